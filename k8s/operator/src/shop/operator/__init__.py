@@ -1,0 +1,1 @@
+"""The Shop resource, its operator, and shopctl."""

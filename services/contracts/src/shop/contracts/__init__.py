@@ -1,0 +1,1 @@
+"""The published language: the events that services exchange."""

@@ -1,0 +1,1 @@
+"""The one door: routing, JWT, limits, breakers, streaming."""

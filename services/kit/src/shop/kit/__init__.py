@@ -1,0 +1,1 @@
+"""Mechanism shared by every service; it knows no noun of the shop."""

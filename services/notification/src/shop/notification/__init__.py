@@ -1,0 +1,1 @@
+"""E-mail and SMS, sent once per event."""

@@ -1,0 +1,1 @@
+"""Orders: the saga that reserves, quotes, charges and confirms."""

@@ -1,0 +1,1 @@
+"""Payments: charges, refunds and the double-entry ledger."""

@@ -1,0 +1,1 @@
+"""Quotes: discounts, taxes and shipping, computed on the server."""

@@ -1,0 +1,1 @@
+"""Catalogue and stock: what is sold, at which price, and how many are left."""

@@ -1,0 +1,1 @@
+"""The shop in the browser, rendered on the server."""
