@@ -1,5 +1,8 @@
-# Shopkeeper: `make up` starts the shop, `make test` proves it. Everything else is below.
+# Shopkeeper: `make up` starts the shop, `make test` proves it. Everything else is below: `make help`.
 SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
 # uv fetches Python where it can; where it cannot, an installed one of at least 3.12 is taken.
 PYTHON_FOUND := $(shell for p in $$(ls -d $$HOME/.pyenv/versions/3.1[2-9]*/bin/python3 2>/dev/null | sort -rV) python3.13 python3.12 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { command -v "$$p"; break; }; done)
@@ -7,11 +10,60 @@ ifneq ($(PYTHON_FOUND),)
 export UV_PYTHON ?= $(PYTHON_FOUND)
 endif
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
-RUN := $(UV) run --frozen
+RUN := $(UV) run --frozen --no-sync
+SHOP ?= k8s/samples/bookshop.yaml
+ARGS ?=
 
-.PHONY: up test lint sync
+.PHONY: help up down test lint format bench new-service schemas diagram browser sync clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+up: sync  ## start the whole shop on http://localhost:8080 (Ctrl-C ends it; SHOP=other.yaml, ARGS="--detach")
+	@$(RUN) shopctl up $(SHOP) $(ARGS)
+
+down: sync  ## end a shop that was started with --detach
+	@$(RUN) shopctl down $(ARGS)
+
+test: lint browser  ## lint, then every test with real PostgreSQL, NATS, Redis and Chromium
+	@$(RUN) python -m tests.run $(ARGS)
+
+lint: sync  ## ruff, mypy --strict and the import contracts
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check --quiet || { $(RUN) ruff format --diff --quiet; echo "make format puts this right"; exit 1; }
+	@$(RUN) mypy
+	@$(RUN) lint-imports --no-logo
+
+format: sync  ## let ruff sort the imports and lay out the code
+	@$(RUN) ruff check --fix
+	@$(RUN) ruff format
+
+bench: sync  ## load a shop of its own at a fixed arrival rate (ARGS="--rate 200 --seconds 30 --json")
+	@$(RUN) python -m tests.load.bench $(ARGS)
+
+new-service: sync  ## write a new service: make new-service NAME=loyalty
+	@test -n "$(NAME)" || { echo 'Which one? make new-service NAME=loyalty' >&2; exit 2; }
+	@$(RUN) python -m shop.kit.scaffold $(NAME)
+	@$(UV) lock --quiet && $(UV) sync --frozen --quiet
+
+schemas: sync  ## write the golden schema of every new or extended event
+	@$(RUN) python -m tests.contracts.golden
+
+diagram: sync  ## redraw the package diagram of docs/architecture.md from the imports
+	@$(RUN) python -m tests.architecture.package_diagram
+
+browser: sync  ## make sure that the browser tests find a Chromium
+	@$(RUN) python -m tests.chromium
+
 sync: $(filter .uv/bin/uv,$(UV))  ## install everything from uv.lock
 	@$(UV) sync --frozen --quiet
 
+clean:  ## remove caches and builds; keeps the shop's data (.shop) and the installed tools
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find services k8s tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A machine with only python3: its venv, else its pip, brings uv.
 .uv/bin/uv:
-	@python3 -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv
+	@{ python3 -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv; } 2>/dev/null \
+	|| { rm -rf .uv && mkdir -p .uv/bin && python3 -m pip install --quiet --disable-pip-version-check --target .uv/lib uv && ln -s ../lib/bin/uv .uv/bin/uv; } \
+	|| { rm -rf .uv; echo 'uv is missing and pip cannot bring it. Install uv (https://docs.astral.sh/uv/) and try again.' >&2; exit 1; }

@@ -1,0 +1,68 @@
+"""Run every test, those that need a whole shop one after the other at the end, and close with one line: `make test`.
+
+Two phases, because a whole shop, a browser and two busy test workers do not fit on two cores at once.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+REPORTS = ROOT / "build" / "tests"
+WORKERS = 2
+PHASES = {
+    "services": ["-m", "not shop and not browser", "-n", str(WORKERS), "--dist", "loadfile"],
+    "shop": ["-m", "shop or browser"],
+}
+NOTHING_COLLECTED = 5
+COUNTED = {"failures": "failed", "errors": "errors", "skipped": "skipped"}
+
+
+def run_phase(name: str, options: list[str], extra: list[str]) -> tuple[int, Counter[str]]:
+    """Exit code and counts of one pytest run; a phase without tests is not a failure."""
+    report = REPORTS / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    # One more -q silences pytest's own closing line: the only one is printed by main().
+    command = [sys.executable, "-m", "pytest", "-q", *options, f"--junitxml={report}", "--durations=8", *extra]
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    return (0 if code == NOTHING_COLLECTED else code), counts(report)
+
+
+def counts(report: Path) -> Counter[str]:
+    """How many tests passed, failed, erred and were skipped by one JUnit report; empty when there is none."""
+    if not report.exists():
+        return Counter()
+    found: Counter[str] = Counter()
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        for attribute, word in COUNTED.items():
+            found[word] += int(suite.get(attribute, "0"))
+        found["passed"] += int(suite.get("tests", "0"))
+    found["passed"] -= sum(found[word] for word in COUNTED.values())
+    return found
+
+
+def closing_line(total: Counter[str], seconds: float) -> str:
+    """As pytest writes it, so that whatever reads pytest reads this."""
+    words = [f"{total[word]} {word}" for word in ("failed", "passed", "skipped", "errors") if total[word]]
+    return f" {', '.join(words) or 'no tests ran'} in {seconds:.2f}s ".center(80, "=")
+
+
+def main() -> int:
+    """The first exit code that is not 0; every phase runs even when an earlier one failed."""
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    started, total, codes = time.monotonic(), Counter[str](), []
+    for name, options in PHASES.items():
+        code, found = run_phase(name, options, sys.argv[1:])
+        total += found
+        codes.append(code)
+    print(closing_line(total, time.monotonic() - started), flush=True)
+    return next((code for code in codes if code), 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
