@@ -1,0 +1,122 @@
+"""Start processes, choose ports, keep secrets: what the embedded servers and the local supervisor both stand on."""
+
+import importlib.util
+import os
+import platform
+import random
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+HOST = "127.0.0.1"
+# Below the kernel's ephemeral range, so that no outgoing connection can take a port that a folder remembers.
+PORT_RANGE = range(20_000, 32_000)
+PORT_ATTEMPTS = 200
+LOG_TAIL_LINES = 8
+LOG_LINE_BYTES = 400
+LAUNCHER = Path(__file__).with_name("launch.py")
+
+
+class EmbeddedError(RuntimeError):
+    """A server could not be run; the message is one sentence for a person."""
+
+
+class PortInUse(EmbeddedError):
+    """Another process listens on the port."""
+
+
+class DataUnusable(EmbeddedError):
+    """The folder holds no data that this server can open; the message names the folder."""
+
+
+class ServerFailed(EmbeddedError):
+    """The server ended or was not ready in time; the message carries its last log lines."""
+
+
+def port_is_free(port: int, host: str = HOST) -> bool:
+    """Whether a listener could be opened on `port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    for port in random.sample(PORT_RANGE, PORT_ATTEMPTS):
+        if port_is_free(port):
+            return port
+    raise PortInUse(f"no free port found in {PORT_RANGE.start}..{PORT_RANGE.stop} after {PORT_ATTEMPTS} attempts")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write `text` readable by the owner alone, whole or not at all."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
+def kept_secret(path: Path) -> str:
+    """The secret in `path`, made on first use."""
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(24))
+    return path.read_text().strip()
+
+
+def log_tail(path: Path, lines: int = LOG_TAIL_LINES) -> str:
+    """The last `lines` lines of a log, "" when there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - lines * LOG_LINE_BYTES))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+
+
+def package_file(package: str, *parts: str) -> Path:
+    """A file inside an installed package, found without importing the package."""
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise EmbeddedError(f"the Python package {package} is not installed; run `uv sync`")
+    path = Path(found.submodule_search_locations[0], *parts)
+    if not path.exists():
+        raise EmbeddedError(f"{package} has no {'/'.join(parts)} for {platform.system()} {platform.machine()}")
+    return path
+
+
+def launch(
+    program: list[str],
+    *,
+    signal_number: int = signal.SIGTERM,
+    owner: tuple[int, int] | None = None,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    cwd: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start `program`, as `owner` (uid, gid), in a session of its own; it gets `signal_number` when this thread ends."""
+    options = ["--signal", str(int(signal_number))]
+    if owner is not None:
+        options += ["--uid", str(owner[0]), "--gid", str(owner[1])]
+    command = [sys.executable, "-I", "-S", str(LAUNCHER), *options, "--", *program]
+    output = log.open("ab") if log else None
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output or subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            start_new_session=True,
+        )
+    finally:
+        if output is not None:
+            output.close()
