@@ -101,7 +101,7 @@ def launch(
     log: Path | None = None,
     cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `program`, as `owner` (uid, gid), in a session of its own; it gets `signal_number` when this thread ends."""
+    """Start `program`, as `owner` (uid, gid), in its own session; it gets `signal_number` when this thread ends."""
     options = ["--signal", str(int(signal_number))]
     if owner is not None:
         options += ["--uid", str(owner[0]), "--gid", str(owner[1])]
