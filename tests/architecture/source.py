@@ -1,0 +1,119 @@
+"""The source of the project as the architecture tests read it: files, syntax trees, packages."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SERVICES_FOLDER = ROOT / "services"
+LIBRARIES = ("contracts", "kit")
+TEST_FOLDER = "tests"
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Module:
+    """One Python file; ``package`` is "shop.order" in its source folder and "" in a test or a script."""
+
+    path: Path
+    package: str
+
+    @property
+    def name(self) -> str:
+        """The path from the project's root, as an error message shows it."""
+        return self.path.relative_to(ROOT).as_posix()
+
+    @property
+    def noun(self) -> str:
+        return self.package.rpartition(".")[2]
+
+    @property
+    def text(self) -> str:
+        return _text(self.path)
+
+    @property
+    def tree(self) -> ast.Module:
+        return _tree(self.path)
+
+    def functions(self) -> Iterator[Function]:
+        return (node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+    def calls(self) -> Iterator[ast.Call]:
+        return (node for node in ast.walk(self.tree) if isinstance(node, ast.Call))
+
+    def imports(self) -> Iterator[str]:
+        """Every imported module, dotted; `from a import b` gives both a and a.b."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+    def strings(self) -> Iterator[tuple[int, str]]:
+        """Line and text of every string literal but the docstrings; of an f-string its fixed beginning."""
+        documentation = {id(text) for text in _docstrings(self.tree)}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+                yield node.lineno, node.value
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(_text(path), filename=str(path))
+
+
+def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
+    """Strings that stand as a statement of their own, which nothing can execute."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.value
+
+
+@cache
+def service_nouns() -> tuple[str, ...]:
+    """The noun of every service, from the folders."""
+    folders = (path.parent for path in SERVICES_FOLDER.glob("*/pyproject.toml"))
+    return tuple(sorted(folder.name for folder in folders if folder.name not in LIBRARIES))
+
+
+def service_folder(noun: str) -> Path:
+    return SERVICES_FOLDER / noun
+
+
+def package_folder(noun: str) -> Path:
+    return SERVICES_FOLDER / noun / "src" / "shop" / noun
+
+
+@cache
+def source_modules() -> tuple[Module, ...]:
+    """Every module of every package in the workspace."""
+    roots = [*SERVICES_FOLDER.glob("*/src/shop/*"), *(ROOT / "k8s").glob("*/src/shop/*")]
+    found = ((path, f"shop.{root.name}") for root in roots for path in root.rglob("*.py"))
+    return tuple(Module(path, package) for path, package in sorted(found))
+
+
+@cache
+def service_modules() -> tuple[Module, ...]:
+    return tuple(module for module in source_modules() if module.noun in service_nouns())
+
+
+@cache
+def kit_modules() -> tuple[Module, ...]:
+    return tuple(module for module in source_modules() if module.noun == "kit")
+
+
+@cache
+def all_modules() -> tuple[Module, ...]:
+    """Sources, tests and scripts."""
+    tests = [*SERVICES_FOLDER.glob(f"*/{TEST_FOLDER}"), *(ROOT / "k8s").glob(f"*/{TEST_FOLDER}"), ROOT / TEST_FOLDER]
+    return source_modules() + tuple(Module(path, "") for root in tests for path in sorted(root.rglob("*.py")))

@@ -1,0 +1,113 @@
+"""Every service has the same parts in the same places, and the workspace knows it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from tests.architecture.source import LIBRARIES, ROOT, SERVICES_FOLDER, package_folder, service_folder, service_nouns
+
+NOT_SETTINGS = frozenset({"SHOP_"})
+TEXT_SUFFIXES = frozenset({".py", ".md", ".toml", ".yaml", ".yml", ".sql", ".html", ".css", ".js", ".json", ".svg", ""})
+PATH_OF_A_MACHINE = re.compile(r"(?<![\w.])/(root|work|Users|home/(?!shop\b)\w+)/\w")
+VARIABLE = re.compile(r"\bSHOP_[A-Z][A-Z0-9_]*")
+
+
+def workspace() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("noun", service_nouns())
+def test_service_has_its_parts(noun: str) -> None:
+    folder, package = service_folder(noun), package_folder(noun)
+    needed = [
+        folder / "README.md",
+        folder / "tests",
+        package / "main.py",
+        package / "settings.py",
+        package / "py.typed",
+    ]
+    assert not [str(path.relative_to(ROOT)) for path in needed if not path.exists()]
+    assert list((folder / "tests").rglob("test_*.py")), f"{noun} has no test"
+
+
+@pytest.mark.parametrize("noun", service_nouns())
+def test_service_with_sql_has_reversible_migrations(noun: str) -> None:
+    package = package_folder(noun)
+    migrations = [path for path in package.glob("migrations/*.sql") if not path.name.endswith(".rollback.sql")]
+    assert bool(migrations) == bool(list(package.rglob("*repository*"))), "SQL needs tables, and tables need SQL"
+    assert not [path.name for path in migrations if not path.with_suffix(".rollback.sql").exists()]
+
+
+@pytest.mark.parametrize("noun", service_nouns())
+def test_workspace_knows_the_service(noun: str) -> None:
+    root = workspace()
+    linter = root["tool"]["importlinter"]
+    independence = next(c for c in linter["contracts"] if c["type"] == "independence")
+    layers = next(c for c in linter["contracts"] if c["type"] == "layers")
+    own = tomllib.loads((service_folder(noun) / "pyproject.toml").read_text(encoding="utf-8"))
+    assert own["project"]["name"] == f"shop-{noun}"
+    assert f"shop-{noun}" in root["project"]["dependencies"]
+    assert f"shop-{noun}" in root["tool"]["uv"]["sources"]
+    assert f"services/{noun}/src" in root["tool"]["mypy"]["mypy_path"].split(":")
+    assert f"shop.{noun}" in linter["root_packages"]
+    assert f"shop.{noun}" in independence["modules"]
+    assert any(f"shop.{noun}" in layer.split(" | ") for layer in layers["layers"])
+
+
+def test_shop_is_a_namespace_of_many_packages() -> None:
+    assert not [*SERVICES_FOLDER.glob("*/src/shop/__init__.py"), *(ROOT / "k8s").glob("*/src/shop/__init__.py")]
+
+
+def settings_of(noun: str) -> type[BaseSettings]:
+    found: type[BaseSettings] = importlib.import_module(f"shop.{noun}.settings").Settings
+    return found
+
+
+def variables_of(noun: str) -> set[str]:
+    return {f"SHOP_{name.upper()}" for name in settings_of(noun).model_fields}
+
+
+@pytest.mark.parametrize("noun", service_nouns())
+def test_settings_name_the_service(noun: str) -> None:
+    settings = settings_of(noun)
+    assert getattr(settings, "service", None) == noun
+    assert settings.model_config.get("env_prefix") == "SHOP_"
+
+
+def test_every_variable_that_is_set_is_read() -> None:
+    known = NOT_SETTINGS.union(*(variables_of(noun) for noun in service_nouns()))
+    sources = [*SERVICES_FOLDER.rglob("*.py"), *(ROOT / "k8s").rglob("*.py"), *SERVICES_FOLDER.glob("*/README.md")]
+    mentioned = {(path, name) for path in sources for name in VARIABLE.findall(path.read_text(encoding="utf-8"))}
+    unknown = {f"{path.relative_to(ROOT)}: {name}" for path, name in mentioned if name not in known}
+    assert not unknown, f"no service has such a setting: {sorted(unknown)}"
+
+
+def tracked_files() -> list[Path]:
+    """Every file that belongs to the project: by git, or where there is no git all but the hidden ones."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode == 0:
+        return [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [path for path in ROOT.rglob("*") if not any(part.startswith(".") for part in path.parts)]
+
+
+def test_no_file_names_a_path_of_one_machine() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in tracked_files()
+        if path.is_file() and path.suffix in TEXT_SUFFIXES and path.name != "uv.lock"
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if PATH_OF_A_MACHINE.search(line)
+    ]
+    assert not found
+
+
+def test_libraries_are_no_services() -> None:
+    assert not [noun for noun in LIBRARIES if (package_folder(noun) / "main.py").exists()]

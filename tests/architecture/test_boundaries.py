@@ -1,0 +1,140 @@
+"""What only one place may do: commit, publish, speak SQL, read the environment."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import Function, Module, kit_modules, service_modules, source_modules
+
+SQL = re.compile(
+    r"\s*(SELECT\s|INSERT\s+INTO\s|UPDATE\s+\w+\s+(\w+\s+)?SET\s|DELETE\s+FROM\s|WITH\s+(RECURSIVE\s+)?\w+\s*(\(|AS\s)"
+    r"|(CREATE|ALTER|DROP|TRUNCATE)\s+(TABLE|INDEX|TYPE|SCHEMA|DATABASE|ROLE)\s|LOCK\s+TABLE\s|COPY\s+\w+\s)"
+)
+TRANSACTION = re.compile(
+    r"\s*(BEGIN|COMMIT|ROLLBACK|START\s+TRANSACTION|PREPARE\s+TRANSACTION)\b\s*(;|$|WORK|ISOLATION)"
+)
+DRIVERS = ("asyncpg", "psycopg", "psycopg2", "sqlalchemy", "yoyo")
+SMALLEST_DUPLICATE_STATEMENTS = 5
+
+
+def speaks_sql(module: Module) -> list[str]:
+    return [f"{module.name}:{line}" for line, text in module.strings() if SQL.match(text)]
+
+
+def ends_transactions(module: Module) -> Iterator[str]:
+    for call in module.calls():
+        if isinstance(call.func, ast.Attribute) and call.func.attr in {"commit", "rollback"}:
+            yield f"{module.name}:{call.lineno}"
+    yield from (f"{module.name}:{line}" for line, text in module.strings() if TRANSACTION.match(text))
+
+
+def module_in(folder: Path, text: str) -> Module:
+    path = folder / "sample.py"
+    path.write_text(text, encoding="utf-8")
+    return Module(path, "shop.sample")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that counts as the project's root, for samples of what is not allowed."""
+    monkeypatch.setattr("tests.architecture.source.ROOT", tmp_path)
+    return tmp_path
+
+
+def is_repository(module: Module) -> bool:
+    return "repository" in module.path.stem or "repository" in module.path.parent.name
+
+
+def test_only_repositories_speak_sql() -> None:
+    found = [place for module in service_modules() if not is_repository(module) for place in speaks_sql(module)]
+    assert not found, f"SQL belongs into repository.py: {found}"
+
+
+def test_only_repositories_know_the_driver() -> None:
+    found = {
+        module.name: name
+        for module in service_modules()
+        if not is_repository(module)
+        for name in module.imports()
+        if name.split(".")[0] in DRIVERS
+    }
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT 1", "\n    WITH taken AS (SELECT 1) UPDATE x SET y = 1", "INSERT INTO t VALUES (1)", "UPDATE t SET a = 1"],
+)
+def test_sql_is_recognised(here: Path, statement: str) -> None:
+    assert speaks_sql(module_in(here, f"x = {statement!r}\ny = f{statement!r}")) == ["sample.py:1", "sample.py:2"]
+
+
+@pytest.mark.parametrize("text", ["Select a country", "Update your address", "With a coupon", "Delete from my list?"])
+def test_plain_words_are_not_sql(here: Path, text: str) -> None:
+    assert speaks_sql(module_in(here, f"x = {text!r}")) == []
+
+
+def test_only_the_kit_ends_transactions() -> None:
+    found = [place for module in service_modules() for place in ends_transactions(module)]
+    assert not found, f"a use case runs inside Database.transaction(), which commits: {found}"
+
+
+@pytest.mark.parametrize(
+    "text", ["await db.commit()", "x.rollback()", "run('COMMIT')", "run('BEGIN ISOLATION LEVEL x')"]
+)
+def test_end_of_a_transaction_is_recognised(here: Path, text: str) -> None:
+    assert list(ends_transactions(module_in(here, text))) == ["sample.py:1"]
+
+
+def test_services_reach_the_broker_only_through_the_outbox() -> None:
+    found = {m.name: name for m in service_modules() for name in m.imports() if name.split(".")[0] == "nats"}
+    assert not found, f"publish through shop.kit.outbox, consume through shop.kit.inbox: {found}"
+
+
+def reads_environment(module: Module) -> list[str]:
+    return [name for name in module.imports() if name in {"os.environ", "os.getenv"}] + [
+        f"{module.name}:{node.lineno}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in {"environ", "getenv"}
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+    ]
+
+
+def test_services_read_the_environment_only_in_settings() -> None:
+    found = [place for module in service_modules() for place in reads_environment(module)]
+    assert not found, f"make it a field of Settings: {found}"
+
+
+def body_of(node: Function) -> str:
+    """The function's code without its name and docstring, the same for the same code."""
+    first = node.body[0]
+    documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    return "\n".join(ast.dump(statement) for statement in node.body[documented:])
+
+
+def statements_in(node: Function) -> int:
+    return sum(isinstance(child, ast.stmt) for child in ast.walk(node)) - 1
+
+
+def test_no_mechanism_is_written_twice() -> None:
+    places: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for module in source_modules():
+        for node in module.functions():
+            if statements_in(node) >= SMALLEST_DUPLICATE_STATEMENTS:
+                places[body_of(node)][module.package] = f"{module.name}:{node.lineno} {node.name}"
+    twice = [list(found.values()) for found in places.values() if len(found) > 1]
+    assert not twice, f"the same code in two packages belongs into the kit: {twice}"
+
+
+def test_the_kit_knows_no_noun_of_the_shop() -> None:
+    nouns = {module.noun for module in service_modules()}
+    found = {m.name: name for m in kit_modules() for name in m.imports() if name.split(".")[:2][-1] in nouns}
+    assert not found
