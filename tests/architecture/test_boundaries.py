@@ -97,6 +97,29 @@ def test_services_reach_the_broker_only_through_the_outbox() -> None:
     assert not found, f"publish through shop.kit.outbox, consume through shop.kit.inbox: {found}"
 
 
+def publishes(module: Module) -> list[str]:
+    """Calls that hand something to the broker; `outbox.publish` only writes a row."""
+    return [
+        f"{module.name}:{call.lineno}"
+        for call in module.calls()
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr in {"publish", "publish_async"}
+        and not (isinstance(call.func.value, ast.Name) and call.func.value.id == "outbox")
+    ]
+
+
+def test_only_the_relay_publishes() -> None:
+    allowed = {"bus.py", "outbox.py"}
+    found = [p for m in kit_modules() if m.path.name not in allowed for p in publishes(m)]
+    found += [place for module in service_modules() for place in publishes(module)]
+    assert not found, f"an event is a row of the outbox until the relay sends it: {found}"
+
+
+def test_direct_publishing_is_recognised(here: Path) -> None:
+    text = "await outbox.publish(connection, event)\nawait context.bus.publish('order.x', b'')"
+    assert publishes(module_in(here, text)) == ["sample.py:2"]
+
+
 def reads_environment(module: Module) -> list[str]:
     return [name for name in module.imports() if name in {"os.environ", "os.getenv"}] + [
         f"{module.name}:{node.lineno}"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from shop.contracts.events import EVENTS
 
+from shop.contracts.events import EVENTS
 from tests.contracts import golden
 
 NAME = re.compile(r"[a-z]+\.[a-z_]+\.v[1-9][0-9]*")
