@@ -1,0 +1,251 @@
+"""The saga: its decisions without any I/O, then the runner with scripted steps."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shop.kit.clock import FixedClock
+from shop.kit.errors import OutcomeUnknown, Unavailable
+from shop.kit.saga import (
+    DEADLINE_EXCEEDED,
+    Act,
+    Compensate,
+    Complete,
+    Done,
+    Failed,
+    Outcome,
+    Phase,
+    Progress,
+    Record,
+    Rejected,
+    Saga,
+    Status,
+    Step,
+    Undo,
+    Verdict,
+    Wait,
+    advance,
+    decide,
+    to_undo,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+CLOCK = FixedClock(NOW)
+NO = Rejected("no", "It was refused.", {"left": 3})
+
+
+class World:
+    """Participants that answer as scripted and remember what took effect."""
+
+    def __init__(self, **script: Sequence[object]) -> None:
+        self.script = {name: list(answers) for name, answers in script.items()}
+        self.calls: list[str] = []
+
+    def _answer(self, name: str) -> Done | Rejected:
+        self.calls.append(name)
+        answers = self.script.get(name, [])
+        answer = answers.pop(0) if answers else Done()
+        if isinstance(answer, BaseException):
+            raise answer
+        assert isinstance(answer, Done | Rejected)
+        return answer
+
+    def do(self, name: str) -> Callable[["World"], Awaitable[Done | Rejected]]:
+        async def action(world: World) -> Done | Rejected:
+            return world._answer(name)
+
+        return action
+
+    def undo(self, name: str) -> Callable[["World"], Awaitable[None]]:
+        async def compensation(world: World) -> None:
+            world._answer(f"un{name}")
+
+        return compensation
+
+
+def saga_of(world: World) -> Saga[World]:
+    steps = [Step(name, world.do(name), world.undo(name)) for name in ("a", "b")]
+    return Saga("trip", [*steps, Step("c", world.do("c"))])
+
+
+SAGA = saga_of(World())
+
+
+def record(step: str, outcome: Outcome, phase: Phase = Phase.ACTION, *, attempt: int = 1, saga: str = "trip") -> Record:
+    return Record(saga, step, phase, outcome, NOW, attempt, "t", 0.0)
+
+
+def progress(*records: Record, status: Status = Status.RUNNING, **known: object) -> Progress:
+    found = Progress(status=status)
+    for item in records:
+        found.note(item)
+    for name, value in known.items():
+        setattr(found, name, value)
+    return found
+
+
+def names(steps: list[Step[World]]) -> list[str]:
+    return [step.name for step in steps]
+
+
+DONE, REJECTED, UNKNOWN, UNAVAILABLE = Outcome.DONE, Outcome.REJECTED, Outcome.UNKNOWN, Outcome.UNAVAILABLE
+UNDONE = Phase.COMPENSATION
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (progress(), Act(SAGA.steps[0])),
+        (progress(record("a", DONE)), Act(SAGA.steps[1])),
+        (progress(record("a", DONE), record("b", DONE)), Act(SAGA.steps[2])),
+        (progress(record("a", DONE), record("b", DONE), record("c", DONE)), Complete()),
+        (progress(record("a", UNAVAILABLE)), Wait("a")),
+        (progress(record("a", DONE), record("b", UNKNOWN)), Wait("b")),
+        (progress(record("a", REJECTED), refusal=NO), Failed(NO)),
+        (progress(record("a", DONE), record("b", REJECTED), refusal=NO), Compensate(NO)),
+        (progress(expired=True), Failed(DEADLINE_EXCEEDED)),
+        (progress(expired=True, doubtful=True), Compensate(DEADLINE_EXCEEDED)),
+    ],
+)  # fmt: skip
+def test_the_next_move(known: Progress, expected: object) -> None:
+    assert decide(SAGA, known) == expected
+
+
+def test_an_earlier_attempt_that_only_found_nobody_leaves_nothing_to_undo() -> None:
+    known = progress(record("a", UNAVAILABLE), attempt=2, expired=True, seen={})
+    assert decide(SAGA, known) == Failed(DEADLINE_EXCEEDED)
+
+
+def test_a_step_refused_now_but_in_doubt_before_is_undone() -> None:
+    known = progress(record("a", UNKNOWN))
+    known.attempt, known.seen, known.refusal = 2, {}, NO
+    known.note(record("a", REJECTED, attempt=2))
+    assert decide(SAGA, known) == Compensate(NO)
+    assert names(to_undo(SAGA, known)) == ["a"]
+
+
+def test_compensation_goes_backwards_and_skips_what_needs_none() -> None:
+    known = progress(status=Status.COMPENSATING, doubtful=True, refusal=NO)
+    assert decide(SAGA, known) == Undo(SAGA.steps[1])
+    known.note(record("b", DONE, UNDONE))
+    assert decide(SAGA, known) == Undo(SAGA.steps[0])
+    known.note(record("a", DONE, UNDONE))
+    assert decide(SAGA, known) == Failed(NO)
+
+
+def test_a_failed_compensation_does_not_hold_up_the_others_and_is_tried_again() -> None:
+    known = progress(status=Status.COMPENSATING, doubtful=True, refusal=NO)
+    known.note(record("b", UNAVAILABLE, UNDONE))
+    assert decide(SAGA, known) == Undo(SAGA.steps[0])
+    known.note(record("a", DONE, UNDONE))
+    assert decide(SAGA, known) == Wait("b")
+    known.seen = {}
+    assert decide(SAGA, known) == Undo(SAGA.steps[1])
+
+
+def test_another_sagas_records_do_not_count() -> None:
+    known = progress(record("a", DONE, UNDONE, saga="other"), status=Status.COMPENSATING, doubtful=True)
+    assert names(to_undo(SAGA, known)) == ["b", "a"]
+
+
+def test_equal_outcomes_count_up_and_the_last_is_kept() -> None:
+    known = progress()
+    for attempt in range(1, 6):
+        known.note(record("a", DONE, attempt=attempt))
+        known.note(record("b", UNAVAILABLE, attempt=attempt))
+    assert [(r.step, r.times, r.attempt) for r in known.history] == [("a", 5, 5), ("b", 5, 5)]
+
+
+def test_a_record_survives_its_json() -> None:
+    once = record("a", UNKNOWN, attempt=3)
+    assert Record.load(once.dump()) == once
+
+
+outcomes = st.sampled_from([DONE, REJECTED, UNKNOWN, UNAVAILABLE])
+
+
+@given(st.lists(st.tuples(outcomes, outcomes, outcomes), min_size=1, max_size=6))
+def test_whatever_happened_nothing_that_may_have_happened_is_forgotten(attempts: list[tuple[Outcome, ...]]) -> None:
+    known = Progress()
+    maybe: set[str] = set()
+    for number, answers in enumerate(attempts, 1):
+        known.attempt, known.seen = number, {}
+        for answer in answers:
+            move = decide(SAGA, known)
+            if not isinstance(move, Act):
+                break
+            if answer in (DONE, UNKNOWN):
+                maybe.add(move.step.name)
+            known.refusal = NO if answer is REJECTED else known.refusal
+            known.note(record(move.step.name, answer, attempt=number))
+    assert set(names(to_undo(SAGA, known))) == maybe - {"c"}
+
+
+async def run(world: World, known: Progress) -> Verdict:
+    return await advance(saga_of(world), known, world, CLOCK)
+
+
+async def test_all_steps_in_order() -> None:
+    world, known = World(), Progress()
+    assert await run(world, known) == Complete()
+    assert world.calls == ["a", "b", "c"]
+    assert [(r.step, r.outcome, r.at) for r in known.history] == [(s, DONE, NOW) for s in "abc"]
+
+
+async def test_a_refusal_is_handed_over_before_anything_is_undone() -> None:
+    world, known = World(b=[NO]), Progress()
+    verdict = await run(world, known)
+    assert verdict == Compensate(Rejected("no", NO.detail, NO.extra, step="b"))
+    assert world.calls == ["a", "b"]
+    known.status = Status.COMPENSATING
+    assert isinstance(await run(world, known), Failed)
+    assert world.calls == ["a", "b", "una"]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "detail"),
+    [
+        (Unavailable("x"), UNAVAILABLE, "x"),
+        (OutcomeUnknown("x"), UNKNOWN, "x"),
+        (KeyError("bug"), UNKNOWN, "KeyError"),
+    ],
+)
+@pytest.mark.parametrize("step", ["a", "b", "c"])
+async def test_a_step_that_fails_is_asked_again_next_time(
+    step: str, error: Exception, outcome: Outcome, detail: str
+) -> None:
+    world, known = World(**{step: [error]}), Progress()
+    assert await run(world, known) == Wait(step)
+    assert (known.history[-1].outcome, known.history[-1].detail) == (outcome, detail)
+    again = Progress(attempt=2, history=known.history)
+    assert await run(world, again) == Complete()
+
+
+async def test_a_compensation_that_fails_once_is_done_the_next_time() -> None:
+    world = World(una=[Unavailable("x")])
+    known = Progress(status=Status.COMPENSATING, doubtful=True, refusal=NO)
+    assert await run(world, known) == Wait("a")
+    again = Progress(2, Status.COMPENSATING, known.history, doubtful=True, refusal=NO)
+    assert await run(world, again) == Failed(NO)
+    assert world.calls == ["unb", "una", "una"]
+
+
+async def test_a_step_cut_short_is_in_doubt() -> None:
+    started = asyncio.Event()
+
+    async def hang(_: None) -> Done:
+        started.set()
+        await asyncio.Event().wait()
+        return Done()
+
+    known = Progress()
+    task = asyncio.create_task(advance(Saga("trip", [Step("a", hang)]), known, None, CLOCK))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [(r.step, r.outcome) for r in known.history] == [("a", UNKNOWN)]
