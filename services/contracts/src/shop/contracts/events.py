@@ -13,22 +13,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-
-class Money(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    amount: int
-    currency: str
-
-
-class Address(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str
-    street: str
-    city: str
-    postal_code: str
-    country: str
+from shop.contracts.money import Address, Money
 
 
 class OrderLine(BaseModel):

@@ -1,0 +1,40 @@
+"""The part of a Shop resource that its services read: spec.store, handed over as JSON in SHOP_STORE."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+
+class TaxRule(BaseModel):
+    """A rate in percent; ``category`` None is the country's general rate."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    country: Country
+    category: str | None = None
+    rate_percent: Decimal = Field(ge=0, le=100, decimal_places=3)
+
+
+class ShippingRule(BaseModel):
+    """Minor units; ``free_above`` is the subtotal from which shipping costs nothing, None is never."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flat: int = Field(default=0, ge=0, le=10_000_000)
+    free_above: int | None = Field(default=None, ge=0, le=1_000_000_000)
+
+
+class StoreSettings(BaseModel):
+    """What a shop is called, where it sells, and what it adds to a price."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = Field(default="Shopkeeper", min_length=1, max_length=80)
+    currency: Currency = "EUR"
+    country: Country = "DE"
+    taxes: tuple[TaxRule, ...] = ()
+    shipping: ShippingRule = ShippingRule()

@@ -1,0 +1,217 @@
+"""The application factory: what every service has, so that a service is only what is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import ORJSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from shop.kit import telemetry
+from shop.kit.auth import Authenticator
+from shop.kit.bus import Bus
+from shop.kit.clock import Clock
+from shop.kit.db import Database
+from shop.kit.errors import Unavailable, install_error_handlers
+from shop.kit.http import Clients
+from shop.kit.inbox import Consumer, Inbox
+from shop.kit.observe import Observe
+from shop.kit.outbox import Outbox
+from shop.kit.settings import ServiceSettings
+from shop.kit.tasks import Tasks, backoff_s
+
+log = logging.getLogger(__name__)
+
+CHECK_TIMEOUT_S = 1.0
+DATABASE_WAIT_S = 60.0
+ReadinessCheck = Callable[[Any], Awaitable[None]]
+
+
+@dataclass
+class Context:
+    """What a service is built from; it lives as long as the application runs."""
+
+    settings: Any
+    bus: Bus
+    clients: Clients
+    tasks: Tasks
+    authenticator: Authenticator
+    clock: Clock = field(default_factory=Clock)
+    _database: Database | None = None
+    _outbox: Outbox | None = None
+
+    @property
+    def database(self) -> Database:
+        if self._database is None:
+            raise RuntimeError("this service has no database: SHOP_DATABASE_URL is not set")
+        return self._database
+
+    @property
+    def outbox(self) -> Outbox:
+        if self._outbox is None:
+            raise RuntimeError("this service has no outbox: SHOP_DATABASE_URL is not set")
+        return self._outbox
+
+
+def service_of(request: Request) -> Any:
+    """The service object that ``build`` made."""
+    return request.app.state.service
+
+
+def create_app(
+    settings: ServiceSettings,
+    *,
+    title: str,
+    routers: Sequence[APIRouter] = (),
+    build: Callable[[Context], Any] | None = None,
+    consumers: Callable[[Any], Sequence[Consumer]] | None = None,
+    middleware: Sequence[tuple[type, dict[str, Any]]] = (),
+    readiness: Sequence[tuple[str, ReadinessCheck]] = (),
+    uses_bus: bool = True,
+    documented: bool = True,
+) -> FastAPI:
+    """A FastAPI application with health, metrics, problem documents, tracing, outbox relay and consumers.
+
+    ``build(context)``, which may be a coroutine, makes the service object; its ``close()``, if it has one, is
+    awaited at the end. ``readiness`` adds named checks, called with the service object, which raise to fail.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        telemetry.configure(settings.service, settings.tracing_endpoint, settings.trace_sample_ratio)
+        async with _running(settings, uses_bus) as context:
+            app.state.context = context
+            app.state.authenticator = context.authenticator
+            service = build(context) if build else None
+            app.state.service = await service if inspect.isawaitable(service) else service
+            if consumers is not None:
+                Inbox(settings.service, context.database, context.bus).start(
+                    consumers(app.state.service), context.tasks
+                )
+            try:
+                yield
+            finally:
+                await context.tasks.stop()
+                if hasattr(app.state.service, "close"):
+                    await app.state.service.close()
+
+    app = FastAPI(
+        title=title,
+        version="0.1.0",
+        lifespan=lifespan,
+        docs_url="/docs" if documented else None,
+        redoc_url="/redoc" if documented else None,
+        openapi_url="/openapi.json" if documented else None,
+    )
+    app.state.internal_token = settings.internal_token
+    install_error_handlers(app)
+    app.include_router(_operational_routes(settings, uses_bus, readiness))
+    for router in routers:
+        app.include_router(router)
+    for kind, options in middleware:
+        app.add_middleware(kind, **options)  # type: ignore[arg-type]
+    app.add_middleware(Observe, max_body_bytes=settings.max_body_bytes)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _running(settings: ServiceSettings, uses_bus: bool) -> AsyncIterator[Context]:
+    context = Context(
+        settings=settings,
+        bus=Bus(settings.nats_url, settings.service),
+        clients=Clients(settings.internal_token),
+        tasks=Tasks(),
+        authenticator=Authenticator(settings.jwks_url),
+    )
+    try:
+        if uses_bus:
+            context.bus.start(context.tasks)
+        if settings.database_url:
+            context._database = await _connect(settings)
+            retention_s = settings.outbox_retention_hours * 3600
+            context._outbox = Outbox(context.database, context.bus, settings.service, retention_s)
+            if uses_bus:
+                context.tasks.start("outbox", context.outbox.run)
+        yield context
+    finally:
+        await context.tasks.stop()
+        await context.clients.close()
+        await context.bus.close()
+        if context._database is not None:
+            await context.database.close()
+
+
+async def _connect(settings: ServiceSettings) -> Database:
+    """The database, waited for up to DATABASE_WAIT_S seconds: it may be starting at the same time."""
+    deadline = asyncio.get_running_loop().time() + DATABASE_WAIT_S
+    attempt = 0
+    while True:
+        try:
+            return await Database.connect(
+                settings.database_url, pool_size=settings.database_pool_size, application=settings.service
+            )
+        except Unavailable as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            log.warning("waiting for the database: %s", error)
+            await asyncio.sleep(backoff_s(attempt, max_s=2.0))
+            attempt += 1
+
+
+def _operational_routes(
+    settings: ServiceSettings, uses_bus: bool, readiness: Sequence[tuple[str, ReadinessCheck]]
+) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/health/live")
+    async def live() -> Response:
+        return ORJSONResponse({"status": "ok"})
+
+    @router.get("/health/ready")
+    @router.get("/health")
+    async def ready(request: Request) -> Response:
+        """503 when the service cannot do its work; a missing broker only degrades it, the outbox holds the events."""
+        checks = await _checks(request, settings, uses_bus, readiness)
+        failed = [name for name, result in checks.items() if result != "ok" and name != "broker"]
+        status = "unavailable" if failed else "degraded" if checks.get("broker", "ok") != "ok" else "ok"
+        return ORJSONResponse(
+            {"status": status, "service": settings.service, "checks": checks}, 503 if failed else 200
+        )
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+async def _checks(
+    request: Request, settings: ServiceSettings, uses_bus: bool, readiness: Sequence[tuple[str, ReadinessCheck]]
+) -> dict[str, str]:
+    context: Context = request.app.state.context
+    service = request.app.state.service
+    checks: dict[str, str] = {}
+    if settings.database_url:
+        checks["database"] = await _result(context.database.fetchval("SELECT 1"))
+    if uses_bus:
+        checks["broker"] = "ok" if context.bus.connected else "not connected"
+    for name, check in readiness:
+        checks[name] = await _result(check(service))
+    if context.tasks.failed():
+        checks["tasks"] = ", ".join(context.tasks.failed())
+    return checks
+
+
+async def _result(check: Awaitable[Any]) -> str:
+    try:
+        await asyncio.wait_for(check, CHECK_TIMEOUT_S)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"[:200]
+    return "ok"

@@ -1,0 +1,171 @@
+"""Who is asking: access tokens checked as RFC 8725 says, and the token that services show each other.
+
+One algorithm (EdDSA), one type (at+jwt), issuer and audience fixed, every claim required. The gateway has checked
+already; each service checks again, because a network is not a credential.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import httpx
+import jwt
+import orjson
+from fastapi import Depends, Request
+from httpx_aiohttp import AiohttpTransport
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shop.kit.errors import Problem, Unavailable
+
+ALGORITHM = "EdDSA"
+TOKEN_TYPE = "at+jwt"
+ISSUER = "shopkeeper"
+AUDIENCE = "shop"
+LEEWAY_S = 5.0
+MAX_TOKEN_LENGTH = 4_096
+REQUIRED_CLAIMS = ("sub", "role", "email", "name", "iat", "exp", "jti")
+KEYS_TTL_S = 300.0
+KEYS_MIN_REFRESH_S = 2.0
+KEYS_TIMEOUT_S = 2.0
+MAX_CACHED_TOKENS = 10_000
+
+
+class Principal(BaseModel):
+    """A signed-in person."""
+
+    model_config = ConfigDict(frozen=True)
+
+    user_id: UUID
+    role: Literal["customer", "admin"]
+    email: str
+    name: str
+
+
+class Keys:
+    """The public keys of a JWKS document at an http(s) or file URL, fetched when a token names an unknown one."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def get(self, key_id: str) -> jwt.PyJWK | None:
+        """The key, None if the issuer does not have it; Unavailable("user") when it cannot be asked."""
+        age_s = time.monotonic() - self._fetched_at
+        if age_s > KEYS_TTL_S or (key_id not in self._keys and age_s > KEYS_MIN_REFRESH_S):
+            async with self._lock:
+                if time.monotonic() - self._fetched_at > KEYS_MIN_REFRESH_S:
+                    await self._refresh(key_id)
+        return self._keys.get(key_id)
+
+    async def _refresh(self, key_id: str) -> None:
+        try:
+            document = await self._load()
+            keys = jwt.PyJWKSet.from_dict(document).keys
+        except (httpx.HTTPError, OSError, ValueError, jwt.PyJWTError) as error:
+            if key_id in self._keys:
+                return
+            raise Unavailable("user", "the token keys cannot be fetched") from error
+        self._keys = {key.key_id: key for key in keys if key.key_id}
+        self._fetched_at = time.monotonic()
+
+    async def _load(self) -> dict[str, Any]:
+        if self._url.startswith("file://"):
+            document: dict[str, Any] = orjson.loads(Path(self._url.removeprefix("file://")).read_bytes())
+            return document
+        async with httpx.AsyncClient(transport=AiohttpTransport(), timeout=KEYS_TIMEOUT_S, trust_env=False) as client:
+            answer = await client.get(self._url)
+            answer.raise_for_status()
+            document = orjson.loads(answer.content)
+            return document
+
+
+class Authenticator:
+    """Turns access tokens into principals; a token that was good is remembered until it expires."""
+
+    def __init__(self, jwks_url: str) -> None:
+        self._keys = Keys(jwks_url)
+        self._known: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+
+    async def principal(self, token: str) -> Principal:
+        """The person of ``token``; Problem 401 ``token_expired`` or ``invalid_token``."""
+        known = self._known.get(token)
+        if known is not None:
+            if known[0] > time.time():
+                return known[1]
+            del self._known[token]
+            raise _unauthorized("token_expired", "The access token has expired.")
+        claims = await self._verify(token)
+        try:
+            person = Principal.model_validate({"user_id": claims["sub"], **claims})
+        except ValidationError:
+            raise _unauthorized("invalid_token", "The access token is not valid.") from None
+        self._known[token] = (float(claims["exp"]), person)
+        if len(self._known) > MAX_CACHED_TOKENS:
+            self._known.popitem(last=False)
+        return person
+
+    async def _verify(self, token: str) -> dict[str, Any]:
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise _unauthorized("invalid_token", "The access token is too long.")
+        try:
+            header = jwt.get_unverified_header(token)
+            key = await self._keys.get(str(header.get("kid", "")))
+            if key is None or header.get("alg") != ALGORITHM or header.get("typ") != TOKEN_TYPE:
+                raise jwt.InvalidTokenError
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                leeway=LEEWAY_S,
+                options={"require": list(REQUIRED_CLAIMS)},
+            )
+        except jwt.ExpiredSignatureError:
+            raise _unauthorized("token_expired", "The access token has expired.") from None
+        except (jwt.PyJWTError, ValueError, TypeError):
+            raise _unauthorized("invalid_token", "The access token is not valid.") from None
+        return claims
+
+
+def _unauthorized(code: str, detail: str) -> Problem:
+    return Problem(401, code, detail, headers={"WWW-Authenticate": f'Bearer error="{code}"'})
+
+
+def bearer_token(request: Request) -> str:
+    """The bearer token of the request; Problem 401 ``token_missing`` without one."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise _unauthorized("token_missing", "Sign in: this needs an access token.")
+    return token.strip()
+
+
+async def current_user(request: Request) -> Principal:
+    authenticator: Authenticator = request.app.state.authenticator
+    return await authenticator.principal(bearer_token(request))
+
+
+async def current_admin(person: Annotated[Principal, Depends(current_user)]) -> Principal:
+    if person.role != "admin":
+        raise Problem(403, "admin_only", "Only an administrator may do this.")
+    return person
+
+
+async def internal_only(request: Request) -> None:
+    """Refuse whoever does not show the token that the shop's services share."""
+    expected: str = request.app.state.internal_token
+    given = bearer_token(request)
+    if not expected or not hmac.compare_digest(given.encode(), expected.encode()):
+        raise Problem(403, "internal_only", "Only the shop's own services may ask this.")
+
+
+CurrentUser = Annotated[Principal, Depends(current_user)]
+CurrentAdmin = Annotated[Principal, Depends(current_admin)]

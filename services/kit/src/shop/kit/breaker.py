@@ -1,0 +1,72 @@
+"""A circuit breaker: after enough failures a service is left alone for a while, then one request tries it.
+
+The libraries looked at let every waiting request through once half-open; a service that is just coming back
+is then met by the whole crowd. Here exactly one probe goes through.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+
+FAILURES_TO_OPEN = 5
+RESET_S = 5.0
+
+
+class State(StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Breaker:
+    """Closed until ``failures_to_open`` failures in a row; open for ``reset_s`` seconds; then one probe decides.
+
+    Not thread-safe: it belongs to one event loop. A probe whose result is never reported frees its place after
+    ``reset_s`` seconds, so that a cancelled request cannot keep the breaker open for ever.
+    """
+
+    def __init__(
+        self,
+        failures_to_open: int = FAILURES_TO_OPEN,
+        reset_s: float = RESET_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.failures_to_open = failures_to_open
+        self.reset_s = reset_s
+        self._now = now
+        self._failures = 0
+        self._closed_again_at = 0.0
+        self._state = State.CLOSED
+
+    @property
+    def state(self) -> State:
+        if self._state is State.OPEN and self._now() >= self._closed_again_at:
+            return State.HALF_OPEN
+        return self._state
+
+    def allows(self) -> bool:
+        """Whether a request may go out now; when half-open, the first to ask becomes the probe."""
+        if self._state is State.CLOSED:
+            return True
+        if self._now() < self._closed_again_at:
+            return False
+        self._state = State.HALF_OPEN
+        self._closed_again_at = self._now() + self.reset_s
+        return True
+
+    def succeeded(self) -> None:
+        self._failures = 0
+        self._state = State.CLOSED
+
+    def failed(self) -> None:
+        self._failures += 1
+        if self._state is State.HALF_OPEN or self._failures >= self.failures_to_open:
+            self._state = State.OPEN
+            self._closed_again_at = self._now() + self.reset_s
+
+    @property
+    def retry_after_s(self) -> float:
+        """Seconds until a request has a chance again."""
+        return max(0.0, self._closed_again_at - self._now())

@@ -1,0 +1,144 @@
+"""The connection to NATS JetStream: one stream per publishing noun, reconnecting for as long as the process lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, PubAck, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import BadRequestError, NotFoundError
+
+from shop.kit.errors import Unavailable
+from shop.kit.tasks import Tasks, backoff_s
+
+log = logging.getLogger(__name__)
+
+RECONNECT_WAIT_S = 0.5
+CONNECT_TIMEOUT_S = 2
+REQUEST_TIMEOUT_S = 3.0
+PING_INTERVAL_S = 5
+DUPLICATE_WINDOW_S = 120.0
+MAX_AGE_S = 7 * 24 * 3600.0
+MAX_STREAM_BYTES = 1 << 30
+ACK_WAIT_S = 30.0
+MAX_ACK_PENDING = 2_048
+CLOSE_TIMEOUT_S = 2.0
+
+
+class Bus:
+    """One process's connection. While the broker is away ``connected`` is false and every call is Unavailable."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        self._client = Client()
+        self._context: JetStreamContext | None = None
+        self.reconnected = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        return self._context is not None and self._client.is_connected
+
+    @property
+    def stream(self) -> JetStreamContext:
+        """The JetStream context; Unavailable("broker") while there is no connection."""
+        if self._context is None or not self._client.is_connected:
+            raise Unavailable("broker")
+        return self._context
+
+    def start(self, tasks: Tasks) -> None:
+        """Connect in the background, so that a service starts and serves without its broker."""
+        tasks.start("bus", self._connect)
+
+    async def _connect(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                self._client = await nats.connect(
+                    self._url.split(","),
+                    name=self._name,
+                    connect_timeout=CONNECT_TIMEOUT_S,
+                    reconnect_time_wait=RECONNECT_WAIT_S,
+                    max_reconnect_attempts=-1,
+                    ping_interval=PING_INTERVAL_S,
+                    max_outstanding_pings=2,
+                    error_cb=self._on_error,
+                    reconnected_cb=self._on_reconnected,
+                )
+                self._context = self._client.jetstream(timeout=REQUEST_TIMEOUT_S)
+                self.reconnected.set()
+                return
+            except (OSError, NatsError, asyncio.TimeoutError) as error:
+                log.info("broker not reachable: %s", error, extra={"attempt": attempt})
+                await asyncio.sleep(backoff_s(attempt, max_s=5.0))
+                attempt += 1
+
+    async def _on_error(self, error: Exception) -> None:
+        log.warning("broker: %s", error or type(error).__name__)
+
+    async def _on_reconnected(self) -> None:
+        self.reconnected.set()
+
+    async def ensure_stream(self, noun: str) -> None:
+        """Make the stream of ``noun``'s events, if it is not there; safe from several services at once."""
+        config = StreamConfig(
+            name=noun,
+            subjects=[f"{noun}.>"],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            duplicate_window=DUPLICATE_WINDOW_S,
+            max_age=MAX_AGE_S,
+            max_bytes=MAX_STREAM_BYTES,
+        )
+        try:
+            await self.stream.add_stream(config)
+        except BadRequestError:
+            await self.stream.stream_info(noun)
+
+    async def last_sequence(self, noun: str) -> int:
+        """The sequence number of the newest message of ``noun``'s stream; 0 when it is empty."""
+        info = await self.stream.stream_info(noun)
+        return int(info.state.last_seq)
+
+    async def publish(self, subject: str, payload: bytes, message_id: str) -> asyncio.Future[PubAck]:
+        """Send and return the future acknowledgement; messages of one connection keep their order."""
+        return await self.stream.publish_async(subject, payload, headers={"Nats-Msg-Id": message_id})
+
+    async def subscribe(self, noun: str, durable: str, subjects: Sequence[str]) -> JetStreamContext.PullSubscription:
+        """A durable pull consumer of ``noun``'s stream, made on first use."""
+        await self.ensure_stream(noun)
+        config = ConsumerConfig(
+            durable_name=durable,
+            filter_subjects=list(subjects),
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT_S,
+            max_deliver=-1,
+            max_ack_pending=MAX_ACK_PENDING,
+            deliver_policy=DeliverPolicy.ALL,
+        )
+        with contextlib.suppress(BadRequestError):
+            await self.stream.add_consumer(noun, config)
+        return await self.stream.pull_subscribe_bind(durable, stream=noun)
+
+    async def exists(self, noun: str, durable: str) -> bool:
+        """Whether the consumer is still known to the broker, which forgets it when it loses its disk."""
+        try:
+            await self.stream.consumer_info(noun, durable)
+        except NotFoundError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        with contextlib.suppress(NatsError, OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
+
+    def raw(self) -> Any:
+        """The client itself, for key-value buckets and plain subjects."""
+        return self._client

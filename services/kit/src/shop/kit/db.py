@@ -1,0 +1,145 @@
+"""PostgreSQL through asyncpg: a pool, transactions that only this module commits, and a count of statements.
+
+A lost, refused or exhausted connection is ``Unavailable("database")``, which an API answers with 503 and a
+background loop waits out. An error of the statement itself passes through as asyncpg's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import asyncpg
+import orjson
+from prometheus_client import Counter
+
+from shop.kit.errors import Unavailable
+
+STATEMENTS = Counter("shop_database_statements_total", "SQL statements sent, transaction control included")
+CONNECT_TIMEOUT_S = 3.0
+ACQUIRE_TIMEOUT_S = 3.0
+STATEMENT_TIMEOUT_S = 10.0
+IDLE_CONNECTION_LIFETIME_S = 300.0
+
+LOST = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,
+)
+"""What asyncpg raises when the connection, not the statement, is at fault."""
+
+Record = asyncpg.Record
+
+
+@contextlib.contextmanager
+def lost_as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except LOST as error:
+        raise Unavailable("database", f"database: {type(error).__name__}: {error}") from error
+
+
+class Connection:
+    """One connection inside a transaction; it has the statements of ``Database`` and no commit."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    async def fetch(self, sql: str, *args: Any) -> list[Record]:
+        STATEMENTS.inc()
+        with lost_as_unavailable():
+            rows: list[Record] = await self._raw.fetch(sql, *args)
+            return rows
+
+    async def fetchrow(self, sql: str, *args: Any) -> Record | None:
+        STATEMENTS.inc()
+        with lost_as_unavailable():
+            return await self._raw.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        STATEMENTS.inc()
+        with lost_as_unavailable():
+            return await self._raw.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        STATEMENTS.inc()
+        with lost_as_unavailable():
+            status: str = await self._raw.execute(sql, *args)
+            return status
+
+    async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        STATEMENTS.inc(len(rows))
+        with lost_as_unavailable():
+            await self._raw.executemany(sql, rows)
+
+
+class Database(Connection):
+    """A pool of connections; each statement outside ``transaction`` is its own transaction."""
+
+    @classmethod
+    async def connect(cls, url: str, *, pool_size: int, application: str) -> Database:
+        """Open a pool of up to ``pool_size`` connections; Unavailable when there is no database at ``url``."""
+        with lost_as_unavailable():
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=pool_size,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=STATEMENT_TIMEOUT_S,
+                max_inactive_connection_lifetime=IDLE_CONNECTION_LIFETIME_S,
+                init=_prepare,
+                server_settings={"application_name": application, "timezone": "UTC"},
+            )
+        return cls(pool)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A transaction that commits when the block ends and rolls back when it raises."""
+        async with self.session() as raw:
+            STATEMENTS.inc(2)
+            transaction = raw.transaction()
+            with lost_as_unavailable():
+                await transaction.start()
+            try:
+                yield Connection(raw)
+            except BaseException:
+                with contextlib.suppress(*LOST):
+                    await transaction.rollback()
+                raise
+            with lost_as_unavailable():
+                await transaction.commit()
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[Any]:
+        """One raw connection of the pool for as long as the block lasts (advisory locks, LISTEN)."""
+        with lost_as_unavailable():
+            raw = await self._raw.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        try:
+            yield raw
+        finally:
+            with contextlib.suppress(*LOST):
+                await self._raw.release(raw)
+
+    async def close(self) -> None:
+        with contextlib.suppress(*LOST):
+            await asyncio.wait_for(self._raw.close(), CONNECT_TIMEOUT_S)
+        self._raw.terminate()
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(
+            kind, encoder=_encode, decoder=orjson.loads, schema="pg_catalog", format="text"
+        )
+
+
+def _encode(value: Any) -> str:
+    return orjson.dumps(value, default=str).decode()

@@ -1,0 +1,133 @@
+"""Errors as RFC 9457 problem+json, each with a stable ``code`` that a program can rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, TypedDict
+
+import asyncpg
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from shop.kit import telemetry
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2
+MAX_FIELD_ERRORS = 20
+
+CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    429: "rate_limited",
+    503: "unavailable",
+}
+
+
+class FieldError(TypedDict):
+    field: str
+    message: str
+
+
+class Problem(Exception):
+    """An answer that is not the wanted one: HTTP ``status``, stable ``code``, a sentence for people in ``detail``.
+
+    ``extra`` members stand beside the standard ones, for example what is left in stock.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(f"{status} {code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = list(errors or ())
+        self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
+
+    def body(self) -> dict[str, Any]:
+        """The members of the problem document."""
+        document: dict[str, Any] = {
+            "type": f"urn:shop:problem:{self.code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+        }
+        if self.errors:
+            document["errors"] = self.errors
+        return document | self.extra | {"trace_id": telemetry.trace_id()}
+
+    def response(self) -> Response:
+        return Response(orjson.dumps(self.body()), self.status, headers=self.headers, media_type=MEDIA_TYPE)
+
+
+class Unavailable(Exception):
+    """A participant (a service, the database, the broker) did not do what was asked, and may later."""
+
+    def __init__(self, service: str, detail: str = "") -> None:
+        super().__init__(detail or f"{service} is unavailable")
+        self.service = service
+
+
+class OutcomeUnknown(Unavailable):
+    """The request was sent and no answer came: it may have been carried out."""
+
+
+def unavailable_problem(error: Unavailable) -> Problem:
+    return Problem(
+        503,
+        f"{error.service}_unavailable",
+        f"{error.service} is not available at the moment; please try again.",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+def validation_problem(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """A 422 that names each wrong field, at most MAX_FIELD_ERRORS of them."""
+    fields: list[FieldError] = [
+        {"field": ".".join(str(part) for part in error["loc"][1:]) or str(error["loc"][0]), "message": error["msg"]}
+        for error in errors[:MAX_FIELD_ERRORS]
+    ]
+    return Problem(422, "invalid_request", "The request is not valid.", errors=fields)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every failure of ``app`` a problem document."""
+
+    @app.exception_handler(Problem)
+    async def _problem(_: Request, error: Problem) -> Response:
+        return error.response()
+
+    @app.exception_handler(Unavailable)
+    async def _unavailable(_: Request, error: Unavailable) -> Response:
+        return unavailable_problem(error).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(_: Request, error: RequestValidationError) -> Response:
+        return validation_problem(error.errors()).response()
+
+    @app.exception_handler(HTTPException)
+    async def _http(_: Request, error: HTTPException) -> Response:
+        code = CODES.get(error.status_code, "error")
+        return Problem(error.status_code, code, str(error.detail), headers=error.headers).response()
+
+    @app.exception_handler(asyncpg.DataError)
+    async def _data(_: Request, error: asyncpg.DataError) -> Response:
+        return Problem(422, "invalid_value", "A value is out of range or has characters that cannot be stored.").response()

@@ -1,0 +1,197 @@
+"""Calls from one service to another: a deadline on each, a breaker per instance, retries only for what is safe.
+
+Written against httpx's interface with aiohttp underneath, which carries several times the requests per second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import orjson
+import stamina
+from httpx_aiohttp import AiohttpTransport
+from prometheus_client import Counter
+
+from shop.kit import telemetry
+from shop.kit.breaker import Breaker
+from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
+
+CALLS = Counter("shop_client_requests_total", "Requests to other services", ["upstream", "outcome"])
+
+TIMEOUT_S = 3.0
+GET_ATTEMPTS = 2
+GET_RETRY_WAIT_S = 0.05
+MAX_CONNECTIONS = 64
+MAX_DETAIL_CHARACTERS = 500
+STANDARD_MEMBERS = frozenset({"type", "title", "status", "detail", "code", "errors", "trace_id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer below 400; ``content`` is the body as it came."""
+
+    status: int
+    content: bytes
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.content) if self.content else None
+
+
+class _Instance:
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None) -> None:
+        self.url = url.rstrip("/")
+        self.breaker = Breaker()
+        self.inflight = 0
+        limits = httpx.Limits(max_connections=MAX_CONNECTIONS)
+        self.client = httpx.AsyncClient(
+            base_url=self.url, transport=transport or AiohttpTransport(limits=limits), trust_env=False
+        )
+
+
+class ServiceClient:
+    """One upstream service at one or more base URLs; the less busy of two random instances gets the request.
+
+    A 4xx answer is raised as the Problem that the upstream wrote. Refused connections, time-outs, 5xx answers and
+    open breakers are raised as Unavailable, or OutcomeUnknown when the request may have been carried out.
+    """
+
+    def __init__(
+        self, name: str, urls: str, internal_token: str = "", transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self.name = name
+        self._internal_token = internal_token
+        self._instances = [_Instance(url, transport) for url in urls.split(",") if url.strip()]
+
+    async def get(self, path: str, **options: Any) -> Response:
+        return await self.request("GET", path, **options)
+
+    async def post(self, path: str, **options: Any) -> Response:
+        return await self.request("POST", path, **options)
+
+    async def put(self, path: str, **options: Any) -> Response:
+        return await self.request("PUT", path, **options)
+
+    async def patch(self, path: str, **options: Any) -> Response:
+        return await self.request("PATCH", path, **options)
+
+    async def delete(self, path: str, **options: Any) -> Response:
+        return await self.request("DELETE", path, **options)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        token: str | None = None,
+        internal: bool = False,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Response:
+        """Send one request, with the caller's trace; only a GET is tried again, on another instance if there is one."""
+        sent = {"traceparent": telemetry.traceparent(), "x-request-id": telemetry.request_id(), **(headers or {})}
+        if internal or token:
+            sent["authorization"] = f"Bearer {self._internal_token if internal else token}"
+        content = None if json is None else orjson.dumps(json, default=str)
+        if content is not None:
+            sent["content-type"] = "application/json"
+        if method != "GET":
+            return await self._once(method, path, content, params, sent, timeout_s)
+        async for attempt in stamina.retry_context(
+            on=Unavailable, attempts=GET_ATTEMPTS, timeout=timeout_s, wait_initial=GET_RETRY_WAIT_S
+        ):
+            with attempt:
+                return await self._once(method, path, content, params, sent, timeout_s)
+        raise AssertionError
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        params: Mapping[str, Any] | None,
+        headers: dict[str, str],
+        timeout_s: float,
+    ) -> Response:
+        instance = self._pick()
+        instance.inflight += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await instance.client.request(method, path, content=content, params=params, headers=headers)
+        except httpx.ConnectError as error:
+            raise self._failed(instance, Unavailable(self.name), "refused") from error
+        except (httpx.HTTPError, TimeoutError, OSError) as error:
+            detail = f"{self.name}: {type(error).__name__}"
+            raise self._failed(instance, OutcomeUnknown(self.name, detail), "unknown") from error
+        finally:
+            instance.inflight -= 1
+        return self._read(instance, answer)
+
+    def _pick(self) -> _Instance:
+        candidates = random.sample(self._instances, k=min(2, len(self._instances)))
+        candidates.sort(key=lambda instance: instance.inflight)
+        others = [instance for instance in self._instances if instance not in candidates]
+        for instance in [*candidates, *others]:
+            if instance.breaker.allows():
+                return instance
+        CALLS.labels(self.name, "breaker_open").inc()
+        raise Unavailable(self.name, f"{self.name}: breaker open")
+
+    def _failed(self, instance: _Instance, error: Unavailable, outcome: str) -> Unavailable:
+        instance.breaker.failed()
+        CALLS.labels(self.name, outcome).inc()
+        return error
+
+    def _read(self, instance: _Instance, answer: httpx.Response) -> Response:
+        if answer.status_code >= 500:
+            raise self._failed(
+                instance, OutcomeUnknown(self.name, f"{self.name} answered {answer.status_code}"), "error"
+            )
+        instance.breaker.succeeded()
+        CALLS.labels(self.name, "ok" if answer.status_code < 400 else "refused_by_service").inc()
+        if answer.status_code >= 400:
+            raise _problem(answer)
+        return Response(answer.status_code, answer.content)
+
+    async def close(self) -> None:
+        for instance in self._instances:
+            await instance.client.aclose()
+
+
+def _problem(answer: httpx.Response) -> Problem:
+    try:
+        body = orjson.loads(answer.content)
+        return Problem(
+            answer.status_code,
+            str(body["code"]),
+            str(body["detail"])[:MAX_DETAIL_CHARACTERS],
+            errors=body.get("errors"),
+            headers={"Retry-After": answer.headers["retry-after"]} if "retry-after" in answer.headers else None,
+            extra={name: value for name, value in body.items() if name not in STANDARD_MEMBERS},
+        )
+    except (ValueError, KeyError, TypeError):
+        return Problem(answer.status_code, "upstream_error", f"The service answered {answer.status_code}.")
+
+
+class Clients:
+    """The clients of one application, made once per upstream and closed with it."""
+
+    def __init__(self, internal_token: str = "") -> None:
+        self._internal_token = internal_token
+        self._clients: dict[str, ServiceClient] = {}
+
+    def get(self, name: str, urls: str) -> ServiceClient:
+        if name not in self._clients:
+            self._clients[name] = ServiceClient(name, urls, self._internal_token)
+        return self._clients[name]
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()

@@ -1,0 +1,209 @@
+"""Consumers whose events take effect once: the inbox row and the effect are one transaction.
+
+The broker delivers at least once, in any order after a failure, and again after a loss. A handler therefore sees
+each event id once, and must not mind which of two events comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import orjson
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from prometheus_client import Counter
+
+from shop.kit import telemetry
+from shop.kit.bus import Bus
+from shop.kit.db import Connection, Database
+from shop.kit.errors import Unavailable
+from shop.kit.events import EventData, Received, open_envelope
+from shop.kit.ids import new_id
+from shop.kit.tasks import Tasks, backoff_s
+
+log = logging.getLogger(__name__)
+
+CONSUMED = Counter("shop_inbox_events_total", "Events by what became of them", ["consumer", "result"])
+
+BATCH_EVENTS = 256
+FETCH_WAIT_S = 0.3
+CHECK_EVERY_FETCHES = 30
+UNAVAILABLE_PAUSE_S = 1.0
+MAX_FAILURES = 5
+RETRY_FIRST_S = 0.5
+RETRY_MAX_S = 30.0
+MAX_ERROR_CHARACTERS = 2_000
+
+CLAIM = """
+INSERT INTO inbox (consumer, event_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id"""
+COUNT_FAILURE = """
+INSERT INTO dead_letter (consumer, event_id, type, payload, error, failures) VALUES ($1, $2, $3, $4, $5, 1)
+ON CONFLICT (consumer, event_id) DO UPDATE SET failures = dead_letter.failures + 1, error = excluded.error
+RETURNING failures"""
+BURY = "UPDATE dead_letter SET dead_at = now() WHERE consumer = $1 AND event_id = $2"
+FORGET_FAILURES = "DELETE FROM dead_letter WHERE consumer = $1 AND event_id = ANY($2::uuid[]) AND dead_at IS NULL"
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """Events of ``types`` go to ``handle`` in batches, inside the transaction that marks them as taken."""
+
+    name: str
+    types: Sequence[type[EventData]]
+    handle: Callable[[Connection, Sequence[Received]], Awaitable[None]]
+
+
+class Inbox:
+    """Runs the consumers of one service."""
+
+    def __init__(self, service: str, database: Database, bus: Bus) -> None:
+        self._service = service
+        self._database = database
+        self._bus = bus
+        self._failures_seen: set[str] = set()
+
+    def start(self, consumers: Sequence[Consumer], tasks: Tasks) -> None:
+        """One supervised loop per consumer and publishing noun."""
+        for consumer in consumers:
+            by_noun = itertools.groupby(sorted(consumer.types, key=_noun), key=_noun)
+            for noun, types in by_noun:
+                loop = _Loop(self, consumer, noun, {kind.TYPE: kind for kind in types})
+                tasks.start(f"consumer:{consumer.name}:{noun}", loop.run)
+
+    @property
+    def bus(self) -> Bus:
+        return self._bus
+
+    def durable(self, consumer: Consumer) -> str:
+        return f"{self._service}-{consumer.name}"
+
+    async def take(self, consumer: Consumer, events: Sequence[Received]) -> int:
+        """Apply those of ``events`` that are new, in one transaction; return how many they were."""
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(CLAIM, consumer.name, [event.event_id for event in events])
+            new = {row["event_id"] for row in rows}
+            fresh = [event for event in events if event.event_id in new and not new.discard(event.event_id)]
+            if fresh:
+                if len(fresh) == 1:
+                    telemetry.begin(fresh[0].traceparent)
+                await consumer.handle(connection, fresh)
+            if consumer.name in self._failures_seen:
+                await connection.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
+        CONSUMED.labels(consumer.name, "taken").inc(len(fresh))
+        CONSUMED.labels(consumer.name, "duplicate").inc(len(events) - len(fresh))
+        return len(fresh)
+
+    async def count_failure(self, consumer: Consumer, event: Received, payload: bytes, error: Exception) -> int:
+        """Remember a failed try and return how many there were; the last one buries the event."""
+        self._failures_seen.add(consumer.name)
+        text = payload.decode(errors="replace").replace("\x00", "")
+        reason = f"{type(error).__name__}: {error}".replace("\x00", "")[:MAX_ERROR_CHARACTERS]
+        async with self._database.transaction() as connection:
+            failures: int = await connection.fetchval(
+                COUNT_FAILURE, consumer.name, event.event_id, event.type, text, reason
+            )
+            if failures >= MAX_FAILURES:
+                await connection.execute(BURY, consumer.name, event.event_id)
+        CONSUMED.labels(consumer.name, "dead" if failures >= MAX_FAILURES else "failed").inc()
+        return failures
+
+
+class _Loop:
+    def __init__(self, inbox: Inbox, consumer: Consumer, noun: str, types: dict[str, type[EventData]]) -> None:
+        self._inbox = inbox
+        self._consumer = consumer
+        self._noun = noun
+        self._types = types
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._consume()
+            except Unavailable:
+                await asyncio.sleep(UNAVAILABLE_PAUSE_S)
+
+    async def _consume(self) -> None:
+        bus, durable = self._inbox.bus, self._inbox.durable(self._consumer)
+        subscription = await bus.subscribe(self._noun, durable, sorted(self._types))
+        try:
+            for fetch in itertools.count(1):
+                if not bus.connected:
+                    raise Unavailable("broker")
+                if fetch % CHECK_EVERY_FETCHES == 0 and not await bus.exists(self._noun, durable):
+                    return
+                await self._fetch(subscription)
+        finally:
+            await _quietly(subscription.unsubscribe())
+
+    async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> None:
+        try:
+            messages = await subscription.fetch(BATCH_EVENTS, timeout=FETCH_WAIT_S)
+        except TimeoutError:
+            return
+        opened = [(message, event) for message in messages if (event := await self._open(message)) is not None]
+        if not opened:
+            return
+        try:
+            await self._inbox.take(self._consumer, [event for _, event in opened])
+        except Unavailable:
+            await asyncio.gather(*(message.nak(delay=UNAVAILABLE_PAUSE_S) for message, _ in opened))
+            raise
+        except Exception:
+            log.exception("a batch of events failed, trying them one by one", extra={"consumer": self._consumer.name})
+            for message, event in opened:
+                await self._take_alone(message, event)
+            return
+        for message, _ in opened:
+            await message.ack()
+
+    async def _take_alone(self, message: Msg, event: Received) -> None:
+        try:
+            await self._inbox.take(self._consumer, [event])
+        except Unavailable:
+            await message.nak(delay=UNAVAILABLE_PAUSE_S)
+            raise
+        except Exception as error:
+            failures = await self._inbox.count_failure(self._consumer, event, message.data, error)
+            if failures >= MAX_FAILURES:
+                log.exception("event is dead", extra={"event_id": str(event.event_id)})
+                await message.term()
+            else:
+                await message.nak(delay=backoff_s(failures - 1, RETRY_FIRST_S, RETRY_MAX_S))
+        else:
+            await message.ack()
+
+    async def _open(self, message: Msg) -> Received | None:
+        """The event of ``message``; one that cannot be read is buried at once, for it will never be better."""
+        try:
+            return open_envelope(message.data, self._types)
+        except ValueError as error:
+            log.warning("unreadable event: %s", error, extra={"subject": message.subject})
+            kept = Received(_id_of(message), message.subject, message.metadata.timestamp, "", "", None)
+            for _ in range(MAX_FAILURES):
+                if await self._inbox.count_failure(self._consumer, kept, message.data, error) >= MAX_FAILURES:
+                    break
+            await message.term()
+            return None
+
+
+def _noun(kind: type[EventData]) -> str:
+    return kind.TYPE.split(".", 1)[0]
+
+
+def _id_of(message: Msg) -> UUID:
+    try:
+        return UUID(orjson.loads(message.data)["id"])
+    except (ValueError, KeyError, TypeError):
+        return new_id()
+
+
+async def _quietly(awaitable: Awaitable[None]) -> None:
+    try:
+        await awaitable
+    except Exception as error:
+        log.debug("while unsubscribing: %s", error)

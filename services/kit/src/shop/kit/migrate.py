@@ -1,0 +1,74 @@
+"""Bring a service's database to the schema that its code expects: ``python -m shop.kit.migrate order``.
+
+Migrations are SQL files applied by yoyo, the kit's own tables first. They lie in the package, so that an image,
+a wheel and a checkout find them alike. A session-level advisory lock lets several replicas start at once; yoyo's
+own lock row, which would outlive a killed process, is therefore safe to break.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+from yoyo import get_backend, read_migrations
+
+LOCK_KEY = 0x53484F50
+LOCK_TIMEOUT_S = 120
+CONNECT_TRIES = 60
+CONNECT_PAUSE_S = 1.0
+
+
+def folders(service: str) -> list[Path]:
+    """The folders of migrations of ``service``, in the order in which they apply."""
+    package = importlib.import_module(f"shop.{service}")
+    own = Path(str(package.__file__)).parent / "migrations"
+    return [Path(__file__).parent / "migrations", *([own] if own.is_dir() else [])]
+
+
+def apply(service: str, url: str) -> int:
+    """Apply what is missing to the database at ``url`` and return how many migrations that were."""
+    with closing(_connect(url)) as guard:
+        guard.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
+        guard.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
+        backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
+        try:
+            backend.break_lock()
+            return sum(_apply_folder(backend, folder) for folder in folders(service))
+        finally:
+            backend.connection.close()
+
+
+def _apply_folder(backend: object, folder: Path) -> int:
+    pending = backend.to_apply(read_migrations(str(folder)))  # type: ignore[attr-defined]
+    count = len(pending)
+    if count:
+        backend.apply_migrations(pending)  # type: ignore[attr-defined]
+    return count
+
+
+def _connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
+    for left in reversed(range(CONNECT_TRIES)):
+        try:
+            return psycopg.connect(url, autocommit=True, connect_timeout=3)
+        except psycopg.OperationalError:
+            if not left:
+                raise
+            time.sleep(CONNECT_PAUSE_S)
+    raise AssertionError
+
+
+def main() -> None:
+    """Apply the migrations of the service named on the command line to SHOP_DATABASE_URL."""
+    service, url = sys.argv[1], os.environ.get("SHOP_DATABASE_URL", "")
+    if not url:
+        sys.exit("SHOP_DATABASE_URL is not set: it names the database to migrate.")
+    print(f"{service}: {apply(service, url)} migrations applied")
+
+
+if __name__ == "__main__":
+    main()

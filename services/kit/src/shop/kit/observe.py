@@ -1,0 +1,107 @@
+"""The one middleware of every service: trace context, request id, metrics, body limit, last-resort errors.
+
+Raw ASGI and in one piece, because each layer of a stack costs every request.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from prometheus_client import Counter, Gauge, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shop.kit import telemetry
+from shop.kit.errors import Problem
+
+log = logging.getLogger(__name__)
+
+REQUESTS = Counter("shop_http_requests_total", "Requests answered", ["method", "route", "status"])
+DURATION = Histogram(
+    "shop_http_request_duration_seconds",
+    "Time to the end of the answer",
+    ["method", "route"],
+    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+INFLIGHT = Gauge("shop_http_requests_inflight", "Requests being answered")
+QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
+
+
+class Observe:
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send, self._max_body_bytes)
+        INFLIGHT.inc()
+        try:
+            await exchange.run(self._app)
+        finally:
+            INFLIGHT.dec()
+            exchange.count()
+
+
+class _Exchange:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._left_bytes = self._max_body_bytes = max_body_bytes
+        self._started = time.perf_counter()
+        self._headers = {name: value for name, value in scope["headers"]}
+        self._request_id = telemetry.begin_request(
+            self._headers.get(b"traceparent", b"").decode("latin-1"),
+            self._headers.get(b"x-request-id", b"").decode("latin-1"),
+        ).encode()
+        self._status = 0
+
+    async def run(self, app: ASGIApp) -> None:
+        try:
+            if int(self._headers.get(b"content-length", b"0") or 0) > self._max_body_bytes:
+                await self._too_large().response()(self._scope, self._receive, self.send)
+                return
+            await app(self._scope, self.receive, self.send)
+        except Problem as problem:
+            await self._fail(problem)
+        except Exception:
+            log.exception("request failed", extra={"method": self._scope["method"], "path": self._scope["path"]})
+            await self._fail(Problem(500, "internal_error", "Something went wrong on our side."))
+
+    def _too_large(self) -> Problem:
+        return Problem(413, "body_too_large", f"The body may have at most {self._max_body_bytes} bytes.")
+
+    async def _fail(self, problem: Problem) -> None:
+        if self._status:
+            raise ConnectionAbortedError("failed after the answer had begun")
+        await problem.response()(self._scope, self._receive, self.send)
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._left_bytes -= len(message.get("body", b""))
+            if self._left_bytes < 0:
+                raise self._too_large()
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+        await self._send(message)
+
+    def count(self) -> None:
+        route: Any = self._scope.get("route")
+        name = getattr(route, "path", "unmatched")
+        if name in QUIET_ROUTES:
+            return
+        method = self._scope["method"] if self._scope["method"] in METHODS else "OTHER"
+        REQUESTS.labels(method, name, self._status or 499).inc()
+        DURATION.labels(method, name).observe(time.perf_counter() - self._started)
+
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -1,0 +1,157 @@
+"""The transactional outbox and its relay: an event is published if, and only if, its change was committed.
+
+PostgreSQL is the only durability authority. Rows stay for a retention far beyond the broker's sync interval, so
+what a broker loses with its power is found missing on the next connection and sent again; readers de-duplicate
+by event id in their inbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+
+from prometheus_client import Counter, Gauge
+
+from shop.kit.bus import Bus
+from shop.kit.db import Connection, Database, Record
+from shop.kit.errors import Unavailable
+from shop.kit.events import EventData, OutboxRow, row
+
+__all__ = ["Outbox", "OutboxRow", "publish", "row"]
+
+log = logging.getLogger(__name__)
+
+PUBLISHED = Counter("shop_outbox_published_total", "Events acknowledged by the broker")
+LAG = Gauge("shop_outbox_unpublished", "Events that wait in the outbox, counted up to a limit")
+
+BATCH_ROWS = 512
+POLL_S = 0.25
+GATHER_S = 0.01
+ACK_TIMEOUT_S = 5.0
+LEADER_RETRY_S = 1.0
+PRUNE_EVERY_S = 60.0
+PRUNE_ROWS = 5_000
+LOCK_KEY = 0x4F555442
+
+INSERT = """
+INSERT INTO outbox (event_id, type, subject_id, payload)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])"""
+PENDING = """
+SELECT id, event_id, type, subject_id, payload FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1"""
+MARK = """
+UPDATE outbox SET published_at = now(), stream_sequence = sent.sequence
+FROM unnest($1::bigint[], $2::bigint[]) AS sent(id, sequence) WHERE outbox.id = sent.id"""
+LOST = """
+UPDATE outbox SET published_at = NULL, stream_sequence = NULL
+WHERE published_at IS NOT NULL AND stream_sequence > $1"""
+PRUNE = """
+DELETE FROM outbox WHERE id IN (
+    SELECT id FROM outbox WHERE published_at < now() - make_interval(secs => $1) LIMIT $2)"""
+PRUNE_INBOX = """
+DELETE FROM inbox WHERE ctid IN (
+    SELECT ctid FROM inbox WHERE received_at < now() - make_interval(secs => $1) LIMIT $2)"""
+
+
+async def publish(connection: Connection, *events: EventData) -> None:
+    """Add ``events`` to the outbox in the caller's transaction."""
+    await insert(connection, [row(event) for event in events])
+
+
+async def insert(connection: Connection, rows: Sequence[OutboxRow]) -> None:
+    """Add prepared rows in the caller's transaction: one statement, however many they are."""
+    if rows:
+        await connection.execute(INSERT, *(list(column) for column in zip(*rows, strict=True)))
+
+
+class Outbox:
+    """The relay of one service's outbox. Of several replicas one relays, so that events keep their order."""
+
+    def __init__(self, database: Database, bus: Bus, noun: str, retention_s: float) -> None:
+        self._database = database
+        self._bus = bus
+        self._noun = noun
+        self._retention_s = retention_s
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that rows were committed, which spares them the wait for the next poll."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Relay for ever; errors end the loop, which the supervisor starts again with backoff."""
+        async with self._database.session() as guard:
+            while not await guard.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
+                await asyncio.sleep(LEADER_RETRY_S)
+            try:
+                await self._relay(Connection(guard))
+            finally:
+                with contextlib.suppress(Exception):
+                    await guard.execute("SELECT pg_advisory_unlock($1)", LOCK_KEY)
+
+    async def _relay(self, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        prune_at = loop.time()
+        self._bus.reconnected.set()
+        while True:
+            if loop.time() >= prune_at:
+                prune_at = loop.time() + PRUNE_EVERY_S
+                await self._prune(connection)
+            if not self._bus.connected:
+                await asyncio.sleep(POLL_S)
+                continue
+            if self._bus.reconnected.is_set():
+                await self._resend_lost(connection)
+                self._bus.reconnected.clear()
+            if not await self.relay_batch(connection):
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), POLL_S)
+                    await asyncio.sleep(GATHER_S)
+                self._wake.clear()
+
+    async def _resend_lost(self, connection: Connection) -> None:
+        await self._bus.ensure_stream(self._noun)
+        status = await connection.execute(LOST, await self._bus.last_sequence(self._noun))
+        if status != "UPDATE 0":
+            log.warning("the broker lost events, sending them again", extra={"events": int(status.split()[-1])})
+
+    async def relay_batch(self, connection: Connection) -> int:
+        """Publish the oldest rows, mark those that the broker acknowledged, and return how many there were.
+
+        Two events of one subject never travel together: if the first fails, the second must wait for it.
+        """
+        rows = await connection.fetch(PENDING, BATCH_ROWS)
+        LAG.set(len(rows))
+        if not rows:
+            return 0
+        sent = await self._send(_first_of_each_subject(rows))
+        if sent:
+            await connection.execute(MARK, [row_id for row_id, _ in sent], [sequence for _, sequence in sent])
+            PUBLISHED.inc(len(sent))
+        if not sent:
+            raise Unavailable("broker", "the broker acknowledged none of a batch of events")
+        return len(sent)
+
+    async def _send(self, rows: Sequence[Record]) -> list[tuple[int, int]]:
+        acks = [
+            (row["id"], await self._bus.publish(row["type"], row["payload"].encode(), str(row["event_id"])))
+            for row in rows
+        ]
+        await asyncio.wait([ack for _, ack in acks], timeout=ACK_TIMEOUT_S)
+        return [
+            (row_id, ack.result().seq)
+            for row_id, ack in acks
+            if ack.done() and not ack.cancelled() and ack.exception() is None
+        ]
+
+    async def _prune(self, connection: Connection) -> None:
+        await connection.execute(PRUNE, self._retention_s, PRUNE_ROWS)
+        await connection.execute(PRUNE_INBOX, self._retention_s * 8, PRUNE_ROWS)
+
+
+def _first_of_each_subject(rows: Sequence[Record]) -> list[Record]:
+    first: dict[str, Record] = {}
+    for candidate in rows:
+        first.setdefault(candidate["subject_id"], candidate)
+    return list(first.values())

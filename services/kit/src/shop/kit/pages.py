@@ -1,0 +1,42 @@
+"""Cursor pagination: a page knows where the next one starts, however many rows came or went between them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Query
+from pydantic import BaseModel
+
+from shop.kit.errors import Problem
+
+MAX_LIMIT = 100
+MAX_CURSOR_LENGTH = 512
+
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Items per page")]
+Cursor = Annotated[str | None, Query(max_length=MAX_CURSOR_LENGTH, description="next_cursor of the page before")]
+
+
+class Page[T](BaseModel):
+    items: list[T]
+    next_cursor: str | None = None
+
+
+def encode_cursor(*parts: Any) -> str:
+    """An opaque cursor of JSON-able ``parts`` (the sort key of the last row)."""
+    return base64.urlsafe_b64encode(orjson.dumps(parts, default=str)).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
+    """The parts of ``cursor``, each made a ``types[i]``; a Problem 400 ``invalid_cursor`` for anything else."""
+    try:
+        raw = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not isinstance(raw, list) or len(raw) != len(types):
+            raise ValueError
+        return tuple(
+            part if isinstance(part, kind) else kind(part) for kind, part in zip(types, raw, strict=True)
+        )
+    except (ValueError, TypeError, binascii.Error, orjson.JSONDecodeError):
+        raise Problem(400, "invalid_cursor", "The cursor is not one that this service gave out.") from None

@@ -1,0 +1,91 @@
+"""Routes that read JSON strictly, so that what reaches a handler is unambiguous and can be stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from shop.kit.errors import Problem
+
+JSON_TYPES = ("application/json", "application/merge-patch+json")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise Problem(400, "duplicate_key", "A JSON object names the same key twice.")
+    return document
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse ``body``; Problem 400 for malformed text, invalid UTF-8, duplicate keys, NaN and NUL characters."""
+    try:
+        text = body.decode("utf-8")
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise Problem(400, "invalid_utf8", "The body is not valid UTF-8.") from None
+    except (ValueError, RecursionError):
+        raise Problem(400, "malformed_body", "The body is not valid JSON.") from None
+    if "\\u0000" in text or "\\ud8" in text.lower() or "\\ud9" in text.lower() or "\\udc" in text.lower():
+        _refuse_unstorable(document)
+    return document
+
+
+def _refuse_unstorable(document: Any) -> None:
+    """NUL and lone surrogates are legal in JSON text but not in a database's."""
+    text = json.dumps(document, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise Problem(400, "invalid_utf8", "A string has a lone surrogate.") from None
+    if "\\u0000" in text:
+        raise Problem(400, "nul_character", "A string has a NUL character.")
+
+
+class StrictRequest(Request):
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = parse_json(await self.body())
+        return self._json
+
+
+class StrictRoute(APIRoute):
+    """Answers 415 to a body that is not declared as JSON, and 400 to one that is not JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        reads_body = self.body_field is not None
+
+        async def strict(request: Request) -> Response:
+            if "\x00" in request.scope["path"] or b"%00" in request.scope["query_string"]:
+                raise Problem(400, "nul_character", "The address has a NUL character.")
+            if reads_body:
+                await _check_type(request)
+            try:
+                return await handle(StrictRequest(request.scope, request.receive))
+            except RequestValidationError as error:
+                if any(part["type"] == "json_invalid" for part in error.errors()):
+                    raise Problem(400, "malformed_body", "The body is not valid JSON.") from None
+                raise
+
+        return strict
+
+
+async def _check_type(request: Request) -> None:
+    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if declared not in JSON_TYPES and request.headers.get("content-length", "0") != "0":
+        raise Problem(415, "unsupported_media_type", "Send the body as application/json.")
+
+
+def router(**options: Any) -> APIRouter:
+    """An APIRouter whose routes read JSON strictly."""
+    return APIRouter(route_class=StrictRoute, **options)

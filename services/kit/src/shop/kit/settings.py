@@ -1,0 +1,37 @@
+"""Settings that every service has. Environment variables are prefixed SHOP_; secrets may be files instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRETS_DIR = Path("/run/secrets/shop")
+"""Where a cluster mounts secrets: one file per variable, named like it (``SHOP_DATABASE_URL``)."""
+
+
+class ServiceSettings(BaseSettings):
+    """Base of each service's ``Settings``; a subclass names its noun in ``service`` and adds its own fields."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SHOP_",
+        secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
+        extra="ignore",
+        frozen=True,
+    )
+
+    service: ClassVar[str]
+
+    database_url: str = Field(default="", repr=False)
+    database_pool_size: int = Field(default=8, ge=2, le=64)
+    nats_url: str = Field(default="nats://nats:4222", repr=False)
+    jwks_url: str = "http://user:8000/.well-known/jwks.json"
+    internal_token: str = Field(default="", repr=False)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    max_body_bytes: int = Field(default=65_536, ge=1_024)
+    drain_seconds: float = Field(default=10.0, ge=0)
+    outbox_retention_hours: float = Field(default=24.0, ge=0.1)
+    tracing_endpoint: str = ""
+    trace_sample_ratio: float = Field(default=0.01, ge=0, le=1)

@@ -1,0 +1,62 @@
+"""Background loops that are watched: one that fails is restarted with backoff, and said so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import Counter
+
+log = logging.getLogger(__name__)
+
+RESTARTS = Counter("shop_task_restarts_total", "Background loops that failed and were started again", ["task"])
+FIRST_BACKOFF_S = 0.2
+MAX_BACKOFF_S = 15.0
+STOP_TIMEOUT_S = 5.0
+
+
+def backoff_s(attempt: int, first_s: float = FIRST_BACKOFF_S, max_s: float = MAX_BACKOFF_S) -> float:
+    """Seconds to wait before try ``attempt`` (0, 1, ...): exponential, capped, with full jitter above one half."""
+    return min(max_s, first_s * 2.0 ** min(attempt, 30)) * random.uniform(0.5, 1.0)
+
+
+class Tasks:
+    """The background loops of one application."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        """Run ``loop()`` until the application ends; a loop that returns is done, one that raises starts again."""
+        self._tasks[name] = asyncio.create_task(self._supervise(name, loop), name=name)
+
+    async def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        attempt = 0
+        while True:
+            started = asyncio.get_running_loop().time()
+            try:
+                await loop()
+                return
+            except Exception:
+                if asyncio.get_running_loop().time() - started > MAX_BACKOFF_S:
+                    attempt = 0
+                RESTARTS.labels(name).inc()
+                log.exception("background loop %s failed", name, extra={"task": name, "attempt": attempt})
+                await asyncio.sleep(backoff_s(attempt))
+                attempt += 1
+
+    def failed(self) -> list[str]:
+        """Names of loops that ended with an error or were cancelled."""
+        return [name for name, task in self._tasks.items() if task.done() and (task.cancelled() or task.exception())]
+
+    async def stop(self) -> None:
+        """Cancel every loop and wait for at most STOP_TIMEOUT_S seconds."""
+        for task in self._tasks.values():
+            task.cancel()
+        if self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait(self._tasks.values(), timeout=STOP_TIMEOUT_S)
+        self._tasks.clear()
