@@ -1,0 +1,67 @@
+"""HTTP: parse, call the service, answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+from fastapi import Depends, Response
+
+from shop.kit.app import service_of
+from shop.kit.auth import CurrentAdmin, internal_only
+from shop.kit.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
+from shop.kit.routing import router as make_router
+from shop.pricing import schemas
+from shop.pricing.service import PricingService
+
+Service = Annotated[PricingService, Depends(service_of)]
+
+router = make_router(prefix="/api/v1", tags=["pricing"])
+internal = make_router(prefix="/internal/quotes", tags=["internal"], dependencies=[Depends(internal_only)])
+
+
+@router.post("/quotes", response_model=schemas.QuoteView)
+async def create_quote(request: schemas.QuoteRequest, service: Service) -> Response:
+    """What a cart costs, with discount, tax and shipping. Needs no sign-in and redeems nothing."""
+    return _json(await service.quote(request.items, request.country, request.coupon or None))
+
+
+@router.get("/promotions")
+async def list_promotions(
+    _: CurrentAdmin, service: Service, limit: Limit = 20, cursor: Cursor = None
+) -> Page[schemas.PromotionView]:
+    """The promotions by code, for administrators."""
+    after = decode_cursor(cursor, str)[0] if cursor else ""
+    found = await service.promotions(after, limit + 1)
+    items = [schemas.promotion_view(promotion, service.currency) for promotion in found[:limit]]
+    return Page(items=items, next_cursor=encode_cursor(items[-1].code) if len(found) > limit else None)
+
+
+@router.get("/promotions/{code}")
+async def get_promotion(code: schemas.Code, _: CurrentAdmin, service: Service) -> schemas.PromotionView:
+    return schemas.promotion_view(await service.promotion(code), service.currency)
+
+
+@router.put("/promotions/{code}")
+async def put_promotion(
+    code: schemas.Code, rule: schemas.PromotionRule, _: CurrentAdmin, service: Service
+) -> schemas.PromotionView:
+    """Create or replace a promotion. Orders that redeemed it keep the rule that they saw."""
+    return schemas.promotion_view(await service.put_promotion(rule.promotion(code)), service.currency)
+
+
+@internal.post("", response_model=schemas.OrderQuoteResults)
+async def quote_orders(batch: schemas.OrderQuotes, service: Service) -> Response:
+    """Price orders and redeem their coupons; idempotent by order id."""
+    return _json({"results": await service.quote_orders(batch.items)})
+
+
+@internal.post("/release")
+async def release(batch: schemas.Releases, service: Service) -> schemas.ReleaseResults:
+    """Give the orders' coupons back; an order not seen yet cannot redeem afterwards."""
+    await service.release([item.order_id for item in batch.items])
+    return schemas.ReleaseResults(results=[schemas.ReleaseResult(order_id=item.order_id) for item in batch.items])
+
+
+def _json(document: object) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")

@@ -1,0 +1,200 @@
+"""The only SQL of pricing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from shop.kit.db import Database
+from shop.kit.errors import Unavailable
+from shop.pricing.domain import Discount, Promotion, Refusal
+
+REDEEM_ATTEMPTS = 5
+"""Runs of the redeeming statement; each one after the first settles what a concurrent caller decided meanwhile."""
+
+COLUMNS = (
+    "code, kind, value, minimum_subtotal, starts_at, expires_at, usage_limit, once_per_user, active, used,"
+    " created_at, updated_at"
+)
+
+PUT = f"""
+INSERT INTO promotions AS p (code, kind, value, minimum_subtotal, starts_at, expires_at, usage_limit, once_per_user,
+    active, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
+ON CONFLICT (code) DO UPDATE SET kind = $2, value = $3, minimum_subtotal = $4, starts_at = $5, expires_at = $6,
+    usage_limit = $7, once_per_user = $8, active = $9, updated_at = $10
+RETURNING {COLUMNS}
+"""  # noqa: S608 - COLUMNS is a constant
+
+PAGE = f"SELECT {COLUMNS} FROM promotions WHERE code > $1 ORDER BY code LIMIT $2"  # noqa: S608 - constant
+ONE = f"SELECT {COLUMNS} FROM promotions WHERE code = $1"  # noqa: S608 - constant
+
+SEED = """
+INSERT INTO promotions (code, kind, value, minimum_subtotal, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (code) DO NOTHING
+"""
+
+# The row locks, taken in the order of the codes, make `used` the truth whatever this statement's snapshot says. The
+# snapshot may lack a redemption committed while the lock was awaited: then ON CONFLICT leaves the row out, and the
+# item comes back with neither discount nor refusal, to be asked again with a fresh snapshot.
+REDEEM = """
+WITH wanted AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[]) WITH ORDINALITY
+        AS w (order_id, user_id, code, subtotal, position)
+), locked AS (
+    SELECT * FROM promotions WHERE code = ANY ($3) ORDER BY code FOR UPDATE
+), earlier AS (
+    SELECT order_id, kind, value, released_at FROM redemptions WHERE order_id = ANY ($1)
+), judged AS (
+    SELECT w.*, p.kind, p.value, p.once_per_user, p.usage_limit, p.used,
+        CASE WHEN p.active IS NULL THEN 'unknown_coupon'
+             WHEN NOT p.active THEN 'coupon_inactive'
+             WHEN p.starts_at > $5 THEN 'coupon_not_started'
+             WHEN p.expires_at <= $5 THEN 'coupon_expired'
+             WHEN w.subtotal < p.minimum_subtotal THEN 'coupon_minimum_not_met'
+             WHEN p.used >= p.usage_limit THEN 'coupon_exhausted'
+             WHEN p.once_per_user AND EXISTS (
+                 SELECT FROM redemptions r WHERE r.code = w.code AND r.user_id = w.user_id AND r.released_at IS NULL
+             ) THEN 'coupon_already_used'
+        END AS refusal
+    FROM wanted w LEFT JOIN locked p ON p.code = w.code
+    WHERE w.order_id NOT IN (SELECT order_id FROM earlier)
+), placed AS (
+    SELECT *, row_number() OVER (PARTITION BY code ORDER BY position) AS place FROM judged WHERE refusal IS NULL
+), taken AS (
+    INSERT INTO redemptions (order_id, code, user_id, kind, value, once_per_user, redeemed_at)
+    SELECT order_id, code, user_id, kind, value, once_per_user, $5 FROM placed
+    WHERE usage_limit IS NULL OR used + place <= usage_limit
+    ON CONFLICT DO NOTHING
+    RETURNING order_id, code, kind, value
+), counted AS (
+    UPDATE promotions p SET used = p.used + t.redeemed
+    FROM (SELECT code, count(*) AS redeemed FROM taken GROUP BY code) t WHERE p.code = t.code
+)
+SELECT coalesce(e.kind, t.kind) AS kind, coalesce(e.value, t.value) AS value,
+    CASE WHEN e.released_at IS NOT NULL THEN 'released' ELSE j.refusal END AS refusal
+FROM wanted w
+LEFT JOIN earlier e ON e.order_id = w.order_id
+LEFT JOIN taken t ON t.order_id = w.order_id
+LEFT JOIN judged j ON j.position = w.position
+ORDER BY w.position
+"""
+
+# Reading `locked` in `wanted` makes PostgreSQL take the locks first, in the same order as REDEEM does.
+RELEASE = """
+WITH locked AS (
+    SELECT code FROM promotions WHERE code IN (
+        SELECT code FROM redemptions WHERE order_id = ANY ($1) AND released_at IS NULL
+    ) ORDER BY code FOR UPDATE
+), wanted AS (
+    SELECT DISTINCT order_id FROM unnest($1::uuid[]) AS w (order_id) WHERE (SELECT count(*) FROM locked) >= 0
+), freed AS (
+    INSERT INTO redemptions AS r (order_id, released_at) SELECT order_id, $2 FROM wanted ORDER BY order_id
+    ON CONFLICT (order_id) DO UPDATE SET released_at = $2 WHERE r.released_at IS NULL
+    RETURNING code
+)
+UPDATE promotions p SET used = p.used - f.released
+FROM (SELECT code, count(*) AS released FROM freed WHERE code IS NOT NULL GROUP BY code) f WHERE p.code = f.code
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Redeeming:
+    """An order of ``user_id`` with items worth ``subtotal`` minor units that wants the coupon ``code``."""
+
+    order_id: UUID
+    user_id: UUID
+    code: str
+    subtotal: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPromotion(Promotion):
+    """A promotion as an administrator sees it."""
+
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+def _promotion(row: Mapping[str, Any]) -> StoredPromotion:
+    fields = dict(row)
+    discount = Discount(fields.pop("kind"), fields.pop("value"))
+    return StoredPromotion(discount=discount, **fields)
+
+
+class PricingRepository:
+    """Promotions and who redeemed them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def promotions(self, after: str, limit: int) -> list[StoredPromotion]:
+        """Up to ``limit`` promotions by code, from the first one behind ``after``."""
+        rows = await self._database.fetch(PAGE, after, limit)
+        return [_promotion(row) for row in rows]
+
+    async def promotion(self, code: str) -> StoredPromotion | None:
+        row = await self._database.fetchrow(ONE, code)
+        return _promotion(row) if row else None
+
+    async def put(self, promotion: Promotion, now: datetime) -> StoredPromotion:
+        """Create or replace a rule; how often it was used stays."""
+        rule = asdict(promotion)
+        discount = rule.pop("discount")
+        names = ("minimum_subtotal", "starts_at", "expires_at", "usage_limit", "once_per_user", "active")
+        values = [rule[name] for name in names]
+        rows = await self._database.fetch(PUT, promotion.code, discount["kind"], discount["value"], *values, now)
+        return _promotion(rows[0])
+
+    async def seed(self, promotion: Promotion, now: datetime) -> None:
+        """Create a promotion unless its code is taken."""
+        discount = promotion.discount
+        await self._database.execute(
+            SEED, promotion.code, discount.kind, discount.value, promotion.minimum_subtotal, now
+        )
+
+    async def redeem(self, batch: Sequence[Redeeming], now: datetime) -> list[Discount | Refusal]:
+        """The discount that each order gets, or why it gets none; one statement unless others raced for the same.
+
+        An order that redeemed before keeps the rule that it saw then, whatever the promotion says now.
+        """
+        settled: dict[int, Discount | Refusal] = {}
+        for _ in range(REDEEM_ATTEMPTS):
+            open_items = [at for at in range(len(batch)) if at not in settled]
+            settled |= await self._redeem_once([(at, batch[at]) for at in open_items], now)
+            if len(settled) == len(batch):
+                return [settled[at] for at in range(len(batch))]
+        raise Unavailable("database", f"coupons still contended after {REDEEM_ATTEMPTS} attempts")
+
+    async def _redeem_once(
+        self, items: Sequence[tuple[int, Redeeming]], now: datetime
+    ) -> dict[int, Discount | Refusal]:
+        wanted = [item for _, item in items]
+        try:
+            rows = await self._database.fetch(
+                REDEEM,
+                [item.order_id for item in wanted],
+                [item.user_id for item in wanted],
+                [item.code for item in wanted],
+                [item.subtotal for item in wanted],
+                now,
+            )
+        except asyncpg.DeadlockDetectedError:
+            return {}
+        verdicts = [row["refusal"] or (Discount(row["kind"], row["value"]) if row["kind"] else None) for row in rows]
+        return {at: verdict for (at, _), verdict in zip(items, verdicts, strict=True) if verdict}
+
+    async def release(self, order_ids: Sequence[UUID], now: datetime) -> None:
+        """Give each order's redemption back, once; an order that has none is barred from redeeming later."""
+        for _ in range(REDEEM_ATTEMPTS):
+            try:
+                await self._database.execute(RELEASE, list(order_ids), now)
+                return
+            except asyncpg.DeadlockDetectedError:
+                continue
+        raise Unavailable("database", f"coupons still contended after {REDEEM_ATTEMPTS} attempts")

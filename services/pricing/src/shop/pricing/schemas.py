@@ -1,0 +1,209 @@
+"""What pricing reads and writes as JSON. Amounts are integers of minor units."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from shop.pricing.domain import Discount, Kind, Line, Promotion, Quote
+from shop.pricing.repository import StoredPromotion
+from shop.pricing.settings import MAX_AMOUNT, Country
+
+MAX_LINES = 100
+MAX_QUANTITY = 999
+MAX_BATCH = 256
+MAX_USAGE_LIMIT = 10**9
+
+Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{3,32}$", to_upper=True)]
+Coupon = Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True, max_length=64)]
+Moment = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))]
+Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY, strict=True)]
+Amount = Annotated[int, Field(ge=0, le=MAX_AMOUNT, strict=True)]
+
+
+class Money(BaseModel):
+    amount: Amount
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+
+class QuoteItem(BaseModel):
+    product_id: UUID
+    quantity: Quantity
+
+
+class QuoteRequest(BaseModel):
+    """Products to price for delivery to ``country`` (ISO 3166-1 alpha-2); an empty coupon is none."""
+
+    items: Annotated[list[QuoteItem], Field(min_length=1, max_length=MAX_LINES)]
+    country: Country
+    coupon: Coupon | None = None
+
+
+class QuotedLine(BaseModel):
+    product_id: UUID
+    quantity: int
+    unit_price: Money
+    line_total: Money
+    discount: Money
+    tax: Money
+
+
+class QuoteView(BaseModel):
+    """``total`` is subtotal - discount + tax + shipping; the lines' discounts and taxes add up to the quote's."""
+
+    lines: list[QuotedLine]
+    subtotal: Money
+    discount: Money
+    tax: Money
+    shipping: Money
+    total: Money
+
+
+class ReservedLine(BaseModel):
+    product_id: UUID
+    quantity: Quantity
+    category: str
+    unit_price: Money
+
+    def line(self) -> Line:
+        return Line(self.product_id, self.quantity, self.unit_price.amount, self.category)
+
+
+class OrderQuoteItem(BaseModel):
+    """One order to price; ``lines`` are those of its reservation. Its coupon is redeemed."""
+
+    order_id: UUID
+    user_id: UUID
+    lines: Annotated[list[ReservedLine], Field(min_length=1, max_length=MAX_LINES)]
+    country: Country
+    coupon: Coupon | None = None
+
+
+class OrderQuotes(BaseModel):
+    items: Annotated[list[OrderQuoteItem], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class ReleaseItem(BaseModel):
+    order_id: UUID
+
+
+class Releases(BaseModel):
+    items: Annotated[list[ReleaseItem], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class OrderQuoteResult(BaseModel):
+    """``quoted`` with the amounts, or ``rejected`` with a code and a sentence."""
+
+    order_id: UUID
+    status: Literal["quoted", "rejected"]
+    code: str | None = None
+    detail: str | None = None
+    lines: list[dict[str, Any]] | None = None
+    subtotal: Money | None = None
+    discount: Money | None = None
+    tax: Money | None = None
+    shipping: Money | None = None
+    total: Money | None = None
+
+
+class OrderQuoteResults(BaseModel):
+    results: list[OrderQuoteResult]
+
+
+class ReleaseResult(BaseModel):
+    order_id: UUID
+    status: Literal["released"] = "released"
+
+
+class ReleaseResults(BaseModel):
+    results: list[ReleaseResult]
+
+
+class PromotionRule(BaseModel):
+    """``value`` is whole percent for a percentage and minor units for a fixed discount; times carry a zone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind
+    value: Annotated[int, Field(ge=1, le=MAX_AMOUNT, strict=True)]
+    minimum_subtotal: Amount = 0
+    starts_at: Moment | None = None
+    expires_at: Moment | None = None
+    usage_limit: Annotated[int, Field(ge=1, le=MAX_USAGE_LIMIT, strict=True)] | None = None
+    once_per_user: bool = False
+    active: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PromotionRule:
+        if self.kind == "percentage" and self.value > 100:
+            raise ValueError("a percentage is at most 100")
+        if self.starts_at and self.expires_at and self.starts_at >= self.expires_at:
+            raise ValueError("expires_at must be later than starts_at")
+        return self
+
+    def promotion(self, code: str) -> Promotion:
+        rule = self.model_dump(exclude={"kind", "value"})
+        return Promotion(code=code, discount=Discount(self.kind, self.value), **rule)
+
+
+class PromotionView(BaseModel):
+    code: str
+    kind: Kind
+    value: int
+    minimum_subtotal: int
+    currency: str
+    starts_at: AwareDatetime | None
+    expires_at: AwareDatetime | None
+    usage_limit: int | None
+    once_per_user: bool
+    active: bool
+    used: int
+    created_at: AwareDatetime | None
+    updated_at: AwareDatetime | None
+
+
+def promotion_view(promotion: StoredPromotion, currency: str) -> PromotionView:
+    return PromotionView(
+        code=promotion.code,
+        kind=promotion.discount.kind,
+        value=promotion.discount.value,
+        minimum_subtotal=promotion.minimum_subtotal,
+        currency=currency,
+        starts_at=promotion.starts_at,
+        expires_at=promotion.expires_at,
+        usage_limit=promotion.usage_limit,
+        once_per_user=promotion.once_per_user,
+        active=promotion.active,
+        used=promotion.used,
+        created_at=promotion.created_at,
+        updated_at=promotion.updated_at,
+    )
+
+
+def quote_document(quote: Quote, currency: str) -> dict[str, Any]:
+    """The quote as QuoteView's members, as plain values: this is made once per order."""
+
+    def money(amount: int) -> dict[str, Any]:
+        return {"amount": amount, "currency": currency}
+
+    return {
+        "lines": [
+            {
+                "product_id": priced.line.product_id,
+                "quantity": priced.line.quantity,
+                "unit_price": money(priced.line.unit_price),
+                "line_total": money(priced.line.total),
+                "discount": money(priced.discount),
+                "tax": money(priced.tax),
+            }
+            for priced in quote.lines
+        ],
+        "subtotal": money(quote.subtotal),
+        "discount": money(quote.discount),
+        "tax": money(quote.tax),
+        "shipping": money(quote.shipping),
+        "total": money(quote.total),
+    }

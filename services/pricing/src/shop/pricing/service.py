@@ -1,0 +1,120 @@
+"""What pricing does: quotes for a cart, quotes that redeem an order's coupon, and the promotions themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+from uuid import UUID
+
+from shop.kit.app import Context
+from shop.kit.clock import Clock
+from shop.kit.http import ServiceClient
+from shop.pricing import domain, errors
+from shop.pricing.domain import Discount, Line, Promotion, Refusal
+from shop.pricing.repository import PricingRepository, Redeeming, StoredPromotion
+from shop.pricing.schemas import MAX_LINES, Money, OrderQuoteItem, QuoteItem, quote_document
+from shop.pricing.settings import Settings
+
+SAMPLE_PROMOTIONS = (
+    Promotion("WELCOME10", Discount("percentage", 10), minimum_subtotal=2_000),
+    Promotion("FIVER", Discount("fixed", 500)),
+)
+
+
+class PricingService:
+    """Prices come from the product service, or from the reservation that it made; never from the customer."""
+
+    def __init__(
+        self, settings: Settings, repository: PricingRepository, products: ServiceClient, clock: Clock
+    ) -> None:
+        self.currency = settings.store.currency
+        self._tariff = settings.tariff()
+        self._repository = repository
+        self._products = products
+        self._clock = clock
+
+    @classmethod
+    async def build(cls, context: Context) -> PricingService:
+        settings = cast(Settings, context.settings)
+        if context.database is None:
+            raise RuntimeError("pricing needs SHOP_DATABASE_URL")
+        repository = PricingRepository(context.database)
+        if settings.sample_promotions:
+            for promotion in SAMPLE_PROMOTIONS:
+                await repository.seed(promotion, context.clock.now())
+        return cls(settings, repository, context.clients.get("product", settings.product_url), context.clock)
+
+    async def quote(self, items: Sequence[QuoteItem], country: str, coupon: str | None) -> dict[str, Any]:
+        """The quote for a cart. Problem 404 ``unknown_product``, 422 with the coupon's code; redeems nothing."""
+        lines = await self._priced(items)
+        discount = await self._discount(coupon, domain.subtotal_of(lines)) if coupon else None
+        return quote_document(domain.quote(lines, country, discount, self._tariff), self.currency)
+
+    async def _priced(self, items: Sequence[QuoteItem]) -> list[Line]:
+        wanted = list(dict.fromkeys(str(item.product_id) for item in items))
+        answer = await self._products.get("/api/v1/products", params={"ids": ",".join(wanted), "limit": str(MAX_LINES)})
+        found = {product["id"]: product for product in answer.json["items"]}
+        return [self._line(item, found.get(str(item.product_id))) for item in items]
+
+    def _line(self, item: QuoteItem, product: dict[str, Any] | None) -> Line:
+        if product is None:
+            raise errors.unknown_product(item.product_id)
+        price = Money.model_validate(product["price"])
+        if price.currency != self.currency:
+            raise errors.refused("currency_mismatch")
+        return Line(item.product_id, item.quantity, price.amount, product["category"])
+
+    async def _discount(self, coupon: str, subtotal: int) -> Discount:
+        promotion = await self._repository.promotion(coupon)
+        if promotion is None:
+            raise errors.refused("unknown_coupon")
+        refusal = domain.refusal(promotion, subtotal, self._clock.now())
+        if refusal:
+            minimum = {"amount": promotion.minimum_subtotal, "currency": self.currency}
+            raise errors.refused(refusal, minimum_subtotal=minimum)
+        return promotion.discount
+
+    async def quote_orders(self, items: Sequence[OrderQuoteItem]) -> list[dict[str, Any]]:
+        """One result per order. Coupons are redeemed together; a batch without any asks no database."""
+        lines = [[line.line() for line in item.lines] for item in items]
+        redeeming = {
+            at: Redeeming(item.order_id, item.user_id, item.coupon, domain.subtotal_of(lines[at]))
+            for at, item in enumerate(items)
+            if item.coupon and self._priced_in_own_currency(item)
+        }
+        verdicts: dict[int, Discount | Refusal] = {}
+        if redeeming:
+            answers = await self._repository.redeem(list(redeeming.values()), self._clock.now())
+            verdicts = dict(zip(redeeming, answers, strict=True))
+        return [self._result(item, lines[at], verdicts.get(at)) for at, item in enumerate(items)]
+
+    def _priced_in_own_currency(self, item: OrderQuoteItem) -> bool:
+        return all(line.unit_price.currency == self.currency for line in item.lines)
+
+    def _result(
+        self, item: OrderQuoteItem, lines: Sequence[Line], verdict: Discount | Refusal | None
+    ) -> dict[str, Any]:
+        if not self._priced_in_own_currency(item):
+            verdict = "currency_mismatch"
+        if isinstance(verdict, str):
+            detail = domain.REFUSALS[verdict]
+            return {"order_id": item.order_id, "status": "rejected", "code": verdict, "detail": detail}
+        quote = domain.quote(lines, item.country, verdict, self._tariff)
+        return {"order_id": item.order_id, "status": "quoted"} | quote_document(quote, self.currency)
+
+    async def release(self, order_ids: Sequence[UUID]) -> None:
+        """Give back what the orders redeemed; also bars them from redeeming later."""
+        await self._repository.release(order_ids, self._clock.now())
+
+    async def promotions(self, after: str, limit: int) -> list[StoredPromotion]:
+        return await self._repository.promotions(after, limit)
+
+    async def promotion(self, code: str) -> StoredPromotion:
+        """The promotion, or Problem 404 ``unknown_promotion``."""
+        promotion = await self._repository.promotion(code)
+        if promotion is None:
+            raise errors.unknown_promotion(code)
+        return promotion
+
+    async def put_promotion(self, promotion: Promotion) -> StoredPromotion:
+        return await self._repository.put(promotion, self._clock.now())
