@@ -11,7 +11,7 @@ import hmac
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 from uuid import UUID
 
 import httpx
@@ -47,6 +47,11 @@ class Principal(BaseModel):
     name: str
 
 
+class KeySource(Protocol):
+    async def get(self, key_id: str) -> jwt.PyJWK | None:
+        """The public key with this id, None if the issuer does not have it."""
+
+
 class Keys:
     """The public keys of a JWKS document at an http(s) or file URL, fetched when a token names an unknown one."""
 
@@ -54,27 +59,30 @@ class Keys:
         self._url = url
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched_at = float("-inf")
+        self._tried_at = float("-inf")
         self._lock = asyncio.Lock()
 
     async def get(self, key_id: str) -> jwt.PyJWK | None:
         """The key, None if the issuer does not have it; Unavailable("user") when it cannot be asked."""
-        age_s = time.monotonic() - self._fetched_at
-        if age_s > KEYS_TTL_S or (key_id not in self._keys and age_s > KEYS_MIN_REFRESH_S):
-            async with self._lock:
-                if time.monotonic() - self._fetched_at > KEYS_MIN_REFRESH_S:
-                    await self._refresh(key_id)
-        return self._keys.get(key_id)
+        if key_id not in self._keys or time.monotonic() - self._fetched_at > KEYS_TTL_S:
+            await self._refresh()
+        key = self._keys.get(key_id)
+        if key is None and self._tried_at > self._fetched_at:
+            raise Unavailable("user", "the token keys cannot be fetched")
+        return key
 
-    async def _refresh(self, key_id: str) -> None:
-        try:
-            document = await self._load()
-            keys = jwt.PyJWKSet.from_dict(document).keys
-        except (httpx.HTTPError, OSError, ValueError, jwt.PyJWTError) as error:
-            if key_id in self._keys:
+    async def _refresh(self) -> None:
+        """Fetch the keys, at most once in KEYS_MIN_REFRESH_S: also when that fails, or all requests would wait for it."""
+        async with self._lock:
+            if time.monotonic() - self._tried_at <= KEYS_MIN_REFRESH_S:
                 return
-            raise Unavailable("user", "the token keys cannot be fetched") from error
-        self._keys = {key.key_id: key for key in keys if key.key_id}
-        self._fetched_at = time.monotonic()
+            try:
+                keys = jwt.PyJWKSet.from_dict(await self._load()).keys
+            except (httpx.HTTPError, OSError, ValueError, jwt.PyJWTError):
+                self._tried_at = time.monotonic()
+                return
+            self._keys = {key.key_id: key for key in keys if key.key_id}
+            self._fetched_at = self._tried_at = time.monotonic()
 
     async def _load(self) -> dict[str, Any]:
         if self._url.startswith("file://"):
@@ -91,8 +99,12 @@ class Authenticator:
     """Turns access tokens into principals; a token that was good is remembered until it expires."""
 
     def __init__(self, jwks_url: str) -> None:
-        self._keys = Keys(jwks_url)
+        self._keys: KeySource = Keys(jwks_url)
         self._known: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+
+    def use(self, keys: KeySource) -> None:
+        """Take keys from ``keys`` instead of the JWKS: the issuer needs no network to know its own."""
+        self._keys = keys
 
     async def principal(self, token: str) -> Principal:
         """The person of ``token``; Problem 401 ``token_expired`` or ``invalid_token``."""
