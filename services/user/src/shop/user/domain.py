@@ -1,0 +1,160 @@
+"""Accounts, sign-in throttling and the life of signing keys: rules without any input or output."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID
+
+from email_validator import EmailNotValidError, validate_email
+
+MAX_EMAIL_LENGTH = 254
+MIN_PASSWORD_LENGTH = 10
+MAX_PASSWORD_LENGTH = 128
+MAX_ADDRESSES = 20
+
+FREE_FAILURES = 5
+"""Failed sign-ins in a row before the address has to wait."""
+FIRST_LOCK_S = 2.0
+MAX_LOCK_S = 60.0
+"""Short on purpose: whoever knows an e-mail address could otherwise keep its owner out for good."""
+FAILURE_MEMORY_S = 900.0
+
+REFRESH_REPEAT_S = 10.0
+"""How long a used refresh token may be shown again, as two tabs or a retry after a lost answer do."""
+
+ACCESS_TOKEN_TTL_S = 900
+CLOCK_SKEW_S = 60
+JWKS_MAX_AGE_S = 300
+KEY_PUBLISH_LEAD_S = 3_600
+"""How long a key is in the JWKS before anything is signed with it; far longer than anyone may cache the JWKS."""
+
+Role = Literal["customer", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    id: UUID
+    email: str
+    name: str
+    role: Role
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user with what proves to be that user."""
+
+    user: User
+    password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    id: UUID
+    name: str
+    street: str
+    city: str
+    postal_code: str
+    country: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshState:
+    """What is stored about a refresh token that somebody shows."""
+
+    family_id: UUID
+    family_expires_at: datetime
+    family_revoked: bool
+    used_at: datetime | None
+    successor_used: bool
+    user: User
+
+
+class Verdict(StrEnum):
+    ROTATE = "rotate"
+    REPEAT = "repeat"
+    REUSED = "reused"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """An Ed25519 key; ``private_key`` is encrypted, ``public_key`` is the raw 32 bytes."""
+
+    kid: str
+    private_key: bytes
+    public_key: bytes
+    created_at: datetime
+    activates_at: datetime
+
+
+def normalise_email(text: str) -> str:
+    """The one spelling under which an address is stored: NFC, lower case. Raises ValueError if it is no address.
+
+    The local part is lower-cased too. The standard allows a server to tell cases apart, none does, and two
+    accounts that differ by a capital letter help only an impostor.
+    """
+    if len(text) > MAX_EMAIL_LENGTH:
+        raise ValueError(f"an e-mail address has at most {MAX_EMAIL_LENGTH} characters")
+    try:
+        checked = validate_email(text.strip(), check_deliverability=False, globally_deliverable=False)
+    except EmailNotValidError as error:
+        raise ValueError(str(error)) from None
+    return checked.normalized.lower()
+
+
+def lock_s(failures: int) -> float:
+    """Seconds an address must wait after its ``failures``-th failed sign-in in a row: 0, then doubling, capped."""
+    excess = failures - FREE_FAILURES
+    return 0.0 if excess < 0 else min(MAX_LOCK_S, FIRST_LOCK_S * 2.0 ** min(excess, 16))
+
+
+def judge(token: RefreshState, now: datetime) -> Verdict:
+    """What to do about a shown refresh token.
+
+    A used one is a sign of theft, unless it was used a moment ago and nobody went on from there: then the same
+    successor is given out again. Both lines stay one, so a thief inside that moment is still found out.
+    """
+    if token.family_revoked or token.family_expires_at <= now:
+        return Verdict.INVALID
+    if token.used_at is None:
+        return Verdict.ROTATE
+    recent = (now - token.used_at).total_seconds() <= REFRESH_REPEAT_S
+    return Verdict.REPEAT if recent and not token.successor_used else Verdict.REUSED
+
+
+def by_activation(keys: Sequence[SigningKey]) -> list[SigningKey]:
+    return sorted(keys, key=lambda key: (key.activates_at, key.kid))
+
+
+def current_key(keys: Sequence[SigningKey], now: datetime) -> SigningKey | None:
+    """The key that signs at ``now``: the one that became active last."""
+    active = [key for key in by_activation(keys) if key.activates_at <= now]
+    return active[-1] if active else None
+
+
+def retired_keys(keys: Sequence[SigningKey], now: datetime) -> list[SigningKey]:
+    """Keys whose last token has expired everywhere, clock skew and cached JWKS included."""
+    ordered = by_activation(keys)
+    grace = timedelta(seconds=ACCESS_TOKEN_TTL_S + CLOCK_SKEW_S + JWKS_MAX_AGE_S)
+    return [key for key, following in itertools.pairwise(ordered) if following.activates_at + grace < now]
+
+
+def next_activation(keys: Sequence[SigningKey], now: datetime, rotation: timedelta) -> datetime | None:
+    """When a key that must be made at ``now`` becomes active; None while no new key is due.
+
+    Without an active key: at once. Otherwise KEY_PUBLISH_LEAD_S ahead of the end of the current key's term.
+    """
+    current = current_key(keys, now)
+    if current is None:
+        return now
+    if any(key.activates_at > now for key in keys):
+        return None
+    lead = min(timedelta(seconds=KEY_PUBLISH_LEAD_S), rotation / 2)
+    term_ends = current.activates_at + rotation
+    return max(term_ends, now + lead) if now >= term_ends - lead else None

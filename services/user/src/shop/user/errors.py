@@ -1,0 +1,54 @@
+"""The problems that this service answers with; each code is stable."""
+
+from __future__ import annotations
+
+import math
+
+from shop.kit.errors import Problem
+
+
+def email_taken() -> Problem:
+    return Problem(409, "email_taken", "There is an account with this e-mail address already.")
+
+
+def invalid_credentials() -> Problem:
+    """One answer for a wrong password and an unknown address, so that neither gives the other away."""
+    return Problem(401, "invalid_credentials", "The e-mail address or the password is wrong.", headers=CHALLENGE)
+
+
+def too_many_attempts(wait_s: float) -> Problem:
+    headers = {"Retry-After": str(max(1, math.ceil(wait_s)))}
+    return Problem(429, "too_many_attempts", "Too many failed sign-ins; please wait a little.", headers=headers)
+
+
+def invalid_refresh_token() -> Problem:
+    return Problem(401, "invalid_refresh_token", "The refresh token is not valid; sign in again.", headers=CHALLENGE)
+
+
+def refresh_token_reused() -> Problem:
+    detail = "The refresh token was used before; for safety this sign-in has ended. Sign in again."
+    return Problem(401, "refresh_token_reused", detail, headers=CHALLENGE)
+
+
+def wrong_password() -> Problem:
+    return Problem(403, "wrong_password", "The current password is wrong.")
+
+
+def unknown_user() -> Problem:
+    return Problem(404, "unknown_user", "There is no such account.")
+
+
+def unknown_address() -> Problem:
+    return Problem(404, "unknown_address", "You have no such address.")
+
+
+def too_many_addresses(limit: int) -> Problem:
+    return Problem(409, "too_many_addresses", f"An account keeps at most {limit} addresses.")
+
+
+def overloaded() -> Problem:
+    detail = "Too many sign-ins at this moment; please try again."
+    return Problem(503, "overloaded", detail, headers={"Retry-After": "2"})
+
+
+CHALLENGE = {"WWW-Authenticate": "Bearer"}

@@ -1,0 +1,128 @@
+"""The keys that sign access tokens: made at the first start, replaced in time, published as a JWKS.
+
+Every replica reads the same rows. A key is published KEY_PUBLISH_LEAD_S before anything is signed with it, and
+each replica looks every KEY_CHECK_S, so no token ever names a key that a verifier could not have seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import jwt
+from cryptography.fernet import InvalidToken
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from shop.kit.auth import ALGORITHM, AUDIENCE, ISSUER, TOKEN_TYPE
+from shop.kit.clock import Clock
+from shop.kit.db import Connection, Database
+from shop.kit.errors import Unavailable
+from shop.kit.ids import new_id
+from shop.user import domain
+from shop.user import session_repository as repository
+from shop.user.domain import SigningKey, User
+from shop.user.secret import Secrets
+
+KEY_CHECK_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Keyring:
+    """The signing keys as this replica knows them, and the access tokens made with them."""
+
+    def __init__(self, database: Database, secrets: Secrets, clock: Clock, rotation: timedelta) -> None:
+        self._database = database
+        self._secrets = secrets
+        self._clock = clock
+        self._rotation = rotation
+        self._published: list[SigningKey] = []
+        self._private: dict[str, Ed25519PrivateKey] = {}
+
+    async def refresh(self) -> None:
+        """Make the key that is due, remove those that are done, and take over the rest.
+
+        One replica at a time decides. A key that cannot be decrypted (the secret was changed) stays published for
+        the tokens that it signed, and another one is made.
+        """
+        now = self._clock.now()
+        async with self._database.transaction() as db:
+            await repository.lock_keys(db)
+            keys = await repository.signing_keys(db)
+            retired = {key.kid for key in domain.retired_keys(keys, now)}
+            if retired:
+                await repository.delete_keys(db, sorted(retired))
+            keys = [key for key in keys if key.kid not in retired]
+            keys += await self._make_due(db, keys, now)
+        self._private = {key.kid: private for key in keys if (private := self._decrypt(key))}
+        self._published = keys
+
+    async def _make_due(self, db: Connection, keys: Sequence[SigningKey], now: datetime) -> list[SigningKey]:
+        usable = [key for key in keys if self._decrypt(key)]
+        activates_at = domain.next_activation(usable, now, self._rotation)
+        if activates_at is None:
+            return []
+        key = self._new_key(now, activates_at)
+        await repository.insert_key(db, key)
+        log.info("new signing key", extra={"kid": key.kid, "activates_at": activates_at})
+        return [key]
+
+    def _new_key(self, now: datetime, activates_at: datetime) -> SigningKey:
+        private = Ed25519PrivateKey.generate()
+        encrypted = self._secrets.fernet.encrypt(private.private_bytes_raw())
+        return SigningKey(new_id().hex, encrypted, private.public_key().public_bytes_raw(), now, activates_at)
+
+    def _decrypt(self, key: SigningKey) -> Ed25519PrivateKey | None:
+        try:
+            return Ed25519PrivateKey.from_private_bytes(self._secrets.fernet.decrypt(key.private_key))
+        except InvalidToken:
+            log.warning("a signing key was encrypted with another secret", extra={"kid": key.kid})
+            return None
+
+    async def run(self) -> None:
+        """Look after the keys until cancelled; a database that is away is asked again next time."""
+        while True:
+            await asyncio.sleep(KEY_CHECK_S)
+            try:
+                await self.refresh()
+            except Unavailable:
+                log.warning("signing keys not checked: the database is away")
+
+    async def get(self, key_id: str) -> jwt.PyJWK | None:
+        """The public key that verifies tokens of this id (``shop.kit.auth.KeySource``)."""
+        return next((jwt.PyJWK(_jwk(key)) for key in self._published if key.kid == key_id), None)
+
+    def jwks(self) -> dict[str, Any]:
+        """RFC 7517 key set, with the next key as well as those whose tokens may still be about."""
+        return {"keys": [_jwk(key) for key in domain.by_activation(self._published)]}
+
+    def access_token(self, user: User, family_id: UUID) -> str:
+        """A signed JWT (RFC 9068) that is valid for ACCESS_TOKEN_TTL_S seconds."""
+        now = self._clock.now()
+        key = domain.current_key([key for key in self._published if key.kid in self._private], now)
+        if key is None:
+            raise Unavailable("user", "there is no key to sign with")
+        issued = int(now.timestamp())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": str(user.id),
+            "role": user.role,
+            "email": user.email,
+            "name": user.name,
+            "iat": issued,
+            "exp": issued + domain.ACCESS_TOKEN_TTL_S,
+            "jti": str(new_id()),
+            "sid": str(family_id),
+        }
+        return jwt.encode(claims, self._private[key.kid], ALGORITHM, headers={"kid": key.kid, "typ": TOKEN_TYPE})
+
+
+def _jwk(key: SigningKey) -> dict[str, str]:
+    x = base64.urlsafe_b64encode(key.public_key).decode().rstrip("=")
+    return {"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": ALGORITHM, "kid": key.kid, "x": x}

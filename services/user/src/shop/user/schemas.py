@@ -1,0 +1,105 @@
+"""What goes in and out over HTTP."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from shop.user import domain
+from shop.user.sessions import TokenPair
+
+MAX_NAME_LENGTH = 120
+MAX_REFRESH_TOKEN_LENGTH = 128
+
+Email = Annotated[
+    str,
+    Field(min_length=3, max_length=domain.MAX_EMAIL_LENGTH, json_schema_extra={"format": "email"}),
+    AfterValidator(domain.normalise_email),
+]
+NewPassword = Annotated[
+    str,
+    Field(min_length=domain.MIN_PASSWORD_LENGTH, max_length=domain.MAX_PASSWORD_LENGTH),
+]
+Password = Annotated[str, Field(min_length=1, max_length=domain.MAX_PASSWORD_LENGTH)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME_LENGTH)]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Registration(Request):
+    email: Email
+    password: NewPassword
+    name: Name
+
+
+class Credentials(Request):
+    email: Email
+    password: Password
+
+
+class Refresh(Request):
+    refresh_token: Annotated[str, Field(min_length=1, max_length=MAX_REFRESH_TOKEN_LENGTH)]
+
+
+class Profile(Request):
+    """What to change; a new password needs the current one beside it."""
+
+    name: Name | None = None
+    password: NewPassword | None = None
+    current_password: Password | None = None
+
+    @model_validator(mode="after")
+    def _password_needs_the_current_one(self) -> Self:
+        if (self.password is None) != (self.current_password is None):
+            raise ValueError("password and current_password go together")
+        return self
+
+
+class AddressIn(Request):
+    name: Name
+    street: Line
+    city: Line
+    postal_code: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)]
+    country: Annotated[Country, Field(description="ISO 3166-1 alpha-2")]
+
+    def address(self, address_id: UUID) -> domain.Address:
+        return domain.Address(address_id, self.name, self.street, self.city, self.postal_code, self.country)
+
+
+class UserOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    email: str
+    name: str
+    role: domain.Role
+    created_at: datetime
+
+
+class AddressOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str
+    street: str
+    city: str
+    postal_code: str
+    country: str
+
+
+class Tokens(BaseModel):
+    access_token: str
+    refresh_token: str
+    token_type: str = "Bearer"
+    expires_in: Annotated[int, Field(description="seconds until the access token expires")]
+
+    @classmethod
+    def of(cls, pair: TokenPair) -> Tokens:
+        return cls(access_token=pair.access_token, refresh_token=pair.refresh_token, expires_in=pair.expires_in)

@@ -1,0 +1,130 @@
+"""Accounts and addresses; ``sessions`` and ``keys`` do the rest of this service."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from shop.contracts.events import UserRegistered
+from shop.kit.app import Context
+from shop.kit.clock import Clock
+from shop.kit.db import Database
+from shop.kit.ids import new_id
+from shop.kit.outbox import publish
+from shop.user import domain, errors, repository, session_repository
+from shop.user.domain import Account, Address, User
+from shop.user.keys import Keyring
+from shop.user.passwords import Passwords
+from shop.user.secret import Secrets
+from shop.user.sessions import Sessions
+from shop.user.settings import Settings
+
+ADMIN_NAME = "Administrator"
+
+
+class UserService:
+    def __init__(self, database: Database, keys: Keyring, sessions: Sessions, passwords: Passwords, clock: Clock):
+        self.keys = keys
+        self.sessions = sessions
+        self._database = database
+        self._passwords = passwords
+        self._clock = clock
+
+    @classmethod
+    async def build(cls, context: Context) -> UserService:
+        """The service with its keys loaded, its administrator made and its background loops started."""
+        settings: Settings = context.settings
+        database, clock = context.database, context.clock
+        secrets = Secrets.build(settings)
+        passwords = Passwords.build(settings)
+        keys = Keyring(database, secrets, clock, timedelta(days=settings.key_rotation_days))
+        lifetime = timedelta(days=settings.refresh_token_days)
+        sessions = Sessions(database, keys, passwords, secrets, clock, lifetime)
+        service = cls(database, keys, sessions, passwords, clock)
+        await keys.refresh()
+        context.authenticator.use(keys)
+        if settings.admin_email and settings.admin_password:
+            await service.ensure_admin(domain.normalise_email(settings.admin_email), settings.admin_password)
+        context.tasks.start("signing-keys", keys.run)
+        context.tasks.start("expired-sign-ins", sessions.run)
+        return service
+
+    async def close(self) -> None:
+        self._passwords.close()
+
+    async def register(self, email: str, password: str, name: str) -> User:
+        """A new customer, announced by UserRegistered; 409 when the address is taken, also in a race."""
+        password_hash = await self._passwords.hash(password)
+        user = User(new_id(), email, name, "customer", self._clock.now())
+        event = UserRegistered(user_id=user.id, email=email, name=name, occurred_at=user.created_at)
+        async with self._database.transaction() as db:
+            if not await repository.insert_user(db, user, password_hash):
+                raise errors.email_taken()
+            await publish(db, event)
+        return user
+
+    async def ensure_admin(self, email: str, password: str) -> None:
+        """Make ``email`` an administrator with this password; changes nothing when it is one already."""
+        account = await repository.find_account_by_email(self._database, email)
+        if account is None:
+            admin = User(new_id(), email, ADMIN_NAME, "admin", self._clock.now())
+            if await repository.insert_user(self._database, admin, await self._passwords.hash(password)):
+                return
+            account = await repository.find_account_by_email(self._database, email)
+        if account and not await self._is_admin_with(account, password):
+            await self._make_admin(account.user.id, await self._passwords.hash(password))
+
+    async def _is_admin_with(self, account: Account, password: str) -> bool:
+        return account.user.role == "admin" and await self._passwords.verify(account.password_hash, password)
+
+    async def _make_admin(self, user_id: UUID, password_hash: str) -> None:
+        now = self._clock.now()
+        async with self._database.transaction() as db:
+            await repository.make_admin(db, user_id, password_hash, now)
+            await session_repository.revoke_families_except(db, user_id, None, now)
+
+    async def find(self, user_id: UUID) -> User:
+        user = await repository.find_user(self._database, user_id)
+        if user is None:
+            raise errors.unknown_user()
+        return user
+
+    async def rename(self, user_id: UUID, name: str) -> User:
+        user = await repository.rename(self._database, user_id, name, self._clock.now())
+        if user is None:
+            raise errors.unknown_user()
+        return user
+
+    async def change_password(self, user_id: UUID, current: str, new: str, kept_family: UUID | None) -> None:
+        """Replace the password and end every other sign-in: whoever knew the old one is out."""
+        account = await repository.find_account(self._database, user_id)
+        if account is None:
+            raise errors.unknown_user()
+        if not await self.sessions.check_password(account, current):
+            raise errors.wrong_password()
+        fresh, now = await self._passwords.hash(new), self._clock.now()
+        async with self._database.transaction() as db:
+            if not await repository.replace_password_hash(db, user_id, account.password_hash, fresh, now):
+                raise errors.wrong_password()
+            await session_repository.revoke_families_except(db, user_id, kept_family, now)
+
+    async def addresses(self, user_id: UUID) -> list[Address]:
+        return await repository.addresses(self._database, user_id)
+
+    async def add_address(self, user_id: UUID, address: Address) -> Address:
+        """Keep an address; 409 beyond MAX_ADDRESSES, also when several arrive at once."""
+        async with self._database.transaction() as db:
+            if not await repository.lock_user(db, user_id):
+                raise errors.unknown_user()
+            if not await repository.insert_address(db, user_id, address, self._clock.now(), domain.MAX_ADDRESSES):
+                raise errors.too_many_addresses(domain.MAX_ADDRESSES)
+        return address
+
+    async def replace_address(self, user_id: UUID, address: Address) -> Address:
+        if not await repository.replace_address(self._database, user_id, address):
+            raise errors.unknown_address()
+        return address
+
+    async def delete_address(self, user_id: UUID, address_id: UUID) -> None:
+        if not await repository.delete_address(self._database, user_id, address_id):
+            raise errors.unknown_address()

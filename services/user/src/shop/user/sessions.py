@@ -1,0 +1,146 @@
+"""Signing in, staying signed in, signing out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from shop.kit.clock import Clock
+from shop.kit.db import Database
+from shop.kit.errors import Unavailable
+from shop.kit.ids import new_id
+from shop.user import domain, errors
+from shop.user import repository as users
+from shop.user import session_repository as repository
+from shop.user.domain import Account, RefreshState, Verdict
+from shop.user.keys import Keyring
+from shop.user.passwords import Passwords
+from shop.user.secret import Secrets, new_refresh_token, token_hash
+
+CLEANING_PAUSE_S = 600.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    access_token: str
+    refresh_token: str
+    expires_in: int
+
+
+class Sessions:
+    def __init__(
+        self,
+        database: Database,
+        keys: Keyring,
+        passwords: Passwords,
+        secrets: Secrets,
+        clock: Clock,
+        lifetime: timedelta,
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._passwords = passwords
+        self._secrets = secrets
+        self._clock = clock
+        self._lifetime = lifetime
+
+    async def sign_in(self, email: str, password: str) -> TokenPair:
+        """Tokens for the right password; the same work and the same answer for a wrong one and an unknown address."""
+        account, locked_until = await repository.sign_in_state(self._database, email)
+        self._refuse_while_locked(locked_until)
+        matches = await self._passwords.verify(account.password_hash if account else None, password)
+        if account is None or not matches:
+            await self.failed(email)
+            raise errors.invalid_credentials()
+        account = await self._rehashed(account, password)
+        return await self._open(account)
+
+    async def check_password(self, account: Account, password: str) -> bool:
+        """The same check, with the same patience, for somebody who is signed in already."""
+        self._refuse_while_locked(await repository.locked_until(self._database, account.user.email))
+        if await self._passwords.verify(account.password_hash, password):
+            return True
+        await self.failed(account.user.email)
+        return False
+
+    async def refresh(self, refresh_token: str) -> TokenPair:
+        """The next pair of tokens; a token that was stolen, and so is used twice, ends the whole sign-in."""
+        now = self._clock.now()
+        shown = token_hash(refresh_token)
+        successor = self._secrets.successor(refresh_token)
+        async with self._database.transaction() as db:
+            token = await repository.lock_refresh_token(db, shown)
+            verdict = domain.judge(token, now) if token else Verdict.INVALID
+            if token and verdict is Verdict.ROTATE:
+                await repository.rotate_refresh_token(db, shown, token_hash(successor), token.family_id, now)
+            elif token and verdict is Verdict.REUSED:
+                await repository.revoke_family(db, token.family_id, now)
+        return self._answer(token, verdict, successor)
+
+    def _answer(self, token: RefreshState | None, verdict: Verdict, successor: str) -> TokenPair:
+        if token is None or verdict is Verdict.INVALID:
+            raise errors.invalid_refresh_token()
+        if verdict is Verdict.REUSED:
+            log.warning("refresh token reused", extra={"user_id": token.user.id, "family_id": token.family_id})
+            raise errors.refresh_token_reused()
+        access = self._keys.access_token(token.user, token.family_id)
+        return TokenPair(access, successor, domain.ACCESS_TOKEN_TTL_S)
+
+    async def sign_out(self, user_id: UUID, family_id: UUID | None) -> None:
+        """End one sign-in; its access token runs out by itself within ACCESS_TOKEN_TTL_S."""
+        if family_id:
+            await repository.revoke_own_family(self._database, user_id, family_id, self._clock.now())
+
+    def _refuse_while_locked(self, locked_until: datetime | None) -> None:
+        if locked_until is None:
+            return
+        wait_s = (locked_until - self._clock.now()).total_seconds()
+        if wait_s > 0:
+            raise errors.too_many_attempts(wait_s)
+
+    async def failed(self, email: str) -> None:
+        """Count a failed attempt and, after FREE_FAILURES in a row, lock the address for a while."""
+        now = self._clock.now()
+        forget_before = now - timedelta(seconds=domain.FAILURE_MEMORY_S)
+        async with self._database.transaction() as db:
+            lock_s = domain.lock_s(await repository.count_failure(db, email, now, forget_before))
+            if lock_s:
+                await repository.lock_sign_in(db, email, now + timedelta(seconds=lock_s))
+
+    async def _rehashed(self, account: Account, password: str) -> Account:
+        """The account with a hash of today's parameters."""
+        if not self._passwords.outdated(account.password_hash):
+            return account
+        fresh = await self._passwords.hash(password)
+        now = self._clock.now()
+        stored = await users.replace_password_hash(self._database, account.user.id, account.password_hash, fresh, now)
+        return Account(account.user, fresh) if stored else account
+
+    async def _open(self, account: Account) -> TokenPair:
+        now, family_id, first = self._clock.now(), new_id(), new_refresh_token()
+        expires_at = now + self._lifetime
+        opened = await repository.open_family(self._database, account, family_id, token_hash(first), now, expires_at)
+        if not opened:
+            self._refuse_while_locked(await repository.locked_until(self._database, account.user.email))
+            raise errors.invalid_credentials()
+        return TokenPair(self._keys.access_token(account.user, family_id), first, domain.ACCESS_TOKEN_TTL_S)
+
+    async def clean(self) -> int:
+        """Remove a batch of what has expired; returns how many rows went."""
+        now = self._clock.now()
+        return await repository.delete_stale(self._database, now, now - timedelta(seconds=domain.FAILURE_MEMORY_S))
+
+    async def run(self) -> None:
+        """Remove what has expired until cancelled."""
+        while True:
+            try:
+                while await self.clean():
+                    pass
+            except Unavailable:
+                log.warning("expired sign-ins not removed: the database is away")
+            await asyncio.sleep(CLEANING_PAUSE_S)
