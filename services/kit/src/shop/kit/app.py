@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import ORJSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from shop.kit import telemetry
@@ -172,7 +172,7 @@ def _operational_routes(
 
     @router.get("/health/live")
     async def live() -> Response:
-        return ORJSONResponse({"status": "ok"})
+        return JSONResponse({"status": "ok"})
 
     @router.get("/health/ready")
     @router.get("/health")
@@ -181,7 +181,7 @@ def _operational_routes(
         checks = await _checks(request, settings, uses_bus, readiness)
         failed = [name for name, result in checks.items() if result != "ok" and name != "broker"]
         status = "unavailable" if failed else "degraded" if checks.get("broker", "ok") != "ok" else "ok"
-        return ORJSONResponse(
+        return JSONResponse(
             {"status": status, "service": settings.service, "checks": checks}, 503 if failed else 200
         )
 

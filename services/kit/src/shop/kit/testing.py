@@ -1,0 +1,222 @@
+"""The pytest plugin of the project: real servers, a fresh migrated database per test, tokens, running applications.
+
+Servers start once per test process, on free ports of this machine; a database is cloned from a migrated template,
+so a test costs milliseconds and meets nothing that another left behind. Everything async runs on one loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Literal
+
+import asyncpg
+import httpx
+import nats
+import pytest
+import redis.asyncio as redis
+import uvicorn
+from fastapi import FastAPI
+
+from shop.kit import embedded, migrate
+from shop.kit.auth import Principal
+from shop.kit.ids import new_id
+from shop.kit.testing_tokens import Tokens
+
+WAIT_TIMEOUT_S = 10.0
+WAIT_POLL_S = 0.01
+SERVE_TIMEOUT_S = 30.0
+REQUEST_TIMEOUT_S = 30.0
+ROLE_PASSWORD = "test"  # noqa: S105 - of servers that live as long as a test run
+INTERNAL_TOKEN = "test-internal"  # noqa: S105 - likewise
+
+DatabaseFor = Callable[[str], Awaitable[str]]
+Running = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]
+
+__all__ = ["INTERNAL_TOKEN", "DatabaseFor", "Principal", "Running", "Tokens", "wait_until"]
+
+
+async def wait_until(
+    predicate: Callable[[], Any], timeout_s: float = WAIT_TIMEOUT_S, what: str = "the condition"
+) -> Any:
+    """Poll ``predicate`` (plain or async) until it is true and return its value; AssertionError after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = predicate()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true within {timeout_s:g} s")
+        await asyncio.sleep(WAIT_POLL_S)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
+    """A PostgreSQL server; its ``url`` is the superuser's."""
+    server = embedded.start_postgres(tmp_path_factory.mktemp("postgres"), durable=False)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
+    """A NATS server with JetStream; a test that stops it starts it again."""
+    server = embedded.start_nats(tmp_path_factory.mktemp("nats"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
+    """A Redis-protocol server."""
+    server = embedded.start_valkey(tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def nats_url(nats_server: embedded.Server) -> str:
+    """The URL of the NATS server, without any stream of an earlier test."""
+    client = await nats.connect(nats_server.url)
+    context = client.jetstream()
+    for info in await context.streams_info():
+        await context.delete_stream(str(info.config.name))
+    await client.close()
+    return nats_server.url
+
+
+@pytest.fixture
+async def valkey_url(valkey_server: embedded.Server) -> str:
+    """The URL of an empty Redis-protocol server."""
+    client = redis.from_url(valkey_server.url)
+    await client.flushall()
+    await client.aclose()
+    return valkey_server.url
+
+
+class Databases:
+    """Databases of one server: a template per noun, made and migrated on first use, and clones of it."""
+
+    def __init__(self, server: embedded.Server) -> None:
+        self._server = server
+        self._templates: set[str] = set()
+        self._numbers = itertools.count(1)
+
+    def url(self, database: str, role: str) -> str:
+        address = self._server.url.rsplit("@", 1)[1].split("/", 1)[0]
+        return f"postgresql://{role}:{ROLE_PASSWORD}@{address}/{database}"
+
+    async def template(self, noun: str) -> str:
+        """The name of ``noun``'s migrated template database, owned by the role ``shop_<noun>``."""
+        name, role = f"template_{noun}", f"shop_{noun}"
+        if noun not in self._templates:
+            await self._admin(
+                f"CREATE ROLE {role} LOGIN PASSWORD '{ROLE_PASSWORD}'",
+                f"CREATE DATABASE {name} OWNER {role}",
+                f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC",
+            )
+            await asyncio.to_thread(migrate.apply, noun, self.url(name, role))
+            self._templates.add(noun)
+        return name
+
+    async def clone(self, noun: str) -> str:
+        """The URL, for ``noun``'s own role, of a fresh copy of its template."""
+        template = await self.template(noun)
+        name = f"test_{noun}_{next(self._numbers)}"
+        await self._admin(
+            f"CREATE DATABASE {name} TEMPLATE {template} OWNER shop_{noun}",
+            f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC",
+        )
+        return self.url(name, f"shop_{noun}")
+
+    async def drop(self, url: str) -> None:
+        await self._admin(f"DROP DATABASE IF EXISTS {url.rsplit('/', 1)[1]} WITH (FORCE)")
+
+    async def _admin(self, *statements: str) -> None:
+        connection = await asyncpg.connect(self._server.url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: embedded.Server) -> Databases:
+    return Databases(postgres)
+
+
+@pytest.fixture
+async def database_for(databases: Databases) -> AsyncIterator[DatabaseFor]:
+    """``await database_for("order")`` is the URL of a fresh database with that service's schema and role."""
+    made: list[str] = []
+
+    async def make(noun: str) -> str:
+        made.append(await databases.clone(noun))
+        return made[-1]
+
+    yield make
+    for url in made:
+        await databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Tokens:
+    """Access tokens, good and bad ones, and the key set that they are checked against."""
+    return Tokens(tmp_path_factory.mktemp("keys") / "jwks.json")
+
+
+@pytest.fixture
+def running() -> Running:
+    """``async with running(app) as client``: the application started up, called in process."""
+    return _running
+
+
+@contextlib.asynccontextmanager
+async def _running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test", timeout=REQUEST_TIMEOUT_S) as client,
+    ):
+        yield client
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to pytest."""
+        yield
+
+
+@pytest.fixture
+def served() -> Callable[..., contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]:
+    """``async with served(app) as client``: the application on a port of its own; ``client.base_url`` names it."""
+    return _served
+
+
+@contextlib.asynccontextmanager
+async def _served(app: Any, *, port: int = 0, lifespan: Literal["on", "off"] = "on") -> AsyncIterator[httpx.AsyncClient]:
+    chosen = port or embedded.free_port()
+    server = _Server(uvicorn.Config(app, host="127.0.0.1", port=chosen, log_config=None, lifespan=lifespan))
+    task = asyncio.create_task(server.serve())
+    try:
+        await wait_until(lambda: server.started or task.done(), SERVE_TIMEOUT_S, "the application's start")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{chosen}", timeout=REQUEST_TIMEOUT_S) as client:
+            yield client
+    finally:
+        server.should_exit = server.force_exit = True
+        await task
+
+
+@pytest.fixture
+def unique_email() -> str:
+    return f"customer-{new_id().hex[-12:]}@example.com"
+
+
