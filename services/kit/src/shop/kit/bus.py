@@ -75,7 +75,7 @@ class Bus:
                 self._context = self._client.jetstream(timeout=REQUEST_TIMEOUT_S)
                 self.reconnected.set()
                 return
-            except (OSError, NatsError, asyncio.TimeoutError) as error:
+            except (OSError, NatsError, TimeoutError) as error:
                 log.info("broker not reachable: %s", error, extra={"attempt": attempt})
                 await asyncio.sleep(backoff_s(attempt, max_s=5.0))
                 attempt += 1
@@ -136,7 +136,9 @@ class Bus:
         return True
 
     async def close(self) -> None:
-        with contextlib.suppress(NatsError, OSError, asyncio.TimeoutError):
+        if self._context is None:
+            return
+        with contextlib.suppress(NatsError, OSError, TimeoutError):
             await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
 
     def raw(self) -> Any:
