@@ -1,0 +1,234 @@
+"""Outbox, relay and inbox against a real PostgreSQL and a real NATS: nothing lost, nothing twice, poison set aside."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+
+from shop.kit import embedded, inbox, outbox
+from shop.kit.bus import Bus
+from shop.kit.db import Connection, Database
+from shop.kit.events import Received
+from shop.kit.inbox import Consumer, Inbox
+from shop.kit.outbox import Outbox
+from shop.kit.tasks import Tasks
+from shop.kit.testing import DatabaseFor, wait_until
+
+RETENTION_S = 3_600.0
+
+
+class Happened(BaseModel):
+    TYPE: ClassVar[str] = "kit.happened.v1"
+
+    subject: str
+    number: int
+
+    def subject_id(self) -> str:
+        return self.subject
+
+
+@dataclass
+class Station:
+    """A publisher and a reader of its events, on one database."""
+
+    database: Database
+    bus: Bus
+    tasks: Tasks
+    outbox: Outbox
+    seen: list[int] = field(default_factory=list)
+    fail_on: set[int] = field(default_factory=set)
+
+    async def publish(self, *numbers: int, subject: str = "a") -> None:
+        async with self.database.transaction() as connection:
+            await outbox.publish(connection, *(Happened(subject=subject, number=number) for number in numbers))
+        self.outbox.wake()
+
+    async def handle(self, connection: Connection, events: Sequence[Received]) -> None:
+        for event in events:
+            if event.event.number in self.fail_on:
+                raise RuntimeError("poison\x00")
+            await connection.execute("INSERT INTO effects VALUES ($1)", event.event.number)
+        self.seen.extend(event.event.number for event in events)
+
+    async def effects(self) -> list[int]:
+        return [row["number"] for row in await self.database.fetch("SELECT number FROM effects ORDER BY position")]
+
+    async def unpublished(self) -> int:
+        return int(await self.database.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"))
+
+    async def all_published(self) -> bool:
+        return await self.unpublished() == 0
+
+
+@contextlib.asynccontextmanager
+async def station_on(url: str, nats_url: str) -> AsyncIterator[Station]:
+    database = await Database.connect(url, pool_size=4, application="kit")
+    await database.execute(
+        "CREATE TABLE IF NOT EXISTS effects (number int, position bigint GENERATED ALWAYS AS IDENTITY)"
+    )
+    bus, tasks = Bus(nats_url, "kit"), Tasks()
+    bus.start(tasks)
+    relay = Outbox(database, bus, "kit", RETENTION_S)
+    station = Station(database, bus, tasks, relay)
+    tasks.start("outbox", relay.run)
+    Inbox("kit", database, bus).start([Consumer("reader", [Happened], station.handle)], tasks)
+    try:
+        yield station
+    finally:
+        await tasks.stop()
+        await bus.close()
+        await database.close()
+
+
+@pytest.fixture
+async def station(database_for: DatabaseFor, nats_url: str) -> AsyncIterator[Station]:
+    async with station_on(await database_for("kit"), nats_url) as station:
+        yield station
+
+
+async def test_events_arrive_once_and_in_order_per_subject(station: Station) -> None:
+    for number in range(20):
+        await station.publish(number)
+    await wait_until(lambda: len(station.seen) == 20)
+    assert await station.effects() == list(range(20))
+    await wait_until(station.all_published)
+
+
+async def test_nothing_is_published_of_a_transaction_that_rolled_back(station: Station) -> None:
+    with contextlib.suppress(RuntimeError):
+        async with station.database.transaction() as connection:
+            await outbox.publish(connection, Happened(subject="a", number=1))
+            raise RuntimeError
+    await station.publish(2)
+    await wait_until(lambda: station.seen)
+    assert station.seen == [2]
+
+
+async def test_an_event_delivered_twice_takes_effect_once(station: Station) -> None:
+    await station.publish(1)
+    await wait_until(lambda: station.seen == [1])
+    row = await station.database.fetchrow("SELECT event_id, type, payload FROM outbox")
+    assert row is not None
+    for copy in range(3):
+        await (await station.bus.publish(row["type"], row["payload"].encode(), f"copy-{copy}"))
+    await station.publish(2)
+    await wait_until(lambda: 2 in station.seen)
+    assert await station.effects() == [1, 2]
+
+
+async def test_a_failing_effect_takes_its_inbox_row_with_it(station: Station) -> None:
+    station.fail_on = {1}
+    await station.publish(1)
+    failures = "SELECT failures FROM dead_letter"
+    await wait_until(lambda: station.database.fetchval(failures))
+    assert await station.database.fetchval("SELECT count(*) FROM inbox") == 0
+    station.fail_on = set()
+    await wait_until(lambda: station.seen == [1])
+    assert await station.effects() == [1]
+    assert await station.database.fetchval("SELECT count(*) FROM dead_letter") == 0
+
+
+async def test_poison_is_set_aside_and_stops_nobody(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "RETRY_FIRST_S", 0.01)
+    station.fail_on = {13}
+    await station.publish(*range(12, 16), subject="b")
+    await wait_until(lambda: station.database.fetchval("SELECT dead_at FROM dead_letter"))
+    await wait_until(lambda: len(station.seen) == 3)
+    assert sorted(await station.effects()) == [12, 14, 15]
+    dead = await station.database.fetchrow("SELECT * FROM dead_letter")
+    assert dead is not None
+    assert (dead["failures"], dead["error"]) == (inbox.MAX_FAILURES, "RuntimeError: poison")
+    assert '"number":13' in dead["payload"]
+
+
+@pytest.mark.parametrize(
+    "payload", [b"\xff\x00", b"[]", b"{}", b'{"id":"x","type":"kit.happened.v1"}', b'{"type":"kit.other.v1"}']
+)
+async def test_an_unreadable_event_is_buried_at_once(station: Station, payload: bytes) -> None:
+    await wait_until(lambda: station.bus.connected)
+    await station.bus.ensure_stream("kit")
+    await (await station.bus.publish("kit.happened.v1", payload, "unreadable"))
+    await station.publish(1)
+    await wait_until(lambda: station.seen == [1])
+    await wait_until(lambda: station.database.fetchval("SELECT dead_at FROM dead_letter"))
+
+
+async def test_events_wait_for_the_broker_and_arrive_once(
+    database_for: DatabaseFor, nats_url: str, nats_server: embedded.Server
+) -> None:
+    async with station_on(await database_for("kit"), nats_url) as station:
+        await station.publish(1)
+        await wait_until(lambda: station.seen == [1])
+        nats_server.stop()
+        try:
+            await wait_until(lambda: not station.bus.connected)
+            await station.publish(2, 3)
+            assert await station.unpublished() == 2
+        finally:
+            nats_server.start()
+        await wait_until(lambda: len(station.seen) == 3, timeout_s=30)
+        assert await station.effects() == [1, 2, 3]
+
+
+async def test_what_the_broker_lost_is_sent_again_and_takes_effect_once(
+    database_for: DatabaseFor, nats_url: str
+) -> None:
+    url = await database_for("kit")
+    async with station_on(url, nats_url) as station:
+        await station.publish(1, subject="a")
+        await station.publish(2, subject="b")
+        await wait_until(lambda: len(station.seen) == 2)
+        await station.bus.stream.delete_stream("kit")
+    async with station_on(url, nats_url) as station:
+        await station.publish(3)
+
+        async def stored() -> bool:
+            with contextlib.suppress(Exception):
+                return await station.bus.last_sequence("kit") == 3
+            return False
+
+        await wait_until(stored)
+        await wait_until(lambda: 3 in station.seen)
+        assert sorted(await station.effects()) == [1, 2, 3]
+
+
+async def test_two_relays_publish_each_event_once(database_for: DatabaseFor, nats_url: str) -> None:
+    url = await database_for("kit")
+    async with station_on(url, nats_url) as first, station_on(url, nats_url) as second:
+        for number in range(30):
+            await (first if number % 2 else second).publish(number, subject=str(number))
+        await wait_until(lambda: len(first.seen) + len(second.seen) == 30)
+        assert sorted(await first.effects()) == list(range(30))
+        assert await first.bus.last_sequence("kit") == 30
+
+
+async def test_the_trace_of_the_cause_travels_with_the_event(station: Station) -> None:
+    received: list[Received] = []
+
+    async def keep(_: Connection, events: Sequence[Received]) -> None:
+        received.extend(events)
+
+    Inbox("other", station.database, station.bus).start([Consumer("tracer", [Happened], keep)], station.tasks)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    async with station.database.transaction() as connection:
+        row = outbox.row(Happened(subject="a", number=1), f"00-{trace}-00f067aa0ba902b7-01")
+        await outbox.insert(connection, [row])
+    station.outbox.wake()
+    await wait_until(lambda: received)
+    assert (received[0].trace_id, received[0].event_id) == (trace, row.event_id)
+    assert isinstance(received[0].event_id, UUID)
+
+
+async def test_old_rows_are_pruned_and_young_ones_stay(station: Station) -> None:
+    await station.publish(1, 2)
+    await wait_until(lambda: len(station.seen) == 2)
+    await wait_until(station.all_published)
+    await station.database.execute("UPDATE outbox SET published_at = now() - interval '2 hours' WHERE id = 1")
+    await station.outbox._prune(station.database)
+    assert [row["id"] for row in await station.database.fetch("SELECT id FROM outbox")] == [2]
