@@ -10,7 +10,9 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+
+SPECIAL_USE_DOMAIN_NAMES.clear()  # a shop in a private network has addresses such as admin@shop.local
 
 MAX_EMAIL_LENGTH = 254
 MIN_PASSWORD_LENGTH = 10
@@ -102,7 +104,7 @@ def normalise_email(text: str) -> str:
     if len(text) > MAX_EMAIL_LENGTH:
         raise ValueError(f"an e-mail address has at most {MAX_EMAIL_LENGTH} characters")
     try:
-        checked = validate_email(text.strip(), check_deliverability=False, globally_deliverable=False)
+        checked = validate_email(text.strip(), check_deliverability=False)
     except EmailNotValidError as error:
         raise ValueError(str(error)) from None
     return checked.normalized.lower()

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from services.user.tests.conftest import PASSWORD, Start, Users, bearer
+from shop.kit.ids import new_id
+from shop.kit.testing import Tokens
+from shop.user import domain
+
+ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1", "country": "GB"}
+
+
+async def test_a_registered_customer_can_sign_in_and_see_the_account(users: Users) -> None:
+    answer = await users.register("Ada@Example.com")
+    assert answer.status_code == 201
+    assert set(answer.json()) == {"id", "email", "name", "role", "created_at"}
+    assert answer.json() | {"email": "ada@example.com", "name": "Ada", "role": "customer"} == answer.json()
+    tokens = (await users.sign_in("ADA@example.com")).json()
+    assert tokens["token_type"] == "Bearer"
+    assert tokens["expires_in"] == domain.ACCESS_TOKEN_TTL_S
+    assert (await users.me(tokens["access_token"])).json() == answer.json()
+
+
+async def test_registering_announces_the_user_once(users: Users) -> None:
+    user_id = (await users.register("ada@example.com")).json()["id"]
+    assert (await users.register("ada@example.com")).status_code == 409
+    rows = await users.database.fetch("SELECT type, payload FROM outbox")
+    assert [row["type"] for row in rows] == ["user.registered.v1"]
+    data = orjson.loads(rows[0]["payload"])["data"]
+    assert data | {"user_id": user_id, "email": "ada@example.com", "name": "Ada"} == data
+
+
+async def test_the_password_is_stored_as_an_argon2id_hash_only(users: Users) -> None:
+    await users.register("ada@example.com")
+    stored = await users.database.fetchval("SELECT password_hash FROM users")
+    assert stored.startswith("$argon2id$v=19$m=64,t=1,p=1$")
+    assert PASSWORD not in await users.database.fetchval("SELECT string_agg(payload::text, '') FROM outbox")
+
+
+async def test_of_many_registrations_with_one_address_exactly_one_wins(users: Users) -> None:
+    spellings = ["ada@example.com", "ADA@example.com", "Ada@Example.Com", " ada@example.com"] * 3
+    answers = await asyncio.gather(*(users.register(email) for email in spellings))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [201] + [409] * (len(spellings) - 1)
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"email_taken"}
+    assert await users.database.fetchval("SELECT count(*) FROM users") == 1
+    assert await users.database.fetchval("SELECT count(*) FROM outbox") == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"email": "no address"}, "email"),
+        ({"email": None}, "email"),
+        ({"email": "a" * 300 + "@example.com"}, "email"),
+        ({"password": "short"}, "password"),
+        ({"password": "x" * 129}, "password"),
+        ({"name": "   "}, "name"),
+        ({"name": "x" * 121}, "name"),
+        ({"role": "admin"}, "role"),
+    ],
+)
+async def test_a_registration_that_is_not_valid_names_the_field(
+    users: Users, changed: dict[str, Any], field: str
+) -> None:
+    body = {"email": "ada@example.com", "password": PASSWORD, "name": "Ada"} | changed
+    answer = await users.client.post("/api/v1/users", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "invalid_request"
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert PASSWORD not in answer.text
+    assert await users.database.fetchval("SELECT count(*) FROM users") == 0
+
+
+@pytest.mark.parametrize("length", [domain.MIN_PASSWORD_LENGTH, domain.MAX_PASSWORD_LENGTH])
+async def test_passwords_of_the_shortest_and_longest_length_work(users: Users, length: int) -> None:
+    password = ("pä" * length)[:length]
+    assert (await users.register("ada@example.com", password)).status_code == 201
+    assert (await users.sign_in("ada@example.com", password)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b'{"email": ', 400, "malformed_body"),
+        (b'{"email": "\xff@example.com"}', 400, "invalid_utf8"),
+        (b'{"email": "a@b.de", "email": "c@d.de"}', 400, "duplicate_key"),
+        (b'{"email": "a@b.de", "password": "0123456789\\u0000", "name": "x"}', 400, "nul_character"),
+        (b"[]", 422, "invalid_request"),
+    ],
+)
+async def test_malformed_bodies_are_refused(users: Users, content: bytes, status: int, code: str) -> None:
+    answer = await users.client.post("/api/v1/users", content=content, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_the_name_can_be_changed(users: Users) -> None:
+    tokens = await users.signed_in("ada@example.com")
+    headers = bearer(tokens["access_token"])
+    answer = await users.client.patch("/api/v1/users/me", json={"name": " Ada Lovelace "}, headers=headers)
+    assert answer.status_code == 200
+    assert answer.json()["name"] == "Ada Lovelace"
+    assert (await users.me(tokens["access_token"])).json()["name"] == "Ada Lovelace"
+
+
+async def test_a_changed_password_ends_every_other_sign_in(users: Users) -> None:
+    tokens = await users.signed_in("ada@example.com")
+    elsewhere = (await users.sign_in("ada@example.com")).json()
+    change = {"password": "another password", "current_password": PASSWORD}
+    answer = await users.client.patch("/api/v1/users/me", json=change, headers=bearer(tokens["access_token"]))
+    assert answer.status_code == 200
+    assert (await users.sign_in("ada@example.com")).status_code == 401
+    assert (await users.sign_in("ada@example.com", "another password")).status_code == 200
+    assert (await users.refresh(tokens["refresh_token"])).status_code == 200
+    assert (await users.refresh(elsewhere["refresh_token"])).status_code == 401
+
+
+async def test_a_new_password_needs_the_current_one(users: Users) -> None:
+    headers = bearer((await users.signed_in("ada@example.com"))["access_token"])
+    wrong = {"password": "another password", "current_password": "not the password"}
+    answer = await users.client.patch("/api/v1/users/me", json=wrong, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "wrong_password")
+    alone = await users.client.patch("/api/v1/users/me", json={"password": "another password"}, headers=headers)
+    assert alone.status_code == 422
+    assert (await users.sign_in("ada@example.com")).status_code == 200
+
+
+async def test_a_good_token_of_nobody_known_finds_no_account(users: Users) -> None:
+    await users.signed_in("ada@example.com")
+    stranger = domain.User(new_id(), "gone@example.com", "Gone", "customer", users.clock.now())
+    token = users.service.keys.access_token(stranger, new_id())
+    for request in (
+        users.client.get("/api/v1/users/me", headers=bearer(token)),
+        users.client.patch("/api/v1/users/me", headers=bearer(token), json={"name": "Gone"}),
+        users.client.post("/api/v1/users/me/addresses", headers=bearer(token), json=ADDRESS),
+    ):
+        answer = await request
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_user")
+
+
+async def test_addresses_are_kept_changed_and_removed(users: Users) -> None:
+    client, headers = users.client, bearer((await users.signed_in("ada@example.com"))["access_token"])
+    made = await client.post("/api/v1/users/me/addresses", json=ADDRESS, headers=headers)
+    assert made.status_code == 201
+    assert made.json() == ADDRESS | {"id": made.json()["id"]}
+    url = f"/api/v1/users/me/addresses/{made.json()['id']}"
+    changed = await client.put(url, json=ADDRESS | {"city": "Paris", "country": "FR"}, headers=headers)
+    assert changed.json() == made.json() | {"city": "Paris", "country": "FR"}
+    listed = await client.get("/api/v1/users/me/addresses", headers=headers)
+    assert listed.json() == {"items": [changed.json()], "next_cursor": None}
+    assert (await client.delete(url, headers=headers)).status_code == 204
+    assert (await client.delete(url, headers=headers)).status_code == 404
+    assert (await client.get("/api/v1/users/me/addresses", headers=headers)).json()["items"] == []
+
+
+async def test_nobody_reaches_the_addresses_of_another(users: Users) -> None:
+    owner = bearer((await users.signed_in("ada@example.com"))["access_token"])
+    other = bearer((await users.signed_in("eve@example.com"))["access_token"])
+    made = (await users.client.post("/api/v1/users/me/addresses", json=ADDRESS, headers=owner)).json()
+    url = f"/api/v1/users/me/addresses/{made['id']}"
+    for answer in (
+        await users.client.put(url, json=ADDRESS | {"city": "Here"}, headers=other),
+        await users.client.delete(url, headers=other),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_address")
+    assert (await users.client.get("/api/v1/users/me/addresses", headers=other)).json()["items"] == []
+    assert (await users.client.get("/api/v1/users/me/addresses", headers=owner)).json()["items"] == [made]
+
+
+async def test_addresses_are_limited_also_in_a_race(users: Users) -> None:
+    headers = bearer((await users.signed_in("ada@example.com"))["access_token"])
+    answers = await asyncio.gather(
+        *(
+            users.client.post("/api/v1/users/me/addresses", json=ADDRESS, headers=headers)
+            for _ in range(domain.MAX_ADDRESSES + 4)
+        )
+    )
+    assert sorted(answer.status_code for answer in answers) == [201] * domain.MAX_ADDRESSES + [409] * 4
+
+
+async def test_without_a_token_there_is_nothing_to_see(users: Users, tokens: Tokens) -> None:
+    missing = await users.client.get("/api/v1/users/me")
+    assert (missing.status_code, missing.json()["code"]) == (401, "token_missing")
+    assert missing.headers["www-authenticate"].startswith("Bearer")
+    foreign = await users.me(tokens.customer()[1])
+    assert (foreign.status_code, foreign.json()["code"]) == (401, "invalid_token")
+
+
+async def test_the_administrator_is_made_at_start_and_follows_the_settings(start_users: Start) -> None:
+    admin = {"admin_email": "Admin@shop.local", "admin_password": "first password"}
+    async with start_users(**admin) as users:
+        tokens = (await users.sign_in("admin@shop.local", "first password")).json()
+        assert (await users.me(tokens["access_token"])).json()["role"] == "admin"
+        before = await users.database.fetchval("SELECT password_hash FROM users")
+    async with start_users(**admin) as users:
+        assert await users.database.fetchval("SELECT password_hash FROM users") == before
+        assert (await users.refresh(tokens["refresh_token"])).status_code == 200
+    async with start_users(**admin | {"admin_password": "second password"}) as users:
+        assert (await users.sign_in("admin@shop.local", "first password")).status_code == 401
+        assert (await users.sign_in("admin@shop.local", "second password")).status_code == 200
+        assert (await users.refresh(tokens["refresh_token"])).status_code == 401
+        assert await users.database.fetchval("SELECT count(*) FROM users") == 1
+
+
+async def test_replicas_that_start_together_agree_on_administrator_and_key(start_users: Start) -> None:
+    admin = {"admin_email": "admin@shop.local", "admin_password": "first password"}
+    async with start_users(**admin) as one, start_users(**admin) as two:
+        await asyncio.gather(*(replica.service.keys.refresh() for replica in (one, two) * 4))
+        assert await one.database.fetchval("SELECT count(*) FROM signing_keys") == 1
+        assert await one.database.fetchval("SELECT count(*) FROM users") == 1
+        tokens = (await one.sign_in("admin@shop.local", "first password")).json()
+        assert (await two.me(tokens["access_token"])).status_code == 200
