@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from shop.kit.db import Database
+from shop.kit.db import Database, Record
 from shop.kit.errors import Unavailable
 from shop.pricing.domain import Discount, Promotion, Refusal
 
@@ -121,8 +120,8 @@ class StoredPromotion(Promotion):
     updated_at: datetime | None = None
 
 
-def _promotion(row: Mapping[str, Any]) -> StoredPromotion:
-    fields = dict(row)
+def _promotion(row: Record) -> StoredPromotion:
+    fields = dict(row.items())
     discount = Discount(fields.pop("kind"), fields.pop("value"))
     return StoredPromotion(discount=discount, **fields)
 

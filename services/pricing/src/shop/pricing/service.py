@@ -36,8 +36,6 @@ class PricingService:
     @classmethod
     async def build(cls, context: Context) -> PricingService:
         settings = cast(Settings, context.settings)
-        if context.database is None:
-            raise RuntimeError("pricing needs SHOP_DATABASE_URL")
         repository = PricingRepository(context.database)
         if settings.sample_promotions:
             for promotion in SAMPLE_PROMOTIONS:

@@ -13,6 +13,8 @@ from shop.pricing.domain import ShippingRule, Tariff, TaxRule
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$", to_upper=True)]
 MAX_AMOUNT = 10**12
 """Largest amount of minor units in a setting or a rule."""
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+"""A batch of 256 orders with ordinary carts; the gateway keeps customers' bodies far smaller."""
 
 
 class Tax(BaseModel):
@@ -48,6 +50,7 @@ class Settings(ServiceSettings):
 
     service: ClassVar[str] = "pricing"
 
+    max_body_bytes: int = Field(default=MAX_BATCH_BYTES, ge=1_024)
     store: Store = Store()
     shipping_by_country: dict[Country, Shipping] = Field(default={})
     sample_promotions: bool = False
