@@ -12,6 +12,7 @@ import asyncpg
 import nats
 import psycopg
 import pytest
+
 from shop.kit.embedded import (
     DataUnusable,
     PortInUse,

@@ -53,7 +53,7 @@ class KeySource(Protocol):
 
 
 class Keys:
-    """The public keys of a JWKS document at an http(s) or file URL, fetched when a token names an unknown one."""
+    """The public keys of a JWKS document at an http(s) or file URL, fetched when a token names a new one."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -86,13 +86,16 @@ class Keys:
 
     async def _load(self) -> dict[str, Any]:
         if self._url.startswith("file://"):
-            document: dict[str, Any] = orjson.loads(Path(self._url.removeprefix("file://")).read_bytes())
-            return document
+            return _object(await asyncio.to_thread(Path(self._url.removeprefix("file://")).read_bytes))
         async with httpx.AsyncClient(transport=AiohttpTransport(), timeout=KEYS_TIMEOUT_S, trust_env=False) as client:
             answer = await client.get(self._url)
             answer.raise_for_status()
-            document = orjson.loads(answer.content)
-            return document
+            return _object(answer.content)
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(content)
+    return document
 
 
 class Authenticator:

@@ -45,7 +45,8 @@ class Batcher[T, R]:
     async def submit(self, item: T) -> R:
         """The result for ``item``. A caller that is cancelled leaves its item in the batch, which goes on."""
         if len(self._waiting) >= self._max_queued:
-            raise Problem(503, "overloaded", "Too many requests are waiting; please try again.", headers={"Retry-After": "1"})
+            detail = "Too many requests are waiting; please try again."
+            raise Problem(503, "overloaded", detail, headers={"Retry-After": "1"})
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if not self._scheduled and len(self._inflight) < self._max_inflight:

@@ -81,7 +81,7 @@ class Bus:
                 attempt += 1
 
     async def _on_error(self, error: Exception) -> None:
-        log.warning("broker: %s", error or type(error).__name__)
+        log.warning("broker: %s", repr(error))
 
     async def _on_reconnected(self) -> None:
         self.reconnected.set()

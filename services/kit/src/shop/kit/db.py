@@ -62,7 +62,8 @@ class Connection:
     async def fetchrow(self, sql: str, *args: Any) -> Record | None:
         STATEMENTS.inc()
         with lost_as_unavailable():
-            return await self._raw.fetchrow(sql, *args)
+            row: Record | None = await self._raw.fetchrow(sql, *args)
+            return row
 
     async def fetchval(self, sql: str, *args: Any) -> Any:
         STATEMENTS.inc()
@@ -136,9 +137,7 @@ class Database(Connection):
 
 async def _prepare(connection: asyncpg.Connection) -> None:
     for kind in ("json", "jsonb"):
-        await connection.set_type_codec(
-            kind, encoder=_encode, decoder=orjson.loads, schema="pg_catalog", format="text"
-        )
+        await connection.set_type_codec(kind, encoder=_encode, decoder=orjson.loads, schema="pg_catalog", format="text")
 
 
 def _encode(value: Any) -> str:

@@ -130,4 +130,5 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(asyncpg.DataError)
     async def _data(_: Request, error: asyncpg.DataError) -> Response:
-        return Problem(422, "invalid_value", "A value is out of range or has characters that cannot be stored.").response()
+        detail = "A value is out of range or has characters that cannot be stored."
+        return Problem(422, "invalid_value", detail).response()

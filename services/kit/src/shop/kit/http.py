@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import httpx
 import orjson
 import stamina
@@ -125,11 +126,8 @@ class ServiceClient:
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await instance.client.request(method, path, content=content, params=params, headers=headers)
-        except httpx.ConnectError as error:
-            raise self._failed(instance, Unavailable(self.name), "refused") from error
         except (httpx.HTTPError, TimeoutError, OSError) as error:
-            detail = f"{self.name}: {type(error).__name__}"
-            raise self._failed(instance, OutcomeUnknown(self.name, detail), "unknown") from error
+            raise self._failed(instance, _not_answered(self.name, error)) from error
         finally:
             instance.inflight -= 1
         return self._read(instance, answer)
@@ -144,16 +142,14 @@ class ServiceClient:
         CALLS.labels(self.name, "breaker_open").inc()
         raise Unavailable(self.name, f"{self.name}: breaker open")
 
-    def _failed(self, instance: _Instance, error: Unavailable, outcome: str) -> Unavailable:
+    def _failed(self, instance: _Instance, error: Unavailable) -> Unavailable:
         instance.breaker.failed()
-        CALLS.labels(self.name, outcome).inc()
+        CALLS.labels(self.name, "unknown" if isinstance(error, OutcomeUnknown) else "refused").inc()
         return error
 
     def _read(self, instance: _Instance, answer: httpx.Response) -> Response:
         if answer.status_code >= 500:
-            raise self._failed(
-                instance, OutcomeUnknown(self.name, f"{self.name} answered {answer.status_code}"), "error"
-            )
+            raise self._failed(instance, OutcomeUnknown(self.name, f"{self.name} answered {answer.status_code}"))
         instance.breaker.succeeded()
         CALLS.labels(self.name, "ok" if answer.status_code < 400 else "refused_by_service").inc()
         if answer.status_code >= 400:
@@ -163,6 +159,17 @@ class ServiceClient:
     async def close(self) -> None:
         for instance in self._instances:
             await instance.client.aclose()
+
+
+def _not_answered(name: str, error: Exception) -> Unavailable:
+    """Only a connection that was never made is known to have changed nothing.
+
+    The transport calls several failures a connect time-out, a server that hung up in mid-request among them, so its
+    cause is looked at.
+    """
+    detail = f"{name}: {type(error).__name__}: {error}"
+    never_connected = isinstance(error.__cause__, aiohttp.ClientConnectorError)
+    return Unavailable(name, detail) if never_connected else OutcomeUnknown(name, detail)
 
 
 def _problem(answer: httpx.Response) -> Problem:

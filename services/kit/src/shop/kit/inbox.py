@@ -87,7 +87,7 @@ class Inbox:
         async with self._database.transaction() as connection:
             rows = await connection.fetch(CLAIM, consumer.name, [event.event_id for event in events])
             new = {row["event_id"] for row in rows}
-            fresh = [event for event in events if event.event_id in new and not new.discard(event.event_id)]
+            fresh = list({event.event_id: event for event in events if event.event_id in new}.values())
             if fresh:
                 if len(fresh) == 1:
                     telemetry.begin(fresh[0].traceparent)
@@ -205,5 +205,5 @@ def _id_of(message: Msg) -> UUID:
 async def _quietly(awaitable: Awaitable[None]) -> None:
     try:
         await awaitable
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the loop is being left anyway
         log.debug("while unsubscribing: %s", error)

@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
     if "--uid" in options:
         _change_user(int(options["--uid"]), int(options["--gid"]))
     _die_with_parent(int(options.get("--signal", signal.SIGTERM)), parent)
-    os.execv(program[0], program)  # noqa: S606 - becoming the program is the point
+    os.execv(program[0], program)
 
 
 if __name__ == "__main__":

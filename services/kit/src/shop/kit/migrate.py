@@ -13,9 +13,10 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
-from yoyo import get_backend, read_migrations
+import yoyo
 
 LOCK_KEY = 0x53484F50
 LOCK_TIMEOUT_S = 120
@@ -35,7 +36,8 @@ def apply(service: str, url: str) -> int:
     with closing(_connect(url)) as guard:
         guard.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
         guard.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
-        backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
+        driver_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+        backend: Any = yoyo.get_backend(driver_url)  # type: ignore[no-untyped-call]
         try:
             backend.break_lock()
             return sum(_apply_folder(backend, folder) for folder in folders(service))
@@ -43,11 +45,11 @@ def apply(service: str, url: str) -> int:
             backend.connection.close()
 
 
-def _apply_folder(backend: object, folder: Path) -> int:
-    pending = backend.to_apply(read_migrations(str(folder)))  # type: ignore[attr-defined]
+def _apply_folder(backend: Any, folder: Path) -> int:
+    pending = backend.to_apply(yoyo.read_migrations(str(folder)))  # type: ignore[no-untyped-call]
     count = len(pending)
     if count:
-        backend.apply_migrations(pending)  # type: ignore[attr-defined]
+        backend.apply_migrations(pending)
     return count
 
 
@@ -67,7 +69,7 @@ def main() -> None:
     service, url = sys.argv[1], os.environ.get("SHOP_DATABASE_URL", "")
     if not url:
         sys.exit("SHOP_DATABASE_URL is not set: it names the database to migrate.")
-    print(f"{service}: {apply(service, url)} migrations applied")
+    sys.stdout.write(f"{service}: {apply(service, url)} migrations applied\n")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class _Exchange:
         self._send = send
         self._left_bytes = self._max_body_bytes = max_body_bytes
         self._started = time.perf_counter()
-        self._headers = {name: value for name, value in scope["headers"]}
+        self._headers = dict(scope["headers"])
         self._request_id = telemetry.begin_request(
             self._headers.get(b"traceparent", b"").decode("latin-1"),
             self._headers.get(b"x-request-id", b"").decode("latin-1"),

@@ -35,8 +35,6 @@ def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
         raw = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if not isinstance(raw, list) or len(raw) != len(types):
             raise ValueError
-        return tuple(
-            part if isinstance(part, kind) else kind(part) for kind, part in zip(types, raw, strict=True)
-        )
+        return tuple(part if isinstance(part, kind) else kind(part) for kind, part in zip(types, raw, strict=True))
     except (ValueError, TypeError, binascii.Error, orjson.JSONDecodeError):
         raise Problem(400, "invalid_cursor", "The cursor is not one that this service gave out.") from None

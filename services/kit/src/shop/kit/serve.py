@@ -21,7 +21,7 @@ def main() -> None:
     """Serve ``shop.<noun>.main:app`` until SIGTERM, then finish what is in flight."""
     parser = argparse.ArgumentParser(prog="shop.kit.serve", description=main.__doc__)
     parser.add_argument("service", help="the noun of the service, for example order")
-    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a container's port is reached from outside
+    parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
     try:

@@ -31,8 +31,8 @@ WAIT_TIMEOUT_S = 10.0
 WAIT_POLL_S = 0.01
 SERVE_TIMEOUT_S = 30.0
 REQUEST_TIMEOUT_S = 30.0
-ROLE_PASSWORD = "test"  # noqa: S105 - of servers that live as long as a test run
-INTERNAL_TOKEN = "test-internal"  # noqa: S105 - likewise
+ROLE_PASSWORD = "test"
+INTERNAL_TOKEN = "test-internal"
 
 DatabaseFor = Callable[[str], Awaitable[str]]
 Running = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -202,7 +202,9 @@ def served() -> Callable[..., contextlib.AbstractAsyncContextManager[httpx.Async
 
 
 @contextlib.asynccontextmanager
-async def _served(app: Any, *, port: int = 0, lifespan: Literal["on", "off"] = "on") -> AsyncIterator[httpx.AsyncClient]:
+async def _served(
+    app: Any, *, port: int = 0, lifespan: Literal["on", "off"] = "on"
+) -> AsyncIterator[httpx.AsyncClient]:
     chosen = port or embedded.free_port()
     server = _Server(uvicorn.Config(app, host="127.0.0.1", port=chosen, log_config=None, lifespan=lifespan))
     task = asyncio.create_task(server.serve())
@@ -218,5 +220,3 @@ async def _served(app: Any, *, port: int = 0, lifespan: Literal["on", "off"] = "
 @pytest.fixture
 def unique_email() -> str:
     return f"customer-{new_id().hex[-12:]}@example.com"
-
-

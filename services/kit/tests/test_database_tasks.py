@@ -1,0 +1,120 @@
+"""Database, migrations and background loops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from uuid import UUID
+
+import asyncpg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shop.kit import embedded, migrate, pages, tasks
+from shop.kit.db import Database
+from shop.kit.errors import Problem, Unavailable
+from shop.kit.ids import new_id
+from shop.kit.tasks import Tasks, backoff_s
+from shop.kit.testing import DatabaseFor, Databases, wait_until
+
+
+async def test_a_transaction_commits_whole_or_not_at_all(database_for: DatabaseFor) -> None:
+    database = await Database.connect(await database_for("kit"), pool_size=2, application="test")
+    await database.execute("CREATE TABLE notes (body jsonb)")
+    async with database.transaction() as connection:
+        await connection.execute("INSERT INTO notes VALUES ($1)", {"kept": True})
+    with pytest.raises(asyncpg.DivisionByZeroError):  # noqa: PT012 - the block is what is tested
+        async with database.transaction() as connection:
+            await connection.execute("INSERT INTO notes VALUES ($1)", {"kept": False})
+            await connection.fetchval("SELECT 1 / 0")
+    assert [row["body"] for row in await database.fetch("SELECT body FROM notes")] == [{"kept": True}]
+    await database.close()
+
+
+async def test_a_lost_connection_is_unavailable_and_the_next_one_works(
+    database_for: DatabaseFor, postgres: embedded.Server
+) -> None:
+    database = await Database.connect(await database_for("kit"), pool_size=2, application="test")
+    admin = await asyncpg.connect(postgres.url)
+    with pytest.raises(Unavailable) as caught:  # noqa: PT012 - the block is what is tested
+        async with database.transaction() as connection:
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            await admin.execute("SELECT pg_terminate_backend($1)", pid)
+            await connection.execute("SELECT 1")
+    assert caught.value.service == "database"
+    assert await database.fetchval("SELECT 1") == 1
+    await admin.close()
+    await database.close()
+
+
+async def test_no_database_is_unavailable() -> None:
+    with pytest.raises(Unavailable):
+        await Database.connect(f"postgresql://a:b@127.0.0.1:{embedded.free_port()}/c", pool_size=2, application="test")
+
+
+async def test_an_exhausted_pool_is_unavailable(database_for: DatabaseFor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shop.kit.db.ACQUIRE_TIMEOUT_S", 0.05)
+    database = await Database.connect(await database_for("kit"), pool_size=1, application="test")
+    async with database.transaction():
+        with pytest.raises(Unavailable):
+            async with database.transaction():
+                pass
+    await database.close()
+
+
+async def test_replicas_may_migrate_at_once(databases: Databases) -> None:
+    url = await databases.clone("kit")
+    connection = await asyncpg.connect(url)
+    await connection.execute("DROP TABLE outbox, inbox, dead_letter; DELETE FROM _yoyo_migration")
+    applied = await asyncio.gather(*(asyncio.to_thread(migrate.apply, "kit", url) for _ in range(4)))
+    assert sorted(applied) == [0, 0, 0, 1]
+    await connection.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 1)")
+    assert await asyncio.to_thread(migrate.apply, "kit", url) == 0
+    await connection.close()
+
+
+async def test_a_loop_that_fails_starts_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tasks, "FIRST_BACKOFF_S", 0.001)
+    runs = 0
+
+    async def flaky() -> None:
+        nonlocal runs
+        runs += 1
+        if runs < 3:
+            raise RuntimeError("again")
+
+    loops = Tasks()
+    with caplog.at_level(logging.ERROR):
+        loops.start("flaky", flaky)
+        await wait_until(lambda: runs == 3)
+    assert len(caplog.records) == 2
+    await loops.stop()
+
+
+@given(st.integers(0, 10_000))
+def test_backoff_stays_in_its_limits(attempt: int) -> None:
+    assert 0 < backoff_s(attempt) <= tasks.MAX_BACKOFF_S
+
+
+def test_ids_are_version_7_and_ordered_by_time() -> None:
+    ids = [new_id(1_700_000_000_000 + step) for step in range(100)]
+    assert ids == sorted(ids)
+    assert {each.version for each in ids} == {7}
+    assert len({new_id() for _ in range(1_000)}) == 1_000
+
+
+def test_cursors_come_back_as_they_went() -> None:
+    row_id, at = new_id(), datetime(2026, 1, 2, tzinfo=UTC)
+    cursor = pages.encode_cursor(str(at.isoformat()), row_id, 5)
+    assert pages.decode_cursor(cursor, str, UUID, int) == (at.isoformat(), row_id, 5)
+
+
+@given(st.text(max_size=60))
+def test_a_strange_cursor_is_a_400(cursor: str) -> None:
+    with pytest.raises(Problem) as caught:
+        pages.decode_cursor(cursor, UUID)
+    assert (caught.value.status, caught.value.code) == (400, "invalid_cursor")
