@@ -1,0 +1,85 @@
+"""HTTP: parse, call the service, answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Header, Response
+
+from shop.contracts.money import Money
+from shop.kit import telemetry
+from shop.kit.app import service_of
+from shop.kit.auth import CurrentAdmin, CurrentUser, internal_only
+from shop.kit.pages import Page
+from shop.kit.routing import router as make_router
+from shop.payment import errors, schemas
+from shop.payment.service import PaymentService
+
+Service = Annotated[PaymentService, Depends(service_of)]
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=schemas.MAX_KEY_LENGTH)]
+
+router = make_router(prefix="/api/v1/payments", tags=["payments"])
+internal = make_router(prefix="/internal/charges", tags=["internal"], dependencies=[Depends(internal_only)])
+
+
+@router.get("")
+async def list_payments(order_id: UUID, person: CurrentUser, service: Service) -> Page[schemas.PaymentView]:
+    """The payment of an order: one, or none if the order is not the caller's own."""
+    return Page(items=[schemas.PaymentView.of(payment) for payment in await service.payments_of(order_id, person)])
+
+
+@router.get("/ledger")
+async def get_ledger(_: CurrentAdmin, service: Service) -> schemas.Ledger:
+    """What lies in each account of the ledger, for administrators."""
+    return schemas.Ledger(
+        items=[
+            schemas.AccountBalance.model_validate(
+                {"account": account, "balance": Money(amount=balance, currency=currency)}
+            )
+            for account, currency, balance in await service.balances()
+        ]
+    )
+
+
+@router.get("/{payment_id}")
+async def get_payment(payment_id: UUID, person: CurrentUser, service: Service) -> schemas.PaymentView:
+    return schemas.PaymentView.of(await service.payment(payment_id, person))
+
+
+@router.post("/{payment_id}/refunds", status_code=201, responses={202: {"model": schemas.RefundView}})
+async def refund_payment(
+    payment_id: UUID,
+    admin: CurrentAdmin,
+    service: Service,
+    response: Response,
+    refund: schemas.RefundBody | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> schemas.RefundView:
+    """Give a payment back, wholly or in part. 202 when the provider has not answered yet: it is asked again."""
+    if idempotency_key is None:
+        raise errors.idempotency_key_missing()
+    wanted = refund or schemas.RefundBody()
+    made, payment = await service.refund(wanted.request(payment_id, idempotency_key))
+    if made.state == "pending":
+        response.status_code = 202
+    return schemas.RefundView.of(made, payment)
+
+
+@internal.post("", response_model_exclude_none=True)
+async def charge(batch: schemas.ChargeBatch, service: Service) -> schemas.ChargeResults:
+    """Charge orders; idempotent by order id."""
+    trace = telemetry.traceparent()
+    answers = await service.charge([item.request(trace) for item in batch.items])
+    results = [schemas.ChargeResult.of(item.order_id, a) for item, a in zip(batch.items, answers, strict=True)]
+    return schemas.ChargeResults(results=results)
+
+
+@internal.post("/void")
+async def void(batch: schemas.VoidBatch, service: Service) -> schemas.VoidResults:
+    """End the charges of orders and give back what was taken; an order not charged yet cannot be charged after."""
+    statuses = await service.void([item.request() for item in batch.items])
+    results = [
+        schemas.VoidResult(order_id=item.order_id, status=s) for item, s in zip(batch.items, statuses, strict=True)
+    ]
+    return schemas.VoidResults(results=results)

@@ -1,0 +1,132 @@
+"""Charging orders: the intent is committed, the provider is asked, the outcome is recorded.
+
+Whatever happens between these three, the payment stays pending and its key the same, so that whoever asks next (the
+order's saga, a void or the resolver) finds out and records it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from prometheus_client import Counter
+
+from shop.contracts.events import PaymentCaptured
+from shop.contracts.money import Money
+from shop.kit import outbox
+from shop.kit.batch import Batcher
+from shop.kit.clock import Clock
+from shop.payment.domain import ChargeAnswer, ChargeRequest, Payment, capture_entries, charge_answer
+from shop.payment.provider import Charge, ChargeOutcome, Provider
+from shop.payment.repository import PaymentRepository, Settlement
+
+log = logging.getLogger(__name__)
+
+CHARGES = Counter("shop_payment_charges_total", "Outcomes of charges as they were recorded", ["state"])
+
+MAX_CALLS_PER_BATCH = 32
+BATCH_PATIENCE_S = 0.5
+CLOSE_TIMEOUT_S = 5.0
+LEASE = timedelta(seconds=10)
+"""How long whoever asked the provider has to record the answer before the resolver asks, too."""
+
+
+class Charges:
+    def __init__(self, repository: PaymentRepository, provider: Provider, clock: Clock) -> None:
+        self._repository = repository
+        self._provider = provider
+        self._clock = clock
+        self._asking: set[asyncio.Task[None]] = set()
+        self._calls = Batcher[Sequence[ChargeRequest], list[ChargeAnswer]](
+            self._charge_calls, max_items=MAX_CALLS_PER_BATCH, max_inflight=provider.parallel_batches
+        )
+
+    async def charge(self, requests: Sequence[ChargeRequest]) -> list[ChargeAnswer]:
+        """Charge each order once, however often it is asked for. Concurrent calls share their statements."""
+        return await self._calls.submit(requests)
+
+    async def _charge_calls(self, calls: list[Sequence[ChargeRequest]]) -> list[list[ChargeAnswer]]:
+        first = {request.order_id: request for call in reversed(calls) for request in reversed(call)}
+        now = self._clock.now()
+        payments = await self._repository.open(list(first.values()), self._provider.name, now + LEASE, now)
+        # A single charge may take the provider's time; in a batch a slow one is answered as pending instead.
+        await self.settle(payments, patience_s=BATCH_PATIENCE_S if len(first) > 1 else None)
+        return [[charge_answer(payments[request.order_id], request) for request in call] for call in calls]
+
+    async def settle(self, payments: dict[UUID, Payment], *, patience_s: float | None = None) -> None:
+        """Ask the provider about the pending ones of ``payments`` and put what became of them in their place.
+
+        After ``patience_s`` seconds the rest stays pending here; its outcomes are recorded when they come.
+        """
+        pending = [p for p in payments.values() if p.state == "pending" and p.provider == self._provider.name]
+        if not pending:
+            return
+        task = asyncio.create_task(self._ask(pending, payments))
+        self._asking.add(task)
+        task.add_done_callback(self._asked)
+        done, _ = await asyncio.wait({task}, timeout=patience_s)
+        if done:
+            task.result()
+
+    async def _ask(self, pending: Sequence[Payment], payments: dict[UUID, Payment]) -> None:
+        asked = {_key(payment): payment for payment in pending}
+        free = [ChargeOutcome(key, "captured") for key, payment in asked.items() if payment.amount == 0]
+        payments.update(await self._record(free, asked))
+        charges = [_charge(key, payment) for key, payment in asked.items() if payment.amount > 0]
+        if charges:
+            async for outcomes in self._provider.charge_many(charges):
+                payments.update(await self._record(outcomes, asked))
+
+    async def _record(self, outcomes: Iterable[ChargeOutcome], asked: Mapping[str, Payment]) -> dict[UUID, Payment]:
+        now = self._clock.now()
+        settlements = [_settlement(asked[o.key], o, now) for o in outcomes if o.status != "unknown"]
+        if not settlements:
+            return {}
+        recorded = await self._repository.settle(settlements, now)
+        for payment in recorded.values():
+            CHARGES.labels(payment.state).inc()
+        return recorded
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("charges were left pending", exc_info=task.exception())
+
+    async def close(self) -> None:
+        """Let what the provider was asked for be recorded, for at most CLOSE_TIMEOUT_S seconds."""
+        await self._calls.close()
+        if self._asking:
+            await asyncio.wait(set(self._asking), timeout=CLOSE_TIMEOUT_S)
+
+
+def _key(payment: Payment) -> str:
+    """One key per order, so that the provider itself refuses to capture an order twice."""
+    return f"charge-{payment.order_id}"
+
+
+def _charge(key: str, payment: Payment) -> Charge:
+    token = payment.token or ""
+    return Charge(key, payment.order_id, payment.amount, payment.currency, token, payment.created_at)
+
+
+def _settlement(payment: Payment, outcome: ChargeOutcome, now: datetime) -> Settlement:
+    if outcome.status == "declined":
+        return Settlement(payment, "declined", outcome.reference, outcome.code, [], None)
+    event = _captured(payment, now)
+    return Settlement(payment, "captured", outcome.reference, None, capture_entries(payment), event)
+
+
+def _captured(payment: Payment, now: datetime) -> outbox.OutboxRow | None:
+    if payment.user_id is None:
+        return None
+    event = PaymentCaptured(
+        payment_id=payment.id,
+        order_id=payment.order_id,
+        user_id=payment.user_id,
+        amount=Money(amount=payment.amount, currency=payment.currency),
+        occurred_at=now,
+    )
+    return outbox.row(event, payment.traceparent or None)

@@ -1,0 +1,201 @@
+"""What a payment is, which states follow which, what the ledger books and what an order is told. No I/O.
+
+Amounts are integer minor units of the payment's currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal, NamedTuple
+from uuid import UUID
+
+PaymentState = Literal["pending", "captured", "declined", "voided", "partially_refunded", "refunded"]
+RefundState = Literal["pending", "succeeded", "failed"]
+ChargeStatus = Literal["captured", "declined", "pending"]
+VoidStatus = Literal["voided", "refunded", "pending"]
+
+TRANSITIONS: Mapping[PaymentState, frozenset[PaymentState]] = {
+    "pending": frozenset({"captured", "declined"}),
+    "captured": frozenset({"partially_refunded", "refunded"}),
+    "partially_refunded": frozenset({"refunded"}),
+    "declined": frozenset(),
+    "voided": frozenset(),
+    "refunded": frozenset(),
+}
+"""The states that may follow each state; a payment that was never charged is created as voided."""
+
+REFUNDABLE_STATES = frozenset({"captured", "partially_refunded"})
+
+DECLINE_DETAILS = {
+    "payment_declined": "The payment was declined.",
+    "insufficient_funds": "The payment was declined: insufficient funds.",
+    "invalid_token": "The payment was declined: the payment token is not valid.",
+    "authentication_required": "The payment was declined: the bank wants to authenticate the customer.",
+    "expired": "The payment was declined: it was not made in time.",
+    "voided": "The order was given up, so that it cannot be paid any more.",
+    "payment_conflict": "The order was charged before with another amount or for another customer.",
+}
+
+
+class RefundExceedsPayment(Exception):
+    """More was to be given back than is left of the capture; ``left`` is what could be."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__(f"only {left} can be refunded")
+        self.left = left
+
+
+class NotRefundable(Exception):
+    """Nothing was captured, so nothing can be given back."""
+
+    def __init__(self, state: PaymentState) -> None:
+        super().__init__(f"a payment that is {state} cannot be refunded")
+        self.state = state
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRequest:
+    """What an order asks to be charged; ``traceparent`` is the trace that the payment's events belong to."""
+
+    order_id: UUID
+    user_id: UUID
+    amount: int
+    currency: str
+    token: str
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """The payment of one order. ``refunding`` is being given back, without an answer of the provider yet."""
+
+    id: UUID
+    order_id: UUID
+    user_id: UUID | None
+    state: PaymentState
+    amount: int
+    refunded: int
+    refunding: int
+    currency: str
+    provider: str
+    provider_reference: str | None
+    token: str | None
+    decline_code: str | None
+    traceparent: str
+    voided_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def refundable(self) -> int:
+        """What can still be given back."""
+        return self.amount - self.refunded - self.refunding if self.state in REFUNDABLE_STATES else 0
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """Money to give back: ``amount``, or all that is left with None. The same ``key`` is the same refund."""
+
+    payment_id: UUID
+    key: str
+    amount: int | None
+    reason: str
+    for_void: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    id: UUID
+    payment_id: UUID
+    amount: int
+    idempotency_key: str
+    provider_reference: str | None
+    state: RefundState
+    reason: str
+    failure_code: str | None
+    traceparent: str
+    created_at: datetime
+
+
+class Entry(NamedTuple):
+    """One side of a ledger transaction: a debit is positive, a credit negative."""
+
+    transaction_id: UUID
+    account: str
+    amount: int
+
+
+class ChargeAnswer(NamedTuple):
+    """``code`` says why the charge was declined."""
+
+    status: ChargeStatus
+    payment_id: UUID
+    code: str | None = None
+
+
+def capture_entries(payment: Payment) -> list[Entry]:
+    """Money arrives at the provider, for a sale. A free order moves none."""
+    return _entries(payment.id, "provider", "sales", payment.amount)
+
+
+def refund_entries(refund: Refund) -> list[Entry]:
+    """Money leaves the provider again. Refunds are an account of their own so that sales stay what was sold."""
+    return _entries(refund.id, "refunds", "provider", refund.amount)
+
+
+def _entries(transaction_id: UUID, debit: str, credit: str, amount: int) -> list[Entry]:
+    if amount == 0:
+        return []
+    return [Entry(transaction_id, debit, amount), Entry(transaction_id, credit, -amount)]
+
+
+def begin_refund(payment: Payment, amount: int | None) -> tuple[Payment, int]:
+    """Set ``amount`` (None: all that is left) aside to be given back, and return it beside the payment."""
+    if payment.state not in REFUNDABLE_STATES:
+        raise NotRefundable(payment.state)
+    wanted = payment.refundable if amount is None else amount
+    if not 0 < wanted <= payment.refundable:
+        raise RefundExceedsPayment(payment.refundable)
+    return replace(payment, refunding=payment.refunding + wanted), wanted
+
+
+def finish_refund(payment: Payment, amount: int) -> Payment:
+    """The provider gave ``amount`` back."""
+    refunded = payment.refunded + amount
+    state: PaymentState = "refunded" if refunded == payment.amount else "partially_refunded"
+    return replace(payment, state=state, refunded=refunded, refunding=payment.refunding - amount)
+
+
+def fail_refund(payment: Payment, amount: int) -> Payment:
+    """The provider refused to give ``amount`` back, so that it can be asked for again."""
+    return replace(payment, refunding=payment.refunding - amount)
+
+
+def charge_answer(payment: Payment, request: ChargeRequest) -> ChargeAnswer:
+    """What the order is told about its charge, however often and however late it asks.
+
+    A payment that was voided or wholly given back refuses: the order must not be confirmed without its money.
+    A charge that differs from the first one refuses too, since the first is the one that was made.
+    """
+    if payment.voided_at is not None or payment.state in {"voided", "refunded"}:
+        return ChargeAnswer("declined", payment.id, "voided")
+    if (payment.user_id, payment.amount, payment.currency) != (request.user_id, request.amount, request.currency):
+        return ChargeAnswer("declined", payment.id, "payment_conflict")
+    if payment.state == "declined":
+        return ChargeAnswer("declined", payment.id, payment.decline_code or "payment_declined")
+    return ChargeAnswer("pending" if payment.state == "pending" else "captured", payment.id)
+
+
+def void_answer(payment: Payment) -> VoidStatus:
+    """What the order is told about the end of its charge: nothing taken, all given back, or not known yet."""
+    if payment.state in {"voided", "declined"}:
+        return "voided"
+    if payment.state == "pending" or payment.refundable or payment.refunding:
+        return "pending"
+    return "refunded"
+
+
+def decline_detail(code: str) -> str:
+    return DECLINE_DETAILS.get(code, DECLINE_DETAILS["payment_declined"])

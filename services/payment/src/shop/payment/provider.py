@@ -1,0 +1,67 @@
+"""What the payment service needs of a payment provider; the simulator and Stripe both have it.
+
+A provider never raises for what a provider can do: a refusal, a time-out, an outage and nonsense are outcomes. Only
+``unknown`` may be asked again, always under the same key, and the provider carries a key out at most once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Money to take. ``amount`` is in minor units, above zero; ``asked_at`` is when the key was first used."""
+
+    key: str
+    order_id: UUID
+    amount: int
+    currency: str
+    token: str
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Repayment:
+    """Money to give back of the charge ``reference``; ``amount`` is in minor units, above zero."""
+
+    key: str
+    reference: str
+    amount: int
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeOutcome:
+    """``reference`` names a capture at the provider; ``code`` says why it was declined or is not known."""
+
+    key: str
+    status: Literal["captured", "declined", "unknown"]
+    reference: str | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepaymentOutcome:
+    status: Literal["succeeded", "failed", "unknown"]
+    reference: str | None = None
+    code: str | None = None
+
+
+class Provider(Protocol):
+    name: str
+    parallel_batches: int
+    """How many batches of charges the provider takes at a time."""
+
+    def charge_many(self, charges: Sequence[Charge]) -> AsyncIterator[Sequence[ChargeOutcome]]:
+        """Ask for ``charges`` (keys distinct) and yield outcomes as they become known, so that a slow one delays
+        none of the others. Each charge has one outcome in the end."""
+        ...
+
+    async def refund(self, repayment: Repayment) -> RepaymentOutcome: ...
+
+    async def close(self) -> None: ...

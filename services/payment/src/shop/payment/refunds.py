@@ -1,0 +1,135 @@
+"""Giving money back: an administrator's refunds, and the end of a charge that its order gave up.
+
+A refund's amount is set aside in its payment before the provider is asked, under the payment's lock, so that refunds
+that race never exceed the capture; its id is the provider's key, so that asking again gives nothing back twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from prometheus_client import Counter
+
+from shop.contracts.events import PaymentRefunded
+from shop.contracts.money import Money
+from shop.kit import outbox
+from shop.kit.batch import Batcher
+from shop.kit.clock import Clock
+from shop.kit.ids import new_id
+from shop.payment.charges import LEASE, MAX_CALLS_PER_BATCH, Charges
+from shop.payment.domain import (
+    NotRefundable,
+    Payment,
+    Refund,
+    RefundExceedsPayment,
+    RefundRequest,
+    VoidStatus,
+    void_answer,
+)
+from shop.payment.provider import Provider, Repayment, RepaymentOutcome
+from shop.payment.repository import PaymentRepository
+
+log = logging.getLogger(__name__)
+
+REFUNDS = Counter("shop_payment_refunds_total", "Outcomes of refunds as they were recorded", ["state"])
+
+MAX_CONCURRENT_REFUNDS = 16
+MAX_VOID_BATCHES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class VoidRequest:
+    order_id: UUID
+    reason: str
+
+
+class Refunds:
+    def __init__(self, repository: PaymentRepository, charges: Charges, provider: Provider, clock: Clock) -> None:
+        self._repository = repository
+        self._charges = charges
+        self._provider = provider
+        self._clock = clock
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_REFUNDS)
+        self._calls = Batcher[Sequence[VoidRequest], list[VoidStatus]](
+            self._void_calls, max_items=MAX_CALLS_PER_BATCH, max_inflight=MAX_VOID_BATCHES
+        )
+
+    async def void(self, requests: Sequence[VoidRequest]) -> list[VoidStatus]:
+        """End the charge of each order: refuse later charges, and give back in full, once, what was captured."""
+        return await self._calls.submit(requests)
+
+    async def _void_calls(self, calls: list[Sequence[VoidRequest]]) -> list[list[VoidStatus]]:
+        reasons = {request.order_id: request.reason for call in reversed(calls) for request in reversed(call)}
+        now = self._clock.now()
+        payments = await self._repository.mark_void(reasons, self._provider.name, now + LEASE, now)
+        await self._charges.settle(payments)
+        for payment in await self.give_back_rest(payments.values()):
+            payments[payment.order_id] = payment
+        return [[void_answer(payments[request.order_id]) for request in call] for call in calls]
+
+    async def give_back_rest(self, payments: Iterable[Payment]) -> list[Payment]:
+        """Give back what is left of each voided payment, and return them as they are then.
+
+        A failure is raised after all were tried.
+        """
+        owed = [p for p in payments if p.voided_at is not None and (p.refundable or p.refunding)]
+        results = await asyncio.gather(*(self._give_back(payment) for payment in owed), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [result for result in results if isinstance(result, Payment)]
+
+    async def _give_back(self, payment: Payment) -> Payment:
+        """Under the payment's lock only one void finds something left; the others ask about its refund again."""
+        if payment.refundable:
+            try:
+                await self.open(RefundRequest(payment.id, f"void-{new_id()}", None, "voided", for_void=True))
+            except (NotRefundable, RefundExceedsPayment):
+                log.debug("the payment %s was given back by another", payment.id)
+        for refund in await self._repository.pending_refunds(payment.id):
+            await self.carry_out(refund, payment)
+        return await self._repository.find(payment.id) or payment
+
+    async def open(self, request: RefundRequest) -> Refund:
+        """Commit the intent to refund; see PaymentRepository.open_refund."""
+        now = self._clock.now()
+        return await self._repository.open_refund(request, now + LEASE, now)
+
+    async def carry_out(self, refund: Refund, payment: Payment) -> tuple[Refund, Payment]:
+        """Ask the provider for a pending refund of ``payment`` and record the outcome; unknown leaves it pending."""
+        if refund.state != "pending" or payment.provider != self._provider.name:
+            return refund, payment
+        repayment = Repayment(f"refund-{refund.id}", payment.provider_reference or "", refund.amount, refund.created_at)
+        async with self._slots:
+            outcome = await self._provider.refund(repayment)
+        if outcome.status == "unknown":
+            return refund, payment
+        return await self._record(refund, payment, outcome)
+
+    async def _record(self, refund: Refund, payment: Payment, outcome: RepaymentOutcome) -> tuple[Refund, Payment]:
+        now = self._clock.now()
+        event = PaymentRefunded(
+            payment_id=payment.id,
+            order_id=payment.order_id,
+            user_id=_owner(payment),
+            amount=Money(amount=refund.amount, currency=payment.currency),
+            occurred_at=now,
+        )
+        if outcome.status == "failed":
+            log.error("the provider refused the refund %s of payment %s: %s", refund.id, payment.id, outcome.code)
+        REFUNDS.labels(outcome.status).inc()
+        row = outbox.row(event, refund.traceparent or None)
+        return await self._repository.close_refund(refund, outcome, row, now)
+
+    async def close(self) -> None:
+        await self._calls.close()
+
+
+def _owner(payment: Payment) -> UUID:
+    if payment.user_id is None:
+        raise ValueError(f"payment {payment.id} was never charged")
+    return payment.user_id

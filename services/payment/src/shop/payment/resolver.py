@@ -1,0 +1,69 @@
+"""Finishes what a crash, a time-out or an outage left unfinished, when nobody asks again.
+
+It finds out what became of pending charges and refunds, and gives back what a void was promised. It never decides
+to give money back: a capture that it finds is published like any other, and the order's saga knows what to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from prometheus_client import Counter
+
+from shop.kit.clock import Clock
+from shop.payment.charges import Charges
+from shop.payment.provider import Provider
+from shop.payment.refunds import Refunds
+from shop.payment.repository import Claim, PaymentRepository
+
+log = logging.getLogger(__name__)
+
+RESOLVED = Counter("shop_payment_resolved_total", "Payments and refunds settled after their lease", ["state"])
+
+BATCH_ITEMS = 64
+POLL_S = 2.0
+FIRST_BACKOFF_S = 10.0
+MAX_BACKOFF_S = 900.0
+
+
+class Resolver:
+    def __init__(
+        self, repository: PaymentRepository, charges: Charges, refunds: Refunds, provider: Provider, clock: Clock
+    ) -> None:
+        self._repository = repository
+        self._charges = charges
+        self._refunds = refunds
+        self._provider = provider
+        self._clock = clock
+
+    async def run(self) -> None:
+        while True:
+            if not await self.resolve():
+                await asyncio.sleep(POLL_S)
+
+    async def resolve(self) -> int:
+        """Take up to BATCH_ITEMS payments and as many refunds, and return how many there were."""
+        claim = Claim(self._clock.now(), FIRST_BACKOFF_S, MAX_BACKOFF_S, BATCH_ITEMS)
+        return await self._resolve_payments(claim) + await self._resolve_refunds(claim)
+
+    async def _resolve_payments(self, claim: Claim) -> int:
+        claimed = await self._repository.claim_payments(claim, self._provider.name)
+        payments = {payment.order_id: payment for payment in claimed}
+        await self._charges.settle(payments)
+        await self._refunds.give_back_rest(payments.values())
+        for before in claimed:
+            after = payments[before.order_id]
+            if after.state != before.state:
+                RESOLVED.labels(after.state).inc()
+                log.warning("the payment of order %s was pending and is %s", after.order_id, after.state)
+        return len(claimed)
+
+    async def _resolve_refunds(self, claim: Claim) -> int:
+        claimed = await self._repository.claim_refunds(claim)
+        for refund in claimed:
+            payment = await self._repository.find(refund.payment_id)
+            if payment is not None:
+                done, _ = await self._refunds.carry_out(refund, payment)
+                RESOLVED.labels(f"refund_{done.state}").inc()
+        return len(claimed)

@@ -1,0 +1,102 @@
+"""The payment service: charges, voids, refunds, and what can be read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from shop.kit.app import Context
+from shop.kit.auth import Principal
+from shop.kit.clock import Clock
+from shop.payment import errors
+from shop.payment.charges import Charges
+from shop.payment.domain import (
+    ChargeAnswer,
+    ChargeRequest,
+    NotRefundable,
+    Payment,
+    Refund,
+    RefundExceedsPayment,
+    RefundRequest,
+    VoidStatus,
+)
+from shop.payment.provider import Provider
+from shop.payment.refunds import Refunds, VoidRequest
+from shop.payment.repository import PaymentRepository
+from shop.payment.resolver import Resolver
+from shop.payment.settings import Settings
+from shop.payment.simulator import Simulator
+from shop.payment.stripe_provider import StripeProvider
+
+
+class PaymentService:
+    def __init__(self, repository: PaymentRepository, provider: Provider, clock: Clock) -> None:
+        self._repository = repository
+        self._provider = provider
+        self._charges = Charges(repository, provider, clock)
+        self._refunds = Refunds(repository, self._charges, provider, clock)
+        self.resolver = Resolver(repository, self._charges, self._refunds, provider, clock)
+
+    @classmethod
+    def build(cls, context: Context) -> PaymentService:
+        provider = make_provider(context)
+        service = cls(PaymentRepository(context.database), provider, context.clock)
+        context.tasks.start("resolver", service.resolver.run)
+        return service
+
+    async def charge(self, requests: Sequence[ChargeRequest]) -> list[ChargeAnswer]:
+        return await self._charges.charge(requests)
+
+    async def void(self, requests: Sequence[VoidRequest]) -> list[VoidStatus]:
+        return await self._refunds.void(requests)
+
+    async def refund(self, request: RefundRequest) -> tuple[Refund, Payment]:
+        """Give money back; the same key answers with the same refund.
+
+        The refund is pending when the provider gave no answer. Problems: 404, 409 and 422 of errors.py.
+        """
+        payment = await self._repository.find(request.payment_id)
+        if payment is None:
+            raise errors.payment_not_found()
+        try:
+            refund = await self._refunds.open(request)
+        except RefundExceedsPayment as error:
+            raise errors.refund_exceeds_payment(error) from error
+        except NotRefundable as error:
+            raise errors.payment_not_refundable(error) from error
+        if request.amount is not None and refund.amount != request.amount:
+            raise errors.idempotency_key_reused()
+        refund, payment = await self._refunds.carry_out(refund, payment)
+        if refund.state == "failed":
+            raise errors.refund_refused(refund.failure_code or "refund_refused")
+        return refund, payment
+
+    async def payment(self, payment_id: UUID, person: Principal) -> Payment:
+        payment = await self._repository.find(payment_id)
+        if payment is None or not _may_see(person, payment):
+            raise errors.payment_not_found()
+        return payment
+
+    async def payments_of(self, order_id: UUID, person: Principal) -> list[Payment]:
+        """The payment of the order, if there is one and it is the person's own or the person an administrator."""
+        payment = await self._repository.find_by_order(order_id)
+        return [payment] if payment is not None and _may_see(person, payment) else []
+
+    async def balances(self) -> list[tuple[str, str, int]]:
+        return await self._repository.balances()
+
+    async def close(self) -> None:
+        await self._refunds.close()
+        await self._charges.close()
+        await self._provider.close()
+
+
+def make_provider(context: Context) -> Provider:
+    settings: Settings = context.settings
+    if settings.payment_provider == "stripe":
+        return StripeProvider(settings.stripe_api_key, api_base=settings.stripe_api_base, clock=context.clock)
+    return Simulator(context.database, answer_delay_s=settings.simulator_answer_delay_s)
+
+
+def _may_see(person: Principal, payment: Payment) -> bool:
+    return person.role == "admin" or payment.user_id == person.user_id
