@@ -16,4 +16,4 @@ async def assert_clean(shop: RunningShop) -> None:
     )
     report = json.loads(text)
     failed = [oracle for oracle in report["oracles"] if not oracle["ok"]]
-    assert report["ok"] and not failed, failed
+    assert (report["ok"], failed) == (True, [])

@@ -83,6 +83,12 @@ class Store(ABC):
         self.port = self._choose_port()
         write_private(self.directory / "port", f"{self.port}\n")
 
+    def reserve_port(self) -> None:
+        """Settle the port before `prepare()`, for a supervisor that tells others of it first."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.port = self._choose_port()
+        self.keep_port()
+
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start the server's process; it is not ready yet."""
         return launch(self.command(), signal_number=self.stop_signal, owner=self.owner(), env=self.env(), log=self.log)
