@@ -72,7 +72,7 @@ class Keys:
         return key
 
     async def _refresh(self) -> None:
-        """Fetch the keys, at most once in KEYS_MIN_REFRESH_S also when that fails, or every request would wait for it."""
+        """Fetch the keys, at most once in KEYS_MIN_REFRESH_S, also when that fails: else every request would wait."""
         async with self._lock:
             if time.monotonic() - self._tried_at <= KEYS_MIN_REFRESH_S:
                 return
