@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from shop.operator.errors import ShopctlError
 from shop.operator.spec import API_VERSION, KIND, Metadata, Shop, ShopSpec
 
 try:
@@ -23,7 +24,7 @@ MAX_SHOWN_VALUE = 60
 Location = tuple[int | str, ...]
 
 
-class InvalidShop(ValueError):
+class InvalidShop(ShopctlError):
     """What is wrong with a Shop, one sentence with its place per problem."""
 
     def __init__(self, problems: Sequence[str]) -> None:

@@ -1,0 +1,186 @@
+"""From a Shop to what runs on this machine: which services, how often, with which environment. No input or output."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+
+from shop.operator.errors import ShopctlError
+from shop.operator.spec import ShopSpec
+
+RETAIL = ("product", "pricing", "order", "payment", "user", "notification", "storefront", "gateway")
+WITH_DATABASE = ("product", "pricing", "order", "payment", "user", "notification")
+# The gateway owns the public port, and notification the mailbox's: one of each on one machine.
+ONCE_ONLY = ("gateway", "notification")
+MAX_REPLICAS = 16
+DRAIN_S = 3.0
+
+# Fields of the spec that a single machine has no use for, and what they need.
+CLUSTER_ONLY: Mapping[str, str] = {
+    "version": "a cluster; here the installed version runs",
+    "database": "a cluster; here PostgreSQL is embedded",
+    "messaging": "a cluster; here NATS is embedded",
+    "cache": "a cluster; here Redis is embedded",
+    "exposure": "a cluster",
+    "observability.serviceMonitors": "a cluster",
+    "observability.rules": "a cluster",
+    "observability.dashboards": "a cluster",
+    "networkPolicies": "a cluster",
+    "podDisruptionBudgets": "a cluster",
+    "backup": "a cluster",
+    "suspend": "a cluster",
+    "deletionPolicy": "a cluster; here `shopctl down --delete-data` deletes",
+    "store.catalog.configMap": "a cluster",
+}
+CLUSTER_ONLY_PER_SERVICE = ("autoscaling", "resources", "image")
+NOT_YET = ("modules.food", "modules.arcade", "modules.recommendations")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One process of a service."""
+
+    noun: str
+    number: int
+    port: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.noun}-{self.number}"
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Where the stores are and what the services must know in secret."""
+
+    nats_url: str
+    valkey_url: str
+    internal_token: str
+    admin_email: str
+    admin_password: str
+    mailbox_port: int
+    public_url: str
+    database_urls: Mapping[str, str] = field(default_factory=dict)
+
+
+def replica_counts(spec: ShopSpec, asked: Mapping[str, int]) -> dict[str, int]:
+    """How many processes of each service; `asked` (from the command line) wins over the spec."""
+    unknown = sorted(set(asked) - set(RETAIL))
+    if unknown:
+        raise ShopctlError(f"--replicas: no service {unknown[0]}; there are {', '.join(RETAIL)}")
+    counts = {noun: asked.get(noun, spec.service(noun).replicas) for noun in RETAIL}
+    for noun in ONCE_ONLY:
+        if asked.get(noun, 1) != 1:
+            raise ShopctlError(f"--replicas: {noun} runs once on one machine")
+        counts[noun] = 1
+    for noun, count in asked.items():
+        if not 1 <= count <= MAX_REPLICAS:
+            raise ShopctlError(f"--replicas: {noun}={count} must be within 1..{MAX_REPLICAS}")
+    return {noun: min(count, MAX_REPLICAS) for noun, count in counts.items()}
+
+
+def environment(
+    instance: Instance, spec: ShopSpec, wiring: Wiring, instances: Sequence[Instance], base: Mapping[str, str]
+) -> dict[str, str]:
+    """The whole environment of one process: `base`, what the spec sets, and the shop's own on top."""
+    service = spec.service(instance.noun)
+    return {
+        **base,
+        "PYTHONUNBUFFERED": "1",
+        "SHOP_LOG_LEVEL": service.log_level,
+        "SHOP_DRAIN_SECONDS": f"{DRAIN_S:g}",
+        **_tracing(spec),
+        **_of_noun(instance.noun, spec, wiring),
+        **service.env,
+        **_addresses(instances),
+        "SHOP_STORE": store_json(spec),
+        "SHOP_DATABASE_URL": wiring.database_urls.get(instance.noun, ""),
+        "SHOP_NATS_URL": wiring.nats_url,
+        "SHOP_VALKEY_URL": wiring.valkey_url,
+        "SHOP_INTERNAL_TOKEN": wiring.internal_token,
+        "SHOP_INSTANCE": instance.name,
+    }
+
+
+def _addresses(instances: Sequence[Instance]) -> dict[str, str]:
+    urls: dict[str, list[str]] = {}
+    for instance in instances:
+        urls.setdefault(instance.noun, []).append(instance.base_url)
+    addresses = {f"SHOP_{noun.upper()}_URL": ",".join(found) for noun, found in urls.items()}
+    return {**addresses, "SHOP_JWKS_URL": f"{urls['user'][0]}/.well-known/jwks.json"}
+
+
+def _of_noun(noun: str, spec: ShopSpec, wiring: Wiring) -> dict[str, str]:
+    if noun == "user":
+        return {"SHOP_ADMIN_EMAIL": wiring.admin_email, "SHOP_ADMIN_PASSWORD": wiring.admin_password}
+    if noun == "notification":
+        port = str(wiring.mailbox_port)
+        return {
+            "SHOP_SMTP_URL": f"smtp://127.0.0.1:{port}",
+            "SHOP_MAILBOX_PORT": port,
+            "SHOP_PUBLIC_URL": wiring.public_url,
+        }
+    if noun == "pricing" and spec.store.catalog and spec.store.catalog.sample:
+        return {"SHOP_SAMPLE_PROMOTIONS": "true"}
+    return {}
+
+
+def _tracing(spec: ShopSpec) -> dict[str, str]:
+    tracing = spec.observability.tracing
+    if tracing.endpoint is None:
+        return {}
+    return {"SHOP_TRACING_ENDPOINT": tracing.endpoint, "SHOP_TRACE_SAMPLE_RATIO": f"{tracing.sample_ratio:g}"}
+
+
+def store_json(spec: ShopSpec) -> str:
+    """spec.store as the services read it from SHOP_STORE (shop.contracts.store)."""
+    store = spec.store
+    return json.dumps(
+        {
+            "title": store.title,
+            "currency": store.currency,
+            "country": store.country,
+            "taxes": [tax.model_dump(mode="json") for tax in store.taxes],
+            "shipping": store.shipping.model_dump(mode="json"),
+        }
+    )
+
+
+def ignored(spec: ShopSpec) -> list[str]:
+    """One line for each thing that was asked for and has no effect on one machine."""
+    lines = [f"ignored locally: spec.{path} (needs {what})" for path, what in CLUSTER_ONLY.items() if _set(spec, path)]
+    lines += [f"ignored: spec.{path} (not in this version)" for path in NOT_YET if _set(spec, path)]
+    return [*lines, *_ignored_services(spec)]
+
+
+def _ignored_services(spec: ShopSpec) -> Iterator[str]:
+    for noun, service in spec.services.items():
+        if noun not in RETAIL:
+            yield f"ignored: spec.services.{noun} (not in this version)"
+            continue
+        for name in CLUSTER_ONLY_PER_SERVICE:
+            if getattr(service, name) is not None:
+                yield f"ignored locally: spec.services.{noun}.{name} (needs a cluster)"
+        if noun in ONCE_ONLY and service.replicas > 1:
+            yield f"ignored locally: spec.services.{noun}.replicas (runs once on one machine)"
+
+
+def _set(spec: ShopSpec, path: str) -> bool:
+    """Whether the field at the camelCase `path` differs from its default."""
+    value: object = spec
+    default: object = ShopSpec()
+    for step in path.split("."):
+        value, default = _field(value, step), _field(default, step)
+    return value != default
+
+
+def _field(model: object, alias: str) -> object:
+    if not isinstance(model, BaseModel):
+        return None
+    fields = type(model).model_fields
+    return next(getattr(model, name) for name, info in fields.items() if (info.alias or name) == alias)

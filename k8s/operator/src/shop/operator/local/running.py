@@ -1,0 +1,90 @@
+"""Questions to a running shop and its end: what status, stop, start, logs and down are made of."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from shop.operator.errors import ShopctlError
+from shop.operator.local import stale
+from shop.operator.local.control import ask
+from shop.operator.local.layout import DataDir
+
+# Longer than all the limits that a clean end is made of.
+DOWN_TIMEOUT_S = 60.0
+DOWN_POLL_S = 0.1
+
+
+def command(data: DataDir, name: str, **arguments: Any) -> dict[str, Any]:
+    """The answer of the supervisor in this data folder; raises `ShopctlError` when none runs."""
+    control = data.read_state().get("control")
+    if not data.is_locked() or not control:
+        raise ShopctlError(f"no shop runs in {data.path}; start it with `shopctl up`, or name its folder: --data-dir")
+    try:
+        return ask(control["port"], control["token"], name, **arguments)
+    except OSError as error:
+        raise ShopctlError(f"the supervisor in {data.path} does not answer: {error}") from error
+
+
+def status(data: DataDir) -> dict[str, Any]:
+    """The state of every component, with resident and proportional memory in bytes where the system tells."""
+    answer = command(data, "status")
+    for component in answer["components"]:
+        component["memory_bytes"] = memory(component["pid"]) if component["pid"] else 0
+    answer["supervisor"]["memory_bytes"] = memory(answer["supervisor"]["pid"])
+    return answer
+
+
+def memory(pid: int) -> int:
+    """Bytes of memory of a process and its children; pages shared by several count a share each, where known."""
+    import psutil
+
+    total = 0
+    try:
+        process = psutil.Process(pid)
+        for one in [process, *process.children(recursive=True)]:
+            total += _own_memory(one)
+    except psutil.Error:
+        return total
+    return total
+
+
+def _own_memory(process: Any) -> int:
+    import psutil
+
+    try:
+        full = process.memory_full_info()
+    except psutil.Error:
+        return 0
+    return int(getattr(full, "pss", 0) or full.rss)
+
+
+def down(data: DataDir, delete: bool) -> bool:
+    """End the shop, if one runs, and delete its data if asked; returns whether one ran."""
+    ran = data.is_locked()
+    if ran:
+        command(data, "shutdown")
+        deadline = time.monotonic() + DOWN_TIMEOUT_S
+        while data.is_locked():
+            if time.monotonic() > deadline:
+                raise ShopctlError(f"the shop in {data.path} did not end within {DOWN_TIMEOUT_S:g} s")
+            time.sleep(DOWN_POLL_S)
+    elif data.exists:
+        stale.end(data.read_state().get("processes", []))
+    if delete:
+        data.delete()
+    return ran
+
+
+def log_files(data: DataDir, name: str | None) -> list[Path]:
+    """The logs of one component, service or store, or of all; raises `ShopctlError` for an unknown name."""
+    stores = {store: data.store(store) / "server.log" for store in ("postgres", "nats", "valkey")}
+    services = {path.stem: path for path in sorted(data.logs.glob("*.log"))}
+    logs = {**services, **{store: path for store, path in stores.items() if path.exists()}}
+    if not logs:
+        raise ShopctlError(f"no logs in {data.path}; start a shop with `shopctl up`, or name its folder: --data-dir")
+    if name is None:
+        return list(logs.values())
+    chosen = [path for key, path in logs.items() if name in (key, key.rsplit("-", 1)[0])]
+    if not chosen:
+        raise ShopctlError(f"no logs of {name}; there are logs of {', '.join(logs)}")
+    return chosen

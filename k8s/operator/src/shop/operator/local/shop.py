@@ -1,0 +1,334 @@
+"""One whole shop from start to end: stores, databases, services, catalogue, and a clean end."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shop.kit.processes import port_is_free
+from shop.operator.errors import ShopctlError
+from shop.operator.local import assemble, probes, stale
+from shop.operator.local.component import Component, State
+from shop.operator.local.control import ControlServer
+from shop.operator.local.layout import ADMIN_EMAIL, DataDir
+from shop.operator.local.logs import rotate
+from shop.operator.local.plan import environment, ignored, replica_counts
+from shop.operator.local.supervisor import Supervisor
+from shop.operator.spec import Shop
+
+DATABASES_TIMEOUT_S = 120.0
+CATALOGUE_TIMEOUT_S = 120.0
+SELLING_TIMEOUT_S = 60.0
+SELLING_POLL_S = 0.05
+ROTATE_EVERY_S = 5.0
+STATE_PAUSE_S = 0.1
+STORE_ALIASES = {"database": "postgres", "broker": "nats", "cache": "valkey", "redis": "valkey"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `shopctl up` was asked for."""
+
+    shop: Shop
+    data_dir: Path
+    port: int = 8080
+    replicas: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Step:
+    """Work that is done once, shown beside the components."""
+
+    name: str
+    state: State = State.WAITING
+    seconds: float | None = None
+    detail: str = ""
+
+    def snapshot(self) -> dict[str, Any]:
+        seconds = None if self.seconds is None else round(self.seconds, 2)
+        return {"name": self.name, "state": str(self.state), "seconds": seconds, "detail": self.detail}
+
+
+class LocalShop:
+    """Runs one shop in one data folder. `say` gets lines for a person, `show` a snapshot on every change."""
+
+    def __init__(self, options: Options, say: Callable[[str], None], show: Callable[[dict[str, Any]], None]) -> None:
+        self.options = options
+        self.data = DataDir(options.data_dir)
+        self.first_start = False
+        self._say = say
+        self._show = show
+        self._phase = "starting"
+        self._changed = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._supervisor = Supervisor(say, self._on_change)
+        self._databases, self._catalogue = Step("databases"), Step("catalogue")
+        self._control: dict[str, Any] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.options.port}"
+
+    def request_stop(self) -> None:
+        """End the shop; a second request does not wait for anything."""
+        if self._stop.is_set():
+            for component in self._supervisor.components:
+                if component.process is not None and component.process.poll() is None:
+                    component.process.kill()
+        self._stop.set()
+
+    async def run(self, selling: Callable[[], None], claimed: Callable[[], None] = lambda: None) -> None:
+        """Start, and return when asked to end; raises `ShopctlError`.
+
+        `claimed` is called once the data folder is this shop's, `selling` once a product can be bought.
+        """
+        spec = self.options.shop.spec
+        counts = replica_counts(spec, self.options.replicas)
+        self.first_start = self.data.claim(self.options.shop.metadata.name, spec.store.currency)
+        try:
+            claimed()
+            self._clear_the_way()
+            for line in ignored(spec):
+                self._say(line)
+            await self._serve(counts, selling)
+        finally:
+            self.data.release()
+
+    def _clear_the_way(self) -> None:
+        ended = stale.end(self.data.read_state().get("processes", []))
+        if ended:
+            self._say(f"ended {len(ended)} processes that an earlier run had left behind")
+        if not port_is_free(self.options.port):
+            raise ShopctlError(f"port {self.options.port} is in use; choose another one with --port")
+
+    async def _serve(self, counts: dict[str, int], selling: Callable[[], None]) -> None:
+        token = self.data.internal_token()
+        server = ControlServer(token, self._command)
+        self._control = {"port": await server.start(), "token": token}
+        background = [asyncio.create_task(self._write_states()), asyncio.create_task(self._rotate_logs())]
+        try:
+            await self._until_stopped(self._start(counts))
+            if not self._stop.is_set():
+                self._phase = "selling"
+                self._on_change()
+                selling()
+                await self._stop.wait()
+        finally:
+            self._phase = "stopping"
+            await self._end()
+            await server.close()
+            for task in background:
+                task.cancel()
+            self._phase = "stopped"
+            self._write_state()
+
+    async def _until_stopped(self, work: Any) -> None:
+        task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def _start(self, counts: dict[str, int]) -> None:
+        stores = assemble.Stores(self.data)
+        store_components = [self._supervisor.add(component) for component in stores.components()]
+        everyone = assemble.instances(self.data, counts, self.options.port)
+        wires = assemble.wiring(self.data, stores, self.options.port)
+        services = [
+            self._supervisor.add(
+                assemble.service_component(instance, self.options.shop.spec, wires, everyone, self.data)
+            )
+            for instance in everyone
+        ]
+        helper = await _helper("shop.operator.local.databases")
+        try:
+            await self._supervisor.start(store_components)
+            request = {"admin_url": stores.postgres.url, "services": dict(wires.database_urls)}
+            await self._migrate(helper, request)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                helper.kill()
+        product = next(instance for instance in everyone if instance.noun == "product")
+        env = environment(product, self.options.shop.spec, wires, everyone, os.environ)
+        await _all([self._supervisor.start(services), self._load_catalogue(env)])
+        await self._sells()
+
+    async def _migrate(self, helper: asyncio.subprocess.Process, request: dict[str, Any]) -> None:
+        with self._timed(self._databases):
+            line = json.dumps(request).encode() + b"\n"
+            try:
+                out, err = await asyncio.wait_for(helper.communicate(line), DATABASES_TIMEOUT_S)
+            except TimeoutError as error:
+                raise ShopctlError(f"databases: not migrated within {DATABASES_TIMEOUT_S:g} s") from error
+            if helper.returncode != 0:
+                raise ShopctlError(f"databases: {_last_line(err)}")
+            count = sum(json.loads(line)["migrations"] for line in out.splitlines())
+            self._databases.detail = f"{count} migrations applied" if count else "up to date"
+
+    async def _load_catalogue(self, env: Mapping[str, str]) -> None:
+        catalog = self.options.shop.spec.store.catalog
+        sample = catalog.sample if catalog else None
+        if sample is None or self.data.remembered("catalogue") == sample:
+            self._catalogue.state, self._catalogue.detail = State.READY, "kept" if sample else "none asked for"
+            return
+        with self._timed(self._catalogue):
+            helper = await _helper("shop.product.load_catalogue", sample, env=env)
+            try:
+                out, err = await asyncio.wait_for(helper.communicate(), CATALOGUE_TIMEOUT_S)
+            except TimeoutError as error:
+                raise ShopctlError(f"catalogue: not loaded within {CATALOGUE_TIMEOUT_S:g} s") from error
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    helper.kill()
+            if helper.returncode != 0:
+                raise ShopctlError(f"catalogue {sample}: {_last_line(err)}")
+            self._catalogue.detail = _last_line(out)
+            self.data.remember("catalogue", sample)
+
+    async def _sells(self) -> None:
+        """Wait until a product can be read through the gateway (a shop without catalogue: until it answers)."""
+        deadline = time.monotonic() + SELLING_TIMEOUT_S
+        needs_product = self.options.shop.spec.store.catalog is not None
+        while time.monotonic() < deadline:
+            status, _ = await probes.get(self.options.port, "/api/v1/products?limit=1")
+            if status == 200 and (not needs_product or await probes.first_product(self.options.port)):
+                return
+            await asyncio.sleep(SELLING_POLL_S)
+        raise ShopctlError(f"the gateway lists no product after {SELLING_TIMEOUT_S:g} s; see `shopctl logs gateway`")
+
+    async def _end(self) -> None:
+        """Gateway and pages first, so that nobody starts what cannot be finished; the stores last."""
+        components = self._supervisor.components
+        fronts = [one for one in components if one.noun in ("gateway", "storefront")]
+        services = [one for one in components if one.kind == "service" and one not in fronts]
+        for group in (fronts, services, [one for one in components if one.kind == "store"]):
+            await self._supervisor.stop(group)
+
+    async def _command(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        match request.get("command"):
+            case "status":
+                return await self._status()
+            case "shutdown":
+                self.request_stop()
+                return {"ok": True}
+            case "stop":
+                chosen = self._chosen(request)
+                await self._supervisor.stop(chosen)
+                self._say(f"stopped on request: {', '.join(one.name for one in chosen)}")
+                return {"components": [one.name for one in chosen]}
+            case "start":
+                chosen = self._chosen(request)
+                await self._supervisor.start(chosen)
+                self._say(f"started on request: {', '.join(one.name for one in chosen)}")
+                return {"components": [one.name for one in chosen]}
+        raise ShopctlError(f"unknown command {request.get('command')!r}")
+
+    def _chosen(self, request: Mapping[str, Any]) -> list[Component]:
+        name = str(request.get("component"))
+        name = STORE_ALIASES.get(name, name)
+        chosen = [one for one in self._supervisor.components if name in (one.name, one.noun)]
+        if not chosen:
+            nouns = dict.fromkeys(one.noun for one in self._supervisor.components)
+            raise ShopctlError(f"no component {name}; there are {', '.join(nouns)}")
+        return chosen
+
+    async def _status(self) -> dict[str, Any]:
+        """A snapshot in which "healthy" was asked for just now."""
+        components = self._supervisor.components
+        healthy = await asyncio.gather(*(_is_healthy(one) for one in components))
+        snapshot = self._snapshot()
+        for shown, health in zip(snapshot["components"], healthy, strict=True):
+            shown["healthy"] = health
+        return snapshot
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {
+            "phase": self._phase,
+            "url": self.url,
+            "data_dir": str(self.data.path),
+            "admin": {"email": ADMIN_EMAIL, "password_file": str(self.data.admin_password_file)},
+            "supervisor": {"pid": os.getpid()},
+            "components": [one.snapshot() for one in self._supervisor.components],
+            "steps": [self._databases.snapshot(), self._catalogue.snapshot()],
+        }
+
+    def _on_change(self) -> None:
+        self._changed.set()
+
+    async def _write_states(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            self._write_state()
+            await asyncio.sleep(STATE_PAUSE_S)
+
+    def _write_state(self) -> None:
+        snapshot = self._snapshot()
+        self._show(snapshot)
+        pids = [one["pid"] for one in snapshot["components"] if one["pid"]]
+        processes = [found for pid in pids if (found := stale.identity(pid))]
+        self.data.write_state({**snapshot, "processes": processes, "control": self._control})
+
+    async def _rotate_logs(self) -> None:
+        while True:
+            await asyncio.sleep(ROTATE_EVERY_S)
+            for component in self._supervisor.components:
+                rotate(component.log)
+
+    @contextlib.contextmanager
+    def _timed(self, step: Step) -> Any:
+        began = time.monotonic()
+        step.state = State.STARTING
+        self._on_change()
+        try:
+            yield
+        except BaseException:
+            step.state = State.FAILED
+            raise
+        else:
+            step.state = State.READY
+        finally:
+            step.seconds = time.monotonic() - began
+            self._on_change()
+
+
+async def _is_healthy(component: Component) -> bool:
+    if component.pid is None or component.state is not State.READY:
+        return False
+    return await component.ready(component.pid)
+
+
+async def _helper(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        env=None if env is None else dict(env),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def _all(work: Sequence[Any]) -> None:
+    """All at once; the first failure ends the others and is raised as itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+def _last_line(output: bytes) -> str:
+    lines = output.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no message"

@@ -1,0 +1,51 @@
+"""End what a killed supervisor left behind, and only that."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import psutil
+
+from shop.operator.errors import ShopctlError
+
+END_TIMEOUT_S = 10.0
+# The kernel's start time of a process, as psutil gives it, is exact to a clock tick.
+SAME_START_S = 0.05
+
+
+def identity(pid: int) -> dict[str, float | int] | None:
+    """What tells this process from a later one with the same number."""
+    try:
+        return {"pid": pid, "started": psutil.Process(pid).create_time()}
+    except psutil.NoSuchProcess:
+        return None
+
+
+def end(identities: Iterable[Mapping[str, Any]]) -> list[int]:
+    """End the processes that still are who they were, softly, then by force; returns their pids."""
+    found = [process for one in identities if (process := _same(one)) is not None]
+    for process in found:
+        _signal(process)
+    _, alive = psutil.wait_procs(found, timeout=END_TIMEOUT_S)
+    for process in alive:
+        process.kill()
+    _, immortal = psutil.wait_procs(alive, timeout=END_TIMEOUT_S)
+    if immortal:
+        raise ShopctlError(f"process {immortal[0].pid} of an earlier run does not end; end it and try again")
+    return [process.pid for process in found]
+
+
+def _same(one: Mapping[str, Any]) -> psutil.Process | None:
+    try:
+        process = psutil.Process(int(one["pid"]))
+        ours = abs(process.create_time() - float(one["started"])) < SAME_START_S
+    except (psutil.Error, KeyError, ValueError, TypeError):
+        return None
+    return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
+
+
+def _signal(process: psutil.Process) -> None:
+    try:
+        # PostgreSQL waits for its clients on SIGTERM and does not on SIGINT.
+        process.send_signal(2 if process.name() == "postgres" else 15)
+    except psutil.NoSuchProcess:
+        return
