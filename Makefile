@@ -44,6 +44,7 @@ bench: sync  ## load a shop of its own at a fixed arrival rate (ARGS="--rate 200
 new-service: sync  ## write a new service: make new-service NAME=loyalty
 	@test -n "$(NAME)" || { echo 'Which one? make new-service NAME=loyalty' >&2; exit 2; }
 	@$(RUN) python -m shop.kit.scaffold $(NAME)
+	@$(RUN) ruff check --quiet --fix services/$(NAME) && $(RUN) ruff format --quiet services/$(NAME)
 	@$(UV) lock --quiet && $(UV) sync --frozen --quiet
 
 schemas: sync  ## write the golden schema of every new or extended event
