@@ -112,8 +112,7 @@ def create_app(
     )
     app.state.internal_token = settings.internal_token
     install_error_handlers(app)
-    app.include_router(_operational_routes(settings, uses_bus, readiness))
-    for router in routers:
+    for router in (*routers, _operational_routes(settings, uses_bus, readiness)):
         app.include_router(router)
     for kind, options in middleware:
         app.add_middleware(kind, **options)  # type: ignore[arg-type]

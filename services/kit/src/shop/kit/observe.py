@@ -5,6 +5,7 @@ Raw ASGI and in one piece, because each layer of a stack costs every request.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from typing import Any
@@ -25,6 +26,7 @@ DURATION = Histogram(
     buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 INFLIGHT = Gauge("shop_http_requests_inflight", "Requests being answered")
+MAX_SERIES = 4_096
 QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 
@@ -32,17 +34,19 @@ class Observe:
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._inflight = 0
+        INFLIGHT.set_function(lambda: self._inflight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send, self._max_body_bytes)
-        INFLIGHT.inc()
+        self._inflight += 1
         try:
             await exchange.run(self._app)
         finally:
-            INFLIGHT.dec()
+            self._inflight -= 1
             exchange.count()
 
 
@@ -55,14 +59,19 @@ class _Exchange:
         self._started = time.perf_counter()
         self._headers = dict(scope["headers"])
         self._request_id = telemetry.begin_request(
-            self._headers.get(b"traceparent", b"").decode("latin-1"),
-            self._headers.get(b"x-request-id", b"").decode("latin-1"),
+            self._header(b"traceparent"),
+            self._header(b"x-request-id"),
         ).encode()
         self._status = 0
 
+    def _header(self, name: bytes) -> str | None:
+        value: bytes | None = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
     async def run(self, app: ASGIApp) -> None:
         try:
-            if int(self._headers.get(b"content-length", b"0") or 0) > self._max_body_bytes:
+            length = self._headers.get(b"content-length")
+            if length is not None and int(length) > self._max_body_bytes:
                 await self._too_large().response()(self._scope, self._receive, self.send)
                 return
             await app(self._scope, self.receive, self.send)
@@ -100,8 +109,15 @@ class _Exchange:
         if name in QUIET_ROUTES:
             return
         method = self._scope["method"] if self._scope["method"] in METHODS else "OTHER"
-        REQUESTS.labels(method, name, self._status or 499).inc()
-        DURATION.labels(method, name).observe(time.perf_counter() - self._started)
+        requests, duration = _series(method, name, self._status or 499)
+        requests.inc()
+        duration.observe(time.perf_counter() - self._started)
+
+
+@functools.lru_cache(maxsize=MAX_SERIES)
+def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """The children of these labels; looking them up in the metric itself takes a lock and a tuple each time."""
+    return REQUESTS.labels(method, route, status), DURATION.labels(method, route)
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

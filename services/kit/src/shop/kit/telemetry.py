@@ -7,7 +7,6 @@ SDK is loaded, and spans are recorded, only when there is an endpoint to send th
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import re
 from collections.abc import Iterator
@@ -58,7 +57,7 @@ def configure(service: str, endpoint: str, sample_ratio: float) -> None:
 
 def parse(traceparent: str | None) -> Trace | None:
     """The trace of a ``traceparent`` header, None if there is none or it is malformed."""
-    match = TRACEPARENT.match(traceparent or "")
+    match = TRACEPARENT.match(traceparent) if traceparent else None
     if match is None or match[1] == "0" * 32 or match[2] == "0" * 16:
         return None
     return Trace(match[1], match[2], bool(int(match[3], 16) & 1))
@@ -68,8 +67,8 @@ def begin(traceparent: str | None = None) -> Trace:
     """Continue the caller's trace in this context, or start one."""
     caller = parse(traceparent)
     trace = Trace(
-        caller.trace_id if caller else os.urandom(16).hex(),
-        os.urandom(8).hex(),
+        caller.trace_id if caller else f"{random.getrandbits(128) | 1:032x}",
+        f"{random.getrandbits(64) | 1:016x}",
         caller.sampled if caller else random.random() < _sample_ratio,
     )
     _trace.set(trace)
