@@ -1,0 +1,164 @@
+"""HTTP: parse, call the service, answer."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+from fastapi import Depends, Header, Query, Response
+from fastapi.responses import StreamingResponse
+
+from shop.kit.app import service_of
+from shop.kit.auth import CurrentAdmin, CurrentUser
+from shop.kit.pages import Cursor, Limit, decode_cursor, encode_cursor
+from shop.kit.routing import router as make_router
+from shop.order import errors, schemas
+from shop.order.domain import State
+from shop.order.schemas import order_document
+from shop.order.service import OrderService
+
+Service = Annotated[OrderService, Depends(service_of)]
+
+KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
+DEFAULT_LIMIT = 20
+
+router = make_router(prefix="/api/v1/orders", tags=["orders"])
+
+
+def idempotency_key(
+    value: Annotated[str | None, Header(alias="Idempotency-Key", description="Names this order; 1-255 ASCII.")] = None,
+) -> str:
+    """Required, but checked here: its absence has a code of its own."""
+    if not value:
+        raise errors.key_missing()
+    if not KEY.match(value):
+        raise errors.key_malformed()
+    return value
+
+
+IdempotencyKey = Annotated[str, Depends(idempotency_key)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=schemas.OrderView,
+    responses={
+        202: {"model": schemas.OrderView, "description": "Taken, and completed as soon as every service is there"},
+        402: {"description": "payment_declined, insufficient_funds"},
+        404: {"description": "unknown_product"},
+        409: {"description": "insufficient_stock, idempotency_key_in_flight, deadline_exceeded"},
+    },
+)
+async def place_order(
+    person: CurrentUser, key: IdempotencyKey, request: schemas.OrderRequest, service: Service
+) -> Response:
+    """Order something. The same Idempotency-Key with the same body never orders twice."""
+    answer = await service.place(person, request, key)
+    headers = {"Location": f"{router.prefix}/{answer.order.id}"}
+    return _json(order_document(answer.order), answer.status, headers)
+
+
+@router.get("", response_model=schemas.OrderPage)
+async def list_orders(
+    person: CurrentUser,
+    service: Service,
+    state: State | None = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """The caller's own orders, newest first."""
+    return await _page(service, person.user_id, state, limit, cursor)
+
+
+@router.get("/all", response_model=schemas.OrderPage)
+async def list_all_orders(
+    _: CurrentAdmin,
+    service: Service,
+    user_id: Annotated[UUID | None, Query(description="Only this customer's")] = None,
+    state: State | None = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """Everybody's orders, newest first, for administrators."""
+    return await _page(service, user_id, state, limit, cursor)
+
+
+@router.get("/{order_id}", response_model=schemas.OrderView)
+async def get_order(order_id: UUID, person: CurrentUser, service: Service) -> Response:
+    """An order of the caller, or of anybody for an administrator."""
+    return _json(order_document(await service.get(order_id, person)))
+
+
+@router.get("/{order_id}/history")
+async def get_history(order_id: UUID, _: CurrentAdmin, service: Service) -> schemas.SagaView:
+    """What the saga did, step by step, for administrators."""
+    saga, transitions = await service.history(order_id)
+    return schemas.SagaView(
+        **{name: saga[name] for name in ("order_id", "kind", "status", "attempts", "next_attempt_at", "deadline_at")},
+        trace_id=saga["traceparent"][3:35],
+        steps=saga["history"],
+        transitions=[schemas.TransitionView(**row) for row in transitions],
+    )
+
+
+@router.post(
+    "/{order_id}/cancel",
+    response_model=schemas.OrderView,
+    responses={202: {"model": schemas.OrderView, "description": "The refund or the restock is still to come"}},
+)
+async def cancel_order(order_id: UUID, person: CurrentUser, service: Service) -> Response:
+    """Cancel a confirmed order: the money and the stock go back."""
+    answer = await service.cancel(order_id, person)
+    return _json(order_document(answer.order), answer.status)
+
+
+@router.post("/{order_id}/fulfil", response_model=schemas.OrderView)
+async def fulfil_order(order_id: UUID, person: CurrentAdmin, service: Service) -> Response:
+    """Say that a confirmed order has been sent, for administrators."""
+    return _json(order_document(await service.move(order_id, person, State.FULFILLED)))
+
+
+@router.post("/{order_id}/deliver", response_model=schemas.OrderView)
+async def deliver_order(order_id: UUID, person: CurrentAdmin, service: Service) -> Response:
+    """Say that a fulfilled order has arrived, for administrators."""
+    return _json(order_document(await service.move(order_id, person, State.DELIVERED)))
+
+
+@router.get(
+    "/{order_id}/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "One `state` event per change; see StateView"},
+        204: {"description": "Nothing can follow what the client has seen: do not connect again"},
+    },
+)
+async def watch_order(
+    order_id: UUID,
+    person: CurrentUser,
+    service: Service,
+    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=1_000_000)] = None,
+) -> Response:
+    """The order's states as they come, until the last one. Last-Event-ID resumes after the version seen."""
+    order = await service.get(order_id, person)
+    if order.state.final and last_event_id is not None and last_event_id >= order.version:
+        return Response(status_code=204)
+    service.watchers.check_room()
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    events = service.watchers.events(order, last_event_id)
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+async def _page(
+    service: OrderService, user_id: UUID | None, state: State | None, limit: int, cursor: str | None
+) -> Response:
+    before = decode_cursor(cursor, UUID)[0] if cursor else None
+    orders = await service.page(user_id, state, before, limit + 1)
+    following = encode_cursor(orders[limit - 1].id) if len(orders) > limit else None
+    return _json({"items": [order_document(order) for order in orders[:limit]], "next_cursor": following})
+
+
+def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(document, default=str), status, headers, media_type="application/json")

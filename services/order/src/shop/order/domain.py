@@ -1,0 +1,178 @@
+"""What an order is, how it may change, and how its price is checked. Pure: no clock, no database, no network.
+
+Amounts are integer minor units of the order's currency.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+import orjson
+
+MAX_LINES = 100
+MAX_QUANTITY = 999
+
+
+class State(StrEnum):
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    FULFILLED = "fulfilled"
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can follow."""
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.CONFIRMED, State.REJECTED}),
+    State.CONFIRMED: frozenset({State.FULFILLED, State.CANCELLED}),
+    State.FULFILLED: frozenset({State.DELIVERED}),
+    State.DELIVERED: frozenset(),
+    State.REJECTED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+"""The states that may follow each state; the database refuses the others, too."""
+
+
+class IllegalTransition(Exception):
+    def __init__(self, before: State, after: State) -> None:
+        super().__init__(f"An order that is {before} cannot become {after}.")
+        self.before = before
+        self.after = after
+
+
+Kind = Literal["retail", "food"]
+
+
+class Item(NamedTuple):
+    """What the customer asked for; the price is nobody's but the shop's to say."""
+
+    product_id: UUID
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One product of an order; names and prices are known once it is confirmed."""
+
+    product_id: UUID
+    quantity: int
+    sku: str | None = None
+    name: str | None = None
+    category: str | None = None
+    unit_price: int | None = None
+    line_total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """``total == subtotal - discount + tax + shipping``, none of them negative."""
+
+    subtotal: int
+    discount: int
+    tax: int
+    shipping: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    id: UUID
+    user_id: UUID
+    email: str
+    customer_name: str
+    lines: Sequence[Line]
+    currency: str
+    address: Mapping[str, str]
+    created_at: datetime
+    updated_at: datetime
+    kind: Kind = "retail"
+    state: State = State.PENDING
+    version: int = 1
+    reason: str | None = None
+    totals: Totals | None = None
+    coupon: str | None = None
+    payment_token: str | None = field(default=None, repr=False)
+    cancel_requested_at: datetime | None = None
+
+    @property
+    def country(self) -> str:
+        """Where it is sent, which decides its tax and shipping."""
+        return self.address["country"]
+
+    def moved(self, after: State, at: datetime, **changes: Any) -> Order:
+        """The order in its next state; IllegalTransition if that cannot follow. An ended order has no token."""
+        if after not in TRANSITIONS[self.state]:
+            raise IllegalTransition(self.state, after)
+        return replace(self, state=after, version=self.version + 1, updated_at=at, payment_token=None, **changes)
+
+
+class QuantityTooLarge(ValueError):
+    def __init__(self, product_id: UUID) -> None:
+        super().__init__(f"more than {MAX_QUANTITY} of product {product_id}")
+
+
+def merge(items: Iterable[Item]) -> list[Item]:
+    """One item per product, in order of first mention; QuantityTooLarge when they add up to too many."""
+    quantities: dict[UUID, int] = {}
+    for product_id, quantity in items:
+        quantities[product_id] = quantities.get(product_id, 0) + quantity
+        if quantities[product_id] > MAX_QUANTITY:
+            raise QuantityTooLarge(product_id)
+    return [Item(product_id, quantity) for product_id, quantity in quantities.items()]
+
+
+def request_hash(items: Iterable[Item], address: Mapping[str, str], token: str, coupon: str | None) -> bytes:
+    """SHA-256 of what is asked for: equal for two bodies that mean the same order."""
+    wanted = sorted((str(item.product_id), item.quantity) for item in items)
+    document = {"items": wanted, "address": dict(address), "token": token, "coupon": coupon}
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+class WrongPrice(ValueError):
+    """Pricing answered something that does not add up; nobody is charged for it."""
+
+
+def price(
+    wanted: Sequence[Item], reserved: Sequence[Mapping[str, Any]], quote: Mapping[str, Any], currency: str
+) -> tuple[list[Line], Totals]:
+    """The order's lines and totals from product's reservation and pricing's quote; WrongPrice if these disagree."""
+    quoted = {UUID(line["product_id"]): line for line in quote["lines"]}
+    held = {UUID(line["product_id"]): line for line in reserved}
+    if not (quoted.keys() == held.keys() == {item.product_id for item in wanted}):
+        raise WrongPrice("the products of order, reservation and quote differ")
+    lines = [_line(item, held[item.product_id], quoted[item.product_id], currency) for item in wanted]
+    names = ("subtotal", "discount", "tax", "shipping", "total")
+    totals = Totals(*(_amount(quote[name], currency) for name in names))
+    if sum(line.line_total or 0 for line in lines) != totals.subtotal:
+        raise WrongPrice("the lines do not add up to the subtotal")
+    if totals.total != totals.subtotal - totals.discount + totals.tax + totals.shipping:
+        raise WrongPrice("the total is not subtotal - discount + tax + shipping")
+    return lines, totals
+
+
+def _line(item: Item, held: Mapping[str, Any], quoted: Mapping[str, Any], currency: str) -> Line:
+    unit_price = _amount(held["unit_price"], currency)
+    line_total = _amount(quoted["line_total"], currency)
+    if not item.quantity == held["quantity"] == quoted["quantity"]:
+        raise WrongPrice("the quantities of order, reservation and quote differ")
+    if unit_price * item.quantity != line_total:
+        raise WrongPrice("a line's total is not its price times its quantity")
+    return Line(*item, held.get("sku"), held["name"], held["category"], unit_price, line_total)
+
+
+def _amount(money: Mapping[str, Any], currency: str) -> int:
+    amount: int = money["amount"]
+    if money["currency"] != currency or amount < 0:
+        raise WrongPrice(f"{amount} {money['currency']} is not an amount of {currency}")
+    return amount

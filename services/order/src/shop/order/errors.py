@@ -1,0 +1,59 @@
+"""What the order service refuses, each with a stable code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from shop.kit.errors import Problem
+from shop.order.domain import IllegalTransition, State
+
+STATUS_BY_CODE = {"unknown_product": 404, "insufficient_stock": 409, "deadline_exceeded": 409}
+STATUS_BY_STEP = {"reserve": 409, "quote": 422, "charge": 402}
+REASONS = frozenset({
+    "insufficient_stock", "unknown_product", "payment_declined", "insufficient_funds", "deadline_exceeded",
+    "unknown_coupon", "coupon_expired", "coupon_exhausted", "coupon_minimum_not_met", "cancelled",
+})  # fmt: skip
+"""Codes that metrics name; whatever else a participant says counts as "other"."""
+
+
+def rejected(order_id: UUID, refusal: Mapping[str, Any]) -> Problem:
+    """The answer to a request whose order was rejected, from what was stored of the refusal."""
+    code, step = refusal["code"], refusal["step"]
+    status = STATUS_BY_CODE.get(code) or STATUS_BY_STEP.get(step, 409)
+    return Problem(status, code, refusal["detail"], extra={"order_id": str(order_id), **refusal["extra"]})
+
+
+def not_found(order_id: UUID) -> Problem:
+    return Problem(404, "unknown_order", f"There is no order {order_id}.")
+
+
+def key_missing() -> Problem:
+    return Problem(400, "idempotency_key_missing", "Send an Idempotency-Key header that names this order.")
+
+
+def key_malformed() -> Problem:
+    return Problem(400, "idempotency_key_malformed", "An Idempotency-Key has 1 to 255 visible ASCII characters.")
+
+
+def key_in_flight() -> Problem:
+    detail = "The first request with this Idempotency-Key is still being worked on."
+    return Problem(409, "idempotency_key_in_flight", detail, headers={"Retry-After": "1"})
+
+
+def key_reused() -> Problem:
+    return Problem(422, "idempotency_key_reused", "This Idempotency-Key was used for another order.")
+
+
+def illegal_transition(error: IllegalTransition) -> Problem:
+    return Problem(409, "illegal_transition", str(error), extra={"state": error.before})
+
+
+def being_cancelled() -> Problem:
+    detail = "The order is being cancelled."
+    return Problem(409, "illegal_transition", detail, extra={"state": State.CONFIRMED})
+
+
+def too_many_streams() -> Problem:
+    return Problem(503, "too_many_streams", "Too many orders are being watched.", headers={"Retry-After": "5"})

@@ -1,0 +1,127 @@
+"""The saga of a retail order: reserve the stock, quote the price, charge the customer; confirm when all are done.
+
+Cancelling a confirmed order is the same saga undone: refund, give the coupon back, restock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shop.kit.errors import OutcomeUnknown, Problem
+from shop.kit.saga import Done, Rejected, Saga, Step
+from shop.order.domain import Item, Line, Order, Totals, WrongPrice, price
+from shop.order.participants import Participants
+
+PLACE = "place"
+CANCEL = "cancel"
+CANCELLED = Rejected("cancelled", "The order was cancelled.")
+
+PRICED_FIELDS = ("product_id", "quantity", "category", "unit_price")
+"""What pricing needs of a reserved line."""
+
+
+@dataclass(slots=True)
+class Subject:
+    """An order on its way through the saga, with what its steps have learnt in this attempt."""
+
+    order: Order
+    traceparent: str
+    reserved: Sequence[Mapping[str, Any]] = ()
+    priced: tuple[Sequence[Line], Totals] | None = field(default=None)
+
+    @property
+    def totals(self) -> Totals:
+        if self.priced is None:
+            raise RuntimeError("the order has not been quoted")
+        return self.priced[1]
+
+    def item(self, **members: Any) -> dict[str, Any]:
+        return {"order_id": self.order.id, "traceparent": self.traceparent, **members}
+
+
+class OrderSaga:
+    """The steps; each is idempotent by order id at its participant."""
+
+    def __init__(self, participants: Participants) -> None:
+        self._at = participants
+        self.steps: Sequence[Step[Subject]] = (
+            Step("reserve", self.reserve, self.release),
+            Step("quote", self.quote, self.unquote),
+            Step("charge", self.charge, self.void),
+        )
+
+    def named(self, kind: str) -> Saga[Subject]:
+        """The saga that a stored ``kind`` (place or cancel) stands for."""
+        return Saga(kind, self.steps)
+
+    async def reserve(self, subject: Subject) -> Done | Rejected:
+        lines = [{"product_id": line.product_id, "quantity": line.quantity} for line in subject.order.lines]
+        try:
+            result = await self._at.reserve.ask(subject.item(lines=lines))
+        except Problem as problem:
+            return refused(problem)
+        if result["status"] == "rejected":
+            extra = {name: result[name] for name in ("product_id", "available") if result.get(name) is not None}
+            return Rejected(result["code"], result["detail"], extra)
+        expect("product", result, "reserved")
+        subject.reserved = result["lines"]
+        return Done()
+
+    async def release(self, subject: Subject) -> None:
+        expect("product", await self._at.release.ask(subject.item()), "released")
+
+    async def quote(self, subject: Subject) -> Done | Rejected:
+        order = subject.order
+        lines = [{name: line[name] for name in PRICED_FIELDS} for line in subject.reserved]
+        item = subject.item(user_id=order.user_id, lines=lines, country=order.country, coupon=order.coupon)
+        try:
+            result = await self._at.quote.ask(item)
+        except Problem as problem:
+            return refused(problem)
+        if result["status"] == "rejected":
+            return Rejected(result["code"], result["detail"])
+        expect("pricing", result, "quoted")
+        wanted = [Item(line.product_id, line.quantity) for line in order.lines]
+        try:
+            subject.priced = price(wanted, subject.reserved, result, order.currency)
+        except WrongPrice as error:
+            raise OutcomeUnknown("pricing", f"pricing: {error}") from error
+        return Done()
+
+    async def unquote(self, subject: Subject) -> None:
+        """Without a coupon nothing was redeemed, so a shop without pricing can still give orders up."""
+        if subject.order.coupon is not None:
+            expect("pricing", await self._at.unquote.ask(subject.item()), "released")
+
+    async def charge(self, subject: Subject) -> Done | Rejected:
+        """A provider that does not answer leaves the charge pending: it is asked again, and never charged twice."""
+        order, total = subject.order, subject.totals.total
+        if total == 0:
+            return Done()
+        amount = {"amount": total, "currency": order.currency}
+        item = subject.item(user_id=order.user_id, amount=amount, token=order.payment_token)
+        try:
+            result = await self._at.charge.ask(item)
+        except Problem as problem:
+            return refused(problem)
+        if result["status"] == "declined":
+            return Rejected(result["code"], result["detail"])
+        expect("payment", result, "captured")
+        return Done()
+
+    async def void(self, subject: Subject) -> None:
+        reason = "order_cancelled" if subject.order.cancel_requested_at else "order_rejected"
+        expect("payment", await self._at.void.ask(subject.item(reason=reason)), "voided", "refunded")
+
+
+def refused(problem: Problem) -> Rejected:
+    """A participant that cannot accept the request as such never will."""
+    return Rejected(problem.code, problem.detail)
+
+
+def expect(service: str, result: Mapping[str, Any], *statuses: str) -> None:
+    """OutcomeUnknown (ask again later) for any other status, "pending" among them."""
+    if result["status"] not in statuses:
+        raise OutcomeUnknown(service, f"{service} answered {result['status']}")

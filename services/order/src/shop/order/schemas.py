@@ -1,0 +1,213 @@
+"""What the order service reads and writes as JSON. Amounts are integers of minor units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from shop.order.domain import MAX_LINES, MAX_QUANTITY, Item, Kind, Line, Order, State, Totals, merge
+
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$", to_upper=True)]
+PaymentToken = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
+Coupon = Annotated[
+    str, StringConstraints(strip_whitespace=True, to_upper=True, max_length=64, pattern=r"^[\x20-\x7e]*$")
+]
+
+
+class OrderItem(BaseModel):
+    product_id: UUID
+    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, strict=True)]
+
+
+class Address(BaseModel):
+    """``country`` is an ISO 3166-1 alpha-2 code."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {
+        "name": "Ada Lovelace", "street": "12 St James's Square", "city": "London", "postal_code": "SW1Y 4JH",
+        "country": "GB",
+    }})  # fmt: skip
+
+    name: Text
+    street: Text
+    city: Text
+    postal_code: Annotated[Text, StringConstraints(max_length=20)]
+    country: Country
+
+
+class Payment(BaseModel):
+    """``token`` stands for a card at the payment provider; the shop never sees a card's number."""
+
+    token: PaymentToken = Field(examples=["tok_visa"])
+
+
+class OrderRequest(BaseModel):
+    """An order to place. A product named twice counts once with both quantities, at most 999 together."""
+
+    items: Annotated[list[OrderItem], Field(min_length=1, max_length=MAX_LINES)]
+    address: Address
+    payment: Payment
+    coupon: Coupon | None = None
+
+    @field_validator("items")
+    @classmethod
+    def _addable(cls, items: list[OrderItem]) -> list[OrderItem]:
+        merge(Item(item.product_id, item.quantity) for item in items)
+        return items
+
+    def wanted(self) -> list[Item]:
+        """One item per product."""
+        return merge(Item(item.product_id, item.quantity) for item in self.items)
+
+
+class Money(BaseModel):
+    amount: int
+    currency: str
+
+
+class LineView(BaseModel):
+    product_id: UUID
+    quantity: int
+    sku: str | None = None
+    name: str | None = None
+    category: str | None = None
+    unit_price: Money | None = None
+    line_total: Money | None = None
+
+
+class OrderView(BaseModel):
+    """An order; names, prices and amounts are null until it is confirmed. ``version`` grows with each state."""
+
+    id: UUID
+    user_id: UUID
+    kind: Kind
+    state: State
+    version: int
+    reason: str | None = None
+    lines: list[LineView]
+    subtotal: Money | None
+    discount: Money | None
+    tax: Money | None
+    shipping: Money | None
+    total: Money | None
+    address: Address
+    coupon: str | None = None
+    cancel_requested_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+class OrderPage(BaseModel):
+    items: list[OrderView]
+    next_cursor: str | None
+
+
+class StepRecord(BaseModel):
+    """One kind of outcome of one step; ``times`` attempts saw it, the last of them at ``at`` (UTC)."""
+
+    saga: Literal["place", "cancel"]
+    step: str
+    phase: Literal["action", "compensation"]
+    outcome: Literal["done", "rejected", "unavailable", "unknown"]
+    at: datetime
+    attempt: int
+    times: int
+    seconds: float
+    trace_id: str
+    detail: str
+
+
+class TransitionView(BaseModel):
+    version: int
+    from_state: State
+    to_state: State
+    at: datetime
+    trace_id: str
+
+
+class SagaView(BaseModel):
+    """How an order came to be what it is: its saga's steps and its changes of state."""
+
+    order_id: UUID
+    kind: Literal["place", "cancel"]
+    status: Literal["running", "compensating", "done"]
+    attempts: int
+    next_attempt_at: datetime | None
+    deadline_at: datetime | None
+    trace_id: str
+    steps: list[StepRecord]
+    transitions: list[TransitionView]
+
+
+class StateView(BaseModel):
+    """The data of one server-sent event; its id is the version."""
+
+    order_id: UUID
+    state: State
+    version: int
+    reason: str | None
+    at: datetime
+
+
+def money(amount: int, currency: str) -> dict[str, Any]:
+    return {"amount": amount, "currency": currency}
+
+
+def line_document(line: Line, currency: str) -> dict[str, Any]:
+    """A line as it is stored, published and shown."""
+    if line.unit_price is None or line.line_total is None:
+        return {"product_id": line.product_id, "quantity": line.quantity}
+    return {
+        "product_id": line.product_id,
+        "quantity": line.quantity,
+        "sku": line.sku,
+        "name": line.name,
+        "category": line.category,
+        "unit_price": money(line.unit_price, currency),
+        "line_total": money(line.line_total, currency),
+    }
+
+
+def load_lines(documents: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """The opposite of ``line_document``."""
+    return [
+        Line(
+            UUID(document["product_id"]),
+            document["quantity"],
+            document.get("sku"),
+            document.get("name"),
+            document.get("category"),
+            document["unit_price"]["amount"] if "unit_price" in document else None,
+            document["line_total"]["amount"] if "line_total" in document else None,
+        )
+        for document in documents
+    ]
+
+
+def totals_document(totals: Totals | None, currency: str) -> dict[str, Any]:
+    names = ("subtotal", "discount", "tax", "shipping", "total")
+    return {name: None if totals is None else money(getattr(totals, name), currency) for name in names}
+
+
+def order_document(order: Order) -> dict[str, Any]:
+    """OrderView's members as plain values: this is made once per request."""
+    document: dict[str, Any] = {
+        "id": order.id,
+        "user_id": order.user_id,
+        "kind": order.kind,
+        "state": order.state,
+        "version": order.version,
+        "lines": [line_document(line, order.currency) for line in order.lines],
+        **totals_document(order.totals, order.currency),
+        "address": order.address,
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+    }
+    optional = {"reason": order.reason, "coupon": order.coupon, "cancel_requested_at": order.cancel_requested_at}
+    return document | {name: value for name, value in optional.items() if value is not None}

@@ -1,0 +1,244 @@
+"""What can be done with orders. The customer's request drives the saga itself; recovery goes on where it must stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+from shop.kit import telemetry
+from shop.kit.app import Context
+from shop.kit.auth import Principal
+from shop.kit.clock import Clock
+from shop.kit.db import Record
+from shop.kit.errors import Problem, Unavailable
+from shop.kit.ids import new_id
+from shop.order import domain, errors, messages, metrics
+from shop.order.domain import IllegalTransition, Line, Order, State
+from shop.order.driver import Driver, Run, Superseded
+from shop.order.participants import Participants
+from shop.order.recovery import Recovery
+from shop.order.repository import OrderRepository
+from shop.order.rows import NewOrder, Stored
+from shop.order.saga import PLACE, OrderSaga, Subject
+from shop.order.schemas import OrderRequest
+from shop.order.settings import Settings
+from shop.order.stream import Watchers
+
+log = logging.getLogger(__name__)
+
+PARK_TIMEOUT_S = 1.0
+"""On top of the inline budget: what answering 202 may still cost."""
+READ_TIMEOUT_S = 1.0
+INSERT_TIMEOUT_S = 3.0
+
+
+class Answer(NamedTuple):
+    """A status and the order that it is about."""
+
+    status: int
+    order: Order
+
+
+class OrderService:
+    """The use cases; ``close`` is awaited when the application ends."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        repository: OrderRepository,
+        participants: Participants,
+        driver: Driver,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._repository = repository
+        self._participants = participants
+        self._driver = driver
+        self._clock = clock
+        self.recovery = Recovery(repository, driver, settings)
+        self.watchers = Watchers(repository, settings)
+
+    @classmethod
+    def build(cls, context: Context) -> OrderService:
+        """Also starts the loops: recovery, its measurements, and the poller of watched orders."""
+        settings = cast(Settings, context.settings)
+        owner = f"{os.uname().nodename}:{os.getpid()}:{new_id()}"
+        repository = OrderRepository(
+            context.database, context.outbox, owner, settings.inline_lease_s, settings.saga_deadline_s
+        )
+        participants = Participants(
+            context.clients.get("product", settings.product_url),
+            context.clients.get("pricing", settings.pricing_url),
+            context.clients.get("payment", settings.payment_url),
+        )
+        saga = OrderSaga(participants)
+        driver = Driver(repository, saga, context.clock, settings.retry_first_s, settings.retry_max_s)
+        service = cls(settings, repository, participants, driver, context.clock)
+        context.tasks.start("recovery", service.recovery.run)
+        context.tasks.start("saga-metrics", service.recovery.measure)
+        context.tasks.start("order-streams", service.watchers.run)
+        return service
+
+    async def close(self) -> None:
+        await self._participants.close()
+        await self._repository.close()
+
+    async def place(self, person: Principal, request: OrderRequest, key: str) -> Answer:
+        """201 with a confirmed or 202 with a pending order; the Problem of a rejected one.
+
+        The same key with the same request answers what became of the first one, and orders nothing.
+        """
+        until = asyncio.get_running_loop().time() + self._settings.inline_budget_s
+        order, digest = self._new_order(person, request)
+        new = NewOrder(order, key, digest, telemetry.traceparent())
+        if not await self._insert(new):
+            return await self._repeat(person, key, digest)
+        run = Run(PLACE, Subject(order, new.traceparent), fence=1, inline=True)
+        await self._drive_until(run, until)
+        return await self._answer(run.order, run.refusal)
+
+    def _new_order(self, person: Principal, request: OrderRequest) -> tuple[Order, bytes]:
+        now = self._clock.now()
+        items, address, coupon = request.wanted(), request.address.model_dump(), request.coupon or None
+        order = Order(
+            id=new_id(),
+            user_id=person.user_id,
+            email=person.email,
+            customer_name=person.name,
+            lines=[Line(*item) for item in items],
+            currency=self._settings.store.currency,
+            address=address,
+            created_at=now,
+            updated_at=now,
+            coupon=coupon,
+            payment_token=request.payment.token,
+        )
+        return order, domain.request_hash(items, address, request.payment.token, coupon)
+
+    async def _insert(self, new: NewOrder) -> bool:
+        """Nothing is promised before this, so a slow database is a 503 and the customer may repeat the request."""
+        try:
+            async with asyncio.timeout(INSERT_TIMEOUT_S):
+                return await self._repository.insert(new)
+        except TimeoutError as error:
+            raise Unavailable("database") from error
+
+    async def _drive_until(self, run: Run, until: float) -> None:
+        """Drive within the customer's patience. Whatever goes wrong from here on, the order is stored: so park it."""
+        try:
+            async with asyncio.timeout_at(until):
+                await self._driver.drive(run)
+            return
+        except Superseded:
+            await self._reload(run)
+            return
+        except (TimeoutError, Unavailable, Problem) as error:
+            log.warning("order %s goes on later: %r", run.order.id, error)
+        except Exception:
+            log.exception("order %s goes on later", run.order.id)
+        await self._park(run)
+
+    async def _park(self, run: Run) -> None:
+        try:
+            async with asyncio.timeout(PARK_TIMEOUT_S):
+                await self._driver.park(run)
+        except Superseded:
+            await self._reload(run)
+        except (TimeoutError, Unavailable, Problem) as error:
+            log.warning("order %s goes on when its lease ends: %r", run.order.id, error)
+
+    async def _reload(self, run: Run) -> None:
+        """Another worker, or a statement thought lost, has moved the order: answer what it is now."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                run.subject.order = await self._repository.get(run.order.id, None) or run.order
+        except (TimeoutError, Unavailable) as error:
+            log.warning("order %s could not be read again: %r", run.order.id, error)
+
+    async def _answer(self, order: Order, refusal: Mapping[str, Any] | None) -> Answer:
+        if order.state is State.PENDING:
+            return Answer(202, order)
+        if order.state is State.REJECTED:
+            raise errors.rejected(order.id, refusal or await self._repository.refusal(order.id))
+        return Answer(201, order)
+
+    async def _repeat(self, person: Principal, key: str, digest: bytes) -> Answer:
+        stored = await self._repository.by_key(person.user_id, key)
+        if stored is not None and stored.body_hash != digest:
+            raise errors.key_reused()
+        if stored is None or stored.in_flight:
+            raise errors.key_in_flight()
+        return await self._answer(as_first_answered(stored), stored.refusal)
+
+    async def get(self, order_id: UUID, person: Principal) -> Order:
+        """The person's order; an administrator may see every order. Problem 404 ``unknown_order``."""
+        order = await self._repository.get(order_id, visible_to(person))
+        if order is None:
+            raise errors.not_found(order_id)
+        return order
+
+    async def page(self, user_id: UUID | None, state: State | None, before: UUID | None, limit: int) -> Sequence[Order]:
+        """Orders, newest first; of everybody when ``user_id`` is None."""
+        return await self._repository.page(user_id, state, before, limit)
+
+    async def history(self, order_id: UUID) -> tuple[Record, list[Record]]:
+        """The saga of an order and its transitions; Problem 404 ``unknown_order``."""
+        found = await self._repository.history(order_id)
+        if found is None:
+            raise errors.not_found(order_id)
+        return found
+
+    async def cancel(self, order_id: UUID, person: Principal) -> Answer:
+        """200 with the cancelled order, 202 when the refund or the restock is still to come.
+
+        Repeating it changes nothing. Problem 409 ``illegal_transition`` unless the order is confirmed.
+        """
+        until = asyncio.get_running_loop().time() + self._settings.inline_budget_s
+        claimed = await self._repository.begin_cancel(
+            order_id, visible_to(person), self._clock.now(), self._settings.inline_lease_s, telemetry.traceparent()
+        )
+        if claimed is None:
+            return self._cancelled_already(await self.get(order_id, person))
+        run = Run.resume(claimed, inline=True)
+        await self._drive_until(run, until)
+        return self._cancelled_already(run.order)
+
+    def _cancelled_already(self, order: Order) -> Answer:
+        if order.state is State.CANCELLED:
+            return Answer(200, order)
+        if order.state is State.CONFIRMED and order.cancel_requested_at is not None:
+            return Answer(202, order)
+        raise errors.illegal_transition(IllegalTransition(order.state, State.CANCELLED))
+
+    async def move(self, order_id: UUID, person: Principal, after: State) -> Order:
+        """Fulfil or deliver an order by hand; Problem 409 ``illegal_transition`` from any other state."""
+        before = next(state for state, following in domain.TRANSITIONS.items() if after in following)
+        moved = await self._repository.move(
+            order_id, before, after, self._clock.now(), telemetry.trace_id(), messages.moved
+        )
+        if moved is not None:
+            metrics.count(moved.state, None)
+            return moved
+        order = await self.get(order_id, person)
+        if order.state is before:
+            raise errors.being_cancelled()
+        raise errors.illegal_transition(IllegalTransition(order.state, after))
+
+
+def visible_to(person: Principal) -> UUID | None:
+    """Whose orders the person may see; None is everybody's."""
+    return None if person.role == "admin" else person.user_id
+
+
+def as_first_answered(stored: Stored) -> Order:
+    """The order as it was when its saga ended: later changes do not alter the answer to the first request."""
+    order = stored.order
+    if order.state in (State.PENDING, State.REJECTED) or stored.ended_at is None:
+        return order
+    changes: dict[str, Any] = {"cancel_requested_at": None, "reason": None, "version": 2}
+    return replace(order, state=State.CONFIRMED, updated_at=stored.ended_at, **changes)

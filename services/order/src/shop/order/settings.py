@@ -1,0 +1,38 @@
+"""Settings of the order service: where the participants are, and how long to wait for them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from shop.contracts.store import StoreSettings
+from shop.kit.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """``inline_budget_s``: seconds after which POST answers 202 and recovery goes on.
+
+    ``saga_deadline_s``: age at which an order that could not be completed is given up. ``retry_first_s``,
+    ``retry_max_s``: pauses between attempts. ``inline_lease_s`` and ``recovery_lease_s``: how long a process that
+    vanished keeps a saga from the others; each is longer than the time budget of the attempt that it covers.
+    """
+
+    service: ClassVar[str] = "order"
+
+    store: StoreSettings = StoreSettings()
+    product_url: str = "http://product:8000"
+    pricing_url: str = "http://pricing:8000"
+    payment_url: str = "http://payment:8000"
+
+    inline_budget_s: float = Field(default=2.5, gt=0, le=3.0)
+    inline_lease_s: float = Field(default=6.0, gt=0)
+    recovery_lease_s: float = Field(default=30.0, gt=0)
+    recovery_poll_s: float = Field(default=0.5, gt=0)
+    recovery_concurrency: int = Field(default=64, ge=1, le=256)
+    retry_first_s: float = Field(default=1.0, gt=0)
+    retry_max_s: float = Field(default=15.0, gt=0)
+    saga_deadline_s: float = Field(default=900.0, gt=0)
+    stream_poll_s: float = Field(default=0.5, gt=0)
+    stream_keepalive_s: float = Field(default=15.0, gt=0)
+    max_streams: int = Field(default=1_000, ge=1)

@@ -1,0 +1,147 @@
+"""The order service over real PostgreSQL and NATS, with participants that fail as they are told to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import orjson
+import pytest
+from fastapi import FastAPI
+
+from services.order.tests.order_world import BOOK, World
+from shop.kit.app import create_app
+from shop.kit.ids import new_id
+from shop.kit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens, wait_until
+from shop.order import api, participants
+from shop.order.service import OrderService
+from shop.order.settings import Settings
+
+ADDRESS = {"name": "Ada", "street": "St James's Square 12", "city": "London", "postal_code": "SW1Y", "country": "GB"}
+SHORT_TIMEOUT_S = 0.4
+
+
+def order_body(**changed: Any) -> dict[str, Any]:
+    """A good request, with some members ``changed``."""
+    items = [{"product_id": BOOK, "quantity": 2}]
+    return {"items": items, "address": ADDRESS, "payment": {"token": "tok_visa"}} | changed
+
+
+@dataclass
+class Shop:
+    """One running order service and what is around it."""
+
+    client: httpx.AsyncClient
+    app: FastAPI
+    world: World
+    database_url: str
+    tokens: Tokens
+    user_id: UUID = field(default_factory=new_id)
+
+    def __post_init__(self) -> None:
+        self.headers = self.tokens.headers(user_id=self.user_id)
+        self.admin = self.tokens.headers("admin")
+
+    @property
+    def service(self) -> OrderService:
+        service: OrderService = self.app.state.service
+        return service
+
+    async def place(self, key: str = "", **changed: Any) -> httpx.Response:
+        headers = {"Idempotency-Key": key or new_id().hex}
+        return await self.client.post("/api/v1/orders", json=order_body(**changed), headers=self.headers | headers)
+
+    async def order(self, order_id: str) -> dict[str, Any]:
+        answer = await self.client.get(f"/api/v1/orders/{order_id}", headers=self.admin)
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    async def post(self, order_id: str, what: str, *, admin: bool = False) -> httpx.Response:
+        headers = self.admin if admin else self.headers
+        return await self.client.post(f"/api/v1/orders/{order_id}/{what}", headers=headers)
+
+    async def until(self, order_id: str, state: str) -> dict[str, Any]:
+        """The order once it is in ``state``."""
+
+        async def reached() -> dict[str, Any] | None:
+            order = await self.order(order_id)
+            return order if order["state"] == state else None
+
+        reached_order: dict[str, Any] = await wait_until(reached, what=f"state {state}")
+        return reached_order
+
+    async def sql(self, statement: str, *args: Any) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return await connection.fetch(statement, *args)
+        finally:
+            await connection.close()
+
+    async def events(self, order_id: str) -> list[str]:
+        """Types of the order's events in the order of the outbox."""
+        rows = await self.sql("SELECT type FROM outbox WHERE subject_id = $1 ORDER BY id", order_id)
+        return [row["type"] for row in rows]
+
+    async def event(self, order_id: str, kind: str) -> dict[str, Any]:
+        """The data of the order's one event of this type."""
+        query = "SELECT payload FROM outbox WHERE subject_id = $1 AND type = $2"
+        (row,) = await self.sql(query, order_id, kind)
+        data: dict[str, Any] = orjson.loads(row["payload"])["data"]
+        return data
+
+    async def saga(self, order_id: str) -> asyncpg.Record:
+        (row,) = await self.sql("SELECT * FROM sagas WHERE order_id = $1", UUID(order_id))
+        return row
+
+
+Start = Callable[..., contextlib.AbstractAsyncContextManager[Shop]]
+
+
+@pytest.fixture
+async def world(served: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """The participants on a port of their own, with time limits fit for a test."""
+    for name in ("RESERVE", "QUOTE", "CHARGE", "RELEASE", "VOID"):
+        monkeypatch.setattr(participants, f"{name}_TIMEOUT_S", SHORT_TIMEOUT_S)
+    made = World()
+    async with served(made, lifespan="off") as client:
+        made.url = str(client.base_url).rstrip("/")
+        yield made
+
+
+@pytest.fixture
+async def database_url(database_for: DatabaseFor) -> str:
+    return await database_for("order")
+
+
+@pytest.fixture
+def start(world: World, database_url: str, nats_url: str, tokens: Tokens, running: Running, served: Any) -> Start:
+    """``async with start(**settings) as shop``: one replica; starting twice makes two over the same database."""
+
+    @contextlib.asynccontextmanager
+    async def run(*, on_port: bool = False, **changed: Any) -> AsyncIterator[Shop]:
+        standard: dict[str, Any] = {"product_url": world.url, "pricing_url": world.url, "payment_url": world.url}
+        standard |= {"retry_first_s": 0.05, "retry_max_s": 0.1, "recovery_poll_s": 0.02, "stream_poll_s": 0.02}
+        settings = Settings(
+            database_url=database_url,
+            nats_url=nats_url,
+            jwks_url=tokens.jwks_url,
+            internal_token=INTERNAL_TOKEN,
+            **(standard | changed),
+        )
+        app = create_app(settings, title="Orders", routers=[api.router], build=OrderService.build)
+        async with (served if on_port else running)(app) as client:
+            yield Shop(client, app, world, database_url, tokens)
+
+    return run
+
+
+@pytest.fixture
+async def shop(start: Start) -> AsyncIterator[Shop]:
+    async with start() as made:
+        yield made

@@ -1,0 +1,196 @@
+"""Product, pricing and payment as one small real HTTP server that remembers effects and fails as it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+BOOK = "0190a000-0000-7000-8000-000000000001"
+PEN = "0190a000-0000-7000-8000-000000000002"
+UNKNOWN = "0190a000-0000-7000-8000-00000000dead"
+PRICES = {BOOK: 1_500, PEN: 250}
+SHIPPING = 490
+STOCK = 100
+
+RESERVE, RELEASE = "/internal/reservations", "/internal/reservations/release"
+QUOTE, UNQUOTE = "/internal/quotes", "/internal/quotes/release"
+CHARGE, VOID = "/internal/charges", "/internal/charges/void"
+
+Result = dict[str, Any]
+
+
+def money(amount: int) -> dict[str, Any]:
+    return {"amount": amount, "currency": "EUR"}
+
+
+class World:
+    """``faults[path]`` holds what happens to the next requests at ``path``:
+
+    "503" refused without effect; "lost" done, but the answer is lost; "dropped" the request itself is lost;
+    "hang" done, and never answered; "reject" and "pending" as the participant would say; "garbage" an answer that
+    makes no sense; "422" the request as such is refused.
+    """
+
+    def __init__(self) -> None:
+        self.stock = {BOOK: STOCK, PEN: STOCK}
+        self.held: dict[str, dict[str, int]] = {}
+        self.redeemed: set[str] = set()
+        self.captured: dict[str, int] = {}
+        self.captures: defaultdict[str, int] = defaultdict(int)
+        self.refunded: dict[str, int] = {}
+        self.tombstones: dict[str, set[str]] = {RELEASE: set(), UNQUOTE: set(), VOID: set()}
+        self.faults: defaultdict[str, deque[str]] = defaultdict(deque)
+        self.gates: dict[str, asyncio.Event] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.batches: list[tuple[str, int]] = []
+        self.items: list[tuple[str, Result]] = []
+        self.url = ""
+
+    def calls_of(self, path: str) -> int:
+        return sum(called == path for called, _ in self.calls)
+
+    def nothing_is_left_of(self, order_id: str) -> None:
+        """Stock, coupon and money are where they were before the order."""
+        assert order_id not in self.held
+        assert order_id not in self.redeemed
+        assert self.captured.get(order_id, 0) == self.refunded.get(order_id, 0)
+
+    def everything_is_held_for(self, order: dict[str, Any]) -> None:
+        """One reservation, one capture of the order's total, nothing given back."""
+        assert self.held[order["id"]] == {line["product_id"]: line["quantity"] for line in order["lines"]}
+        assert self.captured[order["id"]] == order["total"]["amount"]
+        assert self.captures[order["id"]] == 1
+        assert order["id"] not in self.refunded
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        body = orjson.loads((await receive())["body"])
+        path, items = scope["path"], body["items"]
+        self.calls += [(path, item["order_id"]) for item in items]
+        self.batches.append((path, len(items)))
+        self.items += [(path, item) for item in items]
+        if path in self.gates:
+            await self.gates[path].wait()
+        fault = self.faults[path].popleft() if self.faults[path] else ""
+        if fault in ("503", "422"):
+            problem = {"code": "made_up", "detail": "As scripted.", "status": int(fault)}
+            return await answer(send, int(fault), problem)
+        results = [] if fault == "dropped" else [self.result(path, item, fault) for item in items]
+        if fault == "hang":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        elif fault in ("lost", "dropped"):
+            await lose(send)
+        else:
+            await answer(send, 200, {"results": [] if fault == "garbage" else results})
+
+    def result(self, path: str, item: Result, fault: str) -> Result:
+        actions: dict[str, Callable[[Result], Result]] = {
+            RESERVE: self.reserve, RELEASE: self.release, QUOTE: self.quote,
+            UNQUOTE: self.unquote, CHARGE: self.charge, VOID: self.void,
+        }  # fmt: skip
+        if fault == "pending":
+            return {"order_id": item["order_id"], "status": "pending"}
+        if fault == "reject":
+            return {"order_id": item["order_id"], **REJECTIONS[path]}
+        return {"order_id": item["order_id"], **actions[path](item)}
+
+    def reserve(self, item: Result) -> Result:
+        order_id = item["order_id"]
+        if order_id in self.tombstones[RELEASE]:
+            return {"status": "rejected", "code": "released", "detail": "Given up."}
+        for line in item["lines"]:
+            product_id, quantity = line["product_id"], line["quantity"]
+            if product_id not in self.stock:
+                return {"status": "rejected", "code": "unknown_product", "detail": "?", "product_id": product_id}
+            left = self.stock[product_id]
+            if order_id not in self.held and left < quantity:
+                rejection = {"code": "insufficient_stock", "detail": "Too few.", "product_id": product_id}
+                return {"status": "rejected", "available": left, **rejection}
+        if order_id not in self.held:
+            self.held[order_id] = {line["product_id"]: line["quantity"] for line in item["lines"]}
+            for product_id, quantity in self.held[order_id].items():
+                self.stock[product_id] -= quantity
+        return {"status": "reserved", "lines": [self.line(*held) for held in self.held[order_id].items()]}
+
+    def line(self, product_id: str, quantity: int) -> Result:
+        about = {"sku": "SKU", "name": "A book", "category": "fiction", "unit_price": money(PRICES[product_id])}
+        return {"product_id": product_id, "quantity": quantity, **about}
+
+    def release(self, item: Result) -> Result:
+        self.tombstones[RELEASE].add(item["order_id"])
+        for product_id, quantity in self.held.pop(item["order_id"], {}).items():
+            self.stock[product_id] += quantity
+        return {"status": "released"}
+
+    def quote(self, item: Result) -> Result:
+        if item["order_id"] in self.tombstones[UNQUOTE]:
+            return {"status": "rejected", "code": "released", "detail": "Given up."}
+        discount = 0
+        if item["coupon"]:
+            if item["coupon"] != "SAVE1":
+                return {"status": "rejected", "code": "unknown_coupon", "detail": "There is no such coupon."}
+            self.redeemed.add(item["order_id"])
+            discount = 100
+        lines = [
+            {**line, "line_total": money(line["unit_price"]["amount"] * line["quantity"])} for line in item["lines"]
+        ]
+        subtotal = sum(line["line_total"]["amount"] for line in lines)
+        amounts = {"subtotal": subtotal, "discount": discount, "tax": 7, "shipping": SHIPPING}
+        total = subtotal - discount + 7 + SHIPPING
+        priced = {name: money(amount) for name, amount in (amounts | {"total": total}).items()}
+        return {"status": "quoted", "lines": lines, **priced}
+
+    def unquote(self, item: Result) -> Result:
+        self.tombstones[UNQUOTE].add(item["order_id"])
+        self.redeemed.discard(item["order_id"])
+        return {"status": "released"}
+
+    def charge(self, item: Result) -> Result:
+        order_id = item["order_id"]
+        if order_id in self.tombstones[VOID]:
+            return {"status": "declined", "code": "voided", "detail": "Given up.", "payment_id": order_id}
+        if item["token"] == "tok_declined":
+            return {"status": "declined", "code": "payment_declined", "detail": "No.", "payment_id": order_id}
+        if order_id not in self.captured:
+            self.captured[order_id] = item["amount"]["amount"]
+            self.captures[order_id] += 1
+        return {"status": "captured", "payment_id": order_id}
+
+    def void(self, item: Result) -> Result:
+        self.tombstones[VOID].add(item["order_id"])
+        if item["order_id"] in self.captured:
+            self.refunded[item["order_id"]] = self.captured[item["order_id"]]
+            return {"status": "refunded"}
+        return {"status": "voided"}
+
+
+REJECTIONS = {
+    RESERVE: {
+        "status": "rejected",
+        "code": "insufficient_stock",
+        "detail": "Too few.",
+        "product_id": BOOK,
+        "available": 3,
+    },
+    QUOTE: {"status": "rejected", "code": "coupon_expired", "detail": "It has expired."},
+    CHARGE: {"status": "declined", "code": "payment_declined", "detail": "The card was declined.", "payment_id": BOOK},
+}
+
+
+async def answer(send: Any, status: int, document: Any) -> None:
+    body = orjson.dumps(document)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def lose(send: Any) -> None:
+    """Break the connection in the middle of the answer."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
+    await send({"type": "http.response.body", "body": b"{"})

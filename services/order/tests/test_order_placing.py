@@ -1,0 +1,159 @@
+"""Placing orders when every participant is there."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from services.order.tests.conftest import ADDRESS, Shop
+from services.order.tests.order_world import BOOK, CHARGE, PEN, QUOTE, RELEASE, RESERVE, SHIPPING, STOCK, UNKNOWN, VOID
+from shop.kit.db import STATEMENTS
+
+
+async def test_an_order_is_confirmed_at_once(shop: Shop) -> None:
+    items = [{"product_id": BOOK, "quantity": 2}, {"product_id": PEN, "quantity": 1}]
+    answer = await shop.place(items=items)
+    assert answer.status_code == 201, answer.text
+    order = answer.json()
+    assert answer.headers["location"] == f"/api/v1/orders/{order['id']}"
+    assert (order["state"], order["kind"], order["version"]) == ("confirmed", "retail", 2)
+    assert order["user_id"] == str(shop.user_id)
+    assert order["address"] == ADDRESS
+    assert [(line["product_id"], line["quantity"], line["line_total"]["amount"]) for line in order["lines"]] == [
+        (BOOK, 2, 3_000),
+        (PEN, 1, 250),
+    ]
+    assert order["total"] == {"amount": 3_250 + 7 + SHIPPING, "currency": "EUR"}
+    assert await shop.order(order["id"]) == order
+    shop.world.everything_is_held_for(order)
+
+
+async def test_a_confirmed_order_tells_the_others(shop: Shop) -> None:
+    order = (await shop.place()).json()
+    assert await shop.events(order["id"]) == ["order.confirmed.v1"]
+    event = await shop.event(order["id"], "order.confirmed.v1")
+    assert event["order_id"] == order["id"]
+    assert (event["total"], event["address"]) == (order["total"], ADDRESS)
+    assert event["lines"][0]["name"] == "A book"
+    assert event["email"].startswith("customer-")
+
+
+async def test_the_saga_of_a_confirmed_order_is_done_and_its_card_forgotten(shop: Shop) -> None:
+    order = (await shop.place()).json()
+    saga = await shop.saga(order["id"])
+    assert (saga["status"], saga["lease_owner"], saga["attempts"]) == ("done", None, 1)
+    (row,) = await shop.sql("SELECT payment_token FROM orders WHERE id = $1", UUID(order["id"]))
+    assert row["payment_token"] is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "code", "left"),
+    [
+        ({"items": [{"product_id": BOOK, "quantity": STOCK + 1}]}, 409, "insufficient_stock", STOCK),
+        ({"items": [{"product_id": UNKNOWN, "quantity": 1}]}, 404, "unknown_product", None),
+        ({"coupon": "nonsense"}, 422, "unknown_coupon", None),
+        ({"payment": {"token": "tok_declined"}, "coupon": "save1"}, 402, "payment_declined", None),
+    ],
+)
+async def test_a_refused_order_leaves_nothing_behind(
+    shop: Shop, changed: dict[str, object], status: int, code: str, left: int | None
+) -> None:
+    answer = await shop.place(**changed)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem.get("available")) == (status, code, left)
+    assert answer.headers["content-type"] == "application/problem+json"
+    order = await shop.order(problem["order_id"])
+    assert (order["state"], order["reason"], order["total"]) == ("rejected", code, None)
+    shop.world.nothing_is_left_of(order["id"])
+    assert await shop.events(order["id"]) == ["order.rejected.v1"]
+    assert (await shop.event(order["id"], "order.rejected.v1"))["late"] is False
+
+
+async def test_a_shortage_names_the_product(shop: Shop) -> None:
+    problem = (await shop.place(items=[{"product_id": PEN, "quantity": 999}])).json()
+    assert (problem["product_id"], problem["available"]) == (PEN, STOCK)
+
+
+async def test_compensation_is_decided_in_writing_before_it_begins(shop: Shop) -> None:
+    shop.world.gates[RELEASE] = asyncio.Event()
+    placing = asyncio.create_task(shop.place(payment={"token": "tok_declined"}))
+    await asyncio.wait_for(_called(shop, RELEASE), 5)
+    (saga,) = await shop.sql("SELECT status, refusal FROM sagas")
+    assert saga["status"] == "compensating"
+    assert '"payment_declined"' in saga["refusal"]
+    shop.world.gates[RELEASE].set()
+    assert (await placing).status_code == 402
+
+
+async def _called(shop: Shop, path: str) -> None:
+    while not shop.world.calls_of(path):
+        await asyncio.sleep(0.01)
+
+
+async def test_a_declined_card_needs_no_pricing_to_be_undone_without_a_coupon(shop: Shop) -> None:
+    assert (await shop.place(payment={"token": "tok_declined"})).status_code == 402
+    paths = [path for path, _ in shop.world.calls]
+    assert paths == [RESERVE, QUOTE, CHARGE, RELEASE]
+
+
+async def test_a_free_order_charges_nobody(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    quote = shop.world.quote
+
+    def free(item: dict[str, object]) -> dict[str, object]:
+        found = quote(item)
+        discount = {"amount": found["subtotal"]["amount"] + 7 + SHIPPING, "currency": "EUR"}
+        return found | {"discount": discount, "total": {"amount": 0, "currency": "EUR"}}
+
+    monkeypatch.setattr(shop.world, "quote", free)
+    answer = await shop.place(coupon="SAVE1")
+    assert (answer.status_code, answer.json()["total"]["amount"]) == (201, 0)
+    assert shop.world.calls_of(CHARGE) == 0
+    assert (await shop.post(answer.json()["id"], "cancel")).json()["state"] == "cancelled"
+    assert shop.world.calls_of(VOID) == 1
+
+
+async def test_lines_of_one_product_are_one_line(shop: Shop) -> None:
+    items = [
+        {"product_id": BOOK, "quantity": 2},
+        {"product_id": PEN, "quantity": 1},
+        {"product_id": BOOK, "quantity": 3},
+    ]
+    order = (await shop.place(items=items)).json()
+    assert [(line["product_id"], line["quantity"]) for line in order["lines"]] == [(BOOK, 5), (PEN, 1)]
+
+
+async def test_concurrent_orders_share_statements_and_requests(shop: Shop) -> None:
+    before = STATEMENTS._value.get()
+    answers = await asyncio.gather(*(shop.place(items=[{"product_id": BOOK, "quantity": 1}]) for _ in range(60)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert shop.world.stock[BOOK] == STOCK - 60
+    assert STATEMENTS._value.get() - before < 60
+    for path in (RESERVE, QUOTE, CHARGE):
+        assert sum(called == path for called, _ in shop.world.batches) < 30
+
+
+async def test_last_copies_go_to_as_many_buyers(shop: Shop) -> None:
+    shop.world.stock[BOOK] = 10
+    answers = await asyncio.gather(*(shop.place(items=[{"product_id": BOOK, "quantity": 1}]) for _ in range(50)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 10 + [409] * 40
+    assert shop.world.stock[BOOK] == 0
+
+
+async def test_one_unreadable_order_does_not_fail_the_others(shop: Shop) -> None:
+    shop.world.gates[RESERVE] = asyncio.Event()
+    early = [asyncio.create_task(shop.place()) for _ in range(4)]
+    await asyncio.wait_for(_called(shop, RESERVE), 5)
+    late = [asyncio.create_task(shop.place()) for _ in range(6)]
+    shop.world.faults[RESERVE].extend(["", "422"])
+    shop.world.gates[RESERVE].set()
+    answers = await asyncio.gather(*early, *late)
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert sum(answer.status_code == 201 for answer in answers) >= 9
+
+
+async def test_what_a_participant_cannot_accept_is_refused(shop: Shop) -> None:
+    shop.world.faults[RESERVE].append("422")
+    answer = await shop.place()
+    assert (answer.status_code, answer.json()["code"]) == (409, "made_up")
