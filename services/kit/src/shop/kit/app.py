@@ -19,7 +19,7 @@ from shop.kit.auth import Authenticator
 from shop.kit.bus import Bus
 from shop.kit.clock import Clock
 from shop.kit.db import Database
-from shop.kit.errors import Unavailable, install_error_handlers
+from shop.kit.errors import DOCUMENTED, Unavailable, install_error_handlers
 from shop.kit.http import Clients
 from shop.kit.inbox import Consumer, Inbox
 from shop.kit.observe import Observe
@@ -106,6 +106,7 @@ def create_app(
         title=title,
         version="0.1.0",
         lifespan=lifespan,
+        responses=DOCUMENTED,
         docs_url="/docs" if documented else None,
         redoc_url="/redoc" if documented else None,
         openapi_url="/openapi.json" if documented else None,

@@ -31,6 +31,35 @@ CODES = {
     503: "unavailable",
 }
 
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": what,
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {
+                    "title": "Problem",
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail", "code", "trace_id"],
+                    "properties": {
+                        **{name: {"type": "string"} for name in ("type", "title", "detail", "code", "trace_id")},
+                        "status": {"type": "integer"},
+                        "errors": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["field", "message"],
+                                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+                            },
+                        },
+                    },
+                }
+            }
+        },
+    }
+    for status, what in (("4XX", "The request was refused; `code` says why."), ("503", "Try again after Retry-After."))
+}
+"""Every operation's failures, for its OpenAPI document."""
+
 
 class FieldError(TypedDict):
     field: str

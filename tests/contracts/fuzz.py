@@ -1,0 +1,68 @@
+"""Requests made up from a service's OpenAPI document, right ones and wrong ones: all are answered as it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+MAX_EXAMPLES = 10
+"""Requests per operation and mode. There are about fifty operations and two modes: right and wrong requests."""
+REQUEST_TIMEOUT_S = 15.0
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+LEFT_OUT = ("/health", "/metrics")
+
+
+def document(base_url: str) -> dict[str, Any] | None:
+    """The service's OpenAPI document, None when it has none."""
+    answer = requests.get(f"{base_url}/openapi.json", timeout=REQUEST_TIMEOUT_S)
+    if answer.status_code == 404:
+        return None
+    answer.raise_for_status()
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def operations(openapi: dict[str, Any], base_url: str) -> Iterator[tuple[str, Any]]:
+    """Name and operation of everything in the document."""
+    schema = schemathesis.openapi.from_dict(openapi)
+    schema.config.update(base_url=base_url)
+    for result in schema.get_all_operations():
+        if not isinstance(result, Ok):
+            raise result.err()
+        operation = result.ok()
+        if not operation.path.startswith(LEFT_OUT):
+            yield f"{operation.method.upper()} {operation.path}", operation
+
+
+def fuzz(operation: Any, headers: Mapping[str, str], mode: GenerationMode, max_examples: int = MAX_EXAMPLES) -> int:
+    """Send up to ``max_examples`` requests, the same at each run; how many it were. Raises what a check found."""
+    sent = 0
+
+    @settings(
+        max_examples=max_examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: Case[Any]) -> None:
+        nonlocal sent
+        sent += 1
+        case.call_and_validate(headers=dict(headers), checks=CHECKS, timeout=REQUEST_TIMEOUT_S)
+
+    check()
+    return sent
