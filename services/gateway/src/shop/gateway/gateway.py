@@ -1,0 +1,180 @@
+"""The door itself: who may pass, how often, and where to."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from prometheus_client import Counter
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shop.gateway import cors
+from shop.gateway.headers import API_SECURITY, NO_STORE, STRICT_TRANSPORT, RequestHeaders, read_request
+from shop.gateway.limits import RateLimiter, client_address, client_key, is_trusted
+from shop.gateway.openapi import MergedOpenApi
+from shop.gateway.proxy import Exchange, open_session
+from shop.gateway.routing import API, OWN_TARGET, PREFIXES, STOREFRONT, Refusal, Target, route
+from shop.gateway.settings import Settings
+from shop.gateway.upstreams import Upstream
+from shop.kit import telemetry
+from shop.kit.app import Context
+from shop.kit.auth import Principal
+from shop.kit.errors import Problem, Unavailable, unavailable_problem
+
+LIMITED = Counter("shop_gateway_rate_limited_total", "Requests refused because a client sends too many", ["bucket"])
+Headers = list[tuple[bytes, bytes]]
+
+
+class Gateway:
+    def __init__(self, settings: Settings, context: Context) -> None:
+        self.settings = settings
+        self._authenticator = context.authenticator
+        self._session = open_session(settings)
+        services = sorted({*API.values(), *PREFIXES.values(), STOREFRONT})
+        self.upstreams = {
+            name: Upstream(name, settings.urls(name), settings.breaker_failures, settings.breaker_reset_seconds)
+            for name in services
+        }
+        self._clients = RateLimiter(settings.rate_limit_per_second, settings.rate_limit_burst)
+        self._sign_ins = RateLimiter(settings.sign_in_rate_limit_per_second, settings.sign_in_rate_limit_burst)
+        documented = [self.upstreams[name] for name in sorted(set(API.values()))]
+        self.openapi = MergedOpenApi(self._session, documented, settings.openapi_ttl_s)
+
+    @classmethod
+    async def build(cls, context: Context) -> Gateway:
+        """The gateway, on the running loop that its connections belong to."""
+        return cls(context.settings, context)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, target: Target | Refusal) -> None:
+        """Answer one request, by its target or with a problem document."""
+        extra: Headers = []
+        try:
+            headers = read_request(scope["headers"])
+            extra = self._extra_headers(scope, target, headers)
+            address = await self._admit(scope, target, headers)
+            if isinstance(target, Refusal):
+                raise target.problem()
+            scope["route"] = target
+            if await self._answered_preflight(scope, send, target, headers):
+                return
+            headers.forwarded += self._forwarded(scope, headers, address)
+            with telemetry.span(f"proxy {target.service}", route=target.path):
+                headers.forwarded.append(("traceparent", telemetry.traceparent()))
+                exchange = Exchange(self._session, self.settings, self.upstreams[target.service], target)
+                await exchange.run(scope, receive, send, headers, extra)
+        except Problem as problem:
+            await _respond(problem, scope, receive, send, extra)
+        except Unavailable as error:
+            await _respond(unavailable_problem(error), scope, receive, send, extra)
+
+    def _extra_headers(self, scope: Scope, target: Target | Refusal, headers: RequestHeaders) -> Headers:
+        extra: Headers = []
+        if isinstance(target, Target) and target.api and headers.origin:
+            extra += cors.response_headers(headers.origin, self.settings.cors_origins)
+        if self._scheme(scope, headers) == "https":
+            extra.append(STRICT_TRANSPORT)
+        return extra
+
+    def _is_preflight(self, scope: Scope, target: Target, headers: RequestHeaders) -> bool:
+        return bool(scope["method"] == "OPTIONS" and target.api and headers.origin and self.settings.cors_origins)
+
+    async def _answered_preflight(self, scope: Scope, send: Send, target: Target, headers: RequestHeaders) -> bool:
+        if not self._is_preflight(scope, target, headers):
+            return False
+        answer = cors.preflight_headers(headers.origin, self.settings.cors_origins)
+        await send({"type": "http.response.start", "status": 204 if answer else 403, "headers": answer})
+        await send({"type": "http.response.body", "body": b""})
+        return True
+
+    async def _admit(self, scope: Scope, target: Target | Refusal, headers: RequestHeaders) -> str:
+        """The client's address; Problem 401 without a good token where one is needed, 429 for too many requests."""
+        peer = scope["client"][0] if scope.get("client") else "unknown"
+        address = client_address(peer, headers.forwarded_for, self.settings.trusted_proxies)
+        person, refusal = await self._identify(target, headers)
+        _limit(self._clients, f"user {person.user_id}" if person else client_key(address), "client")
+        if isinstance(target, Refusal) or self._is_preflight(scope, target, headers):
+            return address
+        if target.signs_in:
+            _limit(self._sign_ins, client_key(address), "sign_in")
+        if refusal and target.needs_token:
+            raise refusal
+        return address
+
+    async def _identify(
+        self, target: Target | Refusal, headers: RequestHeaders
+    ) -> tuple[Principal | None, Problem | None]:
+        """Who shows a token at the API, or what is wrong with it.
+
+        A bad token is no obstacle where none is needed: a browser with an expired one can still look at products.
+        """
+        if isinstance(target, Refusal) or not target.api:
+            return None, None
+        scheme, _, token = headers.authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            challenge = {"WWW-Authenticate": "Bearer"}
+            return None, Problem(401, "token_missing", "Sign in: this needs an access token.", headers=challenge)
+        try:
+            return await self._authenticator.principal(token.strip()), None
+        except Problem as problem:
+            return None, problem
+        except Unavailable as error:
+            return None, unavailable_problem(error)
+
+    def _forwarded(self, scope: Scope, headers: RequestHeaders, address: str) -> list[tuple[str, str]]:
+        peer = scope["client"][0] if scope.get("client") else "unknown"
+        trusted = is_trusted(peer, self.settings.trusted_proxies)
+        chain = f"{headers.forwarded_for}, {peer}" if trusted and headers.forwarded_for else peer
+        host = headers.forwarded_host if trusted and headers.forwarded_host else headers.host
+        return [
+            ("x-forwarded-for", chain),
+            ("x-real-ip", address),
+            ("x-forwarded-proto", self._scheme(scope, headers)),
+            ("x-forwarded-host", host),
+            ("x-request-id", telemetry.request_id()),
+        ]
+
+    def _scheme(self, scope: Scope, headers: RequestHeaders) -> str:
+        peer = scope["client"][0] if scope.get("client") else "unknown"
+        if headers.forwarded_proto in ("http", "https") and is_trusted(peer, self.settings.trusted_proxies):
+            return headers.forwarded_proto
+        scheme: str = scope["scheme"]
+        return scheme
+
+
+def _limit(limiter: RateLimiter, client: str, bucket: str) -> None:
+    wait_s = limiter.take(client)
+    if wait_s:
+        LIMITED.labels(bucket).inc()
+        headers = {"Retry-After": str(math.ceil(wait_s))}
+        raise Problem(429, "rate_limited", "Too many requests; please slow down.", headers=headers)
+
+
+async def _respond(problem: Problem, scope: Scope, receive: Receive, send: Send, extra: Headers) -> None:
+    response = problem.response()
+    response.raw_headers += [*API_SECURITY, NO_STORE, *extra]
+    await response(scope, receive, send)
+
+
+class Door:
+    """Raw ASGI in front of the application: what the gateway does not answer itself never reaches FastAPI.
+
+    FastAPI's own routing would cost each request more than everything else here together.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        target = route(scope["method"], scope["path"], scope["raw_path"])
+        if target is OWN_TARGET:
+            await self._app(scope, receive, send)
+            return
+        state: Any = scope["app"].state
+        gateway: Gateway = state.service
+        await gateway.handle(scope, receive, send, target)

@@ -1,0 +1,162 @@
+"""One OpenAPI document of all services, put together from the documents that they serve."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import aiohttp
+import orjson
+
+from shop.gateway.upstreams import Upstream
+
+FETCH_TIMEOUT_S = 2.0
+PUBLIC_PREFIXES = ("/api/v1/", "/.well-known/")
+REFERENCE = "#/components/"
+METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+
+Document = dict[str, Any]
+
+
+def merge(documents: Mapping[str, Document], unavailable: Sequence[str] = ()) -> Document:
+    """One document of those of several services, by their names.
+
+    Internal paths are left out. Components that have one name but differ get their service's name in front; equal
+    ones are shared. Services that could not be asked are named in the description.
+    """
+    merged: Document = {
+        "openapi": "3.1.0",
+        "info": {"title": "Shop", "version": "v1", "description": _description(unavailable)},
+        "paths": {},
+        "components": {},
+    }
+    for service in sorted(documents):
+        document = copy.deepcopy(documents[service])
+        _rename_components(document, _renames(document, merged["components"], service))
+        for kind, components in document.get("components", {}).items():
+            merged["components"].setdefault(kind, {}).update(components)
+        for path, item in document.get("paths", {}).items():
+            if path.startswith(PUBLIC_PREFIXES):
+                merged["paths"].setdefault(path, {}).update(_operations(item, service))
+    return merged
+
+
+def _description(unavailable: Sequence[str]) -> str:
+    text = "Everything under /api/v1, through the gateway."
+    return f"{text} Not available at the moment: {', '.join(sorted(unavailable))}." if unavailable else text
+
+
+def _operations(item: Document, service: str) -> Document:
+    """A path's operations with ids that stay unique, and under the service's name if they have no tag."""
+    for method, operation in item.items():
+        if method in METHODS:
+            operation.setdefault("tags", [service])
+            if "operationId" in operation:
+                operation["operationId"] = f"{service}_{operation['operationId']}"
+    return item
+
+
+def _renames(document: Document, taken: Document, service: str) -> dict[str, str]:
+    """Old to new references of the components whose name stands for something else already."""
+    renames: dict[str, str] = {}
+    for kind, components in document.get("components", {}).items():
+        for name, component in components.items():
+            if name in taken.get(kind, {}) and taken[kind][name] != component:
+                renames[f"{REFERENCE}{kind}/{name}"] = f"{REFERENCE}{kind}/{service.capitalize()}{name}"
+    return _with_dependants(document, renames, service)
+
+
+def _with_dependants(document: Document, renames: dict[str, str], service: str) -> dict[str, str]:
+    """Rename whatever refers to a renamed component too: under its old name it would mean something else."""
+    components = [
+        (f"{REFERENCE}{kind}/{name}", component)
+        for kind, named in document.get("components", {}).items()
+        for name, component in named.items()
+    ]
+    grown = True
+    while grown:
+        grown = False
+        for reference, component in components:
+            if reference not in renames and any(target in renames for target in _references(component)):
+                head, _, name = reference.rpartition("/")
+                renames[reference] = f"{head}/{service.capitalize()}{name}"
+                grown = True
+    return renames
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+
+
+def _rename_components(document: Document, renames: Mapping[str, str]) -> None:
+    if not renames:
+        return
+    for kind, components in document.get("components", {}).items():
+        for old in [name for name in components if f"{REFERENCE}{kind}/{name}" in renames]:
+            components[renames[f"{REFERENCE}{kind}/{old}"].rpartition("/")[2]] = components.pop(old)
+    _rewrite(document, renames)
+
+
+def _rewrite(node: Any, renames: Mapping[str, str]) -> None:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if isinstance(value, str) and value in renames:
+                node[key] = renames[value]
+            else:
+                _rewrite(value, renames)
+    elif isinstance(node, list):
+        for value in node:
+            _rewrite(value, renames)
+
+
+class MergedOpenApi:
+    """The merged document, asked for anew when it is older than ``ttl_s`` seconds.
+
+    A service that does not answer is shown as it was last seen, or noted as missing if it never was.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, upstreams: Sequence[Upstream], ttl_s: float) -> None:
+        self._session = session
+        self._upstreams = upstreams
+        self._ttl_s = ttl_s
+        self._known: dict[str, Document] = {}
+        self._merged: Document = {}
+        self._merged_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def document(self) -> Document:
+        """The document as OpenAPI 3.1."""
+        async with self._lock:
+            if time.monotonic() - self._merged_at >= self._ttl_s:
+                await asyncio.gather(*(self._ask(upstream) for upstream in self._upstreams))
+                missing = [up.service for up in self._upstreams if up.service not in self._known]
+                self._merged = merge(self._known, missing)
+                self._merged_at = time.monotonic()
+            return self._merged
+
+    async def _ask(self, upstream: Upstream) -> None:
+        for instance in upstream.instances:
+            try:
+                document = await self._fetch(f"{instance.base_url}/openapi.json")
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+                continue
+            self._known[upstream.service] = document
+            return
+
+    async def _fetch(self, url: str) -> Document:
+        timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S)
+        async with self._session.get(url, timeout=timeout, raise_for_status=True) as answer:
+            document = orjson.loads(await answer.read())
+        if not isinstance(document, dict):
+            raise ValueError("an OpenAPI document is an object")
+        return document

@@ -1,0 +1,144 @@
+"""Which service answers a path, and who may call it: one table and a few pure functions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from shop.kit.errors import Problem
+
+API_PREFIX = "/api/v1/"
+STOREFRONT = "storefront"
+
+API: Final = {
+    "users": "user",
+    "tokens": "user",
+    "products": "product",
+    "quotes": "pricing",
+    "promotions": "pricing",
+    "orders": "order",
+    "payments": "payment",
+    "notifications": "notification",
+}
+"""The first segment after /api/v1/ and the service behind it."""
+
+PREFIXES: Final = {".well-known": "user", "mailbox": "notification"}
+OWN: Final = frozenset({"health", "metrics", "docs", "redoc", "openapi.json"})
+"""First segments that the gateway answers itself."""
+NEVER: Final = frozenset({"internal", "api"})
+"""First segments that lead nowhere: what services say to each other, and paths beside the API's version."""
+
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+SIGN_IN: Final = frozenset({("POST", "users"), ("POST", "tokens")})
+PUBLIC: Final = frozenset(
+    {
+        ("POST", "/api/v1/users"),
+        ("POST", "/api/v1/tokens"),
+        ("POST", "/api/v1/tokens/refresh"),
+        ("POST", "/api/v1/quotes"),
+    }
+)
+PUBLIC_READS: Final = frozenset({"products"})
+READS: Final = frozenset({"GET", "HEAD"})
+
+EVENT_STREAM = re.compile(r"^/api/v1/orders/[^/]+/events$")
+ENCODED_SEPARATOR = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
+BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+REPLACEMENT = "\ufffd"
+MAX_PATH_BYTES = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes. ``path`` names the route in metrics: there are only as many as the table has."""
+
+    service: str
+    path: str
+    api: bool
+    needs_token: bool = False
+    signs_in: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    status: int
+    code: str
+    detail: str
+
+    def problem(self) -> Problem:
+        """The answer; RFC 9110 wants a 405 to say what would be allowed."""
+        headers = {"Allow": ", ".join(sorted(METHODS))} if self.status == 405 else None
+        return Problem(self.status, self.code, self.detail, headers=headers)
+
+
+OWN_TARGET = Target("gateway", "own", api=False)
+STOREFRONT_TARGET = Target(STOREFRONT, "/{page}", api=False)
+NOT_FOUND = Refusal(404, "not_found", "There is nothing here.")
+
+
+def route(method: str, path: str, raw_path: bytes) -> Target | Refusal:
+    """The target of a request; ``path`` is decoded, as the service behind will decode it, ``raw_path`` is as sent.
+
+    A path that two programs could read differently is refused: encoded slashes, dot segments, doubled slashes,
+    backslashes, control characters, and what is not UTF-8.
+    """
+    refusal = _check_path(path, raw_path)
+    if refusal:
+        return refusal
+    if method not in METHODS:
+        return Refusal(405, "method_not_allowed", "This method is not used here.")
+    if path.startswith(API_PREFIX):
+        return _route_api(method, path)
+    first = path[1:].split("/", 1)[0]
+    if first in OWN:
+        return OWN_TARGET
+    if first in NEVER:
+        return NOT_FOUND
+    if first in PREFIXES:
+        return Target(PREFIXES[first], f"/{first}", api=False)
+    return STOREFRONT_TARGET
+
+
+def _route_api(method: str, path: str) -> Target | Refusal:
+    noun = path[len(API_PREFIX) :].split("/", 1)[0]
+    service = API.get(noun)
+    if service is None:
+        return Refusal(404, "unknown_service", "No service of this shop has this name.")
+    name = "/api/v1/orders/{id}/events" if EVENT_STREAM.match(path) else f"{API_PREFIX}{noun}"
+    return Target(service, name, True, not is_public(method, path, noun), (method, noun) in SIGN_IN)
+
+
+def is_public(method: str, path: str, noun: str) -> bool:
+    """Whether the request needs no access token."""
+    if method in READS:
+        return noun in PUBLIC_READS
+    return (method, path.rstrip("/")) in PUBLIC
+
+
+def _check_path(path: str, raw_path: bytes) -> Refusal | None:
+    if len(raw_path) > MAX_PATH_BYTES:
+        return Refusal(414, "path_too_long", f"A path has at most {MAX_PATH_BYTES} bytes.")
+    if b"%" in raw_path and (ENCODED_SEPARATOR.search(raw_path) or BAD_ESCAPE.search(raw_path)):
+        return _malformed("an escape that is not allowed")
+    if not path.startswith("/") or "//" in path or CONTROL.search(path):
+        return _malformed("a character or an empty segment that is not allowed")
+    if REPLACEMENT in path and not _is_utf8(raw_path):
+        return _malformed("bytes that are not UTF-8")
+    if "/." in path and any(segment in (".", "..") for segment in path.split("/")):
+        return _malformed("a dot segment")
+    return None
+
+
+def _is_utf8(raw_path: bytes) -> bool:
+    try:
+        unquote_to_bytes(raw_path).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _malformed(what: str) -> Refusal:
+    return Refusal(400, "malformed_path", f"The path has {what}.")
