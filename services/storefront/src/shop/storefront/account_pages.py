@@ -1,0 +1,129 @@
+"""Signing in and up, and a customer's own things: orders, addresses, messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from shop.kit.errors import Problem
+from shop.storefront.forms import AddressForm, SignInForm, SignUpForm, read
+from shop.storefront.shelf_pages import CursorText
+from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, local_path, page, with_query
+
+router = APIRouter(include_in_schema=False)
+
+Back = Annotated[str, Query(alias="next", max_length=1000)]
+
+WAIT = "Too many attempts. Please wait a few minutes before trying again."
+
+
+@router.get("/sign-in")
+async def sign_in_form(request: Request, visit: CurrentVisit, back: Back = "/") -> Response:
+    if visit.session:
+        return go(request, local_path(back))
+    return await _credentials(request, "sign_in.html", back, {})
+
+
+@router.post("/sign-in")
+async def sign_in(request: Request, shop: Shop, visit: CurrentVisit, form: Posted) -> Response:
+    checked, errors = read(SignInForm, form)
+    if checked is None:
+        return await _credentials(request, "sign_in.html", form.get("next", "/"), form, errors=errors, status=422)
+    try:
+        await shop.sign_in(visit, checked.email, checked.password)
+    except Problem as problem:
+        said = WAIT if problem.status == 429 else "The e-mail address or the password is wrong."
+        return await _credentials(
+            request, "sign_in.html", form.get("next", "/"), form, problem=said, status=problem.status
+        )
+    return go(request, local_path(form.get("next", "/")), "Welcome back.")
+
+
+@router.get("/sign-up")
+async def sign_up_form(request: Request, visit: CurrentVisit, back: Back = "/") -> Response:
+    if visit.session:
+        return go(request, local_path(back))
+    return await _credentials(request, "sign_up.html", back, {})
+
+
+@router.post("/sign-up")
+async def sign_up(request: Request, shop: Shop, visit: CurrentVisit, form: Posted) -> Response:
+    back = form.get("next", "/")
+    checked, errors = read(SignUpForm, form)
+    if checked is None:
+        return await _credentials(request, "sign_up.html", back, form, errors=errors, status=422)
+    try:
+        await shop.backends.users.register(checked.name, checked.email, checked.password)
+        await shop.sign_in(visit, checked.email, checked.password)
+    except Problem as problem:
+        errors = {field["field"]: field["message"] for field in problem.errors}
+        said = "" if errors else problem.detail
+        return await _credentials(
+            request, "sign_up.html", back, form, errors=errors, problem=said, status=problem.status
+        )
+    return go(request, local_path(back), f"Welcome, {visit.session.name if visit.session else checked.name}.")
+
+
+async def _credentials(
+    request: Request,
+    template: str,
+    back: str,
+    values: Mapping[str, str],
+    *,
+    errors: Mapping[str, str] | None = None,
+    problem: str = "",
+    status: int = 200,
+) -> Response:
+    frame = {"next": local_path(back), "values": values, "errors": errors or {}, "problem": problem}
+    return await page(request, template, status=status, **frame)
+
+
+@router.post("/sign-out")
+async def sign_out(request: Request, shop: Shop, visit: CurrentVisit, form: Posted) -> Response:
+    await shop.sign_out(visit)
+    return go(request, "/", "You are signed out.")
+
+
+@router.get("/account")
+async def orders(request: Request, shop: Shop, session: SignedIn, cursor: CursorText = "") -> Response:
+    found = await shop.backends.orders.mine(session.access_token, cursor)
+    next_url = with_query("/account", cursor=found.next_cursor) if found.next_cursor else None
+    return await _account(request, "orders", orders=found.items, next_url=next_url)
+
+
+@router.get("/account/addresses")
+async def addresses(request: Request, shop: Shop, session: SignedIn) -> Response:
+    found = await shop.backends.users.addresses(session.access_token)
+    blank = {"name": session.name, "country": shop.settings.store.country}
+    return await _account(request, "addresses", addresses=found, values=blank, errors={})
+
+
+@router.post("/account/addresses")
+async def add_address(request: Request, shop: Shop, session: SignedIn, form: Posted) -> Response:
+    checked, errors = read(AddressForm, form)
+    if checked is None:
+        found = await shop.backends.users.addresses(session.access_token)
+        return await _account(request, "addresses", status=422, addresses=found, values=form, errors=errors)
+    await shop.backends.users.add_address(session.access_token, checked.address())
+    return go(request, "/account/addresses", "The address is saved.")
+
+
+@router.post("/account/addresses/{address_id}/delete")
+async def delete_address(request: Request, address_id: UUID, shop: Shop, session: SignedIn, form: Posted) -> Response:
+    await shop.backends.users.delete_address(session.access_token, address_id)
+    return go(request, "/account/addresses", "The address is gone.")
+
+
+@router.get("/account/messages")
+async def messages(request: Request, shop: Shop, session: SignedIn, cursor: CursorText = "") -> Response:
+    found = await shop.backends.messages.mine(session.access_token, cursor)
+    next_url = with_query("/account/messages", cursor=found.next_cursor) if found.next_cursor else None
+    return await _account(request, "messages", messages=found.items, next_url=next_url)
+
+
+async def _account(request: Request, tab: str, *, status: int = 200, **values: Any) -> Response:
+    return await page(request, "account.html", status=status, tab=tab, **values)

@@ -1,0 +1,38 @@
+"""The application: the kit's, with pages, cookies and failure pages around it."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from shop.kit.app import create_app
+from shop.storefront import (
+    account_pages,
+    admin_pages,
+    assets,
+    cart_pages,
+    checkout_pages,
+    order_pages,
+    shelf_pages,
+)
+from shop.storefront.service import Storefront
+from shop.storefront.settings import Settings
+from shop.storefront.visits import Cookies, VisitMiddleware
+from shop.storefront.web import UnexpectedFailures, install_failure_pages, make_environment
+
+PAGES = (shelf_pages, cart_pages, checkout_pages, order_pages, account_pages, admin_pages, assets)
+
+
+def make_app(settings: Settings) -> FastAPI:
+    cookies = Cookies(settings.session_secret or settings.internal_token)
+    app = create_app(
+        settings,
+        title="Storefront",
+        routers=[module.router for module in PAGES],
+        build=Storefront.build,
+        middleware=[(UnexpectedFailures, {}), (VisitMiddleware, {"cookies": cookies})],
+        readiness=[("cart", Storefront.ready)],
+        uses_bus=False,
+    )
+    app.state.templates = make_environment(settings.store)
+    install_failure_pages(app)
+    return app

@@ -1,0 +1,69 @@
+"""Files of the pages, served from memory under names that carry a hash of their content, cacheable for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from shop.kit.errors import Problem
+
+STATIC_DIR = Path(__file__).parent / "static"
+HASH_CHARACTERS = 12
+FOREVER = "public, max-age=31536000, immutable"
+FOR_AN_HOUR = "public, max-age=3600"
+
+
+@dataclass(frozen=True)
+class Asset:
+    name: str
+    body: bytes
+    media_type: str
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.body).hexdigest()[:HASH_CHARACTERS]
+
+
+def _load() -> dict[str, Asset]:
+    assets = {}
+    for path in sorted(STATIC_DIR.iterdir()):
+        media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        assets[path.name] = Asset(path.name, path.read_bytes(), media_type)
+    return assets
+
+
+ASSETS = _load()
+
+router = APIRouter(include_in_schema=False)
+
+
+def asset_url(name: str) -> str:
+    """The address of a file; it changes with the file's content."""
+    return f"/static/{ASSETS[name].digest}/{name}"
+
+
+@router.get("/static/{digest}/{name}")
+async def static(request: Request, digest: str, name: str) -> Response:
+    """The file; a page from before the last release may still ask for an older hash and gets today's file."""
+    asset = ASSETS.get(name)
+    if asset is None:
+        raise Problem(404, "not_found", "There is no such file.")
+    headers = {
+        "ETag": f'"{asset.digest}"',
+        "Cache-Control": FOREVER if digest == asset.digest else FOR_AN_HOUR,
+        "X-Content-Type-Options": "nosniff",
+    }
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(asset.body, headers=headers, media_type=asset.media_type)
+
+
+@router.get("/favicon.ico")
+async def favicon(request: Request) -> Response:
+    asset = ASSETS["icon.svg"]
+    return await static(request, asset.digest, asset.name)

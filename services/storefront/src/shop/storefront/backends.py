@@ -1,0 +1,213 @@
+"""The other services as the pages need them: one method per question, answers as `schemas` views.
+
+A 4xx answer is raised as the service's own Problem, an absent service as Unavailable (both from the kit).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from shop.contracts.money import Address
+from shop.kit.errors import Problem, Unavailable
+from shop.kit.http import Clients, ServiceClient
+from shop.storefront.schemas import (
+    Category,
+    History,
+    Message,
+    Order,
+    Page,
+    Payment,
+    Product,
+    Promotion,
+    Quote,
+    SavedAddress,
+)
+from shop.storefront.settings import Settings
+
+ORDER_TIMEOUT_S = 8.0
+"""Longer than the order service takes to give up waiting and answer `pending`."""
+
+CATEGORIES_TTL_S = 30.0
+
+
+class Catalogue:
+    """Products, and the shelves that they stand on."""
+
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+        self._categories: list[Category] = []
+        self._read_at = float("-inf")
+
+    async def products(
+        self, *, query: str = "", category: str = "", limit: int, cursor: str = "", sort: str = ""
+    ) -> Page[Product]:
+        asked = {"query": query, "category": category, "limit": limit, "cursor": cursor, "sort": sort}
+        params = {name: value for name, value in asked.items() if value}
+        answer = await self._client.get("/api/v1/products", params=params)
+        return Page[Product].model_validate(answer.json)
+
+    async def product(self, product_id: UUID) -> Product:
+        answer = await self._client.get(f"/api/v1/products/{product_id}")
+        return Product.model_validate(answer.json)
+
+    async def categories(self) -> list[Category]:
+        """The shelves by name, at most CATEGORIES_TTL_S seconds old; the last known ones while nobody answers."""
+        if time.monotonic() - self._read_at < CATEGORIES_TTL_S:
+            return self._categories
+        try:
+            answer = await self._client.get("/api/v1/products/categories")
+        except (Unavailable, Problem):
+            return self._categories
+        self._categories = Page[Category].model_validate(answer.json).items
+        self._read_at = time.monotonic()
+        return self._categories
+
+    async def change_stock(self, token: str, product_id: UUID, delta: int) -> None:
+        await self._client.post(f"/api/v1/products/{product_id}/stock", json={"delta": delta}, token=token)
+
+    async def change_price(self, token: str, product_id: UUID, price: Mapping[str, Any]) -> None:
+        await self._client.patch(f"/api/v1/products/{product_id}", json={"price": price}, token=token)
+
+
+class Prices:
+    """Quotes and promotions."""
+
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+
+    async def quote(self, lines: Mapping[UUID, int], country: str, coupon: str = "") -> Quote:
+        body: dict[str, Any] = {"items": items(lines), "country": country}
+        if coupon:
+            body["coupon"] = coupon
+        return Quote.model_validate((await self._client.post("/api/v1/quotes", json=body)).json)
+
+    async def promotions(self, token: str, cursor: str = "") -> Page[Promotion]:
+        params = {"limit": 50, **({"cursor": cursor} if cursor else {})}
+        answer = await self._client.get("/api/v1/promotions", params=params, token=token)
+        return Page[Promotion].model_validate(answer.json)
+
+    async def promotion(self, token: str, code: str) -> Promotion:
+        return Promotion.model_validate((await self._client.get(f"/api/v1/promotions/{code}", token=token)).json)
+
+    async def put_promotion(self, token: str, code: str, rule: Mapping[str, Any]) -> None:
+        await self._client.put(f"/api/v1/promotions/{code}", json=rule, token=token)
+
+
+class Orders:
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+
+    async def place(self, token: str, key: str, body: Mapping[str, Any]) -> Order:
+        """The order, confirmed or pending; a refusal is a Problem, no answer in time OutcomeUnknown."""
+        answer = await self._client.post(
+            "/api/v1/orders", json=body, token=token, headers={"Idempotency-Key": key}, timeout_s=ORDER_TIMEOUT_S
+        )
+        return Order.model_validate(answer.json)
+
+    async def order(self, token: str, order_id: UUID) -> Order:
+        return Order.model_validate((await self._client.get(f"/api/v1/orders/{order_id}", token=token)).json)
+
+    async def mine(self, token: str, cursor: str = "", limit: int = 20) -> Page[Order]:
+        return await self._list("/api/v1/orders", token, {"limit": limit, "cursor": cursor})
+
+    async def everybodys(self, token: str, state: str = "", cursor: str = "", limit: int = 30) -> Page[Order]:
+        return await self._list("/api/v1/orders/all", token, {"state": state, "limit": limit, "cursor": cursor})
+
+    async def _list(self, path: str, token: str, asked: Mapping[str, Any]) -> Page[Order]:
+        params = {name: value for name, value in asked.items() if value}
+        return Page[Order].model_validate((await self._client.get(path, params=params, token=token)).json)
+
+    async def change(self, token: str, order_id: UUID, how: str) -> None:
+        """`how` is cancel, fulfil or deliver."""
+        await self._client.post(f"/api/v1/orders/{order_id}/{how}", token=token, timeout_s=ORDER_TIMEOUT_S)
+
+    async def history(self, token: str, order_id: UUID) -> History:
+        answer = await self._client.get(f"/api/v1/orders/{order_id}/history", token=token)
+        return History.model_validate(answer.json)
+
+
+class Payments:
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+
+    async def of_order(self, token: str, order_id: UUID) -> list[Payment]:
+        answer = await self._client.get("/api/v1/payments", params={"order_id": str(order_id)}, token=token)
+        return Page[Payment].model_validate(answer.json).items
+
+    async def refund(self, token: str, payment_id: UUID, amount: int, reason: str, key: str) -> None:
+        """Gives `amount` minor units back; the same `key` gives back once."""
+        path = f"/api/v1/payments/{payment_id}/refunds"
+        await self._client.post(
+            path,
+            json={"amount": amount, "reason": reason},
+            token=token,
+            headers={"Idempotency-Key": key},
+            timeout_s=ORDER_TIMEOUT_S,
+        )
+
+
+class Users:
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+
+    async def register(self, name: str, email: str, password: str) -> None:
+        await self._client.post("/api/v1/users", json={"name": name, "email": email, "password": password})
+
+    async def sign_in(self, email: str, password: str) -> dict[str, Any]:
+        """The token document; Problem 401 for a wrong password, 429 after too many."""
+        return await self._tokens("/api/v1/tokens", {"email": email, "password": password})
+
+    async def refresh(self, refresh_token: str) -> dict[str, Any]:
+        return await self._tokens("/api/v1/tokens/refresh", {"refresh_token": refresh_token})
+
+    async def _tokens(self, path: str, body: Mapping[str, str]) -> dict[str, Any]:
+        document: dict[str, Any] = (await self._client.post(path, json=body)).json
+        return document
+
+    async def sign_out(self, token: str) -> None:
+        await self._client.delete("/api/v1/tokens", token=token)
+
+    async def addresses(self, token: str) -> list[SavedAddress]:
+        answer = await self._client.get("/api/v1/users/me/addresses", token=token)
+        return Page[SavedAddress].model_validate(answer.json).items
+
+    async def add_address(self, token: str, address: Address) -> None:
+        await self._client.post("/api/v1/users/me/addresses", json=address.model_dump(), token=token)
+
+    async def delete_address(self, token: str, address_id: UUID) -> None:
+        await self._client.delete(f"/api/v1/users/me/addresses/{address_id}", token=token)
+
+
+class Messages:
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+
+    async def mine(self, token: str, cursor: str = "") -> Page[Message]:
+        return await self._list("/api/v1/notifications", token, cursor)
+
+    async def everybodys(self, token: str, cursor: str = "") -> Page[Message]:
+        return await self._list("/api/v1/notifications/all", token, cursor)
+
+    async def _list(self, path: str, token: str, cursor: str) -> Page[Message]:
+        params = {"limit": 30, **({"cursor": cursor} if cursor else {})}
+        return Page[Message].model_validate((await self._client.get(path, params=params, token=token)).json)
+
+
+class Backends:
+    """Every service behind the pages."""
+
+    def __init__(self, clients: Clients, settings: Settings) -> None:
+        self.catalogue = Catalogue(clients.get("product", settings.product_url))
+        self.prices = Prices(clients.get("pricing", settings.pricing_url))
+        self.orders = Orders(clients.get("order", settings.order_url))
+        self.payments = Payments(clients.get("payment", settings.payment_url))
+        self.users = Users(clients.get("user", settings.user_url))
+        self.messages = Messages(clients.get("notification", settings.notification_url))
+
+
+def items(lines: Mapping[UUID, int]) -> list[dict[str, Any]]:
+    """Cart lines as requests carry them, in the order of their ids so that equal carts make equal bodies."""
+    return [{"product_id": str(product), "quantity": quantity} for product, quantity in sorted(lines.items())]

@@ -1,0 +1,69 @@
+"""The cart: what is in it, more or less of it, and what it will roughly cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from shop.contracts.money import Money
+from shop.kit.errors import Problem, Unavailable
+from shop.storefront.carts import MAX_QUANTITY
+from shop.storefront.forms import whole
+from shop.storefront.schemas import Quote
+from shop.storefront.service import CartLine, Storefront
+from shop.storefront.web import CurrentVisit, Posted, Shop, go, page
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/cart")
+async def cart(request: Request, shop: Shop, visit: CurrentVisit) -> Response:
+    lines = await shop.cart(visit) if visit.known else []
+    short = [line.product.name for line in lines if line.product.stock < line.quantity]
+    problem = f"There is not as much left as you wish: {', '.join(short)}." if short else ""
+    quote = await _estimate(shop, lines)
+    return await page(request, "cart.html", lines=lines, quote=quote, subtotal=subtotal(shop, lines), problem=problem)
+
+
+def subtotal(shop: Storefront, lines: Sequence[CartLine]) -> Money:
+    return Money(amount=sum(line.total.amount for line in lines), currency=shop.settings.store.currency)
+
+
+async def _estimate(shop: Storefront, lines: Sequence[CartLine]) -> Quote | None:
+    """A quote for the shop's own country; None while pricing is away, since a cart can be shown without."""
+    if not lines:
+        return None
+    try:
+        quantities = {line.product.id: line.quantity for line in lines}
+        return await shop.backends.prices.quote(quantities, shop.settings.store.country)
+    except (Unavailable, Problem):
+        return None
+
+
+@router.post("/cart/lines")
+async def add(request: Request, shop: Shop, visit: CurrentVisit, form: Posted) -> Response:
+    product_id = _product_id(form.get("product_id", ""))
+    product = await shop.backends.catalogue.product(product_id)
+    wanted = whole(form, "quantity", low=1, high=MAX_QUANTITY, default=1)
+    quantity = await shop.carts.add(visit.visitor_id, product_id, wanted)
+    times = f", {quantity} times" if quantity > 1 else ""
+    return go(request, "/cart", f"“{product.name}” is in your cart{times}.")
+
+
+@router.post("/cart/lines/{product_id}")
+async def change(request: Request, product_id: UUID, shop: Shop, visit: CurrentVisit, form: Posted) -> Response:
+    """The new quantity; 0 or the remove button takes the line out, what is no number changes nothing."""
+    wanted = 0 if "remove" in form else whole(form, "quantity", low=0, high=MAX_QUANTITY, default=-1)
+    if wanted >= 0:
+        await shop.carts.put(visit.visitor_id, product_id, wanted)
+    return go(request, "/cart")
+
+
+def _product_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Problem(404, "unknown_product", "There is no such article.") from None

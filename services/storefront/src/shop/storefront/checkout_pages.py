@@ -1,0 +1,219 @@
+"""The checkout: address, card, coupon, what it costs, and buying once however often the button is pressed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
+from shop.storefront.failures import refusal_text
+from shop.storefront.forms import AddressForm, CheckoutForm, read
+from shop.storefront.schemas import Quote, SavedAddress
+from shop.storefront.service import CartLine, Storefront, purchase_body
+from shop.storefront.visits import Session, Visit
+from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, page
+
+router = APIRouter(include_in_schema=False)
+
+KEY = re.compile(r"[0-9a-f-]{36}")
+ADDRESS_FIELDS = tuple(AddressForm.model_fields)
+
+CARDS = (
+    ("tok_visa", "Test card that pays", "The order is confirmed at once."),
+    ("tok_declined", "Test card that is declined", "The bank says no; nothing is ordered."),
+    ("tok_insufficient", "Test card without money", "There is too little on it; nothing is ordered."),
+    ("tok_timeout", "Test card with a slow bank", "The bank answers late; the order waits and goes on by itself."),
+)
+"""Tokens of the payment simulator, with what each does."""
+
+
+@dataclass
+class Checkout:
+    """What a checkout page shows besides its frame."""
+
+    lines: Sequence[CartLine]
+    values: Mapping[str, str]
+    key: str
+    addresses: Sequence[SavedAddress] = ()
+    errors: Mapping[str, str] | None = None
+    problem: str = ""
+    problem_more: str = ""
+    quote: Quote | None = None
+    quote_note: str = ""
+    coupon_note: str = ""
+
+
+def new_key() -> str:
+    return str(uuid4())
+
+
+@router.get("/checkout")
+async def checkout(request: Request, shop: Shop, visit: CurrentVisit, session: SignedIn) -> Response:
+    lines = await shop.cart(visit)
+    if not lines:
+        return go(request, "/cart")
+    addresses = await _addresses(shop, session)
+    values = {"name": session.name, "country": shop.settings.store.country, "card": CARDS[0][0]}
+    if addresses:
+        values |= _fields(addresses[-1]) | {"saved": str(addresses[-1].id)}
+    return await _show(request, shop, Checkout(lines, values, new_key(), addresses))
+
+
+@router.post("/checkout/quote")
+async def quote(request: Request, shop: Shop, visit: CurrentVisit, session: SignedIn, form: Posted) -> Response:
+    """The checkout with the sums for what is in the form now; the page takes the sums out of it."""
+    lines = await shop.cart(visit)
+    return await _show(request, shop, Checkout(lines, form, _key(form)))
+
+
+@router.post("/checkout")
+async def submit(request: Request, shop: Shop, visit: CurrentVisit, session: SignedIn, form: Posted) -> Response:
+    key = _key(form)
+    earlier = await shop.carts.purchase(visit.visitor_id, key)
+    if earlier is not None:
+        return await _buy(request, shop, visit, session, form, key, earlier)
+    lines = await shop.cart(visit)
+    if not lines:
+        return go(request, "/cart", "There is nothing in the cart to buy.")
+    addresses = await _addresses(shop, session)
+    if form.get("action") == "quote":
+        chosen = _with_saved_address(form, addresses)
+        return await _show(request, shop, Checkout(lines, chosen, key, addresses))
+    checked, errors = read(CheckoutForm, form)
+    if checked is None:
+        shown = Checkout(lines, form, key, addresses, errors, problem="Please look at the marked fields.")
+        return await _show(request, shop, shown, status=422)
+    quantities = {line.product.id: line.quantity for line in lines}
+    body = purchase_body(quantities, checked.address(), checked.card, checked.coupon)
+    return await _buy(request, shop, visit, session, form, key, body)
+
+
+async def _buy(
+    request: Request, shop: Storefront, visit: Visit, session: Session, form: Mapping[str, str], key: str, body: Any
+) -> Response:
+    """To the order's page; after a refusal back to the form, with everything kept and a new key."""
+    try:
+        order = await shop.buy(visit, session.access_token, key, body)
+    except OutcomeUnknown:
+        await shop.carts.doubt_purchase(visit.visitor_id, key)
+        text = "We did not hear back in time, so we do not know yet whether the order was taken."
+        more = "Press “Buy now” again: you get that same order as it was sent, never a second one."
+        return await _again(request, shop, visit, session, form, key, (503, text, more))
+    except Unavailable:
+        await shop.carts.forget_purchase(visit.visitor_id, key)
+        text, more = "The order book is away for a moment.", "Nothing was ordered; please press “Buy now” again."
+        return await _again(request, shop, visit, session, form, key, (503, text, more))
+    except Problem as problem:
+        if problem.status in {401, 403, 429}:
+            raise
+        if problem.code.startswith("idempotency_key_"):
+            return go(request, "/account", "This form was sent before. Please look at your orders before buying again.")
+        refusal = (problem.status, await _refusal(shop, problem), "")
+        return await _again(request, shop, visit, session, form, new_key(), refusal)
+    return go(request, f"/orders/{order.id}")
+
+
+async def _again(
+    request: Request,
+    shop: Storefront,
+    visit: Visit,
+    session: Session,
+    form: Mapping[str, str],
+    key: str,
+    refusal: tuple[int, str, str],
+) -> Response:
+    status, problem, more = refusal
+    lines, addresses = await asyncio.gather(shop.cart(visit), _addresses(shop, session))
+    shown = Checkout(lines, form, key, addresses, problem=problem, problem_more=more)
+    return await _show(request, shop, shown, status=status)
+
+
+async def _refusal(shop: Storefront, problem: Problem) -> str:
+    """The refusal in words; a shortage names the product and what is left of it."""
+    if problem.code != "insufficient_stock":
+        return refusal_text(problem.code, problem.detail)
+    left = int(problem.extra.get("available") or 0)
+    try:
+        product = await shop.backends.catalogue.product(UUID(str(problem.extra.get("product_id"))))
+    except (Problem, Unavailable, ValueError):
+        return problem.detail
+    rest = f"only {left} left" if left else "none left"
+    return f"Of “{product.name}” there is {rest}. Nothing was ordered and nothing was charged; please change your cart."
+
+
+async def _show(request: Request, shop: Storefront, shown: Checkout, *, status: int = 200) -> Response:
+    await _reckon(shop, shown)
+    return await page(
+        request,
+        "checkout.html",
+        status=status,
+        lines=shown.lines,
+        values=shown.values,
+        errors=shown.errors or {},
+        idempotency_key=shown.key,
+        addresses=[{"id": saved.id, "place": saved, "fields": _fields(saved)} for saved in shown.addresses],
+        cards=CARDS,
+        problem=shown.problem,
+        problem_more=shown.problem_more,
+        quote=shown.quote,
+        quote_note=shown.quote_note,
+        coupon_note=shown.coupon_note,
+    )
+
+
+async def _reckon(shop: Storefront, shown: Checkout) -> None:
+    """Fills in the quote; a coupon that does not hold is said so, and the sums are those without it."""
+    if not shown.lines:
+        return
+    quantities = {line.product.id: line.quantity for line in shown.lines}
+    country = shown.values.get("country") or shop.settings.store.country
+    coupon = shown.values.get("coupon", "").strip()
+    try:
+        shown.quote = await shop.backends.prices.quote(quantities, country, coupon)
+        shown.coupon_note = f"Coupon {coupon.upper()} is taken off." if coupon else ""
+    except Unavailable:
+        shown.quote_note = "Prices cannot be reckoned for a moment; you will see them on the order."
+    except Problem as problem:
+        shown.quote_note = refusal_text(problem.code, problem.detail)
+        if coupon:
+            await _reckon_without_coupon(shop, shown, quantities, country)
+
+
+async def _reckon_without_coupon(
+    shop: Storefront, shown: Checkout, quantities: Mapping[UUID, int], country: str
+) -> None:
+    try:
+        shown.quote = await shop.backends.prices.quote(quantities, country)
+        shown.coupon_note, shown.quote_note = shown.quote_note, ""
+    except (Problem, Unavailable):
+        return
+
+
+async def _addresses(shop: Storefront, session: Session) -> list[SavedAddress]:
+    """Saved addresses; none while the user service is away, since one can be typed."""
+    try:
+        return await shop.backends.users.addresses(session.access_token)
+    except Unavailable:
+        return []
+
+
+def _fields(address: SavedAddress) -> dict[str, str]:
+    return address.model_dump(include=set(ADDRESS_FIELDS))
+
+
+def _with_saved_address(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
+    chosen = next((saved for saved in addresses if str(saved.id) == form.get("saved")), None)
+    return {**form, **(_fields(chosen) if chosen else {})}
+
+
+def _key(form: Mapping[str, str]) -> str:
+    """The form's own key; a form without a proper one gets a new one and so counts as not sent before."""
+    key = form.get("idempotency_key", "")
+    return key if KEY.fullmatch(key) else new_key()

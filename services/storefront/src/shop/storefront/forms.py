@@ -1,0 +1,164 @@
+"""What people type, checked before it goes to a service; the services check again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from shop.contracts.money import Address
+from shop.storefront.formatting import MINOR_DIGITS
+from shop.storefront.schemas import Promotion
+
+MAX_FORM_FIELDS = 60
+MIN_PASSWORD_CHARACTERS = 10
+
+WHOLE = ""
+"""In place of a currency: a plain whole number."""
+
+Short = Annotated[str, StringConstraints(min_length=1, max_length=120)]
+
+SENTENCES = {
+    "missing": "Please fill this in.",
+    "string_too_short": "Please fill this in.",
+    "string_too_long": "This is too long.",
+    "string_pattern_mismatch": "This does not look right.",
+    "literal_error": "Please choose one of these.",
+    "int_parsing": "Please write a whole number.",
+    "date_from_datetime_parsing": "Please choose a date.",
+}
+"""pydantic's error types in words for a customer."""
+
+
+class FormModel(BaseModel):
+    model_config = ConfigDict(str_strip_whitespace=True, extra="ignore", frozen=True)
+
+
+class AddressForm(FormModel):
+    name: Short
+    street: Short
+    city: Short
+    postal_code: Annotated[str, StringConstraints(min_length=2, max_length=16)]
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+
+    def address(self) -> Address:
+        return Address.model_validate(self.model_dump())
+
+
+class CheckoutForm(AddressForm):
+    card: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{3,80}$")]
+    coupon: Annotated[str, StringConstraints(max_length=40)] = ""
+
+
+class SignInForm(FormModel):
+    email: Annotated[str, StringConstraints(min_length=3, max_length=254)]
+    password: Annotated[str, StringConstraints(min_length=1, max_length=128, strip_whitespace=False)]
+
+
+class SignUpForm(FormModel):
+    name: Short
+    email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+    password: Annotated[
+        str, StringConstraints(min_length=MIN_PASSWORD_CHARACTERS, max_length=128, strip_whitespace=False)
+    ]
+
+
+class PromotionForm(FormModel):
+    """A promotion as the shopkeeper types it: percent, or amounts as 12.50; dates without a time."""
+
+    code: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{3,32}$")]
+    kind: Literal["percentage", "fixed"]
+    value: Short
+    minimum: Annotated[str, StringConstraints(max_length=20)] = ""
+    expires: Annotated[str, StringConstraints(max_length=10)] = ""
+    usage_limit: Annotated[str, StringConstraints(pattern=r"^[0-9]{0,9}$")] = ""
+    once_per_user: str = ""
+    active: str = ""
+
+    @classmethod
+    def values(cls, promotion: Promotion, currency: str) -> dict[str, str]:
+        """What the form shows for a promotion that exists."""
+        fixed = promotion.kind == "fixed"
+        return {
+            "code": promotion.code,
+            "kind": promotion.kind,
+            "value": typed_amount(promotion.value, currency) if fixed else str(promotion.value),
+            "minimum": typed_amount(promotion.minimum_subtotal, currency) if promotion.minimum_subtotal else "",
+            "expires": promotion.expires_at.date().isoformat() if promotion.expires_at else "",
+            "usage_limit": str(promotion.usage_limit or ""),
+            "once_per_user": "1" if promotion.once_per_user else "",
+            "active": "1" if promotion.active else "",
+        }
+
+    def rule(self, currency: str) -> tuple[dict[str, Any], dict[str, str]]:
+        """The rule as pricing takes it, and a sentence for each field that is no amount or date."""
+        value = minor_units(self.value, currency if self.kind == "fixed" else WHOLE)
+        minimum = minor_units(self.minimum or "0", currency)
+        expires_at = end_of_day(self.expires)
+        wrong = {
+            "value": "Please write a number above zero." if not value or value < 0 else "",
+            "minimum": "This is no amount." if minimum is None or minimum < 0 else "",
+            "expires": "Please choose a date." if self.expires and expires_at is None else "",
+        }
+        rule = {
+            "kind": self.kind,
+            "value": value,
+            "minimum_subtotal": minimum,
+            "expires_at": expires_at,
+            "usage_limit": int(self.usage_limit) if self.usage_limit.strip("0") else None,
+            "once_per_user": bool(self.once_per_user),
+            "active": bool(self.active),
+        }
+        return rule, {name: said for name, said in wrong.items() if said}
+
+
+def read[M: FormModel](model: type[M], values: Mapping[str, str]) -> tuple[M | None, dict[str, str]]:
+    """The checked form, or None and a sentence for each wrong field."""
+    try:
+        return model.model_validate(values), {}
+    except ValidationError as error:
+        return None, {str(item["loc"][0]): _sentence(item) for item in error.errors()}
+
+
+def _sentence(item: Any) -> str:
+    name, kind = item["loc"][0], item["type"]
+    if name == "password" and kind == "string_too_short" and item["ctx"]["min_length"] > 1:
+        return f"At least {item['ctx']['min_length']} characters, please."
+    if name == "email" and kind == "string_pattern_mismatch":
+        return "This is not an e-mail address."
+    return SENTENCES.get(kind, "Please check this.")
+
+
+def whole(values: Mapping[str, str], name: str, *, low: int, high: int, default: int) -> int:
+    """The whole number in a field, brought into low..high; `default` for what is no number."""
+    try:
+        return max(low, min(high, int(values.get(name, ""))))
+    except ValueError:
+        return default
+
+
+def minor_units(text: str, currency: str) -> int | None:
+    """Minor units of an amount typed as 12.50 or 12,50; None for what is no amount of this currency."""
+    digits = 0 if currency == WHOLE else MINOR_DIGITS.get(currency, 2)
+    try:
+        scaled = Decimal(text.strip().replace(",", ".")).scaleb(digits)
+        return int(scaled) if scaled == scaled.to_integral_value() and abs(scaled) < 10**12 else None
+    except InvalidOperation:
+        return None
+
+
+def typed_amount(amount: int, currency: str) -> str:
+    """Minor units as a person types them: 1250 EUR is 12.50."""
+    digits = MINOR_DIGITS.get(currency, 2)
+    return f"{Decimal(amount).scaleb(-digits):.{digits}f}"
+
+
+def end_of_day(text: str) -> datetime | None:
+    """The last second in UTC of a date typed as 2026-12-24; None for none."""
+    try:
+        return datetime.combine(date.fromisoformat(text.strip()), time(23, 59, 59), tzinfo=UTC)
+    except ValueError:
+        return None

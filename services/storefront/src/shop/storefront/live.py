@@ -1,0 +1,65 @@
+"""An order's server-sent events, passed on from the order service to a browser, which has a cookie and no token."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from starlette.responses import Response, StreamingResponse
+
+MAX_STREAM_S = 600.0
+"""A stream ends after this time; the browser opens the next one by itself and goes on where it was."""
+
+MAX_STREAMS = 512
+CONNECT_TIMEOUT_S = 3.0
+RETRY_MS = 3000
+HEADERS = {"X-Accel-Buffering": "no"}
+COME_AGAIN = f"retry: {RETRY_MS}\n\n".encode()
+
+
+class OrderStreams:
+    """At most MAX_STREAMS browsers listen through one process; a page that finds no place still works by reloading."""
+
+    def __init__(self, order_urls: str) -> None:
+        self._urls = [url.strip().rstrip("/") for url in order_urls.split(",") if url.strip()]
+        limits = httpx.Limits(max_connections=MAX_STREAMS)
+        timeout = httpx.Timeout(CONNECT_TIMEOUT_S, read=MAX_STREAM_S)
+        self._client = httpx.AsyncClient(transport=AiohttpTransport(limits=limits), timeout=timeout, trust_env=False)
+        self._open = 0
+
+    async def answer(self, token: str, order_id: UUID, last_event_id: str) -> Response:
+        """The stream; 204, which tells a browser to stop asking, when there is none; an empty one to ask again."""
+        if self._open >= MAX_STREAMS:
+            return Response(status_code=204)
+        url = f"{random.choice(self._urls)}/api/v1/orders/{order_id}/events"
+        headers = {"authorization": f"Bearer {token}", "accept": "text/event-stream"}
+        if last_event_id:
+            headers["last-event-id"] = last_event_id
+        try:
+            upstream = await self._client.send(self._client.build_request("GET", url, headers=headers), stream=True)
+        except httpx.HTTPError:
+            return Response(COME_AGAIN, headers=HEADERS, media_type="text/event-stream")
+        if upstream.status_code != 200:
+            await upstream.aclose()
+            return Response(status_code=204)
+        return StreamingResponse(self._passed_on(upstream), headers=HEADERS, media_type="text/event-stream")
+
+    async def _passed_on(self, upstream: httpx.Response) -> AsyncIterator[bytes]:
+        self._open += 1
+        try:
+            async with asyncio.timeout(MAX_STREAM_S):
+                yield COME_AGAIN
+                async for chunk in upstream.aiter_raw():
+                    yield chunk
+        except (httpx.HTTPError, TimeoutError, OSError):
+            return
+        finally:
+            self._open -= 1
+            await upstream.aclose()
+
+    async def close(self) -> None:
+        await self._client.aclose()

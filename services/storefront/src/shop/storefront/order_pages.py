@@ -1,0 +1,121 @@
+"""One order: where it is, live; cancelling it; the same books again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from shop.kit.errors import Problem, Unavailable
+from shop.storefront.carts import MAX_QUANTITY
+from shop.storefront.formatting import format_time, reason_text
+from shop.storefront.schemas import Order, OrderLine
+from shop.storefront.service import PRODUCTS_AT_ONCE, Storefront
+from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, page
+
+router = APIRouter(include_in_schema=False)
+
+JOURNEY = (
+    ("pending", "Received"),
+    ("confirmed", "Confirmed and paid"),
+    ("fulfilled", "On its way"),
+    ("delivered", "Delivered"),
+)
+
+HEADLINES = {
+    "pending": ("We are on it", "Your order is taken. Something is slow at the moment; we go on and write to you."),
+    "confirmed": ("Thank you, it is yours", "The order is confirmed and paid. We pack it next."),
+    "fulfilled": ("On its way to you", "The parcel has left the shop."),
+    "delivered": ("Delivered", "We hope it was worth the wait. Enjoy."),
+    "rejected": ("This one did not work out", ""),
+    "cancelled": ("Cancelled", "The order is cancelled and what you paid goes back to you."),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    title: str
+    look: str
+    note: str = ""
+
+
+@router.get("/orders/{order_id}")
+async def show(request: Request, order_id: UUID, shop: Shop, session: SignedIn) -> Response:
+    order = await _named(shop, await shop.backends.orders.order(session.access_token, order_id))
+    headline, explanation = HEADLINES.get(order.state, (order.state, ""))
+    if order.state == "rejected":
+        explanation = reason_text(order.reason or "")
+    if order.cancel_requested_at and order.state == "confirmed":
+        headline, explanation = "Being cancelled", "The money is on its way back to you."
+    return await page(
+        request, "order.html", order=order, headline=headline, explanation=explanation, steps=steps(order)
+    )
+
+
+def steps(order: Order) -> list[Step]:
+    """The order's way so far and what is to come; a way that broke off ends where it did."""
+    at = format_time(order.updated_at)
+    states = [state for state, _ in JOURNEY]
+    if order.state == "rejected":
+        return [Step("Received", "done"), Step("Not possible", "stopped", at)]
+    if order.state == "cancelled":
+        return [Step("Received", "done"), Step("Confirmed and paid", "done"), Step("Cancelled", "stopped", at)]
+    here = states.index(order.state) if order.state in states else 0
+    way = []
+    for number, (_, title) in enumerate(JOURNEY):
+        look = "done" if number < here or order.state == "delivered" else "now" if number == here else "ahead"
+        way.append(Step(title, look, at if number == here else ""))
+    return way
+
+
+async def _named(shop: Storefront, order: Order) -> Order:
+    """The order with names on its lines: it has none itself before it is confirmed."""
+    if all(line.name for line in order.lines):
+        return order
+    gate = asyncio.Semaphore(PRODUCTS_AT_ONCE)
+
+    async def named(line: OrderLine) -> OrderLine:
+        async with gate:
+            return await _named_line(shop, line)
+
+    return order.model_copy(update={"lines": list(await asyncio.gather(*map(named, order.lines)))})
+
+
+async def _named_line(shop: Storefront, line: OrderLine) -> OrderLine:
+    try:
+        product = await shop.backends.catalogue.product(line.product_id)
+    except (Problem, Unavailable):
+        return line
+    return line.model_copy(update={"name": product.name})
+
+
+@router.get("/orders/{order_id}/events")
+async def events(request: Request, order_id: UUID, shop: Shop, session: SignedIn) -> Response:
+    """The order's states as server-sent events; of somebody else's order nothing comes."""
+    seen = request.headers.get("last-event-id", "")
+    return await shop.streams.answer(session.access_token, order_id, seen if seen.isdecimal() else "")
+
+
+@router.post("/orders/{order_id}/cancel")
+async def cancel(request: Request, order_id: UUID, shop: Shop, session: SignedIn, form: Posted) -> Response:
+    await shop.backends.orders.change(session.access_token, order_id, "cancel")
+    return go(request, f"/orders/{order_id}", "The order is being cancelled and the money goes back.")
+
+
+@router.post("/orders/{order_id}/again")
+async def again(
+    request: Request, order_id: UUID, shop: Shop, session: SignedIn, visit: CurrentVisit, form: Posted
+) -> Response:
+    """Puts the order's articles into the cart, next to what is there."""
+    order = await shop.backends.orders.order(session.access_token, order_id)
+    await _put(shop, visit.visitor_id, order.lines)
+    return go(request, "/cart", "These are in your cart again.")
+
+
+async def _put(shop: Storefront, visitor_id: str, lines: Sequence[OrderLine]) -> None:
+    for line in lines:
+        await shop.carts.put(visitor_id, line.product_id, min(line.quantity, MAX_QUANTITY))

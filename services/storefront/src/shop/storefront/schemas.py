@@ -1,0 +1,173 @@
+"""What the other services answer, as far as a page shows it. Unknown fields are ignored: they may add more."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from shop.contracts.money import Address, Money
+
+OPEN_STATES = frozenset({"pending", "confirmed", "fulfilled"})
+"""States that an order can still leave; its page listens for changes."""
+
+
+class View(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Product(View):
+    id: UUID
+    sku: str = ""
+    name: str
+    description: str = ""
+    category: str = ""
+    price: Money
+    stock: int
+    image_url: str | None = None
+    attributes: dict[str, Any] = {}
+
+    @property
+    def author(self) -> str:
+        return str(self.attributes.get("author") or "")
+
+
+class Category(View):
+    name: str
+    count: int | None = None
+
+
+class QuoteLine(View):
+    product_id: UUID
+    quantity: int
+    unit_price: Money
+    line_total: Money
+
+
+class Amounts(View):
+    """The sums under a list of lines, in one currency."""
+
+    subtotal: Money
+    discount: Money
+    tax: Money
+    shipping: Money
+    total: Money
+
+
+class Quote(Amounts):
+    lines: list[QuoteLine]
+
+
+class OrderLine(View):
+    """Name and prices are known once the order is confirmed."""
+
+    product_id: UUID
+    quantity: int
+    name: str | None = None
+    unit_price: Money | None = None
+    line_total: Money | None = None
+
+
+class Order(View):
+    id: UUID
+    state: str
+    kind: str = "retail"
+    reason: str | None = None
+    lines: list[OrderLine] = []
+    subtotal: Money | None = None
+    discount: Money | None = None
+    tax: Money | None = None
+    shipping: Money | None = None
+    total: Money | None = None
+    address: Address | None = None
+    coupon: str | None = None
+    cancel_requested_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def open(self) -> bool:
+        return self.state in OPEN_STATES
+
+    @property
+    def number(self) -> str:
+        """The short form of the id that people read out."""
+        return self.id.hex[-8:].upper()
+
+
+class Payment(View):
+    id: UUID
+    order_id: UUID
+    state: str
+    amount: Money
+    refunded: Money | None = None
+
+    @property
+    def refundable(self) -> int:
+        """Minor units that can still go back."""
+        if self.state != "captured":
+            return 0
+        return self.amount.amount - (self.refunded.amount if self.refunded else 0)
+
+
+class SavedAddress(Address):
+    id: UUID
+
+
+class Message(View):
+    id: UUID
+    channel: str = "email"
+    template: str = ""
+    subject: str = ""
+    state: str = ""
+    recipient: str | None = None
+    error: str | None = None
+    created_at: datetime
+
+
+class Promotion(View):
+    code: str
+    kind: str
+    value: int
+    minimum_subtotal: int = 0
+    expires_at: datetime | None = None
+    usage_limit: int | None = None
+    once_per_user: bool = False
+    active: bool = True
+    used: int = 0
+
+
+class SagaStep(View):
+    saga: str
+    step: str
+    phase: str
+    outcome: str
+    at: datetime
+    times: int = 1
+    seconds: float = 0.0
+    detail: str = ""
+
+
+class Transition(View):
+    from_state: str
+    to_state: str
+    at: datetime
+
+
+class History(View):
+    """How an order came to be what it is."""
+
+    status: str
+    attempts: int
+    next_attempt_at: datetime | None = None
+    deadline_at: datetime | None = None
+    trace_id: str = ""
+    steps: list[SagaStep] = []
+    transitions: list[Transition] = []
+
+
+class Page[T](View):
+    items: list[T]
+    next_cursor: str | None = None

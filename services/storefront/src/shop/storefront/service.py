@@ -1,0 +1,157 @@
+"""What the pages do beyond showing: carts with their products, sessions, buying."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import jwt
+from redis.asyncio import Redis
+
+from shop.contracts.money import Address, Money
+from shop.kit.app import Context
+from shop.kit.errors import Problem
+from shop.storefront.backends import Backends, items
+from shop.storefront.carts import Carts
+from shop.storefront.live import OrderStreams
+from shop.storefront.schemas import Order, Product
+from shop.storefront.settings import Settings
+from shop.storefront.visits import Session, Visit
+
+REFRESH_MARGIN_S = 30
+"""An access token that ends sooner than this is exchanged before it is used."""
+
+VALKEY_TIMEOUT_S = 1.0
+PRODUCTS_AT_ONCE = 16
+IN_FLIGHT_ATTEMPTS = 12
+IN_FLIGHT_PAUSE_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CartLine:
+    product: Product
+    quantity: int
+
+    @property
+    def total(self) -> Money:
+        return Money(amount=self.product.price.amount * self.quantity, currency=self.product.price.currency)
+
+
+class Storefront:
+    def __init__(self, settings: Settings, backends: Backends, carts: Carts, streams: OrderStreams) -> None:
+        self.settings = settings
+        self.backends = backends
+        self.carts = carts
+        self.streams = streams
+
+    @classmethod
+    def build(cls, context: Context) -> Storefront:
+        settings: Settings = context.settings
+        valkey = Redis.from_url(
+            settings.valkey_url, socket_timeout=VALKEY_TIMEOUT_S, socket_connect_timeout=VALKEY_TIMEOUT_S
+        )
+        return cls(settings, Backends(context.clients, settings), Carts(valkey), OrderStreams(settings.order_url))
+
+    async def close(self) -> None:
+        await self.carts.close()
+        await self.streams.close()
+
+    async def ready(self) -> None:
+        await self.carts.ping()
+
+    async def cart(self, visit: Visit) -> list[CartLine]:
+        """The lines by name; what the shop no longer has is taken out silently."""
+        quantities = await self.carts.lines(visit.visitor_id)
+        gate = asyncio.Semaphore(PRODUCTS_AT_ONCE)
+
+        async def line(product_id: UUID, quantity: int) -> CartLine | None:
+            async with gate:
+                return await self._cart_line(visit, product_id, quantity)
+
+        found = await asyncio.gather(*(line(product, quantity) for product, quantity in quantities.items()))
+        return sorted((line for line in found if line), key=lambda line: line.product.name)
+
+    async def _cart_line(self, visit: Visit, product_id: UUID, quantity: int) -> CartLine | None:
+        try:
+            return CartLine(await self.backends.catalogue.product(product_id), quantity)
+        except Problem as problem:
+            if problem.status != 404:
+                raise
+            await self.carts.put(visit.visitor_id, product_id, 0)
+            return None
+
+    async def sign_in(self, visit: Visit, email: str, password: str) -> None:
+        visit.session = session_of(await self.backends.users.sign_in(email, password))
+
+    async def sign_out(self, visit: Visit) -> None:
+        """Forgets the session here; ending it at the user service is tried, and it runs out by itself otherwise."""
+        session, visit.session = visit.session, None
+        if session is None:
+            return
+        try:
+            await self.backends.users.sign_out(session.access_token)
+        except Exception:
+            log.warning("sign-out was not passed on to the user service", exc_info=True)
+
+    async def fresh(self, visit: Visit) -> Session | None:
+        """The session with an access token that is good for at least REFRESH_MARGIN_S; None when it has ended."""
+        session = visit.session
+        if session is None or session.expires_at - time.time() > REFRESH_MARGIN_S:
+            return session
+        try:
+            visit.session = session_of(await self.backends.users.refresh(session.refresh_token))
+        except Problem as problem:
+            if problem.status not in {400, 401, 403, 422}:
+                raise
+            visit.session = None
+        return visit.session
+
+    async def buy(self, visit: Visit, token: str, key: str, purchase: Mapping[str, Any]) -> Order:
+        """Places the order of checkout form `key` once, however often the form arrives, and settles the cart.
+
+        The first form's request is kept and sent again for later ones, so the order service sees one key with one
+        body and answers with one order. While that is in flight elsewhere, this waits for it.
+        """
+        body = await self.carts.remember_purchase(visit.visitor_id, key, purchase)
+        order = await self._place(token, key, body)
+        bought = {UUID(item["product_id"]): int(item["quantity"]) for item in body["items"]}
+        await self.carts.settle(visit.visitor_id, key, bought)
+        return order
+
+    async def _place(self, token: str, key: str, body: Mapping[str, Any]) -> Order:
+        for _ in range(IN_FLIGHT_ATTEMPTS):
+            try:
+                return await self.backends.orders.place(token, key, body)
+            except Problem as problem:
+                if problem.code != "idempotency_key_in_flight":
+                    raise
+            await asyncio.sleep(IN_FLIGHT_PAUSE_S)
+        raise Problem(409, "idempotency_key_in_flight", "This order is still being worked on. Look at your orders.")
+
+
+def purchase_body(lines: Mapping[UUID, int], address: Address, card: str, coupon: str) -> dict[str, Any]:
+    """The body of POST /orders."""
+    body = {"items": items(lines), "address": address.model_dump(), "payment": {"token": card}}
+    return {**body, "coupon": coupon} if coupon else body
+
+
+def session_of(tokens: Mapping[str, Any]) -> Session:
+    """The session that a token document opens. The token came from the user service itself, over a connection
+    that this service made, so its claims are read and not verified."""
+    claims = jwt.decode(tokens["access_token"], options={"verify_signature": False})
+    return Session(
+        access_token=tokens["access_token"],
+        refresh_token=tokens["refresh_token"],
+        user_id=str(claims["sub"]),
+        role=claims["role"],
+        email=claims["email"],
+        name=claims["name"],
+        expires_at=int(claims["exp"]),
+    )

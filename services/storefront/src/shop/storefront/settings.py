@@ -1,0 +1,31 @@
+"""What an operator may set, read from SHOP_* variables."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from shop.contracts.store import StoreSettings
+from shop.kit.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Addresses of the services behind the pages, and the key that signs cookies.
+
+    `session_secret` must be the same in every replica; when it is empty the key is derived from `internal_token`,
+    which replicas share already.
+    """
+
+    service: ClassVar[str] = "storefront"
+
+    store: StoreSettings = StoreSettings()
+    product_url: str = "http://product:8000"
+    pricing_url: str = "http://pricing:8000"
+    order_url: str = "http://order:8000"
+    payment_url: str = "http://payment:8000"
+    user_url: str = "http://user:8000"
+    notification_url: str = "http://notification:8000"
+    valkey_url: str = Field(default="redis://valkey:6379/0", repr=False)
+    session_secret: str = Field(default="", repr=False)
+    mailbox_path: str = "/mailbox"

@@ -1,0 +1,37 @@
+"use strict";
+/* The live parts; every page works without this file. */
+
+/* An order's page listens for its next state and fetches itself again through htmx. */
+const live = { source: null, url: null };
+
+function listen() {
+  const order = document.querySelector("[data-live]");
+  const url = order ? order.dataset.live : null;
+  if (url === live.url) return;
+  if (live.source) live.source.close();
+  live.url = url;
+  live.source = url ? new EventSource(url) : null;
+  if (live.source) live.source.addEventListener("state", showState);
+}
+
+function showState(event) {
+  const order = document.querySelector("[data-live]");
+  if (!order || JSON.parse(event.data).state === order.dataset.state) return;
+  htmx.ajax("GET", location.pathname, { target: "#order", select: "#order", swap: "outerHTML" });
+}
+
+/* Choosing a saved address fills the fields below it. */
+function fillAddress(event) {
+  const picker = event.target.closest("[data-addresses]");
+  if (!picker || !picker.value) return;
+  const address = JSON.parse(picker.selectedOptions[0].dataset.address);
+  for (const [name, value] of Object.entries(address)) {
+    const field = picker.form.elements[name];
+    if (field) field.value = value;
+  }
+  picker.form.elements.country.dispatchEvent(new Event("change", { bubbles: true }));
+}
+
+document.addEventListener("DOMContentLoaded", listen);
+document.addEventListener("htmx:after:swap", listen);
+document.addEventListener("change", fillAddress);

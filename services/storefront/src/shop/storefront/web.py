@@ -1,0 +1,239 @@
+"""What every page module uses: rendering, the posted form, who is signed in, and failures as pages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shop.contracts.money import Money
+from shop.contracts.store import StoreSettings
+from shop.kit import telemetry
+from shop.kit.app import service_of
+from shop.kit.errors import Problem, Unavailable
+from shop.storefront import formatting
+from shop.storefront.assets import asset_url
+from shop.storefront.carts import MAX_QUANTITY
+from shop.storefront.countries import COUNTRIES, country_name
+from shop.storefront.failures import words_for
+from shop.storefront.forms import MAX_FORM_FIELDS, typed_amount
+from shop.storefront.service import Storefront
+from shop.storefront.visits import Session, Visit, check_same_site
+
+MAX_FLASH_CHARACTERS = 300
+LOCAL_PATH = re.compile(r"/(?![/\\])[^\x00-\x20\\]*")
+
+log = logging.getLogger(__name__)
+
+
+class SignInNeeded(Exception):
+    """Raised on the way to a page of one's own; answered by the sign-in page, which comes back here."""
+
+
+def make_environment(store: StoreSettings) -> Environment:
+    """Templates with everything escaped, and a name that a page does not know is an error, not an empty string."""
+    environment = Environment(
+        loader=PackageLoader("shop.storefront"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(
+        money=lambda money: format_money(money, store),
+        moment=formatting.format_time,
+        day=formatting.format_date,
+        state_label=formatting.state_label,
+        label=formatting.label,
+        country=country_name,
+        amount=lambda minor: formatting.format_money(minor, store.currency, store.country),
+        typed=typed_amount,
+    )
+    environment.globals.update(
+        store=store,
+        asset_url=asset_url,
+        category_url=category_url,
+        countries=COUNTRIES,
+        max_quantity=MAX_QUANTITY,
+        query=None,
+        category=None,
+    )
+    return environment
+
+
+def format_money(money: Money, store: StoreSettings) -> str:
+    return formatting.format_money(money.amount, money.currency, store.country)
+
+
+def category_url(name: str) -> str:
+    return f"/category/{quote(name, safe='')}"
+
+
+def with_query(path: str, **parameters: Any) -> str:
+    """`path` with the parameters that have a value."""
+    given = {name: value for name, value in parameters.items() if value}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def visit_of(request: Request) -> Visit:
+    visit: Visit = request.state.visit
+    return visit
+
+
+async def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """The template in the shop's frame: its shelves, who is signed in, the number in the cart, a message once."""
+    shop: Storefront = request.app.state.service
+    visit = visit_of(request)
+    categories, cart_count = await asyncio.gather(shop.backends.catalogue.categories(), _cart_count(shop, visit))
+    frame = {
+        "session": visit.session,
+        "flash": visit.take_flash(),
+        "csrf": lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(visit.csrf_token),
+        "categories": categories,
+        "cart_count": cart_count,
+    }
+    environment: Environment = request.app.state.templates
+    html = environment.get_template(template).render(frame | values)
+    return HTMLResponse(html, status)
+
+
+async def _cart_count(shop: Storefront, visit: Visit) -> int:
+    """Pieces in the cart; 0 while carts cannot be reached, since a page of books needs none."""
+    if not visit.known:
+        return 0
+    try:
+        return sum((await shop.carts.lines(visit.visitor_id)).values())
+    except Unavailable:
+        return 0
+
+
+def go(request: Request, path: str, flash: str | None = None) -> Response:
+    """A redirect after a form (303), with a message for the next page."""
+    if flash:
+        visit_of(request).flash = flash[:MAX_FLASH_CHARACTERS]
+    return RedirectResponse(path, 303)
+
+
+def local_path(text: str) -> str:
+    """`text` if it is a path of this shop, else the front page: nobody is sent to another site."""
+    return text if LOCAL_PATH.fullmatch(text) else "/"
+
+
+async def posted_form(request: Request) -> dict[str, str]:
+    """The fields of a form that this shop made for this visitor; Problem 403 for any other."""
+    form = await request.form(max_files=0, max_fields=MAX_FORM_FIELDS)
+    values = {name: value.replace("\x00", "") for name, value in form.items() if isinstance(value, str)}
+    check_same_site(request.headers, visit_of(request), values.pop("csrf_token", ""))
+    return values
+
+
+async def signed_in(request: Request) -> Session:
+    shop: Storefront = request.app.state.service
+    session = await shop.fresh(visit_of(request))
+    if session is None:
+        raise SignInNeeded
+    return session
+
+
+async def admin_session(session: Annotated[Session, Depends(signed_in)]) -> Session:
+    if session.role != "admin":
+        raise Problem(403, "admin_only", "Only the shopkeeper may look behind the counter.")
+    return session
+
+
+Shop = Annotated[Storefront, Depends(service_of)]
+CurrentVisit = Annotated[Visit, Depends(visit_of)]
+Posted = Annotated[dict[str, str], Depends(posted_form)]
+SignedIn = Annotated[Session, Depends(signed_in)]
+Admin = Annotated[Session, Depends(admin_session)]
+
+
+async def failure_page(request: Request, status: int, code: str, detail: str, headers: Mapping[str, str]) -> Response:
+    """A failure in words, inside the shop's frame, with a way back."""
+    heading, text = words_for(status, code, detail)
+    retry = request.url.path if status in {429, 503} and request.method == "GET" else None
+    trace_id = telemetry.trace_id() if status >= 500 else ""
+    answer = await page(
+        request, "error.html", status=status, number=status, heading=heading, text=text, back=retry, trace_id=trace_id
+    )
+    answer.headers.update(headers)
+    return answer
+
+
+def to_sign_in(request: Request) -> Response:
+    back = request.url.path if request.method == "GET" else request.headers.get("referer", "/")
+    back = "/" + back.split("://", 1)[-1].partition("/")[2] if "://" in back else back
+    return RedirectResponse(with_query("/sign-in", next=local_path(back)), 303)
+
+
+def install_failure_pages(app: FastAPI) -> None:
+    """Answer people with pages where the kit answers programs with problem documents."""
+
+    @app.exception_handler(SignInNeeded)
+    async def _sign_in(request: Request, _: SignInNeeded) -> Response:
+        return to_sign_in(request)
+
+    @app.exception_handler(Problem)
+    async def _problem(request: Request, problem: Problem) -> Response:
+        if not is_page(request.scope):
+            return problem.response()
+        if problem.status == 401:
+            visit_of(request).session = None
+            return to_sign_in(request)
+        return await failure_page(request, problem.status, problem.code, problem.detail, problem.headers)
+
+    @app.exception_handler(Unavailable)
+    async def _unavailable(request: Request, error: Unavailable) -> Response:
+        headers = {"Retry-After": "5"}
+        return await failure_page(request, 503, f"{error.service}_unavailable", "", headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(request: Request, _: RequestValidationError) -> Response:
+        """Addresses are the only thing that is validated here: what is no id names no page."""
+        return await failure_page(request, 404, "not_found", "", {})
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        if not is_page(request.scope):
+            return Response(status_code=error.status_code)
+        return await failure_page(request, error.status_code, "", str(error.detail), error.headers or {})
+
+
+def is_page(scope: Scope) -> bool:
+    return "visit" in scope.get("state", {})
+
+
+class UnexpectedFailures:
+    """Logs what no handler expected and answers with a page that owns up to it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception:
+            if started or not is_page(scope):
+                raise
+            log.exception("page failed", extra={"path": scope["path"]})
+            answer = await failure_page(Request(scope, receive), 500, "", "", {})
+            await answer(scope, receive, send)

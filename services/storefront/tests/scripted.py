@@ -1,0 +1,404 @@
+"""The services behind the storefront, scripted: real HTTP, state in memory, and answers that a test can bend."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+import jwt
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from shop.kit.errors import Problem, install_error_handlers
+
+NAMESPACE = UUID("5b0f1c58-95bb-4f0f-9d52-3f6c7d0a7a11")
+NOW = datetime(2026, 3, 5, 14, 7, tzinfo=UTC).isoformat()
+TOKEN_KEY = "nobody verifies this here, the services behind do"
+TAX_PERCENT = 7
+SHIPPING = 490
+PAGE_WAIT_S = 5.0
+
+
+def money(amount: int) -> dict[str, Any]:
+    return {"amount": amount, "currency": "EUR"}
+
+
+def product_id(sku: str) -> str:
+    return str(uuid5(NAMESPACE, sku))
+
+
+def product(sku: str, name: str, price: int, stock: int, **more: Any) -> dict[str, Any]:
+    return {
+        "id": product_id(sku),
+        "sku": sku,
+        "name": name,
+        "description": f"About {name}.",
+        "category": "fiction",
+        "price": money(price),
+        "stock": stock,
+        "image_url": "",
+        "attributes": {"author": "Jane Austen", "year": 1813, "pages": 432},
+        **more,
+    }
+
+
+@dataclass
+class Person:
+    name: str
+    email: str
+    password: str
+    role: str = "customer"
+    addresses: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        return str(uuid5(NAMESPACE, self.email))
+
+
+def books() -> dict[str, dict[str, Any]]:
+    shelf = [
+        product("pride", "Pride and Prejudice", 1299, 12),
+        product("last", "The Last Copy", 900, 1),
+        product("gone", "The Sold One", 700, 0),
+        product("rocks", "On Rocks", 2500, 40, category="science & nature", attributes={}),
+    ]
+    return {book["id"]: book for book in shelf}
+
+
+@dataclass
+class ScriptedShop:
+    """`down` names services that answer 503; `refuse` is the Problem of the next orders; `calls` is what was asked."""
+
+    products: dict[str, dict[str, Any]] = field(default_factory=books)
+    people: dict[str, Person] = field(default_factory=dict)
+    orders: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keys: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
+    promotions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    payments: list[dict[str, Any]] = field(default_factory=list)
+    refunds: dict[str, Any] = field(default_factory=dict)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    history: dict[str, Any] = field(default_factory=dict)
+    down: set[str] = field(default_factory=set)
+    refuse: Problem | None = None
+    in_flight_answers: int = 0
+    order_state: str = "confirmed"
+    token_ttl_s: int = 900
+    refreshed: int = 0
+    refresh_refused: bool = False
+    calls: list[tuple[str, str, Any]] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def person_of(self, request: Request) -> Person:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        try:
+            claims = jwt.decode(token, TOKEN_KEY, ["HS256"])
+        except jwt.ExpiredSignatureError:
+            raise Problem(401, "token_expired", "The access token has expired.") from None
+        except jwt.PyJWTError:
+            raise Problem(401, "invalid_token", "The access token is not valid.") from None
+        return self.people[claims["email"]]
+
+    def admin_of(self, request: Request) -> Person:
+        person = self.person_of(request)
+        if person.role != "admin":
+            raise Problem(403, "admin_only", "Only an administrator may do this.")
+        return person
+
+    def tokens(self, person: Person) -> dict[str, Any]:
+        now = int(time.time())
+        claims = {"sub": person.id, "role": person.role, "email": person.email, "name": person.name}
+        access = jwt.encode({**claims, "iat": now, "exp": now + self.token_ttl_s}, TOKEN_KEY, "HS256")
+        return {
+            "access_token": access,
+            "refresh_token": f"refresh:{person.email}",
+            "token_type": "Bearer",
+            "expires_in": self.token_ttl_s,
+        }
+
+    def quote(self, items: list[dict[str, Any]], coupon: str = "") -> dict[str, Any]:
+        if coupon and coupon.upper() != "SPRING10":
+            raise Problem(422, "unknown_coupon", "There is no such coupon.")
+        lines = []
+        for item in items:
+            if item["product_id"] not in self.products:
+                raise Problem(404, "unknown_product", "There is no such product.")
+            price = self.products[item["product_id"]]["price"]["amount"]
+            name = self.products[item["product_id"]]["name"]
+            sums = {"unit_price": money(price), "line_total": money(price * item["quantity"]), "name": name}
+            lines.append({**item, **sums})
+        subtotal = sum(line["line_total"]["amount"] for line in lines)
+        discount = subtotal // 10 if coupon else 0
+        tax = (subtotal - discount) * TAX_PERCENT // 100
+        sums = {"subtotal": subtotal, "discount": discount, "tax": tax, "shipping": SHIPPING}
+        total = subtotal - discount + tax + SHIPPING
+        return {"lines": lines, **{name: money(value) for name, value in sums.items()}, "total": money(total)}
+
+    def place(self, person: Person, key: str, body: dict[str, Any]) -> dict[str, Any]:
+        if key in self.keys:
+            seen, order = self.keys[key]
+            if seen != body:
+                raise Problem(422, "idempotency_key_reused", "This Idempotency-Key was used for another order.")
+            return order
+        if self.in_flight_answers:
+            self.in_flight_answers -= 1
+            raise Problem(409, "idempotency_key_in_flight", "Still being worked on.")
+        if self.refuse:
+            raise self.refuse
+        order = self.make_order(person, body, str(uuid5(NAMESPACE, f"order {len(self.orders)}")))
+        self.keys[key] = (body, order)
+        return order
+
+    def make_order(self, person: Person, body: dict[str, Any], order_id: str) -> dict[str, Any]:
+        quote = self.quote(body["items"], body.get("coupon", ""))
+        order = {
+            "id": order_id,
+            "user_id": person.id,
+            "kind": "retail",
+            "state": self.order_state,
+            "version": 1,
+            "address": body["address"],
+            "created_at": NOW,
+            "updated_at": NOW,
+            **quote,
+        }
+        self.orders[order_id] = order
+        return order
+
+    def set_state(self, order_id: str, state: str) -> None:
+        """Moves an order on, and wakes whoever listens to it."""
+        self.orders[order_id] |= {"state": state, "version": self.orders[order_id]["version"] + 1}
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    def order_of(self, request: Request, order_id: str) -> dict[str, Any]:
+        person, order = self.person_of(request), self.orders.get(order_id)
+        if order is None or (order["user_id"] != person.id and person.role != "admin"):
+            raise Problem(404, "unknown_order", f"There is no order {order_id}.")
+        return order
+
+    async def states(self, order_id: str) -> AsyncIterator[str]:
+        while True:
+            order, changed = self.orders[order_id], self.changed
+            yield f'id: {order["version"]}\nevent: state\ndata: {{"state":"{order["state"]}"}}\n\n'
+            if order["state"] in {"rejected", "cancelled", "delivered"}:
+                return
+            await asyncio.wait_for(changed.wait(), PAGE_WAIT_S)
+
+
+def page_of(items: list[Any], request: Request) -> dict[str, Any]:
+    start, limit = int(request.query_params.get("cursor") or 0), int(request.query_params.get("limit", 20))
+    more = len(items) > start + limit
+    return {"items": items[start : start + limit], "next_cursor": str(start + limit) if more else None}
+
+
+SERVICES = {
+    "products": "product",
+    "quotes": "pricing",
+    "promotions": "pricing",
+    "orders": "order",
+    "payments": "payment",
+    "users": "user",
+    "tokens": "user",
+    "notifications": "notification",
+}
+
+
+def scripted_app(shop: ScriptedShop) -> FastAPI:
+    """One application that plays every service; the storefront is given its address six times."""
+    app = FastAPI()
+    install_error_handlers(app)
+    _product_routes(app, shop)
+    _pricing_routes(app, shop)
+    _order_routes(app, shop)
+    _payment_routes(app, shop)
+    _user_routes(app, shop)
+    _message_routes(app, shop)
+
+    @app.middleware("http")
+    async def record(request: Request, call_next: Any) -> Response:
+        body = await request.body()
+        shop.calls.append((request.method, request.url.path, body.decode()))
+        service = SERVICES.get(request.url.path.split("/")[3], "")
+        if service in shop.down:
+            return Response(status_code=503)
+        answer: Response = await call_next(request)
+        return answer
+
+    return app
+
+
+def _product_routes(app: FastAPI, shop: ScriptedShop) -> None:
+    @app.get("/api/v1/products")
+    async def products(request: Request) -> dict[str, Any]:
+        asked = request.query_params
+        words, category = asked.get("query", "").lower(), asked.get("category", "")
+        found = [
+            book
+            for book in shop.products.values()
+            if words in f"{book['name']} {book['attributes'].get('author', '')}".lower()
+            and category in {"", book["category"]}
+        ]
+        return page_of(found, request)
+
+    @app.get("/api/v1/products/categories")
+    async def categories() -> dict[str, Any]:
+        names = [book["category"] for book in shop.products.values()]
+        return {"items": [{"name": name, "count": names.count(name)} for name in sorted(set(names))]}
+
+    @app.get("/api/v1/products/{wanted}")
+    async def one(wanted: str) -> dict[str, Any]:
+        if wanted not in shop.products:
+            raise Problem(404, "unknown_product", "There is no such product.")
+        return shop.products[wanted]
+
+    @app.post("/api/v1/products/{wanted}/stock")
+    async def stock(wanted: str, request: Request) -> dict[str, Any]:
+        shop.admin_of(request)
+        delta = (await request.json())["delta"]
+        if shop.products[wanted]["stock"] + delta < 0:
+            raise Problem(409, "insufficient_stock", "There is not so much.")
+        shop.products[wanted]["stock"] += delta
+        return shop.products[wanted]
+
+
+def _pricing_routes(app: FastAPI, shop: ScriptedShop) -> None:
+    @app.post("/api/v1/quotes")
+    async def quote(request: Request) -> dict[str, Any]:
+        body = await request.json()
+        return shop.quote(body["items"], body.get("coupon", ""))
+
+    @app.get("/api/v1/promotions")
+    async def promotions(request: Request) -> dict[str, Any]:
+        shop.admin_of(request)
+        return page_of(list(shop.promotions.values()), request)
+
+    @app.get("/api/v1/promotions/{code}")
+    async def promotion(code: str, request: Request) -> dict[str, Any]:
+        shop.admin_of(request)
+        if code.upper() not in shop.promotions:
+            raise Problem(404, "unknown_promotion", f"There is no promotion {code}.")
+        return shop.promotions[code.upper()]
+
+    @app.put("/api/v1/promotions/{code}")
+    async def put(code: str, request: Request) -> dict[str, Any]:
+        shop.admin_of(request)
+        shop.promotions[code.upper()] = {**await request.json(), "code": code.upper(), "used": 0}
+        return shop.promotions[code.upper()]
+
+
+def _order_routes(app: FastAPI, shop: ScriptedShop) -> None:
+    @app.post("/api/v1/orders")
+    async def place(request: Request) -> Response:
+        person = shop.person_of(request)
+        order = shop.place(person, request.headers["idempotency-key"], await request.json())
+        return JSONResponse(order, 202 if order["state"] == "pending" else 201)
+
+    @app.get("/api/v1/orders")
+    async def mine(request: Request) -> dict[str, Any]:
+        person = shop.person_of(request)
+        return page_of([order for order in shop.orders.values() if order["user_id"] == person.id], request)
+
+    @app.get("/api/v1/orders/all")
+    async def everybodys(request: Request) -> dict[str, Any]:
+        shop.admin_of(request)
+        state = request.query_params.get("state")
+        return page_of([order for order in shop.orders.values() if state in {None, order["state"]}], request)
+
+    @app.get("/api/v1/orders/{order_id}")
+    async def one(order_id: str, request: Request) -> dict[str, Any]:
+        return shop.order_of(request, order_id)
+
+    @app.get("/api/v1/orders/{order_id}/history")
+    async def history(order_id: str, request: Request) -> dict[str, Any]:
+        shop.admin_of(request)
+        return {"status": "done", "attempts": 1, **shop.history}
+
+    @app.get("/api/v1/orders/{order_id}/events")
+    async def events(order_id: str, request: Request) -> Response:
+        shop.order_of(request, order_id)
+        return StreamingResponse(shop.states(order_id), media_type="text/event-stream")
+
+    @app.post("/api/v1/orders/{order_id}/{how}")
+    async def change(order_id: str, how: str, request: Request) -> dict[str, Any]:
+        order = shop.order_of(request, order_id)
+        after = {"cancel": "cancelled", "fulfil": "fulfilled", "deliver": "delivered"}[how]
+        if order["state"] in {"delivered", "cancelled", "rejected"}:
+            raise Problem(409, "illegal_transition", f"An order that is {order['state']} cannot become {after}.")
+        shop.set_state(order_id, after)
+        return order
+
+
+def _payment_routes(app: FastAPI, shop: ScriptedShop) -> None:
+    @app.get("/api/v1/payments")
+    async def payments(request: Request) -> dict[str, Any]:
+        order_id = request.query_params["order_id"]
+        shop.order_of(request, order_id)
+        return {"items": [payment for payment in shop.payments if payment["order_id"] == order_id]}
+
+    @app.post("/api/v1/payments/{payment_id}/refunds")
+    async def refund(payment_id: str, request: Request) -> Response:
+        shop.admin_of(request)
+        shop.refunds[request.headers["idempotency-key"]] = await request.json()
+        return JSONResponse({}, 201)
+
+
+def _user_routes(app: FastAPI, shop: ScriptedShop) -> None:
+    @app.post("/api/v1/users")
+    async def register(request: Request) -> Response:
+        person = Person(**await request.json())
+        if person.email in shop.people:
+            raise Problem(409, "email_taken", "There is an account with this e-mail address already.")
+        shop.people[person.email] = person
+        return JSONResponse({"id": person.id}, 201)
+
+    @app.post("/api/v1/tokens")
+    async def sign_in(request: Request) -> dict[str, Any]:
+        body = await request.json()
+        person = shop.people.get(body["email"])
+        if person is None or person.password != body["password"]:
+            raise Problem(401, "invalid_credentials", "The e-mail address or the password is wrong.")
+        return shop.tokens(person)
+
+    @app.post("/api/v1/tokens/refresh")
+    async def refresh(request: Request) -> dict[str, Any]:
+        if shop.refresh_refused:
+            raise Problem(401, "invalid_refresh_token", "The refresh token is not valid; sign in again.")
+        shop.refreshed += 1
+        shop.token_ttl_s = 900
+        return shop.tokens(shop.people[(await request.json())["refresh_token"].removeprefix("refresh:")])
+
+    @app.delete("/api/v1/tokens", status_code=204)
+    async def sign_out(request: Request) -> None:
+        shop.person_of(request)
+
+    @app.get("/api/v1/users/me/addresses")
+    async def addresses(request: Request) -> dict[str, Any]:
+        return {"items": shop.person_of(request).addresses}
+
+    @app.post("/api/v1/users/me/addresses", status_code=201)
+    async def add(request: Request) -> dict[str, Any]:
+        person = shop.person_of(request)
+        person.addresses.append({**await request.json(), "id": str(uuid5(NAMESPACE, str(len(person.addresses))))})
+        return person.addresses[-1]
+
+    @app.delete("/api/v1/users/me/addresses/{address_id}", status_code=204)
+    async def delete(address_id: str, request: Request) -> None:
+        person = shop.person_of(request)
+        person.addresses = [address for address in person.addresses if address["id"] != address_id]
+
+
+def _message_routes(app: FastAPI, shop: ScriptedShop) -> None:
+    @app.get("/api/v1/notifications")
+    async def mine(request: Request) -> dict[str, Any]:
+        shop.person_of(request)
+        return page_of(shop.messages, request)
+
+    @app.get("/api/v1/notifications/all")
+    async def everybodys(request: Request) -> dict[str, Any]:
+        shop.admin_of(request)
+        return page_of(shop.messages, request)
