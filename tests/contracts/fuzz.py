@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import Failure as CheckFailed
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -64,5 +67,21 @@ def fuzz(operation: Any, headers: Mapping[str, str], mode: GenerationMode, max_e
         sent += 1
         case.call_and_validate(headers=dict(headers), checks=CHECKS, timeout=REQUEST_TIMEOUT_S)
 
-    check()
+    # A request without any parameter cannot be wrong.
+    with contextlib.suppress(Unsatisfiable):
+        check()
     return sent
+
+
+def failures(openapi: dict[str, Any], base_url: str, headers_of: Callable[[str], dict[str, str]]) -> list[str]:
+    """What the checks found in every operation with right and with wrong requests, one line each."""
+    found = []
+    for name, operation in operations(openapi, base_url):
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            try:
+                fuzz(operation, headers_of(operation.path), mode)
+            except BaseExceptionGroup as group:
+                found += [f"{name} ({mode.value}): {error}" for error in group.exceptions]
+            except CheckFailed as error:
+                found.append(f"{name} ({mode.value}): {error}")
+    return found
