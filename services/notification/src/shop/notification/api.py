@@ -1,0 +1,63 @@
+"""HTTP: parse, call the service, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends
+from pydantic import BaseModel
+
+from shop.kit.app import service_of
+from shop.kit.auth import CurrentAdmin, CurrentUser
+from shop.kit.db import Record
+from shop.kit.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
+from shop.kit.routing import router as make_router
+from shop.notification.domain import State
+from shop.notification.schemas import MailView, NotificationDetail, NotificationView, Recipient
+from shop.notification.service import NotificationService
+
+Service = Annotated[NotificationService, Depends(service_of)]
+
+router = make_router(prefix="/api/v1/notifications", tags=["notifications"])
+
+
+@router.get("")
+async def list_own(
+    person: CurrentUser, service: Service, limit: Limit = 20, cursor: Cursor = None
+) -> Page[NotificationView]:
+    """The messages to the signed-in person, latest first."""
+    return _page(await service.own(person.user_id, _before(cursor), limit + 1), limit, NotificationView)
+
+
+@router.get("/all")
+async def list_all(
+    _: CurrentAdmin,
+    service: Service,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+    state: State | None = None,
+    recipient: Recipient = None,
+) -> Page[NotificationDetail]:
+    """Everybody's messages, latest first, for administrators."""
+    rows = await service.everyone(_before(cursor), state, recipient, limit + 1)
+    return _page(rows, limit, NotificationDetail)
+
+
+@router.get("/mailbox")
+async def list_mailbox(
+    _: CurrentAdmin, service: Service, limit: Limit = 20, cursor: Cursor = None, recipient: Recipient = None
+) -> Page[MailView]:
+    """What the local mailbox received, latest first; 404 ``no_mailbox`` where mail goes to a real server."""
+    rows = await service.local_mailbox().page(_before(cursor), recipient, limit + 1)
+    return _page(rows, limit, MailView)
+
+
+def _before(cursor: str | None) -> UUID | None:
+    return decode_cursor(cursor, UUID)[0] if cursor else None
+
+
+def _page[View: BaseModel](rows: Sequence[Record], limit: int, view: type[View]) -> Page[View]:
+    items = [view.model_validate(dict(row.items())) for row in rows[:limit]]
+    return Page[View](items=items, next_cursor=encode_cursor(rows[limit - 1]["id"]) if len(rows) > limit else None)

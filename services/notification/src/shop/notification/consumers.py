@@ -1,0 +1,35 @@
+"""Events become queued messages, in the transaction that takes them; writing and sending them comes later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shop.kit.clock import Clock
+from shop.kit.db import Connection
+from shop.kit.events import Received
+from shop.kit.inbox import Consumer
+from shop.notification import domain, repository
+from shop.notification.service import NotificationService
+
+
+def consumers(service: NotificationService) -> list[Consumer]:
+    return [Consumer("messages", list(domain.MAIL_TEMPLATES), Queueing(service.owner_phone, service.clock).handle)]
+
+
+class Queueing:
+    """Queues the messages of a batch of events: at most two statements, whatever its size."""
+
+    def __init__(self, owner_phone: str, clock: Clock) -> None:
+        self._owner_phone = owner_phone
+        self._clock = clock
+
+    async def handle(self, connection: Connection, events: Sequence[Received]) -> None:
+        ordered = sorted(events, key=lambda received: received.time)
+        contacts = [found for received in ordered if (found := domain.contact(received.event))]
+        if contacts:
+            await repository.learn(connection, contacts)
+        wanted = [
+            (received, notice) for received in ordered for notice in domain.notices(received.event, self._owner_phone)
+        ]
+        if wanted:
+            await repository.insert(connection, wanted, self._clock.now())

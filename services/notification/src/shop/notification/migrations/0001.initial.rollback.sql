@@ -1,0 +1,3 @@
+DROP TABLE mailbox;
+DROP TABLE contacts;
+DROP TABLE notifications;

@@ -1,0 +1,179 @@
+"""Ways to send a message: e-mail over SMTP, and text messages through a webhook."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+import aiosmtplib
+import httpx
+import orjson
+from httpx_aiohttp import AiohttpTransport
+
+from shop.notification.domain import Channel
+from shop.notification.mail import BadAddress, Mail, check_address, compose
+from shop.notification.render import Rendered
+
+SMTP_TIMEOUT_S = 10.0
+SMTP_CLOSE_TIMEOUT_S = 2.0
+SMTP_PORTS = {"smtp": 25, "smtps": 465}
+SERVER_CLOSING = 421
+WEBHOOK_TIMEOUT_S = 5.0
+SIGNATURE_HEADER = "Shop-Signature"
+PERMANENT_FROM = 500
+RETRYABLE_STATUSES = frozenset({408, 425, 429})
+
+
+class Refused(Exception):
+    """The message will never be accepted."""
+
+
+class Deferred(Exception):
+    """The message was not accepted now, and may be later."""
+
+
+class Down(Exception):
+    """The provider cannot be reached: no fault of the message, and no use in trying another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A written message; its ``id`` is the same for every try."""
+
+    id: UUID
+    recipient: str
+    content: Rendered
+    made_at: datetime
+
+
+class Provider(Protocol):
+    """Sends the messages of one channel, one after the other."""
+
+    @property
+    def channel(self) -> Channel: ...
+
+    async def open(self) -> None:
+        """Make ready to send; raises Down while that is impossible."""
+
+    async def send(self, message: Outgoing) -> None:
+        """Return when the message was accepted; raises Refused, Deferred or Down."""
+
+    async def close(self) -> None: ...
+
+
+class SmtpProvider:
+    """One connection to a mail server, kept for as long as the server allows and opened again after that."""
+
+    channel: Channel = "email"
+
+    def __init__(self, url: str, sender: str, sender_name: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in SMTP_PORTS or not parts.hostname:
+            raise ValueError("SHOP_SMTP_URL must be smtp://[user:password@]host[:port] or smtps://...")
+        self._sender = check_address(sender)
+        self._sender_name = sender_name
+        self._client = aiosmtplib.SMTP(
+            hostname=parts.hostname,
+            port=parts.port or SMTP_PORTS[parts.scheme],
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            use_tls=parts.scheme == "smtps",
+            local_hostname=sender.rpartition("@")[2],
+            timeout=SMTP_TIMEOUT_S,
+        )
+
+    async def open(self) -> None:
+        if self._client.is_connected:
+            return
+        try:
+            await self._client.connect()
+        except (aiosmtplib.SMTPException, OSError) as error:
+            self._client.close()
+            raise Down(f"mail server: {type(error).__name__}: {error}") from error
+
+    async def send(self, message: Outgoing) -> None:
+        mail = self._mail(message)
+        try:
+            await self._client.sendmail(self._sender, [mail.recipient], compose(mail, self._sender_name))
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            raise _verdict(error.recipients[0]) from error
+        except aiosmtplib.SMTPResponseException as error:
+            if error.code == SERVER_CLOSING:
+                self._client.close()
+            raise _verdict(error) from error
+        except (aiosmtplib.SMTPException, OSError) as error:
+            self._client.close()
+            raise Down(f"mail server: {type(error).__name__}: {error}") from error
+
+    def _mail(self, message: Outgoing) -> Mail:
+        try:
+            recipient = check_address(message.recipient)
+        except BadAddress as error:
+            raise Refused(str(error)) from error
+        content = message.content
+        return Mail(message.id, self._sender, recipient, content.subject, content.text, content.html, message.made_at)
+
+    async def close(self) -> None:
+        if self._client.is_connected:
+            try:
+                await self._client.quit(timeout=SMTP_CLOSE_TIMEOUT_S)
+            except (aiosmtplib.SMTPException, OSError):
+                self._client.close()
+
+
+def _verdict(error: aiosmtplib.SMTPResponseException) -> Exception:
+    """What an answer of the server means for the message. A refused sender is a wrong setting, not a wrong message."""
+    said = f"{error.code} {error.message}"[:500]
+    if error.code == SERVER_CLOSING:
+        return Down(said)
+    if error.code >= PERMANENT_FROM and not isinstance(error, aiosmtplib.SMTPSenderRefused):
+        return Refused(said)
+    return Deferred(said)
+
+
+def signature(secret: str, timestamp: int, body: bytes) -> str:
+    """``t=SECONDS,v1=HEX``: HMAC-SHA256 over ``SECONDS.BODY``, so that an old request cannot be played again."""
+    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={timestamp},v1={digest}"
+
+
+class WebhookProvider:
+    """Posts ``{"id", "to", "text"}`` to a URL that sends text messages. ``id`` is the same for every try."""
+
+    channel: Channel = "sms"
+
+    def __init__(self, url: str, secret: str) -> None:
+        self._url = url
+        self._secret = secret
+        self._client = httpx.AsyncClient(transport=AiohttpTransport(), trust_env=False)
+
+    async def open(self) -> None:
+        """Nothing to do: each message is a request of its own."""
+
+    async def send(self, message: Outgoing) -> None:
+        body = orjson.dumps({"id": message.id, "to": message.recipient, "text": message.content.text.strip()})
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": str(message.id),
+            SIGNATURE_HEADER: signature(self._secret, int(time.time()), body),
+        }
+        try:
+            async with asyncio.timeout(WEBHOOK_TIMEOUT_S):
+                answer = await self._client.post(self._url, content=body, headers=headers)
+        except (httpx.HTTPError, TimeoutError, OSError) as error:
+            raise Down(f"sms webhook: {type(error).__name__}") from error
+        if answer.is_success:
+            return
+        if answer.is_client_error and answer.status_code not in RETRYABLE_STATUSES:
+            raise Refused(f"sms webhook answered {answer.status_code}")
+        raise Deferred(f"sms webhook answered {answer.status_code}")
+
+    async def close(self) -> None:
+        await self._client.aclose()

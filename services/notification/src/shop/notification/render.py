@@ -1,0 +1,63 @@
+"""Messages from templates. A template ``NAME.txt`` starts with a ``Subject:`` line; ``NAME.html`` is optional."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateNotFound, select_autoescape
+
+from shop.notification.domain import money_text, reference
+
+SUBJECT = "Subject:"
+MAX_SUBJECT_CHARACTERS = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A message as it is sent; ``html`` is None where there is only text (SMS)."""
+
+    subject: str
+    text: str
+    html: str | None
+
+
+def environment() -> Environment:
+    """Jinja2 with HTML escaped by itself, and missing values as errors instead of gaps."""
+    made = Environment(
+        loader=PackageLoader("shop.notification"),
+        autoescape=select_autoescape(("html",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters["money"] = money_text
+    made.filters["reference"] = reference
+    return made
+
+
+class Renderer:
+    """The messages' templates, compiled once; ``shop`` has the ``title`` and the public ``url`` of the shop."""
+
+    def __init__(self, names: Iterable[str], shop: Mapping[str, str]) -> None:
+        jinja = environment()
+        jinja.globals["shop"] = dict(shop)
+        self._templates = {name: _pair(jinja, name) for name in names}
+
+    def render(self, name: str, data: Mapping[str, Any], person: str | None) -> Rendered:
+        """The message ``name`` about an event's ``data``; ``person`` is used where the event names nobody."""
+        text, html = self._templates[name]
+        known = {"name": data.get("customer_name") or data.get("name") or person or "", **data}
+        head, _, body = text.render(known).partition("\n")
+        subject = " ".join(head.removeprefix(SUBJECT).split())[:MAX_SUBJECT_CHARACTERS]
+        return Rendered(subject, body.strip() + "\n", html.render(known) if html else None)
+
+
+def _pair(jinja: Environment, name: str) -> tuple[Template, Template | None]:
+    text = jinja.get_template(f"mail/{name}.txt")
+    try:
+        return text, jinja.get_template(f"mail/{name}.html")
+    except TemplateNotFound:
+        return text, None

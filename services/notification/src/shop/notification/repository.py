@@ -1,0 +1,166 @@
+"""The only SQL of notification, except for the local mailbox's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from shop.kit.db import Connection, Database, Record
+from shop.kit.events import Received
+from shop.kit.ids import new_id
+from shop.notification.domain import Channel, Contact, Notice, State
+
+LEASE_S = 60.0
+"""How long claimed messages belong to the sender that claimed them; then any sender may take them."""
+
+# "We are working on it" is not news any more once the order's outcome was told.
+INSERT = """
+INSERT INTO notifications (id, event_id, channel, user_id, order_id, recipient, template, data, trace_id,
+    next_attempt_at, created_at)
+SELECT id, event_id, channel, user_id, order_id, recipient, template, data, trace_id, $2, $2
+FROM jsonb_to_recordset($1) AS r (id uuid, event_id uuid, channel text, user_id uuid, order_id uuid, recipient text,
+    template text, data jsonb, trace_id text)
+WHERE template <> 'order-pending' OR NOT EXISTS (
+    SELECT FROM notifications n WHERE n.user_id = r.user_id AND n.order_id = r.order_id AND n.template <> r.template
+)
+ON CONFLICT (event_id, channel) DO NOTHING
+"""
+
+# In the order of the keys, so that concurrent transactions lock alike; no write when nothing is new.
+LEARN = """
+INSERT INTO contacts AS c (user_id, email, name, known_at)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS k (user_id, email, name, known_at)
+ORDER BY user_id
+ON CONFLICT (user_id) DO UPDATE SET email = excluded.email, name = excluded.name, known_at = excluded.known_at
+WHERE c.known_at < excluded.known_at AND (c.email, c.name) <> (excluded.email, excluded.name)
+"""
+
+CLAIM = """
+WITH due AS (
+    SELECT id FROM notifications WHERE state = 'queued' AND channel = $1 AND next_attempt_at <= $2
+    ORDER BY next_attempt_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE notifications n SET attempts = attempts + 1, next_attempt_at = $4 FROM due WHERE n.id = due.id
+    RETURNING n.id, n.user_id, n.recipient, n.template, n.data, n.attempts, n.created_at
+)
+SELECT n.id, n.template, n.data, n.attempts, n.created_at, coalesce(n.recipient, c.email) AS recipient, c.name
+FROM claimed n LEFT JOIN contacts c ON c.user_id = n.user_id ORDER BY n.id
+"""
+
+# That a message was sent is true whoever holds it by now; anything else only its present holder may say.
+SETTLE = """
+UPDATE notifications n SET state = s.state, attempts = s.attempts, next_attempt_at = s.next_attempt_at,
+    recipient = coalesce(s.recipient, n.recipient), subject = s.subject, body_text = s.body_text,
+    body_html = s.body_html, error = s.error, sent_at = CASE WHEN s.state = 'sent' THEN $10 END
+FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::text[]) AS s (id, state, attempts, next_attempt_at, recipient, subject, body_text, body_html, error)
+WHERE n.id = s.id AND n.state = 'queued' AND (s.state = 'sent' OR n.next_attempt_at = $11)
+"""
+
+OWN = """
+SELECT id, channel, template, subject, state, created_at, sent_at, order_id FROM notifications
+WHERE user_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
+"""
+
+ALL = """
+SELECT id, channel, template, subject, state, created_at, sent_at, order_id, event_id, user_id, recipient, attempts,
+    error, trace_id, body_text, body_html
+FROM notifications
+WHERE ($1::uuid IS NULL OR id < $1) AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR recipient = $3)
+ORDER BY id DESC LIMIT $4
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message that this sender holds until its lease ends; ``attempts`` counts the present one."""
+
+    id: UUID
+    template: str
+    data: dict[str, Any]
+    attempts: int
+    created_at: datetime
+    recipient: str | None
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a claimed message."""
+
+    id: UUID
+    state: State
+    attempts: int
+    next_attempt_at: datetime
+    recipient: str | None = None
+    subject: str = ""
+    body_text: str | None = None
+    body_html: str | None = None
+    error: str | None = None
+
+
+async def insert(connection: Connection, wanted: Sequence[tuple[Received, Notice]], now: datetime) -> None:
+    """Queue messages in the transaction that takes their events; an event's second message on a channel is dropped."""
+    rows = [
+        asdict(notice)
+        | {
+            "id": new_id(),
+            "event_id": received.event_id,
+            "trace_id": received.trace_id,
+            "data": received.event.model_dump(mode="json"),
+        }
+        for received, notice in wanted
+    ]
+    await connection.execute(INSERT, rows, now)
+
+
+async def learn(connection: Connection, contacts: Sequence[Contact]) -> None:
+    """Remember how users are reached; for each user only the latest of ``contacts``."""
+    latest = {contact.user_id: contact for contact in sorted(contacts, key=lambda contact: contact.known_at)}
+    await connection.execute(
+        LEARN,
+        list(latest),
+        [contact.email for contact in latest.values()],
+        [contact.name for contact in latest.values()],
+        [contact.known_at for contact in latest.values()],
+    )
+
+
+class NotificationRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, channel: Channel, now: datetime, limit: int) -> tuple[datetime, list[Claimed]]:
+        """Up to ``limit`` due messages in the order of their making, and the end of the lease on them."""
+        lease = now + timedelta(seconds=LEASE_S)
+        rows = await self._database.fetch(CLAIM, channel, now, limit, lease)
+        return lease, [Claimed(**dict(row.items())) for row in rows]
+
+    async def settle(self, settled: Sequence[Settled], lease: datetime, now: datetime) -> None:
+        """Record what became of messages claimed under ``lease``: one statement."""
+        columns = (
+            [getattr(item, name) for item in settled]
+            for name in (
+                "id",
+                "state",
+                "attempts",
+                "next_attempt_at",
+                "recipient",
+                "subject",
+                "body_text",
+                "body_html",
+                "error",
+            )
+        )
+        await self._database.execute(SETTLE, *columns, now, lease)
+
+    async def own(self, user_id: UUID, before: UUID | None, limit: int) -> list[Record]:
+        return await self._database.fetch(OWN, user_id, before, limit)
+
+    async def everyone(
+        self, before: UUID | None, state: State | None, recipient: str | None, limit: int
+    ) -> list[Record]:
+        return await self._database.fetch(ALL, before, state, recipient, limit)

@@ -1,0 +1,87 @@
+"""What notification does: reads messages back, and runs the senders and the local mailbox."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+from uuid import UUID
+
+from shop.kit.app import Context
+from shop.kit.clock import Clock
+from shop.kit.db import Record
+from shop.kit.errors import Problem
+from shop.notification.domain import TEMPLATES, State
+from shop.notification.mailbox import MailServer, MailStore
+from shop.notification.providers import Provider, SmtpProvider, WebhookProvider
+from shop.notification.render import Renderer
+from shop.notification.repository import NotificationRepository
+from shop.notification.sender import Sender
+from shop.notification.settings import Settings
+
+PORT_TRIES = 20
+PORT_PAUSE_S = 0.5
+"""A replaced process may hold the mailbox's port for a moment."""
+
+
+class NotificationService:
+    """``mailbox`` is None where mail goes to a real server."""
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        self.clock: Clock = context.clock
+        self.owner_phone = settings.sms_recipient if settings.sms_webhook_url else ""
+        self.repository = NotificationRepository(context.database)
+        self.mailbox = MailStore(context.database) if settings.mailbox_port else None
+        self._server = MailServer(self.mailbox, context.clock) if self.mailbox else None
+        self._providers = _providers(settings)
+
+    @classmethod
+    async def build(cls, context: Context) -> NotificationService:
+        settings = cast(Settings, context.settings)
+        service = cls(settings, context)
+        if service._server and service.mailbox:
+            await _listen(service._server, settings)
+            context.tasks.start("mailbox-trim", service.mailbox.trim_forever)
+        shop = {"title": settings.store.title, "url": settings.public_url.rstrip("/")}
+        renderer = Renderer(TEMPLATES, shop)
+        for provider in service._providers:
+            sender = Sender(provider, renderer, service.repository, context.clock)
+            context.tasks.start(f"sender:{provider.channel}", sender.run)
+        return service
+
+    async def own(self, user_id: UUID, before: UUID | None, limit: int) -> list[Record]:
+        return await self.repository.own(user_id, before, limit)
+
+    async def everyone(
+        self, before: UUID | None, state: State | None, recipient: str | None, limit: int
+    ) -> list[Record]:
+        return await self.repository.everyone(before, state, recipient, limit)
+
+    def local_mailbox(self) -> MailStore:
+        """The local mailbox, or Problem 404 ``no_mailbox`` where mail goes to a real server."""
+        if self.mailbox is None:
+            raise Problem(404, "no_mailbox", "This shop sends its mail to a mail server and keeps no mailbox.")
+        return self.mailbox
+
+    async def close(self) -> None:
+        for provider in self._providers:
+            await provider.close()
+        if self._server:
+            await self._server.close()
+
+
+def _providers(settings: Settings) -> list[Provider]:
+    providers: list[Provider] = [SmtpProvider(settings.smtp_url, settings.mail_from, settings.store.title)]
+    if settings.sms_webhook_url:
+        providers.append(WebhookProvider(settings.sms_webhook_url, settings.sms_webhook_secret))
+    return providers
+
+
+async def _listen(server: MailServer, settings: Settings) -> None:
+    for left in reversed(range(PORT_TRIES)):
+        try:
+            await server.start(settings.mailbox_host, settings.mailbox_port)
+            return
+        except OSError:
+            if not left:
+                raise
+            await asyncio.sleep(PORT_PAUSE_S)

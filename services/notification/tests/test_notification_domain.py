@@ -1,0 +1,67 @@
+"""Which events are worth a message, when to try again, and how money reads."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shop.notification import domain
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def test_each_event_calls_for_one_mail_to_its_customer(samples: Any) -> None:
+    for event in samples.each():
+        (notice,) = domain.notices(event, "")
+        assert (notice.channel, notice.user_id) == ("email", samples.user_id)
+        assert notice.template == domain.MAIL_TEMPLATES[type(event)]
+
+
+def test_a_refund_does_not_name_an_address(samples: Any) -> None:
+    assert domain.notices(samples.refunded(), "")[0].recipient is None
+    assert domain.contact(samples.refunded()) is None
+    assert domain.notices(samples.confirmed(), "")[0].recipient == samples.email
+
+
+def test_a_rejection_is_told_only_after_a_promise(samples: Any) -> None:
+    assert domain.notices(samples.rejected(late=False), "+491") == ()
+    mail, alert = domain.notices(samples.rejected(late=True), "+491")
+    assert mail.channel == "email"
+    assert (alert.channel, alert.recipient, alert.user_id) == ("sms", "+491", None)
+
+
+def test_tries_are_further_and_further_apart_and_end() -> None:
+    waits = []
+    for attempts in range(1, domain.MAX_ATTEMPTS):
+        again = domain.next_attempt(attempts, NOW)
+        assert again is not None
+        waits.append((again - NOW).total_seconds())
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (domain.RETRY_FIRST_S, domain.RETRY_MAX_S)
+    assert domain.next_attempt(domain.MAX_ATTEMPTS, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "text"),
+    [
+        (1_299, "EUR", "€12.99"),
+        (5, "USD", "$0.05"),
+        (123_456_789, "GBP", "£1,234,567.89"),
+        (1_299, "JPY", "¥1,299"),
+        (1_299, "KWD", "1.299 KWD"),
+        (-250, "EUR", "-€2.50"),
+        (0, "CHF", "0.00 CHF"),
+    ],
+)
+def test_money_reads_as_people_write_it(amount: int, currency: str, text: str) -> None:
+    assert domain.money_text({"amount": amount, "currency": currency}) == text
+
+
+@given(st.integers(0, 10**15))
+def test_no_cent_is_lost_in_writing(amount: int) -> None:
+    text = domain.money_text({"amount": amount, "currency": "EUR"})
+    assert int("".join(character for character in text if character.isdigit())) == amount
