@@ -1,0 +1,104 @@
+"""Oracles about orders: they exist, they end, one per key, by legal steps."""
+
+from shop.operator.audit.model import Audit, Finding
+
+LEGAL = {
+    ("pending", "confirmed"),
+    ("pending", "rejected"),
+    ("confirmed", "fulfilled"),
+    ("confirmed", "cancelled"),
+    ("fulfilled", "delivered"),
+}
+
+
+async def acknowledged_orders_exist(audit: Audit) -> Finding:
+    """Whoever was told of an order can find it: customers (where their ids were kept), mails and coupons."""
+    orders = await audit.orders()
+    told = dict.fromkeys(audit.options.acknowledged, "was acknowledged to a customer and does not exist")
+    notified = "SELECT DISTINCT order_id::text AS id FROM notifications WHERE order_id IS NOT NULL AND created_at < $1"
+    for row in await audit.fetch("notification", notified, audit.cutoff):
+        told[row["id"]] = "a customer was notified of it and it does not exist"
+    redeemed = "SELECT order_id::text AS id FROM redemptions WHERE released_at IS NULL AND redeemed_at < $1"
+    for row in await audit.fetch("pricing", redeemed, audit.cutoff):
+        told[row["id"]] = "redeemed a coupon and does not exist"
+    return Finding(len(told), {key: what for key, what in told.items() if key not in orders})
+
+
+async def orders_end(audit: Audit) -> Finding:
+    """No order is pending, and no cancellation under way, beyond the deadline; none is without somebody to end it."""
+    finding = Finding(len(await audit.orders()))
+    limit = audit.options.order_deadline_s
+    finding.add(
+        await audit.fetch(
+            "order",
+            "SELECT id FROM orders WHERE state = 'pending' AND created_at < $1 - make_interval(secs => $2)",
+            audit.now,
+            limit,
+        ),
+        f"is still pending after {limit:g} s",
+    )
+    finding.add(
+        await audit.fetch(
+            "order",
+            "SELECT id FROM orders WHERE state = 'confirmed' AND cancel_requested_at < $1 - make_interval(secs => $2)",
+            audit.now,
+            limit,
+        ),
+        f"is not cancelled {limit:g} s after that was asked for",
+    )
+    finding.add(
+        await audit.fetch(
+            "order",
+            "SELECT o.id FROM orders o LEFT JOIN sagas s ON s.order_id = o.id"
+            " WHERE o.state = 'pending' AND o.updated_at < $1 AND (s.order_id IS NULL OR s.status = 'done')",
+            audit.cutoff,
+        ),
+        "is pending and nobody goes on with it",
+    )
+    return finding
+
+
+async def one_order_per_key(audit: Audit) -> Finding:
+    """An idempotency key of a customer stands for one order."""
+    finding = Finding(len(await audit.orders()))
+    finding.add(
+        await audit.fetch(
+            "order",
+            "SELECT (array_agg(id ORDER BY id))[2] AS id, idempotency_key AS key, count(*) AS times FROM orders"
+            " GROUP BY user_id, idempotency_key HAVING count(*) > 1",
+        ),
+        "is one of {times} orders with the key {key}",
+    )
+    return finding
+
+
+async def legal_transitions(audit: Audit) -> Finding:
+    """Every change of state is one of the allowed ones, they follow each other, and end in the order's state."""
+    rows = await audit.fetch(
+        "order",
+        "SELECT o.id::text AS id, o.state, o.version,"
+        " coalesce(array_agg(t.version ORDER BY t.version) FILTER (WHERE t.version IS NOT NULL), '{}') AS versions,"
+        " coalesce(array_agg(t.from_state ORDER BY t.version) FILTER (WHERE t.version IS NOT NULL), '{}') AS befores,"
+        " coalesce(array_agg(t.to_state ORDER BY t.version) FILTER (WHERE t.version IS NOT NULL), '{}') AS afters"
+        " FROM orders o LEFT JOIN order_transitions t ON t.order_id = o.id WHERE o.updated_at < $1 GROUP BY o.id",
+        audit.cutoff,
+    )
+    finding = Finding(len(rows))
+    for row in rows:
+        befores, afters = list(row["befores"]), list(row["afters"])
+        if problem := _problem(row["state"], row["version"], list(row["versions"]), befores, afters):
+            finding.violations[row["id"]] = problem
+    return finding
+
+
+def _problem(state: str, version: int, versions: list[int], befores: list[str], afters: list[str]) -> str | None:
+    for before, after in zip(befores, afters, strict=True):
+        if (before, after) not in LEGAL:
+            return f"went from {before} to {after}"
+    if befores != ["pending", *afters][: len(befores)]:
+        return "has states that do not follow each other"
+    if (["pending", *afters])[-1] != state:
+        return f"is {state}, and its record ends with {(['pending', *afters])[-1]}"
+    if versions != list(range(2, version + 1)):
+        return f"is in version {version}, and its record has {versions}"
+    return None

@@ -1,0 +1,141 @@
+"""Run the oracles against a shop's databases."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from shop.operator.audit.events import (
+    event_order_kept,
+    events_take_effect_once,
+    one_trace_per_order,
+    outbox_reaches_stream,
+)
+from shop.operator.audit.isolation import rows_stay_with_their_user
+from shop.operator.audit.model import Audit, Finding, Options, Oracle, Result
+from shop.operator.audit.money import (
+    captured_is_owed,
+    ledger_balances,
+    no_capture_without_order,
+    one_capture_per_order,
+)
+from shop.operator.audit.orders import acknowledged_orders_exist, legal_transitions, one_order_per_key, orders_end
+from shop.operator.audit.stock import stock_is_conserved, stock_never_negative, undone_orders_give_back
+from shop.operator.errors import ShopctlError
+
+CONNECT_TIMEOUT_S = 5.0
+STATEMENT_TIMEOUT_S = 120.0
+# What looks wrong is looked at again: an order that changes between two databases being read is no violation.
+LOOKS = 3
+LOOK_PAUSE_S = 1.0
+WAIT_POLL_S = 0.25
+
+ORACLES: Sequence[Oracle] = (
+    Oracle(1, "every acknowledged order exists", acknowledged_orders_exist),
+    Oracle(2, "every order ends in time", orders_end),
+    Oracle(3, "one order per idempotency key", one_order_per_key),
+    Oracle(4, "reserved and sold stock was received", stock_is_conserved),
+    Oracle(5, "stock is never negative", stock_never_negative),
+    Oracle(6, "at most one capture per order at the provider", one_capture_per_order),
+    Oracle(7, "captured minus refunded is owed", captured_is_owed),
+    Oracle(8, "no capture without an order", no_capture_without_order),
+    Oracle(9, "a cancelled order gives back exactly once", undone_orders_give_back),
+    Oracle(10, "every outbox row reaches the stream", outbox_reaches_stream),
+    Oracle(11, "each event takes effect once", events_take_effect_once),
+    Oracle(12, "events of an order keep their order", event_order_kept),
+    Oracle(13, "legal transitions only", legal_transitions),
+    Oracle(14, "the ledger sums to 0", ledger_balances),
+    Oracle(15, "no row of another user readable", rows_stay_with_their_user),
+    Oracle(16, "one trace id reaches every effect of an order", one_trace_per_order),
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a shop's data is: URLs by noun, of a role that may read everything."""
+
+    databases: Mapping[str, str]
+    nats_url: str
+
+
+async def audit(
+    target: Target, options: Options, *, oracles: Sequence[Oracle] = ORACLES, look_pause_s: float = LOOK_PAUSE_S
+) -> list[Result]:
+    """What each oracle found; raises `ShopctlError` when a database cannot be read."""
+    async with _connections(target) as connections:
+        results = [await _settled(oracle, connections, target.nats_url, options, look_pause_s) for oracle in oracles]
+    return results
+
+
+async def _settled(
+    oracle: Oracle,
+    connections: Mapping[str, asyncpg.Connection],
+    nats_url: str,
+    options: Options,
+    look_pause_s: float,
+) -> Result:
+    """Only what is found wrong in every one of several looks is a violation."""
+    finding = await _look(oracle, connections, nats_url, options)
+    for _ in range(LOOKS - 1):
+        if not finding.violations:
+            break
+        await asyncio.sleep(look_pause_s)
+        again = await _look(oracle, connections, nats_url, options)
+        kept = {key: what for key, what in again.violations.items() if key in finding.violations}
+        finding = Finding(again.checked, kept)
+    return Result(oracle.number, oracle.name, finding.checked, finding.violations)
+
+
+async def _look(
+    oracle: Oracle, connections: Mapping[str, asyncpg.Connection], nats_url: str, options: Options
+) -> Finding:
+    now = datetime.now(UTC)
+    return await oracle.check(Audit(connections, nats_url, now - timedelta(seconds=options.settle_s), now, options))
+
+
+@contextlib.asynccontextmanager
+async def _connections(target: Target) -> AsyncIterator[dict[str, asyncpg.Connection]]:
+    opened: dict[str, asyncpg.Connection] = {}
+    try:
+        for noun, url in target.databases.items():
+            opened[noun] = await _connect(noun, url)
+        yield opened
+    finally:
+        for connection in opened.values():
+            with contextlib.suppress(OSError, asyncpg.PostgresError, TimeoutError):
+                await connection.close(timeout=CONNECT_TIMEOUT_S)
+
+
+async def _connect(noun: str, url: str) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(
+            url,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=STATEMENT_TIMEOUT_S,
+            server_settings={"default_transaction_read_only": "on", "application_name": "shopctl audit"},
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise ShopctlError(f"the database of {noun} cannot be read: {error or type(error).__name__}") from error
+
+
+async def wait_until_ended(target: Target, timeout_s: float) -> bool:
+    """Wait until no order is under way and no event on its way; False when that takes longer than `timeout_s`."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    async with _connections(target) as connections:
+        while await _under_way(connections):
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            await asyncio.sleep(WAIT_POLL_S)
+    return True
+
+
+async def _under_way(connections: Mapping[str, asyncpg.Connection]) -> bool:
+    if await connections["order"].fetchval("SELECT EXISTS (SELECT FROM sagas WHERE status <> 'done')"):
+        return True
+    for connection in connections.values():
+        if await connection.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL)"):
+            return True
+    return False

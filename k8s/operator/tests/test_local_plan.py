@@ -1,0 +1,84 @@
+"""What runs on one machine, and with which environment."""
+
+import json
+
+import pytest
+
+from shop.operator.errors import ShopctlError
+from shop.operator.local.plan import Instance, Wiring, environment, replica_counts
+from shop.operator.spec import ShopSpec
+
+WIRES = Wiring(
+    nats_url="nats://n",
+    valkey_url="redis://v",
+    internal_token="secret",
+    admin_email="admin@shop.local",
+    admin_password="hidden",
+    mailbox_port=2525,
+    public_url="http://localhost:8080",
+    database_urls={"order": "postgresql://order", "user": "postgresql://user"},
+)
+EVERYONE = [
+    Instance("order", 1, 9001),
+    Instance("order", 2, 9002),
+    Instance("user", 1, 9003),
+    Instance("gateway", 1, 8080),
+]
+
+
+def spec(**fields: object) -> ShopSpec:
+    return ShopSpec.model_validate(fields)
+
+
+def test_replicas_come_from_the_spec_and_the_command_line_wins() -> None:
+    counts = replica_counts(spec(services={"order": {"replicas": 3}, "product": {"replicas": 2}}), {"order": 2})
+    assert (counts["order"], counts["product"], counts["gateway"]) == (2, 2, 1)
+    assert list(counts)[-1] == "gateway"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"ordr": 2}, "no service ordr"),
+        ({"gateway": 2}, "gateway runs once"),
+        ({"notification": 2}, "notification runs once"),
+        ({"order": 0}, "order=0 must be within 1..16"),
+        ({"order": 99}, "order=99 must be within 1..16"),
+    ],
+)
+def test_impossible_replicas_are_refused(asked: dict[str, int], message: str) -> None:
+    with pytest.raises(ShopctlError, match=message):
+        replica_counts(spec(), asked)
+
+
+def test_a_service_is_told_of_every_instance_of_the_others_and_only_of_its_own_database() -> None:
+    env = environment(EVERYONE[0], spec(), WIRES, EVERYONE, {"PATH": "/bin"})
+    assert env["SHOP_ORDER_URL"] == "http://127.0.0.1:9001,http://127.0.0.1:9002"
+    assert env["SHOP_JWKS_URL"] == "http://127.0.0.1:9003/.well-known/jwks.json"
+    assert env["SHOP_DATABASE_URL"] == "postgresql://order"
+    assert "postgresql://user" not in env.values()
+    assert json.loads(env["SHOP_STORE"])["currency"] == "EUR"
+    assert env["PATH"] == "/bin"
+
+
+def test_only_the_user_service_learns_the_admins_password() -> None:
+    holders = [one.noun for one in EVERYONE if "hidden" in environment(one, spec(), WIRES, EVERYONE, {}).values()]
+    assert holders == ["user"]
+
+
+def test_the_spec_sets_environment_and_log_level_of_one_service() -> None:
+    shop = spec(services={"order": {"env": {"SHOP_SAGA_DEADLINE_S": "60"}, "logLevel": "DEBUG"}})
+    order, user = (environment(one, shop, WIRES, EVERYONE, {}) for one in (EVERYONE[0], EVERYONE[2]))
+    assert (order["SHOP_SAGA_DEADLINE_S"], order["SHOP_LOG_LEVEL"]) == ("60", "DEBUG")
+    assert "SHOP_SAGA_DEADLINE_S" not in user
+
+
+def test_the_spec_cannot_redirect_a_service_to_another_one() -> None:
+    shop = spec(services={"order": {"env": {"SHOP_USER_URL": "http://elsewhere"}}})
+    assert environment(EVERYONE[0], shop, WIRES, EVERYONE, {})["SHOP_USER_URL"] == "http://127.0.0.1:9003"
+
+
+def test_tracing_of_the_spec_reaches_the_services() -> None:
+    shop = spec(observability={"tracing": {"endpoint": "http://collector:4318", "sampleRatio": 0.5}})
+    env = environment(EVERYONE[0], shop, WIRES, EVERYONE, {})
+    assert (env["SHOP_TRACING_ENDPOINT"], env["SHOP_TRACE_SAMPLE_RATIO"]) == ("http://collector:4318", "0.5")
