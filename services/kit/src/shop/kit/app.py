@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 CHECK_TIMEOUT_S = 1.0
 DATABASE_WAIT_S = 60.0
 NO_STOCK_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-"""FastAPI's own spans and meters cost every request; ``Observe`` and ``telemetry.span`` do that work at fewer places."""
+"""FastAPI's own spans and meters cost every request; ``Observe`` and ``telemetry.span`` do that at fewer places."""
 ReadinessCheck = Callable[[Any], Awaitable[None]]
 
 
