@@ -23,7 +23,7 @@ SAMPLE = ROOT / "k8s" / "samples" / "bookshop.yaml"
 UP_TIMEOUT_S = 180
 COMMAND_TIMEOUT_S = 120
 SCRAPE_TIMEOUT_S = 5
-NO_LIMIT = "1000000"
+WITHOUT_LIMITS = {"SHOP_RATE_LIMIT_PER_SECOND": "0", "SHOP_SIGN_IN_RATE_LIMIT_PER_SECOND": "0"}
 STATEMENTS = re.compile(r"^shop_database_statements_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 Json = dict[str, Any]
 
@@ -89,7 +89,7 @@ def start(data_dir: Path, port: int, replicas: Sequence[str] = ()) -> LocalShop:
     """A new shop on ``port``, without the rate limit that would measure itself; returns once it sells."""
     document = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
     gateway = document["spec"].setdefault("services", {}).setdefault("gateway", {})
-    gateway.setdefault("env", {}).update(SHOP_RATE_LIMIT_PER_SECOND=NO_LIMIT, SHOP_RATE_LIMIT_BURST=NO_LIMIT)
+    gateway.setdefault("env", {}).update(WITHOUT_LIMITS)
     resource = data_dir.with_suffix(".yaml")
     resource.write_text(yaml.safe_dump(document), encoding="utf-8")
     options = [option for replica in replicas for option in ("--replicas", replica)]
