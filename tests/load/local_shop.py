@@ -48,7 +48,7 @@ class LocalShop:
     data_dir: Path
 
     def status(self) -> Json:
-        found: Json = json.loads(shopctl("status", "--json", data_dir=self.data_dir))
+        found: Json = json.loads(shopctl("status", "--json", data_dir=self.data_dir, may_fail=True))
         require_local(found["url"])
         return found
 
@@ -66,7 +66,9 @@ class LocalShop:
         return admin["email"], Path(admin["password_file"]).read_text(encoding="utf-8").strip()
 
     def usage(self) -> list[Usage]:
-        return [usage_of(part["name"], part["pid"]) for part in self.status()["components"]]
+        found = self.status()
+        services = [usage_of(part["name"], part["pid"]) for part in found["components"]]
+        return [*services, usage_of("supervisor", found["supervisor"]["pid"], alone=True)]
 
     def statements(self) -> float:
         """SQL statements that all services have sent since they started."""
@@ -100,7 +102,7 @@ def start(data_dir: Path, port: int, replicas: Sequence[str] = ()) -> LocalShop:
 def shopctl(
     command: str, *options: str, data_dir: Path, may_fail: bool = False, timeout_s: float = COMMAND_TIMEOUT_S
 ) -> str:
-    """What shopctl printed; ShopctlFailed when it ends with an error, unless that ``may_fail``."""
+    """What shopctl printed; ShopctlFailed when it ends with an error, unless it ``may_fail`` and printed a result."""
     program = Path(sys.executable).with_name("shopctl")
     done = subprocess.run(
         [str(program), command, *options, "--data-dir", str(data_dir)],
@@ -110,19 +112,19 @@ def shopctl(
         check=False,
         stdin=subprocess.DEVNULL,
     )
-    if done.returncode and not may_fail:
+    if done.returncode and not (may_fail and done.stdout.strip()):
         raise ShopctlFailed(f"shopctl {command}: {(done.stderr or done.stdout).strip()[-2000:]}")
     return done.stdout
 
 
-def usage_of(name: str, pid: int) -> Usage:
+def usage_of(name: str, pid: int, *, alone: bool = False) -> Usage:
     """What ``pid`` and its living children use; the processor time of ended children is in their parent's."""
     root = psutil.Process(pid)
     cpu_s, memory = 0.0, 0
-    for process in [root, *root.children(recursive=True)]:
+    for process in [root, *([] if alone else root.children(recursive=True))]:
         try:
             times = process.cpu_times()
-            cpu_s += sum(times[:4])
+            cpu_s += sum(times[:2] if alone else times[:4])
             memory += process.memory_full_info().pss
         except psutil.NoSuchProcess:
             continue
