@@ -21,8 +21,8 @@ ANCHOR = "storefront"
 
 NEXT_STEPS = """services/{noun} is written and entered in pyproject.toml. Its tests: uv run pytest services/{noun}
 By hand, where the shop is put together:
-  - the gateway's routes: /api/v1/{plural} -> {noun}
-  - the operator: `{noun}` among the services that run, and among those with a database
+  - shop.gateway: "{plural}": "{noun}" in routing.API, and {noun}_url in its Settings
+  - shop.operator: "{noun}" in local.plan (what runs, what has a database) and in spec.Noun
   - events that it publishes: classes in shop.contracts.events, then `make schemas`
   - `make diagram`, for docs/architecture.md"""
 
