@@ -6,6 +6,7 @@ One process is one instance: scaling is the orchestrator's work, and metrics sta
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 import uvicorn
@@ -20,7 +21,8 @@ BACKLOG = 2_048
 def main() -> None:
     """Serve ``shop.<noun>.main:app`` until SIGTERM, then finish what is in flight."""
     parser = argparse.ArgumentParser(prog="shop.kit.serve", description=main.__doc__)
-    parser.add_argument("service", help="the noun of the service, for example order")
+    noun = os.environ.get("SHOP_SERVICE")
+    parser.add_argument("service", nargs="?" if noun else None, default=noun, help="its noun, by default $SHOP_SERVICE")
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
