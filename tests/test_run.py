@@ -1,0 +1,52 @@
+"""`make test` closes with one line that says what all its phases found."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests import chromium, run
+
+REPORT = """<?xml version="1.0"?><testsuites><testsuite name="pytest" errors="1" failures="2" skipped="3" tests="10"/>
+</testsuites>"""
+
+
+def test_report_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "report.xml"
+    path.write_text(REPORT, encoding="utf-8")
+    assert run.counts(path) == {"passed": 4, "failed": 2, "skipped": 3, "errors": 1}
+
+
+def test_missing_report_counts_nothing(tmp_path: Path) -> None:
+    assert run.counts(tmp_path / "none.xml") == Counter()
+
+
+def test_closing_line_is_pytests_own() -> None:
+    line = run.closing_line(Counter(passed=7, failed=1), 61.234)
+    assert re.fullmatch(r"=+ 1 failed, 7 passed in 61\.23s =+", line)
+    assert "no tests ran" in run.closing_line(Counter(), 0.1)
+
+
+def test_every_test_belongs_to_one_phase() -> None:
+    services, shop = run.PHASES["services"], run.PHASES["shop"]
+    assert services[services.index("-m") + 1] == "not shop and not browser"
+    assert shop[shop.index("-m") + 1] == "shop or browser"
+    assert "-n" not in shop
+
+
+def test_missing_browser_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(chromium, "installed", lambda: None)
+    monkeypatch.setattr(chromium, "downloaded", lambda: None)
+    monkeypatch.setattr(chromium, "download", lambda: "no network")
+    assert chromium.main() == 1
+    told = capsys.readouterr().err
+    assert "no network" in told
+    assert "apt-get install chromium" in told
+
+
+def test_installed_browser_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chromium, "installed", lambda: Path("chromium"))
+    assert chromium.main() == 0
