@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import orjson
 from fastapi import Depends
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.responses import HTMLResponse, ORJSONResponse
+from fastapi.responses import HTMLResponse, Response
 
 from shop.gateway.gateway import Gateway
 from shop.kit.app import service_of
@@ -19,8 +20,8 @@ router = make_router(include_in_schema=False)
 
 
 @router.get(OPENAPI_URL)
-async def openapi(service: Service) -> ORJSONResponse:
-    return ORJSONResponse(await service.openapi.document())
+async def openapi(service: Service) -> Response:
+    return Response(orjson.dumps(await service.openapi.document()), media_type="application/json")
 
 
 @router.get("/docs")

@@ -22,6 +22,8 @@ from shop.kit.auth import Principal
 from shop.kit.errors import Problem, Unavailable, unavailable_problem
 
 LIMITED = Counter("shop_gateway_rate_limited_total", "Requests refused because a client sends too many", ["bucket"])
+HTTP_VERSIONS = frozenset({"1.0", "1.1"})
+"""The parser lets HTTP/0.9 through, whose requests have no headers."""
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -172,6 +174,8 @@ class Door:
             await self._app(scope, receive, send)
             return
         target = route(scope["method"], scope["path"], scope["raw_path"])
+        if scope["http_version"] not in HTTP_VERSIONS:
+            target = Refusal(400, "malformed_request", "HTTP/1.0 and HTTP/1.1 are spoken here.")
         if target is OWN_TARGET:
             await self._app(scope, receive, send)
             return

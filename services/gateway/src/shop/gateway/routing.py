@@ -31,7 +31,7 @@ NEVER: Final = frozenset({"internal", "api"})
 """First segments that lead nowhere: what services say to each other, and paths beside the API's version."""
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-SIGN_IN: Final = frozenset({("POST", "users"), ("POST", "tokens")})
+SIGN_IN: Final = frozenset({("POST", "/api/v1/users"), ("POST", "/api/v1/tokens")})
 PUBLIC: Final = frozenset(
     {
         ("POST", "/api/v1/users"),
@@ -108,7 +108,7 @@ def _route_api(method: str, path: str) -> Target | Refusal:
     if service is None:
         return Refusal(404, "unknown_service", "No service of this shop has this name.")
     name = "/api/v1/orders/{id}/events" if EVENT_STREAM.match(path) else f"{API_PREFIX}{noun}"
-    return Target(service, name, True, not is_public(method, path, noun), (method, noun) in SIGN_IN)
+    return Target(service, name, True, not is_public(method, path, noun), (method, path.rstrip("/")) in SIGN_IN)
 
 
 def is_public(method: str, path: str, noun: str) -> bool:

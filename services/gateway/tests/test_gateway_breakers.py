@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from services.gateway.tests.conftest import Open, Served, Upstream, answer_json, closed_port
+from shop.gateway.upstreams import Upstream as Balanced
+from shop.kit.breaker import State
+from shop.kit.testing import wait_until
+
+
+def balanced(count: int, failures: int = 2) -> Balanced:
+    return Balanced("product", [f"http://127.0.0.1:{port}" for port in range(1, count + 1)], failures, 60)
+
+
+def test_the_less_busy_of_two_is_chosen() -> None:
+    upstream = balanced(2)
+    upstream.instances[0].inflight = 5
+    assert {upstream.pick() for _ in range(50)} == {upstream.instances[1]}
+
+
+def test_of_many_the_busiest_is_never_chosen_and_the_others_share() -> None:
+    upstream = balanced(3)
+    upstream.instances[0].inflight = 5
+    assert {upstream.pick() for _ in range(200)} == set(upstream.instances[1:])
+
+
+def test_open_breakers_tried_and_full_instances_are_passed_over() -> None:
+    upstream = balanced(3)
+    broken, tried, good = upstream.instances
+    broken.breaker.failed()
+    broken.breaker.failed()
+    assert {upstream.pick([tried]) for _ in range(50)} == {good}
+    good.inflight = 10_000
+    assert upstream.pick([tried]) is None
+
+
+def test_retry_after_is_when_the_first_breaker_lets_a_probe_through() -> None:
+    upstream = balanced(1, failures=1)
+    assert upstream.retry_after_s() == 1
+    upstream.instances[0].breaker.failed()
+    assert 55 < upstream.retry_after_s() <= 60
+
+
+class Slammer:
+    """A server that reads a whole request and closes the connection without an answer."""
+
+    def __init__(self) -> None:
+        self.requests: list[bytes] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def slamming() -> AsyncIterator[tuple[Slammer, str]]:
+    slammer = Slammer()
+    server = await asyncio.start_server(slammer, "127.0.0.1", 0)
+    async with server:
+        yield slammer, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_what_was_sent_and_is_not_idempotent_is_never_sent_again(open_shop: Open, method: str) -> None:
+    async with slamming() as (one, one_url), slamming() as (two, two_url):
+        async with open_shop(order_url=f"{one_url},{two_url}") as shop:
+            answer = await shop.client.request(method, "/api/v1/orders", json={}, headers=shop.customer())
+        assert (answer.status_code, answer.json()["code"]) == (502, "upstream_failed")
+        assert len(one.requests) + len(two.requests) == 1
+
+
+async def test_a_read_is_tried_a_bounded_number_of_times(open_shop: Open) -> None:
+    async with slamming() as (slammer, url), open_shop(product_url=url) as shop:
+        assert (await shop.client.get("/api/v1/products")).status_code == 502
+        assert 1 <= len(slammer.requests) <= 2
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+async def test_a_request_that_could_not_be_sent_goes_to_another_instance(
+    open_shop: Open, all_upstreams: dict[str, Upstream], method: str
+) -> None:
+    with closed_port() as nobody:
+        async with open_shop(order_url=f"http://127.0.0.1:{nobody},{all_upstreams['order'].url}") as shop:
+            for _ in range(20):
+                answer = await shop.client.request(method, "/api/v1/orders", headers=shop.customer(), content=b"{}")
+                assert answer.status_code == 200
+            assert len(shop.order.calls) == 20
+            assert shop.gateway.upstreams["order"].instances[0].breaker.state is State.OPEN
+
+
+async def test_nobody_there_is_a_503_that_says_when_to_come_back(open_shop: Open) -> None:
+    async with open_shop(down=("product",)) as shop:
+        answer = await shop.client.get("/api/v1/products")
+        assert (answer.status_code, answer.json()["code"]) == (503, "product_unavailable")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert int(answer.headers["retry-after"]) >= 1
+        assert (await shop.client.get("/")).status_code == 200
+
+
+async def test_the_breaker_opens_lets_one_probe_through_and_closes(open_shop: Open, served: Served) -> None:
+    with closed_port() as nobody:
+        port = nobody
+    revived = Upstream("product", port)
+    async with open_shop(product_url=revived.url, breaker_failures=3, breaker_reset_seconds=0.5) as shop:
+        breaker = shop.gateway.upstreams["product"].instances[0].breaker
+        for _ in range(3):
+            assert (await shop.client.get("/api/v1/products")).status_code == 503
+        assert breaker.state is State.OPEN
+        go_on = asyncio.Event()
+
+        async def handler(scope: Scope, receive: Receive, send: Send) -> None:
+            await asyncio.wait_for(go_on.wait(), 10)
+            await answer_json(send, {})
+
+        revived.handler = handler
+        async with served(revived, port=port, lifespan="off"):
+            await wait_until(lambda: breaker.state is State.HALF_OPEN)
+            breaker.reset_s = 60.0  # from here on only the probe's result counts, however slow this machine is
+            probe = asyncio.create_task(shop.client.get("/api/v1/products"))
+            await wait_until(lambda: revived.calls)
+            others = await asyncio.gather(*(shop.client.get("/api/v1/products") for _ in range(5)))
+            assert {answer.status_code for answer in others} == {503}
+            assert len(revived.calls) == 1
+            go_on.set()
+            assert (await probe).status_code == 200
+            assert breaker.state is State.CLOSED
+            assert (await shop.client.get("/api/v1/products")).status_code == 200
+
+
+async def test_a_probe_that_fails_opens_the_breaker_again(open_shop: Open) -> None:
+    async with open_shop(down=("product",), breaker_failures=2, breaker_reset_seconds=0.3) as shop:
+        breaker = shop.gateway.upstreams["product"].instances[0].breaker
+        for _ in range(2):
+            await shop.client.get("/api/v1/products")
+        await wait_until(lambda: breaker.state is State.HALF_OPEN)
+        breaker.reset_s = 60.0
+        assert (await shop.client.get("/api/v1/products")).status_code == 503
+        assert breaker.state is State.OPEN
+
+
+async def test_answers_of_a_service_are_no_failures_of_its_instance(open_shop: Open) -> None:
+    """A 500 of one endpoint, or a 503 because of somebody else, is no reason to close the door to all the others."""
+    async with open_shop(breaker_failures=2) as shop:
+
+        async def handler(scope: Scope, receive: Receive, send: Send) -> None:
+            await answer_json(send, {"code": "pricing_unavailable"}, status=503)
+
+        shop.order.handler = handler
+        for _ in range(5):
+            answer = await shop.client.get("/api/v1/orders", headers=shop.customer())
+            assert answer.json()["code"] == "pricing_unavailable"
+        assert shop.gateway.upstreams["order"].instances[0].breaker.state is State.CLOSED
+
+
+async def test_time_outs_open_the_breaker(open_shop: Open) -> None:
+    async with open_shop(total_timeout_s=0.15, breaker_failures=2, breaker_reset_seconds=60) as shop:
+
+        async def handler(scope: Scope, receive: Receive, send: Send) -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        shop.product.handler = handler
+        statuses = [(await shop.client.get("/api/v1/products")).status_code for _ in range(3)]
+        assert statuses == [504, 504, 503]
+        assert len(shop.product.calls) == 2
+
+
+async def test_breakers_and_requests_are_in_the_metrics(open_shop: Open) -> None:
+    async with open_shop(down=("product",), breaker_failures=1) as shop:
+        await shop.client.get("/api/v1/products")
+        await shop.client.get("/api/v1/orders/7", headers=shop.customer())
+        metrics = (await shop.client.get("/metrics")).text
+        instance = shop.gateway.upstreams["product"].instances[0].base_url
+        assert f'shop_gateway_breaker_state{{instance="{instance}",upstream="product"}} 2.0' in metrics
+        assert f'shop_gateway_upstream_inflight{{instance="{instance}",upstream="product"}} 0.0' in metrics
+        assert 'shop_gateway_requests_total{route="/api/v1/orders",status="200",upstream="order"}' in metrics
+        assert 'shop_http_requests_total{method="GET",route="/api/v1/orders",status="200"}' in metrics
+        assert "/api/v1/orders/7" not in metrics

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from shop.gateway.headers import MAX_HEADER_BYTES, MAX_HEADERS, read_request, response_headers
+from shop.kit.errors import Problem
+
+Pairs = list[tuple[bytes, bytes]]
+
+
+def names(headers: Pairs) -> list[str]:
+    return [name for name, _ in read_request(headers).forwarded]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"proxy-authorization", b"proxy-connection",
+        b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip",
+        b"x-request-id", b"traceparent", b"x-shop-internal", b"x-shop-user", b"content-length",
+    ],
+)  # fmt: skip
+def test_what_is_not_passed_on(name: bytes) -> None:
+    assert names([(name, b"1"), (b"accept", b"*/*")]) == ["accept"]
+
+
+def test_what_connection_names_is_not_passed_on_either() -> None:
+    raw = [(b"connection", b"close, X-Secret"), (b"x-secret", b"1"), (b"x-other", b"2")]
+    assert names(raw) == ["x-other"]
+
+
+def test_values_pass_as_they_are() -> None:
+    raw = [(b"cookie", b"a=1"), (b"cookie", b"b=2"), (b"x-name", "Jürgen".encode()), (b"host", b"shop.local")]
+    assert read_request(raw).forwarded == [
+        ("cookie", "a=1"), ("cookie", "b=2"), ("x-name", "Jürgen"), ("host", "shop.local"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "code"),
+    [
+        ([(b"x", b"\xff")], 400, "malformed_header"),
+        ([(b"content-length", b"1"), (b"transfer-encoding", b"chunked")], 400, "ambiguous_request"),
+        ([(b"content-length", b"1"), (b"content-length", b"2")], 400, "ambiguous_request"),
+        ([(b"transfer-encoding", b"gzip, chunked")], 400, "ambiguous_request"),
+        ([(b"transfer-encoding", b"identity")], 400, "ambiguous_request"),
+        ([(b"host", b"a"), (b"host", b"b")], 400, "ambiguous_request"),
+        ([(b"authorization", b"Bearer a"), (b"authorization", b"Bearer b")], 400, "ambiguous_request"),
+        ([(b"x", b"1")] * (MAX_HEADERS + 1), 431, "headers_too_large"),
+        ([(b"x", b"1" * MAX_HEADER_BYTES)], 431, "headers_too_large"),
+    ],
+)
+def test_what_is_refused(raw: Pairs, status: int, code: str) -> None:
+    with pytest.raises(Problem) as refused:
+        read_request(raw)
+    assert (refused.value.status, refused.value.code) == (status, code)
+
+
+def test_answers_lose_what_belongs_to_the_hop_and_gain_what_protects() -> None:
+    raw = [
+        (b"Server", b"x"),
+        (b"Date", b"y"),
+        (b"Transfer-Encoding", b"chunked"),
+        (b"X-Request-Id", b"z"),
+        (b"ETag", b"e"),
+    ]
+    assert response_headers(raw, [], api=False) == [(b"etag", b"e")]
+    protected = dict(response_headers(raw, [(b"vary", b"Origin")], api=True))
+    assert protected[b"x-content-type-options"] == b"nosniff"
+    assert protected[b"cache-control"] == b"no-store"
+    assert protected[b"vary"] == b"Origin"
+    assert b"server" not in protected
+
+
+def test_what_a_service_says_itself_stands() -> None:
+    answer = response_headers([(b"Cache-Control", b"public, max-age=60")], [], api=True)
+    assert [value for name, value in answer if name == b"cache-control"] == [b"public, max-age=60"]
