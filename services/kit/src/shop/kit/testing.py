@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import inspect
 import itertools
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Literal
@@ -30,6 +31,7 @@ from shop.kit.testing_tokens import Tokens
 WAIT_TIMEOUT_S = 10.0
 WAIT_POLL_S = 0.01
 SERVE_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 1
 REQUEST_TIMEOUT_S = 30.0
 ROLE_PASSWORD = "test"
 INTERNAL_TOKEN = "test-internal"
@@ -205,15 +207,26 @@ def served() -> Callable[..., contextlib.AbstractAsyncContextManager[httpx.Async
 async def _served(
     app: Any, *, port: int = 0, lifespan: Literal["on", "off"] = "on"
 ) -> AsyncIterator[httpx.AsyncClient]:
-    chosen = port or embedded.free_port()
-    server = _Server(uvicorn.Config(app, host="127.0.0.1", port=chosen, log_config=None, lifespan=lifespan))
-    task = asyncio.create_task(server.serve())
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    chosen = listener.getsockname()[1]
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        lifespan=lifespan,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve([listener]))
     try:
         await wait_until(lambda: server.started or task.done(), SERVE_TIMEOUT_S, "the application's start")
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{chosen}", timeout=REQUEST_TIMEOUT_S) as client:
             yield client
     finally:
-        server.should_exit = server.force_exit = True
+        server.should_exit = True
         await task
 
 
