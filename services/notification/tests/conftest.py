@@ -17,9 +17,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from shop.contracts.events import (
-    Address,
     Event,
-    Money,
     OrderCancelled,
     OrderConfirmed,
     OrderDelivered,
@@ -30,6 +28,7 @@ from shop.contracts.events import (
     PaymentRefunded,
     UserRegistered,
 )
+from shop.contracts.money import Address, Money
 from shop.kit import embedded, events
 from shop.kit.app import create_app
 from shop.kit.bus import Bus

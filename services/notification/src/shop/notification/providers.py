@@ -158,7 +158,7 @@ class WebhookProvider:
         """Nothing to do: each message is a request of its own."""
 
     async def send(self, message: Outgoing) -> None:
-        body = orjson.dumps({"id": message.id, "to": message.recipient, "text": message.content.text.strip()})
+        body = orjson.dumps({"id": str(message.id), "to": message.recipient, "text": message.content.text.strip()})
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": str(message.id),

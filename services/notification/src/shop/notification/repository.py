@@ -54,10 +54,10 @@ FROM claimed n LEFT JOIN contacts c ON c.user_id = n.user_id ORDER BY n.id
 SETTLE = """
 UPDATE notifications n SET state = s.state, attempts = s.attempts, next_attempt_at = s.next_attempt_at,
     recipient = coalesce(s.recipient, n.recipient), subject = s.subject, body_text = s.body_text,
-    body_html = s.body_html, error = s.error, sent_at = CASE WHEN s.state = 'sent' THEN $10 END
+    body_html = s.body_html, error = s.error, sent_at = CASE WHEN s.state = 'sent' THEN $10::timestamptz END
 FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::text[]) AS s (id, state, attempts, next_attempt_at, recipient, subject, body_text, body_html, error)
-WHERE n.id = s.id AND n.state = 'queued' AND (s.state = 'sent' OR n.next_attempt_at = $11)
+WHERE n.id = s.id AND n.state = 'queued' AND (s.state = 'sent' OR n.next_attempt_at = $11::timestamptz)
 """
 
 OWN = """
@@ -103,16 +103,20 @@ class Settled:
 
 
 async def insert(connection: Connection, wanted: Sequence[tuple[Received, Notice]], now: datetime) -> None:
-    """Queue messages in the transaction that takes their events; an event's second message on a channel is dropped."""
+    """Queue messages in the transaction that takes their events; an event's second message on a channel is dropped.
+
+    The messages' ids are in the order of ``wanted``, and so is their sending.
+    """
+    ids = sorted(new_id() for _ in wanted)
     rows = [
         asdict(notice)
         | {
-            "id": new_id(),
+            "id": message_id,
             "event_id": received.event_id,
             "trace_id": received.trace_id,
             "data": received.event.model_dump(mode="json"),
         }
-        for received, notice in wanted
+        for message_id, (received, notice) in zip(ids, wanted, strict=True)
     ]
     await connection.execute(INSERT, rows, now)
 

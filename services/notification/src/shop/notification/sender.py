@@ -96,9 +96,15 @@ class Sender:
             if not message.recipient:
                 raise Deferred("it is not known yet where this user reads mail")
             await self._provider.send(Outgoing(message.id, message.recipient, content, message.created_at))
+        except Down:
+            raise
         except (Refused, jinja2.TemplateError) as error:
             return self._outcome(message, content, "failed", error)
         except Deferred as error:
+            return self._outcome(message, content, "queued", error)
+        except Exception as error:
+            # Unforeseen: it costs this message a try, and the others must not wait for it.
+            log.exception("a message could not be sent", extra={"notification_id": str(message.id)})
             return self._outcome(message, content, "queued", error)
         return self._outcome(message, content, "sent", None)
 
