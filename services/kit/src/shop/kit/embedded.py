@@ -344,10 +344,11 @@ class NatsStore(Store):
 
     def prepare(self) -> None:
         super().prepare()
+        # Each stream reserves the limit that it may grow to (1 GiB), so this is a number of streams, not of bytes used.
         lines = [
             f"listen: {HOST}:{self.port}",
             f'authorization {{ token: "{self.secret}" }}',
-            f'jetstream {{ store_dir: "{self.directory}", max_memory_store: 64MB, max_file_store: 4GB }}',
+            f'jetstream {{ store_dir: "{self.directory}", max_memory_store: 64MB, max_file_store: 64GB }}',
         ]
         write_private(self.directory / "nats.conf", "\n".join(lines) + "\n")
 
