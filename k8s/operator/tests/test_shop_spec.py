@@ -80,7 +80,9 @@ INVALID_SPECS = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "message"), INVALID_SPECS, ids=[message.split(": ")[0] for _, message in INVALID_SPECS])
+@pytest.mark.parametrize(
+    ("spec", "message"), INVALID_SPECS, ids=[message.split(": ")[0] for _, message in INVALID_SPECS]
+)
 def test_an_invalid_field_is_named_with_its_line(spec: str, message: str) -> None:
     with pytest.raises(InvalidShop) as refused:
         spec_of(spec)

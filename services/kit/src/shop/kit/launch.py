@@ -1,8 +1,8 @@
 """Start one program so that it cannot outlive the process that started it.
 
-Run by path as ``python -I -S launch.py [--signal N] [--uid U --gid G] -- program args...``: it changes user when asked,
-tells the kernel to signal the program when its parent dies, and becomes the program (same pid). Only the standard
-library is used, and no ``preexec_fn``, which is not safe in a process with threads.
+Run by path as ``python -I -S launch.py --parent PID [--signal N] [--uid U --gid G] -- program args...``: it changes
+user when asked, tells the kernel to signal the program when its parent dies, and becomes the program (same pid). Only
+the standard library is used, and no ``preexec_fn``, which is not safe in a process with threads.
 
 PostgreSQL refuses to run as root. Started with ``--uid`` by root, the program runs as that user and keeps the single
 capability to look into folders, so that a data folder below a private one (``/root``, a CI checkout) is usable.
@@ -63,13 +63,12 @@ def _die_with_parent(signal_number: int, parent: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Parse the options in front of ``--`` and become the program behind it."""
-    parent = os.getppid()
     cut = arguments.index("--")
     options = dict(zip(arguments[:cut:2], arguments[1:cut:2], strict=True))
     program = arguments[cut + 1 :]
     if "--uid" in options:
         _change_user(int(options["--uid"]), int(options["--gid"]))
-    _die_with_parent(int(options.get("--signal", signal.SIGTERM)), parent)
+    _die_with_parent(int(options.get("--signal", signal.SIGTERM)), int(options["--parent"]))
     os.execv(program[0], program)
 
 

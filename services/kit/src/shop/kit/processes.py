@@ -102,7 +102,7 @@ def launch(
     cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start `program`, as `owner` (uid, gid), in its own session; it gets `signal_number` when this thread ends."""
-    options = ["--signal", str(int(signal_number))]
+    options = ["--parent", str(os.getpid()), "--signal", str(int(signal_number))]
     if owner is not None:
         options += ["--uid", str(owner[0]), "--gid", str(owner[1])]
     command = [sys.executable, "-I", "-S", str(LAUNCHER), *options, "--", *program]

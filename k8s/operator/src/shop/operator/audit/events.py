@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from shop.operator.audit import broker
 from shop.operator.audit.model import Audit, Finding, Row
 
-OUTBOX = "SELECT event_id::text AS id, type, published_at, stream_sequence FROM outbox WHERE created_at < $1 ORDER BY id"
+OUTBOX = (
+    "SELECT event_id::text AS id, type, published_at, stream_sequence FROM outbox WHERE created_at < $1 ORDER BY id"
+)
 # Who must have taken an event in; other readers may come and go.
 READERS: Mapping[str, tuple[str, ...]] = {"order.confirmed.v1": ("product", "notification")}
 

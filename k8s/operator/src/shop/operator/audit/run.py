@@ -66,8 +66,7 @@ async def audit(
 ) -> list[Result]:
     """What each oracle found; raises `ShopctlError` when a database cannot be read."""
     async with _connections(target) as connections:
-        results = [await _settled(oracle, connections, target.nats_url, options, look_pause_s) for oracle in oracles]
-    return results
+        return [await _settled(oracle, connections, target.nats_url, options, look_pause_s) for oracle in oracles]
 
 
 async def _settled(

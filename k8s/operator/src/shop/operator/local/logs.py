@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 LOG_MAX_BYTES = 10_000_000
@@ -33,24 +33,35 @@ def last_lines(path: Path, count: int) -> list[str]:
     return content.decode(errors="replace").splitlines()[-count:] if count else []
 
 
-def follow(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Lines as they are written, for ever; starts at the present end, and again at 0 after a rotation."""
-    places = {path: path.stat().st_size if path.exists() else 0 for path in paths}
-    rests = dict.fromkeys(paths, b"")
+def follow(paths: Sequence[Path], pause: Callable[[float], None] = time.sleep) -> Iterator[tuple[Path, str]]:
+    """Lines written from now on, for ever; after a rotation a log is read from its beginning."""
+    return _follow([_Follower(path) for path in paths], pause)
+
+
+def _follow(followers: Sequence["_Follower"], pause: Callable[[float], None]) -> Iterator[tuple[Path, str]]:
     while True:
-        quiet = True
-        for path in paths:
-            size = path.stat().st_size if path.exists() else 0
-            if size < places[path]:
-                places[path] = 0
-            if size == places[path]:
-                continue
-            quiet = False
-            with path.open("rb") as file:
-                file.seek(places[path])
-                chunk = file.read(BLOCK_BYTES)
-            places[path] += len(chunk)
-            *lines, rests[path] = (rests[path] + chunk).split(b"\n")
-            yield from ((path, line.decode(errors="replace")) for line in lines)
-        if quiet:
-            time.sleep(FOLLOW_POLL_S)
+        lines = [(follower.path, line) for follower in followers for line in follower.read()]
+        yield from lines
+        if not lines:
+            pause(FOLLOW_POLL_S)
+
+
+class _Follower:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._place = path.stat().st_size if path.exists() else 0
+        self._rest = b""
+
+    def read(self) -> list[str]:
+        """The whole lines that were added."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size < self._place:
+            self._place, self._rest = 0, b""
+        if size == self._place:
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self._place)
+            chunk = file.read(BLOCK_BYTES)
+        self._place += len(chunk)
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return [line.decode(errors="replace") for line in lines]

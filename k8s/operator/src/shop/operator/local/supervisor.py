@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from shop.kit.processes import EmbeddedError, log_tail
 from shop.operator.errors import ShopctlError
@@ -40,6 +40,7 @@ class Supervisor:
         self._say = say
         self._changed = changed
         self._keepers: dict[str, asyncio.Task[None]] = {}
+        self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     def add(self, component: Component) -> Component:
         """Make the component known; it is not started yet."""
@@ -120,7 +121,7 @@ class Supervisor:
         pause = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** (failures - 1)) * random.uniform(1, 1 + BACKOFF_JITTER)
         self._say(f"{component.name} {reason}; starts again in {pause:.1f} s")
         self._set(component, State.RESTARTING, reason)
-        await asyncio.sleep(pause)
+        await self.sleep(pause)
         component.began_at = time.monotonic()
 
     async def _run_once(self, component: Component) -> str:
