@@ -344,7 +344,6 @@ class NatsStore(Store):
 
     def prepare(self) -> None:
         super().prepare()
-        # Each stream reserves the limit that it may grow to (1 GiB), so this is a number of streams, not of bytes used.
         lines = [
             f"listen: {HOST}:{self.port}",
             f'authorization {{ token: "{self.secret}" }}',
