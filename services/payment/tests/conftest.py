@@ -15,7 +15,7 @@ from shop.kit.app import Context, create_app
 from shop.kit.clock import FixedClock
 from shop.kit.db import Database
 from shop.kit.ids import new_id
-from shop.kit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens
+from shop.kit.testing import INTERNAL_TOKEN, WAIT_TIMEOUT_S, DatabaseFor, Running, Tokens
 from shop.payment import api
 from shop.payment.domain import ChargeAnswer, ChargeRequest, Payment, Refund, RefundRequest, VoidStatus
 from shop.payment.provider import Charge, ChargeOutcome, Repayment, RepaymentOutcome
@@ -85,6 +85,7 @@ class FaultyProvider(Simulator):
         self.gate.set()
         self.at_gate = asyncio.Event()
         self.held_token = ""
+        self.calls_to_hold = 0
 
     async def charge_many(self, charges: Sequence[Charge]) -> AsyncIterator[Sequence[ChargeOutcome]]:
         if self.crash == "before the provider":
@@ -92,18 +93,28 @@ class FaultyProvider(Simulator):
         if self.down:
             yield [ChargeOutcome(charge.key, "unknown", code="provider_unavailable") for charge in charges]
             return
-        at_once = [charge for charge in charges if charge.token != self.held_token]
+        held = [charge for charge in charges if charge.token == self.held_token and self.calls_to_hold > 0]
+        at_once = [charge for charge in charges if charge not in held]
         if at_once:
             async for outcomes in super().charge_many(at_once):
                 if self.crash == "after the provider":
                     raise Crash
                 yield outcomes
-        held = [charge for charge in charges if charge.token == self.held_token]
         if held:
+            self.calls_to_hold -= 1
             self.at_gate.set()
             await self.gate.wait()
             async for outcomes in super().charge_many(held):
                 yield outcomes
+
+    def hold(self, token: str, calls: int = 1) -> None:
+        """Keep the next ``calls`` that charge ``token`` from reaching the provider until ``gate`` is set."""
+        self.held_token, self.calls_to_hold = token, calls
+        self.gate.clear()
+
+    async def someone_waits(self) -> None:
+        """Return once a charge is being held."""
+        await asyncio.wait_for(self.at_gate.wait(), WAIT_TIMEOUT_S)
 
     async def refund(self, repayment: Repayment) -> RepaymentOutcome:
         if self.down:
@@ -190,6 +201,7 @@ async def payments(payment_database: Database) -> AsyncIterator[Payments]:
     service = PaymentService(PaymentRepository(payment_database), provider, clock)
     made = Payments(payment_database, provider, clock, service)
     yield made
+    provider.gate.set()
     await service.close()
     assert await made.offenders() == {}
 

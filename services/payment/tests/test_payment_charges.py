@@ -13,7 +13,6 @@ from shop.kit.ids import new_id
 from shop.kit.testing import wait_until
 from shop.payment import charges
 from shop.payment.domain import ChargeRequest
-from shop.payment.refunds import VoidRequest
 
 
 @pytest.mark.parametrize(
@@ -133,8 +132,7 @@ async def test_a_slow_charge_does_not_keep_the_others_of_its_batch(
     payments: Payments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(charges, "BATCH_PATIENCE_S", 0.05)
-    payments.provider.held_token = "tok_visa"
-    payments.provider.gate.clear()
+    payments.provider.hold("tok_visa")
     slow, quick = new_id(), new_id()
     batch = [payments.request(slow), payments.request(quick, "tok_declined")]
     answers = await payments.service.charge(batch)
@@ -152,8 +150,7 @@ async def test_closing_waits_for_what_the_provider_was_asked(
     payments: Payments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(charges, "BATCH_PATIENCE_S", 0.01)
-    payments.provider.held_token = "tok_visa"
-    payments.provider.gate.clear()
+    payments.provider.hold("tok_visa")
     order_id = new_id()
     await payments.service.charge([payments.request(order_id), payments.request(new_id(), "tok_declined")])
     closing = asyncio.create_task(payments.service.close())
@@ -203,15 +200,3 @@ async def test_concurrent_calls_share_their_statements(payments: Payments) -> No
     answers = await asyncio.gather(*(payments.charge(new_id()) for _ in range(30)))
     assert {answer.status for answer in answers} == {"captured"}
     assert statements() - before <= 6
-
-
-async def test_void_and_charge_of_many_orders_at_once_agree(payments: Payments) -> None:
-    order_ids = [new_id() for _ in range(40)]
-    charged, voided = await asyncio.gather(
-        payments.service.charge([payments.request(order_id) for order_id in order_ids]),
-        payments.service.void([VoidRequest(order_id, "") for order_id in reversed(order_ids)]),
-    )
-    assert len(charged) == len(voided) == 40
-    again = await payments.service.void([VoidRequest(order_id, "") for order_id in order_ids])
-    assert set(again) <= {"voided", "refunded"}
-    assert [await payments.provider_holds(order_id) for order_id in order_ids] == [0] * 40
