@@ -53,7 +53,13 @@ def _small(text: str, y: float, fill: str, width: float, *, italic: bool = False
     spacing = 0.0 if italic else 0.16
     shown = text if italic else text.upper()
     setting = fit(
-        shown, width=width, height=40, largest=largest if italic else largest - 4, smallest=8, lines=1, spacing_em=spacing
+        shown,
+        width=width,
+        height=40,
+        largest=largest if italic else largest - 4,
+        smallest=8,
+        lines=1,
+        spacing_em=spacing,
     )
     style = ' font-style="italic"' if italic else f' letter-spacing="{spacing}em"'
     return _text(setting, art.CENTRE + (0 if italic else setting.size * spacing / 2), y, fill, style=style)
@@ -89,7 +95,7 @@ def _label(pattern: Drawing) -> Layout:
         top = random.choice((96.0, (600 - height) / 2, (600 - height) / 2 - 40))
         style = ' letter-spacing=".04em"' if caps else ""
         return (
-            f'{pattern(random, palette)}{_frame(palette.accent, 14, 2.5)}'
+            f"{pattern(random, palette)}{_frame(palette.accent, 14, 2.5)}"
             f'<rect x="56" y="{art.n(top)}" width="288" height="{art.n(height)}" fill="{palette.paper}"/>'
             f'<rect x="63" y="{art.n(top + 7)}" width="274" height="{art.n(height - 14)}" fill="none" stroke="{palette.ground}" stroke-width="2.4"/>'
             f'<rect x="68" y="{art.n(top + 12)}" width="264" height="{art.n(height - 24)}" fill="none" stroke="{palette.ground}" stroke-width=".8"/>'
@@ -149,7 +155,7 @@ def _sunrise(random: Random, palette: Palette, title: str, author: str, date: st
     return (
         f"{art.rays(random, palette)}{_frame(palette.accent, 14, 2.5)}"
         f'<path d="{step}" fill="none" stroke="{palette.accent}" stroke-width="1.6"/>'
-        f'{_text(setting, 200 + setting.size * 0.025, top, palette.paper, style=" letter-spacing=" + chr(34) + ".05em" + chr(34))}'
+        f"{_text(setting, 200 + setting.size * 0.025, top, palette.paper, style=' letter-spacing=' + chr(34) + '.05em' + chr(34))}"
         f"{_small(author, 58, palette.accent, 290)}"
         f"{_small(date, top + setting.height + 12, palette.accent, 200, italic=True)}"
     )
@@ -190,21 +196,42 @@ def _garland(random: Random, palette: Palette, title: str, author: str, date: st
 ARTICLES = frozenset(("the", "a", "an"))
 
 LAYOUTS: dict[str, tuple[tuple[Layout, ...], tuple[str, ...]]] = {
-    "adventure": ((_scene(art.sea), _label(art.billows), _sunrise, _scene(art.hills)), ("lagoon", "clay", "cobalt", "saffron")),
-    "children": ((_scene(art.hills), _label(art.stars), _label(art.scallops), _garland), ("rose", "cobalt", "moss", "saffron", "lagoon")),
+    "adventure": (
+        (_scene(art.sea), _label(art.billows), _sunrise, _scene(art.hills)),
+        ("lagoon", "clay", "cobalt", "saffron"),
+    ),
+    "children": (
+        (_scene(art.hills), _label(art.stars), _label(art.scallops), _garland),
+        ("rose", "cobalt", "moss", "saffron", "lagoon"),
+    ),
     "drama": ((_sunrise, _label(art.lattice), _initial), ("oxblood", "plum", "night", "rose")),
-    "gothic": ((_scene(art.moonlight), _scene(art.moonlight), _initial, _garland), ("night", "plum", "slate", "midnight")),
+    "gothic": (
+        (_scene(art.moonlight), _scene(art.moonlight), _initial, _garland),
+        ("night", "plum", "slate", "midnight"),
+    ),
     "history": ((_label(art.meander), _emblem(art.rosette), _sunrise), ("clay", "oxblood", "moss", "midnight")),
-    "mystery": ((_sunrise, _initial, _scene(art.moonlight), _label(art.lattice)), ("slate", "night", "midnight", "forest")),
+    "mystery": (
+        (_sunrise, _initial, _scene(art.moonlight), _label(art.lattice)),
+        ("slate", "night", "midnight", "forest"),
+    ),
     "novel": (
         (_label(art.leaves), _label(art.lattice), _emblem(art.rosette), _initial, _garland, _label(art.scallops)),
         ("midnight", "forest", "oxblood", "plum", "clay", "moss", "rose", "slate"),
     ),
     "philosophy": ((_initial, _label(art.meander), _emblem(art.rosette)), ("slate", "midnight", "clay", "moss")),
-    "poetry": ((_garland, _label(art.leaves), _scene(art.hills), _emblem(art.rosette)), ("forest", "rose", "plum", "lagoon")),
-    "science": ((_emblem(art.orbits), _emblem(art.rosette), _label(art.stars)), ("midnight", "cobalt", "lagoon", "forest")),
+    "poetry": (
+        (_garland, _label(art.leaves), _scene(art.hills), _emblem(art.rosette)),
+        ("forest", "rose", "plum", "lagoon"),
+    ),
+    "science": (
+        (_emblem(art.orbits), _emblem(art.rosette), _label(art.stars)),
+        ("midnight", "cobalt", "lagoon", "forest"),
+    ),
     "science-fiction": ((_emblem(art.orbits), _sunrise, _scene(art.hills)), ("cobalt", "night", "lagoon", "plum")),
-    "short-stories": ((_label(art.scallops), _label(art.leaves), _garland, _initial), ("saffron", "lagoon", "rose", "forest", "slate")),
+    "short-stories": (
+        (_label(art.scallops), _label(art.leaves), _garland, _initial),
+        ("saffron", "lagoon", "rose", "forest", "slate"),
+    ),
 }
 
 

@@ -1,0 +1,125 @@
+"""HTTP: parse, call the service, answer."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+from uuid import UUID
+
+import orjson
+from fastapi import Depends, Header, Query, Request, Response
+
+from shop.kit.app import service_of
+from shop.kit.auth import CurrentAdmin, internal_only
+from shop.kit.errors import Problem
+from shop.kit.pages import MAX_LIMIT, Cursor, Limit, Page
+from shop.kit.routing import router as make_router
+from shop.product import schemas
+from shop.product.covers import cover_svg
+from shop.product.service import ProductService
+
+COVER_MAX_AGE_S = 86_400
+MAX_IDS_LENGTH = MAX_LIMIT * 40
+
+Service = Annotated[ProductService, Depends(service_of)]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[!-~]+$")]
+
+router = make_router(prefix="/api/v1/products", tags=["products"])
+internal = make_router(prefix="/internal/reservations", tags=["internal"], dependencies=[Depends(internal_only)])
+
+
+@router.get("", response_model=Page[schemas.ProductView])
+async def list_products(
+    service: Service,
+    query: Annotated[str, Query(max_length=200, description="Words of title, author, category or SKU")] = "",
+    category: Annotated[str | None, Query(max_length=60)] = None,
+    sort: schemas.Sort = "name",
+    ids: Annotated[str | None, Query(max_length=MAX_IDS_LENGTH, description="Product ids, comma-separated")] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Response:
+    """The catalogue by page, or the products that ``ids`` names."""
+    if ids is not None:
+        return _json(await service.by_ids(_ids(ids)))
+    return _json(await service.page(query, category, sort, cursor, limit))
+
+
+@router.get("/categories", response_model=Page[schemas.CategoryView])
+async def list_categories(service: Service) -> Response:
+    """The categories with the number of products in each."""
+    return _json(await service.categories())
+
+
+@router.get("/{product_id}", response_model=schemas.ProductView)
+async def get_product(product_id: UUID, service: Service) -> Response:
+    return _json(await service.product(product_id))
+
+
+@router.get("/{product_id}/cover.svg", responses={200: {"content": {"image/svg+xml": {}}}, 304: {}})
+async def get_cover(product_id: UUID, request: Request, service: Service) -> Response:
+    """The product's cover, drawn from its title and author."""
+    row = await service.cover(product_id)
+    attributes = row["attributes"]
+    year = attributes.get("year")
+    picture = cover_svg(
+        row["name"], str(attributes.get("author") or ""), year if isinstance(year, int) else None, row["category"]
+    ).encode()
+    tag = f'"{hashlib.sha256(picture).hexdigest()[:16]}"'
+    headers = {"ETag": tag, "Cache-Control": f"public, max-age={COVER_MAX_AGE_S}"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    return Response(picture, media_type="image/svg+xml", headers=headers)
+
+
+@router.post("", status_code=201)
+async def create_product(new: schemas.NewProduct, _: CurrentAdmin, service: Service) -> schemas.ProductView:
+    """Add a product to the catalogue, for administrators."""
+    return schemas.ProductView.model_validate(await service.create(new))
+
+
+@router.patch("/{product_id}")
+async def change_product(
+    product_id: UUID, change: schemas.ProductChange, _: CurrentAdmin, service: Service
+) -> schemas.ProductView:
+    """Change what is named, for administrators."""
+    return schemas.ProductView.model_validate(await service.change(product_id, change))
+
+
+@router.post("/{product_id}/stock")
+async def move_stock(
+    product_id: UUID, change: schemas.StockChange, _: CurrentAdmin, service: Service, key: Key = None
+) -> schemas.ProductView:
+    """Add copies to the stock or write some off, for administrators; once per Idempotency-Key if there is one."""
+    return schemas.ProductView.model_validate(await service.move_stock(product_id, change.delta, change.reason, key))
+
+
+@internal.post("", response_model=schemas.ReservationResults)
+async def reserve(batch: schemas.Reservations, service: Service) -> Response:
+    """Reserve stock for orders, each whole or not at all; idempotent by order id."""
+    return _json(orjson.dumps({"results": await service.reserve(batch.items)}))
+
+
+@internal.post("/release")
+async def release(batch: schemas.Releases, service: Service) -> schemas.ReleaseResults:
+    """Give the orders' stock back; an order not seen yet cannot reserve afterwards."""
+    await service.release([item.order_id for item in batch.items])
+    return schemas.ReleaseResults(results=[schemas.ReleaseResult(order_id=item.order_id) for item in batch.items])
+
+
+def _ids(text: str) -> list[UUID]:
+    try:
+        ids = [UUID(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise _invalid("Not a list of product ids.") from None
+    if len(ids) > MAX_LIMIT:
+        raise _invalid(f"At most {MAX_LIMIT} ids.")
+    return ids
+
+
+def _invalid(message: str) -> Problem:
+    return Problem(422, "invalid_request", "The request is not valid.", errors=[{"field": "ids", "message": message}])
+
+
+def _json(content: bytes) -> Response:
+    return Response(content, media_type="application/json")

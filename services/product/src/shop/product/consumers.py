@@ -1,0 +1,20 @@
+"""What the product service does about events: a confirmed order's reservation becomes a sale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shop.contracts.events import OrderConfirmed
+from shop.kit.clock import Clock
+from shop.kit.db import Connection
+from shop.kit.inbox import Consumer, Received
+from shop.product.reservations import sell
+from shop.product.service import ProductService
+
+
+async def orders_confirmed(connection: Connection, events: Sequence[Received]) -> None:
+    await sell(connection, [received.event.order_id for received in events], Clock().now())
+
+
+def consumers(_: ProductService) -> list[Consumer]:
+    return [Consumer("sales", [OrderConfirmed], orders_confirmed)]

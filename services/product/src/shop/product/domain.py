@@ -1,0 +1,68 @@
+"""Who gets which copies. Pure: the stock comes in as numbers and goes out as numbers."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An order's wish: quantities by product, each product once."""
+
+    order_id: UUID
+    lines: Mapping[UUID, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """The first product of the order that is not there, or not in that quantity; ``available`` None is unknown."""
+
+    product_id: UUID
+    available: int | None
+
+
+def merged(lines: Sequence[tuple[UUID, int]]) -> dict[UUID, int]:
+    """Quantities by product; a product that is named twice is wanted as often as both say."""
+    wanted: dict[UUID, int] = {}
+    for product_id, quantity in lines:
+        wanted[product_id] = wanted.get(product_id, 0) + quantity
+    return wanted
+
+
+def allocate(requests: Sequence[Request], stock: MutableMapping[UUID, int]) -> list[Shortage | None]:
+    """Serve the requests one after the other, each whole or not at all; ``stock`` is left as it is afterwards."""
+    return [_serve(request, stock) for request in requests]
+
+
+def _serve(request: Request, stock: MutableMapping[UUID, int]) -> Shortage | None:
+    for product_id, quantity in request.lines.items():
+        available = stock.get(product_id)
+        if available is None or available < quantity:
+            return Shortage(product_id, available)
+    for product_id, quantity in request.lines.items():
+        stock[product_id] -= quantity
+    return None
+
+
+def plain(text: str) -> str:
+    """``text`` in lower case without accents, so that "bronte" finds Brontë and Émile sorts under E."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(character for character in decomposed if not unicodedata.combining(character)).casefold()
+
+
+def search_words(text: str, limit: int = 12) -> list[str]:
+    """The words of a query or a title, plain, letters and digits only, at most ``limit`` of them."""
+    spaced = "".join(character if character.isalnum() else " " for character in plain(text))
+    return spaced.split()[:limit]
+
+
+def sort_name(name: str) -> str:
+    """Where a title stands on the shelf: without accents and without a leading English article."""
+    words = plain(name).strip()
+    for article in ("the ", "a ", "an "):
+        if words.startswith(article) and len(words) > len(article):
+            return words[len(article) :]
+    return words

@@ -1,0 +1,163 @@
+"""The only SQL of the catalogue: products, what came in, and finding them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from shop.contracts.events import StockChanged
+from shop.kit import outbox
+from shop.kit.db import Database, Record
+from shop.kit.ids import new_id
+from shop.product import errors
+from shop.product.domain import search_words, sort_name
+
+COLUMNS = "id, sku, name, description, category, price, currency, stock, attributes, sort_name"
+
+# Sort -> the column compared, its direction; the id settles ties, so a cursor points between two rows.
+SORTS: Mapping[str, tuple[str, str, type]] = {
+    "name": ("sort_name", "ASC", str),
+    "newest": ("created_at", "DESC", datetime),
+    "price": ("price", "ASC", int),
+    "-price": ("price", "DESC", int),
+}
+TYPES = {str: "text", int: "bigint", datetime: "timestamptz"}
+
+
+def _page(sort: str) -> str:
+    column, direction, kind = SORTS[sort]
+    beyond = ">" if direction == "ASC" else "<"
+    return f"""
+SELECT {COLUMNS}, created_at FROM products
+WHERE ($1::text IS NULL OR search @@ to_tsquery('simple', $1)) AND ($2::text IS NULL OR category = $2)
+  AND ($3::{TYPES[kind]} IS NULL OR ({column}, id) {beyond} ($3, $4::uuid))
+ORDER BY {column} {direction}, id {direction} LIMIT $5"""  # noqa: S608 - constants
+
+
+PAGES = {sort: _page(sort) for sort in SORTS}
+BY_IDS = f"SELECT {COLUMNS} FROM products WHERE id = ANY($1::uuid[])"  # noqa: S608 - constant
+BY_ID = f"SELECT {COLUMNS} FROM products WHERE id = $1"  # noqa: S608 - constant
+CATEGORIES = "SELECT category AS name, count(*) AS count FROM products GROUP BY category ORDER BY category"
+
+INSERT = f"""
+WITH input AS (
+    SELECT * FROM jsonb_to_recordset($1) AS i(id uuid, sku text, name text, sort_name text, description text,
+        category text, price bigint, currency text, stock integer, attributes jsonb, words text)
+), added AS (
+    INSERT INTO products (id, sku, name, sort_name, description, category, price, currency, stock, attributes, search,
+                          created_at, updated_at)
+    SELECT id, sku, name, sort_name, description, category, price, currency, stock, attributes,
+           to_tsvector('simple', words), $2, $2
+    FROM input ON CONFLICT (sku) DO NOTHING
+    RETURNING *
+), received AS (
+    INSERT INTO stock_movements (product_id, delta, reason, at)
+    SELECT id, stock, $3, $2 FROM added WHERE stock > 0
+)
+SELECT {COLUMNS} FROM added"""  # noqa: S608 - constants
+
+UPDATE = f"""
+UPDATE products SET
+    name = coalesce($2, name), sort_name = coalesce($3, sort_name), description = coalesce($4, description),
+    category = coalesce($5, category), price = coalesce($6, price), attributes = coalesce($7, attributes),
+    updated_at = $8
+WHERE id = $1 RETURNING {COLUMNS}"""  # noqa: S608 - constants
+REINDEX = "UPDATE products SET search = to_tsvector('simple', $2) WHERE id = $1"
+
+# A key that was used before changes nothing: the row of the first movement is in the way of the second.
+MOVE = f"""
+WITH moved AS (
+    INSERT INTO stock_movements (product_id, delta, reason, key, at)
+    SELECT id, $2, $3, $4, $5 FROM products WHERE id = $1
+    ON CONFLICT ON CONSTRAINT one_movement_per_key DO NOTHING
+    RETURNING product_id
+)
+UPDATE products SET stock = stock + $2, updated_at = $5 FROM moved WHERE id = product_id
+RETURNING {COLUMNS}"""  # noqa: S608 - constants
+
+
+class ProductRepository:
+    """Products. Methods may raise Unavailable("database")."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, *, query: str, category: str | None, sort: str, after: tuple[Any, UUID] | None, limit: int
+    ) -> list[Record]:
+        """Products in the order of ``sort``, behind the row whose sort key and id are ``after``."""
+        words = search_words(query)
+        if query and not words:
+            return []
+        expression = " & ".join(f"{word}:*" for word in words) or None
+        value, last = after or (None, None)
+        return await self._database.fetch(PAGES[sort], expression, category, value, last, limit)
+
+    async def by_ids(self, ids: Sequence[UUID]) -> list[Record]:
+        return await self._database.fetch(BY_IDS, list(ids))
+
+    async def get(self, product_id: UUID) -> Record | None:
+        return await self._database.fetchrow(BY_ID, product_id)
+
+    async def categories(self) -> list[Record]:
+        return await self._database.fetch(CATEGORIES)
+
+    async def insert(self, products: Sequence[Mapping[str, Any]], now: datetime, reason: str) -> list[Record]:
+        """Add those whose SKU is new, with their first stock, in one statement; return them."""
+        rows = [_row(product) for product in products]
+        return await self._database.fetch(INSERT, rows, now, reason)
+
+    async def update(self, product_id: UUID, change: Mapping[str, Any], now: datetime) -> Record | None:
+        """Change what ``change`` names; None if there is no such product."""
+        name = change.get("name")
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(
+                UPDATE,
+                product_id,
+                name,
+                sort_name(name) if name else None,
+                *(change.get(field) for field in ("description", "category", "price", "attributes")),
+                now,
+            )
+            if row is not None:
+                await connection.execute(REINDEX, product_id, _words(row))
+        return row
+
+    async def move_stock(self, product_id: UUID, delta: int, reason: str, key: str | None, now: datetime) -> Record:
+        """Add ``delta`` to the stock, once per ``key``; Problem 404, or 409 when it would fall below zero."""
+        try:
+            async with self._database.transaction() as connection:
+                row = await connection.fetchrow(MOVE, product_id, delta, reason, key, now)
+                if row is not None:
+                    event = StockChanged(product_id=product_id, stock=row["stock"], occurred_at=now)
+                    await outbox.publish(connection, event)
+        except (asyncpg.CheckViolationError, asyncpg.NumericValueOutOfRangeError):
+            row = await self._known(product_id)
+            raise errors.insufficient_stock(product_id, row["stock"]) from None
+        return await self._known(product_id) if row is None else row
+
+    async def _known(self, product_id: UUID) -> Record:
+        row = await self.get(product_id)
+        if row is None:
+            raise errors.unknown_product(product_id)
+        return row
+
+
+def _row(product: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        **product,
+        "sort_name": sort_name(product["name"]),
+        "words": _words(product),
+    }
+
+
+def _words(product: Mapping[str, Any] | Record) -> str:
+    """What a search finds the product by: title, author, category and SKU."""
+    attributes = product["attributes"]
+    texts = (product["name"], attributes.get("author"), product["category"], product["sku"])
+    return " ".join(word for text in texts if text for word in search_words(str(text), limit=100))

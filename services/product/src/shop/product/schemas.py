@@ -1,0 +1,168 @@
+"""What the product service reads and writes as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from shop.kit.db import Record
+
+MAX_PRICE = 10**10
+MAX_STOCK = 10**9
+MAX_QUANTITY = 100 * 999
+"""Lines of one order that name the same product are merged before they get here."""
+MAX_LINES = 100
+MAX_BATCH = 256
+MAX_ATTRIBUTES = 30
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+Sku = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
+Category = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+Attribute = (
+    Annotated[str, StringConstraints(max_length=300)] | bool | Annotated[int, Field(ge=-(2**53), le=2**53)] | None
+)
+Attributes = Annotated[
+    dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")], Attribute],
+    Field(max_length=MAX_ATTRIBUTES),
+]
+Sort = Literal["name", "newest", "price", "-price"]
+
+
+class Price(BaseModel):
+    """Minor units of an ISO 4217 currency."""
+
+    amount: Annotated[int, Field(ge=0, le=MAX_PRICE, strict=True)]
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+
+class NewProduct(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    sku: Sku
+    name: Text
+    description: Annotated[str, StringConstraints(max_length=5_000)] = ""
+    category: Category
+    price: Price
+    stock: Annotated[int, Field(ge=0, le=MAX_STOCK, strict=True)] = 0
+    attributes: Attributes = {}
+
+
+class ProductChange(BaseModel):
+    """Only what is named changes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Text | None = None
+    description: Annotated[str, StringConstraints(max_length=5_000)] | None = None
+    category: Category | None = None
+    price: Price | None = None
+    attributes: Attributes | None = None
+
+
+class StockChange(BaseModel):
+    """``delta`` copies came in, or were written off when negative."""
+
+    delta: Annotated[int, Field(ge=-MAX_STOCK, le=MAX_STOCK, strict=True)]
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = "correction"
+
+
+class ProductView(BaseModel):
+    id: UUID
+    sku: str
+    name: str
+    description: str
+    category: str
+    price: Price
+    stock: int
+    image_url: str
+    attributes: dict[str, Any]
+
+
+class CategoryView(BaseModel):
+    name: str
+    count: int
+
+
+class ReservationLine(BaseModel):
+    product_id: UUID
+    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
+
+
+class Reservation(BaseModel):
+    order_id: UUID
+    lines: Annotated[list[ReservationLine], Field(min_length=1, max_length=MAX_LINES)]
+
+
+class Reservations(BaseModel):
+    items: Annotated[list[Reservation], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class Release(BaseModel):
+    order_id: UUID
+
+
+class Releases(BaseModel):
+    items: Annotated[list[Release], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class ReservedLine(BaseModel):
+    product_id: UUID
+    quantity: int
+    sku: str
+    name: str
+    category: str
+    unit_price: Price
+
+
+class ReservationResult(BaseModel):
+    """``reserved`` with lines, or ``rejected`` with a code, what it is about and how many there are."""
+
+    order_id: UUID
+    status: Literal["reserved", "rejected"]
+    lines: list[ReservedLine] = []
+    code: str | None = None
+    detail: str | None = None
+    product_id: UUID | None = None
+    available: int | None = None
+
+
+class ReservationResults(BaseModel):
+    results: list[ReservationResult]
+
+
+class ReleaseResult(BaseModel):
+    order_id: UUID
+    status: Literal["released"] = "released"
+
+
+class ReleaseResults(BaseModel):
+    results: list[ReleaseResult]
+
+
+def product_document(row: Record) -> dict[str, Any]:
+    """A product as every answer shows it."""
+    return {
+        "id": row["id"],
+        "sku": row["sku"],
+        "name": row["name"],
+        "description": row["description"],
+        "category": row["category"],
+        "price": {"amount": row["price"], "currency": row["currency"]},
+        "stock": row["stock"],
+        "image_url": f"/api/v1/products/{row['id']}/cover.svg",
+        "attributes": row["attributes"],
+    }
+
+
+def line_document(row: Record) -> dict[str, Any]:
+    """A reserved line with the price at which it was reserved."""
+    return {
+        "product_id": row["product_id"],
+        "quantity": row["quantity"],
+        "sku": row["sku"],
+        "name": row["name"],
+        "category": row["category"],
+        "unit_price": {"amount": row["price"], "currency": row["currency"]},
+    }

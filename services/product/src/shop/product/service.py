@@ -1,0 +1,213 @@
+"""What the product service does: the catalogue for readers, stock for administrators, reservations for orders."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+
+from shop.kit.app import Context
+from shop.kit.batch import Batcher
+from shop.kit.clock import Clock
+from shop.kit.db import Record
+from shop.kit.pages import decode_cursor, encode_cursor
+from shop.product import errors
+from shop.product.domain import Request, Shortage, merged
+from shop.product.repository import SORTS, ProductRepository
+from shop.product.reservations import Answer, ReservationRepository
+from shop.product.schemas import NewProduct, ProductChange, Reservation, line_document, product_document
+from shop.product.settings import Settings
+
+MAX_CALLS_PER_BATCH = 32
+BATCHES_INFLIGHT = 1
+"""One writer per process: batches for the same popular product would only wait for each other's locks."""
+MAX_CACHED_ANSWERS = 2_048
+
+
+class ReadCache:
+    """Serialised answers, a short while old at most; a change forgets what it touched.
+
+    An answer that was read while something changed is not kept, so this process never shows its own past.
+    """
+
+    def __init__(self, ttl_s: float, max_entries: int = MAX_CACHED_ANSWERS) -> None:
+        self._ttl_s = ttl_s
+        self._max_entries = max_entries
+        self._entries: OrderedDict[object, tuple[float, bytes]] = OrderedDict()
+        self._changes = 0
+
+    async def get(self, key: object, read: Callable[[], Awaitable[bytes]]) -> bytes:
+        entry = self._entries.get(key)
+        if entry is not None and entry[0] > time.monotonic():
+            return entry[1]
+        changes = self._changes
+        content = await read()
+        if changes == self._changes:
+            self._entries[key] = (time.monotonic() + self._ttl_s, content)
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._max_entries:
+                self._entries.popitem(last=False)
+        return content
+
+    def forget(self, keys: Sequence[object]) -> None:
+        self._changes += 1
+        for key in keys:
+            self._entries.pop(key, None)
+
+
+class ProductService:
+    def __init__(
+        self, products: ProductRepository, reservations: ReservationRepository, clock: Clock, settings: Settings
+    ) -> None:
+        self._products = products
+        self._reservations = reservations
+        self._clock = clock
+        self._currency = settings.store.currency
+        self._cache = ReadCache(settings.read_cache_seconds)
+        self._reserving = Batcher[Sequence[Request], list[Answer]](
+            self._reserve_calls, max_items=MAX_CALLS_PER_BATCH, max_inflight=BATCHES_INFLIGHT
+        )
+
+    @classmethod
+    def build(cls, context: Context) -> ProductService:
+        products = ProductRepository(context.database)
+        reservations = ReservationRepository(context.database, context.outbox)
+        return cls(products, reservations, context.clock, cast(Settings, context.settings))
+
+    async def product(self, product_id: UUID) -> bytes:
+        """The product as JSON; Problem 404 ``unknown_product``."""
+
+        async def read() -> bytes:
+            return orjson.dumps(product_document(await self._row(product_id)))
+
+        return await self._cache.get(product_id, read)
+
+    async def cover(self, product_id: UUID) -> Record:
+        """The row from which the cover is drawn."""
+        return await self._row(product_id)
+
+    async def _row(self, product_id: UUID) -> Record:
+        row = await self._products.get(product_id)
+        if row is None:
+            raise errors.unknown_product(product_id)
+        return row
+
+    async def by_ids(self, ids: Sequence[UUID]) -> bytes:
+        """The products among ``ids`` that there are, as a page without a next one."""
+        return _page(await self._products.by_ids(ids), None)
+
+    async def page(self, query: str, category: str | None, sort: str, cursor: str | None, limit: int) -> bytes:
+        """One page of the catalogue as JSON; Problem 400 ``invalid_cursor``."""
+
+        async def read() -> bytes:
+            after = _after(cursor, sort)
+            rows = await self._products.page(query=query, category=category, sort=sort, after=after, limit=limit + 1)
+            more = rows[limit - 1] if len(rows) > limit else None
+            return _page(rows[:limit], more and encode_cursor(sort, more[SORTS[sort][0]], more["id"]))
+
+        return await self._cache.get((query, category, sort, cursor, limit), read)
+
+    async def categories(self) -> bytes:
+        async def read() -> bytes:
+            rows = await self._products.categories()
+            return orjson.dumps({"items": [dict(row.items()) for row in rows], "next_cursor": None})
+
+        return await self._cache.get("categories", read)
+
+    async def create(self, new: NewProduct) -> dict[str, Any]:
+        """Add a product; Problem 409 ``sku_taken``, 422 for a foreign currency."""
+        self._check_currency(new.price.currency)
+        fields = new.model_dump(exclude={"price"}) | {"price": new.price.amount, "currency": new.price.currency}
+        rows = await self._products.insert([fields], self._clock.now(), "first stock")
+        if not rows:
+            raise errors.sku_taken(new.sku)
+        self._cache.forget(["categories"])
+        return product_document(rows[0])
+
+    async def change(self, product_id: UUID, change: ProductChange) -> dict[str, Any]:
+        """Change what is named; orders that reserved before keep the old price."""
+        fields = change.model_dump(exclude_none=True, exclude={"price"})
+        if change.price is not None:
+            self._check_currency(change.price.currency)
+            fields["price"] = change.price.amount
+        row = await self._products.update(product_id, fields, self._clock.now())
+        if row is None:
+            raise errors.unknown_product(product_id)
+        self._cache.forget([product_id, "categories"])
+        return product_document(row)
+
+    async def move_stock(self, product_id: UUID, delta: int, reason: str, key: str | None) -> dict[str, Any]:
+        """Add ``delta`` to the stock, once per idempotency key; Problem 409 when it would fall below zero."""
+        row = (
+            await self._products.move_stock(product_id, delta, reason, key, self._clock.now())
+            if delta
+            else await self._row(product_id)
+        )
+        self._cache.forget([product_id])
+        return product_document(row)
+
+    def _check_currency(self, currency: str) -> None:
+        if currency != self._currency:
+            raise errors.wrong_currency(self._currency)
+
+    async def reserve(self, items: Sequence[Reservation]) -> list[dict[str, Any]]:
+        """One result per item. Calls that come at the same time share their statements."""
+        requests = [Request(item.order_id, merged([(x.product_id, x.quantity) for x in item.lines])) for item in items]
+        answers = await self._reserving.submit(requests)
+        return [_result(request.order_id, answer) for request, answer in zip(requests, answers, strict=True)]
+
+    async def _reserve_calls(self, calls: list[Sequence[Request]]) -> list[list[Answer]]:
+        distinct = {request.order_id: request for call in reversed(calls) for request in reversed(call)}
+        answers = await self._reservations.reserve(list(distinct.values()), self._clock.now())
+        self._cache.forget([product_id for request in distinct.values() for product_id in request.lines])
+        return [[answers[request.order_id] for request in call] for call in calls]
+
+    async def release(self, order_ids: Sequence[UUID]) -> None:
+        """Give back what the orders hold, sold or not; an order not seen yet cannot reserve afterwards."""
+        grown = await self._reservations.release(order_ids, self._clock.now())
+        self._cache.forget(grown)
+
+    async def close(self) -> None:
+        await self._reserving.close()
+
+
+def _after(cursor: str | None, sort: str) -> tuple[Any, UUID] | None:
+    if cursor is None:
+        return None
+    kind = SORTS[sort][2]
+    as_text = str if kind is datetime else kind
+    made_for, value, last = decode_cursor(cursor, str, as_text, UUID)
+    if made_for != sort:
+        raise errors.Problem(400, "invalid_cursor", "The cursor belongs to another sort order.")
+    return _moment(value) if kind is datetime else value, last
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise errors.Problem(400, "invalid_cursor", "The cursor is not one that this service gave out.") from None
+
+
+def _page(rows: Sequence[Record], next_cursor: str | None) -> bytes:
+    return orjson.dumps({"items": [product_document(row) for row in rows], "next_cursor": next_cursor})
+
+
+def _result(order_id: UUID, answer: Answer) -> dict[str, Any]:
+    result: dict[str, Any] = {"order_id": order_id}
+    if answer is None:
+        refusal: Mapping[str, Any] = {"code": "released", "detail": "The order gave its reservation up before."}
+    elif not isinstance(answer, Shortage):
+        return result | {"status": "reserved", "lines": [line_document(cast(Record, line)) for line in answer]}
+    elif answer.available is None:
+        refusal = {"code": "unknown_product", "detail": "There is no such product.", "product_id": answer.product_id}
+    else:
+        detail = f"Only {answer.available} left." if answer.available else "None left."
+        refusal = {"code": "insufficient_stock", "detail": detail, "product_id": answer.product_id}
+        refusal = {**refusal, "available": answer.available}
+    return result | {"status": "rejected", **refusal}
