@@ -64,12 +64,12 @@ class Upstream:
 
 
 async def read_body(receive: Receive) -> bytes:
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
         if not message.get("more_body"):
-            return body
+            return bytes(body)
 
 
 async def answer_json(send: Send, document: Any, status: int = 200) -> None:
@@ -156,7 +156,7 @@ def open_shop(served: Served, all_upstreams: dict[str, Upstream], tokens: Tokens
         with closed_port() as nobody:
             urls = {f"{noun}_url": upstream.url for noun, upstream in all_upstreams.items()}
             urls |= {f"{noun}_url": f"http://127.0.0.1:{nobody}" for noun in down}
-            known = {"jwks_url": tokens.jwks_url, "internal_token": INTERNAL_TOKEN, **urls, **limits}
+            known: dict[str, Any] = {"jwks_url": tokens.jwks_url, "internal_token": INTERNAL_TOKEN, **urls, **limits}
             app = make_app(Settings(**known | changed))
             async with served(app) as client:
                 yield Shop(client, app, all_upstreams, tokens)

@@ -73,7 +73,7 @@ def _signed(users: Users, claims: dict[str, Any], header: dict[str, str]) -> str
 Forge = Callable[[Users, dict[str, Any], dict[str, str]], str]
 FORGERIES: dict[str, Forge] = {
     "alg none": lambda _, claims, header: jwt.encode(
-        claims, None, algorithm="none", headers={"kid": header["kid"], "typ": "at+jwt"}
+        claims, "", algorithm="none", headers={"kid": header["kid"], "typ": "at+jwt"}
     ),
     "HS256 with the public key": _hmac_with_the_public_key,
     "another key": lambda _, claims, header: jwt.encode(

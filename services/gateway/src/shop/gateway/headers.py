@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from shop.gateway.limits import MAX_HEADER_BYTES, MAX_HEADERS
 from shop.kit.errors import Problem
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32_768
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 

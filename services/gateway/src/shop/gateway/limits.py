@@ -12,8 +12,6 @@ from shop.gateway.settings import Network
 
 MAX_CLIENTS = 50_000
 """Clients remembered; the one not seen for longest goes first, and its bucket would be full again by then."""
-MAX_HEADERS = 100
-MAX_HEADER_BYTES = 32_768
 MAX_FORWARDED_HOPS = 20
 IPV6_CLIENT_PREFIX = 64
 """One household or server has a whole /64: counting its addresses one by one would be no limit."""
