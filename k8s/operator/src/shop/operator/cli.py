@@ -200,6 +200,30 @@ def start(
     _print(f"started: {', '.join(answer['components'])}")
 
 
+@app.command()
+def audit(
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    as_json: JsonOption = False,
+    settle_seconds: Annotated[
+        float, typer.Option(min=0, help="Leave out what is younger: its effects may still be on their way.")
+    ] = 10.0,
+    order_deadline_seconds: Annotated[
+        float, typer.Option(min=1, help="The age at which every order must have ended.")
+    ] = 960.0,
+    wait: Annotated[float, typer.Option(min=0, help="First wait up to so many seconds until all orders ended.")] = 0.0,
+    acknowledged: Annotated[
+        Path | None, typer.Option(help="File with the order ids that customers were told, one per line.")
+    ] = None,
+) -> None:
+    """Check what must always hold: no order lost, nothing oversold, nobody charged twice. Code 1 when it does not."""
+    from shop.operator.audit.model import Options
+    from shop.operator.local import auditing
+
+    options = Options(settle_seconds, order_deadline_seconds, auditing.acknowledged(acknowledged))
+    if not auditing.run(_data(data_dir), options, wait, as_json):
+        raise typer.Exit(1)
+
+
 def _data(path: Path) -> "DataDir":
     from shop.operator.local.layout import DataDir
 

@@ -100,8 +100,12 @@ def launch(
     env: Mapping[str, str] | None = None,
     log: Path | None = None,
     cwd: Path | None = None,
+    piped: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start `program`, as `owner` (uid, gid), in its own session; it gets `signal_number` when this thread ends."""
+    """Start `program`, as `owner` (uid, gid), in its own session; it gets `signal_number` when this thread ends.
+
+    Its output goes to the end of `log`; with `piped`, standard input and output are pipes to this process instead.
+    """
     options = ["--parent", str(os.getpid()), "--signal", str(int(signal_number))]
     if owner is not None:
         options += ["--uid", str(owner[0]), "--gid", str(owner[1])]
@@ -110,9 +114,9 @@ def launch(
     try:
         return subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=output or subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if piped else output or subprocess.DEVNULL,
+            stderr=output or subprocess.DEVNULL,
             env=None if env is None else dict(env),
             cwd=cwd,
             start_new_session=True,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import nats
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
@@ -45,7 +46,7 @@ async def message_ids(url: str, noun: str) -> Stream:
         await client.close()
 
 
-async def _read(client: nats.NATS, noun: str) -> Stream:
+async def _read(client: Client, noun: str) -> Stream:
     context = client.jetstream()
     state = (await context.stream_info(noun)).state
     first = max(state.first_seq, state.last_seq - MAX_MESSAGES + 1)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from shop.operator.audit import broker
 from shop.operator.audit.model import Audit, Finding, Row
+from shop.operator.audit.stock import sold_orders_hold_stock
 
 OUTBOX = (
     "SELECT event_id::text AS id, type, published_at, stream_sequence FROM outbox WHERE created_at < $1 ORDER BY id"
@@ -55,7 +56,8 @@ async def events_take_effect_once(audit: Audit) -> Finding:
                 " WHERE NOT EXISTS (SELECT FROM inbox WHERE inbox.event_id = asked.id)"
             )
             finding.add(await audit.fetch(noun, missing, events), f"{kind} was not taken in by {noun}")
-    return finding
+    sold = await sold_orders_hold_stock(audit)
+    return Finding(finding.checked + sold.checked, {**finding.violations, **sold.violations})
 
 
 async def event_order_kept(audit: Audit) -> Finding:

@@ -134,6 +134,8 @@ async def wait_until_ended(target: Target, timeout_s: float) -> bool:
 async def _under_way(connections: Mapping[str, asyncpg.Connection]) -> bool:
     if await connections["order"].fetchval("SELECT EXISTS (SELECT FROM sagas WHERE status <> 'done')"):
         return True
+    if await connections["product"].fetchval("SELECT EXISTS (SELECT FROM reservations WHERE state = 'reserved')"):
+        return True
     for connection in connections.values():
         if await connection.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL)"):
             return True

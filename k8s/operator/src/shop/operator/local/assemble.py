@@ -1,16 +1,16 @@
 """Turn a plan into components: three stores and the processes of the services."""
 
-import os
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from shop.kit.embedded import NatsStore, PostgresStore, Store, ValkeyStore
-from shop.kit.processes import launch
+from shop.kit.processes import PortInUse, launch, port_is_free
 from shop.operator.local import probes
 from shop.operator.local.component import Component
+from shop.operator.local.forks import Nursery
 from shop.operator.local.layout import ADMIN_EMAIL, DataDir
-from shop.operator.local.plan import WITH_DATABASE, Instance, Wiring, environment
-from shop.operator.spec import ShopSpec
+from shop.operator.local.plan import WITH_DATABASE, Instance, Wiring
 
 HOST = "127.0.0.1"
 STORE_STOP_TIMEOUT_S = 15.0
@@ -82,13 +82,26 @@ def database_url(data: DataDir, postgres: PostgresStore, noun: str) -> str:
     return postgres.url_for(role, data.database_password(role), role)
 
 
-def service_component(
-    instance: Instance, spec: ShopSpec, wires: Wiring, everyone: Sequence[Instance], data: DataDir
-) -> Component:
-    """One process of a service, logging to `logs/<noun>-<number>.log`."""
+def service_component(instance: Instance, env: Mapping[str, str], nursery: Nursery | None, data: DataDir) -> Component:
+    """One process of a service, logging to `logs/<noun>-<number>.log`; a fork of the nursery where there is one."""
     log = data.logs / f"{instance.name}.log"
-    env = environment(instance, spec, wires, everyone, os.environ)
     program = [sys.executable, "-m", "shop.kit.serve", instance.noun, "--host", HOST, "--port", str(instance.port)]
+    request = {
+        "noun": instance.noun,
+        "name": instance.name,
+        "port": instance.port,
+        "env": dict(env),
+        "log": str(log),
+        "cwd": str(data.path),
+    }
+
+    def spawn() -> subprocess.Popen[bytes]:
+        # Else the answers of whoever listens there would be taken for this service's.
+        if not port_is_free(instance.port):
+            raise PortInUse(f"port {instance.port} is in use by another process")
+        if nursery is None:
+            return launch(program, env=env, log=log, cwd=data.path)
+        return nursery.spawn(request)
 
     async def ready(pid: int) -> bool:
         return await probes.is_ready(instance.port)
@@ -98,7 +111,8 @@ def service_component(
         kind="service",
         port=instance.port,
         log=log,
-        spawn=lambda: launch(program, env=env, log=log, cwd=data.path),
+        spawn=spawn,
         ready=ready,
+        prepare=nursery.wait_ready if nursery else None,
         stop_timeout_s=SERVICE_STOP_TIMEOUT_S,
     )

@@ -16,6 +16,7 @@ from shop.operator.errors import ShopctlError
 from shop.operator.local import assemble, probes, stale
 from shop.operator.local.component import Component, State
 from shop.operator.local.control import ControlServer
+from shop.operator.local.forks import Nursery, reap_strangers
 from shop.operator.local.layout import ADMIN_EMAIL, DataDir
 from shop.operator.local.logs import rotate
 from shop.operator.local.plan import environment, ignored, replica_counts
@@ -69,6 +70,7 @@ class LocalShop:
         self._stop = asyncio.Event()
         self._supervisor = Supervisor(say, self._on_change)
         self._databases, self._catalogue = Step("databases"), Step("catalogue")
+        self._nursery = Nursery(self.data.logs / "nursery.log") if Nursery.supported() else None
         self._control: dict[str, Any] = {}
 
     @property
@@ -138,27 +140,26 @@ class LocalShop:
             await task
 
     async def _start(self, counts: dict[str, int]) -> None:
+        if self._nursery is not None:
+            self._nursery.start()
         stores = assemble.Stores(self.data)
         store_components = [self._supervisor.add(component) for component in stores.components()]
         everyone = assemble.instances(self.data, counts, self.options.port)
         wires = assemble.wiring(self.data, stores, self.options.port)
+        spec = self.options.shop.spec
+        environments = {one.name: environment(one, spec, wires, everyone, os.environ) for one in everyone}
         services = [
-            self._supervisor.add(
-                assemble.service_component(instance, self.options.shop.spec, wires, everyone, self.data)
-            )
-            for instance in everyone
+            self._supervisor.add(assemble.service_component(one, environments[one.name], self._nursery, self.data))
+            for one in everyone
         ]
         helper = await _helper("shop.operator.local.databases")
         try:
             await self._supervisor.start(store_components)
-            request = {"admin_url": stores.postgres.url, "services": dict(wires.database_urls)}
-            await self._migrate(helper, request)
+            await self._migrate(helper, {"admin_url": stores.postgres.url, "services": dict(wires.database_urls)})
         finally:
             with contextlib.suppress(ProcessLookupError):
                 helper.kill()
-        product = next(instance for instance in everyone if instance.noun == "product")
-        env = environment(product, self.options.shop.spec, wires, everyone, os.environ)
-        await _all([self._supervisor.start(services), self._load_catalogue(env)])
+        await _all([self._supervisor.start(services), self._load_catalogue(environments["product-1"])])
         await self._sells()
 
     async def _migrate(self, helper: asyncio.subprocess.Process, request: dict[str, Any]) -> None:
@@ -211,6 +212,8 @@ class LocalShop:
         services = [one for one in components if one.kind == "service" and one not in fronts]
         for group in (fronts, services, [one for one in components if one.kind == "store"]):
             await self._supervisor.stop(group)
+        if self._nursery is not None:
+            self._nursery.stop()
 
     async def _command(self, request: Mapping[str, Any]) -> dict[str, Any]:
         match request.get("command"):
@@ -282,6 +285,10 @@ class LocalShop:
             await asyncio.sleep(ROTATE_EVERY_S)
             for component in self._supervisor.components:
                 rotate(component.log)
+            reap_strangers(self._own_pids())
+
+    def _own_pids(self) -> set[int]:
+        return {one.process.pid for one in self._supervisor.components if one.process is not None}
 
     @contextlib.contextmanager
     def _timed(self, step: Step) -> Any:

@@ -1,0 +1,67 @@
+"""The audit of a shop on this machine: as the database's owner, read-only."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from shop.kit.embedded import SUPERUSER, PostgresStore
+from shop.kit.processes import kept_secret
+from shop.operator.audit.model import Options, Result
+from shop.operator.audit.run import Target, audit, wait_until_ended
+from shop.operator.errors import ShopctlError
+from shop.operator.local.layout import DataDir
+from shop.operator.local.plan import WITH_DATABASE
+
+MAX_SHOWN = 20
+MAX_ACKNOWLEDGED_BYTES = 100_000_000
+
+
+def target(data: DataDir) -> Target:
+    """Where the running shop's databases and broker are; raises `ShopctlError` when no shop runs there."""
+    if not data.is_locked():
+        raise ShopctlError(f"no shop runs in {data.path}; start it with `shopctl up`, or name its folder: --data-dir")
+    ports = {one["name"]: one["port"] for one in data.read_state().get("components", [])}
+    postgres = PostgresStore(data.store("postgres"), port=ports["postgres"])
+    nats_token = kept_secret(data.store("nats") / "secret")
+    databases = {noun: postgres.url_for(SUPERUSER, postgres.secret, f"shop_{noun}") for noun in WITH_DATABASE}
+    return Target(databases, f"nats://{nats_token}@127.0.0.1:{ports['nats']}")
+
+
+def acknowledged(path: Path | None) -> frozenset[str]:
+    """Order ids from a file, one per line."""
+    if path is None:
+        return frozenset()
+    if path.stat().st_size > MAX_ACKNOWLEDGED_BYTES:
+        raise ShopctlError(f"{path} is larger than {MAX_ACKNOWLEDGED_BYTES:,} bytes")
+    return frozenset(line.strip() for line in path.read_text().splitlines() if line.strip())
+
+
+def run(data: DataDir, options: Options, wait_s: float, as_json: bool) -> bool:
+    """Print what the audit found and return whether everything holds."""
+    where = target(data)
+    results, waited = asyncio.run(_run(where, options, wait_s))
+    ok = waited and all(result.ok for result in results)
+    if as_json:
+        document = {"ok": ok, "oracles": [result.document() for result in results]}
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+    else:
+        sys.stdout.write("\n".join(line for result in results for line in lines(result)) + "\n")
+    if not waited:
+        sys.stderr.write(f"shopctl: orders were still under way after {wait_s:g} s\n")
+    return ok
+
+
+async def _run(where: Target, options: Options, wait_s: float) -> tuple[list[Result], bool]:
+    waited = await wait_until_ended(where, wait_s) if wait_s > 0 else True
+    return await audit(where, options), waited
+
+
+def lines(result: Result) -> list[str]:
+    """One line, and one more for each violation up to `MAX_SHOWN`."""
+    mark = "ok  " if result.ok else "FAIL"
+    found = f"{result.checked} checked" + ("" if result.ok else f", {len(result.violations)} violations")
+    shown = [f"        {key} {what}" for key, what in list(result.violations.items())[:MAX_SHOWN]]
+    rest = len(result.violations) - len(shown)
+    more = [f"        and {rest} more; --json lists all"] if rest > 0 else []
+    return [f"{mark} {result.number:2} {result.name} ({found})", *shown, *more]

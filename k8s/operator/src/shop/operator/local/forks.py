@@ -1,0 +1,122 @@
+"""The supervisor's side of the nursery: ask for forks, and treat them as if this process had started them."""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shop.kit.processes import EmbeddedError, launch
+
+PR_SET_CHILD_SUBREAPER = 36
+WAIT_POLL_S = 0.02
+
+
+class Forked(subprocess.Popen[bytes]):
+    """A child that was adopted rather than started; what is not overridden here is not to be used."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self.args = ["nursery"]
+        self._child_created = False
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs."""
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                self.returncode = 1
+            else:
+                self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            time.sleep(WAIT_POLL_S)
+        return code
+
+    def send_signal(self, sig: int) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, sig)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """Start it from the main thread; `spawn` may then be called from there, after `wait_ready` in any thread."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready = False
+
+    @staticmethod
+    def supported() -> bool:
+        """Whether forks can be handed over to this process on this system."""
+        return sys.platform == "linux"
+
+    def start(self) -> None:
+        """Begin to load; forks become children of this process from now on."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self._ready = False
+        program = [sys.executable, "-m", "shop.operator.local.nursery"]
+        self._process = launch(program, log=self._log, env=os.environ, piped=True)
+
+    def wait_ready(self) -> None:
+        """Return once it has loaded everything; raises `EmbeddedError` when it ended instead."""
+        with self._lock:
+            if not self._ready:
+                self._read()
+                self._ready = True
+
+    def spawn(self, request: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+        """A service as a fork; raises `EmbeddedError` when the nursery is gone."""
+        with self._lock:
+            if self._process is None or self._process.stdin is None:
+                raise EmbeddedError("the nursery does not run")
+            try:
+                self._process.stdin.write(json.dumps({**request, "parent": os.getpid()}).encode() + b"\n")
+                self._process.stdin.flush()
+            except OSError as error:
+                raise EmbeddedError("the nursery has ended") from error
+            return Forked(int(self._read()["pid"]))
+
+    def stop(self) -> None:
+        """End the nursery; its forks go on."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _read(self) -> dict[str, Any]:
+        line = self._process.stdout.readline() if self._process is not None and self._process.stdout else b""
+        if not line:
+            raise EmbeddedError(f"the nursery has ended; see {self._log}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def reap_strangers(known: set[int]) -> None:
+    """Collect ended processes that were handed to this one without being asked for (a killed server's helpers)."""
+    import psutil
+
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error, OSError):
+            if child.pid not in known and child.status() == psutil.STATUS_ZOMBIE:
+                os.waitpid(child.pid, os.WNOHANG)

@@ -1,0 +1,122 @@
+"""A process that has loaded what all services load, and forks one for each: `python -m shop.operator.local.nursery`.
+
+Eight interpreters that each import the same hundred megabytes of libraries cost seconds and memory. Here they are
+imported once, shared between the forks as long as nobody writes to them, while the stores are still starting.
+It reads JSON lines, `{"noun", "name", "port", "env", "log", "cwd", "parent"}`, and answers each with `{"pid": ...}`.
+A fork is handed over to `parent`, which must be a child subreaper, as its direct child, and dies with it (Linux).
+
+No service's own module is loaded here: those read their settings as they are imported.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+PRELOADED = (
+    "shop.kit.app",
+    "shop.kit.serve",
+    "shop.kit.batch",
+    "shop.kit.pages",
+    "shop.kit.routing",
+    "shop.kit.saga",
+    "shop.contracts.events",
+    "shop.contracts.store",
+    "uvicorn.loops.uvloop",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.lifespan.on",
+    "fastapi.openapi.utils",
+    "asyncpg",
+    "email.mime.multipart",
+    "jinja2",
+    "nats",
+    "redis.asyncio",
+    "uvloop",
+)
+PR_SET_NAME = 15
+PR_SET_PDEATHSIG = 1
+HANDOVER_TIMEOUT_S = 5.0
+HANDOVER_POLL_S = 0.001
+HOST = "127.0.0.1"
+
+
+def main() -> None:
+    """Load, say so, and fork on request until standard input ends."""
+    for module in PRELOADED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
+    _answer({"ready": True})
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        pid = _fork_away(request)
+        if pid is None:
+            _serve(request)
+            return
+        _answer({"pid": pid})
+
+
+def _answer(document: dict[str, Any]) -> None:
+    os.write(1, json.dumps(document).encode() + b"\n")
+
+
+def _fork_away(request: dict[str, Any]) -> int | None:
+    """The pid of a grandchild, whose parent has ended; None inside the grandchild."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        grandchild = os.fork()
+        if grandchild != 0:
+            os.write(writing, str(grandchild).encode())
+            os._exit(0)
+        os.close(reading)
+        os.close(writing)
+        _await_parent(int(request["parent"]))
+        return None
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        pid = int(answer.read())
+    os.waitpid(child, 0)
+    return pid
+
+
+def _await_parent(parent: int) -> None:
+    deadline = time.monotonic() + HANDOVER_TIMEOUT_S
+    while os.getppid() != parent:
+        if time.monotonic() > deadline:
+            os._exit(1)
+        time.sleep(HANDOVER_POLL_S)
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _serve(request: dict[str, Any]) -> None:
+    """Turn this fork into the process that `python -m shop.kit.serve` would have been."""
+    os.setsid()
+    ctypes.CDLL(None).prctl(PR_SET_NAME, f"shop-{request['name']}".encode()[:15], 0, 0, 0)
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.close(log)
+    os.close(nothing)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    sys.argv = ["shop.kit.serve", request["noun"], "--host", HOST, "--port", str(request["port"])]
+    from shop.kit import serve
+
+    serve.main()
+
+
+if __name__ == "__main__":
+    main()
