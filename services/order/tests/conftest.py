@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -16,8 +16,11 @@ from fastapi import FastAPI
 
 from services.order.tests.order_world import BOOK, World
 from shop.kit.app import create_app
+from shop.kit.embedded import Server
 from shop.kit.ids import new_id
-from shop.kit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens, wait_until
+from shop.kit.testing import INTERNAL_TOKEN, DatabaseFor, Databases, Running, Tokens, wait_until
+from shop.kit.testing import _running as in_process
+from shop.kit.testing import _served as serving
 from shop.order import api, participants
 from shop.order.service import OrderService
 from shop.order.settings import Settings
@@ -103,45 +106,68 @@ class Shop:
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Shop]]
 
 
-@pytest.fixture
-async def world(served: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+@pytest.fixture(scope="module")
+async def served_world() -> AsyncIterator[World]:
     """The participants on a port of their own, with time limits fit for a test."""
-    for name in ("RESERVE", "QUOTE", "CHARGE", "RELEASE", "VOID"):
-        monkeypatch.setattr(participants, f"{name}_TIMEOUT_S", SHORT_TIMEOUT_S)
     made = World()
-    async with served(made, lifespan="off") as client:
-        made.url = str(client.base_url).rstrip("/")
-        yield made
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("RESERVE", "QUOTE", "CHARGE", "RELEASE", "VOID"):
+            patch.setattr(participants, f"{name}_TIMEOUT_S", SHORT_TIMEOUT_S)
+        async with serving(made, lifespan="off") as client:
+            made.url = str(client.base_url).rstrip("/")
+            yield made
 
 
 @pytest.fixture
-async def database_url(database_for: DatabaseFor) -> str:
-    return await database_for("order")
+def world(served_world: World) -> World:
+    """The participants, having seen nothing yet."""
+    served_world.reset()
+    return served_world
+
+
+def application(world: World, database_url: str, nats_url: str, tokens: Tokens, **changed: Any) -> FastAPI:
+    standard: dict[str, Any] = {"product_url": world.url, "pricing_url": world.url, "payment_url": world.url}
+    standard |= {"retry_first_s": 0.05, "retry_max_s": 0.1, "recovery_poll_s": 0.02, "stream_poll_s": 0.02}
+    settings = Settings(
+        database_url=database_url,
+        nats_url=nats_url,
+        jwks_url=tokens.jwks_url,
+        internal_token=INTERNAL_TOKEN,
+        **(standard | changed),
+    )
+    return create_app(settings, title="Orders", routers=[api.router], build=OrderService.build)
 
 
 @pytest.fixture
-def start(world: World, database_url: str, nats_url: str, tokens: Tokens, running: Running, served: Any) -> Start:
+def start(world: World, nats_url: str, tokens: Tokens, running: Running, database_for: DatabaseFor) -> Start:
     """``async with start(**settings) as shop``: one replica; starting twice makes two over the same database."""
+    made: list[str] = []
 
     @contextlib.asynccontextmanager
     async def run(*, on_port: bool = False, **changed: Any) -> AsyncIterator[Shop]:
-        standard: dict[str, Any] = {"product_url": world.url, "pricing_url": world.url, "payment_url": world.url}
-        standard |= {"retry_first_s": 0.05, "retry_max_s": 0.1, "recovery_poll_s": 0.02, "stream_poll_s": 0.02}
-        settings = Settings(
-            database_url=database_url,
-            nats_url=nats_url,
-            jwks_url=tokens.jwks_url,
-            internal_token=INTERNAL_TOKEN,
-            **(standard | changed),
-        )
-        app = create_app(settings, title="Orders", routers=[api.router], build=OrderService.build)
-        async with (served if on_port else running)(app) as client:
-            yield Shop(client, app, world, database_url, tokens)
+        if not made:
+            made.append(await database_for("order"))
+        app = application(world, made[0], nats_url, tokens, **changed)
+        async with (serving if on_port else running)(app) as client:
+            yield Shop(client, app, world, made[0], tokens)
 
     return run
 
 
+@pytest.fixture(scope="module")
+async def module_app(
+    served_world: World, databases: Databases, nats_server: Server, tokens: Tokens
+) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient, str]]:
+    """One replica for all tests of a module that do not mind each other's orders."""
+    database_url = await databases.clone("order")
+    app = application(served_world, database_url, nats_server.url, tokens)
+    async with in_process(app) as client:
+        yield app, client, database_url
+    await databases.drop(database_url)
+
+
 @pytest.fixture
-async def shop(start: Start) -> AsyncIterator[Shop]:
-    async with start() as made:
-        yield made
+def shop(module_app: tuple[FastAPI, httpx.AsyncClient, str], world: World, tokens: Tokens) -> Shop:
+    """A new customer of that replica."""
+    app, client, database_url = module_app
+    return Shop(client, app, world, database_url, tokens)

@@ -36,6 +36,11 @@ class World:
     """
 
     def __init__(self) -> None:
+        self.url = ""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
         self.stock = {BOOK: STOCK, PEN: STOCK}
         self.held: dict[str, dict[str, int]] = {}
         self.redeemed: set[str] = set()
@@ -48,7 +53,6 @@ class World:
         self.calls: list[tuple[str, str]] = []
         self.batches: list[tuple[str, int]] = []
         self.items: list[tuple[str, Result]] = []
-        self.url = ""
 
     def calls_of(self, path: str) -> int:
         return sum(called == path for called, _ in self.calls)
@@ -79,7 +83,8 @@ class World:
         fault = self.faults[path].popleft() if self.faults[path] else ""
         if fault in ("503", "422"):
             problem = {"code": "made_up", "detail": "As scripted.", "status": int(fault)}
-            return await answer(send, int(fault), problem)
+            await answer(send, int(fault), problem)
+            return
         results = [] if fault == "dropped" else [self.result(path, item, fault) for item in items]
         if fault == "hang":
             while (await receive())["type"] != "http.disconnect":
@@ -170,7 +175,7 @@ class World:
         return {"status": "voided"}
 
 
-REJECTIONS = {
+REJECTIONS: dict[str, Result] = {
     RESERVE: {
         "status": "rejected",
         "code": "insufficient_stock",

@@ -101,7 +101,9 @@ async def test_a_cancellation_that_fails_half_way_goes_on(shop: Shop, compensati
 
 
 @pytest.mark.parametrize("missing", ["product_url", "pricing_url", "payment_url"])
-async def test_a_service_that_is_down_makes_the_order_wait(start: Start, world: World, served: Any, missing: str) -> None:
+async def test_a_service_that_is_down_makes_the_order_wait(
+    start: Start, world: World, served: Any, missing: str
+) -> None:
     port = free_port()
     async with start(**{missing: f"http://127.0.0.1:{port}"}) as shop:
         began = time.monotonic()
@@ -171,7 +173,12 @@ async def test_history_tells_what_happened(shop: Shop) -> None:
     found = (await shop.client.get(f"/api/v1/orders/{order_id}/history", headers=shop.admin)).json()
     assert (found["kind"], found["status"], found["attempts"], found["next_attempt_at"]) == ("place", "done", 3, None)
     told = [(step["step"], step["outcome"], step["times"], step["attempt"]) for step in found["steps"]]
-    assert told == [("quote", "unknown", 2, 2), ("reserve", "done", 3, 3), ("quote", "done", 1, 3), ("charge", "done", 1, 3)]
+    assert told == [
+        ("quote", "unknown", 2, 2),
+        ("reserve", "done", 3, 3),
+        ("quote", "done", 1, 3),
+        ("charge", "done", 1, 3),
+    ]
     assert {step["trace_id"] for step in found["steps"]} == {found["trace_id"]}
     (transition,) = found["transitions"]
     assert (transition["from_state"], transition["to_state"], transition["version"]) == ("pending", "confirmed", 2)

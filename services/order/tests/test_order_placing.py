@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from services.order.tests.conftest import ADDRESS, Shop
 from services.order.tests.order_world import BOOK, CHARGE, PEN, QUOTE, RELEASE, RESERVE, SHIPPING, STOCK, UNKNOWN, VOID
 from shop.kit.db import STATEMENTS
+from shop.kit.testing import wait_until
 
 
 async def test_an_order_is_confirmed_at_once(shop: Shop) -> None:
@@ -58,7 +60,7 @@ async def test_the_saga_of_a_confirmed_order_is_done_and_its_card_forgotten(shop
     ],
 )
 async def test_a_refused_order_leaves_nothing_behind(
-    shop: Shop, changed: dict[str, object], status: int, code: str, left: int | None
+    shop: Shop, changed: dict[str, Any], status: int, code: str, left: int | None
 ) -> None:
     answer = await shop.place(**changed)
     problem = answer.json()
@@ -79,17 +81,12 @@ async def test_a_shortage_names_the_product(shop: Shop) -> None:
 async def test_compensation_is_decided_in_writing_before_it_begins(shop: Shop) -> None:
     shop.world.gates[RELEASE] = asyncio.Event()
     placing = asyncio.create_task(shop.place(payment={"token": "tok_declined"}))
-    await asyncio.wait_for(_called(shop, RELEASE), 5)
-    (saga,) = await shop.sql("SELECT status, refusal FROM sagas")
+    await wait_until(lambda: shop.world.calls_of(RELEASE), what="the compensation")
+    saga = await shop.saga(shop.world.calls[-1][1])
     assert saga["status"] == "compensating"
     assert '"payment_declined"' in saga["refusal"]
     shop.world.gates[RELEASE].set()
     assert (await placing).status_code == 402
-
-
-async def _called(shop: Shop, path: str) -> None:
-    while not shop.world.calls_of(path):
-        await asyncio.sleep(0.01)
 
 
 async def test_a_declined_card_needs_no_pricing_to_be_undone_without_a_coupon(shop: Shop) -> None:
@@ -101,7 +98,7 @@ async def test_a_declined_card_needs_no_pricing_to_be_undone_without_a_coupon(sh
 async def test_a_free_order_charges_nobody(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     quote = shop.world.quote
 
-    def free(item: dict[str, object]) -> dict[str, object]:
+    def free(item: dict[str, Any]) -> dict[str, Any]:
         found = quote(item)
         discount = {"amount": found["subtotal"]["amount"] + 7 + SHIPPING, "currency": "EUR"}
         return found | {"discount": discount, "total": {"amount": 0, "currency": "EUR"}}
@@ -144,7 +141,7 @@ async def test_last_copies_go_to_as_many_buyers(shop: Shop) -> None:
 async def test_one_unreadable_order_does_not_fail_the_others(shop: Shop) -> None:
     shop.world.gates[RESERVE] = asyncio.Event()
     early = [asyncio.create_task(shop.place()) for _ in range(4)]
-    await asyncio.wait_for(_called(shop, RESERVE), 5)
+    await wait_until(lambda: shop.world.calls_of(RESERVE), what="the reservation")
     late = [asyncio.create_task(shop.place()) for _ in range(6)]
     shop.world.faults[RESERVE].extend(["", "422"])
     shop.world.gates[RESERVE].set()

@@ -1,0 +1,254 @@
+"""Processes that die or fall behind: whatever they leave, another one ends, once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from services.order.tests.conftest import Shop, Start
+from services.order.tests.order_world import CHARGE, QUOTE, RELEASE, RESERVE, VOID, World
+from shop.kit.errors import Unavailable
+from shop.kit.ids import new_id
+from shop.kit.saga import Outcome
+from shop.kit.testing import wait_until
+from shop.order import repository
+from shop.order.driver import Run, Superseded
+from shop.order.recovery import Recovery
+
+SHORT_LEASE = {"inline_lease_s": 0.3, "recovery_lease_s": 0.6}
+NO_RECOVERY = {"recovery_poll_s": 3_600.0}
+
+
+class DyingDatabase:
+    """Loses the database for ever at its ``at``-th statement, before that is carried out or after.
+
+    Only what stores an order or a decision is counted: the loops ask at any time.
+    """
+
+    def __init__(self, real: Any, at: int, when: str) -> None:
+        self._real = real
+        self._at = at
+        self._when = when
+        self._count = 0
+        self.dead = False
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._real, name)
+
+        async def statement(sql: str, *args: Any) -> Any:
+            counted = sql in (repository.INSERT, repository.SAVE, repository.CANCEL)
+            self._count += counted
+            last = counted and self._count == self._at
+            if self.dead or (last and self._when == "before"):
+                self.dead = True
+                raise Unavailable("database")
+            result = await method(sql, *args)
+            if last:
+                self.dead = True
+                raise Unavailable("database")
+            return result
+
+        return statement
+
+
+def kill(shop: Shop, at: int, when: str) -> None:
+    orders: Any = shop.service._repository
+    orders._database = DyingDatabase(orders._database, at, when)
+
+
+CASES = [
+    ("confirmed", 1, {}, {}),
+    ("confirmed", 2, {}, {}),
+    ("rejected", 2, {"payment": {"token": "tok_declined"}}, {}),
+    ("rejected", 3, {"payment": {"token": "tok_declined"}}, {}),
+    ("confirmed", 2, {}, {QUOTE: ["503"]}),
+    ("confirmed", 2, {}, {CHARGE: ["lost"]}),
+    ("rejected", 2, {}, {CHARGE: ["lost", "reject"]}),
+]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("state", "at", "changed", "faults"), CASES)
+async def test_an_order_ends_whichever_statement_its_process_dies_at(
+    start: Start, world: World, state: str, at: int, changed: dict[str, Any], faults: dict[str, list[str]], when: str
+) -> None:
+    for path, scripted in faults.items():
+        world.faults[path].extend(scripted)
+    async with start(**SHORT_LEASE) as dying:
+        kill(dying, at, when)
+        first = await dying.place("key", coupon="SAVE1", **changed)
+        async with start(**SHORT_LEASE) as shop:
+            shop.user_id, shop.headers = dying.user_id, dying.headers
+            if at == 1:
+                assert (first.status_code, first.json()["code"]) == (503, "database_unavailable")
+            if at == 1 and when == "before":
+                assert await shop.sql("SELECT FROM orders") == []
+                return
+            (row,) = await shop.sql("SELECT id FROM orders")
+            order = await shop.until(str(row["id"]), state)
+            if state == "confirmed":
+                world.everything_is_held_for(order)
+            else:
+                world.nothing_is_left_of(order["id"])
+            again = await shop.place("key", coupon="SAVE1", **changed)
+            assert again.status_code == (201 if state == "confirmed" else 402)
+            assert len(await shop.sql("SELECT FROM orders")) == 1
+            assert (await shop.events(order["id"]))[-1] == f"order.{state}.v1"
+            assert (await shop.events(order["id"])).count(f"order.{state}.v1") == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("at", [1, 2])
+async def test_a_cancellation_ends_whichever_statement_its_process_dies_at(start: Start, at: int, when: str) -> None:
+    async with start(**SHORT_LEASE) as dying:
+        order = (await dying.place(coupon="SAVE1")).json()
+        kill(dying, at, when)
+        answer = await dying.post(order["id"], "cancel")
+        assert answer.status_code in (202, 503)
+        async with start(**SHORT_LEASE) as shop:
+            if at == 1 and when == "before":
+                assert "cancel_requested_at" not in await shop.order(order["id"])
+                shop.world.everything_is_held_for(await shop.until(order["id"], "confirmed"))
+                return
+            await shop.until(order["id"], "cancelled")
+            shop.world.nothing_is_left_of(order["id"])
+            assert await shop.events(order["id"]) == ["order.confirmed.v1", "order.cancelled.v1"]
+
+
+async def test_a_process_that_vanished_counts_as_having_done_every_step(start: Start, world: World) -> None:
+    """Nothing tells how far it came; so when the order is refused later, all of it is undone."""
+    async with start(**SHORT_LEASE) as dying:
+        kill(dying, 2, "before")
+        order_id = (await dying.place(coupon="SAVE1")).json()["id"]
+    world.faults[RESERVE].append("reject")
+    async with start(**SHORT_LEASE) as shop:
+        await shop.until(order_id, "rejected")
+        world.nothing_is_left_of(order_id)
+        assert world.refunded[order_id] == world.captured[order_id]
+
+
+async def waiting_order(shop: Shop) -> str:
+    """A pending order, due at once, that nobody works on."""
+    shop.world.faults[CHARGE].append("pending")
+    order_id: str = (await shop.place()).json()["id"]
+    await shop.sql("UPDATE sagas SET due_at = now() - interval '1 second' WHERE order_id = $1", UUID(order_id))
+    return order_id
+
+
+async def test_recoveries_that_race_share_the_work(start: Start) -> None:
+    async with start(**NO_RECOVERY) as one, start(**NO_RECOVERY) as two:
+        order_ids = [await waiting_order(one) for _ in range(8)]
+        before = one.world.calls_of(CHARGE)
+        racers: list[Recovery] = [shop.service.recovery for shop in (one, two, one, two)]
+        claimed = await asyncio.gather(*(racer.claim_once() for racer in racers))
+        for racer in racers:
+            await racer.settle()
+        assert sum(claimed) == len(order_ids)
+        assert one.world.calls_of(CHARGE) - before == len(order_ids)
+        for order_id in order_ids:
+            assert (await one.order(order_id))["state"] == "confirmed"
+            assert (await one.saga(order_id))["attempts"] == 2
+
+
+async def test_a_worker_that_fell_behind_changes_nothing(start: Start) -> None:
+    async with start(**NO_RECOVERY, recovery_lease_s=0.01) as shop:
+        order_id = await waiting_order(shop)
+        orders, driver = shop.service._repository, shop.service._driver
+        (slow,) = await orders.claim(1, 0.01)
+        await shop.sql("UPDATE sagas SET due_at = now(), deadline_at = now() WHERE order_id = $1", UUID(order_id))
+        (quick,) = await orders.claim(1, 30.0)
+        assert quick.fence == slow.fence + 1
+        await driver.drive(Run.resume(quick))
+        assert (await shop.order(order_id))["state"] == "rejected"
+        before = await shop.saga(order_id)
+        with pytest.raises(Superseded):
+            await driver.drive(Run.resume(slow))
+        assert await shop.saga(order_id) == before
+        assert (await shop.order(order_id))["state"] == "rejected"
+        shop.world.nothing_is_left_of(order_id)
+        assert (await shop.events(order_id)).count("order.rejected.v1") == 1
+        assert "order.confirmed.v1" not in await shop.events(order_id)
+
+
+@pytest.mark.parametrize("late", [RESERVE, CHARGE])
+async def test_a_request_that_arrives_after_the_order_was_given_up_has_no_effect(start: Start, late: str) -> None:
+    """One worker hangs before its request arrives; another gives the order up meanwhile."""
+    async with start(**NO_RECOVERY) as shop:
+        shop.world.faults[RESERVE].append("lost")
+        order_id = (await shop.place()).json()["id"]
+        orders, driver = shop.service._repository, shop.service._driver
+        await shop.sql("UPDATE sagas SET due_at = now()")
+        (slow,) = await orders.claim(1, 30.0)
+        shop.world.gates[late] = asyncio.Event()
+        stuck = asyncio.create_task(driver.drive(Run.resume(slow)))
+        calls = shop.world.calls_of(late)
+        await wait_until(lambda: shop.world.calls_of(late) > calls or (late == RESERVE and calls), what="the request")
+        await shop.sql("UPDATE sagas SET due_at = now(), deadline_at = now()")
+        (quick,) = await orders.claim(1, 30.0)
+        await driver.drive(Run.resume(quick))
+        shop.world.gates[late].set()
+        with pytest.raises(Superseded):
+            await stuck
+        assert (await shop.order(order_id))["state"] == "rejected"
+        shop.world.nothing_is_left_of(order_id)
+
+
+async def test_an_order_confirmed_by_another_worker_is_answered_as_confirmed(start: Start, world: World) -> None:
+    """The customer's own request lost its lease; it answers what the other worker reached."""
+    world.gates[CHARGE] = asyncio.Event()
+    async with start(**NO_RECOVERY) as shop:
+        placing = asyncio.create_task(shop.place())
+        await wait_until(lambda: world.calls_of(CHARGE), what="the charge")
+        await shop.sql("UPDATE sagas SET due_at = now()")
+        (other,) = await shop.service._repository.claim(1, 30.0)
+        assert other.doubtful
+        driving = asyncio.create_task(shop.service._driver.drive(Run.resume(other)))
+        await wait_until(lambda: world.calls_of(RESERVE) == 2, what="the other worker's first step")
+        world.gates[CHARGE].set()
+        await driving
+        answer = await placing
+        order = await shop.order(other.order.id.hex)
+        assert order["state"] == "confirmed"
+        assert answer.json()["state"] == "confirmed"
+        world.everything_is_held_for(order)
+        assert await shop.events(order["id"]) == ["order.confirmed.v1"]
+
+
+async def test_attempts_are_cut_short_and_given_back_at_the_end(start: Start, world: World) -> None:
+    async with start() as shop:
+        world.gates[CHARGE] = asyncio.Event()
+        world.faults[RESERVE].append("503")
+        order_id = (await shop.place()).json()["id"]
+        await wait_until(lambda: world.calls_of(CHARGE), what="the charge")
+    world.gates[CHARGE].set()
+    async with start() as shop:
+        saga = await shop.saga(order_id)
+        assert not saga["doubtful"]
+        assert Outcome.UNKNOWN in saga["history"]
+        await shop.until(order_id, "confirmed")
+        assert world.calls_of(VOID) + world.calls_of(RELEASE) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("pending", "cancelled"), ("pending", "fulfilled"), ("confirmed", "rejected"), ("confirmed", "confirmed")],
+)
+async def test_the_database_itself_refuses_an_illegal_transition(shop: Shop, before: str, after: str) -> None:
+    order_id = new_id()
+    await shop.sql(
+        "INSERT INTO orders (id, user_id, email, customer_name, kind, lines, currency, address, country, "
+        "idempotency_key, body_hash, created_at, updated_at) "
+        "VALUES ($1, $1, '', '', 'retail', '[]', 'EUR', '{}', 'GB', 'k', '', now(), now())",
+        order_id,
+    )
+    if before == "confirmed":
+        await shop.sql(
+            "UPDATE orders SET state = 'confirmed', version = 2, subtotal = 0, discount = 0, tax = 0, shipping = 0, "
+            "total = 0 WHERE id = $1",
+            order_id,
+        )
+    with pytest.raises(Exception, match="cannot go from"):
+        await shop.sql("UPDATE orders SET state = $2, version = version + 1 WHERE id = $1", order_id, after)
