@@ -97,7 +97,7 @@ async def move_stock(
 @internal.post("", response_model=schemas.ReservationResults)
 async def reserve(batch: schemas.Reservations, service: Service) -> Response:
     """Reserve stock for orders, each whole or not at all; idempotent by order id."""
-    return _json(orjson.dumps({"results": await service.reserve(batch.items)}))
+    return _json(orjson.dumps({"results": await service.reserve(batch.items)}, default=str))
 
 
 @internal.post("/release")

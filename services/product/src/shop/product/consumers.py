@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from shop.contracts.events import OrderConfirmed
 from shop.kit.clock import Clock
 from shop.kit.db import Connection
-from shop.kit.inbox import Consumer, Received
+from shop.kit.events import Received
+from shop.kit.inbox import Consumer
 from shop.product.reservations import sell
 from shop.product.service import ProductService
 

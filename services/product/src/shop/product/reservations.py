@@ -155,7 +155,7 @@ class ReservationRepository:
         for row in await self._database.fetch(KNOWN_LINES, list(known)):
             lines = known[row["order_id"]]
             if isinstance(lines, Reserved):
-                lines.append(row)
+                lines.append(dict(row.items()))
         return known
 
     async def release(self, order_ids: Sequence[UUID], now: datetime) -> list[UUID]:

@@ -15,6 +15,7 @@ from shop.kit.app import Context
 from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
 from shop.kit.db import Record
+from shop.kit.errors import Problem
 from shop.kit.pages import decode_cursor, encode_cursor
 from shop.product import errors
 from shop.product.domain import Request, Shortage, merged
@@ -83,7 +84,7 @@ class ProductService:
         """The product as JSON; Problem 404 ``unknown_product``."""
 
         async def read() -> bytes:
-            return orjson.dumps(product_document(await self._row(product_id)))
+            return orjson.dumps(product_document(await self._row(product_id)), default=str)
 
         return await self._cache.get(product_id, read)
 
@@ -107,8 +108,8 @@ class ProductService:
         async def read() -> bytes:
             after = _after(cursor, sort)
             rows = await self._products.page(query=query, category=category, sort=sort, after=after, limit=limit + 1)
-            more = rows[limit - 1] if len(rows) > limit else None
-            return _page(rows[:limit], more and encode_cursor(sort, more[SORTS[sort][0]], more["id"]))
+            last = rows[limit - 1] if len(rows) > limit else None
+            return _page(rows[:limit], _cursor(sort, last) if last else None)
 
         return await self._cache.get((query, category, sort, cursor, limit), read)
 
@@ -183,7 +184,7 @@ def _after(cursor: str | None, sort: str) -> tuple[Any, UUID] | None:
     as_text = str if kind is datetime else kind
     made_for, value, last = decode_cursor(cursor, str, as_text, UUID)
     if made_for != sort:
-        raise errors.Problem(400, "invalid_cursor", "The cursor belongs to another sort order.")
+        raise Problem(400, "invalid_cursor", "The cursor belongs to another sort order.")
     return _moment(value) if kind is datetime else value, last
 
 
@@ -191,11 +192,15 @@ def _moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise errors.Problem(400, "invalid_cursor", "The cursor is not one that this service gave out.") from None
+        raise Problem(400, "invalid_cursor", "The cursor is not one that this service gave out.") from None
+
+
+def _cursor(sort: str, last: Record) -> str:
+    return encode_cursor(sort, last[SORTS[sort][0]], last["id"])
 
 
 def _page(rows: Sequence[Record], next_cursor: str | None) -> bytes:
-    return orjson.dumps({"items": [product_document(row) for row in rows], "next_cursor": next_cursor})
+    return orjson.dumps({"items": [product_document(row) for row in rows], "next_cursor": next_cursor}, default=str)
 
 
 def _result(order_id: UUID, answer: Answer) -> dict[str, Any]:
