@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from shop.kit import logging as json_logging
+from shop.kit.protocol import LimitedProtocol
 
 KEEP_ALIVE_S = 75
 BACKLOG = 2_048
@@ -40,7 +41,7 @@ def main() -> None:
         host=arguments.host,
         port=arguments.port,
         loop="uvloop",
-        http="httptools",
+        http=LimitedProtocol,
         ws="none",
         lifespan="on",
         access_log=False,

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from shop.kit import protocol
+from shop.kit.testing import wait_until
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"%d bytes" % len(body)})
+
+
+class Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    config = uvicorn.Config(hello, port=0, http=protocol.LimitedProtocol, lifespan="off", log_config=None)
+    server = Server(config)
+    task = asyncio.create_task(server.serve())
+    await wait_until(lambda: server.started)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await task
+
+
+async def exchange(port: int, *parts: bytes) -> bytes:
+    """What comes back until the server closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.suppress(ConnectionError):
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+    try:
+        return await asyncio.wait_for(reader.read(), 10)
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_usual_requests_pass_one_after_another_and_with_a_long_body(port: int) -> None:
+    body = b"x" * (3 * protocol.MAX_HEAD_BYTES)
+    post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = await exchange(port, post, post, last)
+    assert answer.count(b"HTTP/1.1 200") == 3
+    assert answer.count(b"%d bytes" % len(body)) == 2
+
+
+async def test_a_header_without_end_is_cut_off(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nX-A: ")
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        while sent < 100 * protocol.MAX_HEAD_BYTES and not reader.at_eof():
+            writer.write(b"a" * 8_192)
+            await writer.drain()
+            await asyncio.sleep(0)
+            sent += 8_192
+    writer.close()
+    assert sent < 100 * protocol.MAX_HEAD_BYTES
+
+
+async def test_a_large_head_in_pieces_is_a_431(port: int) -> None:
+    line = b"X-A: " + b"a" * 1_000 + b"\r\n"
+    answer = await exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\n", line * 66)
+    assert answer.startswith(b"HTTP/1.1 431") or answer == b""
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost:", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT"])
+async def test_a_head_that_does_not_come_is_not_waited_for(
+    port: int, start: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
+    answer = await exchange(port, start)
+    assert answer.count(b"HTTP/1.1 200") == start.count(b"\r\n\r\n")
