@@ -53,6 +53,8 @@ class RateLimiter:
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+    if not trusted:
+        return False
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
