@@ -66,36 +66,37 @@ async def test_only_services_charge(payment_api: PaymentApi, path: str) -> None:
     assert await payment_api.database.fetchval("SELECT count(*) FROM payments") == 0
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"amount": -1},
-        {"amount": 10**12 + 1},
-        {"amount": 10**30},
-        {"amount": 12.5},
-        {"amount": "100"},
-        {"amount": True},
-        {"amount": None},
-        {"currency": "eur"},
-        {"currency": "EURO"},
-        {"currency": ""},
-        {"token": ""},
-        {"token": "tok visa"},
-        {"token": "tok_\u00e9"},
-        {"token": "t" * 256},
-        {"token": 5},
-    ],
-)
-async def test_a_wrong_charge_is_refused_with_its_whole_batch(payment_api: PaymentApi, changed: dict[str, Any]) -> None:
-    answer = await payment_api.charges([charge_item(), charge_item(**changed)])
-    assert code(answer) == (422, "invalid_request")
-    assert answer.json()["errors"][0]["field"].startswith("items.1.")
+WRONG_CHARGES: list[dict[str, Any]] = [
+    {"amount": -1},
+    {"amount": 10**12 + 1},
+    {"amount": 10**30},
+    {"amount": 12.5},
+    {"amount": "100"},
+    {"amount": True},
+    {"amount": None},
+    {"currency": "eur"},
+    {"currency": "EURO"},
+    {"currency": ""},
+    {"token": ""},
+    {"token": "tok visa"},
+    {"token": "tok_\u00e9"},
+    {"token": "t" * 256},
+    {"token": 5},
+]
+
+
+async def test_a_wrong_charge_is_refused_with_its_whole_batch(payment_api: PaymentApi) -> None:
+    for changed in WRONG_CHARGES:
+        answer = await payment_api.charges([charge_item(), charge_item(**changed)])
+        assert code(answer) == (422, "invalid_request"), changed
+        assert answer.json()["errors"][0]["field"].startswith("items.1."), changed
     assert await payment_api.database.fetchval("SELECT count(*) FROM payments") == 0
 
 
-@pytest.mark.parametrize("size", [0, 257])
-async def test_the_size_of_a_batch_is_limited(payment_api: PaymentApi, size: int) -> None:
-    assert code(await payment_api.charges([charge_item() for _ in range(size)])) == (422, "invalid_request")
+async def test_the_size_of_a_batch_is_limited(payment_api: PaymentApi) -> None:
+    for size in (0, 257):
+        answer = await payment_api.charges([charge_item() for _ in range(size)])
+        assert code(answer) == (422, "invalid_request")
 
 
 async def test_a_full_batch_is_taken(payment_api: PaymentApi) -> None:
@@ -204,10 +205,11 @@ async def test_a_refund_that_the_provider_refuses(payment_api: PaymentApi) -> No
     assert code(await payment_api.refund(payment_id)) == (409, "refund_refused")
 
 
-@pytest.mark.parametrize("amount", [0, -1, 10**30, 1.5, "5", True])
-async def test_a_wrong_amount_is_not_refunded(payment_api: PaymentApi, amount: Any) -> None:
+async def test_a_wrong_amount_is_not_refunded(payment_api: PaymentApi) -> None:
     payment_id = await payment_api.captured()
-    assert code(await payment_api.refund(payment_id, amount=amount)) == (422, "invalid_request")
+    for amount in (0, -1, 10**30, 1.5, "5", True):
+        assert code(await payment_api.refund(payment_id, amount=amount)) == (422, "invalid_request"), amount
+    assert await payment_api.database.fetchval("SELECT count(*) FROM refunds") == 0
 
 
 async def test_who_may_refund_and_what_it_takes(payment_api: PaymentApi) -> None:

@@ -98,24 +98,27 @@ async def test_each_guard_and_nothing_else_refuses(one_capture: Database, guard:
         await do_it_unguarded(one_capture, guard)
 
 
-@pytest.mark.parametrize("before", STATES)
-@pytest.mark.parametrize("after", STATES)
-async def test_the_database_allows_the_transitions_of_the_domain(
-    payment_database: Database, before: PaymentState, after: PaymentState
-) -> None:
-    refunded = {"partially_refunded": 1, "refunded": 2}
-    await payment_database.execute(
+async def test_the_database_allows_the_transitions_of_the_domain(payment_database: Database) -> None:
+    allowed = {
+        (before, after) for before in STATES for after in STATES if await allows(payment_database, before, after)
+    }
+    assert allowed == {(before, after) for before in STATES for after in {before, *TRANSITIONS[before]}}
+
+
+async def allows(database: Database, before: PaymentState, after: PaymentState) -> bool:
+    """Whether a payment that is ``before`` may be made ``after``, with the money that belongs to each state."""
+    refunded, payment_id = {"partially_refunded": 1, "refunded": 2}, new_id()
+    await database.execute(
         """INSERT INTO payments (id, order_id, user_id, state, amount, refunded, currency, provider,
                                  next_attempt_at, created_at, updated_at)
         VALUES ($1, $1, $1, $2, 2, $3, 'EUR', 'simulator', now(), now(), now())""",
-        new_id(), before, refunded.get(before, 0),
+        payment_id, before, refunded.get(before, 0),
     )  # fmt: skip
-    change = "UPDATE payments SET state = $1, refunded = $2"
-    if after == before or after in TRANSITIONS[before]:
-        assert await payment_database.execute(change, after, refunded.get(after, 0)) == "UPDATE 1"
-    else:
-        with pytest.raises(asyncpg.RestrictViolationError):
-            await payment_database.execute(change, after, refunded.get(after, 0))
+    change = "UPDATE payments SET state = $1, refunded = $2 WHERE id = $3"
+    try:
+        return await database.execute(change, after, refunded.get(after, 0), payment_id) == "UPDATE 1"
+    except asyncpg.RestrictViolationError:
+        return False
 
 
 async def test_the_audit_notices_a_second_capture_at_the_provider(payments: Payments) -> None:

@@ -39,7 +39,7 @@ RETURNING {PAYMENT}"""
 # and its event: they join `settled`.
 SETTLE = f"""
 WITH locked AS MATERIALIZED (
-    SELECT id FROM payments WHERE id = ANY ($1::uuid[]) AND state = 'pending' ORDER BY id FOR UPDATE
+    SELECT id FROM payments WHERE id = ANY ($1::uuid[]) AND state = 'pending' ORDER BY order_id FOR UPDATE
 ), settled AS (
     UPDATE payments SET state = new_state, provider_reference = new_reference, decline_code = new_code,
                         token = NULL, updated_at = $5

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 API_BASE = "https://api.stripe.com"
-CHARGE_TIMEOUT_S = 2.0
-REFUND_TIMEOUT_S = 2.5
+CHARGE_TIMEOUT_S = 1.5
+REFUND_TIMEOUT_S = 1.5
 MAX_CONCURRENT_CALLS = 32
 PARALLEL_BATCHES = 32
 KEY_LIFETIME = timedelta(hours=23)
