@@ -11,7 +11,7 @@ from shop.kit.clock import Clock
 from shop.kit.db import Record
 from shop.kit.errors import Problem
 from shop.notification.domain import TEMPLATES, State
-from shop.notification.mailbox import MailServer, MailStore
+from shop.notification.mailbox import Mailbox, MailStore
 from shop.notification.providers import Provider, SmtpProvider, WebhookProvider
 from shop.notification.render import Renderer
 from shop.notification.repository import NotificationRepository
@@ -30,17 +30,16 @@ class NotificationService:
         self.clock: Clock = context.clock
         self.owner_phone = settings.sms_recipient if settings.sms_webhook_url else ""
         self.repository = NotificationRepository(context.database)
-        self.mailbox = MailStore(context.database) if settings.mailbox_port else None
-        self._server = MailServer(self.mailbox, context.clock) if self.mailbox else None
+        self.mailbox = Mailbox(context.database, context.clock) if settings.mailbox_port else None
         self._providers = _providers(settings)
 
     @classmethod
     async def build(cls, context: Context) -> NotificationService:
         settings = cast(Settings, context.settings)
         service = cls(settings, context)
-        if service._server and service.mailbox:
-            await _listen(service._server, settings)
-            context.tasks.start("mailbox-trim", service.mailbox.trim_forever)
+        if service.mailbox:
+            await _listen(service.mailbox, settings)
+            context.tasks.start("mailbox-trim", service.mailbox.store.trim_forever)
         shop = {"title": settings.store.title, "url": settings.public_url.rstrip("/")}
         renderer = Renderer(TEMPLATES, shop)
         for provider in service._providers:
@@ -60,13 +59,13 @@ class NotificationService:
         """The local mailbox, or Problem 404 ``no_mailbox`` where mail goes to a real server."""
         if self.mailbox is None:
             raise Problem(404, "no_mailbox", "This shop sends its mail to a mail server and keeps no mailbox.")
-        return self.mailbox
+        return self.mailbox.store
 
     async def close(self) -> None:
         for provider in self._providers:
             await provider.close()
-        if self._server:
-            await self._server.close()
+        if self.mailbox:
+            await self.mailbox.close()
 
 
 def _providers(settings: Settings) -> list[Provider]:
@@ -76,10 +75,10 @@ def _providers(settings: Settings) -> list[Provider]:
     return providers
 
 
-async def _listen(server: MailServer, settings: Settings) -> None:
+async def _listen(mailbox: Mailbox, settings: Settings) -> None:
     for left in reversed(range(PORT_TRIES)):
         try:
-            await server.start(settings.mailbox_host, settings.mailbox_port)
+            await mailbox.start(settings.mailbox_host, settings.mailbox_port)
             return
         except OSError:
             if not left:

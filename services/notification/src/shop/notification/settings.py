@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from shop.contracts.store import StoreSettings
 from shop.kit.settings import ServiceSettings
-
-
-class Store(BaseModel):
-    """The part of SHOP_STORE that messages need."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    title: str = "Shopkeeper"
 
 
 class Settings(ServiceSettings):
@@ -27,7 +20,7 @@ class Settings(ServiceSettings):
 
     service: ClassVar[str] = "notification"
 
-    store: Store = Store()
+    store: StoreSettings = StoreSettings()
     public_url: str = "http://localhost:8080"
     smtp_url: str = Field(default="smtp://127.0.0.1:2525", repr=False)
     mail_from: str = "shop@shop.local"
