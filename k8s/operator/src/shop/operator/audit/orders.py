@@ -31,7 +31,7 @@ async def orders_end(audit: Audit) -> Finding:
     finding.add(
         await audit.fetch(
             "order",
-            "SELECT id FROM orders WHERE state = 'pending' AND created_at < $1 - make_interval(secs => $2)",
+            "SELECT id FROM orders WHERE state = 'pending' AND created_at < $1::timestamptz - make_interval(secs => $2)",
             audit.now,
             limit,
         ),
@@ -40,7 +40,7 @@ async def orders_end(audit: Audit) -> Finding:
     finding.add(
         await audit.fetch(
             "order",
-            "SELECT id FROM orders WHERE state = 'confirmed' AND cancel_requested_at < $1 - make_interval(secs => $2)",
+            "SELECT id FROM orders WHERE state = 'confirmed' AND cancel_requested_at < $1::timestamptz - make_interval(secs => $2)",
             audit.now,
             limit,
         ),

@@ -92,7 +92,12 @@ async def _look(
     oracle: Oracle, connections: Mapping[str, asyncpg.Connection], nats_url: str, options: Options
 ) -> Finding:
     now = datetime.now(UTC)
-    return await oracle.check(Audit(connections, nats_url, now - timedelta(seconds=options.settle_s), now, options))
+    look = Audit(connections, nats_url, now - timedelta(seconds=options.settle_s), now, options)
+    try:
+        return await oracle.check(look)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ShopctlError(f"oracle {oracle.number} ({oracle.name}) could not be checked: {what}") from error
 
 
 @contextlib.asynccontextmanager

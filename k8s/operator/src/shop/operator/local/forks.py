@@ -79,6 +79,11 @@ class Nursery:
         program = [sys.executable, "-m", "shop.operator.local.nursery"]
         self._process = launch(program, log=self._log, env=os.environ, piped=True)
 
+    @property
+    def pid(self) -> int | None:
+        """The process that loads, None when there is none."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
     def wait_ready(self) -> None:
         """Return once it has loaded everything; raises `EmbeddedError` when it ended instead."""
         with self._lock:

@@ -26,26 +26,27 @@ def command(data: DataDir, name: str, **arguments: Any) -> dict[str, Any]:
 
 
 def status(data: DataDir) -> dict[str, Any]:
-    """The state of every component, with resident and proportional memory in bytes where the system tells."""
+    """The state of every component, with its memory in bytes; the supervisor's includes the nursery's."""
     answer = command(data, "status")
     for component in answer["components"]:
-        component["memory_bytes"] = memory(component["pid"]) if component["pid"] else 0
-    answer["supervisor"]["memory_bytes"] = memory(answer["supervisor"]["pid"])
+        component["memory_bytes"] = memory(component["pid"], component["kind"] == "store")
+    supervisor = answer["supervisor"]
+    supervisor["memory_bytes"] = memory(supervisor["pid"]) + memory(supervisor["nursery_pid"])
     return answer
 
 
-def memory(pid: int) -> int:
-    """Bytes of memory of a process and its children; pages shared by several count a share each, where known."""
+def memory(pid: int | None, with_children: bool = False) -> int:
+    """Bytes of memory of a process; a page shared by several processes counts a share for each, where known."""
     import psutil
 
-    total = 0
+    if pid is None:
+        return 0
     try:
         process = psutil.Process(pid)
-        for one in [process, *process.children(recursive=True)]:
-            total += _own_memory(one)
+        family = [process, *process.children(recursive=True)] if with_children else [process]
     except psutil.Error:
-        return total
-    return total
+        return 0
+    return sum(map(_own_memory, family))
 
 
 def _own_memory(process: Any) -> int:

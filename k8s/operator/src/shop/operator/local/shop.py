@@ -258,7 +258,7 @@ class LocalShop:
             "url": self.url,
             "data_dir": str(self.data.path),
             "admin": {"email": ADMIN_EMAIL, "password_file": str(self.data.admin_password_file)},
-            "supervisor": {"pid": os.getpid()},
+            "supervisor": {"pid": os.getpid(), "nursery_pid": self._nursery.pid if self._nursery else None},
             "components": [one.snapshot() for one in self._supervisor.components],
             "steps": [self._databases.snapshot(), self._catalogue.snapshot()],
         }
