@@ -36,5 +36,5 @@ def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
         if not isinstance(raw, list) or len(raw) != len(types):
             raise ValueError
         return tuple(part if isinstance(part, kind) else kind(part) for kind, part in zip(types, raw, strict=True))
-    except (ValueError, TypeError, binascii.Error, orjson.JSONDecodeError):
+    except (ValueError, TypeError, AttributeError, binascii.Error):
         raise Problem(400, "invalid_cursor", "The cursor is not one that this service gave out.") from None

@@ -23,3 +23,7 @@ def insufficient_stock(product_id: UUID, available: int) -> Problem:
 def wrong_currency(currency: str) -> Problem:
     errors = [{"field": "price.currency", "message": f"This shop sells in {currency}."}]
     return Problem(422, "invalid_request", "The request is not valid.", errors=errors)  # type: ignore[arg-type]
+
+
+def stock_too_large() -> Problem:
+    return Problem(409, "stock_too_large", "The stock would be larger than can be counted.")

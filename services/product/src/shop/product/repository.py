@@ -135,9 +135,11 @@ class ProductRepository:
                 if row is not None:
                     event = StockChanged(product_id=product_id, stock=row["stock"], occurred_at=now)
                     await outbox.publish(connection, event)
-        except (asyncpg.CheckViolationError, asyncpg.NumericValueOutOfRangeError):
+        except asyncpg.CheckViolationError:
             row = await self._known(product_id)
             raise errors.insufficient_stock(product_id, row["stock"]) from None
+        except asyncpg.NumericValueOutOfRangeError:
+            raise errors.stock_too_large() from None
         return await self._known(product_id) if row is None else row
 
     async def _known(self, product_id: UUID) -> Record:

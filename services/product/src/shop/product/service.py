@@ -163,7 +163,10 @@ class ProductService:
         return [_result(request.order_id, answer) for request, answer in zip(requests, answers, strict=True)]
 
     async def _reserve_calls(self, calls: list[Sequence[Request]]) -> list[list[Answer]]:
-        distinct = {request.order_id: request for call in reversed(calls) for request in reversed(call)}
+        distinct: dict[UUID, Request] = {}
+        for call in calls:
+            for request in call:
+                distinct.setdefault(request.order_id, request)
         answers = await self._reservations.reserve(list(distinct.values()), self._clock.now())
         self._cache.forget([product_id for request in distinct.values() for product_id in request.lines])
         return [[answers[request.order_id] for request in call] for call in calls]

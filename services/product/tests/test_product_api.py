@@ -1,0 +1,232 @@
+"""The catalogue's HTTP interface: finding, paging, changing, and refusing what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from services.product.tests.product_shelf import Shelf, new_product
+from shop.kit.ids import new_id
+from shop.kit.testing import INTERNAL_TOKEN
+
+HUGE = 10**30
+
+
+async def names(shelf: Shelf, **params: Any) -> list[str]:
+    answer = await shelf.client.get("/api/v1/products", params=params)
+    assert answer.status_code == 200, answer.text
+    return [item["name"] for item in answer.json()["items"]]
+
+
+async def test_a_product_looks_as_the_design_says(shelf: Shelf) -> None:
+    product = await shelf.product(stock=3, sku="MM-1")
+    answer = await shelf.client.get(f"/api/v1/products/{product}")
+    assert answer.json() == {
+        "id": str(product),
+        "sku": "MM-1",
+        "name": "Middlemarch",
+        "description": "A study of provincial life.",
+        "category": "novel",
+        "price": {"amount": 1_299, "currency": "EUR"},
+        "stock": 3,
+        "image_url": f"/api/v1/products/{product}/cover.svg",
+        "attributes": {"author": "George Eliot", "year": 1871, "language": "English", "pages": 880},
+    }
+
+
+async def test_pages_hold_every_product_once_in_order(shelf: Shelf) -> None:
+    titles = ["The Idiot", "Émile", "A Room", "Dracula", "dracula", "Zadig", "Emma"]
+    for position, name in enumerate(titles):
+        await shelf.product(name=name, price={"amount": 100 * (position // 2), "currency": "EUR"})
+    for sort, expected in {
+        "name": ["Dracula", "dracula", "Émile", "Emma", "The Idiot", "A Room", "Zadig"],
+        "newest": titles[::-1],
+    }.items():
+        found, cursor = [], None
+        for _ in range(10):
+            params = {"sort": sort, "limit": "2", **({"cursor": cursor} if cursor else {})}
+            page = (await shelf.client.get("/api/v1/products", params=params)).json()
+            found += [item["name"] for item in page["items"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        assert found == expected
+    prices = [
+        item["price"]["amount"] for item in (await shelf.client.get("/api/v1/products?sort=-price")).json()["items"]
+    ]
+    assert prices == sorted(prices, reverse=True)
+
+
+async def test_words_find_titles_authors_and_beginnings(shelf: Shelf) -> None:
+    await shelf.product(name="Jane Eyre", attributes={"author": "Charlotte Brontë"})
+    await shelf.product(name="Shirley", attributes={"author": "Charlotte Brontë"}, category="history")
+    await shelf.product(name="Emma", attributes={"author": "Jane Austen"})
+    assert await names(shelf, query="bronte") == ["Jane Eyre", "Shirley"]
+    assert await names(shelf, query="jan") == ["Emma", "Jane Eyre"]
+    assert await names(shelf, query="CHARL eyr") == ["Jane Eyre"]
+    assert await names(shelf, query="charlotte", category="history") == ["Shirley"]
+    for nothing in ("nobody", "!!!", "' | &", "a:*b"):
+        assert await names(shelf, query=nothing) == []
+
+
+async def test_categories_are_counted(shelf: Shelf) -> None:
+    for category in ("poetry", "novel", "poetry"):
+        await shelf.product(category=category)
+    answer = await shelf.client.get("/api/v1/products/categories")
+    assert answer.json()["items"] == [{"name": "novel", "count": 1}, {"name": "poetry", "count": 2}]
+
+
+async def test_products_by_id(shelf: Shelf) -> None:
+    products = [await shelf.product() for _ in range(3)]
+    ids = ",".join(str(product) for product in [*products[:2], new_id()])
+    answer = await shelf.client.get("/api/v1/products", params={"ids": ids})
+    assert {item["id"] for item in answer.json()["items"]} == {str(product) for product in products[:2]}
+
+
+async def test_a_change_is_seen_at_once_and_found_by_its_new_name(shelf: Shelf) -> None:
+    product = await shelf.product()
+    await shelf.stock(product)
+    change = {"name": "Silas Marner", "price": {"amount": 555, "currency": "EUR"}}
+    answer = await shelf.client.patch(f"/api/v1/products/{product}", json=change, headers=shelf.admin)
+    assert answer.json()["name"] == "Silas Marner"
+    seen = (await shelf.client.get(f"/api/v1/products/{product}")).json()
+    assert (seen["name"], seen["price"]["amount"], seen["description"]) == (
+        "Silas Marner",
+        555,
+        "A study of provincial life.",
+    )
+    assert await names(shelf, query="silas") == ["Silas Marner"]
+    assert await names(shelf, query="middlemarch") == []
+
+
+async def test_stock_moves_once_per_key_and_never_below_zero(shelf: Shelf) -> None:
+    product = await shelf.product(stock=2)
+    path, headers = f"/api/v1/products/{product}/stock", shelf.admin
+    keyed = headers | {"Idempotency-Key": "delivery-7"}
+    answers = await asyncio.gather(*(shelf.client.post(path, json={"delta": 5}, headers=keyed) for _ in range(5)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert await shelf.stock(product) == 7
+    refused = await shelf.client.post(path, json={"delta": -8}, headers=headers)
+    assert (refused.status_code, refused.json()["code"], refused.json()["available"]) == (409, "insufficient_stock", 7)
+    overflow = await shelf.client.post(path, json={"delta": 10**9}, headers=headers)
+    assert overflow.status_code == 200
+    beyond = await shelf.client.post(path, json={"delta": 10**9}, headers=headers)
+    assert beyond.status_code == 200
+    beyond = await shelf.client.post(path, json={"delta": 10**9}, headers=headers)
+    assert (beyond.status_code, beyond.json()["code"]) == (409, "stock_too_large")
+    await shelf.assert_conserved()
+    missing = await shelf.client.post(f"/api/v1/products/{new_id()}/stock", json={"delta": 1}, headers=headers)
+    assert (missing.status_code, missing.json()["code"]) == (404, "unknown_product")
+
+
+async def test_a_sku_is_used_once(shelf: Shelf) -> None:
+    answers = await asyncio.gather(
+        *(shelf.client.post("/api/v1/products", json=new_product(sku="ONE"), headers=shelf.admin) for _ in range(5))
+    )
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
+    assert {answer.json().get("code") for answer in answers} == {None, "sku_taken"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"price": {"amount": -1, "currency": "EUR"}},
+        {"price": {"amount": HUGE, "currency": "EUR"}},
+        {"price": {"amount": 1.5, "currency": "EUR"}},
+        {"price": {"amount": 1, "currency": "USD"}},
+        {"price": {"amount": 1, "currency": "eur"}},
+        {"stock": -1},
+        {"stock": HUGE},
+        {"stock": True},
+        {"name": "   "},
+        {"name": "x" * 301},
+        {"sku": "no spaces"},
+        {"category": "No Such Form"},
+        {"attributes": {"Bad Name": 1}},
+        {"attributes": {"nested": {"a": 1}}},
+        {"attributes": {f"a{number}": number for number in range(31)}},
+        {"surprise": 1},
+    ],
+)
+async def test_wrong_products_are_refused(shelf: Shelf, wrong: dict[str, Any]) -> None:
+    answer = await shelf.client.post("/api/v1/products", json=new_product() | wrong, headers=shelf.admin)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert answer.json()["errors"]
+    assert await shelf.database.fetchval("SELECT count(*) FROM products") == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/v1/products/seven", 422),
+        (f"/api/v1/products/{new_id()}", 404),
+        (f"/api/v1/products/{new_id()}/cover.svg", 404),
+        ("/api/v1/products?limit=0", 422),
+        ("/api/v1/products?limit=101", 422),
+        ("/api/v1/products?sort=weight", 422),
+        ("/api/v1/products?cursor=nonsense", 400),
+        ("/api/v1/products?cursor=WyJuYW1lIiwxLDJd", 400),
+        ("/api/v1/products?ids=seven", 422),
+        (f"/api/v1/products?ids={','.join([str(new_id())] * 101)}", 422),
+        ("/api/v1/products?query=%00", 400),
+        (f"/api/v1/products?query={'x' * 201}", 422),
+        (f"/api/v1/products?query={quote('𝔘' * 50)}", 200),
+    ],
+)
+async def test_wrong_questions_are_4xx(shelf: Shelf, path: str, status: int) -> None:
+    answer = await shelf.client.get(path)
+    assert answer.status_code == status, answer.text
+
+
+async def test_a_cursor_belongs_to_its_sort_order(shelf: Shelf) -> None:
+    for _ in range(3):
+        await shelf.product()
+    cursor = (await shelf.client.get("/api/v1/products?limit=1&sort=price")).json()["next_cursor"]
+    answer = await shelf.client.get("/api/v1/products", params={"cursor": cursor, "sort": "newest"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_cursor")
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [],
+        [{"order_id": "x", "lines": []}],
+        [{"order_id": str(new_id()), "lines": []}],
+        [{"order_id": str(new_id()), "lines": [{"product_id": str(new_id()), "quantity": 0}]}],
+        [{"order_id": str(new_id()), "lines": [{"product_id": str(new_id()), "quantity": HUGE}]}],
+        [{"order_id": str(new_id()), "lines": [{"product_id": str(new_id()), "quantity": 1}]}] * 257,
+    ],
+)
+async def test_wrong_batches_are_refused(shelf: Shelf, items: list[Any]) -> None:
+    headers = {"Authorization": f"Bearer {INTERNAL_TOKEN}"}
+    answer = await shelf.client.post("/internal/reservations", json={"items": items}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+async def test_only_the_shop_reserves_and_only_administrators_change(shelf: Shelf) -> None:
+    customer = shelf.tokens.headers()
+    product = await shelf.product()
+    for method, path, body in [
+        ("POST", "/internal/reservations", {"items": []}),
+        ("POST", "/internal/reservations/release", {"items": []}),
+        ("POST", "/api/v1/products", new_product()),
+        ("PATCH", f"/api/v1/products/{product}", {}),
+        ("POST", f"/api/v1/products/{product}/stock", {"delta": 1}),
+    ]:
+        assert (await shelf.client.request(method, path, json=body, headers=customer)).status_code == 403
+        assert (await shelf.client.request(method, path, json=body)).status_code == 401
+
+
+async def test_a_cover_is_drawn_and_kept_by_the_browser(shelf: Shelf) -> None:
+    product = await shelf.product(name='<script>"&', attributes={"author": "O'Brien & <b>"})
+    answer = await shelf.client.get(f"/api/v1/products/{product}/cover.svg")
+    assert answer.headers["content-type"] == "image/svg+xml"
+    assert "<script" not in answer.text
+    assert "max-age" in answer.headers["cache-control"]
+    again = await shelf.client.get(
+        f"/api/v1/products/{product}/cover.svg", headers={"If-None-Match": answer.headers["etag"]}
+    )
+    assert (again.status_code, again.content) == (304, b"")
