@@ -214,6 +214,12 @@ async def test_a_foreign_currency_is_refused_and_redeems_nothing(client: httpx.A
     assert promotion.json()["used"] == 0
 
 
+async def test_a_reservation_may_have_merged_the_lines_of_a_cart(client: httpx.AsyncClient) -> None:
+    item = order()
+    item["lines"][0]["quantity"] = 99_900
+    assert amount((await price_orders(client, item))[0], "subtotal") == 99_900 * 1_299
+
+
 @pytest.mark.parametrize("path", ["/internal/quotes", "/internal/quotes/release"])
 async def test_internal_routes_want_the_services_token(client: httpx.AsyncClient, tokens: Tokens, path: str) -> None:
     body = {"items": [order()]}

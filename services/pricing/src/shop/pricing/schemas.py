@@ -63,8 +63,10 @@ class QuoteView(BaseModel):
 
 
 class ReservedLine(BaseModel):
+    """A line of a reservation, which may be several of a cart's for one product."""
+
     product_id: UUID
-    quantity: Quantity
+    quantity: Annotated[int, Field(ge=1, le=MAX_LINES * MAX_QUANTITY, strict=True)]
     category: str
     unit_price: Money
 
