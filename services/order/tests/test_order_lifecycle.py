@@ -252,7 +252,8 @@ async def test_there_is_room_for_so_many_streams(start: Start) -> None:
         order = await confirmed(shop)
         url = f"/api/v1/orders/{order['id']}/events"
         async with shop.client.stream("GET", url, headers=shop.headers) as first:
-            assert await anext(first.aiter_lines()) == "id: 2"
+            lines = first.aiter_lines()
+            assert await anext(lines) == "id: 2"
             second = await shop.client.get(url, headers=shop.headers)
             assert (second.status_code, second.json()["code"]) == (503, "too_many_streams")
         await wait_until(lambda: shop.service.watchers._count == 0, what="the first stream's end")
