@@ -52,7 +52,7 @@ class Upstream:
         return f"http://127.0.0.1:{self.port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(key.decode(), value.decode()) for key, value in scope["headers"]]
+        headers = [(key.decode(), value.decode(errors="replace")) for key, value in scope["headers"]]
         path, query = scope["raw_path"].decode(), scope["query_string"].decode()
         call = Call(self.name, scope["method"], path, query, headers)
         self.calls.append(call)
@@ -60,7 +60,9 @@ class Upstream:
             await self.handler(scope, receive, send)
             return
         call.body = await read_body(receive)
-        await answer_json(send, {"service": self.name, "path": path, "query": query, "body": call.body.decode()})
+        await answer_json(
+            send, {"service": self.name, "path": path, "query": query, "body": call.body.decode(errors="replace")}
+        )
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -85,7 +85,8 @@ async def test_a_request_that_could_not_be_sent_goes_to_another_instance(
     open_shop: Open, all_upstreams: dict[str, Upstream], method: str
 ) -> None:
     with closed_port() as nobody:
-        async with open_shop(order_url=f"http://127.0.0.1:{nobody},{all_upstreams['order'].url}") as shop:
+        urls = f"http://127.0.0.1:{nobody},{all_upstreams['order'].url}"
+        async with open_shop(order_url=urls, breaker_failures=1, breaker_reset_seconds=60) as shop:
             for _ in range(20):
                 answer = await shop.client.request(method, "/api/v1/orders", headers=shop.customer(), content=b"{}")
                 assert answer.status_code == 200

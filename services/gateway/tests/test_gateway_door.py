@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -313,6 +314,55 @@ async def test_ambiguous_and_malformed_requests_reach_nobody(shop: Shop, request
     assert b"HTTP/1.1 5" not in answer
     assert [call for call in shop.calls() if call.service != "pricing"] == []
     assert all(call.path == "/api/v1/quotes" and call.body == b"" for call in shop.calls())
+
+
+def mutated(request: bytes, chance: random.Random) -> bytes:
+    """The request with a few bytes changed, removed, doubled or moved."""
+    data = bytearray(request)
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(data))
+        match chance.randrange(4):
+            case 0:
+                data[at] = chance.randrange(256)
+            case 1:
+                del data[at : at + chance.randint(1, 5)]
+            case 2:
+                data[at:at] = data[at : at + chance.randint(1, 20)]
+            case _:
+                data[at:at] = chance.choice([b"\r\n", b"\x00", b"%00", b"//", b"%2e%2e/", b"\xff", b": ", b"chunked"])
+    return bytes(data) or b"\n"
+
+
+async def status_of(shop: Shop, request: bytes) -> int:
+    """The status of the first answer, 0 if the server waits for the rest of the request or just closes."""
+    reader, writer = await shop.connect()
+    writer.write(request)
+    try:
+        line = await asyncio.wait_for(reader.readline(), 3)
+        return int(line.split()[1]) if line else 0
+    except (TimeoutError, ConnectionError):
+        return 0
+    finally:
+        writer.close()
+
+
+async def test_no_damaged_request_makes_the_gateway_fail(open_shop: Open) -> None:
+    async with open_shop(total_timeout_s=0.5) as shop:
+        token = shop.customer()["Authorization"].encode()
+        requests = [
+            b"GET /api/v1/products/1?limit=5 HTTP/1.1\r\nHost: x\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+            b"POST /api/v1/quotes HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\nConnection: close\r\n\r\nhello world!",
+            b"PUT /api/v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: " + token + b"\r\n"
+            b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        ]
+        assert [await status_of(shop, request) for request in requests] == [200, 200, 200]
+        chance = random.Random(7)
+        damaged = [mutated(chance.choice(requests), chance) for _ in range(200)]
+        statuses = await asyncio.gather(*(status_of(shop, request) for request in damaged))
+        failed = [(status, request) for status, request in zip(statuses, damaged, strict=True) if status >= 500]
+        assert failed == []
+        assert statuses.count(400) > 20
+        assert (await shop.client.get("/api/v1/products")).status_code == 200
 
 
 async def test_requests_in_one_connection_keep_their_answers_apart(shop: Shop) -> None:

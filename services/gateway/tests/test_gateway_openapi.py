@@ -78,6 +78,17 @@ def test_operations_are_told_apart_and_missing_services_named() -> None:
     assert "pricing, user" in merged["info"]["description"]
 
 
+def test_the_document_says_who_needs_a_token() -> None:
+    documents = {
+        "product": document("/api/v1/products", {"A": MONEY}),
+        "order": document("/api/v1/orders", {"B": MONEY}),
+    }
+    merged = merge(documents)
+    assert merged["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    assert merged["paths"]["/api/v1/orders"]["get"]["security"] == [{"bearer": []}]
+    assert "security" not in merged["paths"]["/api/v1/products"]["get"]
+
+
 async def serve_document(shop: Shop, noun: str, path: str) -> None:
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
         await answer_json(send, document(path, {noun.capitalize(): MONEY}))

@@ -11,11 +11,22 @@ from typing import Any
 import aiohttp
 import orjson
 
+from shop.gateway.routing import API_PREFIX, is_public
 from shop.gateway.upstreams import Upstream
 
 FETCH_TIMEOUT_S = 2.0
 PUBLIC_PREFIXES = ("/api/v1/", "/.well-known/")
 REFERENCE = "#/components/"
+BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "access_token of POST /api/v1/tokens",
+}
+GATEWAY_RESPONSES = {
+    "502": {"description": "The service broke off; what was asked may have been done."},
+    "504": {"description": "The service took too long; what was asked may have been done."},
+}
 METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
 Document = dict[str, Any]
@@ -40,7 +51,8 @@ def merge(documents: Mapping[str, Document], unavailable: Sequence[str] = ()) ->
             merged["components"].setdefault(kind, {}).update(components)
         for path, item in document.get("paths", {}).items():
             if path.startswith(PUBLIC_PREFIXES):
-                merged["paths"].setdefault(path, {}).update(_operations(item, service))
+                merged["paths"].setdefault(path, {}).update(_operations(path, item, service))
+    merged["components"].setdefault("securitySchemes", {})["bearer"] = BEARER
     return merged
 
 
@@ -49,13 +61,18 @@ def _description(unavailable: Sequence[str]) -> str:
     return f"{text} Not available at the moment: {', '.join(sorted(unavailable))}." if unavailable else text
 
 
-def _operations(item: Document, service: str) -> Document:
-    """A path's operations with ids that stay unique, and under the service's name if they have no tag."""
+def _operations(path: str, item: Document, service: str) -> Document:
+    """A path's operations: ids stay unique, and what the gateway adds is said: who needs a token, how it may fail."""
+    noun = path.removeprefix(API_PREFIX).split("/", 1)[0]
     for method, operation in item.items():
-        if method in METHODS:
-            operation.setdefault("tags", [service])
-            if "operationId" in operation:
-                operation["operationId"] = f"{service}_{operation['operationId']}"
+        if method not in METHODS:
+            continue
+        operation.setdefault("tags", [service])
+        if "operationId" in operation:
+            operation["operationId"] = f"{service}_{operation['operationId']}"
+        operation["responses"] = operation.get("responses", {}) | GATEWAY_RESPONSES
+        if path.startswith(API_PREFIX) and not is_public(method.upper(), path, noun):
+            operation["security"] = [{"bearer": []}]
     return item
 
 

@@ -126,7 +126,7 @@ class Exchange:
         """Carry the exchange through. ``extra`` headers are added to the answer."""
         loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        body = Body(receive)
+        self._body = body = Body(receive)
         watch = loop.call_later(WATCH_AFTER_S, self._start_watching, body, receive)
         self._deadline = loop.call_later(self._settings.total_timeout_s, self._end, Ended.TIMEOUT)
         try:
@@ -242,7 +242,8 @@ class Exchange:
         try:
             await self._pump(response, {"type": "http.response.start", "status": status, "headers": headers}, send)
         except BROKEN:
-            self._failed(instance, "broken")
+            if self._body.error is None:
+                self._failed(instance, "broken")
         finally:
             response.close()
 

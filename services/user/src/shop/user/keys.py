@@ -58,31 +58,35 @@ class Keyring:
             if retired:
                 await repository.delete_keys(db, sorted(retired))
             keys = [key for key in keys if key.kid not in retired]
-            keys += await self._make_due(db, keys, now)
-        self._private = {key.kid: private for key in keys if (private := self._decrypt(key))}
-        self._published = keys
+            private = self._decrypt(keys)
+            due = domain.next_activation([key for key in keys if key.kid in private], now, self._rotation)
+            if due is not None:
+                keys.append(await self._make(db, now, due))
+                private |= self._decrypt(keys[-1:])
+        self._private, self._published = private, keys
 
-    async def _make_due(self, db: Connection, keys: Sequence[SigningKey], now: datetime) -> list[SigningKey]:
-        usable = [key for key in keys if self._decrypt(key)]
-        activates_at = domain.next_activation(usable, now, self._rotation)
-        if activates_at is None:
-            return []
+    async def _make(self, db: Connection, now: datetime, activates_at: datetime) -> SigningKey:
         key = self._new_key(now, activates_at)
         await repository.insert_key(db, key)
         log.info("new signing key", extra={"kid": key.kid, "activates_at": activates_at})
-        return [key]
+        return key
 
     def _new_key(self, now: datetime, activates_at: datetime) -> SigningKey:
         private = Ed25519PrivateKey.generate()
         encrypted = self._secrets.fernet.encrypt(private.private_bytes_raw())
         return SigningKey(new_id().hex, encrypted, private.public_key().public_bytes_raw(), now, activates_at)
 
-    def _decrypt(self, key: SigningKey) -> Ed25519PrivateKey | None:
-        try:
-            return Ed25519PrivateKey.from_private_bytes(self._secrets.fernet.decrypt(key.private_key))
-        except InvalidToken:
-            log.warning("a signing key was encrypted with another secret", extra={"kid": key.kid})
-            return None
+    def _decrypt(self, keys: Sequence[SigningKey]) -> dict[str, Ed25519PrivateKey]:
+        """The private keys that the present secret opens, by id."""
+        private: dict[str, Ed25519PrivateKey] = {}
+        for key in keys:
+            try:
+                raw = self._secrets.fernet.decrypt(key.private_key)
+            except InvalidToken:
+                log.warning("a signing key was encrypted with another secret", extra={"kid": key.kid})
+            else:
+                private[key.kid] = Ed25519PrivateKey.from_private_bytes(raw)
+        return private
 
     async def run(self) -> None:
         """Look after the keys until cancelled; a database that is away is asked again next time."""
