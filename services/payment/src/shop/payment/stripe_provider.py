@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 API_BASE = "https://api.stripe.com"
-CHARGE_TIMEOUT_S = 1.5
-REFUND_TIMEOUT_S = 1.5
+CALL_TIMEOUT_S = 1.5
+"""For a call as a whole; shorter than what the order's saga waits, so that it hears `pending` rather than nothing."""
+TRANSPORT_TIMEOUT_S = 30.0
 MAX_CONCURRENT_CALLS = 32
 PARALLEL_BATCHES = 32
 KEY_LIFETIME = timedelta(hours=23)
@@ -46,15 +47,15 @@ class StripeProvider:
     parallel_batches = PARALLEL_BATCHES
 
     def __init__(
-        self, api_key: str, *, api_base: str = API_BASE, clock: Clock, charge_timeout_s: float = CHARGE_TIMEOUT_S
+        self, api_key: str, *, api_base: str = API_BASE, clock: Clock, timeout_s: float = CALL_TIMEOUT_S
     ) -> None:
         stripe.enable_telemetry = False
-        self._http = stripe.HTTPXClient(timeout=REFUND_TIMEOUT_S)
+        self._http = stripe.HTTPXClient(timeout=TRANSPORT_TIMEOUT_S)
         self._client = stripe.StripeClient(
             api_key, base_addresses={"api": api_base}, http_client=self._http, max_network_retries=0
         )
         self._clock = clock
-        self._charge_timeout_s = charge_timeout_s
+        self.timeout_s = timeout_s
         self._calls = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
 
     async def charge_many(self, charges: Sequence[Charge]) -> AsyncIterator[Sequence[ChargeOutcome]]:
@@ -71,7 +72,7 @@ class StripeProvider:
         late = self._clock.now() - charge.asked_at > KEY_LIFETIME
         async with self._calls:
             try:
-                async with asyncio.timeout(self._charge_timeout_s):
+                async with asyncio.timeout(self.timeout_s):
                     return await (self._find_charge(charge) if late else self._create_charge(charge))
             except stripe.CardError as error:
                 return ChargeOutcome(charge.key, "declined", code=_decline_code(error))
@@ -101,7 +102,7 @@ class StripeProvider:
         late = self._clock.now() - repayment.asked_at > KEY_LIFETIME
         async with self._calls:
             try:
-                async with asyncio.timeout(REFUND_TIMEOUT_S):
+                async with asyncio.timeout(self.timeout_s):
                     return await (self._find_refund(repayment) if late else self._create_refund(repayment))
             except (stripe.InvalidRequestError, stripe.CardError) as error:
                 _say(error, "refund", repayment.key)
