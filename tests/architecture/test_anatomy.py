@@ -14,10 +14,11 @@ from pydantic_settings import BaseSettings
 
 from tests.architecture.source import LIBRARIES, ROOT, SERVICES_FOLDER, package_folder, service_folder, service_nouns
 
-NOT_SETTINGS = frozenset({"SHOP_"})
+BEFORE_SETTINGS = frozenset({"SHOP_SERVICE"})
+"""Says which service's settings to read."""
 TEXT_SUFFIXES = frozenset({".py", ".md", ".toml", ".yaml", ".yml", ".sql", ".html", ".css", ".js", ".json", ".svg", ""})
 PATH_OF_A_MACHINE = re.compile(r"(?<![\w.])/(root|work|Users|home/(?!shop\b)\w+)/\w")
-VARIABLE = re.compile(r"\bSHOP_[A-Z][A-Z0-9_]*")
+VARIABLE = re.compile(r"\bSHOP_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_])")
 
 
 def workspace() -> dict[str, Any]:
@@ -83,7 +84,7 @@ def test_settings_name_the_service(noun: str) -> None:
 
 
 def test_every_variable_that_is_set_is_read() -> None:
-    known = NOT_SETTINGS.union(*(variables_of(noun) for noun in service_nouns()))
+    known = BEFORE_SETTINGS.union(*(variables_of(noun) for noun in service_nouns()))
     sources = [*SERVICES_FOLDER.rglob("*.py"), *(ROOT / "k8s").rglob("*.py"), *SERVICES_FOLDER.glob("*/README.md")]
     mentioned = {(path, name) for path in sources for name in VARIABLE.findall(path.read_text(encoding="utf-8"))}
     unknown = {f"{path.relative_to(ROOT)}: {name}" for path, name in mentioned if name not in known}
