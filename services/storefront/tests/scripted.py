@@ -6,68 +6,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import uuid5
 
 import jwt
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from services.storefront.tests.scripted_data import NAMESPACE, NOW, Person, books, money, page_of
 from shop.kit.errors import Problem, install_error_handlers
 
-NAMESPACE = UUID("5b0f1c58-95bb-4f0f-9d52-3f6c7d0a7a11")
-NOW = datetime(2026, 3, 5, 14, 7, tzinfo=UTC).isoformat()
 TOKEN_KEY = "nobody verifies this here, the services behind do"
 TAX_PERCENT = 7
 SHIPPING = 490
 PAGE_WAIT_S = 5.0
-
-
-def money(amount: int) -> dict[str, Any]:
-    return {"amount": amount, "currency": "EUR"}
-
-
-def product_id(sku: str) -> str:
-    return str(uuid5(NAMESPACE, sku))
-
-
-def product(sku: str, name: str, price: int, stock: int, **more: Any) -> dict[str, Any]:
-    return {
-        "id": product_id(sku),
-        "sku": sku,
-        "name": name,
-        "description": f"About {name}.",
-        "category": "fiction",
-        "price": money(price),
-        "stock": stock,
-        "image_url": "",
-        "attributes": {"author": "Jane Austen", "year": 1813, "pages": 432},
-        **more,
-    }
-
-
-@dataclass
-class Person:
-    name: str
-    email: str
-    password: str
-    role: str = "customer"
-    addresses: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def id(self) -> str:
-        return str(uuid5(NAMESPACE, self.email))
-
-
-def books() -> dict[str, dict[str, Any]]:
-    shelf = [
-        product("pride", "Pride and Prejudice", 1299, 12),
-        product("last", "The Last Copy", 900, 1),
-        product("gone", "The Sold One", 700, 0),
-        product("rocks", "On Rocks", 2500, 40, category="science & nature", attributes={}),
-    ]
-    return {book["id"]: book for book in shelf}
 
 
 @dataclass
@@ -83,22 +35,23 @@ class ScriptedShop:
     refunds: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
     history: dict[str, Any] = field(default_factory=dict)
+    stock_keys: set[str] = field(default_factory=set)
     down: set[str] = field(default_factory=set)
     refuse: Problem | None = None
+    sign_in_refusal: Problem | None = None
     in_flight_answers: int = 0
     order_state: str = "confirmed"
     token_ttl_s: int = 900
     refreshed: int = 0
     refresh_refused: bool = False
+    tokens_revoked: bool = False
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def person_of(self, request: Request) -> Person:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         try:
-            claims = jwt.decode(token, TOKEN_KEY, ["HS256"])
-        except jwt.ExpiredSignatureError:
-            raise Problem(401, "token_expired", "The access token has expired.") from None
+            claims = jwt.decode(token, "revoked" if self.tokens_revoked else TOKEN_KEY, ["HS256"])
         except jwt.PyJWTError:
             raise Problem(401, "invalid_token", "The access token is not valid.") from None
         return self.people[claims["email"]]
@@ -190,22 +143,9 @@ class ScriptedShop:
             await asyncio.wait_for(changed.wait(), PAGE_WAIT_S)
 
 
-def page_of(items: list[Any], request: Request) -> dict[str, Any]:
-    start, limit = int(request.query_params.get("cursor") or 0), int(request.query_params.get("limit", 20))
-    more = len(items) > start + limit
-    return {"items": items[start : start + limit], "next_cursor": str(start + limit) if more else None}
-
-
-SERVICES = {
-    "products": "product",
-    "quotes": "pricing",
-    "promotions": "pricing",
-    "orders": "order",
-    "payments": "payment",
-    "users": "user",
-    "tokens": "user",
-    "notifications": "notification",
-}
+SERVICES = {"products": "product", "quotes": "pricing", "promotions": "pricing", "orders": "order"} | {
+    "payments": "payment", "users": "user", "tokens": "user", "notifications": "notification",
+}  # fmt: skip
 
 
 def scripted_app(shop: ScriptedShop) -> FastAPI:
@@ -217,6 +157,7 @@ def scripted_app(shop: ScriptedShop) -> FastAPI:
     _order_routes(app, shop)
     _payment_routes(app, shop)
     _user_routes(app, shop)
+    _address_routes(app, shop)
     _message_routes(app, shop)
 
     @app.middleware("http")
@@ -236,6 +177,8 @@ def _product_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.get("/api/v1/products")
     async def products(request: Request) -> dict[str, Any]:
         asked = request.query_params
+        if "ids" in asked:
+            return {"items": [shop.products[one] for one in asked["ids"].split(",") if one in shop.products]}
         words, category = asked.get("query", "").lower(), asked.get("category", "")
         found = [
             book
@@ -259,6 +202,9 @@ def _product_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.post("/api/v1/products/{wanted}/stock")
     async def stock(wanted: str, request: Request) -> dict[str, Any]:
         shop.admin_of(request)
+        if request.headers["idempotency-key"] in shop.stock_keys:
+            return shop.products[wanted]
+        shop.stock_keys.add(request.headers["idempotency-key"])
         delta = (await request.json())["delta"]
         if shop.products[wanted]["stock"] + delta < 0:
             raise Problem(409, "insufficient_stock", "There is not so much.")
@@ -358,6 +304,8 @@ def _user_routes(app: FastAPI, shop: ScriptedShop) -> None:
 
     @app.post("/api/v1/tokens")
     async def sign_in(request: Request) -> dict[str, Any]:
+        if shop.sign_in_refusal:
+            raise shop.sign_in_refusal
         body = await request.json()
         person = shop.people.get(body["email"])
         if person is None or person.password != body["password"]:
@@ -376,6 +324,8 @@ def _user_routes(app: FastAPI, shop: ScriptedShop) -> None:
     async def sign_out(request: Request) -> None:
         shop.person_of(request)
 
+
+def _address_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.get("/api/v1/users/me/addresses")
     async def addresses(request: Request) -> dict[str, Any]:
         return {"items": shop.person_of(request).addresses}

@@ -96,18 +96,21 @@ async def change(
 async def stock(request: Request, shop: Shop, admin: Admin, query: Words = "", cursor: CursorText = "") -> Response:
     found = await shop.backends.catalogue.products(query=query.strip(), limit=STOCK_PAGE, cursor=cursor)
     next_url = with_query("/admin/stock", query=query, cursor=found.next_cursor) if found.next_cursor else None
-    return await _admin(request, "stock", products=found.items, next_url=next_url, words=query)
+    return await _admin(request, "stock", products=found.items, next_url=next_url, words=query, new_key=uuid4)
 
 
 @router.post("/stock/{product_id}")
 async def change_stock(request: Request, product_id: UUID, shop: Shop, admin: Admin, form: Posted) -> Response:
-    """Adds to the stock, or takes from it with a minus: sales go on meanwhile, so no total is set."""
+    """Adds to the stock, or takes from it with a minus: sales go on meanwhile, so no total is set.
+
+    The form's own key makes a second press harmless.
+    """
     back = with_query("/admin/stock", query=form.get("words", ""))
     delta = whole(form, "delta", low=-MAX_STOCK_CHANGE, high=MAX_STOCK_CHANGE, default=0)
     if delta == 0:
         return go(request, back, "Nothing was changed.")
-    await shop.backends.catalogue.change_stock(admin.access_token, product_id, delta)
-    product = await shop.backends.catalogue.product(product_id)
+    key = form.get("key") or str(uuid4())
+    product = await shop.backends.catalogue.change_stock(admin.access_token, product_id, delta, key)
     return go(request, back, f"“{product.name}” has {product.stock} pieces now.")
 
 

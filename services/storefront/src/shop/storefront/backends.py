@@ -6,7 +6,7 @@ A 4xx answer is raised as the service's own Problem, an absent service as Unavai
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -27,9 +27,10 @@ from shop.storefront.schemas import (
 )
 from shop.storefront.settings import Settings
 
-ORDER_TIMEOUT_S = 8.0
-"""Longer than the order service takes to give up waiting and answer `pending`."""
+ORDER_TIMEOUT_S = 6.0
+"""Longer than the order service takes to give up waiting and answer `pending`, shorter than the gateway waits."""
 
+MAX_IDS = 100
 CATEGORIES_TTL_S = 30.0
 
 
@@ -53,6 +54,14 @@ class Catalogue:
         answer = await self._client.get(f"/api/v1/products/{product_id}")
         return Product.model_validate(answer.json)
 
+    async def by_ids(self, ids: Iterable[UUID]) -> dict[UUID, Product]:
+        """Those of at most MAX_IDS products that there are, in one request."""
+        wanted = ",".join(str(product_id) for product_id in ids)
+        if not wanted:
+            return {}
+        answer = await self._client.get("/api/v1/products", params={"ids": wanted})
+        return {product.id: product for product in Page[Product].model_validate(answer.json).items}
+
     async def categories(self) -> list[Category]:
         """The shelves by name, at most CATEGORIES_TTL_S seconds old; the last known ones while nobody answers."""
         if time.monotonic() - self._read_at < CATEGORIES_TTL_S:
@@ -65,11 +74,11 @@ class Catalogue:
         self._read_at = time.monotonic()
         return self._categories
 
-    async def change_stock(self, token: str, product_id: UUID, delta: int) -> None:
-        await self._client.post(f"/api/v1/products/{product_id}/stock", json={"delta": delta}, token=token)
-
-    async def change_price(self, token: str, product_id: UUID, price: Mapping[str, Any]) -> None:
-        await self._client.patch(f"/api/v1/products/{product_id}", json={"price": price}, token=token)
+    async def change_stock(self, token: str, product_id: UUID, delta: int, key: str) -> Product:
+        """The product after adding `delta` pieces; the same `key` adds once."""
+        path = f"/api/v1/products/{product_id}/stock"
+        answer = await self._client.post(path, json={"delta": delta}, token=token, headers={"Idempotency-Key": key})
+        return Product.model_validate(answer.json)
 
 
 class Prices:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -11,10 +10,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from shop.kit.errors import Problem, Unavailable
+from shop.storefront.backends import MAX_IDS
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.formatting import format_time, reason_text
 from shop.storefront.schemas import Order, OrderLine
-from shop.storefront.service import PRODUCTS_AT_ONCE, Storefront
+from shop.storefront.service import Storefront
 from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, page
 
 router = APIRouter(include_in_schema=False)
@@ -76,21 +76,13 @@ async def _named(shop: Storefront, order: Order) -> Order:
     """The order with names on its lines: it has none itself before it is confirmed."""
     if all(line.name for line in order.lines):
         return order
-    gate = asyncio.Semaphore(PRODUCTS_AT_ONCE)
-
-    async def named(line: OrderLine) -> OrderLine:
-        async with gate:
-            return await _named_line(shop, line)
-
-    return order.model_copy(update={"lines": list(await asyncio.gather(*map(named, order.lines)))})
-
-
-async def _named_line(shop: Storefront, line: OrderLine) -> OrderLine:
     try:
-        product = await shop.backends.catalogue.product(line.product_id)
+        products = await shop.backends.catalogue.by_ids(line.product_id for line in order.lines[:MAX_IDS])
     except (Problem, Unavailable):
-        return line
-    return line.model_copy(update={"name": product.name})
+        return order
+    names = {product.id: product.name for product in products.values()}
+    lines = [line.model_copy(update={"name": line.name or names.get(line.product_id)}) for line in order.lines]
+    return order.model_copy(update={"lines": lines})
 
 
 @router.get("/orders/{order_id}/events")

@@ -22,13 +22,13 @@ from shop.storefront.live import OrderStreams
 from shop.storefront.schemas import Order, Product
 from shop.storefront.settings import Settings
 from shop.storefront.visits import Session, Visit
+from shop.storefront.window import Window
 
 REFRESH_MARGIN_S = 30
 """An access token that ends sooner than this is exchanged before it is used."""
 
 VALKEY_TIMEOUT_S = 1.0
-PRODUCTS_AT_ONCE = 16
-IN_FLIGHT_ATTEMPTS = 12
+IN_FLIGHT_ATTEMPTS = 6
 IN_FLIGHT_PAUSE_S = 0.5
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Storefront:
         self.backends = backends
         self.carts = carts
         self.streams = streams
+        self.window = Window(backends.catalogue)
 
     @classmethod
     def build(cls, context: Context) -> Storefront:
@@ -69,23 +70,11 @@ class Storefront:
     async def cart(self, visit: Visit) -> list[CartLine]:
         """The lines by name; what the shop no longer has is taken out silently."""
         quantities = await self.carts.lines(visit.visitor_id)
-        gate = asyncio.Semaphore(PRODUCTS_AT_ONCE)
-
-        async def line(product_id: UUID, quantity: int) -> CartLine | None:
-            async with gate:
-                return await self._cart_line(visit, product_id, quantity)
-
-        found = await asyncio.gather(*(line(product, quantity) for product, quantity in quantities.items()))
-        return sorted((line for line in found if line), key=lambda line: line.product.name)
-
-    async def _cart_line(self, visit: Visit, product_id: UUID, quantity: int) -> CartLine | None:
-        try:
-            return CartLine(await self.backends.catalogue.product(product_id), quantity)
-        except Problem as problem:
-            if problem.status != 404:
-                raise
-            await self.carts.put(visit.visitor_id, product_id, 0)
-            return None
+        products = await self.backends.catalogue.by_ids(quantities)
+        for gone in quantities.keys() - products.keys():
+            await self.carts.put(visit.visitor_id, gone, 0)
+        lines = [CartLine(product, quantities[product.id]) for product in products.values()]
+        return sorted(lines, key=lambda line: line.product.name)
 
     async def sign_in(self, visit: Visit, email: str, password: str) -> None:
         visit.session = session_of(await self.backends.users.sign_in(email, password))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from itertools import zip_longest
+from random import Random
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -13,9 +16,9 @@ from starlette.responses import Response
 
 from shop.kit.errors import Problem
 from shop.storefront.formatting import MINOR_DIGITS, label
-from shop.storefront.schemas import Category, Page, Product
-from shop.storefront.service import Storefront
+from shop.storefront.schemas import Page, Product
 from shop.storefront.web import Shop, category_url, page, with_query
+from shop.storefront.window import Shelf
 
 router = APIRouter(include_in_schema=False)
 
@@ -28,69 +31,86 @@ MAX_QUERY_CHARACTERS = 100
 
 Words = Annotated[str, Query(max_length=MAX_QUERY_CHARACTERS)]
 CursorText = Annotated[str, Query(max_length=512)]
+Sort = Literal["name", "newest", "price", "-price"]
 
-
-@dataclass(frozen=True)
-class Shelf:
-    name: str
-    products: list[Product]
+SORTS = {"name": "Title", "newest": "Newest", "price": "Price, low first", "-price": "Price, high first"}
 
 
 @router.get("/")
 async def front(request: Request, shop: Shop) -> Response:
     """The table by the door, the book of the day, and a few shelves that change with the date."""
-    today = datetime.now(UTC).date()
-    table, categories = await asyncio.gather(
-        shop.backends.catalogue.products(limit=TABLE_PRODUCTS + 1, sort="newest"), shop.backends.catalogue.categories()
-    )
-    shelves = await asyncio.gather(*(_shelf(shop, category.name) for category in _of_the_day(categories, today)))
-    stocked = [product for product in table.items if product.stock > 0]
-    pick = stocked[today.toordinal() % len(stocked)] if stocked else None
-    newest = [product for product in table.items if product is not pick][:TABLE_PRODUCTS]
+    window = await shop.window.shelves()
+    day = datetime.now(UTC).date().toordinal()
+    table = on_the_table(window, day)
     return await page(
-        request, "front.html", pick=pick, newest=newest, shelves=[shelf for shelf in shelves if shelf.products]
+        request,
+        "front.html",
+        pick=table[0] if table else None,
+        newest=table[1 : TABLE_PRODUCTS + 1],
+        shelves=of_the_day(window, day),
     )
 
 
-def _of_the_day(categories: list[Category], today: date) -> list[Category]:
-    """FRONT_SHELVES neighbouring categories, moving on by one each day."""
-    start = today.toordinal() % len(categories) if categories else 0
-    return (categories[start:] + categories[:start])[:FRONT_SHELVES]
+def on_the_table(window: Sequence[Shelf], day: int) -> list[Product]:
+    """Something from every shelf in turn, other things each day, and first what is in stock."""
+    shuffled = [Random(f"{shelf.name} {day}").sample(shelf.products, len(shelf.products)) for shelf in window]
+    in_turn = [product for row in zip_longest(*shuffled) for product in row if product]
+    start = day % len(window) if window else 0
+    chosen = in_turn[start : start + TABLE_PRODUCTS + 1] + in_turn[:start]
+    return sorted(chosen, key=lambda product: product.stock <= 0)
 
 
-async def _shelf(shop: Storefront, name: str) -> Shelf:
-    found = await shop.backends.catalogue.products(category=name, limit=SHELF_PRODUCTS)
-    return Shelf(name, found.items)
+def of_the_day(window: Sequence[Shelf], day: int) -> list[Shelf]:
+    """FRONT_SHELVES neighbouring shelves, moving on by one each day, with a few of their products."""
+    start = day % len(window) if window else 0
+    turned = [*window[start:], *window[:start]][:FRONT_SHELVES]
+    return [Shelf(shelf.name, shelf.products[:SHELF_PRODUCTS]) for shelf in turned]
 
 
 @router.get("/category/{name}")
-async def category(request: Request, name: str, shop: Shop, cursor: CursorText = "") -> Response:
+async def category(request: Request, name: str, shop: Shop, sort: Sort = "name", cursor: CursorText = "") -> Response:
     found, shelves = await asyncio.gather(
-        shop.backends.catalogue.products(category=name, limit=PAGE_PRODUCTS, cursor=cursor),
+        shop.backends.catalogue.products(category=name, limit=PAGE_PRODUCTS, cursor=cursor, sort=sort),
         shop.backends.catalogue.categories(),
     )
     if shelves and name not in {shelf.name for shelf in shelves}:
         raise Problem(404, "not_found", "There is no such shelf.")
-    next_url = with_query(category_url(name), cursor=found.next_cursor) if found.next_cursor else None
     count = next((shelf.count for shelf in shelves if shelf.name == name), None)
     note = f"{count} titles" if count is not None else ""
-    return await _listing(request, found, label(name), note, next_url, category=name)
+    return await _listing(request, found, label(name), Listed(category_url(name), sort), note=note, category=name)
 
 
 @router.get("/search")
-async def search(request: Request, shop: Shop, query: Words = "", cursor: CursorText = "") -> Response:
+async def search(
+    request: Request, shop: Shop, query: Words = "", sort: Sort = "name", cursor: CursorText = ""
+) -> Response:
     """Everything, or what has the words in its title or author."""
     words = query.strip().replace("\x00", "")
-    found = await shop.backends.catalogue.products(query=words, limit=PAGE_PRODUCTS, cursor=cursor)
-    next_url = with_query("/search", query=words, cursor=found.next_cursor) if found.next_cursor else None
+    found = await shop.backends.catalogue.products(query=words, limit=PAGE_PRODUCTS, cursor=cursor, sort=sort)
     heading = f"“{words}”" if words else "Every book"
-    return await _listing(request, found, heading, "", next_url, query=words)
+    return await _listing(request, found, heading, Listed("/search", sort, words), note="", query=words)
 
 
-async def _listing(
-    request: Request, found: Page[Product], heading: str, note: str, next_url: str | None, **values: Any
-) -> Response:
-    frame = {"products": found.items, "heading": heading, "note": note, "next_url": next_url, **values}
+@dataclass(frozen=True)
+class Listed:
+    """What a list is of, and in which order; from it follow the addresses of its other pages."""
+
+    path: str
+    sort: str
+    query: str = ""
+
+    def url(self, *, sort: str = "", cursor: str | None = None) -> str:
+        sort = sort or self.sort
+        return with_query(self.path, query=self.query, sort=sort if sort != "name" else "", cursor=cursor)
+
+    def sorts(self) -> list[tuple[str, str, bool]]:
+        """Label, address and whether it is the present one, for each order."""
+        return [(text, self.url(sort=sort), sort == self.sort) for sort, text in SORTS.items()]
+
+
+async def _listing(request: Request, found: Page[Product], heading: str, listed: Listed, **values: Any) -> Response:
+    next_url = listed.url(cursor=found.next_cursor) if found.next_cursor else None
+    frame = {"products": found.items, "heading": heading, "sorts": listed.sorts(), "next_url": next_url, **values}
     return await page(request, "listing.html", **frame)
 
 

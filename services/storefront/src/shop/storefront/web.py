@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -41,6 +42,7 @@ class SignInNeeded(Exception):
     """Raised on the way to a page of one's own; answered by the sign-in page, which comes back here."""
 
 
+@lru_cache(maxsize=8)
 def make_environment(store: StoreSettings) -> Environment:
     """Templates with everything escaped, and a name that a page does not know is an error, not an empty string."""
     environment = Environment(

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from services.storefront.tests.html import Form, Page
+from services.storefront.tests.scripted import ScriptedShop, scripted_app
+from services.storefront.tests.scripted_data import Person, product_id
+from shop.contracts.store import StoreSettings
+from shop.kit.testing import INTERNAL_TOKEN, Running
+from shop.storefront.app import make_app
+from shop.storefront.settings import Settings
+
+PASSWORD = "correct horse battery"
+CUSTOMER = "ada@example.com"
+ADMIN = "admin@shop.local"
+ADDRESS = {"name": "Ada Lovelace", "street": "Linden 5", "city": "Berlin", "postal_code": "10117", "country": "DE"}
+
+Served = Callable[..., contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+class Browser:
+    """A browser without JavaScript: cookies, links, and forms filled in by hand."""
+
+    def __init__(self, client: httpx.AsyncClient, shop: ScriptedShop) -> None:
+        self.client = client
+        self.shop = shop
+        self.answer = httpx.Response(0)
+        self.page = Page("")
+
+    async def get(self, path: str, status: int = 200, **headers: str) -> Page:
+        return self._seen(await self.client.get(path, follow_redirects=True, headers=headers), status)
+
+    async def send(self, form: Form, status: int = 200, button: tuple[str, str] | None = None, **changes: str) -> Page:
+        """Submits the form with some fields changed, and goes where it leads."""
+        data = {**form.fields, **changes, **(dict([button]) if button else {})}
+        answer = await self.client.post(form.action, data=data, follow_redirects=True)
+        return self._seen(answer, status)
+
+    def _seen(self, answer: httpx.Response, status: int) -> Page:
+        assert answer.status_code == status, answer.text
+        self.answer, self.page = answer, Page(answer.text)
+        return self.page
+
+    @property
+    def path(self) -> str:
+        return self.answer.url.path
+
+    async def add(self, sku: str, quantity: int = 1) -> Page:
+        page = await self.get(f"/products/{product_id(sku)}")
+        return await self.send(page.form("/cart/lines"), quantity=str(quantity))
+
+    async def sign_in(self, email: str = CUSTOMER, role: str = "customer", back: str = "/") -> Page:
+        self.shop.people.setdefault(email, Person("Ada Lovelace", email, PASSWORD, role))
+        page = await self.get(f"/sign-in?next={back}")
+        return await self.send(page.form("/sign-in"), email=email, password=PASSWORD)
+
+    async def sign_in_as_admin(self) -> Page:
+        return await self.sign_in(ADMIN, "admin", "/admin")
+
+    def lend_cookies(self, other: httpx.AsyncClient) -> None:
+        """Lets a client of another address show this browser's cookies."""
+        for cookie in self.client.cookies.jar:
+            other.cookies.set(cookie.name, cookie.value or "")
+
+    async def checkout(self, status: int = 200, **changes: str) -> Page:
+        """Opens the checkout, fills in an address, and buys."""
+        page = await self.get("/checkout")
+        return await self.send(page.form("/checkout"), status, ("action", "buy"), **{**ADDRESS, **changes})
+
+
+@pytest.fixture
+def scripted() -> ScriptedShop:
+    return ScriptedShop()
+
+
+@pytest.fixture
+async def settings(scripted: ScriptedShop, served: Served, valkey_url: str) -> AsyncIterator[Settings]:
+    async with served(scripted_app(scripted), lifespan="off") as client:
+        names = ("product", "pricing", "order", "payment", "user", "notification")
+        urls: dict[str, Any] = {f"{name}_url": str(client.base_url).rstrip("/") for name in names}
+        store = StoreSettings(title="Marginalia <Books>")
+        yield Settings(**urls, valkey_url=valkey_url, internal_token=INTERNAL_TOKEN, store=store)
+
+
+@pytest.fixture
+async def client(settings: Settings, running: Running) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser's connection to the storefront."""
+    async with running(make_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def browser(client: httpx.AsyncClient, scripted: ScriptedShop) -> Browser:
+    return Browser(client, scripted)

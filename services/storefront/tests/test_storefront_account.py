@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import pytest
+
+from services.storefront.tests.conftest import ADDRESS, CUSTOMER, PASSWORD, Browser
+from services.storefront.tests.scripted_data import NOW, Person, product_id
+from shop.kit.errors import Problem
+
+
+async def test_signing_up_signs_in_and_keeps_the_cart(browser: Browser) -> None:
+    await browser.add("pride")
+    page = await browser.get("/sign-up?next=/cart")
+    await browser.send(page.form("/sign-up"), name="Ada", email="new@example.com", password=PASSWORD)
+    assert browser.path == "/cart"
+    assert "Welcome, Ada." in browser.page.text
+    assert "Pride and Prejudice" in browser.page.text
+
+
+async def test_passwords_are_passed_on_as_typed(browser: Browser) -> None:
+    page = await browser.get("/sign-up")
+    await browser.send(page.form("/sign-up"), name=" Ada ", email=" new@example.com ", password="  spaces count  ")
+    assert browser.shop.people["new@example.com"].password == "  spaces count  "
+    assert browser.shop.people["new@example.com"].name == "Ada"
+
+
+async def test_wrong_sign_up_is_explained_beside_the_fields(browser: Browser) -> None:
+    page = await browser.get("/sign-up")
+    page = await browser.send(page.form("/sign-up"), 422, name="", email="nonsense", password="short")
+    assert page.one("span", id="name-error").text == "Please fill this in."
+    assert page.one("span", id="email-error").text == "This is not an e-mail address."
+    assert page.one("span", id="password-error").text == "At least 10 characters, please."
+    assert page.one("input", id="password").attributes["value"] == ""
+    assert browser.shop.people == {}
+
+
+async def test_taken_address_is_said_so(browser: Browser) -> None:
+    browser.shop.people[CUSTOMER] = Person("Ada", CUSTOMER, PASSWORD)
+    page = await browser.get("/sign-up")
+    page = await browser.send(page.form("/sign-up"), 409, name="Eve", email=CUSTOMER, password=PASSWORD)
+    assert "There is an account with this e-mail address already." in page.text
+
+
+async def test_wrong_password(browser: Browser) -> None:
+    browser.shop.people[CUSTOMER] = Person("Ada", CUSTOMER, PASSWORD)
+    page = await browser.get("/sign-in")
+    page = await browser.send(page.form("/sign-in"), 401, email=CUSTOMER, password="not this one")
+    assert "The e-mail address or the password is wrong." in page.text
+    assert page.form("/sign-in").fields["email"] == CUSTOMER
+
+
+@pytest.mark.parametrize(
+    "where", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", ""]
+)
+async def test_sign_in_leads_nowhere_else(browser: Browser, where: str) -> None:
+    browser.shop.people[CUSTOMER] = Person("Ada", CUSTOMER, PASSWORD)
+    page = await browser.get("/sign-in")
+    form = page.form("/sign-in")
+    answer = await browser.client.post(
+        "/sign-in", data={**form.fields, "email": CUSTOMER, "password": PASSWORD, "next": where}
+    )
+    assert answer.headers["location"] == "/"
+
+
+@pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
+async def test_session_cookie_is_for_the_server_alone(browser: Browser, scheme: str, secure: bool) -> None:
+    browser.shop.people[CUSTOMER] = Person("Ada", CUSTOMER, PASSWORD)
+    form = (await browser.get("/sign-in")).form("/sign-in")
+    data = {**form.fields, "email": CUSTOMER, "password": PASSWORD}
+    answer = await browser.client.post("/sign-in", data=data, headers={"x-forwarded-proto": scheme})
+    (cookie,) = (cookie for cookie in answer.headers.get_list("set-cookie") if cookie.startswith("shop_session="))
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert ("Secure" in cookie) == secure
+    assert len(cookie) < 4096
+
+
+async def test_a_cookie_that_was_changed_is_nobodys(browser: Browser) -> None:
+    await browser.sign_in()
+    signed = browser.client.cookies["shop_session"]
+    browser.client.cookies.clear()
+    browser.client.cookies.set("shop_session", signed[:-3] + "abc")
+    await browser.get("/account")
+    assert browser.path == "/sign-in"
+
+
+async def test_signing_out_forgets(browser: Browser) -> None:
+    page = await browser.sign_in()
+    page = await browser.send(page.form("/sign-out"))
+    assert "You are signed out." in page.text
+    assert "shop_session" not in browser.client.cookies
+    assert ("DELETE", "/api/v1/tokens", "") in browser.shop.calls
+
+
+async def test_signing_out_works_while_the_user_service_is_away(browser: Browser) -> None:
+    page = await browser.sign_in()
+    browser.shop.down.add("user")
+    await browser.send(page.form("/sign-out"))
+    assert "shop_session" not in browser.client.cookies
+
+
+async def test_an_old_access_token_is_renewed_on_the_way(browser: Browser) -> None:
+    browser.shop.token_ttl_s = 5
+    await browser.sign_in()
+    before = browser.client.cookies["shop_session"]
+    page = await browser.get("/account")
+    assert page.one("h1").text == "Ada Lovelace"
+    assert browser.shop.refreshed == 1
+    assert browser.client.cookies["shop_session"] != before
+    await browser.get("/account")
+    assert browser.shop.refreshed == 1
+
+
+async def test_an_ended_session_asks_for_sign_in_and_comes_back(browser: Browser) -> None:
+    browser.shop.token_ttl_s = 5
+    await browser.sign_in()
+    browser.shop.refresh_refused = True
+    page = await browser.get("/account/addresses")
+    assert browser.path == "/sign-in"
+    assert page.form("/sign-in").fields["next"] == "/account/addresses"
+    assert "shop_session" not in browser.client.cookies
+
+
+async def test_a_token_that_services_refuse_ends_the_session(browser: Browser) -> None:
+    await browser.sign_in()
+    browser.shop.tokens_revoked = True
+    await browser.get("/account")
+    assert browser.path == "/sign-in"
+    assert "shop_session" not in browser.client.cookies
+
+
+async def test_addresses_are_kept_and_removed(browser: Browser) -> None:
+    await browser.sign_in()
+    page = await browser.get("/account/addresses")
+    assert page.form("/account/addresses").fields["name"] == "Ada Lovelace"
+    page = await browser.send(page.form("/account/addresses"), 200, None, **ADDRESS)
+    (saved,) = browser.shop.people[CUSTOMER].addresses
+    assert "Linden 5" in page.text
+    page = await browser.send(page.form(f"/account/addresses/{saved['id']}/delete"))
+    assert "Linden 5" not in page.text
+    await browser.send(page.form("/account/addresses"), 422, None, **{**ADDRESS, "city": ""})
+    assert browser.page.form("/account/addresses").fields["street"] == "Linden 5"
+
+
+async def test_messages_are_listed(browser: Browser) -> None:
+    await browser.sign_in()
+    assert "No messages" in (await browser.get("/account/messages")).text
+    message = {"id": product_id("m"), "template": "order-confirmed", "created_at": NOW, "state": "sent"}
+    browser.shop.messages = [{**message, "subject": "Your order is on its way"}, {**message, "subject": ""}]
+    page = await browser.get("/account/messages")
+    assert [heading.text for heading in page.all("h3")] == ["Your order is on its way", "Order confirmed"]
+
+
+async def test_account_pages_page_on(browser: Browser) -> None:
+    await browser.add("pride")
+    await browser.sign_in()
+    await browser.checkout()
+    (order,) = browser.shop.orders.values()
+    browser.shop.orders = {f"{number}": {**order, "id": product_id(f"o{number}")} for number in range(25)}
+    page = await browser.get("/account")
+    following = page.one("a", rel="next").attributes["href"]
+    page = await browser.get(following)
+    assert len([link for link in page.links() if link.startswith("/orders/")]) == 5
+
+
+async def test_an_account_needs_the_order_book(browser: Browser) -> None:
+    await browser.sign_in()
+    browser.shop.down.add("order")
+    page = await browser.get("/account", 503)
+    assert "The order book cannot be reached for a moment." in page.text
+    assert "/account" in page.links()
+
+
+async def test_too_many_requests_are_told_so(browser: Browser) -> None:
+    browser.shop.people[CUSTOMER] = Person("Ada", CUSTOMER, PASSWORD)
+    page = await browser.get("/sign-in")
+    browser.shop.sign_in_refusal = Problem(429, "too_many_attempts", "Wait.")
+    page = await browser.send(page.form("/sign-in"), 429, email=CUSTOMER, password=PASSWORD)
+    assert "Too many attempts." in page.text

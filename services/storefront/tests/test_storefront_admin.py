@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import pytest
+
+from services.storefront.tests.conftest import CUSTOMER, Browser
+from services.storefront.tests.scripted_data import NOW, Person, money, product_id
+from shop.storefront.forms import PromotionForm, end_of_day, minor_units, read, typed_amount
+
+PATHS = ["/admin", "/admin/stock", "/admin/promotions", "/admin/promotions/new", "/admin/messages"]
+
+
+@pytest.fixture
+async def order_id(browser: Browser) -> str:
+    """An order of a customer, paid with one payment; the shopkeeper is signed in."""
+    person = browser.shop.people.setdefault(CUSTOMER, Person("Ada Lovelace", CUSTOMER, "secret"))
+    address = {"name": "Ada", "street": "Linden 5", "city": "Berlin", "postal_code": "10117", "country": "DE"}
+    body = {"items": [{"product_id": product_id("pride"), "quantity": 2}], "address": address}
+    order = browser.shop.make_order(person, body, product_id("order"))
+    payment = {"id": product_id("payment"), "order_id": order["id"], "state": "captured", "refunded": money(0)}
+    browser.shop.payments.append({**payment, "amount": order["total"]})
+    await browser.sign_in_as_admin()
+    return str(order["id"])
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_only_the_shopkeeper_is_let_in(browser: Browser, path: str) -> None:
+    await browser.get(path)
+    assert browser.path == "/sign-in"
+    await browser.sign_in()
+    page = await browser.get(path, 403)
+    assert "Only the shopkeeper" in page.text or "Not for you" in page.text
+    assert "/admin" not in page.links()
+
+
+async def test_orders_are_listed_and_filtered(browser: Browser, order_id: str) -> None:
+    page = await browser.get("/admin")
+    assert f"/admin/orders/{order_id}" in page.links()
+    page = await browser.get("/admin?state=cancelled")
+    assert "No orders here" in page.text
+    await browser.get("/admin?state=nonsense", 404)
+
+
+async def test_order_shows_its_saga(browser: Browser, order_id: str) -> None:
+    step = {"saga": "place", "phase": "action", "at": NOW, "times": 3, "seconds": 3.0}
+    browser.shop.history = {
+        "attempts": 2,
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "steps": [
+            {**step, "step": "quote", "outcome": "unavailable", "detail": "<pricing> is away"},
+            {**step, "step": "reserve", "outcome": "done", "phase": "compensation"},
+        ],
+        "transitions": [{"from_state": "pending", "to_state": "confirmed", "at": NOW}],
+    }
+    page = await browser.get(f"/admin/orders/{order_id}")
+    cells = [" ".join(cell.text.split()) for cell in page.all("td") if cell.inside("table", id="history")]
+    when = "5 March 2026, 14:07 UTC"
+    assert cells[:5] == ["Quote", "Unavailable <pricing> is away", "3", "3.000", when]
+    assert cells[5:10] == ["Reserve (taken back)", "Done", "3", "3.000", when]
+    assert cells[10:] == ["Being checked → Confirmed", "Confirmed", "", "", when]
+    assert "4bf92f3577b34da6a3ce929d0e0e4736" in page.text
+
+
+async def test_order_is_sent_and_delivered(browser: Browser, order_id: str) -> None:
+    page = await browser.get(f"/admin/orders/{order_id}")
+    page = await browser.send(page.form(f"/admin/orders/{order_id}/fulfil"))
+    assert "The order is on its way." in page.text
+    page = await browser.send(page.form(f"/admin/orders/{order_id}/deliver"))
+    assert browser.shop.orders[order_id]["state"] == "delivered"
+    moves = (f"/admin/orders/{order_id}/{how}" for how in ("fulfil", "deliver", "cancel"))
+    assert not {form.attributes["action"] for form in page.all("form")} & set(moves)
+
+
+async def test_order_is_cancelled(browser: Browser, order_id: str) -> None:
+    page = await browser.get(f"/admin/orders/{order_id}")
+    await browser.send(page.form(f"/admin/orders/{order_id}/cancel"))
+    assert browser.shop.orders[order_id]["state"] == "cancelled"
+
+
+async def test_refund_goes_once_however_often_it_is_sent(browser: Browser, order_id: str) -> None:
+    page = await browser.get(f"/admin/orders/{order_id}")
+    form = page.form(f"/admin/orders/{order_id}/refund")
+    assert form.fields["amount"] == "32.69"
+    await browser.send(form, amount="5,50", reason="A torn page")
+    await browser.send(form, amount="5,50", reason="A torn page")
+    assert browser.shop.refunds == {form.fields["key"]: {"amount": 550, "reason": "A torn page"}}
+
+
+@pytest.mark.parametrize("amount", ["0", "-1", "much", "", "1.234", "NaN", "1e400"])
+async def test_what_is_no_amount_gives_nothing_back(browser: Browser, order_id: str, amount: str) -> None:
+    page = await browser.get(f"/admin/orders/{order_id}")
+    page = await browser.send(page.form(f"/admin/orders/{order_id}/refund"), amount=amount)
+    assert "nothing was done" in page.text
+    assert browser.shop.refunds == {}
+
+
+async def test_refund_of_another_orders_payment_is_not_found(browser: Browser, order_id: str) -> None:
+    page = await browser.get(f"/admin/orders/{order_id}")
+    form = page.form(f"/admin/orders/{order_id}/refund")
+    await browser.send(form, 404, payment_id=product_id("somebody's"))
+    assert browser.shop.refunds == {}
+
+
+async def test_stock_is_added_and_taken(browser: Browser) -> None:
+    await browser.sign_in_as_admin()
+    page = await browser.get("/admin/stock?query=pride")
+    form = page.form(f"/admin/stock/{product_id('pride')}")
+    page = await browser.send(form, delta="5")
+    assert "“Pride and Prejudice” has 17 pieces now." in page.text
+    assert str(browser.answer.url).endswith("/admin/stock?query=pride")
+    await browser.send(form, delta="5")
+    assert browser.shop.products[product_id("pride")]["stock"] == 17
+    form = browser.page.form(form.action)
+    await browser.send(form, delta="-7")
+    assert browser.shop.products[product_id("pride")]["stock"] == 10
+    form = (await browser.get("/admin/stock?query=pride")).form(form.action)
+    await browser.send(form, 409, delta="-11")
+    page = await browser.send(form, delta="nonsense")
+    assert "Nothing was changed." in page.text
+    assert browser.shop.products[product_id("pride")]["stock"] == 10
+
+
+async def test_promotion_is_made_shown_and_changed(browser: Browser) -> None:
+    await browser.sign_in_as_admin()
+    page = await browser.get("/admin/promotions/new")
+    values = {"code": "five-off", "kind": "fixed", "value": "5.00", "minimum": "20", "expires": "2027-05-31"}
+    page = await browser.send(page.form("/admin/promotions"), 200, None, **values, usage_limit="100")
+    made = browser.shop.promotions["FIVE-OFF"]
+    assert (made["kind"], made["value"], made["minimum_subtotal"], made["usage_limit"]) == ("fixed", 500, 2000, 100)
+    assert made["expires_at"].startswith("2027-05-31T23:59:59")
+    assert made["active"] is True
+    assert "5,00\N{NO-BREAK SPACE}€" in page.html
+    page = await browser.get("/admin/promotions/FIVE-OFF")
+    form = page.form("/admin/promotions")
+    assert (form.fields["value"], form.fields["minimum"], form.fields["expires"]) == ("5.00", "20.00", "2027-05-31")
+    form.fields.pop("active")
+    await browser.send(form, kind="percentage", value="15")
+    assert browser.shop.promotions["FIVE-OFF"]["value"] == 15
+    assert browser.shop.promotions["FIVE-OFF"]["active"] is False
+
+
+async def test_wrong_promotion_is_explained(browser: Browser) -> None:
+    await browser.sign_in_as_admin()
+    page = await browser.get("/admin/promotions/new")
+    form = page.form("/admin/promotions")
+    page = await browser.send(form, 422, code="x", value="ten", minimum="-1", expires="tomorrow")
+    assert page.one("span", id="code-error")
+    page = await browser.send(form, 422, code="TEN", value="ten", minimum="-1", expires="tomorrow")
+    assert {field.attributes["id"] for field in page.all("input", **{"aria-invalid": "true"})} == {
+        "value", "minimum", "expires",
+    }  # fmt: skip
+    assert browser.shop.promotions == {}
+
+
+async def test_unknown_promotion_is_not_found(browser: Browser) -> None:
+    await browser.sign_in_as_admin()
+    await browser.get("/admin/promotions/NOTHING", 404)
+    await browser.get("/admin/promotions/no%20code", 404)
+
+
+async def test_sent_messages_and_the_mailbox(browser: Browser) -> None:
+    await browser.sign_in_as_admin()
+    message = {"id": product_id("m"), "template": "welcome", "created_at": NOW, "state": "failed", "subject": ""}
+    browser.shop.messages = [{**message, "recipient": CUSTOMER, "error": "550 no such box"}]
+    page = await browser.get("/admin/messages")
+    assert "/mailbox" in page.links()
+    assert CUSTOMER in page.text
+    assert "550 no such box" in page.text
+
+
+@pytest.mark.parametrize(
+    ("text", "currency", "amount"),
+    [("12.50", "EUR", 1250), ("12,5", "EUR", 1250), ("7", "JPY", 7), ("1.234", "KWD", 1234), ("7.5", "JPY", None)],
+)
+def test_typed_amounts(text: str, currency: str, amount: int | None) -> None:
+    assert minor_units(text, currency) == amount
+    if amount is not None:
+        assert minor_units(typed_amount(amount, currency), currency) == amount
+
+
+def test_percentages_are_whole() -> None:
+    form, _ = read(PromotionForm, {"code": "TEN", "kind": "percentage", "value": "10"})
+    assert form is not None
+    rule, wrong = form.rule("EUR")
+    assert (rule["value"], rule["usage_limit"], rule["expires_at"], wrong) == (10, None, None, {})
+    assert end_of_day("no date") is None

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID, uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from services.storefront.tests.conftest import Browser
+from services.storefront.tests.scripted_data import product_id
+from shop.kit.errors import Problem, Unavailable
+from shop.kit.testing import Running
+from shop.storefront.app import make_app
+from shop.storefront.carts import CART_TTL_S, MAX_LINES, MAX_QUANTITY, Carts
+from shop.storefront.settings import Settings
+
+
+@pytest.fixture
+def carts(valkey_url: str) -> Carts:
+    return Carts(Redis.from_url(valkey_url))
+
+
+async def test_adding_sums_up_and_is_bounded(carts: Carts) -> None:
+    book = uuid4()
+    assert await carts.add("ada", book, 2) == 2
+    assert await carts.add("ada", book, 3) == 5
+    assert await carts.add("ada", book, MAX_QUANTITY) == MAX_QUANTITY
+    assert await carts.lines("ada") == {book: MAX_QUANTITY}
+    assert await carts.lines("somebody else") == {}
+
+
+async def test_zero_takes_a_line_out(carts: Carts) -> None:
+    book = uuid4()
+    await carts.add("ada", book, 2)
+    assert await carts.put("ada", book, 0) == 0
+    assert await carts.lines("ada") == {}
+
+
+async def test_a_cart_holds_so_many_lines_and_no_more(carts: Carts) -> None:
+    books = [uuid4() for _ in range(MAX_LINES)]
+    for book in books:
+        await carts.add("ada", book, 1)
+    with pytest.raises(Problem, match="cart_full"):
+        await carts.add("ada", uuid4(), 1)
+    assert await carts.add("ada", books[0], 1) == 2
+    assert len(await carts.lines("ada")) == MAX_LINES
+
+
+async def test_adding_at_once_from_many_tabs_loses_nothing(carts: Carts) -> None:
+    book = uuid4()
+    await asyncio.gather(*(carts.add("ada", book, 1) for _ in range(40)))
+    assert await carts.lines("ada") == {book: 40}
+
+
+async def test_a_cart_is_kept_for_its_time(carts: Carts, valkey_url: str) -> None:
+    await carts.add("ada", uuid4(), 1)
+    left = await Redis.from_url(valkey_url).ttl("storefront:cart:ada")
+    assert CART_TTL_S - 60 < left <= CART_TTL_S
+
+
+async def test_settling_takes_out_once_what_was_bought(carts: Carts) -> None:
+    bought, other = uuid4(), uuid4()
+    await carts.add("ada", bought, 3)
+    await carts.add("ada", other, 1)
+    results = await asyncio.gather(*(carts.settle("ada", "form", {bought: 2}) for _ in range(5)))
+    assert sorted(results) == [False] * 4 + [True]
+    assert await carts.lines("ada") == {bought: 1, other: 1}
+    assert await carts.settle("ada", "next form", {bought: 1})
+    assert await carts.lines("ada") == {other: 1}
+
+
+async def test_first_request_of_a_form_is_the_one_that_counts(carts: Carts) -> None:
+    assert await carts.remember_purchase("ada", "form", {"n": 1}) == {"n": 1}
+    assert await carts.remember_purchase("ada", "form", {"n": 2}) == {"n": 1}
+    assert await carts.purchase("eve", "form") is None
+    await carts.forget_purchase("ada", "form")
+    assert await carts.remember_purchase("ada", "form", {"n": 3}) == {"n": 3}
+
+
+async def test_a_doubtful_request_is_never_forgotten(carts: Carts) -> None:
+    await carts.remember_purchase("ada", "form", {"n": 1})
+    await carts.doubt_purchase("ada", "form")
+    await carts.forget_purchase("ada", "form")
+    assert await carts.purchase("ada", "form") == {"n": 1}
+
+
+async def test_no_valkey_is_said_so() -> None:
+    carts = Carts(Redis.from_url("redis://127.0.0.1:1"))
+    for call in (carts.lines("ada"), carts.add("ada", uuid4(), 1), carts.ping(), carts.purchase("ada", "form")):
+        with pytest.raises(Unavailable, match="cart"):
+            await call
+
+
+async def test_cart_page_adds_changes_and_removes(browser: Browser) -> None:
+    page = await browser.add("pride", 2)
+    assert browser.path == "/cart"
+    assert "“Pride and Prejudice” is in your cart, 2 times." in page.text
+    assert page.one("span", id="cart-count").text.split()[0] == "2"
+    assert "25,98\N{NO-BREAK SPACE}€" in page.html
+    change = page.form(f"/cart/lines/{product_id('pride')}")
+    page = await browser.send(change, quantity="5")
+    assert page.form(change.action).fields["quantity"] == "5"
+    page = await browser.send(page.form(change.action), button=("remove", "1"))
+    assert "Nothing in it yet" in page.text
+
+
+async def test_cart_page_reckons_with_tax_and_post(browser: Browser) -> None:
+    page = await browser.add("pride")
+    sums = [element.text for element in page.all("dd")]
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in sums] == ["12,99 €", "4,90 €", "0,90 €", "18,79 €"]
+
+
+@pytest.mark.parametrize("quantity", ["-1", "much", "", "1.5"])
+async def test_a_quantity_that_is_none_changes_nothing(browser: Browser, quantity: str) -> None:
+    page = await browser.add("pride", 2)
+    form = page.form(f"/cart/lines/{product_id('pride')}")
+    page = await browser.send(form, quantity=quantity)
+    kept = 0 if quantity == "-1" else 2
+    fields = [element.attributes["value"] for element in page.all("input", id="quantity-1")]
+    assert fields == ([str(kept)] if kept else [])
+
+
+async def test_more_than_there_is_is_named(browser: Browser) -> None:
+    page = await browser.add("last", 3)
+    assert "There is not as much left as you wish: The Last Copy." in page.text
+    assert "Only 1 left" in page.text
+
+
+async def test_a_product_that_is_gone_leaves_the_cart(browser: Browser) -> None:
+    await browser.add("pride")
+    await browser.add("rocks")
+    del browser.shop.products[product_id("pride")]
+    page = await browser.get("/cart")
+    assert "Pride and Prejudice" not in page.text
+    assert "On Rocks" in page.text
+
+
+async def test_cart_without_prices_is_still_a_cart(browser: Browser) -> None:
+    browser.shop.down.add("pricing")
+    page = await browser.add("pride")
+    assert "Tax and post are added at the checkout." in page.text
+
+
+@pytest.mark.parametrize("wanted", ["nonsense", str(UUID(int=0))])
+async def test_unknown_product_is_not_added(browser: Browser, wanted: str) -> None:
+    page = await browser.get(f"/products/{product_id('pride')}")
+    await browser.send(page.form("/cart/lines"), 404, product_id=wanted)
+    assert "Nothing in it yet" in (await browser.get("/cart")).text
+
+
+async def test_the_cart_survives_a_restart(browser: Browser, settings: Settings, running: Running) -> None:
+    await browser.add("pride", 3)
+    async with running(make_app(settings)) as restarted:
+        again = Browser(restarted, browser.shop)
+        browser.lend_cookies(restarted)
+        page = await again.get("/cart")
+    assert page.one("input", id="quantity-1").attributes["value"] == "3"
+
+
+async def test_pages_of_books_need_no_valkey(settings: Settings, running: Running, browser: Browser) -> None:
+    await browser.add("pride")
+    alone = settings.model_copy(update={"valkey_url": "redis://127.0.0.1:1"})
+    async with running(make_app(alone)) as client:
+        browser.lend_cookies(client)
+        assert (await client.get("/search")).status_code == 200
+        assert (await client.get("/cart")).status_code == 503
+        assert (await client.get("/health/ready")).status_code == 503
+        assert (await client.get("/health/live")).status_code == 200

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.storefront.tests.conftest import ADDRESS, Browser
+from services.storefront.tests.html import Page
+from services.storefront.tests.scripted_data import product_id
+from shop.kit.errors import Problem
+
+
+def asked_orders(browser: Browser) -> list[str]:
+    return [body for method, path, body in browser.shop.calls if (method, path) == ("POST", "/api/v1/orders")]
+
+
+async def ready_to_pay(browser: Browser) -> Page:
+    await browser.add("pride", 2)
+    await browser.sign_in(back="/checkout")
+    return browser.page
+
+
+async def test_a_book_is_bought(browser: Browser) -> None:
+    page = await ready_to_pay(browser)
+    assert page.form("/checkout").fields["card"] == "tok_visa"
+    await browser.checkout()
+    (order,) = browser.shop.orders.values()
+    assert browser.path == f"/orders/{order['id']}"
+    assert browser.page.one("h1").text == "Thank you, it is yours"
+    assert order["address"] == ADDRESS
+    assert [(line["product_id"], line["quantity"]) for line in order["lines"]] == [(product_id("pride"), 2)]
+    assert "Nothing in it yet" in (await browser.get("/cart")).text
+
+
+async def test_checkout_asks_for_sign_in_and_comes_back(browser: Browser) -> None:
+    await browser.add("pride")
+    page = await browser.get("/checkout")
+    assert browser.path == "/sign-in"
+    assert page.form("/sign-in").fields["next"] == "/checkout"
+    await browser.sign_in(back="/checkout")
+    assert browser.path == "/checkout"
+
+
+async def test_an_empty_cart_has_no_checkout(browser: Browser) -> None:
+    await browser.sign_in(back="/checkout")
+    assert browser.path == "/cart"
+
+
+async def test_form_sent_twice_at_once_makes_one_order(browser: Browser) -> None:
+    page = await ready_to_pay(browser)
+    form = page.form("/checkout")
+    data = {**form.fields, **ADDRESS, "action": "buy"}
+    answers = await asyncio.gather(*(browser.client.post("/checkout", data=data) for _ in range(6)))
+    (order,) = browser.shop.orders.values()
+    assert {answer.headers["location"] for answer in answers} == {f"/orders/{order['id']}"}
+    assert len(set(asked_orders(browser))) == 1
+
+
+async def test_form_sent_again_later_leads_to_the_same_order(browser: Browser) -> None:
+    page = await ready_to_pay(browser)
+    form = page.form("/checkout")
+    await browser.send(form, 200, ("action", "buy"), **ADDRESS)
+    first = browser.path
+    await browser.add("rocks")
+    await browser.send(form, 200, ("action", "buy"), **{**ADDRESS, "city": "Hamburg"})
+    assert browser.path == first
+    assert len(browser.shop.orders) == 1
+    assert "On Rocks" in (await browser.get("/cart")).text
+
+
+async def test_form_in_flight_elsewhere_is_waited_for(browser: Browser) -> None:
+    await ready_to_pay(browser)
+    browser.shop.in_flight_answers = 2
+    await browser.checkout()
+    assert browser.path.startswith("/orders/")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [("payment_declined", "was declined"), ("insufficient_funds", "not enough money")]
+)
+async def test_a_refused_card_keeps_cart_and_form(browser: Browser, code: str, words: str) -> None:
+    page = await ready_to_pay(browser)
+    key = page.form("/checkout").fields["idempotency_key"]
+    browser.shop.refuse = Problem(402, code, "No.")
+    page = await browser.checkout(402, card="tok_declined", coupon="SPRING10")
+    assert words in page.one("div", id="problem").text
+    form = page.form("/checkout")
+    assert {name: form.fields[name] for name in ADDRESS} == ADDRESS
+    assert form.fields["card"] == "tok_declined"
+    assert form.fields["idempotency_key"] != key
+    assert browser.shop.orders == {}
+    browser.shop.refuse = None
+    await browser.send(form, button=("action", "buy"), card="tok_visa")
+    assert browser.path.startswith("/orders/")
+
+
+async def test_a_shortage_names_the_book_and_what_is_left(browser: Browser) -> None:
+    await ready_to_pay(browser)
+    extra = {"product_id": product_id("pride"), "available": 1}
+    browser.shop.refuse = Problem(409, "insufficient_stock", "Short.", extra=extra)
+    page = await browser.checkout(409)
+    assert "Of “Pride and Prejudice” there is only 1 left." in page.one("div", id="problem").text
+    browser.shop.refuse = Problem(409, "insufficient_stock", "Short.", extra={**extra, "available": 0})
+    assert "there is none left" in (await browser.checkout(409)).text
+    assert (await browser.get("/cart")).one("input", id="quantity-1").attributes["value"] == "2"
+
+
+async def test_a_shortage_of_something_unknown_still_says_why(browser: Browser) -> None:
+    await ready_to_pay(browser)
+    browser.shop.refuse = Problem(409, "insufficient_stock", "Something is short.")
+    assert "Something is short." in (await browser.checkout(409)).text
+
+
+async def test_no_answer_keeps_key_and_request(browser: Browser) -> None:
+    page = await ready_to_pay(browser)
+    key = page.form("/checkout").fields["idempotency_key"]
+    browser.shop.down.add("order")
+    page = await browser.send(page.form("/checkout"), 503, ("action", "buy"), **ADDRESS)
+    assert "we do not know yet" in page.text
+    assert page.form("/checkout").fields["idempotency_key"] == key
+    browser.shop.down.clear()
+    await browser.send(page.form("/checkout"), button=("action", "buy"), city="Elsewhere")
+    (order,) = browser.shop.orders.values()
+    assert order["address"]["city"] == "Berlin"
+    assert asked_orders(browser)[0] == asked_orders(browser)[-1]
+
+
+async def test_a_key_used_for_another_order_never_becomes_a_second_one(browser: Browser) -> None:
+    await ready_to_pay(browser)
+    browser.shop.refuse = Problem(422, "idempotency_key_reused", "Used.")
+    page = await browser.checkout()
+    assert browser.path == "/account"
+    assert "look at your orders" in page.text
+
+
+async def test_wrong_fields_are_marked_and_kept(browser: Browser) -> None:
+    await ready_to_pay(browser)
+    page = await browser.checkout(422, street="", postal_code="1", country="ZZZ", city="Bern")
+    wrong = {field.attributes["id"] for field in page.elements if field.attributes.get("aria-invalid") == "true"}
+    assert wrong == {"street", "postal_code", "country"}
+    assert page.one("span", id="street-error").text == "Please fill this in."
+    assert page.form("/checkout").fields["city"] == "Bern"
+    assert asked_orders(browser) == []
+
+
+async def test_no_card_is_asked_for(browser: Browser) -> None:
+    await ready_to_pay(browser)
+    page = await browser.checkout(422, card="")
+    assert "This does not look right." in page.text or "Please fill this in." in page.text
+
+
+async def test_summary_without_script_follows_coupon_and_saved_address(browser: Browser) -> None:
+    await browser.add("pride", 2)
+    await browser.sign_in()
+    saved = {**ADDRESS, "street": "Another 1", "id": product_id("address")}
+    browser.shop.people["ada@example.com"].addresses.append(saved)
+    page = await browser.get("/checkout")
+    form = page.form("/checkout")
+    assert form.fields["street"] == "Another 1"
+    page = await browser.send(form, button=("action", "quote"), street="Typed 2", saved=saved["id"], coupon="spring10")
+    assert page.form("/checkout").fields["street"] == "Another 1"
+    assert "Coupon SPRING10 is taken off." in page.text
+    assert "−2,59" in page.text
+    assert page.form("/checkout").fields["idempotency_key"] == form.fields["idempotency_key"]
+
+
+async def test_live_summary_is_the_checkout_with_new_sums(browser: Browser) -> None:
+    page = await ready_to_pay(browser)
+    data = {**page.form("/checkout").fields, **ADDRESS, "coupon": "SPRING10"}
+    answer = await browser.client.post("/checkout/quote", data=data)
+    sums = Page(answer.text).one("div", id="sums")
+    assert "Coupon SPRING10 is taken off." in sums.text
+
+
+async def test_unknown_coupon_is_said_and_sums_are_without_it(browser: Browser) -> None:
+    await ready_to_pay(browser)
+    page = await browser.send(browser.page.form("/checkout"), button=("action", "quote"), coupon="NONSENSE")
+    assert "There is no such coupon." in page.text
+    assert page.one("div", id="sums").text.count("Total") == 1
+    page = await browser.checkout(422, coupon="NONSENSE")
+    assert "There is no such coupon." in page.one("div", id="problem").text
+
+
+async def test_prices_away_still_lets_buy(browser: Browser) -> None:
+    await ready_to_pay(browser)
+    browser.shop.down.add("pricing")
+    page = await browser.get("/checkout")
+    assert "Prices cannot be reckoned for a moment" in page.text
+    await browser.send(page.form("/checkout"), 200, ("action", "buy"), **ADDRESS)
+    assert browser.path.startswith("/orders/")
+
+
+async def test_a_pending_order_looks_again_by_itself_without_script(browser: Browser) -> None:
+    await ready_to_pay(browser)
+    browser.shop.order_state = "pending"
+    page = await browser.checkout()
+    assert page.one("h1").text == "We are on it"
+    refresh = page.one("meta", **{"http-equiv": "refresh"})
+    assert refresh.inside("noscript")
+    browser.shop.set_state(browser.path.rsplit("/", 1)[1], "confirmed")
+    page = await browser.get(browser.path)
+    assert page.one("h1").text == "Thank you, it is yours"
+    assert not page.all("meta", **{"http-equiv": "refresh"})

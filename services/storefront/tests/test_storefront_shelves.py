@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from services.storefront.tests.conftest import Browser
+from services.storefront.tests.scripted_data import product, product_id
+
+
+async def test_front_page_shows_shop_shelves_and_books(browser: Browser) -> None:
+    page = await browser.get("/")
+    assert page.one("title").text == "Marginalia <Books>"
+    assert "Pride and Prejudice" in page.text
+    assert "12,99\N{NO-BREAK SPACE}€" in page.html
+    assert "/category/science%20%26%20nature" in page.links()
+    assert f"/products/{product_id('pride')}" in page.links()
+
+
+async def test_front_page_of_an_empty_shop_is_a_page(browser: Browser) -> None:
+    browser.shop.products.clear()
+    page = await browser.get("/")
+    assert page.all("h1")
+    assert not page.all("article")
+
+
+async def test_category_lists_only_its_own(browser: Browser) -> None:
+    page = await browser.get("/category/science%20%26%20nature")
+    assert page.one("h1").text == "Science & nature"
+    assert "On Rocks" in page.text
+    assert "Pride and Prejudice" not in page.text
+    assert page.one("a", href="/category/science%20%26%20nature", **{"aria-current": "page"})
+
+
+async def test_unknown_category_is_not_found(browser: Browser) -> None:
+    page = await browser.get("/category/nonsense", 404)
+    assert page.one("h1").text == "This page was never bound"
+
+
+async def test_search_finds_and_keeps_the_words(browser: Browser) -> None:
+    page = await browser.get("/search?query=pride")
+    assert [card.text for card in page.all("h3")] == ["Pride and Prejudice"]
+    assert page.one("input", id="query").attributes["value"] == "pride"
+
+
+async def test_search_without_a_hit_says_so(browser: Browser) -> None:
+    page = await browser.get("/search?query=zzz")
+    assert "Nothing on this shelf" in page.text
+
+
+async def test_paging_follows_the_cursor_to_the_end(browser: Browser) -> None:
+    more = [product(f"p{number}", f"Book {number:02}", 100, 5) for number in range(50)]
+    browser.shop.products = {book["id"]: book for book in more}
+    page, seen = await browser.get("/category/fiction"), []
+    for _ in range(3):
+        seen += [card.text for card in page.all("h3")]
+        following = [link.attributes["href"] for link in page.all("a", rel="next")]
+        if not following:
+            break
+        page = await browser.get(following[0])
+    assert seen == [f"Book {number:02}" for number in range(50)]
+
+
+async def test_product_page_says_what_is_known(browser: Browser) -> None:
+    page = await browser.get(f"/products/{product_id('pride')}")
+    assert page.one("h1").text == "Pride and Prejudice"
+    assert "Jane Austen" in page.text
+    assert [row.text for row in page.all("dt")] == ["Year", "Pages"]
+    assert page.one("span", **{"class": "stock"}).text == "In stock"
+
+
+@pytest.mark.parametrize(
+    ("sku", "look", "words"), [("last", "stock low", "Only 1 left"), ("gone", "stock none", "Sold out")]
+)
+async def test_product_page_shows_scarcity(browser: Browser, sku: str, look: str, words: str) -> None:
+    page = await browser.get(f"/products/{product_id(sku)}")
+    assert page.one("span", **{"class": look}).text == words
+
+
+async def test_sold_out_product_cannot_be_added(browser: Browser) -> None:
+    page = await browser.get(f"/products/{product_id('gone')}")
+    assert "disabled" in page.one("button", **{"class": "button"}).attributes
+
+
+async def test_json_ld_is_true_and_cannot_close_its_element(browser: Browser) -> None:
+    nasty = "Nasty</script><script>alert(1)</script>"
+    book = product("nasty", nasty, 1250, 0)
+    browser.shop.products[book["id"]] = book
+    page = await browser.get(f"/products/{book['id']}")
+    document = json.loads(page.one("script", type="application/ld+json").text)
+    assert document["name"] == nasty
+    assert document["offers"]["price"] == "12.50"
+    assert document["offers"]["availability"] == "https://schema.org/OutOfStock"
+
+
+@pytest.mark.parametrize("path", ["/products/not-an-id", f"/products/{product_id('nothing')}", "/nowhere"])
+async def test_what_does_not_exist_is_a_friendly_404(browser: Browser, path: str) -> None:
+    page = await browser.get(path, 404)
+    assert page.one("h1").text == "This page was never bound"
+    assert "/search" in page.links()
+
+
+async def test_product_service_away_is_a_503_with_the_way_back(browser: Browser) -> None:
+    browser.shop.down.add("product")
+    page = await browser.get("/search?query=pride", 503)
+    assert "Back in a moment" in page.text
+    assert browser.answer.headers["retry-after"]
+
+
+async def test_wrong_method_is_a_page(browser: Browser) -> None:
+    answer = await browser.client.delete("/cart")
+    assert answer.status_code == 405
+    assert "text/html" in answer.headers["content-type"]
