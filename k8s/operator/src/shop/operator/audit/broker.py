@@ -1,5 +1,6 @@
 """Which events a stream holds, read from the headers of its messages alone."""
 
+import asyncio
 from dataclasses import dataclass
 
 import nats
@@ -33,7 +34,8 @@ class Stream:
 async def message_ids(url: str, noun: str) -> Stream:
     """The event ids in the stream of `noun`; raises `BrokerError`."""
     try:
-        client = await nats.connect(url, connect_timeout=CONNECT_TIMEOUT_S, allow_reconnect=False)
+        connecting = nats.connect(url, connect_timeout=CONNECT_TIMEOUT_S, max_reconnect_attempts=0, error_cb=_ignore)
+        client = await asyncio.wait_for(connecting, CONNECT_TIMEOUT_S)
     except (OSError, TimeoutError, NatsError) as error:
         raise BrokerError(f"the broker is not reachable: {error or type(error).__name__}") from error
     try:
@@ -44,6 +46,10 @@ async def message_ids(url: str, noun: str) -> Stream:
         raise BrokerError(f"the stream could not be read: {error or type(error).__name__}") from error
     finally:
         await client.close()
+
+
+async def _ignore(error: Exception) -> None:
+    """What matters is raised where it happens."""
 
 
 async def _read(client: Client, noun: str) -> Stream:

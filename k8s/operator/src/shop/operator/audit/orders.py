@@ -1,5 +1,7 @@
 """Oracles about orders: they exist, they end, one per key, by legal steps."""
 
+from datetime import timedelta
+
 from shop.operator.audit.model import Audit, Finding
 
 LEGAL = {
@@ -28,21 +30,20 @@ async def orders_end(audit: Audit) -> Finding:
     """No order is pending, and no cancellation under way, beyond the deadline; none is without somebody to end it."""
     finding = Finding(len(await audit.orders()))
     limit = audit.options.order_deadline_s
+    begun_before = audit.now - timedelta(seconds=limit)
     finding.add(
         await audit.fetch(
             "order",
-            "SELECT id FROM orders WHERE state = 'pending' AND created_at < $1::timestamptz - make_interval(secs => $2)",
-            audit.now,
-            limit,
+            "SELECT id FROM orders WHERE state = 'pending' AND created_at < $1",
+            begun_before,
         ),
         f"is still pending after {limit:g} s",
     )
     finding.add(
         await audit.fetch(
             "order",
-            "SELECT id FROM orders WHERE state = 'confirmed' AND cancel_requested_at < $1::timestamptz - make_interval(secs => $2)",
-            audit.now,
-            limit,
+            "SELECT id FROM orders WHERE state = 'confirmed' AND cancel_requested_at < $1",
+            begun_before,
         ),
         f"is not cancelled {limit:g} s after that was asked for",
     )

@@ -2,7 +2,7 @@
 
 from shop.operator.audit.model import SOLD, UNDONE, Audit, Finding
 
-# Read as one statement, so that the three sums are of one moment.
+# Read as one statement, so that the three sums are of one moment. Negative stock is the next oracle's.
 BALANCE = """
 SELECT p.id, p.stock, coalesce(r.received, 0)::bigint AS received, coalesce(t.taken, 0)::bigint AS taken
 FROM products p
@@ -11,7 +11,8 @@ LEFT JOIN (
     SELECT product_id, sum(quantity) AS taken FROM reservation_lines JOIN reservations USING (order_id)
     WHERE state IN ('reserved', 'sold') GROUP BY 1
 ) t ON t.product_id = p.id
-WHERE coalesce(t.taken, 0) > coalesce(r.received, 0) OR p.stock + coalesce(t.taken, 0) <> coalesce(r.received, 0)"""
+WHERE p.stock >= 0
+  AND (coalesce(t.taken, 0) > coalesce(r.received, 0) OR p.stock + coalesce(t.taken, 0) <> coalesce(r.received, 0))"""
 
 
 async def stock_is_conserved(audit: Audit) -> Finding:

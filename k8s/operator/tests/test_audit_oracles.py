@@ -1,0 +1,330 @@
+"""Each oracle holds in a sound shop, and it alone fails when what it guards is broken in the databases."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+
+import asyncpg
+import nats
+import pytest
+
+from k8s.operator.tests.audit_world import NOUNS, TOTAL, Placed, World
+from shop.kit import embedded
+from shop.kit.ids import new_id
+from shop.kit.testing import DatabaseFor
+from shop.operator.audit.model import Options
+from shop.operator.audit.run import ORACLES, Target, audit, wait_until_ended
+from shop.operator.errors import ShopctlError
+
+
+@pytest.fixture
+async def world(database_for: DatabaseFor, postgres: embedded.Server, nats_url: str) -> AsyncIterator[World]:
+    urls = {noun: await database_for(noun) for noun in NOUNS}
+    as_owner = {noun: f"{postgres.url.rsplit('/', 1)[0]}/{url.rsplit('/', 1)[1]}" for noun, url in urls.items()}
+    client = await nats.connect(nats_url)
+    await client.jetstream().add_stream(name="order", subjects=["order.>"])
+    await client.close()
+    opened = {}
+    for noun, url in as_owner.items():
+        opened[noun] = await asyncpg.connect(url, server_settings={"session_replication_role": "replica"})
+    for database in ("postgres", "template1"):
+        await opened["order"].execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
+    made = World(opened, Target(as_owner, nats_url))
+    await made.stock(10)
+    yield made
+    for connection in opened.values():
+        await connection.close()
+
+
+class Sound:
+    """One order of each end in a world."""
+
+    def __init__(self, world: World, confirmed: Placed, cancelled: Placed, rejected: Placed) -> None:
+        self.world = world
+        self.confirmed = confirmed
+        self.cancelled = cancelled
+        self.rejected = rejected
+
+
+@pytest.fixture
+async def sound(world: World) -> Sound:
+    return Sound(world, await world.confirmed(), await world.cancelled(), await world.rejected())
+
+
+async def violations(world: World, options: Options | None = None) -> dict[int, list[str]]:
+    results = await audit(world.target, options or Options(), look_pause_s=0)
+    return {result.number: list(result.violations) for result in results if not result.ok}
+
+
+async def test_a_sound_shop_passes_and_every_oracle_had_something_to_check(sound: Sound) -> None:
+    results = await audit(sound.world.target, Options(), look_pause_s=0)
+    assert [result.document() for result in results if not result.ok] == []
+    assert [result.number for result in results] == list(range(1, 17))
+    assert [result.number for result in results if result.checked == 0] == []
+
+
+async def lost_order(sound: Sound) -> str:
+    unknown = new_id()
+    await sound.world.notify(new_id(), unknown, new_id(), "order-confirmed")
+    return str(unknown)
+
+
+async def endless_order(sound: Sound) -> str:
+    return str((await sound.world.pending(timedelta(hours=1))).order)
+
+
+async def orphaned_order(sound: Sound) -> str:
+    placed = await sound.world.pending(timedelta(minutes=1))
+    await sound.world.run("order", "UPDATE sagas SET status = 'done' WHERE order_id = $1", placed.order)
+    return str(placed.order)
+
+
+async def key_used_twice(sound: Sound) -> str:
+    world, first = sound.world, sound.rejected
+    await world.run("order", "ALTER TABLE orders DROP CONSTRAINT one_order_per_key")
+    return str((await world.rejected(user=first.user, key=str(first.order))).order)
+
+
+async def stock_from_nowhere(sound: Sound) -> str:
+    await sound.world.run("product", "UPDATE products SET stock = stock + 1")
+    return str(sound.world.product)
+
+
+async def oversold(sound: Sound) -> str:
+    await sound.world.run("product", "UPDATE reservation_lines SET quantity = 11")
+    return str(sound.world.product)
+
+
+async def negative_stock(sound: Sound) -> str:
+    await sound.world.run("product", "ALTER TABLE products DROP CONSTRAINT stock_not_negative")
+    await sound.world.run("product", "UPDATE products SET stock = -1")
+    return str(sound.world.product)
+
+
+async def charged_twice(sound: Sound) -> str:
+    await sound.world.capture_at_provider(sound.confirmed.order, "again", new_id())
+    return str(sound.confirmed.order)
+
+
+async def charged_too_little(sound: Sound) -> str:
+    await sound.world.run(
+        "order", "UPDATE orders SET total = total + 1, tax = tax + 1 WHERE id = $1", sound.confirmed.order
+    )
+    return str(sound.confirmed.order)
+
+
+async def provider_took_more(sound: Sound) -> str:
+    await sound.world.run(
+        "payment", "UPDATE simulator.charges SET amount = amount + 5 WHERE reference = $1", sound.confirmed.charge
+    )
+    return str(sound.confirmed.order)
+
+
+async def charged_for_nothing(sound: Sound) -> str:
+    unknown = new_id()
+    await sound.world.capture_at_provider(unknown, "nothing", new_id())
+    return str(unknown)
+
+
+async def stock_kept_by_cancelled_order(sound: Sound) -> str:
+    await sound.world.run(
+        "product", "UPDATE reservations SET state = 'sold' WHERE order_id = $1", sound.cancelled.order
+    )
+    await sound.world.run("product", "UPDATE products SET stock = stock - 1")
+    return str(sound.cancelled.order)
+
+
+async def coupon_kept_by_rejected_order(sound: Sound) -> str:
+    await sound.world.run(
+        "pricing",
+        "INSERT INTO redemptions (order_id, code, user_id, redeemed_at) VALUES ($1, 'TEN', $2, now() - interval '1 h')",
+        sound.rejected.order,
+        sound.rejected.user,
+    )
+    return str(sound.rejected.order)
+
+
+async def refunded_twice_at_the_provider(sound: Sound) -> str:
+    await sound.world.refund_at_provider(sound.cancelled.charge)
+    return str(sound.cancelled.order)
+
+
+async def unpublished_event(sound: Sound) -> str:
+    event = new_id()
+    await sound.world.outbox(event, "order.fulfilled.v1", sound.confirmed.order, None)
+    return str(event)
+
+
+async def event_lost_by_the_broker(sound: Sound) -> str:
+    event = new_id()
+    await sound.world.outbox(event, "order.fulfilled.v1", sound.confirmed.order, 99)
+    return str(event)
+
+
+async def dead_event(sound: Sound) -> str:
+    event = new_id()
+    await sound.world.run(
+        "notification",
+        "INSERT INTO dead_letter (consumer, event_id, type, payload, error, failures, dead_at)"
+        " VALUES ('messages', $1, 'order.confirmed.v1', '{}', 'x', 5, now())",
+        event,
+    )
+    return str(event)
+
+
+async def event_not_taken_in(sound: Sound) -> str:
+    event = sound.confirmed.events["order.confirmed.v1"]
+    await sound.world.run("product", "DELETE FROM inbox WHERE event_id = $1", event)
+    return str(event)
+
+
+async def told_twice(sound: Sound) -> str:
+    event = sound.confirmed.events["order.confirmed.v1"]
+    await sound.world.run(
+        "notification", "ALTER TABLE notifications DROP CONSTRAINT notifications_event_id_channel_key"
+    )
+    await sound.world.notify(event, sound.confirmed.order, sound.confirmed.user, "order-confirmed")
+    return str(event)
+
+
+async def confirmation_without_effect(sound: Sound) -> str:
+    await sound.world.run(
+        "product", "UPDATE reservations SET state = 'reserved' WHERE order_id = $1", sound.confirmed.order
+    )
+    return str(sound.confirmed.order)
+
+
+async def overtaken_event(sound: Sound) -> str:
+    await sound.world.run(
+        "order",
+        "UPDATE outbox SET stream_sequence = (SELECT sum(stream_sequence) FROM outbox o WHERE o.subject_id = $1)"
+        " - stream_sequence WHERE subject_id = $1",
+        str(sound.cancelled.order),
+    )
+    return str(sound.cancelled.order)
+
+
+async def illegal_transition(sound: Sound) -> str:
+    await sound.world.run(
+        "order", "UPDATE order_transitions SET from_state = 'delivered' WHERE order_id = $1", sound.confirmed.order
+    )
+    return str(sound.confirmed.order)
+
+
+async def unrecorded_transition(sound: Sound) -> str:
+    await sound.world.run(
+        "order", "DELETE FROM order_transitions WHERE order_id = $1 AND version = 3", sound.cancelled.order
+    )
+    return str(sound.cancelled.order)
+
+
+async def unbalanced_ledger(sound: Sound) -> str:
+    transaction = new_id()
+    await sound.world.entry(transaction, "sales", TOTAL, sound.confirmed.payment)
+    return str(transaction)
+
+
+async def door_into_another_database(sound: Sound) -> str:
+    database = sound.world.target.databases["payment"].rsplit("/", 1)[1]
+    await sound.world.run("order", f"GRANT CONNECT ON DATABASE {database} TO shop_order")
+    return f"shop_order -> {database}"
+
+
+async def payment_of_another_user(sound: Sound) -> str:
+    await sound.world.run(
+        "payment", "UPDATE payments SET user_id = $2 WHERE id = $1", sound.confirmed.payment, new_id()
+    )
+    return str(sound.confirmed.order)
+
+
+async def broken_trace(sound: Sound) -> str:
+    await sound.world.run(
+        "payment",
+        "UPDATE payments SET traceparent = $2 WHERE id = $1",
+        sound.confirmed.payment,
+        f"00-{'ef' * 16}-{'cd' * 8}-01",
+    )
+    return str(sound.confirmed.order)
+
+
+BROKEN: list[tuple[int, Callable[[Sound], Awaitable[str]]]] = [
+    (1, lost_order),
+    (2, endless_order),
+    (2, orphaned_order),
+    (3, key_used_twice),
+    (4, stock_from_nowhere),
+    (4, oversold),
+    (5, negative_stock),
+    (6, charged_twice),
+    (7, charged_too_little),
+    (7, provider_took_more),
+    (8, charged_for_nothing),
+    (9, stock_kept_by_cancelled_order),
+    (9, coupon_kept_by_rejected_order),
+    (9, refunded_twice_at_the_provider),
+    (10, unpublished_event),
+    (10, event_lost_by_the_broker),
+    (11, dead_event),
+    (11, event_not_taken_in),
+    (11, told_twice),
+    (11, confirmation_without_effect),
+    (12, overtaken_event),
+    (13, illegal_transition),
+    (13, unrecorded_transition),
+    (14, unbalanced_ledger),
+    (15, door_into_another_database),
+    (15, payment_of_another_user),
+    (16, broken_trace),
+]
+
+
+def test_every_oracle_is_shown_to_fail() -> None:
+    assert {number for number, _ in BROKEN} == {oracle.number for oracle in ORACLES}
+
+
+@pytest.mark.parametrize(("number", "breaks"), BROKEN, ids=[f"{number}-{breaks.__name__}" for number, breaks in BROKEN])
+async def test_exactly_the_right_oracle_fails_and_names_the_offender(
+    sound: Sound, number: int, breaks: Callable[[Sound], Awaitable[str]]
+) -> None:
+    offender = await breaks(sound)
+    assert await violations(sound.world) == {number: [offender]}
+
+
+async def test_an_acknowledged_order_that_is_gone_is_named(sound: Sound) -> None:
+    lost = str(new_id())
+    promised = Options(acknowledged=frozenset({lost, str(sound.confirmed.order)}))
+    assert await violations(sound.world, promised) == {1: [lost]}
+
+
+async def test_what_is_still_on_its_way_is_left_alone(sound: Sound) -> None:
+    await charged_too_little(sound)
+    await sound.world.run("order", "UPDATE orders SET updated_at = now() WHERE id = $1", sound.confirmed.order)
+    assert await violations(sound.world, Options(settle_s=60)) == {}
+    assert list(await violations(sound.world, Options(settle_s=0))) == [7]
+
+
+async def test_an_unreachable_broker_fails_its_oracle_alone(sound: Sound) -> None:
+    dead = World(sound.world.connections, Target(sound.world.target.databases, "nats://127.0.0.1:1"))
+    found = await violations(dead)
+    assert found == {10: ["stream order"]}
+
+
+async def test_an_unreachable_database_is_one_sentence(sound: Sound) -> None:
+    urls = {**sound.world.target.databases, "payment": "postgresql://nobody@127.0.0.1:1/x"}
+    with pytest.raises(ShopctlError, match="the database of payment cannot be read"):
+        await audit(Target(urls, sound.world.target.nats_url), Options())
+
+
+async def test_the_audit_cannot_change_anything(sound: Sound) -> None:
+    from shop.operator.audit.run import _connections
+
+    async with _connections(sound.world.target) as connections:
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await connections["order"].execute("UPDATE orders SET reason = 'x'")
+
+
+async def test_waiting_ends_when_no_order_is_under_way(sound: Sound) -> None:
+    assert await wait_until_ended(sound.world.target, 5)
+    placed = await sound.world.pending(timedelta(seconds=1))
+    assert not await wait_until_ended(sound.world.target, 0)
+    await sound.world.run("order", "UPDATE sagas SET status = 'done' WHERE order_id = $1", placed.order)
+    assert await wait_until_ended(sound.world.target, 5)
