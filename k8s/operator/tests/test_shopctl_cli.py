@@ -1,0 +1,115 @@
+"""shopctl as a person meets it: quick, helpful, and one line on stderr for what can be put right."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shop.kit.processes import free_port
+
+HEAD = "apiVersion: shops.shopkeeper.dev/v1alpha1\nkind: Shop\nmetadata: {name: demo}\n"
+COMMAND_TIMEOUT_S = 120
+
+
+def shopctl(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shop.operator.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_TIMEOUT_S,
+        check=False,
+        cwd=cwd,
+    )
+
+
+@pytest.fixture
+def shop_file(tmp_path: Path) -> Path:
+    path = tmp_path / "demo.yaml"
+    path.write_text(HEAD)
+    return path
+
+
+def fails(done: subprocess.CompletedProcess[str], message: str) -> None:
+    assert done.returncode == 1, done.stdout
+    assert message in done.stderr
+    assert all(line.startswith("shopctl: ") for line in done.stderr.splitlines()), done.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "status", "logs", "down", "stop", "start", "audit"])
+def test_every_command_explains_itself(command: str) -> None:
+    done = shopctl(command, "--help")
+    assert done.returncode == 0
+    assert "--data-dir" in done.stdout
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    heavy = ("kopf", "asyncpg", "nats", "fastapi", "psutil")
+    code = f"import sys, shop.operator.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_invalid_shop_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(HEAD + "spec: {store: {currency: EURO}}\n")
+    fails(shopctl("up", path, "--data-dir", tmp_path / "data"), f"{path}:4: spec.store.currency: must be an ISO 4217")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_missing_shop_file_is_named(tmp_path: Path) -> None:
+    fails(shopctl("up", tmp_path / "none.yaml"), "none.yaml: No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("replicas", "message"),
+    [
+        ("order", "write SERVICE=N"),
+        ("order=two", "write SERVICE=N"),
+        ("ordr=2", "no service ordr"),
+        ("gateway=2", "runs once"),
+    ],
+)
+def test_wrong_replicas_are_explained(shop_file: Path, tmp_path: Path, replicas: str, message: str) -> None:
+    fails(shopctl("up", shop_file, "--data-dir", tmp_path / "data", "--replicas", replicas), message)
+
+
+@pytest.mark.parametrize("detach", [[], ["--detach"]])
+def test_a_busy_port_is_named_with_the_way_out(shop_file: Path, tmp_path: Path, detach: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as listener:
+        port = listener.getsockname()[1]
+        done = shopctl("up", shop_file, "--data-dir", tmp_path / "data", "--port", port, *detach)
+    fails(done, f"port {port} is in use; choose another one with --port")
+
+
+def test_a_foreign_folder_is_refused(shop_file: Path, tmp_path: Path) -> None:
+    fails(shopctl("up", shop_file, "--data-dir", tmp_path), "holds other files and no shop")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_named(shop_file: Path) -> None:
+    fails(shopctl("up", shop_file, "--data-dir", "/proc/shop"), "cannot use /proc/shop")
+
+
+def test_damaged_postgres_data_is_named_with_the_way_out(shop_file: Path, tmp_path: Path) -> None:
+    pgdata = tmp_path / "data" / "postgres" / "pgdata"
+    pgdata.mkdir(parents=True)
+    (tmp_path / "data" / "lock").touch()
+    done = shopctl("up", shop_file, "--data-dir", tmp_path / "data", "--port", str(free_port()))
+    fails(done, f"{pgdata} is not a PostgreSQL data folder")
+    assert "put a backup of that folder back" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["status"], ["stop", "order"], ["start", "order"], ["audit"], ["logs"]])
+def test_commands_for_a_running_shop_say_that_none_runs(tmp_path: Path, command: list[str]) -> None:
+    done = shopctl(*command, "--data-dir", tmp_path / "none")
+    fails(done, "shopctl up")
+    assert not (tmp_path / "none").exists()
+
+
+def test_down_without_a_shop_is_no_error(tmp_path: Path) -> None:
+    done = shopctl("down", "--data-dir", tmp_path / "none")
+    assert done.returncode == 0
+    assert "No shop ran" in done.stdout

@@ -1,0 +1,135 @@
+"""A whole shop: up, looked at, broken, killed, up again with its data, and gone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from shop.kit.processes import free_port, port_is_free
+from shop.kit.testing import wait_until
+
+pytestmark = pytest.mark.shop
+SAMPLE = Path(__file__).parents[2] / "samples" / "bookshop.yaml"
+START_TIMEOUT_S = 180
+AGAIN_TIMEOUT_S = 60.0
+BUDGET_BYTES = 1200 << 20
+
+
+class RunningShop:
+    """shopctl against one data folder."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "shop.operator.cli", *arguments, "--data-dir", str(self.data)],
+            capture_output=True,
+            text=True,
+            timeout=START_TIMEOUT_S,
+            check=False,
+        )
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        return self.ctl("up", str(SAMPLE), "--detach", f"--port={self.port}", "--replicas=order=2")
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads(self.ctl("status", "--json").stdout)
+        return status
+
+    def component(self, name: str) -> dict[str, Any]:
+        return next(one for one in self.status()["components"] if one["name"] == name)
+
+    def products(self) -> list[dict[str, Any]]:
+        try:
+            answer = httpx.get(f"{self.url}/api/v1/products?limit=5", timeout=5)
+        except httpx.HTTPError:
+            return []
+        return list(answer.json()["items"]) if answer.status_code == 200 else []
+
+    async def is_healthy_again(self, name: str, other_than: int) -> dict[str, Any]:
+        """Wait until the component runs as another process and does its work."""
+
+        def healthy() -> dict[str, Any] | None:
+            found = self.component(name)
+            return found if found["healthy"] and found["pid"] != other_than else None
+
+        found: dict[str, Any] = await wait_until(healthy, AGAIN_TIMEOUT_S, f"{name} being healthy again")
+        return found
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Any:
+    made = RunningShop(tmp_path / "shop")
+    yield made
+    made.ctl("down", "--delete-data")
+
+
+async def test_the_life_of_a_shop(shop: RunningShop) -> None:
+    first = shop.up()
+    assert first.returncode == 0, first.stdout + first.stderr
+    password = (shop.data / "admin-password").read_text().strip()
+    assert password in first.stdout
+    products = shop.products()
+    assert len(products) == 5
+
+    status = shop.status()
+    assert status["url"] == f"http://localhost:{shop.port}"
+    assert {one["name"] for one in status["components"] if one["kind"] == "store"} == {"postgres", "nats", "valkey"}
+    assert {"order-1", "order-2", "gateway-1"} <= {one["name"] for one in status["components"]}
+    assert all(one["healthy"] for one in status["components"])
+    assert sum(one["memory_bytes"] for one in [*status["components"], status["supervisor"]]) < BUDGET_BYTES
+
+    again = shop.up()
+    assert again.returncode == 1
+    assert "a shop already runs in" in again.stderr
+
+    for name in ("order-1", "postgres"):
+        pid = shop.component(name)["pid"]
+        os.kill(pid, signal.SIGKILL)
+        back = await shop.is_healthy_again(name, pid)
+        assert back["restarts"] == 1
+        assert f"{name} was ended by SIGKILL; starts again" in shop.ctl("logs", "supervisor").stdout
+    await wait_until(lambda: all(one["healthy"] for one in shop.status()["components"]), AGAIN_TIMEOUT_S)
+
+    assert shop.ctl("stop", "pricing").returncode == 0
+    assert shop.component("pricing-1")["healthy"] is False
+    assert shop.ctl("status").returncode == 1
+    assert shop.ctl("start", "pricing").returncode == 0
+    assert shop.component("pricing-1")["healthy"] is True
+    assert "no component wine" in shop.ctl("stop", "wine").stderr
+
+    audit = shop.ctl("audit", "--json")
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+    assert [oracle["number"] for oracle in json.loads(audit.stdout)["oracles"]] == list(range(1, 17))
+    assert "Application startup complete" in shop.ctl("logs", "order-2").stdout
+
+    pids = [one["pid"] for one in shop.status()["components"]]
+    os.kill(status["supervisor"]["pid"], signal.SIGKILL)
+    await wait_until(lambda: not any(map(_runs, pids)), AGAIN_TIMEOUT_S, "the end of every orphan")
+
+    second = shop.up()
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert password not in second.stdout
+    assert (shop.data / "admin-password").read_text().strip() == password
+    assert [one["id"] for one in shop.products()] == [one["id"] for one in products]
+
+    pids = [one["pid"] for one in shop.status()["components"]]
+    assert "The shop has ended" in shop.ctl("down").stdout
+    assert not any(map(_runs, pids))
+    assert port_is_free(shop.port)
+    assert shop.ctl("down", "--delete-data").returncode == 0
+    assert not shop.data.exists()
+
+
+def _runs(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
