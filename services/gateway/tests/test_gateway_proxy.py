@@ -152,6 +152,36 @@ async def test_a_body_in_pieces_with_a_length_keeps_its_length(shop: Shop) -> No
     assert call.header("transfer-encoding") == []
 
 
+async def test_a_client_that_asks_first_is_told_to_go_on(shop: Shop) -> None:
+    reader, writer = await shop.connect()
+    writer.write(b"POST /api/v1/quotes HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n")
+    writer.write(b"Expect: 100-continue\r\nConnection: close\r\n\r\n")
+    assert await asyncio.wait_for(reader.readline(), 10) == b"HTTP/1.1 100 Continue\r\n"
+    writer.write(b"hello")
+    assert b"HTTP/1.1 200" in await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    (call,) = shop.upstreams["pricing"].calls
+    assert (call.body, call.header("expect")) == (b"hello", [])
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_not_the_services_fault(shop: Shop) -> None:
+    noticed = asyncio.Event()
+
+    async def handler(scope: Scope, receive: Receive, send: Send) -> None:
+        await disconnected(receive)
+        noticed.set()
+
+    shop.upstreams["pricing"].handler = handler
+    _, writer = await shop.connect()
+    writer.write(b"POST /api/v1/quotes HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n01234")
+    await wait_until(lambda: shop.upstreams["pricing"].calls)
+    writer.close()
+    await asyncio.wait_for(noticed.wait(), 10)
+    instance = shop.gateway.upstreams["pricing"].instances[0]
+    await wait_until(lambda: instance.inflight == 0)
+    assert instance.breaker._failures == 0
+
+
 async def disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -115,6 +115,26 @@ def test_who_needs_a_token(method: str, path: str, needs_token: bool) -> None:
     assert target.needs_token is needs_token
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "signs_in"),
+    [
+        ("POST", "/api/v1/users", True),
+        ("POST", "/api/v1/tokens", True),
+        ("POST", "/api/v1/tokens/", True),
+        ("POST", "/sign-in", True),
+        ("POST", "/sign-up", True),
+        ("GET", "/sign-in", False),
+        ("POST", "/api/v1/tokens/refresh", False),
+        ("POST", "/api/v1/users/me/addresses", False),
+        ("DELETE", "/api/v1/tokens", False),
+    ],
+)
+def test_what_costs_a_password_hash_is_limited_more_strictly(method: str, path: str, signs_in: bool) -> None:
+    target = routed(method, path)
+    assert isinstance(target, Target)
+    assert target.signs_in is signs_in
+
+
 @given(st.sampled_from(sorted(METHODS)), st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60))
 @example("GET", "api/v1/products/%C0%AE%C0%AE/")
 def test_no_path_confuses_the_router(method: str, tail: str) -> None:

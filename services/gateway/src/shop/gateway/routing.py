@@ -31,7 +31,8 @@ NEVER: Final = frozenset({"internal", "api"})
 """First segments that lead nowhere: what services say to each other, and paths beside the API's version."""
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-SIGN_IN: Final = frozenset({("POST", "/api/v1/users"), ("POST", "/api/v1/tokens")})
+SIGN_IN: Final = frozenset({"/api/v1/users", "/api/v1/tokens", "/sign-in", "/sign-up"})
+"""Where a POST makes the user service hash a password: of the API, and of the storefront's pages."""
 PUBLIC: Final = frozenset(
     {
         ("POST", "/api/v1/users"),
@@ -76,6 +77,7 @@ class Refusal:
 
 OWN_TARGET = Target("gateway", "own", api=False)
 STOREFRONT_TARGET = Target(STOREFRONT, "/{page}", api=False)
+STOREFRONT_SIGN_IN = Target(STOREFRONT, "/{page}", api=False, signs_in=True)
 NOT_FOUND = Refusal(404, "not_found", "There is nothing here.")
 
 
@@ -99,7 +101,11 @@ def route(method: str, path: str, raw_path: bytes) -> Target | Refusal:
         return NOT_FOUND
     if first in PREFIXES:
         return Target(PREFIXES[first], f"/{first}", api=False)
-    return STOREFRONT_TARGET
+    return STOREFRONT_SIGN_IN if _signs_in(method, path) else STOREFRONT_TARGET
+
+
+def _signs_in(method: str, path: str) -> bool:
+    return method == "POST" and path.rstrip("/") in SIGN_IN
 
 
 def _route_api(method: str, path: str) -> Target | Refusal:
@@ -108,7 +114,7 @@ def _route_api(method: str, path: str) -> Target | Refusal:
     if service is None:
         return Refusal(404, "unknown_service", "No service of this shop has this name.")
     name = "/api/v1/orders/{id}/events" if EVENT_STREAM.match(path) else f"{API_PREFIX}{noun}"
-    return Target(service, name, True, not is_public(method, path, noun), (method, path.rstrip("/")) in SIGN_IN)
+    return Target(service, name, True, not is_public(method, path, noun), _signs_in(method, path))
 
 
 def is_public(method: str, path: str, noun: str) -> bool:
