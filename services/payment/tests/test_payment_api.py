@@ -178,7 +178,7 @@ async def test_an_administrator_refunds_in_parts_and_once_per_key(payment_api: P
     assert too_much.json()["refundable"] == 600
     rest = await payment_api.refund(payment_id, "c")
     assert (rest.status_code, rest.json()["payment"]["state"]) == (201, "refunded")
-    assert code(await payment_api.refund(payment_id, "d")) == (409, "payment_not_refundable")
+    assert code(await payment_api.refund(payment_id, "d")) == (409, "refund_exceeds_payment")
 
 
 async def test_a_refund_without_a_body_is_a_full_one(payment_api: PaymentApi) -> None:

@@ -115,11 +115,18 @@ def test_the_state_tells_how_much_was_refunded(amount: int, data: st.DataObject)
         assert (held.state, held.refunded, held.refundable) == ("refunded", amount, 0)
 
 
-@pytest.mark.parametrize("state", [state for state in STATES if state not in domain.REFUNDABLE_STATES])
+@pytest.mark.parametrize("state", ["pending", "declined", "voided"])
 def test_what_was_not_captured_cannot_be_refunded(state: PaymentState) -> None:
     with pytest.raises(NotRefundable):
         domain.begin_refund(payment(state), 1)
     assert payment(state).refundable == 0
+
+
+@pytest.mark.parametrize("amount", [None, 1])
+def test_what_was_refunded_wholly_has_nothing_left(amount: int | None) -> None:
+    with pytest.raises(RefundExceedsPayment) as refusal:
+        domain.begin_refund(payment("refunded", refunded=1000), amount)
+    assert refusal.value.left == 0
 
 
 @pytest.mark.parametrize("amount", [0, -1, -(10**12)])

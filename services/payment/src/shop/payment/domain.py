@@ -27,6 +27,7 @@ TRANSITIONS: Mapping[PaymentState, frozenset[PaymentState]] = {
 """The states that may follow each state; a payment that was never charged is created as voided."""
 
 REFUNDABLE_STATES = frozenset({"captured", "partially_refunded"})
+CAPTURED_STATES = REFUNDABLE_STATES | {"refunded"}
 
 DECLINE_DETAILS = {
     "payment_declined": "The payment was declined.",
@@ -153,7 +154,7 @@ def _entries(transaction_id: UUID, debit: str, credit: str, amount: int) -> list
 
 def begin_refund(payment: Payment, amount: int | None) -> tuple[Payment, int]:
     """Set ``amount`` (None: all that is left) aside to be given back, and return it beside the payment."""
-    if payment.state not in REFUNDABLE_STATES:
+    if payment.state not in CAPTURED_STATES:
         raise NotRefundable(payment.state)
     wanted = payment.refundable if amount is None else amount
     if not 0 < wanted <= payment.refundable:
