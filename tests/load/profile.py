@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,25 +26,42 @@ class Profiler:
     def start(cls, service: str, pid: int, seconds: float, file: Path) -> Profiler:
         file.parent.mkdir(parents=True, exist_ok=True)
         spy = ["py-spy"] if shutil.which("py-spy") else ["uv", "tool", "run", "py-spy"]
-        options = ["--pid", str(pid), "--duration", str(round(seconds)), "--rate", str(SAMPLES_PER_S)]
+        # Only threads that run Python count: a thread that waits holds no lock.
+        options = ["--gil", "--pid", str(pid), "--duration", str(round(seconds)), "--rate", str(SAMPLES_PER_S)]
         command = [*spy, "record", *options, "--format", "raw", "--output", str(file)]
         return cls(service, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE), file)
 
     def finish(self) -> dict[str, object]:
-        """The functions that were on the stack most often, with their share of all samples."""
+        """The functions that took most by themselves, and the service's and the kit's with all that they called."""
         _, complaint = self.process.communicate(timeout=STOP_TIMEOUT_S)
         if self.process.returncode:
             raise RuntimeError(f"py-spy: {complaint.decode(errors='replace').strip()[-500:]}")
-        top = shares(self.file.read_text(encoding="utf-8"))
-        return {"service": self.service, "file": str(self.file), "top": top[:TOP]}
+        stacks = self.file.read_text(encoding="utf-8")
+        below = [(name, share) for name, share in inclusive(stacks) if f"({self.service}/" in name or "(kit/" in name]
+        return {"service": self.service, "file": str(self.file), "top": own(stacks)[:TOP], "below": below[:TOP]}
 
 
-def shares(stacks: str) -> list[tuple[str, float]]:
+def own(stacks: str) -> list[tuple[str, float]]:
     """Of collapsed stacks (``a;b;c 12``): each function's own share of the samples, the greatest first."""
-    own: Counter[str] = Counter()
+    return _shares((stack[-1:], count) for stack, count in _parsed(stacks))
+
+
+def inclusive(stacks: str) -> list[tuple[str, float]]:
+    """Likewise, with everything that the function called."""
+    return _shares((set(stack), count) for stack, count in _parsed(stacks))
+
+
+def _parsed(stacks: str) -> Iterator[tuple[list[str], int]]:
     for line in stacks.splitlines():
         stack, _, count = line.rpartition(" ")
         if stack:
-            own[stack.rpartition(";")[2]] += int(count)
-    total = own.total() or 1
-    return [(name, count / total) for name, count in own.most_common()]
+            yield stack.split(";"), int(count)
+
+
+def _shares(samples: Iterable[tuple[Iterable[str], int]]) -> list[tuple[str, float]]:
+    counted: Counter[str] = Counter()
+    total = 0
+    for names, count in samples:
+        total += count
+        counted.update(dict.fromkeys(names, count))
+    return [(name, count / total) for name, count in counted.most_common()]

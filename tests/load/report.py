@@ -63,10 +63,16 @@ def _closing(result: Json) -> Iterable[str]:
         share = result["sustained_per_s"] / FIRST_TARGET_PER_S
         yield f"highest sustained rate: {result['sustained_per_s']:.0f} orders/s ({share:.0%} of the first target)"
     if "profile" in result:
-        yield f"profile of {result['profile']['service']}: {result['profile']['file']}"
-        yield from (f"  {share:6.1%}  {name}" for name, share in result["profile"]["top"])
+        yield from _profile(result["profile"])
     audit = result["audit"]
     yield f"audit: {'all oracles hold' if audit['ok'] else 'VIOLATED'} ({len(audit['oracles'])} oracles)"
     for oracle in audit["oracles"]:
         if not oracle["ok"]:
             yield f"  {oracle['number']} {oracle['name']}: {oracle['violations'][:5]}"
+
+
+def _profile(profile: Json) -> Iterable[str]:
+    yield f"profile of {profile['service']}, by own time ({profile['file']}):"
+    yield from (f"  {share:6.1%}  {name}" for name, share in profile["top"])
+    yield "its functions with all that they called:"
+    yield from (f"  {share:6.1%}  {name}" for name, share in profile["below"])

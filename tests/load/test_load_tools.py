@@ -160,11 +160,17 @@ def test_verdict_needs_every_order_accepted_in_time() -> None:
 
 
 def test_profile_names_the_functions_that_ran() -> None:
-    assert profile.shares("main;loop;parse 30\nmain;loop 10\nmain;loop;write 60\n") == [
-        ("write", 0.6),
-        ("parse", 0.3),
-        ("loop", 0.1),
-    ]
+    stacks = "main;loop;parse 30\nmain;loop 10\nmain;loop;write 60\n"
+    assert profile.own(stacks) == [("write", 0.6), ("parse", 0.3), ("loop", 0.1)]
+    assert dict(profile.inclusive(stacks)) == {"main": 1.0, "loop": 1.0, "write": 0.6, "parse": 0.3}
+
+
+def test_function_that_calls_itself_counts_once() -> None:
+    assert dict(profile.inclusive("walk;walk;walk 4\nrest 4\n")) == {"walk": 0.5, "rest": 0.5}
+
+
+def test_profile_without_samples_is_empty() -> None:
+    assert profile.own("") == []
 
 
 async def test_customers_order_through_the_public_api() -> None:
