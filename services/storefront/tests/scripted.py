@@ -51,7 +51,7 @@ class ScriptedShop:
     def person_of(self, request: Request) -> Person:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         try:
-            claims = jwt.decode(token, "revoked" if self.tokens_revoked else TOKEN_KEY, ["HS256"])
+            claims = jwt.decode(token, "revoked" * 5 if self.tokens_revoked else TOKEN_KEY, ["HS256"])
         except jwt.PyJWTError:
             raise Problem(401, "invalid_token", "The access token is not valid.") from None
         return self.people[claims["email"]]

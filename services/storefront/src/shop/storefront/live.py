@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import httpx
-from httpx_aiohttp import AiohttpTransport
 from starlette.responses import Response, StreamingResponse
+
+from shop.kit.http import open_transport
 
 MAX_STREAM_S = 600.0
 """A stream ends after this time; the browser opens the next one by itself and goes on where it was."""
@@ -28,7 +29,7 @@ class OrderStreams:
         self._urls = [url.strip().rstrip("/") for url in order_urls.split(",") if url.strip()]
         limits = httpx.Limits(max_connections=MAX_STREAMS)
         timeout = httpx.Timeout(CONNECT_TIMEOUT_S, read=MAX_STREAM_S)
-        self._client = httpx.AsyncClient(transport=AiohttpTransport(limits=limits), timeout=timeout, trust_env=False)
+        self._client = httpx.AsyncClient(transport=open_transport(limits), timeout=timeout, trust_env=False)
         self._open = 0
 
     async def answer(self, token: str, order_id: UUID, last_event_id: str) -> Response:
