@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from services.order.tests.conftest import Shop, Start
@@ -23,12 +24,13 @@ NO_RECOVERY = {"recovery_poll_s": 3_600.0}
 
 
 class DyingDatabase:
-    """Loses the database for ever at its ``at``-th statement, before that is carried out or after.
+    """Loses the database, for ever or ``once``, at its ``at``-th statement, before that is carried out or after.
 
     Only what stores an order or a decision is counted: the loops ask at any time.
     """
 
-    def __init__(self, real: Any, at: int, when: str) -> None:
+    def __init__(self, real: Any, at: int, when: str, once: bool) -> None:
+        self._once = once
         self._real = real
         self._at = at
         self._when = when
@@ -47,16 +49,16 @@ class DyingDatabase:
                 raise Unavailable("database")
             result = await method(sql, *args)
             if last:
-                self.dead = True
+                self.dead = not self._once
                 raise Unavailable("database")
             return result
 
         return statement
 
 
-def kill(shop: Shop, at: int, when: str) -> None:
+def kill(shop: Shop, at: int, when: str, *, once: bool = False) -> None:
     orders: Any = shop.service._repository
-    orders._database = DyingDatabase(orders._database, at, when)
+    orders._database = DyingDatabase(orders._database, at, when, once)
 
 
 CASES = [
@@ -153,6 +155,33 @@ async def test_recoveries_that_race_share_the_work(start: Start) -> None:
             assert (await one.saga(order_id))["attempts"] == 2
 
 
+async def test_a_claim_does_not_wait_for_another(start: Start) -> None:
+    async with start(**NO_RECOVERY) as shop:
+        taken = await waiting_order(shop)
+        connection = await asyncpg.connect(shop.database_url)
+        async with connection.transaction():
+            assert len(await connection.fetch(repository.CLAIM, "other", 30.0, 10)) == 1
+            left = await waiting_order(shop)
+            claimed = await asyncio.wait_for(shop.service._repository.claim(10, 30.0), 5)
+            assert [str(saga.order.id) for saga in claimed] == [left]
+        await connection.close()
+        assert (await shop.saga(taken))["lease_owner"] == "other"
+
+
+@pytest.mark.parametrize(("at", "status", "changed"), [(2, 201, {}), (3, 402, {"payment": {"token": "tok_declined"}})])
+async def test_an_end_whose_answer_was_lost_is_found_and_answered(
+    start: Start, at: int, status: int, changed: dict[str, Any]
+) -> None:
+    """The statement was carried out, only its answer is lost; giving the saga back must not begin it anew."""
+    async with start(**NO_RECOVERY) as shop:
+        kill(shop, at, "after", once=True)
+        answer = await shop.place("key", **changed)
+        assert answer.status_code == status
+        order_id = answer.json().get("id") or answer.json()["order_id"]
+        assert (await shop.saga(order_id))["status"] == "done"
+        assert len(await shop.events(order_id)) == 1
+
+
 async def test_a_worker_that_fell_behind_changes_nothing(start: Start) -> None:
     async with start(**NO_RECOVERY, recovery_lease_s=0.01) as shop:
         order_id = await waiting_order(shop)
@@ -171,6 +200,26 @@ async def test_a_worker_that_fell_behind_changes_nothing(start: Start) -> None:
         shop.world.nothing_is_left_of(order_id)
         assert (await shop.events(order_id)).count("order.rejected.v1") == 1
         assert "order.confirmed.v1" not in await shop.events(order_id)
+
+
+@pytest.mark.parametrize("finding", ["confirmed", "refused", "waiting"])
+async def test_a_worker_without_its_lease_stores_nothing_while_another_works(start: Start, finding: str) -> None:
+    """Its finding is right for what it knows, but it does not know what the other has done since."""
+    async with start(**NO_RECOVERY) as shop:
+        order_id = await waiting_order(shop)
+        orders, driver = shop.service._repository, shop.service._driver
+        (slow,) = await orders.claim(1, 0.0)
+        (quick,) = await orders.claim(1, 30.0)
+        assert (quick.order.id, quick.doubtful, slow.doubtful) == (slow.order.id, True, False)
+        scripted = {"confirmed": {}, "refused": {RESERVE: ["reject"]}, "waiting": {CHARGE: ["pending"]}}[finding]
+        for path, faults in scripted.items():
+            shop.world.faults[path].extend(faults)
+        before = await shop.saga(order_id)
+        with pytest.raises(Superseded):
+            await driver.drive(Run.resume(slow))
+        assert await shop.saga(order_id) == before
+        await driver.drive(Run.resume(quick))
+        shop.world.everything_is_held_for(await shop.until(order_id, "confirmed"))
 
 
 @pytest.mark.parametrize("late", [RESERVE, CHARGE])

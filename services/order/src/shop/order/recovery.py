@@ -64,8 +64,11 @@ class Recovery:
     async def measure(self) -> None:
         """Keep the gauges of waiting sagas up to date, for ever."""
         while True:
-            metrics.waiting(await self._repository.waiting())
+            await self.measure_once()
             await asyncio.sleep(MEASURE_EVERY_S)
+
+    async def measure_once(self) -> None:
+        metrics.waiting(await self._repository.waiting())
 
     async def close(self) -> None:
         """Cut the attempts short; each gives its saga back."""

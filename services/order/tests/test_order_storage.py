@@ -1,0 +1,74 @@
+"""The repository alone: batches, and what a bad row does to its neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+
+from services.order.tests.conftest import ADDRESS, Shop
+from shop.kit.ids import new_id
+from shop.order.domain import Line, Order
+from shop.order.repository import OrderRepository, one_by_one_on_error
+from shop.order.rows import NewOrder
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def new(key: str, **changed: object) -> NewOrder:
+    line = Line(new_id(), 1)
+    order = Order(new_id(), new_id(), "a@b", "Ada", [line], "EUR", ADDRESS, NOW, NOW, payment_token="tok")
+    return NewOrder(replace(order, **changed), key, b"hash", f"00-{'ab' * 16}-{'cd' * 8}-00")  # type: ignore[arg-type]
+
+
+def repository_of(shop: Shop) -> OrderRepository:
+    return shop.service._repository
+
+
+async def test_a_row_that_the_database_refuses_does_not_fail_its_neighbours(shop: Shop) -> None:
+    orders = repository_of(shop)
+    good, bad, other = new("1"), new("2", kind="unheard-of"), new("3")
+    results = await asyncio.gather(*(orders.insert(item) for item in (good, bad, other)), return_exceptions=True)
+    assert isinstance(results[1], asyncpg.CheckViolationError)
+    assert results[::2] == [True, True]
+    stored = [await orders.get(item.order.id, None) for item in (good, bad, other)]
+    assert [found is not None for found in stored] == [True, False, True]
+
+
+async def test_of_two_equal_keys_in_one_batch_one_is_taken(shop: Shop) -> None:
+    orders = repository_of(shop)
+    user_id = new_id()
+    batch = [new("same", user_id=user_id) for _ in range(10)]
+    assert sorted(await asyncio.gather(*(orders.insert(item) for item in batch))) == [False] * 9 + [True]
+    assert len(await shop.sql("SELECT FROM sagas JOIN orders ON id = order_id WHERE user_id = $1", user_id)) == 1
+
+
+async def test_batches_with_the_same_keys_in_other_orders_do_not_deadlock(shop: Shop) -> None:
+    orders = repository_of(shop)
+    for _ in range(5):
+        users = [new_id() for _ in range(60)]
+        forth = [new("k", user_id=user_id) for user_id in users]
+        back = [new("k", user_id=user_id) for user_id in reversed(users)]
+        one, other = await asyncio.gather(orders._insert(forth), orders._insert(back))
+        assert sum(one) + sum(other) == len(users)
+
+
+async def test_an_error_of_one_row_alone_is_its_own() -> None:
+    async def refuse(batch: Sequence[int]) -> list[bool]:
+        raise ValueError(batch)
+
+    with pytest.raises(ValueError, match="7"):
+        await one_by_one_on_error(refuse)([7])
+
+
+async def test_waiting_sagas_are_counted(shop: Shop) -> None:
+    orders = repository_of(shop)
+    before = (await orders.waiting()).get("place", (0, 0.0))[0]
+    await orders.insert(new("1"))
+    count, oldest_s = (await orders.waiting())["place"]
+    assert count == before + 1
+    assert oldest_s >= 0
