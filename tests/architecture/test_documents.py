@@ -1,0 +1,48 @@
+"""What the documents name exists: files, links, commands, decision records."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import ROOT, SERVICES_FOLDER
+
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *SERVICES_FOLDER.glob("*/README.md")])
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+NAMED_PATH = re.compile(r"`((?:tests|services|k8s|docs)/[\w./-]+)`")
+MAKE_TARGET = re.compile(r"(?:`|^ {4})make ([a-z-]+)", re.MULTILINE)
+LONGEST_README_LINES = 60
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_links_lead_somewhere(document: Path) -> None:
+    links = LINK.findall(document.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (document.parent / link).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_named_files_exist(document: Path) -> None:
+    paths = NAMED_PATH.findall(document.read_text(encoding="utf-8"))
+    assert not [path for path in paths if not ((ROOT / path).exists() or (document.parent / path).exists())]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_named_commands_exist(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(MAKE_TARGET.findall(document.read_text(encoding="utf-8"))) <= targets
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = set(LINK.findall((folder / "README.md").read_text(encoding="utf-8")))
+    assert listed == {path.name for path in folder.glob("[0-9]*.md")}
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= LONGEST_README_LINES
