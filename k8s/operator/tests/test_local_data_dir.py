@@ -3,6 +3,7 @@
 import json
 import socket
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,12 @@ def test_following_a_log_survives_its_rotation(tmp_path: Path) -> None:
         with log.open("a") as writer:
             writer.write(text)
 
-    steps = iter([lambda: add("one\nha"), lambda: add("lf\n"), lambda: logs.rotate(log, 5), lambda: add("fresh\n")])
-    lines = logs.follow([log], pause=lambda _: next(steps)())
+    steps: Iterator[Callable[[], object]] = iter(
+        [lambda: add("one\nha"), lambda: add("lf\n"), lambda: logs.rotate(log, 5), lambda: add("fresh\n")]
+    )
+
+    def pause(_: float) -> None:
+        next(steps)()
+
+    lines = logs.follow([log], pause)
     assert [next(lines)[1] for _ in range(3)] == ["one", "half", "fresh"]
