@@ -137,12 +137,12 @@ async def test_events_told_while_the_service_was_away_are_not_lost(
     assert len(office.raw) == 2
 
 
-async def test_a_burst_is_sent_over_one_connection(station: Any, office: Any, more_samples: Any) -> None:
+async def test_a_burst_is_sent_over_few_connections(station: Any, office: Any, more_samples: Any) -> None:
     rows = await station.tell(*(more_samples().confirmed() for _ in range(150)))
     await station.taken(rows)
     await station.settled()
     assert len({str(mail["Message-ID"]) for mail in office.mails}) == len(office.raw) == 150
-    assert office.connections == 1
+    assert office.connections <= 4
 
 
 async def test_the_trace_of_the_cause_is_kept(station: Any, samples: Any) -> None:

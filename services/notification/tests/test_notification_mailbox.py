@@ -160,7 +160,7 @@ async def test_connections_beyond_the_limit_are_closed(mailbox: Any, port: int) 
     opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS + 5)]
     greetings = [await asyncio.wait_for(reader.readline(), 10) for reader, _ in opened]
     refused = sum(greeting.startswith(b"421") for greeting in greetings)
-    assert refused in {5, 6}, "one connection may be the sender's own"
+    assert 5 <= refused <= 9, "up to four connections are the senders' own"
     for _, writer in opened:
         writer.close()
 

@@ -84,6 +84,7 @@ async def test_a_batch_is_sent_and_recorded(
     assert {(row["state"], row["sent_at"], row["attempts"]) for row in rows} == {("sent", NOW, 1)}
     assert [str(mail["Message-ID"]) for mail in office.mails] == [f"<{row['id']}@shop.example>" for row in rows]
     assert await sender.send_batch() == 0
+    assert office.connections == 1
 
 
 async def test_what_is_queued_while_the_server_is_down_is_sent_once_it_is_back(

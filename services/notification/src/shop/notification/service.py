@@ -42,9 +42,9 @@ class NotificationService:
             context.tasks.start("mailbox-trim", service.mailbox.store.trim_forever)
         shop = {"title": settings.store.title, "url": settings.public_url.rstrip("/")}
         renderer = Renderer(TEMPLATES, shop)
-        for provider in service._providers:
+        for number, provider in enumerate(service._providers, 1):
             sender = Sender(provider, renderer, service.repository, context.clock)
-            context.tasks.start(f"sender:{provider.channel}", sender.run)
+            context.tasks.start(f"sender:{provider.channel}-{number}", sender.run)
         return service
 
     async def own(self, user_id: UUID, before: UUID | None, limit: int) -> list[Record]:
@@ -69,7 +69,10 @@ class NotificationService:
 
 
 def _providers(settings: Settings) -> list[Provider]:
-    providers: list[Provider] = [SmtpProvider(settings.smtp_url, settings.mail_from, settings.store.title)]
+    providers: list[Provider] = [
+        SmtpProvider(settings.smtp_url, settings.mail_from, settings.store.title)
+        for _ in range(settings.smtp_connections)
+    ]
     if settings.sms_webhook_url:
         providers.append(WebhookProvider(settings.sms_webhook_url, settings.sms_webhook_secret))
     return providers
