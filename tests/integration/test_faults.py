@@ -56,7 +56,7 @@ async def test_a_killed_process_loses_no_order(shop: RunningShop, api: Shop, adm
     answers = await orders
     assert Counter(answer.status for answer in answers).keys() <= {201, 202}
     states = Counter([await ends_as(api, answer) for answer in answers])
-    assert states == {"confirmed": ORDERS}
+    assert states == {"confirmed": ORDERS}, await reasons(api, answers)
     assert len({answer.body["id"] for answer in answers}) == ORDERS
     assert await stock_of(api, product["id"]) == 0
     await wait_until(lambda: shop.restarts(noun) > restarts and shop.healthy(), BACK_WITHIN_S)
@@ -115,6 +115,12 @@ async def test_orders_go_on_without_the_broker_and_each_event_arrives_once(
     await assert_clean(shop)
 
 
+async def reasons(api: Shop, answers: list[Answer]) -> Counter[str]:
+    """Why orders ended as they did, for the message of a failure."""
+    orders = [await api.call("GET", f"/orders/{answer.body['id']}", answer.token) for answer in answers]
+    return Counter(f"{order['state']} {order.get('reason') or ''}" for order in orders)
+
+
 async def _confirmations(api: Shop, buyers: list[str]) -> Counter[str]:
     """How many confirmation mails were sent per order."""
     sent: Counter[str] = Counter()
@@ -125,7 +131,7 @@ async def _confirmations(api: Shop, buyers: list[str]) -> Counter[str]:
             sent.update(
                 message["order_id"]
                 for message in page["items"]
-                if message["template"] == "order_confirmed" and message["state"] == "sent"
+                if message["template"] == "order-confirmed" and message["state"] == "sent"
             )
             cursor = page["next_cursor"]
             if not cursor:

@@ -62,6 +62,15 @@ async def test_asking_again_reserves_once_at_the_first_price(shelf: Shelf) -> No
     await shelf.assert_conserved()
 
 
+async def test_asking_again_when_nothing_is_left_still_finds_the_reservation(shelf: Shelf) -> None:
+    product = await shelf.product(stock=2)
+    orders = [new_id(), new_id()]
+    first = await shelf.reserve(*((order, {product: 1}) for order in orders))
+    again = await shelf.reserve(*((order, {product: 1}) for order in [new_id(), *orders]))
+    assert [result["status"] for result in again] == ["rejected", "reserved", "reserved"]
+    assert again[1:] == first
+
+
 async def test_the_same_order_twice_in_one_batch(shelf: Shelf) -> None:
     product, order = await shelf.product(stock=5), new_id()
     results = await shelf.reserve((order, {product: 2}), (order, {product: 2}))
@@ -159,7 +168,7 @@ async def test_confirmed_orders_are_sold_and_cancelled_ones_come_back(shelf: She
         row = outbox.row(confirmed(order))
         await (await bus.publish(row.type, row.payload.encode(), str(row.event_id)))
     state = "SELECT state FROM reservations WHERE order_id = $1"
-    await wait_until(lambda: _is(shelf, state, sold, "sold"))
+    await wait_until(lambda: _is(shelf, state, sold, "sold"), timeout_s=30)
     assert await shelf.database.fetchval(state, cancelled) == "released"
     assert await shelf.stock(product) == 7
     await shelf.assert_conserved()

@@ -93,35 +93,37 @@ class ReservationRepository:
 
     async def reserve(self, requests: Sequence[Request], now: datetime) -> dict[UUID, Answer]:
         """What became of each order (orders distinct); asking again gives the same lines at the same prices."""
-        try:
-            return await self._reserve(requests, {}, now)
-        except (Raced, asyncpg.DeadlockDetectedError):
-            pass
-        for _ in range(MAX_ATTEMPTS - 1):
+        for attempt in range(MAX_ATTEMPTS):
             try:
-                known = await self._known([request.order_id for request in requests])
-                return await self._reserve(requests, known, now)
+                return await self._reserve(requests, now, look_up=attempt > 0)
             except (Raced, asyncpg.DeadlockDetectedError):
                 continue
         raise Unavailable("database", f"reservations still contended after {MAX_ATTEMPTS} tries")
 
-    async def _reserve(
-        self, requests: Sequence[Request], known: Mapping[UUID, Answer], now: datetime
-    ) -> dict[UUID, Answer]:
-        fresh = [request for request in requests if request.order_id not in known]
-        if not fresh:
-            return dict(known)
+    async def _reserve(self, requests: Sequence[Request], now: datetime, *, look_up: bool) -> dict[UUID, Answer]:
+        """Take every order for a new one; if that fails, ``look_up`` those that were here before.
+
+        The look-up comes after the locks: an order that is asked for twice at once has its answer by then. Without it
+        nobody is refused, for what seems to be missing may be what the order itself holds.
+        """
         async with self._database.transaction() as connection:
-            wanted = sorted({product_id for request in fresh for product_id in request.lines})
+            wanted = sorted({product_id for request in requests for product_id in request.lines})
             rows = {row["product_id"]: row for row in await connection.fetch(LOCK, wanted)}
+            known = await _known(connection, [request.order_id for request in requests]) if look_up else {}
+            fresh = [request for request in requests if request.order_id not in known]
             stock = {product_id: row["stock"] for product_id, row in rows.items()}
             shortages = allocate(fresh, stock)
+            if any(shortages) and not look_up:
+                raise Raced
             served = [request for request, shortage in zip(fresh, shortages, strict=True) if shortage is None]
             if served:
                 await self._write(connection, served, now)
                 await self._tell_sold_out(connection, rows, stock, now)
-        answers = [shortage or _lines(request, rows) for request, shortage in zip(fresh, shortages, strict=True)]
-        return {**known, **{request.order_id: answer for request, answer in zip(fresh, answers, strict=True)}}
+        answers = {
+            request.order_id: shortage or _lines(request, rows)
+            for request, shortage in zip(fresh, shortages, strict=True)
+        }
+        return {**known, **answers}
 
     async def _write(self, connection: Connection, served: Sequence[Request], now: datetime) -> None:
         lines = [(request.order_id, product, count) for request in served for product, count in request.lines.items()]
@@ -147,17 +149,6 @@ class ReservationRepository:
             await outbox.publish(connection, *events)
             self._relay.wake()
 
-    async def _known(self, order_ids: Sequence[UUID]) -> dict[UUID, Answer]:
-        states = await self._database.fetch(KNOWN, list(order_ids))
-        known: dict[UUID, Answer] = {
-            row["order_id"]: None if row["state"] == "released" else Reserved() for row in states
-        }
-        for row in await self._database.fetch(KNOWN_LINES, list(known)):
-            lines = known[row["order_id"]]
-            if isinstance(lines, Reserved):
-                lines.append(dict(row.items()))
-        return known
-
     async def release(self, order_ids: Sequence[UUID], now: datetime) -> list[UUID]:
         """Give back what the orders hold, once, and bar those not seen yet; return the products that grew."""
         for _ in range(MAX_ATTEMPTS):
@@ -177,6 +168,16 @@ class ReservationRepository:
 async def sell(connection: Connection, order_ids: Sequence[UUID], now: datetime) -> None:
     """Mark what the orders reserved as sold; an order that was released meanwhile stays so."""
     await connection.execute(SELL, list(order_ids), now)
+
+
+async def _known(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, Answer]:
+    states = await connection.fetch(KNOWN, list(order_ids))
+    known: dict[UUID, Answer] = {row["order_id"]: None if row["state"] == "released" else Reserved() for row in states}
+    for row in await connection.fetch(KNOWN_LINES, list(known)):
+        lines = known[row["order_id"]]
+        if isinstance(lines, Reserved):
+            lines.append(dict(row.items()))
+    return known
 
 
 def _lines(request: Request, products: Mapping[UUID, Record]) -> Reserved:
