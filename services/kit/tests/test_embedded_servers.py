@@ -72,6 +72,9 @@ def test_postgres_is_durable_unless_asked_otherwise(tmp_path: Path) -> None:
     try:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             assert _query(server.url, f"SHOW {setting}") == [("on",)]
+        assert isinstance(server.store, PostgresStore)
+        assert server.store.flush is not None
+        assert server.store.flush.wait(GONE_TIMEOUT_S) == 0
     finally:
         server.stop()
 

