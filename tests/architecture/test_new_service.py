@@ -26,7 +26,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in sorted((ROOT / "services").iterdir()):
         (root / "services" / folder.name).symlink_to(folder)
     (root / "k8s").symlink_to(ROOT / "k8s")
-    shutil.copy(ROOT / "pyproject.toml", root)
+    for file in ("pyproject.toml", "Makefile"):
+        shutil.copy(ROOT / file, root)
     shutil.copytree(ROOT / "tests" / "architecture", root / "tests" / "architecture", ignore=IGNORED)
     scaffold.generate(root, NOUN)
     run(root, "ruff", "check", "--quiet", "--fix", f"services/{NOUN}")
