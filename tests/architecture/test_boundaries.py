@@ -50,7 +50,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def is_repository(module: Module) -> bool:
-    named = "repository" in module.path.stem or "repository" in module.path.parent.name
+    """By its name, or for one of several that divide a service's tables, by the class in it."""
+    classes = (node.name for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef))
+    named = "repository" in module.path.stem or any(name.endswith("Repository") for name in classes)
     return named or f"{module.package} {module.path.stem}" in STAND_INS
 
 
