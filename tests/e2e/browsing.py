@@ -1,0 +1,164 @@
+"""People in front of a real Chromium: what they click and type, in the words of the page."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright, expect
+
+from tests import chromium
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PAGE_TIMEOUT_MS = 20_000
+PASSWORD = "correct horse battery"
+ADDRESS = {"Street and number": "Linden 5", "Postal code": "10117", "Town": "Berlin"}
+EXPECTED_STATUSES = ("402", "403", "404", "409", "422")
+"""Chromium notes these in its console although the page shows them on purpose."""
+
+
+@asynccontextmanager
+async def open_browser() -> AsyncIterator[Browser]:
+    """The Chromium of this machine, or the one that Playwright fetched."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium.installed(), args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@dataclass
+class Person:
+    """Somebody with a browser of their own; ``complaints`` is what the browser had to say about the pages."""
+
+    page: Page
+    url: str
+    email: str = field(default_factory=lambda: f"reader-{uuid.uuid4().hex[:12]}@example.com")
+    complaints: list[str] = field(default_factory=list)
+
+    async def go(self, path: str) -> None:
+        await self.page.goto(self.url + path)
+
+    @property
+    def heading(self) -> Locator:
+        return self.page.get_by_role("heading", level=1)
+
+    @property
+    def main(self) -> Locator:
+        return self.page.get_by_role("main")
+
+    async def press(self, name: str) -> None:
+        await self.main.get_by_role("button", name=name, exact=True).click()
+
+    async def add_to_cart(self, product: dict[str, Any], quantity: int = 1) -> None:
+        await self.go(f"/products/{product['id']}")
+        await self.page.get_by_label("Quantity").fill(str(quantity))
+        await self.press("Add to cart")
+        await expect(self.heading).to_have_text("Your cart")
+
+    async def sign_up(self) -> None:
+        await self.go("/sign-up")
+        await self.page.get_by_label("Your name").fill("Ada Reader")
+        await self.page.get_by_label("E-mail").fill(self.email)
+        await self.page.get_by_label("Password").fill(PASSWORD)
+        await self.press("Open the account")
+        await expect(self.page.get_by_text("Welcome, Ada Reader.")).to_be_visible()
+
+    async def sign_in(self, email: str, password: str, back: str = "/") -> None:
+        await self.go(f"/sign-in?next={back}")
+        await self.page.get_by_label("E-mail").fill(email)
+        await self.page.get_by_label("Password").fill(password)
+        await self.press("Sign in")
+        await expect(self.page.get_by_text("Welcome back.")).to_be_visible()
+
+    async def fill_checkout(self, card: str = "Test card that pays") -> None:
+        """Opens the checkout and fills it in, up to the last button."""
+        await self.go("/checkout")
+        for label, value in ADDRESS.items():
+            await self.page.get_by_label(label).fill(value)
+        await self.page.get_by_role("radio", name=card).check()
+
+    async def buy(self, card: str = "Test card that pays") -> None:
+        await self.fill_checkout(card)
+        await self.press("Buy now")
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        expected = any(f"status of {status}" in message.text for status in EXPECTED_STATUSES)
+        if message.type in {"error", "warning"} and not expected:
+            self.complaints.append(message.text)
+
+
+@asynccontextmanager
+async def person(browser: Browser, url: str, **options: Any) -> AsyncIterator[Person]:
+    """A new visitor; it is a failure if the browser complains about a page, for one about its security policy."""
+    context = await browser.new_context(**options)
+    context.set_default_timeout(PAGE_TIMEOUT_MS)
+    somebody = Person(await context.new_page(), url)
+    somebody.page.on("console", somebody._hear)
+    somebody.page.on("pageerror", lambda error: somebody.complaints.append(str(error)))
+    yield somebody
+    await context.close()
+    assert not somebody.complaints
+
+
+UNLABELLED = """() => [...document.querySelectorAll("input:not([type=hidden]), select, textarea")]
+    .filter(field => !field.labels.length && !field.ariaLabel).map(field => field.outerHTML)"""
+
+FAINT = """least => {
+  const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = text => {
+    paint.clearRect(0, 0, 1, 1); paint.fillStyle = text; paint.fillRect(0, 0, 1, 1);
+    return paint.getImageData(0, 0, 1, 1).data;
+  };
+  const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = element => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = rgba(getComputedStyle(e).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const faint = new Set(), walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const inert = element.closest("[disabled], [aria-hidden=true], script, noscript, option");
+    if (!walker.currentNode.textContent.trim() || inert || !element.checkVisibility()) continue;
+    const [a, b] = [light(rgba(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < least) faint.add(`${walker.currentNode.textContent.trim()}: ${ratio.toFixed(2)}`);
+  }
+  return [...faint];
+}"""
+
+WIDER = """() => document.documentElement.scrollWidth - document.documentElement.clientWidth"""
+
+
+async def unlabelled(page: Page) -> Sequence[str]:
+    """Fields that no label names."""
+    found: list[str] = await page.evaluate(UNLABELLED)
+    return found
+
+
+async def faint_texts(page: Page, least: float) -> Sequence[str]:
+    """Visible texts whose contrast with what is behind them is below ``least``."""
+    found: list[str] = await page.evaluate(FAINT, least)
+    return found
+
+
+async def overflow_px(page: Page) -> int:
+    """How far the page can be scrolled sideways."""
+    found: int = await page.evaluate(WIDER)
+    return found
