@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from shop.kit.embedded import NatsStore, PostgresStore, Store, ValkeyStore
 from shop.kit.processes import PortInUse, launch, port_is_free
@@ -82,26 +83,26 @@ def database_url(data: DataDir, postgres: PostgresStore, noun: str) -> str:
     return postgres.url_for(role, data.database_password(role), role)
 
 
+def python_program(
+    module: str, arguments: Sequence[str], *, env: Mapping[str, str], log: Path, nursery: Nursery | None
+) -> subprocess.Popen[bytes]:
+    """`python -m module arguments...`, logging to `log`; a fork of the nursery where there is one."""
+    if nursery is None:
+        return launch([sys.executable, "-m", module, *arguments], env=env, log=log, cwd=log.parent)
+    request = {"module": module, "arguments": list(arguments), "name": log.stem, "env": dict(env), "log": str(log)}
+    return nursery.spawn({**request, "cwd": str(log.parent)})
+
+
 def service_component(instance: Instance, env: Mapping[str, str], nursery: Nursery | None, data: DataDir) -> Component:
     """One process of a service, logging to `logs/<noun>-<number>.log`; a fork of the nursery where there is one."""
     log = data.logs / f"{instance.name}.log"
-    program = [sys.executable, "-m", "shop.kit.serve", instance.noun, "--host", HOST, "--port", str(instance.port)]
-    request = {
-        "noun": instance.noun,
-        "name": instance.name,
-        "port": instance.port,
-        "env": dict(env),
-        "log": str(log),
-        "cwd": str(data.path),
-    }
+    arguments = [instance.noun, "--host", HOST, "--port", str(instance.port)]
 
     def spawn() -> subprocess.Popen[bytes]:
         # Else the answers of whoever listens there would be taken for this service's.
         if not port_is_free(instance.port):
             raise PortInUse(f"port {instance.port} is in use by another process")
-        if nursery is None:
-            return launch(program, env=env, log=log, cwd=data.path)
-        return nursery.spawn(request)
+        return python_program("shop.kit.serve", arguments, env=env, log=log, nursery=nursery)
 
     async def ready(pid: int) -> bool:
         return await probes.is_ready(instance.port)

@@ -2,7 +2,7 @@
 
 Eight interpreters that each import the same hundred megabytes of libraries cost seconds and memory. Here they are
 imported once, shared between the forks as long as nobody writes to them, while the stores are still starting.
-It reads JSON lines, `{"noun", "name", "port", "env", "log", "cwd", "parent"}`, and answers each with `{"pid": ...}`.
+It reads JSON lines, `{"module", "arguments", "name", "env", "log", "cwd", "parent"}`, and answers with `{"pid": ...}`.
 A fork is handed over to `parent`, which must be a child subreaper, as its direct child, and dies with it (Linux).
 
 No service's own module is loaded here: those read their settings as they are imported.
@@ -43,7 +43,6 @@ PR_SET_NAME = 15
 PR_SET_PDEATHSIG = 1
 HANDOVER_TIMEOUT_S = 5.0
 HANDOVER_POLL_S = 0.001
-HOST = "127.0.0.1"
 
 
 def main() -> None:
@@ -58,7 +57,7 @@ def main() -> None:
         request = json.loads(line)
         pid = _fork_away(request)
         if pid is None:
-            _serve(request)
+            _become(request)
             return
         _answer({"pid": pid})
 
@@ -99,8 +98,8 @@ def _await_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _serve(request: dict[str, Any]) -> None:
-    """Turn this fork into the process that `python -m shop.kit.serve` would have been."""
+def _become(request: dict[str, Any]) -> None:
+    """Turn this fork into the process that `python -m module arguments...` would have been."""
     os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_NAME, f"shop-{request['name']}".encode()[:15], 0, 0, 0)
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -112,10 +111,8 @@ def _serve(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
-    sys.argv = ["shop.kit.serve", request["noun"], "--host", HOST, "--port", str(request["port"])]
-    from shop.kit import serve
-
-    serve.main()
+    sys.argv = [request["module"], *request["arguments"]]
+    importlib.import_module(request["module"]).main()
 
 
 if __name__ == "__main__":

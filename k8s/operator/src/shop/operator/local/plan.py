@@ -103,7 +103,6 @@ def environment(
         "SHOP_NATS_URL": wiring.nats_url,
         "SHOP_VALKEY_URL": wiring.valkey_url,
         "SHOP_INTERNAL_TOKEN": wiring.internal_token,
-        "SHOP_INSTANCE": instance.name,
     }
 
 

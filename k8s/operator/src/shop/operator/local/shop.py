@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shop.kit.processes import port_is_free
+from shop.kit.processes import log_tail, port_is_free
 from shop.operator.errors import ShopctlError
 from shop.operator.local import assemble, probes, stale
-from shop.operator.local.component import Component, State
+from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.forks import Nursery, reap_strangers
 from shop.operator.local.layout import ADMIN_EMAIL, DataDir
@@ -29,6 +29,7 @@ SELLING_TIMEOUT_S = 60.0
 SELLING_POLL_S = 0.05
 ROTATE_EVERY_S = 5.0
 STATE_PAUSE_S = 0.1
+CATALOGUE = "shop.product.load_catalogue"
 STORE_ALIASES = {"database": "postgres", "broker": "nats", "cache": "valkey", "redis": "valkey"}
 
 
@@ -181,17 +182,19 @@ class LocalShop:
             self._catalogue.state, self._catalogue.detail = State.READY, "kept" if sample else "none asked for"
             return
         with self._timed(self._catalogue):
-            helper = await _helper("shop.product.load_catalogue", sample, env=env)
+            log = self.data.logs / "catalogue.log"
+            if self._nursery is not None:
+                await asyncio.to_thread(self._nursery.wait_ready)
+            loading = assemble.python_program(CATALOGUE, [sample], env=env, log=log, nursery=self._nursery)
             try:
-                out, err = await asyncio.wait_for(helper.communicate(), CATALOGUE_TIMEOUT_S)
+                code = await asyncio.wait_for(wait_exit(loading), CATALOGUE_TIMEOUT_S)
             except TimeoutError as error:
                 raise ShopctlError(f"catalogue: not loaded within {CATALOGUE_TIMEOUT_S:g} s") from error
             finally:
-                with contextlib.suppress(ProcessLookupError):
-                    helper.kill()
-            if helper.returncode != 0:
-                raise ShopctlError(f"catalogue {sample}: {_last_line(err)}")
-            self._catalogue.detail = _last_line(out)
+                loading.kill()
+            if code != 0:
+                raise ShopctlError(f"catalogue {sample}: {log_tail(log, 1)}")
+            self._catalogue.detail = log_tail(log, 1)
             self.data.remember("catalogue", sample)
 
     async def _sells(self) -> None:
@@ -285,10 +288,12 @@ class LocalShop:
             await asyncio.sleep(ROTATE_EVERY_S)
             for component in self._supervisor.components:
                 rotate(component.log)
-            reap_strangers(self._own_pids())
+            if self._phase == "selling":
+                reap_strangers(self._own_pids())
 
     def _own_pids(self) -> set[int]:
-        return {one.process.pid for one in self._supervisor.components if one.process is not None}
+        own = {one.process.pid for one in self._supervisor.components if one.process is not None}
+        return own if self._nursery is None or self._nursery.pid is None else own | {self._nursery.pid}
 
     @contextlib.contextmanager
     def _timed(self, step: Step) -> Any:
@@ -313,16 +318,12 @@ async def _is_healthy(component: Component) -> bool:
     return await component.ready(component.pid)
 
 
-async def _helper(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
+async def _helper(module: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    # Nothing is promised to anybody yet, and the first order's commit makes durable what was written before it.
+    env = {**os.environ, "PGOPTIONS": "-c synchronous_commit=off"}
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        *arguments,
-        env=None if env is None else dict(env),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        sys.executable, "-m", module, env=env, stdin=pipe, stdout=pipe, stderr=pipe
     )
 
 
