@@ -202,7 +202,7 @@ async def test_card_that_is_refused_is_told_apart(market: Market, token: str, co
     await market.saga.quote(subject)
     refused = await market.saga.charge(subject)
     assert isinstance(refused, Rejected)
-    assert refused.code == code
+    assert (refused.code, refused.extra) == ("payment_declined", {"decline_code": code})
     await market.saga.void(subject)
 
 

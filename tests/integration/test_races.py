@@ -51,9 +51,9 @@ async def test_every_buyer_sends_each_request_twice(shop: RunningShop, api: Shop
 async def test_a_declined_card_leaves_nothing_behind(shop: RunningShop, api: Shop, admin: str) -> None:
     product = await new_product(api, admin, 5)
     [buyer] = await api.sign_up_many(1)
-    for card, code in (("tok_declined", "payment_declined"), ("tok_insufficient", "payment_declined")):
+    for card, why in (("tok_declined", "payment_declined"), ("tok_insufficient", "insufficient_funds")):
         answer = await order(api, buyer, product["id"], card=card)
-        assert (answer.status, answer.code) == (402, code)
+        assert (answer.status, answer.code, answer.body["decline_code"]) == (402, "payment_declined", why)
     assert await stock_of(api, product["id"]) == 5
     payments = await api.call("GET", "/orders", buyer)
     assert {found["state"] for found in payments["items"]} == {"rejected"}

@@ -35,6 +35,7 @@ class ScriptedShop:
     refunds: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
     history: dict[str, Any] = field(default_factory=dict)
+    asked_sorts: list[str] = field(default_factory=list)
     stock_keys: set[str] = field(default_factory=set)
     down: set[str] = field(default_factory=set)
     refuse: Problem | None = None
@@ -179,6 +180,9 @@ def _product_routes(app: FastAPI, shop: ScriptedShop) -> None:
         asked = request.query_params
         if "ids" in asked:
             return {"items": [shop.products[one] for one in asked["ids"].split(",") if one in shop.products]}
+        if not asked.get("cursor", "0").isdecimal():
+            raise Problem(400, "invalid_cursor", "The cursor is not one that this service gave out.")
+        shop.asked_sorts.append(asked.get("sort", ""))
         words, category = asked.get("query", "").lower(), asked.get("category", "")
         found = [
             book

@@ -81,7 +81,7 @@ async def test_form_in_flight_elsewhere_is_waited_for(browser: Browser) -> None:
 async def test_a_refused_card_keeps_cart_and_form(browser: Browser, code: str, words: str) -> None:
     page = await ready_to_pay(browser)
     key = page.form("/checkout").fields["idempotency_key"]
-    browser.shop.refuse = Problem(402, code, "No.")
+    browser.shop.refuse = Problem(402, "payment_declined", "No.", extra={"decline_code": code})
     page = await browser.checkout(402, card="tok_declined", coupon="SPRING10")
     assert words in page.one("div", id="problem").text
     form = page.form("/checkout")

@@ -58,10 +58,10 @@ async def test_states_are_shown_in_words(browser: Browser, bought: str) -> None:
 
 async def test_a_late_refusal_says_why_and_names_the_books(browser: Browser, bought: str) -> None:
     stored = browser.shop.orders[bought.rsplit("/", 1)[1]]
-    stored |= {"state": "rejected", "reason": "insufficient_funds", "total": None, "subtotal": None}
+    stored |= {"state": "rejected", "reason": "payment_declined", "total": None, "subtotal": None}
     stored["lines"] = [{"product_id": product_id("pride"), "quantity": 2}]
     page = await browser.get(bought)
-    assert "too little money" in page.text
+    assert "The card was declined. Nothing was charged." in page.text
     assert "Pride and Prejudice" in page.text
     stored["reason"] = "something_new"
     assert "Something new." in (await browser.get(bought)).text

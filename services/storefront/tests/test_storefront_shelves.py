@@ -69,6 +69,13 @@ async def test_product_page_says_what_is_known(browser: Browser) -> None:
     assert page.one("span", **{"class": "stock"}).text == "In stock"
 
 
+async def test_years_before_the_common_era_are_written_so(browser: Browser) -> None:
+    book = product("analects", "The Analects", 899, 5, attributes={"author": "Confucius", "year": -475, "odd": None})
+    browser.shop.products[book["id"]] = book
+    page = await browser.get(f"/products/{book['id']}")
+    assert [row.text for row in page.all("dd")] == ["", "475 BCE"]
+
+
 @pytest.mark.parametrize(
     ("sku", "look", "words"), [("last", "stock low", "Only 1 left"), ("gone", "stock none", "Sold out")]
 )
@@ -105,6 +112,25 @@ async def test_product_service_away_is_a_503_with_the_way_back(browser: Browser)
     page = await browser.get("/search?query=pride", 503)
     assert "Back in a moment" in page.text
     assert browser.answer.headers["retry-after"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/search?cursor=nonsense", 400), ("/search?sort=colour", 404), (f"/search?query={'x' * 101}", 404)],
+)
+async def test_an_address_that_was_tampered_with_is_a_page(browser: Browser, path: str, status: int) -> None:
+    page = await browser.get(path, status)
+    assert "/search" in page.links()
+
+
+async def test_order_of_a_list_is_asked_for_and_kept(browser: Browser) -> None:
+    page = await browser.get("/search?query=a")
+    assert page.one("a", **{"aria-current": "true"}).text == "Title"
+    cheapest = next(link.attributes["href"] for link in page.all("a") if link.text == "Price, low first")
+    page = await browser.get(cheapest)
+    assert browser.answer.url.params["query"] == "a"
+    assert page.one("a", **{"aria-current": "true"}).text == "Price, low first"
+    assert browser.shop.asked_sorts[-1] == "price"
 
 
 async def test_wrong_method_is_a_page(browser: Browser) -> None:

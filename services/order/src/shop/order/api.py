@@ -47,7 +47,7 @@ IdempotencyKey = Annotated[str, Depends(idempotency_key)]
     response_model=schemas.OrderView,
     responses={
         202: {"model": schemas.OrderView, "description": "Taken, and completed as soon as every service is there"},
-        402: {"description": "payment_declined, insufficient_funds"},
+        402: {"description": "payment_declined; decline_code says why"},
         404: {"description": "unknown_product"},
         409: {"description": "insufficient_stock, idempotency_key_in_flight, deadline_exceeded"},
     },

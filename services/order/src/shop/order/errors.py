@@ -12,7 +12,7 @@ from shop.order.domain import IllegalTransition, State
 STATUS_BY_CODE = {"unknown_product": 404, "insufficient_stock": 409, "deadline_exceeded": 409}
 STATUS_BY_STEP = {"reserve": 409, "quote": 422, "charge": 402}
 REASONS = frozenset({
-    "insufficient_stock", "unknown_product", "payment_declined", "insufficient_funds", "deadline_exceeded",
+    "insufficient_stock", "unknown_product", "payment_declined", "deadline_exceeded",
     "unknown_coupon", "coupon_expired", "coupon_exhausted", "coupon_minimum_not_met", "cancelled",
 })  # fmt: skip
 """Codes that metrics name; whatever else a participant says counts as "other"."""

@@ -107,7 +107,7 @@ class OrderSaga:
         except Problem as problem:
             return refused(problem)
         if result["status"] == "declined":
-            return Rejected(result["code"], result["detail"])
+            return Rejected("payment_declined", result["detail"], {"decline_code": result["code"]})
         expect("payment", result, "captured")
         return Done()
 

@@ -138,7 +138,7 @@ async def _again(
 async def _refusal(shop: Storefront, problem: Problem) -> str:
     """The refusal in words; a shortage names the product and what is left of it."""
     if problem.code != "insufficient_stock":
-        return refusal_text(problem.code, problem.detail)
+        return refusal_text(str(problem.extra.get("decline_code", problem.code)), problem.detail)
     left = int(problem.extra.get("available") or 0)
     try:
         product = await shop.backends.catalogue.product(UUID(str(problem.extra.get("product_id"))))
