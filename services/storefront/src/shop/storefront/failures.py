@@ -13,6 +13,7 @@ SERVICE_WORDS = {
 }
 
 PAGES = {
+    400: ("This address is not whole", "Something is missing from it or does not belong there."),
     403: ("Not for you, sorry", ""),
     404: ("This page was never bound", "The address is wrong, or what was here is out of print."),
     405: ("That does not work here", "The page was asked in a way that it does not understand."),

@@ -133,7 +133,7 @@ async def product(request: Request, product_id: UUID, shop: Shop) -> Response:
 def _facts(product: Product) -> list[tuple[str, str]]:
     """The attributes that are text or numbers, except what the page's head already says."""
     return [
-        (label(name), str(value))
+        (label(name), f"{-value} BCE" if name == "year" and isinstance(value, int) and value < 0 else str(value))
         for name, value in product.attributes.items()
         if name not in {"author", "title"} and isinstance(value, str | int | float) and value != ""
     ]
