@@ -36,10 +36,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(root: Path, program: str, *arguments: str) -> str:
-    """Run an installed program in ``root``; its output, or a failed assertion with it."""
+    """The output of an installed program in ``root``; a failed assertion when it ends with an error."""
+    done = attempt(root, program, *arguments)
+    assert done.returncode == 0, f"{program}:\n{done.stdout[-3000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def attempt(root: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(root / "services" / NOUN / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("PYTEST_XDIST_WORKER", None)
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", program, *arguments] if program == "pytest" else [str(tool(program)), *arguments],
         cwd=root,
         env=environment,
@@ -48,8 +54,6 @@ def run(root: Path, program: str, *arguments: str) -> str:
         timeout=COMMAND_TIMEOUT_S,
         check=False,
     )
-    assert done.returncode == 0, f"{program}:\n{done.stdout[-3000:]}\n{done.stderr[-2000:]}"
-    return done.stdout
 
 
 def tool(program: str) -> Path:
@@ -70,6 +74,22 @@ def test_it_keeps_the_rules(project: Path) -> None:
     run(project, "mypy", f"services/{NOUN}/src", f"services/{NOUN}/tests", "--cache-dir", str(cache))
     kept = run(project, "lint-imports", "--no-cache")
     assert " 0 broken" in kept
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "broken"),
+    [("shop.order.domain", "No service imports another"), ("shop.kit.db", "A domain does no input or output")],
+)
+def test_import_contracts_hold_for_it(project: Path, forbidden: str, broken: str) -> None:
+    domain = project / "services" / NOUN / "src" / "shop" / NOUN / "domain.py"
+    right = domain.read_text(encoding="utf-8")
+    domain.write_text(f"{right}\nimport {forbidden}\n", encoding="utf-8")
+    try:
+        told = attempt(project, "lint-imports", "--no-cache")
+    finally:
+        domain.write_text(right, encoding="utf-8")
+    assert told.returncode == 1
+    assert f"{broken} BROKEN" in told.stdout
 
 
 def test_nothing_of_the_template_is_left(project: Path) -> None:
