@@ -31,8 +31,8 @@ class World:
     """``faults[path]`` holds what happens to the next requests at ``path``:
 
     "503" refused without effect; "lost" done, but the answer is lost; "dropped" the request itself is lost;
-    "hang" done, and never answered; "reject" and "pending" as the participant would say; "garbage" an answer that
-    makes no sense; "422" the request as such is refused.
+    "hang" done, and never answered; "reject" and "pending" as the participant would say; "garbage" an answer about
+    another order; "422" the request as such is refused.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,8 @@ class World:
         elif fault in ("lost", "dropped"):
             await lose(send)
         else:
-            await answer(send, 200, {"results": [] if fault == "garbage" else results})
+            results = [result | {"order_id": BOOK} for result in results] if fault == "garbage" else results
+            await answer(send, 200, {"results": results})
 
     def result(self, path: str, item: Result, fault: str) -> Result:
         actions: dict[str, Callable[[Result], Result]] = {

@@ -218,6 +218,7 @@ async def test_a_worker_without_its_lease_stores_nothing_while_another_works(sta
         with pytest.raises(Superseded):
             await driver.drive(Run.resume(slow))
         assert await shop.saga(order_id) == before
+        assert await shop.events(order_id) == ["order.pending.v1"]
         await driver.drive(Run.resume(quick))
         shop.world.everything_is_held_for(await shop.until(order_id, "confirmed"))
 

@@ -63,8 +63,8 @@ class Context:
         return self._outbox
 
 
-def service_of(request: Request) -> Any:
-    """The service object that ``build`` made."""
+async def service_of(request: Request) -> Any:
+    """The service object that ``build`` made. A coroutine, because a plain dependency would run in a thread."""
     return request.app.state.service
 
 

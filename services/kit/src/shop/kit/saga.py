@@ -16,7 +16,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -111,7 +111,19 @@ class Record:
         return cls(**{**stored, **typed})
 
     def dump(self) -> dict[str, Any]:
-        return asdict(self) | {"at": self.at.isoformat()}
+        """As JSON's own values; by hand, since ``asdict`` copies deeply and this is made per step."""
+        return {
+            "saga": self.saga,
+            "step": self.step,
+            "phase": self.phase,
+            "outcome": self.outcome,
+            "at": self.at.isoformat(),
+            "attempt": self.attempt,
+            "trace_id": self.trace_id,
+            "seconds": self.seconds,
+            "detail": self.detail,
+            "times": self.times,
+        }
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ DEFAULT_LIMIT = 20
 router = make_router(prefix="/api/v1/orders", tags=["orders"])
 
 
-def idempotency_key(
+async def idempotency_key(
     value: Annotated[str | None, Header(alias="Idempotency-Key", description="Names this order; 1-255 ASCII.")] = None,
 ) -> str:
     """Required, but checked here: its absence has a code of its own."""
