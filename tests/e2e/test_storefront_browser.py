@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.shop, pytest.mark.browser]
 PHONE = {"width": 360, "height": 740}
 LEAST_CONTRAST = 4.5
 LIVE_TIMEOUT_MS = 10_000
+SLOW_BANK_TIMEOUT_MS = 60_000
 PUBLIC_PATHS = (
     "/",
     "/search",
@@ -171,6 +172,15 @@ async def test_the_cart_and_the_sums_follow_by_themselves(reader: Person, api: A
     await expect(reader.main).to_contain_text("−20,00")
 
 
+async def test_a_slow_bank_is_waited_for_before_the_readers_eyes(reader: Person, api: Api, admin: str) -> None:
+    book = await new_product(api, admin, stock=5)
+    await reader.add_to_cart(book)
+    await reader.sign_up()
+    await reader.buy("Test card with a slow bank")
+    await expect(reader.heading).to_have_text("Thank you, it is yours", timeout=SLOW_BANK_TIMEOUT_MS)
+    assert await stock(api, book) == 4
+
+
 async def test_cancelling_gives_the_stock_back(reader: Person, api: Api, admin: str) -> None:
     book = await new_product(api, admin, stock=5)
     await reader.add_to_cart(book, 2)
@@ -199,6 +209,7 @@ async def test_the_shopkeeper_changes_stock_and_gives_money_back(
     await keeper.page.get_by_label("Amount to give back").fill("2.50")
     await keeper.press("Give the money back")
     await expect(keeper.main).to_contain_text("of which 2,50")
+    await expect(keeper.page.get_by_label("Amount to give back")).not_to_have_value("2.50")
 
 
 async def test_the_shopkeeper_makes_a_promotion(keeper: Person) -> None:

@@ -85,6 +85,15 @@ async def test_refund_goes_once_however_often_it_is_sent(browser: Browser, order
     assert browser.shop.refunds == {form.fields["key"]: {"amount": 550, "reason": "A torn page"}}
 
 
+async def test_what_is_left_of_a_payment_can_still_go_back(browser: Browser, order_id: str) -> None:
+    browser.shop.payments[0] |= {"state": "partially_refunded", "refunded": money(1000)}
+    page = await browser.get(f"/admin/orders/{order_id}")
+    assert page.form(f"/admin/orders/{order_id}/refund").fields["amount"] == "22.69"
+    browser.shop.payments[0] |= {"state": "refunded", "refunded": money(3269)}
+    page = await browser.get(f"/admin/orders/{order_id}")
+    assert not [form for form in page.all("form") if form.attributes["action"].endswith("/refund")]
+
+
 @pytest.mark.parametrize("amount", ["0", "-1", "much", "", "1.234", "NaN", "1e400"])
 async def test_what_is_no_amount_gives_nothing_back(browser: Browser, order_id: str, amount: str) -> None:
     page = await browser.get(f"/admin/orders/{order_id}")

@@ -107,7 +107,7 @@ class Payment(View):
     @property
     def refundable(self) -> int:
         """Minor units that can still go back."""
-        if self.state != "captured":
+        if self.state not in {"captured", "partially_refunded"}:
             return 0
         return self.amount.amount - (self.refunded.amount if self.refunded else 0)
 
