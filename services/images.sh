@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# The services' images, with docker where it runs and buildah otherwise: services/images.sh build|push|sizes [SERVICE...]
+# They are named $IMAGE_REGISTRY/shop-<service>:$VERSION.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+registry=${IMAGE_REGISTRY:-localhost/shopkeeper}
+version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)}
+revision=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+readonly NOT_SERVICES="contracts kit"
+
+if [ -z "${IMAGE_TOOL:-}" ]; then
+    if docker info >/dev/null 2>&1; then IMAGE_TOOL=docker
+    elif command -v buildah >/dev/null; then IMAGE_TOOL=buildah
+    else echo "images: needs docker (running) or buildah" >&2; exit 1; fi
+fi
+
+nouns() {
+    local folder noun
+    for folder in services/*/pyproject.toml; do
+        noun=$(basename "$(dirname "$folder")")
+        [[ " $NOT_SERVICES " == *" $noun "* ]] || echo "$noun"
+    done
+}
+
+ref() { echo "$registry/shop-$1:$version"; }
+
+run_buildah() {
+    # Overlay and chroot work as root inside a virtual machine or container, where nested namespaces may not.
+    if [ "$EUID" -eq 0 ]; then buildah --storage-driver overlay "$@"; else buildah "$@"; fi
+}
+
+build() { # SERVICE
+    local options=(--build-arg "SERVICE=$1" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" -f services/Dockerfile -t "$(ref "$1")" -q)
+    case $IMAGE_TOOL in
+        docker) docker build "${options[@]}" . ;;
+        buildah)
+            [ "$EUID" -ne 0 ] || options+=(--isolation chroot)
+            run_buildah bud --layers "${options[@]}" . ;;
+    esac >/dev/null
+    ref "$1"
+}
+
+push() { # SERVICE
+    case $IMAGE_TOOL in
+        docker) docker push -q "$(ref "$1")" ;;
+        buildah) run_buildah push -q "$(ref "$1")" ;;
+    esac
+    ref "$1"
+}
+
+sizes() {
+    case $IMAGE_TOOL in
+        docker) docker images --filter "reference=$registry/shop-*:$version" --format 'table {{.Repository}}\t{{.Size}}' ;;
+        buildah) run_buildah images --filter "reference=$registry/shop-*" --format '{{.Name}}:{{.Tag}} {{.Size}}' ;;
+    esac
+}
+
+command=${1:-}; shift || true
+case $command in
+    build | push) [ $# -gt 0 ] || mapfile -t all < <(nouns); for noun in "${@:-${all[@]}}"; do "$command" "$noun"; done ;;
+    sizes) sizes ;;
+    *) sed -n '2,3s/^# //p' "$0" >&2; exit 2 ;;
+esac

@@ -1,0 +1,79 @@
+# Images: built by buildah, loaded into containerd. Sourced by `cluster`.
+PACKAGE_FOLDER=/var/cache/apt/archives
+
+bh() { buildah --storage-driver overlay "$@"; }
+bud() { bh bud -q --isolation chroot "$@" >/dev/null; }
+is_built() { bh images -q "$1" 2>/dev/null | grep -q .; }
+is_loaded() { ctr -a "$sock" -n k8s.io images ls -q "name==$1" 2>/dev/null | grep -q .; }
+
+load() { # REF...: into containerd under the same (fully qualified) name; layers that are there already are not copied twice
+    local ref tar
+    [ -S "$sock" ] || fail "no cluster runs: cluster up"
+    for ref in "$@"; do
+        is_built "$ref" || fail "buildah has no image $ref"
+        tar=$(mktemp -u "$state/image.XXXX.tar")
+        bh push -q "$ref" "oci-archive:$tar:$ref"
+        ctr -a "$sock" -n k8s.io images import "$tar" >/dev/null || { rm -f "$tar"; fail "containerd did not take $ref"; }
+        rm -f "$tar"
+    done
+}
+
+scratch_image() { # REF PROGRAM [CONTAINERFILE LINE]
+    is_built "$1" || {
+        local context name; context=$(mktemp -d) name=$(basename "$2")
+        cp "$2" "$context/program"
+        printf 'FROM scratch\nCOPY program /%s\n%s\nENTRYPOINT ["/%s"]\n' "$name" "${3:-}" "$name" >"$context/Containerfile"
+        bud -t "$1" "$context"
+        rm -rf "$context"
+    }
+    is_loaded "$1" || load "$1"
+}
+
+pause_image() {
+    [ -x "$bin/pause" ] || gcc -static -O2 -o "$bin/pause" "$here/pause.c"
+    scratch_image "$PAUSE_IMAGE" "$bin/pause" "USER 65535:65535"
+}
+
+base_image() { # stand-in for python:3.13-slim: Debian with its python3.13
+    is_built "$PYTHON_IMAGE" && return
+    local folder=$home/base certificates=/etc/ssl/certs/ca-certificates.crt mirror
+    mirror=$(grep -hE '^URIs:' /etc/apt/sources.list.d/*.sources 2>/dev/null | awk '{print $2}' | grep -E '/debian/?$' | head -1 || true)
+    mkdir -p "$folder"
+    if [ ! -f "$folder/complete" ]; then
+        rm -rf "$folder/rootfs"
+        debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
+            "$DEBIAN" "$folder/rootfs" "${mirror:-http://deb.debian.org/debian}" >"$folder/debootstrap.log" ||
+            fail "debootstrap failed, see $folder/debootstrap.log"
+        rm -rf "$folder"/rootfs$PACKAGE_FOLDER/*.deb "$folder"/rootfs/var/lib/apt/lists/* "$folder"/rootfs/usr/share/{doc,man,locale}/*
+        ln -sf python3 "$folder/rootfs/usr/bin/python"
+        touch "$folder/complete"
+    fi
+    cp "$certificates" "$folder/rootfs$certificates" # RUN steps reach the package registries as this machine does
+    tar -C "$folder/rootfs" -cf "$folder/rootfs.tar" .
+    printf 'FROM scratch\nADD rootfs.tar /\nENV PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin SSL_CERT_FILE=%s PIP_CERT=%s\nCMD ["python3"]\n' \
+        $certificates $certificates >"$folder/Containerfile"
+    bud -t "$PYTHON_IMAGE" "$folder"
+    rm -f "$folder/rootfs.tar"
+}
+
+stand_ins() { # the plain binaries on PATH, no entrypoint scripts: what a chart must be content with
+    base_image
+    debian_image "$POSTGRES_IMAGE" postgresql-17 \
+        'ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\nRUN usermod -u 999 postgres && groupmod -g 999 postgres\nUSER 999:999'
+    debian_image "$VALKEY_IMAGE" valkey-server 'USER 999:999'
+    is_built "$NATS_IMAGE" || {
+        local context; context=$(mktemp -d); cp "$bin/nats-server" "$context/"
+        printf 'FROM scratch\nCOPY nats-server /usr/local/bin/nats-server\nENV PATH=/usr/local/bin\nUSER 1000:1000\nENTRYPOINT ["nats-server"]\n' >"$context/Containerfile"
+        bud -t "$NATS_IMAGE" "$context"
+        rm -rf "$context"
+    }
+}
+
+debian_image() { # REF PACKAGE CONTAINERFILE-LINES
+    is_built "$1" && return
+    local context; context=$(mktemp -d)
+    printf 'FROM %s\nENV DEBIAN_FRONTEND=noninteractive\nRUN apt-get update -qq && apt-get install -y -qq --no-install-recommends %s && rm -rf /var/lib/apt/lists/* %s/*.deb\n%b\n' \
+        "$PYTHON_IMAGE" "$2" "$PACKAGE_FOLDER" "$3" >"$context/Containerfile"
+    bud -t "$1" "$context"
+    rm -rf "$context"
+}

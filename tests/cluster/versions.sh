@@ -1,0 +1,38 @@
+# Every version that this cluster is made of, and nowhere else. A changed one is built again by the next `cluster build`.
+# Kubernetes also stands in kubernetes/go.mod, whose `replace` lines follow it; `cluster build` refuses when they differ.
+KUBERNETES=v1.36.3
+COREDNS=v1.15.0
+METRICS_SERVER=v0.9.0
+NATS=v2.15.2
+HELM=v4.3.1
+KUBECONFORM=v0.8.0
+KUBE_SCORE=v1.20.0
+
+# program module version: built with `go install`.
+PROGRAMS="
+coredns         github.com/coredns/coredns                          $COREDNS
+metrics-server  sigs.k8s.io/metrics-server/cmd/metrics-server       $METRICS_SERVER
+nats-server     github.com/nats-io/nats-server/v2                   $NATS
+"
+TOOLS="
+helm            helm.sh/helm/v4/cmd/helm                            $HELM
+kubeconform     github.com/yannh/kubeconform/cmd/kubeconform        $KUBECONFORM
+kube-score      github.com/zegl/kube-score/cmd/kube-score           $KUBE_SCORE
+"
+
+# The public images that a chart names, and the Debian packages that stand in for them.
+PYTHON_IMAGE=docker.io/library/python:3.13-slim
+POSTGRES_IMAGE=docker.io/library/postgres:17
+VALKEY_IMAGE=docker.io/valkey/valkey:8.1
+NATS_IMAGE=docker.io/library/nats:2.15-alpine
+DEBIAN=trixie
+PAUSE_IMAGE=docker.io/library/pause:1
+COREDNS_IMAGE=docker.io/library/coredns:$COREDNS
+METRICS_SERVER_IMAGE=docker.io/library/metrics-server:$METRICS_SERVER
+
+SERVICE_CIDR=10.96.0.0/16
+API_IP=10.96.0.1
+DNS_IP=10.96.0.10
+POD_CIDR=10.244.0.0/24
+CLUSTER_CIDR=10.244.0.0/16
+BRIDGE=cni0
