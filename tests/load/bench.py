@@ -162,7 +162,8 @@ def say(text: str) -> None:
 
 def machine() -> Json:
     memory_gib = round(psutil.virtual_memory().total / 2**30, 1)
-    return {"cpus": os.cpu_count(), "memory_gib": memory_gib, "python": platform.python_version()}
+    busy = round(os.getloadavg()[0], 1)
+    return {"cpus": os.cpu_count(), "memory_gib": memory_gib, "python": platform.python_version(), "load_before": busy}
 
 
 async def run(options: argparse.Namespace) -> Json:

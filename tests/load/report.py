@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 FIRST_TARGET_PER_S = 400.0
+IDLE_LOAD = 0.5
 Json = dict[str, Any]
 
 
@@ -13,6 +14,8 @@ def lines(result: Json) -> Iterable[str]:
     """The whole report, line by line."""
     machine = result["machine"]
     yield f"machine: {machine['cpus']} CPUs, {machine['memory_gib']} GiB, Python {machine['python']}, everything on it"
+    if machine["load_before"] > IDLE_LOAD:
+        yield f"this machine was busy before (load average {machine['load_before']}): every number below is too low"
     yield from _floor(result.get("floor"))
     if "startup_s" in result:
         yield f"shop: sold its catalogue {result['startup_s']:.1f} s after `shopctl up`"

@@ -19,6 +19,7 @@ from tests.load.open_loop import Arrival, Outcome, Run, Sample
 
 OK = Outcome(True, "201")
 AT_ONCE = 60
+MACHINE = {"cpus": 2, "memory_gib": 8, "python": "3.13", "load_before": 0.1}
 RELEASE_TIMEOUT_S = 20.0
 
 
@@ -213,7 +214,12 @@ async def test_unreachable_shop_is_an_outcome_and_not_an_exception() -> None:
 
 def test_report_says_what_was_violated() -> None:
     audit = {"ok": False, "oracles": [{"number": 4, "name": "stock adds up", "ok": False, "violations": ["book-1"]}]}
-    machine = {"cpus": 2, "memory_gib": 8, "python": "3.13"}
-    text = "\n".join(report.lines({"machine": machine, "runs": [], "audit": audit}))
+    text = "\n".join(report.lines({"machine": MACHINE, "runs": [], "audit": audit}))
     assert "audit: VIOLATED" in text
     assert "4 stock adds up: ['book-1']" in text
+
+
+@pytest.mark.parametrize(("load", "told"), [(0.1, False), (6.0, True)])
+def test_report_says_when_the_machine_was_busy(load: float, told: bool) -> None:
+    result = {"machine": {**MACHINE, "load_before": load}, "runs": [], "audit": {"ok": True, "oracles": []}}
+    assert any("every number below is too low" in line for line in report.lines(result)) is told
