@@ -14,7 +14,9 @@ HEAD = "apiVersion: shops.shopkeeper.dev/v1alpha1\nkind: Shop\nmetadata: {name: 
 COMMAND_TIMEOUT_S = 120
 
 
-def shopctl(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def shopctl(
+    *arguments: str | Path, cwd: Path | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "shop.operator.cli", *map(str, arguments)],
         capture_output=True,
@@ -22,6 +24,7 @@ def shopctl(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Compl
         timeout=COMMAND_TIMEOUT_S,
         check=False,
         cwd=cwd,
+        env={**os.environ, **(environment or {})},
     )
 
 
@@ -113,3 +116,24 @@ def test_down_without_a_shop_is_no_error(tmp_path: Path) -> None:
     done = shopctl("down", "--data-dir", tmp_path / "none")
     assert done.returncode == 0
     assert "No shop ran" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--nats-url", "nats://127.0.0.1:1"],
+        ["--database-url", "postgresql://127.0.0.1:1/shop_{noun}"],
+        ["--database-url", "postgresql://127.0.0.1:1/shop_order", "--nats-url", "nats://127.0.0.1:1"],
+    ],
+)
+def test_an_audit_elsewhere_needs_both_addresses(options: list[str]) -> None:
+    fails(shopctl("audit", *options), "both --nats-url and --database-url with {noun} in it")
+
+
+def test_an_audit_elsewhere_names_the_database_that_it_cannot_read() -> None:
+    port = free_port()
+    addresses = {
+        "SHOP_AUDIT_DATABASE_URL": f"postgresql://nobody:secret@127.0.0.1:{port}/shop_{{noun}}",
+        "SHOP_AUDIT_NATS_URL": f"nats://127.0.0.1:{port}",
+    }
+    fails(shopctl("audit", environment=addresses), "the database of product cannot be read")

@@ -214,13 +214,26 @@ def audit(
     acknowledged: Annotated[
         Path | None, typer.Option(help="File with the order ids that customers were told, one per line.")
     ] = None,
+    database_url: Annotated[
+        str,
+        typer.Option(
+            envvar="SHOP_AUDIT_DATABASE_URL",
+            help="Audit a shop elsewhere, such as in a cluster through `kubectl port-forward`: where its databases are,"
+            " with {noun} for the service. Better set as a variable: others see a command's arguments.",
+        ),
+    ] = "",
+    nats_url: Annotated[
+        str, typer.Option(envvar="SHOP_AUDIT_NATS_URL", help="The broker of a shop elsewhere; goes with the former.")
+    ] = "",
 ) -> None:
     """Check what must always hold: no order lost, nothing oversold, nobody charged twice. Code 1 when it does not."""
     from shop.operator.audit.model import Options
     from shop.operator.local import auditing
 
+    elsewhere = database_url or nats_url
+    target = auditing.elsewhere(database_url, nats_url) if elsewhere else auditing.target(_data(data_dir))
     options = Options(settle_seconds, order_deadline_seconds, auditing.acknowledged(acknowledged))
-    if not auditing.run(_data(data_dir), options, wait, as_json):
+    if not auditing.run(target, options, wait, as_json):
         raise typer.Exit(1)
 
 

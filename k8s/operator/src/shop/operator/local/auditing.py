@@ -1,4 +1,4 @@
-"""The audit of a shop on this machine: as the database's owner, read-only."""
+"""The audit's command: of the shop on this machine or of one elsewhere, as the database's owner, read-only."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ from shop.operator.errors import ShopctlError
 from shop.operator.local.layout import DataDir
 from shop.operator.local.plan import WITH_DATABASE
 
+NOUN = "{noun}"
 MAX_SHOWN = 20
 MAX_ACKNOWLEDGED_BYTES = 100_000_000
 
@@ -28,6 +29,16 @@ def target(data: DataDir) -> Target:
     return Target(databases, f"nats://{nats_token}@127.0.0.1:{ports['nats']}")
 
 
+def elsewhere(database_url: str, nats_url: str) -> Target:
+    """A shop that this machine does not run; `database_url` holds {noun} where the service's noun belongs."""
+    if not nats_url or NOUN not in database_url:
+        raise ShopctlError(
+            "a shop elsewhere needs both --nats-url and --database-url with {noun} in it,"
+            " for example postgresql://postgres:...@127.0.0.1:5432/shop_{noun}"
+        )
+    return Target({noun: database_url.replace(NOUN, noun) for noun in WITH_DATABASE}, nats_url)
+
+
 def acknowledged(path: Path | None) -> frozenset[str]:
     """Order ids from a file, one per line."""
     if path is None:
@@ -37,9 +48,8 @@ def acknowledged(path: Path | None) -> frozenset[str]:
     return frozenset(line.strip() for line in path.read_text().splitlines() if line.strip())
 
 
-def run(data: DataDir, options: Options, wait_s: float, as_json: bool) -> bool:
+def run(where: Target, options: Options, wait_s: float, as_json: bool) -> bool:
     """Print what the audit found and return whether everything holds."""
-    where = target(data)
     results, waited = asyncio.run(_run(where, options, wait_s))
     ok = waited and all(result.ok for result in results)
     if as_json:
