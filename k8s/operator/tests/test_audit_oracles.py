@@ -119,6 +119,16 @@ async def provider_took_more(sound: Sound) -> str:
     return str(sound.confirmed.order)
 
 
+async def provider_never_took_it(sound: Sound) -> str:
+    await sound.world.run("payment", "DELETE FROM simulator.charges WHERE reference = $1", sound.confirmed.charge)
+    return str(sound.confirmed.order)
+
+
+async def provider_took_it_behind_our_back(sound: Sound) -> str:
+    await sound.world.capture_at_provider(sound.rejected.order, "unasked", new_id())
+    return str(sound.rejected.order)
+
+
 async def charged_for_nothing(sound: Sound) -> str:
     unknown = new_id()
     await sound.world.capture_at_provider(unknown, "nothing", new_id())
@@ -257,6 +267,8 @@ BROKEN: list[tuple[int, Callable[[Sound], Awaitable[str]]]] = [
     (6, charged_twice),
     (7, charged_too_little),
     (7, provider_took_more),
+    (7, provider_never_took_it),
+    (7, provider_took_it_behind_our_back),
     (8, charged_for_nothing),
     (9, stock_kept_by_cancelled_order),
     (9, coupon_kept_by_rejected_order),
