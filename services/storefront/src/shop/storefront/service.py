@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import jwt
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 
 from shop.contracts.money import Address, Money
 from shop.kit.app import Context
@@ -28,6 +28,7 @@ REFRESH_MARGIN_S = 30
 """An access token that ends sooner than this is exchanged before it is used."""
 
 VALKEY_TIMEOUT_S = 1.0
+VALKEY_CONNECTIONS = 32
 IN_FLIGHT_ATTEMPTS = 6
 IN_FLIGHT_PAUSE_S = 0.5
 
@@ -55,10 +56,8 @@ class Storefront:
     @classmethod
     def build(cls, context: Context) -> Storefront:
         settings: Settings = context.settings
-        valkey = Redis.from_url(
-            settings.valkey_url, socket_timeout=VALKEY_TIMEOUT_S, socket_connect_timeout=VALKEY_TIMEOUT_S
-        )
-        return cls(settings, Backends(context.clients, settings), Carts(valkey), OrderStreams(settings.order_url))
+        carts = Carts(open_valkey(settings.valkey_url))
+        return cls(settings, Backends(context.clients, settings), carts, OrderStreams(settings.order_url))
 
     async def close(self) -> None:
         await self.carts.close()
@@ -123,6 +122,18 @@ class Storefront:
                     raise
             await asyncio.sleep(IN_FLIGHT_PAUSE_S)
         raise Problem(409, "idempotency_key_in_flight", "This order is still being worked on. Look at your orders.")
+
+
+def open_valkey(url: str) -> Redis:
+    """At most VALKEY_CONNECTIONS connections; a request waits VALKEY_TIMEOUT_S seconds for one, and for each answer."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=VALKEY_CONNECTIONS,
+        timeout=VALKEY_TIMEOUT_S,
+        socket_timeout=VALKEY_TIMEOUT_S,
+        socket_connect_timeout=VALKEY_TIMEOUT_S,
+    )
+    return Redis.from_pool(pool)
 
 
 def purchase_body(lines: Mapping[UUID, int], address: Address, card: str, coupon: str) -> dict[str, Any]:
