@@ -12,7 +12,7 @@ from tests.architecture.source import ROOT, SERVICES_FOLDER
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *SERVICES_FOLDER.glob("*/README.md")])
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 NAMED_PATH = re.compile(r"`((?:tests|services|k8s|docs)/[\w./-]+)`")
-MAKE_TARGET = re.compile(r"(?:`|^ {4})make ([a-z-]+)", re.MULTILINE)
+MAKE_TARGET = re.compile(r"(?:`|^ {4})make ([a-z0-9-]+)", re.MULTILINE)
 LONGEST_README_LINES = 60
 
 
@@ -34,7 +34,7 @@ def test_named_files_exist(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_named_commands_exist(document: Path) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(MAKE_TARGET.findall(document.read_text(encoding="utf-8"))) <= targets
 
 
