@@ -26,7 +26,8 @@ from shop.order.service import OrderService
 from shop.order.settings import Settings
 
 ADDRESS = {"name": "Ada", "street": "St James's Square 12", "city": "London", "postal_code": "SW1Y", "country": "GB"}
-SHORT_TIMEOUT_S = 0.4
+CALL_TIMEOUT_S = 2.0
+"""Of calls to participants; a module whose participants hang has a shorter one of the same name."""
 
 
 def order_body(**changed: Any) -> dict[str, Any]:
@@ -107,12 +108,12 @@ Start = Callable[..., contextlib.AbstractAsyncContextManager[Shop]]
 
 
 @pytest.fixture(scope="module")
-async def served_world() -> AsyncIterator[World]:
+async def served_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """The participants on a port of their own, with time limits fit for a test."""
     made = World()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("RESERVE", "QUOTE", "CHARGE", "RELEASE", "VOID"):
-            patch.setattr(participants, f"{name}_TIMEOUT_S", SHORT_TIMEOUT_S)
+            patch.setattr(participants, f"{name}_TIMEOUT_S", getattr(request.module, "CALL_TIMEOUT_S", CALL_TIMEOUT_S))
         async with serving(made, lifespan="off") as client:
             made.url = str(client.base_url).rstrip("/")
             yield made

@@ -246,8 +246,8 @@ async def test_a_request_that_arrives_after_the_order_was_given_up_has_no_effect
         shop.world.nothing_is_left_of(order_id)
 
 
-async def test_an_order_confirmed_by_another_worker_is_answered_as_confirmed(start: Start, world: World) -> None:
-    """The customer's own request lost its lease; it answers what the other worker reached."""
+async def test_an_order_that_another_worker_confirms_is_confirmed_once(start: Start, world: World) -> None:
+    """The customer's own request lost its lease; it answers how far the other worker is."""
     world.gates[CHARGE] = asyncio.Event()
     async with start(**NO_RECOVERY) as shop:
         placing = asyncio.create_task(shop.place())
@@ -262,7 +262,7 @@ async def test_an_order_confirmed_by_another_worker_is_answered_as_confirmed(sta
         answer = await placing
         order = await shop.order(other.order.id.hex)
         assert order["state"] == "confirmed"
-        assert answer.json()["state"] == "confirmed"
+        assert (answer.status_code, answer.json()["state"]) in ((201, "confirmed"), (202, "pending"))
         world.everything_is_held_for(order)
         assert await shop.events(order["id"]) == ["order.confirmed.v1"]
 

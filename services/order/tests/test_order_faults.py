@@ -14,6 +14,8 @@ from services.order.tests.order_world import CHARGE, QUOTE, RELEASE, RESERVE, UN
 from shop.kit.embedded import free_port
 from shop.kit.testing import wait_until
 
+CALL_TIMEOUT_S = 0.4
+
 STEPS = [RESERVE, QUOTE, CHARGE]
 COMPENSATIONS = [RELEASE, UNQUOTE, VOID]
 REFUSED = {RESERVE: (409, "insufficient_stock"), QUOTE: (422, "coupon_expired"), CHARGE: (402, "payment_declined")}
