@@ -1,0 +1,118 @@
+{{/* Every template here takes the context of one service: its own, or one made by service.contextOf. */}}
+
+{{- define "service.noun" -}}
+{{ .Values.noun | default .Chart.Name }}
+{{- end }}
+
+{{- define "service.prefixed" -}}
+{{- $context := index . 0 }}{{ with $context.Values.global.namePrefix }}{{ . }}-{{ end }}{{ index . 1 }}
+{{- end }}
+
+{{- define "service.fullname" -}}
+{{ include "service.prefixed" (list . (include "service.noun" .)) }}
+{{- end }}
+
+{{- define "service.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "service.noun" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "service.labels" -}}
+{{ include "service.selectorLabels" . }}
+app.kubernetes.io/part-of: shop
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: service-{{ .Chart.Version }}
+{{- end }}
+
+{{/* The image: repository with digest or tag. */}}
+{{- define "service.image" -}}
+{{- $repository := .Values.image.repository | default (printf "%s/shop-%s" .Values.global.image.registry (include "service.noun" .)) -}}
+{{- if .Values.image.digest -}}
+{{ $repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ $repository }}:{{ .Values.image.tag | default .Values.global.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{- define "service.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .Values.runAsUser | int64 }}
+runAsGroup: {{ .Values.runAsUser | int64 }}
+fsGroup: {{ .Values.runAsUser | int64 }}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "service.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "service.pullSecrets" -}}
+{{- with .Values.global.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* One environment variable from a Secret: (list context NAME {secretName, key}). */}}
+{{- define "service.secretVariable" -}}
+{{- $context := index . 0 }}{{ $from := index . 2 -}}
+- name: {{ index . 1 }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ tpl $from.secretName $context }}
+      key: {{ $from.key }}
+{{- end }}
+
+{{/* The environment as a map, templates carried out and empty values left out, as YAML. */}}
+{{- define "service.config" -}}
+{{- $config := dict "SHOP_LOG_LEVEL" .Values.logLevel "SHOP_DRAIN_SECONDS" (toString .Values.shutdown.drainSeconds) }}
+{{- with .Values.global.tracing.endpoint }}
+{{- $_ := set $config "SHOP_TRACING_ENDPOINT" . }}
+{{- $_ := set $config "SHOP_TRACE_SAMPLE_RATIO" (toString $.Values.global.tracing.sampleRatio) }}
+{{- end }}
+{{- range $name, $value := .Values.config }}
+{{- $text := tpl ($value | default "") $ }}
+{{- if $text }}{{ $_ := set $config $name $text }}{{ end }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}
+
+{{- define "service.usesServiceMonitor" -}}
+{{- $asked := .Values.global.serviceMonitors }}
+{{- if or (eq $asked "Always") (and (eq $asked "Auto") (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/ServiceMonitor")) }}yes{{ end }}
+{{- end }}
+
+{{/* What the schema cannot say in a sentence. */}}
+{{- define "service.check" -}}
+{{- $noun := include "service.noun" . }}
+{{- with .Values.autoscaling }}
+{{- if and .enabled (lt (int .maxReplicas) (int .minReplicas)) }}
+{{- fail (printf "%s.autoscaling.maxReplicas (%d) must be at least minReplicas (%d)" $noun (int .maxReplicas) (int .minReplicas)) }}
+{{- end }}
+{{- if and .enabled (not .targetCPUUtilizationPercentage) (not .targetRequestsPerSecond) }}
+{{- fail (printf "%s.autoscaling needs targetCPUUtilizationPercentage or targetRequestsPerSecond" $noun) }}
+{{- end }}
+{{- end }}
+{{- if and (not (kindIs "invalid" .Values.podDisruptionBudget.minAvailable)) (not (kindIs "invalid" .Values.podDisruptionBudget.maxUnavailable)) }}
+{{- fail (printf "%s.podDisruptionBudget takes minAvailable or maxUnavailable, not both: set the other to null" $noun) }}
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.host) }}
+{{- fail (printf "%s.ingress.enabled needs %s.ingress.host, such as shop.example.com" $noun $noun) }}
+{{- end }}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.gatewayRef.name) }}
+{{- fail (printf "%s.httpRoute.enabled needs %s.httpRoute.gatewayRef.name, the Gateway" $noun $noun) }}
+{{- end }}
+{{- if and .Values.migrations.enabled (not .Values.secretEnv.SHOP_DATABASE_URL) }}
+{{- fail (printf "%s.migrations.enabled needs %s.secretEnv.SHOP_DATABASE_URL, the database to migrate" $noun $noun) }}
+{{- end }}
+{{- range $name, $from := .Values.secretEnv }}
+{{- if and $from (get $.Values.config $name) }}
+{{- fail (printf "%s: %s stands in config and in secretEnv; set the one in config to \"\"" $noun $name) }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,131 @@
+{{/* The services call these templates from their values, so they may read nothing but .Values.global and .Release. */}}
+
+{{/* (list context NAME): the name of an object of this shop. */}}
+{{- define "shop.name" -}}
+{{ include "service.prefixed" . }}
+{{- end }}
+
+{{/* (list context KIND): the name of the Secret of that kind, the given one or the chart's own. */}}
+{{- define "shop.secret" -}}
+{{- $context := index . 0 }}{{ $kind := index . 1 -}}
+{{- $own := ternary $kind (printf "shop-%s" $kind) (has $kind (list "postgres" "nats" "valkey")) -}}
+{{ index $context.Values.global.secrets $kind | default (include "shop.name" (list $context $own)) }}
+{{- end }}
+
+{{/* The name of the Secret of one service's database, in that service's context or (with databaseOf) in any. */}}
+{{- define "shop.database" -}}
+{{ include "shop.databaseOf" (list . (include "service.noun" .)) }}
+{{- end }}
+{{- define "shop.databaseOf" -}}
+{{- $context := index . 0 }}{{ $noun := index . 1 -}}
+{{ get ($context.Values.global.secrets.database | default dict) $noun | default (include "shop.name" (list $context (printf "database-%s" $noun))) }}
+{{- end }}
+
+{{/* (list context NOUN): where that service is. */}}
+{{- define "shop.url" -}}
+http://{{ include "shop.name" . }}:8000
+{{- end }}
+
+{{/* SHOP_STORE, the part of the shop that customers see and pay. */}}
+{{- define "shop.store" -}}
+{{- $store := .Values.global.store }}
+{{- $taxes := list }}
+{{- range $store.taxes }}
+{{- $tax := dict "country" .country "rate_percent" .ratePercent }}
+{{- with .category }}{{ $_ := set $tax "category" . }}{{ end }}
+{{- $taxes = append $taxes $tax }}
+{{- end }}
+{{- $shipping := dict "flat" (int64 $store.shipping.flat) }}
+{{- if not (kindIs "invalid" $store.shipping.freeAbove) }}{{ $_ := set $shipping "free_above" (int64 $store.shipping.freeAbove) }}{{ end }}
+{{- dict "title" $store.title "currency" $store.currency "country" $store.country "taxes" $taxes "shipping" $shipping | toJson }}
+{{- end }}
+
+{{- define "shop.labels" -}}
+{{- $context := index . 0 -}}
+app.kubernetes.io/name: {{ index . 1 }}
+app.kubernetes.io/instance: {{ $context.Release.Name }}
+app.kubernetes.io/part-of: shop
+app.kubernetes.io/version: {{ $context.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $context.Release.Service }}
+helm.sh/chart: shop-{{ $context.Chart.Version }}
+{{- end }}
+
+{{- define "shop.selector" -}}
+app.kubernetes.io/name: {{ index . 1 }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+{{- end }}
+
+{{/* The nouns of the services that run and have a database, as JSON. */}}
+{{- define "shop.withDatabase" -}}
+{{- $nouns := list }}
+{{- range $noun := list "product" "pricing" "order" "payment" "user" "notification" }}
+{{- if (index $.Values $noun).enabled }}{{ $nouns = append $nouns $noun }}{{ end }}
+{{- end }}
+{{- toJson $nouns }}
+{{- end }}
+
+{{/* "yes" when this release makes roles and databases. */}}
+{{- define "shop.provisions" -}}
+{{- if or (ne .Values.database.mode "External") .Values.database.external.host }}yes{{ end }}
+{{- end }}
+
+{{- define "shop.databaseHost" -}}
+{{- if eq .Values.database.mode "External" -}}
+{{ .Values.database.external.host }}
+{{- else if eq .Values.database.mode "CloudNativePG" -}}
+{{ include "shop.name" (list . "postgres") }}-rw
+{{- else -}}
+{{ include "shop.name" (list . "postgres") }}
+{{- end -}}
+{{- end }}
+
+{{- define "shop.databasePort" -}}
+{{ ternary .Values.database.external.port 5432 (eq .Values.database.mode "External") }}
+{{- end }}
+
+{{- define "shop.sslmode" -}}
+{{- if eq .Values.database.mode "External" }}{{ .Values.database.external.sslmode }}{{ else if eq .Values.database.mode "CloudNativePG" }}require{{ else }}disable{{ end }}
+{{- end }}
+
+{{/* (dict "noun" NOUN "context" $): the context of one service, as its own templates have it. */}}
+{{- define "shop.image" -}}
+{{- $root := index . 0 }}{{ $noun := index . 1 -}}
+{{ include "service.image" (dict "Values" (index $root.Values $noun) "Chart" (dict "Name" $noun "AppVersion" $root.Chart.AppVersion) "Release" $root.Release) }}
+{{- end }}
+
+{{/* (list context SECRET KEY): what the Secret holds already, else a new value of letters and digits. URLs and
+     configurations take it as it is; a first digit could be read as a number. */}}
+{{- define "shop.kept" -}}
+{{- $context := index . 0 -}}
+{{- $found := get ((lookup "v1" "Secret" $context.Release.Namespace (index . 1)).data | default dict) (index . 2) -}}
+{{- if $found }}{{ $found | b64dec }}{{ else }}{{ randAlpha 1 }}{{ randAlphaNum 31 }}{{ end }}
+{{- end }}
+
+{{/* What the schema cannot say in a sentence. */}}
+{{- define "shop.check" -}}
+{{- if and (eq .Values.messaging.mode "External") (not .Values.global.secrets.nats) }}
+{{- fail "messaging.mode External needs global.secrets.nats, the name of a Secret with the key url" }}
+{{- end }}
+{{- if and (eq .Values.cache.mode "External") (not .Values.global.secrets.valkey) }}
+{{- fail "cache.mode External needs global.secrets.valkey, the name of a Secret with the key url" }}
+{{- end }}
+{{- if eq .Values.database.mode "External" }}
+{{- if .Values.database.external.host }}
+{{- if not .Values.global.secrets.postgres }}
+{{- fail "database.external.host needs global.secrets.postgres, the name of a Secret with username and password of an administrator who may create roles and databases" }}
+{{- end }}
+{{- else }}
+{{- range $noun := include "shop.withDatabase" . | fromJsonArray }}
+{{- if not (get ($.Values.global.secrets.database | default dict) $noun) }}
+{{- fail (printf "database.mode External needs database.external.host, or global.secrets.database.%s, the name of a Secret with the key url" $noun) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and (ne .Values.database.mode "CloudNativePG") (gt (int .Values.database.instances) 1) }}
+{{- fail (printf "database.instances is %d, but mode %s has one: CloudNativePG runs several" (int .Values.database.instances) .Values.database.mode) }}
+{{- end }}
+{{- if and .Values.catalog.sample .Values.catalog.configMap }}
+{{- fail "catalog takes sample or configMap, not both: set catalog.sample to \"\"" }}
+{{- end }}
+{{- end }}
