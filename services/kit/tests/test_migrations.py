@@ -1,0 +1,55 @@
+"""Migrations are applied and recorded together, by whoever runs them."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+import psycopg
+import pytest
+from yoyo.backends.base import DatabaseBackend
+
+from shop.kit import migrate
+from shop.kit.testing import DatabaseFor
+
+
+class Killed(BaseException):
+    """What a killed process does not get to do."""
+
+
+async def unmigrated(database_for: DatabaseFor) -> str:
+    url = await database_for("kit")
+    with psycopg.connect(url) as connection:
+        connection.execute("DROP TABLE outbox, inbox, dead_letter; DELETE FROM _yoyo_migration")
+    return url
+
+
+def tables(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        return {row[0] for row in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+
+
+async def test_nothing_is_left_of_a_migration_that_was_not_recorded(
+    database_for: DatabaseFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await unmigrated(database_for)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DatabaseBackend, "mark_one", killed)
+        with pytest.raises(Killed):
+            migrate.apply("kit", url)
+    assert "outbox" not in tables(url)
+    assert migrate.apply("kit", url) > 0
+    assert "outbox" in tables(url)
+    assert migrate.apply("kit", url) == 0
+
+
+async def test_a_user_without_a_name_may_migrate(database_for: DatabaseFor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise OSError("no username set in the environment")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    assert migrate.apply("kit", await unmigrated(database_for)) > 0
