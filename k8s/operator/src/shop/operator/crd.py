@@ -17,7 +17,18 @@ PLURAL = "shops"
 MAX_SERVICES = 32
 MAX_ENV = 64
 MAX_TEXT = 1_024
-KEPT = ("type", "enum", "minimum", "maximum", "pattern", "minLength", "maxLength", "minItems", "maxItems", "description")
+KEPT = (
+    "type",
+    "enum",
+    "minimum",
+    "maximum",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "description",
+)
 
 # By the name of the model: what must hold, and the sentence for when it does not.
 RULES: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -173,7 +184,13 @@ def definition() -> Schema:
         "spec": {
             "group": group,
             "scope": "Namespaced",
-            "names": {"kind": KIND, "listKind": f"{KIND}List", "plural": PLURAL, "singular": "shop", "shortNames": ["shop"]},
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": "shop",
+                "shortNames": ["shop"],
+            },
             "versions": [
                 {
                     "name": version,
