@@ -6,16 +6,16 @@ bud() { bh bud -q --isolation chroot "$@" >/dev/null; }
 is_built() { bh images -q "$1" 2>/dev/null | grep -q .; }
 is_loaded() { ctr -a "$sock" -n k8s.io images ls -q "name==$1" 2>/dev/null | grep -q .; }
 
-load() { # REF...: into containerd under the same (fully qualified) name; layers that are there already are not copied twice
-    local ref tar
+load() { # REF...: into containerd under the same (fully qualified) names; layers that several share travel once
+    local ref folder
     [ -S "$sock" ] || fail "no cluster runs: cluster up"
+    folder=$(mktemp -d "$state/images.XXXX")
     for ref in "$@"; do
-        is_built "$ref" || fail "buildah has no image $ref"
-        tar=$(mktemp -u "$state/image.XXXX.tar")
-        bh push -q "$ref" "oci-archive:$tar:$ref"
-        ctr -a "$sock" -n k8s.io images import "$tar" >/dev/null || { rm -f "$tar"; fail "containerd did not take $ref"; }
-        rm -f "$tar"
+        is_built "$ref" || { rm -rf "$folder"; fail "buildah has no image $ref"; }
+        bh push -q --disable-compression "$ref" "oci:$folder:$ref"
     done
+    tar -C "$folder" -cf - . | ctr -a "$sock" -n k8s.io images import - >/dev/null || { rm -rf "$folder"; fail "containerd did not take $*"; }
+    rm -rf "$folder"
 }
 
 scratch_image() { # REF PROGRAM [CONTAINERFILE LINE]

@@ -1,5 +1,5 @@
 # The cluster's processes: started, waited for, ended. Sourced by `cluster`.
-PROCESSES=(etcd kube-apiserver kube-controller-manager kube-scheduler containerd kubelet kube-proxy)
+PROCESSES=(volumes etcd kube-apiserver kube-controller-manager kube-scheduler containerd kubelet kube-proxy)
 PORTS=(2379 2380 6443 10250)
 # What the node's programs change in the kernel; `down` puts it back.
 SYSCTLS=(net.ipv4.ip_forward net.ipv4.conf.all.route_localnet net.bridge.bridge-nf-call-iptables net.ipv4.vs.conntrack
@@ -87,6 +87,10 @@ control_plane() {
     start kube-scheduler kube-scheduler --kubeconfig "$pki/scheduler.kubeconfig"
 }
 
+open_volumes() { # the provisioner's folders are root's alone, and of folders the kubelet changes no group: all may write, as kind has it
+    start volumes bash -c 'while sleep 0.3; do find "$0" -mindepth 1 -maxdepth 1 ! -perm 0777 -exec chmod 0777 {} +; done' "$state/volumes"
+}
+
 container_runtime() {
     mkdir -p "$state/cni" "$state/containerd"
     cat >"$state/cni/10-bridge.conflist" <<C
@@ -159,6 +163,7 @@ up() {
     chmod 700 "$state"
     keep_sysctls
     ln -s "$state/volumes" $VOLUMES
+    open_volumes
     (certificates "$(hostname -I | awk '{print $1}')")
     control_plane
     container_runtime
@@ -208,7 +213,7 @@ down() {
     local name
     for name in kubelet kube-proxy; do stop "$name"; done
     end_containers
-    for name in kube-scheduler kube-controller-manager kube-apiserver etcd containerd; do stop "$name"; done
+    for name in kube-scheduler kube-controller-manager kube-apiserver etcd containerd volumes; do stop "$name"; done
     end_shims
     awk -v s="$state/" 'index($2, s) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r -n1 umount -l || true
     ip link del "$BRIDGE" 2>/dev/null || true
