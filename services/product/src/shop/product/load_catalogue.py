@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ import orjson
 from shop.kit.db import Database
 from shop.kit.errors import Unavailable
 from shop.product.repository import ProductRepository
+from shop.product.settings import Settings
 
 SAMPLES = Path(__file__).parent / "catalogue"
 BATCH_PRODUCTS = 500
@@ -84,15 +84,14 @@ def main() -> None:
     parser.add_argument("sample", nargs="?", choices=sorted(path.stem for path in SAMPLES.glob("*.json")))
     parser.add_argument("--file", type=Path, help="a JSON list of products instead of a sample")
     arguments = parser.parse_args()
-    url = os.environ.get("SHOP_DATABASE_URL", "")
-    if not url:
+    settings = Settings()
+    if not settings.database_url:
         sys.exit("SHOP_DATABASE_URL is not set: it names the database to load into.")
     if (arguments.sample is None) == (arguments.file is None):
         sys.exit("Name a sample or a --file.")
-    currency = orjson.loads(os.environ.get("SHOP_STORE") or "{}").get("currency", "EUR")
     try:
         entries = read(arguments.file or SAMPLES / f"{arguments.sample}.json")
-        added = asyncio.run(load(url, entries, currency))
+        added = asyncio.run(load(settings.database_url, entries, settings.store.currency))
     except (BadCatalogue, Unavailable) as error:
         sys.exit(str(error))
     sys.stdout.write(f"{added} products added, {len(entries) - added} were there\n")
