@@ -1,0 +1,98 @@
+"""The comments of a values.yaml, which are the README's table and the schema's descriptions: written once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+KEY = re.compile(r"^( *)([A-Za-z][\w-]*):")
+COMMENT = re.compile(r"^ *# -- (.*)$")
+INDENT = 2
+
+
+@dataclass(frozen=True)
+class Value:
+    """One described value: its dotted path, what the comment says, and its default."""
+
+    path: str
+    text: str
+    default: Any
+
+
+def values(chart: Path) -> list[Value]:
+    """The described values of `chart` in the order of its values.yaml."""
+    source = (chart / "values.yaml").read_text(encoding="utf-8")
+    defaults = yaml.safe_load(source)
+    return [Value(".".join(path), text, _at(defaults, path)) for path, text in _comments(source)]
+
+
+def _comments(source: str) -> Iterator[tuple[list[str], str]]:
+    path: list[str] = []
+    comment = ""
+    for line in source.splitlines():
+        if found := COMMENT.match(line):
+            comment = found[1]
+        elif key := KEY.match(line):
+            path = [*path[: len(key[1]) // INDENT], key[2]]
+            if comment:
+                yield path, comment
+            comment = ""
+
+
+def _at(tree: Any, path: list[str]) -> Any:
+    for step in path:
+        tree = tree[step]
+    return tree
+
+
+def undescribed(chart: Path) -> list[str]:
+    """The paths of values that neither have a comment nor lie under one that has."""
+    described = {value.path for value in values(chart)}
+    tree = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))
+    return [path for path in _leaves(tree, "") if not any(path == d or path.startswith(f"{d}.") for d in described)]
+
+
+def _leaves(tree: Any, path: str) -> Iterator[str]:
+    if isinstance(tree, dict) and tree:
+        for name, part in tree.items():
+            yield from _leaves(part, f"{path}.{name}" if path else name)
+    else:
+        yield path
+
+
+def table(chart: Path) -> str:
+    """The table of a chart's README."""
+    lines = ["| value | default | meaning |", "|---|---|---|"]
+    for value in values(chart):
+        default = json.dumps(value.default, ensure_ascii=False).replace("|", "\\|")
+        lines.append(f"| `{value.path}` | `{default}` | {value.text.replace('|', '\\|')} |")
+    return "\n".join(lines) + "\n"
+
+
+BEGIN, END = "<!-- values: begin -->\n", "<!-- values: end -->\n"
+
+
+def readme(chart: Path) -> str:
+    """The chart's README with its table as values.yaml has it now."""
+    text = (chart / "README.md").read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n{table(chart)}\n{END}{tail}"
+
+
+def schema(chart: Path) -> str:
+    """The chart's schema with the descriptions of values.yaml."""
+    written = json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))
+    for value in values(chart):
+        place = written
+        for step in value.path.split("."):
+            place = place["properties"][step]
+        place.pop("description", None)
+        place["description"] = value.text
+    return json.dumps(written, indent=2, ensure_ascii=False) + "\n"

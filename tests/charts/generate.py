@@ -1,0 +1,43 @@
+"""Write what follows from other files: `python -m tests.charts.generate`.
+
+READMEs' tables and schemas' descriptions follow from values.yaml, the Shop's definition from its models, and the
+golden renders from the charts. Look at what `git diff` then shows before you commit it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from shop.operator import crd
+from tests.charts import described
+from tests.charts.rendering import CHARTS, PRESETS, golden_text
+
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = ("service", "shop", "shop-operator")
+
+
+def documents() -> Iterator[tuple[Path, str]]:
+    """Every generated file of the charts and what it should hold."""
+    for name in NAMES:
+        chart = CHARTS / name
+        yield chart / "README.md", described.readme(chart)
+        yield chart / "values.schema.json", described.schema(chart)
+    yield CHARTS / "shop-operator" / "files" / "crd.yaml", crd.text()
+
+
+def goldens() -> Iterator[tuple[Path, str]]:
+    """Every golden file and what it should hold; needs helm."""
+    for name in PRESETS:
+        yield GOLDEN / f"{name}.yaml", golden_text(name)
+
+
+def main() -> None:
+    """Write the files, documents first: a render depends on the schemas."""
+    for files in (documents(), goldens()):
+        for path, text in files:
+            path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Charts rendered with chosen values, each choice once, and views of what comes out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import yaml
+
+from tests.charts import helm
+
+Object = dict[str, Any]
+CHARTS = helm.ROOT / "charts"
+RELEASE = "shop"
+NAMESPACE = "market"
+SERVICES = ("product", "pricing", "order", "payment", "user", "notification", "gateway", "storefront")
+WITH_DATABASE = SERVICES[:6]
+MONITORING = ("--api-versions", "monitoring.coreos.com/v1/ServiceMonitor")
+ALL_ON = (
+    "gateway.ingress.enabled=true",
+    "gateway.ingress.host=shop.example.com",
+    "gateway.httpRoute.enabled=true",
+    "gateway.httpRoute.gatewayRef.name=public",
+    "product.autoscaling.enabled=true",
+    "product.autoscaling.targetRequestsPerSecond=200",
+    "global.namePrefix=books",
+    "global.serviceMonitors=Always",
+    "global.tracing.endpoint=http://otel-collector:4318",
+    "global.image.pullSecrets={registry}",
+    "global.networkPolicies.scrapeFrom[0].namespaceSelector.matchLabels.name=monitoring",
+    "product.secretFiles.SHOP_NATS_URL.secretName=nats",
+    "product.secretFiles.SHOP_NATS_URL.key=url",
+)
+
+
+def _set(*values: str) -> tuple[str, ...]:
+    return tuple(part for value in values for part in ("--set", value))
+
+
+# Name of a golden file: chart and helm's arguments.
+PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "shop": ("shop", ()),
+    "shop-kind": ("shop", ("--values", "charts/shop/values-kind.yaml")),
+    "shop-production": ("shop", ("--values", "charts/shop/values-production.yaml")),
+    "shop-cloudnativepg": ("shop", _set("database.mode=CloudNativePG", "database.instances=3")),
+    "shop-everything": ("shop", _set(*ALL_ON)),
+    "service": ("service", ()),
+    "shop-operator": ("shop-operator", ()),
+    "shop-operator-namespaces": ("shop-operator", _set("namespaces={team-a,team-b}")),
+}
+
+
+class Refused(RuntimeError):
+    """Helm refused the values; the message is its own."""
+
+
+@cache
+def template(chart: str, *arguments: str) -> tuple[Object, ...]:
+    """The objects of `chart` with helm's `arguments`; Refused when helm says no. Not to be changed by the caller."""
+    done = helm.run("template", RELEASE, f"charts/{chart}", "--namespace", NAMESPACE, *arguments)
+    if done.returncode:
+        raise Refused(done.stderr)
+    return tuple(found for found in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if found)
+
+
+def preset(name: str) -> tuple[Object, ...]:
+    """The objects of one of PRESETS."""
+    chart, arguments = PRESETS[name]
+    return template(chart, *arguments)
+
+
+def kind(objects: tuple[Object, ...], wanted: str) -> list[Object]:
+    return [found for found in objects if found["kind"] == wanted]
+
+
+def named(objects: tuple[Object, ...], wanted: str, name: str) -> Object:
+    """The one object of that kind and name."""
+    (only,) = [found for found in kind(objects, wanted) if found["metadata"]["name"] == name]
+    return only
+
+
+def title(found: Object) -> str:
+    return f"{found['kind']}/{found['metadata']['name']}"
+
+
+@dataclass(frozen=True)
+class PodSpec:
+    """A pod that some object makes: its labels, its spec, and the object."""
+
+    owner: Object
+    labels: dict[str, str]
+    spec: Object
+
+    @property
+    def title(self) -> str:
+        return title(self.owner)
+
+    @property
+    def containers(self) -> list[Object]:
+        return [*self.spec.get("initContainers", []), *self.spec["containers"]]
+
+
+def pods(objects: tuple[Object, ...]) -> list[PodSpec]:
+    """Every pod that the objects make, the test's included."""
+    return list(_pods(objects))
+
+
+def _pods(objects: tuple[Object, ...]) -> Iterator[PodSpec]:
+    for found in objects:
+        if found["kind"] == "Pod":
+            yield PodSpec(found, found["metadata"]["labels"], found["spec"])
+        elif found["kind"] in ("Deployment", "StatefulSet", "Job"):
+            pod = found["spec"]["template"]
+            yield PodSpec(found, pod["metadata"]["labels"], pod["spec"])
+
+
+def matches(selector: Object, labels: dict[str, str]) -> bool:
+    """Whether a label selector chooses a pod with `labels`."""
+    if any(labels.get(name) != value for name, value in selector.get("matchLabels", {}).items()):
+        return False
+    return all(labels.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", []))
+
+
+GENERATED = re.compile(r"[A-Za-z][A-Za-z0-9]{31}(?=$|@)")
+
+
+def stable(found: Object) -> Object:
+    """The object without what differs from render to render: generated passwords."""
+    if found["kind"] != "Secret":
+        return found
+    written = {name: GENERATED.sub("<generated>", text) for name, text in found["stringData"].items()}
+    return {**found, "stringData": written}
+
+
+def golden_text(name: str) -> str:
+    """What a golden file holds: the objects in a fixed order, keys sorted."""
+    objects = sorted(preset(name), key=lambda found: (found["kind"], found["metadata"]["name"]))
+    return yaml.dump_all(map(stable, objects), Dumper=yaml.CSafeDumper, sort_keys=True, width=120, allow_unicode=True)

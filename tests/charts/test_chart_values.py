@@ -1,0 +1,121 @@
+"""Values: what helm lint says, what is refused and how, and that the documents agree with the code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.charts import described, generate, helm
+from tests.charts.rendering import CHARTS, PRESETS, SERVICES, Refused, golden_text, template
+
+NAMES = generate.NAMES
+
+# Chart, a --set argument, and what the message must hold: the chart or service, and the field or a sentence.
+REFUSED = [
+    ("shop", "product.replica=2", "product:\n- at '': additional properties 'replica' not allowed"),
+    ("shop", "product.replicas=two", "product:\n- at '/replicas': got string, want integer"),
+    ("shop", "order.autoscaling.maxReplica=3", "order:\n- at '/autoscaling': additional properties 'maxReplica'"),
+    ("shop", "order.autoscaling.maxReplicas=0", "'/autoscaling/maxReplicas': minimum: got 0, want 1"),
+    ("shop", "user.resources.requests.cpu=plenty", "user:\n- at '/resources/requests/cpu': 'plenty' does not match"),
+    ("shop", "user.resources.limit.cpu=1", "'/resources': additional properties 'limit'"),
+    ("shop", "gateway.logLevel=debug", "'/logLevel': value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
+    ("shop", "gateway.service.type=Cluster", "'/service/type': value must be one of 'ClusterIP'"),
+    ("shop", "payment.config.shop_url=x", "payment:\n- at '/config': additional properties 'shop_url'"),
+    ("shop", "payment.secretEnv.SHOP_STRIPE_API_KEY=sk_live", "payment:\n- at '/secretEnv/SHOP_STRIPE_API_KEY'"),
+    ("shop", "global.store.currency=euro", "shop:\n- at '/global/store/currency': 'euro' does not match"),
+    ("shop", "global.store.colour=red", "'/global/store': additional properties 'colour'"),
+    ("shop", "global.store.taxes[0].country=DE", "'/global/store/taxes/0': missing property 'ratePercent'"),
+    ("shop", "global.store.shipping.flat=4.9", "'/global/store/shipping/flat': got string, want integer"),
+    ("shop", "global.image.pullPolicy=always", "'/global/image/pullPolicy': value must be one of"),
+    ("shop", "global.secrets.database.orders=x", "'/global/secrets/database': additional properties 'orders'"),
+    ("shop", "global.serviceMonitors=true", "'/global/serviceMonitors': value must be one of"),
+    ("shop", "database.mode=Builtin", "'/database/mode': value must be one of 'Bundled', 'CloudNativePG', 'External'"),
+    ("shop", "database.storage=5Gigs", "'/database/storage': '5Gigs' does not match"),
+    ("shop", "messaging.enabled=false", "'/messaging': additional properties 'enabled'"),
+    ("shop", "catalog.sample=films", "'/catalog/sample': value must be one of 'books', ''"),
+    ("shop", "recommendation.enabled=true", "additional properties 'recommendation'"),
+    ("service", "probes.readiness.path=/", "'/probes/readiness': additional properties 'path'"),
+    ("service", "shutdown.drainSeconds=0", "'/shutdown/drainSeconds': minimum: got 0, want 1"),
+    ("shop-operator", "replicas=9", "'/replicas': maximum: got 9, want 3"),
+    # What a schema cannot say.
+    ("shop", "messaging.mode=External", "messaging.mode External needs global.secrets.nats"),
+    ("shop", "cache.mode=External", "cache.mode External needs global.secrets.valkey"),
+    ("shop", "database.mode=External", "needs database.external.host, or global.secrets.database.product"),
+    ("shop", "database.instances=3", "database.instances is 3, but mode Bundled has one"),
+    ("shop", "catalog.configMap=mine", "catalog takes sample or configMap, not both"),
+    ("shop", "gateway.ingress.enabled=true", "gateway.ingress.enabled needs gateway.ingress.host"),
+    ("shop", "gateway.httpRoute.enabled=true", "needs gateway.httpRoute.gatewayRef.name"),
+    ("shop", "order.podDisruptionBudget.minAvailable=1", "takes minAvailable or maxUnavailable, not both"),
+    ("shop", "order.config.SHOP_DATABASE_URL=x", "order: SHOP_DATABASE_URL stands in config and in secretEnv"),
+    ("service", "migrations.enabled=true", "needs service.secretEnv.SHOP_DATABASE_URL"),
+    ("service", "autoscaling.enabled=true,autoscaling.minReplicas=20", "maxReplicas (10) must be at least minReplicas"),
+    ("service", "autoscaling.enabled=true,autoscaling.targetCPUUtilizationPercentage=0", "autoscaling needs target"),
+]
+
+
+@pytest.mark.parametrize(("chart", "given", "expected"), REFUSED, ids=[given for _, given, _ in REFUSED])
+def test_a_wrong_value_is_refused_by_its_name(chart: str, given: str, expected: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        template(chart, "--set", given)
+    assert expected in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_helm_lint_has_no_complaint(name: str) -> None:
+    chart, arguments = PRESETS[name]
+    done = helm.run("lint", "--strict", f"charts/{chart}", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("path", "text"), list(generate.documents()), ids=lambda part: getattr(part, "name", ""))
+def test_generated_documents_are_current(path: Path, text: str) -> None:
+    assert path.read_text(encoding="utf-8") == text, "python -m tests.charts.generate puts this right"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_renders_are_the_golden_ones(name: str) -> None:
+    golden = (generate.GOLDEN / f"{name}.yaml").read_text(encoding="utf-8")
+    assert golden_text(name) == golden, "python -m tests.charts.generate accepts the change"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_value_is_described(name: str) -> None:
+    missing = described.undescribed(CHARTS / name)
+    assert [path for path in missing if path.partition(".")[0] not in SERVICES] == []
+
+
+def _objects(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(schema, dict):
+        if "properties" in schema and isinstance(schema["properties"], dict):
+            yield path, schema
+        for name, part in schema.items():
+            yield from _objects(part, f"{path}/{name}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_object_of_a_schema_takes_what_it_does_not_know(name: str) -> None:
+    schema = json.loads((CHARTS / name / "values.schema.json").read_text(encoding="utf-8"))
+    open_ones = [path for path, found in _objects(schema) if found.get("additionalProperties") is not False]
+    assert open_ones == []
+
+
+def test_versions_are_in_step() -> None:
+    project = re.search(r'^version = "(.+)"', (helm.ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert project
+    for name in NAMES:
+        chart = yaml.safe_load((CHARTS / name / "Chart.yaml").read_text(encoding="utf-8"))
+        assert (chart["version"], chart["appVersion"]) == (project[1], project[1]), name
+        assert {dependency["version"] for dependency in chart.get("dependencies", [])} <= {project[1]}
+
+
+def test_every_service_of_the_project_is_in_the_shop() -> None:
+    chart = yaml.safe_load((CHARTS / "shop" / "Chart.yaml").read_text(encoding="utf-8"))
+    assert {dependency["alias"] for dependency in chart["dependencies"]} == set(SERVICES)
+    folders = (helm.ROOT / "services").glob("*/pyproject.toml")
+    assert {path.parent.name for path in folders} - {"kit", "contracts"} == set(SERVICES)

@@ -1,0 +1,267 @@
+"""The shop's own rules: who may call whom, which settings a service gets, and where secrets stand."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from shop.contracts.store import StoreSettings
+from shop.kit.settings import ServiceSettings
+from tests.charts.rendering import (
+    CHARTS,
+    MONITORING,
+    PRESETS,
+    SERVICES,
+    WITH_DATABASE,
+    Object,
+    PodSpec,
+    kind,
+    matches,
+    named,
+    pods,
+    preset,
+    template,
+    title,
+)
+
+SHOPS = [name for name, (chart, _) in PRESETS.items() if chart == "shop"]
+BUNDLED = [name for name in SHOPS if name != "shop-production"]
+every_shop = pytest.mark.parametrize("name", SHOPS)
+ADDRESSES = {"SHOP_JWKS_URL": "user", **{f"SHOP_{noun.upper()}_URL": noun for noun in SERVICES}}
+PREFIXES = {"shop-everything": "books-"}
+
+
+def noun_of(pod: PodSpec) -> str:
+    return pod.labels["app.kubernetes.io/name"]
+
+
+def settings(noun: str) -> type[ServiceSettings]:
+    """The Settings class of a service."""
+    found: type[ServiceSettings] = import_module(f"shop.{noun}.settings").Settings
+    return found
+
+
+def environment(objects: tuple[Object, ...], pod: PodSpec, container: Object) -> dict[str, Any]:
+    """Name to value, or to the reference to a Secret."""
+    given: dict[str, Any] = {}
+    for source in container.get("envFrom", []):
+        given |= named(objects, "ConfigMap", source["configMapRef"]["name"])["data"]
+    for variable in container.get("env", []):
+        given[variable["name"]] = variable.get("value", variable.get("valueFrom"))
+    return given
+
+
+def service_pods(objects: tuple[Object, ...]) -> dict[str, PodSpec]:
+    return {noun_of(pod): pod for pod in pods(objects) if pod.owner["kind"] == "Deployment"}
+
+
+@every_shop
+def test_every_variable_is_a_setting_of_its_service(name: str) -> None:
+    objects = preset(name)
+    unknown = []
+    for pod in pods(objects):
+        noun = {"catalogue": "product"}.get(noun_of(pod), noun_of(pod))
+        if noun in SERVICES:
+            fields = {f"SHOP_{field.upper()}" for field in settings(noun).model_fields}
+            files = [source for v in pod.spec["volumes"] for source in v.get("projected", {}).get("sources", [])]
+            mounted = {item["path"] for source in files for item in source["secret"]["items"]}
+            given = {variable for part in pod.containers for variable in environment(objects, pod, part)}
+            unknown += [f"{noun}: {variable}" for variable in sorted((given | mounted) - fields)]
+    assert unknown == []
+
+
+@every_shop
+def test_services_accept_their_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = preset(name)
+    for noun, pod in service_pods(objects).items():
+        with monkeypatch.context() as patch:
+            for variable, value in environment(objects, pod, pod.spec["containers"][0]).items():
+                patch.setenv(variable, value if isinstance(value, str) else "secret")
+            found: Any = settings(noun)()
+        assert found.service == noun
+        if "store" in type(found).model_fields:
+            assert isinstance(found.store, StoreSettings)
+            assert found.store.title == "Shopkeeper"
+
+
+@every_shop
+def test_addresses_are_those_of_the_services(name: str) -> None:
+    objects = preset(name)
+    hosts = {service["metadata"]["name"] for service in kind(objects, "Service")}
+    for noun, pod in service_pods(objects).items():
+        for variable, value in environment(objects, pod, pod.spec["containers"][0]).items():
+            if variable in ADDRESSES:
+                host = urlsplit(value).hostname
+                assert host == f"{PREFIXES.get(name, '')}{ADDRESSES[variable]}", (noun, variable)
+                assert host in hosts
+
+
+@every_shop
+def test_callers_are_allowed_and_nobody_else(name: str) -> None:
+    objects = preset(name)
+    for noun, pod in service_pods(objects).items():
+        policy = named(objects, "NetworkPolicy", pod.owner["metadata"]["name"])
+        assert policy["spec"]["policyTypes"] == ["Ingress"]
+        if noun != "gateway":
+            assert allowed(objects, policy) == callers(objects, noun), noun
+
+
+def allowed(objects: tuple[Object, ...], policy: Object) -> set[str]:
+    """The nouns of the pods that a policy lets in."""
+    peers = [peer for rule in policy["spec"]["ingress"] for peer in rule["from"] if "podSelector" in peer]
+    found = [noun_of(pod) for pod in pods(objects) for peer in peers if matches(peer["podSelector"], pod.labels)]
+    return set(found)
+
+
+def callers(objects: tuple[Object, ...], noun: str) -> set[str]:
+    """The services that are given the address of `noun`."""
+    wanted = {"SHOP_JWKS_URL"} if noun == "user" else set()
+    wanted.add(f"SHOP_{noun.upper()}_URL")
+    found = service_pods(objects).items()
+    return {other for other, pod in found if wanted & set(environment(objects, pod, pod.spec["containers"][0]))}
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_stores_take_those_who_hold_their_address(name: str) -> None:
+    objects, prefix = preset(name), PREFIXES.get(name, "")
+    stores = {"nats": "SHOP_NATS_URL", "valkey": "SHOP_VALKEY_URL", "postgres": "SHOP_DATABASE_URL"}
+    for store, variable in stores.items():
+        if store == "postgres" and name == "shop-cloudnativepg":
+            continue
+        holders = {noun_of(p) for p in pods(objects) for c in p.containers if variable in environment(objects, p, c)}
+        extra = {"provision"} if store == "postgres" else set()
+        assert allowed(objects, named(objects, "NetworkPolicy", f"{prefix}{store}")) == holders | extra
+
+
+@every_shop
+def test_whoever_has_no_policy_of_their_own_is_closed(name: str) -> None:
+    objects = preset(name)
+    deny = named(objects, "NetworkPolicy", f"{PREFIXES.get(name, '')}default-deny")["spec"]
+    assert "ingress" not in deny
+    assert all(matches(deny["podSelector"], pod.labels) for pod in pods(objects))
+
+
+def test_network_policies_can_be_switched_off() -> None:
+    assert kind(template("shop", "--set", "global.networkPolicies.enabled=false"), "NetworkPolicy") == []
+
+
+@every_shop
+def test_images_are_of_the_charts_version(name: str) -> None:
+    version = yaml.safe_load((CHARTS / "shop" / "Chart.yaml").read_text(encoding="utf-8"))["appVersion"]
+    images = {c["image"] for pod in pods(preset(name)) for c in pod.containers if "/shop-" in c["image"]}
+    assert {image.rpartition("/")[2] for image in images} == {f"shop-{noun}:{version}" for noun in SERVICES}
+
+
+@every_shop
+def test_no_password_stands_outside_of_secrets(name: str) -> None:
+    objects = preset(name)
+    values = {text for secret in kind(objects, "Secret") for text in secret["stringData"].values() if len(text) > 30}
+    passwords = {part for text in values for part in re.findall(r"[A-Za-z][A-Za-z0-9]{31}", text)}
+    others = json.dumps([found for found in objects if found["kind"] != "Secret"])
+    assert [password for password in passwords if password in others] == []
+    if name in BUNDLED:
+        assert len(passwords) >= len(WITH_DATABASE) + 5
+
+
+@every_shop
+def test_every_named_secret_is_made_or_given(name: str) -> None:
+    objects = preset(name)
+    made = {(s["metadata"]["name"], key) for s in kind(objects, "Secret") for key in s["stringData"]}
+    given = {"shop-postgres-admin", "shop-nats", "shop-valkey", "shop-smtp"} if name == "shop-production" else {"nats"}
+    missing = []
+    for pod in pods(objects):
+        references = re.findall(r"'secretKeyRef': (\{[^}]*\})", str(pod.spec))
+        found = [yaml.safe_load(reference.replace("'", '"')) for reference in references]
+        missing += [r for r in found if (r["name"], r["key"]) not in made and r["name"] not in given]
+    assert missing == []
+
+
+def test_secrets_that_exist_are_used_and_not_made() -> None:
+    kinds = ("admin", "internal", "keys", "postgres", "nats", "valkey")
+    chosen = [f"global.secrets.{name}=my-{name}" for name in kinds]
+    chosen += [f"global.secrets.database.{noun}=my-{noun}" for noun in WITH_DATABASE]
+    objects = template("shop", "--set", ",".join(chosen))
+    assert kind(objects, "Secret") == []
+    text = json.dumps([pod.spec for pod in pods(objects)])
+    assert set(re.findall(r'"(?:name|secretName)": "(my-[a-z]+)"', text)) == {
+        f"my-{name}" for name in (*kinds, *WITH_DATABASE)
+    }
+
+
+def test_secrets_outlive_the_release() -> None:
+    secrets = kind(preset("shop"), "Secret")
+    assert len(secrets) == len(WITH_DATABASE) + 6
+    assert {secret["metadata"]["annotations"]["helm.sh/resource-policy"] for secret in secrets} == {"keep"}
+    for claimed in kind(preset("shop"), "StatefulSet"):
+        assert claimed["spec"]["persistentVolumeClaimRetentionPolicy"] == {
+            "whenDeleted": "Retain",
+            "whenScaled": "Retain",
+        }
+
+
+def test_every_service_connects_to_its_own_database_as_its_own_role() -> None:
+    for noun in WITH_DATABASE:
+        url = urlsplit(named(preset("shop"), "Secret", f"database-{noun}")["stringData"]["url"])
+        assert (url.username, url.hostname, url.path) == (f"shop_{noun}", "postgres", f"/shop_{noun}")
+        holders = [title(pod.owner) for pod in pods(preset("shop")) if f"'database-{noun}'" in str(pod.spec)]
+        own = [holder for holder in holders if not holder.startswith("Job/provision-")]
+        assert {holder.partition("-")[0] for holder in own} <= {f"Deployment/{noun}", "Job/catalogue"}
+
+
+def test_a_changed_configuration_replaces_the_pods() -> None:
+    def annotation(*arguments: str) -> str:
+        found = named(template("shop", *arguments), "Deployment", "order")
+        return str(found["spec"]["template"]["metadata"]["annotations"]["checksum/config"])
+
+    assert annotation() == annotation("--set", "product.replicas=2")
+    assert annotation() != annotation("--set", "global.store.title=Other")
+
+
+def test_jobs_are_new_ones_when_their_work_changes() -> None:
+    def jobs(*arguments: str) -> set[str]:
+        return {found["metadata"]["name"] for found in kind(template("shop", *arguments), "Job")}
+
+    assert jobs() == jobs("--set", "order.replicas=3")
+    assert len(jobs() & jobs("--set", "global.image.tag=0.2.0")) == 1
+    assert not jobs() & jobs(
+        "--set", "runAsUser=20001,product.resources.limits.memory=1Gi,database.image=x/postgres:17"
+    )
+
+
+def test_a_cluster_with_prometheus_gets_service_monitors() -> None:
+    objects = template("shop", *MONITORING)
+    monitors = kind(objects, "ServiceMonitor")
+    assert {found["metadata"]["name"] for found in monitors} == set(SERVICES)
+    for monitor in monitors:
+        service = named(objects, "Service", monitor["metadata"]["name"])
+        assert matches(monitor["spec"]["selector"], service["metadata"]["labels"])
+        assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
+    # Read by the monitor, the pods must not be read a second time by their annotations.
+    assert "prometheus.io/scrape" not in json.dumps([pod.owner for pod in pods(objects)])
+    assert kind(preset("shop"), "ServiceMonitor") == []
+    assert "prometheus.io/scrape" in json.dumps([pod.owner for pod in pods(preset("shop"))])
+
+
+def test_production_scales_and_survives_the_loss_of_a_node() -> None:
+    objects = preset("shop-production")
+    limits = {
+        a["metadata"]["name"]: (a["spec"]["minReplicas"], a["spec"]["maxReplicas"])
+        for a in kind(objects, "HorizontalPodAutoscaler")
+    }
+    assert limits == dict.fromkeys(SERVICES, (2, 20))
+    assert {budget["metadata"]["name"] for budget in kind(objects, "PodDisruptionBudget")} == set(SERVICES)
+    assert kind(objects, "StatefulSet") == []
+    assert all(pod.spec["topologySpreadConstraints"] for pod in service_pods(objects).values())
+
+
+def test_the_operator_pretends_nothing() -> None:
+    deployment = named(preset("shop-operator"), "Deployment", "shop")
+    assert deployment["spec"]["replicas"] == 0
+    definition = named(preset("shop-operator"), "CustomResourceDefinition", "shops.shops.shopkeeper.dev")
+    assert len(json.dumps(definition)) < 100_000
