@@ -37,6 +37,18 @@ async def test_callers_in_flight_gather_the_next_batch() -> None:
     assert recorder.batches == [[1], [2, 3, 4, 5], [6, 7]]
 
 
+async def test_shared_batches_keep_their_distance_and_lone_ones_do_not() -> None:
+    recorder = Recorder()
+    recorder.gate.set()
+    batcher = Batcher(recorder, max_distance_s=0.008)
+    for _ in range(5):
+        await asyncio.gather(*(batcher.submit(number) for number in range(3)))
+    assert batcher._distance_s == 0.008
+    for number in range(20):
+        await batcher.submit(number)
+    assert batcher._distance_s == 0.0
+
+
 async def test_one_items_failure_is_its_own() -> None:
     recorder = Recorder()
     recorder.gate.set()

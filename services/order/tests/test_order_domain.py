@@ -168,7 +168,7 @@ def changed_quote(path: list[Any], value: Any) -> dict[str, Any]:
         (["tax"], eur(-20)),
         (["lines", 0, "line_total"], eur(199)),
         (["lines", 0, "quantity"], 1),
-        (["lines", 0, "product_id"], str(new_id())),
+        (["lines", 0, "product_id"], "00000000-0000-7000-8000-000000000007"),
         (["lines"], QUOTE["lines"][:1]),  # type: ignore[index]
     ],
 )

@@ -1,7 +1,9 @@
 """Micro-batching: concurrent callers share one statement or one request.
 
-A batch leaves at once while a slot is free, so a lone caller waits for nobody; while batches are in flight the
-others gather. The busier the service, the larger the batches and the less each item costs.
+A lone caller waits for nobody: its batch leaves at once. While batches are in flight the others gather, and once
+several came together the next batch keeps a distance from the last one, a few milliseconds at most, which grows while
+batches are shared and shrinks when they are not. The busier the service, the larger the batches and the less each
+item costs.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ from shop.kit.errors import Problem
 MAX_ITEMS = 128
 MAX_INFLIGHT = 2
 MAX_QUEUED = 2_048
+MAX_DISTANCE_S = 0.012
+FIRST_DISTANCE_S = 0.001
+DISTANCE_GROWTH = 2.0
+DISTANCE_DECAY = 0.7
 
 
 class Batcher[T, R]:
@@ -23,7 +29,7 @@ class Batcher[T, R]:
 
     ``handle`` returns one result per item, in order; an exception among the results goes to that item's caller
     alone, one that ``handle`` raises goes to every caller of the batch. With ``max_queued`` items waiting, a new
-    one is refused with Problem 503 ``overloaded``.
+    one is refused with Problem 503 ``overloaded``. Batches keep at most ``max_distance_s`` seconds apart.
     """
 
     def __init__(
@@ -33,6 +39,7 @@ class Batcher[T, R]:
         max_items: int = MAX_ITEMS,
         max_inflight: int = MAX_INFLIGHT,
         max_queued: int = MAX_QUEUED,
+        max_distance_s: float = MAX_DISTANCE_S,
     ) -> None:
         self._handle = handle
         self._max_items = max_items
@@ -40,6 +47,9 @@ class Batcher[T, R]:
         self._max_queued = max_queued
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._inflight: set[asyncio.Task[None]] = set()
+        self._max_distance_s = max_distance_s
+        self._distance_s = 0.0
+        self._not_before = 0.0
         self._scheduled = False
 
     async def submit(self, item: T) -> R:
@@ -49,22 +59,45 @@ class Batcher[T, R]:
             raise Problem(503, "overloaded", detail, headers={"Retry-After": "1"})
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if not self._scheduled and len(self._inflight) < self._max_inflight:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._dispatch)
+        self._schedule()
         return await future
+
+    def _schedule(self) -> None:
+        """See to it that the next batch leaves as soon as it may, if there is one."""
+        if self._scheduled or not self._waiting or len(self._inflight) >= self._max_inflight:
+            return
+        self._scheduled = True
+        loop = asyncio.get_running_loop()
+        if self._not_before > loop.time():
+            loop.call_at(self._not_before, self._dispatch)
+        else:
+            loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
         self._scheduled = False
-        while self._waiting and len(self._inflight) < self._max_inflight:
-            batch = [self._waiting.popleft() for _ in range(min(self._max_items, len(self._waiting)))]
-            task = asyncio.get_running_loop().create_task(self._run(batch), context=contextvars.Context())
-            self._inflight.add(task)
-            task.add_done_callback(self._finished)
+        loop = asyncio.get_running_loop()
+        batch = [self._waiting.popleft() for _ in range(min(self._max_items, len(self._waiting)))]
+        if not batch:
+            return
+        self._keep_distance(len(batch))
+        self._not_before = loop.time() + self._distance_s
+        task = loop.create_task(self._run(batch), context=contextvars.Context())
+        self._inflight.add(task)
+        task.add_done_callback(self._finished)
+        self._schedule()
+
+    def _keep_distance(self, items: int) -> None:
+        if items > 1:
+            wanted = max(self._distance_s * DISTANCE_GROWTH, FIRST_DISTANCE_S)
+            self._distance_s = min(wanted, self._max_distance_s)
+        elif self._distance_s < FIRST_DISTANCE_S:
+            self._distance_s = 0.0
+        else:
+            self._distance_s *= DISTANCE_DECAY
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._inflight.discard(task)
-        self._dispatch()
+        self._schedule()
 
     async def _run(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:
