@@ -1,5 +1,6 @@
 {{/* What the bundled stores have in common. Each takes (list context NAME ...). */}}
 
+{{/* Not headless: the address stays when the pod is replaced, so no client waits for its DNS cache. */}}
 {{- define "shop.store.service" -}}
 {{- $context := index . 0 }}{{ $name := index . 1 -}}
 apiVersion: v1
