@@ -14,10 +14,17 @@ RUN := $(UV) run --frozen --no-sync
 SHOP ?= k8s/samples/bookshop.yaml
 ARGS ?=
 
-.PHONY: help up down test lint format bench new-service schemas diagram browser sync clean
+# The images are $(IMAGE_REGISTRY)/shop-<service>:$(VERSION), as charts/shop names them.
+export IMAGE_REGISTRY ?= localhost/shopkeeper
+export VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)
+RELEASE ?= shop
+NAMESPACE ?= shop
+VALUES ?= charts/shop/values-kind.yaml
+
+.PHONY: help up down test e2e lint format bench images kind-up helm-install package new-service schemas diagram browser sync clean
 
 help:  ## show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 up: sync  ## start the whole shop on http://localhost:8080 (Ctrl-C ends it; SHOP=other.yaml, ARGS="--detach")
 	@$(RUN) shopctl up $(SHOP) $(ARGS)
@@ -27,6 +34,9 @@ down: sync  ## end a shop that was started with --detach
 
 test: lint browser  ## lint, then every test with real PostgreSQL, NATS, Redis and Chromium
 	@$(RUN) python -m tests.run $(ARGS)
+
+e2e: sync  ## the shop on a real cluster: $KUBECONFIG's, else kind, else one made here (ARGS="-k rollout")
+	@$(RUN) python -m tests.kubernetes $(ARGS)
 
 lint: sync  ## ruff, mypy --strict and the import contracts
 	@$(RUN) ruff check
@@ -40,6 +50,20 @@ format: sync  ## let ruff sort the imports and lay out the code
 
 bench: sync  ## load a shop of its own at a fixed arrival rate (ARGS="--rate 200 --seconds 30 --json")
 	@$(RUN) python -m tests.load.bench $(ARGS)
+
+images:  ## build every service's image, with docker or buildah (IMAGE_REGISTRY, VERSION)
+	@services/images.sh build
+	@services/images.sh sizes
+
+kind-up:  ## a kind cluster with the images in it
+	@k8s/kind/up.sh
+
+helm-install:  ## install or upgrade the shop in the cluster of kubectl's context (RELEASE, NAMESPACE, VALUES, ARGS)
+	@helm upgrade --install $(RELEASE) charts/shop --namespace $(NAMESPACE) --create-namespace --values $(VALUES) \
+		--set global.image.registry=$(IMAGE_REGISTRY) --set global.image.tag=$(VERSION) --wait --timeout 10m $(ARGS)
+
+package:  ## dist/*.tgz: the charts at VERSION, ready for `helm push dist/shop-*.tgz oci://...`
+	@charts/package.sh "$(VERSION)" dist
 
 new-service: sync  ## write a new service: make new-service NAME=loyalty
 	@test -n "$(NAME)" || { echo 'Which one? make new-service NAME=loyalty' >&2; exit 2; }

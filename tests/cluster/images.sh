@@ -7,16 +7,24 @@ is_built() { bh images -q "$1" 2>/dev/null | grep -q .; }
 is_loaded() { ctr -a "$sock" -n k8s.io images ls -q "name==$1" 2>/dev/null | grep -q .; }
 
 load() { # REF...: into containerd under the same (fully qualified) names; layers that several share travel once
-    local ref folder
+    local ref folder loaded=()
     [ -S "$sock" ] || fail "no cluster runs: cluster up"
     folder=$(mktemp -d "$state/images.XXXX")
     for ref in "$@"; do
         is_built "$ref" || { rm -rf "$folder"; fail "buildah has no image $ref"; }
-        bh push -q --disable-compression "$ref" "oci:$folder:$ref"
+        ! is_loaded "$ref" || [ "$(image_id "$ref")" != "$(cat "$(note "$ref")" 2>/dev/null)" ] || continue
+        bh push -q "$ref" "oci:$folder:$ref"
+        loaded+=("$ref")
     done
+    [ ${#loaded[@]} -gt 0 ] || { rm -rf "$folder"; return 0; }
     tar -C "$folder" -cf - . | ctr -a "$sock" -n k8s.io images import - >/dev/null || { rm -rf "$folder"; fail "containerd did not take $*"; }
     rm -rf "$folder"
+    mkdir -p "$home/containerd"
+    for ref in "${loaded[@]}"; do image_id "$ref" >"$(note "$ref")"; done
 }
+
+image_id() { bh images -q --no-trunc "$1"; }
+note() { echo "$home/containerd/loaded-$(tr '/:' '__' <<<"$1")"; } # which build of an image containerd has
 
 scratch_image() { # REF PROGRAM [CONTAINERFILE LINE]
     is_built "$1" || {

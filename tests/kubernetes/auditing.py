@@ -1,0 +1,63 @@
+"""`shopctl audit` of a shop in a cluster, through port-forwards, as its documentation tells."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from tests.kubernetes.kube import Release
+
+WAIT_S = 90
+TIMEOUT_S = 300
+
+
+async def assert_clean(release: Release, acknowledged: Path | None = None) -> None:
+    """Every oracle holds, once the orders under way have ended; `acknowledged` names a file of order ids."""
+    report = await audit(release, *(("--acknowledged", str(acknowledged)) if acknowledged else ()))
+    failed = [oracle for oracle in report["oracles"] if not oracle["ok"]]
+    assert (report["ok"], failed) == (True, [])
+    assert sum(oracle["checked"] for oracle in report["oracles"]) > 0
+
+
+async def audit(release: Release, *options: str) -> Any:
+    """The audit's JSON."""
+    user, password = (quote(release.secret("postgres", key), safe="") for key in ("username", "password"))
+    token = urlsplit(release.secret("nats", "url"))
+    async with release.forwarded("svc/postgres", 5432) as postgres, release.forwarded("svc/nats", 4222) as nats:
+        addresses = {
+            "SHOP_AUDIT_DATABASE_URL": f"postgresql://{user}:{password}@127.0.0.1:{postgres}/shop_{{noun}}",
+            "SHOP_AUDIT_NATS_URL": token._replace(
+                netloc=f"{token.netloc.rpartition('@')[0]}@127.0.0.1:{nats}"
+            ).geturl(),
+        }
+        return await asyncio.to_thread(_shopctl_audit, addresses, options)
+
+
+def _shopctl_audit(addresses: dict[str, str], options: tuple[str, ...]) -> Any:
+    command = [
+        sys.executable,
+        "-m",
+        "shop.operator.cli",
+        "audit",
+        "--json",
+        "--wait",
+        str(WAIT_S),
+        "--settle-seconds",
+        "0",
+    ]
+    done = subprocess.run(
+        [*command, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+        env={**os.environ, **addresses},
+    )
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)

@@ -1,0 +1,106 @@
+"""kubectl and helm as the tests use them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shop.kit.processes import free_port, port_is_free
+from shop.kit.testing import wait_until
+from tests.kubernetes import images
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "shop"
+PRESET = CHART / "values-kind.yaml"
+OWN_VALUES = Path(__file__).with_name("values.yaml")
+COMMAND_TIMEOUT_S = 120
+HELM_TIMEOUT_S = 600
+FORWARD_TIMEOUT_S = 20.0
+Json = dict[str, Any]
+
+
+class CommandFailed(AssertionError):
+    """kubectl or helm ended with an error; the message is what it said."""
+
+
+def run(*command: str, timeout_s: float = COMMAND_TIMEOUT_S, stdin: str | None = None) -> str:
+    """What the command printed; `CommandFailed` when it fails or takes longer."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s, input=stdin)
+    if done.returncode:
+        raise CommandFailed(f"{' '.join(command[:6])}: {(done.stderr or done.stdout).strip()[-3_000:]}")
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Release:
+    """One shop in one namespace, installed by Helm."""
+
+    name: str
+    namespace: str
+
+    def kubectl(self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S, stdin: str | None = None) -> str:
+        return run("kubectl", "--namespace", self.namespace, *arguments, timeout_s=timeout_s, stdin=stdin)
+
+    def get(self, *arguments: str) -> Json:
+        found: Json = json.loads(self.kubectl("get", *arguments, "-o", "json"))
+        return found
+
+    def items(self, *arguments: str) -> list[Json]:
+        found: list[Json] = self.get(*arguments)["items"]
+        return found
+
+    def helm(self, *arguments: str) -> str:
+        return run("helm", "--namespace", self.namespace, *arguments, timeout_s=HELM_TIMEOUT_S)
+
+    def upgrade(self, *options: str) -> None:
+        """Install or upgrade with the tests' values and wait until everything is ready."""
+        self.helm(
+            "upgrade", "--install", self.name, *self.values(), *options, "--wait", "--timeout", f"{HELM_TIMEOUT_S}s"
+        )
+
+    def values(self) -> Sequence[str]:
+        """The chart and the values of every installation by the tests."""
+        tags = ("--set", f"global.image.registry={images.REGISTRY},global.image.tag={images.version()}")
+        return (str(CHART), "--values", str(PRESET), "--values", str(OWN_VALUES), *tags)
+
+    def pods(self, noun: str) -> list[Json]:
+        """Pods of one component that are not ending."""
+        found = self.items("pods", "-l", f"app.kubernetes.io/name={noun}")
+        return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+
+    def ready(self, noun: str) -> int:
+        return sum(is_ready(pod) for pod in self.pods(noun))
+
+    def secret(self, name: str, key: str) -> str:
+        """The decoded value of one key."""
+        return self.kubectl(
+            "get", "secret", name, "-o", f"go-template={{{{index .data {json.dumps(key)} | base64decode}}}}"
+        )
+
+    def python(self, noun: str, code: str) -> str:
+        """What `code` prints in a pod of a service."""
+        return self.kubectl("exec", f"deploy/{noun}", "-c", noun, "--", "python", "-c", code)
+
+    @contextlib.asynccontextmanager
+    async def forwarded(self, target: str, port: int) -> AsyncIterator[int]:
+        """A port of this machine that leads to `target` (such as svc/postgres) while the block runs."""
+        local = free_port()
+        command = ["kubectl", "--namespace", self.namespace, "port-forward", target, f"{local}:{port}"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            await wait_until(lambda: process.poll() is not None or not port_is_free(local), FORWARD_TIMEOUT_S)
+            assert process.poll() is None, f"kubectl port-forward {target} ended"
+            yield local
+        finally:
+            process.terminate()
+            process.wait(timeout=COMMAND_TIMEOUT_S)
+
+
+def is_ready(pod: Json) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

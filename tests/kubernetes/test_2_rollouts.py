@@ -1,0 +1,68 @@
+"""New images, changed values and a rollback while customers buy: nobody notices."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.kubernetes import images
+from tests.kubernetes.auditing import assert_clean
+from tests.kubernetes.customers import GOOD, Customers, shopping
+from tests.kubernetes.kube import Release
+from tests.load.shoppers import Shop
+
+pytestmark = pytest.mark.usefixtures("steady")
+
+REST = 20
+"""Orders that are bought on what the rollout has left."""
+
+
+async def assert_unharmed(release: Release, customers: Customers, acknowledged: Path) -> None:
+    """No request failed, every order was confirmed, and the books are in order."""
+    assert customers.failures == []
+    assert await customers.outcomes() == {"confirmed": len(customers.answers)}
+    ids = [answer.body["id"] for answer in customers.answers if answer.status in GOOD]
+    acknowledged.write_text("\n".join(ids), encoding="utf-8")
+    await assert_clean(release, acknowledged)
+
+
+async def test_new_images_of_order_and_product_fail_no_request(
+    release: Release, api: Shop, admin: str, acknowledged: Path
+) -> None:
+    tags = ",".join(f"{noun}.image.tag={images.next_version()}" for noun in images.NEXT)
+    async with shopping(api, admin) as customers:
+        await asyncio.to_thread(release.upgrade, "--set", tags)
+        await customers.more(REST)
+    for noun in images.NEXT:
+        running = [pod["spec"]["containers"][0]["image"] for pod in release.pods(noun)]
+        assert running == [f"{images.REGISTRY}/shop-{noun}:{images.next_version()}"]
+    await assert_unharmed(release, customers, acknowledged)
+
+
+async def test_changed_values_and_the_rollback_fail_no_request(
+    release: Release, api: Shop, admin: str, acknowledged: Path
+) -> None:
+    before = _revision(release)
+    changed = "gateway.logLevel=WARNING,order.replicas=2,payment.logLevel=DEBUG,global.store.title=Changed"
+    async with shopping(api, admin) as customers:
+        await asyncio.to_thread(release.upgrade, "--set", changed)
+        assert release.ready("order") == 2
+        await customers.more(REST)
+        await asyncio.to_thread(release.helm, "rollback", release.name, before, "--wait", "--timeout", "300s")
+        assert release.get("deployment", "order")["spec"]["replicas"] == 1
+        await customers.more(REST)
+    await assert_unharmed(release, customers, acknowledged)
+
+
+def test_passwords_outlive_an_upgrade(release: Release) -> None:
+    before = [release.secret("postgres", "password"), release.secret("shop-admin", "password")]
+    release.upgrade()
+    assert [release.secret("postgres", "password"), release.secret("shop-admin", "password")] == before
+
+
+def _revision(release: Release) -> str:
+    """Of the release as it is."""
+    table = release.helm("history", release.name, "--max", "1")
+    return table.strip().splitlines()[-1].split()[0]

@@ -1,0 +1,46 @@
+"""The autoscaler follows the load up and down again."""
+
+from __future__ import annotations
+
+import asyncio
+
+from shop.kit.testing import wait_until
+from tests.kubernetes.conftest import Findings
+from tests.kubernetes.customers import shopping
+from tests.kubernetes.kube import Release
+from tests.load.shoppers import Shop
+
+MOST = 3
+SCALED = (
+    "product.autoscaling.enabled=true,product.autoscaling.minReplicas=1,product.autoscaling.maxReplicas=3,"
+    "product.autoscaling.targetCPUUtilizationPercentage=60,product.autoscaling.scaleDownSeconds=5"
+)
+BUSY_PAGES_PER_S = 100.0
+UP_WITHIN_S = 240.0
+DOWN_WITHIN_S = 420.0
+
+
+async def test_product_scales_from_one_to_three_and_back(
+    release: Release, api: Shop, admin: str, findings: Findings
+) -> None:
+    await asyncio.to_thread(release.upgrade, "--set", SCALED)
+    loop = asyncio.get_running_loop()
+    await wait_until(lambda: release.ready("product") == 1 and _measured(release), UP_WITHIN_S, "metrics of one pod")
+    started = loop.time()
+    async with shopping(api, admin, pages_per_s=BUSY_PAGES_PER_S) as customers:
+        await wait_until(lambda: _ready_in_thread(release, MOST), UP_WITHIN_S, "three pods")
+        findings.note("seconds from load to three pods of product", round(loop.time() - started))
+    assert customers.failures == []
+    stopped = loop.time()
+    await wait_until(lambda: _ready_in_thread(release, 1), DOWN_WITHIN_S, "one pod")
+    findings.note("seconds from rest to one pod of product", round(loop.time() - stopped))
+    await asyncio.to_thread(release.upgrade)
+    assert release.items("hpa") == []
+
+
+async def _ready_in_thread(release: Release, count: int) -> bool:
+    return await asyncio.to_thread(release.ready, "product") == count
+
+
+def _measured(release: Release) -> bool:
+    return bool(release.get("hpa", "product").get("status", {}).get("currentMetrics"))
