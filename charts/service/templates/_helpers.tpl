@@ -1,4 +1,5 @@
-{{/* Every template here takes the context of one service: its own, or one made by service.contextOf. */}}
+{{/* The templates here take the context of one service; charts/shop calls some of them with its own, which also has
+     runAsUser and global. */}}
 
 {{- define "service.noun" -}}
 {{ .Values.noun | default .Chart.Name }}

@@ -12,7 +12,7 @@
 {{ index $context.Values.global.secrets $kind | default (include "shop.name" (list $context $own)) }}
 {{- end }}
 
-{{/* The name of the Secret of one service's database, in that service's context or (with databaseOf) in any. */}}
+{{/* The name of the Secret of a service's database, in its own context; databaseOf (list context NOUN) in any. */}}
 {{- define "shop.database" -}}
 {{ include "shop.databaseOf" (list . (include "service.noun" .)) }}
 {{- end }}
@@ -87,7 +87,7 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- if eq .Values.database.mode "External" }}{{ .Values.database.external.sslmode }}{{ else if eq .Values.database.mode "CloudNativePG" }}require{{ else }}disable{{ end }}
 {{- end }}
 
-{{/* (dict "noun" NOUN "context" $): the context of one service, as its own templates have it. */}}
+{{/* (list context NOUN): the image of one service, asked for from outside of it. */}}
 {{- define "shop.image" -}}
 {{- $root := index . 0 }}{{ $noun := index . 1 -}}
 {{ include "service.image" (dict "Values" (index $root.Values $noun) "Chart" (dict "Name" $noun "AppVersion" $root.Chart.AppVersion) "Release" $root.Release) }}
