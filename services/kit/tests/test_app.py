@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import pytest
@@ -215,3 +217,22 @@ async def test_readiness_tells_the_database_from_the_broker(
     async with running(create_app(lonely, title="Notes", build=nothing)) as client:
         answer = await client.get("/health/ready")
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+
+
+async def test_a_service_is_not_ready_before_it_can_check_tokens(
+    tokens: Tokens, tmp_path: Path, running: Running
+) -> None:
+    published = tmp_path / "jwks.json"
+    settings = Settings(jwks_url=published.as_uri())
+    async with running(create_app(settings, title="Notes", uses_bus=False)) as client:
+        answer = await client.get("/health/ready")
+        assert answer.status_code == 503
+        assert "keys" in answer.json()["checks"]
+        published.write_bytes(Path(unquote(urlsplit(tokens.jwks_url).path)).read_bytes())
+
+        async def ready() -> bool:
+            return (await client.get("/health/ready")).status_code == 200
+
+        await wait_until(ready)
+        published.unlink()
+        assert await ready()

@@ -202,6 +202,8 @@ async def _checks(
     checks: dict[str, str] = {}
     if settings.database_url:
         checks["database"] = await _result(context.database.fetchval("SELECT 1"))
+    if settings.jwks_url:
+        checks["keys"] = await _result(context.authenticator.ready())
     if uses_bus:
         checks["broker"] = "ok" if context.bus.connected else "not connected"
     for name, check in readiness:

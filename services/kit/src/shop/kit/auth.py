@@ -32,6 +32,8 @@ MAX_TOKEN_LENGTH = 4_096
 REQUIRED_CLAIMS = ("sub", "role", "email", "name", "iat", "exp", "jti")
 KEYS_TTL_S = 300.0
 KEYS_MIN_REFRESH_S = 2.0
+KEYS_FIRST_REFRESH_S = 0.2
+"""The same while there are none at all: a service that starts beside the issuer has them as soon as it answers."""
 KEYS_TIMEOUT_S = 2.0
 MAX_CACHED_TOKENS = 10_000
 
@@ -71,10 +73,18 @@ class Keys:
             raise Unavailable("user", "the token keys cannot be fetched")
         return key
 
+    async def some(self) -> None:
+        """Return once there are keys, however old; Unavailable("user") when there are none and none can be had."""
+        if not self._keys:
+            await self._refresh()
+        if not self._keys:
+            raise Unavailable("user", "the token keys cannot be fetched")
+
     async def _refresh(self) -> None:
-        """Fetch the keys, at most once in KEYS_MIN_REFRESH_S, also when that fails: else every request would wait."""
+        """Fetch the keys, not again at once, also when that fails: else every request would wait."""
         async with self._lock:
-            if time.monotonic() - self._tried_at <= KEYS_MIN_REFRESH_S:
+            pause_s = KEYS_MIN_REFRESH_S if self._keys else KEYS_FIRST_REFRESH_S
+            if time.monotonic() - self._tried_at <= pause_s:
                 return
             try:
                 keys = jwt.PyJWKSet.from_dict(await self._load()).keys
@@ -108,6 +118,11 @@ class Authenticator:
     def use(self, keys: KeySource) -> None:
         """Take keys from ``keys`` instead of the JWKS: the issuer needs no network to know its own."""
         self._keys = keys
+
+    async def ready(self) -> None:
+        """Return when tokens can be checked; Unavailable("user") while there is no key yet to check them with."""
+        if isinstance(self._keys, Keys):
+            await self._keys.some()
 
     async def principal(self, token: str) -> Principal:
         """The person of ``token``; Problem 401 ``token_expired`` or ``invalid_token``."""

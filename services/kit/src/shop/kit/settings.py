@@ -28,6 +28,7 @@ class ServiceSettings(BaseSettings):
     database_pool_size: int = Field(default=8, ge=2, le=64)
     nats_url: str = Field(default="nats://nats:4222", repr=False)
     jwks_url: str = "http://user:8000/.well-known/jwks.json"
+    """Keys that tokens are checked with, without which a service is not ready; empty where none are checked."""
     internal_token: str = Field(default="", repr=False)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     max_body_bytes: int = Field(default=65_536, ge=1_024)

@@ -19,6 +19,7 @@ class Settings(ServiceSettings):
 
     service: ClassVar[str] = "storefront"
 
+    jwks_url: str = ""
     store: StoreSettings = StoreSettings()
     product_url: str = "http://product:8000"
     pricing_url: str = "http://pricing:8000"
