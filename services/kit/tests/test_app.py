@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -197,6 +198,17 @@ async def test_metrics_and_documentation_are_served(client: httpx.AsyncClient) -
     assert 'shop_http_requests_total{method="GET",route="/api/v1/notes/sold-out",status="409"}' in metrics
     for path in ("/docs", "/redoc", "/openapi.json", "/health/live"):
         assert (await client.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+async def test_the_documentation_needs_nothing_from_elsewhere(client: httpx.AsyncClient, page: str) -> None:
+    text = (await client.get(page)).text
+    assets = re.findall(r'(?:src|href)="([^"]+)"', text)
+    assert len(assets) >= 2
+    for asset in assets:
+        answer = await client.get(asset)
+        assert (asset.startswith("/docs/assets/"), answer.status_code, len(answer.content) > 1_000) == (True, 200, True)
+    assert (await client.get("/docs/assets/passwd")).status_code == 404
 
 
 async def test_readiness_tells_the_database_from_the_broker(

@@ -12,7 +12,7 @@ def make_app(settings: Settings) -> FastAPI:
     return create_app(
         settings,
         title="Gateway",
-        routers=[api.router],
+        routers=[api.router, api.documentation],
         build=Gateway.build,
         middleware=[(Door, {})],
         uses_bus=False,

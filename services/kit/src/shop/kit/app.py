@@ -20,6 +20,7 @@ from shop.kit.auth import Authenticator
 from shop.kit.bus import Bus
 from shop.kit.clock import Clock
 from shop.kit.db import Database
+from shop.kit.docs import OPENAPI_URL, docs_router
 from shop.kit.errors import DOCUMENTED, Unavailable, install_error_handlers
 from shop.kit.http import Clients
 from shop.kit.inbox import Consumer, Inbox
@@ -110,14 +111,15 @@ def create_app(
         version="0.1.0",
         lifespan=lifespan,
         responses=DOCUMENTED,
-        docs_url="/docs" if documented else None,
-        redoc_url="/redoc" if documented else None,
-        openapi_url="/openapi.json" if documented else None,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=OPENAPI_URL if documented else None,
         telemetry=NO_STOCK_TELEMETRY,
     )
     app.state.internal_token = settings.internal_token
     install_error_handlers(app)
-    for router in (*routers, _operational_routes(settings, uses_bus, readiness)):
+    documentation = [docs_router(title)] if documented else []
+    for router in (*routers, _operational_routes(settings, uses_bus, readiness), *documentation):
         app.include_router(router)
     for kind, options in middleware:
         app.add_middleware(kind, **options)  # type: ignore[arg-type]
