@@ -3,8 +3,8 @@ PACKAGE_FOLDER=/var/cache/apt/archives
 
 bh() { buildah --storage-driver overlay "$@"; }
 bud() { bh bud -q --isolation chroot "$@" >/dev/null; }
-is_built() { bh images -q "$1" 2>/dev/null | grep -q .; }
-is_loaded() { ctr -a "$sock" -n k8s.io images ls -q "name==$1" 2>/dev/null | grep -q .; }
+is_built() { [ -n "$(bh images -q "$1" 2>/dev/null)" ]; }
+is_loaded() { [ -n "$(ctr -a "$sock" -n k8s.io images ls -q "name==$1" 2>/dev/null)" ]; }
 
 load() { # REF...: into containerd under the same (fully qualified) names; layers that several share travel once
     local ref folder loaded=()

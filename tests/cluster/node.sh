@@ -240,21 +240,23 @@ end_shims() { # those that outlived their container; they name our containerd's 
 shims() {
     local file
     for file in /proc/[0-9]*/cmdline; do
-        ! tr '\0' '\n' <"$file" 2>/dev/null | grep -qxF -- "$sock" || basename "$(dirname "$file")"
+        ! grep -qzxF -- "$sock" "$file" 2>/dev/null || basename "$(dirname "$file")"
     done
 }
 
 remove_rules() { # PROGRAM: rules and chains whose names only Kubernetes and CNI use
-    command -v "$1-save" >/dev/null || return 0
-    "$1-save" 2>/dev/null | grep -qE 'KUBE-|CNI-' || return 0
-    "$1-save" 2>/dev/null | grep -vE 'KUBE-|CNI-' | "$1-restore" 2>/dev/null || true
+    local rules
+    rules=$("$1-save" 2>/dev/null) || return 0
+    grep -qE 'KUBE-|CNI-' <<<"$rules" || return 0
+    grep -vE 'KUBE-|CNI-' <<<"$rules" | "$1-restore"
 }
 
 left_behind() { # says what is still there, which would be a mistake in `down`
-    local found=""
+    local found="" rules
+    rules=$(iptables-save 2>/dev/null || true)
     [ -z "$(shims)" ] || found+=" processes:$(shims | tr '\n' ',')"
     ! grep -q " $home/state/" /proc/mounts || found+=" mounts"
     ! ip link show "$BRIDGE" >/dev/null 2>&1 || found+=" $BRIDGE"
-    ! iptables-save 2>/dev/null | grep -qE 'KUBE-|CNI-' || found+=" iptables"
+    ! grep -qE 'KUBE-|CNI-' <<<"$rules" || found+=" iptables"
     [ -z "$found" ] || fail "left behind:$found"
 }
