@@ -23,7 +23,8 @@ packages() {
 
 go_found() {
     command -v go >/dev/null || fail "Go $MIN_GO or newer is needed to build Kubernetes: https://go.dev/dl"
-    local found; found=$(go env GOVERSION); found=${found#go}
+    # Asked beside the go.mod that names the version, an older Go brings the right one by itself.
+    local found; found=$(cd "$here/kubernetes" && go env GOVERSION); found=${found#go}
     [ "$(printf '%s\n%s\n' "$MIN_GO" "$found" | sort -V | head -1)" = "$MIN_GO" ] || fail "Go $MIN_GO or newer is needed, here is $found"
 }
 

@@ -6,21 +6,20 @@ bud() { bh bud -q --isolation chroot "$@" >/dev/null; }
 is_built() { [ -n "$(bh images -q "$1" 2>/dev/null)" ]; }
 is_loaded() { [ -n "$(ctr -a "$sock" -n k8s.io images ls -q "name==$1" 2>/dev/null)" ]; }
 
-load() { # REF...: into containerd under the same (fully qualified) names; layers that several share travel once
-    local ref folder loaded=()
+load() { # REF...: into containerd under the same (fully qualified) names; what it has already stays as it is
+    local ref archive
     [ -S "$sock" ] || fail "no cluster runs: cluster up"
-    folder=$(mktemp -d "$state/images.XXXX")
-    for ref in "$@"; do
-        is_built "$ref" || { rm -rf "$folder"; fail "buildah has no image $ref"; }
-        ! is_loaded "$ref" || [ "$(image_id "$ref")" != "$(cat "$(note "$ref")" 2>/dev/null)" ] || continue
-        bh push -q "$ref" "oci:$folder:$ref"
-        loaded+=("$ref")
-    done
-    [ ${#loaded[@]} -gt 0 ] || { rm -rf "$folder"; return 0; }
-    tar -C "$folder" -cf - . | ctr -a "$sock" -n k8s.io images import - >/dev/null || { rm -rf "$folder"; fail "containerd did not take $*"; }
-    rm -rf "$folder"
     mkdir -p "$home/containerd"
-    for ref in "${loaded[@]}"; do image_id "$ref" >"$(note "$ref")"; done
+    archive=$state/image.$$.tar
+    for ref in "$@"; do
+        is_built "$ref" || fail "buildah has no image $ref"
+        ! is_loaded "$ref" || [ "$(image_id "$ref")" != "$(cat "$(note "$ref")" 2>/dev/null)" ] || continue
+        # This kind of archive is not compressed, which would take most of the time.
+        bh push -q "$ref" "docker-archive:$archive:$ref"
+        ctr -a "$sock" -n k8s.io images import "$archive" >/dev/null || { rm -f "$archive"; fail "containerd did not take $ref"; }
+        rm -f "$archive"
+        image_id "$ref" >"$(note "$ref")"
+    done
 }
 
 image_id() { bh images -q --no-trunc "$1"; }
