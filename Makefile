@@ -81,6 +81,10 @@ browser: sync  ## make sure that the browser tests find a Chromium
 	@$(RUN) python -m tests.chromium
 
 sync: $(filter .uv/bin/uv,$(UV))  ## install everything from uv.lock
+ifeq ($(PYTHON_FOUND),)
+	@$(UV) python find '>=3.12' >/dev/null 2>&1 || $(UV) python install 3.13 >/dev/null 2>&1 \
+	|| { echo 'Python 3.12 or newer is missing and uv could not fetch one: install it and try again.' >&2; exit 1; }
+endif
 	@$(UV) sync --frozen --quiet
 
 clean:  ## remove caches and builds; keeps the shop's data (.shop) and the installed tools
