@@ -49,7 +49,7 @@ base_image() { # stand-in for python:3.13-slim: Debian with its python3.13
     if [ ! -f "$folder/complete" ]; then
         rm -rf "$folder/rootfs"
         debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates \
-            "$DEBIAN" "$folder/rootfs" "${mirror:-http://deb.debian.org/debian}" >"$folder/debootstrap.log" ||
+            "$DEBIAN" "$folder/rootfs" ${mirror:+"$mirror"} >"$folder/debootstrap.log" ||
             fail "debootstrap failed, see $folder/debootstrap.log"
         rm -rf "$folder"/rootfs$PACKAGE_FOLDER/*.deb "$folder"/rootfs/var/lib/apt/lists/* "$folder"/rootfs/usr/share/{doc,man,locale}/*
         ln -sf python3 "$folder/rootfs/usr/bin/python"
