@@ -1,0 +1,57 @@
+"""Kubernetes objects as the engine sees them: plain JSON, and short names for where one is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+Object = dict[str, Any]
+
+GROUP = "shops.shopkeeper.dev"
+MANAGER = "shop-operator"
+"""Field manager of everything that the operator applies, and the value of app.kubernetes.io/managed-by."""
+SHOP_LABEL = f"{GROUP}/shop"
+"""On every object of a Shop and on its pods: the Shop's name. Informers select by it."""
+APPLIED = f"{GROUP}/applied"
+"""Annotation with the hash of what was applied: tells after a restart which objects are of this revision."""
+FINALIZER = f"{GROUP}/teardown"
+KEEP = "helm.sh/resource-policy"
+"""Annotation; with the value `keep` an object outlives a Shop whose deletionPolicy is Retain."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """One Shop."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """One object of a Shop; its namespace is the Shop's. As text: `apps/v1/Deployment/bookshop-order`."""
+
+    api_version: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.api_version}/{self.kind}/{self.name}"
+
+    @property
+    def spoken(self) -> str:
+        """As a sentence names it."""
+        return f"{self.kind} {self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Inverse of `str`; ValueError when it is none."""
+        api_version, kind, name = text.rsplit("/", 2)
+        return cls(api_version, kind, name)
+
+    @classmethod
+    def of(cls, obj: Object) -> Self:
+        return cls(obj["apiVersion"], obj["kind"], obj["metadata"]["name"])
