@@ -18,6 +18,8 @@ TROUBLES_TOLD = 3
 """Owners of troubled pods that a message names; of more it gives the number."""
 TYPES = ("Ready", "Progressing", "Degraded", "Drifted", "Paused")
 
+_WORDS = {"Installing": "Installing", "RollingOut": "Rolling out", "Deleting": "Being deleted"}
+
 Condition = dict[str, Any]
 Verdict = tuple[Literal["True", "False", "Unknown"], str, str]
 """Status, reason, message."""
@@ -98,9 +100,10 @@ def summary(conditions: Sequence[Condition]) -> str:
         return f"Paused, {'ready' if serves else 'not ready'}: {_of(conditions, 'Paused')['message']}"
     if serves:
         return "Ready"
-    state = {"Unknown": "Rolling out", "False": "Not ready"}.get(str(ready.get("status")), "Unknown")
-    why = degraded if degraded.get("status") == "True" else ready
-    return f"{state} ({why.get('reason', '')}): {why.get('message', '')}"
+    if degraded.get("status") == "True":
+        going = "Rolling out" if ready.get("status") == "Unknown" else "Not ready"
+        return f"{going} ({degraded['reason']}): {degraded['message']}"
+    return f"{_WORDS.get(str(ready.get('reason')), 'Not ready')}: {ready.get('message', '')}"
 
 
 def _of(conditions: Sequence[Condition], kind: str) -> Condition:
@@ -155,7 +158,7 @@ def _progressing(facts: Facts) -> Verdict:
         return "False", *stopped
     if facts.rolling:
         reason = "RollingBack" if facts.failed else "Installing" if facts.rolling.first else "RollingOut"
-        return "True", reason, _rollout(facts.rolling)
+        return "True", reason, _sentence(_rollout(facts.rolling))
     if not facts.serving:
         return "True", "Installing", "Nothing has been applied yet."
     return "False", "Complete", "No change is under way."

@@ -226,7 +226,7 @@ _JUDGES: dict[str, Callable[[Object], Health]] = {
     "Cluster": _cluster,
 }
 """By kind; what a Shop is made of has no two kinds of one name. An autoscaler without metrics leaves the replicas as
-they are, an Ingress may never be told its address, and a CronJob's runs are its own: those are READY once they exist."""
+they are, an Ingress may never be told its address, a CronJob's runs are its own: those are READY once they exist."""
 
 
 def _status(obj: Object) -> dict[str, Any]:

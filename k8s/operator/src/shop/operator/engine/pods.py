@@ -28,7 +28,7 @@ _TRACEBACK = "Traceback (most recent call last)"
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong with one pod. `message` names owner, pod and cause; `owner` is spoken: "Deployment bookshop-order"."""
+    """What is wrong with one pod. `message` names owner, pod and cause; `owner` is spoken: "Deployment shop-order"."""
 
     reason: str
     message: str
