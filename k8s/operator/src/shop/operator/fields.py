@@ -18,17 +18,26 @@ CURRENCIES = frozenset(
 )
 
 
+CURRENCY_EXPECTED = "must be an ISO 4217 currency code such as EUR"
+MAX_TEXT = 1_024
+MAX_WORD = 256
+"""Characters of a text whose kind sets no limit of its own."""
+
+
 class Matching:
-    """Metadata of a string that fully matches `pattern`; a refusal reads "must be {expected}"."""
+    """Metadata of a string that fully matches `pattern`; a refusal reads "must be {expected}".
+
+    In the JSON schema the sentence is `expected`, from which the definition of the resource makes a rule.
+    """
 
     def __init__(self, pattern: str, expected: str, *, max_length: int | None = None) -> None:
         self._compiled = re.compile(pattern)
-        self._expected = expected if max_length is None else f"{expected} of at most {max_length} characters"
-        self._max_length = max_length
+        self._sentence = f"must be {expected}" + (f", at most {max_length} characters" if max_length else "")
+        self._max_length = max_length or MAX_WORD
 
     def check(self, value: str) -> str:
-        if not self._compiled.fullmatch(value) or (self._max_length is not None and len(value) > self._max_length):
-            raise ValueError(f"must be {self._expected}")
+        if len(value) > self._max_length or not self._compiled.fullmatch(value):
+            raise ValueError(self._sentence)
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -37,13 +46,19 @@ class Matching:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        written = {**handler(schema), "pattern": f"^(?:{self._compiled.pattern})$"}
-        return written if self._max_length is None else {**written, "maxLength": self._max_length}
+        return {**handler(schema), **self.json_schema()}
+
+    def json_schema(self) -> dict[str, Any]:
+        return {
+            "pattern": f"^(?:{self._compiled.pattern})$",
+            "maxLength": self._max_length,
+            "expected": self._sentence,
+        }
 
 
 def _known_currency(value: str) -> str:
     if value not in CURRENCIES:
-        raise ValueError("must be an ISO 4217 currency code such as EUR")
+        raise ValueError(CURRENCY_EXPECTED)
     return value
 
 
@@ -53,38 +68,23 @@ def _plain_number(value: Any) -> Any:
     return value
 
 
-def _dns_name(value: str) -> str:
-    label = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-    if len(value) > 253 or not re.fullmatch(rf"(\*\.)?{label}(\.{label})*", value):
-        raise ValueError("must be a host name such as shop.example.com")
+def _cron_field(value: str) -> str:
+    part = rf"(?:\*|{value}(?:-{value})?)(?:/[1-9][0-9]{{0,2}})?"
+    return f"{part}(?:,{part})*"
+
+
+# Minute, hour, day of the month, month, day of the week (0 and 7 are Sunday).
+CRON = r"\s+".join(map(_cron_field, ("[0-5]?[0-9]", "(?:[01]?[0-9]|2[0-3])", "(?:0?[1-9]|[12][0-9]|3[01])",
+                                      "(?:0?[1-9]|1[0-2])", "[0-7]")))  # fmt: skip
+CRON_EXPECTED = 'a cron schedule with five fields such as "15 3 * * *"'
+
+
+def _rising(value: str) -> str:
+    """Refuses a cron schedule with a range such as 5-2, which would never come."""
+    for low, high in re.findall(r"([0-9]+)-([0-9]+)", value):
+        if int(low) > int(high):
+            raise ValueError(f"must be {CRON_EXPECTED}")
     return value
-
-
-def _url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s]*)?", value):
-        raise ValueError("must be an http:// or https:// URL")
-    return value
-
-
-CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-
-
-def _cron(value: str) -> str:
-    fields = value.split()
-    if len(fields) != len(CRON_RANGES) or not all(map(_cron_field, fields, CRON_RANGES)):
-        raise ValueError('must be a cron schedule with five fields such as "15 3 * * *"')
-    return value
-
-
-def _cron_field(text: str, bounds: tuple[int, int]) -> bool:
-    for part in text.split(","):
-        match = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/([1-9]\d*))?", part)
-        if match is None:
-            return False
-        numbers = [int(group) for group in match.group(1, 2) if group is not None]
-        if numbers != sorted(numbers) or any(not bounds[0] <= number <= bounds[1] for number in numbers):
-            return False
-    return True
 
 
 def whole(low: int, high: int) -> Any:
@@ -93,24 +93,24 @@ def whole(low: int, high: int) -> Any:
 
 
 Flag = Annotated[bool, Field(strict=True)]
-Currency = Annotated[str, AfterValidator(_known_currency), Field(json_schema_extra={"pattern": "^[A-Z]{3}$"})]
+Currency = Annotated[
+    str,
+    AfterValidator(_known_currency),
+    Field(json_schema_extra={"one_of": sorted(CURRENCIES), "maxLength": MAX_WORD, "expected": CURRENCY_EXPECTED}),
+]
 Country = Annotated[str, Matching(r"[A-Z]{2}", "a two-letter ISO 3166 country code such as DE")]
 Percent = Annotated[Decimal, BeforeValidator(_plain_number), Field(ge=0, le=100, decimal_places=3)]
 Minor = Annotated[int, whole(0, 1_000_000_000)]
 Label = Annotated[
     str,
     Matching(
-        r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", "lower-case letters, digits and hyphens, as in a DNS label,", max_length=63
+        r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", "lower-case letters, digits and hyphens, as in a DNS label", max_length=63
     ),
 ]
-ShopName = Annotated[
-    str,
-    Matching(
-        r"[a-z]([-a-z0-9]*[a-z0-9])?",
-        "lower-case letters, digits and hyphens, beginning with a letter,",
-        max_length=40,
-    ),
-]
+SHOP_NAME = Matching(
+    r"[a-z]([-a-z0-9]*[a-z0-9])?", "lower-case letters, digits and hyphens, beginning with a letter", max_length=40
+)
+ShopName = Annotated[str, SHOP_NAME]
 Category = Annotated[str, Matching(r"[a-z0-9]([-a-z0-9_]*[a-z0-9])?", "a category such as books", max_length=40)]
 Version = Annotated[str, Matching(r"[A-Za-z0-9_][A-Za-z0-9._-]*", "an image tag such as 0.1.0", max_length=128)]
 Image = Annotated[
@@ -118,15 +118,15 @@ Image = Annotated[
     Matching(r"[a-z0-9][a-zA-Z0-9._/:@-]*", "an image such as registry.example.com/shop/order:0.1.0", max_length=300),
 ]
 EnvName = Annotated[str, Matching(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and underscores")]
-CpuQuantity = Annotated[str, Matching(r"[0-9]+(\.[0-9]+)?m?", "a CPU quantity such as 250m or 0.5")]
-MemoryQuantity = Annotated[str, Matching(r"[0-9]+(\.[0-9]+)?([KMGT]i?)?", "a quantity of bytes such as 256Mi or 10Gi")]
-Host = Annotated[str, AfterValidator(_dns_name)]
-Url = Annotated[str, AfterValidator(_url)]
-CronSchedule = Annotated[str, AfterValidator(_cron)]
-BackupDestination = Annotated[
-    str,
-    Matching(
-        r"(pvc://[a-z0-9]([-a-z0-9]*[a-z0-9])?|s3://[a-z0-9][a-z0-9.-]+)(/[^\s]*)?",
-        "pvc://CLAIM/path or s3://BUCKET/path",
-    ),
+EnvValue = Annotated[str, Field(max_length=MAX_TEXT)]
+CpuQuantity = Annotated[str, Matching(r"[0-9]+(\.[0-9]{1,3}|m)?", "a CPU quantity such as 250m or 0.5")]
+MemoryQuantity = Annotated[
+    str, Matching(r"[0-9]+(\.[0-9]{1,3})?(k|[MGT]|[KMGT]i)?", "a quantity of bytes such as 256Mi or 10Gi")
 ]
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+Host = Annotated[str, Matching(rf"{_LABEL}(\.{_LABEL})*", "a host name such as shop.example.com", max_length=253)]
+Url = Annotated[str, Matching(r"https?://[^\s/?#]+(/[^\s]*)?", "an http:// or https:// URL")]
+CronSchedule = Annotated[str, Matching(CRON, CRON_EXPECTED), AfterValidator(_rising)]
+_PLACE = r"(pvc://[a-z0-9]([-a-z0-9]*[a-z0-9])?|s3://[a-z0-9][a-z0-9.-]+)(/[^\s]*)?"
+BackupDestination = Annotated[str, Matching(_PLACE, "pvc://CLAIM/path or s3://BUCKET/path")]
+BackupSource = Annotated[str, Matching(_PLACE, "pvc://CLAIM/path or s3://BUCKET/path, where BACKUP may follow")]

@@ -11,12 +11,14 @@ from pydantic.alias_generators import to_camel
 
 from shop.operator.fields import (
     BackupDestination,
+    BackupSource,
     Category,
     Country,
     CpuQuantity,
     CronSchedule,
     Currency,
     EnvName,
+    EnvValue,
     Flag,
     Host,
     Image,
@@ -51,45 +53,60 @@ Noun = Literal[
 ]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 MAX_TAX_RULES = 500
+MAX_SERVICES = 32
+MAX_ENV = 64
 # What the shop itself sets for each service; a different value would cut the service off.
 RESERVED_ENV = ("SHOP_DATABASE_URL", "SHOP_NATS_URL", "SHOP_VALKEY_URL", "SHOP_INTERNAL_TOKEN", "SHOP_STORE")
 
 
 class Part(BaseModel):
-    """Base of every part of the spec: unknown fields are refused."""
+    """Base of every part of the spec: unknown fields are refused. What stands below a field is its description."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+    )
 
 
 class Modules(Part):
     """Which parts of the product are on."""
 
     retail: Flag = True
+    """Catalogue, carts, checkout, payments and mails."""
     food: Flag = False
+    """Restaurants and deliveries. Not in this version: nothing comes of it."""
     arcade: Flag = False
+    """Players, achievements and leaderboards. Not in this version: nothing comes of it."""
     recommendations: Flag = False
+    """What others bought. Not in this version: nothing comes of it."""
 
 
 class Tax(Part):
-    """A rate in percent for one country; without a category it is the country's general rate."""
+    """One rate; without a category it is the country's general rate."""
 
     country: Country
+    """Where the order is sent: a two-letter ISO 3166 code such as DE."""
     category: Category | None = None
+    """Category of products that the rate is for."""
     rate_percent: Percent
+    """0 to 100, with at most three decimal places."""
 
 
 class Shipping(Part):
-    """`flat` per order, nothing from a subtotal of `freeAbove` on."""
+    """What sending an order costs, in minor units of the currency."""
 
     flat: Minor = 0
+    """For every order."""
     free_above: Minor | None = None
+    """Subtotal from which sending costs nothing; left out, it always costs."""
 
 
 class Catalog(Part):
-    """What the shop has to sell at first: a sample, or products from a ConfigMap."""
+    """What the shop has to sell at first. Loaded once; products that exist stay as they are."""
 
     sample: Literal["books"] | None = None
+    """A catalogue that comes with the product."""
     config_map: Label | None = None
+    """ConfigMap of the Shop's namespace whose key catalog.json lists the products. Cluster only."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "Catalog":
@@ -102,11 +119,17 @@ class Store(Part):
     """What customers see and pay."""
 
     title: Annotated[str, Field(min_length=1, max_length=80)] = "Shopkeeper"
+    """What the shop is called."""
     currency: Currency = "EUR"
+    """ISO 4217 code. It cannot change: every stored amount is in its minor units."""
     country: Country = "DE"
+    """Where the shop sells from: a two-letter ISO 3166 code such as DE."""
     taxes: Annotated[tuple[Tax, ...], Field(max_length=MAX_TAX_RULES)] = ()
+    """Rates that prices are charged with; a country and category without any is charged none."""
     shipping: Shipping = Shipping()
+    """What sending an order costs."""
     catalog: Catalog | None = None
+    """What there is to sell at first; left out, the shop begins empty."""
 
     @model_validator(mode="after")
     def _one_rate_each(self) -> "Store":
@@ -120,11 +143,14 @@ class Store(Part):
 
 
 class Autoscaling(Part):
-    """A HorizontalPodAutoscaler on CPU."""
+    """A HorizontalPodAutoscaler on CPU; the cluster needs metrics-server."""
 
     min_replicas: Annotated[int, whole(1, 100)] = 1
+    """Pods at the least."""
     max_replicas: Annotated[int, whole(1, 100)]
+    """Pods at the most."""
     target_cpu_utilization_percentage: Annotated[int, whole(1, 100), Field(alias="targetCPUUtilizationPercentage")] = 70
+    """Share of the requested CPU that pods should use on average."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Autoscaling":
@@ -134,26 +160,38 @@ class Autoscaling(Part):
 
 
 class Quantities(Part):
+    """Left out, the chart's own value holds."""
+
     cpu: CpuQuantity | None = None
+    """Such as 250m or 0.5."""
     memory: MemoryQuantity | None = None
+    """Such as 256Mi."""
 
 
 class Resources(Part):
-    """Requests and limits of one service's container."""
+    """What a pod of the service is promised and must not exceed."""
 
     requests: Quantities = Quantities()
+    """What a node must have free for the pod."""
     limits: Quantities = Quantities()
+    """Beyond its memory limit a container is ended; CPU is throttled."""
 
 
 class Service(Part):
     """How one service runs; everything has a default."""
 
     replicas: Annotated[int, whole(1, 50)] = 1
+    """Pods (on a laptop: processes). Without effect where autoscaling is set."""
     autoscaling: Autoscaling | None = None
+    """Scales by load; the operator then leaves the number of replicas alone. Cluster only."""
     resources: Resources | None = None
+    """Requests and limits of the container. Cluster only."""
     image: Image | None = None
-    env: dict[EnvName, str] = {}
+    """Image instead of the one of spec.version. Cluster only."""
+    env: Annotated[dict[EnvName, EnvValue], Field(max_length=MAX_ENV)] = {}
+    """More environment variables; those that the shop itself sets are refused."""
     log_level: LogLevel = "INFO"
+    """The least severe level that is logged."""
 
     @model_validator(mode="after")
     def _own_env_only(self) -> "Service":
@@ -167,7 +205,9 @@ class _Backend(Part):
     """A data store that the shop brings along, or one that exists elsewhere."""
 
     storage: MemoryQuantity = "5Gi"
+    """Size of each volume of a bundled store."""
     secret_name: Label | None = None
+    """Secret of the Shop's namespace with the connection to an External one: its key url."""
 
     @model_validator(mode="after")
     def _external_needs_secret(self) -> Any:
@@ -177,8 +217,12 @@ class _Backend(Part):
 
 
 class DatabaseBackend(_Backend):
+    """PostgreSQL: one of the shop's own, a cluster of CloudNativePG, or a server that exists elsewhere."""
+
     mode: Literal["Bundled", "CloudNativePG", "External"] = "Bundled"
+    """It cannot change: data does not move by itself. Begin a new Shop with restoreFrom instead."""
     instances: Annotated[int, whole(1, 9)] = 1
+    """Servers of a CloudNativePG cluster, the standbys included."""
 
     @model_validator(mode="after")
     def _bundled_is_one(self) -> "DatabaseBackend":
@@ -189,22 +233,33 @@ class DatabaseBackend(_Backend):
 
 class Backend(_Backend):
     mode: Literal["Bundled", "External"] = "Bundled"
+    """Whether the shop brings the store along."""
 
 
 class GatewayRef(Part):
+    """A Gateway of the Gateway API."""
+
     name: Label
+    """Its name."""
     namespace: Label | None = None
+    """Its namespace; left out, the Shop's own."""
     section_name: Label | None = None
+    """One of its listeners; left out, all that fit."""
 
 
 class Exposure(Part):
     """How the shop is reached from outside the cluster."""
 
     type: Literal["None", "Ingress", "Gateway"] = "None"
+    """None leaves the Service <shop>-gateway to port forwarding or a load balancer of your own."""
     host: Host | None = None
+    """Name that customers type; links in mails lead there too."""
     class_name: Label | None = None
+    """IngressClass; left out, the cluster's default."""
     gateway_ref: GatewayRef | None = None
+    """Where an HTTPRoute is attached, for type Gateway."""
     tls_secret_name: Label | None = None
+    """Secret with the certificate, for type Ingress. A Gateway's listener has its own."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Exposure":
@@ -212,6 +267,8 @@ class Exposure(Part):
             raise ValueError(f"type {self.type} needs host")
         if self.type == "Gateway" and self.gateway_ref is None:
             raise ValueError("type Gateway needs gatewayRef")
+        if self.type == "Gateway" and self.tls_secret_name is not None:
+            raise ValueError("tlsSecretName is for type Ingress; a Gateway's listener has its own certificate")
         return self
 
 
@@ -219,41 +276,98 @@ class Tracing(Part):
     """Where spans go (OTLP over HTTP) and which share of requests is recorded."""
 
     endpoint: Url | None = None
+    """Such as http://otel-collector:4318; left out, nothing is recorded."""
     sample_ratio: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.01
+    """Share of the requests, 0 to 1."""
 
 
 class Observability(Part):
+    """What looks at the shop."""
+
     service_monitors: Flag = False
+    """A ServiceMonitor per service; the kind must be installed. Cluster only."""
     rules: Flag = False
+    """A PrometheusRule with the shop's alerts; the kind must be installed. Cluster only."""
     dashboards: Flag = False
+    """ConfigMaps with Grafana's dashboards. Cluster only."""
     tracing: Tracing = Tracing()
+    """Where spans go."""
+
+
+def _secret_for_s3(place: str, secret_name: str | None, field: str) -> None:
+    if place.startswith("s3://") and secret_name is None:
+        raise ValueError(f"{field} s3://… needs secretName, the Secret with the bucket's endpoint and keys")
 
 
 class Backup(Part):
-    """`retention` is the number of backups kept."""
+    """A CronJob that dumps every database of the shop as of one moment."""
 
     schedule: CronSchedule
+    """Five fields as in crontab, in the time zone of the cluster: "15 3 * * *" is every night at 3:15."""
     retention: Annotated[int, whole(1, 365)] = 7
+    """Number of backups kept; older ones are deleted after a new one is complete."""
     destination: BackupDestination
+    """pvc://CLAIM/path, a volume claim of the Shop's namespace, or s3://BUCKET/path."""
+    secret_name: Label | None = None
+    """Secret with the bucket's endpoint and keys, for s3://."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Backup":
+        _secret_for_s3(self.destination, self.secret_name, "destination")
+        return self
+
+
+class RestoreFrom(Part):
+    """A backup that a new Shop begins with."""
+
+    source: BackupSource
+    """pvc://CLAIM/path or s3://BUCKET/path, followed by /BACKUP for a certain one; else the newest."""
+    secret_name: Label | None = None
+    """Secret with the bucket's endpoint and keys, for s3://."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "RestoreFrom":
+        _secret_for_s3(self.source, self.secret_name, "source")
+        return self
 
 
 class ShopSpec(Part):
-    """Everything that a shop is; `{}` is a working shop without products."""
+    """Everything that a shop is; nothing is required. What is cluster only has no effect in `shopctl up`."""
 
     version: Version | None = None
+    """Version of the services' images; left out, the operator's own. Cluster only."""
     modules: Modules = Modules()
+    """Which parts of the product are on."""
     store: Store = Store()
-    services: dict[Noun, Service] = {}
+    """What customers see and pay."""
+    services: Annotated[dict[Noun, Service], Field(max_length=MAX_SERVICES)] = {}
+    """By the name of a service, such as order: how it runs, where that differs from the defaults."""
     database: DatabaseBackend = DatabaseBackend()
+    """Where PostgreSQL is. Cluster only: a laptop's is embedded."""
     messaging: Backend = Backend()
+    """Where NATS is, which carries events. Cluster only: a laptop's is embedded."""
     cache: Backend = Backend()
+    """Where Valkey is, which holds carts. Cluster only: a laptop's is embedded."""
     exposure: Exposure = Exposure()
+    """How the shop is reached from outside the cluster. Cluster only."""
     observability: Observability = Observability()
+    """Monitors, alerts, dashboards and traces."""
     network_policies: Flag = False
+    """Only those who must may connect; the cluster's network has to enforce NetworkPolicies. Cluster only."""
     pod_disruption_budgets: Flag = False
+    """Draining a node takes one pod of a service at a time. Cluster only."""
     backup: Backup | None = None
+    """Backups by a schedule. Cluster only."""
+    restore_from: RestoreFrom | None = None
+    """The backup that this Shop begins with; it cannot be given later. Cluster only."""
+    rollback: Literal["Automatic", "Manual"] = "Automatic"
+    """Automatic returns to the last good revision when a rollout misses its deadline; Manual waits. Cluster only."""
+    progress_deadline_seconds: Annotated[int, whole(60, 3600)] = 600
+    """How long a wave of a rollout may take to become healthy. Cluster only."""
     suspend: Flag = False
+    """Stops the operator's work on this Shop: nothing is changed, repaired or rolled back. Cluster only."""
     deletion_policy: Literal["Delete", "Retain"] = "Delete"
+    """Whether data and secrets go with the Shop; after Retain a Shop of the same name finds them. Cluster only."""
 
     def service(self, noun: str) -> Service:
         """How `noun` runs, defaults included."""
