@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 
 import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from shop.kit import telemetry
+from shop.kit import http, telemetry
 from shop.kit.breaker import State
-from shop.kit.embedded import free_port
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable, install_error_handlers
-from shop.kit.http import Clients, ServiceClient
+from shop.kit.http import Clients, ServiceClient, _Call, _Instance
+from shop.kit.http import Response as Answer
+from shop.kit.testing import wait_until
 
 Served = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -108,27 +111,112 @@ async def test_a_deadline_leaves_the_outcome_unknown(upstream: Pair) -> None:
     assert caught.value.service == "product"
 
 
-async def test_a_refused_connection_is_known_not_to_have_happened() -> None:
-    client = ServiceClient("product", f"http://127.0.0.1:{free_port()}")
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused connections are given up soon."""
+    monkeypatch.setattr(http, "CONNECT_WINDOW_S", 0.2)
+
+
+@pytest.fixture
+def closed() -> Iterator[socket.socket]:
+    """A port that refuses connections until somebody listens on it."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved
+
+
+def address(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def counted(client: ServiceClient, monkeypatch: pytest.MonkeyPatch) -> list[_Call]:
+    """Every try of the client from now on."""
+    tries: list[_Call] = []
+    once = client._once
+
+    async def counting(instance: _Instance, call: _Call, deadline: float) -> Answer:
+        tries.append(call)
+        return await once(instance, call, deadline)
+
+    monkeypatch.setattr(client, "_once", counting)
+    return tries
+
+
+@pytest.mark.usefixtures("brief")
+async def test_a_refused_connection_is_known_not_to_have_happened(closed: socket.socket) -> None:
+    client = ServiceClient("product", address(closed))
     with pytest.raises(Unavailable) as caught:
         await client.post("/echo", json={})
     assert not isinstance(caught.value, OutcomeUnknown)
     await client.close()
 
 
-async def test_the_breaker_opens_and_the_other_instance_takes_over(upstream: Pair) -> None:
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_service_that_comes_a_moment_later_is_waited_for(
+    closed: socket.socket, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(http, "CONNECT_WINDOW_S", 30.0)
+    client = ServiceClient("product", address(closed))
+    tries = counted(client, monkeypatch)
+    asked = asyncio.create_task(client.request(method, "/echo", timeout_s=60.0))
+    await wait_until(lambda: len(tries) > 6)
+    assert client._instances[0].breaker._failures == 0
+    async with listening(closed) as requests:
+        assert (await asked).status == 200
+    assert len(requests) == 1
+    await client.close()
+
+
+@contextlib.asynccontextmanager
+async def listening(listener: socket.socket) -> AsyncIterator[list[bytes]]:
+    """Answers 200 to what comes, and tells it."""
+    requests: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, sock=listener):
+        yield requests
+
+
+@pytest.mark.usefixtures("brief")
+async def test_a_refused_request_counts_once_however_often_it_was_tried(
+    closed: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = ServiceClient("product", address(closed))
+    tries = counted(client, monkeypatch)
+    breaker = client._instances[0].breaker
+    for number in range(1, breaker.failures_to_open + 1):
+        assert breaker.state is State.CLOSED
+        with pytest.raises(Unavailable):
+            await client.post("/echo", json={})
+        assert len(tries) > number
+    assert breaker.state is State.OPEN
+    del tries[:]
+    with pytest.raises(Unavailable, match="breaker open"):
+        await client.post("/echo", json={})
+    assert tries == []
+    await client.close()
+
+
+async def test_the_other_instance_takes_over_and_the_breaker_opens(upstream: Pair, closed: socket.socket) -> None:
     server, client = upstream
-    both = ServiceClient("product", f"http://127.0.0.1:{free_port()},{client._instances[0].url}")
-    refused = 0
+    both = ServiceClient("product", f"{address(closed)},{client._instances[0].url}")
     for _ in range(60):
-        try:
-            await both.post("/echo", json={})
-        except Unavailable:
-            refused += 1
-    dead = both._instances[0].breaker
-    assert (refused, dead.state) == (dead.failures_to_open, State.OPEN)
-    assert server.calls["POST"] == 60 - refused
+        await both.post("/echo", json={})
+    assert both._instances[0].breaker.state is State.OPEN
+    assert server.calls["POST"] == 60
     await both.close()
+
+
+async def test_a_window_never_takes_more_than_half_of_a_calls_limit(closed: socket.socket) -> None:
+    client = ServiceClient("product", address(closed))
+    with pytest.raises(Unavailable) as caught:
+        await client.post("/echo", json={}, timeout_s=0.4)
+    assert not isinstance(caught.value, OutcomeUnknown)
+    await client.close()
 
 
 async def test_open_breakers_everywhere_are_unavailable_without_a_call(upstream: Pair) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,10 +23,16 @@ from prometheus_client import Counter
 from shop.kit import telemetry
 from shop.kit.breaker import Breaker
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
+from shop.kit.reconnect import Reconnect
 
 CALLS = Counter("shop_client_requests_total", "Requests to other services", ["upstream", "outcome"])
 
 TIMEOUT_S = 3.0
+CONNECT_WINDOW_S = 1.0
+"""How long a connection that cannot be made is tried again: a service that starts anew, or a new pod that not every
+node knows yet, takes connections within a second or so."""
+CONNECT_SHARE = 0.5
+"""Of a call's own limit that this may take at most, so that the last try has time for an answer."""
 GET_ATTEMPTS = 2
 GET_RETRY_WAIT_S = 0.05
 MAX_CONNECTIONS = 64
@@ -66,6 +72,22 @@ class _Instance:
         self.client = httpx.AsyncClient(
             base_url=self.url, transport=transport or open_transport(limits), trust_env=False
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request and how long it may take in all."""
+
+    method: str
+    path: str
+    content: bytes | None
+    params: Mapping[str, Any] | None
+    headers: dict[str, str]
+    timeout_s: float
+
+
+class _NotConnected(Unavailable):
+    """No connection was made, so the instance has seen nothing of the request."""
 
 
 class ServiceClient:
@@ -109,55 +131,74 @@ class ServiceClient:
         internal: bool = False,
         timeout_s: float = TIMEOUT_S,
     ) -> Response:
-        """Send one request, with the caller's trace; only a GET is tried again, on another instance if there is one."""
+        """Send one request, with the caller's trace.
+
+        As long as no connection can be made it is tried again, for up to CONNECT_WINDOW_S. What may have been sent is
+        sent again only if it is a GET, once, to another instance if there is one.
+        """
         sent = {"traceparent": telemetry.traceparent(), "x-request-id": telemetry.request_id(), **(headers or {})}
         if internal or token:
             sent["authorization"] = f"Bearer {self._internal_token if internal else token}"
         content = None if json is None else orjson.dumps(json, default=str)
         if content is not None:
             sent["content-type"] = "application/json"
+        call = _Call(method, path, content, params, sent, timeout_s)
         if method != "GET":
-            return await self._once(method, path, content, params, sent, timeout_s)
+            return await self._send(call)
         async for attempt in stamina.retry_context(
-            on=Unavailable, attempts=GET_ATTEMPTS, timeout=timeout_s, wait_initial=GET_RETRY_WAIT_S
+            on=OutcomeUnknown, attempts=GET_ATTEMPTS, timeout=timeout_s, wait_initial=GET_RETRY_WAIT_S
         ):
             with attempt:
-                return await self._once(method, path, content, params, sent, timeout_s)
+                return await self._send(call)
         raise AssertionError
 
-    async def _once(
-        self,
-        method: str,
-        path: str,
-        content: bytes | None,
-        params: Mapping[str, Any] | None,
-        headers: dict[str, str],
-        timeout_s: float,
-    ) -> Response:
+    async def _send(self, call: _Call) -> Response:
+        """Send it to the first instance that can be connected to."""
+        deadline = asyncio.get_running_loop().time() + call.timeout_s
+        search: Reconnect[_Instance] | None = None
         instance = self._pick()
+        if instance is None:
+            CALLS.labels(self.name, "breaker_open").inc()
+            raise Unavailable(self.name, f"{self.name}: breaker open")
+        while True:
+            try:
+                return await self._once(instance, call, deadline)
+            except _NotConnected as error:
+                search = search or Reconnect(self._pick, min(CONNECT_WINDOW_S, CONNECT_SHARE * call.timeout_s))
+                following = await search.after(instance)
+                if following is None:
+                    CALLS.labels(self.name, "refused").inc()
+                    raise Unavailable(self.name, str(error)) from error
+                instance = following
+
+    async def _once(self, instance: _Instance, call: _Call, deadline: float) -> Response:
         instance.inflight += 1
         try:
-            async with asyncio.timeout(timeout_s):
-                answer = await instance.client.request(method, path, content=content, params=params, headers=headers)
+            async with asyncio.timeout_at(deadline):
+                answer = await instance.client.request(
+                    call.method, call.path, content=call.content, params=call.params, headers=call.headers
+                )
         except (httpx.HTTPError, TimeoutError, OSError) as error:
             raise self._failed(instance, _not_answered(self.name, error)) from error
         finally:
             instance.inflight -= 1
         return self._read(instance, answer)
 
-    def _pick(self) -> _Instance:
+    def _pick(self, tried: Sequence[_Instance] = ()) -> _Instance | None:
+        """The less busy of two random instances that is not among ``tried`` and whose breaker is not open."""
         candidates = random.sample(self._instances, k=min(2, len(self._instances)))
         candidates.sort(key=lambda instance: instance.inflight)
         others = [instance for instance in self._instances if instance not in candidates]
         for instance in [*candidates, *others]:
-            if instance.breaker.allows():
+            if instance not in tried and instance.breaker.allows():
                 return instance
-        CALLS.labels(self.name, "breaker_open").inc()
-        raise Unavailable(self.name, f"{self.name}: breaker open")
+        return None
 
     def _failed(self, instance: _Instance, error: Unavailable) -> Unavailable:
-        instance.breaker.failed()
-        CALLS.labels(self.name, "unknown" if isinstance(error, OutcomeUnknown) else "refused").inc()
+        """``error``, counted; a connection that was not made is counted once the search for another has ended."""
+        if not isinstance(error, _NotConnected):
+            instance.breaker.failed()
+            CALLS.labels(self.name, "unknown").inc()
         return error
 
     def _read(self, instance: _Instance, answer: httpx.Response) -> Response:
@@ -182,7 +223,7 @@ def _not_answered(name: str, error: Exception) -> Unavailable:
     """
     detail = f"{name}: {type(error).__name__}: {error}"
     never_connected = isinstance(error.__cause__, aiohttp.ClientConnectorError)
-    return Unavailable(name, detail) if never_connected else OutcomeUnknown(name, detail)
+    return _NotConnected(name, detail) if never_connected else OutcomeUnknown(name, detail)
 
 
 def _problem(answer: httpx.Response) -> Problem:
