@@ -1,0 +1,251 @@
+"""Where the API server is and how to prove who we are: a kubeconfig, or the service account of this pod.
+
+What a kubeconfig may say is followed or refused with a sentence; nothing in it is ignored that changes who asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import ssl
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+TOKEN_LIFE_S = 60.0
+"""A token file is read again after this: kubelet puts a fresh token there long before the old one ends."""
+PLUGIN_TIMEOUT_S = 30.0
+PLUGIN_LIFE_S = 3_600.0
+"""For what a plugin gave without saying when it ends."""
+PLUGIN_MARGIN_S = 30.0
+Section = Mapping[str, Any]
+
+
+class LoginError(Exception):
+    """There is no usable way to the API server; the message is one sentence for a person."""
+
+
+@dataclass(slots=True)
+class Token:
+    """A bearer token: fixed, in a file that is replaced now and then, or from a plugin. Empty where certificates do."""
+
+    value: str = ""
+    file: Path | None = None
+    plugin: Section | None = None
+    ends: float = 0.0
+
+    async def current(self) -> str:
+        """The token to send now, "" for none."""
+        if time.monotonic() >= self.ends:
+            if self.file:
+                self.value, self.ends = _text(self.file), time.monotonic() + TOKEN_LIFE_S
+            elif self.plugin:
+                status, self.ends = await run_plugin(self.plugin)
+                self.value = status.get("token", "")
+        return self.value
+
+    def refused(self) -> bool:
+        """The server did not take it: forget it. False when there is nothing newer to ask for."""
+        self.ends = 0.0
+        return bool(self.file or self.plugin)
+
+
+@dataclass(slots=True)
+class Login:
+    """All that a connection needs; `tls` is None for a plain http server, which only tests have."""
+
+    server: str
+    tls: ssl.SSLContext | None = None
+    token: Token = field(default_factory=Token)
+    proxy: str | None = None
+    namespace: str = "default"
+    tls_server_name: str | None = None
+
+
+async def find(kubeconfig: Path | None = None, context: str | None = None) -> Login:
+    """The given kubeconfig, else $KUBECONFIG, else this pod's service account, else ~/.kube/config."""
+    if kubeconfig is not None:
+        return await from_kubeconfig([kubeconfig], context)
+    named = [Path(part) for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    if named:
+        return await from_kubeconfig(named, context)
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return in_cluster()
+    return await from_kubeconfig([Path.home() / ".kube" / "config"], context)
+
+
+def in_cluster(account: Path = SERVICE_ACCOUNT) -> Login:
+    """The login of this pod."""
+    host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
+    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host or not (account / "token").exists():
+        raise LoginError(f"this is no pod with a service account: {account / 'token'} is missing")
+    server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+    token = Token(file=account / "token")
+    return Login(server, tls_context(_text(account / "ca.crt")), token, namespace=_text(account / "namespace"))
+
+
+async def from_kubeconfig(files: list[Path], context: str | None = None) -> Login:
+    """The login of `context`, or of the current one; LoginError says what is missing or not understood."""
+    config = _merged(files)
+    name = context or config.get("current-context", "")
+    chosen = _named(config, "contexts", "context", name)
+    cluster = _named(config, "clusters", "cluster", chosen.get("cluster", ""))
+    user = _named(config, "users", "user", chosen["user"]) if chosen.get("user") else {}
+    if not cluster.get("server"):
+        raise LoginError(f"kubeconfig: cluster {chosen.get('cluster')!r} has no server")
+    proxy = cluster.get("proxy-url")
+    if proxy and not proxy.startswith(("http://", "https://")):
+        raise LoginError(f"kubeconfig: proxy-url {proxy!r} is not supported, only http and https proxies are")
+    token, user = await _token(user)
+    server = cluster["server"].rstrip("/")
+    tls = _tls(cluster, user) if server.startswith("https:") else None
+    return Login(server, tls, token, proxy, chosen.get("namespace") or "default", cluster.get("tls-server-name"))
+
+
+async def run_plugin(plugin: Section) -> tuple[Section, float]:
+    """Ask a credential plugin once: its ExecCredential's status, and the monotonic time when that ends."""
+    command = [plugin.get("command", ""), *(plugin.get("args") or [])]
+    version = plugin.get("apiVersion", "client.authentication.k8s.io/v1")
+    info = {"apiVersion": version, "kind": "ExecCredential", "spec": {"interactive": False}}
+    extra = {pair["name"]: pair["value"] for pair in plugin.get("env") or []}
+    output = await _output_of(command, {**os.environ, **extra, "KUBERNETES_EXEC_INFO": orjson.dumps(info).decode()})
+    try:
+        status = orjson.loads(output)["status"]
+        ends = status.get("expirationTimestamp")
+        life = datetime.fromisoformat(ends).timestamp() - time.time() if ends else PLUGIN_LIFE_S
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LoginError(f"credential plugin {command[0]!r} gave no ExecCredential") from error
+    if not status.get("token") and not status.get("clientCertificateData"):
+        raise LoginError(f"credential plugin {command[0]!r} gave neither a token nor a certificate")
+    return status, time.monotonic() + max(0.0, life - PLUGIN_MARGIN_S)
+
+
+async def _output_of(command: list[str], environment: Mapping[str, str]) -> bytes:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=-1
+        )
+    except OSError as error:
+        raise LoginError(f"credential plugin {command[0]!r} cannot be run: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(PLUGIN_TIMEOUT_S):
+            output, errors = await process.communicate()
+    except TimeoutError as error:
+        process.kill()
+        await process.wait()
+        raise LoginError(f"credential plugin {command[0]!r} took more than {PLUGIN_TIMEOUT_S:g} s") from error
+    if process.returncode:
+        said = errors.decode(errors="replace").strip()[-500:]
+        raise LoginError(f"credential plugin {command[0]!r} failed with status {process.returncode}: {said}")
+    return output
+
+
+def tls_context(
+    authority: str | None, *, certificate: str = "", key: str = "", insecure: bool = False
+) -> ssl.SSLContext:
+    """TLS with PEM texts; without an `authority`, those of the system are trusted."""
+    context = ssl.create_default_context(cadata=authority or None)
+    # Many a cluster's own authority lacks extensions that Python's strict mode insists on; Go's clients do not.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if insecure:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if certificate:
+        with tempfile.TemporaryDirectory() as folder:  # OpenSSL takes a chain from a file only
+            path = Path(folder, "pair.pem")
+            path.touch(mode=0o600)
+            path.write_text(f"{certificate}\n{key}\n", encoding="utf-8")
+            context.load_cert_chain(path)
+    return context
+
+
+def _tls(cluster: Section, user: Section) -> ssl.SSLContext:
+    try:
+        return tls_context(
+            _pem(cluster, "certificate-authority"),
+            certificate=_pem(user, "client-certificate") or "",
+            key=_pem(user, "client-key") or "",
+            insecure=bool(cluster.get("insecure-skip-tls-verify")),
+        )
+    except (ssl.SSLError, ValueError) as error:
+        raise LoginError(f"kubeconfig: a certificate or key cannot be read: {error}") from error
+
+
+async def _token(user: Section) -> tuple[Token, Section]:
+    """The user's token, and the user with the certificates that a plugin gave."""
+    for refused in ("as", "as-groups", "as-uid", "username", "auth-provider"):
+        if user.get(refused):
+            raise LoginError(f"kubeconfig: {refused!r} of a user is not supported; use a token or a client certificate")
+    if plugin := user.get("exec"):
+        status, ends = await run_plugin(plugin)
+        pair = {"client-certificate-data": "clientCertificateData", "client-key-data": "clientKeyData"}
+        given = {
+            ours: base64.b64encode(status[theirs].encode()).decode()
+            for ours, theirs in pair.items()
+            if status.get(theirs)
+        }
+        return Token(status.get("token", ""), plugin=plugin, ends=ends), {**user, **given}
+    if file := user.get("tokenFile"):
+        return Token(file=Path(file)), user
+    return Token(user.get("token", ""), ends=float("inf")), user
+
+
+def _merged(files: list[Path]) -> dict[str, Any]:
+    """As kubectl merges: the first file that names something wins. Paths in a file are relative to it."""
+    merged: dict[str, Any] = {"current-context": "", "contexts": {}, "clusters": {}, "users": {}}
+    found = [file for file in files if file.exists()]
+    if not found:
+        raise LoginError(f"no kubeconfig at {', '.join(map(str, files))}, and this is no pod of a cluster")
+    for file in found:
+        config = _parsed(file)
+        for section in ("contexts", "clusters", "users"):
+            for entry in config.get(section) or []:
+                value = entry.get(section[:-1]) or {}
+                merged[section].setdefault(entry.get("name"), _absolute(value, file.absolute().parent))
+        merged["current-context"] = merged["current-context"] or config.get("current-context") or ""
+    return merged
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise LoginError(f"{file} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise LoginError(f"{file} is no kubeconfig")
+    return config
+
+
+def _absolute(entry: Section, folder: Path) -> Section:
+    paths = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+    return {key: str(folder / value) if key in paths and value else value for key, value in entry.items()}
+
+
+def _named(config: Section, section: str, word: str, name: str) -> Section:
+    found: Section | None = config[section].get(name)
+    if found is None:
+        known = ", ".join(sorted(config[section])) or "none"
+        raise LoginError(f"kubeconfig: there is no {word} {name!r} (there is: {known})")
+    return found
+
+
+def _pem(entry: Section, name: str) -> str | None:
+    if data := entry.get(f"{name}-data"):
+        return base64.b64decode(data).decode()
+    return _text(Path(entry[name])) if entry.get(name) else None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise LoginError(f"{file} cannot be read: {error.strerror}") from error

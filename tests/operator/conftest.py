@@ -1,0 +1,104 @@
+"""An API server for the tests of the operator, started once; each test has a namespace of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from shop.kit.ids import new_id
+from shop.kit.testing import wait_until
+from shop.operator import crd
+from shop.operator.engine.kinds import Kind
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.objects import Object
+from tests.operator import apiserver as servers
+from tests.operator.apiserver import ApiServer
+
+NAMESPACE = Kind("v1", "Namespace", "namespaces")
+DEFINITION = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
+ESTABLISH_TIMEOUT_S = 30
+
+
+@pytest.fixture(scope="session")
+def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """The server with the Shop's definition in it."""
+    if reason := servers.missing():
+        pytest.skip(reason)
+    server = ApiServer(tmp_path_factory.mktemp("apiserver"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(apiserver: ApiServer) -> Path:
+    """The administrator's."""
+    return apiserver.kubeconfig
+
+
+@pytest.fixture(scope="session")
+async def api(apiserver: ApiServer, kubeconfig: Path) -> AsyncIterator[Kube]:
+    """The administrator's connection; Shops can be applied."""
+    async with Kube.connect(kubeconfig) as kube:
+        await define(kube, shop_definition())
+        yield kube
+
+
+@pytest.fixture
+async def namespace(api: Kube) -> str:
+    """A fresh namespace."""
+    return await new_namespace(api)
+
+
+async def new_namespace(api: Kube) -> str:
+    """A namespace that no other test uses."""
+    name = f"t-{new_id().hex[-12:]}"
+    await api.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return name
+
+
+def shop_definition() -> Object:
+    """The Shop's definition as `python -m shop.operator.crd` prints it."""
+    definition: Object = yaml.safe_load(crd.text())
+    return definition
+
+
+def lenient_definition(kind: Kind) -> Object:
+    """A definition that takes anything: for kinds that other projects define."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": kind.api_version.rpartition("/")[2],
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": schema},
+    }
+    return {
+        "apiVersion": DEFINITION.api_version,
+        "kind": DEFINITION.kind,
+        "metadata": {"name": f"{kind.plural}.{kind.group}"},
+        "spec": {
+            "group": kind.group,
+            "scope": "Namespaced",
+            "names": {"kind": kind.kind, "plural": kind.plural, "singular": kind.kind.lower()},
+            "versions": [version],
+        },
+    }
+
+
+async def define(api: Kube, definition: Object) -> None:
+    """Apply a definition and wait until its kind is served."""
+    await api.apply(DEFINITION, definition, force=True)
+    name = definition["metadata"]["name"]
+
+    async def established() -> bool:
+        found = await api.get(DEFINITION, None, name) or {}
+        conditions = found.get("status", {}).get("conditions") or []
+        return any(entry["type"] == "Established" and entry["status"] == "True" for entry in conditions)
+
+    await wait_until(established, ESTABLISH_TIMEOUT_S, what=f"{name} served")
