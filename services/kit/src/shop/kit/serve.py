@@ -6,7 +6,10 @@ One process is one instance: scaling is the orchestrator's work, and metrics sta
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import os
+import socket
 import sys
 
 import uvicorn
@@ -17,6 +20,29 @@ from shop.kit.protocol import LimitedProtocol
 
 KEEP_ALIVE_S = 75
 BACKLOG = 2_048
+LINGER_S = 1.0
+"""How long an ending process still serves, so that its clients leave by themselves; sooner when they have."""
+LINGER_POLL_S = 0.02
+CLOSE = (b"connection", b"close")
+START_FAILED = 3
+
+
+class Server(uvicorn.Server):
+    """Ends without cutting anybody off.
+
+    uvicorn closes idle connections at once, and a request that is just being written to one of them is lost: its
+    sender cannot know whether it was carried out. So for a moment every answer says that it is the connection's last,
+    which no client can misunderstand. After that uvicorn closes those that nobody used meanwhile.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        linger_until = loop.time() + LINGER_S
+        self.server_state.default_headers.append(CLOSE)
+        # uvicorn keeps its connections in a set; there is no event to wait for.
+        while self.server_state.connections and not self.force_exit and loop.time() < linger_until:  # noqa: ASYNC110
+            await asyncio.sleep(LINGER_POLL_S)
+        await super().shutdown(sockets)
 
 
 def main() -> None:
@@ -36,7 +62,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         sys.exit(f"{arguments.service}: no such service ({error})")
     json_logging.configure(arguments.service, settings.log_level)
-    uvicorn.run(
+    config = uvicorn.Config(
         module.app,
         host=arguments.host,
         port=arguments.port,
@@ -52,6 +78,11 @@ def main() -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
+    server = Server(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(START_FAILED)
 
 
 if __name__ == "__main__":

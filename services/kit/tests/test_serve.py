@@ -1,0 +1,118 @@
+"""How a process ends while clients hold connections to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from shop.kit import protocol, serve
+from shop.kit.testing import wait_until
+
+FOREVER_S = 600.0
+ANSWER_TIMEOUT_S = 10.0
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"hi"})
+
+
+class Server(serve.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to pytest."""
+        yield
+
+
+@dataclass
+class Running:
+    server: Server
+    task: asyncio.Task[None]
+    port: int
+
+    async def connect(self) -> Client:
+        return Client(*await asyncio.open_connection("127.0.0.1", self.port))
+
+    async def end(self) -> None:
+        """Tell it to end, and return once it lingers."""
+        self.server.should_exit = True
+        await wait_until(lambda: serve.CLOSE in self.server.server_state.default_headers)
+
+    async def ended(self) -> bool:
+        await asyncio.wait_for(self.task, ANSWER_TIMEOUT_S)
+        return True
+
+
+@dataclass
+class Client:
+    """A connection that is kept."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def ask(self) -> bytes:
+        """The head of the answer."""
+        self.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), ANSWER_TIMEOUT_S)
+        assert await self.reader.readexactly(2) == b"hi"
+        return head
+
+    async def is_closed(self) -> bool:
+        return await asyncio.wait_for(self.reader.read(), ANSWER_TIMEOUT_S) == b""
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    config = uvicorn.Config(hello, port=0, http=protocol.LimitedProtocol, lifespan="off", log_config=None)
+    server = Server(config)
+    task = asyncio.create_task(server.serve())
+    await wait_until(lambda: server.started)
+    yield Running(server, task, server.servers[0].sockets[0].getsockname()[1])
+    server.should_exit = server.force_exit = True
+    await task
+
+
+async def test_a_kept_connection_is_ended_by_an_answer_that_says_so(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "LINGER_S", FOREVER_S)
+    client = await running.connect()
+    assert b"connection: close" not in await client.ask()
+    await running.end()
+    assert b"connection: close" in await client.ask()
+    assert await client.is_closed()
+    assert await running.ended()
+
+
+async def test_whoever_still_comes_is_served(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "LINGER_S", FOREVER_S)
+    keeper = await running.connect()
+    await keeper.ask()
+    await running.end()
+    late = await running.connect()
+    assert b"connection: close" in await late.ask()
+    await keeper.ask()
+    assert await running.ended()
+
+
+async def test_a_connection_that_nobody_uses_is_not_waited_for_longer(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "LINGER_S", 0.1)
+    client = await running.connect()
+    await client.ask()
+    await running.end()
+    assert await client.is_closed()
+    assert await running.ended()
+
+
+async def test_without_connections_it_ends_at_once(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "LINGER_S", FOREVER_S)
+    await running.end()
+    assert await running.ended()
