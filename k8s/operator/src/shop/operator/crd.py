@@ -175,8 +175,17 @@ ROLLOUT_STATUS = group(
     "The rollout under way; left out when there is none.",
     {
         "revision": count("The revision that is rolled out."),
-        "startedAt": words("When its present wave began.", format="date-time"),
-        "wave": {"x-kubernetes-int-or-string": True, "description": "How far it has come."},
+        "hash": words("Hash of everything that its objects follow from."),
+        "startedAt": words("When it began.", format="date-time"),
+    },
+)
+FAILURE_STATUS = group(
+    "The revision that did not come up and was rolled back; left out when there is none.",
+    {
+        "revision": count("The revision."),
+        "hash": words("Hash of what it was made from; that is not tried again until it changes."),
+        "reason": words("One word for scripts."),
+        "message": words("A sentence for people."),
     },
 )
 CONDITION = group(
@@ -200,7 +209,7 @@ STATUS: Schema = group(
         "servicesReady": words("Services that are ready, of all: 8/8."),
         "revision": count("The last revision that became healthy."),
         "rollout": ROLLOUT_STATUS,
-        "failedHash": words("Hash of the inputs that were rolled back; they are not tried again until they change."),
+        "failure": FAILURE_STATUS,
         "lastAppliedHash": words("Hash of everything that the objects follow from."),
         "services": by_key("Every service.", "name", SERVICE_STATUS),
         "inventory": by_key("Every object that the Shop is made of.", "id", OBJECT_STATUS),
