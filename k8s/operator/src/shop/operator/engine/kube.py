@@ -183,9 +183,11 @@ class Kube:
                     raise error_of(int(event["object"].get("code", 500)), event["object"])
                 yield event["type"], event["object"]
 
-    async def apply(self, kind: Kind, obj: Object, *, force: bool, dry_run: bool = False) -> Object:
-        """Server-side apply as MANAGER. Without `force`, fields of other managers raise Conflict."""
-        params: dict[str, str | int] = {"fieldManager": MANAGER, "force": "true" if force else "false"}
+    async def apply(
+        self, kind: Kind, obj: Object, *, force: bool, dry_run: bool = False, manager: str = MANAGER
+    ) -> Object:
+        """Server-side apply. Without `force`, fields of other managers raise Conflict."""
+        params: dict[str, str | int] = {"fieldManager": manager, "force": "true" if force else "false"}
         if dry_run:
             params["dryRun"] = "All"
         metadata = obj["metadata"]
