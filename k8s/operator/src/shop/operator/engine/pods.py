@@ -23,6 +23,7 @@ ON_ITS_WAY = frozenset({"", "ContainerCreating", "PodInitializing"})
 PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _PULL_PREFIX = re.compile(r'^(Back-off pulling image "[^"]*":? ?|ErrImagePull: ?)+')
 _PREEMPTION = re.compile(r"\s*preemption: .*$", re.DOTALL)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -152,6 +153,8 @@ def _logged(line: str) -> str:
 
 
 def _shortened(text: str) -> str:
+    """On one line, without colours and other control characters, at most SAID_CHARS."""
+    text = "".join(sign if sign.isprintable() else " " for sign in _COLOUR.sub("", text))
     text = " ".join(text.split())
     return text if len(text) <= SAID_CHARS else text[: SAID_CHARS - 1] + "…"
 
