@@ -1,0 +1,302 @@
+"""From a Shop to the values of charts/shop. No input or output, and no defaults of its own where the chart has one.
+
+What a Shop does not say is left to the chart, so `helm template` with these values is what the operator applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from shop.operator.local.plan import NOT_YET, RETAIL, WITH_DATABASE
+from shop.operator.spec import Quantities, Resources, Service, Shop, ShopSpec, Store
+
+Values = dict[str, Any]
+
+SECRET_ENV: Mapping[str, frozenset[str]] = {
+    "user": frozenset({"SHOP_KEY_ENCRYPTION_KEY", "SHOP_ADMIN_EMAIL", "SHOP_ADMIN_PASSWORD"}),
+    "storefront": frozenset({"SHOP_SESSION_SECRET"}),
+}
+"""Variables that the chart takes from Secrets and that a Shop's `env` may set instead."""
+DEFAULT_RESOURCES: Mapping[str, Mapping[str, str]] = {
+    "requests": {"cpu": "50m", "memory": "128Mi"},
+    "limits": {"memory": "256Mi"},
+}
+"""What charts/service gives a service; a test holds them together."""
+LOCAL_URL = "http://localhost:8080"
+_FACTORS: Mapping[str, int | Decimal] = {
+    "": 1,
+    "m": Decimal("0.001"),
+    "k": 1000,
+    "M": 1000**2,
+    "G": 1000**3,
+    "T": 1000**4,
+    "Ki": 1024,
+    "Mi": 1024**2,
+    "Gi": 1024**3,
+    "Ti": 1024**4,
+}
+
+
+class RenderError(Exception):
+    """The Shop cannot be rendered; the message is a sentence that begins with the field at fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Where the services' images are, as the operator was told; "" and () leave it to the chart."""
+
+    registry: str = ""
+    pull_policy: str = ""
+    pull_secrets: tuple[str, ...] = ()
+
+
+def values(
+    shop: Shop, namespace: str, *, optional: frozenset[str], version: str = "", images: Images | None = None
+) -> Values:
+    """The values of charts/shop for `shop`, in `namespace`, which no value depends on today.
+
+    `optional` holds the optional kinds that the cluster serves ("Cluster", "HTTPRoute", "ServiceMonitor",
+    "PrometheusRule"); `version` is the images' unless the Shop names one. RenderError for what cannot be.
+    """
+    spec = shop.spec
+    _check(spec, optional)
+    return {
+        "global": _global(shop, version, images or Images()),
+        "catalog": _catalog(spec.store),
+        **_stores(spec),
+        **_copies(spec),
+        **{noun: _service(noun, spec) for noun in RETAIL},
+    }
+
+
+def left_out(spec: ShopSpec) -> list[str]:
+    """One sentence for each thing that was asked for and that this version does not have, as `shopctl up` has it."""
+    modules = [path for path in NOT_YET if getattr(spec.modules, path.rpartition(".")[2])]
+    nouns = sorted(noun for noun in spec.services if noun not in RETAIL)
+    paths = [*modules, *(f"services.{noun}" for noun in nouns)]
+    return [f"spec.{path} is ignored: it is not in this version" for path in paths]
+
+
+def public_url(spec: ShopSpec) -> str:
+    """Where customers find the shop; without exposure, where `kubectl port-forward` would bring it."""
+    exposure = spec.exposure
+    if exposure.type == "None" or exposure.host is None:
+        return LOCAL_URL
+    if exposure.type == "Ingress":
+        return f"{'https' if exposure.tls_secret_name else 'http'}://{exposure.host}"
+    # A Gateway's listener has its own certificate; only one that calls itself http is taken to have none.
+    section = (exposure.gateway_ref and exposure.gateway_ref.section_name) or "https"
+    return f"{'https' if section.startswith('https') or 'http' not in section else 'http'}://{exposure.host}"
+
+
+_NEEDS = (
+    ("Cluster", "spec.database.mode: CloudNativePG", "the operator of CloudNativePG", "postgresql.cnpg.io/v1"),
+    ("HTTPRoute", "spec.exposure.type: Gateway", "the Gateway API", "gateway.networking.k8s.io/v1"),
+    ("ServiceMonitor", "spec.observability.serviceMonitors", "the Prometheus operator", "monitoring.coreos.com/v1"),
+    ("PrometheusRule", "spec.observability.rules", "the Prometheus operator", "monitoring.coreos.com/v1"),
+)
+
+
+def wanted_kinds(spec: ShopSpec) -> frozenset[str]:
+    """The optional kinds that the Shop asks for."""
+    asked = {
+        "Cluster": spec.database.mode == "CloudNativePG",
+        "HTTPRoute": spec.exposure.type == "Gateway",
+        "ServiceMonitor": spec.observability.service_monitors,
+        "PrometheusRule": spec.observability.rules,
+    }
+    return frozenset(kind for kind, wanted in asked.items() if wanted)
+
+
+def _check(spec: ShopSpec, optional: frozenset[str]) -> None:
+    missing = wanted_kinds(spec) - optional
+    for kind, field, what, api_version in _NEEDS:
+        if kind in missing:
+            raise RenderError(f"{field} needs {what} in the cluster, which serves no {kind} of {api_version}")
+    if not spec.modules.retail:
+        raise RenderError("spec.modules.retail: false leaves nothing to run, for no other module is in this version")
+    if spec.database.mode == "External" and spec.database.instances > 1:
+        raise RenderError(f"spec.database.instances: {spec.database.instances} is for mode CloudNativePG, not External")
+
+
+def _global(shop: Shop, version: str, images: Images) -> Values:
+    spec = shop.spec
+    image = {
+        "registry": images.registry,
+        "tag": spec.version or version,
+        "pullPolicy": images.pull_policy,
+        "pullSecrets": list(images.pull_secrets),
+    }
+    tracing = spec.observability.tracing
+    return {
+        "namePrefix": shop.metadata.name,
+        "image": {name: given for name, given in image.items() if given},
+        "store": _store(spec.store),
+        "secrets": _given_secrets(spec),
+        "publicUrl": public_url(spec),
+        "podDisruptionBudgets": spec.pod_disruption_budgets,
+        "networkPolicies": {"enabled": spec.network_policies},
+        "serviceMonitors": "Always" if spec.observability.service_monitors else "Never",
+        "tracing": {"endpoint": tracing.endpoint or "", "sampleRatio": tracing.sample_ratio},
+    }
+
+
+def _store(store: Store) -> Values:
+    taxes = [
+        {"country": tax.country, "ratePercent": number(tax.rate_percent)}
+        | ({"category": tax.category} if tax.category else {})
+        for tax in store.taxes
+    ]
+    shipping = {"flat": store.shipping.flat, "freeAbove": store.shipping.free_above}
+    return {
+        "title": store.title,
+        "currency": store.currency,
+        "country": store.country,
+        "taxes": taxes,
+        "shipping": shipping,
+    }
+
+
+def number(value: Decimal) -> int | float:
+    """The same number as JSON writes it."""
+    return int(value) if value == int(value) else float(value)
+
+
+def _given_secrets(spec: ShopSpec) -> Values:
+    """Secrets that the Shop names itself; the operator makes the others."""
+    named = {"nats": spec.messaging.secret_name, "valkey": spec.cache.secret_name}
+    given: Values = {kind: name for kind, name in named.items() if name}
+    if (name := spec.database.secret_name) is not None:
+        given |= {"database": dict.fromkeys(WITH_DATABASE, name)} if _own_databases(spec) else {"postgres": name}
+    return given
+
+
+def _own_databases(spec: ShopSpec) -> bool:
+    """Whether the Secret of an External database holds a URL per service, instead of an administrator."""
+    return spec.database.mode == "External"
+
+
+def _catalog(store: Store) -> Values:
+    catalog = store.catalog
+    return {"sample": (catalog and catalog.sample) or "", "configMap": (catalog and catalog.config_map) or ""}
+
+
+def _stores(spec: ShopSpec) -> Values:
+    database = spec.database
+    return {
+        "database": {"mode": database.mode, "instances": database.instances, "storage": database.storage},
+        "messaging": {"mode": spec.messaging.mode, "storage": spec.messaging.storage},
+        "cache": {"mode": spec.cache.mode, "storage": spec.cache.storage},
+    }
+
+
+def _copies(spec: ShopSpec) -> Values:
+    """Backup and restore; nothing of them when the Shop has none."""
+    return {}
+
+
+def _service(noun: str, spec: ShopSpec) -> Values:
+    service = spec.service(noun)
+    given: Values = {
+        "replicas": service.replicas,
+        "logLevel": service.log_level,
+        **_autoscaling(service),
+        **_resources(service.resources),
+        **_image(service.image),
+        **_environment(noun, service.env),
+    }
+    if noun in WITH_DATABASE and _own_databases(spec):
+        given.setdefault("secretEnv", {})["SHOP_DATABASE_URL"] = {"key": noun}
+    return given | _of_noun(noun, spec)
+
+
+def _of_noun(noun: str, spec: ShopSpec) -> Values:
+    if noun == "gateway":
+        return _exposure(spec)
+    if noun == "pricing":
+        sample = spec.store.catalog and spec.store.catalog.sample
+        return {"config": {"SHOP_SAMPLE_PROMOTIONS": "true" if sample else ""}}
+    return {}
+
+
+def _exposure(spec: ShopSpec) -> Values:
+    exposure = spec.exposure
+    if exposure.type == "Ingress":
+        ingress = {"className": exposure.class_name, "host": exposure.host, "tlsSecretName": exposure.tls_secret_name}
+        return {"ingress": {"enabled": True, **{name: given for name, given in ingress.items() if given}}}
+    if exposure.type == "Gateway" and exposure.gateway_ref:
+        gateway = exposure.gateway_ref.model_dump(by_alias=True, exclude_none=True)
+        return {"httpRoute": {"enabled": True, "hostnames": [exposure.host], "gatewayRef": gateway}}
+    return {}
+
+
+def _autoscaling(service: Service) -> Values:
+    if service.autoscaling is None:
+        return {}
+    return {"autoscaling": {"enabled": True, **service.autoscaling.model_dump(by_alias=True)}}
+
+
+def _image(image: str | None) -> Values:
+    """Repository, tag and digest of an image; without the latter two it has the Shop's version."""
+    if image is None:
+        return {}
+    name, _, digest = image.partition("@")
+    head, slash, last = name.rpartition("/")
+    base, _, tag = last.partition(":")
+    found = {"repository": f"{head}{slash}{base}", "tag": tag, "digest": digest}
+    return {"image": {part: given for part, given in found.items() if given}}
+
+
+def _environment(noun: str, env: Mapping[str, str]) -> Values:
+    """Variables as written: Kubernetes would read `$(NAME)` as a reference and `$$` as an escape."""
+    if not env:
+        return {}
+    taken = sorted(SECRET_ENV.get(noun, frozenset()) & set(env))
+    written = [{"name": name, "value": literal(env[name])} for name in sorted(env)]
+    return {"env": written} | ({"secretEnv": dict.fromkeys(taken)} if taken else {})
+
+
+def literal(value: str) -> str:
+    """`value` escaped where Kubernetes would expand it."""
+    return value.replace("$", "$$") if "$(" in value or "$$" in value else value
+
+
+def _resources(given: Resources | None) -> Values:
+    """What the Shop sets, over the chart's defaults; a default gives way where the two contradict each other."""
+    if given is None:
+        return {}
+    requests, limits = _quantities(given.requests), _quantities(given.limits)
+    for name, quantity in DEFAULT_RESOURCES["requests"].items():
+        if name not in requests and name in limits:
+            requests[name] = min(quantity, limits[name], key=amount)
+    for name, quantity in DEFAULT_RESOURCES["limits"].items():
+        if name not in limits and name in requests:
+            limits[name] = max(quantity, requests[name], key=amount)
+    found = {"requests": requests, "limits": limits}
+    return {"resources": {part: quantities for part, quantities in found.items() if quantities}}
+
+
+def _quantities(given: Quantities) -> dict[str, str]:
+    return given.model_dump(exclude_none=True)
+
+
+def amount(quantity: str) -> Decimal:
+    """A quantity of Kubernetes as a number of cores or bytes."""
+    digits = quantity.rstrip("mkKMGTi")
+    return Decimal(digits) * _FACTORS[quantity[len(digits) :]]
+
+
+def contradictions(spec: ShopSpec) -> Iterator[str]:
+    """A sentence for each request above its own limit, which Kubernetes would refuse."""
+    for noun, service in spec.services.items():
+        resources = service.resources or Resources()
+        requests, limits = _quantities(resources.requests), _quantities(resources.limits)
+        for name in sorted(requests.keys() & limits.keys()):
+            if amount(requests[name]) > amount(limits[name]):
+                yield (
+                    f"spec.services.{noun}.resources.requests.{name}: {requests[name]} is more than "
+                    f"the limit of {limits[name]}"
+                )
