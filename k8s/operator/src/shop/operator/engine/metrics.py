@@ -1,0 +1,105 @@
+"""What the operator tells about itself: every metric has its name here, and nowhere else.
+
+Labels have few values (kinds, verbs, results). The one exception is a Shop's own name, in `SHOPS`: an alert that does
+not say which Shop is in trouble helps nobody, and two series of a Shop cost less than one of its pods.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from shop.operator.engine.kube import Observer
+from shop.operator.engine.objects import Key
+
+RECONCILE_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+REQUEST_BUCKETS_S = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+THROTTLED = 429
+
+QUEUE_DEPTH = Gauge("shop_operator_queue_depth", "Shops that wait for a reconcile.")
+QUEUE_OLDEST = Gauge("shop_operator_queue_oldest_seconds", "How long the Shop that waits longest has waited.")
+RECONCILE = Histogram(
+    "shop_operator_reconcile_seconds",
+    "Passes of the reconcile: done, waiting (for health), failed or refused (by the spec or the API server).",
+    ["result"],
+    buckets=RECONCILE_BUCKETS_S,
+)
+RENDER = Histogram("shop_operator_render_seconds", "Renders of a Shop.", ["result"], buckets=RECONCILE_BUCKETS_S)
+APPLIED_OBJECTS = Counter("shop_operator_applied_objects", "Server-side applies: changed or same.", ["kind", "result"])
+PRUNED_OBJECTS = Counter("shop_operator_pruned_objects", "Objects deleted since no Shop wants them.", ["kind"])
+DRIFT_REPAIRS = Counter("shop_operator_drift_repairs", "Objects put right that somebody changed.", ["kind"])
+ROLLBACKS = Counter("shop_operator_rollbacks", "Rollouts taken back to the last good revision.")
+API_REQUESTS = Counter(
+    "shop_operator_api_requests", "Answers of the API server; code 0 is none.", ["verb", "resource", "code"]
+)
+API_SECONDS = Histogram(
+    "shop_operator_api_request_seconds", "Requests to the API server.", ["verb"], buckets=REQUEST_BUCKETS_S
+)
+API_THROTTLED = Counter("shop_operator_api_throttled", "Requests that the API server put off (429).")
+WATCH_RESTARTS = Counter(
+    "shop_operator_watch_restarts", "Watches begun anew, by why the last one ended.", ["kind", "reason"]
+)
+WATCH_SILENCE = Gauge(
+    "shop_operator_watch_silence_seconds", "Time since the watch of a kind last said anything.", ["kind"]
+)
+LEADER = Gauge("shop_operator_leader", "1 where this process holds the Lease.")
+
+
+class ApiRequests(Observer):
+    """Counts what `Kube` asks: `kube.observer = ApiRequests()`."""
+
+    def request(self, method: str, resource: str, status: int, seconds: float) -> None:
+        API_REQUESTS.labels(method, resource, status).inc()
+        API_SECONDS.labels(method).observe(seconds)
+        if status == THROTTLED:
+            API_THROTTLED.inc()
+
+
+def watch_queue(depth: Callable[[], float], oldest_s: Callable[[], float]) -> None:
+    """Ask the queue for its depth, and for the age in seconds of what waits longest, whenever somebody scrapes."""
+    QUEUE_DEPTH.set_function(depth)
+    QUEUE_OLDEST.set_function(oldest_s)
+
+
+def watch_informer(kind: str, last_contact: Callable[[], float]) -> None:
+    """Tell the age of `last_contact`, a time of `time.monotonic`, whenever somebody scrapes."""
+    WATCH_SILENCE.labels(kind).set_function(lambda: time.monotonic() - last_contact())
+
+
+class ShopStates(Collector):
+    """Shops by condition, and for each Shop whether it is ready and whether it is degraded."""
+
+    def __init__(self) -> None:
+        self._shops: dict[Key, tuple[tuple[str, str], ...]] = {}
+
+    def see(self, key: Key, conditions: Iterable[Mapping[str, Any]]) -> None:
+        """Remember the conditions of a Shop, as its status has them."""
+        self._shops[key] = tuple((str(one["type"]), str(one["status"])) for one in conditions)
+
+    def forget(self, key: Key) -> None:
+        self._shops.pop(key, None)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Called by the registry."""
+        total = GaugeMetricFamily("shop_operator_shops", "Shops by condition.", labels=["condition", "status"])
+        for (condition, status), count in sorted(Tally(one for shop in self._shops.values() for one in shop).items()):
+            total.add_metric([condition, status], count)
+        yield total
+        yield self._each("shop_operator_shop_ready", "1 where the Shop serves what its spec says.", "Ready")
+        yield self._each("shop_operator_shop_degraded", "1 where something of the Shop is wrong.", "Degraded")
+
+    def _each(self, name: str, documentation: str, condition: str) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(name, documentation, labels=["shop_namespace", "shop"])
+        for key, conditions in self._shops.items():
+            family.add_metric([key.namespace, key.name], float((condition, "True") in conditions))
+        return family
+
+
+SHOPS = ShopStates()
+REGISTRY.register(SHOPS)

@@ -1,0 +1,80 @@
+"""What the operator counts is what a scrape shows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import REGISTRY, generate_latest
+
+from shop.operator.engine import metrics
+from shop.operator.engine.objects import Key
+
+BOOKS, ARCADE = Key("market", "books"), Key("market", "arcade")
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def conditions(ready: str, degraded: str) -> list[dict[str, str]]:
+    return [
+        {"type": "Ready", "status": ready, "reason": "x", "message": "y"},
+        {"type": "Degraded", "status": degraded, "reason": "x", "message": "y"},
+    ]
+
+
+@pytest.fixture
+def shops() -> Iterator[metrics.ShopStates]:
+    yield metrics.SHOPS
+    for key in (BOOKS, ARCADE):
+        metrics.SHOPS.forget(key)
+
+
+def test_shops_are_counted_by_condition(shops: metrics.ShopStates) -> None:
+    shops.see(BOOKS, conditions("False", "True"))
+    shops.see(ARCADE, conditions("Unknown", "False"))
+    shops.see(BOOKS, conditions("True", "False"))
+    assert sample("shop_operator_shops", condition="Ready", status="True") == 1
+    assert sample("shop_operator_shops", condition="Ready", status="False") == 0
+    assert sample("shop_operator_shops", condition="Degraded", status="False") == 2
+
+
+def test_a_shop_in_trouble_is_named_and_one_that_went_is_not(shops: metrics.ShopStates) -> None:
+    shops.see(BOOKS, conditions("False", "True"))
+    shops.see(ARCADE, conditions("True", "False"))
+    shops.forget(ARCADE)
+    assert sample("shop_operator_shop_degraded", shop_namespace="market", shop="books") == 1
+    assert REGISTRY.get_sample_value("shop_operator_shop_ready", {"shop_namespace": "market", "shop": "books"}) == 0
+    assert REGISTRY.get_sample_value("shop_operator_shop_ready", {"shop_namespace": "market", "shop": "arcade"}) is None
+
+
+def test_requests_are_counted_by_verb_resource_and_code() -> None:
+    observer = metrics.ApiRequests()
+    before = sample("shop_operator_api_throttled_total")
+    observer.request("PATCH", "deployments", 429, 0.02)
+    observer.request("PATCH", "deployments", 200, 0.02)
+    observer.request("GET", "shops", 0, 5.0)
+    assert sample("shop_operator_api_requests_total", verb="PATCH", resource="deployments", code="200") == 1
+    assert sample("shop_operator_api_requests_total", verb="GET", resource="shops", code="0") == 1
+    assert sample("shop_operator_api_throttled_total") == before + 1
+    assert sample("shop_operator_api_request_seconds_count", verb="PATCH") == 2
+
+
+def test_queue_and_watches_are_asked_when_somebody_looks() -> None:
+    waiting = [1]
+    metrics.watch_queue(lambda: len(waiting), lambda: 7.5)
+    waiting.append(2)
+    assert sample("shop_operator_queue_depth") == 2
+    assert sample("shop_operator_queue_oldest_seconds") == 7.5
+    contact = time.monotonic() - 100
+    metrics.watch_informer("Deployment", lambda: contact)
+    assert sample("shop_operator_watch_silence_seconds", kind="Deployment") >= 100
+
+
+def test_every_metric_of_the_operator_explains_itself() -> None:
+    text = generate_latest().decode()
+    lines = [line.split(" ", 3) for line in text.splitlines() if line.startswith("# HELP shop_operator_")]
+    assert len(lines) > 15
+    assert all(len(line) == 4 and line[3].endswith(".") for line in lines)

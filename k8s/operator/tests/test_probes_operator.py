@@ -1,0 +1,39 @@
+"""The operator's port tells whether it lives and is of use, and what it counts."""
+
+from __future__ import annotations
+
+import aiohttp
+
+from shop.operator.engine.probes import Probes
+
+
+async def asked(port: int, path: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
+        return answer.status, await answer.text()
+
+
+async def test_a_failing_check_is_503_and_says_why() -> None:
+    trouble = {"live": "", "ready": "the watch of Shops has not begun"}
+    checks = {"live": lambda: trouble["live"], "ready": lambda: trouble["ready"]}
+    async with Probes(0, live=checks["live"], ready=checks["ready"], host="127.0.0.1") as probes:
+        assert (await asked(probes.port, "/health/live"))[0] == 200
+        status, body = await asked(probes.port, "/health/ready")
+        assert status == 503
+        assert "the watch of Shops has not begun" in body
+        trouble.update(live="the watch of Deployments is silent for 120 s", ready="")
+        assert (await asked(probes.port, "/health/live"))[0] == 503
+        assert (await asked(probes.port, "/health/ready"))[0] == 200
+
+
+async def test_metrics_are_served_as_prometheus_reads_them() -> None:
+    async with Probes(0, live=str, ready=str, host="127.0.0.1") as probes:
+        status, body = await asked(probes.port, "/metrics")
+    assert status == 200
+    assert "# TYPE shop_operator_leader gauge" in body
+
+
+async def test_the_port_is_free_again_afterwards() -> None:
+    async with Probes(0, live=str, ready=str, host="127.0.0.1") as first:
+        port = first.port
+    async with Probes(port, live=str, ready=str, host="127.0.0.1") as second:
+        assert second.port == port
