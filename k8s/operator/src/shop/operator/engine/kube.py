@@ -105,6 +105,7 @@ class Kube:
         self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self.observer = Observer()
+        self.attempts = MAX_ATTEMPTS
 
     @classmethod
     def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> Self:
@@ -243,11 +244,11 @@ class Kube:
 
     async def send(self, request: Request) -> bytes:
         """The body of a successful answer, after as many attempts as are allowed and useful."""
-        for attempt in range(MAX_ATTEMPTS):
+        for attempt in range(self.attempts):
             try:
                 return await self._attempt(request)
             except ApiError as error:
-                last = attempt == MAX_ATTEMPTS - 1
+                last = attempt == self.attempts - 1
                 if last or not _worth_repeating(request, error):
                     raise
                 if error.status != 401:
@@ -268,6 +269,17 @@ class Kube:
                     raise await refusal_of(response)
                 async for line in _lines(response.content):
                     yield line
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _no_answer("GET", path, error) from error
+
+    async def websocket(self, path: str, params: Params, protocol: str) -> aiohttp.ClientWebSocketResponse:
+        """A connection for both directions, such as to a port of a pod; the caller closes it."""
+        try:
+            return await self._request(
+                "WEBSOCKET", path, params=params, headers=await self._headers(), protocols=(protocol,)
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            raise error_of(error.status, {"message": f"{path}: {error.message} ({error.status})"}) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _no_answer("GET", path, error) from error
 
