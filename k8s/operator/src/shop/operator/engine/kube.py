@@ -274,10 +274,10 @@ class Kube:
 
     async def websocket(self, path: str, params: Params, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """A connection for both directions, such as to a port of a pod; the caller closes it."""
+        headers = await self._headers()
+        session, url, options = self._to(path, params=params, headers=headers, protocols=(protocol,))
         try:
-            return await self._request(
-                "WEBSOCKET", path, params=params, headers=await self._headers(), protocols=(protocol,)
-            )
+            return await session.ws_connect(url, **options)
         except aiohttp.WSServerHandshakeError as error:
             raise error_of(error.status, {"message": f"{path}: {error.message} ({error.status})"}) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -332,12 +332,15 @@ class Kube:
             self.observer.request(request.method, request.resource, status, time.perf_counter() - started)
 
     def _request(self, method: str, path: str, **options: Any) -> Any:
+        session, url, options = self._to(path, **options)
+        return session.request(method, url, allow_redirects=False, **options)
+
+    def _to(self, path: str, **options: Any) -> tuple[aiohttp.ClientSession, URL, dict[str, Any]]:
         if self._session is None:
             raise RuntimeError("use `async with Kube.connect(...)`")
         if self._login.tls_server_name:
             options["server_hostname"] = self._login.tls_server_name
-        url = URL(self._login.server + path, encoded=True)
-        return self._session.request(method, url, proxy=self._login.proxy, allow_redirects=False, **options)
+        return self._session, URL(self._login.server + path, encoded=True), {"proxy": self._login.proxy, **options}
 
     async def _headers(self) -> dict[str, str]:
         token = await self._login.token.current()
