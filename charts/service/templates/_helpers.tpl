@@ -69,6 +69,20 @@ imagePullSecrets:
       key: {{ $from.key }}
 {{- end }}
 
+{{/* The container that brings the database to the schema of this version. */}}
+{{- define "service.migration" -}}
+name: migrate
+image: {{ include "service.image" . }}
+imagePullPolicy: {{ .Values.global.image.pullPolicy }}
+terminationMessagePolicy: FallbackToLogsOnError
+command: [/app/.venv/bin/python, -m, shop.kit.migrate, {{ include "service.noun" . }}]
+env: {{- include "service.secretVariable" (list . "SHOP_DATABASE_URL" .Values.secretEnv.SHOP_DATABASE_URL) | nindent 2 }}
+securityContext: {{- include "service.containerSecurity" . | nindent 2 }}
+resources: {{- toYaml .Values.resources | nindent 2 }}
+volumeMounts:
+  - {name: tmp, mountPath: /tmp}
+{{- end }}
+
 {{/* The environment as a map, templates carried out and empty values left out, as YAML. */}}
 {{- define "service.config" -}}
 {{- $config := dict "SHOP_LOG_LEVEL" .Values.logLevel "SHOP_DRAIN_SECONDS" (toString .Values.shutdown.drainSeconds) }}

@@ -21,6 +21,12 @@
 {{ get ($context.Values.global.secrets.database | default dict) $noun | default (include "shop.name" (list $context (printf "database-%s" $noun))) }}
 {{- end }}
 
+{{/* (list root NOUN): {secretName, key} of the URL of a service's database, asked for from outside of it. */}}
+{{- define "shop.databaseUrl" -}}
+{{- $values := index (index . 0).Values (index . 1) -}}
+{{ dict "secretName" (include "shop.databaseOf" .) "key" $values.secretEnv.SHOP_DATABASE_URL.key | toJson }}
+{{- end }}
+
 {{/* (list context NOUN): where that service is. */}}
 {{- define "shop.url" -}}
 http://{{ include "shop.name" . }}:8000
@@ -62,6 +68,17 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- if (index $.Values $noun).enabled }}{{ $nouns = append $nouns $noun }}{{ end }}
 {{- end }}
 {{- toJson $nouns }}
+{{- end }}
+
+{{/* The names of the Jobs that connect to the database, as JSON. */}}
+{{- define "shop.databaseJobs" -}}
+{{- $jobs := list "provision" "catalogue" }}
+{{- range $noun := include "shop.withDatabase" . | fromJsonArray }}
+{{- if eq (index $.Values $noun).migrations.mode "Job" }}{{ $jobs = append $jobs "migrate" }}{{ end }}
+{{- end }}
+{{- if .Values.backup.enabled }}{{ $jobs = append $jobs "backup" }}{{ end }}
+{{- if .Values.restore.source }}{{ $jobs = append $jobs "restore" }}{{ end }}
+{{- uniq $jobs | toJson }}
 {{- end }}
 
 {{/* "yes" when this release makes roles and databases. */}}

@@ -100,10 +100,7 @@ def _of_databases(shop_name: str, namespace: str, values: Values, seed: bytes) -
 
 
 def _server(shop_name: str, database: Mapping[str, Any]) -> tuple[str, str]:
-    """HOST:PORT of the database server, and how TLS is used with it."""
-    if database["mode"] == "External":
-        external = database["external"]
-        return f"{external['host']}:{external['port']}", external["sslmode"]
+    """HOST:PORT of the shop's own database server, and how TLS is used with it."""
     if database["mode"] == "CloudNativePG":
         return f"{shop_name}-postgres-rw:{POSTGRES_PORT}", "require"
     return f"{shop_name}-postgres:{POSTGRES_PORT}", "disable"

@@ -118,8 +118,6 @@ def _check(spec: ShopSpec, optional: frozenset[str]) -> None:
             raise RenderError(f"{field} needs {what} in the cluster, which serves no {kind} of {api_version}")
     if not spec.modules.retail:
         raise RenderError("spec.modules.retail: false leaves nothing to run, for no other module is in this version")
-    if spec.database.mode == "External" and spec.database.instances > 1:
-        raise RenderError(f"spec.database.instances: {spec.database.instances} is for mode CloudNativePG, not External")
 
 
 def _global(shop: Shop, version: str, images: Images) -> Values:
@@ -170,13 +168,9 @@ def _given_secrets(spec: ShopSpec) -> Values:
     named = {"nats": spec.messaging.secret_name, "valkey": spec.cache.secret_name}
     given: Values = {kind: name for kind, name in named.items() if name}
     if (name := spec.database.secret_name) is not None:
-        given |= {"database": dict.fromkeys(WITH_DATABASE, name)} if _own_databases(spec) else {"postgres": name}
+        external = spec.database.mode == "External"
+        given |= {"database": dict.fromkeys(WITH_DATABASE, name)} if external else {"postgres": name}
     return given
-
-
-def _own_databases(spec: ShopSpec) -> bool:
-    """Whether the Secret of an External database holds a URL per service, instead of an administrator."""
-    return spec.database.mode == "External"
 
 
 def _catalog(store: Store) -> Values:
@@ -195,7 +189,12 @@ def _stores(spec: ShopSpec) -> Values:
 
 def _copies(spec: ShopSpec) -> Values:
     """Backup and restore; nothing of them when the Shop has none."""
-    return {}
+    found: Values = {}
+    if spec.backup is not None:
+        found["backup"] = {"enabled": True, **spec.backup.model_dump(by_alias=True, exclude_none=True)}
+    if spec.restore_from is not None:
+        found["restore"] = spec.restore_from.model_dump(by_alias=True, exclude_none=True)
+    return found
 
 
 def _service(noun: str, spec: ShopSpec) -> Values:
@@ -208,8 +207,11 @@ def _service(noun: str, spec: ShopSpec) -> Values:
         **_image(service.image),
         **_environment(noun, service.env),
     }
-    if noun in WITH_DATABASE and _own_databases(spec):
-        given.setdefault("secretEnv", {})["SHOP_DATABASE_URL"] = {"key": noun}
+    if noun in WITH_DATABASE:
+        given["migrations"] = {"mode": "Job"}
+        if spec.database.mode == "External":
+            # One Secret with the URL of every service's database under the service's name.
+            given["secretEnv"] = {**given.get("secretEnv", {}), "SHOP_DATABASE_URL": {"key": noun}}
     return given | _of_noun(noun, spec)
 
 
