@@ -1,0 +1,103 @@
+"""Bringing one object to what it should be: apply, and what to do when the API server will not have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shop.operator.engine.digest import digest
+from shop.operator.engine.kinds import DEPLOYMENT, Kind, kind_of
+from shop.operator.engine.kube import ApiError, Conflict, Invalid, Kube, NotFound
+from shop.operator.engine.metrics import APPLIED_OBJECTS
+from shop.operator.engine.objects import MANAGER, Key, Object, Ref
+from shop.operator.engine.world import Child
+
+HANDOVER = f"{MANAGER}-handover"
+"""Field manager that holds a Deployment's replicas between the operator, which lets go, and the autoscaler."""
+NOT_OURS = {
+    "Service": ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"),
+    "Deployment": ("replicas",),
+}
+"""Fields of the spec that the server or an autoscaler chooses where we do not."""
+
+
+@dataclass(frozen=True)
+class Refused(Exception):
+    """The API server will not have an object as it is; trying again at once is of no use."""
+
+    reason: str
+    message: str
+
+
+class Applier:
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+
+    async def apply(self, key: Key, obj: Object, child: Child | None) -> Object:
+        """Make `obj` so; `child` is what is there of it. Refused when it cannot be.
+
+        What does not carry the Shop's label was made by somebody else: it is not taken by force.
+        """
+        kind, ref = kind_of(obj), Ref.of(obj)
+        if child is not None and child.shop != key:
+            raise Refused("NameTaken", f"{ref.spoken} belongs to the Shop {child.shop.name}")
+        try:
+            if child is not None and kind is DEPLOYMENT and "replicas" not in obj["spec"]:
+                await self._hand_over_replicas(key, ref)
+            live = await self._kube.apply(kind, obj, force=child is not None)
+        except Conflict as error:
+            raise Refused("NameTaken", f"{ref.spoken} exists already and was not made for this Shop") from error
+        except Invalid as error:
+            live = await self._replace(kind, key, ref, obj, error)
+        except ApiError as error:
+            raise _refused(ref, error) from error
+        APPLIED_OBJECTS.labels(kind.kind, "changed" if child is None or digest(live) != child.digest else "same").inc()
+        return live
+
+    async def _hand_over_replicas(self, key: Key, ref: Ref) -> None:
+        """Keep the present number of pods while the autoscaler takes over: a field let go would fall back to 1."""
+        live = await self._kube.get(DEPLOYMENT, key.namespace, ref.name)
+        if live is None or not _owns_replicas(live):
+            return
+        held = {
+            "apiVersion": ref.api_version,
+            "kind": ref.kind,
+            "metadata": {"name": ref.name, "namespace": key.namespace},
+            "spec": {"replicas": live["spec"]["replicas"]},
+        }
+        await self._kube.apply(DEPLOYMENT, held, force=True, manager=HANDOVER)
+
+    async def _replace(self, kind: Kind, key: Key, ref: Ref, obj: Object, refused: Invalid) -> Object:
+        """Somebody's fields do not go together with ours: put ours in their place, but keep annotations and labels."""
+        live = await self._kube.get(kind, key.namespace, ref.name)
+        if live is None:
+            raise _refused(ref, refused) from refused
+        try:
+            await self._kube.replace(kind, _merged(live, obj))
+            return await self._kube.apply(kind, obj, force=True)
+        except (Invalid, Conflict, NotFound) as error:
+            raise _refused(ref, error) from error
+
+
+def _owns_replicas(live: Object) -> bool:
+    return any(
+        entry.get("manager") == MANAGER and "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {})
+        for entry in live["metadata"].get("managedFields", ())
+    )
+
+
+def _merged(live: Object, obj: Object) -> Object:
+    meta = {**live["metadata"]}
+    meta.pop("managedFields", None)
+    for part in ("labels", "annotations"):
+        meta[part] = {**meta.get(part, {}), **obj["metadata"].get(part, {})}
+    merged = {**live, **{name: value for name, value in obj.items() if name != "metadata"}, "metadata": meta}
+    if kept := {name: live["spec"][name] for name in NOT_OURS.get(obj["kind"], ()) if name in live["spec"]}:
+        merged["spec"] = {**kept, **obj["spec"]}
+    return merged
+
+
+def _refused(ref: Ref, error: ApiError) -> Refused | ApiError:
+    """What waiting does not cure is told to the person; the rest is tried again by the queue."""
+    if error.status in (400, 403, 404, 405, 413, 422):
+        return Refused("Forbidden" if error.status == 403 else "Refused", f"{ref.spoken}: {error.message}")
+    return error

@@ -1,0 +1,128 @@
+"""The operator's process: serve probes, become leader, run the engine until told to stop or no longer leader.
+
+    python -m shop.operator.engine.main
+
+Settings come from the environment, prefixed SHOP_OPERATOR_: NAMESPACES (comma-separated, empty for all), NAMESPACE
+(its own, for the Lease), PORT, LOG_LEVEL, WORKERS, IMAGE_REGISTRY.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+from importlib.metadata import version
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shop.kit.logging import configure
+from shop.operator.engine.engine import WORKERS, Engine, Options
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.leader import Lease
+from shop.operator.engine.login import LoginError
+from shop.operator.engine.metrics import LEADER, ApiRequests
+from shop.operator.engine.probes import Probes
+from shop.operator.engine.render import HelmMissing, Images, Renderer, find_charts, find_helm
+
+LEASE_NAME = "shop-operator"
+
+
+class Settings(BaseSettings):
+    """How the operator runs."""
+
+    model_config = SettingsConfigDict(env_prefix="SHOP_OPERATOR_")
+
+    namespaces: str = ""
+    namespace: str = ""
+    lease: str = LEASE_NAME
+    identity: str = Field(default_factory=lambda: os.environ.get("HOSTNAME") or f"process-{os.getpid()}")
+    port: int = 8000
+    log_level: str = "INFO"
+    workers: int = Field(default=WORKERS, ge=1, le=64)
+    image_registry: str = ""
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        return tuple(sorted({name.strip() for name in self.namespaces.split(",") if name.strip()}))
+
+
+class Operator:
+    """One process; `stop` ends it in order."""
+
+    def __init__(self, settings: Settings, renderer: Renderer) -> None:
+        self._settings = settings
+        self._renderer = renderer
+        self._engine: Engine | None = None
+        self.stop = asyncio.Event()
+
+    async def run(self) -> int:
+        """Serve until stopped (0) or no longer leader (1): a new process then waits its turn."""
+        async with Kube.connect() as kube, self._probes():
+            kube.observer = ApiRequests()
+            lease = Lease(
+                kube, self._settings.namespace or kube.namespace, self._settings.lease, self._settings.identity
+            )
+            if not await self._lead(lease):
+                return 0
+            LEADER.set(1)
+            held = asyncio.create_task(lease.hold())
+            held.add_done_callback(lambda _: self.stop.set())
+            try:
+                self._engine = Engine(kube, self._renderer, Options(self._settings.watched, self._settings.workers))
+                await self._engine.run(self.stop)
+            finally:
+                LEADER.set(0)
+                lost = held.done()
+                held.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await held
+                if not lost:
+                    await lease.release()
+            return int(lost)
+
+    def _probes(self) -> Probes:
+        return Probes(self._settings.port, live=self._trouble, ready=lambda: "")
+
+    def _trouble(self) -> str:
+        return self._engine.trouble() if self._engine else ""
+
+    async def _lead(self, lease: Lease) -> bool:
+        """Wait for the Lease; False when told to stop before."""
+        waiting = asyncio.create_task(lease.acquire())
+        stopped = asyncio.create_task(self.stop.wait())
+        await asyncio.wait((waiting, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not waiting.done():
+            waiting.cancel()
+            return False
+        await waiting
+        return True
+
+
+async def serve(settings: Settings) -> int:
+    images = Images(registry=settings.image_registry) if settings.image_registry else None
+    renderer = Renderer(find_helm(), find_charts(), version("shop-operator"), images=images)
+    operator = Operator(settings, renderer)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, operator.stop.set)
+    gc.freeze()
+    return await operator.run()
+
+
+def main() -> None:
+    """Exit status 0 after a stop, 1 after a lost Lease, 2 when it cannot start."""
+    settings = Settings()
+    configure("shop-operator", settings.log_level)
+    try:
+        sys.exit(asyncio.run(serve(settings)))
+    except (LoginError, HelmMissing) as error:
+        sys.exit(f"shop-operator: {error}")
+
+
+if __name__ == "__main__":
+    main()

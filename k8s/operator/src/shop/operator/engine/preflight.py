@@ -1,0 +1,59 @@
+"""What a Shop names but does not bring: looked for before anything is changed, so that a typing error costs nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shop.operator.engine.kinds import CLAIM, CONFIG_MAP, SECRET, Kind
+from shop.operator.engine.kube import Kube
+from shop.operator.spec import ShopSpec
+
+CATALOG_KEY = "catalog.json"
+URL_KEY = "url"
+S3_KEYS = ("endpoint", "accessKey", "secretKey")
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """One object that must exist in the Shop's namespace, with `keys` in its data; the spec names it in `field`."""
+
+    field: str
+    kind: Kind
+    name: str
+    keys: tuple[str, ...] = ()
+
+
+def needed(spec: ShopSpec) -> list[Needed]:
+    """Everything that `spec` names. A TLS Secret is not among it: who issues certificates may come later."""
+    found = []
+    if spec.store.catalog and spec.store.catalog.config_map:
+        found.append(Needed("store.catalog.configMap", CONFIG_MAP, spec.store.catalog.config_map, (CATALOG_KEY,)))
+    if spec.database.mode == "External" and spec.database.secret_name:
+        found.append(Needed("database.secretName", SECRET, spec.database.secret_name))
+    for field, backend in (("messaging", spec.messaging), ("cache", spec.cache)):
+        if backend.mode == "External" and backend.secret_name:
+            found.append(Needed(f"{field}.secretName", SECRET, backend.secret_name, (URL_KEY,)))
+    if spec.backup:
+        found += _place("backup", "destination", spec.backup.destination, spec.backup.secret_name)
+    if spec.restore_from:
+        found += _place("restoreFrom", "source", spec.restore_from.source, spec.restore_from.secret_name)
+    return found
+
+
+def _place(part: str, field: str, url: str, secret_name: str | None) -> list[Needed]:
+    scheme, _, rest = url.partition("://")
+    if scheme == "pvc":
+        return [Needed(f"{part}.{field}", CLAIM, rest.partition("/")[0])]
+    return [Needed(f"{part}.secretName", SECRET, secret_name, S3_KEYS)] if secret_name else []
+
+
+async def missing(kube: Kube, namespace: str, spec: ShopSpec) -> tuple[str, str] | None:
+    """Reason and sentence for the first thing that is not there; None when all is."""
+    for one in needed(spec):
+        live = await kube.get(one.kind, namespace, one.name)
+        if live is None:
+            sentence = f'{one.field}: there is no {one.kind.kind} "{one.name}" in namespace {namespace}'
+            return f"{one.kind.kind}Missing", sentence
+        if absent := [key for key in one.keys if key not in live.get("data", {})]:
+            return f"{one.kind.kind}Incomplete", f'{one.field}: {one.kind.kind} "{one.name}" has no key {absent[0]}'
+    return None

@@ -1,0 +1,354 @@
+"""One Shop, one pass: look at what is, decide the next step, take it, write down where things stand.
+
+A pass never waits for health: whatever changes in the cluster brings the Shop back into the queue. It may be cut off
+at any write and begins anew from what the cluster says, so each write leaves a state that the next pass understands:
+the inventory names an object before it is applied, a revision is kept before it counts, nothing is pruned before
+everything is applied, and the finalizer goes last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from shop.operator.engine import preflight
+from shop.operator.engine.apply import Refused
+from shop.operator.engine.conditions import Facts, Rolling
+from shop.operator.engine.events import Recorder
+from shop.operator.engine.history import Revisions
+from shop.operator.engine.kinds import SHOP
+from shop.operator.engine.kube import Conflict, Kube, NotFound
+from shop.operator.engine.metrics import ROLLBACKS
+from shop.operator.engine.objects import FINALIZER, Key
+from shop.operator.engine.render import Renderer, RenderError
+from shop.operator.engine.report import Report, inventory
+from shop.operator.engine.rollout import Drift, Progress, Roller
+from shop.operator.engine.seeds import Seeds
+from shop.operator.engine.shopview import Failure, Rollout, ShopView
+from shop.operator.engine.target import Target, Targets
+from shop.operator.engine.teardown import POLL_S, Teardown
+from shop.operator.engine.world import World
+from shop.operator.spec import Shop
+
+BLOCKED_RETRY_S = 15.0
+"""How soon a Shop is looked at again that waits for something which sends no events."""
+DRIFT_AGAIN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a reconciler works with."""
+
+    kube: Kube
+    world: World
+    renderer: Renderer
+    roller: Roller
+    revisions: Revisions
+    seeds: Seeds
+    report: Report
+    recorder: Recorder
+    teardown: Teardown
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`result` is done, waiting or refused; `again_s`: look again then, even if nothing happens."""
+
+    result: str
+    again_s: float | None = None
+
+
+DONE = Outcome("done")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A Shop's spec, read, and what follows from it."""
+
+    shop: Shop
+    seed: bytes
+    hash: str
+
+    @property
+    def deadline(self) -> timedelta:
+        return timedelta(seconds=self.shop.spec.progress_deadline_seconds)
+
+
+class Reconciler:
+    """`reconcile` is called for one Shop at a time; different Shops may go on side by side."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._targets = Targets()
+        self._hashes: dict[Key, tuple[tuple[Any, ...], str]] = {}
+        self.optional: frozenset[str] = frozenset()
+        """Kinds that only some clusters have and this one has."""
+
+    async def reconcile(self, key: Key) -> Outcome:
+        """Take the next step."""
+        raw = self._parts.world.shop(key)
+        if raw is None:
+            self._forget(key)
+            return DONE
+        view = ShopView.of(raw)
+        try:
+            if view.deleting:
+                return await self._tear_down(view)
+            if FINALIZER not in view.finalizers:
+                view = await self._hold(view)
+            return await self._keep(view)
+        except NotFound as error:
+            if await self._parts.kube.get(SHOP, key.namespace, key.name) is None:
+                self._parts.world.forget_shop(key)
+                return DONE
+            raise error
+
+    def _forget(self, key: Key) -> None:
+        self._targets.drop(key)
+        self._hashes.pop(key, None)
+        self._parts.roller.forget_shop(key)
+        self._parts.seeds.forget(key)
+
+    async def _hold(self, view: ShopView) -> ShopView:
+        """Put the finalizer on, so that a deleted Shop waits until it is torn down."""
+        patch = {"metadata": {"finalizers": [*view.finalizers, FINALIZER], "resourceVersion": _version(view)}}
+        return self._seen(await self._parts.kube.patch(SHOP, view.key.namespace, view.key.name, patch))
+
+    def _seen(self, body: dict[str, Any]) -> ShopView:
+        self._parts.world.see_shop(body)
+        return ShopView.of(body)
+
+    async def _keep(self, view: ShopView) -> Outcome:
+        try:
+            shop = read(view)
+        except ValidationError as error:
+            await self._stopped(view, Facts(view.generation, invalid=_sentence(error)))
+            return Outcome("refused")
+        if shop.spec.suspend:
+            await self._stopped(view, Facts(view.generation, paused=True))
+            return DONE
+        try:
+            return await self._bring(view, shop)
+        except RenderError as error:
+            return await self._blocked(view, "CannotRender", str(error))
+        except Refused as error:
+            return await self._blocked(self._latest(view), error.reason, error.message)
+
+    def _latest(self, view: ShopView) -> ShopView:
+        raw = self._parts.world.shop(view.key)
+        return view if raw is None else ShopView.of(raw)
+
+    async def _blocked(self, view: ShopView, reason: str, message: str) -> Outcome:
+        self._tell(view, "Warning", reason, message)
+        await self._stopped(view, Facts(view.generation, blocked=(reason, message)))
+        return Outcome("refused", BLOCKED_RETRY_S)
+
+    async def _stopped(self, view: ShopView, facts: Facts) -> None:
+        unready = self._unready(view)
+        await self._parts.report.write(view, replace(facts, serving=view.revision > 0, unready=unready))
+
+    async def _bring(self, view: ShopView, shop: Shop) -> Outcome:
+        seed = await self._parts.seeds.ensure(view)
+        wish = Wish(shop, seed, self._hash(view, shop, seed))
+        failed = view.failure is not None and view.failure.hash == wish.hash and view.applied_hash != ""
+        goal = view.applied_hash if failed else wish.hash
+        if view.rollout is None and goal == view.applied_hash:
+            return await self._steady(view, wish)
+        return await self._roll(view, wish, goal)
+
+    def _hash(self, view: ShopView, shop: Shop, seed: bytes) -> str:
+        """Of everything that rendering depends on; kept, because most passes find nothing new."""
+        basis = (view.generation, self.optional, seed)
+        known = self._hashes.get(view.key)
+        if known is None or known[0] != basis:
+            known = basis, self._parts.renderer.inputs_hash(shop, view.key.namespace, seed, self.optional)
+            self._hashes[view.key] = known
+        return known[1]
+
+    async def _target(self, view: ShopView, wish: Wish, goal: str) -> Target:
+        """The objects of the goal: rendered when the spec asks for it, as they were kept when it is the way back."""
+        if (kept := self._targets.get(view.key, goal)) is not None:
+            return kept
+        if goal == wish.hash:
+            objects = await self._parts.renderer.render(
+                wish.shop, view.key.namespace, view.uid, wish.seed, self.optional
+            )
+        else:
+            objects = await self._parts.revisions.load(view.key, view.revision)
+        return self._targets.put(view.key, Target.of(goal, objects))
+
+    async def _roll(self, view: ShopView, wish: Wish, goal: str) -> Outcome:
+        target = await self._target(view, wish, goal)
+        if view.rollout is None or view.rollout.hash != goal:
+            view = await self._begin(view, wish, target)
+        progress = await self._parts.roller.advance(view, target)
+        if progress.wave is None:
+            await self._complete(view, wish, target)
+            return DONE
+        return await self._waiting(view, wish, target, progress)
+
+    async def _begin(self, view: ShopView, wish: Wish, target: Target) -> ShopView:
+        """Write down what is about to be, before the first of it is applied."""
+        forward = target.hash == wish.hash
+        if forward and (gap := await preflight.missing(self._parts.kube, view.key.namespace, wish.shop.spec)):
+            raise Refused(*gap)
+        revision = view.revision if target.hash == view.applied_hash else view.next_revision
+        rollout = Rollout(revision, target.hash, datetime.now(UTC).replace(microsecond=0))
+        union = inventory(self._parts.roller.union(view, target))
+        if forward:
+            self._tell(view, "Normal", "RollingOut", f"Revision {revision} is being rolled out")
+        facts = self._facts(view, wish, rolling=Rolling(revision, "begin", "", view.revision == 0))
+        failure = None if forward else view.failure
+        return await self._parts.report.write(view, facts, rollout=rollout, inventory=union, failure=failure)
+
+    async def _complete(self, view: ShopView, wish: Wish, target: Target) -> None:
+        """Everything of the target is healthy: prune, keep the revision, say so."""
+        rollout = view.rollout
+        assert rollout is not None  # noqa: S101 - begun before
+        await self._parts.roller.prune(view, target)
+        if rollout.revision != view.revision:
+            await self._parts.revisions.save(view.key, rollout.revision, list(target.objects().values()), wish.seed)
+        entries = inventory(self._parts.roller.entries(view).values())
+        done = replace(view, revision=rollout.revision, applied_hash=target.hash, rollout=None)
+        await self._parts.report.write(
+            view,
+            self._facts(done, wish),
+            rollout=None,
+            inventory=entries,
+            revision=rollout.revision,
+            last_applied_hash=target.hash,
+        )
+        self._parts.roller.forget(view.key)
+        self._targets.drop(view.key)
+        self._tell(view, "Normal", "Ready", f"Revision {rollout.revision} serves")
+
+    async def _waiting(self, view: ShopView, wish: Wish, target: Target, progress: Progress) -> Outcome:
+        rollout = view.rollout
+        assert rollout is not None and progress.wave is not None  # noqa: S101, PT018 - begun before, not complete
+        left = rollout.started_at + wish.deadline - datetime.now(UTC)
+        failed = progress.failed
+        if failed is None and left <= timedelta():
+            failed = "DeadlineExceeded", self._late(view, wish, progress)
+        forward = target.hash == wish.hash
+        if failed and forward and view.applied_hash and wish.shop.spec.rollback == "Automatic":
+            return await self._roll_back(view, wish, rollout, failed)
+        rolling = Rolling(rollout.revision, progress.wave.name.lower(), progress.waiting[0], view.revision == 0)
+        facts = self._facts(view, wish, rolling=rolling, failed=failed, unready=progress.waiting)
+        if failed:
+            self._tell(view, "Warning", failed[0], failed[1])
+        await self._parts.report.write(view, facts)
+        retry = await self._parts.roller.retry_jobs(view, progress.failed_jobs)
+        waits = [wait for wait in (retry, left.total_seconds()) if wait is not None and wait > 0]
+        return Outcome("waiting", min(waits, default=BLOCKED_RETRY_S))
+
+    def _late(self, view: ShopView, wish: Wish, progress: Progress) -> str:
+        troubles = [trouble.message for trouble in self._parts.world.troubles(view.key)]
+        why = (troubles or list(progress.waiting))[0]
+        return f"not healthy within {wish.shop.spec.progress_deadline_seconds} s: {why}"
+
+    async def _roll_back(self, view: ShopView, wish: Wish, rollout: Rollout, failed: tuple[str, str]) -> Outcome:
+        """Give the revision up, remember why, and go back to the last one that served in the next pass."""
+        message = f"Revision {rollout.revision} was given up: {failed[1]}"
+        failure = Failure(rollout.revision, wish.hash, failed[0], message)
+        self._tell(view, "Warning", "RollingBack", f"{message}; going back to revision {view.revision}")
+        ROLLBACKS.inc()
+        self._targets.drop(view.key)
+        rolling = Rolling(view.revision, "begin", "", first=False)
+        facts = Facts(view.generation, rolling=rolling, failed=(failure.reason, message), serving=True)
+        await self._parts.report.write(view, facts, failure=failure, rollout=None)
+        return Outcome("waiting", 0.0)
+
+    async def _steady(self, view: ShopView, wish: Wish) -> Outcome:
+        """The goal is applied: put right what drifted, and tell how it is."""
+        drifts = self._parts.roller.drifted(view)
+        told: tuple[str, ...] = ()
+        left: list[str] = []
+        parts: dict[str, Any] = {}
+        if drifts:
+            told, left = await self._repair(view, wish, drifts)
+            parts["inventory"] = inventory(self._parts.roller.entries(view).values())
+            self._parts.roller.forget(view.key)
+        await self._parts.revisions.ensure(view.key, view.revision, lambda: self._again(view, wish), wish.seed)
+        failure = view.failure if view.failure and view.failure.hash == wish.hash else None
+        view = replace(view, failure=failure)
+        await self._parts.report.write(view, self._facts(view, wish, drift=(*told, *left)), failure=failure, **parts)
+        return Outcome("done", DRIFT_AGAIN_S if left else 0.0 if told else None)
+
+    async def _again(self, view: ShopView, wish: Wish) -> list[Any]:
+        """The objects of the present revision, for a history that was lost."""
+        return list((await self._target(view, wish, view.applied_hash)).objects().values())
+
+    async def _repair(self, view: ShopView, wish: Wish, drifts: list[Drift]) -> tuple[tuple[str, ...], list[str]]:
+        target = await self._target(view, wish, view.applied_hash)
+        told, left = await self._parts.roller.repair(view, target, drifts)
+        self._targets.drop(view.key)
+        for sentence in told:
+            self._tell(view, "Normal", "DriftRepaired", f"Repaired {sentence}")
+        for sentence in left:
+            self._tell(view, "Warning", "DriftKeepsComing", sentence)
+        return tuple(told), left
+
+    def _facts(self, view: ShopView, wish: Wish, **found: Any) -> Facts:
+        """What is known in any pass, with what this one found."""
+        unready = found.pop("unready", None) or self._unready(view)
+        failure = view.failure if view.failure and view.failure.hash == wish.hash else None
+        if failure and "failed" not in found:
+            found["failed"] = failure.reason, failure.message
+        owners = {sentence.partition(":")[0] for sentence in unready}
+        every = self._parts.world.troubles(view.key)
+        return Facts(
+            view.generation,
+            serving=view.revision > 0,
+            unready=() if found.get("rolling") and view.revision == 0 else unready,
+            troubles=tuple(one for one in every if found.get("rolling") or one.owner in owners),
+            rolled_back_to=view.revision if failure and not found.get("rolling") else None,
+            **found,
+        )
+
+    def _unready(self, view: ShopView) -> tuple[str, ...]:
+        """What of the inventory does not serve."""
+        children = self._parts.world.children(view.key)
+        found = [(ref, children.get(ref)) for ref in view.inventory]
+        return tuple(
+            child.health.message or f"{ref.spoken} does not serve" if child else f"{ref.spoken}: it is gone"
+            for ref, child in found
+            if (child is None and view.revision) or (child is not None and not child.serves)
+        )
+
+    async def _tear_down(self, view: ShopView) -> Outcome:
+        if FINALIZER not in view.finalizers:
+            return DONE
+        waiting = await self._parts.teardown.step(view)
+        if waiting is not None:
+            await self._parts.report.write(view, Facts(view.generation, deleting=waiting))
+            return Outcome("waiting", POLL_S)
+        rest = [name for name in view.finalizers if name != FINALIZER]
+        patch = {"metadata": {"finalizers": rest or None, "resourceVersion": _version(self._latest(view))}}
+        try:
+            await self._parts.kube.patch(SHOP, view.key.namespace, view.key.name, patch)
+        except Conflict:  # somebody else has just changed it; the event brings the Shop back
+            return Outcome("waiting", POLL_S)
+        return DONE
+
+    def _tell(self, view: ShopView, kind: str, reason: str, message: str) -> None:
+        self._parts.recorder.event(view.resource, kind, reason, message)
+
+
+def read(view: ShopView) -> Shop:
+    """The Shop by its models, which know more than the definition's rules. ValidationError names the field."""
+    meta = {"name": view.key.name, "namespace": view.key.namespace}
+    return Shop.model_validate({"apiVersion": SHOP.api_version, "kind": SHOP.kind, "metadata": meta, "spec": view.spec})
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return f"{field}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _version(view: ShopView) -> str:
+    version: str = view.resource["metadata"]["resourceVersion"]
+    return version

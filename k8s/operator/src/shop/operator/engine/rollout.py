@@ -1,0 +1,195 @@
+"""Taking a Shop to a target: wave by wave, only what is not so yet, and pruning what is no longer wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from shop.operator.engine.apply import Applier
+from shop.operator.engine.digest import difference, digest
+from shop.operator.engine.health import Phase
+from shop.operator.engine.kinds import Wave, kind_of
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.metrics import DRIFT_REPAIRS, PRUNED_OBJECTS
+from shop.operator.engine.objects import Key, Object, Ref
+from shop.operator.engine.shopview import Entry, ShopView
+from shop.operator.engine.target import Item, Target
+from shop.operator.engine.world import Child, World
+
+JOB_RETRY_S = 60.0
+"""A Job that failed for good is made anew after this time, when nothing else can help."""
+FIGHT_LIMIT = 6
+"""Repairs of one object within FIGHT_WINDOW_S, after which whoever keeps changing it is left to it for a while."""
+FIGHT_WINDOW_S = 120.0
+MAX_FIELDS_TOLD = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a rollout stands; `wave` None: everything is applied and healthy."""
+
+    wave: Wave | None = None
+    waiting: tuple[str, ...] = ()
+    failed: tuple[str, str] | None = None
+    failed_jobs: tuple[Child, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One object that is not as it was applied."""
+
+    ref: Ref
+    child: Child | None
+
+
+class Roller:
+    def __init__(self, kube: Kube, world: World, put: Callable[[Object], None], applier: Applier) -> None:
+        self._kube = kube
+        self._world = world
+        self._put = put
+        self._applier = applier
+        self._entries: dict[Key, dict[Ref, Entry]] = {}
+        self._failed_since: dict[str, float] = {}
+        self._repairs: dict[tuple[Key, Ref], list[float]] = {}
+
+    def entries(self, view: ShopView) -> dict[Ref, Entry]:
+        """The inventory with what this process has applied since it was written down."""
+        return self._entries.setdefault(view.key, dict(view.inventory))
+
+    def forget(self, key: Key) -> None:
+        self._entries.pop(key, None)
+
+    def forget_shop(self, key: Key) -> None:
+        self.forget(key)
+        self._repairs = {place: times for place, times in self._repairs.items() if place[0] != key}
+
+    def union(self, view: ShopView, target: Target) -> list[Entry]:
+        """What is there and what is to come: written down before the first of it is applied, so nothing is lost."""
+        entries = self.entries(view)
+        for item in target.items:
+            entries.setdefault(item.ref, Entry(item.ref))
+        return list(entries.values())
+
+    async def advance(self, view: ShopView, target: Target) -> Progress:
+        """Apply up to the first wave that is not healthy. Refused when the API server will not have an object."""
+        for wave, items in target.waves():
+            stale = [item for item in items if not self._in_sync(view, item)]
+            if stale:
+                await self._apply(view, target, stale)
+            progress = self._judge(view.key, wave, items)
+            if progress is not None:
+                return progress
+        return Progress()
+
+    def _in_sync(self, view: ShopView, item: Item) -> bool:
+        child = self._world.children(view.key).get(item.ref)
+        if child is None or child.applied != item.hash:
+            return False
+        return child.digest == self.entries(view).get(item.ref, Entry(item.ref)).digest
+
+    async def _apply(self, view: ShopView, target: Target, items: Iterable[Item]) -> None:
+        """Kind after kind, the objects of one kind together."""
+        objects = target.objects()
+        for _, group in groupby(items, key=lambda item: item.ref.kind):
+            refs = [item.ref for item in group]
+            done = await asyncio.gather(*(self.apply_one(view, objects[ref]) for ref in refs), return_exceptions=True)
+            for result in done:
+                if isinstance(result, BaseException):
+                    raise result
+
+    async def apply_one(self, view: ShopView, obj: Object) -> None:
+        """Apply an object and remember what the server made of it."""
+        ref = Ref.of(obj)
+        child = self._world.children(view.key).get(ref)
+        if child is not None and child.deleting:
+            return
+        live = await self._applier.apply(view.key, obj, child)
+        self.entries(view)[ref] = Entry(ref, live["metadata"]["uid"], digest(live))
+        self._put(live)
+
+    def _judge(self, key: Key, wave: Wave, items: list[Item]) -> Progress | None:
+        children = self._world.children(key)
+        found = [(item.ref, children.get(item.ref)) for item in items]
+        waiting = tuple(_waiting(ref, child) for ref, child in found if _unready(child))
+        failed = [child for _, child in found if child is not None and child.health.phase is Phase.FAILED]
+        if not waiting:
+            return None
+        first = (failed[0].health.reason, failed[0].health.message) if failed else None
+        jobs = tuple(child for child in failed if child.ref.kind == "Job")
+        return Progress(wave, waiting, first, jobs)
+
+    async def retry_jobs(self, view: ShopView, jobs: Iterable[Child]) -> float | None:
+        """Delete Jobs that failed a while ago, so that they are made anew; seconds until the next is due."""
+        now, waits = time.monotonic(), []
+        for job in jobs:
+            due = self._failed_since.setdefault(job.uid, now) + JOB_RETRY_S
+            if due <= now:
+                self._failed_since.pop(job.uid)
+                await self._kube.delete(kind_of(job.ref), view.key.namespace, job.ref.name, job.uid)
+            else:
+                waits.append(due - now)
+        return min(waits, default=None)
+
+    async def prune(self, view: ShopView, target: Target) -> list[Ref]:
+        """Delete what is in the inventory and not in the target. Only called when all of the target is applied."""
+        wanted = {item.ref for item in target.items}
+        unwanted = [ref for ref in self.entries(view) if ref not in wanted]
+        children = self._world.children(view.key)
+        for ref in sorted(unwanted, reverse=True):
+            child = children.get(ref)
+            if child is not None and not child.deleting:
+                await self._kube.delete(kind_of(ref), view.key.namespace, ref.name, child.uid)
+                PRUNED_OBJECTS.labels(ref.kind).inc()
+            del self.entries(view)[ref]
+        return unwanted
+
+    def drifted(self, view: ShopView) -> list[Drift]:
+        """What of the inventory is gone or no longer as it was applied."""
+        children = self._world.children(view.key)
+        found = []
+        for ref, entry in view.inventory.items():
+            child = children.get(ref)
+            if child is None or (child.digest != entry.digest and not child.deleting):
+                found.append(Drift(ref, child))
+        return found
+
+    async def repair(self, view: ShopView, target: Target, drifts: Iterable[Drift]) -> tuple[list[str], list[str]]:
+        """Apply again what has drifted. Sentences: what was repaired, what is left alone for a while."""
+        objects, repaired, left = target.objects(), [], []
+        for drift in drifts:
+            if self._is_fight(view.key, drift.ref):
+                left.append(f"{drift.ref.spoken} is changed again and again by somebody else")
+                continue
+            told = await self._what(view.key, objects[drift.ref], drift)
+            await self.apply_one(view, objects[drift.ref])
+            DRIFT_REPAIRS.labels(drift.ref.kind).inc()
+            repaired.append(told)
+        return repaired, left
+
+    def _is_fight(self, key: Key, ref: Ref) -> bool:
+        now = time.monotonic()
+        recent = [moment for moment in self._repairs.get((key, ref), []) if now - moment < FIGHT_WINDOW_S]
+        fight = len(recent) >= FIGHT_LIMIT
+        self._repairs[key, ref] = recent if fight else [*recent, now]
+        return fight
+
+    async def _what(self, key: Key, obj: Object, drift: Drift) -> str:
+        if drift.child is None:
+            return f"{drift.ref.spoken} was deleted"
+        live = await self._kube.get(kind_of(drift.ref), key.namespace, drift.ref.name)
+        fields = difference(obj, live) if live else []
+        told = ", ".join(fields[:MAX_FIELDS_TOLD]) + (" ..." if len(fields) > MAX_FIELDS_TOLD else "")
+        return f"{drift.ref.spoken}: {told or 'fields were taken over'}"
+
+
+def _unready(child: Child | None) -> bool:
+    return child is None or child.deleting or child.health.phase is not Phase.READY
+
+
+def _waiting(ref: Ref, child: Child | None) -> str:
+    if child is None:
+        return f"{ref.spoken} is not there"
+    return f"{ref.spoken} is being deleted" if child.deleting else child.health.message

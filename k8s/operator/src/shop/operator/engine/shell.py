@@ -1,0 +1,77 @@
+"""kopf, for what it is good at: following the Shops through every way in which a watch can end.
+
+It feeds the engine and decides nothing. Its handlers would be called once per change, per object, without a bound on
+how many at once; the engine's queue is by level instead, and bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kopf
+
+from shop.operator.engine.kinds import SHOP
+from shop.operator.engine.objects import Object
+
+WATCH_S = 290.0
+SILENCE_S = 70.0
+"""A watch from which nothing came for so long is dead: the server sends a bookmark every minute."""
+CONNECT_TIMEOUT_S = 5.0
+PAGE = 100
+WORKERS = 8
+IDLE_S = 0.5
+BACKOFFS_S = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0, 15.0)
+"""Between tries to reach the API server: about a minute and a quarter, then the process ends and begins anew."""
+type Seen = Callable[[str | None, Object], None]
+"""Called with an event's type (None for what was there at the start) and the Shop."""
+
+
+async def follow(seen: Seen, namespaces: Sequence[str], stop: asyncio.Event, ready: asyncio.Event) -> None:
+    """Call `seen` for every change of a Shop until `stop` is set; no namespaces are all."""
+    registry = kopf.OperatorRegistry()
+    _login(registry)
+    version = SHOP.api_version.partition("/")[2]
+
+    @kopf.on.event(SHOP.group, version, SHOP.plural, registry=registry)
+    async def event(event: Any, **_: Any) -> None:
+        seen(event["type"], event["object"])
+
+    quiet()
+    await kopf.operator(
+        registry=registry,
+        settings=_settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+        ready_flag=ready,
+    )
+
+
+def _login(registry: Any) -> None:
+    @kopf.on.login(registry=registry)
+    def in_cluster(**kwargs: Any) -> Any:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+def _settings() -> Any:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = WATCH_S
+    settings.watching.client_timeout = WATCH_S + SILENCE_S
+    settings.watching.connect_timeout = CONNECT_TIMEOUT_S
+    settings.watching.inactivity_timeout = SILENCE_S
+    settings.watching.chunk_size = PAGE
+    settings.queueing.worker_limit = WORKERS
+    settings.queueing.idle_timeout = IDLE_S
+    settings.networking.error_backoffs = BACKOFFS_S
+    return settings
+
+
+def quiet() -> None:
+    """kopf tells of every event that it hands over; what fails is enough."""
+    logging.getLogger("kopf").setLevel(logging.WARNING)

@@ -1,0 +1,125 @@
+"""A Shop as a reconcile pass reads it: identity, wish, and what was written into its status before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from shop.operator.engine.objects import Key, Object, Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object in the inventory: what the operator has applied, or is about to (then without uid and digest)."""
+
+    ref: Ref
+    uid: str = ""
+    digest: str = ""
+
+    def as_json(self) -> Object:
+        filled = {"id": str(self.ref), "uid": self.uid, "digest": self.digest}
+        return {name: value for name, value in filled.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A revision on its way."""
+
+    revision: int
+    hash: str
+    started_at: datetime
+
+    def as_json(self) -> Object:
+        return {"revision": self.revision, "hash": self.hash, "startedAt": timestamp(self.started_at)}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A revision that did not come up and was rolled back; it is not tried again until the spec changes."""
+
+    revision: int
+    hash: str
+    reason: str
+    message: str
+
+    def as_json(self) -> Object:
+        return {"revision": self.revision, "hash": self.hash, "reason": self.reason, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class ShopView:
+    """`status` is the raw status, the other fields are what of it the engine decides by."""
+
+    key: Key
+    uid: str
+    generation: int
+    deleting: bool
+    finalizers: tuple[str, ...]
+    resource: Object
+    status: Object
+    applied_hash: str
+    revision: int
+    """Of the last revision that came up, 0 when none has."""
+    rollout: Rollout | None
+    failure: Failure | None
+    inventory: dict[Ref, Entry]
+
+    @classmethod
+    def of(cls, raw: Object) -> Self:
+        meta, status = raw["metadata"], raw.get("status", {})
+        return cls(
+            key=Key(meta["namespace"], meta["name"]),
+            uid=meta["uid"],
+            generation=meta["generation"],
+            deleting="deletionTimestamp" in meta,
+            finalizers=tuple(meta.get("finalizers", ())),
+            resource=raw,
+            status=status,
+            applied_hash=status.get("lastAppliedHash", ""),
+            revision=status.get("revision", 0),
+            rollout=_rollout(status.get("rollout")),
+            failure=_failure(status.get("failure")),
+            inventory=_inventory(status.get("inventory", ())),
+        )
+
+    @property
+    def spec(self) -> Object:
+        spec: Object = self.resource.get("spec", {})
+        return spec
+
+    @property
+    def next_revision(self) -> int:
+        """Never one that was given before."""
+        given = [
+            self.revision,
+            self.rollout.revision if self.rollout else 0,
+            self.failure.revision if self.failure else 0,
+        ]
+        return max(given) + 1
+
+
+def timestamp(moment: datetime) -> str:
+    """As Kubernetes writes it, to the second."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _rollout(status: dict[str, Any] | None) -> Rollout | None:
+    if not status:
+        return None
+    return Rollout(status["revision"], status["hash"], _moment(status["startedAt"]))
+
+
+def _failure(status: dict[str, Any] | None) -> Failure | None:
+    if not status:
+        return None
+    return Failure(status["revision"], status["hash"], status.get("reason", ""), status.get("message", ""))
+
+
+def _inventory(entries: Any) -> dict[Ref, Entry]:
+    found = [Entry(Ref.parse(entry["id"]), entry.get("uid", ""), entry.get("digest", "")) for entry in entries]
+    return {entry.ref: entry for entry in found}

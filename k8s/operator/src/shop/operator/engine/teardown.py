@@ -1,0 +1,57 @@
+"""The end of a Shop: its objects go in the reverse order of their coming, its data as the Shop says."""
+
+from __future__ import annotations
+
+from shop.operator.engine.kinds import CLAIM, kind_of
+from shop.operator.engine.kube import Conflict, Kube
+from shop.operator.engine.objects import SHOP_LABEL, Ref
+from shop.operator.engine.shopview import ShopView
+from shop.operator.engine.world import Child, World
+
+POLL_S = 5.0
+"""Events of what is gone come earlier; this is for those that have none."""
+KEPT_KINDS = frozenset({"Secret", "Cluster"})
+"""What `Retain` keeps besides volumes: without its passwords a volume is of no use."""
+WITH_PODS = frozenset({"Deployment", "StatefulSet", "Job", "CronJob"})
+"""Gone only when their pods are, so that orders under way end before the databases do."""
+
+
+class Teardown:
+    def __init__(self, kube: Kube, world: World) -> None:
+        self._kube = kube
+        self._world = world
+
+    async def step(self, view: ShopView) -> str | None:
+        """Delete what may go now. A sentence about what is waited for; None when nothing is left."""
+        retain = view.spec.get("deletionPolicy") == "Retain"
+        children = self._world.children(view.key).values()
+        left = [child for child in children if not (retain and child.ref.kind in KEPT_KINDS)]
+        if left:
+            last = max(child.wave for child in left)
+            return await self._delete(view, sorted((child for child in left if child.wave == last), key=_by_ref))
+        if not retain and (claims := await self._claims(view)):
+            for name, uid in claims:
+                await self._kube.delete(CLAIM, view.key.namespace, name, uid)
+            return f"volume {claims[0][0]} is being deleted"
+        return None
+
+    async def _delete(self, view: ShopView, children: list[Child]) -> str:
+        for child in children:
+            if not child.deleting:
+                propagation = "Foreground" if child.ref.kind in WITH_PODS else "Background"
+                try:
+                    await self._kube.delete(
+                        kind_of(child.ref), view.key.namespace, child.ref.name, child.uid, propagation
+                    )
+                except Conflict:  # another object has the name by now; its event is on the way
+                    continue
+        return f"{children[0].ref.spoken} is being deleted"
+
+    async def _claims(self, view: ShopView) -> list[tuple[str, str]]:
+        """Names and uids of the volumes that the Shop's StatefulSets have left."""
+        found = await self._kube.list(CLAIM, view.key.namespace, labels=f"{SHOP_LABEL}={view.key.name}")
+        return [(claim["metadata"]["name"], claim["metadata"]["uid"]) for claim in found]
+
+
+def _by_ref(child: Child) -> Ref:
+    return child.ref
