@@ -62,7 +62,7 @@ INVALID_SPECS = [
     ),
     ("database: {mode: Extern}", "spec.database.mode: must be Bundled, CloudNativePG or External, not 'Extern'"),
     ("database: {mode: External}", "spec.database: mode External needs secretName"),
-    ("database: {instances: 3}", "spec.database: mode Bundled runs one instance"),
+    ("database: {instances: 3}", "spec.database: mode Bundled has one instance"),
     ("messaging: {mode: External}", "spec.messaging: mode External needs secretName"),
     ("cache: {storage: 5 gigs}", "spec.cache.storage: must be a quantity of bytes such as 256Mi or 10Gi"),
     ("exposure: {type: Ingress}", "spec.exposure: type Ingress needs host"),

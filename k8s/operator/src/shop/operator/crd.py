@@ -56,6 +56,14 @@ def fixed(rule: str, message: str, field: str) -> Rule:
     return Rule(rule, message, field, "FieldValueForbidden")
 
 
+def within_limit(name: str) -> Rule:
+    """A request above the limit would be refused of each pod, long after the Shop was taken."""
+    request, limit = f"self.requests.{name}", f"self.limits.{name}"
+    known = f"has({request}) && has({limit}) && isQuantity({request}) && isQuantity({limit})"
+    holds = f"quantity({request}).compareTo(quantity({limit})) <= 0"
+    return Rule(f"!({known}) || {holds}", f"requests.{name} must not be more than limits.{name}", f"requests.{name}")
+
+
 EXTERNAL = needs(
     "self.mode != 'External' || has(self.secretName)",
     "mode External needs secretName, the Secret that holds the connection",
@@ -79,17 +87,18 @@ RULES: Mapping[str, Sequence[Rule]] = {
     "Autoscaling": (
         Rule("self.maxReplicas >= self.minReplicas", "maxReplicas must be at least minReplicas", "maxReplicas"),
     ),
+    "Resources": (within_limit("cpu"), within_limit("memory")),
     "Backend": (EXTERNAL, BUNDLED_STORAGE),
     "DatabaseBackend": (
         EXTERNAL,
         Rule(
-            "self.mode != 'Bundled' || self.instances == 1",
-            "mode Bundled runs one instance; CloudNativePG runs several",
+            "self.mode == 'CloudNativePG' || self.instances == 1",
+            "modes Bundled and External have one instance; CloudNativePG runs several",
             "instances",
         ),
         BUNDLED_STORAGE,
         fixed(
-            "self.mode != 'CloudNativePG' || oldSelf.mode != 'CloudNativePG'"
+            "self.mode != 'CloudNativePG' || oldSelf.mode != 'CloudNativePG' || !isQuantity(self.storage)"
             " || quantity(self.storage).compareTo(quantity(oldSelf.storage)) >= 0",
             "storage cannot shrink: a volume only grows",
             "storage",

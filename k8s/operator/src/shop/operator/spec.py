@@ -207,7 +207,7 @@ class _Backend(Part):
     storage: MemoryQuantity = "5Gi"
     """Size of each volume of a bundled store."""
     secret_name: Label | None = None
-    """Secret of the Shop's namespace with the connection to an External one: its key url."""
+    """Secret of the Shop's namespace; for External its key url says where the store is, passwords included."""
 
     @model_validator(mode="after")
     def _external_needs_secret(self) -> Any:
@@ -221,13 +221,15 @@ class DatabaseBackend(_Backend):
 
     mode: Literal["Bundled", "CloudNativePG", "External"] = "Bundled"
     """It cannot change: data does not move by itself. Begin a new Shop with restoreFrom instead."""
+    secret_name: Label | None = None
+    """Secret of the Shop's namespace; for External it has a key per service, such as order: its database's URL."""
     instances: Annotated[int, whole(1, 9)] = 1
     """Servers of a CloudNativePG cluster, the standbys included."""
 
     @model_validator(mode="after")
-    def _bundled_is_one(self) -> "DatabaseBackend":
-        if self.mode == "Bundled" and self.instances > 1:
-            raise ValueError("mode Bundled runs one instance; CloudNativePG runs several")
+    def _only_a_cluster_has_several(self) -> "DatabaseBackend":
+        if self.mode != "CloudNativePG" and self.instances > 1:
+            raise ValueError(f"mode {self.mode} has one instance; CloudNativePG runs several")
         return self
 
 
