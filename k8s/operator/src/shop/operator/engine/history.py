@@ -127,8 +127,10 @@ class Revisions:
             raise Refused("RevisionLost", why) from error
 
     async def save(self, key: Key, revision: int, objects: Sequence[Object], seed: bytes) -> None:
-        """Keep a revision that came up."""
+        """Keep a revision that came up; Refused when somebody else has a Secret of that name."""
         secret = await self._get(key)
+        if secret and secret["metadata"].get("labels", {}).get(SHOP_LABEL) != key.name:
+            raise Refused("NameTaken", f"Secret {key.name}{SUFFIX} exists already and was not made for this Shop")
         packed = encode(objects)
         kept = with_revision(revisions_of(secret) if secret else {}, revision, packed)
         if revision not in kept:
