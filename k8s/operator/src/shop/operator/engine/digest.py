@@ -36,7 +36,8 @@ def digest(obj: Object) -> str:
     ours, others = _managed(obj)
     values: list[Any] = []
     for fields in ours:
-        _collect(fields, obj, others, values)
+        # A stringData that was applied stays a field of ours, though its values are in `data` from then on.
+        _collect(fields, {**obj, "stringData": obj.get("data")} if "f:stringData" in fields else obj, others, values)
     text = orjson.dumps([ours, values], option=orjson.OPT_SORT_KEYS, default=str)
     return hashlib.blake2b(text, digest_size=DIGEST_BYTES).hexdigest()
 
@@ -52,7 +53,7 @@ def difference(desired: Object, live: Object) -> list[str]:
     Two spellings of one quantity are the same. A field of ours that is no longer desired is a difference too.
     """
     wanted = _without_string_data(desired)
-    found = list(dict.fromkeys([*_unequal(wanted, live, ""), *_unwanted(wanted, live)]))
+    found = list(dict.fromkeys([*_unequal(wanted, live, ""), *_unwanted({**desired, **wanted}, live)]))
     return found[:MAX_PATHS]
 
 
