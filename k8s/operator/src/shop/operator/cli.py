@@ -1,6 +1,7 @@
-"""shopctl: run a whole shop on this machine, look at it, break it, and audit it.
+"""shopctl: run a whole shop on this machine, look at it, break it, and audit it; and look after Shops in a cluster.
 
-Every command imports what it needs itself, so that `--help` and `status` are quick.
+With a Shop's name a command is about the cluster, without one about the shop on this machine. Every command imports
+what it needs itself, so that `--help` and `status` are quick.
 """
 
 import sys
@@ -15,28 +16,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shop.kit.processes import EmbeddedError
+from shop.operator import console
+from shop.operator.cluster import commands as cluster
+from shop.operator.cluster.where import (
+    ContextOption,
+    KubeconfigOption,
+    LongNamespaceOption,
+    NamespaceOption,
+    Where,
+)
 from shop.operator.errors import ShopctlError
 
 if TYPE_CHECKING:
     from shop.operator.local.layout import DataDir
 
 app = typer.Typer(
-    help="Run a whole shop on this machine, look at it, break it, and audit it.",
+    help="Run a whole shop on this machine, look at it, break it, and audit it; look after Shops in a cluster.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 DEFAULT_PORT = 8080
-DEFAULT_LOG_LINES = 50
 SAMPLE = Path(__file__).parents[5] / "k8s" / "samples" / "bookshop.yaml"
 
 DataDirOption = Annotated[
     Path, typer.Option("--data-dir", help="Folder that holds everything the shop keeps.", show_default=True)
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 DEFAULT_DATA_DIR = Path(".shop")
+BOTH, IN_CLUSTER = "Here, and with a NAME in a cluster", "In a cluster"
+NameArgument = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="A Shop in a cluster; without it, the shop on this machine.")
+]
 
 
 @app.command()
@@ -87,73 +98,112 @@ def _replicas(given: list[str]) -> dict[str, int]:
     return counts
 
 
-@app.command()
-def status(data_dir: DataDirOption = DEFAULT_DATA_DIR, as_json: JsonOption = False) -> None:
-    """Show what runs: health, pids, ports, restarts and memory. Code 1 when something is not healthy."""
+@app.command(rich_help_panel=BOTH)
+def status(
+    name: NameArgument = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    as_json: cluster.JsonOption = False,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Show what runs: health, pids, ports, restarts and memory. Code 1 when something is not healthy.
+
+    Of a Shop in a cluster: conditions, services, troubles, events; code 1 when it is not Ready.
+    """
+    if name is not None:
+        _not_local(name, data_dir)
+        cluster.status(name, namespace, context, kubeconfig, as_json)
+    else:
+        _only_local("status", Where(namespace, context, kubeconfig))
+        _local_status(data_dir, as_json)
+
+
+def _local_status(data_dir: Path, as_json: bool) -> None:
     from shop.operator.local import running
 
     found = running.status(_data(data_dir))
     if as_json:
-        _print(json.dumps(found, indent=1))
+        console.write(json.dumps(found, indent=1))
     else:
-        _print(_status_table(found))
+        console.write(_status_table(found))
     if not all(component["healthy"] for component in found["components"]):
         raise typer.Exit(1)
 
 
 def _status_table(found: dict[str, Any]) -> str:
-    rows = [("COMPONENT", "STATE", "PID", "PORT", "RESTARTS", "MEMORY")]
-    total = found["supervisor"]["memory_bytes"]
-    for one in found["components"]:
-        total += one["memory_bytes"]
-        state = one["state"] if one["healthy"] or one["state"] != "ready" else "not ready"
-        rows.append(
-            (
-                one["name"],
-                state,
-                str(one["pid"] or "-"),
-                str(one["port"]),
-                str(one["restarts"]),
-                _mebibytes(one["memory_bytes"]),
-            )
-        )
     supervisor = found["supervisor"]
-    rows.append(
-        ("supervisor", found["phase"], str(supervisor["pid"]), "-", "0", _mebibytes(supervisor["memory_bytes"]))
-    )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", f"{found['url']}  {found['data_dir']}  {_mebibytes(total)} in total"])
+    rows = [("COMPONENT", "STATE", "PID", "PORT", "RESTARTS", "MEMORY")]
+    for one in found["components"]:
+        state = one["state"] if one["healthy"] or one["state"] != "ready" else "not ready"
+        numbers = (str(one["pid"] or "-"), str(one["port"]), str(one["restarts"]), _mebibytes(one["memory_bytes"]))
+        rows.append((one["name"], state, *numbers))
+    memory = _mebibytes(supervisor["memory_bytes"])
+    rows.append(("supervisor", found["phase"], str(supervisor["pid"]), "-", "0", memory))
+    total = supervisor["memory_bytes"] + sum(one["memory_bytes"] for one in found["components"])
+    return "\n".join([console.table(rows), "", f"{found['url']}  {found['data_dir']}  {_mebibytes(total)} in total"])
 
 
 def _mebibytes(size: int) -> str:
     return f"{size / (1 << 20):.0f} MiB"
 
 
-@app.command()
+@app.command(rich_help_panel=BOTH)
 def logs(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="order, order-1, postgres, supervisor ...; default: all. Or a Shop in a cluster."
+        ),
+    ] = None,
     service: Annotated[
-        str | None, typer.Argument(help="order, order-1, postgres, supervisor ...; default: all")
+        str | None, typer.Argument(metavar="SERVICE", help="Of a Shop in a cluster: order, postgres ...")
     ] = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is written.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines from the end of each log.")] = (
-        DEFAULT_LOG_LINES
-    ),
+    follow: cluster.FollowOption = False,
+    lines: cluster.LinesOption = cluster.DEFAULT_LOG_LINES,
+    short: Annotated[
+        str | None, typer.Option("-n", metavar="N|NAME", help="A number is short for --lines, a name for --namespace.")
+    ] = None,
+    namespace: LongNamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Print the end of the logs."""
+    """Print the end of the logs: of the shop on this machine, or of a Shop's pods in a cluster."""
+    if short is not None and short.isdigit():
+        lines, short = int(short), None
+    where = Where(namespace or short, context, kubeconfig)
+    if name is not None and (service is not None or where.is_given or not _is_local_log(data_dir, name)):
+        _not_local(name, data_dir)
+        cluster.logs(name, service, where.namespace, context, kubeconfig, follow, lines)
+    else:
+        _only_local("logs", where)
+        _local_logs(_data(data_dir), name, follow, lines)
+
+
+def _is_local_log(data_dir: Path, name: str) -> bool:
+    """Whether the shop on this machine has such a log or could have; any other name is a Shop's in a cluster."""
+    from shop.operator.local.plan import RETAIL
+
+    base, _, number = name.rpartition("-")
+    noun = base if number.isdigit() else name
+    written = data_dir != DEFAULT_DATA_DIR or (data_dir / "logs" / f"{name}.log").exists()
+    return written or noun in (*RETAIL, "postgres", "nats", "valkey", "supervisor")
+
+
+def _local_logs(data: "DataDir", component: str | None, follow: bool, lines: int) -> None:
     from shop.operator.local import logs as files
     from shop.operator.local import running
 
-    paths = running.log_files(_data(data_dir), service)
+    paths = running.log_files(data, component)
     for path in paths:
         if len(paths) > 1:
-            _print(f"==> {_log_name(path)} <==")
+            console.write(f"==> {_log_name(path)} <==")
         for line in files.last_lines(path, lines):
-            _print(line)
+            console.write(line)
     if follow:
         for path, line in files.follow(paths):
-            _print(f"{_log_name(path)}: {line}" if len(paths) > 1 else line)
+            console.write(f"{_log_name(path)}: {line}" if len(paths) > 1 else line)
 
 
 def _log_name(path: Path) -> str:
@@ -170,7 +220,7 @@ def down(
 
     data = _data(data_dir)
     ran = running.down(data, delete_data)
-    _print(
+    console.write(
         ("The shop has ended" if ran else f"No shop ran in {data.path}")
         + ("; its data is deleted." if delete_data else ".")
     )
@@ -185,7 +235,7 @@ def stop(
     from shop.operator.local import running
 
     answer = running.command(_data(data_dir), "stop", component=component)
-    _print(f"stopped: {', '.join(answer['components'])}")
+    console.write(f"stopped: {', '.join(answer['components'])}")
 
 
 @app.command()
@@ -197,44 +247,66 @@ def start(
     from shop.operator.local import running
 
     answer = running.command(_data(data_dir), "start", component=component)
-    _print(f"started: {', '.join(answer['components'])}")
+    console.write(f"started: {', '.join(answer['components'])}")
 
 
-@app.command()
+@app.command(rich_help_panel=BOTH)
 def audit(
+    name: NameArgument = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
-    as_json: JsonOption = False,
-    settle_seconds: Annotated[
-        float, typer.Option(min=0, help="Leave out what is younger: its effects may still be on their way.")
-    ] = 10.0,
-    order_deadline_seconds: Annotated[
-        float, typer.Option(min=1, help="The age at which every order must have ended.")
-    ] = 960.0,
-    wait: Annotated[float, typer.Option(min=0, help="First wait up to so many seconds until all orders ended.")] = 0.0,
-    acknowledged: Annotated[
-        Path | None, typer.Option(help="File with the order ids that customers were told, one per line.")
-    ] = None,
+    as_json: cluster.JsonOption = False,
+    settle_seconds: cluster.SettleOption = cluster.SETTLE_S,
+    order_deadline_seconds: cluster.DeadlineOption = cluster.ORDER_DEADLINE_S,
+    wait: cluster.WaitOption = 0.0,
+    acknowledged: cluster.AcknowledgedOption = None,
     database_url: Annotated[
         str,
         typer.Option(
             envvar="SHOP_AUDIT_DATABASE_URL",
-            help="Audit a shop elsewhere, such as in a cluster through `kubectl port-forward`: where its databases are,"
+            help="Audit a shop elsewhere that is no Shop of a cluster: where its databases are,"
             " with {noun} for the service. Better set as a variable: others see a command's arguments.",
         ),
     ] = "",
     nats_url: Annotated[
         str, typer.Option(envvar="SHOP_AUDIT_NATS_URL", help="The broker of a shop elsewhere; goes with the former.")
     ] = "",
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
 ) -> None:
     """Check what must always hold: no order lost, nothing oversold, nobody charged twice. Code 1 when it does not."""
     from shop.operator.audit.model import Options
+    from shop.operator.cluster import actions
     from shop.operator.local import auditing
 
-    elsewhere = database_url or nats_url
-    target = auditing.elsewhere(database_url, nats_url) if elsewhere else auditing.target(_data(data_dir))
     options = Options(settle_seconds, order_deadline_seconds, auditing.acknowledged(acknowledged))
+    where = Where(namespace, context, kubeconfig)
+    elsewhere = database_url or nats_url
+    if name is not None:
+        _not_local(name, data_dir, *(["--database-url"] if elsewhere else []))
+        actions.audit(where, name, options, wait, as_json)
+        return
+    _only_local("audit", where)
+    target = auditing.elsewhere(database_url, nats_url) if elsewhere else auditing.target(_data(data_dir))
     if not auditing.run(target, options, wait, as_json):
         raise typer.Exit(1)
+
+
+app.command(cls=cluster.PlanCommand, rich_help_panel=IN_CLUSTER)(cluster.plan)
+for command in (cluster.backup, cluster.suspend, cluster.resume):
+    app.command(rich_help_panel=IN_CLUSTER)(command)
+
+
+def _not_local(name: str, data_dir: Path, *other: str) -> None:
+    for option in ["--data-dir"] if data_dir != DEFAULT_DATA_DIR else other:
+        raise ShopctlError(f"{name} names a Shop in a cluster, {option} another shop: give one of the two")
+
+
+def _only_local(command: str, where: Where) -> None:
+    if where.is_given:
+        raise ShopctlError(
+            f"which Shop? For one in a cluster: `shopctl {command} NAME`, with NAME from `kubectl get shops`"
+        )
 
 
 def _data(path: Path) -> "DataDir":
@@ -243,22 +315,9 @@ def _data(path: Path) -> "DataDir":
     return DataDir(path)
 
 
-def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
 def main() -> None:
-    """Run the command line; what a person can put right is one line on stderr and code 1."""
-    try:
-        app(prog_name="shopctl")
-    except (ShopctlError, EmbeddedError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-        for line in str(error).splitlines() or [type(error).__name__]:
-            sys.stderr.write(f"shopctl: {line}\n")
-        sys.exit(1)
+    """Run the command line."""
+    console.run(app, "shopctl")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from shop.kit.embedded import SUPERUSER, PostgresStore
@@ -50,7 +51,18 @@ def acknowledged(path: Path | None) -> frozenset[str]:
 
 def run(where: Target, options: Options, wait_s: float, as_json: bool) -> bool:
     """Print what the audit found and return whether everything holds."""
-    results, waited = asyncio.run(_run(where, options, wait_s))
+    results, waited = asyncio.run(check(where, options, wait_s))
+    return report(results, waited, wait_s, as_json)
+
+
+async def check(where: Target, options: Options, wait_s: float) -> tuple[list[Result], bool]:
+    """What each oracle found, and whether all orders had ended within `wait_s`."""
+    waited = await wait_until_ended(where, wait_s) if wait_s > 0 else True
+    return await audit(where, options), waited
+
+
+def report(results: Sequence[Result], waited: bool, wait_s: float, as_json: bool) -> bool:
+    """Print it and return whether everything holds."""
     ok = waited and all(result.ok for result in results)
     if as_json:
         document = {"ok": ok, "oracles": [result.document() for result in results]}
@@ -60,11 +72,6 @@ def run(where: Target, options: Options, wait_s: float, as_json: bool) -> bool:
     if not waited:
         sys.stderr.write(f"shopctl: orders were still under way after {wait_s:g} s\n")
     return ok
-
-
-async def _run(where: Target, options: Options, wait_s: float) -> tuple[list[Result], bool]:
-    waited = await wait_until_ended(where, wait_s) if wait_s > 0 else True
-    return await audit(where, options), waited
 
 
 def lines(result: Result) -> list[str]:

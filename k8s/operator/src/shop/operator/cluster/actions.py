@@ -1,0 +1,73 @@
+"""What the commands do, between their options and the modules that know how. Each returns or ends with its code."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from shop.operator import console
+from shop.operator.audit.model import Options
+from shop.operator.cluster import session
+from shop.operator.cluster.session import Session
+from shop.operator.cluster.where import Where
+
+
+def plan(where: Where, file: Path, as_json: bool) -> None:
+    """Print the plan and end with its code."""
+    from shop.operator.cluster import planning
+
+    found = session.run(where, lambda it: planning.make(it, file))
+    console.write(_json(found.document()) if as_json else found.text())
+    raise typer.Exit(found.code)
+
+
+def status(where: Where, name: str, as_json: bool) -> None:
+    """Print how the Shop is; code 1 when it is not Ready."""
+    from shop.operator.cluster import reading
+
+    found = session.run(where, lambda it: reading.overview(it, name))
+    console.write(_json(found.document()) if as_json else found.text(datetime.now(UTC)))
+    if not found.ready:
+        raise typer.Exit(1)
+
+
+def audit(where: Where, name: str, options: Options, wait_s: float, as_json: bool) -> None:
+    """Print what the oracles found; code 1 when a promise is broken."""
+    from shop.operator.cluster import auditing
+    from shop.operator.local.auditing import report
+
+    results, waited = session.run(where, lambda it: auditing.audit(it, name, options, wait_s))
+    if not report(results, waited, wait_s, as_json):
+        raise typer.Exit(1)
+
+
+def backup(where: Where, name: str, timeout_s: float) -> None:
+    """Make a backup and say where it is."""
+    from shop.operator.cluster import backing_up
+
+    console.write(session.run(where, lambda it: backing_up.back_up(it, name, timeout_s)))
+
+
+def logs(where: Where, name: str, service: str | None, lines: int, follow: bool) -> None:
+    """Print logs, and go on with `follow`."""
+    from shop.operator.cluster import logs as of_pods
+
+    async def work(it: Session) -> None:
+        await (of_pods.follow if follow else of_pods.show)(it, name, service, lines)
+
+    session.run(where, work)
+
+
+def suspend(where: Where, name: str, suspended: bool, timeout_s: float) -> None:
+    """Set spec.suspend and say what came of it."""
+    from shop.operator.cluster import suspending
+
+    console.write(
+        session.run(where, lambda it: suspending.set_suspended(it, name, suspended=suspended, timeout_s=timeout_s))
+    )
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False)

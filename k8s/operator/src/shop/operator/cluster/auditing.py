@@ -1,0 +1,51 @@
+"""The audit of a Shop in a cluster: its databases and broker as its own services are told to reach them."""
+
+import base64
+
+from shop.operator.audit.model import Options, Result
+from shop.operator.audit.run import Target
+from shop.operator.cluster.forwarding import Forwards
+from shop.operator.cluster.session import Session
+from shop.operator.engine.kinds import DEPLOYMENT, SECRET
+from shop.operator.engine.objects import Object
+from shop.operator.errors import ShopctlError
+from shop.operator.local import auditing
+from shop.operator.local.plan import WITH_DATABASE
+
+DATABASE_VARIABLE, BROKER_VARIABLE = "SHOP_DATABASE_URL", "SHOP_NATS_URL"
+POSTGRES_PORT, NATS_PORT = 5432, 4222
+BROKER_NOUN = "order"
+
+
+async def audit(session: Session, name: str, options: Options, wait_s: float) -> tuple[list[Result], bool]:
+    """What each oracle found, and whether all orders had ended within `wait_s`."""
+    await session.shop(name)
+    async with Forwards(session) as forwards:
+        databases = {}
+        for noun in WITH_DATABASE:
+            databases[noun] = await forwards.url(await _url(session, name, noun, DATABASE_VARIABLE), POSTGRES_PORT)
+        broker = await forwards.url(await _url(session, name, BROKER_NOUN, BROKER_VARIABLE), NATS_PORT)
+        return await auditing.check(Target(databases, broker), options, wait_s)
+
+
+async def _url(session: Session, name: str, noun: str, variable: str) -> str:
+    """What the service's container has in that variable."""
+    deployment = await session.kube.get(DEPLOYMENT, session.namespace, f"{name}-{noun}")
+    if deployment is None:
+        raise ShopctlError(f"{name} has no Deployment {name}-{noun} to audit; see `shopctl status {name}`")
+    secret_name, key = secret_of(deployment, noun, variable)
+    secret = await session.kube.get(SECRET, session.namespace, secret_name)
+    encoded = (secret or {}).get("data", {}).get(key)
+    if encoded is None:
+        raise ShopctlError(f"Secret {secret_name} has no key {key}, from which {noun} takes its {variable}")
+    return base64.b64decode(encoded).decode()
+
+
+def secret_of(deployment: Object, noun: str, variable: str) -> tuple[str, str]:
+    """Name and key of the Secret that a container's variable is taken from."""
+    containers = {one["name"]: one for one in deployment["spec"]["template"]["spec"]["containers"]}
+    for one in containers.get(noun, {}).get("env", []):
+        reference = one.get("valueFrom", {}).get("secretKeyRef")
+        if one["name"] == variable and reference:
+            return reference["name"], reference["key"]
+    raise ShopctlError(f"Deployment {deployment['metadata']['name']} takes no {variable} from a Secret")

@@ -1,0 +1,179 @@
+"""`kubectl shop`: the commands for Shops in a cluster. shopctl has the same, next to those for the local shop."""
+
+import sys
+
+if sys.version_info < (3, 12):  # noqa: UP036 - the message is for those who start it without its package manager
+    sys.exit("kubectl shop needs Python 3.12 or newer; `uv python install 3.13` brings one")
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from shop.operator import console
+from shop.operator.cluster.where import (
+    ContextOption,
+    KubeconfigOption,
+    NamespaceOption,
+    ShopArgument,
+    Where,
+)
+
+DEFAULT_LOG_LINES = 50
+EXIT_WRONG = 1
+BACKUP_TIMEOUT_S = 3_600.0
+ANSWER_TIMEOUT_S = 30.0
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+LinesOption = Annotated[int, typer.Option("--lines", min=0, help="Lines from the end of each log.")]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is written.")]
+SettleOption = Annotated[
+    float, typer.Option(min=0, help="Leave out what is younger: its effects may still be on their way.")
+]
+DeadlineOption = Annotated[float, typer.Option(min=1, help="The age at which every order must have ended.")]
+WaitOption = Annotated[float, typer.Option(min=0, help="First wait up to so many seconds until all orders ended.")]
+AcknowledgedOption = Annotated[
+    Path | None, typer.Option(help="File with the order ids that customers were told, one per line.")
+]
+SETTLE_S, ORDER_DEADLINE_S = 10.0, 960.0
+
+app = typer.Typer(
+    help="Shops in a cluster: what a change would do, how they are, whether their promises hold.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class PlanCommand(TyperCommand):
+    """Code 2 is an answer here, so a wrong option must not end with it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            error.exit_code = EXIT_WRONG
+            raise
+
+
+@app.command(cls=PlanCommand)
+def plan(
+    file: Annotated[Path, typer.Option("--file", "-f", metavar="SHOP.yaml", help="The Shop.", show_default=False)],
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what applying a Shop would create, change and delete.
+
+    The API server itself answers, by a dry run of every object; nothing is written. Code 0: nothing would change,
+    2: something would, 1: something would be refused, or is wrong with the command.
+    """
+    from shop.operator.cluster import actions
+
+    actions.plan(Where(namespace, context, kubeconfig), file, as_json)
+
+
+@app.command()
+def status(
+    name: ShopArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how a Shop is: conditions, services, troubles, events. Code 1 when it is not Ready."""
+    from shop.operator.cluster import actions
+
+    actions.status(Where(namespace, context, kubeconfig), name, as_json)
+
+
+@app.command()
+def audit(
+    name: ShopArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    as_json: JsonOption = False,
+    settle_seconds: SettleOption = SETTLE_S,
+    order_deadline_seconds: DeadlineOption = ORDER_DEADLINE_S,
+    wait: WaitOption = 0.0,
+    acknowledged: AcknowledgedOption = None,
+) -> None:
+    """Check what must always hold: no order lost, nothing oversold, nobody charged twice. Code 1 when it does not."""
+    from shop.operator.audit.model import Options
+    from shop.operator.cluster import actions
+    from shop.operator.local import auditing
+
+    options = Options(settle_seconds, order_deadline_seconds, auditing.acknowledged(acknowledged))
+    actions.audit(Where(namespace, context, kubeconfig), name, options, wait, as_json)
+
+
+@app.command()
+def backup(
+    name: ShopArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for its end.")] = BACKUP_TIMEOUT_S,
+) -> None:
+    """Back up a Shop now, to where its spec.backup says, and wait until it is done."""
+    from shop.operator.cluster import actions
+
+    actions.backup(Where(namespace, context, kubeconfig), name, timeout)
+
+
+@app.command()
+def logs(
+    name: ShopArgument,
+    service: Annotated[
+        str | None, typer.Argument(metavar="SERVICE", help="order, postgres, migrate ...; default: all")
+    ] = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    follow: FollowOption = False,
+    lines: LinesOption = DEFAULT_LOG_LINES,
+) -> None:
+    """Print the end of the logs of a Shop's pods, each line with its pod."""
+    from shop.operator.cluster import actions
+
+    actions.logs(Where(namespace, context, kubeconfig), name, service, lines, follow)
+
+
+@app.command()
+def suspend(
+    name: ShopArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the operator.")] = ANSWER_TIMEOUT_S,
+) -> None:
+    """Leave a Shop as it is: the operator changes nothing more until it is resumed."""
+    from shop.operator.cluster import actions
+
+    actions.suspend(Where(namespace, context, kubeconfig), name, True, timeout)
+
+
+@app.command()
+def resume(
+    name: ShopArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the operator.")] = ANSWER_TIMEOUT_S,
+) -> None:
+    """Let the operator keep a suspended Shop as its spec says again."""
+    from shop.operator.cluster import actions
+
+    actions.suspend(Where(namespace, context, kubeconfig), name, False, timeout)
+
+
+def main() -> None:
+    """`kubectl-shop` on the PATH is what `kubectl shop` runs."""
+    console.run(app, "kubectl shop")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Logs of a Shop's pods, each line with the pod that wrote it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from shop.operator.cluster.session import Session, refusal
+from shop.operator.console import note, write
+from shop.operator.engine.answers import ApiError
+from shop.operator.engine.kinds import POD
+from shop.operator.engine.kube import Request, path_of
+from shop.operator.engine.objects import SHOP_LABEL, Object
+from shop.operator.errors import ShopctlError
+
+NOUN_LABEL = "app.kubernetes.io/name"
+MAX_SOURCES = 64
+"""Containers followed at once; each is a connection to the API server."""
+MAX_BYTES = 1 << 20
+"""Of one container's log when it is not followed."""
+RELIST_S = 2.0
+"""How often new pods are looked for while logs are followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One container."""
+
+    pod: str
+    container: str
+    is_init: bool
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.pod}/{self.container}" if self.is_init else self.pod
+
+
+def sources(pods: Sequence[Object], *, running: bool = False) -> list[Source]:
+    """Containers that have written something, or that run; those that prepare a pod only while it is prepared."""
+    found = []
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
+        status = pod.get("status", {})
+        main, first = status.get("containerStatuses", []), status.get("initContainerStatuses", [])
+        preparing = first if not any(_has_run(one) for one in main) else []
+        found += [Source(pod["metadata"]["name"], one["name"], True) for one in preparing if _shows(one, running)]
+        found += [Source(pod["metadata"]["name"], one["name"], False) for one in main if _shows(one, running)]
+    return found
+
+
+def _shows(container: Object, running: bool) -> bool:
+    return "running" in container.get("state", {}) if running else _has_run(container)
+
+
+def _has_run(container: Object) -> bool:
+    state, before = container.get("state", {}), container.get("lastState", {})
+    return "running" in state or "terminated" in state or "terminated" in before
+
+
+async def pods_of(session: Session, name: str, service: str | None) -> list[Object]:
+    """The Shop's pods, or those of one service; without a service, what has ended well is left out.
+
+    ShopctlError names the services when there is none.
+    """
+    await session.shop(name)
+    found = await session.kube.list(POD, session.namespace, f"{SHOP_LABEL}={name}")
+    if service is None:
+        return [pod for pod in found if pod.get("status", {}).get("phase") != "Succeeded"]
+    kept = [pod for pod in found if _noun(pod) == service]
+    if not kept:
+        there = ", ".join(sorted({_noun(pod) for pod in found})) or "none"
+        raise ShopctlError(f"{name} has no pods of {service}; there are pods of: {there}")
+    return kept
+
+
+def _noun(pod: Object) -> str:
+    return str(pod["metadata"].get("labels", {}).get(NOUN_LABEL, ""))
+
+
+async def show(session: Session, name: str, service: str | None, lines: int) -> None:
+    """Print the end of each log, pod after pod."""
+    pods = await pods_of(session, name, service)
+    found = sources(pods)
+    quiet = sorted({pod["metadata"]["name"] for pod in pods} - {source.pod for source in found})
+    for source in found:
+        await _show(session, source, lines)
+    for pod in quiet:
+        note(f"{pod}: nothing has run in it yet; `shopctl status {name}` tells why")
+
+
+async def _show(session: Session, source: Source, lines: int) -> None:
+    params: dict[str, str | int] = {"container": source.container, "tailLines": lines, "limitBytes": MAX_BYTES}
+    try:
+        text = await session.kube.send(Request("GET", _path(session, source), params, resource="pods/log"))
+    except ApiError as error:
+        note(f"{source.prefix}: {refusal(error)}")
+        return
+    for line in text.decode(errors="replace").splitlines():
+        write(f"{source.prefix}: {line}")
+
+
+def _path(session: Session, source: Source) -> str:
+    return path_of(POD, session.namespace, source.pod, "log")
+
+
+async def follow(session: Session, name: str, service: str | None, lines: int) -> None:
+    """Print what is written from now on, for ever; pods that come and containers that start again are taken up."""
+    await _Follower(session, name, service, lines, write).run()
+
+
+class _Follower:
+    def __init__(
+        self, session: Session, name: str, service: str | None, lines: int, tell: Callable[[str], None]
+    ) -> None:
+        self._session = session
+        self._name = name
+        self._service = service
+        self._lines = lines
+        self._tell = tell
+        self._reading: dict[Source, asyncio.Task[None]] = {}
+        self._read_up_to: dict[Source, str] = {}
+        self._told_of_more = False
+
+    async def run(self) -> None:
+        first = True
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                pods = await self._pods(first=first)
+                self._take_up(sources(pods, running=not first), tasks, self._lines if first else None)
+                first = False
+                await asyncio.sleep(RELIST_S)
+
+    async def _pods(self, *, first: bool) -> list[Object]:
+        """A pod of the service must be there at first; later they may come and go, and the server too."""
+        try:
+            return await pods_of(self._session, self._name, self._service)
+        except (ApiError, ShopctlError):
+            if first:
+                raise
+            return []
+
+    def _take_up(self, found: Sequence[Source], tasks: asyncio.TaskGroup, tail: int | None) -> None:
+        self._reading = {source: task for source, task in self._reading.items() if not task.done()}
+        for source in found:
+            if source in self._reading:
+                continue
+            if len(self._reading) >= MAX_SOURCES:
+                self._tell_of_more(len(found))
+                return
+            self._reading[source] = tasks.create_task(self._read(source, tail))
+
+    def _tell_of_more(self, count: int) -> None:
+        if not self._told_of_more:
+            self._told_of_more = True
+            note(f"following {MAX_SOURCES} of {count} logs; name a service to follow fewer")
+
+    async def _read(self, source: Source, tail: int | None) -> None:
+        """Until the container ends or the connection breaks; the next listing takes it up where it was."""
+        since = self._read_up_to.get(source)
+        params: dict[str, str | int] = {"container": source.container, "follow": "true", "timestamps": "true"}
+        if since is not None:
+            params["sinceTime"] = since
+        elif tail is not None:
+            params["tailLines"] = tail
+        try:
+            async with aclosing(self._session.kube.stream(_path(self._session, source), params)) as stream:
+                async for line in stream:
+                    self._line(source, line.decode(errors="replace"))
+        except ApiError:
+            return
+
+    def _line(self, source: Source, line: str) -> None:
+        time, _, text = line.partition(" ")
+        if time <= self._read_up_to.get(source, ""):
+            return
+        self._read_up_to[source] = time
+        self._tell(f"{source.prefix}: {text}")

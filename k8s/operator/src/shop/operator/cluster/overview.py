@@ -1,0 +1,160 @@
+"""How a Shop in a cluster is, as data and as text. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from shop.operator.console import table
+from shop.operator.engine.conditions import summary
+from shop.operator.engine.objects import Object
+from shop.operator.engine.pods import Trouble
+
+MAX_EVENTS = 10
+MAX_MESSAGE_CHARACTERS = 200
+MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The Shop, what is wrong with its pods, and the events about it in any order."""
+
+    shop: Object
+    troubles: Sequence[Trouble]
+    events: Sequence[Object]
+
+    @property
+    def conditions(self) -> list[Object]:
+        return list(self.shop.get("status", {}).get("conditions", []))
+
+    @property
+    def ready(self) -> bool:
+        """Whether all serves what the spec says now. While the Shop is suspended, what it said before."""
+        found = next((one for one in self.conditions if one["type"] == "Ready"), {})
+        current = found.get("observedGeneration", 0) >= self.shop["metadata"]["generation"]
+        return found.get("status") == "True" and (current or self._suspended)
+
+    @property
+    def _suspended(self) -> bool:
+        return bool(self.shop.get("spec", {}).get("suspend", False))
+
+    @property
+    def behind(self) -> bool:
+        """Whether the operator has not seen the latest change."""
+        seen = self.shop.get("status", {}).get("observedGeneration", 0)
+        return bool(seen < self.shop["metadata"]["generation"])
+
+    def document(self) -> dict[str, Any]:
+        """For scripts."""
+        metadata, status = self.shop["metadata"], self.shop.get("status", {})
+        return {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "ready": self.ready,
+            "summary": summary(self.conditions),
+            "url": status.get("url", ""),
+            "version": status.get("version", ""),
+            "revision": status.get("revision", 0),
+            "suspended": self._suspended,
+            "generation": metadata["generation"],
+            "observed_generation": status.get("observedGeneration", 0),
+            "conditions": [_condition(one) for one in self.conditions],
+            "services": [{"ready": 0, "desired": 0, "image": "", **one} for one in status.get("services", [])],
+            "troubles": [_trouble(one) for one in self.troubles],
+            "events": [_event(one) for one in sorted(self.events, key=_time_of)[-MAX_EVENTS:]],
+        }
+
+    def text(self, now: datetime) -> str:
+        """For a person."""
+        found = self.document()
+        parts = [_head(found, behind=self.behind), _conditions(found, now), _services(found)]
+        return "\n\n".join(part for part in [*parts, _troubles(found), _events(found, now)] if part)
+
+
+def _condition(one: Object) -> dict[str, Any]:
+    return {
+        "type": one["type"],
+        "status": one["status"],
+        "reason": one.get("reason", ""),
+        "message": one.get("message", ""),
+        "since": one.get("lastTransitionTime", ""),
+    }
+
+
+def _trouble(one: Trouble) -> dict[str, Any]:
+    return {"pod": one.pod, "owner": one.owner, "reason": one.reason, "message": one.message}
+
+
+def _event(one: Object) -> dict[str, Any]:
+    return {
+        "time": _time_of(one),
+        "type": one.get("type", "Normal"),
+        "reason": one.get("reason", ""),
+        "message": one.get("message", ""),
+        "count": one.get("count") or 1,
+    }
+
+
+def _time_of(event: Object) -> str:
+    """When it was last seen; writers of events use different fields. "" when none is filled."""
+    times = (event.get("lastTimestamp"), event.get("eventTime"), event.get("firstTimestamp"))
+    return next((time for time in times if time), event["metadata"].get("creationTimestamp") or "")
+
+
+def _head(found: dict[str, Any], *, behind: bool) -> str:
+    facts = [
+        found["url"],
+        f"version {found['version']}" if found["version"] else "",
+        f"revision {found['revision']}" if found["revision"] else "",
+    ]
+    head = f"{found['name']} in namespace {found['namespace']}: {one_line(found['summary'])}"
+    lines = [head, "  ".join(fact for fact in facts if fact)]
+    if behind:
+        lines.append("The operator has not seen the latest change of this Shop; is it running?")
+    return "\n".join(line for line in lines if line)
+
+
+def _conditions(found: dict[str, Any], now: datetime) -> str:
+    rows = [
+        (one["type"], one["status"], one["reason"], age(one["since"], now), one_line(one["message"]))
+        for one in found["conditions"]
+    ]
+    return table([("CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"), *rows]) if rows else ""
+
+
+def _services(found: dict[str, Any]) -> str:
+    rows = [(one["name"], f"{one['ready']}/{one['desired']}", one["image"]) for one in found["services"]]
+    return table([("SERVICE", "READY", "IMAGE"), *rows]) if rows else ""
+
+
+def _troubles(found: dict[str, Any]) -> str:
+    return "\n".join(["TROUBLE", *(one_line(one["message"]) for one in found["troubles"])]) if found["troubles"] else ""
+
+
+def _events(found: dict[str, Any], now: datetime) -> str:
+    rows = [
+        (age(one["time"], now), one["type"], one["reason"], one_line(one["message"]) + _times(one["count"]))
+        for one in found["events"]
+    ]
+    return table([("LAST SEEN", "TYPE", "REASON", "EVENT"), *rows]) if rows else ""
+
+
+def _times(count: int) -> str:
+    return f" ({count} times)" if count > 1 else ""
+
+
+def one_line(text: str) -> str:
+    """Fit for a table; --json has it in full."""
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[:MAX_MESSAGE_CHARACTERS] + "..."
+
+
+def age(time: str, now: datetime) -> str:
+    """How long ago, in the unit that suits: 12s, 5m, 3h, 2d; "-" for no time."""
+    if not time:
+        return "-"
+    seconds = max(0, int((now - datetime.fromisoformat(time).astimezone(UTC)).total_seconds()))
+    for unit_s, letter in ((DAY_S, "d"), (HOUR_S, "h"), (MINUTE_S, "m")):
+        if seconds >= 2 * unit_s:
+            return f"{seconds // unit_s}{letter}"
+    return f"{seconds}s"

@@ -1,0 +1,199 @@
+"""What applying a Shop would do, as the API server itself answers: every object is applied as a dry run and compared.
+
+The objects come from the operator's own render function and the deletions from the Shop's inventory, so the plan is
+what the operator would do and not a second opinion.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import orjson
+
+from shop.operator import shopfile
+from shop.operator.cluster.diff import changes
+from shop.operator.cluster.plan import Action, Item, Plan
+from shop.operator.cluster.session import Session, refusal
+from shop.operator.engine.answers import ApiError, NotFound
+from shop.operator.engine.kinds import DEPLOYMENT, RENDERED, SECRET, SHOP, kind_of, wave_of
+from shop.operator.engine.kube import Request, path_of
+from shop.operator.engine.objects import MANAGER, SHOP_LABEL, Key, Object, Ref
+from shop.operator.engine.render import HelmMissing, Images, Renderer, RenderError, find_charts, find_helm
+from shop.operator.engine.shopview import Entry, ShopView
+from shop.operator.engine.world import SEED_SUFFIX, seed_of
+from shop.operator.errors import ShopctlError
+from shop.operator.spec import Shop
+
+SEED_BYTES = 32
+FORBIDDEN = 403
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What the Shop's passwords follow from; `known` False: made up, so that values of Secrets mean nothing."""
+
+    value: bytes
+    known: bool
+    note: str = ""
+
+
+async def make(session: Session, file: Path) -> Plan:
+    """The plan for the Shop in `file`; ShopctlError when the file or the API server's admission has an objection."""
+    shop = shopfile.load(file)
+    key = Key(_namespace(session, shop, file), shop.metadata.name)
+    live = await session.kube.get(SHOP, key.namespace, key.name)
+    wanted = await _admitted(session, shop, key, live)
+    seed = await _seed(session, key, is_new=live is None)
+    try:
+        renderer = await _renderer(session, key, live)
+        objects = await renderer.render(shop, key.namespace, _uid(live), seed.value, await _optional(session))
+    except RenderError as error:
+        raise ShopctlError(f"{file}: {error}") from error
+    except HelmMissing as error:
+        raise ShopctlError(str(error)) from error
+    applied = await asyncio.gather(*(_applied(session, key, obj, seed) for obj in objects))
+    pruned = await _pruned(session, live, {Ref.of(obj) for obj in objects})
+    return Plan(key, live is None, [_shop_item(live, wanted), *applied, *pruned], _notes(live, wanted, seed))
+
+
+def _namespace(session: Session, shop: Shop, file: Path) -> str:
+    written = shop.metadata.namespace
+    if written and session.namespace_given and written != session.namespace:
+        raise ShopctlError(f"{file}: metadata.namespace is {written}, but --namespace says {session.namespace}")
+    return written or session.namespace
+
+
+async def _admitted(session: Session, shop: Shop, key: Key, live: Object | None) -> Object:
+    """The Shop with all defaults, as the API server would store it in place of the live one."""
+    wanted = shop.model_dump(by_alias=True, exclude_unset=True, mode="json")
+    wanted["metadata"] = {**wanted["metadata"], "namespace": key.namespace}
+    try:
+        if live is None:
+            return await session.kube.apply(SHOP, wanted, force=True, dry_run=True)
+        wanted["metadata"] = {**_kept_metadata(live), **wanted["metadata"]}
+        path = path_of(SHOP, key.namespace, key.name)
+        request = Request("PUT", path, {"dryRun": "All", "fieldManager": MANAGER}, orjson.dumps(wanted))
+        answer: Object = orjson.loads(await session.kube.send(request))
+    except NotFound as error:
+        raise ShopctlError(f"{refusal(error)}; `kubectl create namespace {key.namespace}` makes it") from error
+    except ApiError as error:
+        raise ShopctlError(f"the API server refuses the Shop: {refusal(error)}") from error
+    return answer
+
+
+def _kept_metadata(live: Object) -> Object:
+    """What an apply without these would leave as it is."""
+    kept = ("resourceVersion", "labels", "annotations", "finalizers", "ownerReferences")
+    return {name: live["metadata"][name] for name in kept if name in live["metadata"]}
+
+
+def _uid(live: Object | None) -> str:
+    return live["metadata"]["uid"] if live else ""
+
+
+async def _renderer(session: Session, key: Key, live: Object | None) -> Renderer:
+    """One that takes the images that the operator takes: where they are, only the operator and its Shops know."""
+    deployments = await session.kube.list(DEPLOYMENT, key.namespace, f"{SHOP_LABEL}={key.name}") if live else []
+    own = (live or {}).get("spec", {}).get("version")
+    version = (live or {}).get("status", {}).get("version")
+    installed = metadata.version("shop-operator")
+    images = next(filter(None, map(_images, deployments)), Images())
+    return Renderer(find_helm(), find_charts(), version if version and not own else installed, images=images)
+
+
+def _images(deployment: Object) -> Images | None:
+    """Where this service's image came from, None when it is not one of the operator's choosing."""
+    noun = deployment["metadata"]["labels"].get("app.kubernetes.io/name", "")
+    spec = deployment["spec"]["template"]["spec"]
+    registry, found, rest = spec["containers"][0]["image"].rpartition(f"/shop-{noun}")
+    if not found or not rest.startswith(":"):
+        return None
+    secrets_ = tuple(one["name"] for one in spec.get("imagePullSecrets", []))
+    return Images(registry, spec["containers"][0].get("imagePullPolicy", ""), secrets_)
+
+
+async def _seed(session: Session, key: Key, *, is_new: bool) -> Seed:
+    made_up = Seed(secrets.token_bytes(SEED_BYTES), known=False)
+    try:
+        found = await session.kube.get(SECRET, key.namespace, key.name + SEED_SUFFIX)
+    except ApiError as error:
+        if error.status != FORBIDDEN:
+            raise
+        return Seed(made_up.value, False, f"no right to read Secret {key.name}{SEED_SUFFIX}, so of Secrets only keys")
+    value = seed_of(found) if found else None
+    if value is None:
+        return made_up if is_new else Seed(made_up.value, False, "the Shop has no seed yet: of Secrets only keys count")
+    return Seed(value, known=True)
+
+
+async def _optional(session: Session) -> frozenset[str]:
+    """The optional kinds that the cluster has."""
+    wanted = [kind for kind in RENDERED if kind.optional]
+    versions = sorted({kind.api_version for kind in wanted})
+    served = dict(zip(versions, await asyncio.gather(*map(session.kube.served, versions)), strict=True))
+    return frozenset(kind.kind for kind in wanted if kind.kind in served[kind.api_version])
+
+
+async def _applied(session: Session, key: Key, obj: Object, seed: Seed) -> Item:
+    """What applying one object would change, by the operator's rules: foreign objects are not taken by force."""
+    kind, ref, wave = kind_of(obj), Ref.of(obj), wave_of(obj).name.lower()
+    try:
+        live = await session.kube.get(kind, key.namespace, ref.name)
+        if live is not None and live["metadata"].get("labels", {}).get(SHOP_LABEL) != key.name:
+            return Item(Action.REFUSE, ref, wave, message="exists already and was not made for this Shop")
+        after = await session.kube.apply(kind, obj, force=live is not None, dry_run=True)
+    except ApiError as error:
+        if error.status == FORBIDDEN and kind is SECRET:
+            return Item(Action.UNKNOWN, ref, wave, message="no right to read or write Secrets")
+        return Item(Action.REFUSE, ref, wave, message=refusal(error))
+    if live is None:
+        return Item(Action.CREATE, ref, wave)
+    found = [
+        change
+        for change in changes(live, after, values_known=seed.known)
+        if not (kind is DEPLOYMENT and change.path == "spec.replicas" and "replicas" not in obj["spec"])
+    ]
+    return Item(Action.CHANGE if found else Action.NONE, ref, wave, found)
+
+
+async def _pruned(session: Session, live: Object | None, rendered: set[Ref]) -> list[Item]:
+    """What the inventory has and the new set has not, if it is still there."""
+    if live is None:
+        return []
+    view = ShopView.of(live)
+    gone = [entry for ref, entry in sorted(view.inventory.items()) if ref not in rendered]
+    found = await asyncio.gather(*(_exists(session, view.key, entry) for entry in gone))
+    return [Item(Action.DELETE, entry.ref) for entry, there in zip(gone, found, strict=True) if there]
+
+
+async def _exists(session: Session, key: Key, entry: Entry) -> bool:
+    """Whether the very object is there that was applied; another one of that name is left alone."""
+    try:
+        live = await session.kube.get(kind_of(entry.ref), key.namespace, entry.ref.name)
+    except KeyError:
+        return False
+    return live is not None and entry.uid in ("", live["metadata"]["uid"])
+
+
+def _shop_item(live: Object | None, wanted: Object) -> Item:
+    ref = Ref.of(wanted)
+    if live is None:
+        return Item(Action.CREATE, ref)
+    found = changes(live, wanted)
+    return Item(Action.CHANGE if found else Action.NONE, ref, changes=found)
+
+
+def _notes(live: Object | None, wanted: Object, seed: Seed) -> list[str]:
+    return list(_said(live or {}, wanted, seed))
+
+
+def _said(live: Object, wanted: Object, seed: Seed) -> Iterable[str]:
+    if seed.note:
+        yield seed.note
+    if "deletionTimestamp" in live.get("metadata", {}):
+        yield "the Shop is being deleted; nothing of this will be applied"
+    if wanted["spec"].get("suspend"):
+        yield "the Shop is suspended; nothing of this is applied until `shopctl resume`"

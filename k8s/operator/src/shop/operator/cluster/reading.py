@@ -1,0 +1,50 @@
+"""What of a Shop can be seen in the cluster: its pods, what is wrong with them, and what was told about it."""
+
+import asyncio
+
+import orjson
+
+from shop.operator.cluster.overview import Overview
+from shop.operator.cluster.session import Session
+from shop.operator.engine.answers import ApiError
+from shop.operator.engine.health import Phase, assess
+from shop.operator.engine.kinds import EVENT, POD, RENDERED, Kind
+from shop.operator.engine.kube import Request, path_of
+from shop.operator.engine.objects import SHOP_LABEL, Object, Ref
+from shop.operator.engine.pods import Trouble, trouble
+
+WITH_PODS = tuple(kind for kind in RENDERED if kind.kind in ("Deployment", "StatefulSet", "Job"))
+MAX_EVENTS_READ = 200
+
+
+async def overview(session: Session, name: str) -> Overview:
+    """The Shop as it is now; ShopctlError when there is none."""
+    shop = await session.shop(name)
+    troubles, events = await asyncio.gather(troubled(session, name), _events(session, shop))
+    return Overview(shop, troubles, events)
+
+
+async def troubled(session: Session, name: str) -> list[Trouble]:
+    """What keeps pods from running, by pod; those whose owner does its work all the same are left out."""
+    pods, *owners = await asyncio.gather(*(_of_shop(session, kind, name) for kind in (POD, *WITH_PODS)))
+    fine = {Ref.of(owner).spoken for found in owners for owner in found if assess(owner).phase is Phase.READY}
+    found = sorted(filter(None, map(trouble, pods)), key=lambda one: one.pod)
+    return [one for one in found if one.owner not in fine]
+
+
+async def _of_shop(session: Session, kind: Kind, name: str) -> list[Object]:
+    return await session.kube.list(kind, session.namespace, f"{SHOP_LABEL}={name}")
+
+
+async def _events(session: Session, shop: Object) -> list[Object]:
+    """Events about the Shop itself; none where the person may not read events."""
+    about = f"involvedObject.kind=Shop,involvedObject.uid={shop['metadata']['uid']}"
+    params: dict[str, str | int] = {"fieldSelector": about, "limit": MAX_EVENTS_READ}
+    try:
+        answer = await session.kube.send(Request("GET", path_of(EVENT, session.namespace), params))
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return []
+    found: list[Object] = orjson.loads(answer)["items"]
+    return found

@@ -1,0 +1,72 @@
+"""A command's connection: opened quickly or refused with the way out, and errors of the API as one line."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from shop.operator.cluster.where import Where
+from shop.operator.engine.answers import ApiError, Unreachable
+from shop.operator.engine.kinds import SHOP
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.login import LoginError
+from shop.operator.engine.objects import Object
+from shop.operator.errors import ShopctlError
+
+FIRST_ANSWER_S = 10.0
+"""For the first answer; a person waits for it, so it is shorter than the operator's patience."""
+ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Session:
+    """A cluster that answered and knows Shops."""
+
+    kube: Kube
+    namespace: str
+    namespace_given: bool
+
+    async def shop(self, name: str) -> Object:
+        """The Shop as it is; ShopctlError says where it was looked for."""
+        found = await self.kube.get(SHOP, self.namespace, name)
+        if found is None:
+            raise ShopctlError(
+                f"no Shop {name} in namespace {self.namespace} of {self.kube.server};"
+                " `kubectl get shops --all-namespaces` lists those there are"
+            )
+        return found
+
+
+def run[T](where: Where, work: Callable[[Session], Awaitable[T]]) -> T:
+    """Do `work` with a connection; what the API refuses is a ShopctlError."""
+    return asyncio.run(_run(where, work))
+
+
+async def _run[T](where: Where, work: Callable[[Session], Awaitable[T]]) -> T:
+    try:
+        async with Kube.connect(where.kubeconfig, where.context) as kube:
+            kube.attempts = ATTEMPTS
+            await _check(kube)
+            return await work(Session(kube, where.namespace or kube.namespace, where.namespace is not None))
+    except LoginError as error:
+        raise ShopctlError(f"{error}; name a cluster with --kubeconfig or --context") from error
+    except ApiError as error:
+        raise ShopctlError(refusal(error)) from error
+
+
+async def _check(kube: Kube) -> None:
+    try:
+        async with asyncio.timeout(FIRST_ANSWER_S):
+            kinds = await kube.served(SHOP.api_version)
+    except TimeoutError as error:
+        raise ShopctlError(
+            f"{kube.server} did not answer within {FIRST_ANSWER_S:g} s; another cluster: --context or --kubeconfig"
+        ) from error
+    except Unreachable as error:
+        raise ShopctlError(f"{kube.server} does not answer ({error.message.rpartition(': ')[2]})") from error
+    if SHOP.kind not in kinds:
+        raise ShopctlError(f"{kube.server} knows no Shops; install the operator there: charts/shop-operator")
+
+
+def refusal(error: ApiError) -> str:
+    """One line, since some messages of the API have several."""
+    return " ".join(error.message.split()) or f"the API server answered {error.status} {error.reason}"

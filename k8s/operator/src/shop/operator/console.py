@@ -1,0 +1,43 @@
+"""What all commands have in common: how they print, and how they end when something goes wrong."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from shop.kit.processes import EmbeddedError
+from shop.operator.errors import ShopctlError
+
+GAP = "  "
+
+
+def write(text: str) -> None:
+    """One answer on stdout, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """What a person should know and no script wants to read, on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
+    """Rows of the same length in columns; the last column is not padded."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        (indent + GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip() for row in rows
+    )
+
+
+def run(commands: Callable[..., object], name: str) -> None:
+    """Run the command line; what a person can put right is one line on stderr and code 1."""
+    try:
+        commands(prog_name=name)
+    except (ShopctlError, EmbeddedError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        for line in str(error).splitlines() or [type(error).__name__]:
+            note(f"{name}: {line}")
+        sys.exit(1)
