@@ -547,6 +547,8 @@ def test_every_kind_of_a_shop_can_be_judged_without_a_status(kind: Any) -> None:
         ("a database of two, none ready", stateful_set(), False),
         ("a cluster that fails over", cluster("Failing over", 2), True),
         ("a cluster without instances", cluster("Failing over", 0), False),
+        ("a job at work, which nobody depends on", an_object("Job", {}, STARTED), True),
+        ("a job that failed", an_object("Job", {}, {"conditions": [condition("Failed", "True", *BACKOFF)]}), False),
         ("an accepted route", route([ACCEPTED]), True),
         ("a route nobody takes", route(), False),
         (

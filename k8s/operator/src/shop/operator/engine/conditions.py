@@ -7,7 +7,7 @@ few sentences for a person; it holds no time and nothing that counts up by itsel
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -27,8 +27,8 @@ Verdict = tuple[Literal["True", "False", "Unknown"], str, str]
 
 @dataclass(frozen=True, slots=True)
 class Rolling:
-    """A revision on its way. `wave` is its name for people; `waiting_for` a sentence, "" while objects are applied;
-    `first` when no revision has served before it."""
+    """A revision on its way. `wave` is its name for people, "" before the first; `waiting_for` a sentence, "" while
+    objects are applied; `first` when no revision has served before it."""
 
     revision: int
     wave: str
@@ -42,8 +42,9 @@ class Facts:
 
     - `invalid`: why the spec cannot be read; `blocked`: reason and sentence for what stands in the way from outside.
     - `rolling`: the revision that is on its way. `troubles`: of pods whose owner is not ready.
-    - `failed`: reason and sentence of a revision that did not come up; `rolled_back_to`: the one that took its place.
-    - `serving`: whether a revision has ever come up and serves. `unready`: objects that were healthy and are not now.
+    - `failed`: reason and sentence of a revision that did not come up; `rolled_back_to`: the one that takes its place,
+      which is under way as long as there is `rolling`. Without it, the failed one stays and may still come up.
+    - `serving`: whether a revision has ever come up and serves. `unready`: objects that served and do not now.
     - `drift`: what somebody else had changed, repaired by this pass.
     - `deleting`: how far the deletion is.
     """
@@ -68,6 +69,7 @@ def conditions(previous: Sequence[Condition], facts: Facts, now: datetime) -> li
     While paused, Ready keeps the generation that it was made for, as that is what was applied: `kubectl wait` then
     does not take an old spec's Ready for the new one's.
     """
+    facts = replace(facts, unready=tuple(sorted(facts.unready)))
     before = {condition["type"]: condition for condition in previous}
     verdicts = (
         _ready(facts),
@@ -129,16 +131,10 @@ def _bounded(text: str) -> str:
 
 def _ready(facts: Facts) -> Verdict:
     if facts.deleting is not None:
-        return "False", "Deleting", facts.deleting
-    wrong = _wrong(facts)
+        return "False", "Deleting", _sentence(facts.deleting)
     if facts.rolling and not (facts.invalid or facts.blocked or facts.failed):
-        if not facts.rolling.first and not facts.unready:
-            return (
-                "Unknown",
-                "RollingOut",
-                _joined(_rollout(facts.rolling), *_told(facts), "What served before goes on."),
-            )
-        return "False", wrong[0] if wrong else "Installing", _joined(*_told(facts), _rollout(facts.rolling))
+        return _ready_while_rolling(facts, facts.rolling)
+    wrong = _wrong(facts)
     if wrong:
         return "False", wrong[0], wrong[1]
     if facts.paused and not facts.serving:
@@ -148,9 +144,19 @@ def _ready(facts: Facts) -> Verdict:
     return "True", "AllReady", "Every object is as the spec says, and serves."
 
 
+def _ready_while_rolling(facts: Facts, rolling: Rolling) -> Verdict:
+    """An upgrade may take a part away for a moment; it is only not ready when a pod in trouble says why."""
+    told = _told(facts)
+    if rolling.first or (facts.unready and facts.troubles):
+        reason = _order(facts.troubles)[0].reason if facts.troubles else "Installing"
+        return "False", reason, _joined(*told, _rollout(rolling))
+    goes_on = () if facts.unready else ("What served before goes on.",)
+    return "Unknown", "RollingOut", _joined(_rollout(rolling), *told, *goes_on)
+
+
 def _progressing(facts: Facts) -> Verdict:
     if facts.deleting is not None:
-        return "True", "Deleting", facts.deleting
+        return "True", "Deleting", _sentence(facts.deleting)
     if facts.paused:
         return "False", "Paused", "Nothing is changed while spec.suspend is true."
     stopped = _stopped(facts)
@@ -190,7 +196,7 @@ def _stopped(facts: Facts) -> tuple[str, str] | None:
         return "InvalidSpec", _sentence(facts.invalid)
     if facts.blocked:
         return facts.blocked[0], _sentence(facts.blocked[1])
-    if facts.failed and not facts.rolling:
+    if facts.failed and not (facts.rolling and facts.rolled_back_to is not None):
         return _failure(facts)
     return None
 
@@ -206,8 +212,8 @@ def _wrong(facts: Facts) -> tuple[str, str] | None:
         return _failure(facts)
     if facts.troubles:
         return _order(facts.troubles)[0].reason, _joined(*_told(facts))
-    if facts.unready:
-        return "NotReady", _joined(*sorted(facts.unready))
+    if facts.unready and not facts.rolling:
+        return "NotReady", _joined(*facts.unready)
     return None
 
 
@@ -215,14 +221,16 @@ def _failure(facts: Facts) -> tuple[str, str]:
     """A revision that did not come up, and what became of it."""
     assert facts.failed is not None  # noqa: S101 - for the reader and the type checker
     reason, why = facts.failed
-    if facts.rolling:
-        return "RollingBack", _joined(why, _rollout(facts.rolling), *sorted(facts.unready))
+    if facts.rolled_back_to is not None and facts.rolling:
+        return "RollingBack", _joined(why, _rollout(facts.rolling), *_told(facts))
     if facts.rolled_back_to is not None:
-        return "RolledBack", _joined(f"Revision {facts.rolled_back_to} serves again", why, *sorted(facts.unready))
-    return reason, _joined(why, *sorted(facts.unready))
+        return "RolledBack", _joined(f"Revision {facts.rolled_back_to} serves again", why, *facts.unready)
+    return reason, _joined(why, *facts.unready)
 
 
 def _rollout(rolling: Rolling) -> str:
+    if not rolling.wave:
+        return f"Revision {rolling.revision} begins"
     waits = f": {rolling.waiting_for}" if rolling.waiting_for else ""
     return f"Revision {rolling.revision}, {rolling.wave}{waits}"
 
@@ -234,7 +242,7 @@ def _told(facts: Facts) -> list[str]:
     if len(troubles) > TROUBLES_TOLD:
         told.append(f"{len(troubles) - TROUBLES_TOLD} more of its parts have such trouble.")
     named = tuple(f"{each.owner}:" for each in troubles if each.owner)
-    return told + [each for each in sorted(facts.unready) if not each.startswith(named)]
+    return told + [each for each in facts.unready if not each.startswith(named)]
 
 
 def _order(troubles: Sequence[Trouble]) -> list[Trouble]:

@@ -66,6 +66,8 @@ def serves(obj: Object) -> bool:
             return _replicas(spec) == 0 or _is(status, "Available") or assess(obj).phase is Phase.READY
         case "StatefulSet":
             return _replicas(spec) == 0 or status.get("readyReplicas", 0) >= 1
+        case "Job":
+            return assess(obj).phase is not Phase.FAILED
         case "Cluster":
             return bool(status.get("readyInstances", 0) >= 1)
         case _:

@@ -200,7 +200,7 @@ class Reconciler:
         union = inventory(self._parts.roller.union(view, target))
         if forward:
             self._tell(view, "Normal", "RollingOut", f"Revision {revision} is being rolled out")
-        facts = self._facts(view, wish, rolling=Rolling(revision, "begin", "", view.revision == 0))
+        facts = self._facts(view, wish, rolling=Rolling(revision, "", "", view.revision == 0))
         failure = None if forward else view.failure
         return await self._parts.report.write(view, facts, rollout=rollout, inventory=union, failure=failure)
 
@@ -236,7 +236,8 @@ class Reconciler:
         if failed and forward and view.applied_hash and wish.shop.spec.rollback == "Automatic":
             return await self._roll_back(view, wish, rollout, failed)
         rolling = Rolling(rollout.revision, progress.wave.name.lower(), progress.waiting[0], view.revision == 0)
-        facts = self._facts(view, wish, rolling=rolling, failed=failed, unready=progress.waiting)
+        found = {"failed": failed} if forward else {}
+        facts = self._facts(view, wish, rolling=rolling, **found)
         if failed:
             self._tell(view, "Warning", failed[0], failed[1])
         await self._parts.report.write(view, facts)
@@ -256,8 +257,14 @@ class Reconciler:
         self._tell(view, "Warning", "RollingBack", f"{message}; going back to revision {view.revision}")
         ROLLBACKS.inc()
         self._targets.drop(view.key)
-        rolling = Rolling(view.revision, "begin", "", first=False)
-        facts = Facts(view.generation, rolling=rolling, failed=(failure.reason, message), serving=True)
+        rolling = Rolling(view.revision, "", "", first=False)
+        facts = Facts(
+            view.generation,
+            rolling=rolling,
+            failed=(failure.reason, message),
+            rolled_back_to=view.revision,
+            serving=True,
+        )
         await self._parts.report.write(view, facts, failure=failure, rollout=None)
         return Outcome("waiting", 0.0)
 
@@ -293,7 +300,7 @@ class Reconciler:
 
     def _facts(self, view: ShopView, wish: Wish, **found: Any) -> Facts:
         """What is known in any pass, with what this one found."""
-        unready = found.pop("unready", None) or self._unready(view)
+        unready = self._unready(view)
         failure = view.failure if view.failure and view.failure.hash == wish.hash else None
         if failure and "failed" not in found:
             found["failed"] = failure.reason, failure.message
@@ -302,20 +309,20 @@ class Reconciler:
         return Facts(
             view.generation,
             serving=view.revision > 0,
-            unready=() if found.get("rolling") and view.revision == 0 else unready,
+            unready=unready,
             troubles=tuple(one for one in every if found.get("rolling") or one.owner in owners),
-            rolled_back_to=view.revision if failure and not found.get("rolling") else None,
+            rolled_back_to=view.revision if failure and view.revision else None,
             **found,
         )
 
     def _unready(self, view: ShopView) -> tuple[str, ...]:
-        """What of the inventory does not serve."""
+        """What of the last revision that came up does not serve; what is new in a rollout has no uid yet."""
         children = self._parts.world.children(view.key)
-        found = [(ref, children.get(ref)) for ref in view.inventory]
+        found = [(ref, children.get(ref)) for ref, entry in view.inventory.items() if entry.uid]
         return tuple(
             child.health.message or f"{ref.spoken} does not serve" if child else f"{ref.spoken}: it is gone"
             for ref, child in found
-            if (child is None and view.revision) or (child is not None and not child.serves)
+            if child is None or not child.serves
         )
 
     async def _tear_down(self, view: ShopView) -> Outcome:
