@@ -14,6 +14,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -98,12 +99,19 @@ def _part(name: str, value: Any) -> Any:
     if not isinstance(value, list):
         return _ABSENT
     if what == "k":
-        return _item(orjson.loads(rest), value)
+        return _item(_keys_of(rest), value)
     if what == "v":
         wanted = orjson.loads(rest)
         return wanted if wanted in value else _ABSENT
     index = int(rest)
     return value[index] if index < len(value) else _ABSENT
+
+
+@lru_cache(maxsize=4_096)
+def _keys_of(text: str) -> Object:
+    """The same few keys come in thousands of objects."""
+    keys: Object = orjson.loads(text)
+    return keys
 
 
 def _item(keys: Object, items: list[Any]) -> Any:

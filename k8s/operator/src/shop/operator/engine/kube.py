@@ -179,7 +179,7 @@ class Kube:
         lines = self.stream(path_of(kind, namespace), params)
         async with aclosing(lines):
             async for line in lines:
-                event = orjson.loads(line)
+                event = _parsed(line)
                 if event["type"] == "ERROR":
                     raise error_of(int(event["object"].get("code", 500)), event["object"])
                 yield event["type"], event["object"]
@@ -237,7 +237,7 @@ class Kube:
         """Kinds of a group and version such as "postgresql.cnpg.io/v1"; none when nobody installed it."""
         root = f"/apis/{group_version}" if "/" in group_version else f"/api/{group_version}"
         try:
-            answer = orjson.loads(await self.send(Request("GET", root, resource="discovery")))
+            answer = _parsed(await self.send(Request("GET", root, resource="discovery")))
         except NotFound:
             return set()
         return {resource["kind"] for resource in answer["resources"] if "/" not in resource["name"]}
@@ -302,8 +302,7 @@ class Kube:
         repeatable = method in REPEATABLE and content != JSON_PATCH
         encoded = None if body is None else orjson.dumps(body)
         request = Request(method, path, params or {}, encoded, content, repeatable, kind is LEASE, kind.plural)
-        answer: Object = orjson.loads(await self.send(request))
-        return answer
+        return _parsed(await self.send(request))
 
     async def _attempt(self, request: Request) -> bytes:
         if request.urgent:
@@ -343,7 +342,10 @@ class Kube:
         return self._session, URL(self._login.server + path, encoded=True), {"proxy": self._login.proxy, **options}
 
     async def _headers(self) -> dict[str, str]:
-        token = await self._login.token.current()
+        try:
+            token = await self._login.token.current()
+        except login.LoginError as error:
+            raise Unreachable(0, "NotSent", str(error)) from error
         return {"Authorization": f"Bearer {token}"} if token else {}
 
 
@@ -369,6 +371,14 @@ def _no_answer(method: str, path: str, error: Exception) -> Unreachable:
     sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     what = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
     return Unreachable(0, "NoAnswer" if sent else "NotSent", f"API server: {method} {path}: {what}")
+
+
+def _parsed(body: bytes) -> Object:
+    try:
+        parsed: Object = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Unreachable(0, "NoAnswer", "what answers at the API server's address is no API server") from error
+    return parsed
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
