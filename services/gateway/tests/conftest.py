@@ -154,7 +154,7 @@ def open_shop(served: Served, all_upstreams: dict[str, Upstream], tokens: Tokens
     async def start(down: tuple[str, ...] = (), **changed: Any) -> AsyncIterator[Shop]:
         for upstream in all_upstreams.values():
             upstream.calls, upstream.handler = [], None
-        limits = {"rate_limit_per_second": 0, "sign_in_rate_limit_per_second": 0}
+        limits = {"rate_limit_per_second": 0, "sign_in_rate_limit_per_second": 0, "connect_window_s": 0.1}
         with closed_port() as nobody:
             urls = {f"{noun}_url": upstream.url for noun, upstream in all_upstreams.items()}
             urls |= {f"{noun}_url": f"http://127.0.0.1:{nobody}" for noun in down}

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -43,41 +41,6 @@ def test_retry_after_is_when_the_first_breaker_lets_a_probe_through() -> None:
     assert upstream.retry_after_s() == 1
     upstream.instances[0].breaker.failed()
     assert 55 < upstream.retry_after_s() <= 60
-
-
-class Slammer:
-    """A server that reads a whole request and closes the connection without an answer."""
-
-    def __init__(self) -> None:
-        self.requests: list[bytes] = []
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            self.requests.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.close()
-
-
-@contextlib.asynccontextmanager
-async def slamming() -> AsyncIterator[tuple[Slammer, str]]:
-    slammer = Slammer()
-    server = await asyncio.start_server(slammer, "127.0.0.1", 0)
-    async with server:
-        yield slammer, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-@pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_what_was_sent_and_is_not_idempotent_is_never_sent_again(open_shop: Open, method: str) -> None:
-    async with slamming() as (one, one_url), slamming() as (two, two_url):
-        async with open_shop(order_url=f"{one_url},{two_url}") as shop:
-            answer = await shop.client.request(method, "/api/v1/orders", json={}, headers=shop.customer())
-        assert (answer.status_code, answer.json()["code"]) == (502, "upstream_failed")
-        assert len(one.requests) + len(two.requests) == 1
-
-
-async def test_a_read_is_tried_a_bounded_number_of_times(open_shop: Open) -> None:
-    async with slamming() as (slammer, url), open_shop(product_url=url) as shop:
-        assert (await shop.client.get("/api/v1/products")).status_code == 502
-        assert 1 <= len(slammer.requests) <= 2
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])

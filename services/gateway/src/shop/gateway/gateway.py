@@ -9,10 +9,11 @@ from prometheus_client import Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shop.gateway import cors
+from shop.gateway.connections import Connections
 from shop.gateway.headers import API_SECURITY, NO_STORE, STRICT_TRANSPORT, RequestHeaders, read_request
 from shop.gateway.limits import RateLimiter, client_address, client_key, is_trusted
 from shop.gateway.openapi import MergedOpenApi
-from shop.gateway.proxy import Exchange, open_session
+from shop.gateway.proxy import Exchange
 from shop.gateway.routing import API, OWN_TARGET, PREFIXES, STOREFRONT, Refusal, Target, route
 from shop.gateway.settings import Settings
 from shop.gateway.upstreams import Upstream
@@ -31,7 +32,7 @@ class Gateway:
     def __init__(self, settings: Settings, context: Context) -> None:
         self.settings = settings
         self._authenticator = context.authenticator
-        self._session = open_session(settings)
+        self._connections = Connections(settings)
         services = sorted({*API.values(), *PREFIXES.values(), STOREFRONT})
         self.upstreams = {
             name: Upstream(name, settings.urls(name), settings.breaker_failures, settings.breaker_reset_seconds)
@@ -40,7 +41,7 @@ class Gateway:
         self._clients = RateLimiter(settings.rate_limit_per_second, settings.rate_limit_burst)
         self._sign_ins = RateLimiter(settings.sign_in_rate_limit_per_second, settings.sign_in_rate_limit_burst)
         documented = [self.upstreams[name] for name in sorted(set(API.values()))]
-        self.openapi = MergedOpenApi(self._session, documented, settings.openapi_ttl_s)
+        self.openapi = MergedOpenApi(self._connections.fresh, documented, settings.openapi_ttl_s)
 
     @classmethod
     async def build(cls, context: Context) -> Gateway:
@@ -48,7 +49,7 @@ class Gateway:
         return cls(context.settings, context)
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._connections.close()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, target: Target | Refusal) -> None:
         """Answer one request, by its target or with a problem document."""
@@ -65,7 +66,7 @@ class Gateway:
             headers.forwarded += self._forwarded(scope, headers, address)
             with telemetry.span(f"proxy {target.service}", route=target.path):
                 headers.forwarded.append(("traceparent", telemetry.traceparent()))
-                exchange = Exchange(self._session, self.settings, self.upstreams[target.service], target)
+                exchange = Exchange(self._connections, self.settings, self.upstreams[target.service], target)
                 await exchange.run(scope, receive, send, headers, extra)
         except Problem as problem:
             await _respond(problem, scope, receive, send, extra)

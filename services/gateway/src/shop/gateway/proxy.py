@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from enum import StrEnum
 
@@ -11,29 +12,28 @@ from multidict import CIMultiDict
 from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
+from shop.gateway.connections import BROKEN, HUNG_UP, NOT_CONNECTED, Connections
 from shop.gateway.headers import RequestHeaders, response_headers
-from shop.gateway.routing import Target
+from shop.gateway.routing import Target, is_repeatable
 from shop.gateway.settings import Settings
 from shop.gateway.upstreams import Instance, Upstream
 from shop.kit.errors import Problem
+from shop.kit.reconnect import Reconnect
+
+log = logging.getLogger(__name__)
 
 WATCH_AFTER_S = 0.1
 """A client that leaves is noticed this late; most requests are over by then and need no watcher."""
-MAX_TRIES = 3
-"""Instances tried while no connection can be made; nothing has been sent to the ones before."""
-KEEP_ALIVE_S = 30.0
-"""Less than the 75 s of the services, so that a connection is not used just as the other side closes it."""
 EVENT_STREAM = b"text/event-stream"
+FAULT = 500
+"""From this status on an answer is the service's own fault and worth a line in the log."""
 
 REQUESTS = Counter("shop_gateway_requests_total", "Requests sent on", ["upstream", "route", "status"])
 FAILURES = Counter(
     "shop_gateway_upstream_failures_total", "Why an upstream did not answer in full", ["upstream", "reason"]
 )
-RECONNECTS = Counter("shop_gateway_reconnects_total", "Requests moved on, unsent, to another instance", ["upstream"])
-
-NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-"""What says that not a byte of the request was sent."""
-BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+RECONNECTS = Counter("shop_gateway_reconnects_total", "Further tries of requests that could not be sent", ["upstream"])
+REPEATS = Counter("shop_gateway_repeats_total", "Requests sent again because a connection was closed", ["upstream"])
 
 
 class Ended(StrEnum):
@@ -47,20 +47,6 @@ class ClientGone(Exception):
     """The client left before it had sent its whole request."""
 
 
-def open_session(settings: Settings) -> aiohttp.ClientSession:
-    """A session that passes requests and answers through as they are."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-        timeout=aiohttp.ClientTimeout(
-            total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.stream_idle_timeout_s
-        ),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        auto_decompress=False,
-        trust_env=False,
-    )
-
-
 class Body:
     """The request's body: at once when it has arrived in one piece, else as a stream that is read when it is wanted."""
 
@@ -68,15 +54,18 @@ class Body:
         self._receive = receive
         self._first = b""
         self.complete = asyncio.Event()
+        self.whole = False
+        """Whether all of it is at hand, to be sent more than once; it is no longer than `max_body_bytes` then."""
         self.error: Exception | None = None
 
     async def start(self, headers: RequestHeaders) -> None:
         """Read the first piece; Problem 413 when it is too long."""
-        if not headers.has_body:
+        if headers.has_body:
+            self._first = await self._read()
+        else:
             self.complete.set()
-            return
-        self._first = await self._read()
-        if not self.complete.is_set() and headers.content_length:
+        self.whole = self.complete.is_set()
+        if not self.whole and headers.content_length:
             headers.forwarded.append(("content-length", headers.content_length))
 
     async def _read(self) -> bytes:
@@ -90,7 +79,7 @@ class Body:
 
     def data(self) -> bytes | AsyncIterator[bytes] | None:
         """What the upstream is sent; to be asked for once per try."""
-        return (self._first or None) if self.complete.is_set() else self._stream()
+        return (self._first or None) if self.whole else self._stream()
 
     async def _stream(self) -> AsyncIterator[bytes]:
         try:
@@ -109,8 +98,8 @@ class Exchange:
     good end, so that nobody takes half an answer for a whole one.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Settings, upstream: Upstream, target: Target) -> None:
-        self._session = session
+    def __init__(self, connections: Connections, settings: Settings, upstream: Upstream, target: Target) -> None:
+        self._connections = connections
         self._settings = settings
         self._upstream = upstream
         self._target = target
@@ -118,6 +107,7 @@ class Exchange:
         self._watcher: asyncio.Task[None] | None = None
         self._ended: Ended | None = None
         self._started = False
+        self._repeated = False
         self._instance: Instance | None = None
 
     async def run(
@@ -162,9 +152,10 @@ class Exchange:
 
     def _stopped(self, why: Ended, body: Body) -> None:
         """What a stopped exchange means: for the breaker, and as a Problem for a client that still waits."""
-        FAILURES.labels(self._upstream.service, why).inc()
         if why is Ended.DISCONNECT:
+            FAILURES.labels(self._upstream.service, why).inc()
             return
+        self._note(why, f"after {self._settings.total_timeout_s:g} s")
         if not body.complete.is_set():
             self._refuse(Problem(408, "request_timeout", "The request took too long.", headers={"Connection": "close"}))
             return
@@ -180,70 +171,108 @@ class Exchange:
     async def _send_on(
         self, scope: Scope, send: Send, headers: RequestHeaders, body: Body, extra: list[tuple[bytes, bytes]]
     ) -> None:
-        tried: list[Instance] = []
-        while True:
-            instance = self._pick(tried)
+        search: Reconnect[Instance] | None = None
+        following = self._upstream.pick()
+        while following is not None:
+            instance = self._instance = following
             instance.inflight += 1
             try:
                 response = await self._request(instance, scope, headers, body)
                 if response is not None:
                     await self._relay(instance, response, send, extra)
                     return
+                search = search or Reconnect(self._upstream.pick, self._settings.connect_window_s)
+                following = await search.after(instance)
+                if following is not None:
+                    RECONNECTS.labels(self._upstream.service).inc()
             finally:
                 instance.inflight -= 1
-            tried.append(instance)
+        if search is not None:
+            self._note("refused", "no connection could be made")
+        raise self._unavailable()
 
-    def _pick(self, tried: list[Instance]) -> Instance:
-        self._instance = self._upstream.pick(tried) if len(tried) < MAX_TRIES else None
-        if self._instance is None:
-            service, wait_s = self._upstream.service, self._upstream.retry_after_s()
-            detail = f"{service} is not available at the moment; please try again."
-            raise Problem(503, f"{service}_unavailable", detail, headers={"Retry-After": str(wait_s)})
-        if tried:
-            RECONNECTS.labels(self._upstream.service).inc()
-        return self._instance
+    def _unavailable(self) -> Problem:
+        service, wait_s = self._upstream.service, self._upstream.retry_after_s()
+        detail = f"{service} is not available at the moment; please try again."
+        return Problem(503, f"{service}_unavailable", detail, headers={"Retry-After": str(wait_s)})
 
     async def _request(
         self, instance: Instance, scope: Scope, headers: RequestHeaders, body: Body
     ) -> aiohttp.ClientResponse | None:
         """The head of the answer; None when the instance cannot be connected to, so that another may be tried."""
         try:
-            response = await self._session.request(
-                scope["method"],
-                instance.url(scope["raw_path"], scope["query_string"]),
-                headers=CIMultiDict(headers.forwarded),
-                data=body.data(),
-                allow_redirects=False,
-            )
+            response = await self._sent(instance, scope, headers, body)
         except NOT_CONNECTED:
-            self._failed(instance, "refused")
             return None
         except BROKEN as error:
             if body.error is not None:
                 raise body.error from error
-            self._failed(instance, "broken")
+            self._failed(instance, error)
             detail = f"{self._upstream.service} broke off before it answered."
             raise Problem(502, "upstream_failed", detail) from error
         instance.breaker.succeeded()
         return response
 
-    def _failed(self, instance: Instance, reason: str) -> None:
-        FAILURES.labels(self._upstream.service, reason).inc()
+    async def _sent(
+        self, instance: Instance, scope: Scope, headers: RequestHeaders, body: Body
+    ) -> aiohttp.ClientResponse:
+        """The head of the answer.
+
+        An ending service closes connections, perhaps just as a request is written to one. What may be carried out
+        twice is sent once more then, on a connection of its own.
+        """
+        try:
+            return await self._send_to(instance, self._connections.kept, scope, headers, body)
+        except NOT_CONNECTED:
+            raise
+        except HUNG_UP:
+            repeatable = body.whole and is_repeatable(scope["method"], scope["path"], headers.forwarded)
+            if self._repeated or not repeatable:
+                raise
+        self._repeated = True
+        REPEATS.labels(self._upstream.service).inc()
+        return await self._send_to(instance, self._connections.fresh, scope, headers, body)
+
+    async def _send_to(
+        self,
+        instance: Instance,
+        session: aiohttp.ClientSession,
+        scope: Scope,
+        headers: RequestHeaders,
+        body: Body,
+    ) -> aiohttp.ClientResponse:
+        return await session.request(
+            scope["method"],
+            instance.url(scope["raw_path"], scope["query_string"]),
+            headers=CIMultiDict(headers.forwarded),
+            data=body.data(),
+            allow_redirects=False,
+        )
+
+    def _failed(self, instance: Instance, error: Exception) -> None:
+        self._note("broken", f"{type(error).__name__}: {error}")
         instance.breaker.failed()
+
+    def _note(self, reason: str, detail: str) -> None:
+        """Count and log why the upstream did not answer in full."""
+        FAILURES.labels(self._upstream.service, reason).inc()
+        log.warning("%s: %s %s", self._upstream.service, reason, detail, extra={"route": self._target.path})
 
     async def _relay(
         self, instance: Instance, response: aiohttp.ClientResponse, send: Send, extra: list[tuple[bytes, bytes]]
     ) -> None:
         service, status = self._upstream.service, response.status
         REQUESTS.labels(service, self._target.path, status).inc()
+        if status >= FAULT:
+            log.warning("%s answered %s", service, status, extra={"route": self._target.path})
         headers = response_headers(response.raw_headers, extra, api=self._target.api)
         if _is_event_stream(headers):
             self._deadline.cancel()
         try:
             await self._pump(response, {"type": "http.response.start", "status": status, "headers": headers}, send)
-        except BROKEN:
+        except BROKEN as error:
             if self._body.error is None:
-                self._failed(instance, "broken")
+                self._failed(instance, error)
         finally:
             response.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -43,6 +44,10 @@ PUBLIC: Final = frozenset(
 )
 PUBLIC_READS: Final = frozenset({"products"})
 READS: Final = frozenset({"GET", "HEAD"})
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+IDEMPOTENCY_KEY = "idempotency-key"
+KEYED = re.compile(r"^/api/v1/(?:orders|products/[^/]+/stock|payments/[^/]+/refunds)/?$")
+"""Where a POST with an Idempotency-Key is carried out once, however often it comes."""
 
 EVENT_STREAM = re.compile(r"^/api/v1/orders/[^/]+/events$")
 ENCODED_SEPARATOR = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
@@ -122,6 +127,13 @@ def is_public(method: str, path: str, noun: str) -> bool:
     if method in READS:
         return noun in PUBLIC_READS
     return (method, path.rstrip("/")) in PUBLIC
+
+
+def is_repeatable(method: str, path: str, headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether a request that may have been carried out can be sent again without doing more; names in lower case."""
+    if method in IDEMPOTENT:
+        return True
+    return method == "POST" and bool(KEYED.match(path)) and any(name == IDEMPOTENCY_KEY for name, _ in headers)
 
 
 def _check_path(path: str, raw_path: bytes) -> Refusal | None:

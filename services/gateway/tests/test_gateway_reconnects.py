@@ -1,0 +1,303 @@
+"""Requests that meet a service which starts, ends, or is not there, over real connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import uvicorn
+
+from services.gateway.tests.conftest import Open, Shop, Upstream
+from shop.gateway.routing import is_repeatable
+from shop.kit import serve
+from shop.kit.breaker import State
+from shop.kit.testing import wait_until
+
+LONG_S = 30.0
+"""A window that no test outlasts."""
+KEY = {"Idempotency-Key": "order-1"}
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class Server:
+    """Reads whole requests and answers the first ``answered`` of each connection; the next it reads and hangs up."""
+
+    def __init__(self, answered: int) -> None:
+        self.answered = answered
+        self.requests: list[bytes] = []
+        self.connections = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        number = 0
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                self.requests.append(await self._read(reader))
+                number += 1
+                if number > self.answered:
+                    break
+                writer.write(OK)
+                await writer.drain()
+        writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader) -> bytes:
+        head = await reader.readuntil(b"\r\n\r\n")
+        lengths = [
+            int(line.split(b":")[1]) for line in head.lower().splitlines() if line.startswith(b"content-length:")
+        ]
+        return head + await reader.readexactly(sum(lengths))
+
+
+@contextlib.contextmanager
+def reserved_port() -> Iterator[socket.socket]:
+    """A port that refuses connections until somebody listens on it."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved
+
+
+def address(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextlib.asynccontextmanager
+async def answering(server: Server, listener: socket.socket) -> AsyncIterator[str]:
+    """The server listens while the block runs; connections that are kept longer are not waited for."""
+    listening = await asyncio.start_server(server, sock=listener)
+    try:
+        yield address(listener)
+    finally:
+        listening.close()
+
+
+@contextlib.asynccontextmanager
+async def listening(server: Server) -> AsyncIterator[str]:
+    with reserved_port() as listener:
+        async with answering(server, listener) as url:
+            yield url
+
+
+def tries(shop: Shop, noun: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every request from now on that the gateway tries to send to one service."""
+    seen: list[str] = []
+    session = shop.gateway._connections.kept
+    request = session._request
+    urls = tuple(instance.base_url for instance in shop.gateway.upstreams[noun].instances)
+
+    async def counting(method, url, **options):  # type: ignore[no-untyped-def]
+        if str(url).startswith(urls):
+            seen.append(str(url))
+        return await request(method, url, **options)
+
+    monkeypatch.setattr(session, "_request", counting)
+    return seen
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
+async def test_a_service_that_comes_a_moment_later_is_waited_for(
+    open_shop: Open, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    server = Server(answered=1)
+    with reserved_port() as listener:
+        async with open_shop(order_url=address(listener), connect_window_s=LONG_S, total_timeout_s=LONG_S) as shop:
+            tried = tries(shop, "order", monkeypatch)
+            request = shop.client.request(method, "/api/v1/orders", headers=shop.customer(), content=b"body")
+            asked = asyncio.create_task(request)
+            await wait_until(lambda: len(tried) > 6)
+            assert shop.gateway.upstreams["order"].instances[0].breaker._failures == 0
+            async with answering(server, listener):
+                assert (await asked).status_code == 200
+    [received] = server.requests
+    assert received.endswith(b"\r\n\r\nbody")
+
+
+async def test_a_refused_request_counts_once_however_often_it_was_tried(
+    open_shop: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_shop(down=("order",), breaker_failures=3, breaker_reset_seconds=60) as shop:
+        tried = tries(shop, "order", monkeypatch)
+        breaker = shop.gateway.upstreams["order"].instances[0].breaker
+        for number in range(1, 4):
+            assert breaker.state is State.CLOSED
+            assert (await shop.client.get("/api/v1/orders", headers=shop.customer())).status_code == 503
+            assert len(tried) >= 2 * number
+        assert breaker.state is State.OPEN
+        del tried[:]
+        answer = await shop.client.get("/api/v1/orders", headers=shop.customer())
+        assert (answer.status_code, answer.json()["code"], tried) == (503, "order_unavailable", [])
+
+
+async def test_those_who_wait_give_up_when_the_breaker_opens(open_shop: Open) -> None:
+    async with open_shop(down=("order",), connect_window_s=LONG_S, total_timeout_s=LONG_S) as shop:
+        [instance] = shop.gateway.upstreams["order"].instances
+        asked = [
+            asyncio.create_task(shop.client.get("/api/v1/orders", headers=shop.customer())) for number in range(10)
+        ]
+        await wait_until(lambda: instance.inflight == 10)
+        for _ in range(instance.breaker.failures_to_open):
+            instance.breaker.failed()
+        assert {(await task).status_code for task in asked} == {503}
+        assert instance.inflight == 0
+
+
+async def test_a_client_that_leaves_while_it_waits_is_waited_for_no_longer(open_shop: Open) -> None:
+    async with open_shop(down=("product",), connect_window_s=LONG_S, total_timeout_s=LONG_S) as shop:
+        [instance] = shop.gateway.upstreams["product"].instances
+        _, writer = await shop.connect()
+        writer.write(b"GET /api/v1/products HTTP/1.1\r\nHost: x\r\n\r\n")
+        await wait_until(lambda: instance.inflight == 1)
+        writer.close()
+        await wait_until(lambda: instance.inflight == 0)
+
+
+async def test_of_two_that_are_away_the_first_that_comes_gets_the_request(open_shop: Open) -> None:
+    server = Server(answered=1)
+    with reserved_port() as one, reserved_port() as two:
+        urls = f"{address(one)},{address(two)}"
+        async with open_shop(order_url=urls, connect_window_s=LONG_S, total_timeout_s=LONG_S) as shop:
+            instances = shop.gateway.upstreams["order"].instances
+            asked = asyncio.create_task(shop.client.get("/api/v1/orders", headers=shop.customer()))
+            await wait_until(lambda: all(instance.breaker._failures for instance in instances))
+            async with answering(server, two):
+                assert (await asked).status_code == 200
+            assert instances[0].breaker._failures == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/api/v1/products", {}),
+        ("PUT", "/api/v1/products/7", {}),
+        ("DELETE", "/api/v1/products/7", {}),
+        ("POST", "/api/v1/products/7/stock", KEY),
+    ],
+)
+async def test_what_a_closing_connection_swallowed_is_sent_again_on_a_fresh_one(
+    open_shop: Open, method: str, path: str, headers: dict[str, str]
+) -> None:
+    server = Server(answered=1)
+    async with listening(server) as url, open_shop(product_url=url) as shop:
+        assert (await shop.client.get("/api/v1/products")).status_code == 200
+        answer = await shop.client.request(method, path, headers=shop.customer() | headers, content=b"body")
+        assert answer.status_code == 200
+        first, swallowed, again = server.requests
+        assert first.startswith(b"GET")
+        assert swallowed.startswith(f"{method} {path} ".encode())
+        assert swallowed.endswith(b"body")
+        assert (again.split(b"\r\n")[0], again[-4:]) == (swallowed.split(b"\r\n")[0], b"body")
+        assert server.connections == 2
+        assert shop.gateway.upstreams["product"].instances[0].breaker._failures == 0
+        assert 'shop_gateway_repeats_total{upstream="product"}' in (await shop.client.get("/metrics")).text
+
+
+async def test_all_kept_connections_may_have_been_closed(open_shop: Open) -> None:
+    """A service that ends closes every one; the second try must not take the next of them."""
+    server = Server(answered=1)
+    async with listening(server) as url, open_shop(product_url=url) as shop:
+        await asyncio.gather(*(shop.client.get("/api/v1/products") for _ in range(8)))
+        answers = await asyncio.gather(*(shop.client.get("/api/v1/products") for _ in range(8)))
+        assert Counter(answer.status_code for answer in answers) == {200: 8}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("POST", "/api/v1/products", {}),
+        ("POST", "/api/v1/products", KEY),
+        ("PATCH", "/api/v1/products/7", KEY),
+    ],
+)
+async def test_what_may_have_been_done_and_must_not_be_done_twice_is_never_sent_again(
+    open_shop: Open, method: str, path: str, headers: dict[str, str]
+) -> None:
+    one, two = Server(answered=0), Server(answered=0)
+    async with (
+        listening(one) as one_url,
+        listening(two) as two_url,
+        open_shop(product_url=f"{one_url},{two_url}") as shop,
+    ):
+        answer = await shop.client.request(method, path, headers=shop.customer() | headers, content=b"body")
+        assert (answer.status_code, answer.json()["code"]) == (502, "upstream_failed")
+        assert len(one.requests) + len(two.requests) == 1
+
+
+@pytest.mark.parametrize(("method", "headers"), [("GET", {}), ("POST", KEY)])
+async def test_it_is_sent_twice_at_most(open_shop: Open, method: str, headers: dict[str, str]) -> None:
+    server = Server(answered=0)
+    async with listening(server) as url, open_shop(order_url=url) as shop:
+        answer = await shop.client.request(method, "/api/v1/orders", headers=shop.customer() | headers)
+        assert (answer.status_code, answer.json()["code"]) == (502, "upstream_failed")
+        assert len(server.requests) == 2
+
+
+async def test_a_body_that_came_in_pieces_is_not_sent_again(open_shop: Open) -> None:
+    """It was passed on as it came, so it is no longer at hand."""
+    server = Server(answered=0)
+    async with listening(server) as url, open_shop(order_url=url) as shop:
+        token = shop.customer()["Authorization"]
+        head = f"POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\nIdempotency-Key: 1\r\n"
+        reader, writer = await shop.connect()
+        writer.write(head.encode() + b"Content-Length: 8\r\n\r\nhalf")
+        await wait_until(lambda: server.connections)
+        writer.write(b"half")
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), LONG_S)).startswith(b"HTTP/1.1 502")
+        writer.close()
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "key", "repeatable"),
+    [
+        ("GET", "/anything", False, True),
+        ("PUT", "/api/v1/products/7", False, True),
+        ("PATCH", "/api/v1/products/7", True, False),
+        ("POST", "/api/v1/orders", True, True),
+        ("POST", "/api/v1/orders/", True, True),
+        ("POST", "/api/v1/orders", False, False),
+        ("POST", "/api/v1/orders/7/cancel", True, False),
+        ("POST", "/api/v1/payments/7/refunds", True, True),
+        ("POST", "/api/v1/users", True, False),
+        ("POST", "/checkout", True, False),
+    ],
+)
+def test_what_may_be_sent_again(method: str, path: str, key: bool, repeatable: bool) -> None:
+    headers = [("accept", "*/*"), *([("idempotency-key", "1")] if key else [])]
+    assert is_repeatable(method, path, headers) is repeatable
+
+
+class Ending(serve.Server):
+    """A service as it is really run, in this process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def test_a_service_that_ends_under_load_breaks_no_request(open_shop: Open) -> None:
+    """Requests that must not be sent twice, while one of two instances ends as it does in a rollout."""
+    with reserved_port() as one, reserved_port() as two:
+        servers = [
+            Ending(uvicorn.Config(Upstream("order"), lifespan="off", log_config=None, server_header=False))
+            for _ in range(2)
+        ]
+        running = [asyncio.create_task(servers[0].serve([one])), asyncio.create_task(servers[1].serve([two]))]
+        await wait_until(lambda: all(server.started for server in servers))
+        async with open_shop(order_url=f"{address(one)},{address(two)}") as shop:
+            seen: Counter[int] = Counter()
+
+            async def buyer() -> None:
+                while not running[0].done():
+                    answer = await shop.client.post("/api/v1/orders", headers=shop.customer(), content=b"{}")
+                    seen[answer.status_code] += 1
+
+            buyers = [asyncio.create_task(buyer()) for _ in range(4)]
+            await wait_until(lambda: seen[200] > 40)
+            servers[0].should_exit = True
+            await asyncio.gather(*buyers)
+            assert seen.keys() == {200}
+        servers[1].should_exit = True
+        await asyncio.gather(*running)
