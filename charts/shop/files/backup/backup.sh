@@ -1,0 +1,121 @@
+#!/bin/sh
+# Dumps every database of a shop as of one moment into $TARGET/TIME, a folder that gets its name when it is complete.
+#
+# Orders, stock and payments are in databases of their own, and no snapshot spans several. So writers are kept out of all
+# of them for the instant in which the snapshots are taken (gate.sql, snapshot.sql); then they go on while it is dumped.
+#
+#   NOUNS, URL_<NOUN>  the databases: see common.sh      KEEP  complete backups of this shop to keep; 0 keeps all
+#   TARGET             folder of the backups             SHOP, SHOP_VERSION  noted in the manifest
+set -eu
+HERE=$(cd "$(dirname "$0")" && pwd)
+. "$HERE/common.sh"
+: "${NOUNS:?}" "${TARGET:?}" "${SHOP:?}" "${SHOP_VERSION:=}" "${KEEP:=0}"
+ROUNDS=10
+NAME_TRIES=5
+LEFTOVER_MINUTES=1500
+export HERE NOUNS BACKUP_PID=$$
+
+work=$(mktemp -d)
+partial=
+cleanup() {
+    [ -z "${ROUND:-}" ] || touch "$ROUND/done" "$ROUND/failed.${NOUNS%% *}" 2>/dev/null || true
+    wait
+    rm -rf "$work" ${partial:+"$partial"}
+}
+trap cleanup EXIT
+trap 'exit 143' INT TERM
+
+session() { # NOUN SCRIPT: in the background; says in $ROUND when it ends early
+    (
+        export NOUN="$1"
+        sql "$1" --set=snapshot_file="$ROUND/taking.$1" --file="$HERE/$2" >"$ROUND/$2.$1" 2>&1 || touch "$ROUND/failed.$1"
+    ) &
+}
+
+common_moment() { # NUMBER: one round; true when every database has its snapshot
+    export ROUND="$work/round-$1"
+    mkdir "$ROUND"
+    for each in $NOUNS; do
+        session "$each" snapshot.sql
+        session "$each" gate.sql
+    done
+    [ "$(sh "$HERE/await.sh" snapshot 60)" = true ] && return
+    touch "$ROUND/done"
+    wait
+    for each in $NOUNS; do
+        [ ! -e "$ROUND/failed.$each" ] || cat "$ROUND/gate.sql.$each" "$ROUND/snapshot.sql.$each" 2>/dev/null | sed "s/^/$each: /" >&2
+    done
+    return 1
+}
+
+common_moment_at_last() {
+    round=1
+    until common_moment "$round"; do
+        [ "$round" -lt "$ROUNDS" ] || fail "no common moment of all databases in $ROUNDS tries"
+        sleep "$round"
+        round=$((round + 1))
+    done
+}
+
+name_it() { # a name that no other backup has, by the making of a folder
+    for try in $(seq "$NAME_TRIES"); do
+        name=$(date -u +%Y%m%dT%H%M%SZ)
+        partial=$TARGET/.partial-$name
+        if [ ! -e "$TARGET/$name" ] && mkdir "$partial" 2>/dev/null; then return; fi
+        partial=
+        sleep 1
+    done
+    fail "cannot make a folder in $TARGET"
+}
+
+dump() { # NOUN
+    pg_dump --format=custom --no-owner --no-privileges --lock-wait-timeout=60s \
+        --snapshot="$(cat "$ROUND/snapshot.$1")" --file="$partial/$1.dump" "$(url_of "$1")"
+    [ ! -e "$ROUND/failed.$1" ] || fail "$1: the snapshot was lost: $(cat "$ROUND/snapshot.sql.$1")"
+}
+
+manifest() {
+    printf '{\n  "format": "1",\n  "name": "%s",\n  "time": "%s",\n  "shop": "%s",\n  "version": "%s",\n' "$name" "$time" "$SHOP" "$SHOP_VERSION"
+    printf '  "postgres": "%s",\n  "databases": [' "$(sql "${NOUNS%% *}" --command='SHOW server_version')"
+    separator=
+    for each in $NOUNS; do
+        sum=$(sha256sum "$partial/$each.dump")
+        printf '%s\n    {"name": "%s", "file": "%s.dump", "bytes": %d, "sha256": "%s"}' \
+            "$separator" "$each" "$each" "$(wc -c <"$partial/$each.dump")" "${sum%% *}"
+        separator=,
+    done
+    printf '\n  ]\n}\n'
+}
+
+prune() { # what is deleted loses its name first, so that a name always stands for a whole backup
+    find "$TARGET" -maxdepth 1 -name '.partial-*' -mmin "+$LEFTOVER_MINUTES" -exec rm -rf {} +
+    [ "$KEEP" -gt 0 ] || return 0
+    set --
+    for found in "$TARGET"/[0-9]*Z/manifest.json; do
+        [ ! -e "$found" ] || [ "$(noted shop "$found")" != "$SHOP" ] || set -- "$@" "${found%/manifest.json}"
+    done
+    while [ $# -gt "$KEEP" ]; do
+        mv "$1" "$TARGET/.partial-old-${1##*/}"
+        rm -rf "$TARGET/.partial-old-${1##*/}"
+        echo "deleted ${1##*/}"
+        shift
+    done
+}
+
+umask 077
+mkdir -p "$TARGET"
+name_it
+common_moment_at_last
+time=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+for each in $NOUNS; do dump "$each"; done
+touch "$ROUND/done"
+wait
+for each in $NOUNS; do
+    [ ! -e "$ROUND/gate.sql.$each" ] || sed "s/^/$each: /" "$ROUND/gate.sql.$each"
+done
+manifest >"$partial/manifest.json"
+sync "$partial/manifest.json" "$partial" 2>/dev/null || sync
+mv "$partial" "$TARGET/$name"
+partial=
+echo "$name: $(du -sk "$TARGET/$name" | cut -f1) KiB in $TARGET"
+prune

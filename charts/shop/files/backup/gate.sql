@@ -1,0 +1,30 @@
+-- Keeps writers out of one database while the snapshots of all databases are taken.
+SET application_name = 'shop backup gate';
+SET statement_timeout = '10s';
+-- The server itself lets writers go on if this session dies while they wait.
+SET idle_in_transaction_session_timeout = '3s';
+SELECT set_config('shop.tables', coalesce(array_agg(found.oid::regclass::text ORDER BY found.oid), '{}')::text, false)
+FROM pg_class AS found
+WHERE found.relkind IN ('r', 'p') AND found.relpersistence <> 't'
+    AND found.relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
+\g /dev/null
+-- Alone first, with patience: this finds the order of locks and makes an autovacuum step aside.
+SELECT set_config('shop.tries', '8', false), set_config('shop.first_wait_ms', '20', false) \g /dev/null
+BEGIN;
+\ir lock.sql
+COMMIT;
+SELECT set_config('shop.tries', '4', false), set_config('shop.first_wait_ms', '50', false) \g /dev/null
+\! touch "$ROUND/ready.$NOUN"
+\set ready `sh "$HERE/await.sh" ready 20`
+\if :ready
+    BEGIN;
+    \ir lock.sql
+    \! touch "$ROUND/locked.$NOUN"
+    \set taken `sh "$HERE/await.sh" snapshot 3`
+    SELECT 'writers waited up to ' || round(extract(epoch FROM clock_timestamp() - now()) * 1000) || ' ms';
+    COMMIT;
+    \if :taken
+    \else
+        \! touch "$ROUND/failed.$NOUN"
+    \endif
+\endif
