@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shop.operator import crd
+from shop.operator.engine import rbac
 from tests.charts import described
 from tests.charts.rendering import CHARTS, PRESETS, golden_text
 
@@ -24,6 +25,7 @@ def documents() -> Iterator[tuple[Path, str]]:
         yield chart / "README.md", described.readme(chart)
         yield chart / "values.schema.json", described.schema(chart)
     yield CHARTS / "shop-operator" / "files" / "crd.yaml", crd.text()
+    yield CHARTS / "shop-operator" / "files" / "rules.yaml", rbac.text()
 
 
 def goldens() -> Iterator[tuple[Path, str]]:

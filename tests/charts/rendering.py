@@ -52,6 +52,12 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "service": ("service", ()),
     "shop-operator": ("shop-operator", ()),
     "shop-operator-namespaces": ("shop-operator", _set("namespaces={team-a,team-b}")),
+    "shop-operator-two": (
+        "shop-operator",
+        _set(
+            "replicas=2", "serviceMonitor.enabled=true", "prometheusRule.enabled=true", "shops.imageRegistry=r.example"
+        ),
+    ),
 }
 
 

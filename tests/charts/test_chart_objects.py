@@ -15,7 +15,7 @@ from tests.charts.rendering import PRESETS, Object, PodSpec, kind, matches, pods
 KUBERNETES = "1.37.0"
 SCHEMAS = f"kubernetes-json-schema/v{KUBERNETES}-local-strict"
 # No schema of these is published with Kubernetes; the API servers of clusters that have them check them.
-FOREIGN = frozenset({"ServiceMonitor", "HTTPRoute", "Cluster"})
+FOREIGN = frozenset({"ServiceMonitor", "PrometheusRule", "HTTPRoute", "Cluster"})
 every_preset = pytest.mark.parametrize("name", PRESETS)
 
 

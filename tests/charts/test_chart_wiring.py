@@ -258,10 +258,3 @@ def test_production_scales_and_survives_the_loss_of_a_node() -> None:
     assert {budget["metadata"]["name"] for budget in kind(objects, "PodDisruptionBudget")} == set(SERVICES)
     assert kind(objects, "StatefulSet") == []
     assert all(pod.spec["topologySpreadConstraints"] for pod in service_pods(objects).values())
-
-
-def test_the_operator_pretends_nothing() -> None:
-    deployment = named(preset("shop-operator"), "Deployment", "shop")
-    assert deployment["spec"]["replicas"] == 0
-    definition = named(preset("shop-operator"), "CustomResourceDefinition", "shops.shops.shopkeeper.dev")
-    assert len(json.dumps(definition)) < 100_000

@@ -1,0 +1,65 @@
+"""Rights follow from the kinds, and the audit log tells which are missing and which are too many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from shop.operator.engine import rbac
+from shop.operator.engine.kinds import RENDERED, SHOP
+from shop.operator.engine.rbac import Right
+
+OPERATOR = "system:serviceaccount:ops:shop-operator"
+
+
+def event(verb: str, resource: str, code: int = 200, user: str = OPERATOR, **reference: str) -> dict[str, Any]:
+    found = {"verb": verb, "user": {"username": user}, "responseStatus": {"code": code}}
+    return {**found, "objectRef": {"resource": resource, "apiVersion": "v1", **reference}}
+
+
+def test_every_kind_that_is_rendered_may_be_brought_about_and_taken_away() -> None:
+    rights = rbac.shop_rights()
+    for kind in RENDERED:
+        assert {right.verb for right in rights if (right.group, right.resource) == (kind.group, kind.plural)} == set(
+            rbac.OWNED
+        )
+
+
+def test_nothing_reaches_beyond_a_shop() -> None:
+    text = rbac.text()
+    assert "*" not in text
+    for resource in ("nodes", "namespaces", "clusterroles", "customresourcedefinitions", "pods/exec", "pods/log"):
+        assert resource not in text
+    assert Right(SHOP.group, SHOP.plural, "create") not in rbac.shop_rights()
+    assert Right(SHOP.group, SHOP.plural, "delete") not in rbac.shop_rights()
+
+
+def test_rules_and_rights_are_the_same_thing() -> None:
+    written = yaml.safe_load(rbac.text())
+    assert rbac.rights_of(written["shops"]) == rbac.shop_rights()
+    assert rbac.rights_of(written["makingLeases"] + written["lease"]) == rbac.making_leases() | rbac.lease_rights()
+
+
+def test_resources_with_the_same_verbs_share_a_rule() -> None:
+    rights = [Right("", "secrets", "get"), Right("", "configmaps", "get"), Right("apps", "deployments", "get")]
+    assert rbac.rules(rights) == [
+        {"apiGroups": [""], "resources": ["configmaps", "secrets"], "verbs": ["get"]},
+        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]},
+    ]
+
+
+def test_what_is_denied_is_missing() -> None:
+    used = rbac.uses([event("list", "pods", 403), event("watch", "pods"), event("get", "nodes", 403, "eve")], OPERATOR)
+    assert rbac.denied(used) == ["list pods"]
+
+
+def test_what_nothing_used_is_too_much() -> None:
+    audit = [
+        event("patch", "deployments", 201, apiGroup="apps"),
+        event("patch", "shops", apiGroup=SHOP.group, subresource="status"),
+        {"verb": "get", "user": {"username": OPERATOR}, "requestURI": "/apis"},
+    ]
+    rights = [Right("apps", "deployments", verb) for verb in ("create", "patch", "delete", "update")]
+    rights.append(Right(SHOP.group, "shops/status", "patch"))
+    assert rbac.unused(rights, rbac.uses(audit, OPERATOR)) == ["delete deployments.apps"]

@@ -1,0 +1,149 @@
+"""The operator's alerts: over metrics that there are, with advice, and (with promtool) at the right time."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shop.operator.engine import metrics
+from tests.charts import helm
+from tests.charts.rendering import CHARTS, RELEASE, Object, kind, named, preset
+
+ALERTS = CHARTS / "shop-operator" / "files" / "alerts.yaml"
+PROMTOOL_TIMEOUT_S = 60
+SUFFIXES = ("_total", "_count", "_sum", "_bucket")
+PASSES = "shop_operator_reconcile_seconds_count"
+BOOKS = {"shop_namespace": "market", "shop": "books"}
+BOOKS_READY = 'shop_operator_shop_ready{shop_namespace="market", shop="books"}'
+BOOKS_DEGRADED = 'shop_operator_shop_degraded{shop_namespace="market", shop="books"}'
+
+
+def alerts() -> dict[str, Object]:
+    (group,) = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
+    return {rule["alert"]: rule for rule in group["rules"]}
+
+
+def metric_names() -> set[str]:
+    written = (value for value in vars(metrics).values() if hasattr(value, "describe") and not isinstance(value, type))
+    counted = {family.name for metric in written for family in metric.describe()}
+    return counted | {family.name for family in metrics.SHOPS.collect()}
+
+
+def test_the_rule_is_installed_as_it_stands() -> None:
+    rule = named(preset("shop-operator-two"), "PrometheusRule", RELEASE)
+    assert rule["spec"]["groups"][0]["rules"] == list(alerts().values())
+    assert named(preset("shop-operator-two"), "ServiceMonitor", RELEASE)["spec"]["endpoints"][0]["port"] == "http"
+    assert kind(preset("shop-operator"), "PrometheusRule") == []
+
+
+@pytest.mark.parametrize("name", alerts())
+def test_an_alert_is_over_metrics_that_the_operator_has(name: str) -> None:
+    used = set(re.findall(r"shop_operator_\w+", alerts()[name]["expr"]))
+    bases = {metric: next((metric.removesuffix(s) for s in SUFFIXES if metric.endswith(s)), metric) for metric in used}
+    assert used
+    assert {metric for metric, base in bases.items() if not {metric, base} & metric_names()} == set()
+
+
+@pytest.mark.parametrize("name", alerts())
+def test_an_alert_says_how_bad_it_is_and_what_to_do(name: str) -> None:
+    alert = alerts()[name]
+    assert alert["labels"]["severity"] in ("critical", "warning")
+    assert set(alert["annotations"]) == {"summary", "description"}
+    assert alert["annotations"]["description"].endswith(".")
+    assert f"`{name}`" in (CHARTS / "shop-operator" / "README.md").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is scraped every minute (Prometheus' notation), and whether the alert fires then; `summary` as it reads."""
+
+    alert: str
+    series: Mapping[str, str]
+    at: str
+    summary: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+CASES = (
+    Case("ShopOperatorDown", {'shop_operator_leader{pod="a"}': "1x60", 'shop_operator_leader{pod="b"}': "0x60"}, "50m"),
+    Case("ShopOperatorDown", {'shop_operator_leader{pod="a"}': "1x5 0x30"}, "9m"),
+    Case("ShopOperatorDown", {'shop_operator_leader{pod="a"}': "1x5 0x30"}, "15m", "No operator leads"),
+    Case("ShopOperatorDown", {}, "10m", "No operator leads"),
+    Case("ShopOperatorWatchDead", {'shop_operator_watch_silence_seconds{kind="Job"}': "60x60"}, "50m"),
+    Case(
+        "ShopOperatorWatchDead",
+        {'shop_operator_watch_silence_seconds{kind="Job"}': "0+60x30"},
+        "10m",
+        "The operator hears nothing of Job objects",
+        {"kind": "Job"},
+    ),
+    Case(
+        "ShopOperatorReconcileFailing",
+        {f'{PASSES}{{result="done"}}': "0+60x60", f'{PASSES}{{result="failed"}}': "0+1x60"},
+        "50m",
+    ),
+    Case("ShopOperatorReconcileFailing", {f'{PASSES}{{result="done"}}': "0+60x60"}, "50m"),
+    Case(
+        "ShopOperatorReconcileFailing",
+        {f'{PASSES}{{result="done"}}': "0+60x60", f'{PASSES}{{result="failed"}}': "0+20x60"},
+        "40m",
+        "25% of the operator's passes fail",
+    ),
+    Case("ShopOperatorQueueStuck", {"shop_operator_queue_oldest_seconds": "20x60"}, "50m"),
+    Case(
+        "ShopOperatorQueueStuck",
+        {"shop_operator_queue_oldest_seconds": "0+60x60"},
+        "30m",
+        "A Shop has waited 30m 0s for the operator",
+    ),
+    Case("ShopNotReady", {BOOKS_READY: "0x10 1x50"}, "14m"),
+    Case("ShopNotReady", {BOOKS_READY: "0x60"}, "20m", "Shop market/books is not ready", BOOKS),
+    Case("ShopDegraded", {BOOKS_DEGRADED: "1x3 0x57"}, "7m"),
+    Case("ShopDegraded", {BOOKS_DEGRADED: "1x60"}, "7m", "Shop market/books is degraded", BOOKS),
+    Case("ShopRolledBack", {"shop_operator_rollbacks_total": "3x60"}, "50m"),
+    Case("ShopRolledBack", {"shop_operator_rollbacks_total": "0x10 1x20"}, "12m", "A rollout was taken back"),
+)
+
+
+def described(case: Case) -> dict[str, Any]:
+    """The case as promtool reads it; the description is the alert's own, its labels put in."""
+    alert = alerts()[case.alert]
+    text = re.sub(
+        r"{{ \$labels\.(\w+) }}", lambda found: case.labels.get(found[1], ""), alert["annotations"]["description"]
+    )
+    fires = {
+        "exp_labels": {**alert["labels"], **case.labels},
+        "exp_annotations": {"summary": case.summary, "description": text},
+    }
+    expected = {"eval_time": case.at, "alertname": case.alert, "exp_alerts": [fires] if case.summary else []}
+    return {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
+        "alert_rule_test": [expected],
+    }
+
+
+def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool", path=os.pathsep.join([os.environ.get("PATH", ""), str(helm.CACHE)]))
+    if promtool is None:
+        pytest.skip("promtool is neither on PATH nor in the test cluster's cache")
+    tests = {"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": [described(case) for case in CASES]}
+    written = tmp_path / "tests.yaml"
+    written.write_text(yaml.safe_dump(tests), encoding="utf-8")
+    command = [promtool, "test", "rules", str(written)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PROMTOOL_TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_is_seen_to_fire_and_to_be_silent() -> None:
+    assert {case.alert for case in CASES if case.summary} == set(alerts())
+    assert {case.alert for case in CASES if not case.summary} == set(alerts())
