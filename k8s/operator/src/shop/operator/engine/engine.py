@@ -150,8 +150,7 @@ class Engine:
         SHOPS.forget(key)
 
     async def _work(self) -> None:
-        while True:
-            key = await self._queue.get()
+        while (key := await self._queue.get()) is not None:
             try:
                 await self._pass(key)
             finally:
