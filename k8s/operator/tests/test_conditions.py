@@ -17,6 +17,7 @@ from shop.operator.engine.conditions import (
     Condition,
     Facts,
     Rolling,
+    because,
     conditions,
     settled,
     summary,
@@ -177,6 +178,20 @@ def test_an_upgrade_that_restarts_a_part_does_not_claim_that_it_serves() -> None
     restarting = replace(SERVING, rolling=UPGRADE, unready=("StatefulSet bookshop-postgres: 0 of 1 pod ready",))
     message = made(restarting)["Ready"]["message"]
     assert message == f"Revision 2, services: {WAITING}. StatefulSet bookshop-postgres: 0 of 1 pod ready."
+
+
+def test_a_cause_is_told_with_what_it_is_the_cause_of() -> None:
+    failed = "Deployment bookshop-order: exceeded its progress deadline"
+    pod = "pod bookshop-order-7c9-x: container migrate: ImagePullBackOff: not found"
+    assert because(failed, (NO_NODE, PULL)) == f"{failed} ({pod})"
+    assert because(failed, (NO_NODE,)) == failed
+    assert because(WAITING, ()) == WAITING
+
+
+def test_a_failure_is_told_with_the_troubles_that_it_does_not_name() -> None:
+    facts = Facts(1, rolling=FIRST, failed=("DeadlineExceeded", because(WAITING, (PULL,))), troubles=(PULL, NO_NODE))
+    message = made(facts)["Ready"]["message"]
+    assert message == f"{because(WAITING, (PULL,))}. {NO_NODE.message}."
 
 
 def test_a_rollback_under_way_says_why_and_where_it_stands() -> None:

@@ -86,6 +86,13 @@ def conditions(previous: Sequence[Condition], facts: Facts, now: datetime) -> li
     return result
 
 
+def because(sentence: str, troubles: Sequence[Trouble]) -> str:
+    """A sentence about an object ("Job a: failed"), with what one of its pods says about the cause if any does."""
+    about = sentence.partition(":")[0]
+    cause = next((each for each in _order(troubles) if each.owner == about), None)
+    return f"{sentence} ({cause.message.removeprefix(f'{about}: ')})" if cause else sentence
+
+
 def settled(conditions: Sequence[Condition], generation: int) -> bool:
     """Whether the operator has finished with this generation, well or not: nothing more is under way for it."""
     progressing = _of(conditions, "Progressing")
@@ -225,7 +232,8 @@ def _failure(facts: Facts) -> tuple[str, str]:
         return "RollingBack", _joined(why, _rollout(facts.rolling), *_told(facts))
     if facts.rolled_back_to is not None:
         return "RolledBack", _joined(f"Revision {facts.rolled_back_to} serves again", why, *facts.unready)
-    return reason, _joined(why, *facts.unready)
+    untold = replace(facts, troubles=tuple(each for each in facts.troubles if each.pod not in why))
+    return reason, _joined(why, *_told(untold))
 
 
 def _rollout(rolling: Rolling) -> str:

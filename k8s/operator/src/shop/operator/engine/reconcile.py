@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from shop.operator.engine import preflight
 from shop.operator.engine.apply import Refused
-from shop.operator.engine.conditions import Facts, Rolling
+from shop.operator.engine.conditions import Facts, Rolling, because
 from shop.operator.engine.events import Recorder
 from shop.operator.engine.history import Revisions
 from shop.operator.engine.kinds import SHOP
@@ -229,9 +229,7 @@ class Reconciler:
         rollout = view.rollout
         assert rollout is not None and progress.wave is not None  # noqa: S101, PT018 - begun before, not complete
         left = rollout.started_at + wish.deadline - datetime.now(UTC)
-        failed = progress.failed
-        if failed is None and left <= timedelta():
-            failed = "DeadlineExceeded", self._late(view, wish, progress)
+        failed = self._failed(view, wish, progress, late=left <= timedelta())
         forward = target.hash == wish.hash
         if failed and forward and view.applied_hash and wish.shop.spec.rollback == "Automatic":
             return await self._roll_back(view, wish, rollout, failed)
@@ -245,10 +243,20 @@ class Reconciler:
         waits = [wait for wait in (retry, left.total_seconds()) if wait is not None and wait > 0]
         return Outcome("waiting", min(waits, default=BLOCKED_RETRY_S))
 
-    def _late(self, view: ShopView, wish: Wish, progress: Progress) -> str:
-        troubles = [trouble.message for trouble in self._parts.world.troubles(view.key)]
-        why = (troubles or list(progress.waiting))[0]
-        return f"not healthy within {wish.shop.spec.progress_deadline_seconds} s: {why}"
+    def _failed(self, view: ShopView, wish: Wish, progress: Progress, *, late: bool) -> tuple[str, str] | None:
+        """Why the rollout cannot come up or has not in time, in the words of the pod that says so."""
+        troubles = self._parts.world.troubles(view.key)
+        if progress.failed:
+            return progress.failed[0], because(progress.failed[1], troubles)
+        owners = {sentence.partition(":")[0] for sentence in progress.waiting}
+        for trouble in troubles:
+            if trouble.fatal and trouble.owner in owners:
+                return trouble.reason, trouble.message
+        if not late:
+            return None
+        told = [because(sentence, troubles) for sentence in progress.waiting]
+        why = next((text for text in told if text not in progress.waiting), told[0])
+        return "DeadlineExceeded", f"not healthy within {wish.shop.spec.progress_deadline_seconds} s: {why}"
 
     async def _roll_back(self, view: ShopView, wish: Wish, rollout: Rollout, failed: tuple[str, str]) -> Outcome:
         """Give the revision up, remember why, and go back to the last one that served in the next pass."""
