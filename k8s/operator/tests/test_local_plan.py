@@ -5,6 +5,7 @@ import json
 import pytest
 
 from shop.operator.errors import ShopctlError
+from shop.operator.local import needed
 from shop.operator.local.plan import Instance, Wiring, environment, replica_counts
 from shop.operator.spec import ShopSpec
 
@@ -82,3 +83,9 @@ def test_tracing_of_the_spec_reaches_the_services() -> None:
     shop = spec(observability={"tracing": {"endpoint": "http://collector:4318", "sampleRatio": 0.5}})
     env = environment(EVERYONE[0], shop, WIRES, EVERYONE, {})
     assert (env["SHOP_TRACING_ENDPOINT"], env["SHOP_TRACE_SAMPLE_RATIO"]) == ("http://collector:4318", "0.5")
+
+
+def test_who_has_no_data_stores_is_told_what_to_install() -> None:
+    needed.check()
+    with pytest.raises(ShopctlError, match=r"needs no-such-store, which is not installed: pip install 'shop-operator"):
+        needed.check(("psutil", "no_such_store"))

@@ -63,6 +63,9 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once the shop sells; it goes on.")] = False,
 ) -> None:
     """Start the shop: stores, services, catalogue. Ctrl-C ends it, its data stays for the next time."""
+    from shop.operator.local import needed
+
+    needed.check()
     from shop.operator import shopfile
     from shop.operator.local import up as local
     from shop.operator.local.shop import Options
