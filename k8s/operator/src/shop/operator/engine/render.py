@@ -27,6 +27,7 @@ from shop.operator.engine import secrets as shop_secrets
 from shop.operator.engine.kinds import SHOP, order_of
 from shop.operator.engine.objects import APPLIED, KEEP, MANAGER, SHOP_LABEL, Object
 from shop.operator.engine.values import Images, RenderError, Values, contradictions, values
+from shop.operator.local.plan import RETAIL
 from shop.operator.spec import Shop
 
 __all__ = ["HelmMissing", "Images", "RenderError", "Renderer", "find_charts", "find_helm"]
@@ -101,7 +102,7 @@ class Renderer:
         arguments = ("template", release, str(self._chart), "--namespace", namespace, "--values", "-", "--no-hooks")
         async with self._slots:
             # The values follow from checked models, and tests render them with the schema, so it is not read here.
-            code, out, err = await _run(self._helm, (*arguments, "--skip-schema-validation"), json.dumps(given))
+            code, out, err = await _run(self._helm, (*arguments, "--skip-schema-validation"), as_yaml(given))
         if code:
             raise RenderError(in_words_of_the_shop(err.decode(errors="replace")))
         return out
@@ -121,6 +122,14 @@ async def _run(program: Path, arguments: tuple[str, ...], given: str) -> tuple[i
             process.kill()
             await process.wait()
     return process.returncode or 0, out, err
+
+
+def as_yaml(given: Values) -> str:
+    """`given` as JSON that a reader of YAML takes, too: no surrogate pairs, and no characters that YAML forbids."""
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(given, ensure_ascii=False))
+
+
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 class _Loader(yaml.CSafeLoader):
@@ -148,11 +157,11 @@ def _finished(obj: Object, shop: Shop, namespace: str, uid: str) -> Object:
     metadata["labels"] = {**metadata.get("labels", {}), "app.kubernetes.io/managed-by": MANAGER, SHOP_LABEL: name}
     for labelled in _inner(obj):
         labelled["labels"] = {**labelled.get("labels", {}), SHOP_LABEL: name}
-    annotations = metadata.get("annotations") or {}
+    annotations = metadata["annotations"] = {**metadata.get("annotations", {})}
     if uid and annotations.get(KEEP) != "keep":
         owner = {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "name": name, "uid": uid, "controller": True}
         metadata["ownerReferences"] = [owner]
-    metadata["annotations"] = {**annotations, APPLIED: _sha256(obj)[:APPLIED_DIGITS]}
+    annotations[APPLIED] = _sha256(obj)[:APPLIED_DIGITS]
     return obj
 
 
@@ -187,12 +196,30 @@ def _digest_of(chart: Path) -> str:
     return found.hexdigest()
 
 
-_SENTENCE = re.compile(r"error calling fail: (.*)", re.DOTALL)
+_SENTENCE = re.compile(r"^execution error at \(\S+\): ")
+_FIELDS = tuple(
+    (re.compile(pattern), field)
+    for pattern, field in (
+        (r"\bgateway\.(?:ingress|httpRoute)\.enabled\b", "spec.exposure"),
+        (r"\bgateway\.ingress\.", "spec.exposure."),
+        (r"\bgateway\.httpRoute\.", "spec.exposure."),
+        (rf"\b({'|'.join(RETAIL)})\.(?=[a-z])", r"spec.services.\1."),
+        (r"\bglobal\.store\b", "spec.store"),
+        (r"\bcatalog(?=[. ])", "spec.store.catalog"),
+        (r"\brestore\.", "spec.restoreFrom."),
+        (r"\b(database|messaging|cache|backup)\.", r"spec.\1."),
+    )
+)
+"""From the chart's values to the fields of a Shop that they come from."""
 
 
 def in_words_of_the_shop(stderr: str) -> str:
-    """What helm says, without where in the templates it says it."""
+    """What helm says, about the Shop's fields and without the places in the templates."""
     lines = [line for line in stderr.splitlines() if not line.startswith("level=")]
-    text = " ".join(" ".join(lines).split())
-    found = _SENTENCE.search(text)
-    return f"charts/shop: {found[1] if found else text.removeprefix('Error: ')}"
+    text = " ".join(" ".join(lines).split()).removeprefix("Error: ")
+    if not _SENTENCE.match(text):
+        return f"the charts could not be rendered: {text}"
+    text = _SENTENCE.sub("", text)
+    for pattern, field in _FIELDS:
+        text = pattern.sub(field, text)
+    return text

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from shop.operator.local.plan import NOT_YET, RETAIL, WITH_DATABASE
-from shop.operator.spec import Quantities, Resources, Service, Shop, ShopSpec, Store
+from shop.operator.spec import Backend, DatabaseBackend, Quantities, Resources, Service, Shop, ShopSpec, Store
 
 Values = dict[str, Any]
 
@@ -138,7 +138,7 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
         "podDisruptionBudgets": spec.pod_disruption_budgets,
         "networkPolicies": {"enabled": spec.network_policies},
         "serviceMonitors": "Always" if spec.observability.service_monitors else "Never",
-        "tracing": {"endpoint": tracing.endpoint or "", "sampleRatio": tracing.sample_ratio},
+        "tracing": {"endpoint": tracing.endpoint, "sampleRatio": tracing.sample_ratio} if tracing.endpoint else {},
     }
 
 
@@ -179,12 +179,15 @@ def _catalog(store: Store) -> Values:
 
 
 def _stores(spec: ShopSpec) -> Values:
-    database = spec.database
     return {
-        "database": {"mode": database.mode, "instances": database.instances, "storage": database.storage},
-        "messaging": {"mode": spec.messaging.mode, "storage": spec.messaging.storage},
-        "cache": {"mode": spec.cache.mode, "storage": spec.cache.storage},
+        "database": {**_backend(spec.database), "instances": spec.database.instances},
+        "messaging": _backend(spec.messaging),
+        "cache": _backend(spec.cache),
     }
+
+
+def _backend(backend: DatabaseBackend | Backend) -> Values:
+    return {"mode": backend.mode} if backend.mode == "External" else {"mode": backend.mode, "storage": backend.storage}
 
 
 def _copies(spec: ShopSpec) -> Values:
@@ -200,9 +203,8 @@ def _copies(spec: ShopSpec) -> Values:
 def _service(noun: str, spec: ShopSpec) -> Values:
     service = spec.service(noun)
     given: Values = {
-        "replicas": service.replicas,
         "logLevel": service.log_level,
-        **_autoscaling(service),
+        **_scale(service),
         **_resources(service.resources),
         **_image(service.image),
         **_environment(noun, service.env),
@@ -235,9 +237,9 @@ def _exposure(spec: ShopSpec) -> Values:
     return {}
 
 
-def _autoscaling(service: Service) -> Values:
+def _scale(service: Service) -> Values:
     if service.autoscaling is None:
-        return {}
+        return {"replicas": service.replicas}
     return {"autoscaling": {"enabled": True, **service.autoscaling.model_dump(by_alias=True)}}
 
 
