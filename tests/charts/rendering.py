@@ -49,6 +49,25 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "shop-production": ("shop", ("--values", "charts/shop/values-production.yaml")),
     "shop-cloudnativepg": ("shop", _set("database.mode=CloudNativePG", "database.instances=3")),
     "shop-everything": ("shop", _set(*ALL_ON)),
+    "shop-backup": (
+        "shop",
+        _set(
+            "backup.enabled=true",
+            "backup.destination=pvc://nightly/books",
+            "restore.source=pvc://nightly/books/20261122T031500Z",
+        ),
+    ),
+    "shop-backup-bucket": (
+        "shop",
+        _set(
+            "backup.enabled=true",
+            "backup.destination=s3://nightly/books",
+            "backup.secretName=bucket",
+            "restore.source=s3://nightly/books",
+            "restore.secretName=bucket",
+            "global.networkPolicies.enabled=true",
+        ),
+    ),
     "service": ("service", ()),
     "shop-operator": ("shop-operator", ()),
     "shop-operator-namespaces": ("shop-operator", _set("namespaces={team-a,team-b}")),
@@ -120,6 +139,9 @@ def _pods(objects: tuple[Object, ...]) -> Iterator[PodSpec]:
     for found in objects:
         if found["kind"] == "Pod":
             yield PodSpec(found, found["metadata"]["labels"], found["spec"])
+        elif found["kind"] == "CronJob":
+            pod = found["spec"]["jobTemplate"]["spec"]["template"]
+            yield PodSpec(found, pod["metadata"]["labels"], pod["spec"])
         elif found["kind"] in ("Deployment", "StatefulSet", "Job"):
             pod = found["spec"]["template"]
             yield PodSpec(found, pod["metadata"]["labels"], pod["spec"])

@@ -127,6 +127,11 @@ def callers(objects: tuple[Object, ...], noun: str) -> set[str]:
     return {other for other, pod in found if wanted & set(environment(objects, pod, pod.spec["containers"][0]))}
 
 
+def copying(objects: tuple[Object, ...]) -> set[str]:
+    """Those who dump and fill databases, which they know by other names."""
+    return {noun_of(pod) for pod in pods(objects)} & {"backup", "restore"}
+
+
 @pytest.mark.parametrize("name", BUNDLED)
 def test_stores_take_those_who_hold_their_address(name: str) -> None:
     objects, prefix = preset(name), PREFIXES.get(name, "")
@@ -135,7 +140,7 @@ def test_stores_take_those_who_hold_their_address(name: str) -> None:
         if store == "postgres" and name == "shop-cloudnativepg":
             continue
         holders = {noun_of(p) for p in pods(objects) for c in p.containers if variable in environment(objects, p, c)}
-        extra = {"provision"} if store == "postgres" else set()
+        extra = {"provision", *copying(objects)} if store == "postgres" else set()
         assert allowed(objects, named(objects, "NetworkPolicy", f"{prefix}{store}")) == holders | extra
 
 
@@ -155,7 +160,9 @@ def test_network_policies_can_be_switched_off() -> None:
 def test_images_are_of_the_charts_version(name: str) -> None:
     version = yaml.safe_load((CHARTS / "shop" / "Chart.yaml").read_text(encoding="utf-8"))["appVersion"]
     images = {c["image"] for pod in pods(preset(name)) for c in pod.containers if "/shop-" in c["image"]}
-    assert {image.rpartition("/")[2] for image in images} == {f"shop-{noun}:{version}" for noun in SERVICES}
+    assert {image.rpartition("/")[2] for image in images} == {
+        f"shop-{noun}:{version}" for noun in (*SERVICES, *(["operator"] if name == "shop-backup-bucket" else []))
+    }
 
 
 @every_shop
@@ -173,7 +180,8 @@ def test_no_password_stands_outside_of_secrets(name: str) -> None:
 def test_every_named_secret_is_made_or_given(name: str) -> None:
     objects = preset(name)
     made = {(s["metadata"]["name"], key) for s in kind(objects, "Secret") for key in s["stringData"]}
-    given = {"shop-postgres-admin", "shop-nats", "shop-valkey", "shop-smtp"} if name == "shop-production" else {"nats"}
+    production = {"shop-postgres-admin", "shop-nats", "shop-valkey", "shop-smtp"}
+    given = production if name == "shop-production" else {"nats", "bucket"}
     missing = []
     for pod in pods(objects):
         references = re.findall(r"'secretKeyRef': (\{[^}]*\})", str(pod.spec))

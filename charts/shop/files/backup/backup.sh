@@ -6,6 +6,7 @@
 #
 #   NOUNS, URL_<NOUN>  the databases: see common.sh      KEEP  complete backups of this shop to keep; 0 keeps all
 #   TARGET             folder of the backups             SHOP, SHOP_VERSION  noted in the manifest
+#   SAY_TO             a file that also gets the sentence about the end; empty is none
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/common.sh"
@@ -17,6 +18,11 @@ export HERE NOUNS BACKUP_PID=$$
 
 work=$(mktemp -d)
 partial=
+say() {
+    echo "$1"
+    [ -z "${SAY_TO:-}" ] || echo "$1" >"$SAY_TO"
+}
+
 cleanup() {
     [ -z "${ROUND:-}" ] || touch "$ROUND/done" "$ROUND/failed.${NOUNS%% *}" 2>/dev/null || true
     wait
@@ -117,5 +123,5 @@ manifest >"$partial/manifest.json"
 sync "$partial/manifest.json" "$partial" 2>/dev/null || sync
 mv "$partial" "$TARGET/$name"
 partial=
-echo "$name: $(du -sk "$TARGET/$name" | cut -f1) KiB in $TARGET"
+say "$name: $(du -sk "$TARGET/$name" | cut -f1) KiB in $TARGET"
 prune
