@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The services' images, with docker where it runs and buildah otherwise: services/images.sh build|push|sizes [SERVICE...]
+# The services' images and the operator's, with docker where it runs and buildah otherwise: services/images.sh build|push|sizes [SERVICE|operator...]
 # They are named $IMAGE_REGISTRY/shop-<service>:$VERSION.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,6 +20,7 @@ nouns() {
         noun=$(basename "$(dirname "$folder")")
         [[ " $NOT_SERVICES " == *" $noun "* ]] || echo "$noun"
     done
+    echo operator
 }
 
 ref() { echo "$registry/shop-$1:$version"; }
@@ -31,6 +32,7 @@ run_buildah() {
 
 build() { # SERVICE
     local options=(--build-arg "SERVICE=$1" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" -f services/Dockerfile -t "$(ref "$1")" -q)
+    [ "$1" != operator ] || options+=(--target operator)
     case $IMAGE_TOOL in
         docker) docker build "${options[@]}" . ;;
         buildah)

@@ -68,6 +68,12 @@ stand_ins() { # the plain binaries on PATH, no entrypoint scripts: what a chart 
     debian_image "$POSTGRES_IMAGE" postgresql-17 \
         'ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\nRUN usermod -u 999 postgres && groupmod -g 999 postgres\nUSER 999:999'
     debian_image "$VALKEY_IMAGE" valkey-server 'USER 999:999'
+    is_built "$HELM_IMAGE" || {
+        local context; context=$(mktemp -d); cp "$bin/helm" "$context/"
+        printf 'FROM scratch\nCOPY helm /usr/bin/helm\nENTRYPOINT ["/usr/bin/helm"]\n' >"$context/Containerfile"
+        bud -t "$HELM_IMAGE" "$context"
+        rm -rf "$context"
+    }
     is_built "$NATS_IMAGE" || {
         local context; context=$(mktemp -d); cp "$bin/nats-server" "$context/"
         printf 'FROM scratch\nCOPY nats-server /usr/local/bin/nats-server\nENV PATH=/usr/local/bin\nUSER 1000:1000\nENTRYPOINT ["nats-server"]\n' >"$context/Containerfile"

@@ -25,6 +25,7 @@ PYTHON_IMAGE=docker.io/library/python:3.13-slim
 POSTGRES_IMAGE=docker.io/library/postgres:17
 VALKEY_IMAGE=docker.io/valkey/valkey:8.1
 NATS_IMAGE=docker.io/library/nats:2.15-alpine
+HELM_IMAGE=docker.io/alpine/helm:${HELM#v}
 DEBIAN=trixie
 PAUSE_IMAGE=docker.io/library/pause:1
 COREDNS_IMAGE=docker.io/library/coredns:$COREDNS
