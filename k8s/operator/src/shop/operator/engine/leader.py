@@ -1,0 +1,135 @@
+"""One operator at a time: a Lease that the leader renews and the others watch.
+
+A standby takes over when it has itself seen no renewal for the Lease's duration; clocks of different machines are
+never compared. The leader gives up sooner than that after its last renewal, so that it has stopped by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from datetime import UTC, datetime
+
+from shop.operator.engine.kinds import LEASE
+from shop.operator.engine.kube import ApiError, Conflict, Kube, NotFound
+from shop.operator.engine.objects import Object
+
+DURATION_S = 8
+RENEW_S = 2.0
+DEADLINE_S = 6.0
+"""Without a renewal for so long the leader is none any more. Less than DURATION_S."""
+ATTEMPT_S = 2.0
+"""For one request; a renewal that hangs must leave time for another."""
+LOOK_S = 2.0
+"""How often a standby looks. The longest takeover: DURATION_S and two looks."""
+RETRY_S = 0.25
+JITTER = 0.2
+
+logger = logging.getLogger(__name__)
+
+
+class Lease:
+    """`await acquire()`, then work until `await hold()` returns; `release()` when done, so that nobody has to wait."""
+
+    def __init__(self, kube: Kube, namespace: str, name: str, identity: str) -> None:
+        self.identity = identity
+        self._kube, self._namespace, self._name = kube, namespace, name
+        self._lease: Object = {}
+        self._renewed = 0.0
+        self._seen = "", 0.0
+
+    async def acquire(self) -> None:
+        """Wait until this process leads."""
+        logger.info("%s waits for the Lease %s/%s", self.identity, self._namespace, self._name)
+        trouble = ""
+        while True:
+            try:
+                if await self._try():
+                    logger.info("%s leads", self.identity)
+                    return
+                trouble = ""
+            except (ApiError, TimeoutError) as error:
+                if trouble != (trouble := str(error) or "no answer in time"):
+                    logger.warning("Lease %s/%s: %s", self._namespace, self._name, trouble)
+            await asyncio.sleep(LOOK_S * random.uniform(1 - JITTER, 1))
+
+    async def hold(self) -> None:
+        """Renew for as long as possible; return when this process leads no more."""
+        while (left := self._renewed + DEADLINE_S - time.monotonic()) > 0:
+            started = time.monotonic()
+            try:
+                async with asyncio.timeout(min(ATTEMPT_S, left)):
+                    if not await self._renew():
+                        logger.warning("%s leads no more: the Lease is %s's", self.identity, self._holder() or "nobody")
+                        return
+            except (ApiError, TimeoutError) as error:
+                logger.warning("renewing the Lease: %s", str(error) or "no answer in time")
+                await asyncio.sleep(RETRY_S)
+            else:
+                await asyncio.sleep(max(0.0, started + RENEW_S - time.monotonic()))
+        logger.warning("%s leads no more: no renewal for %g s", self.identity, DEADLINE_S)
+
+    async def release(self) -> None:
+        """Let another lead at once; when that cannot be told, the others wait the Lease out."""
+        try:
+            async with asyncio.timeout(ATTEMPT_S):
+                self._lease = await self._read()
+                if self._holder() == self.identity:
+                    await self._write(holder="", duration_s=1)
+        except (ApiError, TimeoutError) as error:
+            logger.warning("releasing the Lease: %s", str(error) or "no answer in time")
+
+    async def _try(self) -> bool:
+        """Take the Lease if it is free."""
+        async with asyncio.timeout(2 * ATTEMPT_S):
+            self._lease = await self._read()
+            if not self._free():
+                return False
+            try:
+                await self._write(holder=self.identity)
+            except Conflict:  # somebody was quicker
+                return False
+            return True
+
+    async def _renew(self) -> bool:
+        """Whether this process still leads, by the server's word."""
+        try:
+            await self._write(holder=self.identity)
+        except (Conflict, NotFound):  # our own lost answer, or somebody else
+            self._lease = await self._read()
+            if self._holder() != self.identity:
+                return False
+            await self._write(holder=self.identity)
+        return True
+
+    def _free(self) -> bool:
+        """Whether nobody holds it, or its holder has not renewed for as long as we have looked."""
+        now = time.monotonic()
+        if self._holder() in ("", self.identity):
+            return True
+        version = self._lease["metadata"]["resourceVersion"]
+        if self._seen[0] != version:
+            self._seen = version, now
+        duration_s: int = self._lease["spec"].get("leaseDurationSeconds", DURATION_S)
+        return now - self._seen[1] >= duration_s
+
+    def _holder(self) -> str:
+        holder: str = self._lease.get("spec", {}).get("holderIdentity") or ""
+        return holder
+
+    async def _read(self) -> Object:
+        return await self._kube.get(LEASE, self._namespace, self._name) or {}
+
+    async def _write(self, *, holder: str, duration_s: int | None = None) -> None:
+        """Conflict when it is not as last read. The time of a renewal counts from before it was sent."""
+        started, now = time.monotonic(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        old = self._lease.get("spec", {})
+        spec = {**old, "holderIdentity": holder, "leaseDurationSeconds": duration_s or DURATION_S, "renewTime": now}
+        if holder != self._holder():
+            spec |= {"acquireTime": now, "leaseTransitions": old.get("leaseTransitions", -1) + 1}
+        metadata = self._lease.get("metadata") or {"name": self._name, "namespace": self._namespace}
+        lease = {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata, "spec": spec}
+        self._lease = await (self._kube.replace if self._lease else self._kube.create)(LEASE, lease)
+        self._renewed = started
