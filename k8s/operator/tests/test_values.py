@@ -1,0 +1,306 @@
+"""Every field of a Shop reaches the chart's value that it is for, and the object that it is for."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k8s.operator.tests import shop_specs
+from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, Spec, renderer
+from shop.operator.engine.objects import Object
+from shop.operator.engine.render import Images, Renderer, find_charts
+from shop.operator.engine.values import (
+    DEFAULT_RESOURCES,
+    SECRET_ENV,
+    Values,
+    amount,
+    left_out,
+    literal,
+    public_url,
+    values,
+)
+from shop.operator.local.plan import RETAIL, WITH_DATABASE
+from shop.operator.spec import ShopSpec
+from tests.charts import helm
+
+INGRESS = {"type": "Ingress", "host": "shop.example.com", "className": "nginx", "tlsSecretName": "tls"}
+GATEWAY = {"type": "Gateway", "host": "a.example", "gatewayRef": {"name": "g", "namespace": "n", "sectionName": "web"}}
+BACKUP = {"schedule": "15 3 * * *", "retention": 3, "destination": "s3://bucket/p", "secretName": "s3"}
+RESTORE = {"source": "s3://bucket/p", "secretName": "s3"}
+TAXES = [{"country": "DE", "category": "books", "ratePercent": 7}, {"country": "FR", "ratePercent": 5.5}]
+
+# A spec, a path in the values, and what must stand there.
+REACHES: list[tuple[Spec, str, Any]] = [
+    ({}, "global.namePrefix", "bookshop"),
+    ({}, "global.image", {"tag": "0.1.0"}),
+    ({"version": "0.2.0"}, "global.image", {"tag": "0.2.0"}),
+    ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.title", "T"),
+    ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.currency", "JPY"),
+    ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.country", "JP"),
+    ({"store": {"taxes": TAXES}}, "global.store.taxes", TAXES),
+    ({"store": {"shipping": {"flat": 490}}}, "global.store.shipping", {"flat": 490, "freeAbove": None}),
+    ({"store": {"shipping": {"flat": 1, "freeAbove": 2}}}, "global.store.shipping", {"flat": 1, "freeAbove": 2}),
+    ({}, "catalog", {"sample": "", "configMap": ""}),
+    ({"store": {"catalog": {"sample": "books"}}}, "catalog", {"sample": "books", "configMap": ""}),
+    ({"store": {"catalog": {"configMap": "wares"}}}, "catalog", {"sample": "", "configMap": "wares"}),
+    ({}, "pricing.config", {"SHOP_SAMPLE_PROMOTIONS": ""}),
+    ({"store": {"catalog": {"sample": "books"}}}, "pricing.config", {"SHOP_SAMPLE_PROMOTIONS": "true"}),
+    ({"services": {"order": {"replicas": 3}}}, "order.replicas", 3),
+    ({"services": {"order": {"logLevel": "DEBUG"}}}, "order.logLevel", "DEBUG"),
+    ({}, "order.migrations", {"mode": "Job"}),
+    (
+        {"services": {"order": {"autoscaling": {"maxReplicas": 4}}}},
+        "order.autoscaling",
+        {"enabled": True, "minReplicas": 1, "maxReplicas": 4, "targetCPUUtilizationPercentage": 70},
+    ),
+    ({"services": {"order": {"image": "r:5000/o:1"}}}, "order.image", {"repository": "r:5000/o", "tag": "1"}),
+    ({"services": {"order": {"image": "r:5000/o"}}}, "order.image", {"repository": "r:5000/o"}),
+    (
+        {"services": {"order": {"image": "o:1@sha256:ab"}}},
+        "order.image",
+        {"repository": "o", "tag": "1", "digest": "sha256:ab"},
+    ),
+    ({"services": {"order": {"env": {"B": "$(A)", "A": "1"}}}}, "order.env.0", {"name": "A", "value": "1"}),
+    ({"services": {"order": {"env": {"B": "$(A)", "A": "1"}}}}, "order.env.1", {"name": "B", "value": "$$(A)"}),
+    (
+        {"services": {"user": {"env": {"SHOP_ADMIN_EMAIL": "a@b.example"}}}},
+        "user.secretEnv",
+        {"SHOP_ADMIN_EMAIL": None},
+    ),
+    ({}, "database", {"mode": "Bundled", "instances": 1, "storage": "5Gi"}),
+    (
+        {"database": {"mode": "CloudNativePG", "instances": 3, "storage": "9Gi"}},
+        "database",
+        {"mode": "CloudNativePG", "instances": 3, "storage": "9Gi"},
+    ),
+    ({"database": {"secretName": "mine"}}, "global.secrets", {"postgres": "mine"}),
+    (
+        {"database": {"mode": "External", "secretName": "urls"}},
+        "global.secrets.database",
+        dict.fromkeys(WITH_DATABASE, "urls"),
+    ),
+    (
+        {"database": {"mode": "External", "secretName": "urls"}},
+        "payment.secretEnv",
+        {"SHOP_DATABASE_URL": {"key": "payment"}},
+    ),
+    ({"messaging": {"storage": "2Gi"}}, "messaging", {"mode": "Bundled", "storage": "2Gi"}),
+    ({"messaging": {"mode": "External", "secretName": "n"}}, "messaging", {"mode": "External"}),
+    ({"messaging": {"mode": "External", "secretName": "n"}}, "global.secrets", {"nats": "n"}),
+    ({"cache": {"storage": "2Gi"}}, "cache", {"mode": "Bundled", "storage": "2Gi"}),
+    ({"cache": {"mode": "External", "secretName": "v"}}, "global.secrets", {"valkey": "v"}),
+    (
+        {"exposure": INGRESS},
+        "gateway.ingress",
+        {"enabled": True, "className": "nginx", "host": "shop.example.com", "tlsSecretName": "tls"},
+    ),
+    ({"exposure": INGRESS}, "global.publicUrl", "https://shop.example.com"),
+    (
+        {"exposure": GATEWAY},
+        "gateway.httpRoute",
+        {"enabled": True, "hostnames": ["a.example"], "gatewayRef": GATEWAY["gatewayRef"]},
+    ),
+    ({}, "global.serviceMonitors", "Never"),
+    ({"observability": {"serviceMonitors": True}}, "global.serviceMonitors", "Always"),
+    ({}, "global.tracing", {}),
+    (
+        {"observability": {"tracing": {"endpoint": "http://o:4318", "sampleRatio": 0.5}}},
+        "global.tracing",
+        {"endpoint": "http://o:4318", "sampleRatio": 0.5},
+    ),
+    ({}, "global.networkPolicies", {"enabled": False}),
+    ({"networkPolicies": True}, "global.networkPolicies", {"enabled": True}),
+    ({}, "global.podDisruptionBudgets", False),
+    ({"podDisruptionBudgets": True}, "global.podDisruptionBudgets", True),
+    ({"backup": BACKUP}, "backup", {"enabled": True, **BACKUP}),
+    ({"restoreFrom": RESTORE}, "restore", RESTORE),
+]
+
+
+def values_of(spec: Spec) -> Values:
+    return values(shop_specs.shop(spec), NAMESPACE, optional=EVERY_KIND, version="0.1.0")
+
+
+def at(tree: Any, path: str) -> Any:
+    for step in path.split("."):
+        tree = tree[int(step)] if isinstance(tree, list) else tree[step]
+    return tree
+
+
+@pytest.mark.parametrize(("spec", "path", "expected"), REACHES, ids=[f"{path} {spec}" for spec, path, _ in REACHES])
+def test_a_field_reaches_its_value(spec: Spec, path: str, expected: Any) -> None:
+    assert at(values_of(spec), path) == expected
+
+
+def test_every_field_of_a_shop_has_a_value_or_is_the_operators_own() -> None:
+    """A new field of the spec must be given a way to the objects, or stand here."""
+    own = {"suspend", "deletionPolicy", "rollback", "progressDeadlineSeconds", "modules"}
+    given_in_tests = {name for spec, _, _ in REACHES for name in spec}
+    fields = {field.alias or name for name, field in ShopSpec.model_fields.items()}
+    assert fields == own | given_in_tests
+
+
+def test_without_backup_or_restore_there_is_no_value_of_them() -> None:
+    assert not {"backup", "restore"} & set(values_of({}))
+
+
+def test_where_the_images_are_is_the_operators_to_say() -> None:
+    images = Images("registry.example.com/shop", "Always", ("pull",))
+    found = values(shop_specs.shop(), NAMESPACE, optional=EVERY_KIND, version="0.1.0", images=images)
+    assert found["global"]["image"] == {
+        "registry": "registry.example.com/shop",
+        "tag": "0.1.0",
+        "pullPolicy": "Always",
+        "pullSecrets": ["pull"],
+    }
+
+
+async def test_images_of_a_registry_reach_every_pod_of_a_service() -> None:
+    images = Images("registry.example.com/shop", "Always", ("pull",))
+    told = Renderer(helm.helm(), find_charts(), "0.1.0", images=images)
+    for obj in await told.render(shop_specs.shop(), NAMESPACE, "u", SEED, EVERY_KIND):
+        if obj["kind"] == "Deployment":
+            pod = obj["spec"]["template"]["spec"]
+            assert pod["imagePullSecrets"] == [{"name": "pull"}]
+            assert all(part["image"].startswith("registry.example.com/shop/shop-") for part in pod["containers"])
+
+
+@pytest.mark.parametrize(
+    ("given_resources", "expected"),
+    [
+        ({}, {}),
+        # A limit below the default request takes the request along, and a request above the default limit the limit.
+        ({"limits": {"cpu": "20m"}}, {"requests": {"cpu": "20m"}, "limits": {"cpu": "20m"}}),
+        ({"limits": {"cpu": "2"}}, {"requests": {"cpu": "50m"}, "limits": {"cpu": "2"}}),
+        ({"limits": {"memory": "64Mi"}}, {"requests": {"memory": "64Mi"}, "limits": {"memory": "64Mi"}}),
+        ({"requests": {"memory": "1Gi"}}, {"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}),
+        ({"requests": {"memory": "64Mi"}}, {"requests": {"memory": "64Mi"}, "limits": {"memory": "256Mi"}}),
+        ({"requests": {"cpu": "1"}}, {"requests": {"cpu": "1"}}),
+    ],
+)
+def test_defaults_give_way_to_what_a_shop_sets(given_resources: Spec, expected: Values) -> None:
+    found = values_of({"services": {"order": {"resources": given_resources}}})["order"]
+    assert found.get("resources", {}) == expected
+
+
+@pytest.mark.parametrize(
+    ("quantity", "expected"),
+    [("250m", "0.25"), ("0.5", "0.5"), ("2", "2"), ("1k", "1000"), ("1Ki", "1024"), ("1.5Gi", "1610612736")],
+)
+def test_quantities_are_read_as_kubernetes_does(quantity: str, expected: str) -> None:
+    assert amount(quantity) == Decimal(expected)
+
+
+def chart_values(name: str) -> Any:
+    return yaml.safe_load((helm.ROOT / "charts" / name / "values.yaml").read_text(encoding="utf-8"))
+
+
+def test_the_defaults_are_those_of_the_chart() -> None:
+    assert chart_values("service")["resources"] == DEFAULT_RESOURCES
+
+
+def test_variables_from_secrets_are_those_of_the_chart() -> None:
+    reserved = {"SHOP_DATABASE_URL", "SHOP_NATS_URL", "SHOP_VALKEY_URL", "SHOP_INTERNAL_TOKEN"}
+    shop = chart_values("shop")
+    found = {noun: frozenset(shop[noun].get("secretEnv", {})) - reserved for noun in RETAIL}
+    assert {noun: names for noun, names in found.items() if names} == dict(SECRET_ENV)
+
+
+def test_services_are_those_of_the_chart() -> None:
+    chart = yaml.safe_load((helm.ROOT / "charts" / "shop" / "Chart.yaml").read_text(encoding="utf-8"))
+    assert {dependency["alias"] for dependency in chart["dependencies"]} == set(RETAIL)
+
+
+@pytest.mark.parametrize(
+    ("exposure", "url"),
+    [
+        ({"type": "None"}, "http://localhost:8080"),
+        ({"type": "None", "host": "a.example"}, "http://localhost:8080"),
+        ({"type": "Ingress", "host": "a.example"}, "http://a.example"),
+        (INGRESS, "https://shop.example.com"),
+        ({"type": "Gateway", "host": "a.example", "gatewayRef": {"name": "g"}}, "https://a.example"),
+        (
+            {"type": "Gateway", "host": "a.example", "gatewayRef": {"name": "g", "sectionName": "http"}},
+            "http://a.example",
+        ),
+        (
+            {"type": "Gateway", "host": "a.example", "gatewayRef": {"name": "g", "sectionName": "https"}},
+            "https://a.example",
+        ),
+        (GATEWAY, "https://a.example"),
+    ],
+)
+def test_customers_are_led_to_where_the_shop_is(exposure: Spec, url: str) -> None:
+    assert public_url(shop_specs.shop({"exposure": exposure}).spec) == url
+
+
+def test_what_this_version_does_not_have_is_said() -> None:
+    spec = {"modules": {"food": True}, "services": {"restaurant": {}, "order": {}, "delivery": {}}}
+    assert left_out(shop_specs.shop(spec).spec) == [
+        "spec.modules.food is ignored: it is not in this version",
+        "spec.services.delivery is ignored: it is not in this version",
+        "spec.services.restaurant is ignored: it is not in this version",
+    ]
+    assert left_out(shop_specs.shop().spec) == []
+
+
+def expanded(text: str) -> str:
+    """What a container gets: Kubernetes resolves $(NAME), here to nothing, and reads $$ as $."""
+    return re.sub(r"\$(\$|\([^()]*\))", lambda found: "$" if found[1] == "$" else "", text)
+
+
+@given(st.text(st.sampled_from("$()Ab "), max_size=12))
+def test_a_variable_reaches_its_container_as_it_is_written(text: str) -> None:
+    assert expanded(literal(text)) == text
+
+
+def pods_of(objects: list[Object], kind: str) -> dict[str, Any]:
+    return {obj["metadata"]["name"]: obj["spec"]["template"]["spec"] for obj in objects if obj["kind"] == kind}
+
+
+async def test_hard_texts_reach_the_container_unchanged() -> None:
+    env = {f"TEXT_{number}": text for number, text in enumerate((*shop_specs.HARD_TEXTS, "", "\u2028\U0001f600"))}
+    shop = shop_specs.shop({"services": {"order": {"env": env}}})
+    objects = await renderer().render(shop, NAMESPACE, "u", SEED, EVERY_KIND)
+    (container,) = pods_of(objects, "Deployment")["bookshop-order"]["containers"]
+    found = {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+    assert {name: expanded(text) for name, text in found.items()} == env
+
+
+async def test_a_shops_own_variable_takes_the_place_of_a_secrets() -> None:
+    shop = shop_specs.shop({"services": {"user": {"env": {"SHOP_ADMIN_PASSWORD": "mine"}}}})
+    objects = await renderer().render(shop, NAMESPACE, "u", SEED, EVERY_KIND)
+    (container,) = pods_of(objects, "Deployment")["bookshop-user"]["containers"]
+    names = [variable["name"] for variable in container["env"]]
+    assert len(names) == len(set(names))
+    assert {"name": "SHOP_ADMIN_PASSWORD", "value": "mine"} in container["env"]
+
+
+async def test_an_external_database_is_reached_through_one_secret_with_a_key_per_service() -> None:
+    shop = shop_specs.shop(
+        {"database": {"mode": "External", "secretName": "urls"}, "store": {"catalog": {"sample": "books"}}}
+    )
+    objects = await renderer().render(shop, NAMESPACE, "u", SEED, EVERY_KIND)
+    assert "bookshop-postgres" not in pods_of(objects, "StatefulSet")
+    jobs = {name.rpartition("-")[0]: pod for name, pod in pods_of(objects, "Job").items()}
+    assert set(jobs) == {"bookshop-catalogue", *(f"bookshop-{noun}-migrate" for noun in WITH_DATABASE)}
+    places = {**pods_of(objects, "Deployment"), **jobs}
+    keys = {name: database_keys(pod) for name, pod in places.items()}
+    expected = {f"bookshop-{noun}{suffix}": {("urls", noun)} for noun in WITH_DATABASE for suffix in ("", "-migrate")}
+    assert {name: found for name, found in keys.items() if found} == {
+        **expected,
+        "bookshop-catalogue": {("urls", "product")},
+    }
+
+
+def database_keys(pod: Any) -> set[tuple[str, str]]:
+    """Secrets and keys from which the containers of a pod take their database."""
+    variables = [v for part in (*pod.get("initContainers", ()), *pod["containers"]) for v in part.get("env", ())]
+    found = [v["valueFrom"]["secretKeyRef"] for v in variables if v["name"] == "SHOP_DATABASE_URL"]
+    return {(reference["name"], reference["key"]) for reference in found}
