@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from shop.operator.spec import ShopSpec
 Spec = dict[str, Any]
 AS_KUBECTL = {"fieldValidation": "Strict", "fieldManager": "kubectl"}
 NAME = "books"
+SAMPLES = sorted((Path(__file__).parents[2] / "k8s" / "samples").glob("*.yaml"))
 
 
 def shop(spec: Spec, name: str = NAME) -> Object:
@@ -228,6 +230,13 @@ async def test_what_may_change_is_taken(api: Kube, namespace: str, first: str, c
     await create(api, namespace, shop(yaml.safe_load(first)))
     changed = await api.patch(SHOP, namespace, NAME, {"spec": yaml.safe_load(change)})
     assert changed["metadata"]["generation"] == 2
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+async def test_a_sample_is_taken(api: Kube, namespace: str, sample: Path) -> None:
+    body = yaml.safe_load(sample.read_text(encoding="utf-8"))
+    created = await create(api, namespace, body, dryRun="All")
+    assert set(created["spec"]) >= {*body["spec"], *ShopSpec().model_dump(by_alias=True, exclude_none=True)}
 
 
 async def test_defaults_are_put_in(api: Kube, namespace: str) -> None:

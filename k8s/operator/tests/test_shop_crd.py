@@ -137,3 +137,31 @@ def test_the_chart_carries_this_definition() -> None:
 
 def test_the_definition_is_small() -> None:
     assert len(crd.text().encode()) < MAX_BYTES
+
+
+def leaves(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Paths of fields that hold a value, map keys as `*` and members of lists as `[]`, with their descriptions."""
+    for name, field in schema.get("properties", {}).items():
+        place = f"{path}.{name}".removeprefix(".")
+        inner = [*leaves(field, place), *leaves(field.get("items", {}), f"{place}[]")]
+        inner += leaves(field.get("additionalProperties", {}), f"{place}.*")
+        yield from inner or [(place, field["description"])]
+
+
+def written(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from written(inner, (f"{path}.*" if path == "services" else f"{path}.{name}").removeprefix("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from written(inner, f"{path}[]")
+    else:
+        yield path
+
+
+def test_the_samples_show_every_field_that_there_is() -> None:
+    shown = {path for sample in SAMPLES.glob("*.yaml") for path in written(yaml.safe_load(sample.read_text())["spec"])}
+    shown |= {path.rpartition(".")[0] for path in shown}
+    text = (SAMPLES / "everything.yaml").read_text(encoding="utf-8")
+    missing = {path for path, said in leaves(spec_schema()) if path not in shown and "Not in this version" not in said}
+    assert {path for path in missing if f"{path.rpartition('.')[2]}:" not in text} == set()
