@@ -56,7 +56,8 @@ class Informer[T]:
         self.items: dict[Place, T] = {}
         self.synced = asyncio.Event()
         self.last_contact = time.monotonic()
-        self._kube, self._kind, self._namespace, self._labels = kube, kind, namespace, labels
+        self.kind = kind
+        self._kube, self._namespace, self._labels = kube, namespace, labels
         self._keep, self._changed, self._page = keep, changed, page
         self._version = ""
         self._pending: dict[Place, int] = {}
@@ -72,7 +73,7 @@ class Informer[T]:
                 reason = "ended"
             except ApiError as error:
                 reason = self._failed(error)
-            WATCH_RESTARTS.labels(self._kind.kind, reason).inc()
+            WATCH_RESTARTS.labels(self.kind.kind, reason).inc()
             await asyncio.sleep(self._pause_s(reason))
 
     def put(self, obj: Object) -> None:
@@ -93,7 +94,7 @@ class Informer[T]:
         token = ""
         while True:
             items, version, token = await self._kube.page(
-                self._kind, self._namespace, self._labels, limit=self._page, token=token
+                self.kind, self._namespace, self._labels, limit=self._page, token=token
             )
             self.last_contact = time.monotonic()
             for obj in items:
@@ -117,7 +118,7 @@ class Informer[T]:
         """Until the server ends it, which counts as a failure when it did so at once and without a word."""
         started, came = time.monotonic(), False
         until = WATCH_S * random.uniform(1 - SPREAD, 1)
-        events = self._kube.watch(self._kind, self._namespace, self._labels, self._version, timeout_s=until)
+        events = self._kube.watch(self.kind, self._namespace, self._labels, self._version, timeout_s=until)
         async with aclosing(events):
             async for what, obj in events:
                 came, self._failures, self.last_contact = True, 0, time.monotonic()
@@ -151,7 +152,7 @@ class Informer[T]:
         try:
             return self._keep(obj)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-            logger.exception("%s %s cannot be read and is left out", self._kind.kind, "/".join(_place_of(obj)))
+            logger.exception("%s %s cannot be read and is left out", self.kind.kind, "/".join(_place_of(obj)))
             return None
 
     def _failed(self, error: ApiError) -> str:
@@ -164,7 +165,7 @@ class Informer[T]:
             self._version = ""
         self._failures += 1
         if self._failures == LOGGED_FAILURE:
-            logger.warning("watch of %s: %s", self._kind.plural, error)
+            logger.warning("watch of %s: %s", self.kind.plural, error)
         return "gone" if isinstance(error, Gone) else "refused" if error.status else "unreachable"
 
     def _pause_s(self, reason: str) -> float:

@@ -1,0 +1,144 @@
+"""The fake kubelet itself: what it writes is what the operator's health rules take for ready, or for the trouble."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from shop.kit.testing import wait_until
+from shop.operator.engine.health import Phase, assess, serves, trouble
+from shop.operator.engine.kinds import CLAIM, DEPLOYMENT, JOB, POD, Kind
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.objects import SHOP_LABEL, Object
+from tests.operator.kubelet import STATEFUL_SET, Kubelet
+from tests.operator.statuses import Failure
+
+LABELS = {SHOP_LABEL: "bookshop", "app": "order"}
+LIMIT_S = 20
+
+
+@pytest.fixture
+async def kubelet(api: Kube, namespace: str) -> AsyncIterator[Kubelet]:
+    async with Kubelet(api, namespace) as kubelet:
+        yield kubelet
+
+
+def workload(kind: Kind, namespace: str, *, image: str = "shop-order:1", **spec: Any) -> Object:
+    container = {"name": "order", "image": image}
+    template: Object = {"metadata": {"labels": LABELS}, "spec": {"containers": [container]}}
+    if kind is JOB:
+        template["spec"]["restartPolicy"] = "Never"
+    else:
+        spec["selector"] = {"matchLabels": LABELS}
+    metadata = {"name": "order", "namespace": namespace, "labels": LABELS}
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": metadata,
+        "spec": {**spec, "template": template},
+    }
+
+
+def claim_template() -> Object:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return {"metadata": {"name": "data"}, "spec": spec}
+
+
+async def until(api: Kube, kind: Kind, namespace: str, phase: Phase, name: str = "order") -> Object:
+    found: Object = {}
+
+    async def there() -> bool:
+        nonlocal found
+        found = await api.get(kind, namespace, name) or {}
+        return bool(found) and assess(found).phase is phase
+
+    await wait_until(there, LIMIT_S, f"{kind.kind} {phase}")
+    return found
+
+
+async def told(api: Kube, namespace: str) -> list[str]:
+    """What the operator would say of the pods."""
+    found = [trouble(pod) for pod in await api.list(POD, namespace, SHOP_LABEL)]
+    return [re.sub(r"-[0-9a-f]{6,}", "-*", each.message) for each in found if each]
+
+
+async def until_told(api: Kube, namespace: str, *messages: str) -> None:
+    async def said() -> bool:
+        return await told(api, namespace) == list(messages)
+
+    await wait_until(said, LIMIT_S, f"told {messages}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        (DEPLOYMENT, {"replicas": 2}),
+        (DEPLOYMENT, {"replicas": 0}),
+        (STATEFUL_SET, {"serviceName": "order", "volumeClaimTemplates": [claim_template()]}),
+        (JOB, {"backoffLimit": 1}),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Kind) else "",
+)
+async def test_workloads_come_up(api: Kube, namespace: str, kubelet: Kubelet, kind: Kind, spec: Object) -> None:
+    await api.apply(kind, workload(kind, namespace, **spec), force=True)
+    await until(api, kind, namespace, Phase.READY)
+    assert await told(api, namespace) == []
+    if kind is STATEFUL_SET:
+        await until(api, CLAIM, namespace, Phase.READY, "data-order-0")
+        await api.delete(CLAIM, namespace, "data-order-0")
+        await wait_until(lambda: _gone(api, CLAIM, namespace, "data-order-0"), LIMIT_S)
+
+
+async def _gone(api: Kube, kind: Kind, namespace: str, name: str = "order") -> bool:
+    return await api.get(kind, namespace, name) is None
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (
+            Failure.image_pull(),
+            "container order: ImagePullBackOff: image shop-order:2 cannot be pulled: manifest unknown",
+        ),
+        (Failure.crash_loop("no database"), "container order: CrashLoopBackOff: exit code 1: no database"),
+        (Failure.unschedulable("no cpu"), "Unschedulable: no cpu"),
+        (Failure.config_error("no secret"), "container order: CreateContainerConfigError: no secret"),
+    ],
+    ids=lambda value: value.reason if isinstance(value, Failure) else "",
+)
+async def test_a_failing_upgrade_leaves_the_old_pods_and_heals(
+    api: Kube, namespace: str, kubelet: Kubelet, failure: Failure, words: str
+) -> None:
+    await kubelet.fail("*", failure, image="*:2")
+    await api.apply(DEPLOYMENT, workload(DEPLOYMENT, namespace, replicas=2), force=True)
+    await until(api, DEPLOYMENT, namespace, Phase.READY)
+    await api.apply(DEPLOYMENT, workload(DEPLOYMENT, namespace, replicas=2, image="shop-order:2"), force=True)
+    broken = await until(api, DEPLOYMENT, namespace, Phase.WAITING)
+    assert serves(broken)
+    await until_told(api, namespace, f"Deployment order: pod order-*-*: {words}")
+    await kubelet.heal()
+    await until(api, DEPLOYMENT, namespace, Phase.READY)
+    await until_told(api, namespace)
+
+
+async def test_a_failure_without_any_change_stops_the_service(api: Kube, namespace: str, kubelet: Kubelet) -> None:
+    await api.apply(DEPLOYMENT, workload(DEPLOYMENT, namespace), force=True)
+    await until(api, DEPLOYMENT, namespace, Phase.READY)
+    await kubelet.fail("ord*", Failure.crash_loop())
+    assert not serves(await until(api, DEPLOYMENT, namespace, Phase.WAITING))
+    await api.delete(DEPLOYMENT, namespace, "order")
+    await until_told(api, namespace)
+
+
+async def test_a_failing_job_has_failed_for_good(api: Kube, namespace: str, kubelet: Kubelet) -> None:
+    await kubelet.fail("order", Failure.crash_loop("column exists"))
+    await api.apply(JOB, workload(JOB, namespace), force=True)
+    failed = await until(api, JOB, namespace, Phase.FAILED)
+    assert "backoff limit" in assess(failed).message
+    await until_told(api, namespace, "Job order: pod order-*-*: container order: Error: exit code 1: column exists")
+    await api.delete(JOB, namespace, "order", propagation="Foreground")
+    await wait_until(lambda: _gone(api, JOB, namespace), LIMIT_S)
+    await until_told(api, namespace)
