@@ -32,6 +32,9 @@ def main() -> int:
             "-m",
             "pytest",
             "tests/kubernetes",
+            # What a test prints is seen when it prints it, and every test when it starts.
+            "--capture=tee-sys",
+            "-vv",
             "--durations=15",
             *arguments,
         ]

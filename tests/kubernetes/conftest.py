@@ -5,17 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from shop.kit.testing import wait_until
+from tests.integration.buyers import new_product, order
 from tests.kubernetes import clusters, memory
-from tests.kubernetes.customers import fresh_connections
+from tests.kubernetes import timeline as timelines
+from tests.kubernetes.customers import GOOD, fresh_connections
 from tests.kubernetes.kube import ROOT, CommandFailed, Release, run
-from tests.load.shoppers import Shop
+from tests.kubernetes.timeline import Timeline
+from tests.load.shoppers import Shop, ShopError
 
 collect_ignore_glob = [] if clusters.VARIABLE in os.environ else ["test_*.py"]
 
@@ -23,12 +30,30 @@ NAMESPACE = "shop-e2e"
 RELEASE = "shop"
 REPORT = ROOT / "build" / "e2e" / "report.json"
 NAMESPACE_TIMEOUT_S = 180
+SELLS_WITHIN_S = 60.0
+FAILED = pytest.StashKey[bool]()
 NAMESPACE_OBJECT = {
     "apiVersion": "v1",
     "kind": "Namespace",
     # The cluster itself refuses every pod that is not restricted.
     "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
 }
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tell a failure when it happens: a run takes minutes, and one that is interrupted tells nothing at its end."""
+    if report.failed:
+        print(f"\n{report.nodeid} ({report.when}):\n{report.longreprtext}", file=sys.__stderr__, flush=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let fixtures know that their test failed."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
 
 
 @dataclass
@@ -60,7 +85,7 @@ def namespace() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def release(namespace: str, findings: Findings) -> Release:
+def installed(namespace: str, findings: Findings) -> Release:
     """`helm install` and nothing else, waited for until every pod is ready."""
     shop = Release(RELEASE, namespace)
     started = time.monotonic()
@@ -73,6 +98,41 @@ def release(namespace: str, findings: Findings) -> Release:
     return shop
 
 
+@pytest.fixture(scope="session")
+async def release(installed: Release, api: Shop, findings: Findings) -> Release:
+    """The shop from its first sale on. Pods are ready a moment before every node leads to them."""
+    started = time.monotonic()
+    trouble: Counter[str] = Counter()
+
+    async def sells() -> bool:
+        try:
+            await buy_one(installed, api)
+        except (ShopError, aiohttp.ClientError, TimeoutError) as error:
+            trouble[f"{type(error).__name__}: {error}"] += 1
+            return False
+        return True
+
+    await wait_until(sells, SELLS_WITHIN_S, "a first sale")
+    findings.note("seconds from ready to the first sale", round(time.monotonic() - started, 1))
+    findings.note("what went wrong before the first sale", trouble)
+    return installed
+
+
+async def buy_one(shop: Release, api: Shop) -> None:
+    """Sell a product of its own to a new customer; ShopError when anything of that is refused."""
+    admin = await sign_in(shop, api)
+    product = await new_product(api, admin, 1)
+    [buyer] = await api.sign_up_many(1)
+    answer = await order(api, buyer, product["id"])
+    if answer.status not in GOOD:
+        raise ShopError(f"order: {answer.status} {answer.code}")
+
+
+async def sign_in(shop: Release, api: Shop) -> str:
+    """The administrator's access token, with the password that NOTES.txt tells where to find."""
+    return await api.token(shop.secret("shop-admin", "email"), shop.secret("shop-admin", "password"))
+
+
 def state(shop: Release) -> str:
     """What a person would look at first when an installation does not become ready."""
     with contextlib.suppress(CommandFailed):
@@ -83,12 +143,12 @@ def state(shop: Release) -> str:
 
 
 @pytest.fixture(scope="session")
-async def url(release: Release) -> AsyncIterator[str]:
+async def url(installed: Release) -> AsyncIterator[str]:
     """Where the gateway is: at the address of the cluster's maker, else through a port-forward."""
     if address := os.environ.get("SHOP_E2E_URL"):
         yield address
         return
-    async with release.forwarded("svc/gateway", 8000) as port:
+    async with installed.forwarded("svc/gateway", 8000) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -108,8 +168,18 @@ def steady() -> None:
 
 @pytest.fixture
 async def admin(release: Release, api: Shop) -> str:
-    """The administrator's access token, with the password that NOTES.txt tells where to find."""
-    return await api.token(release.secret("shop-admin", "email"), release.secret("shop-admin", "password"))
+    """The administrator's access token."""
+    return await sign_in(release, api)
+
+
+@pytest.fixture
+async def timeline(release: Release, request: pytest.FixtureRequest) -> AsyncIterator[Timeline]:
+    """What befell the pods during the test, told when it fails."""
+    node: pytest.Item = request.node
+    async with timelines.timeline(release, node.name) as kept:
+        yield kept
+        if node.stash.get(FAILED, False):
+            print(kept.report(), flush=True)
 
 
 @pytest.fixture

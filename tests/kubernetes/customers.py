@@ -12,6 +12,7 @@ import aiohttp
 
 from shop.kit.testing import wait_until
 from tests.integration.buyers import Answer, ends_as, insist, new_product, order
+from tests.kubernetes.timeline import Timeline
 from tests.load.shoppers import REQUEST_TIMEOUT_S, Shop, require_local
 
 STOCK = 100_000
@@ -22,6 +23,8 @@ MAX_IN_FLIGHT = 500
 SETTLED_BEFORE = 10
 SETTLE_TIMEOUT_S = 90.0
 GOOD = frozenset({201, 202})
+MAX_PRINTED = 100
+"""Failures of one test that are told at once; all of them are counted."""
 
 
 def fresh_connections(url: str) -> Shop:
@@ -33,8 +36,9 @@ def fresh_connections(url: str) -> Shop:
 
 @dataclass
 class Customers:
-    """`failures` holds one line for every request that a customer would call broken."""
+    """`failures` holds the kind of every request that a customer would call broken."""
 
+    timeline: Timeline
     api: Shop
     buyers: list[str]
     product_id: str
@@ -45,6 +49,12 @@ class Customers:
     _in_flight: set[asyncio.Task[None]] = field(default_factory=set)
     _number: int = 0
 
+    def fail(self, kind: str) -> None:
+        """Count a failure, and tell it now, because a run that is interrupted tells nothing afterwards."""
+        self.failures.append(kind)
+        if len(self.failures) <= MAX_PRINTED:
+            print(f"failed at {self.timeline.now()}: {kind}", flush=True)
+
     async def buy(self) -> None:
         """One order; insistent customers send it again until it is answered, others call any trouble a failure."""
         self._number += 1
@@ -52,11 +62,11 @@ class Customers:
         try:
             answer = await (insist if self.insistent else order)(self.api, buyer, self.product_id)
         except (aiohttp.ClientError, TimeoutError, AssertionError, ValueError) as error:
-            self.failures.append(f"order: {type(error).__name__}: {error}")
+            self.fail(f"order: {type(error).__name__}: {error}")
             return
         self.answers.append(answer)
         if answer.status not in GOOD:
-            self.failures.append(f"order: {answer.status} {answer.code}")
+            self.fail(f"order: {answer.status} {answer.code}")
 
     async def browse(self) -> None:
         """One product page's data."""
@@ -65,11 +75,11 @@ class Customers:
                 await response.read()
                 status = response.status
         except (aiohttp.ClientError, TimeoutError) as error:
-            self.failures.append(f"page: {type(error).__name__}: {error}")
+            self.fail(f"page: {type(error).__name__}: {error}")
             return
         self.pages += 1
         if status != 200:
-            self.failures.append(f"page: {status}")
+            self.fail(f"page: {status}")
 
     async def keep_at(self, action: Callable[[], Awaitable[None]], per_s: float) -> None:
         """Start `action` at a fixed rate, however slow the answers are; never more than `MAX_IN_FLIGHT` at once."""
@@ -103,11 +113,11 @@ async def _as_coroutine(action: Callable[[], Awaitable[None]]) -> None:
 
 @contextlib.asynccontextmanager
 async def shopping(
-    api: Shop, admin: str, *, insistent: bool = False, pages_per_s: float = PAGES_PER_S
+    timeline: Timeline, api: Shop, admin: str, *, insistent: bool = False, pages_per_s: float = PAGES_PER_S
 ) -> AsyncIterator[Customers]:
     """Customers at work while the block runs, from a moment at which orders flow; afterwards all have their answer."""
     product = await new_product(api, admin, STOCK)
-    customers = Customers(api, await api.sign_up_many(BUYERS), product["id"], insistent)
+    customers = Customers(timeline, api, await api.sign_up_many(BUYERS), product["id"], insistent)
     loops = [
         asyncio.create_task(customers.keep_at(customers.buy, ORDERS_PER_S)),
         asyncio.create_task(customers.keep_at(customers.browse, pages_per_s)),

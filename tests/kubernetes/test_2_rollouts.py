@@ -12,6 +12,7 @@ from tests.kubernetes import images
 from tests.kubernetes.auditing import assert_clean
 from tests.kubernetes.customers import GOOD, Customers, shopping
 from tests.kubernetes.kube import Release
+from tests.kubernetes.timeline import Timeline
 from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -30,11 +31,13 @@ async def assert_unharmed(release: Release, customers: Customers, acknowledged: 
 
 
 async def test_new_images_of_order_and_product_fail_no_request(
-    release: Release, api: Shop, admin: str, acknowledged: Path
+    release: Release, api: Shop, admin: str, acknowledged: Path, timeline: Timeline
 ) -> None:
     tags = ",".join(f"{noun}.image.tag={images.next_version()}" for noun in images.NEXT)
-    async with shopping(api, admin) as customers:
+    async with shopping(timeline, api, admin) as customers:
+        timeline.mark("helm upgrade to new images")
         await asyncio.to_thread(release.upgrade, "--set", tags)
+        timeline.mark("the end of it")
         await customers.more(REST)
     for noun in images.NEXT:
         running = [pod["spec"]["containers"][0]["image"] for pod in release.pods(noun)]
@@ -43,15 +46,19 @@ async def test_new_images_of_order_and_product_fail_no_request(
 
 
 async def test_changed_values_and_the_rollback_fail_no_request(
-    release: Release, api: Shop, admin: str, acknowledged: Path
+    release: Release, api: Shop, admin: str, acknowledged: Path, timeline: Timeline
 ) -> None:
     before = _revision(release)
     changed = "gateway.logLevel=WARNING,order.replicas=2,payment.logLevel=DEBUG,global.store.title=Changed"
-    async with shopping(api, admin) as customers:
+    async with shopping(timeline, api, admin) as customers:
+        timeline.mark("helm upgrade to changed values")
         await asyncio.to_thread(release.upgrade, "--set", changed)
+        timeline.mark("the end of it")
         assert release.ready("order") == 2
         await customers.more(REST)
+        timeline.mark("helm rollback")
         await asyncio.to_thread(release.helm, "rollback", release.name, before, "--wait", "--timeout", "300s")
+        timeline.mark("the end of it")
         assert release.get("deployment", "order")["spec"]["replicas"] == 1
         await customers.more(REST)
     await assert_unharmed(release, customers, acknowledged)

@@ -9,6 +9,7 @@ from shop.kit.testing import wait_until
 from tests.kubernetes.conftest import Findings
 from tests.kubernetes.customers import shopping
 from tests.kubernetes.kube import Release
+from tests.kubernetes.timeline import Timeline
 from tests.load.shoppers import Shop
 
 MOST = 3
@@ -22,13 +23,13 @@ DOWN_WITHIN_S = 420.0
 
 
 async def test_product_scales_from_one_to_three_and_back(
-    release: Release, api: Shop, admin: str, findings: Findings
+    release: Release, api: Shop, admin: str, findings: Findings, timeline: Timeline
 ) -> None:
     await asyncio.to_thread(release.upgrade, "--set", SCALED)
     loop = asyncio.get_running_loop()
     await wait_until(lambda: release.ready("product") == 1 and _measured(release), UP_WITHIN_S, "metrics of one pod")
     started = loop.time()
-    async with shopping(api, admin, pages_per_s=BUSY_PAGES_PER_S) as customers:
+    async with shopping(timeline, api, admin, pages_per_s=BUSY_PAGES_PER_S) as customers:
         await wait_until(lambda: _ready_in_thread(release, MOST), UP_WITHIN_S, "three pods")
         findings.note("seconds from load to three pods of product", round(loop.time() - started))
     assert Counter(customers.failures) == Counter()

@@ -13,6 +13,7 @@ from tests.kubernetes.conftest import Findings
 from tests.kubernetes.customers import shopping
 from tests.kubernetes.kube import Release, is_ready
 from tests.kubernetes.test_1_install import SERVICES, STORES
+from tests.kubernetes.timeline import Timeline
 from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -24,7 +25,13 @@ AFTERWARDS = 20
 
 @pytest.mark.parametrize("component", [*SERVICES, *STORES])
 async def test_a_deleted_pod_loses_no_order(
-    release: Release, api: Shop, admin: str, component: str, acknowledged: Path, findings: Findings
+    release: Release,
+    api: Shop,
+    admin: str,
+    component: str,
+    acknowledged: Path,
+    findings: Findings,
+    timeline: Timeline,
 ) -> None:
     [before] = release.pods(component)
     loop = asyncio.get_running_loop()
@@ -33,8 +40,9 @@ async def test_a_deleted_pod_loses_no_order(
         pods = await asyncio.to_thread(release.pods, component)
         return any(is_ready(pod) and pod["metadata"]["uid"] != before["metadata"]["uid"] for pod in pods)
 
-    async with shopping(api, admin, insistent=True) as customers:
+    async with shopping(timeline, api, admin, insistent=True) as customers:
         started = loop.time()
+        timeline.mark(f"deletion of {component}")
         name = before["metadata"]["name"]
         await asyncio.to_thread(
             release.kubectl, "delete", "pod", name, f"--timeout={GONE_WITHIN_S}s", "--grace-period=1"
