@@ -88,15 +88,15 @@ class Engine:
             async with asyncio.TaskGroup() as tasks:
                 background = [tasks.create_task(self._recorder.run())]
                 background += await self._watch_children(tasks)
-                background.append(
-                    tasks.create_task(shell.follow(self._see, self._options.namespaces, stop, asyncio.Event()))
-                )
+                background.append(tasks.create_task(shell.follow(self._see, self._options.namespaces, stop)))
                 background.append(tasks.create_task(self._resync()))
                 workers = [tasks.create_task(self._work()) for _ in range(self._options.workers)]
                 await stop.wait()
                 await self._drain(workers)
                 for task in background:
                     task.cancel()
+        except* ApiError as errors:
+            log.error("the engine ends: %s", errors.exceptions[0])
         finally:
             self.ended = True
 

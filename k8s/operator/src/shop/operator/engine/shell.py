@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import kopf
 from shop.operator.engine.kinds import SHOP
 from shop.operator.engine.objects import Object
 
-WATCH_S = 290.0
+WATCH_S = 290
 SILENCE_S = 70.0
 """A watch from which nothing came for so long is dead: the server sends a bookmark every minute."""
 CONNECT_TIMEOUT_S = 5.0
@@ -25,17 +26,40 @@ WORKERS = 8
 IDLE_S = 0.5
 BACKOFFS_S = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0, 15.0)
 """Between tries to reach the API server: about a minute and a quarter, then the process ends and begins anew."""
+END_TIMEOUT_S = 10.0
 type Seen = Callable[[str | None, Object], None]
 """Called with an event's type (None for what was there at the start) and the Shop."""
 
 
-async def follow(seen: Seen, namespaces: Sequence[str], stop: asyncio.Event, ready: asyncio.Event) -> None:
-    """Call `seen` for every change of a Shop until `stop` is set; no namespaces are all."""
+async def follow(seen: Seen, namespaces: Sequence[str], stop: asyncio.Event) -> None:
+    """Call `seen` for every change of a Shop until `stop` is set; no namespaces are all.
+
+    kopf gets a thread and a loop of its own: it takes a loop's signals for its own, and when it ends it cancels every
+    task of the loop that was begun after it.
+    """
+    loop, over = asyncio.get_running_loop(), threading.Event()
+
+    def hand_over(what: str | None, shop: Object) -> None:
+        loop.call_soon_threadsafe(seen, what, shop)
+
+    running = asyncio.create_task(asyncio.to_thread(asyncio.run, _follow(hand_over, tuple(namespaces), over)))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            await running
+            raise RuntimeError("the watch of Shops has ended by itself")
+    finally:
+        over.set()
+        stopped.cancel()
+        await asyncio.wait((running,), timeout=END_TIMEOUT_S)
+
+
+async def _follow(seen: Seen, namespaces: Sequence[str], over: threading.Event) -> None:
     registry = kopf.OperatorRegistry()
     _login(registry)
-    version = SHOP.api_version.partition("/")[2]
 
-    @kopf.on.event(SHOP.group, version, SHOP.plural, registry=registry)
+    @kopf.on.event(SHOP.group, SHOP.api_version.partition("/")[2], SHOP.plural, registry=registry)
     async def event(event: Any, **_: Any) -> None:
         seen(event["type"], event["object"])
 
@@ -46,8 +70,7 @@ async def follow(seen: Seen, namespaces: Sequence[str], stop: asyncio.Event, rea
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
-        stop_flag=stop,
-        ready_flag=ready,
+        stop_flag=over,
     )
 
 
