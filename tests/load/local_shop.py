@@ -87,14 +87,17 @@ class LocalShop:
         return next(int(part["pid"]) for part in parts if part["name"] in {noun, f"{noun}-1"})
 
 
-def start(data_dir: Path, port: int, replicas: Sequence[str] = ()) -> LocalShop:
-    """A new shop on ``port``, without the rate limit that would measure itself; returns once it sells."""
+def start(data_dir: Path, port: int, replicas: Sequence[str] = (), more: Sequence[str] = ()) -> LocalShop:
+    """A new shop on ``port``, without the rate limit that would measure itself; returns once it sells.
+
+    ``more`` are further options of `shopctl up`.
+    """
     document = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
     gateway = document["spec"].setdefault("services", {}).setdefault("gateway", {})
     gateway.setdefault("env", {}).update(WITHOUT_LIMITS)
     resource = data_dir.with_suffix(".yaml")
     resource.write_text(yaml.safe_dump(document), encoding="utf-8")
-    options = [option for replica in replicas for option in ("--replicas", replica)]
+    options = [*(option for replica in replicas for option in ("--replicas", replica)), *more]
     shopctl("up", str(resource), "--detach", "--port", str(port), *options, data_dir=data_dir, timeout_s=UP_TIMEOUT_S)
     return LocalShop(data_dir)
 

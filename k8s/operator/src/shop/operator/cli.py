@@ -61,6 +61,9 @@ def up(
         list[str] | None, typer.Option(metavar="SERVICE=N", help="Processes of a service, e.g. order=2; repeatable.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once the shop sells; it goes on.")] = False,
+    restore_from: Annotated[
+        Path | None, typer.Option(help="Backup, or folder of backups, that a new shop begins with; `shopctl backup`.")
+    ] = None,
 ) -> None:
     """Start the shop: stores, services, catalogue. Ctrl-C ends it, its data stays for the next time."""
     from shop.operator.local import needed
@@ -71,12 +74,13 @@ def up(
     from shop.operator.local.shop import Options
 
     path = _shop_file(shop_file)
-    options = Options(shopfile.load(path), data_dir, port, _replicas(replicas or []))
+    options = Options(shopfile.load(path), data_dir, port, _replicas(replicas or []), restore_from)
     report = os.environ.pop(local.REPORT_VARIABLE, None)
     if report is not None:
         local.supervise(options, int(report))
     elif detach:
         asked = [f"--replicas={noun}={count}" for noun, count in options.replicas.items()]
+        asked += [f"--restore-from={restore_from}"] if restore_from else []
         local.detach([str(path), f"--port={port}", f"--data-dir={data_dir}", *asked], data_dir, str(data_dir))
     else:
         local.foreground(options, str(data_dir))
@@ -295,8 +299,35 @@ def audit(
         raise typer.Exit(1)
 
 
+@app.command(rich_help_panel=BOTH)
+def backup(
+    name: NameArgument = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of backups, for the shop on this machine.")] = None,
+    keep: Annotated[int, typer.Option(min=0, help="Backups kept in that folder; 0 keeps all.")] = 0,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    timeout: cluster.BackupTimeoutOption = cluster.BACKUP_TIMEOUT_S,
+) -> None:
+    """Back up every database of the running shop as of one moment; `shopctl up --restore-from` begins with it.
+
+    Of a Shop in a cluster: now, to where its spec.backup says; returns when it is done.
+    """
+    if name is not None:
+        _not_local(name, data_dir, *(["--to"] if to else []))
+        cluster.backup(name, namespace, context, kubeconfig, timeout)
+        return
+    _only_local("backup", Where(namespace, context, kubeconfig))
+    if to is None:
+        raise ShopctlError("where to? `shopctl backup --to FOLDER`, or name a Shop in a cluster: `shopctl backup NAME`")
+    from shop.operator.backup import local
+
+    console.write(local.take(_data(data_dir), to, keep))
+
+
 app.command(cls=cluster.PlanCommand, rich_help_panel=IN_CLUSTER)(cluster.plan)
-for command in (cluster.backup, cluster.suspend, cluster.resume):
+for command in (cluster.suspend, cluster.resume):
     app.command(rich_help_panel=IN_CLUSTER)(command)
 
 

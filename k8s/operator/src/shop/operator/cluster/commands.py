@@ -23,6 +23,7 @@ from shop.operator.cluster.where import (
 DEFAULT_LOG_LINES = 50
 EXIT_WRONG = 1
 BACKUP_TIMEOUT_S = 3_600.0
+BackupTimeoutOption = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for its end.")]
 ANSWER_TIMEOUT_S = 30.0
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -116,7 +117,7 @@ def backup(
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for its end.")] = BACKUP_TIMEOUT_S,
+    timeout: BackupTimeoutOption = BACKUP_TIMEOUT_S,
 ) -> None:
     """Back up a Shop now, to where its spec.backup says, and wait until it is done."""
     from shop.operator.cluster import actions

@@ -1,7 +1,8 @@
 """One database and role per service, migrated: `python -m shop.operator.local.databases` with a JSON request on stdin.
 
 A program of its own, so that the supervisor never loads a database driver, and so that its start overlaps with
-that of PostgreSQL: it imports first and reads the request, `{"admin_url": ..., "services": {noun: url}}`, afterwards.
+that of PostgreSQL: it imports first and reads the request, `{"admin_url": ..., "services": {noun: url}}`, afterwards;
+for a new shop that begins with a backup the request has `"restore": "folder"`, too.
 It prints one JSON line per service, `{"noun": ..., "migrations": 3, "seconds": 0.2}`, and on failure one sentence on
 stderr.
 """
@@ -12,12 +13,14 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg import sql
 
 from shop.kit import migrate
+from shop.operator.errors import ShopctlError
 
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_MS = 60_000
@@ -75,10 +78,14 @@ def _migrate(target: Target) -> dict[str, object]:
     return {"noun": target.noun, "migrations": count, "seconds": round(time.monotonic() - began, 2)}
 
 
-def run(admin_url: str, services: Mapping[str, str]) -> None:
-    """Prepare and migrate the databases at `services` (noun to URL), several at once."""
+def run(admin_url: str, services: Mapping[str, str], restore: str | None = None) -> None:
+    """Prepare, fill from a backup if one is given, and migrate the databases at `services` (noun to URL)."""
     targets = [Target(noun, url) for noun, url in services.items()]
     prepare(admin_url, targets)
+    if restore is not None:
+        from shop.operator.backup import scripts
+
+        scripts.restore(services, Path(restore))
     with ThreadPoolExecutor(MAX_PARALLEL) as pool:
         for result in pool.map(_migrate, targets):
             print(json.dumps(result), flush=True)  # noqa: T201 - standard output is this program's answer
@@ -90,8 +97,8 @@ def main() -> None:
     if request is None:
         return
     try:
-        run(request["admin_url"], request["services"])
-    except (RuntimeError, psycopg.Error) as error:
+        run(request["admin_url"], request["services"], request.get("restore"))
+    except (RuntimeError, ShopctlError, psycopg.Error) as error:
         sys.exit(" ".join(str(error).split()))
 
 

@@ -35,6 +35,10 @@ class DataDir:
         """Whether a shop was ever started here."""
         return self._marker.exists()
 
+    def name(self) -> str:
+        """What the shop that lives here is called."""
+        return str(self._read("shop.json").get("name", ""))
+
     def store(self, name: str) -> Path:
         """The folder of postgres, nats or valkey."""
         return self.path / name

@@ -24,6 +24,7 @@ from shop.operator.local.supervisor import Supervisor
 from shop.operator.spec import Shop
 
 DATABASES_TIMEOUT_S = 120.0
+RESTORE_TIMEOUT_S = 3_600.0
 CATALOGUE_TIMEOUT_S = 120.0
 SELLING_TIMEOUT_S = 60.0
 SELLING_POLL_S = 0.05
@@ -41,6 +42,7 @@ class Options:
     data_dir: Path
     port: int = 8080
     replicas: Mapping[str, int] = field(default_factory=dict)
+    restore_from: Path | None = None
 
 
 @dataclass
@@ -164,12 +166,15 @@ class LocalShop:
         await self._sells()
 
     async def _migrate(self, helper: asyncio.subprocess.Process, request: dict[str, Any]) -> None:
+        limit_s = DATABASES_TIMEOUT_S
+        if self.options.restore_from is not None:
+            request, limit_s = {**request, "restore": str(self.options.restore_from)}, RESTORE_TIMEOUT_S
         with self._timed(self._databases):
             line = json.dumps(request).encode() + b"\n"
             try:
-                out, err = await asyncio.wait_for(helper.communicate(line), DATABASES_TIMEOUT_S)
+                out, err = await asyncio.wait_for(helper.communicate(line), limit_s)
             except TimeoutError as error:
-                raise ShopctlError(f"databases: not migrated within {DATABASES_TIMEOUT_S:g} s") from error
+                raise ShopctlError(f"databases: not migrated within {limit_s:g} s") from error
             if helper.returncode != 0:
                 raise ShopctlError(f"databases: {_last_line(err)}")
             count = sum(json.loads(line)["migrations"] for line in out.splitlines())
