@@ -45,8 +45,8 @@ class Change:
 
     def lines(self) -> list[str]:
         """One line, or the changed lines of a long text."""
-        if isinstance(self.before, str) and isinstance(self.after, str) and "\n" in self.before + self.after:
-            return [f"{self.path}:", *_line_diff(self.before, self.after)]
+        if lines := _line_diff(self.before, self.after):
+            return [f"{self.path}:", *lines]
         if self.before is ABSENT:
             return [f"{self.path}: {_shown(self.after)} (new)"]
         if self.after is ABSENT:
@@ -125,9 +125,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
 
 
-def _line_diff(before: str, after: str) -> list[str]:
-    _, _, *body = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
-    changed = [line for line in body if not line.startswith("@@")]
+def _line_diff(before: Any, after: Any) -> list[str]:
+    """Changed lines of a text of several; none for anything else."""
+    if not isinstance(before, str) or not isinstance(after, str) or "\n" not in before + after:
+        return []
+    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm=""))
+    changed = [line for line in lines[2:] if not line.startswith("@@")]
     shown = [f"  {line[0]} {line[1:][:MAX_SHOWN_CHARACTERS]}" for line in changed[:MAX_SHOWN_LINES]]
     rest = len(changed) - len(shown)
     return [*shown, *([f"  and {rest} more lines; --json has them"] if rest else [])]

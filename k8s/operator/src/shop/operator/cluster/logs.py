@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shop.operator.cluster.session import Session, refusal
 from shop.operator.console import note, write
-from shop.operator.engine.answers import ApiError
+from shop.operator.engine.answers import ApiError, Unreachable
 from shop.operator.engine.kinds import POD
 from shop.operator.engine.kube import Request, path_of
 from shop.operator.engine.objects import SHOP_LABEL, Object
@@ -118,7 +118,7 @@ class _Follower:
         self._tell = tell
         self._reading: dict[Source, asyncio.Task[None]] = {}
         self._read_up_to: dict[Source, str] = {}
-        self._told_of_more = False
+        self._told: set[str] = set()
 
     async def run(self) -> None:
         first = True
@@ -144,14 +144,14 @@ class _Follower:
             if source in self._reading:
                 continue
             if len(self._reading) >= MAX_SOURCES:
-                self._tell_of_more(len(found))
+                self._tell_once(f"following no more than {MAX_SOURCES} logs; name a service to follow fewer")
                 return
             self._reading[source] = tasks.create_task(self._read(source, tail))
 
-    def _tell_of_more(self, count: int) -> None:
-        if not self._told_of_more:
-            self._told_of_more = True
-            note(f"following {MAX_SOURCES} of {count} logs; name a service to follow fewer")
+    def _tell_once(self, trouble: str) -> None:
+        if trouble not in self._told:
+            self._told.add(trouble)
+            note(trouble)
 
     async def _read(self, source: Source, tail: int | None) -> None:
         """Until the container ends or the connection breaks; the next listing takes it up where it was."""
@@ -165,8 +165,10 @@ class _Follower:
             async with aclosing(self._session.kube.stream(_path(self._session, source), params)) as stream:
                 async for line in stream:
                     self._line(source, line.decode(errors="replace"))
-        except ApiError:
+        except Unreachable:
             return
+        except ApiError as error:
+            self._tell_once(f"{source.prefix}: {refusal(error)}")
 
     def _line(self, source: Source, line: str) -> None:
         time, _, text = line.partition(" ")

@@ -74,6 +74,8 @@ async def _admitted(session: Session, shop: Shop, key: Key, live: Object | None)
         if live is None:
             return await session.kube.apply(SHOP, wanted, force=True, dry_run=True)
         wanted["metadata"] = {**_kept_metadata(live), **wanted["metadata"]}
+        # As `kubectl apply` leaves what the file never said: this one is set by `shopctl suspend`.
+        wanted["spec"] = {"suspend": live["spec"].get("suspend", False), **wanted.get("spec", {})}
         path = path_of(SHOP, key.namespace, key.name)
         request = Request("PUT", path, {"dryRun": "All", "fieldManager": MANAGER}, orjson.dumps(wanted))
         answer: Object = orjson.loads(await session.kube.send(request))

@@ -1,0 +1,78 @@
+"""What the tests of shopctl on a cluster have in common: a Shop as the operator would leave it, and the command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shop.operator import shopfile
+from shop.operator.engine.kinds import SECRET, SHOP, kind_of
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.objects import Key, Object, Ref
+from shop.operator.engine.render import Renderer, find_charts, find_helm
+from shop.operator.engine.seeds import secret
+from shop.operator.spec import API_VERSION
+
+COMMAND_TIMEOUT_S = 90
+SEED = b"a seed for tests of thirty-two b"
+VERSION = "0.7.0"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def run(*arguments: str | Path, module: str = "shop.operator.cli", env: Mapping[str, str] | None = None) -> Done:
+    """shopctl in a process of its own; the API server's tests go on meanwhile."""
+    environment = {**os.environ, "KUBECONFIG": "/nonexistent", **(env or {})}
+    command = (sys.executable, "-m", module, *map(str, arguments))
+    process = await asyncio.create_subprocess_exec(*command, stdout=-1, stderr=-1, env=environment)
+    async with asyncio.timeout(COMMAND_TIMEOUT_S):
+        out, err = await process.communicate()
+    return Done(process.returncode or 0, out.decode(), err.decode())
+
+
+def write_shop(path: Path, name: str = "bookshop", **spec: Any) -> Path:
+    """A Shop's file."""
+    shop = {"apiVersion": API_VERSION, "kind": "Shop", "metadata": {"name": name}, "spec": spec}
+    path.write_text(yaml.safe_dump(shop), encoding="utf-8")
+    return path
+
+
+async def install(api: Kube, namespace: str, file: Path, *more: Object) -> Object:
+    """The Shop of `file` with its objects and `more`, as the operator would leave it; the Shop with its status."""
+    wanted = yaml.safe_load(file.read_text(encoding="utf-8"))
+    wanted["metadata"]["namespace"] = namespace
+    live = await api.create(SHOP, wanted)
+    key = Key(namespace, live["metadata"]["name"])
+    await api.create(SECRET, secret(key, SEED))
+    renderer = Renderer(find_helm(), find_charts(), VERSION)
+    objects = await renderer.render(shopfile.load(file), namespace, live["metadata"]["uid"], SEED, frozenset())
+    applied = [await api.apply(kind_of(obj), obj, force=True) for obj in (*objects, *more)]
+    inventory = [{"id": str(Ref.of(obj)), "uid": obj["metadata"]["uid"]} for obj in applied]
+    generation = live["metadata"]["generation"]
+    status = {"observedGeneration": generation, "version": VERSION, "revision": 1, "inventory": inventory}
+    return await api.patch(SHOP, namespace, key.name, {"status": status}, subresource="status")
+
+
+def condition(kind: str, status: str, generation: int, reason: str = "Tested", message: str = "") -> Object:
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "observedGeneration": generation,
+        "lastTransitionTime": "2026-11-22T08:00:00Z",
+    }
