@@ -16,6 +16,8 @@ from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import Object
 from tests.operator import apiserver as servers
 from tests.operator.apiserver import ApiServer
+from tests.operator.kubelet import Kubelet
+from tests.operator.operators import Operators
 
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
 DEFINITION = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
@@ -55,6 +57,27 @@ async def namespace(api: Kube) -> str:
     return await new_namespace(api)
 
 
+@pytest.fixture
+async def kubelet(api: Kube, namespace: str) -> AsyncIterator[Kubelet]:
+    """Workloads of the namespace come up."""
+    async with Kubelet(api, namespace) as kubelet:
+        yield kubelet
+
+
+@pytest.fixture(scope="session")
+def operators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operators]:
+    """Starts operators as processes."""
+    found = Operators(tmp_path_factory.mktemp("operators"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def operator_login(apiserver: ApiServer) -> Path:
+    """The kubeconfig of the user "operator", who may do everything; test_rbac.py has one who may not."""
+    return apiserver.kubeconfig_for("operator", groups=["system:masters"])
+
+
 async def new_namespace(api: Kube) -> str:
     """A namespace that no other test uses."""
     name = f"t-{new_id().hex[-12:]}"
@@ -81,7 +104,10 @@ def lenient_definition(kind: Kind) -> Object:
     return {
         "apiVersion": DEFINITION.api_version,
         "kind": DEFINITION.kind,
-        "metadata": {"name": f"{kind.plural}.{kind.group}"},
+        "metadata": {
+            "name": f"{kind.plural}.{kind.group}",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
+        },
         "spec": {
             "group": kind.group,
             "scope": "Namespaced",

@@ -93,7 +93,7 @@ class Operators:
         assert line, "the spawner has ended"
         return line
 
-    def start(self, kubeconfig: Path, namespace: str, **settings: str) -> Operator:
+    def start(self, kubeconfig: Path, namespace: str, /, **settings: str) -> Operator:
         """An operator for the Shops of one namespace, its Lease there too; `settings` are those of its environment."""
         port = free_port()
         number = len(self.started)
