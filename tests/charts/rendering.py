@@ -33,6 +33,8 @@ ALL_ON = (
     "global.networkPolicies.scrapeFrom[0].namespaceSelector.matchLabels.name=monitoring",
     "product.secretFiles.SHOP_NATS_URL.secretName=nats",
     "product.secretFiles.SHOP_NATS_URL.key=url",
+    "rules.enabled=true",
+    "dashboards.enabled=true",
     "order.migrations.mode=Job",
     "payment.migrations.mode=Job",
 )

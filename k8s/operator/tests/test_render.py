@@ -227,7 +227,7 @@ def test_a_kind_that_nobody_asks_for_does_not_change_the_hash() -> None:
     assert renderer().inputs_hash(shop, NAMESPACE, SEED, frozenset()) == input_hash({})
 
 
-@settings(max_examples=20, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(first=shop_specs.specs, second=shop_specs.specs, part=st.data())
 async def test_the_hash_changes_with_the_objects(first: Spec, second: Spec, part: st.DataObject) -> None:
     assume(second)

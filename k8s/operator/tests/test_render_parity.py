@@ -23,7 +23,7 @@ from shop.operator.spec import Shop
 from tests.charts import helm
 
 SAMPLES = sorted((helm.ROOT / "k8s" / "samples").glob("*.yaml"))
-EXAMPLES = 25
+EXAMPLES = 15
 OCTAL = frozenset({"defaultMode"})
 
 

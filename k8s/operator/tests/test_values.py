@@ -108,6 +108,8 @@ REACHES: list[tuple[Spec, str, Any]] = [
     ),
     ({}, "global.serviceMonitors", "Never"),
     ({"observability": {"serviceMonitors": True}}, "global.serviceMonitors", "Always"),
+    ({"observability": {"rules": True}}, "rules", {"enabled": True}),
+    ({"observability": {"dashboards": True}}, "dashboards", {"enabled": True}),
     ({}, "global.tracing", {}),
     (
         {"observability": {"tracing": {"endpoint": "http://o:4318", "sampleRatio": 0.5}}},
@@ -116,6 +118,11 @@ REACHES: list[tuple[Spec, str, Any]] = [
     ),
     ({}, "global.networkPolicies", {"enabled": False}),
     ({"networkPolicies": True}, "global.networkPolicies", {"enabled": True}),
+    (
+        {"networkPolicies": True, "observability": {"serviceMonitors": True}},
+        "global.networkPolicies.scrapeFrom.0.podSelector.matchLabels",
+        {"app.kubernetes.io/name": "prometheus"},
+    ),
     ({}, "global.podDisruptionBudgets", False),
     ({"podDisruptionBudgets": True}, "global.podDisruptionBudgets", True),
     ({"backup": BACKUP}, "backup", {"enabled": True, **BACKUP}),

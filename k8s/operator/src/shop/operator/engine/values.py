@@ -25,6 +25,8 @@ DEFAULT_RESOURCES: Mapping[str, Mapping[str, str]] = {
     "limits": {"memory": "256Mi"},
 }
 """What charts/service gives a service; a test holds them together."""
+PROMETHEUS: Mapping[str, str] = {"app.kubernetes.io/name": "prometheus"}
+"""Label of every Prometheus that the Prometheus operator runs."""
 LOCAL_URL = "http://localhost:8080"
 _FACTORS: Mapping[str, int | Decimal] = {
     "": 1,
@@ -66,6 +68,8 @@ def values(
     return {
         "global": _global(shop, version, images or Images()),
         "catalog": _catalog(spec.store),
+        "rules": {"enabled": spec.observability.rules},
+        "dashboards": {"enabled": spec.observability.dashboards},
         **_stores(spec),
         **_copies(spec),
         **{noun: _service(noun, spec) for noun in RETAIL},
@@ -136,9 +140,19 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
         "secrets": _given_secrets(spec),
         "publicUrl": public_url(spec),
         "podDisruptionBudgets": spec.pod_disruption_budgets,
-        "networkPolicies": {"enabled": spec.network_policies},
+        "networkPolicies": _network_policies(spec),
         "serviceMonitors": "Always" if spec.observability.service_monitors else "Never",
         "tracing": {"endpoint": tracing.endpoint, "sampleRatio": tracing.sample_ratio} if tracing.endpoint else {},
+    }
+
+
+def _network_policies(spec: ShopSpec) -> Values:
+    """A Prometheus of its operator may read the metrics wherever it is, when it was asked to."""
+    if not (spec.network_policies and spec.observability.service_monitors):
+        return {"enabled": spec.network_policies}
+    return {
+        "enabled": True,
+        "scrapeFrom": [{"namespaceSelector": {}, "podSelector": {"matchLabels": dict(PROMETHEUS)}}],
     }
 
 

@@ -1,0 +1,238 @@
+"""The shop's alerts and dashboard: over metrics that the services have, of this shop alone, and at the right time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.charts import helm
+from tests.charts.rendering import NAMESPACE, RELEASE, SERVICES, Object, kind, named, preset
+
+PROMTOOL_TIMEOUT_S = 60
+CHOSEN = f'namespace="{NAMESPACE}", app_kubernetes_io_instance="{RELEASE}"'
+OWN = {"namespace": NAMESPACE, "app_kubernetes_io_instance": RELEASE}
+NOT_OURS = frozenset({"up"})
+SUFFIXES = ("_bucket", "_sum", "_count")
+
+
+def rule() -> Object:
+    return named(preset("shop-everything"), "PrometheusRule", "books-shop")
+
+
+@cache
+def alerts() -> dict[str, Object]:
+    (group,) = rule()["spec"]["groups"]
+    return {alert["alert"]: alert for alert in group["rules"]}
+
+
+def dashboard() -> Any:
+    (text,) = named(preset("shop-everything"), "ConfigMap", "books-dashboard")["data"].values()
+    return json.loads(text)
+
+
+def queries() -> dict[str, str]:
+    """Every query of the dashboard, by its panel's title and letter, with the variables put in."""
+    values = {variable["name"]: variable.get("query", "") for variable in dashboard()["templating"]["list"]}
+    found = {}
+    for panel in dashboard()["panels"]:
+        for target in panel["targets"]:
+            text = re.sub(r"\$(\w+)", lambda name: values[name[1]], target["expr"])
+            found[f"{panel['title']} {target['refId']}"] = text
+    return found
+
+
+@cache
+def metrics() -> frozenset[str]:
+    """Names of the metrics that the services' sources make."""
+    made = re.compile(r'\b(?:Counter|Gauge|Histogram)\(\s*"(shop_\w+)"')
+    sources = (helm.ROOT / "services").glob("*/src/**/*.py")
+    return frozenset(name for path in sources for name in made.findall(path.read_text(encoding="utf-8")))
+
+
+def unknown(expression: str) -> set[str]:
+    used = set(re.findall(r"\b(shop_\w+|up)\{", expression))
+    assert used, expression
+    bases = {name: next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), name) for name in used}
+    return {name for name, base in bases.items() if not {name, base} & (metrics() | NOT_OURS)}
+
+
+EXPRESSIONS = {**{name: alert["expr"] for name, alert in alerts().items()}, **queries()}
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_metrics_are_those_of_the_services_and_of_this_shop_alone(name: str) -> None:
+    expression = EXPRESSIONS[name]
+    assert unknown(expression) == set()
+    assert len(re.findall(r"\{", expression)) == expression.count(f"{{{CHOSEN}")
+
+
+def test_the_labels_that_choose_are_those_that_the_monitors_set() -> None:
+    objects = preset("shop-everything")
+    for monitor in kind(objects, "ServiceMonitor"):
+        assert monitor["spec"]["targetLabels"] == ["app.kubernetes.io/name", "app.kubernetes.io/instance"]
+        service = named(objects, "Service", monitor["metadata"]["name"])
+        assert service["metadata"]["labels"]["app.kubernetes.io/instance"] == RELEASE
+        assert service["metadata"]["labels"]["app.kubernetes.io/name"] in SERVICES
+
+
+@pytest.mark.parametrize("name", alerts())
+def test_an_alert_says_how_bad_it_is_and_what_to_do(name: str) -> None:
+    alert = alerts()[name]
+    assert alert["labels"]["severity"] in ("critical", "warning")
+    assert set(alert["annotations"]) == {"summary", "description"}
+    assert alert["annotations"]["description"].endswith(".")
+
+
+def test_without_being_asked_for_there_are_none() -> None:
+    assert kind(preset("shop"), "PrometheusRule") == []
+    assert [found for found in kind(preset("shop"), "ConfigMap") if "dashboard" in found["metadata"]["name"]] == []
+
+
+def test_grafana_can_find_the_dashboard_and_tell_shops_apart() -> None:
+    config = named(preset("shop-everything"), "ConfigMap", "books-dashboard")
+    assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+    found = dashboard()
+    assert (found["title"], len(found["uid"])) == ("Shopkeeper", 40)
+    ids = [panel["id"] for panel in found["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is scraped every minute (Prometheus' notation), and whether the alert fires then; `summary` as it reads."""
+
+    alert: str
+    series: Mapping[str, str]
+    at: str
+    summary: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def series(metric: str, **labels: str) -> str:
+    return f"{metric}{{{', '.join(f'{name}="{value}"' for name, value in {**OWN, **labels}.items())}}}"
+
+
+def of(noun: str, metric: str, **labels: str) -> str:
+    return series(metric, app_kubernetes_io_name=noun, **labels)
+
+
+ORDER = {"app_kubernetes_io_name": "order"}
+ANSWERS = "shop_gateway_requests_total"
+SECONDS = "shop_http_request_duration_seconds_bucket"
+LATE = of("order", "shop_order_oldest_saga_age_seconds", kind="place")
+WAITING, SENT = of("order", "shop_outbox_unpublished", pod="o"), of("order", "shop_outbox_published_total", pod="o")
+MAIL, LOOP = "shop_notification_provider_up", of("order", "shop_task_restarts_total", task="relay")
+CASES = (
+    Case("ShopServiceDown", {of("order", "up", pod="a"): "0x20", of("order", "up", pod="b"): "1x20"}, "15m"),
+    Case("ShopServiceDown", {of("order", "up"): "1x5 0x20"}, "10m", "No pod of order answers", ORDER),
+    Case("ShopServiceDown", {'up{namespace="market", app_kubernetes_io_instance="other"}': "0x20"}, "15m"),
+    Case(
+        "ShopAnswersWithErrors",
+        {series(ANSWERS, status="200"): "0+99x30", series(ANSWERS, status="502"): "0+1x30"},
+        "20m",
+    ),
+    Case(
+        "ShopAnswersWithErrors",
+        {series(ANSWERS, status="201"): "0+90x30", series(ANSWERS, status="503"): "0+10x30"},
+        "20m",
+        "10% of the customers' requests fail",
+    ),
+    Case("ShopSlow", {of("order", SECONDS, route="/o", le=le): "0+60x40" for le in ("1", "2.5", "5", "+Inf")}, "30m"),
+    Case("ShopSlow", {of("order", SECONDS, route="/o/events", le="5"): "0+60x40"}, "30m"),
+    Case(
+        "ShopSlow",
+        {of("order", SECONDS, route="/o", le="2.5"): "0x40"}
+        | {of("order", SECONDS, route="/o", le=le): "0+60x40" for le in ("5", "+Inf")},
+        "30m",
+        "One in a hundred requests to order takes more than 2.5 s",
+        ORDER,
+    ),
+    Case("ShopOrdersWaiting", {LATE: "0+30x20"}, "20m"),
+    Case("ShopOrdersWaiting", {LATE: "0+60x40"}, "30m", "An order has waited 30m 0s to be confirmed or rejected"),
+    Case("ShopEventsStuck", {WAITING: "512x40", SENT: "0+600x40"}, "30m"),
+    Case("ShopEventsStuck", {WAITING: "0x40", SENT: "7x40"}, "30m"),
+    Case(
+        "ShopEventsStuck",
+        {WAITING: "3x40", SENT: "7x40"},
+        "30m",
+        "Events of order are not published",
+        {**ORDER, "pod": "o"},
+    ),
+    Case("ShopEventsGivenUp", {of("order", "shop_inbox_events_total", result="taken"): "0+9x40"}, "30m"),
+    Case(
+        "ShopEventsGivenUp",
+        {of("order", "shop_inbox_events_total", result="dead"): "0x10 1x30"},
+        "20m",
+        "order gave up on events",
+        ORDER,
+    ),
+    Case("ShopMessagesNotSent", {series(MAIL, channel="email"): "0x10 1x30"}, "30m"),
+    Case(
+        "ShopMessagesNotSent",
+        {series(MAIL, channel="email"): "0x40"},
+        "30m",
+        "The provider of the channel email cannot be reached",
+        {"channel": "email"},
+    ),
+    Case("ShopLoopRestarts", {LOOP: "0x10 3x30"}, "15m"),
+    Case(
+        "ShopLoopRestarts",
+        {LOOP: "0+1x40"},
+        "30m",
+        "relay of order fails again and again",
+        {**ORDER, "task": "relay"},
+    ),
+)
+
+
+def described(case: Case) -> dict[str, Any]:
+    """The case as promtool reads it."""
+    alert = alerts()[case.alert]
+    fires = {
+        "exp_labels": {**alert["labels"], **case.labels},
+        "exp_annotations": {"summary": case.summary, "description": alert["annotations"]["description"]},
+    }
+    expected = {"eval_time": case.at, "alertname": case.alert, "exp_alerts": [fires] if case.summary else []}
+    given = [{"series": name, "values": values} for name, values in case.series.items()]
+    return {"interval": "1m", "input_series": given, "alert_rule_test": [expected]}
+
+
+def promtool(*arguments: str) -> None:
+    program = shutil.which("promtool", path=os.pathsep.join([os.environ.get("PATH", ""), str(helm.CACHE)]))
+    if program is None:
+        pytest.skip("promtool is neither on PATH nor in the test cluster's cache")
+    done = subprocess.run(
+        [program, *arguments], capture_output=True, text=True, timeout=PROMTOOL_TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
+    rules, tests = tmp_path / "rules.yaml", tmp_path / "tests.yaml"
+    rules.write_text(yaml.safe_dump(rule()["spec"]), encoding="utf-8")
+    cases = {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [described(case) for case in CASES]}
+    tests.write_text(yaml.safe_dump(cases), encoding="utf-8")
+    promtool("test", "rules", str(tests))
+
+
+def test_prometheus_understands_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    recorded = [{"record": f"query:{number}", "expr": text} for number, text in enumerate(queries().values())]
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": recorded}]}), encoding="utf-8")
+    promtool("check", "rules", str(rules))
+
+
+def test_each_alert_is_seen_to_fire_and_to_be_silent() -> None:
+    assert {case.alert for case in CASES if case.summary} == set(alerts())
+    assert {case.alert for case in CASES if not case.summary} == set(alerts())
