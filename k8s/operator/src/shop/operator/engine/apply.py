@@ -72,7 +72,7 @@ class Applier:
         if live is None:
             raise _refused(ref, refused) from refused
         try:
-            await self._kube.replace(kind, _merged(live, obj))
+            await self._kube.replace(kind, merged(live, obj))
             return await self._kube.apply(kind, obj, force=True)
         except (Invalid, Conflict, NotFound) as error:
             raise _refused(ref, error) from error
@@ -90,10 +90,10 @@ def _merged(live: Object, obj: Object) -> Object:
     meta.pop("managedFields", None)
     for part in ("labels", "annotations"):
         meta[part] = {**meta.get(part, {}), **obj["metadata"].get(part, {})}
-    merged = {**live, **{name: value for name, value in obj.items() if name != "metadata"}, "metadata": meta}
+    whole = {**live, **{name: value for name, value in obj.items() if name != "metadata"}, "metadata": meta}
     if kept := {name: live["spec"][name] for name in NOT_OURS.get(obj["kind"], ()) if name in live["spec"]}:
-        merged["spec"] = {**kept, **obj["spec"]}
-    return merged
+        whole["spec"] = {**kept, **obj["spec"]}
+    return whole
 
 
 def _refused(ref: Ref, error: ApiError) -> Refused | ApiError:
