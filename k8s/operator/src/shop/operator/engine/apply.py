@@ -85,7 +85,8 @@ def _owns_replicas(live: Object) -> bool:
     )
 
 
-def _merged(live: Object, obj: Object) -> Object:
+def merged(live: Object, obj: Object) -> Object:
+    """What replaces `live` where the API server does not take `obj` on top of it."""
     meta = {**live["metadata"]}
     meta.pop("managedFields", None)
     for part in ("labels", "annotations"):
