@@ -19,6 +19,7 @@ from tests.operator import shopctl
 from tests.operator.apiserver import ApiServer
 
 ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
 BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
 
 
@@ -115,11 +116,43 @@ async def test_what_the_inventory_has_too_much_is_to_be_deleted_if_it_is_still_t
 
 
 async def test_a_foreign_object_of_the_same_name_is_a_refusal(session: Session, tmp_path: Path) -> None:
-    await session.kube.create(CONFIG_MAP, config_map(session.namespace, "bookshop-order", {}))
+    foreign = config_map(session.namespace, "bookshop-order", {}) | {"data": {"SHOP_LOG_LEVEL": "theirs"}}
+    await session.kube.apply(CONFIG_MAP, foreign, force=True, manager="somebody")
     plan = await planning.make(session, shopctl.write_shop(tmp_path / "shop.yaml"))
     assert of(plan, Action.REFUSE) == ["ConfigMap bookshop-order"]
     assert item(plan, "ConfigMap bookshop-order").message == "exists already and was not made for this Shop"
     assert plan.code == 1
+
+
+async def test_what_cannot_be_changed_is_a_refusal_with_the_api_servers_reason(
+    session: Session, tmp_path: Path
+) -> None:
+    file = shopctl.write_shop(tmp_path / "shop.yaml")
+    await shopctl.install(session.kube, session.namespace, file)
+    live = await session.kube.get(STATEFUL_SET, session.namespace, "bookshop-valkey")
+    assert live is not None
+    await session.kube.delete(STATEFUL_SET, session.namespace, "bookshop-valkey")
+    kept = {name: live["metadata"][name] for name in ("name", "namespace", "labels")}
+    another = {**live["spec"], "podManagementPolicy": "Parallel", "serviceName": "elsewhere"}
+    await session.kube.create(STATEFUL_SET, {**live, "metadata": kept, "spec": another})
+    plan = await planning.make(session, file)
+    assert (plan.code, of(plan, Action.REFUSE)) == (1, ["StatefulSet bookshop-valkey"])
+    assert "Forbidden: updates to statefulset spec" in item(plan, "StatefulSet bookshop-valkey").message
+
+
+async def test_an_object_of_another_shop_is_a_refusal(session: Session, tmp_path: Path) -> None:
+    await session.kube.create(CONFIG_MAP, config_map(session.namespace, "bookshop-order", {SHOP_LABEL: "other"}))
+    plan = await planning.make(session, shopctl.write_shop(tmp_path / "shop.yaml"))
+    assert item(plan, "ConfigMap bookshop-order").message == "belongs to the Shop other"
+
+
+async def test_what_the_shop_names_and_nobody_made_is_a_refusal(session: Session, tmp_path: Path) -> None:
+    file = shopctl.write_shop(tmp_path / "shop.yaml", store={"catalog": {"configMap": "books"}})
+    plan = await planning.make(session, file)
+    expected = f'spec.store.catalog.configMap: there is no ConfigMap "books" in namespace {session.namespace}'
+    assert (plan.code, item(plan, "Shop bookshop").message) == (1, expected)
+    await session.kube.create(CONFIG_MAP, config_map(session.namespace, "books", {}) | {"data": {"catalog.json": "[]"}})
+    assert (await planning.make(session, file)).code == 2
 
 
 async def test_a_changed_secret_is_named_and_its_value_is_not(session: Session, tmp_path: Path) -> None:
@@ -139,7 +172,8 @@ async def test_a_changed_secret_is_named_and_its_value_is_not(session: Session, 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"store": {"currency": "USD"}}, "currency"),
+        ({"store": {"currency": "USD"}}, "refuses the Shop: spec.store.currency: "),
+        ({"cache": {"storage": "9Gi"}}, "refuses the Shop: spec.cache.storage: "),
         ({"exposure": {"type": "Gateway", "host": "a.example"}}, "spec.exposure: type Gateway needs gatewayRef"),
     ],
 )

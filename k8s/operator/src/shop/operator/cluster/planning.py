@@ -17,8 +17,10 @@ from shop.operator import shopfile
 from shop.operator.cluster.diff import changes
 from shop.operator.cluster.plan import Action, Item, Plan
 from shop.operator.cluster.session import Session, refusal
-from shop.operator.engine.answers import ApiError, NotFound
-from shop.operator.engine.kinds import DEPLOYMENT, RENDERED, SECRET, SHOP, kind_of, wave_of
+from shop.operator.engine import preflight
+from shop.operator.engine.answers import ApiError, Conflict, Invalid, NotFound
+from shop.operator.engine.apply import merged
+from shop.operator.engine.kinds import DEPLOYMENT, RENDERED, SECRET, SHOP, Kind, kind_of, wave_of
 from shop.operator.engine.kube import Request, path_of
 from shop.operator.engine.objects import MANAGER, SHOP_LABEL, Key, Object, Ref
 from shop.operator.engine.render import HelmMissing, Images, Renderer, RenderError, find_charts, find_helm
@@ -56,7 +58,8 @@ async def make(session: Session, file: Path) -> Plan:
         raise ShopctlError(str(error)) from error
     applied = await asyncio.gather(*(_applied(session, key, obj, seed) for obj in objects))
     pruned = await _pruned(session, live, {Ref.of(obj) for obj in objects})
-    return Plan(key, live is None, [_shop_item(live, wanted), *applied, *pruned], _notes(live, wanted, seed))
+    head = _shop_item(live, wanted, await _missing(session, key, shop))
+    return Plan(key, live is None, [head, *applied, *pruned], list(_notes(live or {}, wanted, seed)))
 
 
 def _namespace(session: Session, shop: Shop, file: Path) -> str:
@@ -76,14 +79,12 @@ async def _admitted(session: Session, shop: Shop, key: Key, live: Object | None)
         wanted["metadata"] = {**_kept_metadata(live), **wanted["metadata"]}
         # As `kubectl apply` leaves what the file never said: this one is set by `shopctl suspend`.
         wanted["spec"] = {"suspend": live["spec"].get("suspend", False), **wanted.get("spec", {})}
-        path = path_of(SHOP, key.namespace, key.name)
-        request = Request("PUT", path, {"dryRun": "All", "fieldManager": MANAGER}, orjson.dumps(wanted))
-        answer: Object = orjson.loads(await session.kube.send(request))
+        return await _replaced(session, SHOP, wanted)
     except NotFound as error:
         raise ShopctlError(f"{refusal(error)}; `kubectl create namespace {key.namespace}` makes it") from error
     except ApiError as error:
-        raise ShopctlError(f"the API server refuses the Shop: {refusal(error)}") from error
-    return answer
+        reason = refusal(error).partition(" is invalid: ")[2] or refusal(error)
+        raise ShopctlError(f"the API server refuses the Shop: {reason}") from error
 
 
 def _kept_metadata(live: Object) -> Object:
@@ -140,13 +141,11 @@ async def _optional(session: Session) -> frozenset[str]:
 
 
 async def _applied(session: Session, key: Key, obj: Object, seed: Seed) -> Item:
-    """What applying one object would change, by the operator's rules: foreign objects are not taken by force."""
+    """What applying one object would change."""
     kind, ref, wave = kind_of(obj), Ref.of(obj), wave_of(obj).name.lower()
     try:
         live = await session.kube.get(kind, key.namespace, ref.name)
-        if live is not None and live["metadata"].get("labels", {}).get(SHOP_LABEL) != key.name:
-            return Item(Action.REFUSE, ref, wave, message="exists already and was not made for this Shop")
-        after = await session.kube.apply(kind, obj, force=live is not None, dry_run=True)
+        after = await _dry_run(session, key, obj, live)
     except ApiError as error:
         if error.status == FORBIDDEN and kind is SECRET:
             return Item(Action.UNKNOWN, ref, wave, message="no right to read or write Secrets")
@@ -159,6 +158,30 @@ async def _applied(session: Session, key: Key, obj: Object, seed: Seed) -> Item:
         if not (kind is DEPLOYMENT and change.path == "spec.replicas" and "replicas" not in obj["spec"])
     ]
     return Item(Action.CHANGE if found else Action.NONE, ref, wave, found)
+
+
+async def _dry_run(session: Session, key: Key, obj: Object, live: Object | None) -> Object:
+    """The object as it would be, by the rules of `engine.apply`: what is not the Shop's is not taken by force."""
+    kind = kind_of(obj)
+    owner = live["metadata"].get("labels", {}).get(SHOP_LABEL) if live else None
+    if owner not in (None, key.name):
+        raise Conflict(0, "NameTaken", f"belongs to the Shop {owner}")
+    try:
+        return await session.kube.apply(kind, obj, force=owner is not None, dry_run=True)
+    except Conflict as error:
+        raise Conflict(error.status, "NameTaken", "exists already and was not made for this Shop") from error
+    except Invalid:
+        if live is None:
+            raise
+        return await _replaced(session, kind, merged(live, obj))
+
+
+async def _replaced(session: Session, kind: Kind, obj: Object) -> Object:
+    """The object as it would be in place of the live one."""
+    path = path_of(kind, obj["metadata"]["namespace"], obj["metadata"]["name"])
+    request = Request("PUT", path, {"dryRun": "All", "fieldManager": MANAGER}, orjson.dumps(obj))
+    answer: Object = orjson.loads(await session.kube.send(request))
+    return answer
 
 
 async def _pruned(session: Session, live: Object | None, rendered: set[Ref]) -> list[Item]:
@@ -180,19 +203,27 @@ async def _exists(session: Session, key: Key, entry: Entry) -> bool:
     return live is not None and entry.uid in ("", live["metadata"]["uid"])
 
 
-def _shop_item(live: Object | None, wanted: Object) -> Item:
+async def _missing(session: Session, key: Key, shop: Shop) -> str:
+    """What the Shop names and the cluster lacks, for which the operator would wait; "" when it cannot be told."""
+    try:
+        found = await preflight.missing(session.kube, key.namespace, shop.spec)
+    except ApiError as error:
+        if error.status != FORBIDDEN:
+            raise
+        return ""
+    return f"spec.{found[1]}" if found else ""
+
+
+def _shop_item(live: Object | None, wanted: Object, missing: str) -> Item:
     ref = Ref.of(wanted)
     if live is None:
-        return Item(Action.CREATE, ref)
+        return Item(Action.REFUSE if missing else Action.CREATE, ref, message=missing)
     found = changes(live, wanted)
-    return Item(Action.CHANGE if found else Action.NONE, ref, changes=found)
+    action = Action.REFUSE if missing else Action.CHANGE if found else Action.NONE
+    return Item(action, ref, changes=found, message=missing)
 
 
-def _notes(live: Object | None, wanted: Object, seed: Seed) -> list[str]:
-    return list(_said(live or {}, wanted, seed))
-
-
-def _said(live: Object, wanted: Object, seed: Seed) -> Iterable[str]:
+def _notes(live: Object, wanted: Object, seed: Seed) -> Iterable[str]:
     if seed.note:
         yield seed.note
     if "deletionTimestamp" in live.get("metadata", {}):
