@@ -266,6 +266,7 @@ class Reconciler:
         ROLLBACKS.inc()
         self._targets.drop(view.key)
         rolling = Rolling(view.revision, "", "", first=False)
+        back = Rollout(view.revision, view.applied_hash, datetime.now(UTC).replace(microsecond=0))
         facts = Facts(
             view.generation,
             rolling=rolling,
