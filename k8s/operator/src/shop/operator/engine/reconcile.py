@@ -274,7 +274,7 @@ class Reconciler:
             rolled_back_to=view.revision,
             serving=True,
         )
-        await self._parts.report.write(view, facts, failure=failure, rollout=None)
+        await self._parts.report.write(view, facts, failure=failure, rollout=back)
         return Outcome("waiting", 0.0)
 
     async def _steady(self, view: ShopView, wish: Wish) -> Outcome:
