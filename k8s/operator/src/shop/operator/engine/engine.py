@@ -16,10 +16,10 @@ from shop.operator.engine.history import Revisions
 from shop.operator.engine.informer import Informer
 from shop.operator.engine.kinds import POD, RENDERED, SHOP, Kind
 from shop.operator.engine.kube import ApiError, Kube
-from shop.operator.engine.metrics import RECONCILE, SHOPS, watch_informer, watch_queue
+from shop.operator.engine.metrics import RECONCILE, RESYNCS, SHOPS, watch_informer, watch_queue
 from shop.operator.engine.objects import SHOP_LABEL, Key, Object
 from shop.operator.engine.queue import WorkQueue
-from shop.operator.engine.reconcile import Parts, Reconciler
+from shop.operator.engine.reconcile import Outcome, Parts, Reconciler
 from shop.operator.engine.render import Renderer
 from shop.operator.engine.report import Report
 from shop.operator.engine.rollout import Roller
@@ -38,6 +38,8 @@ MAX_MISSED = 2
 GRACE_S = 20.0
 """How long the watch gets to tell of what a list has shown."""
 SYNC_TIMEOUT_S = 300.0
+MAX_REFUSED_S = 60.0
+"""What a Shop waits for outside of it, such as a missing Secret, sends no events: looked for at least this often."""
 DRAIN_S = 20.0
 """What passes under way get to end when the operator is told to stop."""
 type Scope = tuple[Kind, str | None]
@@ -47,10 +49,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`namespaces`: whose Shops are looked after, none are all."""
+    """`namespaces`: whose Shops are looked after, none are all; `resync_s`: how often all are gone through again."""
 
     namespaces: tuple[str, ...] = ()
     workers: int = WORKERS
+    resync_s: float = RESYNC_S
 
 
 class Engine:
@@ -168,11 +171,17 @@ class Engine:
             log.exception("%s: the pass broke off; again in %.0f s", key, delay_s)
         else:
             result = outcome.result
-            self._queue.succeeded(key)
-            if outcome.again_s is not None:
-                self._queue.add_after(key, outcome.again_s)
+            self._again(key, outcome)
         finally:
             RECONCILE.labels(result).observe(time.perf_counter() - started)
+
+    def _again(self, key: Key, outcome: Outcome) -> None:
+        if outcome.result == "refused":
+            self._queue.add_after(key, min(self._queue.failed(key), MAX_REFUSED_S))
+            return
+        self._queue.succeeded(key)
+        if outcome.again_s is not None:
+            self._queue.add_after(key, outcome.again_s)
 
     async def _drain(self, workers: Sequence[asyncio.Task[None]]) -> None:
         """Let passes end that have begun; a pass cut off would only be taken up by the next leader."""
@@ -183,7 +192,7 @@ class Engine:
 
     async def _resync(self) -> None:
         while True:
-            await asyncio.sleep(RESYNC_S * random.uniform(0.9, 1.1))
+            await asyncio.sleep(self._options.resync_s * random.uniform(0.9, 1.1))
             try:
                 await self._go_through()
             except ApiError as error:
@@ -192,7 +201,7 @@ class Engine:
     async def _go_through(self) -> None:
         """List the Shops: what the watch has missed is seen now, and every Shop is looked at again."""
         before, listed = self._world.shops(), await self._list()
-        await asyncio.sleep(GRACE_S)
+        await asyncio.sleep(min(GRACE_S, self._options.resync_s))
         missed = [shop for key, shop in listed.items() if self._world.version(key) < int(_version(shop))]
         for shop in missed:
             self._see(None, shop)
@@ -203,6 +212,7 @@ class Engine:
         self._reconciler.optional = await self._optional()
         for key in self._world.shops():
             self._queue.add(key)
+        RESYNCS.inc()
 
     async def _list(self) -> dict[Key, Object]:
         found = {}

@@ -3,7 +3,7 @@
     python -m shop.operator.engine.main
 
 Settings come from the environment, prefixed SHOP_OPERATOR_: NAMESPACES (comma-separated, empty for all), NAMESPACE
-(its own, for the Lease), PORT, LOG_LEVEL, WORKERS, IMAGE_REGISTRY.
+(its own, for the Lease), PORT, LOG_LEVEL, WORKERS, RESYNC_S, IMAGE_REGISTRY.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shop.kit.logging import configure
-from shop.operator.engine.engine import WORKERS, Engine, Options
+from shop.operator.engine.engine import RESYNC_S, WORKERS, Engine, Options
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.leader import Lease
 from shop.operator.engine.login import LoginError
@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     workers: int = Field(default=WORKERS, ge=1, le=64)
     image_registry: str = ""
+    resync_s: float = Field(default=RESYNC_S, gt=0)
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -72,7 +73,7 @@ class Operator:
             held = asyncio.create_task(lease.hold())
             held.add_done_callback(lambda _: self.stop.set())
             try:
-                self._engine = Engine(kube, self._renderer, Options(self._settings.watched, self._settings.workers))
+                self._engine = Engine(kube, self._renderer, self._options())
                 await self._engine.run(self.stop)
             finally:
                 LEADER.set(0)
@@ -83,6 +84,9 @@ class Operator:
                 if not lost:
                     await lease.release()
             return int(lost)
+
+    def _options(self) -> Options:
+        return Options(self._settings.watched, self._settings.workers, self._settings.resync_s)
 
     def _probes(self) -> Probes:
         return Probes(self._settings.port, live=self._trouble, ready=lambda: "")

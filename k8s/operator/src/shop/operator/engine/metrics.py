@@ -26,7 +26,7 @@ QUEUE_DEPTH = Gauge("shop_operator_queue_depth", "Shops that wait for a reconcil
 QUEUE_OLDEST = Gauge("shop_operator_queue_oldest_seconds", "How long the Shop that waits longest has waited.")
 RECONCILE = Histogram(
     "shop_operator_reconcile_seconds",
-    "Passes of the reconcile: done, waiting (for health), failed or refused (by the spec or the API server).",
+    "Passes: done, waiting (for health), failed, invalid (spec) or refused (by the API server, or something missing).",
     ["result"],
     buckets=RECONCILE_BUCKETS_S,
 )
@@ -48,6 +48,7 @@ WATCH_RESTARTS = Counter(
 WATCH_SILENCE = Gauge(
     "shop_operator_watch_silence_seconds", "Time since the watch of a kind last said anything.", ["kind"]
 )
+RESYNCS = Counter("shop_operator_resyncs", "Times that all Shops were listed and gone through again.")
 LEADER = Gauge("shop_operator_leader", "1 where this process holds the Lease.")
 
 

@@ -33,8 +33,8 @@ from shop.operator.engine.teardown import POLL_S, Teardown
 from shop.operator.engine.world import World
 from shop.operator.spec import Shop
 
-BLOCKED_RETRY_S = 15.0
-"""How soon a Shop is looked at again that waits for something which sends no events."""
+LOOK_AGAIN_S = 15.0
+"""While something is waited for whose events could fail to come."""
 DRIFT_AGAIN_S = 60.0
 
 
@@ -55,7 +55,10 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`result` is done, waiting or refused; `again_s`: look again then, even if nothing happens."""
+    """`result` is done, waiting, invalid, or refused, which is tried again after growing times.
+
+    `again_s`: look again then, even if nothing happens.
+    """
 
     result: str
     again_s: float | None = None
@@ -126,7 +129,7 @@ class Reconciler:
             shop = read(view)
         except ValidationError as error:
             await self._stopped(view, Facts(view.generation, invalid=_sentence(error)))
-            return Outcome("refused")
+            return Outcome("invalid")
         if shop.spec.suspend:
             await self._stopped(view, Facts(view.generation, paused=True))
             return DONE
@@ -144,7 +147,7 @@ class Reconciler:
     async def _blocked(self, view: ShopView, reason: str, message: str) -> Outcome:
         self._tell(view, "Warning", reason, message)
         await self._stopped(view, Facts(view.generation, blocked=(reason, message)))
-        return Outcome("refused", BLOCKED_RETRY_S)
+        return Outcome("refused")
 
     async def _stopped(self, view: ShopView, facts: Facts) -> None:
         unready = self._unready(view)
@@ -241,7 +244,7 @@ class Reconciler:
         await self._parts.report.write(view, facts)
         retry = await self._parts.roller.retry_jobs(view, progress.failed_jobs)
         waits = [wait for wait in (retry, left.total_seconds()) if wait is not None and wait > 0]
-        return Outcome("waiting", min(waits, default=BLOCKED_RETRY_S))
+        return Outcome("waiting", min(waits, default=LOOK_AGAIN_S))
 
     def _failed(self, view: ShopView, wish: Wish, progress: Progress, *, late: bool) -> tuple[str, str] | None:
         """Why the rollout cannot come up or has not in time, in the words of the pod that says so."""
