@@ -82,7 +82,8 @@ class Informer[T]:
         if self._version and version <= int(self._version):
             return  # the watch is further than this answer
         place = _place_of(obj)
-        if version > self._pending.pop(place, 0):
+        if version > self._pending.get(place, 0):
+            self._pending.pop(place, None)
             while len(self._pending) >= MAX_PENDING:
                 del self._pending[next(iter(self._pending))]
             self._pending[place] = version

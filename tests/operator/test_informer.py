@@ -1,0 +1,311 @@
+"""Informers against a real API server that is cut off, forgets, restarts and goes silent: no change is missed."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from shop.kit.testing import wait_until
+from shop.operator.engine import informer as informers
+from shop.operator.engine import kube as kubes
+from shop.operator.engine.informer import Informer, Place
+from shop.operator.engine.kinds import CONFIG_MAP, SECRET, Kind
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.objects import Object
+from tests.operator.apiserver import ApiServer
+from tests.operator.conftest import define, lenient_definition
+from tests.operator.faults import Proxy, Seen
+
+LABELS = "app=t"
+LIMIT_S = 30.0
+MANY = 76_000
+MAX_BYTES = 30_000_000
+Change = tuple[str, str | None, str | None]
+
+
+@pytest.fixture
+async def proxy(api: Kube, apiserver: ApiServer) -> AsyncIterator[Proxy]:
+    async with Proxy(apiserver, user="operator", groups=["system:masters"]) as proxy:
+        yield proxy
+
+
+class Watching:
+    """An informer that runs, and what it has told."""
+
+    def __init__(self, kube: Kube, namespace: str, kind: Kind = CONFIG_MAP, *, page: int = 100) -> None:
+        self.told: list[Change] = []
+        self.informer = Informer(kube, kind, namespace, LABELS, self.keep, self.changed, page=page)
+        self._task = asyncio.create_task(self.informer.run())
+
+    @staticmethod
+    def keep(obj: Object) -> str | None:
+        """The value of `v`; an object without any is not kept."""
+        value: str | None = obj.get("data", {}).get("v")
+        return value
+
+    def changed(self, place: Place, old: str | None, new: str | None) -> None:
+        self.told.append((place[1], old, new))
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def values(self) -> dict[str, str]:
+        return {place[1]: value for place, value in self.informer.items.items()}
+
+    async def until(self, values: dict[str, str]) -> None:
+        await wait_until(lambda: self.values == values, LIMIT_S, f"{values}")
+
+    async def synced(self) -> None:
+        await asyncio.wait_for(self.informer.synced.wait(), LIMIT_S)
+
+
+Watch = Callable[..., Watching]
+
+
+@pytest.fixture
+async def watch(proxy: Proxy, namespace: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watch]:
+    """Start an informer behind the proxy."""
+    monkeypatch.setattr(kubes, "FIRST_PAUSE_S", 0.01)
+    started: list[Watching] = []
+
+    def start(kind: Kind = CONFIG_MAP, **options: Any) -> Watching:
+        started.append(Watching(kube, namespace, kind, **options))
+        return started[-1]
+
+    async with Kube.connect(proxy.kubeconfig) as kube:
+        yield start
+        for watching in started:
+            await watching.stop()
+
+
+async def put(api: Kube, namespace: str, name: str, value: str) -> Object:
+    metadata = {"name": name, "namespace": namespace, "labels": {"app": "t"}}
+    return await api.apply(
+        CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"v": value}}, force=True
+    )
+
+
+async def test_what_is_there_and_what_changes(api: Kube, namespace: str, watch: Watch) -> None:
+    await put(api, namespace, "a", "1")
+    watching = watch()
+    await watching.synced()
+    assert watching.values == {"a": "1"}
+    await put(api, namespace, "b", "1")
+    await put(api, namespace, "a", "2")
+    await watching.until({"a": "2", "b": "1"})
+    await api.delete(CONFIG_MAP, namespace, "b")
+    await watching.until({"a": "2"})
+    assert watching.told == [("a", None, "1"), ("b", None, "1"), ("a", "1", "2"), ("b", "1", None)]
+
+
+async def test_an_object_that_loses_its_label_is_gone(api: Kube, namespace: str, watch: Watch) -> None:
+    await put(api, namespace, "a", "1")
+    watching = watch()
+    await watching.until({"a": "1"})
+    await api.patch(CONFIG_MAP, namespace, "a", {"metadata": {"labels": {"app": "other"}}})
+    await watching.until({})
+
+
+async def test_many_pages_are_read(api: Kube, namespace: str, watch: Watch, proxy: Proxy) -> None:
+    for number in range(7):
+        await put(api, namespace, f"c{number}", "1")
+    watching = watch(page=2)
+    await watching.synced()
+    assert len(watching.values) == 7
+    assert sum(seen.resource == "configmaps" and not seen.watch for seen in proxy.seen) == 4
+
+
+async def test_a_cut_watch_goes_on_without_a_list(api: Kube, namespace: str, watch: Watch, proxy: Proxy) -> None:
+    watching = watch()
+    await watching.synced()
+    await wait_until(lambda: proxy.watching == 1)
+    for number in range(5):
+        await put(api, namespace, "a", f"before {number}")
+        proxy.cut_watches()
+        await put(api, namespace, "a", f"after {number}")
+        await watching.until({"a": f"after {number}"})
+    assert sum(not seen.watch for seen in proxy.seen) == 1
+
+
+async def test_changes_while_the_server_forgets_are_told(api: Kube, namespace: str, watch: Watch, proxy: Proxy) -> None:
+    for name in ("changed", "vanished", "same"):
+        await put(api, namespace, name, "1")
+    watching = watch()
+    await watching.synced()
+    await wait_until(lambda: proxy.watching == 1)
+    proxy.down = True
+    proxy.cut_watches()
+    await put(api, namespace, "changed", "2")
+    await put(api, namespace, "new", "1")
+    await api.delete(CONFIG_MAP, namespace, "vanished")
+    watching.told.clear()
+    proxy.answer(410, lambda seen: seen.watch)
+    proxy.down = False
+    await watching.until({"changed": "2", "same": "1", "new": "1"})
+    told = [change for change in watching.told if change[1] != change[2]]
+    assert sorted(told, key=str) == [("changed", "1", "2"), ("new", None, "1"), ("vanished", "1", None)]
+
+
+async def test_a_list_whose_pages_expire_begins_anew(api: Kube, namespace: str, watch: Watch, proxy: Proxy) -> None:
+    for number in range(5):
+        await put(api, namespace, f"c{number}", "1")
+
+    def third(_: Seen) -> bool:
+        return len(proxy.seen) == 3
+
+    proxy.answer(410, third)
+    watching = watch(page=2)
+    await watching.synced()
+    assert len(watching.values) == 5
+    assert sum(not seen.watch for seen in proxy.seen) == 3 + 3
+
+
+async def test_a_restart_of_the_server_loses_nothing(
+    api: Kube, apiserver: ApiServer, namespace: str, watch: Watch
+) -> None:
+    await put(api, namespace, "vanished", "1")
+    watching = watch()
+    await watching.synced()
+    apiserver.stop_server()
+    await asyncio.to_thread(apiserver.start_server)
+    await put(api, namespace, "a", "2")
+    await api.delete(CONFIG_MAP, namespace, "vanished")
+    await watching.until({"a": "2"})
+
+
+async def test_a_silent_connection_is_noticed(
+    api: Kube, namespace: str, watch: Watch, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubes, "SILENCE_S", 0.3)
+    watching = watch()
+    await watching.synced()
+    await wait_until(lambda: proxy.watching == 1)
+    proxy.silent = True
+    await put(api, namespace, "a", "1")
+    contact = watching.informer.last_contact
+    watches = len(proxy.seen)
+    await wait_until(lambda: len(proxy.seen) > watches + 1, LIMIT_S)
+    assert (watching.values, watching.informer.last_contact) == ({}, contact)
+    proxy.silent = False
+    await watching.until({"a": "1"})
+
+
+async def test_an_answer_is_taken_at_once_and_older_events_change_nothing(
+    api: Kube, namespace: str, watch: Watch, proxy: Proxy
+) -> None:
+    first = await put(api, namespace, "a", "1")
+    watching = watch()
+    await watching.until({"a": "1"})
+    await wait_until(lambda: proxy.watching == 1)
+    proxy.down = True  # the watch is behind from here
+    proxy.cut_watches()
+    second = await put(api, namespace, "a", "2")
+    third = await put(api, namespace, "a", "3")
+    watching.informer.put(third)
+    assert watching.values == {"a": "3"}
+    for older in (second, first):
+        watching.informer.put(older)
+    assert watching.values == {"a": "3"}
+    watching.told.clear()
+    proxy.down = False
+    await put(api, namespace, "b", "end")
+    await watching.until({"a": "3", "b": "end"})
+    assert watching.told == [("b", None, "end")]
+    await put(api, namespace, "a", "4")
+    await watching.until({"a": "4", "b": "end"})
+
+
+async def test_an_answer_that_a_list_does_not_show_yet_stays(api: Kube, namespace: str, watch: Watch) -> None:
+    written = await put(api, namespace, "a", "1")
+    watching = watch()
+    watching.informer.put({**written, "metadata": {**written["metadata"], "resourceVersion": "999999999"}})
+    await watching.synced()
+    assert watching.values == {"a": "1"}
+
+
+async def test_what_was_deleted_after_the_answer_is_gone(api: Kube, namespace: str, watch: Watch) -> None:
+    watching = watch()
+    await watching.synced()
+    written = await put(api, namespace, "a", "1")
+    watching.informer.put(written)
+    await api.delete(CONFIG_MAP, namespace, "a")
+    await put(api, namespace, "b", "1")
+    await watching.until({"b": "1"})
+    watching.informer.put(written)  # an answer that comes late
+    assert watching.values == {"b": "1"}
+
+
+async def test_an_object_that_cannot_be_read_stops_nothing(
+    api: Kube, namespace: str, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watching, "keep", staticmethod(lambda obj: obj["data"]["v"]))
+    odd = {"name": "odd", "namespace": namespace, "labels": {"app": "t"}}
+    await api.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": odd})
+    watching = watch()
+    await put(api, namespace, "a", "1")
+    await watching.until({"a": "1"})
+
+
+async def test_a_kind_that_is_installed_later_is_found(
+    api: Kube, namespace: str, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(informers, "ABSENT_PAUSE_S", 0.1)
+    late = Kind("tests.example/v1", "Late", "lates")
+    watching = watch(late)
+    await watching.synced()
+    assert watching.values == {}
+    await define(api, lenient_definition(late))
+    metadata = {"name": "a", "namespace": namespace, "labels": {"app": "t"}}
+    await api.create(late, {"apiVersion": late.api_version, "kind": "Late", "metadata": metadata, "data": {"v": "1"}})
+    await watching.until({"a": "1"})
+
+
+async def test_a_refused_list_is_tried_again(
+    api: Kube, namespace: str, watch: Watch, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    await put(api, namespace, "a", "1")
+    proxy.answer(403, times=4, message="not allowed")
+    watching = watch()
+    await watching.until({"a": "1"})
+    assert [record.message for record in caplog.records] == ["watch of configmaps: not allowed"]
+
+
+class Pages(Kube):
+    """MANY objects, made page by page."""
+
+    async def page(self, kind: Kind, *_: Any, limit: int = 0, token: str = "", **__: Any) -> Any:
+        start = int(token or 0)
+        names = range(start, min(start + limit, MANY))
+        following = names.stop if names.stop < MANY else ""
+        return [obj_of(kind, number) for number in names], "1", str(following)
+
+
+def obj_of(kind: Kind, number: int) -> Object:
+    metadata = {
+        "name": f"bookshop-{number:05}-{'order' * 4}",
+        "namespace": "".join(["shops-", str(number % 50)]),
+        "resourceVersion": str(number + 1),
+    }
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "data": {"v": "x" * 4_000}}
+
+
+async def test_memory_is_that_of_what_is_kept() -> None:
+    informer = Informer(Pages(), SECRET, None, "", lambda obj: len(obj["data"]["v"]), lambda *_: None)
+    tracemalloc.start()
+    try:
+        running = asyncio.create_task(informer.run())
+        await asyncio.wait_for(informer.synced.wait(), LIMIT_S * 4)
+        running.cancel()
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(informer.items) == MANY
+    print(f"{now / 1e6:.1f} MB for {MANY:,} objects, at most {peak / 1e6:.1f} MB")
+    assert now < MAX_BYTES
+    assert peak < 2 * MAX_BYTES
