@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from shop.operator.engine.informer import Informer, Place
-from shop.operator.engine.kinds import CLAIM, DEPLOYMENT, JOB, POD, RENDERED, Kind
+from shop.operator.engine.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB, POD, RENDERED, Kind
 from shop.operator.engine.kube import ApiError, Conflict, Kube, NotFound
 from shop.operator.engine.objects import SHOP_LABEL, Object
 from shop.operator.engine.queue import WorkQueue
@@ -71,7 +71,7 @@ class Kubelet:
         self._pods: dict[Work, set[str]] = {}
 
     async def __aenter__(self) -> Self:
-        for kind in (DEPLOYMENT, STATEFUL_SET, JOB, CLAIM, *await self._optional()):
+        for kind in (DEPLOYMENT, STATEFUL_SET, JOB, CRON_JOB, CLAIM, *await self._optional()):
             self._informers.append(self._informer(kind))
         runs = [informer.run() for informer in self._informers]
         self._tasks = [asyncio.create_task(run) for run in [*runs, *(self._work() for _ in range(WORKERS))]]
@@ -175,7 +175,8 @@ class Kubelet:
         if meta.get("deletionTimestamp"):
             return bool(NOT_OURS_TO_WAIT_FOR.intersection(meta.get("finalizers", ())))
         return (
-            not _over(obj)
+            obj["kind"] != CRON_JOB.kind
+            and not _over(obj)
             and not obj["spec"].get("suspend")
             and not _contains(obj.get("status") or {}, self._wanted(obj))
         )
