@@ -113,6 +113,13 @@ def backup(urls: Urls, target: Path, **more: str) -> str:
     return scripts.run("backup.sh", urls, {**GIVEN, "TARGET": str(target), **more})
 
 
+def chosen(urls: Urls, tmp_path: Path) -> str:
+    """What `restore.sh choose` tells the container that would bring a backup from a bucket."""
+    file = tmp_path / "chosen"
+    scripts.run("restore.sh", urls, {"CHOSEN": str(file)}, None, "choose")
+    return file.read_text()
+
+
 def changed(tmp_path: Path, name: str, content: str) -> Path:
     """A copy of the scripts in which the file `name` is another."""
     files = Path(shutil.copytree(scripts.folder(), tmp_path / "scripts"))
@@ -160,16 +167,13 @@ def test_no_effect_without_its_cause(make: Callable[[], Urls], tmp_path: Path) -
 def test_without_the_gate_effects_come_without_their_cause(make: Callable[[], Urls], tmp_path: Path) -> None:
     """The test above can fail: without the locks it is soon found out."""
     files = changed(tmp_path, "gate.sql", '\\! touch "$ROUND/locked.$NOUN"\n')
-    old = make()
-    tables(old)
     for number in range(UNGATED_TRIES):
-        new = make()
+        old, new = make(), make()
+        tables(old)
         under_load(old, tmp_path / str(number), files)
         scripts.restore(new, tmp_path / str(number))
         if not causal(new):
             return
-        with psycopg.connect(old["order"]) as connection:
-            connection.execute("TRUNCATE first, second")
     raise AssertionError(f"{UNGATED_TRIES} backups without locks were all of one moment")
 
 
@@ -278,6 +282,7 @@ def test_an_interrupted_restore_begins_anew_with_the_same_backup(make: Callable[
     with psycopg.connect(old["product"]) as connection:
         connection.execute("INSERT INTO first VALUES (1); INSERT INTO second VALUES (1)")
     backup(old, kept)
+    assert chosen(new, tmp_path) == ""
     end = scripts.folder().joinpath("restore-end.sql").read_text()
     killed = f"SELECT current_database() LIKE '%product%' AS now \\gset\n\\if :now\n\\! kill -9 $PPID\n\\endif\n{end}"
     with pytest.raises(ShopctlError, match="product"):
@@ -288,11 +293,13 @@ def test_an_interrupted_restore_begins_anew_with_the_same_backup(make: Callable[
         connection.execute("INSERT INTO first VALUES (2); INSERT INTO second VALUES (2)")
     backup(old, kept)
     oldest, newest = sorted(path for path in kept.iterdir())
+    assert chosen(new, tmp_path) == f"{oldest.name} unfinished"
     with pytest.raises(ShopctlError, match="would mix two backups"):
         scripts.restore(new, newest)
     assert "product: restored" in scripts.restore(new, kept)
     assert seen(new) == [set(), {1}, set()]
     assert oldest.name in scripts.restore(new, kept)
+    assert chosen(new, tmp_path) == oldest.name
 
 
 def test_a_damaged_backup_is_refused(make: Callable[[], Urls], tmp_path: Path) -> None:

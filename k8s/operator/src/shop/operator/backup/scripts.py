@@ -43,11 +43,13 @@ def restore(urls: Mapping[str, str], source: Path) -> str:
     return run("restore.sh", urls, {"SOURCE": str(source.absolute())})
 
 
-def run(script: str, urls: Mapping[str, str], given: Mapping[str, str], scripts: Path | None = None) -> str:
+def run(
+    script: str, urls: Mapping[str, str], given: Mapping[str, str], scripts: Path | None = None, *arguments: str
+) -> str:
     """What `script` printed; raises `ShopctlError` with its complaint. `scripts` is the folder to take it from."""
     with _environment(urls) as environment:
         process = subprocess.Popen(
-            ["sh", str((scripts or folder()) / script)],
+            ["sh", str((scripts or folder()) / script), *arguments],
             env={**environment, **given},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
