@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from shop.operator.engine.kinds import CLAIM, CONFIG_MAP, SECRET, Kind
 from shop.operator.engine.kube import Kube
+from shop.operator.local.plan import WITH_DATABASE
 from shop.operator.spec import ShopSpec
 
 CATALOG_KEY = "catalog.json"
 URL_KEY = "url"
+ADMIN_KEYS = ("username", "password")
+STORE_KEYS = ("password", URL_KEY)
 S3_KEYS = ("endpoint", "accessKey", "secretKey")
 
 
@@ -28,11 +31,13 @@ def needed(spec: ShopSpec) -> list[Needed]:
     found = []
     if spec.store.catalog and spec.store.catalog.config_map:
         found.append(Needed("store.catalog.configMap", CONFIG_MAP, spec.store.catalog.config_map, (CATALOG_KEY,)))
-    if spec.database.mode == "External" and spec.database.secret_name:
-        found.append(Needed("database.secretName", SECRET, spec.database.secret_name))
+    if spec.database.secret_name:
+        keys = WITH_DATABASE if spec.database.mode == "External" else ADMIN_KEYS
+        found.append(Needed("database.secretName", SECRET, spec.database.secret_name, keys))
     for field, backend in (("messaging", spec.messaging), ("cache", spec.cache)):
-        if backend.mode == "External" and backend.secret_name:
-            found.append(Needed(f"{field}.secretName", SECRET, backend.secret_name, (URL_KEY,)))
+        if backend.secret_name:
+            own = (URL_KEY,) if backend.mode == "External" else STORE_KEYS
+            found.append(Needed(f"{field}.secretName", SECRET, backend.secret_name, own))
     if spec.backup:
         found += _place("backup", "destination", spec.backup.destination, spec.backup.secret_name)
     if spec.restore_from:
