@@ -1,0 +1,211 @@
+"""Drift: what somebody changes in a Shop's objects is put right within moments, what is not ours is left alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from shop.kit.testing import wait_until
+from shop.operator.engine.kinds import CONFIG_MAP, DEPLOYMENT, JOB, SECRET, SERVICE, Kind
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.objects import SHOP_LABEL, Object, Ref
+from tests.operator.conftest import new_namespace
+from tests.operator.kept import LIMIT_S, SMALL, Kept, essence
+from tests.operator.kubelet import Kubelet
+from tests.operator.operators import Operator, Operators
+
+SCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
+POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+SPEC = {
+    **SMALL,
+    "networkPolicies": True,
+    "services": {"product": {"autoscaling": {"minReplicas": 1, "maxReplicas": 5}}, "order": {"replicas": 2}},
+}
+type Change = Callable[[Kept], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A ready Shop and what it was made of; every test leaves it so."""
+
+    shop: Kept
+    operator: Operator
+    before: dict[str, Object]
+
+    async def repaired(self) -> None:
+        async def same() -> bool:
+            return essence(await self.shop.objects()) == self.before
+
+        await wait_until(same, LIMIT_S, "the Shop as it was")
+        await self.shop.ready()
+
+
+@pytest.fixture(scope="module")
+async def scene(api: Kube, operators: Operators, operator_login: Path) -> AsyncIterator[Scene]:
+    namespace = await new_namespace(api)
+    async with Kubelet(api, namespace):
+        operator = operators.start(operator_login, namespace)
+        shop = Kept(api, namespace)
+        await shop.apply(SPEC)
+        await shop.ready()
+        yield Scene(shop, operator, essence(await shop.objects()))
+        operator.kill()
+
+
+def patched(kind: Kind, name: str, body: Object, subresource: str = "") -> Change:
+    async def change(shop: Kept) -> Object:
+        return await shop.api.patch(kind, shop.namespace, f"bookshop-{name}", body, subresource=subresource)
+
+    return change
+
+
+def removed(kind: Kind, name: str) -> Change:
+    async def change(shop: Kept) -> object:
+        return await shop.api.delete(kind, shop.namespace, f"bookshop-{name}")
+
+    return change
+
+
+def edited(kind: Kind, name: str, *operations: Object) -> Change:
+    async def change(shop: Kept) -> object:
+        return await shop.api.patch(kind, shop.namespace, f"bookshop-{name}", list(operations), content="json")
+
+    return change
+
+
+ENV = "/spec/template/spec/containers/0/env/0"
+DRIFTS: dict[str, tuple[Change, str]] = {
+    "deleted Deployment": (removed(DEPLOYMENT, "order"), "Deployment bookshop-order was deleted"),
+    "deleted StatefulSet": (removed(STATEFUL_SET, "nats"), "StatefulSet bookshop-nats was deleted"),
+    "deleted Secret": (removed(SECRET, "database-order"), "Secret bookshop-database-order was deleted"),
+    "deleted Service": (removed(SERVICE, "gateway"), "Service bookshop-gateway was deleted"),
+    "edited env": (
+        edited(DEPLOYMENT, "user", {"op": "replace", "path": ENV, "value": {"name": "SHOP_ADMIN_EMAIL", "value": "x"}}),
+        "Deployment bookshop-user: spec.template.spec.containers",
+    ),
+    "edited image": (
+        edited(
+            DEPLOYMENT, "payment", {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "evil"}
+        ),
+        "Deployment bookshop-payment: spec.template.spec.containers",
+    ),
+    "changed Service port": (
+        edited(SERVICE, "order", {"op": "replace", "path": "/spec/ports/0/port", "value": 81}),
+        "Service bookshop-order: spec.ports",
+    ),
+    "removed label": (
+        patched(SERVICE, "user", {"metadata": {"labels": {"app.kubernetes.io/part-of": None}}}),
+        "Service bookshop-user: metadata.labels",
+    ),
+    "changed label": (
+        patched(CONFIG_MAP, "user", {"metadata": {"labels": {"app.kubernetes.io/part-of": "else"}}}),
+        "ConfigMap bookshop-user: metadata.labels",
+    ),
+    "scaled without an autoscaler": (
+        patched(DEPLOYMENT, "order", {"spec": {"replicas": 5}}, "scale"),
+        "Deployment bookshop-order: spec.replicas",
+    ),
+    "edited ConfigMap": (
+        patched(CONFIG_MAP, "pricing", {"data": {"SHOP_PRODUCT_URL": "http://evil"}}),
+        "ConfigMap bookshop-pricing: data.SHOP_PRODUCT_URL",
+    ),
+    "edited password": (
+        patched(SECRET, "database-user", {"data": {"password": "eA=="}}),
+        "Secret bookshop-database-user: data.password",
+    ),
+    "opened policy": (
+        patched(POLICY, "postgres", {"spec": {"ingress": [{}]}}),
+        "NetworkPolicy bookshop-postgres: spec.ingress",
+    ),
+    "autoscaler edited": (
+        patched(SCALER, "product", {"spec": {"maxReplicas": 50}}),
+        "HorizontalPodAutoscaler bookshop-product: spec.maxReplicas",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "told"), DRIFTS.values(), ids=list(DRIFTS))
+async def test_drift_is_repaired_and_told(scene: Scene, change: Change, told: str) -> None:
+    await change(scene.shop)
+    await scene.repaired()
+    drifted = await scene.shop.until("Drifted", lambda found: told in found["message"], told)
+    assert drifted["reason"] in {"Repaired", "Repairing"}
+
+
+FOREIGN: dict[str, Change] = {
+    "annotation": patched(DEPLOYMENT, "order", {"metadata": {"annotations": {"example.com/note": "mine"}}}),
+    "label": patched(SERVICE, "order", {"metadata": {"labels": {"example.com/team": "books"}}}),
+    "replicas of an autoscaler": patched(DEPLOYMENT, "product", {"spec": {"replicas": 4}}, "scale"),
+    "restart": patched(
+        DEPLOYMENT,
+        "pricing",
+        {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}},
+    ),
+    "key in a ConfigMap": patched(CONFIG_MAP, "order", {"data": {"MINE": "1"}}),
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN.values(), ids=list(FOREIGN))
+async def test_what_is_not_ours_is_left_alone(scene: Scene, change: Change) -> None:
+    """A drift that comes afterwards is repaired, so the operator has seen the foreign change too."""
+    await change(scene.shop)
+    changed = essence(await scene.shop.objects())
+    await removed(CONFIG_MAP, "user")(scene.shop)
+
+    async def same() -> bool:
+        return essence(await scene.shop.objects()) == changed
+
+    await wait_until(same, LIMIT_S, "the ConfigMap back, the foreign change kept")
+    scene.before.clear()
+    scene.before.update(changed)
+
+
+async def test_a_lost_seed_and_history_come_back_the_same(scene: Scene) -> None:
+    seed = await scene.shop.get(SECRET, "seed")
+    for name in ("seed", "history"):
+        await removed(SECRET, name)(scene.shop)
+    await scene.repaired()
+    again = await scene.shop.get(SECRET, "seed")
+    assert seed is not None
+    assert again is not None
+    assert again["data"] == seed["data"]
+
+
+async def test_what_drifts_while_no_operator_runs_is_repaired_by_the_next(
+    scene: Scene, operators: Operators, operator_login: Path
+) -> None:
+    scene.operator.kill()
+    await scene.operator.gone()
+    for ref in (Ref("v1", "Secret", "bookshop-seed"), Ref("apps/v1", "Deployment", "bookshop-user")):
+        await scene.shop.remove(ref)
+    await patched(SERVICE, "user", {"metadata": {"labels": {"app.kubernetes.io/part-of": "else"}}})(scene.shop)
+    jobs = [obj for obj in await scene.shop.api.list(JOB, scene.shop.namespace) if "migrate" in obj["metadata"]["name"]]
+    await scene.shop.remove(Ref.of(jobs[0]))
+    again = operators.start(operator_login, scene.shop.namespace)
+    await scene.repaired()
+    object.__setattr__(scene, "operator", again)
+
+
+async def test_who_keeps_changing_an_object_is_left_to_it_for_a_while(scene: Scene) -> None:
+    """Without a limit two controllers would write against each other as fast as the API server lets them."""
+    fighting = asyncio.Event()
+
+    async def fight() -> None:
+        while not fighting.is_set():
+            await patched(SERVICE, "payment", {"metadata": {"labels": {"app.kubernetes.io/part-of": "else"}}})(
+                scene.shop
+            )
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(fight())
+    told = "Service bookshop-payment is changed again and again"
+    await scene.shop.until("Drifted", lambda found: told in found["message"], told)
+    label = {SHOP_LABEL: "bookshop"}
+    assert (await scene.shop.get(SERVICE, "gateway") or {})["metadata"]["labels"].items() >= label.items()
+    fighting.set()
+    await task
