@@ -1,0 +1,202 @@
+"""What a Shop says while something does not come up, and what serves meanwhile: docs/operator.md, held to its word."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from shop.kit.testing import wait_until
+from shop.operator.engine.conditions import TYPES, settled, summary
+from shop.operator.engine.kinds import DEPLOYMENT, EVENT, JOB, SECRET, SHOP
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.objects import Object
+from tests.operator.kept import Kept
+from tests.operator.kubelet import Kubelet
+from tests.operator.operators import Operator, Operators
+from tests.operator.statuses import Failure
+
+BROKEN = "example.org/order:broken"
+OUT_OF_COLUMNS = 'Traceback (most recent call last):\n  File "m.py"\nUndefinedColumn: column "sku" does not exist'
+
+
+@pytest.fixture
+async def operator(operators: Operators, operator_login: Path, namespace: str) -> AsyncIterator[Operator]:
+    operator = operators.start(operator_login, namespace)
+    await operator.leading()
+    yield operator
+    await operator.stop()
+
+
+@pytest.fixture
+def new(api: Kube, namespace: str, kubelet: Kubelet, operator: Operator) -> Kept:
+    """A Shop that nobody has applied yet."""
+    return Kept(api, namespace)
+
+
+@pytest.fixture
+async def shop(new: Kept) -> Kept:
+    """A Shop that is ready."""
+    await new.apply()
+    await new.ready()
+    return new
+
+
+async def break_order(shop: Kept, kubelet: Kubelet, failure: Failure) -> None:
+    """An upgrade of the order service whose pods fail so."""
+    await kubelet.fail("bookshop-order", failure, image=BROKEN)
+    await shop.patch(services={"order": {"image": BROKEN}})
+
+
+async def make_late(shop: Kept) -> None:
+    """As if the rollout under way had begun long ago."""
+    rollout = (await shop.status())["rollout"]
+    begun = datetime.now(UTC) - timedelta(seconds=700)
+    body = {"status": {"rollout": {**rollout, "startedAt": begun.strftime("%Y-%m-%dT%H:%M:%SZ")}}}
+    await shop.api.patch(SHOP, shop.namespace, shop.name, body, subresource="status")
+
+
+async def image_of_order(shop: Kept) -> str:
+    order = await shop.get(DEPLOYMENT, "order")
+    assert order is not None
+    image: str = order["spec"]["template"]["spec"]["containers"][0]["image"]
+    return image
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason", "words"),
+    [
+        (Failure.image_pull("manifest unknown"), "ImagePullBackOff", "cannot be pulled: manifest unknown"),
+        (Failure.crash_loop("KeyError: 'SHOP_NATS_URL'"), "CrashLoopBackOff", "exit code 1: KeyError: 'SHOP_NATS_URL'"),
+        (Failure.config_error(), "CreateContainerConfigError", 'secret "missing" not found'),
+        (Failure.unschedulable(), "Unschedulable", "1 Insufficient cpu"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_new_shop_names_the_pod_that_does_not_come_up(
+    new: Kept, kubelet: Kubelet, failure: Failure, reason: str, words: str
+) -> None:
+    await kubelet.fail("bookshop-order", failure)
+    await new.apply()
+    ready = await new.comes_to("Ready", reason)
+    assert ready["status"] == "False"
+    assert "Deployment bookshop-order: pod bookshop-order-" in ready["message"]
+    assert words in ready["message"]
+    status = await new.status()
+    assert [one["type"] for one in status["conditions"]] == list(TYPES)
+    assert (await new.condition("Degraded"))["reason"] == reason
+    assert (await new.condition("Progressing"))["reason"] == "Installing"
+    assert await new.get(DEPLOYMENT, "gateway") is None
+    await kubelet.heal()
+    await new.ready()
+    assert (await new.condition("Degraded"))["status"] == "False"
+
+
+async def test_a_new_shop_tells_why_its_migration_fails_and_tries_again(new: Kept, kubelet: Kubelet) -> None:
+    await kubelet.fail("bookshop-order-migrate-*", Failure.crash_loop(OUT_OF_COLUMNS))
+    await new.apply()
+    ready = await new.comes_to("Ready", "BackoffLimitExceeded")
+    assert "Job bookshop-order-migrate-" in ready["message"]
+    assert 'UndefinedColumn: column "sku" does not exist' in ready["message"]
+    assert await new.get(DEPLOYMENT, "order") is None
+    assert settled((await new.status())["conditions"], 1)
+
+
+async def test_an_upgrade_in_trouble_leaves_the_old_pods_serving(shop: Kept, kubelet: Kubelet) -> None:
+    await break_order(shop, kubelet, Failure.image_pull())
+    degraded = await shop.comes_to("Degraded", "ImagePullBackOff")
+    assert f"image {BROKEN} cannot be pulled" in degraded["message"]
+    ready = await shop.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("Unknown", "RollingOut")
+    assert ready["message"].endswith("What served before goes on.")
+    assert (await shop.status())["servicesReady"] == "8/8"
+    await kubelet.heal()
+    await shop.ready()
+    assert (await shop.status())["revision"] == 2
+
+
+async def rolled_back(shop: Kept) -> Object:
+    """The Ready condition, once the first revision serves again."""
+    ready = await shop.comes_to("Ready", "RolledBack")
+    status = await shop.status()
+    assert ready["status"] == "False"
+    assert ready["message"].startswith("Revision 1 serves again. Revision 2 was given up: ")
+    assert (status["revision"], status["failure"]["revision"], "rollout" in status) == (1, 2, False)
+    assert (await shop.condition("Degraded"))["reason"] == "RolledBack"
+    assert settled(status["conditions"], (await shop.resource())["metadata"]["generation"])
+    assert summary(status["conditions"]).startswith("Not ready (RolledBack): Revision 1 serves again.")
+    return ready
+
+
+async def test_an_upgrade_past_its_deadline_is_rolled_back_and_says_why(shop: Kept, kubelet: Kubelet) -> None:
+    before = await image_of_order(shop)
+    await break_order(shop, kubelet, Failure.crash_loop("ValueError: no such store"))
+    await shop.comes_to("Degraded", "CrashLoopBackOff")
+    assert await image_of_order(shop) == BROKEN
+    await make_late(shop)
+    ready = await rolled_back(shop)
+    assert "not healthy within 600 s: Deployment bookshop-order: " in ready["message"]
+    assert "container order: CrashLoopBackOff: exit code 1: ValueError: no such store" in ready["message"]
+    assert await image_of_order(shop) == before
+    events = {event["reason"]: event for event in await shop.api.list(EVENT, shop.namespace)}
+    assert events["RollingBack"]["type"] == "Warning"
+    assert events["RollingBack"]["message"].endswith("going back to revision 1")
+    await shop.patch(services={"order": {"image": None}})
+    await shop.ready()
+    assert "failure" not in await shop.status()
+
+
+async def test_what_waiting_cannot_cure_is_not_waited_for(shop: Kept, kubelet: Kubelet) -> None:
+    await break_order(shop, kubelet, Failure("InvalidImageName", "invalid reference format"))
+    ready = await rolled_back(shop)
+    assert "InvalidImageName: invalid reference format" in ready["message"]
+
+
+async def test_a_failed_migration_changes_no_service(shop: Kept, kubelet: Kubelet) -> None:
+    before = {obj["metadata"]["name"]: obj for obj in await shop.api.list(DEPLOYMENT, shop.namespace)}
+    await kubelet.fail("bookshop-order-migrate-*", Failure.crash_loop(OUT_OF_COLUMNS), image=BROKEN)
+    await shop.patch(services={"order": {"image": BROKEN}})
+    ready = await rolled_back(shop)
+    assert 'UndefinedColumn: column "sku" does not exist' in ready["message"]
+    after = {obj["metadata"]["name"]: obj for obj in await shop.api.list(DEPLOYMENT, shop.namespace)}
+    assert {name: obj["metadata"]["generation"] for name, obj in after.items()} == {
+        name: obj["metadata"]["generation"] for name, obj in before.items()
+    }
+    jobs = [
+        obj["spec"]["template"]["spec"]["containers"][0]["image"] for obj in await shop.api.list(JOB, shop.namespace)
+    ]
+    assert BROKEN not in jobs
+
+
+async def test_by_hand_a_failed_upgrade_stays_and_may_still_come_up(shop: Kept, kubelet: Kubelet) -> None:
+    await shop.patch(rollback="Manual")
+    await shop.ready()
+    await break_order(shop, kubelet, Failure("InvalidImageName", "invalid reference format"))
+    ready = await shop.comes_to("Ready", "InvalidImageName")
+    assert ready["status"] == "False"
+    assert await image_of_order(shop) == BROKEN
+    await kubelet.heal()
+    await shop.ready()
+    assert await image_of_order(shop) == BROKEN
+
+
+async def test_a_part_that_goes_down_is_told_and_comes_back(shop: Kept, kubelet: Kubelet) -> None:
+    await kubelet.fail("bookshop-order", Failure.crash_loop("OSError: disk is full"))
+    ready = await shop.comes_to("Ready", "CrashLoopBackOff")
+    assert ready["status"] == "False"
+    assert "OSError: disk is full" in ready["message"]
+    assert (await shop.condition("Progressing"))["reason"] == "Complete"
+    assert (await shop.status())["revision"] == 1
+    await kubelet.heal()
+    await shop.ready()
+
+
+async def test_a_lost_history_is_made_anew_and_the_way_back_still_leads_somewhere(shop: Kept, kubelet: Kubelet) -> None:
+    before = await image_of_order(shop)
+    await shop.api.delete(SECRET, shop.namespace, "bookshop-history")
+    await wait_until(lambda: shop.get(SECRET, "history"), what="the history made anew")
+    await break_order(shop, kubelet, Failure("InvalidImageName", "invalid reference format"))
+    await rolled_back(shop)
+    assert await image_of_order(shop) == before
