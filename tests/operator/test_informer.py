@@ -229,6 +229,32 @@ async def test_an_answer_that_a_list_does_not_show_yet_stays(api: Kube, namespac
     assert watching.values == {"a": "1"}
 
 
+async def test_a_late_answer_does_not_undo_what_a_list_has_shown(
+    api: Kube, namespace: str, watch: Watch, proxy: Proxy
+) -> None:
+    first = await put(api, namespace, "a", "1")
+    await put(api, namespace, "a", "2")
+    await put(api, namespace, "b", "1")
+    proxy.delay_s = 0.5
+    watching = watch(page=1)
+    await watching.until({"a": "2"})
+    assert not watching.informer.synced.is_set()  # the second page is still to come
+    watching.informer.put(first)
+    await watching.until({"a": "2", "b": "1"})
+
+
+async def test_a_watch_that_is_refused_for_good_lists_again(
+    api: Kube, namespace: str, watch: Watch, proxy: Proxy
+) -> None:
+    watching = watch()
+    await watching.synced()
+    proxy.answer(504, lambda seen: seen.watch, times=3, message="Too large resource version")
+    proxy.cut_watches()
+    await put(api, namespace, "a", "1")
+    await watching.until({"a": "1"})
+    await wait_until(lambda: sum(not seen.watch for seen in proxy.seen) == 2)
+
+
 async def test_what_was_deleted_after_the_answer_is_gone(api: Kube, namespace: str, watch: Watch) -> None:
     watching = watch()
     await watching.synced()

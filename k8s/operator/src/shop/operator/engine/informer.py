@@ -61,6 +61,7 @@ class Informer[T]:
         self._keep, self._changed, self._page = keep, changed, page
         self._version = ""
         self._pending: dict[Place, int] = {}
+        self._listed: dict[Place, int] = {}
         self._failures = 0
 
     async def run(self) -> None:
@@ -79,9 +80,9 @@ class Informer[T]:
     def put(self, obj: Object) -> None:
         """Take the answer to a write at once; what the watch then says of it, or of an older state, changes nothing."""
         version = _version_of(obj)
-        if self._version and version <= int(self._version):
-            return  # the watch is further than this answer
         place = _place_of(obj)
+        if version <= max(int(self._version or 0), self._listed.get(place, 0)):
+            return  # the watch, or the list that is being read, is further than this answer
         if version > self._pending.get(place, 0):
             self._pending.pop(place, None)
             while len(self._pending) >= MAX_PENDING:
@@ -91,26 +92,28 @@ class Informer[T]:
 
     async def _relist(self) -> None:
         """Read all pages, then tell what is gone. Objects are told of as they come, none is held longer."""
-        seen: set[Place] = set()
-        token = ""
+        seen, token = self._listed, ""
+        seen.clear()
         while True:
             items, version, token = await self._kube.page(
                 self.kind, self._namespace, self._labels, limit=self._page, token=token
             )
             self.last_contact = time.monotonic()
             for obj in items:
-                seen.add(place := _place_of(obj))
-                self._see(place, _version_of(obj), obj)
+                place, listed = _place_of(obj), _version_of(obj)
+                seen[place] = listed
+                self._see(place, listed, obj)
             if not token:
                 break
             await asyncio.sleep(0)
-        self._finish_list(seen, version)
+        self._finish_list(version)
 
-    def _finish_list(self, seen: set[Place], version: str) -> None:
+    def _finish_list(self, version: str) -> None:
         read = int(version)
-        for place in [place for place in self.items if place not in seen]:
+        for place in [place for place in self.items if place not in self._listed]:
             if self._pending.get(place, 0) <= read:
                 self._set(place, None)
+        self._listed.clear()
         self._pending = {place: written for place, written in self._pending.items() if written > read}
         self._version = version
         self.synced.set()
@@ -159,7 +162,8 @@ class Informer[T]:
     def _failed(self, error: ApiError) -> str:
         """Why, in a word; afterwards it is clear from where to go on."""
         if isinstance(error, NotFound):
-            self._finish_list(set(), "0")
+            self._listed.clear()
+            self._finish_list("0")
             self._version, self.last_contact = "", time.monotonic()
             return "absent"
         if isinstance(error, Gone) or error.reason == "TooLarge":
@@ -167,6 +171,8 @@ class Informer[T]:
         self._failures += 1
         if self._failures == LOGGED_FAILURE:
             logger.warning("watch of %s: %s", self.kind.plural, error)
+        if self._failures >= LOGGED_FAILURE and error.status:
+            self._version = ""  # whatever the server has against it, it may like a list better
         return "gone" if isinstance(error, Gone) else "refused" if error.status else "unreachable"
 
     def _pause_s(self, reason: str) -> float:
