@@ -48,6 +48,7 @@ async def test_a_new_shop_is_all_to_create_and_nothing_is_written(
     since = apiserver.mark()
     plan = await planning.make(session, shopctl.write_shop(tmp_path / "shop.yaml"))
     assert (plan.is_new, plan.code, of(plan, *set(Action) - {Action.CREATE})) == (True, 2, [])
+    assert [note.partition(":")[0] for note in plan.notes] == [f"no operator watches namespace {session.namespace}"]
     assert {"Shop bookshop", "Deployment bookshop-order", "Secret bookshop-database-order"} <= set(
         of(plan, Action.CREATE)
     )

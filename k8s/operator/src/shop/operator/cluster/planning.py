@@ -8,12 +8,12 @@ import asyncio
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import orjson
 
 from shop.operator import shopfile
+from shop.operator.cluster import operator_images
 from shop.operator.cluster.diff import changes
 from shop.operator.cluster.plan import Action, Item, Plan
 from shop.operator.cluster.session import Session, refusal
@@ -23,7 +23,7 @@ from shop.operator.engine.apply import merged
 from shop.operator.engine.kinds import DEPLOYMENT, RENDERED, SECRET, SHOP, Kind, kind_of, wave_of
 from shop.operator.engine.kube import Request, path_of
 from shop.operator.engine.objects import MANAGER, SHOP_LABEL, Key, Object, Ref
-from shop.operator.engine.render import HelmMissing, Images, Renderer, RenderError, find_charts, find_helm
+from shop.operator.engine.render import HelmMissing, Renderer, RenderError, find_charts, find_helm
 from shop.operator.engine.shopview import Entry, ShopView
 from shop.operator.engine.world import SEED_SUFFIX, seed_of
 from shop.operator.errors import ShopctlError
@@ -50,7 +50,8 @@ async def make(session: Session, file: Path) -> Plan:
     wanted = await _admitted(session, shop, key, live)
     seed = await _seed(session, key, is_new=live is None)
     try:
-        renderer = await _renderer(session, key, live)
+        chosen = await operator_images.choice(session, key, live)
+        renderer = Renderer(find_helm(), find_charts(), chosen.version, images=chosen.images)
         objects = await renderer.render(shop, key.namespace, _uid(live), seed.value, await _optional(session))
     except RenderError as error:
         raise ShopctlError(f"{file}: {error}") from error
@@ -59,7 +60,12 @@ async def make(session: Session, file: Path) -> Plan:
     applied = await asyncio.gather(*(_applied(session, key, obj, seed) for obj in objects))
     pruned = await _pruned(session, live, {Ref.of(obj) for obj in objects})
     head = _shop_item(live, wanted, await _missing(session, key, shop))
-    return Plan(key, live is None, [head, *applied, *pruned], list(_notes(live or {}, wanted, seed)))
+    return Plan(
+        key,
+        live is None,
+        [head, *applied, *pruned],
+        [*filter(None, (chosen.note, seed.note)), *_notes(live or {}, wanted)],
+    )
 
 
 def _namespace(session: Session, shop: Shop, file: Path) -> str:
@@ -95,27 +101,6 @@ def _kept_metadata(live: Object) -> Object:
 
 def _uid(live: Object | None) -> str:
     return live["metadata"]["uid"] if live else ""
-
-
-async def _renderer(session: Session, key: Key, live: Object | None) -> Renderer:
-    """One that takes the images that the operator takes: where they are, only the operator and its Shops know."""
-    deployments = await session.kube.list(DEPLOYMENT, key.namespace, f"{SHOP_LABEL}={key.name}") if live else []
-    own = (live or {}).get("spec", {}).get("version")
-    version = (live or {}).get("status", {}).get("version")
-    installed = metadata.version("shop-operator")
-    images = next(filter(None, map(_images, deployments)), Images())
-    return Renderer(find_helm(), find_charts(), version if version and not own else installed, images=images)
-
-
-def _images(deployment: Object) -> Images | None:
-    """Where this service's image came from, None when it is not one of the operator's choosing."""
-    noun = deployment["metadata"]["labels"].get("app.kubernetes.io/name", "")
-    spec = deployment["spec"]["template"]["spec"]
-    registry, found, rest = spec["containers"][0]["image"].rpartition(f"/shop-{noun}")
-    if not found or not rest.startswith(":"):
-        return None
-    secrets_ = tuple(one["name"] for one in spec.get("imagePullSecrets", []))
-    return Images(registry, spec["containers"][0].get("imagePullPolicy", ""), secrets_)
 
 
 async def _seed(session: Session, key: Key, *, is_new: bool) -> Seed:
@@ -223,9 +208,7 @@ def _shop_item(live: Object | None, wanted: Object, missing: str) -> Item:
     return Item(action, ref, changes=found, message=missing)
 
 
-def _notes(live: Object, wanted: Object, seed: Seed) -> Iterable[str]:
-    if seed.note:
-        yield seed.note
+def _notes(live: Object, wanted: Object) -> Iterable[str]:
     if "deletionTimestamp" in live.get("metadata", {}):
         yield "the Shop is being deleted; nothing of this will be applied"
     if wanted["spec"].get("suspend"):

@@ -1,0 +1,73 @@
+"""Which images the operator of a cluster takes, as it and its Shops show: shopctl itself has not been told."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from shop.operator.cluster.session import Session
+from shop.operator.engine.answers import ApiError
+from shop.operator.engine.kinds import DEPLOYMENT
+from shop.operator.engine.objects import SHOP_LABEL, Key, Object
+from shop.operator.engine.render import Images
+
+NOUN_LABEL, VERSION_LABEL = "app.kubernetes.io/name", "app.kubernetes.io/version"
+FORBIDDEN = 403
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`version` is that of a Shop that names none; `note` says what could not be found out."""
+
+    version: str
+    images: Images
+    note: str = ""
+
+
+async def choice(session: Session, key: Key, live: Object | None) -> Choice:
+    """Of a Shop that is there, what it runs; of a new one, what the operator's own Deployment says."""
+    own = version("shop-operator")
+    if live is not None:
+        deployments = await session.kube.list(DEPLOYMENT, key.namespace, f"{SHOP_LABEL}={key.name}")
+        chosen = {noun for noun, service in live["spec"].get("services", {}).items() if service.get("image")}
+        others = [one for one in deployments if one["metadata"]["labels"].get(NOUN_LABEL) not in chosen]
+        images = next(filter(None, map(of_service, others)), Images())
+        seen = "" if live["spec"].get("version") else live.get("status", {}).get("version")
+        return Choice(seen or own, images)
+    try:
+        found = await session.kube.list(DEPLOYMENT, None, f"{NOUN_LABEL}=shop-operator")
+    except ApiError as error:
+        if error.status != FORBIDDEN:
+            raise
+        return Choice(own, Images(), "no right to look for the operator, so images and Jobs may be named differently")
+    operator = next((one for one in found if _watches(one, key.namespace)), None)
+    if operator is None:
+        return Choice(own, Images(), f"no operator watches namespace {key.namespace}: who will carry this out?")
+    registry = _variables(operator).get("SHOP_OPERATOR_IMAGE_REGISTRY", "")
+    return Choice(operator["metadata"]["labels"].get(VERSION_LABEL, own), Images(registry))
+
+
+def of_service(deployment: Object) -> Images | None:
+    """Where a service's image came from, None when it is not named as the project's are."""
+    noun = deployment["metadata"]["labels"].get(NOUN_LABEL, "")
+    spec = deployment["spec"]["template"]["spec"]
+    container = spec["containers"][0]
+    registry, found, rest = container["image"].rpartition(f"/shop-{noun}")
+    if not found or not rest.startswith(":"):
+        return None
+    pull_secrets = tuple(one["name"] for one in spec.get("imagePullSecrets", []))
+    return Images(registry, container.get("imagePullPolicy", ""), pull_secrets)
+
+
+def _watches(operator: Object, namespace: str) -> bool:
+    watched = [name for name in _variables(operator).get("SHOP_OPERATOR_NAMESPACES", "").split(",") if name]
+    return not watched or namespace in watched
+
+
+def _variables(deployment: Object) -> dict[str, str]:
+    return dict(_environment(deployment))
+
+
+def _environment(deployment: Object) -> Iterator[tuple[str, str]]:
+    for container in deployment["spec"]["template"]["spec"]["containers"]:
+        for one in container.get("env", []):
+            yield one["name"], one.get("value", "")
