@@ -28,13 +28,15 @@ from tests.operator.operators import Operator, Operators
 
 MARKET, OPS, RELEASE = "market", "ops", "keeper"
 USER = f"system:serviceaccount:{OPS}:{RELEASE}"
+FAIR, RELEASE_FOR_ALL = "fair", "keeper-of-all"
+USER_FOR_ALL = f"system:serviceaccount:{OPS}:{RELEASE_FOR_ALL}"
 READY_TIMEOUT_S = 120
 REPAIR_TIMEOUT_S = 60
 EVERY_REQUEST = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
-    "rules": [{"level": "Metadata", "users": [USER]}, {"level": "None"}],
+    "rules": [{"level": "Metadata", "users": [USER, USER_FOR_ALL]}, {"level": "None"}],
 }
 WITH_RIGHTS = {
     kind.kind: kind
@@ -42,6 +44,8 @@ WITH_RIGHTS = {
         Kind("v1", "ServiceAccount", "serviceaccounts"),
         Kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
         Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+        Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles"),
+        Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings"),
     )
 }
 BACKUPS = {
@@ -99,28 +103,34 @@ async def admin(server: ApiServer) -> AsyncIterator[Kube]:
             conftest.lenient_definition(kind) for kind in RENDERED if kind.optional
         ]:
             await conftest.define(kube, definition)
-        for name in (MARKET, OPS):
+        for name in (MARKET, OPS, FAIR):
             await kube.create(conftest.NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        for obj in installed():
+        for obj in (*installed(RELEASE, "--set", f"namespaces={{{MARKET}}}"), *installed(RELEASE_FOR_ALL)):
             await kube.create(WITH_RIGHTS[obj["kind"]], obj)
         yield kube
 
 
-def installed() -> list[Object]:
-    """ServiceAccount, Roles and RoleBindings of charts/shop-operator for one namespace."""
-    done = helm.run(
-        "template", RELEASE, "charts/shop-operator", "--namespace", OPS, "--set", f"namespaces={{{MARKET}}}"
-    )
+def installed(release: str, *options: str) -> list[Object]:
+    """ServiceAccount, roles and bindings of charts/shop-operator."""
+    done = helm.run("template", release, "charts/shop-operator", "--namespace", OPS, *options)
     assert done.returncode == 0, done.stderr
     objects = yaml.load_all(done.stdout, Loader=yaml.CSafeLoader)
     found = [obj for obj in objects if obj and obj["kind"] in WITH_RIGHTS]
-    return [{**obj, "metadata": {"namespace": OPS, **obj["metadata"]}} for obj in found]
+    return [obj if obj["kind"].startswith("Cluster") else _placed(obj) for obj in found]
+
+
+def _placed(obj: Object) -> Object:
+    return {**obj, "metadata": {"namespace": OPS, **obj["metadata"]}}
 
 
 @pytest.fixture(scope="module")
 def kubeconfig(server: ApiServer) -> Path:
     """The operator's own account."""
-    return server.kubeconfig_for(USER, groups=["system:serviceaccounts", f"system:serviceaccounts:{OPS}"])
+    return account(server, USER)
+
+
+def account(server: ApiServer, user: str) -> Path:
+    return server.kubeconfig_for(user, groups=["system:serviceaccounts", f"system:serviceaccounts:{OPS}"])
 
 
 @pytest.fixture(scope="module")
@@ -132,17 +142,17 @@ def operators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operators]:
         operators.close()
 
 
-def shop(name: str, spec: Object) -> Object:
-    metadata = {"name": name, "namespace": MARKET}
+def shop(name: str, spec: Object, namespace: str = MARKET) -> Object:
+    metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "metadata": metadata, "spec": spec}
 
 
-async def ready(admin: Kube, name: str, operator: Operator) -> Object:
+async def ready(admin: Kube, name: str, operator: Operator, namespace: str = MARKET) -> Object:
     found: Object = {}
 
     async def serves() -> bool:
         nonlocal found
-        found = await admin.get(SHOP, MARKET, name) or {}
+        found = await admin.get(SHOP, namespace, name) or {}
         return any(
             one["type"] == "Ready" and one["status"] == "True" for one in found.get("status", {}).get("conditions", ())
         )
@@ -178,9 +188,9 @@ async def gone(admin: Kube, name: str) -> bool:
     return await admin.get(SHOP, MARKET, name) is None
 
 
-def used(server: ApiServer) -> frozenset[rbac.Use]:
+def used(server: ApiServer, user: str = USER) -> frozenset[rbac.Use]:
     lines = (server.folder / "audit.log").read_bytes().splitlines()
-    return rbac.uses((orjson.loads(line) for line in lines if line.endswith(b"}")), USER)
+    return rbac.uses((orjson.loads(line) for line in lines if line.endswith(b"}")), user)
 
 
 async def contradict(admin: Kube) -> tuple[int, Object]:
@@ -258,7 +268,12 @@ async def test_what_it_needs_not_it_may_not(kubeconfig: Path) -> None:
         assert not await allowed("list", "", "nodes", "")
 
 
-def test_the_rights_under_test_are_those_of_the_chart() -> None:
-    roles = [obj for obj in installed() if obj["kind"] == "Role" and obj["metadata"]["namespace"] == MARKET]
-    written = yaml.safe_load((Path(__file__).parents[2] / "charts/shop-operator/files/rules.yaml").read_text())
-    assert [role["rules"] for role in roles] == [written["shops"]]
+async def test_an_operator_for_all_namespaces_is_denied_nothing(
+    server: ApiServer, admin: Kube, operators: Operators
+) -> None:
+    operator = operators.start(account(server, USER_FOR_ALL), "", namespace=OPS, lease=RELEASE_FOR_ALL)
+    async with Kubelet(admin, FAIR):
+        await admin.create(SHOP, shop("toys", {}, FAIR))
+        await ready(admin, "toys", operator, FAIR)
+    await operator.stop()
+    assert rbac.denied(used(server, USER_FOR_ALL)) == []
