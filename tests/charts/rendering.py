@@ -18,6 +18,7 @@ RELEASE = "shop"
 NAMESPACE = "market"
 SERVICES = ("product", "pricing", "order", "payment", "user", "notification", "gateway", "storefront")
 WITH_DATABASE = SERVICES[:6]
+MIGRATED_BY_JOBS = tuple(f"{noun}.migrations.mode=Job" for noun in WITH_DATABASE)
 MONITORING = ("--api-versions", "monitoring.coreos.com/v1/ServiceMonitor")
 ALL_ON = (
     "gateway.ingress.enabled=true",
@@ -57,6 +58,7 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
             "backup.enabled=true",
             "backup.destination=pvc://nightly/books",
             "restore.source=pvc://nightly/books/20261122T031500Z",
+            *MIGRATED_BY_JOBS,
         ),
     ),
     "shop-backup-bucket": (
@@ -67,6 +69,7 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
             "backup.secretName=bucket",
             "restore.source=s3://nightly/books",
             "restore.secretName=bucket",
+            *MIGRATED_BY_JOBS,
             "global.networkPolicies.enabled=true",
         ),
     ),
