@@ -10,14 +10,18 @@ import pytest
 
 from shop.kit.testing import wait_until
 from shop.operator.engine.conditions import TYPES, settled, summary
-from shop.operator.engine.kinds import DEPLOYMENT, EVENT, JOB, SECRET, SHOP
-from shop.operator.engine.kube import Kube
+from shop.operator.engine.kinds import DEPLOYMENT, EVENT, JOB, SECRET, SHOP, Kind
+from shop.operator.engine.kube import ApiError, Kube
 from shop.operator.engine.objects import Object
 from tests.operator.kept import Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators
 from tests.operator.statuses import Failure
 
+POLICY = Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
+BINDING = Kind(
+    "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"
+)
 BROKEN = "example.org/order:broken"
 OUT_OF_COLUMNS = 'Traceback (most recent call last):\n  File "m.py"\nUndefinedColumn: column "sku" does not exist'
 
@@ -146,6 +150,62 @@ async def test_an_upgrade_past_its_deadline_is_rolled_back_and_says_why(shop: Ke
     await shop.patch(services={"order": {"image": None}})
     await shop.ready()
     assert "failure" not in await shop.status()
+
+
+async def deny(shop: Kept, image: str) -> None:
+    """Admission refuses Deployments with that image."""
+    name = f"deny-{shop.namespace}"
+    rule = {
+        "apiGroups": ["apps"],
+        "apiVersions": ["v1"],
+        "resources": ["deployments"],
+        "operations": ["CREATE", "UPDATE"],
+    }
+    condition = {
+        "expression": f"object.spec.template.spec.containers.all(one, one.image != '{image}')",
+        "message": "this image is not signed",
+        "reason": "Forbidden",
+    }
+    spec = {"matchConstraints": {"resourceRules": [rule]}, "validations": [condition]}
+    metadata = {"name": name}
+    await shop.api.create(
+        POLICY, {"apiVersion": POLICY.api_version, "kind": POLICY.kind, "metadata": metadata, "spec": spec}
+    )
+    only_here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": shop.namespace}}}
+    spec = {"policyName": name, "validationActions": ["Deny"], "matchResources": only_here}
+    await shop.api.create(
+        BINDING, {"apiVersion": POLICY.api_version, "kind": BINDING.kind, "metadata": metadata, "spec": spec}
+    )
+
+
+async def test_an_upgrade_that_admission_refuses_is_rolled_back_at_its_deadline(shop: Kept) -> None:
+    before = await image_of_order(shop)
+    await deny(shop, BROKEN)
+    labels = {"app": "probe"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": BROKEN}]}}
+    probe = {
+        "apiVersion": DEPLOYMENT.api_version,
+        "kind": DEPLOYMENT.kind,
+        "metadata": {"name": "probe", "namespace": shop.namespace},
+        "spec": {"selector": {"matchLabels": labels}, "template": template},
+    }
+
+    async def enforced() -> bool:
+        try:
+            await shop.api.apply(DEPLOYMENT, probe, force=True, dry_run=True)
+        except ApiError:
+            return True
+        return False
+
+    await wait_until(enforced, 30, "the policy in force")
+    await shop.patch(services={"order": {"image": BROKEN}})
+    degraded = await shop.comes_to("Degraded", "Forbidden")
+    assert degraded["message"].startswith("Deployment bookshop-order: ")
+    assert "this image is not signed" in degraded["message"]
+    await make_late(shop)
+    ready = await rolled_back(shop)
+    assert "this image is not signed" in ready["message"]
+    assert await image_of_order(shop) == before
 
 
 async def test_what_waiting_cannot_cure_is_not_waited_for(shop: Kept, kubelet: Kubelet) -> None:

@@ -187,7 +187,12 @@ class Reconciler:
         target = await self._target(view, wish, goal)
         if view.rollout is None or view.rollout.hash != goal:
             view = await self._begin(view, wish, target)
-        progress = await self._parts.roller.advance(view, target)
+        try:
+            progress = await self._parts.roller.advance(view, target)
+        except Refused as error:
+            if view.rollout and _left(view.rollout, wish) <= timedelta() and _may_go_back(view, wish, target):
+                return await self._roll_back(view, wish, view.rollout, (error.reason, error.message))
+            raise
         if progress.wave is None:
             await self._complete(view, wish, target)
             return DONE
@@ -231,13 +236,12 @@ class Reconciler:
     async def _waiting(self, view: ShopView, wish: Wish, target: Target, progress: Progress) -> Outcome:
         rollout = view.rollout
         assert rollout is not None and progress.wave is not None  # noqa: S101, PT018 - begun before, not complete
-        left = rollout.started_at + wish.deadline - datetime.now(UTC)
+        left = _left(rollout, wish)
         failed = self._failed(view, wish, progress, late=left <= timedelta())
-        forward = target.hash == wish.hash
-        if failed and forward and view.applied_hash and wish.shop.spec.rollback == "Automatic":
+        if failed and _may_go_back(view, wish, target):
             return await self._roll_back(view, wish, rollout, failed)
         rolling = Rolling(rollout.revision, progress.wave.name.lower(), progress.waiting[0], view.revision == 0)
-        found = {"failed": failed} if forward else {}
+        found = {"failed": failed} if target.hash == wish.hash else {}
         facts = self._facts(view, wish, rolling=rolling, **found)
         if failed:
             self._tell(view, "Warning", failed[0], failed[1])
@@ -354,6 +358,16 @@ class Reconciler:
 
     def _tell(self, view: ShopView, kind: str, reason: str, message: str) -> None:
         self._parts.recorder.event(view.resource, kind, reason, message)
+
+
+def _left(rollout: Rollout, wish: Wish) -> timedelta:
+    """Until the rollout's deadline."""
+    return rollout.started_at + wish.deadline - datetime.now(UTC)
+
+
+def _may_go_back(view: ShopView, wish: Wish, target: Target) -> bool:
+    """Whether the target can be given up for a revision that came up: not when it is itself the way back."""
+    return target.hash == wish.hash and view.applied_hash != "" and wish.shop.spec.rollback == "Automatic"
 
 
 def read(view: ShopView) -> Shop:
