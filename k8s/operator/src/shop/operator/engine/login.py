@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import signal
 import ssl
 import tempfile
 import time
@@ -133,7 +134,12 @@ async def run_plugin(plugin: Section) -> tuple[Section, float]:
 async def _output_of(command: list[str], environment: Mapping[str, str]) -> bytes:
     try:
         process = await asyncio.create_subprocess_exec(
-            *command, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=-1
+            *command,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
     except OSError as error:
         raise LoginError(f"credential plugin {command[0]!r} cannot be run: {error.strerror}") from error
@@ -141,7 +147,7 @@ async def _output_of(command: list[str], environment: Mapping[str, str]) -> byte
         async with asyncio.timeout(PLUGIN_TIMEOUT_S):
             output, errors = await process.communicate()
     except TimeoutError as error:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # what it has started holds its output open
         await process.wait()
         raise LoginError(f"credential plugin {command[0]!r} took more than {PLUGIN_TIMEOUT_S:g} s") from error
     if process.returncode:
