@@ -79,7 +79,12 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "shop-operator-two": (
         "shop-operator",
         _set(
-            "replicas=2", "serviceMonitor.enabled=true", "prometheusRule.enabled=true", "shops.imageRegistry=r.example"
+            "replicas=2",
+            "serviceMonitor.enabled=true",
+            "prometheusRule.enabled=true",
+            "shops.imageRegistry=r.example",
+            "shops.imagePullPolicy=Always",
+            "shops.imagePullSecrets={pull,pull-more}",
         ),
     ),
 }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 from shop.operator.engine import rbac
+from shop.operator.engine.main import Settings
+from tests.charts import helm
 from tests.charts.rendering import CHARTS, NAMESPACE, RELEASE, Object, kind, named, preset, template
 
 
@@ -68,7 +71,23 @@ def environment(name: str = "shop-operator") -> dict[str, str]:
 def test_the_operator_is_told_what_to_look_after() -> None:
     assert environment()["SHOP_OPERATOR_NAMESPACES"] == ""
     assert environment("shop-operator-namespaces")["SHOP_OPERATOR_NAMESPACES"] == "team-a,team-b"
-    assert environment("shop-operator-two")["SHOP_OPERATOR_IMAGE_REGISTRY"] == "r.example"
+    two = environment("shop-operator-two")
+    assert two["SHOP_OPERATOR_IMAGE_REGISTRY"] == "r.example"
+    assert two["SHOP_OPERATOR_IMAGE_PULL_POLICY"] == "Always"
+    assert two["SHOP_OPERATOR_IMAGE_PULL_SECRETS"] == "pull,pull-more"
+
+
+def test_every_variable_is_one_of_the_operators_settings() -> None:
+    known = {f"SHOP_OPERATOR_{name.upper()}" for name in Settings.model_fields}
+    assert set(environment("shop-operator-two")) <= known
+
+
+def test_the_image_has_the_helm_that_the_test_cluster_has() -> None:
+    dockerfile = (helm.ROOT / "services" / "Dockerfile").read_text(encoding="utf-8")
+    versions = (helm.ROOT / "tests" / "cluster" / "versions.sh").read_text(encoding="utf-8")
+    pinned = re.search(r"^HELM=v(\S+)$", versions, re.MULTILINE)
+    assert pinned
+    assert f"ARG HELM_IMAGE=docker.io/alpine/helm:{pinned[1]}\n" in dockerfile
 
 
 def test_one_operator_runs_unless_more_are_wanted() -> None:

@@ -42,8 +42,7 @@ async def choice(session: Session, key: Key, live: Object | None) -> Choice:
     operator = next((one for one in found if _watches(one, key.namespace)), None)
     if operator is None:
         return Choice(own, Images(), f"no operator watches namespace {key.namespace}: who will carry this out?")
-    registry = _variables(operator).get("SHOP_OPERATOR_IMAGE_REGISTRY", "")
-    return Choice(operator["metadata"]["labels"].get(VERSION_LABEL, own), Images(registry))
+    return Choice(operator["metadata"]["labels"].get(VERSION_LABEL, own), _of_operator(operator))
 
 
 def of_service(deployment: Object) -> Images | None:
@@ -56,6 +55,16 @@ def of_service(deployment: Object) -> Images | None:
         return None
     pull_secrets = tuple(one["name"] for one in spec.get("imagePullSecrets", []))
     return Images(registry, container.get("imagePullPolicy", ""), pull_secrets)
+
+
+def _of_operator(deployment: Object) -> Images:
+    given = _variables(deployment)
+    pull_secrets = given.get("SHOP_OPERATOR_IMAGE_PULL_SECRETS", "")
+    return Images(
+        given.get("SHOP_OPERATOR_IMAGE_REGISTRY", ""),
+        given.get("SHOP_OPERATOR_IMAGE_PULL_POLICY", ""),
+        tuple(name for name in pull_secrets.split(",") if name),
+    )
 
 
 def _watches(operator: Object, namespace: str) -> bool:

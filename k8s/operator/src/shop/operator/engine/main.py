@@ -43,12 +43,24 @@ class Settings(BaseSettings):
     port: int = 8000
     log_level: str = "INFO"
     workers: int = Field(default=WORKERS, ge=1, le=64)
+    version: str = Field(default_factory=lambda: version("shop-operator"))
     image_registry: str = ""
+    image_pull_policy: str = ""
+    image_pull_secrets: str = ""
     resync_s: float = Field(default=RESYNC_S, gt=0)
 
     @property
     def watched(self) -> tuple[str, ...]:
-        return tuple(sorted({name.strip() for name in self.namespaces.split(",") if name.strip()}))
+        return names(self.namespaces)
+
+    @property
+    def images(self) -> Images:
+        return Images(self.image_registry, self.image_pull_policy, names(self.image_pull_secrets))
+
+
+def names(listed: str) -> tuple[str, ...]:
+    """Comma-separated names, each once."""
+    return tuple(sorted({name.strip() for name in listed.split(",") if name.strip()}))
 
 
 class Operator:
@@ -108,8 +120,7 @@ class Operator:
 
 
 async def serve(settings: Settings) -> int:
-    images = Images(registry=settings.image_registry) if settings.image_registry else None
-    renderer = Renderer(find_helm(), find_charts(), version("shop-operator"), images=images)
+    renderer = Renderer(find_helm(), find_charts(), settings.version, images=settings.images)
     operator = Operator(settings, renderer)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
