@@ -14,8 +14,10 @@ from typing import Any
 from shop.operator.engine.objects import Object, Ref
 from shop.operator.engine.pods import Trouble, trouble
 
-__all__ = ["Health", "Phase", "Trouble", "assess", "serves", "trouble"]
+__all__ = ["PROGRESS_DEADLINE", "Health", "Phase", "Trouble", "assess", "serves", "trouble"]
 
+PROGRESS_DEADLINE = "ProgressDeadlineExceeded"
+"""Kubernetes' word for a Deployment that took longer than its own spec allows."""
 HEALTHY_CLUSTER = "Cluster in healthy state"
 DEAD_CLUSTER = (
     "Cluster cannot ",
@@ -79,8 +81,8 @@ def _deployment(obj: Object) -> Health:
     if _unobserved(obj):
         return _not_seen(obj)
     progress = _condition(status, "Progressing")
-    if progress.get("reason") == "ProgressDeadlineExceeded":
-        return _failed(obj, "ProgressDeadlineExceeded", f"exceeded its progress deadline{_quoted(progress)}")
+    if progress.get("reason") == PROGRESS_DEADLINE:
+        return _failed(obj, PROGRESS_DEADLINE, f"exceeded its progress deadline{_quoted(progress)}")
     want, updated, have = _replicas(spec), status.get("updatedReplicas", 0), status.get("replicas", 0)
     available = status.get("availableReplicas", 0)
     if updated < want or available < want:

@@ -8,6 +8,7 @@ everything is applied, and the finalizer goes last.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from shop.operator.engine import preflight
 from shop.operator.engine.apply import Refused
 from shop.operator.engine.conditions import Facts, Rolling, because
 from shop.operator.engine.events import Recorder
+from shop.operator.engine.health import PROGRESS_DEADLINE, Trouble
 from shop.operator.engine.history import Revisions
 from shop.operator.engine.kinds import SHOP
 from shop.operator.engine.kube import Conflict, Kube, NotFound
@@ -237,7 +239,8 @@ class Reconciler:
         rollout = view.rollout
         assert rollout is not None and progress.wave is not None  # noqa: S101, PT018 - begun before, not complete
         left = _left(rollout, wish)
-        failed = self._failed(view, wish, progress, late=left <= timedelta())
+        troubles = self._parts.world.troubles(view.key)
+        failed = failure(progress, troubles, wish.shop.spec.progress_deadline_seconds, late=left <= timedelta())
         if failed and _may_go_back(view, wish, target):
             return await self._roll_back(view, wish, rollout, failed)
         rolling = Rolling(rollout.revision, progress.wave.name.lower(), progress.waiting[0], view.revision == 0)
@@ -249,21 +252,6 @@ class Reconciler:
         retry = await self._parts.roller.retry_jobs(view, progress.failed_jobs)
         waits = [wait for wait in (retry, left.total_seconds()) if wait is not None and wait > 0]
         return Outcome("waiting", min(waits, default=LOOK_AGAIN_S))
-
-    def _failed(self, view: ShopView, wish: Wish, progress: Progress, *, late: bool) -> tuple[str, str] | None:
-        """Why the rollout cannot come up or has not in time, in the words of the pod that says so."""
-        troubles = self._parts.world.troubles(view.key)
-        if progress.failed:
-            return progress.failed[0], because(progress.failed[1], troubles)
-        owners = {sentence.partition(":")[0] for sentence in progress.waiting}
-        for trouble in troubles:
-            if trouble.fatal and trouble.owner in owners:
-                return trouble.reason, trouble.message
-        if not late:
-            return None
-        told = [because(sentence, troubles) for sentence in progress.waiting]
-        why = next((text for text in told if text not in progress.waiting), told[0])
-        return "DeadlineExceeded", f"not healthy within {wish.shop.spec.progress_deadline_seconds} s: {why}"
 
     async def _roll_back(self, view: ShopView, wish: Wish, rollout: Rollout, failed: tuple[str, str]) -> Outcome:
         """Give the revision up, remember why, and go back to the last one that served in the next pass."""
@@ -358,6 +346,24 @@ class Reconciler:
 
     def _tell(self, view: ShopView, kind: str, reason: str, message: str) -> None:
         self._parts.recorder.event(view.resource, kind, reason, message)
+
+
+def failure(progress: Progress, troubles: Sequence[Trouble], deadline_s: int, *, late: bool) -> tuple[str, str] | None:
+    """Reason and sentence when a rollout cannot come up or, if `late`, has not in time; in the words of its pods.
+
+    Kubernetes' own deadline of a Deployment counts only after the Shop's: that may be longer.
+    """
+    if progress.failed and (late or progress.failed[0] != PROGRESS_DEADLINE):
+        return progress.failed[0], because(progress.failed[1], troubles)
+    owners = {sentence.partition(":")[0] for sentence in progress.waiting}
+    for trouble in troubles:
+        if trouble.fatal and trouble.owner in owners:
+            return trouble.reason, trouble.message
+    if not late:
+        return None
+    told = [because(sentence, troubles) for sentence in progress.waiting]
+    why = next((text for text in told if text not in progress.waiting), told[0])
+    return "DeadlineExceeded", f"not healthy within {deadline_s} s: {why}"
 
 
 def _left(rollout: Rollout, wish: Wish) -> timedelta:

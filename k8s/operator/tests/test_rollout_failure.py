@@ -1,0 +1,69 @@
+"""When a rollout counts as failed, and what is said of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from shop.operator.engine.health import PROGRESS_DEADLINE
+from shop.operator.engine.kinds import Wave
+from shop.operator.engine.pods import Trouble
+from shop.operator.engine.reconcile import failure
+from shop.operator.engine.rollout import Progress
+
+ORDER, USER = "Deployment a-order: 0 of 1 pod available", "Deployment a-user: 0 of 1 pod available"
+PULL = Trouble(
+    "ImagePullBackOff", "Deployment a-user: pod a-user-1: not found", owner="Deployment a-user", pod="a-user-1"
+)
+NEVER = Trouble(
+    "InvalidImageName",
+    "Deployment a-order: pod a-order-1: no name",
+    fatal=True,
+    owner="Deployment a-order",
+    pod="a-order-1",
+)
+JOB = ("BackoffLimitExceeded", "Job a-migrate: failed")
+SLOW = (PROGRESS_DEADLINE, "Deployment a-order: exceeded its progress deadline")
+
+
+def progress(failed: tuple[str, str] | None = None) -> Progress:
+    return Progress(Wave.SERVICES, (ORDER, USER), failed)
+
+
+@pytest.mark.parametrize(
+    ("what", "found", "troubles", "late", "verdict"),
+    [
+        ("goes on", progress(), (), False, None),
+        ("a pod in trouble may still recover", progress(), (PULL,), False, None),
+        ("a pod that cannot", progress(), (PULL, NEVER), False, ("InvalidImageName", NEVER.message)),
+        ("a job gave up", progress(JOB), (PULL,), False, JOB),
+        (
+            "a job gave up and said why",
+            progress(JOB),
+            (Trouble("Error", "Job a-migrate: pod m-1: no column", owner="Job a-migrate", pod="m-1"),),
+            False,
+            ("BackoffLimitExceeded", "Job a-migrate: failed (pod m-1: no column)"),
+        ),
+        ("Kubernetes is less patient than the Shop", progress(SLOW), (PULL,), False, None),
+        ("both have lost patience", progress(SLOW), (), True, SLOW),
+        ("late, nobody knows why", progress(), (), True, ("DeadlineExceeded", f"not healthy within 900 s: {ORDER}")),
+        (
+            "late, and a pod says why",
+            progress(),
+            (PULL,),
+            True,
+            ("DeadlineExceeded", f"not healthy within 900 s: {USER} (pod a-user-1: not found)"),
+        ),
+    ],
+)
+def test_failure(
+    what: str, found: Progress, troubles: tuple[Trouble, ...], late: bool, verdict: tuple[str, str] | None
+) -> None:
+    assert failure(found, troubles, 900, late=late) == verdict, what
+
+
+def test_hopeless_pods_of_what_is_not_waited_for_do_not_count() -> None:
+    """Such as those of the revision before, which are on their way out."""
+    elsewhere = Trouble(
+        "InvalidImageName", "StatefulSet b: pod b-0: no name", fatal=True, owner="StatefulSet b", pod="b-0"
+    )
+    assert failure(progress(), (elsewhere,), 900, late=False) is None
