@@ -106,6 +106,18 @@ async def test_a_short_outage_is_survived(api: Kube, own: Cut, namespace: str) -
     holding.cancel()
 
 
+async def test_a_leader_that_was_held_up_leads_on_if_nobody_else_does(api: Kube, namespace: str) -> None:
+    one = Lease(api, namespace, NAME, "one")
+    await acquired(one)
+    one._renewed -= 10 * leader.DURATION_S  # as after a process has stood still
+    holding = asyncio.create_task(one.hold())
+    assert not (await asyncio.wait((holding,), timeout=0.5))[0]
+    holding.cancel()
+    one._renewed -= 10 * leader.DURATION_S
+    await api.patch(LEASE, namespace, NAME, {"spec": {"holderIdentity": "two"}})
+    await asyncio.wait_for(one.hold(), LIMIT_S)
+
+
 async def test_a_lost_answer_is_not_a_lost_lease(api: Kube, namespace: str) -> None:
     one = Lease(api, namespace, NAME, "one")
     await acquired(one)

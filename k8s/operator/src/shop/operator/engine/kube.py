@@ -277,7 +277,8 @@ class Kube:
         headers = await self._headers()
         session, url, options = self._to(path, params=params, headers=headers, protocols=(protocol,))
         try:
-            return await session.ws_connect(url, **options)
+            socket: aiohttp.ClientWebSocketResponse = await session.ws_connect(url, **options)
+            return socket
         except aiohttp.WSServerHandshakeError as error:
             raise error_of(error.status, {"message": f"{path}: {error.message} ({error.status})"}) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -56,18 +56,24 @@ class Lease:
             await asyncio.sleep(LOOK_S * random.uniform(1 - JITTER, 1))
 
     async def hold(self) -> None:
-        """Renew for as long as possible; return when this process leads no more."""
-        while (left := self._renewed + DEADLINE_S - time.monotonic()) > 0:
+        """Renew for as long as possible; return when this process leads no more.
+
+        A process that was itself held up asks once more: it leads on if nobody else has written the Lease meanwhile.
+        """
+        failing = False
+        while (left := self._renewed + DEADLINE_S - time.monotonic()) > 0 or not failing:
             started = time.monotonic()
             try:
-                async with asyncio.timeout(min(ATTEMPT_S, left)):
+                async with asyncio.timeout(min(ATTEMPT_S, left) if left > 0 else ATTEMPT_S):
                     if not await self._renew():
                         logger.warning("%s leads no more: the Lease is %s's", self.identity, self._holder() or "nobody")
                         return
             except (ApiError, TimeoutError) as error:
                 logger.warning("renewing the Lease: %s", str(error) or "no answer in time")
+                failing = True
                 await asyncio.sleep(RETRY_S)
             else:
+                failing = False
                 await asyncio.sleep(max(0.0, started + RENEW_S - time.monotonic()))
         logger.warning("%s leads no more: no renewal for %g s", self.identity, DEADLINE_S)
 
