@@ -7,6 +7,7 @@ import copy
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -204,22 +205,45 @@ async def test_what_changes_no_object_does_not_change_the_hash(changed: Spec) ->
     assert await objects_of(changed) == await objects_of({})
 
 
-def test_the_hash_follows_everything_else_that_objects_depend_on(tmp_path: Path) -> None:
+def test_the_hash_follows_everything_else_that_objects_depend_on() -> None:
     shop = shop_specs.shop()
     other = Renderer(helm.helm(), find_charts(), "0.9.2")
-    chart = tmp_path / "shop"
-    chart.mkdir()
-    (chart / "Chart.yaml").write_text("name: shop\n")
-    changed = Renderer(helm.helm(), tmp_path, VERSION)
     hashes = [
         input_hash({}),
         input_hash({}, name="other"),
         input_hash({}, seed=b"other"),
         renderer().inputs_hash(shop, "elsewhere", SEED, EVERY_KIND),
         other.inputs_hash(shop, NAMESPACE, SEED, EVERY_KIND),
-        changed.inputs_hash(shop, NAMESPACE, SEED, EVERY_KIND),
     ]
     assert len(set(hashes)) == len(hashes)
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("values.yaml", True),
+        ("Chart.yaml", True),
+        ("files/alerts.yaml", True),
+        ("templates/_helpers.tpl", True),
+        ("charts/service/templates/deployment.yaml", True),
+        ("charts/service/values.yaml", True),
+        ("README.md", False),
+        ("values-kind.yaml", False),
+        ("templates/NOTES.txt", False),
+        ("templates/tests/buy.yaml", False),
+        ("charts/service/values.schema.json", False),
+    ],
+)
+def test_the_hash_follows_the_files_of_the_chart_that_make_objects(file: str, counts: bool, tmp_path: Path) -> None:
+    shutil.copytree(find_charts() / "shop", tmp_path / "shop", symlinks=False)
+    hashes = []
+    for _ in range(2):
+        copied = Renderer(helm.helm(), tmp_path, VERSION)
+        hashes.append(copied.inputs_hash(shop_specs.shop(), NAMESPACE, SEED, EVERY_KIND))
+        with (tmp_path / "shop" / file).open("a") as changed:
+            changed.write("\n")
+    assert hashes[0] == input_hash({})
+    assert (hashes[1] != hashes[0]) is counts
 
 
 def test_a_kind_that_nobody_asks_for_does_not_change_the_hash() -> None:

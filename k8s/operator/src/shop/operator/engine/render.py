@@ -202,15 +202,19 @@ def _sha256(what: Any) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+_TOLD_ONLY = ("README.md", "NOTES.txt", "values.schema.json", "values-*.yaml", ".*", "tests/*")
+"""Files of a chart that no object follows from."""
+
+
 def _digest_of(chart: Path) -> str:
-    """Hash over every file of the chart, those behind links included."""
+    """Hash over the files of the chart that objects follow from, those behind links included."""
     found = hashlib.sha256()
     for folder, folders, files in os.walk(chart, followlinks=True):
         folders.sort()
-        for name in sorted(files):
-            path = Path(folder, name)
-            found.update(f"{path.relative_to(chart)}\0".encode())
-            found.update(hashlib.sha256(path.read_bytes()).digest())
+        for path in sorted(Path(folder, name) for name in files):
+            if not any(path.match(pattern) for pattern in _TOLD_ONLY):
+                found.update(f"{path.relative_to(chart)}\0".encode())
+                found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
 
 
