@@ -15,7 +15,7 @@ import yaml
 from shop.operator import shopfile
 from shop.operator.engine.kinds import SECRET, SHOP, kind_of
 from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import Key, Object, Ref
+from shop.operator.engine.objects import SHOP_LABEL, Key, Object, Ref
 from shop.operator.engine.render import Renderer, find_charts, find_helm
 from shop.operator.engine.seeds import secret
 from shop.operator.spec import API_VERSION
@@ -76,3 +76,13 @@ def condition(kind: str, status: str, generation: int, reason: str = "Tested", m
         "observedGeneration": generation,
         "lastTransitionTime": "2026-11-22T08:00:00Z",
     }
+
+
+def pod(namespace: str, name: str, noun: str, *containers: str) -> Object:
+    """A pod of the Shop bookshop, with a port by the name of its service."""
+    labels = {SHOP_LABEL: "bookshop", "app.kubernetes.io/name": noun}
+    found = [
+        {"name": one, "image": "x", "ports": [{"name": noun, "containerPort": 5432}]} for one in containers or (noun,)
+    ]
+    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": found}}

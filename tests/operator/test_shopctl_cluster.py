@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import sys
@@ -11,16 +10,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
-from shop.kit import embedded
 from shop.kit.processes import free_port
-from shop.kit.testing import DatabaseFor, wait_until
-from shop.operator.audit.model import Options
-from shop.operator.cluster import auditing, backing_up, logs, reading, suspending
+from shop.kit.testing import wait_until
+from shop.operator.cluster import backing_up, logs, reading, suspending
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kinds import CRON_JOB, DEPLOYMENT, EVENT, JOB, POD, SECRET, SERVICE, SHOP
+from shop.operator.engine.kinds import CRON_JOB, EVENT, JOB, POD, SHOP
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
@@ -49,15 +45,6 @@ async def set_status(session: Session, **status: Any) -> None:
     await session.kube.patch(SHOP, session.namespace, "bookshop", {"status": status}, subresource="status")
 
 
-def pod(namespace: str, name: str, noun: str, *containers: str) -> Object:
-    labels = {SHOP_LABEL: "bookshop", "app.kubernetes.io/name": noun}
-    found = [
-        {"name": one, "image": "x", "ports": [{"name": noun, "containerPort": 5432}]} for one in containers or (noun,)
-    ]
-    metadata = {"name": name, "namespace": namespace, "labels": labels}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": found}}
-
-
 @pytest.fixture
 async def node(api: Kube, apiserver: ApiServer, namespace: str) -> AsyncIterator[Node]:
     async with nodes.running(api, apiserver.authority, f"node-{namespace}") as found:
@@ -75,7 +62,9 @@ async def test_status_tells_of_conditions_pods_and_events(session: Session, shop
         conditions=[shopctl.condition("Ready", "False", 1, "Installing", "Waiting for Deployment bookshop-order.")],
         services=[{"name": "order", "ready": 0, "desired": 1, "image": "x"}],
     )
-    broken = await nodes.run_pod(session.kube, pod(session.namespace, "bookshop-order-1", "order"), node, ready=False)
+    broken = await nodes.run_pod(
+        session.kube, shopctl.pod(session.namespace, "bookshop-order-1", "order"), node, ready=False
+    )
     waiting = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}}
     statuses = [{**broken["status"]["containerStatuses"][0], **waiting, "restartCount": 3}]
     await session.kube.patch(
@@ -107,7 +96,7 @@ async def tell(session: Session, about: Object, message: str) -> None:
 
 async def test_a_trouble_of_a_job_that_has_succeeded_all_the_same_is_none(session: Session, shop: Object) -> None:
     job = await session.kube.create(JOB, job_body(session.namespace, "bookshop-migrate"))
-    failed = pod(session.namespace, "bookshop-migrate-1", "migrate")
+    failed = shopctl.pod(session.namespace, "bookshop-migrate-1", "migrate")
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "bookshop-migrate", "uid": job["metadata"]["uid"]}
     failed["metadata"]["ownerReferences"] = [{**owner, "controller": True}]
     await session.kube.create(POD, failed)
@@ -195,7 +184,7 @@ async def end_job(session: Session, job: Object, kind: str, words: str = "", cod
     """As the Job's controller ends it, with a pod that said `words` last."""
     name, namespace = job["metadata"]["name"], session.namespace
     if words:
-        body = pod(namespace, f"{name}-x", "backup")
+        body = shopctl.pod(namespace, f"{name}-x", "backup")
         body["metadata"]["labels"]["job-name"] = name
         await session.kube.create(POD, body)
         times = {"startedAt": "2026-11-22T08:00:00Z", "finishedAt": "2026-11-22T08:00:09Z"}
@@ -258,10 +247,10 @@ async def test_logs_are_prefixed_with_their_pod_and_cut(
     session: Session, shop: Object, node: Node, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("bookshop-order-1", "bookshop-order-2"):
-        await nodes.run_pod(session.kube, pod(session.namespace, name, "order"), node)
+        await nodes.run_pod(session.kube, shopctl.pod(session.namespace, name, "order"), node)
         await node.write(name, "order", "first", "second", "third")
-    await nodes.run_pod(session.kube, pod(session.namespace, "bookshop-user-1", "user"), node)
-    await session.kube.create(POD, pod(session.namespace, "bookshop-order-3", "order"))
+    await nodes.run_pod(session.kube, shopctl.pod(session.namespace, "bookshop-user-1", "user"), node)
+    await session.kube.create(POD, shopctl.pod(session.namespace, "bookshop-order-3", "order"))
     await logs.show(session, "bookshop", "order", 2)
     said = capsys.readouterr()
     expected = [f"bookshop-order-{number}: {line}" for number in (1, 2) for line in ("second", "third")]
@@ -270,7 +259,7 @@ async def test_logs_are_prefixed_with_their_pod_and_cut(
 
 
 async def test_an_unknown_service_is_told_which_there_are(session: Session, shop: Object, node: Node) -> None:
-    await nodes.run_pod(session.kube, pod(session.namespace, "bookshop-order-1", "order"), node)
+    await nodes.run_pod(session.kube, shopctl.pod(session.namespace, "bookshop-order-1", "order"), node)
     with pytest.raises(ShopctlError, match="bookshop has no pods of ordr; there are pods of: order"):
         await logs.show(session, "bookshop", "ordr", 2)
 
@@ -278,7 +267,7 @@ async def test_an_unknown_service_is_told_which_there_are(session: Session, shop
 async def test_following_takes_up_new_pods_and_loses_nothing_when_a_connection_breaks(
     session: Session, shop: Object, node: Node, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await nodes.run_pod(session.kube, pod(session.namespace, "bookshop-order-1", "order"), node)
+    await nodes.run_pod(session.kube, shopctl.pod(session.namespace, "bookshop-order-1", "order"), node)
     await node.write("bookshop-order-1", "order", "old", "last")
     following = asyncio.create_task(logs.follow(session, "bookshop", None, 1))
     seen: list[str] = []
@@ -294,7 +283,7 @@ async def test_following_takes_up_new_pods_and_loses_nothing_when_a_connection_b
         await printed("bookshop-order-1: last")
         await node.write("bookshop-order-1", "order", "now")
         await printed("bookshop-order-1: now")
-        await nodes.run_pod(session.kube, pod(session.namespace, "bookshop-user-1", "user"), node)
+        await nodes.run_pod(session.kube, shopctl.pod(session.namespace, "bookshop-user-1", "user"), node)
         await node.write("bookshop-user-1", "user", "hello")
         await printed("bookshop-user-1: hello")
         await node.cut()
@@ -309,135 +298,6 @@ async def test_following_takes_up_new_pods_and_loses_nothing_when_a_connection_b
         "bookshop-user-1: hello",
         "bookshop-order-1: after the cut",
     ]
-
-
-# audit
-
-
-NOUNS = ("product", "pricing", "order", "payment", "user", "notification")
-Urls = dict[str, str]
-
-
-def behind(url: str, host: str, port: int) -> str:
-    """The same login and database at an address of the cluster."""
-    scheme, _, rest = url.partition("://")
-    login, _, place = rest.rpartition("@")
-    return f"{scheme}://{login}@{host}:{port}{'/' + place.partition('/')[2] if '/' in place else ''}"
-
-
-def port_of(url: str) -> int:
-    return int(url.rpartition("@")[2].partition("/")[0].rpartition(":")[2])
-
-
-async def store(session: Session, node: Node, noun: str, port: int) -> None:
-    """A Service with a pod of that store."""
-    body = pod(session.namespace, f"bookshop-{noun}-0", noun)
-    body["spec"]["containers"][0]["ports"][0]["containerPort"] = port
-    await nodes.run_pod(session.kube, body, node)
-    spec = {
-        "selector": {SHOP_LABEL: "bookshop", "app.kubernetes.io/name": noun},
-        "ports": [{"name": noun, "port": port, "targetPort": noun}],
-    }
-    metadata = {"name": f"bookshop-{noun}", "namespace": session.namespace}
-    await session.kube.create(SERVICE, {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
-
-
-async def told(session: Session, noun: str, **urls: str) -> None:
-    """A service's Deployment whose variables come from a Secret, as the chart makes them."""
-    name, labels = f"bookshop-{noun}", {"app.kubernetes.io/name": noun}
-    encoded = {variable: base64.b64encode(url.encode()).decode() for variable, url in urls.items()}
-    metadata = {"name": name, "namespace": session.namespace}
-    await session.kube.create(SECRET, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded})
-    env = [
-        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": variable}}} for variable in sorted(urls)
-    ]
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": noun, "image": "x", "env": env}]}}
-    spec = {"selector": {"matchLabels": labels}, "template": template}
-    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
-    await session.kube.create(DEPLOYMENT, body)
-
-
-@pytest.fixture
-async def urls(database_for: DatabaseFor, postgres: embedded.Server) -> Urls:
-    found = {noun: await database_for(noun) for noun in NOUNS}
-    connection = await asyncpg.connect(postgres.url)
-    for database in ("postgres", "template1"):  # as the chart's provisioning does
-        await connection.execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
-    await connection.close()
-    return found
-
-
-async def services(session: Session, urls: Urls, host: str, nats_url: str) -> None:
-    for noun, url in urls.items():
-        more = {"SHOP_NATS_URL": nats_url} if noun == "order" else {}
-        await told(session, noun, SHOP_DATABASE_URL=behind(url, host, 5432), **more)
-
-
-@pytest.mark.parametrize("in_full", [False, True])
-async def test_the_audit_reaches_databases_and_broker_through_the_api_server(
-    session: Session, shop: Object, node: Node, urls: Urls, nats_url: str, kubeconfig: Path, in_full: bool
-) -> None:
-    node.ports |= {5432: port_of(urls["order"]), 4222: port_of(nats_url)}
-    await store(session, node, "postgres", 5432)
-    await store(session, node, "nats", 4222)
-    domain = f".{session.namespace}.svc.cluster.local" if in_full else ""
-    nats = behind(nats_url, f"bookshop-nats{domain}", 4222)
-    await services(session, urls, f"bookshop-postgres{domain}", nats)
-    await unsound_stock(urls["product"])
-    options = ("-n", session.namespace, "--kubeconfig", kubeconfig, "--json")
-    done = await shopctl.run("audit", "bookshop", *options)
-    assert done.err == ""
-    oracles = {oracle["number"]: oracle["ok"] for oracle in json.loads(done.out)["oracles"]}
-    assert (done.code, len(oracles), [number for number, ok in oracles.items() if not ok]) == (1, 16, [4])
-
-
-async def unsound_stock(url: str) -> None:
-    """A product that nobody delivered: what the audit is there to find, so it has really read."""
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(
-            "INSERT INTO products (id, sku, name, sort_name, description, category, price, currency, stock, search,"
-            " created_at, updated_at) VALUES (gen_random_uuid(), 'BK-1', 'Emma', 'emma', '', 'novel', 1000, 'EUR', 7,"
-            " '', now() - interval '1 hour', now() - interval '1 hour')"
-        )
-    finally:
-        await connection.close()
-
-
-async def test_external_databases_are_reached_directly(
-    session: Session, shop: Object, urls: Urls, nats_url: str
-) -> None:
-    for noun, url in urls.items():
-        await told(session, noun, SHOP_DATABASE_URL=url, SHOP_NATS_URL=nats_url)
-    results, waited = await auditing.audit(session, "bookshop", Options(), 1.0)
-    assert waited
-    assert [result.number for result in results if not result.ok] == []
-
-
-async def test_a_port_at_which_nobody_listens_is_told(
-    session: Session, shop: Object, node: Node, urls: Urls, nats_url: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    await store(session, node, "postgres", 5432)
-    await services(session, urls, "bookshop-postgres", nats_url)
-    with pytest.raises(ShopctlError, match="the database of product cannot be read"):
-        await auditing.audit(session, "bookshop", Options(), 0)
-    assert "port-forward: nothing listens on port 5432" in capsys.readouterr().err
-
-
-async def test_a_store_without_a_ready_pod_is_named(
-    session: Session, shop: Object, node: Node, urls: Urls, nats_url: str
-) -> None:
-    await store(session, node, "postgres", 5432)
-    conditions = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
-    await session.kube.patch(POD, session.namespace, "bookshop-postgres-0", conditions, subresource="status")
-    await services(session, urls, "bookshop-postgres", nats_url)
-    with pytest.raises(ShopctlError, match=r"no pod of Service bookshop-postgres in namespace .* is ready"):
-        await auditing.audit(session, "bookshop", Options(), 0)
-
-
-async def test_a_shop_that_is_not_there_yet_cannot_be_audited(session: Session, shop: Object) -> None:
-    with pytest.raises(ShopctlError, match="bookshop has no Deployment bookshop-product to audit"):
-        await auditing.audit(session, "bookshop", Options(), 0)
 
 
 # how it fails
