@@ -7,8 +7,7 @@ import pytest
 from shop.operator.engine.health import PROGRESS_DEADLINE
 from shop.operator.engine.kinds import Wave
 from shop.operator.engine.pods import Trouble
-from shop.operator.engine.reconcile import failure
-from shop.operator.engine.rollout import Progress
+from shop.operator.engine.rollout import Progress, failure
 
 ORDER, USER = "Deployment a-order: 0 of 1 pod available", "Deployment a-user: 0 of 1 pod available"
 PULL = Trouble(

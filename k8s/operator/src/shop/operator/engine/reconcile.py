@@ -8,7 +8,6 @@ everything is applied, and the finalizer goes last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,9 +16,8 @@ from pydantic import ValidationError
 
 from shop.operator.engine import preflight
 from shop.operator.engine.apply import Refused
-from shop.operator.engine.conditions import Facts, Rolling, because
+from shop.operator.engine.conditions import Facts, Rolling
 from shop.operator.engine.events import Recorder
-from shop.operator.engine.health import PROGRESS_DEADLINE, Trouble
 from shop.operator.engine.history import Revisions
 from shop.operator.engine.kinds import SHOP
 from shop.operator.engine.kube import Conflict, Kube, NotFound
@@ -27,7 +25,7 @@ from shop.operator.engine.metrics import ROLLBACKS
 from shop.operator.engine.objects import FINALIZER, Key
 from shop.operator.engine.render import Renderer, RenderError
 from shop.operator.engine.report import Report, inventory
-from shop.operator.engine.rollout import Drift, Progress, Roller
+from shop.operator.engine.rollout import Drift, Progress, Roller, failure
 from shop.operator.engine.seeds import Seeds
 from shop.operator.engine.shopview import Failure, Rollout, ShopView
 from shop.operator.engine.target import Target, Targets
@@ -346,24 +344,6 @@ class Reconciler:
 
     def _tell(self, view: ShopView, kind: str, reason: str, message: str) -> None:
         self._parts.recorder.event(view.resource, kind, reason, message)
-
-
-def failure(progress: Progress, troubles: Sequence[Trouble], deadline_s: int, *, late: bool) -> tuple[str, str] | None:
-    """Reason and sentence when a rollout cannot come up or, if `late`, has not in time; in the words of its pods.
-
-    Kubernetes' own deadline of a Deployment counts only after the Shop's: that may be longer.
-    """
-    if progress.failed and (late or progress.failed[0] != PROGRESS_DEADLINE):
-        return progress.failed[0], because(progress.failed[1], troubles)
-    owners = {sentence.partition(":")[0] for sentence in progress.waiting}
-    for trouble in troubles:
-        if trouble.fatal and trouble.owner in owners:
-            return trouble.reason, trouble.message
-    if not late:
-        return None
-    told = [because(sentence, troubles) for sentence in progress.waiting]
-    why = next((text for text in told if text not in progress.waiting), told[0])
-    return "DeadlineExceeded", f"not healthy within {deadline_s} s: {why}"
 
 
 def _left(rollout: Rollout, wish: Wish) -> timedelta:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from shop.operator.engine.apply import Applier
+from shop.operator.engine.conditions import because
 from shop.operator.engine.digest import difference, digest
-from shop.operator.engine.health import Phase
+from shop.operator.engine.health import PROGRESS_DEADLINE, Phase, Trouble
 from shop.operator.engine.kinds import Wave, kind_of
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.metrics import DRIFT_REPAIRS, PRUNED_OBJECTS
@@ -183,6 +184,24 @@ class Roller:
         fields = difference(obj, live) if live else []
         told = ", ".join(fields[:MAX_FIELDS_TOLD]) + (" ..." if len(fields) > MAX_FIELDS_TOLD else "")
         return f"{drift.ref.spoken}: {told or 'fields were taken over'}"
+
+
+def failure(progress: Progress, troubles: Sequence[Trouble], deadline_s: int, *, late: bool) -> tuple[str, str] | None:
+    """Reason and sentence when a rollout cannot come up or, if `late`, has not in time; in the words of its pods.
+
+    Kubernetes' own deadline of a Deployment counts only after the Shop's: that may be longer.
+    """
+    if progress.failed and (late or progress.failed[0] != PROGRESS_DEADLINE):
+        return progress.failed[0], because(progress.failed[1], troubles)
+    owners = {sentence.partition(":")[0] for sentence in progress.waiting}
+    for trouble in troubles:
+        if trouble.fatal and trouble.owner in owners:
+            return trouble.reason, trouble.message
+    if not late:
+        return None
+    told = [because(sentence, troubles) for sentence in progress.waiting]
+    why = next((text for text in told if text not in progress.waiting), told[0])
+    return "DeadlineExceeded", f"not healthy within {deadline_s} s: {why}"
 
 
 def _unready(child: Child | None) -> bool:
