@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -54,4 +55,4 @@ class Ref:
 
     @classmethod
     def of(cls, obj: Object) -> Self:
-        return cls(obj["apiVersion"], obj["kind"], obj["metadata"]["name"])
+        return cls(sys.intern(obj["apiVersion"]), sys.intern(obj["kind"]), obj["metadata"]["name"])

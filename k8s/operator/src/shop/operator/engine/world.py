@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import orjson
 
@@ -139,7 +140,7 @@ def keep_child(obj: Object) -> Child:
     meta = obj["metadata"]
     ref, health = Ref.of(obj), assess(obj)
     return Child(
-        shop=Key(meta["namespace"], meta.get("labels", {}).get(SHOP_LABEL, "")),
+        shop=_shop_of(meta),
         ref=ref,
         uid=meta["uid"],
         digest=digest(obj),
@@ -156,7 +157,17 @@ def keep_child(obj: Object) -> Child:
 def keep_pod(obj: Object) -> Pod:
     """What of a Shop's pod is remembered."""
     meta = obj["metadata"]
-    return Pod(Key(meta["namespace"], meta.get("labels", {}).get(SHOP_LABEL, "")), trouble(obj))
+    return Pod(_shop_of(meta), trouble(obj))
+
+
+def _shop_of(meta: Object) -> Key:
+    return _key(meta["namespace"], meta.get("labels", {}).get(SHOP_LABEL, ""))
+
+
+@lru_cache(maxsize=4_096)
+def _key(namespace: str, name: str) -> Key:
+    """One for all the objects of a Shop: each of its own would cost half as much again."""
+    return Key(namespace, name)
 
 
 def seed_of(secret: Object) -> bytes | None:
