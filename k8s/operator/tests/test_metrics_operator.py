@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import REGISTRY, Counter, Histogram, generate_latest
 
 from shop.operator.engine import metrics
 from shop.operator.engine.objects import Key
@@ -78,3 +80,12 @@ def test_every_metric_of_the_operator_explains_itself() -> None:
     lines = [line.split(" ", 3) for line in text.splitlines() if line.startswith("# HELP shop_operator_")]
     assert len(lines) > 15
     assert all(len(line) == 4 and line[3].endswith(".") for line in lines)
+
+
+def test_every_metric_is_counted_somewhere() -> None:
+    engine = Path(metrics.__file__).parent
+    code = "\n".join(path.read_text(encoding="utf-8") for path in engine.glob("*.py") if path.name != "metrics.py")
+    counted = {name for name, value in vars(metrics).items() if isinstance(value, Counter | Histogram)}
+    inside = {"API_REQUESTS", "API_SECONDS", "API_THROTTLED"}
+    assert {name for name in counted - inside if not re.search(rf"\b{name}\.", code)} == set()
+    assert all(f"{used}(" in code for used in ("ApiRequests", "watch_queue", "watch_informer"))
