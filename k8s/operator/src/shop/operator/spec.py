@@ -365,7 +365,7 @@ class ShopSpec(Part):
     rollback: Literal["Automatic", "Manual"] = "Automatic"
     """Automatic returns to the last good revision when a rollout misses its deadline; Manual waits. Cluster only."""
     progress_deadline_seconds: Annotated[int, whole(60, 3600)] = 600
-    """How long a wave of a rollout may take to become healthy. Cluster only."""
+    """How long a rollout, all its waves together, may take to become healthy. Cluster only."""
     suspend: Flag = False
     """Stops the operator's work on this Shop: nothing is changed, repaired or rolled back. Cluster only."""
     deletion_policy: Literal["Delete", "Retain"] = "Delete"
