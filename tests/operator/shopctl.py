@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from shop.operator import shopfile
-from shop.operator.engine.kinds import SECRET, SHOP, kind_of
+from shop.operator.engine.kinds import SECRET, SHOP, Kind, kind_of
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import SHOP_LABEL, Key, Object, Ref
 from shop.operator.engine.render import Renderer, find_charts, find_helm
@@ -21,6 +21,8 @@ from shop.operator.engine.seeds import secret
 from shop.operator.spec import API_VERSION
 
 COMMAND_TIMEOUT_S = 90
+ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
+BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
 SEED = b"a seed for tests of thirty-two b"
 VERSION = "0.7.0"
 
@@ -86,3 +88,18 @@ def pod(namespace: str, name: str, noun: str, *containers: str) -> Object:
     ]
     metadata = {"name": name, "namespace": namespace, "labels": labels}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": found}}
+
+
+async def allow(
+    api: Kube, namespace: str, user: str, resources: Mapping[str, Sequence[str]], verbs: Sequence[str]
+) -> None:
+    """Give rights in the namespace, resources by group, and take nothing away."""
+    rules = [
+        {"apiGroups": [group], "resources": list(names), "verbs": list(verbs)} for group, names in resources.items()
+    ]
+    head = {"name": user, "namespace": namespace}
+    await api.create(ROLE, {"apiVersion": ROLE.api_version, "kind": ROLE.kind, "metadata": head, "rules": rules})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user}
+    subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]
+    binding = {"apiVersion": BINDING.api_version, "kind": BINDING.kind, "metadata": head}
+    await api.create(BINDING, {**binding, "roleRef": reference, "subjects": subjects})

@@ -300,13 +300,26 @@ async def test_following_takes_up_new_pods_and_loses_nothing_when_a_connection_b
     ]
 
 
+async def test_following_ends_when_nobody_reads_any_more(
+    session: Session, shop: Object, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(logs, "write", gone)
+    await nodes.run_pod(session.kube, shopctl.pod(session.namespace, "bookshop-order-1", "order"), node)
+    await node.write("bookshop-order-1", "order", "a line")
+    with pytest.raises(BrokenPipeError):
+        await logs.follow(session, "bookshop", None, 1)
+
+
 # how it fails
 
 
-@pytest.mark.parametrize("command", ["status", "audit", "backup", "logs", "suspend", "resume"])
+@pytest.mark.parametrize("command", ["status", "audit", "backup", "logs", "logs -f", "suspend", "resume"])
 async def test_a_shop_that_does_not_exist_is_one_line(namespace: str, kubeconfig: Path, command: str) -> None:
     module = "shop.operator.cluster.commands"
-    done = await shopctl.run(command, "nope", "-n", namespace, "--kubeconfig", kubeconfig, module=module)
+    done = await shopctl.run(*command.split(), "nope", "-n", namespace, "--kubeconfig", kubeconfig, module=module)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(f"kubectl shop: no Shop nope in namespace {namespace} of https://127.0.0.1:")
     assert done.err.count("\n") == 1
@@ -317,7 +330,7 @@ async def test_an_api_server_that_does_not_answer_is_one_line(tmp_path: Path, ap
     kubeconfig = apiserver.kubeconfig_for("nobody", server=f"https://127.0.0.1:{port}")
     done = await shopctl.run("status", "bookshop", "--kubeconfig", kubeconfig)
     assert done.code == 1
-    assert done.err.startswith(f"shopctl: https://127.0.0.1:{port} does not answer")
+    assert done.err.startswith(f"shopctl: https://127.0.0.1:{port} does not answer: Connect call failed")
     assert done.err.count("\n") == 1
 
 
@@ -337,6 +350,23 @@ async def test_a_missing_right_is_one_line(apiserver: ApiServer, api: Kube, name
     done = await shopctl.run("status", "bookshop", "-n", namespace, "--kubeconfig", kubeconfig)
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert 'User "stranger" cannot get resource "shops"' in done.err
+
+
+async def test_unknown_credentials_are_one_line(apiserver: ApiServer, api: Kube, namespace: str) -> None:
+    kubeconfig = apiserver.kubeconfig_for("expired", token="long-ago")
+    done = await shopctl.run("status", "bookshop", "-n", namespace, "--kubeconfig", kubeconfig)
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert done.err.startswith("shopctl: the API server does not take the kubeconfig's credentials")
+
+
+async def test_the_right_to_shops_alone_is_enough_for_the_status(
+    session: Session, shop: Object, apiserver: ApiServer
+) -> None:
+    await shopctl.allow(session.kube, session.namespace, "reader", {"shops.shopkeeper.dev": ["shops"]}, ["get"])
+    await set_status(session, observedGeneration=1, conditions=[shopctl.condition("Ready", "True", 1)])
+    async with Kube.connect(apiserver.kubeconfig_for("reader")) as kube:
+        found = await reading.overview(Session(kube, session.namespace, True), "bookshop")
+    assert (found.ready, found.troubles, found.events) == (True, [], [])
 
 
 @pytest.mark.skipif(program("kubectl") is None, reason="kubectl is neither on PATH nor in the test cluster's cache")

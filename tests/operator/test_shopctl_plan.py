@@ -18,9 +18,7 @@ from shop.operator.errors import ShopctlError
 from tests.operator import shopctl
 from tests.operator.apiserver import ApiServer
 
-ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
 STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
-BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
 
 
 @pytest.fixture
@@ -219,29 +217,15 @@ async def test_without_the_right_to_secrets_the_rest_is_planned(
 ) -> None:
     file = shopctl.write_shop(tmp_path / "shop.yaml")
     await shopctl.install(session.kube, session.namespace, file)
-    await allow(session.kube, session.namespace, "planner")
+    groups = ["apps", "batch", "networking.k8s.io", "policy", "autoscaling", "shops.shopkeeper.dev"]
+    everything_else = {"": ["configmaps", "services", "serviceaccounts"], **{group: ["*"] for group in groups}}
+    await shopctl.allow(session.kube, session.namespace, "planner", everything_else, ["*"])
     changed_file = shopctl.write_shop(tmp_path / "new.yaml", services={"order": {"replicas": 3}})
     async with Kube.connect(apiserver.kubeconfig_for("planner")) as kube:
         plan = await planning.make(Session(kube, session.namespace, True), changed_file)
     assert changed(plan)["Deployment bookshop-order"] == ["spec.replicas"]
     assert {item.ref.kind for item in plan.items if item.action is Action.UNKNOWN} == {"Secret"}
     assert any("no right to read Secret bookshop-seed" in note for note in plan.notes)
-
-
-async def allow(api: Kube, namespace: str, user: str) -> None:
-    """Everything but Secrets."""
-    groups = ["apps", "batch", "networking.k8s.io", "policy", "autoscaling", "shops.shopkeeper.dev"]
-    core = ["configmaps", "services", "serviceaccounts", "pods"]
-    rules = [
-        {"apiGroups": groups, "resources": ["*"], "verbs": ["*"]},
-        {"apiGroups": [""], "resources": core, "verbs": ["*"]},
-    ]
-    head = {"name": user, "namespace": namespace}
-    await api.create(ROLE, {"apiVersion": ROLE.api_version, "kind": ROLE.kind, "metadata": head, "rules": rules})
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user}
-    subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]
-    binding = {"apiVersion": BINDING.api_version, "kind": BINDING.kind, "metadata": head}
-    await api.create(BINDING, {**binding, "roleRef": reference, "subjects": subjects})
 
 
 async def test_the_command_prints_json_and_ends_with_2(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:

@@ -104,7 +104,10 @@ def _path(session: Session, source: Source) -> str:
 
 async def follow(session: Session, name: str, service: str | None, lines: int) -> None:
     """Print what is written from now on, for ever; pods that come and containers that start again are taken up."""
-    await _Follower(session, name, service, lines, write).run()
+    try:
+        await _Follower(session, name, service, lines, write).run()
+    except* (ApiError, ShopctlError, OSError) as group:  # such as a reader of the output that has gone
+        raise group.exceptions[0] from None
 
 
 class _Follower:

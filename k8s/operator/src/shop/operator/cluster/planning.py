@@ -16,7 +16,7 @@ from shop.operator import shopfile
 from shop.operator.cluster import operator_images
 from shop.operator.cluster.diff import changes
 from shop.operator.cluster.plan import Action, Item, Plan
-from shop.operator.cluster.session import Session, refusal
+from shop.operator.cluster.session import FORBIDDEN, Session, refusal
 from shop.operator.engine import preflight
 from shop.operator.engine.answers import ApiError, Conflict, Invalid, NotFound
 from shop.operator.engine.apply import merged
@@ -30,7 +30,6 @@ from shop.operator.errors import ShopctlError
 from shop.operator.spec import Shop
 
 SEED_BYTES = 32
-FORBIDDEN = 403
 
 
 @dataclass(frozen=True, slots=True)

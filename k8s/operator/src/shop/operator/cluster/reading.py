@@ -1,11 +1,12 @@
 """What of a Shop can be seen in the cluster: its pods, what is wrong with them, and what was told about it."""
 
 import asyncio
+from collections.abc import Awaitable
 
 import orjson
 
 from shop.operator.cluster.overview import Overview
-from shop.operator.cluster.session import Session
+from shop.operator.cluster.session import FORBIDDEN, Session
 from shop.operator.engine.answers import ApiError
 from shop.operator.engine.health import Phase, assess
 from shop.operator.engine.kinds import EVENT, POD, RENDERED, Kind
@@ -18,10 +19,22 @@ MAX_EVENTS_READ = 200
 
 
 async def overview(session: Session, name: str) -> Overview:
-    """The Shop as it is now; ShopctlError when there is none."""
+    """The Shop as it is now; ShopctlError when there is none.
+
+    Troubles and events are left out where the person may not read pods or events: the conditions tell of them too.
+    """
     shop = await session.shop(name)
-    troubles, events = await asyncio.gather(troubled(session, name), _events(session, shop))
+    troubles, events = await asyncio.gather(_allowed(troubled(session, name)), _allowed(_events(session, shop)))
     return Overview(shop, troubles, events)
+
+
+async def _allowed[T](reading: Awaitable[list[T]]) -> list[T]:
+    try:
+        return await reading
+    except ApiError as error:
+        if error.status != FORBIDDEN:
+            raise
+        return []
 
 
 async def troubled(session: Session, name: str) -> list[Trouble]:
@@ -37,14 +50,9 @@ async def _of_shop(session: Session, kind: Kind, name: str) -> list[Object]:
 
 
 async def _events(session: Session, shop: Object) -> list[Object]:
-    """Events about the Shop itself; none where the person may not read events."""
+    """Events about the Shop itself."""
     about = f"involvedObject.kind=Shop,involvedObject.uid={shop['metadata']['uid']}"
     params: dict[str, str | int] = {"fieldSelector": about, "limit": MAX_EVENTS_READ}
-    try:
-        answer = await session.kube.send(Request("GET", path_of(EVENT, session.namespace), params))
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        return []
+    answer = await session.kube.send(Request("GET", path_of(EVENT, session.namespace), params))
     found: list[Object] = orjson.loads(answer)["items"]
     return found

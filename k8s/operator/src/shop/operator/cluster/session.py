@@ -1,6 +1,7 @@
 """A command's connection: opened quickly or refused with the way out, and errors of the API as one line."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from shop.operator.errors import ShopctlError
 FIRST_ANSWER_S = 10.0
 """For the first answer; a person waits for it, so it is shorter than the operator's patience."""
 ATTEMPTS = 2
+UNAUTHORIZED, FORBIDDEN = 401, 403
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,21 @@ async def _check(kube: Kube) -> None:
             f"{kube.server} did not answer within {FIRST_ANSWER_S:g} s; another cluster: --context or --kubeconfig"
         ) from error
     except Unreachable as error:
-        raise ShopctlError(f"{kube.server} does not answer ({error.message.rpartition(': ')[2]})") from error
+        raise ShopctlError(f"{kube.server} does not answer: {_reason(error)}") from error
     if SHOP.kind not in kinds:
         raise ShopctlError(f"{kube.server} knows no Shops; install the operator there: charts/shop-operator")
 
 
+def _reason(error: Unreachable) -> str:
+    """Without the request, and of a connection that cannot be made what the system says about it."""
+    text = error.message.partition(f"{SHOP.root}: ")[2] or error.message
+    inner = re.search(r"\[(.+)\]$", text)
+    return " ".join((inner[1] if inner else text).split())
+
+
 def refusal(error: ApiError) -> str:
     """One line, since some messages of the API have several."""
-    return " ".join(error.message.split()) or f"the API server answered {error.status} {error.reason}"
+    text = " ".join(error.message.split()) or f"the API server answered {error.status} {error.reason}"
+    if error.status == UNAUTHORIZED:
+        return f"the API server does not take the kubeconfig's credentials ({text}); they may have expired"
+    return text
