@@ -10,7 +10,7 @@ import pytest
 
 from shop.kit.testing import wait_until
 from shop.operator.engine.conditions import TYPES, settled, summary
-from shop.operator.engine.kinds import DEPLOYMENT, EVENT, JOB, SECRET, SHOP, Kind
+from shop.operator.engine.kinds import DEPLOYMENT, EVENT, SECRET, SHOP, Kind
 from shop.operator.engine.kube import ApiError, Kube
 from shop.operator.engine.objects import Object
 from tests.operator.kept import Kept
@@ -69,28 +69,15 @@ async def image_of_order(shop: Kept) -> str:
     return image
 
 
-@pytest.mark.parametrize(
-    ("failure", "reason", "words"),
-    [
-        (Failure.image_pull("manifest unknown"), "ImagePullBackOff", "cannot be pulled: manifest unknown"),
-        (Failure.crash_loop("KeyError: 'SHOP_NATS_URL'"), "CrashLoopBackOff", "exit code 1: KeyError: 'SHOP_NATS_URL'"),
-        (Failure.config_error(), "CreateContainerConfigError", 'secret "missing" not found'),
-        (Failure.unschedulable(), "Unschedulable", "1 Insufficient cpu"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_a_new_shop_names_the_pod_that_does_not_come_up(
-    new: Kept, kubelet: Kubelet, failure: Failure, reason: str, words: str
-) -> None:
-    await kubelet.fail("bookshop-order", failure)
+async def test_a_new_shop_names_the_pod_that_does_not_come_up(new: Kept, kubelet: Kubelet) -> None:
+    await kubelet.fail("bookshop-order", Failure.image_pull("manifest unknown"))
     await new.apply()
-    ready = await new.comes_to("Ready", reason)
+    ready = await new.comes_to("Ready", "ImagePullBackOff")
     assert ready["status"] == "False"
-    assert "Deployment bookshop-order: pod bookshop-order-" in ready["message"]
-    assert words in ready["message"]
-    status = await new.status()
-    assert [one["type"] for one in status["conditions"]] == list(TYPES)
-    assert (await new.condition("Degraded"))["reason"] == reason
+    assert ready["message"].startswith("Deployment bookshop-order: pod bookshop-order-")
+    assert "cannot be pulled: manifest unknown" in ready["message"]
+    assert [one["type"] for one in (await new.status())["conditions"]] == list(TYPES)
+    assert (await new.condition("Degraded"))["reason"] == "ImagePullBackOff"
     assert (await new.condition("Progressing"))["reason"] == "Installing"
     assert await new.get(DEPLOYMENT, "gateway") is None
     await kubelet.heal()
@@ -212,45 +199,6 @@ async def test_what_waiting_cannot_cure_is_not_waited_for(shop: Kept, kubelet: K
     await break_order(shop, kubelet, Failure("InvalidImageName", "invalid reference format"))
     ready = await rolled_back(shop)
     assert "InvalidImageName: invalid reference format" in ready["message"]
-
-
-async def test_a_failed_migration_changes_no_service(shop: Kept, kubelet: Kubelet) -> None:
-    before = {obj["metadata"]["name"]: obj for obj in await shop.api.list(DEPLOYMENT, shop.namespace)}
-    await kubelet.fail("bookshop-order-migrate-*", Failure.crash_loop(OUT_OF_COLUMNS), image=BROKEN)
-    await shop.patch(services={"order": {"image": BROKEN}})
-    ready = await rolled_back(shop)
-    assert 'UndefinedColumn: column "sku" does not exist' in ready["message"]
-    after = {obj["metadata"]["name"]: obj for obj in await shop.api.list(DEPLOYMENT, shop.namespace)}
-    assert {name: obj["metadata"]["generation"] for name, obj in after.items()} == {
-        name: obj["metadata"]["generation"] for name, obj in before.items()
-    }
-    jobs = [
-        obj["spec"]["template"]["spec"]["containers"][0]["image"] for obj in await shop.api.list(JOB, shop.namespace)
-    ]
-    assert BROKEN not in jobs
-
-
-async def test_by_hand_a_failed_upgrade_stays_and_may_still_come_up(shop: Kept, kubelet: Kubelet) -> None:
-    await shop.patch(rollback="Manual")
-    await shop.ready()
-    await break_order(shop, kubelet, Failure("InvalidImageName", "invalid reference format"))
-    ready = await shop.comes_to("Ready", "InvalidImageName")
-    assert ready["status"] == "False"
-    assert await image_of_order(shop) == BROKEN
-    await kubelet.heal()
-    await shop.ready()
-    assert await image_of_order(shop) == BROKEN
-
-
-async def test_a_part_that_goes_down_is_told_and_comes_back(shop: Kept, kubelet: Kubelet) -> None:
-    await kubelet.fail("bookshop-order", Failure.crash_loop("OSError: disk is full"))
-    ready = await shop.comes_to("Ready", "CrashLoopBackOff")
-    assert ready["status"] == "False"
-    assert "OSError: disk is full" in ready["message"]
-    assert (await shop.condition("Progressing"))["reason"] == "Complete"
-    assert (await shop.status())["revision"] == 1
-    await kubelet.heal()
-    await shop.ready()
 
 
 async def test_a_lost_history_is_made_anew_and_the_way_back_still_leads_somewhere(shop: Kept, kubelet: Kubelet) -> None:
