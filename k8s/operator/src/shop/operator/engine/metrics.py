@@ -30,7 +30,9 @@ RECONCILE = Histogram(
     ["result"],
     buckets=RECONCILE_BUCKETS_S,
 )
-RENDER = Histogram("shop_operator_render_seconds", "Renders of a Shop.", ["result"], buckets=RECONCILE_BUCKETS_S)
+RENDER = Histogram(
+    "shop_operator_render_seconds", "Runs of helm that render a Shop.", ["result"], buckets=RECONCILE_BUCKETS_S
+)
 APPLIED_OBJECTS = Counter("shop_operator_applied_objects", "Server-side applies: changed or same.", ["kind", "result"])
 PRUNED_OBJECTS = Counter("shop_operator_pruned_objects", "Objects deleted since no Shop wants them.", ["kind"])
 DRIFT_REPAIRS = Counter("shop_operator_drift_repairs", "Objects put right that somebody changed.", ["kind"])

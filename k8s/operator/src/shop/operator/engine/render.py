@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,7 @@ import yaml
 
 from shop.operator.engine import secrets as shop_secrets
 from shop.operator.engine.kinds import SHOP, order_of
+from shop.operator.engine.metrics import RENDER
 from shop.operator.engine.objects import APPLIED, KEEP, MANAGER, SHOP_LABEL, Object
 from shop.operator.engine.values import Images, RenderError, Values, contradictions, values
 from shop.operator.local.plan import RETAIL
@@ -102,8 +104,10 @@ class Renderer:
     async def _template(self, release: str, namespace: str, given: Values) -> bytes:
         arguments = ("template", release, str(self._chart), "--namespace", namespace, "--values", "-", "--no-hooks")
         async with self._slots:
+            started = time.perf_counter()
             # The values follow from checked models, and tests render them with the schema, so it is not read here.
             code, out, err = await _run(self._helm, (*arguments, "--skip-schema-validation"), as_yaml(given))
+        RENDER.labels("failed" if code else "done").observe(time.perf_counter() - started)
         if code:
             raise RenderError(in_words_of_the_shop(err.decode(errors="replace")))
         return out
