@@ -23,8 +23,8 @@ MAX_IN_FLIGHT = 500
 SETTLED_BEFORE = 10
 SETTLE_TIMEOUT_S = 90.0
 GOOD = frozenset({201, 202})
-MAX_PRINTED = 100
-"""Failures of one test that are told at once; all of them are counted."""
+MAX_PRINTED = 10
+"""Failures of one kind that a test tells; all of them are counted."""
 
 
 def fresh_connections(url: str) -> Shop:
@@ -52,7 +52,7 @@ class Customers:
     def fail(self, kind: str) -> None:
         """Count a failure, and tell it now, because a run that is interrupted tells nothing afterwards."""
         self.failures.append(kind)
-        if len(self.failures) <= MAX_PRINTED:
+        if self.failures.count(kind) <= MAX_PRINTED:
             print(f"failed at {self.timeline.now()}: {kind}", flush=True)
 
     async def buy(self) -> None:
