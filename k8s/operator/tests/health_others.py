@@ -1,4 +1,4 @@
-"""Claims, routes, database clusters and all else as a cluster's controllers write them, and how each should be judged."""
+"""Claims, routes, database clusters and the rest as controllers write them, and how each should be judged."""
 
 from __future__ import annotations
 
