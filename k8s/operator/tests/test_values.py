@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, Spec, renderer
+from shop.contracts.store import StoreSettings
 from shop.operator.engine.objects import Object
 from shop.operator.engine.render import Images, Renderer, find_charts
 from shop.operator.engine.values import (
@@ -25,7 +26,7 @@ from shop.operator.engine.values import (
     public_url,
     values,
 )
-from shop.operator.local.plan import RETAIL, WITH_DATABASE
+from shop.operator.local.plan import RETAIL, WITH_DATABASE, store_json
 from shop.operator.spec import ShopSpec
 from tests.charts import helm
 
@@ -278,6 +279,27 @@ async def test_hard_texts_reach_the_container_unchanged() -> None:
     (container,) = pods_of(objects, "Deployment")["bookshop-order"]["containers"]
     found = {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
     assert {name: expanded(text) for name, text in found.items()} == env
+
+
+STORE: Spec = {
+    "title": '{{ .Values }} "No": 1e3 \U0001f600',
+    "currency": "JPY",
+    "country": "NO",
+    "shipping": {"flat": 10_000_000, "freeAbove": 1_000_000_000},
+    "taxes": [*TAXES, {"country": "NO", "ratePercent": 19.625}, {"country": "ON", "ratePercent": 0}],
+}
+
+
+@pytest.mark.parametrize("store", [{}, STORE, {"shipping": {"freeAbove": 0}}], ids=["default", "hard", "free"])
+async def test_a_laptop_and_a_cluster_give_services_the_same_store(store: Spec) -> None:
+    shop = shop_specs.shop({"store": {**store, "catalog": {"sample": "books"}}})
+    objects = await renderer().render(shop, NAMESPACE, "u", SEED, EVERY_KIND)
+    configs = [obj["data"]["SHOP_STORE"] for obj in objects if "SHOP_STORE" in obj.get("data", {})]
+    (catalogue,) = [pod for name, pod in pods_of(objects, "Job").items() if name.startswith("bookshop-catalogue")]
+    loaded = [v["value"] for v in catalogue["containers"][0]["env"] if v["name"] == "SHOP_STORE"]
+    local = StoreSettings.model_validate_json(store_json(shop.spec))
+    assert {StoreSettings.model_validate_json(text) for text in (*configs, *loaded)} == {local}
+    assert (len(configs), len(loaded)) == (5, 1)
 
 
 async def test_a_shops_own_variable_takes_the_place_of_a_secrets() -> None:
