@@ -20,7 +20,13 @@ TEXT_SUFFIXES = frozenset({".py", ".md", ".toml", ".yaml", ".yml", ".sql", ".htm
 PATH_OF_A_MACHINE = re.compile(r"(?<![\w.])/(root|work|Users|home/(?!shop\b)\w+)/\w")
 OF_SHOPCTL = "SHOP_AUDIT_"
 """Prefix of what shopctl itself reads: where the databases are that it audits."""
+OF_THE_OPERATOR = {"SHOP_OPERATOR_CHARTS", "SHOP_OPERATOR_HELM"}
+"""What is read where the charts are looked for, besides the settings of its process."""
+OF_THE_SCRIPTS = {"SHOP_VERSION"}
+"""What charts/shop/files/backup reads."""
 VARIABLE = re.compile(r"\bSHOP_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_])")
+CONSTANT = re.compile(r"^(SHOP_[A-Z0-9_]+) = ", re.MULTILINE)
+"""A name of Python's that only looks like a variable of the environment."""
 
 
 def workspace() -> dict[str, Any]:
@@ -78,6 +84,11 @@ def variables_of(noun: str) -> set[str]:
     return {f"SHOP_{name.upper()}" for name in settings_of(noun).model_fields}
 
 
+def variables_of_the_operator() -> set[str]:
+    settings: type[BaseSettings] = importlib.import_module("shop.operator.engine.main").Settings
+    return OF_THE_OPERATOR | OF_THE_SCRIPTS | {f"SHOP_OPERATOR_{name.upper()}" for name in settings.model_fields}
+
+
 @pytest.mark.parametrize("noun", service_nouns())
 def test_settings_name_the_service(noun: str) -> None:
     settings = settings_of(noun)
@@ -86,9 +97,11 @@ def test_settings_name_the_service(noun: str) -> None:
 
 
 def test_every_variable_that_is_set_is_read() -> None:
-    known = BEFORE_SETTINGS.union(*(variables_of(noun) for noun in service_nouns()))
-    sources = [*SERVICES_FOLDER.rglob("*.py"), *(ROOT / "k8s").rglob("*.py"), *SERVICES_FOLDER.glob("*/README.md")]
-    mentioned = {(path, name) for path in sources for name in VARIABLE.findall(path.read_text(encoding="utf-8"))}
+    known = variables_of_the_operator() | BEFORE_SETTINGS.union(*(variables_of(noun) for noun in service_nouns()))
+    paths = [*SERVICES_FOLDER.rglob("*.py"), *(ROOT / "k8s").rglob("*.py"), *SERVICES_FOLDER.glob("*/README.md")]
+    sources = {path: path.read_text(encoding="utf-8") for path in paths}
+    known |= {name for text in sources.values() for name in CONSTANT.findall(text)}
+    mentioned = {(path, name) for path, text in sources.items() for name in VARIABLE.findall(text)}
     own = {(path, name) for path, name in mentioned if name.startswith(OF_SHOPCTL)}
     unknown = {f"{path.relative_to(ROOT)}: {name}" for path, name in mentioned - own if name not in known}
     assert not unknown, f"no service has such a setting: {sorted(unknown)}"
