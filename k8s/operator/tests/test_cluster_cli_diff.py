@@ -126,3 +126,17 @@ def test_a_very_long_text_and_value_are_cut() -> None:
 
 def test_texts_that_differ_only_in_their_last_line_end_are_shown() -> None:
     assert Change("data.x", "a\n", "a").lines() == ["data.x: a\\n -> a"]
+
+
+def test_of_long_texts_that_differ_little_the_difference_is_shown() -> None:
+    store = '{"country":"DE","currency":"EUR","shipping":{"flat":0},"taxes":[],"title":"%s","more":"of the same"}'
+    (line,) = Change("data.X", store % "Shopkeeper", store % "Books").lines()
+    shown = ('...es":[],"title":"Shopkeeper","more":"of the...', '...es":[],"title":"Books","more":"of the...')
+    assert line == f"data.X: {shown[0]} -> {shown[1]}"
+    (line,) = Change("spec.image", "registry.example.com/shops/shop-order:0.7.0", "shop-order:0.8.0").lines()
+    assert line == "spec.image: registry.example.com/shops/shop-order:0.7.0 -> shop-order:0.8.0"
+
+
+def test_of_hashes_the_beginnings_are_enough() -> None:
+    (line,) = Change("checksum", "0a" * 32, "0b" * 32).lines()
+    assert line == "checksum: 0a0a0a0a... -> 0b0b0b0b..."

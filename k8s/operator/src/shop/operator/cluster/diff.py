@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -11,6 +12,8 @@ from shop.operator.engine.objects import APPLIED, Object
 
 MAX_SHOWN_CHARACTERS = 90
 MAX_SHOWN_LINES = 12
+LONG_CHARACTERS, CONTEXT_CHARACTERS = 48, 16
+HASH, HASH_CHARACTERS = re.compile(r"[0-9a-f]{32,}"), 8
 HIDDEN = "(hidden)"
 KEYS = ("name", "key", "type", "ip", "containerPort", "port")
 """What tells the members of a list apart, the first that all have and no two share."""
@@ -48,12 +51,13 @@ class Change:
         if lines := _line_diff(self.before, self.after):
             return [f"{self.path}:", *lines]
         if self.before is ABSENT:
-            return [f"{self.path}: {_shown(self.after)} (new)"]
+            return [f"{self.path}: {_cut(_text(self.after))} (new)"]
         if self.after is ABSENT:
-            return [f"{self.path}: {_shown(self.before)} (removed)"]
+            return [f"{self.path}: {_cut(_text(self.before))} (removed)"]
         if self.before == HIDDEN:
             return [f"{self.path}: changed"]
-        return [f"{self.path}: {_shown(self.before)} -> {_shown(self.after)}"]
+        before, after = _where_they_differ(_text(self.before), _text(self.after))
+        return [f"{self.path}: {_cut(before)} -> {_cut(after)}"]
 
 
 def essence(obj: Object) -> Object:
@@ -119,10 +123,34 @@ def _differ(names: Sequence[Any]) -> bool:
     return len(set(names)) == len(names)
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
-    text = text.replace("\n", "\\n")
+    return text.replace("\n", "\\n")
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
+
+
+def _where_they_differ(before: str, after: str) -> tuple[str, str]:
+    """Two long texts without most of what they have in common; of two hashes the beginnings."""
+    if all(HASH.fullmatch(text) for text in (before, after)):
+        return f"{before[:HASH_CHARACTERS]}...", f"{after[:HASH_CHARACTERS]}..."
+    if min(len(before), len(after)) <= LONG_CHARACTERS:
+        return before, after
+    start = max(0, _same(before, after) - CONTEXT_CHARACTERS)
+    end = max(0, _same(before[start:][::-1], after[start:][::-1]) - CONTEXT_CHARACTERS)
+    return _middle(before, start, end), _middle(after, start, end)
+
+
+def _same(before: str, after: str) -> int:
+    """How many characters the two have in common from the beginning."""
+    pairs = enumerate(zip(before, after, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(before), len(after)))
+
+
+def _middle(text: str, start: int, end: int) -> str:
+    return f"{'...' if start else ''}{text[start : len(text) - end]}{'...' if end else ''}"
 
 
 def _line_diff(before: Any, after: Any) -> list[str]:
