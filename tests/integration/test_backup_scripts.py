@@ -166,7 +166,7 @@ def test_no_effect_without_its_cause(make: Callable[[], Urls], tmp_path: Path) -
 
 def test_without_the_gate_effects_come_without_their_cause(make: Callable[[], Urls], tmp_path: Path) -> None:
     """The test above can fail: without the locks it is soon found out."""
-    files = changed(tmp_path, "gate.sql", '\\! touch "$ROUND/locked.$NOUN"\n')
+    files = changed(tmp_path, "gate.sql", '\\! touch "$ROUND/ready.$NOUN" "$ROUND/locked.$NOUN"\n')
     for number in range(UNGATED_TRIES):
         old, new = make(), make()
         tables(old)

@@ -1,15 +1,8 @@
-# await.sh STEP SECONDS: prints true once every database is at STEP of this round, false when one failed or it takes too long.
-# The sessions of a backup wait for each other by it: files in $ROUND, named STEP.NOUN.
-polls=$(($2 * 50))
-while [ "$polls" -gt 0 ]; do
-    missing=
-    for noun in $NOUNS; do
-        [ ! -e "$ROUND/failed.$noun" ] || { echo false; exit; }
-        [ -e "$ROUND/$1.$noun" ] || missing=$noun
-    done
-    [ -n "$missing" ] || { echo true; exit; }
-    kill -0 "$BACKUP_PID" 2>/dev/null || break
-    sleep 0.02
-    polls=$((polls - 1))
-done
-echo false
+# await.sh REPORT STEP: tells that the session of $NOUN has come to REPORT, and waits until backup.sh lets everybody go on
+# with STEP. Prints true when it did, false when this round was given up.
+#
+# STEP is a pipe that backup.sh holds open: it closes when all may go on, and also when backup.sh dies.
+exec 3<"$ROUND/$2"
+: >"$ROUND/$1.$NOUN"
+read -r nothing <&3 || true
+if [ ! -e "$ROUND/aborted" ] && kill -0 "$BACKUP_PID" 2>/dev/null; then echo true; else echo false; fi

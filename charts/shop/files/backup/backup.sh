@@ -18,38 +18,74 @@ export HERE NOUNS BACKUP_PID=$$
 
 work=$(mktemp -d)
 partial=
+
 say() {
     echo "$1"
     [ -z "${SAY_TO:-}" ] || echo "$1" >"$SAY_TO"
 }
 
-cleanup() {
-    [ -z "${ROUND:-}" ] || touch "$ROUND/done" "$ROUND/failed.${NOUNS%% *}" 2>/dev/null || true
+# The sessions of a round wait at four steps, each a pipe that is closed when all may go on (await.sh).
+open_steps() {
+    mkfifo "$ROUND/lock" "$ROUND/look" "$ROUND/free" "$ROUND/end"
+    exec 4<>"$ROUND/lock" 5<>"$ROUND/look" 6<>"$ROUND/free" 7<>"$ROUND/end"
+}
+
+close_steps() {
+    exec 4>&- 5>&- 6>&- 7>&-
+}
+
+give_up() {
+    : >"$ROUND/aborted"
+    close_steps
     wait
+}
+
+cleanup() {
+    [ -z "${ROUND:-}" ] || give_up
     rm -rf "$work" ${partial:+"$partial"}
 }
 trap cleanup EXIT
 trap 'exit 143' INT TERM
 
-session() { # NOUN SCRIPT: in the background; says in $ROUND when it ends early
+session() { # NOUN SCRIPT: in the background; notes in $ROUND when it fails
     (
+        close_steps
         export NOUN="$1"
-        sql "$1" --set=snapshot_file="$ROUND/taking.$1" --file="$HERE/$2" >"$ROUND/$2.$1" 2>&1 || touch "$ROUND/failed.$1"
+        sql "$1" --set=snapshot_file="$ROUND/snapshot.$1" --file="$HERE/$2" >"$ROUND/$2.$1" 2>&1 || : >"$ROUND/failed.$1"
     ) &
+}
+
+reached() { # SECONDS STEP...: true once every session is there, false when one failed or it takes too long
+    polls=$(($1 * 100))
+    shift
+    while [ "$polls" -gt 0 ]; do
+        missing=
+        for each in $NOUNS; do
+            [ ! -e "$ROUND/failed.$each" ] || return 1
+            for step in "$@"; do [ -e "$ROUND/$step.$each" ] || missing=$each; done
+        done
+        [ -n "$missing" ] || return 0
+        sleep 0.01
+        polls=$((polls - 1))
+    done
+    return 1
 }
 
 common_moment() { # NUMBER: one round; true when every database has its snapshot
     export ROUND="$work/round-$1"
     mkdir "$ROUND"
+    open_steps
     for each in $NOUNS; do
         session "$each" snapshot.sql
         session "$each" gate.sql
     done
-    [ "$(sh "$HERE/await.sh" snapshot 60)" = true ] && return
-    touch "$ROUND/done"
-    wait
+    if reached 60 ready waiting && exec 4>&- && reached 3 locked && exec 5>&- && reached 3 seen; then
+        exec 6>&-
+        return
+    fi
+    give_up
     for each in $NOUNS; do
-        [ ! -e "$ROUND/failed.$each" ] || cat "$ROUND/gate.sql.$each" "$ROUND/snapshot.sql.$each" 2>/dev/null | sed "s/^/$each: /" >&2
+        [ ! -e "$ROUND/failed.$each" ] || cat "$ROUND/gate.sql.$each" "$ROUND/snapshot.sql.$each" | sed "s/^/$each: /" >&2
     done
     return 1
 }
@@ -114,11 +150,9 @@ name_it
 common_moment_at_last
 time=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 for each in $NOUNS; do dump "$each"; done
-touch "$ROUND/done"
+exec 7>&-
 wait
-for each in $NOUNS; do
-    [ ! -e "$ROUND/gate.sql.$each" ] || sed "s/^/$each: /" "$ROUND/gate.sql.$each"
-done
+for each in $NOUNS; do sed "s/^/$each: /" "$ROUND/gate.sql.$each"; done
 manifest >"$partial/manifest.json"
 sync "$partial/manifest.json" "$partial" 2>/dev/null || sync
 mv "$partial" "$TARGET/$name"

@@ -14,17 +14,11 @@ BEGIN;
 \ir lock.sql
 COMMIT;
 SELECT set_config('shop.tries', '4', false), set_config('shop.first_wait_ms', '50', false) \g /dev/null
-\! touch "$ROUND/ready.$NOUN"
-\set ready `sh "$HERE/await.sh" ready 20`
-\if :ready
+\set go `sh "$HERE/await.sh" ready lock`
+\if :go
     BEGIN;
     \ir lock.sql
-    \! touch "$ROUND/locked.$NOUN"
-    \set taken `sh "$HERE/await.sh" snapshot 3`
+    \set go `sh "$HERE/await.sh" locked free`
     SELECT 'writers waited up to ' || round(extract(epoch FROM clock_timestamp() - now()) * 1000) || ' ms';
     COMMIT;
-    \if :taken
-    \else
-        \! touch "$ROUND/failed.$NOUN"
-    \endif
 \endif
