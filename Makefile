@@ -21,7 +21,7 @@ RELEASE ?= shop
 NAMESPACE ?= shop
 VALUES ?= charts/shop/values-kind.yaml
 
-.PHONY: help up down test e2e lint format bench images kind-up helm-install package new-service schemas diagram browser sync clean
+.PHONY: help up down test e2e lint format bench bench-operator images kind-up helm-install package new-service schemas diagram browser sync clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -50,6 +50,9 @@ format: sync  ## let ruff sort the imports and lay out the code
 
 bench: sync  ## load a shop of its own at a fixed arrival rate (ARGS="--rate 200 --seconds 30 --json")
 	@$(RUN) python -m tests.load.bench $(ARGS)
+
+bench-operator: sync  ## a thousand Shops on a real API server (ARGS="--shops 100 --json")
+	@$(RUN) python -m tests.load.operator_bench $(ARGS)
 
 images:  ## build every service's image, with docker or buildah (IMAGE_REGISTRY, VERSION)
 	@services/images.sh build

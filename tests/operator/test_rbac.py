@@ -64,7 +64,7 @@ CATALOGUE = {
 ON_STORES_OF_ITS_OWN = {
     "services": {"order": {"autoscaling": {"maxReplicas": 2}, "env": {"SHOP_DATABASE_POOL_SIZE": "4"}}},
     "exposure": {"type": "Ingress", "host": "books.example.com"},
-    "observability": {"serviceMonitors": True},
+    "observability": {"serviceMonitors": True, "rules": True, "dashboards": True},
     "networkPolicies": True,
     "podDisruptionBudgets": True,
     "backup": {"schedule": "0 3 * * *", "destination": "pvc://backups"},
@@ -74,8 +74,6 @@ ON_OTHERS = {
     "database": {"mode": "CloudNativePG"},
     "exposure": {"type": "Gateway", "host": "games.example.com", "gatewayRef": {"name": "public"}},
 }
-NOT_RENDERED = {f"{verb} prometheusrules.monitoring.coreos.com" for verb in ("create", "delete", "get", "patch")}
-"""charts/shop has no rules of its own yet; the kind is watched where it is served."""
 BY_CHANCE = {f"get {SHOP.plural}.{SHOP.group}"}
 """Asked only when the end of a Shop and a pass meet, or when the watch has missed one."""
 ORDER = "books-order"
@@ -241,9 +239,9 @@ async def test_the_charts_rights_are_enough_and_not_too_many(
     found = used(server)
     rights = rbac.shop_rights() | rbac.making_leases() | rbac.lease_rights()
     assert rbac.denied(found) == []
-    assert set(rbac.unused(rights, found)) - BY_CHANCE == NOT_RENDERED
+    assert set(rbac.unused(rights, found)) <= BY_CHANCE
     assert rbac.Use(rbac.Right("apps", "deployments", "update"), granted=True) in found
-    assert {kind for kind in RENDERED if kind.kind != "PrometheusRule"} == set(spoiled)
+    assert set(RENDERED) == set(spoiled)
 
 
 @pytest.mark.usefixtures("admin")

@@ -289,9 +289,9 @@ class Observability(Part):
     service_monitors: Flag = False
     """A ServiceMonitor per service; the kind must be installed. Cluster only."""
     rules: Flag = False
-    """A PrometheusRule with the shop's alerts. Cluster only. Not in this version: nothing comes of it."""
+    """A PrometheusRule with the shop's alerts; the kind must be installed. Cluster only."""
     dashboards: Flag = False
-    """ConfigMaps with Grafana's dashboards. Cluster only. Not in this version: nothing comes of it."""
+    """A ConfigMap with a Grafana dashboard, labelled for Grafana's sidecar. Cluster only."""
     tracing: Tracing = Tracing()
     """Where spans go."""
 

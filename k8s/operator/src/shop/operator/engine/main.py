@@ -130,7 +130,7 @@ async def serve(settings: Settings) -> int:
 
 
 def main() -> None:
-    """Exit status 0 after a stop, 1 after a lost Lease, 2 when it cannot start."""
+    """Exit status 0 after a stop, 1 after a lost Lease or when it cannot start."""
     settings = Settings()
     configure("shop-operator", settings.log_level)
     try:

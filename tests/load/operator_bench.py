@@ -1,0 +1,312 @@
+"""The operator under a thousand Shops, on a real API server without nodes: `make bench-operator`.
+
+    make bench-operator ARGS="--shops 1000 --json"
+
+First the API server's own limit is measured with the same objects (raw server-side apply, as many at once as the
+operator has), then the operator creates all Shops, starts anew, updates all, and goes through them once more with
+nothing to do. Pods are made to look alive by a process of its own. Figures of one run belong together: the API server,
+etcd, the pods' stand-in and the operator share the machine's cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from shop.operator.engine.kinds import SHOP, kind_of
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.objects import Object
+from shop.operator.engine.render import Renderer, find_charts, find_helm
+from shop.operator.spec import Shop
+from tests.operator import conftest as definitions
+from tests.operator.apiserver import ApiServer, missing
+from tests.operator.operators import Operator, Operators
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "k8s" / "samples" / "bookshop.yaml"
+NAMESPACES = 20
+RAW_SHOPS = 20
+AT_ONCE = 32
+PHASE_LIMIT_S = 3_600
+POLL_S = 1.0
+TARGET_OBJECTS_PER_S = 200
+TARGET_MB = 250
+MIB = 1024 * 1024
+
+
+@dataclass
+class Usage:
+    """What one process took while the block ran."""
+
+    pid: int
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    helm_cpu_s: float = 0.0
+    peak_mib: float = 0.0
+    peaks: list[float] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def measured(self) -> AsyncIterator[None]:
+        process = psutil.Process(self.pid)
+        before, started = process.cpu_times(), time.monotonic()
+        sampler = asyncio.create_task(self._sample(process))
+        try:
+            yield
+        finally:
+            sampler.cancel()
+            after = process.cpu_times()
+            self.seconds = time.monotonic() - started
+            self.cpu_s = after.user + after.system - before.user - before.system
+            self.helm_cpu_s = (
+                after.children_user + after.children_system - before.children_user - before.children_system
+            )
+
+    async def _sample(self, process: psutil.Process) -> None:
+        while True:
+            self.peak_mib = max(self.peak_mib, process.memory_info().rss / MIB)
+            await asyncio.sleep(POLL_S)
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "seconds": round(self.seconds, 1),
+            "operator_cpu_s": round(self.cpu_s, 1),
+            "helm_cpu_s": round(self.helm_cpu_s, 1),
+            "operator_peak_mib": round(self.peak_mib),
+        }
+
+
+@dataclass
+class Bench:
+    """One API server with its Shops."""
+
+    api: Kube
+    server: ApiServer
+    login: Path
+    operators: Operators
+    shops: int
+    found: dict[str, Any] = field(default_factory=dict)
+
+    async def raw(self) -> None:
+        """Objects of some Shops applied as fast as it goes, with nobody watching."""
+        renderer = Renderer(find_helm(), find_charts(), "0.1.0")
+        await self._namespaces("raw", 1)
+        objects = [one for number in range(RAW_SHOPS) for one in await self._rendered(renderer, number)]
+        started = time.monotonic()
+        await _all(objects, lambda obj: self.api.apply(kind_of(obj), obj, force=True))
+        self.note("raw_objects_per_s", round(len(objects) / (time.monotonic() - started)))
+        started = time.monotonic()
+        await _all(objects, lambda obj: self.api.apply(kind_of(obj), obj, force=True))
+        self.note("raw_unchanged_objects_per_s", round(len(objects) / (time.monotonic() - started)))
+
+    async def _rendered(self, renderer: Renderer, number: int) -> list[Object]:
+        """Without the label: neither the operator nor the stand-in for pods shall see them."""
+        resource = shop_resource(f"raw-{number}", "raw-0", number)
+        resource["metadata"].pop("labels", None)
+        objects = await renderer.render(Shop.model_validate(resource), "raw-0", "", bytes(32), frozenset())
+        for obj in objects:
+            obj["metadata"]["labels"].pop("shops.shopkeeper.dev/shop")
+        return objects
+
+    async def create(self) -> Operator:
+        await self._namespaces("shops", NAMESPACES)
+        resources = [
+            shop_resource(f"shop-{number}", f"shops-{number % NAMESPACES}", number) for number in range(self.shops)
+        ]
+        await _all(resources, lambda shop: self.api.create(SHOP, shop))
+        operator = self._operator()
+        usage = Usage(operator.pid)
+        async with usage.measured():
+            await self.settled(1)
+        objects = await self._objects()
+        self.note("objects", objects)
+        self.note("create", {**usage.figures(), "objects_per_s": round(objects / usage.seconds)})
+        return operator
+
+    def _operator(self) -> Operator:
+        return self.operators.start(self.login, "", namespace="default", lease="bench", resync_s="600")
+
+    async def restart(self, operator: Operator) -> Operator:
+        """Kill it; the next must find that nothing is to be done."""
+        operator.kill()
+        await operator.gone()
+        mark = self.server.mark()
+        again = self._operator()
+        usage = Usage(again.pid)
+        async with usage.measured():
+            await until(lambda: self._looked_at(again), "every Shop looked at")
+        self.note("restart", {**usage.figures(), "writes": len(self.server.writes(mark, user="operator"))})
+        return again
+
+    async def _looked_at(self, operator: Operator) -> bool:
+        try:
+            return await asyncio.to_thread(operator.metric, "shop_operator_reconcile_seconds_count") >= self.shops
+        except OSError:
+            return False
+
+    async def update(self, operator: Operator) -> None:
+        """One setting of one service of every Shop."""
+        names = [(f"shops-{number % NAMESPACES}", f"shop-{number}") for number in range(self.shops)]
+        usage = Usage(operator.pid)
+        patch = {"spec": {"services": {"order": {"logLevel": "WARNING"}}}}
+        async with usage.measured():
+            await _all(names, lambda place: self.api.patch(SHOP, place[0], place[1], patch))
+            await self.settled(2)
+        self.note("update", usage.figures())
+
+    async def resync(self, operator: Operator) -> None:
+        """Once through all Shops with nothing to do."""
+        operator.kill()
+        await operator.gone()
+        again = self.operators.start(self.login, "", namespace="default", lease="bench", resync_s="30")
+        await until(lambda: self._looked_at(again), "every Shop looked at")
+        mark, usage = self.server.mark(), Usage(again.pid)
+        before = again.metric("shop_operator_resyncs_total")
+
+        async def through() -> bool:
+            return await asyncio.to_thread(again.metric, "shop_operator_resyncs_total") > before
+
+        async with usage.measured():
+            await until(through, "a resync")
+        writes = self.server.writes(mark, user="operator")
+        self.note("resync", {**usage.figures(), "writes": len(writes)})
+
+    async def settled(self, revision: int) -> None:
+        async def over() -> bool:
+            counts = [await self._ready(f"shops-{number}", revision) for number in range(NAMESPACES)]
+            print(f"  {sum(counts)} of {self.shops} ready", file=sys.stderr, flush=True)
+            return sum(counts) == self.shops
+
+        await until(over, f"all Shops at revision {revision}", pause_s=5 * POLL_S)
+
+    async def _ready(self, namespace: str, revision: int) -> int:
+        shops = await self.api.list(SHOP, namespace)
+        return sum(_is_ready(shop) and shop["status"].get("revision") == revision for shop in shops)
+
+    async def _objects(self) -> int:
+        total = 0
+        for number in range(NAMESPACES):
+            total += sum(len(shop["status"]["inventory"]) for shop in await self.api.list(SHOP, f"shops-{number}"))
+        return total
+
+    async def _namespaces(self, prefix: str, count: int) -> None:
+        for number in range(count):
+            body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"{prefix}-{number}"}}
+            await self.api.create(definitions.NAMESPACE, body)
+
+    def note(self, name: str, value: Any) -> None:
+        self.found[name] = value
+        print(f"{name}: {json.dumps(value)}", file=sys.stderr, flush=True)
+
+
+def shop_resource(name: str, namespace: str, number: int) -> Object:
+    """The sample, with a title of its own so that no two render the same."""
+    resource: Object = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
+    resource["metadata"] |= {"name": name, "namespace": namespace}
+    resource["spec"]["store"]["title"] = f"Shop {number}"
+    return resource
+
+
+def _is_ready(shop: Object) -> bool:
+    conditions = shop.get("status", {}).get("conditions", ())
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+async def _all[T](items: list[T], action: Callable[[T], Awaitable[object]]) -> None:
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(item: T) -> None:
+        async with slots:
+            await action(item)
+
+    await asyncio.gather(*(one(item) for item in items))
+
+
+async def until(test: Callable[[], Awaitable[bool]], what: str, pause_s: float = POLL_S) -> None:
+    """Poll gently: the poller shares the cores with what it measures."""
+    deadline = time.monotonic() + PHASE_LIMIT_S
+    while not await test():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {PHASE_LIMIT_S} s")
+        await asyncio.sleep(pause_s)
+
+
+@contextmanager
+def pods_that_look_alive(kubeconfig: Path):  # type: ignore[no-untyped-def]
+    """tests/operator/kubelet.py as a process."""
+    command = [sys.executable, "-m", "tests.operator.kubelet", str(kubeconfig)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def run(shops: int, folder: Path) -> dict[str, Any]:
+    """All phases, on an API server of their own."""
+    server = ApiServer(folder)
+    server.start()
+    operators = Operators(folder)
+    try:
+        async with Kube.connect(server.kubeconfig) as api:
+            await definitions.define(api, definitions.shop_definition())
+            login = server.kubeconfig_for("operator", groups=["system:masters"])
+            bench = Bench(api, server, login, operators, shops)
+            await bench.raw()
+            with pods_that_look_alive(server.kubeconfig):
+                operator = await bench.create()
+                operator = await bench.restart(operator)
+                await bench.update(operator)
+                await bench.resync(operator)
+            return bench.found
+    finally:
+        operators.close()
+        server.stop()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench-operator", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--shops", type=int, default=1_000, help="how many Shops (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    options = parser.parse_args()
+    if reason := missing():
+        sys.exit(f"bench-operator: {reason}")
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="bench-operator-") as folder:
+        found = {"load_average_before": round(load, 2), "shops": options.shops}
+        found |= asyncio.run(run(options.shops, Path(folder)))
+    print(json.dumps(found, indent=1) if options.json else table(found))
+    return 0
+
+
+def table(found: dict[str, Any]) -> str:
+    """The figures, with what was aimed at."""
+    create = found["create"]
+    rate, memory = create["objects_per_s"], create["operator_peak_mib"]
+    raw = found["raw_objects_per_s"]
+    phases = ("create", "restart", "update", "resync")
+    lines = [f"{name:>8}: {', '.join(f'{key} {value}' for key, value in found[name].items())}" for name in phases]
+    head = f"""raw server-side apply: {raw} objects/s, unchanged {found["raw_unchanged_objects_per_s"]} objects/s
+{found["shops"]} Shops, {found["objects"]} objects in {create["seconds"]} s: {rate} objects/s, {rate / raw:.0%} of raw \
+(aimed at: {TARGET_OBJECTS_PER_S}); the operator took at most {memory} MiB (aimed at: {TARGET_MB} MB)"""
+    return "\n".join((head, *lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

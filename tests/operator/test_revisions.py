@@ -1,0 +1,204 @@
+"""Changes of a Shop: in waves, migrations first, and back to what served when they do not come up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from shop.operator.engine.kinds import DEPLOYMENT, JOB, SECRET, Kind
+from shop.operator.engine.kube import Kube
+from tests.operator.apiserver import ApiServer
+from tests.operator.kept import LIMIT_S, Kept, essence
+from tests.operator.kubelet import Kubelet
+from tests.operator.operators import Operator, Operators
+from tests.operator.statuses import Failure
+
+QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
+DEADLINE_S = 60
+PULL = Failure.image_pull()
+CRASH = Failure.crash_loop("relation orders does not exist")
+
+
+@pytest.fixture
+async def operator(operators: Operators, operator_login: Path, namespace: str) -> AsyncIterator[Operator]:
+    operator = operators.start(operator_login, namespace)
+    yield operator
+    operator.kill()
+
+
+@pytest.fixture
+async def shop(api: Kube, namespace: str, kubelet: Kubelet, operator: Operator) -> Kept:
+    shop = Kept(api, namespace)
+    await shop.apply()
+    await shop.ready()
+    return shop
+
+
+async def generations(shop: Kept) -> dict[str, int]:
+    deployments = await shop.api.list(DEPLOYMENT, shop.namespace)
+    return {one["metadata"]["name"]: one["metadata"]["generation"] for one in deployments}
+
+
+async def test_a_new_version_rolls_out_in_waves_migrations_first(shop: Kept, apiserver: ApiServer) -> None:
+    mark = apiserver.mark()
+    await shop.patch(version="0.2.0")
+    resource = await shop.ready()
+    writes = [write for write in apiserver.writes(mark, user="operator") if write.verb == "patch"]
+    jobs = [place for place, write in enumerate(writes) if write.resource == "jobs" and "migrate" in write.name]
+    changed = {write.name: place for place, write in enumerate(writes) if write.resource == "deployments"}
+    assert len(jobs) == 6
+    assert max(jobs) < min(changed.values())
+    assert changed["bookshop-order"] < changed["bookshop-gateway"]
+    assert (resource["status"]["version"], resource["status"]["revision"]) == ("0.2.0", 2)
+    assert {service["image"].rpartition(":")[2] for service in resource["status"]["services"]} == {"0.2.0"}
+    migrations = [job for job in await shop.api.list(JOB, shop.namespace) if "migrate" in job["metadata"]["name"]]
+    assert len(migrations) == 6, "the Jobs of the version before are pruned"
+
+
+async def test_only_what_a_setting_concerns_is_changed(shop: Kept) -> None:
+    before = await generations(shop)
+    await shop.patch(services={"order": {"replicas": 3}})
+    await shop.ready()
+    changed = {name for name, generation in (await generations(shop)).items() if before[name] != generation}
+    assert changed == {"bookshop-order"}
+
+
+async def test_what_is_no_longer_wanted_is_pruned(shop: Kept) -> None:
+    await shop.patch(podDisruptionBudgets=True, networkPolicies=True)
+    await shop.ready()
+    more = await shop.objects()
+    await shop.patch(podDisruptionBudgets=False, networkPolicies=False)
+    await shop.ready()
+    gone = {ref.kind for ref in more.keys() - (await shop.objects()).keys()}
+    assert gone == {"PodDisruptionBudget", "NetworkPolicy"}
+    inventory = {entry["id"] for entry in (await shop.status())["inventory"]}
+    assert not any("PodDisruptionBudget" in id_ for id_ in inventory)
+
+
+async def test_going_over_to_an_autoscaler_keeps_the_pods(shop: Kept) -> None:
+    await shop.patch(services={"order": {"replicas": 4}})
+    await shop.ready()
+    await shop.patch(services={"order": {"autoscaling": {"minReplicas": 2, "maxReplicas": 6}}})
+    await shop.ready()
+    order = await shop.get(DEPLOYMENT, "order")
+    assert order is not None
+    assert order["spec"]["replicas"] == 4
+
+
+async def test_a_migration_that_fails_changes_no_service_and_is_rolled_back(shop: Kept, kubelet: Kubelet) -> None:
+    before = await generations(shop)
+    await kubelet.fail("bookshop-order-migrate-*", CRASH, image="*:0.2.0")
+    await shop.patch(version="0.2.0")
+    failed = await shop.comes_to("Ready", "RolledBack")
+    assert "Revision 1 serves again" in failed["message"]
+    assert "bookshop-order-migrate" in failed["message"]
+    assert "relation orders does not exist" in failed["message"]
+    assert (await shop.condition("Degraded"))["status"] == "True"
+    assert await generations(shop) == before
+    assert (await shop.status())["failure"]["revision"] == 2
+
+
+async def test_a_rollback_puts_everything_back_and_a_corrected_spec_goes_on(shop: Kept, kubelet: Kubelet) -> None:
+    """The services come up, the gateway does not: the Deployment's own deadline ends it."""
+    before = essence(await shop.objects())
+    await kubelet.fail("bookshop-gateway", Failure.crash_loop("no such setting"), image="*:0.2.0")
+    await shop.patch(version="0.2.0", progressDeadlineSeconds=DEADLINE_S)
+    failed = await shop.comes_to("Ready", "RolledBack", DEADLINE_S + LIMIT_S)
+    assert "bookshop-gateway" in failed["message"]
+    assert essence(await shop.objects()) == before
+    assert (await shop.status())["revision"] == 1
+    await shop.patch(version="0.3.0")
+    await shop.ready()
+    assert (await shop.status())["revision"] == 3
+    assert "failure" not in await shop.status()
+
+
+async def test_back_to_the_spec_that_served_is_ready_again(shop: Kept, kubelet: Kubelet) -> None:
+    await kubelet.fail("bookshop-order-migrate-*", CRASH, image="*:0.2.0")
+    await shop.patch(version="0.2.0")
+    await shop.comes_to("Ready", "RolledBack")
+    await shop.patch(version=None)
+    await shop.ready()
+    status = await shop.status()
+    assert (status["revision"], status.get("failure")) == (1, None)
+
+
+async def test_manual_stays_where_it_failed_and_goes_on_when_it_heals(shop: Kept, kubelet: Kubelet) -> None:
+    await kubelet.fail("bookshop-storefront", PULL, image="*:0.2.0")
+    await shop.patch(version="0.2.0", rollback="Manual", progressDeadlineSeconds=DEADLINE_S)
+    told = await shop.until("Ready", lambda found: "ImagePull" in found["message"], "the pod's trouble")
+    assert "storefront" in told["message"]
+    assert told["status"] != "True"
+    await shop.until("Degraded", lambda found: found["reason"] == "DeadlineExceeded", "late", DEADLINE_S + LIMIT_S)
+    assert (await shop.status())["rollout"]["revision"] == 2
+    await kubelet.heal()
+    await shop.ready()
+
+
+@pytest.mark.parametrize(
+    ("name", "failure", "word"),
+    [
+        ("bookshop-order", PULL, "ImagePullBackOff"),
+        ("bookshop-payment", CRASH, "CrashLoopBackOff"),
+        ("bookshop-user", Failure.unschedulable(), "Insufficient cpu"),
+        ("bookshop-product", Failure.config_error(), "CreateContainerConfigError"),
+        ("bookshop-provision-*", CRASH, "relation orders does not exist"),
+    ],
+    ids=["pull", "crash", "unschedulable", "config", "job"],
+)
+async def test_a_first_installation_tells_which_pod_and_why_and_goes_on_when_it_heals(
+    api: Kube, namespace: str, kubelet: Kubelet, operator: Operator, name: str, failure: Failure, word: str
+) -> None:
+    await kubelet.fail(name, failure)
+    shop = Kept(api, namespace)
+    await shop.apply()
+    told = await shop.until("Ready", lambda found: word in found["message"], word)
+    assert name.removesuffix("-*") in told["message"]
+    assert (await shop.condition("Degraded"))["status"] == "True"
+    await kubelet.heal()
+    await shop.ready(LIMIT_S + 60)
+
+
+async def test_a_shop_that_broke_later_says_what_and_recovers(shop: Kept, kubelet: Kubelet) -> None:
+    await kubelet.fail("bookshop-pricing", CRASH)
+    told = await shop.until("Ready", lambda found: found["status"] == "False", "False")
+    assert "bookshop-pricing" in told["message"]
+    await kubelet.heal()
+    await shop.ready()
+
+
+async def test_the_last_five_revisions_are_kept(shop: Kept) -> None:
+    for replicas in range(2, 8):
+        await shop.patch(services={"order": {"replicas": replicas}})
+        await shop.ready()
+    history = await shop.get(SECRET, "history")
+    assert history is not None
+    assert sorted(history["data"], key=len) == ["3", "4", "5", "6", "7", "seed"]
+
+
+async def test_a_spec_changed_in_mid_rollout_wins(shop: Kept, kubelet: Kubelet) -> None:
+    await kubelet.fail("bookshop-storefront", PULL, image="*:0.2.0")
+    await shop.patch(version="0.2.0")
+    await shop.until("Ready", lambda found: found["status"] != "True", "rolling")
+    await shop.patch(version="0.3.0")
+    await shop.ready()
+    images = {one["image"].rpartition(":")[2] for one in (await shop.status())["services"]}
+    assert images == {"0.3.0"}
+
+
+async def test_a_refused_object_is_told_in_the_words_of_the_server(shop: Kept) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "tight", "namespace": shop.namespace},
+        "spec": {"hard": {"count/poddisruptionbudgets.policy": "0"}},
+    }
+    await shop.api.create(QUOTA, quota)
+    await shop.patch(podDisruptionBudgets=True)
+    degraded = await shop.comes_to("Degraded", "Forbidden")
+    assert "PodDisruptionBudget bookshop-" in degraded["message"]
+    assert "quota" in degraded["message"]
+    await shop.api.delete(QUOTA, shop.namespace, "tight")
+    await shop.ready()
