@@ -1,0 +1,86 @@
+"""A Shop that begins with a backup: databases, then the backup, then migrations; its own backups at the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from shop.kit.testing import wait_until
+from shop.operator.engine.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB
+from shop.operator.engine.kube import Kube
+from tests.operator.kept import LIMIT_S, SMALL, Kept
+from tests.operator.kubelet import Kubelet
+from tests.operator.operators import Operator, Operators
+from tests.operator.statuses import Failure
+
+SPEC = {
+    **SMALL,
+    "backup": {"schedule": "15 3 * * *", "retention": 5, "destination": "pvc://nightly/bookshop"},
+    "restoreFrom": {"source": "pvc://nightly/old-bookshop"},
+}
+
+
+@pytest.fixture
+async def operator(operators: Operators, operator_login: Path, namespace: str) -> AsyncIterator[Operator]:
+    operator = operators.start(operator_login, namespace)
+    await operator.leading()
+    yield operator
+    await operator.stop()
+
+
+async def make_claim(api: Kube, namespace: str) -> None:
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "nightly", "namespace": namespace},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    await api.create(CLAIM, claim)
+
+
+async def jobs(shop: Kept) -> set[str]:
+    """What the Shop's Jobs are for."""
+    return {job["metadata"]["labels"]["app.kubernetes.io/name"] for job in await shop.api.list(JOB, shop.namespace)}
+
+
+async def test_a_backup_is_restored_before_anything_is_migrated(
+    api: Kube, namespace: str, kubelet: Kubelet, operator: Operator
+) -> None:
+    shop = Kept(api, namespace)
+    await shop.apply(SPEC)
+    degraded = await shop.comes_to("Degraded", "PersistentVolumeClaimMissing")
+    assert 'there is no PersistentVolumeClaim "nightly"' in degraded["message"]
+    await kubelet.fail("bookshop-restore-*", Failure.unschedulable("the claim is in use elsewhere"))
+    await make_claim(api, namespace)
+
+    async def restoring() -> bool:
+        return "restore" in await jobs(shop)
+
+    await wait_until(restoring, LIMIT_S, "the restore")
+    told = await shop.until("Ready", lambda found: "in use elsewhere" in found["message"], "the pod's trouble")
+    assert told["status"] == "False"
+    assert await jobs(shop) == {"provision", "restore"}
+    assert await api.list(DEPLOYMENT, namespace) == []
+    assert await shop.get(CRON_JOB, "backup") is None
+
+    await kubelet.heal()
+    await shop.ready()
+    assert await jobs(shop) >= {"provision", "restore", "migrate", "catalogue"}
+    schedule = await shop.get(CRON_JOB, "backup")
+    assert schedule is not None
+    assert schedule["spec"]["schedule"] == "15 3 * * *"
+
+
+async def test_when_it_is_done_the_backup_may_be_forgotten(
+    api: Kube, namespace: str, kubelet: Kubelet, operator: Operator
+) -> None:
+    shop = Kept(api, namespace)
+    await make_claim(api, namespace)
+    await shop.apply(SPEC)
+    await shop.ready()
+    await shop.patch(restoreFrom=None, backup=None)
+    await shop.ready()
+    assert "restore" not in await jobs(shop)
+    assert await shop.get(CRON_JOB, "backup") is None
