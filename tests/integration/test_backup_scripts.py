@@ -26,7 +26,17 @@ NOUNS = ("order", "product", "payment")
 WRITERS = 4
 MIN_TRIPS = 200
 WAIT_S = 30.0
-UNGATED_TRIES = 20
+UNGATED_TRIES = 10
+FREE = "    SELECT 'writers waited"
+LOST_ONCE = r"""
+    \! echo "$NOUN" >>"$NOTES/gates"
+    \set first `mkdir "$NOTES/first" 2>/dev/null && echo true || echo false`
+    \if :first
+        SELECT pg_terminate_backend(pg_backend_pid());
+    \endif
+"""
+WAIT = '\\set go `sh "$HERE/await.sh" waiting look`\n'
+UNGATED = '\\! cd "$ROUND" && touch "ready.$NOUN" "locked.$NOUN" "freed.$NOUN"\n'
 POLL_S = 0.01
 GIVEN = {"SHOP": "bookshop", "SHOP_VERSION": "1.2.3"}
 Urls = dict[str, str]
@@ -166,7 +176,10 @@ def test_no_effect_without_its_cause(make: Callable[[], Urls], tmp_path: Path) -
 
 def test_without_the_gate_effects_come_without_their_cause(make: Callable[[], Urls], tmp_path: Path) -> None:
     """The test above can fail: without the locks it is soon found out."""
-    files = changed(tmp_path, "gate.sql", '\\! touch "$ROUND/ready.$NOUN" "$ROUND/locked.$NOUN"\n')
+    files = changed(tmp_path, "gate.sql", UNGATED)
+    snapshot = files / "snapshot.sql"
+    assert WAIT in snapshot.read_text()
+    snapshot.write_text(snapshot.read_text().replace(WAIT, '\\! touch "$ROUND/waiting.$NOUN"\n\\set go true\n'))
     for number in range(UNGATED_TRIES):
         old, new = make(), make()
         tables(old)
@@ -175,6 +188,18 @@ def test_without_the_gate_effects_come_without_their_cause(make: Callable[[], Ur
         if not causal(new):
             return
     raise AssertionError(f"{UNGATED_TRIES} backups without locks were all of one moment")
+
+
+def test_a_gate_that_did_not_hold_spoils_the_round(make: Callable[[], Urls], tmp_path: Path) -> None:
+    """The server ends one of the sessions that keep writers out: the next round takes other snapshots."""
+    old, new = make(), make()
+    tables(old)
+    gate = scripts.folder().joinpath("gate.sql").read_text()
+    assert FREE in gate
+    files = changed(tmp_path, "gate.sql", gate.replace(FREE, LOST_ONCE + FREE))
+    scripts.run("backup.sh", old, {**GIVEN, "TARGET": str(tmp_path / "kept"), "NOTES": str(tmp_path)}, files)
+    assert len((tmp_path / "gates").read_text().split()) == 2 * len(NOUNS)
+    scripts.restore(new, tmp_path / "kept")
 
 
 def test_a_backup_waits_for_a_long_writer(make: Callable[[], Urls], tmp_path: Path, postgres: embedded.Server) -> None:

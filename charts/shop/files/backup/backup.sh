@@ -79,11 +79,12 @@ common_moment() { # NUMBER: one round; true when every database has its snapshot
         session "$each" snapshot.sql
         session "$each" gate.sql
     done
-    if reached 60 ready waiting && exec 4>&- && reached 3 locked && exec 5>&- && reached 3 seen; then
-        exec 6>&-
+    if reached 60 ready waiting && exec 4>&- && reached 3 locked && exec 5>&- && reached 3 seen && exec 6>&- &&
+        reached 10 freed; then
         return
     fi
     give_up
+    echo "try $1: no common moment" >&2
     for each in $NOUNS; do
         [ ! -e "$ROUND/failed.$each" ] || cat "$ROUND/gate.sql.$each" "$ROUND/snapshot.sql.$each" | sed "s/^/$each: /" >&2
     done

@@ -3,11 +3,6 @@ SET application_name = 'shop backup gate';
 SET statement_timeout = '10s';
 -- The server itself lets writers go on if this session dies while they wait.
 SET idle_in_transaction_session_timeout = '3s';
-SELECT set_config('shop.tables', coalesce(array_agg(found.oid::regclass::text ORDER BY found.oid), '{}')::text, false)
-FROM pg_class AS found
-WHERE found.relkind IN ('r', 'p') AND found.relpersistence <> 't'
-    AND found.relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')
-\g /dev/null
 -- Alone first, with patience: this finds the order of locks and makes an autovacuum step aside.
 SELECT set_config('shop.tries', '8', false), set_config('shop.first_wait_ms', '20', false) \g /dev/null
 BEGIN;
@@ -21,4 +16,6 @@ SELECT set_config('shop.tries', '4', false), set_config('shop.first_wait_ms', '5
     \set go `sh "$HERE/await.sh" locked free`
     SELECT 'writers waited up to ' || round(extract(epoch FROM clock_timestamp() - now()) * 1000) || ' ms';
     COMMIT;
+    -- Had the server ended this session meanwhile, it would not have come here.
+    \! : >"$ROUND/freed.$NOUN"
 \endif

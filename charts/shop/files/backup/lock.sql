@@ -1,9 +1,16 @@
--- Locks the tables of shop.tables against writers: whoever has written has committed, whoever wants to write waits.
+-- Locks every table against writers: whoever has written has committed, whoever wants to write waits.
 -- A writer that holds one table and waits for another that was locked before it would never end. What such a writer holds
--- is locked first at the next try, as it came first for the writer; so the order that fits the writers is found soon.
+-- is locked first at the next try, as it came first for the writer; so the order that fits the writers is found soon, and
+-- kept in shop.tables for the next time.
 DO $$
 DECLARE
-    tables text[] := current_setting('shop.tables')::text[];
+    known text[] := nullif(current_setting('shop.tables', true), '')::text[];
+    tables text[] := ARRAY(
+        SELECT found.name FROM (
+            SELECT oid, oid::regclass::text AS name FROM pg_class
+            WHERE relkind IN ('r', 'p') AND relpersistence <> 't'
+                AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')) AS found
+        ORDER BY array_position(known, found.name), found.oid);
     wait_ms integer := current_setting('shop.first_wait_ms')::integer;
     wanted text;
 BEGIN
