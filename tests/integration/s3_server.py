@@ -49,8 +49,11 @@ def _built() -> Path | None:
         return None
     command = [go, "install", "-trimpath", "-ldflags=-s -w", MODULE]
     environment = {**os.environ, "GOBIN": str(CACHE), "CGO_ENABLED": "0"}
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=BUILD_TIMEOUT_S, check=False)
-    return CACHE / "versitygw" if done.returncode == 0 else None
+    try:
+        subprocess.run(command, env=environment, capture_output=True, timeout=BUILD_TIMEOUT_S, check=True)
+    except subprocess.SubprocessError:
+        return None
+    return CACHE / "versitygw"
 
 
 @contextlib.contextmanager
