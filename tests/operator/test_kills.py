@@ -27,7 +27,7 @@ from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operators
 
 USER = "operator"
-MAX_KILLS = 250
+MAX_KILLS = 120
 STEP_LIMIT_S = 60
 ONCE = (JOB, DEPLOYMENT, SECRET)
 """Kinds of which an object must never be made twice."""

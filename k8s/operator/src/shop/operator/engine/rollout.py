@@ -53,6 +53,7 @@ class Roller:
         self._put = put
         self._applier = applier
         self._entries: dict[Key, dict[Ref, Entry]] = {}
+        self._heard: dict[Key, set[Ref]] = {}
         self._failed_since: dict[str, float] = {}
         self._repairs: dict[tuple[Key, Ref], list[float]] = {}
 
@@ -62,6 +63,7 @@ class Roller:
 
     def forget(self, key: Key) -> None:
         self._entries.pop(key, None)
+        self._heard.pop(key, None)
 
     def forget_shop(self, key: Key) -> None:
         self.forget(key)
@@ -95,11 +97,31 @@ class Roller:
         """Kind after kind, the objects of one kind together."""
         objects = target.objects()
         for _, group in groupby(items, key=lambda item: item.ref.kind):
-            refs = [item.ref for item in group]
-            done = await asyncio.gather(*(self.apply_one(view, objects[ref]) for ref in refs), return_exceptions=True)
-            for result in done:
+            bringing = (self._bring(view, item, objects[item.ref]) for item in group)
+            for result in await asyncio.gather(*bringing, return_exceptions=True):
                 if isinstance(result, BaseException):
                     raise result
+
+    async def _bring(self, view: ShopView, item: Item, obj: Object) -> None:
+        child = self._world.children(view.key).get(item.ref)
+        unheard = child is not None and child.applied == item.hash and item.ref not in self._heard.get(view.key, ())
+        if not (unheard and await self._is_so(view, obj)):
+            await self.apply_one(view, obj)
+
+    async def _is_so(self, view: ShopView, obj: Object) -> bool:
+        """Whether an operator before this one has applied `obj` and ended before it heard so: a look spares a write."""
+        ref = Ref.of(obj)
+        live = await self._kube.get(kind_of(ref), view.key.namespace, ref.name)
+        if live is None or difference(obj, live):
+            return False
+        self._hear(view, live)
+        return True
+
+    def _hear(self, view: ShopView, live: Object) -> None:
+        ref = Ref.of(live)
+        self.entries(view)[ref] = Entry(ref, live["metadata"]["uid"], digest(live))
+        self._heard.setdefault(view.key, set()).add(ref)
+        self._put(live)
 
     async def apply_one(self, view: ShopView, obj: Object) -> None:
         """Apply an object and remember what the server made of it."""
@@ -107,9 +129,7 @@ class Roller:
         child = self._world.children(view.key).get(ref)
         if child is not None and child.deleting:
             return
-        live = await self._applier.apply(view.key, obj, child)
-        self.entries(view)[ref] = Entry(ref, live["metadata"]["uid"], digest(live))
-        self._put(live)
+        self._hear(view, await self._applier.apply(view.key, obj, child))
 
     def _judge(self, key: Key, wave: Wave, items: list[Item]) -> Progress | None:
         children = self._world.children(key)
