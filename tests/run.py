@@ -15,9 +15,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 REPORTS = ROOT / "build" / "tests"
 WORKERS = 2
+ELSEWHERE = ("--ignore=tests/operator",)
+"""They need a kube-apiserver: `make e2e` has one."""
 PHASES = {
-    "services": ["-m", "not shop and not browser", "-n", str(WORKERS), "--dist", "loadfile"],
-    "shop": ["-m", "shop or browser"],
+    "services": ["-m", "not shop and not browser", "-n", str(WORKERS), "--dist", "loadfile", *ELSEWHERE],
+    "shop": ["-m", "shop or browser", *ELSEWHERE],
 }
 NOTHING_COLLECTED = 5
 COUNTED = {"failures": "failed", "errors": "errors", "skipped": "skipped"}

@@ -24,6 +24,9 @@ class Cluster(Protocol):
 
     name: str
 
+    def prepare(self) -> None:
+        """Build what can be had before the cluster runs."""
+
     def up(self) -> None:
         """Return once the cluster takes objects."""
 
@@ -52,6 +55,9 @@ class Given:
 
     name: str = "the one of $KUBECONFIG"
 
+    def prepare(self) -> None:
+        pass
+
     def up(self) -> None:
         pass
 
@@ -72,6 +78,9 @@ class Kind:
     """A kind cluster of the tests' own."""
 
     name: str = "kind"
+
+    def prepare(self) -> None:
+        pass
 
     def up(self) -> None:
         if KIND_NAME not in _output("kind", "get", "clusters").split():
@@ -96,6 +105,9 @@ class Own:
     """tests/cluster: this machine becomes the node."""
 
     name: str = "tests/cluster"
+
+    def prepare(self) -> None:
+        _run(str(OWN), "build")
 
     def up(self) -> None:
         _run(str(OWN), "up")

@@ -1,0 +1,193 @@
+"""`kubectl apply` of a Shop: the stack stands, stays right, goes back when a change is bad, and leaves in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from shop.kit.testing import wait_until
+from tests.integration.buyers import Answer, ends_as, new_product, order
+from tests.kubernetes import images
+from tests.kubernetes.conftest import Findings
+from tests.kubernetes.kube import HELM_TIMEOUT_S, ROOT, run
+from tests.kubernetes.operated import GONE_WITHIN_S, Operated, namespace_with
+from tests.kubernetes.test_6_uninstall import left
+from tests.load.shoppers import Shop
+
+SYSTEM = "shop-system"
+NAMESPACE = "shop-operated"
+TARGET_READY_S = 90
+REPAIR_WITHIN_S = 60.0
+DEADLINE_S = 60
+ROLLED_BACK_WITHIN_S = DEADLINE_S + 120
+
+
+@pytest.fixture(scope="module", autouse=True)
+def operator() -> Iterator[None]:
+    """The operator by its chart, two replicas of it; gone afterwards, the definition with it."""
+    namespace_with(SYSTEM)
+    chart = str(ROOT / "charts" / "shop-operator")
+    image = f"image.repository={images.REGISTRY}/shop-operator,image.tag={images.version()}"
+    options = ("--set", f"{image},shops.imageRegistry={images.REGISTRY},replicas=2")
+    run(
+        *("helm", "upgrade", "--install", "shop-operator", chart, "--namespace", SYSTEM, *options),
+        *("--wait", "--timeout", "180s"),
+        timeout_s=HELM_TIMEOUT_S,
+    )
+    namespace_with(NAMESPACE)
+    yield
+    run("kubectl", "delete", "shops", "--all", "--namespace", NAMESPACE, timeout_s=GONE_WITHIN_S)
+    run("helm", "uninstall", "shop-operator", "--namespace", SYSTEM, "--wait", timeout_s=HELM_TIMEOUT_S)
+    for namespace in (NAMESPACE, SYSTEM):
+        run("kubectl", "delete", "namespace", namespace, timeout_s=GONE_WITHIN_S)
+    run("kubectl", "delete", "crd", "shops.shops.shopkeeper.dev", timeout_s=GONE_WITHIN_S)
+
+
+@pytest.fixture(scope="module")
+def bookshop(operator: None, findings: Findings) -> Operated:
+    """The sample as it is in the repository, ready."""
+    shop = Operated("bookshop", NAMESPACE)
+    shop.apply()
+    seconds = shop.ready()
+    findings.note("seconds from kubectl apply of a Shop to Ready", seconds)
+    findings.note(f"... of the {TARGET_READY_S} s aimed at", round(seconds / TARGET_READY_S, 2))
+    return shop
+
+
+async def bought(shop: Operated, api: Shop, email: str) -> Answer:
+    """One confirmed order of a new customer."""
+    product = await new_product(api, await shop.admin(api), 5)
+    buyer = (await api.sign_up_many(1))[0]
+    answer = await order(api, buyer, product["id"])
+    assert answer.status in (201, 202), (email, answer.body)
+    assert await ends_as(api, answer) == "confirmed"
+    return answer
+
+
+async def test_a_customer_buys_in_the_applied_shop(bookshop: Operated) -> None:
+    async with bookshop.gateway() as api:
+        assert (await api.call("GET", "/products?category=novel&limit=5"))["items"], "the catalogue was not loaded"
+        await bought(bookshop, api, "first")
+    bookshop.assert_clean()
+
+
+def test_kubectl_get_tells_the_state(bookshop: Operated) -> None:
+    header, line = bookshop.inside.kubectl("get", "shop", bookshop.name).splitlines()
+    assert header.split()[:5] == ["NAME", "READY", "VERSION", "URL", "SERVICES"]
+    assert line.split()[:2] == ["bookshop", "True"]
+    assert line.split()[4] == "8/8"
+    assert "Ready" in bookshop.shopctl("status")
+
+
+def test_every_pod_is_restricted_and_labelled(bookshop: Operated) -> None:
+    pods = bookshop.inside.items("pods", "-l", f"shops.shopkeeper.dev/shop={bookshop.name}")
+    assert len(pods) >= 11
+
+
+async def test_drift_is_repaired(bookshop: Operated) -> None:
+    before = bookshop.inside.get("deployment", "bookshop-order")["metadata"]["uid"]
+    bookshop.inside.kubectl("delete", "deployment", "bookshop-order", "--wait=true")
+    bookshop.inside.kubectl("scale", "deployment", "bookshop-product", "--replicas=3")
+    bookshop.inside.kubectl("annotate", "deployment", "bookshop-pricing", "example.com/note=mine")
+
+    def repaired() -> bool:
+        found = {one["metadata"]["name"]: one for one in bookshop.inside.items("deployments")}
+        again = found.get("bookshop-order", {"metadata": {"uid": before}})["metadata"]["uid"] != before
+        return again and int(found["bookshop-product"]["spec"]["replicas"]) == 1
+
+    await wait_until(repaired, REPAIR_WITHIN_S, "the deleted Deployment and the changed replicas repaired")
+    bookshop.ready()
+    kept = bookshop.inside.get("deployment", "bookshop-pricing")["metadata"]["annotations"]
+    assert kept["example.com/note"] == "mine"
+    async with bookshop.gateway() as api:
+        await bought(bookshop, api, "after drift")
+
+
+async def test_the_other_operator_takes_over_and_finishes_an_upgrade(bookshop: Operated) -> None:
+    revision = bookshop.revision()
+    bookshop.patch({"services": {"order": {"logLevel": "WARNING", "replicas": 2}}})
+    lease = json.loads(run("kubectl", "get", "lease", "shop-operator", "--namespace", SYSTEM, "-o", "json"))
+    leader = lease["spec"]["holderIdentity"]
+    run("kubectl", "delete", "pod", leader, "--namespace", SYSTEM, "--force", "--grace-period=0", "--wait=false")
+    bookshop.ready()
+    assert bookshop.revision() == revision + 1
+    assert bookshop.inside.get("deployment", "bookshop-order")["status"]["readyReplicas"] == 2
+    bookshop.assert_clean()
+
+
+async def test_an_image_that_does_not_exist_is_rolled_back_while_the_shop_sells(bookshop: Operated) -> None:
+    revision = bookshop.revision()
+    bad = {"services": {"storefront": {"image": f"{images.REGISTRY}/shop-storefront:nowhere"}}}
+    bookshop.patch({**bad, "progressDeadlineSeconds": DEADLINE_S})
+    async with bookshop.gateway() as api:
+        degraded = await bookshop.comes_to("Ready", "RolledBack", ROLLED_BACK_WITHIN_S)
+        assert "ImagePull" in degraded["message"]
+        assert "storefront" in degraded["message"]
+        await bought(bookshop, api, "after the rollback")
+    assert bookshop.revision() == revision
+    image = bookshop.inside.get("deployment", "bookshop-storefront")["spec"]["template"]["spec"]["containers"][0][
+        "image"
+    ]
+    assert image.endswith(f":{images.version()}")
+    bookshop.patch({"services": {"storefront": None}, "progressDeadlineSeconds": None})
+    bookshop.ready()
+
+
+async def test_a_migration_that_fails_changes_no_service(bookshop: Operated) -> None:
+    """An image of another service as payment's has no such migrations: its Job fails, and nothing else is touched."""
+    before = [(one["metadata"]["name"], one["metadata"]["generation"]) for one in bookshop.inside.items("deployments")]
+    wrong = f"{images.REGISTRY}/shop-pricing:{images.version()}"
+    bookshop.patch({"services": {"payment": {"image": wrong}}, "progressDeadlineSeconds": DEADLINE_S})
+    failed = await bookshop.comes_to("Ready", "RolledBack", ROLLED_BACK_WITHIN_S)
+    assert "payment" in failed["message"]
+    after = [(one["metadata"]["name"], one["metadata"]["generation"]) for one in bookshop.inside.items("deployments")]
+    assert after == before
+    bookshop.patch({"services": {"payment": None}, "progressDeadlineSeconds": None})
+    bookshop.ready()
+
+
+async def test_retained_data_comes_back_with_the_shop(bookshop: Operated) -> None:
+    async with bookshop.gateway() as api:
+        answer = await bought(bookshop, api, "retained")
+    bookshop.patch({"deletionPolicy": "Retain"})
+    bookshop.delete()
+    assert {kind for kind, _ in left(bookshop.inside)} == {"PersistentVolumeClaim", "Secret"}
+    bookshop.apply(deletionPolicy="Retain")
+    bookshop.ready()
+    async with bookshop.gateway() as api:
+        assert await ends_as(api, answer) == "confirmed"
+    bookshop.assert_clean()
+
+
+async def test_a_backup_becomes_a_new_shop(bookshop: Operated) -> None:
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "backups"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    bookshop.inside.kubectl("apply", "-f", "-", stdin=json.dumps(claim))
+    backup = {"schedule": "0 3 * * *", "retention": 2, "destination": "pvc://backups/bookshop"}
+    bookshop.patch({"backup": backup})
+    bookshop.ready()
+    async with bookshop.gateway() as api:
+        answer = await bought(bookshop, api, "before the backup")
+    bookshop.shopctl("backup")
+    copy = Operated("copy", NAMESPACE)
+    copy.apply(restoreFrom={"source": "pvc://backups/bookshop"})
+    copy.ready()
+    async with copy.gateway() as api:
+        assert await ends_as(api, answer) == "confirmed"
+        await bought(copy, api, "in the copy")
+    copy.assert_clean()
+    copy.delete()
+
+
+async def test_deletion_leaves_nothing(bookshop: Operated) -> None:
+    bookshop.patch({"deletionPolicy": "Delete", "backup": None})
+    bookshop.ready()
+    bookshop.delete()
+    mine = {(kind, name) for kind, name in left(bookshop.inside) if name != "backups"}
+    assert mine == set()
