@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,14 @@ from shop.kit.testing import wait_until
 from shop.operator.engine.informer import Informer, Place
 from shop.operator.engine.kinds import CLAIM, DEPLOYMENT, JOB, SECRET, Kind
 from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import SHOP_LABEL, Object
+from shop.operator.engine.objects import SHOP_LABEL, Object, Ref
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import new_namespace
 from tests.operator.faults import Proxy, When
 from tests.operator.kept import Kept, essence
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operators
+from tests.operator.statuses import Failure
 
 USER = "operator"
 MAX_KILLS = 120
@@ -151,7 +152,7 @@ async def test_killed_at_every_write_of_a_creation_an_upgrade_and_a_deletion(
     print(f"killed {created} + {upgraded} + {deleted} times")
 
 
-def names(objects: dict[object, Object]) -> set[str]:  # type: ignore[type-arg]
+def names(objects: Mapping[Ref, Object]) -> set[str]:
     """Kinds and names, without the hashes that follow from a namespace."""
     return {f"{obj['kind']}/{obj['metadata']['name']}" for obj in objects.values() if obj["kind"] != "Job"}
 
@@ -159,8 +160,6 @@ def names(objects: dict[object, Object]) -> set[str]:  # type: ignore[type-arg]
 async def test_killed_during_a_rollback(
     api: Kube, apiserver: ApiServer, operators: Operators, operator_login: Path, proxy: Proxy
 ) -> None:
-    from tests.operator.statuses import Failure
-
     namespace = await new_namespace(api)
     shop = Kept(api, namespace)
     async with Kubelet(api, namespace) as kubelet:
