@@ -13,6 +13,8 @@ from shop.operator.engine.world import Child
 
 HANDOVER = f"{MANAGER}-handover"
 """Field manager that holds a Deployment's replicas between the operator, which lets go, and the autoscaler."""
+FIELDS_TAKEN = "Apply failed with "
+"""How the API server begins to say which fields of an object other managers own."""
 NOT_OURS = {
     "Service": ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"),
     "Deployment": ("replicas",),
@@ -45,6 +47,8 @@ class Applier:
                 await self._hand_over_replicas(key, ref)
             live = await self._kube.apply(kind, obj, force=child is not None)
         except Conflict as error:
+            if not error.message.startswith(FIELDS_TAKEN):  # somebody wrote it at the same moment
+                raise
             raise Refused("NameTaken", f"{ref.spoken} exists already and was not made for this Shop") from error
         except Invalid as error:
             live = await self._replace(kind, key, ref, obj, error)

@@ -25,6 +25,7 @@ from shop.operator.engine.report import Report
 from shop.operator.engine.rollout import Roller
 from shop.operator.engine.seeds import Seeds
 from shop.operator.engine.teardown import Teardown
+from shop.operator.engine.witness import Witness
 from shop.operator.engine.world import Child, Pod, World, keep_child, keep_pod
 
 WORKERS = 6
@@ -65,6 +66,7 @@ class Engine:
         self._informers: dict[Scope, Informer[Child] | Informer[Pod]] = {}
         self._recorder = Recorder(kube)
         self._reconciler = Reconciler(self._parts(renderer))
+        self._witness = Witness(kube, self._world, lambda shop: self._see(None, shop), self._gone)
         self._missed = 0
         self.synced = asyncio.Event()
         self.ended = False
@@ -92,6 +94,7 @@ class Engine:
                 background = [tasks.create_task(self._recorder.run())]
                 background += await self._watch_children(tasks)
                 background.append(tasks.create_task(shell.follow(self._see, self._options.namespaces, stop)))
+                background.append(tasks.create_task(self._witness.run(self._options.namespaces)))
                 background.append(tasks.create_task(self._resync()))
                 workers = [tasks.create_task(self._work()) for _ in range(self._options.workers)]
                 await stop.wait()
@@ -228,7 +231,8 @@ class Engine:
         if self._missed >= MAX_MISSED:
             return "the watch of Shops does not tell of changes"
         now = time.monotonic()
-        for (kind, _), informer in self._informers.items():
+        shops = {(SHOP, namespace): informer for namespace, informer in self._witness.informers.items()}
+        for (kind, _), informer in {**self._informers, **shops}.items():
             if informer.synced.is_set() and now - informer.last_contact > DEAD_S:
                 return f"the watch of {kind.plural} is dead"
         return ""
