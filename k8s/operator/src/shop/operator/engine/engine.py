@@ -86,8 +86,11 @@ class Engine:
             teardown=Teardown(kube, world),
         )
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Keep every Shop right until `stop` is set; what is under way then gets DRAIN_S to end."""
+    async def run(self, stop: asyncio.Event, lost: asyncio.Event) -> None:
+        """Keep every Shop right until `stop` is set; what is under way then gets DRAIN_S to end.
+
+        Once `lost` is set, another operator may work on the Shops: whatever is under way is broken off.
+        """
         watch_queue(lambda: len(self._queue), lambda: self._queue.oldest_s)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -98,7 +101,7 @@ class Engine:
                 background.append(tasks.create_task(self._resync()))
                 workers = [tasks.create_task(self._work()) for _ in range(self._options.workers)]
                 await stop.wait()
-                await self._drain(workers)
+                await self._drain(workers, lost)
                 for task in background:
                     task.cancel()
         except* ApiError as errors:
@@ -186,12 +189,14 @@ class Engine:
         if outcome.again_s is not None:
             self._queue.add_after(key, outcome.again_s)
 
-    async def _drain(self, workers: Sequence[asyncio.Task[None]]) -> None:
+    async def _drain(self, workers: Sequence[asyncio.Task[None]], lost: asyncio.Event) -> None:
         """Let passes end that have begun; a pass cut off would only be taken up by the next leader."""
         self._queue.close()
-        _, late = await asyncio.wait(workers, timeout=DRAIN_S)
-        for task in late:
-            task.cancel()
+        ended, no_leader = asyncio.gather(*workers), asyncio.ensure_future(lost.wait())
+        await asyncio.wait((ended, no_leader), timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+        no_leader.cancel()
+        ended.cancel()
+        await asyncio.gather(ended, return_exceptions=True)
 
     async def _resync(self) -> None:
         while True:

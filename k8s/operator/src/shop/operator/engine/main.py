@@ -70,6 +70,7 @@ class Operator:
         self._settings = settings
         self._renderer = renderer
         self._engine: Engine | None = None
+        self._lost = asyncio.Event()
         self.stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -83,10 +84,10 @@ class Operator:
                 return 0
             LEADER.set(1)
             held = asyncio.create_task(lease.hold())
-            held.add_done_callback(lambda _: self.stop.set())
+            held.add_done_callback(lambda _: self._end())
             try:
                 self._engine = Engine(kube, self._renderer, self._options())
-                await self._engine.run(self.stop)
+                await self._engine.run(self.stop, self._lost)
             finally:
                 LEADER.set(0)
                 lost = held.done()
@@ -96,6 +97,11 @@ class Operator:
                 if not lost:
                     await lease.release()
             return int(lost)
+
+    def _end(self) -> None:
+        """No longer leader: stop, and at once."""
+        self._lost.set()
+        self.stop.set()
 
     def _options(self) -> Options:
         return Options(self._settings.watched, self._settings.workers, self._settings.resync_s)
