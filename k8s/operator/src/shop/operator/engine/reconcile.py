@@ -30,6 +30,7 @@ from shop.operator.engine.seeds import Seeds
 from shop.operator.engine.shopview import Failure, Rollout, ShopView
 from shop.operator.engine.target import Target, Targets
 from shop.operator.engine.teardown import POLL_S, Teardown
+from shop.operator.engine.values import left_out
 from shop.operator.engine.world import World
 from shop.operator.spec import Shop
 
@@ -208,6 +209,8 @@ class Reconciler:
         union = inventory(self._parts.roller.union(view, target))
         if forward:
             self._tell(view, "Normal", "RollingOut", f"Revision {revision} is being rolled out")
+            for sentence in left_out(wish.shop.spec):
+                self._tell(view, "Warning", "LeftOut", sentence)
         facts = self._facts(view, wish, rolling=Rolling(revision, "", "", view.revision == 0))
         failure = None if forward else view.failure
         return await self._parts.report.write(view, facts, rollout=rollout, inventory=union, failure=failure)
