@@ -33,6 +33,7 @@ async def test_a_deleted_pod_loses_no_order(
     findings: Findings,
     timeline: Timeline,
 ) -> None:
+    await wait_until(lambda: release.ready(component) == 1, BACK_WITHIN_S, f"one {component}")
     [before] = release.pods(component)
     loop = asyncio.get_running_loop()
 
