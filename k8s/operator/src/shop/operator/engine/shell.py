@@ -15,7 +15,7 @@ from typing import Any
 import kopf
 
 from shop.operator.engine.kinds import SHOP
-from shop.operator.engine.objects import Object
+from shop.operator.engine.objects import MANAGER, Object
 
 WATCH_S = 290
 SILENCE_S = 70.0
@@ -68,6 +68,8 @@ async def _follow(seen: Seen, namespaces: Sequence[str], over: threading.Event) 
         registry=registry,
         settings=_settings(),
         standalone=True,
+        # Else kopf asks the system for the user's name, which a container's user has none of.
+        identity=MANAGER,
         clusterwide=not namespaces,
         namespaces=namespaces,
         stop_flag=over,
