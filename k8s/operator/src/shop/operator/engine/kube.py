@@ -274,7 +274,7 @@ class Kube:
 
     async def websocket(self, path: str, params: Params, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """A connection for both directions, such as to a port of a pod; the caller closes it."""
-        headers = await self._headers()
+        headers = {**await self._headers(), "Accept": "*/*"}  # a node answers JSON with 406
         session, url, options = self._to(path, params=params, headers=headers, protocols=(protocol,))
         try:
             socket: aiohttp.ClientWebSocketResponse = await session.ws_connect(url, **options)

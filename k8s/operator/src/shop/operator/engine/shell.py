@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import kopf
+from kopf._core.engines.peering import Identity
 
 from shop.operator.engine.kinds import SHOP
 from shop.operator.engine.objects import MANAGER, Object
@@ -69,7 +70,7 @@ async def _follow(seen: Seen, namespaces: Sequence[str], over: threading.Event) 
         settings=_settings(),
         standalone=True,
         # Else kopf asks the system for the user's name, which a container's user has none of.
-        identity=MANAGER,
+        identity=Identity(MANAGER),
         clusterwide=not namespaces,
         namespaces=namespaces,
         stop_flag=over,
