@@ -117,7 +117,7 @@ class Kube:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._login.tls or True, keepalive_timeout=60)
         local = URL(self._login.server).host in ("127.0.0.1", "localhost", "::1")
         self._session = aiohttp.ClientSession(
-            connector=connector, trust_env=not local, headers={"User-Agent": MANAGER, "Accept": "application/json"}
+            connector=connector, trust_env=not local, headers={"User-Agent": MANAGER, "Accept": "application/json, */*"}
         )
         return self
 
@@ -274,7 +274,7 @@ class Kube:
 
     async def websocket(self, path: str, params: Params, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """A connection for both directions, such as to a port of a pod; the caller closes it."""
-        headers = {**await self._headers(), "Accept": "*/*"}  # a node answers JSON with 406
+        headers = await self._headers()
         session, url, options = self._to(path, params=params, headers=headers, protocols=(protocol,))
         try:
             socket: aiohttp.ClientWebSocketResponse = await session.ws_connect(url, **options)
