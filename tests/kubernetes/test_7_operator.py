@@ -20,6 +20,7 @@ SYSTEM = "shop-system"
 NAMESPACE = "shop-operated"
 TARGET_READY_S = 90
 REPAIR_WITHIN_S = 60.0
+UNREACHABLE_WITHIN_S = 300.0
 DEADLINE_S = 60
 ROLLED_BACK_WITHIN_S = DEADLINE_S + 120
 
@@ -183,6 +184,26 @@ async def test_a_backup_becomes_a_new_shop(bookshop: Operated) -> None:
         await bought(copy, api, "in the copy")
     copy.assert_clean()
     copy.delete()
+
+
+async def test_a_database_elsewhere_that_cannot_be_reached_is_named(bookshop: Operated) -> None:
+    nouns = ("product", "pricing", "order", "payment", "user", "notification")
+    urls = {noun: f"postgresql://shop:x@db.invalid:5432/shop_{noun}" for noun in nouns}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "elsewhere"}, "stringData": urls}
+    bookshop.inside.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
+    lonely = Operated("lonely", NAMESPACE)
+    lonely.apply(database={"mode": "External", "secretName": "elsewhere"})
+
+    def told() -> bool:
+        degraded = lonely.conditions().get("Degraded", {})
+        return (
+            degraded.get("status") == "True" and "the database at db.invalid cannot be reached" in degraded["message"]
+        )
+
+    await wait_until(told, UNREACHABLE_WITHIN_S, "the database named")
+    assert lonely.conditions()["Ready"]["status"] == "False"
+    lonely.delete()
+    bookshop.inside.kubectl("delete", "secret", "elsewhere")
 
 
 async def test_deletion_leaves_nothing(bookshop: Operated) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from typing import Any
 
 import psycopg
@@ -10,6 +11,7 @@ import pytest
 from yoyo.backends.base import DatabaseBackend
 
 from shop.kit import migrate
+from shop.kit.processes import free_port
 from shop.kit.testing import DatabaseFor
 
 
@@ -53,3 +55,13 @@ async def test_a_user_without_a_name_may_migrate(database_for: DatabaseFor, monk
 
     monkeypatch.setattr(getpass, "getuser", nameless)
     assert migrate.apply("kit", await unmigrated(database_for)) > 0
+
+
+def test_a_database_that_cannot_be_reached_is_named_in_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "CONNECT_TRIES", 1)
+    monkeypatch.setattr(sys, "argv", ["migrate", "order"])
+    monkeypatch.setenv("SHOP_DATABASE_URL", f"postgresql://shop:secret@127.0.0.1:{free_port()}/shop_order")
+    with pytest.raises(SystemExit) as ended:
+        migrate.main()
+    assert str(ended.value).startswith("order: the database at 127.0.0.1 cannot be reached: ")
+    assert "secret" not in str(ended.value)

@@ -14,6 +14,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import yoyo
@@ -68,11 +69,19 @@ def _connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
 
 
 def main() -> None:
-    """Apply the migrations of the service named on the command line to SHOP_DATABASE_URL."""
+    """Apply the migrations of the service named on the command line to SHOP_DATABASE_URL.
+
+    What goes wrong is said in the last line: in a cluster that becomes the message of whoever looks after the Job.
+    """
     service, url = sys.argv[1], os.environ.get("SHOP_DATABASE_URL", "")
     if not url:
         sys.exit("SHOP_DATABASE_URL is not set: it names the database to migrate.")
-    sys.stdout.write(f"{service}: {apply(service, url)} migrations applied\n")
+    try:
+        count = apply(service, url)
+    except psycopg.OperationalError as error:
+        reason = " ".join(str(error).split())
+        sys.exit(f"{service}: the database at {urlsplit(url).hostname} cannot be reached: {reason}")
+    sys.stdout.write(f"{service}: {count} migrations applied\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""Every Shop of k8s/samples, applied as it stands, becomes ready; what it names is made first, as its head tells."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from shop.operator.engine.kinds import CLAIM, SHOP
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.objects import Object
+from shop.operator.engine.preflight import Needed, needed
+from shop.operator.spec import Shop
+from tests.charts import helm
+from tests.operator.kept import LIMIT_S, Kept
+from tests.operator.kubelet import Kubelet
+from tests.operator.operators import Operator, Operators
+
+SAMPLES = sorted((helm.ROOT / "k8s" / "samples").glob("*.yaml"))
+
+
+@pytest.fixture
+async def operator(operators: Operators, operator_login: Path, namespace: str) -> AsyncIterator[Operator]:
+    operator = operators.start(operator_login, namespace)
+    yield operator
+    operator.kill()
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+async def test_a_sample_becomes_ready_and_goes(
+    api: Kube, namespace: str, kubelet: Kubelet, operator: Operator, sample: Path
+) -> None:
+    resource = yaml.safe_load(sample.read_text(encoding="utf-8"))
+    spec = Shop.model_validate(resource).spec
+    for one in needed(spec):
+        await api.create(one.kind, made(one, namespace))
+    shop = Kept(api, namespace, resource["metadata"]["name"])
+    resource["metadata"]["namespace"] = namespace
+    await api.apply(SHOP, resource, force=True, manager="kubectl")
+    ready = await shop.ready(2 * LIMIT_S)
+    assert ready["status"]["servicesReady"] == "8/8"
+    await shop.delete()
+    await shop.gone()
+    assert {ref.kind for ref in await shop.objects()} <= ({"Secret"} if spec.deletion_policy == "Retain" else set())
+
+
+def made(one: Needed, namespace: str) -> Object:
+    """An object that has what the sample asks of it."""
+    body: Object = {"apiVersion": one.kind.api_version, "kind": one.kind.kind}
+    body["metadata"] = {"name": one.name, "namespace": namespace}
+    if one.kind is CLAIM:
+        return {**body, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
+    return {**body, "data": dict.fromkeys(one.keys, "eA==")}
