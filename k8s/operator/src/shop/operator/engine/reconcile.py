@@ -115,6 +115,7 @@ class Reconciler:
         self._hashes.pop(key, None)
         self._parts.roller.forget_shop(key)
         self._parts.seeds.forget(key)
+        self._parts.report.forget(key)
 
     async def _hold(self, view: ShopView) -> ShopView:
         """Put the finalizer on, so that a deleted Shop waits until it is torn down."""
@@ -251,7 +252,8 @@ class Reconciler:
             self._tell(view, "Warning", failed[0], failed[1])
         await self._parts.report.write(view, facts)
         retry = await self._parts.roller.retry_jobs(view, progress.failed_jobs)
-        waits = [wait for wait in (retry, left.total_seconds()) if wait is not None and wait > 0]
+        owed = self._parts.report.owes(view.key)
+        waits = [wait for wait in (retry, left.total_seconds(), owed) if wait is not None and wait > 0]
         return Outcome("waiting", min(waits, default=LOOK_AGAIN_S))
 
     async def _roll_back(self, view: ShopView, wish: Wish, rollout: Rollout, failed: tuple[str, str]) -> Outcome:

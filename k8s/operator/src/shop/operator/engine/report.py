@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -20,24 +21,52 @@ from shop.operator.spec import ShopSpec
 PARTS = ("observedGeneration", "conditions", "version", "url", "servicesReady", "services")
 """Always written by a pass; the rest only when a pass gives it."""
 
+HOW_FAR = frozenset({"conditions", "services", "servicesReady"})
+PROGRESS_S = 3.0
+"""How often the status of a rollout is written when nothing but words and counts have changed."""
+
 
 class Report:
     def __init__(self, kube: Kube, world: World, version: str) -> None:
         self._kube = kube
         self._world = world
         self._version = version
+        self._written: dict[Key, float] = {}
+        self._owed: set[Key] = set()
 
     async def write(self, view: ShopView, facts: Facts, **parts: Any) -> ShopView:
         """Patch what differs; `parts` are fields of the status in snake_case of their JSON form. No write if none."""
         wanted = {**self._seen(view, facts), **{_camel(name): _as_json(value) for name, value in parts.items()}}
         changed = {name: value for name, value in wanted.items() if (view.status.get(name) or None) != (value or None)}
-        if not changed:
+        if not changed or self._can_wait(view, changed):
             return view
+        self._written[view.key] = time.monotonic()
+        self._owed.discard(view.key)
         body = await self._kube.patch(
             SHOP, view.key.namespace, view.key.name, {"status": changed}, content="merge", subresource="status"
         )
         self._world.see_shop(body)
         return ShopView.of(body)
+
+    def owes(self, key: Key) -> float | None:
+        """Seconds after which a pass should write what the last one left out; None when that was nothing."""
+        return PROGRESS_S if key in self._owed else None
+
+    def forget(self, key: Key) -> None:
+        self._written.pop(key, None)
+        self._owed.discard(key)
+
+    def _can_wait(self, view: ShopView, changed: Object) -> bool:
+        """Of a rollout that goes on, how far it has come is told now and then: each telling costs the API server."""
+        soon = time.monotonic() - self._written.get(view.key, 0.0) < PROGRESS_S
+        if not soon or not changed.keys() <= HOW_FAR or view.rollout is None:
+            return False
+        before = view.status.get("conditions", ())
+        now = changed.get("conditions") or before
+        if _without_words(before) != _without_words(now):
+            return False
+        self._owed.add(view.key)
+        return True
 
     def _seen(self, view: ShopView, facts: Facts) -> Object:
         services = _services(view.key, self._world)
@@ -51,6 +80,10 @@ class Report:
             services,
         )
         return dict(zip(PARTS, values, strict=True))
+
+
+def _without_words(conditions: Iterable[Object]) -> list[Object]:
+    return [{name: value for name, value in one.items() if name != "message"} for one in conditions]
 
 
 def address(view: ShopView) -> str | None:
