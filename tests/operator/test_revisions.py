@@ -7,15 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from shop.kit.testing import wait_until
 from shop.operator.engine.kinds import DEPLOYMENT, JOB, SECRET, Kind
-from shop.operator.engine.kube import Kube
+from shop.operator.engine.kube import ApiError, Kube
+from shop.operator.engine.objects import Object
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import LIMIT_S, Kept, essence
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators
 from tests.operator.statuses import Failure
 
-QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
+BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+POLICY = Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
+BINDING = Kind(
+    "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"
+)
 DEADLINE_S = 60
 PULL = Failure.image_pull()
 CRASH = Failure.crash_loop("relation orders does not exist")
@@ -189,16 +195,45 @@ async def test_a_spec_changed_in_mid_rollout_wins(shop: Kept, kubelet: Kubelet) 
 
 
 async def test_a_refused_object_is_told_in_the_words_of_the_server(shop: Kept) -> None:
-    quota = {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": "tight", "namespace": shop.namespace},
-        "spec": {"hard": {"count/poddisruptionbudgets.policy": "0"}},
-    }
-    await shop.api.create(QUOTA, quota)
+    name = f"no-budgets-{shop.namespace}"
+    await shop.api.create(POLICY, policy(name))
+    await shop.api.create(BINDING, binding(name, shop.namespace))
+    await wait_until(lambda: refused(shop), LIMIT_S, "the policy at work")
     await shop.patch(podDisruptionBudgets=True)
     degraded = await shop.comes_to("Degraded", "Forbidden")
     assert "PodDisruptionBudget bookshop-" in degraded["message"]
-    assert "quota" in degraded["message"]
-    await shop.api.delete(QUOTA, shop.namespace, "tight")
-    await shop.ready()
+    assert "budgets are not wanted here" in degraded["message"]
+    await shop.api.delete(BINDING, None, name)
+    await shop.api.delete(POLICY, None, name)
+    await shop.ready(2 * LIMIT_S)
+
+
+def policy(name: str) -> Object:
+    """What a platform team might forbid."""
+    rule = {
+        "apiGroups": ["policy"],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": ["poddisruptionbudgets"],
+    }
+    no = {"expression": "false", "message": "budgets are not wanted here", "reason": "Forbidden"}
+    spec = {"failurePolicy": "Fail", "matchConstraints": {"resourceRules": [rule]}, "validations": [no]}
+    return {"apiVersion": POLICY.api_version, "kind": POLICY.kind, "metadata": {"name": name}, "spec": spec}
+
+
+def binding(name: str, namespace: str) -> Object:
+    """The policy counts in one namespace."""
+    only = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    spec = {"policyName": name, "validationActions": ["Deny"], "matchResources": only}
+    return {"apiVersion": BINDING.api_version, "kind": BINDING.kind, "metadata": {"name": name}, "spec": spec}
+
+
+async def refused(shop: Kept) -> bool:
+    """Whether the API server has taken notice of the policy."""
+    metadata = {"name": "one-more", "namespace": shop.namespace}
+    budget = {"apiVersion": BUDGET.api_version, "kind": BUDGET.kind, "metadata": metadata, "spec": {"minAvailable": 1}}
+    try:
+        await shop.api.apply(BUDGET, budget, force=True, dry_run=True)
+    except ApiError as error:
+        return error.status == 403
+    return False
