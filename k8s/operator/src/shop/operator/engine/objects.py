@@ -56,3 +56,14 @@ class Ref:
     @classmethod
     def of(cls, obj: Object) -> Self:
         return cls(sys.intern(obj["apiVersion"]), sys.intern(obj["kind"]), obj["metadata"]["name"])
+
+
+def labels_of(shop_name: str) -> dict[str, str]:
+    """Of the Secrets that the operator makes for itself; what it renders has those of the chart."""
+    return {
+        SHOP_LABEL: shop_name,
+        "app.kubernetes.io/name": "shop",
+        "app.kubernetes.io/instance": shop_name,
+        "app.kubernetes.io/part-of": "shop",
+        "app.kubernetes.io/managed-by": MANAGER,
+    }

@@ -9,7 +9,7 @@ from shop.operator.engine.apply import Refused
 from shop.operator.engine.history import Revisions
 from shop.operator.engine.kinds import SECRET
 from shop.operator.engine.kube import Conflict, Kube
-from shop.operator.engine.objects import MANAGER, SHOP_LABEL, Key, Object, Ref
+from shop.operator.engine.objects import Key, Object, Ref, labels_of
 from shop.operator.engine.shopview import ShopView
 from shop.operator.engine.world import SEED_FIELD, SEED_SUFFIX, World, seed_of
 
@@ -59,17 +59,10 @@ class Seeds:
 
 def secret(key: Key, seed: bytes) -> Object:
     """The Secret of a seed. Immutable, so that it can be lost but not be wrong."""
-    labels = {
-        SHOP_LABEL: key.name,
-        "app.kubernetes.io/name": "shop",
-        "app.kubernetes.io/instance": key.name,
-        "app.kubernetes.io/part-of": "shop",
-        "app.kubernetes.io/managed-by": MANAGER,
-    }
     return {
         "apiVersion": SECRET.api_version,
         "kind": SECRET.kind,
-        "metadata": {"name": key.name + SEED_SUFFIX, "namespace": key.namespace, "labels": labels},
+        "metadata": {"name": key.name + SEED_SUFFIX, "namespace": key.namespace, "labels": labels_of(key.name)},
         "type": "Opaque",
         "immutable": True,
         "data": {SEED_FIELD: base64.b64encode(seed).decode()},
