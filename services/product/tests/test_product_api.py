@@ -70,7 +70,7 @@ async def test_words_find_titles_authors_and_beginnings(shelf: Shelf) -> None:
     assert await names(shelf, query="jan") == ["Emma", "Jane Eyre"]
     assert await names(shelf, query="CHARL eyr") == ["Jane Eyre"]
     assert await names(shelf, query="charlotte", category="history") == ["Shirley"]
-    for nothing in ("nobody", "!!!", "' | &", "a:*b"):
+    for nothing in ("nobody", "!!!", "' | &", "x:*y"):
         assert await names(shelf, query=nothing) == []
 
 
