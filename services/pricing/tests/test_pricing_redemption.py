@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from shop.kit.db import Database
 from shop.kit.ids import new_id
-from shop.kit.testing import DatabaseFor
+from shop.kit.testing import DatabaseFor, wait_until
 from shop.pricing.domain import Discount, Promotion, refusal
-from shop.pricing.repository import PricingRepository, Redeeming
+from shop.pricing.repository import REDEEM, PricingRepository, Redeeming
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 TEN_PERCENT = Discount("percentage", 10)
@@ -143,6 +143,25 @@ async def test_a_release_that_comes_first_leaves_a_tombstone(repository: Pricing
     await repository.release([order.order_id], NOW)
     assert await repository.redeem([order], NOW) == ["released"]
     assert await used(repository) == 0
+
+
+async def test_a_release_that_waits_for_a_redemption_counts_what_that_one_did(
+    repository: PricingRepository, database: Database
+) -> None:
+    await offer(repository)
+    order = wish()
+    async with database.transaction() as redeeming:
+        await redeeming.fetch(REDEEM, [order.order_id], [order.user_id], [order.code], [order.subtotal], NOW)
+        releasing = asyncio.create_task(repository.release([order.order_id], NOW))
+        await wait_until(lambda: _somebody_waits(database), what="the release to wait for the redemption")
+    await releasing
+    assert await used(repository) == await counted(database) == 0
+    assert await repository.redeem([order], NOW) == ["released"]
+
+
+async def _somebody_waits(database: Database) -> bool:
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(await database.fetchval(sql))
 
 
 async def test_releases_racing_with_redemptions_leave_the_count_right(

@@ -84,7 +84,9 @@ LEFT JOIN judged j ON j.position = w.position
 ORDER BY w.position
 """
 
-# Reading `locked` in `wanted` makes PostgreSQL take the locks first, in the same order as REDEEM does.
+# Reading `locked` in `wanted` makes PostgreSQL take the locks first, in the same order as REDEEM does. `locked` lacks
+# the codes of redemptions under way, which `freed` then waits for: so `used` is read from rows that are locked after
+# that, because CHECK (used >= 0) is tested on what this statement's snapshot shows before the newest row is looked at.
 RELEASE = """
 WITH locked AS (
     SELECT code FROM promotions WHERE code IN (
@@ -96,9 +98,11 @@ WITH locked AS (
     INSERT INTO redemptions AS r (order_id, released_at) SELECT order_id, $2 FROM wanted ORDER BY order_id
     ON CONFLICT (order_id) DO UPDATE SET released_at = $2 WHERE r.released_at IS NULL
     RETURNING code
+), newest AS (
+    SELECT code, used FROM promotions WHERE code IN (SELECT code FROM freed) ORDER BY code FOR UPDATE
 )
-UPDATE promotions p SET used = p.used - f.released
-FROM (SELECT code, count(*) AS released FROM freed WHERE code IS NOT NULL GROUP BY code) f WHERE p.code = f.code
+UPDATE promotions p SET used = n.used - f.released
+FROM newest n JOIN (SELECT code, count(*) AS released FROM freed GROUP BY code) f USING (code) WHERE p.code = n.code
 """
 
 
