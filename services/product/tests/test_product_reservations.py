@@ -18,6 +18,7 @@ from shop.kit.bus import Bus
 from shop.kit.ids import new_id
 from shop.kit.tasks import Tasks
 from shop.kit.testing import wait_until
+from shop.product.repository import MOVE
 
 
 async def test_a_hundred_orders_for_ten_copies(shelf: Shelf) -> None:
@@ -129,6 +130,19 @@ async def test_a_release_waits_for_the_reservation_in_flight(shelf: Shelf) -> No
         await wait_until(lambda: _waiting(shelf))
     await releasing
     assert await shelf.stock(product) == 10
+    await shelf.assert_conserved()
+
+
+async def test_a_write_off_counts_the_delivery_that_it_waited_for(shelf: Shelf) -> None:
+    """The CHECK must not refuse it for a stock that is out of date when the answer is given."""
+    product = await shelf.product(stock=3)
+    path = f"/api/v1/products/{product}/stock"
+    async with shelf.database.transaction() as delivery:
+        await delivery.execute(MOVE, product, 10, "delivery", None, datetime.now(UTC))
+        writing_off = asyncio.create_task(shelf.client.post(path, json={"delta": -5}, headers=shelf.admin))
+        await wait_until(lambda: _waiting(shelf), what="the write-off to wait for the delivery")
+    answer = await writing_off
+    assert (answer.status_code, answer.json()["stock"]) == (200, 8)
     await shelf.assert_conserved()
 
 

@@ -68,11 +68,13 @@ UPDATE products SET
 WHERE id = $1 RETURNING {COLUMNS}"""  # noqa: S608 - constants
 REINDEX = "UPDATE products SET search = to_tsvector('simple', $2) WHERE id = $1"
 
+# A statement of its own, before MOVE: an UPDATE holds what it computes from its snapshot against the CHECK before it
+# notices a newer row, so MOVE's snapshot is taken when nobody else can change the stock any more.
+LOCK = BY_ID + " FOR UPDATE"
 # A key that was used before changes nothing: the row of the first movement is in the way of the second.
 MOVE = f"""
 WITH moved AS (
-    INSERT INTO stock_movements (product_id, delta, reason, key, at)
-    SELECT id, $2, $3, $4, $5 FROM products WHERE id = $1
+    INSERT INTO stock_movements (product_id, delta, reason, key, at) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT ON CONSTRAINT one_movement_per_key DO NOTHING
     RETURNING product_id
 )
@@ -129,24 +131,20 @@ class ProductRepository:
 
     async def move_stock(self, product_id: UUID, delta: int, reason: str, key: str | None, now: datetime) -> Record:
         """Add ``delta`` to the stock, once per ``key``; Problem 404, or 409 when it would fall below zero."""
-        try:
-            async with self._database.transaction() as connection:
-                row = await connection.fetchrow(MOVE, product_id, delta, reason, key, now)
-                if row is not None:
-                    event = StockChanged(product_id=product_id, stock=row["stock"], occurred_at=now)
-                    await outbox.publish(connection, event)
-        except asyncpg.CheckViolationError:
-            row = await self._known(product_id)
-            raise errors.insufficient_stock(product_id, row["stock"]) from None
-        except asyncpg.NumericValueOutOfRangeError:
-            raise errors.stock_too_large() from None
-        return await self._known(product_id) if row is None else row
-
-    async def _known(self, product_id: UUID) -> Record:
-        row = await self.get(product_id)
-        if row is None:
-            raise errors.unknown_product(product_id)
-        return row
+        async with self._database.transaction() as connection:
+            product = await connection.fetchrow(LOCK, product_id)
+            if product is None:
+                raise errors.unknown_product(product_id)
+            try:
+                moved = await connection.fetchrow(MOVE, product_id, delta, reason, key, now)
+            except asyncpg.CheckViolationError:
+                raise errors.insufficient_stock(product_id, product["stock"]) from None
+            except asyncpg.NumericValueOutOfRangeError:
+                raise errors.stock_too_large() from None
+            if moved is not None:
+                event = StockChanged(product_id=product_id, stock=moved["stock"], occurred_at=now)
+                await outbox.publish(connection, event)
+        return product if moved is None else moved
 
 
 def _row(product: Mapping[str, Any]) -> dict[str, Any]:
