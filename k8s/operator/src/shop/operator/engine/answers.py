@@ -47,6 +47,10 @@ class Unreachable(ApiError):
     """No answer. The request may have been carried out."""
 
 
+class Silent(Unreachable):
+    """A stream was begun and nothing came for a long time."""
+
+
 _ERRORS: Mapping[int, type[ApiError]] = {404: NotFound, 409: Conflict, 410: Gone, 422: Invalid, 429: Throttled}
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 """Worth another try a little later."""

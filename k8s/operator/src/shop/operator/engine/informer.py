@@ -1,7 +1,8 @@
 """What the API server has of one kind, kept up to date by a watch: no change is missed, and little memory is used.
 
 A list (in pages) gives the start, a watch everything after it. A cut watch goes on from the last bookmark; when the
-server no longer knows that point, the list is read again and compared, so that what vanished meanwhile is told too.
+server no longer knows that point, the list is read again and compared, so that what vanished meanwhile is told too. So
+it is when a watch says nothing for long: the list shows whether there was nothing to say.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from shop.operator.engine.kinds import Kind
-from shop.operator.engine.kube import PAGE, WATCH_S, ApiError, Gone, Kube, NotFound
+from shop.operator.engine.kube import PAGE, WATCH_S, ApiError, Gone, Kube, NotFound, Silent
 from shop.operator.engine.metrics import WATCH_RESTARTS
 from shop.operator.engine.objects import Object
 
@@ -166,8 +167,10 @@ class Informer[T]:
             self._finish_list("0")
             self._version, self.last_contact = "", time.monotonic()
             return "absent"
-        if isinstance(error, Gone) or error.reason == "TooLarge":
+        if isinstance(error, Gone | Silent) or error.reason == "TooLarge":
             self._version = ""
+        if isinstance(error, Silent):
+            return "silent"
         self._failures += 1
         if self._failures == LOGGED_FAILURE:
             logger.warning("watch of %s: %s", self.kind.plural, error)

@@ -27,6 +27,7 @@ from shop.operator.engine.answers import (
     Gone,
     Invalid,
     NotFound,
+    Silent,
     Throttled,
     Unreachable,
     error_of,
@@ -45,6 +46,7 @@ __all__ = [
     "NotFound",
     "Observer",
     "Request",
+    "Silent",
     "Throttled",
     "Unreachable",
     "path_of",
@@ -63,7 +65,8 @@ MAX_LISTS = 5
 """How often a list begins anew when its pages expire while it is read."""
 WATCH_S = 300
 SILENCE_S = 90.0
-"""A watch from which nothing came for so long is dead: the server sends a bookmark every minute."""
+"""A watch from which nothing came for so long is dead, or of a kind of which the server has seen no event since it
+began: for all others it sends a bookmark every minute."""
 MAX_EVENT_BYTES = 3 * 1024 * 1024
 """Of one event of a watch; etcd itself holds no object of more than 1.5 MiB."""
 APPLY, MERGE, JSON_PATCH = "apply-patch+yaml", "merge-patch+json", "json-patch+json"
@@ -167,7 +170,7 @@ class Kube:
     ) -> AsyncGenerator[Event]:
         """What happens after `resource_version`, bookmarks too, until the server ends it after about `timeout_s`.
 
-        Raises Gone when that is too long ago, Unreachable when the connection breaks or says nothing.
+        Raises Gone when that is too long ago, Unreachable when the connection breaks, Silent when it says nothing.
         """
         params: dict[str, str | int] = {
             "watch": 1,
@@ -267,8 +270,11 @@ class Kube:
                     if response.status == 401:
                         self._login.token.refused()
                     raise await refusal_of(response)
-                async for line in _lines(response.content):
-                    yield line
+                try:
+                    async for line in _lines(response.content):
+                        yield line
+                except TimeoutError as error:
+                    raise Silent(0, "Silent", f"API server: GET {path}: nothing came for {SILENCE_S:g} s") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _no_answer("GET", path, error) from error
 
