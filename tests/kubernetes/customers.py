@@ -21,7 +21,6 @@ ORDERS_PER_S = 6.0
 PAGES_PER_S = 10.0
 MAX_IN_FLIGHT = 500
 SETTLED_BEFORE = 10
-RECONNECT_PAUSE_S = 0.2
 SETTLE_TIMEOUT_S = 90.0
 GOOD = frozenset({201, 202})
 MAX_PRINTED = 10
@@ -44,7 +43,6 @@ class Customers:
     buyers: list[str]
     product_id: str
     insistent: bool
-    patience: int = 0
     answers: list[Answer] = field(default_factory=list)
     pages: int = 0
     failures: list[str] = field(default_factory=list)
@@ -72,27 +70,16 @@ class Customers:
 
     async def browse(self) -> None:
         """One product page's data."""
-        for again in range(self.patience, -1, -1):
-            try:
-                status = await self._page()
-            except aiohttp.ClientConnectorError as error:
-                if not again:
-                    self.fail(f"page: {error} {error.os_error!r}")
-                    return
-                await asyncio.sleep(RECONNECT_PAUSE_S)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                self.fail(f"page: {type(error).__name__}: {error}")
-                return
-            else:
-                break
+        try:
+            async with self.api.session.get(f"{self.api.url}/api/v1/products/{self.product_id}") as response:
+                await response.read()
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self.fail(f"page: {type(error).__name__}: {getattr(error, 'os_error', error)!r}")
+            return
         self.pages += 1
         if status != 200:
             self.fail(f"page: {status}")
-
-    async def _page(self) -> int:
-        async with self.api.session.get(f"{self.api.url}/api/v1/products/{self.product_id}") as response:
-            await response.read()
-            return response.status
 
     async def keep_at(self, action: Callable[[], Awaitable[None]], per_s: float) -> None:
         """Start `action` at a fixed rate, however slow the answers are; never more than `MAX_IN_FLIGHT` at once."""
@@ -126,20 +113,11 @@ async def _as_coroutine(action: Callable[[], Awaitable[None]]) -> None:
 
 @contextlib.asynccontextmanager
 async def shopping(
-    timeline: Timeline,
-    api: Shop,
-    admin: str,
-    *,
-    insistent: bool = False,
-    pages_per_s: float = PAGES_PER_S,
-    patience: int = 0,
+    timeline: Timeline, api: Shop, admin: str, *, insistent: bool = False, pages_per_s: float = PAGES_PER_S
 ) -> AsyncIterator[Customers]:
-    """Customers at work while the block runs, from a moment at which orders flow; afterwards all have their answer.
-
-    `patience`: how often a browser tries again when no connection is made, as those of real customers do.
-    """
+    """Customers at work while the block runs, from a moment at which orders flow; afterwards all have their answer."""
     product = await new_product(api, admin, STOCK)
-    customers = Customers(timeline, api, await api.sign_up_many(BUYERS), product["id"], insistent, patience)
+    customers = Customers(timeline, api, await api.sign_up_many(BUYERS), product["id"], insistent)
     loops = [
         asyncio.create_task(customers.keep_at(customers.buy, ORDERS_PER_S)),
         asyncio.create_task(customers.keep_at(customers.browse, pages_per_s)),

@@ -18,8 +18,6 @@ SCALED = (
     "product.autoscaling.targetCPUUtilizationPercentage=60,product.autoscaling.scaleDownSeconds=5"
 )
 BUSY_PAGES_PER_S = 100.0
-PATIENCE = 3
-"""At this rate of new connections to one node port, the node itself refuses one now and then."""
 UP_WITHIN_S = 240.0
 DOWN_WITHIN_S = 420.0
 
@@ -31,7 +29,7 @@ async def test_product_scales_from_one_to_three_and_back(
     loop = asyncio.get_running_loop()
     await wait_until(lambda: release.ready("product") == 1 and _measured(release), UP_WITHIN_S, "metrics of one pod")
     started = loop.time()
-    async with shopping(timeline, api, admin, pages_per_s=BUSY_PAGES_PER_S, patience=PATIENCE) as customers:
+    async with shopping(timeline, api, admin, pages_per_s=BUSY_PAGES_PER_S) as customers:
         await wait_until(lambda: _ready_in_thread(release, MOST), UP_WITHIN_S, "three pods")
         findings.note("seconds from load to three pods of product", round(loop.time() - started))
     assert Counter(customers.failures) == Counter()
