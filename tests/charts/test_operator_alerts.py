@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +10,11 @@ import pytest
 import yaml
 
 from shop.operator.engine import metrics
-from tests.charts import helm
+from tests.charts import promtool
+from tests.charts.promtool import Case
 from tests.charts.rendering import CHARTS, RELEASE, Object, kind, named, preset
 
 ALERTS = CHARTS / "shop-operator" / "files" / "alerts.yaml"
-PROMTOOL_TIMEOUT_S = 60
 SUFFIXES = ("_total", "_count", "_sum", "_bucket")
 PASSES = "shop_operator_reconcile_seconds_count"
 BOOKS = {"shop_namespace": "market", "shop": "books"}
@@ -60,17 +55,6 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(name: str) -> None:
     assert set(alert["annotations"]) == {"summary", "description"}
     assert alert["annotations"]["description"].endswith(".")
     assert f"`{name}`" in (CHARTS / "shop-operator" / "README.md").read_text(encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is scraped every minute (Prometheus' notation), and whether the alert fires then; `summary` as it reads."""
-
-    alert: str
-    series: Mapping[str, str]
-    at: str
-    summary: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 CASES = (
@@ -115,33 +99,15 @@ CASES = (
 
 
 def described(case: Case) -> dict[str, Any]:
-    """The case as promtool reads it; the description is the alert's own, its labels put in."""
     alert = alerts()[case.alert]
     text = re.sub(
         r"{{ \$labels\.(\w+) }}", lambda found: case.labels.get(found[1], ""), alert["annotations"]["description"]
     )
-    fires = {
-        "exp_labels": {**alert["labels"], **case.labels},
-        "exp_annotations": {"summary": case.summary, "description": text},
-    }
-    expected = {"eval_time": case.at, "alertname": case.alert, "exp_alerts": [fires] if case.summary else []}
-    return {
-        "interval": "1m",
-        "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
-        "alert_rule_test": [expected],
-    }
+    return promtool.described(case, alert, text)
 
 
 def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool", path=os.pathsep.join([os.environ.get("PATH", ""), str(helm.CACHE)]))
-    if promtool is None:
-        pytest.skip("promtool is neither on PATH nor in the test cluster's cache")
-    tests = {"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": [described(case) for case in CASES]}
-    written = tmp_path / "tests.yaml"
-    written.write_text(yaml.safe_dump(tests), encoding="utf-8")
-    command = [promtool, "test", "rules", str(written)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PROMTOOL_TIMEOUT_S, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool.check(tmp_path, ALERTS, map(described, CASES))
 
 
 def test_each_alert_is_seen_to_fire_and_to_be_silent() -> None:

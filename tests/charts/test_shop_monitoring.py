@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts import helm
+from tests.charts import helm, promtool
+from tests.charts.promtool import Case
 from tests.charts.rendering import NAMESPACE, RELEASE, SERVICES, Object, kind, named, preset
 
-PROMTOOL_TIMEOUT_S = 60
 CHOSEN = f'namespace="{NAMESPACE}", app_kubernetes_io_instance="{RELEASE}"'
 OWN = {"namespace": NAMESPACE, "app_kubernetes_io_instance": RELEASE}
 NOT_OURS = frozenset({"up"})
@@ -108,17 +103,6 @@ def test_grafana_can_find_the_dashboard_and_tell_shops_apart() -> None:
     assert len(ids) == len(set(ids))
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is scraped every minute (Prometheus' notation), and whether the alert fires then; `summary` as it reads."""
-
-    alert: str
-    series: Mapping[str, str]
-    at: str
-    summary: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
 def series(metric: str, **labels: str) -> str:
     return f"{metric}{{{', '.join(f'{name}="{value}"' for name, value in {**OWN, **labels}.items())}}}"
 
@@ -197,40 +181,21 @@ CASES = (
 
 
 def described(case: Case) -> dict[str, Any]:
-    """The case as promtool reads it."""
     alert = alerts()[case.alert]
-    fires = {
-        "exp_labels": {**alert["labels"], **case.labels},
-        "exp_annotations": {"summary": case.summary, "description": alert["annotations"]["description"]},
-    }
-    expected = {"eval_time": case.at, "alertname": case.alert, "exp_alerts": [fires] if case.summary else []}
-    given = [{"series": name, "values": values} for name, values in case.series.items()]
-    return {"interval": "1m", "input_series": given, "alert_rule_test": [expected]}
-
-
-def promtool(*arguments: str) -> None:
-    program = shutil.which("promtool", path=os.pathsep.join([os.environ.get("PATH", ""), str(helm.CACHE)]))
-    if program is None:
-        pytest.skip("promtool is neither on PATH nor in the test cluster's cache")
-    done = subprocess.run(
-        [program, *arguments], capture_output=True, text=True, timeout=PROMTOOL_TIMEOUT_S, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    return promtool.described(case, alert, alert["annotations"]["description"])
 
 
 def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
-    rules, tests = tmp_path / "rules.yaml", tmp_path / "tests.yaml"
+    rules = tmp_path / "rules.yaml"
     rules.write_text(yaml.safe_dump(rule()["spec"]), encoding="utf-8")
-    cases = {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [described(case) for case in CASES]}
-    tests.write_text(yaml.safe_dump(cases), encoding="utf-8")
-    promtool("test", "rules", str(tests))
+    promtool.check(tmp_path, rules, map(described, CASES))
 
 
 def test_prometheus_understands_every_query_of_the_dashboard(tmp_path: Path) -> None:
     recorded = [{"record": f"query:{number}", "expr": text} for number, text in enumerate(queries().values())]
     rules = tmp_path / "rules.yaml"
     rules.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": recorded}]}), encoding="utf-8")
-    promtool("check", "rules", str(rules))
+    promtool.run("check", "rules", str(rules))
 
 
 def test_each_alert_is_seen_to_fire_and_to_be_silent() -> None:

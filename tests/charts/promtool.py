@@ -1,0 +1,58 @@
+"""Prometheus' own test of alerts: what is scraped, and whether an alert fires then."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.charts import helm
+from tests.charts.rendering import Object
+
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is scraped every minute (Prometheus' notation), and whether the alert fires then; `summary` as it reads."""
+
+    alert: str
+    series: Mapping[str, str]
+    at: str
+    summary: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def run(*arguments: str) -> None:
+    """Skips where there is no promtool; what it has to say is the failure."""
+    program = shutil.which("promtool", path=os.pathsep.join([os.environ.get("PATH", ""), str(helm.CACHE)]))
+    if program is None:
+        pytest.skip("promtool is neither on PATH nor in the test cluster's cache")
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def described(case: Case, alert: Object, description: str) -> dict[str, Any]:
+    """The case as promtool reads it; `description` as the alert's reads with its labels put in."""
+    fires = {
+        "exp_labels": {**alert["labels"], **case.labels},
+        "exp_annotations": {"summary": case.summary, "description": description},
+    }
+    expected = {"eval_time": case.at, "alertname": case.alert, "exp_alerts": [fires] if case.summary else []}
+    given = [{"series": name, "values": values} for name, values in case.series.items()]
+    return {"interval": "1m", "input_series": given, "alert_rule_test": [expected]}
+
+
+def check(folder: Path, rules: Path, cases: Iterable[dict[str, Any]]) -> None:
+    """Let promtool try the `described` cases on the file `rules`."""
+    tests = {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": list(cases)}
+    written = folder / "tests.yaml"
+    written.write_text(yaml.safe_dump(tests), encoding="utf-8")
+    run("test", "rules", str(written))
