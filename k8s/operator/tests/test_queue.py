@@ -36,6 +36,16 @@ async def test_keys_come_once_and_in_order() -> None:
     assert (len(queue), queue.oldest_s) == (0, 0.0)
 
 
+async def test_some_go_first_and_the_others_still_get_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "MAX_FIRST", 2)
+    queue = WorkQueue[str](str.isupper)
+    for key in "abCDEF":
+        queue.add(key)
+    assert len(queue) == 6
+    assert "".join([await next_of(queue) for _ in range(6)]) == "CDaEFb"
+    assert (len(queue), queue.oldest_s) == (0, 0.0)
+
+
 async def test_a_key_is_never_worked_on_by_two() -> None:
     queue = WorkQueue[str]()
     queue.add("a")

@@ -19,17 +19,16 @@ from shop.operator.cluster.plan import Action, Item, Plan
 from shop.operator.cluster.session import FORBIDDEN, Session, refusal
 from shop.operator.engine import preflight
 from shop.operator.engine.answers import ApiError, Conflict, Invalid, NotFound
-from shop.operator.engine.apply import merged
-from shop.operator.engine.kinds import DEPLOYMENT, RENDERED, SECRET, SHOP, Kind, kind_of, wave_of
+from shop.operator.engine.apply import is_taken, merged
+from shop.operator.engine.kinds import DEPLOYMENT, SECRET, SHOP, Kind, kind_of, wave_of
 from shop.operator.engine.kube import Request, path_of
 from shop.operator.engine.objects import MANAGER, SHOP_LABEL, Key, Object, Ref
 from shop.operator.engine.render import HelmMissing, Renderer, RenderError, find_charts, find_helm
+from shop.operator.engine.seeds import SEED_BYTES
 from shop.operator.engine.shopview import Entry, ShopView
 from shop.operator.engine.world import SEED_SUFFIX, seed_of
 from shop.operator.errors import ShopctlError
 from shop.operator.spec import Shop
-
-SEED_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,8 @@ async def make(session: Session, file: Path) -> Plan:
     try:
         chosen = await operator_images.choice(session, key, live)
         renderer = Renderer(find_helm(), find_charts(), chosen.version, images=chosen.images)
-        objects = await renderer.render(shop, key.namespace, _uid(live), seed.value, await _optional(session))
+        optional = await preflight.optional_kinds(session.kube)
+        objects = await renderer.render(shop, key.namespace, _uid(live), seed.value, optional)
     except RenderError as error:
         raise ShopctlError(f"{file}: {error}") from error
     except HelmMissing as error:
@@ -116,14 +116,6 @@ async def _seed(session: Session, key: Key, *, is_new: bool) -> Seed:
     return Seed(value, known=True)
 
 
-async def _optional(session: Session) -> frozenset[str]:
-    """The optional kinds that the cluster has."""
-    wanted = [kind for kind in RENDERED if kind.optional]
-    versions = sorted({kind.api_version for kind in wanted})
-    served = dict(zip(versions, await asyncio.gather(*map(session.kube.served, versions)), strict=True))
-    return frozenset(kind.kind for kind in wanted if kind.kind in served[kind.api_version])
-
-
 async def _applied(session: Session, key: Key, obj: Object, seed: Seed) -> Item:
     """What applying one object would change."""
     kind, ref, wave = kind_of(obj), Ref.of(obj), wave_of(obj).name.lower()
@@ -153,6 +145,8 @@ async def _dry_run(session: Session, key: Key, obj: Object, live: Object | None)
     try:
         return await session.kube.apply(kind, obj, force=owner is not None, dry_run=True)
     except Conflict as error:
+        if not is_taken(error):
+            raise
         raise Conflict(error.status, "NameTaken", "exists already and was not made for this Shop") from error
     except Invalid:
         if live is None:

@@ -14,16 +14,18 @@ from shop.operator.engine.apply import Applier
 from shop.operator.engine.events import Recorder
 from shop.operator.engine.history import Revisions
 from shop.operator.engine.informer import Informer
-from shop.operator.engine.kinds import POD, RENDERED, SHOP, Kind
+from shop.operator.engine.kinds import POD, RENDERED, SHOP, Kind, kind_of
 from shop.operator.engine.kube import ApiError, Kube
 from shop.operator.engine.metrics import RECONCILE, RESYNCS, SHOPS, watch_informer, watch_queue
 from shop.operator.engine.objects import SHOP_LABEL, Key, Object
+from shop.operator.engine.preflight import optional_kinds
 from shop.operator.engine.queue import WorkQueue
 from shop.operator.engine.reconcile import Outcome, Parts, Reconciler
 from shop.operator.engine.render import Renderer
 from shop.operator.engine.report import Report
 from shop.operator.engine.rollout import Roller
 from shop.operator.engine.seeds import Seeds
+from shop.operator.engine.target import Targets
 from shop.operator.engine.teardown import Teardown
 from shop.operator.engine.witness import Witness
 from shop.operator.engine.world import Child, Pod, World, keep_child, keep_pod
@@ -31,13 +33,9 @@ from shop.operator.engine.world import Child, Pod, World, keep_child, keep_pod
 WORKERS = 6
 """Shops worked on at once."""
 RESYNC_S = 300.0
-"""How often all Shops are listed and gone through again, give or take a tenth."""
+"""How often all Shops are gone through again, give or take a tenth."""
 DEAD_S = 240.0
 """A watch that has said nothing for so long counts as dead: bookmarks come every minute."""
-MAX_MISSED = 2
-"""Resyncs in a row that find changes of Shops which the watch did not tell of, before that counts as dead."""
-GRACE_S = 20.0
-"""How long the watch gets to tell of what a list has shown."""
 SYNC_TIMEOUT_S = 300.0
 MAX_REFUSED_S = 60.0
 """What a Shop waits for outside of it, such as a missing Secret, sends no events: looked for at least this often."""
@@ -61,13 +59,13 @@ class Engine:
     def __init__(self, kube: Kube, renderer: Renderer, options: Options) -> None:
         self._kube = kube
         self._options = options
-        self._queue: WorkQueue[Key] = WorkQueue()
+        self._targets = Targets()
+        self._queue = WorkQueue[Key](self._targets.has)
         self._world = World(self._queue.add)
         self._informers: dict[Scope, Informer[Child] | Informer[Pod]] = {}
         self._recorder = Recorder(kube)
         self._reconciler = Reconciler(self._parts(renderer))
         self._witness = Witness(kube, self._world, lambda shop: self._see(None, shop), self._gone)
-        self._missed = 0
         self.synced = asyncio.Event()
         self.ended = False
 
@@ -78,6 +76,7 @@ class Engine:
             kube=kube,
             world=world,
             renderer=renderer,
+            targets=self._targets,
             roller=Roller(kube, world, self._put, Applier(kube)),
             revisions=revisions,
             seeds=Seeds(kube, world, revisions),
@@ -111,7 +110,7 @@ class Engine:
 
     async def _watch_children(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Watch every kind that the cluster serves, and wait until all that is there is known."""
-        self._reconciler.optional = await self._optional()
+        self._reconciler.optional = await optional_kinds(self._kube)
         served = [kind for kind in RENDERED if not kind.optional or kind.kind in self._reconciler.optional]
         running = []
         for namespace in self._options.namespaces or (None,):
@@ -131,20 +130,10 @@ class Engine:
             return Informer(self._kube, kind, namespace, SHOP_LABEL, keep_pod, self._world.pod_changed)
         return Informer(self._kube, kind, namespace, SHOP_LABEL, keep_child, self._world.child_changed)
 
-    async def _optional(self) -> frozenset[str]:
-        found = set()
-        for kind in RENDERED:
-            if kind.optional and kind.kind in await self._kube.served(kind.api_version):
-                found.add(kind.kind)
-        return frozenset(found)
-
     def _put(self, obj: Object) -> None:
         """Take the answer to a write at once, before the watch tells of it."""
-        for namespace in (obj["metadata"]["namespace"], None):
-            for (kind, of), informer in self._informers.items():
-                if of == namespace and kind.kind == obj["kind"] and kind.api_version == obj["apiVersion"]:
-                    informer.put(obj)
-                    return
+        kind = kind_of(obj)
+        (self._informers.get((kind, None)) or self._informers[kind, obj["metadata"]["namespace"]]).put(obj)
 
     def _see(self, what: str | None, shop: Object) -> None:
         """An event of kopf's."""
@@ -207,42 +196,19 @@ class Engine:
                 log.warning("resync: %s", error.message)
 
     async def _go_through(self) -> None:
-        """List the Shops: what the watch has missed is seen now, and every Shop is looked at again."""
-        before, listed = self._world.shops(), await self._list()
-        await asyncio.sleep(min(GRACE_S, self._options.resync_s))
-        missed = [shop for key, shop in listed.items() if self._world.version(key) < int(_version(shop))]
-        for shop in missed:
-            self._see(None, shop)
-        for key in set(before) - listed.keys():
-            if await self._kube.get(SHOP, key.namespace, key.name) is None:
-                self._gone(key)
-        self._missed = self._missed + 1 if missed else 0
-        self._reconciler.optional = await self._optional()
+        """Look at every Shop again: for what sends no events, and for kinds that the cluster has got meanwhile."""
+        self._reconciler.optional = await optional_kinds(self._kube)
         for key in self._world.shops():
             self._queue.add(key)
         RESYNCS.inc()
-
-    async def _list(self) -> dict[Key, Object]:
-        found = {}
-        for namespace in self._options.namespaces or (None,):
-            for shop in await self._kube.list(SHOP, namespace):
-                found[Key(shop["metadata"]["namespace"], shop["metadata"]["name"])] = shop
-        return found
 
     def trouble(self) -> str:
         """Why the operator should be restarted, "" when all is well."""
         if self.ended:
             return "the engine has ended"
-        if self._missed >= MAX_MISSED:
-            return "the watch of Shops does not tell of changes"
         now = time.monotonic()
         shops = {(SHOP, namespace): informer for namespace, informer in self._witness.informers.items()}
         for (kind, _), informer in {**self._informers, **shops}.items():
             if informer.synced.is_set() and now - informer.last_contact > DEAD_S:
                 return f"the watch of {kind.plural} is dead"
         return ""
-
-
-def _version(shop: Object) -> str:
-    version: str = shop["metadata"]["resourceVersion"]
-    return version

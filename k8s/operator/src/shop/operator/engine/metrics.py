@@ -50,7 +50,7 @@ WATCH_RESTARTS = Counter(
 WATCH_SILENCE = Gauge(
     "shop_operator_watch_silence_seconds", "Time since the watch of a kind last said anything.", ["kind"]
 )
-RESYNCS = Counter("shop_operator_resyncs", "Times that all Shops were listed and gone through again.")
+RESYNCS = Counter("shop_operator_resyncs", "Times that all Shops were gone through again.")
 LEADER = Gauge("shop_operator_leader", "1 where this process holds the Lease.")
 
 

@@ -1,10 +1,11 @@
-"""What a Shop names but does not bring: looked for before anything is changed, so that a typing error costs nothing."""
+"""What a Shop needs and does not bring: looked for before anything is changed, so that a typing error costs nothing."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
-from shop.operator.engine.kinds import CLAIM, CONFIG_MAP, SECRET, Kind
+from shop.operator.engine.kinds import CLAIM, CONFIG_MAP, RENDERED, SECRET, Kind
 from shop.operator.engine.kube import Kube
 from shop.operator.local.plan import WITH_DATABASE
 from shop.operator.spec import ShopSpec
@@ -62,3 +63,11 @@ async def missing(kube: Kube, namespace: str, spec: ShopSpec) -> tuple[str, str]
         if absent := [key for key in one.keys if key not in live.get("data", {})]:
             return f"{one.kind.kind}Incomplete", f'{one.field}: {one.kind.kind} "{one.name}" has no key {absent[0]}'
     return None
+
+
+async def optional_kinds(kube: Kube) -> frozenset[str]:
+    """Of the kinds that only some clusters have, those that this one serves."""
+    wanted = [kind for kind in RENDERED if kind.optional]
+    versions = sorted({kind.api_version for kind in wanted})
+    served = dict(zip(versions, await asyncio.gather(*map(kube.served, versions)), strict=True))
+    return frozenset(kind.kind for kind in wanted if kind.kind in served[kind.api_version])

@@ -1,5 +1,7 @@
 """Keys that wait for work: each once, in order of arrival, never worked on by two at a time.
 
+Some may go first: what has begun is ended before more is begun, so little stands half done at any time.
+
 It is by level: who adds a key says only that something may have changed, and many sayings make one piece of work.
 All calls are made from the thread of the event loop.
 """
@@ -10,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 MAX_KEYS = 50_000
@@ -20,6 +22,9 @@ MAX_BACKOFF_S = 300.0
 JITTER = 0.25
 HURRY_S = 2.0
 """A change may end a backoff early, but not sooner than this after the failure: the change can come of the failure."""
+
+MAX_FIRST = 32
+"""Keys in a row that went first while others waited."""
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +38,11 @@ class _Failures:
 class WorkQueue[K: Hashable]:
     """`key = await get()`, work, then `succeeded(key)` or `failed(key)`, and always `done(key)`."""
 
-    def __init__(self) -> None:
+    def __init__(self, goes_first: Callable[[K], bool] = lambda _: False) -> None:
+        self._goes_first = goes_first
+        self._first: dict[K, float] = {}
         self._ready: dict[K, float] = {}
+        self._in_a_row = 0
         self._working: set[K] = set()
         self._again: set[K] = set()
         self._later: dict[K, asyncio.TimerHandle] = {}
@@ -45,12 +53,13 @@ class WorkQueue[K: Hashable]:
 
     def __len__(self) -> int:
         """How many wait to be worked on now."""
-        return len(self._ready) + len(self._again)
+        return len(self._first) + len(self._ready) + len(self._again)
 
     @property
     def oldest_s(self) -> float:
         """How long the first in line has waited."""
-        return time.monotonic() - next(iter(self._ready.values())) if self._ready else 0.0
+        now = time.monotonic()
+        return now - min((next(iter(lane.values())) for lane in (self._first, self._ready) if lane), default=now)
 
     def add(self, key: K) -> None:
         """Work on it as soon as may be; after a failure not at once."""
@@ -74,13 +83,12 @@ class WorkQueue[K: Hashable]:
 
     async def get(self) -> K | None:
         """The next key; None once the queue is closed."""
-        while not self._ready and not self._closed:
+        while not self._first and not self._ready and not self._closed:
             self._wake.clear()
             await self._wake.wait()
         if self._closed:
             return None
-        key = next(iter(self._ready))
-        del self._ready[key]
+        key = self._take()
         self._drop_later(key)
         self._working.add(key)
         return key
@@ -113,13 +121,22 @@ class WorkQueue[K: Hashable]:
         self._later.clear()
         self._wake.set()
 
+    def _take(self) -> K:
+        others_turn = not self._first or (self._ready and self._in_a_row >= MAX_FIRST)
+        self._in_a_row = 0 if others_turn else self._in_a_row + 1
+        lane = self._ready if others_turn else self._first
+        key = next(iter(lane))
+        del lane[key]
+        return key
+
     def _enqueue(self, key: K) -> None:
         if self._closed or (key not in self._later and key not in self._working and self._full()):
             return
         if key in self._working:
             self._again.add(key)
-        else:
-            self._ready.setdefault(key, time.monotonic())
+        elif key not in self._first and key not in self._ready:
+            lane = self._first if self._goes_first(key) else self._ready
+            lane[key] = time.monotonic()
             self._wake.set()
         self._drop_later(key)
 
@@ -128,7 +145,7 @@ class WorkQueue[K: Hashable]:
             handle.cancel()
 
     def _full(self) -> bool:
-        full = len(self._ready) + len(self._later) >= MAX_KEYS
+        full = len(self._first) + len(self._ready) + len(self._later) >= MAX_KEYS
         if full and not self._told:
             logger.error("the queue is full with %d keys; more are left to the next resync", MAX_KEYS)
         self._told = full

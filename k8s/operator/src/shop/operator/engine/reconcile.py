@@ -46,6 +46,7 @@ class Parts:
     kube: Kube
     world: World
     renderer: Renderer
+    targets: Targets
     roller: Roller
     revisions: Revisions
     seeds: Seeds
@@ -86,7 +87,6 @@ class Reconciler:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._targets = Targets()
         self._hashes: dict[Key, tuple[tuple[Any, ...], str]] = {}
         self.optional: frozenset[str] = frozenset()
         """Kinds that only some clusters have and this one has."""
@@ -111,7 +111,7 @@ class Reconciler:
             raise error
 
     def _forget(self, key: Key) -> None:
-        self._targets.drop(key)
+        self._parts.targets.drop(key)
         self._hashes.pop(key, None)
         self._parts.roller.forget_shop(key)
         self._parts.seeds.forget(key)
@@ -175,7 +175,7 @@ class Reconciler:
 
     async def _target(self, view: ShopView, wish: Wish, goal: str) -> Target:
         """The objects of the goal: rendered when the spec asks for it, as they were kept when it is the way back."""
-        if (kept := self._targets.get(view.key, goal)) is not None:
+        if (kept := self._parts.targets.get(view.key, goal)) is not None:
             return kept
         if goal == wish.hash:
             objects = await self._parts.renderer.render(
@@ -183,7 +183,7 @@ class Reconciler:
             )
         else:
             objects = await self._parts.revisions.load(view.key, view.revision)
-        return self._targets.put(view.key, Target.of(goal, objects))
+        return self._parts.targets.put(view.key, Target.of(goal, objects))
 
     async def _roll(self, view: ShopView, wish: Wish, goal: str) -> Outcome:
         target = await self._target(view, wish, goal)
@@ -234,7 +234,7 @@ class Reconciler:
             last_applied_hash=target.hash,
         )
         self._parts.roller.forget(view.key)
-        self._targets.drop(view.key)
+        self._parts.targets.drop(view.key)
         self._tell(view, "Normal", "Ready", f"Revision {rollout.revision} serves")
 
     async def _waiting(self, view: ShopView, wish: Wish, target: Target, progress: Progress) -> Outcome:
@@ -262,7 +262,7 @@ class Reconciler:
         failure = Failure(rollout.revision, wish.hash, failed[0], message)
         self._tell(view, "Warning", "RollingBack", f"{message}; going back to revision {view.revision}")
         ROLLBACKS.inc()
-        self._targets.drop(view.key)
+        self._parts.targets.drop(view.key)
         rolling = Rolling(view.revision, "", "", first=False)
         back = Rollout(view.revision, view.applied_hash, datetime.now(UTC).replace(microsecond=0))
         facts = Facts(
@@ -298,7 +298,7 @@ class Reconciler:
     async def _repair(self, view: ShopView, wish: Wish, drifts: list[Drift]) -> tuple[tuple[str, ...], list[str]]:
         target = await self._target(view, wish, view.applied_hash)
         told, left = await self._parts.roller.repair(view, target, drifts)
-        self._targets.drop(view.key)
+        self._parts.targets.drop(view.key)
         for sentence in told:
             self._tell(view, "Normal", "DriftRepaired", f"Repaired {sentence}")
         for sentence in left:

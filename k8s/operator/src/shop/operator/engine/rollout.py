@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -14,7 +14,7 @@ from shop.operator.engine.digest import difference, digest
 from shop.operator.engine.health import PROGRESS_DEADLINE, Phase, Trouble
 from shop.operator.engine.kinds import Wave, kind_of
 from shop.operator.engine.kube import Kube
-from shop.operator.engine.metrics import DRIFT_REPAIRS, PRUNED_OBJECTS
+from shop.operator.engine.metrics import APPLIED_OBJECTS, DRIFT_REPAIRS, PRUNED_OBJECTS
 from shop.operator.engine.objects import Key, Object, Ref
 from shop.operator.engine.shopview import Entry, ShopView
 from shop.operator.engine.target import Item, Target
@@ -81,7 +81,7 @@ class Roller:
         for wave, items in target.waves():
             stale = [item for item in items if not self._in_sync(view, item)]
             if stale:
-                await self._apply(view, target, stale)
+                await self._apply(view, target.objects(wave), stale)
             progress = self._judge(view.key, wave, items)
             if progress is not None:
                 return progress
@@ -93,9 +93,8 @@ class Roller:
             return False
         return child.digest == self.entries(view).get(item.ref, Entry(item.ref)).digest
 
-    async def _apply(self, view: ShopView, target: Target, items: Iterable[Item]) -> None:
+    async def _apply(self, view: ShopView, objects: Mapping[Ref, Object], items: Iterable[Item]) -> None:
         """Kind after kind, the objects of one kind together."""
-        objects = target.objects()
         for _, group in groupby(items, key=lambda item: item.ref.kind):
             bringing = (self._bring(view, item, objects[item.ref]) for item in group)
             for result in await asyncio.gather(*bringing, return_exceptions=True):
@@ -117,11 +116,12 @@ class Roller:
         self._hear(view, live)
         return True
 
-    def _hear(self, view: ShopView, live: Object) -> None:
+    def _hear(self, view: ShopView, live: Object) -> Entry:
         ref = Ref.of(live)
-        self.entries(view)[ref] = Entry(ref, live["metadata"]["uid"], digest(live))
+        entry = self.entries(view)[ref] = Entry(ref, live["metadata"]["uid"], digest(live))
         self._heard.setdefault(view.key, set()).add(ref)
         self._put(live)
+        return entry
 
     async def apply_one(self, view: ShopView, obj: Object) -> None:
         """Apply an object and remember what the server made of it."""
@@ -129,7 +129,9 @@ class Roller:
         child = self._world.children(view.key).get(ref)
         if child is not None and child.deleting:
             return
-        self._hear(view, await self._applier.apply(view.key, obj, child))
+        entry = self._hear(view, await self._applier.apply(view.key, obj, child))
+        same = child is not None and child.digest == entry.digest
+        APPLIED_OBJECTS.labels(ref.kind, "same" if same else "changed").inc()
 
     def _judge(self, key: Key, wave: Wave, items: list[Item]) -> Progress | None:
         children = self._world.children(key)

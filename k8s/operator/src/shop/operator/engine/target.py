@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -28,21 +28,24 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`items` stand in the order of applying."""
+    """`items` stand in the order of applying, which is that of the waves; their objects are packed by wave."""
 
     hash: str
     items: tuple[Item, ...]
-    packed: bytes
+    packed: Mapping[Wave, bytes]
 
     @classmethod
     def of(cls, hash_: str, objects: Iterable[Object]) -> Target:
         ordered = sorted(objects, key=order_of)
         items = tuple(Item(Ref.of(obj), wave_of(obj), _applied(obj)) for obj in ordered)
-        return cls(hash_, items, zlib.compress(orjson.dumps(ordered), 1))
+        packed = {wave: zlib.compress(orjson.dumps(list(some)), 1) for wave, some in groupby(ordered, key=wave_of)}
+        return cls(hash_, items, packed)
 
-    def objects(self) -> dict[Ref, Object]:
-        """Every object in full."""
-        found: list[Object] = orjson.loads(zlib.decompress(self.packed))
+    def objects(self, wave: Wave | None = None) -> dict[Ref, Object]:
+        """The objects of one wave, or of all, in full."""
+        found: list[Object] = []
+        for packed in self.packed.values() if wave is None else (self.packed[wave],):
+            found += orjson.loads(zlib.decompress(packed))
         return {Ref.of(obj): obj for obj in found}
 
     def waves(self) -> Iterator[tuple[Wave, list[Item]]]:
@@ -60,6 +63,10 @@ class Targets:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Key, Target] = OrderedDict()
+
+    def has(self, key: Key) -> bool:
+        """Whether the Shop is on its way to a target."""
+        return key in self._kept
 
     def get(self, key: Key, hash_: str) -> Target | None:
         found = self._kept.get(key)
