@@ -16,6 +16,7 @@ import signal
 import sys
 from importlib.metadata import version
 
+import uvloop
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -140,7 +141,7 @@ def main() -> None:
     settings = Settings()
     configure("shop-operator", settings.log_level)
     try:
-        sys.exit(asyncio.run(serve(settings)))
+        sys.exit(uvloop.run(serve(settings)))
     except (LoginError, HelmMissing) as error:
         sys.exit(f"shop-operator: {error}")
 
