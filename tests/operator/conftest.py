@@ -11,13 +11,17 @@ import yaml
 from shop.kit.ids import new_id
 from shop.kit.testing import wait_until
 from shop.operator import crd
+from shop.operator.cluster.session import Session
 from shop.operator.engine.kinds import Kind
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import Object
 from tests.operator import apiserver as servers
+from tests.operator import node as nodes
 from tests.operator.apiserver import ApiServer
+from tests.operator.kept import Kept
 from tests.operator.kubelet import Kubelet
-from tests.operator.operators import Operators
+from tests.operator.node import Node
+from tests.operator.operators import Operator, Operators
 
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
 DEFINITION = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
@@ -76,6 +80,42 @@ def operators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operators]:
 def operator_login(apiserver: ApiServer) -> Path:
     """The kubeconfig of the user "operator", who may do everything; test_rbac.py has one who may not."""
     return apiserver.kubeconfig_for("operator", groups=["system:masters"])
+
+
+@pytest.fixture
+async def operator(operators: Operators, operator_login: Path, namespace: str) -> AsyncIterator[Operator]:
+    """One that leads in the namespace."""
+    operator = operators.start(operator_login, namespace)
+    await operator.leading()
+    yield operator
+    await operator.stop()
+
+
+@pytest.fixture
+def new(api: Kube, namespace: str, kubelet: Kubelet, operator: Operator) -> Kept:
+    """A Shop that nobody has applied yet."""
+    return Kept(api, namespace)
+
+
+@pytest.fixture
+async def shop(new: Kept) -> Kept:
+    """A Shop that is ready."""
+    await new.apply()
+    await new.ready()
+    return new
+
+
+@pytest.fixture
+def session(api: Kube, namespace: str) -> Session:
+    """What a command of shopctl gets."""
+    return Session(api, namespace, True)
+
+
+@pytest.fixture
+async def node(api: Kube, apiserver: ApiServer, namespace: str) -> AsyncIterator[Node]:
+    """Where pods can run, as far as commands of shopctl can tell."""
+    async with nodes.running(api, apiserver.authority, f"node-{namespace}") as found:
+        yield found
 
 
 async def new_namespace(api: Kube) -> str:

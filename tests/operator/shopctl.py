@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from shop.operator import shopfile
+from shop.operator.cluster.session import Session
 from shop.operator.engine.kinds import SECRET, SHOP, Kind, kind_of
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import SHOP_LABEL, Key, Object, Ref
@@ -51,6 +52,14 @@ def write_shop(path: Path, name: str = "bookshop", **spec: Any) -> Path:
     shop = {"apiVersion": API_VERSION, "kind": "Shop", "metadata": {"name": name}, "spec": spec}
     path.write_text(yaml.safe_dump(shop), encoding="utf-8")
     return path
+
+
+async def bare(session: Session) -> Object:
+    """A Shop without objects, as it is before any operator has seen it."""
+    metadata = {"name": "bookshop", "namespace": session.namespace}
+    return await session.kube.create(
+        SHOP, {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "metadata": metadata, "spec": {}}
+    )
 
 
 async def install(api: Kube, namespace: str, file: Path, *more: Object) -> Object:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from shop.kit.testing import wait_until
 from shop.operator.engine.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB
 from shop.operator.engine.kube import Kube
 from tests.operator.kept import LIMIT_S, SMALL, Kept
 from tests.operator.kubelet import Kubelet
-from tests.operator.operators import Operator, Operators
+from tests.operator.operators import Operator
 from tests.operator.statuses import Failure
 
 SPEC = {
@@ -20,14 +15,6 @@ SPEC = {
     "backup": {"schedule": "15 3 * * *", "retention": 5, "destination": "pvc://nightly/bookshop"},
     "restoreFrom": {"source": "pvc://nightly/old-bookshop"},
 }
-
-
-@pytest.fixture
-async def operator(operators: Operators, operator_login: Path, namespace: str) -> AsyncIterator[Operator]:
-    operator = operators.start(operator_login, namespace)
-    await operator.leading()
-    yield operator
-    await operator.stop()
 
 
 async def make_claim(api: Kube, namespace: str) -> None:

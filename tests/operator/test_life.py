@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,23 +19,6 @@ from tests.operator.operators import Operator, Operators
 USER = "operator"
 RESYNCS = 5
 KEPT = {"Secret", "PersistentVolumeClaim"}
-
-
-@pytest.fixture
-async def operator(operators: Operators, operator_login: Path, namespace: str) -> AsyncIterator[Operator]:
-    operator = operators.start(operator_login, namespace)
-    await operator.leading()
-    yield operator
-    await operator.stop()
-
-
-@pytest.fixture
-async def shop(api: Kube, namespace: str, kubelet: Kubelet, operator: Operator) -> Kept:
-    """A Shop that is ready."""
-    shop = Kept(api, namespace)
-    await shop.apply()
-    await shop.ready()
-    return shop
 
 
 async def test_an_applied_shop_becomes_ready_and_says_so(shop: Kept) -> None:

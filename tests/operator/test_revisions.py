@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from shop.kit.testing import wait_until
@@ -14,7 +11,7 @@ from shop.operator.engine.objects import Object
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import LIMIT_S, Kept, essence
 from tests.operator.kubelet import Kubelet
-from tests.operator.operators import Operator, Operators
+from tests.operator.operators import Operator
 from tests.operator.statuses import Failure
 
 BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
@@ -25,21 +22,6 @@ BINDING = Kind(
 DEADLINE_S = 60
 PULL = Failure.image_pull()
 CRASH = Failure.crash_loop("relation orders does not exist")
-
-
-@pytest.fixture
-async def operator(operators: Operators, operator_login: Path, namespace: str) -> AsyncIterator[Operator]:
-    operator = operators.start(operator_login, namespace)
-    yield operator
-    operator.kill()
-
-
-@pytest.fixture
-async def shop(api: Kube, namespace: str, kubelet: Kubelet, operator: Operator) -> Kept:
-    shop = Kept(api, namespace)
-    await shop.apply()
-    await shop.ready()
-    return shop
 
 
 async def generations(shop: Kept) -> dict[str, int]:

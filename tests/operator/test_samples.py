@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,9 @@ from shop.operator.spec import Shop
 from tests.charts import helm
 from tests.operator.kept import LIMIT_S, Kept
 from tests.operator.kubelet import Kubelet
-from tests.operator.operators import Operator, Operators
+from tests.operator.operators import Operator
 
 SAMPLES = sorted((helm.ROOT / "k8s" / "samples").glob("*.yaml"))
-
-
-@pytest.fixture
-async def operator(operators: Operators, operator_login: Path, namespace: str) -> AsyncIterator[Operator]:
-    operator = operators.start(operator_login, namespace)
-    yield operator
-    operator.kill()
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)

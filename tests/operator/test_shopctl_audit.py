@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -15,13 +14,11 @@ from shop.kit.testing import DatabaseFor
 from shop.operator.audit.model import Options
 from shop.operator.cluster import auditing
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kinds import DEPLOYMENT, POD, SECRET, SERVICE, SHOP
-from shop.operator.engine.kube import Kube
+from shop.operator.engine.kinds import DEPLOYMENT, POD, SECRET, SERVICE
 from shop.operator.engine.objects import SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
 from tests.operator import node as nodes
 from tests.operator import shopctl
-from tests.operator.apiserver import ApiServer
 from tests.operator.node import Node
 
 NOUNS = ("product", "pricing", "order", "payment", "user", "notification")
@@ -29,22 +26,9 @@ Urls = dict[str, str]
 
 
 @pytest.fixture
-def session(api: Kube, namespace: str) -> Session:
-    return Session(api, namespace, True)
-
-
-@pytest.fixture
 async def shop(session: Session) -> Object:
     """A Shop without objects."""
-    body = {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "metadata": {"name": "bookshop"}, "spec": {}}
-    body["metadata"] = {"name": "bookshop", "namespace": session.namespace}
-    return await session.kube.create(SHOP, body)
-
-
-@pytest.fixture
-async def node(api: Kube, apiserver: ApiServer, namespace: str) -> AsyncIterator[Node]:
-    async with nodes.running(api, apiserver.authority, f"node-{namespace}") as found:
-        yield found
+    return await shopctl.bare(session)
 
 
 def behind(url: str, host: str, port: int) -> str:

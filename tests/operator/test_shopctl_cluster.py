@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +28,13 @@ WAIT_S = 20.0
 
 
 @pytest.fixture
-def session(api: Kube, namespace: str) -> Session:
-    return Session(api, namespace, True)
-
-
-@pytest.fixture
 async def shop(session: Session) -> Object:
     """A Shop without objects."""
-    body = {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "metadata": {"name": "bookshop"}, "spec": {}}
-    body["metadata"] = {"name": "bookshop", "namespace": session.namespace}
-    return await session.kube.create(SHOP, body)
+    return await shopctl.bare(session)
 
 
 async def set_status(session: Session, **status: Any) -> None:
     await session.kube.patch(SHOP, session.namespace, "bookshop", {"status": status}, subresource="status")
-
-
-@pytest.fixture
-async def node(api: Kube, apiserver: ApiServer, namespace: str) -> AsyncIterator[Node]:
-    async with nodes.running(api, apiserver.authority, f"node-{namespace}") as found:
-        yield found
 
 
 # status

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
-import pytest
 
 from shop.kit.testing import wait_until
 from shop.operator.engine.conditions import TYPES, settled, summary
 from shop.operator.engine.kinds import DEPLOYMENT, EVENT, SECRET, SHOP, Kind
-from shop.operator.engine.kube import ApiError, Kube
+from shop.operator.engine.kube import ApiError
 from shop.operator.engine.objects import Object
 from tests.operator.kept import Kept
 from tests.operator.kubelet import Kubelet
-from tests.operator.operators import Operator, Operators
 from tests.operator.statuses import Failure
 
 POLICY = Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
@@ -24,28 +19,6 @@ BINDING = Kind(
 )
 BROKEN = "example.org/order:broken"
 OUT_OF_COLUMNS = 'Traceback (most recent call last):\n  File "m.py"\nUndefinedColumn: column "sku" does not exist'
-
-
-@pytest.fixture
-async def operator(operators: Operators, operator_login: Path, namespace: str) -> AsyncIterator[Operator]:
-    operator = operators.start(operator_login, namespace)
-    await operator.leading()
-    yield operator
-    await operator.stop()
-
-
-@pytest.fixture
-def new(api: Kube, namespace: str, kubelet: Kubelet, operator: Operator) -> Kept:
-    """A Shop that nobody has applied yet."""
-    return Kept(api, namespace)
-
-
-@pytest.fixture
-async def shop(new: Kept) -> Kept:
-    """A Shop that is ready."""
-    await new.apply()
-    await new.ready()
-    return new
 
 
 async def break_order(shop: Kept, kubelet: Kubelet, failure: Failure) -> None:
