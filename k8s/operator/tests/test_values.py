@@ -245,7 +245,7 @@ def test_services_are_those_of_the_chart() -> None:
     ],
 )
 def test_customers_are_led_to_where_the_shop_is(exposure: Spec, url: str) -> None:
-    assert public_url(shop_specs.shop({"exposure": exposure}).spec) == url
+    assert public_url(shop_specs.shop({"exposure": exposure}).spec.exposure) == url
 
 
 def test_what_this_version_does_not_have_is_said() -> None:

@@ -10,10 +10,9 @@ from shop.operator.console import note, write
 from shop.operator.engine.answers import ApiError, Unreachable
 from shop.operator.engine.kinds import POD
 from shop.operator.engine.kube import Request, path_of
-from shop.operator.engine.objects import SHOP_LABEL, Object
+from shop.operator.engine.objects import NOUN_LABEL, SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
 
-NOUN_LABEL = "app.kubernetes.io/name"
 MAX_SOURCES = 64
 """Containers followed at once; each is a connection to the API server."""
 MAX_BYTES = 1 << 20

@@ -7,10 +7,10 @@ from importlib.metadata import version
 from shop.operator.cluster.session import FORBIDDEN, Session
 from shop.operator.engine.answers import ApiError
 from shop.operator.engine.kinds import DEPLOYMENT
-from shop.operator.engine.objects import SHOP_LABEL, Key, Object
+from shop.operator.engine.objects import NOUN_LABEL, SHOP_LABEL, Key, Object
 from shop.operator.engine.render import Images
 
-NOUN_LABEL, VERSION_LABEL = "app.kubernetes.io/name", "app.kubernetes.io/version"
+VERSION_LABEL = "app.kubernetes.io/version"
 
 
 @dataclass(frozen=True, slots=True)

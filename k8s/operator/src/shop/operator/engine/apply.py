@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shop.operator.engine.digest import digest
 from shop.operator.engine.kinds import DEPLOYMENT, Kind, kind_of
 from shop.operator.engine.kube import ApiError, Conflict, Invalid, Kube, NotFound
-from shop.operator.engine.metrics import APPLIED_OBJECTS
 from shop.operator.engine.objects import MANAGER, Key, Object, Ref
 from shop.operator.engine.world import Child
 
@@ -47,14 +45,13 @@ class Applier:
                 await self._hand_over_replicas(key, ref)
             live = await self._kube.apply(kind, obj, force=child is not None)
         except Conflict as error:
-            if not error.message.startswith(FIELDS_TAKEN):  # somebody wrote it at the same moment
+            if not is_taken(error):
                 raise
             raise Refused("NameTaken", f"{ref.spoken} exists already and was not made for this Shop") from error
         except Invalid as error:
             live = await self._replace(kind, key, ref, obj, error)
         except ApiError as error:
             raise _refused(ref, error) from error
-        APPLIED_OBJECTS.labels(kind.kind, "changed" if child is None or digest(live) != child.digest else "same").inc()
         return live
 
     async def _hand_over_replicas(self, key: Key, ref: Ref) -> None:
@@ -80,6 +77,11 @@ class Applier:
             return await self._kube.apply(kind, obj, force=True)
         except (Invalid, Conflict, NotFound) as error:
             raise _refused(ref, error) from error
+
+
+def is_taken(error: Conflict) -> bool:
+    """Whether others own the object's fields; else somebody only wrote it at the same moment."""
+    return error.message.startswith(FIELDS_TAKEN)
 
 
 def _owns_replicas(live: Object) -> bool:

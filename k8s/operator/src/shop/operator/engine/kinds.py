@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from shop.operator.engine.objects import Object, Ref
+from shop.operator.engine.objects import NOUN_LABEL, Object, Ref
 
 EDGE_NOUNS = frozenset({"gateway", "storefront"})
 """Services that customers see; they come when the others serve."""
@@ -105,7 +105,7 @@ def kind_of(obj: Object | Ref) -> Kind:
 
 def wave_of(obj: Object) -> Wave:
     """When `obj` is applied. A service's ConfigMap goes with its Deployment, so a failed migration changes nothing."""
-    kind, noun = obj["kind"], obj["metadata"].get("labels", {}).get("app.kubernetes.io/name", "")
+    kind, noun = obj["kind"], obj["metadata"].get("labels", {}).get(NOUN_LABEL, "")
     if kind in _BEFORE_ALL:
         return Wave.CONFIG
     if kind == "Job":

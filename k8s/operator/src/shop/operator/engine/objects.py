@@ -13,6 +13,8 @@ MANAGER = "shop-operator"
 """Field manager of everything that the operator applies, and the value of app.kubernetes.io/managed-by."""
 SHOP_LABEL = f"{GROUP}/shop"
 """On every object of a Shop and on its pods: the Shop's name. Informers select by it."""
+NOUN_LABEL = "app.kubernetes.io/name"
+"""What an object or a pod is for: order, postgres, migrate ..."""
 APPLIED = f"{GROUP}/applied"
 """Annotation with the hash of what was applied: tells after a restart which objects are of this revision."""
 FINALIZER = f"{GROUP}/teardown"
@@ -62,7 +64,7 @@ def labels_of(shop_name: str) -> dict[str, str]:
     """Of the Secrets that the operator makes for itself; what it renders has those of the chart."""
     return {
         SHOP_LABEL: shop_name,
-        "app.kubernetes.io/name": "shop",
+        NOUN_LABEL: "shop",
         "app.kubernetes.io/instance": shop_name,
         "app.kubernetes.io/part-of": "shop",
         "app.kubernetes.io/managed-by": MANAGER,

@@ -16,7 +16,7 @@ from shop.operator.engine.objects import Key, Object
 from shop.operator.engine.shopview import Entry, ShopView
 from shop.operator.engine.values import public_url
 from shop.operator.engine.world import Child, World
-from shop.operator.spec import ShopSpec
+from shop.operator.spec import Exposure
 
 PARTS = ("observedGeneration", "conditions", "version", "url", "servicesReady", "services")
 """Always written by a pass; the rest only when a pass gives it."""
@@ -89,12 +89,12 @@ def _without_words(conditions: Iterable[Object]) -> list[Object]:
 def address(view: ShopView) -> str | None:
     """Where customers find the shop; without an exposure, where the cluster's own pods do. None: it cannot be told."""
     try:
-        spec = ShopSpec.model_validate(view.spec)
+        exposure = Exposure.model_validate(view.spec.get("exposure", {}))
     except ValidationError:
         return view.status.get("url")
-    if spec.exposure.type == "None":
+    if exposure.type == "None":
         return f"http://{view.key.name}-gateway.{view.key.namespace}.svc:8000"
-    return public_url(spec)
+    return public_url(exposure)
 
 
 def _services(key: Key, world: World) -> list[Object]:

@@ -13,7 +13,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
-from shop.operator.engine.objects import KEEP, Object
+from shop.operator.engine.objects import KEEP, NOUN_LABEL, Object
 from shop.operator.engine.values import Values
 from shop.operator.local.plan import WITH_DATABASE
 
@@ -115,7 +115,7 @@ def _secret(shop_name: str, namespace: str, noun: str, own_name: str, data: Mapp
             "name": f"{shop_name}-{own_name}",
             "namespace": namespace,
             "labels": {
-                "app.kubernetes.io/name": noun,
+                NOUN_LABEL: noun,
                 "app.kubernetes.io/instance": shop_name,
                 "app.kubernetes.io/part-of": "shop",
             },

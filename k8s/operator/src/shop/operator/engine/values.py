@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from shop.operator.local.plan import NOT_YET, RETAIL, WITH_DATABASE
-from shop.operator.spec import Backend, DatabaseBackend, Quantities, Resources, Service, Shop, ShopSpec, Store
+from shop.operator.spec import Backend, DatabaseBackend, Exposure, Quantities, Resources, Service, Shop, ShopSpec, Store
 
 Values = dict[str, Any]
 
@@ -84,9 +84,8 @@ def left_out(spec: ShopSpec) -> list[str]:
     return [f"spec.{path} is ignored: it is not in this version" for path in paths]
 
 
-def public_url(spec: ShopSpec) -> str:
+def public_url(exposure: Exposure) -> str:
     """Where customers find the shop; without exposure, where `kubectl port-forward` would bring it."""
-    exposure = spec.exposure
     if exposure.type == "None" or exposure.host is None:
         return LOCAL_URL
     if exposure.type == "Ingress":
@@ -138,7 +137,7 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
         "image": {name: given for name, given in image.items() if given},
         "store": _store(spec.store),
         "secrets": _given_secrets(spec),
-        "publicUrl": public_url(spec),
+        "publicUrl": public_url(spec.exposure),
         "podDisruptionBudgets": spec.pod_disruption_budgets,
         "networkPolicies": _network_policies(spec),
         "serviceMonitors": "Always" if spec.observability.service_monitors else "Never",
