@@ -212,3 +212,10 @@ async def test_deletion_leaves_nothing(bookshop: Operated) -> None:
     bookshop.delete()
     mine = {(kind, name) for kind, name in left(bookshop.inside) if name != "backups"}
     assert mine == set()
+
+
+def test_no_operator_had_to_be_restarted(bookshop: Operated) -> None:
+    pods = json.loads(run("kubectl", "get", "pods", "--namespace", SYSTEM, "-o", "json"))["items"]
+    restarts = {pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods}
+    assert len(restarts) == 2
+    assert set(restarts.values()) == {0}

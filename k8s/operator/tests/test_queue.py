@@ -42,7 +42,7 @@ async def test_some_go_first_and_the_others_still_get_their_turn(monkeypatch: py
     for key in "abCDEF":
         queue.add(key)
     assert len(queue) == 6
-    assert "".join([await next_of(queue) for _ in range(6)]) == "CDaEFb"
+    assert [await next_of(queue) for _ in range(6)] == list("CDaEFb")
     assert (len(queue), queue.oldest_s) == (0, 0.0)
 
 
