@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from shop.kit.testing import wait_until
+from shop.operator.cluster import retrying
+from shop.operator.cluster.session import Session
 from shop.operator.engine.kinds import DEPLOYMENT, JOB, SECRET, Kind
 from shop.operator.engine.kube import ApiError, Kube
 from shop.operator.engine.objects import Object
+from shop.operator.errors import ShopctlError
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import LIMIT_S, Kept, essence
 from tests.operator.kubelet import Kubelet
@@ -101,6 +104,25 @@ async def test_a_rollback_puts_everything_back_and_a_corrected_spec_goes_on(shop
     await shop.ready()
     assert (await shop.status())["revision"] == 3
     assert "failure" not in await shop.status()
+
+
+async def test_what_was_rolled_back_is_tried_again_when_somebody_asks(
+    shop: Kept, kubelet: Kubelet, session: Session
+) -> None:
+    with pytest.raises(ShopctlError, match="nothing to try again"):
+        await retrying.retry(session, "bookshop", timeout_s=LIMIT_S)
+    await kubelet.fail("bookshop-order-migrate-*", CRASH, image="*:0.2.0")
+    await shop.patch(version="0.2.0")
+    await shop.comes_to("Ready", "RolledBack")
+    await retrying.retry(session, "bookshop", timeout_s=LIMIT_S)
+    await shop.until("Ready", lambda found: found["reason"] == "RolledBack", "rolled back once more")
+    await kubelet.heal()
+    said = await retrying.retry(session, "bookshop", timeout_s=LIMIT_S)
+    assert "what failed as revision 3 is tried again" in said
+    await shop.ready()
+    status = await shop.status()
+    assert (status["revision"], status.get("failure")) == (4, None)
+    assert {one["image"].rpartition(":")[2] for one in status["services"]} == {"0.2.0"}
 
 
 async def test_back_to_the_spec_that_served_is_ready_again(shop: Kept, kubelet: Kubelet) -> None:

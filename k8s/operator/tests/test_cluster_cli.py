@@ -27,7 +27,7 @@ def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Called:
     def recorded(name: str) -> Callable[..., None]:
         return lambda *arguments: found.append((name, *arguments))
 
-    for name in ("plan", "status", "audit", "backup", "logs", "suspend"):
+    for name in ("plan", "status", "audit", "backup", "logs", "suspend", "retry"):
         monkeypatch.setattr(actions, name, recorded(name))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SHOP_AUDIT_DATABASE_URL", raising=False)
@@ -58,6 +58,7 @@ OPTIONS = ("--namespace", "books", "--context", "prod", "--kubeconfig", "config"
         (("logs", "bookshop", "order", "-f", "--lines", "5"), ("logs", "bookshop", "order", 5, True)),
         (("suspend", "bookshop"), ("suspend", "bookshop", True, 30.0)),
         (("resume", "bookshop", "--timeout", "1"), ("suspend", "bookshop", False, 1.0)),
+        (("retry", "bookshop"), ("retry", "bookshop", 30.0)),
     ],
 )
 @pytest.mark.parametrize("run", [shopctl, kubectl_shop])
@@ -140,7 +141,7 @@ def test_a_wrong_plan_command_does_not_look_like_a_plan_with_changes(
     assert shopctl("status", "--nonsense").exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["plan", "status", "audit", "backup", "logs", "suspend", "resume"])
+@pytest.mark.parametrize("command", ["plan", "status", "audit", "backup", "logs", "suspend", "resume", "retry"])
 def test_every_command_explains_how_to_name_a_cluster(command: str) -> None:
     for run in (shopctl, kubectl_shop):
         shown = run(command, "--help").stdout

@@ -327,7 +327,7 @@ def backup(
 
 
 app.command(cls=cluster.PlanCommand, rich_help_panel=IN_CLUSTER)(cluster.plan)
-for command in (cluster.suspend, cluster.resume):
+for command in (cluster.suspend, cluster.resume, cluster.retry):
     app.command(rich_help_panel=IN_CLUSTER)(command)
 
 

@@ -69,5 +69,12 @@ def suspend(where: Where, name: str, suspended: bool, timeout_s: float) -> None:
     )
 
 
+def retry(where: Where, name: str, timeout_s: float) -> None:
+    """Ask for another try and say what came of it."""
+    from shop.operator.cluster import retrying
+
+    console.write(session.run(where, lambda it: retrying.retry(it, name, timeout_s=timeout_s)))
+
+
 def _json(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False)

@@ -24,6 +24,7 @@ DEFAULT_LOG_LINES = 50
 EXIT_WRONG = 1
 BACKUP_TIMEOUT_S = 3_600.0
 BackupTimeoutOption = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for its end.")]
+AnswerTimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the operator.")]
 ANSWER_TIMEOUT_S = 30.0
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -149,7 +150,7 @@ def suspend(
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the operator.")] = ANSWER_TIMEOUT_S,
+    timeout: AnswerTimeoutOption = ANSWER_TIMEOUT_S,
 ) -> None:
     """Leave a Shop as it is: the operator changes nothing more until it is resumed."""
     from shop.operator.cluster import actions
@@ -163,12 +164,26 @@ def resume(
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the operator.")] = ANSWER_TIMEOUT_S,
+    timeout: AnswerTimeoutOption = ANSWER_TIMEOUT_S,
 ) -> None:
     """Let the operator keep a suspended Shop as its spec says again."""
     from shop.operator.cluster import actions
 
     actions.suspend(Where(namespace, context, kubeconfig), name, False, timeout)
+
+
+@app.command()
+def retry(
+    name: ShopArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    timeout: AnswerTimeoutOption = ANSWER_TIMEOUT_S,
+) -> None:
+    """Try a spec again that was rolled back, once what it failed for is put right."""
+    from shop.operator.cluster import actions
+
+    actions.retry(Where(namespace, context, kubeconfig), name, timeout)
 
 
 def main() -> None:

@@ -166,10 +166,11 @@ class Reconciler:
 
     def _hash(self, view: ShopView, shop: Shop, seed: bytes) -> str:
         """Of everything that rendering depends on; kept, because most passes find nothing new."""
-        basis = (view.generation, self.optional, seed)
+        basis = (view.generation, view.retry, self.optional, seed)
         known = self._hashes.get(view.key)
         if known is None or known[0] != basis:
-            known = basis, self._parts.renderer.inputs_hash(shop, view.key.namespace, seed, self.optional)
+            hash_ = self._parts.renderer.inputs_hash(shop, view.key.namespace, seed, self.optional, view.retry)
+            known = basis, hash_
             self._hashes[view.key] = known
         return known[1]
 

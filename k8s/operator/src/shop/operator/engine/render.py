@@ -79,10 +79,13 @@ class Renderer:
         self._digest = _digest_of(self._chart)
         self._slots = asyncio.Semaphore(MAX_HELM_PROCESSES)
 
-    def inputs_hash(self, shop: Shop, namespace: str, seed: bytes, optional: frozenset[str]) -> str:
-        """Changes exactly when the objects may: with the values, the charts and the seed. RenderError as `render`."""
+    def inputs_hash(self, shop: Shop, namespace: str, seed: bytes, optional: frozenset[str], retry: str = "") -> str:
+        """Changes exactly when the objects may: with the values, the charts and the seed. RenderError as `render`.
+
+        It changes with `retry` as well, which says that the same objects are wanted anew.
+        """
         given = self._values(shop, namespace, optional)
-        return _sha256([namespace, self._digest, seed.hex(), given])
+        return _sha256([namespace, self._digest, seed.hex(), given, *([retry] if retry else [])])
 
     async def render(self, shop: Shop, namespace: str, uid: str, seed: bytes, optional: frozenset[str]) -> list[Object]:
         """Every object of `shop`, in the order of applying; RenderError names the field that is at fault.

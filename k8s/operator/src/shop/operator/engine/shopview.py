@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from shop.operator.engine.objects import Key, Object, Ref
+from shop.operator.engine.objects import RETRY, Key, Object, Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A revision that did not come up and was rolled back; it is not tried again until the spec changes."""
+    """A revision that did not come up and was rolled back; it is not tried again until spec or `retry` change."""
 
     revision: int
     hash: str
@@ -87,6 +87,12 @@ class ShopView:
     def spec(self) -> Object:
         spec: Object = self.resource.get("spec", {})
         return spec
+
+    @property
+    def retry(self) -> str:
+        """Another value asks for another try of the same spec."""
+        value: str = self.resource["metadata"].get("annotations", {}).get(RETRY, "")
+        return value
 
     @property
     def next_revision(self) -> int:

@@ -1,0 +1,26 @@
+"""Seeing that the operator has heard what a command asked of it."""
+
+import asyncio
+from collections.abc import Callable
+
+from shop.operator.cluster.session import Session
+from shop.operator.engine.objects import Object
+from shop.operator.errors import ShopctlError
+
+POLL_S = 0.25
+
+
+async def heard(session: Session, name: str, test: Callable[[Object], bool], *, timeout_s: float, asked: str) -> Object:
+    """The Shop once `test` holds of it; ShopctlError after `timeout_s`, with what was `asked`."""
+    shop = await session.shop(name)
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not test(shop):
+                await asyncio.sleep(POLL_S)
+                shop = await session.shop(name)
+    except TimeoutError as error:
+        raise ShopctlError(
+            f"{name} is marked {asked}, but no operator answered within {timeout_s:g} s;"
+            " is one running? `kubectl get pods --all-namespaces -l app.kubernetes.io/name=shop-operator`"
+        ) from error
+    return shop
