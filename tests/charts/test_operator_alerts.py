@@ -20,6 +20,8 @@ PASSES = "shop_operator_reconcile_seconds_count"
 BOOKS = {"shop_namespace": "market", "shop": "books"}
 BOOKS_READY = 'shop_operator_shop_ready{shop_namespace="market", shop="books"}'
 BOOKS_DEGRADED = 'shop_operator_shop_degraded{shop_namespace="market", shop="books"}'
+BOOKS_DUE = 'shop_operator_backup_due_timestamp_seconds{shop_namespace="market", shop="books"}'
+BOOKS_DONE = 'shop_operator_backup_done_timestamp_seconds{shop_namespace="market", shop="books"}'
 
 
 def alerts() -> dict[str, Object]:
@@ -93,6 +95,14 @@ CASES = (
     Case("ShopNotReady", {BOOKS_READY: "0x60"}, "20m", "Shop market/books is not ready", BOOKS),
     Case("ShopDegraded", {BOOKS_DEGRADED: "1x3 0x57"}, "7m"),
     Case("ShopDegraded", {BOOKS_DEGRADED: "1x60"}, "7m", "Shop market/books is degraded", BOOKS),
+    Case("ShopBackupOverdue", {BOOKS_DUE: "100+3600x9", BOOKS_DONE: "0x1 130+3600x8"}, "8h"),
+    Case(
+        "ShopBackupOverdue",
+        {BOOKS_DUE: "100x200", BOOKS_DONE: "0x200"},
+        "2h1m",
+        "Shop market/books has no backup of the last time one was due",
+        BOOKS,
+    ),
     Case("ShopRolledBack", {"shop_operator_rollbacks_total": "3x60"}, "50m"),
     Case("ShopRolledBack", {"shop_operator_rollbacks_total": "0x10 1x20"}, "12m", "A rollout was taken back"),
 )

@@ -71,3 +71,21 @@ async def test_when_it_is_done_the_backup_may_be_forgotten(
     await shop.ready()
     assert "restore" not in await jobs(shop)
     assert await shop.get(CRON_JOB, "backup") is None
+
+
+async def test_the_operator_tells_when_a_backup_was_due_and_when_one_succeeded(
+    api: Kube, namespace: str, kubelet: Kubelet, operator: Operator
+) -> None:
+    shop = Kept(api, namespace)
+    await make_claim(api, namespace)
+    await shop.apply({**SMALL, "backup": SPEC["backup"]})
+    await shop.ready()
+    status = {"lastScheduleTime": "2026-05-01T03:00:00Z", "lastSuccessfulTime": "2026-05-01T03:01:00Z"}
+    await api.patch(CRON_JOB, namespace, "bookshop-backup", {"status": status}, subresource="status")
+
+    def told() -> dict[str, float]:
+        return {which: operator.metric(f"shop_operator_backup_{which}_timestamp_seconds") for which in ("due", "done")}
+
+    await wait_until(lambda: told() == {"due": 1777604400, "done": 1777604460}, LIMIT_S, "both times")
+    await shop.patch(backup=None)
+    await wait_until(lambda: told() == {"due": 0, "done": 0}, LIMIT_S, "them gone")

@@ -52,6 +52,17 @@ def test_a_shop_in_trouble_is_named_and_one_that_went_is_not(shops: metrics.Shop
     assert REGISTRY.get_sample_value("shop_operator_shop_ready", {"shop_namespace": "market", "shop": "arcade"}) is None
 
 
+def test_a_backup_is_told_by_when_it_was_due_and_when_it_succeeded(shops: metrics.ShopStates) -> None:
+    name = "shop_operator_backup_{}_timestamp_seconds"
+    shops.see_backup(BOOKS, {"lastScheduleTime": "2026-05-01T03:00:00Z"})
+    books = {"shop_namespace": "market", "shop": "books"}
+    assert [sample(name.format(which), **books) for which in ("due", "done")] == [1777604400.0, 0.0]
+    shops.see_backup(BOOKS, {"lastScheduleTime": "2026-05-01T03:00:00Z", "lastSuccessfulTime": "2026-05-01T03:01:00Z"})
+    assert sample(name.format("done"), **books) == 1777604460.0
+    shops.forget_backup(BOOKS)
+    assert REGISTRY.get_sample_value(name.format("due"), books) is None
+
+
 def test_requests_are_counted_by_verb_resource_and_code() -> None:
     observer = metrics.ApiRequests()
     before = sample("shop_operator_api_throttled_total")

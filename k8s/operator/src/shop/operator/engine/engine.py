@@ -14,7 +14,7 @@ from shop.operator.engine.apply import Applier
 from shop.operator.engine.events import Recorder
 from shop.operator.engine.history import Revisions
 from shop.operator.engine.informer import Informer
-from shop.operator.engine.kinds import POD, RENDERED, SHOP, Kind, kind_of
+from shop.operator.engine.kinds import CRON_JOB, POD, RENDERED, SHOP, Kind, kind_of
 from shop.operator.engine.kube import ApiError, Kube
 from shop.operator.engine.metrics import RECONCILE, RESYNCS, SHOPS, watch_informer, watch_queue
 from shop.operator.engine.objects import SHOP_LABEL, Key, Object
@@ -28,7 +28,7 @@ from shop.operator.engine.seeds import Seeds
 from shop.operator.engine.target import Targets
 from shop.operator.engine.teardown import Teardown
 from shop.operator.engine.witness import Witness
-from shop.operator.engine.world import Child, Pod, World, keep_child, keep_pod
+from shop.operator.engine.world import Child, Place, Pod, World, keep_child, keep_pod
 
 WORKERS = 6
 """Shops worked on at once."""
@@ -128,7 +128,14 @@ class Engine:
     def _informer(self, kind: Kind, namespace: str | None) -> Informer[Child] | Informer[Pod]:
         if kind is POD:
             return Informer(self._kube, kind, namespace, SHOP_LABEL, keep_pod, self._world.pod_changed)
+        if kind is CRON_JOB:
+            return Informer(self._kube, kind, namespace, SHOP_LABEL, _keep_backup, self._backup_changed)
         return Informer(self._kube, kind, namespace, SHOP_LABEL, keep_child, self._world.child_changed)
+
+    def _backup_changed(self, place: Place, old: Child | None, new: Child | None) -> None:
+        if new is None and old is not None:
+            SHOPS.forget_backup(old.shop)
+        self._world.child_changed(place, old, new)
 
     def _put(self, obj: Object) -> None:
         """Take the answer to a write at once, before the watch tells of it."""
@@ -212,3 +219,10 @@ class Engine:
             if informer.synced.is_set() and now - informer.last_contact > DEAD_S:
                 return f"the watch of {kind.plural} is dead"
         return ""
+
+
+def _keep_backup(cron_job: Object) -> Child:
+    """A Shop has one CronJob, its backup's."""
+    child = keep_child(cron_job)
+    SHOPS.see_backup(child.shop, cron_job.get("status", {}))
+    return child

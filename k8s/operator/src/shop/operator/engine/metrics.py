@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
@@ -76,17 +77,26 @@ def watch_informer(kind: str, last_contact: Callable[[], float]) -> None:
 
 
 class ShopStates(Collector):
-    """Shops by condition, and for each Shop whether it is ready and whether it is degraded."""
+    """Shops by condition, and for each Shop whether it is ready, whether it is degraded, and when it was backed up."""
 
     def __init__(self) -> None:
         self._shops: dict[Key, tuple[tuple[str, str], ...]] = {}
+        self._backups: dict[Key, tuple[float, float]] = {}
 
     def see(self, key: Key, conditions: Iterable[Mapping[str, Any]]) -> None:
         """Remember the conditions of a Shop, as its status has them."""
         self._shops[key] = tuple((str(one["type"]), str(one["status"])) for one in conditions)
 
+    def see_backup(self, key: Key, status: Mapping[str, Any]) -> None:
+        """Remember when a Shop's CronJob last was due and when it last succeeded, as its status has them."""
+        self._backups[key] = _seconds(status.get("lastScheduleTime")), _seconds(status.get("lastSuccessfulTime"))
+
+    def forget_backup(self, key: Key) -> None:
+        self._backups.pop(key, None)
+
     def forget(self, key: Key) -> None:
         self._shops.pop(key, None)
+        self.forget_backup(key)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Called by the registry."""
@@ -96,12 +106,24 @@ class ShopStates(Collector):
         yield total
         yield self._each("shop_operator_shop_ready", "1 where the Shop serves what its spec says.", "Ready")
         yield self._each("shop_operator_shop_degraded", "1 where something of the Shop is wrong.", "Degraded")
+        yield self._backup("shop_operator_backup_due_timestamp_seconds", "When a backup was due last, 0: never.", 0)
+        yield self._backup("shop_operator_backup_done_timestamp_seconds", "When one succeeded last, 0: never.", 1)
 
     def _each(self, name: str, documentation: str, condition: str) -> GaugeMetricFamily:
         family = GaugeMetricFamily(name, documentation, labels=["shop_namespace", "shop"])
         for key, conditions in self._shops.items():
             family.add_metric([key.namespace, key.name], float((condition, "True") in conditions))
         return family
+
+    def _backup(self, name: str, documentation: str, which: int) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(name, documentation, labels=["shop_namespace", "shop"])
+        for key, times in self._backups.items():
+            family.add_metric([key.namespace, key.name], times[which])
+        return family
+
+
+def _seconds(moment: str | None) -> float:
+    return datetime.fromisoformat(moment).timestamp() if moment else 0.0
 
 
 SHOPS = ShopStates()
