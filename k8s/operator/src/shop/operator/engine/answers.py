@@ -72,3 +72,10 @@ def error_of(code: int, status: Object, retry_after: str | None = None) -> ApiEr
     seconds = float(wait) if wait.isdigit() else None
     message = (status.get("message") or f"the API server answered {code}")[:MAX_MESSAGE]
     return _ERRORS.get(code, ApiError)(code, status.get("reason") or "", message, seconds)
+
+
+def no_answer(method: str, path: str, error: Exception) -> Unreachable:
+    """The error for a request that no answer came to; "NotSent" when it certainly was not carried out."""
+    sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    what = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return Unreachable(0, "NoAnswer" if sent else "NotSent", f"API server: {method} {path}: {what}")

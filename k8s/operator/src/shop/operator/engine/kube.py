@@ -31,6 +31,7 @@ from shop.operator.engine.answers import (
     Throttled,
     Unreachable,
     error_of,
+    no_answer,
     refusal_of,
 )
 from shop.operator.engine.kinds import LEASE, Kind
@@ -276,7 +277,7 @@ class Kube:
                 except TimeoutError as error:
                     raise Silent(0, "Silent", f"API server: GET {path}: nothing came for {SILENCE_S:g} s") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _no_answer("GET", path, error) from error
+            raise no_answer("GET", path, error) from error
 
     async def websocket(self, path: str, params: Params, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """A connection for both directions, such as to a port of a pod; the caller closes it."""
@@ -288,7 +289,7 @@ class Kube:
         except aiohttp.WSServerHandshakeError as error:
             raise error_of(error.status, {"message": f"{path}: {error.message} ({error.status})"}) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _no_answer("GET", path, error) from error
+            raise no_answer("GET", path, error) from error
 
     async def _list(self, kind: Kind, namespace: str | None, labels: str) -> Objects:
         items, _, token = await self.page(kind, namespace, labels)
@@ -333,7 +334,7 @@ class Kube:
                 body: bytes = await response.read()
                 return body
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _no_answer(request.method, request.path, error) from error
+            raise no_answer(request.method, request.path, error) from error
         finally:
             self.observer.request(request.method, request.resource, status, time.perf_counter() - started)
 
@@ -372,12 +373,6 @@ def _pause_s(attempt: int, error: ApiError) -> float:
     """What the server asks for, else exponential; never in step with others."""
     wanted = error.retry_after_s or FIRST_PAUSE_S * 2**attempt
     return min(wanted, MAX_PAUSE_S) * random.uniform(1.0, 1.5)
-
-
-def _no_answer(method: str, path: str, error: Exception) -> Unreachable:
-    sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    what = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-    return Unreachable(0, "NoAnswer" if sent else "NotSent", f"API server: {method} {path}: {what}")
 
 
 def _parsed(body: bytes) -> Object:
