@@ -11,6 +11,17 @@ machine() { # what cannot be made good by installing something
     command -v apt-get >/dev/null || fail "the packages come from Debian: no apt-get here"
 }
 
+able() { # networks, mounts and control groups of its own: many a container may not have them, though it is root's
+    machine
+    local why
+    why=$(unshare --mount --net bash -c "$TRY_MOUNTS" 2>&1) || fail "this machine lets nobody mount in a namespace of his own: ${why##*$'\n'}"
+    why=$({ mkdir "$(cgroup_root)/able.$$" && rmdir "$(cgroup_root)/able.$$"; } 2>&1) || fail "no control group can be made here: $why"
+}
+
+TRY_MOUNTS='set -e; mount -t tmpfs none /mnt; cd /mnt; mkdir lower upper work merged
+    mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none merged'
+cgroup_root() { if [ -d /sys/fs/cgroup/cpu ]; then echo /sys/fs/cgroup/cpu; else echo /sys/fs/cgroup; fi; }
+
 packages() {
     dpkg -s "${PACKAGES[@]}" >/dev/null 2>&1 && return
     local try
