@@ -151,8 +151,15 @@ serializeImagePulls: false
 C
     start kubelet kubelet --config "$state/kubelet.yaml" --kubeconfig "$pki/kubelet.kubeconfig" --hostname-override node1 --root-dir "$state/kubelet"
     start kube-proxy kube-proxy --kubeconfig "$pki/proxy.kubeconfig" --cluster-cidr $CLUSTER_CIDR --hostname-override node1 --conntrack-max-per-core 0 --proxy-mode iptables
+    keep_service_addresses_here
     wait_for $READY_TIMEOUT_S "the node" kubectl wait --for=condition=Ready node/node1 --timeout=1s
     prefer_pods
+}
+
+# A Service whose last endpoint goes has for a moment no rule at all, and its address would be asked for outside, where
+# somebody may answer. `down` finds the rule by its comment, as it finds those of Kubernetes.
+keep_service_addresses_here() {
+    iptables -w -I FORWARD -d $SERVICE_CIDR -m comment --comment "KUBE-shopkeeper: no Service" -j REJECT
 }
 
 prefer_pods() { # over what else runs here, if this machine's control groups let us

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from tests.kubernetes.kube import ROOT, CommandFailed, Release
 LOGS = ROOT / "build" / "e2e" / "logs"
 FOLLOWED = ("gateway", "order", "product")
 """Whose logs are kept: who answers customers, and who is rolled out."""
+CALLERS = ("gateway", "order")
+COUNTED = re.compile(r"\w+_total\{.*upstream=|\w*breaker\w*\{")
 EVENT_COLUMNS = "custom-columns=REASON:.reason,POD:.involvedObject.name,MESSAGE:.message"
 WORTH_SHOWING = ('"level":"warning"', '"level":"error"', '"level":"critical"')
 STARTING = "Startup probe failed"
@@ -94,7 +97,17 @@ class Timeline:
         begun = [f"{at - self.began:6.1f} s {what}" for at, what in sorted([*self.marks, *self.events])]
         with contextlib.suppress(CommandFailed):
             begun.append(self.release.kubectl("get", "events", "--sort-by=.lastTimestamp")[-MAX_EVENT_CHARACTERS:])
-        return "\n".join([*begun, *self._warnings()])
+        return "\n".join([*begun, *self._warnings(), *self._upstreams()])
+
+    def _upstreams(self) -> Iterator[str]:
+        """What those who call others have counted: answers, refusals, open breakers."""
+        for noun in CALLERS:
+            for pod in self.release.pods(noun):
+                name = pod["metadata"]["name"]
+                path = f"/api/v1/namespaces/{self.release.namespace}/pods/{name}:8000/proxy/metrics"
+                with contextlib.suppress(CommandFailed):
+                    lines = self.release.kubectl("get", "--raw", path).splitlines()
+                    yield from (f"{name}: {line}" for line in lines if COUNTED.match(line))
 
     def _warnings(self) -> Iterator[str]:
         for file in sorted(self.folder.glob("*.log")):

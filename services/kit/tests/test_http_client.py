@@ -88,10 +88,34 @@ async def test_a_problem_of_the_upstream_arrives_whole(upstream: Pair) -> None:
     assert (caught.value.status, caught.value.code, caught.value.extra) == (409, "insufficient_stock", {"available": 2})
 
 
-async def test_an_odd_answer_is_a_problem_too(upstream: Pair) -> None:
-    with pytest.raises(Problem) as caught:
+async def test_an_answer_that_no_service_writes_settles_nothing(upstream: Pair) -> None:
+    with pytest.raises(OutcomeUnknown, match="somebody who is not product answered 418"):
         await upstream[1].get("/plain")
-    assert (caught.value.status, caught.value.code) == (418, "upstream_error")
+
+
+async def test_the_connection_to_somebody_else_is_left() -> None:
+    """He keeps it open, and would answer for ever what is meant for the service, which is there by now."""
+    stranger = await asyncio.start_server(_refuses_everything, "127.0.0.1", 0, reuse_port=True)
+    port = stranger.sockets[0].getsockname()[1]
+    clients = Clients("secret")
+    client = clients.get("product", f"http://127.0.0.1:{port}")
+    with pytest.raises(OutcomeUnknown):
+        await client.post("/echo", json={})
+    stranger.close()
+    service = await asyncio.start_server(_is_the_service, "127.0.0.1", port, reuse_port=True)
+    assert (await client.post("/echo", json={})).json == {"status": "served"}
+    service.close()
+    await clients.close()
+
+
+async def _refuses_everything(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while await reader.read(65_536):
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+
+
+async def _is_the_service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while await reader.read(65_536):
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{"status":"served"}')
 
 
 async def test_a_get_is_tried_again_and_a_post_is_not(upstream: Pair) -> None:

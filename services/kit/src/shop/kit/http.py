@@ -68,10 +68,33 @@ class _Instance:
         self.url = url.rstrip("/")
         self.breaker = Breaker()
         self.inflight = 0
-        limits = httpx.Limits(max_connections=MAX_CONNECTIONS)
-        self.client = httpx.AsyncClient(
-            base_url=self.url, transport=transport or open_transport(limits), trust_env=False
-        )
+        self._transport = transport
+        self._left: set[asyncio.Task[None]] = set()
+        self.client = self._connected()
+
+    def _connected(self) -> httpx.AsyncClient:
+        transport = self._transport or open_transport(httpx.Limits(max_connections=MAX_CONNECTIONS))
+        return httpx.AsyncClient(base_url=self.url, transport=transport, trust_env=False)
+
+    def leave(self) -> None:
+        """Make new connections from now on; what is under way on the old ones may end."""
+        closing = asyncio.create_task(_close_later(self.client))
+        self._left.add(closing)
+        closing.add_done_callback(self._left.discard)
+        self.client = self._connected()
+
+    async def close(self) -> None:
+        for closing in self._left:
+            closing.cancel()
+        await asyncio.gather(*self._left, return_exceptions=True)
+        await self.client.aclose()
+
+
+async def _close_later(client: httpx.AsyncClient) -> None:
+    try:
+        await asyncio.sleep(TIMEOUT_S)
+    finally:
+        await client.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +116,9 @@ class _NotConnected(Unavailable):
 class ServiceClient:
     """One upstream service at one or more base URLs; the less busy of two random instances gets the request.
 
-    A 4xx answer is raised as the Problem that the upstream wrote. Refused connections, time-outs, 5xx answers and
-    open breakers are raised as Unavailable, or OutcomeUnknown when the request may have been carried out.
+    A 4xx answer is raised as the Problem that the upstream wrote. Refused connections, time-outs, 5xx answers, answers
+    that no service writes and open breakers are raised as Unavailable, or OutcomeUnknown when the request may have been
+    carried out.
     """
 
     def __init__(
@@ -204,15 +228,20 @@ class ServiceClient:
     def _read(self, instance: _Instance, answer: httpx.Response) -> Response:
         if answer.status_code >= 500:
             raise self._failed(instance, OutcomeUnknown(self.name, f"{self.name} answered {answer.status_code}"))
+        problem = _problem(answer) if answer.status_code >= 400 else None
+        if answer.status_code >= 400 and problem is None:
+            instance.leave()
+            detail = f"somebody who is not {self.name} answered {answer.status_code}"
+            raise self._failed(instance, OutcomeUnknown(self.name, detail))
         instance.breaker.succeeded()
-        CALLS.labels(self.name, "ok" if answer.status_code < 400 else "refused_by_service").inc()
-        if answer.status_code >= 400:
-            raise _problem(answer)
+        CALLS.labels(self.name, "refused_by_service" if problem else "ok").inc()
+        if problem:
+            raise problem
         return Response(answer.status_code, answer.content)
 
     async def close(self) -> None:
         for instance in self._instances:
-            await instance.client.aclose()
+            await instance.close()
 
 
 def _not_answered(name: str, error: Exception) -> Unavailable:
@@ -226,7 +255,11 @@ def _not_answered(name: str, error: Exception) -> Unavailable:
     return _NotConnected(name, detail) if never_connected else OutcomeUnknown(name, detail)
 
 
-def _problem(answer: httpx.Response) -> Problem:
+def _problem(answer: httpx.Response) -> Problem | None:
+    """What a service wrote; None when no service of the shop did.
+
+    A connection can lead to somebody else: to a proxy, or out of a cluster in the moment in which a Service has no pod.
+    """
     try:
         body = orjson.loads(answer.content)
         return Problem(
@@ -238,7 +271,7 @@ def _problem(answer: httpx.Response) -> Problem:
             extra={name: value for name, value in body.items() if name not in STANDARD_MEMBERS},
         )
     except (ValueError, KeyError, TypeError):
-        return Problem(answer.status_code, "upstream_error", f"The service answered {answer.status_code}.")
+        return None
 
 
 class Clients:
