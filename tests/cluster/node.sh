@@ -168,7 +168,7 @@ prefer_pods() { # over what else runs here, if this machine's control groups let
 }
 
 up() {
-    machine
+    able
     export KUBECONFIG=$pki/admin.kubeconfig
     if running; then echo "$KUBECONFIG"; return; fi
     [ ! -d "$state" ] || down # what an interrupted `up`, or a restart of the machine, left behind
