@@ -138,9 +138,14 @@ class Engine:
         self._world.child_changed(place, old, new)
 
     def _put(self, obj: Object) -> None:
-        """Take the answer to a write at once, before the watch tells of it."""
+        """Take the answer to a write at once, before the watch tells of it.
+
+        A kind that the cluster has got since this operator began is not watched before the next one begins.
+        """
         kind = kind_of(obj)
-        (self._informers.get((kind, None)) or self._informers[kind, obj["metadata"]["namespace"]]).put(obj)
+        informer = self._informers.get((kind, None)) or self._informers.get((kind, obj["metadata"]["namespace"]))
+        if informer is not None:
+            informer.put(obj)
 
     def _see(self, what: str | None, shop: Object) -> None:
         """An event of kopf's."""
