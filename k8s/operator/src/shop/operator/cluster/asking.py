@@ -10,9 +10,11 @@ from shop.operator.errors import ShopctlError
 POLL_S = 0.25
 
 
-async def heard(session: Session, name: str, test: Callable[[Object], bool], *, timeout_s: float, asked: str) -> Object:
-    """The Shop once `test` holds of it; ShopctlError after `timeout_s`, with what was `asked`."""
-    shop = await session.shop(name)
+async def heard(
+    session: Session, shop: Object, test: Callable[[Object], bool], *, timeout_s: float, asked: str
+) -> None:
+    """Return once `test` holds of the Shop, `shop` being its latest state; ShopctlError after `timeout_s`."""
+    name = shop["metadata"]["name"]
     try:
         async with asyncio.timeout(timeout_s):
             while not test(shop):
@@ -23,4 +25,3 @@ async def heard(session: Session, name: str, test: Callable[[Object], bool], *, 
             f"{name} is marked {asked}, but no operator answered within {timeout_s:g} s;"
             " is one running? `kubectl get pods --all-namespaces -l app.kubernetes.io/name=shop-operator`"
         ) from error
-    return shop

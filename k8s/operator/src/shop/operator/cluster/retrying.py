@@ -19,8 +19,8 @@ async def retry(session: Session, name: str, *, timeout_s: float) -> str:
     if failed is None:
         raise ShopctlError(f"{name} has nothing to try again: what its spec says now was not rolled back")
     mark = {"metadata": {"annotations": {RETRY: datetime.now(UTC).isoformat()}}}
-    await session.kube.patch(SHOP, session.namespace, name, mark)
-    await heard(session, name, partial(_goes_on, failed), timeout_s=timeout_s, asked="to be tried again")
+    patched = await session.kube.patch(SHOP, session.namespace, name, mark)
+    await heard(session, patched, partial(_goes_on, failed), timeout_s=timeout_s, asked="to be tried again")
     return f"{name}: what failed as revision {failed} is tried again; `shopctl status {name}` tells how far it is."
 
 

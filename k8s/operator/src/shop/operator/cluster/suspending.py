@@ -11,9 +11,9 @@ from shop.operator.engine.objects import Object
 async def set_suspended(session: Session, name: str, *, suspended: bool, timeout_s: float) -> str:
     """Patch spec.suspend and wait for the condition Paused to say the same; the sentence that tells of it."""
     await session.shop(name)
-    await session.kube.patch(SHOP, session.namespace, name, {"spec": {"suspend": suspended}})
+    patched = await session.kube.patch(SHOP, session.namespace, name, {"spec": {"suspend": suspended}})
     asked = "suspended" if suspended else "resumed"
-    await heard(session, name, partial(_says, suspended), timeout_s=timeout_s, asked=asked)
+    await heard(session, patched, partial(_says, suspended), timeout_s=timeout_s, asked=asked)
     if suspended:
         return f"{name} is suspended: it goes on as it is, and nothing changes it until `shopctl resume {name}`."
     return f"{name} is resumed: the operator keeps it as its spec says."

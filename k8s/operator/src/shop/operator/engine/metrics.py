@@ -104,22 +104,23 @@ class ShopStates(Collector):
         for (condition, status), count in sorted(Tally(one for shop in self._shops.values() for one in shop).items()):
             total.add_metric([condition, status], count)
         yield total
-        yield self._each("shop_operator_shop_ready", "1 where the Shop serves what its spec says.", "Ready")
-        yield self._each("shop_operator_shop_degraded", "1 where something of the Shop is wrong.", "Degraded")
-        yield self._backup("shop_operator_backup_due_timestamp_seconds", "When a backup was due last, 0: never.", 0)
-        yield self._backup("shop_operator_backup_done_timestamp_seconds", "When one succeeded last, 0: never.", 1)
+        ready, degraded = self._are("Ready"), self._are("Degraded")
+        yield _each("shop_operator_shop_ready", "1 where the Shop serves what its spec says.", ready)
+        yield _each("shop_operator_shop_degraded", "1 where something of the Shop is wrong.", degraded)
+        due, done = ({key: times[which] for key, times in self._backups.items()} for which in (0, 1))
+        yield _each("shop_operator_backup_due_timestamp_seconds", "When a backup was due last, 0: never.", due)
+        yield _each("shop_operator_backup_done_timestamp_seconds", "When one succeeded last, 0: never.", done)
 
-    def _each(self, name: str, documentation: str, condition: str) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(name, documentation, labels=["shop_namespace", "shop"])
-        for key, conditions in self._shops.items():
-            family.add_metric([key.namespace, key.name], float((condition, "True") in conditions))
-        return family
+    def _are(self, condition: str) -> dict[Key, float]:
+        return {key: float((condition, "True") in conditions) for key, conditions in self._shops.items()}
 
-    def _backup(self, name: str, documentation: str, which: int) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(name, documentation, labels=["shop_namespace", "shop"])
-        for key, times in self._backups.items():
-            family.add_metric([key.namespace, key.name], times[which])
-        return family
+
+def _each(name: str, documentation: str, values: Mapping[Key, float]) -> GaugeMetricFamily:
+    """One series for each Shop."""
+    family = GaugeMetricFamily(name, documentation, labels=["shop_namespace", "shop"])
+    for key, value in values.items():
+        family.add_metric([key.namespace, key.name], value)
+    return family
 
 
 def _seconds(moment: str | None) -> float:
