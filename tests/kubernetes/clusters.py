@@ -107,6 +107,7 @@ class Own:
     name: str = "tests/cluster"
 
     def prepare(self) -> None:
+        _run(str(OWN), "able")
         _run(str(OWN), "build")
 
     def up(self) -> None:

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,15 +58,18 @@ class Usage:
     """What one process took while the block ran."""
 
     pid: int
+    others: dict[str, int] = field(default_factory=dict)
+    """Names and process ids of what shares the cores with it."""
     seconds: float = 0.0
     cpu_s: float = 0.0
     helm_cpu_s: float = 0.0
     peak_mib: float = 0.0
+    others_cpu_s: dict[str, float] = field(default_factory=dict)
 
     @asynccontextmanager
     async def measured(self) -> AsyncIterator[None]:
         process = psutil.Process(self.pid)
-        before, started = process.cpu_times(), time.monotonic()
+        before, others, started = process.cpu_times(), self._others(), time.monotonic()
         sampler = asyncio.create_task(self._sample(process))
         try:
             yield
@@ -78,6 +81,11 @@ class Usage:
             self.helm_cpu_s = (
                 after.children_user + after.children_system - before.children_user - before.children_system
             )
+            self.others_cpu_s = {name: spent - others[name] for name, spent in self._others().items()}
+
+    def _others(self) -> dict[str, float]:
+        times = {name: psutil.Process(pid).cpu_times() for name, pid in self.others.items()}
+        return {name: spent.user + spent.system for name, spent in times.items()}
 
     async def _sample(self, process: psutil.Process) -> None:
         while True:
@@ -90,6 +98,7 @@ class Usage:
             "operator_cpu_s": round(self.cpu_s, 1),
             "helm_cpu_s": round(self.helm_cpu_s, 1),
             "operator_peak_mib": round(self.peak_mib),
+            **{f"{name}_cpu_s": round(spent, 1) for name, spent in self.others_cpu_s.items()},
         }
 
 
@@ -102,6 +111,8 @@ class Bench:
     login: Path
     operators: Operators
     shops: int
+    stand_in: int = 0
+    """Process id of what makes pods look alive."""
     found: dict[str, Any] = field(default_factory=dict)
 
     async def raw(self, name: str) -> None:
@@ -132,13 +143,17 @@ class Bench:
         ]
         await _all(resources, lambda shop: self.api.create(SHOP, shop))
         operator = self._operator()
-        usage = Usage(operator.pid)
+        usage = self._usage(operator)
         async with usage.measured():
             await self.settled(1, operator)
         objects = await self._objects()
         self.note("objects", objects)
         self.note("create", {**usage.figures(), "objects_per_s": round(objects / usage.seconds)})
         return operator
+
+    def _usage(self, operator: Operator) -> Usage:
+        others = {"api_server": self.server.pid, "etcd": self.server.etcd_pid, "stand_in": self.stand_in}
+        return Usage(operator.pid, others)
 
     def _operator(self) -> Operator:
         return self.operators.start(self.login, "", namespace="default", lease="bench", resync_s="600")
@@ -149,7 +164,7 @@ class Bench:
         await operator.gone()
         mark = self.server.mark()
         again = self._operator()
-        usage = Usage(again.pid)
+        usage = self._usage(again)
         async with usage.measured():
             await until(lambda: self._looked_at(again), "every Shop looked at")
         self.note("restart", {**usage.figures(), "writes": len(self.server.writes(mark, user=OPERATOR))})
@@ -164,7 +179,7 @@ class Bench:
     async def update(self, operator: Operator) -> None:
         """One setting of one service of every Shop."""
         names = [(f"shops-{number % NAMESPACES}", f"shop-{number}") for number in range(self.shops)]
-        usage = Usage(operator.pid)
+        usage = self._usage(operator)
         patch = {"spec": {"services": {"order": {"logLevel": "WARNING"}}}}
         async with usage.measured():
             await _all(names, lambda place: self.api.patch(SHOP, place[0], place[1], patch))
@@ -177,7 +192,7 @@ class Bench:
         await operator.gone()
         again = self.operators.start(self.login, "", namespace="default", lease="bench", resync_s="30")
         await until(lambda: self._looked_at(again), "every Shop looked at")
-        mark, usage = self.server.mark(), Usage(again.pid)
+        mark, usage = self.server.mark(), self._usage(again)
         before = again.metric("shop_operator_resyncs_total")
 
         async def through() -> bool:
@@ -259,14 +274,14 @@ async def until(test: Callable[[], Awaitable[bool]], what: str, pause_s: float =
 
 
 @contextmanager
-def pods_that_look_alive(kubeconfig: Path):  # type: ignore[no-untyped-def]
-    """tests/operator/kubelet.py as a process."""
+def pods_that_look_alive(kubeconfig: Path) -> Iterator[int]:
+    """tests/operator/kubelet.py as a process, whose id is given."""
     command = [sys.executable, "-m", "tests.operator.kubelet", str(kubeconfig)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
     try:
         assert process.stdout is not None
         process.stdout.readline()
-        yield
+        yield process.pid
     finally:
         process.kill()
         process.wait()
@@ -301,7 +316,7 @@ async def run(shops: int, folder: Path) -> dict[str, Any]:
             await definitions.define(api, definitions.shop_definition())
             bench = Bench(api, server, await login(api, server), operators, shops)
             await bench.raw("raw")
-            with pods_that_look_alive(server.kubeconfig):
+            with pods_that_look_alive(server.kubeconfig) as bench.stand_in:
                 operator = await bench.create()
                 operator = await bench.restart(operator)
                 await bench.update(operator)

@@ -102,6 +102,11 @@ class ApiServer:
         assert self._server
         return self._server.pid
 
+    @property
+    def etcd_pid(self) -> int:
+        assert self._etcd
+        return self._etcd.pid
+
     def start(self) -> None:
         """Return when it is ready; raises RuntimeError with the last lines of the log."""
         self._etcd = launch(self._etcd_command(), signal_number=signal.SIGKILL, log=self.folder / "etcd.log")

@@ -109,12 +109,11 @@ class Engine:
             self.ended = True
 
     async def _watch_children(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Watch every kind that the cluster serves, and wait until all that is there is known."""
+        """Watch every kind, also what the cluster may get later, and wait until all that is there is known."""
         self._reconciler.optional = await optional_kinds(self._kube)
-        served = [kind for kind in RENDERED if not kind.optional or kind.kind in self._reconciler.optional]
         running = []
         for namespace in self._options.namespaces or (None,):
-            for kind in (*served, POD):
+            for kind in (*RENDERED, POD):
                 informer = self._informer(kind, namespace)
                 self._informers[kind, namespace] = informer
                 running.append(tasks.create_task(informer.run()))
@@ -138,14 +137,10 @@ class Engine:
         self._world.child_changed(place, old, new)
 
     def _put(self, obj: Object) -> None:
-        """Take the answer to a write at once, before the watch tells of it.
-
-        A kind that the cluster has got since this operator began is not watched before the next one begins.
-        """
+        """Take the answer to a write at once, before the watch tells of it."""
         kind = kind_of(obj)
-        informer = self._informers.get((kind, None)) or self._informers.get((kind, obj["metadata"]["namespace"]))
-        if informer is not None:
-            informer.put(obj)
+        informer = self._informers.get((kind, None)) or self._informers[kind, obj["metadata"]["namespace"]]
+        informer.put(obj)
 
     def _see(self, what: str | None, shop: Object) -> None:
         """An event of kopf's."""
