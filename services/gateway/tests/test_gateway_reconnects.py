@@ -21,13 +21,16 @@ LONG_S = 30.0
 """A window that no test outlasts."""
 KEY = {"Idempotency-Key": "order-1"}
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+PAGE = b"HTTP/1.1 %b\r\nContent-Type: text/html\r\n%bContent-Length: %d\r\n\r\n%b"
+OURS = b"X-Request-Id: visit-7\r\n"
 
 
 class Server:
     """Reads whole requests and answers the first ``answered`` of each connection; the next it reads and hangs up."""
 
-    def __init__(self, answered: int) -> None:
+    def __init__(self, answered: int, answer: bytes = OK) -> None:
         self.answered = answered
+        self.answer = answer
         self.requests: list[bytes] = []
         self.connections = 0
 
@@ -40,7 +43,7 @@ class Server:
                 number += 1
                 if number > self.answered:
                     break
-                writer.write(OK)
+                writer.write(self.answer)
                 await writer.drain()
         writer.close()
 
@@ -201,6 +204,31 @@ async def test_all_kept_connections_may_have_been_closed(open_shop: Open) -> Non
         await asyncio.gather(*(shop.client.get("/api/v1/products") for _ in range(8)))
         answers = await asyncio.gather(*(shop.client.get("/api/v1/products") for _ in range(8)))
         assert Counter(answer.status_code for answer in answers) == {200: 8}
+
+
+@pytest.mark.parametrize("length", [2, 1_000_000])
+@pytest.mark.parametrize(
+    ("status", "extra", "connections"),
+    [
+        (b"403 Forbidden", b"", 2),
+        (b"404 Not Found", b"X-Request-Id: another\r\n", 2),
+        (b"502 Bad Gateway", b"", 2),
+        (b"404 Not Found", OURS, 1),
+        (b"503 Service Unavailable", OURS, 1),
+        (b"200 OK", b"", 1),
+    ],
+)
+async def test_a_connection_to_somebody_else_is_left(
+    open_shop: Open, status: bytes, extra: bytes, connections: int, length: int
+) -> None:
+    """He keeps it open, and would answer for ever what is meant for the service."""
+    content = b"x" * length
+    server = Server(answered=2, answer=PAGE % (status, extra, length, content))
+    async with listening(server) as url, open_shop(storefront_url=url) as shop:
+        for _ in range(2):
+            answer = await shop.client.get("/", headers={"X-Request-Id": "visit-7"})
+            assert (answer.status_code, answer.content) == (int(status[:3]), content)
+    assert (len(server.requests), server.connections) == (2, connections)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 
 import httpx
@@ -37,6 +37,7 @@ class Upstream:
         self.app.add_api_route("/problem", self.problem, methods=["POST"])
         self.app.add_api_route("/slow", self.slow, methods=["POST"])
         self.app.add_api_route("/plain", self.plain)
+        self.app.add_api_route("/busy", self.busy, methods=["POST"])
 
     async def echo(self, request: Request) -> Response:
         self.calls[request.method] += 1
@@ -55,6 +56,9 @@ class Upstream:
 
     async def plain(self) -> Response:
         return Response("<h1>Teapot</h1>", 418)
+
+    async def busy(self) -> None:
+        raise Problem(503, "overloaded", "Too many at once.")
 
 
 @pytest.fixture
@@ -93,9 +97,10 @@ async def test_an_answer_that_no_service_writes_settles_nothing(upstream: Pair) 
         await upstream[1].get("/plain")
 
 
-async def test_the_connection_to_somebody_else_is_left() -> None:
+@pytest.mark.parametrize("status", [b"403 Forbidden", b"503 Service Unavailable"])
+async def test_the_connection_to_somebody_else_is_left(status: bytes) -> None:
     """He keeps it open, and would answer for ever what is meant for the service, which is there by now."""
-    stranger = await asyncio.start_server(_refuses_everything, "127.0.0.1", 0, reuse_port=True)
+    stranger = await asyncio.start_server(_answers_everything(status), "127.0.0.1", 0, reuse_port=True)
     port = stranger.sockets[0].getsockname()[1]
     clients = Clients("secret")
     client = clients.get("product", f"http://127.0.0.1:{port}")
@@ -108,9 +113,20 @@ async def test_the_connection_to_somebody_else_is_left() -> None:
     await clients.close()
 
 
-async def _refuses_everything(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while await reader.read(65_536):
-        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+async def test_the_connection_to_a_service_that_fails_is_kept(upstream: Pair) -> None:
+    client = upstream[1]
+    connected = client._instances[0].client
+    with pytest.raises(OutcomeUnknown, match="product answered 503"):
+        await client.post("/busy", json={})
+    assert client._instances[0].client is connected
+
+
+def _answers_everything(status: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\nno")
+
+    return answer
 
 
 async def _is_the_service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

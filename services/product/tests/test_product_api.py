@@ -119,6 +119,7 @@ async def test_stock_moves_once_per_key_and_never_below_zero(shelf: Shelf) -> No
     assert beyond.status_code == 200
     beyond = await shelf.client.post(path, json={"delta": 10**9}, headers=headers)
     assert (beyond.status_code, beyond.json()["code"]) == (409, "stock_too_large")
+    assert [error["field"] for error in beyond.json()["errors"]] == ["delta"]
     await shelf.assert_conserved()
     missing = await shelf.client.post(f"/api/v1/products/{new_id()}/stock", json={"delta": 1}, headers=headers)
     assert (missing.status_code, missing.json()["code"]) == (404, "unknown_product")

@@ -94,6 +94,23 @@ async def test_a_release_gives_back_once(shelf: Shelf) -> None:
     await shelf.assert_conserved()
 
 
+async def test_what_is_held_can_always_come_back(shelf: Shelf) -> None:
+    """A delivery that takes its place in the count is refused; else the order could never be cancelled."""
+    product, order = await shelf.product(stock=10), new_id()
+    await shelf.reserve_one(product, 10, order)
+    path, keyed = f"/api/v1/products/{product}/stock", shelf.admin | {"Idempotency-Key": "last"}
+    for delta in (10**9, 10**9):
+        assert (await shelf.client.post(path, json={"delta": delta}, headers=shelf.admin)).status_code == 200
+    for _ in range(2):
+        assert (await shelf.client.post(path, json={"delta": 147_483_637}, headers=keyed)).status_code == 200
+    refused = await shelf.client.post(path, json={"delta": 1}, headers=shelf.admin)
+    assert (refused.status_code, refused.json()["code"]) == (409, "stock_too_large")
+    assert await shelf.stock(product) == 2**31 - 1 - 10
+    await shelf.release(order)
+    assert await shelf.stock(product) == 2**31 - 1
+    await shelf.assert_conserved()
+
+
 async def test_a_reservation_after_its_release_is_refused(shelf: Shelf) -> None:
     product, order = await shelf.product(stock=5), new_id()
     await shelf.release(order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import aiohttp
+from aiohttp.connector import Connection
 
 from shop.gateway.settings import Settings
 
@@ -14,6 +15,30 @@ NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 HUNG_UP = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 """What says that the connection was closed before the head of an answer came; NOT_CONNECTED is to be caught first."""
 BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+
+REFUSED = 400
+REQUEST_ID = "x-request-id"
+
+
+class Answer(aiohttp.ClientResponse):
+    """Leaves its connection when a refusal or a fault does not repeat the request's id, as all of every service do.
+
+    A connection can lead to somebody else: to a proxy, or out of a cluster in the moment in which a Service has no
+    pod. He keeps it open, and would answer for ever what is meant for the service. Content types do not tell him from
+    the storefront, whose failures are pages.
+    """
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        protocol = connection.protocol
+        await super().start(connection)
+        if protocol is not None and self.status >= REFUSED and not self._is_of_a_service():
+            protocol.force_close()
+            if self.connection is None:  # The whole answer is here, and the connection among the kept ones again.
+                protocol.close()
+        return self
+
+    def _is_of_a_service(self) -> bool:
+        return self.headers.get(REQUEST_ID) == self.request_info.headers.get(REQUEST_ID)
 
 
 class Connections:
@@ -28,6 +53,7 @@ class Connections:
         settings = self._settings
         session = aiohttp.ClientSession(
             connector=connector,
+            response_class=Answer,
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.stream_idle_timeout_s
             ),

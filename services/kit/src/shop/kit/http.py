@@ -226,13 +226,13 @@ class ServiceClient:
         return error
 
     def _read(self, instance: _Instance, answer: httpx.Response) -> Response:
-        if answer.status_code >= 500:
-            raise self._failed(instance, OutcomeUnknown(self.name, f"{self.name} answered {answer.status_code}"))
         problem = _problem(answer) if answer.status_code >= 400 else None
         if answer.status_code >= 400 and problem is None:
             instance.leave()
             detail = f"somebody who is not {self.name} answered {answer.status_code}"
             raise self._failed(instance, OutcomeUnknown(self.name, detail))
+        if answer.status_code >= 500:
+            raise self._failed(instance, OutcomeUnknown(self.name, f"{self.name} answered {answer.status_code}"))
         instance.breaker.succeeded()
         CALLS.labels(self.name, "refused_by_service" if problem else "ok").inc()
         if problem:

@@ -6,6 +6,9 @@ from uuid import UUID
 
 from shop.kit.errors import Problem
 
+MAX_RECEIVED = 2**31 - 1
+"""What an integer of PostgreSQL holds."""
+
 
 def unknown_product(product_id: UUID) -> Problem:
     return Problem(404, "unknown_product", "There is no such product.", extra={"product_id": str(product_id)})
@@ -26,4 +29,6 @@ def wrong_currency(currency: str) -> Problem:
 
 
 def stock_too_large() -> Problem:
-    return Problem(409, "stock_too_large", "The stock would be larger than can be counted.")
+    detail = "The stock would be larger than can be counted."
+    message = f"With it, more than {MAX_RECEIVED} copies would have come in."
+    return Problem(409, "stock_too_large", detail, errors=[{"field": "delta", "message": message}])

@@ -72,6 +72,7 @@ REINDEX = "UPDATE products SET search = to_tsvector('simple', $2) WHERE id = $1"
 # notices a newer row, so MOVE's snapshot is taken when nobody else can change the stock any more.
 LOCK = BY_ID + " FOR UPDATE"
 # A key that was used before changes nothing: the row of the first movement is in the way of the second.
+# All that ever came in has to fit into an integer, not only what is left: orders may give back what they hold.
 MOVE = f"""
 WITH moved AS (
     INSERT INTO stock_movements (product_id, delta, reason, key, at) VALUES ($1, $2, $3, $4, $5)
@@ -79,7 +80,8 @@ WITH moved AS (
     RETURNING product_id
 )
 UPDATE products SET stock = stock + $2, updated_at = $5 FROM moved WHERE id = product_id
-RETURNING {COLUMNS}"""  # noqa: S608 - constants
+RETURNING {COLUMNS},
+    ($2 + (SELECT coalesce(sum(delta), 0) FROM stock_movements WHERE product_id = $1))::integer AS received"""  # noqa: S608 - constants
 
 
 class ProductRepository:
@@ -130,7 +132,7 @@ class ProductRepository:
         return row
 
     async def move_stock(self, product_id: UUID, delta: int, reason: str, key: str | None, now: datetime) -> Record:
-        """Add ``delta`` to the stock, once per ``key``; Problem 404, or 409 when it would fall below zero."""
+        """Add ``delta`` to the stock, once per ``key``; Problem 404, or 409 below zero and beyond what is counted."""
         async with self._database.transaction() as connection:
             product = await connection.fetchrow(LOCK, product_id)
             if product is None:
