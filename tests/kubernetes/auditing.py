@@ -7,10 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from tests.kubernetes.customers import GOOD, Customers
 from tests.kubernetes.kube import Release
 
 WAIT_S = 90
@@ -23,6 +25,15 @@ async def assert_clean(release: Release, acknowledged: Path | None = None) -> No
     failed = [oracle for oracle in report["oracles"] if not oracle["ok"]]
     assert (report["ok"], failed) == (True, [])
     assert sum(oracle["checked"] for oracle in report["oracles"]) > 0
+
+
+async def assert_unharmed(release: Release, customers: Customers, acknowledged: Path) -> None:
+    """No request failed, every order was confirmed, and the books are in order."""
+    assert Counter(customers.failures) == Counter()
+    assert await customers.outcomes() == {"confirmed": len(customers.answers)}
+    ids = [answer.body["id"] for answer in customers.answers if answer.status in GOOD]
+    acknowledged.write_text("\n".join(ids), encoding="utf-8")
+    await assert_clean(release, acknowledged)
 
 
 async def audit(release: Release, *options: str) -> Any:

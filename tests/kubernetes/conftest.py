@@ -32,12 +32,6 @@ REPORT = ROOT / "build" / "e2e" / "report.json"
 NAMESPACE_TIMEOUT_S = 180
 SELLS_WITHIN_S = 60.0
 FAILED = pytest.StashKey[bool]()
-NAMESPACE_OBJECT = {
-    "apiVersion": "v1",
-    "kind": "Namespace",
-    # The cluster itself refuses every pod that is not restricted.
-    "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
-}
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -75,13 +69,21 @@ def findings() -> Iterator[Findings]:
     REPORT.write_text(json.dumps(found.numbers, indent=1) + "\n", encoding="utf-8")
 
 
+@contextlib.contextmanager
+def fresh_namespace(name: str) -> Iterator[str]:
+    """A namespace in which the cluster itself refuses every pod that is not restricted, empty before and gone after."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    run("kubectl", "delete", "namespace", name, "--ignore-not-found", timeout_s=NAMESPACE_TIMEOUT_S)
+    run("kubectl", "apply", "-f", "-", stdin=json.dumps(body))
+    yield name
+    run("kubectl", "delete", "namespace", name, timeout_s=NAMESPACE_TIMEOUT_S)
+
+
 @pytest.fixture(scope="session")
 def namespace() -> Iterator[str]:
-    """A namespace that takes only restricted pods, empty before and gone after."""
-    run("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", timeout_s=NAMESPACE_TIMEOUT_S)
-    run("kubectl", "apply", "-f", "-", stdin=json.dumps(NAMESPACE_OBJECT))
-    yield NAMESPACE
-    run("kubectl", "delete", "namespace", NAMESPACE, timeout_s=NAMESPACE_TIMEOUT_S)
+    with fresh_namespace(NAMESPACE) as name:
+        yield name
 
 
 @pytest.fixture(scope="session")
@@ -100,22 +102,28 @@ def installed(namespace: str, findings: Findings) -> Release:
 
 @pytest.fixture(scope="session")
 async def release(installed: Release, api: Shop, findings: Findings) -> Release:
-    """The shop from its first sale on. Pods are ready a moment before every node leads to them."""
+    """The shop from its first sale on."""
     started = time.monotonic()
+    trouble = await first_sale(installed, api)
+    findings.note("seconds from ready to the first sale", round(time.monotonic() - started, 1))
+    findings.note("what went wrong before the first sale", trouble)
+    return installed
+
+
+async def first_sale(shop: Release, api: Shop) -> Counter[str]:
+    """What went wrong before it: pods are ready a moment before every node leads to them."""
     trouble: Counter[str] = Counter()
 
     async def sells() -> bool:
         try:
-            await buy_one(installed, api)
+            await buy_one(shop, api)
         except (ShopError, aiohttp.ClientError, TimeoutError) as error:
             trouble[f"{type(error).__name__}: {error}"] += 1
             return False
         return True
 
     await wait_until(sells, SELLS_WITHIN_S, "a first sale")
-    findings.note("seconds from ready to the first sale", round(time.monotonic() - started, 1))
-    findings.note("what went wrong before the first sale", trouble)
-    return installed
+    return trouble
 
 
 async def buy_one(shop: Release, api: Shop) -> None:
@@ -175,7 +183,12 @@ async def admin(release: Release, api: Shop) -> str:
 @pytest.fixture
 async def timeline(release: Release, request: pytest.FixtureRequest) -> AsyncIterator[Timeline]:
     """What befell the pods during the test, told when it fails."""
-    node: pytest.Item = request.node
+    async with told_when_failed(release, request.node) as kept:
+        yield kept
+
+
+@contextlib.asynccontextmanager
+async def told_when_failed(release: Release, node: pytest.Item) -> AsyncIterator[Timeline]:
     async with timelines.timeline(release, node.name) as kept:
         yield kept
         if node.stash.get(FAILED, False):

@@ -23,6 +23,8 @@ MAX_IN_FLIGHT = 500
 SETTLED_BEFORE = 10
 SETTLE_TIMEOUT_S = 90.0
 GOOD = frozenset({201, 202})
+REST = 20
+"""Orders that are bought on what a rollout has left."""
 MAX_PRINTED = 10
 """Failures of one kind that a test tells; all of them are counted."""
 

@@ -1,8 +1,9 @@
-"""The images under test: those of this checkout, and a later build of two services to roll out."""
+"""The images under test: those of this checkout, a later build of two services to roll out, and the last commit's."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -11,7 +12,11 @@ ROOT = Path(__file__).parents[2]
 REGISTRY = os.environ.get("IMAGE_REGISTRY", "localhost/shopkeeper")
 NEXT = ("order", "product")
 """The services that are rolled out while customers buy."""
+PREVIOUS = ROOT / "build" / "e2e" / "previous"
+"""The commit before this one."""
+NOT_SERVICES = ("contracts", "kit")
 BUILD_TIMEOUT_S = 1_800
+GIT_TIMEOUT_S = 60
 
 
 def version() -> str:
@@ -24,15 +29,39 @@ def next_version() -> str:
     return f"{version()}-next"
 
 
+def previous_version() -> str:
+    return f"{version()}-previous"
+
+
 def build() -> list[str]:
-    """Every service's image, and those of `NEXT` once more: other labels, hence other images with the same layers."""
-    return [*_build(version()), *_build(next_version(), *NEXT)]
+    """Every service's image, and those of `NEXT` once more: other labels, hence other images with the same layers.
+
+    Also those of the commit before, where the checkout has it.
+    """
+    found = [*_build(version()), *_build(next_version(), *NEXT)]
+    if take_out_previous():
+        nouns = {path.parent.name for path in PREVIOUS.glob("services/*/pyproject.toml")}
+        found += _build(previous_version(), *sorted(nouns.difference(NOT_SERVICES)), source=PREVIOUS)
+    return found
 
 
-def _build(tag: str, *nouns: str) -> list[str]:
+def take_out_previous() -> bool:
+    """Put the files of the commit before this one into `PREVIOUS`; False where there is none to be had."""
+    shutil.rmtree(PREVIOUS, ignore_errors=True)
+    packed = subprocess.run(
+        ["git", "archive", "HEAD~1"], cwd=ROOT, capture_output=True, check=False, timeout=GIT_TIMEOUT_S
+    )
+    if packed.returncode:
+        return False
+    PREVIOUS.mkdir(parents=True)
+    subprocess.run(["tar", "-x"], cwd=PREVIOUS, input=packed.stdout, check=True, timeout=GIT_TIMEOUT_S)
+    return True
+
+
+def _build(tag: str, *nouns: str, source: Path = ROOT) -> list[str]:
     environment = {**os.environ, "IMAGE_REGISTRY": REGISTRY, "VERSION": tag}
     done = subprocess.run(
-        [str(ROOT / "services" / "images.sh"), "build", *nouns],
+        [str(source / "services" / "images.sh"), "build", *nouns],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,

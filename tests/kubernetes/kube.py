@@ -16,7 +16,7 @@ from tests.kubernetes import images
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "shop"
-PRESET = CHART / "values-kind.yaml"
+PRESET = "values-kind.yaml"
 OWN_VALUES = Path(__file__).with_name("values.yaml")
 COMMAND_TIMEOUT_S = 120
 HELM_TIMEOUT_S = 600
@@ -38,10 +38,12 @@ def run(*command: str, timeout_s: float = COMMAND_TIMEOUT_S, stdin: str | None =
 
 @dataclass(frozen=True)
 class Release:
-    """One shop in one namespace, installed by Helm."""
+    """One shop in one namespace, installed by Helm; `tag` is that of its images, "" means this checkout's."""
 
     name: str
     namespace: str
+    chart: Path = CHART
+    tag: str = ""
 
     def kubectl(self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S, stdin: str | None = None) -> str:
         return run("kubectl", "--namespace", self.namespace, *arguments, timeout_s=timeout_s, stdin=stdin)
@@ -65,8 +67,8 @@ class Release:
 
     def values(self) -> Sequence[str]:
         """The chart and the values of every installation by the tests."""
-        tags = ("--set", f"global.image.registry={images.REGISTRY},global.image.tag={images.version()}")
-        return (str(CHART), "--values", str(PRESET), "--values", str(OWN_VALUES), *tags)
+        tags = ("--set", f"global.image.registry={images.REGISTRY},global.image.tag={self.tag or images.version()}")
+        return (str(self.chart), "--values", str(self.chart / PRESET), "--values", str(OWN_VALUES), *tags)
 
     def pods(self, noun: str) -> list[Json]:
         """Pods of one component that are not ending."""

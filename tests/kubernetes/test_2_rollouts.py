@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.kubernetes import images
-from tests.kubernetes.auditing import assert_clean
-from tests.kubernetes.customers import GOOD, Customers, shopping
+from tests.kubernetes.auditing import assert_unharmed
+from tests.kubernetes.customers import REST, shopping
 from tests.kubernetes.kube import Release
 from tests.kubernetes.timeline import Timeline
 from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.usefixtures("steady")
-
-REST = 20
-"""Orders that are bought on what the rollout has left."""
-
-
-async def assert_unharmed(release: Release, customers: Customers, acknowledged: Path) -> None:
-    """No request failed, every order was confirmed, and the books are in order."""
-    assert Counter(customers.failures) == Counter()
-    assert await customers.outcomes() == {"confirmed": len(customers.answers)}
-    ids = [answer.body["id"] for answer in customers.answers if answer.status in GOOD]
-    acknowledged.write_text("\n".join(ids), encoding="utf-8")
-    await assert_clean(release, acknowledged)
 
 
 async def test_new_images_of_order_and_product_fail_no_request(
