@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The services' images and the operator's, with docker where it runs and buildah otherwise: services/images.sh build|push|sizes [SERVICE|operator...]
+# The services' images and the operator's, with docker where it runs and buildah otherwise: services/images.sh build|push|sizes [SERVICE|operator...], save SERVICE|operator FILE
 # They are named $IMAGE_REGISTRY/shop-<service>:$VERSION.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -50,6 +50,13 @@ push() { # SERVICE
     ref "$1"
 }
 
+save() { # SERVICE FILE, an archive as docker writes it
+    case $IMAGE_TOOL in
+        docker) docker save -o "$2" "$(ref "$1")" ;;
+        buildah) run_buildah push -q "$(ref "$1")" "docker-archive:$2" ;;
+    esac
+}
+
 sizes() {
     case $IMAGE_TOOL in
         docker) docker images --filter "reference=$registry/shop-*:$version" --format 'table {{.Repository}}\t{{.Size}}' ;;
@@ -60,6 +67,7 @@ sizes() {
 command=${1:-}; shift || true
 case $command in
     build | push) [ $# -gt 0 ] || mapfile -t all < <(nouns); for noun in "${@:-${all[@]}}"; do "$command" "$noun"; done ;;
+    save) [ $# -eq 2 ] || { echo "images: save needs a service and a file" >&2; exit 2; }; save "$@" ;;
     sizes) sizes ;;
     *) sed -n '2,3s/^# //p' "$0" >&2; exit 2 ;;
 esac

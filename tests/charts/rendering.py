@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from tests.charts import helm
+from tests.charts.options import OPERATOR, SERVICE, set_json
 
 Object = dict[str, Any]
 CHARTS = helm.ROOT / "charts"
@@ -50,7 +51,16 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "shop": ("shop", ()),
     "shop-kind": ("shop", ("--values", "charts/shop/values-kind.yaml")),
     "shop-production": ("shop", ("--values", "charts/shop/values-production.yaml")),
-    "shop-cloudnativepg": ("shop", _set("database.mode=CloudNativePG", "database.instances=3")),
+    "shop-cloudnativepg": (
+        "shop",
+        _set(
+            "database.mode=CloudNativePG",
+            "database.instances=3",
+            "database.storageClassName=fast",
+            "messaging.storageClassName=fast",
+            "cache.storageClassName=fast",
+        ),
+    ),
     "shop-everything": ("shop", _set(*ALL_ON)),
     "shop-backup": (
         "shop",
@@ -74,6 +84,7 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "service": ("service", ()),
+    "service-options": ("service", set_json(SERVICE)),
     "shop-operator": ("shop-operator", ()),
     "shop-operator-namespaces": ("shop-operator", _set("namespaces={team-a,team-b}")),
     "shop-operator-two": (
@@ -85,7 +96,8 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
             "shops.imageRegistry=r.example",
             "shops.imagePullPolicy=Always",
             "shops.imagePullSecrets={pull,pull-more}",
-        ),
+        )
+        + set_json(OPERATOR),
     ),
 }
 

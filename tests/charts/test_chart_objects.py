@@ -10,12 +10,12 @@ import jsonschema_rs
 import pytest
 from kubernetes_validate.utils import schema_contents
 
-from tests.charts.rendering import PRESETS, Object, PodSpec, kind, matches, pods, preset, title
+from tests.charts import foreign
+from tests.charts.rendering import PRESETS, Object, PodSpec, kind, matches, named, pods, preset, title
 
 KUBERNETES = "1.37.0"
 SCHEMAS = f"kubernetes-json-schema/v{KUBERNETES}-local-strict"
-# No schema of these is published with Kubernetes; the API servers of clusters that have them check them.
-FOREIGN = frozenset({"ServiceMonitor", "PrometheusRule", "HTTPRoute", "Cluster"})
+FOREIGN = foreign.KINDS
 every_preset = pytest.mark.parametrize("name", PRESETS)
 
 
@@ -28,6 +28,8 @@ def _definitions() -> Object:
 @cache
 def validator(kind_name: str, api_version: str) -> Any:
     """A strict validator of one kind of object: unknown fields are errors."""
+    if kind_name in FOREIGN:
+        return jsonschema_rs.Draft202012Validator(foreign.shape(api_version, kind_name))
     group, _, version = api_version.rpartition("/")
     name = "-".join(filter(None, (kind_name.lower(), group.partition(".")[0], version)))
     schema = schema_contents(f"{SCHEMAS}/{name}.json", KUBERNETES)
@@ -39,16 +41,34 @@ def validator(kind_name: str, api_version: str) -> Any:
 def test_objects_are_what_kubernetes_takes(name: str) -> None:
     wrong = []
     for found in preset(name):
-        if found["kind"] not in FOREIGN:
-            errors = validator(found["kind"], found["apiVersion"]).iter_errors(found)
-            wrong += [f"{title(found)}: {error.instance_path}: {error.message}" for error in errors]
+        errors = validator(found["kind"], found["apiVersion"]).iter_errors(found)
+        wrong += [f"{title(found)}: {error.instance_path}: {error.message}" for error in errors]
     assert wrong == []
 
 
-def test_the_validator_finds_a_typo() -> None:
-    service = next(iter(kind(preset("service"), "Service")))
-    broken = {**service, "spec": {**service["spec"], "selectr": {}}}
-    assert not validator("Service", "v1").is_valid(broken)
+# An object of each kind of others, and how a field of it could be misspelt: in the spec, or deep inside of it.
+TYPOS = [
+    ("service", "Service/service", "selector", "selectr"),
+    ("shop-operator-two", "ServiceMonitor/shop", "interval", "intervall"),
+    ("shop-operator-two", "PrometheusRule/shop", "expr", "expression"),
+    ("shop-everything", "HTTPRoute/books-gateway", "parentRefs", "parentRef"),
+    ("shop-everything", "HTTPRoute/books-gateway", "backendRefs", "backends"),
+    ("shop-cloudnativepg", "Cluster/postgres", "superuserSecret", "superUserSecret"),
+    ("shop-cloudnativepg", "Cluster/postgres", "storageClass", "storageClassName"),
+]
+
+
+@pytest.mark.parametrize(("name", "object_title", "field", "typo"), TYPOS, ids=[typo for *_, typo in TYPOS])
+def test_the_validator_finds_a_typo(name: str, object_title: str, field: str, typo: str) -> None:
+    found = named(preset(name), *object_title.split("/"))
+    broken = json.loads(json.dumps(found).replace(f'"{field}":', f'"{typo}":'))
+    check = validator(found["kind"], found["apiVersion"])
+    assert broken != found
+    assert (check.is_valid(found), check.is_valid(broken)) == (True, False)
+
+
+def test_every_kind_of_others_has_been_tried_with_a_typo() -> None:
+    assert {title.partition("/")[0] for _, title, _, _ in TYPOS} == FOREIGN | {"Service"}
 
 
 @every_preset
@@ -149,6 +169,8 @@ def test_names_refer_to_what_is_there(name: str) -> None:
         assert autoscaler["spec"]["minReplicas"] <= autoscaler["spec"]["maxReplicas"]
     without = [spec for spec in scaled.values() if "replicas" not in spec]
     assert len(without) == len(kind(objects, "HorizontalPodAutoscaler"))
+    services = {found["metadata"]["name"] for found in kind(objects, "Service")}
+    assert {found["spec"]["serviceName"] for found in kind(objects, "StatefulSet")} <= services
     accounts = {found["metadata"]["name"] for found in kind(objects, "ServiceAccount")}
     assert {pod.spec.get("serviceAccountName", "default") for pod in pods(objects)} <= accounts | {"default"}
 

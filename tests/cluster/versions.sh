@@ -5,8 +5,6 @@ COREDNS=v1.15.0
 METRICS_SERVER=v0.9.0
 NATS=v2.15.2
 HELM=v4.3.1
-KUBECONFORM=v0.8.0
-KUBE_SCORE=v1.20.0
 
 # program module version: built with `go install`.
 PROGRAMS="
@@ -16,8 +14,6 @@ nats-server     github.com/nats-io/nats-server/v2                   $NATS
 "
 TOOLS="
 helm            helm.sh/helm/v4/cmd/helm                            $HELM
-kubeconform     github.com/yannh/kubeconform/cmd/kubeconform        $KUBECONFORM
-kube-score      github.com/zegl/kube-score/cmd/kube-score           $KUBE_SCORE
 "
 
 # The public images that a chart names, and the Debian packages that stand in for them.

@@ -1,0 +1,76 @@
+"""Each option of charts/service and charts/shop-operator reaches the object that it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.charts import described, options
+from tests.charts.options import Option
+from tests.charts.rendering import CHARTS, SERVICES, Object, kind, named, preset, template
+
+GIVEN = [("service-options", option) for option in options.SERVICE if option.places]
+GIVEN += [("shop-operator-two", option) for option in options.OPERATOR]
+# What the shop sets for its services, and what the tests of a whole shop are about.
+SET_BY_THE_SHOP = ("enabled", "noun", "migrations.", "autoscaling.", "networkPolicy.open", "global.")
+SWITCHES = {"prometheusAnnotations", "podDisruptionBudget.enabled", "topologySpread.enabled"}
+
+
+def at(objects: tuple[Object, ...], place: str) -> Any:
+    """What is at `place`, a kind and a path in its only object."""
+    kind_name, *path = place.split("/")
+    found: Any
+    (found,) = kind(objects, kind_name)
+    for step in path:
+        found = found[int(step)] if isinstance(found, list) else found[step]
+    return found
+
+
+def holds(found: Any, wanted: Any) -> bool:
+    """Whether `wanted` is in `found`, beside what else is there."""
+    if isinstance(wanted, dict):
+        return all(name in found and holds(found[name], value) for name, value in wanted.items())
+    if isinstance(wanted, list):
+        return all(any(holds(one, value) for one in found) for value in wanted)
+    return bool(found == wanted)
+
+
+@pytest.mark.parametrize(("name", "option"), GIVEN, ids=[f"{name}-{option.path}" for name, option in GIVEN])
+def test_an_option_arrives(name: str, option: Option) -> None:
+    for place, wanted in option.places.items():
+        assert holds(at(preset(name), place), wanted), place
+
+
+def test_no_option_of_a_service_is_left_out() -> None:
+    every = {value.path for value in described.values(CHARTS / "service")}
+    tried = {option.path for option in options.SERVICE} | SWITCHES
+    assert [path for path in sorted(every - tried) if not path.startswith(SET_BY_THE_SHOP)] == []
+
+
+def test_a_pod_has_the_time_that_its_options_ask_for() -> None:
+    assert at(preset("service-options"), f"{options.POD}/terminationGracePeriodSeconds") > 8 + 30
+
+
+def test_what_is_switched_off_is_not_there() -> None:
+    objects = template("service", "--set", ",".join(f"{switch}=false" for switch in sorted(SWITCHES)))
+    assert "prometheus.io/scrape" not in at(objects, f"{options.POD_METADATA}/annotations")
+    assert kind(objects, "PodDisruptionBudget") == []
+    assert "topologySpreadConstraints" not in at(objects, options.POD)
+
+
+@pytest.mark.parametrize("noun", SERVICES)
+def test_a_service_of_a_shop_can_say_how_many_pods_must_stay(noun: str) -> None:
+    budget = f"{noun}.podDisruptionBudget"
+    objects = template("shop", "--set-json", f'{budget}.maxUnavailable=null,{budget}.minAvailable="50%"')
+    spec = named(objects, "PodDisruptionBudget", noun)["spec"]
+    assert (spec["minAvailable"], "maxUnavailable" in spec) == ("50%", False)
+
+
+def test_the_jobs_of_migrations_run_where_their_service_does() -> None:
+    where = {"nodeSelector", "tolerations", "affinity", "priorityClassName"}
+    chosen = [option for option in options.SERVICE if option.path in where | {"secretEnv"}]
+    switches = ("--set", "migrations.enabled=true,migrations.mode=Job")
+    objects = template("service", *options.set_json(chosen), *switches)
+    job, deployment = at(objects, "Job/spec/template/spec"), at(objects, options.POD)
+    assert {name: job[name] for name in where} == {name: deployment[name] for name in where}
