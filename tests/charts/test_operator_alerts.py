@@ -17,6 +17,9 @@ from tests.charts.rendering import CHARTS, RELEASE, Object, kind, named, preset
 ALERTS = CHARTS / "shop-operator" / "files" / "alerts.yaml"
 SUFFIXES = ("_total", "_count", "_sum", "_bucket")
 PASSES = "shop_operator_reconcile_seconds_count"
+JOBS = {"kind": "Job"}
+JOBS_SILENT = 'shop_operator_watch_silence_seconds{kind="Job"}'
+ENDING = "0+60x4 " * 8
 BOOKS = {"shop_namespace": "market", "shop": "books"}
 BOOKS_READY = 'shop_operator_shop_ready{shop_namespace="market", shop="books"}'
 BOOKS_DEGRADED = 'shop_operator_shop_degraded{shop_namespace="market", shop="books"}'
@@ -64,14 +67,10 @@ CASES = (
     Case("ShopOperatorDown", {'shop_operator_leader{pod="a"}': "1x5 0x30"}, "9m"),
     Case("ShopOperatorDown", {'shop_operator_leader{pod="a"}': "1x5 0x30"}, "15m", "No operator leads"),
     Case("ShopOperatorDown", {}, "10m", "No operator leads"),
-    Case("ShopOperatorWatchDead", {'shop_operator_watch_silence_seconds{kind="Job"}': "60x60"}, "50m"),
-    Case(
-        "ShopOperatorWatchDead",
-        {'shop_operator_watch_silence_seconds{kind="Job"}': "0+60x30"},
-        "10m",
-        "The operator hears nothing of Job objects",
-        {"kind": "Job"},
-    ),
+    Case("ShopOperatorWatchDead", {JOBS_SILENT: "60x60"}, "50m"),
+    Case("ShopOperatorWatchDead", {JOBS_SILENT: "0+60x30"}, "10m", "The operator hears nothing of Job objects", JOBS),
+    # As it is seen: after four minutes the operator ends, and the next one counts from 0.
+    Case("ShopOperatorWatchDead", {JOBS_SILENT: ENDING}, "22m", "The operator hears nothing of Job objects", JOBS),
     Case(
         "ShopOperatorReconcileFailing",
         {f'{PASSES}{{result="done"}}': "0+60x60", f'{PASSES}{{result="failed"}}': "0+1x60"},

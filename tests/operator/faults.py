@@ -84,7 +84,7 @@ class Proxy:
     def __init__(self, server: ApiServer, *, user: str, groups: Sequence[str] = ()) -> None:
         self._server, self._user, self._groups = server, user, groups
         self._answers: list[_Answer] = []
-        self._kill: tuple[int, When, Callable[[], object]] | None = None
+        self._kill: tuple[int, Callable[[Seen], When], Callable[[], object]] | None = None
         self._watches: set[asyncio.Transport] = set()
         self._runner = web.AppRunner(self._application(), access_log=None, handler_cancellation=True)
         self._sessions: list[aiohttp.ClientSession] = []
@@ -128,9 +128,14 @@ class Proxy:
         self._answers.clear()
         self.killed.clear()
 
-    def kill_at(self, number: int, kill: Callable[[], object], when: When = When.BEFORE) -> None:
-        """Call `kill` at the write `number` from now (the first is 1); its connection is closed without an answer."""
-        self.writes, self._kill = 0, (number, when, kill)
+    def kill_at(
+        self, number: int, kill: Callable[[], object], when: When | Callable[[Seen], When] = When.BEFORE
+    ) -> None:
+        """Call `kill` at the write `number` from now (the first is 1); its connection is closed without an answer.
+
+        `when` may depend on the write.
+        """
+        self.writes, self._kill = 0, (number, when if callable(when) else lambda _: when, kill)
         self.killed.clear()
 
     def answer(
@@ -175,20 +180,20 @@ class Proxy:
             return found
         if seen.watch:
             return await self._watch(request)
-        if self._due(number, When.BEFORE):
+        if self._due(seen, number, When.BEFORE):
             return _no_answer(request)
         answer = await self._forward(request, body)
-        return _no_answer(request) if self._due(number, When.AFTER) else answer
+        return _no_answer(request) if self._due(seen, number, When.AFTER) else answer
 
     def _count(self, seen: Seen) -> int | None:
-        """The number of a write, 0 of everything else; None when the operator counts as dead."""
+        """The number of a write, 0 of everything else; None after the one that kills: the operator counts as dead."""
         if not seen.counted:
             return 0
         self.writes += 1
-        return None if self._kill and self.killed.is_set() else self.writes
+        return None if self._kill and self.writes > self._kill[0] else self.writes
 
-    def _due(self, number: int, when: When) -> bool:
-        if not self._kill or number == 0 or self._kill[:2] != (number, when):
+    def _due(self, seen: Seen, number: int, when: When) -> bool:
+        if not self._kill or number == 0 or number != self._kill[0] or self._kill[1](seen) is not when:
             return False
         self._kill[2]()
         self.killed.set()

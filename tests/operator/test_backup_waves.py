@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from shop.kit.testing import wait_until
-from shop.operator.engine.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB
+from shop.operator.engine.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB, POD
 from shop.operator.engine.kube import Kube
+from shop.operator.engine.objects import SHOP_LABEL
 from tests.operator.kept import LIMIT_S, SMALL, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator
@@ -89,3 +90,29 @@ async def test_the_operator_tells_when_a_backup_was_due_and_when_one_succeeded(
     await wait_until(lambda: told() == {"due": 1777604400, "done": 1777604460}, LIMIT_S, "both times")
     await shop.patch(backup=None)
     await wait_until(lambda: told() == {"due": 0, "done": 0}, LIMIT_S, "them gone")
+
+
+async def test_a_backup_that_failed_last_night_is_no_trouble_of_a_rollout(shop: Kept, kubelet: Kubelet) -> None:
+    """Its Job is kept, and so is its pod; Job and pod bear the Shop's label."""
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "bookshop-backup-29384", "uid": "1", "controller": True}
+    metadata = {
+        "name": "bookshop-backup-29384-x",
+        "namespace": shop.namespace,
+        "labels": {SHOP_LABEL: "bookshop", "app.kubernetes.io/name": "backup"},
+        "ownerReferences": [owner],
+    }
+    container = {"name": "backup", "image": "shop-operator"}
+    await shop.api.create(
+        POD, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
+    )
+    ended = {"exitCode": 1, "reason": "Error", "message": "no such bucket"}
+    each = {**container, "imageID": "", "ready": False, "restartCount": 0, "state": {"terminated": ended}}
+    status = {"status": {"phase": "Failed", "containerStatuses": [each]}}
+    await shop.api.patch(POD, shop.namespace, "bookshop-backup-29384-x", status, subresource="status")
+    await kubelet.fail("bookshop-order", Failure())
+    await shop.patch(services={"order": {"logLevel": "DEBUG"}})
+    await shop.until("Progressing", lambda found: "Deployment bookshop-order: " in found["message"], "order")
+    assert (await shop.condition("Degraded"))["status"] == "False"
+    assert "backup" not in (await shop.condition("Ready"))["message"]
+    await kubelet.heal()
+    await shop.ready()

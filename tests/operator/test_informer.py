@@ -328,6 +328,7 @@ async def test_a_refused_list_is_tried_again(
     watching = watch()
     await watching.until({"a": "1"})
     assert [record.message for record in caplog.records] == ["watch of configmaps: not allowed"]
+    assert watching.informer.refusal == ""
 
 
 class Pages(Kube):

@@ -10,7 +10,7 @@ import pytest
 from shop.kit.testing import wait_until
 from shop.operator.engine.kinds import CLAIM, CONFIG_MAP, DEPLOYMENT, EVENT, JOB, SECRET, SERVICE, SHOP
 from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import FINALIZER
+from shop.operator.engine.objects import FINALIZER, SHOP_LABEL, Object
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import SMALL, Kept
 from tests.operator.kubelet import Kubelet
@@ -155,18 +155,24 @@ async def test_what_only_the_operator_can_see_is_told_as_a_condition(
     assert (await shop.condition("Ready"))["status"] == "False"
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [{"ports": [{"port": 1, "name": "mine"}], "selector": {"app": "mine"}}, {"ports": [{"port": 1}]}],
+    ids=["another selector", "invalid with our port"],
+)
 async def test_an_object_of_somebody_else_is_not_taken(
-    api: Kube, namespace: str, kubelet: Kubelet, operator: Operator
+    api: Kube, namespace: str, kubelet: Kubelet, operator: Operator, spec: Object
 ) -> None:
     body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "bookshop-order", "namespace": namespace}}
-    await api.create(SERVICE, {**body, "spec": {"ports": [{"port": 1, "name": "mine"}], "selector": {"app": "mine"}}})
+    await api.create(SERVICE, {**body, "spec": spec})
     shop = Kept(api, namespace)
     await shop.apply()
     degraded = await shop.comes_to("Degraded", "NameTaken")
     assert "Service bookshop-order exists already" in degraded["message"]
     theirs = await shop.get(SERVICE, "order")
     assert theirs is not None
-    assert theirs["spec"]["selector"] == {"app": "mine"}
+    assert [port["port"] for port in theirs["spec"]["ports"]] == [1]
+    assert theirs["spec"].get("selector") == spec.get("selector")
     await api.delete(SERVICE, namespace, "bookshop-order")
     await shop.ready()
 
@@ -180,6 +186,33 @@ async def test_two_shops_live_in_one_namespace(shop: Kept, api: Kube, namespace:
     await other.gone()
     assert (await shop.condition("Ready"))["status"] == "True"
     assert len(await shop.objects()) == before
+
+
+async def test_the_end_of_another_shop_takes_nothing_that_is_labelled_as_its_own(
+    shop: Kept, api: Kube, namespace: str
+) -> None:
+    other = Kept(api, namespace, "arcade")
+    await other.apply()
+    await other.ready()
+    await shop.patch(suspend=True)
+    await shop.comes_to("Paused", "Suspended")
+    before = {kind: await shop.get(kind, name) for kind, name in ((DEPLOYMENT, "order"), (SECRET, "database-order"))}
+    for kind, live in before.items():
+        body = {"metadata": {"labels": {SHOP_LABEL: "arcade"}}}
+        await api.patch(kind, namespace, (live or {})["metadata"]["name"], body)
+    await other.delete()
+    await other.gone()
+    for kind, live in before.items():
+        after = await api.get(kind, namespace, (live or {})["metadata"]["name"])
+        assert after is not None
+        assert after["metadata"]["uid"] == (live or {})["metadata"]["uid"]
+        assert "deletionTimestamp" not in after["metadata"]
+    await shop.patch(suspend=False)
+    await shop.ready()
+    assert {str(ref) for ref in await shop.objects()} >= {
+        "apps/v1/Deployment/bookshop-order",
+        "v1/Secret/bookshop-database-order",
+    }
 
 
 async def test_a_person_can_read_what_happened(shop: Kept) -> None:

@@ -106,6 +106,23 @@ DRIFTS: dict[str, tuple[Change, str]] = {
         patched(CONFIG_MAP, "user", {"metadata": {"labels": {"app.kubernetes.io/part-of": "else"}}}),
         "ConfigMap bookshop-user: metadata.labels",
     ),
+    "labelled as another Shop's": (
+        patched(SERVICE, "order", {"metadata": {"labels": {SHOP_LABEL: "arcade"}}}),
+        "Service bookshop-order: metadata.labels",
+    ),
+    "password labelled as another Shop's": (
+        patched(SECRET, "database-order", {"metadata": {"labels": {SHOP_LABEL: "arcade"}}}),
+        "Secret bookshop-database-order: metadata.labels",
+    ),
+    "changed without the Shop's label": (
+        edited(
+            SERVICE,
+            "payment",
+            {"op": "remove", "path": f"/metadata/labels/{SHOP_LABEL.replace('/', '~1')}"},
+            {"op": "replace", "path": "/spec/ports/0/port", "value": 81},
+        ),
+        "Service bookshop-payment: metadata.labels",
+    ),
     "scaled without an autoscaler": (
         patched(DEPLOYMENT, "order", {"spec": {"replicas": 5}}, "scale"),
         "Deployment bookshop-order: spec.replicas",
@@ -135,6 +152,24 @@ async def test_drift_is_repaired_and_told(scene: Scene, change: Change, told: st
     await scene.repaired()
     drifted = await scene.shop.until("Drifted", lambda found: told in found["message"], told)
     assert drifted["reason"] in {"Repaired", "Repairing"}
+
+
+async def test_an_object_that_is_refused_keeps_no_other_from_its_repair(scene: Scene) -> None:
+    shop = scene.shop
+    await shop.patch(suspend=True)
+    await shop.comes_to("Paused", "Suspended")
+    for name in ("gateway", "user"):
+        await removed(SERVICE, name)(shop)
+    metadata = {"name": "bookshop-gateway", "namespace": shop.namespace}
+    theirs = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 1}]}}
+    await shop.api.create(SERVICE, theirs)
+    await shop.patch(suspend=False)
+    degraded = await shop.comes_to("Degraded", "NameTaken")
+    assert "Service bookshop-gateway exists already" in degraded["message"]
+    assert await shop.get(SERVICE, "user")
+    assert "Service bookshop-user was deleted" in (await shop.condition("Drifted"))["message"]
+    await removed(SERVICE, "gateway")(shop)
+    await scene.repaired()
 
 
 FOREIGN: dict[str, Change] = {

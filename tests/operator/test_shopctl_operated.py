@@ -110,3 +110,17 @@ async def test_a_suspended_shop_is_left_alone_until_it_is_resumed(
         return await api.get(DEPLOYMENT, namespace, "bookshop-order") is not None
 
     await wait_until(back, READY_TIMEOUT_S, "the Deployment back")
+
+
+async def test_a_plan_is_made_with_the_version_of_the_operator_and_not_that_of_what_serves(
+    api: Kube, namespace: str, tmp_path: Path
+) -> None:
+    """They differ while a newer one is rolled out, and after it was rolled back."""
+    file = shopctl.write_shop(tmp_path / "shop.yaml")
+    await shopctl.install(api, namespace, file)
+    newer = deployment(namespace)
+    newer["metadata"]["labels"]["app.kubernetes.io/version"] = "9.9.9"
+    await api.create(DEPLOYMENT, newer)
+    plan = await planning.make(Session(api, namespace, True), file)
+    [order] = [item for item in plan.items if item.ref.spoken == "Deployment bookshop-order"]
+    assert "spec.template.spec.containers[order].image" in {change.path for change in order.changes}

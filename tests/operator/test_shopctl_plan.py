@@ -145,6 +145,16 @@ async def test_an_object_of_another_shop_is_a_refusal(session: Session, tmp_path
     assert item(plan, "ConfigMap bookshop-order").message == "belongs to the Shop other"
 
 
+async def test_an_object_that_somebody_labels_as_another_shops_is_taken_back(session: Session, tmp_path: Path) -> None:
+    file = shopctl.write_shop(tmp_path / "shop.yaml")
+    await shopctl.install(session.kube, session.namespace, file)
+    for kind in (SECRET, CONFIG_MAP):
+        name = {SECRET: "bookshop-nats", CONFIG_MAP: "bookshop-order"}[kind]
+        await session.kube.patch(kind, session.namespace, name, {"metadata": {"labels": {SHOP_LABEL: "other"}}})
+    plan = await planning.make(session, file)
+    assert of(plan, Action.CHANGE) == ["Secret bookshop-nats", "ConfigMap bookshop-order"]
+
+
 async def test_what_the_shop_names_and_nobody_made_is_a_refusal(session: Session, tmp_path: Path) -> None:
     file = shopctl.write_shop(tmp_path / "shop.yaml", store={"catalog": {"configMap": "books"}})
     plan = await planning.make(session, file)

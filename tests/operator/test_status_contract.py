@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from shop.kit.testing import wait_until
 from shop.operator.engine.conditions import TYPES, settled, summary
@@ -11,6 +13,7 @@ from shop.operator.engine.kube import ApiError
 from shop.operator.engine.objects import Object
 from tests.operator.kept import Kept
 from tests.operator.kubelet import Kubelet
+from tests.operator.operators import Operator, Operators
 from tests.operator.statuses import Failure
 
 POLICY = Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
@@ -110,6 +113,66 @@ async def test_an_upgrade_past_its_deadline_is_rolled_back_and_says_why(shop: Ke
     await shop.patch(services={"order": {"image": None}})
     await shop.ready()
     assert "failure" not in await shop.status()
+
+
+async def serving(shop: Kept) -> tuple[str, str]:
+    status = await shop.status()
+    return status["version"], status["url"]
+
+
+async def test_version_and_url_are_those_of_what_serves(new: Kept, kubelet: Kubelet) -> None:
+    """Not of what is wished for: while it comes, after it was rolled back, or while the Shop is suspended."""
+    inside, outside = f"http://bookshop-gateway.{new.namespace}.svc:8000", "http://books.example.com"
+    await kubelet.fail("bookshop-order", Failure.image_pull())
+    await new.apply()
+    await new.comes_to("Ready", "ImagePullBackOff")
+    assert await serving(new) == ("0.1.0", inside), "nothing served before: what it is to become"
+    await kubelet.heal()
+    await new.ready()
+    await kubelet.fail("bookshop-order", Failure.crash_loop(), image="*:0.2.0")
+    await new.patch(version="0.2.0", exposure={"type": "Ingress", "host": "books.example.com"})
+    await new.comes_to("Degraded", "CrashLoopBackOff")
+    assert await serving(new) == ("0.1.0", inside)
+    await make_late(new)
+    await rolled_back(new)
+    assert await serving(new) == ("0.1.0", inside)
+    await new.patch(suspend=True, version="0.3.0")
+    await new.comes_to("Paused", "Suspended")
+    assert await serving(new) == ("0.1.0", inside)
+    await new.patch(suspend=False)
+    await new.ready()
+    assert await serving(new) == ("0.3.0", outside)
+
+
+async def test_time_in_which_a_shop_is_suspended_is_no_part_of_its_deadline(shop: Kept, kubelet: Kubelet) -> None:
+    await break_order(shop, kubelet, Failure.crash_loop())
+    await shop.comes_to("Degraded", "CrashLoopBackOff")
+    await shop.patch(suspend=True)
+    await shop.comes_to("Paused", "Suspended")
+    await make_late(shop)
+    await shop.patch(suspend=False)
+    await shop.comes_to("Paused", "Active")
+    assert (await shop.condition("Progressing"))["reason"] == "RollingOut"
+    await kubelet.heal()
+    await shop.ready()
+    assert (await shop.status())["revision"] == 2
+
+
+async def test_time_in_which_no_operator_leads_is_no_part_of_the_deadline(
+    shop: Kept, kubelet: Kubelet, operator: Operator, operators: Operators, operator_login: Path
+) -> None:
+    await break_order(shop, kubelet, Failure.crash_loop())
+    await shop.comes_to("Degraded", "CrashLoopBackOff")
+    await operator.stop()
+    await make_late(shop)
+    again = operators.start(operator_login, shop.namespace, resync_s="1")
+    await again.leading()
+    await wait_until(lambda: asyncio.to_thread(lambda: again.metric("shop_operator_resyncs_total") >= 1), 60, "a look")
+    assert (await shop.condition("Progressing"))["reason"] == "RollingOut"
+    await kubelet.heal()
+    await shop.ready()
+    assert (await shop.status())["revision"] == 2
+    await again.stop()
 
 
 async def deny(shop: Kept, image: str) -> None:

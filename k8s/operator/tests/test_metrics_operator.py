@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,9 +80,8 @@ def test_queue_and_watches_are_asked_when_somebody_looks() -> None:
     waiting.append(2)
     assert sample("shop_operator_queue_depth") == 2
     assert sample("shop_operator_queue_oldest_seconds") == 7.5
-    contact = time.monotonic() - 100
-    metrics.watch_informer("Deployment", lambda: contact)
-    assert sample("shop_operator_watch_silence_seconds", kind="Deployment") >= 100
+    metrics.watch_informers("Deployment", lambda: 100.0 * len(waiting))
+    assert sample("shop_operator_watch_silence_seconds", kind="Deployment") == 200
 
 
 def test_every_metric_of_the_operator_explains_itself() -> None:
@@ -99,4 +97,4 @@ def test_every_metric_is_counted_somewhere() -> None:
     counted = {name for name, value in vars(metrics).items() if isinstance(value, Counter | Histogram)}
     inside = {"API_REQUESTS", "API_SECONDS", "API_THROTTLED"}
     assert {name for name in counted - inside if not re.search(rf"\b{name}\.", code)} == set()
-    assert all(f"{used}(" in code for used in ("ApiRequests", "watch_queue", "watch_informer"))
+    assert all(f"{used}(" in code for used in ("ApiRequests", "watch_queue", "watch_informers"))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from shop.operator.engine.health import PROGRESS_DEADLINE
 from shop.operator.engine.kinds import Wave
+from shop.operator.engine.objects import Key
 from shop.operator.engine.pods import Trouble
-from shop.operator.engine.rollout import Progress, failure
+from shop.operator.engine.rollout import Clock, Progress, failure
+from shop.operator.engine.shopview import Rollout
 
 ORDER, USER = "Deployment a-order: 0 of 1 pod available", "Deployment a-user: 0 of 1 pod available"
 PULL = Trouble(
@@ -66,3 +70,33 @@ def test_hopeless_pods_of_what_is_not_waited_for_do_not_count() -> None:
         "InvalidImageName", "StatefulSet b: pod b-0: no name", fatal=True, owner="StatefulSet b", pod="b-0"
     )
     assert failure(progress(), (elsewhere,), 900, late=False) is None
+
+
+BOOKSHOP = Key("shops", "bookshop")
+DEADLINE = timedelta(minutes=10)
+
+
+def rollout(hash_: str, minutes_ago: int) -> Rollout:
+    return Rollout(2, hash_, datetime.now(UTC) - timedelta(minutes=minutes_ago))
+
+
+def is_late(clock: Clock, found: Rollout) -> bool:
+    return clock.left(BOOKSHOP, found, DEADLINE) <= timedelta()
+
+
+def test_a_rollout_that_was_worked_on_all_the_time_is_late_after_its_deadline() -> None:
+    clock = Clock()
+    clock.begin(BOOKSHOP, "a")
+    assert not is_late(clock, rollout("a", 9))
+    assert is_late(clock, rollout("a", 11))
+
+
+def test_time_in_which_nobody_worked_on_a_rollout_does_not_count() -> None:
+    clock = Clock()
+    assert not is_late(clock, rollout("a", 60)), "begun by another process"
+    assert not is_late(clock, rollout("a", 69)), "which this one has had for nine minutes"
+    assert is_late(clock, rollout("a", 71))
+    clock.stop(BOOKSHOP)
+    assert not is_late(clock, rollout("a", 71)), "suspended for a while"
+    clock.begin(BOOKSHOP, "b")
+    assert not is_late(clock, rollout("a", 71)), "another was begun meanwhile"

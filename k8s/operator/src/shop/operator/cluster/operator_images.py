@@ -23,25 +23,33 @@ class Choice:
 
 
 async def choice(session: Session, key: Key, live: Object | None) -> Choice:
-    """Of a Shop that is there, what it runs; of a new one, what the operator's own Deployment says."""
-    own = version("shop-operator")
+    """The version is what the operator's own Deployment says, else what a Shop that is there runs, which may be an
+    older one after a rollback. Images are as a Shop that is there has them, else as the operator names them."""
+    operator, note = await _operator(session, key.namespace)
+    told = operator["metadata"]["labels"].get(VERSION_LABEL, "") if operator else ""
     if live is not None:
-        deployments = await session.kube.list(DEPLOYMENT, key.namespace, f"{SHOP_LABEL}={key.name}")
-        chosen = {noun for noun, service in live["spec"].get("services", {}).items() if service.get("image")}
-        others = [one for one in deployments if one["metadata"]["labels"].get(NOUN_LABEL) not in chosen]
-        images = next(filter(None, map(of_service, others)), Images())
         seen = "" if live["spec"].get("version") else live.get("status", {}).get("version")
-        return Choice(seen or own, images)
+        return Choice(told or seen or version("shop-operator"), await _of_shop(session, key, live))
+    return Choice(told or version("shop-operator"), _of_operator(operator) if operator else Images(), note)
+
+
+async def _operator(session: Session, namespace: str) -> tuple[Object | None, str]:
+    """The Deployment of the operator that watches `namespace`, or why it is not known."""
     try:
         found = await session.kube.list(DEPLOYMENT, None, f"{NOUN_LABEL}=shop-operator")
     except ApiError as error:
         if error.status != FORBIDDEN:
             raise
-        return Choice(own, Images(), "no right to look for the operator, so images and Jobs may be named differently")
-    operator = next((one for one in found if _watches(one, key.namespace)), None)
-    if operator is None:
-        return Choice(own, Images(), f"no operator watches namespace {key.namespace}: who will carry this out?")
-    return Choice(operator["metadata"]["labels"].get(VERSION_LABEL, own), _of_operator(operator))
+        return None, "no right to look for the operator, so images and Jobs may be named differently"
+    operator = next((one for one in found if _watches(one, namespace)), None)
+    return operator, "" if operator else f"no operator watches namespace {namespace}: who will carry this out?"
+
+
+async def _of_shop(session: Session, key: Key, live: Object) -> Images:
+    deployments = await session.kube.list(DEPLOYMENT, key.namespace, f"{SHOP_LABEL}={key.name}")
+    chosen = {noun for noun, service in live["spec"].get("services", {}).items() if service.get("image")}
+    others = [one for one in deployments if one["metadata"]["labels"].get(NOUN_LABEL) not in chosen]
+    return next(filter(None, map(of_service, others)), Images())
 
 
 def of_service(deployment: Object) -> Images | None:

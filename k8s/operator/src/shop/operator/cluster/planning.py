@@ -26,9 +26,11 @@ from shop.operator.engine.objects import MANAGER, SHOP_LABEL, Key, Object, Ref
 from shop.operator.engine.render import HelmMissing, Renderer, RenderError, find_charts, find_helm
 from shop.operator.engine.seeds import SEED_BYTES
 from shop.operator.engine.shopview import Entry, ShopView
-from shop.operator.engine.world import SEED_SUFFIX, seed_of
+from shop.operator.engine.world import SEED_SUFFIX, maker_of, seed_of
 from shop.operator.errors import ShopctlError
 from shop.operator.spec import Shop
+
+ADMISSION_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ async def make(session: Session, file: Path) -> Plan:
         raise ShopctlError(f"{file}: {error}") from error
     except HelmMissing as error:
         raise ShopctlError(str(error)) from error
-    applied = await asyncio.gather(*(_applied(session, key, obj, seed) for obj in objects))
+    uids = {ref: entry.uid for ref, entry in ShopView.of(live).inventory.items()} if live else {}
+    applied = await asyncio.gather(*(_applied(session, key, obj, seed, uids.get(Ref.of(obj), "")) for obj in objects))
     pruned = await _pruned(session, live, {Ref.of(obj) for obj in objects})
     head = _shop_item(live, wanted, await _missing(session, key, shop))
     return Plan(
@@ -81,15 +84,28 @@ async def _admitted(session: Session, shop: Shop, key: Key, live: Object | None)
     try:
         if live is None:
             return await session.kube.apply(SHOP, wanted, force=True, dry_run=True)
-        wanted["metadata"] = {**_kept_metadata(live), **wanted["metadata"]}
-        # As `kubectl apply` leaves what the file never said: this one is set by `shopctl suspend`.
-        wanted["spec"] = {"suspend": live["spec"].get("suspend", False), **wanted.get("spec", {})}
-        return await _replaced(session, SHOP, wanted)
+        return await _in_place_of(session, key, live, wanted)
     except NotFound as error:
         raise ShopctlError(f"{refusal(error)}; `kubectl create namespace {key.namespace}` makes it") from error
     except ApiError as error:
         reason = refusal(error).partition(" is invalid: ")[2] or refusal(error)
         raise ShopctlError(f"the API server refuses the Shop: {reason}") from error
+
+
+async def _in_place_of(session: Session, key: Key, live: Object, wanted: Object) -> Object:
+    """A few times, because the operator may write the status at the same moment."""
+    for _ in range(ADMISSION_TRIES - 1):
+        try:
+            return await _replaced(session, SHOP, _over(live, wanted))
+        except Conflict:
+            live = await session.kube.get(SHOP, key.namespace, key.name) or live
+    return await _replaced(session, SHOP, _over(live, wanted))
+
+
+def _over(live: Object, wanted: Object) -> Object:
+    """As `kubectl apply` leaves what the file never said: `suspend` is set by `shopctl suspend`."""
+    spec = {"suspend": live["spec"].get("suspend", False), **wanted.get("spec", {})}
+    return {**wanted, "metadata": {**_kept_metadata(live), **wanted["metadata"]}, "spec": spec}
 
 
 def _kept_metadata(live: Object) -> Object:
@@ -116,12 +132,12 @@ async def _seed(session: Session, key: Key, *, is_new: bool) -> Seed:
     return Seed(value, known=True)
 
 
-async def _applied(session: Session, key: Key, obj: Object, seed: Seed) -> Item:
-    """What applying one object would change."""
+async def _applied(session: Session, key: Key, obj: Object, seed: Seed, uid: str) -> Item:
+    """What applying one object would change; `uid` is what the inventory has of it."""
     kind, ref, wave = kind_of(obj), Ref.of(obj), wave_of(obj).name.lower()
     try:
         live = await session.kube.get(kind, key.namespace, ref.name)
-        after = await _dry_run(session, key, obj, live)
+        after = await _dry_run(session, key, obj, live, uid)
     except ApiError as error:
         if error.status == FORBIDDEN and kind is SECRET:
             return Item(Action.UNKNOWN, ref, wave, message="no right to read or write Secrets")
@@ -136,20 +152,21 @@ async def _applied(session: Session, key: Key, obj: Object, seed: Seed) -> Item:
     return Item(Action.CHANGE if found else Action.NONE, ref, wave, found)
 
 
-async def _dry_run(session: Session, key: Key, obj: Object, live: Object | None) -> Object:
+async def _dry_run(session: Session, key: Key, obj: Object, live: Object | None, uid: str) -> Object:
     """The object as it would be, by the rules of `engine.apply`: what is not the Shop's is not taken by force."""
-    kind = kind_of(obj)
-    owner = live["metadata"].get("labels", {}).get(SHOP_LABEL) if live else None
-    if owner not in (None, key.name):
-        raise Conflict(0, "NameTaken", f"belongs to the Shop {owner}")
+    kind, meta = kind_of(obj), live["metadata"] if live else {}
+    ours = live is not None and (maker_of(meta) == key or meta["uid"] == uid)
+    other = meta.get("labels", {}).get(SHOP_LABEL, key.name)
+    if not ours and other != key.name:
+        raise Conflict(0, "NameTaken", f"belongs to the Shop {other}")
     try:
-        return await session.kube.apply(kind, obj, force=owner is not None, dry_run=True)
+        return await session.kube.apply(kind, obj, force=ours, dry_run=True)
     except Conflict as error:
         if not is_taken(error):
             raise
         raise Conflict(error.status, "NameTaken", "exists already and was not made for this Shop") from error
     except Invalid:
-        if live is None:
+        if live is None or not ours:
             raise
         return await _replaced(session, kind, merged(live, obj))
 

@@ -32,27 +32,31 @@ class Applier:
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
 
-    async def apply(self, key: Key, obj: Object, child: Child | None) -> Object:
-        """Make `obj` so; `child` is what is there of it. Refused when it cannot be.
+    async def apply(self, key: Key, obj: Object, child: Child | None, uid: str = "") -> Object:
+        """Make `obj` so; `child` is what is known of it, `uid` its last known one. Refused when it cannot be.
 
-        What does not carry the Shop's label was made by somebody else: it is not taken by force.
+        What neither is known as the Shop's nor has that uid was made by somebody else: it is not taken by force.
         """
         kind, ref = kind_of(obj), Ref.of(obj)
-        if child is not None and child.shop != key:
-            raise Refused("NameTaken", f"{ref.spoken} belongs to the Shop {child.shop.name}")
+        ours = child is not None or await self._is_still(kind, key, ref, uid)
         try:
-            if child is not None and kind is DEPLOYMENT and "replicas" not in obj["spec"]:
+            if ours and kind is DEPLOYMENT and "replicas" not in obj["spec"]:
                 await self._hand_over_replicas(key, ref)
-            live = await self._kube.apply(kind, obj, force=child is not None)
+            live = await self._kube.apply(kind, obj, force=ours)
         except Conflict as error:
             if not is_taken(error):
                 raise
-            raise Refused("NameTaken", f"{ref.spoken} exists already and was not made for this Shop") from error
+            raise _taken(ref) from error
         except Invalid as error:
-            live = await self._replace(kind, key, ref, obj, error)
+            live = await self._replace(kind, key, ref, obj, error, ours=ours)
         except ApiError as error:
             raise _refused(ref, error) from error
         return live
+
+    async def _is_still(self, kind: Kind, key: Key, ref: Ref, uid: str) -> bool:
+        """Whether what was applied before is there, without the label by which it would be known."""
+        live = await self._kube.get(kind, key.namespace, ref.name) if uid else None
+        return live is not None and live["metadata"]["uid"] == uid
 
     async def _hand_over_replicas(self, key: Key, ref: Ref) -> None:
         """Keep the present number of pods while the autoscaler takes over: a field let go would fall back to 1."""
@@ -67,11 +71,13 @@ class Applier:
         }
         await self._kube.apply(DEPLOYMENT, held, force=True, manager=HANDOVER)
 
-    async def _replace(self, kind: Kind, key: Key, ref: Ref, obj: Object, refused: Invalid) -> Object:
+    async def _replace(self, kind: Kind, key: Key, ref: Ref, obj: Object, refused: Invalid, *, ours: bool) -> Object:
         """Somebody's fields do not go together with ours: put ours in their place, but keep annotations and labels."""
         live = await self._kube.get(kind, key.namespace, ref.name)
         if live is None:
             raise _refused(ref, refused) from refused
+        if not ours:
+            raise _taken(ref) from refused
         try:
             await self._kube.replace(kind, merged(live, obj))
             return await self._kube.apply(kind, obj, force=True)
@@ -101,6 +107,10 @@ def merged(live: Object, obj: Object) -> Object:
     if kept := {name: live["spec"][name] for name in NOT_OURS.get(obj["kind"], ()) if name in live["spec"]}:
         whole["spec"] = {**kept, **obj["spec"]}
     return whole
+
+
+def _taken(ref: Ref) -> Refused:
+    return Refused("NameTaken", f"{ref.spoken} exists already and was not made for this Shop")
 
 
 def _refused(ref: Ref, error: ApiError) -> Refused | ApiError:

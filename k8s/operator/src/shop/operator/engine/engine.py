@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from shop.operator.engine import shell
 from shop.operator.engine.apply import Applier
@@ -16,7 +17,7 @@ from shop.operator.engine.history import Revisions
 from shop.operator.engine.informer import Informer
 from shop.operator.engine.kinds import CRON_JOB, POD, RENDERED, SHOP, Kind, kind_of
 from shop.operator.engine.kube import ApiError, Kube
-from shop.operator.engine.metrics import RECONCILE, RESYNCS, SHOPS, watch_informer, watch_queue
+from shop.operator.engine.metrics import RECONCILE, RESYNCS, SHOPS, watch_informers, watch_queue
 from shop.operator.engine.objects import SHOP_LABEL, Key, Object
 from shop.operator.engine.preflight import optional_kinds
 from shop.operator.engine.queue import WorkQueue
@@ -36,23 +37,35 @@ RESYNC_S = 300.0
 """How often all Shops are gone through again, give or take a tenth."""
 DEAD_S = 240.0
 """A watch that has said nothing for so long counts as dead: bookmarks come every minute."""
-SYNC_TIMEOUT_S = 300.0
+FIRST_LIST_S = 240.0
+"""The same for what has never been listed: all tries of one page take less."""
+LOOK_S = 1.0
+"""How often the engine asks itself whether a watch is dead."""
 MAX_REFUSED_S = 60.0
 """What a Shop waits for outside of it, such as a missing Secret, sends no events: looked for at least this often."""
 DRAIN_S = 20.0
 """What passes under way get to end when the operator is told to stop."""
 type Scope = tuple[Kind, str | None]
+type AnyInformer = Informer[Child] | Informer[Pod] | Informer[int]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`namespaces`: whose Shops are looked after, none are all; `resync_s`: how often all are gone through again."""
+    """`namespaces`: whose Shops are looked after, none are all; `resync_s`: how often all are gone through again.
+
+    `first_list_s`: how long nothing may come of a kind that has not been listed yet.
+    """
 
     namespaces: tuple[str, ...] = ()
     workers: int = WORKERS
     resync_s: float = RESYNC_S
+    first_list_s: float = FIRST_LIST_S
+
+
+class Deaf(Exception):
+    """A kind that must be watched is not: work that goes on would miss what happens."""
 
 
 class Engine:
@@ -66,7 +79,6 @@ class Engine:
         self._recorder = Recorder(kube)
         self._reconciler = Reconciler(self._parts(renderer))
         self._witness = Witness(kube, self._world, lambda shop: self._see(None, shop), self._gone)
-        self.synced = asyncio.Event()
         self.ended = False
 
     def _parts(self, renderer: Renderer) -> Parts:
@@ -88,13 +100,17 @@ class Engine:
     async def run(self, stop: asyncio.Event, lost: asyncio.Event) -> None:
         """Keep every Shop right until `stop` is set; what is under way then gets DRAIN_S to end.
 
-        Once `lost` is set, another operator may work on the Shops: whatever is under way is broken off.
+        Once `lost` is set, another operator may work on the Shops: whatever is under way is broken off. A dead watch
+        ends it too: the log then says what is not heard of, and another process may have more luck.
         """
         watch_queue(lambda: len(self._queue), lambda: self._queue.oldest_s)
+        for kind in (*RENDERED, POD, SHOP):
+            watch_informers(kind.kind, partial(self._silence_s, kind))
         try:
             async with asyncio.TaskGroup() as tasks:
-                background = [tasks.create_task(self._recorder.run())]
+                background = [tasks.create_task(self._recorder.run()), tasks.create_task(self._listen())]
                 background += await self._watch_children(tasks)
+                await self._children_read(stop)
                 background.append(tasks.create_task(shell.follow(self._see, self._options.namespaces, stop)))
                 background.append(tasks.create_task(self._witness.run(self._options.namespaces)))
                 background.append(tasks.create_task(self._resync()))
@@ -103,13 +119,13 @@ class Engine:
                 await self._drain(workers, lost)
                 for task in background:
                     task.cancel()
-        except* ApiError as errors:
+        except* (ApiError, Deaf) as errors:
             log.error("the engine ends: %s", errors.exceptions[0])
         finally:
             self.ended = True
 
     async def _watch_children(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Watch every kind, also what the cluster may get later, and wait until all that is there is known."""
+        """Watch every kind, also what the cluster may get later."""
         self._reconciler.optional = await optional_kinds(self._kube)
         running = []
         for namespace in self._options.namespaces or (None,):
@@ -117,12 +133,20 @@ class Engine:
                 informer = self._informer(kind, namespace)
                 self._informers[kind, namespace] = informer
                 running.append(tasks.create_task(informer.run()))
-                watch_informer(kind.kind, lambda informer=informer: informer.last_contact)  # type: ignore[misc]
-        async with asyncio.timeout(SYNC_TIMEOUT_S):
-            for informer in self._informers.values():
-                await informer.synced.wait()
-        self.synced.set()
         return running
+
+    async def _children_read(self, stop: asyncio.Event) -> None:
+        """Wait until all that is there is known; what is told to stop waits no longer."""
+        read, stopped = asyncio.create_task(self._read()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((read, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            read.cancel()
+            stopped.cancel()
+
+    async def _read(self) -> None:
+        for informer in self._informers.values():
+            await informer.synced.wait()
 
     def _informer(self, kind: Kind, namespace: str | None) -> Informer[Child] | Informer[Pod]:
         if kind is POD:
@@ -209,16 +233,42 @@ class Engine:
             self._queue.add(key)
         RESYNCS.inc()
 
+    async def _listen(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if dead := self._dead():
+                raise Deaf(dead)
+
     def trouble(self) -> str:
         """Why the operator should be restarted, "" when all is well."""
-        if self.ended:
-            return "the engine has ended"
-        now = time.monotonic()
+        return "the engine has ended" if self.ended else self._dead()
+
+    def unread(self) -> str:
+        """What has not been read yet, "" when the engine knows all that it must to be of use."""
+        for (kind, namespace), informer in self._watched().items():
+            if not informer.synced.is_set():
+                return _about(kind, namespace, "have not been read yet", informer)
+        return "" if self._witness.informers else "the watch of Shops has not begun"
+
+    def _watched(self) -> dict[Scope, AnyInformer]:
         shops = {(SHOP, namespace): informer for namespace, informer in self._witness.informers.items()}
-        for (kind, _), informer in {**self._informers, **shops}.items():
-            if informer.synced.is_set() and now - informer.last_contact > DEAD_S:
-                return f"the watch of {kind.plural} is dead"
+        return {**self._informers, **shops}
+
+    def _dead(self) -> str:
+        for (kind, namespace), informer in self._watched().items():
+            limit_s = DEAD_S if informer.synced.is_set() else self._options.first_list_s
+            if informer.silence_s > limit_s:
+                return _about(kind, namespace, f"nothing has come for {limit_s:g} s", informer)
         return ""
+
+    def _silence_s(self, kind: Kind) -> float:
+        """Of the quietest among a kind's watches; each namespace has its own."""
+        return max((informer.silence_s for (of, _), informer in self._watched().items() if of is kind), default=0.0)
+
+
+def _about(kind: Kind, namespace: str | None, what: str, informer: AnyInformer) -> str:
+    told = f"{kind.plural} in {f'namespace {namespace}' if namespace else 'all namespaces'}: {what}"
+    return f"{told}: {informer.refusal}" if informer.refusal else told
 
 
 def _keep_backup(cron_job: Object) -> Child:

@@ -57,6 +57,8 @@ class Informer[T]:
         self.items: dict[Place, T] = {}
         self.synced = asyncio.Event()
         self.last_contact = time.monotonic()
+        self.refusal = ""
+        """What went wrong since then."""
         self.kind = kind
         self._kube, self._namespace, self._labels = kube, namespace, labels
         self._keep, self._changed, self._page = keep, changed, page
@@ -77,6 +79,11 @@ class Informer[T]:
                 reason = self._failed(error)
             WATCH_RESTARTS.labels(self.kind.kind, reason).inc()
             await asyncio.sleep(self._pause_s(reason))
+
+    @property
+    def silence_s(self) -> float:
+        """How long nothing has come, neither of a list nor of a watch."""
+        return time.monotonic() - self.last_contact
 
     def put(self, obj: Object) -> None:
         """Take the answer to a write at once; what the watch then says of it, or of an older state, changes nothing."""
@@ -99,7 +106,7 @@ class Informer[T]:
             items, version, token = await self._kube.page(
                 self.kind, self._namespace, self._labels, limit=self._page, token=token
             )
-            self.last_contact = time.monotonic()
+            self._hear()
             for obj in items:
                 place, listed = _place_of(obj), _version_of(obj)
                 seen[place] = listed
@@ -126,12 +133,16 @@ class Informer[T]:
         events = self._kube.watch(self.kind, self._namespace, self._labels, self._version, timeout_s=until)
         async with aclosing(events):
             async for what, obj in events:
-                came, self._failures, self.last_contact = True, 0, time.monotonic()
+                came, self._failures = True, 0
+                self._hear()
                 if what != "BOOKMARK":
                     self._see(_place_of(obj), _version_of(obj), None if what == "DELETED" else obj)
                 self._version = obj["metadata"]["resourceVersion"]
-        self.last_contact = time.monotonic()
+        self._hear()
         self._failures = 0 if came or self.last_contact - started > SHORT_S else self._failures + 1
+
+    def _hear(self) -> None:
+        self.last_contact, self.refusal = time.monotonic(), ""
 
     def _see(self, place: Place, version: int, obj: Object | None) -> None:
         if self._pending:
@@ -165,8 +176,10 @@ class Informer[T]:
         if isinstance(error, NotFound):
             self._listed.clear()
             self._finish_list("0")
-            self._version, self.last_contact = "", time.monotonic()
+            self._version = ""
+            self._hear()
             return "absent"
+        self.refusal = str(error)
         if isinstance(error, Gone | Silent) or error.reason == "TooLarge":
             self._version = ""
         if isinstance(error, Silent):

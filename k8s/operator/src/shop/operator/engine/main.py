@@ -3,7 +3,7 @@
     python -m shop.operator.engine.main
 
 Settings come from the environment, prefixed SHOP_OPERATOR_: NAMESPACES (comma-separated, empty for all), NAMESPACE
-(its own, for the Lease), PORT, LOG_LEVEL, WORKERS, RESYNC_S, IMAGE_REGISTRY.
+(its own, for the Lease), PORT, LOG_LEVEL, WORKERS, RESYNC_S, FIRST_LIST_S, IMAGE_REGISTRY.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shop.kit.logging import configure
-from shop.operator.engine.engine import RESYNC_S, WORKERS, Engine, Options
+from shop.operator.engine.engine import FIRST_LIST_S, RESYNC_S, WORKERS, Engine, Options
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.leader import Lease
 from shop.operator.engine.login import LoginError
@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     image_pull_policy: str = ""
     image_pull_secrets: str = ""
     resync_s: float = Field(default=RESYNC_S, gt=0)
+    first_list_s: float = Field(default=FIRST_LIST_S, gt=0)
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ class Operator:
         self.stop = asyncio.Event()
 
     async def run(self) -> int:
-        """Serve until stopped (0) or no longer leader (1): a new process then waits its turn."""
+        """Serve until stopped (0), or until no longer leader or cut off (1): a new process then waits its turn."""
         async with Kube.connect() as kube, self._probes():
             kube.observer = ApiRequests()
             lease = Lease(
@@ -89,6 +90,7 @@ class Operator:
             try:
                 self._engine = Engine(kube, self._renderer, self._options())
                 await self._engine.run(self.stop, self._lost)
+                in_order = self.stop.is_set() and not held.done()
             finally:
                 LEADER.set(0)
                 lost = held.done()
@@ -97,7 +99,7 @@ class Operator:
                     await held
                 if not lost:
                     await lease.release()
-            return int(lost)
+            return int(not in_order)
 
     def _end(self) -> None:
         """No longer leader: stop, and at once."""
@@ -105,13 +107,17 @@ class Operator:
         self.stop.set()
 
     def _options(self) -> Options:
-        return Options(self._settings.watched, self._settings.workers, self._settings.resync_s)
+        settings = self._settings
+        return Options(settings.watched, settings.workers, settings.resync_s, settings.first_list_s)
 
     def _probes(self) -> Probes:
-        return Probes(self._settings.port, live=self._trouble, ready=lambda: "")
+        return Probes(self._settings.port, live=self._trouble, ready=self._unready)
 
     def _trouble(self) -> str:
         return self._engine.trouble() if self._engine else ""
+
+    def _unready(self) -> str:
+        return self._engine.unread() if self._engine else ""
 
     async def _lead(self, lease: Lease) -> bool:
         """Wait for the Lease; False when told to stop before."""
@@ -137,7 +143,7 @@ async def serve(settings: Settings) -> int:
 
 
 def main() -> None:
-    """Exit status 0 after a stop, 1 after a lost Lease or when it cannot start."""
+    """Exit status 0 after a stop, 1 after a lost Lease, when it is cut off or when it cannot start."""
     settings = Settings()
     configure("shop-operator", settings.log_level)
     try:

@@ -6,7 +6,6 @@ not say which Shop is in trouble helps nobody, and two series of a Shop cost les
 
 from __future__ import annotations
 
-import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -49,7 +48,7 @@ WATCH_RESTARTS = Counter(
     "shop_operator_watch_restarts", "Watches begun anew, by why the last one ended.", ["kind", "reason"]
 )
 WATCH_SILENCE = Gauge(
-    "shop_operator_watch_silence_seconds", "Time since the watch of a kind last said anything.", ["kind"]
+    "shop_operator_watch_silence_seconds", "Time since the quietest watch of a kind last said anything.", ["kind"]
 )
 RESYNCS = Counter("shop_operator_resyncs", "Times that all Shops were gone through again.")
 LEADER = Gauge("shop_operator_leader", "1 where this process holds the Lease.")
@@ -71,9 +70,9 @@ def watch_queue(depth: Callable[[], float], oldest_s: Callable[[], float]) -> No
     QUEUE_OLDEST.set_function(oldest_s)
 
 
-def watch_informer(kind: str, last_contact: Callable[[], float]) -> None:
-    """Tell the age of `last_contact`, a time of `time.monotonic`, whenever somebody scrapes."""
-    WATCH_SILENCE.labels(kind).set_function(lambda: time.monotonic() - last_contact())
+def watch_informers(kind: str, silence_s: Callable[[], float]) -> None:
+    """Ask how long the quietest watch of a kind has said nothing, whenever somebody scrapes."""
+    WATCH_SILENCE.labels(kind).set_function(silence_s)
 
 
 class ShopStates(Collector):

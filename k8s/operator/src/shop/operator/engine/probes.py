@@ -1,7 +1,9 @@
 """The operator's own port: is it alive, is it of use, and what does it count.
 
 /health/live fails when the operator can no longer do its work and a restart would help: a watch that is dead, a loop
-that has ended. /health/ready fails while it cannot work yet. A standby that waits for the Lease is alive and ready.
+that has ended. /health/ready fails while a leader has not read everything yet, so that an installation without rights
+does not pass for one that works. A standby that waits for the Lease is alive and ready: were it not, a new version
+would wait for the old leader to go, and the old leader for the new version to be ready.
 """
 
 from __future__ import annotations

@@ -22,10 +22,10 @@ from shop.operator.engine.history import Revisions
 from shop.operator.engine.kinds import SHOP
 from shop.operator.engine.kube import Conflict, Kube, NotFound
 from shop.operator.engine.metrics import ROLLBACKS
-from shop.operator.engine.objects import FINALIZER, Key
+from shop.operator.engine.objects import FINALIZER, Key, Ref
 from shop.operator.engine.render import Renderer, RenderError
 from shop.operator.engine.report import Report, inventory
-from shop.operator.engine.rollout import Drift, Progress, Roller, failure
+from shop.operator.engine.rollout import Clock, Progress, Repairs, Roller, failure
 from shop.operator.engine.seeds import Seeds
 from shop.operator.engine.shopview import Failure, Rollout, ShopView
 from shop.operator.engine.target import Target, Targets
@@ -88,6 +88,7 @@ class Reconciler:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._hashes: dict[Key, tuple[tuple[Any, ...], str]] = {}
+        self._clock = Clock()
         self.optional: frozenset[str] = frozenset()
         """Kinds that only some clusters have and this one has."""
 
@@ -113,6 +114,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._parts.targets.drop(key)
         self._hashes.pop(key, None)
+        self._clock.stop(key)
         self._parts.roller.forget_shop(key)
         self._parts.seeds.forget(key)
         self._parts.report.forget(key)
@@ -130,14 +132,17 @@ class Reconciler:
         try:
             shop = read(view)
         except ValidationError as error:
+            self._clock.stop(view.key)
             await self._stopped(view, Facts(view.generation, invalid=_sentence(error)))
             return Outcome("invalid")
         if shop.spec.suspend:
+            self._clock.stop(view.key)
             await self._stopped(view, Facts(view.generation, paused=True))
             return DONE
         try:
             return await self._bring(view, shop)
         except RenderError as error:
+            self._clock.stop(view.key)
             return await self._blocked(view, "CannotRender", str(error))
         except Refused as error:
             return await self._blocked(self._latest(view), error.reason, error.message)
@@ -193,8 +198,10 @@ class Reconciler:
         try:
             progress = await self._parts.roller.advance(view, target)
         except Refused as error:
-            if view.rollout and _left(view.rollout, wish) <= timedelta() and _may_go_back(view, wish, target):
-                return await self._roll_back(view, wish, view.rollout, (error.reason, error.message))
+            rollout = view.rollout
+            late = rollout and self._clock.left(view.key, rollout, wish.deadline) <= timedelta()
+            if rollout and late and _may_go_back(view, wish, target):
+                return await self._roll_back(view, wish, rollout, (error.reason, error.message))
             raise
         if progress.wave is None:
             await self._complete(view, wish, target)
@@ -203,6 +210,7 @@ class Reconciler:
 
     async def _begin(self, view: ShopView, wish: Wish, target: Target) -> ShopView:
         """Write down what is about to be, before the first of it is applied."""
+        self._clock.begin(view.key, target.hash)
         forward = target.hash == wish.hash
         if forward and (gap := await preflight.missing(self._parts.kube, view.key.namespace, wish.shop.spec)):
             raise Refused(*gap)
@@ -213,7 +221,7 @@ class Reconciler:
             self._tell(view, "Normal", "RollingOut", f"Revision {revision} is being rolled out")
             for sentence in left_out(wish.shop.spec):
                 self._tell(view, "Warning", "LeftOut", sentence)
-        facts = self._facts(view, wish, rolling=Rolling(revision, "", "", view.revision == 0))
+        facts = self._facts(view, wish, target, rolling=Rolling(revision, "", "", view.revision == 0))
         failure = None if forward else view.failure
         return await self._parts.report.write(view, facts, rollout=rollout, inventory=union, failure=failure)
 
@@ -233,6 +241,7 @@ class Reconciler:
             inventory=entries,
             revision=rollout.revision,
             last_applied_hash=target.hash,
+            **self._serving(view, wish, target.hash),
         )
         self._parts.roller.forget(view.key)
         self._parts.targets.drop(view.key)
@@ -241,14 +250,14 @@ class Reconciler:
     async def _waiting(self, view: ShopView, wish: Wish, target: Target, progress: Progress) -> Outcome:
         rollout = view.rollout
         assert rollout is not None and progress.wave is not None  # noqa: S101, PT018 - begun before, not complete
-        left = _left(rollout, wish)
+        left = self._clock.left(view.key, rollout, wish.deadline)
         troubles = self._parts.world.troubles(view.key)
         failed = failure(progress, troubles, wish.shop.spec.progress_deadline_seconds, late=left <= timedelta())
         if failed and _may_go_back(view, wish, target):
             return await self._roll_back(view, wish, rollout, failed)
         rolling = Rolling(rollout.revision, progress.wave.name.lower(), progress.waiting[0], view.revision == 0)
         found = {"failed": failed} if target.hash == wish.hash else {}
-        facts = self._facts(view, wish, rolling=rolling, **found)
+        facts = self._facts(view, wish, target, rolling=rolling, **found)
         if failed:
             self._tell(view, "Warning", failed[0], failed[1])
         await self._parts.report.write(view, facts)
@@ -274,51 +283,61 @@ class Reconciler:
             serving=True,
         )
         await self._parts.report.write(view, facts, failure=failure, rollout=back)
+        self._clock.begin(view.key, back.hash)
         return Outcome("waiting", 0.0)
 
     async def _steady(self, view: ShopView, wish: Wish) -> Outcome:
         """The goal is applied: put right what drifted, and tell how it is."""
-        drifts = self._parts.roller.drifted(view)
-        told: tuple[str, ...] = ()
-        left: list[str] = []
-        parts: dict[str, Any] = {}
-        if drifts:
-            told, left = await self._repair(view, wish, drifts)
+        drifted = self._parts.roller.drifted(view)
+        repairs = await self._repair(view, wish, drifted)
+        parts = self._serving(view, wish, view.applied_hash)
+        if drifted:
             parts["inventory"] = inventory(self._parts.roller.entries(view).values())
             self._parts.roller.forget(view.key)
         await self._parts.revisions.ensure(view.key, view.revision, lambda: self._again(view, wish), wish.seed)
         failure = view.failure if view.failure and view.failure.hash == wish.hash else None
         view = replace(view, failure=failure)
-        await self._parts.report.write(view, self._facts(view, wish, drift=(*told, *left)), failure=failure, **parts)
-        return Outcome("done", DRIFT_AGAIN_S if left else 0.0 if told else None)
+        facts = self._facts(view, wish, drift=(*repairs.told, *repairs.left), blocked=repairs.refused)
+        await self._parts.report.write(view, facts, failure=failure, **parts)
+        if repairs.refused:
+            return Outcome("refused")
+        return Outcome("done", DRIFT_AGAIN_S if repairs.left else 0.0 if repairs.told else None)
+
+    def _serving(self, view: ShopView, wish: Wish, applied_hash: str) -> dict[str, Any]:
+        """Of the status, what only a revision of the present spec may say; after a rollback it is another one's."""
+        return self._parts.report.wished(view) if applied_hash == wish.hash else {}
 
     async def _again(self, view: ShopView, wish: Wish) -> list[Any]:
         """The objects of the present revision, for a history that was lost."""
         return list((await self._target(view, wish, view.applied_hash)).objects().values())
 
-    async def _repair(self, view: ShopView, wish: Wish, drifts: list[Drift]) -> tuple[tuple[str, ...], list[str]]:
+    async def _repair(self, view: ShopView, wish: Wish, drifted: list[Ref]) -> Repairs:
+        if not drifted:
+            return Repairs()
         target = await self._target(view, wish, view.applied_hash)
-        told, left = await self._parts.roller.repair(view, target, drifts)
+        repairs = await self._parts.roller.repair(view, target, drifted)
         self._parts.targets.drop(view.key)
-        for sentence in told:
+        for sentence in repairs.told:
             self._tell(view, "Normal", "DriftRepaired", f"Repaired {sentence}")
-        for sentence in left:
+        for sentence in repairs.left:
             self._tell(view, "Warning", "DriftKeepsComing", sentence)
-        return tuple(told), left
+        if repairs.refused:
+            self._tell(view, "Warning", *repairs.refused)
+        return repairs
 
-    def _facts(self, view: ShopView, wish: Wish, **found: Any) -> Facts:
-        """What is known in any pass, with what this one found."""
+    def _facts(self, view: ShopView, wish: Wish, rolled: Target | None = None, **found: Any) -> Facts:
+        """What is known in any pass, with what this one found. A pod in trouble counts when it is of what is rolled out
+        or of what does not serve: that of a backup that failed last night is neither."""
         unready = self._unready(view)
         failure = view.failure if view.failure and view.failure.hash == wish.hash else None
         if failure and "failed" not in found:
             found["failed"] = failure.reason, failure.message
-        owners = {sentence.partition(":")[0] for sentence in unready}
-        every = self._parts.world.troubles(view.key)
+        owners = {sentence.partition(":")[0] for sentence in unready} | (rolled.spoken if rolled else set())
         return Facts(
             view.generation,
             serving=view.revision > 0,
             unready=unready,
-            troubles=tuple(one for one in every if found.get("rolling") or one.owner in owners),
+            troubles=tuple(one for one in self._parts.world.troubles(view.key) if one.owner in owners),
             rolled_back_to=view.revision if failure and view.revision else None,
             **found,
         )
@@ -350,11 +369,6 @@ class Reconciler:
 
     def _tell(self, view: ShopView, kind: str, reason: str, message: str) -> None:
         self._parts.recorder.event(view.resource, kind, reason, message)
-
-
-def _left(rollout: Rollout, wish: Wish) -> timedelta:
-    """Until the rollout's deadline."""
-    return rollout.started_at + wish.deadline - datetime.now(UTC)
 
 
 def _may_go_back(view: ShopView, wish: Wish, target: Target) -> bool:

@@ -18,7 +18,7 @@ from shop.operator.engine.values import public_url
 from shop.operator.engine.world import Child, World
 from shop.operator.spec import Exposure
 
-PARTS = ("observedGeneration", "conditions", "version", "url", "servicesReady", "services")
+PARTS = ("observedGeneration", "conditions", "servicesReady", "services")
 """Always written by a pass; the rest only when a pass gives it."""
 
 HOW_FAR = frozenset({"conditions", "services", "servicesReady"})
@@ -36,6 +36,8 @@ class Report:
 
     async def write(self, view: ShopView, facts: Facts, **parts: Any) -> ShopView:
         """Patch what differs; `parts` are fields of the status in snake_case of their JSON form. No write if none."""
+        if view.revision == 0:
+            parts = {**self.wished(view), **parts}
         wanted = {**self._seen(view, facts), **{_camel(name): _as_json(value) for name, value in parts.items()}}
         changed = {name: value for name, value in wanted.items() if (view.status.get(name) or None) != (value or None)}
         if not changed or self._can_wait(view, changed):
@@ -47,6 +49,11 @@ class Report:
         )
         self._world.see_shop(body)
         return ShopView.of(body)
+
+    def wished(self, view: ShopView) -> dict[str, Any]:
+        """What the spec asks for, to be written when it serves: until then, and after a rollback, the status keeps
+        what the last revision had. A Shop that has none yet tells what it is to become."""
+        return {"version": view.spec.get("version") or self._version, "url": address(view)}
 
     def owes(self, key: Key) -> float | None:
         """Seconds after which a pass should write what the last one left out; None when that was nothing."""
@@ -74,8 +81,6 @@ class Report:
         values = (
             view.generation,
             conditions(view.status.get("conditions", ()), facts, datetime.now(UTC)),
-            view.spec.get("version") or self._version,
-            address(view),
             f"{ready}/{len(services)}" if services else None,
             services,
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from shop.operator.engine.apply import Applier
+from shop.operator.engine.apply import Applier, Refused
 from shop.operator.engine.conditions import because
 from shop.operator.engine.digest import difference, digest
 from shop.operator.engine.health import PROGRESS_DEADLINE, Phase, Trouble
@@ -16,7 +17,7 @@ from shop.operator.engine.kinds import Wave, kind_of
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.metrics import APPLIED_OBJECTS, DRIFT_REPAIRS, PRUNED_OBJECTS
 from shop.operator.engine.objects import Key, Object, Ref
-from shop.operator.engine.shopview import Entry, ShopView
+from shop.operator.engine.shopview import Entry, Rollout, ShopView
 from shop.operator.engine.target import Item, Target
 from shop.operator.engine.world import Child, World
 
@@ -38,12 +39,40 @@ class Progress:
     failed_jobs: tuple[Child, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """One object that is not as it was applied."""
+@dataclass(slots=True)
+class Repairs:
+    """Sentences: what was repaired, what is left alone for a while; and reason and sentence of the first refusal."""
 
-    ref: Ref
-    child: Child | None
+    told: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    refused: tuple[str, str] | None = None
+
+
+class Clock:
+    """How long rollouts have been worked on: time in which their Shop was suspended or could not be read, or in which
+    nobody led, is none of a revision's failing, and one that is given up is not tried again by itself.
+
+    So a rollout that this process did not begin, or was kept from, has its whole deadline before it again. It costs no
+    write, and has a price: operators that crash one after the other, each within the deadline, never call a rollout
+    late. What waiting cannot cure still ends it at once, and until it ends the old pods serve.
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[Key, tuple[str, timedelta]] = {}
+
+    def begin(self, key: Key, hash_: str) -> None:
+        self._idle[key] = hash_, timedelta()
+
+    def stop(self, key: Key) -> None:
+        self._idle.pop(key, None)
+
+    def left(self, key: Key, rollout: Rollout, deadline: timedelta) -> timedelta:
+        """Until the rollout is late."""
+        passed = datetime.now(UTC) - rollout.started_at
+        known = self._idle.get(key)
+        if known is None or known[0] != rollout.hash:
+            known = self._idle[key] = rollout.hash, passed
+        return deadline - (passed - known[1])
 
 
 class Roller:
@@ -129,7 +158,8 @@ class Roller:
         child = self._world.children(view.key).get(ref)
         if child is not None and child.deleting:
             return
-        entry = self._hear(view, await self._applier.apply(view.key, obj, child))
+        before = self.entries(view).get(ref, Entry(ref))
+        entry = self._hear(view, await self._applier.apply(view.key, obj, child, before.uid))
         same = child is not None and child.digest == entry.digest
         APPLIED_OBJECTS.labels(ref.kind, "same" if same else "changed").inc()
 
@@ -169,43 +199,51 @@ class Roller:
             del self.entries(view)[ref]
         return unwanted
 
-    def drifted(self, view: ShopView) -> list[Drift]:
+    def drifted(self, view: ShopView) -> list[Ref]:
         """What of the inventory is gone or no longer as it was applied."""
         children = self._world.children(view.key)
         found = []
         for ref, entry in view.inventory.items():
             child = children.get(ref)
             if child is None or (child.digest != entry.digest and not child.deleting):
-                found.append(Drift(ref, child))
+                found.append(ref)
         return found
 
-    async def repair(self, view: ShopView, target: Target, drifts: Iterable[Drift]) -> tuple[list[str], list[str]]:
-        """Apply again what has drifted. Sentences: what was repaired, what is left alone for a while."""
-        objects, repaired, left = target.objects(), [], []
-        for drift in drifts:
-            if self._is_fight(view.key, drift.ref):
-                left.append(f"{drift.ref.spoken} is changed again and again by somebody else")
+    async def repair(self, view: ShopView, target: Target, drifted: Iterable[Ref]) -> Repairs:
+        """Apply again what has drifted; an object that is refused keeps no other from its repair."""
+        objects, found = target.objects(), Repairs()
+        for ref in drifted:
+            if self._is_fight(view.key, ref):
+                found.left.append(f"{ref.spoken} is changed again and again by somebody else")
                 continue
-            told = await self._what(view.key, objects[drift.ref], drift)
-            await self.apply_one(view, objects[drift.ref])
-            DRIFT_REPAIRS.labels(drift.ref.kind).inc()
-            repaired.append(told)
-        return repaired, left
+            try:
+                found.told.append(await self._repair(view, objects[ref]))
+            except Refused as error:
+                found.refused = found.refused or (error.reason, error.message)
+        return found
 
     def _is_fight(self, key: Key, ref: Ref) -> bool:
         now = time.monotonic()
         recent = [moment for moment in self._repairs.get((key, ref), []) if now - moment < FIGHT_WINDOW_S]
-        fight = len(recent) >= FIGHT_LIMIT
-        self._repairs[key, ref] = recent if fight else [*recent, now]
-        return fight
+        self._repairs[key, ref] = recent
+        return len(recent) >= FIGHT_LIMIT
 
-    async def _what(self, key: Key, obj: Object, drift: Drift) -> str:
-        if drift.child is None:
-            return f"{drift.ref.spoken} was deleted"
-        live = await self._kube.get(kind_of(drift.ref), key.namespace, drift.ref.name)
-        fields = difference(obj, live) if live else []
+    async def _repair(self, view: ShopView, obj: Object) -> str:
+        ref = Ref.of(obj)
+        told = await self._what(view.key, obj)
+        await self.apply_one(view, obj)
+        self._repairs[view.key, ref].append(time.monotonic())
+        DRIFT_REPAIRS.labels(ref.kind).inc()
+        return told
+
+    async def _what(self, key: Key, obj: Object) -> str:
+        ref = Ref.of(obj)
+        live = await self._kube.get(kind_of(ref), key.namespace, ref.name)
+        if live is None:
+            return f"{ref.spoken} was deleted"
+        fields = difference(obj, live)
         told = ", ".join(fields[:MAX_FIELDS_TOLD]) + (" ..." if len(fields) > MAX_FIELDS_TOLD else "")
-        return f"{drift.ref.spoken}: {told or 'fields were taken over'}"
+        return f"{ref.spoken}: {told or 'fields were taken over'}"
 
 
 def failure(progress: Progress, troubles: Sequence[Trouble], deadline_s: int, *, late: bool) -> tuple[str, str] | None:

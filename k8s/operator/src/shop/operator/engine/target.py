@@ -48,6 +48,11 @@ class Target:
             found += orjson.loads(zlib.decompress(packed))
         return {Ref.of(obj): obj for obj in found}
 
+    @property
+    def spoken(self) -> frozenset[str]:
+        """Its objects as sentences name them."""
+        return frozenset(item.ref.spoken for item in self.items)
+
     def waves(self) -> Iterator[tuple[Wave, list[Item]]]:
         for wave, items in groupby(self.items, key=lambda item: item.wave):
             yield wave, list(items)

@@ -15,8 +15,8 @@ import orjson
 
 from shop.operator.engine.digest import digest
 from shop.operator.engine.health import Health, Phase, Trouble, assess, serves, trouble
-from shop.operator.engine.kinds import wave_of
-from shop.operator.engine.objects import APPLIED, SHOP_LABEL, Key, Object, Ref
+from shop.operator.engine.kinds import SHOP, wave_of
+from shop.operator.engine.objects import APPLIED, GROUP, SHOP_LABEL, Key, Object, Ref
 
 SEED_SUFFIX = "-seed"
 SEED_FIELD = "seed"
@@ -95,7 +95,7 @@ class World:
         return self._shops.get(key, (0, b""))[0]
 
     def children(self, key: Key) -> dict[Ref, Child]:
-        """What carries the Shop's label, by reference; not to be changed by the caller."""
+        """What was made for the Shop, by reference; not to be changed by the caller."""
         return self._children.get(key, {})
 
     def troubles(self, key: Key) -> tuple[Trouble, ...]:
@@ -140,7 +140,7 @@ def keep_child(obj: Object) -> Child:
     meta = obj["metadata"]
     ref, health = Ref.of(obj), assess(obj)
     return Child(
-        shop=_shop_of(meta),
+        shop=maker_of(meta),
         ref=ref,
         uid=meta["uid"],
         digest=digest(obj),
@@ -158,6 +158,18 @@ def keep_pod(obj: Object) -> Pod:
     """What of a Shop's pod is remembered."""
     meta = obj["metadata"]
     return Pod(_shop_of(meta), trouble(obj))
+
+
+def maker_of(meta: Object) -> Key:
+    """The Shop that an object was made for, also when somebody labels it as another's, whose end would be its end too.
+
+    That is its owner. What may outlive its Shop has none: there the name must begin as the label says.
+    """
+    for owner in meta.get("ownerReferences", ()):
+        if owner["kind"] == SHOP.kind and owner["apiVersion"].startswith(f"{GROUP}/"):
+            return _key(meta["namespace"], owner["name"])
+    labelled = _shop_of(meta)
+    return labelled if meta["name"].startswith(f"{labelled.name}-") else _key(meta["namespace"], "")
 
 
 def _shop_of(meta: Object) -> Key:

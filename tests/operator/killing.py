@@ -1,0 +1,106 @@
+"""Operators that are killed (SIGKILL) at their writes, one after the other, and what must hold when they are through.
+
+A killed operator leaves either a write that the server never saw, or one whose answer it never heard. After each kill
+a new process begins and is killed at its own first write, once before the server sees that write and once after, until
+a whole creation, upgrade or deletion is through. So every write is killed at in both ways, and none is made in peace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+from pathlib import Path
+
+from shop.kit.testing import wait_until
+from shop.operator.engine.informer import Informer, Place
+from shop.operator.engine.kinds import DEPLOYMENT, JOB, SECRET, Kind, kind_of
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.objects import SHOP_LABEL, Object, Ref
+from tests.operator.apiserver import ApiServer
+from tests.operator.faults import Proxy, Seen, When
+from tests.operator.kept import Kept
+from tests.operator.operators import Operators
+
+USER = "operator"
+MAX_KILLS = 400
+STEP_LIMIT_S = 60
+ONCE = (JOB, DEPLOYMENT, SECRET)
+"""Kinds of which an object must never be made twice."""
+type Test = Callable[[], Awaitable[bool]]
+type Kills = list[tuple[str, When]]
+"""The writes at which one was killed, in order."""
+
+
+class Births:
+    """How many objects of a name have ever been there."""
+
+    def __init__(self, api: Kube, namespace: str) -> None:
+        self.uids: defaultdict[tuple[Kind, str], set[str]] = defaultdict(set)
+        self._informers = [Informer(api, kind, namespace, SHOP_LABEL, self._uid, self._of(kind)) for kind in ONCE]
+        self.tasks = [asyncio.create_task(informer.run()) for informer in self._informers]
+
+    @staticmethod
+    def _uid(obj: Object) -> str:
+        uid: str = obj["metadata"]["uid"]
+        return uid
+
+    def _of(self, kind: Kind) -> Callable[[Place, str | None, str | None], None]:
+        def changed(place: Place, _: str | None, uid: str | None) -> None:
+            if uid is not None:
+                self.uids[kind, place[1]].add(uid)
+
+        return changed
+
+    def twice(self) -> list[str]:
+        return [name for (_, name), uids in self.uids.items() if len(uids) > 1]
+
+    def close(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+
+
+async def through(operators: Operators, proxy: Proxy, namespace: str, over: Test) -> Kills:
+    """Operators one after the other, each killed at its first write, until one finds `over`."""
+    kills: Kills = []
+
+    def when(seen: Seen) -> When:
+        """Objects of one kind are written together, in any order: so every write has its own turns."""
+        return When.AFTER if sum(write == str(seen) for write, _ in kills) % 2 else When.BEFORE
+
+    while len(kills) < MAX_KILLS:
+        operator, asked = operators.start(proxy.kubeconfig, namespace, identity=USER), len(proxy.seen)
+        proxy.kill_at(1, operator.kill, when)
+
+        async def step() -> bool:
+            return proxy.killed.is_set() or await over()
+
+        await wait_until(step, STEP_LIMIT_S, f"a write after {len(kills)} kills; log: {operator.log}")
+        if not proxy.killed.is_set():
+            operator.kill()
+            await operator.gone()
+            return kills
+        await operator.gone()
+        write = next(seen for seen in islice(proxy.seen, asked, None) if seen.counted)
+        kills.append((str(write), when(write)))
+    raise AssertionError(f"not through after {MAX_KILLS} kills")
+
+
+def spared(kills: Kills, method: str, refs: Iterable[Ref]) -> set[str]:
+    """Writes at which none was killed, or only in one way; `method` and `refs` tell what must have been written."""
+    expected = {f"{method} {kind_of(ref).plural}/{ref.name}" for ref in refs}
+    before, after = ({write for write, when in kills if when is one} for one in When)
+    return (expected | before | after) - (before & after)
+
+
+async def rests(operators: Operators, login: Path, apiserver: ApiServer, shop: Kept) -> None:
+    """An operator that is left alone finds nothing to do."""
+    mark = apiserver.mark()
+    operator = operators.start(login, shop.namespace, identity="operator", resync_s="1")
+    await operator.leading()
+    await wait_until(
+        lambda: asyncio.to_thread(lambda: operator.metric("shop_operator_resyncs_total") >= 1), STEP_LIMIT_S
+    )
+    assert apiserver.writes(mark, user=USER) == []
+    await operator.stop()
