@@ -20,11 +20,14 @@ NOTHING_COLLECTED = 5
 
 
 def main() -> int:
-    """The first exit code of pytest that is not 0."""
+    """The first exit code that is not 0: of what prepares the cluster, which says why, or of pytest."""
     arguments = [argument for argument in sys.argv[1:] if argument != KEEP]
     cluster = clusters.find()
     print(f"cluster: {cluster.name}", flush=True)
-    cluster.prepare()
+    try:
+        cluster.prepare()
+    except subprocess.CalledProcessError as error:
+        return error.returncode
     codes = [operator(arguments), shop(cluster, arguments)]
     return next((code for code in codes if code), 0)
 

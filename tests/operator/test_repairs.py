@@ -211,6 +211,14 @@ async def test_a_lost_seed_and_history_come_back_the_same(scene: Scene) -> None:
     assert again["data"] == seed["data"]
 
 
+@pytest.mark.parametrize("label", [None, "arcade"])
+@pytest.mark.parametrize("name", ["seed", "history"])
+async def test_a_seed_and_a_history_without_their_label_get_it_back(scene: Scene, name: str, label: str | None) -> None:
+    await scene.shop.change(SECRET, name, {"metadata": {"labels": {SHOP_LABEL: label}}})
+    await scene.repaired()
+    assert (await scene.shop.condition("Degraded"))["status"] == "False"
+
+
 async def test_what_drifts_while_no_operator_runs_is_repaired_by_the_next(
     scene: Scene, operators: Operators, operator_login: Path
 ) -> None:

@@ -120,15 +120,19 @@ class Revisions:
             raise Refused("RevisionLost", why) from error
 
     async def save(self, key: Key, revision: int, objects: Sequence[Object], seed: bytes) -> None:
-        """Keep a revision that came up; Refused when somebody else has a Secret of that name."""
+        """Keep a revision that came up; Refused when somebody else has a Secret of that name.
+
+        One that has lost its label is known by the seed in it.
+        """
         secret = await self._get(key)
-        if secret and secret["metadata"].get("labels", {}).get(SHOP_LABEL) != key.name:
+        labelled = secret is not None and secret["metadata"].get("labels", {}).get(SHOP_LABEL) == key.name
+        if secret and not labelled and seed_of(secret) != seed:
             raise Refused("NameTaken", f"Secret {key.name}{SUFFIX} exists already and was not made for this Shop")
         packed = encode(objects)
         kept = with_revision(revisions_of(secret) if secret else {}, revision, packed)
         if revision not in kept:
             log.warning("revision %d of Shop %s is not kept: %d bytes are too many", revision, key, len(packed))
-        if secret and (revisions_of(secret), seed_of(secret)) == (kept, seed):
+        if secret and labelled and (revisions_of(secret), seed_of(secret)) == (kept, seed):
             return  # written by a process that ended before it heard so
         version = secret["metadata"]["resourceVersion"] if secret else ""
         await self._kube.apply(SECRET, secret_of(key, kept, seed, version), force=True)

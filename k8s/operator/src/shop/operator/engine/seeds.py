@@ -42,7 +42,7 @@ class Seeds:
         return self._known[key]
 
     async def _store(self, key: Key, seed: bytes) -> bytes:
-        """The seed as it is in the cluster now: one that is there already wins."""
+        """The seed as it is in the cluster now: one that is there already wins, and gets its label back."""
         try:
             await self._kube.create(SECRET, secret(key, seed))
         except Conflict:
@@ -50,6 +50,8 @@ class Seeds:
             found = seed_of(live) if live else None
             if found is None:
                 raise Refused("NameTaken", f"Secret {key.name}{SEED_SUFFIX} exists and holds no seed") from None
+            labels = {"metadata": {"labels": labels_of(key.name)}}
+            await self._kube.patch(SECRET, key.namespace, key.name + SEED_SUFFIX, labels)
             return found
         return seed
 
