@@ -24,7 +24,11 @@ SILENCE_S = 70.0
 CONNECT_TIMEOUT_S = 5.0
 PAGE = 100
 WORKERS = 8
-IDLE_S = 0.5
+IDLE_S = 0.01
+"""How long one of kopf's workers waits for more of the same Shop, while all others wait for it, whole in memory.
+
+Not 0: kopf would wait for ever.
+"""
 BACKOFFS_S = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0, 15.0)
 """Between tries to reach the API server: about a minute and a quarter, then the process ends and begins anew."""
 END_TIMEOUT_S = 10.0

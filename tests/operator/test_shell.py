@@ -1,0 +1,43 @@
+"""kopf hands every Shop over, however many come at once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from shop.kit.testing import wait_until
+from shop.operator.engine import shell
+from shop.operator.engine.kinds import SHOP
+from shop.operator.engine.kube import Kube
+from shop.operator.engine.objects import Object
+from tests.operator.kept import SMALL
+
+MANY = 400
+WITHIN_S = 10.0
+"""Were each of the workers held for half a second per Shop, it would take 25 s."""
+
+
+async def test_no_shop_waits_for_what_may_come_of_another(
+    api: Kube, namespace: str, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    names = {f"shop-{number}" for number in range(MANY)}
+    await asyncio.gather(*(api.create(SHOP, shop(name, namespace)) for name in names))
+    stop, seen = asyncio.Event(), set[str]()
+
+    def see(_what: str | None, found: Object) -> None:
+        seen.add(found["metadata"]["name"])
+
+    following = asyncio.create_task(shell.follow(see, (namespace,), stop))
+    try:
+        await wait_until(lambda: seen == names, WITHIN_S, f"{MANY} Shops handed over")
+    finally:
+        stop.set()
+        await following
+
+
+def shop(name: str, namespace: str) -> Object:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "metadata": metadata, "spec": SMALL}
