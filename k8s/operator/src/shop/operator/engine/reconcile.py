@@ -251,7 +251,7 @@ class Reconciler:
         rollout = view.rollout
         assert rollout is not None and progress.wave is not None  # noqa: S101, PT018 - begun before, not complete
         left = self._clock.left(view.key, rollout, wish.deadline)
-        troubles = [one for one in self._parts.world.troubles(view.key) if one.owner in target.spoken]
+        troubles = self._parts.world.troubles(view.key)
         failed = failure(progress, troubles, wish.shop.spec.progress_deadline_seconds, late=left <= timedelta())
         if failed and _may_go_back(view, wish, target):
             return await self._roll_back(view, wish, rollout, failed)
