@@ -113,6 +113,15 @@ async def test_the_connection_to_somebody_else_is_left(status: bytes) -> None:
     await clients.close()
 
 
+async def test_connections_that_were_just_left_are_closed_with_the_client(upstream: Pair) -> None:
+    client = upstream[1]
+    left = client._instances[0].client
+    client._instances[0].leave()
+    await client.close()
+    assert left.is_closed
+    assert client._instances[0].client.is_closed
+
+
 async def test_the_connection_to_a_service_that_fails_is_kept(upstream: Pair) -> None:
     client = upstream[1]
     connected = client._instances[0].client

@@ -69,7 +69,7 @@ class _Instance:
         self.breaker = Breaker()
         self.inflight = 0
         self._transport = transport
-        self._left: set[asyncio.Task[None]] = set()
+        self._left: dict[asyncio.Task[None], httpx.AsyncClient] = {}
         self.client = self._connected()
 
     def _connected(self) -> httpx.AsyncClient:
@@ -79,22 +79,20 @@ class _Instance:
     def leave(self) -> None:
         """Make new connections from now on; what is under way on the old ones may end."""
         closing = asyncio.create_task(_close_later(self.client))
-        self._left.add(closing)
-        closing.add_done_callback(self._left.discard)
+        self._left[closing] = self.client
+        closing.add_done_callback(self._left.pop)
         self.client = self._connected()
 
     async def close(self) -> None:
-        for closing in self._left:
+        for closing, client in list(self._left.items()):
             closing.cancel()
-        await asyncio.gather(*self._left, return_exceptions=True)
+            await client.aclose()
         await self.client.aclose()
 
 
 async def _close_later(client: httpx.AsyncClient) -> None:
-    try:
-        await asyncio.sleep(TIMEOUT_S)
-    finally:
-        await client.aclose()
+    await asyncio.sleep(TIMEOUT_S)
+    await client.aclose()
 
 
 @dataclass(frozen=True, slots=True)
