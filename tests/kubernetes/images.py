@@ -8,13 +8,14 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+from tests.architecture.source import LIBRARIES
+
 ROOT = Path(__file__).parents[2]
 REGISTRY = os.environ.get("IMAGE_REGISTRY", "localhost/shopkeeper")
 NEXT = ("order", "product")
 """The services that are rolled out while customers buy."""
 PREVIOUS = ROOT / "build" / "e2e" / "previous"
 """The commit before this one."""
-NOT_SERVICES = ("contracts", "kit")
 BUILD_TIMEOUT_S = 1_800
 GIT_TIMEOUT_S = 60
 
@@ -41,7 +42,7 @@ def build() -> list[str]:
     found = [*_build(version()), *_build(next_version(), *NEXT)]
     if take_out_previous():
         nouns = {path.parent.name for path in PREVIOUS.glob("services/*/pyproject.toml")}
-        found += _build(previous_version(), *sorted(nouns.difference(NOT_SERVICES)), source=PREVIOUS)
+        found += _build(previous_version(), *sorted(nouns.difference(LIBRARIES)), source=PREVIOUS)
     return found
 
 
@@ -60,19 +61,21 @@ def take_out_previous() -> bool:
 
 def save(noun: str, archive: Path) -> None:
     """An image of this checkout as an archive like docker's."""
-    environment = {**os.environ, "IMAGE_REGISTRY": REGISTRY, "VERSION": version()}
-    command = [str(ROOT / "services" / "images.sh"), "save", noun, str(archive)]
-    subprocess.run(command, env=environment, check=True, timeout=BUILD_TIMEOUT_S)
+    _images_sh(version(), "save", noun, str(archive))
 
 
 def _build(tag: str, *nouns: str, source: Path = ROOT) -> list[str]:
-    environment = {**os.environ, "IMAGE_REGISTRY": REGISTRY, "VERSION": tag}
+    return _images_sh(tag, "build", *nouns, source=source).split()
+
+
+def _images_sh(tag: str, *arguments: str, source: Path = ROOT) -> str:
+    """What services/images.sh of a checkout prints."""
     done = subprocess.run(
-        [str(source / "services" / "images.sh"), "build", *nouns],
-        env=environment,
+        [str(source / "services" / "images.sh"), *arguments],
+        env={**os.environ, "IMAGE_REGISTRY": REGISTRY, "VERSION": tag},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
         timeout=BUILD_TIMEOUT_S,
     )
-    return done.stdout.split()
+    return done.stdout

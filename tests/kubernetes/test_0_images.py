@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.test_images import LABELS
 from tests.kubernetes import images
-
-LABELS = {f"org.opencontainers.image.{name}" for name in ("title", "description", "version", "revision")}
 
 
 @dataclass(frozen=True)

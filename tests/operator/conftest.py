@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -31,9 +32,15 @@ ESTABLISH_TIMEOUT_S = 30
 @pytest.fixture(scope="session")
 def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """The server with the Shop's definition in it."""
+    with running(ApiServer(tmp_path_factory.mktemp("apiserver"))) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running(server: ApiServer) -> Iterator[ApiServer]:
+    """Started, and gone with the block; tests are skipped where its programs are not to be had."""
     if reason := servers.missing():
         pytest.skip(reason)
-    server = ApiServer(tmp_path_factory.mktemp("apiserver"))
     try:
         server.start()
         yield server

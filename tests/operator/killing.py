@@ -99,8 +99,6 @@ async def rests(operators: Operators, login: Path, apiserver: ApiServer, shop: K
     mark = apiserver.mark()
     operator = operators.start(login, shop.namespace, identity="operator", resync_s="1")
     await operator.leading()
-    await wait_until(
-        lambda: asyncio.to_thread(lambda: operator.metric("shop_operator_resyncs_total") >= 1), STEP_LIMIT_S
-    )
+    await operator.resynced()
     assert apiserver.writes(mark, user=USER) == []
     await operator.stop()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -18,6 +19,7 @@ from shop.kit.testing import wait_until
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 40
 PROBE_TIMEOUT_S = 5
+RESYNC_TIMEOUT_S = 60
 ROOT = Path(__file__).parents[2]
 
 
@@ -46,6 +48,15 @@ class Operator:
         """Sum of all series of one name."""
         lines = [line for line in self.metrics().splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    async def resynced(self, count: int = 1) -> None:
+        """Return when it has gone through all Shops `count` times more."""
+        before = await asyncio.to_thread(self._resyncs)
+        done = partial(asyncio.to_thread, lambda: self._resyncs() >= before + count)
+        await wait_until(done, RESYNC_TIMEOUT_S, f"{count} resyncs; its log: {self.log}")
+
+    def _resyncs(self) -> float:
+        return self.metric("shop_operator_resyncs_total")
 
     def leads(self) -> bool:
         try:

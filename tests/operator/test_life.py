@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -56,9 +55,7 @@ async def test_an_unchanged_shop_is_not_written(
     mark = apiserver.mark()
     again = operators.start(operator_login, shop.namespace, resync_s="1")
     await again.leading()
-    await wait_until(
-        lambda: asyncio.to_thread(lambda: again.metric("shop_operator_resyncs_total") >= RESYNCS), 60, "five resyncs"
-    )
+    await again.resynced(RESYNCS)
     assert apiserver.writes(mark, user=USER) == []
     await again.stop()
 

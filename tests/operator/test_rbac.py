@@ -20,7 +20,6 @@ from shop.operator.engine.kinds import CLAIM, CONFIG_MAP, DEPLOYMENT, RENDERED, 
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import Object, Ref
 from tests.charts import helm
-from tests.operator import apiserver as servers
 from tests.operator import conftest
 from tests.operator.apiserver import ApiServer
 from tests.operator.kubelet import Kubelet
@@ -82,15 +81,10 @@ ORDER = "books-order"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """One that writes down every request of the operator."""
-    if reason := servers.missing():
-        pytest.skip(reason)
     server = ApiServer(tmp_path_factory.mktemp("audited"))
     (server.folder / "policy.json").write_text(json.dumps(EVERY_REQUEST), encoding="utf-8")
-    try:
-        server.start()
+    with conftest.running(server):
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")

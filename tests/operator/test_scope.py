@@ -23,7 +23,7 @@ from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import new_namespace
 from tests.operator.kept import Kept
 from tests.operator.kubelet import Kubelet
-from tests.operator.operators import Operator, Operators
+from tests.operator.operators import Operators
 
 RBAC = "rbac.authorization.k8s.io"
 ROLE = Kind(f"{RBAC}/v1", "Role", "roles")
@@ -50,16 +50,11 @@ async def test_several_namespaces_are_looked_after_and_no_other(
             await shop.ready()
             await api.delete(DEPLOYMENT, shop.namespace, "bookshop-order")
             await wait_until(partial(shop.get, DEPLOYMENT, "order"), LIMIT_S, "the Deployment again")
-        before = await asyncio.to_thread(resyncs, operator)
-        await wait_until(lambda: asyncio.to_thread(lambda: resyncs(operator) > before), LIMIT_S, "a resync")
+        await operator.resynced()
     assert {write.namespace for write in apiserver.writes(user=user, quiet=True)} == {first.namespace, second.namespace}
     assert await other.objects() == {}
     assert "status" not in await other.resource()
     await operator.stop()
-
-
-def resyncs(operator: Operator) -> float:
-    return operator.metric("shop_operator_resyncs_total")
 
 
 @pytest.fixture

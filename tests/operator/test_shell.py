@@ -9,10 +9,9 @@ import pytest
 
 from shop.kit.testing import wait_until
 from shop.operator.engine import shell
-from shop.operator.engine.kinds import SHOP
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import Object
-from tests.operator.kept import SMALL
+from tests.operator.kept import Kept
 
 MANY = 400
 WITHIN_S = 10.0
@@ -24,7 +23,7 @@ async def test_no_shop_waits_for_what_may_come_of_another(
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     names = {f"shop-{number}" for number in range(MANY)}
-    await asyncio.gather(*(api.create(SHOP, shop(name, namespace)) for name in names))
+    await asyncio.gather(*(Kept(api, namespace, name).apply() for name in names))
     stop, seen = asyncio.Event(), set[str]()
 
     def see(_what: str | None, found: Object) -> None:
@@ -36,8 +35,3 @@ async def test_no_shop_waits_for_what_may_come_of_another(
     finally:
         stop.set()
         await following
-
-
-def shop(name: str, namespace: str) -> Object:
-    metadata = {"name": name, "namespace": namespace}
-    return {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "metadata": metadata, "spec": SMALL}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -167,7 +166,7 @@ async def test_time_in_which_no_operator_leads_is_no_part_of_the_deadline(
     await make_late(shop)
     again = operators.start(operator_login, shop.namespace, resync_s="1")
     await again.leading()
-    await wait_until(lambda: asyncio.to_thread(lambda: again.metric("shop_operator_resyncs_total") >= 1), 60, "a look")
+    await again.resynced()
     assert (await shop.condition("Progressing"))["reason"] == "RollingOut"
     await kubelet.heal()
     await shop.ready()
