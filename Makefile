@@ -17,14 +17,12 @@ ARGS ?=
 # The images are $(IMAGE_REGISTRY)/shop-<service>:$(VERSION), as charts/shop names them.
 export IMAGE_REGISTRY ?= localhost/shopkeeper
 export VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)
-RELEASE ?= shop
-NAMESPACE ?= shop
-VALUES ?= charts/shop/values-kind.yaml
+INSTALL ?= shop
 
-.PHONY: help up down test e2e lint format bench bench-operator images kind-up helm-install package new-service schemas diagram browser sync clean
+.PHONY: help up down test e2e lint format bench bench-operator images push kind k3d minikube helm-install operator-install package new-service schemas diagram browser sync clean
 
 help:  ## show the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
 up: sync  ## start the whole shop on http://localhost:8080 (Ctrl-C ends it; SHOP=other.yaml, ARGS="--detach")
 	@$(RUN) shopctl up $(SHOP) $(ARGS)
@@ -58,12 +56,20 @@ images:  ## build every service's image, with docker or buildah (IMAGE_REGISTRY,
 	@services/images.sh build
 	@services/images.sh sizes
 
-kind-up:  ## a kind cluster with the images in it
-	@k8s/kind/up.sh
+push:  ## push them to IMAGE_REGISTRY
+	@services/images.sh push
 
-helm-install:  ## install or upgrade the shop in the cluster of kubectl's context (RELEASE, NAMESPACE, VALUES, ARGS)
-	@helm upgrade --install $(RELEASE) charts/shop --namespace $(NAMESPACE) --create-namespace --values $(VALUES) \
-		--set global.image.registry=$(IMAGE_REGISTRY) --set global.image.tag=$(VERSION) --wait --timeout 10m $(ARGS)
+kind:  ## a kind cluster, images built and loaded, the shop on http://localhost:8080 (INSTALL=operator: operator and a Shop)
+k3d:  ## the same with k3d
+minikube:  ## the same with minikube
+kind k3d minikube:
+	@k8s/up.sh $@ $(INSTALL)
+
+helm-install:  ## install or upgrade the shop in the cluster of kubectl's context (IMAGE_REGISTRY, VERSION, RELEASE, NAMESPACE, VALUES, ARGS)
+	@k8s/install.sh shop $(ARGS)
+
+operator-install:  ## the operator and a Shop in the cluster of kubectl's context (IMAGE_REGISTRY, VERSION, NAMESPACE, SHOP, ARGS)
+	@k8s/install.sh operator $(ARGS)
 
 package:  ## dist/*.tgz: the charts at VERSION, ready for `helm push dist/shop-*.tgz oci://...`
 	@charts/package.sh "$(VERSION)" dist

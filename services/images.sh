@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The services' images and the operator's, with docker where it runs and buildah otherwise: services/images.sh build|push|sizes [SERVICE|operator...], save SERVICE|operator FILE
-# They are named $IMAGE_REGISTRY/shop-<service>:$VERSION.
+# They are named $IMAGE_REGISTRY/shop-<service>:$VERSION. Runs with bash 3.2, as macOS has it (tests/architecture/test_shell_scripts.py).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 registry=${IMAGE_REGISTRY:-localhost/shopkeeper}
@@ -66,8 +66,12 @@ sizes() {
 
 command=${1:-}; shift || true
 case $command in
-    build | push) [ $# -gt 0 ] || mapfile -t all < <(nouns); for noun in "${@:-${all[@]}}"; do "$command" "$noun"; done ;;
+    build | push)
+        # Nouns are single words.
+        # shellcheck disable=SC2046
+        [ $# -gt 0 ] || set -- $(nouns)
+        for noun in "$@"; do "$command" "$noun"; done ;;
     save) [ $# -eq 2 ] || { echo "images: save needs a service and a file" >&2; exit 2; }; save "$@" ;;
     sizes) sizes ;;
-    *) sed -n '2,3s/^# //p' "$0" >&2; exit 2 ;;
+    *) sed -n "2,3s/^# //p" services/images.sh >&2; exit 2 ;;
 esac
