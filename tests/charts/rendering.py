@@ -51,6 +51,7 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "shop": ("shop", ()),
     "shop-kind": ("shop", ("--values", "charts/shop/values-kind.yaml")),
     "shop-production": ("shop", ("--values", "charts/shop/values-production.yaml")),
+    "shop-gitops": ("shop", ("--values", "charts/shop/values-gitops.yaml")),
     "shop-cloudnativepg": (
         "shop",
         _set(
@@ -102,6 +103,11 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+def registry(chart: str) -> tuple[str, ...]:
+    """How helm is given the one value that has no default; later arguments take precedence."""
+    return ("--values", f"tests/charts/registries/{chart}.yaml")
+
+
 class Refused(RuntimeError):
     """Helm refused the values; the message is its own."""
 
@@ -109,7 +115,8 @@ class Refused(RuntimeError):
 @cache
 def template(chart: str, *arguments: str) -> tuple[Object, ...]:
     """The objects of `chart` with helm's `arguments`; Refused when helm says no. Not to be changed by the caller."""
-    done = helm.run("template", RELEASE, f"charts/{chart}", "--namespace", NAMESPACE, *arguments)
+    given = (f"charts/{chart}", "--namespace", NAMESPACE, *registry(chart), *arguments)
+    done = helm.run("template", RELEASE, *given)
     if done.returncode:
         raise Refused(done.stderr)
     return tuple(found for found in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if found)

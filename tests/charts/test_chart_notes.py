@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.charts import helm
-from tests.charts.rendering import NAMESPACE, PRESETS, RELEASE, kind, named, preset
+from tests.charts.rendering import NAMESPACE, PRESETS, RELEASE, kind, named, preset, registry
 
 SHOPS = ("shop", "shop-kind", "shop-production", "shop-everything")
 FORWARD = f"kubectl -n {NAMESPACE} port-forward service/gateway 8080:8000"
@@ -18,7 +18,9 @@ KIND = yaml.safe_load((helm.ROOT / "k8s" / "kind" / "cluster.yaml").read_text(en
 def notes(name: str, *more: str) -> str:
     """The NOTES of a preset, as an installation ends with them."""
     chart, arguments = PRESETS[name]
-    done = helm.run("install", RELEASE, f"charts/{chart}", "-n", NAMESPACE, "--dry-run=client", *arguments, *more)
+    done = helm.run(
+        "install", RELEASE, f"charts/{chart}", "-n", NAMESPACE, "--dry-run=client", *registry(chart), *arguments, *more
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.partition("\nNOTES:\n")[2]
 

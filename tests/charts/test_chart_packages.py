@@ -13,7 +13,7 @@ import yaml
 
 from tests.charts import helm
 from tests.charts.generate import NAMES
-from tests.charts.rendering import CHARTS, SERVICES
+from tests.charts.rendering import CHARTS, SERVICES, registry
 
 VERSION = "7.8.9-rc.1"
 TIMEOUT_S = 60
@@ -53,7 +53,7 @@ def test_versions_in_a_package_are_in_step(name: str, packages: Path) -> None:
 
 
 def test_a_packaged_shop_brings_its_services_and_runs_images_of_its_version(packages: Path) -> None:
-    done = helm.run("template", "shop", str(packages / f"shop-{VERSION}.tgz"))
+    done = helm.run("template", "shop", str(packages / f"shop-{VERSION}.tgz"), *registry("shop"))
     assert done.returncode == 0, done.stderr
     for noun in SERVICES:
         assert f"image: localhost/shopkeeper/shop-{noun}:{VERSION}\n" in done.stdout

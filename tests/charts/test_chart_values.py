@@ -44,6 +44,12 @@ REFUSED = [
     ("service", "shutdown.drainSeconds=0", "'/shutdown/drainSeconds': minimum: got 0, want 1"),
     ("shop-operator", "replicas=9", "'/replicas': maximum: got 9, want 3"),
     # What a schema cannot say.
+    (
+        "shop",
+        "global.image.registry=",
+        "global.image.registry is not set: name the registry that `make images push`",
+    ),
+    ("shop-operator", "image.registry=", "image.registry is not set: name the registry that `make images push` filled"),
     ("shop", "messaging.mode=External", "messaging.mode External needs global.secrets.nats"),
     ("shop", "cache.mode=External", "cache.mode External needs global.secrets.valkey"),
     ("shop", "database.mode=External", "needs database.external.host, or global.secrets.database.product"),

@@ -16,7 +16,7 @@ from tests.kubernetes.operated import GONE_WITHIN_S, Operated, namespace_with
 from tests.kubernetes.test_6_uninstall import left
 from tests.load.shoppers import Shop
 
-SYSTEM = "shop-system"
+SYSTEM = "shop-operator"
 NAMESPACE = "shop-operated"
 TARGET_READY_S = 90
 REPAIR_WITHIN_S = 60.0
@@ -30,8 +30,7 @@ def operator() -> Iterator[None]:
     """The operator by its chart, two replicas of it; gone afterwards, the definition with it."""
     namespace_with(SYSTEM)
     chart = str(ROOT / "charts" / "shop-operator")
-    image = f"image.repository={images.REGISTRY}/shop-operator,image.tag={images.version()}"
-    options = ("--set", f"{image},shops.imageRegistry={images.REGISTRY},replicas=2")
+    options = ("--set", f"image.registry={images.REGISTRY},image.tag={images.version()},replicas=2")
     run(
         *("helm", "upgrade", "--install", "shop-operator", chart, "--namespace", SYSTEM, *options),
         *("--wait", "--timeout", "180s"),

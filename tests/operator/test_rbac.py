@@ -20,6 +20,7 @@ from shop.operator.engine.kinds import CLAIM, CONFIG_MAP, DEPLOYMENT, RENDERED, 
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import Object, Ref
 from tests.charts import helm
+from tests.charts.rendering import registry
 from tests.operator import conftest
 from tests.operator.apiserver import ApiServer
 from tests.operator.kubelet import Kubelet
@@ -104,7 +105,9 @@ async def admin(server: ApiServer) -> AsyncIterator[Kube]:
 
 def installed(release: str, *options: str) -> list[Object]:
     """ServiceAccount, roles and bindings of charts/shop-operator."""
-    done = helm.run("template", release, "charts/shop-operator", "--namespace", OPS, *options)
+    done = helm.run(
+        "template", release, "charts/shop-operator", "--namespace", OPS, *registry("shop-operator"), *options
+    )
     assert done.returncode == 0, done.stderr
     objects = yaml.load_all(done.stdout, Loader=yaml.CSafeLoader)
     found = [obj for obj in objects if obj and obj["kind"] in WITH_RIGHTS]

@@ -26,9 +26,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: service-{{ .Chart.Version }}
 {{- end }}
 
+{{/* The registry of the project's own images. There is no public one, so a default would be a name that nobody can pull. */}}
+{{- define "service.registry" -}}
+{{- required "global.image.registry is not set: name the registry that `make images push` filled, or use `make kind`, `make minikube` or `make k3d`, which build and load the images" .Values.global.image.registry -}}
+{{- end }}
+
 {{/* The image: repository with digest or tag. */}}
 {{- define "service.image" -}}
-{{- $repository := .Values.image.repository | default (printf "%s/shop-%s" .Values.global.image.registry (include "service.noun" .)) -}}
+{{- $repository := .Values.image.repository -}}
+{{- if not $repository }}{{ $repository = printf "%s/shop-%s" (include "service.registry" .) (include "service.noun" .) }}{{ end -}}
 {{- if .Values.image.digest -}}
 {{ $repository }}@{{ .Values.image.digest }}
 {{- else -}}

@@ -53,7 +53,7 @@ volumeMounts:
 {{/* (list context VERB SECRET ENV): a container of the operator's image that moves backups to or from a bucket. */}}
 {{- define "shop.backup.bucket" -}}
 {{- $context := index . 0 -}}
-image: {{ $context.Values.backup.image | default (printf "%s/shop-operator:%s" $context.Values.global.image.registry ($context.Values.global.image.tag | default $context.Chart.AppVersion)) }}
+image: {{ if $context.Values.backup.image }}{{ $context.Values.backup.image }}{{ else }}{{ include "service.registry" $context }}/shop-operator:{{ $context.Values.global.image.tag | default $context.Chart.AppVersion }}{{ end }}
 imagePullPolicy: {{ $context.Values.global.image.pullPolicy }}
 terminationMessagePolicy: FallbackToLogsOnError
 command: [/app/.venv/bin/python, -m, shop.operator.backup, {{ index . 1 }}]

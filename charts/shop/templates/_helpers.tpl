@@ -118,6 +118,24 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- if $found }}{{ $found | b64dec }}{{ else }}{{ randAlpha 1 }}{{ randAlphaNum 31 }}{{ end }}
 {{- end }}
 
+{{/* Refuses a second shop under the same names before Helm has written anything. Only an installation can look. */}}
+{{- define "shop.checkNames" -}}
+{{- $names := list }}
+{{- range $noun := list "product" "pricing" "order" "payment" "user" "notification" "gateway" "storefront" }}
+{{- if (index $.Values $noun).enabled }}{{ $names = append $names (list "Service" (include "shop.name" (list $ $noun))) }}{{ end }}
+{{- end }}
+{{- range $kind := list "internal" "admin" "keys" "postgres" "nats" "valkey" }}
+{{- if not (index $.Values.global.secrets $kind) }}{{ $names = append $names (list "Secret" (include "shop.secret" (list $ $kind))) }}{{ end }}
+{{- end }}
+{{- range $names }}
+{{- $found := lookup "v1" (index . 0) $.Release.Namespace (index . 1) }}
+{{- $owner := get (($found | default dict).metadata | default dict | dig "annotations" dict) "meta.helm.sh/release-name" }}
+{{- if and $owner (ne $owner $.Release.Name) }}
+{{- fail (printf "namespace %s already has the shop of release %s (its %s %s): install in another namespace, or set global.namePrefix. What an uninstalled release has left is deleted by: kubectl -n %s delete secret,persistentvolumeclaim -l app.kubernetes.io/instance=%s" $.Release.Namespace $owner (index . 0) (index . 1) $.Release.Namespace $owner) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What the schema cannot say in a sentence. */}}
 {{- define "shop.check" -}}
 {{- if and (eq .Values.messaging.mode "External") (not .Values.global.secrets.nats) }}

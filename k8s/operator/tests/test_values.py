@@ -39,8 +39,8 @@ TAXES = [{"country": "DE", "category": "books", "ratePercent": 7}, {"country": "
 # A spec, a path in the values, and what must stand there.
 REACHES: list[tuple[Spec, str, Any]] = [
     ({}, "global.namePrefix", "bookshop"),
-    ({}, "global.image", {"tag": "0.1.0"}),
-    ({"version": "0.2.0"}, "global.image", {"tag": "0.2.0"}),
+    ({}, "global.image.tag", "0.1.0"),
+    ({"version": "0.2.0"}, "global.image.tag", "0.2.0"),
     ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.title", "T"),
     ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.currency", "JPY"),
     ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.country", "JP"),

@@ -9,6 +9,7 @@ from shop.operator.engine.answers import ApiError
 from shop.operator.engine.kinds import DEPLOYMENT
 from shop.operator.engine.objects import NOUN_LABEL, SHOP_LABEL, Key, Object
 from shop.operator.engine.render import Images
+from shop.operator.engine.values import LOCAL_REGISTRY
 
 VERSION_LABEL = "app.kubernetes.io/version"
 
@@ -68,7 +69,7 @@ def _of_operator(deployment: Object) -> Images:
     given = _variables(deployment)
     pull_secrets = given.get("SHOP_OPERATOR_IMAGE_PULL_SECRETS", "")
     return Images(
-        given.get("SHOP_OPERATOR_IMAGE_REGISTRY", ""),
+        given.get("SHOP_OPERATOR_IMAGE_REGISTRY", LOCAL_REGISTRY),
         given.get("SHOP_OPERATOR_IMAGE_PULL_POLICY", ""),
         tuple(name for name in pull_secrets.split(",") if name),
     )

@@ -28,6 +28,7 @@ from shop.operator.engine.login import LoginError
 from shop.operator.engine.metrics import LEADER, ApiRequests
 from shop.operator.engine.probes import Probes
 from shop.operator.engine.render import HelmMissing, Images, Renderer, find_charts, find_helm
+from shop.operator.engine.values import LOCAL_REGISTRY
 
 LEASE_NAME = "shop-operator"
 
@@ -45,7 +46,7 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     workers: int = Field(default=WORKERS, ge=1, le=64)
     version: str = Field(default_factory=lambda: version("shop-operator"))
-    image_registry: str = ""
+    image_registry: str = LOCAL_REGISTRY
     image_pull_policy: str = ""
     image_pull_secrets: str = ""
     resync_s: float = Field(default=RESYNC_S, gt=0)

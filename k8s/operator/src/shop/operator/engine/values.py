@@ -46,11 +46,15 @@ class RenderError(Exception):
     """The Shop cannot be rendered; the message is a sentence that begins with the field at fault."""
 
 
+LOCAL_REGISTRY = "localhost/shopkeeper"
+"""What `make images` names its images by."""
+
+
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Where the services' images are, as the operator was told; "" and () leave it to the chart."""
+    """Where the services' images are and how they are pulled; "" and () leave the latter to the chart."""
 
-    registry: str = ""
+    registry: str = LOCAL_REGISTRY
     pull_policy: str = ""
     pull_secrets: tuple[str, ...] = ()
 
