@@ -46,3 +46,32 @@ def test_every_decision_is_listed() -> None:
 
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= LONGEST_README_LINES
+
+
+def commands() -> list[str]:
+    """Every line of a document or script that calls helm, and its continuations."""
+    texts = [path.read_text(encoding="utf-8").replace("\\\n", " ") for path in {*INSTALLING, *DOCUMENTS}]
+    return [
+        line.strip()
+        for text in texts
+        for line in text.splitlines()
+        if re.match(r"\s*(- )?helm (install|upgrade)", line)
+    ]
+
+
+INSTALLING = [*sorted((ROOT / "charts").glob("*/README.md")), ROOT / "k8s" / "install.sh"]
+
+
+def test_documents_and_scripts_install_the_operator_in_one_namespace() -> None:
+    of_operator = [line for line in commands() if "charts/shop-operator" in line]
+    namespaces = {match[1] for line in of_operator if (match := re.search(r'--namespace "?([\w$-]+)', line))}
+    assert len(of_operator) >= 3
+    assert namespaces == {"shop-operator", "$namespace"}
+    assert "${NAMESPACE:-shop-operator}" in (ROOT / "k8s" / "install.sh").read_text(encoding="utf-8")
+
+
+def test_every_documented_installation_says_where_the_images_are() -> None:
+    without = [
+        line for line in commands() if "image.registry=" not in line and "--values" not in line and " -f " not in line
+    ]
+    assert without == []

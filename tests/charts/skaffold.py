@@ -11,9 +11,10 @@ from tests.charts.shapes import ANY, FLAG, NUMBER, TEXT, TEXTS, listed, one_of, 
 DOCKER = record({"dockerfile": TEXT, "buildArgs": TEXTS, "target": TEXT})
 SYNC = record({"manual": listed(record({"src": TEXT, "strip": TEXT, "dest": TEXT}, "src dest"))})
 ARTIFACT = record({"image": TEXT, "context": TEXT, "docker": DOCKER, "sync": SYNC}, "image")
+LOCAL = record({"useBuildkit": FLAG, "concurrency": NUMBER, "push": FLAG})
 BUILD = record(
     {
-        "local": record({"useBuildkit": FLAG, "concurrency": NUMBER, "push": FLAG}),
+        "local": LOCAL,
         "tagPolicy": record({"inputDigest": record({})}),
         "artifacts": listed(ARTIFACT),
     }
@@ -27,11 +28,14 @@ RELEASE = record(
         "createNamespace": FLAG,
         "wait": FLAG,
         "valuesFiles": listed(TEXT),
+        "setValues": TEXTS,
         "setValueTemplates": TEXTS,
     },
     "name",
 )
-DEPLOY = record({"helm": record({"releases": listed(RELEASE)})})
+DEPLOY = record({"helm": record({"releases": listed(RELEASE)}), "kubectl": record({})})
+MANIFESTS = record({"rawYaml": listed(TEXT)})
+SELECTOR = record({"allow": listed(record({"groupKind": TEXT, "image": listed(TEXT)}, "groupKind"))})
 FORWARD = record(
     {"resourceType": TEXT, "resourceName": TEXT, "namespace": TEXT, "port": NUMBER, "localPort": NUMBER},
 )
@@ -40,8 +44,11 @@ PROFILE = record(
     {
         "name": TEXT,
         "activation": listed(record({"command": TEXT, "kubeContext": TEXT})),
-        "build": BUILD,
         "patches": listed(PATCH),
+        "manifests": MANIFESTS,
+        "resourceSelector": SELECTOR,
+        "deploy": DEPLOY,
+        "portForward": listed(FORWARD),
     },
     "name",
 )
@@ -51,6 +58,8 @@ CONFIG = record(
         "kind": one_of("Config"),
         "metadata": record({"name": TEXT}),
         "build": BUILD,
+        "manifests": MANIFESTS,
+        "resourceSelector": SELECTOR,
         "deploy": DEPLOY,
         "portForward": listed(FORWARD),
         "profiles": listed(PROFILE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from pathlib import PurePosixPath
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from shop.operator import shopfile
 from tests.architecture.source import service_nouns
 from tests.charts import helm, skaffold
 from tests.charts.rendering import named, pods, template
@@ -32,15 +34,19 @@ def nouns() -> list[str]:
 
 
 def patched(name: str) -> dict[str, Any]:
-    """The configuration with the patches of a profile, as far as they are of the kind that ours are."""
-    config = copy.deepcopy(CONFIG)
-    for patch in PROFILES[name]["patches"]:
+    """The configuration with a profile as skaffold applies it: its sections replace ours, then come its patches."""
+    profile = copy.deepcopy(PROFILES[name])
+    sections = {key: profile[key] for key in profile if key not in ("name", "activation", "patches")}
+    config = {**copy.deepcopy(CONFIG), **sections}
+    for patch in profile["patches"]:
         *path, last = patch["path"].strip("/").split("/")
         place: Any = config
         for step in path:
             place = place[int(step)] if isinstance(place, list) else place[step]
         if last == "-":
             place.append(patch["value"])
+        elif patch["op"] == "remove":
+            del place[int(last) if isinstance(place, list) else last]
         elif isinstance(place, list):
             place[int(last)] = patch["value"]
         else:
@@ -49,9 +55,52 @@ def patched(name: str) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize("name", ["", "dev", "ci"])
+@pytest.mark.parametrize("name", ["", *PROFILES])
 def test_skaffold_takes_it(name: str) -> None:
     assert complaints(skaffold.CONFIG, patched(name) if name else CONFIG) == []
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_keeps_how_images_are_built(name: str) -> None:
+    assert patched(name)["build"]["local"].items() >= CONFIG["build"]["local"].items()
+
+
+@pytest.mark.parametrize("name", ["", *PROFILES])
+def test_no_example_is_installed(name: str) -> None:
+    config = patched(name) if name else CONFIG
+    assert "example." not in json.dumps(config)
+    for release in config["deploy"]["helm"]["releases"]:
+        for path in release.get("valuesFiles", ()):
+            assert "example." not in (helm.ROOT / path).read_text(encoding="utf-8")
+
+
+def test_the_operator_profile_builds_the_operator_too() -> None:
+    *services, operator = patched("operator")["build"]["artifacts"]
+    assert services == ARTIFACTS
+    assert operator["docker"]["target"] == "operator"
+    dockerfile = (helm.ROOT / operator["docker"]["dockerfile"]).read_text(encoding="utf-8")
+    assert re.search(r"^FROM \S+ AS operator$", dockerfile, re.MULTILINE)
+
+
+def test_the_operators_chart_takes_what_skaffold_gives() -> None:
+    (release,) = patched("operator")["deploy"]["helm"]["releases"]
+    given = [f"{path}={text}" for path, text in release["setValues"].items()]
+    given += [f"{path}={text.strip('{.}')}" for path, text in release["setValueTemplates"].items()]
+    ((operator,),) = [pod.containers for pod in pods(template("shop-operator", "--set", ",".join(given)))]
+    assert operator["image"] == "IMAGE_REPO_shop_operator:IMAGE_TAG_shop_operator"
+
+
+def test_the_shop_of_the_operator_profile_runs_the_images_that_were_built() -> None:
+    config = patched("operator")
+    (path,) = config["manifests"]["rawYaml"]
+    (allowed,) = config["resourceSelector"]["allow"]
+    namespace, shop = yaml.safe_load_all((helm.ROOT / path).read_text(encoding="utf-8"))
+    assert allowed == {"groupKind": f"{shop['kind']}.{shop['apiVersion'].partition('/')[0]}", "image": [".*"]}
+    assert set(shopfile.parse(yaml.safe_dump(shop).encode(), path).spec.services) == set(service_nouns())
+    assert {service["image"] for service in shop["spec"]["services"].values()} == set(map(image, service_nouns()))
+    (forward,) = config["portForward"]
+    assert forward["namespace"] == shop["metadata"]["namespace"] == namespace["metadata"]["name"]
+    assert forward["resourceName"] == f"{shop['metadata']['name']}-gateway"
 
 
 def test_a_typo_would_be_found() -> None:
@@ -84,8 +133,8 @@ def test_every_service_starts_anew_under_skaffold_dev() -> None:
 
 
 def test_what_is_named_is_there() -> None:
-    releases = [config["deploy"]["helm"]["releases"][0] for config in (CONFIG, patched("dev"), patched("ci"))]
-    named_paths = [path for release in releases for path in (release["chartPath"], *release["valuesFiles"])]
+    releases = [config["deploy"]["helm"]["releases"][0] for config in (CONFIG, *map(patched, PROFILES))]
+    named_paths = [path for release in releases for path in (release["chartPath"], *release.get("valuesFiles", ()))]
     for artifact in ARTIFACTS:
         named_paths += [artifact["context"], f"{artifact['context']}/{artifact['docker']['dockerfile']}"]
     assert [path for path in named_paths if not (helm.ROOT / path).exists()] == []
