@@ -36,6 +36,7 @@ class ScriptedShop:
     messages: list[dict[str, Any]] = field(default_factory=list)
     history: dict[str, Any] = field(default_factory=dict)
     asked_sorts: list[str] = field(default_factory=list)
+    asked_keys: list[tuple[str, str]] = field(default_factory=list)
     stock_keys: set[str] = field(default_factory=set)
     down: set[str] = field(default_factory=set)
     refuse: Problem | None = None
@@ -245,6 +246,7 @@ def _order_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.post("/api/v1/orders")
     async def place(request: Request) -> Response:
         person = shop.person_of(request)
+        shop.asked_keys.append((request.headers["idempotency-key"], (await request.body()).decode()))
         order = shop.place(person, request.headers["idempotency-key"], await request.json())
         return JSONResponse(order, 202 if order["state"] == "pending" else 201)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from redis.asyncio import Redis
 
@@ -11,7 +12,7 @@ from services.storefront.tests.scripted_data import product_id
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.testing import Running
 from shop.storefront.app import make_app
-from shop.storefront.carts import CART_TTL_S, MAX_LINES, MAX_QUANTITY, Carts
+from shop.storefront.carts import CART_TTL_S, MAX_LINES, MAX_QUANTITY, Carts, Purchase
 from shop.storefront.settings import Settings
 
 
@@ -70,18 +71,52 @@ async def test_settling_takes_out_once_what_was_bought(carts: Carts) -> None:
 
 
 async def test_first_request_of_a_form_is_the_one_that_counts(carts: Carts) -> None:
-    assert await carts.remember_purchase("ada", "form", {"n": 1}) == {"n": 1}
-    assert await carts.remember_purchase("ada", "form", {"n": 2}) == {"n": 1}
-    assert await carts.purchase("eve", "form") is None
-    await carts.forget_purchase("ada", "form")
-    assert await carts.remember_purchase("ada", "form", {"n": 3}) == {"n": 3}
+    form = str(uuid4())
+    assert (await carts.remember_purchase("ada", form, {"n": 1})).body == {"n": 1}
+    assert (await carts.remember_purchase("ada", form, {"n": 2})).body == {"n": 1}
+    assert await carts.purchase("eve", form) is None
+    await carts.forget_purchase("ada", form)
+    assert await carts.remember_purchase("ada", form, {"n": 3}) == Purchase(form, 0, {"n": 3})
 
 
 async def test_a_doubtful_request_is_never_forgotten(carts: Carts) -> None:
-    await carts.remember_purchase("ada", "form", {"n": 1})
-    await carts.doubt_purchase("ada", "form")
-    await carts.forget_purchase("ada", "form")
-    assert await carts.purchase("ada", "form") == {"n": 1}
+    form = str(uuid4())
+    await carts.remember_purchase("ada", form, {"n": 1})
+    await carts.doubt_purchase("ada", form)
+    await carts.forget_purchase("ada", form)
+    assert await carts.purchase("ada", form) == {"n": 1}
+
+
+async def test_a_refused_attempt_ends_once_and_the_next_has_a_key_of_its_own(carts: Carts) -> None:
+    form = str(uuid4())
+    first = await carts.remember_purchase("ada", form, {"card": "declined"})
+    await asyncio.gather(*(carts.refuse_purchase("ada", first) for _ in range(5)))
+    second = await carts.remember_purchase("ada", form, {"card": "visa"})
+    assert second == Purchase(form, 1, {"card": "visa"})
+    assert first.order_key == form != second.order_key
+    await carts.refuse_purchase("ada", first)
+    assert await carts.remember_purchase("ada", form, {"card": "declined"}) == second
+
+
+async def test_carts_are_merged_within_their_bounds(carts: Carts) -> None:
+    both, full, new = uuid4(), uuid4(), uuid4()
+    await asyncio.gather(carts.add("visitor", both, 2), carts.add("user", both, 3), carts.add("visitor", new, 1))
+    await asyncio.gather(carts.add("visitor", full, 600), carts.add("user", full, 600))
+    await carts.merge("visitor", "user")
+    assert await carts.lines("user") == {both: 5, full: MAX_QUANTITY, new: 1}
+    assert await carts.lines("visitor") == {}
+    await carts.merge("visitor", "user")
+    assert (await carts.lines("user"))[both] == 5
+
+
+async def test_a_full_cart_keeps_its_own_lines_in_a_merge(carts: Carts) -> None:
+    own = [uuid4() for _ in range(MAX_LINES)]
+    await asyncio.gather(*(carts.add("user", product, 1) for product in own))
+    await asyncio.gather(carts.add("visitor", uuid4(), 1), carts.add("visitor", own[0], 1))
+    await carts.merge("visitor", "user")
+    lines = await carts.lines("user")
+    assert set(lines) == set(own)
+    assert lines[own[0]] == 2
 
 
 async def test_no_valkey_is_said_so() -> None:
@@ -166,3 +201,35 @@ async def test_pages_of_books_need_no_valkey(settings: Settings, running: Runnin
         assert (await client.get("/cart")).status_code == 503
         assert (await client.get("/health/ready")).status_code == 503
         assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_a_cart_belongs_to_its_user(browser: Browser, client: httpx.AsyncClient) -> None:
+    await browser.add("pride", 2)
+    await browser.sign_in()
+    page = await browser.add("rocks")
+    assert {"Pride and Prejudice", "On Rocks"} <= {heading.text for heading in page.all("h2")}
+    await browser.send(page.form("/sign-out"))
+    assert "Nothing in it yet" in (await browser.get("/cart")).text
+    await browser.sign_in("eve@example.com")
+    assert "Nothing in it yet" in (await browser.get("/cart")).text
+    await browser.send(browser.page.form("/sign-out"))
+    client.cookies.clear()
+    await browser.add("pride", 1)
+    await browser.sign_in(back="/cart")
+    assert browser.page.one("span", id="cart-count").text.split()[0] == "4"
+    assert browser.page.form(f"/cart/lines/{product_id('pride')}").fields["quantity"] == "3"
+
+
+async def test_a_cart_that_could_not_be_merged_at_sign_in_is_merged_later(
+    settings: Settings, running: Running, browser: Browser
+) -> None:
+    await browser.add("pride", 2)
+    alone = settings.model_copy(update={"valkey_url": "redis://127.0.0.1:1"})
+    async with running(make_app(alone)) as client:
+        browser.lend_cookies(client)
+        away = Browser(client, browser.shop)
+        await away.sign_in()
+        away.lend_cookies(browser.client)
+    page = await browser.get("/cart")
+    assert "Pride and Prejudice" in page.text
+    assert "Sign out" in page.text

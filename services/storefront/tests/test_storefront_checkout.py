@@ -94,6 +94,50 @@ async def test_a_refused_card_keeps_cart_and_form(browser: Browser, code: str, w
     assert browser.path.startswith("/orders/")
 
 
+async def test_back_after_a_refusal_and_another_card_is_another_attempt(browser: Browser) -> None:
+    page = await ready_to_pay(browser)
+    first = page.form("/checkout")
+    browser.shop.refuse = Problem(402, "payment_declined", "No.")
+    await browser.send(first, 402, ("action", "buy"), **ADDRESS, card="tok_declined")
+    browser.shop.refuse = None
+    data = {**first.fields, **ADDRESS, "card": "tok_visa", "action": "buy"}
+    answers = await asyncio.gather(*(browser.client.post("/checkout", data=data) for _ in range(3)))
+    (order,) = browser.shop.orders.values()
+    assert {answer.headers["location"] for answer in answers} == {f"/orders/{order['id']}"}
+    (declined_key, declined), *bought = browser.shop.asked_keys
+    assert "tok_declined" in declined
+    assert {key for key, _ in bought}.isdisjoint({declined_key})
+    assert all("tok_visa" in body for _, body in bought)
+
+
+@pytest.mark.parametrize("action", ["", "quote", "Apply"])
+async def test_nothing_but_the_buy_button_buys(browser: Browser, action: str) -> None:
+    page = await ready_to_pay(browser)
+    form = page.form("/checkout")
+    assert form.buttons[0] == ("action", "quote"), "Enter in a field presses the first button"
+    page = await browser.send(form, 200, ("action", action), **ADDRESS, coupon=" spring10 ")
+    assert "Coupon SPRING10 is taken off." in page.text
+    assert asked_orders(browser) == []
+
+
+async def test_the_form_of_another_user_orders_nothing(browser: Browser) -> None:
+    page = await ready_to_pay(browser)
+    form = page.form("/checkout")
+    browser.shop.refuse = Problem(402, "payment_declined", "No.")
+    await browser.send(form, 402, ("action", "buy"), **ADDRESS, card="tok_declined")
+    browser.shop.refuse = None
+    await browser.send(browser.page.form("/sign-out"))
+    await browser.sign_in("eve@example.com")
+    await browser.add("rocks")
+    browser.shop.calls.clear()
+    page = await browser.send(form, 403, ("action", "buy"), **ADDRESS)
+    assert "This form is too old" in page.text
+    own = (await browser.get("/checkout")).form("/checkout")
+    await browser.send(form, 200, ("action", "buy"), **ADDRESS, csrf_token=own.fields["csrf_token"])
+    (order,) = browser.shop.orders.values()
+    assert [line["product_id"] for line in order["lines"]] == [product_id("rocks")]
+
+
 async def test_a_shortage_names_the_book_and_what_is_left(browser: Browser) -> None:
     await ready_to_pay(browser)
     extra = {"product_id": product_id("pride"), "available": 1}

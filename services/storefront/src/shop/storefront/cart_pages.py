@@ -48,7 +48,7 @@ async def add(request: Request, shop: Shop, visit: CurrentVisit, form: Posted) -
     product_id = _product_id(form.get("product_id", ""))
     product = await shop.backends.catalogue.product(product_id)
     wanted = whole(form, "quantity", low=1, high=MAX_QUANTITY, default=1)
-    quantity = await shop.carts.add(visit.visitor_id, product_id, wanted)
+    quantity = await shop.carts.add(visit.cart_owner, product_id, wanted)
     times = f", {quantity} times" if quantity > 1 else ""
     return go(request, "/cart", f"“{product.name}” is in your cart{times}.")
 
@@ -58,7 +58,7 @@ async def change(request: Request, product_id: UUID, shop: Shop, visit: CurrentV
     """The new quantity; 0 or the remove button takes the line out, what is no number changes nothing."""
     wanted = 0 if "remove" in form else whole(form, "quantity", low=0, high=MAX_QUANTITY, default=-1)
     if wanted >= 0:
-        await shop.carts.put(visit.visitor_id, product_id, wanted)
+        await shop.carts.put(visit.cart_owner, product_id, wanted)
     return go(request, "/cart")
 
 

@@ -76,16 +76,15 @@ async def quote(request: Request, shop: Shop, visit: CurrentVisit, session: Sign
 @router.post("/checkout")
 async def submit(request: Request, shop: Shop, visit: CurrentVisit, session: SignedIn, form: Posted) -> Response:
     key = _key(form)
-    earlier = await shop.carts.purchase(visit.visitor_id, key)
+    if form.get("action") != "buy":
+        return await _reckoned(request, shop, visit, session, form, key)
+    earlier = await shop.carts.purchase(visit.cart_owner, key)
     if earlier is not None:
         return await _buy(request, shop, visit, session, form, key, earlier)
     lines = await shop.cart(visit)
     if not lines:
         return go(request, "/cart", "There is nothing in the cart to buy.")
     addresses = await _addresses(shop, session)
-    if form.get("action") == "quote":
-        chosen = _with_saved_address(form, addresses)
-        return await _show(request, shop, Checkout(lines, chosen, key, addresses))
     checked, errors = read(CheckoutForm, form)
     if checked is None:
         shown = Checkout(lines, form, key, addresses, errors, problem="Please look at the marked fields.")
@@ -95,6 +94,16 @@ async def submit(request: Request, shop: Shop, visit: CurrentVisit, session: Sig
     return await _buy(request, shop, visit, session, form, key, body)
 
 
+async def _reckoned(
+    request: Request, shop: Storefront, visit: Visit, session: Session, form: Mapping[str, str], key: str
+) -> Response:
+    """The checkout with the sums for what was typed: what every way to send the form does except its buy button."""
+    lines, addresses = await asyncio.gather(shop.cart(visit), _addresses(shop, session))
+    if not lines:
+        return go(request, "/cart", "There is nothing in the cart to buy.")
+    return await _show(request, shop, Checkout(lines, _with_saved_address(form, addresses), key, addresses))
+
+
 async def _buy(
     request: Request, shop: Storefront, visit: Visit, session: Session, form: Mapping[str, str], key: str, body: Any
 ) -> Response:
@@ -102,12 +111,12 @@ async def _buy(
     try:
         order = await shop.buy(visit, session.access_token, key, body)
     except OutcomeUnknown:
-        await shop.carts.doubt_purchase(visit.visitor_id, key)
+        await shop.carts.doubt_purchase(visit.cart_owner, key)
         text = "We did not hear back in time, so we do not know yet whether the order was taken."
         more = "Press “Buy now” again: you get that same order as it was sent, never a second one."
         return await _again(request, shop, visit, session, form, key, (503, text, more))
     except Unavailable:
-        await shop.carts.forget_purchase(visit.visitor_id, key)
+        await shop.carts.forget_purchase(visit.cart_owner, key)
         text, more = "The order book is away for a moment.", "Nothing was ordered; please press “Buy now” again."
         return await _again(request, shop, visit, session, form, key, (503, text, more))
     except Problem as problem:

@@ -104,10 +104,10 @@ async def again(
 ) -> Response:
     """Puts the order's articles into the cart, next to what is there."""
     order = await shop.backends.orders.order(session.access_token, order_id)
-    await _put(shop, visit.visitor_id, order.lines)
+    await _put(shop, visit.cart_owner, order.lines)
     return go(request, "/cart", "These are in your cart again.")
 
 
-async def _put(shop: Storefront, visitor_id: str, lines: Sequence[OrderLine]) -> None:
+async def _put(shop: Storefront, owner: str, lines: Sequence[OrderLine]) -> None:
     for line in lines:
-        await shop.carts.put(visitor_id, line.product_id, min(line.quantity, MAX_QUANTITY))
+        await shop.carts.put(owner, line.product_id, min(line.quantity, MAX_QUANTITY))

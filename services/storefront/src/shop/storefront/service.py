@@ -15,9 +15,9 @@ from redis.asyncio import BlockingConnectionPool, Redis
 
 from shop.contracts.money import Address, Money
 from shop.kit.app import Context
-from shop.kit.errors import Problem
+from shop.kit.errors import Problem, Unavailable
 from shop.storefront.backends import Backends, items
-from shop.storefront.carts import Carts
+from shop.storefront.carts import Carts, Purchase
 from shop.storefront.live import OrderStreams
 from shop.storefront.schemas import Order, Product
 from shop.storefront.settings import Settings
@@ -31,6 +31,9 @@ VALKEY_TIMEOUT_S = 1.0
 VALKEY_CONNECTIONS = 32
 IN_FLIGHT_ATTEMPTS = 6
 IN_FLIGHT_PAUSE_S = 0.5
+
+NOT_LOOKED_AT = frozenset({401, 403, 429})
+"""Statuses that say nothing about the order itself: an earlier request with the same key may have been carried out."""
 
 log = logging.getLogger(__name__)
 
@@ -68,19 +71,27 @@ class Storefront:
 
     async def cart(self, visit: Visit) -> list[CartLine]:
         """The lines by name; what the shop no longer has is taken out silently."""
-        quantities = await self.carts.lines(visit.visitor_id)
+        if visit.session:
+            await self.carts.merge(visit.visitor_id, visit.cart_owner)
+        quantities = await self.carts.lines(visit.cart_owner)
         products = await self.backends.catalogue.by_ids(quantities)
         for gone in quantities.keys() - products.keys():
-            await self.carts.put(visit.visitor_id, gone, 0)
+            await self.carts.put(visit.cart_owner, gone, 0)
         lines = [CartLine(product, quantities[product.id]) for product in products.values()]
         return sorted(lines, key=lambda line: line.product.name)
 
     async def sign_in(self, visit: Visit, email: str, password: str) -> None:
+        """Opens a session; what the visitor has in the cart joins the user's, at once or when the cart is looked at."""
         visit.session = session_of(await self.backends.users.sign_in(email, password))
+        try:
+            await self.carts.merge(visit.visitor_id, visit.cart_owner)
+        except Unavailable:
+            log.warning("the cart could not be merged at sign-in; it will be when it is opened")
 
     async def sign_out(self, visit: Visit) -> None:
         """Forgets the session here; ending it at the user service is tried, and it runs out by itself otherwise."""
-        session, visit.session = visit.session, None
+        session = visit.session
+        visit.forget()
         if session is None:
             return
         try:
@@ -105,13 +116,24 @@ class Storefront:
         """Places the order of checkout form `key` once, however often the form arrives, and settles the cart.
 
         The first form's request is kept and sent again for later ones, so the order service sees one key with one
-        body and answers with one order. While that is in flight elsewhere, this waits for it.
+        body and answers with one order. While that is in flight elsewhere, this waits for it. After a refusal the
+        same form may ask again, for example with another card: that is another attempt with another key.
         """
-        body = await self.carts.remember_purchase(visit.visitor_id, key, purchase)
-        order = await self._place(token, key, body)
-        bought = {UUID(item["product_id"]): int(item["quantity"]) for item in body["items"]}
-        await self.carts.settle(visit.visitor_id, key, bought)
+        kept = await self.carts.remember_purchase(visit.cart_owner, key, purchase)
+        try:
+            order = await self._place(token, kept.order_key, kept.body)
+        except Problem as problem:
+            await self._refused(visit, kept, problem)
+            raise
+        bought = {UUID(item["product_id"]): int(item["quantity"]) for item in kept.body["items"]}
+        await self.carts.settle(visit.cart_owner, key, bought)
         return order
+
+    async def _refused(self, visit: Visit, purchase: Purchase, problem: Problem) -> None:
+        if problem.status in NOT_LOOKED_AT:
+            await self.carts.forget_purchase(visit.cart_owner, purchase.key)
+        elif not problem.code.startswith("idempotency_key_"):
+            await self.carts.refuse_purchase(visit.cart_owner, purchase)
 
     async def _place(self, token: str, key: str, body: Mapping[str, Any]) -> Order:
         for _ in range(IN_FLIGHT_ATTEMPTS):

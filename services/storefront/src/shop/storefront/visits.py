@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from typing import Any, Literal
@@ -64,13 +64,28 @@ class Visit:
     visitor_id: str
     session: Session | None = None
     flash: str | None = None
-    csrf_token: str = ""
+    sign: Callable[[str], str] = str
     as_read: dict[str, Any] = field(default_factory=dict)
 
     @property
     def known(self) -> bool:
-        """Whether the browser brought the visitor's cookie: without one there can be no cart."""
-        return self.as_read.get("shop_visitor") is not None
+        """Whether there can be a cart: somebody is signed in, or the browser brought the visitor's cookie."""
+        return self.session is not None or self.as_read.get("shop_visitor") is not None
+
+    @property
+    def cart_owner(self) -> str:
+        """Whose cart and purchases these are: the user's on every browser, else this visitor's."""
+        return f"user:{self.session.user_id}" if self.session else self.visitor_id
+
+    @property
+    def csrf_token(self) -> str:
+        """What a form must carry: it names visitor and user, so it ends with the sign-in that it was made in."""
+        return self.sign(f"{self.visitor_id}:{self.session.user_id if self.session else ''}")
+
+    def forget(self) -> None:
+        """Ends the session; whoever uses this browser next is another visitor, with other forms and another cart."""
+        self.session = None
+        self.visitor_id = new_visitor_id()
 
     def take_flash(self) -> str | None:
         message, self.flash = self.flash, None
@@ -79,6 +94,10 @@ class Visit:
     def values(self) -> dict[str, Any]:
         session = self.session.model_dump() if self.session else None
         return {"shop_visitor": self.visitor_id, "shop_session": session, "shop_flash": self.flash}
+
+
+def new_visitor_id() -> str:
+    return secrets.token_urlsafe(18)
 
 
 TTL_S = {"shop_visitor": VISITOR_TTL_S, "shop_session": SESSION_TTL_S, "shop_flash": FLASH_TTL_S}
@@ -96,12 +115,12 @@ class Cookies:
         """The visit that the cookies tell of; unsigned, old or damaged ones count as absent."""
         jar = cookie_parser(headers.get("cookie", ""))
         read = {name: self._load(name, jar.get(name, "")) for name in TTL_S}
-        visitor = read["shop_visitor"] or secrets.token_urlsafe(18)
-        return Visit(visitor, _session(read["shop_session"]), read["shop_flash"], self.csrf_token(visitor), read)
+        visitor = read["shop_visitor"] or new_visitor_id()
+        return Visit(visitor, _session(read["shop_session"]), read["shop_flash"], self.form_token, read)
 
-    def csrf_token(self, visitor_id: str) -> str:
-        """What a form of this visitor must carry; nobody else's page can know it."""
-        return hmac.new(self._key, f"csrf:{visitor_id}".encode(), hashlib.sha256).hexdigest()
+    def form_token(self, owner: str) -> str:
+        """What a form made for `owner` carries; only this service can make it."""
+        return hmac.new(self._key, f"csrf:{owner}".encode(), hashlib.sha256).hexdigest()
 
     def changes(self, visit: Visit, *, secure: bool) -> list[str]:
         """The Set-Cookie values for what differs from what was read."""

@@ -116,7 +116,7 @@ async def _cart_count(shop: Storefront, visit: Visit) -> int:
     if not visit.known:
         return 0
     try:
-        return sum((await shop.carts.lines(visit.visitor_id)).values())
+        return sum((await shop.carts.lines(visit.cart_owner)).values())
     except Unavailable:
         return 0
 

@@ -32,6 +32,11 @@ function fillAddress(event) {
   picker.form.elements.country.dispatchEvent(new Event("change", { bubbles: true }));
 }
 
+/* A signed-in person's page that the browser kept is asked for again: somebody else may sit there by now. */
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted && document.body.hasAttribute("data-personal")) location.reload();
+});
+
 document.addEventListener("DOMContentLoaded", listen);
 document.addEventListener("htmx:after:swap", listen);
 document.addEventListener("change", fillAddress);
