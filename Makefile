@@ -3,9 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# uv fetches Python where it can; where it cannot, an installed one of at least 3.12 is taken.
-PYTHON_FOUND := $(shell for p in $$(ls -d $$HOME/.pyenv/versions/3.1[2-9]*/bin/python3 2>/dev/null | sort -rV) python3.13 python3.12 python3; do \
-	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { command -v "$$p"; break; }; done)
+# uv fetches Python where it can; where it cannot, an installed one that pyproject.toml allows is taken.
+PYTHON_FOUND := $(shell for p in $$(ls -d $$HOME/.pyenv/versions/3.1[2-4]*/bin/python3 2>/dev/null | sort -rV) python3.14 python3.13 python3.12 python3; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 12) <= sys.version_info < (3, 15))' 2>/dev/null && { command -v "$$p"; break; }; done)
 ifneq ($(PYTHON_FOUND),)
 export UV_PYTHON ?= $(PYTHON_FOUND)
 endif
@@ -30,7 +30,7 @@ up: sync  ## start the whole shop on http://localhost:8080 (Ctrl-C ends it; SHOP
 down: sync  ## end a shop that was started with --detach
 	@$(RUN) shopctl down $(ARGS)
 
-test: lint browser  ## lint, then every test with real PostgreSQL, NATS, Redis and Chromium
+test: lint browser  ## lint, then every test with real PostgreSQL, NATS, Valkey and Chromium
 	@$(RUN) python -m tests.run $(ARGS)
 
 e2e: sync  ## the shop on a real cluster: $KUBECONFIG's, else kind, else one made here (ARGS="-k rollout")
@@ -91,8 +91,8 @@ browser: sync  ## make sure that the browser tests find a Chromium
 
 sync: $(filter .uv/bin/uv,$(UV))  ## install everything from uv.lock
 ifeq ($(PYTHON_FOUND),)
-	@$(UV) python find '>=3.12' >/dev/null 2>&1 || $(UV) python install 3.13 >/dev/null 2>&1 \
-	|| { echo 'Python 3.12 or newer is missing and uv could not fetch one: install it and try again.' >&2; exit 1; }
+	@$(UV) python find '>=3.12,<3.15' >/dev/null 2>&1 || $(UV) python install 3.13 >/dev/null 2>&1 \
+	|| { echo 'Python 3.12, 3.13 or 3.14 is missing and uv could not fetch one: install it and try again.' >&2; exit 1; }
 endif
 	@$(UV) sync --frozen --quiet
 

