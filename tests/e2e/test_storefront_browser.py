@@ -187,6 +187,8 @@ async def test_cancelling_gives_the_stock_back(reader: Person, api: Api, admin: 
     await reader.sign_up()
     await reader.buy()
     await reader.press("Cancel the order")
+    await expect(reader.heading).to_have_text("Cancel this order?")
+    await reader.press("Yes, cancel the order")
     await expect(reader.heading).to_have_text("Cancelled", timeout=LIVE_TIMEOUT_MS)
     assert await stock(api, book) == 5
 
@@ -208,6 +210,7 @@ async def test_the_shopkeeper_changes_stock_and_gives_money_back(
     await expect(keeper.page.get_by_role("row", name="Charge Done")).to_be_visible()
     await keeper.page.get_by_label("Amount to give back").fill("2.50")
     await keeper.press("Give the money back")
+    await keeper.press("Yes, refund 2.50 EUR")
     await expect(keeper.main).to_contain_text("of which 2,50")
     await expect(keeper.page.get_by_label("Amount to give back")).not_to_have_value("2.50")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID
@@ -267,6 +268,19 @@ async def test_promotions_are_put_read_and_paged(client: httpx.AsyncClient, toke
         codes += [promotion["code"] for promotion in page["items"]]
         cursor = page["next_cursor"]
     assert (codes, cursor) == (["FIVER", "SPRING-25", "WELCOME10"], None)
+
+
+async def test_a_promotion_that_is_to_be_new_replaces_none(client: httpx.AsyncClient, tokens: Tokens) -> None:
+    new = tokens.headers("admin") | {"If-None-Match": "*"}
+    puts = [
+        client.put("/api/v1/promotions/ONCE", json={"kind": "percentage", "value": value}, headers=new)
+        for value in range(1, 9)
+    ]
+    answers = await asyncio.gather(*puts)
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 412} == {"promotion_exists"}
+    (made,) = [answer.json() for answer in answers if answer.status_code == 200]
+    assert (await client.get("/api/v1/promotions/ONCE", headers=new)).json() == made
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,11 @@ class Browser:
         answer = await self.client.post(form.action, data=data, follow_redirects=True)
         return self._seen(answer, status)
 
+    async def confirm(self, status: int = 200) -> Page:
+        """Answers the question on the page with yes."""
+        question = self.page.one("form", id="confirm")
+        return await self.send(self.page.form(question.attributes["action"]), status)
+
     def _seen(self, answer: httpx.Response, status: int) -> Page:
         assert answer.status_code == status, answer.text
         self.answer, self.page = answer, Page(answer.text)

@@ -40,6 +40,8 @@ class ScriptedShop:
     stock_keys: set[str] = field(default_factory=set)
     down: set[str] = field(default_factory=set)
     refuse: Problem | None = None
+    address_refusal: Problem | None = None
+    refund_refusal: Problem | None = None
     sign_in_refusal: Problem | None = None
     in_flight_answers: int = 0
     order_state: str = "confirmed"
@@ -238,6 +240,8 @@ def _pricing_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.put("/api/v1/promotions/{code}")
     async def put(code: str, request: Request) -> dict[str, Any]:
         shop.admin_of(request)
+        if request.headers.get("if-none-match") == "*" and code.upper() in shop.promotions:
+            raise Problem(412, "promotion_exists", "There is a promotion with this code already.")
         shop.promotions[code.upper()] = {**await request.json(), "code": code.upper(), "used": 0}
         return shop.promotions[code.upper()]
 
@@ -295,6 +299,8 @@ def _payment_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.post("/api/v1/payments/{payment_id}/refunds")
     async def refund(payment_id: str, request: Request) -> Response:
         shop.admin_of(request)
+        if shop.refund_refusal:
+            raise shop.refund_refusal
         shop.refunds[request.headers["idempotency-key"]] = await request.json()
         return JSONResponse({}, 201)
 
@@ -339,6 +345,8 @@ def _address_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.post("/api/v1/users/me/addresses", status_code=201)
     async def add(request: Request) -> dict[str, Any]:
         person = shop.person_of(request)
+        if shop.address_refusal:
+            raise shop.address_refusal
         person.addresses.append({**await request.json(), "id": str(uuid5(NAMESPACE, str(len(person.addresses))))})
         return person.addresses[-1]
 

@@ -4,7 +4,7 @@ import pytest
 
 from services.storefront.tests.conftest import ADDRESS, CUSTOMER, PASSWORD, Browser
 from services.storefront.tests.scripted_data import NOW, Person, product_id
-from shop.kit.errors import Problem
+from shop.kit.errors import FieldError, Problem
 
 
 async def test_signing_up_signs_in_and_keeps_the_cart(browser: Browser) -> None:
@@ -136,9 +136,25 @@ async def test_addresses_are_kept_and_removed(browser: Browser) -> None:
     (saved,) = browser.shop.people[CUSTOMER].addresses
     assert "Linden 5" in page.text
     page = await browser.send(page.form(f"/account/addresses/{saved['id']}/delete"))
+    assert page.one("h1").text == "Remove this address?"
+    assert browser.shop.people[CUSTOMER].addresses == [saved]
+    page = await browser.confirm()
     assert "Linden 5" not in page.text
     await browser.send(page.form("/account/addresses"), 422, None, **{**ADDRESS, "city": ""})
     assert browser.page.form("/account/addresses").fields["street"] == "Linden 5"
+
+
+async def test_what_the_user_service_refuses_is_said_on_the_form(browser: Browser) -> None:
+    await browser.sign_in()
+    form = (await browser.get("/account/addresses")).form("/account/addresses")
+    browser.shop.address_refusal = Problem(409, "too_many_addresses", "An account keeps at most 20 addresses.")
+    page = await browser.send(form, 409, None, **ADDRESS)
+    assert "at most 20 addresses" in page.one("div", id="problem").text
+    assert page.form("/account/addresses").fields["street"] == "Linden 5"
+    wrong: list[FieldError] = [{"field": "city", "message": "No such place."}]
+    browser.shop.address_refusal = Problem(422, "invalid_request", "The request is not valid.", errors=wrong)
+    page = await browser.send(form, 422, None, **ADDRESS)
+    assert page.one("span", id="city-error").text == "No such place."
 
 
 async def test_messages_are_listed(browser: Browser) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from services.storefront.tests.conftest import CUSTOMER, Browser
 from services.storefront.tests.scripted_data import NOW, Person, money, product_id
+from shop.kit.errors import Problem
 from shop.storefront.forms import PromotionForm, end_of_day, minor_units, read, typed_amount
 
 PATHS = ["/admin", "/admin/stock", "/admin/promotions", "/admin/promotions/new", "/admin/messages"]
@@ -72,16 +75,32 @@ async def test_order_is_sent_and_delivered(browser: Browser, order_id: str) -> N
 
 async def test_order_is_cancelled(browser: Browser, order_id: str) -> None:
     page = await browser.get(f"/admin/orders/{order_id}")
-    await browser.send(page.form(f"/admin/orders/{order_id}/cancel"))
+    page = await browser.send(page.form(f"/admin/orders/{order_id}/cancel"))
+    assert page.one("h1").text == "Cancel this order?"
+    assert browser.shop.orders[order_id]["state"] == "confirmed"
+    await browser.confirm()
     assert browser.shop.orders[order_id]["state"] == "cancelled"
+
+
+async def test_a_move_that_came_too_late_is_explained_on_the_order(browser: Browser, order_id: str) -> None:
+    page = await browser.get(f"/admin/orders/{order_id}")
+    form = page.form(f"/admin/orders/{order_id}/fulfil")
+    browser.shop.set_state(order_id, "cancelled")
+    page = await browser.send(form, 409)
+    assert "cannot become fulfilled" in page.one("div", id="problem").text
+    assert "Order" in page.one("h1").text
 
 
 async def test_refund_goes_once_however_often_it_is_sent(browser: Browser, order_id: str) -> None:
     page = await browser.get(f"/admin/orders/{order_id}")
     form = page.form(f"/admin/orders/{order_id}/refund")
     assert form.fields["amount"] == "32.69"
+    page = await browser.send(form, amount="5,50", reason="A torn page")
+    assert page.one("h1").text == "Refund 5.50 EUR?"
+    assert browser.shop.refunds == {}
+    await browser.confirm()
     await browser.send(form, amount="5,50", reason="A torn page")
-    await browser.send(form, amount="5,50", reason="A torn page")
+    await browser.confirm()
     assert browser.shop.refunds == {form.fields["key"]: {"amount": 550, "reason": "A torn page"}}
 
 
@@ -97,8 +116,28 @@ async def test_what_is_left_of_a_payment_can_still_go_back(browser: Browser, ord
 @pytest.mark.parametrize("amount", ["0", "-1", "much", "", "1.234", "NaN", "1e400"])
 async def test_what_is_no_amount_gives_nothing_back(browser: Browser, order_id: str, amount: str) -> None:
     page = await browser.get(f"/admin/orders/{order_id}")
-    page = await browser.send(page.form(f"/admin/orders/{order_id}/refund"), amount=amount)
-    assert "nothing was done" in page.text
+    form = page.form(f"/admin/orders/{order_id}/refund")
+    page = await browser.send(form, 422, amount=amount, reason="Torn")
+    field = page.one("input", id="amount-1")
+    assert (field.attributes["aria-invalid"], field.attributes["aria-describedby"]) == ("true", "amount-1-error")
+    assert "autofocus" in field.attributes
+    assert "amount above zero" in page.one("span", id="amount-1-error").text
+    assert page.form(form.action).fields["reason"] == "Torn"
+    assert browser.shop.refunds == {}
+
+
+async def test_a_refund_above_the_payment_is_explained_beside_what_was_typed(browser: Browser, order_id: str) -> None:
+    page = await browser.get(f"/admin/orders/{order_id}")
+    form = page.form(f"/admin/orders/{order_id}/refund")
+    page = await browser.send(form, 422, amount="100", reason="Torn")
+    assert page.one("span", id="amount-1-error").text == "At most 32.69 EUR can still go back."
+    assert page.form(form.action).fields["amount"] == "100"
+    browser.shop.refund_refusal = Problem(409, "refund_exceeds_payment", "Only 12.69 EUR is left of this payment.")
+    await browser.send(page.form(form.action), amount="20", reason="Torn")
+    page = await browser.confirm(409)
+    assert page.one("span", id="amount-1-error").text == "Only 12.69 EUR is left of this payment."
+    again = page.form(form.action).fields
+    assert (again["amount"], again["reason"], again["key"] != form.fields["key"]) == ("20", "Torn", True)
     assert browser.shop.refunds == {}
 
 
@@ -122,9 +161,12 @@ async def test_stock_is_added_and_taken(browser: Browser) -> None:
     await browser.send(form, delta="-7")
     assert browser.shop.products[product_id("pride")]["stock"] == 10
     form = (await browser.get("/admin/stock?query=pride")).form(form.action)
-    await browser.send(form, 409, delta="-11")
-    page = await browser.send(form, delta="nonsense")
-    assert "Nothing was changed." in page.text
+    page = await browser.send(form, 409, delta="-11")
+    assert page.one("span", id="delta-error").text == "There is not so much."
+    assert page.one("input", **{"aria-describedby": "delta-error"}).attributes["value"] == "-11"
+    for typed in ("nonsense", "0", "100001"):
+        page = await browser.send(form, 422, delta=typed)
+        assert "whole number other than zero" in page.one("span", id="delta-error").text
     assert browser.shop.products[product_id("pride")]["stock"] == 10
 
 
@@ -145,6 +187,69 @@ async def test_promotion_is_made_shown_and_changed(browser: Browser) -> None:
     await browser.send(form, kind="percentage", value="15")
     assert browser.shop.promotions["FIVE-OFF"]["value"] == 15
     assert browser.shop.promotions["FIVE-OFF"]["active"] is False
+
+
+async def test_a_new_promotion_never_overwrites_another(browser: Browser) -> None:
+    await browser.sign_in_as_admin()
+    form = (await browser.get("/admin/promotions/new")).form("/admin/promotions")
+    await browser.send(form, code="SPRING", value="10")
+    page = await browser.send(form, 409, code="spring", value="90")
+    assert "There is a promotion with this code already." in page.one("span", id="code-error").text
+    assert (page.form("/admin/promotions").fields["code"], page.form("/admin/promotions").fields["value"]) == (
+        "spring", "90",
+    )  # fmt: skip
+    assert browser.shop.promotions["SPRING"]["value"] == 10
+
+
+async def test_a_promotion_keeps_its_first_day_when_it_is_changed(browser: Browser) -> None:
+    await browser.sign_in_as_admin()
+    form = (await browser.get("/admin/promotions/new")).form("/admin/promotions")
+    days = {"starts": "2026-12-01", "expires": "2026-12-24"}
+    await browser.send(form, 200, None, code="ADVENT", value="10", **days)
+    form = (await browser.get("/admin/promotions/ADVENT")).form("/admin/promotions")
+    assert {name: form.fields[name] for name in days} == days
+    await browser.send(form, value="20")
+    assert browser.shop.promotions["ADVENT"]["starts_at"].startswith("2026-12-01T00:00:00")
+    page = await browser.send(form, 422, starts="2026-12-25")
+    assert page.one("span", id="expires-error").text == "The last day is before the first day."
+
+
+@pytest.mark.parametrize(
+    ("rule", "word"),
+    [
+        ({}, "Active"),
+        ({"active": False, "expires_at": "2020-01-01T00:00:00Z"}, "Off"),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, "Expired"),
+        ({"starts_at": "2199-01-01T00:00:00Z"}, "Scheduled"),
+        ({"usage_limit": 5, "used": 5}, "Used up"),
+    ],
+)
+async def test_a_promotion_says_whether_it_can_be_used(browser: Browser, rule: dict[str, Any], word: str) -> None:
+    await browser.sign_in_as_admin()
+    browser.shop.promotions["CODE"] = {"code": "CODE", "kind": "percentage", "value": 10, **rule}
+    page = await browser.get("/admin/promotions")
+    states = [element.text for element in page.all("span") if "state" in element.attributes.get("class", "").split()]
+    assert states == [word]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        ("percentage", "5.5", "Please write a whole percentage from 1 to 100, without decimals."),
+        ("percentage", "5,5", "Please write a whole percentage from 1 to 100, without decimals."),
+        ("percentage", "101", "Please write a whole percentage from 1 to 100, without decimals."),
+        ("percentage", "0", "Please write a whole percentage from 1 to 100, without decimals."),
+        ("fixed", "5.555", "Please write an amount above zero, for example 5.00."),
+        ("fixed", "-1", "Please write an amount above zero, for example 5.00."),
+    ],
+)
+async def test_a_value_that_no_promotion_can_have(browser: Browser, kind: str, value: str, said: str) -> None:
+    await browser.sign_in_as_admin()
+    form = (await browser.get("/admin/promotions/new")).form("/admin/promotions")
+    page = await browser.send(form, 422, code="CODE", kind=kind, value=value)
+    assert page.one("span", id="value-error").text == said
+    assert page.form("/admin/promotions").fields["value"] == value
+    assert "autofocus" in page.one("div", id="problem").attributes
 
 
 async def test_wrong_promotion_is_explained(browser: Browser) -> None:

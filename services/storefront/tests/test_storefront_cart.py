@@ -135,8 +135,17 @@ async def test_cart_page_adds_changes_and_removes(browser: Browser) -> None:
     change = page.form(f"/cart/lines/{product_id('pride')}")
     page = await browser.send(change, quantity="5")
     assert page.form(change.action).fields["quantity"] == "5"
-    page = await browser.send(page.form(change.action), button=("remove", "1"))
+    assert str(browser.answer.url).endswith(f"/cart#quantity-{product_id('pride')}")
+    page = await browser.get(f"{change.action}/remove")
+    assert "“Pride and Prejudice” is taken out." in page.text
+    assert f"/cart#remove-{product_id('pride')}" in page.links()
+    assert "Pride and Prejudice" in (await browser.get("/cart")).text
+    browser.page = page
+    page = await browser.confirm()
     assert "Nothing in it yet" in page.text
+    assert str(browser.answer.url).endswith("/cart#cart-title")
+    await browser.get(f"{change.action}/remove")
+    assert browser.path == "/cart"
 
 
 async def test_cart_page_reckons_with_tax_and_post(browser: Browser) -> None:
@@ -151,7 +160,7 @@ async def test_a_quantity_that_is_none_changes_nothing(browser: Browser, quantit
     form = page.form(f"/cart/lines/{product_id('pride')}")
     page = await browser.send(form, quantity=quantity)
     kept = 0 if quantity == "-1" else 2
-    fields = [element.attributes["value"] for element in page.all("input", id="quantity-1")]
+    fields = [element.attributes["value"] for element in page.all("input", id=f"quantity-{product_id('pride')}")]
     assert fields == ([str(kept)] if kept else [])
 
 
@@ -189,7 +198,7 @@ async def test_the_cart_survives_a_restart(browser: Browser, settings: Settings,
         again = Browser(restarted, browser.shop)
         browser.lend_cookies(restarted)
         page = await again.get("/cart")
-    assert page.one("input", id="quantity-1").attributes["value"] == "3"
+    assert page.one("input", id=f"quantity-{product_id('pride')}").attributes["value"] == "3"
 
 
 async def test_pages_of_books_need_no_valkey(settings: Settings, running: Running, browser: Browser) -> None:

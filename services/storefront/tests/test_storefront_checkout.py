@@ -146,7 +146,7 @@ async def test_a_shortage_names_the_book_and_what_is_left(browser: Browser) -> N
     assert "Of “Pride and Prejudice” there is only 1 left." in page.one("div", id="problem").text
     browser.shop.refuse = Problem(409, "insufficient_stock", "Short.", extra={**extra, "available": 0})
     assert "there is none left" in (await browser.checkout(409)).text
-    assert (await browser.get("/cart")).one("input", id="quantity-1").attributes["value"] == "2"
+    assert (await browser.get("/cart")).one("input", id=f"quantity-{product_id('pride')}").attributes["value"] == "2"
 
 
 async def test_a_shortage_of_something_unknown_still_says_why(browser: Browser) -> None:

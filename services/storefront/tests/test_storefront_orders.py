@@ -70,6 +70,9 @@ async def test_a_late_refusal_says_why_and_names_the_books(browser: Browser, bou
 async def test_cancelling(browser: Browser, bought: str) -> None:
     page = await browser.get(bought)
     page = await browser.send(page.form(f"{bought}/cancel"))
+    assert page.one("h1").text == "Cancel this order?"
+    assert browser.shop.orders[bought.rsplit("/", 1)[1]]["state"] == "confirmed"
+    page = await browser.confirm()
     assert page.one("h1").text == "Cancelled"
     assert not [form for form in page.all("form") if form.attributes["action"] == f"{bought}/cancel"]
 
@@ -77,14 +80,15 @@ async def test_cancelling(browser: Browser, bought: str) -> None:
 async def test_cancelling_too_late_is_a_friendly_conflict(browser: Browser, bought: str) -> None:
     page = await browser.get(bought)
     browser.shop.set_state(bought.rsplit("/", 1)[1], "delivered")
-    page = await browser.send(page.form(f"{bought}/cancel"), 409)
+    await browser.send(page.form(f"{bought}/cancel"))
+    page = await browser.confirm(409)
     assert page.one("h1").text == "The order has moved on"
 
 
 async def test_the_same_books_again(browser: Browser, bought: str) -> None:
     page = await browser.get(bought)
     page = await browser.send(page.form(f"{bought}/again"))
-    assert page.one("input", id="quantity-1").attributes["value"] == "2"
+    assert page.one("input", id=f"quantity-{product_id('pride')}").attributes["value"] == "2"
 
 
 async def test_somebody_elses_order_is_not_found(browser: Browser, bought: str) -> None:

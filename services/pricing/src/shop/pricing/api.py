@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import orjson
-from fastapi import Depends, Response
+from fastapi import Depends, Header, Response
 
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, internal_only
@@ -44,10 +44,18 @@ async def get_promotion(code: schemas.Code, _: CurrentAdmin, service: Service) -
 
 @router.put("/promotions/{code}")
 async def put_promotion(
-    code: schemas.Code, rule: schemas.PromotionRule, _: CurrentAdmin, service: Service
+    code: schemas.Code,
+    rule: schemas.PromotionRule,
+    _: CurrentAdmin,
+    service: Service,
+    if_none_match: Annotated[str | None, Header(description="`*` creates, and replaces nothing")] = None,
 ) -> schemas.PromotionView:
-    """Create or replace a promotion. Orders that redeemed it keep the rule that they saw."""
-    return schemas.promotion_view(await service.put_promotion(rule.promotion(code)), service.currency)
+    """Create or replace a promotion. Orders that redeemed it keep the rule that they saw.
+
+    With `If-None-Match: *` a code that is taken is 412 `promotion_exists`.
+    """
+    create = if_none_match is not None and if_none_match.strip() == "*"
+    return schemas.promotion_view(await service.put_promotion(rule.promotion(code), create=create), service.currency)
 
 
 @internal.post("", response_model=schemas.OrderQuoteResults)

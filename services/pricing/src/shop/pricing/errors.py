@@ -17,5 +17,9 @@ def unknown_promotion(code: str) -> Problem:
     return Problem(404, "unknown_promotion", f"There is no promotion {code}.")
 
 
+def promotion_exists(code: str) -> Problem:
+    return Problem(412, "promotion_exists", f"There is a promotion {code} already.")
+
+
 def refused(refusal: Refusal, **extra: Any) -> Problem:
     return Problem(422, refusal, REFUSALS[refusal], extra=extra)

@@ -21,14 +21,18 @@ COLUMNS = (
     " created_at, updated_at"
 )
 
-PUT = f"""
+INSERT = """
 INSERT INTO promotions AS p (code, kind, value, minimum_subtotal, starts_at, expires_at, usage_limit, once_per_user,
     active, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
+"""
+CREATE = f"{INSERT} ON CONFLICT (code) DO NOTHING RETURNING {COLUMNS}"
+PUT = f"""
+{INSERT}
 ON CONFLICT (code) DO UPDATE SET kind = $2, value = $3, minimum_subtotal = $4, starts_at = $5, expires_at = $6,
     usage_limit = $7, once_per_user = $8, active = $9, updated_at = $10
 RETURNING {COLUMNS}
-"""  # noqa: S608 - COLUMNS is a constant
+"""
 
 PAGE = f"SELECT {COLUMNS} FROM promotions WHERE code > $1 ORDER BY code LIMIT $2"  # noqa: S608 - constant
 ONE = f"SELECT {COLUMNS} FROM promotions WHERE code = $1"  # noqa: S608 - constant
@@ -145,14 +149,17 @@ class PricingRepository:
         row = await self._database.fetchrow(ONE, code)
         return _promotion(row) if row else None
 
-    async def put(self, promotion: Promotion, now: datetime) -> StoredPromotion:
-        """Create or replace a rule; how often it was used stays."""
+    async def put(self, promotion: Promotion, now: datetime, *, create: bool = False) -> StoredPromotion | None:
+        """Create or replace a rule; how often it was used stays. With ``create``, None when the code is taken."""
         rule = asdict(promotion)
         discount = rule.pop("discount")
         names = ("minimum_subtotal", "starts_at", "expires_at", "usage_limit", "once_per_user", "active")
         values = [rule[name] for name in names]
-        rows = await self._database.fetch(PUT, promotion.code, discount["kind"], discount["value"], *values, now)
-        return _promotion(rows[0])
+        statement = CREATE if create else PUT
+        row = await self._database.fetchrow(
+            statement, promotion.code, discount["kind"], discount["value"], *values, now
+        )
+        return _promotion(row) if row else None
 
     async def seed(self, promotion: Promotion, now: datetime) -> None:
         """Create a promotion unless its code is taken."""

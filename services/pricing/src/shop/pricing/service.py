@@ -114,5 +114,9 @@ class PricingService:
             raise errors.unknown_promotion(code)
         return promotion
 
-    async def put_promotion(self, promotion: Promotion) -> StoredPromotion:
-        return await self._repository.put(promotion, self._clock.now())
+    async def put_promotion(self, promotion: Promotion, *, create: bool) -> StoredPromotion:
+        """Create or replace; with ``create`` a code that is taken is Problem 412 ``promotion_exists``."""
+        stored = await self._repository.put(promotion, self._clock.now(), create=create)
+        if stored is None:
+            raise errors.promotion_exists(promotion.code)
+        return stored

@@ -10,13 +10,23 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from shop.kit.errors import Problem
+from shop.storefront.asking import Question, ask_first
 from shop.storefront.forms import AddressForm, SignInForm, SignUpForm, read
+from shop.storefront.service import Storefront
 from shop.storefront.shelf_pages import CursorText
+from shop.storefront.visits import Session
 from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, local_path, page, with_query
 
 router = APIRouter(include_in_schema=False)
 
 Back = Annotated[str, Query(alias="next", max_length=1000)]
+
+REMOVE_ADDRESS = Question(
+    "Remove this address?",
+    "It is removed from your account. Orders that were sent to it keep it.",
+    "Yes, remove the address",
+    "/account/addresses",
+)
 
 WAIT = "Too many attempts. Please wait a few minutes before trying again."
 
@@ -97,23 +107,43 @@ async def orders(request: Request, shop: Shop, session: SignedIn, cursor: Cursor
 
 @router.get("/account/addresses")
 async def addresses(request: Request, shop: Shop, session: SignedIn) -> Response:
-    found = await shop.backends.users.addresses(session.access_token)
     blank = {"name": session.name, "country": shop.settings.store.country}
-    return await _account(request, "addresses", addresses=found, values=blank, errors={})
+    return await _addresses(request, shop, session, blank)
 
 
 @router.post("/account/addresses")
 async def add_address(request: Request, shop: Shop, session: SignedIn, form: Posted) -> Response:
     checked, errors = read(AddressForm, form)
     if checked is None:
-        found = await shop.backends.users.addresses(session.access_token)
-        return await _account(request, "addresses", status=422, addresses=found, values=form, errors=errors)
-    await shop.backends.users.add_address(session.access_token, checked.address())
+        return await _addresses(request, shop, session, form, errors, status=422)
+    try:
+        await shop.backends.users.add_address(session.access_token, checked.address())
+    except Problem as problem:
+        if problem.status not in {409, 422}:
+            raise
+        errors = {wrong["field"]: wrong["message"] for wrong in problem.errors}
+        return await _addresses(request, shop, session, form, errors, "" if errors else problem.detail, problem.status)
     return go(request, "/account/addresses", "The address is saved.")
+
+
+async def _addresses(
+    request: Request,
+    shop: Storefront,
+    session: Session,
+    values: Mapping[str, str],
+    errors: Mapping[str, str] | None = None,
+    problem: str = "",
+    status: int = 200,
+) -> Response:
+    frame = {"values": values, "errors": errors or {}, "problem": problem}
+    found = await shop.backends.users.addresses(session.access_token)
+    return await _account(request, "addresses", status=status, addresses=found, **frame)
 
 
 @router.post("/account/addresses/{address_id}/delete")
 async def delete_address(request: Request, address_id: UUID, shop: Shop, session: SignedIn, form: Posted) -> Response:
+    if question := await ask_first(request, form, REMOVE_ADDRESS):
+        return question
     await shop.backends.users.delete_address(session.access_token, address_id)
     return go(request, "/account/addresses", "The address is gone.")
 

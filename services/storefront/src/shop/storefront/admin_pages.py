@@ -1,19 +1,23 @@
-"""Behind the counter: everybody's orders with their sagas, refunds, stock, promotions, sent messages."""
+"""The administrator's pages: everybody's orders with their sagas, refunds, stock, sent messages."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from shop.kit.errors import Problem
-from shop.storefront.forms import PromotionForm, minor_units, read, whole
+from shop.storefront.asking import Question, ask_first
+from shop.storefront.forms import minor_units, typed_amount, whole
+from shop.storefront.order_pages import cancel_question
 from shop.storefront.schemas import Payment
+from shop.storefront.service import Storefront
 from shop.storefront.shelf_pages import CursorText, Words
+from shop.storefront.visits import Session
 from shop.storefront.web import Admin, Posted, Shop, go, page, with_query
 
 router = APIRouter(prefix="/admin", include_in_schema=False)
@@ -24,8 +28,10 @@ MAX_STOCK_CHANGE = 100_000
 NEXT_STEPS = {"confirmed": ("fulfil", "cancel"), "fulfilled": ("deliver",)}
 """What the shopkeeper can do with an order in each state."""
 
+SHOWN_IN_FORM = frozenset({409, 422})
+"""Refusals that are shown on the page of the form, beside what was typed."""
+
 Move = Literal["cancel", "fulfil", "deliver"]
-Code = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{3,32}$")]
 
 
 @router.get("")
@@ -34,25 +40,46 @@ async def orders(
 ) -> Response:
     found = await shop.backends.orders.everybodys(admin.access_token, state, cursor)
     next_url = with_query("/admin", state=state, cursor=found.next_cursor) if found.next_cursor else None
-    return await _admin(request, "orders", orders=found.items, state=state, states=get_args(State), next_url=next_url)
+    return await admin_page(
+        request, "orders", orders=found.items, state=state, states=get_args(State), next_url=next_url
+    )
 
 
 @router.get("/orders/{order_id}")
 async def order(request: Request, order_id: UUID, shop: Shop, admin: Admin) -> Response:
+    return await _order(request, order_id, shop, admin)
+
+
+async def _order(
+    request: Request,
+    order_id: UUID,
+    shop: Storefront,
+    admin: Session,
+    *,
+    problem: str = "",
+    wrong: str = "",
+    typed: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    """The order; after a form that failed with what was typed, `wrong` beside the amount, `problem` above all."""
     token = admin.access_token
     found, history, payments = await asyncio.gather(
         shop.backends.orders.order(token, order_id),
         shop.backends.orders.history(token, order_id),
         shop.backends.payments.of_order(token, order_id),
     )
-    return await _admin(
+    return await admin_page(
         request,
         "order",
+        status=status,
         order=found,
         history=history,
         payments=payments,
         actions=NEXT_STEPS.get(found.state, ()),
         refund_key=str(uuid4()),
+        problem=problem,
+        wrong=wrong,
+        typed=typed or {},
     )
 
 
@@ -64,18 +91,36 @@ async def refund(request: Request, order_id: UUID, shop: Shop, admin: Admin, for
     payment = next((payment for payment in payments if str(payment.id) == form.get("payment_id")), None)
     if payment is None:
         raise Problem(404, "unknown_payment", "This order has no such payment.")
-    amount = _refundable(payment, form)
-    if amount is None:
-        return go(request, back, "This is no amount that can be given back; nothing was done.")
-    await shop.backends.payments.refund(
-        admin.access_token, payment.id, amount, form.get("reason", "")[:200], form.get("key") or str(uuid4())
-    )
+    amount, wrong = _refundable(payment, form)
+    if wrong:
+        return await _order(request, order_id, shop, admin, wrong=wrong, typed=form, status=422)
+    if question := await ask_first(request, form, _refund_question(payment, amount, back)):
+        return question
+    key = form.get("key") or str(uuid4())
+    try:
+        await shop.backends.payments.refund(admin.access_token, payment.id, amount, form.get("reason", "")[:200], key)
+    except Problem as problem:
+        if problem.status not in SHOWN_IN_FORM:
+            raise
+        return await _order(request, order_id, shop, admin, wrong=problem.detail, typed=form, status=problem.status)
     return go(request, back, "The money goes back.")
 
 
-def _refundable(payment: Payment, form: Mapping[str, str]) -> int | None:
-    amount = minor_units(form.get("amount", ""), payment.amount.currency)
-    return amount if amount is not None and amount > 0 else None
+def _refundable(payment: Payment, form: Mapping[str, str]) -> tuple[int, str]:
+    """The amount in minor units, and what is wrong with it. A repeated press may ask for what went back meanwhile."""
+    currency = payment.amount.currency
+    amount = minor_units(form.get("amount", ""), currency)
+    if amount is None or amount <= 0:
+        return 0, f"Please write an amount above zero, for example {typed_amount(payment.refundable or 100, currency)}."
+    if amount > payment.amount.amount:
+        return 0, f"At most {typed_amount(payment.refundable, currency)} {currency} can still go back."
+    return amount, ""
+
+
+def _refund_question(payment: Payment, amount: int, back: str) -> Question:
+    sum_typed = f"{typed_amount(amount, payment.amount.currency)} {payment.amount.currency}"
+    explanation = "It goes back to the card that paid. This cannot be undone."
+    return Question(f"Refund {sum_typed}?", explanation, f"Yes, refund {sum_typed}", back)
 
 
 @router.post("/orders/{order_id}/{how}")
@@ -87,16 +132,39 @@ async def change(
     admin: Admin,
     form: Posted,
 ) -> Response:
-    await shop.backends.orders.change(admin.access_token, order_id, how)
+    back = f"/admin/orders/{order_id}"
+    if how == "cancel" and (question := await ask_first(request, form, cancel_question(back))):
+        return question
+    try:
+        await shop.backends.orders.change(admin.access_token, order_id, how)
+    except Problem as problem:
+        if problem.status not in SHOWN_IN_FORM:
+            raise
+        return await _order(request, order_id, shop, admin, problem=problem.detail, status=problem.status)
     done = {"cancel": "being cancelled", "fulfil": "on its way", "deliver": "delivered"}[how]
-    return go(request, f"/admin/orders/{order_id}", f"The order is {done}.")
+    return go(request, back, f"The order is {done}.")
 
 
 @router.get("/stock")
 async def stock(request: Request, shop: Shop, admin: Admin, query: Words = "", cursor: CursorText = "") -> Response:
-    found = await shop.backends.catalogue.products(query=query.strip(), limit=STOCK_PAGE, cursor=cursor)
-    next_url = with_query("/admin/stock", query=query, cursor=found.next_cursor) if found.next_cursor else None
-    return await _admin(request, "stock", products=found.items, next_url=next_url, words=query, new_key=uuid4)
+    return await _stock(request, shop, query, cursor)
+
+
+async def _stock(
+    request: Request,
+    shop: Storefront,
+    words: str,
+    cursor: str,
+    *,
+    wrong: tuple[UUID, str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    """The articles; `wrong` names the one whose form failed, what was typed and why it failed."""
+    found = await shop.backends.catalogue.products(query=words, limit=STOCK_PAGE, cursor=cursor)
+    next_url = with_query("/admin/stock", query=words, cursor=found.next_cursor) if found.next_cursor else None
+    frame = {"products": found.items, "next_url": next_url, "words": words, "cursor": cursor, "new_key": uuid4}
+    failed, typed, said = wrong or (None, "", "")
+    return await admin_page(request, "stock", status=status, failed=failed, typed=typed, said=said, **frame)
 
 
 @router.post("/stock/{product_id}")
@@ -105,70 +173,31 @@ async def change_stock(request: Request, product_id: UUID, shop: Shop, admin: Ad
 
     The form's own key makes a second press harmless.
     """
-    back = with_query("/admin/stock", query=form.get("words", ""))
-    delta = whole(form, "delta", low=-MAX_STOCK_CHANGE, high=MAX_STOCK_CHANGE, default=0)
-    if delta == 0:
-        return go(request, back, "Nothing was changed.")
+    words, cursor, typed = form.get("words", ""), form.get("cursor", ""), form.get("delta", "")
+    delta = whole(form, "delta", low=-MAX_STOCK_CHANGE - 1, high=MAX_STOCK_CHANGE + 1, default=0)
+    if delta == 0 or abs(delta) > MAX_STOCK_CHANGE:
+        said = f"Please write a whole number other than zero, at most {MAX_STOCK_CHANGE:,} either way."
+        return await _stock(request, shop, words, cursor, wrong=(product_id, typed, said), status=422)
     key = form.get("key") or str(uuid4())
-    product = await shop.backends.catalogue.change_stock(admin.access_token, product_id, delta, key)
-    return go(request, back, f"“{product.name}” has {product.stock} pieces now.")
-
-
-@router.get("/promotions")
-async def promotions(request: Request, shop: Shop, admin: Admin, cursor: CursorText = "") -> Response:
-    found = await shop.backends.prices.promotions(admin.access_token, cursor)
-    next_url = with_query("/admin/promotions", cursor=found.next_cursor) if found.next_cursor else None
-    return await _admin(request, "promotions", promotions=found.items, next_url=next_url)
-
-
-@router.get("/promotions/new")
-async def new_promotion(request: Request, shop: Shop, admin: Admin) -> Response:
-    return await _promotion_form(request, {"kind": "percentage", "active": "1"}, "")
-
-
-@router.get("/promotions/{code}")
-async def edit_promotion(request: Request, code: Code, shop: Shop, admin: Admin) -> Response:
-    found = await shop.backends.prices.promotion(admin.access_token, code)
-    return await _promotion_form(request, PromotionForm.values(found, shop.settings.store.currency), found.code)
-
-
-@router.post("/promotions")
-async def save_promotion(request: Request, shop: Shop, admin: Admin, form: Posted) -> Response:
-    code = form.get("original") or form.get("code", "")
-    checked, errors = read(PromotionForm, {**form, "code": code})
-    rule, more = checked.rule(shop.settings.store.currency) if checked else ({}, {})
-    if errors or more:
-        return await _promotion_form(request, form, form.get("original", ""), errors={**errors, **more}, status=422)
     try:
-        await shop.backends.prices.put_promotion(admin.access_token, code, rule)
+        product = await shop.backends.catalogue.change_stock(admin.access_token, product_id, delta, key)
     except Problem as problem:
-        if problem.status != 422:
+        if problem.status not in SHOWN_IN_FORM:
             raise
-        said = {"value": problem.errors[0]["message"] if problem.errors else problem.detail}
-        return await _promotion_form(request, form, form.get("original", ""), errors=said, status=422)
-    return go(request, "/admin/promotions", f"The promotion {code.upper()} is saved.")
-
-
-async def _promotion_form(
-    request: Request,
-    values: Mapping[str, str],
-    original: str,
-    *,
-    errors: Mapping[str, str] | None = None,
-    status: int = 200,
-) -> Response:
-    frame = {"values": values, "original": original, "errors": errors or {}}
-    return await _admin(request, "promotion", status=status, **frame)
+        wrong = (product_id, typed, problem.detail)
+        return await _stock(request, shop, words, cursor, wrong=wrong, status=problem.status)
+    back = with_query("/admin/stock", query=words, cursor=cursor)
+    return go(request, back, f"“{product.name}” has {product.stock} pieces now.")
 
 
 @router.get("/messages")
 async def messages(request: Request, shop: Shop, admin: Admin, cursor: CursorText = "") -> Response:
     found = await shop.backends.messages.everybodys(admin.access_token, cursor)
     next_url = with_query("/admin/messages", cursor=found.next_cursor) if found.next_cursor else None
-    return await _admin(
+    return await admin_page(
         request, "messages", messages=found.items, next_url=next_url, mailbox_path=shop.settings.mailbox_path
     )
 
 
-async def _admin(request: Request, tab: str, *, status: int = 200, **values: Any) -> Response:
+async def admin_page(request: Request, tab: str, *, status: int = 200, **values: Any) -> Response:
     return await page(request, f"admin/{tab}.html", status=status, tab=tab, **values)

@@ -12,6 +12,7 @@ from shop.storefront import (
     cart_pages,
     checkout_pages,
     order_pages,
+    promotion_pages,
     shelf_pages,
 )
 from shop.storefront.service import Storefront
@@ -19,7 +20,7 @@ from shop.storefront.settings import Settings
 from shop.storefront.visits import Cookies, VisitMiddleware
 from shop.storefront.web import UnexpectedFailures, install_failure_pages, make_environment
 
-PAGES = (shelf_pages, cart_pages, checkout_pages, order_pages, account_pages, admin_pages, assets)
+PAGES = (shelf_pages, cart_pages, checkout_pages, order_pages, account_pages, promotion_pages, admin_pages, assets)
 
 
 def make_app(settings: Settings) -> FastAPI:

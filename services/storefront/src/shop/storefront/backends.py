@@ -101,8 +101,10 @@ class Prices:
     async def promotion(self, token: str, code: str) -> Promotion:
         return Promotion.model_validate((await self._client.get(f"/api/v1/promotions/{code}", token=token)).json)
 
-    async def put_promotion(self, token: str, code: str, rule: Mapping[str, Any]) -> None:
-        await self._client.put(f"/api/v1/promotions/{code}", json=rule, token=token)
+    async def put_promotion(self, token: str, code: str, rule: Mapping[str, Any], *, create: bool) -> None:
+        """Saves the rule; with `create` a code that is taken is Problem 412."""
+        headers = {"If-None-Match": "*"} if create else None
+        await self._client.put(f"/api/v1/promotions/{code}", json=rule, token=token, headers=headers)
 
 
 class Orders:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from shop.contracts.money import Money
 from shop.kit.errors import Problem, Unavailable
+from shop.storefront.asking import CONFIRMED, Question, ask
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.forms import whole
 from shop.storefront.schemas import Quote
@@ -55,11 +56,23 @@ async def add(request: Request, shop: Shop, visit: CurrentVisit, form: Posted) -
 
 @router.post("/cart/lines/{product_id}")
 async def change(request: Request, product_id: UUID, shop: Shop, visit: CurrentVisit, form: Posted) -> Response:
-    """The new quantity; 0 or the remove button takes the line out, what is no number changes nothing."""
-    wanted = 0 if "remove" in form else whole(form, "quantity", low=0, high=MAX_QUANTITY, default=-1)
+    """The new quantity; 0 takes the line out, what is no number changes nothing. The page comes back to its field."""
+    wanted = 0 if CONFIRMED in form else whole(form, "quantity", low=0, high=MAX_QUANTITY, default=-1)
     if wanted >= 0:
         await shop.carts.put(visit.cart_owner, product_id, wanted)
-    return go(request, "/cart")
+    return go(request, f"/cart#quantity-{product_id}" if wanted else "/cart#cart-title")
+
+
+@router.get("/cart/lines/{product_id}/remove")
+async def remove(request: Request, product_id: UUID, shop: Shop, visit: CurrentVisit) -> Response:
+    """Asks before a line is taken out; yes sends the form of the line."""
+    lines = await shop.cart(visit)
+    name = next((line.product.name for line in lines if line.product.id == product_id), "")
+    if not name:
+        return go(request, "/cart")
+    back = f"/cart#remove-{product_id}"
+    question = Question("Remove this from your cart?", f"“{name}” is taken out.", "Yes, remove it", back)
+    return await ask(request, f"/cart/lines/{product_id}", {}, question)
 
 
 def _product_id(text: str) -> UUID:

@@ -15,6 +15,7 @@ from shop.storefront.schemas import Promotion
 
 MAX_FORM_FIELDS = 60
 MIN_PASSWORD_CHARACTERS = 10
+MAX_PERCENT = 100
 
 WHOLE = ""
 """In place of a currency: a plain whole number."""
@@ -31,6 +32,19 @@ SENTENCES = {
     "date_from_datetime_parsing": "Please choose a date.",
 }
 """pydantic's error types in words for a customer."""
+
+
+FIELD_NAMES = {
+    "street": "Street and number",
+    "city": "Town",
+    "email": "E-mail",
+    "value": "How much",
+    "minimum": "From a cart of",
+    "starts": "First day",
+    "expires": "Last day",
+    "usage_limit": "How often in all",
+}
+"""The labels of fields whose names are not their labels."""
 
 
 class FormModel(BaseModel):
@@ -73,6 +87,7 @@ class PromotionForm(FormModel):
     kind: Literal["percentage", "fixed"]
     value: Short
     minimum: Annotated[str, StringConstraints(max_length=20)] = ""
+    starts: Annotated[str, StringConstraints(max_length=10)] = ""
     expires: Annotated[str, StringConstraints(max_length=10)] = ""
     usage_limit: Annotated[str, StringConstraints(pattern=r"^[0-9]{0,9}$")] = ""
     once_per_user: str = ""
@@ -87,6 +102,7 @@ class PromotionForm(FormModel):
             "kind": promotion.kind,
             "value": typed_amount(promotion.value, currency) if fixed else str(promotion.value),
             "minimum": typed_amount(promotion.minimum_subtotal, currency) if promotion.minimum_subtotal else "",
+            "starts": promotion.starts_at.date().isoformat() if promotion.starts_at else "",
             "expires": promotion.expires_at.date().isoformat() if promotion.expires_at else "",
             "usage_limit": str(promotion.usage_limit or ""),
             "once_per_user": "1" if promotion.once_per_user else "",
@@ -97,22 +113,36 @@ class PromotionForm(FormModel):
         """The rule as pricing takes it, and a sentence for each field that is no amount or date."""
         value = minor_units(self.value, currency if self.kind == "fixed" else WHOLE)
         minimum = minor_units(self.minimum or "0", currency)
-        expires_at = end_of_day(self.expires)
+        starts_at, expires_at = start_of_day(self.starts), end_of_day(self.expires)
         wrong = {
-            "value": "Please write a number above zero." if not value or value < 0 else "",
+            "value": self._wrong_value(value, currency),
             "minimum": "This is no amount." if minimum is None or minimum < 0 else "",
+            "starts": "Please choose a date." if self.starts and starts_at is None else "",
             "expires": "Please choose a date." if self.expires and expires_at is None else "",
         }
+        if starts_at and expires_at and starts_at > expires_at:
+            wrong["expires"] = "The last day is before the first day."
         rule = {
             "kind": self.kind,
             "value": value,
             "minimum_subtotal": minimum,
+            "starts_at": starts_at,
             "expires_at": expires_at,
             "usage_limit": int(self.usage_limit) if self.usage_limit.strip("0") else None,
             "once_per_user": bool(self.once_per_user),
             "active": bool(self.active),
         }
         return rule, {name: said for name, said in wrong.items() if said}
+
+    def _wrong_value(self, value: int | None, currency: str) -> str:
+        if self.kind == "percentage":
+            fits = value is not None and 1 <= value <= MAX_PERCENT
+            return "" if fits else f"Please write a whole percentage from 1 to {MAX_PERCENT}, without decimals."
+        return (
+            ""
+            if value and value > 0
+            else f"Please write an amount above zero, for example {typed_amount(500, currency)}."
+        )
 
 
 def read[M: FormModel](model: type[M], values: Mapping[str, str]) -> tuple[M | None, dict[str, str]]:
@@ -154,6 +184,14 @@ def typed_amount(amount: int, currency: str) -> str:
     """Minor units as a person types them: 1250 EUR is 12.50."""
     digits = MINOR_DIGITS.get(currency, 2)
     return f"{Decimal(amount).scaleb(-digits):.{digits}f}"
+
+
+def start_of_day(text: str) -> datetime | None:
+    """The first second in UTC of a date typed as 2026-12-24; None for none."""
+    try:
+        return datetime.combine(date.fromisoformat(text.strip()), time(), tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def end_of_day(text: str) -> datetime | None:

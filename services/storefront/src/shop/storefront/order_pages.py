@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from shop.kit.errors import Problem, Unavailable
+from shop.storefront.asking import Question, ask_first
 from shop.storefront.backends import MAX_IDS
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.formatting import format_time, reason_text
@@ -94,8 +95,15 @@ async def events(request: Request, order_id: UUID, shop: Shop, session: SignedIn
 
 @router.post("/orders/{order_id}/cancel")
 async def cancel(request: Request, order_id: UUID, shop: Shop, session: SignedIn, form: Posted) -> Response:
+    if question := await ask_first(request, form, cancel_question(f"/orders/{order_id}")):
+        return question
     await shop.backends.orders.change(session.access_token, order_id, "cancel")
     return go(request, f"/orders/{order_id}", "The order is being cancelled and the money goes back.")
+
+
+def cancel_question(back: str) -> Question:
+    explanation = "Nothing is sent, and what was paid goes back. This cannot be undone."
+    return Question("Cancel this order?", explanation, "Yes, cancel the order", back)
 
 
 @router.post("/orders/{order_id}/again")

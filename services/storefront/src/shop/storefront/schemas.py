@@ -132,11 +132,22 @@ class Promotion(View):
     kind: str
     value: int
     minimum_subtotal: int = 0
+    starts_at: datetime | None = None
     expires_at: datetime | None = None
     usage_limit: int | None = None
     once_per_user: bool = False
     active: bool = True
     used: int = 0
+
+    def standing(self, now: datetime) -> str:
+        """Whether a customer can use it, in one word; the same order of reasons as the pricing service's."""
+        if not self.active:
+            return "Off"
+        if self.starts_at and self.starts_at > now:
+            return "Scheduled"
+        if self.expires_at and self.expires_at <= now:
+            return "Expired"
+        return "Used up" if self.usage_limit is not None and self.used >= self.usage_limit else "Active"
 
 
 class SagaStep(View):

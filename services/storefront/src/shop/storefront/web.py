@@ -28,7 +28,7 @@ from shop.storefront.assets import asset_url
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.countries import COUNTRIES, country_name
 from shop.storefront.failures import words_for
-from shop.storefront.forms import MAX_FORM_FIELDS, typed_amount
+from shop.storefront.forms import FIELD_NAMES, MAX_FORM_FIELDS, typed_amount
 from shop.storefront.service import Storefront
 from shop.storefront.visits import Session, Visit, check_same_site
 
@@ -69,6 +69,7 @@ def make_environment(store: StoreSettings) -> Environment:
         category_url=category_url,
         countries=COUNTRIES,
         max_quantity=MAX_QUANTITY,
+        field_names=FIELD_NAMES,
         query=None,
         category=None,
     )

@@ -1,0 +1,88 @@
+"""The administrator's pages of promotions: made under a new code, changed under the old one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import Response
+
+from shop.kit.errors import Problem
+from shop.storefront.admin_pages import admin_page
+from shop.storefront.forms import PromotionForm, read
+from shop.storefront.shelf_pages import CursorText
+from shop.storefront.web import Admin, Posted, Shop, go, with_query
+
+router = APIRouter(prefix="/admin/promotions", include_in_schema=False)
+
+Code = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{3,32}$")]
+
+FORM_FIELDS = {
+    "code": "code",
+    "value": "value",
+    "minimum_subtotal": "minimum",
+    "starts_at": "starts",
+    "expires_at": "expires",
+    "usage_limit": "usage_limit",
+}
+"""The form's field for each one of the pricing service."""
+
+
+@router.get("")
+async def promotions(request: Request, shop: Shop, admin: Admin, cursor: CursorText = "") -> Response:
+    found = await shop.backends.prices.promotions(admin.access_token, cursor)
+    next_url = with_query("/admin/promotions", cursor=found.next_cursor) if found.next_cursor else None
+    now = datetime.now(UTC)
+    return await admin_page(request, "promotions", promotions=found.items, next_url=next_url, now=now)
+
+
+@router.get("/new")
+async def new_promotion(request: Request, shop: Shop, admin: Admin) -> Response:
+    return await _form(request, {"kind": "percentage", "active": "1"}, "")
+
+
+@router.get("/{code}")
+async def edit_promotion(request: Request, code: Code, shop: Shop, admin: Admin) -> Response:
+    found = await shop.backends.prices.promotion(admin.access_token, code)
+    return await _form(request, PromotionForm.values(found, shop.settings.store.currency), found.code)
+
+
+@router.post("")
+async def save_promotion(request: Request, shop: Shop, admin: Admin, form: Posted) -> Response:
+    """A form without `original` makes a promotion, and never overwrites one that has its code already."""
+    original = form.get("original", "")
+    checked, errors = read(PromotionForm, {**form, "code": original or form.get("code", "")})
+    rule, more = checked.rule(shop.settings.store.currency) if checked else ({}, {})
+    if checked is None or errors or more:
+        return await _form(request, form, original, errors={**errors, **more}, status=422)
+    try:
+        await shop.backends.prices.put_promotion(admin.access_token, checked.code, rule, create=not original)
+    except Problem as problem:
+        if problem.status not in {412, 422}:
+            raise
+        return await _refused(request, form, original, problem)
+    return go(request, "/admin/promotions", f"The promotion {checked.code.upper()} is saved.")
+
+
+async def _refused(request: Request, form: Mapping[str, str], original: str, problem: Problem) -> Response:
+    if problem.status == 412:
+        errors = {"code": "There is a promotion with this code already. Choose another code, or change that one."}
+        return await _form(request, form, original, errors=errors, status=409)
+    named = {FORM_FIELDS.get(wrong["field"], ""): wrong["message"] for wrong in problem.errors}
+    errors = {name: said for name, said in named.items() if name}
+    return await _form(request, form, original, errors=errors, problem=named.get("", problem.detail), status=422)
+
+
+async def _form(
+    request: Request,
+    values: Mapping[str, str],
+    original: str,
+    *,
+    errors: Mapping[str, str] | None = None,
+    problem: str = "",
+    status: int = 200,
+) -> Response:
+    frame = {"values": values, "original": original, "errors": errors or {}, "problem": problem}
+    return await admin_page(request, "promotion", status=status, **frame)
