@@ -23,6 +23,15 @@ async def test_each_event_gives_one_mail_to_its_customer(station: Any, office: A
     assert all(row["body_text"] and row["body_html"] for row in kept)
 
 
+async def test_mail_to_a_domain_in_any_script_arrives(station: Any, office: Any, samples: Any) -> None:
+    samples.email = "a@münchen.de"
+    await station.taken(await station.tell(samples.registered(), samples.confirmed()))
+    await station.settled()
+    assert [str(mail["To"]) for mail in office.mails] == ["a@xn--mnchen-3ya.de"] * 2
+    kept = await station.database.fetch("SELECT state, recipient FROM notifications")
+    assert {(row["state"], row["recipient"]) for row in kept} == {("sent", "a@münchen.de")}
+
+
 async def test_a_repeated_event_gives_one_mail(station: Any, office: Any, samples: Any) -> None:
     row = events.row(samples.confirmed())
     await station.deliver([row, row])

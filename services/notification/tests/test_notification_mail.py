@@ -86,6 +86,14 @@ def test_a_name_cannot_make_a_second_subject_line(renderer: Renderer, samples: A
     assert len(content.subject) <= MAX_SUBJECT_CHARACTERS
 
 
+def test_a_name_from_before_the_rules_is_written_in_one_line(renderer: Renderer, samples: Any) -> None:
+    samples.name = "Ada\r\nBcc: all@example.com\x1b\u202e"
+    for event in (samples.registered(), samples.pending()):
+        content = renderer.render(MAIL_TEMPLATES[type(event)], event.model_dump(mode="json"), None)
+        assert "Hello Ada Bcc: all@example.com," in content.text
+        assert "\x1b" not in content.text + str(content.html)
+
+
 def test_the_owners_alert_is_short_text(renderer: Renderer, samples: Any) -> None:
     content = renderer.render(OWNER_ALERT, samples.rejected().model_dump(mode="json"), None)
     assert content.html is None

@@ -147,6 +147,13 @@ async def test_refused_quotes(client: httpx.AsyncClient, body: dict[str, Any], s
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("typed", [" fiver ", "Fi Ver", "ＦＩＶＥＲ", "fiver\u200b", "fiver\n"])
+async def test_a_coupon_counts_however_it_is_typed(client: httpx.AsyncClient, typed: str) -> None:
+    answer = await client.post("/api/v1/quotes", json=cart((BOOK, 2), coupon=typed))
+    assert amount(answer.json(), "discount") == 500
+    assert (await price_orders(client, order(typed)))[0]["status"] == "quoted"
+
+
 async def test_an_empty_coupon_is_none(client: httpx.AsyncClient) -> None:
     answer = await client.post("/api/v1/quotes", json=cart((BOOK, 1), coupon="  "))
     assert (answer.status_code, answer.json()["discount"]["amount"]) == (200, 0)

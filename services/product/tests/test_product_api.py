@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
 import pytest
 
+import shop.product
 from services.product.tests.product_shelf import Shelf, new_product
+from shop.kit import text
 from shop.kit.ids import new_id
 from shop.kit.testing import INTERNAL_TOKEN
 
@@ -72,6 +75,49 @@ async def test_words_find_titles_authors_and_beginnings(shelf: Shelf) -> None:
     assert await names(shelf, query="charlotte", category="history") == ["Shirley"]
     for nothing in ("nobody", "!!!", "' | &", "x:*y"):
         assert await names(shelf, query=nothing) == []
+
+
+MIGRATION = Path(str(shop.product.__file__)).parent / "migrations" / "0002.search-folding.sql"
+WRITTEN_BEFORE = """
+INSERT INTO products (id, sku, name, sort_name, description, category, price, currency, stock, search,
+                      created_at, updated_at)
+VALUES ($1, $2, $3, lower($3), '', 'novel', 1, 'EUR', 0, to_tsvector('simple', lower($3)), now(), now())"""
+
+
+async def test_letters_that_are_not_on_the_keyboard_find_and_sort(shelf: Shelf) -> None:
+    for name in ("Søren’s Œuvre", "Sort", "Łódź", "Straße"):
+        await shelf.product(name=name)
+    for words in ("soren oeuvre", "SØREN œuvre", "søren", "So\u200bren"):
+        assert await names(shelf, query=words) == ["Søren’s Œuvre"], words
+    assert await names(shelf, query="lodz") == ["Łódź"]
+    assert await names(shelf, query="strasse") == await names(shelf, query="STRAẞE") == ["Straße"]
+    assert await names(shelf) == ["Łódź", "Søren’s Œuvre", "Sort", "Straße"]
+
+
+async def test_products_of_the_version_before_are_found_by_folded_letters(shelf: Shelf) -> None:
+    await shelf.database.execute(MIGRATION.with_suffix(".rollback.sql").read_text(encoding="utf-8"))
+    await shelf.database.execute(WRITTEN_BEFORE, new_id(), "BEFORE", "Søren Ærø")
+    await shelf.database.execute(MIGRATION.read_text(encoding="utf-8"))
+    await shelf.database.execute(WRITTEN_BEFORE, new_id(), "MEANWHILE", "Søren Bæk")
+    assert await names(shelf, query="soren") == ["Søren Ærø", "Søren Bæk"]
+    assert await names(shelf, query="aero") == ["Søren Ærø"]
+    kept = "SELECT count(*) FROM products WHERE search @@ to_tsquery('simple', 'søren') AND sort_name LIKE 'soren%'"
+    assert await shelf.database.fetchval(kept) == 2
+
+
+async def test_database_and_service_fold_the_same_letters(shelf: Shelf) -> None:
+    letters = " ".join(text.LETTERS)
+    assert await shelf.database.fetchval("SELECT fold_letters($1)", letters) == text.folded(letters)
+
+
+@pytest.mark.parametrize("field", ["name", "description"])
+async def test_texts_of_products_have_no_unseen_characters(shelf: Shelf, field: str) -> None:
+    body = new_product(**{field: "Pale\u202e Fire"})
+    answer = await shelf.client.post("/api/v1/products", json=body, headers=shelf.admin)
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [field])
+    body = new_product(**{field: " Cafe\u0301 \n" if field == "description" else " Cafe\u0301\u00a0"})
+    made = await shelf.client.post("/api/v1/products", json=body, headers=shelf.admin)
+    assert made.json()[field] == "Café"
 
 
 async def test_categories_are_counted(shelf: Shelf) -> None:

@@ -8,6 +8,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,3 +110,20 @@ def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_sample_is_plain_json_a_person_can_edit() -> None:
     assert json.loads((SAMPLES / "books.json").read_text(encoding="utf-8")) == BOOKS
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"title": "Pale\u202e Fire"}, "title: There is a character in it that cannot be seen: U+202E"),
+        ({"author": "A\nB"}, "author: There is a character"),
+        ({"title": 5}, "title: "),
+        ({"description": "\x1b[2J"}, "description: There is a character"),
+    ],
+)
+def test_texts_of_a_catalogue_have_no_unseen_characters(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+    entry = {"sku": "ONE", "title": "One", "category": "novel", "price": 1, "stock": 1} | changed
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([entry]), encoding="utf-8")
+    with pytest.raises(BadCatalogue, match=re.escape(f"entry 0 (ONE): {said}")):
+        read(path)

@@ -54,7 +54,7 @@ def test_a_product_named_twice_is_wanted_twice() -> None:
 
 
 def test_words_are_found_without_accents_and_signs() -> None:
-    assert search_words("Émile Zola's  “L'Œuvre” & Brontë!") == ["emile", "zola", "s", "l", "œuvre", "bronte"]
+    assert search_words("Émile Zola's  “L'Œuvre” & Brontë!") == ["emile", "zola", "s", "l", "oeuvre", "bronte"]
     assert search_words("':* | & <-> \\") == []
 
 

@@ -27,9 +27,33 @@ async def test_wrong_sign_up_is_explained_beside_the_fields(browser: Browser) ->
     page = await browser.get("/sign-up")
     page = await browser.send(page.form("/sign-up"), 422, name="", email="nonsense", password="short")
     assert page.one("span", id="name-error").text == "Please fill this in."
-    assert page.one("span", id="email-error").text == "This is not an e-mail address."
+    assert "must have an @-sign" in page.one("span", id="email-error").text
+    assert "autofocus" in page.one("div", id="problem").attributes
+    assert {link.attributes["href"] for link in page.all("a") if link.inside("div", id="problem")} == {
+        "#name", "#email", "#password",
+    }  # fmt: skip
     assert page.one("span", id="password-error").text == "At least 10 characters, please."
     assert page.one("input", id="password").attributes["value"] == ""
+    assert browser.shop.people == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "said"),
+    [
+        ("name", "Ada\x1b[2J", "cannot be seen: U+001B"),
+        ("name", "\u202eadA", "RIGHT-TO-LEFT OVERRIDE"),
+        ("email", "müller@example.com", "only letters without accents"),
+        ("password", "x" * 129, "This is too long."),
+    ],
+)
+async def test_what_could_not_be_used_later_is_refused_at_sign_up(
+    browser: Browser, field: str, typed: str, said: str
+) -> None:
+    page = await browser.get("/sign-up")
+    assert "maxlength" not in page.one("input", id="password").attributes, "a browser would cut a password silently"
+    fields = {"name": "Ada", "email": "new@example.com", "password": PASSWORD, field: typed}
+    page = await browser.send(page.form("/sign-up"), 422, None, **fields)
+    assert said in page.one("span", id=f"{field}-error").text
     assert browser.shop.people == {}
 
 

@@ -40,7 +40,7 @@ async def test_orders_are_listed_and_filtered(browser: Browser, order_id: str) -
     assert f"/admin/orders/{order_id}" in page.links()
     page = await browser.get("/admin?state=cancelled")
     assert "No orders here" in page.text
-    await browser.get("/admin?state=nonsense", 404)
+    await browser.get("/admin?state=nonsense", 400)
 
 
 async def test_order_shows_its_saga(browser: Browser, order_id: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+from argon2 import PasswordHasher
 
 from services.user.tests.conftest import PASSWORD, Start, Users, bearer
 from shop.kit.ids import new_id
@@ -61,6 +62,12 @@ async def test_of_many_registrations_with_one_address_exactly_one_wins(users: Us
         ({"password": "x" * 129}, "password"),
         ({"name": "   "}, "name"),
         ({"name": "x" * 121}, "name"),
+        ({"name": "Ada\r\nBcc: all@example.com"}, "name"),
+        ({"name": "Ada\x1b[2J"}, "name"),
+        ({"name": "Ada\u200b"}, "name"),
+        ({"name": "\u202eadA"}, "name"),
+        ({"email": "müller@example.com"}, "email"),
+        ({"password": "ten letters\n"}, "password"),
         ({"role": "admin"}, "role"),
     ],
 )
@@ -105,6 +112,50 @@ async def test_the_name_can_be_changed(users: Users) -> None:
     assert answer.status_code == 200
     assert answer.json()["name"] == "Ada Lovelace"
     assert (await users.me(tokens["access_token"])).json()["name"] == "Ada Lovelace"
+
+
+async def test_a_domain_and_its_punycode_are_one_account(users: Users) -> None:
+    answer = await users.register("a@münchen.de")
+    assert (answer.status_code, answer.json()["email"]) == (201, "a@münchen.de")
+    assert (await users.register("A@xn--mnchen-3ya.de")).status_code == 409
+    for spelling in ("a@MÜNCHEN.de", "a@xn--mnchen-3ya.de", "a@mu\u0308nchen.de"):
+        assert (await users.sign_in(spelling)).status_code == 200, spelling
+
+
+async def test_a_password_is_the_same_from_every_keyboard(users: Users) -> None:
+    composed, decomposed = " pässwörd 12 ", " pa\u0308sswo\u0308rd 12\u00a0"
+    await users.register("ada@example.com", decomposed)
+    assert (await users.sign_in("ada@example.com", composed)).status_code == 200
+    assert (await users.sign_in("ada@example.com", composed.strip())).status_code == 401
+    long = "pa\u0308" * (domain.MAX_PASSWORD_LENGTH // 2)
+    assert (await users.register("bea@example.com", long)).status_code == 201
+    assert (await users.sign_in("bea@example.com", long)).status_code == 200
+
+
+async def test_accounts_from_before_the_rules_still_work(users: Users) -> None:
+    decomposed = "pa\u0308sswo\u0308rd 12"
+    await users.register("ada@example.com")
+    before = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(decomposed)
+    change = "UPDATE users SET email = 'müller@example.com', name = E'Ada\\u200b\\n', password_hash = $1"
+    await users.database.execute(change, before)
+    tokens = (await users.sign_in("Müller@example.com", decomposed)).json()
+    assert (await users.me(tokens["access_token"])).json()["name"] == "Ada\u200b\n"
+    change_password = {"password": "another password", "current_password": decomposed}
+    headers = bearer(tokens["access_token"])
+    answer = await users.client.patch("/api/v1/users/me", json=change_password, headers=headers)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("field", ["name", "street", "city", "postal_code"])
+async def test_an_address_has_no_unseen_characters(users: Users, field: str) -> None:
+    headers = bearer((await users.signed_in("ada@example.com"))["access_token"])
+    for character in ("\n", "\x1b", "\u202e", "\u200b"):
+        body = ADDRESS | {field: f"N{character}1"}
+        answer = await users.client.post("/api/v1/users/me/addresses", json=body, headers=headers)
+        assert [error["field"] for error in answer.json()["errors"]] == [field]
+    body = ADDRESS | {field: " A\u030a  1 "}
+    answer = await users.client.post("/api/v1/users/me/addresses", json=body, headers=headers)
+    assert answer.json()[field] == "Å 1"
 
 
 async def test_a_changed_password_ends_every_other_sign_in(users: Users) -> None:

@@ -14,6 +14,7 @@ from shop.kit.auth import CurrentAdmin, CurrentUser
 from shop.kit.db import Record
 from shop.kit.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
 from shop.kit.routing import router as make_router
+from shop.kit.text import ascii_address
 from shop.notification.domain import State
 from shop.notification.schemas import MailView, NotificationDetail, NotificationView, Recipient
 from shop.notification.service import NotificationService
@@ -50,8 +51,16 @@ async def list_mailbox(
     _: CurrentAdmin, service: Service, limit: Limit = 20, cursor: Cursor = None, recipient: Recipient = None
 ) -> Page[MailView]:
     """What the local mailbox received, latest first; 404 ``no_mailbox`` where mail goes to a real server."""
-    rows = await service.local_mailbox().page(_before(cursor), recipient, limit + 1)
+    rows = await service.local_mailbox().page(_before(cursor), _as_sent(recipient), limit + 1)
     return _page(rows, limit, MailView)
+
+
+def _as_sent(recipient: str | None) -> str | None:
+    """The address as mail was sent to it; what is no address finds nothing."""
+    try:
+        return ascii_address(recipient) if recipient else recipient
+    except ValueError:
+        return recipient
 
 
 def _before(cursor: str | None) -> UUID | None:

@@ -17,8 +17,9 @@ import httpx
 import orjson
 from httpx_aiohttp import AiohttpTransport
 
+from shop.kit.text import ascii_address
 from shop.notification.domain import Channel
-from shop.notification.mail import BadAddress, Mail, check_address, compose
+from shop.notification.mail import Mail, check_address, compose
 from shop.notification.render import Rendered
 
 SMTP_TIMEOUT_S = 10.0
@@ -77,7 +78,7 @@ class SmtpProvider:
         parts = urlsplit(url)
         if parts.scheme not in SMTP_PORTS or not parts.hostname:
             raise ValueError("SHOP_SMTP_URL must be smtp://[user:password@]host[:port] or smtps://...")
-        self._sender = check_address(sender)
+        self._sender = check_address(ascii_address(sender))
         self._sender_name = sender_name
         self._client = aiosmtplib.SMTP(
             hostname=parts.hostname,
@@ -85,7 +86,7 @@ class SmtpProvider:
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             use_tls=parts.scheme == "smtps",
-            local_hostname=sender.rpartition("@")[2],
+            local_hostname=self._sender.rpartition("@")[2],
             timeout=SMTP_TIMEOUT_S,
         )
 
@@ -114,8 +115,8 @@ class SmtpProvider:
 
     def _mail(self, message: Outgoing) -> Mail:
         try:
-            recipient = check_address(message.recipient)
-        except BadAddress as error:
+            recipient = check_address(ascii_address(message.recipient))
+        except ValueError as error:
             raise Refused(str(error)) from error
         content = message.content
         return Mail(message.id, self._sender, recipient, content.subject, content.text, content.html, message.made_at)

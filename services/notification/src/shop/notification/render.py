@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateNotFound, select_autoescape
 
+from shop.kit.text import printable
 from shop.notification.domain import money_text, reference
 
 SUBJECT = "Subject:"
@@ -49,7 +50,8 @@ class Renderer:
     def render(self, name: str, data: Mapping[str, Any], person: str | None) -> Rendered:
         """The message ``name`` about an event's ``data``; ``person`` is used where the event names nobody."""
         text, html = self._templates[name]
-        known = {"name": data.get("customer_name") or data.get("name") or person or "", **data}
+        called = data.get("customer_name") or data.get("name") or person or ""
+        known = {**data, "name": printable(called), "customer_name": printable(called)}
         head, _, body = text.render(known).partition("\n")
         subject = " ".join(head.removeprefix(SUBJECT).split())[:MAX_SUBJECT_CHARACTERS]
         return Rendered(subject, body.strip() + "\n", html.render(known) if html else None)

@@ -9,16 +9,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from shop.kit.text import Typed, code
 from shop.order.domain import MAX_LINES, MAX_QUANTITY, Item, Kind, Line, Order, State, Totals, merge
 
-Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
-]
+Text = Annotated[str, Typed(200)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$", to_upper=True)]
 PaymentToken = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
-Coupon = Annotated[
-    str, StringConstraints(strip_whitespace=True, to_upper=True, max_length=64, pattern=r"^[\x20-\x7e]*$")
-]
+Coupon = Annotated[str, Typed(64, 0, code), StringConstraints(pattern=r"^[\x20-\x7e]*$")]
 
 
 class OrderItem(BaseModel):
@@ -37,7 +34,7 @@ class Address(BaseModel):
     name: Text
     street: Text
     city: Text
-    postal_code: Annotated[Text, StringConstraints(max_length=20)]
+    postal_code: Annotated[str, Typed(20)]
     country: Country
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StringConstraints
 
 from shop.contracts.money import Money
+from shop.kit.text import Typed
 from shop.payment import domain
 from shop.payment.domain import (
     ChargeAnswer,
@@ -28,7 +29,7 @@ MAX_TOKEN_LENGTH = 255
 MAX_REASON_LENGTH = 200
 MAX_KEY_LENGTH = 255
 
-Reason = Annotated[str, StringConstraints(max_length=MAX_REASON_LENGTH)]
+Reason = Annotated[str, Typed(MAX_REASON_LENGTH, 0)]
 Traceparent = Annotated[str, StringConstraints(pattern=r"^(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?$")]
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from shop.kit.text import Typed, code
 from shop.pricing.domain import Discount, Kind, Line, Promotion, Quote
 from shop.pricing.repository import StoredPromotion
 from shop.pricing.settings import MAX_AMOUNT, Country
@@ -18,7 +19,7 @@ MAX_BATCH = 256
 MAX_USAGE_LIMIT = 10**9
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{3,32}$", to_upper=True)]
-Coupon = Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True, max_length=64)]
+Coupon = Annotated[str, Typed(64, 0, code)]
 Moment = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))]
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY, strict=True)]
 Amount = Annotated[int, Field(ge=0, le=MAX_AMOUNT, strict=True)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
+
+from shop.kit.text import folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +48,15 @@ def _serve(request: Request, stock: MutableMapping[UUID, int]) -> Shortage | Non
     return None
 
 
-def plain(text: str) -> str:
-    """``text`` in lower case without accents, so that "bronte" finds Brontë and Émile sorts under E."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(character for character in decomposed if not unicodedata.combining(character)).casefold()
-
-
 def search_words(text: str, limit: int = 12) -> list[str]:
-    """The words of a query or a title, plain, letters and digits only, at most ``limit`` of them."""
-    spaced = "".join(character if character.isalnum() else " " for character in plain(text))
+    """The words of a query or a title, without case and accents, letters and digits only, at most ``limit`` of them."""
+    spaced = "".join(character if character.isalnum() else " " for character in folded(text))
     return spaced.split()[:limit]
 
 
 def sort_name(name: str) -> str:
     """Where a title stands on the shelf: without accents and without a leading English article."""
-    words = plain(name).strip()
+    words = folded(name).strip()
     for article in ("the ", "a ", "an "):
         if words.startswith(article) and len(words) > len(article):
             return words[len(article) :]

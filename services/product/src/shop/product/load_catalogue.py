@@ -8,15 +8,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic_core import PydanticCustomError
 
 from shop.kit.db import Database
 from shop.kit.errors import Unavailable
+from shop.kit.text import one_line, paragraphs
 from shop.product.repository import ProductRepository
 from shop.product.settings import Settings
 
@@ -24,6 +26,7 @@ SAMPLES = Path(__file__).parent / "catalogue"
 BATCH_PRODUCTS = 500
 MAX_PRODUCTS = 100_000
 PRODUCT_FIELDS = ("sku", "name", "description", "category", "price", "stock")
+TEXTS: Mapping[str, Callable[[str], str]] = {"title": one_line, "author": one_line, "description": paragraphs}
 REQUIRED = ("sku", "title", "category", "price", "stock")
 
 
@@ -51,14 +54,19 @@ def _check(path: Path, number: int, entry: Any) -> None:
     for name in ("price", "stock"):
         if type(entry[name]) is not int or entry[name] < 0:
             raise BadCatalogue(f"{path}: entry {number} ({entry['sku']}): {name} must be a whole number of at least 0")
+    for name, rule in TEXTS.items():
+        try:
+            rule(entry.get(name, ""))
+        except (PydanticCustomError, TypeError, AttributeError) as error:
+            raise BadCatalogue(f"{path}: entry {number} ({entry['sku']}): {name}: {error}") from None
 
 
 def product(entry: Mapping[str, Any], currency: str) -> dict[str, Any]:
     """An entry as the repository takes it; what is not a field of products is an attribute."""
     attributes = {name: value for name, value in entry.items() if name not in (*PRODUCT_FIELDS, "title")}
     return {
-        "name": entry["title"],
-        "description": entry.get("description", ""),
+        "name": one_line(entry["title"]),
+        "description": paragraphs(entry.get("description", "")),
         "currency": currency,
         "attributes": attributes,
         **{name: entry[name] for name in ("sku", "category", "price", "stock")},

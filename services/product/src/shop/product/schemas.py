@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shop.kit.db import Record
+from shop.kit.text import Typed, paragraphs
 
 MAX_PRICE = 10**10
 MAX_STOCK = 10**9
@@ -17,12 +18,11 @@ MAX_LINES = 100
 MAX_BATCH = 256
 MAX_ATTRIBUTES = 30
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+Text = Annotated[str, Typed(300)]
+Description = Annotated[str, Typed(5_000, 0, paragraphs)]
 Sku = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
 Category = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
-Attribute = (
-    Annotated[str, StringConstraints(max_length=300)] | bool | Annotated[int, Field(ge=-(2**53), le=2**53)] | None
-)
+Attribute = Annotated[str, Typed(300, 0)] | bool | Annotated[int, Field(ge=-(2**53), le=2**53)] | None
 Attributes = Annotated[
     dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")], Attribute],
     Field(max_length=MAX_ATTRIBUTES),
@@ -42,7 +42,7 @@ class NewProduct(BaseModel):
 
     sku: Sku
     name: Text
-    description: Annotated[str, StringConstraints(max_length=5_000)] = ""
+    description: Description = ""
     category: Category
     price: Price
     stock: Annotated[int, Field(ge=0, le=MAX_STOCK, strict=True)] = 0
@@ -55,7 +55,7 @@ class ProductChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Text | None = None
-    description: Annotated[str, StringConstraints(max_length=5_000)] | None = None
+    description: Description | None = None
     category: Category | None = None
     price: Price | None = None
     attributes: Attributes | None = None
@@ -65,7 +65,7 @@ class StockChange(BaseModel):
     """``delta`` copies came in, or were written off when negative."""
 
     delta: Annotated[int, Field(ge=-MAX_STOCK, le=MAX_STOCK, strict=True)]
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] = "correction"
+    reason: Annotated[str, Typed(200)] = "correction"
 
 
 class ProductView(BaseModel):

@@ -11,12 +11,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from shop.kit.errors import Problem
+from shop.kit.text import printable
 from shop.storefront.asking import Question, ask_first
-from shop.storefront.forms import minor_units, typed_amount, whole
+from shop.storefront.forms import form_key, minor_units, typed_amount, whole
 from shop.storefront.order_pages import cancel_question
 from shop.storefront.schemas import Payment
 from shop.storefront.service import Storefront
-from shop.storefront.shelf_pages import CursorText, Words
+from shop.storefront.shelf_pages import CursorText, Words, search_words
 from shop.storefront.visits import Session
 from shop.storefront.web import Admin, Posted, Shop, go, page, with_query
 
@@ -25,6 +26,7 @@ router = APIRouter(prefix="/admin", include_in_schema=False)
 State = Literal["pending", "confirmed", "fulfilled", "delivered", "rejected", "cancelled"]
 STOCK_PAGE = 30
 MAX_STOCK_CHANGE = 100_000
+MAX_REASON_CHARACTERS = 200
 NEXT_STEPS = {"confirmed": ("fulfil", "cancel"), "fulfilled": ("deliver",)}
 """What the shopkeeper can do with an order in each state."""
 
@@ -96,9 +98,11 @@ async def refund(request: Request, order_id: UUID, shop: Shop, admin: Admin, for
         return await _order(request, order_id, shop, admin, wrong=wrong, typed=form, status=422)
     if question := await ask_first(request, form, _refund_question(payment, amount, back)):
         return question
-    key = form.get("key") or str(uuid4())
+    key = form_key(form)
     try:
-        await shop.backends.payments.refund(admin.access_token, payment.id, amount, form.get("reason", "")[:200], key)
+        await shop.backends.payments.refund(
+            admin.access_token, payment.id, amount, printable(form.get("reason", ""))[:200], key
+        )
     except Problem as problem:
         if problem.status not in SHOWN_IN_FORM:
             raise
@@ -173,12 +177,12 @@ async def change_stock(request: Request, product_id: UUID, shop: Shop, admin: Ad
 
     The form's own key makes a second press harmless.
     """
-    words, cursor, typed = form.get("words", ""), form.get("cursor", ""), form.get("delta", "")
+    words, cursor, typed = search_words(form.get("words", "")), form.get("cursor", ""), form.get("delta", "")
     delta = whole(form, "delta", low=-MAX_STOCK_CHANGE - 1, high=MAX_STOCK_CHANGE + 1, default=0)
     if delta == 0 or abs(delta) > MAX_STOCK_CHANGE:
         said = f"Please write a whole number other than zero, at most {MAX_STOCK_CHANGE:,} either way."
         return await _stock(request, shop, words, cursor, wrong=(product_id, typed, said), status=422)
-    key = form.get("key") or str(uuid4())
+    key = form_key(form)
     try:
         product = await shop.backends.catalogue.change_stock(admin.access_token, product_id, delta, key)
     except Problem as problem:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +12,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
+from shop.kit.text import code
 from shop.storefront.failures import refusal_text
-from shop.storefront.forms import AddressForm, CheckoutForm, read
+from shop.storefront.forms import AddressForm, CheckoutForm, form_key, read
 from shop.storefront.schemas import Quote, SavedAddress
 from shop.storefront.service import CartLine, Storefront, purchase_body
 from shop.storefront.visits import Session, Visit
@@ -22,7 +22,6 @@ from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, page
 
 router = APIRouter(include_in_schema=False)
 
-KEY = re.compile(r"[0-9a-f-]{36}")
 ADDRESS_FIELDS = tuple(AddressForm.model_fields)
 
 CARDS = (
@@ -70,12 +69,12 @@ async def checkout(request: Request, shop: Shop, visit: CurrentVisit, session: S
 async def quote(request: Request, shop: Shop, visit: CurrentVisit, session: SignedIn, form: Posted) -> Response:
     """The checkout with the sums for what is in the form now; the page takes the sums out of it."""
     lines = await shop.cart(visit)
-    return await _show(request, shop, Checkout(lines, form, _key(form)))
+    return await _show(request, shop, Checkout(lines, form, form_key(form, "idempotency_key")))
 
 
 @router.post("/checkout")
 async def submit(request: Request, shop: Shop, visit: CurrentVisit, session: SignedIn, form: Posted) -> Response:
-    key = _key(form)
+    key = form_key(form, "idempotency_key")
     if form.get("action") != "buy":
         return await _reckoned(request, shop, visit, session, form, key)
     earlier = await shop.carts.purchase(visit.cart_owner, key)
@@ -183,10 +182,10 @@ async def _reckon(shop: Storefront, shown: Checkout) -> None:
         return
     quantities = {line.product.id: line.quantity for line in shown.lines}
     country = shown.values.get("country") or shop.settings.store.country
-    coupon = shown.values.get("coupon", "").strip()
+    coupon = code(shown.values.get("coupon", ""))
     try:
         shown.quote = await shop.backends.prices.quote(quantities, country, coupon)
-        shown.coupon_note = f"Coupon {coupon.upper()} is taken off." if coupon else ""
+        shown.coupon_note = f"Coupon {coupon} is taken off." if coupon else ""
     except Unavailable:
         shown.quote_note = "Prices cannot be reckoned for a moment; you will see them on the order."
     except Problem as problem:
@@ -220,9 +219,3 @@ def _fields(address: SavedAddress) -> dict[str, str]:
 def _with_saved_address(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
     chosen = next((saved for saved in addresses if str(saved.id) == form.get("saved")), None)
     return {**form, **(_fields(chosen) if chosen else {})}
-
-
-def _key(form: Mapping[str, str]) -> str:
-    """The form's own key; a form without a proper one gets a new one and so counts as not sent before."""
-    key = form.get("idempotency_key", "")
-    return key if KEY.fullmatch(key) else new_key()

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from shop.contracts.money import Address
+from shop.kit.text import NewEmail, Typed, code, new_password
 from shop.storefront.formatting import MINOR_DIGITS
 from shop.storefront.schemas import Promotion
 
 MAX_FORM_FIELDS = 60
 MIN_PASSWORD_CHARACTERS = 10
+MAX_PASSWORD_CHARACTERS = 128
 MAX_PERCENT = 100
+
+KEY = re.compile(r"[0-9a-f-]{36}")
 
 WHOLE = ""
 """In place of a currency: a plain whole number."""
 
-Short = Annotated[str, StringConstraints(min_length=1, max_length=120)]
+Short = Annotated[str, Typed(120)]
 
 SENTENCES = {
     "missing": "Please fill this in.",
@@ -48,14 +54,14 @@ FIELD_NAMES = {
 
 
 class FormModel(BaseModel):
-    model_config = ConfigDict(str_strip_whitespace=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class AddressForm(FormModel):
     name: Short
     street: Short
     city: Short
-    postal_code: Annotated[str, StringConstraints(min_length=2, max_length=16)]
+    postal_code: Annotated[str, Typed(16, 2)]
     country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
     def address(self) -> Address:
@@ -64,32 +70,30 @@ class AddressForm(FormModel):
 
 class CheckoutForm(AddressForm):
     card: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{3,80}$")]
-    coupon: Annotated[str, StringConstraints(max_length=40)] = ""
+    coupon: Annotated[str, Typed(40, 0, code)] = ""
 
 
 class SignInForm(FormModel):
-    email: Annotated[str, StringConstraints(min_length=3, max_length=254)]
-    password: Annotated[str, StringConstraints(min_length=1, max_length=128, strip_whitespace=False)]
+    email: Annotated[str, Typed(254, 3)]
+    password: Annotated[str, StringConstraints(min_length=1, max_length=4 * MAX_PASSWORD_CHARACTERS)]
 
 
 class SignUpForm(FormModel):
     name: Short
-    email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
-    password: Annotated[
-        str, StringConstraints(min_length=MIN_PASSWORD_CHARACTERS, max_length=128, strip_whitespace=False)
-    ]
+    email: NewEmail
+    password: Annotated[str, Typed(MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS, new_password)]
 
 
 class PromotionForm(FormModel):
     """A promotion as the shopkeeper types it: percent, or amounts as 12.50; dates without a time."""
 
-    code: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{3,32}$")]
+    code: Annotated[str, Typed(32, 3, code), StringConstraints(pattern=r"^[A-Z0-9_-]*$")]
     kind: Literal["percentage", "fixed"]
     value: Short
-    minimum: Annotated[str, StringConstraints(max_length=20)] = ""
-    starts: Annotated[str, StringConstraints(max_length=10)] = ""
-    expires: Annotated[str, StringConstraints(max_length=10)] = ""
-    usage_limit: Annotated[str, StringConstraints(pattern=r"^[0-9]{0,9}$")] = ""
+    minimum: Annotated[str, Typed(20, 0)] = ""
+    starts: Annotated[str, Typed(10, 0)] = ""
+    expires: Annotated[str, Typed(10, 0)] = ""
+    usage_limit: Annotated[str, Typed(9, 0), StringConstraints(pattern=r"^[0-9]*$")] = ""
     once_per_user: str = ""
     active: str = ""
 
@@ -157,9 +161,15 @@ def _sentence(item: Any) -> str:
     name, kind = item["loc"][0], item["type"]
     if name == "password" and kind == "string_too_short" and item["ctx"]["min_length"] > 1:
         return f"At least {item['ctx']['min_length']} characters, please."
-    if name == "email" and kind == "string_pattern_mismatch":
-        return "This is not an e-mail address."
+    if kind in {"email_address", "text_characters"}:
+        return str(item["msg"])
     return SENTENCES.get(kind, "Please check this.")
+
+
+def form_key(values: Mapping[str, str], name: str = "key") -> str:
+    """The idempotency key that a form carries; a new one for a form without a proper one, which was not sent before."""
+    key = values.get(name, "")
+    return key if KEY.fullmatch(key) else str(uuid4())
 
 
 def whole(values: Mapping[str, str], name: str, *, low: int, high: int, default: int) -> int:

@@ -16,6 +16,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from shop.contracts.money import Address, Money
 from shop.kit.app import Context
 from shop.kit.errors import Problem, Unavailable
+from shop.kit.text import printable
 from shop.storefront.backends import Backends, items
 from shop.storefront.carts import Carts, Purchase
 from shop.storefront.live import OrderStreams
@@ -174,6 +175,6 @@ def session_of(tokens: Mapping[str, Any]) -> Session:
         user_id=str(claims["sub"]),
         role=claims["role"],
         email=claims["email"],
-        name=claims["name"],
+        name=printable(claims["name"]),
         expires_at=int(claims["exp"]),
     )

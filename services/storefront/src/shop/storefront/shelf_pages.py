@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import zip_longest
 from random import Random
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
+from pydantic import AfterValidator
 from starlette.responses import Response
 
 from shop.kit.errors import Problem
+from shop.kit.text import printable
 from shop.storefront.formatting import MINOR_DIGITS, label
 from shop.storefront.schemas import Page, Product
 from shop.storefront.web import Shop, category_url, page, with_query
@@ -29,11 +31,21 @@ FRONT_SHELVES = 3
 RELATED_PRODUCTS = 6
 MAX_QUERY_CHARACTERS = 100
 
-Words = Annotated[str, Query(max_length=MAX_QUERY_CHARACTERS)]
-CursorText = Annotated[str, Query(max_length=512)]
-Sort = Literal["name", "newest", "price", "-price"]
-
 SORTS = {"name": "Title", "newest": "Newest", "price": "Price, low first", "-price": "Price, high first"}
+
+
+def search_words(text: str) -> str:
+    """What is searched for: one line of what can be seen, and no more of it than MAX_QUERY_CHARACTERS."""
+    return printable(text)[:MAX_QUERY_CHARACTERS].strip()
+
+
+def sort_order(text: str) -> str:
+    return text if text in SORTS else "name"
+
+
+Words = Annotated[str, AfterValidator(search_words)]
+CursorText = Annotated[str, Query(max_length=512)]
+Sort = Annotated[str, AfterValidator(sort_order)]
 
 
 @router.get("/")
@@ -85,10 +97,11 @@ async def search(
     request: Request, shop: Shop, query: Words = "", sort: Sort = "name", cursor: CursorText = ""
 ) -> Response:
     """Everything, or what has the words in its title or author."""
-    words = query.strip().replace("\x00", "")
-    found = await shop.backends.catalogue.products(query=words, limit=PAGE_PRODUCTS, cursor=cursor, sort=sort)
-    heading = f"“{words}”" if words else "Every book"
-    return await _listing(request, found, heading, Listed("/search", sort, words), note="", query=words)
+    found = await shop.backends.catalogue.products(query=query, limit=PAGE_PRODUCTS, cursor=cursor, sort=sort)
+    heading = f"“{query}”" if query else "Everything"
+    cut = len(printable(request.query_params.get("query", ""))) > MAX_QUERY_CHARACTERS
+    note = f"Only the first {MAX_QUERY_CHARACTERS} characters were searched for." if cut else ""
+    return await _listing(request, found, heading, Listed("/search", sort, query), note=note, query=query)
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def local_path(text: str) -> str:
 async def posted_form(request: Request) -> dict[str, str]:
     """The fields of a form that this shop made for this visitor; Problem 403 for any other."""
     form = await request.form(max_files=0, max_fields=MAX_FORM_FIELDS)
-    values = {name: value.replace("\x00", "") for name, value in form.items() if isinstance(value, str)}
+    values = {name: value for name, value in form.items() if isinstance(value, str)}
     check_same_site(request.headers, visit_of(request), values.pop("csrf_token", ""))
     return values
 
@@ -203,9 +203,10 @@ def install_failure_pages(app: FastAPI) -> None:
         return await failure_page(request, 503, f"{error.service}_unavailable", "", headers)
 
     @app.exception_handler(RequestValidationError)
-    async def _validation(request: Request, _: RequestValidationError) -> Response:
-        """Addresses are the only thing that is validated here: what is no id names no page."""
-        return await failure_page(request, 404, "not_found", "", {})
+    async def _validation(request: Request, error: RequestValidationError) -> Response:
+        """Addresses are the only thing that is validated here: what is no id names no page, a wrong query has one."""
+        status = 404 if any(wrong["loc"][0] == "path" for wrong in error.errors()) else 400
+        return await failure_page(request, status, "", "", {})
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:

@@ -10,11 +10,6 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
-
-SPECIAL_USE_DOMAIN_NAMES.clear()  # a shop in a private network has addresses such as admin@shop.local
-
-MAX_EMAIL_LENGTH = 254
 MIN_PASSWORD_LENGTH = 10
 MAX_PASSWORD_LENGTH = 128
 MAX_ADDRESSES = 20
@@ -93,21 +88,6 @@ class SigningKey:
     public_key: bytes
     created_at: datetime
     activates_at: datetime
-
-
-def normalise_email(text: str) -> str:
-    """The one spelling under which an address is stored: NFC, lower case. Raises ValueError if it is no address.
-
-    The local part is lower-cased too. The standard allows a server to tell cases apart, none does, and two
-    accounts that differ by a capital letter help only an impostor.
-    """
-    if len(text) > MAX_EMAIL_LENGTH:
-        raise ValueError(f"an e-mail address has at most {MAX_EMAIL_LENGTH} characters")
-    try:
-        checked = validate_email(text.strip(), check_deliverability=False)
-    except EmailNotValidError as error:
-        raise ValueError(str(error)) from None
-    return checked.normalized.lower()
 
 
 def lock_s(failures: int) -> float:

@@ -7,12 +7,13 @@ interpreter lock); the bound keeps a burst of sign-ins from eating the memory an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
+from shop.kit import text
 from shop.user import errors
 from shop.user.settings import Settings
 
@@ -37,19 +38,26 @@ class Passwords:
         return cls(hasher, settings.password_threads)
 
     async def hash(self, password: str) -> str:
-        """The encoded argon2id hash, salt and parameters included."""
-        return await self._run(lambda: self._hasher.hash(password))
+        """The encoded argon2id hash of the password in its one spelling, salt and parameters included."""
+        return await self._run(lambda: self._hasher.hash(text.password(password)))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether ``password`` belongs to the hash. None, for an unknown account, does the same work and is False."""
-        matches = await self._run(lambda: self._matches(password_hash or self._decoy, password))
+        """Whether ``password`` belongs to the hash. None, for an unknown account, does the same work and is False.
+
+        The spelling that was typed counts too: a hash may be older than the rule that there is one spelling.
+        """
+        spellings = tuple(dict.fromkeys((text.password(password), password)))
+        matches = await self._run(lambda: self._matches(password_hash or self._decoy, spellings))
         return matches and password_hash is not None
 
     def outdated(self, password_hash: str) -> bool:
         """Whether the hash was made with other parameters than today's."""
         return self._hasher.check_needs_rehash(password_hash)
 
-    def _matches(self, password_hash: str, password: str) -> bool:
+    def _matches(self, password_hash: str, spellings: Sequence[str]) -> bool:
+        return any(self._matches_one(password_hash, password) for password in spellings)
+
+    def _matches_one(self, password_hash: str, password: str) -> bool:
         try:
             return self._hasher.verify(password_hash, password)
         except (Argon2Error, InvalidHashError):

@@ -6,26 +6,20 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from shop.kit.text import Email, NewEmail, Typed, new_password
 from shop.user import domain
 from shop.user.sessions import TokenPair
 
 MAX_NAME_LENGTH = 120
 MAX_REFRESH_TOKEN_LENGTH = 128
 
-Email = Annotated[
-    str,
-    Field(min_length=3, max_length=domain.MAX_EMAIL_LENGTH, json_schema_extra={"format": "email"}),
-    AfterValidator(domain.normalise_email),
-]
-NewPassword = Annotated[
-    str,
-    Field(min_length=domain.MIN_PASSWORD_LENGTH, max_length=domain.MAX_PASSWORD_LENGTH),
-]
-Password = Annotated[str, Field(min_length=1, max_length=domain.MAX_PASSWORD_LENGTH)]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME_LENGTH)]
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+NewPassword = Annotated[str, Typed(domain.MAX_PASSWORD_LENGTH, domain.MIN_PASSWORD_LENGTH, new_password)]
+Password = Annotated[str, Field(min_length=1, max_length=4 * domain.MAX_PASSWORD_LENGTH)]
+"""As it was typed, which may take more characters than its one spelling does."""
+Name = Annotated[str, Typed(MAX_NAME_LENGTH)]
+Line = Annotated[str, Typed(200)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
@@ -34,7 +28,7 @@ class Request(BaseModel):
 
 
 class Registration(Request):
-    email: Email
+    email: NewEmail
     password: NewPassword
     name: Name
 
@@ -66,7 +60,7 @@ class AddressIn(Request):
     name: Name
     street: Line
     city: Line
-    postal_code: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)]
+    postal_code: Annotated[str, Typed(20)]
     country: Annotated[Country, Field(description="ISO 3166-1 alpha-2")]
 
     def address(self, address_id: UUID) -> domain.Address:

@@ -11,6 +11,7 @@ from shop.kit.clock import Clock
 from shop.kit.db import Database
 from shop.kit.ids import new_id
 from shop.kit.outbox import publish
+from shop.kit.text import email_address
 from shop.user import domain, errors, repository, session_repository
 from shop.user.domain import Account, Address, User
 from shop.user.keys import Keyring
@@ -44,7 +45,7 @@ class UserService:
         await keys.refresh()
         context.authenticator.use(keys)
         if settings.admin_email and settings.admin_password:
-            await service.ensure_admin(domain.normalise_email(settings.admin_email), settings.admin_password)
+            await service.ensure_admin(email_address(settings.admin_email), settings.admin_password)
         context.tasks.start("signing-keys", keys.run)
         context.tasks.start("expired-sign-ins", sessions.run)
         return service

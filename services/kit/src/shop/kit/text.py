@@ -1,0 +1,173 @@
+"""Rules for the text that people type: one spelling for each text, and no characters that nobody can see.
+
+They follow the PRECIS profiles (RFC 8264, 8265): Unicode NFC, no control, format or unassigned characters, so no line
+breaks, escape sequences, zero-width characters or changes of writing direction in a name. Lengths count characters
+after that. What is checked here once may be stored, compared, printed and mailed everywhere after.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import idna
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+SPECIAL_USE_DOMAIN_NAMES.clear()  # a shop in a private network has addresses such as admin@shop.local
+
+MAX_EMAIL_LENGTH = 254
+"""Characters of an address as a mail server is given it (RFC 5321)."""
+
+REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode's controls, formats, surrogates, private and unassigned characters, line and paragraph separators."""
+
+BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters, marks and symbols that draw nothing."""
+
+JOINERS = frozenset("\u200c\u200d")
+LINE_CHARACTERS = frozenset("\n\t")
+
+LETTERS = {
+    "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "ĸ": "k", "ł": "l", "ŋ": "n", "ŧ": "t",
+    "þ": "th",
+}  # fmt: skip
+"""Lower-case letters that Unicode does not decompose, as people without them on the keyboard write them."""
+
+FOLDED = str.maketrans(LETTERS)
+DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
+
+
+def one_line(text: str) -> str:
+    """``text`` in NFC, trimmed, with single spaces; PydanticCustomError ``text_characters`` for what nobody can see."""
+    return " ".join(unicodedata.normalize("NFC", _checked(text)).split())
+
+
+def paragraphs(text: str) -> str:
+    """``text`` in NFC and trimmed, with its line ends as LF; PydanticCustomError ``text_characters``."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return unicodedata.normalize("NFC", _checked(lines, LINE_CHARACTERS)).strip()
+
+
+def password(text: str) -> str:
+    """``text`` as OpaqueString (RFC 8265) has it: NFC, every space a plain one; nothing is trimmed or folded."""
+    spaced = "".join(" " if unicodedata.category(character) == "Zs" else character for character in text)
+    return unicodedata.normalize("NFC", spaced)
+
+
+def new_password(text: str) -> str:
+    """A password to be set; PydanticCustomError for control characters, which no keyboard types again."""
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise PydanticCustomError("text_characters", "A password has no line breaks or other control characters.")
+    return password(text)
+
+
+def code(text: str) -> str:
+    """A coupon's code as it is compared: no spaces, upper case, plain dashes and digits."""
+    folded = unicodedata.normalize("NFKC", text).translate(DASHES)
+    return "".join(one for one in folded if not _unseen(one) and not one.isspace()).upper()
+
+
+def printable(text: str) -> str:
+    """``text`` without what may not be in one line; for text that was stored before it was checked."""
+    return " ".join("".join(" " if _unseen(one) else one for one in unicodedata.normalize("NFC", text)).split())
+
+
+def folded(text: str) -> str:
+    """``text`` as a search compares it: lower case, without accents, ø as o, æ as ae, without unseen characters."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    plain = "".join(one for one in decomposed if not unicodedata.combining(one) and unicodedata.category(one) != "Cf")
+    return plain.casefold().translate(FOLDED)
+
+
+def email_address(text: str) -> str:
+    """The one spelling under which an address is stored and compared: NFC, lower case, the domain in Unicode.
+
+    The local part is lower-cased too. The standard allows a server to tell cases apart, none does, and two
+    accounts that differ by a capital letter help only an impostor. Raises PydanticCustomError ``email_address``.
+    """
+    return _email(text, international=True)
+
+
+def new_email_address(text: str) -> str:
+    """The same for an account to be opened, and every mail server can take mail for it.
+
+    A domain such as münchen.de goes to servers as its ASCII form, an ü before the @ needs SMTPUTF8 on the whole way.
+    """
+    return _email(text, international=False)
+
+
+def ascii_address(address: str) -> str:
+    """``address`` as mail servers are given it, its domain in ASCII (RFC 5891); ValueError for what is no domain."""
+    local, at, domain = address.rpartition("@")
+    if domain.isascii():
+        return address
+    try:
+        return f"{local}{at}{idna.encode(domain, uts46=True).decode()}"
+    except idna.IDNAError as error:
+        raise ValueError(f"no domain that mail can be sent to: {error}") from None
+
+
+def _email(text: str, *, international: bool) -> str:
+    if len(text) > MAX_EMAIL_LENGTH:
+        raise PydanticCustomError("email_address", f"An e-mail address has at most {MAX_EMAIL_LENGTH} characters.")
+    if not international and not text.rpartition("@")[0].strip().isascii():
+        said = (
+            "Before the @, only letters without accents, digits and signs: mail to others does not arrive everywhere."
+        )
+        raise PydanticCustomError("email_address", said)
+    try:
+        checked = validate_email(text.strip(), check_deliverability=False, allow_smtputf8=international)
+    except EmailNotValidError as error:
+        raise PydanticCustomError("email_address", "{said}", {"said": str(error)}) from None
+    return checked.normalized.lower()
+
+
+def _checked(text: str, allowed: frozenset[str] = frozenset()) -> str:
+    for at, character in enumerate(text):
+        if _unseen(character) and character not in allowed and not _joins(text, at):
+            what = unicodedata.name(character, "control character")
+            said = "There is a character in it that cannot be seen: U+{number} {what}."
+            raise PydanticCustomError("text_characters", said, {"number": f"{ord(character):04X}", "what": what})
+    return text
+
+
+def _unseen(character: str) -> bool:
+    return unicodedata.category(character) in REFUSED_CATEGORIES or character in BLANK_LETTERS
+
+
+def _joins(text: str, at: int) -> bool:
+    """Whether a joiner stands where its script needs it (RFC 5892), as in Persian names, or between two pictures."""
+    if text[at] not in JOINERS:
+        return False
+    around = (text[at - 1 : at].strip("\ufe0f"), text[at + 1 : at + 2])
+    if all(one and unicodedata.category(one) in {"So", "Sk"} for one in around):
+        return True
+    try:
+        return idna.valid_contextj(text, at)
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class Typed:
+    """Annotates a ``str`` field: it is changed by ``rule``, then has ``min_length`` to ``max_length`` characters."""
+
+    max_length: int
+    min_length: int = 1
+    rule: Callable[[str], str] = one_line
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        bounded = core_schema.str_schema(min_length=self.min_length, max_length=self.max_length)
+        return core_schema.no_info_before_validator_function(self._apply, bounded)
+
+    def _apply(self, value: Any) -> Any:
+        return self.rule(value) if isinstance(value, str) else value
+
+
+_EMAIL = Field(min_length=3, max_length=MAX_EMAIL_LENGTH, json_schema_extra={"format": "email"})
+Email = Annotated[str, _EMAIL, AfterValidator(email_address)]
+NewEmail = Annotated[str, _EMAIL, AfterValidator(new_email_address)]
