@@ -184,3 +184,43 @@ async def test_many_workers_and_changes_lose_nothing() -> None:
     assert seen == wanted
     queue.close()
     await asyncio.gather(*workers)
+
+
+async def fail(queue: WorkQueue[str], key: str) -> None:
+    """Work on `key` in vain, and let its backoff be over."""
+    queue.add(key)
+    assert await next_of(queue) == key
+    queue.failed(key)
+    queue._failures[key].not_before = 0.0
+    queue.done(key)
+
+
+async def test_only_so_many_failing_keys_are_worked_on_at_once() -> None:
+    queue = WorkQueue[str](max_failing=1)
+    for key in "ab":
+        await fail(queue, key)
+    for key in "abc":
+        queue.add(key)
+    assert [await next_of(queue), await next_of(queue)] == ["c", "a"]
+    assert await nothing_waits(queue), "b waits for a"
+    queue.done("a")
+    assert await next_of(queue) == "b"
+
+
+async def test_failing_keys_come_after_the_others_and_still_get_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "FAILING_TURN", 3)
+    queue = WorkQueue[str](max_failing=1)
+    await fail(queue, "x")
+    for key in "xabcd":
+        queue.add(key)
+    # The take in `fail` was the first of three.
+    assert [await next_of(queue) for _ in range(5)] == list("axbcd")
+
+
+async def test_a_key_that_succeeds_again_is_like_all_others() -> None:
+    queue = WorkQueue[str](max_failing=1)
+    await fail(queue, "x")
+    queue.succeeded("x")
+    for key in "xa":
+        queue.add(key)
+    assert [await next_of(queue), await next_of(queue)] == ["x", "a"]

@@ -45,7 +45,7 @@ class Applier:
             live = await self._kube.apply(kind, obj, force=ours)
         except Conflict as error:
             if not is_taken(error):
-                raise
+                raise _refused(ref, error) from error
             raise _taken(ref) from error
         except Invalid as error:
             live = await self._replace(kind, key, ref, obj, error, ours=ours)
@@ -114,7 +114,9 @@ def _taken(ref: Ref) -> Refused:
 
 
 def _refused(ref: Ref, error: ApiError) -> Refused | ApiError:
-    """What waiting does not cure is told to the person; the rest is tried again by the queue."""
+    """What a moment does not cure is a Refused; the rest keeps its kind. Both name the object."""
+    message = f"{ref.spoken}: {error.message}"
     if error.status in (400, 403, 404, 405, 413, 422):
-        return Refused("Forbidden" if error.status == 403 else "Refused", f"{ref.spoken}: {error.message}")
+        return Refused("Forbidden" if error.status == 403 else "Refused", message)
+    error.message = message
     return error

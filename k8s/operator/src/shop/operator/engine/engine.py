@@ -13,6 +13,7 @@ from functools import partial
 from shop.operator.engine import shell
 from shop.operator.engine.apply import Applier
 from shop.operator.engine.events import Recorder
+from shop.operator.engine.findings import Findings
 from shop.operator.engine.history import Revisions
 from shop.operator.engine.informer import Informer
 from shop.operator.engine.kinds import CRON_JOB, POD, RENDERED, SHOP, Kind, kind_of
@@ -73,7 +74,7 @@ class Engine:
         self._kube = kube
         self._options = options
         self._targets = Targets()
-        self._queue = WorkQueue[Key](self._targets.has)
+        self._queue = WorkQueue[Key](self._targets.has, max_failing=max(1, options.workers // 2))
         self._world = World(self._queue.add)
         self._informers: dict[Scope, Informer[Child] | Informer[Pod]] = {}
         self._recorder = Recorder(kube)
@@ -83,7 +84,7 @@ class Engine:
 
     def _parts(self, renderer: Renderer) -> Parts:
         kube, world = self._kube, self._world
-        revisions = Revisions(kube, world)
+        revisions, report = Revisions(kube, world), Report(kube, world, renderer.version)
         return Parts(
             kube=kube,
             world=world,
@@ -92,8 +93,8 @@ class Engine:
             roller=Roller(kube, world, self._put, Applier(kube)),
             revisions=revisions,
             seeds=Seeds(kube, world, revisions),
-            report=Report(kube, world, renderer.version),
-            recorder=self._recorder,
+            report=report,
+            findings=Findings(world, report, self._recorder),
             teardown=Teardown(kube, world),
         )
 
@@ -189,7 +190,7 @@ class Engine:
         started, result = time.perf_counter(), "failed"
         try:
             outcome = await self._reconciler.reconcile(key)
-        except ApiError as error:
+        except ApiError as error:  # even the status could not be written
             delay_s = self._queue.failed(key)
             log.warning("%s: %s; again in %.0f s", key, error.message, delay_s)
         except Exception:
@@ -202,7 +203,7 @@ class Engine:
             RECONCILE.labels(result).observe(time.perf_counter() - started)
 
     def _again(self, key: Key, outcome: Outcome) -> None:
-        if outcome.result == "refused":
+        if outcome.result in ("refused", "failed"):
             self._queue.add_after(key, min(self._queue.failed(key), MAX_REFUSED_S))
             return
         self._queue.succeeded(key)

@@ -58,6 +58,8 @@ MAX_IN_FLIGHT = 32
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 30.0
 MAX_ATTEMPTS = 6
+WEBHOOK_FAILED = "Internal error occurred: failed calling webhook"
+"""How the API server begins to say that an admission webhook did not answer, or not with an answer."""
 FIRST_PAUSE_S = 0.2
 MAX_PAUSE_S = 10.0
 PAGE = 250
@@ -366,6 +368,8 @@ def path_of(kind: Kind, namespace: str | None = None, name: str = "", subresourc
 def _worth_repeating(request: Request, error: ApiError) -> bool:
     if error.status == 429 or error.reason == "NotSent" or error.status == 401:
         return True  # certainly not carried out
+    if error.message.startswith(WEBHOOK_FAILED):
+        return False  # it has waited for the webhook already, and the caller tries again after longer times
     return request.repeatable and (isinstance(error, Unreachable) or error.status in TRANSIENT)
 
 

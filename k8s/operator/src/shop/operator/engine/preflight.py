@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from shop.operator.engine.kinds import CLAIM, CONFIG_MAP, RENDERED, SECRET, Kind
 from shop.operator.engine.kube import Kube
+from shop.operator.engine.objects import Object, Ref
 from shop.operator.local.plan import WITH_DATABASE
 from shop.operator.spec import ShopSpec
 
@@ -51,6 +54,37 @@ def _place(part: str, field: str, url: str, secret_name: str | None) -> list[Nee
     if scheme == "pvc":
         return [Needed(f"{part}.{field}", CLAIM, rest.partition("/")[0])]
     return [Needed(f"{part}.secretName", SECRET, secret_name, S3_KEYS)] if secret_name else []
+
+
+def named_by(spec: Object) -> frozenset[tuple[str, str]]:
+    """Kind and name of everything that a spec names, read as it stands: also one that the models refuse."""
+    found: set[tuple[str, str]] = set()
+    for part in ("database", "messaging", "cache", "backup", "restoreFrom"):
+        found.add((SECRET.kind, _text(spec, part, "secretName")))
+    found.add((SECRET.kind, _text(spec, "exposure", "tlsSecretName")))
+    found.add((CONFIG_MAP.kind, _text(spec, "store", "catalog", "configMap")))
+    for place in (_text(spec, "backup", "destination"), _text(spec, "restoreFrom", "source")):
+        scheme, _, rest = place.partition("://")
+        found.add((CLAIM.kind, rest.partition("/")[0] if scheme == "pvc" else ""))
+    return frozenset(one for one in found if one[1])
+
+
+def _text(spec: Object, *path: str) -> str:
+    found: Any = spec
+    for step in path:
+        found = found.get(step) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+def claimed(spec: Object, own: Iterable[Ref]) -> str | None:
+    """A sentence when the spec names an object that the operator makes for this Shop itself; None when it does not."""
+    made = {(ref.kind, ref.name) for ref in own}
+    both = sorted(named_by(spec) & made)
+    return (
+        f"the spec names {both[0][0]} {both[0][1]}, which is made for this Shop itself: choose another name"
+        if both
+        else None
+    )
 
 
 async def missing(kube: Kube, namespace: str, spec: ShopSpec) -> tuple[str, str] | None:

@@ -23,6 +23,8 @@ JITTER = 0.25
 HURRY_S = 2.0
 """A change may end a backoff early, but not sooner than this after the failure: the change can come of the failure."""
 
+FAILING_TURN = 4
+"""While others wait, one take in so many may be of a key whose last work failed."""
 MAX_FIRST = 32
 """Keys in a row that went first while others waited."""
 
@@ -38,11 +40,15 @@ class _Failures:
 class WorkQueue[K: Hashable]:
     """`key = await get()`, work, then `succeeded(key)` or `failed(key)`, and always `done(key)`."""
 
-    def __init__(self, goes_first: Callable[[K], bool] = lambda _: False) -> None:
+    def __init__(self, goes_first: Callable[[K], bool] = lambda _: False, max_failing: int | None = None) -> None:
+        """`max_failing`: how many keys whose last work failed may be worked on at once; None is no limit."""
         self._goes_first = goes_first
+        self._max_failing = max_failing
         self._first: dict[K, float] = {}
         self._ready: dict[K, float] = {}
+        self._failing: dict[K, float] = {}
         self._in_a_row = 0
+        self._since_failing = 0
         self._working: set[K] = set()
         self._again: set[K] = set()
         self._later: dict[K, asyncio.TimerHandle] = {}
@@ -53,11 +59,11 @@ class WorkQueue[K: Hashable]:
 
     def __len__(self) -> int:
         """How many wait to be worked on now."""
-        return len(self._first) + len(self._ready) + len(self._again)
+        return len(self._first) + len(self._ready) + len(self._failing) + len(self._again)
 
     @property
     def oldest_s(self) -> float:
-        """How long the first in line has waited."""
+        """How long the first in line has waited; those whose last work failed wait on purpose and do not count."""
         now = time.monotonic()
         return now - min((next(iter(lane.values())) for lane in (self._first, self._ready) if lane), default=now)
 
@@ -83,7 +89,7 @@ class WorkQueue[K: Hashable]:
 
     async def get(self) -> K | None:
         """The next key; None once the queue is closed."""
-        while not self._first and not self._ready and not self._closed:
+        while not self._first and not self._ready and not self._failing_may_go() and not self._closed:
             self._wake.clear()
             await self._wake.wait()
         if self._closed:
@@ -96,6 +102,7 @@ class WorkQueue[K: Hashable]:
     def done(self, key: K) -> None:
         """Nobody works on it any more; what was added meanwhile comes up again."""
         self._working.discard(key)
+        self._wake.set()
         if key in self._again:
             self._again.discard(key)
             self.add(key)
@@ -121,7 +128,23 @@ class WorkQueue[K: Hashable]:
         self._later.clear()
         self._wake.set()
 
+    def _failing_may_go(self) -> bool:
+        if not self._failing:
+            return False
+        at_once = sum(key in self._failures for key in self._working)
+        return self._max_failing is None or at_once < self._max_failing
+
     def _take(self) -> K:
+        others = bool(self._first or self._ready)
+        if self._failing_may_go() and (not others or self._since_failing >= FAILING_TURN - 1):
+            self._since_failing = 0
+            key = next(iter(self._failing))
+            del self._failing[key]
+            return key
+        self._since_failing += 1
+        return self._take_other()
+
+    def _take_other(self) -> K:
         others_turn = not self._first or (self._ready and self._in_a_row >= MAX_FIRST)
         self._in_a_row = 0 if others_turn else self._in_a_row + 1
         lane = self._ready if others_turn else self._first
@@ -134,18 +157,22 @@ class WorkQueue[K: Hashable]:
             return
         if key in self._working:
             self._again.add(key)
-        elif key not in self._first and key not in self._ready:
-            lane = self._first if self._goes_first(key) else self._ready
-            lane[key] = time.monotonic()
+        elif not any(key in lane for lane in (self._first, self._ready, self._failing)):
+            self._lane_of(key)[key] = time.monotonic()
             self._wake.set()
         self._drop_later(key)
+
+    def _lane_of(self, key: K) -> dict[K, float]:
+        if key in self._failures:
+            return self._failing
+        return self._first if self._goes_first(key) else self._ready
 
     def _drop_later(self, key: K) -> None:
         if handle := self._later.pop(key, None):
             handle.cancel()
 
     def _full(self) -> bool:
-        full = len(self._first) + len(self._ready) + len(self._later) >= MAX_KEYS
+        full = len(self._first) + len(self._ready) + len(self._failing) + len(self._later) >= MAX_KEYS
         if full and not self._told:
             logger.error("the queue is full with %d keys; more are left to the next resync", MAX_KEYS)
         self._told = full

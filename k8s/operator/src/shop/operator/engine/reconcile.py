@@ -8,6 +8,8 @@ everything is applied, and the finalizer goes last.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,10 +19,10 @@ from pydantic import ValidationError
 from shop.operator.engine import preflight
 from shop.operator.engine.apply import Refused
 from shop.operator.engine.conditions import Facts, Rolling
-from shop.operator.engine.events import Recorder
-from shop.operator.engine.history import Revisions
-from shop.operator.engine.kinds import SHOP
-from shop.operator.engine.kube import Conflict, Kube, NotFound
+from shop.operator.engine.findings import Findings, why
+from shop.operator.engine.history import SUFFIX, Revisions
+from shop.operator.engine.kinds import SECRET, SHOP
+from shop.operator.engine.kube import ApiError, Conflict, Kube, NotFound
 from shop.operator.engine.metrics import ROLLBACKS
 from shop.operator.engine.objects import FINALIZER, Key, Ref
 from shop.operator.engine.render import Renderer, RenderError
@@ -31,12 +33,14 @@ from shop.operator.engine.shopview import Failure, Rollout, ShopView
 from shop.operator.engine.target import Target, Targets
 from shop.operator.engine.teardown import POLL_S, Teardown
 from shop.operator.engine.values import left_out
-from shop.operator.engine.world import World
+from shop.operator.engine.world import SEED_SUFFIX, World
 from shop.operator.spec import Shop
 
 LOOK_AGAIN_S = 15.0
 """While something is waited for whose events could fail to come."""
 DRIFT_AGAIN_S = 60.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +55,13 @@ class Parts:
     revisions: Revisions
     seeds: Seeds
     report: Report
-    recorder: Recorder
+    findings: Findings
     teardown: Teardown
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`result` is done, waiting, invalid, or refused, which is tried again after growing times.
+    """`result` is done, waiting, invalid, or refused or failed, which are tried again after growing times.
 
     `again_s`: look again then, even if nothing happens.
     """
@@ -67,6 +71,7 @@ class Outcome:
 
 
 DONE = Outcome("done")
+FAILED = Outcome("failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,9 @@ class Reconciler:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._hashes: dict[Key, tuple[tuple[Any, ...], str]] = {}
+        self._findings = parts.findings
         self._clock = Clock()
+        self._uids: dict[Key, str] = {}
         self.optional: frozenset[str] = frozenset()
         """Kinds that only some clusters have and this one has."""
 
@@ -99,19 +106,37 @@ class Reconciler:
             self._forget(key)
             return DONE
         view = ShopView.of(raw)
+        if self._uids.get(key, view.uid) != view.uid:
+            # Deleted and created again between two passes: what is remembered is about another Shop.
+            self._forget(key)
+        self._uids[key] = view.uid
         try:
-            if view.deleting:
-                return await self._tear_down(view)
-            if FINALIZER not in view.finalizers:
-                view = await self._hold(view)
-            return await self._keep(view)
-        except NotFound as error:
-            if await self._parts.kube.get(SHOP, key.namespace, key.name) is None:
+            outcome = await self._step(view)
+        except ApiError as error:
+            log.warning("%s: %s", key, error.message)
+            if isinstance(error, NotFound) and await self._parts.kube.get(SHOP, key.namespace, key.name) is None:
                 self._parts.world.forget_shop(key)
                 return DONE
-            raise error
+            await self._findings.failed(view, error)
+            return FAILED
+        except Exception as error:
+            log.exception("%s: the pass broke off", key)
+            message = f"the operator's own error, see its log: {type(error).__name__}: {error}"
+            await self._findings.blocked(self._findings.latest(view), "InternalError", message)
+            return FAILED
+        self._findings.succeeded(key)
+        return outcome
+
+    async def _step(self, view: ShopView) -> Outcome:
+        if view.deleting:
+            return await self._tear_down(view)
+        if FINALIZER not in view.finalizers:
+            view = await self._hold(view)
+        return await self._keep(view)
 
     def _forget(self, key: Key) -> None:
+        self._uids.pop(key, None)
+        self._findings.forget(key)
         self._parts.targets.drop(key)
         self._hashes.pop(key, None)
         self._clock.stop(key)
@@ -133,32 +158,20 @@ class Reconciler:
             shop = read(view)
         except ValidationError as error:
             self._clock.stop(view.key)
-            await self._stopped(view, Facts(view.generation, invalid=_sentence(error)))
+            await self._findings.stopped(view, Facts(view.generation, invalid=_sentence(error)))
             return Outcome("invalid")
         if shop.spec.suspend:
             self._clock.stop(view.key)
-            await self._stopped(view, Facts(view.generation, paused=True))
+            await self._findings.stopped(view, Facts(view.generation, paused=True))
             return DONE
         try:
             return await self._bring(view, shop)
         except RenderError as error:
             self._clock.stop(view.key)
-            return await self._blocked(view, "CannotRender", str(error))
+            await self._findings.blocked(view, "CannotRender", str(error))
         except Refused as error:
-            return await self._blocked(self._latest(view), error.reason, error.message)
-
-    def _latest(self, view: ShopView) -> ShopView:
-        raw = self._parts.world.shop(view.key)
-        return view if raw is None else ShopView.of(raw)
-
-    async def _blocked(self, view: ShopView, reason: str, message: str) -> Outcome:
-        self._tell(view, "Warning", reason, message)
-        await self._stopped(view, Facts(view.generation, blocked=(reason, message)))
+            await self._findings.blocked(self._findings.latest(view), error.reason, error.message)
         return Outcome("refused")
-
-    async def _stopped(self, view: ShopView, facts: Facts) -> None:
-        unready = self._unready(view)
-        await self._parts.report.write(view, replace(facts, serving=view.revision > 0, unready=unready))
 
     async def _bring(self, view: ShopView, shop: Shop) -> Outcome:
         seed = await self._parts.seeds.ensure(view)
@@ -197,31 +210,34 @@ class Reconciler:
             view = await self._begin(view, wish, target)
         try:
             progress = await self._parts.roller.advance(view, target)
-        except Refused as error:
+            if progress.wave is None:
+                await self._complete(view, wish, target)
+                return DONE
+        except (Refused, ApiError) as error:
             rollout = view.rollout
             late = rollout and self._clock.left(view.key, rollout, wish.deadline) <= timedelta()
             if rollout and late and _may_go_back(view, wish, target):
-                return await self._roll_back(view, wish, rollout, (error.reason, error.message))
+                return await self._roll_back(view, wish, rollout, why(error))
             raise
-        if progress.wave is None:
-            await self._complete(view, wish, target)
-            return DONE
         return await self._waiting(view, wish, target, progress)
 
     async def _begin(self, view: ShopView, wish: Wish, target: Target) -> ShopView:
         """Write down what is about to be, before the first of it is applied."""
         self._clock.begin(view.key, target.hash)
         forward = target.hash == wish.hash
+        own = [*(item.ref for item in target.items), *operators_own(view.key)]
+        if forward and (taken := preflight.claimed(view.spec, own)):
+            raise Refused("NameTaken", taken)
         if forward and (gap := await preflight.missing(self._parts.kube, view.key.namespace, wish.shop.spec)):
             raise Refused(*gap)
         revision = view.revision if target.hash == view.applied_hash else view.next_revision
         rollout = Rollout(revision, target.hash, datetime.now(UTC).replace(microsecond=0))
         union = inventory(self._parts.roller.union(view, target))
         if forward:
-            self._tell(view, "Normal", "RollingOut", f"Revision {revision} is being rolled out")
+            self._findings.event(view, "Normal", "RollingOut", f"Revision {revision} is being rolled out")
             for sentence in left_out(wish.shop.spec):
-                self._tell(view, "Warning", "LeftOut", sentence)
-        facts = self._facts(view, wish, target, rolling=Rolling(revision, "", "", view.revision == 0))
+                self._findings.event(view, "Warning", "LeftOut", sentence)
+        facts = self._findings.facts(view, wish.hash, target, rolling=Rolling(revision, "", "", view.revision == 0))
         failure = None if forward else view.failure
         return await self._parts.report.write(view, facts, rollout=rollout, inventory=union, failure=failure)
 
@@ -236,7 +252,7 @@ class Reconciler:
         done = replace(view, revision=rollout.revision, applied_hash=target.hash, rollout=None)
         await self._parts.report.write(
             view,
-            self._facts(done, wish),
+            self._findings.facts(done, wish.hash),
             rollout=None,
             inventory=entries,
             revision=rollout.revision,
@@ -245,7 +261,7 @@ class Reconciler:
         )
         self._parts.roller.forget(view.key)
         self._parts.targets.drop(view.key)
-        self._tell(view, "Normal", "Ready", f"Revision {rollout.revision} serves")
+        self._findings.event(view, "Normal", "Ready", f"Revision {rollout.revision} serves")
 
     async def _waiting(self, view: ShopView, wish: Wish, target: Target, progress: Progress) -> Outcome:
         rollout = view.rollout
@@ -257,9 +273,9 @@ class Reconciler:
             return await self._roll_back(view, wish, rollout, failed)
         rolling = Rolling(rollout.revision, progress.wave.name.lower(), progress.waiting[0], view.revision == 0)
         found = {"failed": failed} if target.hash == wish.hash else {}
-        facts = self._facts(view, wish, target, rolling=rolling, **found)
+        facts = self._findings.facts(view, wish.hash, target, rolling=rolling, **found)
         if failed:
-            self._tell(view, "Warning", failed[0], failed[1])
+            self._findings.event(view, "Warning", failed[0], failed[1])
         await self._parts.report.write(view, facts)
         retry = await self._parts.roller.retry_jobs(view, progress.failed_jobs)
         owed = self._parts.report.owes(view.key)
@@ -270,7 +286,7 @@ class Reconciler:
         """Give the revision up, remember why, and go back to the last one that served in the next pass."""
         message = f"Revision {rollout.revision} was given up: {failed[1]}"
         failure = Failure(rollout.revision, wish.hash, failed[0], message)
-        self._tell(view, "Warning", "RollingBack", f"{message}; going back to revision {view.revision}")
+        self._findings.event(view, "Warning", "RollingBack", f"{message}; going back to revision {view.revision}")
         ROLLBACKS.inc()
         self._parts.targets.drop(view.key)
         rolling = Rolling(view.revision, "", "", first=False)
@@ -297,7 +313,7 @@ class Reconciler:
         await self._parts.revisions.ensure(view.key, view.revision, lambda: self._again(view, wish), wish.seed)
         failure = view.failure if view.failure and view.failure.hash == wish.hash else None
         view = replace(view, failure=failure)
-        facts = self._facts(view, wish, drift=(*repairs.told, *repairs.left), blocked=repairs.refused)
+        facts = self._findings.facts(view, wish.hash, drift=(*repairs.told, *repairs.left), blocked=repairs.refused)
         await self._parts.report.write(view, facts, failure=failure, **parts)
         if repairs.refused:
             return Outcome("refused")
@@ -318,39 +334,12 @@ class Reconciler:
         repairs = await self._parts.roller.repair(view, target, drifted)
         self._parts.targets.drop(view.key)
         for sentence in repairs.told:
-            self._tell(view, "Normal", "DriftRepaired", f"Repaired {sentence}")
+            self._findings.event(view, "Normal", "DriftRepaired", f"Repaired {sentence}")
         for sentence in repairs.left:
-            self._tell(view, "Warning", "DriftKeepsComing", sentence)
+            self._findings.event(view, "Warning", "DriftKeepsComing", sentence)
         if repairs.refused:
-            self._tell(view, "Warning", *repairs.refused)
+            self._findings.event(view, "Warning", *repairs.refused)
         return repairs
-
-    def _facts(self, view: ShopView, wish: Wish, rolled: Target | None = None, **found: Any) -> Facts:
-        """What is known in any pass, with what this one found. A pod in trouble counts when it is of what is rolled out
-        or of what does not serve: that of a backup that failed last night is neither."""
-        unready = self._unready(view)
-        failure = view.failure if view.failure and view.failure.hash == wish.hash else None
-        if failure and "failed" not in found:
-            found["failed"] = failure.reason, failure.message
-        owners = {sentence.partition(":")[0] for sentence in unready} | (rolled.spoken if rolled else set())
-        return Facts(
-            view.generation,
-            serving=view.revision > 0,
-            unready=unready,
-            troubles=tuple(one for one in self._parts.world.troubles(view.key) if one.owner in owners),
-            rolled_back_to=view.revision if failure and view.revision else None,
-            **found,
-        )
-
-    def _unready(self, view: ShopView) -> tuple[str, ...]:
-        """What of the last revision that came up does not serve; what is new in a rollout has no uid yet."""
-        children = self._parts.world.children(view.key)
-        found = [(ref, children.get(ref)) for ref, entry in view.inventory.items() if entry.uid]
-        return tuple(
-            child.health.message or f"{ref.spoken} does not serve" if child else f"{ref.spoken}: it is gone"
-            for ref, child in found
-            if child is None or not child.serves
-        )
 
     async def _tear_down(self, view: ShopView) -> Outcome:
         if FINALIZER not in view.finalizers:
@@ -360,15 +349,18 @@ class Reconciler:
             await self._parts.report.write(view, Facts(view.generation, deleting=waiting))
             return Outcome("waiting", POLL_S)
         rest = [name for name in view.finalizers if name != FINALIZER]
-        patch = {"metadata": {"finalizers": rest or None, "resourceVersion": _version(self._latest(view))}}
+        patch = {"metadata": {"finalizers": rest or None, "resourceVersion": _version(self._findings.latest(view))}}
         try:
             await self._parts.kube.patch(SHOP, view.key.namespace, view.key.name, patch)
         except Conflict:  # somebody else has just changed it; the event brings the Shop back
             return Outcome("waiting", POLL_S)
         return DONE
 
-    def _tell(self, view: ShopView, kind: str, reason: str, message: str) -> None:
-        self._parts.recorder.event(view.resource, kind, reason, message)
+
+def operators_own(key: Key) -> Iterator[Ref]:
+    """The Secrets that the operator keeps for a Shop beside what it renders."""
+    for suffix in (SEED_SUFFIX, SUFFIX):
+        yield Ref(SECRET.api_version, SECRET.kind, key.name + suffix)
 
 
 def _may_go_back(view: ShopView, wish: Wish, target: Target) -> bool:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from shop.operator.engine.conditions import Facts, conditions
 from shop.operator.engine.kinds import SHOP
-from shop.operator.engine.kube import Kube
+from shop.operator.engine.kube import Conflict, Kube
 from shop.operator.engine.objects import Key, Object
 from shop.operator.engine.shopview import Entry, ShopView
 from shop.operator.engine.values import public_url
@@ -22,6 +22,8 @@ PARTS = ("observedGeneration", "conditions", "servicesReady", "services")
 """Always written by a pass; the rest only when a pass gives it."""
 
 HOW_FAR = frozenset({"conditions", "services", "servicesReady"})
+PATCH_TRIES = 5
+"""Of one write of the status, while somebody else changes the Shop."""
 PROGRESS_S = 3.0
 """How often the status of a rollout is written when nothing but words and counts have changed."""
 
@@ -44,11 +46,27 @@ class Report:
             return view
         self._written[view.key] = time.monotonic()
         self._owed.discard(view.key)
-        body = await self._kube.patch(
-            SHOP, view.key.namespace, view.key.name, {"status": changed}, content="merge", subresource="status"
-        )
+        body = await self._patch(view, changed)
         self._world.see_shop(body)
         return ShopView.of(body)
+
+    async def _patch(self, view: ShopView, changed: Object) -> Object:
+        """Write into the status that `view` was read from, and no other: Conflict when somebody else has written it, or
+        when another Shop has the name by now. A change of spec or labels meanwhile is no reason not to write."""
+        live = view.resource
+        for _ in range(PATCH_TRIES):
+            metadata = {"resourceVersion": live["metadata"]["resourceVersion"], "uid": view.uid}
+            body = {"metadata": metadata, "status": changed}
+            try:
+                return await self._kube.patch(SHOP, *_place(view), body, content="merge", subresource="status")
+            except Conflict as error:
+                found = await self._kube.get(SHOP, *_place(view))
+                if found is None or found["metadata"]["uid"] != view.uid or found.get("status", {}) != view.status:
+                    if found is not None:
+                        self._world.see_shop(found)
+                    raise error
+                live = found
+        raise Conflict(409, "Conflict", f"Shop {view.key} is changed again and again while its status is written")
 
     def wished(self, view: ShopView) -> dict[str, Any]:
         """What the spec asks for, to be written when it serves: until then, and after a rollback, the status keeps
@@ -100,6 +118,10 @@ def address(view: ShopView) -> str | None:
     if exposure.type == "None":
         return f"http://{view.key.name}-gateway.{view.key.namespace}.svc:8000"
     return public_url(exposure)
+
+
+def _place(view: ShopView) -> tuple[str, str]:
+    return view.key.namespace, view.key.name
 
 
 def _services(key: Key, world: World) -> list[Object]:

@@ -12,11 +12,13 @@ from itertools import groupby
 from shop.operator.engine.apply import Applier, Refused
 from shop.operator.engine.conditions import because
 from shop.operator.engine.digest import difference, digest
+from shop.operator.engine.findings import why
 from shop.operator.engine.health import PROGRESS_DEADLINE, Phase, Trouble
 from shop.operator.engine.kinds import Wave, kind_of
-from shop.operator.engine.kube import Kube
+from shop.operator.engine.kube import ApiError, Kube
 from shop.operator.engine.metrics import APPLIED_OBJECTS, DRIFT_REPAIRS, PRUNED_OBJECTS
 from shop.operator.engine.objects import Key, Object, Ref
+from shop.operator.engine.preflight import named_by
 from shop.operator.engine.shopview import Entry, Rollout, ShopView
 from shop.operator.engine.target import Item, Target
 from shop.operator.engine.world import Child, World
@@ -187,13 +189,17 @@ class Roller:
         return min(waits, default=None)
 
     async def prune(self, view: ShopView, target: Target) -> list[Ref]:
-        """Delete what is in the inventory and not in the target. Only called when all of the target is applied."""
+        """Delete what is in the inventory and not in the target. Only called when all of the target is applied.
+
+        What the spec names is the user's, also if it was made by the operator once: it only leaves the inventory.
+        """
         wanted = {item.ref for item in target.items}
+        named = named_by(view.spec)
         unwanted = [ref for ref in self.entries(view) if ref not in wanted]
         children = self._world.children(view.key)
         for ref in sorted(unwanted, reverse=True):
             child = children.get(ref)
-            if child is not None and not child.deleting:
+            if child is not None and not child.deleting and (ref.kind, ref.name) not in named:
                 await self._kube.delete(kind_of(ref), view.key.namespace, ref.name, child.uid)
                 PRUNED_OBJECTS.labels(ref.kind).inc()
             del self.entries(view)[ref]
@@ -218,8 +224,8 @@ class Roller:
                 continue
             try:
                 found.told.append(await self._repair(view, objects[ref]))
-            except Refused as error:
-                found.refused = found.refused or (error.reason, error.message)
+            except (Refused, ApiError) as error:
+                found.refused = found.refused or why(error)
         return found
 
     def _is_fight(self, key: Key, ref: Ref) -> bool:

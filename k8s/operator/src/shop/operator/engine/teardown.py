@@ -5,6 +5,7 @@ from __future__ import annotations
 from shop.operator.engine.kinds import CLAIM, kind_of
 from shop.operator.engine.kube import Conflict, Kube
 from shop.operator.engine.objects import SHOP_LABEL, Ref
+from shop.operator.engine.preflight import named_by
 from shop.operator.engine.shopview import ShopView
 from shop.operator.engine.world import Child, World
 
@@ -25,7 +26,9 @@ class Teardown:
         """Delete what may go now. A sentence about what is waited for; None when nothing is left."""
         retain = view.spec.get("deletionPolicy") == "Retain"
         children = self._world.children(view.key).values()
-        left = [child for child in children if not (retain and child.ref.kind in KEPT_KINDS)]
+        named = named_by(view.spec)
+        ours = [child for child in children if (child.ref.kind, child.ref.name) not in named]
+        left = [child for child in ours if not (retain and child.ref.kind in KEPT_KINDS)]
         if left:
             last = max(child.wave for child in left)
             return await self._delete(view, sorted((child for child in left if child.wave == last), key=_by_ref))
@@ -50,7 +53,9 @@ class Teardown:
     async def _claims(self, view: ShopView) -> list[tuple[str, str]]:
         """Names and uids of the volumes that the Shop's StatefulSets have left."""
         found = await self._kube.list(CLAIM, view.key.namespace, labels=f"{SHOP_LABEL}={view.key.name}")
-        return [(claim["metadata"]["name"], claim["metadata"]["uid"]) for claim in found]
+        claims = [(claim["metadata"]["name"], claim["metadata"]["uid"]) for claim in found]
+        named = named_by(view.spec)
+        return [(name, uid) for name, uid in claims if (CLAIM.kind, name) not in named]
 
 
 def _by_ref(child: Child) -> Ref:
