@@ -119,6 +119,8 @@ def test_everything_else_does() -> None:
         request_hash([item], ADDRESS | {"city": "D"}, "t", None),
         request_hash([item], ADDRESS, "u", None),
         request_hash([item], ADDRESS, "t", "C"),
+        request_hash([item], ADDRESS, "t", None, 1299),
+        request_hash([item], ADDRESS, "t", None, 0),
     ]
     assert len(set(hashes)) == len(hashes)
 

@@ -229,7 +229,8 @@ class PaymentApi:
         payment_id: str = (await self.charge(**changed)).json()["results"][0]["payment_id"]
         return payment_id
 
-    async def refund(self, payment_id: str, key: str | None = "key", **body: Any) -> httpx.Response:
+    async def refund(self, payment_id: str, key: str | None = "key", **changed: Any) -> httpx.Response:
+        body = {"amount": 1299, **changed}
         headers = self.tokens.headers("admin") | ({"Idempotency-Key": key} if key is not None else {})
         return await self.client.post(f"/api/v1/payments/{payment_id}/refunds", json=body, headers=headers)
 

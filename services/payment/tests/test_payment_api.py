@@ -176,16 +176,18 @@ async def test_an_administrator_refunds_in_parts_and_once_per_key(payment_api: P
     too_much = await payment_api.refund(payment_id, "b", amount=601)
     assert code(too_much) == (409, "refund_exceeds_payment")
     assert too_much.json()["refundable"] == 600
-    rest = await payment_api.refund(payment_id, "c")
+    rest = await payment_api.refund(payment_id, "c", amount=600)
     assert (rest.status_code, rest.json()["payment"]["state"]) == (201, "refunded")
-    assert code(await payment_api.refund(payment_id, "d")) == (409, "refund_exceeds_payment")
+    assert code(await payment_api.refund(payment_id, "d", amount=1)) == (409, "refund_exceeds_payment")
 
 
-async def test_a_refund_without_a_body_is_a_full_one(payment_api: PaymentApi) -> None:
+@pytest.mark.parametrize("body", [None, {}, {"amount": None}, {"amount": 0}, {"amount": 100, "all": True}])
+async def test_a_refund_names_its_amount(payment_api: PaymentApi, body: dict[str, Any] | None) -> None:
     payment_id = await payment_api.captured(amount=1000)
     headers = payment_api.tokens.headers("admin") | {"Idempotency-Key": "a"}
-    answer = await payment_api.client.post(f"/api/v1/payments/{payment_id}/refunds", headers=headers)
-    assert (answer.status_code, answer.json()["amount"]["amount"]) == (201, 1000)
+    answer = await payment_api.client.post(f"/api/v1/payments/{payment_id}/refunds", headers=headers, json=body)
+    assert code(answer) == (422, "invalid_request")
+    assert await payment_api.database.fetchval("SELECT sum(refunded) FROM payments") == 0
 
 
 async def test_a_refund_that_the_provider_does_not_answer_is_accepted_and_asked_again(payment_api: PaymentApi) -> None:

@@ -112,6 +112,10 @@ class ScriptedShop:
 
     def make_order(self, person: Person, body: dict[str, Any], order_id: str) -> dict[str, Any]:
         quote = self.quote(body["items"], body.get("coupon", ""))
+        expected = body.get("expected_total")
+        if expected not in (None, quote["total"]):
+            extra = {"expected_total": expected, "total": quote["total"]}
+            raise Problem(409, "price_changed", "The total is not the expected one.", extra=extra)
         order = {
             "id": order_id,
             "user_id": person.id,

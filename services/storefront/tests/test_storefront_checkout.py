@@ -133,7 +133,8 @@ async def test_the_form_of_another_user_orders_nothing(browser: Browser) -> None
     page = await browser.send(form, 403, ("action", "buy"), **ADDRESS)
     assert "This form is too old" in page.text
     own = (await browser.get("/checkout")).form("/checkout")
-    await browser.send(form, 200, ("action", "buy"), **ADDRESS, csrf_token=own.fields["csrf_token"])
+    theirs = {name: own.fields[name] for name in ("csrf_token", "shown_total")}
+    await browser.send(form, 200, ("action", "buy"), **ADDRESS, **theirs)
     (order,) = browser.shop.orders.values()
     assert [line["product_id"] for line in order["lines"]] == [product_id("rocks")]
 
@@ -225,13 +226,52 @@ async def test_unknown_coupon_is_said_and_sums_are_without_it(browser: Browser) 
     assert "There is no such coupon." in page.one("div", id="problem").text
 
 
-async def test_prices_away_still_lets_buy(browser: Browser) -> None:
+async def test_nothing_is_bought_while_the_total_cannot_be_shown(browser: Browser) -> None:
     await ready_to_pay(browser)
     browser.shop.down.add("pricing")
     page = await browser.get("/checkout")
-    assert "Prices cannot be reckoned for a moment" in page.text
-    await browser.send(page.form("/checkout"), 200, ("action", "buy"), **ADDRESS)
+    assert "The total cannot be calculated at the moment" in page.text
+    page = await browser.send(page.form("/checkout"), 409, ("action", "buy"), **ADDRESS)
+    assert asked_orders(browser) == []
+    browser.shop.down.clear()
+    page = await browser.send(page.form("/checkout"), 409, ("action", "buy"))
+    assert asked_orders(browser) == [], "now there is a total to look at"
+    await browser.send(page.form("/checkout"), 200, ("action", "buy"))
     assert browser.path.startswith("/orders/")
+
+
+async def test_a_price_that_rose_since_the_page_is_shown_and_asked_about_again(browser: Browser) -> None:
+    page = await ready_to_pay(browser)
+    shown = page.one("dl", **{"class": "sums number"}).text
+    browser.shop.products[product_id("pride")]["price"]["amount"] *= 3
+    page = await browser.send(page.form("/checkout"), 409, ("action", "buy"), **ADDRESS)
+    assert browser.shop.orders == {}
+    problem, sums = page.one("div", id="problem").text, page.one("dl", **{"class": "sums number"}).text
+    before, now = (text.rpartition("Total")[2].strip() for text in (shown, sums))
+    assert before != now
+    assert f"The total is now {now}, no longer {before}." in problem
+    assert page.form("/checkout").fields["city"] == ADDRESS["city"]
+    await browser.send(page.form("/checkout"), 200, ("action", "buy"))
+    (order,) = browser.shop.orders.values()
+    assert order["total"]["amount"] == int("".join(filter(str.isdigit, now)))
+
+
+async def test_a_cart_that_grew_in_another_tab_is_shown_and_asked_about_again(browser: Browser) -> None:
+    page = await ready_to_pay(browser)
+    form = page.form("/checkout")
+    await browser.add("pride", 3)
+    page = await browser.send(form, 409, ("action", "buy"), **ADDRESS)
+    assert browser.shop.orders == {}
+    assert "5 ×" in page.text
+    await browser.send(page.form("/checkout"), 200, ("action", "buy"))
+    assert [line["quantity"] for order in browser.shop.orders.values() for line in order["lines"]] == [5]
+
+
+@pytest.mark.parametrize("shown", ["", "abc", "-1", "1" * 16, "12,38"])
+async def test_a_form_without_a_total_buys_nothing(browser: Browser, shown: str) -> None:
+    page = await ready_to_pay(browser)
+    await browser.send(page.form("/checkout"), 409, ("action", "buy"), **ADDRESS, shown_total=shown)
+    assert asked_orders(browser) == []
 
 
 async def test_a_pending_order_looks_again_by_itself_without_script(browser: Browser) -> None:

@@ -49,7 +49,7 @@ IdempotencyKey = Annotated[str, Depends(idempotency_key)]
         202: {"model": schemas.OrderView, "description": "Taken, and completed as soon as every service is there"},
         402: {"description": "payment_declined; decline_code says why"},
         404: {"description": "unknown_product"},
-        409: {"description": "insufficient_stock, idempotency_key_in_flight, deadline_exceeded"},
+        409: {"description": "insufficient_stock, price_changed, idempotency_key_in_flight, deadline_exceeded"},
     },
 )
 async def place_order(

@@ -17,6 +17,8 @@ import orjson
 
 MAX_LINES = 100
 MAX_QUANTITY = 999
+MAX_AMOUNT = 2**53 - 1
+"""Minor units; every JSON reader has it exact."""
 
 
 class State(StrEnum):
@@ -102,6 +104,8 @@ class Order:
     reason: str | None = None
     totals: Totals | None = None
     coupon: str | None = None
+    expected_total: int | None = None
+    """What the customer was shown; None: whatever it costs."""
     payment_token: str | None = field(default=None, repr=False)
     cancel_requested_at: datetime | None = None
 
@@ -132,10 +136,14 @@ def merge(items: Iterable[Item]) -> list[Item]:
     return [Item(product_id, quantity) for product_id, quantity in quantities.items()]
 
 
-def request_hash(items: Iterable[Item], address: Mapping[str, str], token: str, coupon: str | None) -> bytes:
+def request_hash(
+    items: Iterable[Item], address: Mapping[str, str], token: str, coupon: str | None, expected_total: int | None = None
+) -> bytes:
     """SHA-256 of what is asked for: equal for two bodies that mean the same order."""
     wanted = sorted((str(item.product_id), item.quantity) for item in items)
-    document = {"items": wanted, "address": dict(address), "token": token, "coupon": coupon}
+    document: dict[str, Any] = {"items": wanted, "address": dict(address), "token": token, "coupon": coupon}
+    if expected_total is not None:
+        document["expected_total"] = expected_total
     return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).digest()
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from shop.kit.errors import Problem
+from shop.kit.errors import FieldError, Problem
 from shop.order.domain import IllegalTransition, State
 
-STATUS_BY_CODE = {"unknown_product": 404, "insufficient_stock": 409, "deadline_exceeded": 409}
+STATUS_BY_CODE = {"unknown_product": 404, "insufficient_stock": 409, "price_changed": 409, "deadline_exceeded": 409}
 STATUS_BY_STEP = {"reserve": 409, "quote": 422, "charge": 402}
 REASONS = frozenset({
-    "insufficient_stock", "unknown_product", "payment_declined", "deadline_exceeded",
+    "insufficient_stock", "unknown_product", "price_changed", "payment_declined", "deadline_exceeded",
     "unknown_coupon", "coupon_expired", "coupon_exhausted", "coupon_minimum_not_met", "cancelled",
 })  # fmt: skip
 """Codes that metrics name; whatever else a participant says counts as "other"."""
@@ -23,6 +23,11 @@ def rejected(order_id: UUID, refusal: Mapping[str, Any]) -> Problem:
     code, step = refusal["code"], refusal["step"]
     status = STATUS_BY_CODE.get(code) or STATUS_BY_STEP.get(step, 409)
     return Problem(status, code, refusal["detail"], extra={"order_id": str(order_id), **refusal["extra"]})
+
+
+def wrong_currency(currency: str) -> Problem:
+    wrong: FieldError = {"field": "expected_total.currency", "message": f"This shop sells in {currency}."}
+    return Problem(422, "invalid_request", f"expected_total.currency must be {currency}.", errors=[wrong])
 
 
 def not_found(order_id: UUID) -> Problem:

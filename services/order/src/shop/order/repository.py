@@ -27,8 +27,8 @@ MAX_BATCH = 128
 
 ORDER = """
 o.id, o.user_id, o.email, o.customer_name, o.kind, o.state, o.version, o.reason, o.lines, o.currency, o.subtotal,
-o.discount, o.tax, o.shipping, o.total, o.address, o.coupon, o.payment_token, o.cancel_requested_at, o.created_at,
-o.updated_at"""
+o.discount, o.tax, o.shipping, o.total, o.address, o.coupon, o.expected_total, o.payment_token, o.cancel_requested_at,
+o.created_at, o.updated_at"""
 
 SAGA = """
 s.order_id, s.kind AS saga_kind, s.status, s.attempts, s.fence, s.doubtful, s.refusal, s.history, s.traceparent,
@@ -39,13 +39,13 @@ INSERT = """
 WITH input AS (
     SELECT * FROM jsonb_to_recordset($1) AS i(
         id uuid, user_id uuid, email text, customer_name text, kind text, lines jsonb, currency text, address jsonb,
-        country text, coupon text, payment_token text, idempotency_key text, body_hash text, created_at timestamptz,
-        traceparent text)
+        country text, coupon text, expected_total bigint, payment_token text, idempotency_key text, body_hash text,
+        created_at timestamptz, traceparent text)
 ), taken AS (
     INSERT INTO orders (id, user_id, email, customer_name, kind, lines, currency, address, country, coupon,
-                        payment_token, idempotency_key, body_hash, created_at, updated_at)
+                        expected_total, payment_token, idempotency_key, body_hash, created_at, updated_at)
     SELECT id, user_id, email, customer_name, kind, lines, currency, address, country, coupon,
-           payment_token, idempotency_key, decode(body_hash, 'hex'), created_at, created_at
+           expected_total, payment_token, idempotency_key, decode(body_hash, 'hex'), created_at, created_at
     FROM input ORDER BY user_id, idempotency_key
     ON CONFLICT ON CONSTRAINT one_order_per_key DO NOTHING
     RETURNING id

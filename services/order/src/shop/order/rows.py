@@ -82,6 +82,7 @@ def insert_row(new: NewOrder) -> dict[str, Any]:
         "address": order.address,
         "country": order.country,
         "coupon": order.coupon,
+        "expected_total": order.expected_total,
         "payment_token": order.payment_token,
         "idempotency_key": new.idempotency_key,
         "body_hash": new.body_hash.hex(),
@@ -142,6 +143,7 @@ def load_order(row: Record) -> Order:
         reason=row["reason"],
         totals=None if amounts[-1] is None else Totals(*amounts),
         coupon=row["coupon"],
+        expected_total=row["expected_total"],
         payment_token=row["payment_token"],
         cancel_requested_at=row["cancel_requested_at"],
     )

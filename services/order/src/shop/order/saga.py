@@ -96,8 +96,13 @@ class OrderSaga:
             expect("pricing", await self._at.unquote.ask(subject.item()), "released")
 
     async def charge(self, subject: Subject) -> Done | Rejected:
-        """A provider that does not answer leaves the charge pending: it is asked again, and never charged twice."""
+        """A provider that does not answer leaves the charge pending: it is asked again, and never charged twice.
+
+        Before it is asked for the first time the total is compared with the one that the customer was shown.
+        """
         order, total = subject.order, subject.totals.total
+        if order.expected_total not in (None, total):
+            return price_changed(order, total)
         if total == 0:
             return Done()
         amount = {"amount": total, "currency": order.currency}
@@ -114,6 +119,12 @@ class OrderSaga:
     async def void(self, subject: Subject) -> None:
         reason = "order_cancelled" if subject.order.cancel_requested_at else "order_rejected"
         expect("payment", await self._at.void.ask(subject.item(reason=reason)), "voided", "refunded")
+
+
+def price_changed(order: Order, total: int) -> Rejected:
+    expected, actual = ({"amount": amount, "currency": order.currency} for amount in (order.expected_total, total))
+    detail = "The total is not the expected one. Nothing was ordered and nothing was charged."
+    return Rejected("price_changed", detail, {"expected_total": expected, "total": actual})
 
 
 def refused(problem: Problem) -> Rejected:

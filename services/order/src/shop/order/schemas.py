@@ -9,8 +9,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from shop.kit.bodies import RequestBody
 from shop.kit.text import Typed, code
-from shop.order.domain import MAX_LINES, MAX_QUANTITY, Item, Kind, Line, Order, State, Totals, merge
+from shop.order.domain import MAX_AMOUNT, MAX_LINES, MAX_QUANTITY, Item, Kind, Line, Order, State, Totals, merge
 
 Text = Annotated[str, Typed(200)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$", to_upper=True)]
@@ -18,12 +19,12 @@ PaymentToken = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")
 Coupon = Annotated[str, Typed(64, 0, code), StringConstraints(pattern=r"^[\x20-\x7e]*$")]
 
 
-class OrderItem(BaseModel):
+class OrderItem(RequestBody):
     product_id: UUID
     quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, strict=True)]
 
 
-class Address(BaseModel):
+class Address(RequestBody):
     """``country`` is an ISO 3166-1 alpha-2 code."""
 
     model_config = ConfigDict(json_schema_extra={"example": {
@@ -42,19 +43,30 @@ ADDRESS_FIELDS = tuple(Address.model_fields)
 """In the order in which they are shown; the database keeps its own."""
 
 
-class Payment(BaseModel):
+class Payment(RequestBody):
     """``token`` stands for a card at the payment provider; the shop never sees a card's number."""
 
     token: PaymentToken = Field(examples=["tok_visa"])
 
 
-class OrderRequest(BaseModel):
-    """An order to place. A product named twice counts once with both quantities, at most 999 together."""
+class ExpectedTotal(RequestBody):
+    """What the customer was shown, in minor units of the shop's currency."""
+
+    amount: Annotated[int, Field(ge=0, le=MAX_AMOUNT, strict=True)]
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+
+class OrderRequest(RequestBody):
+    """An order to place. A product named twice counts once with both quantities, at most 999 together.
+
+    With ``expected_total`` nothing is ordered at any other total: 409 ``price_changed`` names both.
+    """
 
     items: Annotated[list[OrderItem], Field(min_length=1, max_length=MAX_LINES)]
     address: Address
     payment: Payment
     coupon: Coupon | None = None
+    expected_total: ExpectedTotal | None = None
 
     @field_validator("items")
     @classmethod

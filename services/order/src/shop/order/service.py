@@ -105,6 +105,7 @@ class OrderService:
     def _new_order(self, person: Principal, request: OrderRequest) -> tuple[Order, bytes]:
         now = self._clock.now()
         items, address, coupon = request.wanted(), request.address.model_dump(), request.coupon or None
+        token, expected_total = request.payment.token, self._expected_total(request)
         order = Order(
             id=new_id(),
             user_id=person.user_id,
@@ -116,9 +117,18 @@ class OrderService:
             created_at=now,
             updated_at=now,
             coupon=coupon,
-            payment_token=request.payment.token,
+            expected_total=expected_total,
+            payment_token=token,
         )
-        return order, domain.request_hash(items, address, request.payment.token, coupon)
+        return order, domain.request_hash(items, address, token, coupon, expected_total)
+
+    def _expected_total(self, request: OrderRequest) -> int | None:
+        expected, currency = request.expected_total, self._settings.store.currency
+        if expected is None:
+            return None
+        if expected.currency != currency:
+            raise errors.wrong_currency(currency)
+        return expected.amount
 
     async def _insert(self, new: NewOrder) -> bool:
         """Nothing is promised before this, so a slow database is a 503 and the customer may repeat the request."""

@@ -53,14 +53,13 @@ async def refund_payment(
     admin: CurrentAdmin,
     service: Service,
     response: Response,
-    refund: schemas.RefundBody | None = None,
+    refund: schemas.RefundBody,
     idempotency_key: IdempotencyKey = None,
 ) -> schemas.RefundView:
     """Give a payment back, wholly or in part. 202 when the provider has not answered yet: it is asked again."""
     if idempotency_key is None:
         raise errors.idempotency_key_missing()
-    wanted = refund or schemas.RefundBody()
-    made, payment = await service.refund(wanted.request(payment_id, idempotency_key))
+    made, payment = await service.refund(refund.request(payment_id, idempotency_key))
     if made.state == "pending":
         response.status_code = 202
     return schemas.RefundView.of(made, payment)

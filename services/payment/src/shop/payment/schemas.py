@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StringConstraints
 
 from shop.contracts.money import Money
+from shop.kit.bodies import RequestBody
 from shop.kit.text import Typed
 from shop.payment import domain
 from shop.payment.domain import (
@@ -134,10 +135,10 @@ class PaymentView(BaseModel):
         )
 
 
-class RefundBody(BaseModel):
-    """``amount`` in minor units of the payment's currency; without it, all that is left."""
+class RefundBody(RequestBody):
+    """``amount`` in minor units of the payment's currency, at most what has not been refunded yet."""
 
-    amount: Annotated[int, Field(ge=1, le=MAX_AMOUNT, strict=True)] | None = None
+    amount: Annotated[int, Field(ge=1, le=MAX_AMOUNT, strict=True)]
     reason: Reason = ""
 
     def request(self, payment_id: UUID, key: str) -> RefundRequest:

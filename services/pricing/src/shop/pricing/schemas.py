@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, model_validator
 
+from shop.kit.bodies import RequestBody
 from shop.kit.text import Typed, code
 from shop.pricing.domain import Discount, Kind, Line, Promotion, Quote
 from shop.pricing.repository import StoredPromotion
@@ -30,12 +31,12 @@ class Money(BaseModel):
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
-class QuoteItem(BaseModel):
+class QuoteItem(RequestBody):
     product_id: UUID
     quantity: Quantity
 
 
-class QuoteRequest(BaseModel):
+class QuoteRequest(RequestBody):
     """Products to price for delivery to ``country`` (ISO 3166-1 alpha-2); an empty coupon is none."""
 
     items: Annotated[list[QuoteItem], Field(min_length=1, max_length=MAX_LINES)]
@@ -125,10 +126,8 @@ class ReleaseResults(BaseModel):
     results: list[ReleaseResult]
 
 
-class PromotionRule(BaseModel):
+class PromotionRule(RequestBody):
     """``value`` is whole percent for a percentage and minor units for a fixed discount; times carry a zone."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Kind
     value: Annotated[int, Field(ge=1, le=MAX_AMOUNT, strict=True)]

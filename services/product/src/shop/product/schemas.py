@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
+from shop.kit.bodies import RequestBody
 from shop.kit.db import Record
 from shop.kit.text import Typed, paragraphs
 
@@ -30,29 +31,25 @@ Attributes = Annotated[
 Sort = Literal["name", "newest", "price", "-price"]
 
 
-class Price(BaseModel):
+class Price(RequestBody):
     """Minor units of an ISO 4217 currency."""
 
     amount: Annotated[int, Field(ge=0, le=MAX_PRICE, strict=True)]
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
-class NewProduct(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class NewProduct(RequestBody):
     sku: Sku
     name: Text
     description: Description = ""
     category: Category
     price: Price
     stock: Annotated[int, Field(ge=0, le=MAX_STOCK, strict=True)] = 0
-    attributes: Attributes = {}
+    attributes: Attributes = Field(default_factory=dict)
 
 
-class ProductChange(BaseModel):
+class ProductChange(RequestBody):
     """Only what is named changes."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Text | None = None
     description: Description | None = None
@@ -61,7 +58,7 @@ class ProductChange(BaseModel):
     attributes: Attributes | None = None
 
 
-class StockChange(BaseModel):
+class StockChange(RequestBody):
     """``delta`` copies came in, or were written off when negative."""
 
     delta: Annotated[int, Field(ge=-MAX_STOCK, le=MAX_STOCK, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,11 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from shop.contracts.money import Money
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.text import code
 from shop.storefront.failures import refusal_text
+from shop.storefront.formatting import format_money
 from shop.storefront.forms import AddressForm, CheckoutForm, form_key, read
 from shop.storefront.schemas import Quote, SavedAddress
 from shop.storefront.service import CartLine, Storefront, purchase_body
@@ -22,6 +25,8 @@ from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, page
 
 router = APIRouter(include_in_schema=False)
 
+TOTAL = re.compile(r"[0-9]{1,15}")
+"""Minor units."""
 ADDRESS_FIELDS = tuple(AddressForm.model_fields)
 
 CARDS = (
@@ -88,8 +93,12 @@ async def submit(request: Request, shop: Shop, visit: CurrentVisit, session: Sig
     if checked is None:
         shown = Checkout(lines, form, key, addresses, errors, problem="Please look at the marked fields.")
         return await _show(request, shop, shown, status=422)
+    shown_total = _shown_total(form, shop.settings.store.currency)
+    if shown_total is None:
+        shown = Checkout(lines, form, key, addresses, problem="Please look at the total before you buy.")
+        return await _show(request, shop, shown, status=409)
     quantities = {line.product.id: line.quantity for line in lines}
-    body = purchase_body(quantities, checked.address(), checked.card, checked.coupon)
+    body = purchase_body(quantities, checked.address(), checked.card, checked.coupon, shown_total)
     return await _buy(request, shop, visit, session, form, key, body)
 
 
@@ -143,8 +152,16 @@ async def _again(
     return await _show(request, shop, shown, status=status)
 
 
+def _shown_total(form: Mapping[str, str], currency: str) -> Money | None:
+    """The total that the page showed; None when it could not show any."""
+    amount = form.get("shown_total", "")
+    return Money(amount=int(amount), currency=currency) if TOTAL.fullmatch(amount) else None
+
+
 async def _refusal(shop: Storefront, problem: Problem) -> str:
     """The refusal in words; a shortage names the product and what is left of it."""
+    if problem.code == "price_changed":
+        return _price_changed(problem, shop.settings.store.country)
     if problem.code != "insufficient_stock":
         return refusal_text(str(problem.extra.get("decline_code", problem.code)), problem.detail)
     left = int(problem.extra.get("available") or 0)
@@ -154,6 +171,12 @@ async def _refusal(shop: Storefront, problem: Problem) -> str:
         return problem.detail
     rest = f"only {left} left" if left else "none left"
     return f"Of “{product.name}” there is {rest}. Nothing was ordered and nothing was charged; please change your cart."
+
+
+def _price_changed(problem: Problem, country: str) -> str:
+    totals = (Money.model_validate(problem.extra[name]) for name in ("expected_total", "total"))
+    before, now = (format_money(total.amount, total.currency, country) for total in totals)
+    return f"The total is now {now}, no longer {before}. Nothing was ordered; please look at it again."
 
 
 async def _show(request: Request, shop: Storefront, shown: Checkout, *, status: int = 200) -> Response:
@@ -187,7 +210,7 @@ async def _reckon(shop: Storefront, shown: Checkout) -> None:
         shown.quote = await shop.backends.prices.quote(quantities, country, coupon)
         shown.coupon_note = f"Coupon {coupon} is taken off." if coupon else ""
     except Unavailable:
-        shown.quote_note = "Prices cannot be reckoned for a moment; you will see them on the order."
+        shown.quote_note = "The total cannot be calculated at the moment. Please try again in a minute."
     except Problem as problem:
         shown.quote_note = refusal_text(problem.code, problem.detail)
         if coupon:

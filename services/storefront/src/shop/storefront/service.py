@@ -159,9 +159,16 @@ def open_valkey(url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
-def purchase_body(lines: Mapping[UUID, int], address: Address, card: str, coupon: str) -> dict[str, Any]:
-    """The body of POST /orders."""
-    body = {"items": items(lines), "address": address.model_dump(), "payment": {"token": card}}
+def purchase_body(
+    lines: Mapping[UUID, int], address: Address, card: str, coupon: str, shown_total: Money
+) -> dict[str, Any]:
+    """The body of POST /orders, which orders nothing at another total than the one that was shown."""
+    body = {
+        "items": items(lines),
+        "address": address.model_dump(),
+        "payment": {"token": card},
+        "expected_total": shown_total.model_dump(),
+    }
     return {**body, "coupon": coupon} if coupon else body
 
 

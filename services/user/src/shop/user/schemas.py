@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from shop.kit.bodies import RequestBody
 from shop.kit.text import Email, NewEmail, Typed, new_password
 from shop.user import domain
 from shop.user.sessions import TokenPair
@@ -23,26 +24,22 @@ Line = Annotated[str, Typed(200)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
-class Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Registration(Request):
+class Registration(RequestBody):
     email: NewEmail
     password: NewPassword
     name: Name
 
 
-class Credentials(Request):
+class Credentials(RequestBody):
     email: Email
     password: Password
 
 
-class Refresh(Request):
+class Refresh(RequestBody):
     refresh_token: Annotated[str, Field(min_length=1, max_length=MAX_REFRESH_TOKEN_LENGTH)]
 
 
-class Profile(Request):
+class Profile(RequestBody):
     """What to change; a new password needs the current one beside it."""
 
     name: Name | None = None
@@ -56,7 +53,7 @@ class Profile(Request):
         return self
 
 
-class AddressIn(Request):
+class AddressIn(RequestBody):
     name: Name
     street: Line
     city: Line
