@@ -43,7 +43,9 @@ http://{{ include "shop.name" . }}:8000
 {{- end }}
 {{- $shipping := dict "flat" (int64 $store.shipping.flat) }}
 {{- if not (kindIs "invalid" $store.shipping.freeAbove) }}{{ $_ := set $shipping "free_above" (int64 $store.shipping.freeAbove) }}{{ end }}
-{{- dict "title" $store.title "currency" $store.currency "country" $store.country "taxes" $taxes "shipping" $shipping | toJson }}
+{{- $json := dict "title" $store.title "currency" $store.currency "country" $store.country "taxes" $taxes "shipping" $shipping }}
+{{- with $store.tagline }}{{ $_ := set $json "tagline" . }}{{ end }}
+{{- $json | toJson }}
 {{- end }}
 
 {{- define "shop.labels" -}}

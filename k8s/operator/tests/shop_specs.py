@@ -91,6 +91,7 @@ stores = st.fixed_dictionaries(
     {},
     optional={
         "title": titles,
+        "tagline": titles,
         "currency": st.sampled_from(("EUR", "JPY")),
         "country": countries,
         "taxes": taxes,

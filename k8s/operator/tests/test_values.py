@@ -44,6 +44,8 @@ REACHES: list[tuple[Spec, str, Any]] = [
     ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.title", "T"),
     ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.currency", "JPY"),
     ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.country", "JP"),
+    ({}, "global.store.tagline", ""),
+    ({"store": {"tagline": "Tools for small gardens"}}, "global.store.tagline", "Tools for small gardens"),
     ({"store": {"taxes": TAXES}}, "global.store.taxes", TAXES),
     ({"store": {"shipping": {"flat": 490}}}, "global.store.shipping", {"flat": 490, "freeAbove": None}),
     ({"store": {"shipping": {"flat": 1, "freeAbove": 2}}}, "global.store.shipping", {"flat": 1, "freeAbove": 2}),
@@ -283,6 +285,7 @@ async def test_hard_texts_reach_the_container_unchanged() -> None:
 
 STORE: Spec = {
     "title": '{{ .Values }} "No": 1e3 \U0001f600',
+    "tagline": '{{ .Values }} "Yes"',
     "currency": "JPY",
     "country": "NO",
     "shipping": {"flat": 10_000_000, "freeAbove": 1_000_000_000},

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from services.product.tests.product_shelf import Shelf
-from shop.product.covers import LAYOUTS, cover_svg
+from shop.product.covers import LAYOUTS, MAX_TITLE_CHARACTERS, cover_svg
 from shop.product.load_catalogue import SAMPLES, BadCatalogue, load, main, read
+from shop.product.placeholder import placeholder_svg
 
 BOOKS = read(SAMPLES / "books.json")
 LAST_YEAR_OUT_OF_COPYRIGHT = 1929
@@ -57,6 +58,23 @@ def test_every_cover_is_well_formed_small_and_says_what_it_is() -> None:
         title = root.find("{http://www.w3.org/2000/svg}title")
         assert title is not None
         assert title.text == f"{book['title']}, by {book['author']}"
+
+
+@pytest.mark.parametrize("name", ["Garden hose, 25 m", '<b>Rake</b> & "hoe"', "x" * 300, "熊手", "Spade"])
+def test_what_is_no_book_has_a_neutral_picture(name: str) -> None:
+    picture = placeholder_svg(name)
+    assert len(picture.encode()) < MAX_COVER_BYTES
+    title = ElementTree.fromstring(picture).find("{http://www.w3.org/2000/svg}title")
+    assert title is not None
+    assert title.text == name[:MAX_TITLE_CHARACTERS]
+
+
+async def test_only_a_book_has_a_cover(shelf: Shelf) -> None:
+    rake = await shelf.product(name="Rake", category="tools", attributes={"weight": "2 kg"})
+    book = await shelf.product(name="Rake", category="tools", attributes={"author": "A. Gardener"})
+    pictures = [(await shelf.client.get(f"/api/v1/products/{one}/cover.svg")).text for one in (rake, book)]
+    assert pictures[0] == placeholder_svg("Rake")
+    assert "by A. Gardener" in pictures[1]
 
 
 def test_a_cover_is_always_the_same_and_seldom_like_another() -> None:

@@ -202,11 +202,11 @@ async def test_account_pages_page_on(browser: Browser) -> None:
     assert len([link for link in page.links() if link.startswith("/orders/")]) == 5
 
 
-async def test_an_account_needs_the_order_book(browser: Browser) -> None:
+async def test_an_account_needs_the_order_service(browser: Browser) -> None:
     await browser.sign_in()
     browser.shop.down.add("order")
     page = await browser.get("/account", 503)
-    assert "The order book cannot be reached for a moment." in page.text
+    assert "Orders cannot be reached for a moment." in page.text
     assert "/account" in page.links()
 
 

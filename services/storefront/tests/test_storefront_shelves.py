@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from services.storefront.tests.conftest import Browser
+from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import product, product_id
+from shop.contracts.store import StoreSettings
+from shop.kit.testing import Running
+from shop.storefront.app import make_app
+from shop.storefront.settings import Settings
 
 
 async def test_front_page_shows_shop_shelves_and_books(browser: Browser) -> None:
@@ -15,6 +21,42 @@ async def test_front_page_shows_shop_shelves_and_books(browser: Browser) -> None
     assert "12,99\N{NO-BREAK SPACE}€" in page.html
     assert "/category/science%20%26%20nature" in page.links()
     assert f"/products/{product_id('pride')}" in page.links()
+
+
+BOOKISH = re.compile(r"\b(books?|read(er)?s?|titles?|authors?|shel(f|ves)|print|bound|copy|copies)\b", re.IGNORECASE)
+
+
+async def test_a_shop_of_garden_tools_says_nothing_of_books(
+    settings: Settings, running: Running, scripted: ScriptedShop
+) -> None:
+    tools = [product(name, f"Garden {name}", 1900, 4, category="tools", attributes={}) for name in ("rake", "hoe")]
+    scripted.products = {tool["id"]: tool for tool in tools}
+    store = StoreSettings(title="Spade & Son", tagline="Tools for small gardens")
+    async with running(make_app(settings.model_copy(update={"store": store}))) as client:
+        browser = Browser(client, scripted)
+        pages = [await browser.get(path) for path in ("/", "/search", "/search?query=zzz", "/category/tools")]
+        assert pages[0].one("h1").text == "Tools for small gardens"
+        assert "2 articles in 1 category" in pages[0].text
+        pages += [await browser.get(f"/products/{tools[0]['id']}"), await browser.get("/nowhere", 404)]
+        pages += [await browser.add("rake"), await browser.sign_in()]
+        pages += [await browser.get(path) for path in ("/account", "/account/messages", "/checkout")]
+        pages.append(await browser.checkout())
+        scripted.down.add("pricing")
+        pages.append(await browser.add("hoe"))
+        await browser.send(browser.page.form("/sign-out"))
+        pages += [
+            await browser.sign_in_as_admin(),
+            await browser.get("/admin/stock"),
+            await browser.get("/admin/messages"),
+        ]
+    for page in pages:
+        assert not BOOKISH.findall(page.text), BOOKISH.findall(page.text)
+        assert not [e for e in page.elements if "book" in e.attributes.get("class", "").split()]
+        assert not BOOKISH.findall(" ".join(e.attributes.get("placeholder", "") for e in page.all("input")))
+
+
+async def test_without_a_tagline_the_headline_is_the_title(browser: Browser) -> None:
+    assert (await browser.get("/")).one("h1").text == "Marginalia <Books>"
 
 
 async def test_front_page_of_an_empty_shop_is_a_page(browser: Browser) -> None:
@@ -34,7 +76,7 @@ async def test_category_lists_only_its_own(browser: Browser) -> None:
 
 async def test_unknown_category_is_not_found(browser: Browser) -> None:
     page = await browser.get("/category/nonsense", 404)
-    assert page.one("h1").text == "This page was never bound"
+    assert page.one("h1").text == "There is no such page"
 
 
 async def test_search_finds_and_keeps_the_words(browser: Browser) -> None:
@@ -45,7 +87,7 @@ async def test_search_finds_and_keeps_the_words(browser: Browser) -> None:
 
 async def test_search_without_a_hit_says_so(browser: Browser) -> None:
     page = await browser.get("/search?query=zzz")
-    assert "Nothing on this shelf" in page.text
+    assert "Nothing found" in page.text
 
 
 async def test_a_query_is_searched_as_far_as_it_can_be(browser: Browser) -> None:
@@ -113,7 +155,7 @@ async def test_json_ld_is_true_and_cannot_close_its_element(browser: Browser) ->
 @pytest.mark.parametrize("path", ["/products/not-an-id", f"/products/{product_id('nothing')}", "/nowhere"])
 async def test_what_does_not_exist_is_a_friendly_404(browser: Browser, path: str) -> None:
     page = await browser.get(path, 404)
-    assert page.one("h1").text == "This page was never bound"
+    assert page.one("h1").text == "There is no such page"
     assert "/search" in page.links()
 
 
@@ -135,7 +177,7 @@ async def test_an_address_that_was_tampered_with_is_a_page(browser: Browser, pat
 
 async def test_order_of_a_list_is_asked_for_and_kept(browser: Browser) -> None:
     page = await browser.get("/search?query=a")
-    assert page.one("a", **{"aria-current": "true"}).text == "Title"
+    assert page.one("a", **{"aria-current": "true"}).text == "Name"
     cheapest = next(link.attributes["href"] for link in page.all("a") if link.text == "Price, low first")
     page = await browser.get(cheapest)
     assert browser.answer.url.params["query"] == "a"

@@ -36,21 +36,9 @@ API_VERSION = "shops.shopkeeper.dev/v1alpha1"
 KIND = "Shop"
 
 Noun = Literal[
-    "product",
-    "pricing",
-    "order",
-    "payment",
-    "user",
-    "notification",
-    "recommendation",
-    "gateway",
-    "storefront",
-    "restaurant",
-    "delivery",
-    "player",
-    "achievement",
-    "leaderboard",
-]
+    "product", "pricing", "order", "payment", "user", "notification", "recommendation", "gateway", "storefront",
+    "restaurant", "delivery", "player", "achievement", "leaderboard",
+]  # fmt: skip
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 MAX_TAX_RULES = 500
 MAX_SERVICES = 32
@@ -120,6 +108,8 @@ class Store(Part):
 
     title: Annotated[str, Field(min_length=1, max_length=80)] = "Shopkeeper"
     """What the shop is called."""
+    tagline: Annotated[str, Field(max_length=120)] = ""
+    """The headline of the front page, such as "Tools for small gardens"; left out, it is the title."""
     currency: Currency = "EUR"
     """ISO 4217 code. It cannot change: every stored amount is in its minor units."""
     country: Country = "DE"

@@ -29,11 +29,12 @@ class ShippingRule(BaseModel):
 
 
 class StoreSettings(BaseModel):
-    """What a shop is called, where it sells, and what it adds to a price."""
+    """What a shop is called and says of itself, where it sells, and what it adds to a price."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str = Field(default="Shopkeeper", min_length=1, max_length=80)
+    tagline: str = Field(default="", max_length=120)
     currency: Currency = "EUR"
     country: Country = "DE"
     taxes: tuple[TaxRule, ...] = ()

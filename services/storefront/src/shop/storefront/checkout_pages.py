@@ -125,7 +125,7 @@ async def _buy(
         return await _again(request, shop, visit, session, form, key, (503, text, more))
     except Unavailable:
         await shop.carts.forget_purchase(visit.cart_owner, key)
-        text, more = "The order book is away for a moment.", "Nothing was ordered; please press “Buy now” again."
+        text, more = "Orders cannot be taken for a moment.", "Nothing was ordered; please press “Buy now” again."
         return await _again(request, shop, visit, session, form, key, (503, text, more))
     except Problem as problem:
         if problem.status in {401, 403, 429}:

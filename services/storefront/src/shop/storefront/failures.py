@@ -4,24 +4,24 @@ from __future__ import annotations
 
 SERVICE_WORDS = {
     "cart": "The carts cannot be reached for a moment. Nothing in yours is lost.",
-    "product": "The shelves cannot be reached for a moment.",
-    "pricing": "Prices cannot be reckoned for a moment.",
-    "order": "The order book cannot be reached for a moment. Nothing was ordered twice.",
-    "payment": "The till cannot be reached for a moment.",
+    "product": "Products cannot be reached for a moment.",
+    "pricing": "Prices cannot be computed for a moment.",
+    "order": "Orders cannot be reached for a moment. Nothing was ordered twice.",
+    "payment": "Payments cannot be reached for a moment.",
     "user": "Nobody can sign in for a moment.",
-    "notification": "The letter box cannot be reached for a moment.",
+    "notification": "Messages cannot be reached for a moment.",
 }
 
 PAGES = {
-    400: ("This address is not whole", "Something is missing from it or does not belong there."),
+    400: ("This address is not right", "Something is missing from it or does not belong there."),
     403: ("Not for you, sorry", ""),
-    404: ("This page was never bound", "The address is wrong, or what was here is out of print."),
+    404: ("There is no such page", "The address is wrong, or what was here is no longer sold."),
     405: ("That does not work here", "The page was asked in a way that it does not understand."),
     409: ("That crossed with something else", ""),
     413: ("That was too much at once", "What was sent is larger than this shop takes."),
     422: ("Something does not fit", ""),
     429: ("One moment, please", "That was a great many pages in a short time. Wait a little and try again."),
-    500: ("We tore a page", "Something went wrong on our side. It has been written down; please try again."),
+    500: ("Something went wrong", "It was a fault on our side and has been recorded; please try again."),
     503: ("Back in a moment", "A part of the shop is away. It usually comes back within seconds."),
 }
 

@@ -25,7 +25,7 @@ STATE_LABELS = {
 
 REASONS = {
     "payment_declined": "The card was declined. Nothing was charged.",
-    "insufficient_stock": "A book sold out while we were packing. Nothing was charged.",
+    "insufficient_stock": "An article sold out while we were packing. Nothing was charged.",
     "deadline_exceeded": "We could not finish the order in time. Nothing was charged.",
 }
 

@@ -31,7 +31,7 @@ FRONT_SHELVES = 3
 RELATED_PRODUCTS = 6
 MAX_QUERY_CHARACTERS = 100
 
-SORTS = {"name": "Title", "newest": "Newest", "price": "Price, low first", "-price": "Price, high first"}
+SORTS = {"name": "Name", "newest": "Newest", "price": "Price, low first", "-price": "Price, high first"}
 
 
 def search_words(text: str) -> str:
@@ -50,9 +50,10 @@ Sort = Annotated[str, AfterValidator(sort_order)]
 
 @router.get("/")
 async def front(request: Request, shop: Shop) -> Response:
-    """The table by the door, the book of the day, and a few shelves that change with the date."""
+    """A look around, the pick of the day, and a few categories that change with the date."""
     window = await shop.window.shelves()
     day = datetime.now(UTC).date().toordinal()
+    counts = [category.count or 0 for category in await shop.backends.catalogue.categories()]
     table = on_the_table(window, day)
     return await page(
         request,
@@ -60,6 +61,7 @@ async def front(request: Request, shop: Shop) -> Response:
         pick=table[0] if table else None,
         newest=table[1 : TABLE_PRODUCTS + 1],
         shelves=of_the_day(window, day),
+        article_count=sum(counts),
     )
 
 
@@ -86,9 +88,9 @@ async def category(request: Request, name: str, shop: Shop, sort: Sort = "name",
         shop.backends.catalogue.categories(),
     )
     if shelves and name not in {shelf.name for shelf in shelves}:
-        raise Problem(404, "not_found", "There is no such shelf.")
+        raise Problem(404, "not_found", "There is no such category.")
     count = next((shelf.count for shelf in shelves if shelf.name == name), None)
-    note = f"{count} titles" if count is not None else ""
+    note = f"{count} article{'' if count == 1 else 's'}" if count is not None else ""
     return await _listing(request, found, label(name), Listed(category_url(name), sort), note=note, category=name)
 
 
@@ -96,7 +98,7 @@ async def category(request: Request, name: str, shop: Shop, sort: Sort = "name",
 async def search(
     request: Request, shop: Shop, query: Words = "", sort: Sort = "name", cursor: CursorText = ""
 ) -> Response:
-    """Everything, or what has the words in its title or author."""
+    """Everything, or what has all of the words."""
     found = await shop.backends.catalogue.products(query=query, limit=PAGE_PRODUCTS, cursor=cursor, sort=sort)
     heading = f"“{query}”" if query else "Everything"
     cut = len(printable(request.query_params.get("query", ""))) > MAX_QUERY_CHARACTERS

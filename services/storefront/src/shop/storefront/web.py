@@ -113,7 +113,7 @@ async def page(request: Request, template: str, *, status: int = 200, **values: 
 
 
 async def _cart_count(shop: Storefront, visit: Visit) -> int:
-    """Pieces in the cart; 0 while carts cannot be reached, since a page of books needs none."""
+    """Pieces in the cart; 0 while carts cannot be reached, since other pages need none."""
     if not visit.known:
         return 0
     try:

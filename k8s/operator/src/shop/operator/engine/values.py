@@ -168,6 +168,7 @@ def _store(store: Store) -> Values:
     shipping = {"flat": store.shipping.flat, "freeAbove": store.shipping.free_above}
     return {
         "title": store.title,
+        "tagline": store.tagline,
         "currency": store.currency,
         "country": store.country,
         "taxes": taxes,

@@ -145,6 +145,7 @@ def store_json(spec: ShopSpec) -> str:
     return json.dumps(
         {
             "title": store.title,
+            **({"tagline": store.tagline} if store.tagline else {}),
             "currency": store.currency,
             "country": store.country,
             "taxes": [tax.model_dump(mode="json") for tax in store.taxes],

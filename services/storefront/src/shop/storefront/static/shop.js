@@ -37,6 +37,26 @@ window.addEventListener("pageshow", (event) => {
   if (event.persisted && document.body.hasAttribute("data-personal")) location.reload();
 });
 
+/* A picture that does not come leaves its drawn placeholder. */
+function dropPicture(picture) {
+  if (picture instanceof HTMLImageElement && picture.closest(".cover")) picture.remove();
+}
+
+document.addEventListener("error", (event) => dropPicture(event.target), true);
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll(".cover img").forEach((picture) => {
+    if (picture.complete && !picture.naturalWidth) dropPicture(picture);
+  });
+});
+
+/* A changed quantity comes back as a new cart: the focus stays in its field, or goes to the heading of an emptied line. */
+let focused = "";
+document.addEventListener("htmx:before:swap", () => { focused = document.activeElement?.id || ""; });
+document.addEventListener("htmx:after:swap", () => {
+  if (!focused || document.activeElement !== document.body) return;
+  (document.getElementById(focused) || document.getElementById("cart-title"))?.focus();
+});
+
 document.addEventListener("DOMContentLoaded", listen);
 document.addEventListener("htmx:after:swap", listen);
 document.addEventListener("change", fillAddress);

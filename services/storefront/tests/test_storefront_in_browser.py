@@ -1,0 +1,215 @@
+"""The pages in a real Chromium, with scripted services behind them: widths, focus, pictures, what stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Locator, Page, expect
+
+from services.storefront.tests.conftest import ADDRESS, ADMIN, CUSTOMER, PASSWORD, Served
+from services.storefront.tests.scripted import ScriptedShop
+from services.storefront.tests.scripted_data import NOW, Person, product, product_id
+from shop.storefront.app import make_app
+from shop.storefront.settings import Settings
+from tests.e2e.browsing import open_browser, overflow_px
+
+pytestmark = [pytest.mark.browser]
+
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 4
+
+
+WIDEST = """() => [...document.querySelectorAll("body *")]
+  .map(e => [Math.round(e.getBoundingClientRect().left + e.scrollWidth), e.tagName, e.className])
+  .sort((a, b) => b[0] - a[0]).slice(0, 6)"""
+"""The elements that reach furthest to the right."""
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    async with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+async def url(settings: Settings, served: Served) -> AsyncIterator[str]:
+    async with served(make_app(settings)) as client:
+        yield str(client.base_url).rstrip("/")
+
+
+@contextlib.asynccontextmanager
+async def window(chromium: Browser, url: str, **options: Any) -> AsyncIterator[Page]:
+    context = await chromium.new_context(base_url=url, **{"viewport": DESKTOP, **options})
+    context.set_default_timeout(20_000)
+    yield await context.new_page()
+    await context.close()
+
+
+async def sign_in(page: Page, scripted: ScriptedShop, email: str = CUSTOMER, role: str = "customer") -> None:
+    scripted.people.setdefault(email, Person("Ada Lovelace", email, PASSWORD, role))
+    await page.goto("/sign-in")
+    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_text("Welcome back.")).to_be_visible()
+
+
+async def add(page: Page, sku: str) -> None:
+    await page.goto(f"/products/{product_id(sku)}")
+    await page.get_by_role("button", name="Add to cart").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Your cart")
+
+
+def quantity(page: Page, name: str = "Pride and Prejudice") -> Locator:
+    return page.get_by_label(f"Quantity of {name}")
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+async def test_a_long_word_never_widens_a_page(
+    chromium: Browser, url: str, scripted: ScriptedShop, viewport: dict[str, int]
+) -> None:
+    long = product("long", LONG[:300], 1299, 3, description=LONG * 3, attributes={"author": LONG[:300], "fact": LONG})
+    scripted.products[long["id"]] = long
+    scripted.promotions["CODE"] = {"code": "A" * 32, "kind": "percentage", "value": 10}
+    scripted.messages = [
+        {"id": product_id("m"), "subject": LONG, "created_at": NOW, "recipient": CUSTOMER, "error": LONG}
+    ]
+    paths = ["/", f"/search?query={LONG[:100]}", "/category/fiction", f"/products/{long['id']}", "/cart", "/checkout"]
+    async with window(chromium, url, viewport=viewport) as page:
+        await sign_in(page, scripted)
+        customer = scripted.people[CUSTOMER]
+        customer.addresses.append({**ADDRESS, "street": LONG[:120], "name": LONG[:120], "id": product_id("address")})
+        await add(page, "long")
+        item = {"product_id": long["id"], "quantity": 2}
+        order = scripted.make_order(customer, {"items": [item], "address": customer.addresses[0]}, product_id("order"))
+        paths += [f"/orders/{order['id']}", "/account", "/account/addresses", "/account/messages", f"/{LONG}"]
+        paths += [f"/cart/lines/{long['id']}/remove"]
+        await check_widths(page, paths)
+        await page.context.clear_cookies()
+        await sign_in(page, scripted, ADMIN, "admin")
+        admin = ["/admin", "/admin/stock", "/admin/promotions", "/admin/messages", f"/admin/orders/{order['id']}"]
+        await check_widths(page, admin)
+
+
+async def check_widths(page: Page, paths: list[str]) -> None:
+    for path in paths:
+        await page.goto(path)
+        assert await overflow_px(page) == 0, (path, await page.evaluate(WIDEST))
+
+
+async def test_a_phone_shows_the_state_of_what_an_administrator_lists(
+    chromium: Browser, url: str, scripted: ScriptedShop
+) -> None:
+    body = {"items": [{"product_id": product_id("pride"), "quantity": 2}], "address": ADDRESS}
+    scripted.make_order(Person("Ada", CUSTOMER, PASSWORD), body, product_id("order"))
+    scripted.promotions["CODE"] = {"code": "WELCOME10", "kind": "percentage", "value": 10}
+    scripted.messages = [{"id": product_id("m"), "subject": "Hello", "created_at": NOW, "state": "sent"}]
+    async with window(chromium, url, viewport=PHONE) as page:
+        await sign_in(page, scripted, ADMIN, "admin")
+        for path in ("/admin", "/admin/promotions", "/admin/messages"):
+            await page.goto(path)
+            box = await page.locator("td .state").first.bounding_box()
+            assert box is not None, path
+            assert 0 <= box["x"] < box["x"] + box["width"] <= PHONE["width"], path
+
+
+async def test_the_focus_goes_to_what_is_wrong(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
+    for script in (True, False):
+        async with window(chromium, url, java_script_enabled=script) as page:
+            await page.goto("/sign-up")
+            await page.get_by_label("Your name").fill("Ada")
+            await page.get_by_label("E-mail").fill("ada@example.com")
+            await page.get_by_label("Password").fill("short")
+            await page.keyboard.press("Enter")
+            await expect(page.locator("#problem")).to_be_focused()
+            await expect(page.get_by_label("Password")).to_have_attribute("aria-describedby", "password-error")
+            await page.locator("#problem").get_by_role("link", name="Password").click()
+            await expect(page.get_by_label("Password")).to_be_focused()
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
+async def test_a_changed_quantity_keeps_the_focus(
+    chromium: Browser, url: str, scripted: ScriptedShop, script: bool
+) -> None:
+    async with window(chromium, url, java_script_enabled=script) as page:
+        await add(page, "rocks")
+        await add(page, "pride")
+        await quantity(page).fill("4")
+        await quantity(page).press("Enter")
+        await expect(page.locator("#cart-count")).to_contain_text("5")
+        await expect(quantity(page)).to_have_value("4")
+        await expect(quantity(page)).to_be_focused()
+        if script:
+            await quantity(page).fill("6")
+            await quantity(page).press("Tab")
+            await expect(page.locator("#cart-count")).to_contain_text("7")
+            await expect(page.get_by_role("button", name="Change").nth(1)).to_be_focused()
+        await quantity(page).fill("0")
+        await quantity(page).press("Enter")
+        await expect(page.locator("#cart-count")).to_contain_text("1")
+        await expect(page.get_by_role("heading", level=1)).to_be_focused()
+
+
+async def test_enter_in_the_coupon_field_applies_it(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
+    for script in (True, False):
+        async with window(chromium, url, java_script_enabled=script) as page:
+            await add(page, "pride")
+            await sign_in(page, scripted, f"{script}@example.com".lower())
+            await page.goto("/checkout")
+            await page.get_by_label("Street and number").fill("Linden 5")
+            await page.get_by_label("Coupon").fill("spring 10")
+            await page.get_by_label("Coupon").press("Enter")
+            await expect(page.locator("#sums")).to_contain_text("Coupon SPRING10 is taken off.")
+            await expect(page.get_by_label("Street and number")).to_have_value("Linden 5")
+    assert scripted.orders == {}
+    assert scripted.asked_keys == []
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
+async def test_without_the_product_service_pictures_are_placeholders(
+    chromium: Browser, url: str, scripted: ScriptedShop, script: bool
+) -> None:
+    for one in scripted.products.values():
+        one["image_url"] = f"/api/v1/products/{one['id']}/cover.svg"
+    async with window(chromium, url, java_script_enabled=script) as page:
+        await page.goto("/search")
+        if script:
+            await expect(page.locator(".cover img")).to_have_count(0)
+        covers = page.locator(".cover")
+        assert await covers.count() == len(scripted.products)
+        await expect(covers.first.locator(".bare")).to_be_visible()
+        unseen = "() => [...document.querySelectorAll('.cover img')].every(i => !i.naturalWidth && i.alt === '')"
+        assert await page.evaluate(unseen) if script else True
+
+
+async def test_nothing_of_the_last_user_is_left(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
+    async with window(chromium, url) as page:
+        await add(page, "pride")
+        await sign_in(page, scripted)
+        for path in ("/account", "/cart", "/checkout"):
+            await page.goto(path)
+        await page.get_by_role("button", name="Sign out").click()
+        await expect(page.get_by_text("You are signed out.")).to_be_visible()
+        for _ in range(3):
+            await page.go_back()
+            await expect(page.get_by_text("Ada Lovelace")).to_have_count(0)
+            await expect(page.get_by_label(re.compile("Quantity of"))).to_have_count(0)
+        await sign_in(page, scripted, "eve@example.com")
+        await page.goto("/cart")
+        await expect(page.get_by_text("Nothing in it yet")).to_be_visible()
+
+
+async def test_a_second_browser_has_the_same_cart(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
+    async with window(chromium, url) as one, window(chromium, url, viewport=PHONE) as other:
+        await sign_in(one, scripted)
+        await add(one, "pride")
+        await add(other, "rocks")
+        await sign_in(other, scripted)
+        await other.goto("/cart")
+        await expect(quantity(other)).to_have_value("1")
+        await one.goto("/cart")
+        await expect(quantity(one, "On Rocks")).to_have_value("1")
