@@ -257,6 +257,11 @@ async def test_the_administrator_is_made_at_start_and_follows_the_settings(start
         assert await users.database.fetchval("SELECT count(*) FROM users") == 1
 
 
+async def test_the_administrators_password_has_one_spelling_too(start_users: Start) -> None:
+    async with start_users(admin_email="admin@shop.local", admin_password="pa\u0308ssword 12") as users:
+        assert (await users.sign_in("admin@shop.local", "p\u00e4ssword 12")).status_code == 200
+
+
 async def test_replicas_that_start_together_agree_on_administrator_and_key(start_users: Start) -> None:
     admin = {"admin_email": "admin@shop.local", "admin_password": "first password"}
     async with start_users(**admin) as one, start_users(**admin) as two:
