@@ -31,11 +31,13 @@ PROMETHEUS_RULE = record({"groups": listed(record({"name": TEXT, "rules": listed
 
 MATCH = record({"path": record({"type": one_of("Exact PathPrefix RegularExpression"), "value": TEXT})})
 BACKEND = record({"name": TEXT, "port": PORT}, "name port")
+ROUTE_DURATION = written_as(r"^([0-9]{1,5}(h|m|s|ms)){1,4}$")
+TIMEOUTS = record({"request": ROUTE_DURATION, "backendRequest": ROUTE_DURATION})
 HTTP_ROUTE = record(
     {
         "parentRefs": listed(record({"name": TEXT, "namespace": TEXT, "sectionName": TEXT, "port": PORT}, "name")),
         "hostnames": listed(HOST),
-        "rules": listed(record({"matches": listed(MATCH), "backendRefs": listed(BACKEND)})),
+        "rules": listed(record({"matches": listed(MATCH), "backendRefs": listed(BACKEND), "timeouts": TIMEOUTS})),
     }
 )
 

@@ -44,6 +44,7 @@ def set_json(options: Iterable[Option]) -> tuple[str, ...]:
 
 SERVICE = (
     Option("global.serviceMonitors", "Always"),
+    Option("global.monitorLabels", {"release": "prometheus"}, "ServiceMonitor/metadata/labels"),
     Option("image.repository", "r.example/orders", found=IMAGE),
     Option("image.tag", "the-digest-counts", found=IMAGE),
     Option("image.digest", DIGEST, found=IMAGE),

@@ -54,6 +54,7 @@ REFUSED = [
     ("shop", "cache.mode=External", "cache.mode External needs global.secrets.valkey"),
     ("shop", "database.mode=External", "needs database.external.host, or global.secrets.database.product"),
     ("shop", "database.instances=3", "database.instances is 3, but mode Bundled has one"),
+    ("shop", "payment.config.SHOP_PAYMENT_PROVIDER=stripe", "but the storefront takes test cards and no real ones yet"),
     ("shop", "catalog.configMap=mine", "catalog takes sample or configMap, not both"),
     ("shop", "gateway.ingress.enabled=true", "gateway.ingress.enabled needs gateway.ingress.host"),
     ("shop", "gateway.httpRoute.enabled=true", "needs gateway.httpRoute.gatewayRef.name"),

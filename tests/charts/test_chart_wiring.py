@@ -17,6 +17,7 @@ from tests.charts.rendering import (
     CHARTS,
     MONITORING,
     PRESETS,
+    RELEASE,
     SERVICES,
     WITH_DATABASE,
     Object,
@@ -35,6 +36,8 @@ BUNDLED = [name for name in SHOPS if name != "shop-production"]
 GENERATING = [name for name in BUNDLED if name != "shop-gitops"]
 every_shop = pytest.mark.parametrize("name", SHOPS)
 ADDRESSES = {"SHOP_JWKS_URL": "user", **{f"SHOP_{noun.upper()}_URL": noun for noun in SERVICES}}
+ABOUT_SPANS = {"OTEL_RESOURCE_ATTRIBUTES", "POD_NAME", "NODE_NAME"}
+"""Read by OpenTelemetry's SDK, and by the cluster to fill in the first."""
 PREFIXES = {"shop-everything": "books-"}
 
 
@@ -73,7 +76,7 @@ def test_every_variable_is_a_setting_of_its_service(name: str) -> None:
             files = [source for v in pod.spec["volumes"] for source in v.get("projected", {}).get("sources", [])]
             mounted = {item["path"] for source in files for item in source["secret"]["items"]}
             given = {variable for part in pod.containers for variable in environment(objects, pod, part)}
-            unknown += [f"{noun}: {variable}" for variable in sorted((given | mounted) - fields)]
+            unknown += [f"{noun}: {variable}" for variable in sorted((given | mounted) - fields - ABOUT_SPANS)]
     assert unknown == []
 
 
@@ -251,10 +254,11 @@ def test_a_cluster_with_prometheus_gets_service_monitors() -> None:
         service = named(objects, "Service", monitor["metadata"]["name"])
         assert matches(monitor["spec"]["selector"], service["metadata"]["labels"])
         assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
-    # Read by the monitor, the pods must not be read a second time by their annotations.
-    assert "prometheus.io/scrape" not in json.dumps([pod.owner for pod in pods(objects)])
-    assert kind(preset("shop"), "ServiceMonitor") == []
-    assert "prometheus.io/scrape" in json.dumps([pod.owner for pod in pods(preset("shop"))])
+    # That the cluster knows ServiceMonitors does not say that a Prometheus selects these ones.
+    for noun, pod in service_pods(objects).items():
+        assert pod.owner["spec"]["template"]["metadata"]["annotations"]["prometheus.io/scrape"] == "true", noun
+    without = template("shop", *MONITORING, "--set", "order.prometheusAnnotations=false")
+    assert "prometheus.io/scrape" not in json.dumps(service_pods(without)["order"].owner)
 
 
 def test_production_scales_and_survives_the_loss_of_a_node() -> None:
@@ -267,3 +271,18 @@ def test_production_scales_and_survives_the_loss_of_a_node() -> None:
     assert {budget["metadata"]["name"] for budget in kind(objects, "PodDisruptionBudget")} == set(SERVICES)
     assert kind(objects, "StatefulSet") == []
     assert all(pod.spec["topologySpreadConstraints"] for pod in service_pods(objects).values())
+
+
+def test_event_streams_outlive_the_time_limit_of_a_gateway_controller() -> None:
+    (route,) = kind(preset("shop-everything"), "HTTPRoute")
+    assert [rule["timeouts"] for rule in route["spec"]["rules"]] == [{"request": "0s", "backendRequest": "0s"}]
+
+
+def test_spans_say_which_pod_of_which_shop_they_are_of() -> None:
+    objects = preset("shop-everything")
+    given = environment(objects, service_pods(objects)["order"], service_pods(objects)["order"].spec["containers"][0])
+    about = dict(pair.split("=") for pair in given["OTEL_RESOURCE_ATTRIBUTES"].split(","))
+    assert about["service.namespace"] == RELEASE
+    assert about["k8s.deployment.name"] == "books-order"
+    assert given[about["k8s.pod.name"][2:-1]] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert "OTEL_RESOURCE_ATTRIBUTES" not in json.dumps(preset("shop"))

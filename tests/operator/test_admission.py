@@ -94,6 +94,11 @@ INVALID: list[tuple[str, str, str]] = [
     ("services: {order: {image: 'Bad Image'}}", "spec.services[order].image", "must be an image such as registry."),
     ("services: {order: {env: {SHOP_STORE: x}}}", "spec.services[order].env", "env must not set SHOP_DATABASE_URL"),
     (
+        "services: {payment: {env: {SHOP_PAYMENT_PROVIDER: stripe}}}",
+        "spec.services",
+        "services.payment.env.SHOP_PAYMENT_PROVIDER must be simulator, because the storefront takes test cards",
+    ),
+    (
         "services: {order: {env: {1A: x}}}",
         "spec.services[order].env",
         "a variable must be a name of letters, digits and underscores",
@@ -107,6 +112,16 @@ INVALID: list[tuple[str, str, str]] = [
         "services: {order: {resources: {requests: {memory: 1Gi}, limits: {memory: 512Mi}}}}",
         "spec.services[order].resources.requests.memory",
         "requests.memory must not be more than limits.memory",
+    ),
+    (
+        "observability: {labels: {'not a name': x}}",
+        "spec.observability.labels",
+        "a label must be a name such as release",
+    ),
+    (
+        "observability: {labels: {release: 'two words'}}",
+        "spec.observability.labels[release]",
+        "must be a label's value, at most 63 letters, digits, -, _ or .",
     ),
     ("database: {mode: Extern}", "spec.database.mode", 'supported values: "Bundled", "CloudNativePG", "External"'),
     ("database: {mode: External}", "spec.database.secretName", "mode External needs secretName"),

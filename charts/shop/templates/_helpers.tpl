@@ -162,6 +162,10 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- if and (ne .Values.database.mode "CloudNativePG") (gt (int .Values.database.instances) 1) }}
 {{- fail (printf "database.instances is %d, but mode %s has one: CloudNativePG runs several" (int .Values.database.instances) .Values.database.mode) }}
 {{- end }}
+{{- $provider := get (.Values.payment.config | default dict) "SHOP_PAYMENT_PROVIDER" | default "simulator" }}
+{{- if and .Values.payment.enabled .Values.storefront.enabled (ne $provider "simulator") }}
+{{- fail (printf "payment.config.SHOP_PAYMENT_PROVIDER is %s, but the storefront takes test cards and no real ones yet: set storefront.enabled to false, or the provider to simulator" $provider) }}
+{{- end }}
 {{- if and .Values.catalog.sample .Values.catalog.configMap }}
 {{- fail "catalog takes sample or configMap, not both: set catalog.sample to \"\"" }}
 {{- end }}

@@ -49,6 +49,10 @@ INVALID_SPECS = [
     ("services: {order: {replicas: 0}}", "spec.services.order.replicas: must be at least 1, not 0"),
     ("services: {order: {replicas: '2'}}", "spec.services.order.replicas: must be a whole number, not '2'"),
     ("services: {order: {logLevel: LOUD}}", "spec.services.order.logLevel: must be DEBUG, INFO, WARNING or ERROR"),
+    (
+        "services: {payment: {env: {SHOP_PAYMENT_PROVIDER: stripe}}}",
+        "spec.services: payment.env.SHOP_PAYMENT_PROVIDER must be simulator",
+    ),
     ("services: {order: {env: {SHOP_STORE: x}}}", "spec.services.order: env must not set SHOP_STORE"),
     ("services: {order: {env: {1A: x}}}", "spec.services.order.env.1A: must be a name of letters"),
     ("services: {order: {image: 'Bad Image'}}", "spec.services.order.image: must be an image such as"),

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from shop.operator.fields import SHOP_NAME
-from shop.operator.spec import API_VERSION, KIND, RESERVED_ENV, ShopSpec
+from shop.operator.fields import ENV_NAME, SHOP_NAME
+from shop.operator.spec import API_VERSION, KIND, NO_CARD_ENTRY, PROVIDER_ENV, RESERVED_ENV, SIMULATOR, ShopSpec
 
 Schema = dict[str, Any]
 PLURAL = "shops"
@@ -133,6 +133,13 @@ RULES: Mapping[str, Sequence[Rule]] = {
         ),
     ),
     "ShopSpec": (
+        Rule(
+            f"!has(self.services) || !('payment' in self.services) || !has(self.services['payment'].env)"
+            f" || !('{PROVIDER_ENV}' in self.services['payment'].env)"
+            f" || self.services['payment'].env['{PROVIDER_ENV}'] == '{SIMULATOR}'",
+            f"services.payment.env.{PROVIDER_ENV} {NO_CARD_ENTRY}",
+            "services",
+        ),
         fixed(
             "!has(self.restoreFrom) || (has(oldSelf.restoreFrom) && self.restoreFrom == oldSelf.restoreFrom)",
             "restoreFrom cannot be added or changed: a Shop begins with a backup or without one",
@@ -279,7 +286,7 @@ def _parts(given: Schema, definitions: Mapping[str, Schema]) -> Schema:
         return {"items": structural(given["items"], definitions)}
     if "patternProperties" in given:
         ((pattern, values),) = given["patternProperties"].items()
-        return _environment(pattern, given["propertyNames"], structural(values, definitions))
+        return _map(pattern, given["propertyNames"], structural(values, definitions))
     if isinstance(values := given.get("additionalProperties"), dict):
         nouns = given["propertyNames"]["enum"]
         rule = Rule(f"self.all(noun, noun in {nouns})", f"a service is one of {', '.join(nouns)}")
@@ -287,14 +294,18 @@ def _parts(given: Schema, definitions: Mapping[str, Schema]) -> Schema:
     return {}
 
 
-def _environment(pattern: str, names: Schema, values: Schema) -> Schema:
-    rules = (
+def _map(pattern: str, names: Schema, values: Schema) -> Schema:
+    """Values by names of one pattern: a service's environment, or labels."""
+    of_environment = names["expected"] == ENV_NAME.json_schema()["expected"]
+    rules = [
         Rule(
             f"self.all(name, name.size() <= {names['maxLength']} && name.matches(r'{pattern}'))",
-            f"a variable {names['expected']}",
-        ),
-        Rule(f"!self.exists(name, name in {list(RESERVED_ENV)})", f"env must not set {', '.join(RESERVED_ENV)}"),
-    )
+            f"{'a variable' if of_environment else 'a label'} {names['expected']}",
+        )
+    ]
+    if of_environment:
+        listed = ", ".join(RESERVED_ENV)
+        rules.append(Rule(f"!self.exists(name, name in {list(RESERVED_ENV)})", f"env must not set {listed}"))
     return {"additionalProperties": values, "x-kubernetes-validations": [rule.schema() for rule in rules]}
 
 

@@ -117,7 +117,11 @@ Image = Annotated[
     str,
     Matching(r"[a-z0-9][a-zA-Z0-9._/:@-]*", "an image such as registry.example.com/shop/order:0.1.0", max_length=300),
 ]
-EnvName = Annotated[str, Matching(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and underscores")]
+ENV_NAME = Matching(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and underscores")
+EnvName = Annotated[str, ENV_NAME]
+_LABEL_PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+LabelName = Annotated[str, Matching(rf"([a-z0-9.-]+/)?{_LABEL_PART}", "a name such as release", max_length=317)]
+LabelValue = Annotated[str, Matching(rf"({_LABEL_PART})?", "a label's value, at most 63 letters, digits, -, _ or .")]
 EnvValue = Annotated[str, Field(max_length=MAX_TEXT)]
 CpuQuantity = Annotated[str, Matching(r"[0-9]+(\.[0-9]{1,3}|m)?", "a CPU quantity such as 250m or 0.5")]
 MemoryQuantity = Annotated[

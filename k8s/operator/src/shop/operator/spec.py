@@ -6,7 +6,7 @@ Fields are camelCase in YAML and snake_case here. Money is in minor units of the
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from shop.operator.fields import (
@@ -23,6 +23,8 @@ from shop.operator.fields import (
     Host,
     Image,
     Label,
+    LabelName,
+    LabelValue,
     MemoryQuantity,
     Minor,
     Percent,
@@ -43,7 +45,11 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 MAX_TAX_RULES = 500
 MAX_SERVICES = 32
 MAX_ENV = 64
+MAX_MONITOR_LABELS = 16
 # What the shop itself sets for each service; a different value would cut the service off.
+PROVIDER_ENV = "SHOP_PAYMENT_PROVIDER"
+SIMULATOR = "simulator"
+NO_CARD_ENTRY = "must be simulator, because the storefront takes test cards and no real ones yet"
 RESERVED_ENV = ("SHOP_DATABASE_URL", "SHOP_NATS_URL", "SHOP_VALKEY_URL", "SHOP_INTERNAL_TOKEN", "SHOP_STORE")
 
 
@@ -282,6 +288,8 @@ class Observability(Part):
     """A PrometheusRule with the shop's alerts; the kind must be installed. Cluster only."""
     dashboards: Flag = False
     """A ConfigMap with a Grafana dashboard, labelled for Grafana's sidecar. Cluster only."""
+    labels: Annotated[dict[LabelName, LabelValue], Field(max_length=MAX_MONITOR_LABELS)] = {}
+    """Of the ServiceMonitors and the PrometheusRule, such as release: kube-prometheus-stack. Cluster only."""
     tracing: Tracing = Tracing()
     """Where spans go."""
 
@@ -360,6 +368,14 @@ class ShopSpec(Part):
     """Stops the operator's work on this Shop: nothing is changed, repaired or rolled back. Cluster only."""
     deletion_policy: Literal["Delete", "Retain"] = "Delete"
     """Whether data and secrets go with the Shop; after Retain a Shop of the same name finds them. Cluster only."""
+
+    @field_validator("services")
+    @classmethod
+    def _cards_that_the_storefront_takes(cls, services: dict[Noun, Service]) -> dict[Noun, Service]:
+        for noun, service in services.items():
+            if noun == "payment" and service.env.get(PROVIDER_ENV, SIMULATOR) != SIMULATOR:
+                raise ValueError(f"payment.env.{PROVIDER_ENV} {NO_CARD_ENTRY}")
+        return services
 
     def service(self, noun: str) -> Service:
         """How `noun` runs, defaults included."""

@@ -105,6 +105,7 @@ def create_app(
                 await context.tasks.stop()
                 if hasattr(app.state.service, "close"):
                     await app.state.service.close()
+                await telemetry.close()
 
     app = FastAPI(
         title=title,

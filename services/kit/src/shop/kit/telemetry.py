@@ -6,14 +6,19 @@ SDK is loaded, and spans are recorded, only when there is an endpoint to send th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import importlib.metadata
 import random
 import re
+import threading
+import uuid
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
 
 TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
@@ -36,12 +41,23 @@ NO_TRACE = Trace("0" * 32, "0" * 16, False)
 _trace: ContextVar[Trace] = ContextVar("trace", default=NO_TRACE)
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 _tracer: Tracer | None = None
+_provider: TracerProvider | None = None
 _sample_ratio = 0.0
+
+TRACES_PATH = "/v1/traces"
+EXPORT_TIMEOUT_S = 5.0
+"""For one batch of spans, all tries together."""
+FLUSH_TIMEOUT_S = 2.0
+"""For the spans that are left when the service ends; a collector that is away delays an end by no more."""
 
 
 def configure(service: str, endpoint: str, sample_ratio: float) -> None:
-    """Send sampled spans to the OTLP/HTTP ``endpoint``; without one, only ids are propagated."""
-    global _tracer, _sample_ratio  # noqa: PLW0603 - one process is one service
+    """Send sampled spans over OTLP/HTTP; without an ``endpoint``, only ids are propagated.
+
+    ``endpoint`` is a base, to which OTLP adds the signal's path: http://collector:4318. OTEL_RESOURCE_ATTRIBUTES adds
+    to what says where spans come from.
+    """
+    global _tracer, _provider, _sample_ratio  # noqa: PLW0603 - one process is one service
     _sample_ratio = sample_ratio
     if not endpoint:
         return
@@ -50,9 +66,47 @@ def configure(service: str, endpoint: str, sample_ratio: float) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    provider = TracerProvider(resource=Resource.create({"service.name": service}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
-    _tracer = provider.get_tracer("shop.kit")
+    about = {"service.name": service, "service.version": _version(service), "service.instance.id": str(uuid.uuid4())}
+    exporter = OTLPSpanExporter(endpoint=traces_url(endpoint), timeout=EXPORT_TIMEOUT_S)
+    _provider = TracerProvider(resource=Resource.create(about), shutdown_on_exit=False)
+    _provider.add_span_processor(BatchSpanProcessor(exporter))
+    _tracer = _provider.get_tracer("shop.kit")
+
+
+def traces_url(endpoint: str) -> str:
+    """Where spans go, by OTLP's rule for a base endpoint; one that has the path already is taken as it is."""
+    base = endpoint.rstrip("/")
+    return base if base.endswith(TRACES_PATH) else base + TRACES_PATH
+
+
+def _version(service: str) -> str:
+    try:
+        return importlib.metadata.version(f"shop-{service}")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+async def close() -> None:
+    """Send the spans that are left, for at most FLUSH_TIMEOUT_S; what cannot be sent by then is dropped."""
+    global _tracer, _provider
+    provider, _tracer, _provider = _provider, None, None
+    if provider is None:
+        return
+    flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end() -> None:
+        if not flushed.done():
+            flushed.set_result(None)
+
+    def flush() -> None:
+        provider.force_flush(int(FLUSH_TIMEOUT_S * 1_000))
+        with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
+            flushed.get_loop().call_soon_threadsafe(end)
+
+    # Not a thread of the loop's executor: the interpreter would wait for it at its end.
+    threading.Thread(target=flush, daemon=True).start()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(flushed, FLUSH_TIMEOUT_S)
 
 
 def parse(traceparent: str | None) -> Trace | None:

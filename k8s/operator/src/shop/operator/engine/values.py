@@ -145,6 +145,7 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
         "podDisruptionBudgets": spec.pod_disruption_budgets,
         "networkPolicies": _network_policies(spec),
         "serviceMonitors": "Always" if spec.observability.service_monitors else "Never",
+        "monitorLabels": dict(spec.observability.labels),
         "tracing": {"endpoint": tracing.endpoint, "sampleRatio": tracing.sample_ratio} if tracing.endpoint else {},
     }
 
