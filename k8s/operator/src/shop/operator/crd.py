@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from shop.operator.fields import ENV_NAME, SHOP_NAME
-from shop.operator.spec import API_VERSION, KIND, NO_CARD_ENTRY, PROVIDER_ENV, RESERVED_ENV, SIMULATOR, ShopSpec
+from shop.operator.spec import API_VERSION, KIND, ShopSpec
+from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, RESERVED_ENV, SIMULATOR
 
 Schema = dict[str, Any]
 PLURAL = "shops"

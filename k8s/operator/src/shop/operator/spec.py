@@ -14,14 +14,10 @@ from shop.operator.fields import (
     BackupSource,
     Category,
     Country,
-    CpuQuantity,
     CronSchedule,
     Currency,
-    EnvName,
-    EnvValue,
     Flag,
     Host,
-    Image,
     Label,
     LabelName,
     LabelValue,
@@ -33,32 +29,14 @@ from shop.operator.fields import (
     Version,
     whole,
 )
+from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR, Noun, Part, Service
 
 API_VERSION = "shops.shopkeeper.dev/v1alpha1"
 KIND = "Shop"
 
-Noun = Literal[
-    "product", "pricing", "order", "payment", "user", "notification", "recommendation", "gateway", "storefront",
-    "restaurant", "delivery", "player", "achievement", "leaderboard",
-]  # fmt: skip
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 MAX_TAX_RULES = 500
 MAX_SERVICES = 32
-MAX_ENV = 64
 MAX_MONITOR_LABELS = 16
-# What the shop itself sets for each service; a different value would cut the service off.
-PROVIDER_ENV = "SHOP_PAYMENT_PROVIDER"
-SIMULATOR = "simulator"
-NO_CARD_ENTRY = "must be simulator, because the storefront takes test cards and no real ones yet"
-RESERVED_ENV = ("SHOP_DATABASE_URL", "SHOP_NATS_URL", "SHOP_VALKEY_URL", "SHOP_INTERNAL_TOKEN", "SHOP_STORE")
-
-
-class Part(BaseModel):
-    """Base of every part of the spec: unknown fields are refused. What stands below a field is its description."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
-    )
 
 
 class Modules(Part):
@@ -135,65 +113,6 @@ class Store(Part):
             if key in seen:
                 raise ValueError(f"taxes[{index}] gives {tax.country} {tax.category or 'general'} a second rate")
             seen.add(key)
-        return self
-
-
-class Autoscaling(Part):
-    """A HorizontalPodAutoscaler on CPU; the cluster needs metrics-server."""
-
-    min_replicas: Annotated[int, whole(1, 100)] = 1
-    """Pods at the least."""
-    max_replicas: Annotated[int, whole(1, 100)]
-    """Pods at the most."""
-    target_cpu_utilization_percentage: Annotated[int, whole(1, 100), Field(alias="targetCPUUtilizationPercentage")] = 70
-    """Share of the requested CPU that pods should use on average."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Autoscaling":
-        if self.max_replicas < self.min_replicas:
-            raise ValueError(f"maxReplicas ({self.max_replicas}) must be at least minReplicas ({self.min_replicas})")
-        return self
-
-
-class Quantities(Part):
-    """Left out, the chart's own value holds."""
-
-    cpu: CpuQuantity | None = None
-    """Such as 250m or 0.5."""
-    memory: MemoryQuantity | None = None
-    """Such as 256Mi."""
-
-
-class Resources(Part):
-    """What a pod of the service is promised and must not exceed."""
-
-    requests: Quantities = Quantities()
-    """What a node must have free for the pod."""
-    limits: Quantities = Quantities()
-    """Beyond its memory limit a container is ended; CPU is throttled."""
-
-
-class Service(Part):
-    """How one service runs; everything has a default."""
-
-    replicas: Annotated[int, whole(1, 50)] = 1
-    """Pods (on a laptop: processes). Without effect where autoscaling is set."""
-    autoscaling: Autoscaling | None = None
-    """Scales by load; the operator then leaves the number of replicas alone. Cluster only."""
-    resources: Resources | None = None
-    """Requests and limits of the container. Cluster only."""
-    image: Image | None = None
-    """Image instead of the one of spec.version. Cluster only."""
-    env: Annotated[dict[EnvName, EnvValue], Field(max_length=MAX_ENV)] = {}
-    """More environment variables; those that the shop itself sets are refused."""
-    log_level: LogLevel = "INFO"
-    """The least severe level that is logged."""
-
-    @model_validator(mode="after")
-    def _own_env_only(self) -> "Service":
-        taken = sorted(set(self.env) & set(RESERVED_ENV))
-        if taken:
-            raise ValueError(f"env must not set {taken[0]}: the shop sets it")
         return self
 
 
@@ -288,7 +207,7 @@ class Observability(Part):
     """A PrometheusRule with the shop's alerts; the kind must be installed. Cluster only."""
     dashboards: Flag = False
     """A ConfigMap with a Grafana dashboard, labelled for Grafana's sidecar. Cluster only."""
-    labels: Annotated[dict[LabelName, LabelValue], Field(max_length=MAX_MONITOR_LABELS)] = {}
+    labels: Annotated[dict[LabelName, LabelValue], Field(max_length=MAX_MONITOR_LABELS)] = {}  # noqa: RUF012 - pydantic copies it
     """Of the ServiceMonitors and the PrometheusRule, such as release: kube-prometheus-stack. Cluster only."""
     tracing: Tracing = Tracing()
     """Where spans go."""
@@ -340,7 +259,7 @@ class ShopSpec(Part):
     """Which parts of the product are on."""
     store: Store = Store()
     """What customers see and pay."""
-    services: Annotated[dict[Noun, Service], Field(max_length=MAX_SERVICES)] = {}
+    services: Annotated[dict[Noun, Service], Field(max_length=MAX_SERVICES)] = {}  # noqa: RUF012 - pydantic copies it
     """By the name of a service, such as order: how it runs, where that differs from the defaults."""
     database: DatabaseBackend = DatabaseBackend()
     """Where PostgreSQL is. Cluster only: a laptop's is embedded."""

@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import Any
 
 from shop.operator.local.plan import NOT_YET, RETAIL, WITH_DATABASE
-from shop.operator.spec import Backend, DatabaseBackend, Exposure, Quantities, Resources, Service, Shop, ShopSpec, Store
+from shop.operator.spec import Backend, DatabaseBackend, Exposure, Shop, ShopSpec, Store
+from shop.operator.spec_service import Quantities, Resources, Service
 
 Values = dict[str, Any]
 

@@ -1,0 +1,88 @@
+"""How one service of a Shop runs: the part of the spec that `services` maps nouns to, and the base of every part."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from shop.operator.fields import CpuQuantity, EnvName, EnvValue, Image, MemoryQuantity, whole
+
+Noun = Literal[
+    "product", "pricing", "order", "payment", "user", "notification", "recommendation", "gateway", "storefront",
+    "restaurant", "delivery", "player", "achievement", "leaderboard",
+]  # fmt: skip
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+MAX_ENV = 64
+
+# What the shop itself sets for each service; a different value would cut the service off.
+PROVIDER_ENV = "SHOP_PAYMENT_PROVIDER"
+SIMULATOR = "simulator"
+NO_CARD_ENTRY = "must be simulator, because the storefront takes test cards and no real ones yet"
+RESERVED_ENV = ("SHOP_DATABASE_URL", "SHOP_NATS_URL", "SHOP_VALKEY_URL", "SHOP_INTERNAL_TOKEN", "SHOP_STORE")
+
+
+class Part(BaseModel):
+    """Base of every part of the spec: unknown fields are refused. What stands below a field is its description."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+
+class Autoscaling(Part):
+    """A HorizontalPodAutoscaler on CPU; the cluster needs metrics-server."""
+
+    min_replicas: Annotated[int, whole(1, 100)] = 1
+    """Pods at the least."""
+    max_replicas: Annotated[int, whole(1, 100)]
+    """Pods at the most."""
+    target_cpu_utilization_percentage: Annotated[int, whole(1, 100), Field(alias="targetCPUUtilizationPercentage")] = 70
+    """Share of the requested CPU that pods should use on average."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Autoscaling":
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(f"maxReplicas ({self.max_replicas}) must be at least minReplicas ({self.min_replicas})")
+        return self
+
+
+class Quantities(Part):
+    """Left out, the chart's own value holds."""
+
+    cpu: CpuQuantity | None = None
+    """Such as 250m or 0.5."""
+    memory: MemoryQuantity | None = None
+    """Such as 256Mi."""
+
+
+class Resources(Part):
+    """What a pod of the service is promised and must not exceed."""
+
+    requests: Quantities = Quantities()
+    """What a node must have free for the pod."""
+    limits: Quantities = Quantities()
+    """Beyond its memory limit a container is ended; CPU is throttled."""
+
+
+class Service(Part):
+    """How one service runs; everything has a default."""
+
+    replicas: Annotated[int, whole(1, 50)] = 1
+    """Pods (on a laptop: processes). Without effect where autoscaling is set."""
+    autoscaling: Autoscaling | None = None
+    """Scales by load; the operator then leaves the number of replicas alone. Cluster only."""
+    resources: Resources | None = None
+    """Requests and limits of the container. Cluster only."""
+    image: Image | None = None
+    """Image instead of the one of spec.version. Cluster only."""
+    env: Annotated[dict[EnvName, EnvValue], Field(max_length=MAX_ENV)] = {}
+    """More environment variables; those that the shop itself sets are refused."""
+    log_level: LogLevel = "INFO"
+    """The least severe level that is logged."""
+
+    @model_validator(mode="after")
+    def _own_env_only(self) -> "Service":
+        taken = sorted(set(self.env) & set(RESERVED_ENV))
+        if taken:
+            raise ValueError(f"env must not set {taken[0]}: the shop sets it")
+        return self
