@@ -1,4 +1,4 @@
-"""Buy a book at SHOP_URL and fail unless the order ends well: what `helm test` runs."""
+"""Buy something at SHOP_URL and fail unless the order ends well: what `helm test` runs."""
 
 import os
 import sys

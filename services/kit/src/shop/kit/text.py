@@ -116,7 +116,7 @@ def _email(text: str, *, international: bool) -> str:
         raise PydanticCustomError("email_address", f"An e-mail address has at most {MAX_EMAIL_LENGTH} characters.")
     if not international and not text.rpartition("@")[0].strip().isascii():
         said = (
-            "Before the @, only letters without accents, digits and signs: mail to others does not arrive everywhere."
+            "Before the @ there can be only letters without accents, digits and signs: mail to others may not arrive."
         )
         raise PydanticCustomError("email_address", said)
     try:

@@ -94,7 +94,7 @@ async def change_product(
 async def move_stock(
     product_id: UUID, change: schemas.StockChange, _: CurrentAdmin, service: Service, key: Key = None
 ) -> schemas.ProductView:
-    """Add copies to the stock or write some off, for administrators; once per Idempotency-Key if there is one."""
+    """Add to the stock or write some off, for administrators; once per Idempotency-Key if there is one."""
     return schemas.ProductView.model_validate(await service.move_stock(product_id, change.delta, change.reason, key))
 
 

@@ -59,7 +59,7 @@ class ProductChange(RequestBody):
 
 
 class StockChange(RequestBody):
-    """``delta`` copies came in, or were written off when negative."""
+    """``delta`` pieces came in, or were written off when negative."""
 
     delta: Annotated[int, Field(ge=-MAX_STOCK, le=MAX_STOCK, strict=True)]
     reason: Annotated[str, Typed(200)] = "correction"

@@ -118,11 +118,11 @@ def welcome(url: str, seconds: float, admin: dict[str, str], password: str | Non
     extra = "" if data_dir == ".shop" else f" --data-dir {data_dir}"
     lines += [
         "",
-        "Try next: buy a book with the card tok_visa, and be refused with tok_declined;",
+        "Try next: buy something with the card tok_visa, and be refused with tok_declined;",
         f"  shopctl status{extra}           what runs, with its memory",
         f"  shopctl stop pricing{extra}     orders are queued; `shopctl start pricing` confirms them",
         f"  shopctl logs order -f{extra}    what the order service says",
-        f"  shopctl audit{extra}            is every order, every copy and every cent accounted for?",
+        f"  shopctl audit{extra}            is every order, every piece of stock and every cent accounted for?",
         "",
     ]
     return "\n".join(lines)
