@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 from services.storefront.tests.conftest import ADDRESS, ADMIN, CUSTOMER, PASSWORD, Served
 from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import NOW, Person, product, product_id
+from shop.kit.errors import Problem
 from shop.storefront.app import make_app
 from shop.storefront.settings import Settings
 from tests.e2e.browsing import open_browser, overflow_px
@@ -175,6 +177,46 @@ async def test_enter_in_the_coupon_field_applies_it(chromium: Browser, url: str,
             await expect(page.get_by_label("Street and number")).to_have_value("Linden 5")
     assert scripted.orders == {}
     assert scripted.asked_keys == []
+
+
+async def fill_checkout(page: Page, card: str) -> None:
+    for label, value in {"Street and number": "Linden 5", "Postal code": "10117", "Town": "Berlin"}.items():
+        await page.get_by_label(label).fill(value)
+    await page.get_by_role("radio", name=card).check()
+
+
+async def test_declined_back_and_another_card(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
+    async with window(chromium, url) as page:
+        await add(page, "pride")
+        await sign_in(page, scripted)
+        await page.goto("/checkout")
+        await fill_checkout(page, "Test card that is declined")
+        scripted.refuse = Problem(402, "payment_declined", "No.")
+        await page.get_by_role("button", name="Buy now").click()
+        await expect(page.locator("#problem")).to_be_focused()
+        await expect(page.locator("#problem")).to_contain_text("The card was declined.")
+        scripted.refuse = None
+        await page.go_back()
+        await fill_checkout(page, "Test card that pays")
+        await page.get_by_role("button", name="Buy now").dblclick()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Thank you, it is yours")
+    assert len(scripted.orders) == 1
+    cards = [json.loads(body)["payment"]["token"] for _, body in scripted.asked_keys]
+    assert (cards[0], set(cards[1:])) == ("tok_declined", {"tok_visa"})
+
+
+async def test_a_stock_that_cannot_be_keeps_the_focus_in_its_field(
+    chromium: Browser, url: str, scripted: ScriptedShop
+) -> None:
+    async with window(chromium, url, java_script_enabled=False) as page:
+        await sign_in(page, scripted, ADMIN, "admin")
+        await page.goto("/admin/stock")
+        field = page.get_by_label("Change the stock of The Last Copy by")
+        await field.fill("-5")
+        await field.press("Enter")
+        await expect(field).to_be_focused()
+        await expect(field).to_have_value("-5")
+        await expect(page.get_by_role("alert")).to_contain_text("There is not so much.")
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])

@@ -44,7 +44,7 @@ def test_there_are_forms_to_check() -> None:
     assert {"/cart/lines", "/checkout", "/sign-in", "/sign-out", "/admin/stock/{product_id}"} <= set(post_paths())
 
 
-@pytest.mark.parametrize("token", ["", "0" * 64, "\N{SNOWMAN}", Cookies(INTERNAL_TOKEN).form_token("somebody else:")])
+@pytest.mark.parametrize("token", ["", "0" * 64, "\N{SNOWMAN}", Cookies(INTERNAL_TOKEN).form_token("somebody else")])
 async def test_no_form_is_taken_without_its_token(browser: Browser, token: str) -> None:
     await browser.sign_in_as_admin()
     browser.shop.calls.clear()

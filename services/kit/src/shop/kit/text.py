@@ -43,7 +43,8 @@ DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"
 
 def one_line(text: str) -> str:
     """``text`` in NFC, trimmed, with single spaces; PydanticCustomError ``text_characters`` for what nobody can see."""
-    return " ".join(unicodedata.normalize("NFC", _checked(text)).split())
+    plain = text if text.isascii() and text.isprintable() else unicodedata.normalize("NFC", _checked(text))
+    return " ".join(plain.split())
 
 
 def paragraphs(text: str) -> str:

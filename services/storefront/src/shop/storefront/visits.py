@@ -80,7 +80,7 @@ class Visit:
     @property
     def csrf_token(self) -> str:
         """What a form must carry: it names visitor and user, so it ends with the sign-in that it was made in."""
-        return self.sign(f"{self.visitor_id}:{self.session.user_id if self.session else ''}")
+        return self.sign(f"{self.visitor_id}:{self.session.user_id}" if self.session else self.visitor_id)
 
     def forget(self) -> None:
         """Ends the session; whoever uses this browser next is another visitor, with other forms and another cart."""
