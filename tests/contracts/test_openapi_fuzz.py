@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +87,25 @@ def test_service_answers_as_its_document_says(target: Target, noun: str) -> None
     openapi = fuzz.document(base_url)
     assert openapi, f"{noun} has no OpenAPI document"
     assert fuzz.failures(openapi, base_url, target.headers, target.known) == []
+
+
+def test_every_path_names_its_methods_through_the_gateway_without_a_token(target: Target) -> None:
+    document = fuzz.document(target.url)
+    assert document
+    for path, operations in document["paths"].items():
+        url = target.url + re.sub(r"\{\w+\}", "x", path)
+        methods = {method.upper() for method in operations} & {"GET", "POST", "PUT", "PATCH", "DELETE"}
+        expected = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+        answer = requests.options(url, timeout=CALL_TIMEOUT_S)
+        assert (answer.status_code, path) == (204, path)
+        assert set(answer.headers["Allow"].split(", ")) >= expected, path
+
+
+@pytest.mark.parametrize("path", ["/", "/cart", "/docs", "/openapi.json", "/health", "/metrics", "/api/v1/products"])
+def test_head_through_the_gateway_is_get_without_a_body(target: Target, path: str) -> None:
+    head, get = (requests.request(method, target.url + path, timeout=CALL_TIMEOUT_S) for method in ("HEAD", "GET"))
+    assert (head.status_code, head.content) == (get.status_code, b"") == (200, b"")
+    assert head.headers["Content-Type"] == get.headers["Content-Type"]
 
 
 def test_every_service_lives_after_the_nonsense(target: Target) -> None:

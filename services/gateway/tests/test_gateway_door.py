@@ -264,7 +264,8 @@ async def test_other_origins_are_not_allowed_by_default(shop: Shop) -> None:
     origin = {"Origin": "https://evil.example", "Access-Control-Request-Method": "GET"}
     answer = await shop.client.get("/api/v1/products", headers=origin)
     assert not [name for name in answer.headers if name.startswith("access-control")]
-    assert (await shop.client.options("/api/v1/orders", headers=origin)).status_code == 401
+    asked = await shop.client.options("/api/v1/orders", headers=origin)
+    assert not [name for name in asked.headers if name.startswith("access-control")]
 
 
 async def test_named_origins_may_call_the_api(open_shop: Open) -> None:

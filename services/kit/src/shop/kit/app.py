@@ -24,6 +24,7 @@ from shop.kit.docs import OPENAPI_URL, docs_router
 from shop.kit.errors import DOCUMENTED, Unavailable, install_error_handlers
 from shop.kit.http import Clients
 from shop.kit.inbox import Consumer, Inbox
+from shop.kit.methods import Methods
 from shop.kit.observe import Observe
 from shop.kit.outbox import Outbox
 from shop.kit.settings import ServiceSettings
@@ -122,6 +123,7 @@ def create_app(
     documentation = [docs_router(title)] if documented else []
     for router in (*routers, _operational_routes(settings, uses_bus, readiness), *documentation):
         app.include_router(router)
+    app.add_middleware(Methods)
     for kind, options in middleware:
         app.add_middleware(kind, **options)  # type: ignore[arg-type]
     app.add_middleware(Observe, max_body_bytes=settings.max_body_bytes)
