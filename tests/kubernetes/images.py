@@ -15,7 +15,9 @@ REGISTRY = os.environ.get("IMAGE_REGISTRY", "localhost/shopkeeper")
 NEXT = ("order", "product")
 """The services that are rolled out while customers buy."""
 PREVIOUS = ROOT / "build" / "e2e" / "previous"
-"""The commit before this one."""
+"""The files of FROM."""
+FROM = os.environ.get("SHOP_E2E_FROM", "HEAD~1")
+"""The revision that is upgraded from; that of the last release says more than the commit before this one."""
 BUILD_TIMEOUT_S = 1_800
 GIT_TIMEOUT_S = 60
 
@@ -49,9 +51,7 @@ def build() -> list[str]:
 def take_out_previous() -> bool:
     """Put the files of the commit before this one into `PREVIOUS`; False where there is none to be had."""
     shutil.rmtree(PREVIOUS, ignore_errors=True)
-    packed = subprocess.run(
-        ["git", "archive", "HEAD~1"], cwd=ROOT, capture_output=True, check=False, timeout=GIT_TIMEOUT_S
-    )
+    packed = subprocess.run(["git", "archive", FROM], cwd=ROOT, capture_output=True, check=False, timeout=GIT_TIMEOUT_S)
     if packed.returncode:
         return False
     PREVIOUS.mkdir(parents=True)
