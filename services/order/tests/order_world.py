@@ -18,7 +18,7 @@ STOCK = 100
 
 RESERVE, RELEASE = "/internal/reservations", "/internal/reservations/release"
 QUOTE, UNQUOTE = "/internal/quotes", "/internal/quotes/release"
-CHARGE, VOID = "/internal/charges", "/internal/charges/void"
+CHARGE, VOID, STATE = "/internal/charges", "/internal/charges/void", "/internal/charges/state"
 
 Result = dict[str, Any]
 
@@ -81,7 +81,7 @@ class World:
         if path in self.gates:
             await self.gates[path].wait()
         fault = self.faults[path].popleft() if self.faults[path] else ""
-        if fault in ("503", "422"):
+        if fault in ("503", "422", "404"):
             problem = {"code": "made_up", "detail": "As scripted.", "status": int(fault)}
             await answer(send, int(fault), problem)
             return
@@ -98,7 +98,7 @@ class World:
     def result(self, path: str, item: Result, fault: str) -> Result:
         actions: dict[str, Callable[[Result], Result]] = {
             RESERVE: self.reserve, RELEASE: self.release, QUOTE: self.quote,
-            UNQUOTE: self.unquote, CHARGE: self.charge, VOID: self.void,
+            UNQUOTE: self.unquote, CHARGE: self.charge, VOID: self.void, STATE: self.state,
         }  # fmt: skip
         if fault == "pending":
             return {"order_id": item["order_id"], "status": "pending"}
@@ -174,6 +174,11 @@ class World:
             self.refunded[item["order_id"]] = self.captured[item["order_id"]]
             return {"status": "refunded"}
         return {"status": "voided"}
+
+    def state(self, item: Result) -> Result:
+        paid, back = (amounts.get(item["order_id"], 0) for amounts in (self.captured, self.refunded))
+        state = "captured" if back == 0 else "refunded" if back == paid else "partially_refunded"
+        return {"state": state if paid else None}
 
 
 REJECTIONS: dict[str, Result] = {

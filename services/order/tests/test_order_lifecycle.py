@@ -107,7 +107,7 @@ async def test_no_other_move_is_legal(shop: Shop, path: list[str], move: str) ->
     assert await shop.order(order["id"]) == before
 
 
-@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("move", ["fulfil", "deliver"])
 async def test_a_pending_or_rejected_order_cannot_be_moved(shop: Shop, move: str) -> None:
     shop.world.gates[CHARGE] = asyncio.Event()
     placing = asyncio.create_task(shop.place(payment={"token": "tok_declined"}))

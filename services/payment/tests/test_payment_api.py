@@ -47,6 +47,18 @@ async def test_a_batch_of_voids_and_its_answers(payment_api: PaymentApi) -> None
     assert late.json()["results"][0]["code"] == "voided"
 
 
+async def test_the_states_of_payments_are_told_to_other_services(payment_api: PaymentApi) -> None:
+    order_id, unknown = new_id(), new_id()
+    await payment_api.charge(order_id=order_id)
+    await payment_api.void(order_id)
+    body = {"items": [{"order_id": str(order_id)}, {"order_id": str(unknown)}]}
+    answer = await payment_api.client.post("/internal/charges/state", json=body, headers=INTERNAL)
+    assert answer.json()["results"] == [
+        {"order_id": str(order_id), "state": "refunded"},
+        {"order_id": str(unknown), "state": None},
+    ]
+
+
 async def test_the_trace_of_the_request_reaches_the_event(payment_api: PaymentApi) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     headers = INTERNAL | {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
@@ -57,7 +69,7 @@ async def test_the_trace_of_the_request_reaches_the_event(payment_api: PaymentAp
     assert {row["t"].split("-")[1] for row in rows} == {trace, "1" * 32}
 
 
-@pytest.mark.parametrize("path", ["/internal/charges", "/internal/charges/void"])
+@pytest.mark.parametrize("path", ["/internal/charges", "/internal/charges/state", "/internal/charges/void"])
 async def test_only_services_charge(payment_api: PaymentApi, path: str) -> None:
     body = {"items": [charge_item()]}
     client, headers = payment_api.client, payment_api.tokens.headers("admin")

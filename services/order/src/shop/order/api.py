@@ -16,6 +16,7 @@ from shop.kit.pages import Cursor, Limit, decode_cursor, encode_cursor
 from shop.kit.routing import router as make_router
 from shop.order import errors, schemas
 from shop.order.domain import State
+from shop.order.rows import Wanted
 from shop.order.schemas import order_document
 from shop.order.service import OrderService
 
@@ -38,6 +39,7 @@ async def idempotency_key(
     return value
 
 
+Rejections = Annotated[bool | None, Query(description="false: without attempts that were rejected; true: only these")]
 IdempotencyKey = Annotated[str, Depends(idempotency_key)]
 
 
@@ -66,11 +68,12 @@ async def list_orders(
     person: CurrentUser,
     service: Service,
     state: State | None = None,
+    rejected: Rejections = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
     """The caller's own orders, newest first."""
-    return await _page(service, person.user_id, state, limit, cursor)
+    return await _page(service, person.user_id, Wanted(state, rejected), limit, cursor)
 
 
 @router.get("/all", response_model=schemas.OrderPage)
@@ -79,11 +82,12 @@ async def list_all_orders(
     service: Service,
     user_id: Annotated[UUID | None, Query(description="Only this customer's")] = None,
     state: State | None = None,
+    rejected: Rejections = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
     """Everybody's orders, newest first, for administrators."""
-    return await _page(service, user_id, state, limit, cursor)
+    return await _page(service, user_id, Wanted(state, rejected), limit, cursor)
 
 
 @router.get("/{order_id}", response_model=schemas.OrderView)
@@ -110,7 +114,10 @@ async def get_history(order_id: UUID, _: CurrentAdmin, service: Service) -> sche
     responses={202: {"model": schemas.OrderView, "description": "The refund or the restock is still to come"}},
 )
 async def cancel_order(order_id: UUID, person: CurrentUser, service: Service) -> Response:
-    """Cancel a confirmed order: the money and the stock go back."""
+    """Cancel an order that has not been sent: the money and the stock go back.
+
+    An order that is still pending ends as `rejected` with the reason `cancelled`: it was never sold.
+    """
     answer = await service.cancel(order_id, person)
     return _json(order_document(answer.order), answer.status)
 
@@ -152,10 +159,10 @@ async def watch_order(
 
 
 async def _page(
-    service: OrderService, user_id: UUID | None, state: State | None, limit: int, cursor: str | None
+    service: OrderService, user_id: UUID | None, wanted: Wanted, limit: int, cursor: str | None
 ) -> Response:
     before = decode_cursor(cursor, UUID)[0] if cursor else None
-    orders = await service.page(user_id, state, before, limit + 1)
+    orders = await service.page(user_id, wanted, before, limit + 1)
     following = encode_cursor(orders[limit - 1].id) if len(orders) > limit else None
     return _json({"items": [order_document(order) for order in orders[:limit]], "next_cursor": following})
 

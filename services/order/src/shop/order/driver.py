@@ -101,7 +101,8 @@ class Driver:
             await self._end(run, order, messages.cancelled(order))
         else:
             order = run.order.moved(State.REJECTED, now, reason=refusal.code)
-            await self._end(run, order, messages.rejected(order, late=not run.inline), refusal)
+            late = not run.inline and order.cancel_requested_at is None
+            await self._end(run, order, messages.rejected(order, late=late), refusal)
             run.refusal = dump_refusal(refusal)
 
     async def _end(self, run: Run, order: Order, event: OutboxRow, refusal: Rejected | None = None) -> None:
@@ -115,7 +116,7 @@ class Driver:
     async def park(self, run: Run) -> None:
         """Give the saga back for a later attempt; the customer of a new order is told that it is pending."""
         event = None
-        if run.inline and run.kind == PLACE:
+        if run.inline and run.kind == PLACE and run.order.cancel_requested_at is None:
             event = messages.pending(run.order, waiting_for(run.progress))
         delay_s = backoff_s(run.progress.attempt - 1, self._retry_first_s, self._retry_max_s)
         await self._save(run, run.progress.status, event=event, release=True, delay_s=delay_s)

@@ -60,5 +60,10 @@ def being_cancelled() -> Problem:
     return Problem(409, "illegal_transition", detail, extra={"state": State.CONFIRMED})
 
 
+def refunded_in_full() -> Problem:
+    detail = "The payment was refunded in full, so there is nothing to send. Cancel the order instead."
+    return Problem(409, "order_refunded", detail, extra={"state": State.CONFIRMED})
+
+
 def too_many_streams() -> Problem:
     return Problem(503, "too_many_streams", "Too many orders are being watched.", headers={"Retry-After": "5"})

@@ -21,7 +21,7 @@ def confirmed(order: Order) -> OutboxRow:
 
 
 def rejected(order: Order, *, late: bool) -> OutboxRow:
-    """``late``: the customer has been told that the order was pending."""
+    """``late``: the customer has been told that the order was pending, and did not cancel it."""
     return row(events.OrderRejected(**_about(order), reason=order.reason or "rejected", late=late))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from shop.kit.batch import Batcher
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
@@ -26,6 +27,10 @@ QUOTE_TIMEOUT_S = 1.5
 CHARGE_TIMEOUT_S = 2.0
 RELEASE_TIMEOUT_S = 1.5
 VOID_TIMEOUT_S = 2.0
+STATE_TIMEOUT_S = 2.0
+
+NOT_OFFERED = frozenset({404, 405})
+"""What the version before answers to a path that it does not have."""
 
 FAULTS_OF_ITEMS = frozenset({400, 409, 413, 422})
 """Statuses by which a participant refuses what it was sent; any other 4xx is about the call itself."""
@@ -102,12 +107,27 @@ class Participants:
     """Product holds the stock, pricing makes the price, payment moves the money."""
 
     def __init__(self, product: ServiceClient, pricing: ServiceClient, payment: ServiceClient) -> None:
+        self._payment = payment
         self.reserve = Endpoint(product, "/internal/reservations", RESERVE_TIMEOUT_S)
         self.release = Endpoint(product, "/internal/reservations/release", RELEASE_TIMEOUT_S)
         self.quote = Endpoint(pricing, "/internal/quotes", QUOTE_TIMEOUT_S)
         self.unquote = Endpoint(pricing, "/internal/quotes/release", RELEASE_TIMEOUT_S)
         self.charge = Endpoint(payment, "/internal/charges", CHARGE_TIMEOUT_S, MAX_CHARGES_INFLIGHT)
         self.void = Endpoint(payment, "/internal/charges/void", VOID_TIMEOUT_S)
+
+    async def refunded_in_full(self, order_id: UUID) -> bool:
+        """Whether all that was paid for the order went back; False for a payment service that cannot say so yet."""
+        body = {"items": [{"order_id": order_id}]}
+        try:
+            answer = await self._payment.post(
+                "/internal/charges/state", json=body, internal=True, timeout_s=STATE_TIMEOUT_S
+            )
+        except Problem as problem:
+            if problem.status in NOT_OFFERED:
+                return False
+            raise Unavailable(self._payment.name, str(problem)) from problem
+        states: list[Item] = answer.json["results"]
+        return any(state["state"] == "refunded" for state in states)
 
     async def close(self) -> None:
         for endpoint in (self.reserve, self.release, self.quote, self.unquote, self.charge, self.void):

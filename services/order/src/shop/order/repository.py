@@ -19,7 +19,7 @@ from shop.kit.errors import Unavailable
 from shop.kit.events import OutboxRow
 from shop.kit.outbox import Outbox, insert
 from shop.order.domain import Order, State
-from shop.order.rows import Claimed, NewOrder, Save, Stored, insert_row, load_claimed, load_order, save_row
+from shop.order.rows import Claimed, NewOrder, Save, Stored, Wanted, insert_row, load_claimed, load_order, save_row
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,20 @@ WITH o AS (
 )
 SELECT {ORDER}, {SAGA} FROM s JOIN o ON o.id = s.order_id"""  # noqa: S608 - constants
 
+# The saga's row first, as in SAVE: whichever comes second finds the other's decision and changes nothing.
+CANCEL_PENDING = f"""
+WITH s AS (
+    UPDATE sagas SET
+        status = 'compensating', attempts = attempts + 1, fence = fence + 1, doubtful = true, refusal = $7,
+        lease_owner = $4, due_at = now() + make_interval(secs => $5), traceparent = $6
+    WHERE order_id = $1 AND kind = 'place' AND status = 'running'
+        AND EXISTS (SELECT FROM orders p WHERE p.id = $1 AND ($2::uuid IS NULL OR p.user_id = $2))
+    RETURNING sagas.*
+), o AS (
+    UPDATE orders SET cancel_requested_at = $3, updated_at = $3 FROM s WHERE id = s.order_id RETURNING orders.*
+)
+SELECT {ORDER}, {SAGA} FROM s JOIN o ON o.id = s.order_id"""  # noqa: S608 - constants
+
 MOVE = f"""
 WITH o AS (
     UPDATE orders SET state = $3, version = version + 1, updated_at = $4
@@ -139,11 +153,13 @@ REFUSAL = "SELECT refusal FROM sagas WHERE order_id = $1"
 LIST_OWN = f"""
 SELECT {ORDER} FROM orders o
 WHERE o.user_id = $1 AND ($2::text IS NULL OR o.state = $2) AND ($3::uuid IS NULL OR o.id < $3)
+    AND ($5::boolean IS NULL OR (o.state = 'rejected') = $5)
 ORDER BY o.id DESC LIMIT $4"""  # noqa: S608 - constants
 
 LIST_ALL = f"""
 SELECT {ORDER} FROM orders o
 WHERE ($1::text IS NULL OR o.state = $1) AND ($2::uuid IS NULL OR o.id < $2)
+    AND ($4::boolean IS NULL OR (o.state = 'rejected') = $4)
 ORDER BY o.id DESC LIMIT $3"""  # noqa: S608 - constants
 
 HISTORY = """
@@ -211,6 +227,21 @@ class OrderRepository:
         row = await self._database.fetchrow(CANCEL, order_id, user_id, at, self._owner, lease_s, traceparent)
         return None if row is None else load_claimed(row)
 
+    async def cancel_pending(
+        self,
+        order_id: UUID,
+        user_id: UUID | None,
+        at: datetime,
+        lease_s: float,
+        traceparent: str,
+        refusal: Mapping[str, Any],
+    ) -> Claimed | None:
+        """Undo the saga of a pending order, with ``refusal`` as the reason; None unless it is still being placed."""
+        row = await self._database.fetchrow(
+            CANCEL_PENDING, order_id, user_id, at, self._owner, lease_s, traceparent, dict(refusal)
+        )
+        return None if row is None else load_claimed(row)
+
     async def move(
         self,
         order_id: UUID,
@@ -245,12 +276,12 @@ class OrderRepository:
         refusal: Mapping[str, Any] = await self._database.fetchval(REFUSAL, order_id)
         return refusal
 
-    async def page(self, user_id: UUID | None, state: State | None, before: UUID | None, limit: int) -> list[Order]:
+    async def page(self, user_id: UUID | None, wanted: Wanted, before: UUID | None, limit: int) -> list[Order]:
         """Orders by falling id, which is by falling age; of one user or of all."""
         if user_id is None:
-            rows = await self._database.fetch(LIST_ALL, state, before, limit)
+            rows = await self._database.fetch(LIST_ALL, wanted.state, before, limit, wanted.rejected)
         else:
-            rows = await self._database.fetch(LIST_OWN, user_id, state, before, limit)
+            rows = await self._database.fetch(LIST_OWN, user_id, wanted.state, before, limit, wanted.rejected)
         return [load_order(row) for row in rows]
 
     async def history(self, order_id: UUID) -> tuple[Record, list[Record]] | None:

@@ -59,6 +59,13 @@ class Claimed(NamedTuple):
     traceparent: str
 
 
+class Wanted(NamedTuple):
+    """Which orders a list has; ``rejected`` True: only attempts that came to nothing, False: all but these."""
+
+    state: State | None = None
+    rejected: bool | None = None
+
+
 class Stored(NamedTuple):
     """What became of the first request with an idempotency key."""
 

@@ -19,12 +19,12 @@ from shop.kit.errors import Problem, Unavailable
 from shop.kit.ids import new_id
 from shop.order import domain, errors, messages, metrics
 from shop.order.domain import IllegalTransition, Line, Order, State
-from shop.order.driver import Driver, Run, Superseded
+from shop.order.driver import Driver, Run, Superseded, dump_refusal
 from shop.order.participants import Participants
 from shop.order.recovery import Recovery
 from shop.order.repository import OrderRepository
-from shop.order.rows import NewOrder, Stored
-from shop.order.saga import PLACE, OrderSaga, Subject
+from shop.order.rows import Claimed, NewOrder, Stored, Wanted
+from shop.order.saga import CANCELLED, PLACE, OrderSaga, Subject
 from shop.order.schemas import OrderRequest
 from shop.order.settings import Settings
 from shop.order.stream import Watchers
@@ -192,9 +192,9 @@ class OrderService:
             raise errors.not_found(order_id)
         return order
 
-    async def page(self, user_id: UUID | None, state: State | None, before: UUID | None, limit: int) -> Sequence[Order]:
+    async def page(self, user_id: UUID | None, wanted: Wanted, before: UUID | None, limit: int) -> Sequence[Order]:
         """Orders, newest first; of everybody when ``user_id`` is None."""
-        return await self._repository.page(user_id, state, before, limit)
+        return await self._repository.page(user_id, wanted, before, limit)
 
     async def history(self, order_id: UUID) -> tuple[Record, list[Record]]:
         """The saga of an order and its transitions; Problem 404 ``unknown_order``."""
@@ -206,27 +206,45 @@ class OrderService:
     async def cancel(self, order_id: UUID, person: Principal) -> Answer:
         """200 with the cancelled order, 202 when the refund or the restock is still to come.
 
-        Repeating it changes nothing. Problem 409 ``illegal_transition`` unless the order is confirmed.
+        Repeating it changes nothing. Problem 409 ``illegal_transition`` unless the order is pending or confirmed.
         """
         until = asyncio.get_running_loop().time() + self._settings.inline_budget_s
-        claimed = await self._repository.begin_cancel(
-            order_id, visible_to(person), self._clock.now(), self._settings.inline_lease_s, telemetry.traceparent()
-        )
+        claimed = await self._begin_cancel(order_id, visible_to(person))
         if claimed is None:
             return self._cancelled_already(await self.get(order_id, person))
         run = Run.resume(claimed, inline=True)
         await self._drive_until(run, until)
         return self._cancelled_already(run.order)
 
+    async def _begin_cancel(self, order_id: UUID, user_id: UUID | None) -> Claimed | None:
+        """Confirmed is tried again at the end, for an order that was confirmed between the first two statements."""
+        asked = (order_id, user_id, self._clock.now(), self._settings.inline_lease_s, telemetry.traceparent())
+        return (
+            await self._repository.begin_cancel(*asked)
+            or await self._repository.cancel_pending(*asked, dump_refusal(CANCELLED))
+            or await self._repository.begin_cancel(*asked)
+        )
+
     def _cancelled_already(self, order: Order) -> Answer:
-        if order.state is State.CANCELLED:
+        """A pending order that could not be claimed is being undone already."""
+        if order.state is State.CANCELLED or (order.state, order.reason) == (State.REJECTED, CANCELLED.code):
             return Answer(200, order)
-        if order.state is State.CONFIRMED and order.cancel_requested_at is not None:
+        if order.state is State.PENDING or (order.state is State.CONFIRMED and order.cancel_requested_at is not None):
             return Answer(202, order)
         raise errors.illegal_transition(IllegalTransition(order.state, State.CANCELLED))
 
+    async def _check_it_is_paid(self, order: Order) -> None:
+        open_to_send = order.state is State.CONFIRMED and order.cancel_requested_at is None
+        if open_to_send and await self._participants.refunded_in_full(order.id):
+            raise errors.refunded_in_full()
+
     async def move(self, order_id: UUID, person: Principal, after: State) -> Order:
-        """Fulfil or deliver an order by hand; Problem 409 ``illegal_transition`` from any other state."""
+        """Fulfil or deliver an order by hand; Problem 409 ``illegal_transition`` from any other state.
+
+        An order whose payment was refunded in full is not sent: Problem 409 ``order_refunded``.
+        """
+        if after is State.FULFILLED:
+            await self._check_it_is_paid(await self.get(order_id, person))
         before = next(state for state, following in domain.TRANSITIONS.items() if after in following)
         moved = await self._repository.move(
             order_id, before, after, self._clock.now(), telemetry.trace_id(), messages.moved

@@ -74,6 +74,15 @@ async def charge(batch: schemas.ChargeBatch, service: Service) -> schemas.Charge
     return schemas.ChargeResults(results=results)
 
 
+@internal.post("/state")
+async def states(batch: schemas.StateBatch, service: Service) -> schemas.StateResults:
+    """The state of each order's payment; an order that was never charged has none."""
+    found = await service.states([item.order_id for item in batch.items])
+    return schemas.StateResults(
+        results=[schemas.StateResult(order_id=item.order_id, state=found.get(item.order_id)) for item in batch.items]
+    )
+
+
 @internal.post("/void")
 async def void(batch: schemas.VoidBatch, service: Service) -> schemas.VoidResults:
     """End the charges of orders and give back what was taken; an order not charged yet cannot be charged after."""

@@ -60,6 +60,8 @@ WITH locked AS MATERIALIZED (
 )
 SELECT * FROM settled"""
 
+STATES = "SELECT order_id, state FROM payments WHERE order_id = ANY ($1::uuid[])"
+
 MARK_VOID = f"""
 INSERT INTO payments AS known (id, order_id, state, amount, currency, provider, voided_at, void_reason,
                                next_attempt_at, created_at, updated_at)
@@ -186,6 +188,11 @@ class PaymentRepository:
     async def find_by_order(self, order_id: UUID) -> Payment | None:
         row = await self._database.fetchrow(BY_ORDER, order_id)
         return _payment(row) if row else None
+
+    async def states(self, order_ids: Sequence[UUID]) -> dict[UUID, PaymentState]:
+        """The state of the payment of each of these orders that has one."""
+        rows = await self._database.fetch(STATES, list(order_ids))
+        return {row["order_id"]: row["state"] for row in rows}
 
     async def open_refund(self, request: RefundRequest, lease_until: datetime, now: datetime) -> Refund:
         """Record the intent to refund, or return the one of this key. The payment must exist.

@@ -86,6 +86,23 @@ class ChargeResults(BaseModel):
     results: list[ChargeResult]
 
 
+class StateItem(BaseModel):
+    order_id: UUID
+
+
+class StateBatch(BaseModel):
+    items: Annotated[list[StateItem], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class StateResult(BaseModel):
+    order_id: UUID
+    state: domain.PaymentState | None
+
+
+class StateResults(BaseModel):
+    results: list[StateResult]
+
+
 class VoidItem(BaseModel):
     order_id: UUID
     reason: Reason = ""

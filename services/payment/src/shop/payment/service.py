@@ -15,6 +15,7 @@ from shop.payment.domain import (
     ChargeRequest,
     NotRefundable,
     Payment,
+    PaymentState,
     Refund,
     RefundExceedsPayment,
     RefundRequest,
@@ -81,6 +82,10 @@ class PaymentService:
         """The payment of the order, if there is one and it is the person's own or the person an administrator."""
         payment = await self._repository.find_by_order(order_id)
         return [payment] if payment is not None and _may_see(person, payment) else []
+
+    async def states(self, order_ids: Sequence[UUID]) -> dict[UUID, PaymentState]:
+        """The state of the payment of each of these orders that has one."""
+        return await self._repository.states(order_ids)
 
     async def balances(self) -> list[tuple[str, str, int]]:
         return await self._repository.balances()
