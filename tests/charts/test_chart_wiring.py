@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from shop.contracts.store import StoreSettings
+from shop.gateway.settings import Settings as GatewaySettings
 from shop.kit.settings import ServiceSettings
 from tests.charts.rendering import (
     CHARTS,
@@ -286,3 +287,21 @@ def test_spans_say_which_pod_of_which_shop_they_are_of() -> None:
     assert about["k8s.deployment.name"] == "books-order"
     assert given[about["k8s.pod.name"][2:-1]] == {"fieldRef": {"fieldPath": "metadata.name"}}
     assert "OTEL_RESOURCE_ATTRIBUTES" not in json.dumps(preset("shop"))
+
+
+@pytest.mark.parametrize(
+    ("values", "trusted"),
+    [
+        ((), ""),
+        (("gateway.ingress.enabled=true", "gateway.ingress.host=shop.example.com"), "10.0.0.0/8,172.16.0.0/12"),
+        (("gateway.httpRoute.enabled=true", "gateway.httpRoute.gatewayRef.name=public"), "10.0.0.0/8,172.16.0.0/12"),
+        (("global.trustedProxies={203.0.113.0/24,2001:db8::/32}",), "203.0.113.0/24,2001:db8::/32"),
+    ],
+)
+def test_a_controller_in_front_of_the_gateway_is_believed(values: tuple[str, ...], trusted: str) -> None:
+    objects = template("shop", *(part for value in values for part in ("--set", value)))
+    found = named(objects, "ConfigMap", "gateway")["data"].get("SHOP_TRUSTED_PROXIES", "")
+    assert found.startswith(trusted)
+    assert bool(found) == bool(trusted)
+    gateway = GatewaySettings(trusted_proxies=found)
+    assert len(gateway.trusted_proxies) == len(list(filter(None, found.split(","))))

@@ -114,6 +114,11 @@ INVALID: list[tuple[str, str, str]] = [
         "requests.memory must not be more than limits.memory",
     ),
     (
+        "exposure: {trustedProxies: [everybody]}",
+        "spec.exposure.trustedProxies[0]",
+        "must be a network such as 10.0.0.0/8",
+    ),
+    (
         "observability: {labels: {'not a name': x}}",
         "spec.observability.labels",
         "a label must be a name such as release",

@@ -32,6 +32,13 @@
 http://{{ include "shop.name" . }}:8000
 {{- end }}
 
+{{/* SHOP_TRUSTED_PROXIES, in the gateway's context: what is given, else the networks of pods where a controller stands
+     in front of the gateway. */}}
+{{- define "shop.trustedProxies" -}}
+{{- if .Values.global.trustedProxies }}{{ join "," .Values.global.trustedProxies }}
+{{- else if or .Values.ingress.enabled .Values.httpRoute.enabled }}10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7{{ end }}
+{{- end }}
+
 {{/* SHOP_STORE, the part of the shop that customers see and pay. */}}
 {{- define "shop.store" -}}
 {{- $store := .Values.global.store }}

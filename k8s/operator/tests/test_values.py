@@ -40,6 +40,8 @@ TAXES = [{"country": "DE", "category": "books", "ratePercent": 7}, {"country": "
 REACHES: list[tuple[Spec, str, Any]] = [
     ({}, "global.namePrefix", "bookshop"),
     ({}, "global.image.tag", "0.1.0"),
+    ({}, "global.trustedProxies", []),
+    ({"exposure": {"trustedProxies": ["203.0.113.0/24"]}}, "global.trustedProxies", ["203.0.113.0/24"]),
     ({}, "global.monitorLabels", {}),
     ({"observability": {"labels": {"release": "prometheus"}}}, "global.monitorLabels", {"release": "prometheus"}),
     ({"version": "0.2.0"}, "global.image.tag", "0.2.0"),

@@ -101,3 +101,20 @@ async def test_every_method_of_a_path_is_named(client: httpx.AsyncClient, path: 
 async def test_options_of_nothing_is_404(client: httpx.AsyncClient) -> None:
     answer = await client.options("/nothing")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+PUBLIC = {"X-Forwarded-Host": "shop.example.com", "X-Forwarded-Proto": "https"}
+
+
+async def test_redirects_lead_to_the_address_that_the_client_knows(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/api/v1/notes/a/events/", headers=PUBLIC)
+    assert (answer.status_code, answer.headers["location"]) == (307, "https://shop.example.com/api/v1/notes/a/events")
+
+
+async def test_the_gateway_itself_does_not_take_a_clients_word(tokens: Tokens, running: Running) -> None:
+    edge = create_app(
+        Settings(jwks_url=tokens.jwks_url), title="Edge", routers=[api], uses_bus=False, behind_gateway=False
+    )
+    async with running(edge) as client:
+        answer = await client.get("/api/v1/notes/a/events/", headers=PUBLIC)
+        assert answer.headers["location"] == f"{str(client.base_url).rstrip('/')}/api/v1/notes/a/events"

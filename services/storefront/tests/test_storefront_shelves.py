@@ -145,9 +145,11 @@ async def test_json_ld_is_true_and_cannot_close_its_element(browser: Browser) ->
     nasty = "Nasty</script><script>alert(1)</script>"
     book = product("nasty", nasty, 1250, 0)
     browser.shop.products[book["id"]] = book
-    page = await browser.get(f"/products/{book['id']}")
+    public = {"X-Forwarded-Host": "shop.example.com", "X-Forwarded-Proto": "https"}
+    page = await browser.get(f"/products/{book['id']}", 200, **public)
     document = json.loads(page.one("script", type="application/ld+json").text)
     assert document["name"] == nasty
+    assert document["offers"]["url"] == f"https://shop.example.com/products/{book['id']}"
     assert document["offers"]["price"] == "12.50"
     assert document["offers"]["availability"] == "https://schema.org/OutOfStock"
 

@@ -1,5 +1,6 @@
 """Checked kinds of text and number that a Shop is made of; each refusal says what was expected."""
 
+import ipaddress
 import re
 from decimal import Decimal
 from typing import Annotated, Any
@@ -129,6 +130,19 @@ MemoryQuantity = Annotated[
 ]
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 Host = Annotated[str, Matching(rf"{_LABEL}(\.{_LABEL})*", "a host name such as shop.example.com", max_length=253)]
+
+
+def _is_network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise ValueError("must be a network such as 10.0.0.0/8") from error
+    return text
+
+
+Network = Annotated[
+    str, Matching(r"[0-9a-fA-F.:]+/[0-9]{1,3}", "a network such as 10.0.0.0/8"), AfterValidator(_is_network)
+]
 Url = Annotated[str, Matching(r"https?://[^\s/?#]+(/[^\s]*)?", "an http:// or https:// URL")]
 CronSchedule = Annotated[str, Matching(CRON, CRON_EXPECTED), AfterValidator(_rising)]
 _PLACE = r"(pvc://[a-z0-9]([-a-z0-9]*[a-z0-9])?|s3://[a-z0-9][a-z0-9.-]+)(/[^\s]*)?"

@@ -23,6 +23,7 @@ from shop.operator.fields import (
     LabelValue,
     MemoryQuantity,
     Minor,
+    Network,
     Percent,
     ShopName,
     Url,
@@ -37,6 +38,7 @@ KIND = "Shop"
 MAX_TAX_RULES = 500
 MAX_SERVICES = 32
 MAX_MONITOR_LABELS = 16
+MAX_TRUSTED_PROXIES = 32
 
 
 class Modules(Part):
@@ -173,6 +175,8 @@ class Exposure(Part):
     """Name that customers type; links in mails lead there too."""
     class_name: Label | None = None
     """IngressClass; left out, the cluster's default."""
+    trusted_proxies: Annotated[tuple[Network, ...], Field(max_length=MAX_TRUSTED_PROXIES)] = ()
+    """Whose X-Forwarded headers are believed; left out, with Ingress and Gateway the private networks."""
     gateway_ref: GatewayRef | None = None
     """Where an HTTPRoute is attached, for type Gateway."""
     tls_secret_name: Label | None = None

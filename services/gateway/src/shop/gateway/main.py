@@ -17,6 +17,7 @@ def make_app(settings: Settings) -> FastAPI:
         middleware=[(Door, {})],
         uses_bus=False,
         documented=False,
+        behind_gateway=False,
     )
 
 

@@ -81,6 +81,7 @@ def create_app(
     readiness: Sequence[tuple[str, ReadinessCheck]] = (),
     uses_bus: bool = True,
     documented: bool = True,
+    behind_gateway: bool = True,
 ) -> FastAPI:
     """A FastAPI application with health, metrics, problem documents, tracing, outbox relay and consumers.
 
@@ -126,7 +127,7 @@ def create_app(
     app.add_middleware(Methods)
     for kind, options in middleware:
         app.add_middleware(kind, **options)  # type: ignore[arg-type]
-    app.add_middleware(Observe, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Observe, max_body_bytes=settings.max_body_bytes, behind_gateway=behind_gateway)
     return app
 
 

@@ -31,9 +31,12 @@ QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 
 class Observe:
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    """``behind_gateway``: the gateway's X-Forwarded-Host and -Proto are the address that the client knows."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, behind_gateway: bool = True) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._behind_gateway = behind_gateway
         self._inflight = 0
         INFLIGHT.set_function(lambda: self._inflight)
 
@@ -41,6 +44,8 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._behind_gateway:
+            _take_public_address(scope)
         exchange = _Exchange(scope, receive, send, self._max_body_bytes)
         self._inflight += 1
         try:
@@ -48,6 +53,16 @@ class Observe:
         finally:
             self._inflight -= 1
             exchange.count()
+
+
+def _take_public_address(scope: Scope) -> None:
+    """So that redirects and links lead where the client came from. Nobody but the gateway may reach a service, and it
+    replaces what a client says in these headers."""
+    headers = dict(scope["headers"])
+    if host := headers.get(b"x-forwarded-host"):
+        scope["headers"] = [*(pair for pair in scope["headers"] if pair[0] != b"host"), (b"host", host)]
+    if headers.get(b"x-forwarded-proto") in (b"http", b"https"):
+        scope["scheme"] = headers[b"x-forwarded-proto"].decode()
 
 
 class _Exchange:

@@ -155,7 +155,7 @@ def _session(value: Any) -> Session | None:
 def check_same_site(headers: Headers, visit: Visit, token: str) -> None:
     """A Problem 403 unless the form came from a page of this shop that was made for this visitor."""
     origin = headers.get("origin")
-    host = headers.get("x-forwarded-host") or headers.get("host", "")
+    host = headers.get("host", "")
     foreign = origin is not None and origin.partition("://")[2] != host
     if foreign or not hmac.compare_digest(token.encode(), visit.csrf_token.encode()):
         raise Problem(403, "form_expired", "This form is too old, or it came from another site. Nothing was changed.")
@@ -175,7 +175,7 @@ class VisitMiddleware:
         headers = Headers(scope=scope)
         visit = self._cookies.visit(headers)
         scope.setdefault("state", {})["visit"] = visit
-        secure = headers.get("x-forwarded-proto", scope.get("scheme", "http")) == "https"
+        secure = scope["scheme"] == "https"
 
         async def send_with_cookies(message: Message) -> None:
             if message["type"] == "http.response.start":

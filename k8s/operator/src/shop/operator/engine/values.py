@@ -143,6 +143,7 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
         "store": _store(spec.store),
         "secrets": _given_secrets(spec),
         "publicUrl": public_url(spec.exposure),
+        "trustedProxies": list(spec.exposure.trusted_proxies),
         "podDisruptionBudgets": spec.pod_disruption_budgets,
         "networkPolicies": _network_policies(spec),
         "serviceMonitors": "Always" if spec.observability.service_monitors else "Never",

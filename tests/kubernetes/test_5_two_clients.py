@@ -1,0 +1,46 @@
+"""Behind an Ingress each customer has a rate limit of their own, and redirects lead to the public address."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kubernetes.kube import Release
+
+BURST = 5
+LIMITED = f"gateway.config.SHOP_RATE_LIMIT_PER_SECOND=0.001,gateway.config.SHOP_RATE_LIMIT_BURST={BURST}"
+INGRESS = "gateway.ingress.enabled=true,gateway.ingress.host=shop.example.com"
+ASK = """
+import http.client, json
+
+def ask(client, path="/api/v1/products"):
+    connection = http.client.HTTPConnection("gateway", 8000, timeout=10)
+    forwarded = {"X-Forwarded-For": client, "X-Forwarded-Proto": "https", "X-Forwarded-Host": "shop.example.com"}
+    connection.request("GET", path, headers=forwarded)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status, answer.getheader("Location")
+
+"""
+
+
+@pytest.fixture(scope="module")
+def limited(release: Release) -> Iterator[Release]:
+    """The shop behind an Ingress, with few requests for each client; afterwards as it was."""
+    release.upgrade("--set", f"{LIMITED},{INGRESS}")
+    yield release
+    release.upgrade()
+
+
+def test_a_client_that_asks_too_often_does_not_use_up_the_limit_of_another(limited: Release) -> None:
+    """The pod that asks stands for the controller: its address is one of the cluster's pods."""
+    first = f'[ask("203.0.113.1")[0] for _ in range({BURST + 1})]'
+    statuses = json.loads(limited.python("product", f'{ASK}print(json.dumps({first} + [ask("203.0.113.2")[0]]))'))
+    assert statuses == [200] * BURST + [429, 200]
+
+
+def test_a_redirect_leads_to_the_public_address(limited: Release) -> None:
+    found = limited.python("product", f'{ASK}print(json.dumps(ask("203.0.113.3", "/api/v1/products/")))')
+    assert json.loads(found) == [307, "https://shop.example.com/api/v1/products"]
