@@ -6,7 +6,7 @@ import pytest
 
 from shop.operator.errors import ShopctlError
 from shop.operator.local import needed
-from shop.operator.local.plan import Instance, Wiring, environment, replica_counts
+from shop.operator.local.plan import Instance, Wiring, check_provider, environment, replica_counts
 from shop.operator.spec import ShopSpec
 
 WIRES = Wiring(
@@ -89,3 +89,10 @@ def test_who_has_no_data_stores_is_told_what_to_install() -> None:
     needed.check()
     with pytest.raises(ShopctlError, match=r"needs no-such-store, which is not installed: pip install 'shop-operator"):
         needed.check(("psutil", "no_such_store"))
+
+
+def test_a_provider_that_needs_card_entry_is_refused_before_anything_starts() -> None:
+    check_provider({})
+    check_provider({"SHOP_PAYMENT_PROVIDER": "simulator"})
+    with pytest.raises(ShopctlError, match="SHOP_PAYMENT_PROVIDER is stripe; it must be simulator, because"):
+        check_provider({"SHOP_PAYMENT_PROVIDER": "stripe"})

@@ -250,6 +250,16 @@ def _pricing_routes(app: FastAPI, shop: ScriptedShop) -> None:
         return shop.promotions[code.upper()]
 
 
+def asked_for(shop: ScriptedShop, request: Request) -> list[dict[str, Any]]:
+    """The orders, with or without attempts that came to nothing."""
+    rejected = request.query_params.get("rejected")
+    return [
+        order
+        for order in shop.orders.values()
+        if rejected is None or (order["state"] == "rejected") == (rejected == "true")
+    ]
+
+
 def _order_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.post("/api/v1/orders")
     async def place(request: Request) -> Response:
@@ -261,13 +271,13 @@ def _order_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.get("/api/v1/orders")
     async def mine(request: Request) -> dict[str, Any]:
         person = shop.person_of(request)
-        return page_of([order for order in shop.orders.values() if order["user_id"] == person.id], request)
+        return page_of([order for order in asked_for(shop, request) if order["user_id"] == person.id], request)
 
     @app.get("/api/v1/orders/all")
     async def everybodys(request: Request) -> dict[str, Any]:
         shop.admin_of(request)
         state = request.query_params.get("state")
-        return page_of([order for order in shop.orders.values() if state in {None, order["state"]}], request)
+        return page_of([order for order in asked_for(shop, request) if state in {None, order["state"]}], request)
 
     @app.get("/api/v1/orders/{order_id}")
     async def one(order_id: str, request: Request) -> dict[str, Any]:

@@ -105,6 +105,14 @@ async def orders(request: Request, shop: Shop, session: SignedIn, cursor: Cursor
     return await _account(request, "orders", orders=found.items, next_url=next_url)
 
 
+@router.get("/account/attempts")
+async def attempts(request: Request, shop: Shop, session: SignedIn, cursor: CursorText = "") -> Response:
+    """What came to nothing: a declined card, a shortage, a cancellation before the confirmation."""
+    found = await shop.backends.orders.mine(session.access_token, cursor, rejected=True)
+    next_url = with_query("/account/attempts", cursor=found.next_cursor) if found.next_cursor else None
+    return await _account(request, "attempts", orders=found.items, next_url=next_url)
+
+
 @router.get("/account/addresses")
 async def addresses(request: Request, shop: Shop, session: SignedIn) -> Response:
     blank = {"name": session.name, "country": shop.settings.store.country}

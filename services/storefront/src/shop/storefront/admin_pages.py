@@ -14,7 +14,7 @@ from shop.kit.errors import Problem
 from shop.kit.text import printable
 from shop.storefront.asking import Question, ask_first
 from shop.storefront.forms import form_key, minor_units, typed_amount, whole
-from shop.storefront.order_pages import cancel_question
+from shop.storefront.order_pages import cancel_question, refunded_by
 from shop.storefront.schemas import Payment
 from shop.storefront.service import Storefront
 from shop.storefront.shelf_pages import CursorText, Words, search_words
@@ -27,7 +27,7 @@ State = Literal["pending", "confirmed", "fulfilled", "delivered", "rejected", "c
 STOCK_PAGE = 30
 MAX_STOCK_CHANGE = 100_000
 MAX_REASON_CHARACTERS = 200
-NEXT_STEPS = {"confirmed": ("fulfil", "cancel"), "fulfilled": ("deliver",)}
+NEXT_STEPS = {"pending": ("cancel",), "confirmed": ("fulfil", "cancel"), "fulfilled": ("deliver",)}
 """What the shopkeeper can do with an order in each state."""
 
 SHOWN_IN_FORM = frozenset({409, 422})
@@ -70,6 +70,7 @@ async def _order(
         shop.backends.orders.history(token, order_id),
         shop.backends.payments.of_order(token, order_id),
     )
+    found = refunded_by(found, payments)
     return await admin_page(
         request,
         "order",
@@ -77,7 +78,7 @@ async def _order(
         order=found,
         history=history,
         payments=payments,
-        actions=NEXT_STEPS.get(found.state, ()),
+        actions=[how for how in NEXT_STEPS.get(found.state, ()) if how != "fulfil" or found.refund != "full"],
         refund_key=str(uuid4()),
         problem=problem,
         wrong=wrong,

@@ -121,11 +121,15 @@ class Orders:
     async def order(self, token: str, order_id: UUID) -> Order:
         return Order.model_validate((await self._client.get(f"/api/v1/orders/{order_id}", token=token)).json)
 
-    async def mine(self, token: str, cursor: str = "", limit: int = 20) -> Page[Order]:
-        return await self._list("/api/v1/orders", token, {"limit": limit, "cursor": cursor})
+    async def mine(self, token: str, cursor: str = "", limit: int = 20, *, rejected: bool = False) -> Page[Order]:
+        """Orders; with `rejected` the attempts that came to nothing instead."""
+        asked = {"limit": limit, "cursor": cursor, "rejected": str(rejected).lower()}
+        return await self._list("/api/v1/orders", token, asked)
 
     async def everybodys(self, token: str, state: str = "", cursor: str = "", limit: int = 30) -> Page[Order]:
-        return await self._list("/api/v1/orders/all", token, {"state": state, "limit": limit, "cursor": cursor})
+        """Orders in `state`; without one all but the attempts that came to nothing."""
+        asked = {"state": state, "rejected": "" if state else "false", "limit": limit, "cursor": cursor}
+        return await self._list("/api/v1/orders/all", token, asked)
 
     async def _list(self, path: str, token: str, asked: Mapping[str, Any]) -> Page[Order]:
         params = {name: value for name, value in asked.items() if value}

@@ -21,6 +21,8 @@ STATE_LABELS = {
     "delivered": "Delivered",
     "rejected": "Not possible",
     "cancelled": "Cancelled",
+    "refunded": "Refunded",
+    "partially_refunded": "Partly refunded",
 }
 
 REASONS = {

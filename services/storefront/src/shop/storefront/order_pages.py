@@ -9,12 +9,13 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from shop.contracts.money import Money
 from shop.kit.errors import Problem, Unavailable
 from shop.storefront.asking import Question, ask_first
 from shop.storefront.backends import MAX_IDS
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.formatting import format_time, reason_text
-from shop.storefront.schemas import Order, OrderLine
+from shop.storefront.schemas import SOLD_STATES, Order, OrderLine, Payment
 from shop.storefront.service import Storefront
 from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, page
 
@@ -37,6 +38,10 @@ HEADLINES = {
 }  # fmt: skip
 
 
+UNSENT = {"confirmed": " Nothing is sent."}
+"""What is added about a refunded order by its state."""
+
+
 @dataclass(frozen=True)
 class Step:
     title: str
@@ -47,14 +52,44 @@ class Step:
 @router.get("/orders/{order_id}")
 async def show(request: Request, order_id: UUID, shop: Shop, session: SignedIn) -> Response:
     order = await _named(shop, await shop.backends.orders.order(session.access_token, order_id))
-    headline, explanation = HEADLINES.get(order.state, (order.state, ""))
-    if order.state == "rejected":
-        explanation = reason_text(order.reason or "")
-    if order.cancel_requested_at and order.state == "confirmed":
-        headline, explanation = "Being cancelled", "The money is on its way back to you."
+    order = await with_refunds(shop, session.access_token, order)
+    headline, explanation = words(order)
     return await page(
         request, "order.html", order=order, headline=headline, explanation=explanation, steps=steps(order)
     )
+
+
+def words(order: Order) -> tuple[str, str]:
+    """A headline and a sentence about where the order is."""
+    if order.given_up:
+        return HEADLINES["cancelled"][0], "You cancelled it before it was confirmed. Nothing is charged."
+    if order.state == "rejected":
+        return HEADLINES["rejected"][0], reason_text(order.reason or "")
+    if order.cancel_requested_at and order.state in {"pending", "confirmed"}:
+        return "Being cancelled", "Anything that was charged is on its way back to you."
+    if order.refund == "full":
+        return "Refunded", "All that you paid went back to you." + UNSENT.get(order.state, "")
+    headline, explanation = HEADLINES.get(order.state, (order.state, ""))
+    return headline, explanation + (" Part of what you paid went back to you." if order.refund else "")
+
+
+async def with_refunds(shop: Storefront, token: str, order: Order) -> Order:
+    """The order with what went back of its payment; without that while the payment service is away."""
+    if order.state not in SOLD_STATES or order.total is None:
+        return order
+    try:
+        payments = await shop.backends.payments.of_order(token, order.id)
+    except (Problem, Unavailable):
+        return order
+    return refunded_by(order, payments)
+
+
+def refunded_by(order: Order, payments: Sequence[Payment]) -> Order:
+    """The order with what went back of its payments."""
+    if order.total is None:
+        return order
+    back = sum(payment.refunded.amount for payment in payments if payment.refunded)
+    return order.model_copy(update={"refunded": Money(amount=back, currency=order.total.currency)})
 
 
 def steps(order: Order) -> list[Step]:
@@ -62,7 +97,9 @@ def steps(order: Order) -> list[Step]:
     at = format_time(order.updated_at)
     states = [state for state, _ in JOURNEY]
     if order.state == "rejected":
-        return [Step("Received", "done"), Step("Not possible", "stopped", at)]
+        return [Step("Received", "done"), Step("Cancelled" if order.given_up else "Not possible", "stopped", at)]
+    if order.refund == "full" and order.state == "confirmed":
+        return [Step("Received", "done"), Step("Confirmed and paid", "done"), Step("Refunded", "stopped")]
     if order.state == "cancelled":
         return [Step("Received", "done"), Step("Confirmed and paid", "done"), Step("Cancelled", "stopped", at)]
     here = states.index(order.state) if order.state in states else 0
@@ -98,7 +135,7 @@ async def cancel(request: Request, order_id: UUID, shop: Shop, session: SignedIn
     if question := await ask_first(request, form, cancel_question(f"/orders/{order_id}")):
         return question
     await shop.backends.orders.change(session.access_token, order_id, "cancel")
-    return go(request, f"/orders/{order_id}", "The order is being cancelled and the money goes back.")
+    return go(request, f"/orders/{order_id}", "The order is being cancelled; anything that was charged goes back.")
 
 
 def cancel_question(back: str) -> Question:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 from shop.contracts.money import Address, Money
 
+SOLD_STATES = frozenset({"confirmed", "fulfilled", "delivered"})
 OPEN_STATES = frozenset({"pending", "confirmed", "fulfilled"})
 """States that an order can still leave; its page listens for changes."""
 
@@ -71,6 +72,8 @@ class OrderLine(View):
 
 
 class Order(View):
+    """``refunded`` is what went back of an order that was sold; its payment knows it, a list does not."""
+
     id: UUID
     state: str
     kind: str = "retail"
@@ -86,6 +89,31 @@ class Order(View):
     cancel_requested_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
+    refunded: Money | None = None
+
+    @property
+    def refund(self) -> Literal["", "partial", "full"]:
+        """How much of what was paid went back."""
+        if self.state not in SOLD_STATES or self.total is None or self.refunded is None or not self.refunded.amount:
+            return ""
+        return "full" if self.refunded.amount >= self.total.amount else "partial"
+
+    @property
+    def given_up(self) -> bool:
+        """Whether its customer cancelled it before it was confirmed."""
+        return (self.state, self.reason) == ("rejected", "cancelled")
+
+    @property
+    def shown_state(self) -> str:
+        """The state, or what says more to people."""
+        if self.given_up:
+            return "cancelled"
+        return "refunded" if self.refund == "full" else self.state
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether its customer may still cancel it."""
+        return self.state in {"pending", "confirmed"} and not self.cancel_requested_at and self.refund != "full"
 
     @property
     def open(self) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shop.contracts.store import StoreSettings
 from shop.kit.settings import ServiceSettings
+
+SIMULATOR = "simulator"
 
 
 class Settings(ServiceSettings):
@@ -30,3 +32,11 @@ class Settings(ServiceSettings):
     valkey_url: str = Field(default="redis://valkey:6379/0", repr=False)
     session_secret: str = Field(default="", repr=False)
     mailbox_path: str = "/mailbox"
+    payment_provider: str = SIMULATOR
+
+    @field_validator("payment_provider")
+    @classmethod
+    def _takes_test_cards_only(cls, provider: str) -> str:
+        if provider != SIMULATOR:
+            raise ValueError(f"SHOP_PAYMENT_PROVIDER is {provider}, but the storefront takes test cards only")
+        return provider

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from shop.operator.errors import ShopctlError
 from shop.operator.spec import ShopSpec
+from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR
 
 RETAIL = ("product", "pricing", "order", "payment", "user", "notification", "storefront", "gateway")
 WITH_DATABASE = ("product", "pricing", "order", "payment", "user", "notification")
@@ -107,6 +108,12 @@ def environment(
         "SHOP_VALKEY_URL": wiring.valkey_url,
         "SHOP_INTERNAL_TOKEN": wiring.internal_token,
     }
+
+
+def check_provider(base: Mapping[str, str]) -> None:
+    """ShopctlError when `base` names a payment provider that needs card entry: the storefront always runs here."""
+    if base.get(PROVIDER_ENV, SIMULATOR) != SIMULATOR:
+        raise ShopctlError(f"{PROVIDER_ENV} is {base[PROVIDER_ENV]}; it {NO_CARD_ENTRY}")
 
 
 def _addresses(instances: Sequence[Instance]) -> dict[str, str]:

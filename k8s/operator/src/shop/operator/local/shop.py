@@ -19,7 +19,7 @@ from shop.operator.local.control import ControlServer
 from shop.operator.local.forks import Nursery, reap_strangers
 from shop.operator.local.layout import ADMIN_EMAIL, DataDir
 from shop.operator.local.logs import rotate
-from shop.operator.local.plan import environment, ignored, replica_counts
+from shop.operator.local.plan import check_provider, environment, ignored, replica_counts
 from shop.operator.local.supervisor import Supervisor
 from shop.operator.spec import Shop
 
@@ -94,6 +94,7 @@ class LocalShop:
         `claimed` is called once the data folder is this shop's, `selling` once a product can be bought.
         """
         spec = self.options.shop.spec
+        check_provider(os.environ)
         counts = replica_counts(spec, self.options.replicas)
         self.first_start = self.data.claim(self.options.shop.metadata.name, spec.store.currency)
         try:
