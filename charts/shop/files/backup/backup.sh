@@ -122,7 +122,7 @@ manifest() {
     printf '  "postgres": "%s",\n  "databases": [' "$(sql "${NOUNS%% *}" --command='SHOW server_version')"
     separator=
     for each in $NOUNS; do
-        sum=$(sha256sum "$partial/$each.dump")
+        sum=$(sha256sum <"$partial/$each.dump")
         printf '%s\n    {"name": "%s", "file": "%s.dump", "bytes": %d, "sha256": "%s"}' \
             "$separator" "$each" "$each" "$(wc -c <"$partial/$each.dump")" "${sum%% *}"
         separator=,
