@@ -55,6 +55,7 @@ def application(noun: str) -> FastAPI:
 class Market:
     """The three participants on ports of their own, and the order service's way to them."""
 
+    participants: Participants
     saga: OrderSaga
     clients: dict[str, httpx.AsyncClient]
     admin: dict[str, str]
@@ -113,7 +114,9 @@ async def market(
         participants = Participants(*(upstream.get(noun, str(clients[noun].base_url)) for noun in PARTICIPANTS))
         stack.push_async_callback(participants.close)
         admin = tokens.headers("admin")
-        yield Market(OrderSaga(participants), clients, admin, await new_product(clients["product"], admin))
+        yield Market(
+            participants, OrderSaga(participants), clients, admin, await new_product(clients["product"], admin)
+        )
 
 
 async def new_product(client: httpx.AsyncClient, admin: dict[str, str]) -> UUID:
@@ -162,6 +165,20 @@ async def test_compensations_give_everything_back_once(market: Market) -> None:
     assert await market.stock() == STOCK
     payment = await market.payment(subject.order)
     assert (payment["state"], payment["refunded"]) == ("refunded", payment["amount"])
+
+
+async def test_an_order_is_refunded_in_full_when_all_went_back(market: Market) -> None:
+    subject = market.subject()
+    assert not await market.participants.refunded_in_full(subject.order.id)
+    for step in market.saga.steps:
+        await step.action(subject)
+    payment = await market.payment(subject.order)
+    headers, path = market.admin, f"/api/v1/payments/{payment['id']}/refunds"
+    for amount, in_full in ((1, False), (payment["amount"]["amount"] - 1, True)):
+        key = {"Idempotency-Key": new_id().hex}
+        answer = await market.clients["payment"].post(path, json={"amount": amount}, headers=headers | key)
+        assert answer.status_code == 201, answer.text
+        assert await market.participants.refunded_in_full(subject.order.id) is in_full
 
 
 async def test_compensation_before_its_step_keeps_the_step_from_happening(market: Market) -> None:

@@ -158,7 +158,7 @@ class Payments:
         return await self.service.refund(RefundRequest(payment.id, key, amount, ""))
 
     async def payment(self, order_id: UUID) -> Payment:
-        payment = await PaymentRepository(self.database).find_by_order(order_id)
+        payment = next(iter(await PaymentRepository(self.database).find_by_orders([order_id])), None)
         assert payment is not None
         return payment
 

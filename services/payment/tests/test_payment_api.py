@@ -59,6 +59,20 @@ async def test_the_states_of_payments_are_told_to_other_services(payment_api: Pa
     ]
 
 
+async def test_payments_of_several_orders_are_one_answer(payment_api: PaymentApi) -> None:
+    order_ids = sorted([new_id(), new_id(), new_id()])
+    for order_id in order_ids[:2]:
+        await payment_api.charge(order_id=order_id)
+    admin, customer = payment_api.tokens.headers("admin"), payment_api.tokens.headers(user_id=new_id())
+    params = {"order_id": [str(order_id) for order_id in order_ids]}
+    found = (await payment_api.client.get("/api/v1/payments", params=params, headers=admin)).json()["items"]
+    assert [payment["order_id"] for payment in found] == [str(order_id) for order_id in order_ids[:2]]
+    assert (await payment_api.client.get("/api/v1/payments", params=params, headers=customer)).json()["items"] == []
+    too_many = {"order_id": [str(new_id()) for _ in range(101)]}
+    assert (await payment_api.client.get("/api/v1/payments", params=too_many, headers=admin)).status_code == 422
+    assert (await payment_api.client.get("/api/v1/payments", headers=admin)).status_code == 422
+
+
 async def test_the_trace_of_the_request_reaches_the_event(payment_api: PaymentApi) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     headers = INTERNAL | {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}

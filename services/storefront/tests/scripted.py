@@ -306,9 +306,10 @@ def _order_routes(app: FastAPI, shop: ScriptedShop) -> None:
 def _payment_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.get("/api/v1/payments")
     async def payments(request: Request) -> dict[str, Any]:
-        order_id = request.query_params["order_id"]
-        shop.order_of(request, order_id)
-        return {"items": [payment for payment in shop.payments if payment["order_id"] == order_id]}
+        order_ids = request.query_params.getlist("order_id")
+        for order_id in order_ids:
+            shop.order_of(request, order_id)
+        return {"items": [payment for payment in shop.payments if payment["order_id"] in order_ids]}
 
     @app.post("/api/v1/payments/{payment_id}/refunds")
     async def refund(payment_id: str, request: Request) -> Response:

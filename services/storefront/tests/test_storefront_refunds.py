@@ -38,6 +38,8 @@ async def test_a_full_refund_is_said_in_words_and_nothing_is_sent(browser: Brows
     assert "Thank you, it is yours" not in page.text
     assert [heading.text for heading in page.all("h2")][-2] == "Refunded"
     assert f"/orders/{bought}/cancel" not in {form.attributes["action"] for form in page.all("form")}
+    for path in ("/account", "/admin"):
+        assert (await browser.get(path)).one("span", **{"class": "state refunded"}).text == "Refunded"
     page = await browser.get(f"/admin/orders/{bought}")
     actions = {form.attributes["action"] for form in page.all("form")}
     assert f"/admin/orders/{bought}/fulfil" not in actions

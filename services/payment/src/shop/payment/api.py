@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Header, Response
+from fastapi import Depends, Header, Query, Response
 
 from shop.contracts.money import Money
 from shop.kit import telemetry
@@ -19,13 +19,15 @@ from shop.payment.service import PaymentService
 Service = Annotated[PaymentService, Depends(service_of)]
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=schemas.MAX_KEY_LENGTH)]
 
+OrderIds = Annotated[list[UUID], Query(min_length=1, max_length=schemas.MAX_ORDERS, description="May be repeated")]
+
 router = make_router(prefix="/api/v1/payments", tags=["payments"])
 internal = make_router(prefix="/internal/charges", tags=["internal"], dependencies=[Depends(internal_only)])
 
 
 @router.get("")
-async def list_payments(order_id: UUID, person: CurrentUser, service: Service) -> Page[schemas.PaymentView]:
-    """The payment of an order: one, or none if the order is not the caller's own."""
+async def list_payments(order_id: OrderIds, person: CurrentUser, service: Service) -> Page[schemas.PaymentView]:
+    """The payments of orders: one each, and none of an order that is not the caller's own."""
     return Page(items=[schemas.PaymentView.of(payment) for payment in await service.payments_of(order_id, person)])
 
 

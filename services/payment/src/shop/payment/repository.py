@@ -74,7 +74,7 @@ RETURNING {PAYMENT}"""
 
 BY_IDS = f"SELECT {PAYMENT} FROM payments WHERE id = ANY ($1::uuid[])"
 BY_ID = f"SELECT {PAYMENT} FROM payments WHERE id = $1"
-BY_ORDER = f"SELECT {PAYMENT} FROM payments WHERE order_id = $1"
+BY_ORDERS = f"SELECT {PAYMENT} FROM payments WHERE order_id = ANY ($1::uuid[]) ORDER BY order_id"
 LOCK = BY_ID + " FOR UPDATE"
 
 REFUND_BY_KEY = f"SELECT {REFUND} FROM refunds WHERE payment_id = $1 AND idempotency_key = $2"
@@ -185,9 +185,8 @@ class PaymentRepository:
         row = await self._database.fetchrow(BY_ID, payment_id)
         return _payment(row) if row else None
 
-    async def find_by_order(self, order_id: UUID) -> Payment | None:
-        row = await self._database.fetchrow(BY_ORDER, order_id)
-        return _payment(row) if row else None
+    async def find_by_orders(self, order_ids: Sequence[UUID]) -> list[Payment]:
+        return [_payment(row) for row in await self._database.fetch(BY_ORDERS, list(order_ids))]
 
     async def states(self, order_ids: Sequence[UUID]) -> dict[UUID, PaymentState]:
         """The state of the payment of each of these orders that has one."""

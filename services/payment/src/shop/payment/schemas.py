@@ -26,6 +26,7 @@ from shop.payment.refunds import VoidRequest
 
 MAX_AMOUNT = 10**12
 MAX_BATCH = 256
+MAX_ORDERS = 100
 MAX_TOKEN_LENGTH = 255
 MAX_REASON_LENGTH = 200
 MAX_KEY_LENGTH = 255

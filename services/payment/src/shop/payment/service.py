@@ -78,10 +78,9 @@ class PaymentService:
             raise errors.payment_not_found()
         return payment
 
-    async def payments_of(self, order_id: UUID, person: Principal) -> list[Payment]:
-        """The payment of the order, if there is one and it is the person's own or the person an administrator."""
-        payment = await self._repository.find_by_order(order_id)
-        return [payment] if payment is not None and _may_see(person, payment) else []
+    async def payments_of(self, order_ids: Sequence[UUID], person: Principal) -> list[Payment]:
+        """The payments of these orders that are the person's own; an administrator may see every one."""
+        return [payment for payment in await self._repository.find_by_orders(order_ids) if _may_see(person, payment)]
 
     async def states(self, order_ids: Sequence[UUID]) -> dict[UUID, PaymentState]:
         """The state of the payment of each of these orders that has one."""

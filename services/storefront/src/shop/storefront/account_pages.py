@@ -12,6 +12,7 @@ from starlette.responses import Response
 from shop.kit.errors import Problem
 from shop.storefront.asking import Question, ask_first
 from shop.storefront.forms import AddressForm, SignInForm, SignUpForm, read
+from shop.storefront.order_pages import all_with_refunds
 from shop.storefront.service import Storefront
 from shop.storefront.shelf_pages import CursorText
 from shop.storefront.visits import Session
@@ -102,7 +103,8 @@ async def sign_out(request: Request, shop: Shop, visit: CurrentVisit, form: Post
 async def orders(request: Request, shop: Shop, session: SignedIn, cursor: CursorText = "") -> Response:
     found = await shop.backends.orders.mine(session.access_token, cursor)
     next_url = with_query("/account", cursor=found.next_cursor) if found.next_cursor else None
-    return await _account(request, "orders", orders=found.items, next_url=next_url)
+    shown = await all_with_refunds(shop, session.access_token, found.items)
+    return await _account(request, "orders", orders=shown, next_url=next_url)
 
 
 @router.get("/account/attempts")

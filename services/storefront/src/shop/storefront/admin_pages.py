@@ -14,7 +14,7 @@ from shop.kit.errors import Problem
 from shop.kit.text import printable
 from shop.storefront.asking import Question, ask_first
 from shop.storefront.forms import form_key, minor_units, typed_amount, whole
-from shop.storefront.order_pages import cancel_question, refunded_by
+from shop.storefront.order_pages import all_with_refunds, cancel_question, refunded_by
 from shop.storefront.schemas import Payment
 from shop.storefront.service import Storefront
 from shop.storefront.shelf_pages import CursorText, Words, search_words
@@ -42,9 +42,8 @@ async def orders(
 ) -> Response:
     found = await shop.backends.orders.everybodys(admin.access_token, state, cursor)
     next_url = with_query("/admin", state=state, cursor=found.next_cursor) if found.next_cursor else None
-    return await admin_page(
-        request, "orders", orders=found.items, state=state, states=get_args(State), next_url=next_url
-    )
+    shown = await all_with_refunds(shop, admin.access_token, found.items)
+    return await admin_page(request, "orders", orders=shown, state=state, states=get_args(State), next_url=next_url)
 
 
 @router.get("/orders/{order_id}")

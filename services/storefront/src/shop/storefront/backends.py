@@ -149,7 +149,12 @@ class Payments:
         self._client = client
 
     async def of_order(self, token: str, order_id: UUID) -> list[Payment]:
-        answer = await self._client.get("/api/v1/payments", params={"order_id": str(order_id)}, token=token)
+        return await self.of_orders(token, [order_id])
+
+    async def of_orders(self, token: str, order_ids: Iterable[UUID]) -> list[Payment]:
+        """The payments of at most MAX_IDS orders, in one request."""
+        params = {"order_id": [str(order_id) for order_id in order_ids]}
+        answer = await self._client.get("/api/v1/payments", params=params, token=token)
         return Page[Payment].model_validate(answer.json).items
 
     async def refund(self, token: str, payment_id: UUID, amount: int, reason: str, key: str) -> None:

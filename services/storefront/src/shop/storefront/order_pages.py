@@ -75,13 +75,19 @@ def words(order: Order) -> tuple[str, str]:
 
 async def with_refunds(shop: Storefront, token: str, order: Order) -> Order:
     """The order with what went back of its payment; without that while the payment service is away."""
-    if order.state not in SOLD_STATES or order.total is None:
-        return order
+    return (await all_with_refunds(shop, token, [order]))[0]
+
+
+async def all_with_refunds(shop: Storefront, token: str, orders: Sequence[Order]) -> Sequence[Order]:
+    """Orders of one page, each with what went back of its payment; as ``with_refunds``."""
+    sold = [order.id for order in orders if order.state in SOLD_STATES]
+    if not sold:
+        return orders
     try:
-        payments = await shop.backends.payments.of_order(token, order.id)
+        payments = await shop.backends.payments.of_orders(token, sold)
     except (Problem, Unavailable):
-        return order
-    return refunded_by(order, payments)
+        return orders
+    return [refunded_by(order, [payment for payment in payments if payment.order_id == order.id]) for order in orders]
 
 
 def refunded_by(order: Order, payments: Sequence[Payment]) -> Order:
