@@ -58,7 +58,7 @@ class LocalShop:
         return found
 
     def down(self) -> None:
-        shopctl("down", "--delete-data", data_dir=self.data_dir)
+        shopctl("down", "--delete-data", "--yes", data_dir=self.data_dir)
 
     def admin_login(self) -> tuple[str, str]:
         """E-mail address and password of the shop's administrator."""

@@ -3,6 +3,7 @@
 import json
 import socket
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -158,3 +159,28 @@ def test_following_a_log_survives_its_rotation(tmp_path: Path) -> None:
 
     lines = logs.follow([log], pause)
     assert [next(lines)[1] for _ in range(3)] == ["one", "half", "fresh"]
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("plain", "/{}/plain"),
+        ("two words", "'/{}/two words'"),
+        ("it's", "'/{}/it'\"'\"'s'"),
+        ("zwei\nZeilen", "$'/{}/zwei\\x0aZeilen'"),
+    ],
+)
+def test_a_command_that_is_advised_is_complete_and_one_line(name: str, word: str) -> None:
+    advised = DataDir(Path("/a") / name).command("down")
+    assert advised == f"`shopctl down --data-dir {word.format('a')}`"
+    done = subprocess.run(
+        ["bash", "-c", f"printf %s {advised.strip('`').partition('--data-dir ')[2]}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"/a/{name}"
+
+
+def test_the_default_folder_needs_no_option() -> None:
+    assert DataDir(Path(".shop")).command("up") == "`shopctl up`"

@@ -137,3 +137,57 @@ def test_an_audit_elsewhere_names_the_database_that_it_cannot_read() -> None:
         "SHOP_AUDIT_NATS_URL": f"nats://127.0.0.1:{port}",
     }
     fails(shopctl("audit", environment=addresses), "the database of product cannot be read")
+
+
+def test_deleting_without_a_terminal_needs_yes(tmp_path: Path) -> None:
+    (tmp_path / "shop.json").write_text('{"format": 1, "name": "demo", "currency": "EUR"}')
+    (tmp_path / "lock").touch()
+    refused = shopctl("down", "--delete-data", "--data-dir", tmp_path)
+    assert refused.returncode == 2
+    assert f"`shopctl down --delete-data --yes --data-dir {tmp_path}`" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert (tmp_path / "shop.json").exists()
+    assert shopctl("down", "--delete-data", "--yes", "--data-dir", tmp_path).returncode == 0
+    assert not tmp_path.exists()
+
+
+def test_a_missing_pg_version_is_the_cause_and_not_an_old_log(shop_file: Path, tmp_path: Path) -> None:
+    postgres = tmp_path / "data" / "postgres"
+    (postgres / "pgdata").mkdir(parents=True)
+    (postgres / "server.log").write_text("FATAL: of last week\n")
+    (tmp_path / "data" / "lock").touch()
+    done = shopctl("up", shop_file, "--data-dir", tmp_path / "data", "--port", str(free_port()))
+    fails(done, f"{postgres / 'pgdata'} is not a PostgreSQL data folder: it has no PG_VERSION")
+    assert "last week" not in done.stderr
+    assert f"`shopctl down --delete-data --data-dir {tmp_path / 'data'}`" in done.stderr
+
+
+@pytest.mark.parametrize("taken", ["logs", "postgres", "nats"])
+def test_a_file_in_the_place_of_a_folder_is_named(shop_file: Path, tmp_path: Path, taken: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "lock").touch()
+    (tmp_path / "data" / taken).write_text("")
+    done = shopctl("up", shop_file, "--data-dir", tmp_path / "data", "--port", str(free_port()))
+    fails(done, f"{tmp_path / 'data' / taken} is not a folder, and one is needed there")
+    assert "Errno" not in done.stderr
+
+
+def test_the_stored_shop_is_used_when_none_is_named(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "shop.yaml").write_text(HEAD + "spec: {store: {currency: EURO}}\n")
+    done = shopctl("up", "--data-dir", data)
+    assert done.returncode == 1
+    assert f"using the stored one, {data / 'shop.yaml'}" in done.stderr
+    assert f"{data / 'shop.yaml'}:4: spec.store.currency" in done.stderr
+
+
+def test_an_unknown_log_is_answered_with_those_of_the_shop(tmp_path: Path) -> None:
+    logs = tmp_path / ".shop" / "logs"
+    logs.mkdir(parents=True)
+    (tmp_path / ".shop" / "shop.json").write_text("{}")
+    (logs / "order-1.log").write_text("")
+    environment = {"HOME": str(tmp_path), "KUBECONFIG": ""}
+    fails(
+        shopctl("logs", "nosuch", cwd=tmp_path, environment=environment), "no logs of nosuch; there are logs of order-1"
+    )

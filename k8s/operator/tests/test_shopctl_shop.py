@@ -71,7 +71,7 @@ class RunningShop:
 def shop(tmp_path: Path) -> Any:
     made = RunningShop(tmp_path / "shop")
     yield made
-    made.ctl("down", "--delete-data")
+    made.ctl("down", "--delete-data", "--yes")
 
 
 async def test_the_life_of_a_shop(shop: RunningShop) -> None:
@@ -127,7 +127,7 @@ async def test_the_life_of_a_shop(shop: RunningShop) -> None:
     assert "The shop has ended" in shop.ctl("down").stdout
     assert not any(map(_runs, pids))
     assert port_is_free(shop.port)
-    assert shop.ctl("down", "--delete-data").returncode == 0
+    assert shop.ctl("down", "--delete-data", "--yes").returncode == 0
     assert not shop.data.exists()
 
 

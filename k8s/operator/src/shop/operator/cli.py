@@ -38,6 +38,7 @@ app = typer.Typer(
 )
 
 DEFAULT_PORT = 8080
+EXIT_REFUSED = 2
 SAMPLE = Path(__file__).parents[5] / "k8s" / "samples" / "bookshop.yaml"
 
 DataDirOption = Annotated[
@@ -53,7 +54,7 @@ NameArgument = Annotated[
 @app.command()
 def up(
     shop_file: Annotated[
-        Path | None, typer.Argument(metavar="[SHOP.yaml]", help="The Shop; default: ./shop.yaml, else the bookshop.")
+        Path | None, typer.Argument(metavar="[SHOP.yaml]", help="The Shop; default: ./shop.yaml, else the last one.")
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the shop is reached.")] = DEFAULT_PORT,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
@@ -73,8 +74,9 @@ def up(
     from shop.operator.local import up as local
     from shop.operator.local.shop import Options
 
-    path = _shop_file(shop_file)
-    options = Options(shopfile.load(path), data_dir, port, _replicas(replicas or []), restore_from)
+    path = _shop_file(shop_file, data_dir)
+    shop = shopfile.load(path)
+    options = Options(shop, data_dir, port, _replicas(replicas or []), restore_from, path.read_bytes())
     report = os.environ.pop(local.REPORT_VARIABLE, None)
     if report is not None:
         local.supervise(options, int(report))
@@ -86,9 +88,14 @@ def up(
         local.foreground(options, str(data_dir))
 
 
-def _shop_file(given: Path | None) -> Path:
+def _shop_file(given: Path | None, data_dir: Path) -> Path:
+    """The file that was given, else ./shop.yaml, else the one that the data folder's shop was last started with."""
     if given is not None:
         return given
+    stored = _data(data_dir).shop_file
+    if stored.is_file() and not Path("shop.yaml").exists():
+        console.note(f"No Shop was named: using the stored one, {stored}")
+        return stored
     found = next((path for path in (Path("shop.yaml"), SAMPLE) if path.exists()), None)
     if found is None:
         raise ShopctlError("no shop.yaml here; name a Shop: `shopctl up SHOP.yaml`")
@@ -182,6 +189,7 @@ def logs(
     where = Where(namespace or short, context, kubeconfig)
     if name is not None and (service is not None or where.is_given or not _is_local_log(data_dir, name)):
         _not_local(name, data_dir)
+        _refuse_unknown_log(name, service, where, _data(data_dir))
         cluster.logs(name, service, where.namespace, context, kubeconfig, follow, lines)
     else:
         _only_local("logs", where)
@@ -196,6 +204,16 @@ def _is_local_log(data_dir: Path, name: str) -> bool:
     noun = base if number.isdigit() else name
     written = data_dir != DEFAULT_DATA_DIR or (data_dir / "logs" / f"{name}.log").exists()
     return written or noun in (*RETAIL, "postgres", "nats", "valkey", "supervisor")
+
+
+def _refuse_unknown_log(name: str, service: str | None, where: Where, data: "DataDir") -> None:
+    """Where there is a shop here and no cluster to ask, the name is meant to be one of the shop's logs."""
+    from shop.operator.local import running
+
+    named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    has_cluster = bool(named) or (Path.home() / ".kube" / "config").exists()
+    if service is None and not where.is_given and data.exists and not has_cluster:
+        running.log_files(data, name)
 
 
 def _local_logs(data: "DataDir", component: str | None, follow: bool, lines: int) -> None:
@@ -221,16 +239,27 @@ def _log_name(path: Path) -> str:
 def down(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     delete_data: Annotated[bool, typer.Option("--delete-data", help="Also delete the shop's data for good.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
 ) -> None:
     """End a shop that runs in the background (or in another terminal)."""
     from shop.operator.local import running
 
     data = _data(data_dir)
+    if delete_data and not yes and data.path.exists():
+        _confirm_deletion(data)
     ran = running.down(data, delete_data)
     console.write(
         ("The shop has ended" if ran else f"No shop ran in {data.path}")
         + ("; its data is deleted." if delete_data else ".")
     )
+
+
+def _confirm_deletion(data: "DataDir") -> None:
+    """Ask at the terminal; where nobody can be asked, refuse with code 2."""
+    if not sys.stdin.isatty():
+        console.note(f"shopctl: {data.path} is deleted only with --yes: {data.command('down --delete-data --yes')}")
+        raise typer.Exit(EXIT_REFUSED)
+    typer.confirm(f"Delete the shop {data.name()} and everything in {data.path} for good?", abort=True, err=True)
 
 
 @app.command()

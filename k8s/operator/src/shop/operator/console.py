@@ -30,6 +30,13 @@ def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
     )
 
 
+def describe(error: BaseException) -> str:
+    """An error as a person reads it: of the system's errors the file and what is wrong with it, without a number."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def run(commands: Callable[..., object], name: str) -> None:
     """Run the command line; what a person can put right is one line on stderr and code 1."""
     try:
@@ -38,6 +45,6 @@ def run(commands: Callable[..., object], name: str) -> None:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        for line in str(error).splitlines() or [type(error).__name__]:
+        for line in describe(error).splitlines() or [type(error).__name__]:
             note(f"{name}: {line}")
         sys.exit(1)

@@ -16,7 +16,7 @@ DISTRIBUTION = "shop-operator"
 def take(data: DataDir, target: Path, keep: int) -> str:
     """Back up the shop that runs in `data` into a folder of its own in `target`; returns the sentence about it."""
     if not data.is_locked():
-        raise ShopctlError(f"no shop runs in {data.path}; start it with `shopctl up`, or name its folder: --data-dir")
+        raise data.not_running()
     ports = {one["name"]: one["port"] for one in data.read_state().get("components", [])}
     if "postgres" not in ports:
         raise ShopctlError(f"the shop in {data.path} has not started yet")

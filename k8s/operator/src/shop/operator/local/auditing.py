@@ -22,7 +22,7 @@ MAX_ACKNOWLEDGED_BYTES = 100_000_000
 def target(data: DataDir) -> Target:
     """Where the running shop's databases and broker are; raises `ShopctlError` when no shop runs there."""
     if not data.is_locked():
-        raise ShopctlError(f"no shop runs in {data.path}; start it with `shopctl up`, or name its folder: --data-dir")
+        raise data.not_running()
     ports = {one["name"]: one["port"] for one in data.read_state().get("components", [])}
     postgres = PostgresStore(data.store("postgres"), port=ports["postgres"])
     nats_token = kept_secret(data.store("nats") / "secret")

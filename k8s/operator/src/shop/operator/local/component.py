@@ -47,6 +47,8 @@ class Component:
     began_at: float = field(default_factory=time.monotonic)
     seconds: float | None = None
     wanted: bool = True
+    unusable: bool = False
+    """Its data cannot be used, so another attempt would end in the same way."""
     was_ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

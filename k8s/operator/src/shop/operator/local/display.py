@@ -3,6 +3,8 @@
 import sys
 from typing import Any, Protocol
 
+from shop.operator.local.layout import shell_word
+
 STATE_STYLES = {
     "ready": "green",
     "starting": "yellow",
@@ -115,12 +117,12 @@ def welcome(url: str, seconds: float, admin: dict[str, str], password: str | Non
     ]
     if password:
         lines.append(f"            (shown this once; kept in {admin['password_file']})")
-    extra = "" if data_dir == ".shop" else f" --data-dir {data_dir}"
+    extra = "" if data_dir == ".shop" else f" --data-dir {shell_word(data_dir)}"
     lines += [
         "",
         "Try next: buy something with the card tok_visa, and be refused with tok_declined;",
         f"  shopctl status{extra}           what runs, with its memory",
-        f"  shopctl stop pricing{extra}     orders are queued; `shopctl start pricing` confirms them",
+        f"  shopctl stop pricing{extra}     orders are queued; `shopctl start pricing{extra}` confirms them",
         f"  shopctl logs order -f{extra}    what the order service says",
         f"  shopctl audit{extra}            is every order, every piece of stock and every cent accounted for?",
         "",

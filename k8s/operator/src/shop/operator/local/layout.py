@@ -4,17 +4,26 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from shop.kit.processes import free_port, kept_secret, port_is_free, write_private
+from shop.kit.processes import free_port, kept_secret, make_folder, port_is_free, write_private
 from shop.operator.errors import ShopctlError
 
 FORMAT = 1
 DEFAULT_DATA_DIR = Path(".shop")
 ADMIN_EMAIL = "admin@shop.local"
+
+
+def shell_word(text: str) -> str:
+    """`text` as one word of a shell's command line, on one line."""
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in escaped) + "'"
 
 
 class DataDir:
@@ -29,6 +38,17 @@ class DataDir:
         self._marker = self.path / "shop.json"
         self._lock = self.path / "lock"
         self._lock_descriptor: int | None = None
+
+    def command(self, words: str) -> str:
+        """A command about this shop as a person can paste it: `shopctl down --data-dir '/my shop'`."""
+        extra = "" if self.path == DEFAULT_DATA_DIR.absolute() else f" --data-dir {shell_word(str(self.path))}"
+        return f"`shopctl {words}{extra}`"
+
+    def not_running(self) -> ShopctlError:
+        """What a command says that needs a running shop."""
+        return ShopctlError(
+            f"no shop runs in {self.path}; start it with {self.command('up')}, or name its folder: --data-dir"
+        )
 
     @property
     def exists(self) -> bool:
@@ -47,7 +67,7 @@ class DataDir:
         """Take the folder for the shop `name` while this process lives; True when it is new. Raises `ShopctlError`."""
         try:
             self._refuse_foreign()
-            self.logs.mkdir(parents=True, exist_ok=True)
+            make_folder(self.logs)
             self.path.chmod(0o700)
         except OSError as error:
             raise ShopctlError(f"cannot use {self.path}: {error.strerror}; choose a folder with --data-dir") from error
@@ -145,7 +165,7 @@ class DataDir:
     def _corrupt(self, path: Path, what: str) -> ShopctlError:
         return ShopctlError(
             f"{path} {what}: restore it from a backup, or start with an empty shop after"
-            f" `shopctl down --delete-data --data-dir {self.path}`"
+            f" {self.command('down --delete-data')}"
         )
 
     def _refuse_foreign(self) -> None:
@@ -175,7 +195,7 @@ class DataDir:
         except OSError as error:
             os.close(descriptor)
             raise ShopctlError(
-                f"a shop already runs in {self.path}; see `shopctl status`, end it with `shopctl down`,"
+                f"a shop already runs in {self.path}; see {self.command('status')}, end it with {self.command('down')},"
                 " or choose another folder with --data-dir"
             ) from error
         self._lock_descriptor = descriptor

@@ -18,7 +18,7 @@ def command(data: DataDir, name: str, **arguments: Any) -> dict[str, Any]:
     """The answer of the supervisor in this data folder; raises `ShopctlError` when none runs."""
     control = data.read_state().get("control")
     if not data.is_locked() or not control:
-        raise ShopctlError(f"no shop runs in {data.path}; start it with `shopctl up`, or name its folder: --data-dir")
+        raise data.not_running()
     try:
         return ask(control["port"], control["token"], name, **arguments)
     except OSError as error:
@@ -82,7 +82,9 @@ def log_files(data: DataDir, name: str | None) -> list[Path]:
     services = {path.stem: path for path in sorted(data.logs.glob("*.log"))}
     logs = {**services, **{store: path for store, path in stores.items() if path.exists()}}
     if not logs:
-        raise ShopctlError(f"no logs in {data.path}; start a shop with `shopctl up`, or name its folder: --data-dir")
+        raise ShopctlError(
+            f"no logs in {data.path}; start a shop with {data.command('up')}, or name its folder: --data-dir"
+        )
     if name is None:
         return list(logs.values())
     chosen = [path for key, path in logs.items() if name in (key, key.rsplit("-", 1)[0])]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shop.kit.processes import log_tail, port_is_free
+from shop.kit.processes import log_tail, port_is_free, write_private
 from shop.operator.errors import ShopctlError
 from shop.operator.local import assemble, probes, stale
 from shop.operator.local.component import Component, State, wait_exit
@@ -43,6 +43,8 @@ class Options:
     port: int = 8080
     replicas: Mapping[str, int] = field(default_factory=dict)
     restore_from: Path | None = None
+    shop_yaml: bytes | None = None
+    """The Shop as it was written; kept, so that it need not be named the next time."""
 
 
 @dataclass
@@ -71,7 +73,7 @@ class LocalShop:
         self._phase = "starting"
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
-        self._supervisor = Supervisor(say, self._on_change)
+        self._supervisor = Supervisor(say, self._on_change, self.data.command("down --delete-data"))
         self._databases, self._catalogue = Step("databases"), Step("catalogue")
         self._nursery = Nursery(self.data.logs / "nursery.log") if Nursery.supported() else None
         self._control: dict[str, Any] = {}
@@ -98,6 +100,8 @@ class LocalShop:
         counts = replica_counts(spec, self.options.replicas)
         self.first_start = self.data.claim(self.options.shop.metadata.name, spec.store.currency)
         try:
+            if self.options.shop_yaml is not None:
+                write_private(self.data.shop_file, self.options.shop_yaml.decode())
             claimed()
             self._clear_the_way()
             for line in ignored(spec):
@@ -212,7 +216,9 @@ class LocalShop:
             if status == 200 and (not needs_product or await probes.first_product(self.options.port)):
                 return
             await asyncio.sleep(SELLING_POLL_S)
-        raise ShopctlError(f"the gateway lists no product after {SELLING_TIMEOUT_S:g} s; see `shopctl logs gateway`")
+        raise ShopctlError(
+            f"the gateway lists no product after {SELLING_TIMEOUT_S:g} s; see {self.data.command('logs gateway')}"
+        )
 
     async def _end(self) -> None:
         """Gateway and pages first, so that nobody starts what cannot be finished; the stores last."""

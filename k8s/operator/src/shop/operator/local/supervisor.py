@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from shop.kit.processes import EmbeddedError, log_tail
+from shop.kit.processes import DataUnusable, EmbeddedError, log_tail
 from shop.operator.errors import ShopctlError
 from shop.operator.local.component import Component, State, describe_exit, wait_exit
 
@@ -21,7 +21,7 @@ SETTLED_S = 30.0
 KILL_WAIT_S = 5.0
 DAMAGED_ADVICE = (
     "\nIf the data in {folder} is damaged, put a backup of that folder back,"
-    " or start with an empty shop after `shopctl down --delete-data`."
+    " or start with an empty shop after {command}."
 )
 
 
@@ -35,7 +35,13 @@ class Supervisor:
     Use it from the main thread only: on Linux a child dies with the thread that started it.
     """
 
-    def __init__(self, say: Callable[[str], None], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        changed: Callable[[], None],
+        delete_command: str = "`shopctl down --delete-data`",
+    ) -> None:
+        self._delete_command = delete_command
         self.components: list[Component] = []
         self._say = say
         self._changed = changed
@@ -112,7 +118,7 @@ class Supervisor:
             if not component.wanted:
                 return
             failures = 1 if time.monotonic() - spawned_at > SETTLED_S else failures + 1
-            if not component.was_ready.is_set() and failures >= FIRST_START_ATTEMPTS:
+            if not component.was_ready.is_set() and (component.unusable or failures >= FIRST_START_ATTEMPTS):
                 raise self._failed(component, reason)
             await self._pause(component, reason, failures)
 
@@ -132,6 +138,7 @@ class Supervisor:
                 await asyncio.to_thread(component.prepare)
             process = component.process = component.spawn()
         except (EmbeddedError, OSError) as error:
+            component.unusable = isinstance(error, DataUnusable)
             return f"could not be started: {error}"
         self._set(component, State.STARTING)
         ended = asyncio.ensure_future(wait_exit(process))
@@ -162,7 +169,10 @@ class Supervisor:
         self._set(component, State.FAILED, reason)
         tail = log_tail(component.log)
         lines = f"; its last log lines ({component.log}):\n{tail}" if tail else f"; its log {component.log} is empty"
-        advice = DAMAGED_ADVICE.format(folder=component.log.parent) if component.kind == "store" else ""
+        if component.process is None:
+            lines = ""  # nothing was started, so what the log says is of an earlier time
+        is_store = component.kind == "store"
+        advice = DAMAGED_ADVICE.format(folder=component.log.parent, command=self._delete_command) if is_store else ""
         return StartFailed(f"{component.name} {reason}{lines}{advice}")
 
     def _set(self, component: Component, state: State, detail: str = "") -> None:

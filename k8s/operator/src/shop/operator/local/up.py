@@ -14,7 +14,7 @@ from typing import Any
 
 from shop.operator.errors import ShopctlError
 from shop.operator.local.display import Display, PlainDisplay, for_terminal, welcome
-from shop.operator.local.layout import ADMIN_EMAIL
+from shop.operator.local.layout import ADMIN_EMAIL, DataDir
 from shop.operator.local.logs import rotate
 from shop.operator.local.shop import LocalShop, Options
 
@@ -132,7 +132,7 @@ def detach(arguments: Sequence[str], data_dir: Path, shown_dir: str) -> None:
         raise ShopctlError(f"the supervisor ended before the shop sold; see {data_dir / 'logs' / SUPERVISOR_LOG}")
     seconds = time.monotonic() - began
     display.say(welcome(found["url"], seconds, found["admin"], found["password"], shown_dir))
-    display.say("The shop runs in the background; `shopctl down` ends it.")
+    display.say(f"The shop runs in the background; {DataDir(data_dir).command('down')} ends it.")
 
 
 def _watch(reading: int, display: Display) -> dict[str, Any] | None:
