@@ -19,7 +19,7 @@ from shop.kit.errors import Problem, install_error_handlers
 TOKEN_KEY = "nobody verifies this here, the services behind do"
 TAX_PERCENT = 7
 SHIPPING = 490
-PAGE_WAIT_S = 5.0
+PAGE_WAIT_S = 30.0
 
 
 @dataclass
@@ -51,6 +51,7 @@ class ScriptedShop:
     tokens_revoked: bool = False
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    listening: int = 0
 
     def person_of(self, request: Request) -> Person:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -143,12 +144,16 @@ class ScriptedShop:
         return order
 
     async def states(self, order_id: str) -> AsyncIterator[str]:
-        while True:
-            order, changed = self.orders[order_id], self.changed
-            yield f'id: {order["version"]}\nevent: state\ndata: {{"state":"{order["state"]}"}}\n\n'
-            if order["state"] in {"rejected", "cancelled", "delivered"}:
-                return
-            await asyncio.wait_for(changed.wait(), PAGE_WAIT_S)
+        self.listening += 1
+        try:
+            while True:
+                order, changed = self.orders[order_id], self.changed
+                yield f'id: {order["version"]}\nevent: state\ndata: {{"state":"{order["state"]}"}}\n\n'
+                if order["state"] in {"rejected", "cancelled", "delivered"}:
+                    return
+                await asyncio.wait_for(changed.wait(), PAGE_WAIT_S)
+        finally:
+            self.listening -= 1
 
 
 SERVICES = {"products": "product", "quotes": "pricing", "promotions": "pricing", "orders": "order"} | {

@@ -1,25 +1,6 @@
 "use strict";
 /* The live parts; every page works without this file. */
 
-/* An order's page listens for its next state and fetches itself again through htmx. */
-const live = { source: null, url: null };
-
-function listen() {
-  const order = document.querySelector("[data-live]");
-  const url = order ? order.dataset.live : null;
-  if (url === live.url) return;
-  if (live.source) live.source.close();
-  live.url = url;
-  live.source = url ? new EventSource(url) : null;
-  if (live.source) live.source.addEventListener("state", showState);
-}
-
-function showState(event) {
-  const order = document.querySelector("[data-live]");
-  if (!order || JSON.parse(event.data).state === order.dataset.state) return;
-  htmx.ajax("GET", location.pathname, { target: "#order", select: "#order", swap: "outerHTML" });
-}
-
 /* Choosing a saved address fills the fields below it. */
 function fillAddress(event) {
   const picker = event.target.closest("[data-addresses]");
@@ -57,6 +38,4 @@ document.addEventListener("htmx:after:swap", () => {
   (document.getElementById(focused) || document.getElementById("cart-title"))?.focus();
 });
 
-document.addEventListener("DOMContentLoaded", listen);
-document.addEventListener("htmx:after:swap", listen);
 document.addEventListener("change", fillAddress);
