@@ -167,6 +167,7 @@ class LocalShop:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 helper.kill()
+            await helper.wait()  # else its pipes outlive the event loop, which Python reports on stderr
         await _all([self._supervisor.start(services), self._load_catalogue(environments["product-1"])])
         await self._sells()
 
