@@ -207,7 +207,7 @@ async def _checks(
     service = request.app.state.service
     checks: dict[str, str] = {}
     if settings.database_url:
-        checks["database"] = await _result(context.database.fetchval("SELECT 1"))
+        checks["database"] = await _result(context.database.check())
     if settings.jwks_url:
         checks["keys"] = await _result(context.authenticator.ready())
     if uses_bus:

@@ -1,7 +1,8 @@
 """PostgreSQL through asyncpg: a pool, transactions that only this module commits, and a count of statements.
 
-A lost, refused or exhausted connection is ``Unavailable("database")``, which an API answers with 503 and a
-background loop waits out. An error of the statement itself passes through as asyncpg's own.
+A lost, refused or exhausted connection, and a server that cannot do its work now (full disk, no memory, read-only
+after a failover), is ``Unavailable("database")``, which an API answers with 503 and a background loop waits out. An
+error of the statement itself passes through as asyncpg's own.
 """
 
 from __future__ import annotations
@@ -26,17 +27,24 @@ IDLE_CONNECTION_LIFETIME_S = 300.0
 LOST = (
     OSError,
     asyncio.TimeoutError,
-    asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
     asyncpg.InternalClientError,
 )
 """What asyncpg raises when the connection, not the statement, is at fault."""
 
+UNAVAILABLE_CLASSES = frozenset({"08", "53", "57", "58"})
+"""Classes of SQLSTATE: connection, insufficient resources, operator intervention (a cancelled statement included),
+system error."""
+READ_ONLY = "25006"
+UNAVAILABLE_STATES = frozenset({READ_ONLY, "55P03"})
+"""Of other classes: a server that takes no writes, a lock that was not to be waited for."""
+WRITABLE = "SELECT NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off'"
+
 Record = asyncpg.Record
+
+
+class ReadOnly(Unavailable):
+    """The server takes no writes: after a failover the writable one is found by a new connection."""
 
 
 @contextlib.contextmanager
@@ -45,6 +53,13 @@ def lost_as_unavailable() -> Iterator[None]:
         yield
     except LOST as error:
         raise Unavailable("database", f"database: {type(error).__name__}: {error}") from error
+    except asyncpg.PostgresError as error:
+        state = error.sqlstate or ""
+        if state == READ_ONLY:
+            raise ReadOnly("database", f"database: {error}") from error
+        if state[:2] in UNAVAILABLE_CLASSES or state in UNAVAILABLE_STATES:
+            raise Unavailable("database", f"database: {type(error).__name__}: {error}") from error
+        raise
 
 
 class Connection:
@@ -53,37 +68,44 @@ class Connection:
     def __init__(self, raw: Any) -> None:
         self._raw = raw
 
+    def _available(self) -> contextlib.AbstractContextManager[None]:
+        return lost_as_unavailable()
+
     async def fetch(self, sql: str, *args: Any) -> list[Record]:
         STATEMENTS.inc()
-        with lost_as_unavailable():
+        with self._available():
             rows: list[Record] = await self._raw.fetch(sql, *args)
             return rows
 
     async def fetchrow(self, sql: str, *args: Any) -> Record | None:
         STATEMENTS.inc()
-        with lost_as_unavailable():
+        with self._available():
             row: Record | None = await self._raw.fetchrow(sql, *args)
             return row
 
     async def fetchval(self, sql: str, *args: Any) -> Any:
         STATEMENTS.inc()
-        with lost_as_unavailable():
+        with self._available():
             return await self._raw.fetchval(sql, *args)
 
     async def execute(self, sql: str, *args: Any) -> str:
         STATEMENTS.inc()
-        with lost_as_unavailable():
+        with self._available():
             status: str = await self._raw.execute(sql, *args)
             return status
 
     async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         STATEMENTS.inc(len(rows))
-        with lost_as_unavailable():
+        with self._available():
             await self._raw.executemany(sql, rows)
 
 
 class Database(Connection):
     """A pool of connections; each statement outside ``transaction`` is its own transaction."""
+
+    def __init__(self, raw: Any) -> None:
+        super().__init__(raw)
+        self._tasks: set[asyncio.Future[None]] = set()
 
     @classmethod
     async def connect(cls, url: str, *, pool_size: int, application: str) -> Database:
@@ -102,9 +124,38 @@ class Database(Connection):
             )
         return cls(pool)
 
+    @contextlib.contextmanager
+    def _available(self) -> Iterator[None]:
+        """As of a connection; one to a server that takes no writes is not used again."""
+        try:
+            with lost_as_unavailable():
+                yield
+        except ReadOnly:
+            self._expire()
+            raise
+
+    def _expire(self) -> None:
+        self._tasks.add(task := asyncio.ensure_future(self._raw.expire_connections()))
+        task.add_done_callback(self._tasks.discard)
+
+    async def check(self) -> None:
+        """Unavailable when there is no server, or it takes no writes; the next call then tries a new connection."""
+        if not await self.fetchval(WRITABLE):
+            self._expire()
+            raise ReadOnly("database", "database: the server takes no writes")
+
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A transaction that commits when the block ends and rolls back when it raises."""
+        try:
+            async with self._transaction() as connection:
+                yield connection
+        except ReadOnly:
+            self._expire()
+            raise
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Connection]:
         async with self.session() as raw:
             STATEMENTS.inc(2)
             transaction = raw.transaction()

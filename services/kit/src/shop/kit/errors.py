@@ -148,6 +148,11 @@ def install_error_handlers(app: FastAPI) -> None:
     async def _unavailable(_: Request, error: Unavailable) -> Response:
         return unavailable_problem(error).response()
 
+    @app.exception_handler(asyncpg.TransactionRollbackError)
+    async def _rolled_back(_: Request, error: asyncpg.TransactionRollbackError) -> Response:
+        """Two transactions were in each other's way and this one gave way: nothing was done."""
+        return unavailable_problem(Unavailable("database", str(error))).response()
+
     @app.exception_handler(RequestValidationError)
     async def _validation(_: Request, error: RequestValidationError) -> Response:
         return validation_problem(error.errors()).response()
