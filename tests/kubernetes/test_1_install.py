@@ -70,8 +70,8 @@ async def test_a_customer_buys_a_book_through_the_gateway(release: Release, api:
     ],
 )
 def test_an_invalid_value_is_refused_by_its_name(namespace: str, given: str, named: str) -> None:
+    values = ("--set", f"global.image.registry={images.REGISTRY},{given}")
     with pytest.raises(CommandFailed) as refused:
-        values = ("--set", f"global.image.registry={images.REGISTRY},{given}")
         run("helm", "install", "wrong", str(CHART), "--namespace", namespace, "--dry-run=client", *values)
     assert named in str(refused.value)
 
