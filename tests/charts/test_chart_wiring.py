@@ -142,11 +142,26 @@ def test_stores_take_those_who_hold_their_address(name: str) -> None:
     objects, prefix = preset(name), PREFIXES.get(name, "")
     stores = {"nats": "SHOP_NATS_URL", "valkey": "SHOP_VALKEY_URL", "postgres": "SHOP_DATABASE_URL"}
     for store, variable in stores.items():
-        if store == "postgres" and name == "shop-cloudnativepg":
-            continue
         holders = {noun_of(p) for p in pods(objects) for c in p.containers if variable in environment(objects, p, c)}
         extra = {"provision", *copying(objects)} if store == "postgres" else set()
         assert allowed(objects, named(objects, "NetworkPolicy", f"{prefix}{store}")) == holders | extra
+
+
+def test_pods_of_cloudnativepg_take_callers_their_operator_and_one_another() -> None:
+    """They have CloudNativePG's labels and not the shop's, so no other policy selects them."""
+    objects = preset("shop-cloudnativepg")
+    (cluster,) = kind(objects, "Cluster")
+    instance = {"cnpg.io/cluster": cluster["metadata"]["name"]}
+    spec = named(objects, "NetworkPolicy", "postgres")["spec"]
+    assert matches(spec["podSelector"], instance)
+    apps, instances, operator = [({port["port"] for port in rule["ports"]}, rule["from"]) for rule in spec["ingress"]]
+    assert apps[0] == {5432}
+    assert (instances[0], [matches(peer["podSelector"], instance) for peer in instances[1]]) == ({5432, 8000}, [True])
+    (peer,) = operator[1]
+    assert operator[0] == {5432, 8000}
+    assert peer["namespaceSelector"] == {}
+    assert matches(peer["podSelector"], {"app.kubernetes.io/name": "cloudnative-pg"})
+    assert not matches(peer["podSelector"], {"app.kubernetes.io/name": "order"})
 
 
 @every_shop

@@ -266,9 +266,8 @@ def test_old_backups_and_leftovers_go(make: Callable[[], Urls], tmp_path: Path) 
 def test_a_failed_backup_leaves_nothing(make: Callable[[], Urls], tmp_path: Path) -> None:
     old = make()
     tables(old)
-    files = changed(
-        tmp_path, "common.sh", scripts.folder().joinpath("common.sh").read_text() + "\npg_dump() { false; }\n"
-    )
+    failing = '\npg_dump() { [ "$1" = --version ] && command pg_dump "$@"; }\n'
+    files = changed(tmp_path, "common.sh", scripts.folder().joinpath("common.sh").read_text() + failing)
     with pytest.raises(ShopctlError):
         scripts.run("backup.sh", old, {**GIVEN, "TARGET": str(tmp_path / "kept")}, files)
     assert list((tmp_path / "kept").iterdir()) == []
@@ -358,3 +357,34 @@ def test_a_service_that_the_backup_does_not_know_begins_empty(make: Callable[[],
     backup({noun: old[noun] for noun in ("order", "product")}, tmp_path)
     assert "payment: not in" in scripts.restore(new, tmp_path)
     assert "already" in scripts.restore(new, tmp_path)
+
+
+def test_a_server_later_than_pg_dump_is_named_before_anything_is_dumped(
+    make: Callable[[], Urls], tmp_path: Path
+) -> None:
+    old, kept = make(), tmp_path / "kept"
+    tables(old)
+    common = scripts.folder().joinpath("common.sh").read_text()
+    older = f"{common}\npg_dump() {{ echo 'pg_dump (PostgreSQL) {embedded.POSTGRES_MAJOR - 1}.4'; }}\n"
+    with pytest.raises(ShopctlError) as refused:
+        scripts.run("backup.sh", old, {**GIVEN, "TARGET": str(kept)}, changed(tmp_path, "common.sh", older))
+    server, program = embedded.POSTGRES_MAJOR, embedded.POSTGRES_MAJOR - 1
+    assert str(refused.value).startswith(f"order: the server is PostgreSQL {server} and pg_dump here is {program}: ")
+    assert not kept.exists()
+
+
+def test_a_backup_of_a_later_server_is_refused_before_anything_is_restored(
+    make: Callable[[], Urls], tmp_path: Path
+) -> None:
+    old, new = make(), make()
+    tables(old)
+    backup(old, tmp_path)
+    (manifest,) = tmp_path.glob("*/manifest.json")
+    content = manifest.read_text()
+    later = content.replace(f'"postgres": "{embedded.POSTGRES_MAJOR}', f'"postgres": "{embedded.POSTGRES_MAJOR + 1}')
+    assert later != content
+    manifest.write_text(later)
+    with pytest.raises(ShopctlError, match=f"is of PostgreSQL {embedded.POSTGRES_MAJOR + 1} and the server is"):
+        scripts.restore(new, tmp_path)
+    with psycopg.connect(new["order"]) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)

@@ -117,6 +117,15 @@ dump() { # NOUN
     [ ! -e "$ROUND/failed.$1" ] || fail "$1: the snapshot was lost: $(cat "$ROUND/snapshot.sql.$1")"
 }
 
+check_versions() { # pg_dump reads no server of a later major version
+    program=$(pg_dump --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+    for each in $NOUNS; do
+        server=$(major_of "$each")
+        [ "$server" -le "$program" ] ||
+            fail "$each: the server is PostgreSQL $server and pg_dump here is $program: nothing was dumped, an image of PostgreSQL $server is needed (database.image)"
+    done
+}
+
 manifest() {
     printf '{\n  "format": "1",\n  "name": "%s",\n  "time": "%s",\n  "shop": "%s",\n  "version": "%s",\n' "$name" "$time" "$SHOP" "$SHOP_VERSION"
     printf '  "postgres": "%s",\n  "databases": [' "$(sql "${NOUNS%% *}" --command='SHOW server_version')"
@@ -146,6 +155,7 @@ prune() { # what is deleted loses its name first, so that a name always stands f
 }
 
 umask 077
+check_versions
 mkdir -p "$TARGET"
 name_it
 common_moment_at_last

@@ -19,3 +19,7 @@ sql() { # NOUN [psql's options]: stops at the first error
 noted() { # KEY MANIFEST: a value of the manifest's head
     sed -n "s/^  \"$1\": \"\(.*\)\",\$/\1/p" "$2"
 }
+
+major_of() { # NOUN: the server's major version
+    sql "$1" --command="SELECT current_setting('server_version_num')::int / 10000"
+}

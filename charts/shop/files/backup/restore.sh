@@ -69,6 +69,15 @@ verify() {
     (cd "$backup" && sha256sum -c "$work/sums") >"$work/said" 2>&1 || fail "$backup is damaged: $(cat "$work/said")"
 }
 
+check_versions() { # a dump goes into a server of the same or a later major version
+    made=$(noted postgres "$backup/manifest.json" | sed 's/[^0-9].*//')
+    for each in $left; do
+        server=$(major_of "$each")
+        [ "$server" -ge "${made:-0}" ] ||
+            fail "$each: the backup is of PostgreSQL $made and the server is $server: nothing was restored, a server of PostgreSQL $made or later is needed"
+    done
+}
+
 script() { # NOUN: without the last part nothing is committed; a database of a service that is new begins empty
     cat "$HERE/restore-begin.sql"
     if [ -e "$backup/$1.dump" ]; then
@@ -99,4 +108,5 @@ fi
 : "${SOURCE:?}"
 choose
 verify
+check_versions
 for each in $left; do restore "$each"; done
