@@ -51,6 +51,7 @@ SERVICE = (
     Option("replicas", 3, "Deployment/spec/replicas"),
     Option("logLevel", "DEBUG", "ConfigMap/data/SHOP_LOG_LEVEL"),
     Option("config", {"SHOP_SAGA_DEADLINE_S": "300"}, "ConfigMap/data"),
+    Option("configMaps", ["streams"], found={f"{CONTAINER}/envFrom": [{"configMapRef": {"name": "streams"}}]}),
     Option(
         "secretEnv",
         {"SHOP_DATABASE_URL": DATABASE},

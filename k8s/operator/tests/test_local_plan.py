@@ -6,7 +6,7 @@ import pytest
 
 from shop.operator.errors import ShopctlError
 from shop.operator.local import needed
-from shop.operator.local.plan import Instance, Wiring, check_provider, environment, replica_counts
+from shop.operator.local.plan import Instance, Wiring, check_provider, environment, replica_counts, stream_bytes
 from shop.operator.spec import ShopSpec
 
 WIRES = Wiring(
@@ -96,3 +96,16 @@ def test_a_provider_that_needs_card_entry_is_refused_before_anything_starts() ->
     check_provider({"SHOP_PAYMENT_PROVIDER": "simulator"})
     with pytest.raises(ShopctlError, match="SHOP_PAYMENT_PROVIDER is stripe; it must be simulator, because"):
         check_provider({"SHOP_PAYMENT_PROVIDER": "stripe"})
+
+
+def test_streams_share_half_of_the_disk_and_need_some_of_it() -> None:
+    assert stream_bytes(12 << 30, "/shop") == 1 << 30
+    assert stream_bytes(600 << 20, "/shop") == 50 << 20
+    with pytest.raises(ShopctlError, match=r"/shop has 190 MiB free and needs 192 MiB for the events of 6 services"):
+        stream_bytes(190 << 20, "/shop")
+
+
+def test_the_size_of_streams_is_the_plans_unless_the_environment_has_one() -> None:
+    assert environment(EVERYONE[0], spec(), WIRES, EVERYONE, {})["SHOP_STREAM_BYTES"] == str(1 << 30)
+    given = environment(EVERYONE[0], spec(), WIRES, EVERYONE, {"SHOP_STREAM_BYTES": "20000000"})
+    assert given["SHOP_STREAM_BYTES"] == "20000000"

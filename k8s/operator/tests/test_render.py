@@ -53,7 +53,7 @@ GOLDEN_ORDER = {
         "Job": "notification-migrate order-migrate payment-migrate pricing-migrate product-migrate user-migrate"
     },
     "SERVICES": {
-        "ConfigMap": "notification order payment pricing product user",
+        "ConfigMap": "notification order payment pricing product streams user",
         "Deployment": "notification order payment pricing product user",
     },
     "EDGE": {"ConfigMap": "gateway storefront", "Deployment": "gateway storefront"},

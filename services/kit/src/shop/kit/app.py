@@ -135,7 +135,7 @@ def create_app(
 async def _running(settings: ServiceSettings, uses_bus: bool) -> AsyncIterator[Context]:
     context = Context(
         settings=settings,
-        bus=Bus(settings.nats_url, settings.service),
+        bus=Bus(settings.nats_url, settings.service, settings.stream_bytes),
         clients=Clients(settings.internal_token),
         tasks=Tasks(),
         authenticator=Authenticator(settings.jwks_url),
@@ -211,7 +211,7 @@ async def _checks(
     if settings.jwks_url:
         checks["keys"] = await _result(context.authenticator.ready())
     if uses_bus:
-        checks["broker"] = "ok" if context.bus.connected else "not connected"
+        checks["broker"] = context.bus.state()
     for name, check in readiness:
         checks[name] = await _result(check(service))
     if context.tasks.failed():

@@ -12,8 +12,17 @@ import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, PubAck, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    PubAck,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+    StreamInfo,
+)
+from nats.js.errors import APIError, BadRequestError, NotFoundError
 
 from shop.kit.errors import Unavailable
 from shop.kit.tasks import Tasks, backoff_s
@@ -26,18 +35,27 @@ REQUEST_TIMEOUT_S = 3.0
 PING_INTERVAL_S = 5
 DUPLICATE_WINDOW_S = 120.0
 MAX_AGE_S = 7 * 24 * 3600.0
-MAX_STREAM_BYTES = 1 << 30
+STREAM_BYTES = 256 << 20
+"""What a stream may hold, beyond which its oldest events go; what runs a shop sets it by the size of the volume."""
+MIN_STREAM_BYTES = 16 << 20
+NO_ROOM = 10047
+"""JetStream's code for a stream that does not fit into what the server may store."""
 ACK_WAIT_S = 30.0
 MAX_ACK_PENDING = 2_048
 CLOSE_TIMEOUT_S = 2.0
 
 
 class Bus:
-    """One process's connection. While the broker is away ``connected`` is false and every call is Unavailable."""
+    """One process's connection. While the broker is away ``connected`` is false and every call is Unavailable.
 
-    def __init__(self, url: str, name: str) -> None:
+    ``problems`` has a sentence for each stream that the broker refuses, until it no longer does.
+    """
+
+    def __init__(self, url: str, name: str, stream_bytes: int = STREAM_BYTES) -> None:
         self._url = url
         self._name = name
+        self._stream_bytes = stream_bytes
+        self.problems: dict[str, str] = {}
         self._client = Client()
         self._context: JetStreamContext | None = None
         self.reconnected = asyncio.Event()
@@ -45,6 +63,12 @@ class Bus:
     @property
     def connected(self) -> bool:
         return self._context is not None and self._client.is_connected
+
+    def state(self) -> str:
+        """ "ok", or what is wrong, for the health check."""
+        if not self.connected:
+            return "not connected"
+        return "; ".join(self.problems.values()) or "ok"
 
     @property
     def stream(self) -> JetStreamContext:
@@ -87,7 +111,22 @@ class Bus:
         self.reconnected.set()
 
     async def ensure_stream(self, noun: str) -> None:
-        """Make the stream of ``noun``'s events, if it is not there; safe from several services at once."""
+        """Make the stream of ``noun``'s events or give it its size; safe from several services at once.
+
+        Unavailable("broker") when the broker refuses it, for which the volume must grow or the streams must shrink.
+        """
+        try:
+            info = await self._find_or_make(noun)
+        except APIError as error:
+            sentence = f"the broker refuses the stream {noun} of {self._stream_bytes} bytes: {error.description}"
+            if error.err_code == NO_ROOM:
+                sentence += "; its volume is too small for all streams"
+            self.problems[noun] = sentence
+            raise Unavailable("broker", sentence) from error
+        self.problems.pop(noun, None)
+        await self._resize(info)
+
+    async def _find_or_make(self, noun: str) -> StreamInfo:
         config = StreamConfig(
             name=noun,
             subjects=[f"{noun}.>"],
@@ -95,12 +134,29 @@ class Bus:
             storage=StorageType.FILE,
             duplicate_window=DUPLICATE_WINDOW_S,
             max_age=MAX_AGE_S,
-            max_bytes=MAX_STREAM_BYTES,
+            max_bytes=self._stream_bytes,
         )
         try:
-            await self.stream.add_stream(config)
+            return await self.stream.stream_info(noun)
+        except NotFoundError:
+            pass
+        try:
+            return await self.stream.add_stream(config)
         except BadRequestError:
-            await self.stream.stream_info(noun)
+            return await self.stream.stream_info(noun)
+
+    async def _resize(self, info: StreamInfo) -> None:
+        """Never below what the stream holds: the broker would drop the oldest events, read or not."""
+        wanted = max(self._stream_bytes, info.state.bytes + info.state.bytes // 8)
+        present = info.config.max_bytes
+        if present == wanted or (self._stream_bytes < wanted and 0 < (present or 0) <= wanted):
+            return
+        try:
+            await self.stream.update_stream(info.config, max_bytes=wanted)
+        except APIError as error:
+            log.warning("stream %s keeps its size of %s bytes: %s", info.config.name, present, error.description)
+        else:
+            log.info("stream %s may hold %s bytes, before %s", info.config.name, wanted, present)
 
     async def last_sequence(self, noun: str) -> int:
         """The sequence number of the newest message of ``noun``'s stream; 0 when it is empty."""

@@ -49,10 +49,18 @@ __all__ = [
 ]
 
 
+MAX_STORE = "64GB"
+"""What JetStream may reserve for its streams, whose sizes the shop sets by the disk's free space."""
+
+
 class NatsStore(Store):
     """NATS with JetStream."""
 
     name = "nats"
+
+    def __init__(self, directory: Path | str, *, port: int | None = None, max_store: str = MAX_STORE) -> None:
+        super().__init__(directory, port=port)
+        self._max_store = max_store
 
     @property
     def url(self) -> str:
@@ -64,7 +72,7 @@ class NatsStore(Store):
             f"listen: {HOST}:{self.port}",
             f'authorization {{ token: "{self.secret}" }}',
             # Relative to the folder that it runs in, so that no character of a path has a meaning here.
-            "jetstream { store_dir: '.', max_memory_store: 64MB, max_file_store: 64GB }",
+            f"jetstream {{ store_dir: '.', max_memory_store: 64MB, max_file_store: {self._max_store} }}",
         ]
         write_private(self.directory / "nats.conf", "\n".join(lines) + "\n")
 
@@ -109,9 +117,9 @@ def start_postgres(
     return PostgresStore(data_dir, port=port, durable=durable, settings=settings).start()
 
 
-def start_nats(store_dir: Path | str, *, port: int | None = None) -> Server:
-    """A running NATS server with JetStream."""
-    return NatsStore(store_dir, port=port).start()
+def start_nats(store_dir: Path | str, *, port: int | None = None, max_store: str = MAX_STORE) -> Server:
+    """A running NATS server with JetStream, which stores no more than `max_store`, such as 64MB."""
+    return NatsStore(store_dir, port=port, max_store=max_store).start()
 
 
 def start_valkey(data_dir: Path | str, *, port: int | None = None) -> Server:

@@ -8,6 +8,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shop.kit.bus import MIN_STREAM_BYTES, STREAM_BYTES
+
 SECRETS_DIR = Path("/run/secrets/shop")
 """Where a cluster mounts secrets: one file per variable, named like it (``SHOP_DATABASE_URL``)."""
 
@@ -27,6 +29,8 @@ class ServiceSettings(BaseSettings):
     database_url: str = Field(default="", repr=False)
     database_pool_size: int = Field(default=8, ge=2, le=64)
     nats_url: str = Field(default="nats://nats:4222", repr=False)
+    stream_bytes: int = Field(default=STREAM_BYTES, ge=MIN_STREAM_BYTES)
+    """What the stream of each service's events may hold."""
     jwks_url: str = "http://user:8000/.well-known/jwks.json"
     """Keys that tokens are checked with, without which a service is not ready; empty where none are checked."""
     internal_token: str = Field(default="", repr=False)

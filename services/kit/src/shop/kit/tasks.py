@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 
 from prometheus_client import Counter
 
+from shop.kit.errors import Unavailable
+
 log = logging.getLogger(__name__)
 
 RESTARTS = Counter("shop_task_restarts_total", "Background loops that failed and were started again", ["task"])
@@ -40,11 +42,15 @@ class Tasks:
             try:
                 await loop()
                 return
-            except Exception:
+            except Exception as error:
                 if asyncio.get_running_loop().time() - started > MAX_BACKOFF_S:
                     attempt = 0
                 RESTARTS.labels(name).inc()
-                log.exception("background loop %s failed", name, extra={"task": name, "attempt": attempt})
+                extra = {"task": name, "attempt": attempt}
+                if isinstance(error, Unavailable):
+                    log.warning("background loop %s waits: %s", name, error, extra=extra)
+                else:
+                    log.exception("background loop %s failed", name, extra=extra)
                 await asyncio.sleep(backoff_s(attempt))
                 attempt += 1
 

@@ -1,5 +1,6 @@
 """Turn a plan into components: three stores and the processes of the services."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from shop.operator.local import probes
 from shop.operator.local.component import Component
 from shop.operator.local.forks import Nursery
 from shop.operator.local.layout import ADMIN_EMAIL, DataDir
-from shop.operator.local.plan import WITH_DATABASE, Instance, Wiring
+from shop.operator.local.plan import WITH_DATABASE, Instance, Wiring, stream_bytes
 
 HOST = "127.0.0.1"
 STORE_STOP_TIMEOUT_S = 15.0
@@ -73,8 +74,15 @@ def wiring(data: DataDir, stores: Stores, public_port: int) -> Wiring:
         admin_password=data.admin_password(),
         mailbox_port=data.port(MAILBOX),
         public_url=f"http://localhost:{public_port}",
+        stream_bytes=stream_bytes(_room_bytes(data.store("nats")), str(data.path)),
         database_urls={noun: database_url(data, stores.postgres, noun) for noun in WITH_DATABASE},
     )
+
+
+def _room_bytes(folder: Path) -> int:
+    """What is free on the disk of `folder`, which exists, or used by what is in it."""
+    held = sum(path.stat().st_size for path in folder.rglob("*.blk"))
+    return shutil.disk_usage(folder).free + held
 
 
 def database_url(data: DataDir, postgres: PostgresStore, noun: str) -> str:

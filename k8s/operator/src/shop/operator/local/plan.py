@@ -16,6 +16,10 @@ WITH_DATABASE = ("product", "pricing", "order", "payment", "user", "notification
 ONCE_ONLY = ("gateway", "notification")
 MAX_REPLICAS = 16
 DRAIN_S = 3.0
+MAX_STREAM_BYTES = 1 << 30
+MIN_STREAM_BYTES = 16 << 20
+STREAMS_SHARE = 0.5
+"""Of the disk's free space, for the streams of all services together; databases grow beside them."""
 
 # Fields of the spec that a single machine has no use for, and what they need.
 CLUSTER_ONLY: Mapping[str, str] = {
@@ -69,6 +73,7 @@ class Wiring:
     admin_password: str
     mailbox_port: int
     public_url: str
+    stream_bytes: int = MAX_STREAM_BYTES
     database_urls: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -94,6 +99,7 @@ def environment(
     """The whole environment of one process: `base`, what the spec sets, and the shop's own on top."""
     service = spec.service(instance.noun)
     return {
+        "SHOP_STREAM_BYTES": str(wiring.stream_bytes),
         **base,
         "PYTHONUNBUFFERED": "1",
         "SHOP_LOG_LEVEL": service.log_level,
@@ -108,6 +114,19 @@ def environment(
         "SHOP_VALKEY_URL": wiring.valkey_url,
         "SHOP_INTERNAL_TOKEN": wiring.internal_token,
     }
+
+
+def stream_bytes(room_bytes: int, folder: str) -> int:
+    """What each stream may hold when `room_bytes` of the disk are free or hold streams already; ShopctlError when
+    that is too little. SHOP_STREAM_BYTES in the environment of `shopctl up` counts instead."""
+    share = int(room_bytes * STREAMS_SHARE) // len(WITH_DATABASE)
+    if share < MIN_STREAM_BYTES:
+        needed = int(MIN_STREAM_BYTES * len(WITH_DATABASE) / STREAMS_SHARE)
+        raise ShopctlError(
+            f"{folder} has {room_bytes >> 20} MiB free and needs {needed >> 20} MiB for the events of"
+            f" {len(WITH_DATABASE)} services: free some, or choose a folder on another disk with --data-dir"
+        )
+    return min(share, MAX_STREAM_BYTES)
 
 
 def check_provider(base: Mapping[str, str]) -> None:
