@@ -14,7 +14,7 @@ from shop.kit.clock import FixedClock
 from shop.kit.db import Database
 from shop.kit.events import Received
 from shop.kit.ids import new_id
-from shop.kit.testing import wait_until
+from shop.kit.testing import Logged, wait_until
 from shop.notification import repository
 from shop.notification.domain import MAX_ATTEMPTS, TEMPLATES, notices
 from shop.notification.providers import Down, SmtpProvider
@@ -173,14 +173,16 @@ async def test_a_mail_that_is_always_deferred_fails_at_last(
 
 
 async def test_a_refused_recipient_fails_at_once_and_hurts_nobody_else(
-    sender: Sender, provider: SmtpProvider, office: Any, enqueue: Enqueue, database: Database
+    sender: Sender, provider: SmtpProvider, office: Any, enqueue: Enqueue, database: Database, logged: Logged
 ) -> None:
     addresses = await enqueue(3)
     office.refuse_recipients[addresses[1]] = "550 5.1.1 no such user"
     await provider.open()
     await sender.send_batch()
-    rows = await database.fetch("SELECT state, error FROM notifications ORDER BY id")
+    rows = await database.fetch("SELECT id, order_id, state, error FROM notifications ORDER BY id")
     assert [row["state"] for row in rows] == ["sent", "failed", "sent"]
+    lines = [(line["notification_id"], line["order_id"], line["event"]) for line in logged() if "event" in line]
+    assert lines == [(str(row["id"]), str(row["order_id"]), f"message_{row['state']}") for row in rows]
     assert "no such user" in rows[1]["error"]
 
 

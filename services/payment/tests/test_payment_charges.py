@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from services.payment.tests.conftest import Crash, Payments
 from shop.kit.ids import new_id
-from shop.kit.testing import wait_until
+from shop.kit.testing import Logged, wait_until
 from shop.payment import charges
 from shop.payment.domain import ChargeRequest
 
@@ -25,7 +25,7 @@ from shop.payment.domain import ChargeRequest
         ("tok_nonsense", "declined", "invalid_token"),
     ],
 )
-async def test_the_test_tokens(payments: Payments, token: str, status: str, code: str | None) -> None:
+async def test_the_test_tokens(payments: Payments, logged: Logged, token: str, status: str, code: str | None) -> None:
     order_id = new_id()
     answer = await payments.charge(order_id, token)
     assert (answer.status, answer.code) == (status, code)
@@ -35,6 +35,7 @@ async def test_the_test_tokens(payments: Payments, token: str, status: str, code
     assert await payments.provider_holds(order_id) == (1299 if status == "captured" else 0)
     assert await payments.events(order_id) == (["payment.captured.v1"] if status == "captured" else [])
     assert await payments.charge(order_id, token) == answer
+    assert len(logged(event=f"payment_{status}", order_id=str(order_id), reason=code)) == 1
 
 
 @pytest.mark.parametrize(
@@ -53,10 +54,12 @@ async def test_a_lost_answer_is_found_out_by_asking_again(
     assert await payments.provider_captures(order_id) == (1 if status == "captured" else 0)
 
 
-async def test_the_captured_event_tells_whose_payment_it_is(payments: Payments) -> None:
+async def test_the_captured_event_tells_whose_payment_it_is(payments: Payments, logged: Logged) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     request = ChargeRequest(new_id(), payments.user_id, 4200, "EUR", "tok_visa", trace)
     await payments.service.charge([request])
+    (line,) = logged(event="payment_captured", trace_id=trace[3:35])
+    assert line["order_id"] == str(request.order_id)
     envelope = orjson.loads(await payments.database.fetchval("SELECT payload FROM outbox"))
     assert envelope["traceparent"] == trace
     payment = await payments.payment(request.order_id)

@@ -9,6 +9,7 @@ import pytest
 from services.payment.tests.conftest import Payments
 from shop.kit.errors import Problem
 from shop.kit.ids import new_id
+from shop.kit.testing import Logged
 from shop.payment.domain import Payment, RefundRequest
 
 
@@ -22,13 +23,14 @@ async def accepted(payments: Payments, payment: Payment, key: str, amount: int |
     return True
 
 
-async def test_refunds_in_parts_up_to_the_whole(payments: Payments) -> None:
+async def test_refunds_in_parts_up_to_the_whole(payments: Payments, logged: Logged) -> None:
     payment = await payments.captured(1000)
     refund, after = await payments.refund(payment, "a", 300)
     assert (refund.state, after.state, after.refunded) == ("succeeded", "partially_refunded", 300)
     refund, after = await payments.refund(payment, "b")
     assert (refund.amount, after.state, after.refunded) == (700, "refunded", 1000)
     assert await payments.provider_holds(payment.order_id) == 0
+    assert [line["amount"] for line in logged(event="payment_refunded", order_id=str(payment.order_id))] == [300, 700]
     assert await payments.events(payment.order_id) == ["payment.captured.v1"] + ["payment.refunded.v1"] * 2
     assert sorted(await payments.service.balances()) == [("provider", "EUR", 0), ("refunds", "EUR", 1000),
                                                          ("sales", "EUR", -1000)]  # fmt: skip
@@ -72,11 +74,12 @@ async def test_a_refund_under_way_counts_before_it_is_answered(payments: Payment
     assert (refund.state, after.refunded, after.refunding) == ("succeeded", 600, 0)
 
 
-async def test_a_refused_refund_leaves_its_amount_to_be_refunded(payments: Payments) -> None:
+async def test_a_refused_refund_leaves_its_amount_to_be_refunded(payments: Payments, logged: Logged) -> None:
     payment = await payments.captured(1000)
     payments.provider.refuses_refunds = True
     with pytest.raises(Problem, match="refund_refused"):
         await payments.refund(payment, "a", 1000)
+    assert len(logged(event="refund_refused", level="error", order_id=str(payment.order_id))) == 1
     payments.provider.refuses_refunds = False
     assert await accepted(payments, payment, "b", 1000)
 

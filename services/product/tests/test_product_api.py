@@ -14,7 +14,7 @@ import shop.product
 from services.product.tests.product_shelf import Shelf, new_product
 from shop.kit import text
 from shop.kit.ids import new_id
-from shop.kit.testing import INTERNAL_TOKEN
+from shop.kit.testing import INTERNAL_TOKEN, Logged
 
 HUGE = 10**30
 NOBODY = UUID(int=7)
@@ -150,13 +150,15 @@ async def test_a_change_is_seen_at_once_and_found_by_its_new_name(shelf: Shelf) 
     assert await names(shelf, query="middlemarch") == []
 
 
-async def test_stock_moves_once_per_key_and_never_below_zero(shelf: Shelf) -> None:
+async def test_stock_moves_once_per_key_and_never_below_zero(shelf: Shelf, logged: Logged) -> None:
     product = await shelf.product(stock=2)
     path, headers = f"/api/v1/products/{product}/stock", shelf.admin
     keyed = headers | {"Idempotency-Key": "delivery-7"}
     answers = await asyncio.gather(*(shelf.client.post(path, json={"delta": 5}, headers=keyed) for _ in range(5)))
     assert {answer.status_code for answer in answers} == {200}
     assert await shelf.stock(product) == 7
+    (line,) = logged(event="stock_changed", product_id=str(product))
+    assert (line["delta"], line["stock"], bool(line["admin_id"])) == (5, 7, True)
     refused = await shelf.client.post(path, json={"delta": -8}, headers=headers)
     assert (refused.status_code, refused.json()["code"], refused.json()["available"]) == (409, "insufficient_stock", 7)
     overflow = await shelf.client.post(path, json={"delta": 10**9}, headers=headers)

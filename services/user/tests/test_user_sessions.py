@@ -8,6 +8,7 @@ from argon2 import PasswordHasher
 
 from services.user.tests.conftest import PASSWORD, Start, Users, bearer
 from shop.kit.errors import Problem
+from shop.kit.testing import Logged
 from shop.user import domain, passwords
 from shop.user.passwords import Passwords
 
@@ -52,13 +53,17 @@ class _Noting:
 
 
 @pytest.mark.parametrize("email", ["ada@example.com", "nobody@example.com"])
-async def test_repeated_failures_must_wait_known_or_not(users: Users, email: str) -> None:
+async def test_repeated_failures_must_wait_known_or_not(users: Users, logged: Logged, email: str) -> None:
     await users.register("ada@example.com")
     for _ in range(domain.FREE_FAILURES):
         assert (await users.sign_in(email, WRONG)).status_code == 401
     refused = await users.sign_in(email, PASSWORD)
     assert (refused.status_code, refused.json()["code"]) == (429, "too_many_attempts")
     assert int(refused.headers["retry-after"]) == domain.FIRST_LOCK_S
+    lines = logged(event="sign_in_refused")
+    reason = "wrong_password" if email.startswith("ada") else "unknown_address"
+    assert [line["reason"] for line in lines] == [reason] * domain.FREE_FAILURES + ["locked"]
+    assert not any(email in f"{line}" for line in lines)
     users.clock.advance(domain.FIRST_LOCK_S)
     assert (await users.sign_in(email, WRONG)).status_code == 401
     assert int((await users.sign_in(email, WRONG)).headers["retry-after"]) == 2 * domain.FIRST_LOCK_S

@@ -170,7 +170,7 @@ class _Loop:
         except Exception as error:
             failures = await self._inbox.count_failure(self._consumer, event, message.data, error)
             if failures >= MAX_FAILURES:
-                log.exception("event is dead", extra={"event_id": str(event.event_id)})
+                log.exception("event is dead", extra={"event": "event_dead", "event_id": str(event.event_id)})
                 await message.term()
             else:
                 await message.nak(delay=backoff_s(failures - 1, RETRY_FIRST_S, RETRY_MAX_S))

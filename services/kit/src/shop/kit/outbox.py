@@ -81,11 +81,12 @@ class Outbox:
 
     async def run(self) -> None:
         """Relay for ever; errors end the loop, which the supervisor starts again with backoff."""
-        async with self._database.session() as guard:
+        async with self._database.session() as raw:
+            guard = Connection(raw)
             while not await guard.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(LEADER_RETRY_S)
             try:
-                await self._relay(Connection(guard))
+                await self._relay(guard)
             finally:
                 with contextlib.suppress(Exception):
                     await guard.execute("SELECT pg_advisory_unlock($1)", LOCK_KEY)

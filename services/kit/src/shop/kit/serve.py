@@ -61,7 +61,7 @@ def main() -> None:
         sys.exit(f"{arguments.service}: wrong settings: {problems}")
     except ModuleNotFoundError as error:
         sys.exit(f"{arguments.service}: no such service ({error})")
-    json_logging.configure(arguments.service, settings.log_level)
+    json_logging.configure(arguments.service, settings.log_level, count_repeats=True)
     config = uvicorn.Config(
         module.app,
         host=arguments.host,

@@ -117,6 +117,12 @@ def parse(traceparent: str | None) -> Trace | None:
     return Trace(match[1], match[2], bool(int(match[3], 16) & 1))
 
 
+def trace_id_of(traceparent: str | None) -> str:
+    """The trace id of a stored ``traceparent``; empty if there is none or it is malformed."""
+    trace = parse(traceparent)
+    return trace.trace_id if trace else ""
+
+
 def begin(traceparent: str | None = None) -> Trace:
     """Continue the caller's trace in this context, or start one."""
     caller = parse(traceparent)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import io
 import itertools
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,6 +20,7 @@ from typing import Any, Literal
 import asyncpg
 import httpx
 import nats
+import orjson
 import pytest
 import redis.asyncio as redis
 import uvicorn
@@ -26,6 +29,7 @@ from fastapi import FastAPI
 from shop.kit import embedded, migrate
 from shop.kit.auth import Principal
 from shop.kit.ids import new_id
+from shop.kit.logging import CountingHandler, JsonFormatter
 from shop.kit.testing_tokens import Tokens
 
 WAIT_TIMEOUT_S = 10.0
@@ -172,6 +176,28 @@ async def database_for(databases: Databases) -> AsyncIterator[DatabaseFor]:
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Tokens:
     """Access tokens, good and bad ones, and the key set that they are checked against."""
     return Tokens(tmp_path_factory.mktemp("keys") / "jwks.json")
+
+
+Logged = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def logged() -> Iterator[Logged]:
+    """``logged(event="order_confirmed")``: the lines, as a service writes them, whose fields have these values."""
+    stream, root = io.StringIO(), logging.getLogger()
+    handler = CountingHandler(stream)
+    handler.setFormatter(JsonFormatter("test"))
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+    def lines(**wanted: Any) -> list[dict[str, Any]]:
+        found = [orjson.loads(line) for line in stream.getvalue().splitlines()]
+        return [line for line in found if wanted.items() <= line.items()]
+
+    yield lines
+    root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture

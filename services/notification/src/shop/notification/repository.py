@@ -44,9 +44,10 @@ WITH due AS (
     ORDER BY next_attempt_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE notifications n SET attempts = attempts + 1, next_attempt_at = $4 FROM due WHERE n.id = due.id
-    RETURNING n.id, n.user_id, n.recipient, n.template, n.data, n.attempts, n.created_at
+    RETURNING n.id, n.user_id, n.recipient, n.template, n.data, n.attempts, n.created_at, n.order_id, n.trace_id
 )
-SELECT n.id, n.template, n.data, n.attempts, n.created_at, coalesce(n.recipient, c.email) AS recipient, c.name
+SELECT n.id, n.template, n.data, n.attempts, n.created_at, coalesce(n.recipient, c.email) AS recipient, c.name,
+    n.order_id, n.trace_id
 FROM claimed n LEFT JOIN contacts c ON c.user_id = n.user_id ORDER BY n.id
 """
 
@@ -85,6 +86,8 @@ class Claimed:
     created_at: datetime
     recipient: str | None
     name: str | None
+    order_id: UUID | None
+    trace_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from prometheus_client import Counter, Gauge
 
 from shop.kit.clock import Clock
 from shop.kit.errors import Unavailable
+from shop.kit.logging import decision
 from shop.kit.tasks import backoff_s
 from shop.notification import domain
 from shop.notification.providers import Deferred, Down, Outgoing, Provider, Refused
@@ -116,8 +117,8 @@ class Sender:
         if state == "queued" and again is None:
             state = "failed"
         SENT.labels(self._provider.channel, "deferred" if state == "queued" else state).inc()
-        if state == "failed":
-            log.error("message not sent: %s", error, extra={"notification_id": str(message.id)})
+        if state != "queued":
+            self._log(message, state, error)
         return Settled(
             message.id,
             state,
@@ -128,6 +129,22 @@ class Sender:
             content.text if content else None,
             content.html if content else None,
             f"{error}"[:MAX_ERROR_CHARACTERS] if error else None,
+        )
+
+    def _log(self, message: Claimed, state: domain.State, error: Exception | None) -> None:
+        """Without the address: whom it was for is in the database."""
+        decision(
+            log,
+            f"message_{state}",
+            "%s %s of template %s",
+            self._provider.channel,
+            state,
+            message.template,
+            level=logging.ERROR if error else logging.INFO,
+            trace_id=message.trace_id,
+            notification_id=message.id,
+            order_id=message.order_id,
+            reason=f"{error}"[:MAX_ERROR_CHARACTERS] if error else None,
         )
 
     def _given_back(self, message: Claimed) -> Settled:

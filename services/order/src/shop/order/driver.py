@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from shop.kit import telemetry
 from shop.kit.clock import Clock
 from shop.kit.events import OutboxRow
+from shop.kit.logging import decision
 from shop.kit.saga import Compensate, Complete, Failed, Outcome, Progress, Record, Rejected, Status, Wait, advance
 from shop.kit.tasks import backoff_s
 from shop.order import messages, metrics
@@ -16,6 +18,8 @@ from shop.order.domain import Order, State
 from shop.order.repository import OrderRepository
 from shop.order.rows import Claimed, Save
 from shop.order.saga import CANCEL, CANCELLED, PLACE, OrderSaga, Subject
+
+log = logging.getLogger(__name__)
 
 
 class Superseded(Exception):
@@ -111,6 +115,7 @@ class Driver:
         age_s = (order.updated_at - (since or order.created_at)).total_seconds()
         metrics.DURATION.labels(run.kind, order.state).observe(age_s)
         metrics.count(order.state, order.reason)
+        log_state(order, attempt=run.progress.attempt)
         run.subject.order = order
 
     async def park(self, run: Run) -> None:
@@ -120,6 +125,9 @@ class Driver:
             event = messages.pending(run.order, waiting_for(run.progress))
         delay_s = backoff_s(run.progress.attempt - 1, self._retry_first_s, self._retry_max_s)
         await self._save(run, run.progress.status, event=event, release=True, delay_s=delay_s)
+        if event is not None:
+            reason = waiting_for(run.progress)
+            decision(log, "order_pending", "order %s is pending: %s", run.order.id, reason, order_id=run.order.id)
 
     async def _save(
         self,
@@ -149,6 +157,13 @@ class Driver:
         if not await self._repository.save(decision):
             metrics.SUPERSEDED.inc()
             raise Superseded(f"order {run.order.id}, fence {run.fence}")
+
+
+def log_state(order: Order, **fields: Any) -> None:
+    """The line about an order that has come to another state."""
+    because = f": {order.reason}" if order.reason else ""
+    about = {"order_id": order.id, "reason": order.reason, **fields}
+    decision(log, f"order_{order.state}", "order %s is %s%s", order.id, order.state, because, **about)
 
 
 def waiting_for(progress: Progress) -> str:

@@ -19,7 +19,7 @@ from shop.kit.errors import Problem, Unavailable
 from shop.kit.ids import new_id
 from shop.order import domain, errors, messages, metrics
 from shop.order.domain import IllegalTransition, Line, Order, State
-from shop.order.driver import Driver, Run, Superseded, dump_refusal
+from shop.order.driver import Driver, Run, Superseded, dump_refusal, log_state
 from shop.order.participants import Participants
 from shop.order.recovery import Recovery
 from shop.order.repository import OrderRepository
@@ -251,6 +251,7 @@ class OrderService:
         )
         if moved is not None:
             metrics.count(moved.state, None)
+            log_state(moved, admin_id=person.user_id)
             return moved
         order = await self.get(order_id, person)
         if order.state is before:

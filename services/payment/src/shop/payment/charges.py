@@ -16,9 +16,10 @@ from prometheus_client import Counter
 
 from shop.contracts.events import PaymentCaptured
 from shop.contracts.money import Money
-from shop.kit import outbox
+from shop.kit import outbox, telemetry
 from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
+from shop.kit.logging import decision
 from shop.payment.domain import ChargeAnswer, ChargeRequest, Payment, capture_entries, charge_answer
 from shop.payment.provider import Charge, ChargeOutcome, Provider
 from shop.payment.repository import PaymentRepository, Settlement
@@ -88,6 +89,7 @@ class Charges:
         recorded = await self._repository.settle(settlements, now)
         for payment in recorded.values():
             CHARGES.labels(payment.state).inc()
+            _log_outcome(payment)
         return recorded
 
     def _asked(self, task: asyncio.Task[None]) -> None:
@@ -100,6 +102,22 @@ class Charges:
         await self._calls.close()
         if self._asking:
             await asyncio.wait(set(self._asking), timeout=CLOSE_TIMEOUT_S)
+
+
+def _log_outcome(payment: Payment) -> None:
+    decision(
+        log,
+        f"payment_{payment.state}",
+        "the payment of order %s is %s",
+        payment.order_id,
+        payment.state,
+        trace_id=telemetry.trace_id_of(payment.traceparent),
+        order_id=payment.order_id,
+        payment_id=payment.id,
+        amount=payment.amount,
+        currency=payment.currency,
+        reason=payment.decline_code,
+    )
 
 
 def _key(payment: Payment) -> str:

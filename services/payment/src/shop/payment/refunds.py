@@ -16,10 +16,11 @@ from prometheus_client import Counter
 
 from shop.contracts.events import PaymentRefunded
 from shop.contracts.money import Money
-from shop.kit import outbox
+from shop.kit import outbox, telemetry
 from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
 from shop.kit.ids import new_id
+from shop.kit.logging import decision
 from shop.payment.charges import LEASE, MAX_CALLS_PER_BATCH, Charges
 from shop.payment.domain import (
     NotRefundable,
@@ -119,14 +120,33 @@ class Refunds:
             amount=Money(amount=refund.amount, currency=payment.currency),
             occurred_at=now,
         )
-        if outcome.status == "failed":
-            log.error("the provider refused the refund %s of payment %s: %s", refund.id, payment.id, outcome.code)
         REFUNDS.labels(outcome.status).inc()
         row = outbox.row(event, refund.traceparent or None)
-        return await self._repository.close_refund(refund, outcome, row, now)
+        closed = await self._repository.close_refund(refund, outcome, row, now)
+        _log_outcome(refund, payment, outcome)
+        return closed
 
     async def close(self) -> None:
         await self._calls.close()
+
+
+def _log_outcome(refund: Refund, payment: Payment, outcome: RepaymentOutcome) -> None:
+    refused = outcome.status == "failed"
+    decision(
+        log,
+        "refund_refused" if refused else "payment_refunded",
+        "the provider %s the refund of order %s",
+        "refused" if refused else "carried out",
+        payment.order_id,
+        level=logging.ERROR if refused else logging.INFO,
+        trace_id=telemetry.trace_id_of(refund.traceparent),
+        order_id=payment.order_id,
+        payment_id=payment.id,
+        refund_id=refund.id,
+        amount=refund.amount,
+        currency=payment.currency,
+        reason=outcome.code,
+    )
 
 
 def _owner(payment: Payment) -> UUID:

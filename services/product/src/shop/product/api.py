@@ -92,10 +92,11 @@ async def change_product(
 
 @router.post("/{product_id}/stock")
 async def move_stock(
-    product_id: UUID, change: schemas.StockChange, _: CurrentAdmin, service: Service, key: Key = None
+    product_id: UUID, change: schemas.StockChange, admin: CurrentAdmin, service: Service, key: Key = None
 ) -> schemas.ProductView:
     """Add to the stock or write some off, for administrators; once per Idempotency-Key if there is one."""
-    return schemas.ProductView.model_validate(await service.move_stock(product_id, change.delta, change.reason, key))
+    moved = await service.move_stock(product_id, change.delta, change.reason, key, admin.user_id)
+    return schemas.ProductView.model_validate(moved)
 
 
 @internal.post("", response_model=schemas.ReservationResults)

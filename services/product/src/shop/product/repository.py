@@ -131,8 +131,13 @@ class ProductRepository:
                 await connection.execute(REINDEX, product_id, _words(row))
         return row
 
-    async def move_stock(self, product_id: UUID, delta: int, reason: str, key: str | None, now: datetime) -> Record:
-        """Add ``delta`` to the stock, once per ``key``; Problem 404, or 409 below zero and beyond what is counted."""
+    async def move_stock(
+        self, product_id: UUID, delta: int, reason: str, key: str | None, now: datetime
+    ) -> tuple[Record, bool]:
+        """Add ``delta`` to the stock, once per ``key``, and whether that was now.
+
+        Problem 404, or 409 below zero and beyond what is counted.
+        """
         async with self._database.transaction() as connection:
             product = await connection.fetchrow(LOCK, product_id)
             if product is None:
@@ -146,7 +151,7 @@ class ProductRepository:
             if moved is not None:
                 event = StockChanged(product_id=product_id, stock=moved["stock"], occurred_at=now)
                 await outbox.publish(connection, event)
-        return product if moved is None else moved
+        return (product, False) if moved is None else (moved, True)
 
 
 def _row(product: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
 from shop.kit.db import Record
 from shop.kit.errors import Problem
+from shop.kit.logging import decision
 from shop.kit.pages import decode_cursor, encode_cursor
 from shop.product import errors
 from shop.product.domain import Request, Shortage, merged
@@ -23,6 +25,8 @@ from shop.product.repository import SORTS, ProductRepository
 from shop.product.reservations import Answer, ReservationRepository
 from shop.product.schemas import NewProduct, ProductChange, Reservation, line_document, product_document
 from shop.product.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MAX_CALLS_PER_BATCH = 32
 BATCHES_INFLIGHT = 1
@@ -142,14 +146,18 @@ class ProductService:
         self._cache.forget([product_id, "categories"])
         return product_document(row)
 
-    async def move_stock(self, product_id: UUID, delta: int, reason: str, key: str | None) -> dict[str, Any]:
+    async def move_stock(
+        self, product_id: UUID, delta: int, reason: str, key: str | None, admin_id: UUID
+    ) -> dict[str, Any]:
         """Add ``delta`` to the stock, once per idempotency key; Problem 409 when it would fall below zero."""
-        row = (
-            await self._products.move_stock(product_id, delta, reason, key, self._clock.now())
-            if delta
-            else await self._row(product_id)
-        )
+        if not delta:
+            return product_document(await self._row(product_id))
+        row, moved = await self._products.move_stock(product_id, delta, reason, key, self._clock.now())
         self._cache.forget([product_id])
+        if moved:
+            about = {"product_id": product_id, "delta": delta, "stock": row["stock"], "reason": reason}
+            message = "the stock of %s changed by %+d to %d"
+            decision(log, "stock_changed", message, row["sku"], delta, row["stock"], admin_id=admin_id, **about)
         return product_document(row)
 
     def _check_currency(self, currency: str) -> None:

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from shop.kit.clock import Clock
 from shop.kit.db import Database
 from shop.kit.errors import Unavailable
 from shop.kit.ids import new_id
+from shop.kit.logging import decision
 from shop.user import domain, errors
 from shop.user import repository as users
 from shop.user import session_repository as repository
@@ -30,6 +32,12 @@ class TokenPair:
     access_token: str
     refresh_token: str
     expires_in: int
+
+
+def _log_refusal(reason: str, account: Account | None = None) -> None:
+    """Without the address: what is typed there may be a password."""
+    user_id = account.user.id if account else None
+    decision(log, "sign_in_refused", "sign-in refused: %s", reason, reason=reason, user_id=user_id)
 
 
 class Sessions:
@@ -56,6 +64,7 @@ class Sessions:
         matches = await self._passwords.verify(account.password_hash if account else None, password)
         if account is None or not matches:
             await self.failed(email)
+            _log_refusal("unknown_address" if account is None else "wrong_password", account)
             raise errors.invalid_credentials()
         account = await self._rehashed(account, password)
         return await self._open(account)
@@ -66,6 +75,7 @@ class Sessions:
         if await self._passwords.verify(account.password_hash, password):
             return True
         await self.failed(account.user.email)
+        _log_refusal("wrong_password", account)
         return False
 
     async def refresh(self, refresh_token: str) -> TokenPair:
@@ -86,7 +96,8 @@ class Sessions:
         if token is None or verdict is Verdict.INVALID:
             raise errors.invalid_refresh_token()
         if verdict is Verdict.REUSED:
-            log.warning("refresh token reused", extra={"user_id": token.user.id, "family_id": token.family_id})
+            about: dict[str, Any] = {"user_id": token.user.id, "family_id": token.family_id}
+            decision(log, "refresh_token_reused", "refresh token reused", level=logging.WARNING, **about)
             raise errors.refresh_token_reused()
         access = self._keys.access_token(token.user, token.family_id)
         return TokenPair(access, successor, domain.ACCESS_TOKEN_TTL_S)
@@ -101,6 +112,7 @@ class Sessions:
             return
         wait_s = (locked_until - self._clock.now()).total_seconds()
         if wait_s > 0:
+            _log_refusal("locked")
             raise errors.too_many_attempts(wait_s)
 
     async def failed(self, email: str) -> None:
