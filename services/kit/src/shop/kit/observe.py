@@ -5,6 +5,7 @@ Raw ASGI and in one piece, because each layer of a stack costs every request.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import time
@@ -13,7 +14,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shop.kit import telemetry
+from shop.kit import streams, telemetry
 from shop.kit.errors import Problem
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ class _Exchange:
             self._header(b"x-request-id"),
         ).encode()
         self._status = 0
+        self._task = asyncio.current_task()
+        self._stream: streams.EventStream | None = None
 
     def _header(self, name: bytes) -> str | None:
         value: bytes | None = self._headers.get(name)
@@ -90,6 +93,10 @@ class _Exchange:
                 await self._too_large().response()(self._scope, self._receive, self.send)
                 return
             await app(self._scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            if self._stream is None or not self._stream.ended or self._task is None:
+                raise
+            self._task.uncancel()
         except Problem as problem:
             await self._fail(problem)
         except Exception:
@@ -116,9 +123,16 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+            if self._task is not None and streams.is_stream(message):
+                self._stream = streams.EventStream(self._send, self._task)
+        elif self._stream is not None:
+            await self._stream.send(message)
+            return
         await self._send(message)
 
     def count(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
         route: Any = self._scope.get("route")
         name = getattr(route, "path", "unmatched")
         if name in QUIET_ROUTES:
