@@ -78,22 +78,42 @@ async def test_the_breaker_opens_lets_one_probe_through_and_closes(open_shop: Op
         go_on = asyncio.Event()
 
         async def handler(scope: Scope, receive: Receive, send: Send) -> None:
-            await asyncio.wait_for(go_on.wait(), 10)
+            if scope["path"] == "/api/v1/products":
+                await asyncio.wait_for(go_on.wait(), 10)
             await answer_json(send, {})
+
+        def asked() -> int:
+            return sum(call.path == "/api/v1/products" for call in revived.calls)
 
         revived.handler = handler
         async with served(revived, port=port, lifespan="off"):
             await wait_until(lambda: breaker.state == "half_open")
             breaker.reset_s = 60.0  # from here on only the probe's result counts, however slow this machine is
             probe = asyncio.create_task(shop.client.get("/api/v1/products"))
-            await wait_until(lambda: revived.calls)
+            await wait_until(asked)
             others = await asyncio.gather(*(shop.client.get("/api/v1/products") for _ in range(5)))
             assert {answer.status_code for answer in others} == {503}
-            assert len(revived.calls) == 1
+            assert asked() == 1
             go_on.set()
             assert (await probe).status_code == 200
             assert breaker.state == "closed"
             assert (await shop.client.get("/api/v1/products")).status_code == 200
+
+
+async def test_an_instance_that_is_ready_again_is_not_left_alone_any_longer(open_shop: Open, served: Served) -> None:
+    """However long the breaker would stay open: it opened because nobody took a connection, and now somebody does."""
+    with closed_port() as nobody:
+        port = nobody
+    revived = Upstream("product", port)
+    async with open_shop(product_url=revived.url, breaker_failures=2, breaker_reset_seconds=600) as shop:
+        breaker = shop.gateway.upstreams["product"].instances[0].breaker
+        for _ in range(2):
+            assert (await shop.client.get("/api/v1/products")).status_code == 503
+        assert breaker.state == "open"
+        async with served(revived, port=port, lifespan="off"):
+            await wait_until(lambda: breaker.state != "open")
+            assert (await shop.client.get("/api/v1/products")).status_code == 200
+            assert breaker.state == "closed"
 
 
 async def test_a_probe_that_fails_opens_the_breaker_again(open_shop: Open) -> None:

@@ -13,6 +13,7 @@ from shop.gateway.connections import Connections
 from shop.gateway.headers import API_SECURITY, NO_STORE, STRICT_TRANSPORT, RequestHeaders, read_request
 from shop.gateway.limits import RateLimiter, client_address, client_key, is_trusted
 from shop.gateway.openapi import MergedOpenApi
+from shop.gateway.probing import Probing
 from shop.gateway.proxy import Exchange
 from shop.gateway.routing import API, OWN_TARGET, PREFIXES, STOREFRONT, Refusal, Target, route
 from shop.gateway.settings import Settings
@@ -46,7 +47,9 @@ class Gateway:
     @classmethod
     async def build(cls, context: Context) -> Gateway:
         """The gateway, on the running loop that its connections belong to."""
-        return cls(context.settings, context)
+        gateway = cls(context.settings, context)
+        context.tasks.start("probing", Probing(gateway._connections.fresh, gateway.upstreams.values()).run)
+        return gateway
 
     async def close(self) -> None:
         await self._connections.close()

@@ -203,13 +203,16 @@ class Exchange:
         try:
             response = await self._sent(instance, scope, headers, body)
         except NOT_CONNECTED:
+            instance.refused = True
             return None
         except BROKEN as error:
+            instance.refused = False
             if body.error is not None:
                 raise body.error from error
             self._failed(instance, error)
             detail = f"{self._upstream.service} broke off before it answered."
             raise Problem(502, "upstream_failed", detail) from error
+        instance.refused = False
         instance.breaker.succeeded()
         return response
 

@@ -24,6 +24,8 @@ class Instance:
         self.base_url = base_url
         self.breaker = breaker
         self.inflight = 0
+        self.refused = False
+        """Whether the last request found nobody who took its connection."""
         BREAKER.labels(service, base_url).set_function(lambda: BREAKER_VALUES[breaker.state])
         INFLIGHT.labels(service, base_url).set_function(lambda: self.inflight)
 

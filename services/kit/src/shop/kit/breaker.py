@@ -66,6 +66,11 @@ class Breaker:
             self._state = State.OPEN
             self._closed_again_at = self._now() + self.reset_s
 
+    def try_again(self) -> None:
+        """End the pause: there is reason to believe that the service is back. The next request is the probe."""
+        if self._state is State.OPEN:
+            self._closed_again_at = self._now()
+
     @property
     def retry_after_s(self) -> float:
         """Seconds until a request has a chance again."""
