@@ -31,6 +31,7 @@ CLUSTER_ONLY: Mapping[str, str] = {
     "observability.serviceMonitors": "a cluster",
     "observability.rules": "a cluster",
     "observability.dashboards": "a cluster",
+    "observability.labels": "a cluster",
     "networkPolicies": "a cluster",
     "podDisruptionBudgets": "a cluster",
     "backup": "a cluster; here `shopctl backup --to FOLDER` makes one",
