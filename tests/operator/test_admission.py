@@ -51,6 +51,8 @@ INVALID: list[tuple[str, str, str]] = [
     ("store: {title: ''}", "spec.store.title", "should be at least 1 chars long"),
     ("store: {currency: EURO}", "spec.store.currency", "must be an ISO 4217 currency code such as EUR"),
     ("store: {currency: XXX}", "spec.store.currency", "must be an ISO 4217 currency code such as EUR"),
+    ("store: {language: german}", "spec.store.language", "must be a language tag of BCP 47 such as en, de or pt-BR"),
+    ("store: {timeZone: ../etc}", "spec.store.timeZone", "must be an IANA time zone such as Europe/Berlin"),
     ("store: {country: Germany}", "spec.store.country", "must be a two-letter ISO 3166 country code such as DE"),
     ("store: {taxes: {}}", "spec.store.taxes", "must be of type array"),
     ("store: {taxes: [{country: DE}]}", "spec.store.taxes[0].ratePercent", "Required value"),

@@ -52,6 +52,8 @@ http://{{ include "shop.name" . }}:8000
 {{- if not (kindIs "invalid" $store.shipping.freeAbove) }}{{ $_ := set $shipping "free_above" (int64 $store.shipping.freeAbove) }}{{ end }}
 {{- $json := dict "title" $store.title "currency" $store.currency "country" $store.country "taxes" $taxes "shipping" $shipping }}
 {{- with $store.tagline }}{{ $_ := set $json "tagline" . }}{{ end }}
+{{- with $store.language }}{{ $_ := set $json "language" . }}{{ end }}
+{{- with $store.timeZone }}{{ $_ := set $json "time_zone" . }}{{ end }}
 {{- $json | toJson }}
 {{- end }}
 

@@ -94,6 +94,8 @@ stores = st.fixed_dictionaries(
         "tagline": titles,
         "currency": st.sampled_from(("EUR", "JPY")),
         "country": countries,
+        "language": st.sampled_from(("en", "de", "no", "pt-BR")),
+        "timeZone": st.sampled_from(("UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires")),
         "taxes": taxes,
         "shipping": st.fixed_dictionaries(
             {}, optional={"flat": st.integers(0, 10_000_000), "freeAbove": st.integers(0, 1_000_000_000)}

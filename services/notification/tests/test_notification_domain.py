@@ -5,10 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from shop.notification import domain
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -43,25 +39,3 @@ def test_tries_are_further_and_further_apart_and_end() -> None:
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (domain.RETRY_FIRST_S, domain.RETRY_MAX_S)
     assert domain.next_attempt(domain.MAX_ATTEMPTS, NOW) is None
-
-
-@pytest.mark.parametrize(
-    ("amount", "currency", "text"),
-    [
-        (1_299, "EUR", "€12.99"),
-        (5, "USD", "$0.05"),
-        (123_456_789, "GBP", "£1,234,567.89"),
-        (1_299, "JPY", "¥1,299"),
-        (1_299, "KWD", "1.299 KWD"),
-        (-250, "EUR", "-€2.50"),
-        (0, "CHF", "0.00 CHF"),
-    ],
-)
-def test_money_reads_as_people_write_it(amount: int, currency: str, text: str) -> None:
-    assert domain.money_text({"amount": amount, "currency": currency}) == text
-
-
-@given(st.integers(0, 10**15))
-def test_no_cent_is_lost_in_writing(amount: int) -> None:
-    text = domain.money_text({"amount": amount, "currency": "EUR"})
-    assert int("".join(character for character in text if character.isdigit())) == amount

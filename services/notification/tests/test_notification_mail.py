@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shop.kit.formatting import formats
 from shop.kit.ids import new_id
 from shop.notification.domain import MAIL_TEMPLATES, OWNER_ALERT, TEMPLATES
 from shop.notification.mail import BadAddress, Mail, check_address, compose
@@ -25,7 +26,7 @@ printable = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=200
 
 @pytest.fixture(scope="module")
 def renderer() -> Renderer:
-    return Renderer(TEMPLATES, SHOP)
+    return Renderer(TEMPLATES, SHOP, formats("DE"))
 
 
 def mail(**changed: Any) -> Mail:
@@ -60,7 +61,16 @@ def test_every_event_has_a_subject_a_text_and_html(renderer: Renderer, samples: 
 
 def test_an_order_is_listed_with_its_amounts(renderer: Renderer, samples: Any) -> None:
     content = renderer.render("order-confirmed", samples.confirmed().model_dump(mode="json"), None)
-    for expected in ("Moby-Dick", "€25.98", "€5.00", "€1.47", "€4.90", "€27.35", "53111 Bonn", str(samples.order_id)):
+    for expected in (
+        "Moby-Dick",
+        "25,98\N{NO-BREAK SPACE}€",
+        "5,00\N{NO-BREAK SPACE}€",
+        "1,47\N{NO-BREAK SPACE}€",
+        "4,90\N{NO-BREAK SPACE}€",
+        "27,35\N{NO-BREAK SPACE}€",
+        "53111 Bonn",
+        str(samples.order_id),
+    ):
         assert expected in content.text
         assert expected in str(content.html)
     assert str(samples.order_id)[-8:].upper() in content.subject
@@ -80,7 +90,7 @@ def test_html_is_escaped_and_templates_in_data_stay_text(renderer: Renderer, sam
 
 
 def test_a_name_cannot_make_a_second_subject_line(renderer: Renderer, samples: Any) -> None:
-    renderer = Renderer(TEMPLATES, {"title": "A\r\nBcc: all@example.com " + "x" * 500, "url": ""})
+    renderer = Renderer(TEMPLATES, {"title": "A\r\nBcc: all@example.com " + "x" * 500, "url": ""}, formats("DE"))
     content = renderer.render("welcome", samples.registered().model_dump(mode="json"), None)
     assert "\n" not in content.subject
     assert len(content.subject) <= MAX_SUBJECT_CHARACTERS

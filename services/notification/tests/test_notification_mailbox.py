@@ -72,7 +72,7 @@ async def test_the_shops_own_mail_arrives_and_can_be_read(mailbox: Any, samples:
     assert shown.status_code == 200
     (frame,) = Tags(shown.text).all("iframe")
     assert "Moby-Dick" in str(frame["srcdoc"])
-    assert "€27.35" in str(frame["srcdoc"])
+    assert "27,35\N{NO-BREAK SPACE}€" in str(frame["srcdoc"])
 
 
 async def test_a_mail_sent_twice_is_kept_once(mailbox: Any, port: int) -> None:

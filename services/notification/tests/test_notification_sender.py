@@ -13,6 +13,7 @@ import pytest
 from shop.kit.clock import FixedClock
 from shop.kit.db import Database
 from shop.kit.events import Received
+from shop.kit.formatting import formats
 from shop.kit.ids import new_id
 from shop.kit.testing import Logged, wait_until
 from shop.notification import repository
@@ -42,7 +43,7 @@ async def provider(office: Any) -> AsyncIterator[SmtpProvider]:
 
 @pytest.fixture
 def sender(provider: SmtpProvider, database: Database, clock: FixedClock) -> Sender:
-    return Sender(provider, Renderer(TEMPLATES, SHOP), NotificationRepository(database), clock)
+    return Sender(provider, Renderer(TEMPLATES, SHOP, formats("DE")), NotificationRepository(database), clock)
 
 
 @pytest.fixture
@@ -214,7 +215,8 @@ async def test_two_senders_share_the_work(office: Any, enqueue: Enqueue, clock: 
     await enqueue(BATCH_MESSAGES * 2)
     providers = [SmtpProvider(office.url, "shop@shop.example", "Shop") for _ in range(2)]
     senders = [
-        Sender(provider, Renderer(TEMPLATES, SHOP), NotificationRepository(database), clock) for provider in providers
+        Sender(provider, Renderer(TEMPLATES, SHOP, formats("DE")), NotificationRepository(database), clock)
+        for provider in providers
     ]
     await asyncio.gather(*(provider.open() for provider in providers))
     counts = await asyncio.gather(*(sender.send_batch() for sender in senders for _ in range(1)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from services.storefront.tests.conftest import CUSTOMER, Browser
 from services.storefront.tests.scripted_data import NOW, Person, money, product_id
 from shop.kit.errors import Problem
-from shop.storefront.forms import PromotionForm, end_of_day, minor_units, read, typed_amount
+from shop.kit.formatting import formats
+from shop.storefront.forms import PromotionForm, minor_units, read, typed_amount, typed_day
+from shop.storefront.schemas import Promotion
 
 PATHS = ["/admin", "/admin/stock", "/admin/promotions", "/admin/promotions/new", "/admin/messages"]
 
@@ -283,7 +286,16 @@ async def test_sent_messages_and_the_mailbox(browser: Browser) -> None:
 
 @pytest.mark.parametrize(
     ("text", "currency", "amount"),
-    [("12.50", "EUR", 1250), ("12,5", "EUR", 1250), ("7", "JPY", 7), ("1.234", "KWD", 1234), ("7.5", "JPY", None)],
+    [
+        ("12.50", "EUR", 1250),
+        ("12,5", "EUR", 1250),
+        ("7", "JPY", 7),
+        ("1.234", "KWD", 1234),
+        ("7.5", "JPY", None),
+        ("7.5", "ISK", None),
+        ("1.234", "IQD", 1234),
+        ("24", "XOF", 24),
+    ],
 )
 def test_typed_amounts(text: str, currency: str, amount: int | None) -> None:
     assert minor_units(text, currency) == amount
@@ -294,6 +306,23 @@ def test_typed_amounts(text: str, currency: str, amount: int | None) -> None:
 def test_percentages_are_whole() -> None:
     form, _ = read(PromotionForm, {"code": "TEN", "kind": "percentage", "value": "10"})
     assert form is not None
-    rule, wrong = form.rule("EUR")
+    rule, wrong = form.rule("EUR", formats("DE"))
     assert (rule["value"], rule["usage_limit"], rule["expires_at"], wrong) == (10, None, None, {})
-    assert end_of_day("no date") is None
+    assert typed_day("no date") is None
+
+
+def test_a_promotion_lasts_from_its_first_to_its_last_day_in_the_store() -> None:
+    """The two days are those of the store's zone, on either side of the change to summer time."""
+    berlin = formats("DE", time_zone="Europe/Berlin")
+    typed = {"code": "MARCH", "kind": "fixed", "value": "5", "starts": "2026-03-28", "expires": "2026-03-29"}
+    form, _ = read(PromotionForm, typed)
+    assert form is not None
+    rule, wrong = form.rule("EUR", berlin)
+    assert not wrong
+    assert rule["starts_at"] == datetime(2026, 3, 27, 23, tzinfo=UTC)
+    assert rule["expires_at"] == datetime(2026, 3, 29, 21, 59, 59, tzinfo=UTC)
+    stored = {name: rule[name] for name in ("kind", "value", "minimum_subtotal", "starts_at", "expires_at", "active")}
+    shown = PromotionForm.values(
+        Promotion.model_validate({"code": "MARCH", "currency": "EUR", **stored}), "EUR", berlin
+    )
+    assert (shown["starts"], shown["expires"]) == ("2026-03-28", "2026-03-29")

@@ -182,7 +182,7 @@ async def test_a_product_that_is_gone_leaves_the_cart(browser: Browser) -> None:
 async def test_cart_without_prices_is_still_a_cart(browser: Browser) -> None:
     browser.shop.down.add("pricing")
     page = await browser.add("pride")
-    assert "Tax and post are added at the checkout." in page.text
+    assert "Tax and shipping are added at the checkout." in page.text
 
 
 @pytest.mark.parametrize("wanted", ["nonsense", str(UUID(int=0))])

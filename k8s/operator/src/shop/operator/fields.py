@@ -8,17 +8,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
-# ISO 4217, the currencies in use; funds, metals and test codes are left out.
-CURRENCIES = frozenset(
-    """AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY
-    COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS
-    INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP
-    MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR
-    SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND
-    VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG""".split()
-)
+from shop.kit.currencies import EXPONENTS
+from shop.kit.formatting import find_locale, find_zone
 
-
+CURRENCIES = frozenset(EXPONENTS)
 CURRENCY_EXPECTED = "must be an ISO 4217 currency code such as EUR"
 MAX_TEXT = 1_024
 MAX_WORD = 256
@@ -63,6 +56,16 @@ def _known_currency(value: str) -> str:
     return value
 
 
+def _known_language(value: str) -> str:
+    find_locale(value, "")
+    return value
+
+
+def _known_zone(value: str) -> str:
+    find_zone(value)
+    return value
+
+
 def _plain_number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError("must be a number such as 7 or 19.6")
@@ -100,6 +103,18 @@ Currency = Annotated[
     Field(json_schema_extra={"one_of": sorted(CURRENCIES), "maxLength": MAX_WORD, "expected": CURRENCY_EXPECTED}),
 ]
 Country = Annotated[str, Matching(r"[A-Z]{2}", "a two-letter ISO 3166 country code such as DE")]
+Language = Annotated[
+    str,
+    Matching(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?", "a language tag of BCP 47 such as en, de or pt-BR"),
+    AfterValidator(_known_language),
+]
+TimeZone = Annotated[
+    str,
+    Matching(
+        r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", "an IANA time zone such as Europe/Berlin", max_length=64
+    ),
+    AfterValidator(_known_zone),
+]
 Percent = Annotated[Decimal, BeforeValidator(_plain_number), Field(ge=0, le=100, decimal_places=3)]
 Minor = Annotated[int, whole(0, 1_000_000_000)]
 Label = Annotated[

@@ -21,11 +21,13 @@ from shop.operator.fields import (
     Label,
     LabelName,
     LabelValue,
+    Language,
     MemoryQuantity,
     Minor,
     Network,
     Percent,
     ShopName,
+    TimeZone,
     Url,
     Version,
     whole,
@@ -100,6 +102,10 @@ class Store(Part):
     """ISO 4217 code. It cannot change: every stored amount is in its minor units."""
     country: Country = "DE"
     """Where the shop sells from: a two-letter ISO 3166 code such as DE."""
+    language: Language | None = None
+    """How amounts, dates and countries are written: a BCP 47 tag such as de; left out, English as in the country."""
+    time_zone: TimeZone | None = None
+    """Of times and of the days of promotions: an IANA name such as Europe/Berlin; left out, UTC."""
     taxes: Annotated[tuple[Tax, ...], Field(max_length=MAX_TAX_RULES)] = ()
     """Rates that prices are charged with; a country and category without any is charged none."""
     shipping: Shipping = Shipping()

@@ -6,6 +6,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+Language = Annotated[str, Field(pattern=r"^([a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?)?$")]
+TimeZone = Annotated[str, Field(pattern=r"^([A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2})?$", max_length=64)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 
 
@@ -29,7 +31,11 @@ class ShippingRule(BaseModel):
 
 
 class StoreSettings(BaseModel):
-    """What a shop is called and says of itself, where it sells, and what it adds to a price."""
+    """What a shop is called and says of itself, where it sells, and what it adds to a price.
+
+    Amounts, times and countries are written in ``language`` (BCP 47; empty is English) as in ``country``, times in
+    ``time_zone`` (IANA; empty is UTC).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,5 +43,7 @@ class StoreSettings(BaseModel):
     tagline: str = Field(default="", max_length=120)
     currency: Currency = "EUR"
     country: Country = "DE"
+    language: Language = ""
+    time_zone: TimeZone = ""
     taxes: tuple[TaxRule, ...] = ()
     shipping: ShippingRule = ShippingRule()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from shop.contracts.events import (
@@ -106,20 +106,6 @@ def next_attempt(attempts: int, now: datetime) -> datetime | None:
     if attempts >= MAX_ATTEMPTS:
         return None
     return now + timedelta(seconds=min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** (attempts - 1)))
-
-
-MINOR_DIGITS: Mapping[str, int] = {"JPY": 0, "KRW": 0, "CLP": 0, "ISK": 0, "VND": 0, "BHD": 3, "KWD": 3, "TND": 3}
-SYMBOLS: Mapping[str, str] = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
-
-
-def money_text(money: Mapping[str, Any]) -> str:
-    """``{"amount": 1299, "currency": "EUR"}`` as ``€12.99``."""
-    amount, currency = int(money["amount"]), str(money["currency"])
-    digits = MINOR_DIGITS.get(currency, 2)
-    whole, part = divmod(abs(amount), 10**digits)
-    number = f"{whole:,}" + (f".{part:0{digits}}" if digits else "")
-    symbol = SYMBOLS.get(currency)
-    return ("-" if amount < 0 else "") + (f"{symbol}{number}" if symbol else f"{number} {currency}")
 
 
 def reference(order_id: str) -> str:

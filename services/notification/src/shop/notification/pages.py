@@ -11,7 +11,6 @@ from fastapi.responses import HTMLResponse
 from shop.kit.app import service_of
 from shop.kit.pages import Cursor, decode_cursor, encode_cursor
 from shop.kit.routing import router as make_router
-from shop.notification.render import environment
 from shop.notification.service import NotificationService
 
 MAILS_PER_PAGE = 50
@@ -27,7 +26,6 @@ HEADERS = {
 Service = Annotated[NotificationService, Depends(service_of)]
 
 router = make_router(prefix="/mailbox", include_in_schema=False)
-_pages = environment()
 
 
 @router.get("")
@@ -36,14 +34,14 @@ async def list_page(service: Service, cursor: Cursor = None) -> HTMLResponse:
     before = decode_cursor(cursor, UUID)[0] if cursor else None
     rows = await service.local_mailbox().page(before, None, MAILS_PER_PAGE + 1)
     older = encode_cursor(rows[MAILS_PER_PAGE - 1]["id"]) if len(rows) > MAILS_PER_PAGE else None
-    return _html("list", mails=rows[:MAILS_PER_PAGE], older=older, first=before is None)
+    return _html(service, "list", mails=rows[:MAILS_PER_PAGE], older=older, first=before is None)
 
 
 @router.get("/{mail_id}")
 async def mail_page(mail_id: UUID, service: Service) -> HTMLResponse:
     """One mail. Its HTML is shown in a frame that may run nothing, send nothing and load nothing."""
-    return _html("mail", mail=await service.local_mailbox().read(mail_id))
+    return _html(service, "mail", mail=await service.local_mailbox().read(mail_id))
 
 
-def _html(name: str, **values: Any) -> HTMLResponse:
-    return HTMLResponse(_pages.get_template(f"mailbox/{name}.html").render(values), headers=HEADERS)
+def _html(service: NotificationService, name: str, **values: Any) -> HTMLResponse:
+    return HTMLResponse(service.pages.get_template(f"mailbox/{name}.html").render(values), headers=HEADERS)

@@ -8,8 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateNotFound, select_autoescape
 
+from shop.kit.formatting import Formats
 from shop.kit.text import printable
-from shop.notification.domain import money_text, reference
+from shop.notification.domain import reference
 
 SUBJECT = "Subject:"
 MAX_SUBJECT_CHARACTERS = 150
@@ -24,7 +25,7 @@ class Rendered:
     html: str | None
 
 
-def environment() -> Environment:
+def environment(formats: Formats) -> Environment:
     """Jinja2 with HTML escaped by itself, and missing values as errors instead of gaps."""
     made = Environment(
         loader=PackageLoader("shop.notification"),
@@ -34,16 +35,20 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters["money"] = money_text
-    made.filters["reference"] = reference
+    made.filters.update(
+        money=lambda money: formats.money(int(money["amount"]), str(money["currency"])),
+        moment=formats.moment,
+        country=formats.country,
+        reference=reference,
+    )
     return made
 
 
 class Renderer:
     """The messages' templates, compiled once; ``shop`` has the ``title`` and the public ``url`` of the shop."""
 
-    def __init__(self, names: Iterable[str], shop: Mapping[str, str]) -> None:
-        jinja = environment()
+    def __init__(self, names: Iterable[str], shop: Mapping[str, str], formats: Formats) -> None:
+        jinja = environment(formats)
         jinja.globals["shop"] = dict(shop)
         self._templates = {name: _pair(jinja, name) for name in names}
 

@@ -10,10 +10,11 @@ from shop.kit.app import Context
 from shop.kit.clock import Clock
 from shop.kit.db import Record
 from shop.kit.errors import Problem
+from shop.kit.formatting import formats
 from shop.notification.domain import TEMPLATES, State
 from shop.notification.mailbox import Mailbox, MailStore
 from shop.notification.providers import Provider, SmtpProvider, WebhookProvider
-from shop.notification.render import Renderer
+from shop.notification.render import Renderer, environment
 from shop.notification.repository import NotificationRepository
 from shop.notification.sender import Sender
 from shop.notification.settings import Settings
@@ -31,6 +32,9 @@ class NotificationService:
         self.owner_phone = settings.sms_recipient if settings.sms_webhook_url else ""
         self.repository = NotificationRepository(context.database)
         self.mailbox = Mailbox(context.database, context.clock) if settings.mailbox_port else None
+        store = settings.store
+        self.formats = formats(store.country, store.language, store.time_zone)
+        self.pages = environment(self.formats)
         self._providers = _providers(settings)
 
     @classmethod
@@ -41,7 +45,7 @@ class NotificationService:
             await _listen(service.mailbox, settings)
             context.tasks.start("mailbox-trim", service.mailbox.store.trim_forever)
         shop = {"title": settings.store.title, "url": settings.public_url.rstrip("/")}
-        renderer = Renderer(TEMPLATES, shop)
+        renderer = Renderer(TEMPLATES, shop, service.formats)
         for number, provider in enumerate(service._providers, 1):
             sender = Sender(provider, renderer, service.repository, context.clock)
             context.tasks.start(f"sender:{provider.channel}-{number}", sender.run)

@@ -14,14 +14,14 @@ from starlette.responses import Response
 
 from shop.contracts.money import Money
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
+from shop.kit.formatting import Formats
 from shop.kit.text import code
 from shop.storefront.failures import refusal_text
-from shop.storefront.formatting import format_money
 from shop.storefront.forms import AddressForm, CheckoutForm, form_key, read
 from shop.storefront.schemas import Quote, SavedAddress
 from shop.storefront.service import CartLine, Storefront, purchase_body
 from shop.storefront.visits import Session, Visit
-from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, page
+from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, formats_of, go, page
 
 router = APIRouter(include_in_schema=False)
 
@@ -161,7 +161,7 @@ def _shown_total(form: Mapping[str, str], currency: str) -> Money | None:
 async def _refusal(shop: Storefront, problem: Problem) -> str:
     """The refusal in words; a shortage names the product and what is left of it."""
     if problem.code == "price_changed":
-        return _price_changed(problem, shop.settings.store.country)
+        return _price_changed(problem, formats_of(shop.settings.store))
     if problem.code != "insufficient_stock":
         return refusal_text(str(problem.extra.get("decline_code", problem.code)), problem.detail)
     left = int(problem.extra.get("available") or 0)
@@ -173,9 +173,9 @@ async def _refusal(shop: Storefront, problem: Problem) -> str:
     return f"Of “{product.name}” there is {rest}. Nothing was ordered and nothing was charged; please change your cart."
 
 
-def _price_changed(problem: Problem, country: str) -> str:
+def _price_changed(problem: Problem, written: Formats) -> str:
     totals = (Money.model_validate(problem.extra[name]) for name in ("expected_total", "total"))
-    before, now = (format_money(total.amount, total.currency, country) for total in totals)
+    before, now = (written.money(total.amount, total.currency) for total in totals)
     return f"The total is now {now}, no longer {before}. Nothing was ordered; please look at it again."
 
 

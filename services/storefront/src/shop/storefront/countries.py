@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
+from shop.kit.formatting import Formats
+
 COUNTRIES = (
-    ("AU", "Australia"),
-    ("AT", "Austria"),
-    ("BE", "Belgium"),
-    ("BR", "Brazil"),
-    ("BG", "Bulgaria"),
-    ("CA", "Canada"),
-    ("HR", "Croatia"),
-    ("CY", "Cyprus"),
-    ("CZ", "Czechia"),
-    ("DK", "Denmark"),
-    ("EE", "Estonia"),
-    ("FI", "Finland"),
-    ("FR", "France"),
-    ("DE", "Germany"),
-    ("GR", "Greece"),
-    ("HU", "Hungary"),
-    ("IS", "Iceland"),
-    ("IN", "India"),
-    ("IE", "Ireland"),
-    ("IT", "Italy"),
-    ("JP", "Japan"),
-    ("LV", "Latvia"),
-    ("LT", "Lithuania"),
-    ("LU", "Luxembourg"),
-    ("MT", "Malta"),
-    ("MX", "Mexico"),
-    ("NL", "Netherlands"),
-    ("NZ", "New Zealand"),
-    ("NO", "Norway"),
-    ("PL", "Poland"),
-    ("PT", "Portugal"),
-    ("RO", "Romania"),
-    ("SK", "Slovakia"),
-    ("SI", "Slovenia"),
-    ("ES", "Spain"),
-    ("SE", "Sweden"),
-    ("CH", "Switzerland"),
-    ("GB", "United Kingdom"),
-    ("US", "United States"),
-)
-
-_NAMES = dict(COUNTRIES)
+    "AU AT BE BR BG CA HR CY CZ DK EE FI FR DE GR HU IS IN IE IT"
+    " JP LV LT LU MT MX NL NZ NO PL PT RO SK SI ES SE CH GB US"
+).split()
 
 
-def country_name(code: str) -> str:
-    """The English name; the code itself where this shop has none."""
-    return _NAMES.get(code, code)
+def country_choices(formats: Formats) -> list[tuple[str, str]]:
+    """Code and name of each country, by name in the store's language."""
+    return sorted(((code, formats.country(code)) for code in COUNTRIES), key=lambda choice: choice[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 from uuid import uuid4
@@ -12,8 +12,9 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from shop.contracts.money import Address
+from shop.kit.currencies import exponent, major_units
+from shop.kit.formatting import Formats
 from shop.kit.text import NewEmail, Typed, code, new_password
-from shop.storefront.formatting import MINOR_DIGITS
 from shop.storefront.schemas import Promotion
 
 MAX_FORM_FIELDS = 60
@@ -98,7 +99,7 @@ class PromotionForm(FormModel):
     active: str = ""
 
     @classmethod
-    def values(cls, promotion: Promotion, currency: str) -> dict[str, str]:
+    def values(cls, promotion: Promotion, currency: str, written: Formats) -> dict[str, str]:
         """What the form shows for a promotion that exists."""
         fixed = promotion.kind == "fixed"
         return {
@@ -106,32 +107,35 @@ class PromotionForm(FormModel):
             "kind": promotion.kind,
             "value": typed_amount(promotion.value, currency) if fixed else str(promotion.value),
             "minimum": typed_amount(promotion.minimum_subtotal, currency) if promotion.minimum_subtotal else "",
-            "starts": promotion.starts_at.date().isoformat() if promotion.starts_at else "",
-            "expires": promotion.expires_at.date().isoformat() if promotion.expires_at else "",
+            "starts": written.date_of(promotion.starts_at).isoformat() if promotion.starts_at else "",
+            "expires": written.date_of(promotion.expires_at).isoformat() if promotion.expires_at else "",
             "usage_limit": str(promotion.usage_limit or ""),
             "once_per_user": "1" if promotion.once_per_user else "",
             "active": "1" if promotion.active else "",
         }
 
-    def rule(self, currency: str) -> tuple[dict[str, Any], dict[str, str]]:
-        """The rule as pricing takes it, and a sentence for each field that is no amount or date."""
+    def rule(self, currency: str, written: Formats) -> tuple[dict[str, Any], dict[str, str]]:
+        """The rule as pricing takes it, and a sentence for each field that is no amount or date.
+
+        The first and the last day are those of the store's time zone.
+        """
         value = minor_units(self.value, currency if self.kind == "fixed" else WHOLE)
         minimum = minor_units(self.minimum or "0", currency)
-        starts_at, expires_at = start_of_day(self.starts), end_of_day(self.expires)
+        first, last = typed_day(self.starts), typed_day(self.expires)
         wrong = {
             "value": self._wrong_value(value, currency),
             "minimum": "This is no amount." if minimum is None or minimum < 0 else "",
-            "starts": "Please choose a date." if self.starts and starts_at is None else "",
-            "expires": "Please choose a date." if self.expires and expires_at is None else "",
+            "starts": "Please choose a date." if self.starts and first is None else "",
+            "expires": "Please choose a date." if self.expires and last is None else "",
         }
-        if starts_at and expires_at and starts_at > expires_at:
+        if first and last and first > last:
             wrong["expires"] = "The last day is before the first day."
         rule = {
             "kind": self.kind,
             "value": value,
             "minimum_subtotal": minimum,
-            "starts_at": starts_at,
-            "expires_at": expires_at,
+            "starts_at": written.start_of(first) if first else None,
+            "expires_at": written.end_of(last) if last else None,
             "usage_limit": int(self.usage_limit) if self.usage_limit.strip("0") else None,
             "once_per_user": bool(self.once_per_user),
             "active": bool(self.active),
@@ -182,7 +186,7 @@ def whole(values: Mapping[str, str], name: str, *, low: int, high: int, default:
 
 def minor_units(text: str, currency: str) -> int | None:
     """Minor units of an amount typed as 12.50 or 12,50; None for what is no amount of this currency."""
-    digits = 0 if currency == WHOLE else MINOR_DIGITS.get(currency, 2)
+    digits = 0 if currency == WHOLE else exponent(currency)
     try:
         scaled = Decimal(text.strip().replace(",", ".")).scaleb(digits)
         return int(scaled) if scaled == scaled.to_integral_value() and abs(scaled) < 10**12 else None
@@ -192,21 +196,12 @@ def minor_units(text: str, currency: str) -> int | None:
 
 def typed_amount(amount: int, currency: str) -> str:
     """Minor units as a person types them: 1250 EUR is 12.50."""
-    digits = MINOR_DIGITS.get(currency, 2)
-    return f"{Decimal(amount).scaleb(-digits):.{digits}f}"
+    return f"{major_units(amount, currency):f}"
 
 
-def start_of_day(text: str) -> datetime | None:
-    """The first second in UTC of a date typed as 2026-12-24; None for none."""
+def typed_day(text: str) -> date | None:
+    """A date typed as 2026-12-24; None for none."""
     try:
-        return datetime.combine(date.fromisoformat(text.strip()), time(), tzinfo=UTC)
-    except ValueError:
-        return None
-
-
-def end_of_day(text: str) -> datetime | None:
-    """The last second in UTC of a date typed as 2026-12-24; None for none."""
-    try:
-        return datetime.combine(date.fromisoformat(text.strip()), time(23, 59, 59), tzinfo=UTC)
+        return date.fromisoformat(text.strip())
     except ValueError:
         return None

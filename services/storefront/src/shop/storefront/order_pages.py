@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -14,7 +15,7 @@ from shop.kit.errors import Problem, Unavailable
 from shop.storefront.asking import Question, ask_first
 from shop.storefront.backends import MAX_IDS
 from shop.storefront.carts import MAX_QUANTITY
-from shop.storefront.formatting import format_time, reason_text
+from shop.storefront.formatting import reason_text
 from shop.storefront.schemas import SOLD_STATES, Order, OrderLine, Payment
 from shop.storefront.service import Storefront
 from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, page
@@ -46,7 +47,7 @@ UNSENT = {"confirmed": " Nothing is sent."}
 class Step:
     title: str
     look: str
-    note: str = ""
+    at: datetime | None = None
 
 
 @router.get("/orders/{order_id}")
@@ -100,7 +101,7 @@ def refunded_by(order: Order, payments: Sequence[Payment]) -> Order:
 
 def steps(order: Order) -> list[Step]:
     """The order's way so far and what is to come; a way that broke off ends where it did."""
-    at = format_time(order.updated_at)
+    at = order.updated_at
     states = [state for state, _ in JOURNEY]
     if order.state == "rejected":
         return [Step("Received", "done"), Step("Cancelled" if order.given_up else "Not possible", "stopped", at)]
@@ -112,7 +113,7 @@ def steps(order: Order) -> list[Step]:
     way = []
     for number, (_, title) in enumerate(JOURNEY):
         look = "done" if number < here or order.state == "delivered" else "now" if number == here else "ahead"
-        way.append(Step(title, look, at if number == here else ""))
+        way.append(Step(title, look, at if number == here else None))
     return way
 
 

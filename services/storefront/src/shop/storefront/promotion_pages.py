@@ -13,7 +13,7 @@ from shop.kit.errors import Problem
 from shop.storefront.admin_pages import admin_page
 from shop.storefront.forms import PromotionForm, read
 from shop.storefront.shelf_pages import CursorText
-from shop.storefront.web import Admin, Posted, Shop, go, with_query
+from shop.storefront.web import Admin, Posted, Shop, formats_of, go, with_query
 
 router = APIRouter(prefix="/admin/promotions", include_in_schema=False)
 
@@ -46,7 +46,8 @@ async def new_promotion(request: Request, shop: Shop, admin: Admin) -> Response:
 @router.get("/{code}")
 async def edit_promotion(request: Request, code: Code, shop: Shop, admin: Admin) -> Response:
     found = await shop.backends.prices.promotion(admin.access_token, code)
-    return await _form(request, PromotionForm.values(found, shop.settings.store.currency), found.code)
+    store = shop.settings.store
+    return await _form(request, PromotionForm.values(found, store.currency, formats_of(store)), found.code)
 
 
 @router.post("")
@@ -54,7 +55,8 @@ async def save_promotion(request: Request, shop: Shop, admin: Admin, form: Poste
     """A form without `original` makes a promotion, and never overwrites one that has its code already."""
     original = form.get("original", "")
     checked, errors = read(PromotionForm, {**form, "code": original or form.get("code", "")})
-    rule, more = checked.rule(shop.settings.store.currency) if checked else ({}, {})
+    store = shop.settings.store
+    rule, more = checked.rule(store.currency, formats_of(store)) if checked else ({}, {})
     if checked is None or errors or more:
         return await _form(request, form, original, errors={**errors, **more}, status=422)
     try:

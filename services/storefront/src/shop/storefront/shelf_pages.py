@@ -15,9 +15,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator
 from starlette.responses import Response
 
+from shop.kit.currencies import major_units
 from shop.kit.errors import Problem
 from shop.kit.text import printable
-from shop.storefront.formatting import MINOR_DIGITS, label
+from shop.storefront.formatting import label
 from shop.storefront.schemas import Page, Product
 from shop.storefront.web import Shop, category_url, page, with_query
 from shop.storefront.window import Shelf
@@ -156,7 +157,6 @@ def _facts(product: Product) -> list[tuple[str, str]]:
 
 def _json_ld(product: Product, url: str) -> dict[str, Any]:
     """schema.org's Product, for search engines."""
-    digits = MINOR_DIGITS.get(product.price.currency, 2)
     document: dict[str, Any] = {
         "@context": "https://schema.org",
         "@type": ["Product", "Book"] if product.author else "Product",
@@ -165,7 +165,7 @@ def _json_ld(product: Product, url: str) -> dict[str, Any]:
         "sku": product.sku,
         "offers": {
             "@type": "Offer",
-            "price": f"{product.price.amount / 10**digits:.{digits}f}",
+            "price": str(major_units(product.price.amount, product.price.currency)),
             "priceCurrency": product.price.currency,
             "availability": f"https://schema.org/{'InStock' if product.stock > 0 else 'OutOfStock'}",
             "url": url,

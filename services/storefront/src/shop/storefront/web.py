@@ -18,15 +18,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shop.contracts.money import Money
 from shop.contracts.store import StoreSettings
 from shop.kit import telemetry
 from shop.kit.app import service_of
 from shop.kit.errors import Problem, Unavailable
+from shop.kit.formatting import Formats, formats
 from shop.storefront import formatting
 from shop.storefront.assets import asset_url
 from shop.storefront.carts import MAX_QUANTITY
-from shop.storefront.countries import COUNTRIES, country_name
+from shop.storefront.countries import country_choices
 from shop.storefront.failures import words_for
 from shop.storefront.forms import FIELD_NAMES, MAX_FORM_FIELDS, typed_amount
 from shop.storefront.service import Storefront
@@ -53,21 +53,22 @@ def make_environment(store: StoreSettings) -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
+    written = formats_of(store)
     environment.filters.update(
-        money=lambda money: format_money(money, store),
-        moment=formatting.format_time,
-        day=formatting.format_date,
+        money=lambda money: written.money(money.amount, money.currency),
+        moment=written.moment,
+        day=written.day,
         state_label=formatting.state_label,
         label=formatting.label,
-        country=country_name,
-        amount=lambda minor: formatting.format_money(minor, store.currency, store.country),
+        country=written.country,
+        amount=lambda minor: written.money(minor, store.currency),
         typed=typed_amount,
     )
     environment.globals.update(
         store=store,
         asset_url=asset_url,
         category_url=category_url,
-        countries=COUNTRIES,
+        countries=country_choices(written),
         max_quantity=MAX_QUANTITY,
         field_names=FIELD_NAMES,
         query=None,
@@ -76,8 +77,9 @@ def make_environment(store: StoreSettings) -> Environment:
     return environment
 
 
-def format_money(money: Money, store: StoreSettings) -> str:
-    return formatting.format_money(money.amount, money.currency, store.country)
+def formats_of(store: StoreSettings) -> Formats:
+    """How this store writes amounts, times and countries."""
+    return formats(store.country, store.language, store.time_zone)
 
 
 def category_url(name: str) -> str:

@@ -174,6 +174,8 @@ def _store(store: Store) -> Values:
         "tagline": store.tagline,
         "currency": store.currency,
         "country": store.country,
+        "language": store.language or "",
+        "timeZone": store.time_zone or "",
         "taxes": taxes,
         "shipping": shipping,
     }

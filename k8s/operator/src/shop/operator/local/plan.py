@@ -175,6 +175,8 @@ def store_json(spec: ShopSpec) -> str:
             **({"tagline": store.tagline} if store.tagline else {}),
             "currency": store.currency,
             "country": store.country,
+            **({"language": store.language} if store.language else {}),
+            **({"time_zone": store.time_zone} if store.time_zone else {}),
             "taxes": [tax.model_dump(mode="json") for tax in store.taxes],
             "shipping": store.shipping.model_dump(mode="json"),
         }

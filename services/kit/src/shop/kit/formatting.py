@@ -1,0 +1,102 @@
+"""How amounts, times and names of countries are written for people, on pages and in mails alike.
+
+The rules are CLDR's, by way of Babel; the digits of an amount are those of ISO 4217 (`shop.kit.currencies`).
+"""
+
+from __future__ import annotations
+
+import re
+from copy import copy
+from datetime import date, datetime, time
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date, format_time, get_timezone_name
+
+from shop.kit.currencies import exponent, major_units
+
+DEFAULT_LANGUAGE = "en"
+DEFAULT_TIME_ZONE = "UTC"
+
+APOSTROPHE, TYPOGRAPHIC_APOSTROPHE = "'", "\N{RIGHT SINGLE QUOTATION MARK}"
+"""Babel 2.19 takes two Swiss group marks, as in 1'234'567, for quotes and drops them; CLDR had the other before."""
+
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
+LETTER_BESIDE_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
+"""Where CLDR's spacing of currencies puts a space, which Babel leaves out: OMR 0.962, not OMR0.962."""
+
+
+def find_locale(language: str, country: str) -> Locale:
+    """The locale of a BCP 47 tag; a tag without a region means the language as it is written in `country`.
+
+    Raises ValueError for a language that CLDR does not know.
+    """
+    try:
+        locale = Locale.parse(language, sep="-")
+    except (UnknownLocaleError, ValueError, TypeError) as error:
+        raise ValueError(f"{language} is no language that CLDR knows, such as en, de or pt-BR") from error
+    try:
+        return locale if locale.territory else Locale.parse(f"{language}-{country}", sep="-")
+    except (UnknownLocaleError, ValueError):
+        return locale
+
+
+def find_zone(name: str) -> ZoneInfo:
+    """The zone of an IANA name; raises ValueError for any other name."""
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, LookupError) as error:
+        raise ValueError(f"{name} is no IANA time zone such as Europe/Berlin") from error
+
+
+class Formats:
+    """Texts in one locale and time zone; without them, English as it is written in `country`, and UTC."""
+
+    def __init__(self, country: str, language: str = "", time_zone: str = "") -> None:
+        self.locale = find_locale(language or DEFAULT_LANGUAGE, country)
+        symbols = self.locale.number_symbols["latn"]
+        if symbols["group"] == APOSTROPHE:
+            symbols["group"] = TYPOGRAPHIC_APOSTROPHE
+        self.zone = find_zone(time_zone or DEFAULT_TIME_ZONE)
+
+    def money(self, amount: int, currency: str) -> str:
+        """An amount of minor units, with as many digits as ISO 4217 gives the currency."""
+        pattern = copy(self.locale.currency_formats["standard"])
+        pattern.frac_prec = (exponent(currency), exponent(currency))
+        value = major_units(amount, currency)
+        text = str(pattern.apply(value, self.locale, currency=currency, currency_digits=False))
+        return LETTER_BESIDE_DIGIT.sub(NO_BREAK_SPACE, text)
+
+    def day(self, moment: datetime) -> str:
+        """The day in the store's zone, such as 5 March 2026."""
+        return format_date(moment.astimezone(self.zone), "long", locale=self.locale)
+
+    def moment(self, moment: datetime) -> str:
+        """Day, minute and zone, such as 5 March 2026, 15:07 CET."""
+        local = moment.astimezone(self.zone)
+        clock = format_time(local, "short", tzinfo=self.zone, locale=self.locale)
+        zone = get_timezone_name(local, width="short", locale=self.locale)
+        return f"{self.day(moment)}, {clock} {zone}"
+
+    def country(self, code: str) -> str:
+        """The country's name in the store's language; the code itself for one that CLDR does not know."""
+        return str(self.locale.territories.get(code, code))
+
+    def date_of(self, moment: datetime) -> date:
+        """The calendar day on which `moment` lies in the store's zone."""
+        return moment.astimezone(self.zone).date()
+
+    def start_of(self, day: date) -> datetime:
+        """The first second of a day in the store's zone."""
+        return datetime.combine(day, time(), tzinfo=self.zone)
+
+    def end_of(self, day: date) -> datetime:
+        """The last second of a day in the store's zone."""
+        return datetime.combine(day, time(23, 59, 59), tzinfo=self.zone)
+
+
+@lru_cache(maxsize=8)
+def formats(country: str, language: str = "", time_zone: str = "") -> Formats:
+    """Formats made once; a locale's data takes some milliseconds to load."""
+    return Formats(country, language, time_zone)
