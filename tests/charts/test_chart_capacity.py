@@ -43,3 +43,61 @@ def test_every_service_with_events_reads_the_size() -> None:
         if {"configMapRef": {"name": "streams"}} in found["spec"]["template"]["spec"]["containers"][0]["envFrom"]
     }
     assert reading == {"product", "pricing", "order", "payment", "user", "notification"}
+
+
+SCALED = ",".join(
+    f"{noun}.autoscaling.enabled=true,{noun}.autoscaling.maxReplicas=10"
+    for noun in ("product", "pricing", "order", "payment", "user", "notification")
+)
+EXTERNAL = (
+    "--set",
+    "database.mode=External,database.external.host=db.example,global.secrets.postgres=admin",
+)
+
+
+def max_connections(*arguments: str) -> int:
+    """What the bundled server is given."""
+    conf = named(template("shop", *arguments), "ConfigMap", "postgres")["data"]["postgresql.conf"]
+    return int(conf.split("max_connections = ")[1].split("\n")[0])
+
+
+def refusal(*arguments: str) -> str:
+    """The sentence that helm refuses the values with."""
+    with pytest.raises(Refused) as caught:
+        template("shop", *arguments)
+    return str(caught.value)
+
+
+def test_the_server_takes_what_the_most_pods_can_ask_for() -> None:
+    assert max_connections() == 200
+    small_pool = ("--set-string", "pricing.config.SHOP_DATABASE_POOL_SIZE=2")
+    few = ("--set", "order.replicas=20,payment.maxSurge=50%,payment.replicas=3", *small_pool)
+    # product, user, notification: 2 pods; pricing 2 pods of 2; order 21; payment 3 and 2 of an update; 10 of others.
+    assert max_connections(*few) == 3 * 2 * 8 + 2 * 2 + 21 * 8 + 5 * 8 + 10
+    with_jobs = ("--set", "order.migrations.mode=Job,backup.enabled=true,backup.destination=pvc://a/b")
+    assert max_connections(*few, *with_jobs) == max_connections(*few) + 2 + 6 * 3
+
+
+def test_pools_that_the_server_cannot_serve_are_refused_with_the_numbers() -> None:
+    text = refusal("--set", SCALED)
+    assert "allows up to 500, but the services may take 538 connections (product 11 pods x 8, pricing 11 pods" in text
+    assert "others 10)" in text
+    assert "database.maxConnections is 100, but the services may take 106 connections" in refusal(
+        "--set", "database.maxConnections=100"
+    )
+    assert max_connections("--set", SCALED, "--set", "database.maxConnections=600") == 600
+    assert "may take 538" in refusal("--set", SCALED, "--set", "database.maxConnections=537")
+    assert max_connections("--set", SCALED, "--set", "database.maxConnections=538") == 538
+
+
+def test_the_limit_of_a_server_elsewhere_is_compared_once_it_is_stated() -> None:
+    template("shop", *EXTERNAL, "--set", SCALED)
+    stated = ("--set", "database.maxConnections=400")
+    assert "database.maxConnections is 400, but the services may take 538" in refusal(
+        *EXTERNAL, "--set", SCALED, *stated
+    )
+
+
+def test_a_pool_size_in_env_counts() -> None:
+    env = '[{"name": "SHOP_DATABASE_POOL_SIZE", "value": "64"}]'
+    assert max_connections("--set-json", f"order.env={env}") == 5 * 2 * 8 + 2 * 64 + 10

@@ -149,6 +149,7 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 
 {{/* What the schema cannot say in a sentence. */}}
 {{- define "shop.check" -}}
+{{- include "shop.connections.check" . }}
 {{- if and (eq .Values.messaging.mode "External") (not .Values.global.secrets.nats) }}
 {{- fail "messaging.mode External needs global.secrets.nats, the name of a Secret with the key url" }}
 {{- end }}

@@ -90,6 +90,12 @@ REACHES: list[tuple[Spec, str, Any]] = [
         "database",
         {"mode": "CloudNativePG", "instances": 3, "storage": "9Gi"},
     ),
+    ({"database": {"maxConnections": 300}}, "database.maxConnections", 300),
+    (
+        {"database": {"mode": "External", "secretName": "urls", "maxConnections": 90}},
+        "database",
+        {"mode": "External", "instances": 1, "maxConnections": 90},
+    ),
     ({"database": {"secretName": "mine"}}, "global.secrets", {"postgres": "mine"}),
     (
         {"database": {"mode": "External", "secretName": "urls"}},

@@ -148,6 +148,8 @@ class DatabaseBackend(_Backend):
     """Secret of the Shop's namespace; for External it has a key per service, such as order: its database's URL."""
     instances: Annotated[int, whole(1, 9)] = 1
     """Servers of a CloudNativePG cluster, the standbys included."""
+    max_connections: Annotated[int, whole(20, 10_000)] | None = None
+    """Connections that the server takes; left out, what the services need, up to 500, and for External unknown."""
 
     @model_validator(mode="after")
     def _only_a_cluster_has_several(self) -> "DatabaseBackend":

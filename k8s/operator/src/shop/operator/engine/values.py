@@ -203,10 +203,15 @@ def _catalog(store: Store) -> Values:
 
 def _stores(spec: ShopSpec) -> Values:
     return {
-        "database": {**_backend(spec.database), "instances": spec.database.instances},
+        "database": _database(spec.database),
         "messaging": _backend(spec.messaging),
         "cache": _backend(spec.cache),
     }
+
+
+def _database(database: DatabaseBackend) -> Values:
+    given = {**_backend(database), "instances": database.instances}
+    return given | ({"maxConnections": database.max_connections} if database.max_connections else {})
 
 
 def _backend(backend: DatabaseBackend | Backend) -> Values:
