@@ -163,6 +163,8 @@ class World:
             return {"status": "declined", "code": "voided", "detail": "Given up.", "payment_id": order_id}
         if item["token"] == "tok_declined":
             return {"status": "declined", "code": "payment_declined", "detail": "No.", "payment_id": order_id}
+        if item["token"] == "tok_small":
+            return {"status": "declined", "code": "amount_below_minimum", "detail": "Small.", "payment_id": order_id}
         if order_id not in self.captured:
             self.captured[order_id] = item["amount"]["amount"]
             self.captures[order_id] += 1

@@ -56,6 +56,7 @@ async def test_the_saga_of_a_confirmed_order_is_done_and_its_card_forgotten(shop
         ({"items": [{"product_id": BOOK, "quantity": STOCK + 1}]}, 409, "insufficient_stock", STOCK),
         ({"items": [{"product_id": UNKNOWN, "quantity": 1}]}, 404, "unknown_product", None),
         ({"coupon": "nonsense"}, 422, "unknown_coupon", None),
+        ({"payment": {"token": "tok_small"}}, 422, "amount_below_minimum", None),
         ({"payment": {"token": "tok_declined"}, "coupon": "save1"}, 402, "payment_declined", None),
     ],
 )

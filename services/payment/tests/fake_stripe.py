@@ -31,6 +31,19 @@ CARDS: dict[str, Answer | None] = {
 """What confirming an intent with the payment method comes to; None is success."""
 
 
+def wrong_amount(amount: int, currency: str) -> Answer | None:
+    """Stripe's documented rules: minimums, three-decimal amounts in tens, ISK and UGX in hundreds, eight digits."""
+    smallest = {"eur": 50, "usd": 50, "jpy": 50, "gbp": 30, "huf": 17500}.get(currency, 1)
+    step = {"bhd": 10, "jod": 10, "kwd": 10, "omr": 10, "tnd": 10, "isk": 100, "ugx": 100}.get(currency, 1)
+    if currency in {"iqd", "lyd"}:
+        return error(400, "invalid_request_error", param="currency")
+    if amount < smallest:
+        return error(400, "invalid_request_error", "amount_too_small", param="amount")
+    if amount > 99_999_999:
+        return error(400, "invalid_request_error", "amount_too_large", param="amount")
+    return error(400, "invalid_request_error", "parameter_invalid_integer", param="amount") if amount % step else None
+
+
 @dataclass
 class FakeStripe:
     """``faults`` are taken by the next requests, one each: 'lost' carries the request out and never answers, 'slow'
@@ -96,8 +109,8 @@ class FakeStripe:
         method = form.get("payment_method") or form.get("payment_method_data[card][token]") or ""
         if method not in CARDS:
             return error(400, "invalid_request_error", "resource_missing", param="payment_method")
-        if int(form["amount"]) < 50:
-            return error(400, "invalid_request_error", "amount_too_small", param="amount")
+        if wrong := wrong_amount(int(form["amount"]), form["currency"]):
+            return wrong
         refusal = CARDS[method]
         intent = self._new("pi", form) | {"status": "requires_payment_method" if refusal else self.intent_status}
         self.intents[intent["id"]] = intent

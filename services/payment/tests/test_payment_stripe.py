@@ -66,12 +66,12 @@ class Stripe:
         return StripeProvider(api_key, api_base=self.api_base, clock=self.clock, timeout_s=PATIENT_S)
 
 
-def a_charge(token: str = "pm_card_visa", amount: int = 1299) -> Charge:
-    return Charge(f"charge-{new_id()}", new_id(), amount, "EUR", token, NOW)
+def a_charge(token: str = "pm_card_visa", amount: int = 1299, currency: str = "EUR") -> Charge:
+    return Charge(f"charge-{new_id()}", new_id(), amount, currency, token, NOW)
 
 
-def a_repayment(reference: str, amount: int = 1299) -> Repayment:
-    return Repayment(f"refund-{new_id()}", reference, amount, NOW)
+def a_repayment(reference: str, amount: int = 1299, currency: str = "EUR") -> Repayment:
+    return Repayment(f"refund-{new_id()}", reference, amount, currency, NOW)
 
 
 @pytest.fixture
@@ -124,9 +124,53 @@ async def test_a_refused_card_is_declined(stripe: Stripe, token: str, code: str)
     assert await stripe.charge(charge) == ChargeOutcome(charge.key, "declined", code=code)
 
 
-async def test_an_amount_that_stripe_does_not_take_is_declined(stripe: Stripe) -> None:
-    outcome = await stripe.charge(a_charge(amount=1))
-    assert (outcome.status, outcome.code) == ("declined", "payment_declined")
+@pytest.mark.parametrize(
+    ("amount", "currency", "sent"),
+    [
+        (5_300, "ISK", 530_000),
+        (5_300, "UGX", 530_000),
+        (2_414, "XOF", 2_414),
+        (10_000, "MGA", 100),
+        (4_310, "KWD", 4_310),
+        (50, "EUR", 50),
+    ],
+)
+async def test_stripe_takes_what_the_page_shows(stripe: Stripe, amount: int, currency: str, sent: int) -> None:
+    """The number that is sent means as much money at Stripe, also when it is given back."""
+    outcome = await stripe.charge(a_charge(amount=amount, currency=currency))
+    assert (outcome.status, stripe.fake.intents["pi_1"]["amount"]) == ("captured", sent)
+    assert outcome.reference is not None
+    back = await stripe.provider.refund(a_repayment(outcome.reference, amount, currency))
+    assert (back.status, stripe.fake.refunds["re_2"]["amount"]) == ("succeeded", sent)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "code"),
+    [
+        (49, "EUR", "amount_below_minimum"),
+        (17_499, "HUF", "amount_below_minimum"),
+        (4_315, "KWD", "amount_not_payable"),
+        (1_001, "JOD", "amount_not_payable"),
+        (10_050, "MGA", "amount_not_payable"),
+    ],
+)
+async def test_an_amount_that_stripe_cannot_take_is_not_sent(
+    stripe: Stripe, amount: int, currency: str, code: str
+) -> None:
+    outcome = await stripe.charge(a_charge(amount=amount, currency=currency))
+    assert (outcome.status, outcome.code, stripe.fake.requests) == ("declined", code, [])
+    back = await stripe.provider.refund(a_repayment("pi_1", 1_001, "JOD"))
+    assert (back.status, back.code, stripe.fake.requests) == ("failed", "amount_not_payable", [])
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "code"),
+    [(1_000, "IQD", "payment_refused"), (100_000_000, "EUR", "amount_not_payable")],
+)
+async def test_an_invalid_request_is_no_declined_card(stripe: Stripe, amount: int, currency: str, code: str) -> None:
+    outcome = await stripe.charge(a_charge(amount=amount, currency=currency))
+    assert (outcome.status, outcome.code) == ("declined", code)
+    assert len(stripe.fake.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,19 @@ from uuid import UUID
 from shop.kit.errors import FieldError, Problem
 from shop.order.domain import IllegalTransition, State
 
-STATUS_BY_CODE = {"unknown_product": 404, "insufficient_stock": 409, "price_changed": 409, "deadline_exceeded": 409}
+STATUS_BY_CODE = {
+    "unknown_product": 404,
+    "insufficient_stock": 409,
+    "price_changed": 409,
+    "deadline_exceeded": 409,
+    "amount_below_minimum": 422,
+    "amount_not_payable": 422,
+    "payment_refused": 409,
+}
 STATUS_BY_STEP = {"reserve": 409, "quote": 422, "charge": 402}
 REASONS = frozenset({
     "insufficient_stock", "unknown_product", "price_changed", "payment_declined", "deadline_exceeded",
+    "amount_below_minimum", "amount_not_payable", "payment_refused",
     "unknown_coupon", "coupon_expired", "coupon_exhausted", "coupon_minimum_not_met", "cancelled",
 })  # fmt: skip
 """Codes that metrics name; whatever else a participant says counts as "other"."""

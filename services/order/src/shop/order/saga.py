@@ -41,6 +41,10 @@ class Subject:
         return {"order_id": self.order.id, "traceparent": self.traceparent, **members}
 
 
+NOT_THE_CARD = frozenset({"amount_below_minimum", "amount_not_payable", "payment_refused"})
+"""Codes by which the payment service refuses a charge for another reason than the card; each is an order's own code."""
+
+
 class OrderSaga:
     """The steps; each is idempotent by order id at its participant."""
 
@@ -111,6 +115,8 @@ class OrderSaga:
             result = await self._at.charge.ask(item)
         except Problem as problem:
             return refused(problem)
+        if result["status"] == "declined" and result["code"] in NOT_THE_CARD:
+            return Rejected(result["code"], result["detail"])
         if result["status"] == "declined":
             return Rejected("payment_declined", result["detail"], {"decline_code": result["code"]})
         expect("payment", result, "captured")

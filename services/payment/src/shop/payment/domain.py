@@ -31,6 +31,9 @@ CAPTURED_STATES = REFUNDABLE_STATES | {"refunded"}
 
 DECLINE_DETAILS = {
     "payment_declined": "The payment was declined.",
+    "amount_below_minimum": "The total is below the smallest amount that can be paid by card.",
+    "amount_not_payable": "The total is an amount that cannot be paid by card in this currency.",
+    "payment_refused": "The payment could not be made. The card was not declined.",
     "insufficient_funds": "The payment was declined: insufficient funds.",
     "invalid_token": "The payment was declined: the payment token is not valid.",
     "authentication_required": "The payment was declined: the bank wants to authenticate the customer.",

@@ -12,6 +12,9 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
+REFUSED = "payment_refused"
+"""Code of a charge that the provider takes for a wrong request: neither the card nor its owner is to blame."""
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:
@@ -32,6 +35,7 @@ class Repayment:
     key: str
     reference: str
     amount: int
+    currency: str
     asked_at: datetime
 
 

@@ -104,7 +104,13 @@ class Refunds:
         """Ask the provider for a pending refund of ``payment`` and record the outcome; unknown leaves it pending."""
         if refund.state != "pending" or payment.provider != self._provider.name:
             return refund, payment
-        repayment = Repayment(f"refund-{refund.id}", payment.provider_reference or "", refund.amount, refund.created_at)
+        repayment = Repayment(
+            f"refund-{refund.id}",
+            payment.provider_reference or "",
+            refund.amount,
+            payment.currency,
+            refund.created_at,
+        )
         async with self._slots:
             outcome = await self._provider.refund(repayment)
         if outcome.status == "unknown":

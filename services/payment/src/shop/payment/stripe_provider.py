@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, cast
 import stripe
 
 from shop.kit.clock import Clock
-from shop.payment.provider import Charge, ChargeOutcome, Repayment, RepaymentOutcome
+from shop.payment.provider import REFUSED, Charge, ChargeOutcome, Repayment, RepaymentOutcome
+from shop.payment.stripe_amounts import BELOW_MINIMUM, NOT_PAYABLE, AmountRefused, charge_amount, stripe_amount
 
 if TYPE_CHECKING:
     from stripe.params import PaymentIntentCreateParams, PaymentIntentCreateParamsPaymentMethodData
@@ -36,6 +37,9 @@ DECLINE_CODES = {
     "authentication_required": "authentication_required",
 }
 """Stripe's decline codes that the shop tells apart; every other one is ``payment_declined``."""
+
+INVALID_CODES = {"amount_too_small": BELOW_MINIMUM, "amount_too_large": NOT_PAYABLE}
+"""Stripe's codes of a request that it finds wrong; every other one is ``payment_refused``, never a declined card."""
 
 REFUSED_INTENTS = frozenset({"requires_payment_method", "canceled", "requires_capture", "requires_confirmation"})
 
@@ -74,6 +78,8 @@ class StripeProvider:
             try:
                 async with asyncio.timeout(self.timeout_s):
                     return await (self._find_charge(charge) if late else self._create_charge(charge))
+            except AmountRefused as refusal:
+                return ChargeOutcome(charge.key, "declined", code=refusal.code)
             except stripe.CardError as error:
                 return ChargeOutcome(charge.key, "declined", code=_decline_code(error))
             except stripe.InvalidRequestError as error:
@@ -104,6 +110,8 @@ class StripeProvider:
             try:
                 async with asyncio.timeout(self.timeout_s):
                     return await (self._find_refund(repayment) if late else self._create_refund(repayment))
+            except AmountRefused as refusal:
+                return RepaymentOutcome("failed", code=refusal.code)
             except (stripe.InvalidRequestError, stripe.CardError) as error:
                 _say(error, "refund", repayment.key)
                 return RepaymentOutcome("failed", code=error.code or "refund_refused")
@@ -118,7 +126,7 @@ class StripeProvider:
         refund = await self._client.v1.refunds.create_async(
             {
                 "payment_intent": repayment.reference,
-                "amount": repayment.amount,
+                "amount": stripe_amount(repayment.amount, repayment.currency),
                 "metadata": {"shop_key": repayment.key},
             },
             {"idempotency_key": repayment.key},
@@ -140,7 +148,7 @@ class StripeProvider:
 
 def _intent_params(charge: Charge) -> PaymentIntentCreateParams:
     params: PaymentIntentCreateParams = {
-        "amount": charge.amount,
+        "amount": charge_amount(charge.amount, charge.currency),
         "currency": charge.currency.lower(),
         "confirm": True,
         "error_on_requires_action": True,
@@ -178,9 +186,9 @@ def _decline_code(error: stripe.CardError) -> str:
 
 
 def _invalid_code(error: stripe.InvalidRequestError) -> str:
-    """Nothing was charged and a repetition would fare no better; mostly the token is to blame."""
+    """Nothing was charged and a repetition would end alike. Only a wrong token is the customer's to mend."""
     about_token = (error.param or "").startswith("payment_method") or error.code == "resource_missing"
-    return "invalid_token" if about_token else "payment_declined"
+    return "invalid_token" if about_token else INVALID_CODES.get(error.code or "", REFUSED)
 
 
 def _unknown_code(error: Exception) -> str:

@@ -35,6 +35,12 @@ CODES = {
 }
 
 REFUSALS = {
+    "amount_below_minimum": "This total is below the smallest amount that can be paid by card. Nothing was charged and "
+    "nothing was ordered.",
+    "amount_not_payable": "This total cannot be paid by card in this currency. Nothing was charged and nothing was "
+    "ordered.",
+    "payment_refused": "The payment could not be made; your card was not declined. Nothing was charged and nothing was "
+    "ordered.",
     "payment_declined": "The card was declined. Nothing was charged and nothing was ordered; your cart is as it was.",
     "insufficient_funds": "There is not enough money on this card. Nothing was charged and nothing was ordered; "
     "your cart is as it was.",
