@@ -50,7 +50,7 @@ async def test_the_same_request_again_gets_the_same_refusal(shop: Shop) -> None:
 
 
 async def test_an_order_that_had_to_wait_is_compared_as_well(shop: Shop) -> None:
-    """The comparison belongs to the order and not to the request: whoever goes on with it makes it."""
+    """The comparison belongs to the order and not to the request: the process that goes on with it makes it."""
     shop.world.faults[QUOTE].append("503")
     answer = await shop.place(expected_total=money(TOTAL + 100))
     assert answer.status_code == 202

@@ -83,7 +83,7 @@ class Visit:
         return self.sign(f"{self.visitor_id}:{self.session.user_id}" if self.session else self.visitor_id)
 
     def forget(self) -> None:
-        """Ends the session; whoever uses this browser next is another visitor, with other forms and another cart."""
+        """Ends the session; the next user of this browser is another visitor, with other forms and another cart."""
         self.session = None
         self.visitor_id = new_visitor_id()
 
