@@ -250,6 +250,22 @@ async def test_a_refused_request_counts_once_however_often_it_was_tried(
     await client.close()
 
 
+@pytest.mark.usefixtures("brief")
+async def test_an_instance_that_is_ready_again_is_asked_at_once(closed: socket.socket) -> None:
+    """However long its breaker would stay open: it opened because nobody took a connection."""
+    client = ServiceClient("product", address(closed))
+    breaker = client._instances[0].breaker
+    breaker.reset_s = 600.0
+    while breaker.state is State.CLOSED:
+        with pytest.raises(Unavailable):
+            await client.post("/echo", json={})
+    async with listening(closed) as requests:
+        assert (await client.post("/echo", json={})).status == 200
+        assert [request.split(b" ")[1] for request in requests] == [b"/health/ready", b"/echo"]
+    assert breaker.state is State.CLOSED
+    await client.close()
+
+
 async def test_the_other_instance_takes_over_and_the_breaker_opens(upstream: Pair, closed: socket.socket) -> None:
     server, client = upstream
     both = ServiceClient("product", f"{address(closed)},{client._instances[0].url}")

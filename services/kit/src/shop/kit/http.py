@@ -6,6 +6,7 @@ Written against httpx's interface with aiohttp underneath, which carries several
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from httpx_aiohttp import AiohttpTransport
 from prometheus_client import Counter
 
 from shop.kit import telemetry
-from shop.kit.breaker import Breaker
+from shop.kit.breaker import Breaker, State
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.reconnect import Reconnect
 
@@ -36,6 +37,8 @@ CONNECT_SHARE = 0.5
 GET_ATTEMPTS = 2
 GET_RETRY_WAIT_S = 0.05
 MAX_CONNECTIONS = 64
+READY_PATH = "/health/ready"
+PROBE_TIMEOUT_S = 0.3
 MAX_DETAIL_CHARACTERS = 500
 STANDARD_MEMBERS = frozenset({"type", "title", "status", "detail", "code", "errors", "trace_id"})
 
@@ -68,6 +71,8 @@ class _Instance:
         self.url = url.rstrip("/")
         self.breaker = Breaker()
         self.inflight = 0
+        self.refused = False
+        """Whether the last request found nobody who took its connection."""
         self._transport = transport
         self._left: dict[asyncio.Task[None], httpx.AsyncClient] = {}
         self.client = self._connected()
@@ -75,6 +80,15 @@ class _Instance:
     def _connected(self) -> httpx.AsyncClient:
         transport = self._transport or open_transport(httpx.Limits(max_connections=MAX_CONNECTIONS))
         return httpx.AsyncClient(base_url=self.url, transport=transport, trust_env=False)
+
+    async def try_again_when_ready(self) -> None:
+        """End the pause of a breaker that opened because connections were refused, once the service is ready again."""
+        if not self.refused or self.breaker.state is not State.OPEN:
+            return
+        with contextlib.suppress(httpx.HTTPError, TimeoutError, OSError):
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                if (await self.client.get(READY_PATH)).status_code == 200:
+                    self.breaker.try_again()
 
     def leave(self) -> None:
         """Make new connections from now on; what is under way on the old ones may end."""
@@ -180,6 +194,9 @@ class ServiceClient:
         search: Reconnect[_Instance] | None = None
         instance = self._pick()
         if instance is None:
+            await asyncio.gather(*(one.try_again_when_ready() for one in self._instances))
+            instance = self._pick()
+        if instance is None:
             CALLS.labels(self.name, "breaker_open").inc()
             raise Unavailable(self.name, f"{self.name}: breaker open")
         while True:
@@ -218,6 +235,7 @@ class ServiceClient:
 
     def _failed(self, instance: _Instance, error: Unavailable) -> Unavailable:
         """``error``, counted; a connection that was not made is counted once the search for another has ended."""
+        instance.refused = isinstance(error, _NotConnected)
         if not isinstance(error, _NotConnected):
             instance.breaker.failed()
             CALLS.labels(self.name, "unknown").inc()
@@ -231,6 +249,7 @@ class ServiceClient:
             raise self._failed(instance, OutcomeUnknown(self.name, detail))
         if answer.status_code >= 500:
             raise self._failed(instance, OutcomeUnknown(self.name, f"{self.name} answered {answer.status_code}"))
+        instance.refused = False
         instance.breaker.succeeded()
         CALLS.labels(self.name, "refused_by_service" if problem else "ok").inc()
         if problem:
