@@ -13,7 +13,12 @@ from shop.operator.engine.objects import SHOP_LABEL, Object, Ref
 
 LIMIT_S = 60.0
 """For what takes about a second when nothing else runs."""
-SMALL: Object = {"store": {"catalog": {"sample": "books"}}}
+SMALL: Object = {
+    "store": {"catalog": {"sample": "books"}},
+    "networkPolicies": False,
+    "podDisruptionBudgets": False,
+}
+"""What a test can wait for: fewer objects than the defaults make."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def ids(plan: Plan, action: Action) -> set[str]:
 
 async def test_a_plan_is_what_the_operator_does(api: Kube, namespace: str, operator: Operator, tmp_path: Path) -> None:
     session = Session(api, namespace, True)
-    file = shopctl.write_shop(tmp_path / "shop.yaml", podDisruptionBudgets=True)
+    file = shopctl.write_shop(tmp_path / "shop.yaml")
     first = await planning.make(session, file)
     await apply(session, file)
     assert (ids(first, Action.CREATE), list(first.notes)) == (await inventory(session), [])
@@ -82,7 +82,9 @@ async def test_a_plan_is_what_the_operator_does(api: Kube, namespace: str, opera
     settled = await planning.make(session, file)
     assert (settled.code, settled.text().splitlines()[-1].endswith("Nothing would change.")) == (0, True)
 
-    changed_file = shopctl.write_shop(tmp_path / "new.yaml", services={"order": {"replicas": 2}})
+    changed_file = shopctl.write_shop(
+        tmp_path / "new.yaml", services={"order": {"replicas": 2}}, podDisruptionBudgets=False
+    )
     before, plan = await inventory(session), await planning.make(session, changed_file)
     assert ids(plan, Action.CHANGE) == {"apps/v1/Deployment/bookshop-order"}
     assert {id_.split("/")[2] for id_ in ids(plan, Action.DELETE)} == {"PodDisruptionBudget"}

@@ -46,6 +46,8 @@ GOLDEN_ORDER = {
         "ConfigMap": "nats postgres provision",
         "ServiceAccount": "gateway notification order payment pricing product storefront user",
         "Service": "gateway nats notification order payment postgres pricing product storefront user valkey",
+        "NetworkPolicy": "default-deny gateway nats notification order payment postgres pricing product storefront "
+        "user valkey",
     },
     "STORES": {"StatefulSet": "nats postgres valkey"},
     "PROVISION": {"Job": "provision"},
@@ -55,8 +57,13 @@ GOLDEN_ORDER = {
     "SERVICES": {
         "ConfigMap": "notification order payment pricing product streams user",
         "Deployment": "notification order payment pricing product user",
+        "PodDisruptionBudget": "notification order payment pricing product user",
     },
-    "EDGE": {"ConfigMap": "gateway storefront", "Deployment": "gateway storefront"},
+    "EDGE": {
+        "ConfigMap": "gateway storefront",
+        "Deployment": "gateway storefront",
+        "PodDisruptionBudget": "gateway storefront",
+    },
     "ROUTES": {"Job": "catalogue"},
 }
 

@@ -186,7 +186,7 @@ def test_every_sample_is_valid_and_services_can_read_its_store(sample: Path) -> 
 
 def test_what_only_a_cluster_can_do_is_said_once_each() -> None:
     spec = spec_of(
-        "{exposure: {type: Ingress, host: a.example.com}, networkPolicies: true, modules: {food: true},"
+        "{exposure: {type: Ingress, host: a.example.com}, networkPolicies: false, modules: {food: true},"
         " observability: {rules: true}, services: {order: {autoscaling: {maxReplicas: 3}}, player: {}}}"
     )
     assert plan.ignored(spec) == [

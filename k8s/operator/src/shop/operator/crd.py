@@ -90,6 +90,7 @@ RULES: Mapping[str, Sequence[Rule]] = {
     ),
     "Resources": (within_limit("cpu"), within_limit("memory")),
     "Backend": (EXTERNAL, BUNDLED_STORAGE),
+    "CacheBackend": (EXTERNAL, BUNDLED_STORAGE),
     "DatabaseBackend": (
         EXTERNAL,
         Rule(

@@ -163,6 +163,11 @@ class Backend(_Backend):
     """Whether the shop brings the store along."""
 
 
+class CacheBackend(Backend):
+    storage: MemoryQuantity = "1Gi"
+    """Size of the volume of a bundled store, which keeps carts over restarts."""
+
+
 class GatewayRef(Part):
     """A Gateway of the Gateway API."""
 
@@ -277,15 +282,15 @@ class ShopSpec(Part):
     """Where PostgreSQL is. Cluster only: a laptop's is embedded."""
     messaging: Backend = Backend()
     """Where NATS is, which carries events. Cluster only: a laptop's is embedded."""
-    cache: Backend = Backend()
+    cache: CacheBackend = CacheBackend()
     """Where Valkey is, which holds carts. Cluster only: a laptop's is embedded."""
     exposure: Exposure = Exposure()
     """How the shop is reached from outside the cluster. Cluster only."""
     observability: Observability = Observability()
     """Monitors, alerts, dashboards and traces."""
-    network_policies: Flag = False
+    network_policies: Flag = True
     """Only those who must may connect; the cluster's network has to enforce NetworkPolicies. Cluster only."""
-    pod_disruption_budgets: Flag = False
+    pod_disruption_budgets: Flag = True
     """Draining a node takes one pod of a service at a time. Cluster only."""
     backup: Backup | None = None
     """Backups by a schedule. Cluster only."""
