@@ -95,6 +95,8 @@ JSON = {"content-type": "application/json"}
         (b"[" * 900, JSON, 400, "malformed_body"),
         (b'{"text":"a","number":1}', {"content-type": "text/plain"}, 415, "unsupported_media_type"),
         (b'{"text":"a","number":1}', {}, 415, "unsupported_media_type"),
+        (b"\x1f\x8b", JSON | {"content-encoding": "gzip"}, 415, "unsupported_content_encoding"),
+        (b'{"text":"a","number":1}', JSON | {"content-encoding": "br"}, 415, "unsupported_content_encoding"),
         (b'{"text":"a","number":-1}', JSON, 422, "invalid_request"),
         (b'{"text":"a","number":1e400}', JSON, 422, "invalid_request"),
         (b'{"text":"a","number":"1"}', JSON, 422, "invalid_request"),

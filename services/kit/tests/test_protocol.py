@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -81,7 +82,30 @@ async def test_a_header_without_end_is_cut_off(port: int) -> None:
 async def test_a_large_head_in_pieces_is_a_431(port: int) -> None:
     line = b"X-A: " + b"a" * 1_000 + b"\r\n"
     answer = await exchange(port, b"GET / HTTP/1.1\r\nHost: x\r\n", line * 66)
-    assert answer.startswith(b"HTTP/1.1 431") or answer == b""
+    assert_problem(answer, 431, "headers_too_large")
+
+
+def assert_problem(answer: bytes, status: int, code: str) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"content-type: application/problem+json" in head
+    assert (json.loads(body)["status"], json.loads(body)["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("target", [b"/" + b"a" * 70_000, b"/?q=" + b"a" * 70_000, b"/" + b"a" * 40_000])
+@pytest.mark.parametrize("rest", [b" HTTP/1.1\r\nHost: x\r\n\r\n", b""], ids=["whole", "unfinished"])
+async def test_a_long_request_target_is_a_414(port: int, target: bytes, rest: bytes) -> None:
+    assert_problem(await exchange(port, b"GET " + target + rest), 414, "uri_too_long")
+
+
+async def test_the_longest_request_target_passes(port: int) -> None:
+    target = b"/" + b"a" * (protocol.MAX_TARGET_BYTES - 1)
+    answer = await exchange(port, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_what_is_not_http_is_a_400(port: int) -> None:
+    assert_problem(await exchange(port, b"not http at all\r\n\r\n"), 400, "malformed_request")
 
 
 @pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost:", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT"])

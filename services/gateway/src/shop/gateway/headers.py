@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from shop.kit.errors import Problem
+from shop.kit.errors import Problem, encoded_body
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32_768
@@ -66,6 +66,8 @@ class RequestHeaders:
     forwarded_proto: str = ""
     forwarded_host: str = ""
     content_length: str = ""
+    content_encoding: str = ""
+    idempotency_key: str = ""
     chunked: bool = False
 
     @property
@@ -81,13 +83,16 @@ OWN_FIELDS = {
     b"x-forwarded-proto": "forwarded_proto",
     b"x-forwarded-host": "forwarded_host",
     b"content-length": "content_length",
+    b"content-encoding": "content_encoding",
+    b"idempotency-key": "idempotency_key",
 }
-ONCE = frozenset({b"host", b"authorization", b"content-length", b"origin"})
+ONCE = frozenset({b"host", b"authorization", b"content-length", b"origin", b"idempotency-key"})
 """Two of these, and two programs could go by different ones."""
 
 
 def read_request(raw: Sequence[tuple[bytes, bytes]]) -> RequestHeaders:
-    """Sort a request's headers; Problem 431 when there are too many, 400 when they are ambiguous or not UTF-8."""
+    """Sort a request's headers; Problem 431 when there are too many, 400 when they are ambiguous or not UTF-8, 415 for
+    a compressed body."""
     if len(raw) > MAX_HEADERS or sum(len(name) + len(value) for name, value in raw) > MAX_HEADER_BYTES:
         raise Problem(431, "headers_too_large", f"At most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes of them.")
     headers = RequestHeaders([])
@@ -102,6 +107,8 @@ def read_request(raw: Sequence[tuple[bytes, bytes]]) -> RequestHeaders:
             headers.forwarded.append((name.decode("ascii"), text))
     if headers.chunked and headers.content_length:
         raise _ambiguous("Content-Length and Transfer-Encoding exclude each other.")
+    if refusal := encoded_body(headers.content_encoding):
+        raise refusal
     return headers
 
 

@@ -119,6 +119,14 @@ class OutcomeUnknown(Unavailable):
     """The request was sent and no answer came: it may have been carried out."""
 
 
+def encoded_body(encoding: str) -> Problem | None:
+    """The refusal of a request body in a Content-Encoding: a small compressed body could unpack to a huge one."""
+    if encoding.strip().lower() in ("", "identity"):
+        return None
+    headers = {"Accept-Encoding": "identity"}
+    return Problem(415, "unsupported_content_encoding", "A request body is sent without compression.", headers=headers)
+
+
 def unavailable_problem(error: Unavailable) -> Problem:
     return Problem(
         503,

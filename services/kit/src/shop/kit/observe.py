@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop.kit import streams, telemetry
-from shop.kit.errors import Problem
+from shop.kit.errors import Problem, encoded_body
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,9 @@ class _Exchange:
             length = self._headers.get(b"content-length")
             if length is not None and int(length) > self._max_body_bytes:
                 await self._too_large().response()(self._scope, self._receive, self.send)
+                return
+            if refusal := encoded_body(self._header(b"content-encoding") or ""):
+                await refusal.response()(self._scope, self._receive, self.send)
                 return
             await app(self._scope, self.receive, self.send)
         except asyncio.CancelledError:

@@ -9,21 +9,33 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from shop.kit.errors import MEDIA_TYPE, Problem
 
 MAX_HEAD_BYTES = 65_536
 HEAD_TIMEOUT_S = 10.0
-TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+MAX_TARGET_BYTES = 32_768
+"""Of the path and query in the request line."""
+LINGER_S = 1.0
+LINGER_BYTES = 1_048_576
+"""What a refused client may still send: a connection closed on unread bytes is reset, and the answer is lost."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """Closes a connection whose request head is too long or too slow."""
+    """Closes a connection whose request head is too long, too slow or malformed.
+
+    The answer is a problem document: 414 for a long request target, 431 for long headers, 400 for what is not HTTP.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._in_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self._linger_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -31,24 +43,54 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused():
+            self._discard(data)
+            return
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if not self._in_head or not self._head_bytes:
+        if self._refused() or not self._in_head or not self._head_bytes:
             return
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse()
+            detail = f"The request line and headers may have at most {MAX_HEAD_BYTES} bytes."
+            self._refuse(Problem(431, "headers_too_large", detail))
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
 
-    def _refuse(self) -> None:
-        """Close, with an answer unless one to an earlier request is being written."""
-        if getattr(self.cycle, "response_complete", True):
-            self.transport.write(TOO_LARGE)
-        self.transport.close()
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET_BYTES:
+            raise ValueError("the request target is too long")
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls when its parser or one of the callbacks here fails."""
+        if len(self.url or b"") > MAX_TARGET_BYTES:
+            self._refuse(Problem(414, "uri_too_long", f"A path and query may have at most {MAX_TARGET_BYTES} bytes."))
+        else:
+            self._refuse(Problem(400, "malformed_request", msg))
+
+    def _refuse(self, problem: Problem) -> None:
+        """End the connection, with an answer unless one to an earlier request is being written."""
+        self._stop_timer()
+        if not getattr(self.cycle, "response_complete", True) or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write(_answer(problem))
+        self.transport.write_eof()
+        self._linger_timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _refused(self) -> bool:
+        return self._linger_timer is not None
+
+    def _discard(self, data: bytes) -> None:
+        self._linger_bytes += len(data)
+        if self._linger_bytes > LINGER_BYTES:
+            self.transport.close()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -64,3 +106,13 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def _answer(problem: Problem) -> bytes:
+    body = orjson.dumps(problem.body())
+    title = problem.body()["title"]
+    head = (
+        f"HTTP/1.1 {problem.status} {title}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
