@@ -66,6 +66,19 @@ def test_what_is_internal_is_left_out(path: str) -> None:
     assert merge({"order": document(path, {"A": MONEY})})["paths"] == {}
 
 
+def test_components_that_only_internal_paths_use_are_left_out() -> None:
+    public = document("/api/v1/orders", {"Order": holder("Money"), "Money": MONEY})
+    internal = document("/internal/sagas", {"Saga": holder("Step"), "Step": holder("Saga")})
+    both = {
+        "openapi": "3.1.0",
+        "paths": public["paths"] | internal["paths"],
+        "components": {"schemas": public["components"]["schemas"] | internal["components"]["schemas"]},
+    }
+    merged = merge({"order": both})
+    assert set(merged["components"]["schemas"]) == {"Order", "Money"}
+    assert_no_dangling(merged)
+
+
 def test_operations_are_told_apart_and_missing_services_named() -> None:
     documents = {
         "order": document("/api/v1/orders", {"A": MONEY}),

@@ -35,8 +35,8 @@ Document = dict[str, Any]
 def merge(documents: Mapping[str, Document], unavailable: Sequence[str] = ()) -> Document:
     """One document of those of several services, by their names.
 
-    Internal paths are left out. Components that have one name but differ get their service's name in front; equal
-    ones are shared. Services that could not be asked are named in the description.
+    Internal paths and the components that only they use are left out. Components that have one name but differ get
+    their service's name in front; equal ones are shared. Services that could not be asked are named in the description.
     """
     merged: Document = {
         "openapi": "3.1.0",
@@ -52,8 +52,27 @@ def merge(documents: Mapping[str, Document], unavailable: Sequence[str] = ()) ->
         for path, item in document.get("paths", {}).items():
             if path.startswith(PUBLIC_PREFIXES):
                 merged["paths"].setdefault(path, {}).update(_operations(path, item, service))
+    _prune(merged)
     merged["components"].setdefault("securitySchemes", {})["bearer"] = BEARER
     return merged
+
+
+def _prune(merged: Document) -> None:
+    """Drop the components that no public operation refers to, directly or through another component."""
+    wanted: set[str] = set()
+    found = set(_references(merged["paths"]))
+    while found:
+        wanted |= found
+        found = {further for reference in found for further in _references(_component(merged, reference))} - wanted
+    merged["components"] = {
+        kind: {name: component for name, component in named.items() if f"{REFERENCE}{kind}/{name}" in wanted}
+        for kind, named in merged["components"].items()
+    }
+
+
+def _component(merged: Document, reference: str) -> Any:
+    kind, _, name = reference.removeprefix(REFERENCE).partition("/")
+    return merged["components"].get(kind, {}).get(name, {})
 
 
 def _description(unavailable: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ Service = Annotated[NotificationService, Depends(service_of)]
 router = make_router(prefix="/api/v1/notifications", tags=["notifications"])
 
 
-@router.get("")
+@router.get("", summary="List My Notifications")
 async def list_own(
     person: CurrentUser, service: Service, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[NotificationView]:
@@ -32,7 +32,7 @@ async def list_own(
     return _page(await service.own(person.user_id, _before(cursor), limit + 1), limit, NotificationView)
 
 
-@router.get("/all")
+@router.get("/all", summary="List All Notifications")
 async def list_all(
     _: CurrentAdmin,
     service: Service,

@@ -58,12 +58,12 @@ async def sign_out(user: CurrentUser, family: CurrentFamily, service: Service) -
     await service.sessions.sign_out(user.user_id, family)
 
 
-@router.get("/users/me", tags=["users"])
+@router.get("/users/me", tags=["users"], summary="Get My Account")
 async def me(user: CurrentUser, service: Service) -> UserOut:
     return UserOut.model_validate(await service.find(user.user_id))
 
 
-@router.patch("/users/me", tags=["users"])
+@router.patch("/users/me", tags=["users"], summary="Change My Account")
 async def change_me(body: Profile, user: CurrentUser, family: CurrentFamily, service: Service) -> UserOut:
     """Change the name or the password; a new password ends every other sign-in."""
     if body.password and body.current_password:
@@ -73,7 +73,7 @@ async def change_me(body: Profile, user: CurrentUser, family: CurrentFamily, ser
     return UserOut.model_validate(await service.find(user.user_id))
 
 
-@router.get("/users/me/addresses", tags=["users"])
+@router.get("/users/me/addresses", tags=["users"], summary="List My Addresses")
 async def addresses(user: CurrentUser, service: Service) -> Page[AddressOut]:
     """All addresses, oldest first; there are never so many that a second page is needed."""
     own = await service.addresses(user.user_id)
@@ -97,7 +97,7 @@ async def delete_address(address_id: UUID, user: CurrentUser, service: Service) 
     await service.delete_address(user.user_id, address_id)
 
 
-@well_known.get("/.well-known/jwks.json", tags=["tokens"])
+@well_known.get("/.well-known/jwks.json", tags=["tokens"], summary="Get the Keys of Access Tokens")
 async def jwks(service: Service, response: Response) -> dict[str, Any]:
     """The public keys of access tokens (RFC 7517). The next key is in it long before it is used."""
     response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE_S}"
