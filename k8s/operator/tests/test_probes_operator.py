@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import aiohttp
 
+from shop.kit.processes import free_port
 from shop.operator.engine.probes import Probes
 
 
@@ -37,3 +40,12 @@ async def test_the_port_is_free_again_afterwards() -> None:
         port = first.port
     async with Probes(port, live=str, ready=str, host="127.0.0.1") as second:
         assert second.port == port
+
+
+async def test_probes_are_answered_on_ipv6_and_ipv4() -> None:
+    port = free_port()
+    hosts = ("127.0.0.1", "[::1]") if socket.has_dualstack_ipv6() else ("127.0.0.1",)
+    async with Probes(port, live=str, ready=str), aiohttp.ClientSession() as session:
+        for host in hosts:
+            async with session.get(f"http://{host}:{port}/health/live") as answer:
+                assert answer.status == 200

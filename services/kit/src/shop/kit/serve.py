@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -26,6 +27,8 @@ LINGER_S = 1.0
 LINGER_POLL_S = 0.02
 CLOSE = (b"connection", b"close")
 START_FAILED = 3
+NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""What a kernel without IPv6 says, although Python has it."""
 
 
 class Server(uvicorn.Server):
@@ -47,12 +50,41 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def all_addresses(port: int) -> list[socket.socket]:
+    """Bound sockets for every IPv4 and IPv6 address, for clusters of either family or both.
+
+    Two, because a single one for both would show IPv4 clients as ::ffff:10.0.0.1, which is in no network of IPv4.
+    """
+    sockets = [_bound(socket.AF_INET, "0.0.0.0", port)]
+    if socket.has_ipv6:
+        try:
+            sockets.append(_bound(socket.AF_INET6, "::", sockets[0].getsockname()[1]))
+        except OSError as error:
+            if error.errno not in NO_IPV6:
+                sockets[0].close()
+                raise
+    return sockets
+
+
+def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    made = socket.socket(family)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((address, port))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 def main() -> None:
     """Serve ``shop.<noun>.main:app`` until SIGTERM, then finish what is in flight."""
     parser = argparse.ArgumentParser(prog="shop.kit.serve", description=main.__doc__)
     noun = os.environ.get("SHOP_SERVICE")
     parser.add_argument("service", nargs="?" if noun else None, default=noun, help="its noun, by default $SHOP_SERVICE")
-    parser.add_argument("--host", default="0.0.0.0")
+    parser.add_argument("--host", default="", help="an address; by default every one of IPv4 and IPv6")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
     try:
@@ -66,7 +98,7 @@ def main() -> None:
     json_logging.configure(arguments.service, settings.log_level, count_repeats=True)
     config = uvicorn.Config(
         module.app,
-        host=arguments.host,
+        host=arguments.host or "::",
         port=arguments.port,
         loop="uvloop",
         http=LimitedProtocol,
@@ -80,9 +112,13 @@ def main() -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
+    try:
+        sockets = None if arguments.host else all_addresses(arguments.port)
+    except OSError as error:
+        sys.exit(f"{arguments.service}: cannot listen on port {arguments.port}: {error.strerror}")
     server = Server(config)
     with contextlib.suppress(KeyboardInterrupt):
-        server.run()
+        server.run(sockets)
     if not server.started:
         sys.exit(START_FAILED)
 

@@ -14,7 +14,8 @@ from typing import Self
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-HOST = "0.0.0.0"
+HOST = None
+"""Every address, of IPv4 and of IPv6."""
 CLOSE_TIMEOUT_S = 2.0
 Check = Callable[[], str]
 """Why the check fails, in a sentence; "" when it does not."""
@@ -23,7 +24,7 @@ Check = Callable[[], str]
 class Probes:
     """`async with Probes(8000, live=..., ready=...) as probes`: serves for the block. Port 0 takes a free one."""
 
-    def __init__(self, port: int, *, live: Check, ready: Check, host: str = HOST) -> None:
+    def __init__(self, port: int, *, live: Check, ready: Check, host: str | None = HOST) -> None:
         self._host, self._port = host, port
         routes = web.Application()
         routes.router.add_get("/health/live", _answer(live))

@@ -1,0 +1,60 @@
+"""Services answer on IPv4 and on IPv6, as in clusters of either family or both."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from services.kit.tests.test_serve import Server
+from shop.kit import serve
+from shop.kit.testing import wait_until
+
+
+def has_ipv6_loopback() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6_loopback(), reason="this machine has no IPv6 loopback")
+
+
+async def who(scope: Scope, receive: Receive, send: Send) -> None:
+    body = scope["client"][0].encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def seen_address(host: str, port: int) -> str:
+    """What the server takes the client's address for."""
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    return answer.rpartition(b"\r\n\r\n")[2].decode()
+
+
+@needs_ipv6
+async def test_both_families_are_served_and_clients_keep_their_addresses() -> None:
+    sockets = serve.all_addresses(0)
+    server = Server(uvicorn.Config(who, http="httptools", lifespan="off", log_config=None))
+    running = asyncio.create_task(server.serve(sockets))
+    await wait_until(lambda: server.started)
+    port = sockets[0].getsockname()[1]
+    seen = [ipaddress.ip_address(await seen_address(host, port)) for host in ("127.0.0.1", "::1")]
+    assert [(address.version, address.is_loopback) for address in seen] == [(4, True), (6, True)]
+    server.should_exit = True
+    await running
+
+
+@needs_ipv6
+def test_a_port_that_is_taken_on_ipv6_alone_is_taken() -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6) as other, pytest.raises(OSError, match="in use"):
+        serve.all_addresses(other.getsockname()[1])
