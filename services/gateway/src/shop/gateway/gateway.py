@@ -13,9 +13,20 @@ from shop.gateway.connections import Connections
 from shop.gateway.headers import API_SECURITY, NO_STORE, STRICT_TRANSPORT, RequestHeaders, read_request
 from shop.gateway.limits import RateLimiter, client_address, client_key, is_trusted
 from shop.gateway.openapi import MergedOpenApi
+from shop.gateway.pages import failure_page
 from shop.gateway.probing import Probing
 from shop.gateway.proxy import Exchange
-from shop.gateway.routing import API, OWN_TARGET, PREFIXES, STOREFRONT, Refusal, Target, route
+from shop.gateway.routing import (
+    API,
+    OWN_TARGET,
+    PREFIXES,
+    STOREFRONT,
+    STOREFRONT_SIGN_IN,
+    STOREFRONT_TARGET,
+    Refusal,
+    Target,
+    route,
+)
 from shop.gateway.settings import Settings
 from shop.gateway.upstreams import Upstream
 from shop.kit import telemetry
@@ -57,8 +68,10 @@ class Gateway:
     async def handle(self, scope: Scope, receive: Receive, send: Send, target: Target | Refusal) -> None:
         """Answer one request, by its target or with a problem document."""
         extra: Headers = []
+        accept = ""
         try:
             headers = read_request(scope["headers"])
+            accept = headers.accept if target in (STOREFRONT_TARGET, STOREFRONT_SIGN_IN) else ""
             extra = self._extra_headers(scope, target, headers)
             address = await self._admit(scope, target, headers)
             if isinstance(target, Refusal):
@@ -72,7 +85,7 @@ class Gateway:
                 exchange = Exchange(self._connections, self.settings, self.upstreams[target.service], target)
                 await exchange.run(scope, receive, send, headers, extra)
         except Problem as problem:
-            await _respond(problem, scope, receive, send, extra)
+            await _respond(problem, scope, receive, send, extra, accept)
         except Unavailable as error:
             await _respond(unavailable_problem(error), scope, receive, send, extra)
 
@@ -158,8 +171,10 @@ def _limit(limiter: RateLimiter, client: str, bucket: str) -> None:
         raise Problem(429, "rate_limited", "Too many requests; please slow down.", headers=headers)
 
 
-async def _respond(problem: Problem, scope: Scope, receive: Receive, send: Send, extra: Headers) -> None:
-    response = problem.response()
+async def _respond(
+    problem: Problem, scope: Scope, receive: Receive, send: Send, extra: Headers, accept: str = ""
+) -> None:
+    response = failure_page(problem, accept) or problem.response()
     response.raw_headers += [*API_SECURITY, NO_STORE, *extra]
     await response(scope, receive, send)
 

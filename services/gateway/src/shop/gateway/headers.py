@@ -67,6 +67,7 @@ class RequestHeaders:
     forwarded_host: str = ""
     content_length: str = ""
     content_encoding: str = ""
+    accept: str = ""
     idempotency_key: str = ""
     chunked: bool = False
 
@@ -85,6 +86,7 @@ OWN_FIELDS = {
     b"content-length": "content_length",
     b"content-encoding": "content_encoding",
     b"idempotency-key": "idempotency_key",
+    b"accept": "accept",
 }
 ONCE = frozenset({b"host", b"authorization", b"content-length", b"origin", b"idempotency-key"})
 """Two of these, and two programs could go by different ones."""
