@@ -1,5 +1,6 @@
 """shopctl as a person meets it: quick, helpful, and one line on stderr for what can be put right."""
 
+import importlib.metadata
 import os
 import socket
 import subprocess
@@ -41,7 +42,7 @@ def fails(done: subprocess.CompletedProcess[str], message: str) -> None:
     assert all(line.startswith("shopctl: ") for line in done.stderr.splitlines()), done.stderr
 
 
-@pytest.mark.parametrize("command", ["up", "status", "logs", "down", "stop", "start", "audit"])
+@pytest.mark.parametrize("command", ["up", "status", "logs", "down", "stop", "start", "restart", "open", "audit"])
 def test_every_command_explains_itself(command: str) -> None:
     done = shopctl(command, "--help")
     assert done.returncode == 0
@@ -53,6 +54,11 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     code = f"import sys, shop.operator.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_printed() -> None:
+    done = shopctl("--version")
+    assert (done.returncode, done.stdout) == (0, f"shopctl {importlib.metadata.version('shop-operator')}\n")
 
 
 def test_an_invalid_shop_is_named_with_its_line(tmp_path: Path) -> None:
@@ -105,7 +111,9 @@ def test_damaged_postgres_data_is_named_with_the_way_out(shop_file: Path, tmp_pa
     assert "put a backup of that folder back" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["status"], ["stop", "order"], ["start", "order"], ["audit"], ["logs"]])
+@pytest.mark.parametrize(
+    "command", [["status"], ["stop", "order"], ["start", "order"], ["restart", "order"], ["open"], ["audit"], ["logs"]]
+)
 def test_commands_for_a_running_shop_say_that_none_runs(tmp_path: Path, command: list[str]) -> None:
     done = shopctl(*command, "--data-dir", tmp_path / "none")
     fails(done, "shopctl up")

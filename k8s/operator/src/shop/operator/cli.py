@@ -16,12 +16,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shop.operator import console
+from shop.operator import cli_logs, cli_running, console
+from shop.operator.cli_options import (
+    BOTH,
+    DEFAULT_DATA_DIR,
+    IN_CLUSTER,
+    DataDirOption,
+    NameArgument,
+    data_folder,
+    not_local,
+    only_local,
+)
 from shop.operator.cluster import commands as cluster
 from shop.operator.cluster.where import (
     ContextOption,
     KubeconfigOption,
-    LongNamespaceOption,
     NamespaceOption,
     Where,
 )
@@ -30,25 +39,24 @@ from shop.operator.errors import ShopctlError
 if TYPE_CHECKING:
     from shop.operator.local.layout import DataDir
 
+DEFAULT_PORT = 8080
+EXIT_REFUSED = 2
+SAMPLE = Path(__file__).parents[5] / "k8s" / "samples" / "bookshop.yaml"
+
 app = typer.Typer(
-    help="Run a whole shop on this machine, look at it, break it, and audit it; look after Shops in a cluster.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-DEFAULT_PORT = 8080
-EXIT_REFUSED = 2
-SAMPLE = Path(__file__).parents[5] / "k8s" / "samples" / "bookshop.yaml"
 
-DataDirOption = Annotated[
-    Path, typer.Option("--data-dir", help="Folder that holds everything the shop keeps.", show_default=True)
-]
-DEFAULT_DATA_DIR = Path(".shop")
-BOTH, IN_CLUSTER = "Here, and with a NAME in a cluster", "In a cluster"
-NameArgument = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="A Shop in a cluster; without it, the shop on this machine.")
-]
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=cli_running.version, is_eager=True)
+    ] = False,
+) -> None:
+    """Run a whole shop on this machine, look at it, break it, and audit it; look after Shops in a cluster."""
 
 
 @app.command()
@@ -92,7 +100,7 @@ def _shop_file(given: Path | None, data_dir: Path) -> Path:
     """The file that was given, else ./shop.yaml, else the one that the data folder's shop was last started with."""
     if given is not None:
         return given
-    stored = _data(data_dir).shop_file
+    stored = data_folder(data_dir).shop_file
     if stored.is_file() and not Path("shop.yaml").exists():
         console.note(f"No Shop was named: using the stored one, {stored}")
         return stored
@@ -126,17 +134,17 @@ def status(
     Of a Shop in a cluster: conditions, services, troubles, events; code 1 when it is not Ready.
     """
     if name is not None:
-        _not_local(name, data_dir)
+        not_local(name, data_dir)
         cluster.status(name, namespace, context, kubeconfig, as_json)
     else:
-        _only_local("status", Where(namespace, context, kubeconfig))
+        only_local("status", Where(namespace, context, kubeconfig))
         _local_status(data_dir, as_json)
 
 
 def _local_status(data_dir: Path, as_json: bool) -> None:
     from shop.operator.local import running
 
-    found = running.status(_data(data_dir))
+    found = running.status(data_folder(data_dir))
     if as_json:
         console.write(json.dumps(found, indent=1))
     else:
@@ -162,77 +170,7 @@ def _mebibytes(size: int) -> str:
     return f"{size / (1 << 20):.0f} MiB"
 
 
-@app.command(rich_help_panel=BOTH)
-def logs(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="NAME", help="order, order-1, postgres, supervisor ...; default: all. Or a Shop in a cluster."
-        ),
-    ] = None,
-    service: Annotated[
-        str | None, typer.Argument(metavar="SERVICE", help="Of a Shop in a cluster: order, postgres ...")
-    ] = None,
-    data_dir: DataDirOption = DEFAULT_DATA_DIR,
-    follow: cluster.FollowOption = False,
-    lines: cluster.LinesOption = cluster.DEFAULT_LOG_LINES,
-    short: Annotated[
-        str | None, typer.Option("-n", metavar="N|NAME", help="A number is short for --lines, a name for --namespace.")
-    ] = None,
-    namespace: LongNamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
-) -> None:
-    """Print the end of the logs: of the shop on this machine, or of a Shop's pods in a cluster."""
-    if short is not None and short.isdigit():
-        lines, short = int(short), None
-    where = Where(namespace or short, context, kubeconfig)
-    if name is not None and (service is not None or where.is_given or not _is_local_log(data_dir, name)):
-        _not_local(name, data_dir)
-        _refuse_unknown_log(name, service, where, _data(data_dir))
-        cluster.logs(name, service, where.namespace, context, kubeconfig, follow, lines)
-    else:
-        _only_local("logs", where)
-        _local_logs(_data(data_dir), name, follow, lines)
-
-
-def _is_local_log(data_dir: Path, name: str) -> bool:
-    """Whether the shop on this machine has such a log or could have; any other name is a Shop's in a cluster."""
-    from shop.operator.local.plan import RETAIL
-
-    base, _, number = name.rpartition("-")
-    noun = base if number.isdigit() else name
-    written = data_dir != DEFAULT_DATA_DIR or (data_dir / "logs" / f"{name}.log").exists()
-    return written or noun in (*RETAIL, "postgres", "nats", "valkey", "supervisor")
-
-
-def _refuse_unknown_log(name: str, service: str | None, where: Where, data: "DataDir") -> None:
-    """Where there is a shop here and no cluster to ask, the name is meant to be one of the shop's logs."""
-    from shop.operator.local import running
-
-    named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
-    has_cluster = bool(named) or (Path.home() / ".kube" / "config").exists()
-    if service is None and not where.is_given and data.exists and not has_cluster:
-        running.log_files(data, name)
-
-
-def _local_logs(data: "DataDir", component: str | None, follow: bool, lines: int) -> None:
-    from shop.operator.local import logs as files
-    from shop.operator.local import running
-
-    paths = running.log_files(data, component)
-    for path in paths:
-        if len(paths) > 1:
-            console.write(f"==> {_log_name(path)} <==")
-        for line in files.last_lines(path, lines):
-            console.write(line)
-    if follow:
-        for path, line in files.follow(paths):
-            console.write(f"{_log_name(path)}: {line}" if len(paths) > 1 else line)
-
-
-def _log_name(path: Path) -> str:
-    return path.parent.name if path.name == "server.log" else path.stem
+app.command(rich_help_panel=BOTH)(cli_logs.logs)
 
 
 @app.command()
@@ -244,7 +182,7 @@ def down(
     """End a shop that runs in the background (or in another terminal)."""
     from shop.operator.local import running
 
-    data = _data(data_dir)
+    data = data_folder(data_dir)
     if delete_data and not yes and data.path.exists():
         _confirm_deletion(data)
     ran = running.down(data, delete_data)
@@ -262,28 +200,10 @@ def _confirm_deletion(data: "DataDir") -> None:
     typer.confirm(f"Delete the shop {data.name()} and everything in {data.path} for good?", abort=True, err=True)
 
 
-@app.command()
-def stop(
-    component: Annotated[str, typer.Argument(help="A service (pricing), an instance (order-2) or a store (nats).")],
-    data_dir: DataDirOption = DEFAULT_DATA_DIR,
-) -> None:
-    """Stop a component of the running shop and leave it stopped, to see what the others do without it."""
-    from shop.operator.local import running
-
-    answer = running.command(_data(data_dir), "stop", component=component)
-    console.write(f"stopped: {', '.join(answer['components'])}")
-
-
-@app.command()
-def start(
-    component: Annotated[str, typer.Argument(help="A component that was stopped.")],
-    data_dir: DataDirOption = DEFAULT_DATA_DIR,
-) -> None:
-    """Start a stopped component again and return once it is ready."""
-    from shop.operator.local import running
-
-    answer = running.command(_data(data_dir), "start", component=component)
-    console.write(f"started: {', '.join(answer['components'])}")
+app.command()(cli_running.stop)
+app.command()(cli_running.start)
+app.command()(cli_running.restart)
+app.command("open")(cli_running.open_shop)
 
 
 @app.command(rich_help_panel=BOTH)
@@ -319,11 +239,11 @@ def audit(
     where = Where(namespace, context, kubeconfig)
     elsewhere = database_url or nats_url
     if name is not None:
-        _not_local(name, data_dir, *(["--database-url"] if elsewhere else []))
+        not_local(name, data_dir, *(["--database-url"] if elsewhere else []))
         actions.audit(where, name, options, wait, as_json)
         return
-    _only_local("audit", where)
-    target = auditing.elsewhere(database_url, nats_url) if elsewhere else auditing.target(_data(data_dir))
+    only_local("audit", where)
+    target = auditing.elsewhere(database_url, nats_url) if elsewhere else auditing.target(data_folder(data_dir))
     if not auditing.run(target, options, wait, as_json):
         raise typer.Exit(1)
 
@@ -344,38 +264,20 @@ def backup(
     Of a Shop in a cluster: now, to where its spec.backup says; returns when it is done.
     """
     if name is not None:
-        _not_local(name, data_dir, *(["--to"] if to else []))
+        not_local(name, data_dir, *(["--to"] if to else []))
         cluster.backup(name, namespace, context, kubeconfig, timeout)
         return
-    _only_local("backup", Where(namespace, context, kubeconfig))
+    only_local("backup", Where(namespace, context, kubeconfig))
     if to is None:
         raise ShopctlError("where to? `shopctl backup --to FOLDER`, or name a Shop in a cluster: `shopctl backup NAME`")
     from shop.operator.backup import local
 
-    console.write(local.take(_data(data_dir), to, keep))
+    console.write(local.take(data_folder(data_dir), to, keep))
 
 
 app.command(cls=cluster.PlanCommand, rich_help_panel=IN_CLUSTER)(cluster.plan)
 for command in (cluster.suspend, cluster.resume, cluster.retry):
     app.command(rich_help_panel=IN_CLUSTER)(command)
-
-
-def _not_local(name: str, data_dir: Path, *other: str) -> None:
-    for option in ["--data-dir"] if data_dir != DEFAULT_DATA_DIR else other:
-        raise ShopctlError(f"{name} names a Shop in a cluster, {option} another shop: give one of the two")
-
-
-def _only_local(command: str, where: Where) -> None:
-    if where.is_given:
-        raise ShopctlError(
-            f"which Shop? For one in a cluster: `shopctl {command} NAME`, with NAME from `kubectl get shops`"
-        )
-
-
-def _data(path: Path) -> "DataDir":
-    from shop.operator.local.layout import DataDir
-
-    return DataDir(path)
 
 
 def main() -> None:

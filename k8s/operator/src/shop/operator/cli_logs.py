@@ -1,0 +1,90 @@
+"""`shopctl logs`."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shop.operator.cli_options import DEFAULT_DATA_DIR, DataDirOption, data_folder, not_local, only_local
+from shop.operator.cluster import commands as cluster
+from shop.operator.cluster.where import ContextOption, KubeconfigOption, LongNamespaceOption, Where
+from shop.operator.errors import ShopctlError
+
+if TYPE_CHECKING:
+    from shop.operator.local.layout import DataDir
+
+LinesOption = Annotated[
+    int | None, typer.Option("--lines", min=0, help="Lines from the end of each log; default 50, chosen ones all.")
+]
+
+
+def logs(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="order, order-1, postgres, supervisor ...; default: all. Or a Shop in a cluster."
+        ),
+    ] = None,
+    service: Annotated[
+        str | None, typer.Argument(metavar="SERVICE", help="Of a Shop in a cluster: order, postgres ...")
+    ] = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    follow: cluster.FollowOption = False,
+    lines: LinesOption = None,
+    since: Annotated[str | None, typer.Option(metavar="10m", help="Here: what is younger; s, m, h or d.")] = None,
+    level: Annotated[str | None, typer.Option(help="Here: debug, info, warning, error; what is as serious.")] = None,
+    trace: Annotated[str | None, typer.Option(metavar="ID", help="Here: what belongs to a request or order.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Here: one JSON object per line.")] = False,
+    short: Annotated[
+        str | None, typer.Option("-n", metavar="N|NAME", help="A number is short for --lines, a name for --namespace.")
+    ] = None,
+    namespace: LongNamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Print the end of the logs: of the shop on this machine, or of a Shop's pods in a cluster."""
+    if short is not None and short.isdigit():
+        lines, short = int(short), None
+    where = Where(namespace or short, context, kubeconfig)
+    chosen = {"--since": since, "--level": level, "--trace": trace, "--json": as_json}
+    if name is not None and (service is not None or where.is_given or not _is_local_log(data_dir, name)):
+        not_local(name, data_dir)
+        _refuse_unknown_log(name, service, where, data_folder(data_dir))
+        _refuse_choice(name, chosen)
+        some = cluster.DEFAULT_LOG_LINES if lines is None else lines
+        cluster.logs(name, service, where.namespace, context, kubeconfig, follow, some)
+        return
+    only_local("logs", where)
+    from shop.operator.local import log_view
+
+    wanted = log_view.wanted(since, level, trace)
+    if lines is None:
+        lines = cluster.DEFAULT_LOG_LINES if wanted.is_all else log_view.MAX_LINES
+    log_view.show(data_folder(data_dir), name, wanted, lines, as_json=as_json, follow=follow)
+
+
+def _refuse_choice(name: str, chosen: Mapping[str, object]) -> None:
+    for option in (option for option, value in chosen.items() if value):
+        raise ShopctlError(f"{option} is for the shop on this machine, and {name} names a Shop in a cluster")
+
+
+def _is_local_log(data_dir: Path, name: str) -> bool:
+    """Whether the shop on this machine has such a log or could have; any other name is a Shop's in a cluster."""
+    from shop.operator.local.plan import RETAIL
+
+    base, _, number = name.rpartition("-")
+    noun = base if number.isdigit() else name
+    written = data_dir != DEFAULT_DATA_DIR or (data_dir / "logs" / f"{name}.log").exists()
+    return written or noun in (*RETAIL, "postgres", "nats", "valkey", "supervisor")
+
+
+def _refuse_unknown_log(name: str, service: str | None, where: Where, data: "DataDir") -> None:
+    """Where there is a shop here and no cluster to ask, the name is meant to be one of the shop's logs."""
+    from shop.operator.local import running
+
+    named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    has_cluster = bool(named) or (Path.home() / ".kube" / "config").exists()
+    if service is None and not where.is_given and data.exists and not has_cluster:
+        running.log_files(data, name)
