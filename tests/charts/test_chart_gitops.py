@@ -39,7 +39,12 @@ def test_no_secret_is_rendered() -> None:
 
 
 def test_everything_else_is_as_without_the_preset() -> None:
-    assert [one for one in template("shop") if one["kind"] != "Secret"] == list(preset("shop-gitops"))
+    """Only finished Jobs stay: without the operator, one that is cleaned up would be run again."""
+    without = template("shop", "--set", "global.jobTtlSeconds=null")
+    assert [one for one in without if one["kind"] != "Secret"] == list(preset("shop-gitops"))
+    jobs = {name: [job["spec"].get("ttlSecondsAfterFinished") for job in kind(preset(name), "Job")] for name in PRESETS}
+    assert set(jobs["shop-gitops"]) == {None}
+    assert {time for name in jobs if name != "shop-gitops" for time in jobs[name]} == {604800}
 
 
 def test_the_chart_writes_every_secret_that_the_preset_names() -> None:

@@ -15,7 +15,7 @@ from shop.operator.engine import engine as engines
 from shop.operator.engine import shell
 from shop.operator.engine.engine import DEAD_S, Engine, Options
 from shop.operator.engine.kinds import DEPLOYMENT, POD, SECRET, SHOP, Kind
-from shop.operator.engine.kube import ApiError, Event, Kube
+from shop.operator.engine.kube import ApiError, Event, Kube, Request
 from shop.operator.engine.objects import Object
 from shop.operator.engine.render import Renderer
 
@@ -30,6 +30,9 @@ class Quiet(Kube):
         super().__init__()
         self.refused: set[Kind] = set()
         self.unserved = False
+
+    async def send(self, _: Request) -> bytes:
+        return b'{"gitVersion": "v1.35.2"}'
 
     async def served(self, _: str) -> set[str]:
         if self.unserved:
@@ -127,6 +130,12 @@ async def test_what_may_not_be_listed_is_named_while_the_engine_is_of_no_use(
     assert running.engine.trouble() == ""
     kube.refused.clear()
     await running.reading()
+
+
+async def test_charts_are_rendered_for_the_clusters_version(start: Callable[..., Running]) -> None:
+    running = start()
+    await running.reading()
+    assert running.engine._renderer.kube_version == "v1.35.2"
 
 
 async def test_an_engine_that_has_not_begun_is_not_of_use() -> None:

@@ -17,7 +17,7 @@ from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION, renderer
 from shop.operator import shopfile
 from shop.operator.engine import secrets as shop_secrets
-from shop.operator.engine.objects import APPLIED, KEEP, SHOP_LABEL, Object
+from shop.operator.engine.objects import APPLIED, KEEP, NOT_ARGOS, SHOP_LABEL, Object
 from shop.operator.engine.values import values
 from shop.operator.spec import Shop
 from tests.charts import helm
@@ -45,6 +45,8 @@ def without_additions(obj: Object) -> Object:
     found = copy.deepcopy(obj)
     metadata = found["metadata"]
     del metadata["annotations"][APPLIED], metadata["namespace"], metadata["labels"][SHOP_LABEL]
+    if metadata["annotations"].get(KEEP) == "keep":
+        assert {name: metadata["annotations"].pop(name) for name in NOT_ARGOS} == NOT_ARGOS
     if not metadata["annotations"]:
         del metadata["annotations"]
     metadata["labels"]["app.kubernetes.io/managed-by"] = "Helm"

@@ -186,6 +186,10 @@ OBJECT_STATUS = group(
         "id": words("Its group, version, kind and name."),
         "uid": words("Its uid, by which nothing else of that name is ever deleted."),
         "digest": words("Hash of the operator's fields as they were applied; another one is drift."),
+        "done": {
+            "type": "boolean",
+            "description": "A Job that has completed: it is not run again when it is cleaned up.",
+        },
     },
     ["id"],
 )

@@ -52,6 +52,7 @@ async def make(session: Session, file: Path) -> Plan:
     try:
         chosen = await operator_images.choice(session, key, live)
         renderer = Renderer(find_helm(), find_charts(), chosen.version, images=chosen.images)
+        renderer.kube_version = await preflight.cluster_version(session.kube)
         optional = await preflight.optional_kinds(session.kube)
         objects = await renderer.render(shop, key.namespace, _uid(live), seed.value, optional)
     except RenderError as error:
@@ -61,7 +62,7 @@ async def make(session: Session, file: Path) -> Plan:
     uids = {ref: entry.uid for ref, entry in ShopView.of(live).inventory.items()} if live else {}
     applied = await asyncio.gather(*(_applied(session, key, obj, seed, uids.get(Ref.of(obj), "")) for obj in objects))
     pruned = await _pruned(session, live, {Ref.of(obj) for obj in objects})
-    head = _shop_item(live, wanted, await _missing(session, key, shop))
+    head = _shop_item(live, wanted, await _missing(session, key, shop, live))
     return Plan(
         key,
         live is None,
@@ -198,10 +199,12 @@ async def _exists(session: Session, key: Key, entry: Entry) -> bool:
     return live is not None and entry.uid in ("", live["metadata"]["uid"])
 
 
-async def _missing(session: Session, key: Key, shop: Shop) -> str:
+async def _missing(session: Session, key: Key, shop: Shop, live: Object | None) -> str:
     """What the Shop names and the cluster lacks, for which the operator would wait; "" when it cannot be told."""
     try:
-        found = await preflight.missing(session.kube, key.namespace, shop.spec)
+        view = ShopView.of(live) if live else None
+        restored = view is not None and view.restored(view.inventory)
+        found = await preflight.missing(session.kube, key.namespace, shop.spec, restored=restored)
     except ApiError as error:
         if error.status != FORBIDDEN:
             raise

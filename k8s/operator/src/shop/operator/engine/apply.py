@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shop.operator.engine.kinds import DEPLOYMENT, Kind, kind_of
+from shop.operator.engine.kinds import DEPLOYMENT, JOB, Kind, kind_of
 from shop.operator.engine.kube import ApiError, Conflict, Invalid, Kube, NotFound
 from shop.operator.engine.objects import MANAGER, Key, Object, Ref
 from shop.operator.engine.world import Child
@@ -79,7 +79,10 @@ class Applier:
         if not ours:
             raise _taken(ref) from refused
         try:
-            await self._kube.replace(kind, merged(live, obj))
+            if kind is JOB:  # it cannot be changed, and it has not completed, or it would not be applied again
+                await self._kube.delete(kind, key.namespace, ref.name, live["metadata"]["uid"])
+            else:
+                await self._kube.replace(kind, merged(live, obj))
             return await self._kube.apply(kind, obj, force=True)
         except (Invalid, Conflict, NotFound) as error:
             raise _refused(ref, error) from error

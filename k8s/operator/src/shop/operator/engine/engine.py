@@ -20,7 +20,7 @@ from shop.operator.engine.kinds import CRON_JOB, POD, RENDERED, SHOP, Kind, kind
 from shop.operator.engine.kube import ApiError, Kube
 from shop.operator.engine.metrics import RECONCILE, RESYNCS, SHOPS, watch_informers, watch_queue
 from shop.operator.engine.objects import SHOP_LABEL, Key, Object
-from shop.operator.engine.preflight import optional_kinds
+from shop.operator.engine.preflight import cluster_version, optional_kinds
 from shop.operator.engine.queue import WorkQueue
 from shop.operator.engine.reconcile import Outcome, Parts, Reconciler
 from shop.operator.engine.render import Renderer
@@ -78,6 +78,7 @@ class Engine:
         self._world = World(self._queue.add)
         self._informers: dict[Scope, Informer[Child] | Informer[Pod]] = {}
         self._recorder = Recorder(kube)
+        self._renderer = renderer
         self._reconciler = Reconciler(self._parts(renderer))
         self._witness = Witness(kube, self._world, lambda shop: self._see(None, shop), self._gone)
         self.ended = False
@@ -127,7 +128,7 @@ class Engine:
 
     async def _watch_children(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Watch every kind, also what the cluster may get later."""
-        self._reconciler.optional = await optional_kinds(self._kube)
+        await self._look_around()
         running = []
         for namespace in self._options.namespaces or (None,):
             for kind in (*RENDERED, POD):
@@ -229,10 +230,15 @@ class Engine:
 
     async def _go_through(self) -> None:
         """Look at every Shop again: for what sends no events, and for kinds that the cluster has got meanwhile."""
-        self._reconciler.optional = await optional_kinds(self._kube)
+        await self._look_around()
         for key in self._world.shops():
             self._queue.add(key)
         RESYNCS.inc()
+
+    async def _look_around(self) -> None:
+        """What the cluster is and has, as far as rendering asks for it."""
+        self._renderer.kube_version = await cluster_version(self._kube)
+        self._reconciler.optional = await optional_kinds(self._kube)
 
     async def _listen(self) -> None:
         while True:

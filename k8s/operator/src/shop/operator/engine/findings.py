@@ -98,7 +98,7 @@ class Findings:
     def _unready(self, view: ShopView) -> tuple[str, ...]:
         """What of the last revision that came up does not serve; what is new in a rollout has no uid yet."""
         children = self._world.children(view.key)
-        found = [(ref, children.get(ref)) for ref, entry in view.inventory.items() if entry.uid]
+        found = [(ref, children.get(ref)) for ref, entry in view.inventory.items() if entry.uid and not entry.done]
         return tuple(
             child.health.message or f"{ref.spoken} does not serve" if child else f"{ref.spoken}: it is gone"
             for ref, child in found

@@ -19,7 +19,7 @@ import orjson
 from shop.operator.engine.apply import Refused
 from shop.operator.engine.kinds import SECRET
 from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import SHOP_LABEL, Key, Object, Ref, labels_of
+from shop.operator.engine.objects import NOT_ARGOS, SHOP_LABEL, Key, Object, Ref, labels_of
 from shop.operator.engine.world import SEED_FIELD, World, seed_of
 
 SUFFIX = "-history"
@@ -88,6 +88,7 @@ def revisions_of(secret: Object) -> dict[int, bytes]:
 def secret_of(key: Key, kept: Mapping[int, bytes], seed: bytes, resource_version: str = "") -> Object:
     """With a `resource_version`, it is only taken by the API server while nobody has changed it since."""
     metadata: Object = {"name": key.name + SUFFIX, "namespace": key.namespace, "labels": labels_of(key.name)}
+    metadata["annotations"] = dict(NOT_ARGOS)
     if resource_version:
         metadata["resourceVersion"] = resource_version
     data = {str(number): base64.b64encode(packed).decode() for number, packed in kept.items()}

@@ -23,6 +23,13 @@ FINALIZER = f"{GROUP}/teardown"
 KEEP = "helm.sh/resource-policy"
 """Annotation; with the value `keep` an object outlives a Shop whose deletionPolicy is Retain."""
 
+NOT_ARGOS = {
+    "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
+    "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+}
+"""Annotations of what has no owner. Argo CD can track by the label app.kubernetes.io/instance: an application of the
+Shop's name would take these objects for its own, miss them in its repository and delete them."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from shop.operator.engine.kinds import CLAIM, CONFIG_MAP, RENDERED, SECRET, Kind
-from shop.operator.engine.kube import Kube
+from shop.operator.engine.kube import Kube, Request
 from shop.operator.engine.objects import Object, Ref
 from shop.operator.local.plan import WITH_DATABASE
 from shop.operator.spec import ShopSpec
@@ -30,8 +32,11 @@ class Needed:
     keys: tuple[str, ...] = ()
 
 
-def needed(spec: ShopSpec) -> list[Needed]:
-    """Everything that `spec` names. A TLS Secret is not among it: who issues certificates may come later."""
+def needed(spec: ShopSpec, *, restored: bool = False) -> list[Needed]:
+    """Everything that `spec` names, without the backup where the Shop is `restored` already.
+
+    A TLS Secret is not among it: who issues certificates may come later.
+    """
     found = []
     if spec.store.catalog and spec.store.catalog.config_map:
         found.append(Needed("store.catalog.configMap", CONFIG_MAP, spec.store.catalog.config_map, (CATALOG_KEY,)))
@@ -44,7 +49,7 @@ def needed(spec: ShopSpec) -> list[Needed]:
             found.append(Needed(f"{field}.secretName", SECRET, backend.secret_name, own))
     if spec.backup:
         found += _place("backup", "destination", spec.backup.destination, spec.backup.secret_name)
-    if spec.restore_from:
+    if spec.restore_from and not restored:
         found += _place("restoreFrom", "source", spec.restore_from.source, spec.restore_from.secret_name)
     return found
 
@@ -87,9 +92,9 @@ def claimed(spec: Object, own: Iterable[Ref]) -> str | None:
     )
 
 
-async def missing(kube: Kube, namespace: str, spec: ShopSpec) -> tuple[str, str] | None:
+async def missing(kube: Kube, namespace: str, spec: ShopSpec, *, restored: bool = False) -> tuple[str, str] | None:
     """Reason and sentence for the first thing that is not there; None when all is."""
-    for one in needed(spec):
+    for one in needed(spec, restored=restored):
         live = await kube.get(one.kind, namespace, one.name)
         if live is None:
             sentence = f'{one.field}: there is no {one.kind.kind} "{one.name}" in namespace {namespace}'
@@ -105,3 +110,9 @@ async def optional_kinds(kube: Kube) -> frozenset[str]:
     versions = sorted({kind.api_version for kind in wanted})
     served = dict(zip(versions, await asyncio.gather(*map(kube.served, versions)), strict=True))
     return frozenset(kind.kind for kind in wanted if kind.kind in served[kind.api_version])
+
+
+async def cluster_version(kube: Kube) -> str:
+    """Of the API server, such as v1.34.1."""
+    found: str = orjson.loads(await kube.send(Request("GET", "/version", resource="discovery")))["gitVersion"]
+    return found

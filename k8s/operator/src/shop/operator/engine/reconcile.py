@@ -228,7 +228,9 @@ class Reconciler:
         own = [*(item.ref for item in target.items), *operators_own(view.key)]
         if forward and (taken := preflight.claimed(view.spec, own)):
             raise Refused("NameTaken", taken)
-        if forward and (gap := await preflight.missing(self._parts.kube, view.key.namespace, wish.shop.spec)):
+        restored = view.restored(self._parts.roller.entries(view))
+        namespace, spec = view.key.namespace, wish.shop.spec
+        if forward and (gap := await preflight.missing(self._parts.kube, namespace, spec, restored=restored)):
             raise Refused(*gap)
         revision = view.revision if target.hash == view.applied_hash else view.next_revision
         rollout = Rollout(revision, target.hash, datetime.now(UTC).replace(microsecond=0))
@@ -248,6 +250,7 @@ class Reconciler:
         await self._parts.roller.prune(view, target)
         if rollout.revision != view.revision:
             await self._parts.revisions.save(view.key, rollout.revision, list(target.objects().values()), wish.seed)
+        await self._parts.seeds.protect(view.key)
         entries = inventory(self._parts.roller.entries(view).values())
         done = replace(view, revision=rollout.revision, applied_hash=target.hash, rollout=None)
         await self._parts.report.write(
@@ -276,11 +279,18 @@ class Reconciler:
         facts = self._findings.facts(view, wish.hash, target, rolling=rolling, **found)
         if failed:
             self._findings.event(view, "Warning", failed[0], failed[1])
-        await self._parts.report.write(view, facts)
+        await self._parts.report.write(view, facts, **self._completed(view))
         retry = await self._parts.roller.retry_jobs(view, progress.failed_jobs)
         owed = self._parts.report.owes(view.key)
         waits = [wait for wait in (retry, left.total_seconds(), owed) if wait is not None and wait > 0]
         return Outcome("waiting", min(waits, default=LOOK_AGAIN_S))
+
+    def _completed(self, view: ShopView) -> dict[str, Any]:
+        """The inventory when further Jobs have completed, so that no later leader runs them again."""
+        entries = self._parts.roller.entries(view)
+        known = {ref for ref, entry in view.inventory.items() if entry.done}
+        done = {ref for ref, entry in entries.items() if entry.done}
+        return {} if done <= known else {"inventory": inventory(entries.values())}
 
     async def _roll_back(self, view: ShopView, wish: Wish, rollout: Rollout, failed: tuple[str, str]) -> Outcome:
         """Give the revision up, remember why, and go back to the last one that served in the next pass."""

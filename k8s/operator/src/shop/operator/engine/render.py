@@ -3,7 +3,8 @@
 One function for the operator and for `shopctl plan`. Its objects are the chart's, with these additions:
 
 - metadata.namespace, SHOP_LABEL on every object, pod template and volume claim, and `managed-by: shop-operator`;
-- an ownerReference to the Shop, except on what carries `helm.sh/resource-policy: keep`: that may outlive the Shop;
+- an ownerReference to the Shop, except on what carries `helm.sh/resource-policy: keep`: that may outlive the Shop,
+  and has the annotations NOT_ARGOS instead;
 - the annotation APPLIED, a hash of the object without it.
 
 Secrets come from `engine.secrets`, and hooks of Helm (its test) are left out. Equal input gives equal output.
@@ -26,9 +27,9 @@ from typing import Any
 import yaml
 
 from shop.operator.engine import secrets as shop_secrets
-from shop.operator.engine.kinds import SHOP, order_of
+from shop.operator.engine.kinds import RENDERED, SHOP, order_of
 from shop.operator.engine.metrics import RENDER
-from shop.operator.engine.objects import APPLIED, KEEP, MANAGER, SHOP_LABEL, Object
+from shop.operator.engine.objects import APPLIED, KEEP, MANAGER, NOT_ARGOS, SHOP_LABEL, Object
 from shop.operator.engine.values import Images, RenderError, Values, contradictions, values
 from shop.operator.local.plan import RETAIL
 from shop.operator.spec import Shop
@@ -73,6 +74,9 @@ class Renderer:
 
     def __init__(self, helm: Path, charts: Path, version: str, *, images: Images | None = None) -> None:
         self.version = version
+        self.kube_version = ""
+        """Of the cluster, such as v1.34.1, for the charts' constraint; "" leaves helm's own default. No object follows
+        from it, so a cluster's upgrade rolls nothing out."""
         self._helm = helm
         self._chart = charts / "shop"
         self._images = images or Images()
@@ -95,7 +99,7 @@ class Renderer:
         given = self._values(shop, namespace, optional)
         name = shop.metadata.name
         made = shop_secrets.secrets(name, namespace, given, seed)
-        text = await self._template(name, namespace, shop_secrets.named(name, given))
+        text = await self._template(name, namespace, shop_secrets.named(name, given), optional)
         found = [*made, *documents(text)]
         return sorted((_finished(obj, shop, namespace, uid) for obj in found), key=order_of)
 
@@ -104,8 +108,12 @@ class Renderer:
             raise RenderError(problem)
         return values(shop, namespace, optional=optional, version=self.version, images=self._images)
 
-    async def _template(self, release: str, namespace: str, given: Values) -> bytes:
-        arguments = ("template", release, str(self._chart), "--namespace", namespace, "--values", "-", "--no-hooks")
+    async def _template(self, release: str, namespace: str, given: Values, optional: frozenset[str]) -> bytes:
+        arguments = ["template", release, str(self._chart), "--namespace", namespace, "--values", "-", "--no-hooks"]
+        arguments += ["--kube-version", self.kube_version] if self.kube_version else []
+        for kind in RENDERED:
+            if kind.optional and kind.kind in optional:
+                arguments += ["--api-versions", f"{kind.api_version}/{kind.kind}"]
         async with self._slots:
             started = time.perf_counter()
             # The values follow from checked models, and tests render them with the schema, so it is not read here.
@@ -183,7 +191,9 @@ def _finished(obj: Object, shop: Shop, namespace: str, uid: str) -> Object:
     for labelled in _inner(obj):
         labelled["labels"] = {**labelled.get("labels", {}), SHOP_LABEL: name}
     annotations = metadata["annotations"] = {**metadata.get("annotations", {})}
-    if uid and annotations.get(KEEP) != "keep":
+    if annotations.get(KEEP) == "keep":
+        annotations.update(NOT_ARGOS)
+    elif uid:
         owner = {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "name": name, "uid": uid, "controller": True}
         metadata["ownerReferences"] = [owner]
     annotations[APPLIED] = _sha256(obj)[:APPLIED_DIGITS]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
@@ -14,8 +15,8 @@ from shop.operator.engine.conditions import because
 from shop.operator.engine.digest import difference, digest
 from shop.operator.engine.findings import why
 from shop.operator.engine.health import PROGRESS_DEADLINE, Phase, Trouble
-from shop.operator.engine.kinds import Wave, kind_of
-from shop.operator.engine.kube import ApiError, Kube
+from shop.operator.engine.kinds import JOB, Wave, kind_of
+from shop.operator.engine.kube import ApiError, Conflict, Kube
 from shop.operator.engine.metrics import APPLIED_OBJECTS, DRIFT_REPAIRS, PRUNED_OBJECTS
 from shop.operator.engine.objects import Key, Object, Ref
 from shop.operator.engine.preflight import named_by
@@ -110,13 +111,33 @@ class Roller:
     async def advance(self, view: ShopView, target: Target) -> Progress:
         """Apply up to the first wave that is not healthy. Refused when the API server will not have an object."""
         for wave, items in target.waves():
+            items = [item for item in items if not self._is_done(view, item)]
             stale = [item for item in items if not self._in_sync(view, item)]
             if stale:
                 await self._apply(view, target.objects(wave), stale)
             progress = self._judge(view.key, wave, items)
             if progress is not None:
                 return progress
+            self._note_done(view, items)
         return Progress()
+
+    def _is_done(self, view: ShopView, item: Item) -> bool:
+        """Whether a Job has nothing left to do. Its name follows from what it does, so labels do not matter."""
+        if item.ref.kind != JOB.kind:
+            return False
+        entries = self.entries(view)
+        entry = entries.get(item.ref, Entry(item.ref))
+        if item.wave is Wave.RESTORE and not entry.done and view.restored(entries):
+            # Another version's Job would ask for the backup again.
+            entry = entries[item.ref] = replace(entry, done=True)
+        return entry.done
+
+    def _note_done(self, view: ShopView, items: Iterable[Item]) -> None:
+        """Of a wave that is healthy: its Jobs have completed."""
+        entries = self.entries(view)
+        for item in items:
+            if item.ref.kind == JOB.kind:
+                entries[item.ref] = replace(entries[item.ref], done=True)
 
     def _in_sync(self, view: ShopView, item: Item) -> bool:
         child = self._world.children(view.key).get(item.ref)
@@ -149,7 +170,8 @@ class Roller:
 
     def _hear(self, view: ShopView, live: Object) -> Entry:
         ref = Ref.of(live)
-        entry = self.entries(view)[ref] = Entry(ref, live["metadata"]["uid"], digest(live))
+        uid, before = live["metadata"]["uid"], self.entries(view).get(ref, Entry(ref))
+        entry = self.entries(view)[ref] = Entry(ref, uid, digest(live), before.done and before.uid == uid)
         self._heard.setdefault(view.key, set()).add(ref)
         self._put(live)
         return entry
@@ -195,14 +217,18 @@ class Roller:
         """
         wanted = {item.ref for item in target.items}
         named = named_by(view.spec)
+        entries = self.entries(view)
         unwanted = [ref for ref in self.entries(view) if ref not in wanted]
         children = self._world.children(view.key)
         for ref in sorted(unwanted, reverse=True):
             child = children.get(ref)
-            if child is not None and not child.deleting and (ref.kind, ref.name) not in named:
-                await self._kube.delete(kind_of(ref), view.key.namespace, ref.name, child.uid)
+            # Without its label an object is not watched; its uid still tells that it is the Shop's.
+            uid = child.uid if child else entries[ref].uid
+            gone = not uid or (child is not None and child.deleting)
+            if not gone and (ref.kind, ref.name) not in named:
+                await delete_if_same(self._kube, view.key, ref, uid)
                 PRUNED_OBJECTS.labels(ref.kind).inc()
-            del self.entries(view)[ref]
+            del entries[ref]
         return unwanted
 
     def drifted(self, view: ShopView) -> list[Ref]:
@@ -211,7 +237,7 @@ class Roller:
         found = []
         for ref, entry in view.inventory.items():
             child = children.get(ref)
-            if child is None or (child.digest != entry.digest and not child.deleting):
+            if (child is None and not entry.done) or (child and child.digest != entry.digest and not child.deleting):
                 found.append(ref)
         return found
 
@@ -250,6 +276,12 @@ class Roller:
         fields = difference(obj, live)
         told = ", ".join(fields[:MAX_FIELDS_TOLD]) + (" ..." if len(fields) > MAX_FIELDS_TOLD else "")
         return f"{ref.spoken}: {told or 'fields were taken over'}"
+
+
+async def delete_if_same(kube: Kube, key: Key, ref: Ref, uid: str) -> None:
+    """Delete an object unless it is gone or another one has its name by now."""
+    with contextlib.suppress(Conflict):
+        await kube.delete(kind_of(ref), key.namespace, ref.name, uid)
 
 
 def failure(progress: Progress, troubles: Sequence[Trouble], deadline_s: int, *, late: bool) -> tuple[str, str] | None:

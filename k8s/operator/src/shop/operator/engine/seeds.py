@@ -9,7 +9,7 @@ from shop.operator.engine.apply import Refused
 from shop.operator.engine.history import Revisions
 from shop.operator.engine.kinds import SECRET
 from shop.operator.engine.kube import Conflict, Kube
-from shop.operator.engine.objects import Key, Object, Ref, labels_of
+from shop.operator.engine.objects import NOT_ARGOS, Key, Object, Ref, labels_of
 from shop.operator.engine.shopview import ShopView
 from shop.operator.engine.world import SEED_FIELD, SEED_SUFFIX, World, seed_of
 
@@ -55,6 +55,13 @@ class Seeds:
             return found
         return seed
 
+    async def protect(self, key: Key) -> None:
+        """Give the seed of a Shop of an earlier operator the annotations that new ones have; no write when it has."""
+        live = await self._kube.get(SECRET, key.namespace, key.name + SEED_SUFFIX)
+        if live is not None and not NOT_ARGOS.items() <= live["metadata"].get("annotations", {}).items():
+            patch = {"metadata": {"annotations": NOT_ARGOS}}
+            await self._kube.patch(SECRET, key.namespace, key.name + SEED_SUFFIX, patch)
+
     def forget(self, key: Key) -> None:
         self._known.pop(key, None)
 
@@ -64,7 +71,12 @@ def secret(key: Key, seed: bytes) -> Object:
     return {
         "apiVersion": SECRET.api_version,
         "kind": SECRET.kind,
-        "metadata": {"name": key.name + SEED_SUFFIX, "namespace": key.namespace, "labels": labels_of(key.name)},
+        "metadata": {
+            "name": key.name + SEED_SUFFIX,
+            "namespace": key.namespace,
+            "labels": labels_of(key.name),
+            "annotations": dict(NOT_ARGOS),
+        },
         "type": "Opaque",
         "immutable": True,
         "data": {SEED_FIELD: base64.b64encode(seed).decode()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -11,14 +12,18 @@ from shop.operator.engine.objects import RETRY, Key, Object, Ref
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object in the inventory: what the operator has applied, or is about to (then without uid and digest)."""
+    """One object in the inventory: what the operator has applied, or is about to (then without uid and digest).
+
+    `done`: a Job that has completed. It is not run again, also when it has been cleaned up.
+    """
 
     ref: Ref
     uid: str = ""
     digest: str = ""
+    done: bool = False
 
     def as_json(self) -> Object:
-        filled = {"id": str(self.ref), "uid": self.uid, "digest": self.digest}
+        filled = {"id": str(self.ref), "uid": self.uid, "digest": self.digest, "done": self.done}
         return {name: value for name, value in filled.items() if value}
 
 
@@ -88,6 +93,13 @@ class ShopView:
         spec: Object = self.resource.get("spec", {})
         return spec
 
+    def restored(self, entries: Mapping[Ref, Entry]) -> bool:
+        """Whether what `restoreFrom` asks for has happened: it comes before the first revision, and only once."""
+        begins = f"{self.key.name}-restore-"
+        return self.revision > 0 or any(
+            entry.done and ref.kind == "Job" and ref.name.startswith(begins) for ref, entry in entries.items()
+        )
+
     @property
     def retry(self) -> str:
         """Another value asks for another try of the same spec."""
@@ -127,5 +139,8 @@ def _failure(status: dict[str, Any] | None) -> Failure | None:
 
 
 def _inventory(entries: Any) -> dict[Ref, Entry]:
-    found = [Entry(Ref.parse(entry["id"]), entry.get("uid", ""), entry.get("digest", "")) for entry in entries]
+    found = [
+        Entry(Ref.parse(entry["id"]), entry.get("uid", ""), entry.get("digest", ""), entry.get("done", False))
+        for entry in entries
+    ]
     return {entry.ref: entry for entry in found}

@@ -32,6 +32,8 @@ class Teardown:
         if left:
             last = max(child.wave for child in left)
             return await self._delete(view, sorted((child for child in left if child.wave == last), key=_by_ref))
+        if not retain and (unlabelled := await self._unlabelled(view, named)):
+            return f"{unlabelled} is being deleted"
         if not retain and (claims := await self._claims(view)):
             for name, uid in claims:
                 await self._kube.delete(CLAIM, view.key.namespace, name, uid)
@@ -49,6 +51,16 @@ class Teardown:
                 except Conflict:  # another object has the name by now; its event is on the way
                     continue
         return f"{children[0].ref.spoken} is being deleted"
+
+    async def _unlabelled(self, view: ShopView, named: frozenset[tuple[str, str]]) -> str | None:
+        """Delete what is not watched because it has lost its label; garbage collection takes what has an owner."""
+        for ref, entry in view.inventory.items():
+            if ref.kind in KEPT_KINDS and entry.uid and (ref.kind, ref.name) not in named:
+                live = await self._kube.get(kind_of(ref), view.key.namespace, ref.name)
+                if live is not None and live["metadata"]["uid"] == entry.uid:
+                    await self._kube.delete(kind_of(ref), view.key.namespace, ref.name, entry.uid)
+                    return ref.spoken
+        return None
 
     async def _claims(self, view: ShopView) -> list[tuple[str, str]]:
         """Names and uids of the volumes that the Shop's StatefulSets have left."""

@@ -1,0 +1,41 @@
+"""What rendering takes from the cluster, and what it says to other controllers there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from k8s.operator.tests import shop_specs
+from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION
+from k8s.operator.tests.test_render import script
+from shop.operator.engine import history, seeds
+from shop.operator.engine.objects import NOT_ARGOS, Key
+from shop.operator.engine.render import Renderer, RenderError, find_charts
+from tests.charts import helm
+
+
+async def test_helm_is_told_the_clusters_version_and_kinds(tmp_path: Path) -> None:
+    told = Renderer(script(tmp_path, f'echo "$@" > "{tmp_path}/told"; /bin/cat > /dev/null'), find_charts(), VERSION)
+    told.kube_version = "v1.35.2"
+    await told.render(shop_specs.shop(), NAMESPACE, "", SEED, frozenset({"ServiceMonitor"}))
+    said = (tmp_path / "told").read_text()
+    assert "--kube-version v1.35.2 --api-versions monitoring.coreos.com/v1/ServiceMonitor" in said
+    assert "HTTPRoute" not in said
+
+
+async def test_a_cluster_that_the_charts_do_not_support_is_named() -> None:
+    renderer = Renderer(helm.helm(), find_charts(), VERSION)
+    renderer.kube_version = "v1.29.6"
+    with pytest.raises(RenderError, match=r"incompatible with Kubernetes v1\.29\.6"):
+        await renderer.render(shop_specs.shop(), NAMESPACE, "", SEED, EVERY_KIND)
+
+
+async def test_what_has_no_owner_is_not_argo_cds_to_delete() -> None:
+    renderer = Renderer(helm.helm(), find_charts(), VERSION)
+    objects = await renderer.render(shop_specs.shop(), NAMESPACE, "uid", SEED, EVERY_KIND)
+    free = [obj for obj in objects if "ownerReferences" not in obj["metadata"]]
+    key = Key(NAMESPACE, "bookshop")
+    assert len(free) > 5
+    for obj in (*free, seeds.secret(key, SEED), history.secret_of(key, {}, SEED)):
+        assert NOT_ARGOS.items() <= obj["metadata"]["annotations"].items()
