@@ -137,7 +137,7 @@ class Roller:
         entries = self.entries(view)
         for item in items:
             if item.ref.kind == JOB.kind:
-                entries[item.ref] = replace(entries[item.ref], done=True)
+                entries[item.ref] = replace(entries.get(item.ref, Entry(item.ref)), done=True)
 
     def _in_sync(self, view: ShopView, item: Item) -> bool:
         child = self._world.children(view.key).get(item.ref)
