@@ -122,6 +122,8 @@ def test_colours_are_for_terminals(shop: Path, environment: dict[str, str], colo
     [
         ("2026-11-28 07:38:39.712 UTC [123] LOG:  ready", "info"),
         ("2026-11-28 07:38:39.712 UTC [123] FATAL:  no", "critical"),
+        ("2026-11-28 07:38:39.712 UTC [123] shop_order ERROR:  no", "error"),
+        ("2026-11-28 07:38:39.712 UTC [123]  LOG:  ready", "info"),
         ("[1] 2026/11/28 07:38:39.712000 [WRN] slow", "warning"),
         ("1160:M 28 Nov 2026 07:46:03.799 # Valkey is now ready to exit, bye bye...", "warning"),
         ("2026-11-28T07:38:39+0000 order-1 ended", "info"),

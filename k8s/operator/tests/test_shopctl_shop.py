@@ -112,6 +112,14 @@ async def test_the_life_of_a_shop(shop: RunningShop) -> None:
     assert audit.returncode == 0, audit.stdout + audit.stderr
     assert [oracle["number"] for oracle in json.loads(audit.stdout)["oracles"]] == list(range(1, 17))
     assert "Application startup complete" in shop.ctl("logs", "order-2").stdout
+    entries = [json.loads(line) for line in shop.ctl("logs", "--since", "1h", "--json").stdout.splitlines()]
+    timed = {one["component"] for one in entries if one["time"]}
+    assert {"order-1", "order-2", "postgres", "nats", "valkey", "supervisor"} <= timed
+
+    pid = shop.component("order-2")["pid"]
+    assert shop.ctl("restart", "order-2").stdout == "restarted: order-2\n"
+    assert shop.component("order-2")["pid"] != pid
+    assert shop.ctl("open").stdout == f"{status['url']}\n"
 
     pids = [one["pid"] for one in shop.status()["components"]]
     os.kill(status["supervisor"]["pid"], signal.SIGKILL)

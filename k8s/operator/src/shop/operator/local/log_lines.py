@@ -13,7 +13,9 @@ SHOWN_ELSEWHERE = frozenset({"time", "level", "service", "logger", "message", "t
 
 STORES = (
     (
-        re.compile(r"^(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) (?P<zone>\S+) \[\d+\] (?P<level>[A-Z0-9]+):"),
+        re.compile(
+            r"^(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) (?P<zone>\S+) \[\d+\] (?:\S* )?(?P<level>[A-Z0-9]+):"
+        ),
         "%Y-%m-%d %H:%M:%S.%f",
     ),
     (
