@@ -29,7 +29,7 @@ def ask(client, path="/api/v1/products"):
 @pytest.fixture(scope="module")
 def limited(release: Release) -> Iterator[Release]:
     """The shop behind an Ingress, with few requests for each client; afterwards as it was."""
-    release.upgrade("--set", f"{LIMITED},{INGRESS}")
+    release.upgrade("--set-string", LIMITED, "--set", INGRESS)
     yield release
     release.upgrade()
 
