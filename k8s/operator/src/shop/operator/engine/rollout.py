@@ -222,14 +222,21 @@ class Roller:
         children = self._world.children(view.key)
         for ref in sorted(unwanted, reverse=True):
             child = children.get(ref)
-            # Without its label an object is not watched; its uid still tells that it is the Shop's.
-            uid = child.uid if child else entries[ref].uid
-            gone = not uid or (child is not None and child.deleting)
-            if not gone and (ref.kind, ref.name) not in named:
+            deleting = child is not None and child.deleting
+            uid = child.uid if child else await self._unwatched(view.key, entries[ref])
+            if uid and not deleting and (ref.kind, ref.name) not in named:
                 await delete_if_same(self._kube, view.key, ref, uid)
                 PRUNED_OBJECTS.labels(ref.kind).inc()
             del entries[ref]
         return unwanted
+
+    async def _unwatched(self, key: Key, entry: Entry) -> str:
+        """The uid of an object that is there without its label, by which it would be watched; "" when it is gone.
+
+        It is looked for first: a Job that was cleaned up would else cost a write, and one more after each restart.
+        """
+        live = await self._kube.get(kind_of(entry.ref), key.namespace, entry.ref.name) if entry.uid else None
+        return entry.uid if live is not None and live["metadata"]["uid"] == entry.uid else ""
 
     def drifted(self, view: ShopView) -> list[Ref]:
         """What of the inventory is gone or no longer as it was applied."""
