@@ -12,7 +12,7 @@ from shop.operator.engine.objects import APPLIED, Object, Ref
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import new_namespace
 from tests.operator.faults import Proxy
-from tests.operator.kept import Kept
+from tests.operator.kept import SMALL, Kept
 from tests.operator.killing import USER, Births, rests, spared, through
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operators
@@ -71,7 +71,7 @@ async def made_in_peace(api: Kube, operators: Operators, login: Path) -> Mapping
     shop = Kept(api, await new_namespace(api))
     async with Kubelet(api, shop.namespace):
         operator = operators.start(login, shop.namespace)
-        await shop.apply({"store": {"catalog": {"sample": "books"}}, "version": "0.2.0"})
+        await shop.apply({**SMALL, "version": "0.2.0"})
         await shop.patch(services={"order": {"replicas": 2}})
         await shop.ready()
         operator.kill()
