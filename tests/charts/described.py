@@ -13,6 +13,7 @@ import yaml
 
 KEY = re.compile(r"^( *)([A-Za-z][\w-]*):")
 COMMENT = re.compile(r"^ *# -- (.*)$")
+CONTINUED = re.compile(r"^ *# (?!-- )(.*)$")
 INDENT = 2
 
 
@@ -38,6 +39,8 @@ def _comments(source: str) -> Iterator[tuple[list[str], str]]:
     for line in source.splitlines():
         if found := COMMENT.match(line):
             comment = found[1]
+        elif comment and (found := CONTINUED.match(line)):
+            comment = f"{comment} {found[1]}"
         elif key := KEY.match(line):
             path = [*path[: len(key[1]) // INDENT], key[2]]
             if comment:

@@ -91,6 +91,12 @@ def test_renders_are_the_golden_ones(name: str) -> None:
     assert golden_text(name) == golden, "python -m tests.charts.generate accepts the change"
 
 
+def test_a_description_of_several_lines_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text("# of the file\nkey:\n  # -- One,\n  # two.\n  inner: 1\n  other: 2\n")
+    assert described.values(tmp_path) == [described.Value("key.inner", "One, two.", 1)]
+
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_value_is_described(name: str) -> None:
     missing = described.undescribed(CHARTS / name)

@@ -137,3 +137,10 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* The line of a Job's spec, with its line break in front, after which a finished one is deleted; nothing keeps it. */}}
+{{- define "service.jobTtl" }}
+{{- with .Values.global.jobTtlSeconds }}
+ttlSecondsAfterFinished: {{ int64 . }}
+{{- end }}
+{{- end }}
