@@ -13,7 +13,7 @@ from tests.charts.rendering import CHARTS
 
 DIFFERENT = {
     "global.namePrefix": "several Shops share a namespace",
-    "global.image.registry": "the chart's has no default; the operator is told where images are",
+    "global.image.registry": "the chart has no default; the operator's comes from its settings",
     "global.image.tag": "the chart's appVersion is the same version",
     "global.serviceMonitors": "a Shop names the kinds that it needs, so none appears when a cluster gets one",
     "catalog.sample": "helm install shows a shop with something in it; a Shop says what it sells",

@@ -35,7 +35,7 @@ class Needed:
 def needed(spec: ShopSpec, *, restored: bool = False) -> list[Needed]:
     """Everything that `spec` names, without the backup where the Shop is `restored` already.
 
-    A TLS Secret is not among it: who issues certificates may come later.
+    A TLS Secret is not among it: its certificate may be issued later.
     """
     found = []
     if spec.store.catalog and spec.store.catalog.config_map:

@@ -1,4 +1,4 @@
-"""One line of a log, whoever wrote it: when, how serious, by which component, of which trace."""
+"""One line of any component's log: its time, level, component and trace."""
 
 import json
 import re
