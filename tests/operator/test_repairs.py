@@ -222,15 +222,19 @@ async def test_a_seed_and_a_history_without_their_label_get_it_back(scene: Scene
 async def test_what_drifts_while_no_operator_runs_is_repaired_by_the_next(
     scene: Scene, operators: Operators, operator_login: Path
 ) -> None:
+    """All but a Job that has completed: it has nothing left to do."""
     scene.operator.kill()
     await scene.operator.gone()
     for ref in (Ref("v1", "Secret", "bookshop-seed"), Ref("apps/v1", "Deployment", "bookshop-user")):
         await scene.shop.remove(ref)
     await patched(SERVICE, "user", {"metadata": {"labels": {"app.kubernetes.io/part-of": "else"}}})(scene.shop)
     jobs = [obj for obj in await scene.shop.api.list(JOB, scene.shop.namespace) if "migrate" in obj["metadata"]["name"]]
-    await scene.shop.remove(Ref.of(jobs[0]))
+    completed = Ref.of(jobs[0])
+    await scene.shop.remove(completed)
+    del scene.before[str(completed)]
     again = operators.start(operator_login, scene.shop.namespace)
     await scene.repaired()
+    assert completed not in await scene.shop.objects()
     object.__setattr__(scene, "operator", again)
 
 
