@@ -11,7 +11,7 @@ from shop.operator.engine.objects import NOT_ARGOS, SHOP_LABEL, Key, Object
 from tests.operator.kept import SMALL, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator
-from tests.operator.test_backup_waves import SPEC, make_claim
+from tests.operator.test_backup_waves import SPEC, jobs, make_claim
 
 CHANGED = {"order": {"logLevel": "DEBUG"}}
 
@@ -23,18 +23,14 @@ async def clean_up(shop: Kept) -> None:
 
 
 async def test_a_completed_job_that_was_cleaned_up_is_not_run_again(shop: Kept) -> None:
-    assert {"provision", "migrate"} <= await purposes(shop)
+    assert {"provision", "migrate"} <= await jobs(shop)
     await clean_up(shop)
     await shop.patch(services=CHANGED)
     await shop.ready()
-    assert await purposes(shop) == set()
+    assert await jobs(shop) == set()
     status = await shop.status()
     done = [entry["id"] for entry in status["inventory"] if entry.get("done")]
     assert len(done) == sum("/Job/" in entry["id"] for entry in status["inventory"]) > 0
-
-
-async def purposes(shop: Kept) -> set[str]:
-    return {job["metadata"]["labels"]["app.kubernetes.io/name"] for job in await shop.api.list(JOB, shop.namespace)}
 
 
 async def test_a_backup_is_asked_for_until_it_is_restored(
@@ -49,7 +45,7 @@ async def test_a_backup_is_asked_for_until_it_is_restored(
     await api.delete(CLAIM, namespace, "nightly")
     await shop.patch(services=CHANGED)
     assert (await shop.ready())["status"]["revision"] == 2
-    assert await purposes(shop) == set()
+    assert await jobs(shop) == set()
 
 
 async def unlabel(shop: Kept, name: str) -> None:
