@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from shop.operator.fields import ENV_NAME, SHOP_NAME
+from shop.operator.fields import SHOP_NAME
 from shop.operator.spec import API_VERSION, KIND, ShopSpec
 from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, RESERVED_ENV, SIMULATOR
 
@@ -89,6 +89,13 @@ RULES: Mapping[str, Sequence[Rule]] = {
         Rule("self.maxReplicas >= self.minReplicas", "maxReplicas must be at least minReplicas", "maxReplicas"),
     ),
     "Resources": (within_limit("cpu"), within_limit("memory")),
+    "Service": (
+        Rule(
+            f"!has(self.env) || !self.env.exists(name, name in {list(RESERVED_ENV)})",
+            f"env must not set {', '.join(RESERVED_ENV)}",
+            "env",
+        ),
+    ),
     "Backend": (EXTERNAL, BUNDLED_STORAGE),
     "CacheBackend": (EXTERNAL, BUNDLED_STORAGE),
     "DatabaseBackend": (
@@ -302,17 +309,9 @@ def _parts(given: Schema, definitions: Mapping[str, Schema]) -> Schema:
 
 def _map(pattern: str, names: Schema, values: Schema) -> Schema:
     """Values by names of one pattern: a service's environment, or labels."""
-    of_environment = names["expected"] == ENV_NAME.json_schema()["expected"]
-    rules = [
-        Rule(
-            f"self.all(name, name.size() <= {names['maxLength']} && name.matches(r'{pattern}'))",
-            f"{'a variable' if of_environment else 'a label'} {names['expected']}",
-        )
-    ]
-    if of_environment:
-        listed = ", ".join(RESERVED_ENV)
-        rules.append(Rule(f"!self.exists(name, name in {list(RESERVED_ENV)})", f"env must not set {listed}"))
-    return {"additionalProperties": values, "x-kubernetes-validations": [rule.schema() for rule in rules]}
+    holds = f"self.all(name, name.size() <= {names['maxLength']} && name.matches(r'{pattern}'))"
+    rule = Rule(holds, f"{names['subject']} {names['expected']}")
+    return {"additionalProperties": values, "x-kubernetes-validations": [rule.schema()]}
 
 
 def without_null(value: Any) -> Any:

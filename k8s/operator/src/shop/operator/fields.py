@@ -21,13 +21,15 @@ MAX_WORD = 256
 class Matching:
     """Metadata of a string that fully matches `pattern`; a refusal reads "must be {expected}".
 
-    In the JSON schema the sentence is `expected`, from which the definition of the resource makes a rule.
+    In the JSON schema the sentence is `expected`, from which the definition of the resource makes a rule. Of the names
+    of a map, `subject` says what one is: "a label" must be ...
     """
 
-    def __init__(self, pattern: str, expected: str, *, max_length: int | None = None) -> None:
+    def __init__(self, pattern: str, expected: str, *, max_length: int | None = None, subject: str = "") -> None:
         self._compiled = re.compile(pattern)
         self._sentence = f"must be {expected}" + (f", at most {max_length} characters" if max_length else "")
         self._max_length = max_length or MAX_WORD
+        self._subject = subject
 
     def check(self, value: str) -> str:
         if len(value) > self._max_length or not self._compiled.fullmatch(value):
@@ -47,6 +49,7 @@ class Matching:
             "pattern": f"^(?:{self._compiled.pattern})$",
             "maxLength": self._max_length,
             "expected": self._sentence,
+            **({"subject": self._subject} if self._subject else {}),
         }
 
 
@@ -133,10 +136,13 @@ Image = Annotated[
     str,
     Matching(r"[a-z0-9][a-zA-Z0-9._/:@-]*", "an image such as registry.example.com/shop/order:0.1.0", max_length=300),
 ]
-ENV_NAME = Matching(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and underscores")
-EnvName = Annotated[str, ENV_NAME]
+EnvName = Annotated[
+    str, Matching(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and underscores", subject="a variable")
+]
 _LABEL_PART = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-LabelName = Annotated[str, Matching(rf"([a-z0-9.-]+/)?{_LABEL_PART}", "a name such as release", max_length=317)]
+LabelName = Annotated[
+    str, Matching(rf"([a-z0-9.-]+/)?{_LABEL_PART}", "a name such as release", max_length=317, subject="a label")
+]
 LabelValue = Annotated[str, Matching(rf"({_LABEL_PART})?", "a label's value, at most 63 letters, digits, -, _ or .")]
 EnvValue = Annotated[str, Field(max_length=MAX_TEXT)]
 CpuQuantity = Annotated[str, Matching(r"[0-9]+(\.[0-9]{1,3}|m)?", "a CPU quantity such as 250m or 0.5")]

@@ -14,10 +14,10 @@ Noun = Literal[
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 MAX_ENV = 64
 
-# What the shop itself sets for each service; a different value would cut the service off.
 PROVIDER_ENV = "SHOP_PAYMENT_PROVIDER"
 SIMULATOR = "simulator"
 NO_CARD_ENTRY = "must be simulator, because the storefront takes test cards and no real ones yet"
+# What the shop itself sets for each service; a different value would cut the service off.
 RESERVED_ENV = ("SHOP_DATABASE_URL", "SHOP_NATS_URL", "SHOP_VALKEY_URL", "SHOP_INTERNAL_TOKEN", "SHOP_STORE")
 
 
