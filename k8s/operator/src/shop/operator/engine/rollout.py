@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,11 +11,12 @@ from itertools import groupby
 
 from shop.operator.engine.apply import Applier, Refused
 from shop.operator.engine.conditions import because
+from shop.operator.engine.deletion import delete_if_same, is_there
 from shop.operator.engine.digest import difference, digest
 from shop.operator.engine.findings import why
 from shop.operator.engine.health import PROGRESS_DEADLINE, Phase, Trouble
 from shop.operator.engine.kinds import JOB, Wave, kind_of
-from shop.operator.engine.kube import ApiError, Conflict, Kube
+from shop.operator.engine.kube import ApiError, Kube
 from shop.operator.engine.metrics import APPLIED_OBJECTS, DRIFT_REPAIRS, PRUNED_OBJECTS
 from shop.operator.engine.objects import Key, Object, Ref
 from shop.operator.engine.preflight import named_by
@@ -218,25 +218,24 @@ class Roller:
         wanted = {item.ref for item in target.items}
         named = named_by(view.spec)
         entries = self.entries(view)
-        unwanted = [ref for ref in self.entries(view) if ref not in wanted]
+        unwanted = [ref for ref in entries if ref not in wanted]
         children = self._world.children(view.key)
         for ref in sorted(unwanted, reverse=True):
-            child = children.get(ref)
-            deleting = child is not None and child.deleting
-            uid = child.uid if child else await self._unwatched(view.key, entries[ref])
-            if uid and not deleting and (ref.kind, ref.name) not in named:
+            ours = (ref.kind, ref.name) not in named
+            if ours and (uid := await self._left(view.key, entries[ref], children.get(ref))):
                 await delete_if_same(self._kube, view.key, ref, uid)
                 PRUNED_OBJECTS.labels(ref.kind).inc()
             del entries[ref]
         return unwanted
 
-    async def _unwatched(self, key: Key, entry: Entry) -> str:
-        """The uid of an object that is there without its label, by which it would be watched; "" when it is gone.
+    async def _left(self, key: Key, entry: Entry, child: Child | None) -> str:
+        """The uid of an object that is still to be deleted; "" when it is gone or going.
 
-        It is looked for first: a Job that was cleaned up would else cost a write, and one more after each restart.
+        What is not watched is looked for first: a Job that was cleaned up would else cost a write at each restart.
         """
-        live = await self._kube.get(kind_of(entry.ref), key.namespace, entry.ref.name) if entry.uid else None
-        return entry.uid if live is not None and live["metadata"]["uid"] == entry.uid else ""
+        if child is not None:
+            return "" if child.deleting else child.uid
+        return entry.uid if await is_there(self._kube, key, entry) else ""
 
     def drifted(self, view: ShopView) -> list[Ref]:
         """What of the inventory is gone or no longer as it was applied."""
@@ -283,12 +282,6 @@ class Roller:
         fields = difference(obj, live)
         told = ", ".join(fields[:MAX_FIELDS_TOLD]) + (" ..." if len(fields) > MAX_FIELDS_TOLD else "")
         return f"{ref.spoken}: {told or 'fields were taken over'}"
-
-
-async def delete_if_same(kube: Kube, key: Key, ref: Ref, uid: str) -> None:
-    """Delete an object unless it is gone or another one has its name by now."""
-    with contextlib.suppress(Conflict):
-        await kube.delete(kind_of(ref), key.namespace, ref.name, uid)
 
 
 def failure(progress: Progress, troubles: Sequence[Trouble], deadline_s: int, *, late: bool) -> tuple[str, str] | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from shop.operator.engine.kinds import CLAIM, kind_of
-from shop.operator.engine.kube import Conflict, Kube
+from shop.operator.engine.deletion import delete_if_same, is_there
+from shop.operator.engine.kinds import CLAIM
+from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import SHOP_LABEL, Ref
 from shop.operator.engine.preflight import named_by
 from shop.operator.engine.shopview import ShopView
@@ -34,7 +35,7 @@ class Teardown:
             return await self._delete(view, sorted((child for child in left if child.wave == last), key=_by_ref))
         if not retain and (unlabelled := await self._unlabelled(view, named)):
             return f"{unlabelled} is being deleted"
-        if not retain and (claims := await self._claims(view)):
+        if not retain and (claims := await self._claims(view, named)):
             for name, uid in claims:
                 await self._kube.delete(CLAIM, view.key.namespace, name, uid)
             return f"volume {claims[0][0]} is being deleted"
@@ -44,29 +45,22 @@ class Teardown:
         for child in children:
             if not child.deleting:
                 propagation = "Foreground" if child.ref.kind in WITH_PODS else "Background"
-                try:
-                    await self._kube.delete(
-                        kind_of(child.ref), view.key.namespace, child.ref.name, child.uid, propagation
-                    )
-                except Conflict:  # another object has the name by now; its event is on the way
-                    continue
+                await delete_if_same(self._kube, view.key, child.ref, child.uid, propagation)
         return f"{children[0].ref.spoken} is being deleted"
 
     async def _unlabelled(self, view: ShopView, named: frozenset[tuple[str, str]]) -> str | None:
         """Delete what is not watched because it has lost its label; garbage collection takes what has an owner."""
         for ref, entry in view.inventory.items():
-            if ref.kind in KEPT_KINDS and entry.uid and (ref.kind, ref.name) not in named:
-                live = await self._kube.get(kind_of(ref), view.key.namespace, ref.name)
-                if live is not None and live["metadata"]["uid"] == entry.uid:
-                    await self._kube.delete(kind_of(ref), view.key.namespace, ref.name, entry.uid)
-                    return ref.spoken
+            is_ours = ref.kind in KEPT_KINDS and (ref.kind, ref.name) not in named
+            if is_ours and await is_there(self._kube, view.key, entry):
+                await delete_if_same(self._kube, view.key, ref, entry.uid)
+                return ref.spoken
         return None
 
-    async def _claims(self, view: ShopView) -> list[tuple[str, str]]:
+    async def _claims(self, view: ShopView, named: frozenset[tuple[str, str]]) -> list[tuple[str, str]]:
         """Names and uids of the volumes that the Shop's StatefulSets have left."""
         found = await self._kube.list(CLAIM, view.key.namespace, labels=f"{SHOP_LABEL}={view.key.name}")
         claims = [(claim["metadata"]["name"], claim["metadata"]["uid"]) for claim in found]
-        named = named_by(view.spec)
         return [(name, uid) for name, uid in claims if (CLAIM.kind, name) not in named]
 
 
