@@ -3,12 +3,15 @@
 import importlib.metadata
 import sys
 import webbrowser
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from shop.operator import console
 from shop.operator.cli_options import DEFAULT_DATA_DIR, DataDirOption, data_folder
+
+ComponentArgument = Annotated[str, typer.Argument(help="A service (pricing), an instance (order-2) or a store (nats).")]
 
 
 def version(wanted: bool) -> None:
@@ -18,14 +21,11 @@ def version(wanted: bool) -> None:
 
 
 def stop(
-    component: Annotated[str, typer.Argument(help="A service (pricing), an instance (order-2) or a store (nats).")],
+    component: ComponentArgument,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Stop a component of the running shop and leave it stopped, to see what the others do without it."""
-    from shop.operator.local import running
-
-    answer = running.command(data_folder(data_dir), "stop", component=component)
-    console.write(f"stopped: {', '.join(answer['components'])}")
+    console.write(f"stopped: {_carry_out('stop', component, data_dir)}")
 
 
 def start(
@@ -33,23 +33,23 @@ def start(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Start a stopped component again and return once it is ready."""
-    from shop.operator.local import running
-
-    answer = running.command(data_folder(data_dir), "start", component=component)
-    console.write(f"started: {', '.join(answer['components'])}")
+    console.write(f"started: {_carry_out('start', component, data_dir)}")
 
 
 def restart(
-    component: Annotated[str, typer.Argument(help="A service (pricing), an instance (order-2) or a store (nats).")],
+    component: ComponentArgument,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Stop a component of the running shop, start it again and return once it is ready."""
+    _carry_out("stop", component, data_dir)
+    console.write(f"restarted: {_carry_out('start', component, data_dir)}")
+
+
+def _carry_out(action: str, component: str, data_dir: Path) -> str:
+    """The components that the running shop has stopped or started."""
     from shop.operator.local import running
 
-    data = data_folder(data_dir)
-    running.command(data, "stop", component=component)
-    answer = running.command(data, "start", component=component)
-    console.write(f"restarted: {', '.join(answer['components'])}")
+    return ", ".join(running.command(data_folder(data_dir), action, component=component)["components"])
 
 
 def open_shop(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
-NO_TRACE = "0" * 32
 SHOWN_ELSEWHERE = frozenset({"time", "level", "service", "logger", "message", "trace_id", "exception"})
 
 STORES = (

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from shop.kit.telemetry import NO_TRACE
 from shop.operator import console
 from shop.operator.errors import ShopctlError
 from shop.operator.local import logs, running
 from shop.operator.local.layout import DataDir
-from shop.operator.local.log_lines import LEVELS, NO_TRACE, SHOWN_ELSEWHERE, Entry, Parser, Wanted
+from shop.operator.local.log_lines import LEVELS, SHOWN_ELSEWHERE, Entry, Parser, Wanted
 
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MAX_SINCE_S = 10 * 365 * 86_400
@@ -97,7 +98,7 @@ def _text(entry: Entry, *, named: bool) -> list[str]:
     if not entry.fields:
         return [head + entry.text]
     when = entry.time.astimezone().strftime("%H:%M:%S.%f")[:-3] if entry.time else ""
-    trace = {} if entry.trace_id in ("", NO_TRACE) else {"trace_id": entry.trace_id}
+    trace = {} if entry.trace_id in ("", NO_TRACE.trace_id) else {"trace_id": entry.trace_id}
     extra = {name: value for name, value in entry.fields.items() if name not in SHOWN_ELSEWHERE and value is not None}
     pairs = "".join(f" {name}={value}" for name, value in (extra | trace).items())
     exception = str(entry.fields.get("exception", "")).splitlines()

@@ -119,7 +119,7 @@ def environment(
 
 def stream_bytes(room_bytes: int, folder: str) -> int:
     """What each stream may hold when `room_bytes` of the disk are free or hold streams already; ShopctlError when
-    that is too little. SHOP_STREAM_BYTES in the environment of `shopctl up` counts instead."""
+    that is too little. SHOP_STREAM_BYTES in the environment of `shopctl up` replaces the result."""
     share = int(room_bytes * STREAMS_SHARE) // len(WITH_DATABASE)
     if share < MIN_STREAM_BYTES:
         needed = int(MIN_STREAM_BYTES * len(WITH_DATABASE) / STREAMS_SHARE)
