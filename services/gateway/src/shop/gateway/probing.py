@@ -13,10 +13,10 @@ import aiohttp
 from shop.gateway.connections import BROKEN
 from shop.gateway.upstreams import Instance, Upstream
 from shop.kit.breaker import State
+from shop.kit.http import READY_PATH
 
 INTERVAL_S = 0.1
 PROBE_TIMEOUT_S = 1.0
-READY = "/health/ready"
 
 
 class Probing:
@@ -34,7 +34,7 @@ class Probing:
     async def _probe(self, instance: Instance) -> None:
         """One that is ready gets the next request as its trial, which closes the breaker or opens it again."""
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S), self._session.get(instance.base_url + READY) as answer:
+            async with asyncio.timeout(PROBE_TIMEOUT_S), self._session.get(instance.base_url + READY_PATH) as answer:
                 ready = answer.status == 200
         except BROKEN:
             return

@@ -9,6 +9,7 @@ import asyncio
 import functools
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -45,9 +46,10 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = dict(scope["headers"])
         if self._behind_gateway:
-            _take_public_address(scope)
-        exchange = _Exchange(scope, receive, send, self._max_body_bytes)
+            _take_public_address(scope, headers)
+        exchange = _Exchange(scope, headers, receive, send, self._max_body_bytes)
         self._inflight += 1
         try:
             await exchange.run(self._app)
@@ -56,10 +58,9 @@ class Observe:
             exchange.count()
 
 
-def _take_public_address(scope: Scope) -> None:
+def _take_public_address(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
     """So that redirects and links lead where the client came from. Nobody but the gateway may reach a service, and it
     replaces what a client says in these headers."""
-    headers = dict(scope["headers"])
     if host := headers.get(b"x-forwarded-host"):
         scope["headers"] = [*(pair for pair in scope["headers"] if pair[0] != b"host"), (b"host", host)]
     if headers.get(b"x-forwarded-proto") in (b"http", b"https"):
@@ -67,13 +68,15 @@ def _take_public_address(scope: Scope) -> None:
 
 
 class _Exchange:
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int) -> None:
+    def __init__(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send, max_body_bytes: int
+    ) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self._left_bytes = self._max_body_bytes = max_body_bytes
         self._started = time.perf_counter()
-        self._headers = dict(scope["headers"])
+        self._headers = headers
         self._request_id = telemetry.begin_request(
             self._header(b"traceparent"),
             self._header(b"x-request-id"),

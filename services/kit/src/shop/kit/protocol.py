@@ -109,10 +109,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def _answer(problem: Problem) -> bytes:
-    body = orjson.dumps(problem.body())
-    title = problem.body()["title"]
+    document = problem.body()
+    body = orjson.dumps(document)
     head = (
-        f"HTTP/1.1 {problem.status} {title}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+        f"HTTP/1.1 {problem.status} {document['title']}\r\ncontent-type: {MEDIA_TYPE}\r\n"
         f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
     )
     return head.encode("ascii") + body

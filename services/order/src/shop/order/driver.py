@@ -120,13 +120,12 @@ class Driver:
 
     async def park(self, run: Run) -> None:
         """Give the saga back for a later attempt; the customer of a new order is told that it is pending."""
-        event = None
+        event, reason = None, waiting_for(run.progress)
         if run.inline and run.kind == PLACE and run.order.cancel_requested_at is None:
-            event = messages.pending(run.order, waiting_for(run.progress))
+            event = messages.pending(run.order, reason)
         delay_s = backoff_s(run.progress.attempt - 1, self._retry_first_s, self._retry_max_s)
         await self._save(run, run.progress.status, event=event, release=True, delay_s=delay_s)
         if event is not None:
-            reason = waiting_for(run.progress)
             decision(log, "order_pending", "order %s is pending: %s", run.order.id, reason, order_id=run.order.id)
 
     async def _save(
