@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from shop.kit.errors import Problem
 from shop.storefront.asking import Question, ask_first
-from shop.storefront.forms import AddressForm, SignInForm, SignUpForm, read
+from shop.storefront.forms import SHOWN_IN_FORM, AddressForm, SignInForm, SignUpForm, read
 from shop.storefront.order_pages import all_with_refunds
 from shop.storefront.service import Storefront
 from shop.storefront.shelf_pages import CursorText
@@ -129,7 +129,7 @@ async def add_address(request: Request, shop: Shop, session: SignedIn, form: Pos
     try:
         await shop.backends.users.add_address(session.access_token, checked.address())
     except Problem as problem:
-        if problem.status not in {409, 422}:
+        if problem.status not in SHOWN_IN_FORM:
             raise
         errors = {wrong["field"]: wrong["message"] for wrong in problem.errors}
         return await _addresses(request, shop, session, form, errors, "" if errors else problem.detail, problem.status)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from shop.kit.errors import Problem
 from shop.kit.text import printable
 from shop.storefront.asking import Question, ask_first
-from shop.storefront.forms import form_key, minor_units, typed_amount, whole
+from shop.storefront.forms import SHOWN_IN_FORM, form_key, minor_units, typed_amount, whole
 from shop.storefront.order_pages import all_with_refunds, cancel_question, refunded_by
 from shop.storefront.schemas import Payment
 from shop.storefront.service import Storefront
@@ -29,9 +29,6 @@ MAX_STOCK_CHANGE = 100_000
 MAX_REASON_CHARACTERS = 200
 NEXT_STEPS = {"pending": ("cancel",), "confirmed": ("fulfil", "cancel"), "fulfilled": ("deliver",)}
 """What the shopkeeper can do with an order in each state."""
-
-SHOWN_IN_FORM = frozenset({409, 422})
-"""Refusals that are shown on the page of the form, beside what was typed."""
 
 Move = Literal["cancel", "fulfil", "deliver"]
 

@@ -3,7 +3,7 @@ so two tabs that add at once lose nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -39,6 +39,7 @@ return quantity
 """
 
 # ARGV: lines at most, quantity at most, seconds to live. The user's own lines stay when there is no room for more.
+# Answers with the lines of the user's cart, so that a page needs no second request.
 MERGE = """
 for _, product in ipairs(redis.call('HKEYS', KEYS[1])) do
   local quantity = tonumber(redis.call('HGET', KEYS[1], product))
@@ -48,7 +49,7 @@ for _, product in ipairs(redis.call('HKEYS', KEYS[1])) do
   end
 end
 if redis.call('DEL', KEYS[1]) == 1 then redis.call('EXPIRE', KEYS[2], ARGV[3]) end
-return 0
+return redis.call('HGETALL', KEYS[2])
 """
 
 SETTLE = """
@@ -77,6 +78,10 @@ return redis.call('HINCRBY', KEYS[1], 'attempt', 1)
 
 def _cart_key(owner: str) -> str:
     return f"storefront:cart:{owner}"
+
+
+def _quantities(lines: Iterable[tuple[bytes, bytes]]) -> dict[UUID, int]:
+    return {UUID(product.decode()): int(quantity) for product, quantity in lines}
 
 
 def _purchase_key(owner: str, key: str) -> str:
@@ -109,7 +114,7 @@ class Carts:
             raw = await self._valkey.hgetall(_cart_key(owner))
         except LOST as error:
             raise Unavailable("cart") from error
-        return {UUID(product.decode()): int(quantity) for product, quantity in raw.items()}
+        return _quantities(raw.items())
 
     async def add(self, owner: str, product_id: UUID, quantity: int) -> int:
         """Adds to what is there; the new quantity, never above MAX_QUANTITY."""
@@ -129,13 +134,14 @@ class Carts:
             raise Problem(409, "cart_full", f"A cart holds {MAX_LINES} different articles at most.")
         return result
 
-    async def merge(self, visitor: str, owner: str) -> None:
-        """Puts what an anonymous visitor has chosen into the cart of `owner`, within the bounds of a cart."""
+    async def merge(self, visitor: str, owner: str) -> dict[UUID, int]:
+        """Puts an anonymous visitor's choice into the cart of `owner`, within its bounds, and returns its lines."""
         names = (_cart_key(visitor), _cart_key(owner))
         try:
-            await self._valkey.eval(MERGE, 2, *names, MAX_LINES, MAX_QUANTITY, CART_TTL_S)
+            flat = await self._valkey.eval(MERGE, 2, *names, MAX_LINES, MAX_QUANTITY, CART_TTL_S)
         except LOST as error:
             raise Unavailable("cart") from error
+        return _quantities(zip(flat[::2], flat[1::2], strict=True))
 
     async def remember_purchase(self, owner: str, key: str, body: Mapping[str, Any]) -> Purchase:
         """The request that belongs to checkout form `key`: the first one of its attempt, whatever comes later.

@@ -22,6 +22,9 @@ MIN_PASSWORD_CHARACTERS = 10
 MAX_PASSWORD_CHARACTERS = 128
 MAX_PERCENT = 100
 
+SHOWN_IN_FORM = frozenset({409, 422})
+"""Statuses of refusals that are shown on the page of the form, beside what was typed."""
+
 KEY = re.compile(r"[0-9a-f-]{36}")
 
 WHOLE = ""

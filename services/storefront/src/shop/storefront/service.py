@@ -72,12 +72,11 @@ class Storefront:
 
     async def cart(self, visit: Visit) -> list[CartLine]:
         """The lines by name; what the shop no longer has is taken out silently."""
-        if visit.session:
-            await self.carts.merge(visit.visitor_id, visit.cart_owner)
-        quantities = await self.carts.lines(visit.cart_owner)
+        owner = visit.cart_owner
+        quantities = await (self.carts.merge(visit.visitor_id, owner) if visit.session else self.carts.lines(owner))
         products = await self.backends.catalogue.by_ids(quantities)
         for gone in quantities.keys() - products.keys():
-            await self.carts.put(visit.cart_owner, gone, 0)
+            await self.carts.put(owner, gone, 0)
         lines = [CartLine(product, quantities[product.id]) for product in products.values()]
         return sorted(lines, key=lambda line: line.product.name)
 

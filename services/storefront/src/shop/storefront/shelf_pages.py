@@ -54,7 +54,6 @@ async def front(request: Request, shop: Shop) -> Response:
     """A look around, the pick of the day, and a few categories that change with the date."""
     window = await shop.window.shelves()
     day = datetime.now(UTC).date().toordinal()
-    counts = [category.count or 0 for category in await shop.backends.catalogue.categories()]
     table = on_the_table(window, day)
     return await page(
         request,
@@ -62,7 +61,6 @@ async def front(request: Request, shop: Shop) -> Response:
         pick=table[0] if table else None,
         newest=table[1 : TABLE_PRODUCTS + 1],
         shelves=of_the_day(window, day),
-        article_count=sum(counts),
     )
 
 
