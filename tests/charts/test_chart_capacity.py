@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from shop.kit.bus import MIN_STREAM_BYTES
+from shop.kit.settings import ServiceSettings
 from tests.charts.rendering import Refused, kind, named, template
 
 WITHOUT_NOTIFICATION = ("--set", "notification.enabled=false,user.enabled=false")
@@ -101,3 +103,9 @@ def test_the_limit_of_a_server_elsewhere_is_compared_once_it_is_stated() -> None
 def test_a_pool_size_in_env_counts() -> None:
     env = '[{"name": "SHOP_DATABASE_POOL_SIZE", "value": "64"}]'
     assert max_connections("--set-json", f"order.env={env}") == 5 * 2 * 8 + 2 * 64 + 10
+
+
+def test_the_chart_counts_with_the_defaults_of_the_services() -> None:
+    pool = ServiceSettings.model_fields["database_pool_size"].default
+    assert max_connections("--set", "order.replicas=50") == 5 * 2 * pool + 51 * pool + 10
+    assert f"need {MIN_STREAM_BYTES >> 20} MiB each" in refusal("--set", "messaging.storage=100Mi")

@@ -96,7 +96,6 @@ def test_a_description_of_several_lines_is_whole(tmp_path: Path) -> None:
     assert described.values(tmp_path) == [described.Value("key.inner", "One, two.", 1)]
 
 
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_value_is_described(name: str) -> None:
     missing = described.undescribed(CHARTS / name)
