@@ -38,7 +38,7 @@ class Timeline:
     _processes: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     def mark(self, what: str) -> None:
-        """Something that the test does now, from which what follows is reckoned."""
+        """Something that the test does now, from which later times are counted."""
         self.marks.append((time.monotonic(), what))
         print(f"{time.monotonic() - self.began:6.1f} s {what}", flush=True)
 

@@ -148,7 +148,7 @@ async def test_cart_page_adds_changes_and_removes(browser: Browser) -> None:
     assert browser.path == "/cart"
 
 
-async def test_cart_page_reckons_with_tax_and_post(browser: Browser) -> None:
+async def test_cart_page_adds_tax_and_shipping(browser: Browser) -> None:
     page = await browser.add("pride")
     sums = [element.text for element in page.all("dd")]
     assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in sums] == ["12,99 €", "4,90 €", "0,90 €", "18,79 €"]

@@ -81,7 +81,7 @@ async def quote(request: Request, shop: Shop, visit: CurrentVisit, session: Sign
 async def submit(request: Request, shop: Shop, visit: CurrentVisit, session: SignedIn, form: Posted) -> Response:
     key = form_key(form, "idempotency_key")
     if form.get("action") != "buy":
-        return await _reckoned(request, shop, visit, session, form, key)
+        return await _show_totals(request, shop, visit, session, form, key)
     earlier = await shop.carts.purchase(visit.cart_owner, key)
     if earlier is not None:
         return await _buy(request, shop, visit, session, form, key, earlier)
@@ -102,7 +102,7 @@ async def submit(request: Request, shop: Shop, visit: CurrentVisit, session: Sig
     return await _buy(request, shop, visit, session, form, key, body)
 
 
-async def _reckoned(
+async def _show_totals(
     request: Request, shop: Storefront, visit: Visit, session: Session, form: Mapping[str, str], key: str
 ) -> Response:
     """The checkout with the sums for what was typed: what every way to send the form does except its buy button."""
@@ -180,7 +180,7 @@ def _price_changed(problem: Problem, written: Formats) -> str:
 
 
 async def _show(request: Request, shop: Storefront, shown: Checkout, *, status: int = 200) -> Response:
-    await _reckon(shop, shown)
+    await _find_total(shop, shown)
     return await page(
         request,
         "checkout.html",
@@ -199,7 +199,7 @@ async def _show(request: Request, shop: Storefront, shown: Checkout, *, status: 
     )
 
 
-async def _reckon(shop: Storefront, shown: Checkout) -> None:
+async def _find_total(shop: Storefront, shown: Checkout) -> None:
     """Fills in the quote; a coupon that does not hold is said so, and the sums are those without it."""
     if not shown.lines:
         return
@@ -214,10 +214,10 @@ async def _reckon(shop: Storefront, shown: Checkout) -> None:
     except Problem as problem:
         shown.quote_note = refusal_text(problem.code, problem.detail)
         if coupon:
-            await _reckon_without_coupon(shop, shown, quantities, country)
+            await _total_without_coupon(shop, shown, quantities, country)
 
 
-async def _reckon_without_coupon(
+async def _total_without_coupon(
     shop: Storefront, shown: Checkout, quantities: Mapping[UUID, int], country: str
 ) -> None:
     try:
