@@ -10,13 +10,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from tests import rerun
 from tests.kubernetes import clusters, images
 
 KEEP = "--keep"
 WORKERS = 2
-NOTHING_COLLECTED = 5
+LONGEST = "--durations=15"
 
 
 def main() -> int:
@@ -34,7 +35,7 @@ def main() -> int:
 
 def operator(arguments: Sequence[str]) -> int:
     """The operator's tests, before a cluster takes its share of the machine."""
-    return pytest("tests/operator", "-n", str(WORKERS), "--dist", "loadfile", *arguments, environment=dict(os.environ))
+    return rerun.run("tests/operator", LONGEST, "-n", str(WORKERS), "--dist", "loadfile", *arguments)
 
 
 def shop(cluster: clusters.Cluster, arguments: Sequence[str]) -> int:
@@ -46,17 +47,10 @@ def shop(cluster: clusters.Cluster, arguments: Sequence[str]) -> int:
         print(f"ready for the tests after {time.monotonic() - started:.0f} s", flush=True)
         environment = {**os.environ, **cluster.environment(), clusters.VARIABLE: cluster.name}
         # What a test prints is seen when it prints it, and every test when it starts.
-        return pytest("tests/kubernetes", "--capture=tee-sys", "-vv", *arguments, environment=environment)
+        return rerun.run("tests/kubernetes", LONGEST, "--capture=tee-sys", "-vv", *arguments, environment=environment)
     finally:
         if KEEP not in sys.argv:
             cluster.down()
-
-
-def pytest(*arguments: str, environment: Mapping[str, str]) -> int:
-    """Its exit code; that nothing was chosen is no failure."""
-    command = [sys.executable, "-m", "pytest", "--durations=15", *arguments]
-    code = subprocess.run(command, cwd=images.ROOT, env=environment, check=False).returncode
-    return 0 if code == NOTHING_COLLECTED else code
 
 
 if __name__ == "__main__":

@@ -75,6 +75,10 @@ class Release:
         found = self.items("pods", "-l", f"app.kubernetes.io/name={noun}")
         return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
+    def is_settled(self, noun: str) -> bool:
+        """Whether no pod of a component is ending: Helm returns while old pods still take requests."""
+        return len(self.items("pods", "-l", f"app.kubernetes.io/name={noun}")) == len(self.pods(noun))
+
     def ready(self, noun: str) -> int:
         return sum(is_ready(pod) for pod in self.pods(noun))
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
+from shop.kit.testing import wait_until
 from tests.kubernetes.kube import Release
 
 BURST = 5
+ENDED_WITHIN_S = 60.0
 LIMITED = f"gateway.config.SHOP_RATE_LIMIT_PER_SECOND=0.001,gateway.config.SHOP_RATE_LIMIT_BURST={BURST}"
 INGRESS = "gateway.ingress.enabled=true,gateway.ingress.host=shop.example.com"
 ASK = """
@@ -27,11 +30,12 @@ def ask(client, path="/api/v1/products"):
 
 
 @pytest.fixture(scope="module")
-def limited(release: Release) -> Iterator[Release]:
+async def limited(release: Release) -> AsyncIterator[Release]:
     """The shop behind an Ingress, with few requests for each client; afterwards as it was."""
-    release.upgrade("--set-string", LIMITED, "--set", INGRESS)
+    await asyncio.to_thread(release.upgrade, "--set-string", LIMITED, "--set", INGRESS)
+    await wait_until(lambda: release.is_settled("gateway"), ENDED_WITHIN_S, "the end of the gateway without limits")
     yield release
-    release.upgrade()
+    await asyncio.to_thread(release.upgrade)
 
 
 def test_a_client_that_asks_too_often_does_not_use_up_the_limit_of_another(limited: Release) -> None:

@@ -1,0 +1,93 @@
+"""In CI a cluster test that failed is run once more; one that passes only then is printed as FLAKY, with both outputs.
+
+As a plugin of pytest it writes what became of every test: `pytest -p tests.rerun --outcomes=FILE`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "build" / "e2e"
+TESTS_FAILED = 1
+NOTHING_COLLECTED = 5
+MAX_RERUN_TESTS = 8
+"""More failures than this are not chance, and running them again would cost the time limit of CI."""
+
+
+@dataclass
+class Outcome:
+    """What became of one test: where it failed, which is empty when it passed, and what it printed and logged."""
+
+    failure: str = ""
+    captured: str = ""
+
+
+class Recorder:
+    """Collects the outcomes of one session of pytest and writes them when it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._outcomes: dict[str, Outcome] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        outcome = self._outcomes.setdefault(report.nodeid, Outcome())
+        if report.failed:
+            outcome.failure += f"{report.when}:\n{report.longreprtext}\n"
+        # Each report repeats what those before it captured, so the last one has it all.
+        outcome.captured = "\n".join(f"--- {title}\n{text}" for title, text in report.sections)
+
+    def pytest_sessionfinish(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        found = {test: asdict(outcome) for test, outcome in self._outcomes.items()}
+        self._path.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--outcomes", type=Path, help="file that receives what became of every test, as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption("--outcomes")
+    is_worker = hasattr(config, "workerinput")
+    if path and not is_worker:
+        config.pluginmanager.register(Recorder(path))
+
+
+def run(folder: str, *options: str, environment: Mapping[str, str] | None = None) -> int:
+    """pytest's exit code for a folder of tests, after the second run in CI; that nothing was chosen is no failure."""
+    environment = os.environ if environment is None else environment
+    code, first = _pytest([folder], options, environment)
+    failed = [test for test, outcome in first.items() if outcome.failure]
+    if code != TESTS_FAILED or "CI" not in environment or not 0 < len(failed) <= MAX_RERUN_TESTS:
+        return 0 if code == NOTHING_COLLECTED else code
+    print(f"run once more: {' '.join(failed)}", flush=True)
+    code, second = _pytest(failed, options, environment)
+    for test in failed:
+        if test in second and not second[test].failure:
+            print(flaky(test, first[test], second[test]), flush=True)
+    return code
+
+
+def flaky(test: str, first: Outcome, second: Outcome) -> str:
+    """What is printed of a test that passed only when it was run again."""
+    return f"FLAKY {test}\n=== first run\n{first.failure}{first.captured}\n=== second run\n{second.captured}\n"
+
+
+def _pytest(
+    tests: Sequence[str], options: Sequence[str], environment: Mapping[str, str]
+) -> tuple[int, dict[str, Outcome]]:
+    path = FOLDER / "outcomes.json"
+    path.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.rerun", f"--outcomes={path}", *tests, *options]
+    code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return code, {test: Outcome(**outcome) for test, outcome in found.items()}
