@@ -49,9 +49,9 @@ class Target:
         return {"Authorization": f"Bearer {token}"}
 
 
-def call(url: str, method: str, path: str, token: str = "", **options: Any) -> Any:
+def call(url: str, method: str, path: str, token: str = "", key: str = "known-order", **options: Any) -> Any:
     """The JSON answer of the shop's public API, which must be 2xx."""
-    headers = {"Idempotency-Key": "known-order", **({"Authorization": f"Bearer {token}"} if token else {})}
+    headers = {"Idempotency-Key": key, **({"Authorization": f"Bearer {token}"} if token else {})}
     answer = requests.request(method, f"{url}/api/v1{path}", headers=headers, timeout=CALL_TIMEOUT_S, **options)
     answer.raise_for_status()
     return answer.json()
@@ -79,6 +79,40 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         yield Target(local, url, token, secrets["internal_token"], something_of_everything(url, token))
     finally:
         local.down()
+
+
+AS_NEW_CUSTOMER = ("POST /users", "POST /tokens", "PATCH /users/me", "POST /tokens/refresh")
+"""Examples that belong together, in the order in which they can be sent."""
+PROMOTION = "PUT /promotions/{code}"
+
+
+def examples(url: str) -> dict[str, Any]:
+    """The example of each operation with a body, by method and path below /api/v1."""
+    document = fuzz.document(url)
+    assert document
+    found = {}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if content:
+                schema = document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+                found[f"{method.upper()} {path.removeprefix('/api/v1')}"] = schema["examples"][0]
+    return found
+
+
+def test_the_examples_of_the_documentation_are_accepted(target: Target) -> None:
+    """Sent as they are shown, apart from ids and a refresh token, which only this shop knows."""
+    wanted, token = examples(target.url), ""
+    known = {**target.known, "code": wanted["POST /quotes"]["coupon"]}
+    rest = sorted(set(wanted) - set(AS_NEW_CUSTOMER), key=lambda operation: (operation != PROMOTION, operation))
+    for operation in (*AS_NEW_CUSTOMER, *rest):
+        method, path = operation.split()
+        text = re.sub(r'"product_id": "[^"]+"', f'"product_id": "{known["product_id"]}"', json.dumps(wanted[operation]))
+        body = json.loads(text) | ({"refresh_token": known["refresh_token"]} if operation.endswith("refresh") else {})
+        bearer = token if operation in AS_NEW_CUSTOMER else target.bearer
+        answer = call(target.url, method, path.format_map(known), bearer, "example", json=body)
+        if operation == "POST /tokens":
+            token, known["refresh_token"] = answer["access_token"], answer["refresh_token"]
 
 
 @pytest.mark.parametrize("noun", sorted(set(service_nouns()) - HTML_ONLY))

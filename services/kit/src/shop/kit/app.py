@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -65,6 +66,11 @@ class Context:
         return self._outbox
 
 
+def operation_id(route: APIRoute) -> str:
+    """The name of the handler: clients that are generated name their methods by it."""
+    return route.name
+
+
 async def service_of(request: Request) -> Any:
     """The service object that ``build`` made. A coroutine, because a plain dependency would run in a thread."""
     return request.app.state.service
@@ -114,6 +120,7 @@ def create_app(
         version="0.1.0",
         lifespan=lifespan,
         responses=DOCUMENTED,
+        generate_unique_id_function=operation_id,
         docs_url=None,
         redoc_url=None,
         openapi_url=OPENAPI_URL if documented else None,

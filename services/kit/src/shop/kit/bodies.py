@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -12,3 +14,8 @@ class RequestBody(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
+
+
+def example(**fields: Any) -> ConfigDict:
+    """A model's configuration with the request that the API's documentation shows for it."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})

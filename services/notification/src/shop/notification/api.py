@@ -24,16 +24,16 @@ Service = Annotated[NotificationService, Depends(service_of)]
 router = make_router(prefix="/api/v1/notifications", tags=["notifications"])
 
 
-@router.get("", summary="List My Notifications")
-async def list_own(
+@router.get("")
+async def list_my_notifications(
     person: CurrentUser, service: Service, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[NotificationView]:
     """The messages to the signed-in person, latest first."""
     return _page(await service.own(person.user_id, _before(cursor), limit + 1), limit, NotificationView)
 
 
-@router.get("/all", summary="List All Notifications")
-async def list_all(
+@router.get("/all")
+async def list_all_notifications(
     _: CurrentAdmin,
     service: Service,
     limit: Limit = 20,
@@ -47,7 +47,7 @@ async def list_all(
 
 
 @router.get("/mailbox")
-async def list_mailbox(
+async def list_mailbox_messages(
     _: CurrentAdmin, service: Service, limit: Limit = 20, cursor: Cursor = None, recipient: Recipient = None
 ) -> Page[MailView]:
     """What the local mailbox received, latest first; 404 ``no_mailbox`` where mail goes to a real server."""

@@ -64,7 +64,7 @@ async def place_order(
 
 
 @router.get("", response_model=schemas.OrderPage)
-async def list_orders(
+async def list_my_orders(
     person: CurrentUser,
     service: Service,
     state: State | None = None,
@@ -97,7 +97,7 @@ async def get_order(order_id: UUID, person: CurrentUser, service: Service) -> Re
 
 
 @router.get("/{order_id}/history")
-async def get_history(order_id: UUID, _: CurrentAdmin, service: Service) -> schemas.SagaView:
+async def get_order_history(order_id: UUID, _: CurrentAdmin, service: Service) -> schemas.SagaView:
     """What the saga did, step by step, for administrators."""
     saga, transitions = await service.history(order_id)
     return schemas.SagaView(
@@ -142,7 +142,7 @@ async def deliver_order(order_id: UUID, person: CurrentAdmin, service: Service) 
         204: {"description": "Nothing can follow what the client has seen: do not connect again"},
     },
 )
-async def watch_order(
+async def watch_order_events(
     order_id: UUID,
     person: CurrentUser,
     service: Service,

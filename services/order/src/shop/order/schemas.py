@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from shop.kit.bodies import RequestBody
+from shop.kit.bodies import RequestBody, example
 from shop.kit.text import Typed, code
 from shop.order.domain import MAX_AMOUNT, MAX_LINES, MAX_QUANTITY, Item, Kind, Line, Order, State, Totals, merge
 
@@ -61,6 +61,18 @@ class OrderRequest(RequestBody):
 
     With ``expected_total`` nothing is ordered at any other total: 409 ``price_changed`` names both.
     """
+
+    model_config = example(
+        items=[{"product_id": "0197d0a0-5b1c-7c3e-9f43-2f1f6a1c0b11", "quantity": 1}],
+        address={
+            "name": "Ada Lovelace",
+            "street": "Invalidenstraße 117",
+            "city": "Berlin",
+            "postal_code": "10115",
+            "country": "DE",
+        },
+        payment={"token": "tok_visa"},
+    )
 
     items: Annotated[list[OrderItem], Field(min_length=1, max_length=MAX_LINES)]
     address: Address

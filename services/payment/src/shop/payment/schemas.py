@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StringConstraints
 
 from shop.contracts.money import Money
-from shop.kit.bodies import RequestBody
+from shop.kit.bodies import RequestBody, example
 from shop.kit.text import Typed
 from shop.payment import domain
 from shop.payment.domain import (
@@ -155,6 +155,8 @@ class PaymentView(BaseModel):
 
 class RefundBody(RequestBody):
     """``amount`` in minor units of the payment's currency, at most what has not been refunded yet."""
+
+    model_config = example(amount=100, reason="damaged on arrival")
 
     amount: Annotated[int, Field(ge=1, le=MAX_AMOUNT, strict=True)]
     reason: Reason = ""

@@ -43,7 +43,7 @@ async def get_promotion(code: schemas.Code, _: CurrentAdmin, service: Service) -
 
 
 @router.put("/promotions/{code}")
-async def put_promotion(
+async def set_promotion(
     code: schemas.Code,
     rule: schemas.PromotionRule,
     _: CurrentAdmin,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, model_validator
 
-from shop.kit.bodies import RequestBody
+from shop.kit.bodies import RequestBody, example
 from shop.kit.text import Typed, code
 from shop.pricing.domain import Discount, Kind, Line, Promotion, Quote
 from shop.pricing.repository import StoredPromotion
@@ -38,6 +38,10 @@ class QuoteItem(RequestBody):
 
 class QuoteRequest(RequestBody):
     """Products to price for delivery to ``country`` (ISO 3166-1 alpha-2); an empty coupon is none."""
+
+    model_config = example(
+        items=[{"product_id": "0197d0a0-5b1c-7c3e-9f43-2f1f6a1c0b11", "quantity": 2}], country="DE", coupon="SUMMER10"
+    )
 
     items: Annotated[list[QuoteItem], Field(min_length=1, max_length=MAX_LINES)]
     country: Country
@@ -128,6 +132,17 @@ class ReleaseResults(BaseModel):
 
 class PromotionRule(RequestBody):
     """``value`` is whole percent for a percentage and minor units for a fixed discount; times carry a zone."""
+
+    model_config = example(
+        kind="percentage",
+        value=10,
+        minimum_subtotal=0,
+        starts_at="2026-06-01T00:00:00+02:00",
+        expires_at="2099-09-01T00:00:00+02:00",
+        usage_limit=1000,
+        once_per_user=False,
+        active=True,
+    )
 
     kind: Kind
     value: Annotated[int, Field(ge=1, le=MAX_AMOUNT, strict=True)]

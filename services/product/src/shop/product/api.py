@@ -47,7 +47,7 @@ async def list_products(
 
 
 @router.get("/categories", response_model=Page[schemas.CategoryView])
-async def list_categories(service: Service) -> Response:
+async def list_product_categories(service: Service) -> Response:
     """The categories with the number of products in each."""
     return _json(await service.categories())
 
@@ -58,7 +58,7 @@ async def get_product(product_id: UUID, service: Service) -> Response:
 
 
 @router.get("/{product_id}/cover.svg", responses={200: {"content": {"image/svg+xml": {}}}, 304: {}})
-async def get_cover(product_id: UUID, request: Request, service: Service) -> Response:
+async def get_product_cover(product_id: UUID, request: Request, service: Service) -> Response:
     """The product's picture: a book's cover drawn from its title and author, a neutral one for what has no author."""
     picture = _picture(await service.cover(product_id)).encode()
     tag = f'"{hashlib.sha256(picture).hexdigest()[:16]}"'
@@ -91,7 +91,7 @@ async def change_product(
 
 
 @router.post("/{product_id}/stock")
-async def move_stock(
+async def change_product_stock(
     product_id: UUID, change: schemas.StockChange, admin: CurrentAdmin, service: Service, key: Key = None
 ) -> schemas.ProductView:
     """Add to the stock or write some off, for administrators; once per Idempotency-Key if there is one."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from shop.kit.bodies import RequestBody
+from shop.kit.bodies import RequestBody, example
 from shop.kit.db import Record
 from shop.kit.text import Typed, paragraphs
 
@@ -39,6 +39,16 @@ class Price(RequestBody):
 
 
 class NewProduct(RequestBody):
+    model_config = example(
+        sku="mug-blue",
+        name="Blue mug",
+        description="Stoneware, 300 ml.",
+        category="kitchen",
+        price={"amount": 1290, "currency": "EUR"},
+        stock=40,
+        attributes={"material": "stoneware"},
+    )
+
     sku: Sku
     name: Text
     description: Description = ""
@@ -51,6 +61,8 @@ class NewProduct(RequestBody):
 class ProductChange(RequestBody):
     """Only what is named changes."""
 
+    model_config = example(name="Blue mug, large", price={"amount": 1490, "currency": "EUR"})
+
     name: Text | None = None
     description: Description | None = None
     category: Category | None = None
@@ -60,6 +72,8 @@ class ProductChange(RequestBody):
 
 class StockChange(RequestBody):
     """``delta`` pieces came in, or were written off when negative."""
+
+    model_config = example(delta=25, reason="delivery")
 
     delta: Annotated[int, Field(ge=-MAX_STOCK, le=MAX_STOCK, strict=True)]
     reason: Annotated[str, Typed(200)] = "correction"

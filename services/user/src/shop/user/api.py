@@ -32,39 +32,39 @@ CurrentFamily = Annotated[UUID | None, Depends(current_family)]
 
 
 @router.post("/users", status_code=201, tags=["users"])
-async def register(body: Registration, service: Service, response: Response) -> UserOut:
+async def register_user(body: Registration, service: Service, response: Response) -> UserOut:
     """Open an account. The e-mail address is compared without regard to case; 409 `email_taken` if it has one."""
     response.headers["Location"] = "/api/v1/users/me"
     return UserOut.model_validate(await service.register(body.email, body.password, body.name))
 
 
 @router.post("/tokens", tags=["tokens"])
-async def sign_in(body: Credentials, service: Service, response: Response) -> Tokens:
+async def create_tokens(body: Credentials, service: Service, response: Response) -> Tokens:
     """Sign in. After five failures in a row the address has to wait: 429 `too_many_attempts` with Retry-After."""
     response.headers.update(NO_STORE)
     return Tokens.of(await service.sessions.sign_in(body.email, body.password))
 
 
 @router.post("/tokens/refresh", tags=["tokens"])
-async def refresh(body: Refresh, service: Service, response: Response) -> Tokens:
+async def refresh_tokens(body: Refresh, service: Service, response: Response) -> Tokens:
     """The next tokens. Each refresh token works once; using an old one ends the sign-in."""
     response.headers.update(NO_STORE)
     return Tokens.of(await service.sessions.refresh(body.refresh_token))
 
 
 @router.delete("/tokens", status_code=204, tags=["tokens"])
-async def sign_out(user: CurrentUser, family: CurrentFamily, service: Service) -> None:
+async def delete_tokens(user: CurrentUser, family: CurrentFamily, service: Service) -> None:
     """Sign out: the refresh tokens of this sign-in end at once, the access token when it expires."""
     await service.sessions.sign_out(user.user_id, family)
 
 
-@router.get("/users/me", tags=["users"], summary="Get My Account")
-async def me(user: CurrentUser, service: Service) -> UserOut:
+@router.get("/users/me", tags=["users"])
+async def get_my_account(user: CurrentUser, service: Service) -> UserOut:
     return UserOut.model_validate(await service.find(user.user_id))
 
 
-@router.patch("/users/me", tags=["users"], summary="Change My Account")
-async def change_me(body: Profile, user: CurrentUser, family: CurrentFamily, service: Service) -> UserOut:
+@router.patch("/users/me", tags=["users"])
+async def change_my_account(body: Profile, user: CurrentUser, family: CurrentFamily, service: Service) -> UserOut:
     """Change the name or the password; a new password ends every other sign-in."""
     if body.password and body.current_password:
         await service.change_password(user.user_id, body.current_password, body.password, family)
@@ -73,32 +73,32 @@ async def change_me(body: Profile, user: CurrentUser, family: CurrentFamily, ser
     return UserOut.model_validate(await service.find(user.user_id))
 
 
-@router.get("/users/me/addresses", tags=["users"], summary="List My Addresses")
-async def addresses(user: CurrentUser, service: Service) -> Page[AddressOut]:
+@router.get("/users/me/addresses", tags=["users"])
+async def list_my_addresses(user: CurrentUser, service: Service) -> Page[AddressOut]:
     """All addresses, oldest first; there are never so many that a second page is needed."""
     own = await service.addresses(user.user_id)
     return Page(items=[AddressOut.model_validate(address) for address in own])
 
 
 @router.post("/users/me/addresses", status_code=201, tags=["users"])
-async def add_address(body: AddressIn, user: CurrentUser, service: Service, response: Response) -> AddressOut:
+async def add_my_address(body: AddressIn, user: CurrentUser, service: Service, response: Response) -> AddressOut:
     address = await service.add_address(user.user_id, body.address(new_id()))
     response.headers["Location"] = f"/api/v1/users/me/addresses/{address.id}"
     return AddressOut.model_validate(address)
 
 
 @router.put("/users/me/addresses/{address_id}", tags=["users"])
-async def replace_address(address_id: UUID, body: AddressIn, user: CurrentUser, service: Service) -> AddressOut:
+async def replace_my_address(address_id: UUID, body: AddressIn, user: CurrentUser, service: Service) -> AddressOut:
     return AddressOut.model_validate(await service.replace_address(user.user_id, body.address(address_id)))
 
 
 @router.delete("/users/me/addresses/{address_id}", status_code=204, tags=["users"])
-async def delete_address(address_id: UUID, user: CurrentUser, service: Service) -> None:
+async def delete_my_address(address_id: UUID, user: CurrentUser, service: Service) -> None:
     await service.delete_address(user.user_id, address_id)
 
 
-@well_known.get("/.well-known/jwks.json", tags=["tokens"], summary="Get the Keys of Access Tokens")
-async def jwks(service: Service, response: Response) -> dict[str, Any]:
+@well_known.get("/.well-known/jwks.json", tags=["tokens"])
+async def get_token_keys(service: Service, response: Response) -> dict[str, Any]:
     """The public keys of access tokens (RFC 7517). The next key is in it long before it is used."""
     response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE_S}"
     return service.keys.jwks()

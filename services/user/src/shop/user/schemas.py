@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from shop.kit.bodies import RequestBody
+from shop.kit.bodies import RequestBody, example
 from shop.kit.text import Email, NewEmail, Typed, new_password
 from shop.user import domain
 from shop.user.sessions import TokenPair
@@ -25,22 +25,32 @@ Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
 class Registration(RequestBody):
+    model_config = example(email="ada@example.com", password="correct horse battery", name="Ada Lovelace")
+
     email: NewEmail
     password: NewPassword
     name: Name
 
 
 class Credentials(RequestBody):
+    model_config = example(email="ada@example.com", password="correct horse battery")
+
     email: Email
     password: Password
 
 
 class Refresh(RequestBody):
+    model_config = example(refresh_token="Zq3w0X2mB8uY5sK1rT7vN4pL6dJ9hF0c")
+
     refresh_token: Annotated[str, Field(min_length=1, max_length=MAX_REFRESH_TOKEN_LENGTH)]
 
 
 class Profile(RequestBody):
     """What to change; a new password needs the current one beside it."""
+
+    model_config = example(
+        name="Ada King", password="another long passphrase", current_password="correct horse battery"
+    )
 
     name: Name | None = None
     password: NewPassword | None = None
@@ -54,6 +64,10 @@ class Profile(RequestBody):
 
 
 class AddressIn(RequestBody):
+    model_config = example(
+        name="Ada Lovelace", street="Invalidenstraße 117", city="Berlin", postal_code="10115", country="DE"
+    )
+
     name: Name
     street: Line
     city: Line

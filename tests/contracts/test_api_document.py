@@ -1,0 +1,93 @@
+"""What the API's documentation shows: a request example for every body, and operations named by verb and resource."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib import import_module
+from typing import Any
+
+import jsonschema_rs
+
+from shop.gateway.openapi import METHODS, merge
+from tests.architecture.source import service_nouns
+
+NOUNS = tuple(noun for noun in service_nouns() if noun not in ("gateway", "storefront"))
+VERBS = frozenset(
+    {
+        *("Add", "Cancel", "Change", "Create", "Delete", "Deliver", "Fulfil", "Get"),
+        *("List", "Place", "Refresh", "Refund", "Register", "Replace", "Set", "Watch"),
+    }
+)
+MIN_BODIES = 13
+JSON = "application/json"
+
+Document = dict[str, Any]
+
+
+def merged() -> Document:
+    return merge({noun: import_module(f"shop.{noun}.main").app.openapi() for noun in NOUNS})
+
+
+def operations(document: Document) -> dict[str, Document]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    }
+
+
+def body_schema(document: Document, operation: Document) -> Document | None:
+    """The schema of an operation's JSON body, with the components beside it; None without a body."""
+    schema = operation.get("requestBody", {}).get("content", {}).get(JSON, {}).get("schema")
+    if schema is None:
+        return None
+    name = schema["$ref"].rpartition("/")[2]
+    return {**document["components"]["schemas"][name], "components": document["components"]}
+
+
+def wrong_examples(document: Document) -> list[str]:
+    """The operations with a body whose example is missing or is not what the body's schema describes."""
+    wrong = []
+    for name, operation in operations(document).items():
+        schema = body_schema(document, operation)
+        if schema is None:
+            continue
+        check = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+        examples = schema.get("examples", [])
+        if not examples or not all(check.is_valid(example) for example in examples):
+            wrong.append(name)
+    return wrong
+
+
+def test_every_body_has_an_example_that_its_schema_accepts() -> None:
+    document = merged()
+    assert wrong_examples(document) == []
+    with_body = [name for name, one in operations(document).items() if body_schema(document, one)]
+    assert len(with_body) >= MIN_BODIES
+
+
+def test_a_missing_and_a_wrong_example_are_found() -> None:
+    document = merged()
+    schemas = document["components"]["schemas"]
+    del schemas["RefundBody"]["examples"]
+    schemas["StockChange"]["examples"] = [{"delta": "five"}]
+    assert wrong_examples(document) == [
+        "POST /api/v1/payments/{payment_id}/refunds",
+        "POST /api/v1/products/{product_id}/stock",
+    ]
+
+
+def test_operations_are_named_by_a_verb_and_a_resource() -> None:
+    unclear = []
+    for name, operation in operations(merged()).items():
+        verb, *resource = operation["summary"].split()
+        if verb not in VERBS or not resource:
+            unclear.append(f"{name}: {operation['summary']}")
+    assert unclear == []
+
+
+def test_names_of_operations_are_unique() -> None:
+    found = operations(merged()).values()
+    for field in ("summary", "operationId"):
+        assert [name for name, times in Counter(one[field] for one in found).items() if times > 1] == []
