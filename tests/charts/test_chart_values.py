@@ -15,6 +15,7 @@ from tests.charts import described, generate, helm
 from tests.charts.rendering import CHARTS, PRESETS, SERVICES, Refused, golden_text, template
 
 NAMES = generate.NAMES
+EXTERNAL = "database.mode=External,database.external.host=db.example,global.secrets.postgres=admin"
 
 # Chart, a --set argument, and what the message must hold: the chart or service, and the field or a sentence.
 REFUSED = [
@@ -53,6 +54,26 @@ REFUSED = [
     ("shop", "messaging.mode=External", "messaging.mode External needs global.secrets.nats"),
     ("shop", "cache.mode=External", "cache.mode External needs global.secrets.valkey"),
     ("shop", "database.mode=External", "needs database.external.host, or global.secrets.database.product"),
+    (
+        "shop",
+        f"{EXTERNAL},database.external.sslmode=verify-full",
+        "database.external.sslmode verify-full needs global.database.ca.secretName or configMapName",
+    ),
+    (
+        "shop",
+        f"{EXTERNAL},global.database.pooler=Transaction",
+        "global.database.pooler Transaction needs database.external.pooler.host",
+    ),
+    (
+        "shop",
+        "global.database.pooler=Transaction",
+        "global.database.pooler Transaction and global.database.ca are for database.mode External, not Bundled",
+    ),
+    (
+        "shop",
+        f"{EXTERNAL},global.database.ca.secretName=a,global.database.ca.configMapName=b",
+        "global.database.ca takes secretName or configMapName, not both",
+    ),
     ("shop", "database.instances=3", "database.instances is 3, but mode Bundled has one"),
     ("shop", "payment.config.SHOP_PAYMENT_PROVIDER=stripe", "but the storefront takes test cards and no real ones yet"),
     ("shop", "catalog.configMap=mine", "catalog takes sample or configMap, not both"),

@@ -82,11 +82,12 @@ image: {{ include "service.image" . }}
 imagePullPolicy: {{ .Values.global.image.pullPolicy }}
 terminationMessagePolicy: FallbackToLogsOnError
 command: [/app/.venv/bin/python, -m, shop.kit.migrate, {{ include "service.noun" . }}]
-env: {{- include "service.secretVariable" (list . "SHOP_DATABASE_URL" .Values.secretEnv.SHOP_DATABASE_URL) | nindent 2 }}
+env: {{- include "service.database.directEnv" (list . .Values.secretEnv.SHOP_DATABASE_URL) | nindent 2 }}
 securityContext: {{- include "service.containerSecurity" . | nindent 2 }}
 resources: {{- toYaml .Values.resources | nindent 2 }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
+  {{- include "service.database.caMount" . | indent 2 }}
 {{- end }}
 
 {{/* The environment as a map, templates carried out and empty values left out, as YAML. */}}
@@ -95,6 +96,10 @@ volumeMounts:
 {{- with .Values.global.tracing.endpoint }}
 {{- $_ := set $config "SHOP_TRACING_ENDPOINT" . }}
 {{- $_ := set $config "SHOP_TRACE_SAMPLE_RATIO" (toString $.Values.global.tracing.sampleRatio) }}
+{{- end }}
+{{- if .Values.secretEnv.SHOP_DATABASE_URL }}
+{{- if eq .Values.global.database.pooler "Transaction" }}{{ $_ := set $config "SHOP_DATABASE_POOLER" "transaction" }}{{ end }}
+{{- if include "service.database.hasCa" . }}{{ $_ := set $config "PGSSLROOTCERT" (include "service.database.caFile" .) }}{{ end }}
 {{- end }}
 {{- range $name, $value := .Values.config }}
 {{- $text := tpl ($value | default "") $ }}

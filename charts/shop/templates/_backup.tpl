@@ -21,10 +21,12 @@ passwd: |
 {{- define "shop.backup.databases" -}}
 - {name: NOUNS, value: {{ include "shop.withDatabase" . | fromJsonArray | join " " }}}
 {{- range $noun := include "shop.withDatabase" . | fromJsonArray }}
+{{- $from := include "service.database.direct" (list $ (include "shop.databaseUrl" (list $ $noun) | fromJson)) | fromJson }}
 - name: URL_{{ upper $noun }}
   valueFrom:
-    secretKeyRef: {name: {{ include "shop.databaseOf" (list $ $noun) }}, key: {{ (index $.Values $noun).secretEnv.SHOP_DATABASE_URL.key }}}
+    secretKeyRef: {name: {{ $from.secretName }}, key: {{ $from.key }}}
 {{- end }}
+{{- include "service.database.caEnv" . }}
 {{- end }}
 
 {{/* (list context NAME ENV [ARGUMENT]): a container with PostgreSQL's programs that runs NAME.sh. */}}
@@ -45,6 +47,7 @@ resources:
   limits: {memory: 512Mi}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
+  {{- include "service.database.caMount" $context | indent 2 }}
   - {name: files, mountPath: /etc/shop-backup, readOnly: true}
   - {name: files, mountPath: /etc/passwd, subPath: passwd, readOnly: true}
   - {name: backups, mountPath: /backups}
@@ -80,6 +83,7 @@ volumeMounts:
 {{- $context := index . 0 }}{{ $place := index . 2 -}}
 - name: tmp
   emptyDir: {sizeLimit: 64Mi}
+{{- include "service.database.caVolume" $context }}
 - name: files
   configMap: {name: {{ include "shop.name" (list $context (index . 1)) }}}
 - name: backups

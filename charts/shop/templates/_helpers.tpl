@@ -147,9 +147,31 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- end }}
 {{- end }}
 
+{{/* How the services connect to the database, where the values contradict each other. */}}
+{{- define "shop.checkDatabaseAccess" -}}
+{{- $ca := .Values.global.database.ca }}
+{{- $pooled := eq .Values.global.database.pooler "Transaction" }}
+{{- $external := .Values.database.external }}
+{{- if and $ca.secretName $ca.configMapName }}
+{{- fail "global.database.ca takes secretName or configMapName, not both" }}
+{{- end }}
+{{- if and (or $pooled $ca.secretName $ca.configMapName) (ne .Values.database.mode "External") }}
+{{- fail (printf "global.database.pooler Transaction and global.database.ca are for database.mode External, not %s" .Values.database.mode) }}
+{{- end }}
+{{- if and (eq .Values.database.mode "External") $external.host }}
+{{- if and (hasPrefix "verify-" $external.sslmode) (not (include "service.database.hasCa" .)) }}
+{{- fail (printf "database.external.sslmode %s needs global.database.ca.secretName or configMapName, the certificates of the server's authority" $external.sslmode) }}
+{{- end }}
+{{- if and $pooled (not $external.pooler.host) }}
+{{- fail "global.database.pooler Transaction needs database.external.pooler.host, where the services connect to" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What the schema cannot say in a sentence. */}}
 {{- define "shop.check" -}}
 {{- include "shop.connections.check" . }}
+{{- include "shop.checkDatabaseAccess" . }}
 {{- if and (eq .Values.messaging.mode "External") (not .Values.global.secrets.nats) }}
 {{- fail "messaging.mode External needs global.secrets.nats, the name of a Secret with the key url" }}
 {{- end }}

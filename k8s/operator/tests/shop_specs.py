@@ -105,9 +105,20 @@ stores = st.fixed_dictionaries(
 )
 sizes = st.sampled_from(("1Gi", "20Gi", "500M"))
 external = st.builds(lambda name: {"mode": "External", "secretName": name}, names)
+authorities = st.builds(lambda field, name: {field: name}, st.sampled_from(("secretName", "configMap")), names)
+pooled = st.builds(
+    lambda given, pooler, ca: {**given, "pooler": pooler, "ca": ca},
+    external,
+    st.sampled_from(("None", "Transaction")),
+    authorities,
+)
 backends = st.builds(lambda size: {"storage": size}, sizes) | external
-databases = backends | st.builds(
-    lambda count, size: {"mode": "CloudNativePG", "instances": count, "storage": size}, st.integers(1, 9), sizes
+databases = (
+    backends
+    | pooled
+    | st.builds(
+        lambda count, size: {"mode": "CloudNativePG", "instances": count, "storage": size}, st.integers(1, 9), sizes
+    )
 )
 exposures = st.sampled_from(
     (

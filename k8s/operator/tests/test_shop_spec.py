@@ -71,6 +71,16 @@ INVALID_SPECS = [
     ("database: {mode: Extern}", "spec.database.mode: must be Bundled, CloudNativePG or External, not 'Extern'"),
     ("database: {mode: External}", "spec.database: mode External needs secretName"),
     ("database: {instances: 3}", "spec.database: mode Bundled has one instance"),
+    ("database: {pooler: Transaction}", "spec.database: pooler and ca are for mode External"),
+    ("database: {mode: CloudNativePG, ca: {secretName: a}}", "spec.database: pooler and ca are for mode External"),
+    (
+        "database: {mode: External, secretName: s, ca: {secretName: a, configMap: b}}",
+        "spec.database.ca: give exactly one of secretName and configMap",
+    ),
+    (
+        "database: {mode: External, secretName: s, ca: {secretName: a, key: 'a b'}}",
+        "spec.database.ca.key: must be a key such as ca.crt",
+    ),
     ("messaging: {mode: External}", "spec.messaging: mode External needs secretName"),
     ("cache: {storage: 5 gigs}", "spec.cache.storage: must be a quantity of bytes such as 256Mi or 10Gi"),
     ("exposure: {type: Ingress}", "spec.exposure: type Ingress needs host"),

@@ -107,6 +107,17 @@ REACHES: list[tuple[Spec, str, Any]] = [
         "payment.secretEnv",
         {"SHOP_DATABASE_URL": {"key": "payment"}},
     ),
+    ({"database": {"mode": "External", "secretName": "urls"}}, "global.database", {}),
+    (
+        {"database": {"mode": "External", "secretName": "u", "pooler": "Transaction", "ca": {"secretName": "a"}}},
+        "global.database",
+        {"pooler": "Transaction", "ca": {"key": "ca.crt", "secretName": "a"}},
+    ),
+    (
+        {"database": {"mode": "External", "secretName": "u", "ca": {"configMap": "authority", "key": "root.pem"}}},
+        "global.database",
+        {"ca": {"key": "root.pem", "configMapName": "authority"}},
+    ),
     ({"messaging": {"storage": "2Gi"}}, "messaging", {"mode": "Bundled", "storage": "2Gi"}),
     ({"messaging": {"mode": "External", "secretName": "n"}}, "messaging", {"mode": "External"}),
     ({"messaging": {"mode": "External", "secretName": "n"}}, "global.secrets", {"nats": "n"}),

@@ -97,6 +97,9 @@ RULES: Mapping[str, Sequence[Rule]] = {
         ),
     ),
     "Backend": (EXTERNAL, BUNDLED_STORAGE),
+    "CertificateAuthority": (
+        Rule("has(self.secretName) != has(self.configMap)", "give exactly one of secretName and configMap"),
+    ),
     "CacheBackend": (EXTERNAL, BUNDLED_STORAGE),
     "DatabaseBackend": (
         EXTERNAL,
@@ -104,6 +107,11 @@ RULES: Mapping[str, Sequence[Rule]] = {
             "self.mode == 'CloudNativePG' || self.instances == 1",
             "modes Bundled and External have one instance; CloudNativePG runs several",
             "instances",
+        ),
+        Rule(
+            "self.mode == 'External' || (self.pooler == 'None' && !has(self.ca))",
+            "pooler and ca are for mode External",
+            "mode",
         ),
         BUNDLED_STORAGE,
         fixed(

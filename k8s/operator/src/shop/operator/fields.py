@@ -120,6 +120,7 @@ TimeZone = Annotated[
 ]
 Percent = Annotated[Decimal, BeforeValidator(_plain_number), Field(ge=0, le=100, decimal_places=3)]
 Minor = Annotated[int, whole(0, 1_000_000_000)]
+FileKey = Annotated[str, Matching(r"[-._a-zA-Z0-9]+", "a key such as ca.crt", max_length=253)]
 Label = Annotated[
     str,
     Matching(

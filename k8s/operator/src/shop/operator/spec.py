@@ -16,6 +16,7 @@ from shop.operator.fields import (
     Country,
     CronSchedule,
     Currency,
+    FileKey,
     Flag,
     Host,
     Label,
@@ -139,6 +140,23 @@ class _Backend(Part):
         return self
 
 
+class CertificateAuthority(Part):
+    """Certificates by which a server is known, where its URL has sslmode verify-ca or verify-full."""
+
+    secret_name: Label | None = None
+    """Secret of the Shop's namespace that holds them."""
+    config_map: Label | None = None
+    """ConfigMap of the Shop's namespace that holds them."""
+    key: FileKey = "ca.crt"
+    """Its key, a file in PEM."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "CertificateAuthority":
+        if (self.secret_name is None) == (self.config_map is None):
+            raise ValueError("give exactly one of secretName and configMap")
+        return self
+
+
 class DatabaseBackend(_Backend):
     """PostgreSQL: one of the shop's own, a cluster of CloudNativePG, or a server that exists elsewhere."""
 
@@ -149,12 +167,23 @@ class DatabaseBackend(_Backend):
     instances: Annotated[int, whole(1, 9)] = 1
     """Servers of a CloudNativePG cluster, the standbys included."""
     max_connections: Annotated[int, whole(20, 10_000)] | None = None
-    """Connections that the server takes; left out, what the services need, up to 500, and for External unknown."""
+    """Connections that the server or its pooler takes; left out, what the services need, for External unknown."""
+    pooler: Literal["None", "Transaction"] = "None"
+    """Transaction: the URLs of an External server lead to a pooler in transaction mode, such as PgBouncer. Under each
+    key followed by -direct the Secret then has the URL of the server itself, for migrations and backups."""
+    ca: CertificateAuthority | None = None
+    """Certificates by which an External server and its pooler are known."""
 
     @model_validator(mode="after")
     def _only_a_cluster_has_several(self) -> "DatabaseBackend":
         if self.mode != "CloudNativePG" and self.instances > 1:
             raise ValueError(f"mode {self.mode} has one instance; CloudNativePG runs several")
+        return self
+
+    @model_validator(mode="after")
+    def _only_an_external_one_is_reached_differently(self) -> "DatabaseBackend":
+        if self.mode != "External" and (self.pooler != "None" or self.ca is not None):
+            raise ValueError("pooler and ca are for mode External")
         return self
 
 

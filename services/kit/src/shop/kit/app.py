@@ -172,7 +172,10 @@ async def _connect(settings: ServiceSettings) -> Database:
     while True:
         try:
             return await Database.connect(
-                settings.database_url, pool_size=settings.database_pool_size, application=settings.service
+                settings.database_url,
+                pool_size=settings.database_pool_size,
+                application=settings.service,
+                pooler=settings.database_pooler,
             )
         except Unavailable as error:
             if asyncio.get_running_loop().time() > deadline:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import orjson
@@ -23,6 +23,12 @@ CONNECT_TIMEOUT_S = 3.0
 ACQUIRE_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 10.0
 IDLE_CONNECTION_LIFETIME_S = 300.0
+STATEMENT_CACHE_SIZE = 100
+"""Statements that a connection keeps prepared. None may be kept through a pooler in transaction mode."""
+
+Pooler = Literal["none", "transaction"]
+"""What is between a service and its server: ``transaction`` gives each transaction another connection of the server,
+so nothing of a session may outlive its transaction: no prepared statement, advisory lock, SET or LISTEN."""
 
 LOST = (
     OSError,
@@ -103,12 +109,13 @@ class Connection:
 class Database(Connection):
     """A pool of connections; each statement outside ``transaction`` is its own transaction."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, pooler: Pooler = "none") -> None:
         super().__init__(raw)
+        self.pooler = pooler
         self._tasks: set[asyncio.Future[None]] = set()
 
     @classmethod
-    async def connect(cls, url: str, *, pool_size: int, application: str) -> Database:
+    async def connect(cls, url: str, *, pool_size: int, application: str, pooler: Pooler = "none") -> Database:
         """Open a pool of up to ``pool_size`` connections; Unavailable when there is no database at ``url``."""
         with lost_as_unavailable():
             pool = await asyncpg.create_pool(
@@ -117,12 +124,13 @@ class Database(Connection):
                 max_size=pool_size,
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=STATEMENT_TIMEOUT_S,
+                statement_cache_size=STATEMENT_CACHE_SIZE if pooler == "none" else 0,
                 max_inactive_connection_lifetime=IDLE_CONNECTION_LIFETIME_S,
                 init=_prepare,
                 reset=_leave_as_it_is,
                 server_settings={"application_name": application, "timezone": "UTC"},
             )
-        return cls(pool)
+        return cls(pool, pooler)
 
     @contextlib.contextmanager
     def _available(self) -> Iterator[None]:
@@ -172,7 +180,10 @@ class Database(Connection):
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[Any]:
-        """One raw connection of the pool for as long as the block lasts (advisory locks, LISTEN)."""
+        """One raw connection of the pool for as long as the block lasts.
+
+        What its session keeps, such as an advisory lock, is the caller's only where ``pooler`` is "none".
+        """
         with lost_as_unavailable():
             raw = await self._raw.acquire(timeout=ACQUIRE_TIMEOUT_S)
         try:

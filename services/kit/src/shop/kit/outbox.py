@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import Counter, Gauge
 
@@ -74,6 +74,7 @@ class Outbox:
         self._noun = noun
         self._retention_s = retention_s
         self._wake = asyncio.Event()
+        self._prune_at = 0.0
 
     def wake(self) -> None:
         """Say that rows were committed, which spares them the wait for the next poll."""
@@ -81,35 +82,55 @@ class Outbox:
 
     async def run(self) -> None:
         """Relay for ever; errors end the loop, which the supervisor starts again with backoff."""
+        if self._database.pooler == "transaction":
+            self._bus.reconnected.set()
+            await self._relay(self._turn)
+        else:
+            await self._lead()
+
+    async def _lead(self) -> None:
+        """Relay from the moment when no other replica does; the lock is the session's."""
         async with self._database.session() as raw:
             guard = Connection(raw)
             while not await guard.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(LEADER_RETRY_S)
             try:
-                await self._relay(guard)
+                self._bus.reconnected.set()
+                await self._relay(lambda: self._pass(guard))
             finally:
                 with contextlib.suppress(Exception):
                     await guard.execute("SELECT pg_advisory_unlock($1)", LOCK_KEY)
 
-    async def _relay(self, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        prune_at = loop.time()
-        self._bus.reconnected.set()
+    async def _relay(self, step: Callable[[], Awaitable[int]]) -> None:
         while True:
-            if loop.time() >= prune_at:
-                prune_at = loop.time() + PRUNE_EVERY_S
-                await self._prune(connection)
             if not self._bus.connected:
                 await asyncio.sleep(POLL_S)
-                continue
-            if self._bus.reconnected.is_set():
-                await self._resend_lost(connection)
-                self._bus.reconnected.clear()
-            if not await self.relay_batch(connection):
+            elif not await step():
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), POLL_S)
                     await asyncio.sleep(GATHER_S)
                 self._wake.clear()
+
+    async def _turn(self) -> int:
+        """One pass in one transaction that has the lock; 0 while another replica has it.
+
+        A pooler in transaction mode gives no session that could hold the lock between two passes.
+        """
+        async with self._database.transaction() as connection:
+            if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", LOCK_KEY):
+                return 0
+            return await self._pass(connection)
+
+    async def _pass(self, connection: Connection) -> int:
+        """What is due of housekeeping, then one batch; returns the number of its events."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._prune_at:
+            self._prune_at = loop.time() + PRUNE_EVERY_S
+            await self._prune(connection)
+        if self._bus.reconnected.is_set():
+            await self._resend_lost(connection)
+            self._bus.reconnected.clear()
+        return await self.relay_batch(connection)
 
     async def _resend_lost(self, connection: Connection) -> None:
         await self._bus.ensure_stream(self._noun)

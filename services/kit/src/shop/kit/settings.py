@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shop.kit.bus import MIN_STREAM_BYTES, STREAM_BYTES
+from shop.kit.db import Pooler
 
 SECRETS_DIR = Path("/run/secrets/shop")
 """Where a cluster mounts secrets: one file per variable, named like it (``SHOP_DATABASE_URL``)."""
@@ -28,6 +29,8 @@ class ServiceSettings(BaseSettings):
 
     database_url: str = Field(default="", repr=False)
     database_pool_size: int = Field(default=8, ge=2, le=64)
+    database_pooler: Pooler = "none"
+    """``transaction`` where ``database_url`` leads to a pooler in transaction mode, such as PgBouncer."""
     nats_url: str = Field(default="nats://nats:4222", repr=False)
     stream_bytes: int = Field(default=STREAM_BYTES, ge=MIN_STREAM_BYTES)
     """What the stream of each service's events may hold."""

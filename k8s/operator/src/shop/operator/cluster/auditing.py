@@ -8,6 +8,7 @@ from shop.operator.cluster.forwarding import Forwards
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kinds import DEPLOYMENT, SECRET
 from shop.operator.engine.objects import Object
+from shop.operator.engine.preflight import DIRECT
 from shop.operator.errors import ShopctlError
 from shop.operator.local import auditing
 from shop.operator.local.plan import WITH_DATABASE
@@ -29,13 +30,14 @@ async def audit(session: Session, name: str, options: Options, wait_s: float) ->
 
 
 async def _url(session: Session, name: str, noun: str, variable: str) -> str:
-    """What the service's container has in that variable."""
+    """What the service's container has in that variable; of a database behind a pooler, the server itself."""
     deployment = await session.kube.get(DEPLOYMENT, session.namespace, f"{name}-{noun}")
     if deployment is None:
         raise ShopctlError(f"{name} has no Deployment {name}-{noun} to audit; see `shopctl status {name}`")
     secret_name, key = secret_of(deployment, noun, variable)
     secret = await session.kube.get(SECRET, session.namespace, secret_name)
-    encoded = (secret or {}).get("data", {}).get(key)
+    data = (secret or {}).get("data", {})
+    encoded = data.get(f"{key}{DIRECT}", data.get(key))
     if encoded is None:
         raise ShopctlError(f"Secret {secret_name} has no key {key}, from which {noun} takes its {variable}")
     return base64.b64decode(encoded).decode()

@@ -13,10 +13,12 @@ from shop.operator.engine.kinds import CLAIM, CONFIG_MAP, RENDERED, SECRET, Kind
 from shop.operator.engine.kube import Kube, Request
 from shop.operator.engine.objects import Object, Ref
 from shop.operator.local.plan import WITH_DATABASE
-from shop.operator.spec import ShopSpec
+from shop.operator.spec import DatabaseBackend, ShopSpec
 
 CATALOG_KEY = "catalog.json"
 URL_KEY = "url"
+DIRECT = "-direct"
+"""Ends the key of a URL that leads to the server itself, where the one without it leads to a pooler."""
 ADMIN_KEYS = ("username", "password")
 STORE_KEYS = ("password", URL_KEY)
 S3_KEYS = ("endpoint", "accessKey", "secretKey")
@@ -41,8 +43,10 @@ def needed(spec: ShopSpec, *, restored: bool = False) -> list[Needed]:
     if spec.store.catalog and spec.store.catalog.config_map:
         found.append(Needed("store.catalog.configMap", CONFIG_MAP, spec.store.catalog.config_map, (CATALOG_KEY,)))
     if spec.database.secret_name:
-        keys = WITH_DATABASE if spec.database.mode == "External" else ADMIN_KEYS
-        found.append(Needed("database.secretName", SECRET, spec.database.secret_name, keys))
+        found.append(Needed("database.secretName", SECRET, spec.database.secret_name, _database_keys(spec.database)))
+    if ca := spec.database.ca:
+        kind, field = (SECRET, "secretName") if ca.secret_name else (CONFIG_MAP, "configMap")
+        found.append(Needed(f"database.ca.{field}", kind, ca.secret_name or ca.config_map or "", (ca.key,)))
     for field, backend in (("messaging", spec.messaging), ("cache", spec.cache)):
         if backend.secret_name:
             own = (URL_KEY,) if backend.mode == "External" else STORE_KEYS
@@ -52,6 +56,13 @@ def needed(spec: ShopSpec, *, restored: bool = False) -> list[Needed]:
     if spec.restore_from and not restored:
         found += _place("restoreFrom", "source", spec.restore_from.source, spec.restore_from.secret_name)
     return found
+
+
+def _database_keys(database: DatabaseBackend) -> tuple[str, ...]:
+    if database.mode != "External":
+        return ADMIN_KEYS
+    direct = tuple(f"{noun}{DIRECT}" for noun in WITH_DATABASE) if database.pooler == "Transaction" else ()
+    return (*WITH_DATABASE, *direct)
 
 
 def _place(part: str, field: str, url: str, secret_name: str | None) -> list[Needed]:
@@ -67,6 +78,8 @@ def named_by(spec: Object) -> frozenset[tuple[str, str]]:
     for part in ("database", "messaging", "cache", "backup", "restoreFrom"):
         found.add((SECRET.kind, _text(spec, part, "secretName")))
     found.add((SECRET.kind, _text(spec, "exposure", "tlsSecretName")))
+    found.add((SECRET.kind, _text(spec, "database", "ca", "secretName")))
+    found.add((CONFIG_MAP.kind, _text(spec, "database", "ca", "configMap")))
     found.add((CONFIG_MAP.kind, _text(spec, "store", "catalog", "configMap")))
     for place in (_text(spec, "backup", "destination"), _text(spec, "restoreFrom", "source")):
         scheme, _, rest = place.partition("://")

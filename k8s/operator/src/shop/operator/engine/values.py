@@ -142,6 +142,7 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
         "image": {name: given for name, given in image.items() if given},
         "store": _store(spec.store),
         "secrets": _given_secrets(spec),
+        "database": _database_access(spec.database),
         "publicUrl": public_url(spec.exposure),
         "trustedProxies": list(spec.exposure.trusted_proxies),
         "podDisruptionBudgets": spec.pod_disruption_budgets,
@@ -193,6 +194,15 @@ def _given_secrets(spec: ShopSpec) -> Values:
     if (name := spec.database.secret_name) is not None:
         external = spec.database.mode == "External"
         given |= {"database": dict.fromkeys(WITH_DATABASE, name)} if external else {"postgres": name}
+    return given
+
+
+def _database_access(database: DatabaseBackend) -> Values:
+    """How every pod reaches an External server."""
+    given: Values = {} if database.pooler == "None" else {"pooler": database.pooler}
+    if database.ca is not None:
+        names = {"secretName": database.ca.secret_name, "configMapName": database.ca.config_map}
+        given["ca"] = {"key": database.ca.key, **{field: name for field, name in names.items() if name}}
     return given
 
 
