@@ -22,6 +22,7 @@ from shop.kit.testing import INTERNAL_TOKEN, DatabaseFor, Databases, Running, To
 from shop.kit.testing import _running as in_process
 from shop.kit.testing import _served as serving
 from shop.order import api, participants
+from shop.order.consumers import consumers
 from shop.order.service import OrderService
 from shop.order.settings import Settings
 
@@ -136,7 +137,7 @@ def application(world: World, database_url: str, nats_url: str, tokens: Tokens, 
         internal_token=INTERNAL_TOKEN,
         **(standard | changed),
     )
-    return create_app(settings, title="Orders", routers=[api.router], build=OrderService.build)
+    return create_app(settings, title="Orders", routers=[api.router], build=OrderService.build, consumers=consumers)
 
 
 @pytest.fixture

@@ -108,6 +108,8 @@ class Order:
     """What the customer was shown; None: whatever it costs."""
     payment_token: str | None = field(default=None, repr=False)
     cancel_requested_at: datetime | None = None
+    refunded: int = 0
+    """What went back so far, as far as payment's events tell."""
 
     @property
     def country(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from shop.kit.batch import Batcher
-from shop.kit.db import Database, Record
+from shop.kit.db import Connection, Database, Record
 from shop.kit.errors import Unavailable
 from shop.kit.events import OutboxRow
 from shop.kit.outbox import Outbox, insert
@@ -28,7 +28,8 @@ MAX_BATCH = 128
 ORDER = """
 o.id, o.user_id, o.email, o.customer_name, o.kind, o.state, o.version, o.reason, o.lines, o.currency, o.subtotal,
 o.discount, o.tax, o.shipping, o.total, o.address, o.coupon, o.expected_total, o.payment_token, o.cancel_requested_at,
-o.created_at, o.updated_at"""
+o.created_at, o.updated_at,
+(SELECT coalesce(sum(r.amount), 0)::bigint FROM refunds r WHERE r.order_id = o.id) AS refunded"""
 
 SAGA = """
 s.order_id, s.kind AS saga_kind, s.status, s.attempts, s.fence, s.doubtful, s.refusal, s.history, s.traceparent,
@@ -161,6 +162,10 @@ SELECT {ORDER} FROM orders o
 WHERE ($1::text IS NULL OR o.state = $1) AND ($2::uuid IS NULL OR o.id < $2)
     AND ($4::boolean IS NULL OR (o.state = 'rejected') = $4)
 ORDER BY o.id DESC LIMIT $3"""  # noqa: S608 - constants
+
+ADD_REFUNDS = """
+INSERT INTO refunds (event_id, order_id, amount, at)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[]) ON CONFLICT DO NOTHING"""
 
 HISTORY = """
 SELECT order_id, kind, status, attempts, history, traceparent, deadline_at,
@@ -300,6 +305,11 @@ class OrderRepository:
     async def close(self) -> None:
         await self._inserting.close()
         await self._saving.close()
+
+
+async def add_refunds(connection: Connection, refunds: Sequence[tuple[UUID, UUID, int, datetime]]) -> None:
+    """Each with the id of its event, its order, its amount in minor units, and when it was made."""
+    await connection.execute(ADD_REFUNDS, *map(list, zip(*refunds, strict=True)))
 
 
 def one_by_one_on_error[T](

@@ -153,6 +153,7 @@ def load_order(row: Record) -> Order:
         expected_total=row["expected_total"],
         payment_token=row["payment_token"],
         cancel_requested_at=row["cancel_requested_at"],
+        refunded=row["refunded"],
     )
 
 

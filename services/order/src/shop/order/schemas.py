@@ -107,7 +107,10 @@ class LineView(BaseModel):
 
 
 class OrderView(BaseModel):
-    """An order; names, prices and amounts are null until it is confirmed. ``version`` grows with each state."""
+    """An order; names, prices and amounts are null until it is confirmed. ``version`` grows with each state.
+
+    ``refunded`` is what went back to the customer, null when nothing did. It follows the refund within moments.
+    """
 
     id: UUID
     user_id: UUID
@@ -121,6 +124,7 @@ class OrderView(BaseModel):
     tax: Money | None
     shipping: Money | None
     total: Money | None
+    refunded: Money | None = None
     address: Address
     coupon: str | None = None
     cancel_requested_at: datetime | None = None
@@ -234,5 +238,10 @@ def order_document(order: Order) -> dict[str, Any]:
         "created_at": order.created_at,
         "updated_at": order.updated_at,
     }
-    optional = {"reason": order.reason, "coupon": order.coupon, "cancel_requested_at": order.cancel_requested_at}
+    optional: dict[str, Any] = {
+        "reason": order.reason,
+        "coupon": order.coupon,
+        "cancel_requested_at": order.cancel_requested_at,
+        "refunded": money(order.refunded, order.currency) if order.refunded else None,
+    }
     return document | {name: value for name, value in optional.items() if value is not None}

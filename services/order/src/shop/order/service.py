@@ -269,5 +269,5 @@ def as_first_answered(stored: Stored) -> Order:
     order = stored.order
     if order.state in (State.PENDING, State.REJECTED) or stored.ended_at is None:
         return order
-    changes: dict[str, Any] = {"cancel_requested_at": None, "reason": None, "version": 2}
+    changes: dict[str, Any] = {"cancel_requested_at": None, "reason": None, "version": 2, "refunded": 0}
     return replace(order, state=State.CONFIRMED, updated_at=stored.ended_at, **changes)
