@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from shop.kit.bus import MIN_STREAM_BYTES
+from shop.kit.currencies import EXPONENTS
 from shop.kit.settings import ServiceSettings
-from tests.charts.rendering import Refused, kind, named, template
+from shop.payment.stripe_amounts import takes_every_amount
+from tests.charts.rendering import CHARTS, Refused, kind, named, template
 
+HELPERS = CHARTS / "shop" / "templates" / "_helpers.tpl"
 WITHOUT_NOTIFICATION = ("--set", "notification.enabled=false,user.enabled=false")
 
 
@@ -109,3 +114,11 @@ def test_the_chart_counts_with_the_defaults_of_the_services() -> None:
     pool = ServiceSettings.model_fields["database_pool_size"].default
     assert max_connections("--set", "order.replicas=50") == 5 * 2 * pool + 51 * pool + 10
     assert f"need {MIN_STREAM_BYTES >> 20} MiB each" in refusal("--set", "messaging.storage=100Mi")
+
+
+def test_currencies_that_stripe_cannot_charge_are_those_of_the_payment_service() -> None:
+    listed = re.search(r'define "shop.notForStripe" -}}\n{{ list (.*) \| toJson', HELPERS.read_text(encoding="utf-8"))
+    assert listed is not None
+    assert re.findall(r'"([A-Z]{3})"', listed[1]) == [
+        code for code in sorted(EXPONENTS) if not takes_every_amount(code)
+    ]

@@ -76,6 +76,11 @@ REFUSED = [
     ),
     ("shop", "database.instances=3", "database.instances is 3, but mode Bundled has one"),
     ("shop", "payment.config.SHOP_PAYMENT_PROVIDER=stripe", "but the storefront takes test cards and no real ones yet"),
+    (
+        "shop",
+        "storefront.enabled=false,payment.config.SHOP_PAYMENT_PROVIDER=stripe,global.store.currency=KWD",
+        "global.store.currency is KWD, of which Stripe cannot charge every amount",
+    ),
     ("shop", "catalog.configMap=mine", "catalog takes sample or configMap, not both"),
     ("shop", "gateway.ingress.enabled=true", "gateway.ingress.enabled needs gateway.ingress.host"),
     ("shop", "gateway.httpRoute.enabled=true", "needs gateway.httpRoute.gatewayRef.name"),

@@ -57,6 +57,11 @@ http://{{ include "shop.name" . }}:8000
 {{- $json | toJson }}
 {{- end }}
 
+{{/* Currencies with smaller units than Stripe charges: shop.payment.stripe_amounts.takes_every_amount. */}}
+{{- define "shop.notForStripe" -}}
+{{ list "BHD" "IQD" "JOD" "KWD" "LYD" "MGA" "OMR" "TND" | toJson }}
+{{- end }}
+
 {{- define "shop.labels" -}}
 {{- $context := index . 0 -}}
 app.kubernetes.io/name: {{ index . 1 }}
@@ -197,6 +202,9 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- $provider := get (.Values.payment.config | default dict) "SHOP_PAYMENT_PROVIDER" | default "simulator" }}
 {{- if and .Values.payment.enabled .Values.storefront.enabled (ne $provider "simulator") }}
 {{- fail (printf "payment.config.SHOP_PAYMENT_PROVIDER is %s, but the storefront takes test cards and no real ones yet: set storefront.enabled to false, or the provider to simulator" $provider) }}
+{{- end }}
+{{- if and .Values.payment.enabled (eq $provider "stripe") (has .Values.global.store.currency (include "shop.notForStripe" . | fromJsonArray)) }}
+{{- fail (printf "global.store.currency is %s, of which Stripe cannot charge every amount: choose another currency, or the provider simulator" .Values.global.store.currency) }}
 {{- end }}
 {{- if and .Values.catalog.sample .Values.catalog.configMap }}
 {{- fail "catalog takes sample or configMap, not both: set catalog.sample to \"\"" }}

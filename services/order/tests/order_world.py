@@ -19,6 +19,7 @@ STOCK = 100
 RESERVE, RELEASE = "/internal/reservations", "/internal/reservations/release"
 QUOTE, UNQUOTE = "/internal/quotes", "/internal/quotes/release"
 CHARGE, VOID, STATE = "/internal/charges", "/internal/charges/void", "/internal/charges/state"
+MINIMUM = "/internal/charges/minimum"
 
 Result = dict[str, Any]
 
@@ -48,6 +49,7 @@ class World:
         self.captures: defaultdict[str, int] = defaultdict(int)
         self.refunded: dict[str, int] = {}
         self.tombstones: dict[str, set[str]] = {RELEASE: set(), UNQUOTE: set(), VOID: set()}
+        self.minimum = 0
         self.faults: defaultdict[str, deque[str]] = defaultdict(deque)
         self.gates: dict[str, asyncio.Event] = {}
         self.calls: list[tuple[str, str]] = []
@@ -72,6 +74,9 @@ class World:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
+            return
+        if scope["path"] == MINIMUM:
+            await answer(send, 200, money(self.minimum)) if self.minimum else await answer(send, 404, {})
             return
         body = orjson.loads((await receive())["body"])
         path, items = scope["path"], body["items"]

@@ -7,9 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from services.order.tests.conftest import Shop
-from services.order.tests.order_world import CHARGE, QUOTE, SHIPPING, money
+from services.order.tests.conftest import Shop, Start
+from services.order.tests.order_world import CHARGE, QUOTE, SHIPPING, World, money
 from shop.kit.testing import wait_until
+from shop.order import participants
 
 TOTAL = 3_000 + 7 + SHIPPING
 """Of two books, as the world of these tests quotes it."""
@@ -88,3 +89,27 @@ async def test_an_unknown_field_is_refused_by_its_name(shop: Shop) -> None:
     answer = await shop.place(expectedTotal=money(1))
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == ["expectedTotal"]
+
+
+async def test_a_total_below_the_smallest_charge_is_refused_before_anything_is_reserved(
+    start: Start, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(participants, "MINIMUM_KNOWN_S", 0.0)
+    async with start() as shop:
+        ordered = await shop.place(key="before", expected_total=money(TOTAL))
+        assert ordered.status_code == 201
+        world.calls.clear()
+        world.minimum = TOTAL + 1
+        refused = await shop.place(expected_total=money(TOTAL))
+        assert (refused.status_code, refused.json()["code"]) == (422, "amount_below_minimum")
+        assert refused.json()["minimum"] == money(TOTAL + 1)
+        again = await shop.place(key="before", expected_total=money(TOTAL))
+        assert (again.status_code, again.content) == (201, ordered.content)
+        assert world.calls == []
+        assert len(await shop.sql("SELECT id FROM orders")) == 1
+
+
+async def test_a_total_of_the_smallest_charge_is_ordered(start: Start, world: World) -> None:
+    world.minimum = TOTAL
+    async with start() as shop:
+        assert (await shop.place(expected_total=money(TOTAL))).status_code == 201

@@ -278,3 +278,10 @@ async def test_the_operational_endpoints(payment_api: PaymentApi) -> None:
     assert 'shop_payment_charges_total{state="captured"}' in metrics
     paths = (await client.get("/openapi.json")).json()["paths"]
     assert {"/api/v1/payments", "/api/v1/payments/{payment_id}/refunds", "/internal/charges"} <= set(paths)
+
+
+async def test_the_smallest_charge_is_told_to_services(payment_api: PaymentApi) -> None:
+    answer = await payment_api.client.get("/internal/charges/minimum", params={"currency": "EUR"}, headers=INTERNAL)
+    assert answer.json() == {"amount": 0, "currency": "EUR"}
+    wrong = await payment_api.client.get("/internal/charges/minimum", params={"currency": "euro"}, headers=INTERNAL)
+    assert wrong.status_code == 422

@@ -346,3 +346,7 @@ async def test_the_service_charges_and_voids_through_stripe(
 def test_stripe_needs_a_key() -> None:
     with pytest.raises(ValueError, match="SHOP_STRIPE_API_KEY"):
         Settings(payment_provider="stripe")
+
+
+def test_the_smallest_charge_is_the_provider_s(stripe: Stripe) -> None:
+    assert [stripe.provider.minimum(currency) for currency in ("EUR", "HUF", "ISK")] == [50, 17_500, 0]

@@ -39,6 +39,11 @@ def wrong_currency(currency: str) -> Problem:
     return Problem(422, "invalid_request", f"expected_total.currency must be {currency}.", errors=[wrong])
 
 
+def below_minimum(minimum: int, currency: str) -> Problem:
+    detail = "The total is below the smallest amount that can be paid. Nothing was ordered."
+    return Problem(422, "amount_below_minimum", detail, extra={"minimum": {"amount": minimum, "currency": currency}})
+
+
 def not_found(order_id: UUID) -> Problem:
     return Problem(404, "unknown_order", f"There is no order {order_id}.")
 

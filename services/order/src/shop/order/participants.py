@@ -7,6 +7,8 @@ asked again in halves, so that an order which it cannot read does not hold up th
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -14,6 +16,8 @@ from uuid import UUID
 from shop.kit.batch import Batcher
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.http import ServiceClient
+
+log = logging.getLogger(__name__)
 
 MAX_ORDERS_PER_CALL = 100
 MAX_LINES_PER_CALL = 200
@@ -28,6 +32,9 @@ CHARGE_TIMEOUT_S = 2.0
 RELEASE_TIMEOUT_S = 1.5
 VOID_TIMEOUT_S = 2.0
 STATE_TIMEOUT_S = 2.0
+MINIMUM_TIMEOUT_S = 0.5
+MINIMUM_KNOWN_S = 60.0
+"""How long the smallest charge is believed before payment is asked again."""
 
 NOT_OFFERED = frozenset({404, 405})
 """What the version before answers to a path that it does not have."""
@@ -108,6 +115,8 @@ class Participants:
 
     def __init__(self, product: ServiceClient, pricing: ServiceClient, payment: ServiceClient) -> None:
         self._payment = payment
+        self._minimum = 0
+        self._minimum_until = -math.inf
         self.reserve = Endpoint(product, "/internal/reservations", RESERVE_TIMEOUT_S)
         self.release = Endpoint(product, "/internal/reservations/release", RELEASE_TIMEOUT_S)
         self.quote = Endpoint(pricing, "/internal/quotes", QUOTE_TIMEOUT_S)
@@ -128,6 +137,23 @@ class Participants:
             raise Unavailable(self._payment.name, str(problem)) from problem
         states: list[Item] = answer.json["results"]
         return any(state["state"] == "refunded" for state in states)
+
+    async def minimum_charge(self, currency: str) -> int:
+        """The smallest amount in minor units that payment charges, as last heard; 0 while it cannot say so."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._minimum_until:
+            self._minimum_until = now + MINIMUM_KNOWN_S
+            try:
+                answer = await self._payment.get(
+                    "/internal/charges/minimum",
+                    params={"currency": currency},
+                    internal=True,
+                    timeout_s=MINIMUM_TIMEOUT_S,
+                )
+                self._minimum = int(answer.json["amount"])
+            except (Problem, Unavailable, OutcomeUnknown, ValueError, KeyError, TypeError) as error:
+                log.info("the smallest charge is not known: %s", error)
+        return self._minimum
 
     async def close(self) -> None:
         for endpoint in (self.reserve, self.release, self.quote, self.unquote, self.charge, self.void):

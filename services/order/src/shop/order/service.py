@@ -95,6 +95,7 @@ class OrderService:
         """
         until = asyncio.get_running_loop().time() + self._settings.inline_budget_s
         order, digest = self._new_order(person, request)
+        await self._check_it_can_be_paid(person, order, key)
         new = NewOrder(order, key, digest, telemetry.traceparent())
         if not await self._insert(new):
             return await self._repeat(person, key, digest)
@@ -121,6 +122,14 @@ class OrderService:
             payment_token=token,
         )
         return order, domain.request_hash(items, address, token, coupon, expected_total)
+
+    async def _check_it_can_be_paid(self, person: Principal, order: Order, key: str) -> None:
+        """Refuse before anything is reserved; an order of this key that exists already keeps its answer."""
+        if not order.expected_total:
+            return
+        minimum = await self._participants.minimum_charge(order.currency)
+        if order.expected_total < minimum and await self._repository.by_key(person.user_id, key) is None:
+            raise errors.below_minimum(minimum, order.currency)
 
     def _expected_total(self, request: OrderRequest) -> int | None:
         expected, currency = request.expected_total, self._settings.store.currency

@@ -19,6 +19,7 @@ from shop.payment.service import PaymentService
 Service = Annotated[PaymentService, Depends(service_of)]
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=schemas.MAX_KEY_LENGTH)]
 
+CURRENCY = r"^[A-Z]{3}$"
 OrderIds = Annotated[list[UUID], Query(min_length=1, max_length=schemas.MAX_ORDERS, description="May be repeated")]
 
 router = make_router(prefix="/api/v1/payments", tags=["payments"])
@@ -74,6 +75,12 @@ async def charge(batch: schemas.ChargeBatch, service: Service) -> schemas.Charge
     answers = await service.charge([item.request(trace) for item in batch.items])
     results = [schemas.ChargeResult.of(item.order_id, a) for item, a in zip(batch.items, answers, strict=True)]
     return schemas.ChargeResults(results=results)
+
+
+@internal.get("/minimum")
+async def minimum(currency: Annotated[str, Query(pattern=CURRENCY)], service: Service) -> Money:
+    """The smallest amount that can be charged, so that an order below it need not be begun."""
+    return Money(amount=service.minimum(currency), currency=currency)
 
 
 @internal.post("/state")

@@ -61,6 +61,10 @@ class Provider(Protocol):
     parallel_batches: int
     """How many batches of charges the provider takes at a time."""
 
+    def minimum(self, currency: str) -> int:
+        """The smallest charge in minor units; 0 where there is none."""
+        ...
+
     def charge_many(self, charges: Sequence[Charge]) -> AsyncIterator[Sequence[ChargeOutcome]]:
         """Ask for ``charges`` (keys distinct) and yield outcomes as they become known, so that a slow one delays
         none of the others. Each charge has one outcome in the end."""

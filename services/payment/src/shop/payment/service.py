@@ -48,6 +48,10 @@ class PaymentService:
     async def charge(self, requests: Sequence[ChargeRequest]) -> list[ChargeAnswer]:
         return await self._charges.charge(requests)
 
+    def minimum(self, currency: str) -> int:
+        """The smallest amount that the provider charges, in minor units; 0 where there is none."""
+        return self._provider.minimum(currency)
+
     async def void(self, requests: Sequence[VoidRequest]) -> list[VoidStatus]:
         return await self._refunds.void(requests)
 

@@ -77,6 +77,9 @@ class Simulator:
         self._database = database
         self._answer_delay_s = answer_delay_s
 
+    def minimum(self, currency: str) -> int:
+        return 0
+
     async def charge_many(self, charges: Sequence[Charge]) -> AsyncIterator[Sequence[ChargeOutcome]]:
         try:
             rows = await self._database.fetch(CHARGE, *_columns(charges))

@@ -40,6 +40,11 @@ def stripe_digits(currency: str) -> int:
     return max(2, exponent(currency))
 
 
+def takes_every_amount(currency: str) -> bool:
+    """Whether Stripe can charge each amount of the currency's minor units; if not, some totals could not be paid."""
+    return exponent(currency) <= min(2, stripe_digits(currency))
+
+
 def stripe_amount(amount: int, currency: str) -> int:
     """ISO minor units as the number that Stripe takes; raises AmountRefused with NOT_PAYABLE where there is none."""
     shift = stripe_digits(currency) - exponent(currency)

@@ -16,7 +16,14 @@ import stripe
 
 from shop.kit.clock import Clock
 from shop.payment.provider import REFUSED, Charge, ChargeOutcome, Repayment, RepaymentOutcome
-from shop.payment.stripe_amounts import BELOW_MINIMUM, NOT_PAYABLE, AmountRefused, charge_amount, stripe_amount
+from shop.payment.stripe_amounts import (
+    BELOW_MINIMUM,
+    MINIMUMS,
+    NOT_PAYABLE,
+    AmountRefused,
+    charge_amount,
+    stripe_amount,
+)
 
 if TYPE_CHECKING:
     from stripe.params import PaymentIntentCreateParams, PaymentIntentCreateParamsPaymentMethodData
@@ -61,6 +68,9 @@ class StripeProvider:
         self._clock = clock
         self.timeout_s = timeout_s
         self._calls = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
+
+    def minimum(self, currency: str) -> int:
+        return MINIMUMS.get(currency, 0)
 
     async def charge_many(self, charges: Sequence[Charge]) -> AsyncIterator[Sequence[ChargeOutcome]]:
         asking = {asyncio.create_task(self._charge(charge)) for charge in charges}
