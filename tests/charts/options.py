@@ -153,6 +153,8 @@ OPERATOR = (
     Option("image.pullPolicy", "Always", f"{CONTAINER}/imagePullPolicy"),
     Option("image.pullSecrets", ["pull"], found={f"{POD}/imagePullSecrets": [{"name": "pull"}]}),
     Option("logLevel", "DEBUG", found={f"{CONTAINER}/env": [{"name": "SHOP_OPERATOR_LOG_LEVEL", "value": "DEBUG"}]}),
+    Option("ipFamilyPolicy", "PreferDualStack", "Service/spec/ipFamilyPolicy"),
+    Option("ipFamilies", ["IPv6", "IPv4"], "Service/spec/ipFamilies"),
     Option("workers", 12, found={f"{CONTAINER}/env": [{"name": "SHOP_OPERATOR_WORKERS", "value": "12"}]}),
     Option("runAsUser", 20001, f"{POD}/securityContext/runAsUser"),
     Option("priorityClassName", "selling", f"{POD}/priorityClassName"),

@@ -74,6 +74,13 @@ REFUSED = [
         f"{EXTERNAL},global.database.ca.secretName=a,global.database.ca.configMapName=b",
         "global.database.ca takes secretName or configMapName, not both",
     ),
+    ("shop", "global.ipFamilies={IPv5}", "'/global/ipFamilies/0': value must be one of 'IPv4', 'IPv6'"),
+    ("shop", "global.ipFamilyPolicy=Dual", "'/global/ipFamilyPolicy': value must be one of"),
+    (
+        "shop",
+        "global.ipFamilies={IPv4,IPv6}",
+        "global.ipFamilies names IPv4 and IPv6, which needs global.ipFamilyPolicy PreferDualStack or RequireDualStack",
+    ),
     ("shop", "database.instances=3", "database.instances is 3, but mode Bundled has one"),
     ("shop", "payment.config.SHOP_PAYMENT_PROVIDER=stripe", "but the storefront takes test cards and no real ones yet"),
     (

@@ -137,6 +137,9 @@ INVALID: list[tuple[str, str, str]] = [
     ("database: {pooler: Transaction}", "spec.database.mode", "pooler and ca are for mode External"),
     ("database: {ca: {secretName: a}}", "spec.database.mode", "pooler and ca are for mode External"),
     ("database: {mode: External, secretName: s, ca: {}}", "spec.database.ca", "exactly one of secretName"),
+    ("ipFamilies: [IPv4, IPv6]", "spec.ipFamilies", "names two, which needs ipFamilyPolicy PreferDualStack"),
+    ("ipFamilies: [IPv4]\nipFamilyPolicy: Dual", "spec.ipFamilyPolicy", 'supported values: "SingleStack"'),
+    ("ipFamilies: [IPv6, IPv6]\nipFamilyPolicy: PreferDualStack", "spec.ipFamilies", "the same family twice"),
     ("messaging: {mode: External}", "spec.messaging.secretName", "mode External needs secretName"),
     ("cache: {mode: External}", "spec.cache.secretName", "mode External needs secretName"),
     (f"cache: {{mode: External, secretName: {LONG}}}", "spec.cache.secretName", "may not be more than 63"),
@@ -200,6 +203,7 @@ async def test_a_long_name_is_refused_with_its_reason(api: Kube, namespace: str)
 # What the Shop is at first, the change, the field, and what is said about it.
 CHANGES: list[tuple[str, str, str, str]] = [
     ("store: {currency: EUR}", "store: {currency: USD}", "spec.store.currency", "currency cannot change"),
+    ("ipFamilies: [IPv4]", "ipFamilies: [IPv6]", "spec.ipFamilies", "the first of ipFamilies cannot change"),
     (
         "database: {mode: Bundled}",
         "database: {mode: External, secretName: s}",

@@ -127,6 +127,11 @@ volumeMounts:
 {{- if and (not (kindIs "invalid" .Values.podDisruptionBudget.minAvailable)) (not (kindIs "invalid" .Values.podDisruptionBudget.maxUnavailable)) }}
 {{- fail (printf "%s.podDisruptionBudget takes minAvailable or maxUnavailable, not both: set the other to null" $noun) }}
 {{- end }}
+{{- with .Values.global.ipFamilies }}
+{{- if and (gt (len .) 1) (not (has $.Values.global.ipFamilyPolicy (list "PreferDualStack" "RequireDualStack"))) }}
+{{- fail (printf "global.ipFamilies names %s, which needs global.ipFamilyPolicy PreferDualStack or RequireDualStack" (join " and " .)) }}
+{{- end }}
+{{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) }}
 {{- fail (printf "%s.ingress.enabled needs %s.ingress.host, such as shop.example.com" $noun $noun) }}
 {{- end }}
@@ -140,6 +145,16 @@ volumeMounts:
 {{- if and $from (get $.Values.config $name) }}
 {{- fail (printf "%s: %s stands in config and in secretEnv; set the one in config to \"\"" $noun $name) }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* (list POLICY FAMILIES): which addresses a Service has; nothing leaves them to the cluster. */}}
+{{- define "service.ipFamilies" -}}
+{{- with index . 0 }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with index . 1 }}
+ipFamilies: {{ toJson . }}
 {{- end }}
 {{- end }}
 

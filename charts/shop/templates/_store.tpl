@@ -10,6 +10,7 @@ metadata:
   labels: {{- include "shop.labels" (list $context $name) | nindent 4 }}
 spec:
   type: ClusterIP
+  {{- with include "service.ipFamilies" (list $context.Values.global.ipFamilyPolicy $context.Values.global.ipFamilies) | trim }}{{ . | nindent 2 }}{{ end }}
   selector: {{- include "shop.selector" (list $context $name) | nindent 4 }}
   ports:
     - {name: {{ $name }}, port: {{ index . 2 }}, targetPort: {{ $name }}, protocol: TCP}

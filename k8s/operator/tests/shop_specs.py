@@ -158,6 +158,8 @@ specs = st.fixed_dictionaries(
         "exposure": exposures,
         "observability": observability,
         "networkPolicies": st.booleans(),
+        "ipFamilyPolicy": st.sampled_from(("PreferDualStack", "RequireDualStack")),
+        "ipFamilies": st.sampled_from((["IPv4"], ["IPv6"])),
         "podDisruptionBudgets": st.booleans(),
         "backup": backups,
         "restoreFrom": st.just({"source": "pvc://backups/shop/2026-11-22"}),

@@ -10,7 +10,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from shop.operator import crd
+from shop.operator import crd, crd_rules
 from shop.operator.local import plan
 from shop.operator.spec import ShopSpec
 
@@ -93,7 +93,7 @@ def test_every_rule_has_its_sentence() -> None:
 
 
 def test_every_rule_of_the_table_is_in_the_definition() -> None:
-    wanted = [rule.schema() for rules in crd.RULES.values() for rule in rules]
+    wanted = [rule.schema() for rules in crd_rules.RULES.values() for rule in rules]
     assert [rule for rule in wanted if rule not in all_rules()] == []
 
 

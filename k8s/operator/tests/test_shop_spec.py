@@ -81,6 +81,12 @@ INVALID_SPECS = [
         "database: {mode: External, secretName: s, ca: {secretName: a, key: 'a b'}}",
         "spec.database.ca.key: must be a key such as ca.crt",
     ),
+    ("ipFamilies: [IPv4, IPv6]", "spec.ipFamilies: names two, which needs ipFamilyPolicy PreferDualStack or"),
+    (
+        "ipFamilies: [IPv4, IPv4]\n  ipFamilyPolicy: RequireDualStack",
+        "spec.ipFamilies: names the same family twice",
+    ),
+    ("ipFamilies: [IPv5]", "spec.ipFamilies[0]: must be IPv4 or IPv6, not 'IPv5'"),
     ("messaging: {mode: External}", "spec.messaging: mode External needs secretName"),
     ("cache: {storage: 5 gigs}", "spec.cache.storage: must be a quantity of bytes such as 256Mi or 10Gi"),
     ("exposure: {type: Ingress}", "spec.exposure: type Ingress needs host"),

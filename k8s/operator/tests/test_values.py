@@ -144,6 +144,9 @@ REACHES: list[tuple[Spec, str, Any]] = [
         "global.tracing",
         {"endpoint": "http://o:4318", "sampleRatio": 0.5},
     ),
+    ({}, "global.ipFamilyPolicy", ""),
+    ({"ipFamilyPolicy": "PreferDualStack"}, "global.ipFamilyPolicy", "PreferDualStack"),
+    ({"ipFamilies": ["IPv6"]}, "global.ipFamilies", ["IPv6"]),
     ({"networkPolicies": False}, "global.networkPolicies", {"enabled": False}),
     ({}, "global.networkPolicies", {"enabled": True}),
     (

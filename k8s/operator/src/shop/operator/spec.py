@@ -6,7 +6,7 @@ Fields are camelCase in YAML and snake_case here. Money is in minor units of the
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from shop.operator.fields import (
@@ -42,6 +42,8 @@ MAX_TAX_RULES = 500
 MAX_SERVICES = 32
 MAX_MONITOR_LABELS = 16
 MAX_TRUSTED_PROXIES = 32
+TWO_FAMILIES = "names two, which needs ipFamilyPolicy PreferDualStack or RequireDualStack"
+SAME_FAMILY = "names the same family twice"
 
 
 class Modules(Part):
@@ -319,6 +321,10 @@ class ShopSpec(Part):
     """Monitors, alerts, dashboards and traces."""
     network_policies: Flag = True
     """Only those who must may connect; the cluster's network has to enforce NetworkPolicies. Cluster only."""
+    ip_family_policy: Literal["SingleStack", "PreferDualStack", "RequireDualStack"] | None = None
+    """Families of the Services' addresses; left out, the cluster's default. Cluster only."""
+    ip_families: Annotated[tuple[Literal["IPv4", "IPv6"], ...], Field(max_length=2)] = ()
+    """IPv4, IPv6 or both, the first being that of the first address; left out, the cluster's choice. Cluster only."""
     pod_disruption_budgets: Flag = True
     """Draining a node takes one pod of a service at a time. Cluster only."""
     backup: Backup | None = None
@@ -341,6 +347,15 @@ class ShopSpec(Part):
             if noun == "payment" and service.env.get(PROVIDER_ENV, SIMULATOR) != SIMULATOR:
                 raise ValueError(f"payment.env.{PROVIDER_ENV} {NO_CARD_ENTRY}")
         return services
+
+    @field_validator("ip_families")
+    @classmethod
+    def _families_that_a_service_can_have(cls, families: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(families) > 1 and info.data.get("ip_family_policy") in {None, "SingleStack"}:
+            raise ValueError(TWO_FAMILIES)
+        if len(set(families)) < len(families):
+            raise ValueError(SAME_FAMILY)
+        return families
 
     def service(self, noun: str) -> Service:
         """How `noun` runs, defaults included."""

@@ -145,6 +145,8 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
         "database": _database_access(spec.database),
         "publicUrl": public_url(spec.exposure),
         "trustedProxies": list(spec.exposure.trusted_proxies),
+        "ipFamilyPolicy": spec.ip_family_policy or "",
+        "ipFamilies": list(spec.ip_families),
         "podDisruptionBudgets": spec.pod_disruption_budgets,
         "networkPolicies": _network_policies(spec),
         "serviceMonitors": "Always" if spec.observability.service_monitors else "Never",

@@ -33,6 +33,8 @@ CLUSTER_ONLY: Mapping[str, str] = {
     "observability.dashboards": "a cluster",
     "observability.labels": "a cluster",
     "networkPolicies": "a cluster",
+    "ipFamilyPolicy": "a cluster",
+    "ipFamilies": "a cluster",
     "podDisruptionBudgets": "a cluster",
     "backup": "a cluster; here `shopctl backup --to FOLDER` makes one",
     "restoreFrom": "a cluster; here `shopctl up --restore-from FOLDER` begins with one",
