@@ -142,3 +142,16 @@ async def test_the_documentation_pages_show_the_merged_document(shop: Shop, page
     answer = await shop.client.get(page)
     assert answer.status_code == 200
     assert "/openapi.json" in answer.text
+
+
+async def test_the_document_is_compressed(open_shop: Open) -> None:
+    async with open_shop(openapi_ttl_s=0) as shop:
+        properties = {f"field{number}": MONEY for number in range(50)}
+
+        async def handler(scope: Scope, receive: Receive, send: Send) -> None:
+            await answer_json(send, document("/api/v1/orders", {"Order": {"type": "object", "properties": properties}}))
+
+        shop.order.handler = handler
+        answer = await shop.client.get("/openapi.json", headers={"Accept-Encoding": "gzip"})
+        assert answer.headers["content-encoding"] == "gzip"
+        assert "/api/v1/orders" in answer.json()["paths"]

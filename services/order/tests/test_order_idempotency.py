@@ -160,3 +160,10 @@ async def test_a_key_may_have_255_characters(shop: Shop) -> None:
     assert (await shop.place("~" * 255)).status_code == 201
     (row,) = await shop.sql("SELECT id FROM orders WHERE user_id = $1", shop.user_id)
     assert isinstance(row["id"], UUID)
+
+
+async def test_two_keys_are_refused_and_order_nothing(shop: Shop) -> None:
+    headers = [*shop.headers.items(), ("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+    answer = await shop.client.post("/api/v1/orders", json=order_body(), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "ambiguous_request")
+    assert await orders_of(shop) == 0

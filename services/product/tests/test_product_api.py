@@ -281,3 +281,10 @@ async def test_a_cover_is_drawn_and_kept_by_the_browser(shelf: Shelf) -> None:
         f"/api/v1/products/{product}/cover.svg", headers={"If-None-Match": answer.headers["etag"]}
     )
     assert (again.status_code, again.content) == (304, b"")
+
+
+async def test_the_catalogue_is_compressed(shelf: Shelf) -> None:
+    for number in range(10):
+        await shelf.product(sku=f"MM-{number}")
+    answer = await shelf.client.get("/api/v1/products", headers={"Accept-Encoding": "gzip"})
+    assert (answer.headers["Content-Encoding"], len(answer.json()["items"])) == ("gzip", 10)

@@ -240,3 +240,22 @@ def test_style_sheet_stays_small_and_local() -> None:
     assert b"url(" not in style
     assert b"@import" not in style
     assert b"prefers-reduced-motion" in style
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/search?query=pride", "/category/science%20%26%20nature", "/cart", "/account", "/sign-in"]
+)
+async def test_pages_are_never_compressed(browser: Browser, path: str) -> None:
+    """They carry a form token and a person's data beside what an attacker may have chosen (BREACH)."""
+    await browser.sign_in()
+    page = await browser.get(path, 200, **{"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in browser.answer.headers
+    assert page.html
+
+
+async def test_static_files_are_compressed_and_set_no_cookie(client: httpx.AsyncClient) -> None:
+    for path in (asset_url("shop.css"), asset_url("htmx-4.0.1.min.js")):
+        answer = await client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert answer.headers["content-encoding"] == "gzip"
+        assert "set-cookie" not in answer.headers
+    assert "set-cookie" not in (await client.get("/favicon.ico")).headers

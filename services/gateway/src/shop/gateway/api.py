@@ -15,10 +15,12 @@ from shop.kit.routing import router as make_router
 
 Service = Annotated[Gateway, Depends(service_of)]
 
+PUBLIC = {"Cache-Control": "public, no-cache"}
+
 router = make_router(include_in_schema=False)
 documentation = docs_router("Shop API")
 
 
 @router.get(OPENAPI_URL)
 async def openapi(service: Service) -> Response:
-    return Response(orjson.dumps(await service.openapi.document()), media_type="application/json")
+    return Response(orjson.dumps(await service.openapi.document()), media_type="application/json", headers=PUBLIC)

@@ -20,6 +20,7 @@ from shop.kit import telemetry
 from shop.kit.auth import Authenticator
 from shop.kit.bus import Bus
 from shop.kit.clock import Clock
+from shop.kit.compression import Compress
 from shop.kit.db import Database
 from shop.kit.docs import OPENAPI_URL, docs_router
 from shop.kit.errors import DOCUMENTED, Unavailable, install_error_handlers
@@ -131,6 +132,7 @@ def create_app(
     documentation = [docs_router(title)] if documented else []
     for router in (*routers, _operational_routes(settings, uses_bus, readiness), *documentation):
         app.include_router(router)
+    app.add_middleware(Compress)
     app.add_middleware(Methods)
     for kind, options in middleware:
         app.add_middleware(kind, **options)  # type: ignore[arg-type]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from importlib.resources import as_file, files
+from functools import lru_cache
+from importlib.resources import files
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import HTMLResponse, Response
 
+from shop.kit.compression import matches
 from shop.kit.errors import Problem
 
 OPENAPI_URL = "/openapi.json"
@@ -20,6 +23,13 @@ ASSETS: Mapping[str, str] = {
     "favicon.png": "image/png",
 }
 MAX_AGE_S = 86_400
+
+
+@lru_cache
+def _asset(name: str) -> tuple[bytes, str]:
+    """A file and its entity tag, kept from the first request on."""
+    body = (files("fastapi_offline") / "static" / name).read_bytes()
+    return body, f'W/"{hashlib.sha256(body).hexdigest()[:16]}"'
 
 
 def docs_router(title: str) -> APIRouter:
@@ -47,11 +57,13 @@ def docs_router(title: str) -> APIRouter:
         )
 
     @router.get(f"{ASSETS_URL}/{{name}}")
-    async def asset(name: str) -> Response:
+    async def asset(name: str, request: Request) -> Response:
         if name not in ASSETS:
             raise Problem(404, "not_found", "There is no such file.")
-        with as_file(files("fastapi_offline") / "static" / name) as path:
-            headers = {"Cache-Control": f"public, max-age={MAX_AGE_S}"}
-            return FileResponse(path, media_type=ASSETS[name], headers=headers)
+        body, etag = _asset(name)
+        headers = {"Cache-Control": f"public, max-age={MAX_AGE_S}", "ETag": etag}
+        if matches(request.headers.get("if-none-match", ""), etag):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type=ASSETS[name], headers=headers)
 
     return router

@@ -11,6 +11,8 @@ from fastapi.routing import APIRoute
 
 from shop.kit.errors import Problem
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
+"""With two of them, two readers could go by different ones."""
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 
 
@@ -60,6 +62,8 @@ class StrictRoute(APIRoute):
         async def strict(request: Request) -> Response:
             if "\x00" in request.scope["path"] or b"%00" in request.scope["query_string"]:
                 raise Problem(400, "nul_character", "The address has a NUL character.")
+            if len(request.headers.getlist(IDEMPOTENCY_KEY)) > 1:
+                raise Problem(400, "ambiguous_request", f"The header {IDEMPOTENCY_KEY} may be sent once.")
             if reads_body:
                 await _read_strictly(request)
             return await handle(request)

@@ -11,6 +11,7 @@ from fastapi import Depends, Header, Query, Request, Response
 
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, internal_only
+from shop.kit.compression import matches
 from shop.kit.db import Record
 from shop.kit.errors import Problem
 from shop.kit.pages import MAX_LIMIT, Cursor, Limit, Page
@@ -42,28 +43,28 @@ async def list_products(
 ) -> Response:
     """The catalogue by page, or the products that ``ids`` names."""
     if ids is not None:
-        return _json(await service.by_ids(_ids(ids)))
-    return _json(await service.page(query, category, sort, cursor, limit))
+        return _public(await service.by_ids(_ids(ids)))
+    return _public(await service.page(query, category, sort, cursor, limit))
 
 
 @router.get("/categories", response_model=Page[schemas.CategoryView])
 async def list_product_categories(service: Service) -> Response:
     """The categories with the number of products in each."""
-    return _json(await service.categories())
+    return _public(await service.categories())
 
 
 @router.get("/{product_id}", response_model=schemas.ProductView)
 async def get_product(product_id: UUID, service: Service) -> Response:
-    return _json(await service.product(product_id))
+    return _public(await service.product(product_id))
 
 
 @router.get("/{product_id}/cover.svg", responses={200: {"content": {"image/svg+xml": {}}}, 304: {}})
 async def get_product_cover(product_id: UUID, request: Request, service: Service) -> Response:
     """The product's picture: a book's cover drawn from its title and author, a neutral one for what has no author."""
     picture = _picture(await service.cover(product_id)).encode()
-    tag = f'"{hashlib.sha256(picture).hexdigest()[:16]}"'
+    tag = f'W/"{hashlib.sha256(picture).hexdigest()[:16]}"'
     headers = {"ETag": tag, "Cache-Control": f"public, max-age={COVER_MAX_AGE_S}"}
-    if request.headers.get("if-none-match") == tag:
+    if matches(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
     headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
     return Response(picture, media_type="image/svg+xml", headers=headers)
@@ -124,6 +125,11 @@ def _ids(text: str) -> list[UUID]:
 
 def _invalid(message: str) -> Problem:
     return Problem(422, "invalid_request", "The request is not valid.", errors=[{"field": "ids", "message": message}])
+
+
+def _public(content: bytes) -> Response:
+    """What is the same for everybody, and for this moment alone: stock and prices change."""
+    return Response(content, media_type="application/json", headers={"Cache-Control": "public, no-cache"})
 
 
 def _json(content: bytes) -> Response:

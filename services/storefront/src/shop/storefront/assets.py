@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from shop.kit.compression import matches
 from shop.kit.errors import Problem
 
 STATIC_DIR = Path(__file__).parent / "static"
@@ -54,11 +55,11 @@ async def static(request: Request, digest: str, name: str) -> Response:
     if asset is None:
         raise Problem(404, "not_found", "There is no such file.")
     headers = {
-        "ETag": f'"{asset.digest}"',
+        "ETag": f'W/"{asset.digest}"',
         "Cache-Control": FOREVER if digest == asset.digest else FOR_AN_HOUR,
         "X-Content-Type-Options": "nosniff",
     }
-    if request.headers.get("if-none-match") == headers["ETag"]:
+    if matches(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return Response(asset.body, headers=headers, media_type=asset.media_type)
 

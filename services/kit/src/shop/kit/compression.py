@@ -1,0 +1,152 @@
+"""Compressed answers, for those that are the same for everybody.
+
+Compression together with text that an attacker chooses shows the secrets beside that text by the answer's length
+(BREACH). So only what its handler calls ``public`` in Cache-Control is compressed: files, documents, the catalogue.
+Pages with a form's token or a person's data are never public, nor are answers that set a cookie. See ADR 0021.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Iterable
+from functools import lru_cache
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MIN_BYTES = 1_024
+"""A smaller body fits into one packet anyway."""
+MAX_BYTES = 8_388_608
+"""Of a body, which is collected before it is compressed; a larger one is sent as it is."""
+IN_THREAD_BYTES = 65_536
+"""From this size on compression would hold up other requests for more than about a millisecond."""
+LEVEL = 6
+CACHED_BODIES = 16
+"""Compressed files of this process: they have an ETag, and are asked for again and again."""
+
+TYPES = frozenset(
+    {
+        *("application/javascript", "application/json", "application/problem+json", "application/xml"),
+        *("image/svg+xml", "text/css", "text/html", "text/javascript", "text/plain", "text/xml"),
+    }
+)
+GZIP = "gzip"
+IDENTITY = "identity"
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether gzip is at least as welcome as no compression, by the q-values of RFC 9110, section 12.5.3."""
+    weights = dict(_weights(accept_encoding))
+    wanted = weights.get(GZIP, weights.get("x-gzip", weights.get("*", 0.0)))
+    return wanted > 0 and wanted >= weights.get(IDENTITY, 0.0)
+
+
+def _weights(accept_encoding: str) -> Iterable[tuple[str, float]]:
+    for part in accept_encoding.lower().split(","):
+        coding, *parameters = (piece.strip() for piece in part.split(";"))
+        yield coding, _weight(parameters)
+
+
+def _weight(parameters: Iterable[str]) -> float:
+    """A coding's q-value; 0 for one that is no number from 0 to 1."""
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                weight = float(value)
+            except ValueError:
+                return 0.0
+            return weight if 0 <= weight <= 1 else 0.0
+    return 1.0
+
+
+def matches(if_none_match: str, etag: str) -> bool:
+    """Whether the client has what ``etag`` stands for: RFC 9110's weak comparison with a list of tags, or ``*``."""
+    known = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return "*" in known or etag.removeprefix("W/") in known
+
+
+def is_public(headers: Headers) -> bool:
+    """Whether an answer is the same for everybody, so that its length gives away nothing about anybody."""
+    directives = {part.strip().lower() for part in headers.get("cache-control", "").split(",")}
+    return "public" in directives and "no-transform" not in directives and "set-cookie" not in headers
+
+
+class Compress:
+    """Inside of ``Methods``, which takes the headers of the answer to HEAD from the answer to GET."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        wanted = accepts_gzip(Headers(scope=scope).get("accept-encoding", ""))
+        await self._app(scope, receive, _Answer(send, wanted).send)
+
+
+class _Answer:
+    def __init__(self, send: Send, wanted: bool) -> None:
+        self._send = send
+        self._wanted = wanted
+        self._start: Message | None = None
+        self._body = bytearray()
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._begin(message)
+        elif self._start is None or message["type"] != "http.response.body":
+            await self._send(message)
+        else:
+            self._body += message.get("body", b"")
+            if not message.get("more_body", False):
+                await self._finish(self._start, bytes(self._body))
+
+    async def _begin(self, start: Message) -> None:
+        """Hold back the head of what will be compressed: its length is not known yet."""
+        headers = MutableHeaders(scope=start)
+        if not is_public(headers) or not _may_be_compressed(start["status"], headers):
+            await self._send(start)
+            return
+        headers.add_vary_header("Accept-Encoding")
+        etag = headers.get("etag", "")
+        if etag and not etag.startswith("W/"):
+            headers["ETag"] = f"W/{etag}"  # one tag for two encodings may not be a strong one
+        if self._wanted and start["status"] == 200:
+            self._start = start
+        else:
+            await self._send(start)
+
+    async def _finish(self, start: Message, body: bytes) -> None:
+        headers = MutableHeaders(scope=start)
+        compress = _cached if "etag" in headers else _compressed
+        small = await asyncio.to_thread(compress, body) if len(body) >= IN_THREAD_BYTES else compress(body)
+        headers["Content-Encoding"] = GZIP
+        headers["Content-Length"] = str(len(small))
+        if "accept-ranges" in headers:
+            del headers["accept-ranges"]
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": small})
+
+
+def _may_be_compressed(status: int, headers: Headers) -> bool:
+    """Whether this answer, or the one that a 304 stands for, has two encodings."""
+    if status == 304:
+        return True
+    length = headers.get("content-length", "")
+    return (
+        status == 200
+        and "content-encoding" not in headers
+        and headers.get("content-type", "").partition(";")[0].strip().lower() in TYPES
+        and length.isdigit()
+        and MIN_BYTES <= int(length) <= MAX_BYTES
+    )
+
+
+def _compressed(body: bytes) -> bytes:
+    return gzip.compress(body, LEVEL, mtime=0)
+
+
+_cached = lru_cache(CACHED_BODIES)(_compressed)
