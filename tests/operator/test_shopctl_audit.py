@@ -127,6 +127,17 @@ async def test_external_databases_are_reached_directly(
     assert [result.number for result in results if not result.ok] == []
 
 
+async def test_behind_a_pooler_the_server_itself_is_audited(
+    session: Session, shop: Object, urls: Urls, nats_url: str
+) -> None:
+    for noun, url in urls.items():
+        pooler = behind(url, "127.0.0.1", embedded.free_port())
+        given = {"SHOP_DATABASE_URL": pooler, "SHOP_DATABASE_URL-direct": url, "SHOP_NATS_URL": nats_url}
+        await told(session, noun, **given)
+    results, _ = await auditing.audit(session, "bookshop", Options(), 1.0)
+    assert [result.number for result in results if not result.ok] == []
+
+
 async def test_a_port_at_which_nobody_listens_is_told(
     session: Session, shop: Object, node: Node, urls: Urls, nats_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
