@@ -13,6 +13,7 @@ from shop.storefront import (
     checkout_pages,
     order_pages,
     promotion_pages,
+    robots,
     shelf_pages,
 )
 from shop.storefront.service import Storefront
@@ -20,7 +21,17 @@ from shop.storefront.settings import Settings
 from shop.storefront.visits import Cookies, VisitMiddleware
 from shop.storefront.web import UnexpectedFailures, install_failure_pages, make_environment
 
-PAGES = (shelf_pages, cart_pages, checkout_pages, order_pages, account_pages, promotion_pages, admin_pages, assets)
+PAGES = (
+    shelf_pages,
+    cart_pages,
+    checkout_pages,
+    order_pages,
+    account_pages,
+    promotion_pages,
+    admin_pages,
+    assets,
+    robots,
+)
 
 
 def make_app(settings: Settings) -> FastAPI:

@@ -22,6 +22,7 @@ from shop.storefront.carts import Carts, Purchase
 from shop.storefront.live import OrderStreams
 from shop.storefront.schemas import Order, Product
 from shop.storefront.settings import Settings
+from shop.storefront.site_paths import SitePaths
 from shop.storefront.visits import Session, Visit
 from shop.storefront.window import Window
 
@@ -56,6 +57,7 @@ class Storefront:
         self.carts = carts
         self.streams = streams
         self.window = Window(backends.catalogue)
+        self.site_paths = SitePaths(backends.catalogue)
 
     @classmethod
     def build(cls, context: Context) -> Storefront:

@@ -20,7 +20,8 @@ from shop.kit.errors import Problem
 from shop.kit.text import printable
 from shop.storefront.formatting import label
 from shop.storefront.schemas import Page, Product
-from shop.storefront.web import Shop, category_url, page, with_query
+from shop.storefront.site_paths import category_url
+from shop.storefront.web import Shop, page, public_url, with_query
 from shop.storefront.window import Shelf
 
 router = APIRouter(include_in_schema=False)
@@ -58,6 +59,7 @@ async def front(request: Request, shop: Shop) -> Response:
     return await page(
         request,
         "front.html",
+        canonical=public_url(request, "/"),
         pick=table[0] if table else None,
         newest=table[1 : TABLE_PRODUCTS + 1],
         shelves=of_the_day(window, day),
@@ -90,7 +92,9 @@ async def category(request: Request, name: str, shop: Shop, sort: Sort = "name",
         raise Problem(404, "not_found", "There is no such category.")
     count = next((shelf.count for shelf in shelves if shelf.name == name), None)
     note = f"{count} article{'' if count == 1 else 's'}" if count is not None else ""
-    return await _listing(request, found, label(name), Listed(category_url(name), sort), note=note, category=name)
+    canonical = None if cursor else public_url(request, category_url(name))
+    frame = {"note": note, "category": name, "canonical": canonical}
+    return await _listing(request, found, label(name), Listed(category_url(name), sort), **frame)
 
 
 @router.get("/search")
@@ -139,7 +143,9 @@ async def product(request: Request, product_id: UUID, shop: Shop) -> Response:
         product=found,
         related=related if found.category else [],
         facts=_facts(found),
-        json_ld=_json_ld(found, str(request.url)),
+        canonical=(canonical := public_url(request, f"/products/{found.id}")),
+        site_url=public_url(request, ""),
+        json_ld=_json_ld(found, canonical),
         category=found.category,
     )
 

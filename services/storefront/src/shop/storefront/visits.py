@@ -29,7 +29,17 @@ VISITOR_TTL_S = 30 * 24 * 3600
 SESSION_TTL_S = 30 * 24 * 3600
 FLASH_TTL_S = 120
 
-BARE_PREFIXES = ("/static/", "/favicon.ico", "/health", "/metrics", "/docs", "/redoc", "/openapi.json")
+BARE_PREFIXES = (
+    "/static/",
+    "/favicon.ico",
+    "/robots.txt",
+    "/sitemap.xml",
+    "/health",
+    "/metrics",
+    "/docs",
+    "/redoc",
+    "/openapi.json",
+)
 """Paths of files and machines: no cookies, no page headers."""
 
 PAGE_HEADERS = {

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shop.contracts.store import StoreSettings
 from shop.kit import telemetry
 from shop.kit.app import service_of
-from shop.kit.errors import Problem, Unavailable
+from shop.kit.errors import Problem, Unavailable, unavailable_problem
 from shop.kit.formatting import Formats, formats
 from shop.storefront import formatting
 from shop.storefront.assets import asset_url
@@ -30,6 +30,7 @@ from shop.storefront.countries import country_choices
 from shop.storefront.failures import words_for
 from shop.storefront.forms import FIELD_NAMES, MAX_FORM_FIELDS, typed_amount
 from shop.storefront.service import Storefront
+from shop.storefront.site_paths import category_url
 from shop.storefront.visits import Session, Visit, check_same_site
 
 MAX_FLASH_CHARACTERS = 300
@@ -73,6 +74,8 @@ def make_environment(store: StoreSettings) -> Environment:
         field_names=FIELD_NAMES,
         query=None,
         category=None,
+        canonical=None,
+        site_url=None,
     )
     return environment
 
@@ -82,8 +85,9 @@ def formats_of(store: StoreSettings) -> Formats:
     return formats(store.country, store.language, store.time_zone)
 
 
-def category_url(name: str) -> str:
-    return f"/category/{quote(name, safe='')}"
+def public_url(request: Request, path: str) -> str:
+    """`path` under the address by which the client knows this shop, also behind proxies."""
+    return str(request.base_url).rstrip("/") + path
 
 
 def with_query(path: str, **parameters: Any) -> str:
@@ -201,6 +205,8 @@ def install_failure_pages(app: FastAPI) -> None:
 
     @app.exception_handler(Unavailable)
     async def _unavailable(request: Request, error: Unavailable) -> Response:
+        if not is_page(request.scope):
+            return unavailable_problem(error).response()
         headers = {"Retry-After": "5"}
         return await failure_page(request, 503, f"{error.service}_unavailable", "", headers)
 

@@ -1,0 +1,117 @@
+"""What search engines see: robots.txt, the sitemap, canonical addresses and Open Graph tags."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from services.storefront.tests.conftest import Browser
+from services.storefront.tests.html import Page
+from services.storefront.tests.scripted_data import product, product_id
+from shop.kit.http import Clients
+from shop.kit.testing import INTERNAL_TOKEN
+from shop.storefront.backends import Backends
+from shop.storefront.settings import Settings
+from shop.storefront.site_paths import SitePaths
+
+PROXY = {"X-Forwarded-Host": "shop.example.com", "X-Forwarded-Proto": "https"}
+PUBLIC = "https://shop.example.com"
+LOCATION = "{http://www.sitemaps.org/schemas/sitemap/0.9}loc"
+CATEGORY = "/category/science%20%26%20nature"
+PRODUCT = f"/products/{product_id('pride')}"
+
+
+def canonical(page: Page) -> list[str]:
+    return [link.attributes["href"] for link in page.all("link", rel="canonical")]
+
+
+def graph(page: Page) -> dict[str, str]:
+    """The Open Graph tags by their names."""
+    tags = [tag.attributes for tag in page.all("meta") if "property" in tag.attributes]
+    return {tag["property"]: tag["content"] for tag in tags}
+
+
+def indexed(page: Page) -> bool:
+    return not page.all("meta", name="robots", content="noindex, follow")
+
+
+async def test_robots_name_the_sitemap_and_leave_personal_pages_out(browser: Browser) -> None:
+    answer = await browser.client.get("/robots.txt", headers=PROXY)
+    lines = answer.text.splitlines()
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert f"Sitemap: {PUBLIC}/sitemap.xml" in lines
+    assert {"User-agent: *", "Disallow: /cart", "Disallow: /admin", "Disallow: /api/"} <= set(lines)
+    assert not [line for line in lines if line in ("Disallow: /", "Disallow: /search")]
+    assert "set-cookie" not in answer.headers
+
+
+async def test_the_sitemap_has_every_category_and_product_under_the_public_address(browser: Browser) -> None:
+    many = [product(f"book{number}", f"Book {number}", 100, 1) for number in range(230)]
+    browser.shop.products |= {book["id"]: book for book in many}
+    answer = await browser.client.get("/sitemap.xml", headers=PROXY)
+    assert answer.headers["content-type"].startswith("application/xml")
+    assert "set-cookie" not in answer.headers
+    locations = [location.text for location in ElementTree.fromstring(answer.text).iter(LOCATION)]
+    assert len(locations) == len(set(locations))
+    assert {f"{PUBLIC}/", PUBLIC + CATEGORY} <= set(locations)
+    assert {f"{PUBLIC}/products/{one}" for one in browser.shop.products} <= set(locations)
+
+
+async def test_a_sitemap_ends_at_its_limit(settings: Settings, browser: Browser) -> None:
+    clients = Clients(INTERNAL_TOKEN)
+    try:
+        catalogue = Backends(clients, settings).catalogue
+        assert len(await SitePaths(catalogue, max_urls=4).paths()) == 4
+        assert len(await SitePaths(catalogue).paths()) > 4
+    finally:
+        await clients.close()
+
+
+async def test_the_sitemap_is_kept_while_the_catalogue_is_away(browser: Browser) -> None:
+    browser.shop.down.add("product")
+    assert (await browser.client.get("/sitemap.xml")).status_code == 503
+    browser.shop.down.clear()
+    first = await browser.client.get("/sitemap.xml")
+    browser.shop.down.add("product")
+    assert (await browser.client.get("/sitemap.xml")).text == first.text != ""
+
+
+@pytest.mark.parametrize("path", ["/", CATEGORY, PRODUCT])
+async def test_pages_to_be_found_have_one_public_address(browser: Browser, path: str) -> None:
+    page = await browser.get(f"{path}?sort=price&utm_source=mail", 200, **PROXY)
+    assert canonical(page) == [PUBLIC + path]
+    assert graph(page)["og:url"] == PUBLIC + path
+    assert indexed(page)
+
+
+@pytest.mark.parametrize("path", ["/search", "/search?query=pride", f"{CATEGORY}?cursor=0", "/cart", "/sign-in"])
+async def test_other_pages_are_not_indexed(browser: Browser, path: str) -> None:
+    page = await browser.get(path)
+    assert (canonical(page), indexed(page)) == ([], False)
+
+
+async def test_missing_pages_are_not_indexed(browser: Browser) -> None:
+    assert not indexed(await browser.get("/nowhere", 404))
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [("/", "Marginalia <Books>"), (CATEGORY, "Science & nature"), ("/search?query=pride", "pride")],
+)
+async def test_shared_links_have_a_title_and_a_description(browser: Browser, path: str, title: str) -> None:
+    tags = graph(await browser.get(path))
+    assert title in tags["og:title"]
+    assert (tags["og:site_name"], tags["og:type"]) == ("Marginalia <Books>", "website")
+    assert tags["og:description"]
+
+
+async def test_a_shared_product_has_its_picture_and_price(browser: Browser) -> None:
+    book = browser.shop.products[str(product_id("pride"))]
+    book["image_url"] = f"/api/v1{PRODUCT}/cover.svg"
+    tags = graph(await browser.get(PRODUCT, 200, **PROXY))
+    assert tags["og:type"] == "product"
+    assert tags["og:title"].startswith(book["name"])
+    assert tags["og:description"]
+    assert (tags["product:price:amount"], tags["product:price:currency"]) == ("12.99", "EUR")
+    assert tags["og:image"] == PUBLIC + book["image_url"]
