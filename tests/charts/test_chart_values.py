@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from shop.kit.countries import COUNTRIES
+from shop.kit.currencies import EXPONENTS
 from tests.charts import described, generate, helm
 from tests.charts.rendering import CHARTS, PRESETS, SERVICES, Refused, golden_text, template
 
@@ -29,7 +31,9 @@ REFUSED = [
     ("shop", "gateway.service.type=Cluster", "'/service/type': value must be one of 'ClusterIP'"),
     ("shop", "payment.config.shop_url=x", "payment:\n- at '/config': additional properties 'shop_url'"),
     ("shop", "payment.secretEnv.SHOP_STRIPE_API_KEY=sk_live", "payment:\n- at '/secretEnv/SHOP_STRIPE_API_KEY'"),
-    ("shop", "global.store.currency=euro", "shop:\n- at '/global/store/currency': 'euro' does not match"),
+    ("shop", "global.store.currency=euro", "shop:\n- at '/global/store/currency': value must be one of 'AED'"),
+    ("shop", "global.store.country=UK", "shop:\n- at '/global/store/country': value must be one of 'AD'"),
+    ("shop", "global.store.shipsTo={DE,ZZ}", "'/global/store/shipsTo/1': value must be one of 'AD'"),
     ("shop", "global.store.colour=red", "'/global/store': additional properties 'colour'"),
     ("shop", "global.store.taxes[0].country=DE", "'/global/store/taxes/0': missing property 'ratePercent'"),
     ("shop", "global.store.shipping.flat=4.9", "'/global/store/shipping/flat': got string, want integer"),
@@ -97,6 +101,13 @@ REFUSED = [
     ("service", "autoscaling.enabled=true,autoscaling.minReplicas=20", "maxReplicas (10) must be at least minReplicas"),
     ("service", "autoscaling.enabled=true,autoscaling.targetCPUUtilizationPercentage=0", "autoscaling needs target"),
 ]
+
+
+def test_the_chart_knows_the_currencies_and_countries_of_the_services() -> None:
+    schema = json.loads((CHARTS / "shop" / "values.schema.json").read_text(encoding="utf-8"))
+    store = schema["properties"]["global"]["properties"]["store"]["properties"]
+    assert store["currency"]["enum"] == sorted(EXPONENTS)
+    assert schema["definitions"]["country"]["enum"] == sorted(COUNTRIES)
 
 
 @pytest.mark.parametrize(("chart", "given", "expected"), REFUSED, ids=[given for _, given, _ in REFUSED])

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shop.contracts.money import Money
+from shop.contracts.money import Address, Money
 from shop.contracts.store import StoreSettings
 from shop.kit.currencies import EXPONENTS
 from shop.notification.render import environment
 from shop.storefront.web import formats_of, make_environment
 
 AMOUNT = 1_234_567
+PARCEL = ["Ada", "Main St 1", "Reno, NV 89501"]
 STORES = [
     StoreSettings(),
     StoreSettings(country="US", currency="USD", time_zone="America/New_York"),
@@ -37,3 +38,5 @@ def test_page_and_mail_agree_for_every_currency(store: StoreSettings) -> None:
     moment = datetime(2026, 3, 5, 14, 7, tzinfo=UTC)
     assert page["moment"](moment) == mail["moment"](moment)
     assert page["country"]("DE") == mail["country"]("DE")
+    place = Address(name="Ada", street="Main St 1", city="Reno", region="NV", postal_code="89501", country="US")
+    assert page["address_lines"](place) == mail["address_lines"](place.model_dump()) == PARCEL

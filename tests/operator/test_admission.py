@@ -9,6 +9,7 @@ import orjson
 import pytest
 import yaml
 
+from shop.kit.countries import COUNTRIES
 from shop.operator.engine.kinds import SHOP
 from shop.operator.engine.kube import ApiError, Kube, Request, path_of
 from shop.operator.engine.objects import Object
@@ -51,6 +52,8 @@ INVALID: list[tuple[str, str, str]] = [
     ("store: {title: ''}", "spec.store.title", "should be at least 1 chars long"),
     ("store: {currency: EURO}", "spec.store.currency", "must be an ISO 4217 currency code such as EUR"),
     ("store: {currency: XXX}", "spec.store.currency", "must be an ISO 4217 currency code such as EUR"),
+    ("store: {shipsTo: [DE, UK]}", "spec.store.shipsTo[1]", "must be a two-letter ISO 3166 country code such as DE"),
+    ("store: {country: ZZ}", "spec.store.country", "must be a two-letter ISO 3166 country code such as DE"),
     ("store: {language: german}", "spec.store.language", "must be a language tag of BCP 47 such as en, de or pt-BR"),
     ("store: {timeZone: ../etc}", "spec.store.timeZone", "must be an IANA time zone such as Europe/Berlin"),
     ("store: {country: Germany}", "spec.store.country", "must be a two-letter ISO 3166 country code such as DE"),
@@ -289,10 +292,14 @@ async def test_defaults_inside_what_is_given_are_put_in(api: Kube, namespace: st
 
 
 async def test_the_most_that_a_shop_may_hold_is_within_the_rules_budget(api: Kube, namespace: str) -> None:
-    countries = [first + second for first in "ABCDEFGHIJKLMNOPQRST" for second in "ABCDEFGHIJKLMNOPQRSTUVWXY"]
+    countries = sorted(COUNTRIES)
+    taxed = [(country, category * 40) for category in "abc" for country in countries][:500]
     env = {f"NAME_{number}": "x" * 200 for number in range(64)}
     spec = {
-        "store": {"taxes": [{"country": country, "category": "a" * 40, "ratePercent": 7} for country in countries]},
+        "store": {
+            "shipsTo": countries,
+            "taxes": [{"country": country, "category": category, "ratePercent": 7} for country, category in taxed],
+        },
         "services": {noun: {"env": env, "image": "a" * 300} for noun in ("order", "product", "gateway", "player")},
     }
     created = await create(api, namespace, shop(spec), dryRun="All")

@@ -54,12 +54,21 @@ http://{{ include "shop.name" . }}:8000
 {{- with $store.tagline }}{{ $_ := set $json "tagline" . }}{{ end }}
 {{- with $store.language }}{{ $_ := set $json "language" . }}{{ end }}
 {{- with $store.timeZone }}{{ $_ := set $json "time_zone" . }}{{ end }}
+{{- with $store.shipsTo }}{{ $_ := set $json "ships_to" . }}{{ end }}
 {{- $json | toJson }}
 {{- end }}
 
 {{/* Currencies with smaller units than Stripe charges: shop.payment.stripe_amounts.takes_every_amount. */}}
 {{- define "shop.notForStripe" -}}
 {{ list "BHD" "IQD" "JOD" "KWD" "LYD" "MGA" "OMR" "TND" | toJson }}
+{{- end }}
+
+{{/* A country that orders are sent to. */}}
+{{- define "shop.firstCountry" -}}
+{{- $store := .Values.global.store }}
+{{- $taxed := list }}
+{{- range $store.taxes }}{{ $taxed = append $taxed .country }}{{ end }}
+{{- first (concat $store.shipsTo $taxed (list $store.country)) }}
 {{- end }}
 
 {{- define "shop.labels" -}}

@@ -48,7 +48,7 @@ HARD_TEXTS = (
 texts = st.sampled_from(HARD_TEXTS) | st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max_size=12)
 titles = texts.filter(bool)
 names = st.from_regex(r"[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,4})?", fullmatch=True)
-countries = st.sampled_from(("DE", "NO", "ON", "FR"))
+countries = st.sampled_from(("DE", "NO", "FR"))
 quantities = st.fixed_dictionaries(
     {},
     optional={
@@ -96,6 +96,7 @@ stores = st.fixed_dictionaries(
         "country": countries,
         "language": st.sampled_from(("en", "de", "no", "pt-BR")),
         "timeZone": st.sampled_from(("UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires")),
+        "shipsTo": st.lists(countries, max_size=3),
         "taxes": taxes,
         "shipping": st.fixed_dictionaries(
             {}, optional={"flat": st.integers(0, 10_000_000), "freeAbove": st.integers(0, 1_000_000_000)}

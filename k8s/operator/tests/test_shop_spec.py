@@ -26,6 +26,11 @@ def spec_of(spec: str) -> ShopSpec:
 INVALID_SPECS = [
     ("store: {currency: EURO}", "spec.store.currency: must be an ISO 4217 currency code such as EUR, not 'EURO'"),
     ("store: {currency: XXX}", "spec.store.currency: must be an ISO 4217 currency code such as EUR, not 'XXX'"),
+    (
+        "store: {shipsTo: [DE, UK]}",
+        "spec.store.shipsTo[1]: must be a two-letter ISO 3166 country code such as DE, not 'UK'",
+    ),
+    ("store: {country: de}", "spec.store.country: must be a two-letter ISO 3166 country code such as DE, not 'de'"),
     ("store: {language: german}", "spec.store.language: must be a language tag of BCP 47 such as en, de or pt-BR"),
     ("store: {language: xq}", "spec.store.language: xq is no language that CLDR knows, such as en, de or pt-BR"),
     ("store: {timeZone: ../etc}", "spec.store.timeZone: must be an IANA time zone such as Europe/Berlin"),

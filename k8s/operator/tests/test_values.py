@@ -48,6 +48,8 @@ REACHES: list[tuple[Spec, str, Any]] = [
     ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.title", "T"),
     ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.currency", "JPY"),
     ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.country", "JP"),
+    ({}, "global.store.shipsTo", []),
+    ({"store": {"shipsTo": ["NO", "SE"]}}, "global.store.shipsTo", ["NO", "SE"]),
     ({}, "global.store.language", ""),
     ({"store": {"language": "pt-BR"}}, "global.store.language", "pt-BR"),
     ({}, "global.store.timeZone", ""),
@@ -318,8 +320,9 @@ STORE: Spec = {
     "country": "NO",
     "language": "no",
     "timeZone": "Europe/Oslo",
+    "shipsTo": ["NO", "SE"],
     "shipping": {"flat": 10_000_000, "freeAbove": 1_000_000_000},
-    "taxes": [*TAXES, {"country": "NO", "ratePercent": 19.625}, {"country": "ON", "ratePercent": 0}],
+    "taxes": [*TAXES, {"country": "NO", "ratePercent": 19.625}, {"country": "FI", "ratePercent": 0}],
 }
 
 

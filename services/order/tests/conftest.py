@@ -26,7 +26,13 @@ from shop.order.consumers import consumers
 from shop.order.service import OrderService
 from shop.order.settings import Settings
 
-ADDRESS = {"name": "Ada", "street": "St James's Square 12", "city": "London", "postal_code": "SW1Y", "country": "GB"}
+ADDRESS = {
+    "name": "Ada",
+    "street": "St James's Square 12",
+    "city": "London",
+    "postal_code": "SW1Y 4JH",
+    "country": "GB",
+}
 CALL_TIMEOUT_S = 2.0
 """Of calls to participants; a module whose participants hang has a shorter one of the same name."""
 
@@ -131,6 +137,7 @@ def application(world: World, database_url: str, nats_url: str, tokens: Tokens, 
     standard: dict[str, Any] = {"product_url": world.url, "pricing_url": world.url, "payment_url": world.url}
     standard |= {"retry_first_s": 0.05, "retry_max_s": 0.1, "recovery_poll_s": 0.02, "stream_poll_s": 0.02}
     settings = Settings(
+        store={"country": "GB"},
         database_url=database_url,
         nats_url=nats_url,
         jwks_url=tokens.jwks_url,

@@ -33,9 +33,14 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
     *((lines(product_id=product_id), "product_id") for product_id in ("", "1", 1, None, "x" * 36, "'; DROP TABLE")),
     ({"items": [{}]}, "product_id"),
     ({"address": None}, "address"),
-    *((address(country=country), "country") for country in ("", "GBR", "G1", "United Kingdom", 1, None)),
+    *(
+        (address(country=country), "country")
+        for country in ("", "GBR", "G1", "United Kingdom", "ZZ", "XX", "UK", 1, None)
+    ),
     *((address(name=name), "name") for name in ("", "   ", "x" * 201, "a\nb", 7, None)),
-    (address(postal_code="1" * 21), "postal_code"),
+    *((address(postal_code=code), "postal_code") for code in ("1" * 21, "ABC!!", "SW1Y", "")),
+    (address(city=""), "city"),
+    (address(country="US", postal_code="94105", region="Bavaria"), "region"),
     ({"payment": {}}, "token"),
     *(({"payment": {"token": token}}, "token") for token in ("", "x" * 256, "two words", "tök", 1, None)),
     *(({"coupon": coupon}, "coupon") for coupon in ("x" * 65, "ünlaut", 5, ["SAVE1"])),
@@ -88,6 +93,29 @@ async def test_prices_from_the_client_are_refused(shop: Shop) -> None:
 async def test_countries_and_coupons_are_written_in_capitals(shop: Shop) -> None:
     order = (await shop.place(address=ADDRESS | {"country": "gb"}, coupon=" save1 ")).json()
     assert (order["address"]["country"], order["coupon"], order["discount"]["amount"]) == ("GB", "SAVE1", 100)
+
+
+@pytest.mark.parametrize(("country", "postal_code"), [("FI", "00100"), ("US", "94105"), ("HK", "")])
+async def test_a_country_that_is_not_served_is_refused_before_anything_is_reserved(
+    shop: Shop, country: str, postal_code: str
+) -> None:
+    wanted = ADDRESS | {"country": country, "postal_code": postal_code}
+    answer = await shop.place(address=wanted)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "country_not_served")
+    assert [wrong["field"] for wrong in problem["errors"]] == ["address.country"]
+    assert await shop.sql("SELECT FROM orders WHERE user_id = $1", shop.user_id) == []
+    assert shop.world.calls == []
+
+
+async def test_an_order_is_answered_again_when_its_country_is_no_longer_served(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await shop.place("kept-key")
+    monkeypatch.setattr(shop.service, "_served", frozenset({"FR"}))
+    again = await shop.place("kept-key")
+    assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
+    assert (await shop.place("new-key")).json()["code"] == "country_not_served"
 
 
 ROUTES = [

@@ -22,7 +22,7 @@ async def test_an_order_is_confirmed_at_once(shop: Shop) -> None:
     assert answer.headers["location"] == f"/api/v1/orders/{order['id']}"
     assert (order["state"], order["kind"], order["version"]) == ("confirmed", "retail", 2)
     assert order["user_id"] == str(shop.user_id)
-    assert order["address"] == ADDRESS
+    assert order["address"] == ADDRESS | {"region": ""}
     assert [(line["product_id"], line["quantity"], line["line_total"]["amount"]) for line in order["lines"]] == [
         (BOOK, 2, 3_000),
         (PEN, 1, 250),
@@ -37,7 +37,7 @@ async def test_a_confirmed_order_tells_the_others(shop: Shop) -> None:
     assert await shop.events(order["id"]) == ["order.confirmed.v1"]
     event = await shop.event(order["id"], "order.confirmed.v1")
     assert event["order_id"] == order["id"]
-    assert (event["total"], event["address"]) == (order["total"], ADDRESS)
+    assert (event["total"], event["address"]) == (order["total"], ADDRESS | {"region": ""})
     assert event["lines"][0]["name"] == "A book"
     assert event["email"].startswith("customer-")
 

@@ -34,6 +34,7 @@ STORE = {
         {"country": "DE", "category": "books", "rate_percent": "7.0"},
     ],
     "shipping": {"flat": 490, "free_above": 5_000},
+    "ships_to": ["DE", "FR"],
 }
 INTERNAL = {"Authorization": f"Bearer {INTERNAL_TOKEN}"}
 
@@ -320,3 +321,32 @@ async def test_rules_that_make_no_sense(
 async def test_an_unknown_promotion_is_not_found(client: httpx.AsyncClient, tokens: Tokens) -> None:
     answer = await client.get("/api/v1/promotions/NOSUCH", headers=tokens.headers("admin"))
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_promotion")
+
+
+@pytest.mark.parametrize("country", ["FI", "GR", "US", "CH"])
+async def test_a_country_that_is_not_served_has_no_price(client: httpx.AsyncClient, country: str) -> None:
+    """Also not with a coupon, which is not used up by that."""
+    for coupon in (None, "FIVER"):
+        answer = await client.post("/api/v1/quotes", json=cart((BOOK, 1), country=country, coupon=coupon))
+        assert (answer.status_code, answer.json()["code"]) == (422, "country_not_served")
+    before = STATEMENTS._value.get()
+    (result,) = await price_orders(client, order("FIVER", country=country))
+    assert (result["status"], result["code"]) == ("rejected", "country_not_served")
+    assert STATEMENTS._value.get() == before
+
+
+@pytest.mark.parametrize("country", ["ZZ", "XX", "UK"])
+async def test_what_is_no_country_is_refused_by_name(client: httpx.AsyncClient, country: str) -> None:
+    answer = await client.post("/api/v1/quotes", json=cart((BOOK, 1), country=country))
+    assert (answer.status_code, [wrong["field"] for wrong in answer.json()["errors"]]) == (422, ["country"])
+
+
+async def test_a_coupon_that_takes_free_shipping_away_says_so(client: httpx.AsyncClient) -> None:
+    """Four books cost 51.96; with five off they are below the 50.00 from which shipping is free."""
+    plain = (await client.post("/api/v1/quotes", json=cart((BOOK, 4), country="de"))).json()
+    assert (plain["shipping"]["amount"], plain["free_shipping_lost"]) == (0, False)
+    quote = (await client.post("/api/v1/quotes", json=cart((BOOK, 4), coupon="FIVER"))).json()
+    assert (quote["shipping"]["amount"], quote["free_shipping_lost"]) == (490, True)
+    assert quote["free_shipping_from"] == {"amount": 5_000, "currency": "EUR"}
+    few = (await client.post("/api/v1/quotes", json=cart((BOOK, 1), coupon="FIVER"))).json()
+    assert (few["shipping"]["amount"], few["free_shipping_lost"]) == (490, False)

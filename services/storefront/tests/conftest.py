@@ -88,7 +88,7 @@ async def settings(scripted: ScriptedShop, served: Served, valkey_url: str) -> A
     async with served(scripted_app(scripted), lifespan="off") as client:
         names = ("product", "pricing", "order", "payment", "user", "notification")
         urls: dict[str, Any] = {f"{name}_url": str(client.base_url).rstrip("/") for name in names}
-        store = StoreSettings(title="Marginalia <Books>")
+        store = StoreSettings(title="Marginalia <Books>", ships_to=("DE", "FR", "GB", "HK", "US"))
         yield Settings(**urls, valkey_url=valkey_url, internal_token=INTERNAL_TOKEN, store=store)
 
 

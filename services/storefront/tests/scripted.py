@@ -44,6 +44,7 @@ class ScriptedShop:
     refund_refusal: Problem | None = None
     sign_in_refusal: Problem | None = None
     in_flight_answers: int = 0
+    free_shipping_from: int | None = None
     order_state: str = "confirmed"
     token_ttl_s: int = 900
     refreshed: int = 0
@@ -92,9 +93,13 @@ class ScriptedShop:
         subtotal = sum(line["line_total"]["amount"] for line in lines)
         discount = subtotal // 10 if coupon else 0
         tax = (subtotal - discount) * TAX_PERCENT // 100
-        sums = {"subtotal": subtotal, "discount": discount, "tax": tax, "shipping": SHIPPING}
-        total = subtotal - discount + tax + SHIPPING
-        return {"lines": lines, **{name: money(value) for name, value in sums.items()}, "total": money(total)}
+        limit = self.free_shipping_from
+        shipping = 0 if limit is not None and subtotal - discount >= limit else SHIPPING
+        sums = {"subtotal": subtotal, "discount": discount, "tax": tax, "shipping": shipping}
+        sums["total"] = subtotal - discount + tax + shipping
+        lost = limit is not None and subtotal >= limit and shipping > 0
+        free = {"free_shipping_from": limit if limit is None else money(limit), "free_shipping_lost": lost}
+        return {"lines": lines, **{name: money(value) for name, value in sums.items()}, **free}
 
     def place(self, person: Person, key: str, body: dict[str, Any]) -> dict[str, Any]:
         if key in self.keys:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from services.storefront.tests.conftest import ADDRESS, CUSTOMER, PASSWORD, Browser
+from services.storefront.tests.html import Page
 from services.storefront.tests.scripted_data import NOW, Person, product_id
 from shop.kit.errors import FieldError, Problem
 
@@ -216,3 +217,42 @@ async def test_too_many_requests_are_told_so(browser: Browser) -> None:
     browser.shop.sign_in_refusal = Problem(429, "too_many_attempts", "Wait.")
     page = await browser.send(page.form("/sign-in"), 429, email=CUSTOMER, password=PASSWORD)
     assert "Too many attempts." in page.text
+
+
+async def fields_of(browser: Browser, country: str) -> set[str]:
+    """The fields of the address form once a country was chosen in it."""
+    form = (await browser.get("/account/addresses")).form("/account/addresses")
+    csrf = form.fields["csrf_token"]
+    answer = await browser.client.post("/account/addresses/fields", data={"csrf_token": csrf, "country": country})
+    return set(Page(answer.text).form("/account/addresses").fields)
+
+
+@pytest.mark.parametrize(
+    ("country", "used"),
+    [
+        ("DE", {"postal_code", "city"}),
+        ("HK", {"city", "region"}),
+        ("US", {"postal_code", "city", "region"}),
+        ("ZZ", {"postal_code", "city"}),
+    ],
+)
+async def test_an_address_form_has_the_fields_of_its_country(browser: Browser, country: str, used: set[str]) -> None:
+    await browser.sign_in()
+    assert await fields_of(browser, country) & {"postal_code", "city", "region"} == used
+
+
+async def test_an_address_without_postal_code_is_kept(browser: Browser) -> None:
+    await browser.sign_in()
+    form = (await browser.get("/account/addresses")).form("/account/addresses")
+    place = {"name": "Ada", "street": "1 Nathan Road", "country": "HK", "city": "", "region": "Kowloon"}
+    page = await browser.send(form, 200, None, **place, postal_code="")
+    assert "Hong Kong" in page.text
+    (saved,) = browser.shop.people[CUSTOMER].addresses
+    assert {name: saved[name] for name in place} == place
+
+
+async def test_a_form_offers_the_countries_that_the_shop_ships_to(browser: Browser) -> None:
+    await browser.sign_in()
+    page = await browser.get("/account/addresses")
+    codes = {option.attributes["value"] for option in page.elements if option.tag == "option"}
+    assert codes == {"DE", "FR", "GB", "HK", "US"}

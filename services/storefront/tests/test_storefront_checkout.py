@@ -8,6 +8,7 @@ from services.storefront.tests.conftest import ADDRESS, Browser
 from services.storefront.tests.html import Page
 from services.storefront.tests.scripted_data import product_id
 from shop.kit.errors import Problem
+from shop.kit.formatting import formats
 
 
 def asked_orders(browser: Browser) -> list[str]:
@@ -180,11 +181,22 @@ async def test_a_key_used_for_another_order_never_becomes_a_second_one(browser: 
 
 async def test_wrong_fields_are_marked_and_kept(browser: Browser) -> None:
     await ready_to_pay(browser)
-    page = await browser.checkout(422, street="", postal_code="1", country="ZZZ", city="Bern")
-    wrong = {field.attributes["id"] for field in page.elements if field.attributes.get("aria-invalid") == "true"}
-    assert wrong == {"street", "postal_code", "country"}
+    page = await browser.checkout(422, street="", country="ZZZ", city="Bern")
+    assert marked(page) == {"street", "country"}
     assert page.one("span", id="street-error").text == "Please fill this in."
     assert page.form("/checkout").fields["city"] == "Bern"
+    assert asked_orders(browser) == []
+
+
+def marked(page: Page) -> set[str]:
+    return {field.attributes["id"] for field in page.elements if field.attributes.get("aria-invalid") == "true"}
+
+
+@pytest.mark.parametrize("postal_code", ["ABC!!", "1", ""])
+async def test_a_postal_code_looks_like_those_of_its_country(browser: Browser, postal_code: str) -> None:
+    await ready_to_pay(browser)
+    page = await browser.checkout(422, postal_code=postal_code)
+    assert marked(page) == {"postal_code"}
     assert asked_orders(browser) == []
 
 
@@ -285,3 +297,30 @@ async def test_a_pending_order_looks_again_by_itself_without_script(browser: Bro
     page = await browser.get(browser.path)
     assert page.one("h1").text == "Thank you, it is yours"
     assert not page.all("meta", **{"http-equiv": "refresh"})
+
+
+async def test_a_coupon_that_takes_free_shipping_away_says_so(browser: Browser) -> None:
+    await browser.add("pride")
+    await browser.sign_in()
+    limit = browser.shop.free_shipping_from = browser.shop.products[product_id("pride")]["price"]["amount"]
+    form = (await browser.get("/checkout")).form("/checkout")
+    assert "from which shipping is free" not in browser.page.text
+    page = await browser.send(form, 200, ("action", "quote"), **ADDRESS, coupon="SPRING10")
+    written = formats("DE").money(limit, "EUR").replace("\N{NO-BREAK SPACE}", " ")
+    assert f"With the coupon your items cost less than {written}, from which shipping is free." in page.text
+
+
+async def test_an_order_to_a_country_that_is_not_served_is_said_in_words(browser: Browser) -> None:
+    await ready_to_pay(browser)
+    browser.shop.refuse = Problem(422, "country_not_served", "This shop does not ship to FR.")
+    page = await browser.checkout(422, country="FR", city="Paris", postal_code="75001")
+    assert "This shop does not ship to that country." in page.one("div", id="problem").text
+
+
+async def test_saved_addresses_that_the_shop_does_not_ship_to_are_not_offered(browser: Browser) -> None:
+    await browser.add("pride")
+    await browser.sign_in()
+    saved = {**ADDRESS, "country": "CH", "postal_code": "3011", "id": product_id("address")}
+    browser.shop.people["ada@example.com"].addresses.append(saved)
+    form = (await browser.get("/checkout")).form("/checkout")
+    assert (form.fields["country"], "saved" in form.fields) == ("DE", False)

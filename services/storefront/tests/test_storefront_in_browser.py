@@ -263,3 +263,41 @@ async def test_a_second_browser_has_the_same_cart(chromium: Browser, url: str, s
         await expect(quantity(other)).to_have_value("1")
         await one.goto("/cart")
         await expect(quantity(one, "On Rocks")).to_have_value("1")
+
+
+async def test_the_fields_of_an_address_follow_its_country(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
+    """At the checkout and in the address book; what was typed in the other fields stays."""
+    async with window(chromium, url) as page:
+        await sign_in(page, scripted)
+        await page.goto(f"/products/{product_id('pride')}")
+        await page.get_by_role("button", name="Add to cart").click()
+        for path in ("/account/addresses", "/checkout"):
+            await page.goto(path)
+            await page.get_by_label("Street and number").fill("1 Nathan Road")
+            await page.get_by_label("Country").select_option("HK")
+            await expect(page.get_by_label("Area")).to_be_visible()
+            await expect(page.get_by_label("Postal code")).to_have_count(0)
+            await page.get_by_label("Country").select_option("US")
+            await expect(page.get_by_label("ZIP code")).to_be_visible()
+            await page.get_by_label("State").select_option("NV")
+            await page.get_by_label("Country").select_option("DE")
+            await expect(page.get_by_label("State")).to_have_count(0)
+            await expect(page.get_by_label("Street and number")).to_have_value("1 Nathan Road")
+
+
+async def test_a_saved_address_fills_the_fields_of_its_country(
+    chromium: Browser, url: str, scripted: ScriptedShop
+) -> None:
+    place = {"street": "5 Elm St", "city": "Reno", "region": "NV", "postal_code": "89501", "country": "US"}
+    async with window(chromium, url) as page:
+        await sign_in(page, scripted)
+        saved = [{**place, "name": "Ada", "id": product_id("us")}, {**ADDRESS, "id": product_id("de")}]
+        scripted.people[CUSTOMER].addresses += saved
+        await page.goto(f"/products/{product_id('pride')}")
+        await page.get_by_role("button", name="Add to cart").click()
+        await page.goto("/checkout")
+        await expect(page.get_by_label("Town")).to_have_value("Berlin")
+        await page.get_by_label("Use a saved address").select_option(product_id("us"))
+        await expect(page.get_by_label("State")).to_have_value("NV")
+        await expect(page.get_by_label("ZIP code")).to_have_value("89501")
+        await expect(page.get_by_label("Town")).to_have_value("Reno")

@@ -12,7 +12,9 @@ from shop.kit.ids import new_id
 from shop.kit.testing import Tokens
 from shop.user import domain
 
-ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1", "country": "GB"}
+ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1 9GU", "country": "GB"}
+Spec = dict[str, str]
+FRENCH = {"city": "Paris", "postal_code": "75001", "country": "FR"}
 
 
 async def test_a_registered_customer_can_sign_in_and_see_the_account(users: Users) -> None:
@@ -153,9 +155,9 @@ async def test_an_address_has_no_unseen_characters(users: Users, field: str) -> 
         body = ADDRESS | {field: f"N{character}1"}
         answer = await users.client.post("/api/v1/users/me/addresses", json=body, headers=headers)
         assert [error["field"] for error in answer.json()["errors"]] == [field]
-    body = ADDRESS | {field: " A\u030a  1 "}
+    body = ADDRESS | {field: " n1  9gu " if field == "postal_code" else " A\u030a  1 "}
     answer = await users.client.post("/api/v1/users/me/addresses", json=body, headers=headers)
-    assert answer.json()[field] == "Å 1"
+    assert answer.json()[field] == ("N1 9GU" if field == "postal_code" else "Å 1")
 
 
 async def test_a_changed_password_ends_every_other_sign_in(users: Users) -> None:
@@ -197,15 +199,55 @@ async def test_addresses_are_kept_changed_and_removed(users: Users) -> None:
     client, headers = users.client, bearer((await users.signed_in("ada@example.com"))["access_token"])
     made = await client.post("/api/v1/users/me/addresses", json=ADDRESS, headers=headers)
     assert made.status_code == 201
-    assert made.json() == ADDRESS | {"id": made.json()["id"]}
+    assert made.json() == ADDRESS | {"id": made.json()["id"], "region": ""}
     url = f"/api/v1/users/me/addresses/{made.json()['id']}"
-    changed = await client.put(url, json=ADDRESS | {"city": "Paris", "country": "FR"}, headers=headers)
-    assert changed.json() == made.json() | {"city": "Paris", "country": "FR"}
+    changed = await client.put(url, json=ADDRESS | FRENCH, headers=headers)
+    assert changed.json() == made.json() | FRENCH
     listed = await client.get("/api/v1/users/me/addresses", headers=headers)
     assert listed.json() == {"items": [changed.json()], "next_cursor": None}
     assert (await client.delete(url, headers=headers)).status_code == 204
     assert (await client.delete(url, headers=headers)).status_code == 404
     assert (await client.get("/api/v1/users/me/addresses", headers=headers)).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"country": "HK", "city": "", "postal_code": "", "region": "kowloon"}, {"region": "Kowloon"}),
+        ({"country": "AE", "city": "", "postal_code": "", "region": "Dubai"}, {}),
+        ({"country": "IE", "city": "Cork", "postal_code": ""}, {}),
+        (
+            {"country": "us", "city": "Reno", "postal_code": "89501", "region": "nevada"},
+            {"country": "US", "region": "NV"},
+        ),
+        ({"country": " de ", "city": "Bonn", "postal_code": "53111"}, {"country": "DE"}),
+        ({"country": "GB", "city": "London", "postal_code": "n1 9gu"}, {"postal_code": "N1 9GU"}),
+    ],
+)
+async def test_an_address_needs_what_its_country_needs(users: Users, given: Spec, kept: Spec) -> None:
+    headers = bearer((await users.signed_in("ada@example.com"))["access_token"])
+    body = {"name": "Ada", "street": "1 Main St", **given}
+    made = await users.client.post("/api/v1/users/me/addresses", json=body, headers=headers)
+    assert made.status_code == 201, made.text
+    assert made.json() == {"region": "", **body, **kept, "id": made.json()["id"]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        *(({"country": country}, "country") for country in ("ZZ", "XX", "UK", "Germany", "", "D")),
+        ({"country": "DE", "postal_code": "ABC!!"}, "postal_code"),
+        ({"country": "DE", "postal_code": ""}, "postal_code"),
+        ({"country": "HK", "postal_code": "999077", "region": "Kowloon"}, "postal_code"),
+        ({"country": "US", "postal_code": "94105", "region": "NY"}, "postal_code"),
+        ({"country": "US", "postal_code": "94105", "region": "Bavaria"}, "region"),
+        ({"country": "GB", "city": ""}, "city"),
+    ],
+)
+async def test_what_does_not_fit_the_country_is_named(users: Users, changed: Spec, field: str) -> None:
+    headers = bearer((await users.signed_in("ada@example.com"))["access_token"])
+    answer = await users.client.post("/api/v1/users/me/addresses", json=ADDRESS | changed, headers=headers)
+    assert (answer.status_code, [wrong["field"] for wrong in answer.json()["errors"]]) == (422, [field])
 
 
 async def test_nobody_reaches_the_addresses_of_another(users: Users) -> None:

@@ -8,12 +8,16 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
+from shop.kit.countries import COUNTRIES
 from shop.kit.currencies import EXPONENTS
 from shop.kit.formatting import find_locale, find_zone
 
 CURRENCIES = frozenset(EXPONENTS)
 CURRENCY_EXPECTED = "must be an ISO 4217 currency code such as EUR"
+COUNTRY_EXPECTED = "must be a two-letter ISO 3166 country code such as DE"
 MAX_TEXT = 1_024
+MAX_CODE = 32
+"""Characters of what may be a country's code; more than it has, so that a wrong one is refused in a sentence."""
 MAX_WORD = 256
 """Characters of a text whose kind sets no limit of its own."""
 
@@ -56,6 +60,12 @@ class Matching:
 def _known_currency(value: str) -> str:
     if value not in CURRENCIES:
         raise ValueError(CURRENCY_EXPECTED)
+    return value
+
+
+def _known_country(value: str) -> str:
+    if value not in COUNTRIES:
+        raise ValueError(COUNTRY_EXPECTED)
     return value
 
 
@@ -105,7 +115,11 @@ Currency = Annotated[
     AfterValidator(_known_currency),
     Field(json_schema_extra={"one_of": sorted(CURRENCIES), "maxLength": MAX_WORD, "expected": CURRENCY_EXPECTED}),
 ]
-Country = Annotated[str, Matching(r"[A-Z]{2}", "a two-letter ISO 3166 country code such as DE")]
+Country = Annotated[
+    str,
+    AfterValidator(_known_country),
+    Field(json_schema_extra={"one_of": sorted(COUNTRIES), "maxLength": MAX_CODE, "expected": COUNTRY_EXPECTED}),
+]
 Language = Annotated[
     str,
     Matching(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?", "a language tag of BCP 47 such as en, de or pt-BR"),

@@ -39,6 +39,7 @@ API_VERSION = "shops.shopkeeper.dev/v1alpha1"
 KIND = "Shop"
 
 MAX_TAX_RULES = 500
+MAX_COUNTRIES = 250
 MAX_SERVICES = 32
 MAX_MONITOR_LABELS = 16
 MAX_TRUSTED_PROXIES = 32
@@ -109,6 +110,8 @@ class Store(Part):
     """How amounts, dates and countries are written: a BCP 47 tag such as de; left out, English as in the country."""
     time_zone: TimeZone | None = None
     """Of times and of the days of promotions: an IANA name such as Europe/Berlin; left out, UTC."""
+    ships_to: Annotated[tuple[Country, ...], Field(max_length=MAX_COUNTRIES)] = ()
+    """Countries that orders are sent to; left out, those with a tax rate, or without any rate the shop's own."""
     taxes: Annotated[tuple[Tax, ...], Field(max_length=MAX_TAX_RULES)] = ()
     """Rates that prices are charged with; a country and category without any is charged none."""
     shipping: Shipping = Shipping()

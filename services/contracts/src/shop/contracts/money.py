@@ -13,7 +13,7 @@ class Money(BaseModel):
 
 
 class Address(BaseModel):
-    """A postal address; ``country`` is an ISO 3166-1 alpha-2 code."""
+    """A postal address; ``country`` is an ISO 3166-1 alpha-2 code. What a country has no use for is empty."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -22,3 +22,8 @@ class Address(BaseModel):
     city: str
     postal_code: str
     country: str
+    region: str = ""
+
+    def document(self) -> dict[str, str]:
+        """As a request carries it. A region stands in it when there is one: the version before knows none."""
+        return self.model_dump(exclude=set() if self.region else {"region"})

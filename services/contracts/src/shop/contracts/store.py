@@ -34,7 +34,7 @@ class StoreSettings(BaseModel):
     """What a shop is called and says of itself, where it sells, and what it adds to a price.
 
     Amounts, times and countries are written in ``language`` (BCP 47; empty is English) as in ``country``, times in
-    ``time_zone`` (IANA; empty is UTC).
+    ``time_zone`` (IANA; empty is UTC). ``ships_to`` are the countries that orders are sent to; see ``served``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,3 +47,9 @@ class StoreSettings(BaseModel):
     time_zone: TimeZone = ""
     taxes: tuple[TaxRule, ...] = ()
     shipping: ShippingRule = ShippingRule()
+    ships_to: tuple[Country, ...] = ()
+
+    @property
+    def served(self) -> frozenset[str]:
+        """Countries that orders are sent to: ``ships_to``, else those with a tax rate, else the store's own."""
+        return frozenset(self.ships_to or [tax.country for tax in self.taxes] or [self.country])

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateNotFound, select_autoescape
 
 from shop.kit.formatting import Formats
+from shop.kit.postal import postal_lines
 from shop.kit.text import printable
 from shop.notification.domain import reference
 
@@ -39,6 +40,7 @@ def environment(formats: Formats) -> Environment:
         money=lambda money: formats.money(int(money["amount"]), str(money["currency"])),
         moment=formats.moment,
         country=formats.country,
+        address_lines=postal_lines,
         reference=reference,
     )
     return made

@@ -23,6 +23,7 @@ REASONS = frozenset({
     "insufficient_stock", "unknown_product", "price_changed", "payment_declined", "deadline_exceeded",
     "amount_below_minimum", "amount_not_payable", "payment_refused",
     "unknown_coupon", "coupon_expired", "coupon_exhausted", "coupon_minimum_not_met", "cancelled",
+    "country_not_served",
 })  # fmt: skip
 """Codes that metrics name; whatever else a participant says counts as "other"."""
 
@@ -42,6 +43,11 @@ def wrong_currency(currency: str) -> Problem:
 def below_minimum(minimum: int, currency: str) -> Problem:
     detail = "The total is below the smallest amount that can be paid. Nothing was ordered."
     return Problem(422, "amount_below_minimum", detail, extra={"minimum": {"amount": minimum, "currency": currency}})
+
+
+def country_not_served(country: str) -> Problem:
+    wrong: FieldError = {"field": "address.country", "message": f"This shop does not ship to {country}."}
+    return Problem(422, "country_not_served", f"This shop does not ship to {country}.", errors=[wrong])
 
 
 def not_found(order_id: UUID) -> Problem:

@@ -10,11 +10,11 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from shop.kit.bodies import RequestBody, example
+from shop.kit.postal import PostalAddress
 from shop.kit.text import Typed, code
 from shop.order.domain import MAX_AMOUNT, MAX_LINES, MAX_QUANTITY, Item, Kind, Line, Order, State, Totals, merge
 
 Text = Annotated[str, Typed(200)]
-Country = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$", to_upper=True)]
 PaymentToken = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
 Coupon = Annotated[str, Typed(64, 0, code), StringConstraints(pattern=r"^[\x20-\x7e]*$")]
 
@@ -24,8 +24,8 @@ class OrderItem(RequestBody):
     quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, strict=True)]
 
 
-class Address(RequestBody):
-    """``country`` is an ISO 3166-1 alpha-2 code."""
+class Address(PostalAddress, RequestBody):
+    """Where an order goes; the country decides which fields are required."""
 
     model_config = ConfigDict(json_schema_extra={"example": {
         "name": "Ada Lovelace", "street": "12 St James's Square", "city": "London", "postal_code": "SW1Y 4JH",
@@ -34,13 +34,26 @@ class Address(RequestBody):
 
     name: Text
     street: Text
-    city: Text
-    postal_code: Annotated[str, Typed(20)]
-    country: Country
+
+    def document(self) -> dict[str, str]:
+        """As it is stored and hashed. A region stands in it when there is one, so that a repeated request that was
+        first sent to the version before is still the same one."""
+        return {name: text for name in ADDRESS_FIELDS if (text := getattr(self, name)) or name != "region"}
 
 
-ADDRESS_FIELDS = tuple(Address.model_fields)
+ADDRESS_FIELDS = ("name", "street", "city", "region", "postal_code", "country")
 """In the order in which they are shown; the database keeps its own."""
+
+
+class AddressView(BaseModel):
+    """An order's address as it was given, which may have been under other rules."""
+
+    name: str
+    street: str
+    city: str
+    region: str
+    postal_code: str
+    country: str
 
 
 class Payment(RequestBody):
@@ -125,7 +138,7 @@ class OrderView(BaseModel):
     shipping: Money | None
     total: Money | None
     refunded: Money | None = None
-    address: Address
+    address: AddressView
     coupon: str | None = None
     cancel_requested_at: datetime | None = None
     created_at: datetime
@@ -234,7 +247,7 @@ def order_document(order: Order) -> dict[str, Any]:
         "version": order.version,
         "lines": [line_document(line, order.currency) for line in order.lines],
         **totals_document(order.totals, order.currency),
-        "address": {name: order.address[name] for name in ADDRESS_FIELDS},
+        "address": {name: order.address.get(name, "") for name in ADDRESS_FIELDS},
         "created_at": order.created_at,
         "updated_at": order.updated_at,
     }

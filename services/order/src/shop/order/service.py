@@ -56,6 +56,7 @@ class OrderService:
         clock: Clock,
     ) -> None:
         self._settings = settings
+        self._served = settings.store.served
         self._repository = repository
         self._participants = participants
         self._driver = driver
@@ -95,7 +96,7 @@ class OrderService:
         """
         until = asyncio.get_running_loop().time() + self._settings.inline_budget_s
         order, digest = self._new_order(person, request)
-        await self._check_it_can_be_paid(person, order, key)
+        await self._check_it_can_be_taken(person, order, key)
         new = NewOrder(order, key, digest, telemetry.traceparent())
         if not await self._insert(new):
             return await self._repeat(person, key, digest)
@@ -105,7 +106,7 @@ class OrderService:
 
     def _new_order(self, person: Principal, request: OrderRequest) -> tuple[Order, bytes]:
         now = self._clock.now()
-        items, address, coupon = request.wanted(), request.address.model_dump(), request.coupon or None
+        items, address, coupon = request.wanted(), request.address.document(), request.coupon or None
         token, expected_total = request.payment.token, self._expected_total(request)
         order = Order(
             id=new_id(),
@@ -123,13 +124,19 @@ class OrderService:
         )
         return order, domain.request_hash(items, address, token, coupon, expected_total)
 
-    async def _check_it_can_be_paid(self, person: Principal, order: Order, key: str) -> None:
+    async def _check_it_can_be_taken(self, person: Principal, order: Order, key: str) -> None:
         """Refuse before anything is reserved; an order of this key that exists already keeps its answer."""
+        refusal = await self._refusal(order)
+        if refusal is not None and await self._repository.by_key(person.user_id, key) is None:
+            raise refusal
+
+    async def _refusal(self, order: Order) -> Problem | None:
+        if order.country not in self._served:
+            return errors.country_not_served(order.country)
         if not order.expected_total:
-            return
+            return None
         minimum = await self._participants.minimum_charge(order.currency)
-        if order.expected_total < minimum and await self._repository.by_key(person.user_id, key) is None:
-            raise errors.below_minimum(minimum, order.currency)
+        return errors.below_minimum(minimum, order.currency) if order.expected_total < minimum else None
 
     def _expected_total(self, request: OrderRequest) -> int | None:
         expected, currency = request.expected_total, self._settings.store.currency

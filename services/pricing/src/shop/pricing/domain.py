@@ -24,6 +24,7 @@ Refusal = Literal[
     "coupon_already_used",
     "released",
     "currency_mismatch",
+    "country_not_served",
 ]
 
 REFUSALS: Mapping[Refusal, str] = {
@@ -36,6 +37,7 @@ REFUSALS: Mapping[Refusal, str] = {
     "coupon_already_used": "You have used this coupon before, and it counts once per customer.",
     "released": "The order was given up before it was priced.",
     "currency_mismatch": "A price is not in the shop's currency.",
+    "country_not_served": "This shop does not ship to that country.",
 }
 """Each code by which a quote is refused, with the sentence for people."""
 
@@ -114,7 +116,10 @@ class Tariff:
 
     def shipping(self, goods: int, country: str) -> int:
         """Shipping for goods worth ``goods`` after the discount; a country's own rule replaces the general one."""
-        return self._by_country.get(country, self._shipping).cost(goods)
+        return self.shipping_rule(country).cost(goods)
+
+    def shipping_rule(self, country: str) -> ShippingRule:
+        return self._by_country.get(country, self._shipping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,13 @@ class Quote:
     discount: int
     tax: int
     shipping: int
+    free_shipping_from: int | None = None
+
+    @property
+    def free_shipping_lost(self) -> bool:
+        """Whether shipping would cost nothing without the discount, and costs something with it."""
+        limit = self.free_shipping_from
+        return limit is not None and self.shipping > 0 and self.subtotal >= limit > self.subtotal - self.discount
 
     @property
     def total(self) -> int:
@@ -192,7 +204,8 @@ def quote(lines: Sequence[Line], country: str, discount: Discount | None, tariff
         PricedLine(line, part, tariff.tax(line.total - part, country, line.category))
         for line, part in zip(lines, share(off, lines), strict=True)
     ]
-    return Quote(priced, subtotal, off, sum(line.tax for line in priced), tariff.shipping(subtotal - off, country))
+    tax, shipping = sum(line.tax for line in priced), tariff.shipping_rule(country)
+    return Quote(priced, subtotal, off, tax, shipping.cost(subtotal - off), shipping.free_above)
 
 
 def refusal(promotion: Promotion, subtotal: int, now: datetime) -> Refusal | None:

@@ -9,10 +9,11 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, model_validator
 
 from shop.kit.bodies import RequestBody, example
+from shop.kit.countries import Country
 from shop.kit.text import Typed, code
 from shop.pricing.domain import Discount, Kind, Line, Promotion, Quote
 from shop.pricing.repository import StoredPromotion
-from shop.pricing.settings import MAX_AMOUNT, Country
+from shop.pricing.settings import MAX_AMOUNT
 
 MAX_LINES = 100
 MAX_QUANTITY = 999
@@ -58,7 +59,11 @@ class QuotedLine(BaseModel):
 
 
 class QuoteView(BaseModel):
-    """``total`` is subtotal - discount + tax + shipping; the lines' discounts and taxes add up to the quote's."""
+    """``total`` is subtotal - discount + tax + shipping; the lines' discounts and taxes add up to the quote's.
+
+    ``free_shipping_from`` is what items must cost after the discount to be sent for nothing, null where nothing is;
+    ``free_shipping_lost`` says that they would without the coupon.
+    """
 
     lines: list[QuotedLine]
     subtotal: Money
@@ -66,6 +71,8 @@ class QuoteView(BaseModel):
     tax: Money
     shipping: Money
     total: Money
+    free_shipping_from: Money | None = None
+    free_shipping_lost: bool = False
 
 
 class ReservedLine(BaseModel):
@@ -223,4 +230,6 @@ def quote_document(quote: Quote, currency: str) -> dict[str, Any]:
         "tax": money(quote.tax),
         "shipping": money(quote.shipping),
         "total": money(quote.total),
+        "free_shipping_from": None if quote.free_shipping_from is None else money(quote.free_shipping_from),
+        "free_shipping_lost": quote.free_shipping_lost,
     }

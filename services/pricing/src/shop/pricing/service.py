@@ -29,6 +29,7 @@ class PricingService:
     ) -> None:
         self.currency = settings.store.currency
         self._tariff = settings.tariff()
+        self._served = settings.store.served
         self._repository = repository
         self._products = products
         self._clock = clock
@@ -43,7 +44,10 @@ class PricingService:
         return cls(settings, repository, context.clients.get("product", settings.product_url), context.clock)
 
     async def quote(self, items: Sequence[QuoteItem], country: str, coupon: str | None) -> dict[str, Any]:
-        """The quote for a cart. Problem 404 ``unknown_product``, 422 with the coupon's code; redeems nothing."""
+        """The quote for a cart. Problem 404 ``unknown_product``, 422 ``country_not_served`` or the coupon's
+        code; redeems nothing."""
+        if country not in self._served:
+            raise errors.refused("country_not_served")
         lines = await self._priced(items)
         discount = await self._discount(coupon, domain.subtotal_of(lines)) if coupon else None
         return quote_document(domain.quote(lines, country, discount, self._tariff), self.currency)
@@ -78,7 +82,7 @@ class PricingService:
         redeeming = {
             at: Redeeming(item.order_id, item.user_id, item.coupon, domain.subtotal_of(lines[at]))
             for at, item in enumerate(items)
-            if item.coupon and self._priced_in_own_currency(item)
+            if item.coupon and self._unfit(item) is None
         }
         verdicts: dict[int, Discount | Refusal] = {}
         if redeeming:
@@ -86,14 +90,16 @@ class PricingService:
             verdicts = dict(zip(redeeming, answers, strict=True))
         return [self._result(item, lines[at], verdicts.get(at)) for at, item in enumerate(items)]
 
-    def _priced_in_own_currency(self, item: OrderQuoteItem) -> bool:
-        return all(line.unit_price.currency == self.currency for line in item.lines)
+    def _unfit(self, item: OrderQuoteItem) -> Refusal | None:
+        """Why an order cannot be priced whatever its coupon is."""
+        if any(line.unit_price.currency != self.currency for line in item.lines):
+            return "currency_mismatch"
+        return None if item.country in self._served else "country_not_served"
 
     def _result(
         self, item: OrderQuoteItem, lines: Sequence[Line], verdict: Discount | Refusal | None
     ) -> dict[str, Any]:
-        if not self._priced_in_own_currency(item):
-            verdict = "currency_mismatch"
+        verdict = self._unfit(item) or verdict
         if isinstance(verdict, str):
             detail = domain.REFUSALS[verdict]
             return {"order_id": item.order_id, "status": "rejected", "code": verdict, "detail": detail}

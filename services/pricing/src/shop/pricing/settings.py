@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from shop.contracts.store import ShippingRule as StoreShipping
 from shop.contracts.store import StoreSettings
+from shop.kit.countries import Country
 from shop.kit.settings import ServiceSettings
 from shop.pricing.domain import ShippingRule, Tariff, TaxRule
 
-Country = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$", to_upper=True)]
 MAX_AMOUNT = 10**12
 """Largest amount of minor units in a setting or a rule."""
 MAX_BATCH_BYTES = 4 * 1024 * 1024

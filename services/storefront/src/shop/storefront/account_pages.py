@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from shop.kit.errors import Problem
 from shop.storefront.asking import Question, ask_first
+from shop.storefront.countries import first_country
 from shop.storefront.forms import SHOWN_IN_FORM, AddressForm, SignInForm, SignUpForm, read
 from shop.storefront.order_pages import all_with_refunds
 from shop.storefront.service import Storefront
@@ -117,8 +118,14 @@ async def attempts(request: Request, shop: Shop, session: SignedIn, cursor: Curs
 
 @router.get("/account/addresses")
 async def addresses(request: Request, shop: Shop, session: SignedIn) -> Response:
-    blank = {"name": session.name, "country": shop.settings.store.country}
+    blank = {"name": session.name, "country": first_country(shop.settings.store)}
     return await _addresses(request, shop, session, blank)
+
+
+@router.post("/account/addresses/fields")
+async def address_fields(request: Request, shop: Shop, session: SignedIn, form: Posted) -> Response:
+    """The form with the fields of the country that was chosen; the page takes them out of it."""
+    return await _addresses(request, shop, session, form)
 
 
 @router.post("/account/addresses")

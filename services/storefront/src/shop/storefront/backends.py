@@ -195,7 +195,7 @@ class Users:
         return Page[SavedAddress].model_validate(answer.json).items
 
     async def add_address(self, token: str, address: Address) -> None:
-        await self._client.post("/api/v1/users/me/addresses", json=address.model_dump(), token=token)
+        await self._client.post("/api/v1/users/me/addresses", json=address.document(), token=token)
 
     async def delete_address(self, token: str, address_id: UUID) -> None:
         await self._client.delete(f"/api/v1/users/me/addresses/{address_id}", token=token)

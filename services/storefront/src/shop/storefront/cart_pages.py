@@ -12,6 +12,7 @@ from shop.contracts.money import Money
 from shop.kit.errors import Problem, Unavailable
 from shop.storefront.asking import CONFIRMED, Question, ask
 from shop.storefront.carts import MAX_QUANTITY
+from shop.storefront.countries import first_country
 from shop.storefront.forms import whole
 from shop.storefront.schemas import Quote
 from shop.storefront.service import CartLine, Storefront
@@ -26,7 +27,8 @@ async def cart(request: Request, shop: Shop, visit: CurrentVisit) -> Response:
     short = [line.product.name for line in lines if line.product.stock < line.quantity]
     problem = f"There is not as much left as you wish: {', '.join(short)}." if short else ""
     quote = await _estimate(shop, lines)
-    return await page(request, "cart.html", lines=lines, quote=quote, subtotal=subtotal(shop, lines), problem=problem)
+    country, total = first_country(shop.settings.store), subtotal(shop, lines)
+    return await page(request, "cart.html", lines=lines, quote=quote, country=country, subtotal=total, problem=problem)
 
 
 def subtotal(shop: Storefront, lines: Sequence[CartLine]) -> Money:
@@ -34,12 +36,12 @@ def subtotal(shop: Storefront, lines: Sequence[CartLine]) -> Money:
 
 
 async def _estimate(shop: Storefront, lines: Sequence[CartLine]) -> Quote | None:
-    """A quote for the shop's own country; None while pricing is away, since a cart can be shown without."""
+    """A quote for the country that forms begin with; None while pricing is away, since a cart can be shown without."""
     if not lines:
         return None
     try:
         quantities = {line.product.id: line.quantity for line in lines}
-        return await shop.backends.prices.quote(quantities, shop.settings.store.country)
+        return await shop.backends.prices.quote(quantities, first_country(shop.settings.store))
     except (Unavailable, Problem):
         return None
 

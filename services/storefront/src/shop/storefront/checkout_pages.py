@@ -16,6 +16,7 @@ from shop.contracts.money import Money
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.formatting import Formats
 from shop.kit.text import code
+from shop.storefront.countries import first_country
 from shop.storefront.failures import refusal_text
 from shop.storefront.forms import AddressForm, CheckoutForm, form_key, read
 from shop.storefront.schemas import Quote, SavedAddress
@@ -64,7 +65,7 @@ async def checkout(request: Request, shop: Shop, visit: CurrentVisit, session: S
     if not lines:
         return go(request, "/cart")
     addresses = await _addresses(shop, session)
-    values = {"name": session.name, "country": shop.settings.store.country, "card": CARDS[0][0]}
+    values = {"name": session.name, "country": first_country(shop.settings.store), "card": CARDS[0][0]}
     if addresses:
         values |= _fields(addresses[-1]) | {"saved": str(addresses[-1].id)}
     return await _show(request, shop, Checkout(lines, values, new_key(), addresses))
@@ -74,7 +75,8 @@ async def checkout(request: Request, shop: Shop, visit: CurrentVisit, session: S
 async def quote(request: Request, shop: Shop, visit: CurrentVisit, session: SignedIn, form: Posted) -> Response:
     """The checkout with the sums for what is in the form now; the page takes the sums out of it."""
     lines = await shop.cart(visit)
-    return await _show(request, shop, Checkout(lines, form, form_key(form, "idempotency_key")))
+    values = _with_saved_fields(form, await _addresses(shop, session)) if form.get("saved") else form
+    return await _show(request, shop, Checkout(lines, values, form_key(form, "idempotency_key")))
 
 
 @router.post("/checkout")
@@ -204,7 +206,7 @@ async def _find_total(shop: Storefront, shown: Checkout) -> None:
     if not shown.lines:
         return
     quantities = {line.product.id: line.quantity for line in shown.lines}
-    country = shown.values.get("country") or shop.settings.store.country
+    country = shown.values.get("country") or first_country(shop.settings.store)
     coupon = code(shown.values.get("coupon", ""))
     try:
         shown.quote = await shop.backends.prices.quote(quantities, country, coupon)
@@ -228,9 +230,10 @@ async def _total_without_coupon(
 
 
 async def _addresses(shop: Storefront, session: Session) -> list[SavedAddress]:
-    """Saved addresses; none while the user service is away, since one can be typed."""
+    """Saved addresses that the shop ships to; none while the user service is away, since one can be typed."""
     try:
-        return await shop.backends.users.addresses(session.access_token)
+        found = await shop.backends.users.addresses(session.access_token)
+        return [saved for saved in found if saved.country in shop.settings.store.served]
     except Unavailable:
         return []
 
@@ -240,5 +243,16 @@ def _fields(address: SavedAddress) -> dict[str, str]:
 
 
 def _with_saved_address(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
-    chosen = next((saved for saved in addresses if str(saved.id) == form.get("saved")), None)
-    return {**form, **(_fields(chosen) if chosen else {})}
+    """The form with the chosen address in place of what its fields hold."""
+    return {**form, **_chosen(form, addresses)}
+
+
+def _with_saved_fields(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
+    """The form with those fields of the chosen address that it did not have while another country was chosen."""
+    chosen = _chosen(form, addresses)
+    return {**chosen, **form} if chosen.get("country") == form.get("country") else dict(form)
+
+
+def _chosen(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
+    found = next((saved for saved in addresses if str(saved.id) == form.get("saved")), None)
+    return _fields(found) if found else {}

@@ -45,6 +45,7 @@ REFUSALS = {
     "insufficient_funds": "There is not enough money on this card. Nothing was charged and nothing was ordered; "
     "your cart is as it was.",
     "unknown_product": "Something in the cart is no longer sold. Nothing was ordered.",
+    "country_not_served": "This shop does not ship to that country. Nothing was ordered and nothing was charged.",
     "unknown_coupon": "There is no such coupon.",
     "coupon_expired": "This coupon has run out.",
     "coupon_exhausted": "This coupon has been used up.",

@@ -17,6 +17,7 @@ REASONS = {
     "amount_below_minimum": "The total is below the smallest amount that can be paid by card. Nothing was charged.",
     "amount_not_payable": "The total cannot be paid by card in this currency. Nothing was charged.",
     "payment_refused": "The payment could not be made; the card was not declined. Nothing was charged.",
+    "country_not_served": "This shop does not ship to that country. Nothing was charged.",
     "payment_declined": "The card was declined. Nothing was charged.",
     "insufficient_stock": "An article sold out while we were packing. Nothing was charged.",
     "deadline_exceeded": "We could not finish the order in time. Nothing was charged.",

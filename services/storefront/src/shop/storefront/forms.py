@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from shop.contracts.money import Address
 from shop.kit.currencies import exponent, major_units
 from shop.kit.formatting import Formats
+from shop.kit.postal import PostalAddress
 from shop.kit.text import NewEmail, Typed, code, new_password
 from shop.storefront.schemas import Promotion
 
@@ -39,14 +40,19 @@ SENTENCES = {
     "string_pattern_mismatch": "This does not look right.",
     "literal_error": "Please choose one of these.",
     "int_parsing": "Please write a whole number.",
+    "address_missing": "Please fill this in.",
+    "address_region": "Please choose one of these.",
+    "unknown_country": "Please choose one of these.",
     "date_from_datetime_parsing": "Please choose a date.",
 }
 """pydantic's error types in words for a customer."""
 
 
+TYPES_WITH_A_SENTENCE = frozenset({"email_address", "text_characters", "address_postal_code"})
+"""Error types whose own message says what is wrong."""
+
 FIELD_NAMES = {
     "street": "Street and number",
-    "city": "Town",
     "email": "E-mail",
     "value": "How much",
     "minimum": "From a cart of",
@@ -61,12 +67,11 @@ class FormModel(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class AddressForm(FormModel):
+class AddressForm(PostalAddress, FormModel):
+    region_required: ClassVar[bool] = True
+
     name: Short
     street: Short
-    city: Short
-    postal_code: Annotated[str, Typed(16, 2)]
-    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
     def address(self) -> Address:
         return Address.model_validate(self.model_dump())
@@ -168,7 +173,7 @@ def _sentence(item: Any) -> str:
     name, kind = item["loc"][0], item["type"]
     if name == "password" and kind == "string_too_short" and item["ctx"]["min_length"] > 1:
         return f"At least {item['ctx']['min_length']} characters, please."
-    if kind in {"email_address", "text_characters"}:
+    if kind in TYPES_WITH_A_SENTENCE:
         return str(item["msg"])
     return SENTENCES.get(kind, "Please check this.")
 

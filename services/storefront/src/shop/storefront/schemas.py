@@ -58,7 +58,11 @@ class Amounts(View):
 
 
 class Quote(Amounts):
+    """``free_shipping_lost``: the items would be sent for nothing without the coupon."""
+
     lines: list[QuoteLine]
+    free_shipping_from: Money | None = None
+    free_shipping_lost: bool = False
 
 
 class OrderLine(View):

@@ -166,7 +166,7 @@ def purchase_body(
     """The body of POST /orders, which orders nothing at another total than the one that was shown."""
     body = {
         "items": items(lines),
-        "address": address.model_dump(),
+        "address": address.document(),
         "payment": {"token": card},
         "expected_total": shown_total.model_dump(),
     }

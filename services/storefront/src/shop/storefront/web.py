@@ -18,15 +18,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shop.contracts.money import Address
 from shop.contracts.store import StoreSettings
 from shop.kit import telemetry
 from shop.kit.app import service_of
 from shop.kit.errors import Problem, Unavailable, unavailable_problem
 from shop.kit.formatting import Formats, formats
+from shop.kit.postal import postal_lines
 from shop.storefront import formatting
 from shop.storefront.assets import asset_url
 from shop.storefront.carts import MAX_QUANTITY
-from shop.storefront.countries import country_choices
+from shop.storefront.countries import country_choices, rules_of
 from shop.storefront.failures import words_for
 from shop.storefront.forms import FIELD_NAMES, MAX_FORM_FIELDS, typed_amount
 from shop.storefront.service import Storefront
@@ -62,6 +64,7 @@ def make_environment(store: StoreSettings) -> Environment:
         state_label=formatting.state_label,
         label=formatting.label,
         country=written.country,
+        address_lines=lambda place: postal_lines(place.model_dump(include=set(Address.model_fields))),
         amount=lambda minor: written.money(minor, store.currency),
         typed=typed_amount,
     )
@@ -69,7 +72,8 @@ def make_environment(store: StoreSettings) -> Environment:
         store=store,
         asset_url=asset_url,
         category_url=category_url,
-        countries=country_choices(written),
+        countries=country_choices(store, written),
+        address_rules=lambda values: rules_of(store, values),
         max_quantity=MAX_QUANTITY,
         field_names=FIELD_NAMES,
         query=None,

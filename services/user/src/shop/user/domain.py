@@ -58,6 +58,7 @@ class Address:
     city: str
     postal_code: str
     country: str
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True)

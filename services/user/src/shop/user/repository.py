@@ -87,13 +87,13 @@ async def lock_user(db: Connection, user_id: UUID) -> bool:
 
 
 def _address_of(row: Record) -> Address:
-    return Address(row["id"], row["name"], row["street"], row["city"], row["postal_code"], row["country"])
+    return Address(**dict(row))
 
 
 async def addresses(db: Connection, user_id: UUID) -> list[Address]:
     rows = await db.fetch(
         """
-        SELECT id, name, street, city, postal_code, country FROM addresses
+        SELECT id, name, street, city, postal_code, country, region FROM addresses
         WHERE user_id = $1 ORDER BY created_at, id
         """,
         user_id,
@@ -105,8 +105,8 @@ async def insert_address(db: Connection, user_id: UUID, address: Address, now: d
     """False when the user keeps ``limit`` addresses already; the caller holds ``lock_user``."""
     status = await db.execute(
         """
-        INSERT INTO addresses (id, user_id, name, street, city, postal_code, country, created_at)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8
+        INSERT INTO addresses (id, user_id, name, street, city, postal_code, country, created_at, region)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $10
         WHERE (SELECT count(*) FROM addresses WHERE user_id = $2) < $9
         """,
         address.id,
@@ -118,6 +118,7 @@ async def insert_address(db: Connection, user_id: UUID, address: Address, now: d
         address.country,
         now,
         limit,
+        address.region,
     )
     return status == "INSERT 0 1"
 
@@ -126,7 +127,7 @@ async def replace_address(db: Connection, user_id: UUID, address: Address) -> bo
     """False when ``user_id`` has no such address, be it somebody else's."""
     status = await db.execute(
         """
-        UPDATE addresses SET name = $3, street = $4, city = $5, postal_code = $6, country = $7
+        UPDATE addresses SET name = $3, street = $4, city = $5, postal_code = $6, country = $7, region = $8
         WHERE id = $1 AND user_id = $2
         """,
         address.id,
@@ -136,6 +137,7 @@ async def replace_address(db: Connection, user_id: UUID, address: Address) -> bo
         address.city,
         address.postal_code,
         address.country,
+        address.region,
     )
     return status == "UPDATE 1"
 

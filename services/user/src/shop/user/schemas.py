@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shop.kit.bodies import RequestBody, example
+from shop.kit.postal import PostalAddress
 from shop.kit.text import Email, NewEmail, Typed, new_password
 from shop.user import domain
 from shop.user.sessions import TokenPair
@@ -21,7 +22,6 @@ Password = Annotated[str, Field(min_length=1, max_length=4 * domain.MAX_PASSWORD
 """As it was typed, which may take more characters than its one spelling does."""
 Name = Annotated[str, Typed(MAX_NAME_LENGTH)]
 Line = Annotated[str, Typed(200)]
-Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
 class Registration(RequestBody):
@@ -63,19 +63,16 @@ class Profile(RequestBody):
         return self
 
 
-class AddressIn(RequestBody):
+class AddressIn(PostalAddress, RequestBody):
     model_config = example(
         name="Ada Lovelace", street="Invalidenstraße 117", city="Berlin", postal_code="10115", country="DE"
     )
 
     name: Name
     street: Line
-    city: Line
-    postal_code: Annotated[str, Typed(20)]
-    country: Annotated[Country, Field(description="ISO 3166-1 alpha-2")]
 
     def address(self, address_id: UUID) -> domain.Address:
-        return domain.Address(address_id, self.name, self.street, self.city, self.postal_code, self.country)
+        return domain.Address(address_id, **self.model_dump())
 
 
 class UserOut(BaseModel):
@@ -97,6 +94,7 @@ class AddressOut(BaseModel):
     city: str
     postal_code: str
     country: str
+    region: str
 
 
 class Tokens(BaseModel):

@@ -179,6 +179,7 @@ def _store(store: Store) -> Values:
         "country": store.country,
         "language": store.language or "",
         "timeZone": store.time_zone or "",
+        "shipsTo": list(store.ships_to),
         "taxes": taxes,
         "shipping": shipping,
     }

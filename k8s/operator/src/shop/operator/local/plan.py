@@ -179,6 +179,7 @@ def store_json(spec: ShopSpec) -> str:
             "country": store.country,
             **({"language": store.language} if store.language else {}),
             **({"time_zone": store.time_zone} if store.time_zone else {}),
+            **({"ships_to": list(store.ships_to)} if store.ships_to else {}),
             "taxes": [tax.model_dump(mode="json") for tax in store.taxes],
             "shipping": store.shipping.model_dump(mode="json"),
         }

