@@ -43,7 +43,10 @@ async def test_waiting_sagas_are_shown(start: Start) -> None:
 async def test_the_service_says_that_it_is_ready(shop: Shop) -> None:
     await wait_until(lambda: shop.app.state.context.bus.connected, what="the broker's connection")
     answer = await shop.client.get("/health/ready")
-    assert (answer.status_code, answer.json()["checks"]) == (200, {"database": "ok", "keys": "ok", "broker": "ok"})
+    assert (answer.status_code, answer.json()["checks"]) == (
+        200,
+        {"database": "ok", "keys": "ok", "broker": "ok", "events": "ok"},
+    )
 
 
 async def test_the_documentation_names_every_answer_to_an_order(shop: Shop) -> None:

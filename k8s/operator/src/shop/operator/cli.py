@@ -157,13 +157,23 @@ def _status_table(found: dict[str, Any]) -> str:
     supervisor = found["supervisor"]
     rows = [("COMPONENT", "STATE", "PID", "PORT", "RESTARTS", "MEMORY")]
     for one in found["components"]:
-        state = one["state"] if one["healthy"] or one["state"] != "ready" else "not ready"
+        state = _state(one)
         numbers = (str(one["pid"] or "-"), str(one["port"]), str(one["restarts"]), _mebibytes(one["memory_bytes"]))
         rows.append((one["name"], state, *numbers))
     memory = _mebibytes(supervisor["memory_bytes"])
     rows.append(("supervisor", found["phase"], str(supervisor["pid"]), "-", "0", memory))
     total = supervisor["memory_bytes"] + sum(one["memory_bytes"] for one in found["components"])
-    return "\n".join([console.table(rows), "", f"{found['url']}  {found['data_dir']}  {_mebibytes(total)} in total"])
+    details = [f"{one['name']}: {one['detail']}" for one in found["components"] if one["detail"]]
+    return "\n".join(
+        [console.table(rows), *details, "", f"{found['url']}  {found['data_dir']}  {_mebibytes(total)} in total"]
+    )
+
+
+def _state(component: dict[str, Any]) -> str:
+    """Degraded: it works, and its detail says what does not."""
+    if component["state"] != "ready":
+        return str(component["state"])
+    return "not ready" if not component["healthy"] else "degraded" if component["detail"] else "ready"
 
 
 def _mebibytes(size: int) -> str:

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 CHECK_TIMEOUT_S = 1.0
 DATABASE_WAIT_S = 60.0
+DEGRADING = frozenset({"broker", "events"})
+"""Checks whose failure readiness reports and does not answer with 503."""
 NO_STOCK_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own spans and meters cost every request; ``Observe`` and ``telemetry.span`` do that at fewer places."""
 ReadinessCheck = Callable[[Any], Awaitable[None]]
@@ -158,6 +160,7 @@ async def _running(settings: ServiceSettings, uses_bus: bool) -> AsyncIterator[C
             context._outbox = Outbox(context.database, context.bus, settings.service, retention_s)
             if uses_bus:
                 context.tasks.start("outbox", context.outbox.run)
+                context.tasks.start("outbox age", context.outbox.watch)
         yield context
     finally:
         await context.tasks.stop()
@@ -199,10 +202,11 @@ def _operational_routes(
     @router.get("/health/ready")
     @router.get("/health")
     async def ready(request: Request) -> Response:
-        """503 when the service cannot do its work; a missing broker only degrades it, the outbox holds the events."""
+        """503 when the service cannot do its work. Events that cannot be published only degrade it: the outbox holds
+        them, and no pod of a service would be better off without requests."""
         checks = await _checks(request, settings, uses_bus, readiness)
-        failed = [name for name, result in checks.items() if result != "ok" and name != "broker"]
-        status = "unavailable" if failed else "degraded" if checks.get("broker", "ok") != "ok" else "ok"
+        failed = [name for name, result in checks.items() if result != "ok" and name not in DEGRADING]
+        status = "unavailable" if failed else "degraded" if set(checks.values()) != {"ok"} and checks else "ok"
         return JSONResponse({"status": status, "service": settings.service, "checks": checks}, 503 if failed else 200)
 
     @router.get("/metrics")
@@ -224,6 +228,8 @@ async def _checks(
         checks["keys"] = await _result(context.authenticator.ready())
     if uses_bus:
         checks["broker"] = context.bus.state()
+        if settings.database_url:
+            checks["events"] = context.outbox.state()
     for name, check in readiness:
         checks[name] = await _result(check(service))
     if context.tasks.failed():

@@ -8,6 +8,7 @@ after a killed test run: start servers from a thread that lives as long as they 
 directly: `prepare()` (may take a second), `spawn()`, `is_ready()`.
 """
 
+import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,6 +54,10 @@ MAX_STORE = "64GB"
 """What JetStream may reserve for its streams, whose sizes the shop sets by the disk's free space."""
 
 
+HEALTH_REQUEST = b"GET /healthz HTTP/1.0\r\n\r\n"
+WRITE_ERROR = "write error"
+
+
 class NatsStore(Store):
     """NATS with JetStream."""
 
@@ -61,6 +66,7 @@ class NatsStore(Store):
     def __init__(self, directory: Path | str, *, port: int | None = None, max_store: str = MAX_STORE) -> None:
         super().__init__(directory, port=port)
         self._max_store = max_store
+        self.monitor_port = 0
 
     @property
     def url(self) -> str:
@@ -68,8 +74,10 @@ class NatsStore(Store):
 
     def prepare(self) -> None:
         super().prepare()
+        self.monitor_port = free_port()
         lines = [
             f"listen: {HOST}:{self.port}",
+            f"http: {HOST}:{self.monitor_port}",
             f'authorization {{ token: "{self.secret}" }}',
             # Relative to the folder that it runs in, so that no character of a path has a meaning here.
             f"jetstream {{ store_dir: '.', max_memory_store: 64MB, max_file_store: {self._max_store} }}",
@@ -85,6 +93,18 @@ class NatsStore(Store):
     def is_ready(self, pid: int) -> bool:
         """The greeting says whether JetStream runs; it is sent only after JetStream has recovered its streams."""
         return b'"jetstream":true' in self._talk(b"")
+
+    def write_error(self) -> str:
+        """Why a stream takes no more messages, "" when all do or the server does not answer.
+
+        After a failed write, such as on a full disk, a stream refuses until the server starts again.
+        """
+        answer = self._talk(HEALTH_REQUEST, port=self.monitor_port).partition(b"\r\n\r\n")[2]
+        try:
+            error = str(json.loads(answer or b"{}").get("error", ""))
+        except ValueError:
+            return ""
+        return error if WRITE_ERROR in error else ""
 
 
 class ValkeyStore(Store):

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 PUBLISHED = Counter("shop_outbox_published_total", "Events acknowledged by the broker")
 LAG = Gauge("shop_outbox_unpublished", "Events that wait in the outbox, counted up to a limit")
+AGE = Gauge(
+    "shop_outbox_oldest_event_age_seconds", "Age of the oldest event that is not published; 0 when there is none"
+)
 
 BATCH_ROWS = 512
 POLL_S = 0.25
@@ -32,6 +35,9 @@ GATHER_S = 0.01
 ACK_TIMEOUT_S = 5.0
 LEADER_RETRY_S = 1.0
 PRUNE_EVERY_S = 60.0
+WATCH_EVERY_S = 5.0
+LATE_AFTER_S = 60.0
+"""An event that is older and not published is reported: in ready's detail, and by an alert on the metric."""
 PRUNE_ROWS = 5_000
 LOCK_KEY = 0x4F555442
 
@@ -40,6 +46,8 @@ INSERT INTO outbox (event_id, type, subject_id, payload)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])"""
 PENDING = """
 SELECT id, event_id, type, subject_id, payload FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1"""
+OLDEST = """
+SELECT extract(epoch FROM now() - created_at)::float8 FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1"""
 MARK = """
 UPDATE outbox SET published_at = now(), stream_sequence = sent.sequence
 FROM unnest($1::bigint[], $2::bigint[]) AS sent(id, sequence) WHERE outbox.id = sent.id"""
@@ -74,11 +82,26 @@ class Outbox:
         self._noun = noun
         self._retention_s = retention_s
         self._wake = asyncio.Event()
+        self._oldest_s = 0.0
         self._prune_at = 0.0
 
     def wake(self) -> None:
         """Say that rows were committed, which spares them the wait for the next poll."""
         self._wake.set()
+
+    def state(self) -> str:
+        """ "ok", or for how long an event has waited when that is more than LATE_AFTER_S seconds."""
+        if self._oldest_s <= LATE_AFTER_S:
+            return "ok"
+        return f"an event has waited {self._oldest_s:.0f} s to be published"
+
+    async def watch(self) -> None:
+        """Measure for ever how long events wait, in each replica: the one that relays may be the one that fails."""
+        while True:
+            with contextlib.suppress(Unavailable):
+                self._oldest_s = float(await self._database.fetchval(OLDEST) or 0.0)
+                AGE.set(self._oldest_s)
+            await asyncio.sleep(WATCH_EVERY_S)
 
     async def run(self) -> None:
         """Relay for ever; errors end the loop, which the supervisor starts again with backoff."""

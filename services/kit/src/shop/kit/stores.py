@@ -117,10 +117,10 @@ class Store(ABC):
             return int(text)
         return free_port()
 
-    def _talk(self, request: bytes, size: int = 4096) -> bytes:
+    def _talk(self, request: bytes, size: int = 4096, port: int | None = None) -> bytes:
         """Send `request` and return the first answer, b"" when nobody answers."""
         try:
-            with socket.create_connection((HOST, self.port), timeout=PROBE_TIMEOUT_S) as connection:
+            with socket.create_connection((HOST, port or self.port), timeout=PROBE_TIMEOUT_S) as connection:
                 connection.sendall(request)
                 return connection.recv(size)
         except OSError:

@@ -32,10 +32,10 @@ class Stores:
         return [self.postgres, self.nats, self.valkey]
 
     def components(self) -> list[Component]:
-        return [_store_component(store) for store in self.all()]
+        return [store_component(store) for store in self.all()]
 
 
-def _store_component(store: Store) -> Component:
+def store_component(store: Store) -> Component:
     # The port is settled before anybody is told of it, and kept over restarts.
     store.reserve_port()
 
@@ -50,6 +50,7 @@ def _store_component(store: Store) -> Component:
         spawn=store.spawn,
         ready=ready,
         prepare=store.prepare,
+        trouble=store.write_error if isinstance(store, NatsStore) else None,
         stop_signal=store.stop_signal,
         stop_timeout_s=STORE_STOP_TIMEOUT_S,
     )

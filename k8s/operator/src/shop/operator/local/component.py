@@ -37,6 +37,8 @@ class Component:
     spawn: Callable[[], subprocess.Popen[bytes]]
     ready: Callable[[int], Awaitable[bool]]
     prepare: Callable[[], None] | None = None
+    trouble: Callable[[], str] | None = None
+    """What is wrong although it is ready, and ends with a restart; "" when nothing is. May block."""
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 8.0
 

@@ -36,6 +36,15 @@ async def is_ready(port: int) -> bool:
     return (await get(port, "/health/ready"))[0] == 200
 
 
+async def complaints(port: int) -> str:
+    """What a service that can work reports as degraded, "" when nothing is."""
+    status, body = await get(port, "/health/ready")
+    if status != 200:
+        return ""
+    checks: dict[str, str] = json.loads(body).get("checks", {})
+    return "; ".join(f"{name}: {result}" for name, result in checks.items() if result != "ok")
+
+
 async def first_product(port: int) -> dict[str, Any] | None:
     """A product as a customer sees it through the gateway, None while there is none."""
     status, body = await get(port, "/api/v1/products?limit=1")

@@ -19,6 +19,7 @@ from shop.operator.local.control import ControlServer
 from shop.operator.local.forks import Nursery, reap_strangers
 from shop.operator.local.layout import ADMIN_EMAIL, DataDir
 from shop.operator.local.logs import rotate
+from shop.operator.local.mending import Mender
 from shop.operator.local.plan import check_provider, environment, ignored, replica_counts
 from shop.operator.local.supervisor import Supervisor
 from shop.operator.spec import Shop
@@ -121,7 +122,8 @@ class LocalShop:
         token = self.data.internal_token()
         server = ControlServer(token, self._command)
         self._control = {"port": await server.start(), "token": token}
-        background = [asyncio.create_task(self._write_states()), asyncio.create_task(self._rotate_logs())]
+        loops = (self._write_states, self._rotate_logs, Mender(self._supervisor).run)
+        background = [asyncio.create_task(loop()) for loop in loops]
         try:
             await self._until_stopped(self._start(counts))
             if not self._stop.is_set():
@@ -264,8 +266,10 @@ class LocalShop:
         components = self._supervisor.components
         healthy = await asyncio.gather(*(_is_healthy(one) for one in components))
         snapshot = self._snapshot()
-        for shown, health in zip(snapshot["components"], healthy, strict=True):
-            shown["healthy"] = health
+        details = await asyncio.gather(*(_detail(one) for one in components))
+        for one, shown, health, detail in zip(components, snapshot["components"], healthy, details, strict=True):
+            shown["healthy"] = health and not (detail and one.kind == "store")
+            shown["detail"] = detail or shown["detail"]
         return snapshot
 
     def _snapshot(self) -> dict[str, Any]:
@@ -329,6 +333,15 @@ async def _is_healthy(component: Component) -> bool:
     if component.pid is None or component.state is not State.READY:
         return False
     return await component.ready(component.pid)
+
+
+async def _detail(component: Component) -> str:
+    """What is wrong with a component that is ready, asked for just now."""
+    if component.state is not State.READY:
+        return ""
+    if component.trouble is not None:
+        return await asyncio.to_thread(component.trouble)
+    return await probes.complaints(component.port) if component.kind == "service" else ""
 
 
 async def _helper(module: str) -> asyncio.subprocess.Process:

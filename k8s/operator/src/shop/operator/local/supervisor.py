@@ -79,6 +79,11 @@ class Supervisor:
         if not component.was_ready.is_set() and keeper.done():
             keeper.result()
 
+    async def restart(self, component: Component, reason: str) -> None:
+        """End the process; it starts again as after a crash."""
+        self._say(f"{component.name} is restarted: {reason}")
+        await self._end(component)
+
     async def stop(self, components: Sequence[Component]) -> None:
         """Stop all at once; each by force after its own limit. They stay known and can be started again."""
         await asyncio.gather(*map(self._stop_one, components))
