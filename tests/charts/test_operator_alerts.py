@@ -102,6 +102,13 @@ CASES = (
         "Shop market/books has no backup of the last time one was due",
         BOOKS,
     ),
+    Case("ShopUpgradeStopped", {"shop_operator_upgrade_stopped": "1x3 0x57"}, "7m"),
+    Case(
+        "ShopUpgradeStopped",
+        {"shop_operator_upgrade_stopped": "1x60"},
+        "7m",
+        "The operator's new version is not rolled out to further Shops",
+    ),
     Case("ShopRolledBack", {"shop_operator_rollbacks_total": "3x60"}, "50m"),
     Case("ShopRolledBack", {"shop_operator_rollbacks_total": "0x10 1x20"}, "12m", "A rollout was taken back"),
 )

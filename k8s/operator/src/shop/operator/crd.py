@@ -72,12 +72,19 @@ OBJECT_STATUS = group(
     },
     ["id"],
 )
+BASIS = {
+    "generation": count("Of the Shop."),
+    "spec": words("Hash of what of the spec objects follow from."),
+    "retry": words("Hash of the annotation that asks for another try."),
+}
 ROLLOUT_STATUS = group(
     "The rollout under way; left out when there is none.",
     {
         "revision": count("The revision that is rolled out."),
         "hash": words("Hash of everything that its objects follow from."),
         "startedAt": words("When it began.", format="date-time"),
+        "release": words("The operator's, when nothing but its own change is rolled out."),
+        "failedBefore": {"type": "boolean", "description": "That release has failed here and is tried again."},
     },
 )
 FAILURE_STATUS = group(
@@ -87,6 +94,8 @@ FAILURE_STATUS = group(
         "hash": words("Hash of what it was made from; that is not tried again until it changes."),
         "reason": words("One word for scripts."),
         "message": words("A sentence for people."),
+        "release": words("The operator's, when its change was what was rolled out."),
+        "basis": group("What the user had asked for.", BASIS),
     },
 )
 CONDITION = group(
@@ -111,6 +120,8 @@ STATUS: Schema = group(
         "revision": count("The last revision that became healthy."),
         "rollout": ROLLOUT_STATUS,
         "failure": FAILURE_STATUS,
+        "release": words("The operator's, which the last revision that became healthy was made by."),
+        "basis": group("What the user had asked for when that revision was made.", BASIS),
         "lastAppliedHash": words("Hash of everything that the objects follow from."),
         "services": by_key("Every service.", "name", SERVICE_STATUS),
         "inventory": by_key("Every object that the Shop is made of.", "id", OBJECT_STATUS),

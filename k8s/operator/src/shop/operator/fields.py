@@ -132,6 +132,7 @@ TimeZone = Annotated[
     ),
     AfterValidator(_known_zone),
 ]
+ClockTime = Annotated[str, Matching(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day from 00:00 to 23:59")]
 Percent = Annotated[Decimal, BeforeValidator(_plain_number), Field(ge=0, le=100, decimal_places=3)]
 Minor = Annotated[int, whole(0, 1_000_000_000)]
 FileKey = Annotated[str, Matching(r"[-._a-zA-Z0-9]+", "a key such as ca.crt", max_length=253)]

@@ -34,6 +34,7 @@ from shop.operator.fields import (
     whole,
 )
 from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR, Noun, Part, Service
+from shop.operator.spec_window import MaintenanceWindow
 
 API_VERSION = "shops.shopkeeper.dev/v1alpha1"
 KIND = "Shop"
@@ -338,6 +339,8 @@ class ShopSpec(Part):
     """Automatic returns to the last good revision when a rollout misses its deadline; Manual waits. Cluster only."""
     progress_deadline_seconds: Annotated[int, whole(60, 3600)] = 600
     """How long a rollout, all its waves together, may take to become healthy. Cluster only."""
+    maintenance_window: MaintenanceWindow | None = None
+    """When a new version of the operator may be rolled out here; left out, the operator's own. Cluster only."""
     suspend: Flag = False
     """Stops the operator's work on this Shop: nothing is changed, repaired or rolled back. Cluster only."""
     deletion_policy: Literal["Delete", "Retain"] = "Delete"

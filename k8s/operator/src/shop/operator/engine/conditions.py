@@ -47,6 +47,7 @@ class Facts:
     - `serving`: whether a revision has ever come up and serves. `unready`: objects that served and do not now.
     - `drift`: what somebody else had changed, repaired by this pass.
     - `deleting`: how far the deletion is.
+    - `waits`: reason and sentence for why the operator's new version is not rolled out yet.
     """
 
     generation: int
@@ -61,6 +62,7 @@ class Facts:
     unready: tuple[str, ...] = ()
     drift: tuple[str, ...] = ()
     deleting: str | None = None
+    waits: tuple[str, str] | None = None
 
 
 def conditions(previous: Sequence[Condition], facts: Facts, now: datetime) -> list[Condition]:
@@ -174,6 +176,8 @@ def _progressing(facts: Facts) -> Verdict:
         return "True", reason, _sentence(_rollout(facts.rolling))
     if not facts.serving:
         return "True", "Installing", "Nothing has been applied yet."
+    if facts.waits:
+        return "False", facts.waits[0], _sentence(facts.waits[1])
     return "False", "Complete", "No change is under way."
 
 

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from shop.operator.engine import shell
@@ -18,7 +18,7 @@ from shop.operator.engine.history import Revisions
 from shop.operator.engine.informer import Informer
 from shop.operator.engine.kinds import CRON_JOB, POD, RENDERED, SHOP, Kind, kind_of
 from shop.operator.engine.kube import ApiError, Kube
-from shop.operator.engine.metrics import RECONCILE, RESYNCS, SHOPS, watch_informers, watch_queue
+from shop.operator.engine.metrics import RECONCILE, RESYNCS, SHOPS, watch_informers, watch_queue, watch_upgrades
 from shop.operator.engine.objects import SHOP_LABEL, Key, Object
 from shop.operator.engine.preflight import cluster_version, optional_kinds
 from shop.operator.engine.queue import WorkQueue
@@ -29,6 +29,7 @@ from shop.operator.engine.rollout import Roller
 from shop.operator.engine.seeds import Seeds
 from shop.operator.engine.target import Targets
 from shop.operator.engine.teardown import Teardown
+from shop.operator.engine.upgrades import Limits, Upgrades
 from shop.operator.engine.witness import Witness
 from shop.operator.engine.world import Child, Place, Pod, World, keep_child, keep_pod
 
@@ -63,6 +64,7 @@ class Options:
     workers: int = WORKERS
     resync_s: float = RESYNC_S
     first_list_s: float = FIRST_LIST_S
+    upgrades: Limits = field(default_factory=Limits)
 
 
 class Deaf(Exception):
@@ -75,13 +77,20 @@ class Engine:
         self._options = options
         self._targets = Targets()
         self._queue = WorkQueue[Key](self._targets.has, max_failing=max(1, options.workers // 2))
-        self._world = World(self._queue.add)
+        self._upgrades = Upgrades(renderer.release, options.upgrades, self._queue.add, self._all_seen)
+        self._world = World(self._queue.add, self._upgrades.see)
         self._informers: dict[Scope, Informer[Child] | Informer[Pod]] = {}
         self._recorder = Recorder(kube)
         self._renderer = renderer
         self._reconciler = Reconciler(self._parts(renderer))
         self._witness = Witness(kube, self._world, lambda shop: self._see(None, shop), self._gone)
+        self._seen_all = False
         self.ended = False
+
+    def _all_seen(self) -> bool:
+        """Whether every Shop has been read; once is enough."""
+        self._seen_all = self._seen_all or self._witness.complete
+        return self._seen_all
 
     def _parts(self, renderer: Renderer) -> Parts:
         kube, world = self._kube, self._world
@@ -97,6 +106,7 @@ class Engine:
             report=report,
             findings=Findings(world, report, self._recorder),
             teardown=Teardown(kube, world),
+            upgrades=self._upgrades,
         )
 
     async def run(self, stop: asyncio.Event, lost: asyncio.Event) -> None:
@@ -106,6 +116,7 @@ class Engine:
         ends it too: the log then says what is not heard of, and another process may have more luck.
         """
         watch_queue(lambda: len(self._queue), lambda: self._queue.oldest_s)
+        watch_upgrades(self._upgrades.counts, lambda: self._upgrades.stopped)
         for kind in (*RENDERED, POD, SHOP):
             watch_informers(kind.kind, partial(self._silence_s, kind))
         try:

@@ -13,6 +13,7 @@ from shop.operator.engine.objects import Key
 from shop.operator.engine.report import Report
 from shop.operator.engine.shopview import ShopView
 from shop.operator.engine.target import Target
+from shop.operator.engine.upgrades import STOPPED, Wait
 from shop.operator.engine.world import World
 
 TRANSIENT_IN_A_ROW = 2
@@ -56,6 +57,12 @@ class Findings:
 
     def event(self, view: ShopView, kind: str, reason: str, message: str) -> None:
         self._recorder.event(view.resource, kind, reason, message)
+
+    def stopped_upgrade(self, view: ShopView, wait: Wait) -> None:
+        """An Event when failures elsewhere have begun to keep the operator's release from this Shop."""
+        told = any(one.get("reason") == STOPPED for one in view.status.get("conditions", ()))
+        if wait.reason == STOPPED and not told:
+            self.event(view, "Warning", wait.reason, wait.message)
 
     async def failed(self, view: ShopView, error: ApiError) -> None:
         """Write down that the API server refused a step or did not answer; raises `error` while it is too early."""

@@ -3,7 +3,8 @@
     python -m shop.operator.engine.main
 
 Settings come from the environment, prefixed SHOP_OPERATOR_: NAMESPACES (comma-separated, empty for all), NAMESPACE
-(its own, for the Lease), PORT, LOG_LEVEL, WORKERS, RESYNC_S, FIRST_LIST_S, IMAGE_REGISTRY.
+(its own, for the Lease), PORT, LOG_LEVEL, WORKERS, RESYNC_S, FIRST_LIST_S, IMAGE_REGISTRY; of the rollout of a new
+version UPGRADE_AT_ONCE, UPGRADE_MAX_FAILURES, UPGRADE_CANARY_READY_S, UPGRADE_WINDOW (JSON as spec.maintenanceWindow).
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from shop.operator.engine.login import LoginError
 from shop.operator.engine.metrics import LEADER, ApiRequests
 from shop.operator.engine.probes import Probes
 from shop.operator.engine.render import HelmMissing, Images, Renderer, find_charts, find_helm
+from shop.operator.engine.upgrades import AT_ONCE, CANARY_READY_S, MAX_FAILURES, Limits
 from shop.operator.engine.values import LOCAL_REGISTRY
+from shop.operator.spec_window import MaintenanceWindow
 
 LEASE_NAME = "shop-operator"
 
@@ -51,6 +54,10 @@ class Settings(BaseSettings):
     image_pull_secrets: str = ""
     resync_s: float = Field(default=RESYNC_S, gt=0)
     first_list_s: float = Field(default=FIRST_LIST_S, gt=0)
+    upgrade_at_once: int = Field(default=AT_ONCE, ge=1)
+    upgrade_max_failures: int = Field(default=MAX_FAILURES, ge=1)
+    upgrade_canary_ready_s: float = Field(default=CANARY_READY_S, ge=0)
+    upgrade_window: MaintenanceWindow | None = None
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -109,7 +116,13 @@ class Operator:
 
     def _options(self) -> Options:
         settings = self._settings
-        return Options(settings.watched, settings.workers, settings.resync_s, settings.first_list_s)
+        limits = Limits(
+            settings.upgrade_at_once,
+            settings.upgrade_max_failures,
+            settings.upgrade_canary_ready_s,
+            settings.upgrade_window,
+        )
+        return Options(settings.watched, settings.workers, settings.resync_s, settings.first_list_s, limits)
 
     def _probes(self) -> Probes:
         return Probes(self._settings.port, live=self._trouble, ready=self._unready)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
@@ -51,6 +52,10 @@ WATCH_SILENCE = Gauge(
     "shop_operator_watch_silence_seconds", "Time since the quietest watch of a kind last said anything.", ["kind"]
 )
 RESYNCS = Counter("shop_operator_resyncs", "Times that all Shops were gone through again.")
+UPGRADE_SHOPS = Gauge(
+    "shop_operator_upgrade_shops", "Shops that wait for this release, get it, or have failed with it.", ["state"]
+)
+UPGRADE_STOPPED = Gauge("shop_operator_upgrade_stopped", "1 while failures keep this release from further Shops.")
 LEADER = Gauge("shop_operator_leader", "1 where this process holds the Lease.")
 
 
@@ -68,6 +73,13 @@ def watch_queue(depth: Callable[[], float], oldest_s: Callable[[], float]) -> No
     """Ask the queue for its depth, and for the age in seconds of what waits longest, whenever somebody scrapes."""
     QUEUE_DEPTH.set_function(depth)
     QUEUE_OLDEST.set_function(oldest_s)
+
+
+def watch_upgrades(counts: Callable[[], Mapping[str, int]], stopped: Callable[[], bool]) -> None:
+    """Ask how far the operator's release is rolled out, whenever somebody scrapes."""
+    for state in counts():
+        UPGRADE_SHOPS.labels(state).set_function(partial(lambda one: counts()[one], state))
+    UPGRADE_STOPPED.set_function(lambda: float(stopped()))
 
 
 def watch_informers(kind: str, silence_s: Callable[[], float]) -> None:

@@ -9,7 +9,6 @@ everything is applied, and the finalizer goes last.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,10 +17,11 @@ from pydantic import ValidationError
 
 from shop.operator.engine import preflight
 from shop.operator.engine.apply import Refused
+from shop.operator.engine.basis import Basis
 from shop.operator.engine.conditions import Facts, Rolling
 from shop.operator.engine.findings import Findings, why
-from shop.operator.engine.history import SUFFIX, Revisions
-from shop.operator.engine.kinds import SECRET, SHOP
+from shop.operator.engine.history import Revisions
+from shop.operator.engine.kinds import SHOP
 from shop.operator.engine.kube import ApiError, Conflict, Kube, NotFound
 from shop.operator.engine.metrics import ROLLBACKS
 from shop.operator.engine.objects import FINALIZER, Key, Ref
@@ -32,13 +32,26 @@ from shop.operator.engine.seeds import Seeds
 from shop.operator.engine.shopview import Failure, Rollout, ShopView
 from shop.operator.engine.target import Target, Targets
 from shop.operator.engine.teardown import POLL_S, Teardown
+from shop.operator.engine.upgrades import Upgrades, Wait
 from shop.operator.engine.values import left_out
-from shop.operator.engine.world import SEED_SUFFIX, World
+from shop.operator.engine.wish import (
+    Wish,
+    is_failed,
+    may_go_back,
+    may_have_to_wait,
+    operators_own,
+    read,
+    reading_error,
+    with_release,
+)
+from shop.operator.engine.world import World
 from shop.operator.spec import Shop
 
 LOOK_AGAIN_S = 15.0
 """While something is waited for whose events could fail to come."""
 DRIFT_AGAIN_S = 60.0
+READ_ALL_S = 0.5
+"""Until all Shops have been read, which happens once."""
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +70,7 @@ class Parts:
     report: Report
     findings: Findings
     teardown: Teardown
+    upgrades: Upgrades
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +88,6 @@ DONE = Outcome("done")
 FAILED = Outcome("failed")
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A Shop's spec, read, and what follows from it."""
-
-    shop: Shop
-    seed: bytes
-    hash: str
-
-    @property
-    def deadline(self) -> timedelta:
-        return timedelta(seconds=self.shop.spec.progress_deadline_seconds)
-
-
 class Reconciler:
     """`reconcile` is called for one Shop at a time; different Shops may go on side by side."""
 
@@ -96,6 +97,7 @@ class Reconciler:
         self._findings = parts.findings
         self._clock = Clock()
         self._uids: dict[Key, str] = {}
+        self._waits: set[Key] = set()
         self.optional: frozenset[str] = frozenset()
         """Kinds that only some clusters have and this one has."""
 
@@ -124,6 +126,8 @@ class Reconciler:
             message = f"the operator's own error, see its log: {type(error).__name__}: {error}"
             await self._findings.blocked(self._findings.latest(view), "InternalError", message)
             return FAILED
+        finally:
+            self._parts.upgrades.passed(key, waits=key in self._waits)
         self._findings.succeeded(key)
         return outcome
 
@@ -136,6 +140,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._uids.pop(key, None)
+        self._waits.discard(key)
         self._findings.forget(key)
         self._parts.targets.drop(key)
         self._hashes.pop(key, None)
@@ -158,7 +163,7 @@ class Reconciler:
             shop = read(view)
         except ValidationError as error:
             self._clock.stop(view.key)
-            await self._findings.stopped(view, Facts(view.generation, invalid=_sentence(error)))
+            await self._findings.stopped(view, Facts(view.generation, invalid=reading_error(error)))
             return Outcome("invalid")
         if shop.spec.suspend:
             self._clock.stop(view.key)
@@ -175,11 +180,17 @@ class Reconciler:
 
     async def _bring(self, view: ShopView, shop: Shop) -> Outcome:
         seed = await self._parts.seeds.ensure(view)
-        wish = Wish(shop, seed, self._hash(view, shop, seed))
-        failed = view.failure is not None and view.failure.hash == wish.hash and view.applied_hash != ""
-        goal = view.applied_hash if failed else wish.hash
+        basis = Basis.of(view.generation, shop.spec, view.retry)
+        wish = Wish(shop, seed, self._hash(view, shop, seed), basis)
+        wait = None
+        if may_have_to_wait(view, wish):
+            if not self._parts.upgrades.complete():
+                return Outcome("waiting", READ_ALL_S)
+            wait = self._parts.upgrades.ask(view.key, shop.spec.maintenance_window)
+        (self._waits.add if wait else self._waits.discard)(view.key)
+        goal = view.applied_hash if wait or is_failed(view, wish) else wish.hash
         if view.rollout is None and goal == view.applied_hash:
-            return await self._steady(view, wish)
+            return await self._steady(view, wish, wait)
         return await self._roll(view, wish, goal)
 
     def _hash(self, view: ShopView, shop: Shop, seed: bytes) -> str:
@@ -216,7 +227,7 @@ class Reconciler:
         except (Refused, ApiError) as error:
             rollout = view.rollout
             late = rollout and self._clock.left(view.key, rollout, wish.deadline) <= timedelta()
-            if rollout and late and _may_go_back(view, wish, target):
+            if rollout and late and may_go_back(view, wish, target):
                 return await self._roll_back(view, wish, rollout, why(error))
             raise
         return await self._waiting(view, wish, target, progress)
@@ -234,6 +245,8 @@ class Reconciler:
             raise Refused(*gap)
         revision = view.revision if target.hash == view.applied_hash else view.next_revision
         rollout = Rollout(revision, target.hash, datetime.now(UTC).replace(microsecond=0))
+        if forward:
+            rollout = with_release(rollout, view, wish, self._parts.upgrades.release)
         union = inventory(self._parts.roller.union(view, target))
         if forward:
             self._findings.event(view, "Normal", "RollingOut", f"Revision {revision} is being rolled out")
@@ -272,7 +285,7 @@ class Reconciler:
         left = self._clock.left(view.key, rollout, wish.deadline)
         troubles = self._parts.world.troubles(view.key)
         failed = failure(progress, troubles, wish.shop.spec.progress_deadline_seconds, late=left <= timedelta())
-        if failed and _may_go_back(view, wish, target):
+        if failed and may_go_back(view, wish, target):
             return await self._roll_back(view, wish, rollout, failed)
         rolling = Rolling(rollout.revision, progress.wave.name.lower(), progress.waiting[0], view.revision == 0)
         found = {"failed": failed} if target.hash == wish.hash else {}
@@ -295,7 +308,7 @@ class Reconciler:
     async def _roll_back(self, view: ShopView, wish: Wish, rollout: Rollout, failed: tuple[str, str]) -> Outcome:
         """Give the revision up, remember why, and go back to the last one that served in the next pass."""
         message = f"Revision {rollout.revision} was given up: {failed[1]}"
-        failure = Failure(rollout.revision, wish.hash, failed[0], message)
+        failure = Failure(rollout.revision, wish.hash, failed[0], message, rollout.release, wish.basis)
         self._findings.event(view, "Warning", "RollingBack", f"{message}; going back to revision {view.revision}")
         ROLLBACKS.inc()
         self._parts.targets.drop(view.key)
@@ -312,8 +325,11 @@ class Reconciler:
         self._clock.begin(view.key, back.hash)
         return Outcome("waiting", 0.0)
 
-    async def _steady(self, view: ShopView, wish: Wish) -> Outcome:
-        """The goal is applied: put right what drifted, and tell how it is."""
+    async def _steady(self, view: ShopView, wish: Wish, wait: Wait | None = None) -> Outcome:
+        """The goal is applied: put right what drifted, and tell how it is.
+
+        While the operator's release has to `wait`, the failure of an older one is still the last that happened.
+        """
         drifted = self._parts.roller.drifted(view)
         repairs = await self._repair(view, wish, drifted)
         parts = self._serving(view, wish, view.applied_hash)
@@ -321,17 +337,26 @@ class Reconciler:
             parts["inventory"] = inventory(self._parts.roller.entries(view).values())
             self._parts.roller.forget(view.key)
         await self._parts.revisions.ensure(view.key, view.revision, lambda: self._again(view, wish), wish.seed)
-        failure = view.failure if view.failure and view.failure.hash == wish.hash else None
+        failure = view.failure if view.failure and (wait or view.failure.hash == wish.hash) else None
         view = replace(view, failure=failure)
-        facts = self._findings.facts(view, wish.hash, drift=(*repairs.told, *repairs.left), blocked=repairs.refused)
+        drift = (*repairs.told, *repairs.left)
+        told = failure.hash if failure else wish.hash
+        facts = self._findings.facts(view, told, drift=drift, blocked=repairs.refused)
+        if wait:
+            facts = replace(facts, waits=(wait.reason, wait.message))
+            self._findings.stopped_upgrade(view, wait)
         await self._parts.report.write(view, facts, failure=failure, **parts)
         if repairs.refused:
             return Outcome("refused")
-        return Outcome("done", DRIFT_AGAIN_S if repairs.left else 0.0 if repairs.told else None)
+        if repairs.left or repairs.told:
+            return Outcome("done", DRIFT_AGAIN_S if repairs.left else 0.0)
+        return Outcome("done", wait.again_s if wait else None)
 
     def _serving(self, view: ShopView, wish: Wish, applied_hash: str) -> dict[str, Any]:
         """Of the status, what only a revision of the present spec may say; after a rollback it is another one's."""
-        return self._parts.report.wished(view) if applied_hash == wish.hash else {}
+        if applied_hash != wish.hash:
+            return {}
+        return {**self._parts.report.wished(view), "release": self._parts.upgrades.release, "basis": wish.basis}
 
     async def _again(self, view: ShopView, wish: Wish) -> list[Any]:
         """The objects of the present revision, for a history that was lost."""
@@ -365,29 +390,6 @@ class Reconciler:
         except Conflict:  # somebody else has just changed it; the event brings the Shop back
             return Outcome("waiting", POLL_S)
         return DONE
-
-
-def operators_own(key: Key) -> Iterator[Ref]:
-    """The Secrets that the operator keeps for a Shop beside what it renders."""
-    for suffix in (SEED_SUFFIX, SUFFIX):
-        yield Ref(SECRET.api_version, SECRET.kind, key.name + suffix)
-
-
-def _may_go_back(view: ShopView, wish: Wish, target: Target) -> bool:
-    """Whether the target can be given up for a revision that came up: not when it is itself the way back."""
-    return target.hash == wish.hash and view.applied_hash != "" and wish.shop.spec.rollback == "Automatic"
-
-
-def read(view: ShopView) -> Shop:
-    """The Shop by its models, which know more than the definition's rules. ValidationError names the field."""
-    meta = {"name": view.key.name, "namespace": view.key.namespace}
-    return Shop.model_validate({"apiVersion": SHOP.api_version, "kind": SHOP.kind, "metadata": meta, "spec": view.spec})
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return f"{field}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _version(view: ShopView) -> str:

@@ -20,6 +20,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ MAX_HELM_PROCESSES = 2
 """At once; more would only wait for the same cores, at 85 MB each."""
 HELM_TIMEOUT_S = 60.0
 APPLIED_DIGITS = 16
+RELEASE_DIGITS = 8
 HELM_VARIABLE = "SHOP_OPERATOR_HELM"
 CHARTS_VARIABLE = "SHOP_OPERATOR_CHARTS"
 _CACHED_HELM = Path.home() / ".cache" / "devcluster" / "bin" / "helm"
@@ -81,6 +83,8 @@ class Renderer:
         self._chart = charts / "shop"
         self._images = images or Images()
         self._digest = _digest_of(self._chart)
+        self.release = f"{version}-{_sha256([self._digest, asdict(self._images)])[:RELEASE_DIGITS]}"
+        """What the operator gives to Shops that say nothing about it: version, charts and where images are."""
         self._slots = asyncio.Semaphore(MAX_HELM_PROCESSES)
 
     def inputs_hash(self, shop: Shop, namespace: str, seed: bytes, optional: frozenset[str], retry: str = "") -> str:

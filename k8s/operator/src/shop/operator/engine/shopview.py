@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from shop.operator.engine.basis import Basis
 from shop.operator.engine.objects import RETRY, Key, Object, Ref
 
 
@@ -29,14 +30,26 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A revision on its way."""
+    """A revision on its way.
+
+    `release`: the operator's, when its change is what is rolled out; `failed_before`: that has failed here already.
+    """
 
     revision: int
     hash: str
     started_at: datetime
+    release: str = ""
+    failed_before: bool = False
 
     def as_json(self) -> Object:
-        return {"revision": self.revision, "hash": self.hash, "startedAt": timestamp(self.started_at)}
+        """Complete, since it is merged into the status of the rollout before."""
+        return {
+            "revision": self.revision,
+            "hash": self.hash,
+            "startedAt": timestamp(self.started_at),
+            "release": self.release,
+            "failedBefore": self.failed_before,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +60,14 @@ class Failure:
     hash: str
     reason: str
     message: str
+    release: str = ""
+    """The operator's, when its change was what was rolled out."""
+    basis: Basis | None = None
 
     def as_json(self) -> Object:
-        return {"revision": self.revision, "hash": self.hash, "reason": self.reason, "message": self.message}
+        found = {"revision": self.revision, "hash": self.hash, "reason": self.reason, "message": self.message}
+        basis = {"basis": self.basis.as_json()} if self.basis else {}
+        return {**found, "release": self.release, **basis}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +86,8 @@ class ShopView:
     """Of the last revision that came up, 0 when none has."""
     rollout: Rollout | None
     failure: Failure | None
+    basis: Basis | None
+    """What the user had asked for when the last revision came up."""
     inventory: dict[Ref, Entry]
 
     @classmethod
@@ -85,6 +105,7 @@ class ShopView:
             revision=status.get("revision", 0),
             rollout=_rollout(status.get("rollout")),
             failure=_failure(status.get("failure")),
+            basis=Basis.read(status.get("basis")),
             inventory=_inventory(status.get("inventory", ())),
         )
 
@@ -129,13 +150,16 @@ def _moment(text: str) -> datetime:
 def _rollout(status: dict[str, Any] | None) -> Rollout | None:
     if not status:
         return None
-    return Rollout(status["revision"], status["hash"], _moment(status["startedAt"]))
+    begun = _moment(status["startedAt"])
+    failed = status.get("failedBefore", False)
+    return Rollout(status["revision"], status["hash"], begun, status.get("release", ""), failed)
 
 
 def _failure(status: dict[str, Any] | None) -> Failure | None:
     if not status:
         return None
-    return Failure(status["revision"], status["hash"], status.get("reason", ""), status.get("message", ""))
+    reason, message, release = (status.get(name, "") for name in ("reason", "message", "release"))
+    return Failure(status["revision"], status["hash"], reason, message, release, Basis.read(status.get("basis")))
 
 
 def _inventory(entries: Any) -> dict[Ref, Entry]:

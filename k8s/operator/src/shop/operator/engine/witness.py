@@ -46,6 +46,13 @@ class Witness:
                 tasks.create_task(informer.run())
             tasks.create_task(self._work())
 
+    @property
+    def complete(self) -> bool:
+        """Whether the world knows every Shop that there is."""
+        read = self.informers and all(informer.synced.is_set() for informer in self.informers.values())
+        places = (place for informer in self.informers.values() for place in informer.items)
+        return bool(read) and all(self._world.version(Key(*place)) for place in places)
+
     def _changed(self, place: Place, _: int | None, __: int | None) -> None:
         self._queue.add_after(Key(*place), GRACE_S)
 

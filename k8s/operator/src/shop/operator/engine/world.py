@@ -20,6 +20,7 @@ from shop.operator.engine.objects import APPLIED, GROUP, SHOP_LABEL, Key, Object
 
 SEED_SUFFIX = "-seed"
 SEED_FIELD = "seed"
+type Seen = Callable[[Key, Object | None], None]
 type Place = tuple[str, str]
 """Namespace and name of an object."""
 
@@ -58,10 +59,14 @@ class Pod:
 
 
 class World:
-    """`changed` is called with a Shop for which something happened that a reconcile might care about."""
+    """`changed` is called with a Shop for which something happened that a reconcile might care about.
 
-    def __init__(self, changed: Callable[[Key], None]) -> None:
+    `seen` is called with a Shop as it is known from then on, None when it is gone.
+    """
+
+    def __init__(self, changed: Callable[[Key], None], seen: Seen = lambda _, __: None) -> None:
         self._changed = changed
+        self._seen = seen
         self._shops: dict[Key, tuple[int, bytes]] = {}
         self._children: dict[Key, dict[Ref, Child]] = {}
         self._troubles: dict[Key, dict[str, Trouble]] = {}
@@ -75,12 +80,14 @@ class World:
         if known is None or known[0] < version:
             kept = {**body, "metadata": {name: value for name, value in meta.items() if name != "managedFields"}}
             self._shops[key] = version, orjson.dumps(kept)
+            self._seen(key, kept)
             self._changed(key)
         return key
 
     def forget_shop(self, key: Key) -> None:
         self._shops.pop(key, None)
         self._troubles.pop(key, None)
+        self._seen(key, None)
         self._changed(key)
 
     def shop(self, key: Key) -> Object | None:

@@ -40,6 +40,7 @@ CLUSTER_ONLY: Mapping[str, str] = {
     "restoreFrom": "a cluster; here `shopctl up --restore-from FOLDER` begins with one",
     "rollback": "a cluster",
     "progressDeadlineSeconds": "a cluster",
+    "maintenanceWindow": "a cluster",
     "suspend": "a cluster",
     "deletionPolicy": "a cluster; here `shopctl down --delete-data` deletes",
     "store.catalog.configMap": "a cluster",

@@ -1,0 +1,188 @@
+"""Who gets a new version of the operator next, and the maintenance windows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from shop.operator.engine.basis import Basis
+from shop.operator.engine.objects import CANARY, Key, Object
+from shop.operator.engine.upgrades import STOPPED, WAITING, Limits, Upgrades
+from shop.operator.spec import ShopSpec
+from shop.operator.spec_window import MaintenanceWindow
+
+RELEASE = "0.2.0-aaaa"
+NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)  # a Saturday
+
+
+def key(name: str) -> Key:
+    return Key("shops", name)
+
+
+def shop(status: Object | None = None, *, canary: bool = False, **spec: Any) -> Object:
+    labels = {CANARY: "true"} if canary else {}
+    return {"metadata": {"labels": labels}, "spec": spec, "status": {"revision": 1, **(status or {})}}
+
+
+def rolling(progressing: str = "True", **rollout: Any) -> Object:
+    conditions = [{"type": "Progressing", "status": progressing}]
+    return {"rollout": {"release": RELEASE, **rollout}, "conditions": conditions}
+
+
+def ready(since: datetime, release: str = RELEASE) -> Object:
+    conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": since.isoformat()}]
+    return {"release": release, "conditions": conditions}
+
+
+FAILED = {"failure": {"release": RELEASE}}
+
+
+class Queue:
+    """Upgrades, and whom they brought back."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.woken: list[str] = []
+        self.upgrades = Upgrades(RELEASE, Limits(**limits), lambda key: self.woken.append(key.name))
+
+    def see(self, name: str, found: Object | None) -> None:
+        self.upgrades.see(key(name), found)
+
+    def ask(self, name: str, window: MaintenanceWindow | None = None) -> str:
+        wait = self.upgrades.ask(key(name), window)
+        return wait.reason if wait else ""
+
+    def passed(self, name: str, *, waits: bool = False) -> None:
+        self.upgrades.passed(key(name), waits=waits)
+
+
+def test_what_was_admitted_counts_before_it_is_written_down() -> None:
+    queue = Queue(at_once=2)
+    assert [queue.ask(name) for name in "abc"] == ["", "", WAITING]
+
+
+def test_a_place_that_gets_free_goes_to_as_many_as_there_are_places() -> None:
+    queue = Queue(at_once=1)
+    assert queue.ask("a") == ""
+    queue.see("a", shop(rolling()))
+    queue.passed("a")
+    assert [queue.ask(name) for name in "dcb"] == [WAITING] * 3
+    assert queue.woken == []
+    queue.see("a", shop(ready(NOW)))
+    assert queue.woken == ["b"]
+
+
+def test_a_pass_that_began_nothing_gives_its_place_back() -> None:
+    queue = Queue(at_once=1)
+    assert [queue.ask("a"), queue.ask("b")] == ["", WAITING]
+    queue.passed("a")
+    assert queue.woken == ["b"]
+    assert queue.ask("b") == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "stops"),
+    [
+        (shop(FAILED), True),
+        (shop(rolling("False")), True),
+        (shop(rolling(failedBefore=True)), True),
+        (shop(rolling()), False),
+        (shop({"failure": {"release": "0.1.0-bbbb"}}), False),
+        (shop(FAILED, suspend=True), False),
+        (None, False),
+    ],
+    ids=["rolled back", "stays", "tried again", "under way", "an older one", "suspended", "gone"],
+)
+def test_what_counts_as_a_failure_of_this_release(found: Object | None, *, stops: bool) -> None:
+    queue = Queue()
+    queue.see("a", found)
+    assert queue.ask("b") == (STOPPED if stops else "")
+    assert queue.upgrades.stopped is stops
+
+
+def test_all_that_wait_are_brought_back_when_the_failure_is_healed() -> None:
+    queue = Queue(max_failures=2)
+    queue.see("x", shop(FAILED))
+    assert queue.ask("a") == ""
+    queue.see("y", shop(FAILED))
+    assert [queue.ask(name) for name in "bc"] == [STOPPED] * 2
+    queue.see("y", shop(rolling(failedBefore=True)))
+    assert queue.woken == []
+    queue.see("y", shop(ready(NOW)))
+    assert queue.woken == ["b", "c"]
+
+
+def test_the_others_follow_when_every_canary_has_been_ready_for_long_enough() -> None:
+    now = datetime.now(UTC)
+    queue = Queue(canary_ready_s=60)
+    queue.see("new", shop({"revision": 0}, canary=True))
+    queue.see("x", shop(ready(now, "0.1.0-bbbb"), canary=True))
+    assert [queue.ask("a"), queue.ask("x")] == [WAITING, ""]
+    queue.see("x", shop(ready(now), canary=True))
+    assert queue.woken == ["a"]
+    wait = queue.upgrades.ask(key("a"), None)
+    assert wait is not None
+    assert wait.again_s == pytest.approx(60, abs=10)
+    queue.see("x", shop(ready(now - timedelta(seconds=61)), canary=True))
+    assert queue.ask("a") == ""
+
+
+def test_a_shops_own_window_goes_before_the_operators() -> None:
+    later = datetime.now(UTC) + timedelta(days=2)
+    day = later.strftime("%a")
+    queue = Queue(window=MaintenanceWindow.model_validate({"days": [day]}))
+    assert queue.ask("a") == WAITING
+    assert queue.ask("b", MaintenanceWindow()) == ""
+
+
+@pytest.mark.parametrize(
+    ("window", "hours"),
+    [
+        ({}, 0),
+        ({"days": ["Sat"]}, 0),
+        ({"days": ["Sun"]}, 12),
+        ({"start": "12:00", "end": "13:00"}, 0),
+        ({"start": "11:00", "end": "12:00"}, 23),
+        ({"days": ["Fri"], "start": "22:00", "end": "13:00"}, 0),
+        ({"days": ["Sat"], "start": "11:00", "end": "12:00"}, 7 * 24 - 1),
+        ({"start": "13:00", "end": "14:00", "timeZone": "Europe/Berlin"}, 0),
+        ({"start": "12:00", "end": "13:00", "timeZone": "Europe/Berlin"}, 23),
+        ({"days": ["Mon"], "timeZone": "Asia/Tokyo"}, 27),
+    ],
+)
+def test_windows(window: Object, hours: float) -> None:
+    assert MaintenanceWindow.model_validate(window).opens_in(NOW) == timedelta(hours=hours)
+
+
+def test_a_window_keeps_its_hours_when_the_clocks_change() -> None:
+    window = MaintenanceWindow.model_validate({"start": "04:00", "end": "05:00", "timeZone": "Europe/Berlin"})
+    before = datetime(2026, 10, 24, 22, 0, tzinfo=UTC)  # midnight in Berlin; at 3:00 it is 2:00 again
+    assert window.opens_in(before) == timedelta(hours=5)
+
+
+@pytest.mark.parametrize("wrong", [{"days": []}, {"start": "24:00"}, {"timeZone": "Mars/Base"}, {"days": ["Someday"]}])
+def test_what_is_no_window_is_refused(wrong: Object) -> None:
+    with pytest.raises(ValidationError):
+        MaintenanceWindow.model_validate(wrong)
+
+
+def basis(generation: int, retry: str = "", **spec: Any) -> Basis:
+    return Basis.of(generation, ShopSpec.model_validate(spec), retry)
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (basis(1, store={"title": "A"}), True),
+        (basis(2), True),
+        (basis(2, suspend=True, maintenanceWindow={"days": ["Sat"]}), True),
+        (basis(2, services={"order": {"replicas": 2}}), False),
+        (basis(1, "again"), False),
+    ],
+    ids=["a new default", "nothing", "only how", "an object", "asked again"],
+)
+def test_whose_change_it_is(other: Basis, *, same: bool) -> None:
+    assert basis(1).same(other) is same
+    assert Basis.read(other.as_json()) == other
