@@ -1,13 +1,13 @@
-"""The operator under a thousand Shops, on a real API server without nodes: `make bench-operator`.
+"""The operator under many Shops, on a real API server without nodes: `make bench-operator`.
 
-    make bench-operator ARGS="--shops 1000 --json"
+    make bench-operator ARGS="--shops 300 --runs 5 --json"
 
-First the API server's own limit is measured with the same objects (raw server-side apply, as many at once as the
-operator has), then the operator creates all Shops, starts anew, updates all, and goes through them once more with
-nothing to do. At the end the limit is measured once more: for each new Service the API server goes through all there
-are, so it is slower by then. The operator logs in as in a cluster, with the token of a service account. Pods are made
-to look alive by a process of its own. Figures of one run belong together: the API server, etcd, the pods' stand-in and
-the operator share the machine's cores.
+Each run has two halves, each on a fresh API server. In the first the objects of all Shops are applied by a bare client,
+as many requests at once as the operator has: the raw rate. In the second the operator creates all Shops, starts anew,
+gets one pod for each that there should be, updates all Shops, and goes through them once more with nothing to do.
+The same stand-in for controllers and kubelet, a process of its own, is at work in both. The operator logs in as in a
+cluster, with the token of a service account. Runs follow each other, so what else the machine does falls on both
+halves; the figures at the end are medians over the runs. API server, etcd, stand-in and operator share the cores.
 """
 
 from __future__ import annotations
@@ -16,298 +16,29 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import psutil
-import yaml
-
-from shop.operator.engine.kinds import SHOP, Kind, kind_of
 from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import Object
-from shop.operator.engine.render import Renderer, find_charts, find_helm
-from shop.operator.spec import Shop
+from tests.load.operator_phases import Bench, login, pods_that_look_alive
 from tests.operator import conftest as definitions
 from tests.operator.apiserver import ApiServer, missing
-from tests.operator.operators import Operator, Operators
+from tests.operator.operators import Operators
 
-ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "k8s" / "samples" / "bookshop.yaml"
-NAMESPACES = 20
-RAW_SHOPS = 20
-PHASE_LIMIT_S = 3_600
-POLL_S = 1.0
-ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings")
-TOKEN_S = 4 * 3_600
-OPERATOR = "system:serviceaccount:default:operator"
-"""As the API server and its audit log call the operator."""
+TARGET_RATIO = 0.8
 TARGET_OBJECTS_PER_S = 200
 TARGET_MB = 250
-MIB = 1024 * 1024
+MAX_RUNS = 20
+PHASES = ("create", "restart", "update", "resync")
+Figures = dict[str, Any]
 
 
-@dataclass
-class Usage:
-    """What one process took while the block ran."""
-
-    pid: int
-    others: dict[str, int] = field(default_factory=dict)
-    """Names and process ids of what shares the cores with it."""
-    seconds: float = 0.0
-    cpu_s: float = 0.0
-    helm_cpu_s: float = 0.0
-    peak_mib: float = 0.0
-    others_cpu_s: dict[str, float] = field(default_factory=dict)
-
-    @asynccontextmanager
-    async def measured(self) -> AsyncIterator[None]:
-        process = psutil.Process(self.pid)
-        before, others, started = process.cpu_times(), self._others(), time.monotonic()
-        sampler = asyncio.create_task(self._sample(process))
-        try:
-            yield
-        finally:
-            sampler.cancel()
-            after = process.cpu_times()
-            self.seconds = time.monotonic() - started
-            self.cpu_s = after.user + after.system - before.user - before.system
-            self.helm_cpu_s = (
-                after.children_user + after.children_system - before.children_user - before.children_system
-            )
-            self.others_cpu_s = {name: spent - others[name] for name, spent in self._others().items()}
-
-    def _others(self) -> dict[str, float]:
-        times = {name: psutil.Process(pid).cpu_times() for name, pid in self.others.items()}
-        return {name: spent.user + spent.system for name, spent in times.items()}
-
-    async def _sample(self, process: psutil.Process) -> None:
-        while True:
-            self.peak_mib = max(self.peak_mib, process.memory_info().rss / MIB)
-            await asyncio.sleep(POLL_S)
-
-    def figures(self) -> dict[str, float]:
-        return {
-            "seconds": round(self.seconds, 1),
-            "operator_cpu_s": round(self.cpu_s, 1),
-            "helm_cpu_s": round(self.helm_cpu_s, 1),
-            "operator_peak_mib": round(self.peak_mib),
-            **{f"{name}_cpu_s": round(spent, 1) for name, spent in self.others_cpu_s.items()},
-        }
-
-
-@dataclass
-class Bench:
-    """One API server with its Shops."""
-
-    api: Kube
-    server: ApiServer
-    login: Path
-    operators: Operators
-    shops: int
-    stand_in: int = 0
-    """Process id of what makes pods look alive."""
-    found: dict[str, Any] = field(default_factory=dict)
-
-    async def raw(self, name: str) -> None:
-        """Objects of some Shops applied as fast as it goes, twice, with nobody watching."""
-        renderer = Renderer(find_helm(), find_charts(), "0.1.0")
-        await self._namespaces(name, 1)
-        objects = [one for number in range(RAW_SHOPS) for one in await self._rendered(renderer, f"{name}-0", number)]
-        for what in ("", "_unchanged"):
-            started = time.monotonic()
-            await _all(objects, lambda obj: self.api.apply(kind_of(obj), obj, force=True))
-            self.note(
-                f"{name.replace('-', '_')}{what}_objects_per_s", round(len(objects) / (time.monotonic() - started))
-            )
-
-    async def _rendered(self, renderer: Renderer, namespace: str, number: int) -> list[Object]:
-        """Without the label: neither the operator nor the stand-in for pods shall see them."""
-        resource = shop_resource(f"raw-{number}", namespace, number)
-        resource["metadata"].pop("labels", None)
-        objects = await renderer.render(Shop.model_validate(resource), namespace, "", bytes(32), frozenset())
-        for obj in objects:
-            obj["metadata"]["labels"].pop("shops.shopkeeper.dev/shop")
-        return objects
-
-    async def create(self) -> Operator:
-        await self._namespaces("shops", NAMESPACES)
-        resources = [
-            shop_resource(f"shop-{number}", f"shops-{number % NAMESPACES}", number) for number in range(self.shops)
-        ]
-        await _all(resources, lambda shop: self.api.create(SHOP, shop))
-        operator = self._operator()
-        usage = self._usage(operator)
-        async with usage.measured():
-            await self.settled(1, operator)
-        objects = await self._objects()
-        self.note("objects", objects)
-        self.note("create", {**usage.figures(), "objects_per_s": round(objects / usage.seconds)})
-        return operator
-
-    def _usage(self, operator: Operator) -> Usage:
-        others = {"api_server": self.server.pid, "etcd": self.server.etcd_pid, "stand_in": self.stand_in}
-        return Usage(operator.pid, others)
-
-    def _operator(self) -> Operator:
-        return self.operators.start(self.login, "", namespace="default", lease="bench", resync_s="600")
-
-    async def restart(self, operator: Operator) -> Operator:
-        """Kill it; the next must find that nothing is to be done."""
-        operator.kill()
-        await operator.gone()
-        mark = self.server.mark()
-        again = self._operator()
-        usage = self._usage(again)
-        async with usage.measured():
-            await until(lambda: self._looked_at(again), "every Shop looked at")
-        self.note("restart", {**usage.figures(), "writes": len(self.server.writes(mark, user=OPERATOR))})
-        return again
-
-    async def _looked_at(self, operator: Operator) -> bool:
-        try:
-            return await asyncio.to_thread(operator.metric, "shop_operator_reconcile_seconds_count") >= self.shops
-        except OSError:
-            return False
-
-    async def update(self, operator: Operator) -> None:
-        """One setting of one service of every Shop."""
-        names = [(f"shops-{number % NAMESPACES}", f"shop-{number}") for number in range(self.shops)]
-        usage = self._usage(operator)
-        patch = {"spec": {"services": {"order": {"logLevel": "WARNING"}}}}
-        async with usage.measured():
-            await _all(names, lambda place: self.api.patch(SHOP, place[0], place[1], patch))
-            await self.settled(2, operator)
-        self.note("update", usage.figures())
-
-    async def resync(self, operator: Operator) -> None:
-        """Once through all Shops with nothing to do."""
-        operator.kill()
-        await operator.gone()
-        again = self.operators.start(self.login, "", namespace="default", lease="bench", resync_s="30")
-        await until(lambda: self._looked_at(again), "every Shop looked at")
-        mark, usage = self.server.mark(), self._usage(again)
-        before = again.metric("shop_operator_resyncs_total")
-
-        async def through() -> bool:
-            return await asyncio.to_thread(again.metric, "shop_operator_resyncs_total") > before
-
-        async with usage.measured():
-            await until(through, "a resync")
-        writes = self.server.writes(mark, user=OPERATOR)
-        self.note("resync", {**usage.figures(), "writes": len(writes)})
-
-    async def settled(self, revision: int, operator: Operator) -> None:
-        """Asks the operator first: listing a thousand Shops takes the API server seconds."""
-
-        async def over() -> bool:
-            if await asyncio.to_thread(_settled_shops, operator) < self.shops:
-                return False
-            counts = [await self._ready(f"shops-{number}", revision) for number in range(NAMESPACES)]
-            print(f"  {sum(counts)} of {self.shops} ready", file=sys.stderr, flush=True)
-            return sum(counts) == self.shops
-
-        await until(over, f"all Shops at revision {revision}", pause_s=2 * POLL_S)
-
-    async def _ready(self, namespace: str, revision: int) -> int:
-        shops = await self.api.list(SHOP, namespace)
-        return sum(_is_ready(shop) and shop["status"].get("revision") == revision for shop in shops)
-
-    async def _objects(self) -> int:
-        total = 0
-        for number in range(NAMESPACES):
-            total += sum(len(shop["status"]["inventory"]) for shop in await self.api.list(SHOP, f"shops-{number}"))
-        return total
-
-    async def _namespaces(self, prefix: str, count: int) -> None:
-        for number in range(count):
-            body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"{prefix}-{number}"}}
-            await self.api.create(definitions.NAMESPACE, body)
-
-    def note(self, name: str, value: Any) -> None:
-        self.found[name] = value
-        print(f"{name}: {json.dumps(value)}", file=sys.stderr, flush=True)
-
-
-def shop_resource(name: str, namespace: str, number: int) -> Object:
-    """The sample, with a title of its own so that no two render the same."""
-    resource: Object = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
-    resource["metadata"] |= {"name": name, "namespace": namespace}
-    resource["spec"]["store"]["title"] = f"Shop {number}"
-    return resource
-
-
-def _is_ready(shop: Object) -> bool:
-    conditions = shop.get("status", {}).get("conditions", ())
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-
-
-def _settled_shops(operator: Operator) -> int:
-    """Ready ones, or as many as do not progress if that is less, as the operator counts them."""
-    try:
-        lines = [line.rpartition(" ") for line in operator.metrics().splitlines()]
-    except OSError:
-        return 0
-    found = {name: int(float(value)) for name, _, value in lines if name.startswith("shop_operator_shops{")}
-    wanted = ('condition="Ready",status="True"', 'condition="Progressing",status="False"')
-    return min(found.get(f"shop_operator_shops{{{labels}}}", 0) for labels in wanted)
-
-
-async def _all[T](items: Iterable[T], action: Callable[[T], Awaitable[object]]) -> None:
-    """All of them, as many at once as the client lets through, which is as many as the operator has."""
-    await asyncio.gather(*(action(item) for item in items))
-
-
-async def until(test: Callable[[], Awaitable[bool]], what: str, pause_s: float = POLL_S) -> None:
-    """Poll gently: the poller shares the cores with what it measures."""
-    deadline = time.monotonic() + PHASE_LIMIT_S
-    while not await test():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {PHASE_LIMIT_S} s")
-        await asyncio.sleep(pause_s)
-
-
-@contextmanager
-def pods_that_look_alive(kubeconfig: Path) -> Iterator[int]:
-    """tests/operator/kubelet.py as a process, whose id is given."""
-    command = [sys.executable, "-m", "tests.operator.kubelet", str(kubeconfig)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
-    try:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield process.pid
-    finally:
-        process.kill()
-        process.wait()
-
-
-async def login(api: Kube, server: ApiServer) -> Path:
-    """A kubeconfig with the token of the service account OPERATOR, who may do everything."""
-    _, _, namespace, name = OPERATOR.split(":")
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
-    await api.create(Kind("v1", "ServiceAccount", "serviceaccounts"), account)
-    binding: Object = {
-        "apiVersion": ROLE_BINDING.api_version,
-        "kind": ROLE_BINDING.kind,
-        "metadata": {"name": "bench"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
-    }
-    await api.create(ROLE_BINDING, binding)
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {"namespace": namespace}}
-    tokens = Kind("v1", "TokenRequest", f"serviceaccounts/{name}/token")
-    answer = await api.create(tokens, {**request, "spec": {"expirationSeconds": TOKEN_S}})
-    return server.kubeconfig_for(OPERATOR, token=answer["status"]["token"])
-
-
-async def run(shops: int, folder: Path) -> dict[str, Any]:
-    """All phases, on an API server of their own."""
+async def on_a_fresh_server(shops: int, folder: Path, measure: Callable[[Bench], Awaitable[None]]) -> Figures:
+    """What `measure` notes, with the stand-in at work."""
     server = ApiServer(folder)
     server.start()
     operators = Operators(folder)
@@ -315,47 +46,72 @@ async def run(shops: int, folder: Path) -> dict[str, Any]:
         async with Kube.connect(server.kubeconfig) as api:
             await definitions.define(api, definitions.shop_definition())
             bench = Bench(api, server, await login(api, server), operators, shops)
-            await bench.raw("raw")
             with pods_that_look_alive(server.kubeconfig) as bench.stand_in:
-                operator = await bench.create()
-                operator = await bench.restart(operator)
-                await bench.update(operator)
-                await bench.resync(operator)
-            operators.close()
-            await bench.raw("raw-beside-all")
+                await measure(bench)
             return bench.found
     finally:
         operators.close()
         server.stop()
 
 
+async def operated(bench: Bench) -> None:
+    """All that the operator does."""
+    operator = await bench.create()
+    operator = await bench.restart(operator)
+    await bench.pods()
+    await bench.update(operator)
+    await bench.resync(operator)
+
+
+async def one_run(shops: int) -> Figures:
+    found: Figures = {}
+    for measure in (Bench.raw, operated):
+        with tempfile.TemporaryDirectory(prefix="bench-operator-") as folder:
+            found |= await on_a_fresh_server(shops, Path(folder), measure)
+    found["ratio"] = round(found["create"]["objects_per_s"] / found["raw"]["objects_per_s"], 2)
+    return found
+
+
+def medians(runs: list[Figures]) -> Figures:
+    """Number by number, those inside of groups too."""
+    found: Figures = {}
+    for name, first in runs[0].items():
+        values = [run[name] for run in runs]
+        found[name] = medians(values) if isinstance(first, dict) else median(values)
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-operator", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--shops", type=int, default=1_000, help="how many Shops (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--runs", type=int, default=1, help="how many runs, whose medians are printed")
+    parser.add_argument("--json", action="store_true", help="print the figures of all runs as JSON")
     options = parser.parse_args()
     if reason := missing():
         sys.exit(f"bench-operator: {reason}")
-    load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory(prefix="bench-operator-") as folder:
-        found = {"load_average_before": round(load, 2), "shops": options.shops}
-        found |= asyncio.run(run(options.shops, Path(folder)))
-    print(json.dumps(found, indent=1) if options.json else table(found))
+    if not 1 <= options.runs <= MAX_RUNS:
+        parser.error(f"--runs must be 1 to {MAX_RUNS}")
+    load = round(os.getloadavg()[0], 2)
+    runs = [asyncio.run(one_run(options.shops)) for _ in range(options.runs)]
+    found = {"load_average_before": load, "shops": options.shops, "runs": runs, "median": medians(runs)}
+    print(json.dumps(found, indent=1) if options.json else table(options.shops, runs))
     return 0
 
 
-def table(found: dict[str, Any]) -> str:
-    """The figures, with what was aimed at."""
-    create = found["create"]
-    rate, memory = create["objects_per_s"], create["operator_peak_mib"]
-    raw = found["raw_objects_per_s"]
-    phases = ("create", "restart", "update", "resync")
-    lines = [f"{name:>8}: {', '.join(f'{key} {value}' for key, value in found[name].items())}" for name in phases]
-    later = found["raw_beside_all_objects_per_s"]
-    head = f"""raw server-side apply: {raw} objects/s, unchanged {found["raw_unchanged_objects_per_s"]} objects/s; \
-beside all Shops {later} objects/s, unchanged {found["raw_beside_all_unchanged_objects_per_s"]} objects/s
-{found["shops"]} Shops, {found["objects"]} objects in {create["seconds"]} s: {rate} objects/s, {rate / raw:.0%} of raw \
-(aimed at: {TARGET_OBJECTS_PER_S}); the operator took at most {memory} MiB (aimed at: {TARGET_MB} MB)"""
+def table(shops: int, runs: list[Figures]) -> str:
+    """The medians, with what was aimed at."""
+    found = medians(runs)
+    create, raw = found["create"], found["raw"]
+    memory = max(found[name]["operator_peak_mib"] for name in PHASES)
+    ratios = ", ".join(str(run["ratio"]) for run in runs)
+    lines = [f"{name:>8}: {', '.join(f'{key} {value}' for key, value in found[name].items())}" for name in PHASES]
+    head = f"""medians of {len(runs)} at {shops} Shops, {found["objects"]:g} objects; \
+{found["pods"]:g} pods from update on
+raw server-side apply: {raw["objects_per_s"]:g} objects/s, unchanged {found["raw_unchanged"]["objects_per_s"]:g}
+created in {create["seconds"]:g} s: {create["shops_per_min"]:g} Shops/min, {create["objects_per_s"]:g} objects/s \
+(aimed at: {TARGET_OBJECTS_PER_S}), {found["ratio"]:.0%} of raw (aimed at: {TARGET_RATIO:.0%}; each run: {ratios})
+the operator took at most {memory:g} MiB (aimed at: {TARGET_MB} MB), \
+with helm {max(found[name]["with_helm_peak_mib"] for name in PHASES):g} MiB"""
     return "\n".join((head, *lines))
 
 
