@@ -18,7 +18,7 @@ from shop.kit.events import Received
 from shop.kit.inbox import Consumer, Inbox
 from shop.kit.outbox import Outbox
 from shop.kit.tasks import Tasks
-from shop.kit.testing import DatabaseFor, wait_until
+from shop.kit.testing import DatabaseFor, Logged, wait_until
 
 RETENTION_S = 3_600.0
 
@@ -197,6 +197,17 @@ async def test_what_the_broker_lost_is_sent_again_and_takes_effect_once(
 
         await wait_until(stored)
         await wait_until(lambda: station.has(1, 2, 3))
+
+
+async def test_a_stream_that_is_lost_while_it_is_used_is_made_again_without_a_stack_trace(
+    station: Station, logged: Logged
+) -> None:
+    await station.publish(1)
+    await wait_until(lambda: station.seen == [1])
+    await station.bus.stream.delete_stream("kit")
+    await station.publish(2)
+    await wait_until(lambda: station.has(1, 2), timeout_s=30)
+    assert [line for line in logged() if "exception" in line] == []
 
 
 async def test_two_relays_publish_each_event_once(database_for: DatabaseFor, nats_url: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import nats
@@ -43,6 +43,17 @@ NO_ROOM = 10047
 ACK_WAIT_S = 30.0
 MAX_ACK_PENDING = 2_048
 CLOSE_TIMEOUT_S = 2.0
+BROKER_ERRORS = (NatsError, OSError, TimeoutError)
+"""What a broker that stops, starts or has lost a stream, or the way to it, makes of a call."""
+
+
+@contextlib.contextmanager
+def errors_as_unavailable() -> Iterator[None]:
+    """Unavailable("broker") for every one of BROKER_ERRORS."""
+    try:
+        yield
+    except BROKER_ERRORS as error:
+        raise Unavailable("broker", f"the broker cannot be used: {error!r}") from error
 
 
 class Bus:
@@ -123,6 +134,8 @@ class Bus:
                 sentence += "; its volume is too small for all streams"
             self.problems[noun] = sentence
             raise Unavailable("broker", sentence) from error
+        except BROKER_ERRORS as error:
+            raise Unavailable("broker", f"the stream {noun} is not known: {error!r}") from error
         self.problems.pop(noun, None)
         await self._resize(info)
 
@@ -160,12 +173,14 @@ class Bus:
 
     async def last_sequence(self, noun: str) -> int:
         """The sequence number of the newest message of ``noun``'s stream; 0 when it is empty."""
-        info = await self.stream.stream_info(noun)
+        with errors_as_unavailable():
+            info = await self.stream.stream_info(noun)
         return int(info.state.last_seq)
 
     async def publish(self, subject: str, payload: bytes, message_id: str) -> asyncio.Future[PubAck]:
         """Send and return the future acknowledgement; messages of one connection keep their order."""
-        return await self.stream.publish_async(subject, payload, headers={"Nats-Msg-Id": message_id})
+        with errors_as_unavailable():
+            return await self.stream.publish_async(subject, payload, headers={"Nats-Msg-Id": message_id})
 
     async def subscribe(self, noun: str, durable: str, subjects: Sequence[str]) -> JetStreamContext.PullSubscription:
         """A durable pull consumer of ``noun``'s stream, made on first use."""

@@ -19,7 +19,7 @@ from nats.js import JetStreamContext
 from prometheus_client import Counter
 
 from shop.kit import telemetry
-from shop.kit.bus import Bus
+from shop.kit.bus import BROKER_ERRORS, Bus
 from shop.kit.db import Connection, Database
 from shop.kit.errors import Unavailable
 from shop.kit.events import EventData, Received, open_envelope
@@ -125,6 +125,9 @@ class _Loop:
             try:
                 await self._consume()
             except Unavailable:
+                await asyncio.sleep(UNAVAILABLE_PAUSE_S)
+            except BROKER_ERRORS as error:
+                log.warning("consumer %s waits for the broker: %r", self._consumer.name, error)
                 await asyncio.sleep(UNAVAILABLE_PAUSE_S)
 
     async def _consume(self) -> None:
