@@ -71,8 +71,9 @@ digest = "sha256:" + "a" * 64
 services = st.fixed_dictionaries(
     {},
     optional={
-        "replicas": st.integers(1, 50),
-        "autoscaling": st.builds(_bounds, st.integers(1, 9), st.integers(0, 9), st.integers(1, 100)),
+        # As many as the connections of one server allow; more are refused when rendering.
+        "replicas": st.integers(1, 6),
+        "autoscaling": st.builds(_bounds, st.integers(1, 3), st.integers(0, 3), st.integers(1, 100)),
         "resources": st.builds(_resources, quantities, quantities),
         "image": st.sampled_from(("r.example:5000/shop/x:1.2", f"r.example/x@{digest}", f"x:7@{digest}", "x")),
         "env": st.dictionaries(st.sampled_from(("SHOP_ADMIN_PASSWORD", "SHOP_SMTP_URL", "Lower_9")), texts),
