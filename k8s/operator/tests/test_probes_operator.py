@@ -7,6 +7,7 @@ import socket
 import aiohttp
 
 from shop.kit.processes import free_port
+from shop.operator.engine.metrics import LEADER
 from shop.operator.engine.probes import Probes
 
 
@@ -29,10 +30,11 @@ async def test_a_failing_check_is_503_and_says_why() -> None:
 
 
 async def test_metrics_are_served_as_prometheus_reads_them() -> None:
+    LEADER.set(0)
     async with Probes(0, live=str, ready=str, host="127.0.0.1") as probes:
         status, body = await asked(probes.port, "/metrics")
     assert status == 200
-    assert "# TYPE shop_operator_leader gauge" in body
+    assert "# TYPE shop_operator_leader gauge\nshop_operator_leader 0.0" in body
 
 
 async def test_the_port_is_free_again_afterwards() -> None:
