@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
+import redis.asyncio as redis
 
 from services.kit.tests.test_addresses import needs_ipv6
+from shop.kit.bus import Bus
+from shop.kit.db import Database
 from shop.kit.embedded import NatsStore, PostgresStore, Server, Store, ValkeyStore
 from shop.kit.postgres import SUPERUSER
-from tests.charts.rendering import Object, kind, named, preset, template
+from shop.kit.tasks import Tasks
+from shop.kit.testing import wait_until
+from tests.charts.rendering import PRESETS, Object, kind, named, preset, template
 
 LOOPBACKS = ("127.0.0.1", "::1")
-TIMEOUT_S = 10.0
 
 
 def families(service: Object) -> tuple[str | None, list[str] | None]:
@@ -75,12 +76,6 @@ class ChartValkey(ValkeyStore):
         return [super().command()[0], *(known.get(argument, argument) for argument in container["args"])]
 
 
-def said(host: str, port: int, request: bytes) -> bytes:
-    with socket.create_connection((host, port), timeout=TIMEOUT_S) as connection:
-        connection.sendall(request)
-        return connection.recv(4096)
-
-
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable[[type[Store]], Store]]:
     servers: list[Server] = []
@@ -99,23 +94,43 @@ Start = Callable[[type[Store]], Store]
 
 
 @needs_ipv6
-def test_postgresql_of_the_chart_takes_logins_by_both_families(started: Start) -> None:
+async def test_the_services_reach_the_charts_postgresql_by_both_families(started: Start) -> None:
     store = started(ChartPostgres)
-    for host in LOOPBACKS:
-        url = f"postgresql://{SUPERUSER}:{store.secret}@[{host}]:{store.port}/postgres"
-        with psycopg.connect(url.replace("[127.0.0.1]", "127.0.0.1")) as db:
-            assert db.execute("SELECT inet_server_addr()").fetchone() == (ipaddress.ip_address(host),)
+    for address in LOOPBACKS:
+        url = f"postgresql://{SUPERUSER}:{store.secret}@{host_of(address)}:{store.port}/postgres"
+        database = await Database.connect(url, pool_size=1, application="test")
+        assert await database.fetchval("SELECT host(inet_server_addr())") == address
+        await database.close()
 
 
 @needs_ipv6
-def test_nats_of_the_chart_listens_on_both_families(started: Start) -> None:
+async def test_the_services_reach_the_charts_nats_by_both_families(started: Start) -> None:
     store = started(ChartNats)
-    for host in LOOPBACKS:
-        assert said(host, store.port, b"").startswith(b"INFO ")
+    for address in LOOPBACKS:
+        bus, tasks = Bus(f"nats://shop:{store.secret}@{host_of(address)}:{store.port}", "test"), Tasks()
+        bus.start(tasks)
+        await wait_until(lambda bus=bus: bus.connected, what=f"NATS at {address}")  # type: ignore[misc]
+        await tasks.stop()
+        await bus.close()
 
 
 @needs_ipv6
-def test_valkey_of_the_chart_listens_on_both_families(started: Start) -> None:
+async def test_the_storefront_reaches_the_charts_valkey_by_both_families(started: Start) -> None:
     store = started(ChartValkey)
-    for host in LOOPBACKS:
-        assert b"+PONG" in said(host, store.port, f"AUTH {store.secret}\r\nPING\r\n".encode())
+    for address in LOOPBACKS:
+        client = redis.from_url(f"redis://:{store.secret}@{host_of(address)}:{store.port}/0")
+        assert await client.ping()
+        await client.aclose()
+
+
+def host_of(address: str) -> str:
+    """As it stands in a URL."""
+    return f"[{address}]" if ":" in address else address
+
+
+def test_an_ipv6_address_of_an_external_database_is_put_in_brackets() -> None:
+    chart, arguments = PRESETS["shop-pooler"]
+    hosts = "database.external.host=fd00::5,database.external.pooler.host=fd00::6"
+    secret = named(template(chart, *arguments, "--set", hosts), "Secret", "database-order")["stringData"]
+    assert "@[fd00::6]:6432/shop_order?" in secret["url"]
+    assert "@[fd00::5]:5432/shop_order?" in secret["url-direct"]

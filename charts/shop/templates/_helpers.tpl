@@ -111,6 +111,11 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- if or (ne .Values.database.mode "External") .Values.database.external.host }}yes{{ end }}
 {{- end }}
 
+{{/* A host as URLs have it: an IPv6 address is put in brackets. */}}
+{{- define "shop.urlHost" -}}
+{{ ternary (printf "[%s]" .) . (contains ":" .) }}
+{{- end }}
+
 {{- define "shop.databaseHost" -}}
 {{- if eq .Values.database.mode "External" -}}
 {{ .Values.database.external.host }}

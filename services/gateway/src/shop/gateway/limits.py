@@ -59,6 +59,8 @@ def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
+    # A socket for both families shows IPv4 peers so.
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
     return any(parsed in network for network in trusted)
 
 
