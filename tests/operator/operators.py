@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,36 @@ from urllib.request import urlopen
 
 from shop.kit.processes import free_port
 from shop.kit.testing import wait_until
+from shop.operator.engine.render import find_helm
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 40
 PROBE_TIMEOUT_S = 5
 RESYNC_TIMEOUT_S = 60
 ROOT = Path(__file__).parents[2]
+EARLIER_VERSIONS = ("0.2.0", "0.3.0")
+"""Which the operators under test carry beside their own; made of the charts as they are."""
+
+
+def charts_with(folder: Path, versions: Iterable[str]) -> Path:
+    """A folder with this repository's charts, and with the archives of these versions as a release would add them."""
+    folder.mkdir()
+    (folder / "shop").symlink_to(ROOT / "charts" / "shop")
+    for version in versions:
+        package(version, folder / "earlier")
+    return folder
+
+
+def package(version: str, folder: Path) -> None:
+    """charts/shop as `make package` packs it."""
+    helm = find_helm()
+    environment = {**os.environ, "PATH": f"{helm.parent}{os.pathsep}{os.environ['PATH']}"}
+    packages = folder.parent / f"packages-{version}"
+    subprocess.run(
+        [ROOT / "charts" / "package.sh", version, packages], env=environment, check=True, capture_output=True
+    )
+    folder.mkdir(exist_ok=True)
+    (packages / f"shop-{version}.tgz").rename(folder / f"shop-{version}.tgz")
 
 
 @dataclass
@@ -96,6 +121,7 @@ class Operators:
             cwd=ROOT,
         )
         self._answer()
+        self._charts = charts_with(folder / "charts", EARLIER_VERSIONS)
         self.started: list[Operator] = []
 
     def _answer(self) -> str:
@@ -110,6 +136,7 @@ class Operators:
         number = len(self.started)
         environment = {
             "KUBECONFIG": str(kubeconfig),
+            "SHOP_OPERATOR_CHARTS": str(self._charts),
             "SHOP_OPERATOR_NAMESPACES": namespace,
             "SHOP_OPERATOR_NAMESPACE": namespace,
             "SHOP_OPERATOR_PORT": str(port),

@@ -48,6 +48,27 @@ async def test_a_new_version_rolls_out_in_waves_migrations_first(shop: Kept, api
     assert len(migrations) == 6, "the Jobs of the version before are pruned"
 
 
+async def test_a_version_brings_its_own_charts(shop: Kept) -> None:
+    await shop.patch(version="0.2.0")
+    await shop.ready()
+    order = await shop.get(DEPLOYMENT, "order")
+    assert order is not None
+    assert order["spec"]["template"]["spec"]["containers"][0]["image"].endswith(":0.2.0")
+    assert order["metadata"]["labels"]["helm.sh/chart"].endswith("-0.2.0")
+
+
+async def test_a_version_that_the_operator_does_not_carry_is_refused_and_what_serves_goes_on(shop: Kept) -> None:
+    before = await generations(shop)
+    await shop.patch(version="0.9.0")
+    refused = await shop.comes_to("Degraded", "CannotRender")
+    assert "spec.version: this operator has no charts of 0.9.0" in refused["message"]
+    assert "it has 0.1.0 and 0.2.0, 0.3.0" in refused["message"]
+    assert "What was applied before goes on" in refused["message"]
+    assert await generations(shop) == before
+    await shop.patch(version=None)
+    await shop.ready()
+
+
 async def test_only_what_a_setting_concerns_is_changed(shop: Kept) -> None:
     before = await generations(shop)
     await shop.patch(services={"order": {"replicas": 3}})

@@ -199,6 +199,7 @@ def input_hash(spec: Spec, seed: bytes = SEED, name: str = "bookshop") -> str:
         {"deletionPolicy": "Retain"},
         {"rollback": "Manual"},
         {"progressDeadlineSeconds": 60},
+        {"maintenanceWindow": {"days": ["Sat"]}},
         {"version": VERSION},
         {"services": {"order": {"replicas": 1}, "leaderboard": {"replicas": 9}}},
         {"modules": {"arcade": True}},

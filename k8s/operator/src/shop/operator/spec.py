@@ -306,7 +306,7 @@ class ShopSpec(Part):
     """Everything that a shop is; nothing is required. What is cluster only has no effect in `shopctl up`."""
 
     version: Version | None = None
-    """Version of the services' images; left out, the operator's own. Cluster only."""
+    """Of images and charts together, one that the operator carries; left out, the operator's own. Cluster only."""
     modules: Modules = Modules()
     """Which parts of the product are on."""
     store: Store = Store()

@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from shop.operator.engine import secrets as shop_secrets
+from shop.operator.engine.charts import Charts
 from shop.operator.engine.kinds import RENDERED, SHOP, order_of
 from shop.operator.engine.metrics import RENDER
 from shop.operator.engine.objects import APPLIED, KEEP, MANAGER, NOT_ARGOS, SHOP_LABEL, Object
@@ -80,10 +81,9 @@ class Renderer:
         """Of the cluster, such as v1.34.1, for the charts' constraint; "" leaves helm's own default. No object follows
         from it, so a cluster's upgrade rolls nothing out."""
         self._helm = helm
-        self._chart = charts / "shop"
+        self._charts = Charts(charts, version)
         self._images = images or Images()
-        self._digest = _digest_of(self._chart)
-        self.release = f"{version}-{_sha256([self._digest, asdict(self._images)])[:RELEASE_DIGITS]}"
+        self.release = f"{version}-{_sha256([self._charts.digest(None), asdict(self._images)])[:RELEASE_DIGITS]}"
         """What the operator gives to Shops that say nothing about it: version, charts and where images are."""
         self._slots = asyncio.Semaphore(MAX_HELM_PROCESSES)
 
@@ -93,7 +93,8 @@ class Renderer:
         It changes with `retry` as well, which says that the same objects are wanted anew.
         """
         given = self._values(shop, namespace, optional)
-        return _sha256([namespace, self._digest, seed.hex(), given, *([retry] if retry else [])])
+        digest = self._charts.digest(shop.spec.version)
+        return _sha256([namespace, digest, seed.hex(), given, *([retry] if retry else [])])
 
     async def render(self, shop: Shop, namespace: str, uid: str, seed: bytes, optional: frozenset[str]) -> list[Object]:
         """Every object of `shop`, in the order of applying; RenderError names the field that is at fault.
@@ -103,7 +104,7 @@ class Renderer:
         given = self._values(shop, namespace, optional)
         name = shop.metadata.name
         made = shop_secrets.secrets(name, namespace, given, seed)
-        text = await self._template(name, namespace, shop_secrets.named(name, given), optional)
+        text = await self._template(shop, namespace, shop_secrets.named(name, given), optional)
         found = [*made, *documents(text)]
         return sorted((_finished(obj, shop, namespace, uid) for obj in found), key=order_of)
 
@@ -112,16 +113,20 @@ class Renderer:
             raise RenderError(problem)
         return values(shop, namespace, optional=optional, version=self.version, images=self._images)
 
-    async def _template(self, release: str, namespace: str, given: Values, optional: frozenset[str]) -> bytes:
-        arguments = ["template", release, str(self._chart), "--namespace", namespace, "--values", "-", "--no-hooks"]
+    async def _template(self, shop: Shop, namespace: str, given: Values, optional: frozenset[str]) -> bytes:
+        version = shop.spec.version
+        arguments = ["template", shop.metadata.name, str(self._charts.path(version)), "--namespace", namespace]
+        arguments += ["--values", "-", "--no-hooks"]
         arguments += ["--kube-version", self.kube_version] if self.kube_version else []
         for kind in RENDERED:
             if kind.optional and kind.kind in optional:
                 arguments += ["--api-versions", f"{kind.api_version}/{kind.kind}"]
+        # The values follow from checked models, and tests render them with the schema, so it is not read here. That of
+        # an earlier version is: it refuses what the charts of that version do not know.
+        arguments += ["--skip-schema-validation"] if self._charts.is_own(version) else []
         async with self._slots:
             started = time.perf_counter()
-            # The values follow from checked models, and tests render them with the schema, so it is not read here.
-            code, out, err = await _run(self._helm, (*arguments, "--skip-schema-validation"), as_yaml(given))
+            code, out, err = await _run(self._helm, tuple(arguments), as_yaml(given))
         RENDER.labels("failed" if code else "done").observe(time.perf_counter() - started)
         if code:
             raise RenderError(in_words_of_the_shop(err.decode(errors="replace")))
@@ -221,22 +226,6 @@ def _inner(obj: Object) -> Iterator[dict[str, Any]]:
 
 def _sha256(what: Any) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-_TOLD_ONLY = ("README.md", "NOTES.txt", "values.schema.json", "values-*.yaml", ".*", "tests/*")
-"""Files of a chart that no object follows from."""
-
-
-def _digest_of(chart: Path) -> str:
-    """Hash over the files of the chart that objects follow from, those behind links included."""
-    found = hashlib.sha256()
-    for folder, folders, files in os.walk(chart, followlinks=True):
-        folders.sort()
-        for path in sorted(Path(folder, name) for name in files):
-            if not any(path.match(pattern) for pattern in _TOLD_ONLY):
-                found.update(f"{path.relative_to(chart)}\0".encode())
-                found.update(hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
 
 
 _SENTENCE = re.compile(r"^execution error at \(\S+\): ")
