@@ -49,7 +49,7 @@ def test_a_services_image_holds_the_service_the_kit_and_the_contracts() -> None:
 
 def test_the_operators_image_holds_the_operator_and_what_it_renders_with() -> None:
     parts = {"dependencies:/app/.venv", "helm:/usr/bin/helm", "kit:/app/kit", "operator-parts:/app/operator"}
-    assert copied(OPERATOR) == {*parts, "charts/service", "charts/shop"}
+    assert copied(OPERATOR) == {*parts, "charts/service", "charts/shop", "charts/earlier"}
     assert installed("operator-parts", "/app/operator/site-packages") == ["./k8s/operator"]
 
 

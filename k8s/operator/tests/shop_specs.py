@@ -151,7 +151,7 @@ backups = st.sampled_from(
 specs = st.fixed_dictionaries(
     {},
     optional={
-        "version": st.sampled_from(("1.0", "1e3", "v2_x")),
+        "version": st.just(VERSION),
         "store": stores,
         "services": st.dictionaries(st.sampled_from((*RETAIL, "leaderboard")), services, max_size=4),
         "database": databases,

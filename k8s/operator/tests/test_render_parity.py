@@ -97,7 +97,9 @@ async def assert_parity(shop: Shop) -> None:
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 async def test_samples_are_rendered_as_helm_does(path: Path) -> None:
-    await assert_parity(shopfile.load(path))
+    """With the charts that are here, whichever version the sample names."""
+    shop = shopfile.load(path)
+    await assert_parity(shop.model_copy(update={"spec": shop.spec.model_copy(update={"version": None})}))
 
 
 # An example takes half a second, so a failing one is shown as it is found.
