@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from shop.kit.testing import _running as in_process
 from shop.kit.testing import _served as serving
 from shop.order import api, participants
 from shop.order.consumers import consumers
+from shop.order.recovery import Recovery
 from shop.order.service import OrderService
 from shop.order.settings import Settings
 
@@ -147,18 +149,32 @@ def application(world: World, database_url: str, nats_url: str, tokens: Tokens, 
     return create_app(settings, title="Orders", routers=[api.router], build=OrderService.build, consumers=consumers)
 
 
+async def close_at_the_end(recovery: Recovery) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await recovery.close()
+
+
 @pytest.fixture
 def start(world: World, nats_url: str, tokens: Tokens, running: Running, database_for: DatabaseFor) -> Start:
-    """``async with start(**settings) as shop``: one replica; starting twice makes two over the same database."""
+    """``async with start(**settings) as shop``: one replica; starting twice makes two over the same database.
+
+    With ``recovery=False`` it claims sagas only when a test says so. A long poll would not do: its first claim can come
+    late on a busy machine, when the test has placed its order.
+    """
     made: list[str] = []
 
     @contextlib.asynccontextmanager
-    async def run(*, on_port: bool = False, **changed: Any) -> AsyncIterator[Shop]:
+    async def run(*, on_port: bool = False, recovery: bool = True, **changed: Any) -> AsyncIterator[Shop]:
         if not made:
             made.append(await database_for("order"))
         app = application(world, made[0], nats_url, tokens, **changed)
-        async with (serving if on_port else running)(app) as client:
-            yield Shop(client, app, world, made[0], tokens)
+        with pytest.MonkeyPatch.context() as patch:
+            if not recovery:
+                patch.setattr(Recovery, "run", close_at_the_end)
+            async with (serving if on_port else running)(app) as client:
+                yield Shop(client, app, world, made[0], tokens)
 
     return run
 

@@ -20,7 +20,6 @@ from shop.order.driver import Run, Superseded
 from shop.order.recovery import Recovery
 
 SHORT_LEASE = {"inline_lease_s": 0.3, "recovery_lease_s": 0.6}
-NO_RECOVERY = {"recovery_poll_s": 3_600.0}
 
 
 class DyingDatabase:
@@ -141,7 +140,7 @@ async def waiting_order(shop: Shop) -> str:
 
 
 async def test_recoveries_that_race_share_the_work(start: Start) -> None:
-    async with start(**NO_RECOVERY) as one, start(**NO_RECOVERY) as two:
+    async with start(recovery=False) as one, start(recovery=False) as two:
         order_ids = [await waiting_order(one) for _ in range(8)]
         before = one.world.calls_of(CHARGE)
         racers: list[Recovery] = [shop.service.recovery for shop in (one, two, one, two)]
@@ -156,7 +155,7 @@ async def test_recoveries_that_race_share_the_work(start: Start) -> None:
 
 
 async def test_a_claim_does_not_wait_for_another(start: Start) -> None:
-    async with start(**NO_RECOVERY) as shop:
+    async with start(recovery=False) as shop:
         taken = await waiting_order(shop)
         connection = await asyncpg.connect(shop.database_url)
         async with connection.transaction():
@@ -173,7 +172,7 @@ async def test_an_end_whose_answer_was_lost_is_found_and_answered(
     start: Start, at: int, status: int, changed: dict[str, Any]
 ) -> None:
     """The statement was carried out, only its answer is lost; giving the saga back must not begin it anew."""
-    async with start(**NO_RECOVERY) as shop:
+    async with start(recovery=False) as shop:
         kill(shop, at, "after", once=True)
         answer = await shop.place("key", **changed)
         assert answer.status_code == status
@@ -183,7 +182,7 @@ async def test_an_end_whose_answer_was_lost_is_found_and_answered(
 
 
 async def test_a_worker_that_fell_behind_changes_nothing(start: Start) -> None:
-    async with start(**NO_RECOVERY, recovery_lease_s=0.01) as shop:
+    async with start(recovery=False, recovery_lease_s=0.01) as shop:
         order_id = await waiting_order(shop)
         orders, driver = shop.service._repository, shop.service._driver
         (slow,) = await orders.claim(1, 0.01)
@@ -205,7 +204,7 @@ async def test_a_worker_that_fell_behind_changes_nothing(start: Start) -> None:
 @pytest.mark.parametrize("finding", ["confirmed", "refused", "waiting"])
 async def test_a_worker_without_its_lease_stores_nothing_while_another_works(start: Start, finding: str) -> None:
     """Its finding is right for what it knows, but it does not know what the other has done since."""
-    async with start(**NO_RECOVERY) as shop:
+    async with start(recovery=False) as shop:
         order_id = await waiting_order(shop)
         orders, driver = shop.service._repository, shop.service._driver
         (slow,) = await orders.claim(1, 0.0)
@@ -226,7 +225,7 @@ async def test_a_worker_without_its_lease_stores_nothing_while_another_works(sta
 @pytest.mark.parametrize("late", [RESERVE, CHARGE])
 async def test_a_request_that_arrives_after_the_order_was_given_up_has_no_effect(start: Start, late: str) -> None:
     """One worker hangs before its request arrives; another gives the order up meanwhile."""
-    async with start(**NO_RECOVERY) as shop:
+    async with start(recovery=False) as shop:
         shop.world.faults[RESERVE].append("lost")
         order_id = (await shop.place()).json()["id"]
         orders, driver = shop.service._repository, shop.service._driver
@@ -249,7 +248,7 @@ async def test_a_request_that_arrives_after_the_order_was_given_up_has_no_effect
 async def test_an_order_that_another_worker_confirms_is_confirmed_once(start: Start, world: World) -> None:
     """The customer's own request lost its lease; it answers how far the other worker is."""
     world.gates[CHARGE] = asyncio.Event()
-    async with start(**NO_RECOVERY) as shop:
+    async with start(recovery=False) as shop:
         placing = asyncio.create_task(shop.place())
         await wait_until(lambda: world.calls_of(CHARGE), what="the charge")
         await shop.sql("UPDATE sagas SET due_at = now()")

@@ -100,7 +100,7 @@ async def test_a_repeat_in_flight_is_refused(shop: Shop) -> None:
 
 async def test_a_repeat_of_a_pending_order_is_pending_too(start: Start, world: World) -> None:
     world.faults[QUOTE].append("503")
-    async with start(recovery_poll_s=3_600.0) as shop:
+    async with start(recovery=False) as shop:
         first = await shop.place("key")
         second = await shop.place("key")
         assert (first.status_code, second.status_code) == (202, 202)
@@ -125,7 +125,7 @@ async def test_many_concurrent_doubles_make_one_order_each(shop: Shop) -> None:
 
 
 async def test_a_key_whose_process_died_is_in_flight_until_its_lease_ends(start: Start, world: World) -> None:
-    async with start(recovery_poll_s=3_600.0) as shop:
+    async with start(recovery=False) as shop:
         world.faults[CHARGE].append("pending")
         order_id = (await shop.place("key")).json()["id"]
         await shop.sql("UPDATE sagas SET lease_owner = 'gone', due_at = now() + interval '1 minute'")
