@@ -76,7 +76,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick")
 async def test_all_events_leave_once_there_is_space(disk: SmallDisk, database_for: DatabaseFor) -> None:
     said: list[str] = []
-    keeper = Supervisor(said.append, lambda: None)
+    keeper = Supervisor(said.append, lambda: None, "")
     store = NatsStore(disk.folder / "nats")
     nats = keeper.add(store_component(store))
     await keeper.start([nats])
@@ -138,14 +138,14 @@ def broken(tmp_path: Path) -> Component:
 
 async def test_nothing_is_restarted_while_the_disk_is_full(broken: Component) -> None:
     said: list[str] = []
-    await Mender(Supervisor(said.append, lambda: None), free=lambda _: MIN_FREE_BYTES - 1).look(broken)
+    await Mender(Supervisor(said.append, lambda: None, ""), free=lambda _: MIN_FREE_BYTES - 1).look(broken)
     assert (said, broken.detail) == ([], NO_SPACE)
 
 
 async def test_restarts_are_bounded(broken: Component) -> None:
     said: list[str] = []
     now = 0.0
-    mender = Mender(Supervisor(said.append, lambda: None), free=lambda _: MIN_FREE_BYTES, clock=lambda: now)
+    mender = Mender(Supervisor(said.append, lambda: None, ""), free=lambda _: MIN_FREE_BYTES, clock=lambda: now)
     for _ in range(MAX_RESTARTS + 2):
         await mender.look(broken)
     assert len(said) == MAX_RESTARTS

@@ -31,7 +31,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.said: list[str] = []
-        self.supervisor = Supervisor(self.said.append, lambda: None)
+        self.supervisor = Supervisor(self.said.append, lambda: None, "")
 
     def component(self, name: str, code: str, **options: object) -> Component:
         flag = self.folder / f"{name}.ready"

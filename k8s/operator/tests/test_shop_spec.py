@@ -8,10 +8,12 @@ import pytest
 from shop.contracts.store import StoreSettings
 from shop.operator import shopfile
 from shop.operator.local import plan
+from shop.operator.local.layout import DataDir
 from shop.operator.shopfile import InvalidShop
 from shop.operator.spec import Shop, ShopSpec
 
 SAMPLES = Path(__file__).parents[2] / "samples"
+COMMAND = DataDir(Path("/my shop")).command
 HEAD = "apiVersion: shops.shopkeeper.dev/v1alpha1\nkind: Shop\nmetadata: {name: demo}\n"
 
 
@@ -178,7 +180,7 @@ def test_a_shop_without_a_spec_has_working_defaults() -> None:
     spec = parse(HEAD).spec
     assert (spec.store.currency, spec.modules.retail, spec.database.mode) == ("EUR", True, "Bundled")
     assert spec.service("order").replicas == 1
-    assert plan.ignored(spec) == []
+    assert plan.ignored(spec, COMMAND) == []
 
 
 def test_what_kubectl_adds_to_a_shop_is_let_through() -> None:
@@ -210,7 +212,7 @@ def test_what_only_a_cluster_can_do_is_said_once_each() -> None:
         "{exposure: {type: Ingress, host: a.example.com}, networkPolicies: false, modules: {food: true},"
         " observability: {rules: true}, services: {order: {autoscaling: {maxReplicas: 3}}, player: {}}}"
     )
-    assert plan.ignored(spec) == [
+    assert plan.ignored(spec, COMMAND) == [
         "ignored locally: spec.exposure (needs a cluster)",
         "ignored locally: spec.observability.rules (needs a cluster)",
         "ignored locally: spec.networkPolicies (needs a cluster)",
@@ -218,3 +220,10 @@ def test_what_only_a_cluster_can_do_is_said_once_each() -> None:
         "ignored locally: spec.services.order.autoscaling (needs a cluster)",
         "ignored: spec.services.player (not in this version)",
     ]
+
+
+def test_what_is_advised_instead_is_about_this_shop() -> None:
+    spec = spec_of("{deletionPolicy: Retain, backup: {schedule: 15 3 * * *, destination: 'pvc://backups/shop'}}")
+    backup, deletion = plan.ignored(spec, COMMAND)
+    assert backup.endswith("here `shopctl backup --to FOLDER --data-dir '/my shop'` makes one)")
+    assert deletion.endswith("here `shopctl down --delete-data --data-dir '/my shop'` deletes)")

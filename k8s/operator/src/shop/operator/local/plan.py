@@ -1,7 +1,8 @@
 """From a Shop to what runs on this machine: which services, how often, with which environment. No input or output."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
@@ -21,7 +22,7 @@ MIN_STREAM_BYTES = 16 << 20
 STREAMS_SHARE = 0.5
 """Of the disk's free space, for the streams of all services together; databases grow beside them."""
 
-# Fields of the spec that a single machine has no use for, and what they need.
+# Fields of the spec that a single machine has no use for, and what they need; a command of shopctl is in braces.
 CLUSTER_ONLY: Mapping[str, str] = {
     "version": "a cluster; here the installed version runs",
     "database": "a cluster; here PostgreSQL is embedded",
@@ -36,13 +37,13 @@ CLUSTER_ONLY: Mapping[str, str] = {
     "ipFamilyPolicy": "a cluster",
     "ipFamilies": "a cluster",
     "podDisruptionBudgets": "a cluster",
-    "backup": "a cluster; here `shopctl backup --to FOLDER` makes one",
-    "restoreFrom": "a cluster; here `shopctl up --restore-from FOLDER` begins with one",
+    "backup": "a cluster; here {backup --to FOLDER} makes one",
+    "restoreFrom": "a cluster; here {up --restore-from FOLDER} begins with one",
     "rollback": "a cluster",
     "progressDeadlineSeconds": "a cluster",
     "maintenanceWindow": "a cluster",
     "suspend": "a cluster",
-    "deletionPolicy": "a cluster; here `shopctl down --delete-data` deletes",
+    "deletionPolicy": "a cluster; here {down --delete-data} deletes",
     "store.catalog.configMap": "a cluster",
 }
 CLUSTER_ONLY_PER_SERVICE = ("autoscaling", "resources", "image")
@@ -187,9 +188,16 @@ def store_json(spec: ShopSpec) -> str:
     )
 
 
-def ignored(spec: ShopSpec) -> list[str]:
-    """One line for each thing that was asked for and has no effect on one machine."""
-    lines = [f"ignored locally: spec.{path} (needs {what})" for path, what in CLUSTER_ONLY.items() if _set(spec, path)]
+def ignored(spec: ShopSpec, command: Callable[[str], str]) -> list[str]:
+    """One line for each thing that was asked for and has no effect on one machine.
+
+    ``command`` completes a command of shopctl for the shop that it is about.
+    """
+    needed = {path: what for path, what in CLUSTER_ONLY.items() if _set(spec, path)}
+    lines = [
+        f"ignored locally: spec.{path} (needs {re.sub(r'{(.*)}', lambda found: command(found[1]), what)})"
+        for path, what in needed.items()
+    ]
     lines += [f"ignored: spec.{path} (not in this version)" for path in NOT_YET if _set(spec, path)]
     return [*lines, *_ignored_services(spec)]
 

@@ -105,7 +105,7 @@ class LocalShop:
                 write_private(self.data.shop_file, self.options.shop_yaml.decode())
             claimed()
             self._clear_the_way()
-            for line in ignored(spec):
+            for line in ignored(spec, self.data.command):
                 self._say(line)
             await self._serve(counts, selling)
         finally:

@@ -39,7 +39,7 @@ class Supervisor:
         self,
         say: Callable[[str], None],
         changed: Callable[[], None],
-        delete_command: str = "`shopctl down --delete-data`",
+        delete_command: str,
     ) -> None:
         self._delete_command = delete_command
         self.components: list[Component] = []
