@@ -17,6 +17,8 @@ from shop.kit.testing import wait_until
 
 pytestmark = pytest.mark.shop
 SAMPLE = Path(__file__).parents[2] / "samples" / "bookshop.yaml"
+FOLDER = """my "shop" \\ it's für alle"""
+"""Everything that a shop writes and starts must take a folder of any name."""
 START_TIMEOUT_S = 180
 AGAIN_TIMEOUT_S = 60.0
 BUDGET_BYTES = 1200 << 20
@@ -39,8 +41,8 @@ class RunningShop:
             check=False,
         )
 
-    def up(self) -> subprocess.CompletedProcess[str]:
-        return self.ctl("up", str(SAMPLE), "--detach", f"--port={self.port}", "--replicas=order=2")
+    def up(self, *shop: str) -> subprocess.CompletedProcess[str]:
+        return self.ctl("up", *shop, "--detach", f"--port={self.port}", "--replicas=order=2")
 
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = json.loads(self.ctl("status", "--json").stdout)
@@ -69,13 +71,15 @@ class RunningShop:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Any:
-    made = RunningShop(tmp_path / "shop")
+    made = RunningShop(tmp_path / FOLDER)
     yield made
     made.ctl("down", "--delete-data", "--yes")
 
 
-async def test_the_life_of_a_shop(shop: RunningShop) -> None:
-    first = shop.up()
+async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
+    custom = tmp_path / "custom.yaml"
+    custom.write_text(SAMPLE.read_text().replace("title: Marginalia Books", "title: Custom Books"))
+    first = shop.up(str(custom))
     assert first.returncode == 0, first.stdout + first.stderr
     password = (shop.data / "admin-password").read_text().strip()
     assert password in first.stdout
@@ -89,7 +93,7 @@ async def test_the_life_of_a_shop(shop: RunningShop) -> None:
     assert all(one["healthy"] for one in status["components"])
     assert sum(one["memory_bytes"] for one in [*status["components"], status["supervisor"]]) < BUDGET_BYTES
 
-    again = shop.up()
+    again = shop.up(str(custom))
     assert again.returncode == 1
     assert "a shop already runs in" in again.stderr
 
@@ -125,8 +129,11 @@ async def test_the_life_of_a_shop(shop: RunningShop) -> None:
     os.kill(status["supervisor"]["pid"], signal.SIGKILL)
     await wait_until(lambda: not any(map(_runs, pids)), AGAIN_TIMEOUT_S, "the end of every orphan")
 
+    custom.unlink()
     second = shop.up()
     assert second.returncode == 0, second.stdout + second.stderr
+    assert f"using the stored one, {shop.data / 'shop.yaml'}" in second.stderr
+    assert "Custom Books" in httpx.get(shop.url, timeout=5).text
     assert password not in second.stdout
     assert (shop.data / "admin-password").read_text().strip() == password
     assert [one["id"] for one in shop.products()] == [one["id"] for one in products]
