@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from shop.kit.testing import wait_until
 from shop.operator.local.log_lines import Parser
 
 TRACE, OTHER = "ab" * 16, "cd" * 16
@@ -102,6 +103,41 @@ def test_a_wrong_choice_is_named(shop: Path, options: list[str], message: str) -
     done = shopctl(shop, *options)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"shopctl: {message}" in done.stderr
+
+
+async def test_chosen_lines_are_followed(shop: Path) -> None:
+    """Of new lines too only those are shown that were asked for, in the logs of every component."""
+    command = [
+        sys.executable,
+        "-m",
+        "shop.operator.cli",
+        "logs",
+        "-f",
+        "--json",
+        "--level",
+        "warning",
+        "--trace",
+        TRACE,
+    ]
+    output = shop / "followed"
+    with output.open("w") as file:
+        follower = subprocess.Popen(command, cwd=shop, stdout=file, env={**os.environ, **EMPTY_KUBECONFIG})
+    logs = shop / ".shop" / "logs"
+
+    def shown() -> list[str]:
+        return [json.loads(text)["message"] for text in output.read_text().splitlines()]
+
+    try:
+        await wait_until(lambda: "declined" in shown(), TIMEOUT_S, "the lines that were there")
+        news = [line(0, "info", "quiet", TRACE), line(0, "error", "of another"), line(0, "error", "loud", TRACE)]
+        for name, text in zip(("order-1", "order-1", "payment-1"), news, strict=True):
+            with (logs / f"{name}.log").open("a") as file:
+                file.write(text + "\n")
+        await wait_until(lambda: "loud" in shown(), TIMEOUT_S, "the new line")
+    finally:
+        follower.terminate()
+        follower.wait(TIMEOUT_S)
+    assert shown() == ["rotated", "declined", "loud"]
 
 
 @pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
