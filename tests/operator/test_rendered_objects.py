@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from k8s.operator.tests.shop_specs import EVERY_KIND, SEED, Spec, renderer, shop
+from k8s.operator.tests.shop_specs import EVERY_KIND, SEED, Spec, of_the_version_here, renderer, shop
 from shop.operator import shopfile
 from shop.operator.engine.digest import difference, digest
 from shop.operator.engine.kinds import RENDERED, kind_of
@@ -34,7 +34,8 @@ ODD: Spec = {
     "backup": {"schedule": "*/5 1-3 1 * 0", "destination": "pvc://backups/a"},
     "restoreFrom": {"source": "pvc://backups/a"},
 }
-SHOPS = {path.stem: shopfile.load(path) for path in SAMPLES} | {"odd": shop(ODD), "longest name": shop(ODD, "a" * 40)}
+SHOPS = {path.stem: of_the_version_here(shopfile.load(path)) for path in SAMPLES}
+SHOPS |= {"odd": shop(ODD), "longest name": shop(ODD, "a" * 40)}
 
 
 async def objects_of(wanted: Shop, namespace: str) -> list[Object]:

@@ -25,6 +25,11 @@ def shop(spec: Spec | None = None, name: str = "bookshop") -> Shop:
     return Shop.model_validate({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec or {}})
 
 
+def of_the_version_here(sample: Shop) -> Shop:
+    """The same without the version that it names, of which there are no charts here."""
+    return sample.model_copy(update={"spec": sample.spec.model_copy(update={"version": None})})
+
+
 @cache
 def renderer() -> Renderer:
     """The repository's charts, images of VERSION."""

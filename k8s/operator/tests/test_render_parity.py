@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from k8s.operator.tests import shop_specs
-from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION, renderer
+from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION, of_the_version_here, renderer
 from shop.operator import shopfile
 from shop.operator.engine import secrets as shop_secrets
 from shop.operator.engine.objects import APPLIED, KEEP, NOT_ARGOS, SHOP_LABEL, Object
@@ -97,9 +97,7 @@ async def assert_parity(shop: Shop) -> None:
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 async def test_samples_are_rendered_as_helm_does(path: Path) -> None:
-    """With the charts that are here, whichever version the sample names."""
-    shop = shopfile.load(path)
-    await assert_parity(shop.model_copy(update={"spec": shop.spec.model_copy(update={"version": None})}))
+    await assert_parity(of_the_version_here(shopfile.load(path)))
 
 
 # An example takes half a second, so a failing one is shown as it is found.
