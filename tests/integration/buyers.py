@@ -69,7 +69,7 @@ async def order(
 
 async def insist(api: Shop, token: str, product_id: str, **options: Any) -> Answer:
     """Send an order until the shop gives an answer that stands, whatever dies meanwhile."""
-    key, seen = str(uuid.uuid4()), []
+    key, seen = options.pop("key", "") or str(uuid.uuid4()), []
     for tries in range(1, MAX_TRIES + 1):
         try:
             answer = await order(api, token, product_id, key=key, **options)

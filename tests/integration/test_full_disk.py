@@ -1,0 +1,96 @@
+"""The disk of a whole shop is full for a while: nobody gets a 500, and afterwards everything goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from shop.kit.processes import free_port
+from shop.kit.testing import wait_until
+from tests.conftest import RunningShop
+from tests.integration.audit import assert_clean
+from tests.integration.buyers import Answer, ends_as, insist, new_product, order
+from tests.load import local_shop
+from tests.load.shoppers import Shop
+
+pytestmark = pytest.mark.shop
+
+DISK_MIB = 640
+BUYERS = 10
+REFUSED = 20
+"""Orders that must have met the full disk."""
+REFUSED_WITHIN_S = 90.0
+BACK_WITHIN_S = 120.0
+TAKEN = frozenset({201, 202})
+
+
+class Disk:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ballast = folder / "ballast"
+
+    def fill(self) -> None:
+        """Take what is free, also what was freed since the last time."""
+        with self._ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(65_536))
+
+    def free(self) -> None:
+        self._ballast.unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A file system of its own, which only root can mount."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(tmp_path)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no file system can be mounted here: {error}")
+    yield Disk(tmp_path)
+    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+@pytest.fixture
+async def own(disk: Disk) -> AsyncIterator[tuple[RunningShop, Shop]]:
+    """A shop on that disk."""
+    local = await asyncio.to_thread(local_shop.start, disk.folder / "shop", free_port())
+    shop = RunningShop(local, local.status()["url"], *local.admin_login())
+    api = Shop.at(shop.url)
+    try:
+        yield shop, api
+    finally:
+        await api.close()
+        await asyncio.to_thread(local.down)
+
+
+async def test_a_full_disk_loses_no_order_and_answers_no_500(disk: Disk, own: tuple[RunningShop, Shop]) -> None:
+    shop, api = own
+    product = await new_product(api, await api.token(shop.admin_email, shop.admin_password), 100_000)
+    buyers = await api.sign_up_many(BUYERS)
+    answers = [await order(api, buyers[0], product["id"])]
+    disk.fill()
+    await bought_until_refused(disk, api, buyers, product["id"], answers)
+    disk.free()
+    assert Counter(answer.status for answer in answers).keys() <= {*TAKEN, 503}
+    await wait_until(shop.healthy, BACK_WITHIN_S, "every component healthy again")
+    again = [await insist(api, answer.token, product["id"], key=answer.key) for answer in answers]
+    assert {answer.status for answer in again} <= TAKEN
+    assert Counter([await ends_as(api, answer) for answer in again]) == {"confirmed": len(answers)}
+    await assert_clean(shop)
+
+
+async def bought_until_refused(
+    disk: Disk, api: Shop, buyers: list[str], product_id: str, answers: list[Answer]
+) -> None:
+    async with asyncio.timeout(REFUSED_WITHIN_S):
+        while sum(answer.status not in TAKEN for answer in answers) < REFUSED:
+            asked = (order(api, buyer, product_id) for buyer in buyers)
+            answers += await asyncio.gather(*asked)
+            disk.fill()
