@@ -49,8 +49,12 @@ SERVICE = (
     Option("image.tag", "the-digest-counts", found=IMAGE),
     Option("image.digest", DIGEST, found=IMAGE),
     Option("replicas", 3, "Deployment/spec/replicas"),
-    Option("logLevel", "DEBUG", "ConfigMap/data/SHOP_LOG_LEVEL"),
-    Option("config", {"SHOP_SAGA_DEADLINE_S": "300"}, "ConfigMap/data"),
+    Option("logLevel", "DEBUG", found={f"{CONTAINER}/env": [{"name": "SHOP_LOG_LEVEL", "value": "DEBUG"}]}),
+    Option(
+        "config",
+        {"SHOP_SAGA_DEADLINE_S": "300"},
+        found={f"{CONTAINER}/env": [{"name": "SHOP_SAGA_DEADLINE_S", "value": "300"}]},
+    ),
     Option("configMaps", ["streams"], found={f"{CONTAINER}/envFrom": [{"configMapRef": {"name": "streams"}}]}),
     Option(
         "secretEnv",
@@ -101,7 +105,7 @@ SERVICE = (
         found={f"{CONTAINER}/{probe}Probe/timeoutSeconds": 7 for probe in ("startup", "liveness", "readiness")},
     ),
     Option("shutdown.preStopSeconds", 8, f"{CONTAINER}/lifecycle/preStop/sleep/seconds"),
-    Option("shutdown.drainSeconds", 30, found={"ConfigMap/data/SHOP_DRAIN_SECONDS": "30"}),
+    Option("shutdown.drainSeconds", 30, found={f"{CONTAINER}/env": [{"name": "SHOP_DRAIN_SECONDS", "value": "30"}]}),
     Option("maxSurge", 2, "Deployment/spec/strategy/rollingUpdate/maxSurge"),
     Option("revisionHistoryLimit", 9, "Deployment/spec/revisionHistoryLimit"),
     Option("podDisruptionBudget.maxUnavailable", None),

@@ -194,6 +194,12 @@ def _pods(objects: tuple[Object, ...]) -> Iterator[PodSpec]:
             yield PodSpec(found, pod["metadata"]["labels"], pod["spec"])
 
 
+def variables(objects: tuple[Object, ...], noun: str) -> dict[str, str]:
+    """The plain environment variables of a service's container."""
+    container = named(objects, "Deployment", noun)["spec"]["template"]["spec"]["containers"][0]
+    return {one["name"]: one["value"] for one in container["env"] if "value" in one}
+
+
 def matches(selector: Object, labels: dict[str, str]) -> bool:
     """Whether a label selector chooses a pod with `labels`."""
     if any(labels.get(name) != value for name, value in selector.get("matchLabels", {}).items()):

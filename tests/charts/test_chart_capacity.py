@@ -47,7 +47,8 @@ def test_every_service_with_events_reads_the_size() -> None:
     reading = {
         found["metadata"]["name"]
         for found in kind(template("shop"), "Deployment")
-        if {"configMapRef": {"name": "streams"}} in found["spec"]["template"]["spec"]["containers"][0]["envFrom"]
+        if {"configMapRef": {"name": "streams"}}
+        in found["spec"]["template"]["spec"]["containers"][0].get("envFrom", [])
     }
     assert reading == {"product", "pricing", "order", "payment", "user", "notification"}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.charts.rendering import MIGRATED_BY_JOBS, PRESETS, WITH_DATABASE, kind, named, template
+from tests.charts.rendering import MIGRATED_BY_JOBS, PRESETS, WITH_DATABASE, kind, named, template, variables
 
 Object = dict[str, Any]
 CA_FILE = "/run/database-ca/ca.crt"
@@ -52,11 +52,11 @@ def test_services_use_the_pooler_and_jobs_the_server_itself(pooled: tuple[Object
     found = {(owner, key) for owner, pod in pods(pooled) for one in containers(pod) for key in urls(one)}
     assert found == {("Deployment", "url"), ("Job", "url-direct"), ("Job", "PGHOST"), ("CronJob", "url-direct")}
     for noun in WITH_DATABASE:
-        assert named(pooled, "ConfigMap", noun)["data"]["SHOP_DATABASE_POOLER"] == "transaction"
+        assert variables(pooled, noun)["SHOP_DATABASE_POOLER"] == "transaction"
         secret = named(pooled, "Secret", f"database-{noun}")["stringData"]
         assert f"@pgbouncer.example.com:6432/shop_{noun}?sslmode=verify-full" in secret["url"]
         assert f"@postgres.example.com:5432/shop_{noun}?sslmode=verify-full" in secret["url-direct"]
-    assert "SHOP_DATABASE_POOLER" not in named(pooled, "ConfigMap", "gateway")["data"]
+    assert "SHOP_DATABASE_POOLER" not in variables(pooled, "gateway")
 
 
 def test_an_init_container_migrates_the_server_itself() -> None:
@@ -68,15 +68,12 @@ def test_an_init_container_migrates_the_server_itself() -> None:
 
 
 def test_every_pod_that_connects_has_the_certificates(pooled: tuple[Object, ...]) -> None:
-    for owner, pod in pods(pooled):
+    for _, pod in pods(pooled):
         volumes = {one["name"]: one for one in pod["volumes"]}
         assert volumes["database-ca"]["secret"] == SECRET_VOLUME
         for one in filter(urls, containers(pod)):
             assert {"name": "database-ca", "mountPath": "/run/database-ca", "readOnly": True} in one["volumeMounts"]
-            # A service has it from its ConfigMap.
-            assert owner == "Deployment" or {"name": "PGSSLROOTCERT", "value": CA_FILE} in one["env"]
-    for noun in WITH_DATABASE:
-        assert named(pooled, "ConfigMap", noun)["data"]["PGSSLROOTCERT"] == CA_FILE
+            assert {"name": "PGSSLROOTCERT", "value": CA_FILE} in one["env"]
 
 
 def test_the_certificates_may_be_in_a_config_map() -> None:

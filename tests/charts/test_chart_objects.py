@@ -11,7 +11,7 @@ import pytest
 from kubernetes_validate.utils import schema_contents
 
 from tests.charts import foreign
-from tests.charts.rendering import PRESETS, Object, PodSpec, kind, matches, named, pods, preset, title
+from tests.charts.rendering import PRESETS, Object, PodSpec, kind, matches, named, pods, preset, title, variables
 
 KUBERNETES = "1.37.0"
 SCHEMAS = f"kubernetes-json-schema/v{KUBERNETES}-local-strict"
@@ -151,10 +151,9 @@ def test_probes_name_ports_that_exist(name: str) -> None:
 @every_preset
 def test_an_ending_pod_has_time_to_finish(name: str) -> None:
     for pod in pods(preset(name)):
-        data = {found["metadata"]["name"]: found["data"] for found in kind(preset(name), "ConfigMap")}
         if pod.owner["kind"] == "Deployment" and not name.startswith("shop-operator"):
             pause = pod.spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-            drain = float(data[pod.owner["metadata"]["name"]]["SHOP_DRAIN_SECONDS"])
+            drain = float(variables(preset(name), pod.owner["metadata"]["name"])["SHOP_DRAIN_SECONDS"])
             assert pod.spec["terminationGracePeriodSeconds"] > pause + drain
 
 

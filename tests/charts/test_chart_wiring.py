@@ -30,6 +30,7 @@ from tests.charts.rendering import (
     preset,
     template,
     title,
+    variables,
 )
 
 SHOPS = [name for name, (chart, _) in PRESETS.items() if chart == "shop"]
@@ -245,12 +246,12 @@ def test_every_service_connects_to_its_own_database_as_its_own_role() -> None:
 
 
 def test_a_changed_configuration_replaces_the_pods() -> None:
-    def annotation(*arguments: str) -> str:
-        found = named(template("shop", *arguments), "Deployment", "order")
-        return str(found["spec"]["template"]["metadata"]["annotations"]["checksum/config"])
+    def pod(*arguments: str) -> Object:
+        found: Object = named(template("shop", *arguments), "Deployment", "order")["spec"]["template"]
+        return found
 
-    assert annotation() == annotation("--set", "product.replicas=2")
-    assert annotation() != annotation("--set", "global.store.title=Other")
+    assert pod() == pod("--set", "product.replicas=2")
+    assert pod() != pod("--set", "global.store.title=Other")
 
 
 def test_jobs_are_new_ones_when_their_work_changes() -> None:
@@ -317,7 +318,7 @@ def test_spans_say_which_pod_of_which_shop_they_are_of() -> None:
 )
 def test_a_controller_in_front_of_the_gateway_is_believed(values: tuple[str, ...], trusted: str) -> None:
     objects = template("shop", *(part for value in values for part in ("--set", value)))
-    found = named(objects, "ConfigMap", "gateway")["data"].get("SHOP_TRUSTED_PROXIES", "")
+    found = variables(objects, "gateway").get("SHOP_TRUSTED_PROXIES", "")
     assert found.startswith(trusted)
     assert bool(found) == bool(trusted)
     gateway = GatewaySettings(trusted_proxies=found)

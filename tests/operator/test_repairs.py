@@ -103,8 +103,8 @@ DRIFTS: dict[str, tuple[Change, str]] = {
         "Service bookshop-user: metadata.labels",
     ),
     "changed label": (
-        patched(CONFIG_MAP, "user", {"metadata": {"labels": {"app.kubernetes.io/part-of": "else"}}}),
-        "ConfigMap bookshop-user: metadata.labels",
+        patched(CONFIG_MAP, "streams", {"metadata": {"labels": {"app.kubernetes.io/part-of": "else"}}}),
+        "ConfigMap bookshop-streams: metadata.labels",
     ),
     "labelled as another Shop's": (
         patched(SERVICE, "order", {"metadata": {"labels": {SHOP_LABEL: "arcade"}}}),
@@ -128,8 +128,8 @@ DRIFTS: dict[str, tuple[Change, str]] = {
         "Deployment bookshop-order: spec.replicas",
     ),
     "edited ConfigMap": (
-        patched(CONFIG_MAP, "pricing", {"data": {"SHOP_PRODUCT_URL": "http://evil"}}),
-        "ConfigMap bookshop-pricing: data.SHOP_PRODUCT_URL",
+        patched(CONFIG_MAP, "streams", {"data": {"SHOP_STREAM_BYTES": "1"}}),
+        "ConfigMap bookshop-streams: data.SHOP_STREAM_BYTES",
     ),
     "edited password": (
         patched(SECRET, "database-user", {"data": {"password": "eA=="}}),
@@ -181,7 +181,7 @@ FOREIGN: dict[str, Change] = {
         "pricing",
         {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}},
     ),
-    "key in a ConfigMap": patched(CONFIG_MAP, "order", {"data": {"MINE": "1"}}),
+    "key in a ConfigMap": patched(CONFIG_MAP, "streams", {"data": {"MINE": "1"}}),
 }
 
 
@@ -190,12 +190,12 @@ async def test_what_is_not_ours_is_left_alone(scene: Scene, change: Change) -> N
     """A drift that comes afterwards is repaired, so the operator has seen the foreign change too."""
     await change(scene.shop)
     changed = essence(await scene.shop.objects())
-    await removed(CONFIG_MAP, "user")(scene.shop)
+    await removed(POLICY, "user")(scene.shop)
 
     async def same() -> bool:
         return essence(await scene.shop.objects()) == changed
 
-    await wait_until(same, LIMIT_S, "the ConfigMap back, the foreign change kept")
+    await wait_until(same, LIMIT_S, "the policy back, the foreign change kept")
     scene.before.clear()
     scene.before.update(changed)
 

@@ -115,11 +115,11 @@ async def test_what_the_inventory_has_too_much_is_to_be_deleted_if_it_is_still_t
 
 
 async def test_a_foreign_object_of_the_same_name_is_a_refusal(session: Session, tmp_path: Path) -> None:
-    foreign = config_map(session.namespace, "bookshop-order", {}) | {"data": {"SHOP_LOG_LEVEL": "theirs"}}
+    foreign = config_map(session.namespace, "bookshop-streams", {}) | {"data": {"SHOP_STREAM_BYTES": "1"}}
     await session.kube.apply(CONFIG_MAP, foreign, force=True, manager="somebody")
     plan = await planning.make(session, shopctl.write_shop(tmp_path / "shop.yaml"))
-    assert of(plan, Action.REFUSE) == ["ConfigMap bookshop-order"]
-    assert item(plan, "ConfigMap bookshop-order").message == "exists already and was not made for this Shop"
+    assert of(plan, Action.REFUSE) == ["ConfigMap bookshop-streams"]
+    assert item(plan, "ConfigMap bookshop-streams").message == "exists already and was not made for this Shop"
     assert plan.code == 1
 
 
@@ -140,19 +140,19 @@ async def test_what_cannot_be_changed_is_a_refusal_with_the_api_servers_reason(
 
 
 async def test_an_object_of_another_shop_is_a_refusal(session: Session, tmp_path: Path) -> None:
-    await session.kube.create(CONFIG_MAP, config_map(session.namespace, "bookshop-order", {SHOP_LABEL: "other"}))
+    await session.kube.create(CONFIG_MAP, config_map(session.namespace, "bookshop-streams", {SHOP_LABEL: "other"}))
     plan = await planning.make(session, shopctl.write_shop(tmp_path / "shop.yaml"))
-    assert item(plan, "ConfigMap bookshop-order").message == "belongs to the Shop other"
+    assert item(plan, "ConfigMap bookshop-streams").message == "belongs to the Shop other"
 
 
 async def test_an_object_that_somebody_labels_as_another_shops_is_taken_back(session: Session, tmp_path: Path) -> None:
     file = shopctl.write_shop(tmp_path / "shop.yaml")
     await shopctl.install(session.kube, session.namespace, file)
     for kind in (SECRET, CONFIG_MAP):
-        name = {SECRET: "bookshop-nats", CONFIG_MAP: "bookshop-order"}[kind]
+        name = {SECRET: "bookshop-nats", CONFIG_MAP: "bookshop-streams"}[kind]
         await session.kube.patch(kind, session.namespace, name, {"metadata": {"labels": {SHOP_LABEL: "other"}}})
     plan = await planning.make(session, file)
-    assert of(plan, Action.CHANGE) == ["Secret bookshop-nats", "ConfigMap bookshop-order"]
+    assert of(plan, Action.CHANGE) == ["Secret bookshop-nats", "ConfigMap bookshop-streams"]
 
 
 async def test_what_the_shop_names_and_nobody_made_is_a_refusal(session: Session, tmp_path: Path) -> None:

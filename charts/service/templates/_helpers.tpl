@@ -90,8 +90,10 @@ volumeMounts:
   {{- include "service.database.caMount" . | indent 2 }}
 {{- end }}
 
-{{/* The environment as a map, templates carried out and empty values left out, as YAML. */}}
-{{- define "service.config" -}}
+{{/* The settings as items of a container's `env`, templates carried out and empty values left out. They stand in the pod itself
+     and not in a ConfigMap, so that a pod of an earlier revision that starts again has the settings of that revision.
+     A $ is doubled, since Kubernetes takes $(NAME) for a reference. */}}
+{{- define "service.settings" -}}
 {{- $config := dict "SHOP_LOG_LEVEL" .Values.logLevel "SHOP_DRAIN_SECONDS" (toString .Values.shutdown.drainSeconds) }}
 {{- with .Values.global.tracing.endpoint }}
 {{- $_ := set $config "SHOP_TRACING_ENDPOINT" . }}
@@ -105,7 +107,10 @@ volumeMounts:
 {{- $text := tpl ($value | default "") $ }}
 {{- if $text }}{{ $_ := set $config $name $text }}{{ end }}
 {{- end }}
-{{- toYaml $config }}
+{{- range .Values.env }}{{ $_ := unset $config .name }}{{ end }}
+{{- range $name, $text := $config }}
+- {name: {{ $name }}, value: {{ $text | replace "$" "$$" | toJson }}}
+{{- end }}
 {{- end }}
 
 {{- define "service.usesServiceMonitor" -}}

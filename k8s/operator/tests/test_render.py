@@ -55,12 +55,11 @@ GOLDEN_ORDER = {
         "Job": "notification-migrate order-migrate payment-migrate pricing-migrate product-migrate user-migrate"
     },
     "SERVICES": {
-        "ConfigMap": "notification order payment pricing product streams user",
+        "ConfigMap": "streams",
         "Deployment": "notification order payment pricing product user",
         "PodDisruptionBudget": "notification order payment pricing product user",
     },
     "EDGE": {
-        "ConfigMap": "gateway storefront",
         "Deployment": "gateway storefront",
         "PodDisruptionBudget": "gateway storefront",
     },

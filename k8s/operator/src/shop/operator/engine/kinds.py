@@ -104,7 +104,7 @@ def kind_of(obj: Object | Ref) -> Kind:
 
 
 def wave_of(obj: Object) -> Wave:
-    """When `obj` is applied. A service's ConfigMap goes with its Deployment, so a failed migration changes nothing."""
+    """When `obj` is applied. What services read goes with their Deployments, so a failed migration changes nothing."""
     kind, noun = obj["kind"], obj["metadata"].get("labels", {}).get(NOUN_LABEL, "")
     if kind in _BEFORE_ALL:
         return Wave.CONFIG
