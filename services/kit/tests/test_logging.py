@@ -6,6 +6,7 @@ import io
 import logging
 from typing import Any
 
+import asyncpg
 import orjson
 import pytest
 
@@ -55,7 +56,15 @@ def test_a_decision_has_its_event_its_fields_and_its_trace(log: Log) -> None:
     assert (first["trace_id"], second["trace_id"]) == ("ab" * 16, "ef" * 16)
 
 
-@pytest.mark.parametrize("error", [Unavailable("database", "away"), ConnectionRefusedError("away"), TimeoutError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("database", "away"),
+        ConnectionRefusedError("away"),
+        TimeoutError(),
+        asyncpg.CannotConnectNowError("the database system is shutting down"),
+    ],
+)
 def test_what_is_away_needs_no_stack_trace(log: Log, error: Exception) -> None:
     log.fail(error)
     (line,) = log.lines()

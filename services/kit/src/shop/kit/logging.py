@@ -17,12 +17,13 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import orjson
+from asyncpg import CannotConnectNowError, PostgresConnectionError
 
 from shop.kit import telemetry
 from shop.kit.errors import Unavailable
 
 STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
-EXPECTED = (Unavailable, ConnectionError, TimeoutError)
+EXPECTED = (Unavailable, ConnectionError, TimeoutError, CannotConnectNowError, PostgresConnectionError)
 """Failures of something else, which a stack trace of this process does not explain."""
 REPEAT_WINDOW_S = 10.0
 """Repetitions within it are one line."""
