@@ -120,7 +120,7 @@ async def serving(shop: Kept) -> tuple[str, str]:
 
 
 async def test_version_and_url_are_those_of_what_serves(new: Kept, kubelet: Kubelet) -> None:
-    """Not of what is wished for: while it comes, after it was rolled back, or while the Shop is suspended."""
+    """Not of what the spec asks for: while it comes, after it was rolled back, or while the Shop is suspended."""
     inside, outside = f"http://bookshop-gateway.{new.namespace}.svc:8000", "http://books.example.com"
     await kubelet.fail("bookshop-order", Failure.image_pull())
     await new.apply()

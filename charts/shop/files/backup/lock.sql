@@ -1,4 +1,4 @@
--- Locks every table against writers: whoever has written has committed, whoever wants to write waits.
+-- Locks every table against writes: open transactions that have written are waited for, new writes wait.
 -- A writer that holds one table and waits for another that was locked before it would never end. What such a writer holds
 -- is locked first at the next try, as it came first for the writer; so the order that fits the writers is found soon, and
 -- kept in shop.tables for the next time.

@@ -27,10 +27,10 @@ from shop.operator.engine.render import Renderer
 from shop.operator.engine.report import Report
 from shop.operator.engine.rollout import Roller
 from shop.operator.engine.seeds import Seeds
+from shop.operator.engine.shop_watch import ShopWatch
 from shop.operator.engine.target import Targets
 from shop.operator.engine.teardown import Teardown
 from shop.operator.engine.upgrades import Limits, Upgrades
-from shop.operator.engine.witness import Witness
 from shop.operator.engine.world import Child, Place, Pod, World, keep_child, keep_pod
 
 WORKERS = 6
@@ -83,13 +83,13 @@ class Engine:
         self._recorder = Recorder(kube)
         self._renderer = renderer
         self._reconciler = Reconciler(self._parts(renderer))
-        self._witness = Witness(kube, self._world, lambda shop: self._see(None, shop), self._gone)
+        self._shop_watch = ShopWatch(kube, self._world, lambda shop: self._see(None, shop), self._gone)
         self._seen_all = False
         self.ended = False
 
     def _all_seen(self) -> bool:
         """Whether every Shop has been read; once is enough."""
-        self._seen_all = self._seen_all or self._witness.complete
+        self._seen_all = self._seen_all or self._shop_watch.complete
         return self._seen_all
 
     def _parts(self, renderer: Renderer) -> Parts:
@@ -125,7 +125,7 @@ class Engine:
                 background += await self._watch_children(tasks)
                 await self._children_read(stop)
                 background.append(tasks.create_task(shell.follow(self._see, self._options.namespaces, stop)))
-                background.append(tasks.create_task(self._witness.run(self._options.namespaces)))
+                background.append(tasks.create_task(self._shop_watch.run(self._options.namespaces)))
                 background.append(tasks.create_task(self._resync()))
                 workers = [tasks.create_task(self._work()) for _ in range(self._options.workers)]
                 await stop.wait()
@@ -266,10 +266,10 @@ class Engine:
         for (kind, namespace), informer in self._watched().items():
             if not informer.synced.is_set():
                 return _about(kind, namespace, "have not been read yet", informer)
-        return "" if self._witness.informers else "the watch of Shops has not begun"
+        return "" if self._shop_watch.informers else "the watch of Shops has not begun"
 
     def _watched(self) -> dict[Scope, AnyInformer]:
-        shops = {(SHOP, namespace): informer for namespace, informer in self._witness.informers.items()}
+        shops = {(SHOP, namespace): informer for namespace, informer in self._shop_watch.informers.items()}
         return {**self._informers, **shops}
 
     def _dead(self) -> str:

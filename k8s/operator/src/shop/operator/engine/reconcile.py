@@ -19,6 +19,16 @@ from shop.operator.engine import preflight
 from shop.operator.engine.apply import Refused
 from shop.operator.engine.basis import Basis
 from shop.operator.engine.conditions import Facts, Rolling
+from shop.operator.engine.desired import (
+    Desired,
+    is_failed,
+    may_go_back,
+    may_have_to_wait,
+    operators_own,
+    read,
+    reading_error,
+    with_release,
+)
 from shop.operator.engine.findings import Findings, why
 from shop.operator.engine.history import Revisions
 from shop.operator.engine.kinds import SHOP
@@ -34,16 +44,6 @@ from shop.operator.engine.target import Target, Targets
 from shop.operator.engine.teardown import POLL_S, Teardown
 from shop.operator.engine.upgrades import Upgrades, Wait
 from shop.operator.engine.values import left_out
-from shop.operator.engine.wish import (
-    Wish,
-    is_failed,
-    may_go_back,
-    may_have_to_wait,
-    operators_own,
-    read,
-    reading_error,
-    with_release,
-)
 from shop.operator.engine.world import World
 from shop.operator.spec import Shop
 
@@ -181,17 +181,17 @@ class Reconciler:
     async def _bring(self, view: ShopView, shop: Shop) -> Outcome:
         seed = await self._parts.seeds.ensure(view)
         basis = Basis.of(view.generation, shop.spec, view.retry)
-        wish = Wish(shop, seed, self._hash(view, shop, seed), basis)
+        desired = Desired(shop, seed, self._hash(view, shop, seed), basis)
         wait = None
-        if may_have_to_wait(view, wish):
+        if may_have_to_wait(view, desired):
             if not self._parts.upgrades.complete():
                 return Outcome("waiting", READ_ALL_S)
             wait = self._parts.upgrades.ask(view.key, shop.spec.maintenance_window)
         (self._waits.add if wait else self._waits.discard)(view.key)
-        goal = view.applied_hash if wait or is_failed(view, wish) else wish.hash
+        goal = view.applied_hash if wait or is_failed(view, desired) else desired.hash
         if view.rollout is None and goal == view.applied_hash:
-            return await self._steady(view, wish, wait)
-        return await self._roll(view, wish, goal)
+            return await self._steady(view, desired, wait)
+        return await self._roll(view, desired, goal)
 
     def _hash(self, view: ShopView, shop: Shop, seed: bytes) -> str:
         """Of everything that rendering depends on; kept, because most passes find nothing new."""
@@ -203,93 +203,93 @@ class Reconciler:
             self._hashes[view.key] = known
         return known[1]
 
-    async def _target(self, view: ShopView, wish: Wish, goal: str) -> Target:
+    async def _target(self, view: ShopView, desired: Desired, goal: str) -> Target:
         """The objects of the goal: rendered when the spec asks for it, as they were kept when it is the way back."""
         if (kept := self._parts.targets.get(view.key, goal)) is not None:
             return kept
-        if goal == wish.hash:
+        if goal == desired.hash:
             objects = await self._parts.renderer.render(
-                wish.shop, view.key.namespace, view.uid, wish.seed, self.optional
+                desired.shop, view.key.namespace, view.uid, desired.seed, self.optional
             )
         else:
             objects = await self._parts.revisions.load(view.key, view.revision)
         return self._parts.targets.put(view.key, Target.of(goal, objects))
 
-    async def _roll(self, view: ShopView, wish: Wish, goal: str) -> Outcome:
-        target = await self._target(view, wish, goal)
+    async def _roll(self, view: ShopView, desired: Desired, goal: str) -> Outcome:
+        target = await self._target(view, desired, goal)
         if view.rollout is None or view.rollout.hash != goal:
-            view = await self._begin(view, wish, target)
+            view = await self._begin(view, desired, target)
         try:
             progress = await self._parts.roller.advance(view, target)
             if progress.wave is None:
-                await self._complete(view, wish, target)
+                await self._complete(view, desired, target)
                 return DONE
         except (Refused, ApiError) as error:
             rollout = view.rollout
-            late = rollout and self._clock.left(view.key, rollout, wish.deadline) <= timedelta()
-            if rollout and late and may_go_back(view, wish, target):
-                return await self._roll_back(view, wish, rollout, why(error))
+            late = rollout and self._clock.left(view.key, rollout, desired.deadline) <= timedelta()
+            if rollout and late and may_go_back(view, desired, target):
+                return await self._roll_back(view, desired, rollout, why(error))
             raise
-        return await self._waiting(view, wish, target, progress)
+        return await self._waiting(view, desired, target, progress)
 
-    async def _begin(self, view: ShopView, wish: Wish, target: Target) -> ShopView:
+    async def _begin(self, view: ShopView, desired: Desired, target: Target) -> ShopView:
         """Write down what is about to be, before the first of it is applied."""
         self._clock.begin(view.key, target.hash)
-        forward = target.hash == wish.hash
+        forward = target.hash == desired.hash
         own = [*(item.ref for item in target.items), *operators_own(view.key)]
         if forward and (taken := preflight.claimed(view.spec, own)):
             raise Refused("NameTaken", taken)
         restored = view.restored(self._parts.roller.entries(view))
-        namespace, spec = view.key.namespace, wish.shop.spec
+        namespace, spec = view.key.namespace, desired.shop.spec
         if forward and (gap := await preflight.missing(self._parts.kube, namespace, spec, restored=restored)):
             raise Refused(*gap)
         revision = view.revision if target.hash == view.applied_hash else view.next_revision
         rollout = Rollout(revision, target.hash, datetime.now(UTC).replace(microsecond=0))
         if forward:
-            rollout = with_release(rollout, view, wish, self._parts.upgrades.release)
+            rollout = with_release(rollout, view, desired, self._parts.upgrades.release)
         union = inventory(self._parts.roller.union(view, target))
         if forward:
             self._findings.event(view, "Normal", "RollingOut", f"Revision {revision} is being rolled out")
-            for sentence in left_out(wish.shop.spec):
+            for sentence in left_out(desired.shop.spec):
                 self._findings.event(view, "Warning", "LeftOut", sentence)
-        facts = self._findings.facts(view, wish.hash, target, rolling=Rolling(revision, "", "", view.revision == 0))
+        facts = self._findings.facts(view, desired.hash, target, rolling=Rolling(revision, "", "", view.revision == 0))
         failure = None if forward else view.failure
         return await self._parts.report.write(view, facts, rollout=rollout, inventory=union, failure=failure)
 
-    async def _complete(self, view: ShopView, wish: Wish, target: Target) -> None:
+    async def _complete(self, view: ShopView, desired: Desired, target: Target) -> None:
         """Everything of the target is healthy: prune, keep the revision, say so."""
         rollout = view.rollout
         assert rollout is not None  # noqa: S101 - begun before
         await self._parts.roller.prune(view, target)
         if rollout.revision != view.revision:
-            await self._parts.revisions.save(view.key, rollout.revision, list(target.objects().values()), wish.seed)
+            await self._parts.revisions.save(view.key, rollout.revision, list(target.objects().values()), desired.seed)
         await self._parts.seeds.protect(view.key)
         entries = inventory(self._parts.roller.entries(view).values())
         done = replace(view, revision=rollout.revision, applied_hash=target.hash, rollout=None)
         await self._parts.report.write(
             view,
-            self._findings.facts(done, wish.hash),
+            self._findings.facts(done, desired.hash),
             rollout=None,
             inventory=entries,
             revision=rollout.revision,
             last_applied_hash=target.hash,
-            **self._serving(view, wish, target.hash),
+            **self._serving(view, desired, target.hash),
         )
         self._parts.roller.forget(view.key)
         self._parts.targets.drop(view.key)
         self._findings.event(view, "Normal", "Ready", f"Revision {rollout.revision} serves")
 
-    async def _waiting(self, view: ShopView, wish: Wish, target: Target, progress: Progress) -> Outcome:
+    async def _waiting(self, view: ShopView, desired: Desired, target: Target, progress: Progress) -> Outcome:
         rollout = view.rollout
         assert rollout is not None and progress.wave is not None  # noqa: S101, PT018 - begun before, not complete
-        left = self._clock.left(view.key, rollout, wish.deadline)
+        left = self._clock.left(view.key, rollout, desired.deadline)
         troubles = self._parts.world.troubles(view.key)
-        failed = failure(progress, troubles, wish.shop.spec.progress_deadline_seconds, late=left <= timedelta())
-        if failed and may_go_back(view, wish, target):
-            return await self._roll_back(view, wish, rollout, failed)
+        failed = failure(progress, troubles, desired.shop.spec.progress_deadline_seconds, late=left <= timedelta())
+        if failed and may_go_back(view, desired, target):
+            return await self._roll_back(view, desired, rollout, failed)
         rolling = Rolling(rollout.revision, progress.wave.name.lower(), progress.waiting[0], view.revision == 0)
-        found = {"failed": failed} if target.hash == wish.hash else {}
-        facts = self._findings.facts(view, wish.hash, target, rolling=rolling, **found)
+        found = {"failed": failed} if target.hash == desired.hash else {}
+        facts = self._findings.facts(view, desired.hash, target, rolling=rolling, **found)
         if failed:
             self._findings.event(view, "Warning", failed[0], failed[1])
         await self._parts.report.write(view, facts, **self._completed(view))
@@ -305,10 +305,10 @@ class Reconciler:
         done = {ref for ref, entry in entries.items() if entry.done}
         return {} if done <= known else {"inventory": inventory(entries.values())}
 
-    async def _roll_back(self, view: ShopView, wish: Wish, rollout: Rollout, failed: tuple[str, str]) -> Outcome:
+    async def _roll_back(self, view: ShopView, desired: Desired, rollout: Rollout, failed: tuple[str, str]) -> Outcome:
         """Give the revision up, remember why, and go back to the last one that served in the next pass."""
         message = f"Revision {rollout.revision} was given up: {failed[1]}"
-        failure = Failure(rollout.revision, wish.hash, failed[0], message, rollout.release, wish.basis)
+        failure = Failure(rollout.revision, desired.hash, failed[0], message, rollout.release, desired.basis)
         self._findings.event(view, "Warning", "RollingBack", f"{message}; going back to revision {view.revision}")
         ROLLBACKS.inc()
         self._parts.targets.drop(view.key)
@@ -325,22 +325,22 @@ class Reconciler:
         self._clock.begin(view.key, back.hash)
         return Outcome("waiting", 0.0)
 
-    async def _steady(self, view: ShopView, wish: Wish, wait: Wait | None = None) -> Outcome:
+    async def _steady(self, view: ShopView, desired: Desired, wait: Wait | None = None) -> Outcome:
         """The goal is applied: put right what drifted, and tell how it is.
 
         While the operator's release has to `wait`, the failure of an older one is still the last that happened.
         """
         drifted = self._parts.roller.drifted(view)
-        repairs = await self._repair(view, wish, drifted)
-        parts = self._serving(view, wish, view.applied_hash)
+        repairs = await self._repair(view, desired, drifted)
+        parts = self._serving(view, desired, view.applied_hash)
         if drifted:
             parts["inventory"] = inventory(self._parts.roller.entries(view).values())
             self._parts.roller.forget(view.key)
-        await self._parts.revisions.ensure(view.key, view.revision, lambda: self._again(view, wish), wish.seed)
-        failure = view.failure if view.failure and (wait or view.failure.hash == wish.hash) else None
+        await self._parts.revisions.ensure(view.key, view.revision, lambda: self._again(view, desired), desired.seed)
+        failure = view.failure if view.failure and (wait or view.failure.hash == desired.hash) else None
         view = replace(view, failure=failure)
         drift = (*repairs.told, *repairs.left)
-        told = failure.hash if failure else wish.hash
+        told = failure.hash if failure else desired.hash
         facts = self._findings.facts(view, told, drift=drift, blocked=repairs.refused)
         if wait:
             facts = replace(facts, waits=(wait.reason, wait.message))
@@ -352,20 +352,24 @@ class Reconciler:
             return Outcome("done", DRIFT_AGAIN_S if repairs.left else 0.0)
         return Outcome("done", wait.again_s if wait else None)
 
-    def _serving(self, view: ShopView, wish: Wish, applied_hash: str) -> dict[str, Any]:
+    def _serving(self, view: ShopView, desired: Desired, applied_hash: str) -> dict[str, Any]:
         """Of the status, what only a revision of the present spec may say; after a rollback it is another one's."""
-        if applied_hash != wish.hash:
+        if applied_hash != desired.hash:
             return {}
-        return {**self._parts.report.wished(view), "release": self._parts.upgrades.release, "basis": wish.basis}
+        return {
+            **self._parts.report.asked_for(view),
+            "release": self._parts.upgrades.release,
+            "basis": desired.basis,
+        }
 
-    async def _again(self, view: ShopView, wish: Wish) -> list[Any]:
+    async def _again(self, view: ShopView, desired: Desired) -> list[Any]:
         """The objects of the present revision, for a history that was lost."""
-        return list((await self._target(view, wish, view.applied_hash)).objects().values())
+        return list((await self._target(view, desired, view.applied_hash)).objects().values())
 
-    async def _repair(self, view: ShopView, wish: Wish, drifted: list[Ref]) -> Repairs:
+    async def _repair(self, view: ShopView, desired: Desired, drifted: list[Ref]) -> Repairs:
         if not drifted:
             return Repairs()
-        target = await self._target(view, wish, view.applied_hash)
+        target = await self._target(view, desired, view.applied_hash)
         repairs = await self._parts.roller.repair(view, target, drifted)
         self._parts.targets.drop(view.key)
         for sentence in repairs.told:

@@ -39,7 +39,7 @@ class Report:
     async def write(self, view: ShopView, facts: Facts, **parts: Any) -> ShopView:
         """Patch what differs; `parts` are fields of the status in snake_case of their JSON form. No write if none."""
         if view.revision == 0:
-            parts = {**self.wished(view), **parts}
+            parts = {**self.asked_for(view), **parts}
         wanted = {**self._seen(view, facts), **{_camel(name): _as_json(value) for name, value in parts.items()}}
         changed = {name: value for name, value in wanted.items() if (view.status.get(name) or None) != (value or None)}
         if not changed or self._can_wait(view, changed):
@@ -68,7 +68,7 @@ class Report:
                 live = found
         raise Conflict(409, "Conflict", f"Shop {view.key} is changed again and again while its status is written")
 
-    def wished(self, view: ShopView) -> dict[str, Any]:
+    def asked_for(self, view: ShopView) -> dict[str, Any]:
         """What the spec asks for, to be written when it serves: until then, and after a rollback, the status keeps
         what the last revision had. A Shop that has none yet tells what it is to become."""
         return {"version": view.spec.get("version") or self._version, "url": address(view)}

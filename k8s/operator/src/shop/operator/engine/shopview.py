@@ -1,4 +1,4 @@
-"""A Shop as a reconcile pass reads it: identity, wish, and what was written into its status before."""
+"""A Shop as a reconcile pass reads it: identity, spec, and what was written into its status before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A second watch of the Shops, which tells what kopf fails to tell.
+"""A second watch of the Shops, which reports what kopf does not.
 
 kopf gives a watch up for good, and says so nowhere, when the API server refuses to list or goes on with another error
 than it knows: a 403 while rights are being changed, a 404 while the definition is replaced, a 410 between two pages.
@@ -24,7 +24,7 @@ GRACE_S = 3.0
 log = logging.getLogger(__name__)
 
 
-class Witness:
+class ShopWatch:
     """`see` is called with a Shop that the world does not know so, `gone` with one that it should not know."""
 
     def __init__(

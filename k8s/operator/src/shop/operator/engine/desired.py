@@ -19,7 +19,7 @@ from shop.operator.spec import Shop
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Desired:
     """A Shop's spec, read, and what follows from it."""
 
     shop: Shop
@@ -51,25 +51,25 @@ def operators_own(key: Key) -> Iterator[Ref]:
         yield Ref(SECRET.api_version, SECRET.kind, key.name + suffix)
 
 
-def may_go_back(view: ShopView, wish: Wish, target: Target) -> bool:
+def may_go_back(view: ShopView, desired: Desired, target: Target) -> bool:
     """Whether the target can be given up for a revision that came up: not when it is itself the way back."""
-    return target.hash == wish.hash and view.applied_hash != "" and wish.shop.spec.rollback == "Automatic"
+    return target.hash == desired.hash and view.applied_hash != "" and desired.shop.spec.rollback == "Automatic"
 
 
-def is_failed(view: ShopView, wish: Wish) -> bool:
+def is_failed(view: ShopView, desired: Desired) -> bool:
     """Whether just this did not come up and there is a revision that did."""
-    return view.failure is not None and view.failure.hash == wish.hash and view.applied_hash != ""
+    return view.failure is not None and view.failure.hash == desired.hash and view.applied_hash != ""
 
 
-def may_have_to_wait(view: ShopView, wish: Wish) -> bool:
+def may_have_to_wait(view: ShopView, desired: Desired) -> bool:
     """Whether a rollout would begin that only the operator's own change asks for."""
     begun = view.rollout is not None and view.rollout.hash != view.applied_hash
-    if view.applied_hash in ("", wish.hash) or is_failed(view, wish) or begun:
+    if view.applied_hash in ("", desired.hash) or is_failed(view, desired) or begun:
         return False
-    return is_operators(view, wish)
+    return is_operators(view, desired)
 
 
-def is_operators(view: ShopView, wish: Wish) -> bool:
+def is_operators(view: ShopView, desired: Desired) -> bool:
     """Whether the user asks for what has been rolled out, or has failed, before: the change is the operator's.
 
     Where an earlier version of the operator has not written down what that was, its last look at the spec counts.
@@ -77,13 +77,13 @@ def is_operators(view: ShopView, wish: Wish) -> bool:
     known = [basis for basis in (view.basis, view.failure and view.failure.basis) if basis]
     if not known:
         return view.status.get("observedGeneration") == view.generation
-    return any(wish.basis.same(basis) for basis in known)
+    return any(desired.basis.same(basis) for basis in known)
 
 
-def with_release(rollout: Rollout, view: ShopView, wish: Wish, release: str) -> Rollout:
+def with_release(rollout: Rollout, view: ShopView, desired: Desired, release: str) -> Rollout:
     """Marked as one of the operator's release, if it is, and as failed until it has come up, if it failed before."""
     failed = view.failure is not None and view.failure.release == release
     again = view.rollout is not None and view.rollout.release == release and view.rollout.failed_before
-    if not (failed or again or (view.applied_hash and is_operators(view, wish))):
+    if not (failed or again or (view.applied_hash and is_operators(view, desired))):
         return rollout
     return replace(rollout, release=release, failed_before=failed or again)
