@@ -151,7 +151,7 @@ class Reconciler:
 
     async def _hold(self, view: ShopView) -> ShopView:
         """Put the finalizer on, so that a deleted Shop waits until it is torn down."""
-        patch = {"metadata": {"finalizers": [*view.finalizers, FINALIZER], "resourceVersion": _version(view)}}
+        patch = {"metadata": {"finalizers": [*view.finalizers, FINALIZER], "resourceVersion": view.resource_version}}
         return self._seen(await self._parts.kube.patch(SHOP, view.key.namespace, view.key.name, patch))
 
     def _seen(self, body: dict[str, Any]) -> ShopView:
@@ -388,14 +388,11 @@ class Reconciler:
             await self._parts.report.write(view, Facts(view.generation, deleting=waiting))
             return Outcome("waiting", POLL_S)
         rest = [name for name in view.finalizers if name != FINALIZER]
-        patch = {"metadata": {"finalizers": rest or None, "resourceVersion": _version(self._findings.latest(view))}}
+        patch = {
+            "metadata": {"finalizers": rest or None, "resourceVersion": self._findings.latest(view).resource_version}
+        }
         try:
             await self._parts.kube.patch(SHOP, view.key.namespace, view.key.name, patch)
         except Conflict:  # somebody else has just changed it; the event brings the Shop back
             return Outcome("waiting", POLL_S)
         return DONE
-
-
-def _version(view: ShopView) -> str:
-    version: str = view.resource["metadata"]["resourceVersion"]
-    return version

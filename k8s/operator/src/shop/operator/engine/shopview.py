@@ -122,6 +122,11 @@ class ShopView:
         )
 
     @property
+    def resource_version(self) -> str:
+        version: str = self.resource["metadata"]["resourceVersion"]
+        return version
+
+    @property
     def retry(self) -> str:
         """Another value asks for another try of the same spec."""
         value: str = self.resource["metadata"].get("annotations", {}).get(RETRY, "")
