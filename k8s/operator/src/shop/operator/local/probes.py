@@ -36,13 +36,13 @@ async def is_ready(port: int) -> bool:
     return (await get(port, "/health/ready"))[0] == 200
 
 
-async def complaints(port: int) -> str:
-    """What a service that can work reports as degraded, "" when nothing is."""
+async def health(port: int) -> tuple[bool, str]:
+    """Whether the service can do its work, and what it reports as degraded then."""
     status, body = await get(port, "/health/ready")
     if status != 200:
-        return ""
+        return False, ""
     checks: dict[str, str] = json.loads(body).get("checks", {})
-    return "; ".join(f"{name}: {result}" for name, result in checks.items() if result != "ok")
+    return True, "; ".join(f"{name}: {result}" for name, result in checks.items() if result != "ok")
 
 
 async def first_product(port: int) -> dict[str, Any] | None:

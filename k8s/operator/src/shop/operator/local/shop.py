@@ -264,12 +264,10 @@ class LocalShop:
     async def _status(self) -> dict[str, Any]:
         """A snapshot in which "healthy" was asked for just now."""
         components = self._supervisor.components
-        healthy = await asyncio.gather(*(_is_healthy(one) for one in components))
+        found = await asyncio.gather(*(_health(one) for one in components))
         snapshot = self._snapshot()
-        details = await asyncio.gather(*(_detail(one) for one in components))
-        for one, shown, health, detail in zip(components, snapshot["components"], healthy, details, strict=True):
-            shown["healthy"] = health and not (detail and one.kind == "store")
-            shown["detail"] = detail or shown["detail"]
+        for shown, (healthy, detail) in zip(snapshot["components"], found, strict=True):
+            shown |= {"healthy": healthy, "detail": detail or shown["detail"]}
         return snapshot
 
     def _snapshot(self) -> dict[str, Any]:
@@ -329,19 +327,14 @@ class LocalShop:
             self._on_change()
 
 
-async def _is_healthy(component: Component) -> bool:
+async def _health(component: Component) -> tuple[bool, str]:
+    """Whether a component does its work, and what is wrong with it, asked for just now."""
     if component.pid is None or component.state is not State.READY:
-        return False
-    return await component.ready(component.pid)
-
-
-async def _detail(component: Component) -> str:
-    """What is wrong with a component that is ready, asked for just now."""
-    if component.state is not State.READY:
-        return ""
-    if component.trouble is not None:
-        return await asyncio.to_thread(component.trouble)
-    return await probes.complaints(component.port) if component.kind == "service" else ""
+        return False, ""
+    if component.kind == "service":
+        return await probes.health(component.port)
+    trouble = await asyncio.to_thread(component.trouble) if component.trouble else ""
+    return not trouble and await component.ready(component.pid), trouble
 
 
 async def _helper(module: str) -> asyncio.subprocess.Process:
