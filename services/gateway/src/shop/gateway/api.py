@@ -10,12 +10,11 @@ from fastapi.responses import Response
 
 from shop.gateway.gateway import Gateway
 from shop.kit.app import service_of
+from shop.kit.compression import PUBLIC_NOW
 from shop.kit.docs import OPENAPI_URL, docs_router
 from shop.kit.routing import router as make_router
 
 Service = Annotated[Gateway, Depends(service_of)]
-
-PUBLIC = {"Cache-Control": "public, no-cache"}
 
 router = make_router(include_in_schema=False)
 documentation = docs_router("Shop API")
@@ -23,4 +22,4 @@ documentation = docs_router("Shop API")
 
 @router.get(OPENAPI_URL)
 async def openapi(service: Service) -> Response:
-    return Response(orjson.dumps(await service.openapi.document()), media_type="application/json", headers=PUBLIC)
+    return Response(orjson.dumps(await service.openapi.document()), media_type="application/json", headers=PUBLIC_NOW)

@@ -126,18 +126,20 @@ class Bus:
 
         Unavailable("broker") when the broker refuses it, for which the volume must grow or the streams must shrink.
         """
-        try:
-            info = await self._find_or_make(noun)
-        except APIError as error:
-            sentence = f"the broker refuses the stream {noun} of {self._stream_bytes} bytes: {error.description}"
-            if error.err_code == NO_ROOM:
-                sentence += "; its volume is too small for all streams"
-            self.problems[noun] = sentence
-            raise Unavailable("broker", sentence) from error
-        except BROKER_ERRORS as error:
-            raise Unavailable("broker", f"the stream {noun} is not known: {error!r}") from error
-        self.problems.pop(noun, None)
-        await self._resize(info)
+        with errors_as_unavailable():
+            try:
+                info = await self._find_or_make(noun)
+            except APIError as error:
+                raise self._refused(noun, error) from error
+            self.problems.pop(noun, None)
+            await self._resize(info)
+
+    def _refused(self, noun: str, error: APIError) -> Unavailable:
+        sentence = f"the broker refuses the stream {noun} of {self._stream_bytes} bytes: {error.description}"
+        if error.err_code == NO_ROOM:
+            sentence += "; its volume is too small for all streams"
+        self.problems[noun] = sentence
+        return Unavailable("broker", sentence)
 
     async def _find_or_make(self, noun: str) -> StreamInfo:
         config = StreamConfig(

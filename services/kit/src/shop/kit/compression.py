@@ -31,6 +31,8 @@ TYPES = frozenset(
         *("image/svg+xml", "text/css", "text/html", "text/javascript", "text/plain", "text/xml"),
     }
 )
+PUBLIC_NOW = {"Cache-Control": "public, no-cache"}
+"""Of an answer that is the same for everybody, and for this moment alone."""
 GZIP = "gzip"
 IDENTITY = "identity"
 

@@ -11,7 +11,7 @@ from fastapi import Depends, Header, Query, Request, Response
 
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, internal_only
-from shop.kit.compression import matches
+from shop.kit.compression import PUBLIC_NOW, matches
 from shop.kit.db import Record
 from shop.kit.errors import Problem
 from shop.kit.pages import MAX_LIMIT, Cursor, Limit, Page
@@ -129,7 +129,7 @@ def _invalid(message: str) -> Problem:
 
 def _public(content: bytes) -> Response:
     """What is the same for everybody, and for this moment alone: stock and prices change."""
-    return Response(content, media_type="application/json", headers={"Cache-Control": "public, no-cache"})
+    return Response(content, media_type="application/json", headers=PUBLIC_NOW)
 
 
 def _json(content: bytes) -> Response:
