@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from tests.integration.audit import assert_clean
 from tests.integration.buyers import Answer, ends_as, insist, new_product, order
 from tests.load import local_shop
 from tests.load.shoppers import Shop
+from tests.small_disk import SmallDisk, mounted
 
 pytestmark = pytest.mark.shop
 
@@ -30,35 +29,14 @@ BACK_WITHIN_S = 120.0
 TAKEN = frozenset({201, 202})
 
 
-class Disk:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._ballast = folder / "ballast"
-
-    def fill(self) -> None:
-        """Take what is free, also what was freed since the last time."""
-        with self._ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(65_536))
-
-    def free(self) -> None:
-        self._ballast.unlink()
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with mounted(tmp_path, DISK_MIB) as found:
+        yield found
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    """A file system of its own, which only root can mount."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(tmp_path)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no file system can be mounted here: {error}")
-    yield Disk(tmp_path)
-    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
-
-
-@pytest.fixture
-async def own(disk: Disk) -> AsyncIterator[tuple[RunningShop, Shop]]:
+async def own(disk: SmallDisk) -> AsyncIterator[tuple[RunningShop, Shop]]:
     """A shop on that disk."""
     local = await asyncio.to_thread(local_shop.start, disk.folder / "shop", free_port())
     shop = RunningShop(local, local.status()["url"], *local.admin_login())
@@ -70,7 +48,7 @@ async def own(disk: Disk) -> AsyncIterator[tuple[RunningShop, Shop]]:
         await asyncio.to_thread(local.down)
 
 
-async def test_a_full_disk_loses_no_order_and_answers_no_500(disk: Disk, own: tuple[RunningShop, Shop]) -> None:
+async def test_a_full_disk_loses_no_order_and_answers_no_500(disk: SmallDisk, own: tuple[RunningShop, Shop]) -> None:
     shop, api = own
     product = await new_product(api, await api.token(shop.admin_email, shop.admin_password), 100_000)
     buyers = await api.sign_up_many(BUYERS)
@@ -87,7 +65,7 @@ async def test_a_full_disk_loses_no_order_and_answers_no_500(disk: Disk, own: tu
 
 
 async def bought_until_refused(
-    disk: Disk, api: Shop, buyers: list[str], product_id: str, answers: list[Answer]
+    disk: SmallDisk, api: Shop, buyers: list[str], product_id: str, answers: list[Answer]
 ) -> None:
     async with asyncio.timeout(REFUSED_WITHIN_S):
         while sum(answer.status not in TAKEN for answer in answers) < REFUSED:

@@ -77,7 +77,8 @@ class Release:
 
     def is_settled(self, noun: str) -> bool:
         """Whether no pod of a component is ending: Helm returns while old pods still take requests."""
-        return len(self.items("pods", "-l", f"app.kubernetes.io/name={noun}")) == len(self.pods(noun))
+        found = self.items("pods", "-l", f"app.kubernetes.io/name={noun}")
+        return not any(pod["metadata"].get("deletionTimestamp") for pod in found)
 
     def ready(self, noun: str) -> int:
         return sum(is_ready(pod) for pod in self.pods(noun))

@@ -1,7 +1,6 @@
 """A full disk stops a stream of NATS until it is restarted, which happens by itself once there is space."""
 
 import asyncio
-import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from shop.operator.local.assemble import store_component
 from shop.operator.local.component import Component, State
 from shop.operator.local.mending import MAX_RESTARTS, MIN_FREE_BYTES, RESTARTS_WINDOW_S, Mender
 from shop.operator.local.supervisor import Supervisor
+from tests.small_disk import SmallDisk, mounted
 
 DISK_MIB = 24
 EVENTS = 50
@@ -38,30 +38,10 @@ class Happened(BaseModel):
         return str(self.number)
 
 
-class SmallDisk:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._ballast = folder / "ballast"
-
-    def fill(self) -> None:
-        with self._ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(4096))
-
-    def free(self) -> None:
-        self._ballast.unlink()
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A file system of its own, which only root can mount."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(tmp_path)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no file system can be mounted here: {error}")
-    yield SmallDisk(tmp_path)
-    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+    with mounted(tmp_path, DISK_MIB) as found:
+        yield found
 
 
 @pytest.fixture
