@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from services.product.tests.product_shelf import Shelf
-from shop.product.covers import LAYOUTS, MAX_TITLE_CHARACTERS, cover_svg
+from shop.product.covers.books import LAYOUTS, MAX_TITLE_CHARACTERS, cover_svg
+from shop.product.covers.placeholder import placeholder_svg
 from shop.product.load_catalogue import SAMPLES, BadCatalogue, load, main, read
-from shop.product.placeholder import placeholder_svg
 
 BOOKS = read(SAMPLES / "books.json")
 LAST_YEAR_OUT_OF_COPYRIGHT = 1929

@@ -18,7 +18,7 @@ from shop.kit.testing import INTERNAL_TOKEN
 from shop.storefront import assets
 from shop.storefront.app import PAGES
 from shop.storefront.assets import STATIC_DIR, asset_url
-from shop.storefront.visits import Cookies
+from shop.storefront.sessions import Cookies
 
 NASTY = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 MAX_STYLE_BYTES = 30_000

@@ -17,8 +17,8 @@ from shop.kit.errors import Problem
 from shop.kit.pages import MAX_LIMIT, Cursor, Limit, Page
 from shop.kit.routing import router as make_router
 from shop.product import schemas
-from shop.product.covers import cover_svg
-from shop.product.placeholder import placeholder_svg
+from shop.product.covers.books import cover_svg
+from shop.product.covers.placeholder import placeholder_svg
 from shop.product.service import ProductService
 
 COVER_MAX_AGE_S = 86_400

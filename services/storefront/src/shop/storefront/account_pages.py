@@ -10,13 +10,13 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from shop.kit.errors import Problem
-from shop.storefront.asking import Question, ask_first
+from shop.storefront.catalogue_pages import CursorText
+from shop.storefront.confirmation import Question, ask_first
 from shop.storefront.countries import first_country
 from shop.storefront.forms import SHOWN_IN_FORM, AddressForm, SignInForm, SignUpForm, read
 from shop.storefront.order_pages import all_with_refunds
 from shop.storefront.service import Storefront
-from shop.storefront.shelf_pages import CursorText
-from shop.storefront.visits import Session
+from shop.storefront.sessions import Session
 from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, local_path, page, with_query
 
 router = APIRouter(include_in_schema=False)

@@ -12,13 +12,13 @@ from starlette.responses import Response
 
 from shop.kit.errors import Problem
 from shop.kit.text import printable
-from shop.storefront.asking import Question, ask_first
+from shop.storefront.catalogue_pages import CursorText, Words, search_words
+from shop.storefront.confirmation import Question, ask_first
 from shop.storefront.forms import SHOWN_IN_FORM, form_key, minor_units, typed_amount, whole
 from shop.storefront.order_pages import all_with_refunds, cancel_question, refunded_by
 from shop.storefront.schemas import Payment
 from shop.storefront.service import Storefront
-from shop.storefront.shelf_pages import CursorText, Words, search_words
-from shop.storefront.visits import Session
+from shop.storefront.sessions import Session
 from shop.storefront.web import Admin, Posted, Shop, go, page, with_query
 
 router = APIRouter(prefix="/admin", include_in_schema=False)

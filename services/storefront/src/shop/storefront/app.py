@@ -10,19 +10,19 @@ from shop.storefront import (
     admin_pages,
     assets,
     cart_pages,
+    catalogue_pages,
     checkout_pages,
     order_pages,
     promotion_pages,
     robots,
-    shelf_pages,
 )
 from shop.storefront.service import Storefront
+from shop.storefront.sessions import Cookies, VisitMiddleware
 from shop.storefront.settings import Settings
-from shop.storefront.visits import Cookies, VisitMiddleware
 from shop.storefront.web import UnexpectedFailures, install_failure_pages, make_environment
 
 PAGES = (
-    shelf_pages,
+    catalogue_pages,
     cart_pages,
     checkout_pages,
     order_pages,

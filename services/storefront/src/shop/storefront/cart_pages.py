@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from shop.contracts.money import Money
 from shop.kit.errors import Problem, Unavailable
-from shop.storefront.asking import CONFIRMED, Question, ask
 from shop.storefront.carts import MAX_QUANTITY
+from shop.storefront.confirmation import CONFIRMED, Question, ask
 from shop.storefront.countries import first_country
 from shop.storefront.forms import whole
 from shop.storefront.schemas import Quote

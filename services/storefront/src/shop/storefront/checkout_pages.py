@@ -17,11 +17,11 @@ from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.formatting import Formats
 from shop.kit.text import code
 from shop.storefront.countries import first_country
-from shop.storefront.failures import refusal_text
+from shop.storefront.error_texts import refusal_text
 from shop.storefront.forms import AddressForm, CheckoutForm, form_key, read
 from shop.storefront.schemas import Quote, SavedAddress
 from shop.storefront.service import CartLine, Storefront, purchase_body
-from shop.storefront.visits import Session, Visit
+from shop.storefront.sessions import Session, Visit
 from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, formats_of, go, page
 
 router = APIRouter(include_in_schema=False)

@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from shop.contracts.money import Money
 from shop.kit.errors import Problem, Unavailable
-from shop.storefront.asking import Question, ask_first
 from shop.storefront.backends import MAX_IDS
 from shop.storefront.carts import MAX_QUANTITY
+from shop.storefront.confirmation import Question, ask_first
 from shop.storefront.formatting import reason_text
 from shop.storefront.schemas import SOLD_STATES, Order, OrderLine, Payment
 from shop.storefront.service import Storefront

@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from shop.kit.errors import Problem
 from shop.storefront.admin_pages import admin_page
+from shop.storefront.catalogue_pages import CursorText
 from shop.storefront.forms import PromotionForm, read
-from shop.storefront.shelf_pages import CursorText
 from shop.storefront.web import Admin, Posted, Shop, formats_of, go, with_query
 
 router = APIRouter(prefix="/admin/promotions", include_in_schema=False)

@@ -19,12 +19,12 @@ from shop.kit.errors import Problem, Unavailable
 from shop.kit.text import printable
 from shop.storefront.backends import Backends, items
 from shop.storefront.carts import Carts, Purchase
+from shop.storefront.featured import Window
 from shop.storefront.live import OrderStreams
 from shop.storefront.schemas import Order, Product
+from shop.storefront.sessions import Session, Visit
 from shop.storefront.settings import Settings
 from shop.storefront.site_paths import SitePaths
-from shop.storefront.visits import Session, Visit
-from shop.storefront.window import Window
 
 REFRESH_MARGIN_S = 30
 """An access token that ends sooner than this is exchanged before it is used."""

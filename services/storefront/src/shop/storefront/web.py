@@ -29,11 +29,11 @@ from shop.storefront import formatting
 from shop.storefront.assets import asset_url
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.countries import country_choices, rules_of
-from shop.storefront.failures import words_for
+from shop.storefront.error_texts import words_for
 from shop.storefront.forms import FIELD_NAMES, MAX_FORM_FIELDS, typed_amount
 from shop.storefront.service import Storefront
+from shop.storefront.sessions import Session, Visit, check_same_site
 from shop.storefront.site_paths import category_url
-from shop.storefront.visits import Session, Visit, check_same_site
 
 MAX_FLASH_CHARACTERS = 300
 LOCAL_PATH = re.compile(r"/(?![/\\])[^\x00-\x20\\]*")

@@ -18,11 +18,11 @@ from starlette.responses import Response
 from shop.kit.currencies import major_units
 from shop.kit.errors import Problem
 from shop.kit.text import printable
+from shop.storefront.featured import Shelf
 from shop.storefront.formatting import label
 from shop.storefront.schemas import Page, Product
 from shop.storefront.site_paths import category_url
 from shop.storefront.web import Shop, page, public_url, with_query
-from shop.storefront.window import Shelf
 
 router = APIRouter(include_in_schema=False)
 
