@@ -64,7 +64,7 @@ class Kubelet:
         self._kube, self._namespace, self._labels = kube, namespace, labels
         self._queue = WorkQueue[Work]()
         self._todo: dict[Work, Object | None] = {}
-        self._informers: list[Informer[str]] = []
+        self._informers: list[Informer[int]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._rules: list[Rule] = []
         self._serving: dict[str, str] = {}
@@ -105,13 +105,12 @@ class Kubelet:
     async def _optional(self) -> list[Kind]:
         return [kind for kind in OPTIONAL if kind.kind in await self._kube.served(kind.api_version)]
 
-    def _informer(self, kind: Kind) -> Informer[str]:
-        def keep(obj: Object) -> str:
+    def _informer(self, kind: Kind) -> Informer[int]:
+        def keep(obj: Object) -> int:
             self._look(kind, obj)
-            uid: str = obj["metadata"]["uid"]
-            return uid
+            return _version(obj)
 
-        def changed(place: Place, _: str | None, new: str | None) -> None:
+        def changed(place: Place, _: int | None, new: int | None) -> None:
             if new is None and (kind is STATEFUL_SET or (kind, place) in self._pods):
                 self._todo[kind, place] = None
                 self._queue.add((kind, place))
@@ -123,10 +122,16 @@ class Kubelet:
         return "" if kind is CLAIM else self._labels
 
     async def _look_again(self) -> None:
+        """Judge every object by the present rules, except one that changed while the list was read.
+
+        The change has an event, which is judged by the present rules too; the state in the list is another one, and
+        would take the place of what is still to be done, such as letting a deleted object go.
+        """
         for informer in self._informers:
             kind = informer.kind
             for obj in await self._kube.list(kind, self._namespace, self._labels_of(kind)):
-                self._look(kind, obj)
+                if informer.items.get(_place(obj)) == _version(obj):
+                    self._look(kind, obj)
 
     def _look(self, kind: Kind, obj: Object) -> None:
         work = kind, _place(obj)
@@ -230,6 +235,10 @@ class Kubelet:
 
 def _place(obj: Object) -> Place:
     return obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def _version(obj: Object) -> int:
+    return int(obj["metadata"]["resourceVersion"])
 
 
 def _images(obj: Object) -> list[str]:

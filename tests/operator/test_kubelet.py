@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from shop.kit.testing import wait_until
 from shop.operator.engine.health import Phase, assess, serves, trouble
 from shop.operator.engine.kinds import CLAIM, DEPLOYMENT, JOB, POD, Kind
-from shop.operator.engine.kube import Kube
+from shop.operator.engine.kube import WATCH_S, Event, Kube, Objects
 from shop.operator.engine.objects import SHOP_LABEL, Object
 from tests.operator.kubelet import STATEFUL_SET, Kubelet
 from tests.operator.statuses import Failure
@@ -142,3 +145,36 @@ async def test_a_failing_job_has_failed_for_good(api: Kube, namespace: str, kube
     await api.delete(JOB, namespace, "order", propagation="Foreground")
     await wait_until(lambda: _gone(api, JOB, namespace), LIMIT_S)
     await until_told(api, namespace)
+
+
+class SlowLists(Kube):
+    """A connection on which a Deployment is deleted, and its event seen, between the reading of a list and its end."""
+
+    def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
+        super().__init__(kubeconfig, context)
+        self._seen = asyncio.Event()
+
+    async def list(self, kind: Kind, namespace: str | None, labels: str = "") -> Objects:
+        found = await super().list(kind, namespace, labels)
+        if kind is DEPLOYMENT:
+            await self.delete(kind, namespace, "order", propagation="Foreground")
+            await asyncio.wait_for(self._seen.wait(), LIMIT_S)
+        return found
+
+    async def watch(
+        self, kind: Kind, namespace: str | None, labels: str, resource_version: str, timeout_s: float = WATCH_S
+    ) -> AsyncGenerator[Event]:
+        async with aclosing(super().watch(kind, namespace, labels, resource_version, timeout_s)) as events:
+            async for what, obj in events:
+                yield what, obj
+                if obj["metadata"].get("deletionTimestamp"):
+                    self._seen.set()
+
+
+async def test_what_is_deleted_while_the_rules_change_still_goes(api: Kube, namespace: str, kubeconfig: Path) -> None:
+    """`heal` reads lists: an older state in one must not displace the deletion that is to be worked on."""
+    async with SlowLists.connect(kubeconfig) as kube, Kubelet(kube, namespace, start_s=1.0) as kubelet:
+        await api.apply(DEPLOYMENT, workload(DEPLOYMENT, namespace), force=True)
+        await until(api, DEPLOYMENT, namespace, Phase.READY)
+        await kubelet.heal()
+        await wait_until(lambda: _gone(api, DEPLOYMENT, namespace), LIMIT_S, "gone")

@@ -9,7 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from shop.operator.engine.basis import Basis
+from shop.operator.engine.desired import Desired, may_have_to_wait, read
 from shop.operator.engine.objects import CANARY, Key, Object
+from shop.operator.engine.shopview import ShopView
 from shop.operator.engine.upgrades import STOPPED, WAITING, Limits, Upgrades
 from shop.operator.spec import ShopSpec
 from shop.operator.spec_window import MaintenanceWindow
@@ -186,3 +188,54 @@ def basis(generation: int, retry: str = "", **spec: Any) -> Basis:
 def test_whose_change_it_is(other: Basis, *, same: bool) -> None:
     assert basis(1).same(other) is same
     assert Basis.read(other.as_json()) == other
+
+
+def view(**status: Any) -> ShopView:
+    """A Shop at its second generation whose first revision came up."""
+    meta = {"namespace": "shops", "name": "a", "uid": "1", "generation": 2, "resourceVersion": "7"}
+    applied = {"revision": 1, "lastAppliedHash": "applied", "basis": basis(2).as_json()}
+    return ShopView.of({"metadata": meta, "spec": {}, "status": {**applied, **status}})
+
+
+def rollout_to(hash_: str) -> Object:
+    return {"revision": 2, "hash": hash_, "startedAt": "2026-11-28T12:00:00Z"}
+
+
+def failed_at(hash_: str, of: Basis) -> Object:
+    return {"revision": 2, "hash": hash_, "reason": "BackoffLimitExceeded", "message": "", "basis": of.as_json()}
+
+
+USERS = basis(1, services={"order": {"replicas": 2}}).as_json()
+
+
+@pytest.mark.parametrize(
+    ("found", "waits"),
+    [
+        (view(), True),
+        (view(rollout=rollout_to("applied")), True),
+        (view(failure=failed_at("other", basis(2)), basis=USERS), True),
+        (view(basis=None, observedGeneration=2), True),
+        (view(basis=USERS), False),
+        (view(basis=basis(2, "asked for before").as_json()), False),
+        (view(basis=None, observedGeneration=1), False),
+        (view(lastAppliedHash=""), False),
+        (view(lastAppliedHash="asked for"), False),
+        (view(rollout=rollout_to("asked for")), False),
+        (view(failure=failed_at("asked for", basis(2))), False),
+    ],
+    ids=[
+        "the operator's change",
+        "on the way back",
+        "the spec failed before",
+        "of an earlier operator",
+        "the user's change",
+        "asked to try again",
+        "changed since an earlier operator's last look",
+        "first revision",
+        "nothing to roll out",
+        "begun",
+        "failed and given up",
+    ],
+)
+def test_only_the_operators_own_change_may_have_to_wait(found: ShopView, *, waits: bool) -> None:
+    assert may_have_to_wait(found, Desired(read(found), b"", "asked for", basis(2))) is waits
