@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 registry=${IMAGE_REGISTRY:-localhost/shopkeeper}
 version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)}
 revision=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-readonly NOT_SERVICES="contracts kit"
+readonly NOT_SERVICES="contracts devkit kit"
 
 if [ -z "${IMAGE_TOOL:-}" ]; then
     if docker info >/dev/null 2>&1; then IMAGE_TOOL=docker

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shop.kit.embedded import free_port
+from shop.devkit.embedded import free_port
 from tests.load import local_shop
 from tests.load.local_shop import LocalShop, shopctl
 from tests.load.shoppers import Shop as Api

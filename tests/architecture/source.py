@@ -10,7 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SERVICES_FOLDER = ROOT / "services"
-LIBRARIES = ("contracts", "kit")
+IMAGE_LIBRARIES = ("contracts", "kit")
+"""What every service's image holds besides the service."""
+LIBRARIES = (*IMAGE_LIBRARIES, "devkit")
 TEST_FOLDER = "tests"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -7,7 +7,7 @@ import itertools
 import asyncpg
 import pytest
 
-from shop.kit.testing import DatabaseFor
+from shop.devkit.testing import DatabaseFor
 from tests.architecture.source import package_folder, service_nouns
 
 WITH_DATABASE = [noun for noun in service_nouns() if (package_folder(noun) / "migrations").is_dir()]

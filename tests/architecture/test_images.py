@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.architecture.source import LIBRARIES, ROOT
+from tests.architecture.source import IMAGE_LIBRARIES, ROOT
 
 DOCKERFILE = re.sub(r"\\\n\s*", "", (ROOT / "services" / "Dockerfile").read_text(encoding="utf-8"))
 BUILDER = (ROOT / "services" / "images.sh").read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ def installed(name: str, target: str) -> list[str]:
 def test_a_services_image_holds_the_service_the_kit_and_the_contracts() -> None:
     assert copied(BASE) == {"dependencies:/app/.venv", "kit:/app/kit", "service:/app/service"}
     assert copied(SERVICE) == set()
-    assert installed("kit", "/app/kit") == [f"./services/{library}" for library in LIBRARIES]
+    assert installed("kit", "/app/kit") == [f"./services/{library}" for library in IMAGE_LIBRARIES]
     assert installed("service", "/app/service") == ["./services/${SERVICE}"]
 
 
@@ -75,6 +75,10 @@ def test_the_build_sees_sources_and_no_tests() -> None:
     assert {"**/tests", "**/__pycache__"} <= set(ignored[len(allowed) :])
     every = {part for name in ("dependencies", "kit", "service", "operator-parts", "dev") for part in copied(name)}
     assert {path.partition("/")[0] for path in every if ":" not in path} <= allowed
+
+
+def test_no_image_holds_the_development_kit() -> None:
+    assert "devkit" not in DOCKERFILE
 
 
 def test_nothing_runs_as_root() -> None:

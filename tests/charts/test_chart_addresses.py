@@ -10,12 +10,12 @@ import pytest
 import redis.asyncio as redis
 
 from services.kit.tests.test_addresses import needs_ipv6
+from shop.devkit.embedded import NatsStore, PostgresStore, Server, Store, ValkeyStore
+from shop.devkit.postgres import SUPERUSER
+from shop.devkit.testing import wait_until
 from shop.kit.bus import Bus
 from shop.kit.db import Database
-from shop.kit.embedded import NatsStore, PostgresStore, Server, Store, ValkeyStore
-from shop.kit.postgres import SUPERUSER
 from shop.kit.tasks import Tasks
-from shop.kit.testing import wait_until
 from tests.charts.rendering import PRESETS, Object, kind, named, preset, template
 
 LOOPBACKS = ("127.0.0.1", "::1")

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from shop.kit import embedded
-from shop.kit.processes import package_file
+from shop.devkit import embedded
+from shop.devkit.processes import package_file
 from tests.charts.rendering import WITH_DATABASE, kind, named, template
 
 PSQL_TIMEOUT_S = 60

@@ -174,4 +174,4 @@ def test_every_service_of_the_project_is_in_the_shop() -> None:
     chart = yaml.safe_load((CHARTS / "shop" / "Chart.yaml").read_text(encoding="utf-8"))
     assert {dependency["alias"] for dependency in chart["dependencies"]} == set(SERVICES)
     folders = (helm.ROOT / "services").glob("*/pyproject.toml")
-    assert {path.parent.name for path in folders} - {"kit", "contracts"} == set(SERVICES)
+    assert {path.parent.name for path in folders} - {"kit", "devkit", "contracts"} == set(SERVICES)

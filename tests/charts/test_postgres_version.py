@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shop.kit.embedded import POSTGRES_BIN, POSTGRES_MAJOR
-from shop.kit.processes import package_file
+from shop.devkit.embedded import POSTGRES_BIN, POSTGRES_MAJOR
+from shop.devkit.processes import package_file
 from tests.charts.rendering import kind, named, pods, preset
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from shop.kit.embedded import free_port
+from shop.devkit.embedded import free_port
 from tests.architecture.source import service_nouns
 from tests.contracts import fuzz
 from tests.load import local_shop

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from tests.load.shoppers import ADDRESS, Shop
 
 RETRY_PAUSE_S = 0.2

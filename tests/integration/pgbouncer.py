@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from shop.kit.processes import HOST, write_private
-from shop.kit.stores import Store
+from shop.devkit.processes import HOST, write_private
+from shop.devkit.stores import Store
 from tests.operator.certificates import Authority
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

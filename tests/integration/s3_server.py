@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shop.kit.embedded import free_port
-from shop.kit.processes import port_is_free
+from shop.devkit.embedded import free_port
+from shop.devkit.processes import port_is_free
 from tests.charts.helm import BUILD_TIMEOUT_S, CACHE, GO_PLACES
 
 MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"

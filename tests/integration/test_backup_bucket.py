@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.backup.bucket import Bucket, BucketError, connect
 from tests.integration import s3_server
 from tests.integration.s3_server import BUCKET, S3Server

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from shop.kit import embedded
+from shop.devkit import embedded
 from shop.operator.backup import scripts
 from shop.operator.errors import ShopctlError
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from yarl import URL
 
-from shop.kit.testing import Tokens
+from shop.devkit.testing import Tokens
 from tests.conftest import RunningShop
 from tests.integration.audit import assert_clean
 from tests.integration.buyers import insist, new_product, stock_of

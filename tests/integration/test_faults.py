@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from tests.conftest import RunningShop
 from tests.integration.audit import assert_clean
 from tests.integration.buyers import Answer, ends_as, insist, new_product, order, stock_of

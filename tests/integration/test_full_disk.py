@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shop.kit.processes import free_port
-from shop.kit.testing import wait_until
+from shop.devkit.processes import free_port
+from shop.devkit.testing import wait_until
 from tests.conftest import RunningShop
 from tests.integration.audit import assert_clean
 from tests.integration.buyers import Answer, ends_as, insist, new_product, order

@@ -15,7 +15,10 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 
-from shop.kit import embedded, outbox
+from shop.devkit import embedded
+from shop.devkit.testing import INTERNAL_TOKEN, ROLE_PASSWORD, DatabaseFor, Tokens, wait_until
+from shop.devkit.testing import _served as served
+from shop.kit import outbox
 from shop.kit.app import create_app
 from shop.kit.bus import Bus
 from shop.kit.db import Database, Pooler
@@ -24,8 +27,6 @@ from shop.kit.ids import new_id
 from shop.kit.outbox import Outbox
 from shop.kit.settings import ServiceSettings
 from shop.kit.tasks import Tasks
-from shop.kit.testing import INTERNAL_TOKEN, ROLE_PASSWORD, DatabaseFor, Tokens, wait_until
-from shop.kit.testing import _served as served
 from shop.order import api as order_api
 from shop.order.service import OrderService
 from shop.order.settings import Settings as OrderSettings

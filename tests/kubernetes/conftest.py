@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from tests.integration.buyers import new_product, order
 from tests.kubernetes import clusters, memory
 from tests.kubernetes import timeline as timelines

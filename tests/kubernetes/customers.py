@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from tests.integration.buyers import Answer, ends_as, insist, new_product, order
 from tests.kubernetes.timeline import Timeline
 from tests.load.shoppers import REQUEST_TIMEOUT_S, Shop, require_local

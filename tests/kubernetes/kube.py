@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shop.kit.processes import free_port, port_is_free
-from shop.kit.testing import wait_until
+from shop.devkit.processes import free_port, port_is_free
+from shop.devkit.testing import wait_until
 from tests.kubernetes import images
 
 ROOT = Path(__file__).parents[2]

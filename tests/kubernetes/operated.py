@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from tests.kubernetes.customers import fresh_connections
 from tests.kubernetes.kube import ROOT, Release, run
 from tests.load.shoppers import Shop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from tests.kubernetes.conftest import Findings
 from tests.kubernetes.customers import shopping
 from tests.kubernetes.kube import Release

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from tests.kubernetes.auditing import assert_clean
 from tests.kubernetes.conftest import Findings
 from tests.kubernetes.customers import shopping

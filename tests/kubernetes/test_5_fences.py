@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from tests.kubernetes import images
 from tests.kubernetes.kube import Release
 

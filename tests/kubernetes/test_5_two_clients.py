@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from tests.kubernetes.kube import Release
 
 BURST = 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from tests.integration.buyers import ends_as, new_product, order
 from tests.kubernetes.auditing import assert_clean
 from tests.kubernetes.kube import Release, run

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from tests.integration.buyers import Answer, ends_as, new_product, order
 from tests.kubernetes import images
 from tests.kubernetes.conftest import Findings

@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from shop.kit.embedded import free_port
+from shop.devkit.embedded import free_port
 from tests.load import floor, open_loop, report, search
 from tests.load.local_shop import LocalShop, ShopctlFailed, start
 from tests.load.measure import Measured, Plan, measure

@@ -17,9 +17,9 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 
-from shop.kit import embedded
-from shop.kit.processes import package_file
-from shop.kit.testing import wait_until
+from shop.devkit import embedded
+from shop.devkit.processes import package_file
+from shop.devkit.testing import wait_until
 from tests.load import open_loop
 
 CLIENTS = 16

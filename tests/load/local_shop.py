@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import yaml
 
-from shop.kit.embedded import SUPERUSER, PostgresStore
+from shop.devkit.embedded import SUPERUSER, PostgresStore
 from tests.load.shoppers import require_local
 
 ROOT = Path(__file__).parents[2]

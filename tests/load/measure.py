@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import psutil
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from tests.load import open_loop
 from tests.load.local_shop import LocalShop, Usage
 from tests.load.shoppers import Crowd

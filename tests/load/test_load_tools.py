@@ -13,7 +13,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop.kit.processes import free_port
+from shop.devkit.processes import free_port
 from tests.load import bench, open_loop, profile, report, search, shoppers
 from tests.load.open_loop import Arrival, Outcome, Run, Sample
 

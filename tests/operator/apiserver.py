@@ -23,7 +23,7 @@ from pathlib import Path
 
 import orjson
 
-from shop.kit.processes import free_port, launch, log_tail
+from shop.devkit.processes import free_port, launch, log_tail
 from tests.operator.certificates import Authority
 
 CACHE = Path.home() / ".cache" / "devcluster" / "bin"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
-from shop.kit.testing import wait_until
 from shop.operator import crd
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kinds import Kind

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine.kinds import RENDERED, SHOP, Kind, kind_of
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import SHOP_LABEL, Object, Ref

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine.informer import Informer, Place
 from shop.operator.engine.kinds import DEPLOYMENT, JOB, SECRET, Kind, kind_of
 from shop.operator.engine.kube import Kube

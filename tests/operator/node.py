@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from aiohttp import WSMsgType, web
 
-from shop.kit.processes import free_port
+from shop.devkit.processes import free_port
 from shop.operator.engine.kinds import POD, Kind
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import Object

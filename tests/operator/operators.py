@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
-from shop.kit.processes import free_port
-from shop.kit.testing import wait_until
+from shop.devkit.processes import free_port
+from shop.devkit.testing import wait_until
 from shop.operator.engine.render import find_helm
 
 START_TIMEOUT_S = 60

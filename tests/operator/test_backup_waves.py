@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB, POD
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import SHOP_LABEL

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine import events
 from shop.operator.engine.apply import Refused
 from shop.operator.engine.digest import digest

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shop.kit.processes import free_port
-from shop.kit.testing import wait_until
+from shop.devkit.processes import free_port
+from shop.devkit.testing import wait_until
 from shop.operator.engine.kinds import EVENT, SECRET, SHOP, Kind
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import Object

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine import kube as kubes
 from shop.operator.engine.kinds import CONFIG_MAP, EVENT, LEASE
 from shop.operator.engine.kube import ApiError, Conflict, Kube, Throttled, Unreachable

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine import informer as informers
 from shop.operator.engine import kube as kubes
 from shop.operator.engine.informer import Informer, Place

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine.kinds import RENDERED
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import SHOP_LABEL

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine.health import Phase, assess, serves, trouble
 from shop.operator.engine.kinds import CLAIM, DEPLOYMENT, JOB, POD, Kind
 from shop.operator.engine.kube import WATCH_S, Event, Kube, Objects

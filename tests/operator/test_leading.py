@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine.kube import Kube
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import Kept

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine.kinds import CLAIM, CONFIG_MAP, DEPLOYMENT, EVENT, JOB, SECRET, SERVICE, SHOP
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import FINALIZER, SHOP_LABEL, Object

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine.kinds import DEPLOYMENT, SECRET, SERVICE, SHOP
 from shop.operator.engine.kube import Kube
 from tests.operator.apiserver import QUIET, ApiServer

@@ -14,7 +14,7 @@ import orjson
 import pytest
 import yaml
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine import rbac
 from shop.operator.engine.kinds import CLAIM, CONFIG_MAP, DEPLOYMENT, RENDERED, SHOP, Kind
 from shop.operator.engine.kube import Kube

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine.kinds import CONFIG_MAP, DEPLOYMENT, JOB, SECRET, SERVICE, Kind
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import SHOP_LABEL, Object, Ref

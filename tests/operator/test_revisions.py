@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.cluster import retrying
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kinds import DEPLOYMENT, JOB, SECRET, Kind

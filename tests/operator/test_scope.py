@@ -15,8 +15,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from shop.kit.processes import free_port
-from shop.kit.testing import wait_until
+from shop.devkit.processes import free_port
+from shop.devkit.testing import wait_until
 from shop.operator.engine.kinds import DEPLOYMENT, EVENT, LEASE, POD, RENDERED, Kind
 from shop.operator.engine.kube import Kube
 from tests.operator.apiserver import ApiServer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine import shell
 from shop.operator.engine.kube import Kube
 from shop.operator.engine.objects import Object

@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from shop.kit import embedded
-from shop.kit.testing import DatabaseFor
+from shop.devkit import embedded
+from shop.devkit.testing import DatabaseFor
 from shop.operator.audit.model import Options
 from shop.operator.cluster import auditing
 from shop.operator.cluster.session import Session

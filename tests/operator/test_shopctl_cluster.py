@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from shop.kit.processes import free_port
-from shop.kit.testing import wait_until
+from shop.devkit.processes import free_port
+from shop.devkit.testing import wait_until
 from shop.operator.cluster import backing_up, logs, reading, suspending
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kinds import CRON_JOB, EVENT, JOB, POD, SHOP

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.cluster import planning, reading, suspending
 from shop.operator.cluster.plan import Action, Plan
 from shop.operator.cluster.session import Session

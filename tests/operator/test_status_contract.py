@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine.conditions import TYPES, settled, summary
 from shop.operator.engine.kinds import DEPLOYMENT, EVENT, SECRET, SHOP, Kind
 from shop.operator.engine.kube import ApiError

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine.kinds import SECRET, SHOP
 from shop.operator.engine.kube import Kube, NotFound
 from shop.operator.engine.objects import FINALIZER, Object, Ref

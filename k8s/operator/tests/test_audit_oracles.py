@@ -8,9 +8,9 @@ import nats
 import pytest
 
 from k8s.operator.tests.audit_world import NOUNS, TOTAL, Placed, World
-from shop.kit import embedded
+from shop.devkit import embedded
+from shop.devkit.testing import DatabaseFor
 from shop.kit.ids import new_id
-from shop.kit.testing import DatabaseFor
 from shop.operator.audit.model import Options
 from shop.operator.audit.run import ORACLES, Target, audit, wait_until_ended
 from shop.operator.errors import ShopctlError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine import engine as engines
 from shop.operator.engine import shell
 from shop.operator.engine.engine import DEAD_S, Engine, Options

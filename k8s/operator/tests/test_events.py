@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine import events
 from shop.operator.engine.events import BURST, MESSAGE_CHARS, REFILL_S, REPEAT_S, SERIES_S, Recorder
 from shop.operator.engine.kinds import EVENT, Kind

@@ -9,13 +9,13 @@ from typing import ClassVar
 import pytest
 from pydantic import BaseModel
 
+from shop.devkit.embedded import NatsStore
+from shop.devkit.testing import DatabaseFor, wait_until
 from shop.kit import outbox
 from shop.kit.bus import Bus
 from shop.kit.db import Database
-from shop.kit.embedded import NatsStore
 from shop.kit.outbox import Outbox
 from shop.kit.tasks import Tasks
-from shop.kit.testing import DatabaseFor, wait_until
 from shop.operator import cli
 from shop.operator.local import mending, supervisor
 from shop.operator.local.assemble import store_component

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shop.kit.processes import launch
-from shop.kit.testing import wait_until
+from shop.devkit.processes import launch
+from shop.devkit.testing import wait_until
 from shop.operator.local import stale, supervisor
 from shop.operator.local.component import Component, State
 from shop.operator.local.supervisor import StartFailed, Supervisor
@@ -144,7 +144,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing_running(bench: Bench) ->
 
 ABANDON = """
 import os, sys
-from shop.kit.processes import launch
+from shop.devkit.processes import launch
 child = launch([sys.executable, "-c", "import time; time.sleep(600)"])
 print(child.pid, flush=True)
 os.kill(os.getpid(), 9)

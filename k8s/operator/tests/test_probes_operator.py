@@ -6,7 +6,7 @@ import socket
 
 import aiohttp
 
-from shop.kit.processes import free_port
+from shop.devkit.processes import free_port
 from shop.operator.engine.metrics import LEADER
 from shop.operator.engine.probes import Probes
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.engine import queue as queues
 from shop.operator.engine.queue import FIRST_BACKOFF_S, HURRY_S, JITTER, MAX_BACKOFF_S, WorkQueue
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import shop.operator
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 
 SOURCE = Path(shop.operator.__path__[0])
 ABOUT_ONE_SHOP = re.compile("shopctl (up|down|status|logs|stop|start|restart|open|audit|backup)\\b")

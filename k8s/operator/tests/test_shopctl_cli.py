@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shop.kit.processes import free_port
+from shop.devkit.processes import free_port
 
 HEAD = "apiVersion: shops.shopkeeper.dev/v1alpha1\nkind: Shop\nmetadata: {name: demo}\n"
 COMMAND_TIMEOUT_S = 120

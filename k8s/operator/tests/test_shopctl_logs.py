@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.operator.local.log_lines import Parser
 
 TRACE, OTHER = "ab" * 16, "cd" * 16

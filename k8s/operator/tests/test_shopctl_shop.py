@@ -12,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from shop.kit.processes import free_port, port_is_free
-from shop.kit.testing import wait_until
+from shop.devkit.processes import free_port, port_is_free
+from shop.devkit.testing import wait_until
 
 pytestmark = pytest.mark.shop
 SAMPLE = Path(__file__).parents[2] / "samples" / "bookshop.yaml"

@@ -13,11 +13,11 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
+from shop.devkit.testing import INTERNAL_TOKEN, Tokens, _served
 from shop.gateway.gateway import Gateway
 from shop.gateway.main import make_app
 from shop.gateway.routing import API, STOREFRONT
 from shop.gateway.settings import Settings
-from shop.kit.testing import INTERNAL_TOKEN, Tokens, _served
 
 NOUNS = sorted({*API.values(), STOREFRONT})
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]

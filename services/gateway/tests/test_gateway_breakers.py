@@ -6,8 +6,8 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from services.gateway.tests.conftest import Open, Served, Upstream, answer_json, closed_port
+from shop.devkit.testing import wait_until
 from shop.gateway.upstreams import Upstream as Balanced
-from shop.kit.testing import wait_until
 
 
 def balanced(count: int, failures: int = 2) -> Balanced:

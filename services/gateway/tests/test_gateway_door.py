@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.gateway.tests.conftest import NOUNS, Open, Shop
-from shop.kit.testing import Tokens
+from shop.devkit.testing import Tokens
 
 MAX_BODY_BYTES = 65_536
 

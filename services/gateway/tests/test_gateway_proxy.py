@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from services.gateway.tests.conftest import Handler, Open, Shop, answer_json, read_body
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 
 
 async def test_a_request_passes_through_byte_for_byte(shop: Shop) -> None:

@@ -11,8 +11,8 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from services.kit.tests.test_serve import Server
+from shop.devkit.testing import wait_until
 from shop.kit import serve
-from shop.kit.testing import wait_until
 
 
 def has_ipv6_loopback() -> bool:

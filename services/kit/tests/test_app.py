@@ -12,12 +12,12 @@ import pytest
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel, Field
 
+from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens, wait_until
 from shop.kit.app import Context, create_app
 from shop.kit.auth import CurrentAdmin, CurrentUser, internal_only
 from shop.kit.errors import OutcomeUnknown, Problem
 from shop.kit.routing import router
 from shop.kit.settings import ServiceSettings
-from shop.kit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens, wait_until
 
 api = router(prefix="/api/v1/notes")
 internal = router(prefix="/internal/notes", dependencies=[Depends(internal_only)])

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from fastapi.responses import Response, StreamingResponse
 
+from shop.devkit.testing import Running, Tokens
 from shop.kit.app import create_app
 from shop.kit.compression import MAX_BYTES, MIN_BYTES, accepts_gzip, matches
 from shop.kit.routing import router
 from shop.kit.settings import ServiceSettings
-from shop.kit.testing import Running, Tokens
 
 PUBLIC = "public, max-age=60"
 TEXT = b"many words, and many words again. " * 200

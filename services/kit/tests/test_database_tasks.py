@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop.kit import embedded, migrate, pages, tasks
+from shop.devkit import embedded
+from shop.devkit.testing import DatabaseFor, Databases, wait_until
+from shop.kit import migrate, pages, tasks
 from shop.kit.db import Database
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.ids import new_id
 from shop.kit.tasks import Tasks, backoff_s
-from shop.kit.testing import DatabaseFor, Databases, wait_until
 
 
 async def test_a_transaction_commits_whole_or_not_at_all(database_for: DatabaseFor) -> None:

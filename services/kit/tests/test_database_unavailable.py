@@ -9,13 +9,13 @@ import asyncpg
 import httpx
 import pytest
 
-from shop.kit import embedded
+from shop.devkit import embedded
+from shop.devkit.testing import DatabaseFor, Running, Tokens, wait_until
 from shop.kit.app import Context, create_app
 from shop.kit.db import Database, ReadOnly
 from shop.kit.errors import Unavailable
 from shop.kit.routing import router
 from shop.kit.settings import ServiceSettings
-from shop.kit.testing import DatabaseFor, Running, Tokens, wait_until
 
 api = router(prefix="/api/v1/notes")
 

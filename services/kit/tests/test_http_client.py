@@ -13,12 +13,12 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 
+from shop.devkit.testing import wait_until
 from shop.kit import http, telemetry
 from shop.kit.breaker import State
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable, install_error_handlers
 from shop.kit.http import Clients, ServiceClient, _Call, _Instance
 from shop.kit.http import Response as Answer
-from shop.kit.testing import wait_until
 
 Served = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 

@@ -10,11 +10,11 @@ import asyncpg
 import orjson
 import pytest
 
+from shop.devkit.testing import wait_until
 from shop.kit import logging as kit_logging
 from shop.kit import telemetry
 from shop.kit.errors import Unavailable
 from shop.kit.logging import MAX_REPEATED, REPEAT_WINDOW_S, CountingHandler, JsonFormatter, decision
-from shop.kit.testing import wait_until
 
 
 class Log:

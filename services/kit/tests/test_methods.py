@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from starlette.staticfiles import StaticFiles
 
+from shop.devkit.testing import Running, Tokens
 from shop.kit.app import create_app
 from shop.kit.routing import router
 from shop.kit.settings import ServiceSettings
-from shop.kit.testing import Running, Tokens
 
 api = router(prefix="/api/v1/notes")
 

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from yoyo.backends.base import DatabaseBackend
 
+from shop.devkit.processes import free_port
+from shop.devkit.testing import DatabaseFor
 from shop.kit import migrate
-from shop.kit.processes import free_port
-from shop.kit.testing import DatabaseFor
 
 
 class Killed(BaseException):

@@ -11,14 +11,15 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from shop.kit import embedded, inbox, outbox
+from shop.devkit import embedded
+from shop.devkit.testing import DatabaseFor, Logged, wait_until
+from shop.kit import inbox, outbox
 from shop.kit.bus import Bus
 from shop.kit.db import Connection, Database
 from shop.kit.events import Received
 from shop.kit.inbox import Consumer, Inbox
 from shop.kit.outbox import Outbox
 from shop.kit.tasks import Tasks
-from shop.kit.testing import DatabaseFor, Logged, wait_until
 
 RETENTION_S = 3_600.0
 

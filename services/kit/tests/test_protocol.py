@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from shop.devkit.testing import wait_until
 from shop.kit import protocol
-from shop.kit.testing import wait_until
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:

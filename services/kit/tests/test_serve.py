@@ -11,8 +11,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from shop.devkit.testing import wait_until
 from shop.kit import protocol, serve
-from shop.kit.testing import wait_until
 
 FOREVER_S = 600.0
 ANSWER_TIMEOUT_S = 10.0

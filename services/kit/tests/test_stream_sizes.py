@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from shop.kit import embedded
+from shop.devkit import embedded
+from shop.devkit.testing import wait_until
 from shop.kit.bus import MIN_STREAM_BYTES, Bus
 from shop.kit.errors import Unavailable
 from shop.kit.tasks import Tasks
-from shop.kit.testing import wait_until
 
 MIB = 1 << 20
 

@@ -12,11 +12,11 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
+from shop.devkit.testing import Tokens, wait_until
 from shop.kit import protocol, serve, streams
 from shop.kit.app import create_app
 from shop.kit.routing import router
 from shop.kit.settings import ServiceSettings
-from shop.kit.testing import Tokens, wait_until
 
 ANSWER_TIMEOUT_S = 10.0
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from shop.devkit.testing import wait_until
 from shop.kit import telemetry
-from shop.kit.testing import wait_until
 
 
 @dataclass

@@ -29,13 +29,14 @@ from shop.contracts.events import (
     UserRegistered,
 )
 from shop.contracts.money import Address, Money
-from shop.kit import embedded, events
+from shop.devkit import embedded
+from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens, wait_until
+from shop.kit import events
 from shop.kit.app import create_app
 from shop.kit.bus import Bus
 from shop.kit.db import Database
 from shop.kit.ids import new_id
 from shop.kit.tasks import Tasks
-from shop.kit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens, wait_until
 from shop.notification import api, pages
 from shop.notification.consumers import consumers
 from shop.notification.service import NotificationService

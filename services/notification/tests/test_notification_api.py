@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shop.kit.testing import Tokens
+from shop.devkit.testing import Tokens
 
 
 async def pages(client: Any, path: str, headers: dict[str, str], **params: Any) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
+from shop.devkit.testing import wait_until
 from shop.kit import events
-from shop.kit.testing import wait_until
 
 
 async def test_each_event_gives_one_mail_to_its_customer(station: Any, office: Any, samples: Any) -> None:

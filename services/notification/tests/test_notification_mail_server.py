@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shop.kit import embedded
+from shop.devkit import embedded
 from shop.notification import mail_server
 from shop.notification.mail_server import MAX_COMMAND_BYTES, MAX_MAIL_BYTES, MAX_RECIPIENTS, Envelope, NotKept
 

@@ -10,8 +10,8 @@ from typing import Any
 import aiosmtplib
 import pytest
 
-from shop.kit import embedded
-from shop.kit.testing import Tokens, wait_until
+from shop.devkit import embedded
+from shop.devkit.testing import Tokens, wait_until
 from shop.notification.mail_server import MAX_CONNECTIONS, MAX_MAIL_BYTES
 from shop.notification.mailbox import MailStore, bodies, received
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from shop.devkit.testing import Logged, wait_until
 from shop.kit.clock import FixedClock
 from shop.kit.db import Database
 from shop.kit.events import Received
 from shop.kit.formatting import formats
 from shop.kit.ids import new_id
-from shop.kit.testing import Logged, wait_until
 from shop.notification import repository
 from shop.notification.domain import MAX_ATTEMPTS, TEMPLATES, notices
 from shop.notification.providers import Down, SmtpProvider

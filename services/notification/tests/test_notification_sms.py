@@ -13,8 +13,8 @@ import orjson
 import pytest
 from fastapi import FastAPI, Request, Response
 
+from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
-from shop.kit.testing import wait_until
 from shop.notification.providers import SIGNATURE_HEADER, Deferred, Down, Outgoing, Refused, WebhookProvider, signature
 from shop.notification.render import Rendered
 

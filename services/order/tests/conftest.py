@@ -16,12 +16,12 @@ import pytest
 from fastapi import FastAPI
 
 from services.order.tests.order_world import BOOK, World
+from shop.devkit.embedded import Server
+from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Databases, Running, Tokens, wait_until
+from shop.devkit.testing import _running as in_process
+from shop.devkit.testing import _served as serving
 from shop.kit.app import create_app
-from shop.kit.embedded import Server
 from shop.kit.ids import new_id
-from shop.kit.testing import INTERNAL_TOKEN, DatabaseFor, Databases, Running, Tokens, wait_until
-from shop.kit.testing import _running as in_process
-from shop.kit.testing import _served as serving
 from shop.order import api, participants
 from shop.order.consumers import consumers
 from shop.order.recovery import Recovery

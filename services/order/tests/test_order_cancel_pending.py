@@ -9,8 +9,8 @@ import pytest
 
 from services.order.tests.conftest import Shop
 from services.order.tests.order_world import CHARGE, QUOTE, RESERVE, STATE, VOID
+from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
-from shop.kit.testing import wait_until
 
 CALL_TIMEOUT_S = 30.0
 """Gates hold the participants, not time limits."""

@@ -11,10 +11,10 @@ import pytest
 
 from services.order.tests.conftest import Shop, Start
 from services.order.tests.order_world import CHARGE, QUOTE, RELEASE, RESERVE, VOID, World
+from shop.devkit.testing import wait_until
 from shop.kit.errors import Unavailable
 from shop.kit.ids import new_id
 from shop.kit.saga import Outcome
-from shop.kit.testing import wait_until
 from shop.order import repository
 from shop.order.driver import Run, Superseded
 from shop.order.recovery import Recovery

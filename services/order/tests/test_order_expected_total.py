@@ -9,7 +9,7 @@ import pytest
 
 from services.order.tests.conftest import Shop, Start
 from services.order.tests.order_world import CHARGE, QUOTE, SHIPPING, World, money
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 from shop.order import participants
 
 TOTAL = 3_000 + 7 + SHIPPING

@@ -11,8 +11,8 @@ import pytest
 
 from services.order.tests.conftest import Shop, Start
 from services.order.tests.order_world import CHARGE, QUOTE, RELEASE, RESERVE, UNQUOTE, VOID, World
-from shop.kit.embedded import free_port
-from shop.kit.testing import wait_until
+from shop.devkit.embedded import free_port
+from shop.devkit.testing import wait_until
 
 CALL_TIMEOUT_S = 0.4
 

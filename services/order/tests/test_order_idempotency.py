@@ -10,8 +10,8 @@ import pytest
 
 from services.order.tests.conftest import ADDRESS, Shop, Start, order_body
 from services.order.tests.order_world import BOOK, CHARGE, PEN, QUOTE, STOCK, World
+from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
-from shop.kit.testing import wait_until
 
 
 async def orders_of(shop: Shop) -> int:

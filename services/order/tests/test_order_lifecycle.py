@@ -12,8 +12,8 @@ import pytest
 
 from services.order.tests.conftest import Shop, Start
 from services.order.tests.order_world import BOOK, CHARGE, QUOTE, RELEASE, STOCK, UNQUOTE, VOID
+from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
-from shop.kit.testing import wait_until
 
 
 async def confirmed(shop: Shop, **changed: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from services.order.tests.conftest import Shop, application
 from services.order.tests.order_world import CHARGE, World
-from shop.kit.testing import DatabaseFor, Logged, Running, Tokens, wait_until
+from shop.devkit.testing import DatabaseFor, Logged, Running, Tokens, wait_until
 
 MANY_FAILURES = 12
 FEW_LINES_PER_LOOP = 2

@@ -10,8 +10,8 @@ import pytest
 
 from services.order.tests.conftest import ADDRESS, Shop
 from services.order.tests.order_world import BOOK, CHARGE, PEN, QUOTE, RELEASE, RESERVE, SHIPPING, STOCK, UNKNOWN, VOID
+from shop.devkit.testing import wait_until
 from shop.kit.db import STATEMENTS
-from shop.kit.testing import wait_until
 
 
 async def test_an_order_is_confirmed_at_once(shop: Shop) -> None:

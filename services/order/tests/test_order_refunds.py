@@ -11,10 +11,10 @@ import pytest
 from services.order.tests.conftest import Shop
 from shop.contracts.events import PaymentRefunded
 from shop.contracts.money import Money
+from shop.devkit.testing import wait_until
 from shop.kit import events
 from shop.kit.bus import Bus
 from shop.kit.ids import new_id
-from shop.kit.testing import wait_until
 from shop.order.repository import add_refunds
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ import orjson
 
 from services.order.tests.conftest import Shop, Start
 from services.order.tests.order_world import CHARGE
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 
 
 async def metric(shop: Shop, line: str) -> float:

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from shop.devkit.testing import INTERNAL_TOKEN, WAIT_TIMEOUT_S, DatabaseFor, Running, Tokens
 from shop.kit.app import Context, create_app
 from shop.kit.clock import FixedClock
 from shop.kit.db import Database
 from shop.kit.ids import new_id
-from shop.kit.testing import INTERNAL_TOKEN, WAIT_TIMEOUT_S, DatabaseFor, Running, Tokens
 from shop.payment import api
 from shop.payment.domain import ChargeAnswer, ChargeRequest, Payment, Refund, RefundRequest, VoidStatus
 from shop.payment.provider import Charge, ChargeOutcome, Repayment, RepaymentOutcome

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.payment.tests.conftest import Crash, Payments
+from shop.devkit.testing import Logged, wait_until
 from shop.kit.ids import new_id
-from shop.kit.testing import Logged, wait_until
 from shop.payment import charges
 from shop.payment.domain import ChargeRequest
 

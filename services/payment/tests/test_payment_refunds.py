@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from services.payment.tests.conftest import Payments
+from shop.devkit.testing import Logged
 from shop.kit.errors import Problem
 from shop.kit.ids import new_id
-from shop.kit.testing import Logged
 from shop.payment.domain import Payment, RefundRequest
 
 

@@ -8,8 +8,8 @@ import contextlib
 import pytest
 
 from services.payment.tests.conftest import Crash, Payments
+from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens, wait_until
 from shop.kit.ids import new_id
-from shop.kit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens, wait_until
 from shop.payment import resolver
 from shop.payment.charges import LEASE
 from shop.payment.main import application

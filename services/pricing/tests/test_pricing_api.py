@@ -11,10 +11,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens
 from shop.kit.app import create_app
 from shop.kit.db import STATEMENTS
 from shop.kit.ids import new_id
-from shop.kit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens
 from shop.pricing import api
 from shop.pricing.service import PricingService
 from shop.pricing.settings import Settings

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shop.devkit.testing import DatabaseFor, wait_until
 from shop.kit.db import Database
 from shop.kit.ids import new_id
-from shop.kit.testing import DatabaseFor, wait_until
 from shop.pricing.domain import Discount, Promotion, refusal
 from shop.pricing.repository import REDEEM, PricingRepository, Redeeming
 

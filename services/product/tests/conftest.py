@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.product.tests.product_shelf import Shelf, product_app
+from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens
 from shop.kit.db import Database
-from shop.kit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens
 from shop.product.settings import Settings
 
 

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import httpx
 from fastapi import FastAPI
 
+from shop.devkit.testing import INTERNAL_TOKEN, Tokens
 from shop.kit.app import create_app
 from shop.kit.db import Database
 from shop.kit.ids import new_id
-from shop.kit.testing import INTERNAL_TOKEN, Tokens
 from shop.product import api
 from shop.product.consumers import consumers
 from shop.product.service import ProductService

@@ -12,9 +12,9 @@ import pytest
 
 import shop.product
 from services.product.tests.product_shelf import Shelf, new_product
+from shop.devkit.testing import INTERNAL_TOKEN, Logged
 from shop.kit import text
 from shop.kit.ids import new_id
-from shop.kit.testing import INTERNAL_TOKEN, Logged
 
 HUGE = 10**30
 NOBODY = UUID(int=7)

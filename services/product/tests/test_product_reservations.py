@@ -13,11 +13,11 @@ import pytest
 from services.product.tests.product_shelf import Shelf
 from shop.contracts.events import OrderConfirmed
 from shop.contracts.money import Address, Money
+from shop.devkit.testing import wait_until
 from shop.kit import outbox
 from shop.kit.bus import Bus
 from shop.kit.ids import new_id
 from shop.kit.tasks import Tasks
-from shop.kit.testing import wait_until
 from shop.product.repository import MOVE
 
 

@@ -11,7 +11,7 @@ from services.storefront.tests.html import Form, Page
 from services.storefront.tests.scripted import ScriptedShop, scripted_app
 from services.storefront.tests.scripted_data import Person, product_id
 from shop.contracts.store import StoreSettings
-from shop.kit.testing import INTERNAL_TOKEN, Running
+from shop.devkit.testing import INTERNAL_TOKEN, Running
 from shop.storefront.app import make_app
 from shop.storefront.settings import Settings
 

@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 
 from services.storefront.tests.conftest import Browser
 from services.storefront.tests.scripted_data import product_id
+from shop.devkit.testing import Running
 from shop.kit.errors import Problem, Unavailable
-from shop.kit.testing import Running
 from shop.storefront.app import make_app
 from shop.storefront.carts import CART_TTL_S, MAX_LINES, MAX_QUANTITY, Carts, Purchase
 from shop.storefront.settings import Settings

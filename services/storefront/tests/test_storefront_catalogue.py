@@ -9,7 +9,7 @@ from services.storefront.tests.conftest import Browser
 from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import product, product_id
 from shop.contracts.store import StoreSettings
-from shop.kit.testing import Running
+from shop.devkit.testing import Running
 from shop.storefront.app import make_app
 from shop.storefront.settings import Settings
 

@@ -12,7 +12,7 @@ from services.storefront.tests.conftest import ADDRESS, CUSTOMER
 from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import product_id
 from services.storefront.tests.test_storefront_in_browser import chromium, sign_in, url, window
-from shop.kit.testing import wait_until
+from shop.devkit.testing import wait_until
 
 __all__ = ["chromium", "url"]
 

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from services.storefront.tests.conftest import ADDRESS, CUSTOMER, Browser
 from services.storefront.tests.html import Element, Page
 from services.storefront.tests.scripted_data import NOW, product, product_id
-from shop.kit.testing import INTERNAL_TOKEN
+from shop.devkit.testing import INTERNAL_TOKEN
 from shop.storefront import assets
 from shop.storefront.app import PAGES
 from shop.storefront.assets import STATIC_DIR, asset_url

@@ -9,8 +9,8 @@ import pytest
 from services.storefront.tests.conftest import Browser
 from services.storefront.tests.html import Page
 from services.storefront.tests.scripted_data import product, product_id
+from shop.devkit.testing import INTERNAL_TOKEN
 from shop.kit.http import Clients
-from shop.kit.testing import INTERNAL_TOKEN
 from shop.storefront.backends import Backends
 from shop.storefront.settings import Settings
 from shop.storefront.site_paths import SitePaths

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Running
 from shop.kit.app import Context, create_app
 from shop.kit.clock import FixedClock
 from shop.kit.db import Database
-from shop.kit.testing import INTERNAL_TOKEN, DatabaseFor, Running
 from shop.user import api
 from shop.user.service import UserService
 from shop.user.settings import Settings

@@ -8,8 +8,8 @@ import pytest
 from argon2 import PasswordHasher
 
 from services.user.tests.conftest import PASSWORD, Start, Users, bearer
+from shop.devkit.testing import Tokens
 from shop.kit.ids import new_id
-from shop.kit.testing import Tokens
 from shop.user import domain
 
 ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1 9GU", "country": "GB"}

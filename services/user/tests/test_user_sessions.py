@@ -7,8 +7,8 @@ import pytest
 from argon2 import PasswordHasher
 
 from services.user.tests.conftest import PASSWORD, Start, Users, bearer
+from shop.devkit.testing import Logged
 from shop.kit.errors import Problem
-from shop.kit.testing import Logged
 from shop.user import domain, passwords
 from shop.user.passwords import Passwords
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from shop.kit.processes import EmbeddedError
+from shop.devkit.processes import EmbeddedError
 from shop.operator.errors import ShopctlError
 
 GAP = "  "

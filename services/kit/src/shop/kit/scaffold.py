@@ -15,7 +15,7 @@ from pathlib import Path
 FILES = Path(__file__).with_name("scaffold_files")
 SUFFIX = ".tmpl"
 NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
-RESERVED = frozenset({"kit", "contracts", "operator", "tests", "test", "shop"})
+RESERVED = frozenset({"kit", "devkit", "contracts", "operator", "tests", "test", "shop"})
 ANCHOR = "storefront"
 """The service beside which a new one is entered in the workspace's pyproject.toml."""
 

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from shop.kit.embedded import PostgresStore
+from shop.devkit.embedded import PostgresStore
 from shop.operator.backup import scripts
 from shop.operator.errors import ShopctlError
 from shop.operator.local.assemble import database_url

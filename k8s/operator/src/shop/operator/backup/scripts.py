@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from shop.kit.embedded import POSTGRES_BIN
-from shop.kit.processes import package_file, write_private
+from shop.devkit.embedded import POSTGRES_BIN
+from shop.devkit.processes import package_file, write_private
 from shop.operator.errors import ShopctlError
 
 CHARTS_VARIABLE = "SHOP_OPERATOR_CHARTS"

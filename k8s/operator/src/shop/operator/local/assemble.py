@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from shop.kit.embedded import NatsStore, PostgresStore, Store, ValkeyStore
-from shop.kit.processes import PortInUse, launch, port_is_free
+from shop.devkit.embedded import NatsStore, PostgresStore, Store, ValkeyStore
+from shop.devkit.processes import PortInUse, launch, port_is_free
 from shop.operator.local import probes
 from shop.operator.local.component import Component
 from shop.operator.local.forks import Nursery

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from shop.kit.embedded import SUPERUSER, PostgresStore
-from shop.kit.processes import kept_secret
+from shop.devkit.embedded import SUPERUSER, PostgresStore
+from shop.devkit.processes import kept_secret
 from shop.operator.audit.model import Options, Result
 from shop.operator.audit.run import Target, audit, wait_until_ended
 from shop.operator.errors import ShopctlError

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shop.kit.processes import EmbeddedError, launch
+from shop.devkit.processes import EmbeddedError, launch
 
 PR_SET_CHILD_SUBREAPER = 36
 WAIT_POLL_S = 0.02

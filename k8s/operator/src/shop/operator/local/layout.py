@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from shop.kit.processes import free_port, kept_secret, make_folder, port_is_free, write_private
+from shop.devkit.processes import free_port, kept_secret, make_folder, port_is_free, write_private
 from shop.operator.errors import ShopctlError
 
 FORMAT = 1

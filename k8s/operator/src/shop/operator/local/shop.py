@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shop.kit.processes import log_tail, port_is_free, write_private
+from shop.devkit.processes import log_tail, port_is_free, write_private
 from shop.operator.errors import ShopctlError
 from shop.operator.local import assemble, probes, stale
 from shop.operator.local.component import Component, State, wait_exit

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from shop.kit.processes import DataUnusable, EmbeddedError, log_tail
+from shop.devkit.processes import DataUnusable, EmbeddedError, log_tail
 from shop.operator.errors import ShopctlError
 from shop.operator.local.component import Component, State, describe_exit, wait_exit
 

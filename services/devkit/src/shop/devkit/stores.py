@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from shop.kit.processes import (
+from shop.devkit.processes import (
     HOST,
     EmbeddedError,
     PortInUse,

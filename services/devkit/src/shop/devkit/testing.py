@@ -26,11 +26,12 @@ import redis.asyncio as redis
 import uvicorn
 from fastapi import FastAPI
 
-from shop.kit import embedded, migrate
+from shop.devkit import embedded
+from shop.devkit.testing_tokens import Tokens
+from shop.kit import migrate
 from shop.kit.auth import Principal
 from shop.kit.ids import new_id
 from shop.kit.logging import CountingHandler, JsonFormatter
-from shop.kit.testing_tokens import Tokens
 
 WAIT_TIMEOUT_S = 10.0
 WAIT_POLL_S = 0.01

@@ -13,7 +13,7 @@ import nats
 import psycopg
 import pytest
 
-from shop.kit.embedded import (
+from shop.devkit.embedded import (
     POSTGRES_BIN,
     POSTGRES_MAJOR,
     DataOfOtherVersion,
@@ -27,13 +27,13 @@ from shop.kit.embedded import (
     start_postgres,
     start_valkey,
 )
-from shop.kit.processes import package_file
+from shop.devkit.processes import package_file
 
 GONE_TIMEOUT_S = 15.0
 NAP_S = 0.05
 ABANDON_A_SERVER = """
 import os, sys
-from shop.kit.embedded import start_valkey
+from shop.devkit.embedded import start_valkey
 print(start_valkey(sys.argv[1]).port, flush=True)
 os.kill(os.getpid(), 9)
 """

@@ -13,8 +13,8 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-from shop.kit.postgres import POSTGRES_BIN, POSTGRES_MAJOR, SUPERUSER, PostgresStore
-from shop.kit.processes import (
+from shop.devkit.postgres import POSTGRES_BIN, POSTGRES_MAJOR, SUPERUSER, PostgresStore
+from shop.devkit.processes import (
     HOST,
     DataOfOtherVersion,
     DataUnusable,
@@ -26,7 +26,7 @@ from shop.kit.processes import (
     port_is_free,
     write_private,
 )
-from shop.kit.stores import Server, Store
+from shop.devkit.stores import Server, Store
 
 __all__ = [
     "POSTGRES_BIN",

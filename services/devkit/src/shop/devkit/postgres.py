@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from shop.kit.processes import (
+from shop.devkit.processes import (
     HOST,
     DataOfOtherVersion,
     DataUnusable,
@@ -20,7 +20,7 @@ from shop.kit.processes import (
     package_file,
     write_private,
 )
-from shop.kit.stores import KILL_TIMEOUT_S, Store
+from shop.devkit.stores import KILL_TIMEOUT_S, Store
 
 POSTGRES_SETTINGS: Mapping[str, str] = {
     "listen_addresses": HOST,

@@ -1,0 +1,1 @@
+"""What development, tests and a shop on one machine need; no image contains it."""
