@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shop.operator import crd
-from shop.operator.engine import rbac
+from shop.operator.engine.render import rbac
 from tests.charts import described
 from tests.charts.rendering import CHARTS, PRESETS, golden_text
 

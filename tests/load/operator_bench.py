@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from shop.operator.engine.kube import Kube
+from shop.operator.engine.kube.client import Kube
 from tests.load.operator_phases import Bench, login, pods_that_look_alive
 from tests.operator import conftest as definitions
 from tests.operator.apiserver import ApiServer, missing

@@ -13,9 +13,9 @@ from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
 from shop.operator import crd
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kinds import Kind
-from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.kinds import Kind
+from shop.operator.engine.kube.objects import Object
 from tests.operator import apiserver as servers
 from tests.operator import node as nodes
 from tests.operator.apiserver import ApiServer

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kinds import RENDERED, SHOP, Kind, kind_of
-from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import SHOP_LABEL, Object, Ref
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.kinds import RENDERED, SHOP, Kind, kind_of
+from shop.operator.engine.kube.objects import SHOP_LABEL, Object, Ref
 
 LIMIT_S = 60.0
 """For what takes about a second when nothing else runs."""

@@ -18,11 +18,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
 
-from shop.operator.engine.informer import Informer, Place
-from shop.operator.engine.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB, POD, RENDERED, Kind
-from shop.operator.engine.kube import ApiError, Conflict, Kube, NotFound
-from shop.operator.engine.objects import SHOP_LABEL, Object
-from shop.operator.engine.queue import WorkQueue
+from shop.operator.engine.cache.informer import Informer, Place
+from shop.operator.engine.cache.work_queue import WorkQueue
+from shop.operator.engine.kube.client import ApiError, Conflict, Kube, NotFound
+from shop.operator.engine.kube.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB, POD, RENDERED, Kind
+from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from tests.operator import statuses
 from tests.operator.statuses import Failure
 

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
-from shop.operator.engine.render import find_helm
+from shop.operator.engine.render.renderer import find_helm
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 40

@@ -14,11 +14,11 @@ import yaml
 
 from shop.operator import shopfile
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kinds import SECRET, SHOP, Kind, kind_of
-from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import SHOP_LABEL, Key, Object, Ref
-from shop.operator.engine.render import Renderer, find_charts, find_helm
-from shop.operator.engine.seeds import secret
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.kinds import SECRET, SHOP, Kind, kind_of
+from shop.operator.engine.kube.objects import SHOP_LABEL, Key, Object, Ref
+from shop.operator.engine.reconcile.seeds import secret
+from shop.operator.engine.render.renderer import Renderer, find_charts, find_helm
 from shop.operator.spec import API_VERSION
 
 COMMAND_TIMEOUT_S = 90

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from shop.kit.countries import COUNTRIES
-from shop.operator.engine.kinds import SHOP
-from shop.operator.engine.kube import ApiError, Kube, Request, path_of
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.client import ApiError, Kube, Request, path_of
+from shop.operator.engine.kube.kinds import SHOP
+from shop.operator.engine.kube.objects import Object
 from shop.operator.spec import ShopSpec
 
 Spec = dict[str, Any]

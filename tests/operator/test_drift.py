@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 import pytest
 
-from shop.operator.engine.digest import difference, digest
-from shop.operator.engine.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, Kind
-from shop.operator.engine.kube import Invalid, Kube, Request, path_of
-from shop.operator.engine.objects import MANAGER, Object
+from shop.operator.engine.kube.client import Invalid, Kube, Request, path_of
+from shop.operator.engine.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, Kind
+from shop.operator.engine.kube.objects import MANAGER, Object
+from shop.operator.engine.reconcile.drift import difference, digest
 
 LABELS = {"app": "order"}
 Change = Callable[[Kube, str], Awaitable[object]]

@@ -8,15 +8,15 @@ import random
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine import events
-from shop.operator.engine.apply import Refused
-from shop.operator.engine.digest import digest
-from shop.operator.engine.events import Recorder
-from shop.operator.engine.history import KEPT, MAX_BYTES, Revisions, encode
-from shop.operator.engine.kinds import CONFIG_MAP, EVENT, SECRET, SHOP
-from shop.operator.engine.kube import Conflict, Kube
-from shop.operator.engine.objects import SHOP_LABEL, Key, Object
-from shop.operator.engine.world import World, keep_child
+from shop.operator.engine.cache.store import World, keep_child
+from shop.operator.engine.kube.client import Conflict, Kube
+from shop.operator.engine.kube.kinds import CONFIG_MAP, EVENT, SECRET, SHOP
+from shop.operator.engine.kube.objects import SHOP_LABEL, Key, Object
+from shop.operator.engine.reconcile.apply import Refused
+from shop.operator.engine.reconcile.drift import digest
+from shop.operator.engine.reconcile.history import KEPT, MAX_BYTES, Revisions, encode
+from shop.operator.engine.status import event_recorder as events
+from shop.operator.engine.status.event_recorder import Recorder
 
 SEED = bytes(range(32))
 

@@ -12,9 +12,9 @@ import pytest
 
 from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kinds import EVENT, SECRET, SHOP, Kind
-from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.kinds import EVENT, SECRET, SHOP, Kind
+from shop.operator.engine.kube.objects import Object
 from tests.operator import conftest
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import LIMIT_S, Kept

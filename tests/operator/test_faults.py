@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine import kube as kubes
-from shop.operator.engine.kinds import CONFIG_MAP, EVENT, LEASE
-from shop.operator.engine.kube import ApiError, Conflict, Kube, Throttled, Unreachable
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube import client as kubes
+from shop.operator.engine.kube.client import ApiError, Conflict, Kube, Throttled, Unreachable
+from shop.operator.engine.kube.kinds import CONFIG_MAP, EVENT, LEASE
+from shop.operator.engine.kube.objects import Object
 from tests.operator.apiserver import ApiServer
 from tests.operator.faults import Proxy, When
 
@@ -24,8 +24,8 @@ LIMIT_S = 30
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from shop.operator.engine.kinds import CONFIG_MAP
-from shop.operator.engine.kube import Kube
+from shop.operator.engine.kube.kinds import CONFIG_MAP
+from shop.operator.engine.kube.client import Kube
 
 async def main(kubeconfig, namespace):
     async with Kube.connect(Path(kubeconfig)) as kube:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine import informer as informers
-from shop.operator.engine import kube as kubes
-from shop.operator.engine.informer import Informer, Place
-from shop.operator.engine.kinds import CONFIG_MAP, SECRET, Kind
-from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import Object
+from shop.operator.engine.cache import informer as informers
+from shop.operator.engine.cache.informer import Informer, Place
+from shop.operator.engine.kube import client as kubes
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.kinds import CONFIG_MAP, SECRET, Kind
+from shop.operator.engine.kube.objects import Object
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import define, lenient_definition
 from tests.operator.faults import Proxy, Seen

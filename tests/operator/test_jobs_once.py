@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 
-from shop.operator.engine.apply import Applier
-from shop.operator.engine.kinds import CLAIM, JOB, SECRET
-from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import NOT_ARGOS, SHOP_LABEL, Key, Object
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.kinds import CLAIM, JOB, SECRET
+from shop.operator.engine.kube.objects import NOT_ARGOS, SHOP_LABEL, Key, Object
+from shop.operator.engine.reconcile.apply import Applier
 from tests.operator.kept import SMALL, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from shop.operator.engine.kinds import CONFIG_MAP, DEPLOYMENT, SECRET
-from shop.operator.engine.kube import Conflict, Gone, Invalid, Kube, NotFound
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.client import Conflict, Gone, Invalid, Kube, NotFound
+from shop.operator.engine.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET
+from shop.operator.engine.kube.objects import Object
 from tests.operator.apiserver import ApiServer
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shop.operator.engine.kinds import SHOP
-from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.kinds import SHOP
+from shop.operator.engine.kube.objects import Object
 from tests.operator.apiserver import program
 
 TIMEOUT_S = 60

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.health import Phase, assess, serves, trouble
-from shop.operator.engine.kinds import CLAIM, DEPLOYMENT, JOB, POD, Kind
-from shop.operator.engine.kube import WATCH_S, Event, Kube, Objects
-from shop.operator.engine.objects import SHOP_LABEL, Object
+from shop.operator.engine.kube.client import WATCH_S, Event, Kube, Objects
+from shop.operator.engine.kube.kinds import CLAIM, DEPLOYMENT, JOB, POD, Kind
+from shop.operator.engine.kube.objects import SHOP_LABEL, Object
+from shop.operator.engine.status.health import Phase, assess, serves, trouble
 from tests.operator.kubelet import STATEFUL_SET, Kubelet
 from tests.operator.statuses import Failure
 

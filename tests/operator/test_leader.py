@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from shop.operator.engine import leader
-from shop.operator.engine.kinds import LEASE
-from shop.operator.engine.kube import Kube, Unreachable
+from shop.operator.engine.kube.client import Kube, Unreachable
+from shop.operator.engine.kube.kinds import LEASE
+from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.leader import Lease
-from shop.operator.engine.objects import Object
 
 LIMIT_S = 20.0
 NAME = "shop-operator"

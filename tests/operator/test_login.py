@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from shop.operator.engine import login
-from shop.operator.engine.kinds import CONFIG_MAP, Kind
-from shop.operator.engine.kube import ApiError, Kube, Unreachable
-from shop.operator.engine.login import LoginError
+from shop.operator.engine.kube import login
+from shop.operator.engine.kube.client import ApiError, Kube, Unreachable
+from shop.operator.engine.kube.kinds import CONFIG_MAP, Kind
+from shop.operator.engine.kube.login import LoginError
 from tests.operator.apiserver import ApiServer
 
 ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")

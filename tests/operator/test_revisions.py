@@ -7,9 +7,9 @@ import pytest
 from shop.devkit.testing import wait_until
 from shop.operator.cluster import retrying
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kinds import DEPLOYMENT, JOB, SECRET, Kind
-from shop.operator.engine.kube import ApiError, Kube
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.client import ApiError, Kube
+from shop.operator.engine.kube.kinds import DEPLOYMENT, JOB, SECRET, Kind
+from shop.operator.engine.kube.objects import Object
 from shop.operator.errors import ShopctlError
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import LIMIT_S, Kept, essence

@@ -9,8 +9,8 @@ import pytest
 
 from shop.devkit.testing import wait_until
 from shop.operator.engine import shell
-from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.objects import Object
 from tests.operator.kept import Kept
 
 MANY = 400

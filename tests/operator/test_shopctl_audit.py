@@ -14,8 +14,8 @@ from shop.devkit.testing import DatabaseFor
 from shop.operator.audit.model import Options
 from shop.operator.cluster import auditing
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kinds import DEPLOYMENT, POD, SECRET, SERVICE
-from shop.operator.engine.objects import SHOP_LABEL, Object
+from shop.operator.engine.kube.kinds import DEPLOYMENT, POD, SECRET, SERVICE
+from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
 from tests.operator import node as nodes
 from tests.operator import shopctl

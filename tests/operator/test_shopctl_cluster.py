@@ -15,9 +15,9 @@ from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
 from shop.operator.cluster import backing_up, logs, reading, suspending
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kinds import CRON_JOB, EVENT, JOB, POD, SHOP
-from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import SHOP_LABEL, Object
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.kinds import CRON_JOB, EVENT, JOB, POD, SHOP
+from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
 from tests.operator import node as nodes
 from tests.operator import shopctl

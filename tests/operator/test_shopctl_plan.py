@@ -11,9 +11,9 @@ import pytest
 from shop.operator.cluster import planning
 from shop.operator.cluster.plan import Action, Item, Plan
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, SHOP, Kind
-from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import SHOP_LABEL, Object
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, SHOP, Kind
+from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
 from tests.operator import shopctl
 from tests.operator.apiserver import ApiServer

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.conditions import TYPES, settled, summary
-from shop.operator.engine.kinds import DEPLOYMENT, EVENT, SECRET, SHOP, Kind
-from shop.operator.engine.kube import ApiError
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.client import ApiError
+from shop.operator.engine.kube.kinds import DEPLOYMENT, EVENT, SECRET, SHOP, Kind
+from shop.operator.engine.kube.objects import Object
+from shop.operator.engine.status.conditions import TYPES, settled, summary
 from tests.operator.kept import Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kinds import SHOP
-from shop.operator.engine.kube import Kube
-from shop.operator.engine.objects import CANARY, RETRY, Object
-from shop.operator.engine.upgrades import STOPPED, WAITING
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.kinds import SHOP
+from shop.operator.engine.kube.objects import CANARY, RETRY, Object
+from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING
 from shop.operator.spec_window import DAYS
 from tests.operator.kept import LIMIT_S, Kept
 from tests.operator.kubelet import Kubelet

@@ -7,9 +7,9 @@ import contextlib
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kinds import SECRET, SHOP
-from shop.operator.engine.kube import Kube, NotFound
-from shop.operator.engine.objects import FINALIZER, Object, Ref
+from shop.operator.engine.kube.client import Kube, NotFound
+from shop.operator.engine.kube.kinds import SECRET, SHOP
+from shop.operator.engine.kube.objects import FINALIZER, Object, Ref
 from tests.operator.kept import LIMIT_S, SMALL, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator

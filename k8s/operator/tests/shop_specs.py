@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from shop.operator.engine.render import Renderer, find_charts
+from shop.operator.engine.render.renderer import Renderer, find_charts
 from shop.operator.local.plan import RETAIL, WITH_DATABASE
 from shop.operator.spec import API_VERSION, KIND, Shop
 from tests.charts import helm

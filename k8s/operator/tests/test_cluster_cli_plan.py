@@ -2,7 +2,7 @@
 
 from shop.operator.cluster.diff import Change
 from shop.operator.cluster.plan import Action, Item, Plan
-from shop.operator.engine.objects import Key, Ref
+from shop.operator.engine.kube.objects import Key, Ref
 
 ORDER = Ref("apps/v1", "Deployment", "bookshop-order")
 OLD = Ref("v1", "ConfigMap", "bookshop-old")

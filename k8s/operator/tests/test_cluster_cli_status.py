@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shop.operator.cluster.overview import Overview, age
-from shop.operator.engine.pods import Trouble
+from shop.operator.engine.status.pods import Trouble
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop.operator.engine.conditions import (
+from shop.operator.engine.status.conditions import (
     MESSAGE_CHARS,
     TYPES,
     Condition,
@@ -22,7 +22,7 @@ from shop.operator.engine.conditions import (
     settled,
     summary,
 )
-from shop.operator.engine.pods import Trouble
+from shop.operator.engine.status.pods import Trouble
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)

@@ -11,13 +11,13 @@ import pytest
 from prometheus_client import REGISTRY
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine import engine as engines
+from shop.operator.engine import controller as engines
 from shop.operator.engine import shell
-from shop.operator.engine.engine import DEAD_S, Engine, Options
-from shop.operator.engine.kinds import DEPLOYMENT, POD, SECRET, SHOP, Kind
-from shop.operator.engine.kube import ApiError, Event, Kube, Request
-from shop.operator.engine.objects import Object
-from shop.operator.engine.render import Renderer
+from shop.operator.engine.controller import DEAD_S, Engine, Options
+from shop.operator.engine.kube.client import ApiError, Event, Kube, Request
+from shop.operator.engine.kube.kinds import DEPLOYMENT, POD, SECRET, SHOP, Kind
+from shop.operator.engine.kube.objects import Object
+from shop.operator.engine.render.renderer import Renderer
 
 NAMESPACES = "arcade", "market"
 SILENCE = "shop_operator_watch_silence_seconds"

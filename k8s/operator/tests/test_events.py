@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine import events
-from shop.operator.engine.events import BURST, MESSAGE_CHARS, REFILL_S, REPEAT_S, SERIES_S, Recorder
-from shop.operator.engine.kinds import EVENT, Kind
-from shop.operator.engine.kube import ApiError, Conflict, NotFound, Unreachable
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.client import ApiError, Conflict, NotFound, Unreachable
+from shop.operator.engine.kube.kinds import EVENT, Kind
+from shop.operator.engine.kube.objects import Object
+from shop.operator.engine.status import event_recorder as events
+from shop.operator.engine.status.event_recorder import BURST, MESSAGE_CHARS, REFILL_S, REPEAT_S, SERIES_S, Recorder
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from shop.operator.engine.health import Trouble, trouble
-from shop.operator.engine.pods import SAID_CHARS, last_words
+from shop.operator.engine.status.health import Trouble, trouble
+from shop.operator.engine.status.pods import SAID_CHARS, last_words
 
 TRACEBACK = """\
 2026-01-02 applying 0007.prices

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop.operator.engine import history
-from shop.operator.engine.history import (
+from shop.operator.engine.cache.store import seed_of
+from shop.operator.engine.kube.objects import SHOP_LABEL, Key
+from shop.operator.engine.reconcile import history
+from shop.operator.engine.reconcile.history import (
     KEPT,
     MAX_BYTES,
     Unreadable,
@@ -22,8 +24,6 @@ from shop.operator.engine.history import (
     secret_of,
     with_revision,
 )
-from shop.operator.engine.objects import SHOP_LABEL, Key
-from shop.operator.engine.world import seed_of
 
 KEY = Key("shops", "bookshop")
 OBJECTS: list[dict[str, Any]] = [

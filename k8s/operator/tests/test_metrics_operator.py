@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY, Counter, Histogram, generate_latest
 
 from shop.operator.engine import metrics
-from shop.operator.engine.objects import Key
+from shop.operator.engine.kube.objects import Key
 
 BOOKS, ARCADE = Key("market", "books"), Key("market", "arcade")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shop.operator.engine.kinds import CONFIG_MAP, SECRET
-from shop.operator.engine.preflight import Needed, named_by, needed
+from shop.operator.engine.kube.kinds import CONFIG_MAP, SECRET
+from shop.operator.engine.reconcile.preflight import Needed, named_by, needed
 from shop.operator.local.plan import WITH_DATABASE
 from shop.operator.spec import ShopSpec
 

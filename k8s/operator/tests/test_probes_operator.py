@@ -8,7 +8,7 @@ import aiohttp
 
 from shop.devkit.processes import free_port
 from shop.operator.engine.metrics import LEADER
-from shop.operator.engine.probes import Probes
+from shop.operator.engine.probe_server import Probes
 
 
 async def asked(port: int, path: str) -> tuple[int, str]:

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine import queue as queues
-from shop.operator.engine.queue import FIRST_BACKOFF_S, HURRY_S, JITTER, MAX_BACKOFF_S, WorkQueue
+from shop.operator.engine.cache import work_queue as queues
+from shop.operator.engine.cache.work_queue import FIRST_BACKOFF_S, HURRY_S, JITTER, MAX_BACKOFF_S, WorkQueue
 
 SOON_S = 0.02
 LIMIT_S = 5.0

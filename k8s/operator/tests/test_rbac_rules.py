@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from shop.operator.engine import rbac
-from shop.operator.engine.kinds import RENDERED, SHOP
-from shop.operator.engine.rbac import Right
+from shop.operator.engine.kube.kinds import RENDERED, SHOP
+from shop.operator.engine.render import rbac
+from shop.operator.engine.render.rbac import Right
 
 OPERATOR = "system:serviceaccount:ops:shop-operator"
 

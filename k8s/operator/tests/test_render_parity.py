@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION, of_the_version_here, renderer
 from shop.operator import shopfile
-from shop.operator.engine import secrets as shop_secrets
-from shop.operator.engine.objects import APPLIED, KEEP, NOT_ARGOS, SHOP_LABEL, Object
-from shop.operator.engine.values import values
+from shop.operator.engine.kube.objects import APPLIED, KEEP, NOT_ARGOS, SHOP_LABEL, Object
+from shop.operator.engine.render import shop_secrets
+from shop.operator.engine.render.values import values
 from shop.operator.spec import Shop
 from tests.charts import helm
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shop.operator.engine.health import PROGRESS_DEADLINE
-from shop.operator.engine.kinds import Wave
-from shop.operator.engine.objects import Key
-from shop.operator.engine.pods import Trouble
-from shop.operator.engine.rollout import Clock, Progress, failure
-from shop.operator.engine.shopview import Rollout
+from shop.operator.engine.kube.kinds import Wave
+from shop.operator.engine.kube.objects import Key
+from shop.operator.engine.reconcile.rollout import Clock, Progress, failure
+from shop.operator.engine.status.health import PROGRESS_DEADLINE
+from shop.operator.engine.status.pods import Trouble
+from shop.operator.engine.status.shop_view import Rollout
 
 ORDER, USER = "Deployment a-order: 0 of 1 pod available", "Deployment a-user: 0 of 1 pod available"
 PULL = Trouble(

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shop.operator.engine.basis import Basis
-from shop.operator.engine.desired import Desired, may_have_to_wait, read
-from shop.operator.engine.objects import CANARY, Key, Object
-from shop.operator.engine.shopview import ShopView
-from shop.operator.engine.upgrades import STOPPED, WAITING, Limits, Upgrades
+from shop.operator.engine.kube.objects import CANARY, Key, Object
+from shop.operator.engine.reconcile.basis import Basis
+from shop.operator.engine.reconcile.desired import Desired, may_have_to_wait, read
+from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING, Limits, Upgrades
+from shop.operator.engine.status.shop_view import ShopView
 from shop.operator.spec import ShopSpec
 from shop.operator.spec_window import MaintenanceWindow
 

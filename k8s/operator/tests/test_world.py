@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shop.operator.engine.kinds import SHOP
-from shop.operator.engine.objects import SHOP_LABEL, Object
-from shop.operator.engine.world import keep_child
+from shop.operator.engine.cache.store import keep_child
+from shop.operator.engine.kube.kinds import SHOP
+from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 
 OWNER = {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "name": "bookshop", "uid": "1", "controller": True}
 FOREIGN = {"apiVersion": "v1", "kind": "ConfigMap", "name": "arcade", "uid": "2"}

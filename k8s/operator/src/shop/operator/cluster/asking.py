@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from shop.operator.cluster.session import Session
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.objects import Object
 from shop.operator.errors import ShopctlError
 
 POLL_S = 0.25

@@ -6,9 +6,9 @@ from shop.operator.audit.model import Options, Result
 from shop.operator.audit.run import Target
 from shop.operator.cluster.forwarding import Forwards
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kinds import DEPLOYMENT, SECRET
-from shop.operator.engine.objects import Object
-from shop.operator.engine.preflight import DIRECT
+from shop.operator.engine.kube.kinds import DEPLOYMENT, SECRET
+from shop.operator.engine.kube.objects import Object
+from shop.operator.engine.reconcile.preflight import DIRECT
 from shop.operator.errors import ShopctlError
 from shop.operator.local import auditing
 from shop.operator.local.plan import WITH_DATABASE

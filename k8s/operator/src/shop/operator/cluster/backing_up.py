@@ -5,10 +5,10 @@ import secrets
 from datetime import UTC, datetime
 
 from shop.operator.cluster.session import Session
-from shop.operator.engine.health import Phase, assess
-from shop.operator.engine.kinds import CRON_JOB, JOB, POD
-from shop.operator.engine.objects import SHOP_LABEL, Object
-from shop.operator.engine.pods import last_words, trouble
+from shop.operator.engine.kube.kinds import CRON_JOB, JOB, POD
+from shop.operator.engine.kube.objects import SHOP_LABEL, Object
+from shop.operator.engine.status.health import Phase, assess
+from shop.operator.engine.status.pods import last_words, trouble
 from shop.operator.errors import ShopctlError
 
 SUFFIX = "-backup"

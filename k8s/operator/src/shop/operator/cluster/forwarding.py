@@ -17,10 +17,10 @@ import aiohttp
 
 from shop.operator.cluster.session import Session
 from shop.operator.console import note
-from shop.operator.engine.answers import ApiError
-from shop.operator.engine.kinds import POD, SERVICE
-from shop.operator.engine.kube import path_of
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.api_errors import ApiError
+from shop.operator.engine.kube.client import path_of
+from shop.operator.engine.kube.kinds import POD, SERVICE
+from shop.operator.engine.kube.objects import Object
 from shop.operator.errors import ShopctlError
 
 PROTOCOL = "v4.channel.k8s.io"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from shop.operator.cluster.session import Session, refusal
 from shop.operator.console import note, write
-from shop.operator.engine.answers import ApiError, Unreachable
-from shop.operator.engine.kinds import POD
-from shop.operator.engine.kube import Request, path_of
-from shop.operator.engine.objects import NOUN_LABEL, SHOP_LABEL, Object
+from shop.operator.engine.kube.api_errors import ApiError, Unreachable
+from shop.operator.engine.kube.client import Request, path_of
+from shop.operator.engine.kube.kinds import POD
+from shop.operator.engine.kube.objects import NOUN_LABEL, SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
 
 MAX_SOURCES = 64

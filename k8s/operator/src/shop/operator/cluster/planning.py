@@ -17,16 +17,16 @@ from shop.operator.cluster import operator_images
 from shop.operator.cluster.diff import changes
 from shop.operator.cluster.plan import Action, Item, Plan
 from shop.operator.cluster.session import FORBIDDEN, Session, refusal
-from shop.operator.engine import preflight
-from shop.operator.engine.answers import ApiError, Conflict, Invalid, NotFound
-from shop.operator.engine.apply import is_taken, merged
-from shop.operator.engine.kinds import DEPLOYMENT, SECRET, SHOP, Kind, kind_of, wave_of
-from shop.operator.engine.kube import Request, path_of
-from shop.operator.engine.objects import MANAGER, SHOP_LABEL, Key, Object, Ref
-from shop.operator.engine.render import HelmMissing, Renderer, RenderError, find_charts, find_helm
-from shop.operator.engine.seeds import SEED_BYTES
-from shop.operator.engine.shopview import Entry, ShopView
-from shop.operator.engine.world import SEED_SUFFIX, maker_of, seed_of
+from shop.operator.engine.cache.store import SEED_SUFFIX, maker_of, seed_of
+from shop.operator.engine.kube.api_errors import ApiError, Conflict, Invalid, NotFound
+from shop.operator.engine.kube.client import Request, path_of
+from shop.operator.engine.kube.kinds import DEPLOYMENT, SECRET, SHOP, Kind, kind_of, wave_of
+from shop.operator.engine.kube.objects import MANAGER, SHOP_LABEL, Key, Object, Ref
+from shop.operator.engine.reconcile import preflight
+from shop.operator.engine.reconcile.apply import is_taken, merged
+from shop.operator.engine.reconcile.seeds import SEED_BYTES
+from shop.operator.engine.render.renderer import HelmMissing, Renderer, RenderError, find_charts, find_helm
+from shop.operator.engine.status.shop_view import Entry, ShopView
 from shop.operator.errors import ShopctlError
 from shop.operator.spec import Shop
 

@@ -5,8 +5,8 @@ from functools import partial
 
 from shop.operator.cluster.asking import heard
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kinds import SHOP
-from shop.operator.engine.objects import RETRY, Object
+from shop.operator.engine.kube.kinds import SHOP
+from shop.operator.engine.kube.objects import RETRY, Object
 from shop.operator.errors import ShopctlError
 
 

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from shop.operator.cluster.where import Where
-from shop.operator.engine.answers import ApiError, Unreachable
-from shop.operator.engine.kinds import SHOP
-from shop.operator.engine.kube import Kube
-from shop.operator.engine.login import LoginError
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.api_errors import ApiError, Unreachable
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.kinds import SHOP
+from shop.operator.engine.kube.login import LoginError
+from shop.operator.engine.kube.objects import Object
 from shop.operator.errors import ShopctlError
 
 FIRST_ANSWER_S = 10.0

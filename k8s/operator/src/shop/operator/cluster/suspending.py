@@ -4,8 +4,8 @@ from functools import partial
 
 from shop.operator.cluster.asking import heard
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kinds import SHOP
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.kinds import SHOP
+from shop.operator.engine.kube.objects import Object
 
 
 async def set_suspended(session: Session, name: str, *, suspended: bool, timeout_s: float) -> str:

@@ -12,9 +12,9 @@ import random
 import time
 from datetime import UTC, datetime
 
-from shop.operator.engine.kinds import LEASE
-from shop.operator.engine.kube import ApiError, Conflict, Kube, NotFound
-from shop.operator.engine.objects import Object
+from shop.operator.engine.kube.client import ApiError, Conflict, Kube, NotFound
+from shop.operator.engine.kube.kinds import LEASE
+from shop.operator.engine.kube.objects import Object
 
 DURATION_S = 8
 RENEW_S = 2.0

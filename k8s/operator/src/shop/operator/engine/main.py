@@ -22,15 +22,15 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shop.kit.logging import configure
-from shop.operator.engine.engine import FIRST_LIST_S, RESYNC_S, WORKERS, Engine, Options
-from shop.operator.engine.kube import Kube
+from shop.operator.engine.controller import FIRST_LIST_S, RESYNC_S, WORKERS, Engine, Options
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.login import LoginError
 from shop.operator.engine.leader import Lease
-from shop.operator.engine.login import LoginError
 from shop.operator.engine.metrics import LEADER, ApiRequests
-from shop.operator.engine.probes import Probes
-from shop.operator.engine.render import HelmMissing, Images, Renderer, find_charts, find_helm
-from shop.operator.engine.upgrades import AT_ONCE, CANARY_READY_S, MAX_FAILURES, Limits
-from shop.operator.engine.values import LOCAL_REGISTRY
+from shop.operator.engine.probe_server import Probes
+from shop.operator.engine.reconcile.upgrades import AT_ONCE, CANARY_READY_S, MAX_FAILURES, Limits
+from shop.operator.engine.render.renderer import HelmMissing, Images, Renderer, find_charts, find_helm
+from shop.operator.engine.render.values import LOCAL_REGISTRY
 from shop.operator.spec_window import MaintenanceWindow
 
 LEASE_NAME = "shop-operator"

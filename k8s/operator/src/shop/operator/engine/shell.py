@@ -15,8 +15,8 @@ from typing import Any
 import kopf
 from kopf._core.engines.peering import Identity
 
-from shop.operator.engine.kinds import SHOP
-from shop.operator.engine.objects import MANAGER, Object
+from shop.operator.engine.kube.kinds import SHOP
+from shop.operator.engine.kube.objects import MANAGER, Object
 
 WATCH_S = 290
 SILENCE_S = 70.0

@@ -1,0 +1,1 @@
+"""The API server: login, client, errors, and the kinds of object."""

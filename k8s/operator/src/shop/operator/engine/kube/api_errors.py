@@ -1,0 +1,81 @@
+"""The API server's refusals as exceptions; `shop.operator.engine.kube.client` offers them to everybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aiohttp
+import orjson
+
+from shop.operator.engine.kube.objects import Object
+
+MAX_MESSAGE = 2_000
+
+
+class ApiError(Exception):
+    """The API server's refusal, or none of its answers; `message` is one sentence for a person."""
+
+    def __init__(self, status: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class NotFound(ApiError):
+    """404: no such object, or no such kind."""
+
+
+class Conflict(ApiError):
+    """409: it exists already, has changed since, or other managers own the fields."""
+
+
+class Gone(ApiError):
+    """410: the resource version is too old; list again."""
+
+
+class Invalid(ApiError):
+    """422: the server does not accept the object as it is."""
+
+
+class Throttled(ApiError):
+    """429: still too many requests after all retries."""
+
+
+class Unreachable(ApiError):
+    """No answer. The request may have been carried out."""
+
+
+class Silent(Unreachable):
+    """A stream was begun and nothing came for a long time."""
+
+
+_ERRORS: Mapping[int, type[ApiError]] = {404: NotFound, 409: Conflict, 410: Gone, 422: Invalid, 429: Throttled}
+TRANSIENT = frozenset({429, 500, 502, 503, 504})
+"""Worth another try a little later."""
+
+
+async def refusal_of(response: aiohttp.ClientResponse) -> ApiError:
+    """The error that an answer of 400 and above means."""
+    body = await response.read()
+    try:
+        status = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        status = {"message": body.decode(errors="replace").strip()}
+    return error_of(response.status, status if isinstance(status, dict) else {}, response.headers.get("Retry-After"))
+
+
+def error_of(code: int, status: Object, retry_after: str | None = None) -> ApiError:
+    """The error for a status code and the Status object that came with it; `retry_after` is the header's."""
+    wait = str((status.get("details") or {}).get("retryAfterSeconds") or retry_after or "")
+    seconds = float(wait) if wait.isdigit() else None
+    message = (status.get("message") or f"the API server answered {code}")[:MAX_MESSAGE]
+    return _ERRORS.get(code, ApiError)(code, status.get("reason") or "", message, seconds)
+
+
+def no_answer(method: str, path: str, error: Exception) -> Unreachable:
+    """The error for a request that no answer came to; "NotSent" when it certainly was not carried out."""
+    sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    what = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return Unreachable(0, "NoAnswer" if sent else "NotSent", f"API server: {method} {path}: {what}")

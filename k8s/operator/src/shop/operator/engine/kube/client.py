@@ -1,0 +1,400 @@
+"""The API server as the engine uses it: few verbs, bounded in number, size, time and retries.
+
+A request that may be repeated without harm is repeated when the server is overloaded, restarting or unreachable;
+one that may not (create, JSON patch) only when the server certainly did not carry it out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from shop.operator.engine.kube import login
+from shop.operator.engine.kube.api_errors import (
+    TRANSIENT,
+    ApiError,
+    Conflict,
+    Gone,
+    Invalid,
+    NotFound,
+    Silent,
+    Throttled,
+    Unreachable,
+    error_of,
+    no_answer,
+    refusal_of,
+)
+from shop.operator.engine.kube.kinds import LEASE, Kind
+from shop.operator.engine.kube.objects import MANAGER, Object
+
+__all__ = [
+    "ApiError",
+    "Conflict",
+    "Event",
+    "Gone",
+    "Invalid",
+    "Kube",
+    "NotFound",
+    "Observer",
+    "Request",
+    "Silent",
+    "Throttled",
+    "Unreachable",
+    "path_of",
+]
+
+MAX_IN_FLIGHT = 32
+"""Requests at once. Watches and the Lease do not count: they must go on when everything else is slow."""
+CONNECT_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 30.0
+MAX_ATTEMPTS = 6
+WEBHOOK_FAILED = "Internal error occurred: failed calling webhook"
+"""How the API server begins to say that an admission webhook did not answer, or not with an answer."""
+FIRST_PAUSE_S = 0.2
+MAX_PAUSE_S = 10.0
+PAGE = 250
+"""Objects of one page of a list: enough for speed, few enough for memory."""
+MAX_LISTS = 5
+"""How often a list begins anew when its pages expire while it is read."""
+WATCH_S = 300
+SILENCE_S = 90.0
+"""A watch from which nothing came for so long is dead, or of a kind of which the server has seen no event since it
+began: for all others it sends a bookmark every minute."""
+MAX_EVENT_BYTES = 3 * 1024 * 1024
+"""Of one event of a watch; etcd itself holds no object of more than 1.5 MiB."""
+APPLY, MERGE, JSON_PATCH = "apply-patch+yaml", "merge-patch+json", "json-patch+json"
+REPEATABLE = frozenset({"GET", "PATCH", "DELETE"})
+"""PUT is left out: its precondition would fail against its own first success."""
+Params = Mapping[str, str | int]
+Objects = list[Object]
+Event = tuple[str, Object]
+"""Type (ADDED, MODIFIED, DELETED, BOOKMARK) and object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; `repeatable`: carrying it out twice does no harm."""
+
+    method: str
+    path: str
+    params: Params = field(default_factory=dict)
+    body: bytes | None = None
+    content: str = "json"
+    repeatable: bool = True
+    urgent: bool = False
+    resource: str = ""
+
+
+class Observer:
+    """Told of every answer; the metrics put theirs in its place."""
+
+    def request(self, method: str, resource: str, status: int, seconds: float) -> None:
+        """`status` 0: no answer."""
+
+
+class Kube:
+    """A connection: `async with Kube.connect() as kube`. Safe to share between tasks of one loop."""
+
+    def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
+        self._where = kubeconfig, context
+        self._login = login.Login("")
+        self._session: aiohttp.ClientSession | None = None
+        self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self.observer = Observer()
+        self.attempts = MAX_ATTEMPTS
+
+    @classmethod
+    def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> Self:
+        """To the cluster of `kubeconfig`, else of $KUBECONFIG, else of this pod, else of ~/.kube/config."""
+        return cls(kubeconfig, context)
+
+    async def __aenter__(self) -> Self:
+        self._login = await login.find(*self._where)
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._login.tls or True, keepalive_timeout=60)
+        local = URL(self._login.server).host in ("127.0.0.1", "localhost", "::1")
+        self._session = aiohttp.ClientSession(
+            connector=connector, trust_env=not local, headers={"User-Agent": MANAGER, "Accept": "application/json, */*"}
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session:
+            await self._session.close()
+
+    @property
+    def server(self) -> str:
+        """URL of the API server."""
+        return self._login.server
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that the kubeconfig or the pod names."""
+        return self._login.namespace
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
+        """The object, None when there is none. A kind of the cluster has the namespace None or ""."""
+        try:
+            return await self._object("GET", kind, path_of(kind, namespace, name))
+        except NotFound:
+            return None
+
+    async def page(
+        self, kind: Kind, namespace: str | None, labels: str = "", limit: int = PAGE, token: str = ""
+    ) -> tuple[list[Object], str, str]:
+        """Some objects, the list's resource version, the token of the next page ("" after the last). Raises Gone."""
+        params: dict[str, str | int] = {"limit": limit, "labelSelector": labels, "continue": token}
+        answer = await self._object("GET", kind, path_of(kind, namespace), params)
+        items: list[Object] = answer["items"]
+        for item in items:  # objects in a list lack both
+            item["apiVersion"], item["kind"] = kind.api_version, kind.kind
+        return items, answer["metadata"]["resourceVersion"], answer["metadata"].get("continue", "")
+
+    async def list(self, kind: Kind, namespace: str | None, labels: str = "") -> Objects:
+        """All objects of the kind; an informer is the way for many."""
+        for _ in range(MAX_LISTS - 1):
+            try:
+                return await self._list(kind, namespace, labels)
+            except Gone:
+                continue
+        return await self._list(kind, namespace, labels)
+
+    async def watch(
+        self, kind: Kind, namespace: str | None, labels: str, resource_version: str, timeout_s: float = WATCH_S
+    ) -> AsyncGenerator[Event]:
+        """What happens after `resource_version`, bookmarks too, until the server ends it after about `timeout_s`.
+
+        Raises Gone when that is too long ago, Unreachable when the connection breaks, Silent when it says nothing.
+        """
+        params: dict[str, str | int] = {
+            "watch": 1,
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "labelSelector": labels,
+            "timeoutSeconds": max(1, round(timeout_s)),
+        }
+        lines = self.stream(path_of(kind, namespace), params)
+        async with aclosing(lines):
+            async for line in lines:
+                event = _parsed(line)
+                if event["type"] == "ERROR":
+                    raise error_of(int(event["object"].get("code", 500)), event["object"])
+                yield event["type"], event["object"]
+
+    async def apply(
+        self, kind: Kind, obj: Object, *, force: bool, dry_run: bool = False, manager: str = MANAGER
+    ) -> Object:
+        """Server-side apply. Without `force`, fields of other managers raise Conflict."""
+        params: dict[str, str | int] = {"fieldManager": manager, "force": "true" if force else "false"}
+        if dry_run:
+            params["dryRun"] = "All"
+        metadata = obj["metadata"]
+        path = path_of(kind, metadata.get("namespace"), metadata["name"])
+        return await self._object("PATCH", kind, path, params, obj, APPLY)
+
+    async def create(self, kind: Kind, obj: Object) -> Object:
+        """The object as created. Conflict when it exists, which is also so after a lost answer."""
+        path = path_of(kind, obj["metadata"].get("namespace"))
+        return await self._object("POST", kind, path, {"fieldManager": MANAGER}, obj)
+
+    async def replace(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
+        """The object as it is now. With a resourceVersion in it, Conflict when it has changed since."""
+        metadata = obj["metadata"]
+        path = path_of(kind, metadata.get("namespace"), metadata["name"], subresource)
+        return await self._object("PUT", kind, path, {"fieldManager": MANAGER}, obj)
+
+    async def patch(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        body: Any,
+        content: Literal["merge", "json"] = "merge",
+        subresource: str = "",
+    ) -> Object:
+        """Merge patch, or JSON patch (a list of operations)."""
+        path = path_of(kind, namespace, name, subresource)
+        content_type = MERGE if content == "merge" else JSON_PATCH
+        return await self._object("PATCH", kind, path, {"fieldManager": MANAGER}, body, content_type)
+
+    async def delete(
+        self, kind: Kind, namespace: str | None, name: str, uid: str | None = None, propagation: str = "Background"
+    ) -> bool:
+        """True when it was there. With `uid`, Conflict when another object has the name by now."""
+        options: Object = {"propagationPolicy": propagation}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._object("DELETE", kind, path_of(kind, namespace, name), body=options)
+        except NotFound:
+            return False
+        return True
+
+    async def served(self, group_version: str) -> set[str]:
+        """Kinds of a group and version such as "postgresql.cnpg.io/v1"; none when nobody installed it."""
+        root = f"/apis/{group_version}" if "/" in group_version else f"/api/{group_version}"
+        try:
+            answer = _parsed(await self.send(Request("GET", root, resource="discovery")))
+        except NotFound:
+            return set()
+        return {resource["kind"] for resource in answer["resources"] if "/" not in resource["name"]}
+
+    async def send(self, request: Request) -> bytes:
+        """The body of a successful answer, after as many attempts as are allowed and useful."""
+        for attempt in range(self.attempts):
+            try:
+                return await self._attempt(request)
+            except ApiError as error:
+                last = attempt == self.attempts - 1
+                if last or not _worth_repeating(request, error):
+                    raise
+                if error.status != 401:
+                    await asyncio.sleep(_pause_s(attempt, error))
+                elif attempt or not self._login.token.refused():
+                    raise
+        raise AssertionError("unreachable")
+
+    async def stream(self, path: str, params: Params) -> AsyncGenerator[bytes]:
+        """Lines of an answer that may go on for long: a watch, or a pod's log."""
+        headers = await self._headers()
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S)
+        try:
+            async with self._request("GET", path, params=params, headers=headers, timeout=limit) as response:
+                if response.status >= 400:
+                    if response.status == 401:
+                        self._login.token.refused()
+                    raise await refusal_of(response)
+                try:
+                    async for line in _lines(response.content):
+                        yield line
+                except TimeoutError as error:
+                    raise Silent(0, "Silent", f"API server: GET {path}: nothing came for {SILENCE_S:g} s") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise no_answer("GET", path, error) from error
+
+    async def websocket(self, path: str, params: Params, protocol: str) -> aiohttp.ClientWebSocketResponse:
+        """A connection for both directions, such as to a port of a pod; the caller closes it."""
+        headers = await self._headers()
+        session, url, options = self._to(path, params=params, headers=headers, protocols=(protocol,))
+        try:
+            socket: aiohttp.ClientWebSocketResponse = await session.ws_connect(url, **options)
+            return socket
+        except aiohttp.WSServerHandshakeError as error:
+            raise error_of(error.status, {"message": f"{path}: {error.message} ({error.status})"}) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise no_answer("GET", path, error) from error
+
+    async def _list(self, kind: Kind, namespace: str | None, labels: str) -> Objects:
+        items, _, token = await self.page(kind, namespace, labels)
+        while token:
+            more, _, token = await self.page(kind, namespace, labels, token=token)
+            items += more
+        return items
+
+    async def _object(
+        self,
+        method: str,
+        kind: Kind,
+        path: str,
+        params: Params | None = None,
+        body: Any = None,
+        content: str = "json",
+    ) -> Object:
+        repeatable = method in REPEATABLE and content != JSON_PATCH
+        encoded = None if body is None else orjson.dumps(body)
+        request = Request(method, path, params or {}, encoded, content, repeatable, kind is LEASE, kind.plural)
+        return _parsed(await self.send(request))
+
+    async def _attempt(self, request: Request) -> bytes:
+        if request.urgent:
+            return await self._exchange(request)
+        async with self._slots:
+            return await self._exchange(request)
+
+    async def _exchange(self, request: Request) -> bytes:
+        headers = await self._headers()
+        if request.body is not None:
+            headers["Content-Type"] = f"application/{request.content}"
+        limit = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        started, status = time.perf_counter(), 0
+        try:
+            async with self._request(
+                request.method, request.path, params=request.params, data=request.body, headers=headers, timeout=limit
+            ) as response:
+                status = response.status
+                if status >= 400:
+                    raise await refusal_of(response)
+                body: bytes = await response.read()
+                return body
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise no_answer(request.method, request.path, error) from error
+        finally:
+            self.observer.request(request.method, request.resource, status, time.perf_counter() - started)
+
+    def _request(self, method: str, path: str, **options: Any) -> Any:
+        session, url, options = self._to(path, **options)
+        return session.request(method, url, allow_redirects=False, **options)
+
+    def _to(self, path: str, **options: Any) -> tuple[aiohttp.ClientSession, URL, dict[str, Any]]:
+        if self._session is None:
+            raise RuntimeError("use `async with Kube.connect(...)`")
+        if self._login.tls_server_name:
+            options["server_hostname"] = self._login.tls_server_name
+        return self._session, URL(self._login.server + path, encoded=True), {"proxy": self._login.proxy, **options}
+
+    async def _headers(self) -> dict[str, str]:
+        try:
+            token = await self._login.token.current()
+        except login.LoginError as error:
+            raise Unreachable(0, "NotSent", str(error)) from error
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def path_of(kind: Kind, namespace: str | None = None, name: str = "", subresource: str = "") -> str:
+    """Path at the API server; without a name, that of the list."""
+    middle = f"/namespaces/{namespace}" if namespace else ""
+    return f"{kind.root}{middle}/{kind.plural}" + "".join(f"/{part}" for part in (name, subresource) if part)
+
+
+def _worth_repeating(request: Request, error: ApiError) -> bool:
+    if error.status == 429 or error.reason == "NotSent" or error.status == 401:
+        return True  # certainly not carried out
+    if error.message.startswith(WEBHOOK_FAILED):
+        return False  # it has waited for the webhook already, and the caller tries again after longer times
+    return request.repeatable and (isinstance(error, Unreachable) or error.status in TRANSIENT)
+
+
+def _pause_s(attempt: int, error: ApiError) -> float:
+    """What the server asks for, else exponential; never in step with others."""
+    wanted = error.retry_after_s or FIRST_PAUSE_S * 2**attempt
+    return min(wanted, MAX_PAUSE_S) * random.uniform(1.0, 1.5)
+
+
+def _parsed(body: bytes) -> Object:
+    try:
+        parsed: Object = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Unreachable(0, "NoAnswer", "what answers at the API server's address is no API server") from error
+    return parsed
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Complete lines; what is cut off at the end is dropped. ApiError for one that is longer than any event is."""
+    rest = bytearray()
+    async for chunk in content.iter_any():
+        *whole, last = chunk.split(b"\n")
+        for part in whole:
+            yield bytes(rest) + part
+            rest.clear()
+        rest += last
+        if len(rest) > MAX_EVENT_BYTES:
+            raise ApiError(0, "TooLarge", f"an event of more than {MAX_EVENT_BYTES} bytes")

@@ -1,0 +1,120 @@
+"""The kinds of object that a Shop is made of: where the API serves them, and in which wave they are applied.
+
+The rights of the operator, its informers and the order of applying all follow from this one table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from shop.operator.engine.kube.objects import NOUN_LABEL, Object, Ref
+
+EDGE_NOUNS = frozenset({"gateway", "storefront"})
+"""Services that customers see; they come when the others serve."""
+STORE_NOUNS = frozenset({"postgres", "nats", "valkey"})
+
+
+class Wave(IntEnum):
+    """Applied in this order, each when all of the one before is healthy; torn down in reverse."""
+
+    CONFIG = 0
+    STORES = 1
+    PROVISION = 2
+    RESTORE = 3
+    MIGRATE = 4
+    SERVICES = 5
+    EDGE = 6
+    ROUTES = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind; `optional` ones are only there when somebody has installed their definition."""
+
+    api_version: str
+    kind: str
+    plural: str
+    optional: bool = False
+
+    @property
+    def group(self) -> str:
+        """ "" for the core group."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def root(self) -> str:
+        """Path of the group and version at the API server."""
+        return f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
+
+
+SECRET = Kind("v1", "Secret", "secrets")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+SERVICE = Kind("v1", "Service", "services")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+JOB = Kind("batch/v1", "Job", "jobs")
+CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs")
+POD = Kind("v1", "Pod", "pods")
+CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+SHOP = Kind("shops.shopkeeper.dev/v1alpha1", "Shop", "shops")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+EVENT = Kind("v1", "Event", "events")
+
+RENDERED = (
+    SECRET,
+    CONFIG_MAP,
+    Kind("v1", "ServiceAccount", "serviceaccounts"),
+    SERVICE,
+    Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+    Kind("apps/v1", "StatefulSet", "statefulsets"),
+    Kind("postgresql.cnpg.io/v1", "Cluster", "clusters", optional=True),
+    JOB,
+    DEPLOYMENT,
+    Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+    Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
+    Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", optional=True),
+    Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", optional=True),
+    Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", optional=True),
+    CRON_JOB,
+)
+"""What charts/shop can render, in the order of applying within a wave."""
+WATCHED = (*RENDERED, POD)
+_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*WATCHED, CLAIM, SHOP, LEASE, EVENT)}
+_RANK = {(kind.api_version, kind.kind): rank for rank, kind in enumerate(RENDERED)}
+
+_OF_KIND = {
+    "StatefulSet": Wave.STORES,
+    "Cluster": Wave.STORES,
+    "Ingress": Wave.ROUTES,
+    "HTTPRoute": Wave.ROUTES,
+    "ServiceMonitor": Wave.ROUTES,
+    "PrometheusRule": Wave.ROUTES,
+    "CronJob": Wave.ROUTES,
+}
+_OF_NOUN = {"provision": Wave.PROVISION, "restore": Wave.RESTORE, "migrate": Wave.MIGRATE}
+"""By the label app.kubernetes.io/name of a Job; any other Job, such as the catalogue's, comes with the routes."""
+_BEFORE_ALL = frozenset({"Secret", "ServiceAccount", "Service", "NetworkPolicy"})
+
+
+def kind_of(obj: Object | Ref) -> Kind:
+    """The table's row; KeyError for a kind that no Shop is made of."""
+    pair = (obj.api_version, obj.kind) if isinstance(obj, Ref) else (obj["apiVersion"], obj["kind"])
+    return _BY_NAME[pair]
+
+
+def wave_of(obj: Object) -> Wave:
+    """When `obj` is applied. What services read goes with their Deployments, so a failed migration changes nothing."""
+    kind, noun = obj["kind"], obj["metadata"].get("labels", {}).get(NOUN_LABEL, "")
+    if kind in _BEFORE_ALL:
+        return Wave.CONFIG
+    if kind == "Job":
+        return _OF_NOUN.get(noun, Wave.ROUTES)
+    if kind == "ConfigMap" and (noun in STORE_NOUNS or noun in _OF_NOUN):
+        return Wave.CONFIG
+    return _OF_KIND.get(kind) or (Wave.EDGE if noun in EDGE_NOUNS else Wave.SERVICES)
+
+
+def order_of(obj: Object) -> tuple[Wave, int, str]:
+    """Sorts objects into the order of applying."""
+    return wave_of(obj), _RANK[obj["apiVersion"], obj["kind"]], obj["metadata"]["name"]

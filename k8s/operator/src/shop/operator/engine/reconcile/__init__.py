@@ -1,0 +1,1 @@
+"""Bringing a Shop to the state that its spec asks for."""

@@ -1,0 +1,234 @@
+"""What of an object is ours, by the API server's own account: the way to notice drift without comparing defaults.
+
+`metadata.managedFields` says which fields this operator has applied and still owns. Whoever changes or removes one of
+them takes it from us there, so a hash over our fields and their values is another one after every change that
+concerns us, and the same after all that does not: foreign annotations, an autoscaler's replicas, the status.
+
+A set of fields is a tree: `f:x` a field, `k:{...}` the item of a list with these keys, `v:...` an item that is its own
+key, `i:n` an item by place, `.` the item itself; an empty tree is a leaf and stands for the whole value.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from shop.operator.engine.kube.objects import MANAGER, Object
+
+DIGEST_BYTES = 10
+MAX_PATHS = 50
+"""Of a difference; it is told to people."""
+Fields = dict[str, Any]
+_ABSENT: Any = object()
+_KEYS = ("name", "mountPath", "containerPort", "port", "uid", "key", "type", "topologyKey", "ip", "host")
+"""By one of these a person tells the items of a list apart."""
+_SUFFIXES = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
+
+
+def digest(obj: Object) -> str:
+    """Hash of the fields that MANAGER owns by Apply, and of their values; the same for equal ones."""
+    ours, others = _managed(obj)
+    values: list[Any] = []
+    for fields in ours:
+        # A stringData that was applied stays a field of ours, though its values are in `data` from then on.
+        _collect(fields, {**obj, "stringData": obj.get("data")} if "f:stringData" in fields else obj, others, values)
+    text = orjson.dumps([ours, values], option=orjson.OPT_SORT_KEYS, default=str)
+    return hashlib.blake2b(text, digest_size=DIGEST_BYTES).hexdigest()
+
+
+def owned_paths(obj: Object) -> list[str]:
+    """The fields that MANAGER owns by Apply, as a person writes them: `spec.ports[http].port`."""
+    return [path for fields in _managed(obj)[0] for path in _paths(fields, obj, "")]
+
+
+def difference(desired: Object, live: Object) -> list[str]:
+    """Paths of the fields in which `live` is not what `desired` says, at most MAX_PATHS; for people.
+
+    Two spellings of one quantity are the same. A field of ours that is no longer desired is a difference too.
+    """
+    wanted = _without_string_data(desired)
+    found = list(dict.fromkeys([*_unequal(wanted, live, ""), *_unwanted({**desired, **wanted}, live)]))
+    return found[:MAX_PATHS]
+
+
+def _managed(obj: Object) -> tuple[list[Fields], list[Fields]]:
+    """Our sets of fields, and everybody else's."""
+    ours: list[Fields] = []
+    others: list[Fields] = []
+    for entry in obj["metadata"].get("managedFields") or ():
+        mine = entry.get("manager") == MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource")
+        (ours if mine else others).append(entry.get("fieldsV1") or {})
+    return ours, others
+
+
+def _collect(fields: Fields, value: Any, others: list[Fields], values: list[Any]) -> None:
+    """Append the values of the leaves, in the order of the sorted fields."""
+    for name in sorted(fields):
+        if name == ".":
+            continue
+        below, part = fields[name], _part(name, value)
+        theirs = [found for other in others if (found := other.get(name))] if others else others
+        if below and part is not _ABSENT:
+            _collect(below, part, theirs, values)
+        else:
+            values.append(_leaf(part, theirs))
+
+
+def _leaf(value: Any, others: list[Fields]) -> Any:
+    """The whole value, less what others own in it: an empty map of ours may have been filled by them."""
+    if value is _ABSENT:
+        return [None, "absent"]
+    if isinstance(value, dict) and others:
+        foreign = {name[2:] for fields in others for name in fields if name.startswith("f:")}
+        return {name: part for name, part in value.items() if name not in foreign}
+    return value
+
+
+def _part(name: str, value: Any) -> Any:
+    """What a field's name points at in `value`."""
+    what, rest = name[0], name[2:]
+    if what == "f":
+        return value.get(rest, _ABSENT) if isinstance(value, dict) else _ABSENT
+    if not isinstance(value, list):
+        return _ABSENT
+    if what == "k":
+        return _item(_keys_of(rest), value)
+    if what == "v":
+        wanted = orjson.loads(rest)
+        return wanted if wanted in value else _ABSENT
+    index = int(rest)
+    return value[index] if index < len(value) else _ABSENT
+
+
+@lru_cache(maxsize=4_096)
+def _keys_of(text: str) -> Object:
+    """The same few keys come in thousands of objects."""
+    keys: Object = orjson.loads(text)
+    return keys
+
+
+def _item(keys: Object, items: list[Any]) -> Any:
+    for item in items:
+        if isinstance(item, dict) and all(item.get(key) == value for key, value in keys.items()):
+            return item
+    return _ABSENT
+
+
+def _paths(fields: Fields, value: Any, path: str) -> Iterator[str]:
+    if not fields or set(fields) == {"."}:
+        yield path
+        return
+    for name, below in fields.items():
+        if name != ".":
+            part = _part(name, value)
+            yield from _paths(below, part, path + _step(name, value, part, not path))
+
+
+def _step(name: str, value: Any, part: Any, first: bool) -> str:
+    rest = name[2:]
+    if name[0] == "f":
+        return rest if first else f".{rest}"
+    if name[0] == "k" and isinstance(value, list) and (key := _told_apart_by(value)) and part is not _ABSENT:
+        return f"[{part[key]}]"
+    if name[0] == "k":
+        return f"[{'/'.join(str(found) for found in orjson.loads(rest).values())}]"
+    return f"[{orjson.loads(rest)}]"
+
+
+def _told_apart_by(items: list[Any]) -> str | None:
+    """The key that every item has, each with a value of its own."""
+    if not items or not all(isinstance(item, dict) for item in items):
+        return None
+    for key in _KEYS:
+        values = [item.get(key) for item in items]
+        if all(isinstance(value, str | int) for value in values) and len(set(values)) == len(values):
+            return key
+    return None
+
+
+def _unequal(wanted: Any, found: Any, path: str) -> Iterator[str]:
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for name, value in wanted.items():
+            where = f"{path}.{name}" if path else name
+            if name in found or value not in (None, {}, [], "", False):
+                yield from _unequal(value, found.get(name, _ABSENT), where)
+    elif isinstance(wanted, list) and isinstance(found, list):
+        yield from _unequal_items(wanted, found, path)
+    elif not _same(wanted, found):
+        yield path
+
+
+def _unequal_items(wanted: list[Any], found: list[Any], path: str) -> Iterator[str]:
+    """Items with a key are compared by it, and foreign ones let be; all others by their place."""
+    if key := _told_apart_by(wanted):
+        by_key = {item[key]: item for item in found if isinstance(item, dict) and key in item}
+        for item in wanted:
+            yield from _unequal(item, by_key.get(item[key], _ABSENT), f"{path}[{item[key]}]")
+    elif len(wanted) != len(found):
+        yield path
+    else:
+        for index, (item, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from _unequal(item, other, f"{path}[{index}]")
+
+
+def _unwanted(wanted: Object, live: Object) -> Iterator[str]:
+    """Fields of ours in `live` that an apply of `wanted` would remove."""
+    for fields in _managed(live)[0]:
+        yield from _surplus(fields, wanted, live, "")
+
+
+def _surplus(fields: Fields, wanted: Any, live: Any, path: str) -> Iterator[str]:
+    for name, below in fields.items():
+        if name == ".":
+            continue
+        mine, theirs = _part(name, wanted), _part(name, live)
+        where = path + _step(name, live, theirs, not path)
+        if mine is _ABSENT and name[0] == "k" and isinstance(theirs, dict):
+            mine = _by_own_key(wanted, live, theirs)
+        if mine is _ABSENT:
+            yield where
+        elif below:
+            yield from _surplus(below, mine, theirs, where)
+
+
+def _by_own_key(wanted: Any, live: Any, item: Object) -> Any:
+    """The wanted item when a default such as protocol TCP is one of its keys for the server."""
+    key = _told_apart_by(live) if isinstance(live, list) else None
+    return _item({key: item[key]}, wanted) if key and isinstance(wanted, list) else _ABSENT
+
+
+def _same(wanted: Any, found: Any) -> bool:
+    if wanted == found:
+        return True
+    if isinstance(wanted, str | int | float) and isinstance(found, str | int | float):
+        number = _quantity(wanted)
+        return number is not None and number == _quantity(found)
+    return False
+
+
+def _quantity(value: str | float) -> Decimal | None:
+    """As Kubernetes reads "1500m", "1.5" or "2Gi"; None when it is no quantity."""
+    text = str(value)
+    suffix = text[-2:] if text[-2:] in _BINARY else text[-1:] if text[-1:] in _SUFFIXES else ""
+    factor = Decimal(1024) ** _BINARY[suffix] if suffix in _BINARY else Decimal(10) ** _SUFFIXES.get(suffix, 0)
+    try:
+        number = Decimal(text.removesuffix(suffix)) * factor
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _without_string_data(desired: Object) -> Object:
+    """A Secret's stringData as the server keeps it."""
+    if desired.get("kind") != "Secret" or "stringData" not in desired:
+        return desired
+    encoded = {name: base64.b64encode(text.encode()).decode() for name, text in desired["stringData"].items()}
+    rest = {name: value for name, value in desired.items() if name != "stringData"}
+    return {**rest, "data": {**desired.get("data", {}), **encoded}}

@@ -1,0 +1,131 @@
+"""What a Shop needs and does not bring: looked for before anything is changed, so that a typing error costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from shop.operator.engine.kube.client import Kube, Request
+from shop.operator.engine.kube.kinds import CLAIM, CONFIG_MAP, RENDERED, SECRET, Kind
+from shop.operator.engine.kube.objects import Object, Ref
+from shop.operator.local.plan import WITH_DATABASE
+from shop.operator.spec import DatabaseBackend, ShopSpec
+
+CATALOG_KEY = "catalog.json"
+URL_KEY = "url"
+DIRECT = "-direct"
+"""Ends the key of a URL that leads to the server itself, where the one without it leads to a pooler."""
+ADMIN_KEYS = ("username", "password")
+STORE_KEYS = ("password", URL_KEY)
+S3_KEYS = ("endpoint", "accessKey", "secretKey")
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """One object that must exist in the Shop's namespace, with `keys` in its data; the spec names it in `field`."""
+
+    field: str
+    kind: Kind
+    name: str
+    keys: tuple[str, ...] = ()
+
+
+def needed(spec: ShopSpec, *, restored: bool = False) -> list[Needed]:
+    """Everything that `spec` names, without the backup where the Shop is `restored` already.
+
+    A TLS Secret is not among it: its certificate may be issued later.
+    """
+    found = []
+    if spec.store.catalog and spec.store.catalog.config_map:
+        found.append(Needed("store.catalog.configMap", CONFIG_MAP, spec.store.catalog.config_map, (CATALOG_KEY,)))
+    if spec.database.secret_name:
+        found.append(Needed("database.secretName", SECRET, spec.database.secret_name, _database_keys(spec.database)))
+    if ca := spec.database.ca:
+        kind, field = (SECRET, "secretName") if ca.secret_name else (CONFIG_MAP, "configMap")
+        found.append(Needed(f"database.ca.{field}", kind, ca.secret_name or ca.config_map or "", (ca.key,)))
+    for field, backend in (("messaging", spec.messaging), ("cache", spec.cache)):
+        if backend.secret_name:
+            own = (URL_KEY,) if backend.mode == "External" else STORE_KEYS
+            found.append(Needed(f"{field}.secretName", SECRET, backend.secret_name, own))
+    if spec.backup:
+        found += _place("backup", "destination", spec.backup.destination, spec.backup.secret_name)
+    if spec.restore_from and not restored:
+        found += _place("restoreFrom", "source", spec.restore_from.source, spec.restore_from.secret_name)
+    return found
+
+
+def _database_keys(database: DatabaseBackend) -> tuple[str, ...]:
+    if database.mode != "External":
+        return ADMIN_KEYS
+    direct = tuple(f"{noun}{DIRECT}" for noun in WITH_DATABASE) if database.pooler == "Transaction" else ()
+    return (*WITH_DATABASE, *direct)
+
+
+def _place(part: str, field: str, url: str, secret_name: str | None) -> list[Needed]:
+    scheme, _, rest = url.partition("://")
+    if scheme == "pvc":
+        return [Needed(f"{part}.{field}", CLAIM, rest.partition("/")[0])]
+    return [Needed(f"{part}.secretName", SECRET, secret_name, S3_KEYS)] if secret_name else []
+
+
+def named_by(spec: Object) -> frozenset[tuple[str, str]]:
+    """Kind and name of everything that a spec names, read as it stands: also one that the models refuse."""
+    found: set[tuple[str, str]] = set()
+    for part in ("database", "messaging", "cache", "backup", "restoreFrom"):
+        found.add((SECRET.kind, _text(spec, part, "secretName")))
+    found.add((SECRET.kind, _text(spec, "exposure", "tlsSecretName")))
+    found.add((SECRET.kind, _text(spec, "database", "ca", "secretName")))
+    found.add((CONFIG_MAP.kind, _text(spec, "database", "ca", "configMap")))
+    found.add((CONFIG_MAP.kind, _text(spec, "store", "catalog", "configMap")))
+    for place in (_text(spec, "backup", "destination"), _text(spec, "restoreFrom", "source")):
+        scheme, _, rest = place.partition("://")
+        found.add((CLAIM.kind, rest.partition("/")[0] if scheme == "pvc" else ""))
+    return frozenset(one for one in found if one[1])
+
+
+def _text(spec: Object, *path: str) -> str:
+    found: Any = spec
+    for step in path:
+        found = found.get(step) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+def claimed(spec: Object, own: Iterable[Ref]) -> str | None:
+    """A sentence when the spec names an object that the operator makes for this Shop itself; None when it does not."""
+    made = {(ref.kind, ref.name) for ref in own}
+    both = sorted(named_by(spec) & made)
+    return (
+        f"the spec names {both[0][0]} {both[0][1]}, which is made for this Shop itself: choose another name"
+        if both
+        else None
+    )
+
+
+async def missing(kube: Kube, namespace: str, spec: ShopSpec, *, restored: bool = False) -> tuple[str, str] | None:
+    """Reason and sentence for the first thing that is not there; None when all is."""
+    for one in needed(spec, restored=restored):
+        live = await kube.get(one.kind, namespace, one.name)
+        if live is None:
+            sentence = f'{one.field}: there is no {one.kind.kind} "{one.name}" in namespace {namespace}'
+            return f"{one.kind.kind}Missing", sentence
+        if absent := [key for key in one.keys if key not in live.get("data", {})]:
+            return f"{one.kind.kind}Incomplete", f'{one.field}: {one.kind.kind} "{one.name}" has no key {absent[0]}'
+    return None
+
+
+async def optional_kinds(kube: Kube) -> frozenset[str]:
+    """Of the kinds that only some clusters have, those that this one serves."""
+    wanted = [kind for kind in RENDERED if kind.optional]
+    versions = sorted({kind.api_version for kind in wanted})
+    served = dict(zip(versions, await asyncio.gather(*map(kube.served, versions)), strict=True))
+    return frozenset(kind.kind for kind in wanted if kind.kind in served[kind.api_version])
+
+
+async def cluster_version(kube: Kube) -> str:
+    """Of the API server, such as v1.34.1."""
+    found: str = orjson.loads(await kube.send(Request("GET", "/version", resource="discovery")))["gitVersion"]
+    return found

@@ -1,0 +1,186 @@
+"""Which Shops a new version of the operator is rolled out to, and when: a few at a time, canaries first.
+
+Everything is counted from what stands in the Shops' status, so another operator process goes on where this one ends.
+Only the decision that a Shop's rollout begins is kept in memory, until its pass has written it down.
+
+A Shop that waits keeps the objects of the version before, and is repaired with them. What its user changes is not
+asked for here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from shop.operator.engine.kube.objects import CANARY, Key, Object
+from shop.operator.spec_window import MaintenanceWindow
+
+AT_ONCE = 5
+"""Shops that a new version is rolled out to at the same time."""
+MAX_FAILURES = 1
+"""Shops at which it has failed from which on no other rollout begins."""
+CANARY_READY_S = 300.0
+"""How long every canary must have been ready before the other Shops follow."""
+MAX_NAMED = 3
+"""Shops that a message names."""
+MAX_WAIT_S = 3_600.0
+"""After which a Shop that waits for a time is looked at in any case."""
+WAITING, STOPPED = "UpgradeWaiting", "UpgradeStopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How a new version is rolled out; without a `window` at any time."""
+
+    at_once: int = AT_ONCE
+    max_failures: int = MAX_FAILURES
+    canary_ready_s: float = CANARY_READY_S
+    window: MaintenanceWindow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a Shop's rollout does not begin yet: reason and sentence.
+
+    `again_s`: ask again then; None: a change of another Shop brings it back.
+    """
+
+    reason: str
+    message: str
+    again_s: float | None = None
+    for_place: bool = False
+    """Whether only too many others are under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far one Shop is with the operator's release."""
+
+    rolling: bool = False
+    failed: bool = False
+    canary: bool = False
+    ready_since: datetime | None = None
+    """Of a canary that has the release."""
+
+    @classmethod
+    def of(cls, shop: Object, release: str) -> Standing:
+        meta, status = shop["metadata"], shop.get("status", {})
+        if "deletionTimestamp" in meta or shop.get("spec", {}).get("suspend") or not status.get("revision"):
+            return cls()
+        conditions = {one["type"]: one for one in status.get("conditions", ())}
+        rollout, failure = status.get("rollout") or {}, status.get("failure") or {}
+        rolling = rollout.get("release") == release
+        stopped = rollout.get("failedBefore", False) or conditions.get("Progressing", {}).get("status") == "False"
+        canary = (meta.get("labels") or {}).get(CANARY) == "true"
+        ready = conditions.get("Ready", {})
+        serves = canary and status.get("release") == release and ready.get("status") == "True"
+        return cls(
+            rolling=rolling,
+            failed=failure.get("release") == release or (rolling and stopped),
+            canary=canary,
+            ready_since=datetime.fromisoformat(ready["lastTransitionTime"]) if serves else None,
+        )
+
+
+@dataclass
+class Upgrades:
+    """`look_at` brings a Shop back into the queue; `complete` says whether every Shop has been seen."""
+
+    release: str
+    limits: Limits
+    look_at: Callable[[Key], None]
+    complete: Callable[[], bool] = lambda: True
+    _canaries: dict[Key, datetime | None] = field(default_factory=dict)
+    _rolling: set[Key] = field(default_factory=set)
+    _failed: set[Key] = field(default_factory=set)
+    _admitted: set[Key] = field(default_factory=set)
+    _waiting: dict[Key, Wait] = field(default_factory=dict)
+
+    def see(self, key: Key, shop: Object | None) -> None:
+        """Take a Shop as it is known now; None: it is gone."""
+        now = Standing.of(shop, self.release) if shop else Standing()
+        before = self._for_all(), len(self._under_way)
+        for holds, keys in ((now.rolling, self._rolling), (now.failed, self._failed)):
+            keys.add(key) if holds else keys.discard(key)
+        self._canaries.pop(key, None)
+        if now.canary:
+            self._canaries[key] = now.ready_since
+        if shop is None:
+            self._waiting.pop(key, None)
+        self._wake(*before)
+
+    def ask(self, key: Key, window: MaintenanceWindow | None) -> Wait | None:
+        """None when the Shop's rollout may begin now; its place is then kept until `passed`."""
+        wait = self._why(key, window or self.limits.window, datetime.now(UTC))
+        if wait is None:
+            self._admitted.add(key)
+            self._waiting.pop(key, None)
+        else:
+            self._waiting[key] = wait
+        return wait
+
+    def passed(self, key: Key, *, waits: bool) -> None:
+        """A pass over the Shop has ended; what has begun stands in its status."""
+        before = self._for_all(), len(self._under_way)
+        self._admitted.discard(key)
+        if not waits:
+            self._waiting.pop(key, None)
+        self._wake(*before)
+
+    def counts(self) -> dict[str, int]:
+        """Shops by how far they are, for the metrics."""
+        return {"waiting": len(self._waiting), "rolling": len(self._rolling), "failed": len(self._failed)}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether failures keep further rollouts from beginning."""
+        return len(self._failed) >= self.limits.max_failures
+
+    @property
+    def _under_way(self) -> set[Key]:
+        return self._rolling | self._admitted
+
+    def _for_all(self) -> tuple[bool, dict[Key, datetime | None]]:
+        """What concerns every Shop that waits."""
+        return self.stopped, dict(self._canaries)
+
+    def _wake(self, for_all: tuple[bool, dict[Key, datetime | None]], under_way: int) -> None:
+        if self._for_all() != for_all:
+            woken = sorted(self._waiting)
+        elif len(self._under_way) < under_way:
+            waiting = (key for key, wait in self._waiting.items() if wait.for_place)
+            woken = sorted(waiting)[: max(0, self.limits.at_once - len(self._under_way))]
+        else:
+            return
+        for key in woken:
+            self.look_at(key)
+
+    def _why(self, key: Key, window: MaintenanceWindow | None, now: datetime) -> Wait | None:
+        head = f"The operator's release {self.release} is not rolled out here yet"
+        if self.stopped:
+            return Wait(STOPPED, f"{head}: it failed at {_named(self._failed)}; see there")
+        if key not in self._canaries and (wait := self._for_canaries(head, now)):
+            return wait
+        if window and (closed := window.opens_in(now)):
+            again_s = min(closed.total_seconds(), MAX_WAIT_S)
+            return Wait(WAITING, f"{head}: the maintenance window is {window}", again_s)
+        if len(self._under_way - {key}) >= self.limits.at_once:
+            at_once = self.limits.at_once
+            return Wait(WAITING, f"{head}: {at_once} at a time are rolled out, others before it", for_place=True)
+        return None
+
+    def _for_canaries(self, head: str, now: datetime) -> Wait | None:
+        need_s = self.limits.canary_ready_s
+        left_s = {key: need_s - (now - since).total_seconds() for key, since in self._canaries.items() if since}
+        behind = [key for key in self._canaries if key not in left_s or left_s[key] > 0]
+        if not behind:
+            return None
+        message = f"{head}: {_named(behind)}, labelled as canary, must be ready for {need_s:g} s before"
+        return Wait(WAITING, message, min((left for left in left_s.values() if left > 0), default=None))
+
+
+def _named(keys: Iterable[Key]) -> str:
+    found = sorted(keys)
+    more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+    return f"Shop {', '.join(map(str, found[:MAX_NAMED]))}{more}"

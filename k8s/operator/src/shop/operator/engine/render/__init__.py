@@ -1,0 +1,1 @@
+"""From a Shop to the objects that it consists of."""

@@ -1,0 +1,78 @@
+"""Which charts a Shop is rendered with: those of the version that it names, never others.
+
+The operator carries the charts of its own version as a folder, and those of earlier versions as the archives that
+`make package` made of them, in the folder EARLIER beside it. What it does not carry it does not render.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from shop.operator.engine.render.values import RenderError
+
+EARLIER = "earlier"
+CHART = "shop"
+MAX_EARLIER = 5
+"""Archives of earlier versions that an operator carries."""
+_TOLD_ONLY = ("README.md", "NOTES.txt", "values.schema.json", "values-*.yaml", ".*", "tests/*")
+"""Files of a chart that no object follows from."""
+
+
+class Charts:
+    """`folder` has the chart of `version` and maybe earlier ones; ValueError when those are too many."""
+
+    def __init__(self, folder: Path, version: str) -> None:
+        archives = sorted((folder / EARLIER).glob(f"{CHART}-*.tgz"))
+        if len(archives) > MAX_EARLIER:
+            raise ValueError(f"{folder / EARLIER} has {len(archives)} charts, more than {MAX_EARLIER}")
+        earlier = {path.name.removeprefix(f"{CHART}-").removesuffix(".tgz"): path for path in archives}
+        self._own = version
+        self._paths = {**earlier, version: folder / CHART}
+        self._digests = {name: digest_of(path) for name, path in self._paths.items()}
+
+    def path(self, version: str | None) -> Path:
+        """A folder or an archive, as helm takes both; None is the operator's own. RenderError names those there are."""
+        return self._paths[self._known(version)]
+
+    def digest(self, version: str | None) -> str:
+        """Hash of what objects follow from; RenderError as `path`."""
+        return self._digests[self._known(version)]
+
+    def is_own(self, version: str | None) -> bool:
+        return version in (None, self._own)
+
+    def _known(self, version: str | None) -> str:
+        if version is None or version in self._paths:
+            return version or self._own
+        earlier = ", ".join(sorted(self._paths.keys() - {self._own})) or "no earlier ones"
+        raise RenderError(
+            f"spec.version: this operator has no charts of {version}, and images are only run with their own: "
+            f"it has {self._own} and {earlier}"
+        )
+
+
+def digest_of(chart: Path) -> str:
+    """Hash over the files of the chart that objects follow from, those behind links included."""
+    found = hashlib.sha256()
+    for path, content in sorted(_archived(chart) if chart.suffix == ".tgz" else _in_folder(chart)):
+        if not any(path.match(pattern) for pattern in _TOLD_ONLY):
+            found.update(f"{path}\0".encode())
+            found.update(hashlib.sha256(content).digest())
+    return found.hexdigest()
+
+
+def _in_folder(chart: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    for folder, _, files in os.walk(chart, followlinks=True):
+        for path in (Path(folder, name) for name in files):
+            yield PurePosixPath(path.relative_to(chart)), path.read_bytes()
+
+
+def _archived(chart: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    with tarfile.open(chart) as archive:
+        for member in archive:
+            if content := archive.extractfile(member):
+                yield PurePosixPath(*PurePosixPath(member.name).parts[1:]), content.read()

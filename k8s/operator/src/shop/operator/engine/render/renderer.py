@@ -1,0 +1,257 @@
+"""From a Shop to the objects that it is made of: Secrets, and what `helm template` makes of charts/shop.
+
+One function for the operator and for `shopctl plan`. Its objects are the chart's, with these additions:
+
+- metadata.namespace, SHOP_LABEL on every object, pod template and volume claim, and `managed-by: shop-operator`;
+- an ownerReference to the Shop, except on what carries `helm.sh/resource-policy: keep`: that may outlive the Shop,
+  and has the annotations NOT_ARGOS instead;
+- the annotation APPLIED, a hash of the object without it.
+
+Secrets come from `engine.secrets`, and hooks of Helm (its test) are left out. Equal input gives equal output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shop.operator.engine.kube.kinds import RENDERED, SHOP, order_of
+from shop.operator.engine.kube.objects import APPLIED, KEEP, MANAGER, NOT_ARGOS, SHOP_LABEL, Object
+from shop.operator.engine.metrics import RENDER
+from shop.operator.engine.render import shop_secrets
+from shop.operator.engine.render.charts import Charts
+from shop.operator.engine.render.values import Images, RenderError, Values, contradictions, values
+from shop.operator.local.plan import RETAIL
+from shop.operator.spec import Shop
+
+__all__ = ["HelmMissing", "Images", "RenderError", "Renderer", "find_charts", "find_helm"]
+
+MAX_HELM_PROCESSES = 2
+"""At once; more would only wait for the same cores, at 85 MB each."""
+HELM_TIMEOUT_S = 60.0
+APPLIED_DIGITS = 16
+RELEASE_DIGITS = 8
+HELM_VARIABLE = "SHOP_OPERATOR_HELM"
+CHARTS_VARIABLE = "SHOP_OPERATOR_CHARTS"
+_CACHED_HELM = Path.home() / ".cache" / "devcluster" / "bin" / "helm"
+_REPOSITORY_CHARTS = Path(__file__).parents[7] / "charts"
+# A short life needs no collection of garbage before it is large: a third less CPU for 28 MB.
+_HELM_ENVIRONMENT = {"GOGC": "off", "GOMEMLIMIT": "128MiB", "HOME": "/tmp", "HELM_PLUGINS": "/nonexistent"}  # noqa: S108
+
+
+class HelmMissing(RuntimeError):
+    """There is no helm, or there are no charts; the message says where they were looked for."""
+
+
+def find_helm() -> Path:
+    """The helm of SHOP_OPERATOR_HELM, of the PATH, or of the test cluster's cache; HelmMissing without any."""
+    places = (os.environ.get(HELM_VARIABLE), shutil.which("helm"), _CACHED_HELM)
+    for place in places:
+        if place and os.access(place, os.X_OK):
+            return Path(place)
+    raise HelmMissing(f"helm is not in ${HELM_VARIABLE}, not on the PATH and not at {_CACHED_HELM}")
+
+
+def find_charts() -> Path:
+    """The folder with charts/shop: SHOP_OPERATOR_CHARTS, or this repository's; HelmMissing without any."""
+    for place in (os.environ.get(CHARTS_VARIABLE), _REPOSITORY_CHARTS):
+        if place and (Path(place) / "shop" / "Chart.yaml").is_file():
+            return Path(place)
+    raise HelmMissing(f"there is no shop/Chart.yaml in ${CHARTS_VARIABLE} and none in {_REPOSITORY_CHARTS}")
+
+
+class Renderer:
+    """Renders Shops with one set of charts; safe for use by several tasks of one loop."""
+
+    def __init__(self, helm: Path, charts: Path, version: str, *, images: Images | None = None) -> None:
+        self.version = version
+        self.kube_version = ""
+        """Of the cluster, such as v1.34.1, for the charts' constraint; "" leaves helm's own default. No object follows
+        from it, so a cluster's upgrade rolls nothing out."""
+        self._helm = helm
+        self._charts = Charts(charts, version)
+        self._images = images or Images()
+        self.release = f"{version}-{_sha256([self._charts.digest(None), asdict(self._images)])[:RELEASE_DIGITS]}"
+        """What the operator gives to Shops that say nothing about it: version, charts and where images are."""
+        self._slots = asyncio.Semaphore(MAX_HELM_PROCESSES)
+
+    def inputs_hash(self, shop: Shop, namespace: str, seed: bytes, optional: frozenset[str], retry: str = "") -> str:
+        """Changes exactly when the objects may: with the values, the charts and the seed. RenderError as `render`.
+
+        It changes with `retry` as well, which says that the same objects are wanted anew.
+        """
+        given = self._values(shop, namespace, optional)
+        digest = self._charts.digest(shop.spec.version)
+        return _sha256([namespace, digest, seed.hex(), given, *([retry] if retry else [])])
+
+    async def render(self, shop: Shop, namespace: str, uid: str, seed: bytes, optional: frozenset[str]) -> list[Object]:
+        """Every object of `shop`, in the order of applying; RenderError names the field that is at fault.
+
+        `uid` is the Shop's, for the ownerReferences; "" leaves them out, for a Shop that does not exist yet.
+        """
+        given = self._values(shop, namespace, optional)
+        name = shop.metadata.name
+        made = shop_secrets.secrets(name, namespace, given, seed)
+        text = await self._template(shop, namespace, shop_secrets.named(name, given), optional)
+        found = [*made, *documents(text)]
+        return sorted((_finished(obj, shop, namespace, uid) for obj in found), key=order_of)
+
+    def _values(self, shop: Shop, namespace: str, optional: frozenset[str]) -> Values:
+        for problem in contradictions(shop.spec):
+            raise RenderError(problem)
+        return values(shop, namespace, optional=optional, version=self.version, images=self._images)
+
+    async def _template(self, shop: Shop, namespace: str, given: Values, optional: frozenset[str]) -> bytes:
+        version = shop.spec.version
+        arguments = ["template", shop.metadata.name, str(self._charts.path(version)), "--namespace", namespace]
+        arguments += ["--values", "-", "--no-hooks"]
+        arguments += ["--kube-version", self.kube_version] if self.kube_version else []
+        for kind in RENDERED:
+            if kind.optional and kind.kind in optional:
+                arguments += ["--api-versions", f"{kind.api_version}/{kind.kind}"]
+        # The values follow from checked models, and tests render them with the schema, so it is not read here. That of
+        # an earlier version is: it refuses what the charts of that version do not know.
+        arguments += ["--skip-schema-validation"] if self._charts.is_own(version) else []
+        async with self._slots:
+            started = time.perf_counter()
+            code, out, err = await _run(self._helm, tuple(arguments), as_yaml(given))
+        RENDER.labels("failed" if code else "done").observe(time.perf_counter() - started)
+        if code:
+            raise RenderError(in_words_of_the_shop(err.decode(errors="replace")))
+        return out
+
+
+async def _run(program: Path, arguments: tuple[str, ...], given: str) -> tuple[int, bytes, bytes]:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        program, *arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=_HELM_ENVIRONMENT
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(given.encode()), HELM_TIMEOUT_S)
+    except TimeoutError:
+        raise RenderError(f"helm did not finish within {HELM_TIMEOUT_S:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, out, err
+
+
+def as_yaml(given: Values) -> str:
+    """`given` as JSON that a reader of YAML takes, too: no surrogate pairs, and no characters that YAML forbids."""
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(given, ensure_ascii=False))
+
+
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+_PLAIN_SCALARS = 8_192
+_TEXT_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp", "value", "merge"))
+
+
+def documents(text: bytes) -> list[Object]:
+    """The objects in what helm wrote; half the cost of `yaml.load_all`, which looks at every scalar anew."""
+    loader, found = yaml.CBaseLoader(text), []
+    try:
+        while loader.check_node():
+            if obj := _value(loader.get_node()):
+                found.append(obj)
+    finally:
+        loader.dispose()
+    return found
+
+
+def _value(node: yaml.Node | None) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return {key.value: _value(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(part) for part in node.value]
+    if isinstance(node, yaml.ScalarNode):
+        return node.value if node.style else _plain(node.value)
+    return None
+
+
+@lru_cache(_PLAIN_SCALARS)
+def _plain(text: str) -> Any:
+    """What an unquoted scalar is; what only YAML 1.1 takes for a time or for syntax stays text."""
+    loader = yaml.SafeLoader("")
+    tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    return text if tag in _TEXT_TAGS else loader.construct_object(yaml.ScalarNode(tag, text))
+
+
+def _finished(obj: Object, shop: Shop, namespace: str, uid: str) -> Object:
+    """`obj` with the additions that the head of this file names."""
+    name = shop.metadata.name
+    metadata = obj["metadata"]
+    metadata["namespace"] = namespace
+    metadata["labels"] = {**metadata.get("labels", {}), "app.kubernetes.io/managed-by": MANAGER, SHOP_LABEL: name}
+    for labelled in _inner(obj):
+        labelled["labels"] = {**labelled.get("labels", {}), SHOP_LABEL: name}
+    annotations = metadata["annotations"] = {**metadata.get("annotations", {})}
+    if annotations.get(KEEP) == "keep":
+        annotations.update(NOT_ARGOS)
+    elif uid:
+        owner = {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "name": name, "uid": uid, "controller": True}
+        metadata["ownerReferences"] = [owner]
+    annotations[APPLIED] = _sha256(obj)[:APPLIED_DIGITS]
+    return obj
+
+
+def _inner(obj: Object) -> Iterator[dict[str, Any]]:
+    """The metadata of what the object has made: pods, volume claims, and all that CloudNativePG makes."""
+    spec = obj.get("spec", {})
+    if obj["kind"] == "Cluster":
+        yield spec.setdefault("inheritedMetadata", {})
+    if obj["kind"] == "CronJob":
+        job = spec["jobTemplate"]
+        yield job.setdefault("metadata", {})
+        spec = job["spec"]
+    if "template" in spec:
+        yield spec["template"]["metadata"]
+    for claim in spec.get("volumeClaimTemplates", ()):
+        yield claim["metadata"]
+
+
+def _sha256(what: Any) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+_SENTENCE = re.compile(r"^execution error at \(\S+\): ")
+_FIELDS = tuple(
+    (re.compile(pattern), field)
+    for pattern, field in (
+        (r"\bgateway\.(?:ingress|httpRoute)\.enabled\b", "spec.exposure"),
+        (r"\bgateway\.ingress\.", "spec.exposure."),
+        (r"\bgateway\.httpRoute\.", "spec.exposure."),
+        (rf"\b({'|'.join(RETAIL)})\.(?=[a-z])", r"spec.services.\1."),
+        (r"\bglobal\.store\b", "spec.store"),
+        (r"\bcatalog(?=[. ])", "spec.store.catalog"),
+        (r"\brestore\.", "spec.restoreFrom."),
+        (r"\b(database|messaging|cache|backup)\.", r"spec.\1."),
+    )
+)
+"""From the chart's values to the fields of a Shop that they come from."""
+
+
+def in_words_of_the_shop(stderr: str) -> str:
+    """What helm says, about the Shop's fields and without the places in the templates."""
+    lines = [line for line in stderr.splitlines() if not line.startswith("level=")]
+    text = " ".join(" ".join(lines).split()).removeprefix("Error: ")
+    if not _SENTENCE.match(text):
+        return f"the charts could not be rendered: {text}"
+    text = _SENTENCE.sub("", text)
+    for pattern, field in _FIELDS:
+        text = pattern.sub(field, text)
+    return text

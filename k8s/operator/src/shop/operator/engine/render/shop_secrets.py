@@ -1,0 +1,126 @@
+"""The Secrets of a Shop, every value derived from one seed.
+
+Helm's `lookup`, by which the chart finds its passwords again, answers nothing to a program that only renders. So the
+operator makes the Secrets that charts/shop/templates/secrets.yaml would make, under the same names and with the same
+keys, and names them in `global.secrets`. What is derived needs no memory: a deleted Secret comes back as it was.
+"""
+
+from __future__ import annotations
+
+import hmac
+import string
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+
+from shop.operator.engine.kube.objects import KEEP, NOUN_LABEL, Object
+from shop.operator.engine.render.values import Values
+from shop.operator.local.plan import WITH_DATABASE
+
+SEED_BYTES = 32
+PASSWORD_LENGTH = 32
+ADMIN_EMAIL = "admin@shop.local"
+_LETTERS = string.ascii_letters
+_SIGNS = string.ascii_letters + string.digits
+_OWN = {
+    "internal": "shop-internal",
+    "admin": "shop-admin",
+    "keys": "shop-keys",
+    "postgres": "postgres",
+    "nats": "nats",
+    "valkey": "valkey",
+}
+"""Name of each kind of Secret without the Shop's, as the chart's template `shop.secret` has it."""
+_STORES = frozenset({"postgres", "nats", "valkey"})
+POSTGRES_PORT = 5432
+
+
+def password(seed: bytes, purpose: str) -> str:
+    """Letters and digits, a letter first, the same for the same seed and purpose (about 187 bits).
+
+    URLs and configurations take it as it is; a first digit could be read as a number.
+    """
+    drawn = int.from_bytes(hmac.digest(seed, purpose.encode(), "sha256"))
+    drawn, first = divmod(drawn, len(_LETTERS))
+    found = [_LETTERS[first]]
+    for _ in range(PASSWORD_LENGTH - 1):
+        drawn, sign = divmod(drawn, len(_SIGNS))
+        found.append(_SIGNS[sign])
+    return "".join(found)
+
+
+def secrets(shop_name: str, namespace: str, values: Values, seed: bytes) -> list[Object]:
+    """The Secrets that the Shop does not name itself, for the values of its chart. `namespace` is theirs."""
+    given = values["global"]["secrets"]
+    made = {
+        "internal": {"token": password(seed, "internal/token")},
+        "admin": {"email": ADMIN_EMAIL, "password": password(seed, "admin/password")},
+        "keys": {name: password(seed, f"keys/{name}") for name in ("keyEncryptionKey", "sessionSecret")},
+        **_of_stores(shop_name, values, seed),
+    }
+    found = [
+        _secret(shop_name, namespace, kind if kind in _STORES else "shop", _OWN[kind], data)
+        for kind, data in made.items()
+        if kind not in given
+    ]
+    return found + _of_databases(shop_name, namespace, values, seed)
+
+
+def named(shop_name: str, values: Values) -> Values:
+    """`values` with the names of all Secrets, so that the chart makes none itself."""
+    given = values["global"]["secrets"]
+    names = {kind: f"{shop_name}-{own}" for kind, own in _OWN.items()}
+    databases = {noun: f"{shop_name}-database-{noun}" for noun in WITH_DATABASE}
+    every = {**names, **given, "database": {**databases, **given.get("database", {})}}
+    return {**values, "global": {**values["global"], "secrets": every}}
+
+
+def _of_stores(shop_name: str, values: Values, seed: bytes) -> dict[str, Mapping[str, str]]:
+    nats, valkey = password(seed, "nats/password"), password(seed, "valkey/password")
+    stores: dict[str, Mapping[str, str]] = {
+        "nats": {"password": nats, "url": f"nats://shop:{nats}@{shop_name}-nats:4222"},
+        "valkey": {"password": valkey, "url": f"redis://:{valkey}@{shop_name}-valkey:6379/0"},
+    }
+    if values["database"]["mode"] != "External":
+        stores["postgres"] = {"username": "postgres", "password": password(seed, "postgres/password")}
+    return stores
+
+
+def _of_databases(shop_name: str, namespace: str, values: Values, seed: bytes) -> list[Object]:
+    given = values["global"]["secrets"].get("database", {})
+    found = []
+    for noun in WITH_DATABASE:
+        if noun not in given:
+            role, secret = f"shop_{noun}", password(seed, f"database-{noun}/password")
+            server, sslmode = _server(shop_name, values["database"])
+            url = f"postgresql://{role}:{secret}@{server}/{role}?sslmode={sslmode}"
+            data = {"username": role, "password": secret, "url": url}
+            found.append(_secret(shop_name, namespace, noun, f"database-{noun}", data))
+    return found
+
+
+def _server(shop_name: str, database: Mapping[str, Any]) -> tuple[str, str]:
+    """HOST:PORT of the shop's own database server, and how TLS is used with it."""
+    if database["mode"] == "CloudNativePG":
+        return f"{shop_name}-postgres-rw:{POSTGRES_PORT}", "require"
+    return f"{shop_name}-postgres:{POSTGRES_PORT}", "disable"
+
+
+def _secret(shop_name: str, namespace: str, noun: str, own_name: str, data: Mapping[str, str]) -> Object:
+    """`data` and not `stringData`, which the API server never gives back. `own_name` is without the Shop's."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": f"{shop_name}-{own_name}",
+            "namespace": namespace,
+            "labels": {
+                NOUN_LABEL: noun,
+                "app.kubernetes.io/instance": shop_name,
+                "app.kubernetes.io/part-of": "shop",
+            },
+            "annotations": {KEEP: "keep"},
+        },
+        "type": "kubernetes.io/basic-auth" if own_name == "postgres" else "Opaque",
+        "data": {key: b64encode(text.encode()).decode() for key, text in data.items()},
+    }

@@ -1,0 +1,1 @@
+"""What is reported of a Shop: conditions, health, Events."""

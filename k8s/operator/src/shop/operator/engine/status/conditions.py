@@ -1,0 +1,274 @@
+"""What a reconcile pass knows about a Shop, told as its five conditions.
+
+Pure: the same facts give the same conditions, so that an unchanged Shop's status is not written. A message is one or a
+few sentences for a person; it holds no time and nothing that counts up by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from shop.operator.engine.status.pods import Trouble
+
+MESSAGE_CHARS = 1_024
+TROUBLES_TOLD = 3
+"""Owners of troubled pods that a message names; of more it gives the number."""
+TYPES = ("Ready", "Progressing", "Degraded", "Drifted", "Paused")
+
+_WORDS = {"Installing": "Installing", "RollingOut": "Rolling out", "Deleting": "Being deleted"}
+
+Condition = dict[str, Any]
+Verdict = tuple[Literal["True", "False", "Unknown"], str, str]
+"""Status, reason, message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rolling:
+    """A revision on its way. `wave` is its name for people, "" before the first; `waiting_for` a sentence, "" while
+    objects are applied; `first` when no revision has served before it."""
+
+    revision: int
+    wave: str
+    waiting_for: str
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that the conditions follow from. Sentences name the object they are about.
+
+    - `invalid`: why the spec cannot be read; `blocked`: reason and sentence for what stands in the way from outside.
+    - `rolling`: the revision that is on its way. `troubles`: of pods whose owner is not ready.
+    - `failed`: reason and sentence of a revision that did not come up; `rolled_back_to`: the one that takes its place,
+      which is under way as long as there is `rolling`. Without it, the failed one stays and may still come up.
+    - `serving`: whether a revision has ever come up and serves. `unready`: objects that served and do not now.
+    - `drift`: what somebody else had changed, repaired by this pass.
+    - `deleting`: how far the deletion is.
+    - `waits`: reason and sentence for why the operator's new version is not rolled out yet.
+    """
+
+    generation: int
+    paused: bool = False
+    invalid: str | None = None
+    blocked: tuple[str, str] | None = None
+    rolling: Rolling | None = None
+    troubles: tuple[Trouble, ...] = ()
+    failed: tuple[str, str] | None = None
+    rolled_back_to: int | None = None
+    serving: bool = False
+    unready: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
+    deleting: str | None = None
+    waits: tuple[str, str] | None = None
+
+
+def conditions(previous: Sequence[Condition], facts: Facts, now: datetime) -> list[Condition]:
+    """All five, in the order of TYPES. lastTransitionTime is `now` only where the status is another than before.
+
+    While paused, Ready keeps the generation that it was made for, as that is what was applied: `kubectl wait` then
+    does not take an old spec's Ready for the new one's.
+    """
+    facts = replace(facts, unready=tuple(sorted(facts.unready)))
+    before = {condition["type"]: condition for condition in previous}
+    verdicts = (
+        _ready(facts),
+        _progressing(facts),
+        _degraded(facts),
+        _drifted(facts, before.get("Drifted")),
+        _paused(facts),
+    )
+    result = []
+    for kind, verdict in zip(TYPES, verdicts, strict=True):
+        old = before.get(kind, {})
+        pinned = facts.paused and kind == "Ready" and "observedGeneration" in old
+        result.append(_condition(kind, verdict, old, old["observedGeneration"] if pinned else facts.generation, now))
+    return result
+
+
+def because(sentence: str, troubles: Sequence[Trouble]) -> str:
+    """A sentence about an object ("Job a: failed"), with what one of its pods says about the cause if any does."""
+    about = sentence.partition(":")[0]
+    cause = next((each for each in _order(troubles) if each.owner == about), None)
+    return f"{sentence} ({cause.message.removeprefix(f'{about}: ')})" if cause else sentence
+
+
+def settled(conditions: Sequence[Condition], generation: int) -> bool:
+    """Whether the operator has finished with this generation, well or not: nothing more is under way for it."""
+    progressing = _of(conditions, "Progressing")
+    return progressing.get("status") == "False" and progressing.get("observedGeneration") == generation
+
+
+def summary(conditions: Sequence[Condition]) -> str:
+    """One line for a person: the state in words, and why when it is not simply good."""
+    if not conditions:
+        return "New: the operator has not seen it"
+    ready, degraded = _of(conditions, "Ready"), _of(conditions, "Degraded")
+    serves = ready.get("status") == "True"
+    if _of(conditions, "Paused").get("status") == "True":
+        return f"Paused, {'ready' if serves else 'not ready'}: {_of(conditions, 'Paused')['message']}"
+    if serves:
+        return "Ready"
+    if degraded.get("status") == "True":
+        going = "Rolling out" if ready.get("status") == "Unknown" else "Not ready"
+        return f"{going} ({degraded['reason']}): {degraded['message']}"
+    return f"{_WORDS.get(str(ready.get('reason')), 'Not ready')}: {ready.get('message', '')}"
+
+
+def _of(conditions: Sequence[Condition], kind: str) -> Condition:
+    return next((condition for condition in conditions if condition["type"] == kind), {})
+
+
+def _condition(kind: str, verdict: Verdict, old: Condition, generation: int, now: datetime) -> Condition:
+    status, reason, message = verdict
+    since = old.get("lastTransitionTime") if old.get("status") == status else None
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": _bounded(message),
+        "observedGeneration": generation,
+        "lastTransitionTime": since or now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 1] + "…"
+
+
+def _ready(facts: Facts) -> Verdict:
+    if facts.deleting is not None:
+        return "False", "Deleting", _sentence(facts.deleting)
+    if facts.rolling and not (facts.invalid or facts.blocked or facts.failed):
+        return _ready_while_rolling(facts, facts.rolling)
+    wrong = _wrong(facts)
+    if wrong:
+        return "False", wrong[0], wrong[1]
+    if facts.paused and not facts.serving:
+        return "False", "Paused", "Nothing has been installed: spec.suspend is true."
+    if not facts.serving:
+        return "False", "Installing", "Nothing has been applied yet."
+    return "True", "AllReady", "Every object is as the spec says, and serves."
+
+
+def _ready_while_rolling(facts: Facts, rolling: Rolling) -> Verdict:
+    """An upgrade may take a part away for a moment; it is only not ready when a pod in trouble says why."""
+    told = _told(facts)
+    if rolling.first or (facts.unready and facts.troubles):
+        reason = _order(facts.troubles)[0].reason if facts.troubles else "Installing"
+        return "False", reason, _joined(*told, _rollout(rolling))
+    goes_on = () if facts.unready else ("What served before goes on.",)
+    return "Unknown", "RollingOut", _joined(_rollout(rolling), *told, *goes_on)
+
+
+def _progressing(facts: Facts) -> Verdict:
+    if facts.deleting is not None:
+        return "True", "Deleting", _sentence(facts.deleting)
+    if facts.paused:
+        return "False", "Paused", "Nothing is changed while spec.suspend is true."
+    stopped = _stopped(facts)
+    if stopped:
+        return "False", *stopped
+    if facts.rolling:
+        reason = "RollingBack" if facts.failed else "Installing" if facts.rolling.first else "RollingOut"
+        return "True", reason, _sentence(_rollout(facts.rolling))
+    if not facts.serving:
+        return "True", "Installing", "Nothing has been applied yet."
+    if facts.waits:
+        return "False", facts.waits[0], _sentence(facts.waits[1])
+    return "False", "Complete", "No change is under way."
+
+
+def _degraded(facts: Facts) -> Verdict:
+    wrong = _wrong(facts) if facts.deleting is None else None
+    return ("True", *wrong) if wrong else ("False", "AsExpected", "Nothing is known to be wrong.")
+
+
+def _drifted(facts: Facts, old: Condition | None) -> Verdict:
+    """After the repair the message stays, so that a person can read later what somebody had changed, and when."""
+    if facts.drift:
+        return "True", "Repairing", " ".join(_sentence(each) for each in sorted(facts.drift))
+    if old and old["reason"] in {"Repairing", "Repaired"}:
+        return "False", "Repaired", "Last repaired: " + str(old["message"]).removeprefix("Last repaired: ")
+    return "False", "InStep", "What the operator applied is unchanged."
+
+
+def _paused(facts: Facts) -> Verdict:
+    if facts.paused:
+        return "True", "Suspended", "spec.suspend is true: the operator changes nothing."
+    return "False", "Active", "The operator keeps this Shop as its spec says."
+
+
+def _stopped(facts: Facts) -> tuple[str, str] | None:
+    """Why nothing goes on although the spec is not met: reason and sentence."""
+    if facts.invalid is not None:
+        return "InvalidSpec", _sentence(facts.invalid)
+    if facts.blocked:
+        return facts.blocked[0], _sentence(facts.blocked[1])
+    if facts.failed and not (facts.rolling and facts.rolled_back_to is not None):
+        return _failure(facts)
+    return None
+
+
+def _wrong(facts: Facts) -> tuple[str, str] | None:
+    """Reason and message of the first thing that a person should look at; None when all is well."""
+    goes_on = "What was applied before goes on." if facts.serving and not facts.unready else ""
+    if facts.invalid is not None:
+        return "InvalidSpec", _joined(facts.invalid, *facts.unready, goes_on)
+    if facts.blocked:
+        return facts.blocked[0], _joined(facts.blocked[1], *facts.unready, goes_on)
+    if facts.failed:
+        return _failure(facts)
+    if facts.troubles:
+        return _order(facts.troubles)[0].reason, _joined(*_told(facts))
+    if facts.unready and not facts.rolling:
+        return "NotReady", _joined(*facts.unready)
+    return None
+
+
+def _failure(facts: Facts) -> tuple[str, str]:
+    """A revision that did not come up, and what became of it."""
+    assert facts.failed is not None  # noqa: S101 - for the reader and the type checker
+    reason, why = facts.failed
+    if facts.rolled_back_to is not None and facts.rolling:
+        return "RollingBack", _joined(why, _rollout(facts.rolling), *_told(facts))
+    if facts.rolled_back_to is not None:
+        return "RolledBack", _joined(f"Revision {facts.rolled_back_to} serves again", why, *facts.unready)
+    untold = replace(facts, troubles=tuple(each for each in facts.troubles if each.pod not in why))
+    return reason, _joined(why, *_told(untold))
+
+
+def _rollout(rolling: Rolling) -> str:
+    if not rolling.wave:
+        return f"Revision {rolling.revision} begins"
+    waits = f": {rolling.waiting_for}" if rolling.waiting_for else ""
+    return f"Revision {rolling.revision}, {rolling.wave}{waits}"
+
+
+def _told(facts: Facts) -> list[str]:
+    """Troubles, worst first and one for each owner; then the objects that are not ready for no known reason."""
+    troubles = _order(facts.troubles)
+    told = [_sentence(each.message) for each in troubles[:TROUBLES_TOLD]]
+    if len(troubles) > TROUBLES_TOLD:
+        told.append(f"{len(troubles) - TROUBLES_TOLD} more of its parts have such trouble.")
+    named = tuple(f"{each.owner}:" for each in troubles if each.owner)
+    return told + [each for each in facts.unready if not each.startswith(named)]
+
+
+def _order(troubles: Sequence[Trouble]) -> list[Trouble]:
+    first: dict[str, Trouble] = {}
+    for each in sorted(troubles, key=lambda trouble: (not trouble.fatal, trouble.message)):
+        first.setdefault(each.owner or each.pod, each)
+    return list(first.values())
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(_sentence(each) for each in sentences if each)
+
+
+def _sentence(text: str) -> str:
+    """Ends in a full stop, so that several can stand in a row."""
+    text = text.strip()
+    return text if not text or text[-1] in ".!?…" else text + "."

@@ -1,0 +1,208 @@
+"""Events on a Shop, for people who `kubectl describe` it: few, each once, with a count.
+
+Telling never waits and never fails: what happened is noted, and a task of its own writes it. The name of an Event
+follows from what it says, so the same thing told again, by another process too, adds to the count of the one there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from shop.operator.engine.kube.client import ApiError, Conflict, NotFound
+from shop.operator.engine.kube.kinds import EVENT, SHOP, Kind
+from shop.operator.engine.kube.objects import MANAGER, Object
+
+MESSAGE_CHARS = 1_024
+REASON_CHARS = 128
+"""What the API server takes."""
+SERIES_S = 3_600.0
+"""Told again after so long, it is a new Event; the API server forgets Events after an hour as well."""
+REPEAT_S = 300.0
+"""How often the count of one Event is written at most."""
+BURST = 25
+"""Different Events of one Shop at once, then one each REFILL_S."""
+REFILL_S = 60.0
+MAX_SERIES = 10_000
+"""Events remembered; beyond, the one told longest ago is forgotten."""
+MAX_SHOPS = 5_000
+MAX_WAITING = 2_000
+"""Events still to be written; beyond, new ones are dropped."""
+
+log = logging.getLogger(__name__)
+
+
+class Writer(Protocol):
+    """What of Kube is needed: two verbs, so that no right to read Events is."""
+
+    async def create(self, kind: Kind, obj: Object) -> Object: ...
+
+    async def patch(self, kind: Kind, namespace: str | None, name: str, body: Any) -> Object: ...
+
+
+@dataclass(slots=True)
+class _Series:
+    """One Event and how often it was told; `written` is how much of `count` the API server knows."""
+
+    body: Object
+    first: datetime
+    last: datetime
+    last_s: float
+    count: int = 0
+    written: int = 0
+    due_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    since_s: float
+
+
+class Recorder:
+    """`event` from anywhere in the loop; `run` as a task for as long as the process leads."""
+
+    def __init__(
+        self,
+        kube: Writer,
+        instance: str = MANAGER,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._kube = kube
+        self._instance = instance
+        self._monotonic, self._now = monotonic, now
+        self._series: OrderedDict[str, _Series] = OrderedDict()
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._waiting: dict[str, None] = {}
+        self._told = asyncio.Event()
+        self.dropped = 0
+        """Events that were too many."""
+
+    def event(self, shop: Object, kind: str, reason: str, message: str) -> None:
+        """Note something about `shop`, the Shop as the API server gives it. `kind` is Normal or Warning."""
+        body = _body(shop, kind, reason, message, self._instance)
+        name, now_s = body["metadata"]["name"], self._monotonic()
+        series = self._series.get(name)
+        if series is None or now_s - series.last_s > SERIES_S:
+            if len(self._waiting) >= MAX_WAITING or not self._may(shop["metadata"]["uid"], now_s):
+                self.dropped += 1
+                return
+            now = self._now()
+            series = self._series[name] = _Series(body, now, now, now_s)
+        series.count += 1
+        series.last, series.last_s = self._now(), now_s
+        self._series.move_to_end(name)
+        self._waiting[name] = None
+        self._forget_oldest()
+        self._told.set()
+
+    async def run(self) -> None:
+        """Write Events until cancelled."""
+        while True:
+            self._told.clear()
+            wait_s = await self.write_due()
+            try:
+                await asyncio.wait_for(self._told.wait(), wait_s)
+            except TimeoutError:
+                continue
+
+    async def write_due(self) -> float | None:
+        """Write what may be written now. Seconds until there is more, None when nothing waits."""
+        for name in list(self._waiting):
+            series = self._series.get(name)
+            if series is None:
+                self._waiting.pop(name, None)
+            elif series.due_s <= self._monotonic():
+                del self._waiting[name]
+                series.due_s = self._monotonic() + REPEAT_S
+                await self._write(series)
+        dues = [self._series[name].due_s for name in self._waiting if name in self._series]
+        return max(0.0, min(dues) - self._monotonic()) if dues else None
+
+    async def _write(self, series: _Series) -> None:
+        """An Event is never worth an error: what the API server will not have is logged and left."""
+        meta = series.body["metadata"]
+        try:
+            if series.written and await self._patched(series, meta):
+                return
+            await self._create(series, meta)
+        except ApiError as error:
+            log.warning("event %s of %s is lost: %s", series.body["reason"], meta["namespace"], error)
+
+    async def _create(self, series: _Series, meta: Object) -> None:
+        count = series.count
+        stamps = {"firstTimestamp": _stamp(series.first), "lastTimestamp": _stamp(series.last), "count": count}
+        try:
+            await self._kube.create(EVENT, {**series.body, **stamps})
+            series.written = count
+        except Conflict:  # told by a process before this one, whose count goes on
+            known = await self._kube.patch(
+                EVENT, meta["namespace"], meta["name"], {"lastTimestamp": _stamp(series.last)}
+            )
+            series.count += int(known.get("count") or 0)
+            await self._patched(series, meta)
+
+    async def _patched(self, series: _Series, meta: Object) -> bool:
+        """Write the count; False when the Event is gone, as Events are after an hour."""
+        count = series.count
+        body = {"count": count, "lastTimestamp": _stamp(series.last)}
+        try:
+            await self._kube.patch(EVENT, meta["namespace"], meta["name"], body)
+        except NotFound:
+            return False
+        series.written = count
+        return True
+
+    def _may(self, uid: str, now_s: float) -> bool:
+        """Whether a Shop may have one more Event: a token bucket for each."""
+        bucket = self._buckets.setdefault(uid, _Bucket(BURST, now_s))
+        bucket.tokens = min(BURST, bucket.tokens + (now_s - bucket.since_s) / REFILL_S)
+        bucket.since_s = now_s
+        self._buckets.move_to_end(uid)
+        if len(self._buckets) > MAX_SHOPS:
+            self._buckets.popitem(last=False)
+        if bucket.tokens < 1:
+            return False
+        bucket.tokens -= 1
+        return True
+
+    def _forget_oldest(self) -> None:
+        if len(self._series) > MAX_SERIES:
+            name, _ = self._series.popitem(last=False)
+            self._waiting.pop(name, None)
+
+
+def _body(shop: Object, kind: str, reason: str, message: str, instance: str) -> Object:
+    """All of an Event but its times and its count."""
+    meta = shop["metadata"]
+    message = message if len(message) <= MESSAGE_CHARS else message[: MESSAGE_CHARS - 1] + "…"
+    said = "\0".join((meta["uid"], kind, reason, message))
+    involved = {name: meta[name] for name in ("name", "namespace", "uid")}
+    return {
+        "apiVersion": EVENT.api_version,
+        "kind": EVENT.kind,
+        "metadata": {
+            "name": f"{meta['name']}.{hashlib.sha256(said.encode()).hexdigest()[:16]}",
+            "namespace": meta["namespace"],
+        },
+        "involvedObject": {"apiVersion": SHOP.api_version, "kind": SHOP.kind, **involved},
+        "type": kind,
+        "reason": reason[:REASON_CHARS],
+        "message": message,
+        "source": {"component": MANAGER},
+        "reportingComponent": MANAGER,
+        "reportingInstance": instance,
+    }
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

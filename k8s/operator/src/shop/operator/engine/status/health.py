@@ -1,0 +1,276 @@
+"""Whether an object does what it was applied for, as `kubectl rollout status` and kstatus judge it.
+
+A wave is over when all of its objects are READY. `serves` asks for less and is for a Shop that stands already: a
+Deployment that an autoscaler enlarges, or that lost one pod of three, is not READY and still serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from shop.operator.engine.kube.objects import Object, Ref
+from shop.operator.engine.status.pods import Trouble, trouble
+
+__all__ = ["PROGRESS_DEADLINE", "Health", "Phase", "Trouble", "assess", "serves", "trouble"]
+
+PROGRESS_DEADLINE = "ProgressDeadlineExceeded"
+"""Kubernetes' word for a Deployment that took longer than its own spec allows."""
+HEALTHY_CLUSTER = "Cluster in healthy state"
+DEAD_CLUSTER = (
+    "Cluster cannot ",
+    "Cluster has incomplete ",
+    "Cluster is in an unrecoverable ",
+    "Cluster is unrecoverable ",
+    "Unable to create ",
+)
+"""How the phases of CloudNativePG begin in which it has stopped to try."""
+REFUSED_ROUTE = frozenset({"UnsupportedValue", "IncompatibleFilters", "InvalidKind"})
+"""Reasons of an HTTPRoute that lie in the route itself; all others can pass when the Gateway changes."""
+
+
+class Phase(StrEnum):
+    READY = "Ready"
+    WAITING = "Waiting"
+    FAILED = "Failed"
+    """Waiting does not help: the object must change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`reason` is one CamelCase word; `message` is a sentence that names the object, and "" when it is READY."""
+
+    phase: Phase
+    reason: str
+    message: str = ""
+
+
+READY = Health(Phase.READY, "Ready")
+
+
+def assess(obj: Object) -> Health:
+    """The object as the API server answers it; kinds without a life of their own are READY once they exist."""
+    if obj["metadata"].get("deletionTimestamp"):
+        return _waiting(obj, "Terminating", "is being deleted")
+    judge = _JUDGES.get(obj["kind"])
+    return judge(obj) if judge else READY
+
+
+def serves(obj: Object) -> bool:
+    """Whether what depends on `obj` can still do its work: enough pods, whatever their revision."""
+    if obj["metadata"].get("deletionTimestamp"):
+        return False
+    status, spec = _status(obj), obj.get("spec", {})
+    match obj["kind"]:
+        case "Deployment":
+            return _replicas(spec) == 0 or _is(status, "Available") or assess(obj).phase is Phase.READY
+        case "StatefulSet":
+            return _replicas(spec) == 0 or status.get("readyReplicas", 0) >= 1
+        case "Job":
+            return assess(obj).phase is not Phase.FAILED
+        case "Cluster":
+            return bool(status.get("readyInstances", 0) >= 1)
+        case _:
+            return assess(obj).phase is Phase.READY
+
+
+def _deployment(obj: Object) -> Health:
+    spec, status = obj["spec"], _status(obj)
+    if _unobserved(obj):
+        return _not_seen(obj)
+    progress = _condition(status, "Progressing")
+    if progress.get("reason") == PROGRESS_DEADLINE:
+        return _failed(obj, PROGRESS_DEADLINE, f"exceeded its progress deadline{_quoted(progress)}")
+    want, updated, have = _replicas(spec), status.get("updatedReplicas", 0), status.get("replicas", 0)
+    available = status.get("availableReplicas", 0)
+    if updated < want or available < want:
+        return _deployment_short(obj, updated=updated, available=available, want=want)
+    if have > updated:
+        return _waiting(obj, "OldReplicas", f"{have - updated} old {_pods(have - updated)} still to end")
+    return READY
+
+
+def _deployment_short(obj: Object, *, updated: int, available: int, want: int) -> Health:
+    """Too few pods: a refusal to create them says more than their number."""
+    failure = _condition(_status(obj), "ReplicaFailure")
+    if failure.get("status") == "True":
+        return _waiting(obj, failure.get("reason", "ReplicaFailure"), f"cannot create pods{_quoted(failure)}")
+    if obj["spec"].get("paused"):
+        return _waiting(obj, "DeploymentPaused", "is paused (spec.paused), so its pods are not replaced")
+    if updated < want:
+        return _waiting(obj, "LessUpdated", f"{updated} of {want} {_pods(want)} updated")
+    return _waiting(obj, "LessAvailable", f"{available} of {want} {_pods(want)} available")
+
+
+def _stateful_set(obj: Object) -> Health:
+    spec, status = obj["spec"], _status(obj)
+    if _unobserved(obj):
+        return _not_seen(obj)
+    want, ready, have = _replicas(spec), status.get("readyReplicas", 0), status.get("replicas", 0)
+    if ready < want:
+        return _waiting(obj, "LessReady", f"{ready} of {want} {_pods(want)} ready")
+    if have > want:
+        return _waiting(obj, "ExtraPods", f"{have - want} {_pods(have - want)} still to end")
+    strategy = spec.get("updateStrategy", {})
+    if strategy.get("type") == "OnDelete":
+        return READY
+    return _stateful_update(obj, want, strategy.get("rollingUpdate", {}).get("partition", 0))
+
+
+def _stateful_update(obj: Object, want: int, partition: int) -> Health:
+    """Pods below the partition keep their revision on purpose."""
+    status = _status(obj)
+    updated, due = status.get("updatedReplicas", 0), max(0, want - partition)
+    done = updated >= due if partition else status.get("currentRevision") == status.get("updateRevision")
+    return READY if done else _waiting(obj, "LessUpdated", f"{min(updated, due)} of {due} {_pods(due)} updated")
+
+
+def _job(obj: Object) -> Health:
+    status = _status(obj)
+    if _is(status, "Complete"):
+        return READY
+    for kind in ("Failed", "FailureTarget"):
+        failure = _condition(status, kind)
+        if failure.get("status") == "True":
+            return _failed(obj, failure.get("reason", "Failed"), f"failed{_quoted(failure)}")
+    if _is(status, "Suspended"):
+        return _waiting(obj, "Suspended", "is suspended (spec.suspend)")
+    if "startTime" not in status:
+        return _waiting(obj, "NotStarted", "has not started")
+    return _waiting(obj, "Running", "is not finished")
+
+
+def _claim(obj: Object) -> Health:
+    phase = _status(obj).get("phase", "Pending")
+    if phase == "Bound":
+        return READY
+    if phase == "Lost":
+        return _failed(obj, "VolumeLost", "has lost its volume, and with it its data")
+    spec = obj.get("spec", {})
+    size = spec.get("resources", {}).get("requests", {}).get("storage", "")
+    if spec.get("storageClassName"):
+        return _waiting(
+            obj, "VolumePending", f"waits for a volume of {size} of storage class {spec['storageClassName']}"
+        )
+    return _waiting(
+        obj, "VolumePending", f"waits for a volume of {size}; it names no storage class, and no default was set"
+    )
+
+
+def _service(obj: Object) -> Health:
+    spec = obj.get("spec", {})
+    if spec.get("type") == "LoadBalancer" and not spec.get("clusterIP"):
+        return _waiting(obj, "NoAddress", "has no address")
+    return READY
+
+
+def _budget(obj: Object) -> Health:
+    """A budget serves nobody, so one that no controller has seen yet holds nothing up."""
+    allowed = _condition(_status(obj), "DisruptionAllowed")
+    if allowed.get("reason") == "SyncFailed":
+        return _waiting(obj, "SyncFailed", f"cannot be computed{_quoted(allowed)}")
+    return _not_seen(obj) if "observedGeneration" in _status(obj) and _unobserved(obj) else READY
+
+
+def _route(obj: Object) -> Health:
+    """Good when one Gateway has accepted this generation of it and found what it leads to."""
+    parents = _status(obj).get("parents", [])
+    if not parents:
+        return _waiting(obj, "NotAccepted", f"has not been taken up by {_gateways(obj)}")
+    verdicts = [_parent(obj, parent) for parent in parents]
+    return min(verdicts, key=lambda health: (health.phase is not Phase.READY, health.phase is not Phase.FAILED))
+
+
+def _parent(obj: Object, parent: Object) -> Health:
+    for kind, reason in (("Accepted", "NotAccepted"), ("ResolvedRefs", "UnresolvedRefs")):
+        condition = _condition(parent, kind)
+        seen = condition.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0)
+        if not seen and (kind == "Accepted" or condition):
+            return _waiting(obj, "NotAccepted", f"has not been taken up by {_gateways(obj)}")
+        if condition.get("status", "True") != "True":
+            give_up = condition.get("reason") in REFUSED_ROUTE
+            text = f"is not accepted by {_gateways(obj)}" if kind == "Accepted" else "leads to something unknown"
+            return (_failed if give_up else _waiting)(
+                obj, condition.get("reason", reason), f"{text}{_quoted(condition)}"
+            )
+    return READY
+
+
+def _gateways(obj: Object) -> str:
+    names = sorted(str(parent.get("name")) for parent in obj.get("spec", {}).get("parentRefs", []))
+    return "Gateway " + (", ".join(names) or "(none named)")
+
+
+def _cluster(obj: Object) -> Health:
+    """CloudNativePG keeps no observedGeneration: its phase and number of instances are all there is."""
+    status, want = _status(obj), obj["spec"].get("instances", 1)
+    phase, ready = str(status.get("phase", "")), status.get("readyInstances", 0)
+    why = f": {status['phaseReason']}" if status.get("phaseReason") else ""
+    if phase.startswith(DEAD_CLUSTER):
+        return _failed(obj, "ClusterFailed", f"{phase}{why}")
+    if not phase:
+        return _not_seen(obj)
+    if phase != HEALTHY_CLUSTER:
+        return _waiting(obj, "ClusterNotHealthy", f"{phase}{why}")
+    if ready < want:
+        return _waiting(obj, "LessReady", f"{ready} of {want} instances ready")
+    return READY
+
+
+_JUDGES: dict[str, Callable[[Object], Health]] = {
+    "Deployment": _deployment,
+    "StatefulSet": _stateful_set,
+    "Job": _job,
+    "PersistentVolumeClaim": _claim,
+    "Service": _service,
+    "PodDisruptionBudget": _budget,
+    "HTTPRoute": _route,
+    "Cluster": _cluster,
+}
+"""By kind; what a Shop is made of has no two kinds of one name. An autoscaler without metrics leaves the replicas as
+they are, an Ingress may never be told its address, a CronJob's runs are its own: those are READY once they exist."""
+
+
+def _status(obj: Object) -> dict[str, Any]:
+    return obj.get("status") or {}
+
+
+def _condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The condition of that type; {} when there is none."""
+    return next((each for each in status.get("conditions") or [] if each.get("type") == kind), {})
+
+
+def _is(status: dict[str, Any], kind: str) -> bool:
+    return bool(_condition(status, kind).get("status") == "True")
+
+
+def _unobserved(obj: Object) -> bool:
+    """Its controller has not looked at this generation: every number in the status is about another one."""
+    return bool(_status(obj).get("observedGeneration", 0) < obj["metadata"].get("generation", 1))
+
+
+def _replicas(spec: dict[str, Any]) -> int:
+    return int(spec.get("replicas", 1))
+
+
+def _pods(count: int) -> str:
+    return "pod" if count == 1 else "pods"
+
+
+def _quoted(condition: dict[str, Any]) -> str:
+    message = str(condition.get("message", "")).strip()
+    return f": {message}" if message else ""
+
+
+def _not_seen(obj: Object) -> Health:
+    return _waiting(obj, "NotObserved", "has not been seen by its controller")
+
+
+def _waiting(obj: Object, reason: str, text: str) -> Health:
+    return Health(Phase.WAITING, reason, f"{Ref.of(obj).spoken}: {text}")
+
+
+def _failed(obj: Object, reason: str, text: str) -> Health:
+    return Health(Phase.FAILED, reason, f"{Ref.of(obj).spoken}: {text}")

@@ -1,0 +1,171 @@
+"""Why a pod does not come up, in one sentence: the container, Kubernetes' word for it, what the program said last.
+
+The sentence is the same each time the same thing goes wrong: what alternates or counts up in a pod's status while
+nothing changes (ErrImagePull and ImagePullBackOff, the seconds of a back-off, a restarted container that runs for a
+moment) is told in one way. No right to read logs is needed: pods hand the end of theirs over as termination message.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from shop.operator.engine.kube.objects import Object
+
+SAID_CHARS = 300
+"""How much of a program's last words is quoted."""
+HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+"""Will not get better by waiting. A missing Secret or image is not among these: both can still come."""
+ON_ITS_WAY = frozenset({"", "ContainerCreating", "PodInitializing"})
+PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
+_PULL_PREFIX = re.compile(r'^(Back-off pulling image "[^"]*":? ?|ErrImagePull: ?)+')
+_PREEMPTION = re.compile(r"\s*preemption: .*$", re.DOTALL)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_TRACEBACK = "Traceback (most recent call last)"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong with one pod. `message` names owner, pod and cause; `owner` is spoken: "Deployment shop-order"."""
+
+    reason: str
+    message: str
+    fatal: bool = False
+    owner: str = ""
+    pod: str = ""
+
+
+def trouble(pod: Object) -> Trouble | None:
+    """None for a pod that serves, that has done its work, that only needs more time, or that is on its way out.
+
+    An evicted pod keeps its status after another has taken its place: ask only for pods of owners that are not READY.
+    """
+    status = pod.get("status") or {}
+    if pod["metadata"].get("deletionTimestamp") or status.get("phase") == "Succeeded":
+        return None
+    found = next(_causes(pod, status), None)
+    if found is None:
+        return None
+    reason, text, fatal = found
+    owner, name = _owner(pod), pod["metadata"]["name"]
+    return Trouble(reason, f"{owner}: pod {name}: {text}" if owner else f"pod {name}: {text}", fatal, owner, name)
+
+
+Cause = tuple[str, str, bool]
+"""Reason, text after the pod's name, and whether waiting is in vain."""
+
+
+def _causes(pod: Object, status: dict[str, Any]) -> Iterator[Cause]:
+    """All of them, the one that explains the others first."""
+    if status.get("phase") == "Failed" and status.get("reason"):
+        yield _plain(str(status["reason"]), str(status.get("message", "")))
+    yield from _unscheduled(status)
+    images = {each["name"]: each.get("image", "") for each in _containers(pod)}
+    for each in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+        cause = _container(each, images.get(each["name"], ""))
+        if cause:
+            reason, text, fatal = cause
+            yield reason, f"container {each['name']}: {text}", fatal
+
+
+def _containers(pod: Object) -> Iterator[dict[str, Any]]:
+    spec = pod.get("spec") or {}
+    yield from spec.get("initContainers", ())
+    yield from spec.get("containers", ())
+
+
+def _plain(reason: str, message: str) -> Cause:
+    message = _shortened(message)
+    return reason, f"{reason}: {message}" if message else reason, reason in HOPELESS
+
+
+def _unscheduled(status: dict[str, Any]) -> Iterator[Cause]:
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            message = _PREEMPTION.sub("", str(condition.get("message", "")))
+            reason = str(condition.get("reason", "Unschedulable"))
+            unbound = reason == "Unschedulable" and "PersistentVolumeClaim" in message
+            yield _plain("UnboundVolume" if unbound else reason, message)
+
+
+def _container(status: dict[str, Any], image: str) -> Cause | None:
+    state = status.get("state") or {}
+    waiting, ended = state.get("waiting") or {}, state.get("terminated")
+    reason = str(waiting.get("reason", ""))
+    if reason in PULLING:
+        return _pulling(str(waiting.get("message", "")), image or status.get("image", ""))
+    before = (status.get("lastState") or {}).get("terminated")
+    if reason == "CrashLoopBackOff" or (
+        reason in ON_ITS_WAY and status.get("restartCount", 0) and not status.get("ready")
+    ):
+        return _crashed(ended or before, again=True)
+    if reason not in ON_ITS_WAY:
+        return _plain(reason, str(waiting.get("message", "")))
+    if ended and ended.get("exitCode", 0) != 0:
+        return _crashed(ended, again=False)
+    return None
+
+
+def _pulling(message: str, image: str) -> Cause:
+    why = _shortened(_PULL_PREFIX.sub("", message))
+    return "ImagePullBackOff", f"ImagePullBackOff: image {image} cannot be pulled{': ' + why if why else ''}", False
+
+
+def _crashed(ended: dict[str, Any] | None, *, again: bool) -> Cause | None:
+    """A container that ended, or that ends again and again. Ending well once is no trouble: it is what Jobs do."""
+    if ended is None:
+        return ("CrashLoopBackOff", "CrashLoopBackOff", False) if again else None
+    code, why = ended.get("exitCode", 0), str(ended.get("reason", ""))
+    told = f"signal {ended['signal']}" if ended.get("signal") else f"exit code {code}"
+    said = last_words(str(ended.get("message", "")))
+    special = why if why not in {"", "Error", "Completed"} else ""
+    reason = special or ("CrashLoopBackOff" if again else "Error")
+    return reason, f"{reason}: {told}{': ' + said if said else ''}", reason in HOPELESS
+
+
+def last_words(message: str) -> str:
+    """What a termination message comes down to, on one line.
+
+    Of a traceback, and of the end of a long log, that is the last line; of a line of our own JSON logs, its text.
+    """
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    if len(lines) > 1 and (_TRACEBACK in message or len(message) > SAID_CHARS or _logged(lines[-1])):
+        lines = lines[-1:]
+    said = _logged(lines[0]) if len(lines) == 1 else ""
+    return _shortened(said or " ".join(lines))
+
+
+def _logged(line: str) -> str:
+    """The text of one line of JSON log; an exception's own last line says more. "" when it is no such line."""
+    try:
+        record = json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        return ""
+    if not isinstance(record, dict):
+        return ""
+    raised = str(record.get("exception", "")).strip().splitlines()
+    return " ".join(part for part in (str(record.get("message", "")), *raised[-1:]) if part)
+
+
+def _shortened(text: str) -> str:
+    """On one line, without colours and other control characters, at most SAID_CHARS."""
+    text = "".join(sign if sign.isprintable() else " " for sign in _COLOUR.sub("", text))
+    text = " ".join(text.split())
+    return text if len(text) <= SAID_CHARS else text[: SAID_CHARS - 1] + "…"
+
+
+def _owner(pod: Object) -> str:
+    """Who made the pod: for a ReplicaSet, the Deployment whose name it carries. "" when nobody did."""
+    meta = pod["metadata"]
+    ref = next((each for each in meta.get("ownerReferences", ()) if each.get("controller")), None)
+    if ref is None:
+        return ""
+    if ref["kind"] != "ReplicaSet":
+        return f"{ref['kind']} {ref['name']}"
+    suffix = "-" + meta.get("labels", {}).get("pod-template-hash", "")
+    return f"Deployment {ref['name'].removesuffix(suffix) if len(suffix) > 1 else ref['name'].rpartition('-')[0]}"
