@@ -1,0 +1,52 @@
+"""What a service's manifest says is what its code does."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from shop.devkit import manifest
+from tests.architecture.source import ROOT, package_folder
+
+MANIFESTS = manifest.read(ROOT)
+NO_SERVICES = frozenset({"database", "nats", "valkey", "jwks", "public", "smtp", "sms_webhook"})
+"""Settings called <name>_url that are no other service's address."""
+
+
+def fields(noun: str) -> set[str]:
+    return set(importlib.import_module(f"shop.{noun}.settings").Settings.model_fields)
+
+
+@pytest.mark.parametrize("noun", MANIFESTS)
+def test_calls_are_the_addresses_that_it_reads(noun: str) -> None:
+    read = {name.removesuffix("_url") for name in fields(noun) if name.endswith("_url")} - NO_SERVICES
+    assert read == set(manifest.called(MANIFESTS, noun))
+
+
+@pytest.mark.parametrize("noun", MANIFESTS)
+def test_stores_are_those_that_it_uses(noun: str) -> None:
+    says, sources = MANIFESTS[noun], [path.read_text(encoding="utf-8") for path in package_folder(noun).rglob("*.py")]
+    assert says.database == (package_folder(noun) / "migrations").is_dir()
+    assert says.cache == ("valkey_url" in fields(noun))
+    assert says.store_settings == ("store" in fields(noun))
+    if not says.broker:
+        assert not [text for text in sources if "Consumer(" in text or "outbox" in text]
+
+
+@pytest.mark.parametrize("noun", MANIFESTS)
+def test_variables_that_it_is_given_are_its_settings(noun: str) -> None:
+    given = {*MANIFESTS[noun].config, *MANIFESTS[noun].secrets}
+    assert {name.removeprefix("SHOP_").lower() for name in given} <= fields(noun)
+
+
+@pytest.mark.parametrize("noun", MANIFESTS)
+def test_paths_of_the_manifest_are_routes(noun: str) -> None:
+    says = MANIFESTS[noun]
+    if not (says.api or says.prefixes):
+        pytest.skip("it has no API")
+    routes = importlib.import_module(f"shop.{noun}.main").app.openapi()["paths"]
+    shapes = {"/".join("{}" if part.startswith("{") else part for part in path.split("/")) for path in routes}
+    named = {*says.public_posts, *says.sign_in, *says.idempotency_keys, *says.event_streams}
+    assert {"/".join("{}" if part.startswith("{") else part for part in path.split("/")) for path in named} <= shapes
+    assert {path.split("/")[3] for path in routes if path.startswith(manifest.API_PREFIX)} == set(says.api)
