@@ -19,7 +19,7 @@ from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Tokens
 from shop.kit.errors import OutcomeUnknown
 from shop.kit.http import Clients
 from shop.kit.ids import new_id
-from shop.kit.saga import Done, Rejected
+from shop.kit.saga.engine import Done, Rejected
 from shop.order.domain import Line, Order
 from shop.order.participants import Participants
 from shop.order.saga import OrderSaga, Subject

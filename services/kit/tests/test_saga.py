@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shop.kit.clock import FixedClock
 from shop.kit.errors import OutcomeUnknown, Unavailable
-from shop.kit.saga import (
+from shop.kit.saga.engine import (
     DEADLINE_EXCEEDED,
     Act,
     Compensate,

@@ -14,7 +14,7 @@ from services.order.tests.order_world import CHARGE, QUOTE, RELEASE, RESERVE, VO
 from shop.devkit.testing import wait_until
 from shop.kit.errors import Unavailable
 from shop.kit.ids import new_id
-from shop.kit.saga import Outcome
+from shop.kit.saga.engine import Outcome
 from shop.order import repository
 from shop.order.driver import Run, Superseded
 from shop.order.recovery import Recovery

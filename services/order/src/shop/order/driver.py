@@ -11,7 +11,18 @@ from shop.kit import telemetry
 from shop.kit.clock import Clock
 from shop.kit.events import OutboxRow
 from shop.kit.logging import decision
-from shop.kit.saga import Compensate, Complete, Failed, Outcome, Progress, Record, Rejected, Status, Wait, advance
+from shop.kit.saga.engine import (
+    Compensate,
+    Complete,
+    Failed,
+    Outcome,
+    Progress,
+    Record,
+    Rejected,
+    Status,
+    Wait,
+    advance,
+)
 from shop.kit.tasks import backoff_s
 from shop.order import messages, metrics
 from shop.order.domain import Order, State

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shop.kit.errors import OutcomeUnknown, Problem
-from shop.kit.saga import Done, Rejected, Saga, Step
+from shop.kit.saga.engine import Done, Rejected, Saga, Step
 from shop.order.domain import Item, Line, Order, Totals, WrongPrice, price
 from shop.order.participants import Participants
 
