@@ -14,11 +14,13 @@ import pytest
 from fastapi import FastAPI, Request, Response
 
 from shop.devkit.testing import wait_until
-from shop.kit import http, telemetry
-from shop.kit.breaker import State
+from shop.kit import telemetry
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable, install_error_handlers
-from shop.kit.http import Clients, ServiceClient, _Call, _Instance
+from shop.kit.http import Clients, ServiceClient
 from shop.kit.http import Response as Answer
+from shop.kit.http import client as http
+from shop.kit.http.breaker import State
+from shop.kit.http.client import _Call, _Instance
 
 Served = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 

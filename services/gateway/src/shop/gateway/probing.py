@@ -12,8 +12,8 @@ import aiohttp
 
 from shop.gateway.connections import BROKEN
 from shop.gateway.upstreams import Instance, Upstream
-from shop.kit.breaker import State
-from shop.kit.http import READY_PATH
+from shop.kit.http.breaker import State
+from shop.kit.http.client import READY_PATH
 
 INTERVAL_S = 0.1
 PROBE_TIMEOUT_S = 1.0

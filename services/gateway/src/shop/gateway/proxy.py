@@ -18,7 +18,7 @@ from shop.gateway.routing import Target, is_repeatable
 from shop.gateway.settings import Settings
 from shop.gateway.upstreams import Instance, Upstream
 from shop.kit.errors import Problem
-from shop.kit.reconnect import Reconnect
+from shop.kit.http.reconnect import Reconnect
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Container, Sequence
 from prometheus_client import Gauge
 from yarl import URL
 
-from shop.kit.breaker import Breaker, State
+from shop.kit.http.breaker import Breaker, State
 
 MAX_INFLIGHT = 1_024
 """Requests under way at one instance; beyond, a quick 503 serves everyone better than a long line."""

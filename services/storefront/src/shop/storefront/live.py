@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 from starlette.responses import Response, StreamingResponse
 
-from shop.kit.http import open_transport
+from shop.kit.http.client import open_transport
 
 MAX_STREAM_S = 600.0
 """A stream ends after this time; the browser opens the next one by itself and goes on where it was."""

@@ -22,9 +22,9 @@ from httpx_aiohttp import AiohttpTransport
 from prometheus_client import Counter
 
 from shop.kit import telemetry
-from shop.kit.breaker import Breaker, State
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
-from shop.kit.reconnect import Reconnect
+from shop.kit.http.breaker import Breaker, State
+from shop.kit.http.reconnect import Reconnect
 
 CALLS = Counter("shop_client_requests_total", "Requests to other services", ["upstream", "outcome"])
 
