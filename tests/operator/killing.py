@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.cache.informer import Informer, Place
+from shop.operator.engine.cache.informer import Informer, NamespacedName
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import DEPLOYMENT, JOB, SECRET, Kind, kind_of
 from shop.operator.engine.kube.objects import SHOP_LABEL, Object, Ref
@@ -46,8 +46,8 @@ class Births:
         uid: str = obj["metadata"]["uid"]
         return uid
 
-    def _of(self, kind: Kind) -> Callable[[Place, str | None, str | None], None]:
-        def changed(place: Place, _: str | None, uid: str | None) -> None:
+    def _of(self, kind: Kind) -> Callable[[NamespacedName, str | None, str | None], None]:
+        def changed(place: NamespacedName, _: str | None, uid: str | None) -> None:
             if uid is not None:
                 self.uids[kind, place[1]].add(uid)
 

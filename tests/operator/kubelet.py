@@ -18,9 +18,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
 
-from shop.operator.engine.cache.informer import Informer, Place
+from shop.operator.engine.cache.informer import Informer, NamespacedName
 from shop.operator.engine.cache.work_queue import WorkQueue
-from shop.operator.engine.kube.client import ApiError, Conflict, Kube, NotFound
+from shop.operator.engine.kube.api_errors import ApiError, Conflict, NotFound
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB, POD, RENDERED, Kind
 from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from tests.operator import statuses
@@ -32,7 +33,7 @@ WORKERS = 8
 SYNC_TIMEOUT_S = 30.0
 NOT_OURS_TO_WAIT_FOR = frozenset({"kubernetes.io/pvc-protection", "foregroundDeletion", "orphan"})
 """Finalizers that controllers take away."""
-type Work = tuple[Kind, Place]
+type Work = tuple[Kind, NamespacedName]
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class Kubelet:
             self._look(kind, obj)
             return _version(obj)
 
-        def changed(place: Place, _: int | None, new: int | None) -> None:
+        def changed(place: NamespacedName, _: int | None, new: int | None) -> None:
             if new is None and (kind is STATEFUL_SET or (kind, place) in self._pods):
                 self._todo[kind, place] = None
                 self._queue.add((kind, place))
@@ -233,7 +234,7 @@ class Kubelet:
         await self._kube.patch(kind, meta["namespace"], meta["name"], body)
 
 
-def _place(obj: Object) -> Place:
+def _place(obj: Object) -> NamespacedName:
     return obj["metadata"]["namespace"], obj["metadata"]["name"]
 
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from shop.kit.countries import COUNTRIES
-from shop.operator.engine.kube.client import ApiError, Kube, Request, path_of
+from shop.operator.engine.kube.api_errors import ApiError
+from shop.operator.engine.kube.client import Kube, Request, path_of
 from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.kube.objects import Object
 from shop.operator.spec import ShopSpec

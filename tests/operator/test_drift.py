@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from shop.operator.engine.kube.client import Invalid, Kube, Request, path_of
+from shop.operator.engine.kube.api_errors import Invalid
+from shop.operator.engine.kube.client import Kube, Request, path_of
 from shop.operator.engine.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, Kind
 from shop.operator.engine.kube.objects import MANAGER, Object
 from shop.operator.engine.reconcile.drift import difference, digest

@@ -8,15 +8,16 @@ import random
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.cache.store import World, keep_child
-from shop.operator.engine.kube.client import Conflict, Kube
+from shop.operator.engine.cache.store import Cache, child_from_object
+from shop.operator.engine.kube.api_errors import Conflict
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CONFIG_MAP, EVENT, SECRET, SHOP
-from shop.operator.engine.kube.objects import SHOP_LABEL, Key, Object
-from shop.operator.engine.reconcile.apply import Refused
+from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Object
+from shop.operator.engine.reconcile.apply import Blocked
 from shop.operator.engine.reconcile.drift import digest
 from shop.operator.engine.reconcile.history import KEPT, MAX_BYTES, Revisions, encode
 from shop.operator.engine.status import event_recorder as events
-from shop.operator.engine.status.event_recorder import Recorder
+from shop.operator.engine.status.event_recorder import EventRecorder
 
 SEED = bytes(range(32))
 
@@ -33,21 +34,23 @@ async def a_shop(api: Kube, namespace: str) -> Object:
 
 
 class Histories:
-    """Revisions of one Shop, and a world that a test shows what it should know."""
+    """Revisions of one Shop, and a cache that a test shows what it should know."""
 
     def __init__(self, api: Kube, namespace: str) -> None:
         self.api = api
-        self.key = Key(namespace, "bookshop")
-        self.world = World(lambda _: None)
-        self.revisions = Revisions(api, self.world)
+        self.key = NamespacedName(namespace, "bookshop")
+        self.cache = Cache(lambda _: None)
+        self.revisions = Revisions(api, self.cache)
 
     async def secret(self) -> Object | None:
         return await self.api.get(SECRET, self.key.namespace, "bookshop-history")
 
     async def show(self) -> None:
-        """The world takes the Secret as its informer would."""
+        """The cache takes the Secret as its informer would."""
         live = await self.secret()
-        self.world.child_changed((self.key.namespace, "bookshop-history"), None, keep_child(live) if live else None)
+        self.cache.child_changed(
+            (self.key.namespace, "bookshop-history"), None, child_from_object(live) if live else None
+        )
 
     async def save(self, number: int) -> None:
         await self.revisions.save(self.key, number, a_revision(number), SEED)
@@ -69,7 +72,7 @@ async def test_the_last_revisions_are_kept(histories: Histories) -> None:
         await histories.save(number)
     assert await histories.revisions.numbers(histories.key) == [4, 5, 6, 7, 8]
     assert await histories.revisions.load(histories.key, 4) == a_revision(4)
-    with pytest.raises(Refused, match="holds no revision 3 to go back to"):
+    with pytest.raises(Blocked, match="holds no revision 3 to go back to"):
         await histories.revisions.load(histories.key, 3)
 
 
@@ -113,7 +116,7 @@ async def test_a_history_of_somebody_else_is_left_alone(histories: Histories) ->
     await histories.api.create(
         SECRET, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"a": "b"}}
     )
-    with pytest.raises(Refused, match="was not made for this Shop"):
+    with pytest.raises(Blocked, match="was not made for this Shop"):
         await histories.save(1)
     live = await histories.secret()
     assert live is not None
@@ -124,7 +127,7 @@ async def test_a_history_that_cannot_be_read_says_so(histories: Histories) -> No
     await histories.save(1)
     broken = {"data": {"1": base64.b64encode(b"no revision").decode()}}
     await histories.api.patch(SECRET, histories.key.namespace, "bookshop-history", broken)
-    with pytest.raises(Refused, match="revision 1 cannot be read"):
+    with pytest.raises(Blocked, match="revision 1 cannot be read"):
         await histories.revisions.load(histories.key, 1)
 
 
@@ -133,9 +136,9 @@ async def test_of_two_leaders_one_is_refused(histories: Histories, monkeypatch: 
     await histories.save(1)
     stale = await histories.secret()
     await histories.save(2)
-    late = Revisions(histories.api, histories.world)
+    late = Revisions(histories.api, histories.cache)
 
-    async def what_it_saw(_: Key) -> Object | None:
+    async def what_it_saw(_: NamespacedName) -> Object | None:
         return stale
 
     monkeypatch.setattr(late, "_get", what_it_saw)
@@ -148,7 +151,7 @@ async def test_a_history_belongs_to_its_shop_and_has_a_digest(histories: Histori
     await histories.save(1)
     live = await histories.secret()
     assert live is not None
-    child = keep_child(live)
+    child = child_from_object(live)
     assert child.shop == histories.key
     assert live["metadata"]["labels"][SHOP_LABEL] == "bookshop"
     assert child.digest == digest(live)
@@ -156,7 +159,7 @@ async def test_a_history_belongs_to_its_shop_and_has_a_digest(histories: Histori
 
 async def test_what_is_told_of_a_shop_is_found_with_it(api: Kube, namespace: str) -> None:
     shop = await a_shop(api, namespace)
-    recorder = Recorder(api, "operator-1")
+    recorder = EventRecorder(api, "operator-1")
     recorder.event(shop, "Normal", "RollingOut", "Revision 1 is being rolled out")
     recorder.event(shop, "Warning", "ImagePullBackOff", "Deployment bookshop-order: image cannot be pulled")
     recorder.event(shop, "Warning", "ImagePullBackOff", "Deployment bookshop-order: image cannot be pulled")
@@ -174,7 +177,7 @@ async def test_another_process_goes_on_with_the_count(
     shop = await a_shop(api, namespace)
     monkeypatch.setattr(events, "REPEAT_S", 0.0)
     for _ in range(3):
-        recorder = Recorder(api)
+        recorder = EventRecorder(api)
         recorder.event(shop, "Warning", "SecretMissing", "there is no Secret")
         await recorder.write_due()
         recorder.event(shop, "Warning", "SecretMissing", "there is no Secret")
@@ -188,7 +191,7 @@ async def test_an_event_deleted_by_somebody_comes_back(
 ) -> None:
     shop = await a_shop(api, namespace)
     monkeypatch.setattr(events, "REPEAT_S", 0.0)
-    recorder = Recorder(api)
+    recorder = EventRecorder(api)
     recorder.event(shop, "Normal", "Ready", "Revision 1 serves")
     await recorder.write_due()
     (event,) = await api.list(EVENT, namespace)
@@ -200,7 +203,7 @@ async def test_an_event_deleted_by_somebody_comes_back(
 
 async def test_a_shop_may_say_anything(api: Kube, namespace: str) -> None:
     shop = await a_shop(api, namespace)
-    recorder = Recorder(api)
+    recorder = EventRecorder(api)
     recorder.event(shop, "Warning", "R" * 200, 'Bücher ✓ "quoted" \n' + "m" * 3_000)
     recorder.event(shop, "Warning", "Empty", "")
     await recorder.write_due()

@@ -13,7 +13,8 @@ import pytest
 
 from shop.devkit.testing import wait_until
 from shop.operator.engine.kube import client as kubes
-from shop.operator.engine.kube.client import ApiError, Conflict, Kube, Throttled, Unreachable
+from shop.operator.engine.kube.api_errors import ApiError, Conflict, Throttled, Unreachable
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CONFIG_MAP, EVENT, LEASE
 from shop.operator.engine.kube.objects import Object
 from tests.operator.apiserver import ApiServer

@@ -11,7 +11,7 @@ import pytest
 
 from shop.devkit.testing import wait_until
 from shop.operator.engine.cache import informer as informers
-from shop.operator.engine.cache.informer import Informer, Place
+from shop.operator.engine.cache.informer import Informer, NamespacedName
 from shop.operator.engine.kube import client as kubes
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CONFIG_MAP, SECRET, Kind
@@ -47,7 +47,7 @@ class Watching:
         value: str | None = obj.get("data", {}).get("v")
         return value
 
-    def changed(self, place: Place, old: str | None, new: str | None) -> None:
+    def changed(self, place: NamespacedName, old: str | None, new: str | None) -> None:
         self.told.append((place[1], old, new))
 
     async def stop(self) -> None:

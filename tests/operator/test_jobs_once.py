@@ -6,7 +6,7 @@ import base64
 
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CLAIM, JOB, SECRET
-from shop.operator.engine.kube.objects import NOT_ARGOS, SHOP_LABEL, Key, Object
+from shop.operator.engine.kube.objects import ARGO_CD_IGNORE, SHOP_LABEL, NamespacedName, Object
 from shop.operator.engine.reconcile.apply import Applier
 from tests.operator.kept import SMALL, Kept
 from tests.operator.kubelet import Kubelet
@@ -82,19 +82,19 @@ async def test_a_job_that_cannot_be_changed_is_made_anew(api: Kube, namespace: s
         metadata = {"name": "bookshop-job", "namespace": namespace}
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"template": template}}
 
-    first = await Applier(api).apply(Key(namespace, "bookshop"), job("a"), None)
+    first = await Applier(api).apply(NamespacedName(namespace, "bookshop"), job("a"), None)
     uid = first["metadata"]["uid"]
-    second = await Applier(api).apply(Key(namespace, "bookshop"), job("b"), None, uid)
+    second = await Applier(api).apply(NamespacedName(namespace, "bookshop"), job("b"), None, uid)
     assert second["metadata"]["uid"] != uid
     assert second["spec"]["template"]["metadata"]["labels"]["team"] == "b"
 
 
 async def test_the_seed_of_an_earlier_operator_is_protected_from_argo_cd(shop: Kept) -> None:
-    without = {"metadata": {"annotations": dict.fromkeys(NOT_ARGOS)}}
+    without = {"metadata": {"annotations": dict.fromkeys(ARGO_CD_IGNORE)}}
     await shop.change(SECRET, "seed", without)
     await shop.patch(services=CHANGED)
     await shop.ready()
     for name in ("seed", "history"):
         secret = await shop.get(SECRET, name)
         assert secret is not None
-        assert NOT_ARGOS.items() <= secret["metadata"]["annotations"].items()
+        assert ARGO_CD_IGNORE.items() <= secret["metadata"]["annotations"].items()

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from shop.operator.engine.kube.client import Conflict, Gone, Invalid, Kube, NotFound
+from shop.operator.engine.kube.api_errors import Conflict, Gone, Invalid, NotFound
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET
 from shop.operator.engine.kube.objects import Object
 from tests.operator.apiserver import ApiServer

@@ -15,7 +15,8 @@ from shop.devkit.testing import wait_until
 from shop.operator.engine.kube.client import WATCH_S, Event, Kube, Objects
 from shop.operator.engine.kube.kinds import CLAIM, DEPLOYMENT, JOB, POD, Kind
 from shop.operator.engine.kube.objects import SHOP_LABEL, Object
-from shop.operator.engine.status.health import Phase, assess, serves, trouble
+from shop.operator.engine.status.health import Phase, assess, serves
+from shop.operator.engine.status.pods import pod_problem
 from tests.operator.kubelet import STATEFUL_SET, Kubelet
 from tests.operator.statuses import Failure
 
@@ -64,7 +65,7 @@ async def until(api: Kube, kind: Kind, namespace: str, phase: Phase, name: str =
 
 async def told(api: Kube, namespace: str) -> list[str]:
     """What the operator would say of the pods."""
-    found = [trouble(pod) for pod in await api.list(POD, namespace, SHOP_LABEL)]
+    found = [pod_problem(pod) for pod in await api.list(POD, namespace, SHOP_LABEL)]
     return [re.sub(r"-[0-9a-f]{6,}", "-*", each.message) for each in found if each]
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from shop.operator.engine import leader
-from shop.operator.engine.kube.client import Kube, Unreachable
+from shop.operator.engine.kube.api_errors import Unreachable
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import LEASE
 from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.leader import Lease

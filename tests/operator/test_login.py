@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from shop.operator.engine.kube import login
-from shop.operator.engine.kube.client import ApiError, Kube, Unreachable
+from shop.operator.engine.kube.api_errors import ApiError, Unreachable
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CONFIG_MAP, Kind
 from shop.operator.engine.kube.login import LoginError
 from tests.operator.apiserver import ApiServer

@@ -7,7 +7,8 @@ import pytest
 from shop.devkit.testing import wait_until
 from shop.operator.cluster import retrying
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kube.client import ApiError, Kube
+from shop.operator.engine.kube.api_errors import ApiError
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import DEPLOYMENT, JOB, SECRET, Kind
 from shop.operator.engine.kube.objects import Object
 from shop.operator.errors import ShopctlError

@@ -10,7 +10,7 @@ import yaml
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CLAIM, SHOP
 from shop.operator.engine.kube.objects import Object
-from shop.operator.engine.reconcile.preflight import Needed, needed
+from shop.operator.engine.reconcile.preflight import Prerequisite, needed
 from shop.operator.spec import Shop
 from tests.charts import helm
 from tests.operator.kept import LIMIT_S, Kept
@@ -38,7 +38,7 @@ async def test_a_sample_becomes_ready_and_goes(
     assert {ref.kind for ref in await shop.objects()} <= ({"Secret"} if spec.deletion_policy == "Retain" else set())
 
 
-def made(one: Needed, namespace: str) -> Object:
+def made(one: Prerequisite, namespace: str) -> Object:
     """An object that has what the sample asks of it."""
     body: Object = {"apiVersion": one.kind.api_version, "kind": one.kind.kind}
     body["metadata"] = {"name": one.name, "namespace": namespace}

@@ -124,5 +124,5 @@ async def test_a_plan_is_made_with_the_version_of_the_operator_and_not_that_of_w
     newer["metadata"]["labels"]["app.kubernetes.io/version"] = "9.9.9"
     await api.create(DEPLOYMENT, newer)
     plan = await planning.make(Session(api, namespace, True), file)
-    [order] = [item for item in plan.items if item.ref.spoken == "Deployment bookshop-order"]
+    [order] = [item for item in plan.items if item.ref.display_name == "Deployment bookshop-order"]
     assert "spec.template.spec.containers[order].image" in {change.path for change in order.changes}

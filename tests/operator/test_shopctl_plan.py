@@ -27,17 +27,17 @@ def session(api: Kube, namespace: str) -> Session:
 
 
 def of(plan: Plan, *actions: Action) -> list[str]:
-    return [item.ref.spoken for item in plan.items if item.action in actions]
+    return [item.ref.display_name for item in plan.items if item.action in actions]
 
 
-def item(plan: Plan, spoken: str) -> Item:
-    return next(item for item in plan.items if item.ref.spoken == spoken)
+def item(plan: Plan, display_name: str) -> Item:
+    return next(item for item in plan.items if item.ref.display_name == display_name)
 
 
 def changed(plan: Plan) -> dict[str, list[str]]:
     """Changed fields by object."""
     found = [item for item in plan.items if item.action is Action.CHANGE]
-    return {item.ref.spoken: [change.path for change in item.changes] for item in found}
+    return {item.ref.display_name: [change.path for change in item.changes] for item in found}
 
 
 async def test_a_new_shop_is_all_to_create_and_nothing_is_written(

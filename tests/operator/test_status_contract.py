@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import ApiError
+from shop.operator.engine.kube.api_errors import ApiError
 from shop.operator.engine.kube.kinds import DEPLOYMENT, EVENT, SECRET, SHOP, Kind
 from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.status.conditions import TYPES, settled, summary

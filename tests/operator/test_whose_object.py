@@ -7,7 +7,8 @@ import contextlib
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import Kube, NotFound
+from shop.operator.engine.kube.api_errors import NotFound
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import SECRET, SHOP
 from shop.operator.engine.kube.objects import FINALIZER, Object, Ref
 from tests.operator.kept import LIMIT_S, SMALL, Kept

@@ -2,11 +2,11 @@
 
 from shop.operator.cluster.diff import Change
 from shop.operator.cluster.plan import Action, Item, Plan
-from shop.operator.engine.kube.objects import Key, Ref
+from shop.operator.engine.kube.objects import NamespacedName, Ref
 
 ORDER = Ref("apps/v1", "Deployment", "bookshop-order")
 OLD = Ref("v1", "ConfigMap", "bookshop-old")
-SHOP = Key("books", "bookshop")
+SHOP = NamespacedName("books", "bookshop")
 
 
 def plan(*items: Item, notes: tuple[str, ...] = ()) -> Plan:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shop.operator.cluster.overview import Overview, age
-from shop.operator.engine.status.pods import Trouble
+from shop.operator.engine.status.pods import PodProblem
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 
@@ -47,7 +47,7 @@ def event(time: str, message: str, count: int = 1, **more: Any) -> dict[str, Any
 
 
 def test_the_text_tells_what_a_person_needs() -> None:
-    trouble = Trouble("ImagePullBackOff", "Deployment bookshop-order: pod p: ImagePullBackOff", pod="p")
+    trouble = PodProblem("ImagePullBackOff", "Deployment bookshop-order: pod p: ImagePullBackOff", pod="p")
     unready = condition("Ready", "False", "ImagePullBackOff", "Deployment bookshop-order:\n  pod p")
     found = Overview(shop(unready), [trouble], [event("2026-11-22T07:58:30Z", "Rolled out revision 4.", 3)]).text(NOW)
     assert found.splitlines() == [

@@ -16,34 +16,37 @@ from shop.operator.engine.status.conditions import (
     TYPES,
     Condition,
     Facts,
-    Rolling,
-    because,
+    RolloutInProgress,
     conditions,
     settled,
     summary,
+    with_pod_cause,
 )
-from shop.operator.engine.status.pods import Trouble
+from shop.operator.engine.status.pods import PodProblem
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 WAITING = "Deployment bookshop-order: 0 of 1 pod available"
-PULL = Trouble(
+PULL = PodProblem(
     "ImagePullBackOff",
     "Deployment bookshop-order: pod bookshop-order-7c9-x: container migrate: ImagePullBackOff: not found",
     owner="Deployment bookshop-order",
     pod="bookshop-order-7c9-x",
 )
-NO_NODE = Trouble(
+NO_NODE = PodProblem(
     "Unschedulable",
     "StatefulSet bookshop-postgres: pod bookshop-postgres-0: Unschedulable: 3 Insufficient cpu",
     owner="StatefulSet bookshop-postgres",
     pod="bookshop-postgres-0",
 )
-NEVER = Trouble(
+NEVER = PodProblem(
     "ErrImageNeverPull", "Job z: pod z-1: container z: ErrImageNeverPull", fatal=True, owner="Job z", pod="z-1"
 )
-FIRST, UPGRADE = Rolling(1, "services", WAITING, first=True), Rolling(2, "services", WAITING, first=False)
-BACK = Rolling(1, "stores", "", first=False)
+FIRST, UPGRADE = (
+    RolloutInProgress(1, "services", WAITING, first=True),
+    RolloutInProgress(2, "services", WAITING, first=False),
+)
+BACK = RolloutInProgress(1, "stores", "", first=False)
 FAILED = ("DeadlineExceeded", "Revision 2 was given up: not healthy within 600 s")
 MISSING = ("SecretMissing", 'database.secretName: there is no Secret "db" in namespace shops')
 SERVING = Facts(2, serving=True)
@@ -51,12 +54,12 @@ SERVING = Facts(2, serving=True)
 READY_TABLE: list[tuple[str, Facts, str, str]] = [
     ("new", Facts(1), "False/Installing", "True/Installing"),
     ("comes up", Facts(1, rolling=FIRST), "False/Installing", "True/Installing"),
-    ("does not come up", Facts(1, rolling=FIRST, troubles=(PULL,)), "False/ImagePullBackOff", "True/Installing"),
+    ("does not come up", Facts(1, rolling=FIRST, pod_problems=(PULL,)), "False/ImagePullBackOff", "True/Installing"),
     ("stands", SERVING, "True/AllReady", "False/Complete"),
     ("is upgraded", replace(SERVING, rolling=UPGRADE), "Unknown/RollingOut", "True/RollingOut"),
     (
-        "upgrade in trouble",
-        replace(SERVING, rolling=UPGRADE, troubles=(PULL,)),
+        "upgrade with problems",
+        replace(SERVING, rolling=UPGRADE, pod_problems=(PULL,)),
         "Unknown/RollingOut",
         "True/RollingOut",
     ),
@@ -68,7 +71,7 @@ READY_TABLE: list[tuple[str, Facts, str, str]] = [
     ),
     (
         "upgrade that took a part away",
-        replace(SERVING, rolling=UPGRADE, unready=(WAITING,), troubles=(PULL,)),
+        replace(SERVING, rolling=UPGRADE, unready=(WAITING,), pod_problems=(PULL,)),
         "False/ImagePullBackOff",
         "True/RollingOut",
     ),
@@ -86,7 +89,7 @@ READY_TABLE: list[tuple[str, Facts, str, str]] = [
     ),
     (
         "failed at first, and goes on trying",
-        Facts(1, rolling=FIRST, failed=FAILED, troubles=(PULL,)),
+        Facts(1, rolling=FIRST, failed=FAILED, pod_problems=(PULL,)),
         "False/DeadlineExceeded",
         "False/DeadlineExceeded",
     ),
@@ -95,7 +98,7 @@ READY_TABLE: list[tuple[str, Facts, str, str]] = [
     ("lost a part", replace(SERVING, unready=(WAITING,)), "False/NotReady", "False/Complete"),
     (
         "lost a part, and why",
-        replace(SERVING, unready=(WAITING,), troubles=(PULL,)),
+        replace(SERVING, unready=(WAITING,), pod_problems=(PULL,)),
         "False/ImagePullBackOff",
         "False/Complete",
     ),
@@ -148,8 +151,8 @@ def test_ready_and_progressing(facts: Facts, ready: str, progressing: str) -> No
         (SERVING, "False/AsExpected"),
         (replace(SERVING, rolling=UPGRADE), "False/AsExpected"),
         (replace(SERVING, rolling=UPGRADE, unready=(WAITING,)), "False/AsExpected"),
-        (Facts(1, rolling=FIRST, troubles=(PULL,)), "True/ImagePullBackOff"),
-        (replace(SERVING, rolling=UPGRADE, troubles=(NO_NODE,)), "True/Unschedulable"),
+        (Facts(1, rolling=FIRST, pod_problems=(PULL,)), "True/ImagePullBackOff"),
+        (replace(SERVING, rolling=UPGRADE, pod_problems=(NO_NODE,)), "True/Unschedulable"),
         (replace(SERVING, unready=(WAITING,)), "True/NotReady"),
         (replace(SERVING, failed=FAILED, rolled_back_to=1), "True/RolledBack"),
         (replace(SERVING, blocked=MISSING), "True/SecretMissing"),
@@ -162,14 +165,14 @@ def test_degraded(facts: Facts, degraded: str) -> None:
 
 
 def test_the_message_names_the_pod_and_its_reason() -> None:
-    found = made(Facts(1, rolling=FIRST, troubles=(PULL,)))
+    found = made(Facts(1, rolling=FIRST, pod_problems=(PULL,)))
     assert PULL.message in found["Ready"]["message"]
     assert PULL.message in found["Degraded"]["message"]
     assert found["Progressing"]["message"] == f"Revision 1, services: {WAITING}."
 
 
 def test_an_upgrade_in_trouble_says_that_the_old_revision_goes_on() -> None:
-    message = made(replace(SERVING, rolling=UPGRADE, troubles=(PULL,)))["Ready"]["message"]
+    message = made(replace(SERVING, rolling=UPGRADE, pod_problems=(PULL,)))["Ready"]["message"]
     assert PULL.message in message
     assert message.endswith("What served before goes on.")
 
@@ -183,15 +186,17 @@ def test_an_upgrade_that_restarts_a_part_does_not_claim_that_it_serves() -> None
 def test_a_cause_is_told_with_what_it_is_the_cause_of() -> None:
     failed = "Deployment bookshop-order: exceeded its progress deadline"
     pod = "pod bookshop-order-7c9-x: container migrate: ImagePullBackOff: not found"
-    assert because(failed, (NO_NODE, PULL)) == f"{failed} ({pod})"
-    assert because(failed, (NO_NODE,)) == failed
-    assert because(WAITING, ()) == WAITING
+    assert with_pod_cause(failed, (NO_NODE, PULL)) == f"{failed} ({pod})"
+    assert with_pod_cause(failed, (NO_NODE,)) == failed
+    assert with_pod_cause(WAITING, ()) == WAITING
 
 
 def test_a_failure_is_told_with_the_troubles_that_it_does_not_name() -> None:
-    facts = Facts(1, rolling=FIRST, failed=("DeadlineExceeded", because(WAITING, (PULL,))), troubles=(PULL, NO_NODE))
+    facts = Facts(
+        1, rolling=FIRST, failed=("DeadlineExceeded", with_pod_cause(WAITING, (PULL,))), pod_problems=(PULL, NO_NODE)
+    )
     message = made(facts)["Ready"]["message"]
-    assert message == f"{because(WAITING, (PULL,))}. {NO_NODE.message}."
+    assert message == f"{with_pod_cause(WAITING, (PULL,))}. {NO_NODE.message}."
 
 
 def test_a_rollback_under_way_says_why_and_where_it_stands() -> None:
@@ -216,7 +221,7 @@ def test_what_stands_in_the_way_is_told_with_what_still_serves() -> None:
 
 def test_troubles_are_told_once_for_each_owner_the_hopeless_first() -> None:
     second = replace(PULL, message=PULL.message.replace("-x:", "-y:"), pod="bookshop-order-7c9-y")
-    found = made(replace(SERVING, unready=(WAITING, "Service a: gone"), troubles=(second, NO_NODE, PULL, NEVER)))
+    found = made(replace(SERVING, unready=(WAITING, "Service a: gone"), pod_problems=(second, NO_NODE, PULL, NEVER)))
     told = found["Degraded"]["message"]
     assert found["Degraded"]["reason"] == "ErrImageNeverPull"
     assert told == f"{NEVER.message}. {PULL.message}. {NO_NODE.message}. Service a: gone."
@@ -224,8 +229,8 @@ def test_troubles_are_told_once_for_each_owner_the_hopeless_first() -> None:
 
 def test_of_many_troubles_some_are_told_and_the_rest_is_counted() -> None:
     many = tuple(replace(PULL, owner=f"Deployment {name}", message=f"Deployment {name}: bad") for name in "abcdef")
-    told = made(replace(SERVING, troubles=many))["Degraded"]["message"]
-    assert told == "Deployment a: bad. Deployment b: bad. Deployment c: bad. 3 more of its parts have such trouble."
+    told = made(replace(SERVING, pod_problems=many))["Degraded"]["message"]
+    assert told == "Deployment a: bad. Deployment b: bad. Deployment c: bad. 3 more of its parts have such problems."
 
 
 def test_drift_is_told_while_it_is_repaired_and_remembered_after() -> None:
@@ -315,7 +320,7 @@ def test_a_shop_that_nobody_has_seen_is_not_settled() -> None:
             replace(SERVING, rolling=UPGRADE),
             f"Rolling out: Revision 2, services: {WAITING}. What served before goes on.",
         ),
-        (replace(SERVING, rolling=UPGRADE, troubles=(PULL,)), f"Rolling out (ImagePullBackOff): {PULL.message}."),
+        (replace(SERVING, rolling=UPGRADE, pod_problems=(PULL,)), f"Rolling out (ImagePullBackOff): {PULL.message}."),
         (replace(SERVING, unready=(WAITING,)), f"Not ready (NotReady): {WAITING}."),
         (
             replace(SERVING, failed=FAILED, rolled_back_to=1),
@@ -341,7 +346,7 @@ ALL_FACTS = st.builds(
     invalid=st.none() | SENTENCES,
     blocked=st.none() | st.just(MISSING),
     rolling=st.none() | st.sampled_from([FIRST, UPGRADE, BACK]),
-    troubles=st.lists(st.sampled_from([PULL, NO_NODE, NEVER]), max_size=3).map(tuple),
+    pod_problems=st.lists(st.sampled_from([PULL, NO_NODE, NEVER]), max_size=3).map(tuple),
     failed=st.none() | st.just(FAILED),
     rolled_back_to=st.none() | st.just(1),
     serving=st.booleans(),
@@ -363,7 +368,7 @@ def test_the_order_in_which_things_are_found_changes_nothing(facts: Facts, order
         return tuple(order.sample(items, len(items)))
 
     other = replace(
-        facts, troubles=shuffled(facts.troubles), unready=shuffled(facts.unready), drift=shuffled(facts.drift)
+        facts, pod_problems=shuffled(facts.pod_problems), unready=shuffled(facts.unready), drift=shuffled(facts.drift)
     )
     assert conditions([], other, NOW) == conditions([], facts, NOW)
 
@@ -388,7 +393,7 @@ def test_a_shop_is_never_ready_with_anything_wrong_or_under_way() -> None:
         "blocked": MISSING,
         "failed": FAILED,
         "unready": (WAITING,),
-        "troubles": (PULL,),
+        "pod_problems": (PULL,),
         "deleting": "x",
     }
     for (name, value), paused in product(wrong.items(), (False, True)):

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from shop.operator.engine.status.health import Trouble, trouble
-from shop.operator.engine.status.pods import SAID_CHARS, last_words
+from shop.operator.engine.status.pods import SAID_CHARS, PodProblem, last_words, pod_problem
 
 TRACEBACK = """\
 2026-01-02 applying 0007.prices
@@ -236,8 +235,8 @@ TROUBLES: list[tuple[str, dict[str, Any], str, str, bool]] = [
 @pytest.mark.parametrize(
     ("document", "reason", "words", "fatal"), [row[1:] for row in TROUBLES], ids=[row[0] for row in TROUBLES]
 )
-def test_trouble(document: dict[str, Any], reason: str, words: str, fatal: bool) -> None:
-    found = trouble(document)
+def test_pod_problem(document: dict[str, Any], reason: str, words: str, fatal: bool) -> None:
+    found = pod_problem(document)
     assert found is not None
     assert (found.reason, found.fatal) == (reason, fatal)
     assert found.message.startswith("Deployment bookshop-order: pod bookshop-order-7c9-x: ")
@@ -262,14 +261,14 @@ def test_trouble(document: dict[str, Any], reason: str, words: str, fatal: bool)
         ("has no status", {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}),
     ],
 )
-def test_no_trouble(what: str, document: dict[str, Any]) -> None:
-    assert trouble(document) is None, what
+def test_no_pod_problem(what: str, document: dict[str, Any]) -> None:
+    assert pod_problem(document) is None, what
 
 
-def test_a_pod_on_its_way_out_is_no_trouble() -> None:
+def test_a_pod_on_its_way_out_has_no_problem() -> None:
     leaving = pod(container({"terminated": ended(143)}))
     leaving["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
-    assert trouble(leaving) is None
+    assert pod_problem(leaving) is None
 
 
 CRASH = ended(1, message="could not connect")
@@ -292,22 +291,22 @@ CRASH = ended(1, message="could not connect")
     ids=["crash loop", "image"],
 )
 def test_the_same_trouble_is_told_the_same_way_at_every_moment(states: list[Status]) -> None:
-    assert len({trouble(pod(state)) for state in states}) == 1
+    assert len({pod_problem(pod(state)) for state in states}) == 1
 
 
 @pytest.mark.parametrize(
-    ("owner", "spoken"),
+    ("owner", "display_name"),
     [("ReplicaSet", "Deployment bookshop-order"), ("StatefulSet", "StatefulSet bookshop-postgres"), ("", "")],
 )
-def test_a_trouble_names_what_a_person_knows(owner: str, spoken: str) -> None:
-    found = trouble(pod(container(waiting("ErrImageNeverPull")), owner=owner))
-    lead = f"{spoken}: " if spoken else ""
+def test_a_problem_names_the_owner(owner: str, display_name: str) -> None:
+    found = pod_problem(pod(container(waiting("ErrImageNeverPull")), owner=owner))
+    lead = f"{display_name}: " if display_name else ""
     text = f"{lead}pod bookshop-order-7c9-x: container order: ErrImageNeverPull"
-    assert found == Trouble("ErrImageNeverPull", text, True, spoken, "bookshop-order-7c9-x")
+    assert found == PodProblem("ErrImageNeverPull", text, True, display_name, "bookshop-order-7c9-x")
 
 
 def test_a_failed_migration_is_told_with_the_name_of_its_job() -> None:
-    found = trouble(
+    found = pod_problem(
         pod(container({"terminated": ended(1, message=TRACEBACK)}, name="migrate"), owner="Job", phase="Failed")
     )
     assert found is not None

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop.operator.engine.cache.store import seed_of
-from shop.operator.engine.kube.objects import SHOP_LABEL, Key
+from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName
 from shop.operator.engine.reconcile import history
 from shop.operator.engine.reconcile.history import (
     KEPT,
@@ -25,7 +25,7 @@ from shop.operator.engine.reconcile.history import (
     with_revision,
 )
 
-KEY = Key("shops", "bookshop")
+KEY = NamespacedName("shops", "bookshop")
 OBJECTS: list[dict[str, Any]] = [
     {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bookshop-nats"}, "data": {"password": "c2VjcmV0"}},
     {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bookshop-order"}, "data": {"TITLE": "Bücher ✓"}},

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client import REGISTRY, Counter, Histogram, generate_latest
 
 from shop.operator.engine import metrics
-from shop.operator.engine.kube.objects import Key
+from shop.operator.engine.kube.objects import NamespacedName
 
-BOOKS, ARCADE = Key("market", "books"), Key("market", "arcade")
+BOOKS, ARCADE = NamespacedName("market", "books"), NamespacedName("market", "arcade")
 
 
 def sample(name: str, **labels: str) -> float:
@@ -93,7 +93,7 @@ def test_every_metric_of_the_operator_explains_itself() -> None:
 
 def test_every_metric_is_counted_somewhere() -> None:
     engine = Path(metrics.__file__).parent
-    code = "\n".join(path.read_text(encoding="utf-8") for path in engine.glob("*.py") if path.name != "metrics.py")
+    code = "\n".join(path.read_text(encoding="utf-8") for path in engine.rglob("*.py") if path.name != "metrics.py")
     counted = {name for name, value in vars(metrics).items() if isinstance(value, Counter | Histogram)}
     inside = {"API_REQUESTS", "API_SECONDS", "API_THROTTLED"}
     assert {name for name in counted - inside if not re.search(rf"\b{name}\.", code)} == set()

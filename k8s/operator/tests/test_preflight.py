@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from shop.operator.engine.kube.kinds import CONFIG_MAP, SECRET
-from shop.operator.engine.reconcile.preflight import Needed, named_by, needed
+from shop.operator.engine.reconcile.preflight import Prerequisite, named_by, needed
 from shop.operator.local.plan import WITH_DATABASE
 from shop.operator.spec import ShopSpec
 
 EXTERNAL = {"mode": "External", "secretName": "urls"}
 
 
-def of_database(**more: object) -> list[Needed]:
+def of_database(**more: object) -> list[Prerequisite]:
     return needed(ShopSpec.model_validate({"database": {**EXTERNAL, **more}}))
 
 
 def test_behind_a_pooler_the_secret_also_leads_to_the_server_itself() -> None:
-    assert of_database() == [Needed("database.secretName", SECRET, "urls", tuple(WITH_DATABASE))]
+    assert of_database() == [Prerequisite("database.secretName", SECRET, "urls", tuple(WITH_DATABASE))]
     direct = [f"{noun}-direct" for noun in WITH_DATABASE]
     assert of_database(pooler="Transaction") == [
-        Needed("database.secretName", SECRET, "urls", (*WITH_DATABASE, *direct))
+        Prerequisite("database.secretName", SECRET, "urls", (*WITH_DATABASE, *direct))
     ]
 
 
 def test_an_authority_is_needed_with_its_key() -> None:
-    assert of_database(ca={"secretName": "ca"})[1:] == [Needed("database.ca.secretName", SECRET, "ca", ("ca.crt",))]
+    assert of_database(ca={"secretName": "ca"})[1:] == [
+        Prerequisite("database.ca.secretName", SECRET, "ca", ("ca.crt",))
+    ]
     assert of_database(ca={"configMap": "ca", "key": "root.pem"})[1:] == [
-        Needed("database.ca.configMap", CONFIG_MAP, "ca", ("root.pem",))
+        Prerequisite("database.ca.configMap", CONFIG_MAP, "ca", ("root.pem",))
     ]
 
 

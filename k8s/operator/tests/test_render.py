@@ -21,7 +21,7 @@ from shop.operator import shopfile
 from shop.operator.engine.kube.kinds import RENDERED, kind_of, wave_of
 from shop.operator.engine.kube.objects import APPLIED, KEEP, MANAGER, SHOP_LABEL, Object
 from shop.operator.engine.render import renderer as render
-from shop.operator.engine.render.renderer import HelmMissing, Renderer, RenderError, find_charts, find_helm
+from shop.operator.engine.render.renderer import HelmNotFound, Renderer, RenderError, find_charts, find_helm
 from tests.charts import helm
 from tests.charts.test_chart_objects import validator
 
@@ -318,7 +318,7 @@ AT = "execution error at (shop/charts/order/templates/deployment.yaml:1:4): "
     ],
 )
 def test_what_helm_says_is_put_in_the_words_of_the_shop(said: str, expected: str) -> None:
-    assert render.in_words_of_the_shop(said) == expected
+    assert render.translate_helm_error(said) == expected
 
 
 async def test_a_chart_that_cannot_be_rendered_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
@@ -375,5 +375,5 @@ def test_without_helm_the_message_says_where_it_was_sought(monkeypatch: pytest.M
     monkeypatch.delenv(render.HELM_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(render, "_CACHED_HELM", tmp_path / "helm")
-    with pytest.raises(HelmMissing, match=render.HELM_VARIABLE):
+    with pytest.raises(HelmNotFound, match=render.HELM_VARIABLE):
         find_helm()

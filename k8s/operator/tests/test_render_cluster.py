@@ -9,7 +9,7 @@ import pytest
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION
 from k8s.operator.tests.test_render import script
-from shop.operator.engine.kube.objects import NOT_ARGOS, Key
+from shop.operator.engine.kube.objects import ARGO_CD_IGNORE, NamespacedName
 from shop.operator.engine.reconcile import history, seeds
 from shop.operator.engine.render.renderer import Renderer, RenderError, find_charts
 from tests.charts import helm
@@ -35,7 +35,7 @@ async def test_what_has_no_owner_is_not_argo_cds_to_delete() -> None:
     renderer = Renderer(helm.helm(), find_charts(), VERSION)
     objects = await renderer.render(shop_specs.shop(), NAMESPACE, "uid", SEED, EVERY_KIND)
     free = [obj for obj in objects if "ownerReferences" not in obj["metadata"]]
-    key = Key(NAMESPACE, "bookshop")
+    key = NamespacedName(NAMESPACE, "bookshop")
     assert len(free) > 5
     for obj in (*free, seeds.secret(key, SEED), history.secret_of(key, {}, SEED)):
-        assert NOT_ARGOS.items() <= obj["metadata"]["annotations"].items()
+        assert ARGO_CD_IGNORE.items() <= obj["metadata"]["annotations"].items()

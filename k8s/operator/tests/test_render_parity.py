@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION, of_the_version_here, renderer
 from shop.operator import shopfile
-from shop.operator.engine.kube.objects import APPLIED, KEEP, NOT_ARGOS, SHOP_LABEL, Object
+from shop.operator.engine.kube.objects import APPLIED, ARGO_CD_IGNORE, KEEP, SHOP_LABEL, Object
 from shop.operator.engine.render import shop_secrets
 from shop.operator.engine.render.values import values
 from shop.operator.spec import Shop
@@ -46,7 +46,7 @@ def without_additions(obj: Object) -> Object:
     metadata = found["metadata"]
     del metadata["annotations"][APPLIED], metadata["namespace"], metadata["labels"][SHOP_LABEL]
     if metadata["annotations"].get(KEEP) == "keep":
-        assert {name: metadata["annotations"].pop(name) for name in NOT_ARGOS} == NOT_ARGOS
+        assert {name: metadata["annotations"].pop(name) for name in ARGO_CD_IGNORE} == ARGO_CD_IGNORE
     if not metadata["annotations"]:
         del metadata["annotations"]
     metadata["labels"]["app.kubernetes.io/managed-by"] = "Helm"

@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shop.operator.engine.kube.kinds import Wave
-from shop.operator.engine.kube.objects import Key
-from shop.operator.engine.reconcile.rollout import Clock, Progress, failure
+from shop.operator.engine.kube.objects import NamespacedName
+from shop.operator.engine.reconcile.rollout import DeadlineTracker, Progress, failure
 from shop.operator.engine.status.health import PROGRESS_DEADLINE
-from shop.operator.engine.status.pods import Trouble
+from shop.operator.engine.status.pods import PodProblem
 from shop.operator.engine.status.shop_view import Rollout
 
 ORDER, USER = "Deployment a-order: 0 of 1 pod available", "Deployment a-user: 0 of 1 pod available"
-PULL = Trouble(
+PULL = PodProblem(
     "ImagePullBackOff", "Deployment a-user: pod a-user-1: not found", owner="Deployment a-user", pod="a-user-1"
 )
-NEVER = Trouble(
+NEVER = PodProblem(
     "InvalidImageName",
     "Deployment a-order: pod a-order-1: no name",
     fatal=True,
@@ -33,16 +33,16 @@ def progress(failed: tuple[str, str] | None = None) -> Progress:
 
 
 @pytest.mark.parametrize(
-    ("what", "found", "troubles", "late", "verdict"),
+    ("what", "found", "pod_problems", "late", "verdict"),
     [
         ("goes on", progress(), (), False, None),
-        ("a pod in trouble may still recover", progress(), (PULL,), False, None),
+        ("a pod with problems may still recover", progress(), (PULL,), False, None),
         ("a pod that cannot", progress(), (PULL, NEVER), False, ("InvalidImageName", NEVER.message)),
         ("a job gave up", progress(JOB), (PULL,), False, JOB),
         (
             "a job gave up and said why",
             progress(JOB),
-            (Trouble("Error", "Job a-migrate: pod m-1: no column", owner="Job a-migrate", pod="m-1"),),
+            (PodProblem("Error", "Job a-migrate: pod m-1: no column", owner="Job a-migrate", pod="m-1"),),
             False,
             ("BackoffLimitExceeded", "Job a-migrate: failed (pod m-1: no column)"),
         ),
@@ -59,20 +59,20 @@ def progress(failed: tuple[str, str] | None = None) -> Progress:
     ],
 )
 def test_failure(
-    what: str, found: Progress, troubles: tuple[Trouble, ...], late: bool, verdict: tuple[str, str] | None
+    what: str, found: Progress, pod_problems: tuple[PodProblem, ...], late: bool, verdict: tuple[str, str] | None
 ) -> None:
-    assert failure(found, troubles, 900, late=late) == verdict, what
+    assert failure(found, pod_problems, 900, late=late) == verdict, what
 
 
 def test_hopeless_pods_of_what_is_not_waited_for_do_not_count() -> None:
     """Such as those of the revision before, which are on their way out."""
-    elsewhere = Trouble(
+    elsewhere = PodProblem(
         "InvalidImageName", "StatefulSet b: pod b-0: no name", fatal=True, owner="StatefulSet b", pod="b-0"
     )
     assert failure(progress(), (elsewhere,), 900, late=False) is None
 
 
-BOOKSHOP = Key("shops", "bookshop")
+BOOKSHOP = NamespacedName("shops", "bookshop")
 DEADLINE = timedelta(minutes=10)
 
 
@@ -80,19 +80,19 @@ def rollout(hash_: str, minutes_ago: int) -> Rollout:
     return Rollout(2, hash_, datetime.now(UTC) - timedelta(minutes=minutes_ago))
 
 
-def is_late(clock: Clock, found: Rollout) -> bool:
+def is_late(clock: DeadlineTracker, found: Rollout) -> bool:
     return clock.left(BOOKSHOP, found, DEADLINE) <= timedelta()
 
 
 def test_a_rollout_that_was_worked_on_all_the_time_is_late_after_its_deadline() -> None:
-    clock = Clock()
+    clock = DeadlineTracker()
     clock.begin(BOOKSHOP, "a")
     assert not is_late(clock, rollout("a", 9))
     assert is_late(clock, rollout("a", 11))
 
 
 def test_time_in_which_nobody_worked_on_a_rollout_does_not_count() -> None:
-    clock = Clock()
+    clock = DeadlineTracker()
     assert not is_late(clock, rollout("a", 60)), "begun by another process"
     assert not is_late(clock, rollout("a", 69)), "which this one has had for nine minutes"
     assert is_late(clock, rollout("a", 71))

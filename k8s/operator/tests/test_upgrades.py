@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shop.operator.engine.kube.objects import CANARY, Key, Object
+from shop.operator.engine.kube.objects import CANARY, NamespacedName, Object
 from shop.operator.engine.reconcile.basis import Basis
-from shop.operator.engine.reconcile.desired import Desired, may_have_to_wait, read
+from shop.operator.engine.reconcile.desired import DesiredState, may_have_to_wait, read
 from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING, Limits, Upgrades
 from shop.operator.engine.status.shop_view import ShopView
 from shop.operator.spec import ShopSpec
@@ -20,8 +20,8 @@ RELEASE = "0.2.0-aaaa"
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)  # a Saturday
 
 
-def key(name: str) -> Key:
-    return Key("shops", name)
+def key(name: str) -> NamespacedName:
+    return NamespacedName("shops", name)
 
 
 def shop(status: Object | None = None, *, canary: bool = False, **spec: Any) -> Object:
@@ -238,4 +238,4 @@ USERS = basis(1, services={"order": {"replicas": 2}}).as_json()
     ],
 )
 def test_only_the_operators_own_change_may_have_to_wait(found: ShopView, *, waits: bool) -> None:
-    assert may_have_to_wait(found, Desired(read(found), b"", "asked for", basis(2))) is waits
+    assert may_have_to_wait(found, DesiredState(read(found), b"", "asked for", basis(2))) is waits

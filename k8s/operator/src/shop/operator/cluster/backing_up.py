@@ -8,7 +8,7 @@ from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.kinds import CRON_JOB, JOB, POD
 from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from shop.operator.engine.status.health import Phase, assess
-from shop.operator.engine.status.pods import last_words, trouble
+from shop.operator.engine.status.pods import last_words, pod_problem
 from shop.operator.errors import ShopctlError
 
 SUFFIX = "-backup"
@@ -85,7 +85,7 @@ async def _words(session: Session, job: Object) -> str:
     """What the Job's newest pod said last: its trouble, or the end of its log when all went well."""
     pods = await session.kube.list(POD, session.namespace, f"job-name={job['metadata']['name']}")
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True):
-        if found := trouble(pod):
+        if found := pod_problem(pod):
             return found.message
         ended = [one.get("state", {}).get("terminated", {}) for one in pod["status"].get("containerStatuses", [])]
         if said := next((one["message"] for one in ended if one.get("message")), ""):

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from shop.operator.cluster.session import FORBIDDEN, Session
 from shop.operator.engine.kube.api_errors import ApiError
 from shop.operator.engine.kube.kinds import DEPLOYMENT
-from shop.operator.engine.kube.objects import NOUN_LABEL, SHOP_LABEL, Key, Object
+from shop.operator.engine.kube.objects import NOUN_LABEL, SHOP_LABEL, NamespacedName, Object
 from shop.operator.engine.render.renderer import Images
 from shop.operator.engine.render.values import LOCAL_REGISTRY
 
@@ -23,7 +23,7 @@ class Choice:
     note: str = ""
 
 
-async def choice(session: Session, key: Key, live: Object | None) -> Choice:
+async def choice(session: Session, key: NamespacedName, live: Object | None) -> Choice:
     """The version is what the operator's own Deployment says, else what a Shop that is there runs, which may be an
     older one after a rollback. Images are as a Shop that is there has them, else as the operator names them."""
     operator, note = await _operator(session, key.namespace)
@@ -46,7 +46,7 @@ async def _operator(session: Session, namespace: str) -> tuple[Object | None, st
     return operator, "" if operator else f"no operator watches namespace {namespace}: who will carry this out?"
 
 
-async def _of_shop(session: Session, key: Key, live: Object) -> Images:
+async def _of_shop(session: Session, key: NamespacedName, live: Object) -> Images:
     deployments = await session.kube.list(DEPLOYMENT, key.namespace, f"{SHOP_LABEL}={key.name}")
     chosen = {noun for noun, service in live["spec"].get("services", {}).items() if service.get("image")}
     others = [one for one in deployments if one["metadata"]["labels"].get(NOUN_LABEL) not in chosen]

@@ -8,7 +8,7 @@ from typing import Any
 from shop.operator.console import table
 from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.status.conditions import summary
-from shop.operator.engine.status.pods import Trouble
+from shop.operator.engine.status.pods import PodProblem
 
 MAX_EVENTS = 10
 MAX_MESSAGE_CHARACTERS = 200
@@ -20,7 +20,7 @@ class Overview:
     """The Shop, what is wrong with its pods, and the events about it in any order."""
 
     shop: Object
-    troubles: Sequence[Trouble]
+    troubles: Sequence[PodProblem]
     events: Sequence[Object]
 
     @property
@@ -81,7 +81,7 @@ def _condition(one: Object) -> dict[str, Any]:
     }
 
 
-def _trouble(one: Trouble) -> dict[str, Any]:
+def _trouble(one: PodProblem) -> dict[str, Any]:
     return {"pod": one.pod, "owner": one.owner, "reason": one.reason, "message": one.message}
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from shop.operator.cluster.diff import Change
-from shop.operator.engine.kube.objects import Key, Ref
+from shop.operator.engine.kube.objects import NamespacedName, Ref
 
 EXIT_SAME, EXIT_REFUSED, EXIT_CHANGES = 0, 1, 2
 MAX_SHOWN_CHANGES = 25
@@ -58,7 +58,7 @@ class Item:
 class Plan:
     """`items` stand in the order of applying, deletions last. `notes` are what the reader must know besides."""
 
-    shop: Key
+    shop: NamespacedName
     is_new: bool
     items: Sequence[Item]
     notes: Sequence[str] = ()
@@ -105,7 +105,7 @@ def _lines(item: Item) -> list[str]:
     shown = [f"    {line}" for change in item.changes[:MAX_SHOWN_CHANGES] for line in change.lines()]
     rest = len(item.changes) - MAX_SHOWN_CHANGES
     return [
-        f"{MARKS[item.action]} {item.ref.spoken}{reason}",
+        f"{MARKS[item.action]} {item.ref.display_name}{reason}",
         *shown,
         *([f"    and {rest} more fields; --json lists all"] if rest > 0 else []),
     ]

@@ -17,15 +17,15 @@ from shop.operator.cluster import operator_images
 from shop.operator.cluster.diff import changes
 from shop.operator.cluster.plan import Action, Item, Plan
 from shop.operator.cluster.session import FORBIDDEN, Session, refusal
-from shop.operator.engine.cache.store import SEED_SUFFIX, maker_of, seed_of
+from shop.operator.engine.cache.store import SEED_SUFFIX, owning_shop, seed_of
 from shop.operator.engine.kube.api_errors import ApiError, Conflict, Invalid, NotFound
 from shop.operator.engine.kube.client import Request, path_of
 from shop.operator.engine.kube.kinds import DEPLOYMENT, SECRET, SHOP, Kind, kind_of, wave_of
-from shop.operator.engine.kube.objects import MANAGER, SHOP_LABEL, Key, Object, Ref
+from shop.operator.engine.kube.objects import MANAGER, SHOP_LABEL, NamespacedName, Object, Ref
 from shop.operator.engine.reconcile import preflight
 from shop.operator.engine.reconcile.apply import is_taken, merged
 from shop.operator.engine.reconcile.seeds import SEED_BYTES
-from shop.operator.engine.render.renderer import HelmMissing, Renderer, RenderError, find_charts, find_helm
+from shop.operator.engine.render.renderer import HelmNotFound, Renderer, RenderError, find_charts, find_helm
 from shop.operator.engine.status.shop_view import Entry, ShopView
 from shop.operator.errors import ShopctlError
 from shop.operator.spec import Shop
@@ -45,7 +45,7 @@ class Seed:
 async def make(session: Session, file: Path) -> Plan:
     """The plan for the Shop in `file`; ShopctlError when the file or the API server's admission has an objection."""
     shop = shopfile.load(file)
-    key = Key(_namespace(session, shop, file), shop.metadata.name)
+    key = NamespacedName(_namespace(session, shop, file), shop.metadata.name)
     live = await session.kube.get(SHOP, key.namespace, key.name)
     wanted = await _admitted(session, shop, key, live)
     seed = await _seed(session, key, is_new=live is None)
@@ -57,7 +57,7 @@ async def make(session: Session, file: Path) -> Plan:
         objects = await renderer.render(shop, key.namespace, _uid(live), seed.value, optional)
     except RenderError as error:
         raise ShopctlError(f"{file}: {error}") from error
-    except HelmMissing as error:
+    except HelmNotFound as error:
         raise ShopctlError(str(error)) from error
     uids = {ref: entry.uid for ref, entry in ShopView.of(live).inventory.items()} if live else {}
     applied = await asyncio.gather(*(_applied(session, key, obj, seed, uids.get(Ref.of(obj), "")) for obj in objects))
@@ -78,7 +78,7 @@ def _namespace(session: Session, shop: Shop, file: Path) -> str:
     return written or session.namespace
 
 
-async def _admitted(session: Session, shop: Shop, key: Key, live: Object | None) -> Object:
+async def _admitted(session: Session, shop: Shop, key: NamespacedName, live: Object | None) -> Object:
     """The Shop with all defaults, as the API server would store it in place of the live one."""
     wanted = shop.model_dump(by_alias=True, exclude_unset=True, mode="json")
     wanted["metadata"] = {**wanted["metadata"], "namespace": key.namespace}
@@ -93,7 +93,7 @@ async def _admitted(session: Session, shop: Shop, key: Key, live: Object | None)
         raise ShopctlError(f"the API server refuses the Shop: {reason}") from error
 
 
-async def _in_place_of(session: Session, key: Key, live: Object, wanted: Object) -> Object:
+async def _in_place_of(session: Session, key: NamespacedName, live: Object, wanted: Object) -> Object:
     """A few times, because the operator may write the status at the same moment."""
     for _ in range(ADMISSION_TRIES - 1):
         try:
@@ -119,7 +119,7 @@ def _uid(live: Object | None) -> str:
     return live["metadata"]["uid"] if live else ""
 
 
-async def _seed(session: Session, key: Key, *, is_new: bool) -> Seed:
+async def _seed(session: Session, key: NamespacedName, *, is_new: bool) -> Seed:
     made_up = Seed(secrets.token_bytes(SEED_BYTES), known=False)
     try:
         found = await session.kube.get(SECRET, key.namespace, key.name + SEED_SUFFIX)
@@ -133,7 +133,7 @@ async def _seed(session: Session, key: Key, *, is_new: bool) -> Seed:
     return Seed(value, known=True)
 
 
-async def _applied(session: Session, key: Key, obj: Object, seed: Seed, uid: str) -> Item:
+async def _applied(session: Session, key: NamespacedName, obj: Object, seed: Seed, uid: str) -> Item:
     """What applying one object would change; `uid` is what the inventory has of it."""
     kind, ref, wave = kind_of(obj), Ref.of(obj), wave_of(obj).name.lower()
     try:
@@ -153,10 +153,10 @@ async def _applied(session: Session, key: Key, obj: Object, seed: Seed, uid: str
     return Item(Action.CHANGE if found else Action.NONE, ref, wave, found)
 
 
-async def _dry_run(session: Session, key: Key, obj: Object, live: Object | None, uid: str) -> Object:
+async def _dry_run(session: Session, key: NamespacedName, obj: Object, live: Object | None, uid: str) -> Object:
     """The object as it would be, by the rules of `engine.apply`: what is not the Shop's is not taken by force."""
     kind, meta = kind_of(obj), live["metadata"] if live else {}
-    ours = live is not None and (maker_of(meta) == key or meta["uid"] == uid)
+    ours = live is not None and (owning_shop(meta) == key or meta["uid"] == uid)
     other = meta.get("labels", {}).get(SHOP_LABEL, key.name)
     if not ours and other != key.name:
         raise Conflict(0, "NameTaken", f"belongs to the Shop {other}")
@@ -190,7 +190,7 @@ async def _pruned(session: Session, live: Object | None, rendered: set[Ref]) -> 
     return [Item(Action.DELETE, entry.ref) for entry, there in zip(gone, found, strict=True) if there]
 
 
-async def _exists(session: Session, key: Key, entry: Entry) -> bool:
+async def _exists(session: Session, key: NamespacedName, entry: Entry) -> bool:
     """Whether the very object is there that was applied; another one of that name is left alone."""
     try:
         live = await session.kube.get(kind_of(entry.ref), key.namespace, entry.ref.name)
@@ -199,7 +199,7 @@ async def _exists(session: Session, key: Key, entry: Entry) -> bool:
     return live is not None and entry.uid in ("", live["metadata"]["uid"])
 
 
-async def _missing(session: Session, key: Key, shop: Shop, live: Object | None) -> str:
+async def _missing(session: Session, key: NamespacedName, shop: Shop, live: Object | None) -> str:
     """What the Shop names and the cluster lacks, for which the operator would wait; "" when it cannot be told."""
     try:
         view = ShopView.of(live) if live else None

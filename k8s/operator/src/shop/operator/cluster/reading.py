@@ -12,7 +12,7 @@ from shop.operator.engine.kube.client import Request, path_of
 from shop.operator.engine.kube.kinds import EVENT, POD, RENDERED, Kind
 from shop.operator.engine.kube.objects import SHOP_LABEL, Object, Ref
 from shop.operator.engine.status.health import Phase, assess
-from shop.operator.engine.status.pods import Trouble, trouble
+from shop.operator.engine.status.pods import PodProblem, pod_problem
 
 WITH_PODS = tuple(kind for kind in RENDERED if kind.kind in ("Deployment", "StatefulSet", "Job"))
 MAX_EVENTS_READ = 200
@@ -37,11 +37,11 @@ async def _allowed[T](reading: Awaitable[list[T]]) -> list[T]:
         return []
 
 
-async def troubled(session: Session, name: str) -> list[Trouble]:
+async def troubled(session: Session, name: str) -> list[PodProblem]:
     """What keeps pods from running, by pod; those whose owner does its work all the same are left out."""
     pods, *owners = await asyncio.gather(*(_of_shop(session, kind, name) for kind in (POD, *WITH_PODS)))
-    fine = {Ref.of(owner).spoken for found in owners for owner in found if assess(owner).phase is Phase.READY}
-    found = sorted(filter(None, map(trouble, pods)), key=lambda one: one.pod)
+    fine = {Ref.of(owner).display_name for found in owners for owner in found if assess(owner).phase is Phase.READY}
+    found = sorted(filter(None, map(pod_problem, pods)), key=lambda one: one.pod)
     return [one for one in found if one.owner not in fine]
 
 

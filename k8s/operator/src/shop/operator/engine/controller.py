@@ -13,23 +13,24 @@ from functools import partial
 from shop.operator.engine import shell
 from shop.operator.engine.cache.informer import Informer
 from shop.operator.engine.cache.shop_watch import ShopWatch
-from shop.operator.engine.cache.store import Child, Place, Pod, World, keep_child, keep_pod
+from shop.operator.engine.cache.store import Cache, Child, Pod, child_from_object, pod_from_object
 from shop.operator.engine.cache.work_queue import WorkQueue
-from shop.operator.engine.kube.client import ApiError, Kube
+from shop.operator.engine.kube.api_errors import ApiError
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CRON_JOB, POD, RENDERED, SHOP, Kind, kind_of
-from shop.operator.engine.kube.objects import SHOP_LABEL, Key, Object
+from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Object
 from shop.operator.engine.metrics import RECONCILE, RESYNCS, SHOPS, watch_informers, watch_queue, watch_upgrades
 from shop.operator.engine.reconcile.apply import Applier
 from shop.operator.engine.reconcile.history import Revisions
 from shop.operator.engine.reconcile.preflight import cluster_version, optional_kinds
-from shop.operator.engine.reconcile.reconciler import Outcome, Parts, Reconciler
-from shop.operator.engine.reconcile.rollout import Roller
+from shop.operator.engine.reconcile.reconciler import Parts, Reconciler, ReconcileResult
+from shop.operator.engine.reconcile.rollout import RolloutController
 from shop.operator.engine.reconcile.seeds import Seeds
 from shop.operator.engine.reconcile.target import Targets
 from shop.operator.engine.reconcile.teardown import Teardown
 from shop.operator.engine.reconcile.upgrades import Limits, Upgrades
 from shop.operator.engine.render.renderer import Renderer
-from shop.operator.engine.status.event_recorder import Recorder
+from shop.operator.engine.status.event_recorder import EventRecorder
 from shop.operator.engine.status.findings import Findings
 from shop.operator.engine.status.report import Report
 
@@ -67,23 +68,23 @@ class Options:
     upgrades: Limits = field(default_factory=Limits)
 
 
-class Deaf(Exception):
+class WatchStalled(Exception):
     """A kind that must be watched is not: work that goes on would miss what happens."""
 
 
-class Engine:
+class Controller:
     def __init__(self, kube: Kube, renderer: Renderer, options: Options) -> None:
         self._kube = kube
         self._options = options
         self._targets = Targets()
-        self._queue = WorkQueue[Key](self._targets.has, max_failing=max(1, options.workers // 2))
+        self._queue = WorkQueue[NamespacedName](self._targets.has, max_failing=max(1, options.workers // 2))
         self._upgrades = Upgrades(renderer.release, options.upgrades, self._queue.add, self._all_seen)
-        self._world = World(self._queue.add, self._upgrades.see)
+        self._cache = Cache(self._queue.add, self._upgrades.see)
         self._informers: dict[Scope, Informer[Child] | Informer[Pod]] = {}
-        self._recorder = Recorder(kube)
+        self._recorder = EventRecorder(kube)
         self._renderer = renderer
         self._reconciler = Reconciler(self._parts(renderer))
-        self._shop_watch = ShopWatch(kube, self._world, lambda shop: self._see(None, shop), self._gone)
+        self._shop_watch = ShopWatch(kube, self._cache, lambda shop: self._see(None, shop), self._gone)
         self._seen_all = False
         self.ended = False
 
@@ -93,19 +94,19 @@ class Engine:
         return self._seen_all
 
     def _parts(self, renderer: Renderer) -> Parts:
-        kube, world = self._kube, self._world
-        revisions, report = Revisions(kube, world), Report(kube, world, renderer.version)
+        kube, cache = self._kube, self._cache
+        revisions, report = Revisions(kube, cache), Report(kube, cache, renderer.version)
         return Parts(
             kube=kube,
-            world=world,
+            cache=cache,
             renderer=renderer,
             targets=self._targets,
-            roller=Roller(kube, world, self._put, Applier(kube)),
+            rollouts=RolloutController(kube, cache, self._put, Applier(kube)),
             revisions=revisions,
-            seeds=Seeds(kube, world, revisions),
+            seeds=Seeds(kube, cache, revisions),
             report=report,
-            findings=Findings(world, report, self._recorder),
-            teardown=Teardown(kube, world),
+            findings=Findings(cache, report, self._recorder),
+            teardown=Teardown(kube, cache),
             upgrades=self._upgrades,
         )
 
@@ -132,7 +133,7 @@ class Engine:
                 await self._drain(workers, lost)
                 for task in background:
                     task.cancel()
-        except* (ApiError, Deaf) as errors:
+        except* (ApiError, WatchStalled) as errors:
             log.error("the engine ends: %s", errors.exceptions[0])
         finally:
             self.ended = True
@@ -163,15 +164,15 @@ class Engine:
 
     def _informer(self, kind: Kind, namespace: str | None) -> Informer[Child] | Informer[Pod]:
         if kind is POD:
-            return Informer(self._kube, kind, namespace, SHOP_LABEL, keep_pod, self._world.pod_changed)
+            return Informer(self._kube, kind, namespace, SHOP_LABEL, pod_from_object, self._cache.pod_changed)
         if kind is CRON_JOB:
             return Informer(self._kube, kind, namespace, SHOP_LABEL, _keep_backup, self._backup_changed)
-        return Informer(self._kube, kind, namespace, SHOP_LABEL, keep_child, self._world.child_changed)
+        return Informer(self._kube, kind, namespace, SHOP_LABEL, child_from_object, self._cache.child_changed)
 
-    def _backup_changed(self, place: Place, old: Child | None, new: Child | None) -> None:
+    def _backup_changed(self, place: NamespacedName, old: Child | None, new: Child | None) -> None:
         if new is None and old is not None:
             SHOPS.forget_backup(old.shop)
-        self._world.child_changed(place, old, new)
+        self._cache.child_changed(place, old, new)
 
     def _put(self, obj: Object) -> None:
         """Take the answer to a write at once, before the watch tells of it."""
@@ -182,13 +183,13 @@ class Engine:
     def _see(self, what: str | None, shop: Object) -> None:
         """An event of kopf's."""
         if what == "DELETED":
-            self._gone(Key(shop["metadata"]["namespace"], shop["metadata"]["name"]))
+            self._gone(NamespacedName(shop["metadata"]["namespace"], shop["metadata"]["name"]))
             return
-        key = self._world.see_shop(shop)
+        key = self._cache.update_shop(shop)
         SHOPS.see(key, shop.get("status", {}).get("conditions", ()))
 
-    def _gone(self, key: Key) -> None:
-        self._world.forget_shop(key)
+    def _gone(self, key: NamespacedName) -> None:
+        self._cache.remove_shop(key)
         SHOPS.forget(key)
 
     async def _work(self) -> None:
@@ -198,7 +199,7 @@ class Engine:
             finally:
                 self._queue.done(key)
 
-    async def _pass(self, key: Key) -> None:
+    async def _pass(self, key: NamespacedName) -> None:
         started, result = time.perf_counter(), "failed"
         try:
             outcome = await self._reconciler.reconcile(key)
@@ -214,7 +215,7 @@ class Engine:
         finally:
             RECONCILE.labels(result).observe(time.perf_counter() - started)
 
-    def _again(self, key: Key, outcome: Outcome) -> None:
+    def _again(self, key: NamespacedName, outcome: ReconcileResult) -> None:
         if outcome.result in ("refused", "failed"):
             self._queue.add_after(key, min(self._queue.failed(key), MAX_REFUSED_S))
             return
@@ -242,7 +243,7 @@ class Engine:
     async def _go_through(self) -> None:
         """Look at every Shop again: for what sends no events, and for kinds that the cluster has got meanwhile."""
         await self._look_around()
-        for key in self._world.shops():
+        for key in self._cache.shops():
             self._queue.add(key)
         RESYNCS.inc()
 
@@ -255,13 +256,13 @@ class Engine:
         while True:
             await asyncio.sleep(LOOK_S)
             if dead := self._dead():
-                raise Deaf(dead)
+                raise WatchStalled(dead)
 
-    def trouble(self) -> str:
+    def liveness_error(self) -> str:
         """Why the operator should be restarted, "" when all is well."""
         return "the engine has ended" if self.ended else self._dead()
 
-    def unread(self) -> str:
+    def readiness_error(self) -> str:
         """What has not been read yet, "" when the engine knows all that it must to be of use."""
         for (kind, namespace), informer in self._watched().items():
             if not informer.synced.is_set():
@@ -291,6 +292,6 @@ def _about(kind: Kind, namespace: str | None, what: str, informer: AnyInformer) 
 
 def _keep_backup(cron_job: Object) -> Child:
     """A Shop has one CronJob, its backup's."""
-    child = keep_child(cron_job)
+    child = child_from_object(cron_job)
     SHOPS.see_backup(child.shop, cron_job.get("status", {}))
     return child

@@ -12,7 +12,8 @@ import random
 import time
 from datetime import UTC, datetime
 
-from shop.operator.engine.kube.client import ApiError, Conflict, Kube, NotFound
+from shop.operator.engine.kube.api_errors import ApiError, Conflict, NotFound
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import LEASE
 from shop.operator.engine.kube.objects import Object
 

@@ -22,14 +22,14 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shop.kit.logging import configure
-from shop.operator.engine.controller import FIRST_LIST_S, RESYNC_S, WORKERS, Engine, Options
+from shop.operator.engine.controller import FIRST_LIST_S, RESYNC_S, WORKERS, Controller, Options
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.login import LoginError
 from shop.operator.engine.leader import Lease
 from shop.operator.engine.metrics import LEADER, ApiRequests
 from shop.operator.engine.probe_server import Probes
 from shop.operator.engine.reconcile.upgrades import AT_ONCE, CANARY_READY_S, MAX_FAILURES, Limits
-from shop.operator.engine.render.renderer import HelmMissing, Images, Renderer, find_charts, find_helm
+from shop.operator.engine.render.renderer import HelmNotFound, Images, Renderer, find_charts, find_helm
 from shop.operator.engine.render.values import LOCAL_REGISTRY
 from shop.operator.spec_window import MaintenanceWindow
 
@@ -79,7 +79,7 @@ class Operator:
     def __init__(self, settings: Settings, renderer: Renderer) -> None:
         self._settings = settings
         self._renderer = renderer
-        self._engine: Engine | None = None
+        self._engine: Controller | None = None
         self._lost = asyncio.Event()
         self.stop = asyncio.Event()
 
@@ -96,7 +96,7 @@ class Operator:
             held = asyncio.create_task(lease.hold())
             held.add_done_callback(lambda _: self._end())
             try:
-                self._engine = Engine(kube, self._renderer, self._options())
+                self._engine = Controller(kube, self._renderer, self._options())
                 await self._engine.run(self.stop, self._lost)
                 in_order = self.stop.is_set() and not held.done()
             finally:
@@ -128,10 +128,10 @@ class Operator:
         return Probes(self._settings.port, live=self._trouble, ready=self._unready)
 
     def _trouble(self) -> str:
-        return self._engine.trouble() if self._engine else ""
+        return self._engine.liveness_error() if self._engine else ""
 
     def _unready(self) -> str:
-        return self._engine.unread() if self._engine else ""
+        return self._engine.readiness_error() if self._engine else ""
 
     async def _lead(self, lease: Lease) -> bool:
         """Wait for the Lease; False when told to stop before."""
@@ -162,7 +162,7 @@ def main() -> None:
     configure("shop-operator", settings.log_level)
     try:
         sys.exit(uvloop.run(serve(settings)))
-    except (LoginError, HelmMissing) as error:
+    except (LoginError, HelmNotFound) as error:
         sys.exit(f"shop-operator: {error}")
 
 

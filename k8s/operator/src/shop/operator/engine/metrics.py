@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from shop.operator.engine.kube.client import Observer
-from shop.operator.engine.kube.objects import Key
+from shop.operator.engine.kube.objects import NamespacedName
 
 RECONCILE_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 REQUEST_BUCKETS_S = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -91,21 +91,21 @@ class ShopStates(Collector):
     """Shops by condition, and for each Shop whether it is ready, whether it is degraded, and when it was backed up."""
 
     def __init__(self) -> None:
-        self._shops: dict[Key, tuple[tuple[str, str], ...]] = {}
-        self._backups: dict[Key, tuple[float, float]] = {}
+        self._shops: dict[NamespacedName, tuple[tuple[str, str], ...]] = {}
+        self._backups: dict[NamespacedName, tuple[float, float]] = {}
 
-    def see(self, key: Key, conditions: Iterable[Mapping[str, Any]]) -> None:
+    def see(self, key: NamespacedName, conditions: Iterable[Mapping[str, Any]]) -> None:
         """Remember the conditions of a Shop, as its status has them."""
         self._shops[key] = tuple((str(one["type"]), str(one["status"])) for one in conditions)
 
-    def see_backup(self, key: Key, status: Mapping[str, Any]) -> None:
+    def see_backup(self, key: NamespacedName, status: Mapping[str, Any]) -> None:
         """Remember when a Shop's CronJob last was due and when it last succeeded, as its status has them."""
         self._backups[key] = _seconds(status.get("lastScheduleTime")), _seconds(status.get("lastSuccessfulTime"))
 
-    def forget_backup(self, key: Key) -> None:
+    def forget_backup(self, key: NamespacedName) -> None:
         self._backups.pop(key, None)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: NamespacedName) -> None:
         self._shops.pop(key, None)
         self.forget_backup(key)
 
@@ -122,11 +122,11 @@ class ShopStates(Collector):
         yield _each("shop_operator_backup_due_timestamp_seconds", "When a backup was due last, 0: never.", due)
         yield _each("shop_operator_backup_done_timestamp_seconds", "When one succeeded last, 0: never.", done)
 
-    def _are(self, condition: str) -> dict[Key, float]:
+    def _are(self, condition: str) -> dict[NamespacedName, float]:
         return {key: float((condition, "True") in conditions) for key, conditions in self._shops.items()}
 
 
-def _each(name: str, documentation: str, values: Mapping[Key, float]) -> GaugeMetricFamily:
+def _each(name: str, documentation: str, values: Mapping[NamespacedName, float]) -> GaugeMetricFamily:
     """One series for each Shop."""
     family = GaugeMetricFamily(name, documentation, labels=["shop_namespace", "shop"])
     for key, value in values.items():

@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
-from shop.operator.engine.kube.client import PAGE, WATCH_S, ApiError, Gone, Kube, NotFound, Silent
+from shop.operator.engine.kube.api_errors import ApiError, Gone, NotFound, WatchIdleTimeout
+from shop.operator.engine.kube.client import PAGE, WATCH_S, Kube
 from shop.operator.engine.kube.kinds import Kind
-from shop.operator.engine.kube.objects import Object
+from shop.operator.engine.kube.objects import NamespacedName, Object
 from shop.operator.engine.metrics import WATCH_RESTARTS
 
 FIRST_PAUSE_S = 0.1
@@ -31,8 +32,6 @@ SHORT_S = 5.0
 LOGGED_FAILURE = 3
 SPREAD = 0.2
 """Watches end at different times, so that not all begin anew at once."""
-type Place = tuple[str, str]
-"""Namespace and name of an object."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +49,11 @@ class Informer[T]:
         namespace: str | None,
         labels: str,
         keep: Callable[[Object], T | None],
-        changed: Callable[[Place, T | None, T | None], None],
+        changed: Callable[[NamespacedName, T | None, T | None], None],
         *,
         page: int = PAGE,
     ) -> None:
-        self.items: dict[Place, T] = {}
+        self.items: dict[NamespacedName, T] = {}
         self.synced = asyncio.Event()
         self.last_contact = time.monotonic()
         self.refusal = ""
@@ -63,8 +62,8 @@ class Informer[T]:
         self._kube, self._namespace, self._labels = kube, namespace, labels
         self._keep, self._changed, self._page = keep, changed, page
         self._version = ""
-        self._pending: dict[Place, int] = {}
-        self._listed: dict[Place, int] = {}
+        self._pending: dict[NamespacedName, int] = {}
+        self._listed: dict[NamespacedName, int] = {}
         self._failures = 0
 
     async def run(self) -> None:
@@ -144,7 +143,7 @@ class Informer[T]:
     def _hear(self) -> None:
         self.last_contact, self.refusal = time.monotonic(), ""
 
-    def _see(self, place: Place, version: int, obj: Object | None) -> None:
+    def _see(self, place: NamespacedName, version: int, obj: Object | None) -> None:
         if self._pending:
             if version < (written := self._pending.get(place, 0)):
                 return
@@ -154,7 +153,7 @@ class Informer[T]:
                 return
         self._set(place, None if obj is None else self._kept(obj))
 
-    def _set(self, place: Place, new: T | None) -> None:
+    def _set(self, place: NamespacedName, new: T | None) -> None:
         old = self.items.get(place)
         if new is not None:
             self.items[place] = new
@@ -180,9 +179,9 @@ class Informer[T]:
             self._hear()
             return "absent"
         self.refusal = str(error)
-        if isinstance(error, Gone | Silent) or error.reason == "TooLarge":
+        if isinstance(error, Gone | WatchIdleTimeout) or error.reason == "TooLarge":
             self._version = ""
-        if isinstance(error, Silent):
+        if isinstance(error, WatchIdleTimeout):
             return "silent"
         self._failures += 1
         if self._failures == LOGGED_FAILURE:
@@ -198,9 +197,9 @@ class Informer[T]:
         return longest * random.uniform(0.5, 1)
 
 
-def _place_of(obj: Object) -> Place:
+def _place_of(obj: Object) -> NamespacedName:
     metadata = obj["metadata"]
-    return sys.intern(metadata.get("namespace", "")), metadata["name"]
+    return NamespacedName(sys.intern(metadata.get("namespace", "")), metadata["name"])
 
 
 def _version_of(obj: Object) -> int:

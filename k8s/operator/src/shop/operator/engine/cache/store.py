@@ -1,4 +1,4 @@
-"""What the engine knows of the cluster: the Shops, their objects and the pods in trouble, as small as it can be.
+"""What the engine knows of the cluster: the Shops, their objects and the pods in problem, as small as it can be.
 
 Everything here comes from watches and from the answers to the engine's own writes; nothing is asked for. A thousand
 Shops have 76,000 objects, so of each only what a decision needs is kept.
@@ -14,15 +14,14 @@ from functools import lru_cache
 import orjson
 
 from shop.operator.engine.kube.kinds import SHOP, wave_of
-from shop.operator.engine.kube.objects import APPLIED, GROUP, SHOP_LABEL, Key, Object, Ref
+from shop.operator.engine.kube.objects import APPLIED, GROUP, SHOP_LABEL, NamespacedName, Object, Ref
 from shop.operator.engine.reconcile.drift import digest
-from shop.operator.engine.status.health import Health, Phase, Trouble, assess, serves, trouble
+from shop.operator.engine.status.health import Health, Phase, assess, serves
+from shop.operator.engine.status.pods import PodProblem, pod_problem
 
 SEED_SUFFIX = "-seed"
 SEED_FIELD = "seed"
-type Seen = Callable[[Key, Object | None], None]
-type Place = tuple[str, str]
-"""Namespace and name of an object."""
+type Seen = Callable[[NamespacedName, Object | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Scale:
 class Child:
     """One object of a Shop."""
 
-    shop: Key
+    shop: NamespacedName
     ref: Ref
     uid: str
     digest: str
@@ -54,27 +53,27 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    shop: Key
-    trouble: Trouble | None
+    shop: NamespacedName
+    problem: PodProblem | None
 
 
-class World:
+class Cache:
     """`changed` is called with a Shop for which something happened that a reconcile might care about.
 
     `seen` is called with a Shop as it is known from then on, None when it is gone.
     """
 
-    def __init__(self, changed: Callable[[Key], None], seen: Seen = lambda _, __: None) -> None:
+    def __init__(self, changed: Callable[[NamespacedName], None], seen: Seen = lambda _, __: None) -> None:
         self._changed = changed
         self._seen = seen
-        self._shops: dict[Key, tuple[int, bytes]] = {}
-        self._children: dict[Key, dict[Ref, Child]] = {}
-        self._troubles: dict[Key, dict[str, Trouble]] = {}
+        self._shops: dict[NamespacedName, tuple[int, bytes]] = {}
+        self._children: dict[NamespacedName, dict[Ref, Child]] = {}
+        self._pod_problems: dict[NamespacedName, dict[str, PodProblem]] = {}
 
-    def see_shop(self, body: Object) -> Key:
+    def update_shop(self, body: Object) -> NamespacedName:
         """Take a Shop as an event or the answer to a write shows it; an older one than known changes nothing."""
         meta = body["metadata"]
-        key = Key(meta["namespace"], meta["name"])
+        key = NamespacedName(meta["namespace"], meta["name"])
         version = int(meta["resourceVersion"])
         known = self._shops.get(key)
         if known is None or known[0] < version:
@@ -84,33 +83,33 @@ class World:
             self._changed(key)
         return key
 
-    def forget_shop(self, key: Key) -> None:
+    def remove_shop(self, key: NamespacedName) -> None:
         self._shops.pop(key, None)
-        self._troubles.pop(key, None)
+        self._pod_problems.pop(key, None)
         self._seen(key, None)
         self._changed(key)
 
-    def shop(self, key: Key) -> Object | None:
+    def shop(self, key: NamespacedName) -> Object | None:
         found = self._shops.get(key)
         return None if found is None else orjson.loads(found[1])
 
-    def shops(self) -> list[Key]:
+    def shops(self) -> list[NamespacedName]:
         return list(self._shops)
 
-    def version(self, key: Key) -> int:
+    def version(self, key: NamespacedName) -> int:
         """The resourceVersion last seen of a Shop, 0 when there is none."""
         return self._shops.get(key, (0, b""))[0]
 
-    def children(self, key: Key) -> dict[Ref, Child]:
+    def children(self, key: NamespacedName) -> dict[Ref, Child]:
         """What was made for the Shop, by reference; not to be changed by the caller."""
         return self._children.get(key, {})
 
-    def troubles(self, key: Key) -> tuple[Trouble, ...]:
+    def pod_problems(self, key: NamespacedName) -> tuple[PodProblem, ...]:
         """What keeps the Shop's pods from running, in a fixed order."""
-        found = self._troubles.get(key, {})
+        found = self._pod_problems.get(key, {})
         return tuple(found[name] for name in sorted(found))
 
-    def child_changed(self, _place: Place, old: Child | None, new: Child | None) -> None:
+    def child_changed(self, _place: NamespacedName, old: Child | None, new: Child | None) -> None:
         """An informer's call: keep the new state and tell of it."""
         if old is not None and (new is None or new.shop != old.shop):
             self._drop(old)
@@ -126,28 +125,28 @@ class World:
         if not of_shop:
             self._children.pop(child.shop, None)
 
-    def pod_changed(self, place: Place, old: Pod | None, new: Pod | None) -> None:
-        """An informer's call: only pods in trouble are kept."""
+    def pod_changed(self, place: NamespacedName, old: Pod | None, new: Pod | None) -> None:
+        """An informer's call: only pods in problem are kept."""
         pod = new or old
-        if pod is None or (old and old.trouble) == (new and new.trouble):
+        if pod is None or (old and old.problem) == (new and new.problem):
             return
         shop = pod.shop
-        of_shop = self._troubles.setdefault(shop, {})
-        if new is not None and new.trouble is not None:
-            of_shop[place[1]] = new.trouble
+        of_shop = self._pod_problems.setdefault(shop, {})
+        if new is not None and new.problem is not None:
+            of_shop[place[1]] = new.problem
         else:
             of_shop.pop(place[1], None)
         if not of_shop:
-            self._troubles.pop(shop, None)
+            self._pod_problems.pop(shop, None)
         self._changed(shop)
 
 
-def keep_child(obj: Object) -> Child:
+def child_from_object(obj: Object) -> Child:
     """What of an object of a Shop is remembered."""
     meta = obj["metadata"]
     ref, health = Ref.of(obj), assess(obj)
     return Child(
-        shop=maker_of(meta),
+        shop=owning_shop(meta),
         ref=ref,
         uid=meta["uid"],
         digest=digest(obj),
@@ -161,13 +160,13 @@ def keep_child(obj: Object) -> Child:
     )
 
 
-def keep_pod(obj: Object) -> Pod:
+def pod_from_object(obj: Object) -> Pod:
     """What of a Shop's pod is remembered."""
     meta = obj["metadata"]
-    return Pod(_shop_of(meta), trouble(obj))
+    return Pod(_shop_of(meta), pod_problem(obj))
 
 
-def maker_of(meta: Object) -> Key:
+def owning_shop(meta: Object) -> NamespacedName:
     """The Shop that an object was made for, also when somebody labels it as another's, whose end would be its end too.
 
     That is its owner. What may outlive its Shop has none: there the name must begin as the label says.
@@ -179,14 +178,14 @@ def maker_of(meta: Object) -> Key:
     return labelled if meta["name"].startswith(f"{labelled.name}-") else _key(meta["namespace"], "")
 
 
-def _shop_of(meta: Object) -> Key:
+def _shop_of(meta: Object) -> NamespacedName:
     return _key(meta["namespace"], meta.get("labels", {}).get(SHOP_LABEL, ""))
 
 
 @lru_cache(maxsize=4_096)
-def _key(namespace: str, name: str) -> Key:
+def _key(namespace: str, name: str) -> NamespacedName:
     """One for all the objects of a Shop: each of its own would cost half as much again."""
-    return Key(namespace, name)
+    return NamespacedName(namespace, name)
 
 
 def seed_of(secret: Object) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The API server's refusals as exceptions; `shop.operator.engine.kube.client` offers them to everybody else."""
+"""The API server's error responses as exceptions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Unreachable(ApiError):
     """No answer. The request may have been carried out."""
 
 
-class Silent(Unreachable):
+class WatchIdleTimeout(Unreachable):
     """A stream was begun and nothing came for a long time."""
 
 

@@ -23,35 +23,16 @@ from shop.operator.engine.kube import login
 from shop.operator.engine.kube.api_errors import (
     TRANSIENT,
     ApiError,
-    Conflict,
     Gone,
-    Invalid,
     NotFound,
-    Silent,
-    Throttled,
     Unreachable,
+    WatchIdleTimeout,
     error_of,
     no_answer,
     refusal_of,
 )
 from shop.operator.engine.kube.kinds import LEASE, Kind
 from shop.operator.engine.kube.objects import MANAGER, Object
-
-__all__ = [
-    "ApiError",
-    "Conflict",
-    "Event",
-    "Gone",
-    "Invalid",
-    "Kube",
-    "NotFound",
-    "Observer",
-    "Request",
-    "Silent",
-    "Throttled",
-    "Unreachable",
-    "path_of",
-]
 
 MAX_IN_FLIGHT = 32
 """Requests at once. Watches and the Lease do not count: they must go on when everything else is slow."""
@@ -173,7 +154,8 @@ class Kube:
     ) -> AsyncGenerator[Event]:
         """What happens after `resource_version`, bookmarks too, until the server ends it after about `timeout_s`.
 
-        Raises Gone when that is too long ago, Unreachable when the connection breaks, Silent when it says nothing.
+        Raises Gone when that is too long ago, Unreachable when the connection breaks, WatchIdleTimeout when
+        nothing comes.
         """
         params: dict[str, str | int] = {
             "watch": 1,
@@ -277,7 +259,9 @@ class Kube:
                     async for line in _lines(response.content):
                         yield line
                 except TimeoutError as error:
-                    raise Silent(0, "Silent", f"API server: GET {path}: nothing came for {SILENCE_S:g} s") from error
+                    raise WatchIdleTimeout(
+                        0, "WatchIdleTimeout", f"API server: GET {path}: nothing came for {SILENCE_S:g} s"
+                    ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise no_answer("GET", path, error) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 Object = dict[str, Any]
 
@@ -25,7 +25,7 @@ FINALIZER = f"{GROUP}/teardown"
 KEEP = "helm.sh/resource-policy"
 """Annotation; with the value `keep` an object outlives a Shop whose deletionPolicy is Retain."""
 
-NOT_ARGOS = {
+ARGO_CD_IGNORE = {
     "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
     "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
 }
@@ -33,9 +33,8 @@ NOT_ARGOS = {
 Shop's name would take these objects for its own, miss them in its repository and delete them."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """One Shop."""
+class NamespacedName(NamedTuple):
+    """Of a Shop or of any other object."""
 
     namespace: str
     name: str
@@ -56,7 +55,7 @@ class Ref:
         return f"{self.api_version}/{self.kind}/{self.name}"
 
     @property
-    def spoken(self) -> str:
+    def display_name(self) -> str:
         """As a sentence names it."""
         return f"{self.kind} {self.name}"
 

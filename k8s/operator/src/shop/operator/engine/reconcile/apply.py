@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shop.operator.engine.cache.store import Child
-from shop.operator.engine.kube.client import ApiError, Conflict, Invalid, Kube, NotFound
+from shop.operator.engine.kube.api_errors import ApiError, Conflict, Invalid, NotFound
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import DEPLOYMENT, JOB, Kind, kind_of
-from shop.operator.engine.kube.objects import MANAGER, Key, Object, Ref
+from shop.operator.engine.kube.objects import MANAGER, NamespacedName, Object, Ref
 
 HANDOVER = f"{MANAGER}-handover"
 """Field manager that holds a Deployment's replicas between the operator, which lets go, and the autoscaler."""
@@ -21,7 +22,7 @@ NOT_OURS = {
 
 
 @dataclass(frozen=True)
-class Refused(Exception):
+class Blocked(Exception):
     """The API server will not have an object as it is; trying again at once is of no use."""
 
     reason: str
@@ -32,8 +33,8 @@ class Applier:
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
 
-    async def apply(self, key: Key, obj: Object, child: Child | None, uid: str = "") -> Object:
-        """Make `obj` so; `child` is what is known of it, `uid` its last known one. Refused when it cannot be.
+    async def apply(self, key: NamespacedName, obj: Object, child: Child | None, uid: str = "") -> Object:
+        """Make `obj` so; `child` is what is known of it, `uid` its last known one. Blocked when it cannot be.
 
         What neither is known as the Shop's nor has that uid was made by somebody else: it is not taken by force.
         """
@@ -53,12 +54,12 @@ class Applier:
             raise _refused(ref, error) from error
         return live
 
-    async def _is_still(self, kind: Kind, key: Key, ref: Ref, uid: str) -> bool:
+    async def _is_still(self, kind: Kind, key: NamespacedName, ref: Ref, uid: str) -> bool:
         """Whether what was applied before is there, without the label by which it would be known."""
         live = await self._kube.get(kind, key.namespace, ref.name) if uid else None
         return live is not None and live["metadata"]["uid"] == uid
 
-    async def _hand_over_replicas(self, key: Key, ref: Ref) -> None:
+    async def _hand_over_replicas(self, key: NamespacedName, ref: Ref) -> None:
         """Keep the present number of pods while the autoscaler takes over: a field let go would fall back to 1."""
         live = await self._kube.get(DEPLOYMENT, key.namespace, ref.name)
         if live is None or not _owns_replicas(live):
@@ -71,7 +72,9 @@ class Applier:
         }
         await self._kube.apply(DEPLOYMENT, held, force=True, manager=HANDOVER)
 
-    async def _replace(self, kind: Kind, key: Key, ref: Ref, obj: Object, refused: Invalid, *, ours: bool) -> Object:
+    async def _replace(
+        self, kind: Kind, key: NamespacedName, ref: Ref, obj: Object, refused: Invalid, *, ours: bool
+    ) -> Object:
         """Somebody's fields do not go together with ours: put ours in their place, but keep annotations and labels."""
         live = await self._kube.get(kind, key.namespace, ref.name)
         if live is None:
@@ -112,14 +115,14 @@ def merged(live: Object, obj: Object) -> Object:
     return whole
 
 
-def _taken(ref: Ref) -> Refused:
-    return Refused("NameTaken", f"{ref.spoken} exists already and was not made for this Shop")
+def _taken(ref: Ref) -> Blocked:
+    return Blocked("NameTaken", f"{ref.display_name} exists already and was not made for this Shop")
 
 
-def _refused(ref: Ref, error: ApiError) -> Refused | ApiError:
-    """What a moment does not cure is a Refused; the rest keeps its kind. Both name the object."""
-    message = f"{ref.spoken}: {error.message}"
+def _refused(ref: Ref, error: ApiError) -> Blocked | ApiError:
+    """What a moment does not cure is a Blocked; the rest keeps its kind. Both name the object."""
+    message = f"{ref.display_name}: {error.message}"
     if error.status in (400, 403, 404, 405, 413, 422):
-        return Refused("Forbidden" if error.status == 403 else "Refused", message)
+        return Blocked("Forbidden" if error.status == 403 else "Refused", message)
     error.message = message
     return error

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from shop.operator.engine.cache.store import SEED_SUFFIX
 from shop.operator.engine.kube.kinds import SECRET, SHOP
-from shop.operator.engine.kube.objects import Key, Ref
+from shop.operator.engine.kube.objects import NamespacedName, Ref
 from shop.operator.engine.reconcile.basis import Basis
 from shop.operator.engine.reconcile.history import SUFFIX
 from shop.operator.engine.reconcile.target import Target
@@ -19,7 +19,7 @@ from shop.operator.spec import Shop
 
 
 @dataclass(frozen=True, slots=True)
-class Desired:
+class DesiredState:
     """A Shop's spec, read, and what follows from it."""
 
     shop: Shop
@@ -45,23 +45,23 @@ def reading_error(error: ValidationError) -> str:
     return f"{field}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def operators_own(key: Key) -> Iterator[Ref]:
+def operators_own(key: NamespacedName) -> Iterator[Ref]:
     """The Secrets that the operator keeps for a Shop beside what it renders."""
     for suffix in (SEED_SUFFIX, SUFFIX):
         yield Ref(SECRET.api_version, SECRET.kind, key.name + suffix)
 
 
-def may_go_back(view: ShopView, desired: Desired, target: Target) -> bool:
+def may_go_back(view: ShopView, desired: DesiredState, target: Target) -> bool:
     """Whether the target can be given up for a revision that came up: not when it is itself the way back."""
     return target.hash == desired.hash and view.applied_hash != "" and desired.shop.spec.rollback == "Automatic"
 
 
-def is_failed(view: ShopView, desired: Desired) -> bool:
+def is_failed(view: ShopView, desired: DesiredState) -> bool:
     """Whether just this did not come up and there is a revision that did."""
     return view.failure is not None and view.failure.hash == desired.hash and view.applied_hash != ""
 
 
-def may_have_to_wait(view: ShopView, desired: Desired) -> bool:
+def may_have_to_wait(view: ShopView, desired: DesiredState) -> bool:
     """Whether a rollout would begin that only the operator's own change asks for."""
     begun = view.rollout is not None and view.rollout.hash != view.applied_hash
     if view.applied_hash in ("", desired.hash) or is_failed(view, desired) or begun:
@@ -69,7 +69,7 @@ def may_have_to_wait(view: ShopView, desired: Desired) -> bool:
     return is_operators(view, desired)
 
 
-def is_operators(view: ShopView, desired: Desired) -> bool:
+def is_operators(view: ShopView, desired: DesiredState) -> bool:
     """Whether the user asks for what has been rolled out, or has failed, before: the change is the operator's.
 
     Where an earlier version of the operator has not written down what that was, its last look at the spec counts.
@@ -80,7 +80,7 @@ def is_operators(view: ShopView, desired: Desired) -> bool:
     return any(desired.basis.same(basis) for basis in known)
 
 
-def with_release(rollout: Rollout, view: ShopView, desired: Desired, release: str) -> Rollout:
+def with_release(rollout: Rollout, view: ShopView, desired: DesiredState, release: str) -> Rollout:
     """Marked as one of the operator's release, if it is, and as failed until it has come up, if it failed before."""
     failed = view.failure is not None and view.failure.release == release
     again = view.rollout is not None and view.rollout.release == release and view.rollout.failed_before

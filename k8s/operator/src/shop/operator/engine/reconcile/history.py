@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import orjson
 
-from shop.operator.engine.cache.store import SEED_FIELD, World, seed_of
+from shop.operator.engine.cache.store import SEED_FIELD, Cache, seed_of
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import SECRET
-from shop.operator.engine.kube.objects import NOT_ARGOS, SHOP_LABEL, Key, Object, Ref, labels_of
-from shop.operator.engine.reconcile.apply import Refused
+from shop.operator.engine.kube.objects import ARGO_CD_IGNORE, SHOP_LABEL, NamespacedName, Object, Ref, labels_of
+from shop.operator.engine.reconcile.apply import Blocked
 
 SUFFIX = "-history"
 KEPT = 5
@@ -85,10 +85,10 @@ def revisions_of(secret: Object) -> dict[int, bytes]:
     return found
 
 
-def secret_of(key: Key, kept: Mapping[int, bytes], seed: bytes, resource_version: str = "") -> Object:
+def secret_of(key: NamespacedName, kept: Mapping[int, bytes], seed: bytes, resource_version: str = "") -> Object:
     """With a `resource_version`, it is only taken by the API server while nobody has changed it since."""
     metadata: Object = {"name": key.name + SUFFIX, "namespace": key.namespace, "labels": labels_of(key.name)}
-    metadata["annotations"] = dict(NOT_ARGOS)
+    metadata["annotations"] = dict(ARGO_CD_IGNORE)
     if resource_version:
         metadata["resourceVersion"] = resource_version
     data = {str(number): base64.b64encode(packed).decode() for number, packed in kept.items()}
@@ -104,31 +104,31 @@ def secret_of(key: Key, kept: Mapping[int, bytes], seed: bytes, resource_version
 class Revisions:
     """The history Secrets of all Shops. Conflict means that somebody else has just written one: try again."""
 
-    def __init__(self, kube: Kube, world: World) -> None:
+    def __init__(self, kube: Kube, cache: Cache) -> None:
         self._kube = kube
-        self._world = world
+        self._cache = cache
 
-    async def load(self, key: Key, revision: int) -> list[Object]:
-        """The objects of a revision; Refused when it is not kept, or cannot be read any more."""
+    async def load(self, key: NamespacedName, revision: int) -> list[Object]:
+        """The objects of a revision; Blocked when it is not kept, or cannot be read any more."""
         secret = await self._get(key)
         packed = revisions_of(secret).get(revision) if secret else None
         if packed is None:
-            raise Refused("RevisionLost", f"Secret {key.name}{SUFFIX} holds no revision {revision} to go back to")
+            raise Blocked("RevisionLost", f"Secret {key.name}{SUFFIX} holds no revision {revision} to go back to")
         try:
             return decode(packed)
         except Unreadable as error:
             why = f"Secret {key.name}{SUFFIX}: revision {revision} cannot be read: {error}"
-            raise Refused("RevisionLost", why) from error
+            raise Blocked("RevisionLost", why) from error
 
-    async def save(self, key: Key, revision: int, objects: Sequence[Object], seed: bytes) -> None:
-        """Keep a revision that came up; Refused when somebody else has a Secret of that name.
+    async def save(self, key: NamespacedName, revision: int, objects: Sequence[Object], seed: bytes) -> None:
+        """Keep a revision that came up; Blocked when somebody else has a Secret of that name.
 
         One that has lost its label is known by the seed in it.
         """
         secret = await self._get(key)
         labelled = secret is not None and secret["metadata"].get("labels", {}).get(SHOP_LABEL) == key.name
         if secret and not labelled and seed_of(secret) != seed:
-            raise Refused("NameTaken", f"Secret {key.name}{SUFFIX} exists already and was not made for this Shop")
+            raise Blocked("NameTaken", f"Secret {key.name}{SUFFIX} exists already and was not made for this Shop")
         packed = encode(objects)
         kept = with_revision(revisions_of(secret) if secret else {}, revision, packed)
         if revision not in kept:
@@ -139,21 +139,21 @@ class Revisions:
         await self._kube.apply(SECRET, secret_of(key, kept, seed, version), force=True)
 
     async def ensure(
-        self, key: Key, revision: int, again: Callable[[], Awaitable[Sequence[Object]]], seed: bytes
+        self, key: NamespacedName, revision: int, again: Callable[[], Awaitable[Sequence[Object]]], seed: bytes
     ) -> None:
         """Make the Secret anew when it was deleted, with what `again` gives; without a request when it is there."""
-        if Ref(SECRET.api_version, SECRET.kind, key.name + SUFFIX) not in self._world.children(key):
+        if Ref(SECRET.api_version, SECRET.kind, key.name + SUFFIX) not in self._cache.children(key):
             await self.save(key, revision, await again(), seed)
 
-    async def numbers(self, key: Key) -> list[int]:
+    async def numbers(self, key: NamespacedName) -> list[int]:
         """The revisions that are kept, oldest first."""
         secret = await self._get(key)
         return sorted(revisions_of(secret)) if secret else []
 
-    async def seed(self, key: Key) -> bytes | None:
+    async def seed(self, key: NamespacedName) -> bytes | None:
         """The mirrored seed; None when there is no history."""
         secret = await self._get(key)
         return seed_of(secret) if secret else None
 
-    async def _get(self, key: Key) -> Object | None:
+    async def _get(self, key: NamespacedName) -> Object | None:
         return await self._kube.get(SECRET, key.namespace, key.name + SUFFIX)

@@ -25,7 +25,7 @@ S3_KEYS = ("endpoint", "accessKey", "secretKey")
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
+class Prerequisite:
     """One object that must exist in the Shop's namespace, with `keys` in its data; the spec names it in `field`."""
 
     field: str
@@ -34,23 +34,25 @@ class Needed:
     keys: tuple[str, ...] = ()
 
 
-def needed(spec: ShopSpec, *, restored: bool = False) -> list[Needed]:
+def needed(spec: ShopSpec, *, restored: bool = False) -> list[Prerequisite]:
     """Everything that `spec` names, without the backup where the Shop is `restored` already.
 
     A TLS Secret is not among it: its certificate may be issued later.
     """
     found = []
     if spec.store.catalog and spec.store.catalog.config_map:
-        found.append(Needed("store.catalog.configMap", CONFIG_MAP, spec.store.catalog.config_map, (CATALOG_KEY,)))
+        found.append(Prerequisite("store.catalog.configMap", CONFIG_MAP, spec.store.catalog.config_map, (CATALOG_KEY,)))
     if spec.database.secret_name:
-        found.append(Needed("database.secretName", SECRET, spec.database.secret_name, _database_keys(spec.database)))
+        found.append(
+            Prerequisite("database.secretName", SECRET, spec.database.secret_name, _database_keys(spec.database))
+        )
     if ca := spec.database.ca:
         kind, field = (SECRET, "secretName") if ca.secret_name else (CONFIG_MAP, "configMap")
-        found.append(Needed(f"database.ca.{field}", kind, ca.secret_name or ca.config_map or "", (ca.key,)))
+        found.append(Prerequisite(f"database.ca.{field}", kind, ca.secret_name or ca.config_map or "", (ca.key,)))
     for field, backend in (("messaging", spec.messaging), ("cache", spec.cache)):
         if backend.secret_name:
             own = (URL_KEY,) if backend.mode == "External" else STORE_KEYS
-            found.append(Needed(f"{field}.secretName", SECRET, backend.secret_name, own))
+            found.append(Prerequisite(f"{field}.secretName", SECRET, backend.secret_name, own))
     if spec.backup:
         found += _place("backup", "destination", spec.backup.destination, spec.backup.secret_name)
     if spec.restore_from and not restored:
@@ -65,11 +67,11 @@ def _database_keys(database: DatabaseBackend) -> tuple[str, ...]:
     return (*WITH_DATABASE, *direct)
 
 
-def _place(part: str, field: str, url: str, secret_name: str | None) -> list[Needed]:
+def _place(part: str, field: str, url: str, secret_name: str | None) -> list[Prerequisite]:
     scheme, _, rest = url.partition("://")
     if scheme == "pvc":
-        return [Needed(f"{part}.{field}", CLAIM, rest.partition("/")[0])]
-    return [Needed(f"{part}.secretName", SECRET, secret_name, S3_KEYS)] if secret_name else []
+        return [Prerequisite(f"{part}.{field}", CLAIM, rest.partition("/")[0])]
+    return [Prerequisite(f"{part}.secretName", SECRET, secret_name, S3_KEYS)] if secret_name else []
 
 
 def named_by(spec: Object) -> frozenset[tuple[str, str]]:

@@ -9,19 +9,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from shop.operator.engine.cache.store import Child, World
-from shop.operator.engine.kube.client import ApiError, Kube
+from shop.operator.engine.cache.store import Cache, Child
+from shop.operator.engine.kube.api_errors import ApiError
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import JOB, Wave, kind_of
-from shop.operator.engine.kube.objects import Key, Object, Ref
+from shop.operator.engine.kube.objects import NamespacedName, Object, Ref
 from shop.operator.engine.metrics import APPLIED_OBJECTS, DRIFT_REPAIRS, PRUNED_OBJECTS
-from shop.operator.engine.reconcile.apply import Applier, Refused
+from shop.operator.engine.reconcile.apply import Applier, Blocked
 from shop.operator.engine.reconcile.drift import difference, digest
 from shop.operator.engine.reconcile.preflight import named_by
 from shop.operator.engine.reconcile.prune import delete_if_same, is_there
 from shop.operator.engine.reconcile.target import Item, Target
-from shop.operator.engine.status.conditions import because
+from shop.operator.engine.status.conditions import with_pod_cause
 from shop.operator.engine.status.findings import why
-from shop.operator.engine.status.health import PROGRESS_DEADLINE, Phase, Trouble
+from shop.operator.engine.status.health import PROGRESS_DEADLINE, Phase
+from shop.operator.engine.status.pods import PodProblem
 from shop.operator.engine.status.shop_view import Entry, Rollout, ShopView
 
 JOB_RETRY_S = 60.0
@@ -43,7 +45,7 @@ class Progress:
 
 
 @dataclass(slots=True)
-class Repairs:
+class RepairResult:
     """Sentences: what was repaired, what is left alone for a while; and reason and sentence of the first refusal."""
 
     told: list[str] = field(default_factory=list)
@@ -51,7 +53,7 @@ class Repairs:
     refused: tuple[str, str] | None = None
 
 
-class Clock:
+class DeadlineTracker:
     """How long rollouts have been worked on: time in which their Shop was suspended or could not be read, or in which
     nobody led, is none of a revision's failing, and one that is given up is not tried again by itself.
 
@@ -61,15 +63,15 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self._idle: dict[Key, tuple[str, timedelta]] = {}
+        self._idle: dict[NamespacedName, tuple[str, timedelta]] = {}
 
-    def begin(self, key: Key, hash_: str) -> None:
+    def begin(self, key: NamespacedName, hash_: str) -> None:
         self._idle[key] = hash_, timedelta()
 
-    def stop(self, key: Key) -> None:
+    def stop(self, key: NamespacedName) -> None:
         self._idle.pop(key, None)
 
-    def left(self, key: Key, rollout: Rollout, deadline: timedelta) -> timedelta:
+    def left(self, key: NamespacedName, rollout: Rollout, deadline: timedelta) -> timedelta:
         """Until the rollout is late."""
         passed = datetime.now(UTC) - rollout.started_at
         known = self._idle.get(key)
@@ -78,26 +80,26 @@ class Clock:
         return deadline - (passed - known[1])
 
 
-class Roller:
-    def __init__(self, kube: Kube, world: World, put: Callable[[Object], None], applier: Applier) -> None:
+class RolloutController:
+    def __init__(self, kube: Kube, cache: Cache, put: Callable[[Object], None], applier: Applier) -> None:
         self._kube = kube
-        self._world = world
+        self._cache = cache
         self._put = put
         self._applier = applier
-        self._entries: dict[Key, dict[Ref, Entry]] = {}
-        self._heard: dict[Key, set[Ref]] = {}
+        self._entries: dict[NamespacedName, dict[Ref, Entry]] = {}
+        self._heard: dict[NamespacedName, set[Ref]] = {}
         self._failed_since: dict[str, float] = {}
-        self._repairs: dict[tuple[Key, Ref], list[float]] = {}
+        self._repairs: dict[tuple[NamespacedName, Ref], list[float]] = {}
 
     def entries(self, view: ShopView) -> dict[Ref, Entry]:
         """The inventory with what this process has applied since it was written down."""
         return self._entries.setdefault(view.key, dict(view.inventory))
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: NamespacedName) -> None:
         self._entries.pop(key, None)
         self._heard.pop(key, None)
 
-    def forget_shop(self, key: Key) -> None:
+    def remove_shop(self, key: NamespacedName) -> None:
         self.forget(key)
         self._repairs = {place: times for place, times in self._repairs.items() if place[0] != key}
 
@@ -109,7 +111,7 @@ class Roller:
         return list(entries.values())
 
     async def advance(self, view: ShopView, target: Target) -> Progress:
-        """Apply up to the first wave that is not healthy. Refused when the API server will not have an object."""
+        """Apply up to the first wave that is not healthy. Blocked when the API server will not have an object."""
         for wave, items in target.waves():
             items = [item for item in items if not self._is_done(view, item)]
             stale = [item for item in items if not self._in_sync(view, item)]
@@ -140,7 +142,7 @@ class Roller:
                 entries[item.ref] = replace(entries.get(item.ref, Entry(item.ref)), done=True)
 
     def _in_sync(self, view: ShopView, item: Item) -> bool:
-        child = self._world.children(view.key).get(item.ref)
+        child = self._cache.children(view.key).get(item.ref)
         if child is None or child.applied != item.hash:
             return False
         return child.digest == self.entries(view).get(item.ref, Entry(item.ref)).digest
@@ -154,7 +156,7 @@ class Roller:
                     raise result
 
     async def _bring(self, view: ShopView, item: Item, obj: Object) -> None:
-        child = self._world.children(view.key).get(item.ref)
+        child = self._cache.children(view.key).get(item.ref)
         unheard = child is not None and child.applied == item.hash and item.ref not in self._heard.get(view.key, ())
         if not (unheard and await self._is_so(view, obj)):
             await self.apply_one(view, obj)
@@ -179,7 +181,7 @@ class Roller:
     async def apply_one(self, view: ShopView, obj: Object) -> None:
         """Apply an object and remember what the server made of it."""
         ref = Ref.of(obj)
-        child = self._world.children(view.key).get(ref)
+        child = self._cache.children(view.key).get(ref)
         if child is not None and child.deleting:
             return
         before = self.entries(view).get(ref, Entry(ref))
@@ -187,8 +189,8 @@ class Roller:
         same = child is not None and child.digest == entry.digest
         APPLIED_OBJECTS.labels(ref.kind, "same" if same else "changed").inc()
 
-    def _judge(self, key: Key, wave: Wave, items: list[Item]) -> Progress | None:
-        children = self._world.children(key)
+    def _judge(self, key: NamespacedName, wave: Wave, items: list[Item]) -> Progress | None:
+        children = self._cache.children(key)
         found = [(item.ref, children.get(item.ref)) for item in items]
         waiting = tuple(_waiting(ref, child) for ref, child in found if _unready(child))
         failed = [child for _, child in found if child is not None and child.health.phase is Phase.FAILED]
@@ -219,7 +221,7 @@ class Roller:
         named = named_by(view.spec)
         entries = self.entries(view)
         unwanted = [ref for ref in entries if ref not in wanted]
-        children = self._world.children(view.key)
+        children = self._cache.children(view.key)
         for ref in sorted(unwanted, reverse=True):
             ours = (ref.kind, ref.name) not in named
             if ours and (uid := await self._left(view.key, entries[ref], children.get(ref))):
@@ -228,7 +230,7 @@ class Roller:
             del entries[ref]
         return unwanted
 
-    async def _left(self, key: Key, entry: Entry, child: Child | None) -> str:
+    async def _left(self, key: NamespacedName, entry: Entry, child: Child | None) -> str:
         """The uid of an object that is still to be deleted; "" when it is gone or going.
 
         What is not watched is looked for first: a Job that was cleaned up would else cost a write at each restart.
@@ -239,7 +241,7 @@ class Roller:
 
     def drifted(self, view: ShopView) -> list[Ref]:
         """What of the inventory is gone or no longer as it was applied."""
-        children = self._world.children(view.key)
+        children = self._cache.children(view.key)
         found = []
         for ref, entry in view.inventory.items():
             child = children.get(ref)
@@ -247,20 +249,20 @@ class Roller:
                 found.append(ref)
         return found
 
-    async def repair(self, view: ShopView, target: Target, drifted: Iterable[Ref]) -> Repairs:
+    async def repair(self, view: ShopView, target: Target, drifted: Iterable[Ref]) -> RepairResult:
         """Apply again what has drifted; an object that is refused keeps no other from its repair."""
-        objects, found = target.objects(), Repairs()
+        objects, found = target.objects(), RepairResult()
         for ref in drifted:
             if self._is_fight(view.key, ref):
-                found.left.append(f"{ref.spoken} is changed again and again by somebody else")
+                found.left.append(f"{ref.display_name} is changed again and again by somebody else")
                 continue
             try:
                 found.told.append(await self._repair(view, objects[ref]))
-            except (Refused, ApiError) as error:
+            except (Blocked, ApiError) as error:
                 found.refused = found.refused or why(error)
         return found
 
-    def _is_fight(self, key: Key, ref: Ref) -> bool:
+    def _is_fight(self, key: NamespacedName, ref: Ref) -> bool:
         now = time.monotonic()
         recent = [moment for moment in self._repairs.get((key, ref), []) if now - moment < FIGHT_WINDOW_S]
         self._repairs[key, ref] = recent
@@ -274,30 +276,32 @@ class Roller:
         DRIFT_REPAIRS.labels(ref.kind).inc()
         return told
 
-    async def _what(self, key: Key, obj: Object) -> str:
+    async def _what(self, key: NamespacedName, obj: Object) -> str:
         ref = Ref.of(obj)
         live = await self._kube.get(kind_of(ref), key.namespace, ref.name)
         if live is None:
-            return f"{ref.spoken} was deleted"
+            return f"{ref.display_name} was deleted"
         fields = difference(obj, live)
         told = ", ".join(fields[:MAX_FIELDS_TOLD]) + (" ..." if len(fields) > MAX_FIELDS_TOLD else "")
-        return f"{ref.spoken}: {told or 'fields were taken over'}"
+        return f"{ref.display_name}: {told or 'fields were taken over'}"
 
 
-def failure(progress: Progress, troubles: Sequence[Trouble], deadline_s: int, *, late: bool) -> tuple[str, str] | None:
+def failure(
+    progress: Progress, pod_problems: Sequence[PodProblem], deadline_s: int, *, late: bool
+) -> tuple[str, str] | None:
     """Reason and sentence when a rollout cannot come up or, if `late`, has not in time; in the words of its pods.
 
     Kubernetes' own deadline of a Deployment counts only after the Shop's: that may be longer.
     """
     if progress.failed and (late or progress.failed[0] != PROGRESS_DEADLINE):
-        return progress.failed[0], because(progress.failed[1], troubles)
+        return progress.failed[0], with_pod_cause(progress.failed[1], pod_problems)
     owners = {sentence.partition(":")[0] for sentence in progress.waiting}
-    for trouble in troubles:
-        if trouble.fatal and trouble.owner in owners:
-            return trouble.reason, trouble.message
+    for problem in pod_problems:
+        if problem.fatal and problem.owner in owners:
+            return problem.reason, problem.message
     if not late:
         return None
-    told = [because(sentence, troubles) for sentence in progress.waiting]
+    told = [with_pod_cause(sentence, pod_problems) for sentence in progress.waiting]
     why = next((text for text in told if text not in progress.waiting), told[0])
     return "DeadlineExceeded", f"not healthy within {deadline_s} s: {why}"
 
@@ -308,5 +312,5 @@ def _unready(child: Child | None) -> bool:
 
 def _waiting(ref: Ref, child: Child | None) -> str:
     if child is None:
-        return f"{ref.spoken} is not there"
-    return f"{ref.spoken} is being deleted" if child.deleting else child.health.message
+        return f"{ref.display_name} is not there"
+    return f"{ref.display_name} is being deleted" if child.deleting else child.health.message

@@ -11,7 +11,7 @@ from itertools import groupby
 import orjson
 
 from shop.operator.engine.kube.kinds import Wave, order_of, wave_of
-from shop.operator.engine.kube.objects import APPLIED, Key, Object, Ref
+from shop.operator.engine.kube.objects import APPLIED, NamespacedName, Object, Ref
 
 MAX_KEPT = 2_000
 """Targets kept; one is about 25 KB. Beyond, the one used longest ago is rendered again when it is needed."""
@@ -49,9 +49,9 @@ class Target:
         return {Ref.of(obj): obj for obj in found}
 
     @property
-    def spoken(self) -> frozenset[str]:
+    def display_name(self) -> frozenset[str]:
         """Its objects as sentences name them."""
-        return frozenset(item.ref.spoken for item in self.items)
+        return frozenset(item.ref.display_name for item in self.items)
 
     def waves(self) -> Iterator[tuple[Wave, list[Item]]]:
         for wave, items in groupby(self.items, key=lambda item: item.wave):
@@ -67,24 +67,24 @@ class Targets:
     """The targets of Shops that are being rolled out or repaired."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Key, Target] = OrderedDict()
+        self._kept: OrderedDict[NamespacedName, Target] = OrderedDict()
 
-    def has(self, key: Key) -> bool:
+    def has(self, key: NamespacedName) -> bool:
         """Whether the Shop is on its way to a target."""
         return key in self._kept
 
-    def get(self, key: Key, hash_: str) -> Target | None:
+    def get(self, key: NamespacedName, hash_: str) -> Target | None:
         found = self._kept.get(key)
         if found is None or found.hash != hash_:
             return None
         self._kept.move_to_end(key)
         return found
 
-    def put(self, key: Key, target: Target) -> Target:
+    def put(self, key: NamespacedName, target: Target) -> Target:
         self._kept[key] = target
         if len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
         return target
 
-    def drop(self, key: Key) -> None:
+    def drop(self, key: NamespacedName) -> None:
         self._kept.pop(key, None)

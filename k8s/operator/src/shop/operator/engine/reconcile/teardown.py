@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shop.operator.engine.cache.store import Child, World
+from shop.operator.engine.cache.store import Cache, Child
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CLAIM
 from shop.operator.engine.kube.objects import SHOP_LABEL, Ref
@@ -19,14 +19,14 @@ WITH_PODS = frozenset({"Deployment", "StatefulSet", "Job", "CronJob"})
 
 
 class Teardown:
-    def __init__(self, kube: Kube, world: World) -> None:
+    def __init__(self, kube: Kube, cache: Cache) -> None:
         self._kube = kube
-        self._world = world
+        self._cache = cache
 
     async def step(self, view: ShopView) -> str | None:
         """Delete what may go now. A sentence about what is waited for; None when nothing is left."""
         retain = view.spec.get("deletionPolicy") == "Retain"
-        children = self._world.children(view.key).values()
+        children = self._cache.children(view.key).values()
         named = named_by(view.spec)
         ours = [child for child in children if (child.ref.kind, child.ref.name) not in named]
         left = [child for child in ours if not (retain and child.ref.kind in KEPT_KINDS)]
@@ -46,7 +46,7 @@ class Teardown:
             if not child.deleting:
                 propagation = "Foreground" if child.ref.kind in WITH_PODS else "Background"
                 await delete_if_same(self._kube, view.key, child.ref, child.uid, propagation)
-        return f"{children[0].ref.spoken} is being deleted"
+        return f"{children[0].ref.display_name} is being deleted"
 
     async def _unlabelled(self, view: ShopView, named: frozenset[tuple[str, str]]) -> str | None:
         """Delete what is not watched because it has lost its label; garbage collection takes what has an owner."""
@@ -54,7 +54,7 @@ class Teardown:
             is_ours = ref.kind in KEPT_KINDS and (ref.kind, ref.name) not in named
             if is_ours and await is_there(self._kube, view.key, entry):
                 await delete_if_same(self._kube, view.key, ref, entry.uid)
-                return ref.spoken
+                return ref.display_name
         return None
 
     async def _claims(self, view: ShopView, named: frozenset[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from shop.operator.engine.kube.objects import CANARY, Key, Object
+from shop.operator.engine.kube.objects import CANARY, NamespacedName, Object
 from shop.operator.spec_window import MaintenanceWindow
 
 AT_ONCE = 5
@@ -54,7 +54,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class UpgradeState:
     """How far one Shop is with the operator's release."""
 
     rolling: bool = False
@@ -64,7 +64,7 @@ class Standing:
     """Of a canary that has the release."""
 
     @classmethod
-    def of(cls, shop: Object, release: str) -> Standing:
+    def of(cls, shop: Object, release: str) -> UpgradeState:
         meta, status = shop["metadata"], shop.get("status", {})
         if "deletionTimestamp" in meta or shop.get("spec", {}).get("suspend") or not status.get("revision"):
             return cls()
@@ -89,17 +89,17 @@ class Upgrades:
 
     release: str
     limits: Limits
-    look_at: Callable[[Key], None]
+    look_at: Callable[[NamespacedName], None]
     complete: Callable[[], bool] = lambda: True
-    _canaries: dict[Key, datetime | None] = field(default_factory=dict)
-    _rolling: set[Key] = field(default_factory=set)
-    _failed: set[Key] = field(default_factory=set)
-    _admitted: set[Key] = field(default_factory=set)
-    _waiting: dict[Key, Wait] = field(default_factory=dict)
+    _canaries: dict[NamespacedName, datetime | None] = field(default_factory=dict)
+    _rolling: set[NamespacedName] = field(default_factory=set)
+    _failed: set[NamespacedName] = field(default_factory=set)
+    _admitted: set[NamespacedName] = field(default_factory=set)
+    _waiting: dict[NamespacedName, Wait] = field(default_factory=dict)
 
-    def see(self, key: Key, shop: Object | None) -> None:
+    def see(self, key: NamespacedName, shop: Object | None) -> None:
         """Take a Shop as it is known now; None: it is gone."""
-        now = Standing.of(shop, self.release) if shop else Standing()
+        now = UpgradeState.of(shop, self.release) if shop else UpgradeState()
         before = self._for_all(), len(self._under_way)
         for holds, keys in ((now.rolling, self._rolling), (now.failed, self._failed)):
             keys.add(key) if holds else keys.discard(key)
@@ -110,7 +110,7 @@ class Upgrades:
             self._waiting.pop(key, None)
         self._wake(*before)
 
-    def ask(self, key: Key, window: MaintenanceWindow | None) -> Wait | None:
+    def ask(self, key: NamespacedName, window: MaintenanceWindow | None) -> Wait | None:
         """None when the Shop's rollout may begin now; its place is then kept until `passed`."""
         wait = self._why(key, window or self.limits.window, datetime.now(UTC))
         if wait is None:
@@ -120,7 +120,7 @@ class Upgrades:
             self._waiting[key] = wait
         return wait
 
-    def passed(self, key: Key, *, waits: bool) -> None:
+    def passed(self, key: NamespacedName, *, waits: bool) -> None:
         """A pass over the Shop has ended; what has begun stands in its status."""
         before = self._for_all(), len(self._under_way)
         self._admitted.discard(key)
@@ -138,14 +138,14 @@ class Upgrades:
         return len(self._failed) >= self.limits.max_failures
 
     @property
-    def _under_way(self) -> set[Key]:
+    def _under_way(self) -> set[NamespacedName]:
         return self._rolling | self._admitted
 
-    def _for_all(self) -> tuple[bool, dict[Key, datetime | None]]:
+    def _for_all(self) -> tuple[bool, dict[NamespacedName, datetime | None]]:
         """What concerns every Shop that waits."""
         return self.stopped, dict(self._canaries)
 
-    def _wake(self, for_all: tuple[bool, dict[Key, datetime | None]], under_way: int) -> None:
+    def _wake(self, for_all: tuple[bool, dict[NamespacedName, datetime | None]], under_way: int) -> None:
         if self._for_all() != for_all:
             woken = sorted(self._waiting)
         elif len(self._under_way) < under_way:
@@ -156,7 +156,7 @@ class Upgrades:
         for key in woken:
             self.look_at(key)
 
-    def _why(self, key: Key, window: MaintenanceWindow | None, now: datetime) -> Wait | None:
+    def _why(self, key: NamespacedName, window: MaintenanceWindow | None, now: datetime) -> Wait | None:
         head = f"The operator's release {self.release} is not rolled out here yet"
         if self.stopped:
             return Wait(STOPPED, f"{head}: it failed at {_named(self._failed)}; see there")
@@ -180,7 +180,7 @@ class Upgrades:
         return Wait(WAITING, message, min((left for left in left_s.values() if left > 0), default=None))
 
 
-def _named(keys: Iterable[Key]) -> str:
+def _named(keys: Iterable[NamespacedName]) -> str:
     found = sorted(keys)
     more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
     return f"Shop {', '.join(map(str, found[:MAX_NAMED]))}{more}"

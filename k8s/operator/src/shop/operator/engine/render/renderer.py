@@ -4,7 +4,7 @@ One function for the operator and for `shopctl plan`. Its objects are the chart'
 
 - metadata.namespace, SHOP_LABEL on every object, pod template and volume claim, and `managed-by: shop-operator`;
 - an ownerReference to the Shop, except on what carries `helm.sh/resource-policy: keep`: that may outlive the Shop,
-  and has the annotations NOT_ARGOS instead;
+  and has the annotations ARGO_CD_IGNORE instead;
 - the annotation APPLIED, a hash of the object without it.
 
 Secrets come from `engine.secrets`, and hooks of Helm (its test) are left out. Equal input gives equal output.
@@ -28,7 +28,7 @@ from typing import Any
 import yaml
 
 from shop.operator.engine.kube.kinds import RENDERED, SHOP, order_of
-from shop.operator.engine.kube.objects import APPLIED, KEEP, MANAGER, NOT_ARGOS, SHOP_LABEL, Object
+from shop.operator.engine.kube.objects import APPLIED, ARGO_CD_IGNORE, KEEP, MANAGER, SHOP_LABEL, Object
 from shop.operator.engine.metrics import RENDER
 from shop.operator.engine.render import shop_secrets
 from shop.operator.engine.render.charts import Charts
@@ -36,7 +36,7 @@ from shop.operator.engine.render.values import Images, RenderError, Values, cont
 from shop.operator.local.plan import RETAIL
 from shop.operator.spec import Shop
 
-__all__ = ["HelmMissing", "Images", "RenderError", "Renderer", "find_charts", "find_helm"]
+__all__ = ["HelmNotFound", "Images", "RenderError", "Renderer", "find_charts", "find_helm"]
 
 MAX_HELM_PROCESSES = 2
 """At once; more would only wait for the same cores, at 85 MB each."""
@@ -51,25 +51,25 @@ _REPOSITORY_CHARTS = Path(__file__).parents[7] / "charts"
 _HELM_ENVIRONMENT = {"GOGC": "off", "GOMEMLIMIT": "128MiB", "HOME": "/tmp", "HELM_PLUGINS": "/nonexistent"}  # noqa: S108
 
 
-class HelmMissing(RuntimeError):
+class HelmNotFound(RuntimeError):
     """There is no helm, or there are no charts; the message says where they were looked for."""
 
 
 def find_helm() -> Path:
-    """The helm of SHOP_OPERATOR_HELM, of the PATH, or of the test cluster's cache; HelmMissing without any."""
+    """The helm of SHOP_OPERATOR_HELM, of the PATH, or of the test cluster's cache; HelmNotFound without any."""
     places = (os.environ.get(HELM_VARIABLE), shutil.which("helm"), _CACHED_HELM)
     for place in places:
         if place and os.access(place, os.X_OK):
             return Path(place)
-    raise HelmMissing(f"helm is not in ${HELM_VARIABLE}, not on the PATH and not at {_CACHED_HELM}")
+    raise HelmNotFound(f"helm is not in ${HELM_VARIABLE}, not on the PATH and not at {_CACHED_HELM}")
 
 
 def find_charts() -> Path:
-    """The folder with charts/shop: SHOP_OPERATOR_CHARTS, or this repository's; HelmMissing without any."""
+    """The folder with charts/shop: SHOP_OPERATOR_CHARTS, or this repository's; HelmNotFound without any."""
     for place in (os.environ.get(CHARTS_VARIABLE), _REPOSITORY_CHARTS):
         if place and (Path(place) / "shop" / "Chart.yaml").is_file():
             return Path(place)
-    raise HelmMissing(f"there is no shop/Chart.yaml in ${CHARTS_VARIABLE} and none in {_REPOSITORY_CHARTS}")
+    raise HelmNotFound(f"there is no shop/Chart.yaml in ${CHARTS_VARIABLE} and none in {_REPOSITORY_CHARTS}")
 
 
 class Renderer:
@@ -129,7 +129,7 @@ class Renderer:
             code, out, err = await _run(self._helm, tuple(arguments), as_yaml(given))
         RENDER.labels("failed" if code else "done").observe(time.perf_counter() - started)
         if code:
-            raise RenderError(in_words_of_the_shop(err.decode(errors="replace")))
+            raise RenderError(translate_helm_error(err.decode(errors="replace")))
         return out
 
 
@@ -201,7 +201,7 @@ def _finished(obj: Object, shop: Shop, namespace: str, uid: str) -> Object:
         labelled["labels"] = {**labelled.get("labels", {}), SHOP_LABEL: name}
     annotations = metadata["annotations"] = {**metadata.get("annotations", {})}
     if annotations.get(KEEP) == "keep":
-        annotations.update(NOT_ARGOS)
+        annotations.update(ARGO_CD_IGNORE)
     elif uid:
         owner = {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "name": name, "uid": uid, "controller": True}
         metadata["ownerReferences"] = [owner]
@@ -245,7 +245,7 @@ _FIELDS = tuple(
 """From the chart's values to the fields of a Shop that they come from."""
 
 
-def in_words_of_the_shop(stderr: str) -> str:
+def translate_helm_error(stderr: str) -> str:
     """What helm says, about the Shop's fields and without the places in the templates."""
     lines = [line for line in stderr.splitlines() if not line.startswith("level=")]
     text = " ".join(" ".join(lines).split()).removeprefix("Error: ")

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from shop.operator.engine.status.pods import Trouble
+from shop.operator.engine.status.pods import PodProblem
 
 MESSAGE_CHARS = 1_024
-TROUBLES_TOLD = 3
+MAX_PROBLEM_SENTENCES = 3
 """Owners of troubled pods that a message names; of more it gives the number."""
 TYPES = ("Ready", "Progressing", "Degraded", "Drifted", "Paused")
 
@@ -26,7 +26,7 @@ Verdict = tuple[Literal["True", "False", "Unknown"], str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Rolling:
+class RolloutInProgress:
     """A revision on its way. `wave` is its name for people, "" before the first; `waiting_for` a sentence, "" while
     objects are applied; `first` when no revision has served before it."""
 
@@ -41,7 +41,7 @@ class Facts:
     """Everything that the conditions follow from. Sentences name the object they are about.
 
     - `invalid`: why the spec cannot be read; `blocked`: reason and sentence for what stands in the way from outside.
-    - `rolling`: the revision that is on its way. `troubles`: of pods whose owner is not ready.
+    - `rolling`: the revision that is on its way. `pod_problems`: of pods whose owner is not ready.
     - `failed`: reason and sentence of a revision that did not come up; `rolled_back_to`: the one that takes its place,
       which is under way as long as there is `rolling`. Without it, the failed one stays and may still come up.
     - `serving`: whether a revision has ever come up and serves. `unready`: objects that served and do not now.
@@ -54,8 +54,8 @@ class Facts:
     paused: bool = False
     invalid: str | None = None
     blocked: tuple[str, str] | None = None
-    rolling: Rolling | None = None
-    troubles: tuple[Trouble, ...] = ()
+    rolling: RolloutInProgress | None = None
+    pod_problems: tuple[PodProblem, ...] = ()
     failed: tuple[str, str] | None = None
     rolled_back_to: int | None = None
     serving: bool = False
@@ -88,10 +88,10 @@ def conditions(previous: Sequence[Condition], facts: Facts, now: datetime) -> li
     return result
 
 
-def because(sentence: str, troubles: Sequence[Trouble]) -> str:
+def with_pod_cause(sentence: str, pod_problems: Sequence[PodProblem]) -> str:
     """A sentence about an object ("Job a: failed"), with what one of its pods says about the cause if any does."""
     about = sentence.partition(":")[0]
-    cause = next((each for each in _order(troubles) if each.owner == about), None)
+    cause = next((each for each in _order(pod_problems) if each.owner == about), None)
     return f"{sentence} ({cause.message.removeprefix(f'{about}: ')})" if cause else sentence
 
 
@@ -153,11 +153,11 @@ def _ready(facts: Facts) -> Verdict:
     return "True", "AllReady", "Every object is as the spec says, and serves."
 
 
-def _ready_while_rolling(facts: Facts, rolling: Rolling) -> Verdict:
-    """An upgrade may take a part away for a moment; it is only not ready when a pod in trouble says why."""
+def _ready_while_rolling(facts: Facts, rolling: RolloutInProgress) -> Verdict:
+    """An upgrade may take a part away for a moment; it is only not ready when a pod in problem says why."""
     told = _told(facts)
-    if rolling.first or (facts.unready and facts.troubles):
-        reason = _order(facts.troubles)[0].reason if facts.troubles else "Installing"
+    if rolling.first or (facts.unready and facts.pod_problems):
+        reason = _order(facts.pod_problems)[0].reason if facts.pod_problems else "Installing"
         return "False", reason, _joined(*told, _rollout(rolling))
     goes_on = () if facts.unready else ("What served before goes on.",)
     return "Unknown", "RollingOut", _joined(_rollout(rolling), *told, *goes_on)
@@ -221,8 +221,8 @@ def _wrong(facts: Facts) -> tuple[str, str] | None:
         return facts.blocked[0], _joined(facts.blocked[1], *facts.unready, goes_on)
     if facts.failed:
         return _failure(facts)
-    if facts.troubles:
-        return _order(facts.troubles)[0].reason, _joined(*_told(facts))
+    if facts.pod_problems:
+        return _order(facts.pod_problems)[0].reason, _joined(*_told(facts))
     if facts.unready and not facts.rolling:
         return "NotReady", _joined(*facts.unready)
     return None
@@ -236,11 +236,11 @@ def _failure(facts: Facts) -> tuple[str, str]:
         return "RollingBack", _joined(why, _rollout(facts.rolling), *_told(facts))
     if facts.rolled_back_to is not None:
         return "RolledBack", _joined(f"Revision {facts.rolled_back_to} serves again", why, *facts.unready)
-    untold = replace(facts, troubles=tuple(each for each in facts.troubles if each.pod not in why))
+    untold = replace(facts, pod_problems=tuple(each for each in facts.pod_problems if each.pod not in why))
     return reason, _joined(why, *_told(untold))
 
 
-def _rollout(rolling: Rolling) -> str:
+def _rollout(rolling: RolloutInProgress) -> str:
     if not rolling.wave:
         return f"Revision {rolling.revision} begins"
     waits = f": {rolling.waiting_for}" if rolling.waiting_for else ""
@@ -249,17 +249,17 @@ def _rollout(rolling: Rolling) -> str:
 
 def _told(facts: Facts) -> list[str]:
     """Troubles, worst first and one for each owner; then the objects that are not ready for no known reason."""
-    troubles = _order(facts.troubles)
-    told = [_sentence(each.message) for each in troubles[:TROUBLES_TOLD]]
-    if len(troubles) > TROUBLES_TOLD:
-        told.append(f"{len(troubles) - TROUBLES_TOLD} more of its parts have such trouble.")
-    named = tuple(f"{each.owner}:" for each in troubles if each.owner)
+    pod_problems = _order(facts.pod_problems)
+    told = [_sentence(each.message) for each in pod_problems[:MAX_PROBLEM_SENTENCES]]
+    if len(pod_problems) > MAX_PROBLEM_SENTENCES:
+        told.append(f"{len(pod_problems) - MAX_PROBLEM_SENTENCES} more of its parts have such problems.")
+    named = tuple(f"{each.owner}:" for each in pod_problems if each.owner)
     return told + [each for each in facts.unready if not each.startswith(named)]
 
 
-def _order(troubles: Sequence[Trouble]) -> list[Trouble]:
-    first: dict[str, Trouble] = {}
-    for each in sorted(troubles, key=lambda trouble: (not trouble.fatal, trouble.message)):
+def _order(pod_problems: Sequence[PodProblem]) -> list[PodProblem]:
+    first: dict[str, PodProblem] = {}
+    for each in sorted(pod_problems, key=lambda problem: (not problem.fatal, problem.message)):
         first.setdefault(each.owner or each.pod, each)
     return list(first.values())
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from shop.operator.engine.kube.client import ApiError, Conflict, NotFound
+from shop.operator.engine.kube.api_errors import ApiError, Conflict, NotFound
 from shop.operator.engine.kube.kinds import EVENT, SHOP, Kind
 from shop.operator.engine.kube.objects import MANAGER, Object
 
@@ -66,7 +66,7 @@ class _Bucket:
     since_s: float
 
 
-class Recorder:
+class EventRecorder:
     """`event` from anywhere in the loop; `run` as a task for as long as the process leads."""
 
     def __init__(

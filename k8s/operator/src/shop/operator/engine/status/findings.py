@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from shop.operator.engine.cache.store import World
+from shop.operator.engine.cache.store import Cache
 from shop.operator.engine.kube.api_errors import ApiError
-from shop.operator.engine.kube.objects import Key
-from shop.operator.engine.reconcile.apply import Refused
+from shop.operator.engine.kube.objects import NamespacedName
+from shop.operator.engine.reconcile.apply import Blocked
 from shop.operator.engine.reconcile.target import Target
 from shop.operator.engine.reconcile.upgrades import STOPPED, Wait
 from shop.operator.engine.status.conditions import Facts
-from shop.operator.engine.status.event_recorder import Recorder
+from shop.operator.engine.status.event_recorder import EventRecorder
 from shop.operator.engine.status.report import Report
 from shop.operator.engine.status.shop_view import ShopView
 
@@ -26,9 +26,9 @@ def reason_of(error: ApiError) -> str:
     return _REASONS.get(error.status, "ServerError" if error.status >= 500 else "Refused")
 
 
-def why(error: Refused | ApiError) -> tuple[str, str]:
+def why(error: Blocked | ApiError) -> tuple[str, str]:
     """Reason and sentence of what stopped a step."""
-    return (error.reason if isinstance(error, Refused) else reason_of(error)), error.message
+    return (error.reason if isinstance(error, Blocked) else reason_of(error)), error.message
 
 
 def is_transient(error: ApiError) -> bool:
@@ -37,22 +37,22 @@ def is_transient(error: ApiError) -> bool:
 
 
 class Findings:
-    def __init__(self, world: World, report: Report, recorder: Recorder) -> None:
-        self._world = world
+    def __init__(self, cache: Cache, report: Report, recorder: EventRecorder) -> None:
+        self._cache = cache
         self._report = report
         self._recorder = recorder
-        self._failures: dict[Key, int] = {}
+        self._failures: dict[NamespacedName, int] = {}
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: NamespacedName) -> None:
         self._failures.pop(key, None)
 
-    def succeeded(self, key: Key) -> None:
+    def succeeded(self, key: NamespacedName) -> None:
         """The next failure is the first again."""
         self._failures.pop(key, None)
 
     def latest(self, view: ShopView) -> ShopView:
         """The same Shop as it is known now; `view` when it is gone or another one has its name."""
-        raw = self._world.shop(view.key)
+        raw = self._cache.shop(view.key)
         return view if raw is None or raw["metadata"]["uid"] != view.uid else ShopView.of(raw)
 
     def event(self, view: ShopView, kind: str, reason: str, message: str) -> None:
@@ -85,29 +85,29 @@ class Findings:
     def facts(self, view: ShopView, hash_: str, rolled: Target | None = None, **found: Any) -> Facts:
         """What is known in any pass, with what this one found; `hash_` is the one that the spec asks for.
 
-        A pod in trouble counts when it is of what is rolled out or of what does not serve: that of a backup that failed
+        A pod in problem counts when it is of what is rolled out or of what does not serve: that of a backup that failed
         last night is neither.
         """
         unready = self._unready(view)
         failure = view.failure if view.failure and view.failure.hash == hash_ else None
         if failure and "failed" not in found:
             found["failed"] = failure.reason, failure.message
-        owners = {sentence.partition(":")[0] for sentence in unready} | (rolled.spoken if rolled else set())
+        owners = {sentence.partition(":")[0] for sentence in unready} | (rolled.display_name if rolled else set())
         return Facts(
             view.generation,
             serving=view.revision > 0,
             unready=unready,
-            troubles=tuple(one for one in self._world.troubles(view.key) if one.owner in owners),
+            pod_problems=tuple(one for one in self._cache.pod_problems(view.key) if one.owner in owners),
             rolled_back_to=view.revision if failure and view.revision else None,
             **found,
         )
 
     def _unready(self, view: ShopView) -> tuple[str, ...]:
         """What of the last revision that came up does not serve; what is new in a rollout has no uid yet."""
-        children = self._world.children(view.key)
+        children = self._cache.children(view.key)
         found = [(ref, children.get(ref)) for ref, entry in view.inventory.items() if entry.uid and not entry.done]
         return tuple(
-            child.health.message or f"{ref.spoken} does not serve" if child else f"{ref.spoken}: it is gone"
+            child.health.message or f"{ref.display_name} does not serve" if child else f"{ref.display_name}: it is gone"
             for ref, child in found
             if child is None or not child.serves
         )

@@ -12,9 +12,6 @@ from enum import StrEnum
 from typing import Any
 
 from shop.operator.engine.kube.objects import Object, Ref
-from shop.operator.engine.status.pods import Trouble, trouble
-
-__all__ = ["PROGRESS_DEADLINE", "Health", "Phase", "Trouble", "assess", "serves", "trouble"]
 
 PROGRESS_DEADLINE = "ProgressDeadlineExceeded"
 """Kubernetes' word for a Deployment that took longer than its own spec allows."""
@@ -269,8 +266,8 @@ def _not_seen(obj: Object) -> Health:
 
 
 def _waiting(obj: Object, reason: str, text: str) -> Health:
-    return Health(Phase.WAITING, reason, f"{Ref.of(obj).spoken}: {text}")
+    return Health(Phase.WAITING, reason, f"{Ref.of(obj).display_name}: {text}")
 
 
 def _failed(obj: Object, reason: str, text: str) -> Health:
-    return Health(Phase.FAILED, reason, f"{Ref.of(obj).spoken}: {text}")
+    return Health(Phase.FAILED, reason, f"{Ref.of(obj).display_name}: {text}")

@@ -17,7 +17,7 @@ from shop.operator.engine.kube.objects import Object
 
 SAID_CHARS = 300
 """How much of a program's last words is quoted."""
-HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+FATAL_REASONS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 """Will not get better by waiting. A missing Secret or image is not among these: both can still come."""
 ON_ITS_WAY = frozenset({"", "ContainerCreating", "PodInitializing"})
 PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
@@ -28,8 +28,8 @@ _TRACEBACK = "Traceback (most recent call last)"
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """What is wrong with one pod. `message` names owner, pod and cause; `owner` is spoken: "Deployment shop-order"."""
+class PodProblem:
+    """What is wrong with one pod. `message` names owner, pod and cause; `owner` as in "Deployment shop-order"."""
 
     reason: str
     message: str
@@ -38,7 +38,7 @@ class Trouble:
     pod: str = ""
 
 
-def trouble(pod: Object) -> Trouble | None:
+def pod_problem(pod: Object) -> PodProblem | None:
     """None for a pod that serves, that has done its work, that only needs more time, or that is on its way out.
 
     An evicted pod keeps its status after another has taken its place: ask only for pods of owners that are not READY.
@@ -51,7 +51,7 @@ def trouble(pod: Object) -> Trouble | None:
         return None
     reason, text, fatal = found
     owner, name = _owner(pod), pod["metadata"]["name"]
-    return Trouble(reason, f"{owner}: pod {name}: {text}" if owner else f"pod {name}: {text}", fatal, owner, name)
+    return PodProblem(reason, f"{owner}: pod {name}: {text}" if owner else f"pod {name}: {text}", fatal, owner, name)
 
 
 Cause = tuple[str, str, bool]
@@ -79,7 +79,7 @@ def _containers(pod: Object) -> Iterator[dict[str, Any]]:
 
 def _plain(reason: str, message: str) -> Cause:
     message = _shortened(message)
-    return reason, f"{reason}: {message}" if message else reason, reason in HOPELESS
+    return reason, f"{reason}: {message}" if message else reason, reason in FATAL_REASONS
 
 
 def _unscheduled(status: dict[str, Any]) -> Iterator[Cause]:
@@ -123,7 +123,7 @@ def _crashed(ended: dict[str, Any] | None, *, again: bool) -> Cause | None:
     said = last_words(str(ended.get("message", "")))
     special = why if why not in {"", "Error", "Completed"} else ""
     reason = special or ("CrashLoopBackOff" if again else "Error")
-    return reason, f"{reason}: {told}{': ' + said if said else ''}", reason in HOPELESS
+    return reason, f"{reason}: {told}{': ' + said if said else ''}", reason in FATAL_REASONS
 
 
 def last_words(message: str) -> str:

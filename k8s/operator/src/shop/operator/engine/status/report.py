@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shop.operator.engine.cache.store import Child, World
-from shop.operator.engine.kube.client import Conflict, Kube
+from shop.operator.engine.cache.store import Cache, Child
+from shop.operator.engine.kube.api_errors import Conflict
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import SHOP
-from shop.operator.engine.kube.objects import Key, Object
+from shop.operator.engine.kube.objects import NamespacedName, Object
 from shop.operator.engine.render.values import public_url
 from shop.operator.engine.status.conditions import Facts, conditions
 from shop.operator.engine.status.shop_view import Entry, ShopView
@@ -29,12 +30,12 @@ PROGRESS_S = 3.0
 
 
 class Report:
-    def __init__(self, kube: Kube, world: World, version: str) -> None:
+    def __init__(self, kube: Kube, cache: Cache, version: str) -> None:
         self._kube = kube
-        self._world = world
+        self._cache = cache
         self._version = version
-        self._written: dict[Key, float] = {}
-        self._owed: set[Key] = set()
+        self._written: dict[NamespacedName, float] = {}
+        self._owed: set[NamespacedName] = set()
 
     async def write(self, view: ShopView, facts: Facts, **parts: Any) -> ShopView:
         """Patch what differs; `parts` are fields of the status in snake_case of their JSON form. No write if none."""
@@ -47,7 +48,7 @@ class Report:
         self._written[view.key] = time.monotonic()
         self._owed.discard(view.key)
         body = await self._patch(view, changed)
-        self._world.see_shop(body)
+        self._cache.update_shop(body)
         return ShopView.of(body)
 
     async def _patch(self, view: ShopView, changed: Object) -> Object:
@@ -63,7 +64,7 @@ class Report:
                 found = await self._kube.get(SHOP, *_place(view))
                 if found is None or found["metadata"]["uid"] != view.uid or found.get("status", {}) != view.status:
                     if found is not None:
-                        self._world.see_shop(found)
+                        self._cache.update_shop(found)
                     raise error
                 live = found
         raise Conflict(409, "Conflict", f"Shop {view.key} is changed again and again while its status is written")
@@ -73,11 +74,11 @@ class Report:
         what the last revision had. A Shop that has none yet tells what it is to become."""
         return {"version": view.spec.get("version") or self._version, "url": address(view)}
 
-    def owes(self, key: Key) -> float | None:
+    def owes(self, key: NamespacedName) -> float | None:
         """Seconds after which a pass should write what the last one left out; None when that was nothing."""
         return PROGRESS_S if key in self._owed else None
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: NamespacedName) -> None:
         self._written.pop(key, None)
         self._owed.discard(key)
 
@@ -94,7 +95,7 @@ class Report:
         return True
 
     def _seen(self, view: ShopView, facts: Facts) -> Object:
-        services = _services(view.key, self._world)
+        services = _services(view.key, self._cache)
         ready = sum(one["ready"] >= one["desired"] for one in services)
         values = (
             view.generation,
@@ -124,12 +125,12 @@ def _place(view: ShopView) -> tuple[str, str]:
     return view.key.namespace, view.key.name
 
 
-def _services(key: Key, world: World) -> list[Object]:
-    found = [child for child in world.children(key).values() if child.scale is not None]
+def _services(key: NamespacedName, cache: Cache) -> list[Object]:
+    found = [child for child in cache.children(key).values() if child.scale is not None]
     return [_service(key, child) for child in sorted(found, key=lambda child: child.ref)]
 
 
-def _service(key: Key, child: Child) -> Object:
+def _service(key: NamespacedName, child: Child) -> Object:
     scale = child.scale
     assert scale is not None  # noqa: S101 - chosen above
     name = child.ref.name.removeprefix(f"{key.name}-")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from shop.operator.engine.kube.objects import RETRY, Key, Object, Ref
+from shop.operator.engine.kube.objects import RETRY, NamespacedName, Object, Ref
 from shop.operator.engine.reconcile.basis import Basis
 
 
@@ -74,7 +74,7 @@ class Failure:
 class ShopView:
     """`status` is the raw status, the other fields are what of it the engine decides by."""
 
-    key: Key
+    key: NamespacedName
     uid: str
     generation: int
     deleting: bool
@@ -94,7 +94,7 @@ class ShopView:
     def of(cls, raw: Object) -> Self:
         meta, status = raw["metadata"], raw.get("status", {})
         return cls(
-            key=Key(meta["namespace"], meta["name"]),
+            key=NamespacedName(meta["namespace"], meta["name"]),
             uid=meta["uid"],
             generation=meta["generation"],
             deleting="deletionTimestamp" in meta,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shop.operator.engine.cache.store import keep_child
+from shop.operator.engine.cache.store import child_from_object
 from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 
@@ -36,5 +36,5 @@ def labelled(label: str, *owners: Object) -> Object:
     ],
 )
 def test_an_object_is_its_owners_or_that_of_a_label_that_fits_its_name(obj: Object, shop: str) -> None:
-    child = keep_child(obj)
+    child = child_from_object(obj)
     assert (child.shop.namespace, child.shop.name) == ("shops", shop)

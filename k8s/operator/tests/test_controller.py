@@ -13,8 +13,9 @@ from prometheus_client import REGISTRY
 from shop.devkit.testing import wait_until
 from shop.operator.engine import controller as engines
 from shop.operator.engine import shell
-from shop.operator.engine.controller import DEAD_S, Engine, Options
-from shop.operator.engine.kube.client import ApiError, Event, Kube, Request
+from shop.operator.engine.controller import DEAD_S, Controller, Options
+from shop.operator.engine.kube.api_errors import ApiError
+from shop.operator.engine.kube.client import Event, Kube, Request
 from shop.operator.engine.kube.kinds import DEPLOYMENT, POD, SECRET, SHOP, Kind
 from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.render.renderer import Renderer
@@ -53,13 +54,13 @@ class Running:
     """An engine at work; `stop` ends it."""
 
     def __init__(self, kube: Quiet, **options: Any) -> None:
-        self.engine = Engine(kube, Renderer(Path("helm"), Path("charts"), "0.1.0"), Options(NAMESPACES, **options))
+        self.engine = Controller(kube, Renderer(Path("helm"), Path("charts"), "0.1.0"), Options(NAMESPACES, **options))
         self.stop = asyncio.Event()
         self.task = asyncio.create_task(self.engine.run(self.stop, asyncio.Event()))
 
     async def reading(self) -> None:
         """Return when the engine has read everything."""
-        await wait_until(lambda: not self.engine.unread(), what="everything read")
+        await wait_until(lambda: not self.engine.readiness_error(), what="everything read")
 
     def age(self, kind: Kind, namespace: str, seconds: float) -> None:
         """As if the watch had said nothing for so long."""
@@ -99,13 +100,13 @@ async def test_a_dead_watch_fails_the_probe_and_ends_the_engine(
     running = start()
     await running.reading()
     running.age(kind, namespace, DEAD_S - 60)
-    assert running.engine.trouble() == ""
+    assert running.engine.liveness_error() == ""
     running.age(kind, namespace, 60)
     dead = f"{kind.plural} in namespace {namespace}: nothing has come for 240 s"
-    assert running.engine.trouble() == dead
+    assert running.engine.liveness_error() == dead
     await running.ended()
     assert [record.message for record in caplog.records] == [f"the engine ends: {dead}"]
-    assert running.engine.trouble() == "the engine has ended"
+    assert running.engine.liveness_error() == "the engine has ended"
 
 
 async def test_an_engine_that_cannot_begin_has_ended(
@@ -113,9 +114,9 @@ async def test_an_engine_that_cannot_begin_has_ended(
 ) -> None:
     kube.unserved = True
     running = start()
-    assert running.engine.trouble() == ""
+    assert running.engine.liveness_error() == ""
     await running.ended()
-    assert running.engine.trouble() == "the engine has ended"
+    assert running.engine.liveness_error() == "the engine has ended"
     assert [record.message for record in caplog.records] == ["the engine ends: discovery is forbidden"]
 
 
@@ -126,8 +127,8 @@ async def test_what_may_not_be_listed_is_named_while_the_engine_is_of_no_use(
     kube.refused.add(kind)
     running = start()
     told = f"{kind.plural} in namespace arcade: have not been read yet: {kind.plural} is forbidden: cannot list"
-    await wait_until(lambda: running.engine.unread() == told, what=told)
-    assert running.engine.trouble() == ""
+    await wait_until(lambda: running.engine.readiness_error() == told, what=told)
+    assert running.engine.liveness_error() == ""
     kube.refused.clear()
     await running.reading()
 
@@ -139,9 +140,9 @@ async def test_charts_are_rendered_for_the_clusters_version(start: Callable[...,
 
 
 async def test_an_engine_that_has_not_begun_is_not_of_use() -> None:
-    engine = Engine(Quiet(), Renderer(Path("helm"), Path("charts"), "0.1.0"), Options())
-    assert engine.unread() == "the watch of Shops has not begun"
-    assert engine.trouble() == ""
+    engine = Controller(Quiet(), Renderer(Path("helm"), Path("charts"), "0.1.0"), Options())
+    assert engine.readiness_error() == "the watch of Shops has not begun"
+    assert engine.liveness_error() == ""
 
 
 @pytest.mark.parametrize("kind", [SECRET, SHOP])
@@ -158,7 +159,7 @@ async def test_what_may_not_be_listed_for_long_ends_the_engine(
 async def test_an_engine_that_reads_in_vain_can_be_stopped(start: Callable[..., Running], kube: Quiet) -> None:
     kube.refused.add(SECRET)
     running = start()
-    await wait_until(lambda: "secrets" in running.engine.unread())
+    await wait_until(lambda: "secrets" in running.engine.readiness_error())
     running.stop.set()
     await running.ended()
 
