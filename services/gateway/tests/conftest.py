@@ -16,10 +16,10 @@ from starlette.types import Receive, Scope, Send
 from shop.devkit.testing import INTERNAL_TOKEN, Tokens, _served
 from shop.gateway.gateway import Gateway
 from shop.gateway.main import make_app
-from shop.gateway.routing import API, STOREFRONT
+from shop.gateway.services import API, FALLBACK
 from shop.gateway.settings import Settings
 
-NOUNS = sorted({*API.values(), STOREFRONT})
+NOUNS = sorted({*API.values(), FALLBACK})
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shop.gateway import cors
+from shop.gateway import cors, services
 from shop.gateway.connections import Connections
 from shop.gateway.headers import API_SECURITY, NO_STORE, STRICT_TRANSPORT, RequestHeaders, read_request
 from shop.gateway.limits import RateLimiter, client_address, client_key, is_trusted
@@ -17,10 +17,7 @@ from shop.gateway.pages import failure_page
 from shop.gateway.probing import Probing
 from shop.gateway.proxy import Exchange
 from shop.gateway.routing import (
-    API,
     OWN_TARGET,
-    PREFIXES,
-    STOREFRONT,
     STOREFRONT_SIGN_IN,
     STOREFRONT_TARGET,
     Refusal,
@@ -45,14 +42,14 @@ class Gateway:
         self.settings = settings
         self._authenticator = context.authenticator
         self._connections = Connections(settings)
-        services = sorted({*API.values(), *PREFIXES.values(), STOREFRONT})
+        nouns = {*services.API.values(), *services.PREFIXES.values(), services.FALLBACK}
         self.upstreams = {
             name: Upstream(name, settings.urls(name), settings.breaker_failures, settings.breaker_reset_seconds)
-            for name in services
+            for name in sorted(nouns)
         }
         self._clients = RateLimiter(settings.rate_limit_per_second, settings.rate_limit_burst)
         self._sign_ins = RateLimiter(settings.sign_in_rate_limit_per_second, settings.sign_in_rate_limit_burst)
-        documented = [self.upstreams[name] for name in sorted(set(API.values()))]
+        documented = [self.upstreams[name] for name in sorted(set(services.API.values()))]
         self.openapi = MergedOpenApi(self._connections.fresh, documented, settings.openapi_ttl_s)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Which service answers a path, and who may call it: one table and a few pure functions."""
+"""Which service answers a path, and who may call it: pure functions over the table in services.py."""
 
 from __future__ import annotations
 
@@ -8,48 +8,32 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from shop.gateway import services
 from shop.kit.errors import Problem
 
 API_PREFIX = "/api/v1/"
-STOREFRONT = "storefront"
 
-API: Final = {
-    "users": "user",
-    "tokens": "user",
-    "products": "product",
-    "quotes": "pricing",
-    "promotions": "pricing",
-    "orders": "order",
-    "payments": "payment",
-    "notifications": "notification",
-}
-"""The first segment after /api/v1/ and the service behind it."""
-
-PREFIXES: Final = {".well-known": "user", "mailbox": "notification"}
 OWN: Final = frozenset({"health", "metrics", "docs", "redoc", "openapi.json"})
 """First segments that the gateway answers itself."""
 NEVER: Final = frozenset({"internal", "api"})
 """First segments that lead nowhere: what services say to each other, and paths beside the API's version."""
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-SIGN_IN: Final = frozenset({"/api/v1/users", "/api/v1/tokens", "/sign-in", "/sign-up"})
-"""Where a POST makes the user service hash a password: of the API, and of the storefront's pages."""
-PUBLIC: Final = frozenset(
-    {
-        ("POST", "/api/v1/users"),
-        ("POST", "/api/v1/tokens"),
-        ("POST", "/api/v1/tokens/refresh"),
-        ("POST", "/api/v1/quotes"),
-    }
-)
-PUBLIC_READS: Final = frozenset({"products"})
+SIGN_IN: Final = frozenset(services.SIGN_IN)
+PUBLIC_POSTS: Final = frozenset(services.PUBLIC_POSTS)
+PUBLIC_READS: Final = frozenset(services.PUBLIC_READS)
 READS: Final = frozenset({"GET", "HEAD"})
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 IDEMPOTENCY_KEY = "idempotency-key"
-KEYED = re.compile(r"^/api/v1/(?:orders|products/[^/]+/stock|payments/[^/]+/refunds)/?$")
-"""Where a POST with an Idempotency-Key is carried out once, however often it comes."""
 
-EVENT_STREAM = re.compile(r"^/api/v1/orders/[^/]+/events$")
+
+def _pattern(template: str, ending: str = "") -> str:
+    """A regular expression of a path such as /api/v1/orders/{id}/events."""
+    return re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)) + ending
+
+
+KEYED = re.compile("|".join(_pattern(path, "/?") for path in services.IDEMPOTENCY_KEYS))
+EVENT_STREAMS = tuple((re.compile(_pattern(path)), path) for path in services.EVENT_STREAMS)
 ENCODED_SEPARATOR = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
 BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -81,8 +65,8 @@ class Refusal:
 
 
 OWN_TARGET = Target("gateway", "own", api=False)
-STOREFRONT_TARGET = Target(STOREFRONT, "/{page}", api=False)
-STOREFRONT_SIGN_IN = Target(STOREFRONT, "/{page}", api=False, signs_in=True)
+STOREFRONT_TARGET = Target(services.FALLBACK, "/{page}", api=False)
+STOREFRONT_SIGN_IN = Target(services.FALLBACK, "/{page}", api=False, signs_in=True)
 NOT_FOUND = Refusal(404, "not_found", "There is nothing here.")
 
 
@@ -104,8 +88,8 @@ def route(method: str, path: str, raw_path: bytes) -> Target | Refusal:
         return OWN_TARGET
     if first in NEVER:
         return NOT_FOUND
-    if first in PREFIXES:
-        return Target(PREFIXES[first], f"/{first}", api=False)
+    if first in services.PREFIXES:
+        return Target(services.PREFIXES[first], f"/{first}", api=False)
     return STOREFRONT_SIGN_IN if _signs_in(method, path) else STOREFRONT_TARGET
 
 
@@ -115,10 +99,10 @@ def _signs_in(method: str, path: str) -> bool:
 
 def _route_api(method: str, path: str) -> Target | Refusal:
     noun = path[len(API_PREFIX) :].split("/", 1)[0]
-    service = API.get(noun)
+    service = services.API.get(noun)
     if service is None:
         return Refusal(404, "unknown_service", "No service of this shop has this name.")
-    name = "/api/v1/orders/{id}/events" if EVENT_STREAM.match(path) else f"{API_PREFIX}{noun}"
+    name = next((template for pattern, template in EVENT_STREAMS if pattern.fullmatch(path)), f"{API_PREFIX}{noun}")
     return Target(service, name, True, not is_public(method, path, noun), _signs_in(method, path))
 
 
@@ -128,14 +112,14 @@ def is_public(method: str, path: str, noun: str) -> bool:
         return True
     if method in READS:
         return noun in PUBLIC_READS
-    return (method, path.rstrip("/")) in PUBLIC
+    return method == "POST" and path.rstrip("/") in PUBLIC_POSTS
 
 
 def is_repeatable(method: str, path: str, headers: Iterable[tuple[str, str]]) -> bool:
     """Whether a request that may have been carried out can be sent again without doing more; names in lower case."""
     if method in IDEMPOTENT:
         return True
-    return method == "POST" and bool(KEYED.match(path)) and any(name == IDEMPOTENCY_KEY for name, _ in headers)
+    return method == "POST" and bool(KEYED.fullmatch(path)) and any(name == IDEMPOTENCY_KEY for name, _ in headers)
 
 
 def _check_path(path: str, raw_path: bytes) -> Refusal | None:

@@ -6,23 +6,13 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from shop.kit.settings import ServiceSettings
+from shop.gateway.services import ServiceUrls
 
 Network = IPv4Network | IPv6Network
 
 
-class Settings(ServiceSettings):
-    """Each ``<noun>_url`` is one base URL or several, separated by commas; requests are balanced over them."""
-
+class Settings(ServiceUrls):
     service: ClassVar[str] = "gateway"
-
-    user_url: str = "http://user:8000"
-    product_url: str = "http://product:8000"
-    pricing_url: str = "http://pricing:8000"
-    order_url: str = "http://order:8000"
-    payment_url: str = "http://payment:8000"
-    notification_url: str = "http://notification:8000"
-    storefront_url: str = "http://storefront:8000"
 
     rate_limit_per_second: float = Field(default=100.0, ge=0)
     """Requests of one client in the long run; 0 switches limiting off."""

@@ -1,0 +1,39 @@
+"""What follows from the services' manifests. `make generate` writes it, and a test compares it with what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from shop.devkit import manifest
+from shop.devkit.generate import gateway, operator, workspace
+
+Writer = Callable[[Path, manifest.Manifests], str]
+"""From the project's folder and the manifests to the text of one file."""
+
+WRITERS: Final[Mapping[str, Writer]] = {
+    "services/gateway/src/shop/gateway/services.py": gateway.services,
+    "k8s/operator/src/shop/operator/services.py": operator.services,
+    "pyproject.toml": workspace.pyproject,
+}
+"""By path from the project's folder. A writer of a part of a file keeps the rest of it as it stands."""
+
+
+def files(root: Path) -> dict[str, str]:
+    """Every generated file below `root` with the text that it should have."""
+    manifests = manifest.read(root)
+    return {path: write(root, manifests) for path, write in WRITERS.items()}
+
+
+def write(root: Path) -> list[str]:
+    """Write what differs; its paths."""
+    changed = [path for path, text in files(root).items() if not _is(root / path, text)]
+    for path, text in files(root).items():
+        if path in changed:
+            (root / path).write_text(text, encoding="utf-8")
+    return changed
+
+
+def _is(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
