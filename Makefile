@@ -19,7 +19,7 @@ export IMAGE_REGISTRY ?= localhost/shopkeeper
 export VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)
 INSTALL ?= shop
 
-.PHONY: help up down test e2e lint format bench bench-operator images push kind k3d minikube helm-install operator-install package new-service schemas diagram browser sync clean
+.PHONY: help up down test e2e lint format bench bench-operator images push kind k3d minikube helm-install operator-install package new-service generate schemas diagram browser sync clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -79,6 +79,11 @@ new-service: sync  ## write a new service: make new-service NAME=loyalty
 	@$(RUN) python -m shop.kit.scaffold $(NAME)
 	@$(RUN) ruff check --quiet --fix services/$(NAME) && $(RUN) ruff format --quiet services/$(NAME)
 	@$(UV) lock --quiet && $(UV) sync --frozen --quiet
+
+generate: sync  ## write every file that follows from the services' manifests
+	@$(RUN) python -m shop.devkit.generate
+	@$(RUN) python -m tests.architecture.package_diagram
+	@$(RUN) python -m tests.charts.generate
 
 schemas: sync  ## write the golden schema of every new or extended event
 	@$(RUN) python -m tests.contracts.golden

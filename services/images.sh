@@ -6,7 +6,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 registry=${IMAGE_REGISTRY:-localhost/shopkeeper}
 version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)}
 revision=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-readonly NOT_SERVICES="contracts devkit kit"
 
 if [ -z "${IMAGE_TOOL:-}" ]; then
     if docker info >/dev/null 2>&1; then IMAGE_TOOL=docker
@@ -15,10 +14,10 @@ if [ -z "${IMAGE_TOOL:-}" ]; then
 fi
 
 nouns() {
-    local folder noun
-    for folder in services/*/pyproject.toml; do
-        noun=$(basename "$(dirname "$folder")")
-        [[ " $NOT_SERVICES " == *" $noun "* ]] || echo "$noun"
+    local file
+    # A service has a manifest; the libraries have none.
+    for file in services/*/pyproject.toml; do
+        if grep -q '^\[tool\.shop\]' "$file"; then basename "$(dirname "$file")"; fi
     done
     echo operator
 }

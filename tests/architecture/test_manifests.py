@@ -7,11 +7,15 @@ import importlib
 import pytest
 
 from shop.devkit import manifest
-from tests.architecture.source import ROOT, package_folder
+from tests.architecture.source import ROOT, package_folder, service_nouns
 
 MANIFESTS = manifest.read(ROOT)
 NO_SERVICES = frozenset({"database", "nats", "valkey", "jwks", "public", "smtp", "sms_webhook"})
 """Settings called <name>_url that are no other service's address."""
+
+
+def test_every_service_has_a_manifest() -> None:
+    assert set(MANIFESTS) == set(service_nouns())
 
 
 def fields(noun: str) -> set[str]:

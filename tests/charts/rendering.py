@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from shop.operator.services import WITH_DATABASE
 from tests.charts import helm
 from tests.charts.options import OPERATOR, SERVICE, set_json
 
@@ -17,8 +18,6 @@ Object = dict[str, Any]
 CHARTS = helm.ROOT / "charts"
 RELEASE = "shop"
 NAMESPACE = "market"
-SERVICES = ("product", "pricing", "order", "payment", "user", "notification", "gateway", "storefront")
-WITH_DATABASE = SERVICES[:6]
 MIGRATED_BY_JOBS = tuple(f"{noun}.migrations.mode=Job" for noun in WITH_DATABASE)
 MONITORING = ("--api-versions", "monitoring.coreos.com/v1/ServiceMonitor")
 ALL_ON = (

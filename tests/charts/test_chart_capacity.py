@@ -9,6 +9,7 @@ import pytest
 from shop.kit.bus import MIN_STREAM_BYTES
 from shop.kit.currencies import EXPONENTS
 from shop.kit.settings import ServiceSettings
+from shop.operator.services import WITH_DATABASE
 from shop.payment.stripe_amounts import takes_every_amount
 from tests.charts.rendering import CHARTS, Refused, kind, named, template
 
@@ -50,13 +51,10 @@ def test_every_service_with_events_reads_the_size() -> None:
         if {"configMapRef": {"name": "streams"}}
         in found["spec"]["template"]["spec"]["containers"][0].get("envFrom", [])
     }
-    assert reading == {"product", "pricing", "order", "payment", "user", "notification"}
+    assert reading == set(WITH_DATABASE)
 
 
-SCALED = ",".join(
-    f"{noun}.autoscaling.enabled=true,{noun}.autoscaling.maxReplicas=10"
-    for noun in ("product", "pricing", "order", "payment", "user", "notification")
-)
+SCALED = ",".join(f"{noun}.autoscaling.enabled=true,{noun}.autoscaling.maxReplicas=10" for noun in WITH_DATABASE)
 EXTERNAL = (
     "--set",
     "database.mode=External,database.external.host=db.example,global.secrets.postgres=admin",

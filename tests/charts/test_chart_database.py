@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.charts.rendering import MIGRATED_BY_JOBS, PRESETS, WITH_DATABASE, kind, named, template, variables
+from shop.operator.services import WITH_DATABASE
+from tests.charts.rendering import MIGRATED_BY_JOBS, PRESETS, kind, named, template, variables
 
 Object = dict[str, Any]
 CA_FILE = "/run/database-ca/ca.crt"

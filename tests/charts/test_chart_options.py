@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from shop.operator.services import SERVICES
 from tests.charts import described, options
 from tests.charts.options import Option
-from tests.charts.rendering import CHARTS, PRESETS, SERVICES, Object, kind, named, pods, preset, template
+from tests.charts.rendering import CHARTS, PRESETS, Object, kind, named, pods, preset, template
 
 SHOP_PRESETS = [name for name, (chart, _) in PRESETS.items() if chart == "shop"]
 GIVEN = [("service-options", option) for option in options.SERVICE if option.places]

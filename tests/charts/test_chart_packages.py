@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from shop.operator.services import SERVICES
 from tests.charts import helm
 from tests.charts.generate import NAMES
-from tests.charts.rendering import CHARTS, SERVICES, registry
+from tests.charts.rendering import CHARTS, registry
 
 VERSION = "7.8.9-rc.1"
 TIMEOUT_S = 60

@@ -13,7 +13,8 @@ import pytest
 
 from shop.devkit import embedded
 from shop.devkit.processes import package_file
-from tests.charts.rendering import WITH_DATABASE, kind, named, template
+from shop.operator.services import WITH_DATABASE
+from tests.charts.rendering import kind, named, template
 
 PSQL_TIMEOUT_S = 60
 EXTERNAL = "database.mode=External,database.external.host=db.example.com,global.secrets.postgres=admin"

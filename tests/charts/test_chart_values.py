@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from shop.devkit import manifest
 from shop.kit.countries import COUNTRIES
 from shop.kit.currencies import EXPONENTS
+from shop.operator.services import SERVICES
 from tests.charts import described, generate, helm
-from tests.charts.rendering import CHARTS, PRESETS, SERVICES, Refused, golden_text, template
+from tests.charts.rendering import CHARTS, PRESETS, Refused, golden_text, template
 
 NAMES = generate.NAMES
 EXTERNAL = "database.mode=External,database.external.host=db.example,global.secrets.postgres=admin"
@@ -173,5 +175,4 @@ def test_versions_are_in_step() -> None:
 def test_every_service_of_the_project_is_in_the_shop() -> None:
     chart = yaml.safe_load((CHARTS / "shop" / "Chart.yaml").read_text(encoding="utf-8"))
     assert {dependency["alias"] for dependency in chart["dependencies"]} == set(SERVICES)
-    folders = (helm.ROOT / "services").glob("*/pyproject.toml")
-    assert {path.parent.name for path in folders} - {"kit", "devkit", "contracts"} == set(SERVICES)
+    assert set(manifest.read(helm.ROOT)) == set(SERVICES)

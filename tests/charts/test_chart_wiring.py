@@ -14,13 +14,12 @@ import yaml
 from shop.contracts.store import StoreSettings
 from shop.gateway.settings import Settings as GatewaySettings
 from shop.kit.settings import ServiceSettings
+from shop.operator.services import SERVICES, WITH_DATABASE
 from tests.charts.rendering import (
     CHARTS,
     MONITORING,
     PRESETS,
     RELEASE,
-    SERVICES,
-    WITH_DATABASE,
     Object,
     PodSpec,
     kind,

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from shop.operator.services import SERVICES
 from tests.charts import helm, promtool
 from tests.charts.promtool import Case
-from tests.charts.rendering import NAMESPACE, RELEASE, SERVICES, Object, kind, named, preset
+from tests.charts.rendering import NAMESPACE, RELEASE, Object, kind, named, preset
 
 CHOSEN = f'namespace="{NAMESPACE}", app_kubernetes_io_instance="{RELEASE}"'
 OWN = {"namespace": NAMESPACE, "app_kubernetes_io_instance": RELEASE}

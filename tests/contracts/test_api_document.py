@@ -8,10 +8,11 @@ from typing import Any
 
 import jsonschema_rs
 
+from shop.devkit import manifest
 from shop.gateway.openapi import METHODS, merge
-from tests.architecture.source import service_nouns
+from tests.architecture.source import ROOT
 
-NOUNS = tuple(noun for noun in service_nouns() if noun not in ("gateway", "storefront"))
+NOUNS = tuple(noun for noun, one in manifest.read(ROOT).items() if one.api)
 VERBS = frozenset(
     {
         *("Add", "Cancel", "Change", "Create", "Delete", "Deliver", "Fulfil", "Get"),

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.architecture.source import service_nouns
+from shop.devkit import manifest
+from tests.architecture.source import ROOT
 
 PUBLIC = "/api/"
-NOUNS = tuple(noun for noun in service_nouns() if noun not in ("gateway", "storefront"))
+NOUNS = tuple(noun for noun, one in manifest.read(ROOT).items() if one.api)
 
 
 def openapi(noun: str) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from shop.operator.services import SERVICES
 from tests.integration.buyers import ends_as, new_product, order, stock_of
 from tests.kubernetes import images
 from tests.kubernetes.auditing import assert_clean
 from tests.kubernetes.kube import CHART, CommandFailed, Release, is_ready, run
 from tests.load.shoppers import Shop
 
-SERVICES = ("product", "pricing", "order", "payment", "user", "notification", "gateway", "storefront")
 STORES = ("postgres", "nats", "valkey")
 UNPRIVILEGED = 10_000
 

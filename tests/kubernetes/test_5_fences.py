@@ -7,6 +7,7 @@ import json
 import pytest
 
 from shop.devkit.testing import wait_until
+from shop.operator.services import WITH_DATABASE
 from tests.kubernetes import images
 from tests.kubernetes.kube import Release
 
@@ -50,9 +51,8 @@ def test_a_service_enters_its_own_database_and_no_other(release: Release, noun: 
 
 
 def test_each_service_has_a_role_and_a_secret_of_its_own(release: Release) -> None:
-    nouns = ("product", "pricing", "order", "payment", "user", "notification")
-    assert len({release.secret(f"database-{noun}", "username") for noun in nouns}) == len(nouns)
-    assert len({release.secret(f"database-{noun}", "password") for noun in nouns}) == len(nouns)
+    assert len({release.secret(f"database-{noun}", "username") for noun in WITH_DATABASE}) == len(WITH_DATABASE)
+    assert len({release.secret(f"database-{noun}", "password") for noun in WITH_DATABASE}) == len(WITH_DATABASE)
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from shop.operator.services import SERVICES
 from tests.kubernetes import images
 from tests.kubernetes.auditing import assert_unharmed
 from tests.kubernetes.conftest import NAMESPACE, RELEASE, first_sale, fresh_namespace, sign_in, told_when_failed
 from tests.kubernetes.customers import REST, fresh_connections, shopping
 from tests.kubernetes.kube import Release, run
-from tests.kubernetes.test_1_install import SERVICES
 from tests.kubernetes.timeline import Timeline
 from tests.load.shoppers import Shop
 

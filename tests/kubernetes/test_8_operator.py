@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from shop.devkit.testing import wait_until
+from shop.operator.services import WITH_DATABASE
 from tests.integration.buyers import Answer, ends_as, new_product, order
 from tests.kubernetes import images
 from tests.kubernetes.conftest import Findings
@@ -186,8 +187,7 @@ async def test_a_backup_becomes_a_new_shop(bookshop: Operated) -> None:
 
 
 async def test_a_database_elsewhere_that_cannot_be_reached_is_named(bookshop: Operated) -> None:
-    nouns = ("product", "pricing", "order", "payment", "user", "notification")
-    urls = {noun: f"postgresql://shop:x@db.invalid:5432/shop_{noun}" for noun in nouns}
+    urls = {noun: f"postgresql://shop:x@db.invalid:5432/shop_{noun}" for noun in WITH_DATABASE}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "elsewhere"}, "stringData": urls}
     bookshop.inside.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
     lonely = Operated("lonely", NAMESPACE)

@@ -86,8 +86,10 @@ INVALID: list[tuple[str, str, str]] = [
     ("store: {catalog: {sample: wine}}", "spec.store.catalog.sample", 'supported values: "books"'),
     ("store: {catalog: {configMap: My_Map}}", "spec.store.catalog.configMap", DNS_LABEL),
     ("modules: {retail: 1}", "spec.modules.retail", "must be of type boolean"),
+    ("modules: {food: true}", "spec.modules.food", "unknown field"),
     ("version: '1.0 beta'", "spec.version", "must be an image tag such as 0.1.0, at most 128 characters"),
-    ("services: {ordr: {}}", "spec.services", "a service is one of product, pricing, order"),
+    ("services: {ordr: {}}", "spec.services", "a service is one of notification, order, payment"),
+    ("services: {restaurant: {}}", "spec.services", "a service is one of notification, order, payment"),
     ("services: {order: {replicas: 0}}", "spec.services.order.replicas", "greater than or equal to 1"),
     ("services: {order: {replicas: '2'}}", "spec.services.order.replicas", "must be of type integer"),
     ("services: {order: {autoscaling: {}}}", "spec.services.order.autoscaling.maxReplicas", "Required value"),
@@ -301,7 +303,7 @@ async def test_the_most_that_a_shop_may_hold_is_within_the_rules_budget(api: Kub
             "shipsTo": countries,
             "taxes": [{"country": country, "category": category, "ratePercent": 7} for country, category in taxed],
         },
-        "services": {noun: {"env": env, "image": "a" * 300} for noun in ("order", "product", "gateway", "player")},
+        "services": {noun: {"env": env, "image": "a" * 300} for noun in ("order", "product", "gateway", "payment")},
     }
     created = await create(api, namespace, shop(spec), dryRun="All")
     assert len(created["spec"]["store"]["taxes"]) == 500

@@ -243,17 +243,3 @@ async def test_a_shop_deleted_while_nobody_looks_is_torn_down_later(
     assert await shop.objects() == {}
     assert await shop.api.get(SHOP, shop.namespace, shop.name) is None
     await again.stop()
-
-
-async def test_a_module_of_a_later_version_is_left_out_and_told(
-    api: Kube, namespace: str, kubelet: Kubelet, operator: Operator
-) -> None:
-    shop = Kept(api, namespace)
-    await shop.apply({**SMALL, "modules": {"food": True}})
-    await shop.ready()
-
-    async def told() -> list[str]:
-        return [event["message"] for event in await api.list(EVENT, namespace) if event["reason"] == "LeftOut"]
-
-    messages = await wait_until(told, 30, "an Event")
-    assert "food" in messages[0]

@@ -17,11 +17,11 @@ from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.kinds import DEPLOYMENT, POD, SECRET, SERVICE
 from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
+from shop.operator.services import WITH_DATABASE
 from tests.operator import node as nodes
 from tests.operator import shopctl
 from tests.operator.node import Node
 
-NOUNS = ("product", "pricing", "order", "payment", "user", "notification")
 Urls = dict[str, str]
 
 
@@ -72,7 +72,7 @@ async def told(session: Session, noun: str, **urls: str) -> None:
 
 @pytest.fixture
 async def urls(database_for: DatabaseFor, postgres: embedded.Server) -> Urls:
-    found = {noun: await database_for(noun) for noun in NOUNS}
+    found = {noun: await database_for(noun) for noun in WITH_DATABASE}
     connection = await asyncpg.connect(postgres.url)
     for database in ("postgres", "template1"):  # as the chart's provisioning does
         await connection.execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")

@@ -12,7 +12,6 @@ import nats
 from shop.kit.ids import new_id
 from shop.operator.audit.run import Target
 
-NOUNS = ("product", "pricing", "order", "payment", "user", "notification")
 TRACE = "ab" * 16
 TRACEPARENT = f"00-{TRACE}-{'cd' * 8}-01"
 TOTAL = 1190

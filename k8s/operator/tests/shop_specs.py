@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from shop.operator.engine.render.renderer import Renderer, find_charts
-from shop.operator.local.plan import RETAIL, WITH_DATABASE
+from shop.operator.services import SERVICES, WITH_DATABASE
 from shop.operator.spec import API_VERSION, KIND, Shop
 from tests.charts import helm
 
@@ -158,7 +158,7 @@ specs = st.fixed_dictionaries(
     optional={
         "version": st.just(VERSION),
         "store": stores,
-        "services": st.dictionaries(st.sampled_from((*RETAIL, "leaderboard")), services, max_size=4),
+        "services": st.dictionaries(st.sampled_from(SERVICES), services, max_size=4),
         "database": databases,
         "messaging": backends,
         "cache": backends,
@@ -174,4 +174,4 @@ specs = st.fixed_dictionaries(
 )
 """Every kind of choice that a Shop offers, in combinations that admission lets through."""
 
-__all__ = ["RETAIL", "WITH_DATABASE"]
+__all__ = ["SERVICES", "WITH_DATABASE"]

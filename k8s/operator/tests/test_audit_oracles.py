@@ -7,18 +7,19 @@ import asyncpg
 import nats
 import pytest
 
-from k8s.operator.tests.audit_world import NOUNS, TOTAL, Placed, World
+from k8s.operator.tests.audit_world import TOTAL, Placed, World
 from shop.devkit import embedded
 from shop.devkit.testing import DatabaseFor
 from shop.kit.ids import new_id
 from shop.operator.audit.model import Options
 from shop.operator.audit.run import ORACLES, Target, audit, wait_until_ended
 from shop.operator.errors import ShopctlError
+from shop.operator.services import WITH_DATABASE
 
 
 @pytest.fixture
 async def world(database_for: DatabaseFor, postgres: embedded.Server, nats_url: str) -> AsyncIterator[World]:
-    urls = {noun: await database_for(noun) for noun in NOUNS}
+    urls = {noun: await database_for(noun) for noun in WITH_DATABASE}
     as_owner = {noun: f"{postgres.url.rsplit('/', 1)[0]}/{url.rsplit('/', 1)[1]}" for noun, url in urls.items()}
     client = await nats.connect(nats_url)
     await client.jetstream().add_stream(name="order", subjects=["order.>"])

@@ -8,7 +8,7 @@ import yaml
 
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, VERSION, shop
 from shop.operator.engine.render.values import values
-from shop.operator.local.plan import WITH_DATABASE
+from shop.operator.services import WITH_DATABASE
 from tests.charts.rendering import CHARTS
 
 DIFFERENT = {

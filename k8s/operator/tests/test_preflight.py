@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shop.operator.engine.kube.kinds import CONFIG_MAP, SECRET
 from shop.operator.engine.reconcile.preflight import Prerequisite, named_by, needed
-from shop.operator.local.plan import WITH_DATABASE
+from shop.operator.services import WITH_DATABASE
 from shop.operator.spec import ShopSpec
 
 EXTERNAL = {"mode": "External", "secretName": "urls"}

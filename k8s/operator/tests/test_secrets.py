@@ -17,7 +17,7 @@ from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, Spec
 from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.render.shop_secrets import named, password, secrets
 from shop.operator.engine.render.values import Values, values
-from shop.operator.local.plan import WITH_DATABASE
+from shop.operator.services import WITH_DATABASE
 from tests.charts import helm
 from tests.charts.rendering import GENERATED
 

@@ -9,8 +9,9 @@ from shop.contracts.store import StoreSettings
 from shop.operator import shopfile
 from shop.operator.local import plan
 from shop.operator.local.layout import DataDir
+from shop.operator.services import MODULES
 from shop.operator.shopfile import InvalidShop
-from shop.operator.spec import Shop, ShopSpec
+from shop.operator.spec import Modules, Shop, ShopSpec
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 COMMAND = DataDir(Path("/my shop")).command
@@ -56,7 +57,7 @@ INVALID_SPECS = [
     ("store: {shipping: {flat: 4.90}}", "spec.store.shipping.flat: must be a whole number, not 4.9"),
     ("store: {catalog: {}}", "spec.store.catalog: give exactly one of sample and configMap"),
     ("store: {catalog: {sample: wine}}", "spec.store.catalog.sample: must be books, not 'wine'"),
-    ("services: {ordr: {}}", "spec.services.ordr: must be product, pricing, order"),
+    ("services: {ordr: {}}", "spec.services.ordr: must be notification, order, payment"),
     ("services: {order: {replicas: 0}}", "spec.services.order.replicas: must be at least 1, not 0"),
     ("services: {order: {replicas: '2'}}", "spec.services.order.replicas: must be a whole number, not '2'"),
     ("services: {order: {logLevel: LOUD}}", "spec.services.order.logLevel: must be DEBUG, INFO, WARNING or ERROR"),
@@ -123,6 +124,8 @@ INVALID_SPECS = [
     ("deletionPolicy: Keep", "spec.deletionPolicy: must be Delete or Retain, not 'Keep'"),
     ("version: 1.0", "spec.version: must be text, not 1.0"),
     ("modules: {retail: 1}", "spec.modules.retail: must be true or false, not 1"),
+    ("modules: {food: true}", "spec.modules.food: "),
+    ("services: {restaurant: {}}", "spec.services.restaurant: must be notification, order, payment"),
 ]
 
 
@@ -198,6 +201,16 @@ def test_the_bookshop_sample_sells_books_in_europe() -> None:
     assert store.catalog.sample == "books"
 
 
+def test_modules_are_those_that_services_belong_to() -> None:
+    assert tuple(Modules.model_fields) == MODULES
+
+
+def test_defaults_that_the_version_before_wrote_are_taken() -> None:
+    """Its definition of a Shop had modules that were not built; the API server stored their defaults."""
+    stored = {"retail": True, "food": False, "arcade": False, "recommendations": False}
+    assert ShopSpec.model_validate({"modules": stored}) == ShopSpec()
+
+
 @pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_sample_is_valid_and_services_can_read_its_store(sample: Path) -> None:
     spec = shopfile.load(sample).spec
@@ -209,16 +222,14 @@ def test_every_sample_is_valid_and_services_can_read_its_store(sample: Path) -> 
 
 def test_what_only_a_cluster_can_do_is_said_once_each() -> None:
     spec = spec_of(
-        "{exposure: {type: Ingress, host: a.example.com}, networkPolicies: false, modules: {food: true},"
-        " observability: {rules: true}, services: {order: {autoscaling: {maxReplicas: 3}}, player: {}}}"
+        "{exposure: {type: Ingress, host: a.example.com}, networkPolicies: false,"
+        " observability: {rules: true}, services: {order: {autoscaling: {maxReplicas: 3}}}}"
     )
     assert plan.ignored(spec, COMMAND) == [
         "ignored locally: spec.exposure (needs a cluster)",
         "ignored locally: spec.observability.rules (needs a cluster)",
         "ignored locally: spec.networkPolicies (needs a cluster)",
-        "ignored: spec.modules.food (not in this version)",
         "ignored locally: spec.services.order.autoscaling (needs a cluster)",
-        "ignored: spec.services.player (not in this version)",
     ]
 
 

@@ -21,12 +21,12 @@ from shop.operator.engine.render.values import (
     SECRET_ENV,
     Values,
     amount,
-    left_out,
     literal,
     public_url,
     values,
 )
-from shop.operator.local.plan import RETAIL, WITH_DATABASE, store_json
+from shop.operator.local.plan import store_json
+from shop.operator.services import SERVICES, WITH_DATABASE
 from shop.operator.spec import ShopSpec
 from tests.charts import helm
 
@@ -248,13 +248,13 @@ def test_the_defaults_are_those_of_the_chart() -> None:
 def test_variables_from_secrets_are_those_of_the_chart() -> None:
     reserved = {"SHOP_DATABASE_URL", "SHOP_NATS_URL", "SHOP_VALKEY_URL", "SHOP_INTERNAL_TOKEN"}
     shop = chart_values("shop")
-    found = {noun: frozenset(shop[noun].get("secretEnv", {})) - reserved for noun in RETAIL}
+    found = {noun: frozenset(shop[noun].get("secretEnv", {})) - reserved for noun in SERVICES}
     assert {noun: names for noun, names in found.items() if names} == dict(SECRET_ENV)
 
 
 def test_services_are_those_of_the_chart() -> None:
     chart = yaml.safe_load((helm.ROOT / "charts" / "shop" / "Chart.yaml").read_text(encoding="utf-8"))
-    assert {dependency["alias"] for dependency in chart["dependencies"]} == set(RETAIL)
+    assert {dependency["alias"] for dependency in chart["dependencies"]} == set(SERVICES)
 
 
 @pytest.mark.parametrize(
@@ -278,16 +278,6 @@ def test_services_are_those_of_the_chart() -> None:
 )
 def test_customers_are_led_to_where_the_shop_is(exposure: Spec, url: str) -> None:
     assert public_url(shop_specs.shop({"exposure": exposure}).spec.exposure) == url
-
-
-def test_what_this_version_does_not_have_is_said() -> None:
-    spec = {"modules": {"food": True}, "services": {"restaurant": {}, "order": {}, "delivery": {}}}
-    assert left_out(shop_specs.shop(spec).spec) == [
-        "spec.modules.food is ignored: it is not in this version",
-        "spec.services.delivery is ignored: it is not in this version",
-        "spec.services.restaurant is ignored: it is not in this version",
-    ]
-    assert left_out(shop_specs.shop().spec) == []
 
 
 def expanded(text: str) -> str:

@@ -10,8 +10,8 @@ Noun = Literal[
     "pricing",
     "product",
     "user",
-    "gateway",
     "storefront",
+    "gateway",
 ]
 SERVICES: Final[tuple[str, ...]] = (
     "notification",
@@ -20,8 +20,8 @@ SERVICES: Final[tuple[str, ...]] = (
     "pricing",
     "product",
     "user",
-    "gateway",
     "storefront",
+    "gateway",
 )
 WITH_DATABASE: Final[tuple[str, ...]] = (
     "notification",
@@ -32,8 +32,8 @@ WITH_DATABASE: Final[tuple[str, ...]] = (
     "user",
 )
 EDGE: Final[tuple[str, ...]] = (
-    "gateway",
     "storefront",
+    "gateway",
 )
 """Customers' requests come to these first."""
 SINGLE_PROCESS_LOCALLY: Final[tuple[str, ...]] = (

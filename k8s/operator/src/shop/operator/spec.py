@@ -33,12 +33,14 @@ from shop.operator.fields import (
     Version,
     whole,
 )
-from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR, Noun, Part, Service
+from shop.operator.services import Noun
+from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR, Part, Service
 from shop.operator.spec_window import MaintenanceWindow
 
 API_VERSION = "shops.shopkeeper.dev/v1alpha1"
 KIND = "Shop"
 
+REMOVED_MODULES = frozenset({"food", "arcade", "recommendations"})
 MAX_TAX_RULES = 500
 MAX_COUNTRIES = 250
 MAX_SERVICES = 32
@@ -53,12 +55,14 @@ class Modules(Part):
 
     retail: Flag = True
     """Catalogue, carts, checkout, payments and mails."""
-    food: Flag = False
-    """Restaurants and deliveries. Not in this version: nothing comes of it."""
-    arcade: Flag = False
-    """Players, achievements and leaderboards. Not in this version: nothing comes of it."""
-    recommendations: Flag = False
-    """What others bought. Not in this version: nothing comes of it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_defaults_of_the_version_before(cls, given: Any) -> Any:
+        """Its definition wrote these into every Shop, and both versions meet while the operator is upgraded."""
+        if not isinstance(given, dict):
+            return given
+        return {name: on for name, on in given.items() if not (name in REMOVED_MODULES and on is False)}
 
 
 class Tax(Part):

@@ -7,10 +7,6 @@ from pydantic.alias_generators import to_camel
 
 from shop.operator.fields import CpuQuantity, EnvName, EnvValue, Image, MemoryQuantity, whole
 
-Noun = Literal[
-    "product", "pricing", "order", "payment", "user", "notification", "recommendation", "gateway", "storefront",
-    "restaurant", "delivery", "player", "achievement", "leaderboard",
-]  # fmt: skip
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 MAX_ENV = 64
 

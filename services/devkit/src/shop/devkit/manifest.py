@@ -145,7 +145,7 @@ class Manifest(Table):
 
 
 Manifests = Mapping[str, Manifest]
-"""By noun: the services behind the edge in alphabetical order, then those at the edge."""
+"""By noun: the services behind the edge in alphabetical order, then those at the edge, the ingress last."""
 
 
 def read(root: Path) -> Manifests:
@@ -154,7 +154,7 @@ def read(root: Path) -> Manifests:
     manifests = {noun: manifest for noun, manifest in found.items() if manifest is not None}
     for noun, problem in _contradictions(manifests):
         raise ManifestError(f"{SERVICES}/{noun}/{FILE}: {TABLE}.{problem}")
-    return dict(sorted(manifests.items(), key=lambda item: (item[1].edge, item[0])))
+    return dict(sorted(manifests.items(), key=lambda item: (item[1].edge, item[1].ingress, item[0])))
 
 
 def _parse(path: Path, root: Path) -> Manifest | None:

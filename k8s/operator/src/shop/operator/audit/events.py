@@ -1,16 +1,13 @@
 """Oracles about events: each reaches the stream, takes effect once, in order, under one trace id."""
 
-from collections.abc import Mapping
-
 from shop.operator.audit import broker
 from shop.operator.audit.model import Audit, Finding, Row
 from shop.operator.audit.stock import sold_orders_hold_stock
+from shop.operator.services import AUDITED_EVENTS
 
 OUTBOX = (
     "SELECT event_id::text AS id, type, published_at, stream_sequence FROM outbox WHERE created_at < $1 ORDER BY id"
 )
-# Who must have taken an event in; other readers may come and go.
-READERS: Mapping[str, tuple[str, ...]] = {"order.confirmed.v1": ("product", "notification")}
 
 
 async def outbox_reaches_stream(audit: Audit) -> Finding:
@@ -47,7 +44,7 @@ async def events_take_effect_once(audit: Audit) -> Finding:
         finding.add(await audit.fetch(noun, dead), f"{noun}: {{type}} never took effect in {{consumer}}")
     twice = "SELECT event_id AS id, count(*) AS times FROM notifications GROUP BY event_id, channel HAVING count(*) > 1"
     finding.add(await audit.fetch("notification", twice), "notified {times} times on one channel")
-    for kind, readers in READERS.items():
+    for kind, readers in AUDITED_EVENTS.items():
         published = "SELECT event_id FROM outbox WHERE type = $1 AND published_at < $2"
         events = [row["event_id"] for row in await audit.fetch("order", published, kind, audit.cutoff)]
         for noun in readers:

@@ -8,7 +8,7 @@ from shop.operator.backup import scripts
 from shop.operator.errors import ShopctlError
 from shop.operator.local.assemble import database_url
 from shop.operator.local.layout import DataDir
-from shop.operator.local.plan import WITH_DATABASE
+from shop.operator.services import WITH_DATABASE
 
 DISTRIBUTION = "shop-operator"
 

@@ -11,7 +11,7 @@ from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.reconcile.preflight import DIRECT
 from shop.operator.errors import ShopctlError
 from shop.operator.local import auditing
-from shop.operator.local.plan import WITH_DATABASE
+from shop.operator.services import WITH_DATABASE
 
 DATABASE_VARIABLE, BROKER_VARIABLE = "SHOP_DATABASE_URL", "SHOP_NATS_URL"
 POSTGRES_PORT, NATS_PORT = 5432, 4222

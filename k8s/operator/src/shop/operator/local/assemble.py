@@ -12,7 +12,8 @@ from shop.operator.local import probes
 from shop.operator.local.component import Component
 from shop.operator.local.forks import Nursery
 from shop.operator.local.layout import ADMIN_EMAIL, DataDir
-from shop.operator.local.plan import WITH_DATABASE, Instance, Wiring, stream_bytes
+from shop.operator.local.plan import Instance, Wiring, stream_bytes
+from shop.operator.services import WITH_DATABASE
 
 HOST = "127.0.0.1"
 STORE_STOP_TIMEOUT_S = 15.0

@@ -12,7 +12,7 @@ from shop.operator.audit.model import Options, Result
 from shop.operator.audit.run import Target, audit, wait_until_ended
 from shop.operator.errors import ShopctlError
 from shop.operator.local.layout import DataDir
-from shop.operator.local.plan import WITH_DATABASE
+from shop.operator.services import WITH_DATABASE
 
 NOUN = "{noun}"
 MAX_SHOWN = 20

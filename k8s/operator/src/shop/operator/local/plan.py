@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from shop.operator.errors import ShopctlError
+from shop.operator.services import SERVICES, SINGLE_PROCESS_LOCALLY, WITH_DATABASE
 from shop.operator.spec import ShopSpec
 from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR
 
-RETAIL = ("product", "pricing", "order", "payment", "user", "notification", "storefront", "gateway")
-WITH_DATABASE = ("product", "pricing", "order", "payment", "user", "notification")
-# The gateway owns the public port, and notification the mailbox's: one of each on one machine.
-ONCE_ONLY = ("gateway", "notification")
 MAX_REPLICAS = 16
 DRAIN_S = 3.0
 MAX_STREAM_BYTES = 1 << 30
@@ -47,7 +44,6 @@ CLUSTER_ONLY: Mapping[str, str] = {
     "store.catalog.configMap": "a cluster",
 }
 CLUSTER_ONLY_PER_SERVICE = ("autoscaling", "resources", "image")
-NOT_YET = ("modules.food", "modules.arcade", "modules.recommendations")
 
 
 @dataclass(frozen=True)
@@ -84,11 +80,11 @@ class Wiring:
 
 def replica_counts(spec: ShopSpec, asked: Mapping[str, int]) -> dict[str, int]:
     """How many processes of each service; `asked` (from the command line) wins over the spec."""
-    unknown = sorted(set(asked) - set(RETAIL))
+    unknown = sorted(set(asked) - set(SERVICES))
     if unknown:
-        raise ShopctlError(f"--replicas: no service {unknown[0]}; there are {', '.join(RETAIL)}")
-    counts = {noun: asked.get(noun, spec.service(noun).replicas) for noun in RETAIL}
-    for noun in ONCE_ONLY:
+        raise ShopctlError(f"--replicas: no service {unknown[0]}; there are {', '.join(SERVICES)}")
+    counts = {noun: asked.get(noun, spec.service(noun).replicas) for noun in SERVICES}
+    for noun in SINGLE_PROCESS_LOCALLY:
         if asked.get(noun, 1) != 1:
             raise ShopctlError(f"--replicas: {noun} runs once on one machine")
         counts[noun] = 1
@@ -198,19 +194,15 @@ def ignored(spec: ShopSpec, command: Callable[[str], str]) -> list[str]:
         f"ignored locally: spec.{path} (needs {re.sub(r'{(.*)}', lambda found: command(found[1]), what)})"
         for path, what in needed.items()
     ]
-    lines += [f"ignored: spec.{path} (not in this version)" for path in NOT_YET if _set(spec, path)]
     return [*lines, *_ignored_services(spec)]
 
 
 def _ignored_services(spec: ShopSpec) -> Iterator[str]:
     for noun, service in spec.services.items():
-        if noun not in RETAIL:
-            yield f"ignored: spec.services.{noun} (not in this version)"
-            continue
         for name in CLUSTER_ONLY_PER_SERVICE:
             if getattr(service, name) is not None:
                 yield f"ignored locally: spec.services.{noun}.{name} (needs a cluster)"
-        if noun in ONCE_ONLY and service.replicas > 1:
+        if noun in SINGLE_PROCESS_LOCALLY and service.replicas > 1:
             yield f"ignored locally: spec.services.{noun}.replicas (runs once on one machine)"
 
 

@@ -22,6 +22,7 @@ from shop.operator.local.logs import rotate
 from shop.operator.local.mending import Mender
 from shop.operator.local.plan import check_provider, environment, ignored, replica_counts
 from shop.operator.local.supervisor import Supervisor
+from shop.operator.services import EDGE
 from shop.operator.spec import Shop
 
 DATABASES_TIMEOUT_S = 120.0
@@ -226,7 +227,7 @@ class LocalShop:
     async def _end(self) -> None:
         """Gateway and pages first, so that nobody starts what cannot be finished; the stores last."""
         components = self._supervisor.components
-        fronts = [one for one in components if one.noun in ("gateway", "storefront")]
+        fronts = [one for one in components if one.noun in EDGE]
         services = [one for one in components if one.kind == "service" and one not in fronts]
         for group in (fronts, services, [one for one in components if one.kind == "store"]):
             await self._supervisor.stop(group)

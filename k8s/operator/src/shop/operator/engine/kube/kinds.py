@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from shop.operator.engine.kube.objects import NOUN_LABEL, Object, Ref
+from shop.operator.services import EDGE
 
-EDGE_NOUNS = frozenset({"gateway", "storefront"})
 """Services that customers see; they come when the others serve."""
 STORE_NOUNS = frozenset({"postgres", "nats", "valkey"})
 
@@ -112,7 +112,7 @@ def wave_of(obj: Object) -> Wave:
         return _OF_NOUN.get(noun, Wave.ROUTES)
     if kind == "ConfigMap" and (noun in STORE_NOUNS or noun in _OF_NOUN):
         return Wave.CONFIG
-    return _OF_KIND.get(kind) or (Wave.EDGE if noun in EDGE_NOUNS else Wave.SERVICES)
+    return _OF_KIND.get(kind) or (Wave.EDGE if noun in EDGE else Wave.SERVICES)
 
 
 def order_of(obj: Object) -> tuple[Wave, int, str]:

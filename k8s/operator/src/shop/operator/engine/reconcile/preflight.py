@@ -12,7 +12,7 @@ import orjson
 from shop.operator.engine.kube.client import Kube, Request
 from shop.operator.engine.kube.kinds import CLAIM, CONFIG_MAP, RENDERED, SECRET, Kind
 from shop.operator.engine.kube.objects import Object, Ref
-from shop.operator.local.plan import WITH_DATABASE
+from shop.operator.services import WITH_DATABASE
 from shop.operator.spec import DatabaseBackend, ShopSpec
 
 CATALOG_KEY = "catalog.json"

@@ -41,7 +41,6 @@ from shop.operator.engine.reconcile.target import Target, Targets
 from shop.operator.engine.reconcile.teardown import POLL_S, Teardown
 from shop.operator.engine.reconcile.upgrades import Upgrades, Wait
 from shop.operator.engine.render.renderer import Renderer, RenderError
-from shop.operator.engine.render.values import left_out
 from shop.operator.engine.status.conditions import Facts, RolloutInProgress
 from shop.operator.engine.status.findings import Findings, why
 from shop.operator.engine.status.report import Report, inventory
@@ -251,8 +250,6 @@ class Reconciler:
         union = inventory(self._parts.rollouts.union(view, target))
         if forward:
             self._findings.event(view, "Normal", "RollingOut", f"Revision {revision} is being rolled out")
-            for sentence in left_out(desired.shop.spec):
-                self._findings.event(view, "Warning", "LeftOut", sentence)
         facts = self._findings.facts(
             view, desired.hash, target, rolling=RolloutInProgress(revision, "", "", view.revision == 0)
         )

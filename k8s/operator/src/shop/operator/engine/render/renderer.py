@@ -33,7 +33,7 @@ from shop.operator.engine.metrics import RENDER
 from shop.operator.engine.render import shop_secrets
 from shop.operator.engine.render.charts import Charts
 from shop.operator.engine.render.values import Images, RenderError, Values, contradictions, values
-from shop.operator.local.plan import RETAIL
+from shop.operator.services import SERVICES
 from shop.operator.spec import Shop
 
 __all__ = ["HelmNotFound", "Images", "RenderError", "Renderer", "find_charts", "find_helm"]
@@ -235,7 +235,7 @@ _FIELDS = tuple(
         (r"\bgateway\.(?:ingress|httpRoute)\.enabled\b", "spec.exposure"),
         (r"\bgateway\.ingress\.", "spec.exposure."),
         (r"\bgateway\.httpRoute\.", "spec.exposure."),
-        (rf"\b({'|'.join(RETAIL)})\.(?=[a-z])", r"spec.services.\1."),
+        (rf"\b({'|'.join(SERVICES)})\.(?=[a-z])", r"spec.services.\1."),
         (r"\bglobal\.store\b", "spec.store"),
         (r"\bcatalog(?=[. ])", "spec.store.catalog"),
         (r"\brestore\.", "spec.restoreFrom."),

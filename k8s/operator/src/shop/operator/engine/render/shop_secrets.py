@@ -15,7 +15,7 @@ from typing import Any
 
 from shop.operator.engine.kube.objects import KEEP, NOUN_LABEL, Object
 from shop.operator.engine.render.values import Values
-from shop.operator.local.plan import WITH_DATABASE
+from shop.operator.services import WITH_DATABASE
 
 SEED_BYTES = 32
 PASSWORD_LENGTH = 32

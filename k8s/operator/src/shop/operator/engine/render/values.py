@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from shop.operator.local.plan import NOT_YET, RETAIL, WITH_DATABASE
+from shop.operator.services import SERVICES, WITH_DATABASE
 from shop.operator.spec import Backend, DatabaseBackend, Exposure, Shop, ShopSpec, Store
 from shop.operator.spec_service import Quantities, Resources, Service
 
@@ -77,16 +77,8 @@ def values(
         "dashboards": {"enabled": spec.observability.dashboards},
         **_stores(spec),
         **_copies(spec),
-        **{noun: _service(noun, spec) for noun in RETAIL},
+        **{noun: _service(noun, spec) for noun in SERVICES},
     }
-
-
-def left_out(spec: ShopSpec) -> list[str]:
-    """One sentence for each thing that was asked for and that this version does not have, as `shopctl up` has it."""
-    modules = [path for path in NOT_YET if getattr(spec.modules, path.rpartition(".")[2])]
-    nouns = sorted(noun for noun in spec.services if noun not in RETAIL)
-    paths = [*modules, *(f"services.{noun}" for noun in nouns)]
-    return [f"spec.{path} is ignored: it is not in this version" for path in paths]
 
 
 def public_url(exposure: Exposure) -> str:
