@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from shop.devkit import processes
+from shop.devkit.embedded import ValkeyStore
 from shop.operator.errors import ShopctlError
 from shop.operator.local import logs
 from shop.operator.local.layout import DataDir
@@ -107,6 +109,30 @@ def test_ports_are_remembered_unless_somebody_took_them(data: DataDir) -> None:
     assert data.port("order-1") == port
     with socket.create_server(("127.0.0.1", port)):
         assert data.port("order-1") != port
+    data.release()
+
+
+def test_two_components_never_get_one_port(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens on a chosen port yet, and chance may name it twice: to a component and to a store's monitoring."""
+    monkeypatch.setattr(processes.random, "sample", lambda ports, count: ports[:count])
+    data.claim("bookshop", "EUR")
+    store = ValkeyStore(data.store("valkey"))
+    store.reserve_port()
+    ports = [store.port, data.port("order-1"), data.port("order-2"), processes.free_port()]
+    assert len(set(ports)) == 4
+    assert [data.port("order-1"), data.port("order-2")] == ports[1:3]
+    data.release()
+
+
+def test_a_remembered_port_is_not_given_to_another_component(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    data.claim("bookshop", "EUR")
+    remembered = processes.free_port()
+    (data.path / "ports.json").write_text(json.dumps({"payment-1": remembered, "user-1": remembered}))
+    monkeypatch.setattr(processes, "_owners", {})  # as in the process that starts the shop again
+    monkeypatch.setattr(processes.random, "sample", lambda ports, count: [remembered, *ports[: count - 1]])
+    new = data.port("order-1")
+    ports = [new, data.port("user-1"), data.port("payment-1")]
+    assert len(set(ports)) == 3
     data.release()
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ HOST = "127.0.0.1"
 # Below the kernel's ephemeral range, so that no outgoing connection can take a port that a folder remembers.
 PORT_RANGE = range(20_000, 32_000)
 PORT_ATTEMPTS = 200
+MAX_CHOSEN_PORTS = 4_000
 LOG_TAIL_LINES = 8
 LOG_LINE_BYTES = 400
 LAUNCHER = Path(__file__).with_name("launch.py")
@@ -52,12 +54,36 @@ def port_is_free(port: int, host: str = HOST) -> bool:
         return True
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    for port in random.sample(PORT_RANGE, PORT_ATTEMPTS):
-        if port_is_free(port):
-            return port
+_owners: dict[int, str] = {}
+_choosing = threading.Lock()
+
+
+def free_port(owner: str = "") -> int:
+    """A port that nobody listens on now and that this process has not chosen before; remembered as `owner`'s.
+
+    Its user listens there only later, so that "nobody listens" alone would give one port to two callers.
+    """
+    with _choosing:
+        for port in random.sample(PORT_RANGE, PORT_ATTEMPTS):
+            if port not in _owners and port_is_free(port):
+                _remember(port, owner)
+                return port
     raise PortInUse(f"no free port found in {PORT_RANGE.start}..{PORT_RANGE.stop} after {PORT_ATTEMPTS} attempts")
+
+
+def reuse_port(port: int, owner: str) -> bool:
+    """Choose the port of an earlier start again; False when somebody listens there or another owner has chosen it."""
+    with _choosing:
+        if _owners.get(port, owner) != owner or not port_is_free(port):
+            return False
+        _remember(port, owner)
+        return True
+
+
+def _remember(port: int, owner: str) -> None:
+    _owners[port] = owner
+    if len(_owners) > MAX_CHOSEN_PORTS:
+        del _owners[next(iter(_owners))]
 
 
 def write_private(path: Path, text: str) -> None:

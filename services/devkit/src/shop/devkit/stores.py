@@ -21,6 +21,7 @@ from shop.devkit.processes import (
     log_tail,
     make_folder,
     port_is_free,
+    reuse_port,
     write_private,
 )
 
@@ -113,9 +114,10 @@ class Store(ABC):
                 raise PortInUse(f"{self.name}: port {self._wanted_port} is in use")
             return self._wanted_port
         kept = self.directory / "port"
-        if kept.exists() and (text := kept.read_text().strip()).isdigit() and port_is_free(int(text)):
+        text = kept.read_text().strip() if kept.exists() else ""
+        if text.isdigit() and reuse_port(int(text), owner=str(self.directory)):
             return int(text)
-        return free_port()
+        return free_port(owner=str(self.directory))
 
     def _talk(self, request: bytes, size: int = 4096, port: int | None = None) -> bytes:
         """Send `request` and return the first answer, b"" when nobody answers."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from shop.devkit.processes import free_port, kept_secret, make_folder, port_is_free, write_private
+from shop.devkit.processes import free_port, kept_secret, make_folder, reuse_port, write_private
 from shop.operator.errors import ShopctlError
 
 FORMAT = 1
@@ -117,11 +117,12 @@ class DataDir:
         return kept_secret(self.admin_password_file)
 
     def port(self, component: str) -> int:
-        """The remembered port of `component`, or a new one where that is taken by somebody else."""
+        """The remembered port of `component`, or a new one where somebody else uses that; never another component's."""
+        owner = f"{self.path}/{component}"
         kept = self._read("ports.json").get(component)
-        if isinstance(kept, int) and port_is_free(kept):
+        if isinstance(kept, int) and reuse_port(kept, owner):
             return kept
-        port = free_port()
+        port = free_port(owner)
         self._write("ports.json", {**self._read("ports.json"), component: port})
         return port
 
