@@ -14,10 +14,10 @@ from itertools import islice
 from pathlib import Path
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.cache.informer import Informer, NamespacedName
+from shop.operator.engine.cache.informer import Informer
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import DEPLOYMENT, JOB, SECRET, Kind, kind_of
-from shop.operator.engine.kube.objects import SHOP_LABEL, Object, Ref
+from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Object, Ref
 from tests.operator.apiserver import ApiServer
 from tests.operator.faults import Proxy, Seen, When
 from tests.operator.kept import Kept

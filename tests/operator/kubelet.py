@@ -18,12 +18,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
 
-from shop.operator.engine.cache.informer import Informer, NamespacedName
+from shop.operator.engine.cache.informer import Informer
 from shop.operator.engine.cache.work_queue import WorkQueue
 from shop.operator.engine.kube.api_errors import ApiError, Conflict, NotFound
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB, POD, RENDERED, Kind
-from shop.operator.engine.kube.objects import SHOP_LABEL, Object
+from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Object
 from tests.operator import statuses
 from tests.operator.statuses import Failure
 
@@ -235,7 +235,7 @@ class Kubelet:
 
 
 def _place(obj: Object) -> NamespacedName:
-    return obj["metadata"]["namespace"], obj["metadata"]["name"]
+    return NamespacedName(obj["metadata"]["namespace"], obj["metadata"]["name"])
 
 
 def _version(obj: Object) -> int:

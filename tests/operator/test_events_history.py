@@ -49,7 +49,7 @@ class Histories:
         """The cache takes the Secret as its informer would."""
         live = await self.secret()
         self.cache.child_changed(
-            (self.key.namespace, "bookshop-history"), None, child_from_object(live) if live else None
+            NamespacedName(self.key.namespace, "bookshop-history"), None, child_from_object(live) if live else None
         )
 
     async def save(self, number: int) -> None:

@@ -83,7 +83,7 @@ class ShopWatch:
     def _real(self, key: NamespacedName) -> int:
         """The version that the informer knows, 0 when the Shop is gone."""
         informer = self.informers.get(key.namespace) or self.informers[None]
-        return informer.items.get((key.namespace, key.name), 0)
+        return informer.items.get(key, 0)
 
     def _speak_up(self, key: NamespacedName) -> None:
         self.told += 1
