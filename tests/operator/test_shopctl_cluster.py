@@ -13,7 +13,7 @@ import pytest
 
 from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
-from shop.operator.cluster import backing_up, logs, reading, suspending
+from shop.operator.cluster import backup_job, overview_reader, pod_logs, suspending
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CRON_JOB, EVENT, JOB, POD, SHOP
@@ -58,7 +58,7 @@ async def test_status_tells_of_conditions_pods_and_events(session: Session, shop
     )
     await tell(session, shop, "Revision 1 is on its way.")
     await tell(session, {**shop, "metadata": {**shop["metadata"], "uid": "another"}}, "Of another Shop.")
-    found = (await reading.overview(session, "bookshop")).document()
+    found = (await overview_reader.overview(session, "bookshop")).document()
     assert (found["ready"], found["url"]) == (False, "http://bookshop-gateway")
     assert [event["message"] for event in found["events"]] == ["Revision 1 is on its way."]
     assert [(one["pod"], one["reason"]) for one in found["troubles"]] == [("bookshop-order-1", "CrashLoopBackOff")]
@@ -88,9 +88,9 @@ async def test_a_trouble_of_a_job_that_has_succeeded_all_the_same_is_none(sessio
     await session.kube.create(POD, failed)
     status = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."}
     await session.kube.patch(POD, session.namespace, "bookshop-migrate-1", {"status": status}, subresource="status")
-    assert [one.reason for one in await reading.troubled(session, "bookshop")] == ["Evicted"]
+    assert [one.reason for one in await overview_reader.troubled(session, "bookshop")] == ["Evicted"]
     await end_job(session, job, "Complete")
-    assert await reading.troubled(session, "bookshop") == []
+    assert await overview_reader.troubled(session, "bookshop") == []
 
 
 async def test_the_status_command_ends_with_1_until_the_shop_is_ready(
@@ -200,7 +200,7 @@ async def made_job(session: Session) -> Object:
 
 
 async def test_a_backup_is_a_job_of_the_schedule_and_tells_where_it_went(session: Session, schedule: Object) -> None:
-    asked = asyncio.create_task(backing_up.back_up(session, "bookshop", WAIT_S))
+    asked = asyncio.create_task(backup_job.back_up(session, "bookshop", WAIT_S))
     job = await made_job(session)
     assert job["metadata"]["ownerReferences"][0]["uid"] == schedule["metadata"]["uid"]
     assert job["metadata"]["labels"] == {SHOP_LABEL: "bookshop", "app.kubernetes.io/name": "backup"}
@@ -209,7 +209,7 @@ async def test_a_backup_is_a_job_of_the_schedule_and_tells_where_it_went(session
 
 
 async def test_a_failed_backup_quotes_its_pod(session: Session, schedule: Object) -> None:
-    asked = asyncio.create_task(backing_up.back_up(session, "bookshop", WAIT_S))
+    asked = asyncio.create_task(backup_job.back_up(session, "bookshop", WAIT_S))
     await end_job(session, await made_job(session), "Failed", "pg_dump: error: no space left on device", 1)
     with pytest.raises(ShopctlError, match=r"the backup failed: .*no space left on device"):
         await asked
@@ -217,13 +217,13 @@ async def test_a_failed_backup_quotes_its_pod(session: Session, schedule: Object
 
 async def test_a_backup_that_takes_too_long_goes_on(session: Session, schedule: Object) -> None:
     with pytest.raises(ShopctlError, match=r"has not ended within 0.5 s; it goes on"):
-        await backing_up.back_up(session, "bookshop", 0.5)
+        await backup_job.back_up(session, "bookshop", 0.5)
     assert len(await session.kube.list(JOB, session.namespace)) == 1
 
 
 async def test_a_shop_without_backups_says_how_to_have_them(session: Session, shop: Object) -> None:
     with pytest.raises(ShopctlError, match=r"bookshop has no backup: set spec.backup"):
-        await backing_up.back_up(session, "bookshop", WAIT_S)
+        await backup_job.back_up(session, "bookshop", WAIT_S)
 
 
 # logs
@@ -237,7 +237,7 @@ async def test_logs_are_prefixed_with_their_pod_and_cut(
         await node.write(name, "order", "first", "second", "third")
     await nodes.run_pod(session.kube, shopctl.pod(session.namespace, "bookshop-user-1", "user"), node)
     await session.kube.create(POD, shopctl.pod(session.namespace, "bookshop-order-3", "order"))
-    await logs.show(session, "bookshop", "order", 2)
+    await pod_logs.show(session, "bookshop", "order", 2)
     said = capsys.readouterr()
     expected = [f"bookshop-order-{number}: {line}" for number in (1, 2) for line in ("second", "third")]
     assert said.out.splitlines() == expected
@@ -247,7 +247,7 @@ async def test_logs_are_prefixed_with_their_pod_and_cut(
 async def test_an_unknown_service_is_told_which_there_are(session: Session, shop: Object, node: Node) -> None:
     await nodes.run_pod(session.kube, shopctl.pod(session.namespace, "bookshop-order-1", "order"), node)
     with pytest.raises(ShopctlError, match="bookshop has no pods of ordr; there are pods of: order"):
-        await logs.show(session, "bookshop", "ordr", 2)
+        await pod_logs.show(session, "bookshop", "ordr", 2)
 
 
 async def test_following_takes_up_new_pods_and_loses_nothing_when_a_connection_breaks(
@@ -255,7 +255,7 @@ async def test_following_takes_up_new_pods_and_loses_nothing_when_a_connection_b
 ) -> None:
     await nodes.run_pod(session.kube, shopctl.pod(session.namespace, "bookshop-order-1", "order"), node)
     await node.write("bookshop-order-1", "order", "old", "last")
-    following = asyncio.create_task(logs.follow(session, "bookshop", None, 1))
+    following = asyncio.create_task(pod_logs.follow(session, "bookshop", None, 1))
     seen: list[str] = []
 
     async def printed(line: str) -> None:
@@ -292,11 +292,11 @@ async def test_following_ends_when_nobody_reads_any_more(
     def gone(_: str) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(logs, "write", gone)
+    monkeypatch.setattr(pod_logs, "write", gone)
     await nodes.run_pod(session.kube, shopctl.pod(session.namespace, "bookshop-order-1", "order"), node)
     await node.write("bookshop-order-1", "order", "a line")
     with pytest.raises(BrokenPipeError):
-        await logs.follow(session, "bookshop", None, 1)
+        await pod_logs.follow(session, "bookshop", None, 1)
 
 
 # how it fails
@@ -351,7 +351,7 @@ async def test_the_right_to_shops_alone_is_enough_for_the_status(
     await shopctl.allow(session.kube, session.namespace, "reader", {"shops.shopkeeper.dev": ["shops"]}, ["get"])
     await set_status(session, observedGeneration=1, conditions=[shopctl.condition("Ready", "True", 1)])
     async with Kube.connect(apiserver.kubeconfig_for("reader")) as kube:
-        found = await reading.overview(Session(kube, session.namespace, True), "bookshop")
+        found = await overview_reader.overview(Session(kube, session.namespace, True), "bookshop")
     assert (found.ready, found.troubles, found.events) == (True, [], [])
 
 

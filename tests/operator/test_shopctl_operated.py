@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from shop.devkit.testing import wait_until
-from shop.operator.cluster import planning, reading, suspending
-from shop.operator.cluster.plan import Action, Plan
+from shop.operator.cluster import overview_reader, planning, suspending
+from shop.operator.cluster.plan_result import Action, Plan
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import DEPLOYMENT, SHOP
@@ -58,7 +58,7 @@ async def apply(session: Session, file: Path) -> None:
     await session.kube.apply(SHOP, wanted, force=True, manager="kubectl")
 
     async def ready() -> bool:
-        return (await reading.overview(session, "bookshop")).ready
+        return (await overview_reader.overview(session, "bookshop")).ready
 
     await wait_until(ready, READY_TIMEOUT_S, "a ready Shop")
 
@@ -100,7 +100,7 @@ async def test_a_suspended_shop_is_left_alone_until_it_is_resumed(
     file = shopctl.write_shop(tmp_path / "shop.yaml")
     await apply(session, file)
     await suspending.set_suspended(session, "bookshop", suspended=True, timeout_s=READY_TIMEOUT_S)
-    overview = await reading.overview(session, "bookshop")
+    overview = await overview_reader.overview(session, "bookshop")
     assert (overview.ready, overview.document()["summary"].startswith("Paused, ready")) == (True, True)
     await api.delete(DEPLOYMENT, namespace, "bookshop-order")
     plan = await planning.make(session, file)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shop.operator.cluster import planning
-from shop.operator.cluster.plan import Action, Item, Plan
+from shop.operator.cluster.plan_result import Action, Item, Plan
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, SHOP, Kind

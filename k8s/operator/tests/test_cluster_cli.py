@@ -9,11 +9,11 @@ from typer.testing import CliRunner, Result
 
 from shop.operator import cli
 from shop.operator.cluster import actions, commands
-from shop.operator.cluster.backing_up import job_of
-from shop.operator.cluster.forwarding import port_in
-from shop.operator.cluster.logs import Source, sources
+from shop.operator.cluster.backup_job import job_of
+from shop.operator.cluster.cluster_options import Where
 from shop.operator.cluster.overview import one_line
-from shop.operator.cluster.where import Where
+from shop.operator.cluster.pod_logs import Source, sources
+from shop.operator.cluster.port_forward import port_in
 from shop.operator.errors import ShopctlError
 
 Called = list[tuple[Any, ...]]

@@ -1,7 +1,7 @@
 """A plan as text, as JSON and as an exit code."""
 
 from shop.operator.cluster.diff import Change
-from shop.operator.cluster.plan import Action, Item, Plan
+from shop.operator.cluster.plan_result import Action, Item, Plan
 from shop.operator.engine.kube.objects import NamespacedName, Ref
 
 ORDER = Ref("apps/v1", "Deployment", "bookshop-order")

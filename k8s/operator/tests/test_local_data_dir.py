@@ -12,8 +12,8 @@ import pytest
 from shop.devkit import processes
 from shop.devkit.embedded import ValkeyStore
 from shop.operator.errors import ShopctlError
-from shop.operator.local import logs
-from shop.operator.local.layout import DataDir
+from shop.operator.local import log_files
+from shop.operator.local.data_dir import DataDir
 
 
 @pytest.fixture
@@ -148,9 +148,9 @@ def test_a_log_is_rotated_at_its_size_while_its_writer_goes_on(tmp_path: Path) -
     log = tmp_path / "order-1.log"
     with log.open("ab", buffering=0) as writer:
         writer.write(b"x" * 100)
-        assert not logs.rotate(log, max_bytes=100)
+        assert not log_files.rotate(log, max_bytes=100)
         writer.write(b"y")
-        assert logs.rotate(log, max_bytes=100)
+        assert log_files.rotate(log, max_bytes=100)
         writer.write(b"after")
     assert log.read_bytes() == b"after"
     assert len((tmp_path / "order-1.log.1").read_bytes()) == 101
@@ -162,10 +162,10 @@ def test_a_log_is_rotated_at_its_size_while_its_writer_goes_on(tmp_path: Path) -
 def test_the_last_lines_of_a_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, expected: list[str]
 ) -> None:
-    monkeypatch.setattr(logs, "BLOCK_BYTES", 7)
+    monkeypatch.setattr(log_files, "BLOCK_BYTES", 7)
     log = tmp_path / "a.log"
     log.write_text("".join(f"line {n}\n" for n in range(10)))
-    assert logs.last_lines(log, count) == expected
+    assert log_files.last_lines(log, count) == expected
 
 
 def test_following_a_log_survives_its_rotation(tmp_path: Path) -> None:
@@ -177,13 +177,13 @@ def test_following_a_log_survives_its_rotation(tmp_path: Path) -> None:
             writer.write(text)
 
     steps: Iterator[Callable[[], object]] = iter(
-        [lambda: add("one\nha"), lambda: add("lf\n"), lambda: logs.rotate(log, 5), lambda: add("fresh\n")]
+        [lambda: add("one\nha"), lambda: add("lf\n"), lambda: log_files.rotate(log, 5), lambda: add("fresh\n")]
     )
 
     def pause(_: float) -> None:
         next(steps)()
 
-    lines = logs.follow([log], pause)
+    lines = log_files.follow([log], pause)
     assert [next(lines)[1] for _ in range(3)] == ["one", "half", "fresh"]
 
 

@@ -17,10 +17,10 @@ from shop.kit.db import Database
 from shop.kit.outbox import Outbox
 from shop.kit.tasks import Tasks
 from shop.operator import cli
-from shop.operator.local import mending, supervisor
+from shop.operator.local import store_restarts, supervisor
 from shop.operator.local.assemble import store_component
 from shop.operator.local.component import Component, State
-from shop.operator.local.mending import MAX_RESTARTS, MIN_FREE_BYTES, RESTARTS_WINDOW_S, Mender
+from shop.operator.local.store_restarts import MAX_RESTARTS, MIN_FREE_BYTES, RESTARTS_WINDOW_S, Mender
 from shop.operator.local.supervisor import Supervisor
 from tests.small_disk import SmallDisk, mounted
 
@@ -47,7 +47,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "BACKOFF_FIRST_S", 0.01)
-    monkeypatch.setattr(mending, "CHECK_EVERY_S", 0.05)
+    monkeypatch.setattr(store_restarts, "CHECK_EVERY_S", 0.05)
     monkeypatch.setattr(outbox, "ACK_TIMEOUT_S", 0.3)
     monkeypatch.setattr(outbox, "WATCH_EVERY_S", 0.05)
     monkeypatch.setattr(outbox, "LATE_AFTER_S", 0.3)

@@ -6,7 +6,7 @@ import pytest
 
 from shop.kit import bus
 from shop.operator.errors import ShopctlError
-from shop.operator.local import needed, plan
+from shop.operator.local import plan, requirements
 from shop.operator.local.plan import Instance, Wiring, check_provider, environment, replica_counts, stream_bytes
 from shop.operator.spec import ShopSpec
 
@@ -87,9 +87,9 @@ def test_tracing_of_the_spec_reaches_the_services() -> None:
 
 
 def test_who_has_no_data_stores_is_told_what_to_install() -> None:
-    needed.check()
+    requirements.check()
     with pytest.raises(ShopctlError, match=r"needs no-such-store, which is not installed: pip install 'shop-operator"):
-        needed.check(("psutil", "no_such_store"))
+        requirements.check(("psutil", "no_such_store"))
 
 
 def test_a_provider_that_needs_card_entry_is_refused_before_anything_starts() -> None:

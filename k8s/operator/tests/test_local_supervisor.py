@@ -13,7 +13,7 @@ import pytest
 
 from shop.devkit.processes import launch
 from shop.devkit.testing import wait_until
-from shop.operator.local import stale, supervisor
+from shop.operator.local import stale_processes, supervisor
 from shop.operator.local.component import Component, State
 from shop.operator.local.supervisor import StartFailed, Supervisor
 
@@ -167,12 +167,13 @@ def sleeper() -> subprocess.Popen[bytes]:
 async def test_left_over_processes_are_ended_and_others_are_not(end_later: Callable[..., None]) -> None:
     ours, other = sleeper(), sleeper()
     end_later(ours, other)
-    mine, theirs = stale.identity(ours.pid), stale.identity(other.pid)
+    mine, theirs = stale_processes.identity(ours.pid), stale_processes.identity(other.pid)
     assert mine is not None
     assert theirs is not None
     # The number was given to somebody else since it was written down.
     reused = {**theirs, "started": theirs["started"] - 60}
-    assert await asyncio.to_thread(stale.end, [mine, reused, {"pid": 2**22 + 1, "started": 1.0}, {}]) == [ours.pid]
+    found = [mine, reused, {"pid": 2**22 + 1, "started": 1.0}, {}]
+    assert await asyncio.to_thread(stale_processes.end, found) == [ours.pid]
     assert ours.poll() is not None
     assert other.poll() is None
 

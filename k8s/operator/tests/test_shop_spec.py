@@ -8,7 +8,7 @@ import pytest
 from shop.contracts.store import StoreSettings
 from shop.operator import shopfile
 from shop.operator.local import plan
-from shop.operator.local.layout import DataDir
+from shop.operator.local.data_dir import DataDir
 from shop.operator.services import MODULES
 from shop.operator.shopfile import InvalidShop
 from shop.operator.spec import Modules, Shop, ShopSpec

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.local.log_lines import Parser
+from shop.operator.local.log_parser import Parser
 
 TRACE, OTHER = "ab" * 16, "cd" * 16
 TIMEOUT_S = 60

@@ -28,7 +28,7 @@ from shop.operator.cli_options import (
     only_local,
 )
 from shop.operator.cluster import commands as cluster
-from shop.operator.cluster.where import (
+from shop.operator.cluster.cluster_options import (
     ContextOption,
     KubeconfigOption,
     NamespaceOption,
@@ -37,7 +37,7 @@ from shop.operator.cluster.where import (
 from shop.operator.errors import ShopctlError
 
 if TYPE_CHECKING:
-    from shop.operator.local.layout import DataDir
+    from shop.operator.local.data_dir import DataDir
 
 DEFAULT_PORT = 8080
 EXIT_REFUSED = 2
@@ -75,9 +75,9 @@ def up(
     ] = None,
 ) -> None:
     """Start the shop: stores, services, catalogue. Ctrl-C ends it, its data stays for the next time."""
-    from shop.operator.local import needed
+    from shop.operator.local import requirements
 
-    needed.check()
+    requirements.check()
     from shop.operator import shopfile
     from shop.operator.local import up as local
     from shop.operator.local.shop import Options
@@ -243,9 +243,9 @@ def audit(
     """Check what must always hold: no order lost, nothing oversold, nobody charged twice. Code 1 when it does not."""
     from shop.operator.audit.model import Options
     from shop.operator.cluster import actions
-    from shop.operator.local import auditing
+    from shop.operator.local import audit_target
 
-    options = Options(settle_seconds, order_deadline_seconds, auditing.acknowledged(acknowledged))
+    options = Options(settle_seconds, order_deadline_seconds, audit_target.acknowledged(acknowledged))
     where = Where(namespace, context, kubeconfig)
     elsewhere = database_url or nats_url
     if name is not None:
@@ -253,8 +253,8 @@ def audit(
         actions.audit(where, name, options, wait, as_json)
         return
     only_local("audit", where)
-    target = auditing.elsewhere(database_url, nats_url) if elsewhere else auditing.target(data_folder(data_dir))
-    if not auditing.run(target, options, wait, as_json):
+    target = audit_target.elsewhere(database_url, nats_url) if elsewhere else audit_target.target(data_folder(data_dir))
+    if not audit_target.run(target, options, wait, as_json):
         raise typer.Exit(1)
 
 
@@ -280,9 +280,9 @@ def backup(
     only_local("backup", Where(namespace, context, kubeconfig))
     if to is None:
         raise ShopctlError("where to? `shopctl backup --to FOLDER`, or name a Shop in a cluster: `shopctl backup NAME`")
-    from shop.operator.backup import local
+    from shop.operator.backup import local_backup
 
-    console.write(local.take(data_folder(data_dir), to, keep))
+    console.write(local_backup.take(data_folder(data_dir), to, keep))
 
 
 app.command(cls=cluster.PlanCommand, rich_help_panel=IN_CLUSTER)(cluster.plan)

@@ -9,11 +9,11 @@ import typer
 
 from shop.operator.cli_options import DEFAULT_DATA_DIR, DataDirOption, data_folder, not_local, only_local
 from shop.operator.cluster import commands as cluster
-from shop.operator.cluster.where import ContextOption, KubeconfigOption, LongNamespaceOption, Where
+from shop.operator.cluster.cluster_options import ContextOption, KubeconfigOption, LongNamespaceOption, Where
 from shop.operator.errors import ShopctlError
 
 if TYPE_CHECKING:
-    from shop.operator.local.layout import DataDir
+    from shop.operator.local.data_dir import DataDir
 
 LinesOption = Annotated[
     int | None, typer.Option("--lines", min=0, help="Lines from the end of each log; default 50, chosen ones all.")

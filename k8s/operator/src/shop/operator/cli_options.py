@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shop.operator.cluster.where import Where
+from shop.operator.cluster.cluster_options import Where
 from shop.operator.errors import ShopctlError
 
 if TYPE_CHECKING:
-    from shop.operator.local.layout import DataDir
+    from shop.operator.local.data_dir import DataDir
 
 DataDirOption = Annotated[
     Path, typer.Option("--data-dir", help="Folder that holds everything the shop keeps.", show_default=True)
@@ -34,6 +34,6 @@ def only_local(command: str, where: Where) -> None:
 
 
 def data_folder(path: Path) -> "DataDir":
-    from shop.operator.local.layout import DataDir
+    from shop.operator.local.data_dir import DataDir
 
     return DataDir(path)

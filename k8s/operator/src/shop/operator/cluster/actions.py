@@ -10,8 +10,8 @@ import typer
 from shop.operator import console
 from shop.operator.audit.model import Options
 from shop.operator.cluster import session
+from shop.operator.cluster.cluster_options import Where
 from shop.operator.cluster.session import Session
-from shop.operator.cluster.where import Where
 
 
 def plan(where: Where, file: Path, as_json: bool) -> None:
@@ -25,9 +25,9 @@ def plan(where: Where, file: Path, as_json: bool) -> None:
 
 def status(where: Where, name: str, as_json: bool) -> None:
     """Print how the Shop is; code 1 when it is not Ready."""
-    from shop.operator.cluster import reading
+    from shop.operator.cluster import overview_reader
 
-    found = session.run(where, lambda it: reading.overview(it, name))
+    found = session.run(where, lambda it: overview_reader.overview(it, name))
     console.write(_json(found.document()) if as_json else found.text(datetime.now(UTC)))
     if not found.ready:
         raise typer.Exit(1)
@@ -36,7 +36,7 @@ def status(where: Where, name: str, as_json: bool) -> None:
 def audit(where: Where, name: str, options: Options, wait_s: float, as_json: bool) -> None:
     """Print what the oracles found; code 1 when a promise is broken."""
     from shop.operator.cluster import auditing
-    from shop.operator.local.auditing import report
+    from shop.operator.local.audit_target import report
 
     results, waited = session.run(where, lambda it: auditing.audit(it, name, options, wait_s))
     if not report(results, waited, wait_s, as_json):
@@ -45,17 +45,17 @@ def audit(where: Where, name: str, options: Options, wait_s: float, as_json: boo
 
 def backup(where: Where, name: str, timeout_s: float) -> None:
     """Make a backup and say where it is."""
-    from shop.operator.cluster import backing_up
+    from shop.operator.cluster import backup_job
 
-    console.write(session.run(where, lambda it: backing_up.back_up(it, name, timeout_s)))
+    console.write(session.run(where, lambda it: backup_job.back_up(it, name, timeout_s)))
 
 
 def logs(where: Where, name: str, service: str | None, lines: int, follow: bool) -> None:
     """Print logs, and go on with `follow`."""
-    from shop.operator.cluster import logs as of_pods
+    from shop.operator.cluster import pod_logs
 
     async def work(it: Session) -> None:
-        await (of_pods.follow if follow else of_pods.show)(it, name, service, lines)
+        await (pod_logs.follow if follow else pod_logs.show)(it, name, service, lines)
 
     session.run(where, work)
 

@@ -4,13 +4,13 @@ import base64
 
 from shop.operator.audit.model import Options, Result
 from shop.operator.audit.run import Target
-from shop.operator.cluster.forwarding import Forwards
+from shop.operator.cluster.port_forward import Forwards
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.kinds import DEPLOYMENT, SECRET
 from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.reconcile.preflight import DIRECT
 from shop.operator.errors import ShopctlError
-from shop.operator.local import auditing
+from shop.operator.local import audit_target
 from shop.operator.services import WITH_DATABASE
 
 DATABASE_VARIABLE, BROKER_VARIABLE = "SHOP_DATABASE_URL", "SHOP_NATS_URL"
@@ -26,7 +26,7 @@ async def audit(session: Session, name: str, options: Options, wait_s: float) ->
         for noun in WITH_DATABASE:
             databases[noun] = await forwards.url(await _url(session, name, noun, DATABASE_VARIABLE), POSTGRES_PORT)
         broker = await forwards.url(await _url(session, name, BROKER_NOUN, BROKER_VARIABLE), NATS_PORT)
-        return await auditing.check(Target(databases, broker), options, wait_s)
+        return await audit_target.check(Target(databases, broker), options, wait_s)
 
 
 async def _url(session: Session, name: str, noun: str, variable: str) -> str:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from shop.operator import console
-from shop.operator.cluster.where import (
+from shop.operator.cluster.cluster_options import (
     ContextOption,
     KubeconfigOption,
     NamespaceOption,
@@ -106,9 +106,9 @@ def audit(
     """Check what must always hold: no order lost, nothing oversold, nobody charged twice. Code 1 when it does not."""
     from shop.operator.audit.model import Options
     from shop.operator.cluster import actions
-    from shop.operator.local import auditing
+    from shop.operator.local import audit_target
 
-    options = Options(settle_seconds, order_deadline_seconds, auditing.acknowledged(acknowledged))
+    options = Options(settle_seconds, order_deadline_seconds, audit_target.acknowledged(acknowledged))
     actions.audit(Where(namespace, context, kubeconfig), name, options, wait, as_json)
 
 

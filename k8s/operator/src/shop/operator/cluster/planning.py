@@ -15,7 +15,7 @@ import orjson
 from shop.operator import shopfile
 from shop.operator.cluster import operator_images
 from shop.operator.cluster.diff import changes
-from shop.operator.cluster.plan import Action, Item, Plan
+from shop.operator.cluster.plan_result import Action, Item, Plan
 from shop.operator.cluster.session import FORBIDDEN, Session, refusal
 from shop.operator.engine.cache.store import SEED_SUFFIX, owning_shop, seed_of
 from shop.operator.engine.kube.api_errors import ApiError, Conflict, Invalid, NotFound

@@ -10,9 +10,9 @@ from shop.devkit.embedded import NatsStore, PostgresStore, Store, ValkeyStore
 from shop.devkit.processes import PortInUse, launch, port_is_free
 from shop.operator.local import probes
 from shop.operator.local.component import Component
-from shop.operator.local.forks import Nursery
-from shop.operator.local.layout import ADMIN_EMAIL, DataDir
+from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
 from shop.operator.local.plan import Instance, Wiring, stream_bytes
+from shop.operator.local.prefork_client import Nursery
 from shop.operator.services import WITH_DATABASE
 
 HOST = "127.0.0.1"

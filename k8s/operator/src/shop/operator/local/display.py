@@ -3,7 +3,7 @@
 import sys
 from typing import Any, Protocol
 
-from shop.operator.local.layout import shell_word
+from shop.operator.local.data_dir import shell_word
 
 STATE_STYLES = {
     "ready": "green",

@@ -11,9 +11,9 @@ from pathlib import Path
 from shop.kit.telemetry import NO_TRACE
 from shop.operator import console
 from shop.operator.errors import ShopctlError
-from shop.operator.local import logs, running
-from shop.operator.local.layout import DataDir
-from shop.operator.local.log_lines import LEVELS, SHOWN_ELSEWHERE, Entry, Parser, Wanted
+from shop.operator.local import log_files, running
+from shop.operator.local.data_dir import DataDir
+from shop.operator.local.log_parser import LEVELS, SHOWN_ELSEWHERE, Entry, Parser, Wanted
 
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MAX_SINCE_S = 10 * 365 * 86_400
@@ -47,7 +47,7 @@ def show(data: DataDir, component: str | None, chosen: Wanted, lines: int, *, as
     paths = running.log_files(data, component)
     write = _Writer(as_json, named=len(paths) > 1)
     parsers = {path: Parser(_name(path)) for path in paths}
-    new = logs.follow(paths) if follow else None
+    new = log_files.follow(paths) if follow else None
     found = [entry for path in paths for entry in _last(path, parsers[path], chosen, lines)]
     write.all(sorted(found, key=lambda entry: entry.time or EARLIEST))
     for path, line in new or ():
@@ -61,7 +61,7 @@ def _last(path: Path, parser: Parser, chosen: Wanted, lines: int) -> list[Entry]
     if lines == 0:
         return []
     if chosen.is_all:
-        return list(parser.entries(logs.last_lines(path, lines)))
+        return list(parser.entries(log_files.last_lines(path, lines)))
     rotated = path.with_name(path.name + ".1")
     files = [file for file in (rotated, path) if file.exists()]
     entries = [entry for file in files for entry in parser.entries(file.read_text(errors="replace").splitlines())]

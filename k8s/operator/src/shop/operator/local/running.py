@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from shop.operator.errors import ShopctlError
-from shop.operator.local import stale
+from shop.operator.local import stale_processes
 from shop.operator.local.control import ask
-from shop.operator.local.layout import DataDir
+from shop.operator.local.data_dir import DataDir
 
 # Longer than all the limits that a clean end is made of.
 DOWN_TIMEOUT_S = 60.0
@@ -70,7 +70,7 @@ def down(data: DataDir, delete: bool) -> bool:
                 raise ShopctlError(f"the shop in {data.path} did not end within {DOWN_TIMEOUT_S:g} s")
             time.sleep(DOWN_POLL_S)
     elif data.exists:
-        stale.end(data.read_state().get("processes", []))
+        stale_processes.end(data.read_state().get("processes", []))
     if delete:
         data.delete()
     return ran

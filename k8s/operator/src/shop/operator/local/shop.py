@@ -13,14 +13,14 @@ from typing import Any
 
 from shop.devkit.processes import log_tail, port_is_free, write_private
 from shop.operator.errors import ShopctlError
-from shop.operator.local import assemble, probes, stale
+from shop.operator.local import assemble, probes, stale_processes
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
-from shop.operator.local.forks import Nursery, reap_strangers
-from shop.operator.local.layout import ADMIN_EMAIL, DataDir
-from shop.operator.local.logs import rotate
-from shop.operator.local.mending import Mender
+from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
+from shop.operator.local.log_files import rotate
 from shop.operator.local.plan import check_provider, environment, ignored, replica_counts
+from shop.operator.local.prefork_client import Nursery, reap_strangers
+from shop.operator.local.store_restarts import Mender
 from shop.operator.local.supervisor import Supervisor
 from shop.operator.services import EDGE
 from shop.operator.spec import Shop
@@ -113,7 +113,7 @@ class LocalShop:
             self.data.release()
 
     def _clear_the_way(self) -> None:
-        ended = stale.end(self.data.read_state().get("processes", []))
+        ended = stale_processes.end(self.data.read_state().get("processes", []))
         if ended:
             self._say(f"ended {len(ended)} processes that an earlier run had left behind")
         if not port_is_free(self.options.port):
@@ -296,7 +296,7 @@ class LocalShop:
         snapshot = self._snapshot()
         self._show(snapshot)
         pids = [one["pid"] for one in snapshot["components"] if one["pid"]]
-        processes = [found for pid in pids if (found := stale.identity(pid))]
+        processes = [found for pid in pids if (found := stale_processes.identity(pid))]
         self.data.write_state({**snapshot, "processes": processes, "control": self._control})
 
     async def _rotate_logs(self) -> None:

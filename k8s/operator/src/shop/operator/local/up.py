@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from shop.operator.errors import ShopctlError
+from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
 from shop.operator.local.display import Display, PlainDisplay, for_terminal, welcome
-from shop.operator.local.layout import ADMIN_EMAIL, DataDir
-from shop.operator.local.logs import rotate
+from shop.operator.local.log_files import rotate
 from shop.operator.local.shop import LocalShop, Options
 
 SUPERVISOR_LOG = "supervisor.log"

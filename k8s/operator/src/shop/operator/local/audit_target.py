@@ -11,7 +11,7 @@ from shop.devkit.processes import kept_secret
 from shop.operator.audit.model import Options, Result
 from shop.operator.audit.run import Target, audit, wait_until_ended
 from shop.operator.errors import ShopctlError
-from shop.operator.local.layout import DataDir
+from shop.operator.local.data_dir import DataDir
 from shop.operator.services import WITH_DATABASE
 
 NOUN = "{noun}"

@@ -1,4 +1,4 @@
-"""A process that has loaded what all services load, and forks one for each: `python -m shop.operator.local.nursery`.
+"""A process that has loaded what all services load, and forks one for each: `python -m shop.operator.local.prefork`.
 
 Eight interpreters that each import the same hundred megabytes of libraries cost seconds and memory. Here they are
 imported once, shared between the forks as long as nobody writes to them, while the stores are still starting.

@@ -76,7 +76,7 @@ class Nursery:
             return
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._ready = False
-        program = [sys.executable, "-m", "shop.operator.local.nursery"]
+        program = [sys.executable, "-m", "shop.operator.local.prefork"]
         self._process = launch(program, log=self._log, env=os.environ, piped=True)
 
     @property

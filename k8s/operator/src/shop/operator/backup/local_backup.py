@@ -7,7 +7,7 @@ from shop.devkit.embedded import PostgresStore
 from shop.operator.backup import scripts
 from shop.operator.errors import ShopctlError
 from shop.operator.local.assemble import database_url
-from shop.operator.local.layout import DataDir
+from shop.operator.local.data_dir import DataDir
 from shop.operator.services import WITH_DATABASE
 
 DISTRIBUTION = "shop-operator"
