@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from types import SimpleNamespace
 
 import pytest
 
 from shop.devkit import manifest
+from shop.kit.clock import Clock
 from tests.architecture.source import ROOT, package_folder, service_nouns
 
 MANIFESTS = manifest.read(ROOT)
@@ -36,6 +38,16 @@ def test_stores_are_those_that_it_uses(noun: str) -> None:
     assert says.store_settings == ("store" in fields(noun))
     if not says.broker:
         assert not [text for text in sources if "Consumer(" in text or "outbox" in text]
+
+
+@pytest.mark.parametrize("noun", MANIFESTS)
+def test_events_that_it_consumes_are_those_of_its_consumers(noun: str) -> None:
+    handled: set[str] = set()
+    if (package_folder(noun) / "consumers.py").exists():
+        service = SimpleNamespace(owner_phone="", clock=Clock())
+        declared = importlib.import_module(f"shop.{noun}.consumers").consumers(service)
+        handled = {event.TYPE for consumer in declared for event in consumer.types}
+    assert handled == set(MANIFESTS[noun].consumes)
 
 
 @pytest.mark.parametrize("noun", MANIFESTS)

@@ -10,6 +10,7 @@ from shop.devkit import manifest
 
 ROOT = Path(__file__).parents[3]
 SMALL = 'modules = ["retail"]\n'
+STORES = f"{SMALL}database = true\nbroker = true\n"
 
 
 def project(root: Path, **tables: str) -> Path:
@@ -51,6 +52,9 @@ def test_package_without_table_is_no_service(tmp_path: Path) -> None:
             f'{SMALL}[tool.shop.secrets]\nSHOP_STORE = "admin"',
             "tool.shop.secrets.SHOP_STORE: String should match",
         ),
+        (f'{SMALL}consumes = ["user.registered.v1"]', "tool.shop.consumes: needs broker = true"),
+        (f'{SMALL}audited-events = ["user.registered.v1"]', "tool.shop.audited-events: user.registered.v1 is not in"),
+        (f'{STORES}consumes = ["user.registered.v1"]', "tool.shop.consumes: there is no other service user"),
         (f"{SMALL}modules = 1", "order/pyproject.toml: Cannot overwrite a value"),
     ],
 )
@@ -83,5 +87,5 @@ def test_callers_follow_from_calls() -> None:
     manifests = manifest.read(ROOT)
     assert manifest.callers(manifests, "product") == ["gateway", "storefront", "order", "pricing"]
     assert manifest.callers(manifests, "gateway") == []
-    assert "notification" in manifest.callers(manifests, "user"), "who checks tokens reads the public keys"
+    assert "notification" in manifest.callers(manifests, "user"), "every service reads the public keys"
     assert set(manifest.called(manifests, "gateway")) == set(manifests) - {"gateway"}

@@ -99,8 +99,6 @@ class Manifest(Table):
     """Whether it publishes or consumes events; the outbox and the inbox need a database."""
     cache: bool = False
     """Whether it uses Valkey."""
-    tokens: bool = True
-    """Whether it checks access tokens, for which it reads the public keys of the user service."""
     store_settings: bool = False
     """Whether it reads SHOP_STORE: title, currency, countries, taxes."""
     calls: tuple[Noun, ...] = Several
@@ -117,8 +115,10 @@ class Manifest(Table):
     replicas: Annotated[int, Field(ge=1, le=50)] = 1
     resources: Resources | None = None
     """Of its pods, where charts/service's default does not fit."""
+    consumes: tuple[EventType, ...] = Several
+    """Events that it consumes."""
     audited_events: tuple[EventType, ...] = Several
-    """Events of other services that `shopctl audit` must find in its inbox."""
+    """Those of `consumes` that `shopctl audit` must find in its inbox."""
 
     @property
     def edge(self) -> bool:
@@ -131,9 +131,16 @@ class Manifest(Table):
             raise ValueError(f"modules: {CORE} stands alone, for every shop has it")
         if self.broker and not self.database:
             raise ValueError("broker: needs database = true, for the outbox and the inbox")
-        for noun in self.public_reads:
-            if noun not in self.api:
-                raise ValueError(f"public-reads: {noun} is not in api")
+        if self.consumes and not self.broker:
+            raise ValueError("consumes: needs broker = true")
+        for field, within in (("public_reads", "api"), ("audited_events", "consumes")):
+            for value in getattr(self, field):
+                if value not in getattr(self, within):
+                    raise ValueError(f"{_kebab(field)}: {value} is not in {within}")
+        return self
+
+    @model_validator(mode="after")
+    def _own_paths(self) -> Self:
         for field in ("public_posts", "idempotency_keys", "event_streams"):
             for path in getattr(self, field):
                 if not self._serves(path):
@@ -185,31 +192,34 @@ def _first_problem(error: ValidationError) -> str:
 def _contradictions(manifests: Manifests) -> Iterator[tuple[str, str]]:
     """The noun of each service that contradicts another one, and what is wrong."""
     for noun, manifest in manifests.items():
-        for called in manifest.calls:
-            if called not in manifests or called == noun:
-                yield noun, f"calls: there is no other service {called}"
+        for field, others in (("calls", manifest.calls), ("consumes", publishers(manifest))):
+            missing = [other for other in others if other not in manifests or other == noun]
+            yield from ((noun, f"{field}: there is no other service {other}") for other in missing)
     for field in ("api", "prefixes"):
         owners: dict[str, str] = {}
         for noun, manifest in manifests.items():
-            for segment in getattr(manifest, field):
-                if segment in owners:
-                    yield noun, f"{field}: {segment} leads to {owners[segment]} already"
-                owners[segment] = noun
+            taken = [segment for segment in getattr(manifest, field) if segment in owners]
+            yield from ((noun, f"{field}: {segment} leads to {owners[segment]} already") for segment in taken)
+            owners |= dict.fromkeys(getattr(manifest, field), noun)
     for field in ("ingress", "fallback"):
         chosen = [noun for noun, manifest in manifests.items() if getattr(manifest, field)]
-        for noun in chosen[1:]:
-            yield noun, f"{field}: {chosen[0]} has it already"
+        yield from ((noun, f"{field}: {chosen[0]} has it already") for noun in chosen[1:])
 
 
 def callers(manifests: Manifests, noun: str) -> list[str]:
-    """The services that may connect to `noun`: who calls it, and the one that all requests come through."""
+    """The services that may connect to `noun`: who calls it, and the ingress; every service reads the public keys."""
     serves_keys = JWKS_PREFIX in manifests[noun].prefixes
     found = [
         other
         for other, manifest in manifests.items()
-        if noun in manifest.calls or (manifest.ingress and other != noun) or (serves_keys and manifest.tokens)
+        if noun in manifest.calls or (manifest.ingress and other != noun) or serves_keys
     ]
     return sorted(found, key=lambda other: (not manifests[other].edge, other))
+
+
+def publishers(manifest: Manifest) -> list[str]:
+    """The services whose events it consumes, each once."""
+    return sorted({event.split(".")[0] for event in manifest.consumes})
 
 
 def called(manifests: Manifests, noun: str) -> list[str]:
