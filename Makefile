@@ -76,7 +76,7 @@ package:  ## dist/*.tgz: the charts at VERSION, ready for `helm push dist/shop-*
 
 new-service: sync  ## write a new service: make new-service NAME=loyalty
 	@test -n "$(NAME)" || { echo 'Which one? make new-service NAME=loyalty' >&2; exit 2; }
-	@$(RUN) python -m shop.kit.scaffold $(NAME)
+	@$(RUN) python -m shop.devkit.scaffold $(NAME)
 	@$(RUN) ruff check --quiet --fix services/$(NAME) && $(RUN) ruff format --quiet services/$(NAME)
 	@$(UV) lock --quiet && $(UV) sync --frozen --quiet
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shop.kit import scaffold
+from shop.devkit import scaffold
 from tests.architecture.source import ROOT
 
 NOUN = "loyalty"

@@ -73,7 +73,7 @@ def test_a_package_without_a_wheel_is_found() -> None:
 
 def test_every_part_and_the_makefile_take_the_same_pythons() -> None:
     projects = [ROOT / "pyproject.toml", *ROOT.glob("services/*/pyproject.toml"), ROOT / "k8s/operator/pyproject.toml"]
-    template = ROOT / "services/kit/src/shop/kit/scaffold_files/pyproject.toml.tmpl"
+    template = ROOT / "services/devkit/src/shop/devkit/scaffold_files/pyproject.toml.tmpl"
     bounds = {re.findall(r'requires-python = "(.+)"', path.read_text())[0] for path in [*projects, template]}
     assert bounds == {">=3.12,<3.15"}
     makefile = (ROOT / "Makefile").read_text()

@@ -1,4 +1,4 @@
-"""Write a new service that works: ``python -m shop.kit.scaffold loyalty``, or ``make new-service NAME=loyalty``.
+"""Write a new service that works: ``python -m shop.devkit.scaffold loyalty``, or ``make new-service NAME=loyalty``.
 
 The new service has an API, a table, a consumer and tests, all small and all real, to be changed into what is wanted.
 """
@@ -97,7 +97,9 @@ def _fill(text: str, words: dict[str, str]) -> str:
 
 def main() -> None:
     """Write the service named on the command line into the project of the present folder."""
-    parser = argparse.ArgumentParser(prog="shop.kit.scaffold", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(
+        prog="shop.devkit.scaffold", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
     parser.add_argument("noun", help="the service's noun, for example loyalty")
     parser.add_argument("--plural", default="", help="for its path, where English is irregular")
     arguments = parser.parse_args()
