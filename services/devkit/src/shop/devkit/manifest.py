@@ -71,6 +71,8 @@ class Resources(Table):
 class Manifest(Table):
     """One service. What is left out is not used by it."""
 
+    description: str = ""
+    """The package's own, in one sentence."""
     modules: tuple[Noun, ...] = Field(min_length=1, max_length=MAX_ITEMS)
     """The modules of a Shop that need it, or `core` alone for what every shop has."""
 
@@ -168,16 +170,18 @@ def _parse(path: Path, root: Path) -> Manifest | None:
     """None for a package that is no service, because it has no such table."""
     name = path.relative_to(root).as_posix()
     try:
-        tool: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
+        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ManifestError(f"{name}: {error}") from error
-    if "shop" not in tool:
+    table = document.get("tool", {}).get("shop")
+    if table is None:
         return None
     if not re.fullmatch(r"[a-z][a-z0-9]{1,30}", path.parent.name):
         raise ManifestError(f"{name}: a service's folder is one word of lower-case letters and digits")
     try:
         # By way of JSON, because strict validation takes no list for a tuple otherwise.
-        return Manifest.model_validate_json(json.dumps(tool["shop"], default=str))
+        described = {"description": document.get("project", {}).get("description", ""), **table}
+        return Manifest.model_validate_json(json.dumps(described, default=str))
     except ValidationError as error:
         raise ManifestError(f"{name}: {TABLE}{_first_problem(error)}") from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from shop.devkit import manifest
-from shop.devkit.generate import gateway, operator, skaffold, workspace
+from shop.devkit.generate import documents, gateway, operator, skaffold, workspace
 
 Writer = Callable[[Path, manifest.Manifests], str]
 """From the project's folder and the manifests to the text of one file."""
@@ -18,6 +18,7 @@ WRITERS: Final[Mapping[str, Writer]] = {
     "pyproject.toml": workspace.pyproject,
     "skaffold.yaml": skaffold.config,
     "k8s/skaffold/shop.yaml": skaffold.shop,
+    "docs/architecture.md": documents.architecture,
 }
 """By path from the project's folder. A writer of a part of a file keeps the rest of it as it stands."""
 

@@ -1,0 +1,89 @@
+"""The services in docs/architecture.md: a diagram and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from shop.devkit.generate.blocks import replaced
+from shop.devkit.manifest import SERVICES, Manifests, publishers
+
+SCHEMAS = Path(SERVICES) / "contracts" / "schemas"
+INDENT = "    "
+
+
+def architecture(root: Path, manifests: Manifests) -> str:
+    """docs/architecture.md."""
+    return replaced(
+        root / "docs" / "architecture.md",
+        {"components": _diagram(root, manifests), "services": _table(root, manifests)},
+    )
+
+
+def published(root: Path, noun: str) -> list[str]:
+    """The types of the events that the service publishes: each has a golden schema."""
+    return sorted(path.stem for path in (root / SCHEMAS).glob(f"{noun}.*.json"))
+
+
+def _diagram(root: Path, manifests: Manifests) -> Iterator[str]:
+    ingress = next(noun for noun, manifest in manifests.items() if manifest.ingress)
+    fallback = next(noun for noun, manifest in manifests.items() if manifest.fallback)
+    yield from ("```mermaid", "flowchart LR")
+    yield from (f"{INDENT}{client} --> {ingress}" for client in ("browser([browser])", "program([API client])"))
+    yield f"{INDENT}subgraph shop"
+    for noun, manifest in manifests.items():
+        yield f'{INDENT}{INDENT}{noun}["{noun}<br>{manifest.description.rstrip(".")}"]'
+    yield f"{INDENT}end"
+    yield f'{INDENT}{ingress} -->|"/"| {fallback}'
+    with_api = [noun for noun, manifest in manifests.items() if manifest.api]
+    yield f"{INDENT}{ingress} -->|/api/v1/...| {' & '.join(with_api)}"
+    for noun, manifest in manifests.items():
+        if manifest.calls:
+            yield f"{INDENT}{noun} --> {' & '.join(manifest.calls)}"
+    senders = [noun for noun in manifests if published(root, noun)]
+    readers = [noun for noun, manifest in manifests.items() if manifest.consumes]
+    stores = {
+        f"{' & '.join(senders)} -.->|outbox| nats[(NATS JetStream)]": senders,
+        f"nats -.->|inbox| {' & '.join(readers)}": readers,
+        **_stores(manifests),
+    }
+    yield from (f"{INDENT}{line}" for line, users in stores.items() if users)
+    yield "```"
+
+
+def _stores(manifests: Manifests) -> dict[str, list[str]]:
+    databases = [noun for noun, manifest in manifests.items() if manifest.database]
+    caches = [noun for noun, manifest in manifests.items() if manifest.cache]
+    return {
+        f"{' & '.join(databases)} --> postgres[(PostgreSQL<br>one database and role each)]": databases,
+        f"{' & '.join(caches)} --> valkey[(Valkey)]": caches,
+    }
+
+
+def _table(root: Path, manifests: Manifests) -> Iterator[str]:
+    yield "| service | what it does | API | calls | publishes | consumes |"
+    yield "|---|---|---|---|---|---|"
+    for noun, manifest in manifests.items():
+        cells = (
+            f"[{noun}](../{SERVICES}/{noun})",
+            manifest.description.rstrip("."),
+            _codes(f"/{segment}" for segment in (*manifest.api, *manifest.prefixes)),
+            "all" if manifest.ingress else ", ".join(manifest.calls),
+            _events(root, published(root, noun)),
+            _events(root, manifest.consumes, publishers(manifest)),
+        )
+        yield f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
+
+
+def _events(root: Path, types: Iterable[str], nouns: Iterable[str] = ()) -> str:
+    """Without their versions; all of a service's as `order.*`."""
+    names = {kind.rpartition(".")[0] for kind in types}
+    for noun in nouns:
+        every = {kind.rpartition(".")[0] for kind in published(root, noun)}
+        if len(every) > 1 and every <= names:
+            names = names - every | {f"{noun}.*"}
+    return _codes(sorted(names))
+
+
+def _codes(texts: Iterable[str]) -> str:
+    return ", ".join(f"`{text}`" for text in texts)
