@@ -13,6 +13,10 @@ DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *SERVICE
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 NAMED_PATH = re.compile(r"`((?:tests|services|k8s|docs)/[\w./-]+)`")
 MAKE_TARGET = re.compile(r"(?:`|^ {4})make ([a-z0-9-]+)", re.MULTILINE)
+WITH_COMMANDS = sorted(
+    [*(ROOT / "k8s").rglob("*.md"), *(ROOT / "k8s").rglob("*.yaml"), *(ROOT / "charts").glob("*/README.md")]
+)
+PLAIN_SHOPCTL = re.compile(r"uv run shopctl|`shopctl [a-z].*|^ {4}(?:\$ )?shopctl [a-z].*", re.MULTILINE)
 LONGEST_README_LINES = 60
 
 
@@ -36,6 +40,12 @@ def test_named_files_exist(document: Path) -> None:
 def test_named_commands_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(MAKE_TARGET.findall(document.read_text(encoding="utf-8"))) <= targets
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *WITH_COMMANDS], ids=name)
+def test_shopctl_is_called_as_a_checkout_has_it(document: Path) -> None:
+    """`shopctl` and `uv run shopctl` are not found where `make` had to fetch uv itself; the script always is."""
+    assert not PLAIN_SHOPCTL.findall(document.read_text(encoding="utf-8"))
 
 
 def test_every_decision_is_listed() -> None:

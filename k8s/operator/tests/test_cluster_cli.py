@@ -105,7 +105,7 @@ def test_what_does_not_go_together_is_said(called: Called, command: tuple[str, .
 @pytest.mark.parametrize("command", [("status",), ("audit",), ("logs",), ("logs", "order"), ("logs", "order-2", "-f")])
 def test_without_a_shops_name_it_is_the_shop_on_this_machine(called: Called, command: tuple[str, ...]) -> None:
     done = shopctl(*command)
-    assert "shopctl up" in str(done.exception)
+    assert "shopctl up`" in str(done.exception)
     assert called == []
 
 

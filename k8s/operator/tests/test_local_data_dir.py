@@ -14,6 +14,7 @@ from shop.devkit.embedded import ValkeyStore
 from shop.operator.errors import ShopctlError
 from shop.operator.local import log_files
 from shop.operator.local.data_dir import DataDir
+from shop.operator.program import shopctl
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_ports_are_remembered_unless_somebody_took_them(data: DataDir) -> None:
 
 def test_two_components_never_get_one_port(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody listens on a chosen port yet, and chance may name it twice: to a component and to a store's monitoring."""
-    monkeypatch.setattr(processes.random, "sample", lambda ports, count: ports[:count])
+    monkeypatch.setattr("random.sample", lambda ports, count: ports[:count])
     data.claim("bookshop", "EUR")
     store = ValkeyStore(data.store("valkey"))
     store.reserve_port()
@@ -129,7 +130,7 @@ def test_a_remembered_port_is_not_given_to_another_component(data: DataDir, monk
     remembered = processes.free_port()
     (data.path / "ports.json").write_text(json.dumps({"payment-1": remembered, "user-1": remembered}))
     monkeypatch.setattr(processes, "_owners", {})  # as in the process that starts the shop again
-    monkeypatch.setattr(processes.random, "sample", lambda ports, count: [remembered, *ports[: count - 1]])
+    monkeypatch.setattr("random.sample", lambda ports, count: [remembered, *ports[: count - 1]])
     new = data.port("order-1")
     ports = [new, data.port("user-1"), data.port("payment-1")]
     assert len(set(ports)) == 3
@@ -198,7 +199,7 @@ def test_following_a_log_survives_its_rotation(tmp_path: Path) -> None:
 )
 def test_a_command_that_is_advised_is_complete_and_one_line(name: str, word: str) -> None:
     advised = DataDir(Path("/a") / name).command("down")
-    assert advised == f"`shopctl down --data-dir {word.format('a')}`"
+    assert advised == f"`{shopctl()} down --data-dir {word.format('a')}`"
     done = subprocess.run(
         ["bash", "-c", f"printf %s {advised.strip('`').partition('--data-dir ')[2]}"],
         capture_output=True,
@@ -209,4 +210,4 @@ def test_a_command_that_is_advised_is_complete_and_one_line(name: str, word: str
 
 
 def test_the_default_folder_needs_no_option() -> None:
-    assert DataDir(Path(".shop")).command("up") == "`shopctl up`"
+    assert DataDir(Path(".shop")).command("up") == f"`{shopctl()} up`"

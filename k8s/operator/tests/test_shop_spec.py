@@ -9,6 +9,7 @@ from shop.contracts.store import StoreSettings
 from shop.operator import shopfile
 from shop.operator.local import plan
 from shop.operator.local.data_dir import DataDir
+from shop.operator.program import shopctl
 from shop.operator.services import MODULES
 from shop.operator.shopfile import InvalidShop
 from shop.operator.spec import Modules, Shop, ShopSpec
@@ -236,5 +237,5 @@ def test_what_only_a_cluster_can_do_is_said_once_each() -> None:
 def test_what_is_advised_instead_is_about_this_shop() -> None:
     spec = spec_of("{deletionPolicy: Retain, backup: {schedule: 15 3 * * *, destination: 'pvc://backups/shop'}}")
     backup, deletion = plan.ignored(spec, COMMAND)
-    assert backup.endswith("here `shopctl backup --to FOLDER --data-dir '/my shop'` makes one)")
-    assert deletion.endswith("here `shopctl down --delete-data --data-dir '/my shop'` deletes)")
+    assert backup.endswith(f"here `{shopctl()} backup --to FOLDER --data-dir '/my shop'` makes one)")
+    assert deletion.endswith(f"here `{shopctl()} down --delete-data --data-dir '/my shop'` deletes)")

@@ -14,13 +14,16 @@ import pytest
 
 import shop.operator
 from shop.devkit.testing import wait_until
+from shop.operator.program import CHECKOUT, shopctl
 
 SOURCE = Path(shop.operator.__path__[0])
-ABOUT_ONE_SHOP = re.compile("shopctl (up|down|status|logs|stop|start|restart|open|audit|backup)\\b")
+COMMANDS = "up|down|status|logs|stop|start|restart|open|audit|backup|plan|suspend|resume|retry"
+FIXED_PROGRAM = re.compile(rf"shopctl ({COMMANDS})\b")
+NAME_OF_THE_CONNECTION = "shopctl audit"
+ABOUT_ONE_SHOP = re.compile(rf"{{}} ({COMMANDS})\b")
 NOT_OF_A_FOLDER = {
-    "Backup, or folder of backups, that a new shop begins with; `shopctl backup`.",
-    "no shop.yaml here; name a Shop: `shopctl up SHOP.yaml`",
-    "where to? `shopctl backup --to FOLDER`, or name a Shop in a cluster: `shopctl backup NAME`",
+    "no shop.yaml here; name a Shop: `{} up SHOP.yaml`",
+    "where to? `{} backup --to FOLDER`, or `{} backup NAME` for a Shop in a cluster",
 }
 """Said before it is known which shop is meant."""
 ASK_TIMEOUT_S = 30.0
@@ -45,9 +48,64 @@ LAPTOP = [*sorted(SOURCE.glob("*.py")), *sorted((SOURCE / "local").glob("*.py"))
 def test_a_command_that_is_advised_names_the_folder(path: Path) -> None:
     """`DataDir.command` writes it; what is put together otherwise has the folder behind each command."""
     for text in texts(path):
-        if ABOUT_ONE_SHOP.search(text) and text not in NOT_OF_A_FOLDER:
-            commands = ABOUT_ONE_SHOP.findall(text)
-            assert text.count("{}") >= len(commands), text
+        if text not in NOT_OF_A_FOLDER:
+            assert text.count("{}") >= 2 * len(ABOUT_ONE_SHOP.findall(text)), text
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.stem)
+def test_advice_calls_the_program_as_it_was_called(path: Path) -> None:
+    """`program.shopctl` says how: a text with the plain name ends in "command not found" in a checkout."""
+    assert not [text for text in texts(path) if FIXED_PROGRAM.search(text) and text != NAME_OF_THE_CONNECTION]
+
+
+def bare_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """``command`` as typed in ``folder``, where neither uv nor the project's environment is on the PATH."""
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | {
+        "PATH": "/usr/bin:/bin"
+    }
+    return subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=ASK_TIMEOUT_S,
+    )
+
+
+@pytest.mark.parametrize("is_checkout", [True, False], ids=["in the checkout", "elsewhere"])
+def test_advice_works_as_printed(is_checkout: bool, tmp_path: Path) -> None:
+    folder, script = (CHECKOUT, "./shopctl") if is_checkout else (tmp_path, str(CHECKOUT / "shopctl"))
+    refused = bare_shell(f"{script} status --data-dir {tmp_path}", folder)
+    assert refused.returncode == 1
+    [advised] = re.findall(r"`(.*?)`", refused.stderr)
+    assert advised == f"{script} up --data-dir {tmp_path}"
+    tried = bare_shell(f"{advised} --help", folder)
+    assert tried.returncode == 0, tried.stderr
+    assert f"Usage: {script} up" in tried.stdout
+
+
+def test_the_script_is_found_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "shopctl").symlink_to(CHECKOUT / "shopctl")
+    done = bare_shell("./shopctl --version", tmp_path)
+    assert re.fullmatch(r"shopctl [0-9.]+\n", done.stdout), done.stderr
+
+
+def test_the_script_says_how_to_install(tmp_path: Path) -> None:
+    script = tmp_path / "shopctl"
+    script.write_bytes((CHECKOUT / "shopctl").read_bytes())
+    script.chmod(0o755)
+    done = bare_shell("./shopctl status", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"shopctl: not installed in {tmp_path.resolve()}; `make up` there installs it\n"
+
+
+def test_an_installed_package_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shopctl(tmp_path) == "shopctl"
+    monkeypatch.setattr(sys, "argv", ["/usr/local/bin/kubectl-shop"])
+    assert shopctl(tmp_path) == "kubectl shop"
 
 
 async def asked(data: Path, answer: str) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shop.devkit.processes import free_port
+from shop.operator import program
 
 HEAD = "apiVersion: shops.shopkeeper.dev/v1alpha1\nkind: Shop\nmetadata: {name: demo}\n"
 COMMAND_TIMEOUT_S = 120
@@ -144,7 +145,7 @@ def test_an_audit_elsewhere_names_the_database_that_it_cannot_read() -> None:
         "SHOP_AUDIT_DATABASE_URL": f"postgresql://nobody:secret@127.0.0.1:{port}/shop_{{noun}}",
         "SHOP_AUDIT_NATS_URL": f"nats://127.0.0.1:{port}",
     }
-    fails(shopctl("audit", environment=addresses), "the database of product cannot be read")
+    fails(shopctl("audit", environment=addresses), "the database of notification cannot be read")
 
 
 def test_deleting_without_a_terminal_needs_yes(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_deleting_without_a_terminal_needs_yes(tmp_path: Path) -> None:
     (tmp_path / "lock").touch()
     refused = shopctl("down", "--delete-data", "--data-dir", tmp_path)
     assert refused.returncode == 2
-    assert f"`shopctl down --delete-data --yes --data-dir {tmp_path}`" in refused.stderr
+    assert f"`{program.shopctl()} down --delete-data --yes --data-dir {tmp_path}`" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert (tmp_path / "shop.json").exists()
     assert shopctl("down", "--delete-data", "--yes", "--data-dir", tmp_path).returncode == 0
@@ -167,7 +168,7 @@ def test_a_missing_pg_version_is_the_cause_and_not_an_old_log(shop_file: Path, t
     done = shopctl("up", shop_file, "--data-dir", tmp_path / "data", "--port", str(free_port()))
     fails(done, f"{postgres / 'pgdata'} is not a PostgreSQL data folder: it has no PG_VERSION")
     assert "last week" not in done.stderr
-    assert f"`shopctl down --delete-data --data-dir {tmp_path / 'data'}`" in done.stderr
+    assert f"`{program.shopctl()} down --delete-data --data-dir {tmp_path / 'data'}`" in done.stderr
 
 
 @pytest.mark.parametrize("taken", ["logs", "postgres", "nats"])

@@ -35,6 +35,7 @@ from shop.operator.cluster.cluster_options import (
     Where,
 )
 from shop.operator.errors import ShopctlError
+from shop.operator.program import shopctl
 
 if TYPE_CHECKING:
     from shop.operator.local.data_dir import DataDir
@@ -71,7 +72,7 @@ def up(
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once the shop sells; it goes on.")] = False,
     restore_from: Annotated[
-        Path | None, typer.Option(help="Backup, or folder of backups, that a new shop begins with; `shopctl backup`.")
+        Path | None, typer.Option(help="Backup, or folder of backups, that a new shop begins with; see `backup`.")
     ] = None,
 ) -> None:
     """Start the shop: stores, services, catalogue. Ctrl-C ends it, its data stays for the next time."""
@@ -106,7 +107,7 @@ def _shop_file(given: Path | None, data_dir: Path) -> Path:
         return stored
     found = next((path for path in (Path("shop.yaml"), SAMPLE) if path.exists()), None)
     if found is None:
-        raise ShopctlError("no shop.yaml here; name a Shop: `shopctl up SHOP.yaml`")
+        raise ShopctlError(f"no shop.yaml here; name a Shop: `{shopctl()} up SHOP.yaml`")
     return found
 
 
@@ -269,7 +270,7 @@ def backup(
     kubeconfig: KubeconfigOption = None,
     timeout: cluster.BackupTimeoutOption = cluster.BACKUP_TIMEOUT_S,
 ) -> None:
-    """Back up every database of the running shop as of one moment; `shopctl up --restore-from` begins with it.
+    """Back up every database of the running shop as of one moment; `up --restore-from` begins with it.
 
     Of a Shop in a cluster: now, to where its spec.backup says; returns when it is done.
     """
@@ -279,7 +280,10 @@ def backup(
         return
     only_local("backup", Where(namespace, context, kubeconfig))
     if to is None:
-        raise ShopctlError("where to? `shopctl backup --to FOLDER`, or name a Shop in a cluster: `shopctl backup NAME`")
+        program = shopctl()
+        raise ShopctlError(
+            f"where to? `{program} backup --to FOLDER`, or `{program} backup NAME` for a Shop in a cluster"
+        )
     from shop.operator.backup import local_backup
 
     console.write(local_backup.take(data_folder(data_dir), to, keep))

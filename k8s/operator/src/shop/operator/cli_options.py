@@ -7,6 +7,7 @@ import typer
 
 from shop.operator.cluster.cluster_options import Where
 from shop.operator.errors import ShopctlError
+from shop.operator.program import shopctl
 
 if TYPE_CHECKING:
     from shop.operator.local.data_dir import DataDir
@@ -29,7 +30,7 @@ def not_local(name: str, data_dir: Path, *other: str) -> None:
 def only_local(command: str, where: Where) -> None:
     if where.is_given:
         raise ShopctlError(
-            f"which Shop? For one in a cluster: `shopctl {command} NAME`, with NAME from `kubectl get shops`"
+            f"which Shop? For one in a cluster: `{shopctl()} {command} NAME`, with NAME from `kubectl get shops`"
         )
 
 

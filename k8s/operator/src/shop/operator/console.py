@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from shop.devkit.processes import EmbeddedError
 from shop.operator.errors import ShopctlError
+from shop.operator.program import shopctl
 
 GAP = "  "
 
@@ -40,7 +41,7 @@ def describe(error: BaseException) -> str:
 def run(commands: Callable[..., object], name: str) -> None:
     """Run the command line; what a person can put right is one line on stderr and code 1."""
     try:
-        commands(prog_name=name)
+        commands(prog_name=shopctl())
     except (ShopctlError, EmbeddedError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

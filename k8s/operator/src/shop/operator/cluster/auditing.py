@@ -11,6 +11,7 @@ from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.reconcile.preflight import DIRECT
 from shop.operator.errors import ShopctlError
 from shop.operator.local import audit_target
+from shop.operator.program import shopctl
 from shop.operator.services import WITH_DATABASE
 
 DATABASE_VARIABLE, BROKER_VARIABLE = "SHOP_DATABASE_URL", "SHOP_NATS_URL"
@@ -33,7 +34,7 @@ async def _url(session: Session, name: str, noun: str, variable: str) -> str:
     """What the service's container has in that variable; of a database behind a pooler, the server itself."""
     deployment = await session.kube.get(DEPLOYMENT, session.namespace, f"{name}-{noun}")
     if deployment is None:
-        raise ShopctlError(f"{name} has no Deployment {name}-{noun} to audit; see `shopctl status {name}`")
+        raise ShopctlError(f"{name} has no Deployment {name}-{noun} to audit; see `{shopctl()} status {name}`")
     secret_name, key = secret_of(deployment, noun, variable)
     secret = await session.kube.get(SECRET, session.namespace, secret_name)
     data = (secret or {}).get("data", {})

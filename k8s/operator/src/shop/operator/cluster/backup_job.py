@@ -10,6 +10,7 @@ from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from shop.operator.engine.status.health import Phase, assess
 from shop.operator.engine.status.pods import last_words, pod_problem
 from shop.operator.errors import ShopctlError
+from shop.operator.program import shopctl
 
 SUFFIX = "-backup"
 POLL_S = 1.0
@@ -68,7 +69,7 @@ async def back_up(session: Session, name: str, timeout_s: float) -> str:
 def _no_schedule(shop: Object, name: str) -> str:
     if "backup" not in shop.get("spec", {}):
         return f"{name} has no backup: set spec.backup with a schedule and a destination"
-    return f"{name} has spec.backup, but no CronJob {name}{SUFFIX} yet; `shopctl status {name}` tells what is under way"
+    return f"{name} has spec.backup, but no CronJob {name}{SUFFIX} yet; `{shopctl()} status {name}` says why"
 
 
 async def _end_of(session: Session, job: Object) -> Object:

@@ -28,6 +28,7 @@ from shop.operator.engine.reconcile.seeds import SEED_BYTES
 from shop.operator.engine.render.renderer import HelmNotFound, Renderer, RenderError, find_charts, find_helm
 from shop.operator.engine.status.shop_view import Entry, ShopView
 from shop.operator.errors import ShopctlError
+from shop.operator.program import shopctl
 from shop.operator.spec import Shop
 
 ADMISSION_TRIES = 5
@@ -225,4 +226,4 @@ def _notes(live: Object, wanted: Object) -> Iterable[str]:
     if "deletionTimestamp" in live.get("metadata", {}):
         yield "the Shop is being deleted; nothing of this will be applied"
     if wanted["spec"].get("suspend"):
-        yield "the Shop is suspended; nothing of this is applied until `shopctl resume`"
+        yield f"the Shop is suspended; nothing of this is applied until `{shopctl()} resume`"

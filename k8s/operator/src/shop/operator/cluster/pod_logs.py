@@ -12,6 +12,7 @@ from shop.operator.engine.kube.client import Request, path_of
 from shop.operator.engine.kube.kinds import POD
 from shop.operator.engine.kube.objects import NOUN_LABEL, SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
+from shop.operator.program import shopctl
 
 MAX_SOURCES = 64
 """Containers followed at once; each is a connection to the API server."""
@@ -83,7 +84,7 @@ async def show(session: Session, name: str, service: str | None, lines: int) -> 
     for source in found:
         await _show(session, source, lines)
     for pod in quiet:
-        note(f"{pod}: nothing has run in it yet; `shopctl status {name}` tells why")
+        note(f"{pod}: nothing has run in it yet; `{shopctl()} status {name}` tells why")
 
 
 async def _show(session: Session, source: Source, lines: int) -> None:

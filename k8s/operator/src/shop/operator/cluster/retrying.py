@@ -8,6 +8,7 @@ from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.kube.objects import RETRY, Object
 from shop.operator.errors import ShopctlError
+from shop.operator.program import shopctl
 
 
 async def retry(session: Session, name: str, *, timeout_s: float) -> str:
@@ -21,7 +22,7 @@ async def retry(session: Session, name: str, *, timeout_s: float) -> str:
     mark = {"metadata": {"annotations": {RETRY: datetime.now(UTC).isoformat()}}}
     patched = await session.kube.patch(SHOP, session.namespace, name, mark)
     await heard(session, patched, partial(_goes_on, failed), timeout_s=timeout_s, asked="to be tried again")
-    return f"{name}: what failed as revision {failed} is tried again; `shopctl status {name}` tells how far it is."
+    return f"{name}: what failed as revision {failed} is tried again; `{shopctl()} status {name}` tells how far it is."
 
 
 def _failed(shop: Object) -> int | None:

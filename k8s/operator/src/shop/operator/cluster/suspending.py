@@ -6,6 +6,7 @@ from shop.operator.cluster.asking import heard
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.kube.objects import Object
+from shop.operator.program import shopctl
 
 
 async def set_suspended(session: Session, name: str, *, suspended: bool, timeout_s: float) -> str:
@@ -15,7 +16,7 @@ async def set_suspended(session: Session, name: str, *, suspended: bool, timeout
     asked = "suspended" if suspended else "resumed"
     await heard(session, patched, partial(_says, suspended), timeout_s=timeout_s, asked=asked)
     if suspended:
-        return f"{name} is suspended: it goes on as it is, and nothing changes it until `shopctl resume {name}`."
+        return f"{name} is suspended: it goes on as it is, and nothing changes it until `{shopctl()} resume {name}`."
     return f"{name} is resumed: the operator keeps it as its spec says."
 
 

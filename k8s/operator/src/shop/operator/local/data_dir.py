@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import secrets
-import shlex
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,18 +11,11 @@ from typing import Any
 
 from shop.devkit.processes import free_port, kept_secret, make_folder, reuse_port, write_private
 from shop.operator.errors import ShopctlError
+from shop.operator.program import shell_word, shopctl
 
 FORMAT = 1
 DEFAULT_DATA_DIR = Path(".shop")
 ADMIN_EMAIL = "admin@shop.local"
-
-
-def shell_word(text: str) -> str:
-    """`text` as one word of a shell's command line, on one line."""
-    if text.isprintable():
-        return shlex.quote(text)
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return "$'" + "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in escaped) + "'"
 
 
 class DataDir:
@@ -40,9 +32,9 @@ class DataDir:
         self._lock_descriptor: int | None = None
 
     def command(self, words: str) -> str:
-        """A command about this shop as a person can paste it: `shopctl down --data-dir '/my shop'`."""
+        """A command about this shop as a person can paste it: `./shopctl down --data-dir '/my shop'`."""
         extra = "" if self.path == DEFAULT_DATA_DIR.absolute() else f" --data-dir {shell_word(str(self.path))}"
-        return f"`shopctl {words}{extra}`"
+        return f"`{shopctl()} {words}{extra}`"
 
     def not_running(self) -> ShopctlError:
         """What a command says that needs a running shop."""

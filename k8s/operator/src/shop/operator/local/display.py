@@ -3,7 +3,7 @@
 import sys
 from typing import Any, Protocol
 
-from shop.operator.local.data_dir import shell_word
+from shop.operator.program import shell_word, shopctl
 
 STATE_STYLES = {
     "ready": "green",
@@ -118,13 +118,14 @@ def welcome(url: str, seconds: float, admin: dict[str, str], password: str | Non
     if password:
         lines.append(f"            (shown this once; kept in {admin['password_file']})")
     extra = "" if data_dir == ".shop" else f" --data-dir {shell_word(data_dir)}"
+    program = shopctl()
     lines += [
         "",
         "Try next: buy something with the card tok_visa, and be refused with tok_declined;",
-        f"  shopctl status{extra}           what runs, with its memory",
-        f"  shopctl stop pricing{extra}     orders are queued; `shopctl start pricing{extra}` confirms them",
-        f"  shopctl logs order -f{extra}    what the order service says",
-        f"  shopctl audit{extra}            is every order, every piece of stock and every cent accounted for?",
+        f"  {program} status{extra}           what runs, with its memory",
+        f"  {program} stop pricing{extra}     orders are queued; `{program} start pricing{extra}` confirms them",
+        f"  {program} logs order -f{extra}    what the order service says",
+        f"  {program} audit{extra}            is every order, every piece of stock and every cent accounted for?",
         "",
     ]
     return "\n".join(lines)
