@@ -1,5 +1,6 @@
 """Each oracle holds in a sound shop, and it alone fails when what it guards is broken in the databases."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
@@ -335,9 +336,50 @@ async def test_the_audit_cannot_change_anything(sound: Sound) -> None:
             await connections["order"].execute("UPDATE orders SET reason = 'x'")
 
 
-async def test_waiting_ends_when_no_order_is_under_way(sound: Sound) -> None:
-    assert await wait_until_ended(sound.world.target, 5)
+async def unfinished_saga(sound: Sound) -> str:
+    await sound.world.pending(timedelta(seconds=1))
+    return "1 sagas that are not done"
+
+
+async def reserved_stock(sound: Sound) -> str:
+    await confirmation_without_effect(sound)
+    return "1 orders whose stock is reserved and not yet sold or released"
+
+
+async def event_not_published(sound: Sound) -> str:
+    await unpublished_event(sound)
+    return "1 events of order that are not published"
+
+
+async def event_not_consumed(sound: Sound) -> str:
+    await event_not_taken_in(sound)
+    return "1 events order.confirmed.v1 that product has not consumed"
+
+
+@pytest.mark.parametrize("late", [unfinished_saga, reserved_stock, event_not_published, event_not_consumed])
+async def test_what_is_late_is_named(sound: Sound, late: Callable[[Sound], Awaitable[str]]) -> None:
+    assert await wait_until_ended(sound.world.target, 5) == []
+    expected = await late(sound)
+    [found] = await wait_until_ended(sound.world.target, 0)
+    assert found.startswith(f"{expected} (")
+
+
+async def test_waiting_ends_with_what_was_under_way(sound: Sound) -> None:
     placed = await sound.world.pending(timedelta(seconds=1))
-    assert not await wait_until_ended(sound.world.target, 0)
+    waiting = asyncio.create_task(wait_until_ended(sound.world.target, 30))
     await sound.world.run("order", "UPDATE sagas SET status = 'done' WHERE order_id = $1", placed.order)
-    assert await wait_until_ended(sound.world.target, 5)
+    assert await waiting == []
+
+
+async def test_a_dead_event_is_not_waited_for(sound: Sound) -> None:
+    """It is broken, and oracle 11 says so: it never becomes anything but dead."""
+    event = sound.confirmed.events["order.confirmed.v1"]
+    await sound.world.run("notification", "DELETE FROM inbox WHERE event_id = $1", event)
+    await sound.world.run(
+        "notification",
+        "INSERT INTO dead_letter (consumer, event_id, type, payload, error, failures, dead_at)"
+        " VALUES ('messages', $1, 'order.confirmed.v1', '{}', 'x', 5, now())",
+        event,
+    )
+    assert await wait_until_ended(sound.world.target, 0) == []
+    assert 11 in await violations(sound.world)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
+from shop.operator.audit import under_way
 from shop.operator.audit.events import (
     event_order_kept,
     events_take_effect_once,
@@ -31,7 +32,6 @@ STATEMENT_TIMEOUT_S = 120.0
 # What looks wrong is looked at again: an order that changes between two databases being read is no violation.
 LOOKS = 3
 LOOK_PAUSE_S = 1.0
-WAIT_POLL_S = 0.25
 
 ORACLES: Sequence[Oracle] = (
     Oracle(1, "every acknowledged order exists", acknowledged_orders_exist),
@@ -125,23 +125,7 @@ async def _connect(noun: str, url: str) -> asyncpg.Connection:
         raise ShopctlError(f"the database of {noun} cannot be read: {error or type(error).__name__}") from error
 
 
-async def wait_until_ended(target: Target, timeout_s: float) -> bool:
-    """Wait until no order is under way and no event on its way; False when that takes longer than `timeout_s`."""
-    deadline = asyncio.get_running_loop().time() + timeout_s
+async def wait_until_ended(target: Target, timeout_s: float) -> list[str]:
+    """Wait until no order and no event is under way; what still is after `timeout_s`, [] when nothing."""
     async with _connections(target) as connections:
-        while await _under_way(connections):
-            if asyncio.get_running_loop().time() > deadline:
-                return False
-            await asyncio.sleep(WAIT_POLL_S)
-    return True
-
-
-async def _under_way(connections: Mapping[str, asyncpg.Connection]) -> bool:
-    if await connections["order"].fetchval("SELECT EXISTS (SELECT FROM sagas WHERE status <> 'done')"):
-        return True
-    if await connections["product"].fetchval("SELECT EXISTS (SELECT FROM reservations WHERE state = 'reserved')"):
-        return True
-    for connection in connections.values():
-        if await connection.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL)"):
-            return True
-    return False
+        return await under_way.wait_until_ended(connections, timeout_s)

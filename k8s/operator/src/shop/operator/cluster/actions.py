@@ -38,8 +38,8 @@ def audit(where: Where, name: str, options: Options, wait_s: float, as_json: boo
     from shop.operator.cluster import auditing
     from shop.operator.local.audit_target import report
 
-    results, waited = session.run(where, lambda it: auditing.audit(it, name, options, wait_s))
-    if not report(results, waited, wait_s, as_json):
+    results, late = session.run(where, lambda it: auditing.audit(it, name, options, wait_s))
+    if not report(results, late, wait_s, as_json):
         raise typer.Exit(1)
 
 

@@ -19,8 +19,8 @@ POSTGRES_PORT, NATS_PORT = 5432, 4222
 BROKER_NOUN = "order"
 
 
-async def audit(session: Session, name: str, options: Options, wait_s: float) -> tuple[list[Result], bool]:
-    """What each oracle found, and whether all orders had ended within `wait_s`."""
+async def audit(session: Session, name: str, options: Options, wait_s: float) -> tuple[list[Result], list[str]]:
+    """What each oracle found, and what was still under way after `wait_s`."""
     await session.shop(name)
     async with Forwards(session) as forwards:
         databases = {}

@@ -51,26 +51,26 @@ def acknowledged(path: Path | None) -> frozenset[str]:
 
 def run(where: Target, options: Options, wait_s: float, as_json: bool) -> bool:
     """Print what the audit found and return whether everything holds."""
-    results, waited = asyncio.run(check(where, options, wait_s))
-    return report(results, waited, wait_s, as_json)
+    results, late = asyncio.run(check(where, options, wait_s))
+    return report(results, late, wait_s, as_json)
 
 
-async def check(where: Target, options: Options, wait_s: float) -> tuple[list[Result], bool]:
-    """What each oracle found, and whether all orders had ended within `wait_s`."""
-    waited = await wait_until_ended(where, wait_s) if wait_s > 0 else True
-    return await audit(where, options), waited
+async def check(where: Target, options: Options, wait_s: float) -> tuple[list[Result], list[str]]:
+    """What each oracle found, and what was still under way after `wait_s`."""
+    late = await wait_until_ended(where, wait_s) if wait_s > 0 else []
+    return await audit(where, options), late
 
 
-def report(results: Sequence[Result], waited: bool, wait_s: float, as_json: bool) -> bool:
-    """Print it and return whether everything holds."""
-    ok = waited and all(result.ok for result in results)
+def report(results: Sequence[Result], late: Sequence[str], wait_s: float, as_json: bool) -> bool:
+    """Print it and return whether everything holds and nothing is `late`, which is not the same as broken."""
+    ok = not late and all(result.ok for result in results)
     if as_json:
-        document = {"ok": ok, "oracles": [result.document() for result in results]}
+        document = {"ok": ok, "late": list(late), "oracles": [result.document() for result in results]}
         sys.stdout.write(json.dumps(document, indent=1) + "\n")
     else:
         sys.stdout.write("\n".join(line for result in results for line in lines(result)) + "\n")
-    if not waited:
-        sys.stderr.write(f"shopctl: orders were still under way after {wait_s:g} s\n")
+    for what in late:
+        sys.stderr.write(f"shopctl: late: after {wait_s:g} s there were {what}\n")
     return ok
 
 

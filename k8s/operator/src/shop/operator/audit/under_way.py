@@ -1,0 +1,53 @@
+"""What a shop has not finished yet. It makes an audit early, not a promise broken: wait for it, then look."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+
+from shop.operator.services import AUDITED_EVENTS
+
+WAIT_POLL_S = 0.25
+MAX_NAMED = 5
+SAGAS = "SELECT order_id::text AS id FROM sagas WHERE status <> 'done'"
+RESERVATIONS = "SELECT DISTINCT order_id::text AS id FROM reservations WHERE state = 'reserved'"
+UNPUBLISHED = "SELECT event_id::text AS id FROM outbox WHERE published_at IS NULL"
+PUBLISHED = "SELECT event_id FROM outbox WHERE type = $1 AND published_at < now()"
+NOT_CONSUMED = """
+SELECT event.id::text AS id FROM unnest($1::uuid[]) AS event (id)
+WHERE NOT EXISTS (SELECT FROM inbox WHERE inbox.event_id = event.id)
+  AND NOT EXISTS (SELECT FROM dead_letter d WHERE d.event_id = event.id AND d.dead_at IS NOT NULL)"""
+
+
+async def wait_until_ended(connections: Mapping[str, asyncpg.Connection], timeout_s: float) -> list[str]:
+    """Wait until nothing is under way; what still is after `timeout_s`, one sentence for each kind."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while found := await under_way(connections):
+        if asyncio.get_running_loop().time() > deadline:
+            return found
+        await asyncio.sleep(WAIT_POLL_S)
+    return []
+
+
+async def under_way(connections: Mapping[str, asyncpg.Connection]) -> list[str]:
+    """Orders whose saga goes on, reserved stock, events not published, events not consumed by those who must."""
+    order, product = connections["order"], connections["product"]
+    found = [
+        _sentence("sagas that are not done", await order.fetch(SAGAS)),
+        _sentence("orders whose stock is reserved and not yet sold or released", await product.fetch(RESERVATIONS)),
+    ]
+    for noun, connection in connections.items():
+        found.append(_sentence(f"events of {noun} that are not published", await connection.fetch(UNPUBLISHED)))
+    for kind, consumers in AUDITED_EVENTS.items():
+        events = [row["event_id"] for row in await order.fetch(PUBLISHED, kind)]
+        for noun in consumers:
+            missing = await connections[noun].fetch(NOT_CONSUMED, events)
+            found.append(_sentence(f"events {kind} that {noun} has not consumed", missing))
+    return [sentence for sentence in found if sentence]
+
+
+def _sentence(what: str, rows: Sequence[asyncpg.Record]) -> str:
+    if not rows:
+        return ""
+    named = ", ".join(row["id"] for row in rows[:MAX_NAMED])
+    return f"{len(rows)} {what} ({named}{', ...' if len(rows) > MAX_NAMED else ''})"
