@@ -90,8 +90,10 @@ def readme(chart: Path) -> str:
 
 
 def schema(chart: Path) -> str:
-    """The chart's schema with the descriptions of values.yaml."""
-    written = json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))
+    """The chart's schema with the descriptions of values.yaml and, where it has services, the values of each."""
+    written = _schema(chart)
+    if "services" in written["properties"]:
+        _add_services(written, chart)
     for value in values(chart):
         place = written
         for step in value.path.split("."):
@@ -99,3 +101,20 @@ def schema(chart: Path) -> str:
         place.pop("description", None)
         place["description"] = value.text
     return json.dumps(written, indent=2, ensure_ascii=False) + "\n"
+
+
+def _add_services(written: Any, chart: Path) -> None:
+    """Each of the `services` in values.yaml takes what charts/service does, but for what all of them share."""
+    one = _schema(chart.parent / "service")
+    services = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))["services"]
+    properties = {name: part for name, part in one["properties"].items() if name not in ("global", "noun")}
+    service = {"type": "object", "additionalProperties": False, "properties": properties}
+    written["definitions"] = {**written["definitions"], **one["definitions"], "service": service}
+    written["properties"]["services"]["properties"] = {noun: {"$ref": "#/definitions/service"} for noun in services}
+    with_database = [noun for noun, given in services.items() if "SHOP_DATABASE_URL" in given["secretEnv"]]
+    secrets = written["properties"]["global"]["properties"]["secrets"]["properties"]
+    secrets["database"]["properties"] = {noun: {"$ref": "#/definitions/name"} for noun in with_database}
+
+
+def _schema(chart: Path) -> Any:
+    return json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))

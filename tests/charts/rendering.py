@@ -18,15 +18,15 @@ Object = dict[str, Any]
 CHARTS = helm.ROOT / "charts"
 RELEASE = "shop"
 NAMESPACE = "market"
-MIGRATED_BY_JOBS = tuple(f"{noun}.migrations.mode=Job" for noun in WITH_DATABASE)
+MIGRATED_BY_JOBS = tuple(f"services.{noun}.migrations.mode=Job" for noun in WITH_DATABASE)
 MONITORING = ("--api-versions", "monitoring.coreos.com/v1/ServiceMonitor")
 ALL_ON = (
-    "gateway.ingress.enabled=true",
-    "gateway.ingress.host=shop.example.com",
-    "gateway.httpRoute.enabled=true",
-    "gateway.httpRoute.gatewayRef.name=public",
-    "product.autoscaling.enabled=true",
-    "product.autoscaling.targetRequestsPerSecond=200",
+    "services.gateway.ingress.enabled=true",
+    "services.gateway.ingress.host=shop.example.com",
+    "services.gateway.httpRoute.enabled=true",
+    "services.gateway.httpRoute.gatewayRef.name=public",
+    "services.product.autoscaling.enabled=true",
+    "services.product.autoscaling.targetRequestsPerSecond=200",
     "global.namePrefix=books",
     "global.ipFamilyPolicy=RequireDualStack",
     "global.ipFamilies={IPv6,IPv4}",
@@ -34,12 +34,12 @@ ALL_ON = (
     "global.tracing.endpoint=http://otel-collector:4318",
     "global.image.pullSecrets={registry}",
     "global.networkPolicies.scrapeFrom[0].namespaceSelector.matchLabels.name=monitoring",
-    "product.secretFiles.SHOP_NATS_URL.secretName=nats",
-    "product.secretFiles.SHOP_NATS_URL.key=url",
+    "services.product.secretFiles.SHOP_NATS_URL.secretName=nats",
+    "services.product.secretFiles.SHOP_NATS_URL.key=url",
     "rules.enabled=true",
     "dashboards.enabled=true",
-    "order.migrations.mode=Job",
-    "payment.migrations.mode=Job",
+    "services.order.migrations.mode=Job",
+    "services.payment.migrations.mode=Job",
 )
 
 

@@ -14,7 +14,7 @@ from shop.payment.stripe_amounts import takes_every_amount
 from tests.charts.rendering import CHARTS, Refused, kind, named, template
 
 HELPERS = CHARTS / "shop" / "templates" / "_helpers.tpl"
-WITHOUT_NOTIFICATION = ("--set", "notification.enabled=false,user.enabled=false")
+WITHOUT_NOTIFICATION = ("--set", "services.notification.enabled=false,services.user.enabled=false")
 
 
 def sizes(*arguments: str) -> tuple[int, int]:
@@ -54,7 +54,9 @@ def test_every_service_with_events_reads_the_size() -> None:
     assert reading == set(WITH_DATABASE)
 
 
-SCALED = ",".join(f"{noun}.autoscaling.enabled=true,{noun}.autoscaling.maxReplicas=10" for noun in WITH_DATABASE)
+SCALED = ",".join(
+    f"services.{noun}.autoscaling.enabled=true,services.{noun}.autoscaling.maxReplicas=10" for noun in WITH_DATABASE
+)
 EXTERNAL = (
     "--set",
     "database.mode=External,database.external.host=db.example,global.secrets.postgres=admin",
@@ -76,11 +78,11 @@ def refusal(*arguments: str) -> str:
 
 def test_the_server_takes_what_the_most_pods_can_ask_for() -> None:
     assert max_connections() == 200
-    small_pool = ("--set-string", "pricing.config.SHOP_DATABASE_POOL_SIZE=2")
-    few = ("--set", "order.replicas=20,payment.maxSurge=50%,payment.replicas=3", *small_pool)
+    small_pool = ("--set-string", "services.pricing.config.SHOP_DATABASE_POOL_SIZE=2")
+    few = ("--set", "services.order.replicas=20,services.payment.maxSurge=50%,services.payment.replicas=3", *small_pool)
     # product, user, notification: 2 pods; pricing 2 pods of 2; order 21; payment 3 and 2 of an update; 10 of others.
     assert max_connections(*few) == 3 * 2 * 8 + 2 * 2 + 21 * 8 + 5 * 8 + 10
-    with_jobs = ("--set", "order.migrations.mode=Job,backup.enabled=true,backup.destination=pvc://a/b")
+    with_jobs = ("--set", "services.order.migrations.mode=Job,backup.enabled=true,backup.destination=pvc://a/b")
     assert max_connections(*few, *with_jobs) == max_connections(*few) + 2 + 6 * 3
 
 
@@ -106,12 +108,12 @@ def test_the_limit_of_a_server_elsewhere_is_compared_once_it_is_stated() -> None
 
 def test_a_pool_size_in_env_counts() -> None:
     env = '[{"name": "SHOP_DATABASE_POOL_SIZE", "value": "64"}]'
-    assert max_connections("--set-json", f"order.env={env}") == 5 * 2 * 8 + 2 * 64 + 10
+    assert max_connections("--set-json", f"services.order.env={env}") == 5 * 2 * 8 + 2 * 64 + 10
 
 
 def test_the_chart_counts_with_the_defaults_of_the_services() -> None:
     pool = ServiceSettings.model_fields["database_pool_size"].default
-    assert max_connections("--set", "order.replicas=50") == 5 * 2 * pool + 51 * pool + 10
+    assert max_connections("--set", "services.order.replicas=50") == 5 * 2 * pool + 51 * pool + 10
     assert f"need {MIN_STREAM_BYTES >> 20} MiB each" in refusal("--set", "messaging.storage=100Mi")
 
 

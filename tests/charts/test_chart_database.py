@@ -61,7 +61,7 @@ def test_services_use_the_pooler_and_jobs_the_server_itself(pooled: tuple[Object
 
 
 def test_an_init_container_migrates_the_server_itself() -> None:
-    values = [part for noun in WITH_DATABASE for part in ("--set", f"{noun}.migrations.mode=InitContainer")]
+    values = [part for noun in WITH_DATABASE for part in ("--set", f"services.{noun}.migrations.mode=InitContainer")]
     objects = template(*_preset("--set", "restore.source=", *values))
     for deployment in kind(objects, "Deployment"):
         for migration in deployment["spec"]["template"]["spec"].get("initContainers", []):

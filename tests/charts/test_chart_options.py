@@ -64,7 +64,7 @@ def test_what_is_switched_off_is_not_there() -> None:
 
 @pytest.mark.parametrize("noun", SERVICES)
 def test_a_service_of_a_shop_can_say_how_many_pods_must_stay(noun: str) -> None:
-    budget = f"{noun}.podDisruptionBudget"
+    budget = f"services.{noun}.podDisruptionBudget"
     objects = template("shop", "--set-json", f'{budget}.maxUnavailable=null,{budget}.minAvailable="50%"')
     spec = named(objects, "PodDisruptionBudget", noun)["spec"]
     assert (spec["minAvailable"], "maxUnavailable" in spec) == ("50%", False)

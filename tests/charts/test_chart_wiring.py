@@ -249,7 +249,7 @@ def test_a_changed_configuration_replaces_the_pods() -> None:
         found: Object = named(template("shop", *arguments), "Deployment", "order")["spec"]["template"]
         return found
 
-    assert pod() == pod("--set", "product.replicas=2")
+    assert pod() == pod("--set", "services.product.replicas=2")
     assert pod() != pod("--set", "global.store.title=Other")
 
 
@@ -257,10 +257,10 @@ def test_jobs_are_new_ones_when_their_work_changes() -> None:
     def jobs(*arguments: str) -> set[str]:
         return {found["metadata"]["name"] for found in kind(template("shop", *arguments), "Job")}
 
-    assert jobs() == jobs("--set", "order.replicas=3")
+    assert jobs() == jobs("--set", "services.order.replicas=3")
     assert len(jobs() & jobs("--set", "global.image.tag=0.2.0")) == 1
     assert not jobs() & jobs(
-        "--set", "runAsUser=20001,product.resources.limits.memory=1Gi,database.image=x/postgres:17"
+        "--set", "runAsUser=20001,services.product.resources.limits.memory=1Gi,database.image=x/postgres:17"
     )
 
 
@@ -310,8 +310,8 @@ def test_spans_say_which_pod_of_which_shop_they_are_of() -> None:
     ("values", "trusted"),
     [
         ((), ""),
-        (("gateway.ingress.enabled=true", "gateway.ingress.host=shop.example.com"), "10.0.0.0/8,172.16.0.0/12"),
-        (("gateway.httpRoute.enabled=true", "gateway.httpRoute.gatewayRef.name=public"), "10.0.0.0/8,172.16.0.0/12"),
+        (("services.gateway.ingress.enabled=true", "services.gateway.ingress.host=shop.example.com"), "10.0.0.0/8,172.16.0.0/12"),
+        (("services.gateway.httpRoute.enabled=true", "services.gateway.httpRoute.gatewayRef.name=public"), "10.0.0.0/8,172.16.0.0/12"),
         (("global.trustedProxies={203.0.113.0/24,2001:db8::/32}",), "203.0.113.0/24,2001:db8::/32"),
     ],
 )

@@ -120,8 +120,8 @@ def test_every_service_is_deployed_from_the_image_that_was_built() -> None:
     wanted = {}
     for noun in service_nouns():
         variable = re.sub(r"\W", "_", image(noun))
-        wanted[f"{noun}.image.repository"] = f"{{{{.IMAGE_REPO_{variable}}}}}"
-        wanted[f"{noun}.image.tag"] = f"{{{{.IMAGE_TAG_{variable}}}}}"
+        wanted[f"services.{noun}.image.repository"] = f"{{{{.IMAGE_REPO_{variable}}}}}"
+        wanted[f"services.{noun}.image.tag"] = f"{{{{.IMAGE_TAG_{variable}}}}}"
     assert RELEASE["setValueTemplates"] == wanted
 
 

@@ -17,7 +17,8 @@ from tests.kubernetes import images
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "shop"
 PRESET = "values-kind.yaml"
-OWN_VALUES = Path(__file__).with_name("values.yaml")
+TESTS_VALUES = Path("tests", "kubernetes", "values.yaml")
+"""In a checkout: what its tests set on top of the preset."""
 COMMAND_TIMEOUT_S = 120
 HELM_TIMEOUT_S = 600
 FORWARD_TIMEOUT_S = 20.0
@@ -66,9 +67,10 @@ class Release:
         )
 
     def values(self) -> Sequence[str]:
-        """The chart and the values of every installation by the tests."""
+        """The chart and the values of every installation by the tests, those of the chart's own checkout."""
+        checkout = self.chart.parents[1]
         tags = ("--set", f"global.image.registry={images.REGISTRY},global.image.tag={self.tag or images.version()}")
-        return (str(self.chart), "--values", str(self.chart / PRESET), "--values", str(OWN_VALUES), *tags)
+        return (str(self.chart), "--values", str(self.chart / PRESET), "--values", str(checkout / TESTS_VALUES), *tags)
 
     def pods(self, noun: str) -> list[Json]:
         """Pods of one component that are not ending."""

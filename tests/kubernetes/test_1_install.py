@@ -63,7 +63,7 @@ async def test_a_customer_buys_a_book_through_the_gateway(release: Release, api:
     ("given", "named"),
     [
         ("order.replica=2", "replica"),
-        ("order.replicas=many", "replicas"),
+        ("services.order.replicas=many", "replicas"),
         ("database.mode=Bundeld", "mode"),
         ("gatway.replicas=2", "gatway"),
         ("messaging.mode=External", "global.secrets.nats"),

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("steady")
 async def test_new_images_of_order_and_product_fail_no_request(
     release: Release, api: Shop, admin: str, acknowledged: Path, timeline: Timeline
 ) -> None:
-    tags = ",".join(f"{noun}.image.tag={images.next_version()}" for noun in images.NEXT)
+    tags = ",".join(f"services.{noun}.image.tag={images.next_version()}" for noun in images.NEXT)
     async with shopping(timeline, api, admin) as customers:
         timeline.mark("helm upgrade to new images")
         await asyncio.to_thread(release.upgrade, "--set", tags)
@@ -36,7 +36,7 @@ async def test_changed_values_and_the_rollback_fail_no_request(
     release: Release, api: Shop, admin: str, acknowledged: Path, timeline: Timeline
 ) -> None:
     before = _revision(release)
-    changed = "gateway.logLevel=WARNING,order.replicas=2,payment.logLevel=DEBUG,global.store.title=Changed"
+    changed = "services.gateway.logLevel=WARNING,services.order.replicas=2,services.payment.logLevel=DEBUG,global.store.title=Changed"
     async with shopping(timeline, api, admin) as customers:
         timeline.mark("helm upgrade to changed values")
         await asyncio.to_thread(release.upgrade, "--set", changed)

@@ -14,8 +14,8 @@ from tests.load.shoppers import Shop
 
 MOST = 3
 SCALED = (
-    "product.autoscaling.enabled=true,product.autoscaling.minReplicas=1,product.autoscaling.maxReplicas=3,"
-    "product.autoscaling.targetCPUUtilizationPercentage=60,product.autoscaling.scaleDownSeconds=5"
+    "services.product.autoscaling.enabled=true,services.product.autoscaling.minReplicas=1,services.product.autoscaling.maxReplicas=3,"
+    "services.product.autoscaling.targetCPUUtilizationPercentage=60,services.product.autoscaling.scaleDownSeconds=5"
 )
 BUSY_PAGES_PER_S = 100.0
 UP_WITHIN_S = 240.0

@@ -1,5 +1,15 @@
-{{/* The templates here take the context of one service; charts/shop calls some of them with its own, which also has
-     runAsUser and global. */}}
+{{/* The templates here take the context of one service: Values, Chart, Release and Capabilities. charts/shop makes one for
+     each of its services, with FieldPrefix, where their values are in its own ("services.order."), for messages. It
+     calls some templates with its own context, which also has runAsUser and global. */}}
+
+{{/* Every object of one service. */}}
+{{- define "service.objects" -}}
+{{- include "service.check" . }}
+{{- range $part := list "serviceAccount" "service" "deployment" "migrationJob" "networkPolicy" "autoscaler" "disruptionBudget" "ingress" "httpRoute" "serviceMonitor" }}
+---
+{{ include (printf "service.%s" $part) $ }}
+{{- end }}
+{{- end }}
 
 {{- define "service.noun" -}}
 {{ .Values.noun | default .Chart.Name }}
@@ -104,7 +114,8 @@ volumeMounts:
 {{- if include "service.database.hasCa" . }}{{ $_ := set $config "PGSSLROOTCERT" (include "service.database.caFile" .) }}{{ end }}
 {{- end }}
 {{- range $name, $value := .Values.config }}
-{{- $text := tpl ($value | default "") $ }}
+{{- $text := $value | default "" }}
+{{- if contains "{{" $text }}{{ $text = tpl $text $ }}{{ end }}
 {{- if $text }}{{ $_ := set $config $name $text }}{{ end }}
 {{- end }}
 {{- range .Values.env }}{{ $_ := unset $config .name }}{{ end }}
@@ -120,17 +131,17 @@ volumeMounts:
 
 {{/* What the schema cannot say in a sentence. */}}
 {{- define "service.check" -}}
-{{- $noun := include "service.noun" . }}
+{{- $field := .FieldPrefix | default "" }}
 {{- with .Values.autoscaling }}
 {{- if and .enabled (lt (int .maxReplicas) (int .minReplicas)) }}
-{{- fail (printf "%s.autoscaling.maxReplicas (%d) must be at least minReplicas (%d)" $noun (int .maxReplicas) (int .minReplicas)) }}
+{{- fail (printf "%sautoscaling.maxReplicas (%d) must be at least minReplicas (%d)" $field (int .maxReplicas) (int .minReplicas)) }}
 {{- end }}
 {{- if and .enabled (not .targetCPUUtilizationPercentage) (not .targetRequestsPerSecond) }}
-{{- fail (printf "%s.autoscaling needs targetCPUUtilizationPercentage or targetRequestsPerSecond" $noun) }}
+{{- fail (printf "%sautoscaling needs targetCPUUtilizationPercentage or targetRequestsPerSecond" $field) }}
 {{- end }}
 {{- end }}
 {{- if and (not (kindIs "invalid" .Values.podDisruptionBudget.minAvailable)) (not (kindIs "invalid" .Values.podDisruptionBudget.maxUnavailable)) }}
-{{- fail (printf "%s.podDisruptionBudget takes minAvailable or maxUnavailable, not both: set the other to null" $noun) }}
+{{- fail (printf "%spodDisruptionBudget takes minAvailable or maxUnavailable, not both: set the other to null" $field) }}
 {{- end }}
 {{- with .Values.global.ipFamilies }}
 {{- if and (gt (len .) 1) (not (has $.Values.global.ipFamilyPolicy (list "PreferDualStack" "RequireDualStack"))) }}
@@ -138,17 +149,17 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) }}
-{{- fail (printf "%s.ingress.enabled needs %s.ingress.host, such as shop.example.com" $noun $noun) }}
+{{- fail (printf "%singress.enabled needs %singress.host, such as shop.example.com" $field $field) }}
 {{- end }}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.gatewayRef.name) }}
-{{- fail (printf "%s.httpRoute.enabled needs %s.httpRoute.gatewayRef.name, the Gateway" $noun $noun) }}
+{{- fail (printf "%shttpRoute.enabled needs %shttpRoute.gatewayRef.name, the Gateway" $field $field) }}
 {{- end }}
 {{- if and .Values.migrations.enabled (not .Values.secretEnv.SHOP_DATABASE_URL) }}
-{{- fail (printf "%s.migrations.enabled needs %s.secretEnv.SHOP_DATABASE_URL, the database to migrate" $noun $noun) }}
+{{- fail (printf "%smigrations.enabled needs %ssecretEnv.SHOP_DATABASE_URL, the database to migrate" $field $field) }}
 {{- end }}
 {{- range $name, $from := .Values.secretEnv }}
 {{- if and $from (get $.Values.config $name) }}
-{{- fail (printf "%s: %s stands in config and in secretEnv; set the one in config to \"\"" $noun $name) }}
+{{- fail (printf "%ssecretEnv.%s is also in %sconfig: set that to \"\"" $field $name $field) }}
 {{- end }}
 {{- end }}
 {{- end }}

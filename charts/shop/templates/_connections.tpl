@@ -2,7 +2,7 @@
 
 {{/* (list root NOUN): the connections of one pod's pool. What `env` says takes precedence over `config`. */}}
 {{- define "shop.connections.pool" -}}
-{{- $values := index (index . 0).Values (index . 1) }}
+{{- $values := index (index . 0).Values.services (index . 1) }}
 {{- $pool := get ($values.config | default dict) "SHOP_DATABASE_POOL_SIZE" | default "8" }}
 {{- range $values.env }}
 {{- if and (eq .name "SHOP_DATABASE_POOL_SIZE") .value }}{{ $pool = .value }}{{ end }}
@@ -12,7 +12,7 @@
 
 {{/* (list root NOUN): the most pods at once, those of a rolling update included. */}}
 {{- define "shop.connections.pods" -}}
-{{- $values := index (index . 0).Values (index . 1) }}
+{{- $values := index (index . 0).Values.services (index . 1) }}
 {{- $pods := ternary $values.autoscaling.maxReplicas $values.replicas $values.autoscaling.enabled | int }}
 {{- $surge := toString $values.maxSurge }}
 {{- if hasSuffix "%" $surge }}
@@ -26,7 +26,7 @@
 {{- define "shop.connections.others" -}}
 {{- $others := 10 }}
 {{- range $noun := include "shop.withDatabase" . | fromJsonArray }}
-{{- if eq (index $.Values $noun).migrations.mode "Job" }}{{ $others = add $others 2 }}{{ end }}
+{{- if eq (index $.Values.services $noun).migrations.mode "Job" }}{{ $others = add $others 2 }}{{ end }}
 {{- if $.Values.backup.enabled }}{{ $others = add $others 3 }}{{ end }}
 {{- end }}
 {{- $others }}

@@ -23,7 +23,8 @@
 
 {{/* (list root NOUN): {secretName, key} of the URL of a service's database, asked for from outside of it. */}}
 {{- define "shop.databaseUrl" -}}
-{{- $values := index (index . 0).Values (index . 1) -}}
+{{- include "shop.completeServices" (index . 0) }}
+{{- $values := index (index . 0).Values.services (index . 1) -}}
 {{ dict "secretName" (include "shop.databaseOf" .) "key" $values.secretEnv.SHOP_DATABASE_URL.key | toJson }}
 {{- end }}
 
@@ -86,20 +87,11 @@ app.kubernetes.io/name: {{ index . 1 }}
 app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- end }}
 
-{{/* The nouns of the services that run and have a database, as JSON. */}}
-{{- define "shop.withDatabase" -}}
-{{- $nouns := list }}
-{{- range $noun := list "product" "pricing" "order" "payment" "user" "notification" }}
-{{- if (index $.Values $noun).enabled }}{{ $nouns = append $nouns $noun }}{{ end }}
-{{- end }}
-{{- toJson $nouns }}
-{{- end }}
-
 {{/* The names of the Jobs that connect to the database, as JSON. */}}
 {{- define "shop.databaseJobs" -}}
 {{- $jobs := list "provision" "catalogue" }}
 {{- range $noun := include "shop.withDatabase" . | fromJsonArray }}
-{{- if eq (index $.Values $noun).migrations.mode "Job" }}{{ $jobs = append $jobs "migrate" }}{{ end }}
+{{- if eq (index $.Values.services $noun).migrations.mode "Job" }}{{ $jobs = append $jobs "migrate" }}{{ end }}
 {{- end }}
 {{- if .Values.backup.enabled }}{{ $jobs = append $jobs "backup" }}{{ end }}
 {{- if .Values.restore.source }}{{ $jobs = append $jobs "restore" }}{{ end }}
@@ -134,12 +126,6 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- if eq .Values.database.mode "External" }}{{ .Values.database.external.sslmode }}{{ else if eq .Values.database.mode "CloudNativePG" }}require{{ else }}disable{{ end }}
 {{- end }}
 
-{{/* (list context NOUN): the image of one service, asked for from outside of it. */}}
-{{- define "shop.image" -}}
-{{- $root := index . 0 }}{{ $noun := index . 1 -}}
-{{ include "service.image" (dict "Values" (index $root.Values $noun) "Chart" (dict "Name" $noun "AppVersion" $root.Chart.AppVersion) "Release" $root.Release) }}
-{{- end }}
-
 {{/* (list context SECRET KEY): what the Secret holds already, else a new value of letters and digits. URLs and
      configurations take it as it is; a first digit could be read as a number. */}}
 {{- define "shop.kept" -}}
@@ -151,8 +137,8 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{/* Refuses a second shop under the same names before Helm has written anything. Only an installation can look. */}}
 {{- define "shop.checkNames" -}}
 {{- $names := list }}
-{{- range $noun := list "product" "pricing" "order" "payment" "user" "notification" "gateway" "storefront" }}
-{{- if (index $.Values $noun).enabled }}{{ $names = append $names (list "Service" (include "shop.name" (list $ $noun))) }}{{ end }}
+{{- range $noun := include "shop.enabledServices" . | fromJsonArray }}
+{{- $names = append $names (list "Service" (include "shop.name" (list $ $noun))) }}
 {{- end }}
 {{- range $kind := list "internal" "admin" "keys" "postgres" "nats" "valkey" }}
 {{- if not (index $.Values.global.secrets $kind) }}{{ $names = append $names (list "Secret" (include "shop.secret" (list $ $kind))) }}{{ end }}
@@ -189,6 +175,7 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 
 {{/* What the schema cannot say in a sentence. */}}
 {{- define "shop.check" -}}
+{{- include "shop.completeServices" . }}
 {{- include "shop.connections.check" . }}
 {{- include "shop.checkDatabaseAccess" . }}
 {{- if and (eq .Values.messaging.mode "External") (not .Values.global.secrets.nats) }}
@@ -213,11 +200,12 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- if and (ne .Values.database.mode "CloudNativePG") (gt (int .Values.database.instances) 1) }}
 {{- fail (printf "database.instances is %d, but mode %s has one: CloudNativePG runs several" (int .Values.database.instances) .Values.database.mode) }}
 {{- end }}
-{{- $provider := get (.Values.payment.config | default dict) "SHOP_PAYMENT_PROVIDER" | default "simulator" }}
-{{- if and .Values.payment.enabled .Values.storefront.enabled (ne $provider "simulator") }}
-{{- fail (printf "payment.config.SHOP_PAYMENT_PROVIDER is %s, but the storefront takes test cards and no real ones yet: set storefront.enabled to false, or the provider to simulator" $provider) }}
+{{- $payment := .Values.services.payment }}
+{{- $provider := get $payment.config "SHOP_PAYMENT_PROVIDER" | default "simulator" }}
+{{- if and $payment.enabled .Values.services.storefront.enabled (ne $provider "simulator") }}
+{{- fail (printf "services.payment.config.SHOP_PAYMENT_PROVIDER is %s, but the storefront takes test cards and no real ones yet: set services.storefront.enabled to false, or the provider to simulator" $provider) }}
 {{- end }}
-{{- if and .Values.payment.enabled (eq $provider "stripe") (has .Values.global.store.currency (include "shop.notForStripe" . | fromJsonArray)) }}
+{{- if and $payment.enabled (eq $provider "stripe") (has .Values.global.store.currency (include "shop.notForStripe" . | fromJsonArray)) }}
 {{- fail (printf "global.store.currency is %s, of which Stripe cannot charge every amount: choose another currency, or the provider simulator" .Values.global.store.currency) }}
 {{- end }}
 {{- if and .Values.catalog.sample .Values.catalog.configMap }}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from shop.devkit import manifest
-from shop.devkit.generate import documents, gateway, operator, skaffold, workspace
+from shop.devkit.generate import charts, documents, gateway, operator, skaffold, workspace
 
 Writer = Callable[[Path, manifest.Manifests], str]
 """From the project's folder and the manifests to the text of one file."""
@@ -16,6 +16,8 @@ WRITERS: Final[Mapping[str, Writer]] = {
     "services/gateway/src/shop/gateway/services.py": gateway.services,
     "k8s/operator/src/shop/operator/services.py": operator.services,
     "pyproject.toml": workspace.pyproject,
+    "charts/shop/values.yaml": charts.values,
+    "charts/shop/values-gitops.yaml": charts.gitops,
     "skaffold.yaml": skaffold.config,
     "k8s/skaffold/shop.yaml": skaffold.shop,
     "docs/architecture.md": documents.architecture,

@@ -13,7 +13,7 @@ CHART = Path("charts") / "shop"
 
 def values_path(noun: str) -> str:
     """Where the values of a service are among those of charts/shop."""
-    return noun
+    return f"services.{noun}"
 
 
 def values(root: Path, manifests: Manifests) -> str:

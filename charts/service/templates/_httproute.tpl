@@ -1,3 +1,4 @@
+{{- define "service.httpRoute" -}}
 {{- with .Values.httpRoute }}
 {{- if .enabled }}
 apiVersion: gateway.networking.k8s.io/v1
@@ -23,5 +24,6 @@ spec:
       # Controllers end a request after 15 s or so otherwise, and with it the stream of an order's events. The gateway
       # has time limits of its own.
       timeouts: {request: 0s, backendRequest: 0s}
+{{- end }}
 {{- end }}
 {{- end }}

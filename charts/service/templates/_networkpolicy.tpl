@@ -1,3 +1,4 @@
+{{- define "service.networkPolicy" -}}
 {{- if .Values.global.networkPolicies.enabled }}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -35,4 +36,5 @@ spec:
       ports: [{port: http, protocol: TCP}]
     {{- end }}
   {{- end }}
+{{- end }}
 {{- end }}

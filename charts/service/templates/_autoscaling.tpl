@@ -1,3 +1,4 @@
+{{- define "service.autoscaler" -}}
 {{- if .Values.autoscaling.enabled }}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
@@ -32,4 +33,5 @@ spec:
     scaleDown:
       stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownSeconds }}
       policies: [{type: Percent, value: 50, periodSeconds: 60}]
+{{- end }}
 {{- end }}

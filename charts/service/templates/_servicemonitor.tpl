@@ -1,3 +1,4 @@
+{{- define "service.serviceMonitor" -}}
 {{- if include "service.usesServiceMonitor" . }}
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
@@ -15,4 +16,5 @@ spec:
     - port: http
       path: /metrics
       interval: {{ .Values.serviceMonitor.interval }}
+{{- end }}
 {{- end }}

@@ -1,3 +1,4 @@
+{{- define "service.migrationJob" -}}
 {{- if and .Values.migrations.enabled (eq .Values.migrations.mode "Job") }}
 {{- $spec := include "service.migrations.spec" . }}
 # A Job cannot be changed, so its name follows from what it does. A name has at most 63 characters.
@@ -11,6 +12,7 @@ metadata:
     app.kubernetes.io/managed-by: {{ .Release.Service }}
     helm.sh/chart: service-{{ .Chart.Version }}
 spec: {{- $spec | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* Not the service's own labels: its Service would send customers here. */}}

@@ -1,3 +1,4 @@
+{{- define "service.ingress" -}}
 {{- with .Values.ingress }}
 {{- if .enabled }}
 apiVersion: networking.k8s.io/v1
@@ -27,5 +28,6 @@ spec:
               service:
                 name: {{ include "service.fullname" $ }}
                 port: {name: http}
+{{- end }}
 {{- end }}
 {{- end }}

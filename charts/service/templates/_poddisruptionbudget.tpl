@@ -1,3 +1,4 @@
+{{- define "service.disruptionBudget" -}}
 {{- if and .Values.global.podDisruptionBudgets .Values.podDisruptionBudget.enabled }}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
@@ -14,4 +15,5 @@ spec:
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels: {{- include "service.selectorLabels" . | nindent 6 }}
+{{- end }}
 {{- end }}

@@ -1,4 +1,4 @@
-{{- include "service.check" . }}
+{{- define "service.deployment" -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -136,3 +136,4 @@ spec:
       {{- with .Values.affinity }}
       affinity: {{- toYaml . | nindent 8 }}
       {{- end }}
+{{- end }}

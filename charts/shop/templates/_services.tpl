@@ -1,0 +1,70 @@
+{{/* The services. Templates find them in .Values.services, complete, after one of these has been included. */}}
+
+{{/* Gives each service in .Values.services the values that it shares with all: its key as noun, `global`, and what it does not
+     set of serviceDefaults, where Helm puts those of charts/service. Done once per render. */}}
+{{- define "shop.completeServices" }}
+{{- if not .Values.servicesAreComplete }}
+{{- include "shop.checkPlaces" . }}
+{{- range $noun, $given := .Values.services }}
+{{- $values := omit $.Values.serviceDefaults "global" | deepCopy }}
+{{- include "shop.overlay" (list $values $given) }}
+{{- $_ := set $values "noun" $noun }}
+{{- $_ := set $values "global" $.Values.global }}
+{{- $_ := set $.Values.services $noun $values }}
+{{- end }}
+{{- $_ := set .Values "servicesAreComplete" true }}
+{{- end }}
+{{- end }}
+
+{{/* (list BASE OVER): changes BASE as Helm merges values: maps key by key, and null takes a key away. */}}
+{{- define "shop.overlay" }}
+{{- $base := index . 0 }}
+{{- range $key, $value := index . 1 }}
+{{- if kindIs "invalid" $value }}{{ $_ := unset $base $key }}
+{{- else if and (kindIs "map" $value) (kindIs "map" (get $base $key)) }}{{ include "shop.overlay" (list (get $base $key) $value) }}
+{{- else }}{{ $_ := set $base $key $value }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Values of a service stood beside `services` once. The schema lets them pass, so that this can say where they belong. */}}
+{{- define "shop.checkPlaces" }}
+{{- range $noun := keys .Values.services }}
+{{- range $key, $value := get $.Values $noun | default dict }}
+{{- fail (printf "%s.%s is not read any more: it is services.%s.%s now, as every value of a service" $noun $key $noun $key) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The nouns of the services that run, as JSON. */}}
+{{- define "shop.enabledServices" -}}
+{{- include "shop.completeServices" . }}
+{{- $nouns := list }}
+{{- range $noun, $service := .Values.services }}
+{{- if $service.enabled }}{{ $nouns = append $nouns $noun }}{{ end }}
+{{- end }}
+{{- toJson $nouns }}
+{{- end }}
+
+{{/* (list root VARIABLE): the nouns of those that have the variable from a Secret, as JSON. */}}
+{{- define "shop.servicesWith" -}}
+{{- $root := index . 0 }}{{ $variable := index . 1 }}
+{{- $nouns := list }}
+{{- range $noun := include "shop.enabledServices" $root | fromJsonArray }}
+{{- $service := index $root.Values.services $noun }}
+{{- if or (get $service.secretEnv $variable) (get $service.secretFiles $variable) }}{{ $nouns = append $nouns $noun }}{{ end }}
+{{- end }}
+{{- toJson $nouns }}
+{{- end }}
+
+{{/* The nouns of those that have a database, as JSON. */}}
+{{- define "shop.withDatabase" -}}
+{{ include "shop.servicesWith" (list . "SHOP_DATABASE_URL") }}
+{{- end }}
+
+{{/* (list root NOUN): the image of one service. */}}
+{{- define "shop.image" -}}
+{{- $root := index . 0 }}
+{{- include "shop.completeServices" $root }}
+{{- include "service.image" (dict "Values" (index $root.Values.services (index . 1)) "Chart" $root.Chart) }}
+{{- end }}
