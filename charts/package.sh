@@ -9,7 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 set_version() { # FILE: in place; `sed -i` is not the same in GNU's sed and BSD's
-    sed -E "s/^(version|appVersion): .*/\1: $version/; s/(alias: [a-z]+, version:) [^,]+/\1 $version/" "$1" >"$1.new"
+    sed -E "s/^(version|appVersion): .*/\1: $version/; s/(alias: [A-Za-z]+, version:) [^,]+/\1 $version/" "$1" >"$1.new"
     mv "$1.new" "$1"
 }
 

@@ -16,7 +16,7 @@ SHOP_PRESETS = [name for name, (chart, _) in PRESETS.items() if chart == "shop"]
 GIVEN = [("service-options", option) for option in options.SERVICE if option.places]
 GIVEN += [("shop-operator-two", option) for option in options.OPERATOR]
 # What the shop sets for its services, and what the tests of a whole shop are about.
-SET_BY_THE_SHOP = ("enabled", "noun", "migrations.", "autoscaling.", "networkPolicy.open", "global.")
+SET_BY_THE_SHOP = ("enabled", "noun", "consumes", "migrations.", "autoscaling.", "networkPolicy.open", "global.")
 SWITCHES = {"prometheusAnnotations", "podDisruptionBudget.enabled", "topologySpread.enabled"}
 
 

@@ -23,16 +23,54 @@ EXTERNAL = "database.mode=External,database.external.host=db.example,global.secr
 
 # Chart, a --set argument, and what the message must hold: the chart or service, and the field or a sentence.
 REFUSED = [
-    ("shop", "product.replica=2", "product:\n- at '': additional properties 'replica' not allowed"),
-    ("shop", "services.product.replicas=two", "product:\n- at '/replicas': got string, want integer"),
-    ("shop", "services.order.autoscaling.maxReplica=3", "order:\n- at '/autoscaling': additional properties 'maxReplica'"),
-    ("shop", "services.order.autoscaling.maxReplicas=0", "'/autoscaling/maxReplicas': minimum: got 0, want 1"),
-    ("shop", "services.user.resources.requests.cpu=plenty", "user:\n- at '/resources/requests/cpu': 'plenty' does not match"),
-    ("shop", "services.user.resources.limit.cpu=1", "'/resources': additional properties 'limit'"),
-    ("shop", "services.gateway.logLevel=debug", "'/logLevel': value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
-    ("shop", "services.gateway.service.type=Cluster", "'/service/type': value must be one of 'ClusterIP'"),
-    ("shop", "services.payment.config.shop_url=x", "payment:\n- at '/config': additional properties 'shop_url'"),
-    ("shop", "services.payment.secretEnv.SHOP_STRIPE_API_KEY=sk_live", "payment:\n- at '/secretEnv/SHOP_STRIPE_API_KEY'"),
+    (
+        "shop",
+        "services.product.replica=2",
+        "shop:\n- at '/services/product': additional properties 'replica' not allowed",
+    ),
+    ("shop", "services.product.replicas=two", "'/services/product/replicas': got string, want integer"),
+    (
+        "shop",
+        "services.order.autoscaling.maxReplica=3",
+        "'/services/order/autoscaling': additional properties 'maxReplica'",
+    ),
+    (
+        "shop",
+        "services.order.autoscaling.maxReplicas=0",
+        "'/services/order/autoscaling/maxReplicas': minimum: got 0, want 1",
+    ),
+    (
+        "shop",
+        "services.user.resources.requests.cpu=plenty",
+        "'/services/user/resources/requests/cpu': 'plenty' does not match",
+    ),
+    ("shop", "services.user.resources.limit.cpu=1", "'/services/user/resources': additional properties 'limit'"),
+    (
+        "shop",
+        "services.gateway.logLevel=debug",
+        "'/services/gateway/logLevel': value must be one of 'DEBUG', 'INFO', 'WARNING'",
+    ),
+    (
+        "shop",
+        "services.gateway.service.type=Cluster",
+        "'/services/gateway/service/type': value must be one of 'ClusterIP'",
+    ),
+    ("shop", "services.payment.config.shop_url=x", "'/services/payment/config': additional properties 'shop_url'"),
+    (
+        "shop",
+        "services.payment.secretEnv.SHOP_STRIPE_API_KEY=sk_live",
+        "'/services/payment/secretEnv/SHOP_STRIPE_API_KEY'",
+    ),
+    ("shop", "services.ordr.replicas=2", "shop:\n- at '/services': additional properties 'ordr' not allowed"),
+    ("shop", "services.order.noun=orders", "shop:\n- at '/services/order': additional properties 'noun' not allowed"),
+    ("shop", "serviceDefaults.replica=2", "serviceDefaults:\n- at '': additional properties 'replica' not allowed"),
+    # Where the values of services stood before they were under `services`.
+    (
+        "shop",
+        "order.replicas=2",
+        "order.replicas has moved: the values of services are under services now, this one is services.order.replicas",
+    ),
+    ("shop", "gateway.ingress.enabled=true", "this one is services.gateway.ingress"),
     ("shop", "global.store.currency=euro", "shop:\n- at '/global/store/currency': value must be one of 'AED'"),
     ("shop", "global.store.country=UK", "shop:\n- at '/global/store/country': value must be one of 'AD'"),
     ("shop", "global.store.shipsTo={DE,ZZ}", "'/global/store/shipsTo/1': value must be one of 'AD'"),
@@ -59,7 +97,7 @@ REFUSED = [
     ("shop-operator", "image.registry=", "image.registry is not set: name the registry that `make images push` filled"),
     ("shop", "messaging.mode=External", "messaging.mode External needs global.secrets.nats"),
     ("shop", "cache.mode=External", "cache.mode External needs global.secrets.valkey"),
-    ("shop", "database.mode=External", "needs database.external.host, or global.secrets.database.product"),
+    ("shop", "database.mode=External", "needs database.external.host, or global.secrets.database.notification"),
     (
         "shop",
         f"{EXTERNAL},database.external.sslmode=verify-full",
@@ -88,18 +126,30 @@ REFUSED = [
         "global.ipFamilies names IPv4 and IPv6, which needs global.ipFamilyPolicy PreferDualStack or RequireDualStack",
     ),
     ("shop", "database.instances=3", "database.instances is 3, but mode Bundled has one"),
-    ("shop", "services.payment.config.SHOP_PAYMENT_PROVIDER=stripe", "but the storefront takes test cards and no real ones yet"),
+    (
+        "shop",
+        "services.payment.config.SHOP_PAYMENT_PROVIDER=stripe",
+        "but the storefront takes test cards and no real ones yet",
+    ),
     (
         "shop",
         "services.storefront.enabled=false,services.payment.config.SHOP_PAYMENT_PROVIDER=stripe,global.store.currency=KWD",
         "global.store.currency is KWD, of which Stripe cannot charge every amount",
     ),
     ("shop", "catalog.configMap=mine", "catalog takes sample or configMap, not both"),
-    ("shop", "services.gateway.ingress.enabled=true", "services.gateway.ingress.enabled needs services.gateway.ingress.host"),
+    (
+        "shop",
+        "services.gateway.ingress.enabled=true",
+        "services.gateway.ingress.enabled needs services.gateway.ingress.host",
+    ),
     ("shop", "services.gateway.httpRoute.enabled=true", "needs services.gateway.httpRoute.gatewayRef.name"),
     ("shop", "services.order.podDisruptionBudget.minAvailable=1", "takes minAvailable or maxUnavailable, not both"),
-    ("shop", "services.order.config.SHOP_DATABASE_URL=x", "order: SHOP_DATABASE_URL stands in config and in secretEnv"),
-    ("service", "migrations.enabled=true", "needs service.secretEnv.SHOP_DATABASE_URL"),
+    (
+        "shop",
+        "services.order.config.SHOP_DATABASE_URL=x",
+        "services.order.secretEnv.SHOP_DATABASE_URL is also in services.order.config",
+    ),
+    ("service", "migrations.enabled=true", "migrations.enabled needs secretEnv.SHOP_DATABASE_URL"),
     ("service", "autoscaling.enabled=true,autoscaling.minReplicas=20", "maxReplicas (10) must be at least minReplicas"),
     ("service", "autoscaling.enabled=true,autoscaling.targetCPUUtilizationPercentage=0", "autoscaling needs target"),
 ]
@@ -145,7 +195,7 @@ def test_a_description_of_several_lines_is_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_value_is_described(name: str) -> None:
     missing = described.undescribed(CHARTS / name)
-    assert [path for path in missing if path.partition(".")[0] not in SERVICES] == []
+    assert [path for path in missing if path.partition(".")[0] != "services"] == []
 
 
 def _objects(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -173,6 +223,6 @@ def test_versions_are_in_step() -> None:
 
 
 def test_every_service_of_the_project_is_in_the_shop() -> None:
-    chart = yaml.safe_load((CHARTS / "shop" / "Chart.yaml").read_text(encoding="utf-8"))
-    assert {dependency["alias"] for dependency in chart["dependencies"]} == set(SERVICES)
+    shop = yaml.safe_load((CHARTS / "shop" / "values.yaml").read_text(encoding="utf-8"))
+    assert set(shop["services"]) == set(SERVICES)
     assert set(manifest.read(helm.ROOT)) == set(SERVICES)

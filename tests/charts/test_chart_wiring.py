@@ -275,7 +275,7 @@ def test_a_cluster_with_prometheus_gets_service_monitors() -> None:
     # That the cluster knows ServiceMonitors does not say that a Prometheus selects these ones.
     for noun, pod in service_pods(objects).items():
         assert pod.owner["spec"]["template"]["metadata"]["annotations"]["prometheus.io/scrape"] == "true", noun
-    without = template("shop", *MONITORING, "--set", "order.prometheusAnnotations=false")
+    without = template("shop", *MONITORING, "--set", "services.order.prometheusAnnotations=false")
     assert "prometheus.io/scrape" not in json.dumps(service_pods(without)["order"].owner)
 
 
@@ -310,8 +310,14 @@ def test_spans_say_which_pod_of_which_shop_they_are_of() -> None:
     ("values", "trusted"),
     [
         ((), ""),
-        (("services.gateway.ingress.enabled=true", "services.gateway.ingress.host=shop.example.com"), "10.0.0.0/8,172.16.0.0/12"),
-        (("services.gateway.httpRoute.enabled=true", "services.gateway.httpRoute.gatewayRef.name=public"), "10.0.0.0/8,172.16.0.0/12"),
+        (
+            ("services.gateway.ingress.enabled=true", "services.gateway.ingress.host=shop.example.com"),
+            "10.0.0.0/8,172.16.0.0/12",
+        ),
+        (
+            ("services.gateway.httpRoute.enabled=true", "services.gateway.httpRoute.gatewayRef.name=public"),
+            "10.0.0.0/8,172.16.0.0/12",
+        ),
         (("global.trustedProxies={203.0.113.0/24,2001:db8::/32}",), "203.0.113.0/24,2001:db8::/32"),
     ],
 )

@@ -13,7 +13,9 @@ from tests.kubernetes.kube import Release
 
 BURST = 5
 ENDED_WITHIN_S = 60.0
-LIMITED = f"services.gateway.config.SHOP_RATE_LIMIT_PER_SECOND=0.001,services.gateway.config.SHOP_RATE_LIMIT_BURST={BURST}"
+LIMITED = (
+    f"services.gateway.config.SHOP_RATE_LIMIT_PER_SECOND=0.001,services.gateway.config.SHOP_RATE_LIMIT_BURST={BURST}"
+)
 INGRESS = "services.gateway.ingress.enabled=true,services.gateway.ingress.host=shop.example.com"
 ASK = """
 import http.client, json

@@ -52,7 +52,7 @@ async def test_a_second_release_in_the_namespace_is_refused_and_changes_nothing(
     before = await objects(api, namespace)
     second = helm_in("install", "tools")
     assert second.returncode != 0
-    assert f"namespace {namespace} already has the shop of release books (its Service product)" in second.stderr
+    assert f"namespace {namespace} already has the shop of release books (its Service gateway)" in second.stderr
     assert "set global.namePrefix" in second.stderr
     assert await objects(api, namespace) == before
     prefixed = helm_in("install", "tools", "--set", "global.namePrefix=tools")

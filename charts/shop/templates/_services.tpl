@@ -27,11 +27,11 @@
 {{- end }}
 {{- end }}
 
-{{/* Values of a service stood beside `services` once. The schema lets them pass, so that this can say where they belong. */}}
+{{/* The values of a service once stood where `services` is. The schema lets those through, for this to say where they moved. */}}
 {{- define "shop.checkPlaces" }}
 {{- range $noun := keys .Values.services }}
 {{- range $key, $value := get $.Values $noun | default dict }}
-{{- fail (printf "%s.%s is not read any more: it is services.%s.%s now, as every value of a service" $noun $key $noun $key) }}
+{{- fail (printf "%s.%s has moved: the values of services are under services now, this one is services.%s.%s" $noun $key $noun $key) }}
 {{- end }}
 {{- end }}
 {{- end }}

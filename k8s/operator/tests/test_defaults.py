@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, VERSION, shop
 from shop.operator.engine.render.values import values
-from shop.operator.services import WITH_DATABASE
 from tests.charts.rendering import CHARTS
 
 DIFFERENT = {
@@ -17,8 +17,9 @@ DIFFERENT = {
     "global.image.tag": "the chart's appVersion is the same version",
     "global.serviceMonitors": "a Shop names the kinds that it needs, so none appears when a cluster gets one",
     "catalog.sample": "helm install shows a shop with something in it; a Shop says what it sells",
-    "pricing.config.SHOP_SAMPLE_PROMOTIONS": "coupons of that sample",
-} | {f"{noun}.migrations.mode": "the operator applies Jobs and waits for them" for noun in WITH_DATABASE}
+    "services.pricing.config.SHOP_SAMPLE_PROMOTIONS": "coupons of that sample",
+    "serviceDefaults.migrations.mode": "the operator applies Jobs and waits for them",
+}
 
 
 def leaves(found: Any, path: str = "") -> dict[str, Any]:
@@ -36,7 +37,7 @@ def of_chart(name: str) -> dict[str, Any]:
 
 def chart_default(path: str) -> Any:
     """What charts/shop has at `path`, or charts/service where that leaves a service's value out."""
-    ours, rest = leaves(of_chart("shop")), path.partition(".")[2]
+    ours, rest = leaves(of_chart("shop")), re.sub(r"^(serviceDefaults|services\.\w+)\.", "", path)
     return ours[path] if path in ours else leaves(of_chart("service")).get(rest, "not a value of the charts")
 
 

@@ -295,14 +295,14 @@ async def test_what_cannot_be_is_refused_by_its_field(spec: Spec, sentence: str)
         renderer().inputs_hash(shop, NAMESPACE, SEED, frozenset())
 
 
-AT = "execution error at (shop/charts/order/templates/deployment.yaml:1:4): "
+AT = "execution error at (shop/templates/services.yaml:2:4): "
 
 
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
         (
-            f"Error: {AT}order.autoscaling.maxReplicas (1) must be at least minReplicas (2)",
+            f"Error: {AT}services.order.autoscaling.maxReplicas (1) must be at least minReplicas (2)",
             "spec.services.order.autoscaling.maxReplicas (1) must be at least minReplicas (2)",
         ),
         (
@@ -310,7 +310,7 @@ AT = "execution error at (shop/charts/order/templates/deployment.yaml:1:4): "
             "spec.database.instances is 3, but mode Bundled has one",
         ),
         (
-            f"Error: {AT}gateway.ingress.enabled needs gateway.ingress.host",
+            f"Error: {AT}services.gateway.ingress.enabled needs services.gateway.ingress.host",
             "spec.exposure needs spec.exposure.host",
         ),
         ("Error: Chart.yaml file is missing", "the charts could not be rendered: Chart.yaml file is missing"),

@@ -62,28 +62,32 @@ REACHES: list[tuple[Spec, str, Any]] = [
     ({}, "catalog", {"sample": "", "configMap": ""}),
     ({"store": {"catalog": {"sample": "books"}}}, "catalog", {"sample": "books", "configMap": ""}),
     ({"store": {"catalog": {"configMap": "wares"}}}, "catalog", {"sample": "", "configMap": "wares"}),
-    ({}, "pricing.config", {"SHOP_SAMPLE_PROMOTIONS": ""}),
-    ({"store": {"catalog": {"sample": "books"}}}, "pricing.config", {"SHOP_SAMPLE_PROMOTIONS": "true"}),
-    ({"services": {"order": {"replicas": 3}}}, "order.replicas", 3),
-    ({"services": {"order": {"logLevel": "DEBUG"}}}, "order.logLevel", "DEBUG"),
-    ({}, "order.migrations", {"mode": "Job"}),
+    ({}, "services.pricing.config", {"SHOP_SAMPLE_PROMOTIONS": ""}),
+    ({"store": {"catalog": {"sample": "books"}}}, "services.pricing.config", {"SHOP_SAMPLE_PROMOTIONS": "true"}),
+    ({"services": {"order": {"replicas": 3}}}, "services.order.replicas", 3),
+    ({"services": {"order": {"logLevel": "DEBUG"}}}, "services.order.logLevel", "DEBUG"),
+    ({}, "serviceDefaults.migrations", {"mode": "Job"}),
     (
         {"services": {"order": {"autoscaling": {"maxReplicas": 4}}}},
-        "order.autoscaling",
+        "services.order.autoscaling",
         {"enabled": True, "minReplicas": 1, "maxReplicas": 4, "targetCPUUtilizationPercentage": 70},
     ),
-    ({"services": {"order": {"image": "r:5000/o:1"}}}, "order.image", {"repository": "r:5000/o", "tag": "1"}),
-    ({"services": {"order": {"image": "r:5000/o"}}}, "order.image", {"repository": "r:5000/o"}),
+    ({"services": {"order": {"image": "r:5000/o:1"}}}, "services.order.image", {"repository": "r:5000/o", "tag": "1"}),
+    ({"services": {"order": {"image": "r:5000/o"}}}, "services.order.image", {"repository": "r:5000/o"}),
     (
         {"services": {"order": {"image": "o:1@sha256:ab"}}},
-        "order.image",
+        "services.order.image",
         {"repository": "o", "tag": "1", "digest": "sha256:ab"},
     ),
-    ({"services": {"order": {"env": {"B": "$(A)", "A": "1"}}}}, "order.env.0", {"name": "A", "value": "1"}),
-    ({"services": {"order": {"env": {"B": "$(A)", "A": "1"}}}}, "order.env.1", {"name": "B", "value": "$$(A)"}),
+    ({"services": {"order": {"env": {"B": "$(A)", "A": "1"}}}}, "services.order.env.0", {"name": "A", "value": "1"}),
+    (
+        {"services": {"order": {"env": {"B": "$(A)", "A": "1"}}}},
+        "services.order.env.1",
+        {"name": "B", "value": "$$(A)"},
+    ),
     (
         {"services": {"user": {"env": {"SHOP_ADMIN_EMAIL": "a@b.example"}}}},
-        "user.secretEnv",
+        "services.user.secretEnv",
         {"SHOP_ADMIN_EMAIL": None},
     ),
     ({}, "database", {"mode": "Bundled", "instances": 1, "storage": "5Gi"}),
@@ -106,7 +110,7 @@ REACHES: list[tuple[Spec, str, Any]] = [
     ),
     (
         {"database": {"mode": "External", "secretName": "urls"}},
-        "payment.secretEnv",
+        "services.payment.secretEnv",
         {"SHOP_DATABASE_URL": {"key": "payment"}},
     ),
     ({"database": {"mode": "External", "secretName": "urls"}}, "global.database", {}),
@@ -127,13 +131,13 @@ REACHES: list[tuple[Spec, str, Any]] = [
     ({"cache": {"mode": "External", "secretName": "v"}}, "global.secrets", {"valkey": "v"}),
     (
         {"exposure": INGRESS},
-        "gateway.ingress",
+        "services.gateway.ingress",
         {"enabled": True, "className": "nginx", "host": "shop.example.com", "tlsSecretName": "tls"},
     ),
     ({"exposure": INGRESS}, "global.publicUrl", "https://shop.example.com"),
     (
         {"exposure": GATEWAY},
-        "gateway.httpRoute",
+        "services.gateway.httpRoute",
         {"enabled": True, "hostnames": ["a.example"], "gatewayRef": GATEWAY["gatewayRef"]},
     ),
     ({}, "global.serviceMonitors", "Never"),
@@ -225,7 +229,7 @@ async def test_images_of_a_registry_reach_every_pod_of_a_service() -> None:
     ],
 )
 def test_defaults_give_way_to_what_a_shop_sets(given_resources: Spec, expected: Values) -> None:
-    found = values_of({"services": {"order": {"resources": given_resources}}})["order"]
+    found = values_of({"services": {"order": {"resources": given_resources}}})["services"]["order"]
     assert found.get("resources", {}) == expected
 
 
@@ -247,14 +251,13 @@ def test_the_defaults_are_those_of_the_chart() -> None:
 
 def test_variables_from_secrets_are_those_of_the_chart() -> None:
     reserved = {"SHOP_DATABASE_URL", "SHOP_NATS_URL", "SHOP_VALKEY_URL", "SHOP_INTERNAL_TOKEN"}
-    shop = chart_values("shop")
-    found = {noun: frozenset(shop[noun].get("secretEnv", {})) - reserved for noun in SERVICES}
+    services = chart_values("shop")["services"]
+    found = {noun: frozenset(given["secretEnv"]) - reserved for noun, given in services.items()}
     assert {noun: names for noun, names in found.items() if names} == dict(SECRET_ENV)
 
 
 def test_services_are_those_of_the_chart() -> None:
-    chart = yaml.safe_load((helm.ROOT / "charts" / "shop" / "Chart.yaml").read_text(encoding="utf-8"))
-    assert {dependency["alias"] for dependency in chart["dependencies"]} == set(SERVICES)
+    assert set(chart_values("shop")["services"]) == set(SERVICES)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,6 @@ from shop.operator.engine.metrics import RENDER
 from shop.operator.engine.render import shop_secrets
 from shop.operator.engine.render.charts import Charts
 from shop.operator.engine.render.values import Images, RenderError, Values, contradictions, values
-from shop.operator.services import SERVICES
 from shop.operator.spec import Shop
 
 __all__ = ["HelmNotFound", "Images", "RenderError", "Renderer", "find_charts", "find_helm"]
@@ -232,10 +231,9 @@ _SENTENCE = re.compile(r"^execution error at \(\S+\): ")
 _FIELDS = tuple(
     (re.compile(pattern), field)
     for pattern, field in (
-        (r"\bgateway\.(?:ingress|httpRoute)\.enabled\b", "spec.exposure"),
-        (r"\bgateway\.ingress\.", "spec.exposure."),
-        (r"\bgateway\.httpRoute\.", "spec.exposure."),
-        (rf"\b({'|'.join(SERVICES)})\.(?=[a-z])", r"spec.services.\1."),
+        (r"\bservices\.gateway\.(?:ingress|httpRoute)\.enabled\b", "spec.exposure"),
+        (r"\bservices\.gateway\.(?:ingress|httpRoute)\.", "spec.exposure."),
+        (r"\bservices\.(?=[a-z])", "spec.services."),
         (r"\bglobal\.store\b", "spec.store"),
         (r"\bcatalog(?=[. ])", "spec.store.catalog"),
         (r"\brestore\.", "spec.restoreFrom."),

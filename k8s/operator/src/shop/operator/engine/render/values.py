@@ -77,7 +77,9 @@ def values(
         "dashboards": {"enabled": spec.observability.dashboards},
         **_stores(spec),
         **_copies(spec),
-        **{noun: _service(noun, spec) for noun in SERVICES},
+        # The operator applies a Job and waits for it before the pods that need it.
+        "serviceDefaults": {"migrations": {"mode": "Job"}},
+        "services": {noun: _service(noun, spec) for noun in SERVICES},
     }
 
 
@@ -242,11 +244,9 @@ def _service(noun: str, spec: ShopSpec) -> Values:
         **_image(service.image),
         **_environment(noun, service.env),
     }
-    if noun in WITH_DATABASE:
-        given["migrations"] = {"mode": "Job"}
-        if spec.database.mode == "External":
-            # One Secret with the URL of every service's database under the service's name.
-            given["secretEnv"] = {**given.get("secretEnv", {}), "SHOP_DATABASE_URL": {"key": noun}}
+    if noun in WITH_DATABASE and spec.database.mode == "External":
+        # One Secret with the URL of every service's database under the service's name.
+        given["secretEnv"] = {**given.get("secretEnv", {}), "SHOP_DATABASE_URL": {"key": noun}}
     return given | _of_noun(noun, spec)
 
 
