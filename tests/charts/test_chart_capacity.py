@@ -88,7 +88,7 @@ def test_the_server_takes_what_the_most_pods_can_ask_for() -> None:
 
 def test_pools_that_the_server_cannot_serve_are_refused_with_the_numbers() -> None:
     text = refusal("--set", SCALED)
-    assert "allows up to 500, but the services may take 538 connections (notification 11 pods x 8, order 11 pods" in text
+    assert "allows up to 500, but the services may take 538 connections (notification 11 pods x 8, order 11" in text
     assert "others 10)" in text
     assert "database.maxConnections is 100, but the services may take 106 connections" in refusal(
         "--set", "database.maxConnections=100"
