@@ -16,12 +16,11 @@
 {{- end }}
 {{- end }}
 
-{{/* (list BASE OVER): changes BASE as Helm merges values: maps key by key, and null takes a key away. */}}
+{{/* (list BASE OVER): changes BASE as Helm merges values, maps key by key. Unlike sprig's merge it lets null, "" and false win. */}}
 {{- define "shop.overlay" }}
 {{- $base := index . 0 }}
 {{- range $key, $value := index . 1 }}
-{{- if kindIs "invalid" $value }}{{ $_ := unset $base $key }}
-{{- else if and (kindIs "map" $value) (kindIs "map" (get $base $key)) }}{{ include "shop.overlay" (list (get $base $key) $value) }}
+{{- if and (kindIs "map" $value) (kindIs "map" (get $base $key)) }}{{ include "shop.overlay" (list (get $base $key) $value) }}
 {{- else }}{{ $_ := set $base $key $value }}
 {{- end }}
 {{- end }}
