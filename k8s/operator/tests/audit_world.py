@@ -36,9 +36,10 @@ class World:
         self.connections = connections
         self.target = target
         self.product = new_id()
-        self.sequences: dict[str, int] = {}
+        self.changed: set[str] = set()
 
     async def run(self, noun: str, sql: str, *arguments: Any) -> None:
+        self.changed.add(noun)
         await self.connections[noun].execute(sql, *arguments)
 
     async def stock(self, received: int) -> None:

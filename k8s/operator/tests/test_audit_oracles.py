@@ -1,7 +1,7 @@
 """Each oracle holds in a sound shop, and it alone fails when what it guards is broken in the databases."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import timedelta
 
 import asyncpg
@@ -10,31 +10,12 @@ import pytest
 
 from k8s.operator.tests.audit_world import TOTAL, Placed, World
 from shop.devkit import embedded
-from shop.devkit.testing import DatabaseFor
+from shop.devkit.testing import Databases
 from shop.kit.ids import new_id
 from shop.operator.audit.model import Options
 from shop.operator.audit.run import ORACLES, Target, audit, wait_until_ended
 from shop.operator.errors import ShopctlError
 from shop.operator.services import WITH_DATABASE
-
-
-@pytest.fixture
-async def world(database_for: DatabaseFor, postgres: embedded.Server, nats_url: str) -> AsyncIterator[World]:
-    urls = {noun: await database_for(noun) for noun in WITH_DATABASE}
-    as_owner = {noun: f"{postgres.url.rsplit('/', 1)[0]}/{url.rsplit('/', 1)[1]}" for noun, url in urls.items()}
-    client = await nats.connect(nats_url)
-    await client.jetstream().add_stream(name="order", subjects=["order.>"])
-    await client.close()
-    opened = {}
-    for noun, url in as_owner.items():
-        opened[noun] = await asyncpg.connect(url, server_settings={"session_replication_role": "replica"})
-    for database in ("postgres", "template1"):
-        await opened["order"].execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
-    made = World(opened, Target(as_owner, nats_url))
-    await made.stock(10)
-    yield made
-    for connection in opened.values():
-        await connection.close()
 
 
 class Sound:
@@ -47,9 +28,80 @@ class Sound:
         self.rejected = rejected
 
 
+class Copies:
+    """Copies of the sound databases. Only those that a test changed are made anew for the next."""
+
+    def __init__(self, databases: Databases, server: embedded.Server, nats_url: str) -> None:
+        self._databases = databases
+        self._server = server.url.rsplit("/", 1)[0]
+        self._nats_url = nats_url
+        self._sources: dict[str, str] = {}
+        self._copies: dict[str, str] = {}
+        self._connections: dict[str, asyncpg.Connection] = {}
+
+    async def make_sound(self) -> Sound:
+        """The databases that are copied, with three orders in them."""
+        for noun in WITH_DATABASE:
+            await self._open(noun, await self._databases.clone(noun))
+        for database in ("postgres", "template1"):
+            await self._connections["order"].execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
+        world = self.world()
+        await world.stock(10)
+        sound = Sound(world, await world.confirmed(), await world.cancelled(), await world.rejected())
+        for noun, connection in self._connections.items():
+            await connection.close()
+            self._sources[noun] = self._copies.pop(noun).rsplit("/", 1)[1]
+        self._connections.clear()
+        return sound
+
+    def world(self) -> World:
+        return World(self._connections, Target(self._copies, self._nats_url))
+
+    async def refresh(self) -> None:
+        """Every database that is missing, as a copy of the sound one."""
+        for noun, source in self._sources.items():
+            if noun not in self._copies:
+                await self._open(noun, await self._databases.clone(noun, source))
+
+    async def drop(self, nouns: Iterable[str]) -> None:
+        for noun in nouns:
+            await self._connections.pop(noun).close()
+            await self._databases.drop(self._copies.pop(noun))
+
+    async def close(self) -> None:
+        await self.drop(list(self._copies))
+        for source in self._sources.values():
+            await self._databases.drop(f"/{source}")
+
+    async def _open(self, noun: str, url: str) -> None:
+        self._copies[noun] = as_superuser = f"{self._server}/{url.rsplit('/', 1)[1]}"
+        settings = {"session_replication_role": "replica"}
+        self._connections[noun] = await asyncpg.connect(as_superuser, server_settings=settings)
+
+
+@pytest.fixture(scope="module")
+async def copies(
+    databases: Databases, postgres: embedded.Server, nats_server: embedded.Server
+) -> AsyncIterator[tuple[Copies, Sound]]:
+    client = await nats.connect(nats_server.url)
+    for info in await client.jetstream().streams_info():
+        await client.jetstream().delete_stream(str(info.config.name))
+    await client.jetstream().add_stream(name="order", subjects=["order.>"])
+    await client.close()
+    made = Copies(databases, postgres, nats_server.url)
+    sound = await made.make_sound()
+    yield made, sound
+    await made.close()
+
+
 @pytest.fixture
-async def sound(world: World) -> Sound:
-    return Sound(world, await world.confirmed(), await world.cancelled(), await world.rejected())
+async def sound(copies: tuple[Copies, Sound]) -> AsyncIterator[Sound]:
+    made, source = copies
+    await made.refresh()
+    world = made.world()
+    world.product = source.world.product
+    yield Sound(world, source.confirmed, source.cancelled, source.rejected)
+    await made.drop(world.changed)
 
 
 async def violations(world: World, options: Options | None = None) -> dict[int, list[str]]:
@@ -237,7 +289,7 @@ async def unbalanced_ledger(sound: Sound) -> str:
 
 async def door_into_another_database(sound: Sound) -> str:
     database = sound.world.target.databases["payment"].rsplit("/", 1)[1]
-    await sound.world.run("order", f"GRANT CONNECT ON DATABASE {database} TO shop_order")
+    await sound.world.run("payment", f"GRANT CONNECT ON DATABASE {database} TO shop_order")
     return f"shop_order -> {database}"
 
 

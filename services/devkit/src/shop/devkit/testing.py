@@ -132,9 +132,9 @@ class Databases:
             self._templates.add(noun)
         return name
 
-    async def clone(self, noun: str) -> str:
-        """The URL, for ``noun``'s own role, of a fresh copy of its template."""
-        template = await self.template(noun)
+    async def clone(self, noun: str, source: str | None = None) -> str:
+        """The URL, for ``noun``'s own role, of a fresh copy of its template, or of ``source``, which nobody uses."""
+        template = await self.template(noun) if source is None else source
         name = f"test_{noun}_{next(self._numbers)}"
         await self._admin(
             f"CREATE DATABASE {name} TEMPLATE {template} OWNER shop_{noun}",

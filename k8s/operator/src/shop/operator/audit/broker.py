@@ -34,7 +34,14 @@ class Stream:
 async def message_ids(url: str, noun: str) -> Stream:
     """The event ids in the stream of `noun`; raises `BrokerError`."""
     try:
-        connecting = nats.connect(url, connect_timeout=CONNECT_TIMEOUT_S, max_reconnect_attempts=0, error_cb=_ignore)
+        connecting = nats.connect(
+            url,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            # With 0 attempts the client goes on trying for ever.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            error_cb=_ignore,
+        )
         client = await asyncio.wait_for(connecting, CONNECT_TIMEOUT_S)
     except (OSError, TimeoutError, NatsError) as error:
         raise BrokerError(f"the broker is not reachable: {error or type(error).__name__}") from error
