@@ -24,7 +24,7 @@ ARGUMENTS = (
 )
 PAGE_TIMEOUT_MS = 20_000
 PASSWORD = "correct horse battery"
-ADDRESS = {"Street and number": "Linden 5", "Postal code": "10117", "Town": "Berlin"}
+ADDRESS = {"Street and number": "Linden 5", "Postal code": "10117", "City": "Berlin"}
 EXPECTED_STATUSES = ("402", "403", "404", "409", "422")
 """Chromium notes these in its console although the page shows them on purpose."""
 
@@ -69,27 +69,27 @@ class Person:
 
     async def sign_up(self) -> None:
         await self.go("/sign-up")
-        await self.page.get_by_label("Your name").fill("Ada Reader")
-        await self.page.get_by_label("E-mail").fill(self.email)
+        await self.page.get_by_label("Name").fill("Ada Reader")
+        await self.page.get_by_label("Email").fill(self.email)
         await self.page.get_by_label("Password").fill(PASSWORD)
-        await self.press("Open the account")
+        await self.press("Create account")
         await expect(self.page.get_by_text("Welcome, Ada Reader.")).to_be_visible()
 
     async def sign_in(self, email: str, password: str, back: str = "/") -> None:
         await self.go(f"/sign-in?next={back}")
-        await self.page.get_by_label("E-mail").fill(email)
+        await self.page.get_by_label("Email").fill(email)
         await self.page.get_by_label("Password").fill(password)
         await self.press("Sign in")
         await expect(self.page.get_by_text("Welcome back.")).to_be_visible()
 
-    async def fill_checkout(self, card: str = "Test card that pays") -> None:
+    async def fill_checkout(self, card: str = "Test card: approved") -> None:
         """Opens the checkout and fills it in, up to the last button."""
         await self.go("/checkout")
         for label, value in ADDRESS.items():
             await self.page.get_by_label(label).fill(value)
         await self.page.get_by_role("radio", name=card).check()
 
-    async def buy(self, card: str = "Test card that pays") -> None:
+    async def buy(self, card: str = "Test card: approved") -> None:
         await self.fill_checkout(card)
         await self.press("Buy now")
 

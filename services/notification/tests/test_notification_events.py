@@ -81,7 +81,7 @@ async def test_a_refund_that_comes_first_waits_for_the_address(station: Any, off
     known = await station.tell(samples.registered())
     await station.taken(known)
     await station.settled()
-    assert sorted(office.subjects()) == ["27,35 € are on their way back to you", "Welcome to Shopkeeper"]
+    assert sorted(office.subjects()) == ["Welcome to Shopkeeper", "Your refund of 27,35 €"]
     assert {str(mail["To"]) for mail in office.mails} == {samples.email}
 
 

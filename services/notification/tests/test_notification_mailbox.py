@@ -127,7 +127,7 @@ async def test_pages_of_the_mailbox(mailbox: Any, tokens: Tokens) -> None:
 
 
 async def test_an_empty_mailbox_and_an_unknown_mail(mailbox: Any) -> None:
-    assert "No mail yet" in (await mailbox.client.get("/mailbox")).text
+    assert "No emails yet" in (await mailbox.client.get("/mailbox")).text
     missing = await mailbox.client.get("/mailbox/018f0000-0000-7000-8000-000000000000")
     assert (missing.status_code, missing.json()["code"]) == (404, "unknown_mail")
     assert (await mailbox.client.get("/mailbox/nonsense")).status_code == 422

@@ -346,7 +346,7 @@ def _user_routes(app: FastAPI, shop: ScriptedShop) -> None:
         body = await request.json()
         person = shop.people.get(body["email"])
         if person is None or person.password != body["password"]:
-            raise Problem(401, "invalid_credentials", "The e-mail address or the password is wrong.")
+            raise Problem(401, "invalid_credentials", "The email address or password is incorrect.")
         return shop.tokens(person)
 
     @app.post("/api/v1/tokens/refresh")

@@ -27,13 +27,13 @@ async def test_passwords_are_passed_on_as_typed(browser: Browser) -> None:
 async def test_wrong_sign_up_is_explained_beside_the_fields(browser: Browser) -> None:
     page = await browser.get("/sign-up")
     page = await browser.send(page.form("/sign-up"), 422, name="", email="nonsense", password="short")
-    assert page.one("span", id="name-error").text == "Please fill this in."
+    assert page.one("span", id="name-error").text == "This field is required."
     assert "must have an @-sign" in page.one("span", id="email-error").text
     assert "autofocus" in page.one("div", id="problem").attributes
     assert {link.attributes["href"] for link in page.all("a") if link.inside("div", id="problem")} == {
         "#name", "#email", "#password",
     }  # fmt: skip
-    assert page.one("span", id="password-error").text == "At least 10 characters, please."
+    assert page.one("span", id="password-error").text == "Use at least 10 characters."
     assert page.one("input", id="password").attributes["value"] == ""
     assert browser.shop.people == {}
 
@@ -69,7 +69,7 @@ async def test_wrong_password(browser: Browser) -> None:
     browser.shop.people[CUSTOMER] = Person("Ada", CUSTOMER, PASSWORD)
     page = await browser.get("/sign-in")
     page = await browser.send(page.form("/sign-in"), 401, email=CUSTOMER, password="not this one")
-    assert "The e-mail address or the password is wrong." in page.text
+    assert "The email address or password is incorrect." in page.text
     assert page.form("/sign-in").fields["email"] == CUSTOMER
 
 
@@ -111,7 +111,7 @@ async def test_a_cookie_that_was_changed_is_nobodys(browser: Browser) -> None:
 async def test_signing_out_forgets(browser: Browser) -> None:
     page = await browser.sign_in()
     page = await browser.send(page.form("/sign-out"))
-    assert "You are signed out." in page.text
+    assert "You have signed out." in page.text
     assert "shop_session" not in browser.client.cookies
     assert ("DELETE", "/api/v1/tokens", "") in browser.shop.calls
 
@@ -207,7 +207,7 @@ async def test_an_account_needs_the_order_service(browser: Browser) -> None:
     await browser.sign_in()
     browser.shop.down.add("order")
     page = await browser.get("/account", 503)
-    assert "Orders cannot be reached for a moment." in page.text
+    assert "Orders are temporarily unavailable." in page.text
     assert "/account" in page.links()
 
 

@@ -34,7 +34,7 @@ async def test_only_the_shopkeeper_is_let_in(browser: Browser, path: str) -> Non
     assert browser.path == "/sign-in"
     await browser.sign_in()
     page = await browser.get(path, 403)
-    assert "Only the shopkeeper" in page.text or "Not for you" in page.text
+    assert "This page is for administrators only." in page.text
     assert "/admin" not in page.links()
 
 
@@ -42,7 +42,7 @@ async def test_orders_are_listed_and_filtered(browser: Browser, order_id: str) -
     page = await browser.get("/admin")
     assert f"/admin/orders/{order_id}" in page.links()
     page = await browser.get("/admin?state=cancelled")
-    assert "No orders here" in page.text
+    assert "No orders" in page.text
     await browser.get("/admin?state=nonsense", 400)
 
 
@@ -61,15 +61,15 @@ async def test_order_shows_its_saga(browser: Browser, order_id: str) -> None:
     cells = [" ".join(cell.text.split()) for cell in page.all("td") if cell.inside("table", id="history")]
     when = "5 March 2026, 14:07 UTC"
     assert cells[:5] == ["Quote", "Unavailable <pricing> is away", "3", "3.000", when]
-    assert cells[5:10] == ["Reserve (taken back)", "Done", "3", "3.000", when]
-    assert cells[10:] == ["Being checked → Confirmed", "Confirmed", "", "", when]
+    assert cells[5:10] == ["Reserve (compensation)", "Done", "3", "3.000", when]
+    assert cells[10:] == ["Pending → Confirmed", "Confirmed", "", "", when]
     assert "4bf92f3577b34da6a3ce929d0e0e4736" in page.text
 
 
 async def test_order_is_sent_and_delivered(browser: Browser, order_id: str) -> None:
     page = await browser.get(f"/admin/orders/{order_id}")
     page = await browser.send(page.form(f"/admin/orders/{order_id}/fulfil"))
-    assert "The order is on its way." in page.text
+    assert "The order was marked as shipped." in page.text
     page = await browser.send(page.form(f"/admin/orders/{order_id}/deliver"))
     assert browser.shop.orders[order_id]["state"] == "delivered"
     moves = (f"/admin/orders/{order_id}/{how}" for how in ("fulfil", "deliver", "cancel"))
@@ -124,7 +124,7 @@ async def test_what_is_no_amount_gives_nothing_back(browser: Browser, order_id: 
     field = page.one("input", id="amount-1")
     assert (field.attributes["aria-invalid"], field.attributes["aria-describedby"]) == ("true", "amount-1-error")
     assert "autofocus" in field.attributes
-    assert "amount above zero" in page.one("span", id="amount-1-error").text
+    assert "amount greater than zero" in page.one("span", id="amount-1-error").text
     assert page.form(form.action).fields["reason"] == "Torn"
     assert browser.shop.refunds == {}
 
@@ -133,7 +133,7 @@ async def test_a_refund_above_the_payment_is_explained_beside_what_was_typed(bro
     page = await browser.get(f"/admin/orders/{order_id}")
     form = page.form(f"/admin/orders/{order_id}/refund")
     page = await browser.send(form, 422, amount="100", reason="Torn")
-    assert page.one("span", id="amount-1-error").text == "At most 32.69 EUR can still go back."
+    assert page.one("span", id="amount-1-error").text == "You can refund at most 32.69 EUR."
     assert page.form(form.action).fields["amount"] == "100"
     browser.shop.refund_refusal = Problem(409, "refund_exceeds_payment", "Only 12.69 EUR is left of this payment.")
     await browser.send(page.form(form.action), amount="20", reason="Torn")
@@ -156,7 +156,7 @@ async def test_stock_is_added_and_taken(browser: Browser) -> None:
     page = await browser.get("/admin/stock?query=pride")
     form = page.form(f"/admin/stock/{product_id('pride')}")
     page = await browser.send(form, delta="5")
-    assert "“Pride and Prejudice” has 17 pieces now." in page.text
+    assert "Stock updated: 17 of “Pride and Prejudice” in stock." in page.text
     assert str(browser.answer.url).endswith("/admin/stock?query=pride")
     await browser.send(form, delta="5")
     assert browser.shop.products[product_id("pride")]["stock"] == 17
@@ -197,7 +197,7 @@ async def test_a_new_promotion_never_overwrites_another(browser: Browser) -> Non
     form = (await browser.get("/admin/promotions/new")).form("/admin/promotions")
     await browser.send(form, code="SPRING", value="10")
     page = await browser.send(form, 409, code="spring", value="90")
-    assert "There is a promotion with this code already." in page.one("span", id="code-error").text
+    assert "A promotion with this code already exists." in page.one("span", id="code-error").text
     assert (page.form("/admin/promotions").fields["code"], page.form("/admin/promotions").fields["value"]) == (
         "spring", "90",
     )  # fmt: skip
@@ -214,14 +214,14 @@ async def test_a_promotion_keeps_its_first_day_when_it_is_changed(browser: Brows
     await browser.send(form, value="20")
     assert browser.shop.promotions["ADVENT"]["starts_at"].startswith("2026-12-01T00:00:00")
     page = await browser.send(form, 422, starts="2026-12-25")
-    assert page.one("span", id="expires-error").text == "The last day is before the first day."
+    assert page.one("span", id="expires-error").text == "The end date is before the start date."
 
 
 @pytest.mark.parametrize(
     ("rule", "word"),
     [
         ({}, "Active"),
-        ({"active": False, "expires_at": "2020-01-01T00:00:00Z"}, "Off"),
+        ({"active": False, "expires_at": "2020-01-01T00:00:00Z"}, "Inactive"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "Expired"),
         ({"starts_at": "2199-01-01T00:00:00Z"}, "Scheduled"),
         ({"usage_limit": 5, "used": 5}, "Used up"),
@@ -238,12 +238,12 @@ async def test_a_promotion_says_whether_it_can_be_used(browser: Browser, rule: d
 @pytest.mark.parametrize(
     ("kind", "value", "said"),
     [
-        ("percentage", "5.5", "Please write a whole percentage from 1 to 100, without decimals."),
-        ("percentage", "5,5", "Please write a whole percentage from 1 to 100, without decimals."),
-        ("percentage", "101", "Please write a whole percentage from 1 to 100, without decimals."),
-        ("percentage", "0", "Please write a whole percentage from 1 to 100, without decimals."),
-        ("fixed", "5.555", "Please write an amount above zero, for example 5.00."),
-        ("fixed", "-1", "Please write an amount above zero, for example 5.00."),
+        ("percentage", "5.5", "Enter a whole percentage from 1 to 100."),
+        ("percentage", "5,5", "Enter a whole percentage from 1 to 100."),
+        ("percentage", "101", "Enter a whole percentage from 1 to 100."),
+        ("percentage", "0", "Enter a whole percentage from 1 to 100."),
+        ("fixed", "5.555", "Enter an amount greater than zero, for example 5.00."),
+        ("fixed", "-1", "Enter an amount greater than zero, for example 5.00."),
     ],
 )
 async def test_a_value_that_no_promotion_can_have(browser: Browser, kind: str, value: str, said: str) -> None:

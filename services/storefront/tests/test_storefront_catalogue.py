@@ -36,7 +36,7 @@ async def test_a_shop_of_garden_tools_says_nothing_of_books(
         browser = Browser(client, scripted)
         pages = [await browser.get(path) for path in ("/", "/search", "/search?query=zzz", "/category/tools")]
         assert pages[0].one("h1").text == "Tools for small gardens"
-        assert "2 articles in 1 category" in pages[0].text
+        assert "2 products in 1 category" in pages[0].text
         pages += [await browser.get(f"/products/{tools[0]['id']}"), await browser.get("/nowhere", 404)]
         pages += [await browser.add("rake"), await browser.sign_in()]
         pages += [await browser.get(path) for path in ("/account", "/account/messages", "/checkout")]
@@ -76,7 +76,7 @@ async def test_category_lists_only_its_own(browser: Browser) -> None:
 
 async def test_unknown_category_is_not_found(browser: Browser) -> None:
     page = await browser.get("/category/nonsense", 404)
-    assert page.one("h1").text == "There is no such page"
+    assert page.one("h1").text == "Page not found"
 
 
 async def test_search_finds_and_keeps_the_words(browser: Browser) -> None:
@@ -87,12 +87,12 @@ async def test_search_finds_and_keeps_the_words(browser: Browser) -> None:
 
 async def test_search_without_a_hit_says_so(browser: Browser) -> None:
     page = await browser.get("/search?query=zzz")
-    assert "Nothing found" in page.text
+    assert "No products found" in page.text
 
 
 async def test_a_query_is_searched_as_far_as_it_can_be(browser: Browser) -> None:
     page = await browser.get(f"/search?query={'x' * 5000}")
-    assert "Only the first 100 characters were searched for." in page.text
+    assert "Your search was shortened to the first 100 characters." in page.text
     assert page.one("input", id="query").attributes["value"] == "x" * 100
     page = await browser.get("/search?query=%20pri%E2%80%8Bde%00%1B%20")
     assert page.one("input", id="query").attributes["value"] == "pri de"
@@ -157,14 +157,14 @@ async def test_json_ld_is_true_and_cannot_close_its_element(browser: Browser) ->
 @pytest.mark.parametrize("path", ["/products/not-an-id", f"/products/{product_id('nothing')}", "/nowhere"])
 async def test_what_does_not_exist_is_a_friendly_404(browser: Browser, path: str) -> None:
     page = await browser.get(path, 404)
-    assert page.one("h1").text == "There is no such page"
+    assert page.one("h1").text == "Page not found"
     assert "/search" in page.links()
 
 
 async def test_product_service_away_is_a_503_with_the_way_back(browser: Browser) -> None:
     browser.shop.down.add("product")
     page = await browser.get("/search?query=pride", 503)
-    assert "Back in a moment" in page.text
+    assert "Temporarily unavailable" in page.text
     assert browser.answer.headers["retry-after"]
 
 
@@ -180,10 +180,10 @@ async def test_an_address_that_was_tampered_with_is_a_page(browser: Browser, pat
 async def test_order_of_a_list_is_asked_for_and_kept(browser: Browser) -> None:
     page = await browser.get("/search?query=a")
     assert page.one("a", **{"aria-current": "true"}).text == "Name"
-    cheapest = next(link.attributes["href"] for link in page.all("a") if link.text == "Price, low first")
+    cheapest = next(link.attributes["href"] for link in page.all("a") if link.text == "Price: low to high")
     page = await browser.get(cheapest)
     assert browser.answer.url.params["query"] == "a"
-    assert page.one("a", **{"aria-current": "true"}).text == "Price, low first"
+    assert page.one("a", **{"aria-current": "true"}).text == "Price: low to high"
     assert browser.shop.asked_sorts[-1] == "price"
 
 

@@ -62,7 +62,7 @@ async def window(chromium: Browser, url: str, **options: Any) -> AsyncIterator[P
 async def sign_in(page: Page, scripted: ScriptedShop, email: str = CUSTOMER, role: str = "customer") -> None:
     scripted.people.setdefault(email, Person("Ada Lovelace", email, PASSWORD, role))
     await page.goto("/sign-in")
-    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("Email").fill(email)
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("main").get_by_role("button", name="Sign in").click()
     await expect(page.get_by_text("Welcome back.")).to_be_visible()
@@ -131,8 +131,8 @@ async def test_the_focus_goes_to_what_is_wrong(chromium: Browser, url: str, scri
     for script in (True, False):
         async with window(chromium, url, java_script_enabled=script) as page:
             await page.goto("/sign-up")
-            await page.get_by_label("Your name").fill("Ada")
-            await page.get_by_label("E-mail").fill("ada@example.com")
+            await page.get_by_label("Name").fill("Ada")
+            await page.get_by_label("Email").fill("ada@example.com")
             await page.get_by_label("Password").fill("short")
             await page.keyboard.press("Enter")
             await expect(page.locator("#problem")).to_be_focused()
@@ -157,7 +157,7 @@ async def test_a_changed_quantity_keeps_the_focus(
             await quantity(page).fill("6")
             await quantity(page).press("Tab")
             await expect(page.locator("#cart-count")).to_contain_text("7")
-            await expect(page.get_by_role("button", name="Change").nth(1)).to_be_focused()
+            await expect(page.get_by_role("button", name="Update").nth(1)).to_be_focused()
         await quantity(page).fill("0")
         await quantity(page).press("Enter")
         await expect(page.locator("#cart-count")).to_contain_text("1")
@@ -173,14 +173,14 @@ async def test_enter_in_the_coupon_field_applies_it(chromium: Browser, url: str,
             await page.get_by_label("Street and number").fill("Linden 5")
             await page.get_by_label("Coupon").fill("spring 10")
             await page.get_by_label("Coupon").press("Enter")
-            await expect(page.locator("#sums")).to_contain_text("Coupon SPRING10 is taken off.")
+            await expect(page.locator("#sums")).to_contain_text("Coupon SPRING10 applied.")
             await expect(page.get_by_label("Street and number")).to_have_value("Linden 5")
     assert scripted.orders == {}
     assert scripted.asked_keys == []
 
 
 async def fill_checkout(page: Page, card: str) -> None:
-    for label, value in {"Street and number": "Linden 5", "Postal code": "10117", "Town": "Berlin"}.items():
+    for label, value in {"Street and number": "Linden 5", "Postal code": "10117", "City": "Berlin"}.items():
         await page.get_by_label(label).fill(value)
     await page.get_by_role("radio", name=card).check()
 
@@ -190,16 +190,16 @@ async def test_declined_back_and_another_card(chromium: Browser, url: str, scrip
         await add(page, "pride")
         await sign_in(page, scripted)
         await page.goto("/checkout")
-        await fill_checkout(page, "Test card that is declined")
+        await fill_checkout(page, "Test card: declined")
         scripted.refuse = Problem(402, "payment_declined", "No.")
         await page.get_by_role("button", name="Buy now").click()
         await expect(page.locator("#problem")).to_be_focused()
-        await expect(page.locator("#problem")).to_contain_text("The card was declined.")
+        await expect(page.locator("#problem")).to_contain_text("Your card was declined.")
         scripted.refuse = None
         await page.go_back()
-        await fill_checkout(page, "Test card that pays")
+        await fill_checkout(page, "Test card: approved")
         await page.get_by_role("button", name="Buy now").dblclick()
-        await expect(page.get_by_role("heading", level=1)).to_have_text("Thank you, it is yours")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Thank you for your order")
     assert len(scripted.orders) == 1
     cards = [json.loads(body)["payment"]["token"] for _, body in scripted.asked_keys]
     assert (cards[0], set(cards[1:])) == ("tok_declined", {"tok_visa"})
@@ -243,14 +243,14 @@ async def test_nothing_of_the_last_user_is_left(chromium: Browser, url: str, scr
         for path in ("/account", "/cart", "/checkout"):
             await page.goto(path)
         await page.get_by_role("button", name="Sign out").click()
-        await expect(page.get_by_text("You are signed out.")).to_be_visible()
+        await expect(page.get_by_text("You have signed out.")).to_be_visible()
         for _ in range(3):
             await page.go_back()
             await expect(page.get_by_text("Ada Lovelace")).to_have_count(0)
             await expect(page.get_by_label(re.compile("Quantity of"))).to_have_count(0)
         await sign_in(page, scripted, "eve@example.com")
         await page.goto("/cart")
-        await expect(page.get_by_text("Nothing in it yet")).to_be_visible()
+        await expect(page.get_by_text("Your cart is empty")).to_be_visible()
 
 
 async def test_a_second_browser_has_the_same_cart(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
@@ -296,8 +296,8 @@ async def test_a_saved_address_fills_the_fields_of_its_country(
         await page.goto(f"/products/{product_id('pride')}")
         await page.get_by_role("button", name="Add to cart").click()
         await page.goto("/checkout")
-        await expect(page.get_by_label("Town")).to_have_value("Berlin")
+        await expect(page.get_by_label("City")).to_have_value("Berlin")
         await page.get_by_label("Use a saved address").select_option(product_id("us"))
         await expect(page.get_by_label("State")).to_have_value("NV")
         await expect(page.get_by_label("ZIP code")).to_have_value("89501")
-        await expect(page.get_by_label("Town")).to_have_value("Reno")
+        await expect(page.get_by_label("City")).to_have_value("Reno")

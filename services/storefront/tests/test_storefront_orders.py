@@ -47,7 +47,7 @@ def test_the_way_of_an_order(state: str, looks: list[str]) -> None:
 
 
 async def test_states_are_shown_in_words(browser: Browser, bought: str) -> None:
-    words = {"fulfilled": "On its way to you", "delivered": "Delivered", "cancelled": "Cancelled"}
+    words = {"fulfilled": "Your order has shipped", "delivered": "Delivered", "cancelled": "Order cancelled"}
     for state, headline in words.items():
         browser.shop.set_state(bought.rsplit("/", 1)[1], state)
         page = await browser.get(bought)
@@ -61,7 +61,7 @@ async def test_a_late_refusal_says_why_and_names_the_books(browser: Browser, bou
     stored |= {"state": "rejected", "reason": "payment_declined", "total": None, "subtotal": None}
     stored["lines"] = [{"product_id": product_id("pride"), "quantity": 2}]
     page = await browser.get(bought)
-    assert "The card was declined. Nothing was charged." in page.text
+    assert "Your card was declined. You were not charged." in page.text
     assert "Pride and Prejudice" in page.text
     stored["reason"] = "something_new"
     assert "Something new." in (await browser.get(bought)).text
@@ -73,7 +73,7 @@ async def test_cancelling(browser: Browser, bought: str) -> None:
     assert page.one("h1").text == "Cancel this order?"
     assert browser.shop.orders[bought.rsplit("/", 1)[1]]["state"] == "confirmed"
     page = await browser.confirm()
-    assert page.one("h1").text == "Cancelled"
+    assert page.one("h1").text == "Order cancelled"
     assert not [form for form in page.all("form") if form.attributes["action"] == f"{bought}/cancel"]
 
 
@@ -82,7 +82,7 @@ async def test_cancelling_too_late_is_a_friendly_conflict(browser: Browser, boug
     browser.shop.set_state(bought.rsplit("/", 1)[1], "delivered")
     await browser.send(page.form(f"{bought}/cancel"))
     page = await browser.confirm(409)
-    assert page.one("h1").text == "The order has moved on"
+    assert page.one("h1").text == "The order status has changed"
 
 
 async def test_the_same_books_again(browser: Browser, bought: str) -> None:

@@ -34,8 +34,8 @@ async def test_a_full_refund_is_said_in_words_and_nothing_is_sent(browser: Brows
     refund(browser, browser.shop.payments[0]["amount"]["amount"])
     page = await browser.get(f"/orders/{bought}")
     assert page.one("h1").text == "Refunded"
-    assert "All that you paid went back to you. Nothing is sent." in page.text
-    assert "Thank you, it is yours" not in page.text
+    assert "Your payment was refunded in full. Nothing is sent." in page.text
+    assert "Thank you for your order" not in page.text
     assert [heading.text for heading in page.all("h2")][-2] == "Refunded"
     assert f"/orders/{bought}/cancel" not in {form.attributes["action"] for form in page.all("form")}
     for path in ("/account", "/admin"):
@@ -50,17 +50,17 @@ async def test_a_full_refund_is_said_in_words_and_nothing_is_sent(browser: Brows
 async def test_a_part_that_went_back_is_named(browser: Browser, bought: str) -> None:
     refund(browser, 1_000)
     page = await browser.get(f"/orders/{bought}")
-    assert page.one("h1").text == "Thank you, it is yours"
-    assert "Part of what you paid went back to you." in page.text
-    assert "Of this 10,00" in page.text
+    assert page.one("h1").text == "Thank you for your order"
+    assert "Part of your payment was refunded." in page.text
+    assert "10,00 € of this was refunded." in page.text
     page = await browser.get(f"/admin/orders/{bought}")
     assert page.form(f"/admin/orders/{bought}/fulfil")
-    assert "Partly refunded" in page.text
+    assert "Partially refunded" in page.text
 
 
 async def test_an_order_page_works_without_the_payment_service(browser: Browser, bought: str) -> None:
     browser.shop.down.add("payment")
-    assert (await browser.get(f"/orders/{bought}")).one("h1").text == "Thank you, it is yours"
+    assert (await browser.get(f"/orders/{bought}")).one("h1").text == "Thank you for your order"
 
 
 async def test_a_pending_order_can_be_cancelled(browser: Browser, bought: str) -> None:
@@ -71,8 +71,8 @@ async def test_a_pending_order_can_be_cancelled(browser: Browser, bought: str) -
     await browser.confirm()
     browser.shop.orders[bought] |= {"state": "rejected", "reason": "cancelled"}
     page = await browser.get(f"/orders/{bought}")
-    assert page.one("h1").text == "Cancelled"
-    assert "Nothing is charged." in page.text
+    assert page.one("h1").text == "Order cancelled"
+    assert "You were not charged." in page.text
     assert f"/orders/{bought}/cancel" not in {form.attributes["action"] for form in page.all("form")}
 
 

@@ -52,7 +52,7 @@ async def test_no_form_is_taken_without_its_token(browser: Browser, token: str) 
     for path in post_paths():
         answer = await browser.client.post(path.format(**FIXED_VALUES), data=data)
         assert answer.status_code == 403, path
-        assert "This form is too old" in answer.text, path
+        assert "This form has expired" in answer.text, path
     assert not [call for call in browser.shop.calls if call[0] != "GET"]
 
 

@@ -28,7 +28,7 @@ DEPENDENT_FIELDS = tuple(LIBRARY_NAMES)
 
 LABELS = {
     "postal": "Postal code", "zip": "ZIP code", "pin": "PIN code", "eircode": "Eircode",
-    "city": "Town", "post_town": "Town", "district": "District", "suburb": "Suburb",
+    "city": "City", "post_town": "Town or city", "district": "District", "suburb": "Suburb",
     "do_si": "Province",
 }  # fmt: skip
 """Names of fields by the library's types; any other type is its own name."""

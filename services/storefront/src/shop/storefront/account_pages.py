@@ -25,8 +25,8 @@ Back = Annotated[str, Query(alias="next", max_length=1000)]
 
 REMOVE_ADDRESS = Question(
     "Remove this address?",
-    "It is removed from your account. Orders that were sent to it keep it.",
-    "Yes, remove the address",
+    "It will be removed from your account. Existing orders are not affected.",
+    "Remove address",
     "/account/addresses",
 )
 
@@ -48,7 +48,7 @@ async def sign_in(request: Request, shop: Shop, visit: CurrentVisit, form: Poste
     try:
         await shop.sign_in(visit, checked.email, checked.password)
     except Problem as problem:
-        said = WAIT if problem.status == 429 else "The e-mail address or the password is wrong."
+        said = WAIT if problem.status == 429 else "The email address or password is incorrect."
         return await _credentials(
             request, "sign_in.html", form.get("next", "/"), form, problem=said, status=problem.status
         )
@@ -97,7 +97,7 @@ async def _credentials(
 @router.post("/sign-out")
 async def sign_out(request: Request, shop: Shop, visit: CurrentVisit, form: Posted) -> Response:
     await shop.sign_out(visit)
-    return go(request, "/", "You are signed out.")
+    return go(request, "/", "You have signed out.")
 
 
 @router.get("/account")
@@ -140,7 +140,7 @@ async def add_address(request: Request, shop: Shop, session: SignedIn, form: Pos
             raise
         errors = {wrong["field"]: wrong["message"] for wrong in problem.errors}
         return await _addresses(request, shop, session, form, errors, "" if errors else problem.detail, problem.status)
-    return go(request, "/account/addresses", "The address is saved.")
+    return go(request, "/account/addresses", "Address saved.")
 
 
 async def _addresses(
@@ -162,7 +162,7 @@ async def delete_address(request: Request, address_id: UUID, shop: Shop, session
     if question := await ask_first(request, form, REMOVE_ADDRESS):
         return question
     await shop.backends.users.delete_address(session.access_token, address_id)
-    return go(request, "/account/addresses", "The address is gone.")
+    return go(request, "/account/addresses", "Address removed.")
 
 
 @router.get("/account/messages")

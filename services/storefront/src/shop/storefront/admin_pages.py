@@ -104,7 +104,7 @@ async def refund(request: Request, order_id: UUID, shop: Shop, admin: Admin, for
         if problem.status not in SHOWN_IN_FORM:
             raise
         return await _order(request, order_id, shop, admin, wrong=problem.detail, typed=form, status=problem.status)
-    return go(request, back, "The money goes back.")
+    return go(request, back, "Refund issued.")
 
 
 def _refundable(payment: Payment, form: Mapping[str, str]) -> tuple[int, str]:
@@ -112,16 +112,16 @@ def _refundable(payment: Payment, form: Mapping[str, str]) -> tuple[int, str]:
     currency = payment.amount.currency
     amount = minor_units(form.get("amount", ""), currency)
     if amount is None or amount <= 0:
-        return 0, f"Please write an amount above zero, for example {typed_amount(payment.refundable or 100, currency)}."
+        return 0, f"Enter an amount greater than zero, for example {typed_amount(payment.refundable or 100, currency)}."
     if amount > payment.amount.amount:
-        return 0, f"At most {typed_amount(payment.refundable, currency)} {currency} can still go back."
+        return 0, f"You can refund at most {typed_amount(payment.refundable, currency)} {currency}."
     return amount, ""
 
 
 def _refund_question(payment: Payment, amount: int, back: str) -> Question:
     sum_typed = f"{typed_amount(amount, payment.amount.currency)} {payment.amount.currency}"
-    explanation = "It goes back to the card that paid. This cannot be undone."
-    return Question(f"Refund {sum_typed}?", explanation, f"Yes, refund {sum_typed}", back)
+    explanation = "The amount is refunded to the customer's card. This cannot be undone."
+    return Question(f"Refund {sum_typed}?", explanation, f"Refund {sum_typed}", back)
 
 
 @router.post("/orders/{order_id}/{how}")
@@ -142,8 +142,8 @@ async def change(
         if problem.status not in SHOWN_IN_FORM:
             raise
         return await _order(request, order_id, shop, admin, problem=problem.detail, status=problem.status)
-    done = {"cancel": "being cancelled", "fulfil": "on its way", "deliver": "delivered"}[how]
-    return go(request, back, f"The order is {done}.")
+    done = {"cancel": "is being cancelled", "fulfil": "was marked as shipped", "deliver": "was marked as delivered"}
+    return go(request, back, f"The order {done[how]}.")
 
 
 @router.get("/stock")
@@ -177,7 +177,7 @@ async def change_stock(request: Request, product_id: UUID, shop: Shop, admin: Ad
     words, cursor, typed = search_words(form.get("words", "")), form.get("cursor", ""), form.get("delta", "")
     delta = whole(form, "delta", low=-MAX_STOCK_CHANGE - 1, high=MAX_STOCK_CHANGE + 1, default=0)
     if delta == 0 or abs(delta) > MAX_STOCK_CHANGE:
-        said = f"Please write a whole number other than zero, at most {MAX_STOCK_CHANGE:,} either way."
+        said = f"Enter a whole number other than zero, between -{MAX_STOCK_CHANGE:,} and {MAX_STOCK_CHANGE:,}."
         return await _stock(request, shop, words, cursor, wrong=(product_id, typed, said), status=422)
     key = form_key(form)
     try:
@@ -188,7 +188,7 @@ async def change_stock(request: Request, product_id: UUID, shop: Shop, admin: Ad
         wrong = (product_id, typed, problem.detail)
         return await _stock(request, shop, words, cursor, wrong=wrong, status=problem.status)
     back = with_query("/admin/stock", query=words, cursor=cursor)
-    return go(request, back, f"“{product.name}” has {product.stock} pieces now.")
+    return go(request, back, f"Stock updated: {product.stock} of “{product.name}” in stock.")
 
 
 @router.get("/messages")

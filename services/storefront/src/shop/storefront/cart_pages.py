@@ -25,7 +25,7 @@ router = APIRouter(include_in_schema=False)
 async def cart(request: Request, shop: Shop, visit: CurrentVisit) -> Response:
     lines = await shop.cart(visit) if visit.known else []
     short = [line.product.name for line in lines if line.product.stock < line.quantity]
-    problem = f"There is not as much left as you wish: {', '.join(short)}." if short else ""
+    problem = f"Not enough in stock: {', '.join(short)}." if short else ""
     quote = await _estimate(shop, lines)
     country, total = first_country(shop.settings.store), subtotal(shop, lines)
     return await page(request, "cart.html", lines=lines, quote=quote, country=country, subtotal=total, problem=problem)
@@ -52,7 +52,7 @@ async def add(request: Request, shop: Shop, visit: CurrentVisit, form: Posted) -
     product = await shop.backends.catalogue.product(product_id)
     wanted = whole(form, "quantity", low=1, high=MAX_QUANTITY, default=1)
     quantity = await shop.carts.add(visit.cart_owner, product_id, wanted)
-    times = f", {quantity} times" if quantity > 1 else ""
+    times = f" (quantity: {quantity})" if quantity > 1 else ""
     return go(request, "/cart", f"“{product.name}” is in your cart{times}.")
 
 
@@ -73,7 +73,7 @@ async def remove(request: Request, product_id: UUID, shop: Shop, visit: CurrentV
     if not name:
         return go(request, "/cart")
     back = f"/cart#remove-{product_id}"
-    question = Question("Remove this from your cart?", f"“{name}” is taken out.", "Yes, remove it", back)
+    question = Question("Remove from cart?", f"“{name}” will be removed from your cart.", "Remove", back)
     return await ask(request, f"/cart/lines/{product_id}", {}, question)
 
 
@@ -81,4 +81,4 @@ def _product_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise Problem(404, "unknown_product", "There is no such article.") from None
+        raise Problem(404, "unknown_product", "There is no such product.") from None

@@ -131,7 +131,7 @@ class Carts:
         except LOST as error:
             raise Unavailable("cart") from error
         if result < 0:
-            raise Problem(409, "cart_full", f"A cart holds {MAX_LINES} different articles at most.")
+            raise Problem(409, "cart_full", f"A cart can hold at most {MAX_LINES} different products.")
         return result
 
     async def merge(self, visitor: str, owner: str) -> dict[UUID, int]:

@@ -33,7 +33,7 @@ FRONT_SHELVES = 3
 RELATED_PRODUCTS = 6
 MAX_QUERY_CHARACTERS = 100
 
-SORTS = {"name": "Name", "newest": "Newest", "price": "Price, low first", "-price": "Price, high first"}
+SORTS = {"name": "Name", "newest": "Newest", "price": "Price: low to high", "-price": "Price: high to low"}
 
 
 def search_words(text: str) -> str:
@@ -91,7 +91,7 @@ async def category(request: Request, name: str, shop: Shop, sort: Sort = "name",
     if shelves and name not in {shelf.name for shelf in shelves}:
         raise Problem(404, "not_found", "There is no such category.")
     count = next((shelf.count for shelf in shelves if shelf.name == name), None)
-    note = f"{count} article{'' if count == 1 else 's'}" if count is not None else ""
+    note = f"{count} product{'' if count == 1 else 's'}" if count is not None else ""
     canonical = None if cursor else public_url(request, category_url(name))
     frame = {"note": note, "category": name, "canonical": canonical}
     return await _listing(request, found, label(name), Listed(category_url(name), sort), **frame)
@@ -103,9 +103,9 @@ async def search(
 ) -> Response:
     """Everything, or what has all of the words."""
     found = await shop.backends.catalogue.products(query=query, limit=PAGE_PRODUCTS, cursor=cursor, sort=sort)
-    heading = f"“{query}”" if query else "Everything"
+    heading = f"Results for “{query}”" if query else "All products"
     cut = len(printable(request.query_params.get("query", ""))) > MAX_QUERY_CHARACTERS
-    note = f"Only the first {MAX_QUERY_CHARACTERS} characters were searched for." if cut else ""
+    note = f"Your search was shortened to the first {MAX_QUERY_CHARACTERS} characters." if cut else ""
     return await _listing(request, found, heading, Listed("/search", sort, query), note=note, query=query)
 
 

@@ -31,10 +31,14 @@ TOTAL = re.compile(r"[0-9]{1,15}")
 ADDRESS_FIELDS = tuple(AddressForm.model_fields)
 
 CARDS = (
-    ("tok_visa", "Test card that pays", "The order is confirmed at once."),
-    ("tok_declined", "Test card that is declined", "The bank says no; nothing is ordered."),
-    ("tok_insufficient", "Test card without money", "There is too little on it; nothing is ordered."),
-    ("tok_timeout", "Test card with a slow bank", "The bank answers late; the order waits and goes on by itself."),
+    ("tok_visa", "Test card: approved", "The order is confirmed immediately."),
+    ("tok_declined", "Test card: declined", "The bank declines the payment and no order is placed."),
+    ("tok_insufficient", "Test card: insufficient funds", "The balance is too low and no order is placed."),
+    (
+        "tok_timeout",
+        "Test card: slow bank",
+        "The bank responds late. The order stays pending and completes automatically.",
+    ),
 )
 """Tokens of the payment simulator, with what each does."""
 
@@ -89,15 +93,15 @@ async def submit(request: Request, shop: Shop, visit: CurrentVisit, session: Sig
         return await _buy(request, shop, visit, session, form, key, earlier)
     lines = await shop.cart(visit)
     if not lines:
-        return go(request, "/cart", "There is nothing in the cart to buy.")
+        return go(request, "/cart", "Your cart is empty.")
     addresses = await _addresses(shop, session)
     checked, errors = read(CheckoutForm, form)
     if checked is None:
-        shown = Checkout(lines, form, key, addresses, errors, problem="Please look at the marked fields.")
+        shown = Checkout(lines, form, key, addresses, errors, problem="Please check the highlighted fields.")
         return await _show(request, shop, shown, status=422)
     shown_total = _shown_total(form, shop.settings.store.currency)
     if shown_total is None:
-        shown = Checkout(lines, form, key, addresses, problem="Please look at the total before you buy.")
+        shown = Checkout(lines, form, key, addresses, problem="Please review the total before you buy.")
         return await _show(request, shop, shown, status=409)
     quantities = {line.product.id: line.quantity for line in lines}
     body = purchase_body(quantities, checked.address(), checked.card, checked.coupon, shown_total)
@@ -110,7 +114,7 @@ async def _show_totals(
     """The checkout with the sums for what was typed: what every way to send the form does except its buy button."""
     lines, addresses = await asyncio.gather(shop.cart(visit), _addresses(shop, session))
     if not lines:
-        return go(request, "/cart", "There is nothing in the cart to buy.")
+        return go(request, "/cart", "Your cart is empty.")
     return await _show(request, shop, Checkout(lines, _with_saved_address(form, addresses), key, addresses))
 
 
@@ -122,18 +126,20 @@ async def _buy(
         order = await shop.buy(visit, session.access_token, key, body)
     except OutcomeUnknown:
         await shop.carts.doubt_purchase(visit.cart_owner, key)
-        text = "We did not hear back in time, so we do not know yet whether the order was taken."
-        more = "Press “Buy now” again: you get that same order as it was sent, never a second one."
+        text = "We did not get a response in time, so we do not know yet whether your order was placed."
+        more = "Press “Buy now” again to check. You will not be charged twice."
         return await _again(request, shop, visit, session, form, key, (503, text, more))
     except Unavailable:
         await shop.carts.forget_purchase(visit.cart_owner, key)
-        text, more = "Orders cannot be taken for a moment.", "Nothing was ordered; please press “Buy now” again."
+        text, more = "We cannot take orders at the moment.", "Your order was not placed. Please press “Buy now” again."
         return await _again(request, shop, visit, session, form, key, (503, text, more))
     except Problem as problem:
         if problem.status in {401, 403, 429}:
             raise
         if problem.code.startswith("idempotency_key_"):
-            return go(request, "/account", "This form was sent before. Please look at your orders before buying again.")
+            return go(
+                request, "/account", "This order was already submitted. Please check your orders before you buy again."
+            )
         refusal = (problem.status, await _refusal(shop, problem), "")
         return await _again(request, shop, visit, session, form, new_key(), refusal)
     return go(request, f"/orders/{order.id}")
@@ -171,14 +177,14 @@ async def _refusal(shop: Storefront, problem: Problem) -> str:
         product = await shop.backends.catalogue.product(UUID(str(problem.extra.get("product_id"))))
     except (Problem, Unavailable, ValueError):
         return problem.detail
-    rest = f"only {left} left" if left else "none left"
-    return f"Of “{product.name}” there is {rest}. Nothing was ordered and nothing was charged; please change your cart."
+    rest = f"Only {left} of “{product.name}” left in stock." if left else f"“{product.name}” is sold out."
+    return f"{rest} Your order was not placed and you were not charged. Please update your cart."
 
 
 def _price_changed(problem: Problem, written: Formats) -> str:
     totals = (Money.model_validate(problem.extra[name]) for name in ("expected_total", "total"))
     before, now = (written.money(total.amount, total.currency) for total in totals)
-    return f"The total is now {now}, no longer {before}. Nothing was ordered; please look at it again."
+    return f"The total has changed from {before} to {now}. Your order was not placed. Please review it and try again."
 
 
 async def _show(request: Request, shop: Storefront, shown: Checkout, *, status: int = 200) -> Response:
@@ -210,7 +216,7 @@ async def _find_total(shop: Storefront, shown: Checkout) -> None:
     coupon = code(shown.values.get("coupon", ""))
     try:
         shown.quote = await shop.backends.prices.quote(quantities, country, coupon)
-        shown.coupon_note = f"Coupon {coupon} is taken off." if coupon else ""
+        shown.coupon_note = f"Coupon {coupon} applied." if coupon else ""
     except Unavailable:
         shown.quote_note = "The total cannot be calculated at the moment. Please try again in a minute."
     except Problem as problem:

@@ -1,63 +1,61 @@
-"""What a page says when something cannot be done: no codes, no blame, and what to do next."""
+"""Texts for failures on pages: what happened and what the customer can do; never a problem code."""
 
 from __future__ import annotations
 
-SERVICE_WORDS = {
-    "cart": "The carts cannot be reached for a moment. Nothing in yours is lost.",
-    "product": "Products cannot be reached for a moment.",
-    "pricing": "Prices cannot be computed for a moment.",
-    "order": "Orders cannot be reached for a moment. Nothing was ordered twice.",
-    "payment": "Payments cannot be reached for a moment.",
-    "user": "Nobody can sign in for a moment.",
-    "notification": "Messages cannot be reached for a moment.",
+SERVICE_UNAVAILABLE = {
+    "cart": "Your cart is temporarily unavailable. Its contents are safe.",
+    "product": "Products are temporarily unavailable.",
+    "pricing": "Prices are temporarily unavailable.",
+    "order": "Orders are temporarily unavailable.",
+    "payment": "Payments are temporarily unavailable.",
+    "user": "Sign-in is temporarily unavailable.",
+    "notification": "Messages are temporarily unavailable.",
 }
 
-PAGES = {
-    400: ("This address is not right", "Something is missing from it or does not belong there."),
-    403: ("Not for you, sorry", ""),
-    404: ("There is no such page", "The address is wrong, or what was here is no longer sold."),
-    405: ("That does not work here", "The page was asked in a way that it does not understand."),
-    409: ("That crossed with something else", ""),
-    413: ("That was too much at once", "What was sent is larger than this shop takes."),
-    422: ("Something does not fit", ""),
-    429: ("One moment, please", "That was a great many pages in a short time. Wait a little and try again."),
-    500: ("Something went wrong", "It was a fault on our side and has been recorded; please try again."),
-    503: ("Back in a moment", "A part of the shop is away. It usually comes back within seconds."),
+STATUS_TEXTS = {
+    400: ("Invalid request", "The address of this page is incomplete or not valid."),
+    403: ("Access denied", ""),
+    404: ("Page not found", "The link may be wrong, or the product is no longer available."),
+    405: ("Action not supported", "This page does not support that action."),
+    409: ("This could not be completed", ""),
+    413: ("Request too large", "What you sent is larger than this shop accepts."),
+    422: ("Please check your entries", ""),
+    429: ("Too many requests", "Please wait a moment and try again."),
+    500: ("Something went wrong", "The error is on our side and has been recorded. Please try again."),
+    503: ("Temporarily unavailable", "Part of the shop is unavailable. Please try again in a few seconds."),
 }
+"""Heading and sentence by HTTP status; an empty sentence leaves the service's own detail."""
 
-CODES = {
+CODE_TEXTS = {
     "form_expired": (
-        "This form is too old",
-        "It was opened before something changed. Nothing was done; go back, reload the page and send it again.",
+        "This form has expired",
+        "Nothing was changed. Please go back, reload the page and try again.",
     ),
-    "cart_full": ("The cart is full", ""),
-    "illegal_transition": ("The order has moved on", ""),
+    "cart_full": ("Your cart is full", ""),
+    "illegal_transition": ("The order status has changed", ""),
 }
 
+NOT_ORDERED = "Your order was not placed and you were not charged."
 REFUSALS = {
-    "amount_below_minimum": "This total is below the smallest amount that can be paid by card. Nothing was charged and "
-    "nothing was ordered.",
-    "amount_not_payable": "This total cannot be paid by card in this currency. Nothing was charged and nothing was "
-    "ordered.",
-    "payment_refused": "The payment could not be made; your card was not declined. Nothing was charged and nothing was "
-    "ordered.",
-    "payment_declined": "The card was declined. Nothing was charged and nothing was ordered; your cart is as it was.",
-    "insufficient_funds": "There is not enough money on this card. Nothing was charged and nothing was ordered; "
-    "your cart is as it was.",
-    "unknown_product": "Something in the cart is no longer sold. Nothing was ordered.",
-    "country_not_served": "This shop does not ship to that country. Nothing was ordered and nothing was charged.",
+    "amount_below_minimum": f"The total is below the minimum for card payments. {NOT_ORDERED}",
+    "amount_not_payable": f"The total cannot be paid by card in this currency. {NOT_ORDERED}",
+    "payment_refused": f"The payment could not be processed. Your card was not declined. {NOT_ORDERED}",
+    "payment_declined": "Your card was declined. You were not charged, and your cart is unchanged.",
+    "insufficient_funds": "Your card has insufficient funds. You were not charged, and your cart is unchanged.",
+    "unknown_product": "An item in your cart is no longer available. Your order was not placed.",
+    "country_not_served": f"This shop does not ship to that country. {NOT_ORDERED}",
     "unknown_coupon": "There is no such coupon.",
-    "coupon_expired": "This coupon has run out.",
-    "coupon_exhausted": "This coupon has been used up.",
-    "coupon_minimum_not_met": "The cart is too small for this coupon.",
+    "coupon_expired": "This coupon has expired.",
+    "coupon_exhausted": "This coupon has already been used up.",
+    "coupon_minimum_not_met": "Your order is below the minimum for this coupon.",
 }
 
 
-def words_for(status: int, code: str, detail: str) -> tuple[str, str]:
+def error_text(status: int, code: str, detail: str) -> tuple[str, str]:
     """Heading and sentence of the page for a failure."""
-    heading, text = CODES.get(code) or PAGES.get(status) or (f"Error {status}", "")
+    heading, text = CODE_TEXTS.get(code) or STATUS_TEXTS.get(status) or (f"Error {status}", "")
     if status == 503:
-        return heading, SERVICE_WORDS.get(code.removesuffix("_unavailable"), text)
+        return heading, SERVICE_UNAVAILABLE.get(code.removesuffix("_unavailable"), text)
     return heading, text or detail
 
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 STATE_LABELS = {
-    "pending": "Being checked",
+    "pending": "Pending",
     "confirmed": "Confirmed",
-    "fulfilled": "On its way",
+    "fulfilled": "Shipped",
     "delivered": "Delivered",
-    "rejected": "Not possible",
+    "rejected": "Not completed",
     "cancelled": "Cancelled",
     "refunded": "Refunded",
-    "partially_refunded": "Partly refunded",
+    "partially_refunded": "Partially refunded",
 }
 
 REASONS = {
-    "amount_below_minimum": "The total is below the smallest amount that can be paid by card. Nothing was charged.",
-    "amount_not_payable": "The total cannot be paid by card in this currency. Nothing was charged.",
-    "payment_refused": "The payment could not be made; the card was not declined. Nothing was charged.",
-    "country_not_served": "This shop does not ship to that country. Nothing was charged.",
-    "payment_declined": "The card was declined. Nothing was charged.",
-    "insufficient_stock": "An article sold out while we were packing. Nothing was charged.",
-    "deadline_exceeded": "We could not finish the order in time. Nothing was charged.",
+    "amount_below_minimum": "The total is below the minimum for card payments. You were not charged.",
+    "amount_not_payable": "The total cannot be paid by card in this currency. You were not charged.",
+    "payment_refused": "The payment could not be processed. Your card was not declined, and you were not charged.",
+    "country_not_served": "This shop does not ship to that country. You were not charged.",
+    "payment_declined": "Your card was declined. You were not charged.",
+    "insufficient_stock": "An item sold out before your order was confirmed. You were not charged.",
+    "deadline_exceeded": "The order could not be completed in time. You were not charged.",
 }
 
 

@@ -34,16 +34,16 @@ WHOLE = ""
 Short = Annotated[str, Typed(120)]
 
 SENTENCES = {
-    "missing": "Please fill this in.",
-    "string_too_short": "Please fill this in.",
+    "missing": "This field is required.",
+    "string_too_short": "This field is required.",
     "string_too_long": "This is too long.",
-    "string_pattern_mismatch": "This does not look right.",
-    "literal_error": "Please choose one of these.",
-    "int_parsing": "Please write a whole number.",
-    "address_missing": "Please fill this in.",
-    "address_region": "Please choose one of these.",
-    "unknown_country": "Please choose one of these.",
-    "date_from_datetime_parsing": "Please choose a date.",
+    "string_pattern_mismatch": "Enter a valid value.",
+    "literal_error": "Choose one of the options.",
+    "int_parsing": "Enter a whole number.",
+    "address_missing": "This field is required.",
+    "address_region": "Choose one of the options.",
+    "unknown_country": "Choose one of the options.",
+    "date_from_datetime_parsing": "Enter a valid date.",
 }
 """pydantic's error types in words for a customer."""
 
@@ -53,12 +53,12 @@ TYPES_WITH_A_SENTENCE = frozenset({"email_address", "text_characters", "address_
 
 FIELD_NAMES = {
     "street": "Street and number",
-    "email": "E-mail",
-    "value": "How much",
-    "minimum": "From a cart of",
-    "starts": "First day",
-    "expires": "Last day",
-    "usage_limit": "How often in all",
+    "email": "Email",
+    "value": "Value",
+    "minimum": "Minimum order",
+    "starts": "Start date",
+    "expires": "End date",
+    "usage_limit": "Usage limit",
 }
 """The labels of fields whose names are not their labels."""
 
@@ -132,12 +132,12 @@ class PromotionForm(FormModel):
         first, last = typed_day(self.starts), typed_day(self.expires)
         wrong = {
             "value": self._wrong_value(value, currency),
-            "minimum": "This is no amount." if minimum is None or minimum < 0 else "",
-            "starts": "Please choose a date." if self.starts and first is None else "",
-            "expires": "Please choose a date." if self.expires and last is None else "",
+            "minimum": "Enter a valid amount." if minimum is None or minimum < 0 else "",
+            "starts": "Enter a valid date." if self.starts and first is None else "",
+            "expires": "Enter a valid date." if self.expires and last is None else "",
         }
         if first and last and first > last:
-            wrong["expires"] = "The last day is before the first day."
+            wrong["expires"] = "The end date is before the start date."
         rule = {
             "kind": self.kind,
             "value": value,
@@ -153,11 +153,11 @@ class PromotionForm(FormModel):
     def _wrong_value(self, value: int | None, currency: str) -> str:
         if self.kind == "percentage":
             fits = value is not None and 1 <= value <= MAX_PERCENT
-            return "" if fits else f"Please write a whole percentage from 1 to {MAX_PERCENT}, without decimals."
+            return "" if fits else f"Enter a whole percentage from 1 to {MAX_PERCENT}."
         return (
             ""
             if value and value > 0
-            else f"Please write an amount above zero, for example {typed_amount(500, currency)}."
+            else f"Enter an amount greater than zero, for example {typed_amount(500, currency)}."
         )
 
 
@@ -172,10 +172,10 @@ def read[M: FormModel](model: type[M], values: Mapping[str, str]) -> tuple[M | N
 def _sentence(item: Any) -> str:
     name, kind = item["loc"][0], item["type"]
     if name == "password" and kind == "string_too_short" and item["ctx"]["min_length"] > 1:
-        return f"At least {item['ctx']['min_length']} characters, please."
+        return f"Use at least {item['ctx']['min_length']} characters."
     if kind in TYPES_WITH_A_SENTENCE:
         return str(item["msg"])
-    return SENTENCES.get(kind, "Please check this.")
+    return SENTENCES.get(kind, "Check this value.")
 
 
 def form_key(values: Mapping[str, str], name: str = "key") -> str:

@@ -23,23 +23,27 @@ from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, page
 router = APIRouter(include_in_schema=False)
 
 JOURNEY = (
-    ("pending", "Received"),
+    ("pending", "Order placed"),
     ("confirmed", "Confirmed and paid"),
-    ("fulfilled", "On its way"),
+    ("fulfilled", "Shipped"),
     ("delivered", "Delivered"),
 )
 
 HEADLINES = {
-    "pending": ("We are on it", "Your order is taken. Something is slow at the moment; we go on and write to you."),
-    "confirmed": ("Thank you, it is yours", "The order is confirmed and paid. We pack it next."),
-    "fulfilled": ("On its way to you", "The parcel has left the shop."),
-    "delivered": ("Delivered", "We hope it was worth the wait. Enjoy."),
-    "rejected": ("This one did not work out", ""),
-    "cancelled": ("Cancelled", "The order is cancelled and what you paid goes back to you."),
-}  # fmt: skip
+    "pending": (
+        "Order received",
+        "Your order is being processed. This is taking longer than usual; we will email you when it is confirmed.",
+    ),
+    "confirmed": ("Thank you for your order", "Your order is confirmed and paid. We will ship it soon."),
+    "fulfilled": ("Your order has shipped", "Your parcel is on its way."),
+    "delivered": ("Delivered", "Your order was delivered. Enjoy!"),
+    "rejected": ("Order not completed", ""),
+    "cancelled": ("Order cancelled", "Your order was cancelled and any payment is refunded."),
+}
+"""Headline and sentence by state."""
 
 
-UNSENT = {"confirmed": " Nothing is sent."}
+UNSENT = {"confirmed": " The order will not be shipped."}
 """What is added about a refunded order by its state."""
 
 
@@ -63,15 +67,15 @@ async def show(request: Request, order_id: UUID, shop: Shop, session: SignedIn) 
 def words(order: Order) -> tuple[str, str]:
     """A headline and a sentence about where the order is."""
     if order.given_up:
-        return HEADLINES["cancelled"][0], "You cancelled it before it was confirmed. Nothing is charged."
+        return HEADLINES["cancelled"][0], "You cancelled this order before it was confirmed. You were not charged."
     if order.state == "rejected":
         return HEADLINES["rejected"][0], reason_text(order.reason or "")
     if order.cancel_requested_at and order.state in {"pending", "confirmed"}:
-        return "Being cancelled", "Anything that was charged is on its way back to you."
+        return "Cancellation in progress", "Any payment will be refunded."
     if order.refund == "full":
-        return "Refunded", "All that you paid went back to you." + UNSENT.get(order.state, "")
+        return "Refunded", "Your payment was refunded in full." + UNSENT.get(order.state, "")
     headline, explanation = HEADLINES.get(order.state, (order.state, ""))
-    return headline, explanation + (" Part of what you paid went back to you." if order.refund else "")
+    return headline, explanation + (" Part of your payment was refunded." if order.refund else "")
 
 
 async def with_refunds(shop: Storefront, token: str, order: Order) -> Order:
@@ -104,11 +108,11 @@ def steps(order: Order) -> list[Step]:
     at = order.updated_at
     states = [state for state, _ in JOURNEY]
     if order.state == "rejected":
-        return [Step("Received", "done"), Step("Cancelled" if order.given_up else "Not possible", "stopped", at)]
+        return [Step("Order placed", "done"), Step("Cancelled" if order.given_up else "Not possible", "stopped", at)]
     if order.refund == "full" and order.state == "confirmed":
-        return [Step("Received", "done"), Step("Confirmed and paid", "done"), Step("Refunded", "stopped")]
+        return [Step("Order placed", "done"), Step("Confirmed and paid", "done"), Step("Refunded", "stopped")]
     if order.state == "cancelled":
-        return [Step("Received", "done"), Step("Confirmed and paid", "done"), Step("Cancelled", "stopped", at)]
+        return [Step("Order placed", "done"), Step("Confirmed and paid", "done"), Step("Cancelled", "stopped", at)]
     here = states.index(order.state) if order.state in states else 0
     way = []
     for number, (_, title) in enumerate(JOURNEY):
@@ -142,12 +146,12 @@ async def cancel(request: Request, order_id: UUID, shop: Shop, session: SignedIn
     if question := await ask_first(request, form, cancel_question(f"/orders/{order_id}")):
         return question
     await shop.backends.orders.change(session.access_token, order_id, "cancel")
-    return go(request, f"/orders/{order_id}", "The order is being cancelled; anything that was charged goes back.")
+    return go(request, f"/orders/{order_id}", "Your order is being cancelled. Any payment will be refunded.")
 
 
 def cancel_question(back: str) -> Question:
-    explanation = "Nothing is sent, and what was paid goes back. This cannot be undone."
-    return Question("Cancel this order?", explanation, "Yes, cancel the order", back)
+    explanation = "The order will not be shipped, and any payment is refunded. This cannot be undone."
+    return Question("Cancel this order?", explanation, "Cancel order", back)
 
 
 @router.post("/orders/{order_id}/again")
@@ -157,7 +161,7 @@ async def again(
     """Puts the order's articles into the cart, next to what is there."""
     order = await shop.backends.orders.order(session.access_token, order_id)
     await _put(shop, visit.cart_owner, order.lines)
-    return go(request, "/cart", "These are in your cart again.")
+    return go(request, "/cart", "The items were added to your cart.")
 
 
 async def _put(shop: Storefront, owner: str, lines: Sequence[OrderLine]) -> None:

@@ -65,12 +65,12 @@ async def save_promotion(request: Request, shop: Shop, admin: Admin, form: Poste
         if problem.status not in {412, 422}:
             raise
         return await _refused(request, form, original, problem)
-    return go(request, "/admin/promotions", f"The promotion {checked.code.upper()} is saved.")
+    return go(request, "/admin/promotions", f"Promotion {checked.code.upper()} saved.")
 
 
 async def _refused(request: Request, form: Mapping[str, str], original: str, problem: Problem) -> Response:
     if problem.status == 412:
-        errors = {"code": "There is a promotion with this code already. Choose another code, or change that one."}
+        errors = {"code": "A promotion with this code already exists. Choose another code or edit that promotion."}
         return await _form(request, form, original, errors=errors, status=409)
     named = {FORM_FIELDS.get(wrong["field"], ""): wrong["message"] for wrong in problem.errors}
     errors = {name: said for name, said in named.items() if name}

@@ -174,7 +174,7 @@ class Promotion(View):
     def standing(self, now: datetime) -> str:
         """Whether a customer can use it, in one word; the same order of reasons as the pricing service's."""
         if not self.active:
-            return "Off"
+            return "Inactive"
         if self.starts_at and self.starts_at > now:
             return "Scheduled"
         if self.expires_at and self.expires_at <= now:

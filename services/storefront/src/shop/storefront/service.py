@@ -145,7 +145,9 @@ class Storefront:
                 if problem.code != "idempotency_key_in_flight":
                     raise
             await asyncio.sleep(IN_FLIGHT_PAUSE_S)
-        raise Problem(409, "idempotency_key_in_flight", "This order is still being worked on. Look at your orders.")
+        raise Problem(
+            409, "idempotency_key_in_flight", "This order is still being processed. Please check your orders."
+        )
 
 
 def open_valkey(url: str) -> Redis:

@@ -168,7 +168,7 @@ def check_same_site(headers: Headers, visit: Visit, token: str) -> None:
     host = headers.get("host", "")
     foreign = origin is not None and origin.partition("://")[2] != host
     if foreign or not hmac.compare_digest(token.encode(), visit.csrf_token.encode()):
-        raise Problem(403, "form_expired", "This form is too old, or it came from another site. Nothing was changed.")
+        raise Problem(403, "form_expired", "This form has expired or was sent from another site. Nothing was changed.")
 
 
 class VisitMiddleware:

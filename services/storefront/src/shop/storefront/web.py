@@ -29,7 +29,7 @@ from shop.storefront import formatting
 from shop.storefront.assets import asset_url
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.countries import country_choices, rules_of
-from shop.storefront.error_texts import words_for
+from shop.storefront.error_texts import error_text
 from shop.storefront.forms import FIELD_NAMES, MAX_FORM_FIELDS, typed_amount
 from shop.storefront.service import Storefront
 from shop.storefront.sessions import Session, Visit, check_same_site
@@ -162,7 +162,7 @@ async def signed_in(request: Request) -> Session:
 
 async def admin_session(session: Annotated[Session, Depends(signed_in)]) -> Session:
     if session.role != "admin":
-        raise Problem(403, "admin_only", "Only the shopkeeper may look behind the counter.")
+        raise Problem(403, "admin_only", "This page is for administrators only.")
     return session
 
 
@@ -175,7 +175,7 @@ Admin = Annotated[Session, Depends(admin_session)]
 
 async def failure_page(request: Request, status: int, code: str, detail: str, headers: Mapping[str, str]) -> Response:
     """A failure in words, inside the shop's frame, with a way back."""
-    heading, text = words_for(status, code, detail)
+    heading, text = error_text(status, code, detail)
     retry = request.url.path if status in {429, 503} and request.method == "GET" else None
     trace_id = telemetry.trace_id() if status >= 500 else ""
     answer = await page(
