@@ -284,7 +284,7 @@ def _order_routes(app: FastAPI, shop: ScriptedShop) -> None:
         return page_of([order for order in asked_for(shop, request) if order["user_id"] == person.id], request)
 
     @app.get("/api/v1/orders/all")
-    async def everybodys(request: Request) -> dict[str, Any]:
+    async def list_all(request: Request) -> dict[str, Any]:
         shop.admin_of(request)
         state = request.query_params.get("state")
         return page_of([order for order in asked_for(shop, request) if state in {None, order["state"]}], request)
@@ -388,6 +388,6 @@ def _message_routes(app: FastAPI, shop: ScriptedShop) -> None:
         return page_of(shop.messages, request)
 
     @app.get("/api/v1/notifications/all")
-    async def everybodys(request: Request) -> dict[str, Any]:
+    async def list_all(request: Request) -> dict[str, Any]:
         shop.admin_of(request)
         return page_of(shop.messages, request)

@@ -9,7 +9,7 @@ from services.storefront.tests.conftest import CUSTOMER, Browser
 from services.storefront.tests.scripted_data import NOW, Person, money, product_id
 from shop.kit.errors import Problem
 from shop.kit.formatting import formats
-from shop.storefront.forms import PromotionForm, minor_units, read, typed_amount, typed_day
+from shop.storefront.forms import PromotionForm, decimal_text, minor_units, parse_day, parse_form
 from shop.storefront.schemas import Promotion
 
 PATHS = ["/admin", "/admin/stock", "/admin/promotions", "/admin/promotions/new", "/admin/messages"]
@@ -300,22 +300,22 @@ async def test_sent_messages_and_the_mailbox(browser: Browser) -> None:
 def test_typed_amounts(text: str, currency: str, amount: int | None) -> None:
     assert minor_units(text, currency) == amount
     if amount is not None:
-        assert minor_units(typed_amount(amount, currency), currency) == amount
+        assert minor_units(decimal_text(amount, currency), currency) == amount
 
 
 def test_percentages_are_whole() -> None:
-    form, _ = read(PromotionForm, {"code": "TEN", "kind": "percentage", "value": "10"})
+    form, _ = parse_form(PromotionForm, {"code": "TEN", "kind": "percentage", "value": "10"})
     assert form is not None
     rule, wrong = form.rule("EUR", formats("DE"))
     assert (rule["value"], rule["usage_limit"], rule["expires_at"], wrong) == (10, None, None, {})
-    assert typed_day("no date") is None
+    assert parse_day("no date") is None
 
 
 def test_a_promotion_lasts_from_its_first_to_its_last_day_in_the_store() -> None:
     """The two days are those of the store's zone, on either side of the change to summer time."""
     berlin = formats("DE", time_zone="Europe/Berlin")
     typed = {"code": "MARCH", "kind": "fixed", "value": "5", "starts": "2026-03-28", "expires": "2026-03-29"}
-    form, _ = read(PromotionForm, typed)
+    form, _ = parse_form(PromotionForm, typed)
     assert form is not None
     rule, wrong = form.rule("EUR", berlin)
     assert not wrong

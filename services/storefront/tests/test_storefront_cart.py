@@ -63,39 +63,39 @@ async def test_settling_takes_out_once_what_was_bought(carts: Carts) -> None:
     bought, other = uuid4(), uuid4()
     await carts.add("ada", bought, 3)
     await carts.add("ada", other, 1)
-    results = await asyncio.gather(*(carts.settle("ada", "form", {bought: 2}) for _ in range(5)))
+    results = await asyncio.gather(*(carts.remove_purchased("ada", "form", {bought: 2}) for _ in range(5)))
     assert sorted(results) == [False] * 4 + [True]
     assert await carts.lines("ada") == {bought: 1, other: 1}
-    assert await carts.settle("ada", "next form", {bought: 1})
+    assert await carts.remove_purchased("ada", "next form", {bought: 1})
     assert await carts.lines("ada") == {other: 1}
 
 
 async def test_first_request_of_a_form_is_the_one_that_counts(carts: Carts) -> None:
     form = str(uuid4())
-    assert (await carts.remember_purchase("ada", form, {"n": 1})).body == {"n": 1}
-    assert (await carts.remember_purchase("ada", form, {"n": 2})).body == {"n": 1}
+    assert (await carts.store_purchase("ada", form, {"n": 1})).body == {"n": 1}
+    assert (await carts.store_purchase("ada", form, {"n": 2})).body == {"n": 1}
     assert await carts.purchase("eve", form) is None
-    await carts.forget_purchase("ada", form)
-    assert await carts.remember_purchase("ada", form, {"n": 3}) == Purchase(form, 0, {"n": 3})
+    await carts.discard_purchase("ada", form)
+    assert await carts.store_purchase("ada", form, {"n": 3}) == Purchase(form, 0, {"n": 3})
 
 
 async def test_a_doubtful_request_is_never_forgotten(carts: Carts) -> None:
     form = str(uuid4())
-    await carts.remember_purchase("ada", form, {"n": 1})
-    await carts.doubt_purchase("ada", form)
-    await carts.forget_purchase("ada", form)
+    await carts.store_purchase("ada", form, {"n": 1})
+    await carts.mark_outcome_uncertain("ada", form)
+    await carts.discard_purchase("ada", form)
     assert await carts.purchase("ada", form) == {"n": 1}
 
 
 async def test_a_refused_attempt_ends_once_and_the_next_has_a_key_of_its_own(carts: Carts) -> None:
     form = str(uuid4())
-    first = await carts.remember_purchase("ada", form, {"card": "declined"})
-    await asyncio.gather(*(carts.refuse_purchase("ada", first) for _ in range(5)))
-    second = await carts.remember_purchase("ada", form, {"card": "visa"})
+    first = await carts.store_purchase("ada", form, {"card": "declined"})
+    await asyncio.gather(*(carts.end_attempt("ada", first) for _ in range(5)))
+    second = await carts.store_purchase("ada", form, {"card": "visa"})
     assert second == Purchase(form, 1, {"card": "visa"})
     assert first.order_key == form != second.order_key
-    await carts.refuse_purchase("ada", first)
-    assert await carts.remember_purchase("ada", form, {"card": "declined"}) == second
+    await carts.end_attempt("ada", first)
+    assert await carts.store_purchase("ada", form, {"card": "declined"}) == second
 
 
 async def test_carts_are_merged_within_their_bounds(carts: Carts) -> None:

@@ -229,7 +229,7 @@ async def test_without_the_product_service_pictures_are_placeholders(
         await page.goto("/search")
         covers = page.locator(".cover")
         assert await covers.count() == len(scripted.products)
-        await expect(covers.first.locator(".bare")).to_be_visible()
+        await expect(covers.first.locator(".placeholder")).to_be_visible()
         if script:
             await expect(page.locator(".cover img")).to_have_count(0)
         else:

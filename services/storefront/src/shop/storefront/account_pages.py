@@ -1,4 +1,4 @@
-"""Signing in and up, and a customer's own things: orders, addresses, messages."""
+"""Sign-in, sign-up, and a customer's orders, addresses and messages."""
 
 from __future__ import annotations
 
@@ -11,73 +11,73 @@ from starlette.responses import Response
 
 from shop.kit.errors import Problem
 from shop.storefront.catalogue_pages import CursorText
-from shop.storefront.confirmation import Question, ask_first
+from shop.storefront.confirmation import Confirmation, require_confirmation
 from shop.storefront.countries import first_country
-from shop.storefront.forms import SHOWN_IN_FORM, AddressForm, SignInForm, SignUpForm, read
-from shop.storefront.order_pages import all_with_refunds
+from shop.storefront.forms import SHOWN_IN_FORM, AddressForm, SignInForm, SignUpForm, parse_form
+from shop.storefront.order_pages import with_refunds_of_all
 from shop.storefront.service import Storefront
 from shop.storefront.sessions import Session
-from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, local_path, page, with_query
+from shop.storefront.web import CurrentVisitor, PostedForm, Shop, SignedIn, local_path, page, redirect, with_query
 
 router = APIRouter(include_in_schema=False)
 
 Back = Annotated[str, Query(alias="next", max_length=1000)]
 
-REMOVE_ADDRESS = Question(
+REMOVE_ADDRESS = Confirmation(
     "Remove this address?",
     "It will be removed from your account. Existing orders are not affected.",
     "Remove address",
     "/account/addresses",
 )
 
-WAIT = "Too many attempts. Please wait a few minutes before trying again."
+TOO_MANY_ATTEMPTS = "Too many attempts. Please wait a few minutes before trying again."
 
 
 @router.get("/sign-in")
-async def sign_in_form(request: Request, visit: CurrentVisit, back: Back = "/") -> Response:
-    if visit.session:
-        return go(request, local_path(back))
+async def sign_in_form(request: Request, visitor: CurrentVisitor, back: Back = "/") -> Response:
+    if visitor.session:
+        return redirect(request, local_path(back))
     return await _credentials(request, "sign_in.html", back, {})
 
 
 @router.post("/sign-in")
-async def sign_in(request: Request, shop: Shop, visit: CurrentVisit, form: Posted) -> Response:
-    checked, errors = read(SignInForm, form)
+async def sign_in(request: Request, shop: Shop, visitor: CurrentVisitor, form: PostedForm) -> Response:
+    checked, errors = parse_form(SignInForm, form)
     if checked is None:
         return await _credentials(request, "sign_in.html", form.get("next", "/"), form, errors=errors, status=422)
     try:
-        await shop.sign_in(visit, checked.email, checked.password)
+        await shop.sign_in(visitor, checked.email, checked.password)
     except Problem as problem:
-        said = WAIT if problem.status == 429 else "The email address or password is incorrect."
+        message = TOO_MANY_ATTEMPTS if problem.status == 429 else "The email address or password is incorrect."
         return await _credentials(
-            request, "sign_in.html", form.get("next", "/"), form, problem=said, status=problem.status
+            request, "sign_in.html", form.get("next", "/"), form, problem=message, status=problem.status
         )
-    return go(request, local_path(form.get("next", "/")), "Welcome back.")
+    return redirect(request, local_path(form.get("next", "/")), "Welcome back.")
 
 
 @router.get("/sign-up")
-async def sign_up_form(request: Request, visit: CurrentVisit, back: Back = "/") -> Response:
-    if visit.session:
-        return go(request, local_path(back))
+async def sign_up_form(request: Request, visitor: CurrentVisitor, back: Back = "/") -> Response:
+    if visitor.session:
+        return redirect(request, local_path(back))
     return await _credentials(request, "sign_up.html", back, {})
 
 
 @router.post("/sign-up")
-async def sign_up(request: Request, shop: Shop, visit: CurrentVisit, form: Posted) -> Response:
+async def sign_up(request: Request, shop: Shop, visitor: CurrentVisitor, form: PostedForm) -> Response:
     back = form.get("next", "/")
-    checked, errors = read(SignUpForm, form)
+    checked, errors = parse_form(SignUpForm, form)
     if checked is None:
         return await _credentials(request, "sign_up.html", back, form, errors=errors, status=422)
     try:
         await shop.backends.users.register(checked.name, checked.email, checked.password)
-        await shop.sign_in(visit, checked.email, checked.password)
+        await shop.sign_in(visitor, checked.email, checked.password)
     except Problem as problem:
         errors = {field["field"]: field["message"] for field in problem.errors}
-        said = "" if errors else problem.detail
+        message = "" if errors else problem.detail
         return await _credentials(
-            request, "sign_up.html", back, form, errors=errors, problem=said, status=problem.status
+            request, "sign_up.html", back, form, errors=errors, problem=message, status=problem.status
         )
-    return go(request, local_path(back), f"Welcome, {visit.session.name if visit.session else checked.name}.")
+    return redirect(request, local_path(back), f"Welcome, {visitor.session.name if visitor.session else checked.name}.")
 
 
 async def _credentials(
@@ -95,23 +95,23 @@ async def _credentials(
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request, shop: Shop, visit: CurrentVisit, form: Posted) -> Response:
-    await shop.sign_out(visit)
-    return go(request, "/", "You have signed out.")
+async def sign_out(request: Request, shop: Shop, visitor: CurrentVisitor, form: PostedForm) -> Response:
+    await shop.sign_out(visitor)
+    return redirect(request, "/", "You have signed out.")
 
 
 @router.get("/account")
 async def orders(request: Request, shop: Shop, session: SignedIn, cursor: CursorText = "") -> Response:
-    found = await shop.backends.orders.mine(session.access_token, cursor)
+    found = await shop.backends.orders.list_own(session.access_token, cursor)
     next_url = with_query("/account", cursor=found.next_cursor) if found.next_cursor else None
-    shown = await all_with_refunds(shop, session.access_token, found.items)
+    shown = await with_refunds_of_all(shop, session.access_token, found.items)
     return await _account(request, "orders", orders=shown, next_url=next_url)
 
 
 @router.get("/account/attempts")
 async def attempts(request: Request, shop: Shop, session: SignedIn, cursor: CursorText = "") -> Response:
-    """What came to nothing: a declined card, a shortage, a cancellation before the confirmation."""
-    found = await shop.backends.orders.mine(session.access_token, cursor, rejected=True)
+    """Orders that failed: declined, sold out or cancelled before confirmation."""
+    found = await shop.backends.orders.list_own(session.access_token, cursor, rejected=True)
     next_url = with_query("/account/attempts", cursor=found.next_cursor) if found.next_cursor else None
     return await _account(request, "attempts", orders=found.items, next_url=next_url)
 
@@ -123,14 +123,14 @@ async def addresses(request: Request, shop: Shop, session: SignedIn) -> Response
 
 
 @router.post("/account/addresses/fields")
-async def address_fields(request: Request, shop: Shop, session: SignedIn, form: Posted) -> Response:
-    """The form with the fields of the country that was chosen; the page takes them out of it."""
+async def address_fields(request: Request, shop: Shop, session: SignedIn, form: PostedForm) -> Response:
+    """The form with the fields of the selected country, from which htmx takes them."""
     return await _addresses(request, shop, session, form)
 
 
 @router.post("/account/addresses")
-async def add_address(request: Request, shop: Shop, session: SignedIn, form: Posted) -> Response:
-    checked, errors = read(AddressForm, form)
+async def add_address(request: Request, shop: Shop, session: SignedIn, form: PostedForm) -> Response:
+    checked, errors = parse_form(AddressForm, form)
     if checked is None:
         return await _addresses(request, shop, session, form, errors, status=422)
     try:
@@ -140,7 +140,7 @@ async def add_address(request: Request, shop: Shop, session: SignedIn, form: Pos
             raise
         errors = {wrong["field"]: wrong["message"] for wrong in problem.errors}
         return await _addresses(request, shop, session, form, errors, "" if errors else problem.detail, problem.status)
-    return go(request, "/account/addresses", "Address saved.")
+    return redirect(request, "/account/addresses", "Address saved.")
 
 
 async def _addresses(
@@ -158,16 +158,18 @@ async def _addresses(
 
 
 @router.post("/account/addresses/{address_id}/delete")
-async def delete_address(request: Request, address_id: UUID, shop: Shop, session: SignedIn, form: Posted) -> Response:
-    if question := await ask_first(request, form, REMOVE_ADDRESS):
-        return question
+async def delete_address(
+    request: Request, address_id: UUID, shop: Shop, session: SignedIn, form: PostedForm
+) -> Response:
+    if confirmation := await require_confirmation(request, form, REMOVE_ADDRESS):
+        return confirmation
     await shop.backends.users.delete_address(session.access_token, address_id)
-    return go(request, "/account/addresses", "Address removed.")
+    return redirect(request, "/account/addresses", "Address removed.")
 
 
 @router.get("/account/messages")
 async def messages(request: Request, shop: Shop, session: SignedIn, cursor: CursorText = "") -> Response:
-    found = await shop.backends.messages.mine(session.access_token, cursor)
+    found = await shop.backends.messages.list_own(session.access_token, cursor)
     next_url = with_query("/account/messages", cursor=found.next_cursor) if found.next_cursor else None
     return await _account(request, "messages", messages=found.items, next_url=next_url)
 

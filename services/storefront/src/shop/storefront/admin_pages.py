@@ -1,4 +1,4 @@
-"""The administrator's pages: everybody's orders with their sagas, refunds, stock, sent messages."""
+"""Administrators' pages: all orders with their sagas, refunds, stock, sent messages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from starlette.responses import Response
 
 from shop.kit.errors import Problem
 from shop.kit.text import printable
-from shop.storefront.catalogue_pages import CursorText, Words, search_words
-from shop.storefront.confirmation import Question, ask_first
-from shop.storefront.forms import SHOWN_IN_FORM, form_key, minor_units, typed_amount, whole
-from shop.storefront.order_pages import all_with_refunds, cancel_question, refunded_by
+from shop.storefront.catalogue_pages import CursorText, Words, search_text
+from shop.storefront.confirmation import Confirmation, require_confirmation
+from shop.storefront.forms import SHOWN_IN_FORM, decimal_text, form_key, int_field, minor_units
+from shop.storefront.order_pages import cancel_confirmation, with_refunded_amount, with_refunds_of_all
 from shop.storefront.schemas import Payment
 from shop.storefront.service import Storefront
 from shop.storefront.sessions import Session
-from shop.storefront.web import Admin, Posted, Shop, go, page, with_query
+from shop.storefront.web import Admin, PostedForm, Shop, page, redirect, with_query
 
 router = APIRouter(prefix="/admin", include_in_schema=False)
 
@@ -27,19 +27,19 @@ State = Literal["pending", "confirmed", "fulfilled", "delivered", "rejected", "c
 STOCK_PAGE = 30
 MAX_STOCK_CHANGE = 100_000
 MAX_REASON_CHARACTERS = 200
-NEXT_STEPS = {"pending": ("cancel",), "confirmed": ("fulfil", "cancel"), "fulfilled": ("deliver",)}
-"""What the shopkeeper can do with an order in each state."""
+ACTIONS = {"pending": ("cancel",), "confirmed": ("fulfil", "cancel"), "fulfilled": ("deliver",)}
+"""What an administrator can do with an order in each state."""
 
-Move = Literal["cancel", "fulfil", "deliver"]
+OrderAction = Literal["cancel", "fulfil", "deliver"]
 
 
 @router.get("")
 async def orders(
     request: Request, shop: Shop, admin: Admin, state: State | Literal[""] = "", cursor: CursorText = ""
 ) -> Response:
-    found = await shop.backends.orders.everybodys(admin.access_token, state, cursor)
+    found = await shop.backends.orders.list_all(admin.access_token, state, cursor)
     next_url = with_query("/admin", state=state, cursor=found.next_cursor) if found.next_cursor else None
-    shown = await all_with_refunds(shop, admin.access_token, found.items)
+    shown = await with_refunds_of_all(shop, admin.access_token, found.items)
     return await admin_page(request, "orders", orders=shown, state=state, states=get_args(State), next_url=next_url)
 
 
@@ -59,14 +59,14 @@ async def _order(
     typed: Mapping[str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    """The order; after a form that failed with what was typed, `wrong` beside the amount, `problem` above all."""
+    """The order. After a failed form: `typed` values, the amount's error in `wrong`, any other in `problem`."""
     token = admin.access_token
     found, history, payments = await asyncio.gather(
         shop.backends.orders.order(token, order_id),
         shop.backends.orders.history(token, order_id),
         shop.backends.payments.of_order(token, order_id),
     )
-    found = refunded_by(found, payments)
+    found = with_refunded_amount(found, payments)
     return await admin_page(
         request,
         "order",
@@ -74,7 +74,7 @@ async def _order(
         order=found,
         history=history,
         payments=payments,
-        actions=[how for how in NEXT_STEPS.get(found.state, ()) if how != "fulfil" or found.refund != "full"],
+        actions=[action for action in ACTIONS.get(found.state, ()) if action != "fulfil" or found.refund != "full"],
         refund_key=str(uuid4()),
         problem=problem,
         wrong=wrong,
@@ -83,8 +83,8 @@ async def _order(
 
 
 @router.post("/orders/{order_id}/refund")
-async def refund(request: Request, order_id: UUID, shop: Shop, admin: Admin, form: Posted) -> Response:
-    """Gives back an amount typed in the shop's currency; the form's own key makes a second press harmless."""
+async def refund(request: Request, order_id: UUID, shop: Shop, admin: Admin, form: PostedForm) -> Response:
+    """Refund an amount in the shop's currency, once per form key."""
     back = f"/admin/orders/{order_id}"
     payments = await shop.backends.payments.of_order(admin.access_token, order_id)
     payment = next((payment for payment in payments if str(payment.id) == form.get("payment_id")), None)
@@ -93,8 +93,8 @@ async def refund(request: Request, order_id: UUID, shop: Shop, admin: Admin, for
     amount, wrong = _refundable(payment, form)
     if wrong:
         return await _order(request, order_id, shop, admin, wrong=wrong, typed=form, status=422)
-    if question := await ask_first(request, form, _refund_question(payment, amount, back)):
-        return question
+    if confirmation := await require_confirmation(request, form, _refund_confirmation(payment, amount, back)):
+        return confirmation
     key = form_key(form)
     try:
         await shop.backends.payments.refund(
@@ -104,46 +104,46 @@ async def refund(request: Request, order_id: UUID, shop: Shop, admin: Admin, for
         if problem.status not in SHOWN_IN_FORM:
             raise
         return await _order(request, order_id, shop, admin, wrong=problem.detail, typed=form, status=problem.status)
-    return go(request, back, "Refund issued.")
+    return redirect(request, back, "Refund issued.")
 
 
 def _refundable(payment: Payment, form: Mapping[str, str]) -> tuple[int, str]:
-    """The amount in minor units, and what is wrong with it. A repeated press may ask for what went back meanwhile."""
+    """The amount in minor units and its error. Up to the whole payment is valid: the form may be a repeated one."""
     currency = payment.amount.currency
     amount = minor_units(form.get("amount", ""), currency)
     if amount is None or amount <= 0:
-        return 0, f"Enter an amount greater than zero, for example {typed_amount(payment.refundable or 100, currency)}."
+        return 0, f"Enter an amount greater than zero, for example {decimal_text(payment.refundable or 100, currency)}."
     if amount > payment.amount.amount:
-        return 0, f"You can refund at most {typed_amount(payment.refundable, currency)} {currency}."
+        return 0, f"You can refund at most {decimal_text(payment.refundable, currency)} {currency}."
     return amount, ""
 
 
-def _refund_question(payment: Payment, amount: int, back: str) -> Question:
-    sum_typed = f"{typed_amount(amount, payment.amount.currency)} {payment.amount.currency}"
+def _refund_confirmation(payment: Payment, amount: int, back: str) -> Confirmation:
+    sum_typed = f"{decimal_text(amount, payment.amount.currency)} {payment.amount.currency}"
     explanation = "The amount is refunded to the customer's card. This cannot be undone."
-    return Question(f"Refund {sum_typed}?", explanation, f"Refund {sum_typed}", back)
+    return Confirmation(f"Refund {sum_typed}?", explanation, f"Refund {sum_typed}", back)
 
 
-@router.post("/orders/{order_id}/{how}")
+@router.post("/orders/{order_id}/{action}")
 async def change(
     request: Request,
     order_id: UUID,
-    how: Move,
+    action: OrderAction,
     shop: Shop,
     admin: Admin,
-    form: Posted,
+    form: PostedForm,
 ) -> Response:
     back = f"/admin/orders/{order_id}"
-    if how == "cancel" and (question := await ask_first(request, form, cancel_question(back))):
-        return question
+    if action == "cancel" and (confirmation := await require_confirmation(request, form, cancel_confirmation(back))):
+        return confirmation
     try:
-        await shop.backends.orders.change(admin.access_token, order_id, how)
+        await shop.backends.orders.change(admin.access_token, order_id, action)
     except Problem as problem:
         if problem.status not in SHOWN_IN_FORM:
             raise
         return await _order(request, order_id, shop, admin, problem=problem.detail, status=problem.status)
     done = {"cancel": "is being cancelled", "fulfil": "was marked as shipped", "deliver": "was marked as delivered"}
-    return go(request, back, f"The order {done[how]}.")
+    return redirect(request, back, f"The order {done[action]}.")
 
 
 @router.get("/stock")
@@ -160,25 +160,22 @@ async def _stock(
     wrong: tuple[UUID, str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    """The articles; `wrong` names the one whose form failed, what was typed and why it failed."""
+    """The products; `wrong` has the product whose form failed, the typed value and the error."""
     found = await shop.backends.catalogue.products(query=words, limit=STOCK_PAGE, cursor=cursor)
     next_url = with_query("/admin/stock", query=words, cursor=found.next_cursor) if found.next_cursor else None
     frame = {"products": found.items, "next_url": next_url, "words": words, "cursor": cursor, "new_key": uuid4}
-    failed, typed, said = wrong or (None, "", "")
-    return await admin_page(request, "stock", status=status, failed=failed, typed=typed, said=said, **frame)
+    failed, typed, message = wrong or (None, "", "")
+    return await admin_page(request, "stock", status=status, failed=failed, typed=typed, message=message, **frame)
 
 
 @router.post("/stock/{product_id}")
-async def change_stock(request: Request, product_id: UUID, shop: Shop, admin: Admin, form: Posted) -> Response:
-    """Adds to the stock, or takes from it with a minus: sales go on meanwhile, so no total is set.
-
-    The form's own key makes a second press harmless.
-    """
-    words, cursor, typed = search_words(form.get("words", "")), form.get("cursor", ""), form.get("delta", "")
-    delta = whole(form, "delta", low=-MAX_STOCK_CHANGE - 1, high=MAX_STOCK_CHANGE + 1, default=0)
+async def change_stock(request: Request, product_id: UUID, shop: Shop, admin: Admin, form: PostedForm) -> Response:
+    """Change the stock by a delta, once per form key. No total is set, since sales change the stock meanwhile."""
+    words, cursor, typed = search_text(form.get("words", "")), form.get("cursor", ""), form.get("delta", "")
+    delta = int_field(form, "delta", low=-MAX_STOCK_CHANGE - 1, high=MAX_STOCK_CHANGE + 1, default=0)
     if delta == 0 or abs(delta) > MAX_STOCK_CHANGE:
-        said = f"Enter a whole number other than zero, between -{MAX_STOCK_CHANGE:,} and {MAX_STOCK_CHANGE:,}."
-        return await _stock(request, shop, words, cursor, wrong=(product_id, typed, said), status=422)
+        message = f"Enter a whole number other than zero, between -{MAX_STOCK_CHANGE:,} and {MAX_STOCK_CHANGE:,}."
+        return await _stock(request, shop, words, cursor, wrong=(product_id, typed, message), status=422)
     key = form_key(form)
     try:
         product = await shop.backends.catalogue.change_stock(admin.access_token, product_id, delta, key)
@@ -188,12 +185,12 @@ async def change_stock(request: Request, product_id: UUID, shop: Shop, admin: Ad
         wrong = (product_id, typed, problem.detail)
         return await _stock(request, shop, words, cursor, wrong=wrong, status=problem.status)
     back = with_query("/admin/stock", query=words, cursor=cursor)
-    return go(request, back, f"Stock updated: {product.stock} of “{product.name}” in stock.")
+    return redirect(request, back, f"Stock updated: {product.stock} of “{product.name}” in stock.")
 
 
 @router.get("/messages")
 async def messages(request: Request, shop: Shop, admin: Admin, cursor: CursorText = "") -> Response:
-    found = await shop.backends.messages.everybodys(admin.access_token, cursor)
+    found = await shop.backends.messages.list_all(admin.access_token, cursor)
     next_url = with_query("/admin/messages", cursor=found.next_cursor) if found.next_cursor else None
     return await admin_page(
         request, "messages", messages=found.items, next_url=next_url, mailbox_path=shop.settings.mailbox_path

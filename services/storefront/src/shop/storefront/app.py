@@ -1,4 +1,4 @@
-"""The application: the kit's, with pages, cookies and failure pages around it."""
+"""The application: the kit's, with page routers, session cookies and error pages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from shop.storefront import (
     robots,
 )
 from shop.storefront.service import Storefront
-from shop.storefront.sessions import Cookies, VisitMiddleware
+from shop.storefront.sessions import Cookies, SessionMiddleware
 from shop.storefront.settings import Settings
-from shop.storefront.web import UnexpectedFailures, install_failure_pages, make_environment
+from shop.storefront.web import ErrorPageMiddleware, install_error_pages, make_environment
 
 PAGES = (
     catalogue_pages,
@@ -41,10 +41,10 @@ def make_app(settings: Settings) -> FastAPI:
         title="Storefront",
         routers=[module.router for module in PAGES],
         build=Storefront.build,
-        middleware=[(UnexpectedFailures, {}), (VisitMiddleware, {"cookies": cookies})],
+        middleware=[(ErrorPageMiddleware, {}), (SessionMiddleware, {"cookies": cookies})],
         readiness=[("cart", Storefront.ready)],
         uses_bus=False,
     )
     app.state.templates = make_environment(settings.store)
-    install_failure_pages(app)
+    install_error_pages(app)
     return app

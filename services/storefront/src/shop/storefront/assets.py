@@ -1,4 +1,4 @@
-"""Files of the pages, served from memory under names that carry a hash of their content, cacheable for ever."""
+"""Static files, served from memory under URLs with a content hash so that they can be cached indefinitely."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from shop.kit.errors import Problem
 
 STATIC_DIR = Path(__file__).parent / "static"
 HASH_CHARACTERS = 12
-FOREVER = "public, max-age=31536000, immutable"
-FOR_AN_HOUR = "public, max-age=3600"
+IMMUTABLE = "public, max-age=31536000, immutable"
+ONE_HOUR = "public, max-age=3600"
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,19 @@ router = APIRouter(include_in_schema=False)
 
 
 def asset_url(name: str) -> str:
-    """The address of a file; it changes with the file's content."""
+    """The URL of a file; it changes with the content."""
     return f"/static/{ASSETS[name].digest}/{name}"
 
 
 @router.get("/static/{digest}/{name}")
 async def static(request: Request, digest: str, name: str) -> Response:
-    """The file; a page from before the last release may still ask for an older hash and gets today's file."""
+    """The file. An older hash, from a page of the previous release, gets the current file."""
     asset = ASSETS.get(name)
     if asset is None:
         raise Problem(404, "not_found", "There is no such file.")
     headers = {
         "ETag": f'W/"{asset.digest}"',
-        "Cache-Control": FOREVER if digest == asset.digest else FOR_AN_HOUR,
+        "Cache-Control": IMMUTABLE if digest == asset.digest else ONE_HOUR,
         "X-Content-Type-Options": "nosniff",
     }
     if matches(request.headers.get("if-none-match", ""), headers["ETag"]):

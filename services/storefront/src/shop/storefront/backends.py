@@ -1,11 +1,10 @@
-"""The other services as the pages need them: one method per question, answers as `schemas` views.
+"""Clients of the other services: one method per request, responses as `schemas` views.
 
-A 4xx answer is raised as the service's own Problem, an absent service as Unavailable (both from the kit).
+A 4xx response is raised as the service's own Problem, a service that cannot be reached as Unavailable.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
@@ -13,6 +12,7 @@ from uuid import UUID
 from shop.contracts.money import Address
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.http import Clients, ServiceClient
+from shop.storefront.refreshing import RefreshingValue
 from shop.storefront.schemas import (
     Category,
     History,
@@ -28,19 +28,18 @@ from shop.storefront.schemas import (
 from shop.storefront.settings import Settings
 
 ORDER_TIMEOUT_S = 6.0
-"""Longer than the order service takes to give up waiting and answer `pending`, shorter than the gateway waits."""
+"""Longer than the order service waits before it answers `pending`, shorter than the gateway's timeout."""
 
 MAX_IDS = 100
 CATEGORIES_TTL_S = 30.0
 
 
 class Catalogue:
-    """Products, and the shelves that they stand on."""
+    """Products and categories."""
 
     def __init__(self, client: ServiceClient) -> None:
         self._client = client
-        self._categories: list[Category] = []
-        self._read_at = float("-inf")
+        self._categories = RefreshingValue(self._load_categories, CATEGORIES_TTL_S)
 
     async def products(
         self, *, query: str = "", category: str = "", limit: int, cursor: str = "", sort: str = ""
@@ -55,7 +54,7 @@ class Catalogue:
         return Product.model_validate(answer.json)
 
     async def by_ids(self, ids: Iterable[UUID]) -> dict[UUID, Product]:
-        """Those of at most MAX_IDS products that there are, in one request."""
+        """Those of at most MAX_IDS products that exist, in one request."""
         wanted = ",".join(str(product_id) for product_id in ids)
         if not wanted:
             return {}
@@ -63,19 +62,21 @@ class Catalogue:
         return {product.id: product for product in Page[Product].model_validate(answer.json).items}
 
     async def categories(self) -> list[Category]:
-        """The shelves by name, at most CATEGORIES_TTL_S seconds old; the last known ones while nobody answers."""
-        if time.monotonic() - self._read_at < CATEGORIES_TTL_S:
-            return self._categories
+        """By name, CATEGORIES_TTL_S seconds old at most while the product service answers; none before it ever did."""
         try:
-            answer = await self._client.get("/api/v1/products/categories")
-        except (Unavailable, Problem):
-            return self._categories
-        self._categories = Page[Category].model_validate(answer.json).items
-        self._read_at = time.monotonic()
-        return self._categories
+            return await self._categories.get()
+        except (Unavailable, Problem, TimeoutError):
+            return []
+
+    async def _load_categories(self) -> list[Category]:
+        answer = await self._client.get("/api/v1/products/categories")
+        return Page[Category].model_validate(answer.json).items
+
+    async def close(self) -> None:
+        await self._categories.close()
 
     async def change_stock(self, token: str, product_id: UUID, delta: int, key: str) -> Product:
-        """The product after adding `delta` pieces; the same `key` adds once."""
+        """Add `delta` to the stock, once per `key`."""
         path = f"/api/v1/products/{product_id}/stock"
         answer = await self._client.post(path, json={"delta": delta}, token=token, headers={"Idempotency-Key": key})
         return Product.model_validate(answer.json)
@@ -102,7 +103,7 @@ class Prices:
         return Promotion.model_validate((await self._client.get(f"/api/v1/promotions/{code}", token=token)).json)
 
     async def put_promotion(self, token: str, code: str, rule: Mapping[str, Any], *, create: bool) -> None:
-        """Saves the rule; with `create` a code that is taken is Problem 412."""
+        """Save the rule; with `create` a code that exists is Problem 412."""
         headers = {"If-None-Match": "*"} if create else None
         await self._client.put(f"/api/v1/promotions/{code}", json=rule, token=token, headers=headers)
 
@@ -112,7 +113,7 @@ class Orders:
         self._client = client
 
     async def place(self, token: str, key: str, body: Mapping[str, Any]) -> Order:
-        """The order, confirmed or pending; a refusal is a Problem, no answer in time OutcomeUnknown."""
+        """The order, confirmed or pending; a refusal is a Problem, a timeout OutcomeUnknown."""
         answer = await self._client.post(
             "/api/v1/orders", json=body, token=token, headers={"Idempotency-Key": key}, timeout_s=ORDER_TIMEOUT_S
         )
@@ -121,13 +122,13 @@ class Orders:
     async def order(self, token: str, order_id: UUID) -> Order:
         return Order.model_validate((await self._client.get(f"/api/v1/orders/{order_id}", token=token)).json)
 
-    async def mine(self, token: str, cursor: str = "", limit: int = 20, *, rejected: bool = False) -> Page[Order]:
-        """Orders; with `rejected` the attempts that came to nothing instead."""
+    async def list_own(self, token: str, cursor: str = "", limit: int = 20, *, rejected: bool = False) -> Page[Order]:
+        """Orders; with `rejected` those that failed instead."""
         asked = {"limit": limit, "cursor": cursor, "rejected": str(rejected).lower()}
         return await self._list("/api/v1/orders", token, asked)
 
-    async def everybodys(self, token: str, state: str = "", cursor: str = "", limit: int = 30) -> Page[Order]:
-        """Orders in `state`; without one all but the attempts that came to nothing."""
+    async def list_all(self, token: str, state: str = "", cursor: str = "", limit: int = 30) -> Page[Order]:
+        """Orders in `state`; without one all that did not fail."""
         asked = {"state": state, "rejected": "" if state else "false", "limit": limit, "cursor": cursor}
         return await self._list("/api/v1/orders/all", token, asked)
 
@@ -135,9 +136,9 @@ class Orders:
         params = {name: value for name, value in asked.items() if value}
         return Page[Order].model_validate((await self._client.get(path, params=params, token=token)).json)
 
-    async def change(self, token: str, order_id: UUID, how: str) -> None:
-        """`how` is cancel, fulfil or deliver."""
-        await self._client.post(f"/api/v1/orders/{order_id}/{how}", token=token, timeout_s=ORDER_TIMEOUT_S)
+    async def change(self, token: str, order_id: UUID, action: str) -> None:
+        """`action` is cancel, fulfil or deliver."""
+        await self._client.post(f"/api/v1/orders/{order_id}/{action}", token=token, timeout_s=ORDER_TIMEOUT_S)
 
     async def history(self, token: str, order_id: UUID) -> History:
         answer = await self._client.get(f"/api/v1/orders/{order_id}/history", token=token)
@@ -158,7 +159,7 @@ class Payments:
         return Page[Payment].model_validate(answer.json).items
 
     async def refund(self, token: str, payment_id: UUID, amount: int, reason: str, key: str) -> None:
-        """Gives `amount` minor units back; the same `key` gives back once."""
+        """Refund `amount` minor units, once per `key`."""
         path = f"/api/v1/payments/{payment_id}/refunds"
         await self._client.post(
             path,
@@ -205,10 +206,10 @@ class Messages:
     def __init__(self, client: ServiceClient) -> None:
         self._client = client
 
-    async def mine(self, token: str, cursor: str = "") -> Page[Message]:
+    async def list_own(self, token: str, cursor: str = "") -> Page[Message]:
         return await self._list("/api/v1/notifications", token, cursor)
 
-    async def everybodys(self, token: str, cursor: str = "") -> Page[Message]:
+    async def list_all(self, token: str, cursor: str = "") -> Page[Message]:
         return await self._list("/api/v1/notifications/all", token, cursor)
 
     async def _list(self, path: str, token: str, cursor: str) -> Page[Message]:
@@ -217,7 +218,7 @@ class Messages:
 
 
 class Backends:
-    """Every service behind the pages."""
+    """The clients of all services."""
 
     def __init__(self, clients: Clients, settings: Settings) -> None:
         self.catalogue = Catalogue(clients.get("product", settings.product_url))
@@ -229,5 +230,5 @@ class Backends:
 
 
 def items(lines: Mapping[UUID, int]) -> list[dict[str, Any]]:
-    """Cart lines as requests carry them, in the order of their ids so that equal carts make equal bodies."""
+    """Cart lines as JSON, sorted by product id so that equal carts give equal bodies."""
     return [{"product_id": str(product), "quantity": quantity} for product, quantity in sorted(lines.items())]

@@ -1,4 +1,4 @@
-"""The cart: what is in it, more or less of it, and what it will roughly cost."""
+"""The cart: its lines, quantities and an estimate of the total."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from starlette.responses import Response
 from shop.contracts.money import Money
 from shop.kit.errors import Problem, Unavailable
 from shop.storefront.carts import MAX_QUANTITY
-from shop.storefront.confirmation import CONFIRMED, Question, ask
+from shop.storefront.confirmation import CONFIRMED, Confirmation, confirmation_page
 from shop.storefront.countries import first_country
-from shop.storefront.forms import whole
+from shop.storefront.forms import int_field
 from shop.storefront.schemas import Quote
 from shop.storefront.service import CartLine, Storefront
-from shop.storefront.web import CurrentVisit, Posted, Shop, go, page
+from shop.storefront.web import CurrentVisitor, PostedForm, Shop, page, redirect
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/cart")
-async def cart(request: Request, shop: Shop, visit: CurrentVisit) -> Response:
-    lines = await shop.cart(visit) if visit.known else []
+async def cart(request: Request, shop: Shop, visitor: CurrentVisitor) -> Response:
+    lines = await shop.cart(visitor) if visitor.known else []
     short = [line.product.name for line in lines if line.product.stock < line.quantity]
     problem = f"Not enough in stock: {', '.join(short)}." if short else ""
     quote = await _estimate(shop, lines)
@@ -36,7 +36,7 @@ def subtotal(shop: Storefront, lines: Sequence[CartLine]) -> Money:
 
 
 async def _estimate(shop: Storefront, lines: Sequence[CartLine]) -> Quote | None:
-    """A quote for the country that forms begin with; None while pricing is away, since a cart can be shown without."""
+    """A quote for the default country; None while pricing is unavailable."""
     if not lines:
         return None
     try:
@@ -47,34 +47,34 @@ async def _estimate(shop: Storefront, lines: Sequence[CartLine]) -> Quote | None
 
 
 @router.post("/cart/lines")
-async def add(request: Request, shop: Shop, visit: CurrentVisit, form: Posted) -> Response:
+async def add(request: Request, shop: Shop, visitor: CurrentVisitor, form: PostedForm) -> Response:
     product_id = _product_id(form.get("product_id", ""))
     product = await shop.backends.catalogue.product(product_id)
-    wanted = whole(form, "quantity", low=1, high=MAX_QUANTITY, default=1)
-    quantity = await shop.carts.add(visit.cart_owner, product_id, wanted)
+    wanted = int_field(form, "quantity", low=1, high=MAX_QUANTITY, default=1)
+    quantity = await shop.carts.add(visitor.cart_owner, product_id, wanted)
     times = f" (quantity: {quantity})" if quantity > 1 else ""
-    return go(request, "/cart", f"“{product.name}” is in your cart{times}.")
+    return redirect(request, "/cart", f"“{product.name}” is in your cart{times}.")
 
 
 @router.post("/cart/lines/{product_id}")
-async def change(request: Request, product_id: UUID, shop: Shop, visit: CurrentVisit, form: Posted) -> Response:
-    """The new quantity; 0 takes the line out, what is no number changes nothing. The page comes back to its field."""
-    wanted = 0 if CONFIRMED in form else whole(form, "quantity", low=0, high=MAX_QUANTITY, default=-1)
+async def change(request: Request, product_id: UUID, shop: Shop, visitor: CurrentVisitor, form: PostedForm) -> Response:
+    """Set the quantity; 0 removes the line, and text that is not a number changes nothing. Redirects to the field."""
+    wanted = 0 if CONFIRMED in form else int_field(form, "quantity", low=0, high=MAX_QUANTITY, default=-1)
     if wanted >= 0:
-        await shop.carts.put(visit.cart_owner, product_id, wanted)
-    return go(request, f"/cart#quantity-{product_id}" if wanted else "/cart#cart-title")
+        await shop.carts.put(visitor.cart_owner, product_id, wanted)
+    return redirect(request, f"/cart#quantity-{product_id}" if wanted else "/cart#cart-title")
 
 
 @router.get("/cart/lines/{product_id}/remove")
-async def remove(request: Request, product_id: UUID, shop: Shop, visit: CurrentVisit) -> Response:
-    """Asks before a line is taken out; yes sends the form of the line."""
-    lines = await shop.cart(visit)
+async def remove(request: Request, product_id: UUID, shop: Shop, visitor: CurrentVisitor) -> Response:
+    """The confirmation page for removing a line."""
+    lines = await shop.cart(visitor)
     name = next((line.product.name for line in lines if line.product.id == product_id), "")
     if not name:
-        return go(request, "/cart")
+        return redirect(request, "/cart")
     back = f"/cart#remove-{product_id}"
-    question = Question("Remove from cart?", f"“{name}” will be removed from your cart.", "Remove", back)
-    return await ask(request, f"/cart/lines/{product_id}", {}, question)
+    confirmation = Confirmation("Remove from cart?", f"“{name}” will be removed from your cart.", "Remove", back)
+    return await confirmation_page(request, f"/cart/lines/{product_id}", {}, confirmation)
 
 
 def _product_id(text: str) -> UUID:

@@ -1,5 +1,5 @@
-"""Carts in Valkey: one hash per owner (`Visit.cart_owner`), product id to quantity. Each change is one atomic script,
-so two tabs that add at once lose nothing."""
+"""Carts in Valkey: one hash per owner (`Visitor.cart_owner`), product id to quantity. Each change is one atomic script,
+so that concurrent changes from two tabs are both kept."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CART_TTL_S = 30 * 24 * 3600
 MAX_LINES = 50
 MAX_QUANTITY = 999
 PURCHASE_TTL_S = 24 * 3600
-"""How long a checkout form answers with the same order: as long as the order service keeps idempotency keys."""
+"""How long a checkout form leads to the same order: as long as the order service keeps idempotency keys."""
 
-LOST = (ValkeyConnectionError, ValkeyTimeoutError)
+CONNECTION_ERRORS = (ValkeyConnectionError, ValkeyTimeoutError)
 
 CHANGE = """
 local quantity = tonumber(ARGV[2])
@@ -38,8 +38,8 @@ redis.call('EXPIRE', KEYS[1], ARGV[6])
 return quantity
 """
 
-# ARGV: lines at most, quantity at most, seconds to live. The user's own lines stay when there is no room for more.
-# Answers with the lines of the user's cart, so that a page needs no second request.
+# ARGV: maximum lines, maximum quantity, TTL in seconds. The user's own lines have priority when the cart is full.
+# Returns the lines of the user's cart, which saves a second request.
 MERGE = """
 for _, product in ipairs(redis.call('HKEYS', KEYS[1])) do
   local quantity = tonumber(redis.call('HGET', KEYS[1], product))
@@ -52,7 +52,7 @@ if redis.call('DEL', KEYS[1]) == 1 then redis.call('EXPIRE', KEYS[2], ARGV[3]) e
 return redis.call('HGETALL', KEYS[2])
 """
 
-SETTLE = """
+REMOVE_PURCHASED = """
 if redis.call('HSETNX', KEYS[2], 'settled', '1') == 0 then return 0 end
 for i = 1, #ARGV, 2 do
   if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1
@@ -63,13 +63,14 @@ end
 return 1
 """
 
-FORGET = """
+# The fields "doubtful" and "settled" have these names in stored purchases.
+DISCARD = """
 if redis.call('HEXISTS', KEYS[1], 'doubtful') == 0 then redis.call('HDEL', KEYS[1], 'body') end
 return 0
 """
 
-# Only the attempt that was refused ends: of two presses that were refused together, one has begun the next attempt.
-REFUSE = """
+# Only the refused attempt ends: of two concurrent refusals, the first one has already begun the next attempt.
+END_ATTEMPT = """
 if (redis.call('HGET', KEYS[1], 'attempt') or '0') ~= ARGV[1] then return 0 end
 redis.call('HDEL', KEYS[1], 'body', 'doubtful')
 return redis.call('HINCRBY', KEYS[1], 'attempt', 1)
@@ -90,7 +91,7 @@ def _purchase_key(owner: str, key: str) -> str:
 
 @dataclass(frozen=True)
 class Purchase:
-    """What a checkout form asked for, at its `attempt`-th try; a try that was refused is followed by another one."""
+    """The order request of a checkout form. A refused attempt is followed by the next `attempt`."""
 
     key: str
     attempt: int
@@ -109,44 +110,44 @@ class Carts:
         self._valkey: Any = valkey
 
     async def lines(self, owner: str) -> dict[UUID, int]:
-        """Quantities by product, in no order."""
+        """Quantities by product."""
         try:
             raw = await self._valkey.hgetall(_cart_key(owner))
-        except LOST as error:
+        except CONNECTION_ERRORS as error:
             raise Unavailable("cart") from error
         return _quantities(raw.items())
 
     async def add(self, owner: str, product_id: UUID, quantity: int) -> int:
-        """Adds to what is there; the new quantity, never above MAX_QUANTITY."""
+        """Add to the line; returns the new quantity, at most MAX_QUANTITY."""
         return await self._change(owner, product_id, quantity, "add")
 
     async def put(self, owner: str, product_id: UUID, quantity: int) -> int:
-        """Sets the quantity; 0 takes the line out."""
+        """Set the quantity; 0 removes the line."""
         return await self._change(owner, product_id, quantity, "put")
 
     async def _change(self, owner: str, product_id: UUID, quantity: int, how: str) -> int:
         arguments = (str(product_id), quantity, how, MAX_LINES, MAX_QUANTITY, CART_TTL_S)
         try:
             result = int(await self._valkey.eval(CHANGE, 1, _cart_key(owner), *arguments))
-        except LOST as error:
+        except CONNECTION_ERRORS as error:
             raise Unavailable("cart") from error
         if result < 0:
             raise Problem(409, "cart_full", f"A cart can hold at most {MAX_LINES} different products.")
         return result
 
     async def merge(self, visitor: str, owner: str) -> dict[UUID, int]:
-        """Puts an anonymous visitor's choice into the cart of `owner`, within its bounds, and returns its lines."""
+        """Move an anonymous visitor's lines into the cart of `owner`, within its limits, and return its lines."""
         names = (_cart_key(visitor), _cart_key(owner))
         try:
             flat = await self._valkey.eval(MERGE, 2, *names, MAX_LINES, MAX_QUANTITY, CART_TTL_S)
-        except LOST as error:
+        except CONNECTION_ERRORS as error:
             raise Unavailable("cart") from error
         return _quantities(zip(flat[::2], flat[1::2], strict=True))
 
-    async def remember_purchase(self, owner: str, key: str, body: Mapping[str, Any]) -> Purchase:
-        """The request that belongs to checkout form `key`: the first one of its attempt, whatever comes later.
+    async def store_purchase(self, owner: str, key: str, body: Mapping[str, Any]) -> Purchase:
+        """The request of checkout form `key`: the first one that was sent in the current attempt.
 
-        A form sent twice must ask for one order with one body, although the first answer has emptied the cart.
+        A form that is submitted twice must send the same body twice, although the first order has emptied the cart.
         """
         name = _purchase_key(owner, key)
         try:
@@ -155,52 +156,52 @@ class Carts:
                 pipe.expire(name, PURCHASE_TTL_S)
                 pipe.hmget(name, "body", "attempt")
                 kept, attempt = (await pipe.execute())[2]
-        except LOST as error:
+        except CONNECTION_ERRORS as error:
             raise Unavailable("cart") from error
         return Purchase(key, int(attempt or 0), orjson.loads(kept))
 
     async def purchase(self, owner: str, key: str) -> dict[str, Any] | None:
-        """The request sent before with checkout form `key`, if there was one."""
+        """The request that was sent with checkout form `key`, if any."""
         try:
             kept = await self._valkey.hget(_purchase_key(owner, key), "body")
-        except LOST as error:
+        except CONNECTION_ERRORS as error:
             raise Unavailable("cart") from error
         return orjson.loads(kept) if kept else None
 
-    async def doubt_purchase(self, owner: str, key: str) -> None:
-        """Notes that nobody knows whether the request was carried out: from now on it cannot be changed."""
+    async def mark_outcome_uncertain(self, owner: str, key: str) -> None:
+        """Record that the order may have been placed: from now on the request cannot be changed."""
         try:
             await self._valkey.hset(_purchase_key(owner, key), "doubtful", "1")
-        except LOST as error:
+        except CONNECTION_ERRORS as error:
             raise Unavailable("cart") from error
 
-    async def forget_purchase(self, owner: str, key: str) -> None:
-        """Lets the form be changed and sent again, unless an earlier try may have been carried out."""
+    async def discard_purchase(self, owner: str, key: str) -> None:
+        """Let the form be changed and sent again, unless its order may have been placed."""
         try:
-            await self._valkey.eval(FORGET, 1, _purchase_key(owner, key))
-        except LOST as error:
+            await self._valkey.eval(DISCARD, 1, _purchase_key(owner, key))
+        except CONNECTION_ERRORS as error:
             raise Unavailable("cart") from error
 
-    async def refuse_purchase(self, owner: str, purchase: Purchase) -> None:
-        """Ends an attempt that was refused: the next request with this form is another one, with a key of its own."""
+    async def end_attempt(self, owner: str, purchase: Purchase) -> None:
+        """End a refused attempt: the next request of this form has its own idempotency key."""
         try:
-            await self._valkey.eval(REFUSE, 1, _purchase_key(owner, purchase.key), purchase.attempt)
-        except LOST as error:
+            await self._valkey.eval(END_ATTEMPT, 1, _purchase_key(owner, purchase.key), purchase.attempt)
+        except CONNECTION_ERRORS as error:
             raise Unavailable("cart") from error
 
-    async def settle(self, owner: str, key: str, bought: Mapping[UUID, int]) -> bool:
-        """Takes what was bought out of the cart, once per checkout form; what was added meanwhile stays."""
+    async def remove_purchased(self, owner: str, key: str, bought: Mapping[UUID, int]) -> bool:
+        """Remove what was ordered from the cart, once per checkout form; later additions stay."""
         flat = [str(part) for line in bought.items() for part in line]
         names = (_cart_key(owner), _purchase_key(owner, key))
         try:
-            return bool(await self._valkey.eval(SETTLE, 2, *names, *flat))
-        except LOST as error:
+            return bool(await self._valkey.eval(REMOVE_PURCHASED, 2, *names, *flat))
+        except CONNECTION_ERRORS as error:
             raise Unavailable("cart") from error
 
     async def ping(self) -> None:
         try:
             await self._valkey.ping()
-        except LOST as error:
+        except CONNECTION_ERRORS as error:
             raise Unavailable("cart") from error
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The front page, the shelves, search, and the page of one product."""
+"""The front page, category pages, search and product pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from shop.kit.currencies import major_units
 from shop.kit.errors import Problem
 from shop.kit.text import printable
-from shop.storefront.featured import Shelf
+from shop.storefront.featured import FeaturedCategory
 from shop.storefront.formatting import label
 from shop.storefront.schemas import Page, Product
 from shop.storefront.site_paths import category_url
@@ -27,17 +27,17 @@ from shop.storefront.web import Shop, page, public_url, with_query
 router = APIRouter(include_in_schema=False)
 
 PAGE_PRODUCTS = 24
-TABLE_PRODUCTS = 12
-SHELF_PRODUCTS = 6
-FRONT_SHELVES = 3
+FEATURED_PRODUCTS = 12
+PRODUCTS_PER_CATEGORY = 6
+FRONT_CATEGORIES = 3
 RELATED_PRODUCTS = 6
 MAX_QUERY_CHARACTERS = 100
 
 SORTS = {"name": "Name", "newest": "Newest", "price": "Price: low to high", "-price": "Price: high to low"}
 
 
-def search_words(text: str) -> str:
-    """What is searched for: one line of what can be seen, and no more of it than MAX_QUERY_CHARACTERS."""
+def search_text(text: str) -> str:
+    """The query as it is searched for: printable characters in one line, at most MAX_QUERY_CHARACTERS."""
     return printable(text)[:MAX_QUERY_CHARACTERS].strip()
 
 
@@ -45,52 +45,52 @@ def sort_order(text: str) -> str:
     return text if text in SORTS else "name"
 
 
-Words = Annotated[str, AfterValidator(search_words)]
+Words = Annotated[str, AfterValidator(search_text)]
 CursorText = Annotated[str, Query(max_length=512)]
 Sort = Annotated[str, AfterValidator(sort_order)]
 
 
 @router.get("/")
 async def front(request: Request, shop: Shop) -> Response:
-    """A look around, the pick of the day, and a few categories that change with the date."""
-    window = await shop.window.shelves()
+    """Featured products, the pick of the day, and a few categories that change with the date."""
+    categories = await shop.featured.categories()
     day = datetime.now(UTC).date().toordinal()
-    table = on_the_table(window, day)
+    featured = featured_products(categories, day)
     return await page(
         request,
         "front.html",
         canonical=public_url(request, "/"),
-        pick=table[0] if table else None,
-        newest=table[1 : TABLE_PRODUCTS + 1],
-        shelves=of_the_day(window, day),
+        pick=featured[0] if featured else None,
+        products=featured[1 : FEATURED_PRODUCTS + 1],
+        featured=featured_categories(categories, day),
     )
 
 
-def on_the_table(window: Sequence[Shelf], day: int) -> list[Product]:
-    """Something from every shelf in turn, other things each day, and first what is in stock."""
-    shuffled = [Random(f"{shelf.name} {day}").sample(shelf.products, len(shelf.products)) for shelf in window]
+def featured_products(categories: Sequence[FeaturedCategory], day: int) -> list[Product]:
+    """Products of every category in turn, others each day; products in stock come first."""
+    shuffled = [Random(f"{each.name} {day}").sample(each.products, len(each.products)) for each in categories]
     in_turn = [product for row in zip_longest(*shuffled) for product in row if product]
-    start = day % len(window) if window else 0
-    chosen = in_turn[start : start + TABLE_PRODUCTS + 1] + in_turn[:start]
+    start = day % len(categories) if categories else 0
+    chosen = in_turn[start : start + FEATURED_PRODUCTS + 1] + in_turn[:start]
     return sorted(chosen, key=lambda product: product.stock <= 0)
 
 
-def of_the_day(window: Sequence[Shelf], day: int) -> list[Shelf]:
-    """FRONT_SHELVES neighbouring shelves, moving on by one each day, with a few of their products."""
-    start = day % len(window) if window else 0
-    turned = [*window[start:], *window[:start]][:FRONT_SHELVES]
-    return [Shelf(shelf.name, shelf.products[:SHELF_PRODUCTS]) for shelf in turned]
+def featured_categories(categories: Sequence[FeaturedCategory], day: int) -> list[FeaturedCategory]:
+    """FRONT_CATEGORIES adjacent categories, shifted by one each day, with a few products of each."""
+    start = day % len(categories) if categories else 0
+    shifted = [*categories[start:], *categories[:start]][:FRONT_CATEGORIES]
+    return [FeaturedCategory(each.name, each.products[:PRODUCTS_PER_CATEGORY]) for each in shifted]
 
 
 @router.get("/category/{name}")
 async def category(request: Request, name: str, shop: Shop, sort: Sort = "name", cursor: CursorText = "") -> Response:
-    found, shelves = await asyncio.gather(
+    found, categories = await asyncio.gather(
         shop.backends.catalogue.products(category=name, limit=PAGE_PRODUCTS, cursor=cursor, sort=sort),
         shop.backends.catalogue.categories(),
     )
-    if shelves and name not in {shelf.name for shelf in shelves}:
+    if categories and name not in {each.name for each in categories}:
         raise Problem(404, "not_found", "There is no such category.")
-    count = next((shelf.count for shelf in shelves if shelf.name == name), None)
+    count = next((each.count for each in categories if each.name == name), None)
     note = f"{count} product{'' if count == 1 else 's'}" if count is not None else ""
     canonical = None if cursor else public_url(request, category_url(name))
     frame = {"note": note, "category": name, "canonical": canonical}
@@ -101,7 +101,7 @@ async def category(request: Request, name: str, shop: Shop, sort: Sort = "name",
 async def search(
     request: Request, shop: Shop, query: Words = "", sort: Sort = "name", cursor: CursorText = ""
 ) -> Response:
-    """Everything, or what has all of the words."""
+    """All products, or those that match every word of the query."""
     found = await shop.backends.catalogue.products(query=query, limit=PAGE_PRODUCTS, cursor=cursor, sort=sort)
     heading = f"Results for “{query}”" if query else "All products"
     cut = len(printable(request.query_params.get("query", ""))) > MAX_QUERY_CHARACTERS
@@ -111,7 +111,7 @@ async def search(
 
 @dataclass(frozen=True)
 class Listed:
-    """What a list is of, and in which order; from it follow the addresses of its other pages."""
+    """The path, order and query of a list, from which the URLs of its other pages follow."""
 
     path: str
     sort: str
@@ -122,7 +122,7 @@ class Listed:
         return with_query(self.path, query=self.query, sort=sort if sort != "name" else "", cursor=cursor)
 
     def sorts(self) -> list[tuple[str, str, bool]]:
-        """Label, address and whether it is the present one, for each order."""
+        """Label, URL and whether it is the current one, for each order."""
         return [(text, self.url(sort=sort), sort == self.sort) for sort, text in SORTS.items()]
 
 
@@ -135,8 +135,8 @@ async def _listing(request: Request, found: Page[Product], heading: str, listed:
 @router.get("/products/{product_id}")
 async def product(request: Request, product_id: UUID, shop: Shop) -> Response:
     found = await shop.backends.catalogue.product(product_id)
-    shelf = await shop.backends.catalogue.products(category=found.category, limit=RELATED_PRODUCTS + 1)
-    related = [other for other in shelf.items if other.id != found.id][:RELATED_PRODUCTS]
+    similar = await shop.backends.catalogue.products(category=found.category, limit=RELATED_PRODUCTS + 1)
+    related = [other for other in similar.items if other.id != found.id][:RELATED_PRODUCTS]
     return await page(
         request,
         "product.html",
@@ -151,7 +151,7 @@ async def product(request: Request, product_id: UUID, shop: Shop) -> Response:
 
 
 def _facts(product: Product) -> list[tuple[str, str]]:
-    """The attributes that are text or numbers, except what the page's head already says."""
+    """Attributes that are text or numbers, except those shown elsewhere on the page."""
     return [
         (label(name), f"{-value} BCE" if name == "year" and isinstance(value, int) and value < 0 else str(value))
         for name, value in product.attributes.items()

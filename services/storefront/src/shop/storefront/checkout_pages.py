@@ -1,4 +1,4 @@
-"""The checkout: address, card, coupon, what it costs, and buying once however often the button is pressed."""
+"""The checkout: address, card, coupon, totals, and an order that is placed once per form."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from shop.kit.formatting import Formats
 from shop.kit.text import code
 from shop.storefront.countries import first_country
 from shop.storefront.error_texts import refusal_text
-from shop.storefront.forms import AddressForm, CheckoutForm, form_key, read
+from shop.storefront.forms import AddressForm, CheckoutForm, form_key, parse_form
 from shop.storefront.schemas import Quote, SavedAddress
 from shop.storefront.service import CartLine, Storefront, purchase_body
-from shop.storefront.sessions import Session, Visit
-from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, formats_of, go, page
+from shop.storefront.sessions import Session, Visitor
+from shop.storefront.web import CurrentVisitor, PostedForm, Shop, SignedIn, formats_of, page, redirect
 
 router = APIRouter(include_in_schema=False)
 
@@ -30,7 +30,7 @@ TOTAL = re.compile(r"[0-9]{1,15}")
 """Minor units."""
 ADDRESS_FIELDS = tuple(AddressForm.model_fields)
 
-CARDS = (
+TEST_CARDS = (
     ("tok_visa", "Test card: approved", "The order is confirmed immediately."),
     ("tok_declined", "Test card: declined", "The bank declines the payment and no order is placed."),
     ("tok_insufficient", "Test card: insufficient funds", "The balance is too low and no order is placed."),
@@ -40,12 +40,12 @@ CARDS = (
         "The bank responds late. The order stays pending and completes automatically.",
     ),
 )
-"""Tokens of the payment simulator, with what each does."""
+"""Tokens of the payment simulator: token, label, what happens."""
 
 
 @dataclass
 class Checkout:
-    """What a checkout page shows besides its frame."""
+    """The contents of a checkout page."""
 
     lines: Sequence[CartLine]
     values: Mapping[str, str]
@@ -64,38 +64,40 @@ def new_key() -> str:
 
 
 @router.get("/checkout")
-async def checkout(request: Request, shop: Shop, visit: CurrentVisit, session: SignedIn) -> Response:
-    lines = await shop.cart(visit)
+async def checkout(request: Request, shop: Shop, visitor: CurrentVisitor, session: SignedIn) -> Response:
+    lines = await shop.cart(visitor)
     if not lines:
-        return go(request, "/cart")
+        return redirect(request, "/cart")
     addresses = await _addresses(shop, session)
-    values = {"name": session.name, "country": first_country(shop.settings.store), "card": CARDS[0][0]}
+    values = {"name": session.name, "country": first_country(shop.settings.store), "card": TEST_CARDS[0][0]}
     if addresses:
         values |= _fields(addresses[-1]) | {"saved": str(addresses[-1].id)}
     return await _show(request, shop, Checkout(lines, values, new_key(), addresses))
 
 
 @router.post("/checkout/quote")
-async def quote(request: Request, shop: Shop, visit: CurrentVisit, session: SignedIn, form: Posted) -> Response:
-    """The checkout with the sums for what is in the form now; the page takes the sums out of it."""
-    lines = await shop.cart(visit)
-    values = _with_saved_fields(form, await _addresses(shop, session)) if form.get("saved") else form
+async def quote(request: Request, shop: Shop, visitor: CurrentVisitor, session: SignedIn, form: PostedForm) -> Response:
+    """The checkout page with the totals for the submitted form; htmx replaces the totals alone."""
+    lines = await shop.cart(visitor)
+    values = _with_missing_fields_of_saved(form, await _addresses(shop, session)) if form.get("saved") else form
     return await _show(request, shop, Checkout(lines, values, form_key(form, "idempotency_key")))
 
 
 @router.post("/checkout")
-async def submit(request: Request, shop: Shop, visit: CurrentVisit, session: SignedIn, form: Posted) -> Response:
+async def submit(
+    request: Request, shop: Shop, visitor: CurrentVisitor, session: SignedIn, form: PostedForm
+) -> Response:
     key = form_key(form, "idempotency_key")
     if form.get("action") != "buy":
-        return await _show_totals(request, shop, visit, session, form, key)
-    earlier = await shop.carts.purchase(visit.cart_owner, key)
+        return await _show_totals(request, shop, visitor, session, form, key)
+    earlier = await shop.carts.purchase(visitor.cart_owner, key)
     if earlier is not None:
-        return await _buy(request, shop, visit, session, form, key, earlier)
-    lines = await shop.cart(visit)
+        return await _buy(request, shop, visitor, session, form, key, earlier)
+    lines = await shop.cart(visitor)
     if not lines:
-        return go(request, "/cart", "Your cart is empty.")
+        return redirect(request, "/cart", "Your cart is empty.")
     addresses = await _addresses(shop, session)
-    checked, errors = read(CheckoutForm, form)
+    checked, errors = parse_form(CheckoutForm, form)
     if checked is None:
         shown = Checkout(lines, form, key, addresses, errors, problem="Please check the highlighted fields.")
         return await _show(request, shop, shown, status=422)
@@ -105,69 +107,69 @@ async def submit(request: Request, shop: Shop, visit: CurrentVisit, session: Sig
         return await _show(request, shop, shown, status=409)
     quantities = {line.product.id: line.quantity for line in lines}
     body = purchase_body(quantities, checked.address(), checked.card, checked.coupon, shown_total)
-    return await _buy(request, shop, visit, session, form, key, body)
+    return await _buy(request, shop, visitor, session, form, key, body)
 
 
 async def _show_totals(
-    request: Request, shop: Storefront, visit: Visit, session: Session, form: Mapping[str, str], key: str
+    request: Request, shop: Storefront, visitor: Visitor, session: Session, form: Mapping[str, str], key: str
 ) -> Response:
-    """The checkout with the sums for what was typed: what every way to send the form does except its buy button."""
-    lines, addresses = await asyncio.gather(shop.cart(visit), _addresses(shop, session))
+    """The checkout page with the totals for the form: what every submit button but "Buy now" does."""
+    lines, addresses = await asyncio.gather(shop.cart(visitor), _addresses(shop, session))
     if not lines:
-        return go(request, "/cart", "Your cart is empty.")
+        return redirect(request, "/cart", "Your cart is empty.")
     return await _show(request, shop, Checkout(lines, _with_saved_address(form, addresses), key, addresses))
 
 
 async def _buy(
-    request: Request, shop: Storefront, visit: Visit, session: Session, form: Mapping[str, str], key: str, body: Any
+    request: Request, shop: Storefront, visitor: Visitor, session: Session, form: Mapping[str, str], key: str, body: Any
 ) -> Response:
-    """To the order's page; after a refusal back to the form, with everything kept and a new key."""
+    """Redirects to the order; after a refusal the form is shown again with its values and a new key."""
     try:
-        order = await shop.buy(visit, session.access_token, key, body)
+        order = await shop.buy(visitor, session.access_token, key, body)
     except OutcomeUnknown:
-        await shop.carts.doubt_purchase(visit.cart_owner, key)
+        await shop.carts.mark_outcome_uncertain(visitor.cart_owner, key)
         text = "We did not get a response in time, so we do not know yet whether your order was placed."
         more = "Press “Buy now” again to check. You will not be charged twice."
-        return await _again(request, shop, visit, session, form, key, (503, text, more))
+        return await _retry_page(request, shop, visitor, session, form, key, (503, text, more))
     except Unavailable:
-        await shop.carts.forget_purchase(visit.cart_owner, key)
+        await shop.carts.discard_purchase(visitor.cart_owner, key)
         text, more = "We cannot take orders at the moment.", "Your order was not placed. Please press “Buy now” again."
-        return await _again(request, shop, visit, session, form, key, (503, text, more))
+        return await _retry_page(request, shop, visitor, session, form, key, (503, text, more))
     except Problem as problem:
         if problem.status in {401, 403, 429}:
             raise
         if problem.code.startswith("idempotency_key_"):
-            return go(
+            return redirect(
                 request, "/account", "This order was already submitted. Please check your orders before you buy again."
             )
         refusal = (problem.status, await _refusal(shop, problem), "")
-        return await _again(request, shop, visit, session, form, new_key(), refusal)
-    return go(request, f"/orders/{order.id}")
+        return await _retry_page(request, shop, visitor, session, form, new_key(), refusal)
+    return redirect(request, f"/orders/{order.id}")
 
 
-async def _again(
+async def _retry_page(
     request: Request,
     shop: Storefront,
-    visit: Visit,
+    visitor: Visitor,
     session: Session,
     form: Mapping[str, str],
     key: str,
     refusal: tuple[int, str, str],
 ) -> Response:
     status, problem, more = refusal
-    lines, addresses = await asyncio.gather(shop.cart(visit), _addresses(shop, session))
+    lines, addresses = await asyncio.gather(shop.cart(visitor), _addresses(shop, session))
     shown = Checkout(lines, form, key, addresses, problem=problem, problem_more=more)
     return await _show(request, shop, shown, status=status)
 
 
 def _shown_total(form: Mapping[str, str], currency: str) -> Money | None:
-    """The total that the page showed; None when it could not show any."""
+    """The total that the page showed; None if it showed none."""
     amount = form.get("shown_total", "")
     return Money(amount=int(amount), currency=currency) if TOTAL.fullmatch(amount) else None
 
 
 async def _refusal(shop: Storefront, problem: Problem) -> str:
-    """The refusal in words; a shortage names the product and what is left of it."""
+    """The text for a refusal; a shortage names the product and what is left of it."""
     if problem.code == "price_changed":
         return _price_changed(problem, formats_of(shop.settings.store))
     if problem.code != "insufficient_stock":
@@ -198,7 +200,7 @@ async def _show(request: Request, shop: Storefront, shown: Checkout, *, status: 
         errors=shown.errors or {},
         idempotency_key=shown.key,
         addresses=[{"id": saved.id, "place": saved, "fields": _fields(saved)} for saved in shown.addresses],
-        cards=CARDS,
+        cards=TEST_CARDS,
         problem=shown.problem,
         problem_more=shown.problem_more,
         quote=shown.quote,
@@ -208,7 +210,7 @@ async def _show(request: Request, shop: Storefront, shown: Checkout, *, status: 
 
 
 async def _find_total(shop: Storefront, shown: Checkout) -> None:
-    """Fills in the quote; a coupon that does not hold is said so, and the sums are those without it."""
+    """Sets the quote; if the coupon is not valid, a note says so and the totals are those without it."""
     if not shown.lines:
         return
     quantities = {line.product.id: line.quantity for line in shown.lines}
@@ -236,7 +238,7 @@ async def _total_without_coupon(
 
 
 async def _addresses(shop: Storefront, session: Session) -> list[SavedAddress]:
-    """Saved addresses that the shop ships to; none while the user service is away, since one can be typed."""
+    """Saved addresses that the shop ships to; none while the user service is unavailable."""
     try:
         found = await shop.backends.users.addresses(session.access_token)
         return [saved for saved in found if saved.country in shop.settings.store.served]
@@ -249,16 +251,16 @@ def _fields(address: SavedAddress) -> dict[str, str]:
 
 
 def _with_saved_address(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
-    """The form with the chosen address in place of what its fields hold."""
-    return {**form, **_chosen(form, addresses)}
+    """The form with the fields of the selected address."""
+    return {**form, **_selected(form, addresses)}
 
 
-def _with_saved_fields(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
-    """The form with those fields of the chosen address that it did not have while another country was chosen."""
-    chosen = _chosen(form, addresses)
-    return {**chosen, **form} if chosen.get("country") == form.get("country") else dict(form)
+def _with_missing_fields_of_saved(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
+    """The form, with fields of the selected address that the form lacked while another country was selected."""
+    selected = _selected(form, addresses)
+    return {**selected, **form} if selected.get("country") == form.get("country") else dict(form)
 
 
-def _chosen(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
+def _selected(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
     found = next((saved for saved in addresses if str(saved.id) == form.get("saved")), None)
     return _fields(found) if found else {}

@@ -1,4 +1,4 @@
-"""The page that asks before something is done that cannot be undone. It needs no JavaScript."""
+"""The confirmation page before an action that cannot be undone; it needs no JavaScript."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from starlette.responses import Response
 from shop.storefront.web import page
 
 CONFIRMED = "confirmed"
-"""The field that says that the question was answered with yes."""
+"""The form field that says that the user confirmed."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """`back` is the address of the page on which nothing was done."""
+class Confirmation:
+    """`back` is the URL to return to without doing anything."""
 
     title: str
     explanation: str
@@ -24,13 +24,19 @@ class Question:
     back: str
 
 
-async def ask_first(request: Request, form: Mapping[str, str], question: Question) -> Response | None:
-    """The question, whose answer sends the same form again; None when it was answered."""
+async def require_confirmation(
+    request: Request, form: Mapping[str, str], confirmation: Confirmation
+) -> Response | None:
+    """The confirmation page, which submits the same form again; None when the form was confirmed."""
     if CONFIRMED in form:
         return None
-    return await ask(request, request.url.path, form, question)
+    return await confirmation_page(request, request.url.path, form, confirmation)
 
 
-async def ask(request: Request, action: str, fields: Mapping[str, str], question: Question) -> Response:
-    """The question; yes posts `fields` to `action`."""
-    return await page(request, "confirm.html", action=action, fields={**fields, CONFIRMED: "1"}, question=question)
+async def confirmation_page(
+    request: Request, action: str, fields: Mapping[str, str], confirmation: Confirmation
+) -> Response:
+    """The page; its button posts `fields` to `action`."""
+    return await page(
+        request, "confirm.html", action=action, fields={**fields, CONFIRMED: "1"}, confirmation=confirmation
+    )

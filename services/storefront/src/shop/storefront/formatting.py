@@ -1,4 +1,4 @@
-"""How states, reasons and names of fields are written for people; shop.kit.formatting does amounts and times."""
+"""Texts for states, reasons and field names; amounts and times are written by shop.kit.formatting."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def state_label(state: str) -> str:
 
 
 def reason_text(code: str) -> str:
-    """A sentence for a customer; an unknown code is shown in words, never hidden."""
+    """A sentence for customers; an unknown code is shown as words."""
     return REASONS.get(code, f"{code.replace('_', ' ').capitalize()}.")
 
 
 def label(name: str) -> str:
-    """A field or category name as a heading: page_count gives Page count."""
+    """A field or category name as a heading: page_count becomes Page count."""
     words = name.replace("_", " ").replace("-", " ").strip()
     return words[:1].upper() + words[1:]

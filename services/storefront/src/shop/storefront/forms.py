@@ -1,4 +1,4 @@
-"""What people type, checked before it goes to a service; the services check again."""
+"""Forms, validated before they are sent to a service, which validates again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_PASSWORD_CHARACTERS = 128
 MAX_PERCENT = 100
 
 SHOWN_IN_FORM = frozenset({409, 422})
-"""Statuses of refusals that are shown on the page of the form, beside what was typed."""
+"""Statuses of refusals that are shown in the form, with the typed values."""
 
 KEY = re.compile(r"[0-9a-f-]{36}")
 
@@ -33,7 +33,7 @@ WHOLE = ""
 
 Short = Annotated[str, Typed(120)]
 
-SENTENCES = {
+ERROR_TEXTS = {
     "missing": "This field is required.",
     "string_too_short": "This field is required.",
     "string_too_long": "This is too long.",
@@ -45,11 +45,11 @@ SENTENCES = {
     "unknown_country": "Choose one of the options.",
     "date_from_datetime_parsing": "Enter a valid date.",
 }
-"""pydantic's error types in words for a customer."""
+"""Texts for pydantic's error types."""
 
 
-TYPES_WITH_A_SENTENCE = frozenset({"email_address", "text_characters", "address_postal_code"})
-"""Error types whose own message says what is wrong."""
+TYPES_WITH_OWN_TEXT = frozenset({"email_address", "text_characters", "address_postal_code"})
+"""Error types whose own message is shown."""
 
 FIELD_NAMES = {
     "street": "Street and number",
@@ -94,7 +94,7 @@ class SignUpForm(FormModel):
 
 
 class PromotionForm(FormModel):
-    """A promotion as the shopkeeper types it: percent, or amounts as 12.50; dates without a time."""
+    """A promotion as an administrator types it: percent, or amounts such as 12.50; dates without a time."""
 
     code: Annotated[str, Typed(32, 3, code), StringConstraints(pattern=r"^[A-Z0-9_-]*$")]
     kind: Literal["percentage", "fixed"]
@@ -108,13 +108,13 @@ class PromotionForm(FormModel):
 
     @classmethod
     def values(cls, promotion: Promotion, currency: str, written: Formats) -> dict[str, str]:
-        """What the form shows for a promotion that exists."""
+        """The form's values for an existing promotion."""
         fixed = promotion.kind == "fixed"
         return {
             "code": promotion.code,
             "kind": promotion.kind,
-            "value": typed_amount(promotion.value, currency) if fixed else str(promotion.value),
-            "minimum": typed_amount(promotion.minimum_subtotal, currency) if promotion.minimum_subtotal else "",
+            "value": decimal_text(promotion.value, currency) if fixed else str(promotion.value),
+            "minimum": decimal_text(promotion.minimum_subtotal, currency) if promotion.minimum_subtotal else "",
             "starts": written.date_of(promotion.starts_at).isoformat() if promotion.starts_at else "",
             "expires": written.date_of(promotion.expires_at).isoformat() if promotion.expires_at else "",
             "usage_limit": str(promotion.usage_limit or ""),
@@ -123,13 +123,13 @@ class PromotionForm(FormModel):
         }
 
     def rule(self, currency: str, written: Formats) -> tuple[dict[str, Any], dict[str, str]]:
-        """The rule as pricing takes it, and a sentence for each field that is no amount or date.
+        """The rule as the pricing service takes it, and an error for each amount or date that is not valid.
 
-        The first and the last day are those of the store's time zone.
+        Start and end date are days in the store's time zone.
         """
         value = minor_units(self.value, currency if self.kind == "fixed" else WHOLE)
         minimum = minor_units(self.minimum or "0", currency)
-        first, last = typed_day(self.starts), typed_day(self.expires)
+        first, last = parse_day(self.starts), parse_day(self.expires)
         wrong = {
             "value": self._wrong_value(value, currency),
             "minimum": "Enter a valid amount." if minimum is None or minimum < 0 else "",
@@ -148,7 +148,7 @@ class PromotionForm(FormModel):
             "once_per_user": bool(self.once_per_user),
             "active": bool(self.active),
         }
-        return rule, {name: said for name, said in wrong.items() if said}
+        return rule, {name: message for name, message in wrong.items() if message}
 
     def _wrong_value(self, value: int | None, currency: str) -> str:
         if self.kind == "percentage":
@@ -157,35 +157,35 @@ class PromotionForm(FormModel):
         return (
             ""
             if value and value > 0
-            else f"Enter an amount greater than zero, for example {typed_amount(500, currency)}."
+            else f"Enter an amount greater than zero, for example {decimal_text(500, currency)}."
         )
 
 
-def read[M: FormModel](model: type[M], values: Mapping[str, str]) -> tuple[M | None, dict[str, str]]:
-    """The checked form, or None and a sentence for each wrong field."""
+def parse_form[M: FormModel](model: type[M], values: Mapping[str, str]) -> tuple[M | None, dict[str, str]]:
+    """The validated form, or None and an error text for each invalid field."""
     try:
         return model.model_validate(values), {}
     except ValidationError as error:
-        return None, {str(item["loc"][0]): _sentence(item) for item in error.errors()}
+        return None, {str(item["loc"][0]): _error_text(item) for item in error.errors()}
 
 
-def _sentence(item: Any) -> str:
+def _error_text(item: Any) -> str:
     name, kind = item["loc"][0], item["type"]
     if name == "password" and kind == "string_too_short" and item["ctx"]["min_length"] > 1:
         return f"Use at least {item['ctx']['min_length']} characters."
-    if kind in TYPES_WITH_A_SENTENCE:
+    if kind in TYPES_WITH_OWN_TEXT:
         return str(item["msg"])
-    return SENTENCES.get(kind, "Check this value.")
+    return ERROR_TEXTS.get(kind, "Check this value.")
 
 
 def form_key(values: Mapping[str, str], name: str = "key") -> str:
-    """The idempotency key that a form carries; a new one for a form without a proper one, which was not sent before."""
+    """The form's idempotency key, or a new one if it has no valid one."""
     key = values.get(name, "")
     return key if KEY.fullmatch(key) else str(uuid4())
 
 
-def whole(values: Mapping[str, str], name: str, *, low: int, high: int, default: int) -> int:
-    """The whole number in a field, brought into low..high; `default` for what is no number."""
+def int_field(values: Mapping[str, str], name: str, *, low: int, high: int, default: int) -> int:
+    """The integer in a field, clamped to low..high; `default` if it is not one."""
     try:
         return max(low, min(high, int(values.get(name, ""))))
     except ValueError:
@@ -193,7 +193,7 @@ def whole(values: Mapping[str, str], name: str, *, low: int, high: int, default:
 
 
 def minor_units(text: str, currency: str) -> int | None:
-    """Minor units of an amount typed as 12.50 or 12,50; None for what is no amount of this currency."""
+    """Minor units of an amount typed as 12.50 or 12,50; None if it is not an amount in this currency."""
     digits = 0 if currency == WHOLE else exponent(currency)
     try:
         scaled = Decimal(text.strip().replace(",", ".")).scaleb(digits)
@@ -202,13 +202,13 @@ def minor_units(text: str, currency: str) -> int | None:
         return None
 
 
-def typed_amount(amount: int, currency: str) -> str:
-    """Minor units as a person types them: 1250 EUR is 12.50."""
+def decimal_text(amount: int, currency: str) -> str:
+    """Minor units as a decimal number: 1250 EUR is 12.50."""
     return f"{major_units(amount, currency):f}"
 
 
-def typed_day(text: str) -> date | None:
-    """A date typed as 2026-12-24; None for none."""
+def parse_day(text: str) -> date | None:
+    """A date typed as 2026-12-24; None if it is not one."""
     try:
         return date.fromisoformat(text.strip())
     except ValueError:

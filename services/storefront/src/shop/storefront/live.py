@@ -1,4 +1,4 @@
-"""An order's server-sent events, passed on from the order service to a browser, which has a cookie and no token."""
+"""Proxies an order's server-sent events: a browser has a session cookie, the order service wants an access token."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from starlette.responses import Response, StreamingResponse
 from shop.kit.http.client import open_transport
 
 MAX_STREAM_S = 600.0
-"""A stream ends after this time; the browser opens the next one by itself and goes on where it was."""
+"""A stream is closed after this time; the browser reconnects and resumes with Last-Event-ID."""
 
 MAX_STREAMS = 512
 CONNECT_TIMEOUT_S = 3.0
 RETRY_MS = 3000
 HEADERS = {"X-Accel-Buffering": "no"}
-COME_AGAIN = f"retry: {RETRY_MS}\n\n".encode()
+RETRY_EVENT = f"retry: {RETRY_MS}\n\n".encode()
 
 
 class OrderStreams:
-    """At most MAX_STREAMS browsers listen through one process; a page that finds no place still works by reloading."""
+    """At most MAX_STREAMS streams per process; a page without a stream still works by reloading."""
 
     def __init__(self, order_urls: str) -> None:
         self._urls = [url.strip().rstrip("/") for url in order_urls.split(",") if url.strip()]
@@ -32,8 +32,8 @@ class OrderStreams:
         self._client = httpx.AsyncClient(transport=open_transport(limits), timeout=timeout, trust_env=False)
         self._open = 0
 
-    async def answer(self, token: str, order_id: UUID, last_event_id: str) -> Response:
-        """The stream; 204, which tells a browser to stop asking, when there is none; an empty one to ask again."""
+    async def open(self, token: str, order_id: UUID, last_event_id: str) -> Response:
+        """The stream. 204 tells the browser not to reconnect; an empty stream tells it to try again later."""
         if self._open >= MAX_STREAMS:
             return Response(status_code=204)
         url = f"{random.choice(self._urls)}/api/v1/orders/{order_id}/events"
@@ -43,17 +43,17 @@ class OrderStreams:
         try:
             upstream = await self._client.send(self._client.build_request("GET", url, headers=headers), stream=True)
         except httpx.HTTPError:
-            return Response(COME_AGAIN, headers=HEADERS, media_type="text/event-stream")
+            return Response(RETRY_EVENT, headers=HEADERS, media_type="text/event-stream")
         if upstream.status_code != 200:
             await upstream.aclose()
             return Response(status_code=204)
-        return StreamingResponse(self._passed_on(upstream), headers=HEADERS, media_type="text/event-stream")
+        return StreamingResponse(self._forward(upstream), headers=HEADERS, media_type="text/event-stream")
 
-    async def _passed_on(self, upstream: httpx.Response) -> AsyncIterator[bytes]:
+    async def _forward(self, upstream: httpx.Response) -> AsyncIterator[bytes]:
         self._open += 1
         try:
             async with asyncio.timeout(MAX_STREAM_S):
-                yield COME_AGAIN
+                yield RETRY_EVENT
                 async for chunk in upstream.aiter_raw():
                     yield chunk
         except (httpx.HTTPError, TimeoutError, OSError):

@@ -1,4 +1,4 @@
-"""One order: where it is, live; cancelling it; the same books again."""
+"""The page of one order: live status, cancelling, ordering again."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from shop.contracts.money import Money
 from shop.kit.errors import Problem, Unavailable
 from shop.storefront.backends import MAX_IDS
 from shop.storefront.carts import MAX_QUANTITY
-from shop.storefront.confirmation import Question, ask_first
+from shop.storefront.confirmation import Confirmation, require_confirmation
 from shop.storefront.formatting import reason_text
 from shop.storefront.schemas import SOLD_STATES, Order, OrderLine, Payment
 from shop.storefront.service import Storefront
-from shop.storefront.web import CurrentVisit, Posted, Shop, SignedIn, go, page
+from shop.storefront.web import CurrentVisitor, PostedForm, Shop, SignedIn, page, redirect
 
 router = APIRouter(include_in_schema=False)
 
-JOURNEY = (
+PROGRESS = (
     ("pending", "Order placed"),
     ("confirmed", "Confirmed and paid"),
     ("fulfilled", "Shipped"),
@@ -43,8 +43,8 @@ HEADLINES = {
 """Headline and sentence by state."""
 
 
-UNSENT = {"confirmed": " The order will not be shipped."}
-"""What is added about a refunded order by its state."""
+REFUNDED_NOTES = {"confirmed": " The order will not be shipped."}
+"""Added to the text of a refunded order, by state."""
 
 
 @dataclass(frozen=True)
@@ -56,35 +56,35 @@ class Step:
 
 @router.get("/orders/{order_id}")
 async def show(request: Request, order_id: UUID, shop: Shop, session: SignedIn) -> Response:
-    order = await _named(shop, await shop.backends.orders.order(session.access_token, order_id))
+    order = await _with_product_names(shop, await shop.backends.orders.order(session.access_token, order_id))
     order = await with_refunds(shop, session.access_token, order)
-    headline, explanation = words(order)
+    headline, explanation = headline_of(order)
     return await page(
         request, "order.html", order=order, headline=headline, explanation=explanation, steps=steps(order)
     )
 
 
-def words(order: Order) -> tuple[str, str]:
-    """A headline and a sentence about where the order is."""
-    if order.given_up:
+def headline_of(order: Order) -> tuple[str, str]:
+    """Headline and sentence for the state of the order."""
+    if order.cancelled_while_pending:
         return HEADLINES["cancelled"][0], "You cancelled this order before it was confirmed. You were not charged."
     if order.state == "rejected":
         return HEADLINES["rejected"][0], reason_text(order.reason or "")
     if order.cancel_requested_at and order.state in {"pending", "confirmed"}:
         return "Cancellation in progress", "Any payment will be refunded."
     if order.refund == "full":
-        return "Refunded", "Your payment was refunded in full." + UNSENT.get(order.state, "")
+        return "Refunded", "Your payment was refunded in full." + REFUNDED_NOTES.get(order.state, "")
     headline, explanation = HEADLINES.get(order.state, (order.state, ""))
     return headline, explanation + (" Part of your payment was refunded." if order.refund else "")
 
 
 async def with_refunds(shop: Storefront, token: str, order: Order) -> Order:
-    """The order with what went back of its payment; without that while the payment service is away."""
-    return (await all_with_refunds(shop, token, [order]))[0]
+    """The order with its refunded amount; without it while the payment service is unavailable."""
+    return (await with_refunds_of_all(shop, token, [order]))[0]
 
 
-async def all_with_refunds(shop: Storefront, token: str, orders: Sequence[Order]) -> Sequence[Order]:
-    """Orders of one page, each with what went back of its payment; as ``with_refunds``."""
+async def with_refunds_of_all(shop: Storefront, token: str, orders: Sequence[Order]) -> Sequence[Order]:
+    """Orders of one page with their refunded amounts; as ``with_refunds``."""
     sold = [order.id for order in orders if order.state in SOLD_STATES]
     if not sold:
         return orders
@@ -92,11 +92,14 @@ async def all_with_refunds(shop: Storefront, token: str, orders: Sequence[Order]
         payments = await shop.backends.payments.of_orders(token, sold)
     except (Problem, Unavailable):
         return orders
-    return [refunded_by(order, [payment for payment in payments if payment.order_id == order.id]) for order in orders]
+    return [
+        with_refunded_amount(order, [payment for payment in payments if payment.order_id == order.id])
+        for order in orders
+    ]
 
 
-def refunded_by(order: Order, payments: Sequence[Payment]) -> Order:
-    """The order with what went back of its payments."""
+def with_refunded_amount(order: Order, payments: Sequence[Payment]) -> Order:
+    """The order with the refunded amount of its payments."""
     if order.total is None:
         return order
     back = sum(payment.refunded.amount for payment in payments if payment.refunded)
@@ -104,25 +107,28 @@ def refunded_by(order: Order, payments: Sequence[Payment]) -> Order:
 
 
 def steps(order: Order) -> list[Step]:
-    """The order's way so far and what is to come; a way that broke off ends where it did."""
+    """The steps of the order, past and to come; a failed or cancelled order ends at that step."""
     at = order.updated_at
-    states = [state for state, _ in JOURNEY]
+    states = [state for state, _ in PROGRESS]
     if order.state == "rejected":
-        return [Step("Order placed", "done"), Step("Cancelled" if order.given_up else "Not possible", "stopped", at)]
+        return [
+            Step("Order placed", "done"),
+            Step("Cancelled" if order.cancelled_while_pending else "Not possible", "stopped", at),
+        ]
     if order.refund == "full" and order.state == "confirmed":
         return [Step("Order placed", "done"), Step("Confirmed and paid", "done"), Step("Refunded", "stopped")]
     if order.state == "cancelled":
         return [Step("Order placed", "done"), Step("Confirmed and paid", "done"), Step("Cancelled", "stopped", at)]
     here = states.index(order.state) if order.state in states else 0
-    way = []
-    for number, (_, title) in enumerate(JOURNEY):
+    progress = []
+    for number, (_, title) in enumerate(PROGRESS):
         look = "done" if number < here or order.state == "delivered" else "now" if number == here else "ahead"
-        way.append(Step(title, look, at if number == here else None))
-    return way
+        progress.append(Step(title, look, at if number == here else None))
+    return progress
 
 
-async def _named(shop: Storefront, order: Order) -> Order:
-    """The order with names on its lines: it has none itself before it is confirmed."""
+async def _with_product_names(shop: Storefront, order: Order) -> Order:
+    """The order with product names on its lines, which an order has only once it is confirmed."""
     if all(line.name for line in order.lines):
         return order
     try:
@@ -136,32 +142,32 @@ async def _named(shop: Storefront, order: Order) -> Order:
 
 @router.get("/orders/{order_id}/events")
 async def events(request: Request, order_id: UUID, shop: Shop, session: SignedIn) -> Response:
-    """The order's states as server-sent events; of somebody else's order nothing comes."""
+    """The order's states as server-sent events; none for another customer's order."""
     seen = request.headers.get("last-event-id", "")
-    return await shop.streams.answer(session.access_token, order_id, seen if seen.isdecimal() else "")
+    return await shop.streams.open(session.access_token, order_id, seen if seen.isdecimal() else "")
 
 
 @router.post("/orders/{order_id}/cancel")
-async def cancel(request: Request, order_id: UUID, shop: Shop, session: SignedIn, form: Posted) -> Response:
-    if question := await ask_first(request, form, cancel_question(f"/orders/{order_id}")):
-        return question
+async def cancel(request: Request, order_id: UUID, shop: Shop, session: SignedIn, form: PostedForm) -> Response:
+    if confirmation := await require_confirmation(request, form, cancel_confirmation(f"/orders/{order_id}")):
+        return confirmation
     await shop.backends.orders.change(session.access_token, order_id, "cancel")
-    return go(request, f"/orders/{order_id}", "Your order is being cancelled. Any payment will be refunded.")
+    return redirect(request, f"/orders/{order_id}", "Your order is being cancelled. Any payment will be refunded.")
 
 
-def cancel_question(back: str) -> Question:
+def cancel_confirmation(back: str) -> Confirmation:
     explanation = "The order will not be shipped, and any payment is refunded. This cannot be undone."
-    return Question("Cancel this order?", explanation, "Cancel order", back)
+    return Confirmation("Cancel this order?", explanation, "Cancel order", back)
 
 
 @router.post("/orders/{order_id}/again")
 async def again(
-    request: Request, order_id: UUID, shop: Shop, session: SignedIn, visit: CurrentVisit, form: Posted
+    request: Request, order_id: UUID, shop: Shop, session: SignedIn, visitor: CurrentVisitor, form: PostedForm
 ) -> Response:
-    """Puts the order's articles into the cart, next to what is there."""
+    """Add the order's products to the cart."""
     order = await shop.backends.orders.order(session.access_token, order_id)
-    await _put(shop, visit.cart_owner, order.lines)
-    return go(request, "/cart", "The items were added to your cart.")
+    await _put(shop, visitor.cart_owner, order.lines)
+    return redirect(request, "/cart", "The items were added to your cart.")
 
 
 async def _put(shop: Storefront, owner: str, lines: Sequence[OrderLine]) -> None:

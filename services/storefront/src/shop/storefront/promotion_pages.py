@@ -1,4 +1,4 @@
-"""The administrator's pages of promotions: made under a new code, changed under the old one."""
+"""Administrators' pages for promotions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from starlette.responses import Response
 from shop.kit.errors import Problem
 from shop.storefront.admin_pages import admin_page
 from shop.storefront.catalogue_pages import CursorText
-from shop.storefront.forms import PromotionForm, read
-from shop.storefront.web import Admin, Posted, Shop, formats_of, go, with_query
+from shop.storefront.forms import PromotionForm, parse_form
+from shop.storefront.web import Admin, PostedForm, Shop, formats_of, redirect, with_query
 
 router = APIRouter(prefix="/admin/promotions", include_in_schema=False)
 
@@ -27,7 +27,7 @@ FORM_FIELDS = {
     "expires_at": "expires",
     "usage_limit": "usage_limit",
 }
-"""The form's field for each one of the pricing service."""
+"""The form's field for each field of the pricing service."""
 
 
 @router.get("")
@@ -51,10 +51,10 @@ async def edit_promotion(request: Request, code: Code, shop: Shop, admin: Admin)
 
 
 @router.post("")
-async def save_promotion(request: Request, shop: Shop, admin: Admin, form: Posted) -> Response:
-    """A form without `original` makes a promotion, and never overwrites one that has its code already."""
+async def save_promotion(request: Request, shop: Shop, admin: Admin, form: PostedForm) -> Response:
+    """A form without `original` creates a promotion and never overwrites an existing one with the same code."""
     original = form.get("original", "")
-    checked, errors = read(PromotionForm, {**form, "code": original or form.get("code", "")})
+    checked, errors = parse_form(PromotionForm, {**form, "code": original or form.get("code", "")})
     store = shop.settings.store
     rule, more = checked.rule(store.currency, formats_of(store)) if checked else ({}, {})
     if checked is None or errors or more:
@@ -65,7 +65,7 @@ async def save_promotion(request: Request, shop: Shop, admin: Admin, form: Poste
         if problem.status not in {412, 422}:
             raise
         return await _refused(request, form, original, problem)
-    return go(request, "/admin/promotions", f"Promotion {checked.code.upper()} saved.")
+    return redirect(request, "/admin/promotions", f"Promotion {checked.code.upper()} saved.")
 
 
 async def _refused(request: Request, form: Mapping[str, str], original: str, problem: Problem) -> Response:
@@ -73,7 +73,7 @@ async def _refused(request: Request, form: Mapping[str, str], original: str, pro
         errors = {"code": "A promotion with this code already exists. Choose another code or edit that promotion."}
         return await _form(request, form, original, errors=errors, status=409)
     named = {FORM_FIELDS.get(wrong["field"], ""): wrong["message"] for wrong in problem.errors}
-    errors = {name: said for name, said in named.items() if name}
+    errors = {name: message for name, message in named.items() if name}
     return await _form(request, form, original, errors=errors, problem=named.get("", problem.detail), status=422)
 
 

@@ -1,4 +1,4 @@
-"""What the other services answer, as far as a page shows it. Unknown fields are ignored: they may add more."""
+"""Responses of the other services, as far as pages show them. Unknown fields are ignored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shop.contracts.money import Address, Money
 
 SOLD_STATES = frozenset({"confirmed", "fulfilled", "delivered"})
 OPEN_STATES = frozenset({"pending", "confirmed", "fulfilled"})
-"""States that an order can still leave; its page listens for changes."""
+"""States that can still change; the order's page listens for changes."""
 
 
 class View(BaseModel):
@@ -48,7 +48,7 @@ class QuoteLine(View):
 
 
 class Amounts(View):
-    """The sums under a list of lines, in one currency."""
+    """The totals of a list of lines, in one currency."""
 
     subtotal: Money
     discount: Money
@@ -58,7 +58,7 @@ class Amounts(View):
 
 
 class Quote(Amounts):
-    """``free_shipping_lost``: the items would be sent for nothing without the coupon."""
+    """``free_shipping_lost``: shipping would be free without the coupon."""
 
     lines: list[QuoteLine]
     free_shipping_from: Money | None = None
@@ -76,7 +76,7 @@ class OrderLine(View):
 
 
 class Order(View):
-    """``refunded`` is what went back of an order that was sold; its payment knows it, a list does not."""
+    """``refunded`` is set from the order's payments; the order service does not return it."""
 
     id: UUID
     state: str
@@ -97,26 +97,26 @@ class Order(View):
 
     @property
     def refund(self) -> Literal["", "partial", "full"]:
-        """How much of what was paid went back."""
+        """Whether the payment was refunded in part or in full."""
         if self.state not in SOLD_STATES or self.total is None or self.refunded is None or not self.refunded.amount:
             return ""
         return "full" if self.refunded.amount >= self.total.amount else "partial"
 
     @property
-    def given_up(self) -> bool:
-        """Whether its customer cancelled it before it was confirmed."""
+    def cancelled_while_pending(self) -> bool:
+        """Whether the customer cancelled it before it was confirmed."""
         return (self.state, self.reason) == ("rejected", "cancelled")
 
     @property
     def shown_state(self) -> str:
-        """The state, or what says more to people."""
-        if self.given_up:
+        """The state as customers see it."""
+        if self.cancelled_while_pending:
             return "cancelled"
         return "refunded" if self.refund == "full" else self.state
 
     @property
     def cancellable(self) -> bool:
-        """Whether its customer may still cancel it."""
+        """Whether the customer may still cancel it."""
         return self.state in {"pending", "confirmed"} and not self.cancel_requested_at and self.refund != "full"
 
     @property
@@ -125,7 +125,7 @@ class Order(View):
 
     @property
     def number(self) -> str:
-        """The short form of the id that people read out."""
+        """The short form of the id for people."""
         return self.id.hex[-8:].upper()
 
 
@@ -138,7 +138,7 @@ class Payment(View):
 
     @property
     def refundable(self) -> int:
-        """Minor units that can still go back."""
+        """Minor units that can still be refunded."""
         if self.state not in {"captured", "partially_refunded"}:
             return 0
         return self.amount.amount - (self.refunded.amount if self.refunded else 0)
@@ -171,8 +171,8 @@ class Promotion(View):
     active: bool = True
     used: int = 0
 
-    def standing(self, now: datetime) -> str:
-        """Whether a customer can use it, in one word; the same order of reasons as the pricing service's."""
+    def status(self, now: datetime) -> str:
+        """Whether customers can use it; reasons in the same order as in the pricing service."""
         if not self.active:
             return "Inactive"
         if self.starts_at and self.starts_at > now:
@@ -200,7 +200,7 @@ class Transition(View):
 
 
 class History(View):
-    """How an order came to be what it is."""
+    """The saga and the state transitions of an order."""
 
     status: str
     attempts: int

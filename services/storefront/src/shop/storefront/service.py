@@ -1,4 +1,4 @@
-"""What the pages do beyond showing: carts with their products, sessions, buying."""
+"""Use cases of the pages: carts with their products, sessions, placing orders."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from shop.kit.errors import Problem, Unavailable
 from shop.kit.text import printable
 from shop.storefront.backends import Backends, items
 from shop.storefront.carts import Carts, Purchase
-from shop.storefront.featured import Window
+from shop.storefront.featured import FeaturedCache
 from shop.storefront.live import OrderStreams
 from shop.storefront.schemas import Order, Product
-from shop.storefront.sessions import Session, Visit
+from shop.storefront.sessions import Session, Visitor
 from shop.storefront.settings import Settings
 from shop.storefront.site_paths import SitePaths
 
 REFRESH_MARGIN_S = 30
-"""An access token that ends sooner than this is exchanged before it is used."""
+"""An access token that expires sooner than this is refreshed before it is used."""
 
 VALKEY_TIMEOUT_S = 1.0
 VALKEY_CONNECTIONS = 32
 IN_FLIGHT_ATTEMPTS = 6
 IN_FLIGHT_PAUSE_S = 0.5
 
-NOT_LOOKED_AT = frozenset({401, 403, 429})
-"""Statuses that say nothing about the order itself: an earlier request with the same key may have been carried out."""
+NOT_PROCESSED = frozenset({401, 403, 429})
+"""Statuses that say nothing about the order: an earlier request with the same key may have placed it."""
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Storefront:
         self.backends = backends
         self.carts = carts
         self.streams = streams
-        self.window = Window(backends.catalogue)
+        self.featured = FeaturedCache(backends.catalogue)
         self.site_paths = SitePaths(backends.catalogue)
 
     @classmethod
@@ -68,74 +68,76 @@ class Storefront:
     async def close(self) -> None:
         await self.carts.close()
         await self.streams.close()
+        for cache in (self.featured, self.site_paths, self.backends.catalogue):
+            await cache.close()
 
     async def ready(self) -> None:
         await self.carts.ping()
 
-    async def cart(self, visit: Visit) -> list[CartLine]:
-        """The lines by name; what the shop no longer has is taken out silently."""
-        owner = visit.cart_owner
-        quantities = await (self.carts.merge(visit.visitor_id, owner) if visit.session else self.carts.lines(owner))
+    async def cart(self, visitor: Visitor) -> list[CartLine]:
+        """The lines, sorted by name; products that no longer exist are removed."""
+        owner = visitor.cart_owner
+        quantities = await (self.carts.merge(visitor.id, owner) if visitor.session else self.carts.lines(owner))
         products = await self.backends.catalogue.by_ids(quantities)
         for gone in quantities.keys() - products.keys():
             await self.carts.put(owner, gone, 0)
         lines = [CartLine(product, quantities[product.id]) for product in products.values()]
         return sorted(lines, key=lambda line: line.product.name)
 
-    async def sign_in(self, visit: Visit, email: str, password: str) -> None:
-        """Opens a session; what the visitor has in the cart joins the user's, at once or when the cart is looked at."""
-        visit.session = session_of(await self.backends.users.sign_in(email, password))
+    async def sign_in(self, visitor: Visitor, email: str, password: str) -> None:
+        """Open a session and merge the visitor's cart into the user's, now or when the cart is next read."""
+        visitor.session = session_of(await self.backends.users.sign_in(email, password))
         try:
-            await self.carts.merge(visit.visitor_id, visit.cart_owner)
+            await self.carts.merge(visitor.id, visitor.cart_owner)
         except Unavailable:
             log.warning("the cart could not be merged at sign-in; it will be when it is opened")
 
-    async def sign_out(self, visit: Visit) -> None:
-        """Forgets the session here; ending it at the user service is tried, and it runs out by itself otherwise."""
-        session = visit.session
-        visit.forget()
+    async def sign_out(self, visitor: Visitor) -> None:
+        """End the session; if the user service cannot be reached, its refresh token expires by itself."""
+        session = visitor.session
+        visitor.sign_out()
         if session is None:
             return
         try:
             await self.backends.users.sign_out(session.access_token)
         except Exception:
-            log.warning("sign-out was not passed on to the user service", exc_info=True)
+            log.warning("the session could not be ended at the user service", exc_info=True)
 
-    async def fresh(self, visit: Visit) -> Session | None:
-        """The session with an access token that is good for at least REFRESH_MARGIN_S; None when it has ended."""
-        session = visit.session
+    async def valid_session(self, visitor: Visitor) -> Session | None:
+        """The session with an access token that is valid for at least REFRESH_MARGIN_S; None if it has expired."""
+        session = visitor.session
         if session is None or session.expires_at - time.time() > REFRESH_MARGIN_S:
             return session
         try:
-            visit.session = session_of(await self.backends.users.refresh(session.refresh_token))
+            visitor.session = session_of(await self.backends.users.refresh(session.refresh_token))
         except Problem as problem:
             if problem.status not in {400, 401, 403, 422}:
                 raise
-            visit.session = None
-        return visit.session
+            visitor.session = None
+        return visitor.session
 
-    async def buy(self, visit: Visit, token: str, key: str, purchase: Mapping[str, Any]) -> Order:
-        """Places the order of checkout form `key` once, however often the form arrives, and settles the cart.
+    async def buy(self, visitor: Visitor, token: str, key: str, purchase: Mapping[str, Any]) -> Order:
+        """Place the order of checkout form `key` once, however often the form is submitted, and update the cart.
 
-        The first form's request is kept and sent again for later ones, so the order service sees one key with one
-        body and answers with one order. While that is in flight elsewhere, this waits for it. After a refusal the
-        same form may ask again, for example with another card: that is another attempt with another key.
+        The request of the first submission is stored and sent again for later ones, so that the order service sees
+        one idempotency key with one body. While another request with that key is in flight, this waits for it. After
+        a refusal the form can be submitted again, for example with another card: a new attempt with a new key.
         """
-        kept = await self.carts.remember_purchase(visit.cart_owner, key, purchase)
+        kept = await self.carts.store_purchase(visitor.cart_owner, key, purchase)
         try:
             order = await self._place(token, kept.order_key, kept.body)
         except Problem as problem:
-            await self._refused(visit, kept, problem)
+            await self._refused(visitor, kept, problem)
             raise
         bought = {UUID(item["product_id"]): int(item["quantity"]) for item in kept.body["items"]}
-        await self.carts.settle(visit.cart_owner, key, bought)
+        await self.carts.remove_purchased(visitor.cart_owner, key, bought)
         return order
 
-    async def _refused(self, visit: Visit, purchase: Purchase, problem: Problem) -> None:
-        if problem.status in NOT_LOOKED_AT:
-            await self.carts.forget_purchase(visit.cart_owner, purchase.key)
+    async def _refused(self, visitor: Visitor, purchase: Purchase, problem: Problem) -> None:
+        if problem.status in NOT_PROCESSED:
+            await self.carts.discard_purchase(visitor.cart_owner, purchase.key)
         elif not problem.code.startswith("idempotency_key_"):
-            await self.carts.refuse_purchase(visit.cart_owner, purchase)
+            await self.carts.end_attempt(visitor.cart_owner, purchase)
 
     async def _place(self, token: str, key: str, body: Mapping[str, Any]) -> Order:
         for _ in range(IN_FLIGHT_ATTEMPTS):
@@ -151,7 +153,7 @@ class Storefront:
 
 
 def open_valkey(url: str) -> Redis:
-    """At most VALKEY_CONNECTIONS connections; a request waits VALKEY_TIMEOUT_S seconds for one, and for each answer."""
+    """At most VALKEY_CONNECTIONS connections; a request waits VALKEY_TIMEOUT_S for one, and for each reply."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=VALKEY_CONNECTIONS,
@@ -165,7 +167,7 @@ def open_valkey(url: str) -> Redis:
 def purchase_body(
     lines: Mapping[UUID, int], address: Address, card: str, coupon: str, shown_total: Money
 ) -> dict[str, Any]:
-    """The body of POST /orders, which orders nothing at another total than the one that was shown."""
+    """The body of POST /orders; it is refused if the total is no longer the one that was shown."""
     body = {
         "items": items(lines),
         "address": address.document(),
@@ -176,8 +178,8 @@ def purchase_body(
 
 
 def session_of(tokens: Mapping[str, Any]) -> Session:
-    """The session that a token document opens. The token came from the user service itself, over a connection
-    that this service made, so its claims are read and not verified."""
+    """The session for a token response. The token comes directly from the user service, so its claims are read
+    without verification."""
     claims = jwt.decode(tokens["access_token"], options={"verify_signature": False})
     return Session(
         access_token=tokens["access_token"],

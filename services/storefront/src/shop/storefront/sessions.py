@@ -1,7 +1,6 @@
-"""Who is looking at a page: the three signed cookies, and the headers that every page carries.
+"""Visitors: signed cookies, CSRF tokens, and the security headers of every page.
 
-The cookies are signed with the shop's own key, so what they say about the visitor is what this service once wrote;
-the access token inside is verified again by each service that it is sent to.
+The cookies are signed with the shop's own key. The access token in them is verified by each service that it is sent to.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ VISITOR_TTL_S = 30 * 24 * 3600
 SESSION_TTL_S = 30 * 24 * 3600
 FLASH_TTL_S = 120
 
-BARE_PREFIXES = (
+NON_PAGE_PREFIXES = (
     "/static/",
     "/favicon.ico",
     "/robots.txt",
@@ -40,7 +39,7 @@ BARE_PREFIXES = (
     "/redoc",
     "/openapi.json",
 )
-"""Paths of files and machines: no cookies, no page headers."""
+"""Paths that are no pages: no cookies, no page headers."""
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -54,7 +53,7 @@ PAGE_HEADERS = {
 
 
 class Session(BaseModel):
-    """A signed-in person; `expires_at` is the end of the access token in seconds since 1970."""
+    """A signed-in user; `expires_at` is the access token's expiry in seconds since 1970."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,34 +67,34 @@ class Session(BaseModel):
 
 
 @dataclass
-class Visit:
-    """The cookies of one request; what a handler changes here is written back with the answer."""
+class Visitor:
+    """The cookies of one request; changes are written back with the response."""
 
-    visitor_id: str
+    id: str
     session: Session | None = None
     flash: str | None = None
     sign: Callable[[str], str] = str
-    as_read: dict[str, Any] = field(default_factory=dict)
+    loaded: dict[str, Any] = field(default_factory=dict)
 
     @property
     def known(self) -> bool:
-        """Whether there can be a cart: somebody is signed in, or the browser brought the visitor's cookie."""
-        return self.session is not None or self.as_read.get("shop_visitor") is not None
+        """Whether there can be a cart: the visitor is signed in or sent a cookie."""
+        return self.session is not None or self.loaded.get("shop_visitor") is not None
 
     @property
     def cart_owner(self) -> str:
-        """Whose cart and purchases these are: the user's on every browser, else this visitor's."""
-        return f"user:{self.session.user_id}" if self.session else self.visitor_id
+        """The owner of cart and purchases: the user, the same in every browser, or this visitor."""
+        return f"user:{self.session.user_id}" if self.session else self.id
 
     @property
     def csrf_token(self) -> str:
-        """What a form must carry: it names visitor and user, so it ends with the sign-in that it was made in."""
-        return self.sign(f"{self.visitor_id}:{self.session.user_id}" if self.session else self.visitor_id)
+        """What forms must carry. It is derived from visitor and user, so it is void after sign-in or sign-out."""
+        return self.sign(f"{self.id}:{self.session.user_id}" if self.session else self.id)
 
-    def forget(self) -> None:
-        """Ends the session; the next user of this browser is another visitor, with other forms and another cart."""
+    def sign_out(self) -> None:
+        """End the session and become a new visitor, with another cart and other form tokens."""
         self.session = None
-        self.visitor_id = new_visitor_id()
+        self.id = new_visitor_id()
 
     def take_flash(self) -> str | None:
         message, self.flash = self.flash, None
@@ -103,7 +102,7 @@ class Visit:
 
     def values(self) -> dict[str, Any]:
         session = self.session.model_dump() if self.session else None
-        return {"shop_visitor": self.visitor_id, "shop_session": session, "shop_flash": self.flash}
+        return {"shop_visitor": self.id, "shop_session": session, "shop_flash": self.flash}
 
 
 def new_visitor_id() -> str:
@@ -114,27 +113,27 @@ TTL_S = {"shop_visitor": VISITOR_TTL_S, "shop_session": SESSION_TTL_S, "shop_fla
 
 
 class Cookies:
-    """Reads and writes the signed cookies with one key."""
+    """Reads and writes the signed cookies."""
 
     def __init__(self, secret: str) -> None:
         if not secret:
             log.warning("no SHOP_SESSION_SECRET and no SHOP_INTERNAL_TOKEN: cookies end with this process")
         self._key = hashlib.sha256(f"storefront cookies:{secret or secrets.token_hex()}".encode()).digest()
 
-    def visit(self, headers: Headers) -> Visit:
-        """The visit that the cookies tell of; unsigned, old or damaged ones count as absent."""
+    def read(self, headers: Headers) -> Visitor:
+        """The visitor of the cookies; unsigned, expired or damaged ones count as absent."""
         jar = cookie_parser(headers.get("cookie", ""))
         read = {name: self._load(name, jar.get(name, "")) for name in TTL_S}
         visitor = read["shop_visitor"] or new_visitor_id()
-        return Visit(visitor, _session(read["shop_session"]), read["shop_flash"], self.form_token, read)
+        return Visitor(visitor, _session(read["shop_session"]), read["shop_flash"], self.form_token, read)
 
     def form_token(self, owner: str) -> str:
-        """What a form made for `owner` carries; only this service can make it."""
+        """The CSRF token of `owner`, which only this service can make."""
         return hmac.new(self._key, f"csrf:{owner}".encode(), hashlib.sha256).hexdigest()
 
-    def changes(self, visit: Visit, *, secure: bool) -> list[str]:
-        """The Set-Cookie values for what differs from what was read."""
-        changed = [(name, value) for name, value in visit.values().items() if value != visit.as_read.get(name)]
+    def changes(self, visitor: Visitor, *, secure: bool) -> list[str]:
+        """The Set-Cookie values for what changed since the request."""
+        changed = [(name, value) for name, value in visitor.values().items() if value != visitor.loaded.get(name)]
         return [self._cookie(name, value, secure) for name, value in changed]
 
     def _load(self, name: str, text: str) -> Any:
@@ -162,42 +161,42 @@ def _session(value: Any) -> Session | None:
         return None
 
 
-def check_same_site(headers: Headers, visit: Visit, token: str) -> None:
-    """A Problem 403 unless the form came from a page of this shop that was made for this visitor."""
+def check_same_site(headers: Headers, visitor: Visitor, token: str) -> None:
+    """Raises Problem 403 unless the form came from a page of this shop for this visitor."""
     origin = headers.get("origin")
     host = headers.get("host", "")
     foreign = origin is not None and origin.partition("://")[2] != host
-    if foreign or not hmac.compare_digest(token.encode(), visit.csrf_token.encode()):
+    if foreign or not hmac.compare_digest(token.encode(), visitor.csrf_token.encode()):
         raise Problem(403, "form_expired", "This form has expired or was sent from another site. Nothing was changed.")
 
 
-class VisitMiddleware:
-    """Puts the `Visit` into the request's state, and cookies and page headers onto the answer."""
+class SessionMiddleware:
+    """Puts the `Visitor` into the request's state, and cookies and page headers onto the answer."""
 
     def __init__(self, app: ASGIApp, cookies: Cookies) -> None:
         self._app = app
         self._cookies = cookies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(BARE_PREFIXES):
+        if scope["type"] != "http" or scope["path"].startswith(NON_PAGE_PREFIXES):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        visit = self._cookies.visit(headers)
-        scope.setdefault("state", {})["visit"] = visit
+        visitor = self._cookies.read(headers)
+        scope.setdefault("state", {})["visitor"] = visitor
         secure = scope["scheme"] == "https"
 
         async def send_with_cookies(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._decorate(message, visit, secure)
+                self._decorate(message, visitor, secure)
             await send(message)
 
         await self._app(scope, receive, send_with_cookies)
 
-    def _decorate(self, message: MutableMapping[str, Any], visit: Visit, secure: bool) -> None:
+    def _decorate(self, message: MutableMapping[str, Any], visitor: Visitor, secure: bool) -> None:
         headers = MutableHeaders(scope=message)
-        private = "no-store" if visit.session else "private, no-cache"
+        private = "no-store" if visitor.session else "private, no-cache"
         for name, value in {**PAGE_HEADERS, "Cache-Control": private}.items():
             headers.setdefault(name, value)
-        for cookie in self._cookies.changes(visit, secure=secure):
+        for cookie in self._cookies.changes(visitor, secure=secure):
             headers.append("Set-Cookie", cookie)

@@ -1,4 +1,4 @@
-"""What an operator may set, read from SHOP_* variables."""
+"""Settings of the storefront, from SHOP_* variables."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ SIMULATOR = "simulator"
 
 
 class Settings(ServiceSettings):
-    """Addresses of the services behind the pages, and the key that signs cookies.
+    """URLs of the other services, and the key that signs cookies.
 
-    `session_secret` must be the same in every replica; when it is empty the key is derived from `internal_token`,
-    which replicas share already.
+    `session_secret` must be the same in every replica; if it is empty the key is derived from `internal_token`.
     """
 
     service: ClassVar[str] = "storefront"

@@ -1,21 +1,23 @@
-"""The pages that search engines are to know, kept for a while."""
+"""The paths that the sitemap lists."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from shop.kit.errors import Problem, Unavailable
+from shop.kit.errors import Problem
 from shop.storefront.backends import Catalogue
+from shop.storefront.refreshing import RefreshingValue
 
 MAX_URLS = 50_000
 """Of one sitemap, by its protocol."""
 PAGE_PRODUCTS = 100
-"""The most that the product service gives in one answer."""
+"""The most that the product service returns in one response."""
 PATHS_TTL_S = 3_600.0
-"""How old the list of products may be: reading a large catalogue takes hundreds of requests."""
+"""How old the list may be: loading a large catalogue takes hundreds of requests."""
+SITEMAP_WAIT_S = 10.0
+"""How long a request waits for the list; crawlers retry, and the load continues meanwhile."""
+SITEMAP_RETRY_AFTER_S = 60
 
 
 def category_url(name: str) -> str:
@@ -23,29 +25,27 @@ def category_url(name: str) -> str:
 
 
 class SitePaths:
-    """The paths of the front page, the categories and the products, read by one request at a time."""
+    """The paths of the front page, the categories and the products."""
 
-    def __init__(self, catalogue: Catalogue, max_urls: int = MAX_URLS) -> None:
+    def __init__(self, catalogue: Catalogue, max_urls: int = MAX_URLS, max_wait_s: float = SITEMAP_WAIT_S) -> None:
         self._catalogue = catalogue
         self._max_urls = max_urls
-        self._paths: list[str] = []
-        self._read_at = float("-inf")
-        self._reading = asyncio.Lock()
+        self._paths = RefreshingValue[Sequence[str]](self._load, PATHS_TTL_S, max_wait_s)
 
     async def paths(self) -> Sequence[str]:
-        """At most ``max_urls``; the last known ones while the catalogue is away, Unavailable before the first."""
-        async with self._reading:
-            if time.monotonic() - self._read_at >= PATHS_TTL_S:
-                try:
-                    self._paths = await self._read()
-                except (Unavailable, Problem):
-                    if not self._paths:
-                        raise
-                else:
-                    self._read_at = time.monotonic()
-        return self._paths
+        """At most ``max_urls``. Before the first load: Problem 503 ``sitemap_not_ready`` when it takes too long,
+        Unavailable while the catalogue cannot be reached."""
+        try:
+            return await self._paths.get()
+        except TimeoutError:
+            headers = {"Retry-After": str(SITEMAP_RETRY_AFTER_S)}
+            detail = "The sitemap is being prepared. Please try again later."
+            raise Problem(503, "sitemap_not_ready", detail, headers=headers) from None
 
-    async def _read(self) -> list[str]:
+    async def close(self) -> None:
+        await self._paths.close()
+
+    async def _load(self) -> Sequence[str]:
         paths = ["/", *(category_url(category.name) for category in await self._catalogue.categories())]
         cursor: str | None = ""
         while cursor is not None and len(paths) < self._max_urls:

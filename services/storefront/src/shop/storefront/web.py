@@ -1,4 +1,4 @@
-"""What every page module uses: rendering, the posted form, who is signed in, and failures as pages."""
+"""What every page module uses: rendering, form parsing, sessions, and error pages."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from shop.storefront.assets import asset_url
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.countries import country_choices, rules_of
 from shop.storefront.error_texts import error_text
-from shop.storefront.forms import FIELD_NAMES, MAX_FORM_FIELDS, typed_amount
+from shop.storefront.forms import FIELD_NAMES, MAX_FORM_FIELDS, decimal_text
 from shop.storefront.service import Storefront
-from shop.storefront.sessions import Session, Visit, check_same_site
+from shop.storefront.sessions import Session, Visitor, check_same_site
 from shop.storefront.site_paths import category_url
 
 MAX_FLASH_CHARACTERS = 300
@@ -41,13 +41,13 @@ LOCAL_PATH = re.compile(r"/(?![/\\])[^\x00-\x20\\]*")
 log = logging.getLogger(__name__)
 
 
-class SignInNeeded(Exception):
-    """Raised on the way to a page of one's own; answered by the sign-in page, which comes back here."""
+class SignInRequired(Exception):
+    """Raised by pages that need a session; handled by a redirect to the sign-in page, which leads back."""
 
 
 @lru_cache(maxsize=8)
 def make_environment(store: StoreSettings) -> Environment:
-    """Templates with everything escaped, and a name that a page does not know is an error, not an empty string."""
+    """Templates with autoescaping, in which an undefined name is an error."""
     environment = Environment(
         loader=PackageLoader("shop.storefront"),
         autoescape=True,
@@ -66,7 +66,7 @@ def make_environment(store: StoreSettings) -> Environment:
         country=written.country,
         address_lines=lambda place: postal_lines(place.model_dump(include=set(Address.model_fields))),
         amount=lambda minor: written.money(minor, store.currency),
-        typed=typed_amount,
+        decimal=decimal_text,
     )
     environment.globals.update(
         store=store,
@@ -85,35 +85,35 @@ def make_environment(store: StoreSettings) -> Environment:
 
 
 def formats_of(store: StoreSettings) -> Formats:
-    """How this store writes amounts, times and countries."""
+    """The store's formats of amounts, times and countries."""
     return formats(store.country, store.language, store.time_zone)
 
 
 def public_url(request: Request, path: str) -> str:
-    """`path` under the address by which the client knows this shop, also behind proxies."""
+    """The absolute URL of `path` as the client addresses this shop, also behind proxies."""
     return str(request.base_url).rstrip("/") + path
 
 
 def with_query(path: str, **parameters: Any) -> str:
-    """`path` with the parameters that have a value."""
+    """`path` with the parameters that are not empty."""
     given = {name: value for name, value in parameters.items() if value}
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def visit_of(request: Request) -> Visit:
-    visit: Visit = request.state.visit
-    return visit
+def visitor_of(request: Request) -> Visitor:
+    visitor: Visitor = request.state.visitor
+    return visitor
 
 
 async def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """The template in the shop's frame: its shelves, who is signed in, the number in the cart, a message once."""
+    """The rendered template, with categories, session, cart count and flash message."""
     shop: Storefront = request.app.state.service
-    visit = visit_of(request)
-    categories, cart_count = await asyncio.gather(shop.backends.catalogue.categories(), _cart_count(shop, visit))
+    visitor = visitor_of(request)
+    categories, cart_count = await asyncio.gather(shop.backends.catalogue.categories(), _cart_count(shop, visitor))
     frame = {
-        "session": visit.session,
-        "flash": visit.take_flash(),
-        "csrf": lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(visit.csrf_token),
+        "session": visitor.session,
+        "flash": visitor.take_flash(),
+        "csrf": lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(visitor.csrf_token),
         "categories": categories,
         "cart_count": cart_count,
     }
@@ -122,41 +122,41 @@ async def page(request: Request, template: str, *, status: int = 200, **values: 
     return HTMLResponse(html, status)
 
 
-async def _cart_count(shop: Storefront, visit: Visit) -> int:
-    """Pieces in the cart; 0 while carts cannot be reached, since other pages need none."""
-    if not visit.known:
+async def _cart_count(shop: Storefront, visitor: Visitor) -> int:
+    """The number of items in the cart; 0 while Valkey is unavailable."""
+    if not visitor.known:
         return 0
     try:
-        return sum((await shop.carts.lines(visit.cart_owner)).values())
+        return sum((await shop.carts.lines(visitor.cart_owner)).values())
     except Unavailable:
         return 0
 
 
-def go(request: Request, path: str, flash: str | None = None) -> Response:
-    """A redirect after a form (303), with a message for the next page."""
+def redirect(request: Request, path: str, flash: str | None = None) -> Response:
+    """A redirect after a form (303), with a flash message for the next page."""
     if flash:
-        visit_of(request).flash = flash[:MAX_FLASH_CHARACTERS]
+        visitor_of(request).flash = flash[:MAX_FLASH_CHARACTERS]
     return RedirectResponse(path, 303)
 
 
 def local_path(text: str) -> str:
-    """`text` if it is a path of this shop, else the front page: nobody is sent to another site."""
+    """`text` if it is a path of this shop, else the front page: no open redirects."""
     return text if LOCAL_PATH.fullmatch(text) else "/"
 
 
 async def posted_form(request: Request) -> dict[str, str]:
-    """The fields of a form that this shop made for this visitor; Problem 403 for any other."""
+    """The fields of a submitted form; Problem 403 if its CSRF token is not this visitor's."""
     form = await request.form(max_files=0, max_fields=MAX_FORM_FIELDS)
     values = {name: value for name, value in form.items() if isinstance(value, str)}
-    check_same_site(request.headers, visit_of(request), values.pop("csrf_token", ""))
+    check_same_site(request.headers, visitor_of(request), values.pop("csrf_token", ""))
     return values
 
 
 async def signed_in(request: Request) -> Session:
     shop: Storefront = request.app.state.service
-    session = await shop.fresh(visit_of(request))
+    session = await shop.valid_session(visitor_of(request))
     if session is None:
-        raise SignInNeeded
+        raise SignInRequired
     return session
 
 
@@ -167,14 +167,14 @@ async def admin_session(session: Annotated[Session, Depends(signed_in)]) -> Sess
 
 
 Shop = Annotated[Storefront, Depends(service_of)]
-CurrentVisit = Annotated[Visit, Depends(visit_of)]
-Posted = Annotated[dict[str, str], Depends(posted_form)]
+CurrentVisitor = Annotated[Visitor, Depends(visitor_of)]
+PostedForm = Annotated[dict[str, str], Depends(posted_form)]
 SignedIn = Annotated[Session, Depends(signed_in)]
 Admin = Annotated[Session, Depends(admin_session)]
 
 
-async def failure_page(request: Request, status: int, code: str, detail: str, headers: Mapping[str, str]) -> Response:
-    """A failure in words, inside the shop's frame, with a way back."""
+async def error_page(request: Request, status: int, code: str, detail: str, headers: Mapping[str, str]) -> Response:
+    """An error page with a text and a link back."""
     heading, text = error_text(status, code, detail)
     retry = request.url.path if status in {429, 503} and request.method == "GET" else None
     trace_id = telemetry.trace_id() if status >= 500 else ""
@@ -191,11 +191,11 @@ def to_sign_in(request: Request) -> Response:
     return RedirectResponse(with_query("/sign-in", next=local_path(back)), 303)
 
 
-def install_failure_pages(app: FastAPI) -> None:
-    """Answer people with pages where the kit answers programs with problem documents."""
+def install_error_pages(app: FastAPI) -> None:
+    """Error pages in place of the kit's problem documents."""
 
-    @app.exception_handler(SignInNeeded)
-    async def _sign_in(request: Request, _: SignInNeeded) -> Response:
+    @app.exception_handler(SignInRequired)
+    async def _sign_in(request: Request, _: SignInRequired) -> Response:
         return to_sign_in(request)
 
     @app.exception_handler(Problem)
@@ -203,36 +203,36 @@ def install_failure_pages(app: FastAPI) -> None:
         if not is_page(request.scope):
             return problem.response()
         if problem.status == 401:
-            visit_of(request).session = None
+            visitor_of(request).session = None
             return to_sign_in(request)
-        return await failure_page(request, problem.status, problem.code, problem.detail, problem.headers)
+        return await error_page(request, problem.status, problem.code, problem.detail, problem.headers)
 
     @app.exception_handler(Unavailable)
     async def _unavailable(request: Request, error: Unavailable) -> Response:
         if not is_page(request.scope):
             return unavailable_problem(error).response()
         headers = {"Retry-After": "5"}
-        return await failure_page(request, 503, f"{error.service}_unavailable", "", headers)
+        return await error_page(request, 503, f"{error.service}_unavailable", "", headers)
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> Response:
-        """Addresses are the only thing that is validated here: what is no id names no page, a wrong query has one."""
+        """Only paths and queries are validated by FastAPI: an invalid path parameter is 404, an invalid query 400."""
         status = 404 if any(wrong["loc"][0] == "path" for wrong in error.errors()) else 400
-        return await failure_page(request, status, "", "", {})
+        return await error_page(request, status, "", "", {})
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         if not is_page(request.scope):
             return Response(status_code=error.status_code)
-        return await failure_page(request, error.status_code, "", str(error.detail), error.headers or {})
+        return await error_page(request, error.status_code, "", str(error.detail), error.headers or {})
 
 
 def is_page(scope: Scope) -> bool:
-    return "visit" in scope.get("state", {})
+    return "visitor" in scope.get("state", {})
 
 
-class UnexpectedFailures:
-    """Logs what no handler expected and answers with a page that owns up to it."""
+class ErrorPageMiddleware:
+    """Logs unexpected exceptions and answers with an error page."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -240,16 +240,16 @@ class UnexpectedFailures:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
-        async def watched(message: Message) -> None:
+        async def recording_send(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, recording_send)
         except Exception:
             if started or not is_page(scope):
                 raise
             log.exception("page failed", extra={"path": scope["path"]})
-            answer = await failure_page(Request(scope, receive), 500, "", "", {})
+            answer = await error_page(Request(scope, receive), 500, "", "", {})
             await answer(scope, receive, send)

@@ -1,40 +1,39 @@
 "use strict";
-/* An order's page follows its states. A browser has one stream for all its tabs and windows: over HTTP/1.1 it has six
-   connections to a shop, and every stream takes one. A hidden tab has none; a visible one beside the one that has the
-   stream looks now and then. */
+/* Live order status. A browser opens one stream for all its tabs: over HTTP/1.1 it has six connections per host, and
+   every stream takes one. Hidden tabs have none; other visible tabs poll. */
 const LOCK = "shop-order-stream";
-const LOOK_MS = 5000;
+const POLL_MS = 5000;
 const live = { url: null, stop: null };
 
-function wanted() {
+function streamUrl() {
   const order = document.querySelector("[data-live]");
   return order && document.visibilityState === "visible" ? order.dataset.live : null;
 }
 
-function listen() {
-  const url = wanted();
+function update() {
+  const url = streamUrl();
   if (url === live.url) return;
   if (live.stop) live.stop();
   live.url = url;
-  live.stop = url ? follow(url) : null;
+  live.stop = url ? startStream(url) : null;
 }
 
-function stopListening() {
+function stopStream() {
   if (live.stop) live.stop();
   live.url = live.stop = null;
 }
 
-/* Returns what ends it. Without locks (plain HTTP to another machine) each visible page has its stream. */
-function follow(url) {
+/* Returns a function that stops it. Without the Locks API (plain HTTP) each visible page has its own stream. */
+function startStream(url) {
   const ended = new AbortController();
   if (!navigator.locks) {
     openStream(url, ended.signal);
     return () => ended.abort();
   }
-  const looking = setInterval(look, LOOK_MS);
-  ended.signal.addEventListener("abort", () => clearInterval(looking));
+  const polling = setInterval(refreshOrder, POLL_MS);
+  ended.signal.addEventListener("abort", () => clearInterval(polling));
   navigator.locks.request(LOCK, { signal: ended.signal }, () => {
-    clearInterval(looking);
+    clearInterval(polling);
     return openStream(url, ended.signal);
   }).catch((error) => { if (error.name !== "AbortError") throw error; });
   return () => ended.abort();
@@ -43,22 +42,22 @@ function follow(url) {
 function openStream(url, signal) {
   return new Promise((done) => {
     const source = new EventSource(url);
-    source.addEventListener("state", showState);
+    source.addEventListener("state", onState);
     signal.addEventListener("abort", () => { source.close(); done(); });
   });
 }
 
-function showState(event) {
+function onState(event) {
   const order = document.querySelector("[data-live]");
-  if (order && JSON.parse(event.data).state !== order.dataset.state) look();
+  if (order && JSON.parse(event.data).state !== order.dataset.state) refreshOrder();
 }
 
-function look() {
+function refreshOrder() {
   htmx.ajax("GET", location.pathname, { target: "#order", select: "#order", swap: "outerHTML" });
 }
 
-document.addEventListener("DOMContentLoaded", listen);
-document.addEventListener("htmx:after:swap", listen);
-document.addEventListener("visibilitychange", listen);
-window.addEventListener("pagehide", stopListening);
-window.addEventListener("pageshow", listen);
+document.addEventListener("DOMContentLoaded", update);
+document.addEventListener("htmx:after:swap", update);
+document.addEventListener("visibilitychange", update);
+window.addEventListener("pagehide", stopStream);
+window.addEventListener("pageshow", update);

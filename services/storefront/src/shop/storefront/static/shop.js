@@ -1,7 +1,7 @@
 "use strict";
-/* The live parts; every page works without this file. */
+/* Progressive enhancement: every page works without this file. */
 
-/* Choosing a saved address fills the fields below it. */
+/* Selecting a saved address fills the address fields. */
 function fillAddress(event) {
   const picker = event.target.closest("[data-addresses]");
   if (!picker || !picker.value) return;
@@ -13,24 +13,24 @@ function fillAddress(event) {
   picker.form.elements.country.dispatchEvent(new Event("change", { bubbles: true }));
 }
 
-/* A signed-in person's page that the browser kept is asked for again: somebody else may sit there by now. */
+/* A signed-in user's page from the back/forward cache is reloaded: the user may have signed out since. */
 window.addEventListener("pageshow", (event) => {
   if (event.persisted && document.body.hasAttribute("data-personal")) location.reload();
 });
 
-/* A picture that does not come leaves its drawn placeholder. */
-function dropPicture(picture) {
-  if (picture instanceof HTMLImageElement && picture.closest(".cover")) picture.remove();
+/* An image that fails to load is removed, which shows its placeholder. */
+function removeImage(image) {
+  if (image instanceof HTMLImageElement && image.closest(".cover")) image.remove();
 }
 
-document.addEventListener("error", (event) => dropPicture(event.target), true);
+document.addEventListener("error", (event) => removeImage(event.target), true);
 document.addEventListener("DOMContentLoaded", () => {
-  document.querySelectorAll(".cover img").forEach((picture) => {
-    if (picture.complete && !picture.naturalWidth) dropPicture(picture);
+  document.querySelectorAll(".cover img").forEach((image) => {
+    if (image.complete && !image.naturalWidth) removeImage(image);
   });
 });
 
-/* A changed quantity comes back as a new cart: the focus stays in its field, or goes to the heading of an emptied line. */
+/* After a quantity change replaced the cart, the focus returns to its field, or to the heading if the line is gone. */
 let focused = "";
 document.addEventListener("htmx:before:swap", () => { focused = document.activeElement?.id || ""; });
 document.addEventListener("htmx:after:swap", () => {
