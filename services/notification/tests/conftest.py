@@ -1,4 +1,4 @@
-"""A mail server to send to, events to tell of, and the service between them."""
+"""A mail server, events, and the service between them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Samples:
         return UserRegistered(**base | changed)
 
     def each(self) -> list[Event]:
-        """One event of each kind that is worth a mail."""
+        """One event of each type that causes a mail."""
         return [
             self.registered(),
             self.pending(),
@@ -119,14 +119,14 @@ class Samples:
 
 
 @dataclass
-class PostOffice:
-    """A real SMTP server on a port of its own, which does to mail what a test wants done."""
+class MailServer:
+    """A real SMTP server that refuses, defers or disconnects as a test configures it."""
 
     port: int = field(default_factory=embedded.free_port)
     raw: list[bytes] = field(default_factory=list)
     refuse_recipients: dict[str, str] = field(default_factory=dict)
     data_answers: list[str] = field(default_factory=list)
-    hang_up_after: int | None = None
+    disconnect_after: int | None = None
     connections: int = 0
     _server: asyncio.Server | None = None
     _open: set[asyncio.BaseTransport] = field(default_factory=set)
@@ -145,7 +145,7 @@ class PostOffice:
     async def start(self) -> None:
         def connect() -> SMTP:
             self.connections += 1
-            return _Session(self, hostname="post.example", loop=asyncio.get_running_loop())
+            return _SmtpSession(self, hostname="mail.example", loop=asyncio.get_running_loop())
 
         self._server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", self.port)
 
@@ -168,17 +168,17 @@ class PostOffice:
         answer = self.data_answers.pop(0) if self.data_answers else "250 OK"
         if answer.startswith("250"):
             self.raw.append(bytes(envelope.original_content or b""))
-        if self.hang_up_after is not None and len(self.raw) >= self.hang_up_after:
-            self.hang_up_after = None
+        if self.disconnect_after is not None and len(self.raw) >= self.disconnect_after:
+            self.disconnect_after = None
             assert server.transport is not None
             server.transport.close()
         return answer
 
 
-class _Session(SMTP):
-    def __init__(self, office: PostOffice, **options: Any) -> None:
-        super().__init__(office, **options)
-        self._office = office
+class _SmtpSession(SMTP):
+    def __init__(self, smtp: MailServer, **options: Any) -> None:
+        super().__init__(smtp, **options)
+        self._office = smtp
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._office._open.add(transport)
@@ -190,41 +190,41 @@ class _Session(SMTP):
 
 
 @dataclass
-class Station:
-    """The running service with its database, and a connection to the broker to tell it of events."""
+class RunningService:
+    """The running service with its database and a connection to the broker."""
 
     client: httpx.AsyncClient
     database: Database
     bus: Bus
 
-    async def tell(self, *told: Event) -> list[events.OutboxRow]:
-        rows = [events.row(event) for event in told]
-        await self.deliver(rows)
+    async def publish(self, *published: Event) -> list[events.OutboxRow]:
+        rows = [events.row(event) for event in published]
+        await self.publish_rows(rows)
         return rows
 
-    async def deliver(self, rows: Sequence[events.OutboxRow]) -> None:
-        """Put envelopes on their streams, each under a new message id: the broker does not de-duplicate."""
+    async def publish_rows(self, rows: Sequence[events.OutboxRow]) -> None:
+        """Publish envelopes, each with a new message id: the broker does not deduplicate them."""
         for row in rows:
-            await self.put(row.type, row.payload.encode())
+            await self.publish_payload(row.type, row.payload.encode())
 
-    async def put(self, subject: str, payload: bytes) -> None:
+    async def publish_payload(self, subject: str, payload: bytes) -> None:
         await self.bus.ensure_stream(subject.split(".", 1)[0])
         await (await self.bus.publish(subject, payload, str(new_id())))
 
     async def count(self, condition: str = "true") -> int:
         return int(await self.database.fetchval(f"SELECT count(*) FROM notifications WHERE {condition}"))
 
-    async def taken(self, rows: Sequence[events.OutboxRow]) -> None:
-        """Wait until the service took these events in."""
+    async def wait_until_taken(self, rows: Sequence[events.OutboxRow]) -> None:
+        """Wait until the service has consumed these events."""
         sql = "SELECT count(*) FROM inbox WHERE event_id = ANY ($1)"
         ids = [row.event_id for row in rows]
 
         async def all_taken() -> bool:
             return bool(await self.database.fetchval(sql, ids) == len(set(ids)))
 
-        await wait_until(all_taken, 20, "taking the events in")
+        await wait_until(all_taken, 20, "consuming the events")
 
-    async def settled(self) -> None:
+    async def wait_until_sent(self) -> None:
         """Wait until nothing is queued."""
 
         async def nothing_queued() -> bool:
@@ -233,7 +233,7 @@ class Station:
         await wait_until(nothing_queued, 20, "sending what is queued")
 
 
-StartStation = Callable[..., contextlib.AbstractAsyncContextManager[Station]]
+StartService = Callable[..., contextlib.AbstractAsyncContextManager[RunningService]]
 
 
 @pytest.fixture
@@ -247,11 +247,11 @@ def more_samples() -> Callable[[], Samples]:
 
 
 @pytest.fixture
-async def office() -> AsyncIterator[PostOffice]:
-    office = PostOffice()
-    await office.start()
-    yield office
-    await office.stop()
+async def smtp() -> AsyncIterator[MailServer]:
+    smtp = MailServer()
+    await smtp.start()
+    yield smtp
+    await smtp.stop()
 
 
 @pytest.fixture
@@ -267,13 +267,13 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def start_station(
+def start_service(
     database_url: str, database: Database, tokens: Tokens, running: Running, nats_url: str
-) -> StartStation:
-    """``async with start_station(smtp_url=...)``: the service with these settings, on one database per test."""
+) -> StartService:
+    """``async with start_service(smtp_url=...)``: the service with these settings and the test's database."""
 
     @contextlib.asynccontextmanager
-    async def start(**changed: Any) -> AsyncIterator[Station]:
+    async def start(**changed: Any) -> AsyncIterator[RunningService]:
         settings = Settings(
             database_url=database_url,
             nats_url=nats_url,
@@ -292,7 +292,7 @@ def start_station(
         bus.start(tasks)
         async with running(app) as client:
             await wait_until(lambda: bus.connected, what="the broker")
-            yield Station(client, database, bus)
+            yield RunningService(client, database, bus)
         await tasks.stop()
         await bus.close()
 
@@ -300,6 +300,6 @@ def start_station(
 
 
 @pytest.fixture
-async def station(start_station: StartStation, office: PostOffice) -> AsyncIterator[Station]:
-    async with start_station(smtp_url=office.url) as station:
-        yield station
+async def service(start_service: StartService, smtp: MailServer) -> AsyncIterator[RunningService]:
+    async with start_service(smtp_url=smtp.url) as service:
+        yield service

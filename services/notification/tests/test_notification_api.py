@@ -26,12 +26,12 @@ async def pages(client: Any, path: str, headers: dict[str, str], **params: Any) 
 
 
 async def test_people_see_their_own_messages_only(
-    station: Any, samples: Any, more_samples: Any, tokens: Tokens
+    service: Any, samples: Any, more_samples: Any, tokens: Tokens
 ) -> None:
     other = more_samples()
-    await station.taken(await station.tell(samples.registered(), samples.confirmed(), other.confirmed()))
-    await station.settled()
-    own = await pages(station.client, "/api/v1/notifications", tokens.headers(user_id=samples.user_id))
+    await service.wait_until_taken(await service.publish(samples.registered(), samples.confirmed(), other.confirmed()))
+    await service.wait_until_sent()
+    own = await pages(service.client, "/api/v1/notifications", tokens.headers(user_id=samples.user_id))
     assert {item["template"] for item in own} == {"welcome", "order-confirmed"}
     order = next(item for item in own if item["template"] == "order-confirmed")
     assert order["order_id"] == str(samples.order_id)
@@ -39,55 +39,55 @@ async def test_people_see_their_own_messages_only(
     assert order["subject"].startswith("Your order")
     assert order["sent_at"]
     assert "body_text" not in order
-    assert await pages(station.client, "/api/v1/notifications", tokens.headers()) == []
+    assert await pages(service.client, "/api/v1/notifications", tokens.headers()) == []
 
 
-async def test_the_owners_alert_is_nobodys_own(start_station: Any, office: Any, samples: Any, tokens: Tokens) -> None:
+async def test_the_owners_alert_is_nobodys_own(start_service: Any, smtp: Any, samples: Any, tokens: Tokens) -> None:
     options = {"sms_webhook_url": "http://127.0.0.1:9", "sms_recipient": "+49151"}
-    async with start_station(smtp_url=office.url, **options) as station:
-        await station.taken(await station.tell(samples.rejected()))
-        own = await pages(station.client, "/api/v1/notifications", tokens.headers(user_id=samples.user_id))
-        everything = await pages(station.client, "/api/v1/notifications/all", tokens.headers("admin"))
+    async with start_service(smtp_url=smtp.url, **options) as service:
+        await service.wait_until_taken(await service.publish(samples.rejected()))
+        own = await pages(service.client, "/api/v1/notifications", tokens.headers(user_id=samples.user_id))
+        everything = await pages(service.client, "/api/v1/notifications/all", tokens.headers("admin"))
     assert [item["channel"] for item in own] == ["email"]
     assert sorted(item["channel"] for item in everything) == ["email", "sms"]
 
 
-async def test_pages_neither_repeat_nor_skip(station: Any, samples: Any, more_samples: Any, tokens: Tokens) -> None:
+async def test_pages_neither_repeat_nor_skip(service: Any, samples: Any, more_samples: Any, tokens: Tokens) -> None:
     told = [samples.confirmed(order_id=more_samples().order_id) for _ in range(7)]
-    await station.taken(await station.tell(*told))
+    await service.wait_until_taken(await service.publish(*told))
     headers = tokens.headers(user_id=samples.user_id)
-    own = await pages(station.client, "/api/v1/notifications", headers, limit=3)
+    own = await pages(service.client, "/api/v1/notifications", headers, limit=3)
     assert len({item["id"] for item in own}) == len(own) == 7
     assert [item["id"] for item in own] == sorted((item["id"] for item in own), reverse=True)
 
 
 async def test_administrators_read_and_filter_everything(
-    station: Any, office: Any, samples: Any, more_samples: Any, tokens: Tokens
+    service: Any, smtp: Any, samples: Any, more_samples: Any, tokens: Tokens
 ) -> None:
     other = more_samples()
-    office.refuse_recipients[other.email] = "550 5.1.1 no such user"
-    await station.taken(await station.tell(samples.confirmed(), other.confirmed()))
-    await station.settled()
+    smtp.refuse_recipients[other.email] = "550 5.1.1 no such user"
+    await service.wait_until_taken(await service.publish(samples.confirmed(), other.confirmed()))
+    await service.wait_until_sent()
     admin = tokens.headers("admin")
     path = "/api/v1/notifications/all"
-    assert len(await pages(station.client, path, admin, limit=1)) == 2
-    (failed,) = await pages(station.client, path, admin, state="failed")
+    assert len(await pages(service.client, path, admin, limit=1)) == 2
+    (failed,) = await pages(service.client, path, admin, state="failed")
     assert failed["recipient"] == other.email
     assert "no such user" in failed["error"]
-    (sent,) = await pages(station.client, path, admin, recipient=samples.email)
+    (sent,) = await pages(service.client, path, admin, recipient=samples.email)
     assert sent["state"] == "sent"
     assert "Moby-Dick" in sent["body_text"]
     assert "Moby-Dick" in sent["body_html"]
-    assert await pages(station.client, path, admin, recipient=samples.email, state="failed") == []
+    assert await pages(service.client, path, admin, recipient=samples.email, state="failed") == []
 
 
-async def test_who_may_read_what(station: Any, tokens: Tokens) -> None:
+async def test_who_may_read_what(service: Any, tokens: Tokens) -> None:
     for path in ("/api/v1/notifications", "/api/v1/notifications/all", "/api/v1/notifications/mailbox"):
-        assert (await station.client.get(path)).status_code == 401
+        assert (await service.client.get(path)).status_code == 401
         for bad in (tokens.expired(), tokens.forged()):
-            assert (await station.client.get(path, headers={"Authorization": f"Bearer {bad}"})).status_code == 401
+            assert (await service.client.get(path, headers={"Authorization": f"Bearer {bad}"})).status_code == 401
     for path in ("/api/v1/notifications/all", "/api/v1/notifications/mailbox"):
-        answer = await station.client.get(path, headers=tokens.headers())
+        answer = await service.client.get(path, headers=tokens.headers())
         assert (answer.status_code, answer.json()["code"]) == (403, "admin_only")
 
 
@@ -104,12 +104,12 @@ async def test_who_may_read_what(station: Any, tokens: Tokens) -> None:
         ("recipient=%00", 400),
     ],
 )
-async def test_bad_questions(station: Any, tokens: Tokens, query: str, status: int) -> None:
-    answer = await station.client.get(f"/api/v1/notifications/all?{query}", headers=tokens.headers("admin"))
+async def test_bad_questions(service: Any, tokens: Tokens, query: str, status: int) -> None:
+    answer = await service.client.get(f"/api/v1/notifications/all?{query}", headers=tokens.headers("admin"))
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_without_a_local_mailbox_there_is_none_to_read(station: Any, tokens: Tokens) -> None:
-    answer = await station.client.get("/api/v1/notifications/mailbox", headers=tokens.headers("admin"))
+async def test_without_a_local_mailbox_there_is_none_to_read(service: Any, tokens: Tokens) -> None:
+    answer = await service.client.get("/api/v1/notifications/mailbox", headers=tokens.headers("admin"))
     assert (answer.status_code, answer.json()["code"]) == (404, "no_mailbox")

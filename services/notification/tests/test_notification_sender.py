@@ -35,8 +35,8 @@ def clock() -> FixedClock:
 
 
 @pytest.fixture
-async def provider(office: Any) -> AsyncIterator[SmtpProvider]:
-    provider = SmtpProvider(office.url, "shop@shop.example", "Shop")
+async def provider(smtp: Any) -> AsyncIterator[SmtpProvider]:
+    provider = SmtpProvider(smtp.url, "shop@shop.example", "Shop")
     yield provider
     await provider.close()
 
@@ -74,31 +74,31 @@ async def only(database: Database) -> Any:
 
 
 async def test_a_batch_is_sent_and_recorded(
-    sender: Sender, provider: SmtpProvider, office: Any, enqueue: Enqueue, database: Database
+    sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, database: Database
 ) -> None:
     addresses = await enqueue(3)
     await provider.open()
     assert await sender.send_batch() == 3
-    assert [str(mail["To"]) for mail in office.mails] == addresses
+    assert [str(mail["To"]) for mail in smtp.mails] == addresses
     rows = await database.fetch("SELECT * FROM notifications ORDER BY id")
     assert [row["recipient"] for row in rows] == addresses
     assert {(row["state"], row["sent_at"], row["attempts"]) for row in rows} == {("sent", NOW, 1)}
-    assert [str(mail["Message-ID"]) for mail in office.mails] == [f"<{row['id']}@shop.example>" for row in rows]
+    assert [str(mail["Message-ID"]) for mail in smtp.mails] == [f"<{row['id']}@shop.example>" for row in rows]
     assert await sender.send_batch() == 0
-    assert office.connections == 1
+    assert smtp.connections == 1
 
 
 async def test_what_is_queued_while_the_server_is_down_is_sent_once_it_is_back(
-    sender: Sender, office: Any, enqueue: Enqueue, database: Database
+    sender: Sender, smtp: Any, enqueue: Enqueue, database: Database
 ) -> None:
-    await office.stop()
+    await smtp.stop()
     addresses = await enqueue(5)
     running = asyncio.create_task(sender.run())
     try:
         await asyncio.wait([running], timeout=0.6)
         assert not running.done()
         assert await database.fetchval("SELECT max(attempts) FROM notifications") == 0
-        await office.start()
+        await smtp.start()
 
         async def all_sent() -> bool:
             return await states(database) == {"sent": 5}
@@ -107,14 +107,14 @@ async def test_what_is_queued_while_the_server_is_down_is_sent_once_it_is_back(
     finally:
         running.cancel()
         await asyncio.wait([running])
-    assert [str(mail["To"]) for mail in office.mails] == addresses
+    assert [str(mail["To"]) for mail in smtp.mails] == addresses
 
 
 async def test_a_server_that_goes_away_in_the_middle_costs_the_rest_no_try(
-    sender: Sender, provider: SmtpProvider, office: Any, enqueue: Enqueue, database: Database
+    sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, database: Database
 ) -> None:
     await enqueue(4)
-    office.hang_up_after = 2
+    smtp.disconnect_after = 2
     await provider.open()
     with pytest.raises(Down):
         await sender.send_batch()
@@ -124,11 +124,11 @@ async def test_a_server_that_goes_away_in_the_middle_costs_the_rest_no_try(
     await provider.open()
     await sender.send_batch()
     assert await states(database) == {"sent": 4}
-    assert len({str(mail["Message-ID"]) for mail in office.mails}) == 4
+    assert len({str(mail["Message-ID"]) for mail in smtp.mails}) == 4
 
 
 async def test_a_mail_accepted_but_not_recorded_is_sent_again_under_the_same_id(
-    sender: Sender, provider: SmtpProvider, office: Any, enqueue: Enqueue, clock: FixedClock, database: Database
+    sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, clock: FixedClock, database: Database
 ) -> None:
     await enqueue()
     _, claimed = await NotificationRepository(database).claim("email", clock.now(), 1)
@@ -138,14 +138,14 @@ async def test_a_mail_accepted_but_not_recorded_is_sent_again_under_the_same_id(
     await sender.send_batch()
     row = await only(database)
     assert (row["state"], row["attempts"]) == ("sent", 2)
-    assert str(office.mails[0]["Message-ID"]) == f"<{claimed[0].id}@shop.example>"
+    assert str(smtp.mails[0]["Message-ID"]) == f"<{claimed[0].id}@shop.example>"
 
 
 async def test_a_deferred_mail_is_tried_again_later(
-    sender: Sender, provider: SmtpProvider, office: Any, enqueue: Enqueue, clock: FixedClock, database: Database
+    sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, clock: FixedClock, database: Database
 ) -> None:
     await enqueue()
-    office.data_answers = ["451 4.7.1 greylisted, come back"]
+    smtp.data_answers = ["451 4.7.1 greylisted, come back"]
     await provider.open()
     await sender.send_batch()
     row = await only(database)
@@ -160,10 +160,10 @@ async def test_a_deferred_mail_is_tried_again_later(
 
 
 async def test_a_mail_that_is_always_deferred_fails_at_last(
-    sender: Sender, provider: SmtpProvider, office: Any, enqueue: Enqueue, clock: FixedClock, database: Database
+    sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, clock: FixedClock, database: Database
 ) -> None:
     await enqueue()
-    office.data_answers = ["451 4.3.0 not today"] * (MAX_ATTEMPTS + 5)
+    smtp.data_answers = ["451 4.3.0 not today"] * (MAX_ATTEMPTS + 5)
     await provider.open()
     for _ in range(MAX_ATTEMPTS + 2):
         await sender.send_batch()
@@ -174,10 +174,10 @@ async def test_a_mail_that_is_always_deferred_fails_at_last(
 
 
 async def test_a_refused_recipient_fails_at_once_and_hurts_nobody_else(
-    sender: Sender, provider: SmtpProvider, office: Any, enqueue: Enqueue, database: Database, logged: Logged
+    sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, database: Database, logged: Logged
 ) -> None:
     addresses = await enqueue(3)
-    office.refuse_recipients[addresses[1]] = "550 5.1.1 no such user"
+    smtp.refuse_recipients[addresses[1]] = "550 5.1.1 no such user"
     await provider.open()
     await sender.send_batch()
     rows = await database.fetch("SELECT id, order_id, state, error FROM notifications ORDER BY id")
@@ -189,7 +189,7 @@ async def test_a_refused_recipient_fails_at_once_and_hurts_nobody_else(
 
 @pytest.mark.parametrize("address", ["not an address", "a@b.example\r\nBcc: all@example.com", "ädä@example.com"])
 async def test_an_impossible_address_fails_without_harm(
-    sender: Sender, provider: SmtpProvider, office: Any, enqueue: Enqueue, database: Database, address: str
+    sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, database: Database, address: str
 ) -> None:
     await enqueue(2)
     sql = "UPDATE notifications SET recipient = $1 WHERE id = (SELECT min(id::text)::uuid FROM notifications)"
@@ -197,8 +197,8 @@ async def test_an_impossible_address_fails_without_harm(
     await provider.open()
     await sender.send_batch()
     assert await states(database) == {"sent": 1, "failed": 1}
-    assert len(office.raw) == 1
-    assert office.mails[0]["Bcc"] is None
+    assert len(smtp.raw) == 1
+    assert smtp.mails[0]["Bcc"] is None
 
 
 async def test_an_event_without_what_its_template_needs_fails_without_harm(
@@ -211,9 +211,9 @@ async def test_an_event_without_what_its_template_needs_fails_without_harm(
     assert await states(database) == {"sent": 2, "failed": 1}
 
 
-async def test_two_senders_share_the_work(office: Any, enqueue: Enqueue, clock: FixedClock, database: Database) -> None:
+async def test_two_senders_share_the_work(smtp: Any, enqueue: Enqueue, clock: FixedClock, database: Database) -> None:
     await enqueue(BATCH_MESSAGES * 2)
-    providers = [SmtpProvider(office.url, "shop@shop.example", "Shop") for _ in range(2)]
+    providers = [SmtpProvider(smtp.url, "shop@shop.example", "Shop") for _ in range(2)]
     senders = [
         Sender(provider, Renderer(TEMPLATES, SHOP, formats("DE")), NotificationRepository(database), clock)
         for provider in providers
@@ -222,22 +222,22 @@ async def test_two_senders_share_the_work(office: Any, enqueue: Enqueue, clock: 
     counts = await asyncio.gather(*(sender.send_batch() for sender in senders for _ in range(1)))
     assert sum(counts) == BATCH_MESSAGES * 2
     assert await states(database) == {"sent": BATCH_MESSAGES * 2}
-    assert Counter(str(mail["To"]) for mail in office.mails).most_common(1)[0][1] == 1
+    assert Counter(str(mail["To"]) for mail in smtp.mails).most_common(1)[0][1] == 1
     for provider in providers:
         await provider.close()
 
 
 async def test_a_sender_told_to_stop_records_what_it_sent(
-    sender: Sender, provider: SmtpProvider, office: Any, enqueue: Enqueue, database: Database
+    sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, database: Database
 ) -> None:
     await enqueue(BATCH_MESSAGES)
     running = asyncio.create_task(sender.run())
-    await wait_until(lambda: len(office.raw) >= 3)
+    await wait_until(lambda: len(smtp.raw) >= 3)
     running.cancel()
     await asyncio.wait([running])
     found = await states(database)
     assert found["sent"] >= 3
-    unsure = len(office.raw) - found["sent"]
+    unsure = len(smtp.raw) - found["sent"]
     assert unsure in {0, 1}, "at most the mail that was in the air when the order to stop came"
     assert await database.fetchval("SELECT max(attempts) FROM notifications WHERE state = 'queued'") in {0, None}
 
@@ -250,10 +250,10 @@ async def test_a_failure_seen_late_does_not_overrule_the_next_sender(
     old_lease, (message,) = await store.claim("email", clock.now(), 1)
     clock.advance(LEASE_S + 1)
     await store.claim("email", clock.now(), 1)
-    late = repository.Settled(message.id, "failed", 1, clock.now(), error="late")
-    await store.settle([late], old_lease, clock.now())
+    late = repository.Result(message.id, "failed", 1, clock.now(), error="late")
+    await store.record([late], old_lease, clock.now())
     assert (await only(database))["state"] == "queued"
-    await store.settle([repository.Settled(message.id, "sent", 1, clock.now())], old_lease, clock.now())
+    await store.record([repository.Result(message.id, "sent", 1, clock.now())], old_lease, clock.now())
     row = await only(database)
     assert (row["state"], row["sent_at"]) == ("sent", NOW + timedelta(seconds=LEASE_S + 1))
 

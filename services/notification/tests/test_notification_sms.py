@@ -88,42 +88,42 @@ async def test_nobody_there_is_no_fault_of_the_message() -> None:
 
 
 async def test_the_owner_is_alerted_once_about_a_broken_promise(
-    start_station: Any, office: Any, gateway: Gateway, samples: Any
+    start_service: Any, smtp: Any, gateway: Gateway, samples: Any
 ) -> None:
     gateway.statuses = [503]
     options = {"sms_webhook_url": gateway.url, "sms_webhook_secret": SECRET, "sms_recipient": PHONE}
-    async with start_station(smtp_url=office.url, **options) as station:
-        rows = await station.tell(samples.rejected(), samples.confirmed())
-        await station.deliver(rows[:1])
-        await station.taken(rows)
-        await station.settled()
+    async with start_service(smtp_url=smtp.url, **options) as service:
+        rows = await service.publish(samples.rejected(), samples.confirmed())
+        await service.publish_rows(rows[:1])
+        await service.wait_until_taken(rows)
+        await service.wait_until_sent()
         await wait_until(lambda: len(gateway.requests) == 2)
     texts = [orjson.loads(body)["text"] for _, body in gateway.requests]
     assert "promised and then rejected" in texts[0]
     assert texts[0] == texts[1]
     assert gateway.requests[0][0]["idempotency-key"] == gateway.requests[1][0]["idempotency-key"]
-    assert len(office.raw) == 2
+    assert len(smtp.raw) == 2
 
 
 @pytest.mark.parametrize("missing", ["sms_webhook_url", "sms_recipient"])
 async def test_without_url_or_recipient_there_are_no_text_messages(
-    start_station: Any, office: Any, gateway: Gateway, samples: Any, missing: str
+    start_service: Any, smtp: Any, gateway: Gateway, samples: Any, missing: str
 ) -> None:
     options = {"sms_webhook_url": gateway.url, "sms_recipient": PHONE} | {missing: ""}
-    async with start_station(smtp_url=office.url, **options) as station:
-        await station.taken(await station.tell(samples.rejected()))
-        await station.settled()
-        assert await station.count("channel = 'sms'") == 0
+    async with start_service(smtp_url=smtp.url, **options) as service:
+        await service.wait_until_taken(await service.publish(samples.rejected()))
+        await service.wait_until_sent()
+        assert await service.count("channel = 'sms'") == 0
     assert not gateway.requests
 
 
 async def test_messages_on_one_channel_do_not_wait_for_the_other(
-    start_station: Any, office: Any, gateway: Gateway, samples: Any
+    start_service: Any, smtp: Any, gateway: Gateway, samples: Any
 ) -> None:
-    await office.stop()
+    await smtp.stop()
     options = {"sms_webhook_url": gateway.url, "sms_recipient": PHONE}
-    async with start_station(smtp_url=office.url, **options) as station:
-        await station.taken(await station.tell(samples.rejected()))
+    async with start_service(smtp_url=smtp.url, **options) as service:
+        await service.wait_until_taken(await service.publish(samples.rejected()))
         await wait_until(lambda: gateway.requests)
-        assert await station.count("channel = 'email' AND state = 'queued'") == 1
-    await asyncio.gather(office.start())
+        assert await service.count("channel = 'email' AND state = 'queued'") == 1
+    await asyncio.gather(smtp.start())

@@ -28,8 +28,8 @@ router = make_router(prefix="/api/v1/notifications", tags=["notifications"])
 async def list_my_notifications(
     person: CurrentUser, service: Service, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[NotificationView]:
-    """The messages to the signed-in person, latest first."""
-    return _page(await service.own(person.user_id, _before(cursor), limit + 1), limit, NotificationView)
+    """The messages to the signed-in user, latest first."""
+    return _page(await service.list_own(person.user_id, _before(cursor), limit + 1), limit, NotificationView)
 
 
 @router.get("/all")
@@ -41,8 +41,8 @@ async def list_all_notifications(
     state: State | None = None,
     recipient: Recipient = None,
 ) -> Page[NotificationDetail]:
-    """Everybody's messages, latest first, for administrators."""
-    rows = await service.everyone(_before(cursor), state, recipient, limit + 1)
+    """All messages, latest first, for administrators."""
+    rows = await service.list_all(_before(cursor), state, recipient, limit + 1)
     return _page(rows, limit, NotificationDetail)
 
 
@@ -50,13 +50,13 @@ async def list_all_notifications(
 async def list_mailbox_messages(
     _: CurrentAdmin, service: Service, limit: Limit = 20, cursor: Cursor = None, recipient: Recipient = None
 ) -> Page[MailView]:
-    """What the local mailbox received, latest first; 404 ``no_mailbox`` where mail goes to a real server."""
-    rows = await service.local_mailbox().page(_before(cursor), _as_sent(recipient), limit + 1)
+    """The mailbox, latest first; 404 ``no_mailbox`` in a shop with a mail server."""
+    rows = await service.mailbox().page(_before(cursor), _ascii(recipient), limit + 1)
     return _page(rows, limit, MailView)
 
 
-def _as_sent(recipient: str | None) -> str | None:
-    """The address as mail was sent to it; what is no address finds nothing."""
+def _ascii(recipient: str | None) -> str | None:
+    """The address as mail is sent to it; text that is no address is left as it is."""
     try:
         return ascii_address(recipient) if recipient else recipient
     except ValueError:

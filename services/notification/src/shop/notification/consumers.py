@@ -1,4 +1,4 @@
-"""Events become queued messages, in the transaction that takes them; writing and sending them comes later."""
+"""Events become queued messages in the transaction that takes the events; senders render and send them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from shop.notification.service import NotificationService
 
 
 def consumers(service: NotificationService) -> list[Consumer]:
-    return [Consumer("messages", list(domain.MAIL_TEMPLATES), Queueing(service.owner_phone, service.clock).handle)]
+    return [Consumer("messages", list(domain.MAIL_TEMPLATES), MessageQueue(service.owner_phone, service.clock).handle)]
 
 
-class Queueing:
-    """Queues the messages of a batch of events: at most two statements, whatever its size."""
+class MessageQueue:
+    """Queues the messages of a batch of events, in at most two statements."""
 
     def __init__(self, owner_phone: str, clock: Clock) -> None:
         self._owner_phone = owner_phone
@@ -27,7 +27,7 @@ class Queueing:
         ordered = sorted(events, key=lambda received: received.time)
         contacts = [found for received in ordered if (found := domain.contact(received.event))]
         if contacts:
-            await repository.learn(connection, contacts)
+            await repository.save_contacts(connection, contacts)
         wanted = [
             (received, notice) for received in ordered for notice in domain.notices(received.event, self._owner_phone)
         ]

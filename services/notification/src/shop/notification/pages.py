@@ -1,4 +1,4 @@
-"""The mailbox as a page, mounted only where the local mailbox is on."""
+"""The mailbox as pages, for a shop that has one."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ router = make_router(prefix="/mailbox", include_in_schema=False)
 
 @router.get("")
 async def list_page(service: Service, cursor: Cursor = None) -> HTMLResponse:
-    """The mails, latest first. It wants no sign-in: it shows a local shop's mail to whoever runs that shop."""
+    """The mails, latest first. Without sign-in: only a shop without a mail server has this page."""
     before = decode_cursor(cursor, UUID)[0] if cursor else None
-    rows = await service.local_mailbox().page(before, None, MAILS_PER_PAGE + 1)
+    rows = await service.mailbox().page(before, None, MAILS_PER_PAGE + 1)
     older = encode_cursor(rows[MAILS_PER_PAGE - 1]["id"]) if len(rows) > MAILS_PER_PAGE else None
     return _html(service, "list", mails=rows[:MAILS_PER_PAGE], older=older, first=before is None)
 
 
 @router.get("/{mail_id}")
 async def mail_page(mail_id: UUID, service: Service) -> HTMLResponse:
-    """One mail. Its HTML is shown in a frame that may run nothing, send nothing and load nothing."""
-    return _html(service, "mail", mail=await service.local_mailbox().read(mail_id))
+    """One mail. Its HTML is shown in a sandboxed frame without scripts, forms or external content."""
+    return _html(service, "mail", mail=await service.mailbox().read(mail_id))
 
 
 def _html(service: NotificationService, name: str, **values: Any) -> HTMLResponse:

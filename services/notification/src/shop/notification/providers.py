@@ -1,4 +1,4 @@
-"""Ways to send a message: e-mail over SMTP, and text messages through a webhook."""
+"""Providers: e-mail over SMTP, and text messages through a webhook. The mailbox is in `mailbox.py`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ SMTP_TIMEOUT_S = 10.0
 SMTP_CLOSE_TIMEOUT_S = 2.0
 SMTP_PORTS = {"smtp": 25, "smtps": 465}
 SERVER_CLOSING = 421
+MAX_RESPONSE_CHARACTERS = 500
 WEBHOOK_TIMEOUT_S = 5.0
 SIGNATURE_HEADER = "Shop-Signature"
 PERMANENT_FROM = 500
@@ -41,12 +42,12 @@ class Deferred(Exception):
 
 
 class Down(Exception):
-    """The provider cannot be reached: no fault of the message, and no use in trying another one."""
+    """The provider cannot be reached; the message is not at fault, and other messages would fail as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A written message; its ``id`` is the same for every try."""
+    """A rendered message; its ``id`` is the same in every attempt."""
 
     id: UUID
     recipient: str
@@ -55,13 +56,16 @@ class Outgoing:
 
 
 class Provider(Protocol):
-    """Sends the messages of one channel, one after the other."""
+    """Sends the messages of one channel, up to ``parallel`` of them at the same time."""
 
     @property
     def channel(self) -> Channel: ...
 
+    @property
+    def parallel(self) -> int: ...
+
     async def open(self) -> None:
-        """Make ready to send; raises Down while that is impossible."""
+        """Connect; raises Down while that is impossible."""
 
     async def send(self, message: Outgoing) -> None:
         """Return when the message was accepted; raises Refused, Deferred or Down."""
@@ -69,10 +73,21 @@ class Provider(Protocol):
     async def close(self) -> None: ...
 
 
+def mail_of(message: Outgoing, sender: str) -> Mail:
+    """The message as a mail; Refused for a recipient that mail cannot be sent to."""
+    try:
+        recipient = check_address(ascii_address(message.recipient))
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    content = message.content
+    return Mail(message.id, sender, recipient, content.subject, content.text, content.html, message.made_at)
+
+
 class SmtpProvider:
-    """One connection to a mail server, kept for as long as the server allows and opened again after that."""
+    """One connection to a mail server, which is reopened when the server has closed it."""
 
     channel: Channel = "email"
+    parallel = 1
 
     def __init__(self, url: str, sender: str, sender_name: str) -> None:
         parts = urlsplit(url)
@@ -100,26 +115,18 @@ class SmtpProvider:
             raise Down(f"mail server: {type(error).__name__}: {error}") from error
 
     async def send(self, message: Outgoing) -> None:
-        mail = self._mail(message)
+        mail = mail_of(message, self._sender)
         try:
             await self._client.sendmail(self._sender, [mail.recipient], compose(mail, self._sender_name))
         except aiosmtplib.SMTPRecipientsRefused as error:
-            raise _verdict(error.recipients[0]) from error
+            raise _failure(error.recipients[0]) from error
         except aiosmtplib.SMTPResponseException as error:
             if error.code == SERVER_CLOSING:
                 self._client.close()
-            raise _verdict(error) from error
+            raise _failure(error) from error
         except (aiosmtplib.SMTPException, OSError) as error:
             self._client.close()
             raise Down(f"mail server: {type(error).__name__}: {error}") from error
-
-    def _mail(self, message: Outgoing) -> Mail:
-        try:
-            recipient = check_address(ascii_address(message.recipient))
-        except ValueError as error:
-            raise Refused(str(error)) from error
-        content = message.content
-        return Mail(message.id, self._sender, recipient, content.subject, content.text, content.html, message.made_at)
 
     async def close(self) -> None:
         if self._client.is_connected:
@@ -129,26 +136,27 @@ class SmtpProvider:
                 self._client.close()
 
 
-def _verdict(error: aiosmtplib.SMTPResponseException) -> Exception:
-    """What an answer of the server means for the message. A refused sender is a wrong setting, not a wrong message."""
-    said = f"{error.code} {error.message}"[:500]
+def _failure(error: aiosmtplib.SMTPResponseException) -> Exception:
+    """What the server's response means for the message. A refused sender is a wrong setting, not a wrong message."""
+    response = f"{error.code} {error.message}"[:MAX_RESPONSE_CHARACTERS]
     if error.code == SERVER_CLOSING:
-        return Down(said)
+        return Down(response)
     if error.code >= PERMANENT_FROM and not isinstance(error, aiosmtplib.SMTPSenderRefused):
-        return Refused(said)
-    return Deferred(said)
+        return Refused(response)
+    return Deferred(response)
 
 
 def signature(secret: str, timestamp: int, body: bytes) -> str:
-    """``t=SECONDS,v1=HEX``: HMAC-SHA256 over ``SECONDS.BODY``, so that an old request cannot be played again."""
+    """``t=SECONDS,v1=HEX``: HMAC-SHA256 over ``SECONDS.BODY``, which prevents replays of old requests."""
     digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={timestamp},v1={digest}"
 
 
 class WebhookProvider:
-    """Posts ``{"id", "to", "text"}`` to a URL that sends text messages. ``id`` is the same for every try."""
+    """Posts ``{"id", "to", "text"}`` to a URL that sends text messages. ``id`` is the same in every attempt."""
 
     channel: Channel = "sms"
+    parallel = 1
 
     def __init__(self, url: str, secret: str) -> None:
         self._url = url
@@ -156,7 +164,7 @@ class WebhookProvider:
         self._client = httpx.AsyncClient(transport=AiohttpTransport(), trust_env=False)
 
     async def open(self) -> None:
-        """Nothing to do: each message is a request of its own."""
+        """Nothing to do: each message is one request."""
 
     async def send(self, message: Outgoing) -> None:
         body = orjson.dumps({"id": str(message.id), "to": message.recipient, "text": message.content.text.strip()})

@@ -1,4 +1,4 @@
-"""The only SQL of notification, except for the local mailbox's."""
+"""The SQL of notifications and contacts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from shop.kit.ids import new_id
 from shop.notification.domain import Channel, Contact, Notice, State
 
 LEASE_S = 60.0
-"""How long claimed messages belong to the sender that claimed them; then any sender may take them."""
+"""How long claimed messages belong to the sender that claimed them; then any sender may claim them."""
 
-# "We are working on it" is not news any more once the order's outcome was told.
+# "We received your order" is not sent once the order's outcome is known.
 INSERT = """
 INSERT INTO notifications (id, event_id, channel, user_id, order_id, recipient, template, data, trace_id,
     next_attempt_at, created_at)
@@ -29,8 +29,8 @@ WHERE template <> 'order-pending' OR NOT EXISTS (
 ON CONFLICT (event_id, channel) DO NOTHING
 """
 
-# In the order of the keys, so that concurrent transactions lock alike; no write when nothing is new.
-LEARN = """
+# Sorted by key, so that concurrent transactions lock in the same order; no write when nothing changed.
+UPSERT_CONTACTS = """
 INSERT INTO contacts AS c (user_id, email, name, known_at)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS k (user_id, email, name, known_at)
 ORDER BY user_id
@@ -51,8 +51,8 @@ SELECT n.id, n.template, n.data, n.attempts, n.created_at, coalesce(n.recipient,
 FROM claimed n LEFT JOIN contacts c ON c.user_id = n.user_id ORDER BY n.id
 """
 
-# That a message was sent is true whoever holds it by now; anything else only its present holder may say.
-SETTLE = """
+# "sent" is recorded whoever holds the lease by now; any other result only by the current holder.
+RECORD = """
 UPDATE notifications n SET state = s.state, attempts = s.attempts, next_attempt_at = s.next_attempt_at,
     recipient = coalesce(s.recipient, n.recipient), subject = s.subject, body_text = s.body_text,
     body_html = s.body_html, error = s.error, sent_at = CASE WHEN s.state = 'sent' THEN $10::timestamptz END
@@ -77,7 +77,7 @@ ORDER BY id DESC LIMIT $4
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A message that this sender holds until its lease ends; ``attempts`` counts the present one."""
+    """A message that this sender holds until its lease ends; ``attempts`` includes the current one."""
 
     id: UUID
     template: str
@@ -91,8 +91,8 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What became of a claimed message."""
+class Result:
+    """The result of an attempt to send a message."""
 
     id: UUID
     state: State
@@ -106,9 +106,9 @@ class Settled:
 
 
 async def insert(connection: Connection, wanted: Sequence[tuple[Received, Notice]], now: datetime) -> None:
-    """Queue messages in the transaction that takes their events; an event's second message on a channel is dropped.
+    """Queue messages in the transaction that takes their events, at most one per event and channel.
 
-    The messages' ids are in the order of ``wanted``, and so is their sending.
+    Their ids, and so the order of sending, are in the order of ``wanted``.
     """
     ids = sorted(new_id() for _ in wanted)
     rows = [
@@ -124,11 +124,11 @@ async def insert(connection: Connection, wanted: Sequence[tuple[Received, Notice
     await connection.execute(INSERT, rows, now)
 
 
-async def learn(connection: Connection, contacts: Sequence[Contact]) -> None:
-    """Remember how users are reached; for each user only the latest of ``contacts``."""
+async def save_contacts(connection: Connection, contacts: Sequence[Contact]) -> None:
+    """Save how users are reached; for each user only the latest of ``contacts``."""
     latest = {contact.user_id: contact for contact in sorted(contacts, key=lambda contact: contact.known_at)}
     await connection.execute(
-        LEARN,
+        UPSERT_CONTACTS,
         list(latest),
         [contact.email for contact in latest.values()],
         [contact.name for contact in latest.values()],
@@ -141,15 +141,15 @@ class NotificationRepository:
         self._database = database
 
     async def claim(self, channel: Channel, now: datetime, limit: int) -> tuple[datetime, list[Claimed]]:
-        """Up to ``limit`` due messages in the order of their making, and the end of the lease on them."""
+        """Up to ``limit`` due messages in the order of creation, and the end of the lease on them."""
         lease = now + timedelta(seconds=LEASE_S)
         rows = await self._database.fetch(CLAIM, channel, now, limit, lease)
         return lease, [Claimed(**dict(row.items())) for row in rows]
 
-    async def settle(self, settled: Sequence[Settled], lease: datetime, now: datetime) -> None:
-        """Record what became of messages claimed under ``lease``: one statement."""
+    async def record(self, results: Sequence[Result], lease: datetime, now: datetime) -> None:
+        """Record the results of messages claimed under ``lease``, in one statement."""
         columns = (
-            [getattr(item, name) for item in settled]
+            [getattr(item, name) for item in results]
             for name in (
                 "id",
                 "state",
@@ -162,12 +162,12 @@ class NotificationRepository:
                 "error",
             )
         )
-        await self._database.execute(SETTLE, *columns, now, lease)
+        await self._database.execute(RECORD, *columns, now, lease)
 
-    async def own(self, user_id: UUID, before: UUID | None, limit: int) -> list[Record]:
+    async def list_own(self, user_id: UUID, before: UUID | None, limit: int) -> list[Record]:
         return await self._database.fetch(OWN, user_id, before, limit)
 
-    async def everyone(
+    async def list_all(
         self, before: UUID | None, state: State | None, recipient: str | None, limit: int
     ) -> list[Record]:
         return await self._database.fetch(ALL, before, state, recipient, limit)

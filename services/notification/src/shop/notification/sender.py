@@ -1,12 +1,13 @@
-"""Sends what is queued: claims a batch, writes and sends each message, records what became of them.
+"""Sends queued messages: claims a batch, renders and sends each message, records the results.
 
-Any number of senders may run. A message is sent again only if a sender ended between the server's acceptance and
-the record of it; the second one carries the same id.
+Any number of senders may run. A message is sent twice only if a sender ended after the provider accepted it and
+before that was recorded; both have the same id.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from datetime import datetime
 
@@ -20,11 +21,11 @@ from shop.kit.tasks import backoff_s
 from shop.notification import domain
 from shop.notification.providers import Deferred, Down, Outgoing, Provider, Refused
 from shop.notification.render import Rendered, Renderer
-from shop.notification.repository import LEASE_S, Claimed, NotificationRepository, Settled
+from shop.notification.repository import LEASE_S, Claimed, NotificationRepository, Result
 
 log = logging.getLogger(__name__)
 
-SENT = Counter("shop_notification_messages_total", "Messages by what became of a try", ["channel", "outcome"])
+SENT = Counter("shop_notification_messages_total", "Attempts to send a message, by outcome", ["channel", "outcome"])
 UP = Gauge("shop_notification_provider_up", "1 while the provider of the channel can be reached", ["channel"])
 
 BATCH_MESSAGES = 100
@@ -32,8 +33,8 @@ IDLE_POLL_S = 0.25
 DOWN_FIRST_S = 0.25
 DOWN_MAX_S = 10.0
 SENDING_SHARE_OF_LEASE = 0.5
-"""The rest of the lease is left for a last slow message and for the record."""
-SETTLE_ATTEMPTS = 6
+"""The rest of the lease is for the last slow message and for recording the results."""
+RECORD_ATTEMPTS = 6
 MAX_ERROR_CHARACTERS = 500
 
 
@@ -49,7 +50,7 @@ class Sender:
         self._clock = clock
 
     async def run(self) -> None:
-        """Send for ever. While the provider is down nothing is claimed, so that no message loses tries to that."""
+        """Send until cancelled. While the provider is down nothing is claimed, so that no attempts are used up."""
         failures = 0
         while True:
             try:
@@ -67,35 +68,43 @@ class Sender:
                 await asyncio.sleep(IDLE_POLL_S)
 
     async def send_batch(self) -> int:
-        """Send the messages that are due, at most BATCH_MESSAGES, and return how many were claimed.
+        """Send due messages, at most BATCH_MESSAGES, and return how many were claimed.
 
-        What was sent is recorded even when the provider goes down or the process is told to stop in between.
+        Sent messages are recorded even if the provider goes down or the task is cancelled meanwhile.
         """
         lease, messages = await self._repository.claim(self._provider.channel, self._clock.now(), BATCH_MESSAGES)
-        done: list[Settled] = []
+        results: list[Result] = []
         try:
-            await self._send_each(messages, done)
+            await self._send_all(messages, results)
         finally:
-            settled = {item.id for item in done}
-            done += [self._given_back(message) for message in messages if message.id not in settled]
-            if done:
-                await self._settle(done, lease)
+            done = {result.id for result in results}
+            results += [self._released(message) for message in messages if message.id not in done]
+            if results:
+                await self._record(results, lease)
         return len(messages)
 
-    async def _send_each(self, messages: list[Claimed], done: list[Settled]) -> None:
+    async def _send_all(self, messages: list[Claimed], results: list[Result]) -> None:
+        """Append the result of each message that was tried; raises Down, and stops, when the provider is down."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LEASE_S * SENDING_SHARE_OF_LEASE
-        for message in messages:
+
+        async def send(message: Claimed) -> None:
+            results.append(await self._send(message))
+
+        for group in itertools.batched(messages, self._provider.parallel):
             if loop.time() > deadline:
                 return
-            done.append(await self._send(message))
+            failures = await asyncio.gather(*(send(message) for message in group), return_exceptions=True)
+            for failure in failures:
+                if failure is not None:
+                    raise failure
 
-    async def _send(self, message: Claimed) -> Settled:
+    async def _send(self, message: Claimed) -> Result:
         content: Rendered | None = None
         try:
             content = self._renderer.render(message.template, message.data, message.name)
             if not message.recipient:
-                raise Deferred("it is not known yet where this user reads mail")
+                raise Deferred("the address of this user is not known yet")
             await self._provider.send(Outgoing(message.id, message.recipient, content, message.created_at))
         except Down:
             raise
@@ -104,14 +113,14 @@ class Sender:
         except Deferred as error:
             return self._outcome(message, content, "queued", error)
         except Exception as error:
-            # Unforeseen: it costs this message a try, and the others must not wait for it.
+            # An unexpected error uses up an attempt of this message and must not stop the others.
             log.exception("a message could not be sent", extra={"notification_id": str(message.id)})
             return self._outcome(message, content, "queued", error)
         return self._outcome(message, content, "sent", None)
 
     def _outcome(
         self, message: Claimed, content: Rendered | None, state: domain.State, error: Exception | None
-    ) -> Settled:
+    ) -> Result:
         now = self._clock.now()
         again = domain.next_attempt(message.attempts, now)
         if state == "queued" and again is None:
@@ -119,7 +128,7 @@ class Sender:
         SENT.labels(self._provider.channel, "deferred" if state == "queued" else state).inc()
         if state != "queued":
             self._log(message, state, error)
-        return Settled(
+        return Result(
             message.id,
             state,
             message.attempts,
@@ -132,7 +141,7 @@ class Sender:
         )
 
     def _log(self, message: Claimed, state: domain.State, error: Exception | None) -> None:
-        """Without the address: whom it was for is in the database."""
+        """The address is left out of the log; it is in the database."""
         decision(
             log,
             f"message_{state}",
@@ -147,16 +156,17 @@ class Sender:
             reason=f"{error}"[:MAX_ERROR_CHARACTERS] if error else None,
         )
 
-    def _given_back(self, message: Claimed) -> Settled:
-        return Settled(message.id, "queued", message.attempts - 1, self._clock.now())
+    def _released(self, message: Claimed) -> Result:
+        """A message that was claimed and not tried: due again, without using up an attempt."""
+        return Result(message.id, "queued", message.attempts - 1, self._clock.now())
 
-    async def _settle(self, done: list[Settled], lease: datetime) -> None:
-        """Record the batch, through a short absence of the database: the alternative is to send it twice."""
-        for attempt in range(SETTLE_ATTEMPTS):
+    async def _record(self, results: list[Result], lease: datetime) -> None:
+        """Record the batch, with retries while the database is unavailable: otherwise it would be sent twice."""
+        for attempt in range(RECORD_ATTEMPTS):
             try:
-                await self._repository.settle(done, lease, self._clock.now())
+                await self._repository.record(results, lease, self._clock.now())
                 return
             except Unavailable:
-                if attempt == SETTLE_ATTEMPTS - 1:
+                if attempt == RECORD_ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(backoff_s(attempt))

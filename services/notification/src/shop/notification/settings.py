@@ -1,22 +1,27 @@
-"""Settings of notification: the mail server, the local mailbox, and who gets a text message."""
+"""Settings of notification: the mail server or the mailbox, and text messages."""
 
 from __future__ import annotations
 
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from shop.contracts.store import StoreSettings
 from shop.kit.settings import ServiceSettings
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
 
 class Settings(ServiceSettings):
     """``smtp_url`` is ``smtp://[user:password@]host[:port]``, or ``smtps://`` for TLS from the first byte.
     Each of ``smtp_connections`` is kept open and sends one mail after the other.
 
-    A ``mailbox_port`` above 0 starts a mail server that keeps what it gets for the mailbox page and forwards nothing.
+    A ``mailbox_port`` above 0 turns the mailbox on. No port is opened: the mailbox was an SMTP server on it once, which
+    is why ``smtp_url`` names that port where mail goes to the mailbox (ADR 0030).
+
     Text messages go to ``sms_webhook_url``, signed with ``sms_webhook_secret``; the shop's owner is alerted at
-    ``sms_recipient``. Without either of URL and recipient there are none.
+    ``sms_recipient``. Without either of URL and recipient none are sent.
     """
 
     service: ClassVar[str] = "notification"
@@ -27,7 +32,13 @@ class Settings(ServiceSettings):
     smtp_connections: int = Field(default=4, ge=1, le=32)
     mail_from: str = "shop@shop.local"
     mailbox_port: int = Field(default=0, ge=0, le=65_535)
-    mailbox_host: str = "127.0.0.1"
     sms_webhook_url: str = ""
     sms_webhook_secret: str = Field(default="", repr=False)
     sms_recipient: str = ""
+
+    @property
+    def sends_to_mailbox(self) -> bool:
+        """Whether mail goes to the mailbox: it is on, and ``smtp_url`` is empty or names the mailbox's port."""
+        server = urlsplit(self.smtp_url)
+        own = not self.smtp_url or (server.hostname in LOOPBACK and server.port == self.mailbox_port)
+        return self.mailbox_port > 0 and own
