@@ -124,7 +124,7 @@ async def test_a_domain_and_its_punycode_are_one_account(users: Users) -> None:
         assert (await users.sign_in(spelling)).status_code == 200, spelling
 
 
-async def test_a_password_is_the_same_from_every_keyboard(users: Users) -> None:
+async def test_a_password_is_normalized(users: Users) -> None:
     composed, decomposed = " pässwörd 12 ", " pa\u0308sswo\u0308rd 12\u00a0"
     await users.register("ada@example.com", decomposed)
     assert (await users.sign_in("ada@example.com", composed)).status_code == 200
@@ -149,7 +149,7 @@ async def test_accounts_from_before_the_rules_still_work(users: Users) -> None:
 
 
 @pytest.mark.parametrize("field", ["name", "street", "city", "postal_code"])
-async def test_an_address_has_no_unseen_characters(users: Users, field: str) -> None:
+async def test_an_address_has_no_invisible_characters(users: Users, field: str) -> None:
     headers = bearer((await users.signed_in("ada@example.com"))["access_token"])
     for character in ("\n", "\x1b", "\u202e", "\u200b"):
         body = ADDRESS | {field: f"N{character}1"}
@@ -182,7 +182,7 @@ async def test_a_new_password_needs_the_current_one(users: Users) -> None:
     assert (await users.sign_in("ada@example.com")).status_code == 200
 
 
-async def test_a_good_token_of_nobody_known_finds_no_account(users: Users) -> None:
+async def test_a_valid_token_of_an_unknown_user_finds_no_account(users: Users) -> None:
     await users.signed_in("ada@example.com")
     stranger = domain.User(new_id(), "gone@example.com", "Gone", "customer", users.clock.now())
     token = users.service.keys.access_token(stranger, new_id())
@@ -244,13 +244,13 @@ async def test_an_address_needs_what_its_country_needs(users: Users, given: Spec
         ({"country": "GB", "city": ""}, "city"),
     ],
 )
-async def test_what_does_not_fit_the_country_is_named(users: Users, changed: Spec, field: str) -> None:
+async def test_what_does_not_fit_its_country_is_an_error_of_the_field(users: Users, changed: Spec, field: str) -> None:
     headers = bearer((await users.signed_in("ada@example.com"))["access_token"])
     answer = await users.client.post("/api/v1/users/me/addresses", json=ADDRESS | changed, headers=headers)
     assert (answer.status_code, [wrong["field"] for wrong in answer.json()["errors"]]) == (422, [field])
 
 
-async def test_nobody_reaches_the_addresses_of_another(users: Users) -> None:
+async def test_addresses_of_other_users_are_not_found(users: Users) -> None:
     owner = bearer((await users.signed_in("ada@example.com"))["access_token"])
     other = bearer((await users.signed_in("eve@example.com"))["access_token"])
     made = (await users.client.post("/api/v1/users/me/addresses", json=ADDRESS, headers=owner)).json()
@@ -275,7 +275,7 @@ async def test_addresses_are_limited_also_in_a_race(users: Users) -> None:
     assert sorted(answer.status_code for answer in answers) == [201] * domain.MAX_ADDRESSES + [409] * 4
 
 
-async def test_without_a_token_there_is_nothing_to_see(users: Users, tokens: Tokens) -> None:
+async def test_requests_without_a_token_are_refused(users: Users, tokens: Tokens) -> None:
     missing = await users.client.get("/api/v1/users/me")
     assert (missing.status_code, missing.json()["code"]) == (401, "token_missing")
     assert missing.headers["www-authenticate"].startswith("Bearer")
@@ -283,7 +283,7 @@ async def test_without_a_token_there_is_nothing_to_see(users: Users, tokens: Tok
     assert (foreign.status_code, foreign.json()["code"]) == (401, "invalid_token")
 
 
-async def test_the_administrator_is_made_at_start_and_follows_the_settings(start_users: Start) -> None:
+async def test_the_administrator_is_created_at_start_and_follows_the_settings(start_users: Start) -> None:
     admin = {"admin_email": "Admin@shop.local", "admin_password": "first password"}
     async with start_users(**admin) as users:
         tokens = (await users.sign_in("admin@shop.local", "first password")).json()
@@ -299,7 +299,7 @@ async def test_the_administrator_is_made_at_start_and_follows_the_settings(start
         assert await users.database.fetchval("SELECT count(*) FROM users") == 1
 
 
-async def test_the_administrators_password_has_one_spelling_too(start_users: Start) -> None:
+async def test_the_administrators_password_is_normalized(start_users: Start) -> None:
     async with start_users(admin_email="admin@shop.local", admin_password="pa\u0308ssword 12") as users:
         assert (await users.sign_in("admin@shop.local", "p\u00e4ssword 12")).status_code == 200
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shop.kit.ids import new_id
 from shop.user import domain
-from shop.user.domain import RefreshState, SigningKey, User, Verdict
+from shop.user.domain import RefreshDecision, RefreshState, SigningKey, User
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 ROTATION = timedelta(days=30)
@@ -32,17 +32,17 @@ def refresh_state(
 @pytest.mark.parametrize(
     ("state", "verdict"),
     [
-        (refresh_state(), Verdict.ROTATE),
-        (refresh_state(left_s=0), Verdict.INVALID),
-        (refresh_state(revoked=True), Verdict.INVALID),
-        (refresh_state(used_s_ago=1), Verdict.REPEAT),
-        (refresh_state(used_s_ago=1, successor_used=True), Verdict.REUSED),
-        (refresh_state(used_s_ago=domain.REFRESH_REPEAT_S + 1), Verdict.REUSED),
-        (refresh_state(used_s_ago=1, revoked=True), Verdict.INVALID),
+        (refresh_state(), RefreshDecision.ROTATE),
+        (refresh_state(left_s=0), RefreshDecision.INVALID),
+        (refresh_state(revoked=True), RefreshDecision.INVALID),
+        (refresh_state(used_s_ago=1), RefreshDecision.REPEAT),
+        (refresh_state(used_s_ago=1, successor_used=True), RefreshDecision.REUSED),
+        (refresh_state(used_s_ago=domain.REFRESH_REPEAT_S + 1), RefreshDecision.REUSED),
+        (refresh_state(used_s_ago=1, revoked=True), RefreshDecision.INVALID),
     ],
 )
-def test_a_shown_refresh_token_is_judged(state: RefreshState, verdict: Verdict) -> None:
-    assert domain.judge(state, NOW) is verdict
+def test_the_decision_about_a_presented_refresh_token(state: RefreshState, verdict: RefreshDecision) -> None:
+    assert domain.decide_refresh(state, NOW) is verdict
 
 
 def key(activates_at: datetime) -> SigningKey:

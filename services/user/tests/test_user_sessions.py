@@ -53,7 +53,7 @@ class _Noting:
 
 
 @pytest.mark.parametrize("email", ["ada@example.com", "nobody@example.com"])
-async def test_repeated_failures_must_wait_known_or_not(users: Users, logged: Logged, email: str) -> None:
+async def test_repeated_failures_lock_known_and_unknown_addresses(users: Users, logged: Logged, email: str) -> None:
     await users.register("ada@example.com")
     for _ in range(domain.FREE_FAILURES):
         assert (await users.sign_in(email, WRONG)).status_code == 401
@@ -89,19 +89,19 @@ async def test_failures_are_forgotten_with_time(users: Users) -> None:
     assert (await users.sign_in("ada@example.com")).status_code == 200
 
 
-async def test_guesses_sent_all_at_once_do_not_slip_through(users: Users) -> None:
+async def test_concurrent_guesses_do_not_bypass_the_lock(users: Users) -> None:
     """The lock is looked at again when the right password is about to be let in."""
     await users.register("ada@example.com")
     account = await _account(users)
     for _ in range(domain.FREE_FAILURES):
-        await users.service.sessions.failed("ada@example.com")
+        await users.service.sessions.record_failure("ada@example.com")
     with pytest.raises(Problem) as refused:
         await users.service.sessions._open(account)
     assert refused.value.code == "too_many_attempts"
     assert await users.database.fetchval("SELECT count(*) FROM token_families") == 0
 
 
-async def test_many_right_sign_ins_at_once_all_succeed(users: Users) -> None:
+async def test_many_concurrent_sign_ins_succeed(users: Users) -> None:
     await users.register("ada@example.com")
     answers = await asyncio.gather(*(users.sign_in("ada@example.com") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
@@ -127,7 +127,7 @@ async def test_refresh_tokens_are_stored_as_hashes(users: Users) -> None:
     assert token.encode().hex() not in stored
 
 
-async def test_a_stolen_refresh_token_ends_the_sign_in(users: Users) -> None:
+async def test_a_stolen_refresh_token_ends_the_session(users: Users) -> None:
     first = (await users.signed_in("ada@example.com"))["refresh_token"]
     second = (await users.refresh(first)).json()["refresh_token"]
     users.clock.advance(domain.REFRESH_REPEAT_S + 1)
@@ -145,7 +145,7 @@ async def test_a_token_whose_successor_is_in_use_is_stolen_at_once(users: Users)
     assert (await users.refresh(third)).status_code == 401
 
 
-async def test_other_sign_ins_survive_a_theft(users: Users) -> None:
+async def test_other_sessions_survive_a_theft(users: Users) -> None:
     first = (await users.signed_in("ada@example.com"))["refresh_token"]
     other = (await users.sign_in("ada@example.com")).json()["refresh_token"]
     await users.refresh(first)
@@ -154,7 +154,7 @@ async def test_other_sign_ins_survive_a_theft(users: Users) -> None:
     assert (await users.refresh(other)).status_code == 200
 
 
-async def test_refreshes_that_race_get_one_successor(start_users: Start) -> None:
+async def test_concurrent_refreshes_get_the_same_successor(start_users: Start) -> None:
     """Two tabs, or a retry after a lost answer, on two replicas: nobody is signed out, and no token forks."""
     async with start_users() as one, start_users() as two:
         first = (await one.signed_in("ada@example.com"))["refresh_token"]
@@ -180,7 +180,7 @@ async def test_an_unknown_refresh_token_is_refused(users: Users, token: str) -> 
     assert (answer.status_code, answer.json()["code"]) == (401, "invalid_refresh_token")
 
 
-async def test_signing_out_ends_this_sign_in_only(users: Users) -> None:
+async def test_signing_out_ends_this_session_only(users: Users) -> None:
     here = await users.signed_in("ada@example.com")
     there = (await users.sign_in("ada@example.com")).json()
     assert (await users.client.delete("/api/v1/tokens", headers=bearer(here["access_token"]))).status_code == 204
@@ -188,12 +188,12 @@ async def test_signing_out_ends_this_sign_in_only(users: Users) -> None:
     assert (await users.refresh(there["refresh_token"])).status_code == 200
 
 
-async def test_what_has_expired_is_removed(users: Users) -> None:
+async def test_expired_rows_are_deleted(users: Users) -> None:
     await users.signed_in("ada@example.com")
     await users.sign_in("eve@example.com", WRONG)
-    assert await users.service.sessions.clean() == 0
+    assert await users.service.sessions.delete_expired() == 0
     users.clock.advance(31 * 24 * 3600)
-    assert await users.service.sessions.clean() == 2
+    assert await users.service.sessions.delete_expired() == 2
     assert await users.database.fetchval("SELECT count(*) FROM refresh_tokens") == 0
 
 
@@ -208,7 +208,7 @@ async def test_a_hash_of_old_parameters_is_replaced_at_the_next_sign_in(start_us
         assert (await users.sign_in("ada@example.com")).status_code == 200
 
 
-async def test_more_passwords_than_fit_in_line_are_refused_politely(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_passwords_than_the_queue_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "MAX_WAITING", 2)
     pool = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1), threads=1)
     results = await asyncio.gather(*(pool.hash("a password") for _ in range(5)), return_exceptions=True)

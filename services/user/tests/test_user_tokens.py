@@ -108,14 +108,14 @@ def _key(users: Users, header: dict[str, str]) -> Ed25519PrivateKey:
 
 
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES.keys())
-async def test_a_forged_token_opens_nothing(users: Users, forge: Forge) -> None:
+async def test_a_forged_token_is_refused(users: Users, forge: Forge) -> None:
     good = (await users.signed_in("ada@example.com"))["access_token"]
     claims = jwt.decode(good, options={"verify_signature": False})
     answer = await users.me(forge(users, claims, jwt.get_unverified_header(good)))
     assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
 
 
-async def test_an_expired_token_is_told_so(users: Users) -> None:
+async def test_an_expired_token_is_refused_as_expired(users: Users) -> None:
     good = (await users.signed_in("ada@example.com"))["access_token"]
     claims = jwt.decode(good, options={"verify_signature": False})
     old = claims | {"iat": claims["iat"] - 3600, "exp": claims["exp"] - 3600}
@@ -124,7 +124,7 @@ async def test_an_expired_token_is_told_so(users: Users) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "." * 100, "x" * 5000])
-async def test_what_is_no_token_is_refused(users: Users, token: str) -> None:
+async def test_invalid_tokens_are_refused(users: Users, token: str) -> None:
     answer = await users.me(token)
     assert answer.status_code == 401
 

@@ -12,8 +12,7 @@ from starlette.responses import Response
 from shop.kit.errors import Problem
 from shop.storefront.catalogue_pages import CursorText
 from shop.storefront.confirmation import Confirmation, require_confirmation
-from shop.storefront.countries import first_country
-from shop.storefront.forms import SHOWN_IN_FORM, AddressForm, SignInForm, SignUpForm, parse_form
+from shop.storefront.forms import SHOWN_IN_FORM, AddressForm, SignInForm, SignUpForm, default_country, parse_form
 from shop.storefront.order_pages import with_refunds_of_all
 from shop.storefront.service import Storefront
 from shop.storefront.sessions import Session
@@ -118,7 +117,7 @@ async def attempts(request: Request, shop: Shop, session: SignedIn, cursor: Curs
 
 @router.get("/account/addresses")
 async def addresses(request: Request, shop: Shop, session: SignedIn) -> Response:
-    blank = {"name": session.name, "country": first_country(shop.settings.store)}
+    blank = {"name": session.name, "country": default_country(shop.settings.store)}
     return await _addresses(request, shop, session, blank)
 
 

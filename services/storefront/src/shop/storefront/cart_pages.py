@@ -12,8 +12,7 @@ from shop.contracts.money import Money
 from shop.kit.errors import Problem, Unavailable
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.confirmation import CONFIRMED, Confirmation, confirmation_page
-from shop.storefront.countries import first_country
-from shop.storefront.forms import int_field
+from shop.storefront.forms import default_country, int_field
 from shop.storefront.schemas import Quote
 from shop.storefront.service import CartLine, Storefront
 from shop.storefront.web import CurrentVisitor, PostedForm, Shop, page, redirect
@@ -27,7 +26,7 @@ async def cart(request: Request, shop: Shop, visitor: CurrentVisitor) -> Respons
     short = [line.product.name for line in lines if line.product.stock < line.quantity]
     problem = f"Not enough in stock: {', '.join(short)}." if short else ""
     quote = await _estimate(shop, lines)
-    country, total = first_country(shop.settings.store), subtotal(shop, lines)
+    country, total = default_country(shop.settings.store), subtotal(shop, lines)
     return await page(request, "cart.html", lines=lines, quote=quote, country=country, subtotal=total, problem=problem)
 
 
@@ -41,7 +40,7 @@ async def _estimate(shop: Storefront, lines: Sequence[CartLine]) -> Quote | None
         return None
     try:
         quantities = {line.product.id: line.quantity for line in lines}
-        return await shop.backends.prices.quote(quantities, first_country(shop.settings.store))
+        return await shop.backends.prices.quote(quantities, default_country(shop.settings.store))
     except (Unavailable, Problem):
         return None
 

@@ -19,7 +19,7 @@ from shop.kit.currencies import major_units
 from shop.kit.errors import Problem
 from shop.kit.text import printable
 from shop.storefront.featured import FeaturedCategory
-from shop.storefront.formatting import label
+from shop.storefront.labels import label
 from shop.storefront.schemas import Page, Product
 from shop.storefront.site_paths import category_url
 from shop.storefront.web import Shop, page, public_url, with_query

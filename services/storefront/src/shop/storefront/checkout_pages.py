@@ -16,9 +16,8 @@ from shop.contracts.money import Money
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.formatting import Formats
 from shop.kit.text import code
-from shop.storefront.countries import first_country
 from shop.storefront.error_texts import refusal_text
-from shop.storefront.forms import AddressForm, CheckoutForm, form_key, parse_form
+from shop.storefront.forms import AddressForm, CheckoutForm, default_country, form_key, parse_form
 from shop.storefront.schemas import Quote, SavedAddress
 from shop.storefront.service import CartLine, Storefront, purchase_body
 from shop.storefront.sessions import Session, Visitor
@@ -69,7 +68,7 @@ async def checkout(request: Request, shop: Shop, visitor: CurrentVisitor, sessio
     if not lines:
         return redirect(request, "/cart")
     addresses = await _addresses(shop, session)
-    values = {"name": session.name, "country": first_country(shop.settings.store), "card": TEST_CARDS[0][0]}
+    values = {"name": session.name, "country": default_country(shop.settings.store), "card": TEST_CARDS[0][0]}
     if addresses:
         values |= _fields(addresses[-1]) | {"saved": str(addresses[-1].id)}
     return await _show(request, shop, Checkout(lines, values, new_key(), addresses))
@@ -214,7 +213,7 @@ async def _find_total(shop: Storefront, shown: Checkout) -> None:
     if not shown.lines:
         return
     quantities = {line.product.id: line.quantity for line in shown.lines}
-    country = shown.values.get("country") or first_country(shop.settings.store)
+    country = shown.values.get("country") or default_country(shop.settings.store)
     coupon = code(shown.values.get("coupon", ""))
     try:
         shown.quote = await shop.backends.prices.quote(quantities, country, coupon)

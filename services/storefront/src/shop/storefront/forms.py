@@ -12,9 +12,11 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from shop.contracts.money import Address
+from shop.contracts.store import StoreSettings
+from shop.kit.countries import COUNTRIES
 from shop.kit.currencies import exponent, major_units
 from shop.kit.formatting import Formats
-from shop.kit.postal import PostalAddress
+from shop.kit.postal import AddressRules, PostalAddress, rules
 from shop.kit.text import NewEmail, Typed, code, new_password
 from shop.storefront.schemas import Promotion
 
@@ -159,6 +161,17 @@ class PromotionForm(FormModel):
             if value and value > 0
             else f"Enter an amount greater than zero, for example {decimal_text(500, currency)}."
         )
+
+
+def default_country(store: StoreSettings) -> str:
+    """The country that is selected in a new form: the store's own, if it ships there."""
+    return store.country if store.country in store.served else min(store.served)
+
+
+def address_rules(store: StoreSettings, values: Mapping[str, str]) -> AddressRules:
+    """The rules of the country in a form; those of the default one for a form without a known country."""
+    country = values.get("country", "")
+    return rules(country if country in COUNTRIES else default_country(store))
 
 
 def parse_form[M: FormModel](model: type[M], values: Mapping[str, str]) -> tuple[M | None, dict[str, str]]:

@@ -15,7 +15,7 @@ from shop.kit.errors import Problem, Unavailable
 from shop.storefront.backends import MAX_IDS
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.confirmation import Confirmation, require_confirmation
-from shop.storefront.formatting import reason_text
+from shop.storefront.labels import reason_text
 from shop.storefront.schemas import SOLD_STATES, Order, OrderLine, Payment
 from shop.storefront.service import Storefront
 from shop.storefront.web import CurrentVisitor, PostedForm, Shop, SignedIn, page, redirect

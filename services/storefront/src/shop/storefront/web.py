@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -25,12 +26,11 @@ from shop.kit.app import service_of
 from shop.kit.errors import Problem, Unavailable, unavailable_problem
 from shop.kit.formatting import Formats, formats
 from shop.kit.postal import postal_lines
-from shop.storefront import formatting
 from shop.storefront.assets import asset_url
 from shop.storefront.carts import MAX_QUANTITY
-from shop.storefront.countries import country_choices, rules_of
 from shop.storefront.error_texts import error_text
-from shop.storefront.forms import FIELD_NAMES, MAX_FORM_FIELDS, decimal_text
+from shop.storefront.forms import FIELD_NAMES, MAX_FORM_FIELDS, address_rules, decimal_text
+from shop.storefront.labels import label, state_label
 from shop.storefront.service import Storefront
 from shop.storefront.sessions import Session, Visitor, check_same_site
 from shop.storefront.site_paths import category_url
@@ -61,8 +61,8 @@ def make_environment(store: StoreSettings) -> Environment:
         money=lambda money: written.money(money.amount, money.currency),
         moment=written.moment,
         day=written.day,
-        state_label=formatting.state_label,
-        label=formatting.label,
+        state_label=state_label,
+        label=label,
         country=written.country,
         address_lines=lambda place: postal_lines(place.model_dump(include=set(Address.model_fields))),
         amount=lambda minor: written.money(minor, store.currency),
@@ -72,8 +72,8 @@ def make_environment(store: StoreSettings) -> Environment:
         store=store,
         asset_url=asset_url,
         category_url=category_url,
-        countries=country_choices(store, written),
-        address_rules=lambda values: rules_of(store, values),
+        countries=sorted(((code, written.country(code)) for code in store.served), key=itemgetter(1)),
+        address_rules=lambda values: address_rules(store, values),
         max_quantity=MAX_QUANTITY,
         field_names=FIELD_NAMES,
         query=None,

@@ -23,7 +23,7 @@ well_known = make_router()
 
 
 def current_family(request: Request, _: CurrentUser) -> UUID | None:
-    """The sign-in that the access token belongs to; the dependency before has verified the token."""
+    """The session of the access token, which the other dependency has verified."""
     claims: dict[str, Any] = jwt.decode(bearer_token(request), options={"verify_signature": False})
     return UUID(claims["sid"]) if "sid" in claims else None
 
@@ -33,28 +33,28 @@ CurrentFamily = Annotated[UUID | None, Depends(current_family)]
 
 @router.post("/users", status_code=201, tags=["users"])
 async def register_user(body: Registration, service: Service, response: Response) -> UserOut:
-    """Open an account. The e-mail address is compared without regard to case; 409 `email_taken` if it has one."""
+    """Create an account. Addresses are compared case-insensitively; 409 `email_taken` if one is taken."""
     response.headers["Location"] = "/api/v1/users/me"
     return UserOut.model_validate(await service.register(body.email, body.password, body.name))
 
 
 @router.post("/tokens", tags=["tokens"])
 async def create_tokens(body: Credentials, service: Service, response: Response) -> Tokens:
-    """Sign in. After five failures in a row the address has to wait: 429 `too_many_attempts` with Retry-After."""
+    """Sign in. After five consecutive failures the address is locked: 429 `too_many_attempts` with Retry-After."""
     response.headers.update(NO_STORE)
     return Tokens.of(await service.sessions.sign_in(body.email, body.password))
 
 
 @router.post("/tokens/refresh", tags=["tokens"])
 async def refresh_tokens(body: Refresh, service: Service, response: Response) -> Tokens:
-    """The next tokens. Each refresh token works once; using an old one ends the sign-in."""
+    """New tokens. Each refresh token works once; using an old one ends the session."""
     response.headers.update(NO_STORE)
     return Tokens.of(await service.sessions.refresh(body.refresh_token))
 
 
 @router.delete("/tokens", status_code=204, tags=["tokens"])
 async def delete_tokens(user: CurrentUser, family: CurrentFamily, service: Service) -> None:
-    """Sign out: the refresh tokens of this sign-in end at once, the access token when it expires."""
+    """Sign out: the refresh tokens of this session are revoked; the access token expires by itself."""
     await service.sessions.sign_out(user.user_id, family)
 
 
@@ -65,7 +65,7 @@ async def get_my_account(user: CurrentUser, service: Service) -> UserOut:
 
 @router.patch("/users/me", tags=["users"])
 async def change_my_account(body: Profile, user: CurrentUser, family: CurrentFamily, service: Service) -> UserOut:
-    """Change the name or the password; a new password ends every other sign-in."""
+    """Change the name or the password; a new password ends all other sessions."""
     if body.password and body.current_password:
         await service.change_password(user.user_id, body.current_password, body.password, family)
     if body.name:
@@ -75,7 +75,7 @@ async def change_my_account(body: Profile, user: CurrentUser, family: CurrentFam
 
 @router.get("/users/me/addresses", tags=["users"])
 async def list_my_addresses(user: CurrentUser, service: Service) -> Page[AddressOut]:
-    """All addresses, oldest first; there are never so many that a second page is needed."""
+    """All addresses, oldest first, in one page."""
     own = await service.addresses(user.user_id)
     return Page(items=[AddressOut.model_validate(address) for address in own])
 
@@ -99,6 +99,6 @@ async def delete_my_address(address_id: UUID, user: CurrentUser, service: Servic
 
 @well_known.get("/.well-known/jwks.json", tags=["tokens"])
 async def get_token_keys(service: Service, response: Response) -> dict[str, Any]:
-    """The public keys of access tokens (RFC 7517). The next key is in it long before it is used."""
+    """The public keys of access tokens (RFC 7517). The next key is included long before it is used."""
     response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE_S}"
     return service.keys.jwks()

@@ -15,20 +15,20 @@ MAX_PASSWORD_LENGTH = 128
 MAX_ADDRESSES = 20
 
 FREE_FAILURES = 5
-"""Failed sign-ins in a row before the address has to wait."""
+"""Consecutive failed sign-ins before the address is locked."""
 FIRST_LOCK_S = 2.0
 MAX_LOCK_S = 60.0
-"""Short on purpose: whoever knows an e-mail address could otherwise keep its owner out for good."""
+"""Short on purpose: anybody who knows an e-mail address could otherwise lock its owner out."""
 FAILURE_MEMORY_S = 900.0
 
 REFRESH_REPEAT_S = 10.0
-"""How long a used refresh token may be shown again, as two tabs or a retry after a lost answer do."""
+"""How long a used refresh token may be used again, by a second tab or a retry after a lost response."""
 
 ACCESS_TOKEN_TTL_S = 900
 CLOCK_SKEW_S = 60
 JWKS_MAX_AGE_S = 300
 KEY_PUBLISH_LEAD_S = 3_600
-"""How long a key is in the JWKS before anything is signed with it; far longer than anyone may cache the JWKS."""
+"""How long a key is in the JWKS before it signs tokens; far longer than the JWKS may be cached."""
 
 Role = Literal["customer", "admin"]
 
@@ -44,7 +44,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user with what proves to be that user."""
+    """A user with the password hash."""
 
     user: User
     password_hash: str
@@ -63,7 +63,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class RefreshState:
-    """What is stored about a refresh token that somebody shows."""
+    """The stored state of a refresh token."""
 
     family_id: UUID
     family_expires_at: datetime
@@ -73,7 +73,7 @@ class RefreshState:
     user: User
 
 
-class Verdict(StrEnum):
+class RefreshDecision(StrEnum):
     ROTATE = "rotate"
     REPEAT = "repeat"
     REUSED = "reused"
@@ -92,23 +92,23 @@ class SigningKey:
 
 
 def lock_s(failures: int) -> float:
-    """Seconds an address must wait after its ``failures``-th failed sign-in in a row: 0, then doubling, capped."""
+    """Seconds that an address is locked after ``failures`` consecutive failed sign-ins: 0, then doubling, capped."""
     excess = failures - FREE_FAILURES
     return 0.0 if excess < 0 else min(MAX_LOCK_S, FIRST_LOCK_S * 2.0 ** min(excess, 16))
 
 
-def judge(token: RefreshState, now: datetime) -> Verdict:
-    """What to do about a shown refresh token.
+def decide_refresh(token: RefreshState, now: datetime) -> RefreshDecision:
+    """What to do with a presented refresh token.
 
-    A used one is a sign of theft, unless it was used a moment ago and nobody went on from there: then the same
-    successor is given out again. Both lines stay one, so a thief inside that moment is still found out.
+    A used one is a sign of theft, unless it was used within REFRESH_REPEAT_S and its successor was not: then the same
+    successor is returned again. The chain never forks, so reuse by a thief within that time is still detected.
     """
     if token.family_revoked or token.family_expires_at <= now:
-        return Verdict.INVALID
+        return RefreshDecision.INVALID
     if token.used_at is None:
-        return Verdict.ROTATE
+        return RefreshDecision.ROTATE
     recent = (now - token.used_at).total_seconds() <= REFRESH_REPEAT_S
-    return Verdict.REPEAT if recent and not token.successor_used else Verdict.REUSED
+    return RefreshDecision.REPEAT if recent and not token.successor_used else RefreshDecision.REUSED
 
 
 def by_activation(keys: Sequence[SigningKey]) -> list[SigningKey]:
@@ -116,20 +116,20 @@ def by_activation(keys: Sequence[SigningKey]) -> list[SigningKey]:
 
 
 def current_key(keys: Sequence[SigningKey], now: datetime) -> SigningKey | None:
-    """The key that signs at ``now``: the one that became active last."""
+    """The key that signs at ``now``: the one that was activated last."""
     active = [key for key in by_activation(keys) if key.activates_at <= now]
     return active[-1] if active else None
 
 
 def retired_keys(keys: Sequence[SigningKey], now: datetime) -> list[SigningKey]:
-    """Keys whose last token has expired everywhere, clock skew and cached JWKS included."""
+    """Keys whose last token has expired, with clock skew and cached JWKS taken into account."""
     ordered = by_activation(keys)
     grace = timedelta(seconds=ACCESS_TOKEN_TTL_S + CLOCK_SKEW_S + JWKS_MAX_AGE_S)
     return [key for key, following in itertools.pairwise(ordered) if following.activates_at + grace < now]
 
 
 def next_activation(keys: Sequence[SigningKey], now: datetime, rotation: timedelta) -> datetime | None:
-    """When a key that must be made at ``now`` becomes active; None while no new key is due.
+    """When a key that has to be created at ``now`` becomes active; None while no new key is due.
 
     Without an active key: at once. Otherwise KEY_PUBLISH_LEAD_S ahead of the end of the current key's term.
     """

@@ -1,4 +1,4 @@
-"""The problems that this service answers with; each code is stable."""
+"""The problems of this service; each code is stable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def email_taken() -> Problem:
 
 
 def invalid_credentials() -> Problem:
-    """One answer for a wrong password and an unknown address, so that neither gives the other away."""
+    """The same problem for a wrong password and an unknown address, so that accounts cannot be enumerated."""
     return Problem(401, "invalid_credentials", "The e-mail address or the password is wrong.", headers=CHALLENGE)
 
 

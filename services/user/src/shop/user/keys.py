@@ -1,7 +1,7 @@
-"""The keys that sign access tokens: made at the first start, replaced in time, published as a JWKS.
+"""The keys that sign access tokens: created at the first start, rotated, published as a JWKS.
 
-Every replica reads the same rows. A key is published KEY_PUBLISH_LEAD_S before anything is signed with it, and
-each replica looks every KEY_CHECK_S, so no token ever names a key that a verifier could not have seen.
+Every replica reads the same rows. A key is published KEY_PUBLISH_LEAD_S before it signs tokens, and each replica
+reads the keys every KEY_CHECK_S, so no token names a key that a verifier could not have fetched.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Keyring:
         self._private: dict[str, Ed25519PrivateKey] = {}
 
     async def refresh(self) -> None:
-        """Make the key that is due, remove those that are done, and take over the rest.
+        """Create the key that is due, delete retired ones, and load the rest; one replica at a time.
 
-        One replica at a time decides. A key that cannot be decrypted (the secret was changed) stays published for
-        the tokens that it signed, and another one is made.
+        A key that cannot be decrypted (the secret was changed) stays published for the tokens that it signed, and a
+        new one is created.
         """
         now = self._clock.now()
         async with self._database.transaction() as db:
@@ -77,7 +77,7 @@ class Keyring:
         return SigningKey(new_id().hex, encrypted, private.public_key().public_bytes_raw(), now, activates_at)
 
     def _decrypt(self, keys: Sequence[SigningKey]) -> dict[str, Ed25519PrivateKey]:
-        """The private keys that the present secret opens, by id."""
+        """The private keys that the current secret decrypts, by id."""
         private: dict[str, Ed25519PrivateKey] = {}
         for key in keys:
             try:
@@ -89,20 +89,20 @@ class Keyring:
         return private
 
     async def run(self) -> None:
-        """Look after the keys until cancelled; a database that is away is asked again next time."""
+        """Refresh the keys until cancelled; an unavailable database is tried again at the next interval."""
         while True:
             await asyncio.sleep(KEY_CHECK_S)
             try:
                 await self.refresh()
             except Unavailable:
-                log.warning("signing keys not checked: the database is away")
+                log.warning("signing keys not refreshed: the database is unavailable")
 
     async def get(self, key_id: str) -> jwt.PyJWK | None:
         """The public key that verifies tokens of this id (``shop.kit.auth.KeySource``)."""
         return next((jwt.PyJWK(_jwk(key)) for key in self._published if key.kid == key_id), None)
 
     def jwks(self) -> dict[str, Any]:
-        """RFC 7517 key set, with the next key as well as those whose tokens may still be about."""
+        """RFC 7517 key set, with the next key and with keys whose tokens may still be valid."""
         return {"keys": [_jwk(key) for key in domain.by_activation(self._published)]}
 
     def access_token(self, user: User, family_id: UUID) -> str:

@@ -1,7 +1,7 @@
-"""Password hashing with argon2id, beside the event loop and bounded.
+"""Password hashing with argon2id, in a bounded thread pool.
 
-A hash takes some 20 ms of one core and 19 MiB, by design. Threads keep that off the loop (argon2 releases the
-interpreter lock); the bound keeps a burst of sign-ins from eating the memory and the patience of everyone else.
+A hash takes about 20 ms of one core and 19 MiB, by design. Threads keep that off the event loop (argon2 releases the
+GIL); the bound limits the memory and the latency that a burst of sign-ins causes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shop.user import errors
 from shop.user.settings import Settings
 
 MAX_WAITING = 128
-"""Passwords in work or in line; at 20 ms each and two threads the last waits about 1.3 s."""
+"""Passwords being hashed or queued; at 20 ms each and two threads the last waits about 1.3 s."""
 
 
 class Passwords:
@@ -38,24 +38,24 @@ class Passwords:
         return cls(hasher, settings.password_threads)
 
     async def hash(self, password: str) -> str:
-        """The encoded argon2id hash of the password in its one spelling, salt and parameters included."""
+        """The encoded argon2id hash of the normalized password, with salt and parameters."""
         return await self._run(lambda: self._hasher.hash(text.password(password)))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether ``password`` belongs to the hash. None, for an unknown account, does the same work and is False.
 
-        The spelling that was typed counts too: a hash may be older than the rule that there is one spelling.
+        The password as typed is tried too: the hash may be older than the normalization.
         """
-        spellings = tuple(dict.fromkeys((text.password(password), password)))
-        matches = await self._run(lambda: self._matches(password_hash or self._decoy, spellings))
+        candidates = tuple(dict.fromkeys((text.password(password), password)))
+        matches = await self._run(lambda: self._matches(password_hash or self._decoy, candidates))
         return matches and password_hash is not None
 
     def outdated(self, password_hash: str) -> bool:
-        """Whether the hash was made with other parameters than today's."""
+        """Whether the hash was made with other parameters than the current ones."""
         return self._hasher.check_needs_rehash(password_hash)
 
-    def _matches(self, password_hash: str, spellings: Sequence[str]) -> bool:
-        return any(self._matches_one(password_hash, password) for password in spellings)
+    def _matches(self, password_hash: str, candidates: Sequence[str]) -> bool:
+        return any(self._matches_one(password_hash, password) for password in candidates)
 
     def _matches_one(self, password_hash: str, password: str) -> bool:
         try:

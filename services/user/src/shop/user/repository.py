@@ -1,4 +1,4 @@
-"""All SQL about accounts and addresses. Functions take a connection: the caller decides what is one transaction."""
+"""The SQL of accounts and addresses. Functions take a connection: the caller defines the transaction."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def rename(db: Connection, user_id: UUID, name: str, now: datetime) -> Use
 
 
 async def replace_password_hash(db: Connection, user_id: UUID, old: str, new: str, now: datetime) -> bool:
-    """False when the password was changed by somebody else in the meantime."""
+    """False if the password was changed concurrently."""
     status = await db.execute(
         "UPDATE users SET password_hash = $3, updated_at = $4 WHERE id = $1 AND password_hash = $2",
         user_id,
@@ -82,7 +82,7 @@ async def make_admin(db: Connection, user_id: UUID, password_hash: str, now: dat
 
 
 async def lock_user(db: Connection, user_id: UUID) -> bool:
-    """Hold the account until the transaction ends; False when there is none."""
+    """Lock the account until the transaction ends; False if there is none."""
     return bool(await db.fetchval("SELECT true FROM users WHERE id = $1 FOR UPDATE", user_id))
 
 
@@ -102,7 +102,7 @@ async def addresses(db: Connection, user_id: UUID) -> list[Address]:
 
 
 async def insert_address(db: Connection, user_id: UUID, address: Address, now: datetime, limit: int) -> bool:
-    """False when the user keeps ``limit`` addresses already; the caller holds ``lock_user``."""
+    """False if the user has ``limit`` addresses already; the caller holds ``lock_user``."""
     status = await db.execute(
         """
         INSERT INTO addresses (id, user_id, name, street, city, postal_code, country, created_at, region)
@@ -124,7 +124,7 @@ async def insert_address(db: Connection, user_id: UUID, address: Address, now: d
 
 
 async def replace_address(db: Connection, user_id: UUID, address: Address) -> bool:
-    """False when ``user_id`` has no such address, be it somebody else's."""
+    """False if ``user_id`` has no such address."""
     status = await db.execute(
         """
         UPDATE addresses SET name = $3, street = $4, city = $5, postal_code = $6, country = $7, region = $8

@@ -1,4 +1,4 @@
-"""What goes in and out over HTTP."""
+"""Requests and responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_REFRESH_TOKEN_LENGTH = 128
 
 NewPassword = Annotated[str, Typed(domain.MAX_PASSWORD_LENGTH, domain.MIN_PASSWORD_LENGTH, new_password)]
 Password = Annotated[str, Field(min_length=1, max_length=4 * domain.MAX_PASSWORD_LENGTH)]
-"""As it was typed, which may take more characters than its one spelling does."""
+"""As typed, which may be longer than the normalized password."""
 Name = Annotated[str, Typed(MAX_NAME_LENGTH)]
 Line = Annotated[str, Typed(200)]
 
@@ -46,7 +46,7 @@ class Refresh(RequestBody):
 
 
 class Profile(RequestBody):
-    """What to change; a new password needs the current one beside it."""
+    """Changes to the account; a new password requires the current one."""
 
     model_config = example(
         name="Ada King", password="another long passphrase", current_password="correct horse battery"

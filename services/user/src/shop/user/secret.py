@@ -1,6 +1,6 @@
-"""Keys and tokens derived from the one secret of the installation.
+"""Keys and tokens derived from the installation's secret.
 
-Each purpose gets a key of its own by HKDF, so that none tells anything about another or about the secret.
+Each purpose has its own key (HKDF), which reveals nothing about other keys or the secret.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Secrets:
     def successor(self, refresh_token: str) -> str:
         """The refresh token that follows ``refresh_token``.
 
-        Computed rather than drawn, so that two requests that race with one token get one answer although only
-        hashes are stored.
+        Derived rather than random, so that two concurrent requests with one token get the same successor although
+        only hashes are stored.
         """
         return _text(hmac.digest(self._chain_key, refresh_token.encode(), "sha256"))
 
@@ -49,7 +49,7 @@ def new_refresh_token() -> str:
 
 
 def token_hash(refresh_token: str) -> bytes:
-    """What is stored of a token; a plain hash is enough because the token is no guessable password."""
+    """The stored form of a token; a plain hash is enough for 256 random bits."""
     return hashlib.sha256(refresh_token.encode()).digest()
 
 

@@ -1,4 +1,4 @@
-"""Accounts and addresses; ``sessions`` and ``keys`` do the rest of this service."""
+"""Accounts and addresses; sessions and keys are in modules of their own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class UserService:
 
     @classmethod
     async def build(cls, context: Context) -> UserService:
-        """The service with its keys loaded, its administrator made and its background loops started."""
+        """The service, with keys loaded, administrator created and background loops started."""
         settings: Settings = context.settings
         database, clock = context.database, context.clock
         secrets = Secrets.build(settings)
@@ -54,7 +54,7 @@ class UserService:
         self._passwords.close()
 
     async def register(self, email: str, password: str, name: str) -> User:
-        """A new customer, announced by UserRegistered; 409 when the address is taken, also in a race."""
+        """Create a customer and publish UserRegistered; 409 if the address is taken, also concurrently."""
         password_hash = await self._passwords.hash(password)
         user = User(new_id(), email, name, "customer", self._clock.now())
         event = UserRegistered(user_id=user.id, email=email, name=name, occurred_at=user.created_at)
@@ -65,7 +65,7 @@ class UserService:
         return user
 
     async def ensure_admin(self, email: str, password: str) -> None:
-        """Make ``email`` an administrator with this password; changes nothing when it is one already."""
+        """Make ``email`` an administrator with this password; no change if it is one already."""
         account = await repository.find_account_by_email(self._database, email)
         if account is None:
             admin = User(new_id(), email, ADMIN_NAME, "admin", self._clock.now())
@@ -97,7 +97,7 @@ class UserService:
         return user
 
     async def change_password(self, user_id: UUID, current: str, new: str, kept_family: UUID | None) -> None:
-        """Replace the password and end every other sign-in: whoever knew the old one is out."""
+        """Replace the password and end all other sessions."""
         account = await repository.find_account(self._database, user_id)
         if account is None:
             raise errors.unknown_user()
@@ -113,7 +113,7 @@ class UserService:
         return await repository.addresses(self._database, user_id)
 
     async def add_address(self, user_id: UUID, address: Address) -> Address:
-        """Keep an address; 409 beyond MAX_ADDRESSES, also when several arrive at once."""
+        """Save an address; 409 beyond MAX_ADDRESSES, also concurrently."""
         async with self._database.transaction() as db:
             if not await repository.lock_user(db, user_id):
                 raise errors.unknown_user()

@@ -1,4 +1,4 @@
-"""All SQL about sign-ins: failures, refresh tokens and the keys that sign access tokens."""
+"""The SQL of sessions: failed sign-ins, refresh tokens and signing keys."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from shop.user.domain import Account, RefreshState, SigningKey
 from shop.user.repository import user_of
 
 KEYS_LOCK = 0x53484F50_4B455953
-"""Advisory lock: one replica at a time decides about signing keys."""
+"""Advisory lock: one replica at a time changes signing keys."""
 
 DELETE_BATCH = 1_000
 
 
 async def sign_in_state(db: Connection, email: str) -> tuple[Account | None, datetime | None]:
-    """The account of ``email``, and until when its sign-ins are refused, if they ever were."""
+    """The account of ``email``, and until when it is or was locked."""
     row = await db.fetchrow(
         """
         SELECT u.id, u.email, u.name, u.role, u.created_at, u.password_hash, f.locked_until
@@ -33,7 +33,7 @@ async def sign_in_state(db: Connection, email: str) -> tuple[Account | None, dat
 
 
 async def count_failure(db: Connection, email: str, now: datetime, forget_before: datetime) -> int:
-    """Add one failed sign-in and return how many in a row that makes; older ones are forgotten."""
+    """Count one failed sign-in and return the number of consecutive ones since ``forget_before``."""
     count: int = await db.fetchval(
         """
         INSERT INTO sign_in_failures AS f (email, failures, last_failure_at, locked_until) VALUES ($1, 1, $2, $2)
@@ -61,10 +61,10 @@ async def locked_until(db: Connection, email: str) -> datetime | None:
 async def open_family(
     db: Connection, account: Account, family_id: UUID, first_hash: bytes, now: datetime, expires_at: datetime
 ) -> bool:
-    """Store a sign-in and forget its failures.
+    """Store a session and delete the failures of its address.
 
-    False, and nothing stored, when the password changed since it was checked or the address was locked meanwhile:
-    guesses that were sent all at once do not slip through together.
+    False, and nothing stored, if the password was changed since it was checked or the address was locked meanwhile:
+    concurrent guesses cannot bypass the lock.
     """
     stored = await db.fetchval(
         """
@@ -92,7 +92,7 @@ async def open_family(
 
 
 async def lock_refresh_token(db: Connection, token_hash: bytes) -> RefreshState | None:
-    """The state of a token; it and its family are held until the transaction ends, so that refreshes queue up."""
+    """The state of a token; it and its family stay locked until the transaction ends, which serializes refreshes."""
     row = await db.fetchrow(
         """
         SELECT t.used_at, f.id AS family_id, f.expires_at, f.revoked_at IS NOT NULL AS revoked,
@@ -151,8 +151,8 @@ async def revoke_families_except(db: Connection, user_id: UUID, kept: UUID | Non
 
 
 async def delete_stale(db: Connection, now: datetime, failures_before: datetime) -> int:
-    """Remove a batch of expired sign-ins and forgotten failures; returns how many rows went."""
-    gone: int = await db.fetchval(
+    """Delete a batch of expired sessions and old failures; returns the number of rows."""
+    deleted: int = await db.fetchval(
         """
         WITH families AS (
             DELETE FROM token_families
@@ -168,7 +168,7 @@ async def delete_stale(db: Connection, now: datetime, failures_before: datetime)
         failures_before,
         DELETE_BATCH,
     )
-    return gone
+    return deleted
 
 
 async def lock_keys(db: Connection) -> None:

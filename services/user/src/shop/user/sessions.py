@@ -1,4 +1,4 @@
-"""Signing in, staying signed in, signing out."""
+"""Sign-in, refresh and sign-out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shop.kit.logging import decision
 from shop.user import domain, errors
 from shop.user import repository as users
 from shop.user import session_repository as repository
-from shop.user.domain import Account, RefreshState, Verdict
+from shop.user.domain import Account, RefreshDecision, RefreshState
 from shop.user.keys import Keyring
 from shop.user.passwords import Passwords
 from shop.user.secret import Secrets, new_refresh_token, token_hash
@@ -35,7 +35,7 @@ class TokenPair:
 
 
 def _log_refusal(reason: str, account: Account | None = None) -> None:
-    """Without the address: what is typed there may be a password."""
+    """The address is not logged: a user may have typed the password there."""
     user_id = account.user.id if account else None
     decision(log, "sign_in_refused", "sign-in refused: %s", reason, reason=reason, user_id=user_id)
 
@@ -58,23 +58,23 @@ class Sessions:
         self._lifetime = lifetime
 
     async def sign_in(self, email: str, password: str) -> TokenPair:
-        """Tokens for the right password; the same work and the same answer for a wrong one and an unknown address."""
+        """Tokens for the correct password; the same work and problem for a wrong one and an unknown address."""
         account, locked_until = await repository.sign_in_state(self._database, email)
         self._refuse_while_locked(locked_until)
         matches = await self._passwords.verify(account.password_hash if account else None, password)
         if account is None or not matches:
-            await self.failed(email)
+            await self.record_failure(email)
             _log_refusal("unknown_address" if account is None else "wrong_password", account)
             raise errors.invalid_credentials()
         account = await self._rehashed(account, password)
-        return await self._open(account)
+        return await self._start(account)
 
     async def check_password(self, account: Account, password: str) -> bool:
-        """The same check, with the same patience, for somebody who is signed in already."""
+        """The same check, with the same lock, for a signed-in user."""
         self._refuse_while_locked(await repository.locked_until(self._database, account.user.email))
         if await self._passwords.verify(account.password_hash, password):
             return True
-        await self.failed(account.user.email)
+        await self.record_failure(account.user.email)
         _log_refusal("wrong_password", account)
         return False
 
@@ -85,17 +85,17 @@ class Sessions:
         successor = self._secrets.successor(refresh_token)
         async with self._database.transaction() as db:
             token = await repository.lock_refresh_token(db, shown)
-            verdict = domain.judge(token, now) if token else Verdict.INVALID
-            if token and verdict is Verdict.ROTATE:
+            verdict = domain.decide_refresh(token, now) if token else RefreshDecision.INVALID
+            if token and verdict is RefreshDecision.ROTATE:
                 await repository.rotate_refresh_token(db, shown, token_hash(successor), token.family_id, now)
-            elif token and verdict is Verdict.REUSED:
+            elif token and verdict is RefreshDecision.REUSED:
                 await repository.revoke_family(db, token.family_id, now)
         return self._answer(token, verdict, successor)
 
-    def _answer(self, token: RefreshState | None, verdict: Verdict, successor: str) -> TokenPair:
-        if token is None or verdict is Verdict.INVALID:
+    def _answer(self, token: RefreshState | None, verdict: RefreshDecision, successor: str) -> TokenPair:
+        if token is None or verdict is RefreshDecision.INVALID:
             raise errors.invalid_refresh_token()
-        if verdict is Verdict.REUSED:
+        if verdict is RefreshDecision.REUSED:
             about: dict[str, Any] = {"user_id": token.user.id, "family_id": token.family_id}
             decision(log, "refresh_token_reused", "refresh token reused", level=logging.WARNING, **about)
             raise errors.refresh_token_reused()
@@ -103,7 +103,7 @@ class Sessions:
         return TokenPair(access, successor, domain.ACCESS_TOKEN_TTL_S)
 
     async def sign_out(self, user_id: UUID, family_id: UUID | None) -> None:
-        """End one sign-in; its access token runs out by itself within ACCESS_TOKEN_TTL_S."""
+        """End one session; its access token expires within ACCESS_TOKEN_TTL_S."""
         if family_id:
             await repository.revoke_own_family(self._database, user_id, family_id, self._clock.now())
 
@@ -115,8 +115,8 @@ class Sessions:
             _log_refusal("locked")
             raise errors.too_many_attempts(wait_s)
 
-    async def failed(self, email: str) -> None:
-        """Count a failed attempt and, after FREE_FAILURES in a row, lock the address for a while."""
+    async def record_failure(self, email: str) -> None:
+        """Count a failed attempt; after FREE_FAILURES consecutive ones the address is locked for a while."""
         now = self._clock.now()
         forget_before = now - timedelta(seconds=domain.FAILURE_MEMORY_S)
         async with self._database.transaction() as db:
@@ -125,7 +125,7 @@ class Sessions:
                 await repository.lock_sign_in(db, email, now + timedelta(seconds=lock_s))
 
     async def _rehashed(self, account: Account, password: str) -> Account:
-        """The account with a hash of today's parameters."""
+        """The account with a hash of the current parameters."""
         if not self._passwords.outdated(account.password_hash):
             return account
         fresh = await self._passwords.hash(password)
@@ -133,7 +133,7 @@ class Sessions:
         stored = await users.replace_password_hash(self._database, account.user.id, account.password_hash, fresh, now)
         return Account(account.user, fresh) if stored else account
 
-    async def _open(self, account: Account) -> TokenPair:
+    async def _start(self, account: Account) -> TokenPair:
         now, family_id, first = self._clock.now(), new_id(), new_refresh_token()
         expires_at = now + self._lifetime
         opened = await repository.open_family(self._database, account, family_id, token_hash(first), now, expires_at)
@@ -142,17 +142,17 @@ class Sessions:
             raise errors.invalid_credentials()
         return TokenPair(self._keys.access_token(account.user, family_id), first, domain.ACCESS_TOKEN_TTL_S)
 
-    async def clean(self) -> int:
-        """Remove a batch of what has expired; returns how many rows went."""
+    async def delete_expired(self) -> int:
+        """Delete a batch of expired rows; returns their number."""
         now = self._clock.now()
         return await repository.delete_stale(self._database, now, now - timedelta(seconds=domain.FAILURE_MEMORY_S))
 
     async def run(self) -> None:
-        """Remove what has expired until cancelled."""
+        """Delete expired rows until cancelled."""
         while True:
             try:
-                while await self.clean():
+                while await self.delete_expired():
                     pass
             except Unavailable:
-                log.warning("expired sign-ins not removed: the database is away")
+                log.warning("expired sessions not deleted: the database is unavailable")
             await asyncio.sleep(CLEANING_PAUSE_S)
