@@ -1,4 +1,4 @@
-"""People in front of a real Chromium: what they click and type, in the words of the page."""
+"""Users of the shop in a real Chromium: what they click and type, by the labels of the page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGE_TIMEOUT_MS = 20_000
 PASSWORD = "correct horse battery"
 ADDRESS = {"Street and number": "Linden 5", "Postal code": "10117", "City": "Berlin"}
 EXPECTED_STATUSES = ("402", "403", "404", "409", "422")
-"""Chromium notes these in its console although the page shows them on purpose."""
+"""Chromium logs these as errors although the page shows them on purpose."""
 
 
 @asynccontextmanager
@@ -39,13 +39,13 @@ async def open_browser() -> AsyncIterator[Browser]:
 
 
 @dataclass
-class Person:
-    """Somebody with a browser of their own; ``complaints`` is what the browser had to say about the pages."""
+class BrowserUser:
+    """A user with a browser context; ``console_errors`` are errors and warnings in the browser's console."""
 
     page: Page
     url: str
-    email: str = field(default_factory=lambda: f"reader-{uuid.uuid4().hex[:12]}@example.com")
-    complaints: list[str] = field(default_factory=list)
+    email: str = field(default_factory=lambda: f"customer-{uuid.uuid4().hex[:12]}@example.com")
+    console_errors: list[str] = field(default_factory=list)
 
     async def go(self, path: str) -> None:
         await self.page.goto(self.url + path)
@@ -83,7 +83,7 @@ class Person:
         await expect(self.page.get_by_text("Welcome back.")).to_be_visible()
 
     async def fill_checkout(self, card: str = "Test card: approved") -> None:
-        """Opens the checkout and fills it in, up to the last button."""
+        """Opens the checkout and fills it in, without placing the order."""
         await self.go("/checkout")
         for label, value in ADDRESS.items():
             await self.page.get_by_label(label).fill(value)
@@ -93,29 +93,29 @@ class Person:
         await self.fill_checkout(card)
         await self.press("Buy now")
 
-    def _hear(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         expected = any(f"status of {status}" in message.text for status in EXPECTED_STATUSES)
         if message.type in {"error", "warning"} and not expected:
-            self.complaints.append(message.text)
+            self.console_errors.append(message.text)
 
 
 @asynccontextmanager
-async def person(browser: Browser, url: str, **options: Any) -> AsyncIterator[Person]:
-    """A new visitor; it is a failure if the browser complains about a page, for one about its security policy."""
+async def browser_user(browser: Browser, url: str, **options: Any) -> AsyncIterator[BrowserUser]:
+    """A new visitor; any error in the browser's console fails the test, such as a violated security policy."""
     context = await browser.new_context(**options)
     context.set_default_timeout(PAGE_TIMEOUT_MS)
-    somebody = Person(await context.new_page(), url)
-    somebody.page.on("console", somebody._hear)
-    somebody.page.on("pageerror", lambda error: somebody.complaints.append(str(error)))
-    yield somebody
+    user = BrowserUser(await context.new_page(), url)
+    user.page.on("console", user._on_console)
+    user.page.on("pageerror", lambda error: user.console_errors.append(str(error)))
+    yield user
     await context.close()
-    assert not somebody.complaints
+    assert not user.console_errors
 
 
 UNLABELLED = """() => [...document.querySelectorAll("input:not([type=hidden]), select, textarea")]
     .filter(field => !field.labels.length && !field.ariaLabel).map(field => field.outerHTML)"""
 
-FAINT = """least => {
+LOW_CONTRAST = """least => {
   const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgba = text => {
     paint.clearRect(0, 0, 1, 1); paint.fillStyle = text; paint.fillRect(0, 0, 1, 1);
@@ -131,19 +131,19 @@ FAINT = """least => {
     }
     return [255, 255, 255];
   };
-  const faint = new Set(), walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const low = new Set(), walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
     const inert = element.closest("[disabled], [aria-hidden=true], script, noscript, option");
     if (!walker.currentNode.textContent.trim() || inert || !element.checkVisibility()) continue;
     const [a, b] = [light(rgba(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
     const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < least) faint.add(`${walker.currentNode.textContent.trim()}: ${ratio.toFixed(2)}`);
+    if (ratio < least) low.add(`${walker.currentNode.textContent.trim()}: ${ratio.toFixed(2)}`);
   }
-  return [...faint];
+  return [...low];
 }"""
 
-WIDER = """() => document.documentElement.scrollWidth - document.documentElement.clientWidth"""
+OVERFLOW = """() => document.documentElement.scrollWidth - document.documentElement.clientWidth"""
 
 
 async def unlabelled(page: Page) -> Sequence[str]:
@@ -152,13 +152,13 @@ async def unlabelled(page: Page) -> Sequence[str]:
     return found
 
 
-async def faint_texts(page: Page, least: float) -> Sequence[str]:
-    """Visible texts whose contrast with what is behind them is below ``least``."""
-    found: list[str] = await page.evaluate(FAINT, least)
+async def low_contrast_texts(page: Page, least: float) -> Sequence[str]:
+    """Visible texts whose contrast with their background is below ``least``."""
+    found: list[str] = await page.evaluate(LOW_CONTRAST, least)
     return found
 
 
 async def overflow_px(page: Page) -> int:
     """How far the page can be scrolled sideways."""
-    found: int = await page.evaluate(WIDER)
+    found: int = await page.evaluate(OVERFLOW)
     return found

@@ -22,9 +22,16 @@ SHIPPING = 490
 PAGE_WAIT_S = 30.0
 
 
+def open_gate() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
 @dataclass
 class ScriptedShop:
-    """`down` names services that answer 503; `refuse` is the Problem of the next orders; `calls` is what was asked."""
+    """`down` names services that answer 503; `refuse` is the Problem of the next orders; `calls` are the requests.
+    Lists of products wait while `product_lists` is cleared."""
 
     products: dict[str, dict[str, Any]] = field(default_factory=books)
     people: dict[str, Person] = field(default_factory=dict)
@@ -39,6 +46,7 @@ class ScriptedShop:
     asked_keys: list[tuple[str, str]] = field(default_factory=list)
     stock_keys: set[str] = field(default_factory=set)
     down: set[str] = field(default_factory=set)
+    product_lists: asyncio.Event = field(default_factory=open_gate)
     refuse: Problem | None = None
     address_refusal: Problem | None = None
     refund_refusal: Problem | None = None
@@ -199,6 +207,7 @@ def _product_routes(app: FastAPI, shop: ScriptedShop) -> None:
             return {"items": [shop.products[one] for one in asked["ids"].split(",") if one in shop.products]}
         if not asked.get("cursor", "0").isdecimal():
             raise Problem(400, "invalid_cursor", "The cursor is not one that this service gave out.")
+        await shop.product_lists.wait()
         shop.asked_sorts.append(asked.get("sort", ""))
         words, category = asked.get("query", "").lower(), asked.get("category", "")
         found = [

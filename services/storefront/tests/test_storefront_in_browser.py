@@ -301,3 +301,32 @@ async def test_a_saved_address_fills_the_fields_of_its_country(
         await expect(page.get_by_label("State")).to_have_value("NV")
         await expect(page.get_by_label("ZIP code")).to_have_value("89501")
         await expect(page.get_by_label("City")).to_have_value("Reno")
+
+
+def quotes(scripted: ScriptedShop) -> int:
+    return sum(path == "/api/v1/quotes" for _, path, _ in scripted.calls)
+
+
+async def test_a_change_of_country_or_address_asks_for_one_quote(
+    chromium: Browser, url: str, scripted: ScriptedShop
+) -> None:
+    async with window(chromium, url) as page:
+        await sign_in(page, scripted)
+        scripted.people[CUSTOMER].addresses.append({**ADDRESS, "city": "Potsdam", "id": product_id("de")})
+        await add(page, "pride")
+        await page.goto("/checkout")
+        for label, option, shown in (
+            ("Country", "US", page.get_by_label("ZIP code")),
+            ("Use a saved address", "", page.get_by_label("ZIP code")),
+            ("Use a saved address", product_id("de"), page.get_by_label("Postal code")),
+        ):
+            before = quotes(scripted)
+            scripted.products[product_id("pride")]["price"]["amount"] += 100
+            async with page.expect_response("**/checkout/quote") if option else contextlib.nullcontext():
+                await page.get_by_label(label).select_option(option)
+            await expect(shown).to_be_visible()
+            await page.wait_for_load_state("networkidle")
+            assert quotes(scripted) - before == (1 if option else 0), label
+            if option:
+                new_price = f"{scripted.products[product_id('pride')]['price']['amount'] / 100:.2f}".replace(".", ",")
+                await expect(page.locator("#sums")).to_contain_text(new_price)

@@ -8,12 +8,15 @@ import pytest
 
 from services.storefront.tests.conftest import Browser
 from services.storefront.tests.html import Page
+from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import product, product_id
-from shop.devkit.testing import INTERNAL_TOKEN
+from shop.devkit.testing import INTERNAL_TOKEN, Running, wait_until
 from shop.kit.http import Clients
+from shop.storefront.app import make_app
 from shop.storefront.backends import Backends
+from shop.storefront.service import Storefront
 from shop.storefront.settings import Settings
-from shop.storefront.site_paths import SitePaths
+from shop.storefront.site_paths import SITEMAP_RETRY_AFTER_S, SitePaths
 
 PROXY = {"X-Forwarded-Host": "shop.example.com", "X-Forwarded-Proto": "https"}
 PUBLIC = "https://shop.example.com"
@@ -75,6 +78,27 @@ async def test_the_sitemap_is_kept_while_the_catalogue_is_away(browser: Browser)
     first = await browser.client.get("/sitemap.xml")
     browser.shop.down.add("product")
     assert (await browser.client.get("/sitemap.xml")).text == first.text != ""
+
+
+async def test_a_sitemap_that_takes_too_long_is_unavailable_until_it_is_loaded(
+    settings: Settings, scripted: ScriptedShop, running: Running
+) -> None:
+    scripted.product_lists.clear()
+    app = make_app(settings)
+    async with running(app) as client:
+        storefront: Storefront = app.state.service
+        storefront.site_paths = SitePaths(storefront.backends.catalogue, max_wait_s=0.05)
+        for _ in range(2):
+            late = await client.get("/sitemap.xml")
+            assert (late.status_code, late.json()["code"]) == (503, "sitemap_not_ready")
+            assert int(late.headers["retry-after"]) == SITEMAP_RETRY_AFTER_S
+        assert sum(path == "/api/v1/products" for _, path, _ in scripted.calls) == 1, "both requests share one load"
+        scripted.product_lists.set()
+
+        async def ready() -> bool:
+            return (await client.get("/sitemap.xml")).status_code == 200
+
+        await wait_until(ready)
 
 
 @pytest.mark.parametrize("path", ["/", CATEGORY, PRODUCT])

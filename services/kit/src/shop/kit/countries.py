@@ -1,4 +1,4 @@
-"""The countries of ISO 3166-1, and the type that every request and setting checks them with.
+"""The countries of ISO 3166-1, and the type of country fields in requests and settings.
 
 Source: the alpha-2 codes that the ISO 3166 Maintenance Agency has officially assigned.
 """
@@ -24,7 +24,7 @@ EXPECTED = "must be a country code of ISO 3166-1 such as DE"
 
 
 def _upper(value: Any) -> Any:
-    """ASCII alone, since others become ASCII letters in upper case: "ß" would be South Sudan."""
+    """ASCII only: some other letters become ASCII in upper case, "ß" would be South Sudan."""
     return value.strip(" ").upper() if isinstance(value, str) and value.isascii() else value
 
 
@@ -40,4 +40,4 @@ Country = Annotated[
     AfterValidator(_known),
     Field(description="ISO 3166-1 alpha-2", json_schema_extra={"pattern": "^[A-Za-z]{2}$", "examples": ["DE"]}),
 ]
-"""An alpha-2 code; lower case is taken and becomes upper case."""
+"""An alpha-2 code; lower case is accepted and converted to upper case."""

@@ -1,8 +1,8 @@
 """The currencies of ISO 4217 and their minor units.
 
-Source: ISO 4217 List One as published by SIX, the maintenance agency. Funds, metals and test codes are
-left out. CLDR, which formats amounts, has other digits for currencies whose small coins are gone, such as ISK, UGX or
-IQD; stored amounts are in the minor units of this table, so what is shown must follow it too.
+Source: ISO 4217 List One as published by SIX, the maintenance agency, without funds, metals and test codes. CLDR
+has other digits for some currencies, such as UGX or IQD, so Babel's cannot be used: amounts are stored in the
+minor units of this table.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _BY_EXPONENT: Mapping[int, str] = {
 }
 
 EXPONENTS: Mapping[str, int] = {code: digits for digits, codes in _BY_EXPONENT.items() for code in codes.split()}
-"""Digits after the decimal mark, by the code of the currency."""
+"""Decimals by currency code."""
 
 DEFAULT_EXPONENT = 2
 
 
 def exponent(currency: str) -> int:
-    """Digits after the decimal mark; two for a currency that ISO 4217 does not have."""
+    """The number of decimals; two for a currency that is not in ISO 4217."""
     return EXPONENTS.get(currency, DEFAULT_EXPONENT)
 
 
 def major_units(amount: int, currency: str) -> Decimal:
-    """Minor units as a number with the currency's digits: 1250 EUR is 12.50."""
+    """Minor units as a number with the currency's decimals: 1250 EUR is 12.50."""
     return Decimal(amount).scaleb(-exponent(currency))

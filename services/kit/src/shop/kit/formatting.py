@@ -1,6 +1,6 @@
-"""How amounts, times and names of countries are written for people, on pages and in mails alike.
+"""Localized amounts, times and country names, for pages and mails.
 
-The rules are CLDR's, by way of Babel; the digits of an amount are those of ISO 4217 (`shop.kit.currencies`).
+The rules are CLDR's, through Babel; the digits of an amount are those of ISO 4217 (`shop.kit.currencies`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ DEFAULT_LANGUAGE = "en"
 DEFAULT_TIME_ZONE = "UTC"
 
 APOSTROPHE, TYPOGRAPHIC_APOSTROPHE = "'", "\N{RIGHT SINGLE QUOTATION MARK}"
-"""Babel 2.19 takes two Swiss group marks, as in 1'234'567, for quotes and drops them; CLDR had the other before."""
+"""Babel 2.19 parses two Swiss group separators, as in 1'234'567, as quotes and drops them."""
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 LETTER_BESIDE_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
-"""Where CLDR's spacing of currencies puts a space, which Babel leaves out: OMR 0.962, not OMR0.962."""
+"""Where CLDR's currency spacing inserts a space, which Babel does not: OMR 0.962, not OMR0.962."""
 
 
 def find_locale(language: str, country: str) -> Locale:
-    """The locale of a BCP 47 tag; a tag without a region means the language as it is written in `country`.
+    """The locale of a BCP 47 tag; a tag without a region gets the region `country`.
 
     Raises ValueError for a language that CLDR does not know.
     """
@@ -51,7 +51,7 @@ def find_zone(name: str) -> ZoneInfo:
 
 
 class Formats:
-    """Texts in one locale and time zone; without them, English as it is written in `country`, and UTC."""
+    """Formats of one locale and time zone; by default English in the region `country`, and UTC."""
 
     def __init__(self, country: str, language: str = "", time_zone: str = "") -> None:
         self.locale = find_locale(language or DEFAULT_LANGUAGE, country)
@@ -61,7 +61,7 @@ class Formats:
         self.zone = find_zone(time_zone or DEFAULT_TIME_ZONE)
 
     def money(self, amount: int, currency: str) -> str:
-        """An amount of minor units, with as many digits as ISO 4217 gives the currency."""
+        """An amount in minor units, with the number of decimals that ISO 4217 defines."""
         pattern = copy(self.locale.currency_formats["standard"])
         pattern.frac_prec = (exponent(currency), exponent(currency))
         value = major_units(amount, currency)
@@ -80,11 +80,11 @@ class Formats:
         return f"{self.day(moment)}, {clock} {zone}"
 
     def country(self, code: str) -> str:
-        """The country's name in the store's language; the code itself for one that CLDR does not know."""
+        """The country's name in the locale; the code itself if CLDR does not know it."""
         return str(self.locale.territories.get(code, code))
 
     def date_of(self, moment: datetime) -> date:
-        """The calendar day on which `moment` lies in the store's zone."""
+        """The calendar day of `moment` in the store's zone."""
         return moment.astimezone(self.zone).date()
 
     def start_of(self, day: date) -> datetime:
@@ -98,5 +98,5 @@ class Formats:
 
 @lru_cache(maxsize=8)
 def formats(country: str, language: str = "", time_zone: str = "") -> Formats:
-    """Formats made once; a locale's data takes some milliseconds to load."""
+    """Cached Formats: a locale's data takes some milliseconds to load."""
     return Formats(country, language, time_zone)

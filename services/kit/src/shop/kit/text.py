@@ -1,8 +1,8 @@
-"""Rules for the text that people type: one spelling for each text, and no characters that nobody can see.
+"""Normalization and validation of typed text: one form for each text, and no invisible characters.
 
 They follow the PRECIS profiles (RFC 8264, 8265): Unicode NFC, no control, format or unassigned characters, so no line
 breaks, escape sequences, zero-width characters or changes of writing direction in a name. Lengths count characters
-after that. What is checked here once may be stored, compared, printed and mailed everywhere after.
+after normalization. Text that was validated here can be stored, compared, printed and mailed as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 SPECIAL_USE_DOMAIN_NAMES.clear()  # a shop in a private network has addresses such as admin@shop.local
 
 MAX_EMAIL_LENGTH = 254
-"""Characters of an address as a mail server is given it (RFC 5321)."""
+"""Characters of an address in SMTP (RFC 5321)."""
 
 REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode's controls, formats, surrogates, private and unassigned characters, line and paragraph separators."""
@@ -35,14 +35,14 @@ LETTERS = {
     "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "ĸ": "k", "ł": "l", "ŋ": "n", "ŧ": "t",
     "þ": "th",
 }  # fmt: skip
-"""Lower-case letters that Unicode does not decompose, as people without them on the keyboard write them."""
+"""Transliterations of lower-case letters that Unicode does not decompose."""
 
 FOLDED = str.maketrans(LETTERS)
 DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
 
 
 def one_line(text: str) -> str:
-    """``text`` in NFC, trimmed, with single spaces; PydanticCustomError ``text_characters`` for what nobody can see."""
+    """``text`` in NFC, trimmed, with single spaces; PydanticCustomError ``text_characters`` for invisible ones."""
     plain = text if text.isascii() and text.isprintable() else unicodedata.normalize("NFC", _checked(text))
     return " ".join(plain.split())
 
@@ -60,49 +60,51 @@ def password(text: str) -> str:
 
 
 def new_password(text: str) -> str:
-    """A password to be set; PydanticCustomError for control characters, which no keyboard types again."""
+    """A new password; PydanticCustomError for control characters, which cannot be typed again."""
     if any(unicodedata.category(character) == "Cc" for character in text):
-        raise PydanticCustomError("text_characters", "A password has no line breaks or other control characters.")
+        raise PydanticCustomError(
+            "text_characters", "A password must not contain line breaks or other control characters."
+        )
     return password(text)
 
 
 def code(text: str) -> str:
     """A coupon's code as it is compared: no spaces, upper case, plain dashes and digits."""
     folded = unicodedata.normalize("NFKC", text).translate(DASHES)
-    return "".join(one for one in folded if not _unseen(one) and not one.isspace()).upper()
+    return "".join(one for one in folded if not _invisible(one) and not one.isspace()).upper()
 
 
 def printable(text: str) -> str:
-    """``text`` without what may not be in one line; for text that was stored before it was checked."""
-    return " ".join("".join(" " if _unseen(one) else one for one in unicodedata.normalize("NFC", text)).split())
+    """``text`` as one line of printable characters; for text that was stored before it was validated."""
+    return " ".join("".join(" " if _invisible(one) else one for one in unicodedata.normalize("NFC", text)).split())
 
 
 def folded(text: str) -> str:
-    """``text`` as a search compares it: lower case, without accents, ø as o, æ as ae, without unseen characters."""
+    """``text`` as searches compare it: lower case, without accents, ø as o, æ as ae, without invisible characters."""
     decomposed = unicodedata.normalize("NFKD", text)
     plain = "".join(one for one in decomposed if not unicodedata.combining(one) and unicodedata.category(one) != "Cf")
     return plain.casefold().translate(FOLDED)
 
 
 def email_address(text: str) -> str:
-    """The one spelling under which an address is stored and compared: NFC, lower case, the domain in Unicode.
+    """The form in which an address is stored and compared: NFC, lower case, the domain in Unicode.
 
-    The local part is lower-cased too. The standard allows a server to tell cases apart, none does, and two
-    accounts that differ by a capital letter help only an impostor. Raises PydanticCustomError ``email_address``.
+    The local part is lower-cased too: servers ignore its case in practice, and accounts that differ only in case
+    would help impostors. Raises PydanticCustomError ``email_address``.
     """
     return _email(text, international=True)
 
 
 def new_email_address(text: str) -> str:
-    """The same for an account to be opened, and every mail server can take mail for it.
+    """The same for a new account, limited to addresses that every mail server supports.
 
-    A domain such as münchen.de goes to servers as its ASCII form, an ü before the @ needs SMTPUTF8 on the whole way.
+    A domain such as münchen.de is sent in its ASCII form; an ü before the @ would require SMTPUTF8 on every server.
     """
     return _email(text, international=False)
 
 
 def ascii_address(address: str) -> str:
-    """``address`` as mail servers are given it, its domain in ASCII (RFC 5891); ValueError for what is no domain."""
+    """``address`` with its domain in ASCII (RFC 5891), as SMTP requires; ValueError for an invalid domain."""
     local, at, domain = address.rpartition("@")
     if domain.isascii():
         return address
@@ -116,32 +118,32 @@ def _email(text: str, *, international: bool) -> str:
     if len(text) > MAX_EMAIL_LENGTH:
         raise PydanticCustomError("email_address", f"An e-mail address has at most {MAX_EMAIL_LENGTH} characters.")
     if not international and not text.rpartition("@")[0].strip().isascii():
-        said = (
-            "Before the @ there can be only letters without accents, digits and signs: mail to others may not arrive."
+        message = (
+            "The part before the @ can have only letters without accents, digits and signs; other mail may not arrive."
         )
-        raise PydanticCustomError("email_address", said)
+        raise PydanticCustomError("email_address", message)
     try:
         checked = validate_email(text.strip(), check_deliverability=False, allow_smtputf8=international)
     except EmailNotValidError as error:
-        raise PydanticCustomError("email_address", "{said}", {"said": str(error)}) from None
+        raise PydanticCustomError("email_address", "{message}", {"message": str(error)}) from None
     return checked.normalized.lower()
 
 
 def _checked(text: str, allowed: frozenset[str] = frozenset()) -> str:
     for at, character in enumerate(text):
-        if _unseen(character) and character not in allowed and not _joins(text, at):
+        if _invisible(character) and character not in allowed and not _joins(text, at):
             what = unicodedata.name(character, "control character")
-            said = "There is a character in it that cannot be seen: U+{number} {what}."
-            raise PydanticCustomError("text_characters", said, {"number": f"{ord(character):04X}", "what": what})
+            message = "There is a character in it that cannot be seen: U+{number} {what}."
+            raise PydanticCustomError("text_characters", message, {"number": f"{ord(character):04X}", "what": what})
     return text
 
 
-def _unseen(character: str) -> bool:
+def _invisible(character: str) -> bool:
     return unicodedata.category(character) in REFUSED_CATEGORIES or character in BLANK_LETTERS
 
 
 def _joins(text: str, at: int) -> bool:
-    """Whether a joiner stands where its script needs it (RFC 5892), as in Persian names, or between two pictures."""
+    """Whether a joiner is valid at its position (RFC 5892), as in Persian names, or joins two emoji."""
     if text[at] not in JOINERS:
         return False
     around = (text[at - 1 : at].strip("\ufe0f"), text[at + 1 : at + 2])
@@ -155,7 +157,7 @@ def _joins(text: str, at: int) -> bool:
 
 @dataclass(frozen=True)
 class Typed:
-    """Annotates a ``str`` field: it is changed by ``rule``, then has ``min_length`` to ``max_length`` characters."""
+    """Annotates a ``str`` field: it is normalized by ``rule``, then has ``min_length`` to ``max_length`` characters."""
 
     max_length: int
     min_length: int = 1

@@ -13,7 +13,7 @@ CENTRE = WIDTH / 2
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours that go together: two grounds, two colours of ornament, the paper of labels and its ink."""
+    """Matching colours: two backgrounds, two ornament colours, label background and text."""
 
     ground: str
     deep: str

@@ -1,7 +1,6 @@
-"""Book covers drawn from the catalogue's own words: one title, always the same cover.
+"""Book covers as SVG, drawn from title and author: the same book always has the same cover.
 
-A series needs a family likeness and no two alike: a handful of layouts and palettes, chosen by what a book is
-about, and ornaments seeded by its title. No pictures to license, store or ship.
+Layout and palette are chosen by category, ornaments are seeded by the title. There are no images to license or store.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ def _ornament(y: float, colour: str) -> str:
 
 
 def _label(pattern: Drawing) -> Layout:
-    """A patterned cloth with a paper label."""
+    """A pattern with a paper label."""
 
     def draw(random: Random, palette: Palette, title: str, author: str, date: str) -> str:
         caps = len(title) < 24 and random.random() < 0.5
@@ -162,7 +161,7 @@ def _sunrise(random: Random, palette: Palette, title: str, author: str, date: st
 
 
 def _initial(random: Random, palette: Palette, title: str, author: str, date: str) -> str:
-    """The first letter as a monument."""
+    """A large first letter."""
     words = [word for word in title.split() if word.lower() not in ARTICLES] or [title or "*"]
     letter = next((character for character in words[0] if character.isalnum()), "*").upper()
     setting = fit(title, width=300, height=104, largest=38, smallest=13, lines=3)
@@ -181,7 +180,7 @@ def _initial(random: Random, palette: Palette, title: str, author: str, date: st
 
 
 def _garland(random: Random, palette: Palette, title: str, author: str, date: str) -> str:
-    """Two branches that hold the title between them."""
+    """The title between two branches."""
     setting = fit(title, width=208, height=220, largest=40, smallest=12, lines=6)
     top = 300 - setting.height / 2 - 10
     return (

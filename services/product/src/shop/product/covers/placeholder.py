@@ -1,4 +1,4 @@
-"""The picture of a product that is no book: its name on a quiet ground, with a label drawn above it."""
+"""The image of a product that is not a book: its name below a price tag."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GROUNDS = (
     ("#e3e1ee", "#47437a"),
     ("#e8e6dc", "#55533a"),
 )
-"""Ground and ink, which stand out from each other by at least 4.5 to 1."""
+"""Background and text colour, with a contrast of at least 4.5 to 1."""
 TAG = "M140 96H220L276 152a14 14 0 0 1 0 20L216 232a14 14 0 0 1-20 0L140 176Z"
 
 

@@ -1,7 +1,6 @@
-"""Set text into a measure without knowing which font the viewer has.
+"""Fits text into a box without knowing the viewer's fonts.
 
-Widths are estimates, in ems, on the wide side of the serifs that browsers fall back to: a line that fits here
-fits with every font of the stack.
+Widths are estimates in ems, for the widest font of the stack, so that a line that fits here fits in every font.
 """
 
 from __future__ import annotations
