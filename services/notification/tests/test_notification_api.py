@@ -1,4 +1,4 @@
-"""Reading messages over HTTP: one's own, and everybody's for administrators."""
+"""Messages over HTTP: own ones for users, all for administrators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shop.devkit.testing import Tokens
 
 
 async def pages(client: Any, path: str, headers: dict[str, str], **params: Any) -> list[dict[str, Any]]:
-    """Every item of a list, read page by page."""
+    """All items of a list, page by page."""
     items: list[dict[str, Any]] = []
     cursor: str | None = None
     for _ in range(50):
@@ -25,9 +25,7 @@ async def pages(client: Any, path: str, headers: dict[str, str], **params: Any) 
     raise AssertionError("the pages do not end")
 
 
-async def test_people_see_their_own_messages_only(
-    service: Any, samples: Any, more_samples: Any, tokens: Tokens
-) -> None:
+async def test_users_see_only_their_own_messages(service: Any, samples: Any, more_samples: Any, tokens: Tokens) -> None:
     other = more_samples()
     await service.wait_until_taken(await service.publish(samples.registered(), samples.confirmed(), other.confirmed()))
     await service.wait_until_sent()
@@ -42,7 +40,7 @@ async def test_people_see_their_own_messages_only(
     assert await pages(service.client, "/api/v1/notifications", tokens.headers()) == []
 
 
-async def test_the_owners_alert_is_nobodys_own(start_service: Any, smtp: Any, samples: Any, tokens: Tokens) -> None:
+async def test_the_owners_alert_belongs_to_no_user(start_service: Any, smtp: Any, samples: Any, tokens: Tokens) -> None:
     options = {"sms_webhook_url": "http://127.0.0.1:9", "sms_recipient": "+49151"}
     async with start_service(smtp_url=smtp.url, **options) as service:
         await service.wait_until_taken(await service.publish(samples.rejected()))
@@ -81,7 +79,7 @@ async def test_administrators_read_and_filter_everything(
     assert await pages(service.client, path, admin, recipient=samples.email, state="failed") == []
 
 
-async def test_who_may_read_what(service: Any, tokens: Tokens) -> None:
+async def test_authorization(service: Any, tokens: Tokens) -> None:
     for path in ("/api/v1/notifications", "/api/v1/notifications/all", "/api/v1/notifications/mailbox"):
         assert (await service.client.get(path)).status_code == 401
         for bad in (tokens.expired(), tokens.forged()):
@@ -104,12 +102,12 @@ async def test_who_may_read_what(service: Any, tokens: Tokens) -> None:
         ("recipient=%00", 400),
     ],
 )
-async def test_bad_questions(service: Any, tokens: Tokens, query: str, status: int) -> None:
+async def test_invalid_parameters(service: Any, tokens: Tokens, query: str, status: int) -> None:
     answer = await service.client.get(f"/api/v1/notifications/all?{query}", headers=tokens.headers("admin"))
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_without_a_local_mailbox_there_is_none_to_read(service: Any, tokens: Tokens) -> None:
+async def test_without_a_mailbox_its_list_is_not_found(service: Any, tokens: Tokens) -> None:
     answer = await service.client.get("/api/v1/notifications/mailbox", headers=tokens.headers("admin"))
     assert (answer.status_code, answer.json()["code"]) == (404, "no_mailbox")

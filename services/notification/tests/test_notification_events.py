@@ -1,4 +1,4 @@
-"""From the broker to the mail server: one mail per event, whatever the broker does."""
+"""From the broker to the mail server: one mail per event."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_a_repeated_event_gives_one_mail(service: Any, smtp: Any, samples:
     assert len(smtp.raw) == 2
 
 
-async def test_an_event_that_the_inbox_forgot_gives_no_second_mail(service: Any, smtp: Any, samples: Any) -> None:
+async def test_an_event_that_is_consumed_again_causes_no_second_mail(service: Any, smtp: Any, samples: Any) -> None:
     row = events.row(samples.confirmed())
     await service.publish_rows([row])
     await service.wait_until_taken([row])
@@ -56,7 +56,7 @@ async def test_an_event_that_the_inbox_forgot_gives_no_second_mail(service: Any,
     assert (await service.count(), len(smtp.raw)) == (1, 1)
 
 
-async def test_an_outcome_that_overtakes_the_promise_makes_it_pointless(service: Any, smtp: Any, samples: Any) -> None:
+async def test_no_pending_mail_after_the_outcome(service: Any, smtp: Any, samples: Any) -> None:
     first = await service.publish(samples.confirmed())
     await service.wait_until_taken(first)
     late = await service.publish(samples.pending())
@@ -91,12 +91,12 @@ async def test_the_latest_address_is_used_whatever_the_order(service: Any, sampl
     assert await service.database.fetchval("SELECT email FROM contacts") == "new@example.com"
 
 
-async def test_a_rejection_without_promise_gives_no_mail(service: Any, samples: Any) -> None:
+async def test_an_immediate_rejection_causes_no_mail(service: Any, samples: Any) -> None:
     await service.wait_until_taken(await service.publish(samples.rejected(late=False)))
     assert await service.count() == 0
 
 
-async def test_a_poison_event_is_set_aside_and_stops_nobody(
+async def test_an_unreadable_event_is_dead_lettered_and_blocks_no_other(
     service: Any, smtp: Any, samples: Any, more_samples: Any
 ) -> None:
     unreadable = events.row(samples.confirmed())
@@ -112,7 +112,7 @@ async def test_a_poison_event_is_set_aside_and_stops_nobody(
     assert len(smtp.raw) == 1
 
 
-async def test_an_event_that_cannot_be_stored_is_set_aside_after_its_tries(
+async def test_an_event_that_cannot_be_stored_is_dead_lettered_after_retries(
     service: Any, smtp: Any, samples: Any, more_samples: Any
 ) -> None:
     poison, good = events.row(samples.confirmed(customer_name="\x00")), events.row(more_samples().confirmed())
@@ -128,7 +128,7 @@ async def test_an_event_that_cannot_be_stored_is_set_aside_after_its_tries(
     assert (await service.count(), len(smtp.raw)) == (1, 1)
 
 
-async def test_events_told_while_the_service_was_away_are_not_lost(
+async def test_events_published_while_the_service_was_down_are_not_lost(
     start_service: Any, smtp: Any, samples: Any, more_samples: Any
 ) -> None:
     async with start_service(smtp_url=smtp.url) as service:
@@ -152,7 +152,7 @@ async def test_a_burst_is_sent_over_few_connections(service: Any, smtp: Any, mor
     assert smtp.connections <= 4
 
 
-async def test_the_trace_of_the_cause_is_kept(service: Any, samples: Any) -> None:
+async def test_the_trace_id_of_the_event_is_kept(service: Any, samples: Any) -> None:
     trace = "ab" * 16
     row = events.row(samples.confirmed(), f"00-{trace}-{'cd' * 8}-01")
     await service.publish_rows([row])

@@ -1,4 +1,4 @@
-"""Messages as text, HTML and bytes: readable by the standard parser, and deaf to what customers type into them."""
+"""Messages as text, HTML and bytes: they can be parsed, and user text cannot inject anything."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def test_html_is_escaped_and_templates_in_data_stay_text(renderer: Renderer, sam
     assert EVIL in content.text
 
 
-def test_a_name_cannot_make_a_second_subject_line(renderer: Renderer, samples: Any) -> None:
+def test_a_title_cannot_inject_headers(renderer: Renderer, samples: Any) -> None:
     renderer = Renderer(TEMPLATES, {"title": "A\r\nBcc: all@example.com " + "x" * 500, "url": ""}, formats("DE"))
     content = renderer.render("welcome", samples.registered().model_dump(mode="json"), None)
     assert "\n" not in content.subject
     assert len(content.subject) <= MAX_SUBJECT_CHARACTERS
 
 
-def test_a_name_from_before_the_rules_is_written_in_one_line(renderer: Renderer, samples: Any) -> None:
+def test_an_unvalidated_name_is_written_in_one_line(renderer: Renderer, samples: Any) -> None:
     samples.name = "Ada\r\nBcc: all@example.com\x1b\u202e"
     for event in (samples.registered(), samples.pending()):
         content = renderer.render(MAIL_TEMPLATES[type(event)], event.model_dump(mode="json"), None)

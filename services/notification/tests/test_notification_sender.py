@@ -1,4 +1,4 @@
-"""Sending against a real mail server that is away, slow to please, or gone in the middle."""
+"""Sending to a real mail server that is down, defers, refuses or disconnects."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def test_what_is_queued_while_the_server_is_down_is_sent_once_it_is_back(
     assert [str(mail["To"]) for mail in smtp.mails] == addresses
 
 
-async def test_a_server_that_goes_away_in_the_middle_costs_the_rest_no_try(
+async def test_a_disconnect_in_a_batch_uses_up_no_attempts_of_the_rest(
     sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, database: Database
 ) -> None:
     await enqueue(4)
@@ -127,7 +127,7 @@ async def test_a_server_that_goes_away_in_the_middle_costs_the_rest_no_try(
     assert len({str(mail["Message-ID"]) for mail in smtp.mails}) == 4
 
 
-async def test_a_mail_accepted_but_not_recorded_is_sent_again_under_the_same_id(
+async def test_a_mail_accepted_but_not_recorded_is_sent_again_with_the_same_id(
     sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, clock: FixedClock, database: Database
 ) -> None:
     await enqueue()
@@ -141,7 +141,7 @@ async def test_a_mail_accepted_but_not_recorded_is_sent_again_under_the_same_id(
     assert str(smtp.mails[0]["Message-ID"]) == f"<{claimed[0].id}@shop.example>"
 
 
-async def test_a_deferred_mail_is_tried_again_later(
+async def test_a_deferred_mail_is_retried(
     sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, clock: FixedClock, database: Database
 ) -> None:
     await enqueue()
@@ -159,7 +159,7 @@ async def test_a_deferred_mail_is_tried_again_later(
     assert (row["state"], row["error"]) == ("sent", None)
 
 
-async def test_a_mail_that_is_always_deferred_fails_at_last(
+async def test_a_mail_that_is_always_deferred_fails_in_the_end(
     sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, clock: FixedClock, database: Database
 ) -> None:
     await enqueue()
@@ -173,7 +173,7 @@ async def test_a_mail_that_is_always_deferred_fails_at_last(
     assert "not today" in row["error"]
 
 
-async def test_a_refused_recipient_fails_at_once_and_hurts_nobody_else(
+async def test_a_refused_recipient_fails_at_once_and_affects_no_other(
     sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, database: Database, logged: Logged
 ) -> None:
     addresses = await enqueue(3)
@@ -188,7 +188,7 @@ async def test_a_refused_recipient_fails_at_once_and_hurts_nobody_else(
 
 
 @pytest.mark.parametrize("address", ["not an address", "a@b.example\r\nBcc: all@example.com", "ädä@example.com"])
-async def test_an_impossible_address_fails_without_harm(
+async def test_an_invalid_address_fails_and_affects_no_other(
     sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, database: Database, address: str
 ) -> None:
     await enqueue(2)
@@ -201,7 +201,7 @@ async def test_an_impossible_address_fails_without_harm(
     assert smtp.mails[0]["Bcc"] is None
 
 
-async def test_an_event_without_what_its_template_needs_fails_without_harm(
+async def test_an_event_without_the_templates_fields_fails_and_affects_no_other(
     sender: Sender, provider: SmtpProvider, enqueue: Enqueue, database: Database
 ) -> None:
     await enqueue(2)
@@ -227,7 +227,7 @@ async def test_two_senders_share_the_work(smtp: Any, enqueue: Enqueue, clock: Fi
         await provider.close()
 
 
-async def test_a_sender_told_to_stop_records_what_it_sent(
+async def test_a_cancelled_sender_records_what_it_sent(
     sender: Sender, provider: SmtpProvider, smtp: Any, enqueue: Enqueue, database: Database
 ) -> None:
     await enqueue(BATCH_MESSAGES)
@@ -237,12 +237,12 @@ async def test_a_sender_told_to_stop_records_what_it_sent(
     await asyncio.wait([running])
     found = await states(database)
     assert found["sent"] >= 3
-    unsure = len(smtp.raw) - found["sent"]
-    assert unsure in {0, 1}, "at most the mail that was in the air when the order to stop came"
+    unrecorded = len(smtp.raw) - found["sent"]
+    assert unrecorded in {0, 1}, "at most the mail that was being sent"
     assert await database.fetchval("SELECT max(attempts) FROM notifications WHERE state = 'queued'") in {0, None}
 
 
-async def test_a_failure_seen_late_does_not_overrule_the_next_sender(
+async def test_a_result_after_the_lease_does_not_overwrite_the_next_sender(
     enqueue: Enqueue, clock: FixedClock, database: Database
 ) -> None:
     await enqueue()
@@ -259,6 +259,6 @@ async def test_a_failure_seen_late_does_not_overrule_the_next_sender(
 
 
 @pytest.mark.parametrize("url", ["http://mail.example", "smtp://", "mail.example:25", ""])
-def test_a_wrong_url_is_told_at_the_start(url: str) -> None:
+def test_an_invalid_url_is_an_error_at_start(url: str) -> None:
     with pytest.raises(ValueError, match="SHOP_SMTP_URL"):
         SmtpProvider(url, "shop@shop.example", "Shop")

@@ -1,4 +1,4 @@
-"""Text messages: a webhook that is signed, tried again, and silent unless somebody is to be told."""
+"""Text messages: a signed webhook with retries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PHONE = "+4915112345678"
 
 @dataclass
 class Gateway:
-    """An SMS gateway on a real port, which keeps what it is asked."""
+    """An SMS gateway on a real port, which records its requests."""
 
     url: str = ""
     statuses: list[int] = field(default_factory=list)
@@ -72,7 +72,7 @@ async def test_a_message_is_posted_and_signed(provider: WebhookProvider, gateway
 @pytest.mark.parametrize(
     ("status", "verdict"), [(400, Refused), (403, Refused), (429, Deferred), (408, Deferred), (500, Deferred)]
 )
-async def test_what_the_answers_mean(
+async def test_responses_of_the_webhook(
     provider: WebhookProvider, gateway: Gateway, status: int, verdict: type[Exception]
 ) -> None:
     gateway.statuses = [status]
@@ -80,14 +80,14 @@ async def test_what_the_answers_mean(
         await provider.send(message())
 
 
-async def test_nobody_there_is_no_fault_of_the_message() -> None:
+async def test_an_unreachable_webhook_uses_up_no_attempt() -> None:
     provider = WebhookProvider("http://127.0.0.1:9/sms", SECRET)
     with pytest.raises(Down):
         await provider.send(message())
     await provider.close()
 
 
-async def test_the_owner_is_alerted_once_about_a_broken_promise(
+async def test_the_owner_is_alerted_once_about_a_late_rejection(
     start_service: Any, smtp: Any, gateway: Gateway, samples: Any
 ) -> None:
     gateway.statuses = [503]

@@ -24,7 +24,7 @@ async def test_passwords_are_passed_on_as_typed(browser: Browser) -> None:
     assert browser.shop.people["new@example.com"].name == "Ada"
 
 
-async def test_wrong_sign_up_is_explained_beside_the_fields(browser: Browser) -> None:
+async def test_an_invalid_sign_up_shows_errors_at_the_fields(browser: Browser) -> None:
     page = await browser.get("/sign-up")
     page = await browser.send(page.form("/sign-up"), 422, name="", email="nonsense", password="short")
     assert page.one("span", id="name-error").text == "This field is required."
@@ -47,7 +47,7 @@ async def test_wrong_sign_up_is_explained_beside_the_fields(browser: Browser) ->
         ("password", "x" * 129, "This is too long."),
     ],
 )
-async def test_what_could_not_be_used_later_is_refused_at_sign_up(
+async def test_invalid_names_addresses_and_passwords_are_refused_at_sign_up(
     browser: Browser, field: str, typed: str, said: str
 ) -> None:
     page = await browser.get("/sign-up")
@@ -58,7 +58,7 @@ async def test_what_could_not_be_used_later_is_refused_at_sign_up(
     assert browser.shop.people == {}
 
 
-async def test_taken_address_is_said_so(browser: Browser) -> None:
+async def test_a_taken_address_is_an_error(browser: Browser) -> None:
     browser.shop.people[CUSTOMER] = Person("Ada", CUSTOMER, PASSWORD)
     page = await browser.get("/sign-up")
     page = await browser.send(page.form("/sign-up"), 409, name="Eve", email=CUSTOMER, password=PASSWORD)
@@ -76,7 +76,7 @@ async def test_wrong_password(browser: Browser) -> None:
 @pytest.mark.parametrize(
     "where", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", ""]
 )
-async def test_sign_in_leads_nowhere_else(browser: Browser, where: str) -> None:
+async def test_sign_in_never_redirects_to_another_site(browser: Browser, where: str) -> None:
     browser.shop.people[CUSTOMER] = Person("Ada", CUSTOMER, PASSWORD)
     page = await browser.get("/sign-in")
     form = page.form("/sign-in")
@@ -99,7 +99,7 @@ async def test_session_cookie_is_for_the_server_alone(browser: Browser, scheme: 
     assert len(cookie) < 4096
 
 
-async def test_a_cookie_that_was_changed_is_nobodys(browser: Browser) -> None:
+async def test_a_modified_cookie_is_ignored(browser: Browser) -> None:
     await browser.sign_in()
     signed = browser.client.cookies["shop_session"]
     browser.client.cookies.clear()
@@ -108,7 +108,7 @@ async def test_a_cookie_that_was_changed_is_nobodys(browser: Browser) -> None:
     assert browser.path == "/sign-in"
 
 
-async def test_signing_out_forgets(browser: Browser) -> None:
+async def test_signing_out_ends_the_session(browser: Browser) -> None:
     page = await browser.sign_in()
     page = await browser.send(page.form("/sign-out"))
     assert "You have signed out." in page.text
@@ -116,14 +116,14 @@ async def test_signing_out_forgets(browser: Browser) -> None:
     assert ("DELETE", "/api/v1/tokens", "") in browser.shop.calls
 
 
-async def test_signing_out_works_while_the_user_service_is_away(browser: Browser) -> None:
+async def test_signing_out_works_while_the_user_service_is_unavailable(browser: Browser) -> None:
     page = await browser.sign_in()
     browser.shop.down.add("user")
     await browser.send(page.form("/sign-out"))
     assert "shop_session" not in browser.client.cookies
 
 
-async def test_an_old_access_token_is_renewed_on_the_way(browser: Browser) -> None:
+async def test_an_expiring_access_token_is_refreshed(browser: Browser) -> None:
     browser.shop.token_ttl_s = 5
     await browser.sign_in()
     before = browser.client.cookies["shop_session"]
@@ -135,7 +135,7 @@ async def test_an_old_access_token_is_renewed_on_the_way(browser: Browser) -> No
     assert browser.shop.refreshed == 1
 
 
-async def test_an_ended_session_asks_for_sign_in_and_comes_back(browser: Browser) -> None:
+async def test_an_ended_session_redirects_to_sign_in_and_back(browser: Browser) -> None:
     browser.shop.token_ttl_s = 5
     await browser.sign_in()
     browser.shop.refresh_refused = True
@@ -169,7 +169,7 @@ async def test_addresses_are_kept_and_removed(browser: Browser) -> None:
     assert browser.page.form("/account/addresses").fields["street"] == "Linden 5"
 
 
-async def test_what_the_user_service_refuses_is_said_on_the_form(browser: Browser) -> None:
+async def test_errors_of_the_user_service_are_shown_in_the_form(browser: Browser) -> None:
     await browser.sign_in()
     form = (await browser.get("/account/addresses")).form("/account/addresses")
     browser.shop.address_refusal = Problem(409, "too_many_addresses", "An account keeps at most 20 addresses.")
@@ -191,7 +191,7 @@ async def test_messages_are_listed(browser: Browser) -> None:
     assert [heading.text for heading in page.all("h3")] == ["Your order is on its way", "Order confirmed"]
 
 
-async def test_account_pages_page_on(browser: Browser) -> None:
+async def test_account_pages_have_next_pages(browser: Browser) -> None:
     await browser.add("pride")
     await browser.sign_in()
     await browser.checkout()
@@ -211,7 +211,7 @@ async def test_an_account_needs_the_order_service(browser: Browser) -> None:
     assert "/account" in page.links()
 
 
-async def test_too_many_requests_are_told_so(browser: Browser) -> None:
+async def test_too_many_sign_in_attempts_are_an_error(browser: Browser) -> None:
     browser.shop.people[CUSTOMER] = Person("Ada", CUSTOMER, PASSWORD)
     page = await browser.get("/sign-in")
     browser.shop.sign_in_refusal = Problem(429, "too_many_attempts", "Wait.")

@@ -29,7 +29,7 @@ async def order_id(browser: Browser) -> str:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_only_the_shopkeeper_is_let_in(browser: Browser, path: str) -> None:
+async def test_admin_pages_are_for_administrators_only(browser: Browser, path: str) -> None:
     await browser.get(path)
     assert browser.path == "/sign-in"
     await browser.sign_in()
@@ -66,7 +66,7 @@ async def test_order_shows_its_saga(browser: Browser, order_id: str) -> None:
     assert "4bf92f3577b34da6a3ce929d0e0e4736" in page.text
 
 
-async def test_order_is_sent_and_delivered(browser: Browser, order_id: str) -> None:
+async def test_order_is_shipped_and_delivered(browser: Browser, order_id: str) -> None:
     page = await browser.get(f"/admin/orders/{order_id}")
     page = await browser.send(page.form(f"/admin/orders/{order_id}/fulfil"))
     assert "The order was marked as shipped." in page.text
@@ -85,7 +85,7 @@ async def test_order_is_cancelled(browser: Browser, order_id: str) -> None:
     assert browser.shop.orders[order_id]["state"] == "cancelled"
 
 
-async def test_a_move_that_came_too_late_is_explained_on_the_order(browser: Browser, order_id: str) -> None:
+async def test_an_action_that_is_too_late_is_an_error_on_the_order_page(browser: Browser, order_id: str) -> None:
     page = await browser.get(f"/admin/orders/{order_id}")
     form = page.form(f"/admin/orders/{order_id}/fulfil")
     browser.shop.set_state(order_id, "cancelled")
@@ -94,7 +94,7 @@ async def test_a_move_that_came_too_late_is_explained_on_the_order(browser: Brow
     assert "Order" in page.one("h1").text
 
 
-async def test_refund_goes_once_however_often_it_is_sent(browser: Browser, order_id: str) -> None:
+async def test_a_refund_is_made_once_per_form(browser: Browser, order_id: str) -> None:
     page = await browser.get(f"/admin/orders/{order_id}")
     form = page.form(f"/admin/orders/{order_id}/refund")
     assert form.fields["amount"] == "32.69"
@@ -107,7 +107,7 @@ async def test_refund_goes_once_however_often_it_is_sent(browser: Browser, order
     assert browser.shop.refunds == {form.fields["key"]: {"amount": 550, "reason": "A torn page"}}
 
 
-async def test_what_is_left_of_a_payment_can_still_go_back(browser: Browser, order_id: str) -> None:
+async def test_the_rest_of_a_payment_can_be_refunded(browser: Browser, order_id: str) -> None:
     browser.shop.payments[0] |= {"state": "partially_refunded", "refunded": money(1000)}
     page = await browser.get(f"/admin/orders/{order_id}")
     assert page.form(f"/admin/orders/{order_id}/refund").fields["amount"] == "22.69"
@@ -117,7 +117,7 @@ async def test_what_is_left_of_a_payment_can_still_go_back(browser: Browser, ord
 
 
 @pytest.mark.parametrize("amount", ["0", "-1", "much", "", "1.234", "NaN", "1e400"])
-async def test_what_is_no_amount_gives_nothing_back(browser: Browser, order_id: str, amount: str) -> None:
+async def test_an_invalid_amount_refunds_nothing(browser: Browser, order_id: str, amount: str) -> None:
     page = await browser.get(f"/admin/orders/{order_id}")
     form = page.form(f"/admin/orders/{order_id}/refund")
     page = await browser.send(form, 422, amount=amount, reason="Torn")
@@ -129,7 +129,7 @@ async def test_what_is_no_amount_gives_nothing_back(browser: Browser, order_id: 
     assert browser.shop.refunds == {}
 
 
-async def test_a_refund_above_the_payment_is_explained_beside_what_was_typed(browser: Browser, order_id: str) -> None:
+async def test_a_refund_above_the_payment_is_an_error_at_the_field(browser: Browser, order_id: str) -> None:
     page = await browser.get(f"/admin/orders/{order_id}")
     form = page.form(f"/admin/orders/{order_id}/refund")
     page = await browser.send(form, 422, amount="100", reason="Torn")
@@ -151,7 +151,7 @@ async def test_refund_of_another_orders_payment_is_not_found(browser: Browser, o
     assert browser.shop.refunds == {}
 
 
-async def test_stock_is_added_and_taken(browser: Browser) -> None:
+async def test_stock_is_increased_and_decreased(browser: Browser) -> None:
     await browser.sign_in_as_admin()
     page = await browser.get("/admin/stock?query=pride")
     form = page.form(f"/admin/stock/{product_id('pride')}")
@@ -173,7 +173,7 @@ async def test_stock_is_added_and_taken(browser: Browser) -> None:
     assert browser.shop.products[product_id("pride")]["stock"] == 10
 
 
-async def test_promotion_is_made_shown_and_changed(browser: Browser) -> None:
+async def test_promotion_is_created_shown_and_changed(browser: Browser) -> None:
     await browser.sign_in_as_admin()
     page = await browser.get("/admin/promotions/new")
     values = {"code": "five-off", "kind": "fixed", "value": "5.00", "minimum": "20", "expires": "2027-05-31"}
@@ -204,7 +204,7 @@ async def test_a_new_promotion_never_overwrites_another(browser: Browser) -> Non
     assert browser.shop.promotions["SPRING"]["value"] == 10
 
 
-async def test_a_promotion_keeps_its_first_day_when_it_is_changed(browser: Browser) -> None:
+async def test_a_promotion_keeps_its_dates_when_it_is_changed(browser: Browser) -> None:
     await browser.sign_in_as_admin()
     form = (await browser.get("/admin/promotions/new")).form("/admin/promotions")
     days = {"starts": "2026-12-01", "expires": "2026-12-24"}
@@ -227,7 +227,7 @@ async def test_a_promotion_keeps_its_first_day_when_it_is_changed(browser: Brows
         ({"usage_limit": 5, "used": 5}, "Used up"),
     ],
 )
-async def test_a_promotion_says_whether_it_can_be_used(browser: Browser, rule: dict[str, Any], word: str) -> None:
+async def test_status_of_a_promotion(browser: Browser, rule: dict[str, Any], word: str) -> None:
     await browser.sign_in_as_admin()
     browser.shop.promotions["CODE"] = {"code": "CODE", "kind": "percentage", "value": 10, **rule}
     page = await browser.get("/admin/promotions")
@@ -246,7 +246,7 @@ async def test_a_promotion_says_whether_it_can_be_used(browser: Browser, rule: d
         ("fixed", "-1", "Enter an amount greater than zero, for example 5.00."),
     ],
 )
-async def test_a_value_that_no_promotion_can_have(browser: Browser, kind: str, value: str, said: str) -> None:
+async def test_invalid_values_of_a_promotion(browser: Browser, kind: str, value: str, said: str) -> None:
     await browser.sign_in_as_admin()
     form = (await browser.get("/admin/promotions/new")).form("/admin/promotions")
     page = await browser.send(form, 422, code="CODE", kind=kind, value=value)
@@ -255,7 +255,7 @@ async def test_a_value_that_no_promotion_can_have(browser: Browser, kind: str, v
     assert "autofocus" in page.one("div", id="problem").attributes
 
 
-async def test_wrong_promotion_is_explained(browser: Browser) -> None:
+async def test_an_invalid_promotion_shows_errors_at_the_fields(browser: Browser) -> None:
     await browser.sign_in_as_admin()
     page = await browser.get("/admin/promotions/new")
     form = page.form("/admin/promotions")

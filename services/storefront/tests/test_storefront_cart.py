@@ -30,14 +30,14 @@ async def test_adding_sums_up_and_is_bounded(carts: Carts) -> None:
     assert await carts.lines("somebody else") == {}
 
 
-async def test_zero_takes_a_line_out(carts: Carts) -> None:
+async def test_quantity_zero_removes_the_line(carts: Carts) -> None:
     book = uuid4()
     await carts.add("ada", book, 2)
     assert await carts.put("ada", book, 0) == 0
     assert await carts.lines("ada") == {}
 
 
-async def test_a_cart_holds_so_many_lines_and_no_more(carts: Carts) -> None:
+async def test_the_number_of_lines_is_limited(carts: Carts) -> None:
     books = [uuid4() for _ in range(MAX_LINES)]
     for book in books:
         await carts.add("ada", book, 1)
@@ -47,7 +47,7 @@ async def test_a_cart_holds_so_many_lines_and_no_more(carts: Carts) -> None:
     assert len(await carts.lines("ada")) == MAX_LINES
 
 
-async def test_adding_at_once_from_many_tabs_loses_nothing(carts: Carts) -> None:
+async def test_concurrent_additions_are_all_kept(carts: Carts) -> None:
     book = uuid4()
     await asyncio.gather(*(carts.add("ada", book, 1) for _ in range(40)))
     assert await carts.lines("ada") == {book: 40}
@@ -59,7 +59,7 @@ async def test_a_cart_is_kept_for_its_time(carts: Carts, valkey_url: str) -> Non
     assert CART_TTL_S - 60 < left <= CART_TTL_S
 
 
-async def test_settling_takes_out_once_what_was_bought(carts: Carts) -> None:
+async def test_purchased_products_are_removed_once(carts: Carts) -> None:
     bought, other = uuid4(), uuid4()
     await carts.add("ada", bought, 3)
     await carts.add("ada", other, 1)
@@ -70,7 +70,7 @@ async def test_settling_takes_out_once_what_was_bought(carts: Carts) -> None:
     assert await carts.lines("ada") == {other: 1}
 
 
-async def test_first_request_of_a_form_is_the_one_that_counts(carts: Carts) -> None:
+async def test_the_first_request_of_a_form_is_kept(carts: Carts) -> None:
     form = str(uuid4())
     assert (await carts.store_purchase("ada", form, {"n": 1})).body == {"n": 1}
     assert (await carts.store_purchase("ada", form, {"n": 2})).body == {"n": 1}
@@ -79,7 +79,7 @@ async def test_first_request_of_a_form_is_the_one_that_counts(carts: Carts) -> N
     assert await carts.store_purchase("ada", form, {"n": 3}) == Purchase(form, 0, {"n": 3})
 
 
-async def test_a_doubtful_request_is_never_forgotten(carts: Carts) -> None:
+async def test_a_request_with_an_uncertain_outcome_is_never_discarded(carts: Carts) -> None:
     form = str(uuid4())
     await carts.store_purchase("ada", form, {"n": 1})
     await carts.mark_outcome_uncertain("ada", form)
@@ -87,7 +87,7 @@ async def test_a_doubtful_request_is_never_forgotten(carts: Carts) -> None:
     assert await carts.purchase("ada", form) == {"n": 1}
 
 
-async def test_a_refused_attempt_ends_once_and_the_next_has_a_key_of_its_own(carts: Carts) -> None:
+async def test_a_refused_attempt_ends_once_and_the_next_has_a_new_key(carts: Carts) -> None:
     form = str(uuid4())
     first = await carts.store_purchase("ada", form, {"card": "declined"})
     await asyncio.gather(*(carts.end_attempt("ada", first) for _ in range(5)))
@@ -98,7 +98,7 @@ async def test_a_refused_attempt_ends_once_and_the_next_has_a_key_of_its_own(car
     assert await carts.store_purchase("ada", form, {"card": "declined"}) == second
 
 
-async def test_carts_are_merged_within_their_bounds(carts: Carts) -> None:
+async def test_carts_are_merged_within_their_limits(carts: Carts) -> None:
     both, full, new = uuid4(), uuid4(), uuid4()
     await asyncio.gather(carts.add("visitor", both, 2), carts.add("user", both, 3), carts.add("visitor", new, 1))
     await asyncio.gather(carts.add("visitor", full, 600), carts.add("user", full, 600))
@@ -119,7 +119,7 @@ async def test_a_full_cart_keeps_its_own_lines_in_a_merge(carts: Carts) -> None:
     assert lines[own[0]] == 2
 
 
-async def test_no_valkey_is_said_so() -> None:
+async def test_without_valkey_carts_are_unavailable() -> None:
     carts = Carts(Redis.from_url("redis://127.0.0.1:1"))
     for call in (carts.lines("ada"), carts.add("ada", uuid4(), 1), carts.ping(), carts.purchase("ada", "form")):
         with pytest.raises(Unavailable, match="cart"):
@@ -155,7 +155,7 @@ async def test_cart_page_adds_tax_and_shipping(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("quantity", ["-1", "much", "", "1.5"])
-async def test_a_quantity_that_is_none_changes_nothing(browser: Browser, quantity: str) -> None:
+async def test_an_invalid_quantity_changes_nothing(browser: Browser, quantity: str) -> None:
     page = await browser.add("pride", 2)
     form = page.form(f"/cart/lines/{product_id('pride')}")
     page = await browser.send(form, quantity=quantity)
@@ -164,13 +164,13 @@ async def test_a_quantity_that_is_none_changes_nothing(browser: Browser, quantit
     assert fields == ([str(kept)] if kept else [])
 
 
-async def test_more_than_there_is_is_named(browser: Browser) -> None:
+async def test_more_than_the_stock_is_an_error(browser: Browser) -> None:
     page = await browser.add("last", 3)
     assert "Not enough in stock: The Last Copy." in page.text
     assert "Only 1 left" in page.text
 
 
-async def test_a_product_that_is_gone_leaves_the_cart(browser: Browser) -> None:
+async def test_a_deleted_product_is_removed_from_the_cart(browser: Browser) -> None:
     await browser.add("pride")
     await browser.add("rocks")
     del browser.shop.products[product_id("pride")]
@@ -179,7 +179,7 @@ async def test_a_product_that_is_gone_leaves_the_cart(browser: Browser) -> None:
     assert "On Rocks" in page.text
 
 
-async def test_cart_without_prices_is_still_a_cart(browser: Browser) -> None:
+async def test_the_cart_is_shown_while_pricing_is_unavailable(browser: Browser) -> None:
     browser.shop.down.add("pricing")
     page = await browser.add("pride")
     assert "Tax and shipping are calculated at checkout." in page.text
@@ -201,7 +201,7 @@ async def test_the_cart_survives_a_restart(browser: Browser, settings: Settings,
     assert page.one("input", id=f"quantity-{product_id('pride')}").attributes["value"] == "3"
 
 
-async def test_pages_of_books_need_no_valkey(settings: Settings, running: Running, browser: Browser) -> None:
+async def test_catalogue_pages_need_no_valkey(settings: Settings, running: Running, browser: Browser) -> None:
     await browser.add("pride")
     alone = settings.model_copy(update={"valkey_url": "redis://127.0.0.1:1"})
     async with running(make_app(alone)) as client:

@@ -14,7 +14,7 @@ from shop.storefront.app import make_app
 from shop.storefront.settings import Settings
 
 
-async def test_front_page_shows_shop_shelves_and_books(browser: Browser) -> None:
+async def test_front_page_shows_title_categories_and_products(browser: Browser) -> None:
     page = await browser.get("/")
     assert page.one("title").text == "Marginalia <Books>"
     assert "Pride and Prejudice" in page.text
@@ -26,7 +26,7 @@ async def test_front_page_shows_shop_shelves_and_books(browser: Browser) -> None
 BOOKISH = re.compile(r"\b(books?|read(er)?s?|titles?|authors?|shel(f|ves)|print|bound|copy|copies)\b", re.IGNORECASE)
 
 
-async def test_a_shop_of_garden_tools_says_nothing_of_books(
+async def test_texts_fit_a_shop_that_sells_no_books(
     settings: Settings, running: Running, scripted: ScriptedShop
 ) -> None:
     tools = [product(name, f"Garden {name}", 1900, 4, category="tools", attributes={}) for name in ("rake", "hoe")]
@@ -59,7 +59,7 @@ async def test_without_a_tagline_the_headline_is_the_title(browser: Browser) -> 
     assert (await browser.get("/")).one("h1").text == "Marginalia <Books>"
 
 
-async def test_front_page_of_an_empty_shop_is_a_page(browser: Browser) -> None:
+async def test_front_page_without_products(browser: Browser) -> None:
     browser.shop.products.clear()
     page = await browser.get("/")
     assert page.all("h1")
@@ -79,18 +79,18 @@ async def test_unknown_category_is_not_found(browser: Browser) -> None:
     assert page.one("h1").text == "Page not found"
 
 
-async def test_search_finds_and_keeps_the_words(browser: Browser) -> None:
+async def test_search_finds_products_and_keeps_the_query(browser: Browser) -> None:
     page = await browser.get("/search?query=pride")
     assert [card.text for card in page.all("h3")] == ["Pride and Prejudice"]
     assert page.one("input", id="query").attributes["value"] == "pride"
 
 
-async def test_search_without_a_hit_says_so(browser: Browser) -> None:
+async def test_search_without_results(browser: Browser) -> None:
     page = await browser.get("/search?query=zzz")
     assert "No products found" in page.text
 
 
-async def test_a_query_is_searched_as_far_as_it_can_be(browser: Browser) -> None:
+async def test_a_long_query_is_shortened(browser: Browser) -> None:
     page = await browser.get(f"/search?query={'x' * 5000}")
     assert "Your search was shortened to the first 100 characters." in page.text
     assert page.one("input", id="query").attributes["value"] == "x" * 100
@@ -113,7 +113,7 @@ async def test_paging_follows_the_cursor_to_the_end(browser: Browser) -> None:
     assert seen == [f"Book {number:02}" for number in range(50)]
 
 
-async def test_product_page_says_what_is_known(browser: Browser) -> None:
+async def test_product_page_shows_attributes(browser: Browser) -> None:
     page = await browser.get(f"/products/{product_id('pride')}")
     assert page.one("h1").text == "Pride and Prejudice"
     assert "Jane Austen" in page.text
@@ -121,7 +121,7 @@ async def test_product_page_says_what_is_known(browser: Browser) -> None:
     assert page.one("span", **{"class": "stock"}).text == "In stock"
 
 
-async def test_years_before_the_common_era_are_written_so(browser: Browser) -> None:
+async def test_years_before_the_common_era(browser: Browser) -> None:
     book = product("analects", "The Analects", 899, 5, attributes={"author": "Confucius", "year": -475, "odd": None})
     browser.shop.products[book["id"]] = book
     page = await browser.get(f"/products/{book['id']}")
@@ -131,7 +131,7 @@ async def test_years_before_the_common_era_are_written_so(browser: Browser) -> N
 @pytest.mark.parametrize(
     ("sku", "look", "words"), [("last", "stock low", "Only 1 left"), ("gone", "stock none", "Sold out")]
 )
-async def test_product_page_shows_scarcity(browser: Browser, sku: str, look: str, words: str) -> None:
+async def test_product_page_shows_low_stock(browser: Browser, sku: str, look: str, words: str) -> None:
     page = await browser.get(f"/products/{product_id(sku)}")
     assert page.one("span", **{"class": look}).text == words
 
@@ -141,7 +141,7 @@ async def test_sold_out_product_cannot_be_added(browser: Browser) -> None:
     assert "disabled" in page.one("button", **{"class": "button"}).attributes
 
 
-async def test_json_ld_is_true_and_cannot_close_its_element(browser: Browser) -> None:
+async def test_json_ld_is_correct_and_escaped(browser: Browser) -> None:
     nasty = "Nasty</script><script>alert(1)</script>"
     book = product("nasty", nasty, 1250, 0)
     browser.shop.products[book["id"]] = book
@@ -155,13 +155,13 @@ async def test_json_ld_is_true_and_cannot_close_its_element(browser: Browser) ->
 
 
 @pytest.mark.parametrize("path", ["/products/not-an-id", f"/products/{product_id('nothing')}", "/nowhere"])
-async def test_what_does_not_exist_is_a_friendly_404(browser: Browser, path: str) -> None:
+async def test_a_missing_page_is_a_404_page(browser: Browser, path: str) -> None:
     page = await browser.get(path, 404)
     assert page.one("h1").text == "Page not found"
     assert "/search" in page.links()
 
 
-async def test_product_service_away_is_a_503_with_the_way_back(browser: Browser) -> None:
+async def test_an_unavailable_product_service_is_a_503_page(browser: Browser) -> None:
     browser.shop.down.add("product")
     page = await browser.get("/search?query=pride", 503)
     assert "Temporarily unavailable" in page.text
@@ -172,12 +172,12 @@ async def test_product_service_away_is_a_503_with_the_way_back(browser: Browser)
     ("path", "status"),
     [("/search?cursor=nonsense", 400), (f"/search?cursor={'x' * 600}", 400), ("/search?sort=colour", 200)],
 )
-async def test_an_address_that_was_tampered_with_is_a_page(browser: Browser, path: str, status: int) -> None:
+async def test_invalid_query_parameters(browser: Browser, path: str, status: int) -> None:
     page = await browser.get(path, status)
     assert "/search" in page.links()
 
 
-async def test_order_of_a_list_is_asked_for_and_kept(browser: Browser) -> None:
+async def test_the_sort_order_is_applied_and_kept(browser: Browser) -> None:
     page = await browser.get("/search?query=a")
     assert page.one("a", **{"aria-current": "true"}).text == "Name"
     cheapest = next(link.attributes["href"] for link in page.all("a") if link.text == "Price: low to high")
@@ -187,7 +187,7 @@ async def test_order_of_a_list_is_asked_for_and_kept(browser: Browser) -> None:
     assert browser.shop.asked_sorts[-1] == "price"
 
 
-async def test_wrong_method_is_a_page(browser: Browser) -> None:
+async def test_a_wrong_method_is_an_error_page(browser: Browser) -> None:
     answer = await browser.client.delete("/cart")
     assert answer.status_code == 405
     assert "text/html" in answer.headers["content-type"]

@@ -21,7 +21,7 @@ async def ready_to_pay(browser: Browser) -> Page:
     return browser.page
 
 
-async def test_a_book_is_bought(browser: Browser) -> None:
+async def test_an_order_is_placed(browser: Browser) -> None:
     page = await ready_to_pay(browser)
     assert page.form("/checkout").fields["card"] == "tok_visa"
     await browser.checkout()
@@ -33,7 +33,7 @@ async def test_a_book_is_bought(browser: Browser) -> None:
     assert "Your cart is empty" in (await browser.get("/cart")).text
 
 
-async def test_checkout_asks_for_sign_in_and_comes_back(browser: Browser) -> None:
+async def test_checkout_redirects_to_sign_in_and_back(browser: Browser) -> None:
     await browser.add("pride")
     page = await browser.get("/checkout")
     assert browser.path == "/sign-in"
@@ -47,7 +47,7 @@ async def test_an_empty_cart_has_no_checkout(browser: Browser) -> None:
     assert browser.path == "/cart"
 
 
-async def test_form_sent_twice_at_once_makes_one_order(browser: Browser) -> None:
+async def test_a_form_submitted_concurrently_places_one_order(browser: Browser) -> None:
     page = await ready_to_pay(browser)
     form = page.form("/checkout")
     data = {**form.fields, **ADDRESS, "action": "buy"}
@@ -57,7 +57,7 @@ async def test_form_sent_twice_at_once_makes_one_order(browser: Browser) -> None
     assert len(set(asked_orders(browser))) == 1
 
 
-async def test_form_sent_again_later_leads_to_the_same_order(browser: Browser) -> None:
+async def test_a_form_submitted_again_leads_to_the_same_order(browser: Browser) -> None:
     page = await ready_to_pay(browser)
     form = page.form("/checkout")
     await browser.send(form, 200, ("action", "buy"), **ADDRESS)
@@ -69,7 +69,7 @@ async def test_form_sent_again_later_leads_to_the_same_order(browser: Browser) -
     assert "On Rocks" in (await browser.get("/cart")).text
 
 
-async def test_form_in_flight_elsewhere_is_waited_for(browser: Browser) -> None:
+async def test_an_order_in_flight_is_waited_for(browser: Browser) -> None:
     await ready_to_pay(browser)
     browser.shop.in_flight_answers = 2
     await browser.checkout()
@@ -95,7 +95,7 @@ async def test_a_refused_card_keeps_cart_and_form(browser: Browser, code: str, w
     assert browser.path.startswith("/orders/")
 
 
-async def test_back_after_a_refusal_and_another_card_is_another_attempt(browser: Browser) -> None:
+async def test_back_and_another_card_after_a_refusal_is_a_new_attempt(browser: Browser) -> None:
     page = await ready_to_pay(browser)
     first = page.form("/checkout")
     browser.shop.refuse = Problem(402, "payment_declined", "No.")
@@ -112,7 +112,7 @@ async def test_back_after_a_refusal_and_another_card_is_another_attempt(browser:
 
 
 @pytest.mark.parametrize("action", ["", "quote", "Apply"])
-async def test_nothing_but_the_buy_button_buys(browser: Browser, action: str) -> None:
+async def test_only_the_buy_button_places_an_order(browser: Browser, action: str) -> None:
     page = await ready_to_pay(browser)
     form = page.form("/checkout")
     assert form.buttons[0] == ("action", "quote"), "Enter in a field presses the first button"
@@ -121,7 +121,7 @@ async def test_nothing_but_the_buy_button_buys(browser: Browser, action: str) ->
     assert asked_orders(browser) == []
 
 
-async def test_the_form_of_another_user_orders_nothing(browser: Browser) -> None:
+async def test_the_form_of_another_user_places_no_order(browser: Browser) -> None:
     page = await ready_to_pay(browser)
     form = page.form("/checkout")
     browser.shop.refuse = Problem(402, "payment_declined", "No.")
@@ -140,7 +140,7 @@ async def test_the_form_of_another_user_orders_nothing(browser: Browser) -> None
     assert [line["product_id"] for line in order["lines"]] == [product_id("rocks")]
 
 
-async def test_a_shortage_names_the_book_and_what_is_left(browser: Browser) -> None:
+async def test_a_shortage_names_the_product_and_the_remaining_stock(browser: Browser) -> None:
     await ready_to_pay(browser)
     extra = {"product_id": product_id("pride"), "available": 1}
     browser.shop.refuse = Problem(409, "insufficient_stock", "Short.", extra=extra)
@@ -151,13 +151,13 @@ async def test_a_shortage_names_the_book_and_what_is_left(browser: Browser) -> N
     assert (await browser.get("/cart")).one("input", id=f"quantity-{product_id('pride')}").attributes["value"] == "2"
 
 
-async def test_a_shortage_of_something_unknown_still_says_why(browser: Browser) -> None:
+async def test_a_shortage_of_an_unknown_product_shows_the_detail(browser: Browser) -> None:
     await ready_to_pay(browser)
     browser.shop.refuse = Problem(409, "insufficient_stock", "Something is short.")
     assert "Something is short." in (await browser.checkout(409)).text
 
 
-async def test_no_answer_keeps_key_and_request(browser: Browser) -> None:
+async def test_a_timeout_keeps_key_and_request(browser: Browser) -> None:
     page = await ready_to_pay(browser)
     key = page.form("/checkout").fields["idempotency_key"]
     browser.shop.down.add("order")
@@ -171,7 +171,7 @@ async def test_no_answer_keeps_key_and_request(browser: Browser) -> None:
     assert asked_orders(browser)[0] == asked_orders(browser)[-1]
 
 
-async def test_a_key_used_for_another_order_never_becomes_a_second_one(browser: Browser) -> None:
+async def test_a_reused_key_places_no_second_order(browser: Browser) -> None:
     await ready_to_pay(browser)
     browser.shop.refuse = Problem(422, "idempotency_key_reused", "Used.")
     page = await browser.checkout()
@@ -179,7 +179,7 @@ async def test_a_key_used_for_another_order_never_becomes_a_second_one(browser: 
     assert "check your orders" in page.text
 
 
-async def test_wrong_fields_are_marked_and_kept(browser: Browser) -> None:
+async def test_invalid_fields_are_marked_and_kept(browser: Browser) -> None:
     await ready_to_pay(browser)
     page = await browser.checkout(422, street="", country="ZZZ", city="Bern")
     assert marked(page) == {"street", "country"}
@@ -193,14 +193,14 @@ def marked(page: Page) -> set[str]:
 
 
 @pytest.mark.parametrize("postal_code", ["ABC!!", "1", ""])
-async def test_a_postal_code_looks_like_those_of_its_country(browser: Browser, postal_code: str) -> None:
+async def test_a_postal_code_must_match_its_country(browser: Browser, postal_code: str) -> None:
     await ready_to_pay(browser)
     page = await browser.checkout(422, postal_code=postal_code)
     assert marked(page) == {"postal_code"}
     assert asked_orders(browser) == []
 
 
-async def test_no_card_is_asked_for(browser: Browser) -> None:
+async def test_a_card_is_required(browser: Browser) -> None:
     await ready_to_pay(browser)
     page = await browser.checkout(422, card="")
     assert "Enter a valid value." in page.text or "This field is required." in page.text
@@ -221,7 +221,7 @@ async def test_summary_without_script_follows_coupon_and_saved_address(browser: 
     assert page.form("/checkout").fields["idempotency_key"] == form.fields["idempotency_key"]
 
 
-async def test_live_summary_is_the_checkout_with_new_sums(browser: Browser) -> None:
+async def test_the_live_summary_has_the_new_totals(browser: Browser) -> None:
     page = await ready_to_pay(browser)
     data = {**page.form("/checkout").fields, **ADDRESS, "coupon": "SPRING10"}
     answer = await browser.client.post("/checkout/quote", data=data)
@@ -229,7 +229,7 @@ async def test_live_summary_is_the_checkout_with_new_sums(browser: Browser) -> N
     assert "Coupon SPRING10 applied." in sums.text
 
 
-async def test_unknown_coupon_is_said_and_sums_are_without_it(browser: Browser) -> None:
+async def test_an_unknown_coupon_is_an_error_and_not_applied(browser: Browser) -> None:
     await ready_to_pay(browser)
     page = await browser.send(browser.page.form("/checkout"), button=("action", "quote"), coupon="NONSENSE")
     assert "There is no such coupon." in page.text
@@ -238,7 +238,7 @@ async def test_unknown_coupon_is_said_and_sums_are_without_it(browser: Browser) 
     assert "There is no such coupon." in page.one("div", id="problem").text
 
 
-async def test_nothing_is_bought_while_the_total_cannot_be_shown(browser: Browser) -> None:
+async def test_no_order_is_placed_while_the_total_cannot_be_shown(browser: Browser) -> None:
     await ready_to_pay(browser)
     browser.shop.down.add("pricing")
     page = await browser.get("/checkout")
@@ -252,7 +252,7 @@ async def test_nothing_is_bought_while_the_total_cannot_be_shown(browser: Browse
     assert browser.path.startswith("/orders/")
 
 
-async def test_a_price_that_rose_since_the_page_is_shown_and_asked_about_again(browser: Browser) -> None:
+async def test_a_changed_price_must_be_accepted_first(browser: Browser) -> None:
     page = await ready_to_pay(browser)
     shown = page.one("dl", **{"class": "sums number"}).text
     browser.shop.products[product_id("pride")]["price"]["amount"] *= 3
@@ -268,7 +268,7 @@ async def test_a_price_that_rose_since_the_page_is_shown_and_asked_about_again(b
     assert order["total"]["amount"] == int("".join(filter(str.isdigit, now)))
 
 
-async def test_a_cart_that_grew_in_another_tab_is_shown_and_asked_about_again(browser: Browser) -> None:
+async def test_a_changed_cart_must_be_accepted_first(browser: Browser) -> None:
     page = await ready_to_pay(browser)
     form = page.form("/checkout")
     await browser.add("pride", 3)
@@ -280,13 +280,13 @@ async def test_a_cart_that_grew_in_another_tab_is_shown_and_asked_about_again(br
 
 
 @pytest.mark.parametrize("shown", ["", "abc", "-1", "1" * 16, "12,38"])
-async def test_a_form_without_a_total_buys_nothing(browser: Browser, shown: str) -> None:
+async def test_a_form_without_a_total_places_no_order(browser: Browser, shown: str) -> None:
     page = await ready_to_pay(browser)
     await browser.send(page.form("/checkout"), 409, ("action", "buy"), **ADDRESS, shown_total=shown)
     assert asked_orders(browser) == []
 
 
-async def test_a_pending_order_looks_again_by_itself_without_script(browser: Browser) -> None:
+async def test_a_pending_order_refreshes_without_script(browser: Browser) -> None:
     await ready_to_pay(browser)
     browser.shop.order_state = "pending"
     page = await browser.checkout()
@@ -299,7 +299,7 @@ async def test_a_pending_order_looks_again_by_itself_without_script(browser: Bro
     assert not page.all("meta", **{"http-equiv": "refresh"})
 
 
-async def test_a_coupon_that_takes_free_shipping_away_says_so(browser: Browser) -> None:
+async def test_a_coupon_that_ends_free_shipping_has_a_note(browser: Browser) -> None:
     await browser.add("pride")
     await browser.sign_in()
     limit = browser.shop.free_shipping_from = browser.shop.products[product_id("pride")]["price"]["amount"]
@@ -310,7 +310,7 @@ async def test_a_coupon_that_takes_free_shipping_away_says_so(browser: Browser) 
     assert f"With this coupon your order is below {written}, the minimum for free shipping." in page.text
 
 
-async def test_an_order_to_a_country_that_is_not_served_is_said_in_words(browser: Browser) -> None:
+async def test_an_order_to_a_country_that_is_not_served_is_an_error(browser: Browser) -> None:
     await ready_to_pay(browser)
     browser.shop.refuse = Problem(422, "country_not_served", "This shop does not ship to FR.")
     page = await browser.checkout(422, country="FR", city="Paris", postal_code="75001")

@@ -111,9 +111,7 @@ async def check_widths(page: Page, paths: list[str]) -> None:
         assert await overflow_px(page) == 0, (path, await page.evaluate(WIDEST))
 
 
-async def test_a_phone_shows_the_state_of_what_an_administrator_lists(
-    chromium: Browser, url: str, scripted: ScriptedShop
-) -> None:
+async def test_admin_lists_show_the_status_on_a_phone(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
     body = {"items": [{"product_id": product_id("pride"), "quantity": 2}], "address": ADDRESS}
     scripted.make_order(Person("Ada", CUSTOMER, PASSWORD), body, product_id("order"))
     scripted.promotions["CODE"] = {"code": "WELCOME10", "kind": "percentage", "value": 10}
@@ -127,7 +125,7 @@ async def test_a_phone_shows_the_state_of_what_an_administrator_lists(
             assert 0 <= box["x"] < box["x"] + box["width"] <= PHONE["width"], path
 
 
-async def test_the_focus_goes_to_what_is_wrong(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
+async def test_the_focus_is_on_the_error_message(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
     for script in (True, False):
         async with window(chromium, url, java_script_enabled=script) as page:
             await page.goto("/sign-up")
@@ -185,7 +183,7 @@ async def fill_checkout(page: Page, card: str) -> None:
     await page.get_by_role("radio", name=card).check()
 
 
-async def test_declined_back_and_another_card(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
+async def test_a_declined_card_then_back_then_another_card(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
     async with window(chromium, url) as page:
         await add(page, "pride")
         await sign_in(page, scripted)
@@ -205,9 +203,7 @@ async def test_declined_back_and_another_card(chromium: Browser, url: str, scrip
     assert (cards[0], set(cards[1:])) == ("tok_declined", {"tok_visa"})
 
 
-async def test_a_stock_that_cannot_be_keeps_the_focus_in_its_field(
-    chromium: Browser, url: str, scripted: ScriptedShop
-) -> None:
+async def test_an_invalid_stock_change_keeps_the_focus(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
     async with window(chromium, url, java_script_enabled=False) as page:
         await sign_in(page, scripted, ADMIN, "admin")
         await page.goto("/admin/stock")
@@ -220,7 +216,7 @@ async def test_a_stock_that_cannot_be_keeps_the_focus_in_its_field(
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
-async def test_without_the_product_service_pictures_are_placeholders(
+async def test_missing_images_have_placeholders(
     chromium: Browser, url: str, scripted: ScriptedShop, script: bool
 ) -> None:
     for one in scripted.products.values():
@@ -236,7 +232,7 @@ async def test_without_the_product_service_pictures_are_placeholders(
             assert await page.evaluate(COVERED) == [True] * len(scripted.products)
 
 
-async def test_nothing_of_the_last_user_is_left(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
+async def test_nothing_of_the_previous_user_remains(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
     async with window(chromium, url) as page:
         await add(page, "pride")
         await sign_in(page, scripted)
@@ -307,7 +303,7 @@ def quotes(scripted: ScriptedShop) -> int:
     return sum(path == "/api/v1/quotes" for _, path, _ in scripted.calls)
 
 
-async def test_a_change_of_country_or_address_asks_for_one_quote(
+async def test_a_change_of_country_or_address_requests_one_quote(
     chromium: Browser, url: str, scripted: ScriptedShop
 ) -> None:
     async with window(chromium, url) as page:

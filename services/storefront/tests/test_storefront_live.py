@@ -42,7 +42,7 @@ async def page(chromium: Browser, url: str, scripted: ScriptedShop) -> AsyncIter
         yield page
 
 
-async def test_many_tabs_with_orders_leave_the_shop_usable(page: Page, scripted: ScriptedShop) -> None:
+async def test_many_open_orders_share_one_stream(page: Page, scripted: ScriptedShop) -> None:
     paths = [ordered(scripted, number) for number in range(TABS)]
     tabs = [page, *[await page.context.new_page() for _ in range(TABS - 1)]]
     for tab, path in zip(tabs, paths, strict=True):
@@ -59,7 +59,7 @@ async def test_many_tabs_with_orders_leave_the_shop_usable(page: Page, scripted:
     await expect(extra.get_by_role("heading", level=1)).to_be_visible()
 
 
-async def test_the_stream_passes_on_when_its_tab_is_closed(page: Page, scripted: ScriptedShop) -> None:
+async def test_another_tab_takes_over_the_stream(page: Page, scripted: ScriptedShop) -> None:
     first, second = ordered(scripted, 1), ordered(scripted, 2)
     await page.goto(first)
     await wait_until(lambda: scripted.listening == 1)
@@ -73,7 +73,7 @@ async def test_the_stream_passes_on_when_its_tab_is_closed(page: Page, scripted:
     await expect(other.locator("#order")).to_have_attribute("data-state", "fulfilled")
 
 
-async def test_a_hidden_tab_has_no_stream_and_catches_up_when_it_is_seen(page: Page, scripted: ScriptedShop) -> None:
+async def test_a_hidden_tab_has_no_stream_and_updates_when_visible(page: Page, scripted: ScriptedShop) -> None:
     path = ordered(scripted, 1)
     await page.goto(path)
     await wait_until(lambda: scripted.listening == 1)
@@ -86,7 +86,7 @@ async def test_a_hidden_tab_has_no_stream_and_catches_up_when_it_is_seen(page: P
 
 
 @pytest.mark.parametrize("state", ["delivered", "rejected", "cancelled"])
-async def test_a_settled_order_has_no_stream(page: Page, scripted: ScriptedShop, state: str) -> None:
+async def test_a_final_order_has_no_stream(page: Page, scripted: ScriptedShop, state: str) -> None:
     path = ordered(scripted, 1, state)
     await page.goto(path)
     await expect(page.locator("#order")).not_to_have_attribute("data-live", "")

@@ -42,11 +42,11 @@ def order(state: str) -> Order:
         ("a state of tomorrow", ["now", "ahead", "ahead", "ahead"]),
     ],
 )
-def test_the_way_of_an_order(state: str, looks: list[str]) -> None:
+def test_the_steps_of_an_order(state: str, looks: list[str]) -> None:
     assert [step.look for step in steps(order(state))] == looks
 
 
-async def test_states_are_shown_in_words(browser: Browser, bought: str) -> None:
+async def test_states_have_headlines(browser: Browser, bought: str) -> None:
     words = {"fulfilled": "Your order has shipped", "delivered": "Delivered", "cancelled": "Order cancelled"}
     for state, headline in words.items():
         browser.shop.set_state(bought.rsplit("/", 1)[1], state)
@@ -56,7 +56,7 @@ async def test_states_are_shown_in_words(browser: Browser, bought: str) -> None:
         assert listens == (state == "fulfilled")
 
 
-async def test_a_late_refusal_says_why_and_names_the_books(browser: Browser, bought: str) -> None:
+async def test_a_late_rejection_shows_reason_and_products(browser: Browser, bought: str) -> None:
     stored = browser.shop.orders[bought.rsplit("/", 1)[1]]
     stored |= {"state": "rejected", "reason": "payment_declined", "total": None, "subtotal": None}
     stored["lines"] = [{"product_id": product_id("pride"), "quantity": 2}]
@@ -77,7 +77,7 @@ async def test_cancelling(browser: Browser, bought: str) -> None:
     assert not [form for form in page.all("form") if form.attributes["action"] == f"{bought}/cancel"]
 
 
-async def test_cancelling_too_late_is_a_friendly_conflict(browser: Browser, bought: str) -> None:
+async def test_cancelling_too_late_is_a_conflict(browser: Browser, bought: str) -> None:
     page = await browser.get(bought)
     browser.shop.set_state(bought.rsplit("/", 1)[1], "delivered")
     await browser.send(page.form(f"{bought}/cancel"))
@@ -85,13 +85,13 @@ async def test_cancelling_too_late_is_a_friendly_conflict(browser: Browser, boug
     assert page.one("h1").text == "The order status has changed"
 
 
-async def test_the_same_books_again(browser: Browser, bought: str) -> None:
+async def test_ordering_again(browser: Browser, bought: str) -> None:
     page = await browser.get(bought)
     page = await browser.send(page.form(f"{bought}/again"))
     assert page.one("input", id=f"quantity-{product_id('pride')}").attributes["value"] == "2"
 
 
-async def test_somebody_elses_order_is_not_found(browser: Browser, bought: str) -> None:
+async def test_the_order_of_another_user_is_not_found(browser: Browser, bought: str) -> None:
     browser.client.cookies.clear()
     await browser.sign_in("eve@example.com")
     await browser.get(bought, 404)
@@ -118,7 +118,9 @@ async def test_states_arrive_live(settings: Settings, browser: Browser, bought: 
     assert seen == ['data: {"state":"confirmed"}', 'data: {"state":"delivered"}']
 
 
-async def test_no_order_service_means_try_again_later(browser: Browser, settings: Settings, served: Served) -> None:
+async def test_without_the_order_service_the_stream_says_retry(
+    browser: Browser, settings: Settings, served: Served
+) -> None:
     await browser.sign_in()
     nowhere = settings.model_copy(update={"order_url": "http://127.0.0.1:1"})
     async with served(make_app(nowhere)) as client:
@@ -127,7 +129,7 @@ async def test_no_order_service_means_try_again_later(browser: Browser, settings
     assert (answer.status_code, answer.text) == (200, "retry: 3000\n\n")
 
 
-async def test_events_need_a_sign_in(browser: Browser, bought: str) -> None:
+async def test_events_need_a_session(browser: Browser, bought: str) -> None:
     browser.client.cookies.clear()
     answer = await browser.client.get(f"{bought}/events")
     assert answer.status_code == 303

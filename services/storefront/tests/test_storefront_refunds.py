@@ -30,7 +30,7 @@ def refund(browser: Browser, amount: int) -> None:
     browser.shop.payments[0] |= {"state": state, "refunded": money(amount)}
 
 
-async def test_a_full_refund_is_said_in_words_and_nothing_is_sent(browser: Browser, bought: str) -> None:
+async def test_a_full_refund_is_shown_and_cannot_be_shipped(browser: Browser, bought: str) -> None:
     refund(browser, browser.shop.payments[0]["amount"]["amount"])
     page = await browser.get(f"/orders/{bought}")
     assert page.one("h1").text == "Refunded"
@@ -47,7 +47,7 @@ async def test_a_full_refund_is_said_in_words_and_nothing_is_sent(browser: Brows
     assert "Refunded" in page.text
 
 
-async def test_a_part_that_went_back_is_named(browser: Browser, bought: str) -> None:
+async def test_a_partial_refund_is_shown(browser: Browser, bought: str) -> None:
     refund(browser, 1_000)
     page = await browser.get(f"/orders/{bought}")
     assert page.one("h1").text == "Thank you for your order"
@@ -76,7 +76,7 @@ async def test_a_pending_order_can_be_cancelled(browser: Browser, bought: str) -
     assert f"/orders/{bought}/cancel" not in {form.attributes["action"] for form in page.all("form")}
 
 
-async def test_attempts_stand_apart_from_orders(browser: Browser, bought: str) -> None:
+async def test_failed_orders_are_listed_separately(browser: Browser, bought: str) -> None:
     assert f"/orders/{bought}" in (await browser.get("/account")).links()
     assert f"/orders/{bought}" not in (await browser.get("/account/attempts")).links()
     browser.shop.orders[bought] |= {"state": "rejected", "reason": "payment_declined"}
@@ -86,7 +86,7 @@ async def test_attempts_stand_apart_from_orders(browser: Browser, bought: str) -
     assert f"/admin/orders/{bought}" in (await browser.get("/admin?state=rejected")).links()
 
 
-def test_the_storefront_does_not_start_beside_a_provider_that_needs_card_entry(
+def test_the_storefront_does_not_start_with_a_provider_that_needs_card_entry(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_PAYMENT_PROVIDER", "stripe")

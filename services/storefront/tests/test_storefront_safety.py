@@ -40,12 +40,12 @@ def post_paths() -> list[str]:
     return sorted({route.path for route in routes if isinstance(route, APIRoute) and "POST" in (route.methods or ())})
 
 
-def test_there_are_forms_to_check() -> None:
+def test_there_are_forms() -> None:
     assert {"/cart/lines", "/checkout", "/sign-in", "/sign-out", "/admin/stock/{product_id}"} <= set(post_paths())
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64, "\N{SNOWMAN}", Cookies(INTERNAL_TOKEN).form_token("somebody else")])
-async def test_no_form_is_taken_without_its_token(browser: Browser, token: str) -> None:
+async def test_forms_need_a_csrf_token(browser: Browser, token: str) -> None:
     await browser.sign_in_as_admin()
     browser.shop.calls.clear()
     data = {"csrf_token": token, **ADDRESS, "product_id": product_id("pride"), "delta": "1"}
@@ -80,13 +80,13 @@ async def test_a_form_of_another_visitor_is_refused(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe=1", b"a=" + b"x" * 70_000, b"&".join(b"f%d=1" % n for n in range(99))])
-async def test_odd_bodies_are_refused_politely(client: httpx.AsyncClient, content: bytes) -> None:
+async def test_malformed_bodies_are_refused(client: httpx.AsyncClient, content: bytes) -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
     answer = await client.post("/cart/lines", content=content, headers=headers)
     assert answer.status_code in {400, 403, 413}
 
 
-async def test_nobodys_text_becomes_markup(browser: Browser) -> None:
+async def test_user_text_is_escaped(browser: Browser) -> None:
     book = product(
         "nasty", NASTY, 100, 3, description=NASTY, attributes={"author": NASTY, NASTY: NASTY}, category=NASTY
     )
@@ -123,12 +123,12 @@ async def test_pages_carry_a_strict_policy(browser: Browser, path: str) -> None:
     assert answer.headers["cache-control"] == "private, no-cache"
 
 
-async def test_pages_of_somebody_are_not_kept(browser: Browser) -> None:
+async def test_pages_of_a_signed_in_user_are_not_cached(browser: Browser) -> None:
     await browser.sign_in()
     assert (await browser.client.get("/")).headers["cache-control"] == "no-store"
 
 
-async def test_pages_obey_their_own_policy(browser: Browser) -> None:
+async def test_pages_comply_with_their_content_security_policy(browser: Browser) -> None:
     await browser.add("pride")
     await browser.sign_in()
     for path in ("/", "/cart", "/checkout", "/account", f"/products/{product_id('pride')}"):
@@ -154,7 +154,7 @@ async def test_static_files_are_named_by_content_and_kept(client: httpx.AsyncCli
 
 
 @pytest.mark.parametrize("signed_in_as", ["nobody", "customer", "admin"])
-async def test_pages_can_be_used_by_everybody(browser: Browser, signed_in_as: str) -> None:
+async def test_pages_are_accessible(browser: Browser, signed_in_as: str) -> None:
     paths = ["/", "/search", f"/products/{product_id('pride')}", "/cart", "/nowhere"]
     await browser.add("pride")
     if signed_in_as == "nobody":
@@ -220,13 +220,13 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("ink", ["ink", "soft", "accent", "good", "warn", "bad"])
 @pytest.mark.parametrize("ground", ["paper", "sheet", "tint"])
-def test_text_stands_out(scheme: str, ink: str, ground: str) -> None:
+def test_text_has_contrast(scheme: str, ink: str, ground: str) -> None:
     named = colours(scheme)
     assert contrast(named[ink], named[ground]) >= MIN_CONTRAST
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_buttons_edges_and_focus_stand_out(scheme: str) -> None:
+def test_buttons_edges_and_focus_have_contrast(scheme: str) -> None:
     named = colours(scheme)
     assert contrast(named["on-accent"], named["accent"]) >= MIN_CONTRAST
     assert contrast(named["on-accent"], named["accent-deep"]) >= MIN_CONTRAST

@@ -39,7 +39,7 @@ def indexed(page: Page) -> bool:
     return not page.all("meta", name="robots", content="noindex, follow")
 
 
-async def test_robots_name_the_sitemap_and_leave_personal_pages_out(browser: Browser) -> None:
+async def test_robots_txt_has_the_sitemap_and_excludes_personal_pages(browser: Browser) -> None:
     answer = await browser.client.get("/robots.txt", headers=PROXY)
     lines = answer.text.splitlines()
     assert answer.headers["content-type"].startswith("text/plain")
@@ -71,7 +71,7 @@ async def test_a_sitemap_ends_at_its_limit(settings: Settings, browser: Browser)
         await clients.close()
 
 
-async def test_the_sitemap_is_kept_while_the_catalogue_is_away(browser: Browser) -> None:
+async def test_the_sitemap_is_served_while_the_catalogue_is_unavailable(browser: Browser) -> None:
     browser.shop.down.add("product")
     assert (await browser.client.get("/sitemap.xml")).status_code == 503
     browser.shop.down.clear()
@@ -102,7 +102,7 @@ async def test_a_sitemap_that_takes_too_long_is_unavailable_until_it_is_loaded(
 
 
 @pytest.mark.parametrize("path", ["/", CATEGORY, PRODUCT])
-async def test_pages_to_be_found_have_one_public_address(browser: Browser, path: str) -> None:
+async def test_indexed_pages_have_a_canonical_url(browser: Browser, path: str) -> None:
     page = await browser.get(f"{path}?sort=price&utm_source=mail", 200, **PROXY)
     assert canonical(page) == [PUBLIC + path]
     assert graph(page)["og:url"] == PUBLIC + path

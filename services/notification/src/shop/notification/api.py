@@ -1,4 +1,4 @@
-"""HTTP: parse, call the service, answer."""
+"""HTTP endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which event is worth which message. Pure."""
+"""Which event causes which messages. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Channel = Literal["email", "sms"]
 State = Literal["queued", "sent", "failed"]
 
 MAX_ATTEMPTS = 12
-"""Tries per message, counted only while the provider can be reached; then it has failed."""
+"""Attempts per message, counted only while the provider can be reached; then the message has failed."""
 RETRY_FIRST_S = 2.0
 RETRY_MAX_S = 600.0
 
@@ -45,7 +45,7 @@ TEMPLATES = (*MAIL_TEMPLATES.values(), OWNER_ALERT)
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message to be written. Without a ``recipient`` it goes to where ``user_id`` is known to read mail."""
+    """A message to send. Without a ``recipient`` it is sent to the known address of ``user_id``."""
 
     channel: Channel
     template: str
@@ -56,7 +56,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """How a user could be reached at ``known_at``."""
+    """The address of a user as of ``known_at``."""
 
     user_id: UUID
     email: str
@@ -65,10 +65,10 @@ class Contact:
 
 
 def notices(event: Event, owner_phone: str) -> Sequence[Notice]:
-    """The messages that ``event`` calls for.
+    """The messages that ``event`` causes.
 
-    A rejection is told only when the customer was left with a promise (``late``); otherwise the shop's answer to the
-    order said it already. The owner hears by SMS about broken promises, if there is a phone to send it to.
+    A rejection causes a mail only if it is ``late``, after the customer was told that the order is pending; otherwise
+    the response to the order said it already. The owner gets an SMS about late rejections, if there is a number.
     """
     if isinstance(event, OrderRejected) and not event.late:
         return ()
@@ -79,7 +79,7 @@ def notices(event: Event, owner_phone: str) -> Sequence[Notice]:
 
 
 def contact(event: Event) -> Contact | None:
-    """What the event says about how its user is reached."""
+    """The contact that the event contains, if any."""
     match event:
         case OrderEvent():
             return Contact(event.user_id, event.email, event.customer_name, event.occurred_at)
@@ -102,12 +102,12 @@ def _address(event: Event) -> str | None:
 
 
 def next_attempt(attempts: int, now: datetime) -> datetime | None:
-    """When to try a message again that failed ``attempts`` times; None when that was the last time."""
+    """When to retry a message after ``attempts`` attempts; None after the last one."""
     if attempts >= MAX_ATTEMPTS:
         return None
     return now + timedelta(seconds=min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** (attempts - 1)))
 
 
 def reference(order_id: str) -> str:
-    """The short name of an order in messages: its last eight digits."""
+    """The order number in messages: the last eight digits of the id."""
     return order_id[-8:].upper()

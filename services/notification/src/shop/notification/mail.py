@@ -1,7 +1,7 @@
 """A message as the bytes of an Internet mail (RFC 5322, MIME).
 
-Written out by hand: the standard library's composer takes several times as long as rendering the message does.
-Whatever is not plain is encoded by the standard library, and the tests read the result back with its parser.
+The standard library's composer would take several times as long as rendering the message. Non-ASCII headers are
+encoded by the standard library, and the tests parse the result with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PLAIN = re.compile(r"[\x20-\x7e]*")
 
 
 class BadAddress(ValueError):
-    """The recipient's address cannot be written into a mail."""
+    """The address cannot be used in a mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Mail:
 
     @property
     def message_id(self) -> str:
-        """The same for every try, so that a mail server can tell a repetition from a new mail."""
+        """The same in every attempt, so that mail servers can recognise a duplicate."""
         return f"<{self.id}@{self.sender.rpartition('@')[2]}>"
 
 
 def check_address(address: str) -> str:
-    """``address`` if it is safe in headers and SMTP commands; BadAddress for anything else."""
+    """``address`` if it is safe in headers and SMTP commands; BadAddress otherwise."""
     local = address.rpartition("@")[0]
     if len(address) > MAX_ADDRESS_CHARACTERS or not ADDRESS.fullmatch(address) or UNSAFE.intersection(local):
         raise BadAddress(f"not an address that mail can be sent to: {address[:80]!r}")
@@ -49,7 +49,7 @@ def check_address(address: str) -> str:
 
 
 def compose(mail: Mail, sender_name: str) -> bytes:
-    """The mail as bytes with CRLF line ends, 7-bit clean. BadAddress when the recipient is none."""
+    """The mail as bytes with CRLF line endings, 7-bit clean; BadAddress for an invalid recipient."""
     boundary = f"=_{mail.id.hex}"
     head = (
         f"From: {_phrase(sender_name)} <{check_address(mail.sender)}>\r\n"

@@ -19,7 +19,7 @@ MAX_SUBJECT_CHARACTERS = 150
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A message as it is sent; ``html`` is None where there is only text (SMS)."""
+    """A rendered message; ``html`` is None if there is only text (SMS)."""
 
     subject: str
     text: str
@@ -27,7 +27,7 @@ class Rendered:
 
 
 def environment(formats: Formats) -> Environment:
-    """Jinja2 with HTML escaped by itself, and missing values as errors instead of gaps."""
+    """Jinja2 with autoescaping for HTML, in which an undefined value is an error."""
     made = Environment(
         loader=PackageLoader("shop.notification"),
         autoescape=select_autoescape(("html",)),
@@ -54,11 +54,11 @@ class Renderer:
         jinja.globals["shop"] = dict(shop)
         self._templates = {name: _pair(jinja, name) for name in names}
 
-    def render(self, name: str, data: Mapping[str, Any], person: str | None) -> Rendered:
-        """The message ``name`` about an event's ``data``; ``person`` is used where the event names nobody."""
+    def render(self, name: str, data: Mapping[str, Any], contact_name: str | None) -> Rendered:
+        """The message ``name`` for an event's ``data``; ``contact_name`` is used if the event has no name."""
         text, html = self._templates[name]
-        called = data.get("customer_name") or data.get("name") or person or ""
-        known = {**data, "name": printable(called), "customer_name": printable(called)}
+        addressee = data.get("customer_name") or data.get("name") or contact_name or ""
+        known = {**data, "name": printable(addressee), "customer_name": printable(addressee)}
         head, _, body = text.render(known).partition("\n")
         subject = " ".join(head.removeprefix(SUBJECT).split())[:MAX_SUBJECT_CHARACTERS]
         return Rendered(subject, body.strip() + "\n", html.render(known) if html else None)

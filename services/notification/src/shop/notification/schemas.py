@@ -1,4 +1,4 @@
-"""What notification answers as JSON."""
+"""Responses of notification."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Recipient = Annotated[
 
 
 class NotificationView(BaseModel):
-    """A message to a customer; ``subject`` is empty until it was written, ``sent_at`` null until it was sent."""
+    """A message to a customer; ``subject`` is empty until it is rendered, ``sent_at`` null until it is sent."""
 
     id: UUID
     channel: Channel
@@ -31,7 +31,7 @@ class NotificationView(BaseModel):
 
 
 class NotificationDetail(NotificationView):
-    """A message as administrators see it, with what was written and why it was not sent."""
+    """A message as administrators see it, with its content and error."""
 
     event_id: UUID
     user_id: UUID | None
@@ -44,7 +44,7 @@ class NotificationDetail(NotificationView):
 
 
 class MailView(BaseModel):
-    """A mail in the local mailbox."""
+    """A mail in the mailbox."""
 
     id: UUID
     message_id: str
