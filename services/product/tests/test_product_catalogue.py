@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -18,6 +19,8 @@ from shop.product.covers.placeholder import placeholder_svg
 from shop.product.load_catalogue import SAMPLES, BadCatalogue, load, main, read
 
 BOOKS = read(SAMPLES / "books.json")
+DRAWINGS_SHA256 = "9cf0a0516526aa37545e06c8b7764dd38a5701daf56af4fff2c478998cc07f10"
+"""Of all covers and placeholders of the sample catalogue: browsers cache them, so they change only on purpose."""
 LAST_YEAR_OUT_OF_COPYRIGHT = 1929
 MAX_COVER_BYTES = 12_000
 
@@ -82,6 +85,15 @@ def test_a_cover_is_always_the_same_and_seldom_like_another() -> None:
     assert len(covers) == len(BOOKS)
     cover_svg.cache_clear()
     assert cover_svg(BOOKS[0]["title"], BOOKS[0]["author"], BOOKS[0]["year"], BOOKS[0]["category"]) in covers
+
+
+def test_drawings_do_not_change() -> None:
+    digest = hashlib.sha256()
+    for book in BOOKS:
+        digest.update(cover_svg(book["title"], book["author"], book["year"], book["category"]).encode())
+    for book in BOOKS:
+        digest.update(placeholder_svg(book["title"]).encode())
+    assert digest.hexdigest() == DRAWINGS_SHA256
 
 
 @pytest.mark.parametrize("title", ["", "x" * 500, "<&\"'>", "字" * 80, "Supercalifragilistic" * 10, "\u202e reversed"])
