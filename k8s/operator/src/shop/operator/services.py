@@ -36,10 +36,7 @@ EDGE: Final[tuple[str, ...]] = (
     "gateway",
 )
 """Customers' requests come to these first."""
-SINGLE_PROCESS_LOCALLY: Final[tuple[str, ...]] = (
-    "notification",
-    "gateway",
-)
+SINGLE_PROCESS_LOCALLY: Final[tuple[str, ...]] = ("gateway",)
 """On one machine one process of each: they own a port of their own."""
 MODULES: Final[tuple[str, ...]] = ("retail",)
 """Parts of the product that a Shop turns on and off."""

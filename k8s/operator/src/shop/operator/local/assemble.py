@@ -18,7 +18,6 @@ from shop.operator.services import WITH_DATABASE
 HOST = "127.0.0.1"
 STORE_STOP_TIMEOUT_S = 15.0
 SERVICE_STOP_TIMEOUT_S = 8.0
-MAILBOX = "mailbox"
 
 
 class Stores:
@@ -74,7 +73,6 @@ def wiring(data: DataDir, stores: Stores, public_port: int) -> Wiring:
         internal_token=data.internal_token(),
         admin_email=ADMIN_EMAIL,
         admin_password=data.admin_password(),
-        mailbox_port=data.port(MAILBOX),
         public_url=f"http://localhost:{public_port}",
         stream_bytes=stream_bytes(_room_bytes(data.store("nats")), str(data.path)),
         database_urls={noun: database_url(data, stores.postgres, noun) for noun in WITH_DATABASE},

@@ -72,7 +72,6 @@ class Wiring:
     internal_token: str
     admin_email: str
     admin_password: str
-    mailbox_port: int
     public_url: str
     stream_bytes: int = MAX_STREAM_BYTES
     database_urls: Mapping[str, str] = field(default_factory=dict)
@@ -148,12 +147,8 @@ def _of_noun(noun: str, spec: ShopSpec, wiring: Wiring) -> dict[str, str]:
     if noun == "user":
         return {"SHOP_ADMIN_EMAIL": wiring.admin_email, "SHOP_ADMIN_PASSWORD": wiring.admin_password}
     if noun == "notification":
-        port = str(wiring.mailbox_port)
-        return {
-            "SHOP_SMTP_URL": f"smtp://127.0.0.1:{port}",
-            "SHOP_MAILBOX_PORT": port,
-            "SHOP_PUBLIC_URL": wiring.public_url,
-        }
+        # Any number above 0 turns the mailbox on (ADR 0030).
+        return {"SHOP_SMTP_URL": "", "SHOP_MAILBOX_PORT": "2525", "SHOP_PUBLIC_URL": wiring.public_url}
     if noun == "pricing" and spec.store.catalog and spec.store.catalog.sample:
         return {"SHOP_SAMPLE_PROMOTIONS": "true"}
     return {}
