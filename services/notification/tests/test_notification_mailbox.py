@@ -204,7 +204,7 @@ async def test_a_killed_sender_loses_no_mail_and_stores_none_twice(
 
 
 async def _ended(database: Database, pid: int) -> bool:
-    return await database.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid) == 0
+    return bool(await database.fetchval("SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1", pid))
 
 
 async def test_html_of_a_mail_is_sandboxed(mailbox: Any) -> None:

@@ -99,7 +99,7 @@ async def test_the_owner_is_alerted_once_about_a_late_rejection(
         await service.wait_until_sent()
         await wait_until(lambda: len(gateway.requests) == 2)
     texts = [orjson.loads(body)["text"] for _, body in gateway.requests]
-    assert "promised and then rejected" in texts[0]
+    assert "accepted as pending and then rejected" in texts[0]
     assert texts[0] == texts[1]
     assert gateway.requests[0][0]["idempotency-key"] == gateway.requests[1][0]["idempotency-key"]
     assert len(smtp.raw) == 2

@@ -34,7 +34,7 @@ async def test_a_full_refund_is_shown_and_cannot_be_shipped(browser: Browser, bo
     refund(browser, browser.shop.payments[0]["amount"]["amount"])
     page = await browser.get(f"/orders/{bought}")
     assert page.one("h1").text == "Refunded"
-    assert "Your payment was refunded in full. Nothing is sent." in page.text
+    assert "Your payment was refunded in full. The order will not be shipped." in page.text
     assert "Thank you for your order" not in page.text
     assert [heading.text for heading in page.all("h2")][-2] == "Refunded"
     assert f"/orders/{bought}/cancel" not in {form.attributes["action"] for form in page.all("form")}

@@ -27,7 +27,7 @@ FIXED_VALUES = {
     "product_id": product_id("pride"),
     "order_id": str(uuid4()),
     "address_id": str(uuid4()),
-    "how": "cancel",
+    "action": "cancel",
 }
 LABELLED = frozenset({"input", "select", "textarea"})
 

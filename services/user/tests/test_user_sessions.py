@@ -96,7 +96,7 @@ async def test_concurrent_guesses_do_not_bypass_the_lock(users: Users) -> None:
     for _ in range(domain.FREE_FAILURES):
         await users.service.sessions.record_failure("ada@example.com")
     with pytest.raises(Problem) as refused:
-        await users.service.sessions._open(account)
+        await users.service.sessions._start(account)
     assert refused.value.code == "too_many_attempts"
     assert await users.database.fetchval("SELECT count(*) FROM token_families") == 0
 

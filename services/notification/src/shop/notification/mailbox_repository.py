@@ -23,7 +23,7 @@ SELECT id, message_id, sender, recipients, subject, received_at FROM mailbox
 WHERE ($1::uuid IS NULL OR id < $1) AND ($2::text IS NULL OR $2 = ANY (recipients)) ORDER BY id DESC LIMIT $3
 """
 ONE = "SELECT id, message_id, sender, recipients, subject, received_at, raw FROM mailbox WHERE id = $1"
-TRIM = "DELETE FROM mailbox WHERE id < (SELECT id FROM mailbox ORDER BY id DESC OFFSET $1 LIMIT 1)"
+TRIM = "DELETE FROM mailbox WHERE id <= (SELECT id FROM mailbox ORDER BY id DESC OFFSET $1 LIMIT 1)"
 
 
 @dataclass(frozen=True, slots=True)
