@@ -13,19 +13,13 @@ import jwt
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from services.storefront.tests.scripted_data import NAMESPACE, NOW, Person, books, money, page_of
+from services.storefront.tests.scripted_data import NAMESPACE, NOW, Person, books, money, open_gate, page_of
 from shop.kit.errors import Problem, install_error_handlers
 
 TOKEN_KEY = "nobody verifies this here, the services behind do"
 TAX_PERCENT = 7
 SHIPPING = 490
 PAGE_WAIT_S = 30.0
-
-
-def open_gate() -> asyncio.Event:
-    gate = asyncio.Event()
-    gate.set()
-    return gate
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +35,12 @@ def product(sku: str, name: str, price: int, stock: int, **more: Any) -> dict[st
         "attributes": {"author": "Jane Austen", "year": 1813, "pages": 432},
         **more,
     }
+
+
+def open_gate() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
 
 
 @dataclass
