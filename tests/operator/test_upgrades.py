@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,9 @@ from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.kube.objects import CANARY, RETRY, Object
 from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING
 from shop.operator.spec_window import DAYS
+from tests.operator.apiserver import ApiServer
+from tests.operator.conftest import new_namespace
+from tests.operator.faults import Proxy, Seen
 from tests.operator.kept import LIMIT_S, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators
@@ -22,6 +26,8 @@ from tests.operator.statuses import Failure
 
 NEW = "*:0.2.0"
 NAMES = ("ash", "birch", "cedar")
+MAX_REFUSED = 10_000
+"""Requests; more than an operator makes in a test."""
 CRASH = Failure.crash_loop("relation orders does not exist")
 Start = Callable[..., Operator]
 
@@ -173,3 +179,44 @@ async def test_what_waits_is_repaired_with_the_version_that_serves(shops: list[K
     await ash.comes_to("Drifted", "Repaired")
     again = (await ash.objects())[deleted]
     assert again["spec"]["template"]["spec"]["containers"][0]["image"].endswith(":0.1.0")
+
+
+async def test_no_shop_is_rolled_out_to_before_every_shop_has_been_read(
+    api: Kube, namespace: str, kubelet: Kubelet, operators: Operators, operator_login: Path, apiserver: ApiServer
+) -> None:
+    """Another namespace has one under way, as many as may be, but its Shops cannot be listed at first."""
+    other = await new_namespace(api)
+    both = f"{namespace},{other}"
+    here, there = Kept(api, namespace, "ash"), Kept(api, other, "birch")
+
+    def lists_there(seen: Seen) -> bool:
+        return seen.method == "GET" and seen.resource == SHOP.plural and seen.namespace == other and not seen.name
+
+    proxy = Proxy(apiserver, user="operator", groups=["system:masters"])
+    async with Kubelet(api, other) as others_kubelet, proxy:
+        first = operators.start(operator_login, namespace, version="0.1.0", namespaces=both)
+        for shop in (here, there):
+            await shop.apply()
+        for shop in (here, there):
+            await shop.ready()
+        await first.stop()
+        await others_kubelet.fail("*-storefront", Failure(), image=NEW)
+        second = operators.start(operator_login, namespace, version="0.2.0", namespaces=other)
+        await come_to([there], [("0.1.0", "RollingOut")])
+        await second.stop()
+        proxy.answer(403, lists_there, times=MAX_REFUSED)
+        third = operators.start(proxy.kubeconfig, namespace, version="0.2.0", namespaces=both, upgrade_at_once="1")
+        await third.leading()
+        await wait_until(lambda: asyncio.to_thread(looked, third), LIMIT_S, "passes over the one that is known")
+        assert await status_of(here) == ("0.1.0", "Complete")
+        proxy.reset()
+        await come_to([here], [("0.1.0", WAITING)])
+        assert "1 at a time" in (await here.condition("Progressing"))["message"]
+        await others_kubelet.heal()
+        await come_to([here, there], [("0.2.0", "Complete")] * 2)
+        await third.stop()
+
+
+def looked(operator: Operator) -> bool:
+    """Whether there were enough passes that one without a reason to wait would have begun a rollout."""
+    return operator.metric("shop_operator_reconcile_seconds_count") >= 3
