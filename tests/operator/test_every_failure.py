@@ -2,91 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import contextlib
-import ssl
-from collections.abc import AsyncIterator
+import itertools
+from pathlib import Path
 
 import pytest
 
 from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
 from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import EVENT, SECRET, SHOP, Kind
-from shop.operator.engine.kube.objects import Object
+from shop.operator.engine.kube.kinds import EVENT, SHOP
 from tests.operator import conftest
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import LIMIT_S, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators
+from tests.operator.refusals import QUOTA, REASONS, REFUSALS, Place, never_answering, no_more_secrets, webhook
 
-QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
-WEBHOOK = Kind("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
 DEADLINE_S = 60
-WORKERS, BROKEN, HEALTHY = 2, 6, 3
-HANGS_S = 2
-"""How long the API server waits for the webhook that never answers."""
-
-
-async def no_more_secrets(api: Kube, namespace: str) -> None:
-    """A quota as its controller leaves it: no controller runs here."""
-    body: Object = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": namespace}}
-    body["spec"] = {"hard": {"count/secrets": "0"}}
-    await api.create(QUOTA, body)
-    status = {"status": {"hard": {"count/secrets": "0"}, "used": {"count/secrets": "0"}}}
-    await api.patch(QUOTA, namespace, "none", status, content="merge", subresource="status")
-
-
-@contextlib.asynccontextmanager
-async def webhook(api: Kube, namespace: str, authority: bytes, port: int, *resources: str) -> AsyncIterator[None]:
-    """Every write of these resources in the namespace is asked about at the port."""
-    rule = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE", "DELETE"]}
-    body: Object = {
-        "apiVersion": WEBHOOK.api_version,
-        "kind": WEBHOOK.kind,
-        "metadata": {"name": f"hook-{namespace}"},
-        "webhooks": [
-            {
-                "name": "policy.example.com",
-                "clientConfig": {"url": f"https://127.0.0.1:{port}/", "caBundle": base64.b64encode(authority).decode()},
-                "rules": [{**rule, "resources": list(resources)}],
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-                "failurePolicy": "Fail",
-                "sideEffects": "None",
-                "timeoutSeconds": HANGS_S,
-                "admissionReviewVersions": ["v1"],
-            }
-        ],
-    }
-    await api.create(WEBHOOK, body)
-    try:
-        yield
-    finally:
-        await api.delete(WEBHOOK, None, f"hook-{namespace}")
+LONGEST_WEBHOOK_S = 30
+"""What the API server grants a webhook at most."""
+WORKERS, BROKEN_EACH, HEALTHY = 2, 3, 3
 
 
 @pytest.fixture
 def authority(apiserver: ApiServer) -> bytes:
     return apiserver.authority.path.read_bytes()
-
-
-@pytest.fixture
-async def silent(apiserver: ApiServer) -> AsyncIterator[int]:
-    """The port of a webhook that takes requests and never answers."""
-    certificate, key = apiserver.authority.issue("webhook")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    never = asyncio.Event()
-
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await never.wait()
-        writer.close()
-
-    server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=context)
-    yield server.sockets[0].getsockname()[1]
-    never.set()
-    server.close()
 
 
 async def reasons(api: Kube, namespace: str) -> dict[str, str]:
@@ -118,7 +59,7 @@ async def test_a_webhook_that_cannot_be_reached_is_in_the_conditions(
     api: Kube, namespace: str, kubelet: Kubelet, operator: Operator, authority: bytes
 ) -> None:
     shop = Kept(api, namespace)
-    async with webhook(api, namespace, authority, free_port(), "services"):
+    async with webhook(api, namespace, authority, free_port(), ["services"]):
         await shop.apply()
         refused = await shop.until("Degraded", lambda found: found["status"] == "True", "told")
         assert refused["reason"] == "ServerError"
@@ -132,7 +73,7 @@ async def test_a_change_that_a_webhook_stops_is_rolled_back_at_its_deadline(
 ) -> None:
     await shop.patch(progressDeadlineSeconds=DEADLINE_S)
     await shop.ready()
-    async with webhook(api, shop.namespace, authority, free_port(), "deployments"):
+    async with webhook(api, shop.namespace, authority, free_port(), ["deployments"]):
         await shop.patch(services={"order": {"replicas": 2}})
         await shop.until("Degraded", lambda found: found["status"] == "True", "told")
         await make_late(shop)
@@ -149,7 +90,7 @@ async def make_late(shop: Kept) -> None:
 
 
 async def test_a_deletion_that_a_webhook_stops_says_so(shop: Kept, api: Kube, authority: bytes) -> None:
-    async with webhook(api, shop.namespace, authority, free_port(), "deployments"):
+    async with webhook(api, shop.namespace, authority, free_port(), ["deployments"]):
         await shop.delete()
 
         async def told() -> bool:
@@ -160,22 +101,55 @@ async def test_a_deletion_that_a_webhook_stops_says_so(shop: Kept, api: Kube, au
 
 
 async def test_broken_shops_do_not_hold_up_healthy_ones(
-    api: Kube, operators: Operators, apiserver: ApiServer, silent: int, authority: bytes
+    api: Kube, operators: Operators, operator_login: Path, apiserver: ApiServer
 ) -> None:
-    """More Shops than the operator has workers wait for a webhook in vain; those that come after them get ready."""
-    broken, healthy = await conftest.new_namespace(api), await conftest.new_namespace(api)
-    login = apiserver.kubeconfig_for("operator", groups=["system:masters"])
-    operator = operators.start(login, broken, namespaces=f"{broken},{healthy}", workers=str(WORKERS))
+    """Many more Shops than the operator has workers are refused, in every way; those that come after get ready."""
+    namespaces = {way: await conftest.new_namespace(api) for way in (*REFUSALS, "healthy")}
+    watched = ",".join(namespaces.values())
+    healthy = namespaces.pop("healthy")
+    good = [Kept(api, healthy, f"healthy-{number}") for number in range(HEALTHY)]
+    broken = {
+        way: [Kept(api, namespace, f"{way}-{number}") for number in range(BROKEN_EACH)]
+        for way, namespace in namespaces.items()
+    }
+    operator = operators.start(operator_login, healthy, namespaces=watched, workers=str(WORKERS))
     await operator.leading()
-    async with Kubelet(api, broken), Kubelet(api, healthy), webhook(api, broken, authority, silent, "services"):
-        stuck = [Kept(api, broken, f"broken-{number}") for number in range(BROKEN)]
-        good = [Kept(api, healthy, f"healthy-{number}") for number in range(HEALTHY)]
-        for shop in (*stuck, *good):
+    async with contextlib.AsyncExitStack() as stack:
+        for way, shops in broken.items():
+            place = Place(api, apiserver, namespaces[way], [shop.name for shop in shops])
+            await stack.enter_async_context(REFUSALS[way](place))
+        await stack.enter_async_context(Kubelet(api, healthy))
+        for shop in (*itertools.chain.from_iterable(broken.values()), *good):
             await shop.apply()
         for shop in good:
             await shop.ready()
-        assert not any([(await shop.condition("Ready")).get("status") == "True" for shop in stuck])
-        for shop in stuck:
-            await shop.until("Degraded", lambda found: found["reason"] == "ServerError", "told", 4 * LIMIT_S)
+        for way, shops in broken.items():
+            for shop in shops:
+                await shop.comes_to("Degraded", REASONS[way], 4 * LIMIT_S)
+                assert (await shop.condition("Ready")).get("status") != "True"
     await operator.stop()
-    assert await api.list(SECRET, healthy)
+
+
+async def test_webhooks_that_do_not_answer_hold_up_no_other_shop(
+    api: Kube, operators: Operators, operator_login: Path, apiserver: ApiServer, authority: bytes
+) -> None:
+    """More Shops than the operator has workers wait in their first pass, before anything is known about them."""
+    silent, healthy = await conftest.new_namespace(api), await conftest.new_namespace(api)
+    watched = f"{silent},{healthy}"
+    stuck = [Kept(api, silent, f"silent-{number}") for number in range(WORKERS + 1)]
+    operator = operators.start(operator_login, healthy, namespaces=watched, workers=str(WORKERS))
+    await operator.leading()
+    async with (
+        Kubelet(api, healthy),
+        never_answering(apiserver) as hook,
+        webhook(api, silent, authority, hook.port, ["services"], LONGEST_WEBHOOK_S),
+    ):
+        for shop in stuck:
+            await shop.apply()
+        await wait_until(lambda: hook.asked > 0, LIMIT_S, "a webhook that is asked")
+        good = Kept(api, healthy)
+        await good.apply()
+        await good.ready()
+        told = [(await shop.condition("Degraded")).get("status") for shop in stuck]
+        assert "True" not in told, "they have not waited for as long as it took"
+    await operator.stop()

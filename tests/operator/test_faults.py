@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shop.devkit.testing import wait_until
+from shop.operator.engine import slots
 from shop.operator.engine.kube import client as kubes
 from shop.operator.engine.kube.api_errors import ApiError, Conflict, Throttled, Unreachable
 from shop.operator.engine.kube.client import Kube
@@ -194,6 +195,22 @@ async def test_no_more_requests_at_once_than_allowed(proxy: Proxy, kube: Kube, n
     await wait_until(lambda: len(proxy.seen) > kubes.MAX_IN_FLIGHT)
     assert len(proxy.seen) == kubes.MAX_IN_FLIGHT + 1
     await asyncio.gather(lease, *asking)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_requests_that_wait_for_long_keep_no_other_from_the_server(
+    proxy: Proxy, kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "SLOW_S", 0.05)
+    proxy.delay_s = 3_600.0
+    asking = [asyncio.create_task(kube.get(CONFIG_MAP, namespace, "a")) for _ in range(kubes.MAX_IN_FLIGHT)]
+    await wait_until(lambda: len(proxy.seen) == kubes.MAX_IN_FLIGHT)
+    proxy.delay_s = 0.0
+    assert await asyncio.wait_for(kube.get(CONFIG_MAP, namespace, "a"), LIMIT_S) is None
+    assert not any(task.done() for task in asking)
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
 
 
 async def test_a_server_that_is_away_for_a_moment(proxy: Proxy, kube: Kube, namespace: str) -> None:

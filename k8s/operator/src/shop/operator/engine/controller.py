@@ -30,12 +30,15 @@ from shop.operator.engine.reconcile.target import Targets
 from shop.operator.engine.reconcile.teardown import Teardown
 from shop.operator.engine.reconcile.upgrades import Limits, Upgrades
 from shop.operator.engine.render.renderer import Renderer
+from shop.operator.engine.slots import Slots
 from shop.operator.engine.status.event_recorder import EventRecorder
 from shop.operator.engine.status.findings import Findings
 from shop.operator.engine.status.report import Report
 
 WORKERS = 6
 """Shops worked on at once."""
+SLOW_PER_WORKER = 2
+"""Shops beside them for each worker whose passes wait for something that is slow to answer."""
 RESYNC_S = 300.0
 """How often all Shops are gone through again, give or take a tenth."""
 DEAD_S = 240.0
@@ -78,6 +81,7 @@ class Controller:
         self._options = options
         self._targets = Targets()
         self._queue = WorkQueue[NamespacedName](self._targets.has, max_failing=max(1, options.workers // 2))
+        self._slots = Slots(options.workers, options.workers * SLOW_PER_WORKER)
         self._upgrades = Upgrades(renderer.release, options.upgrades, self._queue.add, self._all_seen)
         self._cache = Cache(self._queue.add, self._upgrades.see)
         self._informers: dict[Scope, Informer[Child] | Informer[Pod]] = {}
@@ -128,7 +132,8 @@ class Controller:
                 background.append(tasks.create_task(shell.follow(self._see, self._options.namespaces, stop)))
                 background.append(tasks.create_task(self._shop_watch.run(self._options.namespaces)))
                 background.append(tasks.create_task(self._resync()))
-                workers = [tasks.create_task(self._work()) for _ in range(self._options.workers)]
+                passes = self._options.workers * (1 + SLOW_PER_WORKER)
+                workers = [tasks.create_task(self._work()) for _ in range(passes)]
                 await stop.wait()
                 await self._drain(workers, lost)
                 for task in background:
@@ -193,11 +198,17 @@ class Controller:
         SHOPS.forget(key)
 
     async def _work(self) -> None:
-        while (key := await self._queue.get()) is not None:
-            try:
-                await self._pass(key)
-            finally:
-                self._queue.done(key)
+        while True:
+            await self._slots.acquire()
+            key = await self._queue.get()
+            if key is None:
+                self._slots.release()
+                return
+            with self._slots.working():
+                try:
+                    await self._pass(key)
+                finally:
+                    self._queue.done(key)
 
     async def _pass(self, key: NamespacedName) -> None:
         started, result = time.perf_counter(), "failed"

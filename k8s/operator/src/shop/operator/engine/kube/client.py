@@ -33,9 +33,12 @@ from shop.operator.engine.kube.api_errors import (
 )
 from shop.operator.engine.kube.kinds import LEASE, Kind
 from shop.operator.engine.kube.objects import MANAGER, Object
+from shop.operator.engine.slots import Slots
 
 MAX_IN_FLIGHT = 32
 """Requests at once. Watches and the Lease do not count: they must go on when everything else is slow."""
+MAX_SLOW = 64
+"""Requests beside them that have taken long: they wait for a webhook, say, and must not keep others from the server."""
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 30.0
 MAX_ATTEMPTS = 6
@@ -90,7 +93,7 @@ class Kube:
         self._where = kubeconfig, context
         self._login = login.Login("")
         self._session: aiohttp.ClientSession | None = None
-        self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._slots = Slots(MAX_IN_FLIGHT, MAX_SLOW)
         self.observer = Observer()
         self.attempts = MAX_ATTEMPTS
 
@@ -301,7 +304,8 @@ class Kube:
     async def _attempt(self, request: Request) -> bytes:
         if request.urgent:
             return await self._exchange(request)
-        async with self._slots:
+        await self._slots.acquire()
+        with self._slots.working():
             return await self._exchange(request)
 
     async def _exchange(self, request: Request) -> bytes:
