@@ -8,6 +8,11 @@ gets one pod for each that there should be, updates all Shops, and goes through 
 The same stand-in for controllers and kubelet, a process of its own, is at work in both. The operator logs in as in a
 cluster, with the token of a service account. Runs follow each other, so what else the machine does falls on both
 halves; the figures at the end are medians over the runs. API server, etcd, stand-in and operator share the cores.
+
+    make bench-operator ARGS="--shops 200 --broken 50"
+
+Here 50 of the 200 Shops are broken, each in one of several ways. A run creates the 150 healthy ones alone and, on
+another fresh API server, beside the broken ones.
 """
 
 from __future__ import annotations
@@ -18,12 +23,13 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from shop.operator.engine.kube.client import Kube
+from tests.load.operator_broken import alone, beside_broken
 from tests.load.operator_phases import Bench, login, pods_that_look_alive
 from tests.operator import conftest as definitions
 from tests.operator.apiserver import ApiServer, missing
@@ -72,6 +78,16 @@ async def one_run(shops: int) -> Figures:
     return found
 
 
+async def one_run_with_broken(shops: int, broken: int) -> Figures:
+    """The healthy ones alone, then beside the broken ones."""
+    found: Figures = {}
+    healthy = shops - broken
+    for name, measure in (("alone", alone), ("beside", lambda bench: beside_broken(bench, broken))):
+        with tempfile.TemporaryDirectory(prefix="bench-operator-") as folder:
+            found[name] = await on_a_fresh_server(healthy, Path(folder), measure)
+    return found
+
+
 def medians(runs: list[Figures]) -> Figures:
     """Number by number, those inside of groups too."""
     found: Figures = {}
@@ -86,16 +102,30 @@ def main() -> int:
     parser.add_argument("--shops", type=int, default=1_000, help="how many Shops (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=1, help="how many runs, whose medians are printed")
     parser.add_argument("--json", action="store_true", help="print the figures of all runs as JSON")
+    parser.add_argument("--broken", type=int, default=0, help="how many of the Shops are broken (default: %(default)s)")
     options = parser.parse_args()
     if reason := missing():
         sys.exit(f"bench-operator: {reason}")
     if not 1 <= options.runs <= MAX_RUNS:
         parser.error(f"--runs must be 1 to {MAX_RUNS}")
+    if not 0 <= options.broken < options.shops:
+        parser.error("--broken must be less than --shops")
     load = round(os.getloadavg()[0], 2)
-    runs = [asyncio.run(one_run(options.shops)) for _ in range(options.runs)]
-    found = {"load_average_before": load, "shops": options.shops, "runs": runs, "median": medians(runs)}
-    print(json.dumps(found, indent=1) if options.json else table(options.shops, runs))
+    runs = [asyncio.run(_one_run(options.shops, options.broken)) for _ in range(options.runs)]
+    found = {
+        "load_average_before": load,
+        "shops": options.shops,
+        "broken": options.broken,
+        "runs": runs,
+        "median": medians(runs),
+    }
+    text = table_with_broken if options.broken else table
+    print(json.dumps(found, indent=1) if options.json else text(options.shops, runs))
     return 0
+
+
+def _one_run(shops: int, broken: int) -> Coroutine[Any, Any, Figures]:
+    return one_run_with_broken(shops, broken) if broken else one_run(shops)
 
 
 def table(shops: int, runs: list[Figures]) -> str:
@@ -113,6 +143,17 @@ created in {create["seconds"]:g} s: {create["shops_per_min"]:g} Shops/min, {crea
 the operator took at most {memory:g} MiB (aimed at: {TARGET_MB} MB), \
 with helm {max(found[name]["with_helm_peak_mib"] for name in PHASES):g} MiB"""
     return "\n".join((head, *lines))
+
+
+def table_with_broken(shops: int, runs: list[Figures]) -> str:
+    """The medians of both halves."""
+    found = medians(runs)
+    alone, beside, cost = found["alone"]["create"], found["beside"]["create"], found["beside"]["broken"]
+    known, passes = cost["known_as_broken"], cost["failed_passes"]
+    return f"""medians of {len(runs)} at {shops} Shops
+the healthy ones alone: all ready after {alone["seconds"]:g} s
+beside the broken ones: all ready after {beside["seconds"]:g} s; until then {known:g} broken ones said what is wrong
+their {passes:g} failed passes held {cost["workers_held"]:g} of {cost["workers"]:g} workers on average"""
 
 
 if __name__ == "__main__":
