@@ -18,6 +18,8 @@ QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 WEBHOOK = Kind("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
 WEBHOOK_TIMEOUT_S = 2
 """How long the API server waits for a webhook that does not answer."""
+LONGEST_WEBHOOK_S = 30
+"""What the API server grants a webhook at most."""
 ANSWER_500 = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 type Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -17,11 +17,18 @@ from tests.operator.apiserver import ApiServer
 from tests.operator.kept import LIMIT_S, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators
-from tests.operator.refusals import QUOTA, REASONS, REFUSALS, Place, never_answering, no_more_secrets, webhook
+from tests.operator.refusals import (
+    LONGEST_WEBHOOK_S,
+    QUOTA,
+    REASONS,
+    REFUSALS,
+    Place,
+    never_answering,
+    no_more_secrets,
+    webhook,
+)
 
 DEADLINE_S = 60
-LONGEST_WEBHOOK_S = 30
-"""What the API server grants a webhook at most."""
 WORKERS, BROKEN_EACH, HEALTHY = 2, 3, 3
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from shop.devkit.testing import wait_until
 from shop.operator.engine import slots
+from shop.operator.engine.controller import FIRST_LIST_S
 from shop.operator.engine.kube import client as kubes
 from shop.operator.engine.kube.api_errors import ApiError, Conflict, Throttled, Unreachable
 from shop.operator.engine.kube.client import Kube
@@ -20,6 +21,7 @@ from shop.operator.engine.kube.kinds import CONFIG_MAP, EVENT, LEASE
 from shop.operator.engine.kube.objects import Object
 from tests.operator.apiserver import ApiServer
 from tests.operator.faults import Proxy, When
+from tests.operator.refusals import LONGEST_WEBHOOK_S
 
 ADMINISTRATORS = ["system:masters"]
 LIMIT_S = 30
@@ -184,6 +186,12 @@ async def test_a_hanging_server_is_given_up(
     kube.attempts = 2
     with pytest.raises(Unreachable, match="timed out"):
         await kube.list(CONFIG_MAP, namespace)
+
+
+def test_the_server_may_wait_for_a_webhook_and_all_tries_of_a_page_take_less_than_a_watch_may_be_silent() -> None:
+    assert kubes.REQUEST_TIMEOUT_S > LONGEST_WEBHOOK_S
+    pauses = kubes.MAX_PAUSE_S * kubes.MAX_ATTEMPTS / 2
+    assert kubes.REQUEST_TIMEOUT_S * kubes.MAX_ATTEMPTS + pauses <= FIRST_LIST_S
 
 
 @pytest.mark.usefixtures("quick")

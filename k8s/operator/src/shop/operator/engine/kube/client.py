@@ -40,7 +40,8 @@ MAX_IN_FLIGHT = 32
 MAX_SLOW = 64
 """Requests beside them that have taken long: they wait for a webhook, say, and must not keep others from the server."""
 CONNECT_TIMEOUT_S = 5.0
-REQUEST_TIMEOUT_S = 30.0
+REQUEST_TIMEOUT_S = 35.0
+"""More than the 30 s that the API server may wait for a webhook: its answer names the webhook, and is not repeated."""
 MAX_ATTEMPTS = 6
 WEBHOOK_FAILED = "Internal error occurred: failed calling webhook"
 """How the API server begins to say that an admission webhook did not answer, or not with an answer."""
