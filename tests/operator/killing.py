@@ -49,7 +49,7 @@ class Births:
     def _of(self, kind: Kind) -> Callable[[NamespacedName, str | None, str | None], None]:
         def changed(place: NamespacedName, _: str | None, uid: str | None) -> None:
             if uid is not None:
-                self.uids[kind, place[1]].add(uid)
+                self.uids[kind, place.name].add(uid)
 
         return changed
 

@@ -160,9 +160,9 @@ async def test_a_history_belongs_to_its_shop_and_has_a_digest(histories: Histori
 async def test_what_is_told_of_a_shop_is_found_with_it(api: Kube, namespace: str) -> None:
     shop = await a_shop(api, namespace)
     recorder = EventRecorder(api, "operator-1")
-    recorder.event(shop, "Normal", "RollingOut", "Revision 1 is being rolled out")
-    recorder.event(shop, "Warning", "ImagePullBackOff", "Deployment bookshop-order: image cannot be pulled")
-    recorder.event(shop, "Warning", "ImagePullBackOff", "Deployment bookshop-order: image cannot be pulled")
+    recorder.record(shop, "Normal", "RollingOut", "Revision 1 is being rolled out")
+    recorder.record(shop, "Warning", "ImagePullBackOff", "Deployment bookshop-order: image cannot be pulled")
+    recorder.record(shop, "Warning", "ImagePullBackOff", "Deployment bookshop-order: image cannot be pulled")
     await recorder.write_due()
     found = {event["reason"]: event for event in await api.list(EVENT, namespace)}
     assert {reason: event["count"] for reason, event in found.items()} == {"RollingOut": 1, "ImagePullBackOff": 2}
@@ -178,9 +178,9 @@ async def test_another_process_goes_on_with_the_count(
     monkeypatch.setattr(events, "REPEAT_S", 0.0)
     for _ in range(3):
         recorder = EventRecorder(api)
-        recorder.event(shop, "Warning", "SecretMissing", "there is no Secret")
+        recorder.record(shop, "Warning", "SecretMissing", "there is no Secret")
         await recorder.write_due()
-        recorder.event(shop, "Warning", "SecretMissing", "there is no Secret")
+        recorder.record(shop, "Warning", "SecretMissing", "there is no Secret")
         await recorder.write_due()
     (event,) = await api.list(EVENT, namespace)
     assert event["count"] == 6
@@ -192,11 +192,11 @@ async def test_an_event_deleted_by_somebody_comes_back(
     shop = await a_shop(api, namespace)
     monkeypatch.setattr(events, "REPEAT_S", 0.0)
     recorder = EventRecorder(api)
-    recorder.event(shop, "Normal", "Ready", "Revision 1 serves")
+    recorder.record(shop, "Normal", "Ready", "Revision 1 serves")
     await recorder.write_due()
     (event,) = await api.list(EVENT, namespace)
     await api.delete(EVENT, namespace, event["metadata"]["name"])
-    recorder.event(shop, "Normal", "Ready", "Revision 1 serves")
+    recorder.record(shop, "Normal", "Ready", "Revision 1 serves")
     await recorder.write_due()
     await wait_until(lambda: api.list(EVENT, namespace), what="the Event")
 
@@ -204,8 +204,8 @@ async def test_an_event_deleted_by_somebody_comes_back(
 async def test_a_shop_may_say_anything(api: Kube, namespace: str) -> None:
     shop = await a_shop(api, namespace)
     recorder = EventRecorder(api)
-    recorder.event(shop, "Warning", "R" * 200, 'Bücher ✓ "quoted" \n' + "m" * 3_000)
-    recorder.event(shop, "Warning", "Empty", "")
+    recorder.record(shop, "Warning", "R" * 200, 'Bücher ✓ "quoted" \n' + "m" * 3_000)
+    recorder.record(shop, "Warning", "Empty", "")
     await recorder.write_due()
     assert len(await api.list(EVENT, namespace)) == 2
 

@@ -48,7 +48,7 @@ class Watching:
         return value
 
     def changed(self, place: NamespacedName, old: str | None, new: str | None) -> None:
-        self.told.append((place[1], old, new))
+        self.told.append((place.name, old, new))
 
     async def stop(self) -> None:
         self._task.cancel()
@@ -56,7 +56,7 @@ class Watching:
 
     @property
     def values(self) -> dict[str, str]:
-        return {place[1]: value for place, value in self.informer.items.items()}
+        return {place.name: value for place, value in self.informer.items.items()}
 
     async def until(self, values: dict[str, str]) -> None:
         await wait_until(lambda: self.values == values, LIMIT_S, f"{values}")
@@ -328,7 +328,7 @@ async def test_a_refused_list_is_tried_again(
     watching = watch()
     await watching.until({"a": "1"})
     assert [record.message for record in caplog.records] == ["watch of configmaps: not allowed"]
-    assert watching.informer.refusal == ""
+    assert watching.informer.last_error == ""
 
 
 class Pages(Kube):

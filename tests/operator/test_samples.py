@@ -10,7 +10,7 @@ import yaml
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CLAIM, SHOP
 from shop.operator.engine.kube.objects import Object
-from shop.operator.engine.reconcile.preflight import Prerequisite, needed
+from shop.operator.engine.reconcile.preflight import Prerequisite, prerequisites
 from shop.operator.spec import Shop
 from tests.charts import helm
 from tests.operator.kept import LIMIT_S, Kept
@@ -26,7 +26,7 @@ async def test_a_sample_becomes_ready_and_goes(
 ) -> None:
     resource = yaml.safe_load(sample.read_text(encoding="utf-8"))
     spec = Shop.model_validate(resource).spec
-    for one in needed(spec):
+    for one in prerequisites(spec):
         await api.create(one.kind, made(one, namespace))
     shop = Kept(api, namespace, resource["metadata"]["name"])
     resource["metadata"]["namespace"] = namespace

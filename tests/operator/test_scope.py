@@ -131,7 +131,7 @@ async def test_an_operator_that_may_not_list_shops_is_unready_and_ends_and_says_
     await fails(process.port, "live", f"nothing has come for {FIRST_LIST_S:g} s: {REFUSED}")
     assert await asyncio.wait_for(process.process.wait(), LIMIT_S) == 1
     log = [json.loads(line)["message"] for line in process.log.read_text(encoding="utf-8").splitlines()]
-    last = [message for message in log if message.startswith("the engine ends: shops in namespace")]
+    last = [message for message in log if message.startswith("the controller stops: shops in namespace")]
     assert len(last) == 1
     assert REFUSED in last[0]
 

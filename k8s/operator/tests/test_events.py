@@ -69,7 +69,7 @@ class Recording:
         return EventRecorder(self.server, "operator-1", monotonic=lambda: self.seconds, now=now)
 
     def tell(self, message: str = "Revision 2 serves", *, shop: str = "bookshop", uid: str = "u-1") -> None:
-        self.recorder.event(a_shop(shop, uid), "Normal", "Ready", message)
+        self.recorder.record(a_shop(shop, uid), "Normal", "Ready", message)
 
     async def write(self) -> float | None:
         return await self.recorder.write_due()
@@ -227,7 +227,7 @@ async def test_a_lost_event_is_told_when_it_happens_again(recording: Recording) 
 
 
 async def test_long_words_are_cut_to_what_the_server_takes(recording: Recording) -> None:
-    recording.recorder.event(a_shop(), "Warning", "R" * 200, "m" * 2_000)
+    recording.recorder.record(a_shop(), "Warning", "R" * 200, "m" * 2_000)
     await recording.write()
     event = recording.server.only
     assert (len(event["reason"]), len(event["message"])) == (128, MESSAGE_CHARS)

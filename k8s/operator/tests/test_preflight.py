@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shop.operator.engine.kube.kinds import CONFIG_MAP, SECRET
-from shop.operator.engine.reconcile.preflight import Prerequisite, named_by, needed
+from shop.operator.engine.reconcile.preflight import Prerequisite, named_by, prerequisites
 from shop.operator.services import WITH_DATABASE
 from shop.operator.spec import ShopSpec
 
@@ -11,7 +11,7 @@ EXTERNAL = {"mode": "External", "secretName": "urls"}
 
 
 def of_database(**more: object) -> list[Prerequisite]:
-    return needed(ShopSpec.model_validate({"database": {**EXTERNAL, **more}}))
+    return prerequisites(ShopSpec.model_validate({"database": {**EXTERNAL, **more}}))
 
 
 def test_behind_a_pooler_the_secret_also_leads_to_the_server_itself() -> None:

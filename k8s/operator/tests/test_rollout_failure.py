@@ -8,7 +8,7 @@ import pytest
 
 from shop.operator.engine.kube.kinds import Wave
 from shop.operator.engine.kube.objects import NamespacedName
-from shop.operator.engine.reconcile.rollout import DeadlineTracker, Progress, failure
+from shop.operator.engine.reconcile.rollout import DeadlineTracker, Progress, rollout_failure
 from shop.operator.engine.status.health import PROGRESS_DEADLINE
 from shop.operator.engine.status.pods import PodProblem
 from shop.operator.engine.status.shop_view import Rollout
@@ -61,7 +61,7 @@ def progress(failed: tuple[str, str] | None = None) -> Progress:
 def test_failure(
     what: str, found: Progress, pod_problems: tuple[PodProblem, ...], late: bool, verdict: tuple[str, str] | None
 ) -> None:
-    assert failure(found, pod_problems, 900, late=late) == verdict, what
+    assert rollout_failure(found, pod_problems, 900, late=late) == verdict, what
 
 
 def test_hopeless_pods_of_what_is_not_waited_for_do_not_count() -> None:
@@ -69,7 +69,7 @@ def test_hopeless_pods_of_what_is_not_waited_for_do_not_count() -> None:
     elsewhere = PodProblem(
         "InvalidImageName", "StatefulSet b: pod b-0: no name", fatal=True, owner="StatefulSet b", pod="b-0"
     )
-    assert failure(progress(), (elsewhere,), 900, late=False) is None
+    assert rollout_failure(progress(), (elsewhere,), 900, late=False) is None
 
 
 BOOKSHOP = NamespacedName("shops", "bookshop")
@@ -80,23 +80,23 @@ def rollout(hash_: str, minutes_ago: int) -> Rollout:
     return Rollout(2, hash_, datetime.now(UTC) - timedelta(minutes=minutes_ago))
 
 
-def is_late(clock: DeadlineTracker, found: Rollout) -> bool:
-    return clock.left(BOOKSHOP, found, DEADLINE) <= timedelta()
+def is_late(tracker: DeadlineTracker, found: Rollout) -> bool:
+    return tracker.remaining(BOOKSHOP, found, DEADLINE) <= timedelta()
 
 
 def test_a_rollout_that_was_worked_on_all_the_time_is_late_after_its_deadline() -> None:
-    clock = DeadlineTracker()
-    clock.begin(BOOKSHOP, "a")
-    assert not is_late(clock, rollout("a", 9))
-    assert is_late(clock, rollout("a", 11))
+    tracker = DeadlineTracker()
+    tracker.start(BOOKSHOP, "a")
+    assert not is_late(tracker, rollout("a", 9))
+    assert is_late(tracker, rollout("a", 11))
 
 
 def test_time_in_which_nobody_worked_on_a_rollout_does_not_count() -> None:
-    clock = DeadlineTracker()
-    assert not is_late(clock, rollout("a", 60)), "begun by another process"
-    assert not is_late(clock, rollout("a", 69)), "which this one has had for nine minutes"
-    assert is_late(clock, rollout("a", 71))
-    clock.stop(BOOKSHOP)
-    assert not is_late(clock, rollout("a", 71)), "suspended for a while"
-    clock.begin(BOOKSHOP, "b")
-    assert not is_late(clock, rollout("a", 71)), "another was begun meanwhile"
+    tracker = DeadlineTracker()
+    assert not is_late(tracker, rollout("a", 60)), "begun by another process"
+    assert not is_late(tracker, rollout("a", 69)), "which this one has had for nine minutes"
+    assert is_late(tracker, rollout("a", 71))
+    tracker.stop(BOOKSHOP)
+    assert not is_late(tracker, rollout("a", 71)), "suspended for a while"
+    tracker.start(BOOKSHOP, "b")
+    assert not is_late(tracker, rollout("a", 71)), "another was begun meanwhile"

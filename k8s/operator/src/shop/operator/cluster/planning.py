@@ -23,7 +23,7 @@ from shop.operator.engine.kube.client import Request, path_of
 from shop.operator.engine.kube.kinds import DEPLOYMENT, SECRET, SHOP, Kind, kind_of, wave_of
 from shop.operator.engine.kube.objects import MANAGER, SHOP_LABEL, NamespacedName, Object, Ref
 from shop.operator.engine.reconcile import preflight
-from shop.operator.engine.reconcile.apply import is_taken, merged
+from shop.operator.engine.reconcile.apply import is_field_conflict, merged
 from shop.operator.engine.reconcile.seeds import SEED_BYTES
 from shop.operator.engine.render.renderer import HelmNotFound, Renderer, RenderError, find_charts, find_helm
 from shop.operator.engine.status.shop_view import Entry, ShopView
@@ -164,7 +164,7 @@ async def _dry_run(session: Session, key: NamespacedName, obj: Object, live: Obj
     try:
         return await session.kube.apply(kind, obj, force=ours, dry_run=True)
     except Conflict as error:
-        if not is_taken(error):
+        if not is_field_conflict(error):
             raise
         raise Conflict(error.status, "NameTaken", "exists already and was not made for this Shop") from error
     except Invalid:

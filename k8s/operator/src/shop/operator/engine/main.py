@@ -1,10 +1,12 @@
-"""The operator's process: serve probes, become leader, run the engine until told to stop or no longer leader.
+"""The operator's process: serve probes, become leader, run the controller until stopped or no longer leader.
 
     python -m shop.operator.engine.main
 
 Settings come from the environment, prefixed SHOP_OPERATOR_: NAMESPACES (comma-separated, empty for all), NAMESPACE
 (its own, for the Lease), PORT, LOG_LEVEL, WORKERS, RESYNC_S, FIRST_LIST_S, IMAGE_REGISTRY; of the rollout of a new
 version UPGRADE_AT_ONCE, UPGRADE_MAX_FAILURES, UPGRADE_CANARY_READY_S, UPGRADE_WINDOW (JSON as spec.maintenanceWindow).
+
+kopf runs the process: signals, login, start-up and clean-up. The controller watches (docs/adr/0027).
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
-import signal
 import sys
 from importlib.metadata import version
+from typing import Any, cast
 
+import kopf
 import uvloop
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,15 +29,18 @@ from shop.kit.logging import configure
 from shop.operator.engine.controller import FIRST_LIST_S, RESYNC_S, WORKERS, Controller, Options
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.login import LoginError
+from shop.operator.engine.kube.objects import MANAGER
 from shop.operator.engine.leader import Lease
 from shop.operator.engine.metrics import LEADER, ApiRequests
-from shop.operator.engine.probe_server import Probes
+from shop.operator.engine.probe_server import ProbeServer
 from shop.operator.engine.reconcile.upgrades import AT_ONCE, CANARY_READY_S, MAX_FAILURES, Limits
 from shop.operator.engine.render.renderer import HelmNotFound, Images, Renderer, find_charts, find_helm
 from shop.operator.engine.render.values import LOCAL_REGISTRY
 from shop.operator.spec_window import MaintenanceWindow
 
 LEASE_NAME = "shop-operator"
+DISCOVERY_BACKOFFS_S = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0, 15.0)
+"""Between kopf's attempts to reach the API server when it starts; then the process ends and is started again."""
 
 
 class Settings(BaseSettings):
@@ -60,12 +67,15 @@ class Settings(BaseSettings):
     upgrade_window: MaintenanceWindow | None = None
 
     @property
-    def watched(self) -> tuple[str, ...]:
-        return names(self.namespaces)
-
-    @property
     def images(self) -> Images:
         return Images(self.image_registry, self.image_pull_policy, names(self.image_pull_secrets))
+
+    @property
+    def options(self) -> Options:
+        limits = Limits(
+            self.upgrade_at_once, self.upgrade_max_failures, self.upgrade_canary_ready_s, self.upgrade_window
+        )
+        return Options(names(self.namespaces), self.workers, self.resync_s, self.first_list_s, limits)
 
 
 def names(listed: str) -> tuple[str, ...]:
@@ -74,90 +84,88 @@ def names(listed: str) -> tuple[str, ...]:
 
 
 class Operator:
-    """One process; `stop` ends it in order."""
+    """One process, run by kopf until a signal, the loss of the Lease or the end of the controller."""
 
-    def __init__(self, settings: Settings, renderer: Renderer) -> None:
-        self._settings = settings
-        self._renderer = renderer
-        self._engine: Controller | None = None
-        self._lost = asyncio.Event()
-        self.stop = asyncio.Event()
+    def __init__(self, settings: Settings, renderer: Renderer, kube: Kube) -> None:
+        self.exit_status = 0
+        self._lease = Lease(kube, settings.namespace or kube.namespace, settings.lease, settings.identity)
+        self._controller = Controller(kube, renderer, settings.options)
+        self._stop, self._lost = asyncio.Event(), asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._leads = False
 
-    async def run(self) -> int:
-        """Serve until stopped (0), or until no longer leader or cut off (1): a new process then waits its turn."""
-        async with Kube.connect() as kube, self._probes():
-            kube.observer = ApiRequests()
-            lease = Lease(
-                kube, self._settings.namespace or kube.namespace, self._settings.lease, self._settings.identity
-            )
-            if not await self._lead(lease):
-                return 0
-            LEADER.set(1)
-            held = asyncio.create_task(lease.hold())
-            held.add_done_callback(lambda _: self._end())
-            try:
-                self._engine = Controller(kube, self._renderer, self._options())
-                await self._engine.run(self.stop, self._lost)
-                in_order = self.stop.is_set() and not held.done()
-            finally:
-                LEADER.set(0)
-                lost = held.done()
-                held.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await held
-                if not lost:
-                    await lease.release()
-            return int(not in_order)
-
-    def _end(self) -> None:
-        """No longer leader: stop, and at once."""
-        self._lost.set()
-        self.stop.set()
-
-    def _options(self) -> Options:
-        settings = self._settings
-        limits = Limits(
-            settings.upgrade_at_once,
-            settings.upgrade_max_failures,
-            settings.upgrade_canary_ready_s,
-            settings.upgrade_window,
+    async def run(self) -> None:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(_log_in)
+        kopf.on.startup(registry=registry)(self._start)
+        kopf.on.cleanup(registry=registry)(self._clean_up)
+        settings = kopf.OperatorSettings()
+        settings.posting.enabled = False
+        settings.scanning.disabled = True
+        settings.networking.error_backoffs = DISCOVERY_BACKOFFS_S
+        logging.getLogger("kopf").setLevel(logging.ERROR)
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=True,
+            # Else kopf asks the system for the user's name, and a container's user has none.
+            identity=cast("Any", MANAGER),
+            stop_flag=self._stop,
         )
-        return Options(settings.watched, settings.workers, settings.resync_s, settings.first_list_s, limits)
 
-    def _probes(self) -> Probes:
-        return Probes(self._settings.port, live=self._trouble, ready=self._unready)
+    async def _start(self, **_: Any) -> None:
+        """Wait for the Lease, then begin. A signal cancels the wait."""
+        await self._lease.acquire()
+        LEADER.set(1)
+        self._leads = True
+        holding = asyncio.create_task(self._lease.hold())
+        holding.add_done_callback(lambda _: self._lost.set())
+        self._tasks = [holding, asyncio.create_task(self._controller.run(self._stop, self._lost))]
+        for task in self._tasks:
+            task.add_done_callback(lambda _: self._stop.set())
 
-    def _trouble(self) -> str:
-        return self._engine.liveness_error() if self._engine else ""
+    async def _clean_up(self, **_: Any) -> None:
+        """Let reconciles under way end, then let another operator lead at once."""
+        holding, controlling = self._tasks
+        lost = holding.done()
+        self.exit_status = int(lost or controlling.done())
+        self._stop.set()
+        try:
+            await controlling
+        finally:
+            LEADER.set(0)
+            holding.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await holding
+            if not lost:
+                await self._lease.release()
 
-    def _unready(self) -> str:
-        return self._engine.readiness_error() if self._engine else ""
+    def liveness_error(self) -> str:
+        return self._controller.liveness_error() if self._leads else ""
 
-    async def _lead(self, lease: Lease) -> bool:
-        """Wait for the Lease; False when told to stop before."""
-        waiting = asyncio.create_task(lease.acquire())
-        stopped = asyncio.create_task(self.stop.wait())
-        await asyncio.wait((waiting, stopped), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not waiting.done():
-            waiting.cancel()
-            return False
-        await waiting
-        return True
+    def readiness_error(self) -> str:
+        """A standby is ready: a new version would otherwise wait for the old leader to stop, and the reverse."""
+        return self._controller.readiness_error() if self._leads else ""
+
+
+def _log_in(**kwargs: Any) -> Any:
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
 async def serve(settings: Settings) -> int:
+    """Exit status 0 after a stop, 1 when the Lease was lost or the controller ended by itself."""
     renderer = Renderer(find_helm(), find_charts(), settings.version, images=settings.images)
-    operator = Operator(settings, renderer)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, operator.stop.set)
-    gc.freeze()
-    return await operator.run()
+    async with Kube.connect() as kube:
+        kube.observer = ApiRequests()
+        operator = Operator(settings, renderer, kube)
+        gc.freeze()
+        async with ProbeServer(settings.port, live=operator.liveness_error, ready=operator.readiness_error):
+            await operator.run()
+        return operator.exit_status
 
 
 def main() -> None:
-    """Exit status 0 after a stop, 1 after a lost Lease, when it is cut off or when it cannot start."""
     settings = Settings()
     configure("shop-operator", settings.log_level)
     try:

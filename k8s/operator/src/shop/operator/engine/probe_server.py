@@ -21,8 +21,8 @@ Check = Callable[[], str]
 """Why the check fails, in a sentence; "" when it does not."""
 
 
-class Probes:
-    """`async with Probes(8000, live=..., ready=...) as probes`: serves for the block. Port 0 takes a free one."""
+class ProbeServer:
+    """`async with ProbeServer(8000, live=..., ready=...) as server`: serves for the block. Port 0 takes a free one."""
 
     def __init__(self, port: int, *, live: Check, ready: Check, host: str | None = HOST) -> None:
         self._host, self._port = host, port

@@ -1,7 +1,7 @@
-"""What the engine knows of the cluster: the Shops, their objects and the pods in problem, as small as it can be.
+"""What the operator knows of the cluster: the Shops, their objects and the pods with problems, as small as possible.
 
-Everything here comes from watches and from the answers to the engine's own writes; nothing is asked for. A thousand
-Shops have 76,000 objects, so of each only what a decision needs is kept.
+It is filled by informers and by the responses to the operator's own writes. A thousand Shops have 76,000 objects, so
+of each only what a decision needs is kept.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import orjson
 
@@ -21,7 +22,23 @@ from shop.operator.engine.status.pods import PodProblem, pod_problem
 
 SEED_SUFFIX = "-seed"
 SEED_FIELD = "seed"
-type Seen = Callable[[NamespacedName, Object | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShop:
+    """A Shop as JSON, without managedFields."""
+
+    version: int
+    packed: bytes
+
+    @classmethod
+    def of(cls, shop: Object) -> Self:
+        meta = {name: value for name, value in shop["metadata"].items() if name != "managedFields"}
+        return cls(int(meta["resourceVersion"]), orjson.dumps({**shop, "metadata": meta}))
+
+    def object(self) -> Object:
+        found: Object = orjson.loads(self.packed)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,47 +75,42 @@ class Pod:
 
 
 class Cache:
-    """`changed` is called with a Shop for which something happened that a reconcile might care about.
+    """`on_change` is called with a Shop for which something happened that a reconcile might act on.
 
-    `seen` is called with a Shop as it is known from then on, None when it is gone.
+    `on_shop` is called with each new state of a Shop, None when it is gone.
     """
 
-    def __init__(self, changed: Callable[[NamespacedName], None], seen: Seen = lambda _, __: None) -> None:
-        self._changed = changed
-        self._seen = seen
-        self._shops: dict[NamespacedName, tuple[int, bytes]] = {}
+    def __init__(
+        self,
+        on_change: Callable[[NamespacedName], None],
+        on_shop: Callable[[NamespacedName, Object | None], None] = lambda _, __: None,
+    ) -> None:
+        self._on_change, self._on_shop = on_change, on_shop
+        self._shops: dict[NamespacedName, StoredShop] = {}
         self._children: dict[NamespacedName, dict[Ref, Child]] = {}
         self._pod_problems: dict[NamespacedName, dict[str, PodProblem]] = {}
 
-    def update_shop(self, body: Object) -> NamespacedName:
-        """Take a Shop as an event or the answer to a write shows it; an older one than known changes nothing."""
-        meta = body["metadata"]
-        key = NamespacedName(meta["namespace"], meta["name"])
-        version = int(meta["resourceVersion"])
-        known = self._shops.get(key)
-        if known is None or known[0] < version:
-            kept = {**body, "metadata": {name: value for name, value in meta.items() if name != "managedFields"}}
-            self._shops[key] = version, orjson.dumps(kept)
-            self._seen(key, kept)
-            self._changed(key)
-        return key
+    def shop_changed(self, key: NamespacedName, old: StoredShop | None, new: StoredShop | None) -> None:
+        """Called by an informer."""
+        if new is None:
+            self.remove_shop(key)
+        elif old is None or old.version != new.version:
+            self._shops[key] = new
+            self._on_shop(key, new.object())
+            self._on_change(key)
 
     def remove_shop(self, key: NamespacedName) -> None:
         self._shops.pop(key, None)
         self._pod_problems.pop(key, None)
-        self._seen(key, None)
-        self._changed(key)
+        self._on_shop(key, None)
+        self._on_change(key)
 
     def shop(self, key: NamespacedName) -> Object | None:
         found = self._shops.get(key)
-        return None if found is None else orjson.loads(found[1])
+        return found.object() if found else None
 
     def shops(self) -> list[NamespacedName]:
         return list(self._shops)
-
-    def version(self, key: NamespacedName) -> int:
-        """The resourceVersion last seen of a Shop, 0 when there is none."""
-        return self._shops.get(key, (0, b""))[0]
 
     def children(self, key: NamespacedName) -> dict[Ref, Child]:
         """What was made for the Shop, by reference; not to be changed by the caller."""
@@ -109,40 +121,35 @@ class Cache:
         found = self._pod_problems.get(key, {})
         return tuple(found[name] for name in sorted(found))
 
-    def child_changed(self, _place: NamespacedName, old: Child | None, new: Child | None) -> None:
-        """An informer's call: keep the new state and tell of it."""
+    def child_changed(self, _: NamespacedName, old: Child | None, new: Child | None) -> None:
+        """Called by an informer."""
         if old is not None and (new is None or new.shop != old.shop):
-            self._drop(old)
+            of_shop = self._children.get(old.shop, {})
+            of_shop.pop(old.ref, None)
+            if not of_shop:
+                self._children.pop(old.shop, None)
         if new is not None:
             self._children.setdefault(new.shop, {})[new.ref] = new
         for child in (old, new):
             if child is not None and old != new:
-                self._changed(child.shop)
+                self._on_change(child.shop)
 
-    def _drop(self, child: Child) -> None:
-        of_shop = self._children.get(child.shop, {})
-        of_shop.pop(child.ref, None)
-        if not of_shop:
-            self._children.pop(child.shop, None)
-
-    def pod_changed(self, place: NamespacedName, old: Pod | None, new: Pod | None) -> None:
-        """An informer's call: only pods in problem are kept."""
+    def pod_changed(self, name: NamespacedName, old: Pod | None, new: Pod | None) -> None:
+        """Called by an informer; only pods with problems are kept."""
         pod = new or old
         if pod is None or (old and old.problem) == (new and new.problem):
             return
-        shop = pod.shop
-        of_shop = self._pod_problems.setdefault(shop, {})
+        of_shop = self._pod_problems.setdefault(pod.shop, {})
         if new is not None and new.problem is not None:
-            of_shop[place[1]] = new.problem
+            of_shop[name.name] = new.problem
         else:
-            of_shop.pop(place[1], None)
+            of_shop.pop(name.name, None)
         if not of_shop:
-            self._pod_problems.pop(shop, None)
-        self._changed(shop)
+            self._pod_problems.pop(pod.shop, None)
+        self._on_change(pod.shop)
 
 
 def child_from_object(obj: Object) -> Child:
-    """What of an object of a Shop is remembered."""
     meta = obj["metadata"]
     ref, health = Ref.of(obj), assess(obj)
     return Child(
@@ -161,35 +168,33 @@ def child_from_object(obj: Object) -> Child:
 
 
 def pod_from_object(obj: Object) -> Pod:
-    """What of a Shop's pod is remembered."""
-    meta = obj["metadata"]
-    return Pod(_shop_of(meta), pod_problem(obj))
+    return Pod(_labelled_shop(obj["metadata"]), pod_problem(obj))
 
 
 def owning_shop(meta: Object) -> NamespacedName:
-    """The Shop that an object was made for, also when somebody labels it as another's, whose end would be its end too.
+    """The Shop that an object was made for, also when its label was changed to another Shop's name.
 
     That is its owner. What may outlive its Shop has none: there the name must begin as the label says.
     """
     for owner in meta.get("ownerReferences", ()):
         if owner["kind"] == SHOP.kind and owner["apiVersion"].startswith(f"{GROUP}/"):
-            return _key(meta["namespace"], owner["name"])
-    labelled = _shop_of(meta)
-    return labelled if meta["name"].startswith(f"{labelled.name}-") else _key(meta["namespace"], "")
+            return _shared_name(meta["namespace"], owner["name"])
+    labelled = _labelled_shop(meta)
+    return labelled if meta["name"].startswith(f"{labelled.name}-") else _shared_name(meta["namespace"], "")
 
 
-def _shop_of(meta: Object) -> NamespacedName:
-    return _key(meta["namespace"], meta.get("labels", {}).get(SHOP_LABEL, ""))
+def _labelled_shop(meta: Object) -> NamespacedName:
+    return _shared_name(meta["namespace"], meta.get("labels", {}).get(SHOP_LABEL, ""))
 
 
 @lru_cache(maxsize=4_096)
-def _key(namespace: str, name: str) -> NamespacedName:
-    """One for all the objects of a Shop: each of its own would cost half as much again."""
+def _shared_name(namespace: str, name: str) -> NamespacedName:
+    """One for all the objects of a Shop: each of its own would cost half as much memory again."""
     return NamespacedName(namespace, name)
 
 
 def seed_of(secret: Object) -> bytes | None:
-    """The seed that a Secret holds, None when it has none or one that is no base64."""
+    """The seed in a Secret; None when it has none or one that is not base64."""
     try:
         return base64.b64decode(secret.get("data", {})[SEED_FIELD], validate=True) or None
     except (KeyError, ValueError):

@@ -11,7 +11,6 @@ from enum import IntEnum
 from shop.operator.engine.kube.objects import NOUN_LABEL, Object, Ref
 from shop.operator.services import EDGE
 
-"""Services that customers see; they come when the others serve."""
 STORE_NOUNS = frozenset({"postgres", "nats", "valkey"})
 
 

@@ -1,8 +1,7 @@
-"""The revisions of a Shop that came up, so that there is something to go back to, in one Secret: `<shop>-history`.
+"""The revisions of a Shop that became healthy, for rollbacks, in one Secret: `<shop>-history`.
 
 A revision is every object as it was rendered, passwords among them: hence a Secret. Beside the revisions it mirrors the
-Shop's seed, so that either Secret can be lost. One leader writes it; what it writes is the same for the same revision,
-so doing it again after a crash changes nothing.
+Shop's seed, so that either Secret can be lost. Writing the same revision again after a crash changes nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from shop.operator.engine.kube.kinds import SECRET
 from shop.operator.engine.kube.objects import ARGO_CD_IGNORE, SHOP_LABEL, NamespacedName, Object, Ref, labels_of
 from shop.operator.engine.reconcile.apply import Blocked
 
-SUFFIX = "-history"
+HISTORY_SUFFIX = "-history"
 KEPT = 5
 """Revisions kept, the newest included."""
 MAX_BYTES = 900 * 1024
@@ -33,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Unreadable(ValueError):
-    """What is kept as a revision is none."""
+    """The stored revision is damaged."""
 
 
 def encode(objects: Sequence[Object]) -> bytes:
@@ -42,7 +41,7 @@ def encode(objects: Sequence[Object]) -> bytes:
 
 
 def decode(packed: bytes) -> list[Object]:
-    """Inverse of `encode`; Unreadable when it cannot be one, or is larger than any revision."""
+    """Inverse of `encode`; Unreadable for anything else, or for more than MAX_UNPACKED_BYTES."""
     try:
         unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
         text = unpacker.decompress(packed, MAX_UNPACKED_BYTES)
@@ -59,7 +58,7 @@ def decode(packed: bytes) -> list[Object]:
 def with_revision(kept: Mapping[int, bytes], revision: int, packed: bytes) -> dict[int, bytes]:
     """`kept` and one more: at most KEPT and MAX_BYTES, the oldest dropped first.
 
-    Numbers above `revision` are of an earlier Shop of this name, whose Secrets were retained: they go.
+    Numbers above `revision` are of an earlier Shop of this name, whose Secrets were retained: they are dropped.
     One that does not fit even alone is left out.
     """
     left = MAX_BYTES
@@ -74,7 +73,7 @@ def with_revision(kept: Mapping[int, bytes], revision: int, packed: bytes) -> di
 
 
 def revisions_of(secret: Object) -> dict[int, bytes]:
-    """Packed revisions by number, as the API server gives the Secret; entries that are no base64 are left out."""
+    """Packed revisions by number, as the API server gives the Secret; entries that are not base64 are left out."""
     found = {}
     for name, text in (secret.get("data") or {}).items():
         if name.isdecimal():
@@ -86,8 +85,8 @@ def revisions_of(secret: Object) -> dict[int, bytes]:
 
 
 def secret_of(key: NamespacedName, kept: Mapping[int, bytes], seed: bytes, resource_version: str = "") -> Object:
-    """With a `resource_version`, it is only taken by the API server while nobody has changed it since."""
-    metadata: Object = {"name": key.name + SUFFIX, "namespace": key.namespace, "labels": labels_of(key.name)}
+    """With a `resource_version`, the API server refuses it when it was changed since."""
+    metadata: Object = {"name": key.name + HISTORY_SUFFIX, "namespace": key.namespace, "labels": labels_of(key.name)}
     metadata["annotations"] = dict(ARGO_CD_IGNORE)
     if resource_version:
         metadata["resourceVersion"] = resource_version
@@ -102,51 +101,54 @@ def secret_of(key: NamespacedName, kept: Mapping[int, bytes], seed: bytes, resou
 
 
 class Revisions:
-    """The history Secrets of all Shops. Conflict means that somebody else has just written one: try again."""
+    """The history Secrets of all Shops. Conflict means that another client has just written one: try again."""
 
     def __init__(self, kube: Kube, cache: Cache) -> None:
-        self._kube = kube
-        self._cache = cache
+        self._kube, self._cache = kube, cache
 
     async def load(self, key: NamespacedName, revision: int) -> list[Object]:
-        """The objects of a revision; Blocked when it is not kept, or cannot be read any more."""
+        """The objects of a revision; Blocked when it is not stored, or damaged."""
         secret = await self._get(key)
         packed = revisions_of(secret).get(revision) if secret else None
         if packed is None:
-            raise Blocked("RevisionLost", f"Secret {key.name}{SUFFIX} holds no revision {revision} to go back to")
+            raise Blocked(
+                "RevisionLost", f"Secret {key.name}{HISTORY_SUFFIX} holds no revision {revision} to go back to"
+            )
         try:
             return decode(packed)
         except Unreadable as error:
-            why = f"Secret {key.name}{SUFFIX}: revision {revision} cannot be read: {error}"
+            why = f"Secret {key.name}{HISTORY_SUFFIX}: revision {revision} cannot be read: {error}"
             raise Blocked("RevisionLost", why) from error
 
     async def save(self, key: NamespacedName, revision: int, objects: Sequence[Object], seed: bytes) -> None:
-        """Keep a revision that came up; Blocked when somebody else has a Secret of that name.
+        """Store a healthy revision; Blocked when a Secret of that name is not this Shop's.
 
-        One that has lost its label is known by the seed in it.
+        One that has lost its label is recognised by the seed in it.
         """
         secret = await self._get(key)
         labelled = secret is not None and secret["metadata"].get("labels", {}).get(SHOP_LABEL) == key.name
         if secret and not labelled and seed_of(secret) != seed:
-            raise Blocked("NameTaken", f"Secret {key.name}{SUFFIX} exists already and was not made for this Shop")
+            raise Blocked(
+                "NameTaken", f"Secret {key.name}{HISTORY_SUFFIX} exists already and was not made for this Shop"
+            )
         packed = encode(objects)
         kept = with_revision(revisions_of(secret) if secret else {}, revision, packed)
         if revision not in kept:
             log.warning("revision %d of Shop %s is not kept: %d bytes are too many", revision, key, len(packed))
         if secret and labelled and (revisions_of(secret), seed_of(secret)) == (kept, seed):
-            return  # written by a process that ended before it heard so
+            return  # written by a process that ended before the response
         version = secret["metadata"]["resourceVersion"] if secret else ""
         await self._kube.apply(SECRET, secret_of(key, kept, seed, version), force=True)
 
     async def ensure(
-        self, key: NamespacedName, revision: int, again: Callable[[], Awaitable[Sequence[Object]]], seed: bytes
+        self, key: NamespacedName, revision: int, objects: Callable[[], Awaitable[Sequence[Object]]], seed: bytes
     ) -> None:
-        """Make the Secret anew when it was deleted, with what `again` gives; without a request when it is there."""
-        if Ref(SECRET.api_version, SECRET.kind, key.name + SUFFIX) not in self._cache.children(key):
-            await self.save(key, revision, await again(), seed)
+        """Create the Secret again when it was deleted, with the `objects`; without a request when it is there."""
+        if Ref(SECRET.api_version, SECRET.kind, key.name + HISTORY_SUFFIX) not in self._cache.children(key):
+            await self.save(key, revision, await objects(), seed)
 
     async def numbers(self, key: NamespacedName) -> list[int]:
-        """The revisions that are kept, oldest first."""
+        """The stored revisions, oldest first."""
         secret = await self._get(key)
         return sorted(revisions_of(secret)) if secret else []
 
@@ -156,4 +158,4 @@ class Revisions:
         return seed_of(secret) if secret else None
 
     async def _get(self, key: NamespacedName) -> Object | None:
-        return await self._kube.get(SECRET, key.namespace, key.name + SUFFIX)
+        return await self._kube.get(SECRET, key.namespace, key.name + HISTORY_SUFFIX)

@@ -1,4 +1,4 @@
-"""What a Shop needs and does not bring: looked for before anything is changed, so that a typing error costs nothing."""
+"""The objects that a Shop needs and its user provides, checked before anything is changed: a typo is harmless."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Prerequisite:
     keys: tuple[str, ...] = ()
 
 
-def needed(spec: ShopSpec, *, restored: bool = False) -> list[Prerequisite]:
+def prerequisites(spec: ShopSpec, *, restored: bool = False) -> list[Prerequisite]:
     """Everything that `spec` names, without the backup where the Shop is `restored` already.
 
-    A TLS Secret is not among it: its certificate may be issued later.
+    A TLS Secret is not included: its certificate may be issued later.
     """
     found = []
     if spec.store.catalog and spec.store.catalog.config_map:
@@ -54,9 +54,9 @@ def needed(spec: ShopSpec, *, restored: bool = False) -> list[Prerequisite]:
             own = (URL_KEY,) if backend.mode == "External" else STORE_KEYS
             found.append(Prerequisite(f"{field}.secretName", SECRET, backend.secret_name, own))
     if spec.backup:
-        found += _place("backup", "destination", spec.backup.destination, spec.backup.secret_name)
+        found += _backup_location("backup", "destination", spec.backup.destination, spec.backup.secret_name)
     if spec.restore_from and not restored:
-        found += _place("restoreFrom", "source", spec.restore_from.source, spec.restore_from.secret_name)
+        found += _backup_location("restoreFrom", "source", spec.restore_from.source, spec.restore_from.secret_name)
     return found
 
 
@@ -67,7 +67,7 @@ def _database_keys(database: DatabaseBackend) -> tuple[str, ...]:
     return (*WITH_DATABASE, *direct)
 
 
-def _place(part: str, field: str, url: str, secret_name: str | None) -> list[Prerequisite]:
+def _backup_location(part: str, field: str, url: str, secret_name: str | None) -> list[Prerequisite]:
     scheme, _, rest = url.partition("://")
     if scheme == "pvc":
         return [Prerequisite(f"{part}.{field}", CLAIM, rest.partition("/")[0])]
@@ -75,7 +75,7 @@ def _place(part: str, field: str, url: str, secret_name: str | None) -> list[Pre
 
 
 def named_by(spec: Object) -> frozenset[tuple[str, str]]:
-    """Kind and name of everything that a spec names, read as it stands: also one that the models refuse."""
+    """Kind and name of everything that a raw spec names, also an invalid one."""
     found: set[tuple[str, str]] = set()
     for part in ("database", "messaging", "cache", "backup", "restoreFrom"):
         found.add((SECRET.kind, _text(spec, part, "secretName")))
@@ -83,8 +83,8 @@ def named_by(spec: Object) -> frozenset[tuple[str, str]]:
     found.add((SECRET.kind, _text(spec, "database", "ca", "secretName")))
     found.add((CONFIG_MAP.kind, _text(spec, "database", "ca", "configMap")))
     found.add((CONFIG_MAP.kind, _text(spec, "store", "catalog", "configMap")))
-    for place in (_text(spec, "backup", "destination"), _text(spec, "restoreFrom", "source")):
-        scheme, _, rest = place.partition("://")
+    for url in (_text(spec, "backup", "destination"), _text(spec, "restoreFrom", "source")):
+        scheme, _, rest = url.partition("://")
         found.add((CLAIM.kind, rest.partition("/")[0] if scheme == "pvc" else ""))
     return frozenset(one for one in found if one[1])
 
@@ -96,20 +96,17 @@ def _text(spec: Object, *path: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def claimed(spec: Object, own: Iterable[Ref]) -> str | None:
-    """A sentence when the spec names an object that the operator makes for this Shop itself; None when it does not."""
-    made = {(ref.kind, ref.name) for ref in own}
-    both = sorted(named_by(spec) & made)
-    return (
-        f"the spec names {both[0][0]} {both[0][1]}, which is made for this Shop itself: choose another name"
-        if both
-        else None
-    )
+def own_object_named(spec: Object, own: Iterable[Ref]) -> str | None:
+    """A sentence when the spec names an object that the operator creates for this Shop; None when it does not."""
+    both = sorted(named_by(spec) & {(ref.kind, ref.name) for ref in own})
+    if not both:
+        return None
+    return f"the spec names {both[0][0]} {both[0][1]}, which is made for this Shop itself: choose another name"
 
 
 async def missing(kube: Kube, namespace: str, spec: ShopSpec, *, restored: bool = False) -> tuple[str, str] | None:
-    """Reason and sentence for the first thing that is not there; None when all is."""
-    for one in needed(spec, restored=restored):
+    """Reason and sentence for the first object that does not exist; None when all do."""
+    for one in prerequisites(spec, restored=restored):
         live = await kube.get(one.kind, namespace, one.name)
         if live is None:
             sentence = f'{one.field}: there is no {one.kind.kind} "{one.name}" in namespace {namespace}'
@@ -120,7 +117,7 @@ async def missing(kube: Kube, namespace: str, spec: ShopSpec, *, restored: bool 
 
 
 async def optional_kinds(kube: Kube) -> frozenset[str]:
-    """Of the kinds that only some clusters have, those that this one serves."""
+    """The optional kinds that this cluster serves."""
     wanted = [kind for kind in RENDERED if kind.optional]
     versions = sorted({kind.api_version for kind in wanted})
     served = dict(zip(versions, await asyncio.gather(*map(kube.served, versions)), strict=True))

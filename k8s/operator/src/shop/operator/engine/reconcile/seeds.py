@@ -1,4 +1,4 @@
-"""The secret from which all passwords of a Shop follow: made once, kept twice, never changed."""
+"""The seed that all passwords of a Shop are derived from: created once, stored twice, never changed."""
 
 from __future__ import annotations
 
@@ -19,49 +19,46 @@ SEED_BYTES = 32
 
 class Seeds:
     def __init__(self, kube: Kube, cache: Cache, revisions: Revisions) -> None:
-        self._kube = kube
-        self._cache = cache
-        self._revisions = revisions
+        self._kube, self._cache, self._revisions = kube, cache, revisions
         self._known: dict[NamespacedName, bytes] = {}
 
     async def ensure(self, view: ShopView) -> bytes:
-        """The Shop's seed; made anew when it is a new Shop, restored when its Secret was deleted.
+        """The Shop's seed; created for a new Shop, restored when its Secret was deleted.
 
         Blocked when a Shop that has data has lost it for good: other passwords would lock it out of its databases.
         """
-        key = view.key
-        child = self._cache.children(key).get(Ref(SECRET.api_version, SECRET.kind, key.name + SEED_SUFFIX))
+        key, name = view.key, view.key.name + SEED_SUFFIX
+        child = self._cache.children(key).get(Ref(SECRET.api_version, SECRET.kind, name))
         if child is not None and child.seed is not None and not child.deleting:
             return self._known.setdefault(key, child.seed)
         seed = self._known.get(key) or await self._revisions.seed(key)
         if seed is None:
             if view.revision:
-                lost = f"Secret {key.name}{SEED_SUFFIX}, from which the passwords follow, is gone: restore it"
-                raise Blocked("SeedLost", lost)
+                raise Blocked("SeedLost", f"Secret {name}, from which the passwords follow, is gone: restore it")
             seed = secrets.token_bytes(SEED_BYTES)
         self._known[key] = await self._store(key, seed)
         return self._known[key]
 
     async def _store(self, key: NamespacedName, seed: bytes) -> bytes:
-        """The seed as it is in the cluster now: one that is there already wins, and gets its label back."""
+        """The seed that the cluster has afterwards: an existing one is kept, and gets its label back."""
+        name = key.name + SEED_SUFFIX
         try:
             await self._kube.create(SECRET, secret(key, seed))
         except Conflict:
-            live = await self._kube.get(SECRET, key.namespace, key.name + SEED_SUFFIX)
+            live = await self._kube.get(SECRET, key.namespace, name)
             found = seed_of(live) if live else None
             if found is None:
-                raise Blocked("NameTaken", f"Secret {key.name}{SEED_SUFFIX} exists and holds no seed") from None
-            labels = {"metadata": {"labels": labels_of(key.name)}}
-            await self._kube.patch(SECRET, key.namespace, key.name + SEED_SUFFIX, labels)
+                raise Blocked("NameTaken", f"Secret {name} exists and holds no seed") from None
+            await self._kube.patch(SECRET, key.namespace, name, {"metadata": {"labels": labels_of(key.name)}})
             return found
         return seed
 
     async def protect(self, key: NamespacedName) -> None:
-        """Give the seed of a Shop of an earlier operator the annotations that new ones have; no write when it has."""
-        live = await self._kube.get(SECRET, key.namespace, key.name + SEED_SUFFIX)
+        """Add the annotations that an earlier version of the operator did not set; no write when they are there."""
+        name = key.name + SEED_SUFFIX
+        live = await self._kube.get(SECRET, key.namespace, name)
         if live is not None and not ARGO_CD_IGNORE.items() <= live["metadata"].get("annotations", {}).items():
-            patch = {"metadata": {"annotations": ARGO_CD_IGNORE}}
-            await self._kube.patch(SECRET, key.namespace, key.name + SEED_SUFFIX, patch)
+            await self._kube.patch(SECRET, key.namespace, name, {"metadata": {"annotations": ARGO_CD_IGNORE}})
 
     def forget(self, key: NamespacedName) -> None:
         self._known.pop(key, None)

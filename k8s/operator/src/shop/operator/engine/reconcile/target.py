@@ -1,4 +1,4 @@
-"""What a Shop should be made of at one revision, kept small while a rollout is under way."""
+"""The objects that a Shop consists of at one revision, kept small while it is rolled out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from shop.operator.engine.kube.kinds import Wave, order_of, wave_of
 from shop.operator.engine.kube.objects import APPLIED, NamespacedName, Object, Ref
 
 MAX_KEPT = 2_000
-"""Targets kept; one is about 25 KB. Beyond, the one used longest ago is rendered again when it is needed."""
+"""Targets kept; one is about 25 KB. Beyond, the least recently used one is rendered again when it is needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One object of a target; `hash` is what its annotation says once it is applied."""
+    """One object of a target; `hash` is the value of its annotation once it is applied."""
 
     ref: Ref
     wave: Wave
@@ -28,7 +28,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`items` stand in the order of applying, which is that of the waves; their objects are packed by wave."""
+    """`items` are in the order of applying, which is that of the waves; their objects are compressed by wave."""
 
     hash: str
     items: tuple[Item, ...]
@@ -37,7 +37,7 @@ class Target:
     @classmethod
     def of(cls, hash_: str, objects: Iterable[Object]) -> Target:
         ordered = sorted(objects, key=order_of)
-        items = tuple(Item(Ref.of(obj), wave_of(obj), _applied(obj)) for obj in ordered)
+        items = tuple(Item(Ref.of(obj), wave_of(obj), obj["metadata"]["annotations"][APPLIED]) for obj in ordered)
         packed = {wave: zlib.compress(orjson.dumps(list(some)), 1) for wave, some in groupby(ordered, key=wave_of)}
         return cls(hash_, items, packed)
 
@@ -49,18 +49,12 @@ class Target:
         return {Ref.of(obj): obj for obj in found}
 
     @property
-    def display_name(self) -> frozenset[str]:
-        """Its objects as sentences name them."""
+    def display_names(self) -> frozenset[str]:
         return frozenset(item.ref.display_name for item in self.items)
 
     def waves(self) -> Iterator[tuple[Wave, list[Item]]]:
         for wave, items in groupby(self.items, key=lambda item: item.wave):
             yield wave, list(items)
-
-
-def _applied(obj: Object) -> str:
-    applied: str = obj["metadata"]["annotations"][APPLIED]
-    return applied
 
 
 class Targets:
@@ -70,7 +64,7 @@ class Targets:
         self._kept: OrderedDict[NamespacedName, Target] = OrderedDict()
 
     def has(self, key: NamespacedName) -> bool:
-        """Whether the Shop is on its way to a target."""
+        """Whether the Shop is being rolled out or repaired."""
         return key in self._kept
 
     def get(self, key: NamespacedName, hash_: str) -> Target | None:

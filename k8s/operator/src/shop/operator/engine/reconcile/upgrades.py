@@ -1,10 +1,9 @@
 """Which Shops a new version of the operator is rolled out to, and when: a few at a time, canaries first.
 
-Everything is counted from what stands in the Shops' status, so another operator process goes on where this one ends.
-Only the decision that a Shop's rollout begins is kept in memory, until its pass has written it down.
+Everything is counted from the Shops' status, so another operator process goes on where this one ends. Only the
+decision that a Shop's rollout starts is kept in memory, until its reconcile has written it.
 
-A Shop that waits keeps the objects of the version before, and is repaired with them. What its user changes is not
-asked for here.
+A Shop that waits keeps the objects of the version before, and is repaired with them. Changes by users never wait.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from shop.operator.spec_window import MaintenanceWindow
 AT_ONCE = 5
 """Shops that a new version is rolled out to at the same time."""
 MAX_FAILURES = 1
-"""Shops at which it has failed from which on no other rollout begins."""
+"""Failed Shops from which on no other rollout starts."""
 CANARY_READY_S = 300.0
 """How long every canary must have been ready before the other Shops follow."""
 MAX_NAMED = 3
 """Shops that a message names."""
 MAX_WAIT_S = 3_600.0
-"""After which a Shop that waits for a time is looked at in any case."""
+"""After which a Shop that waits for a time is reconciled in any case."""
 WAITING, STOPPED = "UpgradeWaiting", "UpgradeStopped"
 
 
@@ -41,15 +40,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Why a Shop's rollout does not begin yet: reason and sentence.
+    """Why a Shop's rollout does not start yet: reason and sentence.
 
-    `again_s`: ask again then; None: a change of another Shop brings it back.
+    `again_s`: ask again then; None: a change of another Shop triggers it.
     """
 
     reason: str
     message: str
     again_s: float | None = None
-    for_place: bool = False
+    for_slot: bool = False
     """Whether only too many others are under way."""
 
 
@@ -85,12 +84,11 @@ class UpgradeState:
 
 @dataclass
 class Upgrades:
-    """`look_at` brings a Shop back into the queue; `complete` says whether every Shop has been seen."""
+    """Every Shop must have been seen before the first is asked for; `enqueue` brings a Shop back into the queue."""
 
     release: str
     limits: Limits
-    look_at: Callable[[NamespacedName], None]
-    complete: Callable[[], bool] = lambda: True
+    enqueue: Callable[[NamespacedName], None]
     _canaries: dict[NamespacedName, datetime | None] = field(default_factory=dict)
     _rolling: set[NamespacedName] = field(default_factory=set)
     _failed: set[NamespacedName] = field(default_factory=set)
@@ -98,9 +96,9 @@ class Upgrades:
     _waiting: dict[NamespacedName, Wait] = field(default_factory=dict)
 
     def see(self, key: NamespacedName, shop: Object | None) -> None:
-        """Take a Shop as it is known now; None: it is gone."""
+        """Take the new state of a Shop; None: it is gone."""
         now = UpgradeState.of(shop, self.release) if shop else UpgradeState()
-        before = self._for_all(), len(self._under_way)
+        before = self._gates(), len(self._under_way)
         for holds, keys in ((now.rolling, self._rolling), (now.failed, self._failed)):
             keys.add(key) if holds else keys.discard(key)
         self._canaries.pop(key, None)
@@ -108,10 +106,10 @@ class Upgrades:
             self._canaries[key] = now.ready_since
         if shop is None:
             self._waiting.pop(key, None)
-        self._wake(*before)
+        self._enqueue_waiting(*before)
 
     def ask(self, key: NamespacedName, window: MaintenanceWindow | None) -> Wait | None:
-        """None when the Shop's rollout may begin now; its place is then kept until `passed`."""
+        """None when the Shop's rollout may start now; its slot is then kept until `passed`."""
         wait = self._why(key, window or self.limits.window, datetime.now(UTC))
         if wait is None:
             self._admitted.add(key)
@@ -121,56 +119,56 @@ class Upgrades:
         return wait
 
     def passed(self, key: NamespacedName, *, waits: bool) -> None:
-        """A pass over the Shop has ended; what has begun stands in its status."""
-        before = self._for_all(), len(self._under_way)
+        """A reconcile of the Shop has ended; a rollout that it started is in the status."""
+        before = self._gates(), len(self._under_way)
         self._admitted.discard(key)
         if not waits:
             self._waiting.pop(key, None)
-        self._wake(*before)
+        self._enqueue_waiting(*before)
 
     def counts(self) -> dict[str, int]:
-        """Shops by how far they are, for the metrics."""
+        """Shops by state, for the metrics."""
         return {"waiting": len(self._waiting), "rolling": len(self._rolling), "failed": len(self._failed)}
 
     @property
     def stopped(self) -> bool:
-        """Whether failures keep further rollouts from beginning."""
+        """Whether failures keep further rollouts from starting."""
         return len(self._failed) >= self.limits.max_failures
 
     @property
     def _under_way(self) -> set[NamespacedName]:
         return self._rolling | self._admitted
 
-    def _for_all(self) -> tuple[bool, dict[NamespacedName, datetime | None]]:
-        """What concerns every Shop that waits."""
+    def _gates(self) -> tuple[bool, dict[NamespacedName, datetime | None]]:
+        """What every waiting Shop depends on."""
         return self.stopped, dict(self._canaries)
 
-    def _wake(self, for_all: tuple[bool, dict[NamespacedName, datetime | None]], under_way: int) -> None:
-        if self._for_all() != for_all:
-            woken = sorted(self._waiting)
+    def _enqueue_waiting(self, gates: tuple[bool, dict[NamespacedName, datetime | None]], under_way: int) -> None:
+        if self._gates() != gates:
+            due = sorted(self._waiting)
         elif len(self._under_way) < under_way:
-            waiting = (key for key, wait in self._waiting.items() if wait.for_place)
-            woken = sorted(waiting)[: max(0, self.limits.at_once - len(self._under_way))]
+            waiting = (key for key, wait in self._waiting.items() if wait.for_slot)
+            due = sorted(waiting)[: max(0, self.limits.at_once - len(self._under_way))]
         else:
             return
-        for key in woken:
-            self.look_at(key)
+        for key in due:
+            self.enqueue(key)
 
     def _why(self, key: NamespacedName, window: MaintenanceWindow | None, now: datetime) -> Wait | None:
         head = f"The operator's release {self.release} is not rolled out here yet"
         if self.stopped:
             return Wait(STOPPED, f"{head}: it failed at {_named(self._failed)}; see there")
-        if key not in self._canaries and (wait := self._for_canaries(head, now)):
+        if key not in self._canaries and (wait := self._wait_for_canaries(head, now)):
             return wait
         if window and (closed := window.opens_in(now)):
             again_s = min(closed.total_seconds(), MAX_WAIT_S)
             return Wait(WAITING, f"{head}: the maintenance window is {window}", again_s)
         if len(self._under_way - {key}) >= self.limits.at_once:
             at_once = self.limits.at_once
-            return Wait(WAITING, f"{head}: {at_once} at a time are rolled out, others before it", for_place=True)
+            return Wait(WAITING, f"{head}: {at_once} at a time are rolled out, others before it", for_slot=True)
         return None
 
-    def _for_canaries(self, head: str, now: datetime) -> Wait | None:
+    def _wait_for_canaries(self, head: str, now: datetime) -> Wait | None:
         need_s = self.limits.canary_ready_s
         left_s = {key: need_s - (now - since).total_seconds() for key, since in self._canaries.items() if since}
         behind = [key for key in self._canaries if key not in left_s or left_s[key] > 0]

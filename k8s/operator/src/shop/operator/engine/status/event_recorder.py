@@ -1,7 +1,7 @@
-"""Events on a Shop, for people who `kubectl describe` it: few, each once, with a count.
+"""Events of a Shop, shown by `kubectl describe`: few, each once, with a count.
 
-Telling never waits and never fails: what happened is noted, and a task of its own writes it. The name of an Event
-follows from what it says, so the same thing told again, by another process too, adds to the count of the one there is.
+Recording never waits and never fails: a background task writes the Events. The name of an Event is derived from its
+text, so recording it again, by another process too, adds to the count of the existing one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MESSAGE_CHARS = 1_024
 REASON_CHARS = 128
 """What the API server takes."""
 SERIES_S = 3_600.0
-"""Told again after so long, it is a new Event; the API server forgets Events after an hour as well."""
+"""Recorded again after so long, it is a new Event; the API server deletes Events after an hour as well."""
 REPEAT_S = 300.0
 """How often the count of one Event is written at most."""
 BURST = 25
 """Different Events of one Shop at once, then one each REFILL_S."""
 REFILL_S = 60.0
 MAX_SERIES = 10_000
-"""Events remembered; beyond, the one told longest ago is forgotten."""
+"""Events remembered; beyond, the one recorded longest ago is forgotten."""
 MAX_SHOPS = 5_000
 MAX_WAITING = 2_000
 """Events still to be written; beyond, new ones are dropped."""
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class Writer(Protocol):
-    """What of Kube is needed: two verbs, so that no right to read Events is."""
+    """The two verbs of Kube that are used: no right to read Events is needed."""
 
     async def create(self, kind: Kind, obj: Object) -> Object: ...
 
@@ -49,7 +49,7 @@ class Writer(Protocol):
 
 @dataclass(slots=True)
 class _Series:
-    """One Event and how often it was told; `written` is how much of `count` the API server knows."""
+    """One Event and how often it was recorded; `written` is how much of `count` the API server has."""
 
     body: Object
     first: datetime
@@ -67,7 +67,7 @@ class _Bucket:
 
 
 class EventRecorder:
-    """`event` from anywhere in the loop; `run` as a task for as long as the process leads."""
+    """`record` from anywhere in the loop; `run` as a task for as long as the process leads."""
 
     def __init__(
         self,
@@ -83,17 +83,17 @@ class EventRecorder:
         self._series: OrderedDict[str, _Series] = OrderedDict()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._waiting: dict[str, None] = {}
-        self._told = asyncio.Event()
+        self._recorded = asyncio.Event()
         self.dropped = 0
-        """Events that were too many."""
+        """Events beyond the limits."""
 
-    def event(self, shop: Object, kind: str, reason: str, message: str) -> None:
-        """Note something about `shop`, the Shop as the API server gives it. `kind` is Normal or Warning."""
+    def record(self, shop: Object, kind: str, reason: str, message: str) -> None:
+        """Record an Event of `shop`, a Shop as the API server returns it. `kind` is Normal or Warning."""
         body = _body(shop, kind, reason, message, self._instance)
         name, now_s = body["metadata"]["name"], self._monotonic()
         series = self._series.get(name)
         if series is None or now_s - series.last_s > SERIES_S:
-            if len(self._waiting) >= MAX_WAITING or not self._may(shop["metadata"]["uid"], now_s):
+            if len(self._waiting) >= MAX_WAITING or not self._allowed(shop["metadata"]["uid"], now_s):
                 self.dropped += 1
                 return
             now = self._now()
@@ -102,21 +102,23 @@ class EventRecorder:
         series.last, series.last_s = self._now(), now_s
         self._series.move_to_end(name)
         self._waiting[name] = None
-        self._forget_oldest()
-        self._told.set()
+        if len(self._series) > MAX_SERIES:
+            oldest, _ = self._series.popitem(last=False)
+            self._waiting.pop(oldest, None)
+        self._recorded.set()
 
     async def run(self) -> None:
         """Write Events until cancelled."""
         while True:
-            self._told.clear()
+            self._recorded.clear()
             wait_s = await self.write_due()
             try:
-                await asyncio.wait_for(self._told.wait(), wait_s)
+                await asyncio.wait_for(self._recorded.wait(), wait_s)
             except TimeoutError:
                 continue
 
     async def write_due(self) -> float | None:
-        """Write what may be written now. Seconds until there is more, None when nothing waits."""
+        """Write what is due. Seconds until there is more, None when nothing waits."""
         for name in list(self._waiting):
             series = self._series.get(name)
             if series is None:
@@ -129,7 +131,7 @@ class EventRecorder:
         return max(0.0, min(dues) - self._monotonic()) if dues else None
 
     async def _write(self, series: _Series) -> None:
-        """An Event is never worth an error: what the API server will not have is logged and left."""
+        """An Event is never worth an error: a refused one is logged and dropped."""
         meta = series.body["metadata"]
         try:
             if series.written and await self._patched(series, meta):
@@ -144,7 +146,7 @@ class EventRecorder:
         try:
             await self._kube.create(EVENT, {**series.body, **stamps})
             series.written = count
-        except Conflict:  # told by a process before this one, whose count goes on
+        except Conflict:  # recorded by an earlier process, whose count goes on
             known = await self._kube.patch(
                 EVENT, meta["namespace"], meta["name"], {"lastTimestamp": _stamp(series.last)}
             )
@@ -162,8 +164,8 @@ class EventRecorder:
         series.written = count
         return True
 
-    def _may(self, uid: str, now_s: float) -> bool:
-        """Whether a Shop may have one more Event: a token bucket for each."""
+    def _allowed(self, uid: str, now_s: float) -> bool:
+        """Whether a Shop may have one more Event: a token bucket per Shop."""
         bucket = self._buckets.setdefault(uid, _Bucket(BURST, now_s))
         bucket.tokens = min(BURST, bucket.tokens + (now_s - bucket.since_s) / REFILL_S)
         bucket.since_s = now_s
@@ -175,23 +177,18 @@ class EventRecorder:
         bucket.tokens -= 1
         return True
 
-    def _forget_oldest(self) -> None:
-        if len(self._series) > MAX_SERIES:
-            name, _ = self._series.popitem(last=False)
-            self._waiting.pop(name, None)
-
 
 def _body(shop: Object, kind: str, reason: str, message: str, instance: str) -> Object:
-    """All of an Event but its times and its count."""
+    """An Event without its times and its count."""
     meta = shop["metadata"]
     message = message if len(message) <= MESSAGE_CHARS else message[: MESSAGE_CHARS - 1] + "…"
-    said = "\0".join((meta["uid"], kind, reason, message))
+    text = "\0".join((meta["uid"], kind, reason, message))
     involved = {name: meta[name] for name in ("name", "namespace", "uid")}
     return {
         "apiVersion": EVENT.api_version,
         "kind": EVENT.kind,
         "metadata": {
-            "name": f"{meta['name']}.{hashlib.sha256(said.encode()).hexdigest()[:16]}",
+            "name": f"{meta['name']}.{hashlib.sha256(text.encode()).hexdigest()[:16]}",
             "namespace": meta["namespace"],
         },
         "involvedObject": {"apiVersion": SHOP.api_version, "kind": SHOP.kind, **involved},

@@ -1,117 +1,186 @@
-"""Writing down what a pass found: the Shop's status, in one patch, and only what has changed."""
+"""What is reported of a Shop: its status, in one patch with only what has changed, and its Events."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from shop.operator.engine.cache.store import Cache, Child
-from shop.operator.engine.kube.api_errors import Conflict
+from shop.operator.engine.cache.store import Cache
+from shop.operator.engine.kube.api_errors import ApiError, Conflict
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.kube.objects import NamespacedName, Object
 from shop.operator.engine.render.values import public_url
 from shop.operator.engine.status.conditions import Facts, conditions
+from shop.operator.engine.status.event_recorder import EventRecorder
 from shop.operator.engine.status.shop_view import Entry, ShopView
 from shop.operator.spec import Exposure
 
-PARTS = ("observedGeneration", "conditions", "servicesReady", "services")
-"""Always written by a pass; the rest only when a pass gives it."""
-
-HOW_FAR = frozenset({"conditions", "services", "servicesReady"})
+PROGRESS_FIELDS = frozenset({"conditions", "services", "servicesReady"})
 PATCH_TRIES = 5
-"""Of one write of the status, while somebody else changes the Shop."""
+"""Of one write of the status, while other clients change the Shop."""
 PROGRESS_S = 3.0
-"""How often the status of a rollout is written when nothing but words and counts have changed."""
+"""How often the status of a rollout is written when only messages and counts have changed."""
+TRANSIENT_IN_A_ROW = 2
+"""Transient failures are written into the status from this many in a row on."""
+_REASONS = {0: "Unreachable", 403: "Forbidden", 409: "Conflict", 429: "Throttled"}
 
 
-class Report:
-    def __init__(self, kube: Kube, cache: Cache, version: str) -> None:
-        self._kube = kube
-        self._cache = cache
-        self._version = version
+def reason_of(error: ApiError) -> str:
+    """The condition's reason for an error of the API server; the message is the server's."""
+    return _REASONS.get(error.status, "ServerError" if error.status >= 500 else "Refused")
+
+
+class StatusReporter:
+    """`put` stores the response to a write in the cache."""
+
+    def __init__(
+        self, kube: Kube, cache: Cache, version: str, recorder: EventRecorder, put: Callable[[Object], None]
+    ) -> None:
+        self._kube, self._cache, self._version = kube, cache, version
+        self._recorder, self._put = recorder, put
         self._written: dict[NamespacedName, float] = {}
-        self._owed: set[NamespacedName] = set()
+        self._deferred: set[NamespacedName] = set()
+        self._failures: dict[NamespacedName, int] = {}
+
+    def forget(self, key: NamespacedName) -> None:
+        self._written.pop(key, None)
+        self._deferred.discard(key)
+        self._failures.pop(key, None)
+
+    def succeeded(self, key: NamespacedName) -> None:
+        """The next failure is the first again."""
+        self._failures.pop(key, None)
+
+    def latest(self, view: ShopView) -> ShopView:
+        """The same Shop as the cache has it now; `view` when it is gone or another one has its name."""
+        raw = self._cache.shop(view.key)
+        return view if raw is None or raw["metadata"]["uid"] != view.uid else ShopView.of(raw)
+
+    def record_event(self, view: ShopView, kind: str, reason: str, message: str) -> None:
+        self._recorder.record(view.resource, kind, reason, message)
+
+    async def report_failure(self, view: ShopView, error: ApiError) -> None:
+        """Report that the API server refused a request or did not answer; raises `error` while it is too early."""
+        count = self._failures[view.key] = self._failures.get(view.key, 0) + 1
+        transient = error.status in (0, 409, 429) or error.status >= 500
+        if transient and count < TRANSIENT_IN_A_ROW:
+            raise error
+        await self.report_blocked(self.latest(view), reason_of(error), error.message)
+
+    async def report_blocked(self, view: ShopView, reason: str, message: str) -> None:
+        """Report what keeps the Shop from being as its spec says."""
+        self.record_event(view, "Warning", reason, message)
+        if view.deleting:
+            await self.write(view, Facts(view.generation, deleting=message))
+        else:
+            await self.report_stopped(view, Facts(view.generation, blocked=(reason, message)))
+
+    async def report_stopped(self, view: ShopView, facts: Facts) -> None:
+        await self.write(view, replace(facts, serving=view.revision > 0, unready=self._unready(view)))
+
+    def facts(self, view: ShopView, hash_: str, owners: Collection[str] = (), **found: Any) -> Facts:
+        """What any reconcile knows, with what this one `found`; `hash_` is the one that the spec asks for.
+
+        A pod's problem counts when its owner is rolled out (`owners`) or does not serve: not that of last night's
+        failed backup.
+        """
+        unready = self._unready(view)
+        failure = view.failure if view.failure and view.failure.hash == hash_ else None
+        if failure and "failed" not in found:
+            found["failed"] = failure.reason, failure.message
+        relevant = {sentence.partition(":")[0] for sentence in unready} | set(owners)
+        return Facts(
+            view.generation,
+            serving=view.revision > 0,
+            unready=unready,
+            pod_problems=tuple(one for one in self._cache.pod_problems(view.key) if one.owner in relevant),
+            rolled_back_to=view.revision if failure and view.revision else None,
+            **found,
+        )
+
+    def _unready(self, view: ShopView) -> tuple[str, ...]:
+        """What of the last good revision does not serve; what is new in a rollout has no uid yet."""
+        children = self._cache.children(view.key)
+        found = [(ref, children.get(ref)) for ref, entry in view.inventory.items() if entry.uid and not entry.done]
+        return tuple(
+            child.health.message or f"{ref.display_name} does not serve" if child else f"{ref.display_name}: it is gone"
+            for ref, child in found
+            if child is None or not child.serves
+        )
 
     async def write(self, view: ShopView, facts: Facts, **parts: Any) -> ShopView:
-        """Patch what differs; `parts` are fields of the status in snake_case of their JSON form. No write if none."""
+        """Patch what differs, nothing if nothing does; `parts` are fields of the status in snake_case."""
         if view.revision == 0:
-            parts = {**self.asked_for(view), **parts}
-        wanted = {**self._seen(view, facts), **{_camel(name): _as_json(value) for name, value in parts.items()}}
+            parts = {**self.requested(view), **parts}
+        services = _services(view.key, self._cache)
+        ready = sum(one["ready"] >= one["desired"] for one in services)
+        wanted = {
+            "observedGeneration": view.generation,
+            "conditions": conditions(view.status.get("conditions", ()), facts, datetime.now(UTC)),
+            "servicesReady": f"{ready}/{len(services)}" if services else None,
+            "services": services,
+            **{_camel(name): _as_json(value) for name, value in parts.items()},
+        }
         changed = {name: value for name, value in wanted.items() if (view.status.get(name) or None) != (value or None)}
-        if not changed or self._can_wait(view, changed):
+        if not changed:
+            return view
+        if self._may_defer(view, changed):
+            self._deferred.add(view.key)
             return view
         self._written[view.key] = time.monotonic()
-        self._owed.discard(view.key)
+        self._deferred.discard(view.key)
         body = await self._patch(view, changed)
-        self._cache.update_shop(body)
+        self._put(body)
         return ShopView.of(body)
 
     async def _patch(self, view: ShopView, changed: Object) -> Object:
-        """Write into the status that `view` was read from, and no other: Conflict when somebody else has written it, or
+        """Write into the status that `view` was read from, and no other: Conflict when it was written meanwhile, or
         when another Shop has the name by now. A change of spec or labels meanwhile is no reason not to write."""
         live = view.resource
         for _ in range(PATCH_TRIES):
             metadata = {"resourceVersion": live["metadata"]["resourceVersion"], "uid": view.uid}
             body = {"metadata": metadata, "status": changed}
             try:
-                return await self._kube.patch(SHOP, *_place(view), body, content="merge", subresource="status")
+                return await self._kube.patch(SHOP, *view.key, body, subresource="status")
             except Conflict as error:
-                found = await self._kube.get(SHOP, *_place(view))
+                found = await self._kube.get(SHOP, *view.key)
                 if found is None or found["metadata"]["uid"] != view.uid or found.get("status", {}) != view.status:
                     if found is not None:
-                        self._cache.update_shop(found)
+                        self._put(found)
                     raise error
                 live = found
         raise Conflict(409, "Conflict", f"Shop {view.key} is changed again and again while its status is written")
 
-    def asked_for(self, view: ShopView) -> dict[str, Any]:
-        """What the spec asks for, to be written when it serves: until then, and after a rollback, the status keeps
-        what the last revision had. A Shop that has none yet tells what it is to become."""
+    def requested(self, view: ShopView) -> dict[str, Any]:
+        """Version and URL that the spec asks for, to be written when it serves: until then, and after a rollback, the
+        status keeps those of the last revision. A new Shop has them at once."""
         return {"version": view.spec.get("version") or self._version, "url": address(view)}
 
-    def owes(self, key: NamespacedName) -> float | None:
-        """Seconds after which a pass should write what the last one left out; None when that was nothing."""
-        return PROGRESS_S if key in self._owed else None
+    def deferred_s(self, key: NamespacedName) -> float | None:
+        """Seconds until a deferred write is due; None when there is none."""
+        return PROGRESS_S if key in self._deferred else None
 
-    def forget(self, key: NamespacedName) -> None:
-        self._written.pop(key, None)
-        self._owed.discard(key)
-
-    def _can_wait(self, view: ShopView, changed: Object) -> bool:
-        """Of a rollout that goes on, how far it has come is told now and then: each telling costs the API server."""
-        soon = time.monotonic() - self._written.get(view.key, 0.0) < PROGRESS_S
-        if not soon or not changed.keys() <= HOW_FAR or view.rollout is None:
+    def _may_defer(self, view: ShopView, changed: Object) -> bool:
+        """The progress of a rollout that goes on is written now and then: each write costs the API server."""
+        recent = time.monotonic() - self._written.get(view.key, 0.0) < PROGRESS_S
+        if not recent or not changed.keys() <= PROGRESS_FIELDS or view.rollout is None:
             return False
         before = view.status.get("conditions", ())
-        now = changed.get("conditions") or before
-        if _without_words(before) != _without_words(now):
-            return False
-        self._owed.add(view.key)
-        return True
-
-    def _seen(self, view: ShopView, facts: Facts) -> Object:
-        services = _services(view.key, self._cache)
-        ready = sum(one["ready"] >= one["desired"] for one in services)
-        values = (
-            view.generation,
-            conditions(view.status.get("conditions", ()), facts, datetime.now(UTC)),
-            f"{ready}/{len(services)}" if services else None,
-            services,
-        )
-        return dict(zip(PARTS, values, strict=True))
+        return _without_messages(before) == _without_messages(changed.get("conditions") or before)
 
 
-def _without_words(conditions: Iterable[Object]) -> list[Object]:
+def _without_messages(conditions: Iterable[Object]) -> list[Object]:
     return [{name: value for name, value in one.items() if name != "message"} for one in conditions]
 
 
 def address(view: ShopView) -> str | None:
-    """Where customers find the shop; without an exposure, where the cluster's own pods do. None: it cannot be told."""
+    """The shop's URL for customers; without an exposure, the one inside the cluster. None: the spec is invalid."""
     try:
         exposure = Exposure.model_validate(view.spec.get("exposure", {}))
     except ValidationError:
@@ -121,20 +190,17 @@ def address(view: ShopView) -> str | None:
     return public_url(exposure)
 
 
-def _place(view: ShopView) -> tuple[str, str]:
-    return view.key.namespace, view.key.name
-
-
 def _services(key: NamespacedName, cache: Cache) -> list[Object]:
-    found = [child for child in cache.children(key).values() if child.scale is not None]
-    return [_service(key, child) for child in sorted(found, key=lambda child: child.ref)]
-
-
-def _service(key: NamespacedName, child: Child) -> Object:
-    scale = child.scale
-    assert scale is not None  # noqa: S101 - chosen above
-    name = child.ref.name.removeprefix(f"{key.name}-")
-    return {"name": name, "ready": scale.ready, "desired": scale.desired, "image": scale.image}
+    return [
+        {
+            "name": ref.name.removeprefix(f"{key.name}-"),
+            "ready": child.scale.ready,
+            "desired": child.scale.desired,
+            "image": child.scale.image,
+        }
+        for ref, child in sorted(cache.children(key).items())
+        if child.scale is not None
+    ]
 
 
 def _camel(name: str) -> str:
@@ -151,5 +217,5 @@ def _as_json(value: Any) -> Any:
 
 
 def inventory(entries: Iterable[Entry]) -> list[Entry]:
-    """In a fixed order, so that the same objects read the same."""
+    """In a fixed order, so that the same objects give the same status."""
     return sorted(entries, key=lambda entry: entry.ref)

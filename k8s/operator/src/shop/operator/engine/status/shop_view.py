@@ -1,14 +1,20 @@
-"""A Shop as a reconcile pass reads it: identity, spec, and what was written into its status before."""
+"""A Shop as a reconcile reads it: identity, spec, and what earlier reconciles wrote into its status."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from shop.operator.engine.kube.objects import RETRY, NamespacedName, Object, Ref
-from shop.operator.engine.reconcile.basis import Basis
+from shop.operator.spec import ShopSpec
+
+NOT_RENDERED = frozenset({"suspend", "rollback", "progress_deadline_seconds", "deletion_policy", "maintenance_window"})
+"""Fields that no object is rendered from: a change of them asks for no rollout."""
+HASH_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +33,43 @@ class Entry:
         filled = {"id": str(self.ref), "uid": self.uid, "digest": self.digest, "done": self.done}
         return {name: value for name, value in filled.items() if value}
 
+    @classmethod
+    def read(cls, entry: Object) -> Self:
+        uid, digest, done = entry.get("uid", ""), entry.get("digest", ""), entry.get("done", False)
+        return cls(Ref.parse(entry["id"]), uid, digest, done)
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What the user has asked for at one moment, to tell the user's changes from those of a new operator version.
+
+    The generation counts beside the spec, so that a default that a new definition adds is not taken for the user's.
+    """
+
+    generation: int
+    spec: str
+    retry: str
+
+    @classmethod
+    def of(cls, generation: int, spec: ShopSpec, retry: str) -> Self:
+        asked = spec.model_dump(mode="json", exclude_defaults=True, exclude=set(NOT_RENDERED))
+        return cls(generation, _hash(asked), _hash(retry) if retry else "")
+
+    @classmethod
+    def read(cls, status: Object | None) -> Self | None:
+        """None where an earlier version of the operator has written none."""
+        return cls(status["generation"], status["spec"], status.get("retry", "")) if status else None
+
+    def same(self, other: Basis) -> bool:
+        return self.retry == other.retry and (self.generation == other.generation or self.spec == other.spec)
+
+    def as_json(self) -> Object:
+        return {"generation": self.generation, "spec": self.spec, "retry": self.retry}
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A revision on its way.
+    """A revision being rolled out.
 
     `release`: the operator's, when its change is what is rolled out; `failed_before`: that has failed here already.
     """
@@ -46,15 +85,22 @@ class Rollout:
         return {
             "revision": self.revision,
             "hash": self.hash,
-            "startedAt": timestamp(self.started_at),
+            "startedAt": self.started_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "release": self.release,
             "failedBefore": self.failed_before,
         }
 
+    @classmethod
+    def read(cls, status: Object | None) -> Self | None:
+        if not status:
+            return None
+        started, failed = datetime.fromisoformat(status["startedAt"]), status.get("failedBefore", False)
+        return cls(status["revision"], status["hash"], started, status.get("release", ""), failed)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A revision that did not come up and was rolled back; it is not tried again until spec or `retry` change."""
+    """A revision that failed and was rolled back; it is not tried again until spec or `retry` change."""
 
     revision: int
     hash: str
@@ -69,10 +115,17 @@ class Failure:
         basis = {"basis": self.basis.as_json()} if self.basis else {}
         return {**found, "release": self.release, **basis}
 
+    @classmethod
+    def read(cls, status: Object | None) -> Self | None:
+        if not status:
+            return None
+        reason, message, release = (status.get(name, "") for name in ("reason", "message", "release"))
+        return cls(status["revision"], status["hash"], reason, message, release, Basis.read(status.get("basis")))
+
 
 @dataclass(frozen=True, slots=True)
 class ShopView:
-    """`status` is the raw status, the other fields are what of it the engine decides by."""
+    """`status` is the raw status, the other fields are what of it the operator decides by."""
 
     key: NamespacedName
     uid: str
@@ -83,16 +136,17 @@ class ShopView:
     status: Object
     applied_hash: str
     revision: int
-    """Of the last revision that came up, 0 when none has."""
+    """Of the last revision that became healthy, 0 when none has."""
     rollout: Rollout | None
     failure: Failure | None
     basis: Basis | None
-    """What the user had asked for when the last revision came up."""
+    """What the user had asked for when the last revision became healthy."""
     inventory: dict[Ref, Entry]
 
     @classmethod
     def of(cls, raw: Object) -> Self:
         meta, status = raw["metadata"], raw.get("status", {})
+        entries = map(Entry.read, status.get("inventory", ()))
         return cls(
             key=NamespacedName(meta["namespace"], meta["name"]),
             uid=meta["uid"],
@@ -103,10 +157,10 @@ class ShopView:
             status=status,
             applied_hash=status.get("lastAppliedHash", ""),
             revision=status.get("revision", 0),
-            rollout=_rollout(status.get("rollout")),
-            failure=_failure(status.get("failure")),
+            rollout=Rollout.read(status.get("rollout")),
+            failure=Failure.read(status.get("failure")),
             basis=Basis.read(status.get("basis")),
-            inventory=_inventory(status.get("inventory", ())),
+            inventory={entry.ref: entry for entry in entries},
         )
 
     @property
@@ -115,10 +169,10 @@ class ShopView:
         return spec
 
     def restored(self, entries: Mapping[Ref, Entry]) -> bool:
-        """Whether what `restoreFrom` asks for has happened: it comes before the first revision, and only once."""
-        begins = f"{self.key.name}-restore-"
+        """Whether the backup of `restoreFrom` has been restored: before the first revision, and only once."""
+        prefix = f"{self.key.name}-restore-"
         return self.revision > 0 or any(
-            entry.done and ref.kind == "Job" and ref.name.startswith(begins) for ref, entry in entries.items()
+            entry.done and ref.kind == "Job" and ref.name.startswith(prefix) for ref, entry in entries.items()
         )
 
     @property
@@ -134,42 +188,9 @@ class ShopView:
 
     @property
     def next_revision(self) -> int:
-        """Never one that was given before."""
-        given = [
-            self.revision,
-            self.rollout.revision if self.rollout else 0,
-            self.failure.revision if self.failure else 0,
-        ]
-        return max(given) + 1
+        """Never one that was used before."""
+        return max(self.revision, *(one.revision for one in (self.rollout, self.failure) if one), 0) + 1
 
 
-def timestamp(moment: datetime) -> str:
-    """As Kubernetes writes it, to the second."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _rollout(status: dict[str, Any] | None) -> Rollout | None:
-    if not status:
-        return None
-    begun = _moment(status["startedAt"])
-    failed = status.get("failedBefore", False)
-    return Rollout(status["revision"], status["hash"], begun, status.get("release", ""), failed)
-
-
-def _failure(status: dict[str, Any] | None) -> Failure | None:
-    if not status:
-        return None
-    reason, message, release = (status.get(name, "") for name in ("reason", "message", "release"))
-    return Failure(status["revision"], status["hash"], reason, message, release, Basis.read(status.get("basis")))
-
-
-def _inventory(entries: Any) -> dict[Ref, Entry]:
-    found = [
-        Entry(Ref.parse(entry["id"]), entry.get("uid", ""), entry.get("digest", ""), entry.get("done", False))
-        for entry in entries
-    ]
-    return {entry.ref: entry for entry in found}
+def _hash(what: Any) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:HASH_DIGITS]
