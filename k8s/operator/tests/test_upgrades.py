@@ -9,10 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from shop.operator.engine.kube.objects import CANARY, NamespacedName, Object
-from shop.operator.engine.reconcile.basis import Basis
 from shop.operator.engine.reconcile.desired import DesiredState, may_have_to_wait, read
 from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING, Limits, Upgrades
-from shop.operator.engine.status.shop_view import ShopView
+from shop.operator.engine.status.shop_view import Basis, ShopView
 from shop.operator.spec import ShopSpec
 from shop.operator.spec_window import MaintenanceWindow
 
