@@ -28,7 +28,7 @@ def shop(spec: Spec, name: str = NAME) -> Object:
 
 async def create(api: Kube, namespace: str, body: Object, **params: str) -> Object:
     """What `kubectl create` does; `dryRun="All"` leaves nothing behind."""
-    request = Request("POST", path_of(SHOP, namespace), {**AS_KUBECTL, **params}, orjson.dumps(body), repeatable=False)
+    request = Request("POST", path_of(SHOP, namespace), {**AS_KUBECTL, **params}, orjson.dumps(body), idempotent=False)
     created: Object = orjson.loads(await api.send(request))
     return created
 

@@ -182,7 +182,7 @@ async def test_a_restart_of_the_server_loses_nothing(
 async def test_what_a_silent_watch_does_not_tell_a_list_does(
     api: Kube, namespace: str, watch: Watch, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kubes, "SILENCE_S", 0.3)
+    monkeypatch.setattr(kubes, "WATCH_IDLE_TIMEOUT_S", 0.3)
     await put(api, namespace, "vanished", "1")
     watching = watch()
     await watching.until({"vanished": "1"})
@@ -197,7 +197,7 @@ async def test_a_kind_without_events_is_no_failure(
     watch: Watch, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The API server sends no bookmarks for it, so its watch looks like a dead one; but its lists are answered."""
-    monkeypatch.setattr(kubes, "SILENCE_S", 0.1)
+    monkeypatch.setattr(kubes, "WATCH_IDLE_TIMEOUT_S", 0.1)
     proxy.silent = True
     watching = watch()
     await watching.synced()
@@ -214,7 +214,7 @@ async def test_a_kind_without_events_is_no_failure(
 async def test_a_server_that_does_not_answer_is_no_contact(
     watch: Watch, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kubes, "SILENCE_S", 0.1)
+    monkeypatch.setattr(kubes, "WATCH_IDLE_TIMEOUT_S", 0.1)
     watching = watch()
     await watching.synced()
     proxy.down = True

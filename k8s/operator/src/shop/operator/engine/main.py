@@ -31,7 +31,7 @@ from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.login import LoginError
 from shop.operator.engine.kube.objects import MANAGER
 from shop.operator.engine.leader import Lease
-from shop.operator.engine.metrics import LEADER, ApiRequests
+from shop.operator.engine.metrics import LEADER, count_request
 from shop.operator.engine.probe_server import ProbeServer
 from shop.operator.engine.reconcile.upgrades import AT_ONCE, CANARY_READY_S, MAX_FAILURES, Limits
 from shop.operator.engine.render.renderer import HelmNotFound, Images, Renderer, find_charts, find_helm
@@ -157,7 +157,7 @@ async def serve(settings: Settings) -> int:
     """Exit status 0 after a stop, 1 when the Lease was lost or the controller ended by itself."""
     renderer = Renderer(find_helm(), find_charts(), settings.version, images=settings.images)
     async with Kube.connect() as kube:
-        kube.observer = ApiRequests()
+        kube.observer = count_request
         operator = Operator(settings, renderer, kube)
         gc.freeze()
         async with ProbeServer(settings.port, live=operator.liveness_error, ready=operator.readiness_error):

@@ -1,7 +1,7 @@
-"""What the operator tells about itself: every metric has its name here, and nowhere else.
+"""The operator's metrics: each is defined here.
 
-Labels have few values (kinds, verbs, results). The one exception is a Shop's own name, in `SHOPS`: an alert that does
-not say which Shop is in trouble helps nobody, and two series of a Shop cost less than one of its pods.
+Labels have few values (kinds, verbs, results). The one exception is a Shop's own name, in `SHOPS`: an alert must say
+which Shop it is about, and two series of a Shop cost less than one of its pods.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from shop.operator.engine.kube.client import Observer
 from shop.operator.engine.kube.objects import NamespacedName
 
 RECONCILE_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -27,7 +26,7 @@ QUEUE_DEPTH = Gauge("shop_operator_queue_depth", "Shops that wait for a reconcil
 QUEUE_OLDEST = Gauge("shop_operator_queue_oldest_seconds", "How long the Shop that waits longest has waited.")
 RECONCILE = Histogram(
     "shop_operator_reconcile_seconds",
-    "Passes: done, waiting (for health), failed, invalid (spec) or refused (by the API server, or something missing).",
+    "Reconciles: done, waiting (for health), failed, invalid (spec) or refused (blocked from outside).",
     ["result"],
     buckets=RECONCILE_BUCKETS_S,
 )
@@ -35,23 +34,23 @@ RENDER = Histogram(
     "shop_operator_render_seconds", "Runs of helm that render a Shop.", ["result"], buckets=RECONCILE_BUCKETS_S
 )
 APPLIED_OBJECTS = Counter("shop_operator_applied_objects", "Server-side applies: changed or same.", ["kind", "result"])
-PRUNED_OBJECTS = Counter("shop_operator_pruned_objects", "Objects deleted since no Shop wants them.", ["kind"])
-DRIFT_REPAIRS = Counter("shop_operator_drift_repairs", "Objects put right that somebody changed.", ["kind"])
+PRUNED_OBJECTS = Counter(
+    "shop_operator_pruned_objects", "Objects deleted because they no longer belong to their Shop.", ["kind"]
+)
+DRIFT_REPAIRS = Counter("shop_operator_drift_repairs", "Objects repaired after a foreign change.", ["kind"])
 ROLLBACKS = Counter("shop_operator_rollbacks", "Rollouts taken back to the last good revision.")
 API_REQUESTS = Counter(
-    "shop_operator_api_requests", "Answers of the API server; code 0 is none.", ["verb", "resource", "code"]
+    "shop_operator_api_requests", "Responses of the API server; code 0 is none.", ["verb", "resource", "code"]
 )
 API_SECONDS = Histogram(
     "shop_operator_api_request_seconds", "Requests to the API server.", ["verb"], buckets=REQUEST_BUCKETS_S
 )
-API_THROTTLED = Counter("shop_operator_api_throttled", "Requests that the API server put off (429).")
+API_THROTTLED = Counter("shop_operator_api_throttled", "Requests that the API server throttled (429).")
 WATCH_RESTARTS = Counter(
-    "shop_operator_watch_restarts", "Watches begun anew, by why the last one ended.", ["kind", "reason"]
+    "shop_operator_watch_restarts", "Watches restarted, by why the last one ended.", ["kind", "reason"]
 )
-WATCH_SILENCE = Gauge(
-    "shop_operator_watch_silence_seconds", "Time since the quietest watch of a kind last said anything.", ["kind"]
-)
-RESYNCS = Counter("shop_operator_resyncs", "Times that all Shops were gone through again.")
+WATCH_SILENCE = Gauge("shop_operator_watch_silence_seconds", "Time since the last event of a kind's watch.", ["kind"])
+RESYNCS = Counter("shop_operator_resyncs", "Times that all Shops were reconciled again.")
 UPGRADE_SHOPS = Gauge(
     "shop_operator_upgrade_shops", "Shops that wait for this release, get it, or have failed with it.", ["state"]
 )
@@ -59,32 +58,30 @@ UPGRADE_STOPPED = Gauge("shop_operator_upgrade_stopped", "1 while failures keep 
 LEADER = Gauge("shop_operator_leader", "1 where this process holds the Lease.")
 
 
-class ApiRequests(Observer):
-    """Counts what `Kube` asks: `kube.observer = ApiRequests()`."""
-
-    def request(self, method: str, resource: str, status: int, seconds: float) -> None:
-        API_REQUESTS.labels(method, resource, status).inc()
-        API_SECONDS.labels(method).observe(seconds)
-        if status == THROTTLED:
-            API_THROTTLED.inc()
+def count_request(method: str, resource: str, status: int, seconds: float) -> None:
+    """A request of `Kube`: `kube.observer = count_request`."""
+    API_REQUESTS.labels(method, resource, status).inc()
+    API_SECONDS.labels(method).observe(seconds)
+    if status == THROTTLED:
+        API_THROTTLED.inc()
 
 
 def watch_queue(depth: Callable[[], float], oldest_s: Callable[[], float]) -> None:
-    """Ask the queue for its depth, and for the age in seconds of what waits longest, whenever somebody scrapes."""
+    """Read the queue's depth, and the age in seconds of what waits longest, at each scrape."""
     QUEUE_DEPTH.set_function(depth)
     QUEUE_OLDEST.set_function(oldest_s)
 
 
 def watch_upgrades(counts: Callable[[], Mapping[str, int]], stopped: Callable[[], bool]) -> None:
-    """Ask how far the operator's release is rolled out, whenever somebody scrapes."""
+    """Read how far the operator's release is rolled out at each scrape."""
     for state in counts():
         UPGRADE_SHOPS.labels(state).set_function(partial(lambda one: counts()[one], state))
     UPGRADE_STOPPED.set_function(lambda: float(stopped()))
 
 
-def watch_informers(kind: str, silence_s: Callable[[], float]) -> None:
-    """Ask how long the quietest watch of a kind has said nothing, whenever somebody scrapes."""
-    WATCH_SILENCE.labels(kind).set_function(silence_s)
+def watch_informers(kind: str, idle_s: Callable[[], float]) -> None:
+    """Read how long the watch of a kind has been idle at each scrape."""
+    WATCH_SILENCE.labels(kind).set_function(idle_s)
 
 
 class ShopStates(Collector):

@@ -13,14 +13,11 @@ MAX_MESSAGE = 2_000
 
 
 class ApiError(Exception):
-    """The API server's refusal, or none of its answers; `message` is one sentence for a person."""
+    """An error response of the API server, or no response; `message` is one sentence for a person."""
 
     def __init__(self, status: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.retry_after_s = retry_after_s
+        self.status, self.reason, self.message, self.retry_after_s = status, reason, message, retry_after_s
 
 
 class NotFound(ApiError):
@@ -36,7 +33,7 @@ class Gone(ApiError):
 
 
 class Invalid(ApiError):
-    """422: the server does not accept the object as it is."""
+    """422: the server refuses the object as it is."""
 
 
 class Throttled(ApiError):
@@ -44,7 +41,7 @@ class Throttled(ApiError):
 
 
 class Unreachable(ApiError):
-    """No answer. The request may have been carried out."""
+    """No response. The request may have been carried out."""
 
 
 class WatchIdleTimeout(Unreachable):
@@ -53,11 +50,11 @@ class WatchIdleTimeout(Unreachable):
 
 _ERRORS: Mapping[int, type[ApiError]] = {404: NotFound, 409: Conflict, 410: Gone, 422: Invalid, 429: Throttled}
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
-"""Worth another try a little later."""
+"""Worth a retry a little later."""
 
 
-async def refusal_of(response: aiohttp.ClientResponse) -> ApiError:
-    """The error that an answer of 400 and above means."""
+async def error_from_response(response: aiohttp.ClientResponse) -> ApiError:
+    """The error for a response of 400 and above."""
     body = await response.read()
     try:
         status = orjson.loads(body)
@@ -74,8 +71,8 @@ def error_of(code: int, status: Object, retry_after: str | None = None) -> ApiEr
     return _ERRORS.get(code, ApiError)(code, status.get("reason") or "", message, seconds)
 
 
-def no_answer(method: str, path: str, error: Exception) -> Unreachable:
-    """The error for a request that no answer came to; "NotSent" when it certainly was not carried out."""
+def no_response(method: str, path: str, error: Exception) -> Unreachable:
+    """The error for a request without a response; "NotSent" when it certainly was not carried out."""
     sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     what = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
     return Unreachable(0, "NoAnswer" if sent else "NotSent", f"API server: {method} {path}: {what}")

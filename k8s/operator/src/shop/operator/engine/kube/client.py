@@ -1,7 +1,7 @@
-"""The API server as the engine uses it: few verbs, bounded in number, size, time and retries.
+"""A client of the API server with the few verbs that are needed, bounded in concurrency, size, time and retries.
 
-A request that may be repeated without harm is repeated when the server is overloaded, restarting or unreachable;
-one that may not (create, JSON patch) only when the server certainly did not carry it out.
+An idempotent request is retried when the server is overloaded, restarting or unreachable; another one (create, JSON
+patch) only when the server certainly did not carry it out.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,64 +27,59 @@ from shop.operator.engine.kube.api_errors import (
     NotFound,
     Unreachable,
     WatchIdleTimeout,
+    error_from_response,
     error_of,
-    no_answer,
-    refusal_of,
+    no_response,
 )
 from shop.operator.engine.kube.kinds import LEASE, Kind
 from shop.operator.engine.kube.objects import MANAGER, Object
 from shop.operator.engine.slots import Slots
 
 MAX_IN_FLIGHT = 32
-"""Requests at once. Watches and the Lease do not count: they must go on when everything else is slow."""
+"""Concurrent requests. Watches and the Lease do not count: they must go on when everything else is slow."""
 MAX_SLOW = 64
-"""Requests beside them that have taken long: they wait for a webhook, say, and must not keep others from the server."""
+"""Further requests that take long, such as for a slow webhook: they must not keep others from the server."""
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 35.0
 """More than the 30 s that the API server may wait for a webhook: its answer names the webhook, and is not repeated."""
 MAX_ATTEMPTS = 6
 WEBHOOK_FAILED = "Internal error occurred: failed calling webhook"
-"""How the API server begins to say that an admission webhook did not answer, or not with an answer."""
+"""Beginning of the message about an admission webhook that failed or did not respond."""
 FIRST_PAUSE_S = 0.2
 MAX_PAUSE_S = 10.0
 PAGE = 250
-"""Objects of one page of a list: enough for speed, few enough for memory."""
+"""Objects in one page of a list: enough for speed, few enough for memory."""
 MAX_LISTS = 5
-"""How often a list begins anew when its pages expire while it is read."""
+"""Attempts at a list whose pages expire while it is read."""
 WATCH_S = 300
-SILENCE_S = 90.0
-"""A watch from which nothing came for so long is dead, or of a kind of which the server has seen no event since it
-began: for all others it sends a bookmark every minute."""
+WATCH_IDLE_TIMEOUT_S = 90.0
+"""A watch without any event for so long is dead, or of a kind of which the server has seen no event since it started:
+for all others it sends a bookmark every minute."""
 MAX_EVENT_BYTES = 3 * 1024 * 1024
 """Of one event of a watch; etcd itself holds no object of more than 1.5 MiB."""
 APPLY, MERGE, JSON_PATCH = "apply-patch+yaml", "merge-patch+json", "json-patch+json"
-REPEATABLE = frozenset({"GET", "PATCH", "DELETE"})
-"""PUT is left out: its precondition would fail against its own first success."""
+IDEMPOTENT = frozenset({"GET", "PATCH", "DELETE"})
+"""Without PUT: its precondition would fail against its own first success."""
 Params = Mapping[str, str | int]
 Objects = list[Object]
 Event = tuple[str, Object]
 """Type (ADDED, MODIFIED, DELETED, BOOKMARK) and object."""
+type Observer = Callable[[str, str, int, float], None]
+"""Called with method, resource, status (0: no response) and seconds of each request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; `repeatable`: carrying it out twice does no harm."""
+    """One request; `idempotent`: carrying it out twice does no harm; `urgent`: it does not wait for a slot."""
 
     method: str
     path: str
     params: Params = field(default_factory=dict)
     body: bytes | None = None
     content: str = "json"
-    repeatable: bool = True
+    idempotent: bool = True
     urgent: bool = False
     resource: str = ""
-
-
-class Observer:
-    """Told of every answer; the metrics put theirs in its place."""
-
-    def request(self, method: str, resource: str, status: int, seconds: float) -> None:
-        """`status` 0: no answer."""
 
 
 class Kube:
@@ -95,7 +90,7 @@ class Kube:
         self._login = login.Login("")
         self._session: aiohttp.ClientSession | None = None
         self._slots = Slots(MAX_IN_FLIGHT, MAX_SLOW)
-        self.observer = Observer()
+        self.observer: Observer = lambda *_: None
         self.attempts = MAX_ATTEMPTS
 
     @classmethod
@@ -136,7 +131,7 @@ class Kube:
     async def page(
         self, kind: Kind, namespace: str | None, labels: str = "", limit: int = PAGE, token: str = ""
     ) -> tuple[list[Object], str, str]:
-        """Some objects, the list's resource version, the token of the next page ("" after the last). Raises Gone."""
+        """A page: its objects, the list's resource version, the next page's token ("" after the last). Raises Gone."""
         params: dict[str, str | int] = {"limit": limit, "labelSelector": labels, "continue": token}
         answer = await self._object("GET", kind, path_of(kind, namespace), params)
         items: list[Object] = answer["items"]
@@ -145,18 +140,23 @@ class Kube:
         return items, answer["metadata"]["resourceVersion"], answer["metadata"].get("continue", "")
 
     async def list(self, kind: Kind, namespace: str | None, labels: str = "") -> Objects:
-        """All objects of the kind; an informer is the way for many."""
-        for _ in range(MAX_LISTS - 1):
+        """All objects of the kind; for many, use an informer."""
+        for attempt in range(1, MAX_LISTS + 1):
             try:
-                return await self._list(kind, namespace, labels)
+                items, _, token = await self.page(kind, namespace, labels)
+                while token:
+                    more, _, token = await self.page(kind, namespace, labels, token=token)
+                    items += more
+                return items
             except Gone:
-                continue
-        return await self._list(kind, namespace, labels)
+                if attempt == MAX_LISTS:
+                    raise
+        raise AssertionError("unreachable")
 
     async def watch(
         self, kind: Kind, namespace: str | None, labels: str, resource_version: str, timeout_s: float = WATCH_S
     ) -> AsyncGenerator[Event]:
-        """What happens after `resource_version`, bookmarks too, until the server ends it after about `timeout_s`.
+        """Events after `resource_version`, bookmarks too, until the server ends the watch after about `timeout_s`.
 
         Raises Gone when that is too long ago, Unreachable when the connection breaks, WatchIdleTimeout when
         nothing comes.
@@ -188,7 +188,7 @@ class Kube:
         return await self._object("PATCH", kind, path, params, obj, APPLY)
 
     async def create(self, kind: Kind, obj: Object) -> Object:
-        """The object as created. Conflict when it exists, which is also so after a lost answer."""
+        """The object as created. Conflict when it exists, also after a lost response."""
         path = path_of(kind, obj["metadata"].get("namespace"))
         return await self._object("POST", kind, path, {"fieldManager": MANAGER}, obj)
 
@@ -215,7 +215,7 @@ class Kube:
     async def delete(
         self, kind: Kind, namespace: str | None, name: str, uid: str | None = None, propagation: str = "Background"
     ) -> bool:
-        """True when it was there. With `uid`, Conflict when another object has the name by now."""
+        """Whether it existed. With `uid`, Conflict when another object has the name by now."""
         options: Object = {"propagationPolicy": propagation}
         if uid:
             options["preconditions"] = {"uid": uid}
@@ -226,7 +226,7 @@ class Kube:
         return True
 
     async def served(self, group_version: str) -> set[str]:
-        """Kinds of a group and version such as "postgresql.cnpg.io/v1"; none when nobody installed it."""
+        """Kinds of a group and version such as "postgresql.cnpg.io/v1"; none when it is not installed."""
         root = f"/apis/{group_version}" if "/" in group_version else f"/api/{group_version}"
         try:
             answer = _parsed(await self.send(Request("GET", root, resource="discovery")))
@@ -235,39 +235,42 @@ class Kube:
         return {resource["kind"] for resource in answer["resources"] if "/" not in resource["name"]}
 
     async def send(self, request: Request) -> bytes:
-        """The body of a successful answer, after as many attempts as are allowed and useful."""
+        """The body of a successful response, after as many attempts as are allowed and useful."""
         for attempt in range(self.attempts):
             try:
-                return await self._attempt(request)
+                if request.urgent:
+                    return await self._exchange(request)
+                await self._slots.acquire()
+                with self._slots.working():
+                    return await self._exchange(request)
             except ApiError as error:
-                last = attempt == self.attempts - 1
-                if last or not _worth_repeating(request, error):
+                if attempt == self.attempts - 1 or not _may_retry(request, error):
                     raise
                 if error.status != 401:
                     await asyncio.sleep(_pause_s(attempt, error))
-                elif attempt or not self._login.token.refused():
+                elif attempt or not self._login.token.invalidate():
                     raise
         raise AssertionError("unreachable")
 
     async def stream(self, path: str, params: Params) -> AsyncGenerator[bytes]:
-        """Lines of an answer that may go on for long: a watch, or a pod's log."""
+        """Lines of a response that may go on for long: a watch, or a pod's log."""
         headers = await self._headers()
-        limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S)
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=WATCH_IDLE_TIMEOUT_S)
         try:
             async with self._request("GET", path, params=params, headers=headers, timeout=limit) as response:
                 if response.status >= 400:
                     if response.status == 401:
-                        self._login.token.refused()
-                    raise await refusal_of(response)
+                        self._login.token.invalidate()
+                    raise await error_from_response(response)
                 try:
                     async for line in _lines(response.content):
                         yield line
                 except TimeoutError as error:
                     raise WatchIdleTimeout(
-                        0, "WatchIdleTimeout", f"API server: GET {path}: nothing came for {SILENCE_S:g} s"
+                        0, "WatchIdleTimeout", f"API server: GET {path}: nothing came for {WATCH_IDLE_TIMEOUT_S:g} s"
                     ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise no_answer("GET", path, error) from error
+            raise no_response("GET", path, error) from error
 
     async def websocket(self, path: str, params: Params, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """A connection for both directions, such as to a port of a pod; the caller closes it."""
@@ -279,14 +282,7 @@ class Kube:
         except aiohttp.WSServerHandshakeError as error:
             raise error_of(error.status, {"message": f"{path}: {error.message} ({error.status})"}) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise no_answer("GET", path, error) from error
-
-    async def _list(self, kind: Kind, namespace: str | None, labels: str) -> Objects:
-        items, _, token = await self.page(kind, namespace, labels)
-        while token:
-            more, _, token = await self.page(kind, namespace, labels, token=token)
-            items += more
-        return items
+            raise no_response("GET", path, error) from error
 
     async def _object(
         self,
@@ -297,17 +293,10 @@ class Kube:
         body: Any = None,
         content: str = "json",
     ) -> Object:
-        repeatable = method in REPEATABLE and content != JSON_PATCH
+        idempotent = method in IDEMPOTENT and content != JSON_PATCH
         encoded = None if body is None else orjson.dumps(body)
-        request = Request(method, path, params or {}, encoded, content, repeatable, kind is LEASE, kind.plural)
+        request = Request(method, path, params or {}, encoded, content, idempotent, kind is LEASE, kind.plural)
         return _parsed(await self.send(request))
-
-    async def _attempt(self, request: Request) -> bytes:
-        if request.urgent:
-            return await self._exchange(request)
-        await self._slots.acquire()
-        with self._slots.working():
-            return await self._exchange(request)
 
     async def _exchange(self, request: Request) -> bytes:
         headers = await self._headers()
@@ -321,13 +310,13 @@ class Kube:
             ) as response:
                 status = response.status
                 if status >= 400:
-                    raise await refusal_of(response)
+                    raise await error_from_response(response)
                 body: bytes = await response.read()
                 return body
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise no_answer(request.method, request.path, error) from error
+            raise no_response(request.method, request.path, error) from error
         finally:
-            self.observer.request(request.method, request.resource, status, time.perf_counter() - started)
+            self.observer(request.method, request.resource, status, time.perf_counter() - started)
 
     def _request(self, method: str, path: str, **options: Any) -> Any:
         session, url, options = self._to(path, **options)
@@ -354,16 +343,16 @@ def path_of(kind: Kind, namespace: str | None = None, name: str = "", subresourc
     return f"{kind.root}{middle}/{kind.plural}" + "".join(f"/{part}" for part in (name, subresource) if part)
 
 
-def _worth_repeating(request: Request, error: ApiError) -> bool:
+def _may_retry(request: Request, error: ApiError) -> bool:
     if error.status == 429 or error.reason == "NotSent" or error.status == 401:
         return True  # certainly not carried out
     if error.message.startswith(WEBHOOK_FAILED):
-        return False  # it has waited for the webhook already, and the caller tries again after longer times
-    return request.repeatable and (isinstance(error, Unreachable) or error.status in TRANSIENT)
+        return False  # it has waited for the webhook already, and the caller retries after longer pauses
+    return request.idempotent and (isinstance(error, Unreachable) or error.status in TRANSIENT)
 
 
 def _pause_s(attempt: int, error: ApiError) -> float:
-    """What the server asks for, else exponential; never in step with others."""
+    """Retry-After, else exponential; with jitter."""
     wanted = error.retry_after_s or FIRST_PAUSE_S * 2**attempt
     return min(wanted, MAX_PAUSE_S) * random.uniform(1.0, 1.5)
 
@@ -377,7 +366,7 @@ def _parsed(body: bytes) -> Object:
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Complete lines; what is cut off at the end is dropped. ApiError for one that is longer than any event is."""
+    """Complete lines; an incomplete one at the end is dropped. ApiError for one longer than any event."""
     rest = bytearray()
     async for chunk in content.iter_any():
         *whole, last = chunk.split(b"\n")

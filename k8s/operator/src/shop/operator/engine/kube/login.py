@@ -1,6 +1,6 @@
-"""Where the API server is and how to prove who we are: a kubeconfig, or the service account of this pod.
+"""Address of the API server and credentials: from a kubeconfig, or the service account of this pod.
 
-What a kubeconfig may say is followed or refused with a sentence; nothing in it is ignored that changes who asks.
+Each setting of a kubeconfig that changes who asks is either followed or refused with a message, never ignored.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import yaml
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TOKEN_LIFE_S = 60.0
-"""A token file is read again after this: kubelet puts a fresh token there long before the old one ends."""
+"""A token file is read again after this: kubelet writes a fresh token long before the old one expires."""
 PLUGIN_TIMEOUT_S = 30.0
 PLUGIN_LIFE_S = 3_600.0
-"""For what a plugin gave without saying when it ends."""
+"""For credentials of a plugin without an expiration."""
 PLUGIN_MARGIN_S = 30.0
 Section = Mapping[str, Any]
 
@@ -37,32 +37,32 @@ class LoginError(Exception):
 
 @dataclass(slots=True)
 class Token:
-    """A bearer token: fixed, in a file that is replaced now and then, or from a plugin. Empty where certificates do."""
+    """A bearer token: fixed, in a file that is replaced at times, or from a plugin. Empty with a client certificate."""
 
     value: str = ""
     file: Path | None = None
     plugin: Section | None = None
-    ends: float = 0.0
+    expires: float = 0.0
 
     async def current(self) -> str:
         """The token to send now, "" for none."""
-        if time.monotonic() >= self.ends:
+        if time.monotonic() >= self.expires:
             if self.file:
-                self.value, self.ends = _text(self.file), time.monotonic() + TOKEN_LIFE_S
+                self.value, self.expires = _text(self.file), time.monotonic() + TOKEN_LIFE_S
             elif self.plugin:
-                status, self.ends = await run_plugin(self.plugin)
+                status, self.expires = await run_plugin(self.plugin)
                 self.value = status.get("token", "")
         return self.value
 
-    def refused(self) -> bool:
-        """The server did not take it: forget it. False when there is nothing newer to ask for."""
-        self.ends = 0.0
+    def invalidate(self) -> bool:
+        """The server refused it: read or request a new one. False when the token is fixed."""
+        self.expires = 0.0
         return bool(self.file or self.plugin)
 
 
 @dataclass(slots=True)
 class Login:
-    """All that a connection needs; `tls` is None for a plain http server, which only tests have."""
+    """Everything to connect with; `tls` is None for a plain http server, which only tests have."""
 
     server: str
     tls: ssl.SSLContext | None = None
@@ -114,7 +114,7 @@ async def from_kubeconfig(files: list[Path], context: str | None = None) -> Logi
 
 
 async def run_plugin(plugin: Section) -> tuple[Section, float]:
-    """Ask a credential plugin once: its ExecCredential's status, and the monotonic time when that ends."""
+    """Run a credential plugin: its ExecCredential's status, and the monotonic time when that expires."""
     command = [plugin.get("command", ""), *(plugin.get("args") or [])]
     version = plugin.get("apiVersion", "client.authentication.k8s.io/v1")
     info = {"apiVersion": version, "kind": "ExecCredential", "spec": {"interactive": False}}
@@ -147,7 +147,7 @@ async def _output_of(command: list[str], environment: Mapping[str, str]) -> byte
         async with asyncio.timeout(PLUGIN_TIMEOUT_S):
             output, errors = await process.communicate()
     except TimeoutError as error:
-        os.killpg(process.pid, signal.SIGKILL)  # what it has started holds its output open
+        os.killpg(process.pid, signal.SIGKILL)  # its children hold its output open
         await process.wait()
         raise LoginError(f"credential plugin {command[0]!r} took more than {PLUGIN_TIMEOUT_S:g} s") from error
     if process.returncode:
@@ -161,12 +161,12 @@ def tls_context(
 ) -> ssl.SSLContext:
     """TLS with PEM texts; without an `authority`, those of the system are trusted."""
     context = ssl.create_default_context(cadata=authority or None)
-    # Many a cluster's own authority lacks extensions that Python's strict mode insists on; Go's clients do not.
+    # The authorities of many clusters lack extensions that Python's strict mode requires and Go's clients do not.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if insecure:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if certificate:
-        with tempfile.TemporaryDirectory() as folder:  # OpenSSL takes a chain from a file only
+        with tempfile.TemporaryDirectory() as folder:  # OpenSSL reads a chain only from a file
             path = Path(folder, "pair.pem")
             path.touch(mode=0o600)
             path.write_text(f"{certificate}\n{key}\n", encoding="utf-8")
@@ -199,10 +199,10 @@ async def _token(user: Section) -> tuple[Token, Section]:
             for ours, theirs in pair.items()
             if status.get(theirs)
         }
-        return Token(status.get("token", ""), plugin=plugin, ends=ends), {**user, **given}
+        return Token(status.get("token", ""), plugin=plugin, expires=ends), {**user, **given}
     if file := user.get("tokenFile"):
         return Token(file=Path(file)), user
-    return Token(user.get("token", ""), ends=float("inf")), user
+    return Token(user.get("token", ""), expires=float("inf")), user
 
 
 def _merged(files: list[Path]) -> dict[str, Any]:
