@@ -9,6 +9,7 @@ from shop.operator.engine.main import Settings
 from shop.operator.engine.render import rbac
 from tests.charts import helm
 from tests.charts.rendering import CHARTS, NAMESPACE, RELEASE, Object, kind, named, preset, template
+from tests.operator import audit_rights
 
 
 def rights(objects: tuple[Object, ...], name: str, kind_name: str, namespace: str | None = None) -> set[rbac.Right]:
@@ -17,7 +18,7 @@ def rights(objects: tuple[Object, ...], name: str, kind_name: str, namespace: st
         for found in kind(objects, kind_name)
         if (found["metadata"]["name"], found["metadata"].get("namespace")) == (name, namespace)
     ]
-    return set(rbac.rights_of(role["rules"]))
+    return set(audit_rights.rights_of(role["rules"]))
 
 
 def test_the_rules_are_those_of_the_kinds() -> None:
@@ -49,8 +50,8 @@ def test_the_roles_for_people_are_bound_by_aggregation_alone() -> None:
     assert set(people) == {f"{NAMESPACE}-{RELEASE}-edit", f"{NAMESPACE}-{RELEASE}-view"}
     for role in people.values():
         assert any("aggregate-to-" in label for label in role["metadata"]["labels"])
-        assert {right.group for right in rbac.rights_of(role["rules"])} == {"shops.shopkeeper.dev"}
-    view = rbac.rights_of(people[f"{NAMESPACE}-{RELEASE}-view"]["rules"])
+        assert {right.group for right in audit_rights.rights_of(role["rules"])} == {"shops.shopkeeper.dev"}
+    view = audit_rights.rights_of(people[f"{NAMESPACE}-{RELEASE}-view"]["rules"])
     assert {right.verb for right in view} == {"get", "list", "watch"}
 
 

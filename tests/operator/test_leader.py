@@ -23,7 +23,7 @@ NAME = "shop-operator"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorter times; the Lease's own duration is whole seconds."""
-    times = {"DURATION_S": 2, "RENEW_S": 0.2, "DEADLINE_S": 1.0, "ATTEMPT_S": 0.5, "LOOK_S": 0.1, "RETRY_S": 0.05}
+    times = {"DURATION_S": 2, "RENEW_S": 0.2, "DEADLINE_S": 1.0, "ATTEMPT_S": 0.5, "POLL_S": 0.1, "RETRY_S": 0.05}
     for name, value in times.items():
         monkeypatch.setattr(leader, name, value)
 

@@ -21,7 +21,7 @@ from shop.operator.engine.kube.objects import Object, Ref
 from shop.operator.engine.render import rbac
 from tests.charts import helm
 from tests.charts.rendering import registry
-from tests.operator import conftest
+from tests.operator import audit_rights, conftest
 from tests.operator.apiserver import ApiServer
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators
@@ -183,9 +183,9 @@ async def gone(admin: Kube, name: str) -> bool:
     return await admin.get(SHOP, MARKET, name) is None
 
 
-def used(server: ApiServer, user: str = USER) -> frozenset[rbac.Use]:
+def used(server: ApiServer, user: str = USER) -> frozenset[audit_rights.Use]:
     lines = (server.folder / "audit.log").read_bytes().splitlines()
-    return rbac.uses((orjson.loads(line) for line in lines if line.endswith(b"}")), user)
+    return audit_rights.uses((orjson.loads(line) for line in lines if line.endswith(b"}")), user)
 
 
 async def contradict(admin: Kube) -> tuple[int, Object]:
@@ -234,10 +234,10 @@ async def test_the_charts_rights_are_enough_and_not_too_many(
         for name in ("books", "games"):
             await wait_until(partial(gone, admin, name), READY_TIMEOUT_S, f"Shop {name} gone")
     found = used(server)
-    rights = rbac.shop_rights() | rbac.making_leases() | rbac.lease_rights()
-    assert rbac.denied(found) == []
-    assert set(rbac.unused(rights, found)) <= BY_CHANCE
-    assert rbac.Use(rbac.Right("apps", "deployments", "update"), granted=True) in found
+    granted = rbac.shop_rights() | rbac.create_lease_rights() | rbac.lease_rights()
+    assert audit_rights.denied(found) == []
+    assert set(audit_rights.unused(granted, found)) <= BY_CHANCE
+    assert audit_rights.Use(rbac.Right("apps", "deployments", "update"), granted=True) in found
     assert set(RENDERED) == set(spoiled)
 
 
@@ -271,4 +271,4 @@ async def test_an_operator_for_all_namespaces_is_denied_nothing(
         await admin.create(SHOP, shop("toys", {}, FAIR))
         await ready(admin, "toys", operator, FAIR)
     await operator.stop()
-    assert rbac.denied(used(server, USER_FOR_ALL)) == []
+    assert audit_rights.denied(used(server, USER_FOR_ALL)) == []

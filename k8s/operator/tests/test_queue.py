@@ -8,7 +8,7 @@ import pytest
 
 from shop.devkit.testing import wait_until
 from shop.operator.engine.cache import work_queue as queues
-from shop.operator.engine.cache.work_queue import FIRST_BACKOFF_S, HURRY_S, JITTER, MAX_BACKOFF_S, WorkQueue
+from shop.operator.engine.cache.work_queue import FIRST_BACKOFF_S, JITTER, MAX_BACKOFF_S, MIN_BACKOFF_S, WorkQueue
 
 SOON_S = 0.02
 LIMIT_S = 5.0
@@ -37,7 +37,7 @@ async def test_keys_come_once_and_in_order() -> None:
 
 
 async def test_some_go_first_and_the_others_still_get_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "MAX_FIRST", 2)
+    monkeypatch.setattr(queues, "MAX_PRIORITY_RUN", 2)
     queue = WorkQueue[str](str.isupper)
     for key in "abCDEF":
         queue.add(key)
@@ -121,7 +121,7 @@ async def test_backoff_is_jittered() -> None:
 
 
 async def test_a_change_does_not_get_around_the_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "HURRY_S", SOON_S * 10)
+    monkeypatch.setattr(queues, "MIN_BACKOFF_S", SOON_S * 10)
     queue = WorkQueue[str]()
     queue.add("a")
     await next_of(queue)
@@ -129,9 +129,9 @@ async def test_a_change_does_not_get_around_the_backoff(monkeypatch: pytest.Monk
     for _ in range(10):
         delay_s = queue.failed("a")
     queue.done("a")
-    assert delay_s > HURRY_S * 10
+    assert delay_s > MIN_BACKOFF_S * 10
     assert await nothing_waits(queue)
-    assert await next_of(queue) == "a"  # in HURRY_S, not in minutes
+    assert await next_of(queue) == "a"  # in MIN_BACKOFF_S, not in minutes
 
 
 async def test_the_number_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -208,7 +208,7 @@ async def test_only_so_many_failing_keys_are_worked_on_at_once() -> None:
 
 
 async def test_failing_keys_come_after_the_others_and_still_get_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "FAILING_TURN", 3)
+    monkeypatch.setattr(queues, "FAILING_SHARE", 3)
     queue = WorkQueue[str](max_failing=1)
     await fail(queue, "x")
     for key in "xabcd":

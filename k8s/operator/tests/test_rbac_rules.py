@@ -9,6 +9,7 @@ import yaml
 from shop.operator.engine.kube.kinds import RENDERED, SHOP
 from shop.operator.engine.render import rbac
 from shop.operator.engine.render.rbac import Right
+from tests.operator import audit_rights
 
 OPERATOR = "system:serviceaccount:ops:shop-operator"
 
@@ -37,8 +38,11 @@ def test_nothing_reaches_beyond_a_shop() -> None:
 
 def test_rules_and_rights_are_the_same_thing() -> None:
     written = yaml.safe_load(rbac.text())
-    assert rbac.rights_of(written["shops"]) == rbac.shop_rights()
-    assert rbac.rights_of(written["makingLeases"] + written["lease"]) == rbac.making_leases() | rbac.lease_rights()
+    assert audit_rights.rights_of(written["shops"]) == rbac.shop_rights()
+    assert (
+        audit_rights.rights_of(written["makingLeases"] + written["lease"])
+        == rbac.create_lease_rights() | rbac.lease_rights()
+    )
 
 
 def test_resources_with_the_same_verbs_share_a_rule() -> None:
@@ -50,8 +54,10 @@ def test_resources_with_the_same_verbs_share_a_rule() -> None:
 
 
 def test_what_is_denied_is_missing() -> None:
-    used = rbac.uses([event("list", "pods", 403), event("watch", "pods"), event("get", "nodes", 403, "eve")], OPERATOR)
-    assert rbac.denied(used) == ["list pods"]
+    used = audit_rights.uses(
+        [event("list", "pods", 403), event("watch", "pods"), event("get", "nodes", 403, "eve")], OPERATOR
+    )
+    assert audit_rights.denied(used) == ["list pods"]
 
 
 def test_what_nothing_used_is_too_much() -> None:
@@ -62,4 +68,4 @@ def test_what_nothing_used_is_too_much() -> None:
     ]
     rights = [Right("apps", "deployments", verb) for verb in ("create", "patch", "delete", "update")]
     rights.append(Right(SHOP.group, "shops/status", "patch"))
-    assert rbac.unused(rights, rbac.uses(audit, OPERATOR)) == ["delete deployments.apps"]
+    assert audit_rights.unused(rights, audit_rights.uses(audit, OPERATOR)) == ["delete deployments.apps"]

@@ -1,7 +1,7 @@
-"""One operator at a time: a Lease that the leader renews and the others watch.
+"""Leader election: a Lease that the leader renews and the others watch.
 
 A standby takes over when it has itself seen no renewal for the Lease's duration; clocks of different machines are
-never compared. The leader gives up sooner than that after its last renewal, so that it has stopped by then.
+never compared. The leader gives up earlier than that after its last renewal, so that it has stopped by then.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from shop.operator.engine.kube.objects import Object
 DURATION_S = 8
 RENEW_S = 2.0
 DEADLINE_S = 6.0
-"""Without a renewal for so long the leader is none any more. Less than DURATION_S."""
+"""Without a renewal for so long the leader gives up. Less than DURATION_S."""
 ATTEMPT_S = 2.0
 """For one request; a renewal that hangs must leave time for another."""
-LOOK_S = 2.0
-"""How often a standby looks. The longest takeover: DURATION_S and two looks."""
+POLL_S = 2.0
+"""How often a standby reads the Lease. The longest takeover: DURATION_S and twice this."""
 RETRY_S = 0.25
 JITTER = 0.2
 
@@ -44,22 +44,22 @@ class Lease:
     async def acquire(self) -> None:
         """Wait until this process leads."""
         logger.info("%s waits for the Lease %s/%s", self.identity, self._namespace, self._name)
-        trouble = ""
+        last_error = ""
         while True:
             try:
-                if await self._try():
+                if await self._try_acquire():
                     logger.info("%s leads", self.identity)
                     return
-                trouble = ""
+                last_error = ""
             except (ApiError, TimeoutError) as error:
-                if trouble != (trouble := str(error) or "no answer in time"):
-                    logger.warning("Lease %s/%s: %s", self._namespace, self._name, trouble)
-            await asyncio.sleep(LOOK_S * random.uniform(1 - JITTER, 1))
+                if last_error != (last_error := str(error) or "no answer in time"):
+                    logger.warning("Lease %s/%s: %s", self._namespace, self._name, last_error)
+            await asyncio.sleep(POLL_S * random.uniform(1 - JITTER, 1))
 
     async def hold(self) -> None:
-        """Renew for as long as possible; return when this process leads no more.
+        """Renew for as long as possible; return when this process no longer leads.
 
-        A process that was itself held up asks once more: it leads on if nobody else has written the Lease meanwhile.
+        A process that was paused tries once more: it goes on leading if nobody else has written the Lease meanwhile.
         """
         failing = False
         while (left := self._renewed + DEADLINE_S - time.monotonic()) > 0 or not failing:
@@ -67,7 +67,9 @@ class Lease:
             try:
                 async with asyncio.timeout(min(ATTEMPT_S, left) if left > 0 else ATTEMPT_S):
                     if not await self._renew():
-                        logger.warning("%s leads no more: the Lease is %s's", self.identity, self._holder() or "nobody")
+                        logger.warning(
+                            "%s no longer leads: the Lease is held by %s", self.identity, self._holder() or "nobody"
+                        )
                         return
             except (ApiError, TimeoutError) as error:
                 logger.warning("renewing the Lease: %s", str(error) or "no answer in time")
@@ -76,10 +78,10 @@ class Lease:
             else:
                 failing = False
                 await asyncio.sleep(max(0.0, started + RENEW_S - time.monotonic()))
-        logger.warning("%s leads no more: no renewal for %g s", self.identity, DEADLINE_S)
+        logger.warning("%s no longer leads: no renewal for %g s", self.identity, DEADLINE_S)
 
     async def release(self) -> None:
-        """Let another lead at once; when that cannot be told, the others wait the Lease out."""
+        """Let another process lead at once; if that fails, the others wait until the Lease expires."""
         try:
             async with asyncio.timeout(ATTEMPT_S):
                 self._lease = await self._read()
@@ -88,7 +90,7 @@ class Lease:
         except (ApiError, TimeoutError) as error:
             logger.warning("releasing the Lease: %s", str(error) or "no answer in time")
 
-    async def _try(self) -> bool:
+    async def _try_acquire(self) -> bool:
         """Take the Lease if it is free."""
         async with asyncio.timeout(2 * ATTEMPT_S):
             self._lease = await self._read()
@@ -96,15 +98,15 @@ class Lease:
                 return False
             try:
                 await self._write(holder=self.identity)
-            except Conflict:  # somebody was quicker
+            except Conflict:  # another process was faster
                 return False
             return True
 
     async def _renew(self) -> bool:
-        """Whether this process still leads, by the server's word."""
+        """Whether this process still leads, as the server says."""
         try:
             await self._write(holder=self.identity)
-        except (Conflict, NotFound):  # our own lost answer, or somebody else
+        except (Conflict, NotFound):  # our own lost response, or another process
             self._lease = await self._read()
             if self._holder() != self.identity:
                 return False
@@ -112,7 +114,7 @@ class Lease:
         return True
 
     def _free(self) -> bool:
-        """Whether nobody holds it, or its holder has not renewed for as long as we have looked."""
+        """Whether nobody holds it, or this process has seen no renewal for its duration."""
         now = time.monotonic()
         if self._holder() in ("", self.identity):
             return True

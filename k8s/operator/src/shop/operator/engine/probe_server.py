@@ -1,9 +1,9 @@
-"""The operator's own port: is it alive, is it of use, and what does it count.
+"""The operator's port: liveness, readiness and metrics.
 
-/health/live fails when the operator can no longer do its work and a restart would help: a watch that is dead, a loop
-that has ended. /health/ready fails while a leader has not read everything yet, so that an installation without rights
-does not pass for one that works. A standby that waits for the Lease is alive and ready: were it not, a new version
-would wait for the old leader to go, and the old leader for the new version to be ready.
+/health/live fails when the operator can no longer do its work and a restart would help: a stalled watch, a controller
+that has stopped. /health/ready fails while a leader has not listed everything yet, so that an installation without
+rights does not count as working. A standby that waits for the Lease is alive and ready: otherwise a new version would
+wait for the old leader to stop, and the old leader for the new version to be ready.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ProbeServer:
 
     @property
     def port(self) -> int:
-        """The port that is served, for who asked for any."""
+        """The port in use, when port 0 was asked for."""
         address = self._runner.addresses[0]
         return int(address[1])
 
@@ -49,10 +49,8 @@ class ProbeServer:
 
 def _answer(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_request: web.Request) -> web.Response:
-        trouble = check()
-        return web.json_response(
-            {"status": "failed" if trouble else "ok", "detail": trouble}, status=503 if trouble else 200
-        )
+        error = check()
+        return web.json_response({"status": "failed" if error else "ok", "detail": error}, status=503 if error else 200)
 
     return answer
 

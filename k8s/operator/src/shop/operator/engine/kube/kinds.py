@@ -1,4 +1,4 @@
-"""The kinds of object that a Shop is made of: where the API serves them, and in which wave they are applied.
+"""The kinds of object that a Shop consists of: where the API serves them, and in which wave they are applied.
 
 The rights of the operator, its informers and the order of applying all follow from this one table.
 """
@@ -15,7 +15,7 @@ STORE_NOUNS = frozenset({"postgres", "nats", "valkey"})
 
 
 class Wave(IntEnum):
-    """Applied in this order, each when all of the one before is healthy; torn down in reverse."""
+    """Applied in this order, each when everything in the one before is healthy; deleted in reverse."""
 
     CONFIG = 0
     STORES = 1
@@ -29,7 +29,7 @@ class Wave(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind; `optional` ones are only there when somebody has installed their definition."""
+    """One kind; the CRDs of `optional` ones need not be installed."""
 
     api_version: str
     kind: str
@@ -92,18 +92,18 @@ _OF_KIND = {
     "CronJob": Wave.ROUTES,
 }
 _OF_NOUN = {"provision": Wave.PROVISION, "restore": Wave.RESTORE, "migrate": Wave.MIGRATE}
-"""By the label app.kubernetes.io/name of a Job; any other Job, such as the catalogue's, comes with the routes."""
+"""By the label app.kubernetes.io/name of a Job; any other Job, such as the catalogue's, is in the last wave."""
 _BEFORE_ALL = frozenset({"Secret", "ServiceAccount", "Service", "NetworkPolicy"})
 
 
 def kind_of(obj: Object | Ref) -> Kind:
-    """The table's row; KeyError for a kind that no Shop is made of."""
+    """The kind from the table; KeyError for one that no Shop consists of."""
     pair = (obj.api_version, obj.kind) if isinstance(obj, Ref) else (obj["apiVersion"], obj["kind"])
     return _BY_NAME[pair]
 
 
 def wave_of(obj: Object) -> Wave:
-    """When `obj` is applied. What services read goes with their Deployments, so a failed migration changes nothing."""
+    """When `obj` is applied. Settings go with the Deployments that read them, so a failed migration changes nothing."""
     kind, noun = obj["kind"], obj["metadata"].get("labels", {}).get(NOUN_LABEL, "")
     if kind in _BEFORE_ALL:
         return Wave.CONFIG

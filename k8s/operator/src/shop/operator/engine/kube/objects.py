@@ -1,4 +1,4 @@
-"""Kubernetes objects as the engine sees them: plain JSON, and short names for where one is."""
+"""Kubernetes objects as plain JSON, their names and references, and the labels and annotations of a Shop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MANAGER = "shop-operator"
 SHOP_LABEL = f"{GROUP}/shop"
 """On every object of a Shop and on its pods: the Shop's name. Informers select by it."""
 NOUN_LABEL = "app.kubernetes.io/name"
-"""What an object or a pod is for: order, postgres, migrate ..."""
+"""The component of an object or a pod: order, postgres, migrate ..."""
 APPLIED = f"{GROUP}/applied"
-"""Annotation with the hash of what was applied: tells after a restart which objects are of this revision."""
+"""Annotation with the hash of what was applied: shows after a restart which objects are of this revision."""
 RETRY = f"{GROUP}/retry"
 """Annotation of a Shop: with another value a spec that was rolled back is tried again."""
 CANARY = f"{GROUP}/canary"
@@ -29,8 +29,8 @@ ARGO_CD_IGNORE = {
     "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
     "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
 }
-"""Annotations of what has no owner. Argo CD can track by the label app.kubernetes.io/instance: an application of the
-Shop's name would take these objects for its own, miss them in its repository and delete them."""
+"""Annotations of objects without an owner. Argo CD can track by the label app.kubernetes.io/instance: an application of
+the Shop's name would take these objects for its own, miss them in its repository and delete them."""
 
 
 class NamespacedName(NamedTuple):
@@ -56,12 +56,12 @@ class Ref:
 
     @property
     def display_name(self) -> str:
-        """As a sentence names it."""
+        """For messages: `Deployment bookshop-order`."""
         return f"{self.kind} {self.name}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Inverse of `str`; ValueError when it is none."""
+        """Inverse of `str`; ValueError for anything else."""
         api_version, kind, name = text.rsplit("/", 2)
         return cls(api_version, kind, name)
 
@@ -71,7 +71,7 @@ class Ref:
 
 
 def labels_of(shop_name: str) -> dict[str, str]:
-    """Of the Secrets that the operator makes for itself; what it renders has those of the chart."""
+    """Of the Secrets that the operator keeps for itself; rendered objects have those of the chart."""
     return {
         SHOP_LABEL: shop_name,
         NOUN_LABEL: "shop",

@@ -1,7 +1,7 @@
-"""Which charts a Shop is rendered with: those of the version that it names, never others.
+"""The charts that a Shop is rendered with: those of the version that it names, never others.
 
-The operator carries the charts of its own version as a folder, and those of earlier versions as the archives that
-`make package` made of them, in the folder EARLIER beside it. What it does not carry it does not render.
+The operator's image has the charts of its own version as a folder, and those of earlier versions as archives of
+`make package`, in the folder EARLIER beside it. Other versions are not rendered.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from shop.operator.engine.render.values import RenderError
 EARLIER = "earlier"
 CHART = "shop"
 MAX_EARLIER = 5
-"""Archives of earlier versions that an operator carries."""
-_TOLD_ONLY = ("README.md", "NOTES.txt", "values.schema.json", "values-*.yaml", ".*", "tests/*")
-"""Files of a chart that no object follows from."""
+"""Archives of earlier versions in an operator's image."""
+_NOT_RENDERED = ("README.md", "NOTES.txt", "values.schema.json", "values-*.yaml", ".*", "tests/*")
+"""Files of a chart that do not influence its objects."""
 
 
 class Charts:
@@ -35,11 +35,11 @@ class Charts:
         self._digests = {name: digest_of(path) for name, path in self._paths.items()}
 
     def path(self, version: str | None) -> Path:
-        """A folder or an archive, as helm takes both; None is the operator's own. RenderError names those there are."""
+        """A folder or an archive; None is the operator's own version. RenderError names the versions that exist."""
         return self._paths[self._known(version)]
 
     def digest(self, version: str | None) -> str:
-        """Hash of what objects follow from; RenderError as `path`."""
+        """Hash of what its objects depend on; RenderError as `path`."""
         return self._digests[self._known(version)]
 
     def is_own(self, version: str | None) -> bool:
@@ -56,10 +56,10 @@ class Charts:
 
 
 def digest_of(chart: Path) -> str:
-    """Hash over the files of the chart that objects follow from, those behind links included."""
+    """Hash over the files that the chart's objects depend on, symbolic links followed."""
     found = hashlib.sha256()
     for path, content in sorted(_archived(chart) if chart.suffix == ".tgz" else _in_folder(chart)):
-        if not any(path.match(pattern) for pattern in _TOLD_ONLY):
+        if not any(path.match(pattern) for pattern in _NOT_RENDERED):
             found.update(f"{path}\0".encode())
             found.update(hashlib.sha256(content).digest())
     return found.hexdigest()

@@ -1,8 +1,8 @@
 """The Secrets of a Shop, every value derived from one seed.
 
-Helm's `lookup`, by which the chart finds its passwords again, answers nothing to a program that only renders. So the
-operator makes the Secrets that charts/shop/templates/secrets.yaml would make, under the same names and with the same
-keys, and names them in `global.secrets`. What is derived needs no memory: a deleted Secret comes back as it was.
+Helm's `lookup`, with which the chart finds its passwords again, is empty under `helm template`. So the operator
+creates the Secrets that charts/shop/templates/secrets.yaml would create, with the same names and keys, and names them
+in `global.secrets`. Derived values need no storage: a deleted Secret comes back as it was.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def secrets(shop_name: str, namespace: str, values: Values, seed: bytes) -> list
 
 
 def named(shop_name: str, values: Values) -> Values:
-    """`values` with the names of all Secrets, so that the chart makes none itself."""
+    """`values` with the names of all Secrets, so that the chart creates none itself."""
     given = values["global"]["secrets"]
     names = {kind: f"{shop_name}-{own}" for kind, own in _OWN.items()}
     databases = {noun: f"{shop_name}-database-{noun}" for noun in WITH_DATABASE}
@@ -107,7 +107,7 @@ def _server(shop_name: str, database: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _secret(shop_name: str, namespace: str, noun: str, own_name: str, data: Mapping[str, str]) -> Object:
-    """`data` and not `stringData`, which the API server never gives back. `own_name` is without the Shop's."""
+    """With `data` and not `stringData`, which the API server never returns. `own_name` is without the Shop's."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
