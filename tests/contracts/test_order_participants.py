@@ -20,9 +20,9 @@ from shop.kit.errors import OutcomeUnknown
 from shop.kit.http import Clients
 from shop.kit.ids import new_id
 from shop.kit.saga.engine import Done, Rejected
-from shop.order.domain import Line, Order
+from shop.order.domain import Line, Order, Subject
 from shop.order.participants import Participants
-from shop.order.saga import OrderSaga, Subject
+from shop.order.saga import OrderSteps
 from tests.architecture.source import package_folder
 
 PARTICIPANTS = ("product", "pricing", "payment")
@@ -56,7 +56,7 @@ class Market:
     """The three participants on ports of their own, and the order service's way to them."""
 
     participants: Participants
-    saga: OrderSaga
+    steps: OrderSteps
     clients: dict[str, httpx.AsyncClient]
     admin: dict[str, str]
     product_id: UUID
@@ -115,7 +115,7 @@ async def market(
         stack.push_async_callback(participants.close)
         admin = tokens.headers("admin")
         yield Market(
-            participants, OrderSaga(participants), clients, admin, await new_product(clients["product"], admin)
+            participants, OrderSteps(participants), clients, admin, await new_product(clients["product"], admin)
         )
 
 
@@ -137,7 +137,7 @@ async def new_product(client: httpx.AsyncClient, admin: dict[str, str]) -> UUID:
 
 async def test_steps_of_a_good_order_are_done_by_the_real_services(market: Market) -> None:
     subject = market.subject(quantity=2)
-    assert [await step.action(subject) for step in market.saga.steps] == [Done(), Done(), Done()]
+    assert [await step.action(subject) for step in market.steps.retail.steps] == [Done(), Done(), Done()]
     goods, tax = 2 * PRICE, 2 * PRICE * 7 // 100
     assert (subject.totals.subtotal, subject.totals.tax, subject.totals.shipping) == (goods, tax, FLAT)
     assert subject.totals.total == goods + tax + FLAT
@@ -149,17 +149,17 @@ async def test_steps_of_a_good_order_are_done_by_the_real_services(market: Marke
 async def test_steps_asked_again_are_done_once(market: Market) -> None:
     subject = market.subject(quantity=2)
     for _ in range(2):
-        assert [await step.action(subject) for step in market.saga.steps] == [Done(), Done(), Done()]
+        assert [await step.action(subject) for step in market.steps.retail.steps] == [Done(), Done(), Done()]
     assert await market.stock() == STOCK - 2
     assert (await market.payment(subject.order))["amount"]["amount"] == subject.totals.total
 
 
 async def test_compensations_give_everything_back_once(market: Market) -> None:
     subject = market.subject(quantity=2)
-    for step in market.saga.steps:
+    for step in market.steps.retail.steps:
         await step.action(subject)
     for _ in range(2):
-        for step in reversed(market.saga.steps):
+        for step in reversed(market.steps.retail.steps):
             assert step.compensation
             await step.compensation(subject)
     assert await market.stock() == STOCK
@@ -170,7 +170,7 @@ async def test_compensations_give_everything_back_once(market: Market) -> None:
 async def test_an_order_is_refunded_in_full_when_all_went_back(market: Market) -> None:
     subject = market.subject()
     assert not await market.participants.refunded_in_full(subject.order.id)
-    for step in market.saga.steps:
+    for step in market.steps.retail.steps:
         await step.action(subject)
     payment = await market.payment(subject.order)
     headers, path = market.admin, f"/api/v1/payments/{payment['id']}/refunds"
@@ -183,31 +183,31 @@ async def test_an_order_is_refunded_in_full_when_all_went_back(market: Market) -
 
 async def test_compensation_before_its_step_keeps_the_step_from_happening(market: Market) -> None:
     subject = market.subject()
-    await market.saga.release(subject)
-    assert isinstance(await market.saga.reserve(subject), Rejected)
+    await market.steps.release(subject)
+    assert isinstance(await market.steps.reserve(subject), Rejected)
     assert await market.stock() == STOCK
 
 
 async def test_shortage_names_the_product_and_what_is_left(market: Market) -> None:
-    refused = await market.saga.reserve(market.subject(quantity=STOCK + 1))
+    refused = await market.steps.reserve(market.subject(quantity=STOCK + 1))
     assert isinstance(refused, Rejected)
     assert refused.code == "insufficient_stock"
     assert refused.extra == {"product_id": str(market.product_id), "available": STOCK}
 
 
 async def test_unknown_product_is_refused(market: Market) -> None:
-    refused = await market.saga.reserve(market.subject(product_id=new_id()))
+    refused = await market.steps.reserve(market.subject(product_id=new_id()))
     assert isinstance(refused, Rejected)
     assert refused.code == "unknown_product"
 
 
 async def test_unknown_coupon_is_refused(market: Market) -> None:
     subject = market.subject(coupon="NO-SUCH-COUPON")
-    await market.saga.reserve(subject)
-    refused = await market.saga.quote(subject)
+    await market.steps.reserve(subject)
+    refused = await market.steps.quote(subject)
     assert isinstance(refused, Rejected)
     assert refused.code == "unknown_coupon"
-    await market.saga.unquote(subject)
+    await market.steps.unquote(subject)
 
 
 @pytest.mark.parametrize(
@@ -215,17 +215,17 @@ async def test_unknown_coupon_is_refused(market: Market) -> None:
 )
 async def test_card_that_is_refused_is_told_apart(market: Market, token: str, code: str) -> None:
     subject = market.subject(token=token)
-    await market.saga.reserve(subject)
-    await market.saga.quote(subject)
-    refused = await market.saga.charge(subject)
+    await market.steps.reserve(subject)
+    await market.steps.quote(subject)
+    refused = await market.steps.charge(subject)
     assert isinstance(refused, Rejected)
     assert (refused.code, refused.extra) == ("payment_declined", {"decline_code": code})
-    await market.saga.void(subject)
+    await market.steps.void(subject)
 
 
 async def test_silent_provider_leaves_the_outcome_unknown(market: Market) -> None:
     subject = market.subject(token="tok_timeout")
-    await market.saga.reserve(subject)
-    await market.saga.quote(subject)
+    await market.steps.reserve(subject)
+    await market.steps.quote(subject)
     with pytest.raises(OutcomeUnknown):
-        await market.saga.charge(subject)
+        await market.steps.charge(subject)

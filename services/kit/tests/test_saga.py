@@ -14,9 +14,9 @@ from shop.kit.saga.engine import (
     DEADLINE_EXCEEDED,
     Act,
     Compensate,
+    Compensated,
     Complete,
     Done,
-    Failed,
     Outcome,
     Phase,
     Progress,
@@ -35,6 +35,7 @@ from shop.kit.saga.engine import (
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CLOCK = FixedClock(NOW)
+OPERATION = "book"
 NO = Rejected("no", "It was refused.", {"left": 3})
 
 
@@ -75,14 +76,16 @@ def saga_of(world: World) -> Saga[World]:
 SAGA = saga_of(World())
 
 
-def record(step: str, outcome: Outcome, phase: Phase = Phase.ACTION, *, attempt: int = 1, saga: str = "trip") -> Record:
-    return Record(saga, step, phase, outcome, NOW, attempt, "t", 0.0)
+def record(
+    step: str, outcome: Outcome, phase: Phase = Phase.ACTION, *, attempt: int = 1, operation: str = OPERATION
+) -> Record:
+    return Record(operation, step, phase, outcome, NOW, attempt, "t", 0.0)
 
 
 def progress(*records: Record, status: Status = Status.RUNNING, **known: object) -> Progress:
-    found = Progress(status=status)
+    found = Progress(OPERATION, status=status)
     for item in records:
-        found.note(item)
+        found.record(item)
     for name, value in known.items():
         setattr(found, name, value)
     return found
@@ -105,10 +108,10 @@ UNDONE = Phase.COMPENSATION
         (progress(record("a", DONE), record("b", DONE), record("c", DONE)), Complete()),
         (progress(record("a", UNAVAILABLE)), Wait("a")),
         (progress(record("a", DONE), record("b", UNKNOWN)), Wait("b")),
-        (progress(record("a", REJECTED), refusal=NO), Failed(NO)),
+        (progress(record("a", REJECTED), refusal=NO), Compensated(NO)),
         (progress(record("a", DONE), record("b", REJECTED), refusal=NO), Compensate(NO)),
-        (progress(expired=True), Failed(DEADLINE_EXCEEDED)),
-        (progress(expired=True, doubtful=True), Compensate(DEADLINE_EXCEEDED)),
+        (progress(expired=True), Compensated(DEADLINE_EXCEEDED)),
+        (progress(expired=True, outcome_uncertain=True), Compensate(DEADLINE_EXCEEDED)),
     ],
 )  # fmt: skip
 def test_the_next_move(known: Progress, expected: object) -> None:
@@ -117,46 +120,46 @@ def test_the_next_move(known: Progress, expected: object) -> None:
 
 def test_an_earlier_attempt_that_only_found_nobody_leaves_nothing_to_undo() -> None:
     known = progress(record("a", UNAVAILABLE), attempt=2, expired=True, seen={})
-    assert decide(SAGA, known) == Failed(DEADLINE_EXCEEDED)
+    assert decide(SAGA, known) == Compensated(DEADLINE_EXCEEDED)
 
 
 def test_a_step_refused_now_but_in_doubt_before_is_undone() -> None:
     known = progress(record("a", UNKNOWN))
     known.attempt, known.seen, known.refusal = 2, {}, NO
-    known.note(record("a", REJECTED, attempt=2))
+    known.record(record("a", REJECTED, attempt=2))
     assert decide(SAGA, known) == Compensate(NO)
     assert names(to_undo(SAGA, known)) == ["a"]
 
 
 def test_compensation_goes_backwards_and_skips_what_needs_none() -> None:
-    known = progress(status=Status.COMPENSATING, doubtful=True, refusal=NO)
+    known = progress(status=Status.COMPENSATING, outcome_uncertain=True, refusal=NO)
     assert decide(SAGA, known) == Undo(SAGA.steps[1])
-    known.note(record("b", DONE, UNDONE))
+    known.record(record("b", DONE, UNDONE))
     assert decide(SAGA, known) == Undo(SAGA.steps[0])
-    known.note(record("a", DONE, UNDONE))
-    assert decide(SAGA, known) == Failed(NO)
+    known.record(record("a", DONE, UNDONE))
+    assert decide(SAGA, known) == Compensated(NO)
 
 
 def test_a_failed_compensation_does_not_hold_up_the_others_and_is_tried_again() -> None:
-    known = progress(status=Status.COMPENSATING, doubtful=True, refusal=NO)
-    known.note(record("b", UNAVAILABLE, UNDONE))
+    known = progress(status=Status.COMPENSATING, outcome_uncertain=True, refusal=NO)
+    known.record(record("b", UNAVAILABLE, UNDONE))
     assert decide(SAGA, known) == Undo(SAGA.steps[0])
-    known.note(record("a", DONE, UNDONE))
+    known.record(record("a", DONE, UNDONE))
     assert decide(SAGA, known) == Wait("b")
     known.seen = {}
     assert decide(SAGA, known) == Undo(SAGA.steps[1])
 
 
 def test_another_sagas_records_do_not_count() -> None:
-    known = progress(record("a", DONE, UNDONE, saga="other"), status=Status.COMPENSATING, doubtful=True)
+    known = progress(record("a", DONE, UNDONE, operation="other"), status=Status.COMPENSATING, outcome_uncertain=True)
     assert names(to_undo(SAGA, known)) == ["b", "a"]
 
 
 def test_equal_outcomes_count_up_and_the_last_is_kept() -> None:
     known = progress()
     for attempt in range(1, 6):
-        known.note(record("a", DONE, attempt=attempt))
-        known.note(record("b", UNAVAILABLE, attempt=attempt))
+        known.record(record("a", DONE, attempt=attempt))
+        known.record(record("b", UNAVAILABLE, attempt=attempt))
     assert [(r.step, r.times, r.attempt) for r in known.history] == [("a", 5, 5), ("b", 5, 5)]
 
 
@@ -170,7 +173,7 @@ outcomes = st.sampled_from([DONE, REJECTED, UNKNOWN, UNAVAILABLE])
 
 @given(st.lists(st.tuples(outcomes, outcomes, outcomes), min_size=1, max_size=6))
 def test_whatever_happened_nothing_that_may_have_happened_is_forgotten(attempts: list[tuple[Outcome, ...]]) -> None:
-    known = Progress()
+    known = Progress(OPERATION)
     maybe: set[str] = set()
     for number, answers in enumerate(attempts, 1):
         known.attempt, known.seen = number, {}
@@ -181,7 +184,7 @@ def test_whatever_happened_nothing_that_may_have_happened_is_forgotten(attempts:
             if answer in (DONE, UNKNOWN):
                 maybe.add(move.step.name)
             known.refusal = NO if answer is REJECTED else known.refusal
-            known.note(record(move.step.name, answer, attempt=number))
+            known.record(record(move.step.name, answer, attempt=number))
     assert set(names(to_undo(SAGA, known))) == maybe - {"c"}
 
 
@@ -190,19 +193,19 @@ async def run(world: World, known: Progress) -> Verdict:
 
 
 async def test_all_steps_in_order() -> None:
-    world, known = World(), Progress()
+    world, known = World(), Progress(OPERATION)
     assert await run(world, known) == Complete()
     assert world.calls == ["a", "b", "c"]
     assert [(r.step, r.outcome, r.at) for r in known.history] == [(s, DONE, NOW) for s in "abc"]
 
 
 async def test_a_refusal_is_handed_over_before_anything_is_undone() -> None:
-    world, known = World(b=[NO]), Progress()
+    world, known = World(b=[NO]), Progress(OPERATION)
     verdict = await run(world, known)
     assert verdict == Compensate(Rejected("no", NO.detail, NO.extra, step="b"))
     assert world.calls == ["a", "b"]
     known.status = Status.COMPENSATING
-    assert isinstance(await run(world, known), Failed)
+    assert isinstance(await run(world, known), Compensated)
     assert world.calls == ["a", "b", "una"]
 
 
@@ -218,19 +221,19 @@ async def test_a_refusal_is_handed_over_before_anything_is_undone() -> None:
 async def test_a_step_that_fails_is_asked_again_next_time(
     step: str, error: Exception, outcome: Outcome, detail: str
 ) -> None:
-    world, known = World(**{step: [error]}), Progress()
+    world, known = World(**{step: [error]}), Progress(OPERATION)
     assert await run(world, known) == Wait(step)
     assert (known.history[-1].outcome, known.history[-1].detail) == (outcome, detail)
-    again = Progress(attempt=2, history=known.history)
+    again = Progress(OPERATION, attempt=2, history=known.history)
     assert await run(world, again) == Complete()
 
 
 async def test_a_compensation_that_fails_once_is_done_the_next_time() -> None:
     world = World(una=[Unavailable("x")])
-    known = Progress(status=Status.COMPENSATING, doubtful=True, refusal=NO)
+    known = Progress(OPERATION, status=Status.COMPENSATING, outcome_uncertain=True, refusal=NO)
     assert await run(world, known) == Wait("a")
-    again = Progress(2, Status.COMPENSATING, known.history, doubtful=True, refusal=NO)
-    assert await run(world, again) == Failed(NO)
+    again = Progress(OPERATION, 2, Status.COMPENSATING, known.history, outcome_uncertain=True, refusal=NO)
+    assert await run(world, again) == Compensated(NO)
     assert world.calls == ["unb", "una", "una"]
 
 
@@ -242,7 +245,7 @@ async def test_a_step_cut_short_is_in_doubt() -> None:
         await asyncio.Event().wait()
         return Done()
 
-    known = Progress()
+    known = Progress(OPERATION)
     task = asyncio.create_task(advance(Saga("trip", [Step("a", hang)]), known, None, CLOCK))
     await started.wait()
     task.cancel()

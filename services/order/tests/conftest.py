@@ -22,9 +22,9 @@ from shop.devkit.testing import _running as in_process
 from shop.devkit.testing import _served as serving
 from shop.kit.app import create_app
 from shop.kit.ids import new_id
+from shop.kit.saga.recovery import SagaRecovery
 from shop.order import api, participants
 from shop.order.consumers import consumers
-from shop.order.recovery import Recovery
 from shop.order.service import OrderService
 from shop.order.settings import Settings
 
@@ -149,7 +149,7 @@ def application(world: World, database_url: str, nats_url: str, tokens: Tokens, 
     return create_app(settings, title="Orders", routers=[api.router], build=OrderService.build, consumers=consumers)
 
 
-async def close_at_the_end(recovery: Recovery) -> None:
+async def close_at_the_end(recovery: SagaRecovery[Any]) -> None:
     try:
         await asyncio.Event().wait()
     finally:
@@ -172,7 +172,7 @@ def start(world: World, nats_url: str, tokens: Tokens, running: Running, databas
         app = application(world, made[0], nats_url, tokens, **changed)
         with pytest.MonkeyPatch.context() as patch:
             if not recovery:
-                patch.setattr(Recovery, "run", close_at_the_end)
+                patch.setattr(SagaRecovery, "run", close_at_the_end)
             async with (serving if on_port else running)(app) as client:
                 yield Shop(client, app, world, made[0], tokens)
 

@@ -15,9 +15,9 @@ from shop.devkit.testing import wait_until
 from shop.kit.errors import Unavailable
 from shop.kit.ids import new_id
 from shop.kit.saga.engine import Outcome
+from shop.kit.saga.recovery import SagaRecovery
+from shop.kit.saga.runner import LeaseLost, SagaRun
 from shop.order import repository
-from shop.order.driver import Run, Superseded
-from shop.order.recovery import Recovery
 
 SHORT_LEASE = {"inline_lease_s": 0.3, "recovery_lease_s": 0.6}
 
@@ -40,7 +40,7 @@ class DyingDatabase:
         method = getattr(self._real, name)
 
         async def statement(sql: str, *args: Any) -> Any:
-            counted = sql in (repository.INSERT, repository.SAVE, repository.CANCEL)
+            counted = sql in (repository.INSERT, repository.SAGAS.save, repository.CANCEL_CONFIRMED)
             self._count += counted
             last = counted and self._count == self._at
             if self.dead or (last and self._when == "before"):
@@ -57,7 +57,7 @@ class DyingDatabase:
 
 def kill(shop: Shop, at: int, when: str, *, once: bool = False) -> None:
     orders: Any = shop.service._repository
-    orders._database = DyingDatabase(orders._database, at, when, once)
+    orders._database = orders.sagas._database = DyingDatabase(orders._database, at, when, once)
 
 
 CASES = [
@@ -143,10 +143,10 @@ async def test_recoveries_that_race_share_the_work(start: Start) -> None:
     async with start(recovery=False) as one, start(recovery=False) as two:
         order_ids = [await waiting_order(one) for _ in range(8)]
         before = one.world.calls_of(CHARGE)
-        racers: list[Recovery] = [shop.service.recovery for shop in (one, two, one, two)]
+        racers: list[SagaRecovery[Any]] = [shop.service.recovery for shop in (one, two, one, two)]
         claimed = await asyncio.gather(*(racer.claim_once() for racer in racers))
         for racer in racers:
-            await racer.settle()
+            await racer.drain()
         assert sum(claimed) == len(order_ids)
         assert one.world.calls_of(CHARGE) - before == len(order_ids)
         for order_id in order_ids:
@@ -159,10 +159,10 @@ async def test_a_claim_does_not_wait_for_another(start: Start) -> None:
         taken = await waiting_order(shop)
         connection = await asyncpg.connect(shop.database_url)
         async with connection.transaction():
-            assert len(await connection.fetch(repository.CLAIM, "other", 30.0, 10)) == 1
+            assert len(await connection.fetch(repository.SAGAS.claim, "other", 30.0, 10)) == 1
             left = await waiting_order(shop)
-            claimed = await asyncio.wait_for(shop.service._repository.claim(10, 30.0), 5)
-            assert [str(saga.order.id) for saga in claimed] == [left]
+            claimed = await asyncio.wait_for(shop.service._repository.sagas.claim(10, 30.0), 5)
+            assert [str(lease.saga_id) for lease in claimed] == [left]
         await connection.close()
         assert (await shop.saga(taken))["lease_owner"] == "other"
 
@@ -184,16 +184,16 @@ async def test_an_end_whose_answer_was_lost_is_found_and_answered(
 async def test_a_worker_that_fell_behind_changes_nothing(start: Start) -> None:
     async with start(recovery=False, recovery_lease_s=0.01) as shop:
         order_id = await waiting_order(shop)
-        orders, driver = shop.service._repository, shop.service._driver
-        (slow,) = await orders.claim(1, 0.01)
+        sagas, runner = shop.service._repository.sagas, shop.service._runner
+        (slow,) = await sagas.claim(1, 0.01)
         await shop.sql("UPDATE sagas SET due_at = now(), deadline_at = now() WHERE order_id = $1", UUID(order_id))
-        (quick,) = await orders.claim(1, 30.0)
+        (quick,) = await sagas.claim(1, 30.0)
         assert quick.fence == slow.fence + 1
-        await driver.drive(Run.resume(quick))
+        await runner.drive(SagaRun.resume(quick))
         assert (await shop.order(order_id))["state"] == "rejected"
         before = await shop.saga(order_id)
-        with pytest.raises(Superseded):
-            await driver.drive(Run.resume(slow))
+        with pytest.raises(LeaseLost):
+            await runner.drive(SagaRun.resume(slow))
         assert await shop.saga(order_id) == before
         assert (await shop.order(order_id))["state"] == "rejected"
         shop.world.nothing_is_left_of(order_id)
@@ -206,19 +206,19 @@ async def test_a_worker_without_its_lease_stores_nothing_while_another_works(sta
     """Its finding is right for what it knows, but it does not know what the other has done since."""
     async with start(recovery=False) as shop:
         order_id = await waiting_order(shop)
-        orders, driver = shop.service._repository, shop.service._driver
-        (slow,) = await orders.claim(1, 0.0)
-        (quick,) = await orders.claim(1, 30.0)
-        assert (quick.order.id, quick.doubtful, slow.doubtful) == (slow.order.id, True, False)
+        sagas, runner = shop.service._repository.sagas, shop.service._runner
+        (slow,) = await sagas.claim(1, 0.0)
+        (quick,) = await sagas.claim(1, 30.0)
+        assert (quick.saga_id, quick.outcome_uncertain, slow.outcome_uncertain) == (slow.saga_id, True, False)
         scripted = {"confirmed": {}, "refused": {RESERVE: ["reject"]}, "waiting": {CHARGE: ["pending"]}}[finding]
         for path, faults in scripted.items():
             shop.world.faults[path].extend(faults)
         before = await shop.saga(order_id)
-        with pytest.raises(Superseded):
-            await driver.drive(Run.resume(slow))
+        with pytest.raises(LeaseLost):
+            await runner.drive(SagaRun.resume(slow))
         assert await shop.saga(order_id) == before
         assert await shop.events(order_id) == ["order.pending.v1"]
-        await driver.drive(Run.resume(quick))
+        await runner.drive(SagaRun.resume(quick))
         shop.world.everything_is_held_for(await shop.until(order_id, "confirmed"))
 
 
@@ -228,18 +228,18 @@ async def test_a_request_that_arrives_after_the_order_was_given_up_has_no_effect
     async with start(recovery=False) as shop:
         shop.world.faults[RESERVE].append("lost")
         order_id = (await shop.place()).json()["id"]
-        orders, driver = shop.service._repository, shop.service._driver
+        sagas, runner = shop.service._repository.sagas, shop.service._runner
         await shop.sql("UPDATE sagas SET due_at = now()")
-        (slow,) = await orders.claim(1, 30.0)
+        (slow,) = await sagas.claim(1, 30.0)
         shop.world.gates[late] = asyncio.Event()
-        stuck = asyncio.create_task(driver.drive(Run.resume(slow)))
+        stuck = asyncio.create_task(runner.drive(SagaRun.resume(slow)))
         calls = shop.world.calls_of(late)
         await wait_until(lambda: shop.world.calls_of(late) > calls or (late == RESERVE and calls), what="the request")
         await shop.sql("UPDATE sagas SET due_at = now(), deadline_at = now()")
-        (quick,) = await orders.claim(1, 30.0)
-        await driver.drive(Run.resume(quick))
+        (quick,) = await sagas.claim(1, 30.0)
+        await runner.drive(SagaRun.resume(quick))
         shop.world.gates[late].set()
-        with pytest.raises(Superseded):
+        with pytest.raises(LeaseLost):
             await stuck
         assert (await shop.order(order_id))["state"] == "rejected"
         shop.world.nothing_is_left_of(order_id)
@@ -252,14 +252,14 @@ async def test_an_order_that_another_worker_confirms_is_confirmed_once(start: St
         placing = asyncio.create_task(shop.place())
         await wait_until(lambda: world.calls_of(CHARGE), what="the charge")
         await shop.sql("UPDATE sagas SET due_at = now()")
-        (other,) = await shop.service._repository.claim(1, 30.0)
-        assert other.doubtful
-        driving = asyncio.create_task(shop.service._driver.drive(Run.resume(other)))
+        (other,) = await shop.service._repository.sagas.claim(1, 30.0)
+        assert other.outcome_uncertain
+        driving = asyncio.create_task(shop.service._runner.drive(SagaRun.resume(other)))
         await wait_until(lambda: world.calls_of(RESERVE) == 2, what="the other worker's first step")
         world.gates[CHARGE].set()
         await driving
         answer = await placing
-        order = await shop.order(other.order.id.hex)
+        order = await shop.order(other.saga_id.hex)
         assert order["state"] == "confirmed"
         assert (answer.status_code, answer.json()["state"]) in ((201, "confirmed"), (202, "pending"))
         world.everything_is_held_for(order)

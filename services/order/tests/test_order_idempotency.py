@@ -107,7 +107,7 @@ async def test_a_repeat_of_a_pending_order_is_pending_too(start: Start, world: W
         assert second.content == first.content
         await shop.sql("UPDATE sagas SET due_at = now()")
         await shop.service.recovery.claim_once()
-        await shop.service.recovery.settle()
+        await shop.service.recovery.drain()
         third = await shop.place("key")
         assert (third.status_code, third.json()["state"]) == (201, "confirmed")
 

@@ -11,9 +11,10 @@ import asyncpg
 import pytest
 
 from services.order.tests.conftest import ADDRESS, Shop
+from shop.kit.batch import one_by_one_on_error
 from shop.kit.ids import new_id
 from shop.order.domain import Line, Order
-from shop.order.repository import OrderRepository, one_by_one_on_error
+from shop.order.repository import OrderRepository
 from shop.order.rows import NewOrder
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,7 +32,7 @@ def repository_of(shop: Shop) -> OrderRepository:
 
 async def test_a_row_that_the_database_refuses_does_not_fail_its_neighbours(shop: Shop) -> None:
     orders = repository_of(shop)
-    good, bad, other = new("1"), new("2", kind="unheard-of"), new("3")
+    good, bad, other = new("1"), new("2", kind="unknown"), new("3")
     results = await asyncio.gather(*(orders.insert(item) for item in (good, bad, other)), return_exceptions=True)
     assert isinstance(results[1], asyncpg.CheckViolationError)
     assert results[::2] == [True, True]
@@ -67,8 +68,8 @@ async def test_an_error_of_one_row_alone_is_its_own() -> None:
 
 async def test_waiting_sagas_are_counted(shop: Shop) -> None:
     orders = repository_of(shop)
-    before = (await orders.waiting()).get("place", (0, 0.0))[0]
+    before = (await orders.sagas.waiting()).get("place", (0, 0.0))[0]
     await orders.insert(new("1"))
-    count, oldest_s = (await orders.waiting())["place"]
+    count, oldest_s = (await orders.sagas.waiting())["place"]
     assert count == before + 1
     assert oldest_s >= 0

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from shop.kit.errors import Problem
+from shop.kit.errors import Problem, Unavailable
+
+log = logging.getLogger(__name__)
 
 MAX_ITEMS = 128
 MAX_INFLIGHT = 2
@@ -123,3 +126,28 @@ class Batcher[T, R]:
         """Wait for what is in flight; nothing new is taken after the server has stopped."""
         while self._inflight:
             await asyncio.wait(set(self._inflight))
+
+
+def one_by_one_on_error[T, R](
+    handle: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+) -> Callable[[list[T]], Awaitable[Sequence[R | BaseException]]]:
+    """A batch that fails is handled again item by item, so that an item which is refused fails alone."""
+
+    async def handle_batch(batch: list[T]) -> Sequence[R | BaseException]:
+        try:
+            return await handle(batch)
+        except Unavailable:
+            raise
+        except Exception:
+            if len(batch) == 1:
+                raise
+            log.exception("a batch of %d items failed, trying them one by one", len(batch))
+            return [await handle_one(item) for item in batch]
+
+    async def handle_one(item: T) -> R | BaseException:
+        try:
+            return (await handle([item]))[0]
+        except Exception as error:  # noqa: BLE001 - raised by whoever waits for this item
+            return error
+
+    return handle_batch

@@ -16,7 +16,7 @@ from shop.kit.pages import Cursor, Limit, decode_cursor, encode_cursor
 from shop.kit.routing import router as make_router
 from shop.order import errors, schemas
 from shop.order.domain import State
-from shop.order.rows import Wanted
+from shop.order.rows import OrderFilter
 from shop.order.schemas import order_document
 from shop.order.service import OrderService
 
@@ -73,7 +73,7 @@ async def list_my_orders(
     cursor: Cursor = None,
 ) -> Response:
     """The caller's own orders, newest first."""
-    return await _page(service, person.user_id, Wanted(state, rejected), limit, cursor)
+    return await _page(service, person.user_id, OrderFilter(state, rejected), limit, cursor)
 
 
 @router.get("/all", response_model=schemas.OrderPage)
@@ -87,7 +87,7 @@ async def list_all_orders(
     cursor: Cursor = None,
 ) -> Response:
     """Everybody's orders, newest first, for administrators."""
-    return await _page(service, user_id, Wanted(state, rejected), limit, cursor)
+    return await _page(service, user_id, OrderFilter(state, rejected), limit, cursor)
 
 
 @router.get("/{order_id}", response_model=schemas.OrderView)
@@ -159,10 +159,10 @@ async def watch_order_events(
 
 
 async def _page(
-    service: OrderService, user_id: UUID | None, wanted: Wanted, limit: int, cursor: str | None
+    service: OrderService, user_id: UUID | None, only: OrderFilter, limit: int, cursor: str | None
 ) -> Response:
     before = decode_cursor(cursor, UUID)[0] if cursor else None
-    orders = await service.page(user_id, wanted, before, limit + 1)
+    orders = await service.page(user_id, only, before, limit + 1)
     following = encode_cursor(orders[limit - 1].id) if len(orders) > limit else None
     return _json({"items": [order_document(order) for order in orders[:limit]], "next_cursor": following})
 

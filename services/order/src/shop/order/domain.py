@@ -55,6 +55,10 @@ class IllegalTransition(Exception):
 
 Kind = Literal["retail", "food"]
 
+PLACE = "place"
+CANCEL = "cancel"
+"""The operations of an order's saga."""
+
 
 class Item(NamedTuple):
     """What the customer asked for; the price is nobody's but the shop's to say."""
@@ -121,6 +125,22 @@ class Order:
         if after not in TRANSITIONS[self.state]:
             raise IllegalTransition(self.state, after)
         return replace(self, state=after, version=self.version + 1, updated_at=at, payment_token=None, **changes)
+
+
+@dataclass(slots=True)
+class Subject:
+    """An order in its saga, with what the steps of this attempt have learnt."""
+
+    order: Order
+    traceparent: str
+    reserved: Sequence[Mapping[str, Any]] = ()
+    priced: tuple[Sequence[Line], Totals] | None = None
+
+    @property
+    def totals(self) -> Totals:
+        if self.priced is None:
+            raise RuntimeError("the order has not been quoted")
+        return self.priced[1]
 
 
 class QuantityTooLarge(ValueError):

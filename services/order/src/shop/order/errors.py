@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 from shop.kit.errors import FieldError, Problem
+from shop.kit.saga.engine import Rejected
 from shop.order.domain import IllegalTransition, State
 
 STATUS_BY_CODE = {
@@ -28,11 +27,10 @@ REASONS = frozenset({
 """Codes that metrics name; whatever else a participant says counts as "other"."""
 
 
-def rejected(order_id: UUID, refusal: Mapping[str, Any]) -> Problem:
-    """The answer to a request whose order was rejected, from what was stored of the refusal."""
-    code, step = refusal["code"], refusal["step"]
-    status = STATUS_BY_CODE.get(code) or STATUS_BY_STEP.get(step, 409)
-    return Problem(status, code, refusal["detail"], extra={"order_id": str(order_id), **refusal["extra"]})
+def rejected(order_id: UUID, refusal: Rejected) -> Problem:
+    """The answer to a request whose order was rejected."""
+    status = STATUS_BY_CODE.get(refusal.code) or STATUS_BY_STEP.get(refusal.step, 409)
+    return Problem(status, refusal.code, refusal.detail, extra={"order_id": str(order_id), **refusal.extra})
 
 
 def wrong_currency(currency: str) -> Problem:

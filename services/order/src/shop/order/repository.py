@@ -1,29 +1,25 @@
 """The only SQL of the order service.
 
-Placing an order costs two statements, each shared by all orders that are being placed at the same time: ``insert``
-(order and saga) and ``save`` (the end of the saga, the order's new state, its transition and its event). ``save``
-also stores every other decision about a saga, so that concurrent sagas share it whatever they are at.
+Placing an order costs two statements, each shared by all orders that are being placed at the same time: ``INSERT``
+(order and saga) and the save of `SAGAS` (the end of the saga, the order's new state, its transition and its event).
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from shop.kit.batch import Batcher
+from shop.kit.batch import Batcher, one_by_one_on_error
 from shop.kit.db import Connection, Database, Record
-from shop.kit.errors import Unavailable
 from shop.kit.events import OutboxRow
 from shop.kit.outbox import Outbox, insert
-from shop.order.domain import Order, State
-from shop.order.rows import Claimed, NewOrder, Save, Stored, Wanted, insert_row, load_claimed, load_order, save_row
+from shop.kit.saga.engine import Rejected
+from shop.kit.saga.store import SagaLease, SagaStore, SagaTable
+from shop.order.domain import CANCEL, PLACE, Order, State, Subject
+from shop.order.rows import NewOrder, OrderFilter, Stored, insert_row, load_order, load_subject
 
-log = logging.getLogger(__name__)
-
-MAX_BATCH = 128
+MAX_BATCH_ORDERS = 128
 
 ORDER = """
 o.id, o.user_id, o.email, o.customer_name, o.kind, o.state, o.version, o.reason, o.lines, o.currency, o.subtotal,
@@ -31,12 +27,39 @@ o.discount, o.tax, o.shipping, o.total, o.address, o.coupon, o.expected_total, o
 o.created_at, o.updated_at,
 (SELECT coalesce(sum(r.amount), 0)::bigint FROM refunds r WHERE r.order_id = o.id) AS refunded"""
 
-SAGA = """
-s.order_id, s.kind AS saga_kind, s.status, s.attempts, s.fence, s.doubtful, s.refusal, s.history, s.traceparent,
-coalesce(s.deadline_at <= now(), false) AS expired"""
+# The end of a saga changes its order in the same statement. The columns `kind` and `doubtful` are older than the kit.
+SAGAS: SagaTable[Subject] = SagaTable(
+    load=load_subject,
+    name="sagas",
+    id_column="order_id",
+    operation_column="kind",
+    uncertain_column="doubtful",
+    kind="o.kind",
+    requested_at=f"CASE s.kind WHEN '{CANCEL}' THEN o.cancel_requested_at ELSE o.created_at END",
+    subject_columns=ORDER,
+    subject_join="JOIN orders o ON o.id = s.order_id",
+    change_columns="""
+state_before text, state text, version integer, reason text, lines jsonb, subtotal bigint, discount bigint, tax bigint,
+shipping bigint, total bigint, at timestamptz, trace_id text""",
+    change_statements=""", moved AS (
+    UPDATE orders o SET
+        state = s.state, version = s.version, reason = coalesce(s.reason, o.reason), lines = coalesce(s.lines, o.lines),
+        subtotal = coalesce(s.subtotal, o.subtotal), discount = coalesce(s.discount, o.discount),
+        tax = coalesce(s.tax, o.tax), shipping = coalesce(s.shipping, o.shipping), total = coalesce(s.total, o.total),
+        payment_token = NULL, updated_at = s.at
+    FROM saved s WHERE o.id = s.saga_id AND s.state IS NOT NULL
+), transitions AS (
+    INSERT INTO order_transitions (order_id, version, from_state, to_state, at, trace_id)
+    SELECT saga_id, version, state_before, state, at, trace_id FROM saved WHERE state IS NOT NULL
+)""",
+)
+NEW_SAGA = SAGAS.insert_values(
+    "id", f"'{PLACE}'", owner="$2", lease_s="$3", deadline_s="$4", traceparent="input.traceparent"
+)
+COMPENSATE = SAGAS.lease_to_compensate(owner="$4", lease_s="$5", traceparent="$6")
 
 # Sorted, so that two batches with the same keys wait for each other instead of for ever.
-INSERT = """
+INSERT = f"""
 WITH input AS (
     SELECT * FROM jsonb_to_recordset($1) AS i(
         id uuid, user_id uuid, email text, customer_name text, kind text, lines jsonb, currency text, address jsonb,
@@ -51,90 +74,40 @@ WITH input AS (
     ON CONFLICT ON CONSTRAINT one_order_per_key DO NOTHING
     RETURNING id
 ), begun AS (
-    INSERT INTO sagas (order_id, kind, status, lease_owner, due_at, deadline_at, traceparent)
-    SELECT id, 'place', 'running', $2, now() + make_interval(secs => $3), now() + make_interval(secs => $4), traceparent
-    FROM input JOIN taken USING (id)
+    INSERT INTO sagas ({SAGAS.insert_columns()}) SELECT {NEW_SAGA} FROM input JOIN taken USING (id)
 )
-SELECT id FROM taken"""
+SELECT id FROM taken"""  # noqa: S608 - constants
 
-# The saga's row decides who wins: a worker whose lease went to another has an old fence and changes nothing.
-SAVE = """
-WITH input AS (
-    SELECT * FROM jsonb_to_recordset($1) AS i(
-        order_id uuid, fence integer, was text, status text, delay_s float8, release boolean, history jsonb,
-        refusal jsonb, state_was text, state text, version integer, reason text, lines jsonb, subtotal bigint,
-        discount bigint, tax bigint, shipping bigint, total bigint, at timestamptz, trace_id text,
-        event_id uuid, event_type text, event_payload text)
-), won AS (
-    UPDATE sagas s SET
-        status = i.status, history = i.history, refusal = coalesce(i.refusal, s.refusal),
-        due_at = CASE WHEN i.delay_s IS NULL THEN s.due_at ELSE now() + make_interval(secs => i.delay_s) END,
-        lease_owner = CASE WHEN i.release THEN NULL ELSE s.lease_owner END
-    FROM input i WHERE s.order_id = i.order_id AND s.fence = i.fence AND s.status = i.was
-    RETURNING i.*
-), moved AS (
-    UPDATE orders o SET
-        state = w.state, version = w.version, reason = coalesce(w.reason, o.reason), lines = coalesce(w.lines, o.lines),
-        subtotal = coalesce(w.subtotal, o.subtotal), discount = coalesce(w.discount, o.discount),
-        tax = coalesce(w.tax, o.tax), shipping = coalesce(w.shipping, o.shipping), total = coalesce(w.total, o.total),
-        payment_token = NULL, updated_at = w.at
-    FROM won w WHERE o.id = w.order_id AND w.state IS NOT NULL
-), noted AS (
-    INSERT INTO order_transitions (order_id, version, from_state, to_state, at, trace_id)
-    SELECT order_id, version, state_was, state, at, trace_id FROM won WHERE state IS NOT NULL
-), told AS (
-    INSERT INTO outbox (event_id, type, subject_id, payload)
-    SELECT event_id, event_type, order_id::text, event_payload FROM won WHERE event_id IS NOT NULL
-)
-SELECT order_id FROM won"""
-
-CLAIM = f"""
-WITH due AS (
-    SELECT order_id FROM sagas WHERE status <> 'done' AND due_at <= now()
-    ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
-), s AS (
-    UPDATE sagas SET
-        attempts = attempts + 1, fence = fence + 1, lease_owner = $1, due_at = now() + make_interval(secs => $2),
-        doubtful = doubtful OR lease_owner IS NOT NULL
-    FROM due WHERE sagas.order_id = due.order_id
-    RETURNING sagas.*
-)
-SELECT {ORDER}, {SAGA} FROM s JOIN orders o ON o.id = s.order_id"""  # noqa: S608 - constants
-
-CANCEL = f"""
+CANCEL_CONFIRMED = f"""
 WITH o AS (
     UPDATE orders SET cancel_requested_at = $3, updated_at = $3
     WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND state = 'confirmed' AND cancel_requested_at IS NULL
     RETURNING *
 ), s AS (
-    UPDATE sagas SET
-        kind = 'cancel', status = 'compensating', attempts = 1, fence = fence + 1, doubtful = true, lease_owner = $4,
-        due_at = now() + make_interval(secs => $5), deadline_at = NULL, traceparent = $6
+    UPDATE sagas SET kind = '{CANCEL}', attempts = 1, deadline_at = NULL, {COMPENSATE}
     FROM o WHERE order_id = o.id
     RETURNING sagas.*
 )
-SELECT {ORDER}, {SAGA} FROM s JOIN o ON o.id = s.order_id"""  # noqa: S608 - constants
+SELECT {SAGAS.lease_columns} FROM s JOIN o ON o.id = s.order_id"""  # noqa: S608 - constants
 
-# The saga's row first, as in SAVE: whichever comes second finds the other's decision and changes nothing.
+# The saga's row first, as in a save: whichever comes second finds the other's decision and changes nothing.
 CANCEL_PENDING = f"""
 WITH s AS (
-    UPDATE sagas SET
-        status = 'compensating', attempts = attempts + 1, fence = fence + 1, doubtful = true, refusal = $7,
-        lease_owner = $4, due_at = now() + make_interval(secs => $5), traceparent = $6
-    WHERE order_id = $1 AND kind = 'place' AND status = 'running'
+    UPDATE sagas SET attempts = attempts + 1, refusal = $7, {COMPENSATE}
+    WHERE order_id = $1 AND kind = '{PLACE}' AND status = 'running'
         AND EXISTS (SELECT FROM orders p WHERE p.id = $1 AND ($2::uuid IS NULL OR p.user_id = $2))
     RETURNING sagas.*
 ), o AS (
     UPDATE orders SET cancel_requested_at = $3, updated_at = $3 FROM s WHERE id = s.order_id RETURNING orders.*
 )
-SELECT {ORDER}, {SAGA} FROM s JOIN o ON o.id = s.order_id"""  # noqa: S608 - constants
+SELECT {SAGAS.lease_columns} FROM s JOIN o ON o.id = s.order_id"""  # noqa: S608 - constants
 
 MOVE = f"""
 WITH o AS (
     UPDATE orders SET state = $3, version = version + 1, updated_at = $4
     WHERE id = $1 AND state = $2 AND cancel_requested_at IS NULL
     RETURNING *
-), noted AS (
+), transitions AS (
     INSERT INTO order_transitions (order_id, version, from_state, to_state, at, trace_id)
     SELECT id, version, $2, $3, $4, $5 FROM o
 )
@@ -182,10 +155,6 @@ JOIN order_transitions t ON t.order_id = seen.order_id AND t.version > seen.vers
 JOIN orders o ON o.id = t.order_id
 ORDER BY t.order_id, t.version"""
 
-WAITING = """
-SELECT kind, count(*) AS waiting, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s
-FROM sagas WHERE status <> 'done' GROUP BY kind"""
-
 
 class OrderRepository:
     """``owner`` names this process in leases. Every method may raise Unavailable("database")."""
@@ -196,41 +165,26 @@ class OrderRepository:
         self._owner = owner
         self._lease_s = lease_s
         self._deadline_s = deadline_s
-        self._inserting = Batcher(one_by_one_on_error(self._insert), max_items=MAX_BATCH)
-        self._saving = Batcher(one_by_one_on_error(self._save), max_items=MAX_BATCH)
+        self._inserting = Batcher(one_by_one_on_error(self._insert), max_items=MAX_BATCH_ORDERS)
+        self.sagas = SagaStore(database, outbox, SAGAS, owner)
 
     async def insert(self, new: NewOrder) -> bool:
         """Store a pending order and its leased saga; False if its user has used the idempotency key before."""
         return await self._inserting.submit(new)
 
-    async def save(self, decision: Save) -> bool:
-        """Store a decision, all of it or nothing; False if another worker has taken the saga over."""
-        return await self._saving.submit(decision)
-
     async def _insert(self, batch: Sequence[NewOrder]) -> list[bool]:
         rows = await self._database.fetch(
             INSERT, [insert_row(new) for new in batch], self._owner, self._lease_s, self._deadline_s
         )
-        taken = {row["id"] for row in rows}
-        return [new.order.id in taken for new in batch]
+        inserted = {row["id"] for row in rows}
+        return [new.order.id in inserted for new in batch]
 
-    async def _save(self, batch: Sequence[Save]) -> list[bool]:
-        rows = await self._database.fetch(SAVE, [save_row(decision) for decision in batch])
-        if any(decision.event for decision in batch):
-            self._outbox.wake()
-        won = {row["order_id"] for row in rows}
-        return [decision.order_id in won for decision in batch]
-
-    async def claim(self, limit: int, lease_s: float) -> list[Claimed]:
-        """Up to ``limit`` sagas that are due and that nobody else is claiming, each leased for ``lease_s``."""
-        return [load_claimed(row) for row in await self._database.fetch(CLAIM, self._owner, lease_s, limit)]
-
-    async def begin_cancel(
+    async def cancel_confirmed(
         self, order_id: UUID, user_id: UUID | None, at: datetime, lease_s: float, traceparent: str
-    ) -> Claimed | None:
-        """Turn a confirmed order's saga into its cancellation; None unless it is confirmed and not being cancelled."""
-        row = await self._database.fetchrow(CANCEL, order_id, user_id, at, self._owner, lease_s, traceparent)
-        return None if row is None else load_claimed(row)
+    ) -> SagaLease[Subject] | None:
+        """Lease a confirmed order's saga to cancel it; None unless it is confirmed and not being cancelled."""
+        row = await self._database.fetchrow(CANCEL_CONFIRMED, order_id, user_id, at, self._owner, lease_s, traceparent)
+        return None if row is None else SAGAS.lease(row)
 
     async def cancel_pending(
         self,
@@ -239,13 +193,13 @@ class OrderRepository:
         at: datetime,
         lease_s: float,
         traceparent: str,
-        refusal: Mapping[str, Any],
-    ) -> Claimed | None:
-        """Undo the saga of a pending order, with ``refusal`` as the reason; None unless it is still being placed."""
+        refusal: Rejected,
+    ) -> SagaLease[Subject] | None:
+        """Lease a pending order's saga to undo it because of ``refusal``; None unless it is still being placed."""
         row = await self._database.fetchrow(
-            CANCEL_PENDING, order_id, user_id, at, self._owner, lease_s, traceparent, dict(refusal)
+            CANCEL_PENDING, order_id, user_id, at, self._owner, lease_s, traceparent, refusal.dump()
         )
-        return None if row is None else load_claimed(row)
+        return None if row is None else SAGAS.lease(row)
 
     async def move(
         self,
@@ -275,18 +229,19 @@ class OrderRepository:
         row = await self._database.fetchrow(BY_KEY, user_id, idempotency_key)
         if row is None:
             return None
-        return Stored(load_order(row), row["body_hash"], row["in_flight"], row["ended_at"], row["refusal"])
+        refusal = Rejected.load(row["refusal"])
+        return Stored(load_order(row), row["body_hash"], row["in_flight"], row["ended_at"], refusal)
 
-    async def refusal(self, order_id: UUID) -> Mapping[str, Any]:
-        refusal: Mapping[str, Any] = await self._database.fetchval(REFUSAL, order_id)
-        return refusal
+    async def refusal(self, order_id: UUID) -> Rejected:
+        """Why a rejected order was rejected."""
+        return Rejected(**await self._database.fetchval(REFUSAL, order_id))
 
-    async def page(self, user_id: UUID | None, wanted: Wanted, before: UUID | None, limit: int) -> list[Order]:
+    async def page(self, user_id: UUID | None, only: OrderFilter, before: UUID | None, limit: int) -> list[Order]:
         """Orders by falling id, which is by falling age; of one user or of all."""
         if user_id is None:
-            rows = await self._database.fetch(LIST_ALL, wanted.state, before, limit, wanted.rejected)
+            rows = await self._database.fetch(LIST_ALL, only.state, before, limit, only.rejected)
         else:
-            rows = await self._database.fetch(LIST_OWN, user_id, wanted.state, before, limit, wanted.rejected)
+            rows = await self._database.fetch(LIST_OWN, user_id, only.state, before, limit, only.rejected)
         return [load_order(row) for row in rows]
 
     async def history(self, order_id: UUID) -> tuple[Record, list[Record]] | None:
@@ -298,40 +253,11 @@ class OrderRepository:
         """Transitions after the version that each order was last seen in."""
         return await self._database.fetch(CHANGES, list(seen), list(seen.values()))
 
-    async def waiting(self) -> dict[str, tuple[int, float]]:
-        """Sagas that have not ended, by kind: how many, and the age of the oldest in seconds."""
-        return {row["kind"]: (row["waiting"], row["oldest_s"]) for row in await self._database.fetch(WAITING)}
-
     async def close(self) -> None:
         await self._inserting.close()
-        await self._saving.close()
+        await self.sagas.close()
 
 
 async def add_refunds(connection: Connection, refunds: Sequence[tuple[UUID, UUID, int, datetime]]) -> None:
     """Each with the id of its event, its order, its amount in minor units, and when it was made."""
     await connection.execute(ADD_REFUNDS, *map(list, zip(*refunds, strict=True)))
-
-
-def one_by_one_on_error[T](
-    handle: Callable[[Sequence[T]], Awaitable[list[bool]]],
-) -> Callable[[list[T]], Awaitable[Sequence[bool | BaseException]]]:
-    """So that one row which the database refuses does not fail the orders that share its statement."""
-
-    async def careful(batch: list[T]) -> Sequence[bool | BaseException]:
-        try:
-            return await handle(batch)
-        except Unavailable:
-            raise
-        except Exception:
-            if len(batch) == 1:
-                raise
-            log.exception("a batch of %d rows failed, trying them one by one", len(batch))
-            return [await _alone(item) for item in batch]
-
-    async def _alone(item: T) -> bool | BaseException:
-        try:
-            return (await handle([item]))[0]
-        except Exception as error:  # noqa: BLE001 - it goes to whoever waits for this row
-            return error
-
-    return careful

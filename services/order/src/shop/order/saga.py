@@ -1,69 +1,43 @@
-"""The saga of a retail order: reserve the stock, quote the price, charge the customer; confirm when all are done.
+"""The steps of orders. Retail: reserve the stock, quote the price, charge the customer.
 
-Cancelling a confirmed order is the same saga undone: refund, give the coupon back, restock.
+Cancelling a confirmed order undoes the same steps: refund, give the coupon back, restock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 from shop.kit.errors import OutcomeUnknown, Problem
 from shop.kit.saga.engine import Done, Rejected, Saga, Step
-from shop.order.domain import Item, Line, Order, Totals, WrongPrice, price
+from shop.order.domain import Item, Order, Subject, WrongPrice, price
 from shop.order.participants import Participants
-
-PLACE = "place"
-CANCEL = "cancel"
-CANCELLED = Rejected("cancelled", "The order was cancelled.")
 
 PRICED_FIELDS = ("product_id", "quantity", "category", "unit_price")
 """What pricing needs of a reserved line."""
-
-
-@dataclass(slots=True)
-class Subject:
-    """An order on its way through the saga, with what its steps have learnt in this attempt."""
-
-    order: Order
-    traceparent: str
-    reserved: Sequence[Mapping[str, Any]] = ()
-    priced: tuple[Sequence[Line], Totals] | None = field(default=None)
-
-    @property
-    def totals(self) -> Totals:
-        if self.priced is None:
-            raise RuntimeError("the order has not been quoted")
-        return self.priced[1]
-
-    def item(self, **members: Any) -> dict[str, Any]:
-        return {"order_id": self.order.id, "traceparent": self.traceparent, **members}
-
 
 NOT_THE_CARD = frozenset({"amount_below_minimum", "amount_not_payable", "payment_refused"})
 """Codes by which the payment service refuses a charge for another reason than the card; each is an order's own code."""
 
 
-class OrderSaga:
-    """The steps; each is idempotent by order id at its participant."""
+class OrderSteps:
+    """The steps, and the saga of each kind of order that consists of them."""
 
     def __init__(self, participants: Participants) -> None:
         self._at = participants
-        self.steps: Sequence[Step[Subject]] = (
-            Step("reserve", self.reserve, self.release),
-            Step("quote", self.quote, self.unquote),
-            Step("charge", self.charge, self.void),
+        self.retail = Saga(
+            "retail",
+            (
+                Step("reserve", self.reserve, self.release),
+                Step("quote", self.quote, self.unquote),
+                Step("charge", self.charge, self.void),
+            ),
         )
-
-    def named(self, kind: str) -> Saga[Subject]:
-        """The saga that a stored ``kind`` (place or cancel) stands for."""
-        return Saga(kind, self.steps)
 
     async def reserve(self, subject: Subject) -> Done | Rejected:
         lines = [{"product_id": line.product_id, "quantity": line.quantity} for line in subject.order.lines]
         try:
-            result = await self._at.reserve.ask(subject.item(lines=lines))
+            result = await self._at.reserve.ask(item_of(subject, lines=lines))
         except Problem as problem:
             return refused(problem)
         if result["status"] == "rejected":
@@ -74,12 +48,12 @@ class OrderSaga:
         return Done()
 
     async def release(self, subject: Subject) -> None:
-        expect("product", await self._at.release.ask(subject.item()), "released")
+        expect("product", await self._at.release.ask(item_of(subject)), "released")
 
     async def quote(self, subject: Subject) -> Done | Rejected:
         order = subject.order
         lines = [{name: line[name] for name in PRICED_FIELDS} for line in subject.reserved]
-        item = subject.item(user_id=order.user_id, lines=lines, country=order.country, coupon=order.coupon)
+        item = item_of(subject, user_id=order.user_id, lines=lines, country=order.country, coupon=order.coupon)
         try:
             result = await self._at.quote.ask(item)
         except Problem as problem:
@@ -97,7 +71,7 @@ class OrderSaga:
     async def unquote(self, subject: Subject) -> None:
         """Without a coupon nothing was redeemed, so a shop without pricing can still give orders up."""
         if subject.order.coupon is not None:
-            expect("pricing", await self._at.unquote.ask(subject.item()), "released")
+            expect("pricing", await self._at.unquote.ask(item_of(subject)), "released")
 
     async def charge(self, subject: Subject) -> Done | Rejected:
         """A provider that does not answer leaves the charge pending: it is asked again, and never charged twice.
@@ -110,7 +84,7 @@ class OrderSaga:
         if total == 0:
             return Done()
         amount = {"amount": total, "currency": order.currency}
-        item = subject.item(user_id=order.user_id, amount=amount, token=order.payment_token)
+        item = item_of(subject, user_id=order.user_id, amount=amount, token=order.payment_token)
         try:
             result = await self._at.charge.ask(item)
         except Problem as problem:
@@ -124,7 +98,11 @@ class OrderSaga:
 
     async def void(self, subject: Subject) -> None:
         reason = "order_cancelled" if subject.order.cancel_requested_at else "order_rejected"
-        expect("payment", await self._at.void.ask(subject.item(reason=reason)), "voided", "refunded")
+        expect("payment", await self._at.void.ask(item_of(subject, reason=reason)), "voided", "refunded")
+
+
+def item_of(subject: Subject, **members: Any) -> dict[str, Any]:
+    return {"order_id": subject.order.id, "traceparent": subject.traceparent, **members}
 
 
 def price_changed(order: Order, total: int) -> Rejected:

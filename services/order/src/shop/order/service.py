@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -17,14 +17,17 @@ from shop.kit.clock import Clock
 from shop.kit.db import Record
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.ids import new_id
+from shop.kit.saga.engine import Progress, Rejected
+from shop.kit.saga.recovery import SagaRecovery
+from shop.kit.saga.runner import LeaseLost, SagaRun, SagaRunner
+from shop.kit.saga.store import SagaLease
 from shop.order import domain, errors, messages, metrics
-from shop.order.domain import IllegalTransition, Line, Order, State
-from shop.order.driver import Driver, Run, Superseded, dump_refusal, log_state
+from shop.order.domain import PLACE, IllegalTransition, Line, Order, State, Subject
+from shop.order.lifecycle import CANCELLED, OrderLifecycle, log_state
 from shop.order.participants import Participants
-from shop.order.recovery import Recovery
 from shop.order.repository import OrderRepository
-from shop.order.rows import Claimed, NewOrder, Stored, Wanted
-from shop.order.saga import CANCELLED, PLACE, OrderSaga, Subject
+from shop.order.rows import NewOrder, OrderFilter, Stored
+from shop.order.saga import OrderSteps
 from shop.order.schemas import OrderRequest
 from shop.order.settings import Settings
 from shop.order.stream import Watchers
@@ -52,16 +55,23 @@ class OrderService:
         settings: Settings,
         repository: OrderRepository,
         participants: Participants,
-        driver: Driver,
+        runner: SagaRunner[Subject],
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._served = settings.store.served
         self._repository = repository
         self._participants = participants
-        self._driver = driver
+        self._runner = runner
         self._clock = clock
-        self.recovery = Recovery(repository, driver, settings)
+        self.recovery = SagaRecovery(
+            repository.sagas,
+            runner,
+            metrics.SAGAS,
+            lease_s=settings.recovery_lease_s,
+            poll_s=settings.recovery_poll_s,
+            concurrency=settings.recovery_concurrency,
+        )
         self.watchers = Watchers(repository, settings)
 
     @classmethod
@@ -77,9 +87,10 @@ class OrderService:
             context.clients.get("pricing", settings.pricing_url),
             context.clients.get("payment", settings.payment_url),
         )
-        saga = OrderSaga(participants)
-        driver = Driver(repository, saga, context.clock, settings.retry_first_s, settings.retry_max_s)
-        service = cls(settings, repository, participants, driver, context.clock)
+        lifecycle = OrderLifecycle(OrderSteps(participants), context.clock)
+        retries = (settings.retry_first_s, settings.retry_max_s)
+        runner = SagaRunner(repository.sagas, lifecycle, metrics.SAGAS, context.clock, *retries)
+        service = cls(settings, repository, participants, runner, context.clock)
         context.tasks.start("recovery", service.recovery.run)
         context.tasks.start("saga-metrics", service.recovery.measure)
         context.tasks.start("order-streams", service.watchers.run)
@@ -100,9 +111,10 @@ class OrderService:
         new = NewOrder(order, key, digest, telemetry.traceparent())
         if not await self._insert(new):
             return await self._repeat(person, key, digest)
-        run = Run(PLACE, Subject(order, new.traceparent), fence=1, inline=True)
+        subject, progress = Subject(order, new.traceparent), Progress(PLACE)
+        run = SagaRun(order.id, order.kind, subject, 1, order.created_at, inline=True, progress=progress)
         await self._drive_until(run, until)
-        return await self._answer(run.order, run.refusal)
+        return await self._answer(subject.order, run.refusal)
 
     def _new_order(self, person: Principal, request: OrderRequest) -> tuple[Order, bytes]:
         now = self._clock.now()
@@ -154,39 +166,39 @@ class OrderService:
         except TimeoutError as error:
             raise Unavailable("database") from error
 
-    async def _drive_until(self, run: Run, until: float) -> None:
+    async def _drive_until(self, run: SagaRun[Subject], until: float) -> None:
         """Drive within the customer's patience. Whatever goes wrong from here on, the order is stored: so park it."""
         try:
             async with asyncio.timeout_at(until):
-                await self._driver.drive(run)
+                await self._runner.drive(run)
             return
-        except Superseded:
+        except LeaseLost:
             await self._reload(run)
             return
         except (TimeoutError, Unavailable, Problem) as error:
-            log.warning("order %s goes on later: %r", run.order.id, error)
+            log.warning("order %s goes on later: %r", run.saga_id, error)
         except Exception:
-            log.exception("order %s goes on later", run.order.id)
+            log.exception("order %s goes on later", run.saga_id)
         await self._park(run)
 
-    async def _park(self, run: Run) -> None:
+    async def _park(self, run: SagaRun[Subject]) -> None:
         try:
             async with asyncio.timeout(PARK_TIMEOUT_S):
-                await self._driver.park(run)
-        except Superseded:
+                await self._runner.park(run)
+        except LeaseLost:
             await self._reload(run)
         except (TimeoutError, Unavailable, Problem) as error:
-            log.warning("order %s goes on when its lease ends: %r", run.order.id, error)
+            log.warning("order %s goes on when its lease ends: %r", run.saga_id, error)
 
-    async def _reload(self, run: Run) -> None:
+    async def _reload(self, run: SagaRun[Subject]) -> None:
         """Another worker, or a statement thought lost, has moved the order: answer what it is now."""
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
-                run.subject.order = await self._repository.get(run.order.id, None) or run.order
+                run.subject.order = await self._repository.get(run.saga_id, None) or run.subject.order
         except (TimeoutError, Unavailable) as error:
-            log.warning("order %s could not be read again: %r", run.order.id, error)
+            log.warning("order %s could not be read again: %r", run.saga_id, error)
 
-    async def _answer(self, order: Order, refusal: Mapping[str, Any] | None) -> Answer:
+    async def _answer(self, order: Order, refusal: Rejected | None) -> Answer:
         if order.state is State.PENDING:
             return Answer(202, order)
         if order.state is State.REJECTED:
@@ -208,9 +220,9 @@ class OrderService:
             raise errors.not_found(order_id)
         return order
 
-    async def page(self, user_id: UUID | None, wanted: Wanted, before: UUID | None, limit: int) -> Sequence[Order]:
+    async def page(self, user_id: UUID | None, only: OrderFilter, before: UUID | None, limit: int) -> Sequence[Order]:
         """Orders, newest first; of everybody when ``user_id`` is None."""
-        return await self._repository.page(user_id, wanted, before, limit)
+        return await self._repository.page(user_id, only, before, limit)
 
     async def history(self, order_id: UUID) -> tuple[Record, list[Record]]:
         """The saga of an order and its transitions; Problem 404 ``unknown_order``."""
@@ -225,20 +237,20 @@ class OrderService:
         Repeating it changes nothing. Problem 409 ``illegal_transition`` unless the order is pending or confirmed.
         """
         until = asyncio.get_running_loop().time() + self._settings.inline_budget_s
-        claimed = await self._begin_cancel(order_id, visible_to(person))
-        if claimed is None:
+        lease = await self._begin_cancel(order_id, visible_to(person))
+        if lease is None:
             return self._cancelled_already(await self.get(order_id, person))
-        run = Run.resume(claimed, inline=True)
+        run = SagaRun.resume(lease, inline=True)
         await self._drive_until(run, until)
-        return self._cancelled_already(run.order)
+        return self._cancelled_already(run.subject.order)
 
-    async def _begin_cancel(self, order_id: UUID, user_id: UUID | None) -> Claimed | None:
+    async def _begin_cancel(self, order_id: UUID, user_id: UUID | None) -> SagaLease[Subject] | None:
         """Confirmed is tried again at the end, for an order that was confirmed between the first two statements."""
         asked = (order_id, user_id, self._clock.now(), self._settings.inline_lease_s, telemetry.traceparent())
         return (
-            await self._repository.begin_cancel(*asked)
-            or await self._repository.cancel_pending(*asked, dump_refusal(CANCELLED))
-            or await self._repository.begin_cancel(*asked)
+            await self._repository.cancel_confirmed(*asked)
+            or await self._repository.cancel_pending(*asked, CANCELLED)
+            or await self._repository.cancel_confirmed(*asked)
         )
 
     def _cancelled_already(self, order: Order) -> Answer:

@@ -1,13 +1,13 @@
-"""Sagas: steps of several services, undone in reverse when one of them is refused.
+"""A saga's definition and the decision what to do next: steps of several services, undone in reverse.
 
 What to do next is a pure function, ``decide``, of what is known so far; ``advance`` carries it out until there is
-something that the caller has to write down. Every step and every compensation has to be idempotent, so nothing is
-written between steps: whoever resumes a saga after a crash starts its steps anew. Three things must be written,
-each before anything that follows from it: that the saga exists, that it is being compensated, and how it ended.
+something that the caller has to store. Every step and every compensation has to be idempotent, so nothing is
+stored between steps: whoever resumes a saga after a crash repeats its steps from the first one. Three facts are
+stored, each before anything that follows from it: that the saga exists, that it is being compensated, how it ended.
 
-The rule that keeps this right is about doubt. A step is compensated unless it is certain that it never happened:
-done, timed out or cut short by a crash all count as "may have happened", and a step that was refused this time but
-timed out before is compensated too, since the lost request may still arrive.
+A step is compensated unless it is certain that it never took effect. Done, timed out and interrupted by a crash
+all count as "may have taken effect". So does a step that was rejected now but timed out before, since the lost
+request may still arrive.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -45,29 +45,38 @@ class Outcome(StrEnum):
     DONE = "done"
     REJECTED = "rejected"
     UNAVAILABLE = "unavailable"
-    """It did not happen."""
+    """It did not take effect."""
     UNKNOWN = "unknown"
-    """It may have happened, or may still happen."""
+    """It may have taken effect, or may still do so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A step's action took effect; what later steps need of it, the action keeps on the subject."""
+    """A step's action took effect; its action stores what later steps need on the subject."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A step's action was refused for good; ``code`` is stable, ``extra`` is for the problem document."""
+    """A step's action was rejected for good; ``code`` is stable, ``extra`` is for the problem document."""
 
     code: str
     detail: str
     extra: Mapping[str, Any] = field(default_factory=dict)
     step: str = ""
 
+    @classmethod
+    def load(cls, stored: Mapping[str, Any] | None) -> Rejected | None:
+        """From the JSON of ``dump``."""
+        return None if stored is None else cls(**stored)
+
+    def dump(self) -> dict[str, Any]:
+        """The rejection as JSON values."""
+        return {"code": self.code, "detail": self.detail, "extra": dict(self.extra), "step": self.step}
+
 
 @dataclass(frozen=True, slots=True)
 class Step[S]:
-    """One step; ``action`` and ``compensation`` raise Unavailable or OutcomeUnknown to be asked again later.
+    """One step; its ``action`` and ``compensation`` raise Unavailable or OutcomeUnknown to be retried later.
 
     A step without a compensation has no effect that needs undoing.
     """
@@ -79,17 +88,20 @@ class Step[S]:
 
 @dataclass(frozen=True, slots=True)
 class Saga[S]:
-    """Steps in the order in which they are done; they are undone the other way round."""
+    """The steps of one kind of saga in their order; they are undone in reverse."""
 
-    name: str
+    kind: str
     steps: Sequence[Step[S]]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What came of one step, for people and for ``decide``; equal outcomes of later attempts only count up."""
+    """One outcome of one step. Equal outcomes of later attempts only increase ``times``.
 
-    saga: str
+    ``operation`` is what was being done to the saga's subject, such as placing or cancelling an order.
+    """
+
+    operation: str
     step: str
     phase: Phase
     outcome: Outcome
@@ -103,17 +115,22 @@ class Record:
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Record:
         """From the JSON of ``dump``."""
-        typed = {
+        values = {name: value for name, value in stored.items() if name != "saga"}
+        values |= {
+            "operation": stored["saga"],
             "phase": Phase(stored["phase"]),
             "outcome": Outcome(stored["outcome"]),
             "at": datetime.fromisoformat(stored["at"]),
         }
-        return cls(**{**stored, **typed})
+        return cls(**values)
 
     def dump(self) -> dict[str, Any]:
-        """As JSON's own values; by hand, since ``asdict`` copies deeply and this is made per step."""
+        """As JSON values. Written out, because ``asdict`` copies deeply and this is called for every step.
+
+        The operation's member is called ``saga``: stored histories and the order's API have it so.
+        """
         return {
-            "saga": self.saga,
+            "saga": self.operation,
             "step": self.step,
             "phase": self.phase,
             "outcome": self.outcome,
@@ -130,20 +147,22 @@ class Record:
 class Progress:
     """What is known of one saga during one attempt at it.
 
-    ``doubtful``: an earlier attempt ended without a record (a crash), or the saga undoes what another one did,
-    so every step counts as possibly done. ``expired``: its deadline has passed. ``refusal``: why it is undone.
+    ``outcome_uncertain``: an earlier attempt ended without a record (a crash), or the operation undoes what another
+    one did, so every step may have taken effect. ``expired``: the deadline has passed. ``refusal``: why it is undone.
+    ``seen``: the outcomes of this attempt.
     """
 
+    operation: str
     attempt: int = 1
     status: Status = Status.RUNNING
     history: list[Record] = field(default_factory=list)
-    doubtful: bool = False
+    outcome_uncertain: bool = False
     expired: bool = False
     refusal: Rejected | None = None
     seen: dict[tuple[str, Phase], Outcome] = field(default_factory=dict)
 
-    def note(self, record: Record) -> None:
-        """Add what this attempt saw; the history stays as short as the list of distinct outcomes."""
+    def record(self, record: Record) -> None:
+        """Add an outcome of this attempt; the history stays as short as the list of distinct outcomes."""
         self.seen[record.step, record.phase] = record.outcome
         for index, old in enumerate(self.history):
             if _same(old, record):
@@ -152,17 +171,22 @@ class Progress:
                 break
         self.history.append(record)
 
-    def ever(self, saga: str, step: str, phase: Phase, outcomes: Iterable[Outcome]) -> bool:
-        wanted = set(outcomes)
+    def has_outcome(self, step: str, phase: Phase, *outcomes: Outcome) -> bool:
+        """Whether any attempt at this operation had one of ``outcomes`` in ``step``."""
         return any(
-            old.saga == saga and old.step == step and old.phase is phase and old.outcome in wanted
+            old.operation == self.operation and old.step == step and old.phase is phase and old.outcome in outcomes
             for old in self.history
         )
 
+    def waiting_for(self) -> str:
+        """A code for people: what the saga is waiting for."""
+        failed = [one for one in self.history if one.outcome in (Outcome.UNAVAILABLE, Outcome.UNKNOWN)]
+        return f"{failed[-1].step}_unavailable" if failed else "busy"
+
 
 def _same(old: Record, new: Record) -> bool:
-    return (old.saga, old.step, old.phase, old.outcome, old.detail) == (
-        new.saga, new.step, new.phase, new.outcome, new.detail,
+    return (old.operation, old.step, old.phase, old.outcome, old.detail) == (
+        new.operation, new.step, new.phase, new.outcome, new.detail,
     )  # fmt: skip
 
 
@@ -181,7 +205,7 @@ class Undo[S]:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """Every step is done: store that the saga ended well."""
+    """Every step is done: store that the saga is completed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +216,8 @@ class Compensate:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """Nothing is left to undo: store that the saga ended without effect."""
+class Compensated:
+    """Nothing is left to undo: store that the saga ended, with no effect left."""
 
     refusal: Rejected
 
@@ -205,7 +229,7 @@ class Wait:
     detail: str
 
 
-Verdict = Complete | Compensate | Failed | Wait
+Verdict = Complete | Compensate | Compensated | Wait
 
 
 def decide[S](saga: Saga[S], progress: Progress) -> Act[S] | Undo[S] | Verdict:
@@ -225,35 +249,41 @@ def decide[S](saga: Saga[S], progress: Progress) -> Act[S] | Undo[S] | Verdict:
     return Complete()
 
 
-def _give_up[S](saga: Saga[S], progress: Progress, refusal: Rejected) -> Compensate | Failed:
-    return Compensate(refusal) if to_undo(saga, progress) else Failed(refusal)
+def _give_up[S](saga: Saga[S], progress: Progress, refusal: Rejected) -> Compensate | Compensated:
+    return Compensate(refusal) if to_undo(saga, progress) else Compensated(refusal)
 
 
-def _backward[S](saga: Saga[S], progress: Progress) -> Undo[S] | Failed | Wait:
+def _backward[S](saga: Saga[S], progress: Progress) -> Undo[S] | Compensated | Wait:
     left = to_undo(saga, progress)
     for step in left:
         if (step.name, Phase.COMPENSATION) not in progress.seen:
             return Undo(step)
     if left:
         return Wait(left[0].name)
-    return Failed(progress.refusal or Rejected("rejected", ""))
+    return Compensated(progress.refusal or Rejected("rejected", ""))
 
 
 def to_undo[S](saga: Saga[S], progress: Progress) -> list[Step[S]]:
     """The steps to compensate, last first. One that fails does not keep the others from being undone."""
+
+    def may_have_taken_effect(step: Step[S]) -> bool:
+        return progress.outcome_uncertain or progress.has_outcome(
+            step.name, Phase.ACTION, Outcome.DONE, Outcome.UNKNOWN
+        )
+
     return [
         step
         for step in reversed(saga.steps)
         if step.compensation is not None
-        and (progress.doubtful or progress.ever(saga.name, step.name, Phase.ACTION, (Outcome.DONE, Outcome.UNKNOWN)))
-        and not progress.ever(saga.name, step.name, Phase.COMPENSATION, (Outcome.DONE,))
+        and may_have_taken_effect(step)
+        and not progress.has_outcome(step.name, Phase.COMPENSATION, Outcome.DONE)
     ]
 
 
 async def advance[S](saga: Saga[S], progress: Progress, subject: S, clock: Clock) -> Verdict:
-    """Do what ``decide`` says until it wants something stored; ``progress`` is noted as it goes.
+    """Do what ``decide`` says until something has to be stored; outcomes are recorded in ``progress``.
 
-    A caller may cancel this (a time budget): the step under way is then noted as unknown.
+    A caller may cancel this (a time budget): the outcome of the step in progress is then recorded as unknown.
     """
     for _ in range(2 * len(saga.steps) + 1):
         move = decide(saga, progress)
@@ -264,38 +294,36 @@ async def advance[S](saga: Saga[S], progress: Progress, subject: S, clock: Clock
                 await _perform(saga, progress, step, Phase.COMPENSATION, subject, clock)
             case _:
                 return move
-    raise AssertionError(f"saga {saga.name} does not come to a verdict")
+    raise AssertionError(f"a {saga.kind} saga does not reach a verdict")
 
 
 async def _perform[S](saga: Saga[S], progress: Progress, step: Step[S], phase: Phase, subject: S, clock: Clock) -> None:
     started = time.perf_counter()
 
-    def note(outcome: Outcome, detail: str = "") -> None:
-        seconds = round(time.perf_counter() - started, 4)
-        trace_id = telemetry.trace_id()
-        progress.note(
-            Record(saga.name, step.name, phase, outcome, clock.now(), progress.attempt, trace_id, seconds, detail)
-        )
+    def record(outcome: Outcome, detail: str = "") -> None:
+        seconds, trace_id = round(time.perf_counter() - started, 4), telemetry.trace_id()
+        operation, attempt, at = progress.operation, progress.attempt, clock.now()
+        progress.record(Record(operation, step.name, phase, outcome, at, attempt, trace_id, seconds, detail))
 
     try:
         with telemetry.span(f"saga.{step.name}", phase=phase.value):
             result = await _call(step, phase, subject)
     except asyncio.CancelledError:
-        note(Outcome.UNKNOWN, "cut short")
+        record(Outcome.UNKNOWN, "interrupted")
         raise
     except OutcomeUnknown as error:
-        note(Outcome.UNKNOWN, error.service)
+        record(Outcome.UNKNOWN, error.service)
     except Unavailable as error:
-        note(Outcome.UNAVAILABLE, error.service)
+        record(Outcome.UNAVAILABLE, error.service)
     except Exception as error:
-        log.exception("step %s of saga %s failed", step.name, saga.name)
-        note(Outcome.UNKNOWN, type(error).__name__)
+        log.exception("step %s of a %s saga failed", step.name, saga.kind)
+        record(Outcome.UNKNOWN, type(error).__name__)
     else:
         if isinstance(result, Rejected):
             progress.refusal = replace(result, step=step.name)
-            note(Outcome.REJECTED, result.code)
+            record(Outcome.REJECTED, result.code)
         else:
-            note(Outcome.DONE)
+            record(Outcome.DONE)
 
 
 async def _call[S](step: Step[S], phase: Phase, subject: S) -> Done | Rejected:

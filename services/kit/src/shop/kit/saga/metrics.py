@@ -1,0 +1,42 @@
+"""What a service measures of its sagas. The label ``kind`` is the operation: it has few values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from prometheus_client import Counter, Gauge, Histogram
+
+BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+
+
+class SagaMetrics:
+    """The metrics of one service, made once per process; ``operations`` are those that its sagas have."""
+
+    def __init__(self, service: str, operations: Sequence[str]) -> None:
+        self._operations = operations
+        self._duration = Histogram(
+            f"shop_{service}_saga_duration_seconds",
+            "Time from the request for an operation to the end of its saga",
+            ["kind", "end"],
+            buckets=BUCKETS_S,
+        )
+        self._waiting = Gauge(f"shop_{service}_sagas_waiting", "Sagas that have not ended", ["kind"])
+        self._oldest = Gauge(
+            f"shop_{service}_oldest_saga_age_seconds", "Age of the oldest saga that has not ended", ["kind"]
+        )
+        self._lease_lost = Counter(
+            f"shop_{service}_superseded_total", "Updates refused because another worker had taken the saga over"
+        )
+
+    def ended(self, operation: str, end: str, seconds: float) -> None:
+        self._duration.labels(operation, end).observe(seconds)
+
+    def lease_lost(self) -> None:
+        self._lease_lost.inc()
+
+    def waiting(self, by_operation: Mapping[str, tuple[int, float]]) -> None:
+        """Set the gauges: number of sagas, and age of the oldest in seconds."""
+        for operation in self._operations:
+            sagas, oldest_s = by_operation.get(operation, (0, 0.0))
+            self._waiting.labels(operation).set(sagas)
+            self._oldest.labels(operation).set(oldest_s)
