@@ -1,29 +1,56 @@
-"""The golden JSON schemas of the events, and what may change in them.
+"""The golden JSON schemas of events and of calls between services, and what may change in them.
 
 Old events wait in outboxes and streams while new code reads them, and old code reads new events during a rolling
-update. So a change must suit both directions: the only one allowed within a version is a new optional field.
+update; so do callers and called services of two versions. So a change must suit both directions: the only one allowed
+within a version is a new optional field.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import shop.contracts
+from shop.contracts.calls import BatchCall, ReadCall
 from shop.contracts.events import EVENTS
 
 Schema = dict[str, Any]
+Call = BatchCall[Any, Any] | ReadCall[Any, Any]
 
 FOLDER = Path(__file__).parents[2] / "services" / "contracts" / "schemas"
 FOR_PEOPLE = frozenset({"title", "description", "default", "examples"})
 ADVICE = "that breaks readers: leave {name} as it is and publish a new version beside it"
 
 
+def _calls() -> Iterator[Call]:
+    for module in pkgutil.iter_modules(shop.contracts.__path__, "shop.contracts."):
+        for member in vars(importlib.import_module(module.name)).values():
+            if isinstance(member, BatchCall | ReadCall):
+                yield member
+
+
+CALLS: dict[str, Call] = {call.name: call for call in _calls()}
+"""Every call between services by its name."""
+
+
+def names() -> list[str]:
+    """Names of all golden schemas: event types, and ``calls/<call>.request`` and ``.result``."""
+    return [*EVENTS, *(f"calls/{name}.{part}" for name in sorted(CALLS) for part in ("request", "result"))]
+
+
 def schema_of(name: str) -> Schema:
-    """The JSON schema of the event type as the code has it."""
-    return {"$id": name, **EVENTS[name].model_json_schema()}
+    """The JSON schema of an event type, or of one side of a call, as the code has it."""
+    if name in EVENTS:
+        return {"$id": name, **EVENTS[name].model_json_schema()}
+    call_name, _, part = name.removeprefix("calls/").rpartition(".")
+    call = CALLS[call_name]
+    adapter = call.result if part == "result" else call.item if isinstance(call, BatchCall) else call.query
+    return {"$id": name, **adapter.json_schema()}
 
 
 def golden_path(name: str) -> Path:
@@ -76,22 +103,22 @@ def _resolved(schema: Schema, root: Schema) -> Schema:
 
 
 def main() -> int:
-    """Write the golden schema of every new or extended event; 1, and nothing written, when a change breaks readers."""
-    broken = [f"{name} {change}" for name in EVENTS for change in changes_since_golden(name)]
+    """Write the golden schemas that are new or extended; 1, and nothing written, when a change breaks readers."""
+    broken = [f"{name} {change}" for name in names() for change in changes_since_golden(name)]
     for line in broken:
         print(line, file=sys.stderr)
     if broken:
-        print("nothing written: a breaking change is a new event type with the next version", file=sys.stderr)
+        print("nothing written: a breaking change is a new event type or call beside the old one", file=sys.stderr)
         return 1
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name in EVENTS:
+    for name in names():
+        golden_path(name).parent.mkdir(parents=True, exist_ok=True)
         golden_path(name).write_text(text_of(schema_of(name)), encoding="utf-8")
-    print(f"{len(EVENTS)} schemas in {FOLDER}")
+    print(f"{len(names())} schemas in {FOLDER}")
     return 0
 
 
 def changes_since_golden(name: str) -> list[str]:
-    """The breaking changes of the event type against its golden schema; none when it is new."""
+    """The breaking changes against the golden schema; none when it is new."""
     path = golden_path(name)
     return breaking_changes(json.loads(path.read_text(encoding="utf-8")), schema_of(name)) if path.exists() else []
 

@@ -149,7 +149,13 @@ class World:
             self.redeemed.add(item["order_id"])
             discount = 100
         lines = [
-            {**line, "line_total": money(line["unit_price"]["amount"] * line["quantity"])} for line in item["lines"]
+            {
+                **line,
+                "line_total": money(line["unit_price"]["amount"] * line["quantity"]),
+                "discount": money(0),
+                "tax": money(0),
+            }
+            for line in item["lines"]
         ]
         subtotal = sum(line["line_total"]["amount"] for line in lines)
         amounts = {"subtotal": subtotal, "discount": discount, "tax": 7, "shipping": SHIPPING}

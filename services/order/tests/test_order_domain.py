@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from shop.contracts.pricing import Quoted
+from shop.contracts.product import ReservedLine
 from shop.kit.ids import new_id
 from shop.order.domain import (
     MAX_QUANTITY,
@@ -21,11 +23,11 @@ from shop.order.domain import (
     Item,
     Line,
     Order,
+    PriceMismatch,
     QuantityTooLarge,
     State,
-    WrongPrice,
     merge,
-    price,
+    priced,
     request_hash,
 )
 from shop.order.schemas import line_document, load_lines
@@ -126,64 +128,79 @@ def test_everything_else_does() -> None:
 
 
 ONE, TWO = str(new_id()), str(new_id())
-WANTED = [Item(UUID(ONE), 2), Item(UUID(TWO), 1)]
 
 
 def eur(amount: int) -> dict[str, Any]:
     return {"amount": amount, "currency": "EUR"}
 
 
+ORDERED = replace(new_order(), lines=[Line(UUID(ONE), 2), Line(UUID(TWO), 1)])
 RESERVED = [
-    {"product_id": TWO, "quantity": 1, "sku": "2", "name": "Pen", "category": "pens", "unit_price": eur(50)},
-    {"product_id": ONE, "quantity": 2, "sku": "1", "name": "Book", "category": "books", "unit_price": eur(100)},
-]
-QUOTE = {
-    "lines": [
-        {"product_id": ONE, "quantity": 2, "line_total": eur(200)},
-        {"product_id": TWO, "quantity": 1, "line_total": eur(50)},
-    ],
-    "subtotal": eur(250), "discount": eur(25), "tax": eur(20), "shipping": eur(5), "total": eur(250),
-}  # fmt: skip
+    ReservedLine.model_validate({"product_id": product_id, "quantity": quantity, "sku": name, "name": name,
+                                 "category": "goods", "unit_price": eur(amount)})
+    for product_id, quantity, name, amount in ((TWO, 1, "Pen", 50), (ONE, 2, "Book", 100))
+]  # fmt: skip
+
+
+def quote(**changed: Any) -> Quoted:
+    amounts = {"subtotal": 250, "discount": 25, "tax": 20, "shipping": 5, "total": 250}
+    lines = [
+        {"product_id": product_id, "quantity": quantity, "unit_price": eur(price), "line_total": eur(price * quantity),
+         "discount": eur(0), "tax": eur(0)}
+        for product_id, quantity, price in ((ONE, 2, 100), (TWO, 1, 50))
+    ]  # fmt: skip
+    document = {"order_id": ORDERED.id, "lines": lines, **{name: eur(amount) for name, amount in amounts.items()}}
+    return Quoted.model_validate(document | changed)
+
+
+def line(product_id: str, quantity: int, unit_price: int) -> dict[str, Any]:
+    total = eur(unit_price * quantity)
+    about = {"product_id": product_id, "quantity": quantity, "unit_price": eur(unit_price), "line_total": total}
+    return about | {"discount": eur(0), "tax": eur(0)}
 
 
 def test_a_price_is_put_together_in_the_customers_order() -> None:
-    lines, totals = price(WANTED, RESERVED, QUOTE, "EUR")
+    lines, totals = priced(ORDERED, RESERVED, quote())
     assert [(line.name, line.unit_price, line.line_total) for line in lines] == [("Book", 100, 200), ("Pen", 50, 50)]
     assert (totals.subtotal, totals.discount, totals.tax, totals.shipping, totals.total) == (250, 25, 20, 5, 250)
 
 
-def changed_quote(path: list[Any], value: Any) -> dict[str, Any]:
-    quote = copy.deepcopy(QUOTE)
-    place: Any = quote
-    for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = value
-    return quote
+def test_the_quoted_unit_price_counts_and_not_the_catalogues() -> None:
+    """Pricing may have prices by quantity."""
+    lines, totals = priced(ORDERED, RESERVED, quote(lines=[line(ONE, 2, 90), line(TWO, 1, 70)]))
+    assert [(line.unit_price, line.line_total) for line in lines] == [(90, 180), (70, 70)]
+    assert totals.total == 250
+
+
+def test_the_total_is_what_was_quoted_also_with_tax_included() -> None:
+    _, totals = priced(ORDERED, RESERVED, quote(tax_included=True, total=eur(230)))
+    assert (totals.tax, totals.total) == (20, 230)
 
 
 @pytest.mark.parametrize(
-    ("path", "value"),
+    "lines",
     [
-        (["total"], eur(249)),
-        (["total"], {"amount": 250, "currency": "USD"}),
-        (["subtotal"], eur(251)),
-        (["tax"], eur(-20)),
-        (["lines", 0, "line_total"], eur(199)),
-        (["lines", 0, "quantity"], 1),
-        (["lines", 0, "product_id"], "00000000-0000-7000-8000-000000000007"),
-        (["lines"], QUOTE["lines"][:1]),  # type: ignore[index]
+        [line(ONE, 1, 200), line(TWO, 1, 50)],
+        [line("00000000-0000-7000-8000-000000000007", 2, 100), line(TWO, 1, 50)],
+        [line(ONE, 2, 125)],
+        [line(ONE, 1, 100), line(ONE, 1, 100), line(TWO, 1, 50)],
     ],
 )
-def test_a_quote_that_does_not_add_up_is_refused(path: list[Any], value: Any) -> None:
-    with pytest.raises(WrongPrice):
-        price(WANTED, RESERVED, changed_quote(path, value), "EUR")
+def test_a_quote_of_something_else_is_refused(lines: list[dict[str, Any]]) -> None:
+    with pytest.raises(PriceMismatch):
+        priced(ORDERED, RESERVED, quote(lines=lines))
+
+
+def test_a_quote_in_another_currency_is_refused() -> None:
+    with pytest.raises(PriceMismatch):
+        priced(replace(ORDERED, currency="USD"), RESERVED, quote())
 
 
 def test_a_reservation_of_something_else_is_refused() -> None:
-    with pytest.raises(WrongPrice):
-        price(WANTED[:1], RESERVED, QUOTE, "EUR")
-    with pytest.raises(WrongPrice):
-        price(WANTED, RESERVED[:1], QUOTE, "EUR")
+    with pytest.raises(PriceMismatch):
+        priced(replace(ORDERED, lines=ORDERED.lines[:1]), RESERVED, quote())
+    with pytest.raises(PriceMismatch):
+        priced(ORDERED, RESERVED[:1], quote())
 
 
 @given(st.integers(1, 999), st.integers(0, 10**9), st.text(max_size=5))

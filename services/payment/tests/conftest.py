@@ -11,13 +11,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from shop.contracts.payment import VoidStatus
 from shop.devkit.testing import INTERNAL_TOKEN, WAIT_TIMEOUT_S, DatabaseFor, Running, Tokens
 from shop.kit.app import Context, create_app
 from shop.kit.clock import FixedClock
 from shop.kit.db import Database
 from shop.kit.ids import new_id
 from shop.payment import api
-from shop.payment.domain import ChargeAnswer, ChargeRequest, Payment, Refund, RefundRequest, VoidStatus
+from shop.payment.domain import ChargeAnswer, ChargeRequest, Payment, Refund, RefundRequest
 from shop.payment.provider import Charge, ChargeOutcome, Repayment, RepaymentOutcome
 from shop.payment.refunds import VoidRequest
 from shop.payment.repository import PaymentRepository

@@ -99,7 +99,7 @@ async def test_overlapping_batches_in_opposite_orders_do_not_deadlock(payments: 
     assert {answer.status for answers in results for answer in answers} == {"captured"}
 
 
-async def test_a_batch_answers_in_order_and_settles_each_on_its_own(payments: Payments) -> None:
+async def test_a_batch_answers_in_order_and_decides_each_on_its_own(payments: Payments) -> None:
     tokens = ["tok_visa", "tok_declined", "tok_timeout", "tok_insufficient", "nonsense", "tok_visa"]
     requests = [payments.request(new_id(), token) for token in tokens]
     answers = await payments.service.charge(requests)
@@ -167,7 +167,7 @@ async def test_closing_waits_for_what_the_provider_was_asked(
 
 
 @pytest.mark.parametrize("moment", ["before the provider", "after the provider"])
-async def test_a_crash_between_intent_and_outcome_is_settled_by_the_next_request(
+async def test_a_crash_between_intent_and_outcome_is_resolved_by_the_next_request(
     payments: Payments, moment: str
 ) -> None:
     payments.provider.crash = moment

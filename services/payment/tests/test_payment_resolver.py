@@ -27,7 +27,7 @@ async def crashed_charge(payments: Payments, moment: str) -> Payments:
 
 
 @pytest.mark.parametrize("moment", ["before the provider", "after the provider"])
-async def test_a_charge_left_by_a_crash_is_settled_after_its_lease_and_kept(payments: Payments, moment: str) -> None:
+async def test_a_charge_left_by_a_crash_is_resolved_after_its_lease_and_kept(payments: Payments, moment: str) -> None:
     again = await crashed_charge(payments, moment)
     assert await again.service.resolver.resolve() == 0
     again.clock.advance(LEASE_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from uuid import UUID
 
@@ -14,14 +14,12 @@ from hypothesis import strategies as st
 from shop.pricing.domain import (
     Discount,
     Line,
-    Promotion,
     ShippingRule,
     Tariff,
     TaxRule,
     discount_on,
     half_up,
     quote,
-    refusal,
     share,
     subtotal_of,
 )
@@ -102,25 +100,6 @@ def test_free_shipping_looks_at_what_is_left_after_the_discount() -> None:
 )
 def test_a_discount_rounds_half_up_and_never_exceeds_the_subtotal(subtotal: int, discount: Discount, off: int) -> None:
     assert discount_on(subtotal, discount) == off
-
-
-@pytest.mark.parametrize(
-    ("promotion", "code"),
-    [
-        (Promotion("A", Discount("fixed", 1)), None),
-        (Promotion("A", Discount("fixed", 1), active=False), "coupon_inactive"),
-        (Promotion("A", Discount("fixed", 1), starts_at=NOW + timedelta(seconds=1)), "coupon_not_started"),
-        (Promotion("A", Discount("fixed", 1), starts_at=NOW), None),
-        (Promotion("A", Discount("fixed", 1), expires_at=NOW), "coupon_expired"),
-        (Promotion("A", Discount("fixed", 1), expires_at=NOW + timedelta(seconds=1)), None),
-        (Promotion("A", Discount("fixed", 1), minimum_subtotal=1_001), "coupon_minimum_not_met"),
-        (Promotion("A", Discount("fixed", 1), minimum_subtotal=1_000), None),
-        (Promotion("A", Discount("fixed", 1), usage_limit=3, used=3), "coupon_exhausted"),
-        (Promotion("A", Discount("fixed", 1), usage_limit=3, used=2), None),
-    ],
-)
-def test_refusals(promotion: Promotion, code: str | None) -> None:
-    assert refusal(promotion, 1_000, NOW) == code
 
 
 @given(st.integers(0, 10**12), rates)

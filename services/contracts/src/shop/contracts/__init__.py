@@ -1,1 +1,1 @@
-"""The published language: the events that services exchange."""
+"""The published language: the events that services exchange, and the calls that they make to each other."""

@@ -1,6 +1,11 @@
 """Money and addresses as every service writes them in JSON."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_AMOUNT = 2**53 - 1
+"""Minor units; every JSON reader has it exactly."""
 
 
 class Money(BaseModel):
@@ -10,6 +15,13 @@ class Money(BaseModel):
 
     amount: int
     currency: str
+
+
+class Price(Money):
+    """An amount that is not negative."""
+
+    amount: Annotated[int, Field(ge=0, le=MAX_AMOUNT, strict=True)]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 
 
 class Address(BaseModel):

@@ -1,4 +1,4 @@
-"""What an order is, how it may change, and how its price is checked. Pure: no clock, no database, no network.
+"""What an order is and how it may change. Pure: no clock, no database, no network.
 
 Amounts are integer minor units of the order's currency.
 """
@@ -15,10 +15,11 @@ from uuid import UUID
 
 import orjson
 
+from shop.contracts.pricing import Quoted, QuotedLine
+from shop.contracts.product import ReservedLine
+
 MAX_LINES = 100
 MAX_QUANTITY = 999
-MAX_AMOUNT = 2**53 - 1
-"""Minor units; every JSON reader has it exact."""
 
 
 class State(StrEnum):
@@ -61,7 +62,7 @@ CANCEL = "cancel"
 
 
 class Item(NamedTuple):
-    """What the customer asked for; the price is nobody's but the shop's to say."""
+    """What the customer asked for; prices come from the shop, never from the customer."""
 
     product_id: UUID
     quantity: int
@@ -82,7 +83,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """``total == subtotal - discount + tax + shipping``, none of them negative."""
+    """The amounts of an order as pricing quoted them."""
 
     subtotal: int
     discount: int
@@ -113,11 +114,11 @@ class Order:
     payment_token: str | None = field(default=None, repr=False)
     cancel_requested_at: datetime | None = None
     refunded: int = 0
-    """What went back so far, as far as payment's events tell."""
+    """What was refunded so far, by the events that payment published."""
 
     @property
     def country(self) -> str:
-        """Where it is sent, which decides its tax and shipping."""
+        """Where it is shipped to, which decides its tax and shipping."""
         return self.address["country"]
 
     def moved(self, after: State, at: datetime, **changes: Any) -> Order:
@@ -133,7 +134,7 @@ class Subject:
 
     order: Order
     traceparent: str
-    reserved: Sequence[Mapping[str, Any]] = ()
+    reserved: Sequence[ReservedLine] = ()
     priced: tuple[Sequence[Line], Totals] | None = None
 
     @property
@@ -169,40 +170,29 @@ def request_hash(
     return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-class WrongPrice(ValueError):
-    """Pricing answered something that does not add up; nobody is charged for it."""
+class PriceMismatch(ValueError):
+    """Pricing quoted something else than was ordered and reserved; nobody is charged for it."""
 
 
-def price(
-    wanted: Sequence[Item], reserved: Sequence[Mapping[str, Any]], quote: Mapping[str, Any], currency: str
-) -> tuple[list[Line], Totals]:
-    """The order's lines and totals from product's reservation and pricing's quote; WrongPrice if these disagree."""
-    quoted = {UUID(line["product_id"]): line for line in quote["lines"]}
-    held = {UUID(line["product_id"]): line for line in reserved}
-    if not (quoted.keys() == held.keys() == {item.product_id for item in wanted}):
-        raise WrongPrice("the products of order, reservation and quote differ")
-    lines = [_line(item, held[item.product_id], quoted[item.product_id], currency) for item in wanted]
+def priced(order: Order, reserved: Sequence[ReservedLine], quote: Quoted) -> tuple[list[Line], Totals]:
+    """The order's lines and totals, as they were quoted. That these add up is the contract's to check.
+
+    PriceMismatch unless the order, its reservation and the quote name the same products, quantities and currency.
+    """
+    held = {line.product_id: line for line in reserved}
+    quoted = {line.product_id: line for line in quote.lines}
+    if not _quantities(order.lines) == _quantities(reserved) == _quantities(quote.lines):
+        raise PriceMismatch("the products or quantities of order, reservation and quote differ")
+    if quote.total.currency != order.currency:
+        raise PriceMismatch(f"the quote is in {quote.total.currency}, the order in {order.currency}")
+    lines = []
+    for line in order.lines:
+        about, price = held[line.product_id], quoted[line.product_id]
+        amounts = (price.unit_price.amount, price.line_total.amount)
+        lines.append(Line(line.product_id, line.quantity, about.sku, about.name, about.category, *amounts))
     names = ("subtotal", "discount", "tax", "shipping", "total")
-    totals = Totals(*(_amount(quote[name], currency) for name in names))
-    if sum(line.line_total or 0 for line in lines) != totals.subtotal:
-        raise WrongPrice("the lines do not add up to the subtotal")
-    if totals.total != totals.subtotal - totals.discount + totals.tax + totals.shipping:
-        raise WrongPrice("the total is not subtotal - discount + tax + shipping")
-    return lines, totals
+    return lines, Totals(*(getattr(quote, name).amount for name in names))
 
 
-def _line(item: Item, held: Mapping[str, Any], quoted: Mapping[str, Any], currency: str) -> Line:
-    unit_price = _amount(held["unit_price"], currency)
-    line_total = _amount(quoted["line_total"], currency)
-    if not item.quantity == held["quantity"] == quoted["quantity"]:
-        raise WrongPrice("the quantities of order, reservation and quote differ")
-    if unit_price * item.quantity != line_total:
-        raise WrongPrice("a line's total is not its price times its quantity")
-    return Line(*item, held.get("sku"), held["name"], held["category"], unit_price, line_total)
-
-
-def _amount(money: Mapping[str, Any], currency: str) -> int:
-    amount: int = money["amount"]
-    if money["currency"] != currency or amount < 0:
-        raise WrongPrice(f"{amount} {money['currency']} is not an amount of {currency}")
-    return amount
+def _quantities(lines: Sequence[Line] | Sequence[ReservedLine] | Sequence[QuotedLine]) -> list[tuple[UUID, int]]:
+    return sorted((line.product_id, line.quantity) for line in lines)

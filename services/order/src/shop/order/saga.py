@@ -5,23 +5,22 @@ Cancelling a confirmed order undoes the same steps: refund, give the coupon back
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from shop.contracts.calls import ReleaseRequest
+from shop.contracts.money import Money
+from shop.contracts.payment import ChargeAmount, ChargeRequest, ChargeStatus, VoidRequest, VoidStatus
+from shop.contracts.pricing import LineToPrice, QuoteRejected, QuoteRequest
+from shop.contracts.product import ReservationLine, ReservationRejected, ReservationRequest
 from shop.kit.errors import OutcomeUnknown, Problem
 from shop.kit.saga.engine import Done, Rejected, Saga, Step
-from shop.order.domain import Item, Order, Subject, WrongPrice, price
+from shop.order.domain import Order, PriceMismatch, Subject, priced
 from shop.order.participants import Participants
 
-PRICED_FIELDS = ("product_id", "quantity", "category", "unit_price")
-"""What pricing needs of a reserved line."""
-
 NOT_THE_CARD = frozenset({"amount_below_minimum", "amount_not_payable", "payment_refused"})
-"""Codes by which the payment service refuses a charge for another reason than the card; each is an order's own code."""
+"""Codes of charges that payment declines for another reason than the card; each is an order's own code."""
 
 
 class OrderSteps:
-    """The steps, and the saga of each kind of order that consists of them."""
+    """The steps, and the saga of each kind of order that consists of them. Steps are idempotent by order id."""
 
     def __init__(self, participants: Participants) -> None:
         self._at = participants
@@ -35,43 +34,50 @@ class OrderSteps:
         )
 
     async def reserve(self, subject: Subject) -> Done | Rejected:
-        lines = [{"product_id": line.product_id, "quantity": line.quantity} for line in subject.order.lines]
+        order = subject.order
+        lines = [ReservationLine(product_id=line.product_id, quantity=line.quantity) for line in order.lines]
+        request = ReservationRequest(order_id=order.id, traceparent=subject.traceparent, lines=lines)
         try:
-            result = await self._at.reserve.ask(item_of(subject, lines=lines))
+            result = await self._at.reserve.ask(request)
         except Problem as problem:
-            return refused(problem)
-        if result["status"] == "rejected":
-            extra = {name: result[name] for name in ("product_id", "available") if result.get(name) is not None}
-            return Rejected(result["code"], result["detail"], extra)
-        expect("product", result, "reserved")
-        subject.reserved = result["lines"]
+            return rejected(problem)
+        if isinstance(result, ReservationRejected):
+            extra = {"product_id": result.product_id and str(result.product_id), "available": result.available}
+            known = {name: value for name, value in extra.items() if value is not None}
+            return Rejected(result.code, result.detail, known)
+        subject.reserved = result.lines
         return Done()
 
     async def release(self, subject: Subject) -> None:
-        expect("product", await self._at.release.ask(item_of(subject)), "released")
+        await self._at.release.ask(ReleaseRequest(order_id=subject.order.id, traceparent=subject.traceparent))
 
     async def quote(self, subject: Subject) -> Done | Rejected:
         order = subject.order
-        lines = [{name: line[name] for name in PRICED_FIELDS} for line in subject.reserved]
-        item = item_of(subject, user_id=order.user_id, lines=lines, country=order.country, coupon=order.coupon)
+        lines = [LineToPrice.model_validate(line, from_attributes=True) for line in subject.reserved]
+        request = QuoteRequest(
+            order_id=order.id,
+            traceparent=subject.traceparent,
+            user_id=order.user_id,
+            lines=lines,
+            country=order.country,
+            coupon=order.coupon,
+        )
         try:
-            result = await self._at.quote.ask(item)
+            result = await self._at.quote.ask(request)
         except Problem as problem:
-            return refused(problem)
-        if result["status"] == "rejected":
-            return Rejected(result["code"], result["detail"])
-        expect("pricing", result, "quoted")
-        wanted = [Item(line.product_id, line.quantity) for line in order.lines]
+            return rejected(problem)
+        if isinstance(result, QuoteRejected):
+            return Rejected(result.code, result.detail)
         try:
-            subject.priced = price(wanted, subject.reserved, result, order.currency)
-        except WrongPrice as error:
+            subject.priced = priced(order, subject.reserved, result)
+        except PriceMismatch as error:
             raise OutcomeUnknown("pricing", f"pricing: {error}") from error
         return Done()
 
     async def unquote(self, subject: Subject) -> None:
-        """Without a coupon nothing was redeemed, so a shop without pricing can still give orders up."""
+        """Without a coupon nothing was redeemed, so an order can be given up without pricing."""
         if subject.order.coupon is not None:
-            expect("pricing", await self._at.unquote.ask(item_of(subject)), "released")
+            await self._at.unquote.ask(ReleaseRequest(order_id=subject.order.id, traceparent=subject.traceparent))
 
     async def charge(self, subject: Subject) -> Done | Rejected:
         """A provider that does not answer leaves the charge pending: it is asked again, and never charged twice.
@@ -83,40 +89,42 @@ class OrderSteps:
             return price_changed(order, total)
         if total == 0:
             return Done()
-        amount = {"amount": total, "currency": order.currency}
-        item = item_of(subject, user_id=order.user_id, amount=amount, token=order.payment_token)
+        request = ChargeRequest(
+            order_id=order.id,
+            traceparent=subject.traceparent,
+            user_id=order.user_id,
+            amount=ChargeAmount(amount=total, currency=order.currency),
+            token=order.payment_token or "",
+        )
         try:
-            result = await self._at.charge.ask(item)
+            result = await self._at.charge.ask(request)
         except Problem as problem:
-            return refused(problem)
-        if result["status"] == "declined" and result["code"] in NOT_THE_CARD:
-            return Rejected(result["code"], result["detail"])
-        if result["status"] == "declined":
-            return Rejected("payment_declined", result["detail"], {"decline_code": result["code"]})
-        expect("payment", result, "captured")
-        return Done()
+            return rejected(problem)
+        match result.status:
+            case ChargeStatus.CAPTURED:
+                return Done()
+            case ChargeStatus.PENDING:
+                raise OutcomeUnknown("payment", "the charge is pending")
+        code, detail = result.code or "payment_declined", result.detail or "The payment was declined."
+        if code in NOT_THE_CARD:
+            return Rejected(code, detail)
+        return Rejected("payment_declined", detail, {"decline_code": code})
 
     async def void(self, subject: Subject) -> None:
-        reason = "order_cancelled" if subject.order.cancel_requested_at else "order_rejected"
-        expect("payment", await self._at.void.ask(item_of(subject, reason=reason)), "voided", "refunded")
-
-
-def item_of(subject: Subject, **members: Any) -> dict[str, Any]:
-    return {"order_id": subject.order.id, "traceparent": subject.traceparent, **members}
+        order = subject.order
+        reason = "order_cancelled" if order.cancel_requested_at else "order_rejected"
+        request = VoidRequest(order_id=order.id, traceparent=subject.traceparent, reason=reason)
+        if (await self._at.void.ask(request)).status is VoidStatus.PENDING:
+            raise OutcomeUnknown("payment", "the end of the charge is pending")
 
 
 def price_changed(order: Order, total: int) -> Rejected:
-    expected, actual = ({"amount": amount, "currency": order.currency} for amount in (order.expected_total, total))
     detail = "The total is not the expected one. Nothing was ordered and nothing was charged."
-    return Rejected("price_changed", detail, {"expected_total": expected, "total": actual})
+    amounts = {"expected_total": order.expected_total or 0, "total": total}
+    extra = {name: Money(amount=amount, currency=order.currency).model_dump() for name, amount in amounts.items()}
+    return Rejected("price_changed", detail, extra)
 
 
-def refused(problem: Problem) -> Rejected:
+def rejected(problem: Problem) -> Rejected:
     """A participant that cannot accept the request as such never will."""
     return Rejected(problem.code, problem.detail)
-
-
-def expect(service: str, result: Mapping[str, Any], *statuses: str) -> None:
-    """OutcomeUnknown (ask again later) for any other status, "pending" among them."""
-    if result["status"] not in statuses:
-        raise OutcomeUnknown(service, f"{service} answered {result['status']}")

@@ -9,10 +9,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from shop.contracts.money import MAX_AMOUNT
 from shop.kit.bodies import RequestBody, example
 from shop.kit.postal import PostalAddress
 from shop.kit.text import Typed, code
-from shop.order.domain import MAX_AMOUNT, MAX_LINES, MAX_QUANTITY, Item, Kind, Line, Order, State, Totals, merge
+from shop.order.domain import MAX_LINES, MAX_QUANTITY, Item, Kind, Line, Order, State, Totals, merge
 
 Text = Annotated[str, Typed(200)]
 PaymentToken = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]

@@ -7,23 +7,37 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Query, Response
 
+from shop.contracts.calls import Batch, Results
 from shop.contracts.money import Money
+from shop.contracts.payment import (
+    CHARGE,
+    MINIMUM,
+    STATE,
+    VOID,
+    ChargeResult,
+    MinimumQuery,
+    StateRequest,
+    StateResult,
+    VoidResult,
+)
+from shop.contracts.payment import ChargeRequest as ChargeItem
+from shop.contracts.payment import VoidRequest as VoidItem
 from shop.kit import telemetry
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, CurrentUser, internal_only
 from shop.kit.pages import Page
 from shop.kit.routing import router as make_router
 from shop.payment import errors, schemas
+from shop.payment.refunds import VoidRequest
 from shop.payment.service import PaymentService
 
 Service = Annotated[PaymentService, Depends(service_of)]
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=schemas.MAX_KEY_LENGTH)]
 
-CURRENCY = r"^[A-Z]{3}$"
 OrderIds = Annotated[list[UUID], Query(min_length=1, max_length=schemas.MAX_ORDERS, description="May be repeated")]
 
 router = make_router(prefix="/api/v1/payments", tags=["payments"])
-internal = make_router(prefix="/internal/charges", tags=["internal"], dependencies=[Depends(internal_only)])
+internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
 
 
 @router.get("")
@@ -59,7 +73,7 @@ async def refund_payment(
     refund: schemas.RefundBody,
     idempotency_key: IdempotencyKey = None,
 ) -> schemas.RefundView:
-    """Give a payment back, wholly or in part. 202 when the provider has not answered yet: it is asked again."""
+    """Refund a payment, in full or in part. 202 when the provider has not answered yet: it is asked again."""
     if idempotency_key is None:
         raise errors.idempotency_key_missing()
     made, payment = await service.refund(refund.request(payment_id, idempotency_key))
@@ -68,35 +82,36 @@ async def refund_payment(
     return schemas.RefundView.of(made, payment)
 
 
-@internal.post("", response_model_exclude_none=True)
-async def charge(batch: schemas.ChargeBatch, service: Service) -> schemas.ChargeResults:
+@internal.post(CHARGE.path, response_model=Results[ChargeResult])
+async def charge(batch: Batch[ChargeItem], service: Service) -> Response:
     """Charge orders; idempotent by order id."""
     trace = telemetry.traceparent()
-    answers = await service.charge([item.request(trace) for item in batch.items])
-    results = [schemas.ChargeResult.of(item.order_id, a) for item, a in zip(batch.items, answers, strict=True)]
-    return schemas.ChargeResults(results=results)
+    answers = await service.charge([schemas.charge_request(item, trace) for item in batch.items])
+    results = [schemas.charge_result(item.order_id, a) for item, a in zip(batch.items, answers, strict=True)]
+    content = Results(results=results).model_dump_json(exclude_none=True)
+    return Response(content, media_type="application/json")
 
 
-@internal.get("/minimum")
-async def minimum(currency: Annotated[str, Query(pattern=CURRENCY)], service: Service) -> Money:
+@internal.get(MINIMUM.path)
+async def minimum(query: Annotated[MinimumQuery, Query()], service: Service) -> Money:
     """The smallest amount that can be charged, so that an order below it need not be begun."""
-    return Money(amount=service.minimum(currency), currency=currency)
+    return Money(amount=service.minimum(query.currency), currency=query.currency)
 
 
-@internal.post("/state")
-async def states(batch: schemas.StateBatch, service: Service) -> schemas.StateResults:
+@internal.post(STATE.path)
+async def states(batch: Batch[StateRequest], service: Service) -> Results[StateResult]:
     """The state of each order's payment; an order that was never charged has none."""
     found = await service.states([item.order_id for item in batch.items])
-    return schemas.StateResults(
-        results=[schemas.StateResult(order_id=item.order_id, state=found.get(item.order_id)) for item in batch.items]
+    return Results(
+        results=[StateResult(order_id=item.order_id, state=found.get(item.order_id)) for item in batch.items]
     )
 
 
-@internal.post("/void")
-async def void(batch: schemas.VoidBatch, service: Service) -> schemas.VoidResults:
-    """End the charges of orders and give back what was taken; an order not charged yet cannot be charged after."""
-    statuses = await service.void([item.request() for item in batch.items])
+@internal.post(VOID.path)
+async def void(batch: Batch[VoidItem], service: Service) -> Results[VoidResult]:
+    """End the charges of orders and refund what was captured; an order not charged yet cannot be charged afterwards."""
+    statuses = await service.void([VoidRequest(item.order_id, item.reason) for item in batch.items])
     results = [
-        schemas.VoidResult(order_id=item.order_id, status=s) for item, s in zip(batch.items, statuses, strict=True)
+        VoidResult(order_id=item.order_id, status=status) for item, status in zip(batch.items, statuses, strict=True)
     ]
-    return schemas.VoidResults(results=results)
+    return Results(results=results)

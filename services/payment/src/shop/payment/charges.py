@@ -16,13 +16,14 @@ from prometheus_client import Counter
 
 from shop.contracts.events import PaymentCaptured
 from shop.contracts.money import Money
+from shop.contracts.payment import PaymentState
 from shop.kit import outbox, telemetry
 from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
 from shop.kit.logging import decision
 from shop.payment.domain import ChargeAnswer, ChargeRequest, Payment, capture_entries, charge_answer
 from shop.payment.provider import Charge, ChargeOutcome, Provider
-from shop.payment.repository import PaymentRepository, Settlement
+from shop.payment.repository import PaymentOutcome, PaymentRepository
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +55,17 @@ class Charges:
         now = self._clock.now()
         payments = await self._repository.open(list(first.values()), self._provider.name, now + LEASE, now)
         # A single charge may take the provider's time; in a batch a slow one is answered as pending instead.
-        await self.settle(payments, patience_s=BATCH_PATIENCE_S if len(first) > 1 else None)
+        await self.resolve(payments, patience_s=BATCH_PATIENCE_S if len(first) > 1 else None)
         return [[charge_answer(payments[request.order_id], request) for request in call] for call in calls]
 
-    async def settle(self, payments: dict[UUID, Payment], *, patience_s: float | None = None) -> None:
+    async def resolve(self, payments: dict[UUID, Payment], *, patience_s: float | None = None) -> None:
         """Ask the provider about the pending ones of ``payments`` and put what became of them in their place.
 
         After ``patience_s`` seconds the rest stays pending here; its outcomes are recorded when they come.
         """
-        pending = [p for p in payments.values() if p.state == "pending" and p.provider == self._provider.name]
+        pending = [
+            p for p in payments.values() if p.state is PaymentState.PENDING and p.provider == self._provider.name
+        ]
         if not pending:
             return
         task = asyncio.create_task(self._ask(pending, payments))
@@ -83,10 +86,10 @@ class Charges:
 
     async def _record(self, outcomes: Iterable[ChargeOutcome], asked: Mapping[str, Payment]) -> dict[UUID, Payment]:
         now = self._clock.now()
-        settlements = [_settlement(asked[o.key], o, now) for o in outcomes if o.status != "unknown"]
-        if not settlements:
+        known = [_outcome(asked[one.key], one, now) for one in outcomes if one.status != "unknown"]
+        if not known:
             return {}
-        recorded = await self._repository.settle(settlements, now)
+        recorded = await self._repository.record_outcomes(known, now)
         for payment in recorded.values():
             CHARGES.labels(payment.state).inc()
             _log_outcome(payment)
@@ -130,11 +133,11 @@ def _charge(key: str, payment: Payment) -> Charge:
     return Charge(key, payment.order_id, payment.amount, payment.currency, token, payment.created_at)
 
 
-def _settlement(payment: Payment, outcome: ChargeOutcome, now: datetime) -> Settlement:
+def _outcome(payment: Payment, outcome: ChargeOutcome, now: datetime) -> PaymentOutcome:
     if outcome.status == "declined":
-        return Settlement(payment, "declined", outcome.reference, outcome.code, [], None)
+        return PaymentOutcome(payment, PaymentState.DECLINED, outcome.reference, outcome.code, [], None)
     event = _captured(payment, now)
-    return Settlement(payment, "captured", outcome.reference, None, capture_entries(payment), event)
+    return PaymentOutcome(payment, PaymentState.CAPTURED, outcome.reference, None, capture_entries(payment), event)
 
 
 def _captured(payment: Payment, now: datetime) -> outbox.OutboxRow | None:

@@ -11,23 +11,22 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-PaymentState = Literal["pending", "captured", "declined", "voided", "partially_refunded", "refunded"]
+from shop.contracts.payment import ChargeStatus, PaymentState, VoidStatus
+
 RefundState = Literal["pending", "succeeded", "failed"]
-ChargeStatus = Literal["captured", "declined", "pending"]
-VoidStatus = Literal["voided", "refunded", "pending"]
 
 TRANSITIONS: Mapping[PaymentState, frozenset[PaymentState]] = {
-    "pending": frozenset({"captured", "declined"}),
-    "captured": frozenset({"partially_refunded", "refunded"}),
-    "partially_refunded": frozenset({"refunded"}),
-    "declined": frozenset(),
-    "voided": frozenset(),
-    "refunded": frozenset(),
+    PaymentState.PENDING: frozenset({PaymentState.CAPTURED, PaymentState.DECLINED}),
+    PaymentState.CAPTURED: frozenset({PaymentState.PARTIALLY_REFUNDED, PaymentState.REFUNDED}),
+    PaymentState.PARTIALLY_REFUNDED: frozenset({PaymentState.REFUNDED}),
+    PaymentState.DECLINED: frozenset(),
+    PaymentState.VOIDED: frozenset(),
+    PaymentState.REFUNDED: frozenset(),
 }
 """The states that may follow each state; a payment that was never charged is created as voided."""
 
-REFUNDABLE_STATES = frozenset({"captured", "partially_refunded"})
-CAPTURED_STATES = REFUNDABLE_STATES | {"refunded"}
+REFUNDABLE_STATES = frozenset({PaymentState.CAPTURED, PaymentState.PARTIALLY_REFUNDED})
+CAPTURED_STATES = REFUNDABLE_STATES | {PaymentState.REFUNDED}
 
 DECLINE_DETAILS = {
     "payment_declined": "The payment was declined.",
@@ -168,7 +167,7 @@ def begin_refund(payment: Payment, amount: int | None) -> tuple[Payment, int]:
 def finish_refund(payment: Payment, amount: int) -> Payment:
     """The provider gave ``amount`` back."""
     refunded = payment.refunded + amount
-    state: PaymentState = "refunded" if refunded == payment.amount else "partially_refunded"
+    state = PaymentState.REFUNDED if refunded == payment.amount else PaymentState.PARTIALLY_REFUNDED
     return replace(payment, state=state, refunded=refunded, refunding=payment.refunding - amount)
 
 
@@ -183,22 +182,23 @@ def charge_answer(payment: Payment, request: ChargeRequest) -> ChargeAnswer:
     A payment that was voided or wholly given back refuses: the order must not be confirmed without its money.
     A charge that differs from the first one refuses too, since the first is the one that was made.
     """
-    if payment.voided_at is not None or payment.state in {"voided", "refunded"}:
-        return ChargeAnswer("declined", payment.id, "voided")
+    if payment.voided_at is not None or payment.state in {PaymentState.VOIDED, PaymentState.REFUNDED}:
+        return ChargeAnswer(ChargeStatus.DECLINED, payment.id, "voided")
     if (payment.user_id, payment.amount, payment.currency) != (request.user_id, request.amount, request.currency):
-        return ChargeAnswer("declined", payment.id, "payment_conflict")
-    if payment.state == "declined":
-        return ChargeAnswer("declined", payment.id, payment.decline_code or "payment_declined")
-    return ChargeAnswer("pending" if payment.state == "pending" else "captured", payment.id)
+        return ChargeAnswer(ChargeStatus.DECLINED, payment.id, "payment_conflict")
+    if payment.state is PaymentState.DECLINED:
+        return ChargeAnswer(ChargeStatus.DECLINED, payment.id, payment.decline_code or "payment_declined")
+    pending = payment.state is PaymentState.PENDING
+    return ChargeAnswer(ChargeStatus.PENDING if pending else ChargeStatus.CAPTURED, payment.id)
 
 
 def void_answer(payment: Payment) -> VoidStatus:
     """What the order is told about the end of its charge: nothing taken, all given back, or not known yet."""
-    if payment.state in {"voided", "declined"}:
-        return "voided"
-    if payment.state == "pending" or payment.refundable or payment.refunding:
-        return "pending"
-    return "refunded"
+    if payment.state in {PaymentState.VOIDED, PaymentState.DECLINED}:
+        return VoidStatus.VOIDED
+    if payment.state is PaymentState.PENDING or payment.refundable or payment.refunding:
+        return VoidStatus.PENDING
+    return VoidStatus.REFUNDED
 
 
 def decline_detail(code: str) -> str:

@@ -16,21 +16,14 @@ from prometheus_client import Counter
 
 from shop.contracts.events import PaymentRefunded
 from shop.contracts.money import Money
+from shop.contracts.payment import VoidStatus
 from shop.kit import outbox, telemetry
 from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
 from shop.kit.ids import new_id
 from shop.kit.logging import decision
 from shop.payment.charges import LEASE, MAX_CALLS_PER_BATCH, Charges
-from shop.payment.domain import (
-    NotRefundable,
-    Payment,
-    Refund,
-    RefundExceedsPayment,
-    RefundRequest,
-    VoidStatus,
-    void_answer,
-)
+from shop.payment.domain import NotRefundable, Payment, Refund, RefundExceedsPayment, RefundRequest, void_answer
 from shop.payment.provider import Provider, Repayment, RepaymentOutcome
 from shop.payment.repository import PaymentRepository
 
@@ -67,7 +60,7 @@ class Refunds:
         reasons = {request.order_id: request.reason for call in reversed(calls) for request in reversed(call)}
         now = self._clock.now()
         payments = await self._repository.mark_void(reasons, self._provider.name, now + LEASE, now)
-        await self._charges.settle(payments)
+        await self._charges.resolve(payments)
         for payment in await self.give_back_rest(payments.values()):
             payments[payment.order_id] = payment
         return [[void_answer(payments[request.order_id]) for request in call] for call in calls]

@@ -9,12 +9,13 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from shop.contracts.payment import PaymentState
 from shop.kit import outbox
 from shop.kit.db import Connection, Database, Record
 from shop.kit.ids import new_id
 from shop.kit.outbox import OutboxRow
 from shop.payment import domain
-from shop.payment.domain import ChargeRequest, Entry, Payment, PaymentState, Refund, RefundRequest
+from shop.payment.domain import ChargeRequest, Entry, Payment, Refund, RefundRequest
 from shop.payment.provider import RepaymentOutcome
 
 NO_CURRENCY = "XXX"
@@ -35,12 +36,12 @@ ORDER BY order_id
 ON CONFLICT (order_id) DO UPDATE SET next_attempt_at = EXCLUDED.next_attempt_at
 RETURNING {PAYMENT}"""
 
-# State, ledger and event together. Whatever was settled by someone else meanwhile is left alone, with its entries
-# and its event: they join `settled`.
-SETTLE = f"""
+# State, ledger and event together. A payment whose outcome was recorded meanwhile is left alone, with its entries
+# and its event: they join `recorded`.
+RECORD_OUTCOMES = f"""
 WITH locked AS MATERIALIZED (
     SELECT id FROM payments WHERE id = ANY ($1::uuid[]) AND state = 'pending' ORDER BY order_id FOR UPDATE
-), settled AS (
+), recorded AS (
     UPDATE payments SET state = new_state, provider_reference = new_reference, decline_code = new_code,
                         token = NULL, updated_at = $5
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS given (given_id, new_state, new_reference, new_code)
@@ -50,15 +51,15 @@ WITH locked AS MATERIALIZED (
     INSERT INTO entries (transaction_id, account, amount, currency, payment_id, at)
     SELECT entry.transaction_id, entry.account, entry.amount, currency, id, $5
     FROM unnest($6::uuid[], $7::text[], $8::bigint[]) AS entry (transaction_id, account, amount)
-    JOIN settled ON id = entry.transaction_id
-), told AS (
+    JOIN recorded ON id = entry.transaction_id
+), published AS (
     INSERT INTO outbox (event_id, type, subject_id, payload)
     SELECT event.event_id, event.type, event.subject_id, event.payload
     FROM unnest($9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::text[])
         AS event (payment_id, event_id, type, subject_id, payload)
-    JOIN settled ON id = event.payment_id
+    JOIN recorded ON id = event.payment_id
 )
-SELECT * FROM settled"""
+SELECT * FROM recorded"""
 
 STATES = "SELECT order_id, state FROM payments WHERE order_id = ANY ($1::uuid[])"
 
@@ -119,7 +120,7 @@ RETURNING {REFUND}"""
 BALANCES = "SELECT account, currency, sum(amount)::bigint AS balance FROM entries GROUP BY 1, 2 ORDER BY 1, 2"
 
 
-class Settlement(NamedTuple):
+class PaymentOutcome(NamedTuple):
     """What the provider said about a payment, and what goes into ledger and outbox if nobody recorded it before."""
 
     payment: Payment
@@ -154,17 +155,17 @@ class PaymentRepository:
         rows = await self._database.fetch(OPEN, *map(list, columns), provider, lease_until, now)
         return _by_order(rows)
 
-    async def settle(self, settlements: Sequence[Settlement], now: datetime) -> dict[UUID, Payment]:
+    async def record_outcomes(self, outcomes: Sequence[PaymentOutcome], now: datetime) -> dict[UUID, Payment]:
         """Record outcomes, each with its ledger entries and event, and return the payments as they are now."""
-        ids = [s.payment.id for s in settlements]
-        entries = [entry for s in settlements for entry in s.entries]
-        events = [(s.payment.id, *s.event) for s in settlements if s.event]
+        ids = [one.payment.id for one in outcomes]
+        entries = [entry for one in outcomes for entry in one.entries]
+        events = [(one.payment.id, *one.event) for one in outcomes if one.event]
         rows = await self._database.fetch(
-            SETTLE,
+            RECORD_OUTCOMES,
             ids,
-            [s.state for s in settlements],
-            [s.reference for s in settlements],
-            [s.code for s in settlements],
+            [one.state for one in outcomes],
+            [one.reference for one in outcomes],
+            [one.code for one in outcomes],
             now,
             *_columns(entries, 3),
             *_columns(events, 5),
@@ -191,7 +192,7 @@ class PaymentRepository:
     async def states(self, order_ids: Sequence[UUID]) -> dict[UUID, PaymentState]:
         """The state of the payment of each of these orders that has one."""
         rows = await self._database.fetch(STATES, list(order_ids))
-        return {row["order_id"]: row["state"] for row in rows}
+        return {row["order_id"]: PaymentState(row["state"]) for row in rows}
 
     async def open_refund(self, request: RefundRequest, lease_until: datetime, now: datetime) -> Refund:
         """Record the intent to refund, or return the one of this key. The payment must exist.
@@ -263,7 +264,7 @@ def _by_order(rows: Iterable[Record]) -> dict[UUID, Payment]:
 
 
 def _payment(row: Record) -> Payment:
-    return Payment(*row.values())
+    return Payment(**{**row, "state": PaymentState(row["state"])})
 
 
 def _refund(row: Record) -> Refund:

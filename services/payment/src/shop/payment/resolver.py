@@ -19,7 +19,7 @@ from shop.payment.repository import Claim, PaymentRepository
 
 log = logging.getLogger(__name__)
 
-RESOLVED = Counter("shop_payment_resolved_total", "Payments and refunds settled after their lease", ["state"])
+RESOLVED = Counter("shop_payment_resolved_total", "Payments and refunds resolved after their lease", ["state"])
 
 BATCH_ITEMS = 64
 POLL_S = 2.0
@@ -50,7 +50,7 @@ class Resolver:
     async def _resolve_payments(self, claim: Claim) -> int:
         claimed = await self._repository.claim_payments(claim, self._provider.name)
         payments = {payment.order_id: payment for payment in claimed}
-        await self._charges.settle(payments)
+        await self._charges.resolve(payments)
         await self._refunds.give_back_rest(payments.values())
         for before in claimed:
             after = payments[before.order_id]

@@ -6,131 +6,39 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from shop.contracts.money import Money
+from shop.contracts.payment import MAX_AMOUNT, MAX_REASON_LENGTH, ChargeResult, PaymentState
+from shop.contracts.payment import ChargeRequest as ChargeItem
 from shop.kit.bodies import RequestBody, example
 from shop.kit.text import Typed
 from shop.payment import domain
-from shop.payment.domain import (
-    ChargeAnswer,
-    ChargeRequest,
-    ChargeStatus,
-    Payment,
-    Refund,
-    RefundRequest,
-    RefundState,
-    VoidStatus,
-)
-from shop.payment.refunds import VoidRequest
+from shop.payment.domain import ChargeAnswer, ChargeRequest, Payment, Refund, RefundRequest, RefundState
 
-MAX_AMOUNT = 10**12
-MAX_BATCH = 256
 MAX_ORDERS = 100
-MAX_TOKEN_LENGTH = 255
-MAX_REASON_LENGTH = 200
 MAX_KEY_LENGTH = 255
 
 Reason = Annotated[str, Typed(MAX_REASON_LENGTH, 0)]
-Traceparent = Annotated[str, StringConstraints(pattern=r"^(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?$")]
 
 
-class ChargeAmount(BaseModel):
-    """Zero is an order that costs nothing: it is captured without asking the provider."""
-
-    amount: Annotated[int, Field(ge=0, le=MAX_AMOUNT, strict=True)]
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-
-
-class ChargeItem(BaseModel):
-    """``traceparent`` is the order's own trace, when a batch carries orders of several."""
-
-    order_id: UUID
-    user_id: UUID
-    amount: ChargeAmount
-    token: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=MAX_TOKEN_LENGTH)]
-    traceparent: Traceparent = ""
-
-    def request(self, traceparent: str) -> ChargeRequest:
-        return ChargeRequest(
-            self.order_id,
-            self.user_id,
-            self.amount.amount,
-            self.amount.currency,
-            self.token,
-            self.traceparent or traceparent,
-        )
+def charge_request(item: ChargeItem, traceparent: str) -> ChargeRequest:
+    """What an order asks to be charged, in the trace of the order or of the request."""
+    amount = item.amount
+    trace = item.traceparent or traceparent
+    return ChargeRequest(item.order_id, item.user_id, amount.amount, amount.currency, item.token, trace)
 
 
-class ChargeBatch(BaseModel):
-    items: Annotated[list[ChargeItem], Field(min_length=1, max_length=MAX_BATCH)]
-
-
-class ChargeResult(BaseModel):
-    """``pending``: the provider gave no answer yet; ask again. ``code`` and ``detail`` stand with ``declined``."""
-
-    order_id: UUID
-    status: ChargeStatus
-    payment_id: UUID
-    code: str | None = None
-    detail: str | None = None
-
-    @classmethod
-    def of(cls, order_id: UUID, answer: ChargeAnswer) -> Self:
-        detail = domain.decline_detail(answer.code) if answer.code else None
-        return cls(
-            order_id=order_id, status=answer.status, payment_id=answer.payment_id, code=answer.code, detail=detail
-        )
-
-
-class ChargeResults(BaseModel):
-    results: list[ChargeResult]
-
-
-class StateItem(BaseModel):
-    order_id: UUID
-
-
-class StateBatch(BaseModel):
-    items: Annotated[list[StateItem], Field(min_length=1, max_length=MAX_BATCH)]
-
-
-class StateResult(BaseModel):
-    order_id: UUID
-    state: domain.PaymentState | None
-
-
-class StateResults(BaseModel):
-    results: list[StateResult]
-
-
-class VoidItem(BaseModel):
-    order_id: UUID
-    reason: Reason = ""
-
-    def request(self) -> VoidRequest:
-        return VoidRequest(self.order_id, self.reason)
-
-
-class VoidBatch(BaseModel):
-    items: Annotated[list[VoidItem], Field(min_length=1, max_length=MAX_BATCH)]
-
-
-class VoidResult(BaseModel):
-    """``voided``: nothing was taken. ``refunded``: all was given back. ``pending``: not known yet; ask again."""
-
-    order_id: UUID
-    status: VoidStatus
-
-
-class VoidResults(BaseModel):
-    results: list[VoidResult]
+def charge_result(order_id: UUID, answer: ChargeAnswer) -> ChargeResult:
+    detail = domain.decline_detail(answer.code) if answer.code else None
+    status, payment_id, code = answer.status, answer.payment_id, answer.code
+    return ChargeResult(order_id=order_id, status=status, payment_id=payment_id, code=code, detail=detail)
 
 
 class PaymentView(BaseModel):
     id: UUID
     order_id: UUID
-    state: domain.PaymentState
+    state: PaymentState
     amount: Money
     refunded: Money
     decline_code: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from shop.contracts.payment import PaymentState, VoidStatus
 from shop.kit.app import Context
 from shop.kit.auth import Principal
 from shop.kit.clock import Clock
@@ -15,11 +16,9 @@ from shop.payment.domain import (
     ChargeRequest,
     NotRefundable,
     Payment,
-    PaymentState,
     Refund,
     RefundExceedsPayment,
     RefundRequest,
-    VoidStatus,
 )
 from shop.payment.provider import Provider
 from shop.payment.refunds import Refunds, VoidRequest

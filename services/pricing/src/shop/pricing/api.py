@@ -7,6 +7,8 @@ from typing import Annotated
 import orjson
 from fastapi import Depends, Header, Response
 
+from shop.contracts.calls import Batch, Released, ReleaseRequest, Results
+from shop.contracts.pricing import QUOTE, RELEASE, Quoted, QuoteRejected, QuoteRequest
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, internal_only
 from shop.kit.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
@@ -17,7 +19,7 @@ from shop.pricing.service import PricingService
 Service = Annotated[PricingService, Depends(service_of)]
 
 router = make_router(prefix="/api/v1", tags=["pricing"])
-internal = make_router(prefix="/internal/quotes", tags=["internal"], dependencies=[Depends(internal_only)])
+internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
 
 
 @router.post("/quotes", response_model=schemas.QuoteView)
@@ -58,17 +60,18 @@ async def set_promotion(
     return schemas.promotion_view(await service.put_promotion(rule.promotion(code), create=create), service.currency)
 
 
-@internal.post("", response_model=schemas.OrderQuoteResults)
-async def quote_orders(batch: schemas.OrderQuotes, service: Service) -> Response:
+@internal.post(QUOTE.path, response_model=Results[Quoted | QuoteRejected])
+async def quote_orders(batch: Batch[QuoteRequest], service: Service) -> Response:
     """Price orders and redeem their coupons; idempotent by order id."""
-    return _json({"results": await service.quote_orders(batch.items)})
+    results = Results(results=await service.quote_orders(batch.items))
+    return Response(results.model_dump_json(), media_type="application/json")
 
 
-@internal.post("/release")
-async def release(batch: schemas.Releases, service: Service) -> schemas.ReleaseResults:
-    """Give the orders' coupons back; an order not seen yet cannot redeem afterwards."""
+@internal.post(RELEASE.path)
+async def release(batch: Batch[ReleaseRequest], service: Service) -> Results[Released]:
+    """Give the orders' coupons back; an order that redeemed nothing yet cannot redeem afterwards."""
     await service.release([item.order_id for item in batch.items])
-    return schemas.ReleaseResults(results=[schemas.ReleaseResult(order_id=item.order_id) for item in batch.items])
+    return Results(results=[Released(order_id=item.order_id) for item in batch.items])
 
 
 def _json(document: object) -> Response:

@@ -66,7 +66,7 @@ class Discount:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A coupon's rule and how often it was ``used``; no ``usage_limit`` means as often as people like."""
+    """A coupon's rule and how often it was ``used``; without a ``usage_limit`` it can be used any number of times."""
 
     code: str
     discount: Discount
@@ -206,18 +206,3 @@ def quote(lines: Sequence[Line], country: str, discount: Discount | None, tariff
     ]
     tax, shipping = sum(line.tax for line in priced), tariff.shipping_rule(country)
     return Quote(priced, subtotal, off, tax, shipping.cost(subtotal - off), shipping.free_above)
-
-
-def refusal(promotion: Promotion, subtotal: int, now: datetime) -> Refusal | None:
-    """Why the coupon does not count for items worth ``subtotal``, or None. Redeeming asks the same in SQL."""
-    if not promotion.active:
-        return "coupon_inactive"
-    if promotion.starts_at and promotion.starts_at > now:
-        return "coupon_not_started"
-    if promotion.expires_at and promotion.expires_at <= now:
-        return "coupon_expired"
-    if subtotal < promotion.minimum_subtotal:
-        return "coupon_minimum_not_met"
-    if promotion.usage_limit is not None and promotion.used >= promotion.usage_limit:
-        return "coupon_exhausted"
-    return None

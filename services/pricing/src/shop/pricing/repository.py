@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -14,7 +15,7 @@ from shop.kit.errors import Unavailable
 from shop.pricing.domain import Discount, Promotion, Refusal
 
 REDEEM_ATTEMPTS = 5
-"""Runs of the redeeming statement; each one after the first settles what a concurrent caller decided meanwhile."""
+"""Runs of the redeeming statement; each one after the first decides what a concurrent caller left open."""
 
 COLUMNS = (
     "code, kind, value, minimum_subtotal, starts_at, expires_at, usage_limit, once_per_user, active, used,"
@@ -42,10 +43,25 @@ INSERT INTO promotions (code, kind, value, minimum_subtotal, created_at, updated
 VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (code) DO NOTHING
 """
 
+# The one rule of whether a coupon counts, for quotes and for redemptions: null, or why promotion `p` does not count for
+# a subtotal at a time. A missing promotion is a row of nulls.
+REFUSAL = """
+    CASE WHEN p.active IS NULL THEN 'unknown_coupon'
+         WHEN NOT p.active THEN 'coupon_inactive'
+         WHEN p.starts_at > {now} THEN 'coupon_not_started'
+         WHEN p.expires_at <= {now} THEN 'coupon_expired'
+         WHEN {subtotal} < p.minimum_subtotal THEN 'coupon_minimum_not_met'
+         WHEN p.used >= p.usage_limit THEN 'coupon_exhausted'
+    END"""
+
+CHECK = f"""
+SELECT kind, value, minimum_subtotal, {REFUSAL.format(subtotal="$2", now="$3")} AS refusal
+FROM promotions p WHERE code = $1"""  # noqa: S608 - constants
+
 # The row locks, taken in the order of the codes, make `used` the truth whatever this statement's snapshot says. The
 # snapshot may lack a redemption committed while the lock was awaited: then ON CONFLICT leaves the row out, and the
 # item comes back with neither discount nor refusal, to be asked again with a fresh snapshot.
-REDEEM = """
+REDEEM = f"""
 WITH wanted AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[]) WITH ORDINALITY
         AS w (order_id, user_id, code, subtotal, position)
@@ -55,16 +71,9 @@ WITH wanted AS (
     SELECT order_id, kind, value, released_at FROM redemptions WHERE order_id = ANY ($1)
 ), judged AS (
     SELECT w.*, p.kind, p.value, p.once_per_user, p.usage_limit, p.used,
-        CASE WHEN p.active IS NULL THEN 'unknown_coupon'
-             WHEN NOT p.active THEN 'coupon_inactive'
-             WHEN p.starts_at > $5 THEN 'coupon_not_started'
-             WHEN p.expires_at <= $5 THEN 'coupon_expired'
-             WHEN w.subtotal < p.minimum_subtotal THEN 'coupon_minimum_not_met'
-             WHEN p.used >= p.usage_limit THEN 'coupon_exhausted'
-             WHEN p.once_per_user AND EXISTS (
-                 SELECT FROM redemptions r WHERE r.code = w.code AND r.user_id = w.user_id AND r.released_at IS NULL
-             ) THEN 'coupon_already_used'
-        END AS refusal
+        coalesce({REFUSAL.format(subtotal="w.subtotal", now="$5")}, CASE WHEN p.once_per_user AND EXISTS (
+            SELECT FROM redemptions r WHERE r.code = w.code AND r.user_id = w.user_id AND r.released_at IS NULL
+        ) THEN 'coupon_already_used' END) AS refusal
     FROM wanted w LEFT JOIN locked p ON p.code = w.code
     WHERE w.order_id NOT IN (SELECT order_id FROM earlier)
 ), placed AS (
@@ -86,7 +95,7 @@ LEFT JOIN earlier e ON e.order_id = w.order_id
 LEFT JOIN taken t ON t.order_id = w.order_id
 LEFT JOIN judged j ON j.position = w.position
 ORDER BY w.position
-"""
+"""  # noqa: S608 - constants
 
 # Reading `locked` in `wanted` makes PostgreSQL take the locks first, in the same order as REDEEM does. `locked` lacks
 # the codes of redemptions under way, which `freed` then waits for: so `used` is read from rows that are locked after
@@ -128,6 +137,14 @@ class StoredPromotion(Promotion):
     updated_at: datetime | None = None
 
 
+class CheckedCoupon(NamedTuple):
+    """What a coupon is worth, and why it does not count at the moment, if it does not."""
+
+    discount: Discount
+    minimum_subtotal: int
+    refusal: Refusal | None
+
+
 def _promotion(row: Record) -> StoredPromotion:
     fields = dict(row.items())
     discount = Discount(fields.pop("kind"), fields.pop("value"))
@@ -148,6 +165,13 @@ class PricingRepository:
     async def promotion(self, code: str) -> StoredPromotion | None:
         row = await self._database.fetchrow(ONE, code)
         return _promotion(row) if row else None
+
+    async def check_coupon(self, code: str, subtotal: int, now: datetime) -> CheckedCoupon | None:
+        """Whether the coupon counts for items worth ``subtotal``; None if there is none of this code."""
+        row = await self._database.fetchrow(CHECK, code, subtotal, now)
+        if row is None:
+            return None
+        return CheckedCoupon(Discount(row["kind"], row["value"]), row["minimum_subtotal"], row["refusal"])
 
     async def put(self, promotion: Promotion, now: datetime, *, create: bool = False) -> StoredPromotion | None:
         """Create or replace a rule; how often it was used stays. With ``create``, None when the code is taken."""
@@ -173,12 +197,12 @@ class PricingRepository:
 
         An order that redeemed before keeps the rule that it saw then, whatever the promotion says now.
         """
-        settled: dict[int, Discount | Refusal] = {}
+        decided: dict[int, Discount | Refusal] = {}
         for _ in range(REDEEM_ATTEMPTS):
-            open_items = [at for at in range(len(batch)) if at not in settled]
-            settled |= await self._redeem_once([(at, batch[at]) for at in open_items], now)
-            if len(settled) == len(batch):
-                return [settled[at] for at in range(len(batch))]
+            open_items = [at for at in range(len(batch)) if at not in decided]
+            decided |= await self._redeem_once([(at, batch[at]) for at in open_items], now)
+            if len(decided) == len(batch):
+                return [decided[at] for at in range(len(batch))]
         raise Unavailable("database", f"coupons still contended after {REDEEM_ATTEMPTS} attempts")
 
     async def _redeem_once(

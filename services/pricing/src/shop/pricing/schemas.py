@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, model_validator
 
+from shop.contracts.money import Price
+from shop.contracts.pricing import Quoted
+from shop.contracts.pricing import QuotedLine as ContractLine
 from shop.kit.bodies import RequestBody, example
 from shop.kit.countries import Country
 from shop.kit.text import Typed, code
-from shop.pricing.domain import Discount, Kind, Line, Promotion, Quote
+from shop.pricing.domain import Discount, Kind, Promotion, Quote
 from shop.pricing.repository import StoredPromotion
 from shop.pricing.settings import MAX_AMOUNT
 
 MAX_LINES = 100
 MAX_QUANTITY = 999
-MAX_BATCH = 256
 MAX_USAGE_LIMIT = 10**9
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{3,32}$", to_upper=True)]
@@ -73,68 +75,6 @@ class QuoteView(BaseModel):
     total: Money
     free_shipping_from: Money | None = None
     free_shipping_lost: bool = False
-
-
-class ReservedLine(BaseModel):
-    """A line of a reservation, which may be several of a cart's for one product."""
-
-    product_id: UUID
-    quantity: Annotated[int, Field(ge=1, le=MAX_LINES * MAX_QUANTITY, strict=True)]
-    category: str
-    unit_price: Money
-
-    def line(self) -> Line:
-        return Line(self.product_id, self.quantity, self.unit_price.amount, self.category)
-
-
-class OrderQuoteItem(BaseModel):
-    """One order to price; ``lines`` are those of its reservation. Its coupon is redeemed."""
-
-    order_id: UUID
-    user_id: UUID
-    lines: Annotated[list[ReservedLine], Field(min_length=1, max_length=MAX_LINES)]
-    country: Country
-    coupon: Coupon | None = None
-
-
-class OrderQuotes(BaseModel):
-    items: Annotated[list[OrderQuoteItem], Field(min_length=1, max_length=MAX_BATCH)]
-
-
-class ReleaseItem(BaseModel):
-    order_id: UUID
-
-
-class Releases(BaseModel):
-    items: Annotated[list[ReleaseItem], Field(min_length=1, max_length=MAX_BATCH)]
-
-
-class OrderQuoteResult(BaseModel):
-    """``quoted`` with the amounts, or ``rejected`` with a code and a sentence."""
-
-    order_id: UUID
-    status: Literal["quoted", "rejected"]
-    code: str | None = None
-    detail: str | None = None
-    lines: list[dict[str, Any]] | None = None
-    subtotal: Money | None = None
-    discount: Money | None = None
-    tax: Money | None = None
-    shipping: Money | None = None
-    total: Money | None = None
-
-
-class OrderQuoteResults(BaseModel):
-    results: list[OrderQuoteResult]
-
-
-class ReleaseResult(BaseModel):
-    order_id: UUID
-    status: Literal["released"] = "released"
-
-
-class ReleaseResults(BaseModel):
-    results: list[ReleaseResult]
 
 
 class PromotionRule(RequestBody):
@@ -233,3 +173,31 @@ def quote_document(quote: Quote, currency: str) -> dict[str, Any]:
         "free_shipping_from": None if quote.free_shipping_from is None else money(quote.free_shipping_from),
         "free_shipping_lost": quote.free_shipping_lost,
     }
+
+
+def quoted(order_id: UUID, quote: Quote, currency: str) -> Quoted:
+    """The quote as order reads it; ValidationError if it did not add up."""
+
+    def price(amount: int) -> Price:
+        return Price(amount=amount, currency=currency)
+
+    lines = [
+        ContractLine(
+            product_id=priced.line.product_id,
+            quantity=priced.line.quantity,
+            unit_price=price(priced.line.unit_price),
+            line_total=price(priced.line.total),
+            discount=price(priced.discount),
+            tax=price(priced.tax),
+        )
+        for priced in quote.lines
+    ]
+    return Quoted(
+        order_id=order_id,
+        lines=lines,
+        subtotal=price(quote.subtotal),
+        discount=price(quote.discount),
+        tax=price(quote.tax),
+        shipping=price(quote.shipping),
+        total=price(quote.total),
+    )

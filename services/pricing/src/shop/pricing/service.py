@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
+from shop.contracts.pricing import LineToPrice, Quoted, QuoteRejected, QuoteRequest
+from shop.contracts.product import PRICES, PricedProduct, ProductQuery
 from shop.kit.app import Context
 from shop.kit.clock import Clock
 from shop.kit.http import ServiceClient
 from shop.pricing import domain, errors
 from shop.pricing.domain import Discount, Line, Promotion, Refusal
 from shop.pricing.repository import PricingRepository, Redeeming, StoredPromotion
-from shop.pricing.schemas import MAX_LINES, Money, OrderQuoteItem, QuoteItem, quote_document
+from shop.pricing.schemas import MAX_LINES, QuoteItem, quote_document, quoted
 from shop.pricing.settings import Settings
 
 SAMPLE_PROMOTIONS = (
@@ -54,31 +56,30 @@ class PricingService:
 
     async def _priced(self, items: Sequence[QuoteItem]) -> list[Line]:
         wanted = list(dict.fromkeys(str(item.product_id) for item in items))
-        answer = await self._products.get("/api/v1/products", params={"ids": ",".join(wanted), "limit": str(MAX_LINES)})
-        found = {product["id"]: product for product in answer.json["items"]}
-        return [self._line(item, found.get(str(item.product_id))) for item in items]
+        query = ProductQuery(ids=",".join(wanted), limit=MAX_LINES)
+        answer = await self._products.get(PRICES.path, params=query.model_dump())
+        found = {product.id: product for product in PRICES.result.validate_python(answer.json).items}
+        return [self._line(item, found.get(item.product_id)) for item in items]
 
-    def _line(self, item: QuoteItem, product: dict[str, Any] | None) -> Line:
+    def _line(self, item: QuoteItem, product: PricedProduct | None) -> Line:
         if product is None:
             raise errors.unknown_product(item.product_id)
-        price = Money.model_validate(product["price"])
-        if price.currency != self.currency:
+        if product.price.currency != self.currency:
             raise errors.refused("currency_mismatch")
-        return Line(item.product_id, item.quantity, price.amount, product["category"])
+        return Line(item.product_id, item.quantity, product.price.amount, product.category)
 
     async def _discount(self, coupon: str, subtotal: int) -> Discount:
-        promotion = await self._repository.promotion(coupon)
-        if promotion is None:
+        checked = await self._repository.check_coupon(coupon, subtotal, self._clock.now())
+        if checked is None:
             raise errors.refused("unknown_coupon")
-        refusal = domain.refusal(promotion, subtotal, self._clock.now())
-        if refusal:
-            minimum = {"amount": promotion.minimum_subtotal, "currency": self.currency}
-            raise errors.refused(refusal, minimum_subtotal=minimum)
-        return promotion.discount
+        if checked.refusal is not None:
+            minimum = {"amount": checked.minimum_subtotal, "currency": self.currency}
+            raise errors.refused(checked.refusal, minimum_subtotal=minimum)
+        return checked.discount
 
-    async def quote_orders(self, items: Sequence[OrderQuoteItem]) -> list[dict[str, Any]]:
-        """One result per order. Coupons are redeemed together; a batch without any asks no database."""
-        lines = [[line.line() for line in item.lines] for item in items]
+    async def quote_orders(self, items: Sequence[QuoteRequest]) -> list[Quoted | QuoteRejected]:
+        """One result per order. Coupons are redeemed together; a batch without any needs no database."""
+        lines = [[_line(line) for line in item.lines] for item in items]
         redeeming = {
             at: Redeeming(item.order_id, item.user_id, item.coupon, domain.subtotal_of(lines[at]))
             for at, item in enumerate(items)
@@ -90,21 +91,20 @@ class PricingService:
             verdicts = dict(zip(redeeming, answers, strict=True))
         return [self._result(item, lines[at], verdicts.get(at)) for at, item in enumerate(items)]
 
-    def _unfit(self, item: OrderQuoteItem) -> Refusal | None:
+    def _unfit(self, item: QuoteRequest) -> Refusal | None:
         """Why an order cannot be priced whatever its coupon is."""
         if any(line.unit_price.currency != self.currency for line in item.lines):
             return "currency_mismatch"
         return None if item.country in self._served else "country_not_served"
 
     def _result(
-        self, item: OrderQuoteItem, lines: Sequence[Line], verdict: Discount | Refusal | None
-    ) -> dict[str, Any]:
+        self, item: QuoteRequest, lines: Sequence[Line], verdict: Discount | Refusal | None
+    ) -> Quoted | QuoteRejected:
         verdict = self._unfit(item) or verdict
         if isinstance(verdict, str):
-            detail = domain.REFUSALS[verdict]
-            return {"order_id": item.order_id, "status": "rejected", "code": verdict, "detail": detail}
+            return QuoteRejected(order_id=item.order_id, code=verdict, detail=domain.REFUSALS[verdict])
         quote = domain.quote(lines, item.country, verdict, self._tariff)
-        return {"order_id": item.order_id, "status": "quoted"} | quote_document(quote, self.currency)
+        return quoted(item.order_id, quote, self.currency)
 
     async def release(self, order_ids: Sequence[UUID]) -> None:
         """Give back what the orders redeemed; also bars them from redeeming later."""
@@ -126,3 +126,7 @@ class PricingService:
         if stored is None:
             raise errors.promotion_exists(promotion.code)
         return stored
+
+
+def _line(line: LineToPrice) -> Line:
+    return Line(line.product_id, line.quantity, line.unit_price.amount, line.category)

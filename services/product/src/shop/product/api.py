@@ -6,9 +6,10 @@ import hashlib
 from typing import Annotated
 from uuid import UUID
 
-import orjson
 from fastapi import Depends, Header, Query, Request, Response
 
+from shop.contracts.calls import Batch, Released, ReleaseRequest, Results
+from shop.contracts.product import RELEASE, RESERVE, ReservationRejected, ReservationRequest, Reserved
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, internal_only
 from shop.kit.compression import PUBLIC_NOW, matches
@@ -28,7 +29,7 @@ Service = Annotated[ProductService, Depends(service_of)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[!-~]+$")]
 
 router = make_router(prefix="/api/v1/products", tags=["products"])
-internal = make_router(prefix="/internal/reservations", tags=["internal"], dependencies=[Depends(internal_only)])
+internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
 
 
 @router.get("", response_model=Page[schemas.ProductView])
@@ -100,17 +101,18 @@ async def change_product_stock(
     return schemas.ProductView.model_validate(moved)
 
 
-@internal.post("", response_model=schemas.ReservationResults)
-async def reserve(batch: schemas.Reservations, service: Service) -> Response:
-    """Reserve stock for orders, each whole or not at all; idempotent by order id."""
-    return _json(orjson.dumps({"results": await service.reserve(batch.items)}, default=str))
+@internal.post(RESERVE.path, response_model=Results[Reserved | ReservationRejected])
+async def reserve(batch: Batch[ReservationRequest], service: Service) -> Response:
+    """Reserve stock for orders, each in full or not at all; idempotent by order id."""
+    results = Results(results=await service.reserve(batch.items))
+    return _json(results.model_dump_json(exclude_none=True))
 
 
-@internal.post("/release")
-async def release(batch: schemas.Releases, service: Service) -> schemas.ReleaseResults:
-    """Give the orders' stock back; an order not seen yet cannot reserve afterwards."""
+@internal.post(RELEASE.path)
+async def release(batch: Batch[ReleaseRequest], service: Service) -> Results[Released]:
+    """Give the orders' stock back; an order that reserved nothing yet cannot reserve afterwards."""
     await service.release([item.order_id for item in batch.items])
-    return schemas.ReleaseResults(results=[schemas.ReleaseResult(order_id=item.order_id) for item in batch.items])
+    return Results(results=[Released(order_id=item.order_id) for item in batch.items])
 
 
 def _ids(text: str) -> list[UUID]:
@@ -132,5 +134,5 @@ def _public(content: bytes) -> Response:
     return Response(content, media_type="application/json", headers=PUBLIC_NOW)
 
 
-def _json(content: bytes) -> Response:
+def _json(content: str) -> Response:
     return Response(content, media_type="application/json")

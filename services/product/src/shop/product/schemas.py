@@ -13,10 +13,6 @@ from shop.kit.text import Typed, paragraphs
 
 MAX_PRICE = 10**10
 MAX_STOCK = 10**9
-MAX_QUANTITY = 100 * 999
-"""Lines of one order that name the same product are merged before they get here."""
-MAX_LINES = 100
-MAX_BATCH = 256
 MAX_ATTRIBUTES = 30
 
 Text = Annotated[str, Typed(300)]
@@ -96,62 +92,6 @@ class CategoryView(BaseModel):
     count: int
 
 
-class ReservationLine(BaseModel):
-    product_id: UUID
-    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
-
-
-class Reservation(BaseModel):
-    order_id: UUID
-    lines: Annotated[list[ReservationLine], Field(min_length=1, max_length=MAX_LINES)]
-
-
-class Reservations(BaseModel):
-    items: Annotated[list[Reservation], Field(min_length=1, max_length=MAX_BATCH)]
-
-
-class Release(BaseModel):
-    order_id: UUID
-
-
-class Releases(BaseModel):
-    items: Annotated[list[Release], Field(min_length=1, max_length=MAX_BATCH)]
-
-
-class ReservedLine(BaseModel):
-    product_id: UUID
-    quantity: int
-    sku: str
-    name: str
-    category: str
-    unit_price: Price
-
-
-class ReservationResult(BaseModel):
-    """``reserved`` with lines, or ``rejected`` with a code, what it is about and how many there are."""
-
-    order_id: UUID
-    status: Literal["reserved", "rejected"]
-    lines: list[ReservedLine] = []
-    code: str | None = None
-    detail: str | None = None
-    product_id: UUID | None = None
-    available: int | None = None
-
-
-class ReservationResults(BaseModel):
-    results: list[ReservationResult]
-
-
-class ReleaseResult(BaseModel):
-    order_id: UUID
-    status: Literal["released"] = "released"
-
-
-class ReleaseResults(BaseModel):
-    results: list[ReleaseResult]
-
-
 def product_document(row: Record) -> dict[str, Any]:
     """A product as every answer shows it."""
     return {
@@ -164,16 +104,4 @@ def product_document(row: Record) -> dict[str, Any]:
         "stock": row["stock"],
         "image_url": f"/api/v1/products/{row['id']}/cover.svg",
         "attributes": row["attributes"],
-    }
-
-
-def line_document(row: Record) -> dict[str, Any]:
-    """A reserved line with the price at which it was reserved."""
-    return {
-        "product_id": row["product_id"],
-        "quantity": row["quantity"],
-        "sku": row["sku"],
-        "name": row["name"],
-        "category": row["category"],
-        "unit_price": {"amount": row["price"], "currency": row["currency"]},
     }

@@ -12,6 +12,8 @@ from uuid import UUID
 
 import orjson
 
+from shop.contracts.money import Price
+from shop.contracts.product import ReservationRejected, ReservationRequest, Reserved, ReservedLine
 from shop.kit.app import Context
 from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
@@ -23,7 +25,7 @@ from shop.product import errors
 from shop.product.domain import Request, Shortage, merged
 from shop.product.repository import SORTS, ProductRepository
 from shop.product.reservations import Answer, ReservationRepository
-from shop.product.schemas import NewProduct, ProductChange, Reservation, line_document, product_document
+from shop.product.schemas import NewProduct, ProductChange, product_document
 from shop.product.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -164,7 +166,7 @@ class ProductService:
         if currency != self._currency:
             raise errors.wrong_currency(self._currency)
 
-    async def reserve(self, items: Sequence[Reservation]) -> list[dict[str, Any]]:
+    async def reserve(self, items: Sequence[ReservationRequest]) -> list[Reserved | ReservationRejected]:
         """One result per item. Calls that come at the same time share their statements."""
         requests = [Request(item.order_id, merged([(x.product_id, x.quantity) for x in item.lines])) for item in items]
         answers = await self._reserving.submit(requests)
@@ -214,16 +216,23 @@ def _page(rows: Sequence[Record], next_cursor: str | None) -> bytes:
     return orjson.dumps({"items": [product_document(row) for row in rows], "next_cursor": next_cursor}, default=str)
 
 
-def _result(order_id: UUID, answer: Answer) -> dict[str, Any]:
-    result: dict[str, Any] = {"order_id": order_id}
+def _result(order_id: UUID, answer: Answer) -> Reserved | ReservationRejected:
     if answer is None:
-        refusal: Mapping[str, Any] = {"code": "released", "detail": "The order gave its reservation up before."}
-    elif not isinstance(answer, Shortage):
-        return result | {"status": "reserved", "lines": [line_document(cast(Record, line)) for line in answer]}
-    elif answer.available is None:
-        refusal = {"code": "unknown_product", "detail": "There is no such product.", "product_id": answer.product_id}
-    else:
-        detail = f"Only {answer.available} left." if answer.available else "None left."
-        refusal = {"code": "insufficient_stock", "detail": detail, "product_id": answer.product_id}
-        refusal = {**refusal, "available": answer.available}
-    return result | {"status": "rejected", **refusal}
+        detail = "The order gave its reservation up before."
+        return ReservationRejected(order_id=order_id, code="released", detail=detail)
+    if not isinstance(answer, Shortage):
+        return Reserved(order_id=order_id, lines=[_reserved_line(line) for line in answer])
+    product_id, available = answer.product_id, answer.available
+    if available is None:
+        detail = "There is no such product."
+        return ReservationRejected(order_id=order_id, code="unknown_product", detail=detail, product_id=product_id)
+    detail = f"Only {available} left." if available else "None left."
+    return ReservationRejected(
+        order_id=order_id, code="insufficient_stock", detail=detail, product_id=product_id, available=available
+    )
+
+
+def _reserved_line(line: Mapping[str, Any]) -> ReservedLine:
+    """A line with the price at which it was reserved."""
+    about = {name: line[name] for name in ("product_id", "quantity", "sku", "name", "category")}
+    return ReservedLine(**about, unit_price=Price(amount=line["price"], currency=line["currency"]))
