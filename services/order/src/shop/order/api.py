@@ -48,7 +48,10 @@ IdempotencyKey = Annotated[str, Depends(idempotency_key)]
     status_code=201,
     response_model=schemas.OrderView,
     responses={
-        202: {"model": schemas.OrderView, "description": "Taken, and completed as soon as every service is there"},
+        202: {
+            "model": schemas.OrderView,
+            "description": "Accepted; completed when every service is available",
+        },
         402: {"description": "payment_declined; decline_code says why"},
         404: {"description": "unknown_product"},
         409: {"description": "insufficient_stock, price_changed, idempotency_key_in_flight, deadline_exceeded"},
@@ -57,7 +60,7 @@ IdempotencyKey = Annotated[str, Depends(idempotency_key)]
 async def place_order(
     person: CurrentUser, key: IdempotencyKey, request: schemas.OrderRequest, service: Service
 ) -> Response:
-    """Order something. The same Idempotency-Key with the same body never orders twice."""
+    """Place an order. The same Idempotency-Key with the same body never orders twice."""
     answer = await service.place(person, request, key)
     headers = {"Location": f"{router.prefix}/{answer.order.id}"}
     return _json(order_document(answer.order), answer.status, headers)
@@ -86,19 +89,19 @@ async def list_all_orders(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
-    """Everybody's orders, newest first, for administrators."""
+    """All orders, newest first, for administrators."""
     return await _page(service, user_id, OrderFilter(state, rejected), limit, cursor)
 
 
 @router.get("/{order_id}", response_model=schemas.OrderView)
 async def get_order(order_id: UUID, person: CurrentUser, service: Service) -> Response:
-    """An order of the caller, or of anybody for an administrator."""
+    """An order of the caller; an administrator may read every order."""
     return _json(order_document(await service.get(order_id, person)))
 
 
 @router.get("/{order_id}/history")
 async def get_order_history(order_id: UUID, _: CurrentAdmin, service: Service) -> schemas.SagaView:
-    """What the saga did, step by step, for administrators."""
+    """The steps of an order's saga and its changes of state, for administrators."""
     saga, transitions = await service.history(order_id)
     return schemas.SagaView(
         **{name: saga[name] for name in ("order_id", "kind", "status", "attempts", "next_attempt_at", "deadline_at")},
@@ -124,13 +127,13 @@ async def cancel_order(order_id: UUID, person: CurrentUser, service: Service) ->
 
 @router.post("/{order_id}/fulfil", response_model=schemas.OrderView)
 async def fulfil_order(order_id: UUID, person: CurrentAdmin, service: Service) -> Response:
-    """Say that a confirmed order has been sent, for administrators."""
+    """Mark a confirmed order as fulfilled, for administrators."""
     return _json(order_document(await service.move(order_id, person, State.FULFILLED)))
 
 
 @router.post("/{order_id}/deliver", response_model=schemas.OrderView)
 async def deliver_order(order_id: UUID, person: CurrentAdmin, service: Service) -> Response:
-    """Say that a fulfilled order has arrived, for administrators."""
+    """Mark a fulfilled order as delivered, for administrators."""
     return _json(order_document(await service.move(order_id, person, State.DELIVERED)))
 
 
@@ -148,11 +151,11 @@ async def watch_order_events(
     service: Service,
     last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=1_000_000)] = None,
 ) -> Response:
-    """The order's states as they come, until the last one. Last-Event-ID resumes after the version seen."""
+    """The order's states as they change, until the last one. Last-Event-ID resumes after the version seen."""
     order = await service.get(order_id, person)
     if order.state.final and last_event_id is not None and last_event_id >= order.version:
         return Response(status_code=204)
-    service.watchers.check_room()
+    service.watchers.check_capacity()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     events = service.watchers.events(order, last_event_id)
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)

@@ -1,4 +1,4 @@
-"""What the order service learns from other services' events."""
+"""The events that the order service consumes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def consumers(_service: OrderService) -> list[Consumer]:
 
 
 async def _add_refunds(connection: Connection, events: Sequence[Received]) -> None:
-    """Amounts are summed when an order is read, so these events may come in any sequence."""
+    """Amounts are summed when an order is read, so these events may arrive in any order."""
     await repository.add_refunds(
         connection,
         [

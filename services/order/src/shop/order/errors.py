@@ -1,4 +1,4 @@
-"""What the order service refuses, each with a stable code."""
+"""The problems that the order service answers with, each with a stable code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REASONS = frozenset({
     "unknown_coupon", "coupon_expired", "coupon_exhausted", "coupon_minimum_not_met", "cancelled",
     "country_not_served",
 })  # fmt: skip
-"""Codes that metrics name; whatever else a participant says counts as "other"."""
+"""Codes that metrics name; all others of participants count as "other"."""
 
 
 def rejected(order_id: UUID, refusal: Rejected) -> Problem:
@@ -79,7 +79,7 @@ def being_cancelled() -> Problem:
 
 
 def refunded_in_full() -> Problem:
-    detail = "The payment was refunded in full, so there is nothing to send. Cancel the order instead."
+    detail = "The payment was refunded in full, so there is nothing to fulfil. Cancel the order instead."
     return Problem(409, "order_refunded", detail, extra={"state": State.CONFIRMED})
 
 

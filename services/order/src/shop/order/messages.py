@@ -21,7 +21,7 @@ def confirmed(order: Order) -> OutboxRow:
 
 
 def rejected(order: Order, *, late: bool) -> OutboxRow:
-    """``late``: the customer has been told that the order was pending, and did not cancel it."""
+    """``late``: the customer was notified that the order was pending, and did not cancel it."""
     return row(events.OrderRejected(**_about(order), reason=order.reason or "rejected", late=late))
 
 
@@ -31,7 +31,7 @@ def cancelled(order: Order) -> OutboxRow:
 
 
 def moved(order: Order) -> OutboxRow:
-    """The event of an order that a person moved on."""
+    """The event of an order that an administrator marked as fulfilled or delivered."""
     kind = {State.FULFILLED: events.OrderFulfilled, State.DELIVERED: events.OrderDelivered}[order.state]
     return row(kind(**_about(order)))
 

@@ -1,4 +1,4 @@
-"""What the order service counts; a label has few values, whatever participants say."""
+"""What the order service counts; labels have few values, whatever participants answer."""
 
 from __future__ import annotations
 

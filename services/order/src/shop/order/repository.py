@@ -58,14 +58,14 @@ NEW_SAGA = SAGAS.insert_values(
 )
 COMPENSATE = SAGAS.lease_to_compensate(owner="$4", lease_s="$5", traceparent="$6")
 
-# Sorted, so that two batches with the same keys wait for each other instead of for ever.
+# Sorted, so that two batches with the same keys wait for each other and do not deadlock.
 INSERT = f"""
 WITH input AS (
     SELECT * FROM jsonb_to_recordset($1) AS i(
         id uuid, user_id uuid, email text, customer_name text, kind text, lines jsonb, currency text, address jsonb,
         country text, coupon text, expected_total bigint, payment_token text, idempotency_key text, body_hash text,
         created_at timestamptz, traceparent text)
-), taken AS (
+), inserted AS (
     INSERT INTO orders (id, user_id, email, customer_name, kind, lines, currency, address, country, coupon,
                         expected_total, payment_token, idempotency_key, body_hash, created_at, updated_at)
     SELECT id, user_id, email, customer_name, kind, lines, currency, address, country, coupon,
@@ -73,10 +73,10 @@ WITH input AS (
     FROM input ORDER BY user_id, idempotency_key
     ON CONFLICT ON CONSTRAINT one_order_per_key DO NOTHING
     RETURNING id
-), begun AS (
-    INSERT INTO sagas ({SAGAS.insert_columns()}) SELECT {NEW_SAGA} FROM input JOIN taken USING (id)
+), new_sagas AS (
+    INSERT INTO sagas ({SAGAS.insert_columns()}) SELECT {NEW_SAGA} FROM input JOIN inserted USING (id)
 )
-SELECT id FROM taken"""  # noqa: S608 - constants
+SELECT id FROM inserted"""  # noqa: S608 - constants
 
 CANCEL_CONFIRMED = f"""
 WITH o AS (
@@ -90,7 +90,7 @@ WITH o AS (
 )
 SELECT {SAGAS.lease_columns} FROM s JOIN o ON o.id = s.order_id"""  # noqa: S608 - constants
 
-# The saga's row first, as in a save: whichever comes second finds the other's decision and changes nothing.
+# The saga's row first, as in a save: whichever of the two comes second changes nothing.
 CANCEL_PENDING = f"""
 WITH s AS (
     UPDATE sagas SET attempts = attempts + 1, refusal = $7, {COMPENSATE}
@@ -210,7 +210,7 @@ class OrderRepository:
         trace_id: str,
         event: Callable[[Order], OutboxRow],
     ) -> Order | None:
-        """Move an order by hand; None unless it is in ``before`` and not being cancelled."""
+        """Move an order to ``after``; None unless it is in ``before`` and not being cancelled."""
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(MOVE, order_id, before, after, at, trace_id)
             if row is None:
@@ -237,7 +237,7 @@ class OrderRepository:
         return Rejected(**await self._database.fetchval(REFUSAL, order_id))
 
     async def page(self, user_id: UUID | None, only: OrderFilter, before: UUID | None, limit: int) -> list[Order]:
-        """Orders by falling id, which is by falling age; of one user or of all."""
+        """Orders by descending id, which is newest first; of one user or of all."""
         if user_id is None:
             rows = await self._database.fetch(LIST_ALL, only.state, before, limit, only.rejected)
         else:

@@ -75,7 +75,7 @@ class OrderSteps:
         return Done()
 
     async def unquote(self, subject: Subject) -> None:
-        """Without a coupon nothing was redeemed, so an order can be given up without pricing."""
+        """Without a coupon nothing was redeemed, so an order can be undone while pricing is unavailable."""
         if subject.order.coupon is not None:
             await self._at.unquote.ask(ReleaseRequest(order_id=subject.order.id, traceparent=subject.traceparent))
 

@@ -26,7 +26,7 @@ class OrderItem(RequestBody):
 
 
 class Address(PostalAddress, RequestBody):
-    """Where an order goes; the country decides which fields are required."""
+    """Where an order is shipped to; the country decides which fields are required."""
 
     model_config = ConfigDict(json_schema_extra={"example": {
         "name": "Ada Lovelace", "street": "12 St James's Square", "city": "London", "postal_code": "SW1Y 4JH",
@@ -37,17 +37,17 @@ class Address(PostalAddress, RequestBody):
     street: Text
 
     def document(self) -> dict[str, str]:
-        """As it is stored and hashed. A region stands in it when there is one, so that a repeated request that was
-        first sent to the version before is still the same one."""
+        """As it is stored and hashed. A region is part of it only when there is one, so that a request that was first
+        sent to the previous version is still the same when it is repeated."""
         return {name: text for name in ADDRESS_FIELDS if (text := getattr(self, name)) or name != "region"}
 
 
 ADDRESS_FIELDS = ("name", "street", "city", "region", "postal_code", "country")
-"""In the order in which they are shown; the database keeps its own."""
+"""In the order in which they are shown; the database has another one."""
 
 
 class AddressView(BaseModel):
-    """An order's address as it was given, which may have been under other rules."""
+    """An order's address as it was entered, which may have been under other rules."""
 
     name: str
     street: str
@@ -123,7 +123,7 @@ class LineView(BaseModel):
 class OrderView(BaseModel):
     """An order; names, prices and amounts are null until it is confirmed. ``version`` grows with each state.
 
-    ``refunded`` is what went back to the customer, null when nothing did. It follows the refund within moments.
+    ``refunded`` is what was refunded to the customer, null when nothing was. It follows the refund within moments.
     """
 
     id: UUID
@@ -175,7 +175,7 @@ class TransitionView(BaseModel):
 
 
 class SagaView(BaseModel):
-    """How an order came to be what it is: its saga's steps and its changes of state."""
+    """The saga of an order and the order's changes of state. ``kind`` is the saga's operation."""
 
     order_id: UUID
     kind: Literal["place", "cancel"]
@@ -218,7 +218,7 @@ def line_document(line: Line, currency: str) -> dict[str, Any]:
 
 
 def load_lines(documents: Sequence[Mapping[str, Any]]) -> list[Line]:
-    """The opposite of ``line_document``."""
+    """The inverse of ``line_document``."""
     return [
         Line(
             UUID(document["product_id"]),

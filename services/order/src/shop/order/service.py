@@ -1,4 +1,4 @@
-"""What can be done with orders. The customer's request drives the saga itself; recovery goes on where it must stop."""
+"""The use cases of orders. The customer's request drives the saga itself; recovery resumes it where that stops."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from shop.order.stream import Watchers
 log = logging.getLogger(__name__)
 
 PARK_TIMEOUT_S = 1.0
-"""On top of the inline budget: what answering 202 may still cost."""
+"""Added to the inline budget: the time for giving the saga back before 202 is answered."""
 READ_TIMEOUT_S = 1.0
 INSERT_TIMEOUT_S = 3.0
 
 
 class Answer(NamedTuple):
-    """A status and the order that it is about."""
+    """An HTTP status and the order to answer."""
 
     status: int
     order: Order
@@ -103,11 +103,11 @@ class OrderService:
     async def place(self, person: Principal, request: OrderRequest, key: str) -> Answer:
         """201 with a confirmed or 202 with a pending order; the Problem of a rejected one.
 
-        The same key with the same request answers what became of the first one, and orders nothing.
+        The same key with the same request gets the result of the first one, and orders nothing.
         """
         until = asyncio.get_running_loop().time() + self._settings.inline_budget_s
         order, digest = self._new_order(person, request)
-        await self._check_it_can_be_taken(person, order, key)
+        await self._check_acceptable(person, order, key)
         new = NewOrder(order, key, digest, telemetry.traceparent())
         if not await self._insert(new):
             return await self._repeat(person, key, digest)
@@ -136,8 +136,8 @@ class OrderService:
         )
         return order, domain.request_hash(items, address, token, coupon, expected_total)
 
-    async def _check_it_can_be_taken(self, person: Principal, order: Order, key: str) -> None:
-        """Refuse before anything is reserved; an order of this key that exists already keeps its answer."""
+    async def _check_acceptable(self, person: Principal, order: Order, key: str) -> None:
+        """Reject before anything is reserved; an order of this key that exists already keeps its answer."""
         refusal = await self._refusal(order)
         if refusal is not None and await self._repository.by_key(person.user_id, key) is None:
             raise refusal
@@ -159,7 +159,7 @@ class OrderService:
         return expected.amount
 
     async def _insert(self, new: NewOrder) -> bool:
-        """Nothing is promised before this, so a slow database is a 503 and the customer may repeat the request."""
+        """Nothing is acknowledged before this, so a slow database is a 503 and the customer may repeat the request."""
         try:
             async with asyncio.timeout(INSERT_TIMEOUT_S):
                 return await self._repository.insert(new)
@@ -167,7 +167,7 @@ class OrderService:
             raise Unavailable("database") from error
 
     async def _drive_until(self, run: SagaRun[Subject], until: float) -> None:
-        """Drive within the customer's patience. Whatever goes wrong from here on, the order is stored: so park it."""
+        """Drive until the request's deadline. The order is stored, so whatever fails from here on parks its saga."""
         try:
             async with asyncio.timeout_at(until):
                 await self._runner.drive(run)
@@ -176,9 +176,9 @@ class OrderService:
             await self._reload(run)
             return
         except (TimeoutError, Unavailable, Problem) as error:
-            log.warning("order %s goes on later: %r", run.saga_id, error)
+            log.warning("order %s is resumed later: %r", run.saga_id, error)
         except Exception:
-            log.exception("order %s goes on later", run.saga_id)
+            log.exception("order %s is resumed later", run.saga_id)
         await self._park(run)
 
     async def _park(self, run: SagaRun[Subject]) -> None:
@@ -188,10 +188,10 @@ class OrderService:
         except LeaseLost:
             await self._reload(run)
         except (TimeoutError, Unavailable, Problem) as error:
-            log.warning("order %s goes on when its lease ends: %r", run.saga_id, error)
+            log.warning("order %s is resumed when its lease ends: %r", run.saga_id, error)
 
     async def _reload(self, run: SagaRun[Subject]) -> None:
-        """Another worker, or a statement thought lost, has moved the order: answer what it is now."""
+        """Another worker, or a statement whose answer was lost, has changed the order: answer what it is now."""
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
                 run.subject.order = await self._repository.get(run.saga_id, None) or run.subject.order
@@ -221,7 +221,7 @@ class OrderService:
         return order
 
     async def page(self, user_id: UUID | None, only: OrderFilter, before: UUID | None, limit: int) -> Sequence[Order]:
-        """Orders, newest first; of everybody when ``user_id`` is None."""
+        """Orders, newest first; those of all users when ``user_id`` is None."""
         return await self._repository.page(user_id, only, before, limit)
 
     async def history(self, order_id: UUID) -> tuple[Record, list[Record]]:
@@ -232,7 +232,7 @@ class OrderService:
         return found
 
     async def cancel(self, order_id: UUID, person: Principal) -> Answer:
-        """200 with the cancelled order, 202 when the refund or the restock is still to come.
+        """200 with the cancelled order, 202 while the refund or the restock is pending.
 
         Repeating it changes nothing. Problem 409 ``illegal_transition`` unless the order is pending or confirmed.
         """
@@ -245,7 +245,7 @@ class OrderService:
         return self._cancelled_already(run.subject.order)
 
     async def _begin_cancel(self, order_id: UUID, user_id: UUID | None) -> SagaLease[Subject] | None:
-        """Confirmed is tried again at the end, for an order that was confirmed between the first two statements."""
+        """Confirmed is tried twice: the order may be confirmed between the first two statements."""
         asked = (order_id, user_id, self._clock.now(), self._settings.inline_lease_s, telemetry.traceparent())
         return (
             await self._repository.cancel_confirmed(*asked)
@@ -261,18 +261,18 @@ class OrderService:
             return Answer(202, order)
         raise errors.illegal_transition(IllegalTransition(order.state, State.CANCELLED))
 
-    async def _check_it_is_paid(self, order: Order) -> None:
-        open_to_send = order.state is State.CONFIRMED and order.cancel_requested_at is None
-        if open_to_send and await self._participants.refunded_in_full(order.id):
+    async def _check_not_refunded(self, order: Order) -> None:
+        can_be_fulfilled = order.state is State.CONFIRMED and order.cancel_requested_at is None
+        if can_be_fulfilled and await self._participants.refunded_in_full(order.id):
             raise errors.refunded_in_full()
 
     async def move(self, order_id: UUID, person: Principal, after: State) -> Order:
-        """Fulfil or deliver an order by hand; Problem 409 ``illegal_transition`` from any other state.
+        """Mark an order as fulfilled or delivered; Problem 409 ``illegal_transition`` from any other state.
 
-        An order whose payment was refunded in full is not sent: Problem 409 ``order_refunded``.
+        An order whose payment was refunded in full is not fulfilled: Problem 409 ``order_refunded``.
         """
         if after is State.FULFILLED:
-            await self._check_it_is_paid(await self.get(order_id, person))
+            await self._check_not_refunded(await self.get(order_id, person))
         before = next(state for state, following in domain.TRANSITIONS.items() if after in following)
         moved = await self._repository.move(
             order_id, before, after, self._clock.now(), telemetry.trace_id(), messages.moved
@@ -288,12 +288,12 @@ class OrderService:
 
 
 def visible_to(person: Principal) -> UUID | None:
-    """Whose orders the person may see; None is everybody's."""
+    """Whose orders the person may see; None: those of all users."""
     return None if person.role == "admin" else person.user_id
 
 
 def as_first_answered(stored: Stored) -> Order:
-    """The order as it was when its saga ended: later changes do not alter the answer to the first request."""
+    """The order as it was when its saga ended: later changes do not change the answer to the first request."""
     order = stored.order
     if order.state in (State.PENDING, State.REJECTED) or stored.ended_at is None:
         return order

@@ -1,4 +1,4 @@
-"""Settings of the order service: where the participants are, and how long to wait for them."""
+"""Settings of the order service: the participants' addresses, and time limits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from shop.kit.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
-    """``inline_budget_s``: seconds after which POST answers 202 and recovery goes on.
+    """``inline_budget_s``: seconds after which POST answers 202 and recovery resumes the saga.
 
-    ``saga_deadline_s``: age at which an order that could not be completed is given up. ``retry_first_s``,
+    ``saga_deadline_s``: age at which an order that could not be completed is undone. ``retry_first_s``,
     ``retry_max_s``: pauses between attempts. ``inline_lease_s`` and ``recovery_lease_s``: how long a process that
     vanished keeps a saga from the others; each is longer than the time budget of the attempt that it covers.
     """

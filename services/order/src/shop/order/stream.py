@@ -1,7 +1,7 @@
-"""Server-sent events of orders: one poller per process serves everybody who watches.
+"""Server-sent events of orders: one poller per process serves all clients.
 
-A watcher has no connection to the database of its own. The poller asks for all watched orders at once, and only
-while there are any; it reads stored transitions, so no state is skipped and a resumed stream misses nothing.
+A stream has no database connection of its own. The poller reads the changes of all watched orders in one statement, and
+only while there are any. It reads stored transitions, so no state is skipped and a resumed stream misses nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shop.order.repository import OrderRepository
 from shop.order.settings import Settings
 
 MAX_STREAM_S = 1_800.0
-"""A browser connects again by itself and goes on where it was."""
+"""A browser reconnects by itself and resumes."""
 MAX_UNSENT = 16
 """More than an order has states."""
 
@@ -46,7 +46,7 @@ class Watchers:
         self._watched = asyncio.Event()
 
     async def run(self) -> None:
-        """Poll for ever; at the end every stream ends, too."""
+        """Poll until cancelled; then every stream ends, too."""
         try:
             while True:
                 await self._watched.wait()
@@ -68,13 +68,13 @@ class Watchers:
                     watch.version = change["version"]
                     watch.unsent.put_nowait(change)
 
-    def check_room(self) -> None:
-        """Problem 503 ``too_many_streams`` when no more clients can watch."""
+    def check_capacity(self) -> None:
+        """Problem 503 ``too_many_streams`` when the maximum of streams is open."""
         if self._count >= self._max_streams:
             raise errors.too_many_streams()
 
     @contextlib.contextmanager
-    def _place(self, watch: _Watch) -> Iterator[_Watch]:
+    def _registered(self, watch: _Watch) -> Iterator[_Watch]:
         self._watches[watch.order_id].add(watch)
         self._change(1)
         try:
@@ -95,10 +95,10 @@ class Watchers:
             self._watched.clear()
 
     async def events(self, order: Order, seen: int | None) -> AsyncIterator[bytes]:
-        """The order's states as they come, until one is final. ``seen`` is the version that the client knows."""
+        """The order's states as they change, until one is final. ``seen`` is the version that the client has."""
         until = asyncio.get_running_loop().time() + MAX_STREAM_S
         known = order.version if seen is None else min(seen, order.version)
-        with self._place(_Watch(order.id, known)) as watch:
+        with self._registered(_Watch(order.id, known)) as watch:
             if seen is None:
                 yield event(order.id, order.state, order.version, order.reason, order.updated_at)
             ended = seen is None and order.state.final
@@ -116,7 +116,7 @@ class Watchers:
 
 
 def event(order_id: UUID, state: State, version: int, reason: str | None, at: datetime) -> bytes:
-    """One event as it goes over the line; StateView tells its data."""
+    """One event in the format of text/event-stream; its data is a StateView."""
     known = reason if state.final else None
     document = {"order_id": str(order_id), "state": state, "version": version, "reason": known, "at": at}
     data = orjson.dumps(document)

@@ -1,4 +1,4 @@
-"""What the product service does about events: a confirmed order's reservation becomes a sale."""
+"""The events that the product service consumes: a confirmed order's reservation becomes a sale."""
 
 from __future__ import annotations
 

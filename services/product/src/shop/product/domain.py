@@ -1,4 +1,4 @@
-"""Who gets which copies. Pure: the stock comes in as numbers and goes out as numbers."""
+"""Allocation of stock to orders, and the words of a search. Pure: no input or output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shop.kit.text import folded
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An order's wish: quantities by product, each product once."""
+    """The quantities that an order asks for, by product."""
 
     order_id: UUID
     lines: Mapping[UUID, int]
@@ -19,14 +19,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """The first product of the order that is not there, or not in that quantity; ``available`` None is unknown."""
+    """The first product of the order that is unknown (``available`` None) or not available in that quantity."""
 
     product_id: UUID
     available: int | None
 
 
 def merged(lines: Sequence[tuple[UUID, int]]) -> dict[UUID, int]:
-    """Quantities by product; a product that is named twice is wanted as often as both say."""
+    """Quantities by product; those of lines with the same product are added up."""
     wanted: dict[UUID, int] = {}
     for product_id, quantity in lines:
         wanted[product_id] = wanted.get(product_id, 0) + quantity
@@ -34,11 +34,11 @@ def merged(lines: Sequence[tuple[UUID, int]]) -> dict[UUID, int]:
 
 
 def allocate(requests: Sequence[Request], stock: MutableMapping[UUID, int]) -> list[Shortage | None]:
-    """Serve the requests one after the other, each whole or not at all; ``stock`` is left as it is afterwards."""
-    return [_serve(request, stock) for request in requests]
+    """Serve the requests in order, each in full or not at all; ``stock`` is reduced accordingly."""
+    return [_reserve(request, stock) for request in requests]
 
 
-def _serve(request: Request, stock: MutableMapping[UUID, int]) -> Shortage | None:
+def _reserve(request: Request, stock: MutableMapping[UUID, int]) -> Shortage | None:
     for product_id, quantity in request.lines.items():
         available = stock.get(product_id)
         if available is None or available < quantity:
@@ -55,7 +55,7 @@ def search_words(text: str, limit: int = 12) -> list[str]:
 
 
 def sort_name(name: str) -> str:
-    """Where a title stands on the shelf: without accents and without a leading English article."""
+    """The key by which titles are sorted: without accents and without a leading English article."""
     words = folded(name).strip()
     for article in ("the ", "a ", "an "):
         if words.startswith(article) and len(words) > len(article):

@@ -20,7 +20,7 @@ from shop.kit.errors import Unavailable
 from shop.product.domain import Request, Shortage, allocate
 
 MAX_ATTEMPTS = 5
-"""Tries of one batch; each further one follows a deadlock or a reservation that someone else made meanwhile."""
+"""Attempts at one batch; each further one follows a deadlock or a concurrent change."""
 
 LOCK = """
 SELECT id AS product_id, stock, sku, name, category, price, currency FROM products
@@ -37,7 +37,7 @@ WITH reserved AS (
     SELECT order_id, 'reserved', $7, $7 FROM unnest($1::uuid[]) AS asked (order_id) ORDER BY order_id
     ON CONFLICT (order_id) DO NOTHING
     RETURNING order_id
-), noted AS (
+), reserved_lines AS (
     INSERT INTO reservation_lines (order_id, product_id, quantity, sku, name, category, price, currency)
     SELECT l.order_id, l.product_id, l.quantity, p.sku, p.name, p.category, p.price, p.currency
     FROM unnest($2::uuid[], $3::uuid[], $4::integer[]) AS l (order_id, product_id, quantity)
@@ -72,8 +72,8 @@ WHERE order_id IN (
 )"""
 
 
-class Raced(Exception):
-    """Someone else reserved or released one of the orders meanwhile."""
+class ConcurrentChange(Exception):
+    """Another transaction reserved or released one of the orders meanwhile."""
 
 
 class Reserved(list[Mapping[str, Any]]):
@@ -81,7 +81,7 @@ class Reserved(list[Mapping[str, Any]]):
 
 
 Answer = Reserved | Shortage | None
-"""Lines, what is missing, or None for an order that was released."""
+"""The reserved lines, what is short, or None for an order that was released."""
 
 
 class ReservationRepository:
@@ -92,19 +92,19 @@ class ReservationRepository:
         self._relay = relay
 
     async def reserve(self, requests: Sequence[Request], now: datetime) -> dict[UUID, Answer]:
-        """What became of each order (orders distinct); asking again gives the same lines at the same prices."""
+        """The answer for each order (orders distinct); asking again gives the same lines at the same prices."""
         for attempt in range(MAX_ATTEMPTS):
             try:
                 return await self._reserve(requests, now, look_up=attempt > 0)
-            except (Raced, asyncpg.DeadlockDetectedError):
+            except (ConcurrentChange, asyncpg.DeadlockDetectedError):
                 continue
         raise Unavailable("database", f"reservations still contended after {MAX_ATTEMPTS} tries")
 
     async def _reserve(self, requests: Sequence[Request], now: datetime, *, look_up: bool) -> dict[UUID, Answer]:
-        """Take every order for a new one; if that fails, ``look_up`` those that were here before.
+        """Treat every order as new; if that fails, ``look_up`` those that reserved before.
 
-        The look-up comes after the locks: an order that is asked for twice at once has its answer by then. Without it
-        nobody is refused, for what seems to be missing may be what the order itself holds.
+        The look-up comes after the locks, so an order that is requested twice at once has its answer by then. Without
+        the look-up nothing is rejected: what seems to be short may be held by the order itself.
         """
         async with self._database.transaction() as connection:
             wanted = sorted({product_id for request in requests for product_id in request.lines})
@@ -114,7 +114,7 @@ class ReservationRepository:
             stock = {product_id: row["stock"] for product_id, row in rows.items()}
             shortages = allocate(fresh, stock)
             if any(shortages) and not look_up:
-                raise Raced
+                raise ConcurrentChange
             served = [request for request, shortage in zip(fresh, shortages, strict=True) if shortage is None]
             if served:
                 await self._write(connection, served, now)
@@ -136,9 +136,9 @@ class ReservationRepository:
         try:
             reserved = await connection.fetchval(RESERVE, *arguments)
         except (asyncpg.ForeignKeyViolationError, asyncpg.UniqueViolationError) as error:
-            raise Raced from error
+            raise ConcurrentChange from error
         if reserved != len(order_ids):
-            raise Raced
+            raise ConcurrentChange
 
     async def _tell_sold_out(
         self, connection: Connection, before: Mapping[UUID, Record], after: Mapping[UUID, int], now: datetime
@@ -150,7 +150,7 @@ class ReservationRepository:
             self._relay.wake()
 
     async def release(self, order_ids: Sequence[UUID], now: datetime) -> list[UUID]:
-        """Give back what the orders hold, once, and bar those not seen yet; return the products that grew."""
+        """Release what the orders hold, once, and keep unknown orders from reserving; return the restocked products."""
         for _ in range(MAX_ATTEMPTS):
             try:
                 return await self._release(sorted(set(order_ids)), now)

@@ -1,4 +1,4 @@
-"""What the product service does: the catalogue for readers, stock for administrators, reservations for orders."""
+"""The use cases of product: the catalogue for readers, stock for administrators, reservations for orders."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ log = logging.getLogger(__name__)
 
 MAX_CALLS_PER_BATCH = 32
 BATCHES_INFLIGHT = 1
-"""One writer per process: batches for the same popular product would only wait for each other's locks."""
+"""One batch at a time per process: batches for the same product would only wait for each other's locks."""
 MAX_CACHED_ANSWERS = 2_048
 
 
 class ReadCache:
-    """Serialised answers, a short while old at most; a change forgets what it touched.
+    """Serialised answers, at most ``ttl_s`` seconds old; a change invalidates the answers that it concerns.
 
-    An answer that was read while something changed is not kept, so this process never shows its own past.
+    An answer that was read during a change is not cached, so a process sees its own changes at once.
     """
 
     def __init__(self, ttl_s: float, max_entries: int = MAX_CACHED_ANSWERS) -> None:
@@ -61,7 +61,7 @@ class ReadCache:
                 self._entries.popitem(last=False)
         return content
 
-    def forget(self, keys: Sequence[object]) -> None:
+    def invalidate(self, keys: Sequence[object]) -> None:
         self._changes += 1
         for key in keys:
             self._entries.pop(key, None)
@@ -105,7 +105,7 @@ class ProductService:
         return row
 
     async def by_ids(self, ids: Sequence[UUID]) -> bytes:
-        """The products among ``ids`` that there are, as a page without a next one."""
+        """The products among ``ids`` that exist, as the only page."""
         return _page(await self._products.by_ids(ids), None)
 
     async def page(self, query: str, category: str | None, sort: str, cursor: str | None, limit: int) -> bytes:
@@ -133,7 +133,7 @@ class ProductService:
         rows = await self._products.insert([fields], self._clock.now(), "first stock")
         if not rows:
             raise errors.sku_taken(new.sku)
-        self._cache.forget(["categories"])
+        self._cache.invalidate(["categories"])
         return product_document(rows[0])
 
     async def change(self, product_id: UUID, change: ProductChange) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class ProductService:
         row = await self._products.update(product_id, fields, self._clock.now())
         if row is None:
             raise errors.unknown_product(product_id)
-        self._cache.forget([product_id, "categories"])
+        self._cache.invalidate([product_id, "categories"])
         return product_document(row)
 
     async def move_stock(
@@ -155,7 +155,7 @@ class ProductService:
         if not delta:
             return product_document(await self._row(product_id))
         row, moved = await self._products.move_stock(product_id, delta, reason, key, self._clock.now())
-        self._cache.forget([product_id])
+        self._cache.invalidate([product_id])
         if moved:
             about = {"product_id": product_id, "delta": delta, "stock": row["stock"], "reason": reason}
             message = "the stock of %s changed by %+d to %d"
@@ -167,7 +167,7 @@ class ProductService:
             raise errors.wrong_currency(self._currency)
 
     async def reserve(self, items: Sequence[ReservationRequest]) -> list[Reserved | ReservationRejected]:
-        """One result per item. Calls that come at the same time share their statements."""
+        """One result per item. Concurrent calls share their statements."""
         requests = [Request(item.order_id, merged([(x.product_id, x.quantity) for x in item.lines])) for item in items]
         answers = await self._reserving.submit(requests)
         return [_result(request.order_id, answer) for request, answer in zip(requests, answers, strict=True)]
@@ -178,13 +178,13 @@ class ProductService:
             for request in call:
                 distinct.setdefault(request.order_id, request)
         answers = await self._reservations.reserve(list(distinct.values()), self._clock.now())
-        self._cache.forget([product_id for request in distinct.values() for product_id in request.lines])
+        self._cache.invalidate([product_id for request in distinct.values() for product_id in request.lines])
         return [[answers[request.order_id] for request in call] for call in calls]
 
     async def release(self, order_ids: Sequence[UUID]) -> None:
-        """Give back what the orders hold, sold or not; an order not seen yet cannot reserve afterwards."""
+        """Release what the orders hold, sold or not; an order that reserved nothing yet cannot reserve afterwards."""
         grown = await self._reservations.release(order_ids, self._clock.now())
-        self._cache.forget(grown)
+        self._cache.invalidate(grown)
 
     async def close(self) -> None:
         await self._reserving.close()
@@ -218,7 +218,7 @@ def _page(rows: Sequence[Record], next_cursor: str | None) -> bytes:
 
 def _result(order_id: UUID, answer: Answer) -> Reserved | ReservationRejected:
     if answer is None:
-        detail = "The order gave its reservation up before."
+        detail = "The order was released before."
         return ReservationRejected(order_id=order_id, code="released", detail=detail)
     if not isinstance(answer, Shortage):
         return Reserved(order_id=order_id, lines=[_reserved_line(line) for line in answer])
