@@ -94,7 +94,7 @@ async def test_an_unknown_field_is_refused_by_its_name(shop: Shop) -> None:
 async def test_a_total_below_the_smallest_charge_is_refused_before_anything_is_reserved(
     start: Start, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(participants, "MINIMUM_KNOWN_S", 0.0)
+    monkeypatch.setattr(participants, "MINIMUM_MAX_AGE_S", 0.0)
     async with start() as shop:
         ordered = await shop.place(key="before", expected_total=money(TOTAL))
         assert ordered.status_code == 201

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import asyncpg
 import pytest
 
 from services.payment.tests.conftest import Payments
+from shop.contracts.payment import PaymentState
 from shop.kit.db import Database
 from shop.kit.ids import new_id
-from shop.payment.domain import TRANSITIONS, PaymentState
+from shop.payment.domain import TRANSITIONS
 
-STATES: tuple[PaymentState, ...] = get_args(PaymentState)
+STATES = tuple(PaymentState)
 
 
 class Guard(NamedTuple):

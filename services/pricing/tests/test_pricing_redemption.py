@@ -213,23 +213,23 @@ async def store(repository: PricingRepository, database: Database, promotion: Pr
 @pytest.mark.parametrize(
     ("promotion", "code"),
     [
-        (Promotion("A", Discount("fixed", 1)), None),
-        (Promotion("A", Discount("fixed", 1), active=False), "coupon_inactive"),
-        (Promotion("A", Discount("fixed", 1), starts_at=NOW + timedelta(seconds=1)), "coupon_not_started"),
-        (Promotion("A", Discount("fixed", 1), starts_at=NOW), None),
-        (Promotion("A", Discount("fixed", 1), expires_at=NOW), "coupon_expired"),
-        (Promotion("A", Discount("fixed", 1), expires_at=NOW + timedelta(seconds=1)), None),
-        (Promotion("A", Discount("fixed", 1), minimum_subtotal=1_001), "coupon_minimum_not_met"),
-        (Promotion("A", Discount("fixed", 1), minimum_subtotal=1_000), None),
-        (Promotion("A", Discount("fixed", 1), usage_limit=3, used=3), "coupon_exhausted"),
-        (Promotion("A", Discount("fixed", 1), usage_limit=3, used=2), None),
+        (Promotion("ABC", Discount("fixed", 1)), None),
+        (Promotion("ABC", Discount("fixed", 1), active=False), "coupon_inactive"),
+        (Promotion("ABC", Discount("fixed", 1), starts_at=NOW + timedelta(seconds=1)), "coupon_not_started"),
+        (Promotion("ABC", Discount("fixed", 1), starts_at=NOW), None),
+        (Promotion("ABC", Discount("fixed", 1), expires_at=NOW), "coupon_expired"),
+        (Promotion("ABC", Discount("fixed", 1), expires_at=NOW + timedelta(seconds=1)), None),
+        (Promotion("ABC", Discount("fixed", 1), minimum_subtotal=1_001), "coupon_minimum_not_met"),
+        (Promotion("ABC", Discount("fixed", 1), minimum_subtotal=1_000), None),
+        (Promotion("ABC", Discount("fixed", 1), usage_limit=3, used=3), "coupon_exhausted"),
+        (Promotion("ABC", Discount("fixed", 1), usage_limit=3, used=2), None),
     ],
 )
 async def test_why_a_coupon_does_not_count(
     repository: PricingRepository, database: Database, promotion: Promotion, code: str | None
 ) -> None:
     await store(repository, database, promotion)
-    checked = await repository.check_coupon("A", 1_000, NOW)
+    checked = await repository.check_coupon("ABC", 1_000, NOW)
     assert checked
     assert (checked.refusal, checked.discount) == (code, promotion.discount)
 

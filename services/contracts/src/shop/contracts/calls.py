@@ -57,7 +57,7 @@ class BatchCall[Item: OrderItem, Result: OrderResult]:
 
 
 @dataclass(frozen=True)
-class ReadCall[Query: Message, Result: Message]:
+class ReadCall[Query: Message, Result: BaseModel]:
     """A GET whose parameters are the members of ``query``."""
 
     name: str

@@ -88,7 +88,7 @@ async def charge(batch: Batch[ChargeItem], service: Service) -> Response:
     trace = telemetry.traceparent()
     answers = await service.charge([schemas.charge_request(item, trace) for item in batch.items])
     results = [schemas.charge_result(item.order_id, a) for item, a in zip(batch.items, answers, strict=True)]
-    content = Results(results=results).model_dump_json(exclude_none=True)
+    content = Results[ChargeResult](results=results).model_dump_json(exclude_none=True)
     return Response(content, media_type="application/json")
 
 

@@ -63,7 +63,7 @@ async def set_promotion(
 @internal.post(QUOTE.path, response_model=Results[Quoted | QuoteRejected])
 async def quote_orders(batch: Batch[QuoteRequest], service: Service) -> Response:
     """Price orders and redeem their coupons; idempotent by order id."""
-    results = Results(results=await service.quote_orders(batch.items))
+    results = Results[Quoted | QuoteRejected](results=await service.quote_orders(batch.items))
     return Response(results.model_dump_json(), media_type="application/json")
 
 

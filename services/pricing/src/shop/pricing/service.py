@@ -11,6 +11,7 @@ from shop.contracts.product import PRICES, PricedProduct, ProductQuery
 from shop.kit.app import Context
 from shop.kit.clock import Clock
 from shop.kit.http import ServiceClient
+from shop.kit.text import code
 from shop.pricing import domain, errors
 from shop.pricing.domain import Discount, Line, Promotion, Refusal
 from shop.pricing.repository import PricingRepository, Redeeming, StoredPromotion
@@ -81,9 +82,9 @@ class PricingService:
         """One result per order. Coupons are redeemed together; a batch without any needs no database."""
         lines = [[_line(line) for line in item.lines] for item in items]
         redeeming = {
-            at: Redeeming(item.order_id, item.user_id, item.coupon, domain.subtotal_of(lines[at]))
+            at: Redeeming(item.order_id, item.user_id, coupon, domain.subtotal_of(lines[at]))
             for at, item in enumerate(items)
-            if item.coupon and self._unfit(item) is None
+            if (coupon := code(item.coupon or "")) and self._unfit(item) is None
         }
         verdicts: dict[int, Discount | Refusal] = {}
         if redeeming:

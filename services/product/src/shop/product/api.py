@@ -104,7 +104,7 @@ async def change_product_stock(
 @internal.post(RESERVE.path, response_model=Results[Reserved | ReservationRejected])
 async def reserve(batch: Batch[ReservationRequest], service: Service) -> Response:
     """Reserve stock for orders, each in full or not at all; idempotent by order id."""
-    results = Results(results=await service.reserve(batch.items))
+    results = Results[Reserved | ReservationRejected](results=await service.reserve(batch.items))
     return _json(results.model_dump_json(exclude_none=True))
 
 
