@@ -17,8 +17,9 @@ REPORTS = ROOT / "build" / "tests"
 WORKERS = 2
 ELSEWHERE = ("--ignore=tests/operator",)
 """They need a kube-apiserver: `make e2e` has one."""
+BY_FILE = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder", "-p", "tests.longest_first")
 PHASES = {
-    "services": ["-m", "not shop and not browser", "-n", str(WORKERS), "--dist", "loadfile", *ELSEWHERE],
+    "services": ["-m", "not shop and not browser", *BY_FILE, *ELSEWHERE],
     "shop": ["-m", "shop or browser", *ELSEWHERE],
 }
 NOTHING_COLLECTED = 5
@@ -30,7 +31,7 @@ def run_phase(name: str, options: list[str], extra: list[str]) -> tuple[int, Cou
     report = REPORTS / f"{name}.xml"
     report.unlink(missing_ok=True)
     # One more -q silences pytest's own closing line: the only one is printed by main().
-    command = [sys.executable, "-m", "pytest", "-q", *options, f"--junitxml={report}", "--durations=8", *extra]
+    command = [sys.executable, "-m", "pytest", "-q", *options, f"--junitxml={report}", "--durations=15", *extra]
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     return (0 if code == NOTHING_COLLECTED else code), counts(report)
 
@@ -59,7 +60,9 @@ def main() -> int:
     REPORTS.mkdir(parents=True, exist_ok=True)
     started, total, codes = time.monotonic(), Counter[str](), []
     for name, options in PHASES.items():
+        began = time.monotonic()
         code, found = run_phase(name, options, sys.argv[1:])
+        print(f"phase {name}: {time.monotonic() - began:.0f} s", flush=True)
         total += found
         codes.append(code)
     print(closing_line(total, time.monotonic() - started), flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import chromium, run
+from tests import chromium, longest_first, run
 
 REPORT = """<?xml version="1.0"?><testsuites><testsuite name="pytest" errors="1" failures="2" skipped="3" tests="10"/>
 </testsuites>"""
@@ -35,6 +35,16 @@ def test_every_test_belongs_to_one_phase() -> None:
     assert services[services.index("-m") + 1] == "not shop and not browser"
     assert shop[shop.index("-m") + 1] == "shop or browser"
     assert "-n" not in shop
+
+
+def test_the_longest_files_exist() -> None:
+    assert not [name for name in longest_first.LONGEST if not (run.ROOT / name).is_file()]
+
+
+def test_the_longest_files_begin_then_those_with_most_tests() -> None:
+    slow = [run.ROOT / name for name in longest_first.LONGEST[:2]]
+    few, many = Path("few.py"), Path("many.py")
+    assert longest_first.in_order({few: 1, many: 30, slow[1]: 2, slow[0]: 1}) == [*slow, many, few]
 
 
 def test_missing_browser_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,7 +55,7 @@ NOT_IN_BSD = {
 def scripts() -> list[Path]:
     """Every file of the project's folders that begins as a shell script, and is not of one system."""
     paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
-    own = [path for path in paths if not name(path).startswith(OF_ONE_SYSTEM)]
+    own = [ROOT / "shopctl", *(path for path in paths if not name(path).startswith(OF_ONE_SYSTEM))]
     return [path for path in own if re.match(rb"#!.*\b(ba|da|z)?sh\b", path.read_bytes()[:80])]
 
 
@@ -79,7 +79,7 @@ def newer(text: str) -> list[str]:
 
 
 def test_the_scripts_are_found() -> None:
-    assert {"services/images.sh", "charts/package.sh", "k8s/up.sh", "k8s/install.sh", ".ci/run"} <= set(
+    assert {"services/images.sh", "charts/package.sh", "k8s/up.sh", "k8s/install.sh", ".ci/run", "shopctl"} <= set(
         map(name, SCRIPTS)
     )
 

@@ -1,7 +1,8 @@
 """The operator on a real API server, then the shop on a real Kubernetes, from the images on: `make e2e`.
 
 What is given on the command line goes to pytest. `--keep` leaves the cluster running, for a look at it or for a quicker
-next time. The operator's tests need no nodes; they are skipped where there is no kube-apiserver.
+next time. `--prepare` only builds what takes long and is cached, programs and images: `.ci/run` does it while the other
+tests run. The operator's tests need no nodes; they are skipped where there is no kube-apiserver.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from tests import rerun
 from tests.kubernetes import clusters, images
 
-KEEP = "--keep"
+KEEP, PREPARE = "--keep", "--prepare"
 WORKERS = 2
 LONGEST = "--durations=15"
 
@@ -27,6 +28,9 @@ def main() -> int:
     print(f"cluster: {cluster.name}", flush=True)
     try:
         cluster.prepare()
+        if PREPARE in arguments:
+            images.build()
+            return 0
     except subprocess.CalledProcessError as error:
         return error.returncode
     codes = [operator(arguments), shop(cluster, arguments)]

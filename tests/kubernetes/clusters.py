@@ -25,7 +25,7 @@ class Cluster(Protocol):
     name: str
 
     def prepare(self) -> None:
-        """Build what can be had before the cluster runs."""
+        """Build what the cluster consists of, before it runs."""
 
     def up(self) -> None:
         """Return once the cluster takes objects."""
@@ -109,6 +109,7 @@ class Own:
     def prepare(self) -> None:
         _run(str(OWN), "able")
         _run(str(OWN), "build")
+        _run(str(OWN), "stand-ins")
 
     def up(self) -> None:
         _run(str(OWN), "up")

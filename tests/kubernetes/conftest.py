@@ -71,13 +71,17 @@ def findings() -> Iterator[Findings]:
 
 @contextlib.contextmanager
 def fresh_namespace(name: str) -> Iterator[str]:
-    """A namespace in which the cluster itself refuses every pod that is not restricted, empty before and gone after."""
+    """A namespace in which the cluster itself refuses every pod that is not restricted, empty before.
+
+    Its Services are deleted at the end, since the gateway's fixed port is one shop's at a time; the rest goes later.
+    """
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     run("kubectl", "delete", "namespace", name, "--ignore-not-found", timeout_s=NAMESPACE_TIMEOUT_S)
     run("kubectl", "apply", "-f", "-", stdin=json.dumps(body))
     yield name
-    run("kubectl", "delete", "namespace", name, timeout_s=NAMESPACE_TIMEOUT_S)
+    run("kubectl", "delete", "services", "--all", "--namespace", name, timeout_s=NAMESPACE_TIMEOUT_S)
+    run("kubectl", "delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture(scope="session")
