@@ -328,3 +328,36 @@ def test_a_controller_in_front_of_the_gateway_is_believed(values: tuple[str, ...
     assert bool(found) == bool(trusted)
     gateway = GatewaySettings(trusted_proxies=found)
     assert len(gateway.trusted_proxies) == len(list(filter(None, found.split(","))))
+
+
+def test_a_service_needs_nothing_but_its_values() -> None:
+    """No template has a list of services: one more makes all its objects, and the stores know it."""
+    url = {"secretName": "loyalty-database", "key": "url"}
+    values = {
+        "networkPolicy": {"callers": ["gateway"]},
+        "config": {"SHOP_ORDER_URL": '{{ include "shop.url" (list . "order") }}'},
+        "secretEnv": {"SHOP_DATABASE_URL": url, "SHOP_NATS_URL": url, "SHOP_VALKEY_URL": url},
+        "migrations": {"enabled": True, "mode": "Job"},
+    }
+    # The schema has the services of the project alone.
+    more = ("--skip-schema-validation", "--set-json", f"services.loyalty={json.dumps(values)}")
+    objects = template("shop", *more)
+    assert {title(found) for found in objects} - {title(found) for found in preset("shop")} == {
+        "Deployment/loyalty",
+        "NetworkPolicy/loyalty",
+        "PodDisruptionBudget/loyalty",
+        "Secret/database-loyalty",
+        "Service/loyalty",
+        "ServiceAccount/loyalty",
+        *(title(job) for job in kind(objects, "Job") if "loyalty" in json.dumps(job)),
+    }
+    assert variables(objects, "loyalty")["SHOP_ORDER_URL"] == "http://order:8000"
+    for store in ("postgres", "nats", "valkey"):
+        assert "loyalty" in allowed_names(named(objects, "NetworkPolicy", store)), store
+    assert "shop_loyalty" in named(objects, "ConfigMap", "provision")["data"]["provision.sql"]
+
+
+def allowed_names(policy: Object) -> list[str]:
+    """The nouns that the first rule of a policy lets in."""
+    nouns: list[str] = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchExpressions"][0]["values"]
+    return nouns

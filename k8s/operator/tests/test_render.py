@@ -230,7 +230,7 @@ def test_the_hash_follows_everything_else_that_objects_depend_on() -> None:
         ("Chart.yaml", True),
         ("files/alerts.yaml", True),
         ("templates/_helpers.tpl", True),
-        ("charts/service/templates/deployment.yaml", True),
+        ("charts/service/templates/_deployment.tpl", True),
         ("charts/service/values.yaml", True),
         ("README.md", False),
         ("values-kind.yaml", False),
