@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,14 @@ class Value:
 def values(chart: Path) -> list[Value]:
     """The described values of `chart` in the order of its values.yaml."""
     source = (chart / "values.yaml").read_text(encoding="utf-8")
-    defaults = yaml.safe_load(source)
+    defaults = loaded(source)
     return [Value(".".join(path), text, _at(defaults, path)) for path, text in _comments(source)]
+
+
+@cache
+def loaded(source: str) -> Any:
+    """What the YAML in `source` holds. Not to be changed by the caller."""
+    return yaml.load(source, Loader=yaml.CSafeLoader)
 
 
 def _comments(source: str) -> Iterator[tuple[list[str], str]]:
@@ -57,7 +64,7 @@ def _at(tree: Any, path: list[str]) -> Any:
 def undescribed(chart: Path) -> list[str]:
     """The paths of values that neither have a comment nor lie under one that has."""
     described = {value.path for value in values(chart)}
-    tree = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))
+    tree = loaded((chart / "values.yaml").read_text(encoding="utf-8"))
     return [path for path in _leaves(tree, "") if not any(path == d or path.startswith(f"{d}.") for d in described)]
 
 
@@ -106,7 +113,7 @@ def schema(chart: Path) -> str:
 def _add_services(written: Any, chart: Path) -> None:
     """Each of the `services` in values.yaml takes what charts/service does, but for what all of them share."""
     one = _schema(chart.parent / "service")
-    services = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))["services"]
+    services = loaded((chart / "values.yaml").read_text(encoding="utf-8"))["services"]
     properties = {name: part for name, part in one["properties"].items() if name not in ("global", "noun")}
     service = {"type": "object", "additionalProperties": False, "properties": properties}
     written["definitions"] = {**written["definitions"], **one["definitions"], "service": service}

@@ -6,7 +6,8 @@ golden renders from the charts. Look at what `git diff` then shows before you co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from shop.operator import crd
@@ -18,14 +19,19 @@ GOLDEN = Path(__file__).parent / "golden"
 NAMES = ("service", "shop", "shop-operator")
 
 
+DOCUMENTS: dict[Path, Callable[[], str]] = {
+    **{CHARTS / name / "README.md": partial(described.readme, CHARTS / name) for name in NAMES},
+    **{CHARTS / name / "values.schema.json": partial(described.schema, CHARTS / name) for name in NAMES},
+    CHARTS / "shop-operator" / "files" / "crd.yaml": crd.text,
+    CHARTS / "shop-operator" / "files" / "rules.yaml": rbac.text,
+}
+"""Every generated file of the charts and the function that says what it should hold."""
+
+
 def documents() -> Iterator[tuple[Path, str]]:
     """Every generated file of the charts and what it should hold."""
-    for name in NAMES:
-        chart = CHARTS / name
-        yield chart / "README.md", described.readme(chart)
-        yield chart / "values.schema.json", described.schema(chart)
-    yield CHARTS / "shop-operator" / "files" / "crd.yaml", crd.text()
-    yield CHARTS / "shop-operator" / "files" / "rules.yaml", rbac.text()
+    for path, text in DOCUMENTS.items():
+        yield path, text()
 
 
 def goldens() -> Iterator[tuple[Path, str]]:

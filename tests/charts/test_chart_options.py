@@ -64,8 +64,8 @@ def test_what_is_switched_off_is_not_there() -> None:
 
 @pytest.mark.parametrize("noun", SERVICES)
 def test_a_service_of_a_shop_can_say_how_many_pods_must_stay(noun: str) -> None:
-    budget = f"services.{noun}.podDisruptionBudget"
-    objects = template("shop", "--set-json", f'{budget}.maxUnavailable=null,{budget}.minAvailable="50%"')
+    given = {one: {"podDisruptionBudget": {"maxUnavailable": None, "minAvailable": "50%"}} for one in SERVICES}
+    objects = template("shop", "--set-json", json.dumps({"services": given}))
     spec = named(objects, "PodDisruptionBudget", noun)["spec"]
     assert (spec["minAvailable"], "maxUnavailable" in spec) == ("50%", False)
 

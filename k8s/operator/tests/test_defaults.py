@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
-
-import yaml
 
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, VERSION, shop
 from shop.operator.engine.render.values import values
+from tests.charts import described
 from tests.charts.rendering import CHARTS
 
 DIFFERENT = {
@@ -30,8 +30,9 @@ def leaves(found: Any, path: str = "") -> dict[str, Any]:
     return {name: value for part in parts for name, value in part.items()}
 
 
+@cache
 def of_chart(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((CHARTS / name / "values.yaml").read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = described.loaded((CHARTS / name / "values.yaml").read_text(encoding="utf-8"))
     return loaded
 
 

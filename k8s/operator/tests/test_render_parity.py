@@ -36,7 +36,7 @@ def rendered_by_helm(shop: Shop) -> list[Object]:
         file.flush()
         done = helm.run("template", shop.metadata.name, "charts/shop", "--namespace", NAMESPACE, "--values", file.name)
     assert done.returncode == 0, done.stderr
-    found = [obj for obj in yaml.load_all(done.stdout, Loader=yaml.BaseLoader) if obj]
+    found = [obj for obj in yaml.load_all(done.stdout, Loader=yaml.CBaseLoader) if obj]
     return [obj for obj in found if "helm.sh/hook" not in obj["metadata"].get("annotations", {})]
 
 
