@@ -13,7 +13,7 @@ set_version() { # FILE: in place; `sed -i` is not the same in GNU's sed and BSD'
     mv "$1.new" "$1"
 }
 
-# The link from charts/shop to charts/service becomes a copy, so that both have the new version.
+# The link from charts/shop to charts/service becomes a copy, so that both get the new version.
 for chart in service shop shop-operator; do cp -RL "charts/$chart" "$work/$chart"; done
 find "$work" -name Chart.yaml | while IFS= read -r file; do set_version "$file"; done
 for chart in service shop shop-operator; do helm package "$work/$chart" --destination "$folder"; done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs or upgrades in the cluster of kubectl's context: k8s/install.sh shop|operator [HELM OPTION...]
+# Installs or upgrades in the cluster of kubectl's current context: k8s/install.sh shop|operator [HELM OPTION...]
 # The images are $IMAGE_REGISTRY/shop-<service>:$VERSION. Environment, with defaults:
 #   shop      RELEASE (shop), NAMESPACE (shop), VALUES (charts/shop/values-kind.yaml)
 #   operator  NAMESPACE (shop-operator), SHOP (k8s/samples/bookshop.yaml), which is applied in the context's namespace

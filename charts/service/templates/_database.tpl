@@ -1,7 +1,7 @@
-{{/* How a pod connects to its database: through a pooler or not, and whose certificates it trusts. */}}
+{{/* How a pod connects to its database: through a pooler or directly, and with which CA certificates. */}}
 
-{{/* (list context {secretName, key}): the same, with the key of the URL that leads to the server itself. What keeps
-     something in its session, as migrations and backups do, cannot work through a pooler in transaction mode. */}}
+{{/* (list context {secretName, key}): the same, with the key of the URL of the server itself. What needs a session, as
+     migrations and backups do, does not work through a pooler in transaction mode. */}}
 {{- define "service.database.direct" -}}
 {{- $from := index . 1 }}
 {{- if eq (index . 0).Values.global.database.pooler "Transaction" }}
@@ -10,7 +10,7 @@
 {{- toJson $from }}
 {{- end }}
 
-{{/* (list context {secretName, key}): the variables of a container that connects to the server itself. */}}
+{{/* (list context {secretName, key}): the variables of a container that connects to the server directly. */}}
 {{- define "service.database.directEnv" -}}
 {{ include "service.secretVariable" (list (index . 0) "SHOP_DATABASE_URL" (include "service.database.direct" . | fromJson)) }}
 {{- include "service.database.caEnv" (index . 0) }}
@@ -24,7 +24,7 @@
 /run/database-ca/ca.crt
 {{- end }}
 
-{{/* Items of a list, each with the line break in front of it; nothing without an authority. */}}
+{{/* Items of a list, each after a line break; empty without a CA. */}}
 {{- define "service.database.caEnv" }}
 {{- if include "service.database.hasCa" . }}
 - {name: PGSSLROOTCERT, value: {{ include "service.database.caFile" . }}}

@@ -32,7 +32,7 @@ spec:
     spec:
       serviceAccountName: {{ include "service.fullname" . }}
       automountServiceAccountToken: false
-      # Variables that the cluster makes from the names of Services could be taken for settings.
+      # The variables that Kubernetes derives from Services could be mistaken for settings.
       enableServiceLinks: false
       {{- include "service.pullSecrets" . | nindent 6 }}
       {{- with .Values.priorityClassName }}
@@ -89,7 +89,7 @@ spec:
             timeoutSeconds: {{ .Values.probes.timeoutSeconds }}
           lifecycle:
             preStop:
-              # The kubelet sleeps, so the image needs no program for it.
+              # Done by the kubelet, so the image needs no program for it.
               sleep: {seconds: {{ .Values.shutdown.preStopSeconds }}}
           securityContext: {{- include "service.containerSecurity" . | nindent 12 }}
           resources: {{- toYaml .Values.resources | nindent 12 }}

@@ -36,7 +36,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: service-{{ .Chart.Version }}
 {{- end }}
 
-{{/* The registry of the project's own images. There is no public one, so a default would be a name that nobody can pull. */}}
+{{/* The registry of the project's images. It has no default, because there is no public registry of them. */}}
 {{- define "service.registry" -}}
 {{- required "global.image.registry is not set: name the registry that `make images push` filled, or use `make kind`, `make minikube` or `make k3d`, which build and load the images" .Values.global.image.registry -}}
 {{- end }}
@@ -85,7 +85,7 @@ imagePullSecrets:
       key: {{ $from.key }}
 {{- end }}
 
-{{/* The container that brings the database to the schema of this version. */}}
+{{/* The container that migrates the database. */}}
 {{- define "service.migration" -}}
 name: migrate
 image: {{ include "service.image" . }}
@@ -100,9 +100,9 @@ volumeMounts:
   {{- include "service.database.caMount" . | indent 2 }}
 {{- end }}
 
-{{/* The settings as items of a container's `env`, templates carried out and empty values left out. They stand in the pod itself
-     and not in a ConfigMap, so that a pod of an earlier revision that starts again has the settings of that revision.
-     A $ is doubled, since Kubernetes takes $(NAME) for a reference. */}}
+{{/* The settings as items of a container's `env`, templates rendered and empty values omitted. They are in the pod template
+     and not in a ConfigMap, so that a pod of an earlier revision that restarts has the settings of that revision.
+     A $ is doubled, because Kubernetes expands $(NAME). */}}
 {{- define "service.settings" -}}
 {{- $config := dict "SHOP_LOG_LEVEL" .Values.logLevel "SHOP_DRAIN_SECONDS" (toString .Values.shutdown.drainSeconds) }}
 {{- with .Values.global.tracing.endpoint }}
@@ -129,7 +129,7 @@ volumeMounts:
 {{- if or (eq $asked "Always") (and (eq $asked "Auto") (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/ServiceMonitor")) }}yes{{ end }}
 {{- end }}
 
-{{/* What the schema cannot say in a sentence. */}}
+{{/* Checks that the schema cannot express. */}}
 {{- define "service.check" -}}
 {{- $field := .FieldPrefix | default "" }}
 {{- with .Values.autoscaling }}
@@ -164,7 +164,7 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{/* (list POLICY FAMILIES): which addresses a Service has; nothing leaves them to the cluster. */}}
+{{/* (list POLICY FAMILIES): the IP families of a Service; empty ones are left to the cluster. */}}
 {{- define "service.ipFamilies" -}}
 {{- with index . 0 }}
 ipFamilyPolicy: {{ . }}
@@ -174,7 +174,7 @@ ipFamilies: {{ toJson . }}
 {{- end }}
 {{- end }}
 
-{{/* The line of a Job's spec, with its line break in front, after which a finished one is deleted; nothing keeps it. */}}
+{{/* The line of a Job's spec with the time to live of a finished one, after a line break; empty without a limit. */}}
 {{- define "service.jobTtl" }}
 {{- with .Values.global.jobTtlSeconds }}
 ttlSecondsAfterFinished: {{ int64 . }}

@@ -21,8 +21,8 @@ spec:
       backendRefs:
         - name: {{ include "service.fullname" $ }}
           port: 8000
-      # Controllers end a request after 15 s or so otherwise, and with it the stream of an order's events. The gateway
-      # has time limits of its own.
+      # Otherwise some controllers end requests after 15 s, and with them the event streams of orders. The gateway has
+      # its own timeouts.
       timeouts: {request: 0s, backendRequest: 0s}
 {{- end }}
 {{- end }}

@@ -1,7 +1,7 @@
 {{- define "service.migrationJob" -}}
 {{- if and .Values.migrations.enabled (eq .Values.migrations.mode "Job") }}
 {{- $spec := include "service.migrations.spec" . }}
-# A Job cannot be changed, so its name follows from what it does. A name has at most 63 characters.
+# A Job is immutable, so its name contains a hash of its spec. A name has at most 63 characters.
 apiVersion: batch/v1
 kind: Job
 metadata:
@@ -15,7 +15,7 @@ spec: {{- $spec | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Not the service's own labels: its Service would send customers here. */}}
+{{/* Not the labels of the service, because its Service would select these pods. */}}
 {{- define "service.migrations.labels" -}}
 app.kubernetes.io/name: migrate
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -8,7 +8,7 @@ metadata:
 spec:
   podSelector:
     matchLabels: {{- include "service.selectorLabels" . | nindent 6 }}
-  # Whoever is not listed is refused.
+  # What is not listed is refused.
   policyTypes: [Ingress]
   {{- $peers := .Values.networkPolicy.from }}
   {{- if or .Values.networkPolicy.open .Values.networkPolicy.callers $peers .Values.global.networkPolicies.scrapeFrom }}

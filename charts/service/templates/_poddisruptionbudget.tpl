@@ -11,7 +11,7 @@ spec:
   {{- else }}
   minAvailable: {{ .Values.podDisruptionBudget.minAvailable }}
   {{- end }}
-  # Pods that are not ready never stand in the way of emptying a node.
+  # Pods that are not ready never block the drain of a node.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels: {{- include "service.selectorLabels" . | nindent 6 }}

@@ -10,7 +10,7 @@ metadata:
 spec:
   selector:
     matchLabels: {{- include "service.selectorLabels" . | nindent 6 }}
-  # By these the shop's alerts and dashboards tell services, and shops, apart.
+  # The shop's alerts and dashboard select series of one service or shop by these.
   targetLabels: [app.kubernetes.io/name, app.kubernetes.io/instance]
   endpoints:
     - port: http

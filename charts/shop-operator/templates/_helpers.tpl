@@ -10,7 +10,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: shop-operator-{{ .Chart.Version }}
 {{- end }}
 
-{{/* There is no public registry of these images, so a default would be a name that nobody can pull. */}}
+{{/* No default, because there is no public registry of these images. */}}
 {{- define "operator.registry" -}}
 {{- required "image.registry is not set: name the registry that `make images push` filled, or use `make kind INSTALL=operator` (also minikube, k3d), which builds and loads the images" .Values.image.registry -}}
 {{- end }}

@@ -1,4 +1,4 @@
-{{/* What backup and restore have in common. */}}
+{{/* Shared by backup and restore. */}}
 
 {{/* pvc://CLAIM/path or s3://BUCKET/path as JSON: {scheme, root, path}. */}}
 {{- define "shop.backup.place" -}}
@@ -17,7 +17,7 @@ passwd: |
 {{- end }}
 {{- end }}
 
-{{/* Where the databases are, as the services themselves know it. */}}
+{{/* The URLs of the databases, from the Secrets of the services. */}}
 {{- define "shop.backup.databases" -}}
 - {name: NOUNS, value: {{ include "shop.withDatabase" . | fromJsonArray | join " " }}}
 {{- range $noun := include "shop.withDatabase" . | fromJsonArray }}

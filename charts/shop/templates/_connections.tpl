@@ -1,6 +1,6 @@
-{{/* How many connections of PostgreSQL the shop may take, and how many there are. */}}
+{{/* How many PostgreSQL connections the shop may open, compared with max_connections. */}}
 
-{{/* (list root NOUN): the connections of one pod's pool. What `env` says takes precedence over `config`. */}}
+{{/* (list root NOUN): the pool size of one pod. `env` takes precedence over `config`. */}}
 {{- define "shop.connections.pool" -}}
 {{- $values := index (index . 0).Values.services (index . 1) }}
 {{- $pool := get ($values.config | default dict) "SHOP_DATABASE_POOL_SIZE" | default "8" }}
@@ -10,7 +10,7 @@
 {{- $pool }}
 {{- end }}
 
-{{/* (list root NOUN): the most pods at once, those of a rolling update included. */}}
+{{/* (list root NOUN): the maximum number of pods at once, those of a rolling update included. */}}
 {{- define "shop.connections.pods" -}}
 {{- $values := index (index . 0).Values.services (index . 1) }}
 {{- $pods := ternary $values.autoscaling.maxReplicas $values.replicas $values.autoscaling.enabled | int }}
@@ -21,8 +21,8 @@
 {{- add $pods (int $surge) }}
 {{- end }}
 
-{{/* Per database: 2 of a migration by a Job, which runs beside the pods, and 3 of a backup. Then 3 that PostgreSQL
-     keeps for administrators, 6 of an audit and 1 that makes roles. An init container migrates before its pod's pool. */}}
+{{/* Per database: 2 of a migration Job, which runs beside the pods, and 3 of a backup. Then 3 that PostgreSQL reserves for
+     superusers, 6 of an audit and 1 of the provisioning Job. An init container migrates before its pod opens a pool. */}}
 {{- define "shop.connections.others" -}}
 {{- $others := 10 }}
 {{- range $noun := include "shop.withDatabase" . | fromJsonArray }}
@@ -32,7 +32,7 @@
 {{- $others }}
 {{- end }}
 
-{{/* The sum, with its parts for people: {needed, parts}. */}}
+{{/* The sum and, for messages, its parts: {needed, parts}. */}}
 {{- define "shop.connections" -}}
 {{- $others := include "shop.connections.others" . | int }}
 {{- $needed := $others }}
@@ -46,7 +46,7 @@
 {{- dict "needed" $needed "parts" (printf "%s, others %d" (join ", " $parts) $others) | toJson }}
 {{- end }}
 
-{{/* max_connections of a server that this release makes; refused where the services could take more. */}}
+{{/* max_connections of a server that this release creates. */}}
 {{- define "shop.connections.max" -}}
 {{- $needed := (include "shop.connections" . | fromJson).needed | int }}
 {{- .Values.database.maxConnections | int | default (max 200 $needed) }}

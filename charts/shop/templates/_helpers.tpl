@@ -1,11 +1,11 @@
-{{/* The services call these templates from their values, so they may read nothing but .Values.global and .Release. */}}
+{{/* Values of services call some of these templates in a service's context: those read only .Values.global and .Release. */}}
 
 {{/* (list context NAME): the name of an object of this shop. */}}
 {{- define "shop.name" -}}
 {{ include "service.prefixed" . }}
 {{- end }}
 
-{{/* (list context KIND): the name of the Secret of that kind, the given one or the chart's own. */}}
+{{/* (list context KIND): the name of the Secret of that kind, given or generated. */}}
 {{- define "shop.secret" -}}
 {{- $context := index . 0 }}{{ $kind := index . 1 -}}
 {{- $own := ternary $kind (printf "shop-%s" $kind) (has $kind (list "postgres" "nats" "valkey")) -}}
@@ -21,26 +21,26 @@
 {{ get ($context.Values.global.secrets.database | default dict) $noun | default (include "shop.name" (list $context (printf "database-%s" $noun))) }}
 {{- end }}
 
-{{/* (list root NOUN): {secretName, key} of the URL of a service's database, asked for from outside of it. */}}
+{{/* (list root NOUN): {secretName, key} of the URL of a service's database, in the root context. */}}
 {{- define "shop.databaseUrl" -}}
 {{- include "shop.completeServices" (index . 0) }}
 {{- $values := index (index . 0).Values.services (index . 1) -}}
 {{ dict "secretName" (include "shop.databaseOf" .) "key" $values.secretEnv.SHOP_DATABASE_URL.key | toJson }}
 {{- end }}
 
-{{/* (list context NOUN): where that service is. */}}
+{{/* (list context NOUN): the URL of that service. */}}
 {{- define "shop.url" -}}
 http://{{ include "shop.name" . }}:8000
 {{- end }}
 
-{{/* SHOP_TRUSTED_PROXIES, in the gateway's context: what is given, else the networks of pods where a controller stands
-     in front of the gateway. */}}
+{{/* SHOP_TRUSTED_PROXIES, in the gateway's context: the given networks, else those of pods if an Ingress or a Gateway
+     leads to it. */}}
 {{- define "shop.trustedProxies" -}}
 {{- if .Values.global.trustedProxies }}{{ join "," .Values.global.trustedProxies }}
 {{- else if or .Values.ingress.enabled .Values.httpRoute.enabled }}10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7{{ end }}
 {{- end }}
 
-{{/* SHOP_STORE, the part of the shop that customers see and pay. */}}
+{{/* SHOP_STORE: title, currency, countries, taxes and shipping as JSON. */}}
 {{- define "shop.store" -}}
 {{- $store := .Values.global.store }}
 {{- $taxes := list }}
@@ -59,12 +59,12 @@ http://{{ include "shop.name" . }}:8000
 {{- $json | toJson }}
 {{- end }}
 
-{{/* Currencies with smaller units than Stripe charges: shop.payment.stripe_amounts.takes_every_amount. */}}
+{{/* Currencies of which Stripe cannot charge every amount: shop.payment.stripe_amounts.takes_every_amount. */}}
 {{- define "shop.notForStripe" -}}
 {{ list "BHD" "IQD" "JOD" "KWD" "LYD" "MGA" "OMR" "TND" | toJson }}
 {{- end }}
 
-{{/* A country that orders are sent to. */}}
+{{/* A country that orders ship to. */}}
 {{- define "shop.firstCountry" -}}
 {{- $store := .Values.global.store }}
 {{- $taxed := list }}
@@ -98,12 +98,12 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- uniq $jobs | toJson }}
 {{- end }}
 
-{{/* "yes" when this release makes roles and databases. */}}
+{{/* "yes" when this release creates roles and databases. */}}
 {{- define "shop.provisions" -}}
 {{- if or (ne .Values.database.mode "External") .Values.database.external.host }}yes{{ end }}
 {{- end }}
 
-{{/* A host as URLs have it: an IPv6 address is put in brackets. */}}
+{{/* A host as in a URL: an IPv6 address is put in brackets. */}}
 {{- define "shop.urlHost" -}}
 {{ ternary (printf "[%s]" .) . (contains ":" .) }}
 {{- end }}
@@ -126,15 +126,15 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- if eq .Values.database.mode "External" }}{{ .Values.database.external.sslmode }}{{ else if eq .Values.database.mode "CloudNativePG" }}require{{ else }}disable{{ end }}
 {{- end }}
 
-{{/* (list context SECRET KEY): what the Secret holds already, else a new value of letters and digits. URLs and
-     configurations take it as it is; a first digit could be read as a number. */}}
+{{/* (list context SECRET KEY): the value in the existing Secret, else a new one of letters and digits. It needs no escaping
+     in URLs and configurations; it begins with a letter, because a first digit could be read as a number. */}}
 {{- define "shop.kept" -}}
 {{- $context := index . 0 -}}
 {{- $found := get ((lookup "v1" "Secret" $context.Release.Namespace (index . 1)).data | default dict) (index . 2) -}}
 {{- if $found }}{{ $found | b64dec }}{{ else }}{{ randAlpha 1 }}{{ randAlphaNum 31 }}{{ end }}
 {{- end }}
 
-{{/* Refuses a second shop under the same names before Helm has written anything. Only an installation can look. */}}
+{{/* Refuses a second shop with the same names before Helm has written anything. `lookup` finds nothing without a cluster. */}}
 {{- define "shop.checkNames" -}}
 {{- $names := list }}
 {{- range $noun := include "shop.enabledServices" . | fromJsonArray }}
@@ -152,7 +152,7 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- end }}
 {{- end }}
 
-{{/* How the services connect to the database, where the values contradict each other. */}}
+{{/* Refuses contradictory values about connections to the database. */}}
 {{- define "shop.checkDatabaseAccess" -}}
 {{- $ca := .Values.global.database.ca }}
 {{- $pooled := eq .Values.global.database.pooler "Transaction" }}
@@ -173,7 +173,7 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- end }}
 {{- end }}
 
-{{/* What the schema cannot say in a sentence. */}}
+{{/* Checks that the schema cannot express. */}}
 {{- define "shop.check" -}}
 {{- include "shop.completeServices" . }}
 {{- include "shop.connections.check" . }}

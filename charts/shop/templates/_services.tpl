@@ -45,7 +45,7 @@
 {{- toJson $nouns }}
 {{- end }}
 
-{{/* (list root VARIABLE): the nouns of those that have the variable from a Secret, as JSON. */}}
+{{/* (list root VARIABLE): the nouns of those with the variable from a Secret, as JSON. */}}
 {{- define "shop.servicesWith" -}}
 {{- $root := index . 0 }}{{ $variable := index . 1 }}
 {{- $nouns := list }}
@@ -56,7 +56,7 @@
 {{- toJson $nouns }}
 {{- end }}
 
-{{/* The nouns of those that have a database, as JSON. */}}
+{{/* The nouns of those with a database, as JSON. */}}
 {{- define "shop.withDatabase" -}}
 {{ include "shop.servicesWith" (list . "SHOP_DATABASE_URL") }}
 {{- end }}

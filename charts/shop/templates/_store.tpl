@@ -1,6 +1,6 @@
-{{/* What the bundled stores have in common. Each takes (list context NAME ...). */}}
+{{/* Shared by the bundled stores. Each template takes (list context NAME ...). */}}
 
-{{/* Not headless: the address stays when the pod is replaced, so no client waits for its DNS cache. */}}
+{{/* Not headless, so that the address stays the same when the pod is replaced and no client waits for its DNS cache. */}}
 {{- define "shop.store.service" -}}
 {{- $context := index . 0 }}{{ $name := index . 1 -}}
 apiVersion: v1
@@ -24,7 +24,7 @@ enableServiceLinks: false
 securityContext: {{- include "service.podSecurity" $context | nindent 2 }}
 {{- end }}
 
-{{/* (list context NAME VALUES): the claim of the store's one volume. */}}
+{{/* (list context NAME VALUES): the store's volume claim. */}}
 {{- define "shop.store.claims" -}}
 {{- $values := index . 2 -}}
 volumeClaimTemplates:
@@ -38,7 +38,7 @@ volumeClaimTemplates:
       {{- end }}
       resources:
         requests: {storage: {{ $values.storage }}}
-# Data is deleted by hand or not at all.
+# Data is only deleted by hand.
 persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}
 {{- end }}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import Any
 
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, VERSION, shop
@@ -30,7 +29,6 @@ def leaves(found: Any, path: str = "") -> dict[str, Any]:
     return {name: value for part in parts for name, value in part.items()}
 
 
-@cache
 def of_chart(name: str) -> dict[str, Any]:
     loaded: dict[str, Any] = described.loaded((CHARTS / name / "values.yaml").read_text(encoding="utf-8"))
     return loaded

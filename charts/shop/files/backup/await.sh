@@ -1,7 +1,7 @@
-# await.sh REPORT STEP: tells that the session of $NOUN has come to REPORT, and waits until backup.sh lets everybody go on
-# with STEP. Prints true when it did, false when this round was given up.
+# await.sh REPORT STEP: records that the session of $NOUN has reached REPORT, and waits until backup.sh lets all sessions
+# continue with STEP. Prints true when it did, false when this attempt was aborted.
 #
-# STEP is a pipe that backup.sh holds open: it closes when all may go on, and also when backup.sh dies.
+# STEP is a pipe that backup.sh holds open: it is closed when all may continue, and also when backup.sh dies.
 exec 3<"$ROUND/$2"
 : >"$ROUND/$1.$NOUN"
 read -r nothing <&3 || true

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Dumps every database of a shop as of one moment into $TARGET/TIME, a folder that gets its name when it is complete.
+# Dumps every database of a shop as of one moment into $TARGET/TIME, a folder that gets this name when it is complete.
 #
-# Orders, stock and payments are in databases of their own, and no snapshot spans several. So writers are kept out of all
-# of them for the instant in which the snapshots are taken (gate.sql, snapshot.sql); then they go on while it is dumped.
+# Orders, stock and payments are in separate databases, and no snapshot spans several. So writes to all of them are locked
+# out for the moment in which the snapshots are taken (gate.sql, snapshot.sql); they continue during the dumps.
 #
 #   NOUNS, URL_<NOUN>  the databases: see common.sh      KEEP  complete backups of this shop to keep; 0 keeps all
-#   TARGET             folder of the backups             SHOP, SHOP_VERSION  noted in the manifest
-#   SAY_TO             a file that also gets the sentence about the end; empty is none
+#   TARGET             folder of the backups             SHOP, SHOP_VERSION  written to the manifest
+#   SAY_TO             a file that also gets the final message; empty is none
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/common.sh"
@@ -24,7 +24,7 @@ say() {
     [ -z "${SAY_TO:-}" ] || echo "$1" >"$SAY_TO"
 }
 
-# The sessions of a round wait at four steps, each a pipe that is closed when all may go on (await.sh).
+# The sessions of an attempt wait at four steps, each a pipe that is closed when all may continue (await.sh).
 open_steps() {
     mkfifo "$ROUND/lock" "$ROUND/look" "$ROUND/free" "$ROUND/end"
     exec 4<>"$ROUND/lock" 5<>"$ROUND/look" 6<>"$ROUND/free" 7<>"$ROUND/end"
@@ -47,7 +47,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 143' INT TERM
 
-session() { # NOUN SCRIPT: in the background; notes in $ROUND when it fails
+session() { # NOUN SCRIPT: in the background; leaves a file in $ROUND when it fails
     (
         close_steps
         export NOUN="$1"
@@ -55,7 +55,7 @@ session() { # NOUN SCRIPT: in the background; notes in $ROUND when it fails
     ) &
 }
 
-reached() { # SECONDS STEP...: true once every session is there, false when one failed or it takes too long
+reached() { # SECONDS STEP...: true once every session is there, false when one failed or after a timeout
     polls=$(($1 * 100))
     shift
     while [ "$polls" -gt 0 ]; do
@@ -71,7 +71,7 @@ reached() { # SECONDS STEP...: true once every session is there, false when one 
     return 1
 }
 
-common_moment() { # NUMBER: one round; true when every database has its snapshot
+common_moment() { # NUMBER: one attempt; true when every database has its snapshot
     export ROUND="$work/round-$1"
     mkdir "$ROUND"
     open_steps
@@ -91,7 +91,7 @@ common_moment() { # NUMBER: one round; true when every database has its snapshot
     return 1
 }
 
-common_moment_at_last() {
+retry_common_moment() {
     round=1
     until common_moment "$round"; do
         [ "$round" -lt "$ROUNDS" ] || fail "no common moment of all databases in $ROUNDS tries"
@@ -100,7 +100,7 @@ common_moment_at_last() {
     done
 }
 
-name_it() { # a name that no other backup has, by the making of a folder
+create_partial() { # sets name, which no other backup has, and partial, its folder
     for try in $(seq "$NAME_TRIES"); do
         name=$(date -u +%Y%m%dT%H%M%SZ)
         partial=$TARGET/.partial-$name
@@ -117,7 +117,7 @@ dump() { # NOUN
     [ ! -e "$ROUND/failed.$1" ] || fail "$1: the snapshot was lost: $(cat "$ROUND/snapshot.sql.$1")"
 }
 
-check_versions() { # pg_dump reads no server of a later major version
+check_versions() { # pg_dump cannot read a server of a later major version
     program=$(pg_dump --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
     for each in $NOUNS; do
         server=$(major_of "$each")
@@ -139,12 +139,12 @@ manifest() {
     printf '\n  ]\n}\n'
 }
 
-prune() { # what is deleted loses its name first, so that a name always stands for a whole backup
+prune() { # a backup is renamed before it is deleted, so that a name always means a complete backup
     find "$TARGET" -maxdepth 1 -name '.partial-*' -mmin "+$LEFTOVER_MINUTES" -exec rm -rf {} +
     [ "$KEEP" -gt 0 ] || return 0
     set --
     for found in "$TARGET"/[0-9]*Z/manifest.json; do
-        [ ! -e "$found" ] || [ "$(noted shop "$found")" != "$SHOP" ] || set -- "$@" "${found%/manifest.json}"
+        [ ! -e "$found" ] || [ "$(manifest_value shop "$found")" != "$SHOP" ] || set -- "$@" "${found%/manifest.json}"
     done
     while [ $# -gt "$KEEP" ]; do
         mv "$1" "$TARGET/.partial-old-${1##*/}"
@@ -157,8 +157,8 @@ prune() { # what is deleted loses its name first, so that a name always stands f
 umask 077
 check_versions
 mkdir -p "$TARGET"
-name_it
-common_moment_at_last
+create_partial
+retry_common_moment
 time=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 for each in $NOUNS; do dump "$each"; done
 exec 7>&-

@@ -1,4 +1,4 @@
-# Read by backup.sh and restore.sh. The databases: NOUNS="product order", URL_PRODUCT=postgresql://..., URL_ORDER=...
+# Sourced by backup.sh and restore.sh. The databases: NOUNS="product order", URL_PRODUCT=postgresql://..., URL_ORDER=...
 export PGCONNECT_TIMEOUT="${PGCONNECT_TIMEOUT:-10}" PSQLRC=/dev/null
 
 fail() {
@@ -16,7 +16,7 @@ sql() { # NOUN [psql's options]: stops at the first error
     psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 "$@" "$(url_of "$noun")"
 }
 
-noted() { # KEY MANIFEST: a value of the manifest's head
+manifest_value() { # KEY MANIFEST: a value of the manifest's head
     sed -n "s/^  \"$1\": \"\(.*\)\",\$/\1/p" "$2"
 }
 

@@ -1,6 +1,6 @@
--- Locks every table against writes: open transactions that have written are waited for, new writes wait.
--- A writer that holds one table and waits for another that was locked before it would never end. What such a writer holds
--- is locked first at the next try, as it came first for the writer; so the order that fits the writers is found soon, and
+-- Locks every table against writes: waits for open transactions that have written; new writes wait.
+-- A writer that holds one table and waits for another that is locked here already would be a deadlock. The next try locks
+-- the table that such a writer holds first, as the writer does; so an order that suits the writers is found soon, and is
 -- kept in shop.tables for the next time.
 DO $$
 DECLARE
@@ -27,5 +27,5 @@ BEGIN
             wait_ms := wait_ms * 2;
         END;
     END LOOP;
-    RAISE EXCEPTION 'somebody writes to % all the time', wanted;
+    RAISE EXCEPTION 'cannot lock %: it is written to all the time', wanted;
 END $$;

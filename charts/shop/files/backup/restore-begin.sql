@@ -1,7 +1,7 @@
--- Begins the one transaction of a restore; refuses a database that holds anything.
+-- Begins the transaction of a restore; refuses a database that is not empty.
 BEGIN;
 SET LOCAL lock_timeout = '120s';
--- The lock that migrations take, too.
+-- The lock of migrations.
 SELECT pg_advisory_xact_lock(x'53484F50'::bigint) \g /dev/null
 DO $$
 DECLARE

@@ -1,9 +1,9 @@
--- Ends the one transaction of a restore, after what pg_restore wrote.
+-- Ends the transaction of a restore, after the output of pg_restore.
 RESET search_path;
 SELECT to_regclass('public.outbox') IS NOT NULL AS events \gset
 \if :events
-    -- The new shop's broker is empty: every event that is kept goes out again. Those that had their effect are in the
-    -- inbox, whose rows must not be taken for old ones and deleted before their events have come by.
+    -- The new shop's broker is empty: every event that is kept is published again. Processed ones are in the inbox, whose
+    -- rows must not expire before their events have been delivered again.
     UPDATE public.outbox SET published_at = NULL, stream_sequence = NULL WHERE published_at IS NOT NULL;
     UPDATE public.inbox SET received_at = now();
 \endif

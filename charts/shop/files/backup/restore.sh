@@ -1,9 +1,9 @@
 #!/bin/sh
-# Fills the empty databases of a new shop from a backup that backup.sh made. It may be run again at any time: each database
-# is filled in one transaction whose end also notes the backup's name, so it is empty or whole, and a whole one is left alone.
+# Restores the empty databases of a new shop from a backup of backup.sh. It may be run again at any time: each database is
+# restored in one transaction that also records the backup's name, so it is empty or complete, and a complete one is skipped.
 #
 #   NOUNS, URL_<NOUN>  the databases: see common.sh      SOURCE  a backup, or a folder of backups: then the newest
-#   CHOSEN             a file: with the argument `choose` only writes there which backup was begun with, if one was
+#   CHOSEN             a file: with the argument `choose` only writes there which backup a former run began with, if any
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/common.sh"
@@ -11,11 +11,11 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 CONNECT_TRIES=150
 CONNECT_PAUSE_S=2
 
-noted_in() { # NOUN: the backup that the database is from, empty when it is from none
+restored_from() { # NOUN: the backup that the database was restored from; empty if none
     sql "$1" --command="SELECT substring(shobj_description(oid, 'pg_database') FROM '^restored from ([^ ]+)') FROM pg_database WHERE datname = current_database()"
 }
 
-reach() { # NOUN: wait until the database is there
+wait_for() { # NOUN: until the database accepts connections
     tries=$CONNECT_TRIES
     until sql "$1" --command='SELECT 1' >/dev/null 2>"$work/said"; do
         tries=$((tries - 1))
@@ -24,11 +24,11 @@ reach() { # NOUN: wait until the database is there
     done
 }
 
-survey() { # sets begun, the backup that a former run began with, and left, the databases that it did not come to
+find_progress() { # sets begun, the backup that a former run began with, and left, the databases that it did not reach
     begun= left=
     for each in $NOUNS; do
-        reach "$each"
-        found=$(noted_in "$each")
+        wait_for "$each"
+        found=$(restored_from "$each")
         if [ -z "$found" ]; then left="$left $each"; continue; fi
         [ "${begun:-$found}" = "$found" ] || fail "databases are from different backups, $begun and $found"
         begun=$found
@@ -40,7 +40,7 @@ newest() { # sets backup, the folder of the newest one
     for found in "$SOURCE"/[0-9]*Z/manifest.json; do
         [ -e "$found" ] || continue
         backup=${found%/manifest.json}
-        shop=$(noted shop "$found")
+        shop=$(manifest_value shop "$found")
         case " $shops " in *" $shop "*) ;; *) shops="$shops $shop" ;; esac
     done
     [ -n "$backup" ] || fail "$SOURCE holds no complete backup"
@@ -51,7 +51,7 @@ newest() { # sets backup, the folder of the newest one
 choose() { # sets backup, the folder to restore from
     if [ -e "$SOURCE/manifest.json" ]; then
         backup=$SOURCE
-        name=$(noted name "$backup/manifest.json")
+        name=$(manifest_value name "$backup/manifest.json")
         [ "${begun:-$name}" = "$name" ] || fail "the databases were begun from $begun: restoring $name over it would mix two backups"
     elif [ -n "$begun" ]; then
         backup=$SOURCE/$begun
@@ -59,8 +59,8 @@ choose() { # sets backup, the folder to restore from
     else
         newest
     fi
-    name=$(noted name "$backup/manifest.json")
-    [ "$(noted format "$backup/manifest.json")" = 1 ] || fail "$backup: cannot read this format of backup"
+    name=$(manifest_value name "$backup/manifest.json")
+    [ "$(manifest_value format "$backup/manifest.json")" = 1 ] || fail "$backup: cannot read this format of backup"
 }
 
 verify() {
@@ -70,7 +70,7 @@ verify() {
 }
 
 check_versions() { # a dump goes into a server of the same or a later major version
-    made=$(noted postgres "$backup/manifest.json" | sed 's/[^0-9].*//')
+    made=$(manifest_value postgres "$backup/manifest.json" | sed 's/[^0-9].*//')
     for each in $left; do
         server=$(major_of "$each")
         [ "$server" -ge "${made:-0}" ] ||
@@ -78,7 +78,7 @@ check_versions() { # a dump goes into a server of the same or a later major vers
     done
 }
 
-script() { # NOUN: without the last part nothing is committed; a database of a service that is new begins empty
+script() { # NOUN: only the last part commits; the database of a new service starts empty
     cat "$HERE/restore-begin.sql"
     if [ -e "$backup/$1.dump" ]; then
         pg_restore --no-owner --no-privileges --file=- "$backup/$1.dump" || exit
@@ -88,16 +88,16 @@ script() { # NOUN: without the last part nothing is committed; a database of a s
 
 restore() { # NOUN
     script "$1" | sql "$1" --set=backup="$name" --file=- >"$work/said" 2>&1 || fail "$1: $(cat "$work/said")"
-    [ "$(noted_in "$1")" = "$name" ] || fail "$1: was not restored: $(cat "$work/said")"
+    [ "$(restored_from "$1")" = "$name" ] || fail "$1: was not restored: $(cat "$work/said")"
     [ -e "$backup/$1.dump" ] && echo "$1: restored from $name" || echo "$1: not in $name, begins empty"
 }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 143' INT TERM
-survey
+find_progress
 if [ "${1:-}" = choose ]; then
-    # What is complete needs no backup any more, so its place need not exist.
+    # A complete restore does not read the backup, so it need not exist.
     printf '%s' "${begun:+$begun${left:+ unfinished}}" >"${CHOSEN:?}"
     exit
 fi

@@ -1,4 +1,4 @@
--- Takes the snapshot of one database while all databases are locked, and keeps it until the dumps are done.
+-- Exports the snapshot of one database while all databases are locked, and keeps it until the dumps are done.
 SET application_name = 'shop backup';
 SET idle_in_transaction_session_timeout = 0;
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
