@@ -214,7 +214,7 @@ async def test_an_administrator_changes_stock_and_refunds(
     await expect(administrator.page.get_by_role("row", name="Charge Done")).to_be_visible()
     await administrator.page.get_by_label("Refund amount").fill("2.50")
     await administrator.press("Refund")
-    await administrator.press("Refund 2.50 EUR")
+    await administrator.press("Refund 2,50 €")
     await expect(administrator.main).to_contain_text("2,50 € refunded")
     await expect(administrator.page.get_by_label("Refund amount")).not_to_have_value("2.50")
 

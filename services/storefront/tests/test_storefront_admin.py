@@ -99,7 +99,7 @@ async def test_a_refund_is_made_once_per_form(browser: Browser, order_id: str) -
     form = page.form(f"/admin/orders/{order_id}/refund")
     assert form.fields["amount"] == "32.69"
     page = await browser.send(form, amount="5,50", reason="A torn page")
-    assert page.one("h1").text == "Refund 5.50 EUR?"
+    assert page.one("h1").text == "Refund 5,50\N{NO-BREAK SPACE}€?"
     assert browser.shop.refunds == {}
     await browser.confirm()
     await browser.send(form, amount="5,50", reason="A torn page")

@@ -19,7 +19,7 @@ from shop.storefront.order_pages import cancel_confirmation, with_refunded_amoun
 from shop.storefront.schemas import Payment
 from shop.storefront.service import Storefront
 from shop.storefront.sessions import Session
-from shop.storefront.web import Admin, PostedForm, Shop, page, redirect, with_query
+from shop.storefront.web import Admin, PostedForm, Shop, formats_of, page, redirect, with_query
 
 router = APIRouter(prefix="/admin", include_in_schema=False)
 
@@ -93,7 +93,7 @@ async def refund(request: Request, order_id: UUID, shop: Shop, admin: Admin, for
     amount, wrong = _refundable(payment, form)
     if wrong:
         return await _order(request, order_id, shop, admin, wrong=wrong, typed=form, status=422)
-    if confirmation := await require_confirmation(request, form, _refund_confirmation(payment, amount, back)):
+    if confirmation := await require_confirmation(request, form, _refund_confirmation(shop, payment, amount, back)):
         return confirmation
     key = form_key(form)
     try:
@@ -118,10 +118,10 @@ def _refundable(payment: Payment, form: Mapping[str, str]) -> tuple[int, str]:
     return amount, ""
 
 
-def _refund_confirmation(payment: Payment, amount: int, back: str) -> Confirmation:
-    sum_typed = f"{decimal_text(amount, payment.amount.currency)} {payment.amount.currency}"
+def _refund_confirmation(shop: Storefront, payment: Payment, amount: int, back: str) -> Confirmation:
+    money = formats_of(shop.settings.store).money(amount, payment.amount.currency)
     explanation = "The amount is refunded to the customer's card. This cannot be undone."
-    return Confirmation(f"Refund {sum_typed}?", explanation, f"Refund {sum_typed}", back)
+    return Confirmation(f"Refund {money}?", explanation, f"Refund {money}", back)
 
 
 @router.post("/orders/{order_id}/{action}")
