@@ -79,6 +79,7 @@ new-service: sync  ## write a new service: make new-service NAME=loyalty
 	@$(RUN) python -m shop.devkit.scaffold $(NAME)
 	@$(RUN) ruff check --quiet --fix services/$(NAME) && $(RUN) ruff format --quiet services/$(NAME)
 	@$(UV) lock --quiet && $(UV) sync --frozen --quiet
+	@$(MAKE) --no-print-directory generate
 
 generate: sync  ## write every file that follows from the services' manifests
 	@$(RUN) python -m shop.devkit.generate

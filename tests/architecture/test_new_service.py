@@ -1,100 +1,197 @@
-"""`make new-service` writes a service that works, so the generator cannot rot."""
+"""`make new-service` writes a service that works and has its place everywhere, so the generator cannot rot.
+
+The commands of that target run in a copy of the project, where the project's own tests check what they made.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 
-from shop.devkit import scaffold
+from shop.devkit import generate, scaffold
+from shop.devkit.processes import free_port
 from tests.architecture.source import ROOT
+from tests.architecture.test_anatomy import tracked_files
+from tests.charts import generate as charts
+from tests.charts.rendering import PRESETS
 
 NOUN = "loyalty"
-COMMAND_TIMEOUT_S = 180
-IGNORED = shutil.ignore_patterns("__pycache__", "test_new_service.py", "test_package_diagram.py")
+PATH = "/api/v1/loyalties"
+COMMAND_TIMEOUT_S = 300
+REQUEST_TIMEOUT_S = 10.0
+NOT_COPIED = frozenset({"tests/architecture/test_new_service.py"})
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project in which its programs run, and the content of each file before and after the service."""
+
+    root: Path
+    before: dict[str, bytes] = field(default_factory=dict)
+    after: dict[str, bytes] = field(default_factory=dict)
+
+    def attempt(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A module, or an installed program, with the packages of this copy."""
+        installed = Path(sys.executable).with_name(program)
+        command = [str(installed)] if installed.exists() else [sys.executable, "-m", program]
+        sources = [*sorted(self.root.glob("services/*/src")), self.root / "k8s" / "operator" / "src"]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, sources)),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "RUFF_NO_CACHE": "true",
+        }
+        environment.pop("PYTEST_XDIST_WORKER", None)
+        return subprocess.run(
+            [*command, *arguments],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+
+    def run(self, program: str, *arguments: str) -> str:
+        """The output of a command that succeeds."""
+        done = self.attempt(program, *arguments)
+        assert done.returncode == 0, f"{program}:\n{done.stdout[-3000:]}\n{done.stderr[-2000:]}"
+        return done.stdout
+
+    def passes(self, *arguments: str) -> None:
+        assert " passed" in self.run("pytest", *arguments, "-p", "no:cacheprovider", "-p", "no:xdist")
+
+    def lint_imports(self) -> subprocess.CompletedProcess[str]:
+        return self.attempt("lint-imports", "--no-cache")
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files if "__pycache__" not in path.parts}
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of its own with links to the real packages, into which the service was generated."""
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     root = tmp_path_factory.mktemp("project")
-    (root / "services").mkdir()
-    for folder in sorted((ROOT / "services").iterdir()):
-        (root / "services" / folder.name).symlink_to(folder)
-    (root / "k8s").symlink_to(ROOT / "k8s")
-    for file in ("pyproject.toml", "Makefile"):
-        shutil.copy(ROOT / file, root)
-    shutil.copytree(ROOT / "tests" / "architecture", root / "tests" / "architecture", ignore=IGNORED)
-    scaffold.generate(root, NOUN)
-    run(root, "ruff", "check", "--quiet", "--fix", f"services/{NOUN}")
-    run(root, "ruff", "format", "--quiet", f"services/{NOUN}")
-    return root
+    for file in tracked_files():
+        name = file.relative_to(ROOT).as_posix()
+        if name not in NOT_COPIED and (file.exists() or file.is_symlink()):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, root / name, follow_symlinks=False)
+    made = Project(root)
+    made.before.update(contents(root))
+    told = made.run("shop.devkit.scaffold", NOUN)
+    assert "by hand" not in told.lower()
+    made.run("ruff", "check", "--quiet", "--fix", f"services/{NOUN}")
+    made.run("ruff", "format", "--quiet", f"services/{NOUN}")
+    for step in ("shop.devkit.generate", "tests.architecture.package_diagram", "tests.charts.generate"):
+        made.run(step)
+    made.after.update(contents(root))
+    return made
 
 
-def run(root: Path, program: str, *arguments: str) -> str:
-    """The output of an installed program in ``root``; a failed assertion when it ends with an error."""
-    done = attempt(root, program, *arguments)
-    assert done.returncode == 0, f"{program}:\n{done.stdout[-3000:]}\n{done.stderr[-2000:]}"
-    return done.stdout
+def test_only_its_own_folder_and_generated_files_change(project: Project) -> None:
+    before, after = project.before, project.after
+    assert before.keys() <= after.keys()
+    new = {name for name in after.keys() - before.keys() if not name.startswith(f"services/{NOUN}/")}
+    changed = {name for name, content in before.items() if after[name] != content}
+    of_charts = [path for path, _ in charts.documents()] + [charts.GOLDEN / f"{name}.yaml" for name in PRESETS]
+    assert new == set()
+    assert changed <= {*generate.WRITERS, *(path.relative_to(ROOT).as_posix() for path in of_charts)}
+    assert changed >= set(generate.WRITERS), "each names every service"
 
 
-def attempt(root: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(root / "services" / NOUN / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    environment.pop("PYTEST_XDIST_WORKER", None)
-    return subprocess.run(
-        [sys.executable, "-m", program, *arguments] if program == "pytest" else [str(tool(program)), *arguments],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT_S,
-        check=False,
+def test_its_own_tests_pass(project: Project) -> None:
+    project.passes(f"services/{NOUN}")
+
+
+def test_architecture_tests_hold_with_it(project: Project) -> None:
+    slow = ("test_wheels.py", "test_shell_scripts.py", "test_database_isolation.py")
+    project.passes("tests/architecture", *(f"--ignore=tests/architecture/{name}" for name in slow))
+
+
+def test_charts_gateway_and_shop_resource_have_it(project: Project) -> None:
+    project.passes(
+        "tests/charts/test_chart_values.py::test_renders_are_the_golden_ones",
+        "tests/charts/test_chart_values.py::test_every_service_of_the_project_is_in_the_shop",
+        "tests/charts/test_skaffold.py",
+        "k8s/operator/tests/test_render.py::test_objects_come_in_the_order_of_applying",
+        "k8s/operator/tests/test_shop_spec.py",
+        "k8s/operator/tests/test_shop_crd.py",
+        "k8s/operator/tests/test_local_plan.py",
+        "tests/contracts/test_api_document.py",
+        "tests/contracts/test_unknown_fields.py",
+        "services/gateway/tests/test_gateway_routing.py",
     )
 
 
-def tool(program: str) -> Path:
-    return Path(sys.executable).with_name(program)
-
-
-def test_its_own_tests_pass(project: Path) -> None:
-    assert " passed" in run(project, "pytest", f"services/{NOUN}", "-p", "no:cacheprovider")
-
-
-def test_it_is_built_like_every_service(project: Path) -> None:
-    assert " passed" in run(project, "pytest", "tests/architecture", "-k", NOUN, "-p", "no:cacheprovider")
-
-
-def test_it_keeps_the_rules(project: Path) -> None:
-    run(project, "ruff", "check", f"services/{NOUN}")
+def test_it_keeps_the_rules(project: Project) -> None:
+    project.run("ruff", "check")
+    project.run("ruff", "format", "--check")
     cache = ROOT / ".mypy_cache" / "new-service"
-    run(project, "mypy", f"services/{NOUN}/src", f"services/{NOUN}/tests", "--cache-dir", str(cache))
-    kept = run(project, "lint-imports", "--no-cache")
-    assert " 0 broken" in kept
+    project.run("mypy", f"services/{NOUN}", "services/gateway/src", "k8s/operator/src", "--cache-dir", str(cache))
+    assert " 0 broken" in project.lint_imports().stdout
 
 
 @pytest.mark.parametrize(
     ("forbidden", "broken"),
     [("shop.order.domain", "No service imports another"), ("shop.kit.db", "A domain does no input or output")],
 )
-def test_import_contracts_hold_for_it(project: Path, forbidden: str, broken: str) -> None:
-    domain = project / "services" / NOUN / "src" / "shop" / NOUN / "domain.py"
+def test_import_contracts_hold_for_it(project: Project, forbidden: str, broken: str) -> None:
+    domain = project.root / "services" / NOUN / "src" / "shop" / NOUN / "domain.py"
     right = domain.read_text(encoding="utf-8")
     domain.write_text(f"{right}\nimport {forbidden}\n", encoding="utf-8")
     try:
-        told = attempt(project, "lint-imports", "--no-cache")
+        refused = project.lint_imports()
     finally:
         domain.write_text(right, encoding="utf-8")
-    assert told.returncode == 1
-    assert f"{broken} BROKEN" in told.stdout
+    assert refused.returncode == 1
+    assert f"{broken} BROKEN" in refused.stdout
 
 
-def test_nothing_of_the_template_is_left(project: Path) -> None:
+@pytest.fixture
+def url(project: Project, tmp_path: Path) -> Iterator[str]:
+    """The gateway of a shop that runs the copy's services."""
+    data, port = tmp_path / "data", free_port()
+    options = ("--data-dir", str(data))
+    project.run("shop.operator.cli", "up", "k8s/samples/bookshop.yaml", "--detach", "--port", str(port), *options)
+    try:
+        status = json.loads(project.run("shop.operator.cli", "status", "--json", *options))
+        running = {component["name"]: component for component in status["components"]}
+        assert running[f"{NOUN}-1"]["healthy"]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        project.run("shop.operator.cli", "down", "--delete-data", "--yes", *options)
+
+
+@pytest.mark.shop
+def test_it_runs_in_a_shop_behind_the_gateway(url: str) -> None:
+    account = {"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"}
+    with httpx.Client(base_url=url, timeout=REQUEST_TIMEOUT_S) as client:
+        assert client.get(PATH).status_code == 401
+        assert client.post("/api/v1/users", json=account).status_code == 201
+        token = client.post("/api/v1/tokens", json={name: account[name] for name in ("email", "password")}).json()
+        headers = {"Authorization": f"Bearer {token['access_token']}"}
+        made = client.post(PATH, json={"note": "first"}, headers=headers)
+        assert made.status_code == 201
+        assert [one["id"] for one in client.get(PATH, headers=headers).json()["items"]] == [made.json()["id"]]
+        assert PATH in client.get("/openapi.json").json()["paths"]
+
+
+def test_nothing_of_the_template_is_left(project: Project) -> None:
     texts = {
-        path: path.read_text(encoding="utf-8") for path in (project / "services" / NOUN).rglob("*.*") if path.is_file()
+        path: path.read_text(encoding="utf-8")
+        for path in (project.root / "services" / NOUN).rglob("*.*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert not [path for path, text in texts.items() if "{{" in text or path.suffix == scaffold.SUFFIX]
 
@@ -102,25 +199,28 @@ def test_nothing_of_the_template_is_left(project: Path) -> None:
 @pytest.mark.parametrize("name", ["Loyalty", "loyalty-points", "1st", "x", "class", "kit", "a" * 32, "../evil", ""])
 def test_name_that_cannot_be_a_package_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(scaffold.ScaffoldError, match="cannot name a service"):
-        scaffold.generate(tmp_path, name)
+        scaffold.new_service(tmp_path, name)
 
 
 def test_existing_service_is_not_touched() -> None:
     with pytest.raises(scaffold.ScaffoldError, match="there already"):
-        scaffold.generate(ROOT, "order")
+        scaffold.new_service(ROOT, "order")
 
 
 def test_folder_that_is_no_project_is_refused(tmp_path: Path) -> None:
     with pytest.raises(scaffold.ScaffoldError, match="not the project's root"):
-        scaffold.generate(tmp_path, NOUN)
+        scaffold.new_service(tmp_path, NOUN)
 
 
-def test_unknown_workspace_file_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    (tmp_path / "services").mkdir()
+def test_path_of_another_service_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    order = tmp_path / "services" / "order" / "pyproject.toml"
+    order.parent.mkdir(parents=True)
+    order.write_text('[tool.shop]\nmodules = ["retail"]\napi = ["orders"]\n', encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
-    with pytest.raises(scaffold.ScaffoldError, match=r"pyproject\.toml has no"):
-        scaffold.generate(tmp_path, NOUN)
-    assert not list((tmp_path / "services").iterdir())
+    with pytest.raises(scaffold.ScaffoldError, match="api: orders leads to"):
+        scaffold.new_service(tmp_path, NOUN, "orders")
+    assert [path.name for path in (tmp_path / "services").iterdir()] == ["order"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pyproject.toml", "services"]
 
 
 @pytest.mark.parametrize(

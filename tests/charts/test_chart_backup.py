@@ -83,7 +83,7 @@ def test_a_restore_from_a_bucket_goes_on_with_the_backup_that_it_began_with() ->
         ("backup.enabled=true", "backup.destination is missing: pvc://CLAIM/path or s3://BUCKET/path"),
         ("backup.enabled=true,backup.destination=s3://a/b", "backup.destination s3://... needs secretName"),
         ("restore.source=s3://a/b", "restore.source s3://... needs secretName"),
-        ("restore.source=pvc://a/b", "restore.source needs services.notification.migrations.mode Job"),
+        ("restore.source=pvc://a/b", f"restore.source needs services.{WITH_DATABASE[0]}.migrations.mode Job"),
     ],
 )
 def test_what_is_missing_is_said(values: str, sentence: str) -> None:

@@ -14,6 +14,7 @@ from shop.payment.stripe_amounts import takes_every_amount
 from tests.charts.rendering import CHARTS, Refused, kind, named, template
 
 HELPERS = CHARTS / "shop" / "templates" / "_helpers.tpl"
+STREAMS = len(WITH_DATABASE)
 WITHOUT_NOTIFICATION = ("--set", "services.notification.enabled=false,services.user.enabled=false")
 
 
@@ -28,20 +29,20 @@ def sizes(*arguments: str) -> tuple[int, int]:
 @pytest.mark.parametrize(("storage", "volume_bytes"), [("5Gi", 5 << 30), ("1G", 10**9), ("1.5Gi", 3 << 29)])
 def test_streams_fit_the_volume_with_room_to_spare(storage: str, volume_bytes: int) -> None:
     stream, room = sizes("--set", f"messaging.storage={storage}")
-    assert 6 * stream < room < volume_bytes
-    assert 6 * stream > 0.79 * volume_bytes
+    assert STREAMS * stream < room < volume_bytes
+    assert STREAMS * stream > 0.79 * volume_bytes
 
 
 def test_fewer_services_have_larger_streams() -> None:
-    assert sizes(*WITHOUT_NOTIFICATION)[0] * 4 == pytest.approx(sizes()[0] * 6, rel=0.001)
+    assert sizes(*WITHOUT_NOTIFICATION)[0] * (STREAMS - 2) == pytest.approx(sizes()[0] * STREAMS, rel=0.001)
 
 
 def test_a_volume_that_is_too_small_is_refused_with_the_numbers() -> None:
-    with pytest.raises(
-        Refused, match=r"messaging.storage 100Mi is too small: 6 streams .* 16 MiB each, so at least 120Mi"
-    ):
+    needed = STREAMS * 20
+    sentence = f"messaging.storage 100Mi is too small: {STREAMS} streams .* 16 MiB each, so at least {needed}Mi"
+    with pytest.raises(Refused, match=sentence):
         template("shop", "--set", "messaging.storage=100Mi")
-    template("shop", "--set", "messaging.storage=121Mi")
+    template("shop", "--set", f"messaging.storage={needed + 1}Mi")
 
 
 def test_every_service_with_events_reads_the_size() -> None:
@@ -57,6 +58,8 @@ def test_every_service_with_events_reads_the_size() -> None:
 SCALED = ",".join(
     f"services.{noun}.autoscaling.enabled=true,services.{noun}.autoscaling.maxReplicas=10" for noun in WITH_DATABASE
 )
+MOST = STREAMS * 11 * 8 + 10
+"""Connections with ten pods of each service and one more of an update: 8 each, and 10 of others."""
 EXTERNAL = (
     "--set",
     "database.mode=External,database.external.host=db.example,global.secrets.postgres=admin",
@@ -80,40 +83,40 @@ def test_the_server_takes_what_the_most_pods_can_ask_for() -> None:
     assert max_connections() == 200
     small_pool = ("--set-string", "services.pricing.config.SHOP_DATABASE_POOL_SIZE=2")
     few = ("--set", "services.order.replicas=20,services.payment.maxSurge=50%,services.payment.replicas=3", *small_pool)
-    # product, user, notification: 2 pods; pricing 2 pods of 2; order 21; payment 3 and 2 of an update; 10 of others.
-    assert max_connections(*few) == 3 * 2 * 8 + 2 * 2 + 21 * 8 + 5 * 8 + 10
+    # Others: 2 pods; pricing 2 pods of 2; order 21; payment 3 and 2 of an update; 10 of others.
+    assert max_connections(*few) == (STREAMS - 3) * 2 * 8 + 2 * 2 + 21 * 8 + 5 * 8 + 10
     with_jobs = ("--set", "services.order.migrations.mode=Job,backup.enabled=true,backup.destination=pvc://a/b")
-    assert max_connections(*few, *with_jobs) == max_connections(*few) + 2 + 6 * 3
+    assert max_connections(*few, *with_jobs) == max_connections(*few) + 2 + STREAMS * 3
 
 
 def test_pools_that_the_server_cannot_serve_are_refused_with_the_numbers() -> None:
     text = refusal("--set", SCALED)
-    assert "allows up to 500, but the services may take 538 connections (notification 11 pods x 8, order 11" in text
+    assert f"allows up to 500, but the services may take {MOST} connections ({WITH_DATABASE[0]} 11 pods x 8, " in text
     assert "others 10)" in text
-    assert "database.maxConnections is 100, but the services may take 106 connections" in refusal(
+    assert f"database.maxConnections is 100, but the services may take {STREAMS * 2 * 8 + 10} connections" in refusal(
         "--set", "database.maxConnections=100"
     )
-    assert max_connections("--set", SCALED, "--set", "database.maxConnections=600") == 600
-    assert "may take 538" in refusal("--set", SCALED, "--set", "database.maxConnections=537")
-    assert max_connections("--set", SCALED, "--set", "database.maxConnections=538") == 538
+    assert max_connections("--set", SCALED, "--set", f"database.maxConnections={MOST + 60}") == MOST + 60
+    assert f"may take {MOST}" in refusal("--set", SCALED, "--set", f"database.maxConnections={MOST - 1}")
+    assert max_connections("--set", SCALED, "--set", f"database.maxConnections={MOST}") == MOST
 
 
 def test_the_limit_of_a_server_elsewhere_is_compared_once_it_is_stated() -> None:
     template("shop", *EXTERNAL, "--set", SCALED)
     stated = ("--set", "database.maxConnections=400")
-    assert "database.maxConnections is 400, but the services may take 538" in refusal(
+    assert f"database.maxConnections is 400, but the services may take {MOST}" in refusal(
         *EXTERNAL, "--set", SCALED, *stated
     )
 
 
 def test_a_pool_size_in_env_counts() -> None:
     env = '[{"name": "SHOP_DATABASE_POOL_SIZE", "value": "64"}]'
-    assert max_connections("--set-json", f"services.order.env={env}") == 5 * 2 * 8 + 2 * 64 + 10
+    assert max_connections("--set-json", f"services.order.env={env}") == (STREAMS - 1) * 2 * 8 + 2 * 64 + 10
 
 
 def test_the_chart_counts_with_the_defaults_of_the_services() -> None:
     pool = ServiceSettings.model_fields["database_pool_size"].default
-    assert max_connections("--set", "services.order.replicas=50") == 5 * 2 * pool + 51 * pool + 10
+    assert max_connections("--set", "services.order.replicas=30") == (STREAMS - 1) * 2 * pool + 31 * pool + 10
     assert f"need {MIN_STREAM_BYTES >> 20} MiB each" in refusal("--set", "messaging.storage=100Mi")
 
 

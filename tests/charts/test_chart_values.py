@@ -14,7 +14,7 @@ import yaml
 from shop.devkit import manifest
 from shop.kit.countries import COUNTRIES
 from shop.kit.currencies import EXPONENTS
-from shop.operator.services import SERVICES
+from shop.operator.services import SERVICES, WITH_DATABASE
 from tests.charts import described, generate, helm
 from tests.charts.rendering import CHARTS, PRESETS, Refused, golden_text, template
 
@@ -97,7 +97,7 @@ REFUSED = [
     ("shop-operator", "image.registry=", "image.registry is not set: name the registry that `make images push` filled"),
     ("shop", "messaging.mode=External", "messaging.mode External needs global.secrets.nats"),
     ("shop", "cache.mode=External", "cache.mode External needs global.secrets.valkey"),
-    ("shop", "database.mode=External", "needs database.external.host, or global.secrets.database.notification"),
+    ("shop", "database.mode=External", f"needs database.external.host, or global.secrets.database.{WITH_DATABASE[0]}"),
     (
         "shop",
         f"{EXTERNAL},database.external.sslmode=verify-full",

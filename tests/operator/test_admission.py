@@ -14,6 +14,7 @@ from shop.operator.engine.kube.api_errors import ApiError
 from shop.operator.engine.kube.client import Kube, Request, path_of
 from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.kube.objects import Object
+from shop.operator.services import SERVICES
 from shop.operator.spec import ShopSpec
 
 Spec = dict[str, Any]
@@ -88,8 +89,8 @@ INVALID: list[tuple[str, str, str]] = [
     ("modules: {retail: 1}", "spec.modules.retail", "must be of type boolean"),
     ("modules: {food: true}", "spec.modules.food", "unknown field"),
     ("version: '1.0 beta'", "spec.version", "must be an image tag such as 0.1.0, at most 128 characters"),
-    ("services: {ordr: {}}", "spec.services", "a service is one of notification, order, payment"),
-    ("services: {restaurant: {}}", "spec.services", "a service is one of notification, order, payment"),
+    ("services: {ordr: {}}", "spec.services", f"a service is one of {', '.join(SERVICES)}"),
+    ("services: {restaurant: {}}", "spec.services", f"a service is one of {', '.join(SERVICES)}"),
     ("services: {order: {replicas: 0}}", "spec.services.order.replicas", "greater than or equal to 1"),
     ("services: {order: {replicas: '2'}}", "spec.services.order.replicas", "must be of type integer"),
     ("services: {order: {autoscaling: {}}}", "spec.services.order.autoscaling.maxReplicas", "Required value"),

@@ -10,7 +10,7 @@ from shop.operator import shopfile
 from shop.operator.local import plan
 from shop.operator.local.data_dir import DataDir
 from shop.operator.program import shopctl
-from shop.operator.services import MODULES
+from shop.operator.services import MODULES, SERVICES
 from shop.operator.shopfile import InvalidShop
 from shop.operator.spec import Modules, Shop, ShopSpec
 
@@ -58,7 +58,7 @@ INVALID_SPECS = [
     ("store: {shipping: {flat: 4.90}}", "spec.store.shipping.flat: must be a whole number, not 4.9"),
     ("store: {catalog: {}}", "spec.store.catalog: give exactly one of sample and configMap"),
     ("store: {catalog: {sample: wine}}", "spec.store.catalog.sample: must be books, not 'wine'"),
-    ("services: {ordr: {}}", "spec.services.ordr: must be notification, order, payment"),
+    ("services: {ordr: {}}", f"spec.services.ordr: must be {SERVICES[0]}, {SERVICES[1]}, "),
     ("services: {order: {replicas: 0}}", "spec.services.order.replicas: must be at least 1, not 0"),
     ("services: {order: {replicas: '2'}}", "spec.services.order.replicas: must be a whole number, not '2'"),
     ("services: {order: {logLevel: LOUD}}", "spec.services.order.logLevel: must be DEBUG, INFO, WARNING or ERROR"),
@@ -126,7 +126,7 @@ INVALID_SPECS = [
     ("version: 1.0", "spec.version: must be text, not 1.0"),
     ("modules: {retail: 1}", "spec.modules.retail: must be true or false, not 1"),
     ("modules: {food: true}", "spec.modules.food: "),
-    ("services: {restaurant: {}}", "spec.services.restaurant: must be notification, order, payment"),
+    ("services: {restaurant: {}}", f"spec.services.restaurant: must be {SERVICES[0]}, {SERVICES[1]}, "),
 ]
 
 

@@ -10,21 +10,19 @@ import keyword
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
+
+from shop.devkit import generate
+from shop.devkit.generate.blocks import BlockError
+from shop.devkit.manifest import ManifestError
 
 FILES = Path(__file__).with_name("scaffold_files")
 SUFFIX = ".tmpl"
 NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
 RESERVED = frozenset({"kit", "devkit", "contracts", "operator", "tests", "test", "shop"})
-ANCHOR = "storefront"
-"""The service beside which a new one is entered in the workspace's pyproject.toml."""
-
-NEXT_STEPS = """services/{noun} is written and entered in pyproject.toml. Its tests: uv run pytest services/{noun}
-By hand, where the shop is put together:
-  - shop.gateway: "{plural}": "{noun}" in routing.API, and {noun}_url in its Settings
-  - shop.operator: "{noun}" in local.plan (what runs, what has a database) and in spec.Noun
-  - events that it publishes: classes in shop.contracts.events, then `make schemas`
-  - `make diagram`, for docs/architecture.md"""
+WRITTEN = """services/{noun} is written and has its place: /api/v1/{plural} at the gateway, `make up`, charts, Shops.
+Its tests: .venv/bin/python -m pytest services/{noun}"""
 
 
 class ScaffoldError(ValueError):
@@ -38,38 +36,26 @@ def plural_of(noun: str) -> str:
     return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
 
 
-def generate(root: Path, noun: str, plural: str = "") -> Path:
-    """Write services/<noun> below ``root`` and enter it in the workspace; the new folder. ScaffoldError otherwise."""
+def new_service(root: Path, noun: str, plural: str = "") -> Path:
+    """Write services/<noun> below ``root`` and all that follows from its manifest; the new folder.
+
+    ScaffoldError when it cannot be; then there is no new folder.
+    """
     _check(root, noun)
     words = {"noun": noun, "Noun": noun.capitalize(), "plural": plural or plural_of(noun)}
-    workspace = root / "pyproject.toml"
-    entered = enter(workspace.read_text(encoding="utf-8"), noun)
     folder = root / "services" / noun
-    unfinished = folder.with_name(f".{noun}.new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for template in sorted(FILES.rglob(f"*{SUFFIX}")):
-        target = unfinished / _place(template.relative_to(FILES), words)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(_fill(template.read_text(encoding="utf-8"), words), encoding="utf-8")
-    unfinished.rename(folder)
-    workspace.write_text(entered, encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix=".new-service-", dir=root) as unfinished:
+        for template in sorted(FILES.rglob(f"*{SUFFIX}")):
+            target = Path(unfinished) / noun / _place(template.relative_to(FILES), words)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(_fill(template.read_text(encoding="utf-8"), words), encoding="utf-8")
+        (Path(unfinished) / noun).rename(folder)
+    try:
+        generate.write(root)
+    except (ManifestError, BlockError) as error:
+        shutil.rmtree(folder)
+        raise ScaffoldError(str(error)) from error
     return folder
-
-
-def enter(text: str, noun: str) -> str:
-    """The workspace's pyproject.toml with the service ``noun`` in every list that names its services."""
-    changes = (
-        (f'    "shop-{ANCHOR}",\n', f'    "shop-{noun}",\n'),
-        (f"shop-{ANCHOR} = {{ workspace = true }}\n", f"shop-{noun} = {{ workspace = true }}\n"),
-        (f":services/{ANCHOR}/src", f":services/{noun}/src"),
-        (f'"shop.{ANCHOR}",', f' "shop.{noun}",'),
-        (f" | shop.{ANCHOR}", f" | shop.{noun}"),
-    )
-    for anchor, addition in changes:
-        if anchor not in text:
-            raise ScaffoldError(f"pyproject.toml has no {anchor.strip()!r} to enter {noun} after")
-        text = text.replace(anchor, anchor + addition)
-    return text
 
 
 def _check(root: Path, noun: str) -> None:
@@ -104,10 +90,10 @@ def main() -> None:
     parser.add_argument("--plural", default="", help="for its path, where English is irregular")
     arguments = parser.parse_args()
     try:
-        generate(Path.cwd(), arguments.noun, arguments.plural)
+        new_service(Path.cwd(), arguments.noun, arguments.plural)
     except ScaffoldError as error:
         sys.exit(str(error))
-    print(NEXT_STEPS.format(noun=arguments.noun, plural=arguments.plural or plural_of(arguments.noun)))
+    print(WRITTEN.format(noun=arguments.noun, plural=arguments.plural or plural_of(arguments.noun)))
 
 
 if __name__ == "__main__":
