@@ -7,40 +7,6 @@ from starlette.types import Receive, Scope, Send
 
 from services.gateway.tests.conftest import Open, Served, Upstream, answer_json, closed_port
 from shop.devkit.testing import wait_until
-from shop.gateway.upstreams import Upstream as Balanced
-
-
-def balanced(count: int, failures: int = 2) -> Balanced:
-    return Balanced("product", [f"http://127.0.0.1:{port}" for port in range(1, count + 1)], failures, 60)
-
-
-def test_the_less_busy_of_two_is_chosen() -> None:
-    upstream = balanced(2)
-    upstream.instances[0].inflight = 5
-    assert {upstream.pick() for _ in range(50)} == {upstream.instances[1]}
-
-
-def test_of_many_the_busiest_is_never_chosen_and_the_others_share() -> None:
-    upstream = balanced(3)
-    upstream.instances[0].inflight = 5
-    assert {upstream.pick() for _ in range(200)} == set(upstream.instances[1:])
-
-
-def test_open_breakers_tried_and_full_instances_are_passed_over() -> None:
-    upstream = balanced(3)
-    broken, tried, good = upstream.instances
-    broken.breaker.failed()
-    broken.breaker.failed()
-    assert {upstream.pick([tried]) for _ in range(50)} == {good}
-    good.inflight = 10_000
-    assert upstream.pick([tried]) is None
-
-
-def test_retry_after_is_when_the_first_breaker_lets_a_probe_through() -> None:
-    upstream = balanced(1, failures=1)
-    assert upstream.retry_after_s() == 1
-    upstream.instances[0].breaker.failed()
-    assert 55 < upstream.retry_after_s() <= 60
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])

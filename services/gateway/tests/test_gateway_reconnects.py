@@ -87,7 +87,7 @@ async def listening(server: Server) -> AsyncIterator[str]:
 def tries(shop: Shop, noun: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every request from now on that the gateway tries to send to one service."""
     seen: list[str] = []
-    session = shop.gateway._connections.kept
+    session = shop.gateway._connections.reused
     request = session._request
     urls = tuple(instance.base_url for instance in shop.gateway.upstreams[noun].instances)
 

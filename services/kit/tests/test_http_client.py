@@ -17,11 +17,12 @@ from shop.devkit.testing import wait_until
 from shop.kit import telemetry
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable, install_error_handlers
 from shop.kit.http import Clients, ServiceClient
-from shop.kit.http import Response as Answer
 from shop.kit.http import client as http
 from shop.kit.http.breaker import State
-from shop.kit.http.client import _Call, _Instance
+from shop.kit.http.connections import Connections
+from shop.kit.observe import Observe
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Served = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
@@ -35,6 +36,7 @@ class Upstream:
         self.hang = asyncio.Event()
         self.app = FastAPI()
         install_error_handlers(self.app)
+        self.app.add_middleware(Observe, max_body_bytes=65_536)
         self.app.add_api_route("/echo", self.echo, methods=["GET", "POST"])
         self.app.add_api_route("/problem", self.problem, methods=["POST"])
         self.app.add_api_route("/slow", self.slow, methods=["POST"])
@@ -94,55 +96,120 @@ async def test_a_problem_of_the_upstream_arrives_whole(upstream: Pair) -> None:
     assert (caught.value.status, caught.value.code, caught.value.extra) == (409, "insufficient_stock", {"available": 2})
 
 
-async def test_an_answer_that_no_service_writes_settles_nothing(upstream: Pair) -> None:
-    with pytest.raises(OutcomeUnknown, match="somebody who is not product answered 418"):
+async def test_an_error_without_a_problem_document_leaves_the_outcome_unknown(upstream: Pair) -> None:
+    with pytest.raises(OutcomeUnknown, match="product answered 418"):
         await upstream[1].get("/plain")
 
 
+class BareServer:
+    """Answers every request on every connection with the same bytes, and repeats its id where ``%b`` stands for it."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+        self.connections = 0
+        self.requests = 0
+        self.closed = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        while request := await reader.read(65_536):
+            self.requests += 1
+            request_id = request.lower().split(b"x-request-id: ")[1].split(b"\r\n")[0]
+            writer.write(self.answer % request_id if b"%b" in self.answer else self.answer)
+        self.closed += 1
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def started(
+    server: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """The server's address; connections that are still open at the end are not waited for."""
+    listening = await asyncio.start_server(server, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    finally:
+        listening.close()
+
+
+SERVED = b'HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{"status":"served"}'
+BUSY = b'HTTP/1.1 503 Busy\r\nX-Request-Id: %b\r\nContent-Length: 31\r\n\r\n{"code":"busy","detail":"Busy"}'
+OTHER_PROGRAM = b"HTTP/1.1 %s\r\nContent-Length: 2\r\n\r\nno"
+
+
+@pytest.fixture
+async def client_of() -> AsyncIterator[Callable[[str], ServiceClient]]:
+    connections = Connections()
+    yield lambda urls: ServiceClient("product", urls, connections)
+    await connections.close()
+
+
+ClientOf = Callable[[str], ServiceClient]
+
+
 @pytest.mark.parametrize("status", [b"403 Forbidden", b"503 Service Unavailable"])
-async def test_the_connection_to_somebody_else_is_left(status: bytes) -> None:
-    """He keeps it open, and would answer for ever what is meant for the service, which is there by now."""
-    stranger = await asyncio.start_server(_answers_everything(status), "127.0.0.1", 0, reuse_port=True)
-    port = stranger.sockets[0].getsockname()[1]
-    clients = Clients("secret")
-    client = clients.get("product", f"http://127.0.0.1:{port}")
-    with pytest.raises(OutcomeUnknown):
+async def test_a_misrouted_connection_is_closed(client_of: ClientOf, status: bytes) -> None:
+    """The other program keeps it open and would answer every later request; the service is there by now."""
+    other = BareServer(OTHER_PROGRAM % status)
+    listening_other = await asyncio.start_server(other, "127.0.0.1", 0, reuse_port=True)
+    port = listening_other.sockets[0].getsockname()[1]
+    client = client_of(f"http://127.0.0.1:{port}")
+    with pytest.raises(OutcomeUnknown, match="a misrouted connection answered"):
         await client.post("/echo", json={})
-    stranger.close()
-    service = await asyncio.start_server(_is_the_service, "127.0.0.1", port, reuse_port=True)
+    listening_other.close()
+    service = await asyncio.start_server(BareServer(SERVED), "127.0.0.1", port, reuse_port=True)
     assert (await client.post("/echo", json={})).json == {"status": "served"}
+    await wait_until(lambda: other.closed)
     service.close()
-    await clients.close()
 
 
-async def test_connections_that_were_just_left_are_closed_with_the_client(upstream: Pair) -> None:
-    client = upstream[1]
-    left = client._instances[0].client
-    client._instances[0].leave()
-    await client.close()
-    assert left.is_closed
-    assert client._instances[0].client.is_closed
+async def test_idle_connections_to_the_address_of_a_misrouted_one_are_closed_too(client_of: ClientOf) -> None:
+    server = BareServer(SERVED)
+    async with started(server) as url:
+        client = client_of(url)
+        await asyncio.gather(*(client.post("/echo", json={}) for _ in range(3)))
+        assert (server.connections, server.closed) == (3, 0)
+        server.answer = OTHER_PROGRAM % b"403 Forbidden"
+        with pytest.raises(OutcomeUnknown):
+            await client.post("/echo", json={})
+        await wait_until(lambda: server.closed == 3)
 
 
-async def test_the_connection_to_a_service_that_fails_is_kept(upstream: Pair) -> None:
-    client = upstream[1]
-    connected = client._instances[0].client
-    with pytest.raises(OutcomeUnknown, match="product answered 503"):
-        await client.post("/busy", json={})
-    assert client._instances[0].client is connected
+async def test_closing_the_clients_closes_their_connections() -> None:
+    server = BareServer(SERVED)
+    clients = Clients("secret")
+    async with started(server) as url:
+        await clients.get("product", url).post("/echo")
+        assert server.closed == 0
+        await clients.close()
+        await wait_until(lambda: server.closed == 1)
 
 
-def _answers_everything(status: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.read(65_536):
-            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\nno")
+async def test_the_connection_to_a_service_that_fails_is_kept(client_of: ClientOf) -> None:
+    server = BareServer(BUSY)
+    async with started(server) as url:
+        client = client_of(url)
+        for _ in range(2):
+            with pytest.raises(OutcomeUnknown, match="product answered 503"):
+                await client.post("/busy", json={})
+        assert (server.connections, server.requests) == (1, 2)
 
-    return answer
 
+@pytest.mark.parametrize(("method", "sent"), [("PUT", 2), ("DELETE", 2), ("POST", 1), ("PATCH", 1)])
+async def test_what_a_closing_connection_lost_is_repeated_if_it_is_idempotent(
+    client_of: ClientOf, method: str, sent: int
+) -> None:
+    requests: list[bytes] = []
 
-async def _is_the_service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while await reader.read(65_536):
-        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{"status":"served"}')
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async with started(serve) as url:
+        client = client_of(url)
+        with pytest.raises(OutcomeUnknown):
+            await client.request(method, "/echo")
+        assert len(requests) == sent
 
 
 async def test_a_get_is_tried_again_and_a_post_is_not(upstream: Pair) -> None:
@@ -180,42 +247,41 @@ def address(listener: socket.socket) -> str:
     return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def counted(client: ServiceClient, monkeypatch: pytest.MonkeyPatch) -> list[_Call]:
+def counted(client: ServiceClient, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every try of the client from now on."""
-    tries: list[_Call] = []
-    once = client._once
+    tries: list[str] = []
+    session = client.pool.connections.reused
+    request = session._request
 
-    async def counting(instance: _Instance, call: _Call, deadline: float) -> Answer:
-        tries.append(call)
-        return await once(instance, call, deadline)
+    async def counting(method, url, **options):  # type: ignore[no-untyped-def]
+        tries.append(method)
+        return await request(method, url, **options)
 
-    monkeypatch.setattr(client, "_once", counting)
+    monkeypatch.setattr(session, "_request", counting)
     return tries
 
 
 @pytest.mark.usefixtures("brief")
-async def test_a_refused_connection_is_known_not_to_have_happened(closed: socket.socket) -> None:
-    client = ServiceClient("product", address(closed))
+async def test_a_refused_connection_is_known_not_to_have_happened(client_of: ClientOf, closed: socket.socket) -> None:
+    client = client_of(address(closed))
     with pytest.raises(Unavailable) as caught:
         await client.post("/echo", json={})
     assert not isinstance(caught.value, OutcomeUnknown)
-    await client.close()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_service_that_comes_a_moment_later_is_waited_for(
-    closed: socket.socket, monkeypatch: pytest.MonkeyPatch, method: str
+    client_of: ClientOf, closed: socket.socket, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setattr(http, "CONNECT_WINDOW_S", 30.0)
-    client = ServiceClient("product", address(closed))
+    client = client_of(address(closed))
     tries = counted(client, monkeypatch)
     asked = asyncio.create_task(client.request(method, "/echo", timeout_s=60.0))
     await wait_until(lambda: len(tries) > 6)
-    assert client._instances[0].breaker._failures == 0
+    assert client.pool.instances[0].breaker._failures == 0
     async with listening(closed) as requests:
         assert (await asked).status == 200
     assert len(requests) == 1
-    await client.close()
 
 
 @contextlib.asynccontextmanager
@@ -234,11 +300,11 @@ async def listening(listener: socket.socket) -> AsyncIterator[list[bytes]]:
 
 @pytest.mark.usefixtures("brief")
 async def test_a_refused_request_counts_once_however_often_it_was_tried(
-    closed: socket.socket, monkeypatch: pytest.MonkeyPatch
+    client_of: ClientOf, closed: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = ServiceClient("product", address(closed))
+    client = client_of(address(closed))
     tries = counted(client, monkeypatch)
-    breaker = client._instances[0].breaker
+    breaker = client.pool.instances[0].breaker
     for number in range(1, breaker.failures_to_open + 1):
         assert breaker.state is State.CLOSED
         with pytest.raises(Unavailable):
@@ -249,14 +315,13 @@ async def test_a_refused_request_counts_once_however_often_it_was_tried(
     with pytest.raises(Unavailable, match="breaker open"):
         await client.post("/echo", json={})
     assert tries == []
-    await client.close()
 
 
 @pytest.mark.usefixtures("brief")
-async def test_an_instance_that_is_ready_again_is_asked_at_once(closed: socket.socket) -> None:
+async def test_an_instance_that_is_ready_again_is_asked_at_once(client_of: ClientOf, closed: socket.socket) -> None:
     """However long its breaker would stay open: it opened because nobody took a connection."""
-    client = ServiceClient("product", address(closed))
-    breaker = client._instances[0].breaker
+    client = client_of(address(closed))
+    breaker = client.pool.instances[0].breaker
     breaker.reset_s = 600.0
     for _ in range(breaker.failures_to_open):
         with pytest.raises(Unavailable):
@@ -266,25 +331,24 @@ async def test_an_instance_that_is_ready_again_is_asked_at_once(closed: socket.s
         assert (await client.post("/echo", json={})).status == 200
         assert [request.split(b" ")[1] for request in requests] == [b"/health/ready", b"/echo"]
     assert str(breaker.state) == "closed"
-    await client.close()
 
 
-async def test_the_other_instance_takes_over_and_the_breaker_opens(upstream: Pair, closed: socket.socket) -> None:
+async def test_the_other_instance_takes_over_and_the_breaker_opens(
+    client_of: ClientOf, upstream: Pair, closed: socket.socket
+) -> None:
     server, client = upstream
-    both = ServiceClient("product", f"{address(closed)},{client._instances[0].url}")
+    both = client_of(f"{address(closed)},{client.pool.instances[0].base_url}")
     for _ in range(60):
         await both.post("/echo", json={})
-    assert both._instances[0].breaker.state is State.OPEN
+    assert both.pool.instances[0].breaker.state is State.OPEN
     assert server.calls["POST"] == 60
-    await both.close()
 
 
-async def test_a_window_never_takes_more_than_half_of_a_calls_limit(closed: socket.socket) -> None:
-    client = ServiceClient("product", address(closed))
+async def test_a_window_never_takes_more_than_half_of_a_calls_limit(client_of: ClientOf, closed: socket.socket) -> None:
+    client = client_of(address(closed))
     with pytest.raises(Unavailable) as caught:
         await client.post("/echo", json={}, timeout_s=0.4)
     assert not isinstance(caught.value, OutcomeUnknown)
-    await client.close()
 
 
 async def test_open_breakers_everywhere_are_unavailable_without_a_call(upstream: Pair) -> None:

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from services.storefront.tests.scripted_data import NAMESPACE, NOW, Person, books, money, open_gate, page_of
 from shop.kit.errors import Problem, install_error_handlers
+from shop.kit.observe import Observe
 
 TOKEN_KEY = "nobody verifies this here, the services behind do"
 TAX_PERCENT = 7
@@ -172,6 +173,7 @@ def scripted_app(shop: ScriptedShop) -> FastAPI:
     """One application that plays every service; the storefront is given its address six times."""
     app = FastAPI()
     install_error_handlers(app)
+    app.add_middleware(Observe, max_body_bytes=65_536)
     _product_routes(app, shop)
     _pricing_routes(app, shop)
     _order_routes(app, shop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -9,13 +10,11 @@ from prometheus_client import Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shop.gateway import cors, services
-from shop.gateway.connections import Connections
 from shop.gateway.headers import API_SECURITY, NO_STORE, STRICT_TRANSPORT, RequestHeaders, read_request
 from shop.gateway.limits import RateLimiter, client_address, client_key, is_trusted
 from shop.gateway.openapi import MergedOpenApi
 from shop.gateway.pages import failure_page
-from shop.gateway.probing import Probing
-from shop.gateway.proxy import Exchange
+from shop.gateway.proxy import ProxiedRequest
 from shop.gateway.routing import (
     OWN_TARGET,
     STOREFRONT_SIGN_IN,
@@ -25,11 +24,12 @@ from shop.gateway.routing import (
     route,
 )
 from shop.gateway.settings import Settings
-from shop.gateway.upstreams import Upstream
+from shop.gateway.upstreams import open_pools, probe
 from shop.kit import telemetry
 from shop.kit.app import Context
 from shop.kit.auth import Principal
 from shop.kit.errors import Problem, Unavailable, unavailable_problem
+from shop.kit.http.connections import Connections
 
 LIMITED = Counter("shop_gateway_rate_limited_total", "Requests refused because a client sends too many", ["bucket"])
 HTTP_VERSIONS = frozenset({"1.0", "1.1"})
@@ -41,22 +41,21 @@ class Gateway:
     def __init__(self, settings: Settings, context: Context) -> None:
         self.settings = settings
         self._authenticator = context.authenticator
-        self._connections = Connections(settings)
+        self._connections = Connections(
+            connect_timeout_s=settings.connect_timeout_s, read_timeout_s=settings.stream_idle_timeout_s
+        )
         nouns = {*services.API.values(), *services.PREFIXES.values(), services.FALLBACK}
-        self.upstreams = {
-            name: Upstream(name, settings.urls(name), settings.breaker_failures, settings.breaker_reset_seconds)
-            for name in sorted(nouns)
-        }
+        self.upstreams = open_pools(sorted(nouns), settings, self._connections)
         self._clients = RateLimiter(settings.rate_limit_per_second, settings.rate_limit_burst)
         self._sign_ins = RateLimiter(settings.sign_in_rate_limit_per_second, settings.sign_in_rate_limit_burst)
         documented = [self.upstreams[name] for name in sorted(set(services.API.values()))]
-        self.openapi = MergedOpenApi(self._connections.fresh, documented, settings.openapi_ttl_s)
+        self.openapi = MergedOpenApi(self._connections.single_use, documented, settings.openapi_ttl_s)
 
     @classmethod
     async def build(cls, context: Context) -> Gateway:
         """The gateway, on the running loop that its connections belong to."""
         gateway = cls(context.settings, context)
-        context.tasks.start("probing", Probing(gateway._connections.fresh, gateway.upstreams.values()).run)
+        context.tasks.start("probing", functools.partial(probe, gateway.upstreams.values()))
         return gateway
 
     async def close(self) -> None:
@@ -79,8 +78,8 @@ class Gateway:
             headers.forwarded += self._forwarded(scope, headers, address)
             with telemetry.span(f"proxy {target.service}", route=target.path):
                 headers.forwarded.append(("traceparent", telemetry.traceparent()))
-                exchange = Exchange(self._connections, self.settings, self.upstreams[target.service], target)
-                await exchange.run(scope, receive, send, headers, extra)
+                proxied = ProxiedRequest(self.settings, self.upstreams[target.service], target)
+                await proxied.run(scope, receive, send, headers, extra)
         except Problem as problem:
             await _respond(problem, scope, receive, send, extra, accept)
         except Unavailable as error:

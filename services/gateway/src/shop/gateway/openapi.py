@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 
 from shop.gateway.routing import API_PREFIX, is_public
-from shop.gateway.upstreams import Upstream
+from shop.kit.http.pool import ServicePool
 
 FETCH_TIMEOUT_S = 2.0
 PUBLIC_PREFIXES = ("/api/v1/", "/.well-known/")
@@ -161,7 +161,7 @@ class MergedOpenApi:
     A service that does not answer is shown as it was last seen, or noted as missing if it never was.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, upstreams: Sequence[Upstream], ttl_s: float) -> None:
+    def __init__(self, session: aiohttp.ClientSession, upstreams: Sequence[ServicePool], ttl_s: float) -> None:
         self._session = session
         self._upstreams = upstreams
         self._ttl_s = ttl_s
@@ -180,7 +180,7 @@ class MergedOpenApi:
                 self._merged_at = time.monotonic()
             return self._merged
 
-    async def _ask(self, upstream: Upstream) -> None:
+    async def _ask(self, upstream: ServicePool) -> None:
         for instance in upstream.instances:
             try:
                 document = await self._fetch(f"{instance.base_url}/openapi.json")

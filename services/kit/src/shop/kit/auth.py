@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 from uuid import UUID
 
-import httpx
+import aiohttp
 import jwt
 import orjson
 from fastapi import Depends, Request
-from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shop.kit.errors import Problem, Unavailable
@@ -88,7 +87,7 @@ class Keys:
                 return
             try:
                 keys = jwt.PyJWKSet.from_dict(await self._load()).keys
-            except (httpx.HTTPError, OSError, ValueError, jwt.PyJWTError):
+            except (aiohttp.ClientError, OSError, ValueError, jwt.PyJWTError):
                 self._tried_at = time.monotonic()
                 return
             self._keys = {key.key_id: key for key in keys if key.key_id}
@@ -97,10 +96,12 @@ class Keys:
     async def _load(self) -> dict[str, Any]:
         if self._url.startswith("file://"):
             return _object(await asyncio.to_thread(Path(self._url.removeprefix("file://")).read_bytes))
-        async with httpx.AsyncClient(transport=AiohttpTransport(), timeout=KEYS_TIMEOUT_S, trust_env=False) as client:
-            answer = await client.get(self._url)
-            answer.raise_for_status()
-            return _object(answer.content)
+        timeout = aiohttp.ClientTimeout(total=KEYS_TIMEOUT_S)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+            session.get(self._url, allow_redirects=False) as answer,
+        ):
+            return _object(await answer.read())
 
 
 def _object(content: bytes) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from uuid import UUID
 import aiosmtplib
 import httpx
 import orjson
-from httpx_aiohttp import AiohttpTransport
 
 from shop.kit.text import ascii_address
 from shop.notification.domain import Channel
@@ -161,7 +160,7 @@ class WebhookProvider:
     def __init__(self, url: str, secret: str) -> None:
         self._url = url
         self._secret = secret
-        self._client = httpx.AsyncClient(transport=AiohttpTransport(), trust_env=False)
+        self._client = httpx.AsyncClient(trust_env=False)
 
     async def open(self) -> None:
         """Nothing to do: each message is one request."""

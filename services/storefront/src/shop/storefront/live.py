@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from uuid import UUID
 
-import httpx
+import aiohttp
 from starlette.responses import Response, StreamingResponse
 
-from shop.kit.http.client import open_transport
+from shop.kit.errors import Unavailable
+from shop.kit.http import ServiceClient
+from shop.kit.http.connections import FAILED, Connections
 
 MAX_STREAM_S = 600.0
 """A stream is closed after this time; the browser reconnects and resumes with Last-Event-ID."""
@@ -26,41 +28,43 @@ class OrderStreams:
     """At most MAX_STREAMS streams per process; a page without a stream still works by reloading."""
 
     def __init__(self, order_urls: str) -> None:
-        self._urls = [url.strip().rstrip("/") for url in order_urls.split(",") if url.strip()]
-        limits = httpx.Limits(max_connections=MAX_STREAMS)
-        timeout = httpx.Timeout(CONNECT_TIMEOUT_S, read=MAX_STREAM_S)
-        self._client = httpx.AsyncClient(transport=open_transport(limits), timeout=timeout, trust_env=False)
+        self._connections = Connections(
+            connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=MAX_STREAM_S, per_host=MAX_STREAMS
+        )
+        self._orders = ServiceClient("order", order_urls, self._connections)
         self._open = 0
 
     async def open(self, token: str, order_id: UUID, last_event_id: str) -> Response:
         """The stream. 204 tells the browser not to reconnect; an empty stream tells it to try again later."""
         if self._open >= MAX_STREAMS:
             return Response(status_code=204)
-        url = f"{random.choice(self._urls)}/api/v1/orders/{order_id}/events"
-        headers = {"authorization": f"Bearer {token}", "accept": "text/event-stream"}
+        headers = {"accept": "text/event-stream"}
         if last_event_id:
             headers["last-event-id"] = last_event_id
+        exchange = self._orders.open_stream(f"/api/v1/orders/{order_id}/events", token=token, headers=headers)
+        stack = AsyncExitStack()
         try:
-            upstream = await self._client.send(self._client.build_request("GET", url, headers=headers), stream=True)
-        except httpx.HTTPError:
+            upstream = await stack.enter_async_context(exchange)
+        except (Unavailable, *FAILED):
             return Response(RETRY_EVENT, headers=HEADERS, media_type="text/event-stream")
-        if upstream.status_code != 200:
-            await upstream.aclose()
+        exchange.succeeded()
+        if upstream.status != 200:
+            await stack.aclose()
             return Response(status_code=204)
-        return StreamingResponse(self._forward(upstream), headers=HEADERS, media_type="text/event-stream")
+        return StreamingResponse(self._forward(upstream, stack), headers=HEADERS, media_type="text/event-stream")
 
-    async def _forward(self, upstream: httpx.Response) -> AsyncIterator[bytes]:
+    async def _forward(self, upstream: aiohttp.ClientResponse, stack: AsyncExitStack) -> AsyncIterator[bytes]:
         self._open += 1
         try:
             async with asyncio.timeout(MAX_STREAM_S):
                 yield RETRY_EVENT
-                async for chunk in upstream.aiter_raw():
+                async for chunk in upstream.content.iter_any():
                     yield chunk
-        except (httpx.HTTPError, TimeoutError, OSError):
+        except FAILED:
             return
         finally:
             self._open -= 1
-            await upstream.aclose()
+            await stack.aclose()
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._connections.close()

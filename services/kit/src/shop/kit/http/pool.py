@@ -1,0 +1,226 @@
+"""The instances of one service: which one gets a request, and how a request finds one that can be connected to."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import cast
+
+import aiohttp
+from yarl import URL
+
+from shop.kit.errors import Unavailable
+from shop.kit.http.breaker import FAILURES_TO_OPEN, RESET_S, Breaker, State
+from shop.kit.http.connections import CLOSED, FAILED, NOT_CONNECTED, Connections, ServiceResponse
+from shop.kit.http.reconnect import Reconnect
+
+MAX_INFLIGHT = 1_024
+"""Requests under way at one instance; beyond, a quick 503 serves everyone better than a long queue."""
+READY_PATH = "/health/ready"
+
+Data = bytes | AsyncIterator[bytes] | None
+
+
+class NotConnected(Unavailable):
+    """No connection was made, so no instance has seen anything of the request."""
+
+
+class NoInstance(NotConnected):
+    """Every instance's breaker is open, or all are busy: no connection was tried."""
+
+
+class Instance:
+    """One address of a service."""
+
+    def __init__(self, base_url: str, breaker: Breaker) -> None:
+        self.base_url = base_url.strip().rstrip("/")
+        self.breaker = breaker
+        self.inflight = 0
+        self.refused = False
+        """Whether the last request could not connect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """``target`` is the encoded path and query; ``data()`` is called once per try.
+
+    ``repeatable``: sending it twice does no more than sending it once.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    data: Callable[[], Data]
+    repeatable: bool
+
+
+class ServicePool:
+    """One service. Of two random instances the less busy gets the request; open breakers are passed over.
+
+    Where nothing else probes instances that refused connections, ``probe_timeout_s`` makes a request do it that finds
+    every breaker open.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        urls: Sequence[str],
+        connections: Connections,
+        *,
+        failures_to_open: int = FAILURES_TO_OPEN,
+        reset_s: float = RESET_S,
+        probe_timeout_s: float | None = None,
+    ) -> None:
+        self.service = service
+        self.connections = connections
+        self.instances = [Instance(url, Breaker(failures_to_open, reset_s)) for url in urls]
+        self._probe_timeout_s = probe_timeout_s
+
+    def pick(self, tried: Container[Instance] = ()) -> Instance | None:
+        """An instance that takes a request now and is not among ``tried``; None when there is none."""
+        if len(self.instances) == 1:
+            ordered = self.instances
+        else:
+            ordered = random.sample(self.instances, len(self.instances))
+            ordered[:2] = sorted(ordered[:2], key=lambda instance: instance.inflight)
+        for instance in ordered:
+            if instance not in tried and instance.inflight < MAX_INFLIGHT and instance.breaker.allows():
+                return instance
+        return None
+
+    async def first(self) -> Instance:
+        """The instance for a new request; NoInstance when none takes requests."""
+        instance = self.pick()
+        if instance is None and self._probe_timeout_s is not None:
+            await self.probe_refused(self._probe_timeout_s)
+            instance = self.pick()
+        if instance is None:
+            raise NoInstance(self.service, f"{self.service}: breaker open")
+        return instance
+
+    async def probe_refused(self, timeout_s: float) -> None:
+        """End the pause of instances whose breaker opened because they refused connections, and that are ready again.
+
+        One that answers too late is not probed: that it is ready says nothing about how long requests take.
+        """
+        refused = [one for one in self.instances if one.refused and one.breaker.state is State.OPEN]
+        await asyncio.gather(*(self._probe(instance, timeout_s) for instance in refused))
+
+    async def _probe(self, instance: Instance, timeout_s: float) -> None:
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                self.connections.single_use.get(instance.base_url + READY_PATH) as answer,
+            ):
+                ready = answer.status == 200
+        except FAILED:
+            return
+        if ready:
+            instance.breaker.try_again()
+
+    def retry_after_s(self) -> int:
+        """Whole seconds, at least 1, until some instance may take a request again."""
+        waits = [instance.breaker.retry_after_s for instance in self.instances if instance.breaker.state is State.OPEN]
+        return max(1, math.ceil(min(waits, default=1.0)))
+
+
+class Exchange:
+    """One request and its answer: ``async with`` sends it and gives the answer's head; the end closes the answer.
+
+    As long as no connection can be made, other instances are tried, for up to ``window_s`` seconds: then NotConnected.
+    Any other of FAILED means that the request may have been carried out. Breakers are told of refused connections
+    here; what else is a failure is the caller's decision.
+    """
+
+    def __init__(self, pool: ServicePool, request: Request, window_s: float) -> None:
+        self._pool = pool
+        self._request = request
+        self._window_s = window_s
+        self._response: ServiceResponse | None = None
+        self.instance: Instance | None = None
+        """The one that has the request, or had it last."""
+        self.reconnects = 0
+        """Further tries of a request that could not be sent."""
+        self.repeated = False
+        """Whether it was sent again because its connection was closed."""
+
+    def succeeded(self) -> None:
+        """Close the instance's breaker."""
+        if self.instance is not None:
+            self.instance.breaker.succeeded()
+
+    def failed(self) -> None:
+        """Count a failure of the instance."""
+        if self.instance is not None:
+            self.instance.breaker.failed()
+
+    async def __aenter__(self) -> ServiceResponse:
+        instance = await self._pool.first()
+        search: Reconnect[Instance] | None = None
+        while True:
+            self.instance = instance
+            instance.inflight += 1
+            try:
+                self._response = await self._send(instance)
+                return self._response
+            except NOT_CONNECTED as error:
+                instance.refused = True
+                search = search or Reconnect(self._pool.pick, self._window_s)
+                following = await search.after(instance)
+                if following is None:
+                    raise NotConnected(self._pool.service, f"{self._pool.service}: {_describe(error)}") from error
+                self.reconnects += 1
+            finally:
+                if self._response is None:
+                    instance.inflight -= 1
+            instance = following
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._response is not None:
+            self._response.close()
+        if self.instance is not None:
+            self.instance.inflight -= 1
+
+    async def _send(self, instance: Instance) -> ServiceResponse:
+        """The head of the answer.
+
+        A service that ends closes its connections, perhaps just as a request is written to one. What is repeatable is
+        then sent once more, on a connection of its own.
+        """
+        connections = self._pool.connections
+        try:
+            response = await self._send_on(connections.reused, instance)
+        except NOT_CONNECTED:
+            raise
+        except CLOSED:
+            instance.refused = False
+            if self.repeated or not self._request.repeatable:
+                raise
+            self.repeated = True
+            response = await self._send_on(connections.single_use, instance)
+        except BaseException:
+            instance.refused = False
+            raise
+        instance.refused = False
+        return response
+
+    async def _send_on(self, session: aiohttp.ClientSession, instance: Instance) -> ServiceResponse:
+        request = self._request
+        response = await session.request(
+            request.method,
+            URL(instance.base_url + request.target, encoded=True),
+            headers=request.headers,
+            data=request.data(),
+            allow_redirects=False,
+        )
+        return cast("ServiceResponse", response)
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
