@@ -97,6 +97,40 @@ async def test_a_loop_that_fails_starts_again(
     await loops.stop()
 
 
+async def test_polling_goes_on_at_once_after_work_and_waits_to_be_woken_without() -> None:
+    """With work left the next call comes at once; without, only the event wakes it: a poll is an hour away."""
+    results = [2, 1, 0, 1, 0]
+    wake, idle = asyncio.Event(), asyncio.Event()
+
+    async def step() -> int:
+        found = results.pop(0)
+        if not found:
+            idle.set()
+        return found
+
+    polling = asyncio.create_task(tasks.poll(step, 3_600.0, wake=wake))
+    await asyncio.wait_for(idle.wait(), 10)
+    assert results == [1, 0]
+    idle.clear()
+    wake.set()
+    await asyncio.wait_for(idle.wait(), 10)
+    assert results == []
+    polling.cancel()
+
+
+async def test_polling_without_an_event_goes_on_after_its_interval() -> None:
+    calls = 0
+
+    async def step() -> int:
+        nonlocal calls
+        calls += 1
+        return 0
+
+    polling = asyncio.create_task(tasks.poll(step, 0.001))
+    await wait_until(lambda: calls > 3)
+    polling.cancel()
+
+
 @given(st.integers(0, 10_000))
 def test_backoff_stays_in_its_limits(attempt: int) -> None:
     assert 0 < backoff_s(attempt) <= tasks.MAX_BACKOFF_S

@@ -1,1 +1,1 @@
-"""The one door: routing, JWT, limits, breakers, streaming."""
+"""The API gateway: routing, access tokens, rate limits, breakers, streaming."""

@@ -1,4 +1,4 @@
-"""What the gateway answers itself: the documentation of everything behind it."""
+"""What the gateway answers itself: the merged API documentation."""
 
 from __future__ import annotations
 

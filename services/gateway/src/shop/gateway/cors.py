@@ -1,4 +1,4 @@
-"""Cross-origin calls, for the origins that the settings name and nobody else."""
+"""Cross-origin calls, allowed for the origins in the settings only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def response_headers(origin: str, allowed: Collection[str]) -> Headers:
-    """What a page of ``origin`` needs to read the answer; nothing when the origin is not allowed."""
+    """What a page of ``origin`` needs to read the answer; empty when the origin is not allowed."""
     if not allowed:
         return []
     vary = [(b"vary", b"Origin")]
@@ -27,7 +27,7 @@ def response_headers(origin: str, allowed: Collection[str]) -> Headers:
 
 
 def preflight_headers(origin: str, allowed: Collection[str]) -> Headers:
-    """The answer to the question that a browser asks first. No cookies are ever allowed: the API takes tokens."""
+    """The answer to a preflight request. Cookies are never allowed: the API takes tokens."""
     if origin not in allowed:
         return []
     return [

@@ -1,4 +1,4 @@
-"""The door itself: who may pass, how often, and where to."""
+"""Each request is authenticated, rate-limited and sent to its service."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from shop.kit.http.connections import Connections
 
 LIMITED = Counter("shop_gateway_rate_limited_total", "Requests refused because a client sends too many", ["bucket"])
 HTTP_VERSIONS = frozenset({"1.0", "1.1"})
-"""The parser lets HTTP/0.9 through, whose requests have no headers."""
+"""The parser accepts HTTP/0.9 as well, whose requests have no headers."""
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -53,7 +53,7 @@ class Gateway:
 
     @classmethod
     async def build(cls, context: Context) -> Gateway:
-        """The gateway, on the running loop that its connections belong to."""
+        """The gateway, on the running event loop, to which its connections belong."""
         gateway = cls(context.settings, context)
         context.tasks.start("probing", functools.partial(probe, gateway.upstreams.values()))
         return gateway
@@ -73,7 +73,7 @@ class Gateway:
             if isinstance(target, Refusal):
                 raise target.problem()
             scope["route"] = target
-            if await self._answered_preflight(scope, send, target, headers):
+            if await self._answer_preflight(scope, send, target, headers):
                 return
             headers.forwarded += self._forwarded(scope, headers, address)
             with telemetry.span(f"proxy {target.service}", route=target.path):
@@ -96,7 +96,7 @@ class Gateway:
     def _is_preflight(self, scope: Scope, target: Target, headers: RequestHeaders) -> bool:
         return bool(scope["method"] == "OPTIONS" and target.api and headers.origin and self.settings.cors_origins)
 
-    async def _answered_preflight(self, scope: Scope, send: Send, target: Target, headers: RequestHeaders) -> bool:
+    async def _answer_preflight(self, scope: Scope, send: Send, target: Target, headers: RequestHeaders) -> bool:
         if not self._is_preflight(scope, target, headers):
             return False
         answer = cors.preflight_headers(headers.origin, self.settings.cors_origins)
@@ -121,9 +121,9 @@ class Gateway:
     async def _identify(
         self, target: Target | Refusal, headers: RequestHeaders
     ) -> tuple[Principal | None, Problem | None]:
-        """Who shows a token at the API, or what is wrong with it.
+        """The user of the access token, or what is wrong with it.
 
-        A bad token is no obstacle where none is needed: a browser with an expired one can still look at products.
+        A bad token is ignored where none is needed: a browser with an expired one can still read products.
         """
         if isinstance(target, Refusal) or not target.api:
             return None, None
@@ -175,8 +175,8 @@ async def _respond(
     await response(scope, receive, send)
 
 
-class Door:
-    """Raw ASGI in front of the application: what the gateway does not answer itself never reaches FastAPI.
+class GatewayMiddleware:
+    """ASGI middleware that sends requests on; only what the gateway answers itself reaches FastAPI.
 
     FastAPI's own routing would cost each request more than everything else here together.
     """
@@ -190,7 +190,7 @@ class Door:
             return
         target = route(scope["method"], scope["path"], scope["raw_path"])
         if scope["http_version"] not in HTTP_VERSIONS:
-            target = Refusal(400, "malformed_request", "HTTP/1.0 and HTTP/1.1 are spoken here.")
+            target = Refusal(400, "malformed_request", "HTTP/1.0 and HTTP/1.1 are supported.")
         if target is OWN_TARGET:
             await self._app(scope, receive, send)
             return

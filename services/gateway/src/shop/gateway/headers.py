@@ -38,10 +38,10 @@ NOT_FORWARDED = HOP_BY_HOP | {
     b"x-real-ip",
     b"x-request-id",
 }
-"""Replaced by the gateway's own word, or meant for it alone."""
+"""Replaced by the gateway's own values, or meant for it alone."""
 INTERNAL_PREFIX = b"x-shop-"
-"""What services say to each other; nobody outside may say it."""
-USUAL_CONNECTION = ([b"keep-alive"], [b"close"])
+"""Headers between services, never accepted from outside."""
+COMMON_CONNECTION_VALUES = ([b"keep-alive"], [b"close"])
 NOT_RETURNED = HOP_BY_HOP | {b"server", b"date", b"x-request-id"}
 
 API_SECURITY = (
@@ -56,7 +56,7 @@ NO_STORE = (b"cache-control", b"no-store")
 
 @dataclass(slots=True)
 class RequestHeaders:
-    """What the gateway itself reads of a request's headers, and the list that goes on."""
+    """The headers that the gateway itself reads, and the list that is forwarded."""
 
     forwarded: list[tuple[str, str]]
     host: str = ""
@@ -88,12 +88,12 @@ OWN_FIELDS = {
     b"idempotency-key": "idempotency_key",
     b"accept": "accept",
 }
-ONCE = frozenset({b"host", b"authorization", b"content-length", b"origin", b"idempotency-key"})
-"""Two of these, and two programs could go by different ones."""
+SINGLE_VALUE = frozenset({b"host", b"authorization", b"content-length", b"origin", b"idempotency-key"})
+"""With two of one of these, two programs could read different ones."""
 
 
 def read_request(raw: Sequence[tuple[bytes, bytes]]) -> RequestHeaders:
-    """Sort a request's headers; Problem 431 when there are too many, 400 when they are ambiguous or not UTF-8, 415 for
+    """Read a request's headers; Problem 431 when there are too many, 400 when they are ambiguous or not UTF-8, 415 for
     a compressed body."""
     if len(raw) > MAX_HEADERS or sum(len(name) + len(value) for name, value in raw) > MAX_HEADER_BYTES:
         raise Problem(431, "headers_too_large", f"At most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes of them.")
@@ -102,7 +102,7 @@ def read_request(raw: Sequence[tuple[bytes, bytes]]) -> RequestHeaders:
     for name, value in raw:
         text = _decode(value)
         if name in OWN_FIELDS:
-            _note(headers, name, text)
+            _set_field(headers, name, text)
         elif name == b"transfer-encoding":
             headers.chunked = _is_chunked(text)
         if name not in NOT_FORWARDED and name not in dropped and not name.startswith(INTERNAL_PREFIX):
@@ -114,10 +114,10 @@ def read_request(raw: Sequence[tuple[bytes, bytes]]) -> RequestHeaders:
     return headers
 
 
-def _note(headers: RequestHeaders, name: bytes, text: str) -> None:
+def _set_field(headers: RequestHeaders, name: bytes, text: str) -> None:
     field = OWN_FIELDS[name]
     before = getattr(headers, field)
-    if before and name in ONCE:
+    if before and name in SINGLE_VALUE:
         raise _ambiguous(f"The header {name.decode('ascii')} may be sent once.")
     setattr(headers, field, f"{before},{text}" if before else text)
 
@@ -125,7 +125,7 @@ def _note(headers: RequestHeaders, name: bytes, text: str) -> None:
 def _named_by_connection(raw: RawHeaders) -> frozenset[bytes]:
     """RFC 9110, 7.6.1: what Connection names is for this hop only."""
     named = [value for name, value in raw if name == b"connection"]
-    if not named or named in USUAL_CONNECTION:
+    if not named or named in COMMON_CONNECTION_VALUES:
         return frozenset()
     return frozenset(part.strip().lower() for value in named for part in value.split(b","))
 
@@ -139,7 +139,7 @@ def _decode(value: bytes) -> str:
 
 def _is_chunked(text: str) -> bool:
     if text.strip().lower() != "chunked":
-        raise _ambiguous("The only Transfer-Encoding here is chunked.")
+        raise _ambiguous("The only supported Transfer-Encoding is chunked.")
     return True
 
 
@@ -148,7 +148,7 @@ def _ambiguous(detail: str) -> Problem:
 
 
 def response_headers(raw: RawHeaders, extra: RawHeaders, *, api: bool) -> list[tuple[bytes, bytes]]:
-    """The headers for the client: the upstream's, lower-cased, and ``extra`` where the upstream says nothing itself."""
+    """The headers for the client: the upstream's, lower-cased, and ``extra`` that the upstream did not set itself."""
     kept = [(lower, value) for name, value in raw if (lower := name.lower()) not in NOT_RETURNED]
     if not api:
         return [*kept, *extra]

@@ -1,20 +1,21 @@
-"""Who a request comes from and how many more it may send: token buckets in a bounded table."""
+"""Rate limits: the client of a request, and a token bucket for each in a bounded table."""
 
 from __future__ import annotations
 
 import ipaddress
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+
+import cachetools
 
 from shop.gateway.settings import Network
 
 MAX_CLIENTS = 50_000
-"""Clients remembered; the one not seen for longest goes first, and its bucket would be full again by then."""
+"""Clients in the table; the least recently seen is dropped first, and its bucket would be full again by then."""
 MAX_FORWARDED_HOPS = 20
 IPV6_CLIENT_PREFIX = 64
-"""One household or server has a whole /64: counting its addresses one by one would be no limit."""
+"""One household or server has a whole /64: a limit per address would be no limit."""
 CACHED_ADDRESSES = 4_096
 
 
@@ -30,9 +31,9 @@ class RateLimiter:
     ) -> None:
         self._per_second = per_second
         self._burst = float(burst)
-        self._max_clients = max_clients
         self._now = now
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: cachetools.LRUCache[str, tuple[float, float]] = cachetools.LRUCache(max_clients)
+        """Tokens left and the time of that, in seconds of ``now``."""
 
     def take(self, client: str) -> float:
         """Take one token; 0.0 when there was one, else the seconds until there is one."""
@@ -43,9 +44,6 @@ class RateLimiter:
         left = min(self._burst, left + (now - since) * self._per_second)
         allowed = left >= 1.0
         self._buckets[client] = (left - 1.0 if allowed else left, now)
-        self._buckets.move_to_end(client)
-        if len(self._buckets) > self._max_clients:
-            self._buckets.popitem(last=False)
         return 0.0 if allowed else (1.0 - left) / self._per_second
 
     def __len__(self) -> int:
@@ -59,13 +57,13 @@ def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    # A socket for both families shows IPv4 peers so.
+    # A dual-stack socket reports IPv4 peers in this form.
     parsed = getattr(parsed, "ipv4_mapped", None) or parsed
     return any(parsed in network for network in trusted)
 
 
 def client_address(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:
-    """The address of the client: the peer, or what the trusted proxies in front say, read from the nearest one on.
+    """The address of the client: the peer, or the one that the trusted proxies report, read from the nearest proxy on.
 
     Everything left of the first address that is not trusted could have been made up by the client.
     """
@@ -85,7 +83,7 @@ def client_address(peer: str, forwarded_for: str, trusted: Sequence[Network]) ->
 
 @lru_cache(CACHED_ADDRESSES)
 def client_key(address: str) -> str:
-    """What an address is counted under: itself, or its network for IPv6."""
+    """The key of an address in the table: itself, or its network for IPv6."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

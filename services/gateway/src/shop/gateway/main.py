@@ -3,7 +3,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from shop.gateway import api
-from shop.gateway.gateway import Door, Gateway
+from shop.gateway.gateway import Gateway, GatewayMiddleware
 from shop.gateway.settings import Settings
 from shop.kit.app import create_app
 
@@ -14,7 +14,7 @@ def make_app(settings: Settings) -> FastAPI:
         title="Gateway",
         routers=[api.router, api.documentation],
         build=Gateway.build,
-        middleware=[(Door, {})],
+        middleware=[(GatewayMiddleware, {})],
         uses_bus=False,
         documented=False,
         behind_gateway=False,

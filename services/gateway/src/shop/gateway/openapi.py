@@ -1,4 +1,4 @@
-"""One OpenAPI document of all services, put together from the documents that they serve."""
+"""One OpenAPI document, merged from those of all services."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BEARER = {
     "description": "access_token of POST /api/v1/tokens",
 }
 GATEWAY_RESPONSES = {
-    "502": {"description": "The service broke off; what was asked may have been done."},
-    "504": {"description": "The service took too long; what was asked may have been done."},
+    "502": {"description": "The service broke off; the request may have been carried out."},
+    "504": {"description": "The service took too long; the request may have been carried out."},
 }
 METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
@@ -35,8 +35,8 @@ Document = dict[str, Any]
 def merge(documents: Mapping[str, Document], unavailable: Sequence[str] = ()) -> Document:
     """One document of those of several services, by their names.
 
-    Internal paths and the components that only they use are left out. Components that have one name but differ get
-    their service's name in front; equal ones are shared. Services that could not be asked are named in the description.
+    Internal paths and the components that only they use are left out. Different components of the same
+    name are prefixed with their service's name; equal ones are shared. The description names unavailable services.
     """
     merged: Document = {
         "openapi": "3.1.0",
@@ -81,7 +81,7 @@ def _description(unavailable: Sequence[str]) -> str:
 
 
 def _operations(path: str, item: Document, service: str) -> Document:
-    """A path's operations: ids stay unique, and what the gateway adds is said: who needs a token, how it may fail."""
+    """A path's operations with unique ids, and what the gateway adds: security and failures."""
     noun = path.removeprefix(API_PREFIX).split("/", 1)[0]
     for method, operation in item.items():
         if method not in METHODS:
@@ -96,7 +96,7 @@ def _operations(path: str, item: Document, service: str) -> Document:
 
 
 def _renames(document: Document, taken: Document, service: str) -> dict[str, str]:
-    """Old to new references of the components whose name stands for something else already."""
+    """Old to new references of the components whose name is taken by a different component."""
     renames: dict[str, str] = {}
     for kind, components in document.get("components", {}).items():
         for name, component in components.items():
@@ -106,7 +106,7 @@ def _renames(document: Document, taken: Document, service: str) -> dict[str, str
 
 
 def _with_dependants(document: Document, renames: dict[str, str], service: str) -> dict[str, str]:
-    """Rename whatever refers to a renamed component too: under its old name it would mean something else."""
+    """Rename whatever refers to a renamed component too: under its old name it would have another meaning."""
     components = [
         (f"{REFERENCE}{kind}/{name}", component)
         for kind, named in document.get("components", {}).items()
@@ -156,16 +156,16 @@ def _rewrite(node: Any, renames: Mapping[str, str]) -> None:
 
 
 class MergedOpenApi:
-    """The merged document, asked for anew when it is older than ``ttl_s`` seconds.
+    """The merged document, fetched again when it is older than ``ttl_s`` seconds.
 
-    A service that does not answer is shown as it was last seen, or noted as missing if it never was.
+    The last known document of a service that does not answer is used; one without any is named as unavailable.
     """
 
     def __init__(self, session: aiohttp.ClientSession, upstreams: Sequence[ServicePool], ttl_s: float) -> None:
         self._session = session
         self._upstreams = upstreams
         self._ttl_s = ttl_s
-        self._known: dict[str, Document] = {}
+        self._documents: dict[str, Document] = {}
         self._merged: Document = {}
         self._merged_at = float("-inf")
         self._lock = asyncio.Lock()
@@ -174,19 +174,19 @@ class MergedOpenApi:
         """The document as OpenAPI 3.1."""
         async with self._lock:
             if time.monotonic() - self._merged_at >= self._ttl_s:
-                await asyncio.gather(*(self._ask(upstream) for upstream in self._upstreams))
-                missing = [up.service for up in self._upstreams if up.service not in self._known]
-                self._merged = merge(self._known, missing)
+                await asyncio.gather(*(self._update(upstream) for upstream in self._upstreams))
+                missing = [up.service for up in self._upstreams if up.service not in self._documents]
+                self._merged = merge(self._documents, missing)
                 self._merged_at = time.monotonic()
             return self._merged
 
-    async def _ask(self, upstream: ServicePool) -> None:
+    async def _update(self, upstream: ServicePool) -> None:
         for instance in upstream.instances:
             try:
                 document = await self._fetch(f"{instance.base_url}/openapi.json")
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
                 continue
-            self._known[upstream.service] = document
+            self._documents[upstream.service] = document
             return
 
     async def _fetch(self, url: str) -> Document:

@@ -1,4 +1,4 @@
-"""What a browser is shown when the storefront cannot answer; it needs no file and no script from elsewhere."""
+"""The page for a browser when the storefront cannot answer, without any other file."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PAGE = """<!doctype html>
 </body>
 </html>
 """
-NOT_SENT = "Nothing was done. Please reload this page in a few seconds."
-MAYBE_DONE = "What you asked for may have been done. Please check before you send it again."
+NOT_SENT = "Nothing was changed. Please reload this page in a few seconds."
+MAYBE_DONE = "Your request may have been carried out. Please check before you send it again."
 
 
 def failure_page(problem: Problem, accept: str) -> Response | None:

@@ -10,13 +10,14 @@ from urllib.parse import unquote_to_bytes
 
 from shop.gateway import services
 from shop.kit.errors import Problem
+from shop.kit.idempotency import IDEMPOTENCY_KEY
 
 API_PREFIX = "/api/v1/"
 
 OWN: Final = frozenset({"health", "metrics", "docs", "redoc", "openapi.json"})
 """First segments that the gateway answers itself."""
-NEVER: Final = frozenset({"internal", "api"})
-"""First segments that lead nowhere: what services say to each other, and paths beside the API's version."""
+NOT_ROUTED: Final = frozenset({"internal", "api"})
+"""First segments that are not routed: calls between services, and paths beside the API's version."""
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SIGN_IN: Final = frozenset(services.SIGN_IN)
@@ -24,7 +25,6 @@ PUBLIC_POSTS: Final = frozenset(services.PUBLIC_POSTS)
 PUBLIC_READS: Final = frozenset(services.PUBLIC_READS)
 READS: Final = frozenset({"GET", "HEAD"})
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
-IDEMPOTENCY_KEY = "idempotency-key"
 
 
 def _pattern(template: str, ending: str = "") -> str:
@@ -43,7 +43,7 @@ MAX_PATH_BYTES = 2_048
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes. ``path`` names the route in metrics: there are only as many as the table has."""
+    """The service of a request. ``path`` names the route in metrics: there are only as many as the table has."""
 
     service: str
     path: str
@@ -59,7 +59,7 @@ class Refusal:
     detail: str
 
     def problem(self) -> Problem:
-        """The answer; RFC 9110 wants a 405 to say what would be allowed."""
+        """The answer; a 405 names the allowed methods, as RFC 9110 requires."""
         headers = {"Allow": ", ".join(sorted(METHODS))} if self.status == 405 else None
         return Problem(self.status, self.code, self.detail, headers=headers)
 
@@ -67,11 +67,11 @@ class Refusal:
 OWN_TARGET = Target("gateway", "own", api=False)
 STOREFRONT_TARGET = Target(services.FALLBACK, "/{page}", api=False)
 STOREFRONT_SIGN_IN = Target(services.FALLBACK, "/{page}", api=False, signs_in=True)
-NOT_FOUND = Refusal(404, "not_found", "There is nothing here.")
+NOT_FOUND = Refusal(404, "not_found", "There is no such path.")
 
 
 def route(method: str, path: str, raw_path: bytes) -> Target | Refusal:
-    """The target of a request; ``path`` is decoded, as the service behind will decode it, ``raw_path`` is as sent.
+    """The target of a request; ``path`` is decoded, as the service will decode it, ``raw_path`` is as sent.
 
     A path that two programs could read differently is refused: encoded slashes, dot segments, doubled slashes,
     backslashes, control characters, and what is not UTF-8.
@@ -80,13 +80,13 @@ def route(method: str, path: str, raw_path: bytes) -> Target | Refusal:
     if refusal:
         return refusal
     if method not in METHODS:
-        return Refusal(405, "method_not_allowed", "This method is not used here.")
+        return Refusal(405, "method_not_allowed", "This method is not supported.")
     if path.startswith(API_PREFIX):
         return _route_api(method, path)
     first = path[1:].split("/", 1)[0]
     if first in OWN:
         return OWN_TARGET
-    if first in NEVER:
+    if first in NOT_ROUTED:
         return NOT_FOUND
     if first in services.PREFIXES:
         return Target(services.PREFIXES[first], f"/{first}", api=False)
@@ -107,7 +107,7 @@ def _route_api(method: str, path: str) -> Target | Refusal:
 
 
 def is_public(method: str, path: str, noun: str) -> bool:
-    """Whether the request needs no access token. Which methods a path has is no secret."""
+    """Whether the request needs no access token. The methods of a path (OPTIONS) are public."""
     if method == "OPTIONS":
         return True
     if method in READS:
@@ -116,10 +116,12 @@ def is_public(method: str, path: str, noun: str) -> bool:
 
 
 def is_repeatable(method: str, path: str, headers: Iterable[tuple[str, str]]) -> bool:
-    """Whether a request that may have been carried out can be sent again without doing more; names in lower case."""
+    """Whether a request may be carried out twice with the effect of once; header names in lower case."""
     if method in IDEMPOTENT:
         return True
-    return method == "POST" and bool(KEYED.fullmatch(path)) and any(name == IDEMPOTENCY_KEY for name, _ in headers)
+    return (
+        method == "POST" and bool(KEYED.fullmatch(path)) and any(name == IDEMPOTENCY_KEY.lower() for name, _ in headers)
+    )
 
 
 def _check_path(path: str, raw_path: bytes) -> Refusal | None:

@@ -1,4 +1,4 @@
-"""The application factory: what every service has, so that a service is only what is its own."""
+"""The application factory: everything that services have in common."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ log = logging.getLogger(__name__)
 CHECK_TIMEOUT_S = 1.0
 DATABASE_WAIT_S = 60.0
 DEGRADING = frozenset({"broker", "events"})
-"""Checks whose failure readiness reports and does not answer with 503."""
-NO_STOCK_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""Checks whose failure readiness reports without answering 503."""
+NO_FRAMEWORK_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own spans and meters cost every request; ``Observe`` and ``telemetry.span`` do that at fewer places."""
 ReadinessCheck = Callable[[Any], Awaitable[None]]
 
 
 @dataclass
 class Context:
-    """What a service is built from; it lives as long as the application runs."""
+    """The resources of a service, for as long as the application runs."""
 
     settings: Any
     bus: Bus
@@ -75,7 +75,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 async def service_of(request: Request) -> Any:
-    """The service object that ``build`` made. A coroutine, because a plain dependency would run in a thread."""
+    """The service object that ``build`` returned. A coroutine, because a plain dependency would run in a thread."""
     return request.app.state.service
 
 
@@ -94,7 +94,7 @@ def create_app(
 ) -> FastAPI:
     """A FastAPI application with health, metrics, problem documents, tracing, outbox relay and consumers.
 
-    ``build(context)``, which may be a coroutine, makes the service object; its ``close()``, if it has one, is
+    ``build(context)``, which may be a coroutine, returns the service object; its ``close()``, if it has one, is
     awaited at the end. ``readiness`` adds named checks, called with the service object, which raise to fail.
     """
 
@@ -127,7 +127,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=OPENAPI_URL if documented else None,
-        telemetry=NO_STOCK_TELEMETRY,
+        telemetry=NO_FRAMEWORK_TELEMETRY,
     )
     app.state.internal_token = settings.internal_token
     install_error_handlers(app)
@@ -171,7 +171,7 @@ async def _running(settings: ServiceSettings, uses_bus: bool) -> AsyncIterator[C
 
 
 async def _connect(settings: ServiceSettings) -> Database:
-    """The database, waited for up to DATABASE_WAIT_S seconds: it may be starting at the same time."""
+    """Connect to the database, for up to DATABASE_WAIT_S seconds: it may be starting at the same time."""
     deadline = asyncio.get_running_loop().time() + DATABASE_WAIT_S
     attempt = 0
     while True:
@@ -202,8 +202,8 @@ def _operational_routes(
     @router.get("/health/ready")
     @router.get("/health")
     async def ready(request: Request) -> Response:
-        """503 when the service cannot do its work. Events that cannot be published only degrade it: the outbox holds
-        them, and no pod of a service would be better off without requests."""
+        """503 when the service cannot work. Events that cannot be published only degrade it: they are stored in the
+        outbox, and taking every pod out of service would not help."""
         checks = await _checks(request, settings, uses_bus, readiness)
         failed = [name for name, result in checks.items() if result != "ok" and name not in DEGRADING]
         status = "unavailable" if failed else "degraded" if set(checks.values()) != {"ok"} and checks else "ok"
@@ -240,6 +240,6 @@ async def _checks(
 async def _result(check: Awaitable[Any]) -> str:
     try:
         await asyncio.wait_for(check, CHECK_TIMEOUT_S)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong, the answer is what it is called
+    except Exception as error:  # noqa: BLE001 - any failure is reported as its text
         return f"{type(error).__name__}: {error}"[:200]
     return "ok"

@@ -1,7 +1,7 @@
-"""Who is asking: access tokens checked as RFC 8725 says, and the token that services show each other.
+"""Authentication: access tokens, verified as RFC 8725 recommends, and the token shared by services.
 
-One algorithm (EdDSA), one type (at+jwt), issuer and audience fixed, every claim required. The gateway has checked
-already; each service checks again, because a network is not a credential.
+One algorithm (EdDSA), one type (at+jwt), issuer and audience fixed, every claim required. The gateway verifies tokens
+first; each service verifies them again, because being inside the network proves nothing.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections import OrderedDict
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 from uuid import UUID
 
 import aiohttp
+import cachetools
 import jwt
 import orjson
 from fastapi import Depends, Request
@@ -32,13 +32,13 @@ REQUIRED_CLAIMS = ("sub", "role", "email", "name", "iat", "exp", "jti")
 KEYS_TTL_S = 300.0
 KEYS_MIN_REFRESH_S = 2.0
 KEYS_FIRST_REFRESH_S = 0.2
-"""The same while there are none at all: a service that starts beside the issuer has them as soon as it answers."""
+"""The same while no key is known: a service that starts together with the issuer gets them as soon as it answers."""
 KEYS_TIMEOUT_S = 2.0
 MAX_CACHED_TOKENS = 10_000
 
 
 class Principal(BaseModel):
-    """A signed-in person."""
+    """An authenticated user."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +54,7 @@ class KeySource(Protocol):
 
 
 class Keys:
-    """The public keys of a JWKS document at an http(s) or file URL, fetched when a token names a new one."""
+    """The public keys of a JWKS document at an http(s) or file URL, fetched when a token names an unknown one."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -72,15 +72,15 @@ class Keys:
             raise Unavailable("user", "the token keys cannot be fetched")
         return key
 
-    async def some(self) -> None:
-        """Return once there are keys, however old; Unavailable("user") when there are none and none can be had."""
+    async def ensure_loaded(self) -> None:
+        """Return once keys are known, however old; Unavailable("user") when none are known and none can be fetched."""
         if not self._keys:
             await self._refresh()
         if not self._keys:
             raise Unavailable("user", "the token keys cannot be fetched")
 
     async def _refresh(self) -> None:
-        """Fetch the keys, not again at once, also when that fails: else every request would wait."""
+        """Fetch the keys unless that was just tried, successfully or not: otherwise every request would wait."""
         async with self._lock:
             pause_s = KEYS_MIN_REFRESH_S if self._keys else KEYS_FIRST_REFRESH_S
             if time.monotonic() - self._tried_at <= pause_s:
@@ -114,33 +114,30 @@ class Authenticator:
 
     def __init__(self, jwks_url: str) -> None:
         self._keys: KeySource = Keys(jwks_url)
-        self._known: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+        self._known: cachetools.TLRUCache[str, tuple[float, Principal]] = cachetools.TLRUCache(
+            MAX_CACHED_TOKENS, lambda _, known, __: known[0], time.time
+        )
 
     def use(self, keys: KeySource) -> None:
-        """Take keys from ``keys`` instead of the JWKS: the issuer needs no network to know its own."""
+        """Take keys from ``keys`` instead of the JWKS: the issuer knows its own keys."""
         self._keys = keys
 
     async def ready(self) -> None:
-        """Return when tokens can be checked; Unavailable("user") while there is no key yet to check them with."""
+        """Return when tokens can be verified; Unavailable("user") while no key is known."""
         if isinstance(self._keys, Keys):
-            await self._keys.some()
+            await self._keys.ensure_loaded()
 
     async def principal(self, token: str) -> Principal:
-        """The person of ``token``; Problem 401 ``token_expired`` or ``invalid_token``."""
+        """The user of ``token``; Problem 401 ``token_expired`` or ``invalid_token``."""
         known = self._known.get(token)
         if known is not None:
-            if known[0] > time.time():
-                return known[1]
-            del self._known[token]
-            raise _unauthorized("token_expired", "The access token has expired.")
+            return known[1]
         claims = await self._verify(token)
         try:
             person = Principal.model_validate({"user_id": claims["sub"], **claims})
         except ValidationError:
             raise _unauthorized("invalid_token", "The access token is not valid.") from None
         self._known[token] = (float(claims["exp"]), person)
-        if len(self._known) > MAX_CACHED_TOKENS:
-            self._known.popitem(last=False)
         return person
 
     async def _verify(self, token: str) -> dict[str, Any]:
@@ -191,7 +188,7 @@ async def current_admin(person: Annotated[Principal, Depends(current_user)]) -> 
 
 
 async def internal_only(request: Request) -> None:
-    """Refuse whoever does not show the token that the shop's services share."""
+    """Refuse requests without the token that the shop's services share."""
     expected: str = request.app.state.internal_token
     given = bearer_token(request)
     if not expected or not hmac.compare_digest(given.encode(), expected.encode()):

@@ -1,4 +1,4 @@
-"""What public endpoints take as JSON."""
+"""Request bodies of public endpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class RequestBody(BaseModel):
-    """A field that the endpoint does not know is refused, so that a misspelt one is never ignored.
+    """A field that the endpoint does not know is refused, so that a misspelled one is never ignored.
 
     Bodies between services are read leniently instead: during an upgrade the caller may be newer.
     """

@@ -36,15 +36,15 @@ PING_INTERVAL_S = 5
 DUPLICATE_WINDOW_S = 120.0
 MAX_AGE_S = 7 * 24 * 3600.0
 STREAM_BYTES = 256 << 20
-"""What a stream may hold, beyond which its oldest events go; what runs a shop sets it by the size of the volume."""
+"""Default limit of a stream, beyond which its oldest events are deleted; set by the size of the volume."""
 MIN_STREAM_BYTES = 16 << 20
-NO_ROOM = 10047
-"""JetStream's code for a stream that does not fit into what the server may store."""
+STORAGE_EXCEEDED = 10047
+"""JetStream's error code for a stream that does not fit into the server's storage limit."""
 ACK_WAIT_S = 30.0
 MAX_ACK_PENDING = 2_048
 CLOSE_TIMEOUT_S = 2.0
 BROKER_ERRORS = (NatsError, OSError, TimeoutError)
-"""What a broker that stops, starts or has lost a stream, or the way to it, makes of a call."""
+"""What a call raises while the broker stops, starts, has lost a stream or cannot be reached."""
 
 
 @contextlib.contextmanager
@@ -57,9 +57,9 @@ def errors_as_unavailable() -> Iterator[None]:
 
 
 class Bus:
-    """One process's connection. While the broker is away ``connected`` is false and every call is Unavailable.
+    """One process's connection. While there is none ``connected`` is false and every call is Unavailable.
 
-    ``problems`` has a sentence for each stream that the broker refuses, until it no longer does.
+    ``problems`` has a sentence for each stream that the broker refuses at present.
     """
 
     def __init__(self, url: str, name: str, stream_bytes: int = STREAM_BYTES) -> None:
@@ -122,13 +122,13 @@ class Bus:
         self.reconnected.set()
 
     async def ensure_stream(self, noun: str) -> None:
-        """Make the stream of ``noun``'s events or give it its size; safe from several services at once.
+        """Create the stream of ``noun``'s events or adjust its size; safe from several services at once.
 
         Unavailable("broker") when the broker refuses it, for which the volume must grow or the streams must shrink.
         """
         with errors_as_unavailable():
             try:
-                info = await self._find_or_make(noun)
+                info = await self._find_or_create(noun)
             except APIError as error:
                 raise self._refused(noun, error) from error
             self.problems.pop(noun, None)
@@ -136,12 +136,12 @@ class Bus:
 
     def _refused(self, noun: str, error: APIError) -> Unavailable:
         sentence = f"the broker refuses the stream {noun} of {self._stream_bytes} bytes: {error.description}"
-        if error.err_code == NO_ROOM:
+        if error.err_code == STORAGE_EXCEEDED:
             sentence += "; its volume is too small for all streams"
         self.problems[noun] = sentence
         return Unavailable("broker", sentence)
 
-    async def _find_or_make(self, noun: str) -> StreamInfo:
+    async def _find_or_create(self, noun: str) -> StreamInfo:
         config = StreamConfig(
             name=noun,
             subjects=[f"{noun}.>"],
@@ -161,7 +161,7 @@ class Bus:
             return await self.stream.stream_info(noun)
 
     async def _resize(self, info: StreamInfo) -> None:
-        """Never below what the stream holds: the broker would drop the oldest events, read or not."""
+        """Never below the present size: the broker would delete the oldest events, read or not."""
         wanted = max(self._stream_bytes, info.state.bytes + info.state.bytes // 8)
         present = info.config.max_bytes
         if present == wanted or (self._stream_bytes < wanted and 0 < (present or 0) <= wanted):
@@ -185,7 +185,7 @@ class Bus:
             return await self.stream.publish_async(subject, payload, headers={"Nats-Msg-Id": message_id})
 
     async def subscribe(self, noun: str, durable: str, subjects: Sequence[str]) -> JetStreamContext.PullSubscription:
-        """A durable pull consumer of ``noun``'s stream, made on first use."""
+        """A durable pull consumer of ``noun``'s stream, created on first use."""
         await self.ensure_stream(noun)
         config = ConsumerConfig(
             durable_name=durable,

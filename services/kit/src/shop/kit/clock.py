@@ -1,4 +1,4 @@
-"""Time as an argument, so that a test can hold or move it."""
+"""Time as a dependency, so that a test can set it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Clock:
 
 
 class FixedClock(Clock):
-    """A clock that stands still until it is moved."""
+    """A clock that stands still until it is advanced."""
 
     def __init__(self, at: datetime) -> None:
         self.at = at

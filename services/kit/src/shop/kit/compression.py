@@ -1,8 +1,8 @@
-"""Compressed answers, for those that are the same for everybody.
+"""Compression of public answers.
 
-Compression together with text that an attacker chooses shows the secrets beside that text by the answer's length
-(BREACH). So only what its handler calls ``public`` in Cache-Control is compressed: files, documents, the catalogue.
-Pages with a form's token or a person's data are never public, nor are answers that set a cookie. See ADR 0021.
+The length of a compressed answer reveals secrets beside text that an attacker controls (BREACH). So only answers whose
+handler declares them ``public`` in Cache-Control are compressed: files, documents, the catalogue. Pages with a form's
+token or personal data are never public, nor are answers that set a cookie. See ADR 0021.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MIN_BYTES = 1_024
-"""A smaller body fits into one packet anyway."""
+"""A smaller body fits into one packet."""
 MAX_BYTES = 8_388_608
-"""Of a body, which is collected before it is compressed; a larger one is sent as it is."""
+"""The body is buffered before it is compressed; a larger one is sent as it is."""
 IN_THREAD_BYTES = 65_536
-"""From this size on compression would hold up other requests for more than about a millisecond."""
+"""From this size on compression would block the event loop for more than about a millisecond."""
 LEVEL = 6
 CACHED_BODIES = 16
-"""Compressed files of this process: they have an ETag, and are asked for again and again."""
+"""Compressed bodies kept in memory: those with an ETag, which are requested often."""
 
 TYPES = frozenset(
     {
@@ -32,16 +32,16 @@ TYPES = frozenset(
     }
 )
 PUBLIC_NOW = {"Cache-Control": "public, no-cache"}
-"""Of an answer that is the same for everybody, and for this moment alone."""
+"""For a public answer that must be revalidated each time."""
 GZIP = "gzip"
 IDENTITY = "identity"
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is at least as welcome as no compression, by the q-values of RFC 9110, section 12.5.3."""
+    """Whether gzip is preferred to no compression, or equally, by the q-values of RFC 9110, section 12.5.3."""
     weights = dict(_weights(accept_encoding))
-    wanted = weights.get(GZIP, weights.get("x-gzip", weights.get("*", 0.0)))
-    return wanted > 0 and wanted >= weights.get(IDENTITY, 0.0)
+    weight = weights.get(GZIP, weights.get("x-gzip", weights.get("*", 0.0)))
+    return weight > 0 and weight >= weights.get(IDENTITY, 0.0)
 
 
 def _weights(accept_encoding: str) -> Iterable[tuple[str, float]]:
@@ -64,19 +64,19 @@ def _weight(parameters: Iterable[str]) -> float:
 
 
 def matches(if_none_match: str, etag: str) -> bool:
-    """Whether the client has what ``etag`` stands for: RFC 9110's weak comparison with a list of tags, or ``*``."""
+    """Whether the client has the version of ``etag``: RFC 9110's weak comparison with a list of tags, or ``*``."""
     known = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return "*" in known or etag.removeprefix("W/") in known
 
 
 def is_public(headers: Headers) -> bool:
-    """Whether an answer is the same for everybody, so that its length gives away nothing about anybody."""
+    """Whether an answer is the same for everybody, so that its length reveals nothing."""
     directives = {part.strip().lower() for part in headers.get("cache-control", "").split(",")}
     return "public" in directives and "no-transform" not in directives and "set-cookie" not in headers
 
 
 class Compress:
-    """Inside of ``Methods``, which takes the headers of the answer to HEAD from the answer to GET."""
+    """Middleware, inside ``Methods``, which takes the headers of an answer to HEAD from the answer to GET."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -85,14 +85,14 @@ class Compress:
         if scope["type"] != "http" or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
-        wanted = accepts_gzip(Headers(scope=scope).get("accept-encoding", ""))
-        await self._app(scope, receive, _Answer(send, wanted).send)
+        accepted = accepts_gzip(Headers(scope=scope).get("accept-encoding", ""))
+        await self._app(scope, receive, _CompressedResponse(send, accepted).send)
 
 
-class _Answer:
-    def __init__(self, send: Send, wanted: bool) -> None:
+class _CompressedResponse:
+    def __init__(self, send: Send, accepted: bool) -> None:
         self._send = send
-        self._wanted = wanted
+        self._accepted = accepted
         self._start: Message | None = None
         self._body = bytearray()
 
@@ -107,7 +107,7 @@ class _Answer:
                 await self._finish(self._start, bytes(self._body))
 
     async def _begin(self, start: Message) -> None:
-        """Hold back the head of what will be compressed: its length is not known yet."""
+        """Delay the head of an answer that will be compressed: its length is not known yet."""
         headers = MutableHeaders(scope=start)
         if not is_public(headers) or not _may_be_compressed(start["status"], headers):
             await self._send(start)
@@ -115,8 +115,8 @@ class _Answer:
         headers.add_vary_header("Accept-Encoding")
         etag = headers.get("etag", "")
         if etag and not etag.startswith("W/"):
-            headers["ETag"] = f"W/{etag}"  # one tag for two encodings may not be a strong one
-        if self._wanted and start["status"] == 200:
+            headers["ETag"] = f"W/{etag}"  # a tag shared by two encodings must be weak
+        if self._accepted and start["status"] == 200:
             self._start = start
         else:
             await self._send(start)

@@ -1,7 +1,7 @@
-"""PostgreSQL through asyncpg: a pool, transactions that only this module commits, and a count of statements.
+"""PostgreSQL through asyncpg: a connection pool, transactions that only this module commits, a count of statements.
 
 A lost, refused or exhausted connection, and a server that cannot do its work now (full disk, no memory, read-only
-after a failover), is ``Unavailable("database")``, which an API answers with 503 and a background loop waits out. An
+after a failover), is ``Unavailable("database")``, which an API answers with 503 and a background loop retries. An
 error of the statement itself passes through as asyncpg's own.
 """
 
@@ -27,8 +27,8 @@ STATEMENT_CACHE_SIZE = 100
 """Statements that a connection keeps prepared. None may be kept through a pooler in transaction mode."""
 
 Pooler = Literal["none", "transaction"]
-"""What is between a service and its server: ``transaction`` gives each transaction another connection of the server,
-so nothing of a session may outlive its transaction: no prepared statement, advisory lock, SET or LISTEN."""
+"""What stands between a service and its server. ``transaction``: each transaction may use another server connection, so
+no session state may outlive it: no prepared statement, advisory lock, SET or LISTEN."""
 
 LOST = (
     OSError,
@@ -36,25 +36,25 @@ LOST = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
-"""What asyncpg raises when the connection, not the statement, is at fault."""
+"""What asyncpg raises when the connection failed, not the statement."""
 
 UNAVAILABLE_CLASSES = frozenset({"08", "53", "57", "58"})
 """Classes of SQLSTATE: connection, insufficient resources, operator intervention (a cancelled statement included),
 system error."""
 READ_ONLY = "25006"
 UNAVAILABLE_STATES = frozenset({READ_ONLY, "55P03"})
-"""Of other classes: a server that takes no writes, a lock that was not to be waited for."""
+"""Of other classes: a read-only server, and a lock that could not be taken with NOWAIT."""
 WRITABLE = "SELECT NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off'"
 
 Record = asyncpg.Record
 
 
 class ReadOnly(Unavailable):
-    """The server takes no writes: after a failover the writable one is found by a new connection."""
+    """The server is read-only: after a failover a new connection finds the writable one."""
 
 
 @contextlib.contextmanager
-def lost_as_unavailable() -> Iterator[None]:
+def errors_as_unavailable() -> Iterator[None]:
     try:
         yield
     except LOST as error:
@@ -75,7 +75,7 @@ class Connection:
         self._raw = raw
 
     def _available(self) -> contextlib.AbstractContextManager[None]:
-        return lost_as_unavailable()
+        return errors_as_unavailable()
 
     async def fetch(self, sql: str, *args: Any) -> list[Record]:
         STATEMENTS.inc()
@@ -117,7 +117,7 @@ class Database(Connection):
     @classmethod
     async def connect(cls, url: str, *, pool_size: int, application: str, pooler: Pooler = "none") -> Database:
         """Open a pool of up to ``pool_size`` connections; Unavailable when there is no database at ``url``."""
-        with lost_as_unavailable():
+        with errors_as_unavailable():
             pool = await asyncpg.create_pool(
                 url,
                 min_size=1,
@@ -127,16 +127,16 @@ class Database(Connection):
                 statement_cache_size=STATEMENT_CACHE_SIZE if pooler == "none" else 0,
                 max_inactive_connection_lifetime=IDLE_CONNECTION_LIFETIME_S,
                 init=_prepare,
-                reset=_leave_as_it_is,
+                reset=_no_reset,
                 server_settings={"application_name": application, "timezone": "UTC"},
             )
         return cls(pool, pooler)
 
     @contextlib.contextmanager
     def _available(self) -> Iterator[None]:
-        """As of a connection; one to a server that takes no writes is not used again."""
+        """As for a connection; connections to a read-only server are not reused."""
         try:
-            with lost_as_unavailable():
+            with errors_as_unavailable():
                 yield
         except ReadOnly:
             self._expire()
@@ -147,7 +147,7 @@ class Database(Connection):
         task.add_done_callback(self._tasks.discard)
 
     async def check(self) -> None:
-        """Unavailable when there is no server, or it takes no writes; the next call then tries a new connection."""
+        """Unavailable when there is no server or it is read-only; the next call then tries a new connection."""
         if not await self.fetchval(WRITABLE):
             self._expire()
             raise ReadOnly("database", "database: the server takes no writes")
@@ -167,7 +167,7 @@ class Database(Connection):
         async with self.session() as raw:
             STATEMENTS.inc(2)
             transaction = raw.transaction()
-            with lost_as_unavailable():
+            with errors_as_unavailable():
                 await transaction.start()
             try:
                 yield Connection(raw)
@@ -175,16 +175,16 @@ class Database(Connection):
                 with contextlib.suppress(*LOST):
                     await transaction.rollback()
                 raise
-            with lost_as_unavailable():
+            with errors_as_unavailable():
                 await transaction.commit()
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[Any]:
         """One raw connection of the pool for as long as the block lasts.
 
-        What its session keeps, such as an advisory lock, is the caller's only where ``pooler`` is "none".
+        Session state, such as an advisory lock, is reliable only where ``pooler`` is "none".
         """
-        with lost_as_unavailable():
+        with errors_as_unavailable():
             raw = await self._raw.acquire(timeout=ACQUIRE_TIMEOUT_S)
         try:
             yield raw
@@ -203,11 +203,11 @@ async def _prepare(connection: asyncpg.Connection) -> None:
         await connection.set_type_codec(kind, encoder=_encode, decoder=orjson.loads, schema="pg_catalog", format="text")
 
 
-async def _leave_as_it_is(_: asyncpg.Connection) -> None:
-    """Nothing of a session outlives its statement or transaction here, so there is nothing to reset.
+async def _no_reset(_: asyncpg.Connection) -> None:
+    """No session state outlives its statement or transaction here, so there is nothing to reset.
 
-    The driver's own reset is one more round trip for every statement. Whoever changes a session through
-    ``Database.session`` undoes it there.
+    The driver's own reset is one more round trip per statement. Code that changes a session through
+    ``Database.session`` undoes that itself.
     """
 
 

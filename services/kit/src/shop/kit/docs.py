@@ -1,4 +1,4 @@
-"""The interactive documentation of an API, with its scripts served from here: it works without the Internet."""
+"""The interactive documentation of an API, with its scripts bundled: it works without the Internet."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_AGE_S = 86_400
 
 @lru_cache
 def _asset(name: str) -> tuple[bytes, str]:
-    """A file and its entity tag, kept from the first request on."""
+    """A file and its entity tag, cached from the first request on."""
     body = (files("fastapi_offline") / "static" / name).read_bytes()
     return body, f'W/"{hashlib.sha256(body).hexdigest()[:16]}"'
 

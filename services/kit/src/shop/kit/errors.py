@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem+json, each with a stable ``code`` that a program can rely on."""
+"""Errors as RFC 9457 problem+json, each with a stable ``code`` for programs."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ class FieldError(TypedDict):
 
 
 class Problem(Exception):
-    """An answer that is not the wanted one: HTTP ``status``, stable ``code``, a sentence for people in ``detail``.
+    """An error answer: HTTP ``status``, stable ``code``, a sentence for people in ``detail``.
 
-    ``extra`` members stand beside the standard ones, for example what is left in stock.
+    ``extra`` members are added to the standard ones, for example the remaining stock.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Problem(Exception):
 
 
 class Unavailable(Exception):
-    """A participant (a service, the database, the broker) did not do what was asked, and may later."""
+    """A dependency (a service, the database, the broker) did not carry out the request, and may later."""
 
     def __init__(self, service: str, detail: str = "") -> None:
         super().__init__(detail or f"{service} is unavailable")
@@ -116,11 +116,11 @@ class Unavailable(Exception):
 
 
 class OutcomeUnknown(Unavailable):
-    """The request was sent and no answer came: it may have been carried out."""
+    """The request was sent and not answered: it may have been carried out."""
 
 
 def encoded_body(encoding: str) -> Problem | None:
-    """The refusal of a request body in a Content-Encoding: a small compressed body could unpack to a huge one."""
+    """The refusal of a compressed request body: a small one could decompress to a huge one."""
     if encoding.strip().lower() in ("", "identity"):
         return None
     headers = {"Accept-Encoding": "identity"}
@@ -137,7 +137,7 @@ def unavailable_problem(error: Unavailable) -> Problem:
 
 
 def validation_problem(errors: Sequence[Mapping[str, Any]]) -> Problem:
-    """A 422 that names each wrong field, at most MAX_FIELD_ERRORS of them."""
+    """A 422 that names each invalid field, at most MAX_FIELD_ERRORS of them."""
     fields: list[FieldError] = [
         {"field": ".".join(str(part) for part in error["loc"][1:]) or str(error["loc"][0]), "message": error["msg"]}
         for error in errors[:MAX_FIELD_ERRORS]
@@ -146,7 +146,7 @@ def validation_problem(errors: Sequence[Mapping[str, Any]]) -> Problem:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make every failure of ``app`` a problem document."""
+    """Answer every error of ``app`` with a problem document."""
 
     @app.exception_handler(Problem)
     async def _problem(_: Request, error: Problem) -> Response:
@@ -158,7 +158,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(asyncpg.TransactionRollbackError)
     async def _rolled_back(_: Request, error: asyncpg.TransactionRollbackError) -> Response:
-        """Two transactions were in each other's way and this one gave way: nothing was done."""
+        """A deadlock or serialization failure: this transaction was rolled back."""
         return unavailable_problem(Unavailable("database", str(error))).response()
 
     @app.exception_handler(RequestValidationError)

@@ -1,4 +1,4 @@
-"""Events in their envelope: CloudEvents 1.0 in JSON, with the trace context of the request that caused them."""
+"""Event envelopes: CloudEvents 1.0 in JSON, with the trace context of the request that caused the event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shop.kit.ids import new_id
 
 
 class EventData(Protocol):
-    """What the kit needs of an event; the events themselves are the published language of shop.contracts."""
+    """What the kit needs of an event; the events themselves are defined in shop.contracts."""
 
     TYPE: ClassVar[str]
 
@@ -37,7 +37,7 @@ class OutboxRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An event that was taken from the stream and has not taken effect here before."""
+    """An event received from the stream and not processed by this consumer before."""
 
     event_id: UUID
     type: str
@@ -48,7 +48,7 @@ class Received:
 
 
 def row(event: EventData, traceparent: str | None = None) -> OutboxRow:
-    """The outbox row of ``event``, caused by the present trace or by the one of ``traceparent``."""
+    """The outbox row of ``event``, in the current trace or that of ``traceparent``."""
     event_id = new_id()
     noun = event.TYPE.split(".", 1)[0]
     head = {

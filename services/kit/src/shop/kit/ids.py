@@ -1,4 +1,4 @@
-"""Ids ordered by time, so that rows inserted together stand together in an index and lists are in order."""
+"""Ids ordered by time, so that rows inserted together are neighbours in an index and lists are in order."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from uuid import UUID
 
 RANDOM_BITS = 74
 MAX_STEP_BITS = 32
-"""Within one millisecond the next id is at most this far away: too far to be guessed, near enough never to run out."""
+"""Largest distance between two ids of one millisecond: too large to be guessed, small enough never to run out."""
 
 _lock = threading.Lock()
 _last = 0
 
 
 def new_id() -> UUID:
-    """A version 7 UUID (RFC 9562) of the present, greater than every one that this process made before."""
-    global _last  # noqa: PLW0603 - the order is that of the whole process
+    """A version 7 UUID (RFC 9562) of the current time, greater than all earlier ones of this process."""
+    global _last  # noqa: PLW0603 - the order is process-wide
     random = int.from_bytes(os.urandom(10)) >> 6
     with _lock:
         value = time.time_ns() // 1_000_000 << RANDOM_BITS | random

@@ -1,7 +1,7 @@
 """Consumers whose events take effect once: the inbox row and the effect are one transaction.
 
-The broker delivers at least once, in any order after a failure, and again after a loss. A handler therefore sees
-each event id once, and must not mind which of two events comes first.
+The broker delivers at least once, in any order after a failure, and again after a loss. A handler sees each event id
+once, and must work with any order of two events.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ COUNT_FAILURE = """
 INSERT INTO dead_letter (consumer, event_id, type, payload, error, failures) VALUES ($1, $2, $3, $4, $5, 1)
 ON CONFLICT (consumer, event_id) DO UPDATE SET failures = dead_letter.failures + 1, error = excluded.error
 RETURNING failures"""
-BURY = "UPDATE dead_letter SET dead_at = now() WHERE consumer = $1 AND event_id = $2"
+MARK_DEAD = "UPDATE dead_letter SET dead_at = now() WHERE consumer = $1 AND event_id = $2"
 FORGET_FAILURES = "DELETE FROM dead_letter WHERE consumer = $1 AND event_id = ANY($2::uuid[]) AND dead_at IS NULL"
 
 
 @dataclass(frozen=True)
 class Consumer:
-    """Events of ``types`` go to ``handle`` in batches, inside the transaction that marks them as taken."""
+    """``handle`` is called with batches of events of ``types``, inside the transaction that marks them as processed."""
 
     name: str
     types: Sequence[type[EventData]]
@@ -82,24 +82,24 @@ class Inbox:
     def durable(self, consumer: Consumer) -> str:
         return f"{self._service}-{consumer.name}"
 
-    async def take(self, consumer: Consumer, events: Sequence[Received]) -> int:
-        """Apply those of ``events`` that are new, in one transaction; return how many they were."""
+    async def process(self, consumer: Consumer, events: Sequence[Received]) -> int:
+        """Process those of ``events`` that are new, in one transaction; return their number."""
         async with self._database.transaction() as connection:
             rows = await connection.fetch(CLAIM, consumer.name, [event.event_id for event in events])
-            new = {row["event_id"] for row in rows}
-            fresh = list({event.event_id: event for event in events if event.event_id in new}.values())
-            if fresh:
-                if len(fresh) == 1:
-                    telemetry.begin(fresh[0].traceparent)
-                await consumer.handle(connection, fresh)
+            new_ids = {row["event_id"] for row in rows}
+            new_events = list({event.event_id: event for event in events if event.event_id in new_ids}.values())
+            if new_events:
+                if len(new_events) == 1:
+                    telemetry.begin(new_events[0].traceparent)
+                await consumer.handle(connection, new_events)
             if consumer.name in self._failures_seen:
                 await connection.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
-        CONSUMED.labels(consumer.name, "taken").inc(len(fresh))
-        CONSUMED.labels(consumer.name, "duplicate").inc(len(events) - len(fresh))
-        return len(fresh)
+        CONSUMED.labels(consumer.name, "taken").inc(len(new_events))
+        CONSUMED.labels(consumer.name, "duplicate").inc(len(events) - len(new_events))
+        return len(new_events)
 
     async def count_failure(self, consumer: Consumer, event: Received, payload: bytes, error: Exception) -> int:
-        """Remember a failed try and return how many there were; the last one buries the event."""
+        """Record a failed attempt and return the number of attempts; the last one marks the event as dead."""
         self._failures_seen.add(consumer.name)
         text = payload.decode(errors="replace").replace("\x00", "")
         reason = f"{type(error).__name__}: {error}".replace("\x00", "")[:MAX_ERROR_CHARACTERS]
@@ -108,7 +108,7 @@ class Inbox:
                 COUNT_FAILURE, consumer.name, event.event_id, event.type, text, reason
             )
             if failures >= MAX_FAILURES:
-                await connection.execute(BURY, consumer.name, event.event_id)
+                await connection.execute(MARK_DEAD, consumer.name, event.event_id)
         CONSUMED.labels(consumer.name, "dead" if failures >= MAX_FAILURES else "failed").inc()
         return failures
 
@@ -141,7 +141,7 @@ class _Loop:
                     return
                 await self._fetch(subscription)
         finally:
-            await _quietly(subscription.unsubscribe())
+            await _ignore_errors(subscription.unsubscribe())
 
     async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> None:
         try:
@@ -152,21 +152,21 @@ class _Loop:
         if not opened:
             return
         try:
-            await self._inbox.take(self._consumer, [event for _, event in opened])
+            await self._inbox.process(self._consumer, [event for _, event in opened])
         except Unavailable:
             await asyncio.gather(*(message.nak(delay=UNAVAILABLE_PAUSE_S) for message, _ in opened))
             raise
         except Exception:
             log.exception("a batch of events failed, trying them one by one", extra={"consumer": self._consumer.name})
             for message, event in opened:
-                await self._take_alone(message, event)
+                await self._process_alone(message, event)
             return
         for message, _ in opened:
             await message.ack()
 
-    async def _take_alone(self, message: Msg, event: Received) -> None:
+    async def _process_alone(self, message: Msg, event: Received) -> None:
         try:
-            await self._inbox.take(self._consumer, [event])
+            await self._inbox.process(self._consumer, [event])
         except Unavailable:
             await message.nak(delay=UNAVAILABLE_PAUSE_S)
             raise
@@ -181,7 +181,7 @@ class _Loop:
             await message.ack()
 
     async def _open(self, message: Msg) -> Received | None:
-        """The event of ``message``; one that cannot be read is buried at once, for it will never be better."""
+        """The event of ``message``; one that cannot be read is dead at once: trying again would not help."""
         try:
             return open_envelope(message.data, self._types)
         except ValueError as error:
@@ -205,8 +205,8 @@ def _id_of(message: Msg) -> UUID:
         return new_id()
 
 
-async def _quietly(awaitable: Awaitable[None]) -> None:
+async def _ignore_errors(awaitable: Awaitable[None]) -> None:
     try:
         await awaitable
-    except Exception as error:  # noqa: BLE001 - the loop is being left anyway
+    except Exception as error:  # noqa: BLE001 - the subscription is given up anyway
         log.debug("while unsubscribing: %s", error)

@@ -1,7 +1,7 @@
 """Logs as one JSON object per line on stdout, each with the trace id of the request it belongs to.
 
-What a service decides is one line at INFO with the name of the decision in ``event``. Warnings that repeat are
-counted, so that a store that is away does not fill a disk.
+A business decision is one line at INFO with its name in ``event``. Repeated warnings are counted, so that an outage of
+a data store does not fill a disk.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from shop.kit.errors import Unavailable
 
 STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 EXPECTED = (Unavailable, ConnectionError, TimeoutError, CannotConnectNowError, PostgresConnectionError)
-"""Failures of something else, which a stack trace of this process does not explain."""
+"""Failures of a dependency, for which a stack trace of this process is no help."""
 REPEAT_WINDOW_S = 10.0
 """Repetitions within it are one line."""
 MAX_REPEATED = 256
-"""Places whose repetitions are counted at one time."""
+"""Warnings whose repetitions are counted at one time."""
 
-type Place = tuple[object, ...]
+type WarningKey = tuple[object, ...]
 
 
 def decision(
@@ -42,9 +42,9 @@ def decision(
     trace_id: str = "",
     **fields: Any,
 ) -> None:
-    """One line about something decided: ``event`` names the kind, ``fields`` what it is about.
+    """Log a decision: ``event`` is its kind, ``fields`` its subject.
 
-    ``trace_id``: the trace that the decision belongs to, where it is not the present one (work done in batches).
+    ``trace_id``: the trace of the decision where it is not the current one (batched work).
     """
     extra = {"event": event, **fields} | ({"trace_id": trace_id} if trace_id else {})
     log.log(level, message, *args, extra=extra, stacklevel=2)
@@ -83,7 +83,7 @@ class _Window:
 
 
 class CountingHandler(logging.StreamHandler[TextIO]):
-    """Writes the first warning of a place at once, and then one line per REPEAT_WINDOW_S with how many there were.
+    """Writes the first warning at once, and then one line per REPEAT_WINDOW_S with the number of repetitions.
 
     Two warnings are the same when they come from the same line of code with the same kind of error. Decisions (which
     have an ``event``) and lines below WARNING are all written.
@@ -92,50 +92,50 @@ class CountingHandler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(stream)
         self._clock = clock
-        self._windows: dict[Place, _Window] = {}
+        self._windows: dict[WarningKey, _Window] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         self._end_old_windows()
         if record.levelno < logging.WARNING or hasattr(record, "event"):
             super().emit(record)
             return
-        place = _place(record)
-        window = self._windows.get(place)
+        key = _warning_key(record)
+        window = self._windows.get(key)
         if window is not None:
             window.count += 1
-            window.last = _to_be_counted(record)
+            window.last = _detached(record)
             return
         if len(self._windows) >= MAX_REPEATED:
             self._end(next(iter(self._windows)))
-        self._begin(place)
+        self._begin(key)
         super().emit(record)
 
-    def _begin(self, place: Place) -> None:
-        """Without an event loop a window ends with the next line after it, or with the process."""
-        window = self._windows[place] = _Window(self._clock())
+    def _begin(self, key: WarningKey) -> None:
+        """Without an event loop a window ends with the next log line after it, or with the process."""
+        window = self._windows[key] = _Window(self._clock())
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return
-        loop.call_later(REPEAT_WINDOW_S, self._expire, place, window)
+        loop.call_later(REPEAT_WINDOW_S, self._expire, key, window)
 
-    def _expire(self, place: Place, window: _Window) -> None:
+    def _expire(self, key: WarningKey, window: _Window) -> None:
         self.acquire()
         try:
-            if self._windows.get(place) is window and self._end(place):
-                self._begin(place)
+            if self._windows.get(key) is window and self._end(key):
+                self._begin(key)
         finally:
             self.release()
 
     def _end_old_windows(self) -> None:
         began_before = self._clock() - REPEAT_WINDOW_S
-        for place in [place for place, window in self._windows.items() if window.began <= began_before]:
-            if self._end(place):
-                self._begin(place)
+        for key in [key for key, window in self._windows.items() if window.began <= began_before]:
+            if self._end(key):
+                self._begin(key)
 
-    def _end(self, place: Place) -> int:
-        """Write what was counted, and return how many that were."""
-        window = self._windows.pop(place)
+    def _end(self, key: WarningKey) -> int:
+        """Write the last repetition with their number, and return the number."""
+        window = self._windows.pop(key)
         if window.last is not None:
             window.last.created = time.time()
             window.last.repeated = window.count
@@ -143,32 +143,32 @@ class CountingHandler(logging.StreamHandler[TextIO]):
         return window.count
 
     def close(self) -> None:
-        """Write what is still counted."""
+        """Write the repetitions counted so far."""
         self.acquire()
         try:
-            for place in list(self._windows):
-                self._end(place)
+            for key in list(self._windows):
+                self._end(key)
         finally:
             self.release()
         super().close()
 
 
-def _place(record: logging.LogRecord) -> Place:
+def _warning_key(record: logging.LogRecord) -> WarningKey:
     error = record.exc_info[1] if record.exc_info else None
     kind: object = "expected" if isinstance(error, EXPECTED) else _origin(error)
     return record.pathname, record.lineno, record.levelno, getattr(record, "task", None), kind
 
 
 def _origin(error: BaseException | None) -> object:
-    """The type of an unforeseen error and the line that raised it."""
+    """The type of an unexpected error and the line that raised it."""
     trace = error.__traceback__ if error else None
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return type(error), trace and (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
 
 
-def _to_be_counted(record: logging.LogRecord) -> logging.LogRecord:
-    """A copy with the present trace id and without what must not be kept: a traceback holds its frames."""
+def _detached(record: logging.LogRecord) -> logging.LogRecord:
+    """A copy with the current trace id and without the traceback, which would keep its frames alive."""
     kept = copy.copy(record)
     kept.msg, kept.args = record.getMessage(), ()
     kept.__dict__.setdefault("trace_id", telemetry.trace_id())

@@ -1,6 +1,6 @@
 """HEAD and OPTIONS for every route, and 405 answers that name every method of the path.
 
-The framework has one route per method: each alone knows nothing of the others.
+The framework has one route per method, and a route does not know the others of its path.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
-class _Answered(Exception):
-    """The headers of the answer to HEAD are sent: its body is not made."""
+class _HeadersSent(Exception):
+    """The headers of the answer to HEAD are sent; its body is not needed."""
 
 
 class Methods:
-    """Innermost middleware: what stands outside of it sees the method that was sent."""
+    """The innermost middleware, so that the others see the method that was sent."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,36 +30,36 @@ class Methods:
         elif scope["method"] == "OPTIONS" and (methods := allowed(scope)):
             await Response(status_code=204, headers={"Allow": methods})(scope, receive, send)
         else:
-            await self._app(scope, receive, _naming_methods(scope, send))
+            await self._app(scope, receive, _with_allow_header(scope, send))
 
     async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The headers of GET; a stream, which would not end by itself, ends here."""
+        """The headers of GET; a stream is ended after them."""
         as_get = {**scope, "method": "GET"}
 
         async def headers_only(message: Message) -> None:
             if message["type"] == "http.response.start":
                 await send(message)
                 await send({"type": "http.response.body", "body": b""})
-                raise _Answered
+                raise _HeadersSent
 
         try:
-            await self._app(as_get, receive, _naming_methods(as_get, headers_only))
-        except* _Answered:
+            await self._app(as_get, receive, _with_allow_header(as_get, headers_only))
+        except* _HeadersSent:
             pass
         finally:
             scope["route"] = as_get.get("route")
 
 
-def _naming_methods(scope: Scope, send: Send) -> Send:
-    asked = {name: scope.get(name) for name in ("path", "root_path")}  # a mounted folder changes them
+def _with_allow_header(scope: Scope, send: Send) -> Send:
+    original = {name: scope.get(name) for name in ("path", "root_path")}  # a mounted folder changes them
 
-    async def named(message: Message) -> None:
+    async def send_with_allow(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] == 405:
             others = [(name, value) for name, value in message["headers"] if name.lower() != b"allow"]
-            message = {**message, "headers": [*others, (b"allow", allowed({**scope, **asked}).encode())]}
+            message = {**message, "headers": [*others, (b"allow", allowed({**scope, **original}).encode())]}
         await send(message)
 
-    return named
+    return send_with_allow
 
 
 def allowed(scope: Scope) -> str:

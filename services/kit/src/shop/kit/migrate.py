@@ -1,8 +1,8 @@
-"""Bring a service's database to the schema that its code expects: ``python -m shop.kit.migrate order``.
+"""Apply a service's migrations to its database: ``python -m shop.kit.migrate order``.
 
-Migrations are SQL files applied by yoyo, the kit's own tables first. They lie in the package, so that an image,
-a wheel and a checkout find them alike. A session-level advisory lock lets several replicas start at once; yoyo's
-own lock row, which would outlive a killed process, is therefore safe to break.
+Migrations are SQL files applied by yoyo, the kit's own tables first. They are part of the package, so that an image,
+a wheel and a checkout find them in the same way. A session-level advisory lock lets several replicas start at once;
+yoyo's own lock row, which would outlive a killed process, is therefore safe to break.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def folders(service: str) -> list[Path]:
 
 
 def apply(service: str, url: str) -> int:
-    """Apply what is missing to the database at ``url`` and return how many migrations that were."""
+    """Apply the missing migrations to the database at ``url`` and return their number."""
     with closing(_connect(url)) as guard:
         guard.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
         guard.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
@@ -50,7 +50,7 @@ def _apply_folder(backend: Any, folder: Path) -> int:
     pending = backend.to_apply(yoyo.read_migrations(str(folder)))  # type: ignore[no-untyped-call]
     for migration in pending:
         # yoyo's own apply_one records a migration after it was committed: a process killed between the two would
-        # leave a database that nobody can migrate. It also asks for the user's name, and in a container that has none.
+        # leave a database that cannot be migrated. It also asks for the user's name, and in a container that has none.
         with backend.transaction():
             migration.process_steps(backend, "apply")
             backend.mark_one(migration, log=False)
@@ -71,7 +71,7 @@ def _connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
 def main() -> None:
     """Apply the migrations of the service named on the command line to SHOP_DATABASE_URL.
 
-    What goes wrong is said in the last line: in a cluster that becomes the message of whoever looks after the Job.
+    The last line of output is the reason of a failure: in a cluster it becomes the pod's termination message.
     """
     service, url = sys.argv[1], os.environ.get("SHOP_DATABASE_URL", "")
     if not url:

@@ -1,6 +1,6 @@
-"""The one middleware of every service: trace context, request id, metrics, body limit, last-resort errors.
+"""The middleware of every service: trace context, request id, metrics, body limit, unexpected errors.
 
-Raw ASGI and in one piece, because each layer of a stack costs every request.
+One ASGI class, because each layer of middleware costs every request.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Observe:
             return
         headers = dict(scope["headers"])
         if self._behind_gateway:
-            _take_public_address(scope, headers)
+            _apply_forwarded_headers(scope, headers)
         exchange = _Exchange(scope, headers, receive, send, self._max_body_bytes)
         self._inflight += 1
         try:
@@ -58,9 +58,9 @@ class Observe:
             exchange.count()
 
 
-def _take_public_address(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-    """So that redirects and links lead where the client came from. Nobody but the gateway may reach a service, and it
-    replaces what a client says in these headers."""
+def _apply_forwarded_headers(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+    """Make redirects and links use the address that the client knows. Only the gateway can reach a service, and it
+    replaces these headers of a client."""
     if host := headers.get(b"x-forwarded-host"):
         scope["headers"] = [*(pair for pair in scope["headers"] if pair[0] != b"host"), (b"host", host)]
     if headers.get(b"x-forwarded-proto") in (b"http", b"https"):
@@ -151,7 +151,7 @@ class _Exchange:
 
 @functools.lru_cache(maxsize=MAX_SERIES)
 def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-    """The children of these labels; looking them up in the metric itself takes a lock and a tuple each time."""
+    """The children of these labels, cached: looking them up in the metric takes a lock each time."""
     return REQUESTS.labels(method, route, status), DURATION.labels(method, route)
 
 

@@ -1,8 +1,8 @@
 """The transactional outbox and its relay: an event is published if, and only if, its change was committed.
 
-PostgreSQL is the only durability authority. Rows stay for a retention far beyond the broker's sync interval, so
-what a broker loses with its power is found missing on the next connection and sent again; readers de-duplicate
-by event id in their inbox.
+PostgreSQL is the only durable copy. Rows are kept far longer than the broker's sync interval, so events that a broker
+lost in a power failure are found missing on the next connection and sent again; consumers deduplicate by event id in
+their inbox.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from shop.kit.bus import Bus
 from shop.kit.db import Connection, Database, Record
 from shop.kit.errors import Unavailable
 from shop.kit.events import EventData, OutboxRow, row
+from shop.kit.tasks import poll
 
 __all__ = ["Outbox", "OutboxRow", "publish", "row"]
 
@@ -37,7 +38,7 @@ LEADER_RETRY_S = 1.0
 PRUNE_EVERY_S = 60.0
 WATCH_EVERY_S = 5.0
 LATE_AFTER_S = 60.0
-"""An event that is older and not published is reported: in ready's detail, and by an alert on the metric."""
+"""Unpublished events older than this are reported by readiness, and by an alert on the metric."""
 PRUNE_ROWS = 5_000
 LOCK_KEY = 0x4F555442
 
@@ -86,7 +87,7 @@ class Outbox:
         self._prune_at = 0.0
 
     def wake(self) -> None:
-        """Say that rows were committed, which spares them the wait for the next poll."""
+        """Signal that rows were committed: they are relayed now instead of at the next poll."""
         self._wake.set()
 
     def state(self) -> str:
@@ -96,7 +97,7 @@ class Outbox:
         return f"an event has waited {self._oldest_s:.0f} s to be published"
 
     async def watch(self) -> None:
-        """Measure for ever how long events wait, in each replica: the one that relays may be the one that fails."""
+        """Measure how long events wait; in every replica, because the relaying one may be the one that fails."""
         while True:
             with contextlib.suppress(Unavailable):
                 self._oldest_s = float(await self._database.fetchval(OLDEST) or 0.0)
@@ -104,48 +105,44 @@ class Outbox:
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def run(self) -> None:
-        """Relay for ever; errors end the loop, which the supervisor starts again with backoff."""
+        """Relay until cancelled; errors end the loop, which the supervisor restarts with backoff."""
         if self._database.pooler == "transaction":
             self._bus.reconnected.set()
-            await self._relay(self._turn)
+            await self._relay(self._relay_in_transaction)
         else:
-            await self._lead()
+            await self._relay_as_leader()
 
-    async def _lead(self) -> None:
-        """Relay from the moment when no other replica does; the lock is the session's."""
+    async def _relay_as_leader(self) -> None:
+        """Relay as soon as no other replica does; the advisory lock belongs to the session."""
         async with self._database.session() as raw:
             guard = Connection(raw)
-            while not await guard.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):  # noqa: ASYNC110 - no event tells
+            while not await guard.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(LEADER_RETRY_S)
             try:
                 self._bus.reconnected.set()
-                await self._relay(lambda: self._pass(guard))
+                await self._relay(lambda: self._relay_once(guard))
             finally:
                 with contextlib.suppress(Exception):
                     await guard.execute("SELECT pg_advisory_unlock($1)", LOCK_KEY)
 
     async def _relay(self, step: Callable[[], Awaitable[int]]) -> None:
-        while True:
-            if not self._bus.connected:
-                await asyncio.sleep(POLL_S)
-            elif not await step():
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_S)
-                    await asyncio.sleep(GATHER_S)
-                self._wake.clear()
+        async def relay_if_connected() -> int:
+            return await step() if self._bus.connected else 0
 
-    async def _turn(self) -> int:
-        """One pass in one transaction that has the lock; 0 while another replica has it.
+        await poll(relay_if_connected, POLL_S, wake=self._wake, gather_s=GATHER_S)
 
-        A pooler in transaction mode gives no session that could hold the lock between two passes.
+    async def _relay_in_transaction(self) -> int:
+        """Relay once, in a transaction that holds the lock; 0 while another replica holds it.
+
+        Behind a pooler in transaction mode no session can hold the lock between two transactions.
         """
         async with self._database.transaction() as connection:
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", LOCK_KEY):
                 return 0
-            return await self._pass(connection)
+            return await self._relay_once(connection)
 
-    async def _pass(self, connection: Connection) -> int:
-        """What is due of housekeeping, then one batch; returns the number of its events."""
+    async def _relay_once(self, connection: Connection) -> int:
+        """Prune and resend lost events if due, then relay one batch; returns the number of its events."""
         loop = asyncio.get_running_loop()
         if loop.time() >= self._prune_at:
             self._prune_at = loop.time() + PRUNE_EVERY_S
@@ -164,7 +161,7 @@ class Outbox:
     async def relay_batch(self, connection: Connection) -> int:
         """Publish the oldest rows, mark those that the broker acknowledged, and return how many there were.
 
-        Two events of one subject never travel together: if the first fails, the second must wait for it.
+        A batch has at most one event per subject: if the first fails, the second must wait for it.
         """
         rows = await connection.fetch(PENDING, BATCH_ROWS)
         LAG.set(len(rows))

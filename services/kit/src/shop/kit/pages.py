@@ -1,4 +1,4 @@
-"""Cursor pagination: a page knows where the next one starts, however many rows came or went between them."""
+"""Cursor pagination: the next page starts after the last row, whatever was inserted or deleted since."""
 
 from __future__ import annotations
 
@@ -37,4 +37,4 @@ def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
             raise ValueError
         return tuple(part if isinstance(part, kind) else kind(part) for kind, part in zip(types, raw, strict=True))
     except (ValueError, TypeError, AttributeError, binascii.Error):
-        raise Problem(400, "invalid_cursor", "The cursor is not one that this service gave out.") from None
+        raise Problem(400, "invalid_cursor", "The cursor is not one of this service.") from None

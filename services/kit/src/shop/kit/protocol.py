@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with limits on a request's head, which its parser does not have.
 
-Without them one connection can fill the memory with a header that never ends, and a thousand connections that never
-finish their first line cost their sender nothing.
+Without them one connection can fill the memory with an endless header, and connections that never finish their first
+line are free for an attacker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_TARGET_BYTES = 32_768
 """Of the path and query in the request line."""
 LINGER_S = 1.0
 LINGER_BYTES = 1_048_576
-"""What a refused client may still send: a connection closed on unread bytes is reset, and the answer is lost."""
+"""Bytes that a refused client may still send: closing a connection on unread bytes resets it and loses the answer."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -75,7 +75,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(Problem(400, "malformed_request", msg))
 
     def _refuse(self, problem: Problem) -> None:
-        """End the connection, with an answer unless one to an earlier request is being written."""
+        """Answer and close the connection; without an answer while one to an earlier request is being written."""
         self._stop_timer()
         if not getattr(self.cycle, "response_complete", True) or not self.transport.can_write_eof():
             self.transport.close()

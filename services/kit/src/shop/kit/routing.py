@@ -1,4 +1,4 @@
-"""Routes that read JSON strictly, so that what reaches a handler is unambiguous and can be stored."""
+"""Routes with strict JSON parsing: whatever reaches a handler is unambiguous and can be stored."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
 from shop.kit.errors import Problem
+from shop.kit.idempotency import IDEMPOTENCY_KEY
 
-IDEMPOTENCY_KEY = "Idempotency-Key"
-"""With two of them, two readers could go by different ones."""
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 
 
@@ -62,6 +61,7 @@ class StrictRoute(APIRoute):
         async def strict(request: Request) -> Response:
             if "\x00" in request.scope["path"] or b"%00" in request.scope["query_string"]:
                 raise Problem(400, "nul_character", "The address has a NUL character.")
+            # With two keys, two programs could read different ones.
             if len(request.headers.getlist(IDEMPOTENCY_KEY)) > 1:
                 raise Problem(400, "ambiguous_request", f"The header {IDEMPOTENCY_KEY} may be sent once.")
             if reads_body:
@@ -72,7 +72,7 @@ class StrictRoute(APIRoute):
 
 
 async def _read_strictly(request: Request) -> None:
-    """Leave the parsed body where the framework looks first: an error raised inside its own parsing loses its code."""
+    """Store the parsed body where the framework looks first: an error raised inside its own parsing loses its code."""
     body = await request.body()
     if not body:
         return

@@ -1,6 +1,6 @@
 """Run a service: ``python -m shop.kit.serve order --port 8101``.
 
-One process is one instance: scaling is the orchestrator's work, and metrics stay simple.
+One process is one instance: the orchestrator scales, and metrics stay simple.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from shop.kit.protocol import LimitedProtocol
 KEEP_ALIVE_S = 75
 BACKLOG = 2_048
 LINGER_S = 1.0
-"""How long an ending process still serves, so that its clients leave by themselves; sooner when they have."""
+"""How long a stopping process still serves, until its clients have closed their connections."""
 LINGER_POLL_S = 0.02
 CLOSE = (b"connection", b"close")
 START_FAILED = 3
 NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-"""What a kernel without IPv6 says, although Python has it."""
+"""Errors of a kernel without IPv6, although Python supports it."""
 
 
 class Server(uvicorn.Server):
-    """Ends without cutting anybody off.
+    """Graceful shutdown that loses no request.
 
     uvicorn closes idle connections at once, and a request that is just being written to one of them is lost: its
-    sender cannot know whether it was carried out. So for a moment every answer says that it is the connection's last,
-    which no client can misunderstand. After that uvicorn closes those that nobody used meanwhile.
+    sender cannot know whether it was carried out. So for LINGER_S seconds every answer has `Connection: close`. After
+    that uvicorn closes the connections that were not used meanwhile.
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -53,7 +53,7 @@ class Server(uvicorn.Server):
 def all_addresses(port: int) -> list[socket.socket]:
     """Bound sockets for every IPv4 and IPv6 address, for clusters of either family or both.
 
-    Two, because a single one for both would show IPv4 clients as ::ffff:10.0.0.1, which is in no network of IPv4.
+    Two, because a dual-stack socket would report IPv4 clients as ::ffff:10.0.0.1, which is in no network of IPv4.
     """
     sockets = [_bound(socket.AF_INET, "0.0.0.0", port)]
     if socket.has_ipv6:

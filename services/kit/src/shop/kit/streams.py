@@ -1,7 +1,7 @@
-"""Event streams under way in this process, so that its end can end them between two events.
+"""The open event streams of this process, which are ended between two events when the process stops.
 
-A stream goes on for minutes: at the end of a process it would otherwise be cut wherever it is, and its client could not
-tell half an event from a whole one.
+A stream lasts for minutes: otherwise a stopping process would cut it anywhere, and its client could not tell half an
+event from a whole one.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ _ending: set[asyncio.Task[None]] = set()
 
 
 class EventStream:
-    """One answer that is a stream; ``task`` is the one that makes it."""
+    """One streaming answer; ``task`` produces it."""
 
     def __init__(self, send: Send, task: asyncio.Task[object]) -> None:
         self._send = send
         self._task = task
-        self._between = True
-        self._asked_to_end = False
+        self._at_boundary = True
+        self._ending_requested = False
         self.ended = False
         _open.add(self)
 
     async def send(self, message: Message) -> None:
-        """Pass on a piece of the stream, and end it after the piece if it should end and an event does."""
+        """Send a chunk; end the stream after it if requested and an event is complete."""
         if self.ended:
             return
-        self._between = False
+        self._at_boundary = False
         await self._send(message)
-        self._between = message.get("body", b"").endswith(BOUNDARY)
-        if self._asked_to_end and self._between:
+        self._at_boundary = message.get("body", b"").endswith(BOUNDARY)
+        if self._ending_requested and self._at_boundary:
             await self._end()
 
     async def end(self) -> None:
-        """End it now when no event is half sent, else after that event."""
-        self._asked_to_end = True
-        if self._between and not self.ended:
+        """End the stream now, or after the event that is being sent."""
+        self._ending_requested = True
+        if self._at_boundary and not self.ended:
             await self._end()
 
     async def _end(self) -> None:
@@ -50,7 +50,7 @@ class EventStream:
         self._task.cancel()
 
     def close(self) -> None:
-        """The answer is over, one way or another."""
+        """Forget the stream: its answer is over."""
         _open.discard(self)
 
 
@@ -59,7 +59,7 @@ def is_stream(start: Message) -> bool:
 
 
 def end_all() -> None:
-    """Begin to end every stream of this process; a client opens its next one elsewhere."""
+    """Start ending every stream of this process; clients reconnect to another instance."""
     for stream in list(_open):
         task = asyncio.create_task(stream.end())
         _ending.add(task)

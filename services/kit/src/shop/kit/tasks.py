@@ -1,4 +1,4 @@
-"""Background loops that are watched: one that fails is restarted with backoff, and said so."""
+"""Supervised background loops: one that fails is logged and restarted with backoff."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from typing import Never
 
 from prometheus_client import Counter
 
@@ -25,6 +26,26 @@ def backoff_s(attempt: int, first_s: float = FIRST_BACKOFF_S, max_s: float = MAX
     return min(max_s, first_s * 2.0 ** min(attempt, 30)) * random.uniform(0.5, 1.0)
 
 
+async def poll(
+    step: Callable[[], Awaitable[int]], idle_s: float, *, wake: asyncio.Event | None = None, gather_s: float = 0.0
+) -> Never:
+    """Call ``step``, which claims and handles what is due and returns its number, until cancelled.
+
+    It is called again at once as long as it finds something; otherwise after ``idle_s`` seconds, or ``gather_s``
+    seconds after ``wake`` is set.
+    """
+    while True:
+        if await step():
+            continue
+        if wake is None:
+            await asyncio.sleep(idle_s)
+            continue
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(wake.wait(), idle_s)
+            await asyncio.sleep(gather_s)
+        wake.clear()
+
+
 class Tasks:
     """The background loops of one application."""
 
@@ -32,7 +53,7 @@ class Tasks:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
-        """Run ``loop()`` until the application ends; a loop that returns is done, one that raises starts again."""
+        """Run ``loop()`` until the application ends; a loop that returns is finished, one that raises is restarted."""
         self._tasks[name] = asyncio.create_task(self._supervise(name, loop), name=name)
 
     async def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:

@@ -1,7 +1,7 @@
-"""Trace context and spans, made by hand at the few places that matter.
+"""Trace context and spans, created explicitly at a few places.
 
-A trace id accompanies every request, event and log line at the cost of two context variables. The OpenTelemetry
-SDK is loaded, and spans are recorded, only when there is an endpoint to send them to and the trace is sampled.
+Every request, event and log line has a trace id, at the cost of two context variables. The OpenTelemetry SDK is loaded
+only when there is an endpoint to export to, and spans are recorded only for sampled traces.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ TRACES_PATH = "/v1/traces"
 EXPORT_TIMEOUT_S = 5.0
 """For one batch of spans, all tries together."""
 FLUSH_TIMEOUT_S = 2.0
-"""For the spans that are left when the service ends; a collector that is away delays an end by no more."""
+"""For the remaining spans when the service stops; an unreachable collector delays it by no more."""
 
 
 def configure(service: str, endpoint: str, sample_ratio: float) -> None:
     """Send sampled spans over OTLP/HTTP; without an ``endpoint``, only ids are propagated.
 
     ``endpoint`` is a base, to which OTLP adds the signal's path: http://collector:4318. OTEL_RESOURCE_ATTRIBUTES adds
-    to what says where spans come from.
+    resource attributes.
     """
     global _tracer, _provider, _sample_ratio  # noqa: PLW0603 - one process is one service
     _sample_ratio = sample_ratio
@@ -74,7 +74,7 @@ def configure(service: str, endpoint: str, sample_ratio: float) -> None:
 
 
 def traces_url(endpoint: str) -> str:
-    """Where spans go, by OTLP's rule for a base endpoint; one that has the path already is taken as it is."""
+    """Where spans go, by OTLP's rule for a base endpoint; one that already has the path is used unchanged."""
     base = endpoint.rstrip("/")
     return base if base.endswith(TRACES_PATH) else base + TRACES_PATH
 
@@ -87,7 +87,7 @@ def _version(service: str) -> str:
 
 
 async def close() -> None:
-    """Send the spans that are left, for at most FLUSH_TIMEOUT_S; what cannot be sent by then is dropped."""
+    """Export the remaining spans, for at most FLUSH_TIMEOUT_S; others are dropped."""
     global _tracer, _provider
     provider, _tracer, _provider = _provider, None, None
     if provider is None:
@@ -136,7 +136,7 @@ def begin(traceparent: str | None = None) -> Trace:
 
 
 def begin_request(traceparent: str | None, request_id: str | None) -> str:
-    """Enter a request's context; its id is the caller's if well-formed, else the trace id."""
+    """Start a request's context; its id is the caller's if well-formed, else the trace id."""
     trace = begin(traceparent)
     known = request_id if request_id and REQUEST_ID.match(request_id) else trace.trace_id
     _request_id.set(known)
@@ -149,7 +149,7 @@ def trace_id() -> str:
 
 
 def traceparent() -> str:
-    """The present context as a W3C header, to be kept with batched or stored work."""
+    """The current context as a W3C header, to be stored with batched or deferred work."""
     return _trace.get().traceparent()
 
 
@@ -159,7 +159,7 @@ def request_id() -> str:
 
 @contextlib.contextmanager
 def span(name: str, **attributes: Any) -> Iterator[None]:
-    """Record the time inside as a span of the present trace, if it is sampled and there is an endpoint."""
+    """Record a span of the current trace, if it is sampled and there is an endpoint."""
     trace = _trace.get()
     if _tracer is None or not trace.sampled:
         yield

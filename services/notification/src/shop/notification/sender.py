@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 from shop.kit.clock import Clock
 from shop.kit.errors import Unavailable
 from shop.kit.logging import decision
-from shop.kit.tasks import backoff_s
+from shop.kit.tasks import backoff_s, poll
 from shop.notification import domain
 from shop.notification.providers import Deferred, Down, Outgoing, Provider, Refused
 from shop.notification.render import Rendered, Renderer
@@ -48,24 +48,26 @@ class Sender:
         self._renderer = renderer
         self._repository = repository
         self._clock = clock
+        self._failures = 0
+        """Attempts in a row that found the provider down."""
 
     async def run(self) -> None:
         """Send until cancelled. While the provider is down nothing is claimed, so that no attempts are used up."""
-        failures = 0
-        while True:
-            try:
-                await self._provider.open()
-                claimed = await self.send_batch()
-                failures = 0
-            except Down as error:
-                log.warning("%s messages wait: %s", self._provider.channel, error)
-                UP.labels(self._provider.channel).set(0)
-                await asyncio.sleep(backoff_s(failures, DOWN_FIRST_S, DOWN_MAX_S))
-                failures += 1
-                continue
-            UP.labels(self._provider.channel).set(1)
-            if not claimed:
-                await asyncio.sleep(IDLE_POLL_S)
+        await poll(self._open_and_send, IDLE_POLL_S)
+
+    async def _open_and_send(self) -> int:
+        try:
+            await self._provider.open()
+            claimed = await self.send_batch()
+        except Down as error:
+            log.warning("%s messages wait: %s", self._provider.channel, error)
+            UP.labels(self._provider.channel).set(0)
+            await asyncio.sleep(backoff_s(self._failures, DOWN_FIRST_S, DOWN_MAX_S))
+            self._failures += 1
+            return 1
+        self._failures = 0
+        UP.labels(self._provider.channel).set(1)
+        return claimed
 
     async def send_batch(self) -> int:
         """Send due messages, at most BATCH_MESSAGES, and return how many were claimed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Header, Query, Response
+from fastapi import Depends, Query, Response
 
 from shop.contracts.calls import Batch, Results
 from shop.contracts.money import Money
@@ -25,14 +25,14 @@ from shop.contracts.payment import VoidRequest as VoidItem
 from shop.kit import telemetry
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, CurrentUser, internal_only
+from shop.kit.idempotency import RequiredKey
 from shop.kit.pages import Page
 from shop.kit.routing import router as make_router
-from shop.payment import errors, schemas
+from shop.payment import schemas
 from shop.payment.refunds import VoidRequest
 from shop.payment.service import PaymentService
 
 Service = Annotated[PaymentService, Depends(service_of)]
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=schemas.MAX_KEY_LENGTH)]
 
 OrderIds = Annotated[list[UUID], Query(min_length=1, max_length=schemas.MAX_ORDERS, description="May be repeated")]
 
@@ -71,12 +71,10 @@ async def refund_payment(
     service: Service,
     response: Response,
     refund: schemas.RefundBody,
-    idempotency_key: IdempotencyKey = None,
+    key: RequiredKey,
 ) -> schemas.RefundView:
     """Refund a payment, in full or in part. 202 when the provider has not answered yet: it is asked again."""
-    if idempotency_key is None:
-        raise errors.idempotency_key_missing()
-    made, payment = await service.refund(refund.request(payment_id, idempotency_key))
+    made, payment = await service.refund(refund.request(payment_id, key))
     if made.state == "pending":
         response.status_code = 202
     return schemas.RefundView.of(made, payment)

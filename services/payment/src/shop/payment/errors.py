@@ -10,14 +10,6 @@ def payment_not_found() -> Problem:
     return Problem(404, "payment_not_found", "There is no such payment.")
 
 
-def idempotency_key_missing() -> Problem:
-    return Problem(400, "idempotency_key_missing", "A refund needs the header Idempotency-Key.")
-
-
-def idempotency_key_reused() -> Problem:
-    return Problem(422, "idempotency_key_reused", "This Idempotency-Key was used for another amount.")
-
-
 def refund_exceeds_payment(error: RefundExceedsPayment) -> Problem:
     detail = "More would be refunded than is left of the payment."
     return Problem(409, "refund_exceeds_payment", detail, extra={"refundable": error.left})

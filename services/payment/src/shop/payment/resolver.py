@@ -6,12 +6,12 @@ to give money back: a capture that it finds is published like any other, and the
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from prometheus_client import Counter
 
 from shop.kit.clock import Clock
+from shop.kit.tasks import poll
 from shop.payment.charges import Charges
 from shop.payment.provider import Provider
 from shop.payment.refunds import Refunds
@@ -38,9 +38,7 @@ class Resolver:
         self._clock = clock
 
     async def run(self) -> None:
-        while True:
-            if not await self.resolve():
-                await asyncio.sleep(POLL_S)
+        await poll(self.resolve, POLL_S)
 
     async def resolve(self) -> int:
         """Take up to BATCH_ITEMS payments and as many refunds, and return how many there were."""

@@ -17,7 +17,6 @@ from shop.payment import domain
 from shop.payment.domain import ChargeAnswer, ChargeRequest, Payment, Refund, RefundRequest, RefundState
 
 MAX_ORDERS = 100
-MAX_KEY_LENGTH = 255
 
 Reason = Annotated[str, Typed(MAX_REASON_LENGTH, 0)]
 

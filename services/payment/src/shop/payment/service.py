@@ -9,6 +9,7 @@ from shop.contracts.payment import PaymentState, VoidStatus
 from shop.kit.app import Context
 from shop.kit.auth import Principal
 from shop.kit.clock import Clock
+from shop.kit.idempotency import key_reused
 from shop.payment import errors
 from shop.payment.charges import Charges
 from shop.payment.domain import (
@@ -69,7 +70,7 @@ class PaymentService:
         except NotRefundable as error:
             raise errors.payment_not_refundable(error) from error
         if request.amount is not None and refund.amount != request.amount:
-            raise errors.idempotency_key_reused()
+            raise key_reused()
         refund, payment = await self._refunds.carry_out(refund, payment)
         if refund.state == "failed":
             raise errors.refund_refused(refund.failure_code or "refund_refused")

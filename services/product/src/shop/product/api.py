@@ -6,7 +6,7 @@ import hashlib
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Header, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from shop.contracts.calls import Batch, Released, ReleaseRequest, Results
 from shop.contracts.product import RELEASE, RESERVE, ReservationRejected, ReservationRequest, Reserved
@@ -15,6 +15,7 @@ from shop.kit.auth import CurrentAdmin, internal_only
 from shop.kit.compression import PUBLIC_NOW, matches
 from shop.kit.db import Record
 from shop.kit.errors import Problem
+from shop.kit.idempotency import OptionalKey
 from shop.kit.pages import MAX_LIMIT, Cursor, Limit, Page
 from shop.kit.routing import router as make_router
 from shop.product import schemas
@@ -26,7 +27,6 @@ COVER_MAX_AGE_S = 86_400
 MAX_IDS_LENGTH = MAX_LIMIT * 40
 
 Service = Annotated[ProductService, Depends(service_of)]
-Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[!-~]+$")]
 
 router = make_router(prefix="/api/v1/products", tags=["products"])
 internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
@@ -94,7 +94,7 @@ async def change_product(
 
 @router.post("/{product_id}/stock")
 async def change_product_stock(
-    product_id: UUID, change: schemas.StockChange, admin: CurrentAdmin, service: Service, key: Key = None
+    product_id: UUID, change: schemas.StockChange, admin: CurrentAdmin, service: Service, key: OptionalKey
 ) -> schemas.ProductView:
     """Add to the stock or write some off, for administrators; once per Idempotency-Key if there is one."""
     moved = await service.move_stock(product_id, change.delta, change.reason, key, admin.user_id)

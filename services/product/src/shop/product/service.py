@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
+import cachetools
 import orjson
 
 from shop.contracts.money import Price
@@ -43,22 +42,17 @@ class ReadCache:
     """
 
     def __init__(self, ttl_s: float, max_entries: int = MAX_CACHED_ANSWERS) -> None:
-        self._ttl_s = ttl_s
-        self._max_entries = max_entries
-        self._entries: OrderedDict[object, tuple[float, bytes]] = OrderedDict()
+        self._entries: cachetools.TTLCache[object, bytes] = cachetools.TTLCache(max_entries, ttl_s)
         self._changes = 0
 
     async def get(self, key: object, read: Callable[[], Awaitable[bytes]]) -> bytes:
-        entry = self._entries.get(key)
-        if entry is not None and entry[0] > time.monotonic():
-            return entry[1]
+        kept = self._entries.get(key)
+        if kept is not None:
+            return kept
         changes = self._changes
         content = await read()
         if changes == self._changes:
-            self._entries[key] = (time.monotonic() + self._ttl_s, content)
-            self._entries.move_to_end(key)
-            if len(self._entries) > self._max_entries:
-                self._entries.popitem(last=False)
+            self._entries[key] = content
         return content
 
     def invalidate(self, keys: Sequence[object]) -> None:

@@ -1,7 +1,7 @@
-"""A circuit breaker: after enough failures a service is left alone for a while, then one request tries it.
+"""A circuit breaker: after enough failures no requests are sent for a while, then one request is the probe.
 
-The libraries looked at let every waiting request through once half-open; a service that is just coming back
-is then met by the whole crowd. Here exactly one probe goes through.
+Libraries such as purgatory and aiobreaker let every waiting request through once half-open, which overloads a service
+that is just starting. Here exactly one probe goes through.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class State(StrEnum):
 class Breaker:
     """Closed until ``failures_to_open`` failures in a row; open for ``reset_s`` seconds; then one probe decides.
 
-    Not thread-safe: it belongs to one event loop. A probe whose result is never reported frees its place after
-    ``reset_s`` seconds, so that a cancelled request cannot keep the breaker open for ever.
+    Not thread-safe: it belongs to one event loop. A probe whose result is never reported expires after ``reset_s``
+    seconds, so that a cancelled request cannot keep the breaker open.
     """
 
     def __init__(
@@ -37,23 +37,23 @@ class Breaker:
         self.reset_s = reset_s
         self._now = now
         self._failures = 0
-        self._closed_again_at = 0.0
+        self._half_open_at = 0.0
         self._state = State.CLOSED
 
     @property
     def state(self) -> State:
-        if self._state is State.OPEN and self._now() >= self._closed_again_at:
+        if self._state is State.OPEN and self._now() >= self._half_open_at:
             return State.HALF_OPEN
         return self._state
 
     def allows(self) -> bool:
-        """Whether a request may go out now; when half-open, the first to ask becomes the probe."""
+        """Whether a request may be sent now; when half-open, the first caller becomes the probe."""
         if self._state is State.CLOSED:
             return True
-        if self._now() < self._closed_again_at:
+        if self._now() < self._half_open_at:
             return False
         self._state = State.HALF_OPEN
-        self._closed_again_at = self._now() + self.reset_s
+        self._half_open_at = self._now() + self.reset_s
         return True
 
     def succeeded(self) -> None:
@@ -64,14 +64,14 @@ class Breaker:
         self._failures += 1
         if self._state is State.HALF_OPEN or self._failures >= self.failures_to_open:
             self._state = State.OPEN
-            self._closed_again_at = self._now() + self.reset_s
+            self._half_open_at = self._now() + self.reset_s
 
     def try_again(self) -> None:
-        """End the pause: there is reason to believe that the service is back. The next request is the probe."""
+        """Half-open the breaker now, because the service reports that it is ready: the next request is the probe."""
         if self._state is State.OPEN:
-            self._closed_again_at = self._now()
+            self._half_open_at = self._now()
 
     @property
     def retry_after_s(self) -> float:
         """Seconds until a request has a chance again."""
-        return max(0.0, self._closed_again_at - self._now())
+        return max(0.0, self._half_open_at - self._now())
