@@ -221,8 +221,8 @@ async def test_of_two_relays_one_publishes_at_a_time(
     other = await asyncpg.connect(direct)
     async with other.transaction():
         await other.fetchval("SELECT pg_advisory_xact_lock($1)", outbox.LOCK_KEY)
-        assert await relay._turn() == 0
-    assert await relay._turn() == 1
+        assert await relay._relay_in_transaction() == 0
+    assert await relay._relay_in_transaction() == 1
     await other.close()
     await tasks.stop()
     await bus.close()

@@ -14,7 +14,7 @@ from shop.kit.idempotency import OptionalKey, RequiredKey
 
 Served = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 MISSING = (400, "idempotency_key_missing")
-MALFORMED = (400, "idempotency_key_malformed")
+MALFORMED = (422, "invalid_request")
 LONGEST = "x" * 255
 
 
@@ -28,7 +28,7 @@ async def client(served: Served) -> AsyncIterator[httpx.AsyncClient]:
         return {"key": key}
 
     @app.post("/optional")
-    async def optional(key: OptionalKey) -> dict[str, str | None]:
+    async def optional(key: OptionalKey = None) -> dict[str, str | None]:
         return {"key": key}
 
     async with served(app) as client:
@@ -39,7 +39,7 @@ async def client(served: Served) -> AsyncIterator[httpx.AsyncClient]:
     ("value", "required", "optional"),
     [
         (None, MISSING, (200, None)),
-        ("", MISSING, MALFORMED),
+        ("", MALFORMED, MALFORMED),
         ("key-1", (200, "key-1"), (200, "key-1")),
         (LONGEST, (200, LONGEST), (200, LONGEST)),
         (LONGEST + "x", MALFORMED, MALFORMED),

@@ -75,6 +75,7 @@ class World:
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
+        send = with_request_id(scope, send)
         if scope["path"] == MINIMUM:
             await answer(send, 200, money(self.minimum)) if self.minimum else await answer(send, 404, {})
             return
@@ -205,6 +206,18 @@ REJECTIONS: dict[str, Result] = {
     QUOTE: {"status": "rejected", "code": "coupon_expired", "detail": "It has expired."},
     CHARGE: {"status": "declined", "code": "payment_declined", "detail": "The card was declined.", "payment_id": BOOK},
 }
+
+
+def with_request_id(scope: dict[str, Any], send: Any) -> Any:
+    """Repeat the request's id in the answer, as every service does."""
+    request_id = dict(scope["headers"]).get(b"x-request-id", b"")
+
+    async def send_with_id(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], (b"x-request-id", request_id)]}
+        await send(message)
+
+    return send_with_id
 
 
 async def answer(send: Any, status: int, document: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from fastapi import Depends, Header
@@ -10,31 +9,31 @@ from fastapi import Depends, Header
 from shop.kit.errors import Problem
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
-KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEY_PATTERN = r"^[!-~]{1,255}$"
+"""1 to 255 visible ASCII characters."""
 
-Value = Annotated[
-    str | None, Header(alias=IDEMPOTENCY_KEY, description="Names this request; 1-255 visible ASCII characters.")
+OptionalKey = Annotated[
+    str | None, Header(alias=IDEMPOTENCY_KEY, pattern=KEY_PATTERN, description="Names this request.")
 ]
+"""A malformed key is Problem 422 ``invalid_request``."""
 
 
-async def optional_key(value: Value = None) -> str | None:
-    """The key, None without one; Problem 400 ``idempotency_key_malformed``."""
-    if value is not None and not KEY.fullmatch(value):
-        detail = "An Idempotency-Key has 1 to 255 visible ASCII characters."
-        raise Problem(400, "idempotency_key_malformed", detail)
-    return value
-
-
-async def required_key(value: Value = None) -> str:
-    """The key; Problem 400 ``idempotency_key_missing`` or ``idempotency_key_malformed``."""
-    key = await optional_key(value or None)
+async def required_key(key: OptionalKey = None) -> str:
+    """The key; Problem 400 ``idempotency_key_missing`` without one."""
     if key is None:
-        raise Problem(400, "idempotency_key_missing", "Send an Idempotency-Key header that names this request.")
+        raise key_missing()
     return key
 
 
 RequiredKey = Annotated[str, Depends(required_key)]
-OptionalKey = Annotated[str | None, Depends(optional_key)]
+
+
+def key_missing() -> Problem:
+    return Problem(400, "idempotency_key_missing", "Send an Idempotency-Key header that names this request.")
+
+
+def key_malformed() -> Problem:
+    return Problem(400, "idempotency_key_malformed", "An Idempotency-Key has 1 to 255 visible ASCII characters.")
 
 
 def key_in_flight() -> Problem:

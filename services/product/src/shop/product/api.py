@@ -94,7 +94,7 @@ async def change_product(
 
 @router.post("/{product_id}/stock")
 async def change_product_stock(
-    product_id: UUID, change: schemas.StockChange, admin: CurrentAdmin, service: Service, key: OptionalKey
+    product_id: UUID, change: schemas.StockChange, admin: CurrentAdmin, service: Service, key: OptionalKey = None
 ) -> schemas.ProductView:
     """Add to the stock or write some off, for administrators; once per Idempotency-Key if there is one."""
     moved = await service.move_stock(product_id, change.delta, change.reason, key, admin.user_id)
