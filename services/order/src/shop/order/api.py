@@ -12,9 +12,10 @@ from fastapi.responses import StreamingResponse
 
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, CurrentUser
+from shop.kit.idempotency import IDEMPOTENCY_KEY, KEY_PATTERN, key_malformed, key_missing
 from shop.kit.pages import Cursor, Limit, decode_cursor, encode_cursor
 from shop.kit.routing import router as make_router
-from shop.order import errors, schemas
+from shop.order import schemas
 from shop.order.domain import State
 from shop.order.rows import OrderFilter
 from shop.order.schemas import order_document
@@ -22,20 +23,19 @@ from shop.order.service import OrderService
 
 Service = Annotated[OrderService, Depends(service_of)]
 
-KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 DEFAULT_LIMIT = 20
 
 router = make_router(prefix="/api/v1/orders", tags=["orders"])
 
 
 async def idempotency_key(
-    value: Annotated[str | None, Header(alias="Idempotency-Key", description="Names this order; 1-255 ASCII.")] = None,
+    value: Annotated[str | None, Header(alias=IDEMPOTENCY_KEY, description="Names this order; 1-255 ASCII.")] = None,
 ) -> str:
-    """Required, but checked here: its absence has a code of its own."""
+    """The key; a missing and a malformed one have codes of their own."""
     if not value:
-        raise errors.key_missing()
-    if not KEY.match(value):
-        raise errors.key_malformed()
+        raise key_missing()
+    if not re.match(KEY_PATTERN, value):
+        raise key_malformed()
     return value
 
 

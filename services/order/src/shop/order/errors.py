@@ -52,23 +52,6 @@ def not_found(order_id: UUID) -> Problem:
     return Problem(404, "unknown_order", f"There is no order {order_id}.")
 
 
-def key_missing() -> Problem:
-    return Problem(400, "idempotency_key_missing", "Send an Idempotency-Key header that names this order.")
-
-
-def key_malformed() -> Problem:
-    return Problem(400, "idempotency_key_malformed", "An Idempotency-Key has 1 to 255 visible ASCII characters.")
-
-
-def key_in_flight() -> Problem:
-    detail = "The first request with this Idempotency-Key is still being worked on."
-    return Problem(409, "idempotency_key_in_flight", detail, headers={"Retry-After": "1"})
-
-
-def key_reused() -> Problem:
-    return Problem(422, "idempotency_key_reused", "This Idempotency-Key was used for another order.")
-
-
 def illegal_transition(error: IllegalTransition) -> Problem:
     return Problem(409, "illegal_transition", str(error), extra={"state": error.before})
 

@@ -16,6 +16,7 @@ from shop.kit.auth import Principal
 from shop.kit.clock import Clock
 from shop.kit.db import Record
 from shop.kit.errors import Problem, Unavailable
+from shop.kit.idempotency import key_in_flight, key_reused
 from shop.kit.ids import new_id
 from shop.kit.saga.engine import Progress, Rejected
 from shop.kit.saga.recovery import SagaRecovery
@@ -208,9 +209,9 @@ class OrderService:
     async def _repeat(self, person: Principal, key: str, digest: bytes) -> Answer:
         stored = await self._repository.by_key(person.user_id, key)
         if stored is not None and stored.body_hash != digest:
-            raise errors.key_reused()
+            raise key_reused()
         if stored is None or stored.in_flight:
-            raise errors.key_in_flight()
+            raise key_in_flight()
         return await self._answer(as_first_answered(stored), stored.refusal)
 
     async def get(self, order_id: UUID, person: Principal) -> Order:

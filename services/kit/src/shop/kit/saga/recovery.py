@@ -14,6 +14,7 @@ from shop.kit.errors import Problem, Unavailable
 from shop.kit.saga.metrics import SagaMetrics
 from shop.kit.saga.runner import LeaseLost, SagaRun, SagaRunner
 from shop.kit.saga.store import SagaLease, SagaStore
+from shop.kit.tasks import poll
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +49,17 @@ class SagaRecovery[S]:
     async def run(self) -> None:
         """Claim and drive until cancelled; database errors end the loop, whose supervisor starts it again."""
         try:
-            while True:
-                if not await self.claim_once():
-                    await asyncio.sleep(self._poll_s)
-                elif len(self._attempts) >= self._concurrency:
-                    await asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED)
+            await poll(self._claim_and_wait, self._poll_s)
         except asyncio.CancelledError:
             await self.close()
             raise
+
+    async def _claim_and_wait(self) -> int:
+        """Claim once and, at full concurrency, wait until an attempt ends."""
+        claimed = await self.claim_once()
+        if claimed and len(self._attempts) >= self._concurrency:
+            await asyncio.wait(self._attempts, return_when=asyncio.FIRST_COMPLETED)
+        return claimed
 
     async def claim_once(self) -> int:
         """Start an attempt at each saga that is due, as many as the concurrency allows; return how many."""
