@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from shop.operator import cli
 from shop.operator.cluster import actions, commands
 from shop.operator.cluster.backup_job import job_of
-from shop.operator.cluster.cluster_options import Where
+from shop.operator.cluster.cluster_options import ClusterOptions
 from shop.operator.cluster.overview import one_line
 from shop.operator.cluster.pod_logs import Source, sources
 from shop.operator.cluster.port_forward import port_in
@@ -42,8 +42,8 @@ def kubectl_shop(*arguments: str) -> Result:
     return CliRunner().invoke(commands.app, list(arguments))
 
 
-HERE = Where()
-THERE = Where("books", "prod", Path("config"))
+HERE = ClusterOptions()
+THERE = ClusterOptions("books", "prod", Path("config"))
 OPTIONS = ("--namespace", "books", "--context", "prod", "--kubeconfig", "config")
 
 
@@ -69,7 +69,7 @@ def test_a_name_is_a_shop_in_a_cluster(
     command: tuple[str, ...],
     call: tuple[Any, ...],
     options: tuple[str, ...],
-    where: Where,
+    where: ClusterOptions,
 ) -> None:
     assert run(*command, *options).exit_code == 0
     assert called == [(call[0], where, *call[1:])]
@@ -79,7 +79,7 @@ def test_a_name_is_a_shop_in_a_cluster(
 def test_the_audit_takes_the_same_options_for_a_cluster(called: Called, run: Callable[..., Result]) -> None:
     assert run("audit", "bookshop", "--settle-seconds", "0", "--wait", "5", "-n", "books", "--json").exit_code == 0
     ((name, where, shop, options, wait_s, as_json),) = called
-    assert (name, where, shop, wait_s, as_json) == ("audit", Where("books"), "bookshop", 5.0, True)
+    assert (name, where, shop, wait_s, as_json) == ("audit", ClusterOptions("books"), "bookshop", 5.0, True)
     assert (options.settle_s, options.order_deadline_s) == (0.0, 960.0)
 
 
@@ -89,10 +89,10 @@ def test_the_audit_takes_the_same_options_for_a_cluster(called: Called, run: Cal
         (("status", "--namespace", "books"), "which Shop?"),
         (("audit", "-n", "books"), "which Shop?"),
         (("logs", "--context", "prod"), "which Shop?"),
-        (("status", "bookshop", "--data-dir", "elsewhere"), "give one of the two"),
-        (("audit", "bookshop", "--data-dir", "elsewhere"), "give one of the two"),
+        (("status", "bookshop", "--data-dir", "elsewhere"), "use only one of them"),
+        (("audit", "bookshop", "--data-dir", "elsewhere"), "use only one of them"),
         (("audit", "bookshop", "--database-url", "postgresql://x/{noun}"), "--database-url"),
-        (("logs", "bookshop", "order", "--data-dir", "elsewhere"), "give one of the two"),
+        (("logs", "bookshop", "order", "--data-dir", "elsewhere"), "use only one of them"),
     ],
 )
 def test_what_does_not_go_together_is_said(called: Called, command: tuple[str, ...], message: str) -> None:
@@ -112,10 +112,10 @@ def test_without_a_shops_name_it_is_the_shop_on_this_machine(called: Called, com
 @pytest.mark.parametrize(
     ("command", "call"),
     [
-        (("logs", "order", "-n", "books"), (Where("books"), "order", None, 50, False)),
-        (("logs", "bookshop", "-n", "7"), (Where(), "bookshop", None, 7, False)),
-        (("logs", "bookshop", "order", "-n", "books"), (Where("books"), "bookshop", "order", 50, False)),
-        (("logs", "order", "--context", "prod"), (Where(context="prod"), "order", None, 50, False)),
+        (("logs", "order", "-n", "books"), (ClusterOptions("books"), "order", None, 50, False)),
+        (("logs", "bookshop", "-n", "7"), (ClusterOptions(), "bookshop", None, 7, False)),
+        (("logs", "bookshop", "order", "-n", "books"), (ClusterOptions("books"), "bookshop", "order", 50, False)),
+        (("logs", "order", "--context", "prod"), (ClusterOptions(context="prod"), "order", None, 50, False)),
     ],
 )
 def test_the_short_option_of_logs_is_a_number_of_lines_or_a_namespace(

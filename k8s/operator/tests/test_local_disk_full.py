@@ -20,7 +20,7 @@ from shop.operator import cli
 from shop.operator.local import store_restarts, supervisor
 from shop.operator.local.assemble import store_component
 from shop.operator.local.component import Component, State
-from shop.operator.local.store_restarts import MAX_RESTARTS, MIN_FREE_BYTES, RESTARTS_WINDOW_S, Mender
+from shop.operator.local.store_restarts import MAX_RESTARTS, MIN_FREE_BYTES, RESTARTS_WINDOW_S, StoreRestarter
 from shop.operator.local.supervisor import Supervisor
 from tests.small_disk import SmallDisk, mounted
 
@@ -85,14 +85,14 @@ async def test_all_events_leave_once_there_is_space(disk: SmallDisk, database_fo
         await add(*range(1, EVENTS))
         await wait_until(lambda: NO_SPACE in store.write_error())
         await wait_until(lambda: "has waited" in relay.state())
-        mender = asyncio.create_task(Mender(keeper).run())
+        restarter = asyncio.create_task(StoreRestarter(keeper).run())
         await wait_until(lambda: NO_SPACE in nats.detail)
         assert nats.restarts == 0
         assert await waiting() > 0
         disk.free()
         await wait_until(none_waits, 30.0)
         await wait_until(lambda: relay.state() == "ok")
-        mender.cancel()
+        restarter.cancel()
         assert (nats.restarts, store.write_error()) == (1, "")
         assert any(NO_SPACE in line for line in said)
         assert (await bus.stream.stream_info("kit")).state.messages == EVENTS
@@ -118,19 +118,21 @@ def broken(tmp_path: Path) -> Component:
 
 async def test_nothing_is_restarted_while_the_disk_is_full(broken: Component) -> None:
     said: list[str] = []
-    await Mender(Supervisor(said.append, lambda: None, ""), free=lambda _: MIN_FREE_BYTES - 1).look(broken)
+    await StoreRestarter(Supervisor(said.append, lambda: None, ""), free=lambda _: MIN_FREE_BYTES - 1).check(broken)
     assert (said, broken.detail) == ([], NO_SPACE)
 
 
 async def test_restarts_are_bounded(broken: Component) -> None:
     said: list[str] = []
     now = 0.0
-    mender = Mender(Supervisor(said.append, lambda: None, ""), free=lambda _: MIN_FREE_BYTES, clock=lambda: now)
+    restarter = StoreRestarter(
+        Supervisor(said.append, lambda: None, ""), free=lambda _: MIN_FREE_BYTES, clock=lambda: now
+    )
     for _ in range(MAX_RESTARTS + 2):
-        await mender.look(broken)
+        await restarter.check(broken)
     assert len(said) == MAX_RESTARTS
     now = RESTARTS_WINDOW_S
-    await mender.look(broken)
+    await restarter.check(broken)
     assert len(said) == MAX_RESTARTS + 1
 
 

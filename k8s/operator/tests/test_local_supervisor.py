@@ -77,7 +77,7 @@ async def test_a_killed_process_is_started_again_and_that_is_said(bench: Bench) 
     os.kill(first, signal.SIGKILL)
     await wait_until(lambda: component.state is State.READY and component.pid not in (None, first))
     assert component.restarts == 1
-    assert bench.heard("order-1 was ended by SIGKILL; starts again in")
+    assert bench.heard("order-1 was ended by SIGKILL; restarts in")
     await wait_until(lambda: bench.heard("order-1 is ready again"))
 
 
@@ -117,7 +117,7 @@ async def test_a_deaf_process_is_ended_by_force(bench: Bench) -> None:
     await bench.supervisor.start([deaf])
     await bench.supervisor.stop([deaf])
     assert deaf.pid is None
-    assert bench.heard("a-1 did not end in 0.2 s, ended by force")
+    assert bench.heard("a-1 did not end within 0.2 s and was killed")
 
 
 async def test_a_stopped_component_stays_stopped_until_it_is_started_again(bench: Bench) -> None:

@@ -139,7 +139,7 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
     assert [one["id"] for one in shop.products()] == [one["id"] for one in products]
 
     pids = [one["pid"] for one in shop.status()["components"]]
-    assert "The shop has ended" in shop.ctl("down").stdout
+    assert "The shop has stopped" in shop.ctl("down").stdout
     assert not any(map(_runs, pids))
     assert port_is_free(shop.port)
     assert shop.ctl("down", "--delete-data", "--yes").returncode == 0

@@ -1,12 +1,12 @@
-"""shopctl: run a whole shop on this machine, look at it, break it, and audit it; and look after Shops in a cluster.
+"""shopctl: run a whole shop on this machine, inspect and audit it, and manage Shops in a cluster.
 
-With a Shop's name a command is about the cluster, without one about the shop on this machine. Every command imports
-what it needs itself, so that `--help` and `status` are quick.
+With a Shop's name a command concerns the cluster, without one the shop on this machine. Every command imports its
+dependencies itself, so that `--help` and `status` are quick.
 """
 
 import sys
 
-if sys.version_info < (3, 12):  # noqa: UP036 - the message is for those who start it without its package manager
+if sys.version_info < (3, 12):  # noqa: UP036 - the message is for a start without the package manager
     sys.exit("shopctl needs Python 3.12 or newer; `uv python install 3.13` brings one")
 
 import json
@@ -29,10 +29,10 @@ from shop.operator.cli_options import (
 )
 from shop.operator.cluster import commands as cluster
 from shop.operator.cluster.cluster_options import (
+    ClusterOptions,
     ContextOption,
     KubeconfigOption,
     NamespaceOption,
-    Where,
 )
 from shop.operator.errors import ShopctlError
 from shop.operator.program import shopctl
@@ -57,7 +57,7 @@ def options(
         bool, typer.Option("--version", help="Print the version and end.", callback=cli_running.version, is_eager=True)
     ] = False,
 ) -> None:
-    """Run a whole shop on this machine, look at it, break it, and audit it; look after Shops in a cluster."""
+    """Run a whole shop on this machine, inspect and audit it; manage Shops in a cluster."""
 
 
 @app.command()
@@ -65,17 +65,19 @@ def up(
     shop_file: Annotated[
         Path | None, typer.Argument(metavar="[SHOP.yaml]", help="The Shop; default: ./shop.yaml, else the last one.")
     ] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the shop is reached.")] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="ClusterOptions the shop is reached.")] = DEFAULT_PORT,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     replicas: Annotated[
         list[str] | None, typer.Option(metavar="SERVICE=N", help="Processes of a service, e.g. order=2; repeatable.")
     ] = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once the shop sells; it goes on.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return once the shop is ready; it keeps running.")
+    ] = False,
     restore_from: Annotated[
         Path | None, typer.Option(help="Backup, or folder of backups, that a new shop begins with; see `backup`.")
     ] = None,
 ) -> None:
-    """Start the shop: stores, services, catalogue. Ctrl-C ends it, its data stays for the next time."""
+    """Start the shop: stores, services, catalogue. Ctrl-C stops it; its data is kept."""
     from shop.operator.local import requirements
 
     requirements.check()
@@ -103,7 +105,7 @@ def _shop_file(given: Path | None, data_dir: Path) -> Path:
         return given
     stored = data_folder(data_dir).shop_file
     if stored.is_file() and not Path("shop.yaml").exists():
-        console.note(f"No Shop was named: using the stored one, {stored}")
+        console.note(f"No Shop given: using the stored one, {stored}")
         return stored
     found = next((path for path in (Path("shop.yaml"), SAMPLE) if path.exists()), None)
     if found is None:
@@ -130,15 +132,15 @@ def status(
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Show what runs: health, pids, ports, restarts and memory. Code 1 when something is not healthy.
+    """Show the components: health, pids, ports, restarts and memory. Code 1 when something is not healthy.
 
-    Of a Shop in a cluster: conditions, services, troubles, events; code 1 when it is not Ready.
+    Of a Shop in a cluster: conditions, services, problems, events; code 1 when it is not Ready.
     """
     if name is not None:
         not_local(name, data_dir)
         cluster.status(name, namespace, context, kubeconfig, as_json)
     else:
-        only_local("status", Where(namespace, context, kubeconfig))
+        only_local("status", ClusterOptions(namespace, context, kubeconfig))
         _local_status(data_dir, as_json)
 
 
@@ -171,7 +173,7 @@ def _status_table(found: dict[str, Any]) -> str:
 
 
 def _state(component: dict[str, Any]) -> str:
-    """Degraded: it works, and its detail says what does not."""
+    """Degraded: it works in part; its detail says what does not."""
     if component["state"] != "ready":
         return str(component["state"])
     return "not ready" if not component["healthy"] else "degraded" if component["detail"] else "ready"
@@ -187,10 +189,12 @@ app.command(rich_help_panel=BOTH)(cli_logs.logs)
 @app.command()
 def down(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
-    delete_data: Annotated[bool, typer.Option("--delete-data", help="Also delete the shop's data for good.")] = False,
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="Also delete the shop's data permanently.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
 ) -> None:
-    """End a shop that runs in the background (or in another terminal)."""
+    """Stop a shop that runs in the background (or in another terminal)."""
     from shop.operator.local import running
 
     data = data_folder(data_dir)
@@ -198,13 +202,13 @@ def down(
         _confirm_deletion(data)
     ran = running.down(data, delete_data)
     console.write(
-        ("The shop has ended" if ran else f"No shop ran in {data.path}")
+        ("The shop has stopped" if ran else f"No shop ran in {data.path}")
         + ("; its data is deleted." if delete_data else ".")
     )
 
 
 def _confirm_deletion(data: "DataDir") -> None:
-    """Ask at the terminal; where nobody can be asked, refuse with code 2."""
+    """Ask at the terminal; without one, refuse with code 2."""
     if not sys.stdin.isatty():
         console.note(f"shopctl: {data.path} is deleted only with --yes: {data.command('down --delete-data --yes')}")
         raise typer.Exit(EXIT_REFUSED)
@@ -230,24 +234,25 @@ def audit(
         str,
         typer.Option(
             envvar="SHOP_AUDIT_DATABASE_URL",
-            help="Audit a shop elsewhere that is no Shop of a cluster: where its databases are,"
+            help="Audit another shop: the URL of its databases,"
             " with {noun} for the service. Better set as a variable: others see a command's arguments.",
         ),
     ] = "",
     nats_url: Annotated[
-        str, typer.Option(envvar="SHOP_AUDIT_NATS_URL", help="The broker of a shop elsewhere; goes with the former.")
+        str,
+        typer.Option(envvar="SHOP_AUDIT_NATS_URL", help="The broker of that other shop; needed with --database-url."),
     ] = "",
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Check what must always hold: no order lost, nothing oversold, nobody charged twice. Code 1 when it does not."""
+    """Check the invariants: no order lost, nothing oversold, nobody charged twice. Code 1 when one is violated."""
     from shop.operator.audit.model import Options
     from shop.operator.cluster import actions
     from shop.operator.local import audit_target
 
     options = Options(settle_seconds, order_deadline_seconds, audit_target.acknowledged(acknowledged))
-    where = Where(namespace, context, kubeconfig)
+    where = ClusterOptions(namespace, context, kubeconfig)
     elsewhere = database_url or nats_url
     if name is not None:
         not_local(name, data_dir, *(["--database-url"] if elsewhere else []))
@@ -278,7 +283,7 @@ def backup(
         not_local(name, data_dir, *(["--to"] if to else []))
         cluster.backup(name, namespace, context, kubeconfig, timeout)
         return
-    only_local("backup", Where(namespace, context, kubeconfig))
+    only_local("backup", ClusterOptions(namespace, context, kubeconfig))
     if to is None:
         program = shopctl()
         raise ShopctlError(

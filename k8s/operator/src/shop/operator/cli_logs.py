@@ -9,7 +9,7 @@ import typer
 
 from shop.operator.cli_options import DEFAULT_DATA_DIR, DataDirOption, data_folder, not_local, only_local
 from shop.operator.cluster import commands as cluster
-from shop.operator.cluster.cluster_options import ContextOption, KubeconfigOption, LongNamespaceOption, Where
+from shop.operator.cluster.cluster_options import ClusterOptions, ContextOption, KubeconfigOption, LongNamespaceOption
 from shop.operator.errors import ShopctlError
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def logs(
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Print the end of the logs: of the shop on this machine, or of a Shop's pods in a cluster."""
+    """Print the last log lines of the shop on this machine, or of a Shop's pods in a cluster."""
     if short is not None and short.isdigit():
         lines, short = int(short), None
-    where = Where(namespace or short, context, kubeconfig)
+    where = ClusterOptions(namespace or short, context, kubeconfig)
     chosen = {"--since": since, "--level": level, "--trace": trace, "--json": as_json}
     if name is not None and (service is not None or where.is_given or not _is_local_log(data_dir, name)):
         not_local(name, data_dir)
@@ -59,10 +59,10 @@ def logs(
     only_local("logs", where)
     from shop.operator.local import log_view
 
-    wanted = log_view.wanted(since, level, trace)
+    chosen_entries = log_view.log_filter(since, level, trace)
     if lines is None:
-        lines = cluster.DEFAULT_LOG_LINES if wanted.is_all else log_view.MAX_LINES
-    log_view.show(data_folder(data_dir), name, wanted, lines, as_json=as_json, follow=follow)
+        lines = cluster.DEFAULT_LOG_LINES if chosen_entries.is_all else log_view.MAX_LINES
+    log_view.show(data_folder(data_dir), name, chosen_entries, lines, as_json=as_json, follow=follow)
 
 
 def _refuse_choice(name: str, chosen: Mapping[str, object]) -> None:
@@ -71,7 +71,7 @@ def _refuse_choice(name: str, chosen: Mapping[str, object]) -> None:
 
 
 def _is_local_log(data_dir: Path, name: str) -> bool:
-    """Whether the shop on this machine has such a log or could have; any other name is a Shop's in a cluster."""
+    """Whether the shop on this machine has or could have such a log; any other name is a Shop in a cluster."""
     from shop.operator.services import SERVICES
 
     base, _, number = name.rpartition("-")
@@ -80,8 +80,8 @@ def _is_local_log(data_dir: Path, name: str) -> bool:
     return written or noun in (*SERVICES, "postgres", "nats", "valkey", "supervisor")
 
 
-def _refuse_unknown_log(name: str, service: str | None, where: Where, data: "DataDir") -> None:
-    """Where there is a shop here and no cluster to ask, the name is meant to be one of the shop's logs."""
+def _refuse_unknown_log(name: str, service: str | None, where: ClusterOptions, data: "DataDir") -> None:
+    """ClusterOptions there is a shop here and no cluster to ask, the name is meant to be one of the shop's logs."""
     from shop.operator.local import running
 
     named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]

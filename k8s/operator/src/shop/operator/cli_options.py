@@ -1,11 +1,11 @@
-"""Arguments and refusals that several groups of commands share."""
+"""Options and checks that several commands share."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shop.operator.cluster.cluster_options import Where
+from shop.operator.cluster.cluster_options import ClusterOptions
 from shop.operator.errors import ShopctlError
 from shop.operator.program import shopctl
 
@@ -24,10 +24,10 @@ NameArgument = Annotated[
 
 def not_local(name: str, data_dir: Path, *other: str) -> None:
     for option in ["--data-dir"] if data_dir != DEFAULT_DATA_DIR else other:
-        raise ShopctlError(f"{name} names a Shop in a cluster, {option} another shop: give one of the two")
+        raise ShopctlError(f"{name} names a Shop in a cluster, and {option} is for another shop: use only one of them")
 
 
-def only_local(command: str, where: Where) -> None:
+def only_local(command: str, where: ClusterOptions) -> None:
     if where.is_given:
         raise ShopctlError(
             f"which Shop? For one in a cluster: `{shopctl()} {command} NAME`, with NAME from `kubectl get shops`"

@@ -1,4 +1,4 @@
-"""Commands that change or show a running shop: its components, its page, the version of shopctl."""
+"""Commands for a running shop: stop, start, restart, open; and the version of shopctl."""
 
 import importlib.metadata
 import sys
@@ -24,7 +24,7 @@ def stop(
     component: ComponentArgument,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Stop a component of the running shop and leave it stopped, to see what the others do without it."""
+    """Stop a component of the running shop and leave it stopped."""
     console.write(f"stopped: {_carry_out('stop', component, data_dir)}")
 
 
@@ -59,4 +59,4 @@ def open_shop(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
     url = running.command(data_folder(data_dir), "status")["url"]
     console.write(url)
     if sys.stdout.isatty() and not webbrowser.open(url):
-        console.note("No browser was found here: open the address yourself.")
+        console.note("No browser found; open the address yourself.")

@@ -1,4 +1,4 @@
-"""What all commands have in common: how they print, and how they end when something goes wrong."""
+"""Output and error handling that all commands share."""
 
 import os
 import sys
@@ -12,13 +12,13 @@ GAP = "  "
 
 
 def write(text: str) -> None:
-    """One answer on stdout, at once."""
+    """Write to stdout and flush."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
-    """What a person should know and no script wants to read, on stderr."""
+    """Write a note for people, not for scripts, to stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
@@ -32,14 +32,14 @@ def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
 
 
 def describe(error: BaseException) -> str:
-    """An error as a person reads it: of the system's errors the file and what is wrong with it, without a number."""
+    """The text of an error; of the system's errors the file and the reason, without the number."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)
 
 
 def run(commands: Callable[..., object], name: str) -> None:
-    """Run the command line; what a person can put right is one line on stderr and code 1."""
+    """Run the command line; an error that the user can fix is one line on stderr and code 1."""
     try:
         commands(prog_name=shopctl())
     except (ShopctlError, EmbeddedError, OSError) as error:

@@ -1,5 +1,5 @@
-"""What shopctl tells a person in one line before it ends with a code other than 0."""
+"""The error that shopctl prints in one line before it exits with a code other than 0."""
 
 
 class ShopctlError(RuntimeError):
-    """Something that the person at the terminal can put right; the message says what and how."""
+    """A problem that the user can fix; the message says what and how."""

@@ -1,1 +1,1 @@
-"""shopctl for Shops in a cluster: what would change, how a Shop is, whether its promises hold."""
+"""shopctl for Shops in a cluster: plan, status, audit, backup, logs."""

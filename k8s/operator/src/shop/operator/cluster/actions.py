@@ -1,4 +1,4 @@
-"""What the commands do, between their options and the modules that know how. Each returns or ends with its code."""
+"""Each command of a Shop in a cluster: run it, print the result, exit with its code."""
 
 import json
 from datetime import UTC, datetime
@@ -10,11 +10,11 @@ import typer
 from shop.operator import console
 from shop.operator.audit.model import Options
 from shop.operator.cluster import session
-from shop.operator.cluster.cluster_options import Where
+from shop.operator.cluster.cluster_options import ClusterOptions
 from shop.operator.cluster.session import Session
 
 
-def plan(where: Where, file: Path, as_json: bool) -> None:
+def plan(where: ClusterOptions, file: Path, as_json: bool) -> None:
     """Print the plan and end with its code."""
     from shop.operator.cluster import planning
 
@@ -23,8 +23,8 @@ def plan(where: Where, file: Path, as_json: bool) -> None:
     raise typer.Exit(found.code)
 
 
-def status(where: Where, name: str, as_json: bool) -> None:
-    """Print how the Shop is; code 1 when it is not Ready."""
+def status(where: ClusterOptions, name: str, as_json: bool) -> None:
+    """Print the status of the Shop; code 1 when it is not Ready."""
     from shop.operator.cluster import overview_reader
 
     found = session.run(where, lambda it: overview_reader.overview(it, name))
@@ -33,8 +33,8 @@ def status(where: Where, name: str, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def audit(where: Where, name: str, options: Options, wait_s: float, as_json: bool) -> None:
-    """Print what the oracles found; code 1 when a promise is broken."""
+def audit(where: ClusterOptions, name: str, options: Options, wait_s: float, as_json: bool) -> None:
+    """Print what the oracles found; code 1 when one fails."""
     from shop.operator.cluster import auditing
     from shop.operator.local.audit_target import report
 
@@ -43,15 +43,15 @@ def audit(where: Where, name: str, options: Options, wait_s: float, as_json: boo
         raise typer.Exit(1)
 
 
-def backup(where: Where, name: str, timeout_s: float) -> None:
-    """Make a backup and say where it is."""
+def backup(where: ClusterOptions, name: str, timeout_s: float) -> None:
+    """Make a backup and print where it is."""
     from shop.operator.cluster import backup_job
 
     console.write(session.run(where, lambda it: backup_job.back_up(it, name, timeout_s)))
 
 
-def logs(where: Where, name: str, service: str | None, lines: int, follow: bool) -> None:
-    """Print logs, and go on with `follow`."""
+def logs(where: ClusterOptions, name: str, service: str | None, lines: int, follow: bool) -> None:
+    """Print logs; with `follow` also new lines."""
     from shop.operator.cluster import pod_logs
 
     async def work(it: Session) -> None:
@@ -60,8 +60,8 @@ def logs(where: Where, name: str, service: str | None, lines: int, follow: bool)
     session.run(where, work)
 
 
-def suspend(where: Where, name: str, suspended: bool, timeout_s: float) -> None:
-    """Set spec.suspend and say what came of it."""
+def suspend(where: ClusterOptions, name: str, suspended: bool, timeout_s: float) -> None:
+    """Set spec.suspend and print the result."""
     from shop.operator.cluster import suspending
 
     console.write(
@@ -69,8 +69,8 @@ def suspend(where: Where, name: str, suspended: bool, timeout_s: float) -> None:
     )
 
 
-def retry(where: Where, name: str, timeout_s: float) -> None:
-    """Ask for another try and say what came of it."""
+def retry(where: ClusterOptions, name: str, timeout_s: float) -> None:
+    """Request a retry and print the result."""
     from shop.operator.cluster import retrying
 
     console.write(session.run(where, lambda it: retrying.retry(it, name, timeout_s=timeout_s)))

@@ -1,4 +1,4 @@
-"""Seeing that the operator has heard what a command asked of it."""
+"""Wait until the operator has observed a change that a command made to a Shop."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from shop.operator.errors import ShopctlError
 POLL_S = 0.25
 
 
-async def heard(
+async def wait_until_observed(
     session: Session, shop: Object, test: Callable[[Object], bool], *, timeout_s: float, asked: str
 ) -> None:
     """Return once `test` holds of the Shop, `shop` being its latest state; ShopctlError after `timeout_s`."""

@@ -1,4 +1,4 @@
-"""A backup now: the Job that the Shop's schedule would make, waited for."""
+"""Make a backup now: create the Job that the Shop's schedule would create, and wait for its end."""
 
 import asyncio
 import secrets
@@ -60,7 +60,7 @@ async def back_up(session: Session, name: str, timeout_s: float) -> str:
             f"Job {job['metadata']['name']} has not ended within {timeout_s:g} s; it goes on:"
             f" `kubectl -n {session.namespace} get job {job['metadata']['name']}`"
         ) from error
-    words = await _words(session, ended)
+    words = await _last_message(session, ended)
     if assess(ended).phase is Phase.FAILED:
         raise ShopctlError(f"the backup failed: {words or assess(ended).message}")
     return f"Backup of {name} done by Job {ended['metadata']['name']}" + (f": {words}" if words else ".")
@@ -82,8 +82,8 @@ async def _end_of(session: Session, job: Object) -> Object:
     return job
 
 
-async def _words(session: Session, job: Object) -> str:
-    """What the Job's newest pod said last: its trouble, or the end of its log when all went well."""
+async def _last_message(session: Session, job: Object) -> str:
+    """The last message of the Job's newest pod: its problem, or the end of its log on success."""
     pods = await session.kube.list(POD, session.namespace, f"job-name={job['metadata']['name']}")
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True):
         if found := pod_problem(pod):

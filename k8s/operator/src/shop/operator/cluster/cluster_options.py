@@ -1,4 +1,4 @@
-"""Which cluster and namespace a command is about: the options that kubectl has, with the meaning they have there."""
+"""The options that choose cluster and namespace, with the meaning that they have in kubectl."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,8 @@ KubeconfigOption = Annotated[
 
 
 @dataclass(frozen=True)
-class Where:
-    """What the options say; None is what the kubeconfig says."""
+class ClusterOptions:
+    """The options; None stands for the kubeconfig's value."""
 
     namespace: str | None = None
     context: str | None = None
@@ -32,4 +32,4 @@ class Where:
     @property
     def is_given(self) -> bool:
         """Whether any of the options was used."""
-        return self != Where()
+        return self != ClusterOptions()

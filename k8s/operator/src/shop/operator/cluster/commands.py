@@ -13,11 +13,11 @@ from typer.core import TyperCommand
 
 from shop.operator import console
 from shop.operator.cluster.cluster_options import (
+    ClusterOptions,
     ContextOption,
     KubeconfigOption,
     NamespaceOption,
     ShopArgument,
-    Where,
 )
 
 DEFAULT_LOG_LINES = 50
@@ -29,19 +29,21 @@ ANSWER_TIMEOUT_S = 30.0
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 LinesOption = Annotated[int, typer.Option("--lines", min=0, help="Lines from the end of each log.")]
-FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is written.")]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Follow: also print new lines.")]
 SettleOption = Annotated[
-    float, typer.Option(min=0, help="Leave out what is younger: its effects may still be on their way.")
+    float, typer.Option(min=0, help="Ignore changes of the last so many seconds: their effects may not be visible yet.")
 ]
 DeadlineOption = Annotated[float, typer.Option(min=1, help="The age at which every order must have ended.")]
-WaitOption = Annotated[float, typer.Option(min=0, help="First wait up to so many seconds until all orders ended.")]
+WaitOption = Annotated[
+    float, typer.Option(min=0, help="First wait up to so many seconds until no order and no event is under way.")
+]
 AcknowledgedOption = Annotated[
     Path | None, typer.Option(help="File with the order ids that customers were told, one per line.")
 ]
 SETTLE_S, ORDER_DEADLINE_S = 10.0, 960.0
 
 app = typer.Typer(
-    help="Shops in a cluster: what a change would do, how they are, whether their promises hold.",
+    help="Shops in a cluster: plan, status, audit, backup, logs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -49,7 +51,7 @@ app = typer.Typer(
 
 
 class PlanCommand(TyperCommand):
-    """Code 2 is an answer here, so a wrong option must not end with it."""
+    """Code 2 is a result here, so a wrong option must not exit with it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
@@ -74,7 +76,7 @@ def plan(
     """
     from shop.operator.cluster import actions
 
-    actions.plan(Where(namespace, context, kubeconfig), file, as_json)
+    actions.plan(ClusterOptions(namespace, context, kubeconfig), file, as_json)
 
 
 @app.command()
@@ -85,10 +87,10 @@ def status(
     kubeconfig: KubeconfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how a Shop is: conditions, services, troubles, events. Code 1 when it is not Ready."""
+    """Show the status of a Shop: conditions, services, problems, events. Code 1 when it is not Ready."""
     from shop.operator.cluster import actions
 
-    actions.status(Where(namespace, context, kubeconfig), name, as_json)
+    actions.status(ClusterOptions(namespace, context, kubeconfig), name, as_json)
 
 
 @app.command()
@@ -103,13 +105,13 @@ def audit(
     wait: WaitOption = 0.0,
     acknowledged: AcknowledgedOption = None,
 ) -> None:
-    """Check what must always hold: no order lost, nothing oversold, nobody charged twice. Code 1 when it does not."""
+    """Check the invariants: no order lost, nothing oversold, nobody charged twice. Code 1 when one is violated."""
     from shop.operator.audit.model import Options
     from shop.operator.cluster import actions
     from shop.operator.local import audit_target
 
     options = Options(settle_seconds, order_deadline_seconds, audit_target.acknowledged(acknowledged))
-    actions.audit(Where(namespace, context, kubeconfig), name, options, wait, as_json)
+    actions.audit(ClusterOptions(namespace, context, kubeconfig), name, options, wait, as_json)
 
 
 @app.command()
@@ -123,7 +125,7 @@ def backup(
     """Back up a Shop now, to where its spec.backup says, and wait until it is done."""
     from shop.operator.cluster import actions
 
-    actions.backup(Where(namespace, context, kubeconfig), name, timeout)
+    actions.backup(ClusterOptions(namespace, context, kubeconfig), name, timeout)
 
 
 @app.command()
@@ -141,7 +143,7 @@ def logs(
     """Print the end of the logs of a Shop's pods, each line with its pod."""
     from shop.operator.cluster import actions
 
-    actions.logs(Where(namespace, context, kubeconfig), name, service, lines, follow)
+    actions.logs(ClusterOptions(namespace, context, kubeconfig), name, service, lines, follow)
 
 
 @app.command()
@@ -152,10 +154,10 @@ def suspend(
     kubeconfig: KubeconfigOption = None,
     timeout: AnswerTimeoutOption = ANSWER_TIMEOUT_S,
 ) -> None:
-    """Leave a Shop as it is: the operator changes nothing more until it is resumed."""
+    """Suspend a Shop: the operator changes nothing until it is resumed."""
     from shop.operator.cluster import actions
 
-    actions.suspend(Where(namespace, context, kubeconfig), name, True, timeout)
+    actions.suspend(ClusterOptions(namespace, context, kubeconfig), name, True, timeout)
 
 
 @app.command()
@@ -166,10 +168,10 @@ def resume(
     kubeconfig: KubeconfigOption = None,
     timeout: AnswerTimeoutOption = ANSWER_TIMEOUT_S,
 ) -> None:
-    """Let the operator keep a suspended Shop as its spec says again."""
+    """Resume a suspended Shop: the operator reconciles it again."""
     from shop.operator.cluster import actions
 
-    actions.suspend(Where(namespace, context, kubeconfig), name, False, timeout)
+    actions.suspend(ClusterOptions(namespace, context, kubeconfig), name, False, timeout)
 
 
 @app.command()
@@ -180,10 +182,10 @@ def retry(
     kubeconfig: KubeconfigOption = None,
     timeout: AnswerTimeoutOption = ANSWER_TIMEOUT_S,
 ) -> None:
-    """Try a spec again that was rolled back, once what it failed for is put right."""
+    """Retry a spec that was rolled back, once the cause is fixed."""
     from shop.operator.cluster import actions
 
-    actions.retry(Where(namespace, context, kubeconfig), name, timeout)
+    actions.retry(ClusterOptions(namespace, context, kubeconfig), name, timeout)
 
 
 def main() -> None:

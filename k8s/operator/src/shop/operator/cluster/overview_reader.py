@@ -1,4 +1,4 @@
-"""What of a Shop can be seen in the cluster: its pods, what is wrong with them, and what was told about it."""
+"""Read the overview of a Shop from the cluster: its pods, their problems, its Events."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -21,7 +21,7 @@ MAX_EVENTS_READ = 200
 async def overview(session: Session, name: str) -> Overview:
     """The Shop as it is now; ShopctlError when there is none.
 
-    Troubles and events are left out where the person may not read pods or events: the conditions tell of them too.
+    Troubles and events are left out where the person may not read pods or events: the conditions name them too.
     """
     shop = await session.shop(name)
     troubles, events = await asyncio.gather(_allowed(troubled(session, name)), _allowed(_events(session, shop)))

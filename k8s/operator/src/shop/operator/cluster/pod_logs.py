@@ -36,7 +36,7 @@ class Source:
 
 
 def sources(pods: Sequence[Object], *, running: bool = False) -> list[Source]:
-    """Containers that have written something, or that run; those that prepare a pod only while it is prepared."""
+    """Containers that have run, or that run now; init containers only while the pod is being initialised."""
     found = []
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
         status = pod.get("status", {})
@@ -103,7 +103,7 @@ def _path(session: Session, source: Source) -> str:
 
 
 async def follow(session: Session, name: str, service: str | None, lines: int) -> None:
-    """Print what is written from now on, for ever; pods that come and containers that start again are taken up."""
+    """Print new lines until interrupted; new pods and restarted containers are followed as well."""
     try:
         await _Follower(session, name, service, lines, write).run()
     except* (ApiError, ShopctlError, OSError) as group:  # such as a reader of the output that has gone
@@ -112,23 +112,23 @@ async def follow(session: Session, name: str, service: str | None, lines: int) -
 
 class _Follower:
     def __init__(
-        self, session: Session, name: str, service: str | None, lines: int, tell: Callable[[str], None]
+        self, session: Session, name: str, service: str | None, lines: int, write_line: Callable[[str], None]
     ) -> None:
         self._session = session
         self._name = name
         self._service = service
         self._lines = lines
-        self._tell = tell
+        self._write_line = write_line
         self._reading: dict[Source, asyncio.Task[None]] = {}
         self._read_up_to: dict[Source, str] = {}
-        self._told: set[str] = set()
+        self._noted: set[str] = set()
 
     async def run(self) -> None:
         first = True
         async with asyncio.TaskGroup() as tasks:
             while True:
                 pods = await self._pods(first=first)
-                self._take_up(sources(pods, running=not first), tasks, self._lines if first else None)
+                self._follow_new(sources(pods, running=not first), tasks, self._lines if first else None)
                 first = False
                 await asyncio.sleep(RELIST_S)
 
@@ -141,20 +141,20 @@ class _Follower:
                 raise
             return []
 
-    def _take_up(self, found: Sequence[Source], tasks: asyncio.TaskGroup, tail: int | None) -> None:
+    def _follow_new(self, found: Sequence[Source], tasks: asyncio.TaskGroup, tail: int | None) -> None:
         self._reading = {source: task for source, task in self._reading.items() if not task.done()}
         for source in found:
             if source in self._reading:
                 continue
             if len(self._reading) >= MAX_SOURCES:
-                self._tell_once(f"following no more than {MAX_SOURCES} logs; name a service to follow fewer")
+                self._note_once(f"following no more than {MAX_SOURCES} logs; name a service to follow fewer")
                 return
             self._reading[source] = tasks.create_task(self._read(source, tail))
 
-    def _tell_once(self, trouble: str) -> None:
-        if trouble not in self._told:
-            self._told.add(trouble)
-            note(trouble)
+    def _note_once(self, problem: str) -> None:
+        if problem not in self._noted:
+            self._noted.add(problem)
+            note(problem)
 
     async def _read(self, source: Source, tail: int | None) -> None:
         """Until the container ends or the connection breaks; the next listing takes it up where it was."""
@@ -171,11 +171,11 @@ class _Follower:
         except Unreachable:
             return
         except ApiError as error:
-            self._tell_once(f"{source.prefix}: {refusal(error)}")
+            self._note_once(f"{source.prefix}: {refusal(error)}")
 
     def _line(self, source: Source, line: str) -> None:
         time, _, text = line.partition(" ")
         if time <= self._read_up_to.get(source, ""):
             return
         self._read_up_to[source] = time
-        self._tell(f"{source.prefix}: {text}")
+        self._write_line(f"{source.prefix}: {text}")

@@ -1,7 +1,7 @@
-"""Ports of pods on this machine, through the API server: what `kubectl port-forward` does, without needing kubectl.
+"""Forward ports of pods to this machine through the API server, as `kubectl port-forward` does, without kubectl.
 
 The protocol is the one of Kubernetes' websockets, v4.channel.k8s.io: the first byte of a message is its channel (0 the
-port's data, 1 what went wrong), and the first message of each channel repeats the number of the port.
+port's data, 1 errors), and the first message of each channel repeats the number of the port.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None
 
 
 class Forwards:
-    """Opened when asked for, closed together: `async with Forwards(session) as forwards`."""
+    """Forwards are opened on demand and closed together: `async with Forwards(session) as forwards`."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._ports: dict[tuple[str, int], int] = {}
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,7 +99,7 @@ class Forwards:
             try:
                 await connected(reader, writer)
             except (ApiError, OSError) as error:
-                self._tell(str(error))
+                self._report(str(error))
             finally:
                 self._connections.discard(task)
                 writer.close()
@@ -139,15 +139,15 @@ class Forwards:
             if channel not in begun:  # the number of the port
                 begun.add(channel)
             elif channel == PROBLEM:
-                self._tell(data.decode(errors="replace").strip())
+                self._report(data.decode(errors="replace").strip())
             elif channel == DATA:
                 writer.write(data)
                 await writer.drain()
 
-    def _tell(self, problem: str) -> None:
+    def _report(self, problem: str) -> None:
         """Once on stderr; the command itself then fails with what it missed."""
-        if problem and problem not in self._told:
-            self._told.add(problem)
+        if problem and problem not in self._reported:
+            self._reported.add(problem)
             note(f"port-forward: {' '.join(problem.split())}")
 
 

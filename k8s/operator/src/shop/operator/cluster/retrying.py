@@ -1,9 +1,9 @@
-"""Have a spec tried again that was rolled back for a reason outside of it, and see that the operator has begun."""
+"""Retry a spec that was rolled back for a reason outside of it, and wait until the operator has started."""
 
 from datetime import UTC, datetime
 from functools import partial
 
-from shop.operator.cluster.asking import heard
+from shop.operator.cluster.asking import wait_until_observed
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.kube.objects import RETRY, Object
@@ -12,17 +12,19 @@ from shop.operator.program import shopctl
 
 
 async def retry(session: Session, name: str, *, timeout_s: float) -> str:
-    """Mark the Shop and wait until the operator tries; the sentence that tells of it.
+    """Annotate the Shop and wait until the operator retries; returns the sentence to print.
 
-    ShopctlError when no revision was rolled back: what is still under way is tried again without being asked.
+    ShopctlError when no revision was rolled back: a rollout that still runs is retried anyway.
     """
     failed = _failed(await session.shop(name))
     if failed is None:
         raise ShopctlError(f"{name} has nothing to try again: what its spec says now was not rolled back")
     mark = {"metadata": {"annotations": {RETRY: datetime.now(UTC).isoformat()}}}
     patched = await session.kube.patch(SHOP, session.namespace, name, mark)
-    await heard(session, patched, partial(_goes_on, failed), timeout_s=timeout_s, asked="to be tried again")
-    return f"{name}: what failed as revision {failed} is tried again; `{shopctl()} status {name}` tells how far it is."
+    await wait_until_observed(
+        session, patched, partial(_goes_on, failed), timeout_s=timeout_s, asked="to be tried again"
+    )
+    return f"{name}: what failed as revision {failed} is tried again; `{shopctl()} status {name}` shows the progress."
 
 
 def _failed(shop: Object) -> int | None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from shop.operator.cluster.cluster_options import Where
+from shop.operator.cluster.cluster_options import ClusterOptions
 from shop.operator.engine.kube.api_errors import ApiError, Unreachable
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import SHOP
@@ -38,12 +38,12 @@ class Session:
         return found
 
 
-def run[T](where: Where, work: Callable[[Session], Awaitable[T]]) -> T:
+def run[T](where: ClusterOptions, work: Callable[[Session], Awaitable[T]]) -> T:
     """Do `work` with a connection; what the API refuses is a ShopctlError."""
     return asyncio.run(_run(where, work))
 
 
-async def _run[T](where: Where, work: Callable[[Session], Awaitable[T]]) -> T:
+async def _run[T](where: ClusterOptions, work: Callable[[Session], Awaitable[T]]) -> T:
     try:
         async with Kube.connect(where.kubeconfig, where.context) as kube:
             kube.attempts = ATTEMPTS

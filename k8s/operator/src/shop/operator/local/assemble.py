@@ -1,4 +1,4 @@
-"""Turn a plan into components: three stores and the processes of the services."""
+"""Components of a local shop: three stores and the processes of the services."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from shop.operator.local import probes
 from shop.operator.local.component import Component
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
 from shop.operator.local.plan import Instance, Wiring, stream_bytes
-from shop.operator.local.prefork_client import Nursery
+from shop.operator.local.prefork_client import PreforkServer
 from shop.operator.services import WITH_DATABASE
 
 HOST = "127.0.0.1"
@@ -36,7 +36,7 @@ class Stores:
 
 
 def store_component(store: Store) -> Component:
-    # The port is settled before anybody is told of it, and kept over restarts.
+    # The port is chosen before the services get it, and stays the same over restarts.
     store.reserve_port()
 
     async def ready(pid: int) -> bool:
@@ -66,7 +66,7 @@ def instances(data: DataDir, counts: dict[str, int], public_port: int) -> list[I
 
 
 def wiring(data: DataDir, stores: Stores, public_port: int) -> Wiring:
-    """Addresses and secrets; those that do not exist yet are made."""
+    """Addresses and secrets; missing ones are created."""
     return Wiring(
         nats_url=stores.nats.url,
         valkey_url=stores.valkey.url,
@@ -92,25 +92,27 @@ def database_url(data: DataDir, postgres: PostgresStore, noun: str) -> str:
 
 
 def python_program(
-    module: str, arguments: Sequence[str], *, env: Mapping[str, str], log: Path, nursery: Nursery | None
+    module: str, arguments: Sequence[str], *, env: Mapping[str, str], log: Path, prefork: PreforkServer | None
 ) -> subprocess.Popen[bytes]:
-    """`python -m module arguments...`, logging to `log`; a fork of the nursery where there is one."""
-    if nursery is None:
+    """`python -m module arguments...`, logging to `log`; a fork where there is a prefork server."""
+    if prefork is None:
         return launch([sys.executable, "-m", module, *arguments], env=env, log=log, cwd=log.parent)
     request = {"module": module, "arguments": list(arguments), "name": log.stem, "env": dict(env), "log": str(log)}
-    return nursery.spawn({**request, "cwd": str(log.parent)})
+    return prefork.spawn({**request, "cwd": str(log.parent)})
 
 
-def service_component(instance: Instance, env: Mapping[str, str], nursery: Nursery | None, data: DataDir) -> Component:
-    """One process of a service, logging to `logs/<noun>-<number>.log`; a fork of the nursery where there is one."""
+def service_component(
+    instance: Instance, env: Mapping[str, str], prefork: PreforkServer | None, data: DataDir
+) -> Component:
+    """One process of a service, logging to `logs/<noun>-<number>.log`; a fork where there is a prefork server."""
     log = data.logs / f"{instance.name}.log"
     arguments = [instance.noun, "--host", HOST, "--port", str(instance.port)]
 
     def spawn() -> subprocess.Popen[bytes]:
-        # Else the answers of whoever listens there would be taken for this service's.
+        # Otherwise the answers of another process would count as this service's.
         if not port_is_free(instance.port):
             raise PortInUse(f"port {instance.port} is in use by another process")
-        return python_program("shop.kit.serve", arguments, env=env, log=log, nursery=nursery)
+        return python_program("shop.kit.serve", arguments, env=env, log=log, prefork=prefork)
 
     async def ready(pid: int) -> bool:
         return await probes.is_ready(instance.port)
@@ -122,6 +124,6 @@ def service_component(instance: Instance, env: Mapping[str, str], nursery: Nurse
         log=log,
         spawn=spawn,
         ready=ready,
-        prepare=nursery.wait_ready if nursery else None,
+        prepare=prefork.wait_ready if prefork else None,
         stop_timeout_s=SERVICE_STOP_TIMEOUT_S,
     )

@@ -1,4 +1,4 @@
-"""One supervised process: what it is, how to start it, and what became of it."""
+"""One supervised process: how to start it, and its state."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ class Component:
     ready: Callable[[int], Awaitable[bool]]
     prepare: Callable[[], None] | None = None
     trouble: Callable[[], str] | None = None
-    """What is wrong although it is ready, and ends with a restart; "" when nothing is. May block."""
+    """What is wrong although the process is ready, and a restart repairs; "" when nothing is. May block."""
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 8.0
 
@@ -50,7 +50,7 @@ class Component:
     seconds: float | None = None
     wanted: bool = True
     unusable: bool = False
-    """Its data cannot be used, so another attempt would end in the same way."""
+    """Its data cannot be used, so another attempt would fail as well."""
     was_ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -89,7 +89,7 @@ async def wait_exit(process: subprocess.Popen[bytes]) -> int:
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
-    while process.poll() is None:  # noqa: ASYNC110 - where there is no pidfd, asking is all there is
+    while process.poll() is None:  # noqa: ASYNC110 - without pidfd only polling is left
         await asyncio.sleep(EXIT_POLL_S)
     return process.returncode
 

@@ -1,4 +1,4 @@
-"""Talk to a running supervisor: one JSON line there, one back, over loopback with a token from the data folder."""
+"""Control a running supervisor: one JSON line each way, over loopback, with a token from the data folder."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ Handler = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class ControlServer:
-    """Answers commands with `handle`; a `ShopctlError` becomes `{"error": ...}`."""
+    """Handles commands with `handle`; a `ShopctlError` becomes `{"error": ...}`."""
 
     def __init__(self, token: str, handle: Handler) -> None:
         self._token = token
@@ -54,7 +54,7 @@ class ControlServer:
 
 
 def ask(port: int, token: str, command: str, **arguments: Any) -> dict[str, Any]:
-    """The supervisor's answer; raises `ShopctlError` with its refusal, `ConnectionError` when nobody is there."""
+    """The supervisor's answer; raises `ShopctlError` with its refusal, `ConnectionError` when there is none."""
     request = json.dumps({"token": token, "command": command, **arguments}).encode() + b"\n"
     with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_TIMEOUT_S) as connection:
         connection.sendall(request)

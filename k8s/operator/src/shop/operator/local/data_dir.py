@@ -1,4 +1,4 @@
-"""The data folder of a local shop: what lies where, which secrets and ports it remembers, and who may use it."""
+"""The data folder of a local shop: its files, its secrets and ports, and the lock of its supervisor."""
 
 import fcntl
 import json
@@ -19,7 +19,7 @@ ADMIN_EMAIL = "admin@shop.local"
 
 
 class DataDir:
-    """Paths and small kept files. Nothing is created before `claim()`."""
+    """Paths and small files. Nothing is created before `claim()`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -37,7 +37,7 @@ class DataDir:
         return f"`{shopctl()} {words}{extra}`"
 
     def not_running(self) -> ShopctlError:
-        """What a command says that needs a running shop."""
+        """The error of a command that needs a running shop."""
         return ShopctlError(
             f"no shop runs in {self.path}; start it with {self.command('up')}, or name its folder: --data-dir"
         )
@@ -48,7 +48,7 @@ class DataDir:
         return self._marker.exists()
 
     def name(self) -> str:
-        """What the shop that lives here is called."""
+        """The name of the shop in this folder."""
         return str(self._read("shop.json").get("name", ""))
 
     def store(self, name: str) -> Path:
@@ -56,7 +56,7 @@ class DataDir:
         return self.path / name
 
     def claim(self, name: str, currency: str) -> bool:
-        """Take the folder for the shop `name` while this process lives; True when it is new. Raises `ShopctlError`."""
+        """Lock the folder for the shop `name` while this process runs; True when it is new. Raises `ShopctlError`."""
         try:
             self._refuse_foreign()
             make_folder(self.logs)
@@ -72,13 +72,13 @@ class DataDir:
         return False
 
     def release(self) -> None:
-        """Let others use the folder."""
+        """Unlock the folder."""
         if self._lock_descriptor is not None:
             os.close(self._lock_descriptor)
             self._lock_descriptor = None
 
     def is_locked(self) -> bool:
-        """Whether a supervisor runs here now."""
+        """Whether a supervisor runs in this folder."""
         if not self._lock.exists():
             return False
         descriptor = os.open(self._lock, os.O_RDWR)
@@ -91,7 +91,7 @@ class DataDir:
         return False
 
     def delete(self) -> None:
-        """Remove the folder and everything in it; refuses a folder that is no shop's."""
+        """Remove the folder and everything in it; refuses a folder that holds no shop."""
         if self.path.exists():
             self._refuse_foreign()
             shutil.rmtree(self.path)
@@ -101,7 +101,7 @@ class DataDir:
         return self._kept("passwords.json", role, lambda: secrets.token_urlsafe(24))
 
     def internal_token(self) -> str:
-        """The token by which services know each other."""
+        """The token with which services authenticate to each other."""
         return self._kept("passwords.json", "internal_token", lambda: secrets.token_urlsafe(32))
 
     def admin_password(self) -> str:
@@ -109,7 +109,7 @@ class DataDir:
         return kept_secret(self.admin_password_file)
 
     def port(self, component: str) -> int:
-        """The remembered port of `component`, or a new one where somebody else uses that; never another component's."""
+        """The remembered port of `component`, or a new one when another process uses it; never another component's."""
         owner = f"{self.path}/{component}"
         kept = self._read("ports.json").get(component)
         if isinstance(kept, int) and reuse_port(kept, owner):

@@ -48,7 +48,7 @@ class Target:
 
 
 def prepare(admin_url: str, targets: list[Target]) -> None:
-    """Make what is missing: roles, databases, and nobody's right to connect to what is not theirs."""
+    """Create the roles and databases that are missing; each role may connect to its own database only."""
     with psycopg.connect(admin_url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
         connection.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}".encode())
         connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")

@@ -1,4 +1,4 @@
-"""What `shopctl up` shows while a shop starts: a live table on a terminal, plain lines elsewhere."""
+"""The progress of `shopctl up`: a live table on a terminal, plain lines elsewhere."""
 
 import sys
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ STATE_STYLES = {
 
 
 class Display(Protocol):
-    """Gets every snapshot and every line; `finish` ends the table, later lines are printed below it."""
+    """Shows snapshots and lines; `finish` ends the table, later lines are printed below it."""
 
     def show(self, snapshot: dict[str, Any]) -> None: ...
 
@@ -31,15 +31,15 @@ class PlainDisplay:
     """One line whenever something becomes ready or fails."""
 
     def __init__(self) -> None:
-        self._told: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
         self._finished = False
 
     def show(self, snapshot: dict[str, Any]) -> None:
         """Print what is new in the snapshot."""
         for row in [*snapshot["components"], *snapshot["steps"]]:
-            told = self._told.get(row["name"])
-            if row["state"] != told and row["state"] in ("ready", "failed") and not self._finished:
-                self._told[row["name"]] = row["state"]
+            shown = self._shown.get(row["name"])
+            if row["state"] != shown and row["state"] in ("ready", "failed") and not self._finished:
+                self._shown[row["name"]] = row["state"]
                 self.say(describe(row))
 
     def say(self, line: str) -> None:
@@ -104,11 +104,11 @@ def for_terminal() -> Display:
 
 
 def welcome(url: str, seconds: float, admin: dict[str, str], password: str | None, data_dir: str) -> str:
-    """What a person wants to know once the shop sells; `password` is given on the first start alone."""
+    """Addresses and next steps, printed once the shop sells; `password` is given on the first start only."""
     secret = f"password {password}" if password else f"password in {admin['password_file']}"
     lines = [
         "",
-        f"The shop sells, {seconds:.1f} s after it was asked to.",
+        f"The shop is ready after {seconds:.1f} s.",
         "",
         f"  shop      {url}",
         f"  API       {url}/docs",
@@ -116,16 +116,16 @@ def welcome(url: str, seconds: float, admin: dict[str, str], password: str | Non
         f"  admin     {url}/admin   {admin['email']}, {secret}",
     ]
     if password:
-        lines.append(f"            (shown this once; kept in {admin['password_file']})")
+        lines.append(f"            (shown only now; stored in {admin['password_file']})")
     extra = "" if data_dir == ".shop" else f" --data-dir {shell_word(data_dir)}"
     program = shopctl()
     lines += [
         "",
         "Try next: buy something with the card tok_visa, and be refused with tok_declined;",
-        f"  {program} status{extra}           what runs, with its memory",
+        f"  {program} status{extra}           processes, health and memory",
         f"  {program} stop pricing{extra}     orders are queued; `{program} start pricing{extra}` confirms them",
-        f"  {program} logs order -f{extra}    what the order service says",
-        f"  {program} audit{extra}            is every order, every piece of stock and every cent accounted for?",
+        f"  {program} logs order -f{extra}    the log of the order service",
+        f"  {program} audit{extra}            check every order, the stock and the payments",
         "",
     ]
     return "\n".join(lines)

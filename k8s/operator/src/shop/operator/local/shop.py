@@ -1,4 +1,4 @@
-"""One whole shop from start to end: stores, databases, services, catalogue, and a clean end."""
+"""One local shop from start to shutdown: stores, databases, services, catalogue."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
 from shop.operator.local.log_files import rotate
 from shop.operator.local.plan import check_provider, environment, ignored, replica_counts
-from shop.operator.local.prefork_client import Nursery, reap_strangers
-from shop.operator.local.store_restarts import Mender
+from shop.operator.local.prefork_client import PreforkServer, reap_orphans
+from shop.operator.local.store_restarts import StoreRestarter
 from shop.operator.local.supervisor import Supervisor
 from shop.operator.services import EDGE
 from shop.operator.spec import Shop
@@ -38,7 +38,7 @@ STORE_ALIASES = {"database": "postgres", "broker": "nats", "cache": "valkey", "r
 
 @dataclass(frozen=True)
 class Options:
-    """What `shopctl up` was asked for."""
+    """The options of `shopctl up`."""
 
     shop: Shop
     data_dir: Path
@@ -46,12 +46,12 @@ class Options:
     replicas: Mapping[str, int] = field(default_factory=dict)
     restore_from: Path | None = None
     shop_yaml: bytes | None = None
-    """The Shop as it was written; kept, so that it need not be named the next time."""
+    """The Shop's file; stored, so that the next start needs no file."""
 
 
 @dataclass
 class Step:
-    """Work that is done once, shown beside the components."""
+    """Work that is done once, shown with the components."""
 
     name: str
     state: State = State.WAITING
@@ -64,7 +64,7 @@ class Step:
 
 
 class LocalShop:
-    """Runs one shop in one data folder. `say` gets lines for a person, `show` a snapshot on every change."""
+    """Runs one shop in one data folder. `say` prints a line, `show` gets a snapshot on every change."""
 
     def __init__(self, options: Options, say: Callable[[str], None], show: Callable[[dict[str, Any]], None]) -> None:
         self.options = options
@@ -77,7 +77,7 @@ class LocalShop:
         self._stop = asyncio.Event()
         self._supervisor = Supervisor(say, self._on_change, self.data.command("down --delete-data"))
         self._databases, self._catalogue = Step("databases"), Step("catalogue")
-        self._nursery = Nursery(self.data.logs / "nursery.log") if Nursery.supported() else None
+        self._prefork = PreforkServer(self.data.logs / "prefork.log") if PreforkServer.supported() else None
         self._control: dict[str, Any] = {}
 
     @property
@@ -105,17 +105,17 @@ class LocalShop:
             if self.options.shop_yaml is not None:
                 write_private(self.data.shop_file, self.options.shop_yaml.decode())
             claimed()
-            self._clear_the_way()
+            self._end_earlier_run()
             for line in ignored(spec, self.data.command):
                 self._say(line)
             await self._serve(counts, selling)
         finally:
             self.data.release()
 
-    def _clear_the_way(self) -> None:
+    def _end_earlier_run(self) -> None:
         ended = stale_processes.end(self.data.read_state().get("processes", []))
         if ended:
-            self._say(f"ended {len(ended)} processes that an earlier run had left behind")
+            self._say(f"ended {len(ended)} processes of an earlier run")
         if not port_is_free(self.options.port):
             raise ShopctlError(f"port {self.options.port} is in use; choose another one with --port")
 
@@ -123,7 +123,7 @@ class LocalShop:
         token = self.data.internal_token()
         server = ControlServer(token, self._command)
         self._control = {"port": await server.start(), "token": token}
-        loops = (self._write_states, self._rotate_logs, Mender(self._supervisor).run)
+        loops = (self._write_states, self._rotate_logs, StoreRestarter(self._supervisor).run)
         background = [asyncio.create_task(loop()) for loop in loops]
         try:
             await self._until_stopped(self._start(counts))
@@ -151,8 +151,8 @@ class LocalShop:
             await task
 
     async def _start(self, counts: dict[str, int]) -> None:
-        if self._nursery is not None:
-            self._nursery.start()
+        if self._prefork is not None:
+            self._prefork.start()
         stores = assemble.Stores(self.data)
         store_components = [self._supervisor.add(component) for component in stores.components()]
         everyone = assemble.instances(self.data, counts, self.options.port)
@@ -160,7 +160,7 @@ class LocalShop:
         spec = self.options.shop.spec
         environments = {one.name: environment(one, spec, wires, everyone, os.environ) for one in everyone}
         services = [
-            self._supervisor.add(assemble.service_component(one, environments[one.name], self._nursery, self.data))
+            self._supervisor.add(assemble.service_component(one, environments[one.name], self._prefork, self.data))
             for one in everyone
         ]
         helper = await _helper("shop.operator.local.databases")
@@ -172,7 +172,7 @@ class LocalShop:
                 helper.kill()
             await helper.wait()  # else its pipes outlive the event loop, which Python reports on stderr
         await _all([self._supervisor.start(services), self._load_catalogue(environments["product-1"])])
-        await self._sells()
+        await self._wait_until_selling()
 
     async def _migrate(self, helper: asyncio.subprocess.Process, request: dict[str, Any]) -> None:
         limit_s = DATABASES_TIMEOUT_S
@@ -193,13 +193,16 @@ class LocalShop:
         catalog = self.options.shop.spec.store.catalog
         sample = catalog.sample if catalog else None
         if sample is None or self.data.remembered("catalogue") == sample:
-            self._catalogue.state, self._catalogue.detail = State.READY, "kept" if sample else "none asked for"
+            self._catalogue.state, self._catalogue.detail = (
+                State.READY,
+                "loaded before" if sample else "none in the spec",
+            )
             return
         with self._timed(self._catalogue):
             log = self.data.logs / "catalogue.log"
-            if self._nursery is not None:
-                await asyncio.to_thread(self._nursery.wait_ready)
-            loading = assemble.python_program(CATALOGUE, [sample], env=env, log=log, nursery=self._nursery)
+            if self._prefork is not None:
+                await asyncio.to_thread(self._prefork.wait_ready)
+            loading = assemble.python_program(CATALOGUE, [sample], env=env, log=log, prefork=self._prefork)
             try:
                 code = await asyncio.wait_for(wait_exit(loading), CATALOGUE_TIMEOUT_S)
             except TimeoutError as error:
@@ -211,7 +214,7 @@ class LocalShop:
             self._catalogue.detail = log_tail(log, 1)
             self.data.remember("catalogue", sample)
 
-    async def _sells(self) -> None:
+    async def _wait_until_selling(self) -> None:
         """Wait until a product can be read through the gateway (a shop without catalogue: until it answers)."""
         deadline = time.monotonic() + SELLING_TIMEOUT_S
         needs_product = self.options.shop.spec.store.catalog is not None
@@ -225,14 +228,14 @@ class LocalShop:
         )
 
     async def _end(self) -> None:
-        """Gateway and pages first, so that nobody starts what cannot be finished; the stores last."""
+        """Gateway and storefront first, so that no new request begins; the stores last."""
         components = self._supervisor.components
         fronts = [one for one in components if one.noun in EDGE]
         services = [one for one in components if one.kind == "service" and one not in fronts]
         for group in (fronts, services, [one for one in components if one.kind == "store"]):
             await self._supervisor.stop(group)
-        if self._nursery is not None:
-            self._nursery.stop()
+        if self._prefork is not None:
+            self._prefork.stop()
 
     async def _command(self, request: Mapping[str, Any]) -> dict[str, Any]:
         match request.get("command"):
@@ -263,7 +266,7 @@ class LocalShop:
         return chosen
 
     async def _status(self) -> dict[str, Any]:
-        """A snapshot in which "healthy" was asked for just now."""
+        """A snapshot with the health as checked now."""
         components = self._supervisor.components
         found = await asyncio.gather(*(_health(one) for one in components))
         snapshot = self._snapshot()
@@ -277,7 +280,7 @@ class LocalShop:
             "url": self.url,
             "data_dir": str(self.data.path),
             "admin": {"email": ADMIN_EMAIL, "password_file": str(self.data.admin_password_file)},
-            "supervisor": {"pid": os.getpid(), "nursery_pid": self._nursery.pid if self._nursery else None},
+            "supervisor": {"pid": os.getpid(), "prefork_pid": self._prefork.pid if self._prefork else None},
             "components": [one.snapshot() for one in self._supervisor.components],
             "steps": [self._databases.snapshot(), self._catalogue.snapshot()],
         }
@@ -305,11 +308,11 @@ class LocalShop:
             for component in self._supervisor.components:
                 rotate(component.log)
             if self._phase == "selling":
-                reap_strangers(self._own_pids())
+                reap_orphans(self._own_pids())
 
     def _own_pids(self) -> set[int]:
         own = {one.process.pid for one in self._supervisor.components if one.process is not None}
-        return own if self._nursery is None or self._nursery.pid is None else own | {self._nursery.pid}
+        return own if self._prefork is None or self._prefork.pid is None else own | {self._prefork.pid}
 
     @contextlib.contextmanager
     def _timed(self, step: Step) -> Any:
@@ -329,7 +332,7 @@ class LocalShop:
 
 
 async def _health(component: Component) -> tuple[bool, str]:
-    """Whether a component does its work, and what is wrong with it, asked for just now."""
+    """Whether a component works, and what is wrong with it, as checked now."""
     if component.pid is None or component.state is not State.READY:
         return False, ""
     if component.kind == "service":
@@ -340,7 +343,7 @@ async def _health(component: Component) -> tuple[bool, str]:
 
 async def _helper(module: str) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
-    # Nothing is promised to anybody yet, and the first order's commit makes durable what was written before it.
+    # Nothing is acknowledged yet, and the first order's commit makes earlier writes durable.
     env = {**os.environ, "PGOPTIONS": "-c synchronous_commit=off"}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, env=env, stdin=pipe, stdout=pipe, stderr=pipe

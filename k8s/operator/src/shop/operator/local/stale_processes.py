@@ -1,4 +1,4 @@
-"""End what a killed supervisor left behind, and only that."""
+"""End the processes that a killed supervisor left running, and only those."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ SAME_START_S = 0.05
 
 
 def identity(pid: int) -> dict[str, float | int] | None:
-    """What tells this process from a later one with the same number."""
+    """What distinguishes this process from a later one with the same pid."""
     try:
         return {"pid": pid, "started": psutil.Process(pid).create_time()}
     except psutil.NoSuchProcess:
@@ -21,16 +21,16 @@ def identity(pid: int) -> dict[str, float | int] | None:
 
 
 def end(identities: Iterable[Mapping[str, Any]]) -> list[int]:
-    """End the processes that still are who they were, softly, then by force; returns their pids."""
+    """End those that are still the same processes, with SIGTERM, then SIGKILL; returns their pids."""
     found = [process for one in identities if (process := _same(one)) is not None]
     for process in found:
         _signal(process)
     _, alive = psutil.wait_procs(found, timeout=END_TIMEOUT_S)
     for process in alive:
         process.kill()
-    _, immortal = psutil.wait_procs(alive, timeout=END_TIMEOUT_S)
-    if immortal:
-        raise ShopctlError(f"process {immortal[0].pid} of an earlier run does not end; end it and try again")
+    _, remaining = psutil.wait_procs(alive, timeout=END_TIMEOUT_S)
+    if remaining:
+        raise ShopctlError(f"process {remaining[0].pid} of an earlier run does not end; end it and try again")
     return [process.pid for process in found]
 
 

@@ -1,4 +1,4 @@
-"""Restart a store that is ready and no longer writes, once its disk has space again."""
+"""Restart a store that stopped writing when its disk was full, once there is space again."""
 
 import asyncio
 import shutil
@@ -12,18 +12,18 @@ from shop.operator.local.supervisor import Supervisor
 
 CHECK_EVERY_S = 5.0
 MIN_FREE_BYTES = 8 << 20
-"""A restart with less would end in the same error."""
+"""With less, the restarted store would fail again."""
 MAX_RESTARTS = 3
 RESTARTS_WINDOW_S = 600.0
-"""MAX_RESTARTS within so many seconds; a disk that fails for another reason is not restarted for ever."""
+"""MAX_RESTARTS within so many seconds; a store on a disk that fails for another reason is not restarted forever."""
 
 
 def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-class Mender:
-    """Looks at the components of one supervisor."""
+class StoreRestarter:
+    """Checks the components of one supervisor."""
 
     def __init__(
         self,
@@ -39,11 +39,11 @@ class Mender:
     async def run(self) -> None:
         while True:
             for component in self._supervisor.components:
-                await self.look(component)
+                await self.check(component)
             await asyncio.sleep(CHECK_EVERY_S)
 
-    async def look(self, component: Component) -> None:
-        """Note what is wrong with the component, and restart it if that can help."""
+    async def check(self, component: Component) -> None:
+        """Record what is wrong with the component, and restart it if that can help."""
         if component.trouble is None or component.state is not State.READY:
             return
         component.detail = await asyncio.to_thread(component.trouble)

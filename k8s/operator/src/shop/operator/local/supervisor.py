@@ -1,4 +1,4 @@
-"""Keep components running: start, wait until ready, restart with backoff, stop within a bounded time."""
+"""Supervise components: start, wait until ready, restart with backoff, stop within a limit."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ FIRST_START_ATTEMPTS = 3
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 20.0
 BACKOFF_JITTER = 0.2
-# A process that lived this long starts again without a long wait: it was no crash loop.
-SETTLED_S = 30.0
+# A process that ran this long is restarted without a long pause: it is not in a crash loop.
+STABLE_S = 30.0
 KILL_WAIT_S = 5.0
 DAMAGED_ADVICE = (
     "\nIf the data in {folder} is damaged, put a backup of that folder back,"
@@ -30,9 +30,9 @@ class StartFailed(ShopctlError):
 
 
 class Supervisor:
-    """Runs components until told otherwise. `say` gets a line for a person, `changed` is called on every change.
+    """Runs components until they are stopped. `say` prints a line, `changed` is called on every change.
 
-    Use it from the main thread only: on Linux a child dies with the thread that started it.
+    Use it from the main thread only: on Linux a child ends with the thread that started it.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Supervisor:
         self.components: list[Component] = []
         self._say = say
         self._changed = changed
-        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     def add(self, component: Component) -> Component:
-        """Make the component known; it is not started yet."""
+        """Register the component; it is not started yet."""
         self.components.append(component)
         self._changed()
         return component
@@ -65,40 +65,40 @@ class Supervisor:
             await asyncio.gather(*waits, return_exceptions=True)
 
     async def _start_one(self, component: Component) -> None:
-        keeper = self._keepers.get(component.name)
-        if keeper is None or keeper.done():
+        task = self._tasks.get(component.name)
+        if task is None or task.done():
             component.wanted = True
             component.was_ready.clear()
-            keeper = asyncio.create_task(self._keep(component), name=component.name)
-            self._keepers[component.name] = keeper
+            task = asyncio.create_task(self._supervise(component), name=component.name)
+            self._tasks[component.name] = task
         ready = asyncio.ensure_future(component.was_ready.wait())
         try:
-            await asyncio.wait({ready, keeper}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ready, task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ready.cancel()
-        if not component.was_ready.is_set() and keeper.done():
-            keeper.result()
+        if not component.was_ready.is_set() and task.done():
+            task.result()
 
     async def restart(self, component: Component, reason: str) -> None:
-        """End the process; it starts again as after a crash."""
+        """End the process; it is started again as after a crash."""
         self._say(f"{component.name} is restarted: {reason}")
         await self._end(component)
 
     async def stop(self, components: Sequence[Component]) -> None:
-        """Stop all at once; each by force after its own limit. They stay known and can be started again."""
+        """Stop all at once, each with SIGKILL after its own limit. They stay registered and can be started again."""
         await asyncio.gather(*map(self._stop_one, components))
 
     async def _stop_one(self, component: Component) -> None:
         component.wanted = False
-        keeper = self._keepers.get(component.name)
-        if keeper is None:
+        task = self._tasks.get(component.name)
+        if task is None:
             return
         if component.process is not None and component.process.poll() is None:
             self._set(component, State.STOPPING)
             await self._end(component)
-        keeper.cancel()
+        task.cancel()
         with contextlib.suppress(asyncio.CancelledError, ShopctlError):
-            await keeper
+            await task
         self._set(component, State.STOPPED)
 
     async def _end(self, component: Component) -> None:
@@ -109,12 +109,12 @@ class Supervisor:
         try:
             await asyncio.wait_for(wait_exit(process), component.stop_timeout_s)
         except TimeoutError:
-            self._say(f"{component.name} did not end in {component.stop_timeout_s:g} s, ended by force")
+            self._say(f"{component.name} did not end within {component.stop_timeout_s:g} s and was killed")
             process.kill()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(wait_exit(process), KILL_WAIT_S)
 
-    async def _keep(self, component: Component) -> None:
+    async def _supervise(self, component: Component) -> None:
         failures = 0
         component.began_at = time.monotonic()
         while True:
@@ -122,7 +122,7 @@ class Supervisor:
             reason = await self._run_once(component)
             if not component.wanted:
                 return
-            failures = 1 if time.monotonic() - spawned_at > SETTLED_S else failures + 1
+            failures = 1 if time.monotonic() - spawned_at > STABLE_S else failures + 1
             if not component.was_ready.is_set() and (component.unusable or failures >= FIRST_START_ATTEMPTS):
                 raise self._failed(component, reason)
             await self._pause(component, reason, failures)
@@ -130,13 +130,13 @@ class Supervisor:
     async def _pause(self, component: Component, reason: str, failures: int) -> None:
         component.restarts += 1
         pause = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** (failures - 1)) * random.uniform(1, 1 + BACKOFF_JITTER)
-        self._say(f"{component.name} {reason}; starts again in {pause:.1f} s")
+        self._say(f"{component.name} {reason}; restarts in {pause:.1f} s")
         self._set(component, State.RESTARTING, reason)
         await self.sleep(pause)
         component.began_at = time.monotonic()
 
     async def _run_once(self, component: Component) -> str:
-        """One life of the process: returns in words why it is over."""
+        """Run the process once; returns in words why it ended."""
         try:
             if component.prepare is not None:
                 self._set(component, State.PREPARING)
@@ -175,7 +175,7 @@ class Supervisor:
         tail = log_tail(component.log)
         lines = f"; its last log lines ({component.log}):\n{tail}" if tail else f"; its log {component.log} is empty"
         if component.process is None:
-            lines = ""  # nothing was started, so what the log says is of an earlier time
+            lines = ""  # nothing was started, so the log is of an earlier run
         is_store = component.kind == "store"
         advice = DAMAGED_ADVICE.format(folder=component.log.parent, command=self._delete_command) if is_store else ""
         return StartFailed(f"{component.name} {reason}{lines}{advice}")

@@ -49,7 +49,7 @@ async def _run(shop: LocalShop, selling: Callable[[], None], claimed: Callable[[
 
 
 def supervise(options: Options, report_fd: int) -> None:
-    """The background half of `--detach`: reports JSON lines until the shop sells or cannot, then only logs."""
+    """The background process of `--detach`: reports JSON lines until the shop is ready or fails, then only logs."""
     report = _Report(report_fd)
 
     def say(line: str) -> None:
@@ -72,7 +72,7 @@ def supervise(options: Options, report_fd: int) -> None:
 
 
 def _log_to(path: Path) -> None:
-    """From now on print into the log, tracebacks included."""
+    """Redirect standard output and error to the log."""
     rotate(path)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for standard in (1, 2):
@@ -89,7 +89,7 @@ def _password(shop: LocalShop) -> str | None:
 
 
 class _Report:
-    """The pipe to the waiting parent; a parent that went away is nobody's problem."""
+    """The pipe to the waiting parent; a parent that has ended is ignored."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
@@ -129,7 +129,7 @@ def detach(arguments: Sequence[str], data_dir: Path, shown_dir: str) -> None:
     finally:
         display.finish()
     if found is None:
-        raise ShopctlError(f"the supervisor ended before the shop sold; see {data_dir / 'logs' / SUPERVISOR_LOG}")
+        raise ShopctlError(f"the supervisor ended before the shop was ready; see {data_dir / 'logs' / SUPERVISOR_LOG}")
     seconds = time.monotonic() - began
     display.say(welcome(found["url"], seconds, found["admin"], found["password"], shown_dir))
     display.say(f"The shop runs in the background; {DataDir(data_dir).command('down')} ends it.")
