@@ -102,7 +102,7 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
         os.kill(pid, signal.SIGKILL)
         back = await shop.is_healthy_again(name, pid)
         assert back["restarts"] == 1
-        assert f"{name} was ended by SIGKILL; starts again" in shop.ctl("logs", "supervisor").stdout
+        assert f"{name} was ended by SIGKILL; restarts in" in shop.ctl("logs", "supervisor").stdout
     await wait_until(lambda: all(one["healthy"] for one in shop.status()["components"]), AGAIN_TIMEOUT_S)
 
     assert shop.ctl("stop", "pricing").returncode == 0
