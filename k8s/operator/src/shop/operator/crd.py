@@ -30,41 +30,41 @@ KEPT = (
 )
 
 
-def words(description: str, **more: Any) -> Schema:
+def string(description: str, **more: Any) -> Schema:
     return {"type": "string", "description": description, **more}
 
 
-def count(description: str) -> Schema:
+def integer(description: str) -> Schema:
     return {"type": "integer", "format": "int64", "description": description}
 
 
-def group(description: str, properties: Mapping[str, Schema], required: Sequence[str] = ()) -> Schema:
+def record(description: str, properties: Mapping[str, Schema], required: Sequence[str] = ()) -> Schema:
     found: Schema = {"type": "object", "description": description, "properties": dict(properties)}
     return {**found, "required": list(required)} if required else found
 
 
-def by_key(description: str, key: str, items: Schema) -> Schema:
+def keyed_list(description: str, key: str, items: Schema) -> Schema:
     """A list whose members have a key, so that each can be changed alone."""
     merged = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
     return {"type": "array", "description": description, "items": items, **merged}
 
 
-SERVICE_STATUS = group(
+SERVICE_STATUS = record(
     "One service.",
     {
-        "name": words("Its noun, such as order."),
-        "ready": count("Pods that serve."),
-        "desired": count("Pods that there should be."),
-        "image": words("What they run."),
+        "name": string("Its noun, such as order."),
+        "ready": integer("Pods that serve."),
+        "desired": integer("Pods that there should be."),
+        "image": string("What they run."),
     },
     ["name"],
 )
-OBJECT_STATUS = group(
+OBJECT_STATUS = record(
     "One object.",
     {
-        "id": words("Its group, version, kind and name."),
-        "uid": words("Its uid, by which nothing else of that name is ever deleted."),
-        "digest": words("Hash of the operator's fields as they were applied; another one is drift."),
+        "id": string("Its group, version, kind and name."),
+        "uid": string("Its uid, by which nothing else of that name is ever deleted."),
+        "digest": string("Hash of the operator's fields as they were applied; another one is drift."),
         "done": {
             "type": "boolean",
             "description": "A Job that has completed: it is not run again when it is cleaned up.",
@@ -73,59 +73,59 @@ OBJECT_STATUS = group(
     ["id"],
 )
 BASIS = {
-    "generation": count("Of the Shop."),
-    "spec": words("Hash of what of the spec objects follow from."),
-    "retry": words("Hash of the annotation that asks for another try."),
+    "generation": integer("Of the Shop."),
+    "spec": string("Hash of what of the spec objects follow from."),
+    "retry": string("Hash of the annotation that asks for another try."),
 }
-ROLLOUT_STATUS = group(
+ROLLOUT_STATUS = record(
     "The rollout under way; left out when there is none.",
     {
-        "revision": count("The revision that is rolled out."),
-        "hash": words("Hash of everything that its objects follow from."),
-        "startedAt": words("When it began.", format="date-time"),
-        "release": words("The operator's, when nothing but its own change is rolled out."),
+        "revision": integer("The revision that is rolled out."),
+        "hash": string("Hash of everything that its objects follow from."),
+        "startedAt": string("When it began.", format="date-time"),
+        "release": string("The operator's, when nothing but its own change is rolled out."),
         "failedBefore": {"type": "boolean", "description": "That release has failed here and is tried again."},
     },
 )
-FAILURE_STATUS = group(
+FAILURE_STATUS = record(
     "The revision that did not come up and was rolled back; left out when there is none.",
     {
-        "revision": count("The revision."),
-        "hash": words("Hash of what it was made from; that is not tried again until it changes."),
-        "reason": words("One word for scripts."),
-        "message": words("A sentence for people."),
-        "release": words("The operator's, when its change was what was rolled out."),
-        "basis": group("What the user had asked for.", BASIS),
+        "revision": integer("The revision."),
+        "hash": string("Hash of what it was made from; that is not tried again until it changes."),
+        "reason": string("One word for scripts."),
+        "message": string("A sentence for people."),
+        "release": string("The operator's, when its change was what was rolled out."),
+        "basis": record("What the user had asked for.", BASIS),
     },
 )
-CONDITION = group(
+CONDITION = record(
     "One thing that is so or not.",
     {
-        "type": words("Ready, Progressing, Degraded, Drifted or Paused."),
-        "status": words("Whether it is so.", enum=["True", "False", "Unknown"]),
-        "observedGeneration": count("The generation of the Shop that this was found for."),
-        "lastTransitionTime": words("When status last changed.", format="date-time"),
-        "reason": words("One word for scripts."),
-        "message": words("A sentence for people."),
+        "type": string("Ready, Progressing, Degraded, Drifted or Paused."),
+        "status": string("Whether it is so.", enum=["True", "False", "Unknown"]),
+        "observedGeneration": integer("The generation of the Shop that this was found for."),
+        "lastTransitionTime": string("When status last changed.", format="date-time"),
+        "reason": string("One word for scripts."),
+        "message": string("A sentence for people."),
     },
     ["type", "status", "lastTransitionTime", "reason", "message"],
 )
-STATUS: Schema = group(
+STATUS: Schema = record(
     "What the operator found; it alone writes here.",
     {
-        "observedGeneration": count("The generation of the Shop that the status is about."),
-        "version": words("Version that serves."),
-        "url": words("Where customers find the shop."),
-        "servicesReady": words("Services that are ready, of all: 8/8."),
-        "revision": count("The last revision that became healthy."),
+        "observedGeneration": integer("The generation of the Shop that the status is about."),
+        "version": string("Version that serves."),
+        "url": string("Where customers find the shop."),
+        "servicesReady": string("Services that are ready, of all: 8/8."),
+        "revision": integer("The last revision that became healthy."),
         "rollout": ROLLOUT_STATUS,
         "failure": FAILURE_STATUS,
-        "release": words("The operator's, which the last revision that became healthy was made by."),
-        "basis": group("What the user had asked for when that revision was made.", BASIS),
-        "lastAppliedHash": words("Hash of everything that the objects follow from."),
-        "services": by_key("Every service.", "name", SERVICE_STATUS),
-        "inventory": by_key("Every object that the Shop is made of.", "id", OBJECT_STATUS),
-        "conditions": by_key("Whether the shop is as it should be.", "type", CONDITION),
+        "release": string("The operator's, which the last revision that became healthy was made by."),
+        "basis": record("What the user had asked for when that revision was made.", BASIS),
+        "lastAppliedHash": string("Hash of everything that the objects follow from."),
+        "services": keyed_list("Every service.", "name", SERVICE_STATUS),
+        "inventory": keyed_list("Every object that the Shop is made of.", "id", OBJECT_STATUS),
+        "conditions": keyed_list("Whether the shop is as it should be.", "type", CONDITION),
     },
 )
 READY = '.status.conditions[?(@.type=="Ready")]'
@@ -157,7 +157,7 @@ def structural(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
 
 
 def _of_text(given: Schema) -> list[Rule]:
-    """What a text must be, in the words of the model: a pattern alone would be shown as it is."""
+    """The rule of a string field with the model's message; a plain pattern would be shown as a regular expression."""
     if "expected" not in given:
         return []
     holds = f"self in {given['one_of']}" if "one_of" in given else f"self.matches(r'{given['pattern']}')"
@@ -166,10 +166,10 @@ def _of_text(given: Schema) -> list[Rule]:
 
 def _any_of(given: Schema, definitions: Mapping[str, Schema]) -> Schema:
     """A field that may be left out, or a number that pydantic also takes as text."""
-    real = [option for option in given["anyOf"] if option["type" if "type" in option else "$ref"] != "null"]
+    options = [option for option in given["anyOf"] if option["type" if "type" in option else "$ref"] != "null"]
     if "decimal_places" in given:
         return {"type": "number", "minimum": given["ge"], "maximum": given["le"]}
-    (only,) = real
+    (only,) = options
     return structural(only, definitions)
 
 
