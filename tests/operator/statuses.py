@@ -30,8 +30,8 @@ class Failure:
         return cls("ImagePullBackOff", f'Back-off pulling image "it": ErrImagePull: {message}')
 
     @classmethod
-    def crash_loop(cls, last_words: str = "boom", exit_code: int = 1, *, init: bool = False) -> Failure:
-        return cls("CrashLoopBackOff", last_words, exit_code, init=init)
+    def crash_loop(cls, last_output: str = "boom", exit_code: int = 1, *, init: bool = False) -> Failure:
+        return cls("CrashLoopBackOff", last_output, exit_code, init=init)
 
     @classmethod
     def config_error(cls, message: str = 'secret "missing" not found') -> Failure:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shop.operator.engine.status.pods import SAID_CHARS, PodProblem, last_words, pod_problem
+from shop.operator.engine.status.pods import OUTPUT_CHARS, PodProblem, last_output, pod_problem
 
 TRACEBACK = """\
 2026-01-02 applying 0007.prices
@@ -335,9 +335,9 @@ def log(**fields: str) -> str:
         ('{"cut": "of', '{"cut": "of'),
         ("[1, 2]", "[1, 2]"),
         ("\n".join(f"line {number} of a long log" for number in range(80)), "line 79 of a long log"),
-        ("x" * 2_000, "x" * (SAID_CHARS - 1) + "…"),
+        ("x" * 2_000, "x" * (OUTPUT_CHARS - 1) + "…"),
         ("\x1b[31mred\x1b[0m\x00 and\ta tab", "red and a tab"),
     ],
 )
 def test_last_words(message: str, words: str) -> None:
-    assert last_words(message) == words
+    assert last_output(message) == words

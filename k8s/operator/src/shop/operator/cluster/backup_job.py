@@ -8,7 +8,7 @@ from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.kinds import CRON_JOB, JOB, POD
 from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from shop.operator.engine.status.health import Phase, assess
-from shop.operator.engine.status.pods import last_words, pod_problem
+from shop.operator.engine.status.pods import last_output, pod_problem
 from shop.operator.errors import ShopctlError
 from shop.operator.program import shopctl
 
@@ -90,5 +90,5 @@ async def _last_message(session: Session, job: Object) -> str:
             return found.message
         ended = [one.get("state", {}).get("terminated", {}) for one in pod["status"].get("containerStatuses", [])]
         if said := next((one["message"] for one in ended if one.get("message")), ""):
-            return last_words(said)
+            return last_output(said)
     return ""

@@ -1,4 +1,4 @@
-"""A limit of what is done at once, in which what takes long stops counting: somebody else's delay holds up no other."""
+"""A limit of concurrent work in which slow work stops counting, so that it does not delay the rest."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SLOW_S = 2.0
-"""From then on work is slow: it waits for something outside, such as a webhook that does not answer."""
+"""After this, work is slow: it waits for something outside, such as a webhook that does not respond."""
 
 
 class Slots:
     """`await acquire()`, then `with working():` around the work, or `release()` when there is none.
 
-    At most `at_once` are working, and beside them at most `max_slow` whose work has taken longer than SLOW_S.
+    At most `at_once` pieces of work run, and further `max_slow` that have taken longer than SLOW_S.
     """
 
     def __init__(self, at_once: int, max_slow: int) -> None:

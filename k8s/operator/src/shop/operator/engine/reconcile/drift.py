@@ -1,11 +1,11 @@
-"""What of an object is ours, by the API server's own account: the way to notice drift without comparing defaults.
+"""Drift detection by managedFields, so that defaults need not be compared.
 
-`metadata.managedFields` says which fields this operator has applied and still owns. Whoever changes or removes one of
-them takes it from us there, so a hash over our fields and their values is another one after every change that
-concerns us, and the same after all that does not: foreign annotations, an autoscaler's replicas, the status.
+`metadata.managedFields` says which fields this operator has applied and still owns. A client that changes or removes
+one of them becomes its owner, so a hash over our fields and their values changes with every change that concerns us,
+and with no other: foreign annotations, an autoscaler's replicas, the status.
 
 A set of fields is a tree: `f:x` a field, `k:{...}` the item of a list with these keys, `v:...` an item that is its own
-key, `i:n` an item by place, `.` the item itself; an empty tree is a leaf and stands for the whole value.
+key, `i:n` an item by position, `.` the item itself; an empty tree is a leaf and stands for the whole value.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from shop.operator.engine.kube.objects import MANAGER, Object
 
 DIGEST_BYTES = 10
 MAX_PATHS = 50
-"""Of a difference; it is told to people."""
+"""Of a difference, which is shown to people."""
 Fields = dict[str, Any]
 _ABSENT: Any = object()
 _KEYS = ("name", "mountPath", "containerPort", "port", "uid", "key", "type", "topologyKey", "ip", "host")
-"""By one of these a person tells the items of a list apart."""
+"""One of these identifies the items of a list in a path."""
 _SUFFIXES = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 
@@ -44,7 +44,7 @@ def digest(obj: Object) -> str:
 
 
 def owned_paths(obj: Object) -> list[str]:
-    """The fields that MANAGER owns by Apply, as a person writes them: `spec.ports[http].port`."""
+    """The fields that MANAGER owns by Apply, as paths: `spec.ports[http].port`."""
     return [path for fields in _managed(obj)[0] for path in _paths(fields, obj, "")]
 
 
@@ -92,7 +92,7 @@ def _leaf(value: Any, others: list[Fields]) -> Any:
 
 
 def _part(name: str, value: Any) -> Any:
-    """What a field's name points at in `value`."""
+    """The part of `value` that a field's name refers to."""
     what, rest = name[0], name[2:]
     if what == "f":
         return value.get(rest, _ABSENT) if isinstance(value, dict) else _ABSENT
@@ -109,7 +109,7 @@ def _part(name: str, value: Any) -> Any:
 
 @lru_cache(maxsize=4_096)
 def _keys_of(text: str) -> Object:
-    """The same few keys come in thousands of objects."""
+    """Cached: thousands of objects have the same few keys."""
     keys: Object = orjson.loads(text)
     return keys
 
@@ -135,14 +135,14 @@ def _step(name: str, value: Any, part: Any, first: bool) -> str:
     rest = name[2:]
     if name[0] == "f":
         return rest if first else f".{rest}"
-    if name[0] == "k" and isinstance(value, list) and (key := _told_apart_by(value)) and part is not _ABSENT:
+    if name[0] == "k" and isinstance(value, list) and (key := _identifying_key(value)) and part is not _ABSENT:
         return f"[{part[key]}]"
     if name[0] == "k":
         return f"[{'/'.join(str(found) for found in orjson.loads(rest).values())}]"
     return f"[{orjson.loads(rest)}]"
 
 
-def _told_apart_by(items: list[Any]) -> str | None:
+def _identifying_key(items: list[Any]) -> str | None:
     """The key that every item has, each with a value of its own."""
     if not items or not all(isinstance(item, dict) for item in items):
         return None
@@ -166,8 +166,8 @@ def _unequal(wanted: Any, found: Any, path: str) -> Iterator[str]:
 
 
 def _unequal_items(wanted: list[Any], found: list[Any], path: str) -> Iterator[str]:
-    """Items with a key are compared by it, and foreign ones let be; all others by their place."""
-    if key := _told_apart_by(wanted):
+    """Items with a key are compared by it, and foreign ones ignored; all others by their position."""
+    if key := _identifying_key(wanted):
         by_key = {item[key]: item for item in found if isinstance(item, dict) and key in item}
         for item in wanted:
             yield from _unequal(item, by_key.get(item[key], _ABSENT), f"{path}[{item[key]}]")
@@ -200,7 +200,7 @@ def _surplus(fields: Fields, wanted: Any, live: Any, path: str) -> Iterator[str]
 
 def _by_own_key(wanted: Any, live: Any, item: Object) -> Any:
     """The wanted item when a default such as protocol TCP is one of its keys for the server."""
-    key = _told_apart_by(live) if isinstance(live, list) else None
+    key = _identifying_key(live) if isinstance(live, list) else None
     return _item({key: item[key]}, wanted) if key and isinstance(wanted, list) else _ABSENT
 
 
@@ -214,7 +214,7 @@ def _same(wanted: Any, found: Any) -> bool:
 
 
 def _quantity(value: str | float) -> Decimal | None:
-    """As Kubernetes reads "1500m", "1.5" or "2Gi"; None when it is no quantity."""
+    """As Kubernetes reads "1500m", "1.5" or "2Gi"; None for anything else."""
     text = str(value)
     suffix = text[-2:] if text[-2:] in _BINARY else text[-1:] if text[-1:] in _SUFFIXES else ""
     factor = Decimal(1024) ** _BINARY[suffix] if suffix in _BINARY else Decimal(10) ** _SUFFIXES.get(suffix, 0)

@@ -1,9 +1,9 @@
-"""From a Shop to the objects that it is made of: Secrets, and what `helm template` makes of charts/shop.
+"""Renders the objects of a Shop: Secrets, and the output of `helm template` for charts/shop.
 
 One function for the operator and for `shopctl plan`. Its objects are the chart's, with these additions:
 
 - metadata.namespace, SHOP_LABEL on every object, pod template and volume claim, and `managed-by: shop-operator`;
-- an ownerReference to the Shop, except on what carries `helm.sh/resource-policy: keep`: that may outlive the Shop,
+- an ownerReference to the Shop, except on what has `helm.sh/resource-policy: keep`: that may outlive the Shop,
   and has the annotations ARGO_CD_IGNORE instead;
 - the annotation APPLIED, a hash of the object without it.
 
@@ -46,12 +46,12 @@ HELM_VARIABLE = "SHOP_OPERATOR_HELM"
 CHARTS_VARIABLE = "SHOP_OPERATOR_CHARTS"
 _CACHED_HELM = Path.home() / ".cache" / "devcluster" / "bin" / "helm"
 _REPOSITORY_CHARTS = Path(__file__).parents[7] / "charts"
-# A short life needs no collection of garbage before it is large: a third less CPU for 28 MB.
+# A short-lived process needs garbage collection only when it is large: a third less CPU for 28 MB.
 _HELM_ENVIRONMENT = {"GOGC": "off", "GOMEMLIMIT": "128MiB", "HOME": "/tmp", "HELM_PLUGINS": "/nonexistent"}  # noqa: S108
 
 
 class HelmNotFound(RuntimeError):
-    """There is no helm, or there are no charts; the message says where they were looked for."""
+    """helm or the charts were not found; the message says where they were searched."""
 
 
 def find_helm() -> Path:
@@ -77,26 +77,26 @@ class Renderer:
     def __init__(self, helm: Path, charts: Path, version: str, *, images: Images | None = None) -> None:
         self.version = version
         self.kube_version = ""
-        """Of the cluster, such as v1.34.1, for the charts' constraint; "" leaves helm's own default. No object follows
-        from it, so a cluster's upgrade rolls nothing out."""
+        """Of the cluster, such as v1.34.1, for the charts' constraint; "" leaves helm's own default. No object depends
+        on it, so a cluster's upgrade rolls nothing out."""
         self._helm = helm
         self._charts = Charts(charts, version)
         self._images = images or Images()
         self.release = f"{version}-{_sha256([self._charts.digest(None), asdict(self._images)])[:RELEASE_DIGITS]}"
-        """What the operator gives to Shops that say nothing about it: version, charts and where images are."""
+        """Identifies what all Shops are rendered with: version, charts and image settings."""
         self._slots = asyncio.Semaphore(MAX_HELM_PROCESSES)
 
     def inputs_hash(self, shop: Shop, namespace: str, seed: bytes, optional: frozenset[str], retry: str = "") -> str:
         """Changes exactly when the objects may: with the values, the charts and the seed. RenderError as `render`.
 
-        It changes with `retry` as well, which says that the same objects are wanted anew.
+        It changes with `retry` as well, which asks for another rollout of the same objects.
         """
         given = self._values(shop, namespace, optional)
         digest = self._charts.digest(shop.spec.version)
         return _sha256([namespace, digest, seed.hex(), given, *([retry] if retry else [])])
 
     async def render(self, shop: Shop, namespace: str, uid: str, seed: bytes, optional: frozenset[str]) -> list[Object]:
-        """Every object of `shop`, in the order of applying; RenderError names the field that is at fault.
+        """Every object of `shop`, in the order of applying; RenderError names the invalid field.
 
         `uid` is the Shop's, for the ownerReferences; "" leaves them out, for a Shop that does not exist yet.
         """
@@ -105,7 +105,7 @@ class Renderer:
         made = shop_secrets.secrets(name, namespace, given, seed)
         text = await self._template(shop, namespace, shop_secrets.named(name, given), optional)
         found = [*made, *documents(text)]
-        return sorted((_finished(obj, shop, namespace, uid) for obj in found), key=order_of)
+        return sorted((_decorated(obj, shop, namespace, uid) for obj in found), key=order_of)
 
     def _values(self, shop: Shop, namespace: str, optional: frozenset[str]) -> Values:
         for problem in contradictions(shop.spec):
@@ -149,7 +149,7 @@ async def _run(program: Path, arguments: tuple[str, ...], given: str) -> tuple[i
 
 
 def as_yaml(given: Values) -> str:
-    """`given` as JSON that a reader of YAML takes, too: no surrogate pairs, and no characters that YAML forbids."""
+    """`given` as JSON that is valid YAML, too: no surrogate pairs, and no characters that YAML forbids."""
     return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(given, ensure_ascii=False))
 
 
@@ -161,7 +161,7 @@ _TEXT_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "timestam
 
 
 def documents(text: bytes) -> list[Object]:
-    """The objects in what helm wrote; half the cost of `yaml.load_all`, which looks at every scalar anew."""
+    """The objects in helm's output; half the cost of `yaml.load_all`, which resolves every scalar anew."""
     loader, found = yaml.CBaseLoader(text), []
     try:
         while loader.check_node():
@@ -184,14 +184,14 @@ def _value(node: yaml.Node | None) -> Any:
 
 @lru_cache(_PLAIN_SCALARS)
 def _plain(text: str) -> Any:
-    """What an unquoted scalar is; what only YAML 1.1 takes for a time or for syntax stays text."""
+    """The value of an unquoted scalar; timestamps and syntax of YAML 1.1 alone stay text."""
     loader = yaml.SafeLoader("")
     tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     return text if tag in _TEXT_TAGS else loader.construct_object(yaml.ScalarNode(tag, text))
 
 
-def _finished(obj: Object, shop: Shop, namespace: str, uid: str) -> Object:
-    """`obj` with the additions that the head of this file names."""
+def _decorated(obj: Object, shop: Shop, namespace: str, uid: str) -> Object:
+    """`obj` with the additions listed in the module's docstring."""
     name = shop.metadata.name
     metadata = obj["metadata"]
     metadata["namespace"] = namespace
@@ -209,7 +209,7 @@ def _finished(obj: Object, shop: Shop, namespace: str, uid: str) -> Object:
 
 
 def _inner(obj: Object) -> Iterator[dict[str, Any]]:
-    """The metadata of what the object has made: pods, volume claims, and all that CloudNativePG makes."""
+    """The metadata of objects that controllers create from it: pods, volume claims, and those of CloudNativePG."""
     spec = obj.get("spec", {})
     if obj["kind"] == "Cluster":
         yield spec.setdefault("inheritedMetadata", {})
@@ -240,11 +240,11 @@ _FIELDS = tuple(
         (r"\b(database|messaging|cache|backup)\.", r"spec.\1."),
     )
 )
-"""From the chart's values to the fields of a Shop that they come from."""
+"""The fields of a Shop that the chart's values come from."""
 
 
 def translate_helm_error(stderr: str) -> str:
-    """What helm says, about the Shop's fields and without the places in the templates."""
+    """helm's message with the Shop's fields for the chart's values, and without positions in templates."""
     lines = [line for line in stderr.splitlines() if not line.startswith("level=")]
     text = " ".join(" ".join(lines).split()).removeprefix("Error: ")
     if not _SENTENCE.match(text):

@@ -44,7 +44,7 @@ _FACTORS: Mapping[str, int | Decimal] = {
 
 
 class RenderError(Exception):
-    """The Shop cannot be rendered; the message is a sentence that begins with the field at fault."""
+    """The Shop cannot be rendered; the message begins with the invalid field."""
 
 
 LOCAL_REGISTRY = "localhost/shopkeeper"
@@ -66,7 +66,7 @@ def values(
     """The values of charts/shop for `shop`, in `namespace`, which no value depends on today.
 
     `optional` holds the optional kinds that the cluster serves ("Cluster", "HTTPRoute", "ServiceMonitor",
-    "PrometheusRule"); `version` is the images' unless the Shop names one. RenderError for what cannot be.
+    "PrometheusRule"); `version` is the images' unless the Shop names one. RenderError for a contradiction.
     """
     spec = shop.spec
     _check(spec, optional)
@@ -84,12 +84,12 @@ def values(
 
 
 def public_url(exposure: Exposure) -> str:
-    """Where customers find the shop; without exposure, where `kubectl port-forward` would bring it."""
+    """The shop's URL for customers; without an exposure, that of `kubectl port-forward`."""
     if exposure.type == "None" or exposure.host is None:
         return LOCAL_URL
     if exposure.type == "Ingress":
         return f"{'https' if exposure.tls_secret_name else 'http'}://{exposure.host}"
-    # A Gateway's listener has its own certificate; only one that calls itself http is taken to have none.
+    # A Gateway's listener has its own certificate; only one named http is assumed to have none.
     section = (exposure.gateway_ref and exposure.gateway_ref.section_name) or "https"
     return f"{'https' if section.startswith('https') or 'http' not in section else 'http'}://{exposure.host}"
 
@@ -150,7 +150,7 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
 
 
 def _network_policies(spec: ShopSpec) -> Values:
-    """A Prometheus of its operator may read the metrics wherever it is, when it was asked to."""
+    """With ServiceMonitors, a Prometheus of its operator may read the metrics from any namespace."""
     if not (spec.network_policies and spec.observability.service_monitors):
         return {"enabled": spec.network_policies}
     return {
@@ -160,22 +160,13 @@ def _network_policies(spec: ShopSpec) -> Values:
 
 
 def _store(store: Store) -> Values:
-    taxes = [
-        {"country": tax.country, "ratePercent": number(tax.rate_percent)}
-        | ({"category": tax.category} if tax.category else {})
-        for tax in store.taxes
-    ]
-    shipping = {"flat": store.shipping.flat, "freeAbove": store.shipping.free_above}
+    """Its fields under the names that they have in the Shop, so that a new one needs no change here."""
+    fields = store.model_dump(by_alias=True, exclude={"catalog"})
+    taxes = [{name: value for name, value in tax.items() if value is not None} for tax in fields["taxes"]]
     return {
-        "title": store.title,
-        "tagline": store.tagline,
-        "currency": store.currency,
-        "country": store.country,
-        "language": store.language or "",
-        "timeZone": store.time_zone or "",
+        **{name: "" if value is None else value for name, value in fields.items()},
         "shipsTo": list(store.ships_to),
-        "taxes": taxes,
-        "shipping": shipping,
+        "taxes": [{**tax, "ratePercent": number(tax["ratePercent"])} for tax in taxes],
     }
 
 
@@ -185,7 +176,7 @@ def number(value: Decimal) -> int | float:
 
 
 def _given_secrets(spec: ShopSpec) -> Values:
-    """Secrets that the Shop names itself; the operator makes the others."""
+    """Secrets that the Shop names itself; the operator creates the others."""
     named = {"nats": spec.messaging.secret_name, "valkey": spec.cache.secret_name}
     given: Values = {kind: name for kind, name in named.items() if name}
     if (name := spec.database.secret_name) is not None:
@@ -195,7 +186,7 @@ def _given_secrets(spec: ShopSpec) -> Values:
 
 
 def _database_access(database: DatabaseBackend) -> Values:
-    """How every pod reaches an External server."""
+    """How every pod connects to an External server."""
     given: Values = {} if database.pooler == "None" else {"pooler": database.pooler}
     if database.ca is not None:
         names = {"secretName": database.ca.secret_name, "configMapName": database.ca.config_map}
@@ -226,7 +217,7 @@ def _backend(backend: DatabaseBackend | Backend) -> Values:
 
 
 def _copies(spec: ShopSpec) -> Values:
-    """Backup and restore; nothing of them when the Shop has none."""
+    """Backup and restore, where the Shop has them."""
     found: Values = {}
     if spec.backup is not None:
         found["backup"] = {"enabled": True, **spec.backup.model_dump(by_alias=True, exclude_none=True)}
@@ -302,7 +293,7 @@ def literal(value: str) -> str:
 
 
 def _resources(given: Resources | None) -> Values:
-    """What the Shop sets, over the chart's defaults; a default gives way where the two contradict each other."""
+    """What the Shop sets, over the chart's defaults; a default that contradicts it is adjusted."""
     if given is None:
         return {}
     requests, limits = _quantities(given.requests), _quantities(given.limits)

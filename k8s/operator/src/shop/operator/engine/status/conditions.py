@@ -1,4 +1,4 @@
-"""What a reconcile pass knows about a Shop, told as its five conditions.
+"""The five conditions of a Shop, from the facts that a reconcile has found.
 
 Pure: the same facts give the same conditions, so that an unchanged Shop's status is not written. A message is one or a
 few sentences for a person; it holds no time and nothing that counts up by itself.
@@ -15,7 +15,7 @@ from shop.operator.engine.status.pods import PodProblem
 
 MESSAGE_CHARS = 1_024
 MAX_PROBLEM_SENTENCES = 3
-"""Owners of troubled pods that a message names; of more it gives the number."""
+"""Owners of pods with problems that a message names; of more it gives the number."""
 TYPES = ("Ready", "Progressing", "Degraded", "Drifted", "Paused")
 
 _WORDS = {"Installing": "Installing", "RollingOut": "Rolling out", "Deleting": "Being deleted"}
@@ -27,8 +27,8 @@ Verdict = tuple[Literal["True", "False", "Unknown"], str, str]
 
 @dataclass(frozen=True, slots=True)
 class RolloutInProgress:
-    """A revision on its way. `wave` is its name for people, "" before the first; `waiting_for` a sentence, "" while
-    objects are applied; `first` when no revision has served before it."""
+    """A revision being rolled out. `wave` is "" before the first; `waiting_for` a sentence, "" while objects are
+    applied; `first` when no revision has served before."""
 
     revision: int
     wave: str
@@ -40,12 +40,12 @@ class RolloutInProgress:
 class Facts:
     """Everything that the conditions follow from. Sentences name the object they are about.
 
-    - `invalid`: why the spec cannot be read; `blocked`: reason and sentence for what stands in the way from outside.
-    - `rolling`: the revision that is on its way. `pod_problems`: of pods whose owner is not ready.
-    - `failed`: reason and sentence of a revision that did not come up; `rolled_back_to`: the one that takes its place,
-      which is under way as long as there is `rolling`. Without it, the failed one stays and may still come up.
-    - `serving`: whether a revision has ever come up and serves. `unready`: objects that served and do not now.
-    - `drift`: what somebody else had changed, repaired by this pass.
+    - `invalid`: why the spec cannot be read; `blocked`: reason and sentence for what blocks it from outside.
+    - `rolling`: the revision that is rolled out. `pod_problems`: of pods whose owner is not ready.
+    - `failed`: reason and sentence of a revision that failed; `rolled_back_to`: the one that replaces it, under way
+      as long as there is `rolling`. Without it, the failed one stays and may still become healthy.
+    - `serving`: whether a revision has become healthy. `unready`: objects that served and no longer do.
+    - `drift`: what another client had changed, repaired by this reconcile.
     - `deleting`: how far the deletion is.
     - `waits`: reason and sentence for why the operator's new version is not rolled out yet.
     """
@@ -66,7 +66,7 @@ class Facts:
 
 
 def conditions(previous: Sequence[Condition], facts: Facts, now: datetime) -> list[Condition]:
-    """All five, in the order of TYPES. lastTransitionTime is `now` only where the status is another than before.
+    """All five, in the order of TYPES. lastTransitionTime is `now` only where the status has changed.
 
     While paused, Ready keeps the generation that it was made for, as that is what was applied: `kubectl wait` then
     does not take an old spec's Ready for the new one's.
@@ -89,20 +89,20 @@ def conditions(previous: Sequence[Condition], facts: Facts, now: datetime) -> li
 
 
 def with_pod_cause(sentence: str, pod_problems: Sequence[PodProblem]) -> str:
-    """A sentence about an object ("Job a: failed"), with what one of its pods says about the cause if any does."""
+    """A sentence about an object ("Job a: failed"), with the problem of one of its pods, if any, as the cause."""
     about = sentence.partition(":")[0]
     cause = next((each for each in _order(pod_problems) if each.owner == about), None)
     return f"{sentence} ({cause.message.removeprefix(f'{about}: ')})" if cause else sentence
 
 
 def settled(conditions: Sequence[Condition], generation: int) -> bool:
-    """Whether the operator has finished with this generation, well or not: nothing more is under way for it."""
+    """Whether nothing more is under way for this generation, whether it succeeded or failed."""
     progressing = _of(conditions, "Progressing")
     return progressing.get("status") == "False" and progressing.get("observedGeneration") == generation
 
 
 def summary(conditions: Sequence[Condition]) -> str:
-    """One line for a person: the state in words, and why when it is not simply good."""
+    """One line for a person: the state, and why it is not Ready."""
     if not conditions:
         return "New: the operator has not seen it"
     ready, degraded = _of(conditions, "Ready"), _of(conditions, "Degraded")
@@ -143,9 +143,9 @@ def _ready(facts: Facts) -> Verdict:
         return "False", "Deleting", _sentence(facts.deleting)
     if facts.rolling and not (facts.invalid or facts.blocked or facts.failed):
         return _ready_while_rolling(facts, facts.rolling)
-    wrong = _wrong(facts)
-    if wrong:
-        return "False", wrong[0], wrong[1]
+    problem = _first_problem(facts)
+    if problem:
+        return "False", *problem
     if facts.paused and not facts.serving:
         return "False", "Paused", "Nothing has been installed: spec.suspend is true."
     if not facts.serving:
@@ -154,13 +154,13 @@ def _ready(facts: Facts) -> Verdict:
 
 
 def _ready_while_rolling(facts: Facts, rolling: RolloutInProgress) -> Verdict:
-    """An upgrade may take a part away for a moment; it is only not ready when a pod in problem says why."""
-    told = _told(facts)
+    """A part may be missing for a moment during an upgrade: not ready only when a pod has a problem."""
+    problems = _problems(facts)
     if rolling.first or (facts.unready and facts.pod_problems):
         reason = _order(facts.pod_problems)[0].reason if facts.pod_problems else "Installing"
-        return "False", reason, _joined(*told, _rollout(rolling))
+        return "False", reason, _joined(*problems, _rollout(rolling))
     goes_on = () if facts.unready else ("What served before goes on.",)
-    return "Unknown", "RollingOut", _joined(_rollout(rolling), *told, *goes_on)
+    return "Unknown", "RollingOut", _joined(_rollout(rolling), *problems, *goes_on)
 
 
 def _progressing(facts: Facts) -> Verdict:
@@ -182,12 +182,12 @@ def _progressing(facts: Facts) -> Verdict:
 
 
 def _degraded(facts: Facts) -> Verdict:
-    wrong = _wrong(facts) if facts.deleting is None else None
-    return ("True", *wrong) if wrong else ("False", "AsExpected", "Nothing is known to be wrong.")
+    problem = _first_problem(facts) if facts.deleting is None else None
+    return ("True", *problem) if problem else ("False", "AsExpected", "Nothing is known to be wrong.")
 
 
 def _drifted(facts: Facts, old: Condition | None) -> Verdict:
-    """After the repair the message stays, so that a person can read later what somebody had changed, and when."""
+    """After the repair the message stays, so that one can read later what was changed, and when."""
     if facts.drift:
         return "True", "Repairing", " ".join(_sentence(each) for each in sorted(facts.drift))
     if old and old["reason"] in {"Repairing", "Repaired"}:
@@ -202,7 +202,7 @@ def _paused(facts: Facts) -> Verdict:
 
 
 def _stopped(facts: Facts) -> tuple[str, str] | None:
-    """Why nothing goes on although the spec is not met: reason and sentence."""
+    """Why nothing is under way although the spec is not met: reason and sentence."""
     if facts.invalid is not None:
         return "InvalidSpec", _sentence(facts.invalid)
     if facts.blocked:
@@ -212,8 +212,8 @@ def _stopped(facts: Facts) -> tuple[str, str] | None:
     return None
 
 
-def _wrong(facts: Facts) -> tuple[str, str] | None:
-    """Reason and message of the first thing that a person should look at; None when all is well."""
+def _first_problem(facts: Facts) -> tuple[str, str] | None:
+    """Reason and message of what a person should look at first; None when there is no problem."""
     goes_on = "What was applied before goes on." if facts.serving and not facts.unready else ""
     if facts.invalid is not None:
         return "InvalidSpec", _joined(facts.invalid, *facts.unready, goes_on)
@@ -222,22 +222,22 @@ def _wrong(facts: Facts) -> tuple[str, str] | None:
     if facts.failed:
         return _failure(facts)
     if facts.pod_problems:
-        return _order(facts.pod_problems)[0].reason, _joined(*_told(facts))
+        return _order(facts.pod_problems)[0].reason, _joined(*_problems(facts))
     if facts.unready and not facts.rolling:
         return "NotReady", _joined(*facts.unready)
     return None
 
 
 def _failure(facts: Facts) -> tuple[str, str]:
-    """A revision that did not come up, and what became of it."""
-    assert facts.failed is not None  # noqa: S101 - for the reader and the type checker
+    """A revision that failed, and what replaced it."""
+    assert facts.failed is not None  # noqa: S101 - for the type checker
     reason, why = facts.failed
     if facts.rolled_back_to is not None and facts.rolling:
-        return "RollingBack", _joined(why, _rollout(facts.rolling), *_told(facts))
+        return "RollingBack", _joined(why, _rollout(facts.rolling), *_problems(facts))
     if facts.rolled_back_to is not None:
         return "RolledBack", _joined(f"Revision {facts.rolled_back_to} serves again", why, *facts.unready)
-    untold = replace(facts, pod_problems=tuple(each for each in facts.pod_problems if each.pod not in why))
-    return reason, _joined(why, *_told(untold))
+    unnamed = replace(facts, pod_problems=tuple(each for each in facts.pod_problems if each.pod not in why))
+    return reason, _joined(why, *_problems(unnamed))
 
 
 def _rollout(rolling: RolloutInProgress) -> str:
@@ -247,14 +247,14 @@ def _rollout(rolling: RolloutInProgress) -> str:
     return f"Revision {rolling.revision}, {rolling.wave}{waits}"
 
 
-def _told(facts: Facts) -> list[str]:
-    """Troubles, worst first and one for each owner; then the objects that are not ready for no known reason."""
+def _problems(facts: Facts) -> list[str]:
+    """Problems of pods, worst first and one for each owner; then the objects that are not ready without one."""
     pod_problems = _order(facts.pod_problems)
-    told = [_sentence(each.message) for each in pod_problems[:MAX_PROBLEM_SENTENCES]]
+    sentences = [_sentence(each.message) for each in pod_problems[:MAX_PROBLEM_SENTENCES]]
     if len(pod_problems) > MAX_PROBLEM_SENTENCES:
-        told.append(f"{len(pod_problems) - MAX_PROBLEM_SENTENCES} more of its parts have such problems.")
+        sentences.append(f"{len(pod_problems) - MAX_PROBLEM_SENTENCES} more of its parts have such problems.")
     named = tuple(f"{each.owner}:" for each in pod_problems if each.owner)
-    return told + [each for each in facts.unready if not each.startswith(named)]
+    return sentences + [each for each in facts.unready if not each.startswith(named)]
 
 
 def _order(pod_problems: Sequence[PodProblem]) -> list[PodProblem]:

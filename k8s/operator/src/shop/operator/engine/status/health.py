@@ -1,6 +1,6 @@
-"""Whether an object does what it was applied for, as `kubectl rollout status` and kstatus judge it.
+"""The health of an object, as `kubectl rollout status` and kstatus define it.
 
-A wave is over when all of its objects are READY. `serves` asks for less and is for a Shop that stands already: a
+A wave is over when all of its objects are READY. `serves` requires less and is for a Shop that is installed: a
 Deployment that an autoscaler enlarges, or that lost one pod of three, is not READY and still serves.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from shop.operator.engine.kube.objects import Object, Ref
 
 PROGRESS_DEADLINE = "ProgressDeadlineExceeded"
-"""Kubernetes' word for a Deployment that took longer than its own spec allows."""
+"""Reason of a Deployment that took longer than its own spec allows."""
 HEALTHY_CLUSTER = "Cluster in healthy state"
 DEAD_CLUSTER = (
     "Cluster cannot ",
@@ -23,9 +23,9 @@ DEAD_CLUSTER = (
     "Cluster is unrecoverable ",
     "Unable to create ",
 )
-"""How the phases of CloudNativePG begin in which it has stopped to try."""
+"""Beginnings of CloudNativePG's phases in which it has given up."""
 REFUSED_ROUTE = frozenset({"UnsupportedValue", "IncompatibleFilters", "InvalidKind"})
-"""Reasons of an HTTPRoute that lie in the route itself; all others can pass when the Gateway changes."""
+"""Reasons of an HTTPRoute that only a change of the route cures; others may pass when the Gateway changes."""
 
 
 class Phase(StrEnum):
@@ -48,11 +48,11 @@ READY = Health(Phase.READY, "Ready")
 
 
 def assess(obj: Object) -> Health:
-    """The object as the API server answers it; kinds without a life of their own are READY once they exist."""
+    """Health of an object as the API server returns it; kinds without a status are READY once they exist."""
     if obj["metadata"].get("deletionTimestamp"):
         return _waiting(obj, "Terminating", "is being deleted")
-    judge = _JUDGES.get(obj["kind"])
-    return judge(obj) if judge else READY
+    assessor = _ASSESSORS.get(obj["kind"])
+    return assessor(obj) if assessor else READY
 
 
 def serves(obj: Object) -> bool:
@@ -76,7 +76,7 @@ def serves(obj: Object) -> bool:
 def _deployment(obj: Object) -> Health:
     spec, status = obj["spec"], _status(obj)
     if _unobserved(obj):
-        return _not_seen(obj)
+        return _not_observed(obj)
     progress = _condition(status, "Progressing")
     if progress.get("reason") == PROGRESS_DEADLINE:
         return _failed(obj, PROGRESS_DEADLINE, f"exceeded its progress deadline{_quoted(progress)}")
@@ -90,7 +90,7 @@ def _deployment(obj: Object) -> Health:
 
 
 def _deployment_short(obj: Object, *, updated: int, available: int, want: int) -> Health:
-    """Too few pods: a refusal to create them says more than their number."""
+    """Too few pods: why they cannot be created says more than their number."""
     failure = _condition(_status(obj), "ReplicaFailure")
     if failure.get("status") == "True":
         return _waiting(obj, failure.get("reason", "ReplicaFailure"), f"cannot create pods{_quoted(failure)}")
@@ -104,7 +104,7 @@ def _deployment_short(obj: Object, *, updated: int, available: int, want: int) -
 def _stateful_set(obj: Object) -> Health:
     spec, status = obj["spec"], _status(obj)
     if _unobserved(obj):
-        return _not_seen(obj)
+        return _not_observed(obj)
     want, ready, have = _replicas(spec), status.get("readyReplicas", 0), status.get("replicas", 0)
     if ready < want:
         return _waiting(obj, "LessReady", f"{ready} of {want} {_pods(want)} ready")
@@ -164,20 +164,20 @@ def _service(obj: Object) -> Health:
 
 
 def _budget(obj: Object) -> Health:
-    """A budget serves nobody, so one that no controller has seen yet holds nothing up."""
+    """Nothing depends on a budget, so one that no controller has seen yet does not delay a wave."""
     allowed = _condition(_status(obj), "DisruptionAllowed")
     if allowed.get("reason") == "SyncFailed":
         return _waiting(obj, "SyncFailed", f"cannot be computed{_quoted(allowed)}")
-    return _not_seen(obj) if "observedGeneration" in _status(obj) and _unobserved(obj) else READY
+    return _not_observed(obj) if "observedGeneration" in _status(obj) and _unobserved(obj) else READY
 
 
 def _route(obj: Object) -> Health:
-    """Good when one Gateway has accepted this generation of it and found what it leads to."""
+    """READY when one Gateway has accepted this generation and resolved its references."""
     parents = _status(obj).get("parents", [])
     if not parents:
         return _waiting(obj, "NotAccepted", f"has not been taken up by {_gateways(obj)}")
-    verdicts = [_parent(obj, parent) for parent in parents]
-    return min(verdicts, key=lambda health: (health.phase is not Phase.READY, health.phase is not Phase.FAILED))
+    found = [_parent(obj, parent) for parent in parents]
+    return min(found, key=lambda health: (health.phase is not Phase.READY, health.phase is not Phase.FAILED))
 
 
 def _parent(obj: Object, parent: Object) -> Health:
@@ -187,9 +187,9 @@ def _parent(obj: Object, parent: Object) -> Health:
         if not seen and (kind == "Accepted" or condition):
             return _waiting(obj, "NotAccepted", f"has not been taken up by {_gateways(obj)}")
         if condition.get("status", "True") != "True":
-            give_up = condition.get("reason") in REFUSED_ROUTE
+            permanent = condition.get("reason") in REFUSED_ROUTE
             text = f"is not accepted by {_gateways(obj)}" if kind == "Accepted" else "leads to something unknown"
-            return (_failed if give_up else _waiting)(
+            return (_failed if permanent else _waiting)(
                 obj, condition.get("reason", reason), f"{text}{_quoted(condition)}"
             )
     return READY
@@ -201,14 +201,14 @@ def _gateways(obj: Object) -> str:
 
 
 def _cluster(obj: Object) -> Health:
-    """CloudNativePG keeps no observedGeneration: its phase and number of instances are all there is."""
+    """CloudNativePG has no observedGeneration, only a phase and a number of instances."""
     status, want = _status(obj), obj["spec"].get("instances", 1)
     phase, ready = str(status.get("phase", "")), status.get("readyInstances", 0)
     why = f": {status['phaseReason']}" if status.get("phaseReason") else ""
     if phase.startswith(DEAD_CLUSTER):
         return _failed(obj, "ClusterFailed", f"{phase}{why}")
     if not phase:
-        return _not_seen(obj)
+        return _not_observed(obj)
     if phase != HEALTHY_CLUSTER:
         return _waiting(obj, "ClusterNotHealthy", f"{phase}{why}")
     if ready < want:
@@ -216,7 +216,7 @@ def _cluster(obj: Object) -> Health:
     return READY
 
 
-_JUDGES: dict[str, Callable[[Object], Health]] = {
+_ASSESSORS: dict[str, Callable[[Object], Health]] = {
     "Deployment": _deployment,
     "StatefulSet": _stateful_set,
     "Job": _job,
@@ -226,8 +226,8 @@ _JUDGES: dict[str, Callable[[Object], Health]] = {
     "HTTPRoute": _route,
     "Cluster": _cluster,
 }
-"""By kind; what a Shop is made of has no two kinds of one name. An autoscaler without metrics leaves the replicas as
-they are, an Ingress may never be told its address, a CronJob's runs are its own: those are READY once they exist."""
+"""By kind; a Shop has no two kinds of one name. An autoscaler without metrics leaves the replicas as they are, an
+Ingress may never get an address, a CronJob's runs do not concern it: those are READY once they exist."""
 
 
 def _status(obj: Object) -> dict[str, Any]:
@@ -244,7 +244,7 @@ def _is(status: dict[str, Any], kind: str) -> bool:
 
 
 def _unobserved(obj: Object) -> bool:
-    """Its controller has not looked at this generation: every number in the status is about another one."""
+    """Its controller has not observed this generation: every number in the status is about another one."""
     return bool(_status(obj).get("observedGeneration", 0) < obj["metadata"].get("generation", 1))
 
 
@@ -261,7 +261,7 @@ def _quoted(condition: dict[str, Any]) -> str:
     return f": {message}" if message else ""
 
 
-def _not_seen(obj: Object) -> Health:
+def _not_observed(obj: Object) -> Health:
     return _waiting(obj, "NotObserved", "has not been seen by its controller")
 
 

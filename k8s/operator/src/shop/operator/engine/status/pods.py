@@ -1,8 +1,8 @@
-"""Why a pod does not come up, in one sentence: the container, Kubernetes' word for it, what the program said last.
+"""Why a pod is not running, in one sentence: the container, Kubernetes' reason, the program's last output.
 
-The sentence is the same each time the same thing goes wrong: what alternates or counts up in a pod's status while
-nothing changes (ErrImagePull and ImagePullBackOff, the seconds of a back-off, a restarted container that runs for a
-moment) is told in one way. No right to read logs is needed: pods hand the end of theirs over as termination message.
+The same problem always gives the same sentence: what alternates or counts up in a pod's status while nothing changes
+(ErrImagePull and ImagePullBackOff, the seconds of a back-off, a restarted container that runs for a moment) is left
+out. No right to read logs is needed: the end of a container's log is its termination message.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 from shop.operator.engine.kube.objects import Object
 
-SAID_CHARS = 300
-"""How much of a program's last words is quoted."""
+OUTPUT_CHARS = 300
+"""How much of a program's last output is quoted."""
 FATAL_REASONS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
-"""Will not get better by waiting. A missing Secret or image is not among these: both can still come."""
-ON_ITS_WAY = frozenset({"", "ContainerCreating", "PodInitializing"})
+"""Reasons that waiting does not cure. A missing Secret or image is not among these: both can still come."""
+STARTING = frozenset({"", "ContainerCreating", "PodInitializing"})
 PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _PULL_PREFIX = re.compile(r'^(Back-off pulling image "[^"]*":? ?|ErrImagePull: ?)+')
 _PREEMPTION = re.compile(r"\s*preemption: .*$", re.DOTALL)
@@ -39,7 +39,7 @@ class PodProblem:
 
 
 def pod_problem(pod: Object) -> PodProblem | None:
-    """None for a pod that serves, that has done its work, that only needs more time, or that is on its way out.
+    """None for a pod that serves, has completed, only needs more time, or is being deleted.
 
     An evicted pod keeps its status after another has taken its place: ask only for pods of owners that are not READY.
     """
@@ -55,11 +55,11 @@ def pod_problem(pod: Object) -> PodProblem | None:
 
 
 Cause = tuple[str, str, bool]
-"""Reason, text after the pod's name, and whether waiting is in vain."""
+"""Reason, text after the pod's name, and whether waiting does not cure it."""
 
 
 def _causes(pod: Object, status: dict[str, Any]) -> Iterator[Cause]:
-    """All of them, the one that explains the others first."""
+    """All causes, the one that explains the others first."""
     if status.get("phase") == "Failed" and status.get("reason"):
         yield _plain(str(status["reason"]), str(status.get("message", "")))
     yield from _unscheduled(status)
@@ -99,10 +99,10 @@ def _container(status: dict[str, Any], image: str) -> Cause | None:
         return _pulling(str(waiting.get("message", "")), image or status.get("image", ""))
     before = (status.get("lastState") or {}).get("terminated")
     if reason == "CrashLoopBackOff" or (
-        reason in ON_ITS_WAY and status.get("restartCount", 0) and not status.get("ready")
+        reason in STARTING and status.get("restartCount", 0) and not status.get("ready")
     ):
         return _crashed(ended or before, again=True)
-    if reason not in ON_ITS_WAY:
+    if reason not in STARTING:
         return _plain(reason, str(waiting.get("message", "")))
     if ended and ended.get("exitCode", 0) != 0:
         return _crashed(ended, again=False)
@@ -115,33 +115,33 @@ def _pulling(message: str, image: str) -> Cause:
 
 
 def _crashed(ended: dict[str, Any] | None, *, again: bool) -> Cause | None:
-    """A container that ended, or that ends again and again. Ending well once is no trouble: it is what Jobs do."""
+    """A container that exited with an error, or exits repeatedly. Exiting once with success is what Jobs do."""
     if ended is None:
         return ("CrashLoopBackOff", "CrashLoopBackOff", False) if again else None
     code, why = ended.get("exitCode", 0), str(ended.get("reason", ""))
-    told = f"signal {ended['signal']}" if ended.get("signal") else f"exit code {code}"
-    said = last_words(str(ended.get("message", "")))
+    status = f"signal {ended['signal']}" if ended.get("signal") else f"exit code {code}"
+    output = last_output(str(ended.get("message", "")))
     special = why if why not in {"", "Error", "Completed"} else ""
     reason = special or ("CrashLoopBackOff" if again else "Error")
-    return reason, f"{reason}: {told}{': ' + said if said else ''}", reason in FATAL_REASONS
+    return reason, f"{reason}: {status}{': ' + output if output else ''}", reason in FATAL_REASONS
 
 
-def last_words(message: str) -> str:
-    """What a termination message comes down to, on one line.
+def last_output(message: str) -> str:
+    """The essence of a termination message, on one line.
 
-    Of a traceback, and of the end of a long log, that is the last line; of a line of our own JSON logs, its text.
+    Of a traceback, and of the end of a long log, that is the last line; of a line of JSON log, its message.
     """
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     if not lines:
         return ""
-    if len(lines) > 1 and (_TRACEBACK in message or len(message) > SAID_CHARS or _logged(lines[-1])):
+    if len(lines) > 1 and (_TRACEBACK in message or len(message) > OUTPUT_CHARS or _logged(lines[-1])):
         lines = lines[-1:]
-    said = _logged(lines[0]) if len(lines) == 1 else ""
-    return _shortened(said or " ".join(lines))
+    logged = _logged(lines[0]) if len(lines) == 1 else ""
+    return _shortened(logged or " ".join(lines))
 
 
 def _logged(line: str) -> str:
-    """The text of one line of JSON log; an exception's own last line says more. "" when it is no such line."""
+    """Message and exception of one line of JSON log; "" for any other line."""
     try:
         record = json.loads(line) if line.startswith("{") else None
     except ValueError:
@@ -153,14 +153,14 @@ def _logged(line: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    """On one line, without colours and other control characters, at most SAID_CHARS."""
+    """On one line, without colours and other control characters, at most OUTPUT_CHARS."""
     text = "".join(sign if sign.isprintable() else " " for sign in _COLOUR.sub("", text))
     text = " ".join(text.split())
-    return text if len(text) <= SAID_CHARS else text[: SAID_CHARS - 1] + "…"
+    return text if len(text) <= OUTPUT_CHARS else text[: OUTPUT_CHARS - 1] + "…"
 
 
 def _owner(pod: Object) -> str:
-    """Who made the pod: for a ReplicaSet, the Deployment whose name it carries. "" when nobody did."""
+    """The pod's owner: for a ReplicaSet, its Deployment. "" without one."""
     meta = pod["metadata"]
     ref = next((each for each in meta.get("ownerReferences", ()) if each.get("controller")), None)
     if ref is None:
