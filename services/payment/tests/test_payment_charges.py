@@ -33,7 +33,7 @@ async def test_the_test_tokens(payments: Payments, logged: Logged, token: str, s
     assert (payment.state, payment.decline_code, payment.token) == (status, code, None)
     assert answer.payment_id == payment.id
     assert await payments.provider_holds(order_id) == (1299 if status == "captured" else 0)
-    assert await payments.events(order_id) == (["payment.captured.v1"] if status == "captured" else [])
+    assert await payments.bookings(order_id) == (["capture"] if status == "captured" else [])
     assert await payments.charge(order_id, token) == answer
     assert len(logged(event=f"payment_{status}", order_id=str(order_id), reason=code)) == 1
 
@@ -48,7 +48,7 @@ async def test_a_lost_answer_is_found_out_by_asking_again(
     order_id = new_id()
     assert (await payments.charge(order_id, token)).status == "pending"
     assert (await payments.payment(order_id)).state == "pending"
-    assert await payments.events(order_id) == []
+    assert await payments.bookings(order_id) == []
     answer = await payments.charge(order_id, token)
     assert (answer.status, answer.code) == (status, code)
     assert await payments.provider_captures(order_id) == (1 if status == "captured" else 0)
@@ -78,7 +78,7 @@ async def test_a_hundred_requests_for_one_order_are_one_capture(payments: Paymen
     assert len(set(answers)) == 1
     assert answers[0].status == "captured"
     assert await payments.provider_captures(order_id) == 1
-    assert await payments.events(order_id) == ["payment.captured.v1"]
+    assert await payments.bookings(order_id) == ["capture"]
 
 
 async def test_a_hundred_requests_at_two_replicas_are_one_capture(payments: Payments) -> None:
@@ -127,7 +127,7 @@ async def test_an_order_that_costs_nothing_needs_no_provider(payments: Payments)
     payments.provider.down = True
     order_id = new_id()
     assert (await payments.charge(order_id, amount=0)).status == "captured"
-    assert await payments.events(order_id) == ["payment.captured.v1"]
+    assert await payments.bookings(order_id) == []
     assert await payments.void(order_id) == "refunded"
     assert await payments.service.resolver.resolve() == 0
 
@@ -179,7 +179,7 @@ async def test_a_crash_between_intent_and_outcome_is_resolved_by_the_next_reques
     again = payments.restarted()
     assert (await again.charge(order_id)).status == "captured"
     assert await payments.provider_captures(order_id) == 1
-    assert await payments.events(order_id) == ["payment.captured.v1"]
+    assert await payments.bookings(order_id) == ["capture"]
 
 
 async def test_an_outage_of_the_provider_leaves_the_charge_pending(payments: Payments) -> None:

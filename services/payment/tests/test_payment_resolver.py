@@ -36,7 +36,7 @@ async def test_a_charge_left_by_a_crash_is_resolved_after_its_lease_and_kept(pay
     assert row is not None
     assert tuple(row)[1:] == ("captured", 0, 0)
     assert await again.provider_captures(row["order_id"]) == 1
-    assert await again.events(row["order_id"]) == ["payment.captured.v1"]
+    assert await again.bookings(row["order_id"]) == ["capture"]
     assert await again.service.resolver.resolve() == 0
 
 

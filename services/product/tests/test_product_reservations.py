@@ -214,14 +214,6 @@ async def _is(shelf: Shelf, sql: str, argument: object, wanted: object) -> bool:
     return bool(await shelf.database.fetchval(sql, argument) == wanted)
 
 
-async def test_running_out_is_told(shelf: Shelf) -> None:
-    product = await shelf.product(stock=2)
-    await shelf.reserve_one(product, 2)
-    told = "SELECT payload::jsonb -> 'data' FROM outbox WHERE type = 'product.stock_changed.v1'"
-    [row] = await shelf.database.fetch(told)
-    assert (row[0]["product_id"], row[0]["stock"]) == (str(product), 0)
-
-
 @pytest.mark.parametrize(
     "statement",
     [

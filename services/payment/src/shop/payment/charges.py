@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from prometheus_client import Counter
 
-from shop.contracts.events import PaymentCaptured
-from shop.contracts.money import Money
 from shop.contracts.payment import PaymentState
-from shop.kit import outbox, telemetry
+from shop.kit import telemetry
 from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
 from shop.kit.logging import decision
@@ -86,7 +84,7 @@ class Charges:
 
     async def _record(self, outcomes: Iterable[ChargeOutcome], asked: Mapping[str, Payment]) -> dict[UUID, Payment]:
         now = self._clock.now()
-        known = [_outcome(asked[one.key], one, now) for one in outcomes if one.status != "unknown"]
+        known = [_outcome(asked[one.key], one) for one in outcomes if one.status != "unknown"]
         if not known:
             return {}
         recorded = await self._repository.record_outcomes(known, now)
@@ -133,21 +131,7 @@ def _charge(key: str, payment: Payment) -> Charge:
     return Charge(key, payment.order_id, payment.amount, payment.currency, token, payment.created_at)
 
 
-def _outcome(payment: Payment, outcome: ChargeOutcome, now: datetime) -> PaymentOutcome:
+def _outcome(payment: Payment, outcome: ChargeOutcome) -> PaymentOutcome:
     if outcome.status == "declined":
-        return PaymentOutcome(payment, PaymentState.DECLINED, outcome.reference, outcome.code, [], None)
-    event = _captured(payment, now)
-    return PaymentOutcome(payment, PaymentState.CAPTURED, outcome.reference, None, capture_entries(payment), event)
-
-
-def _captured(payment: Payment, now: datetime) -> outbox.OutboxRow | None:
-    if payment.user_id is None:
-        return None
-    event = PaymentCaptured(
-        payment_id=payment.id,
-        order_id=payment.order_id,
-        user_id=payment.user_id,
-        amount=Money(amount=payment.amount, currency=payment.currency),
-        occurred_at=now,
-    )
-    return outbox.row(event, payment.traceparent or None)
+        return PaymentOutcome(payment, PaymentState.DECLINED, outcome.reference, outcome.code, [])
+    return PaymentOutcome(payment, PaymentState.CAPTURED, outcome.reference, None, capture_entries(payment))

@@ -36,8 +36,8 @@ ORDER BY order_id
 ON CONFLICT (order_id) DO UPDATE SET next_attempt_at = EXCLUDED.next_attempt_at
 RETURNING {PAYMENT}"""
 
-# State, ledger and event together. A payment whose outcome was recorded meanwhile is left alone, with its entries
-# and its event: they join `recorded`.
+# State and ledger together. A payment whose outcome was recorded meanwhile is left alone, and so are its entries: they
+# join `recorded`.
 RECORD_OUTCOMES = f"""
 WITH locked AS MATERIALIZED (
     SELECT id FROM payments WHERE id = ANY ($1::uuid[]) AND state = 'pending' ORDER BY order_id FOR UPDATE
@@ -52,12 +52,6 @@ WITH locked AS MATERIALIZED (
     SELECT entry.transaction_id, entry.account, entry.amount, currency, id, $5
     FROM unnest($6::uuid[], $7::text[], $8::bigint[]) AS entry (transaction_id, account, amount)
     JOIN recorded ON id = entry.transaction_id
-), published AS (
-    INSERT INTO outbox (event_id, type, subject_id, payload)
-    SELECT event.event_id, event.type, event.subject_id, event.payload
-    FROM unnest($9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::text[])
-        AS event (payment_id, event_id, type, subject_id, payload)
-    JOIN recorded ON id = event.payment_id
 )
 SELECT * FROM recorded"""
 
@@ -121,14 +115,13 @@ BALANCES = "SELECT account, currency, sum(amount)::bigint AS balance FROM entrie
 
 
 class PaymentOutcome(NamedTuple):
-    """What the provider said about a payment, and what goes into ledger and outbox if nobody recorded it before."""
+    """What the provider answered about a payment, and the ledger's entries if it was not recorded before."""
 
     payment: Payment
     state: PaymentState
     reference: str | None
     code: str | None
     entries: Sequence[Entry]
-    event: OutboxRow | None
 
 
 class Claim(NamedTuple):
@@ -156,10 +149,9 @@ class PaymentRepository:
         return _by_order(rows)
 
     async def record_outcomes(self, outcomes: Sequence[PaymentOutcome], now: datetime) -> dict[UUID, Payment]:
-        """Record outcomes, each with its ledger entries and event, and return the payments as they are now."""
+        """Record outcomes, each with its ledger entries, and return the payments as they are now."""
         ids = [one.payment.id for one in outcomes]
         entries = [entry for one in outcomes for entry in one.entries]
-        events = [(one.payment.id, *one.event) for one in outcomes if one.event]
         rows = await self._database.fetch(
             RECORD_OUTCOMES,
             ids,
@@ -168,7 +160,6 @@ class PaymentRepository:
             [one.code for one in outcomes],
             now,
             *_columns(entries, 3),
-            *_columns(events, 5),
         )
         if len(rows) < len(ids):
             rows = await self._database.fetch(BY_IDS, ids)

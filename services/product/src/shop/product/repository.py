@@ -9,8 +9,6 @@ from uuid import UUID
 
 import asyncpg
 
-from shop.contracts.events import StockChanged
-from shop.kit import outbox
 from shop.kit.db import Database, Record
 from shop.kit.ids import new_id
 from shop.product import errors
@@ -148,9 +146,6 @@ class ProductRepository:
                 raise errors.insufficient_stock(product_id, product["stock"]) from None
             except asyncpg.NumericValueOutOfRangeError:
                 raise errors.stock_too_large() from None
-            if moved is not None:
-                event = StockChanged(product_id=product_id, stock=moved["stock"], occurred_at=now)
-                await outbox.publish(connection, event)
         return (product, False) if moved is None else (moved, True)
 
 

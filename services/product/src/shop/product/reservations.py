@@ -13,8 +13,6 @@ from uuid import UUID
 
 import asyncpg
 
-from shop.contracts.events import StockChanged
-from shop.kit import outbox
 from shop.kit.db import Connection, Database, Record
 from shop.kit.errors import Unavailable
 from shop.product.domain import Request, Shortage, allocate
@@ -87,9 +85,8 @@ Answer = Reserved | Shortage | None
 class ReservationRepository:
     """Reservations by order id. Methods may raise Unavailable("database")."""
 
-    def __init__(self, database: Database, relay: outbox.Outbox) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._relay = relay
 
     async def reserve(self, requests: Sequence[Request], now: datetime) -> dict[UUID, Answer]:
         """The answer for each order (orders distinct); asking again gives the same lines at the same prices."""
@@ -118,7 +115,6 @@ class ReservationRepository:
             served = [request for request, shortage in zip(fresh, shortages, strict=True) if shortage is None]
             if served:
                 await self._write(connection, served, now)
-                await self._tell_sold_out(connection, rows, stock, now)
         answers = {
             request.order_id: shortage or _lines(request, rows)
             for request, shortage in zip(fresh, shortages, strict=True)
@@ -139,15 +135,6 @@ class ReservationRepository:
             raise ConcurrentChange from error
         if reserved != len(order_ids):
             raise ConcurrentChange
-
-    async def _tell_sold_out(
-        self, connection: Connection, before: Mapping[UUID, Record], after: Mapping[UUID, int], now: datetime
-    ) -> None:
-        gone = [product_id for product_id, left in after.items() if left == 0 and before[product_id]["stock"] > 0]
-        if gone:
-            events = (StockChanged(product_id=product_id, stock=0, occurred_at=now) for product_id in gone)
-            await outbox.publish(connection, *events)
-            self._relay.wake()
 
     async def release(self, order_ids: Sequence[UUID], now: datetime) -> list[UUID]:
         """Release what the orders hold, once, and keep unknown orders from reserving; return the restocked products."""

@@ -77,7 +77,7 @@ class ProductService:
     @classmethod
     def build(cls, context: Context) -> ProductService:
         products = ProductRepository(context.database)
-        reservations = ReservationRepository(context.database, context.outbox)
+        reservations = ReservationRepository(context.database)
         return cls(products, reservations, context.clock, cast(Settings, context.settings))
 
     async def product(self, product_id: UUID) -> bytes:

@@ -81,7 +81,6 @@ async def one_trace_per_order(audit: Audit) -> Finding:
     found: dict[str, dict[str, set[str]]] = {str(row["id"]): {"order": {row["trace"]}} for row in sampled}
     _collect(found, "event", await audit.fetch("order", EVENT_TRACES, [str(order) for order in orders]))
     _collect(found, "payment", await audit.fetch("payment", PAYMENT_TRACES, orders))
-    _collect(found, "payment event", await audit.fetch("payment", CAPTURE_TRACES, [str(one) for one in orders]))
     _collect(found, "mail", await audit.fetch("notification", MAIL_TRACES, orders))
     finding = Finding(len(found))
     for order, traces in found.items():
@@ -106,9 +105,6 @@ WHERE subject_id = ANY ($1) AND type IN ('order.confirmed.v1', 'order.rejected.v
 PAYMENT_TRACES = """
 SELECT order_id AS id, split_part(traceparent, '-', 2) AS trace FROM payments
 WHERE order_id = ANY ($1) AND state IN ('captured', 'declined')"""
-CAPTURE_TRACES = """
-SELECT subject_id AS id, split_part(payload::jsonb ->> 'traceparent', '-', 2) AS trace FROM outbox
-WHERE subject_id = ANY ($1) AND type = 'payment.captured.v1'"""
 MAIL_TRACES = """
 SELECT order_id AS id, trace_id AS trace FROM notifications
 WHERE order_id = ANY ($1) AND template = 'order-confirmed'"""
