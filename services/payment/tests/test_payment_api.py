@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -73,12 +74,13 @@ async def test_payments_of_several_orders_are_one_answer(payment_api: PaymentApi
     assert (await payment_api.client.get("/api/v1/payments", headers=admin)).status_code == 422
 
 
-async def test_the_trace_of_the_request_reaches_the_event(payment_api: PaymentApi) -> None:
+async def test_the_trace_of_the_request_or_of_the_order_reaches_the_event(payment_api: PaymentApi) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     headers = INTERNAL | {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
     item_trace = f"00-{'1' * 32}-{'2' * 16}-01"
     items = [charge_item(), charge_item() | {"traceparent": item_trace}]
     await payment_api.client.post("/internal/charges", json={"items": items}, headers=headers)
+    await payment_api.void(*(UUID(item["order_id"]) for item in items))
     rows = await payment_api.database.fetch("SELECT payload::jsonb ->> 'traceparent' AS t FROM outbox")
     assert {row["t"].split("-")[1] for row in rows} == {trace, "1" * 32}
 

@@ -54,12 +54,15 @@ async def test_a_lost_answer_is_found_out_by_asking_again(
     assert await payments.provider_captures(order_id) == (1 if status == "captured" else 0)
 
 
-async def test_the_captured_event_tells_whose_payment_it_is(payments: Payments, logged: Logged) -> None:
+async def test_the_event_of_a_refund_names_the_payment_and_has_the_trace_of_the_charge(
+    payments: Payments, logged: Logged
+) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     request = ChargeRequest(new_id(), payments.user_id, 4200, "EUR", "tok_visa", trace)
     await payments.service.charge([request])
     (line,) = logged(event="payment_captured", trace_id=trace[3:35])
     assert line["order_id"] == str(request.order_id)
+    assert await payments.void(request.order_id) == "refunded"
     envelope = orjson.loads(await payments.database.fetchval("SELECT payload FROM outbox"))
     assert envelope["traceparent"] == trace
     payment = await payments.payment(request.order_id)
