@@ -81,7 +81,8 @@ new-service: sync  ## write a new service: make new-service NAME=loyalty
 	@$(UV) lock --quiet && $(UV) sync --frozen --quiet
 	@$(MAKE) --no-print-directory generate
 
-generate: sync  ## write every file that follows from the services' manifests
+generate: sync  ## write every file that follows from the services' manifests, the models and the charts
+	@$(RUN) python -m tests.contracts.golden
 	@$(RUN) python -m shop.devkit.generate
 	@$(RUN) python -m tests.architecture.package_diagram
 	@$(RUN) python -m tests.charts.generate
