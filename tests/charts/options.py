@@ -1,4 +1,4 @@
-"""Values that a shop can do without: one of each, and where in the rendered objects it must be found."""
+"""Optional values: one of each, and where in the rendered objects it must appear."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DATABASE = {"secretName": "database", "key": "url"}
 
 @dataclass(frozen=True)
 class Option:
-    """A value by its `path`; `found` names places, kind first, and what must be there if it is not the value itself."""
+    """A value by its `path`; `found` maps places, kind first, to what must be there if not the value itself."""
 
     path: str
     value: Any
@@ -37,7 +37,7 @@ class Option:
 
 
 def set_json(options: Iterable[Option]) -> tuple[str, ...]:
-    """How helm is given the `options`."""
+    """The `options` as arguments of helm."""
     pairs = (f"{option.path}={json.dumps(option.value)}" for option in options)
     return tuple(part for pair in pairs for part in ("--set-json", pair))
 

@@ -1,4 +1,4 @@
-"""Prometheus' own test of alerts: what is scraped, and whether an alert fires then."""
+"""Unit tests of alerts by promtool: input series, and whether an alert fires."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class Case:
-    """What is scraped every minute (Prometheus' notation), and whether the alert fires then; `summary` as it reads."""
+    """Series sampled every minute (promtool's notation) and whether the alert fires; `summary` is rendered."""
 
     alert: str
     series: Mapping[str, str]
@@ -31,7 +31,7 @@ class Case:
 
 
 def run(*arguments: str) -> None:
-    """Skips where there is no promtool; what it has to say is the failure."""
+    """Skips without promtool; its output is the failure message."""
     program = shutil.which("promtool", path=os.pathsep.join([os.environ.get("PATH", ""), str(helm.CACHE)]))
     if program is None:
         pytest.skip("promtool is neither on PATH nor in the test cluster's cache")
@@ -40,7 +40,7 @@ def run(*arguments: str) -> None:
 
 
 def described(case: Case, alert: Object, description: str) -> dict[str, Any]:
-    """The case as promtool reads it; `description` as the alert's reads with its labels put in."""
+    """The case in promtool's format; `description` is the alert's with its labels filled in."""
     fires = {
         "exp_labels": {**alert["labels"], **case.labels},
         "exp_annotations": {"summary": case.summary, "description": description},
@@ -51,7 +51,7 @@ def described(case: Case, alert: Object, description: str) -> dict[str, Any]:
 
 
 def check(folder: Path, rules: Path, cases: Iterable[dict[str, Any]]) -> None:
-    """Let promtool try the `described` cases on the file `rules`."""
+    """Run the `described` cases on the file `rules` with promtool."""
     tests = {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": list(cases)}
     written = folder / "tests.yaml"
     written.write_text(yaml.safe_dump(tests), encoding="utf-8")

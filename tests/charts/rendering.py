@@ -1,4 +1,4 @@
-"""Charts rendered with chosen values, each choice once, and views of what comes out."""
+"""Charts rendered with given values, each combination once, and queries on the result."""
 
 from __future__ import annotations
 
@@ -121,17 +121,17 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def registry(chart: str) -> tuple[str, ...]:
-    """How helm is given the one value that has no default; later arguments take precedence."""
+    """Arguments for the required value without a default; later arguments take precedence."""
     return ("--values", f"tests/charts/registries/{chart}.yaml")
 
 
 class Refused(RuntimeError):
-    """Helm refused the values; the message is its own."""
+    """Helm refused the values; the message is helm's."""
 
 
 @cache
 def template(chart: str, *arguments: str) -> tuple[Object, ...]:
-    """The objects of `chart` with helm's `arguments`; Refused when helm says no. Not to be changed by the caller."""
+    """The objects of `chart` with helm's `arguments`; Refused when helm fails. Not to be changed by the caller."""
     given = (f"charts/{chart}", "--namespace", NAMESPACE, *registry(chart), *arguments)
     done = helm.run("template", RELEASE, *given)
     if done.returncode:
@@ -161,7 +161,7 @@ def title(found: Object) -> str:
 
 @dataclass(frozen=True)
 class PodSpec:
-    """A pod that some object makes: its labels, its spec, and the object."""
+    """A pod template: its labels, its spec, and the object that it is in."""
 
     owner: Object
     labels: dict[str, str]
@@ -177,7 +177,7 @@ class PodSpec:
 
 
 def pods(objects: tuple[Object, ...]) -> list[PodSpec]:
-    """Every pod that the objects make, the test's included."""
+    """Every pod template in the objects, and helm's test pod."""
     return list(_pods(objects))
 
 
@@ -210,7 +210,7 @@ GENERATED = re.compile(r"[A-Za-z][A-Za-z0-9]{31}(?=$|@)")
 
 
 def stable(found: Object) -> Object:
-    """The object without what differs from render to render: generated passwords."""
+    """The object without generated passwords, which differ from render to render."""
     if found["kind"] != "Secret":
         return found
     written = {name: GENERATED.sub("<generated>", text) for name, text in found["stringData"].items()}
@@ -218,6 +218,6 @@ def stable(found: Object) -> Object:
 
 
 def golden_text(name: str) -> str:
-    """What a golden file holds: the objects in a fixed order, keys sorted."""
+    """The text of a golden file: the objects in a fixed order, keys sorted."""
     objects = sorted(preset(name), key=lambda found: (found["kind"], found["metadata"]["name"]))
     return yaml.dump_all(map(stable, objects), Dumper=yaml.CSafeDumper, sort_keys=True, width=120, allow_unicode=True)

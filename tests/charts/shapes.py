@@ -1,4 +1,4 @@
-"""JSON schemas written short: which fields an object may have, of what type, and no others."""
+"""Short notation for strict JSON schemas: the fields that an object may have and their types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXTS: Shape = {"type": "object", "additionalProperties": TEXT}
 
 
 def record(fields: dict[str, Shape], required: str = "") -> Shape:
-    """An object of these `fields`, of which the `required` ones (names with spaces between) must be there."""
+    """An object with only these `fields`; `required` are names separated by spaces."""
     return {"type": "object", "properties": fields, "required": required.split(), "additionalProperties": False}
 
 
@@ -32,6 +32,6 @@ def written_as(pattern: str) -> Shape:
 
 
 def complaints(shape: Shape, found: Any) -> list[str]:
-    """What `shape` has against `found`, each with its place."""
+    """The validation errors of `found`, each with its path."""
     errors = jsonschema_rs.Draft202012Validator(shape).iter_errors(found)
     return [f"{'/'.join(map(str, error.instance_path))}: {error.message}" for error in errors]

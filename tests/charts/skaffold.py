@@ -1,4 +1,4 @@
-"""The part of skaffold's configuration that skaffold.yaml uses, as strict as skaffold is.
+"""A strict schema of the part of skaffold's configuration that skaffold.yaml uses.
 
 Skaffold's own schema is ten times as long as what it describes here. Names, types and what is required follow its
 definition of v4beta13 (skaffold at commit 359a940). Who uses a further field looks it up there and adds it here.

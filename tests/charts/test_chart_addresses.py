@@ -1,4 +1,4 @@
-"""IPv4 and IPv6: the families of every Service, and stores that listen on both as the chart configures them."""
+"""IPv4 and IPv6: the families of every Service, and stores that listen on both with the chart's configuration."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_the_storefront_reaches_the_charts_valkey_by_both_families(started
 
 
 def host_of(address: str) -> str:
-    """As it stands in a URL."""
+    """As in a URL."""
     return f"[{address}]" if ":" in address else address
 
 

@@ -1,4 +1,4 @@
-"""What the CronJob of backups and the Job of a restore are given."""
+"""The CronJob of backups and the Job of a restore."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_claim_holds_the_backups() -> None:
     ]
 
 
-def test_a_bucket_gets_what_was_dumped_before() -> None:
+def test_a_bucket_gets_the_dumps_after_they_are_complete() -> None:
     pod = backup_pod("shop-backup-bucket")
     (dump,), (push,) = pod["initContainers"], pod["containers"]
     assert plain(dump)["TARGET"] == plain(push)["FOLDER"] == "/backups"
@@ -68,7 +68,7 @@ def test_a_bucket_gets_what_was_dumped_before() -> None:
     assert push["command"][-2:] == ["shop.operator.backup", "push"]
 
 
-def test_a_restore_from_a_bucket_goes_on_with_the_backup_that_it_began_with() -> None:
+def test_a_restore_from_a_bucket_continues_with_the_backup_that_it_began_with() -> None:
     pod = restore_pod("shop-backup-bucket")
     choose, pull = pod["initContainers"]
     assert choose["command"][-1] == "choose"
@@ -86,12 +86,12 @@ def test_a_restore_from_a_bucket_goes_on_with_the_backup_that_it_began_with() ->
         ("restore.source=pvc://a/b", f"restore.source needs services.{WITH_DATABASE[0]}.migrations.mode Job"),
     ],
 )
-def test_what_is_missing_is_said(values: str, sentence: str) -> None:
+def test_missing_values_are_named(values: str, sentence: str) -> None:
     with pytest.raises(Refused) as refused:
         template("shop", "--set", values)
     assert sentence in str(refused.value)
 
 
-def test_without_a_backup_there_is_nothing_of_it() -> None:
+def test_without_backup_no_object_is_rendered() -> None:
     names = {found["metadata"]["name"].partition("-")[0] for found in preset("shop")}
     assert not names & {"backup", "restore"}

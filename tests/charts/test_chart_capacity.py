@@ -1,4 +1,4 @@
-"""What a shop may take of its stores is computed from its values and refused where it does not fit."""
+"""Connections and storage that a shop needs are computed from its values and refused where they do not fit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WITHOUT_NOTIFICATION = ("--set", "services.notification.enabled=false,services.u
 
 
 def sizes(*arguments: str) -> tuple[int, int]:
-    """The bytes of each stream and of all that NATS may store."""
+    """The bytes of each stream and of all streams in NATS."""
     objects = template("shop", *arguments)
     conf = named(objects, "ConfigMap", "nats")["data"]["nats.conf"]
     room = int(conf.split("max_file_store: ")[1].split(" ")[0])
@@ -67,13 +67,13 @@ EXTERNAL = (
 
 
 def max_connections(*arguments: str) -> int:
-    """What the bundled server is given."""
+    """max_connections of the bundled server."""
     conf = named(template("shop", *arguments), "ConfigMap", "postgres")["data"]["postgresql.conf"]
     return int(conf.split("max_connections = ")[1].split("\n")[0])
 
 
 def refusal(*arguments: str) -> str:
-    """The sentence that helm refuses the values with."""
+    """Helm's error message for the values."""
     with pytest.raises(Refused) as caught:
         template("shop", *arguments)
     return str(caught.value)

@@ -1,4 +1,4 @@
-"""How pods reach an External database: through a pooler or not, and by which certificates they know it."""
+"""Connections to an External database: with or without a pooler, and with which CA certificates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _preset(*more: str) -> tuple[str, ...]:
 
 
 def pods(objects: tuple[Object, ...]) -> Iterator[tuple[str, Object]]:
-    """Kind of the owner and spec of each pod that knows the URL of a database."""
+    """Kind of the owner and spec of each pod with the URL of a database."""
     for one in objects:
         spec = one.get("spec", {})
         template_of = spec.get("jobTemplate", {}).get("spec", spec).get("template")
@@ -85,7 +85,7 @@ def test_the_certificates_may_be_in_a_config_map() -> None:
         assert volume["configMap"] == {"name": "authority", "items": [{"key": "root.pem", "path": "ca.crt"}]}
 
 
-def test_nothing_of_it_is_there_by_default() -> None:
+def test_by_default_there_is_neither_pooler_nor_ca() -> None:
     objects = template("shop", "--set", ",".join(MIGRATED_BY_JOBS))
     assert {key for _, pod in pods(objects) for one in containers(pod) for key in urls(one)} == {"url", "PGHOST"}
     assert "database-ca" not in str(objects)

@@ -1,4 +1,4 @@
-"""Rendering without a cluster, as Argo CD and Flux do: Secrets by reference, and the same text every time."""
+"""Rendering without a cluster, as Argo CD and Flux do: Secrets by reference, and identical text every time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rendered(*arguments: str) -> str:
 
 @cache
 def keys() -> dict[str, set[str]]:
-    """The Secrets that `--show-only templates/secrets.yaml` writes, and their keys."""
+    """The Secrets that `--show-only templates/secrets.yaml` renders, and their keys."""
     found = yaml.load_all(rendered("--show-only", "templates/secrets.yaml"), Loader=yaml.CSafeLoader)
     return {secret["metadata"]["name"]: set(secret["stringData"]) for secret in found if secret}
 
@@ -39,7 +39,7 @@ def test_no_secret_is_rendered() -> None:
 
 
 def test_everything_else_is_as_without_the_preset() -> None:
-    """Only finished Jobs stay: without the operator, one that is cleaned up would be run again."""
+    """Only finished Jobs are kept: without the operator, a deleted one would run again."""
     without = template("shop", "--set", "global.jobTtlSeconds=null")
     assert [one for one in without if one["kind"] != "Secret"] == list(preset("shop-gitops"))
     jobs = {name: [job["spec"].get("ttlSecondsAfterFinished") for job in kind(preset(name), "Job")] for name in PRESETS}

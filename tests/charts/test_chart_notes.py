@@ -1,4 +1,4 @@
-"""What `helm install` says when it is done: how to reach the shop, and how to become its administrator."""
+"""NOTES.txt: how to reach the shop, and how to sign in as its administrator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KIND = yaml.safe_load((helm.ROOT / "k8s" / "kind" / "cluster.yaml").read_text(en
 
 
 def notes(name: str, *more: str) -> str:
-    """The NOTES of a preset, as an installation ends with them."""
+    """The NOTES that an installation of a preset prints."""
     chart, arguments = PRESETS[name]
     done = helm.run(
         "install", RELEASE, f"charts/{chart}", "-n", NAMESPACE, "--dry-run=client", *registry(chart), *arguments, *more
@@ -60,7 +60,7 @@ def test_they_name_the_administrators_secret_that_was_given() -> None:
     assert admin_secret(notes("shop", "--set", "global.secrets.admin=mine")) == "mine"
 
 
-def test_the_operators_tell_of_a_first_shop_where_it_is_looked_after() -> None:
+def test_the_operators_notes_create_a_first_shop_in_a_watched_namespace() -> None:
     everywhere, some = notes("shop-operator"), notes("shop-operator-namespaces")
     assert "every namespace" in everywhere
     assert "team-a, team-b" in some

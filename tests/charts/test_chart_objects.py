@@ -1,4 +1,4 @@
-"""What Kubernetes and its best advice ask of every rendered object, for every preset."""
+"""Kubernetes' schemas and best practices, for every rendered object of every preset."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def validator(kind_name: str, api_version: str) -> Any:
 
 
 @every_preset
-def test_objects_are_what_kubernetes_takes(name: str) -> None:
+def test_objects_are_valid_for_kubernetes(name: str) -> None:
     wrong = []
     for found in preset(name):
         errors = validator(found["kind"], found["apiVersion"]).iter_errors(found)
@@ -46,7 +46,7 @@ def test_objects_are_what_kubernetes_takes(name: str) -> None:
     assert wrong == []
 
 
-# An object of each kind of others, and how a field of it could be misspelt: in the spec, or deep inside of it.
+# An object of each third-party kind, and a misspelling of one of its fields, in the spec or nested.
 TYPOS = [
     ("service", "Service/service", "selector", "selectr"),
     ("shop-operator-two", "ServiceMonitor/shop", "interval", "intervall"),
@@ -67,7 +67,7 @@ def test_the_validator_finds_a_typo(name: str, object_title: str, field: str, ty
     assert (check.is_valid(found), check.is_valid(broken)) == (True, False)
 
 
-def test_every_kind_of_others_has_been_tried_with_a_typo() -> None:
+def test_every_third_party_kind_is_tested_with_a_typo() -> None:
     assert {title.partition("/")[0] for _, title, _, _ in TYPOS} == FOREIGN | {"Service"}
 
 
@@ -78,7 +78,7 @@ def test_no_object_comes_twice(name: str) -> None:
 
 
 def restricted(pod: PodSpec) -> list[str]:
-    """What the Pod Security Standard "restricted" has against a pod, and a writable root besides."""
+    """Violations of the Pod Security Standard "restricted", and a writable root file system."""
     complaints = []
     security = pod.spec.get("securityContext", {})
     if security.get("seccompProfile") != {"type": "RuntimeDefault"}:
@@ -112,12 +112,12 @@ def test_only_the_operator_has_a_token(name: str) -> None:
 
 
 @every_preset
-def test_containers_say_what_they_need(name: str) -> None:
+def test_containers_have_requests_and_a_memory_limit(name: str) -> None:
     for pod in pods(preset(name)):
         for container in pod.containers:
             resources = container["resources"]
             assert {"cpu", "memory"} <= set(resources["requests"]), pod.title
-            # A limit of CPU would only slow down what the node has time for.
+            # A CPU limit would only throttle where the node has CPU left.
             assert set(resources["limits"]) == {"memory"}, pod.title
 
 
@@ -149,7 +149,7 @@ def test_probes_name_ports_that_exist(name: str) -> None:
 
 
 @every_preset
-def test_an_ending_pod_has_time_to_finish(name: str) -> None:
+def test_a_terminating_pod_has_time_to_finish(name: str) -> None:
     for pod in pods(preset(name)):
         if pod.owner["kind"] == "Deployment" and not name.startswith("shop-operator"):
             pause = pod.spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -163,7 +163,7 @@ def test_names_refer_to_what_is_there(name: str) -> None:
     scaled = {title(found): found["spec"] for found in kind(objects, "Deployment")}
     for autoscaler in kind(objects, "HorizontalPodAutoscaler"):
         target = autoscaler["spec"]["scaleTargetRef"]
-        # The autoscaler's number must outlive an upgrade.
+        # An upgrade must not reset the autoscaler's number.
         assert "replicas" not in scaled[f"{target['kind']}/{target['name']}"]
         assert autoscaler["spec"]["minReplicas"] <= autoscaler["spec"]["maxReplicas"]
     without = [spec for spec in scaled.values() if "replicas" not in spec]
@@ -175,7 +175,7 @@ def test_names_refer_to_what_is_there(name: str) -> None:
 
 
 @every_preset
-def test_selectors_choose_exactly_their_own_pods(name: str) -> None:
+def test_selectors_select_exactly_their_own_pods(name: str) -> None:
     objects = preset(name)
     for workload in (*kind(objects, "Deployment"), *kind(objects, "StatefulSet")):
         selector = workload["spec"]["selector"]
@@ -189,7 +189,7 @@ def test_selectors_choose_exactly_their_own_pods(name: str) -> None:
 
 
 @every_preset
-def test_disruption_budgets_choose_pods_and_say_one_thing(name: str) -> None:
+def test_disruption_budgets_select_pods_and_have_one_limit(name: str) -> None:
     objects = preset(name)
     for budget in kind(objects, "PodDisruptionBudget"):
         assert len({"minAvailable", "maxUnavailable"} & set(budget["spec"])) == 1

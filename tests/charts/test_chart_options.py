@@ -15,13 +15,13 @@ from tests.charts.rendering import CHARTS, PRESETS, Object, kind, named, pods, p
 SHOP_PRESETS = [name for name, (chart, _) in PRESETS.items() if chart == "shop"]
 GIVEN = [("service-options", option) for option in options.SERVICE if option.places]
 GIVEN += [("shop-operator-two", option) for option in options.OPERATOR]
-# What the shop sets for its services, and what the tests of a whole shop are about.
+# Set by charts/shop for its services, and tested there.
 SET_BY_THE_SHOP = ("enabled", "noun", "consumes", "migrations.", "autoscaling.", "networkPolicy.open", "global.")
 SWITCHES = {"prometheusAnnotations", "podDisruptionBudget.enabled", "topologySpread.enabled"}
 
 
 def at(objects: tuple[Object, ...], place: str) -> Any:
-    """What is at `place`, a kind and a path in its only object."""
+    """The value at `place`, a kind and a path in its only object."""
     kind_name, *path = place.split("/")
     found: Any
     (found,) = kind(objects, kind_name)
@@ -31,7 +31,7 @@ def at(objects: tuple[Object, ...], place: str) -> Any:
 
 
 def holds(found: Any, wanted: Any) -> bool:
-    """Whether `wanted` is in `found`, beside what else is there."""
+    """Whether `found` contains `wanted`."""
     if isinstance(wanted, dict):
         return all(name in found and holds(found[name], value) for name, value in wanted.items())
     if isinstance(wanted, list):
@@ -40,7 +40,7 @@ def holds(found: Any, wanted: Any) -> bool:
 
 
 @pytest.mark.parametrize(("name", "option"), GIVEN, ids=[f"{name}-{option.path}" for name, option in GIVEN])
-def test_an_option_arrives(name: str, option: Option) -> None:
+def test_an_option_is_rendered(name: str, option: Option) -> None:
     for place, wanted in option.places.items():
         assert holds(at(preset(name), place), wanted), place
 
@@ -63,7 +63,7 @@ def test_what_is_switched_off_is_not_there() -> None:
 
 
 @pytest.mark.parametrize("noun", SERVICES)
-def test_a_service_of_a_shop_can_say_how_many_pods_must_stay(noun: str) -> None:
+def test_a_service_of_a_shop_can_set_min_available(noun: str) -> None:
     given = {one: {"podDisruptionBudget": {"maxUnavailable": None, "minAvailable": "50%"}} for one in SERVICES}
     objects = template("shop", "--set-json", json.dumps({"services": given}))
     spec = named(objects, "PodDisruptionBudget", noun)["spec"]
@@ -80,8 +80,8 @@ def test_the_jobs_of_migrations_run_where_their_service_does() -> None:
 
 
 @pytest.mark.parametrize("name", SHOP_PRESETS)
-def test_settings_of_a_service_stand_in_its_pod(name: str) -> None:
-    """A pod of an earlier revision that starts again during a failed rollout must not read those of the later one.
+def test_settings_of_a_service_are_in_its_pod_template(name: str) -> None:
+    """A pod of an earlier revision that restarts during a failed rollout must not get those of the later one.
 
     Only the size of the streams is shared: it follows the broker's volume and not the revision.
     """
@@ -100,7 +100,7 @@ def test_a_dollar_in_a_setting_is_no_reference() -> None:
     assert {"name": "SHOP_STORE", "value": "$$(HOME) costs $$5, $$$$ and $$"} in env
 
 
-def test_a_variable_of_env_takes_the_place_of_a_setting() -> None:
+def test_a_variable_of_env_replaces_a_setting() -> None:
     objects = template("service", "--set-json", 'env=[{"name": "SHOP_LOG_LEVEL", "value": "DEBUG"}]')
     (deployment,) = kind(objects, "Deployment")
     env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]

@@ -1,4 +1,4 @@
-"""`make package`: charts of one version, with images of that version, each complete in itself."""
+"""`make package`: self-contained charts of one version, with images of that version."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def charts_in(package: Path) -> Iterator[tuple[str, Any]]:
-    """Path and content of every Chart.yaml of a package, those of the charts inside of it too."""
+    """Path and content of every Chart.yaml of a package, also of its dependencies."""
     with tarfile.open(package) as archive:
         for member in archive:
             if Path(member.name).name == "Chart.yaml":

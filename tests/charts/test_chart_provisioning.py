@@ -1,4 +1,4 @@
-"""The SQL of the provisioning Job, carried out by the psql that it is written for, on a real server."""
+"""The SQL of the provisioning Job, run by psql on a real server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.charts.rendering import kind, named, template
 
 PSQL_TIMEOUT_S = 60
 EXTERNAL = "database.mode=External,database.external.host=db.example.com,global.secrets.postgres=admin"
-# An administrator as clouds give them: may make roles and databases and is no superuser.
+# An administrator as of managed databases: may create roles and databases, but is no superuser.
 LIMITED = (
     "CREATE ROLE provision_admin LOGIN CREATEROLE CREATEDB PASSWORD 'limited'",
     "GRANT CONNECT ON DATABASE postgres TO provision_admin",
@@ -35,7 +35,7 @@ def script(*values: str) -> str:
 
 
 def provision(url: str, sql: str, password: str = "first") -> None:
-    """Run `sql` as the Job does, with roles of this test's own; fails with what psql says."""
+    """Run `sql` as the Job does, with unique roles; fails with psql's output."""
     given = {f"ROLE_{noun.upper()}": f"provisioned_{noun}" for noun in WITH_DATABASE}
     given |= {f"PASSWORD_{noun.upper()}": f"{password}-{noun}" for noun in WITH_DATABASE}
     command = [str(psql()), "--no-psqlrc", "--quiet", "--file=-", url]
@@ -58,7 +58,7 @@ def url_of(admin_url: str, database: str, role: str, password: str) -> str:
 
 @pytest.fixture
 def server(postgres: embedded.Server) -> Iterator[str]:
-    """The URL of the test server's superuser; what the test made there is dropped afterwards."""
+    """The URL of the test server's superuser; what the test created is dropped afterwards."""
     yield postgres.url
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         for noun in WITH_DATABASE:
@@ -69,7 +69,7 @@ def server(postgres: embedded.Server) -> Iterator[str]:
             connection.execute("DROP ROLE provision_admin")
 
 
-def test_every_service_gets_a_database_that_nobody_else_enters(server: str) -> None:
+def test_every_service_gets_a_database_that_no_other_role_can_connect_to(server: str) -> None:
     provision(server, script())
     for noun in WITH_DATABASE:
         with psycopg.connect(url_of(server, f"shop_{noun}", f"provisioned_{noun}", f"first-{noun}")) as connection:

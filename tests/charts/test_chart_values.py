@@ -1,4 +1,4 @@
-"""Values: what helm lint says, what is refused and how, and that the documents agree with the code."""
+"""Values: helm lint, error messages of refused values, generated documents and golden renders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.charts.rendering import CHARTS, PRESETS, Refused, golden_text, templa
 NAMES = generate.NAMES
 EXTERNAL = "database.mode=External,database.external.host=db.example,global.secrets.postgres=admin"
 
-# Chart, a --set argument, and what the message must hold: the chart or service, and the field or a sentence.
+# Chart, a --set argument, and a part of the error message: the path of the value, or a sentence.
 REFUSED = [
     (
         "shop",
@@ -64,7 +64,7 @@ REFUSED = [
     ("shop", "services.ordr.replicas=2", "shop:\n- at '/services': additional properties 'ordr' not allowed"),
     ("shop", "services.order.noun=orders", "shop:\n- at '/services/order': additional properties 'noun' not allowed"),
     ("shop", "serviceDefaults.replica=2", "serviceDefaults:\n- at '': additional properties 'replica' not allowed"),
-    # Where the values of services stood before they were under `services`.
+    # The former place of the values of services.
     (
         "shop",
         "order.replicas=2",
@@ -88,7 +88,7 @@ REFUSED = [
     ("service", "probes.readiness.path=/", "'/probes/readiness': additional properties 'path'"),
     ("service", "shutdown.drainSeconds=0", "'/shutdown/drainSeconds': minimum: got 0, want 1"),
     ("shop-operator", "replicas=9", "'/replicas': maximum: got 9, want 3"),
-    # What a schema cannot say.
+    # Checks that a schema cannot express.
     (
         "shop",
         "global.image.registry=",
@@ -170,7 +170,7 @@ def test_a_wrong_value_is_refused_by_its_name(chart: str, given: str, expected: 
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_helm_lint_has_no_complaint(name: str) -> None:
+def test_helm_lint_passes(name: str) -> None:
     chart, arguments = PRESETS[name]
     done = helm.run("lint", "--strict", f"charts/{chart}", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -184,7 +184,7 @@ def test_generated_documents_are_current(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_renders_are_the_golden_ones(name: str) -> None:
+def test_renders_match_the_golden_files(name: str) -> None:
     golden = (generate.GOLDEN / f"{name}.yaml").read_text(encoding="utf-8")
     assert golden_text(name) == golden, "python -m tests.charts.generate accepts the change"
 
@@ -209,7 +209,7 @@ def _objects(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_object_of_a_schema_takes_what_it_does_not_know(name: str) -> None:
+def test_every_object_of_a_schema_refuses_unknown_fields(name: str) -> None:
     schema = json.loads((CHARTS / name / "values.schema.json").read_text(encoding="utf-8"))
     open_ones = [path for path, found in _objects(schema) if found.get("additionalProperties") is not False]
     assert open_ones == []

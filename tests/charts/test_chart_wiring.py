@@ -1,4 +1,4 @@
-"""The shop's own rules: who may call whom, which settings a service gets, and where secrets stand."""
+"""How the shop's services are connected: network policies, settings, addresses and Secrets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ GENERATING = [name for name in BUNDLED if name != "shop-gitops"]
 every_shop = pytest.mark.parametrize("name", SHOPS)
 ADDRESSES = {"SHOP_JWKS_URL": "user", **{f"SHOP_{noun.upper()}_URL": noun for noun in SERVICES}}
 OF_LIBRARIES = {"OTEL_RESOURCE_ATTRIBUTES", "POD_NAME", "NODE_NAME", "PGSSLROOTCERT"}
-"""Read by OpenTelemetry's SDK, by the cluster to fill in what that reads, and by the drivers of PostgreSQL."""
+"""Read by OpenTelemetry's SDK, used in its attributes, and read by the drivers of PostgreSQL."""
 PREFIXES = {"shop-everything": "books-"}
 
 
@@ -118,14 +118,14 @@ def test_callers_are_allowed_and_nobody_else(name: str) -> None:
 
 
 def allowed(objects: tuple[Object, ...], policy: Object) -> set[str]:
-    """The nouns of the pods that a policy lets in."""
+    """The nouns of the pods that a policy admits."""
     peers = [peer for rule in policy["spec"]["ingress"] for peer in rule["from"] if "podSelector" in peer]
     found = [noun_of(pod) for pod in pods(objects) for peer in peers if matches(peer["podSelector"], pod.labels)]
     return set(found)
 
 
 def callers(objects: tuple[Object, ...], noun: str) -> set[str]:
-    """The services that are given the address of `noun`."""
+    """The services that have the address of `noun`."""
     wanted = {"SHOP_JWKS_URL"} if noun == "user" else set()
     wanted.add(f"SHOP_{noun.upper()}_URL")
     found = service_pods(objects).items()
@@ -133,12 +133,12 @@ def callers(objects: tuple[Object, ...], noun: str) -> set[str]:
 
 
 def copying(objects: tuple[Object, ...]) -> set[str]:
-    """Those who dump and fill databases, which they know by other names."""
+    """The Jobs that dump and restore databases; their variables have other names."""
     return {noun_of(pod) for pod in pods(objects)} & {"backup", "restore"}
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_stores_take_those_who_hold_their_address(name: str) -> None:
+def test_stores_admit_the_services_that_have_their_address(name: str) -> None:
     objects, prefix = preset(name), PREFIXES.get(name, "")
     stores = {"nats": "SHOP_NATS_URL", "valkey": "SHOP_VALKEY_URL", "postgres": "SHOP_DATABASE_URL"}
     if name == "shop-pooler":
@@ -149,7 +149,7 @@ def test_stores_take_those_who_hold_their_address(name: str) -> None:
         assert allowed(objects, named(objects, "NetworkPolicy", f"{prefix}{store}")) == holders | extra
 
 
-def test_pods_of_cloudnativepg_take_callers_their_operator_and_one_another() -> None:
+def test_pods_of_cloudnativepg_admit_callers_their_operator_and_each_other() -> None:
     """They have CloudNativePG's labels and not the shop's, so no other policy selects them."""
     objects = preset("shop-cloudnativepg")
     (cluster,) = kind(objects, "Cluster")
@@ -167,7 +167,7 @@ def test_pods_of_cloudnativepg_take_callers_their_operator_and_one_another() -> 
 
 
 @every_shop
-def test_whoever_has_no_policy_of_their_own_is_closed(name: str) -> None:
+def test_pods_without_a_policy_of_their_own_admit_nothing(name: str) -> None:
     objects = preset(name)
     deny = named(objects, "NetworkPolicy", f"{PREFIXES.get(name, '')}default-deny")["spec"]
     assert "ingress" not in deny
@@ -188,7 +188,7 @@ def test_images_are_of_the_charts_version(name: str) -> None:
 
 
 @every_shop
-def test_no_password_stands_outside_of_secrets(name: str) -> None:
+def test_passwords_are_only_in_secrets(name: str) -> None:
     objects = preset(name)
     values = {text for secret in kind(objects, "Secret") for text in secret["stringData"].values() if len(text) > 30}
     passwords = {part for text in values for part in re.findall(r"[A-Za-z][A-Za-z0-9]{31}", text)}
@@ -199,7 +199,7 @@ def test_no_password_stands_outside_of_secrets(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*GENERATING, "shop-production"])  # shop-gitops: test_chart_gitops.py
-def test_every_named_secret_is_made_or_given(name: str) -> None:
+def test_every_named_secret_is_generated_or_given(name: str) -> None:
     objects = preset(name)
     made = {(s["metadata"]["name"], key) for s in kind(objects, "Secret") for key in s["stringData"]}
     production = {"shop-postgres-admin", "shop-nats", "shop-valkey", "shop-smtp"}
@@ -212,7 +212,7 @@ def test_every_named_secret_is_made_or_given(name: str) -> None:
     assert missing == []
 
 
-def test_secrets_that_exist_are_used_and_not_made() -> None:
+def test_existing_secrets_are_used_and_not_generated() -> None:
     kinds = ("admin", "internal", "keys", "postgres", "nats", "valkey")
     chosen = [f"global.secrets.{name}=my-{name}" for name in kinds]
     chosen += [f"global.secrets.database.{noun}=my-{noun}" for noun in WITH_DATABASE]
@@ -224,7 +224,7 @@ def test_secrets_that_exist_are_used_and_not_made() -> None:
     }
 
 
-def test_secrets_outlive_the_release() -> None:
+def test_secrets_are_kept_after_the_release() -> None:
     secrets = kind(preset("shop"), "Secret")
     assert len(secrets) == len(WITH_DATABASE) + 6
     assert {secret["metadata"]["annotations"]["helm.sh/resource-policy"] for secret in secrets} == {"keep"}
@@ -272,7 +272,7 @@ def test_a_cluster_with_prometheus_gets_service_monitors() -> None:
         service = named(objects, "Service", monitor["metadata"]["name"])
         assert matches(monitor["spec"]["selector"], service["metadata"]["labels"])
         assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
-    # That the cluster knows ServiceMonitors does not say that a Prometheus selects these ones.
+    # The kind alone does not mean that a Prometheus selects these ServiceMonitors.
     for noun, pod in service_pods(objects).items():
         assert pod.owner["spec"]["template"]["metadata"]["annotations"]["prometheus.io/scrape"] == "true", noun
     without = template("shop", *MONITORING, "--set", "services.order.prometheusAnnotations=false")
@@ -291,12 +291,12 @@ def test_production_scales_and_survives_the_loss_of_a_node() -> None:
     assert all(pod.spec["topologySpreadConstraints"] for pod in service_pods(objects).values())
 
 
-def test_event_streams_outlive_the_time_limit_of_a_gateway_controller() -> None:
+def test_event_streams_have_no_timeout_at_a_gateway_controller() -> None:
     (route,) = kind(preset("shop-everything"), "HTTPRoute")
     assert [rule["timeouts"] for rule in route["spec"]["rules"]] == [{"request": "0s", "backendRequest": "0s"}]
 
 
-def test_spans_say_which_pod_of_which_shop_they_are_of() -> None:
+def test_spans_have_the_names_of_pod_and_shop() -> None:
     objects = preset("shop-everything")
     given = environment(objects, service_pods(objects)["order"], service_pods(objects)["order"].spec["containers"][0])
     about = dict(pair.split("=") for pair in given["OTEL_RESOURCE_ATTRIBUTES"].split(","))
@@ -321,7 +321,7 @@ def test_spans_say_which_pod_of_which_shop_they_are_of() -> None:
         (("global.trustedProxies={203.0.113.0/24,2001:db8::/32}",), "203.0.113.0/24,2001:db8::/32"),
     ],
 )
-def test_a_controller_in_front_of_the_gateway_is_believed(values: tuple[str, ...], trusted: str) -> None:
+def test_a_controller_in_front_of_the_gateway_is_trusted(values: tuple[str, ...], trusted: str) -> None:
     objects = template("shop", *(part for value in values for part in ("--set", value)))
     found = variables(objects, "gateway").get("SHOP_TRUSTED_PROXIES", "")
     assert found.startswith(trusted)
@@ -331,7 +331,7 @@ def test_a_controller_in_front_of_the_gateway_is_believed(values: tuple[str, ...
 
 
 def test_a_service_needs_nothing_but_its_values() -> None:
-    """No template has a list of services: one more makes all its objects, and the stores know it."""
+    """No template has a list of services: another one gets all its objects, and the stores admit it."""
     url = {"secretName": "loyalty-database", "key": "url"}
     values = {
         "networkPolicy": {"callers": ["gateway"]},
@@ -339,7 +339,7 @@ def test_a_service_needs_nothing_but_its_values() -> None:
         "secretEnv": {"SHOP_DATABASE_URL": url, "SHOP_NATS_URL": url, "SHOP_VALKEY_URL": url},
         "migrations": {"enabled": True, "mode": "Job"},
     }
-    # The schema has the services of the project alone.
+    # The schema only has the services of the project.
     more = ("--skip-schema-validation", "--set-json", f"services.loyalty={json.dumps(values)}")
     objects = template("shop", *more)
     assert {title(found) for found in objects} - {title(found) for found in preset("shop")} == {
@@ -358,6 +358,6 @@ def test_a_service_needs_nothing_but_its_values() -> None:
 
 
 def allowed_names(policy: Object) -> list[str]:
-    """The nouns that the first rule of a policy lets in."""
+    """The nouns that the first rule of a policy admits."""
     nouns: list[str] = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchExpressions"][0]["values"]
     return nouns

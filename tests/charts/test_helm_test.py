@@ -1,4 +1,4 @@
-"""What `helm test` buys is sent to a country that the shop ships to, at an address that fits it."""
+"""The order of `helm test` ships to a country that the shop serves, at a valid address."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_it_orders_to_a_country_that_is_served(given: tuple[str, ...], country: 
     assert {"name": "SHOP_COUNTRY", "value": country} in container["env"]
 
 
-def test_its_address_is_taken_in_every_country() -> None:
+def test_its_address_is_valid_in_every_country() -> None:
     address_in = runpy.run_path(str(CHARTS / "shop" / "files" / "buy.py"))["address_in"]
     for country in sorted(COUNTRIES):
         address = {name: value for name, value in address_in(country).items() if name not in ("name", "street")}

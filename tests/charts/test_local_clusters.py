@@ -1,4 +1,4 @@
-"""`make kind`, `make k3d`, `make minikube`: what they create, build, load and install fits together.
+"""`make kind`, `make k3d`, `make minikube`: the clusters, images and values that they use match.
 
 None of the three runs without Docker, so each program is a script here that records how it was called; what helm was
 called with is then rendered by the real helm.
@@ -24,7 +24,7 @@ from tests.charts.rendering import kind, pods, template
 RECORD = """#!/bin/sh
 { printf '%s' "${0##*/}"; for word in "$@"; do printf ' %s' "'$word'"; done; printf '\\n'; } >>"$RECORD"
 """
-# What a program prints or how it ends before there is a cluster.
+# Output or exit code of a program before a cluster exists.
 ANSWERS = {
     "docker": "",
     "kind": "",
@@ -56,7 +56,7 @@ class Recorded:
 
 
 def run(folder: Path, *arguments: str, without: str = "") -> tuple[int, Recorded, str]:
-    """Exit code, what was called, and stderr of k8s/up.sh with programs that record."""
+    """Exit code, calls, and stderr of k8s/up.sh with programs that record their calls."""
     programs = folder / "bin"
     programs.mkdir()
     for program, answer in ANSWERS.items():
@@ -115,7 +115,7 @@ def port_of_node(tool: str, recorded: Recorded) -> int:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_pods_take_the_images_that_were_loaded(tool: str, tmp_path: Path) -> None:
+def test_pods_use_the_images_that_were_loaded(tool: str, tmp_path: Path) -> None:
     _, recorded, _ = run(tmp_path, tool)
     objects = template("shop", *values_of(recorded.all("helm", "charts/shop")[0]))
     images = {container["image"] for pod in pods(objects) for container in pod.containers}
@@ -137,7 +137,7 @@ def test_the_operator_and_a_shop_are_installed_instead(tool: str, tmp_path: Path
 
 
 def values_of(command: list[str]) -> tuple[str, ...]:
-    """The part of a helm command that gives values."""
+    """The arguments of a helm command that set values."""
     pairs = itertools.pairwise(command)
     return tuple(word for pair in pairs if pair[0] in ("--set", "--values") for word in pair)
 

@@ -1,4 +1,4 @@
-"""The operator's alerts: over metrics that there are, with advice, and (with promtool) at the right time."""
+"""The operator's alerts: existing metrics, complete annotations, and (with promtool) when they fire."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_alert_is_over_metrics_that_the_operator_has(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", alerts())
-def test_an_alert_says_how_bad_it_is_and_what_to_do(name: str) -> None:
+def test_an_alert_has_a_severity_and_a_description(name: str) -> None:
     alert = alerts()[name]
     assert alert["labels"]["severity"] in ("critical", "warning")
     assert set(alert["annotations"]) == {"summary", "description"}
@@ -69,7 +69,7 @@ CASES = (
     Case("ShopOperatorDown", {}, "10m", "No operator leads"),
     Case("ShopOperatorWatchDead", {JOBS_SILENT: "60x60"}, "50m"),
     Case("ShopOperatorWatchDead", {JOBS_SILENT: "0+60x30"}, "10m", "The operator hears nothing of Job objects", JOBS),
-    # As it is seen: after four minutes the operator ends, and the next one counts from 0.
+    # As scraped: after four minutes the operator exits, and the next one counts from 0.
     Case("ShopOperatorWatchDead", {JOBS_SILENT: ENDING}, "22m", "The operator hears nothing of Job objects", JOBS),
     Case(
         "ShopOperatorReconcileFailing",
@@ -126,6 +126,6 @@ def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
     promtool.check(tmp_path, ALERTS, map(described, CASES))
 
 
-def test_each_alert_is_seen_to_fire_and_to_be_silent() -> None:
+def test_each_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
     assert {case.alert for case in CASES if case.summary} == set(alerts())
     assert {case.alert for case in CASES if not case.summary} == set(alerts())

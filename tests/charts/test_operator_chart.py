@@ -1,4 +1,4 @@
-"""charts/shop-operator: rights where they are needed and nowhere else, and an operator that knows its task."""
+"""charts/shop-operator: minimal RBAC, and the operator's settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_rules_are_those_of_the_kinds() -> None:
     assert written == rbac.text(), "run `python -m tests.charts.generate`"
 
 
-def test_an_operator_for_all_namespaces_has_one_role_in_the_cluster() -> None:
+def test_an_operator_for_all_namespaces_has_one_cluster_role() -> None:
     objects = preset("shop-operator")
     assert rights(objects, f"{NAMESPACE}-{RELEASE}", "ClusterRole") == rbac.shop_rights()
     (binding,) = kind(objects, "ClusterRoleBinding")
@@ -34,7 +34,7 @@ def test_an_operator_for_all_namespaces_has_one_role_in_the_cluster() -> None:
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": RELEASE, "namespace": NAMESPACE}]
 
 
-def test_an_operator_for_some_namespaces_has_no_right_in_the_cluster() -> None:
+def test_an_operator_for_some_namespaces_has_no_cluster_wide_rights() -> None:
     objects = preset("shop-operator-namespaces")
     assert kind(objects, "ClusterRoleBinding") == []
     bindings = kind(objects, "RoleBinding")
@@ -44,7 +44,7 @@ def test_an_operator_for_some_namespaces_has_no_right_in_the_cluster() -> None:
         assert rights(objects, f"{NAMESPACE}-{RELEASE}", "Role", namespace) == rbac.shop_rights()
 
 
-def test_the_roles_for_people_are_bound_by_aggregation_alone() -> None:
+def test_the_roles_of_users_are_only_bound_by_aggregation() -> None:
     roles = {role["metadata"]["name"]: role for role in kind(preset("shop-operator"), "ClusterRole")}
     people = {name: role for name, role in roles.items() if name != f"{NAMESPACE}-{RELEASE}"}
     assert set(people) == {f"{NAMESPACE}-{RELEASE}-edit", f"{NAMESPACE}-{RELEASE}-view"}
@@ -69,7 +69,7 @@ def environment(name: str = "shop-operator") -> dict[str, str]:
     return {one["name"]: one.get("value", "") for one in container["env"]}
 
 
-def test_the_operator_is_told_what_to_look_after() -> None:
+def test_the_operator_is_told_which_namespaces_to_watch() -> None:
     assert environment()["SHOP_OPERATOR_NAMESPACES"] == ""
     assert environment("shop-operator-namespaces")["SHOP_OPERATOR_NAMESPACES"] == "team-a,team-b"
     two = environment("shop-operator-two")
@@ -91,14 +91,14 @@ def test_the_image_has_the_helm_that_the_test_cluster_has() -> None:
     assert f"ARG HELM_IMAGE=docker.io/alpine/helm:{pinned[1]}\n" in dockerfile
 
 
-def test_one_operator_runs_unless_more_are_wanted() -> None:
+def test_by_default_one_operator_runs() -> None:
     objects = preset("shop-operator")
     assert named(objects, "Deployment", RELEASE)["spec"]["replicas"] == 1
     assert kind(objects, "PodDisruptionBudget") == []
     assert kind(preset("shop-operator-two"), "PodDisruptionBudget")[0]["spec"]["maxUnavailable"] == 1
 
 
-def test_the_definition_stays_when_the_release_goes() -> None:
+def test_the_definition_is_kept_after_the_release() -> None:
     definition = named(preset("shop-operator"), "CustomResourceDefinition", "shops.shops.shopkeeper.dev")
     assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
     assert len(json.dumps(definition)) < 100_000

@@ -1,4 +1,4 @@
-"""One major version of PostgreSQL everywhere, so that a backup moves; data of another one is refused and kept."""
+"""One major version of PostgreSQL everywhere, so that backups are portable; data of another one is refused and kept."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_laptop_chart_and_test_cluster_run_the_same_major_version() -> None:
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A folder for PATH with the installed PostgreSQL, and with an initdb that notes that it was run."""
+    """A folder for PATH with the installed PostgreSQL, and with an initdb that records its call."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "postgres").symlink_to(package_file(*POSTGRES_BIN, "postgres"))
@@ -56,7 +56,7 @@ def volume(tmp_path: Path) -> Path:
 
 
 def first_container(programs: Path, volume: Path) -> subprocess.CompletedProcess[str]:
-    """What the bundled server's first container does with this volume."""
+    """Run the bundled server's init container with this volume."""
     server = named(preset("shop"), "StatefulSet", "postgres")
     (container,) = server["spec"]["template"]["spec"]["initContainers"]
     command = [part.replace("/data/", f"{volume}/") for part in container["command"]]

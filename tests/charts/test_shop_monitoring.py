@@ -1,4 +1,4 @@
-"""The shop's alerts and dashboard: over metrics that the services have, of this shop alone, and at the right time."""
+"""The shop's alerts and dashboard: existing metrics, only of this shop, and when alerts fire."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def dashboard() -> Any:
 
 
 def queries() -> dict[str, str]:
-    """Every query of the dashboard, by its panel's title and letter, with the variables put in."""
+    """Every query of the dashboard, by its panel's title and letter, with its variables replaced."""
     values = {variable["name"]: variable.get("query", "") for variable in dashboard()["templating"]["list"]}
     found = {}
     for panel in dashboard()["panels"]:
@@ -50,7 +50,7 @@ def queries() -> dict[str, str]:
 
 @cache
 def metrics() -> frozenset[str]:
-    """Names of the metrics that the services' sources make."""
+    """Names of the metrics in the services' sources."""
     made = re.compile(r'\b(?:Counter|Gauge|Histogram)\(\s*"(shop_\w+)"')
     sources = (helm.ROOT / "services").glob("*/src/**/*.py")
     return frozenset(name for path in sources for name in made.findall(path.read_text(encoding="utf-8")))
@@ -83,14 +83,14 @@ def test_the_labels_that_choose_are_those_that_the_monitors_set() -> None:
 
 
 @pytest.mark.parametrize("name", alerts())
-def test_an_alert_says_how_bad_it_is_and_what_to_do(name: str) -> None:
+def test_an_alert_has_a_severity_and_a_description(name: str) -> None:
     alert = alerts()[name]
     assert alert["labels"]["severity"] in ("critical", "warning")
     assert set(alert["annotations"]) == {"summary", "description"}
     assert alert["annotations"]["description"].endswith(".")
 
 
-def test_without_being_asked_for_there_are_none() -> None:
+def test_by_default_there_are_none() -> None:
     assert kind(preset("shop"), "PrometheusRule") == []
     assert [found for found in kind(preset("shop"), "ConfigMap") if "dashboard" in found["metadata"]["name"]] == []
 
@@ -192,13 +192,13 @@ def test_alerts_fire_when_they_should_and_not_before(tmp_path: Path) -> None:
     promtool.check(tmp_path, rules, map(described, CASES))
 
 
-def test_prometheus_understands_every_query_of_the_dashboard(tmp_path: Path) -> None:
+def test_every_query_of_the_dashboard_is_valid(tmp_path: Path) -> None:
     recorded = [{"record": f"query:{number}", "expr": text} for number, text in enumerate(queries().values())]
     rules = tmp_path / "rules.yaml"
     rules.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": recorded}]}), encoding="utf-8")
     promtool.run("check", "rules", str(rules))
 
 
-def test_each_alert_is_seen_to_fire_and_to_be_silent() -> None:
+def test_each_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
     assert {case.alert for case in CASES if case.summary} == set(alerts())
     assert {case.alert for case in CASES if not case.summary} == set(alerts())

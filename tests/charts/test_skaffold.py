@@ -1,4 +1,4 @@
-"""skaffold.yaml: what skaffold takes, about every service of the project, and with nothing in it that is not there."""
+"""skaffold.yaml: valid for skaffold, complete for every service, and without references to missing files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def nouns() -> list[str]:
 
 
 def patched(name: str) -> dict[str, Any]:
-    """The configuration with a profile as skaffold applies it: its sections replace ours, then come its patches."""
+    """The configuration with a profile as skaffold applies it: first its sections, then its patches."""
     profile = copy.deepcopy(PROFILES[name])
     sections = {key: profile[key] for key in profile if key not in ("name", "activation", "patches")}
     config = {**copy.deepcopy(CONFIG), **sections}
@@ -56,7 +56,7 @@ def patched(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["", *PROFILES])
-def test_skaffold_takes_it(name: str) -> None:
+def test_it_is_valid_for_skaffold(name: str) -> None:
     assert complaints(skaffold.CONFIG, patched(name) if name else CONFIG) == []
 
 
@@ -82,7 +82,7 @@ def test_the_operator_profile_builds_the_operator_too() -> None:
     assert re.search(r"^FROM \S+ AS operator$", dockerfile, re.MULTILINE)
 
 
-def test_the_operators_chart_takes_what_skaffold_gives() -> None:
+def test_the_operators_chart_accepts_the_values_of_skaffold() -> None:
     (release,) = patched("operator")["deploy"]["helm"]["releases"]
     given = [f"{path}={text}" for path, text in release["setValues"].items()]
     given += [f"{path}={text.strip('{.}')}" for path, text in release["setValueTemplates"].items()]
@@ -125,14 +125,14 @@ def test_every_service_is_deployed_from_the_image_that_was_built() -> None:
     assert RELEASE["setValueTemplates"] == wanted
 
 
-def test_every_service_starts_anew_under_skaffold_dev() -> None:
+def test_every_service_restarts_under_skaffold_dev() -> None:
     config = patched("dev")
     targets = [artifact["docker"].get("target") for artifact in config["build"]["artifacts"]]
     assert targets == ["dev"] * len(service_nouns())
     assert DEV_VALUES in config["deploy"]["helm"]["releases"][0]["valuesFiles"]
 
 
-def test_what_is_named_is_there() -> None:
+def test_named_files_exist() -> None:
     releases = [config["deploy"]["helm"]["releases"][0] for config in (CONFIG, *map(patched, PROFILES))]
     named_paths = [path for release in releases for path in (release["chartPath"], *release.get("valuesFiles", ()))]
     for artifact in ARTIFACTS:
@@ -141,7 +141,7 @@ def test_what_is_named_is_there() -> None:
 
 
 @pytest.mark.parametrize("artifact", ARTIFACTS, ids=lambda artifact: artifact["image"])
-def test_a_saved_file_goes_where_python_finds_it(artifact: dict[str, Any]) -> None:
+def test_a_saved_file_is_copied_to_where_python_imports_it(artifact: dict[str, Any]) -> None:
     (rule,) = artifact["sync"]["manual"]
     noun = artifact["image"].removeprefix("shop-")
     assert rule["src"] == f"{rule['strip']}shop/{noun}/**/*"
@@ -158,7 +158,7 @@ def dockerfile_variable(name: str, stage: str) -> str:
     return found[1]
 
 
-def test_the_chart_takes_what_skaffold_gives() -> None:
+def test_the_chart_accepts_the_values_of_skaffold() -> None:
     files = [part for path in (*RELEASE["valuesFiles"], DEV_VALUES) for part in ("--values", path)]
     images = [f"{path}={text.strip('{.}')}" for path, text in RELEASE["setValueTemplates"].items()]
     objects = template("shop", *files, "--set", ",".join(images))
@@ -170,7 +170,7 @@ def test_the_chart_takes_what_skaffold_gives() -> None:
         assert mounts & set(PurePosixPath("/app/dev/service").parents), f"{noun} has nowhere to put saved files"
 
 
-def test_the_forwarded_port_is_the_shops() -> None:
+def test_the_forwarded_port_is_the_gateways() -> None:
     (forward,) = CONFIG["portForward"]
     service = named(template("shop"), "Service", forward["resourceName"])
     assert forward["port"] in [port["port"] for port in service["spec"]["ports"]]

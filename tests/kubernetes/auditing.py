@@ -1,4 +1,4 @@
-"""`shopctl audit` of a shop in a cluster, through port-forwards, as its documentation tells."""
+"""`shopctl audit` of a shop in a cluster, through port-forwards, as documented."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TIMEOUT_S = 300
 
 
 async def assert_clean(release: Release, acknowledged: Path | None = None) -> None:
-    """Every oracle holds, once what is under way has ended; `acknowledged` names a file of order ids."""
+    """Every oracle holds, once orders in progress have ended; `acknowledged` names a file of order ids."""
     report = await audit(release, *(("--acknowledged", str(acknowledged)) if acknowledged else ()))
     assert_holds(report)
 
 
 async def assert_unharmed(release: Release, customers: Customers, acknowledged: Path) -> None:
-    """No request failed, every order was confirmed, and the books are in order."""
+    """No request failed, every order was confirmed, and the audit is clean."""
     if customers.failures:
         raise AssertionError(f"requests failed: {Counter(customers.failures)}")
     outcomes = await customers.outcomes()

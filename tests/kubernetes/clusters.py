@@ -1,4 +1,4 @@
-"""Which cluster the tests get: the one that KUBECONFIG names, else kind where Docker runs, else one made here."""
+"""The cluster of the tests: that of KUBECONFIG, else kind if Docker is running, else one on this machine."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ UP_TIMEOUT_S = 3_600
 
 
 class Cluster(Protocol):
-    """Where the tests install the shop."""
+    """A cluster to install the shop in."""
 
     name: str
 
     def prepare(self) -> None:
-        """Build what the cluster consists of, before it runs."""
+        """Build the cluster's programs before it starts."""
 
     def up(self) -> None:
-        """Return once the cluster takes objects."""
+        """Return once the cluster accepts objects."""
 
     def load(self, images: Sequence[str]) -> None:
-        """Bring images of this machine to the nodes."""
+        """Load images of this machine into the nodes."""
 
     def environment(self) -> dict[str, str]:
-        """How kubectl and helm find it, and the tests the gateway (SHOP_E2E_URL; empty: by a port-forward)."""
+        """Variables for kubectl and helm, and SHOP_E2E_URL of the gateway (empty: use a port-forward)."""
 
     def down(self) -> None:
-        """Leave nothing of what `up` made."""
+        """Remove everything that `up` created."""
 
 
 def find() -> Cluster:
-    """The first that can be had here."""
+    """The first that is available."""
     if os.environ.get("KUBECONFIG") and _succeeds("kubectl", "get", "--raw", "/readyz"):
         return Given()
     if _succeeds("docker", "info") and shutil.which("kind"):
@@ -51,7 +51,7 @@ def find() -> Cluster:
 
 @dataclass
 class Given:
-    """Somebody's cluster. Its nodes can pull the images, or SHOP_E2E_LOAD is a command that brings one to them."""
+    """An existing cluster. Its nodes can pull the images, or SHOP_E2E_LOAD is a command that loads one into them."""
 
     name: str = "the one of $KUBECONFIG"
 
@@ -75,7 +75,7 @@ class Given:
 
 @dataclass
 class Kind:
-    """A kind cluster of the tests' own."""
+    """A kind cluster for the tests."""
 
     name: str = "kind"
 

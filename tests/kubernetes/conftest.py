@@ -35,7 +35,7 @@ FAILED = pytest.StashKey[bool]()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Tell a failure when it happens: a run takes minutes, and one that is interrupted tells nothing at its end."""
+    """Print a failure at once: a run takes minutes, and an interrupted one prints no summary."""
     if report.failed:
         print(f"\n{report.nodeid} ({report.when}):\n{report.longreprtext}", file=sys.__stderr__, flush=True)
 
@@ -44,7 +44,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let fixtures know that their test failed."""
+    """Tell fixtures whether their test failed."""
     report = yield
     item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
     return report
@@ -52,7 +52,7 @@ def pytest_runtest_makereport(
 
 @dataclass
 class Findings:
-    """Numbers worth keeping; written to build/e2e/report.json when the session ends."""
+    """Measurements, written to build/e2e/report.json when the session ends."""
 
     numbers: dict[str, object] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ def findings() -> Iterator[Findings]:
 
 @contextlib.contextmanager
 def fresh_namespace(name: str) -> Iterator[str]:
-    """A namespace in which the cluster itself refuses every pod that is not restricted, empty before.
+    """A new namespace with the Pod Security Standard "restricted" enforced.
 
     Its Services are deleted at the end, since the gateway's fixed port is one shop's at a time; the rest goes later.
     """
@@ -92,7 +92,7 @@ def namespace() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def installed(namespace: str, findings: Findings) -> Release:
-    """`helm install` and nothing else, waited for until every pod is ready."""
+    """`helm install`, with every pod ready."""
     shop = Release(RELEASE, namespace)
     started = time.monotonic()
     try:
@@ -106,7 +106,7 @@ def installed(namespace: str, findings: Findings) -> Release:
 
 @pytest.fixture(scope="session")
 async def release(installed: Release, api: Shop, findings: Findings) -> Release:
-    """The shop from its first sale on."""
+    """The shop after its first order."""
     started = time.monotonic()
     trouble = await first_sale(installed, api)
     findings.note("seconds from ready to the first sale", round(time.monotonic() - started, 1))
@@ -115,7 +115,7 @@ async def release(installed: Release, api: Shop, findings: Findings) -> Release:
 
 
 async def first_sale(shop: Release, api: Shop) -> Counter[str]:
-    """What went wrong before it: pods are ready a moment before every node leads to them."""
+    """Errors before the first order: pods are ready a moment before every node routes to them."""
     trouble: Counter[str] = Counter()
 
     async def sells() -> bool:
@@ -131,7 +131,7 @@ async def first_sale(shop: Release, api: Shop) -> Counter[str]:
 
 
 async def buy_one(shop: Release, api: Shop) -> None:
-    """Sell a product of its own to a new customer; ShopError when anything of that is refused."""
+    """Order a new product as a new customer; ShopError when a request is refused."""
     admin = await sign_in(shop, api)
     product = await new_product(api, admin, 1)
     [buyer] = await api.sign_up_many(1)
@@ -141,12 +141,12 @@ async def buy_one(shop: Release, api: Shop) -> None:
 
 
 async def sign_in(shop: Release, api: Shop) -> str:
-    """The administrator's access token, with the password that NOTES.txt tells where to find."""
+    """The administrator's access token, with the password from the Secret that NOTES.txt names."""
     return await api.token(shop.secret("shop-admin", "email"), shop.secret("shop-admin", "password"))
 
 
 def state(shop: Release) -> str:
-    """What a person would look at first when an installation does not become ready."""
+    """Diagnostics of an installation that does not become ready."""
     with contextlib.suppress(CommandFailed):
         pods = shop.kubectl("get", "pods")
         events = shop.kubectl("get", "events", "--field-selector", "type=Warning", "--sort-by=.lastTimestamp")
@@ -156,7 +156,7 @@ def state(shop: Release) -> str:
 
 @pytest.fixture(scope="session")
 async def url(installed: Release) -> AsyncIterator[str]:
-    """Where the gateway is: at the address of the cluster's maker, else through a port-forward."""
+    """The gateway's URL: the one that the cluster gives, else a port-forward."""
     if address := os.environ.get("SHOP_E2E_URL"):
         yield address
         return
@@ -173,7 +173,7 @@ async def api(url: str) -> AsyncIterator[Shop]:
 
 @pytest.fixture
 def steady() -> None:
-    """For tests that replace the gateway's pod: a port-forward ends with the pod that it leads to."""
+    """For tests that replace the gateway's pod: a port-forward ends with its pod."""
     if not os.environ.get("SHOP_E2E_URL"):
         pytest.skip("needs SHOP_E2E_URL, an address of the gateway that outlives its pod")
 
@@ -186,13 +186,13 @@ async def admin(release: Release, api: Shop) -> str:
 
 @pytest.fixture
 async def timeline(release: Release, request: pytest.FixtureRequest) -> AsyncIterator[Timeline]:
-    """What befell the pods during the test, told when it fails."""
-    async with told_when_failed(release, request.node) as kept:
+    """Events of the pods during the test, printed when it fails."""
+    async with printed_when_failed(release, request.node) as kept:
         yield kept
 
 
 @contextlib.asynccontextmanager
-async def told_when_failed(release: Release, node: pytest.Item) -> AsyncIterator[Timeline]:
+async def printed_when_failed(release: Release, node: pytest.Item) -> AsyncIterator[Timeline]:
     async with timelines.timeline(release, node.name) as kept:
         yield kept
         if node.stash.get(FAILED, False):
@@ -201,5 +201,5 @@ async def told_when_failed(release: Release, node: pytest.Item) -> AsyncIterator
 
 @pytest.fixture
 def acknowledged(tmp_path: Path) -> Path:
-    """Where a test writes the ids of the orders that customers were told of, for the audit."""
+    """A file for the ids of acknowledged orders, for the audit."""
     return tmp_path / "acknowledged"

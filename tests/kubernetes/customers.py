@@ -1,4 +1,4 @@
-"""Customers who buy and browse at a fixed rate until they are told to stop, and what became of every request."""
+"""Customers who order and browse at a fixed rate until they are stopped, and the outcome of every request."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SETTLED_BEFORE = 10
 SETTLE_TIMEOUT_S = 90.0
 GOOD = frozenset({201, 202})
 REST = 20
-"""Orders that are bought on what a rollout has left."""
+"""Orders placed after a rollout."""
 MAX_PRINTED = 10
-"""Failures of one kind that a test tells; all of them are counted."""
+"""Failures of one kind that a test prints; all are counted."""
 
 
 def fresh_connections(url: str) -> Shop:
-    """A client that opens a connection per request, as many customers do, so that no pod is held on to."""
+    """A client that opens a connection per request, as many customers do, so that requests reach all pods."""
     connector = aiohttp.TCPConnector(force_close=True, limit=0)
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     return Shop(require_local(url), aiohttp.ClientSession(connector=connector, timeout=timeout))
@@ -38,7 +38,7 @@ def fresh_connections(url: str) -> Shop:
 
 @dataclass
 class Customers:
-    """`failures` holds the kind of every request that a customer would call broken."""
+    """`failures` counts failed requests by kind."""
 
     timeline: Timeline
     api: Shop
@@ -52,13 +52,13 @@ class Customers:
     _number: int = 0
 
     def fail(self, kind: str) -> None:
-        """Count a failure, and tell it now, because a run that is interrupted tells nothing afterwards."""
+        """Count a failure and print it at once, because an interrupted run prints no summary."""
         self.failures.append(kind)
         if self.failures.count(kind) <= MAX_PRINTED:
             print(f"failed at {self.timeline.now()}: {kind}", flush=True)
 
     async def buy(self) -> None:
-        """One order; insistent customers send it again until it is answered, others call any trouble a failure."""
+        """One order; insistent customers repeat it until it gets a response, others count every error as a failure."""
         self._number += 1
         buyer = self.buyers[self._number % len(self.buyers)]
         try:
@@ -84,7 +84,7 @@ class Customers:
             self.fail(f"page: {status}")
 
     async def keep_at(self, action: Callable[[], Awaitable[None]], per_s: float) -> None:
-        """Start `action` at a fixed rate, however slow the answers are; never more than `MAX_IN_FLIGHT` at once."""
+        """Start `action` at a fixed rate, however slow the responses are; never more than `MAX_IN_FLIGHT` at once."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
@@ -96,16 +96,16 @@ class Customers:
             await asyncio.sleep(max(0.0, due - loop.time()))
 
     async def finish(self) -> None:
-        """Wait for what is in flight; every request has a limit of its own."""
+        """Wait for the requests in flight; each has a timeout."""
         await asyncio.gather(*self._in_flight)
 
     async def more(self, count: int) -> None:
-        """Wait until `count` more orders have been answered."""
+        """Wait for the responses to `count` more orders."""
         goal = len(self.answers) + count
         await wait_until(lambda: len(self.answers) >= goal, SETTLE_TIMEOUT_S, f"{count} more answered orders")
 
     async def outcomes(self) -> Counter[str]:
-        """How every acknowledged order ended."""
+        """Final state of every acknowledged order, counted."""
         return Counter([await ends_as(self.api, answer) for answer in self.answers if answer.status in GOOD])
 
 
@@ -117,7 +117,7 @@ async def _as_coroutine(action: Callable[[], Awaitable[None]]) -> None:
 async def shopping(
     timeline: Timeline, api: Shop, admin: str, *, insistent: bool = False, pages_per_s: float = PAGES_PER_S
 ) -> AsyncIterator[Customers]:
-    """Customers at work while the block runs, from a moment at which orders flow; afterwards all have their answer."""
+    """Customers during the block, entered once orders succeed; afterwards every request has its response."""
     product = await new_product(api, admin, STOCK)
     customers = Customers(timeline, api, await api.sign_up_many(BUYERS), product["id"], insistent)
     loops = [

@@ -1,4 +1,4 @@
-"""The images under test: those of this checkout, a later build of two services to roll out, and the last commit's."""
+"""The images under test: those of this checkout, a second build of two services, and those of the previous commit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.architecture.source import LIBRARIES
 ROOT = Path(__file__).parents[2]
 REGISTRY = os.environ.get("IMAGE_REGISTRY", "localhost/shopkeeper")
 NEXT = ("order", "product")
-"""The services that are rolled out while customers buy."""
+"""The services that are rolled out under load."""
 PREVIOUS = ROOT / "build" / "e2e" / "previous"
-"""The files of FROM."""
+"""A checkout of FROM."""
 FROM = os.environ.get("SHOP_E2E_FROM", "HEAD~1")
 """The revision that is upgraded from; that of the last release says more than the commit before this one."""
 BUILD_TIMEOUT_S = 1_800
@@ -37,7 +37,7 @@ def previous_version() -> str:
 
 
 def build() -> list[str]:
-    """Every service's image, and those of `NEXT` once more: other labels, hence other images with the same layers.
+    """Every service's image, and those of `NEXT` again: other labels, so other images with the same layers.
 
     Also those of the commit before, where the checkout has it.
     """
@@ -49,7 +49,7 @@ def build() -> list[str]:
 
 
 def take_out_previous() -> bool:
-    """Put the files of the commit before this one into `PREVIOUS`; False where there is none to be had."""
+    """Check out FROM into `PREVIOUS`; False if the repository does not have it."""
     shutil.rmtree(PREVIOUS, ignore_errors=True)
     packed = subprocess.run(["git", "archive", FROM], cwd=ROOT, capture_output=True, check=False, timeout=GIT_TIMEOUT_S)
     if packed.returncode:

@@ -26,11 +26,11 @@ Json = dict[str, Any]
 
 
 class CommandFailed(AssertionError):
-    """kubectl or helm ended with an error; the message is what it said."""
+    """kubectl or helm failed; the message is its output."""
 
 
 def run(*command: str, timeout_s: float = COMMAND_TIMEOUT_S, stdin: str | None = None) -> str:
-    """What the command printed; `CommandFailed` when it fails or takes longer."""
+    """Output of the command; `CommandFailed` when it fails or times out."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s, input=stdin)
     if done.returncode:
         raise CommandFailed(f"{' '.join(command[:6])}: {(done.stderr or done.stdout).strip()[-3_000:]}")

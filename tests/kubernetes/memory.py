@@ -1,4 +1,4 @@
-"""What pods use, from the node's own numbers."""
+"""Memory of the pods, from the kubelet's statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shop that the operator keeps, as its user meets it: kubectl, shopctl, and the gateway through a port-forward."""
+"""A Shop of the operator, used by kubectl, shopctl, and the gateway through a port-forward."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Operated:
         return round(time.monotonic() - started, 1)
 
     def state(self) -> str:
-        """What a person would look at."""
+        """Diagnostics."""
         found = self.inside.kubectl("get", "shop,pods,jobs", "-o", "wide")
         return f"{found}\n{json.dumps(self.conditions(), indent=1)}"
 
@@ -93,7 +93,7 @@ class Operated:
         return int(self.resource()["status"]["revision"])
 
     def delete(self) -> None:
-        """Wait until the Shop is gone, which is when all that goes with it is."""
+        """Delete the Shop and wait until it and its objects are gone."""
         self.inside.kubectl(
             "delete", "shop", self.name, f"--timeout={GONE_WITHIN_S:.0f}s", timeout_s=GONE_WITHIN_S + 10
         )
@@ -143,7 +143,7 @@ class Operated:
 
 
 def namespace_with(name: str) -> None:
-    """An empty namespace that takes only restricted pods."""
+    """A new namespace that only admits restricted pods."""
     run("kubectl", "delete", "namespace", name, "--ignore-not-found", timeout_s=GONE_WITHIN_S)
     body = {
         "apiVersion": "v1",

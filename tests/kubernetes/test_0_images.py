@@ -1,4 +1,4 @@
-"""What is in an image: the service, the kit and the contracts, and who made it."""
+"""Contents of an image: the service, the kit and the contracts, and its labels."""
 
 from __future__ import annotations
 

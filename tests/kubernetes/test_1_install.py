@@ -1,4 +1,4 @@
-"""`helm install` gives a shop that sells, in pods that the strictest cluster takes."""
+"""`helm install` makes a working shop, in pods of the Pod Security Standard "restricted"."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_a_service_is_an_unprivileged_process_without_a_writable_root(release: R
     assert refusal == ["Read-only file system"]
 
 
-def test_no_pod_holds_a_token_for_the_cluster(release: Release) -> None:
+def test_no_pod_has_a_service_account_token(release: Release) -> None:
     listed = release.python("order", "import os; print(os.path.exists('/var/run/secrets/kubernetes.io'))")
     assert listed.strip() == "False"
 
 
-def test_passwords_stand_in_secrets_alone(release: Release) -> None:
+def test_passwords_are_only_in_secrets(release: Release) -> None:
     secrets = [release.secret("postgres", "password"), release.secret("shop-admin", "password")]
     visible = release.kubectl("get", "pods,deployments,statefulsets,jobs,configmaps", "-o", "yaml")
     assert [secret for secret in secrets if secret in visible] == []

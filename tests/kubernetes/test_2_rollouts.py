@@ -1,4 +1,4 @@
-"""New images, changed values and a rollback while customers buy: nobody notices."""
+"""New images, changed values and a rollback under load: no request fails."""
 
 from __future__ import annotations
 
@@ -110,13 +110,13 @@ def _setting(release: Release, pod: str) -> str:
     return release.kubectl("exec", pod, "--", "python", "-c", SETTING).strip()
 
 
-def test_passwords_outlive_an_upgrade(release: Release) -> None:
+def test_passwords_are_kept_by_an_upgrade(release: Release) -> None:
     before = [release.secret("postgres", "password"), release.secret("shop-admin", "password")]
     release.upgrade()
     assert [release.secret("postgres", "password"), release.secret("shop-admin", "password")] == before
 
 
 def _revision(release: Release) -> str:
-    """Of the release as it is."""
+    """The present revision of the release."""
     table = release.helm("history", release.name, "--max", "1")
     return table.strip().splitlines()[-1].split()[0]

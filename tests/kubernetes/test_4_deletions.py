@@ -1,4 +1,4 @@
-"""Any pod may go at any time, the data stores' too: customers who insist get their order, and the books stay right."""
+"""Any pod may be deleted at any time, also of a store: customers who retry get their order, and the audit is clean."""
 
 from __future__ import annotations
 

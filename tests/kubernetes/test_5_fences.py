@@ -1,4 +1,4 @@
-"""What a service may not do, tried from inside its pod."""
+"""What a service must not be able to do, tried from its pod."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tries(release: Release, noun: str, code: str, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(("noun", "other"), [("order", "payment"), ("product", "order"), ("user", "notification")])
-def test_a_service_enters_its_own_database_and_no_other(release: Release, noun: str, other: str) -> None:
+def test_a_service_can_only_connect_to_its_own_database(release: Release, noun: str, other: str) -> None:
     assert tries(release, noun, TRY_DATABASE, f"shop_{noun}") == f"connected shop_{noun}"
     refusal = tries(release, noun, TRY_DATABASE, f"shop_{other}")
     assert "InsufficientPrivilegeError" in refusal
@@ -57,7 +57,7 @@ def test_each_service_has_a_role_and_a_secret_of_its_own(release: Release) -> No
 
 @pytest.fixture
 async def enforced(release: Release) -> None:
-    """Skips where a policy that admits nobody does not keep anybody out."""
+    """Skips where the cluster does not enforce NetworkPolicies."""
     release.kubectl("apply", "-f", "-", stdin=json.dumps(CLOSED))
     try:
         release.kubectl("wait", "--for=condition=Ready", f"pod/{CLOSED_POD}", "--timeout=60s")
@@ -81,7 +81,7 @@ async def enforced(release: Release) -> None:
         ("product", "payment", "8000"),
     ],
 )
-def test_who_was_not_declared_cannot_connect(release: Release, noun: str, host: str, port: str) -> None:
+def test_undeclared_callers_cannot_connect(release: Release, noun: str, host: str, port: str) -> None:
     assert tries(release, noun, TRY_PORT, host, port).startswith("refused")
 
 
@@ -94,7 +94,7 @@ def test_who_was_not_declared_cannot_connect(release: Release, noun: str, host: 
         ("order", "payment", "8000"),
     ],
 )
-def test_who_was_declared_connects(release: Release, noun: str, host: str, port: str) -> None:
+def test_declared_callers_can_connect(release: Release, noun: str, host: str, port: str) -> None:
     assert tries(release, noun, TRY_PORT, host, port) == "connected"
 
 

@@ -1,4 +1,4 @@
-"""Behind an Ingress each customer has a rate limit of their own, and redirects lead to the public address."""
+"""Behind an Ingress each customer has their own rate limit, and redirects use the public address."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ask(client, path="/api/v1/products"):
 
 @pytest.fixture(scope="module")
 async def limited(release: Release) -> AsyncIterator[Release]:
-    """The shop behind an Ingress, with few requests for each client; afterwards as it was."""
+    """The shop behind an Ingress, with a low rate limit; restored afterwards."""
     await asyncio.to_thread(release.upgrade, "--set-string", LIMITED, "--set", INGRESS)
     await wait_until(lambda: release.is_settled("gateway"), ENDED_WITHIN_S, "the end of the gateway without limits")
     yield release
@@ -41,12 +41,12 @@ async def limited(release: Release) -> AsyncIterator[Release]:
 
 
 def test_a_client_that_asks_too_often_does_not_use_up_the_limit_of_another(limited: Release) -> None:
-    """The pod that asks stands for the controller: its address is one of the cluster's pods."""
+    """The requesting pod acts as the controller: its address is in the network of pods."""
     first = f'[ask("203.0.113.1")[0] for _ in range({BURST + 1})]'
     statuses = json.loads(limited.python("product", f'{ASK}print(json.dumps({first} + [ask("203.0.113.2")[0]]))'))
     assert statuses == [200] * BURST + [429, 200]
 
 
-def test_a_redirect_leads_to_the_public_address(limited: Release) -> None:
+def test_a_redirect_uses_the_public_address(limited: Release) -> None:
     found = limited.python("product", f'{ASK}print(json.dumps(ask("203.0.113.3", "/api/v1/products/")))')
     assert json.loads(found) == [307, "https://shop.example.com/api/v1/products"]

@@ -1,4 +1,4 @@
-"""`helm uninstall` leaves what docs/kubernetes.md says, volumes and passwords, and with them the shop comes back."""
+"""`helm uninstall` keeps volumes and passwords, as docs/kubernetes.md says, and a new installation uses them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.load.shoppers import Shop
 
 GONE_WITHIN_S = 120.0
 STAYS = {"PersistentVolumeClaim", "Secret"}
-# What a namespace has by itself, and what the control plane writes for its own use.
+# Objects that every namespace has, and those of the control plane.
 NOT_OURS = {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
 NOT_OUR_KINDS = {"Event", "EndpointSlice", "Endpoints", "PodMetrics", "Lease"}
 
 
 def left(release: Release) -> set[tuple[str, str]]:
-    """Kind and name of all that is in the namespace."""
+    """Kind and name of every object in the namespace."""
     kinds = run("kubectl", "api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
     found = release.kubectl(
         "get",
@@ -29,7 +29,7 @@ def left(release: Release) -> set[tuple[str, str]]:
     return {one for one in objects - NOT_OURS if one[0] not in NOT_OUR_KINDS}
 
 
-async def test_uninstall_leaves_volumes_and_passwords_and_the_next_shop_takes_them_up(
+async def test_uninstall_keeps_volumes_and_passwords_and_the_next_shop_uses_them(
     release: Release, api: Shop, admin: str
 ) -> None:
     product = await new_product(api, admin, 5)

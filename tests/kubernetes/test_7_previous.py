@@ -1,4 +1,4 @@
-"""From the commit before this one to this one, charts and images, and back, while customers buy: nobody notices."""
+"""Upgrade of charts and images from the previous commit to this one and back under load: no request fails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from shop.operator.services import SERVICES
 from tests.kubernetes import images
 from tests.kubernetes.auditing import assert_unharmed
-from tests.kubernetes.conftest import NAMESPACE, RELEASE, first_sale, fresh_namespace, sign_in, told_when_failed
+from tests.kubernetes.conftest import NAMESPACE, RELEASE, first_sale, fresh_namespace, printed_when_failed, sign_in
 from tests.kubernetes.customers import REST, fresh_connections, shopping
 from tests.kubernetes.kube import Release, run
 from tests.kubernetes.timeline import Timeline
@@ -25,7 +25,7 @@ OWN = "shop-previous"
 
 @pytest.fixture(scope="module")
 def previous() -> Iterator[Release]:
-    """The commit before, installed. The gateway's fixed port is one shop's at a time."""
+    """The previous commit, installed. Only one shop at a time can have the gateway's NodePort."""
     chart = images.PREVIOUS / "charts" / "shop"
     if not chart.is_dir():
         pytest.skip("this checkout has no commit before this one; changed values stand for it in test_2_rollouts.py")
@@ -45,7 +45,7 @@ async def its_gateway() -> AsyncIterator[Shop]:
 
 @pytest.fixture
 async def timeline(previous: Release, request: pytest.FixtureRequest) -> AsyncIterator[Timeline]:
-    async with told_when_failed(previous, request.node) as kept:
+    async with printed_when_failed(previous, request.node) as kept:
         yield kept
 
 

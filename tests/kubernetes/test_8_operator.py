@@ -1,4 +1,4 @@
-"""`kubectl apply` of a Shop: the stack stands, stays right, goes back when a change is bad, and leaves in order."""
+"""A Shop by `kubectl apply`: it becomes ready, drift is repaired, bad changes are rolled back, deletion is complete."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROLLED_BACK_WITHIN_S = DEADLINE_S + 120
 
 @pytest.fixture(scope="module", autouse=True)
 def operator() -> Iterator[None]:
-    """The operator by its chart, two replicas of it; gone afterwards, the definition with it."""
+    """The operator's chart with two replicas; uninstalled afterwards, with the CustomResourceDefinition."""
     namespace_with(SYSTEM)
     chart = str(ROOT / "charts" / "shop-operator")
     options = ("--set", f"image.registry={images.REGISTRY},image.tag={images.version()},replicas=2")
@@ -74,7 +74,7 @@ async def test_a_customer_buys_in_the_applied_shop(bookshop: Operated) -> None:
     bookshop.assert_clean()
 
 
-def test_kubectl_get_tells_the_state(bookshop: Operated) -> None:
+def test_kubectl_get_shows_the_state(bookshop: Operated) -> None:
     header, line = bookshop.inside.kubectl("get", "shop", bookshop.name).splitlines()
     assert header.split()[:5] == ["NAME", "READY", "VERSION", "URL", "SERVICES"]
     assert line.split()[:2] == ["bookshop", "True"]
@@ -137,7 +137,7 @@ async def test_an_image_that_does_not_exist_is_rolled_back_while_the_shop_sells(
 
 
 async def test_a_migration_that_fails_changes_no_service(bookshop: Operated) -> None:
-    """An image of another service as payment's has no such migrations: its Job fails, and nothing else is touched."""
+    """payment with the image of another service: the migration Job fails, and no service changes."""
     before = [(one["metadata"]["name"], one["metadata"]["generation"]) for one in bookshop.inside.items("deployments")]
     wrong = f"{images.REGISTRY}/shop-pricing:{images.version()}"
     bookshop.patch({"services": {"payment": {"image": wrong}}, "progressDeadlineSeconds": DEADLINE_S})

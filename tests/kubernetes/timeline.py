@@ -1,4 +1,4 @@
-"""What befalls the pods while customers buy, kept as it comes: events, and the logs of pods that are gone later."""
+"""Events of the pods under load, and the logs of pods, also of those that are deleted later."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.kubernetes.kube import ROOT, CommandFailed, Release
 
 LOGS = ROOT / "build" / "e2e" / "logs"
 FOLLOWED = ("gateway", "order", "product")
-"""Whose logs are kept: who answers customers, and who is rolled out."""
+"""Services whose logs are kept: the gateway, and those that are rolled out."""
 CALLERS = ("gateway", "order")
 COUNTED = re.compile(r"\w+_total\{.*upstream=|\w*breaker\w*\{")
 EVENT_COLUMNS = "custom-columns=REASON:.reason,POD:.involvedObject.name,MESSAGE:.message"
 WORTH_SHOWING = ('"level":"warning"', '"level":"error"', '"level":"critical"')
 STARTING = "Startup probe failed"
-"""What every pod's events say until its service listens."""
+"""In the events of every pod until its service listens."""
 MAX_LINES = 80
 MAX_EVENT_CHARACTERS = 8_000
 END_TIMEOUT_S = 10.0
@@ -28,7 +28,7 @@ END_TIMEOUT_S = 10.0
 
 @dataclass
 class Timeline:
-    """`marks` are what a test did, `events` what the cluster tells of pods; both with their second."""
+    """`marks` are steps of the test, `events` those of pods in the cluster; both with their second."""
 
     release: Release
     folder: Path
@@ -38,18 +38,18 @@ class Timeline:
     _processes: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     def mark(self, what: str) -> None:
-        """Something that the test does now, from which later times are counted."""
+        """A step of the test; later times are relative to it."""
         self.marks.append((time.monotonic(), what))
         print(f"{time.monotonic() - self.began:6.1f} s {what}", flush=True)
 
     def now(self) -> str:
-        """This moment, by what the test did last and what befell a pod last."""
+        """The present time, relative to the last step and the last event of a pod."""
         at = time.monotonic()
         told = [f"{at - then:.1f} s after {what}" for then, what in (*self.marks[-1:], *self.events[-1:])]
         return f"{at - self.began:.1f} s" + (f" ({', '.join(told)})" if told else "")
 
     async def watch(self) -> None:
-        """Note the events of pods and follow the logs of new ones until cancelled."""
+        """Record the events of pods and follow the logs of new ones until cancelled."""
         for noun in FOLLOWED:
             for pod in await asyncio.to_thread(self.release.pods, noun):
                 await self._follow(pod["metadata"]["name"], "--since=1s")
@@ -64,7 +64,7 @@ class Timeline:
         if reason == "Unhealthy" and not message.startswith(STARTING):
             print(f"{self.now()}: {name}: {message.strip()}", flush=True)
         self.events.append((time.monotonic(), f"{reason} {name}"))
-        # Told for the migrations, of which there may be no log yet, and again for the service.
+        # The event comes for the migrations, of which there may be no log yet, and again for the service.
         if reason == "Started" and name.startswith(FOLLOWED):
             await self._follow(name)
 
@@ -86,21 +86,21 @@ class Timeline:
         return process
 
     async def end(self) -> None:
-        """End what follows."""
+        """Stop the processes that follow."""
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await asyncio.wait_for(process.wait(), END_TIMEOUT_S)
 
     def report(self) -> str:
-        """What a person would look at to find why a request failed."""
+        """Diagnostics of a failed request."""
         begun = [f"{at - self.began:6.1f} s {what}" for at, what in sorted([*self.marks, *self.events])]
         with contextlib.suppress(CommandFailed):
             begun.append(self.release.kubectl("get", "events", "--sort-by=.lastTimestamp")[-MAX_EVENT_CHARACTERS:])
         return "\n".join([*begun, *self._warnings(), *self._upstreams()])
 
     def _upstreams(self) -> Iterator[str]:
-        """What those who call others have counted: answers, refusals, open breakers."""
+        """Metrics of the callers: responses, refused connections, open circuit breakers."""
         for noun in CALLERS:
             for pod in self.release.pods(noun):
                 name = pod["metadata"]["name"]
@@ -112,7 +112,7 @@ class Timeline:
     def _warnings(self) -> Iterator[str]:
         for file in sorted(self.folder.glob("*.log")):
             lines = {line for line in file.read_text(encoding="utf-8").splitlines() if is_worth_showing(line)}
-            # They begin with their time, and may be there twice.
+            # Lines begin with their time and may be duplicates.
             yield from (f"{file.stem}: {line}" for line in sorted(lines)[-MAX_LINES:])
 
 
