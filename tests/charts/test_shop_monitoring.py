@@ -50,10 +50,11 @@ def queries() -> dict[str, str]:
 
 @cache
 def metrics() -> frozenset[str]:
-    """Names of the metrics in the services' sources."""
-    made = re.compile(r'\b(?:Counter|Gauge|Histogram)\(\s*"(shop_\w+)"')
+    """Names of the metrics in the services' sources; the kit has some of `{service}`."""
+    made = re.compile(r'\b(?:Counter|Gauge|Histogram)\(\s*f?"(shop_(?:\w|\{service\})+)"')
     sources = (helm.ROOT / "services").glob("*/src/**/*.py")
-    return frozenset(name for path in sources for name in made.findall(path.read_text(encoding="utf-8")))
+    found = {name for path in sources for name in made.findall(path.read_text(encoding="utf-8"))}
+    return frozenset(name.replace("{service}", noun) for name in found for noun in SERVICES)
 
 
 def unknown(expression: str) -> set[str]:
