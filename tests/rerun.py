@@ -1,6 +1,6 @@
-"""In CI a cluster test that failed is run once more; one that passes only then is printed as FLAKY, with both outputs.
+"""In CI a failed cluster test is run once more; one that passes only then is printed as FLAKY, with both outputs.
 
-As a plugin of pytest it writes what became of every test: `pytest -p tests.rerun --outcomes=FILE`.
+As a pytest plugin it writes the outcome of every test: `pytest -p tests.rerun --outcomes=FILE`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ FOLDER = ROOT / "build" / "e2e"
 TESTS_FAILED = 1
 NOTHING_COLLECTED = 5
 MAX_RERUN_TESTS = 8
-"""More failures than this are not chance, and running them again would cost the time limit of CI."""
+"""More failures are not flakiness, and rerunning them would exceed the time limit of CI."""
 
 
 @dataclass
 class Outcome:
-    """What became of one test: where it failed, which is empty when it passed, and what it printed and logged."""
+    """The outcome of one test: its failure, empty when it passed, and its captured output."""
 
     failure: str = ""
     captured: str = ""
@@ -52,7 +52,7 @@ class Recorder:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--outcomes", type=Path, help="file that receives what became of every test, as JSON")
+    parser.addoption("--outcomes", type=Path, help="file for the outcome of every test, as JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def run(folder: str, *options: str, environment: Mapping[str, str] | None = None) -> int:
-    """pytest's exit code for a folder of tests, after the second run in CI; that nothing was chosen is no failure."""
+    """pytest's exit code for a folder of tests, after the second run in CI; no selected test is no failure."""
     environment = os.environ if environment is None else environment
     code, first = _pytest([folder], options, environment)
     failed = [test for test, outcome in first.items() if outcome.failure]

@@ -6,13 +6,22 @@ import importlib
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic_settings import BaseSettings
 
-from tests.architecture.source import LIBRARIES, ROOT, SERVICES_FOLDER, package_folder, service_folder, service_nouns
+from tests.architecture.source import (
+    LIBRARIES,
+    ROOT,
+    SERVICES_FOLDER,
+    package_folder,
+    service_folder,
+    service_nouns,
+    source_modules,
+)
 
 BEFORE_SETTINGS = frozenset({"SHOP_SERVICE"})
 """Says which service's settings to read."""
@@ -26,7 +35,7 @@ OF_THE_SCRIPTS = {"SHOP_VERSION"}
 """What charts/shop/files/backup reads."""
 VARIABLE = re.compile(r"\bSHOP_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_])")
 CONSTANT = re.compile(r"^(SHOP_[A-Z0-9_]+) = ", re.MULTILINE)
-"""A name of Python's that only looks like a variable of the environment."""
+"""A Python constant that only looks like an environment variable."""
 
 
 def workspace() -> dict[str, Any]:
@@ -73,6 +82,12 @@ def test_workspace_knows_the_service(noun: str) -> None:
 
 def test_shop_is_a_namespace_of_many_packages() -> None:
     assert not [*SERVICES_FOLDER.glob("*/src/shop/__init__.py"), *(ROOT / "k8s").glob("*/src/shop/__init__.py")]
+
+
+def test_no_two_modules_of_the_operator_share_a_name() -> None:
+    """`probes`, `plan` or `logs` alone then says which module is meant."""
+    named = Counter(module.path.stem for module in source_modules() if module.package == "shop.operator")
+    assert not [name for name, times in named.items() if times > 1 and not name.startswith("__")]
 
 
 def settings_of(noun: str) -> type[BaseSettings]:

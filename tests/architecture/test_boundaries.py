@@ -1,4 +1,4 @@
-"""What only one place may do: commit, publish, speak SQL, read the environment."""
+"""What only one place may do: commit, publish, contain SQL, read the environment."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TRANSACTION = re.compile(
 )
 DRIVERS = ("asyncpg", "psycopg", "psycopg2", "sqlalchemy", "yoyo")
 STAND_INS = frozenset({"shop.payment simulator", "shop.notification mailbox"})
-"""They stand in for a system of somebody else, a card processor and a mail server, which has a store of its own."""
+"""They simulate external systems that have a store of their own: a card processor and a mail server."""
 SMALLEST_DUPLICATE_STATEMENTS = 5
 
 
-def speaks_sql(module: Module) -> list[str]:
+def contains_sql(module: Module) -> list[str]:
     return [f"{module.name}:{line}" for line, text in module.strings() if SQL.match(text)]
 
 
@@ -56,8 +56,8 @@ def is_repository(module: Module) -> bool:
     return named or f"{module.package} {module.path.stem}" in STAND_INS
 
 
-def test_only_repositories_speak_sql() -> None:
-    found = [place for module in service_modules() if not is_repository(module) for place in speaks_sql(module)]
+def test_only_repositories_contain_sql() -> None:
+    found = [place for module in service_modules() if not is_repository(module) for place in contains_sql(module)]
     assert not found, f"SQL belongs into repository.py: {found}"
 
 
@@ -77,12 +77,12 @@ def test_only_repositories_know_the_driver() -> None:
     ["SELECT 1", "\n    WITH taken AS (SELECT 1) UPDATE x SET y = 1", "INSERT INTO t VALUES (1)", "UPDATE t SET a = 1"],
 )
 def test_sql_is_recognised(here: Path, statement: str) -> None:
-    assert speaks_sql(module_in(here, f"x = {statement!r}\ny = f{statement!r}")) == ["sample.py:1", "sample.py:2"]
+    assert contains_sql(module_in(here, f"x = {statement!r}\ny = f{statement!r}")) == ["sample.py:1", "sample.py:2"]
 
 
 @pytest.mark.parametrize("text", ["Select a country", "Update your address", "With a coupon", "Delete from my list?"])
 def test_plain_words_are_not_sql(here: Path, text: str) -> None:
-    assert speaks_sql(module_in(here, f"x = {text!r}")) == []
+    assert contains_sql(module_in(here, f"x = {text!r}")) == []
 
 
 def test_only_the_kit_ends_transactions() -> None:
@@ -162,7 +162,7 @@ def test_no_mechanism_is_written_twice() -> None:
     assert not twice, f"the same code in two packages belongs into the kit: {twice}"
 
 
-def test_the_kit_knows_no_noun_of_the_shop() -> None:
+def test_the_kit_names_no_service() -> None:
     nouns = {module.noun for module in service_modules()}
     found = {m.name: name for m in kit_modules() for name in m.imports() if name.split(".")[:2][-1] in nouns}
     assert not found

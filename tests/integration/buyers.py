@@ -1,4 +1,4 @@
-"""Buyers who insist: they send an order again, with the same idempotency key, until the shop has answered it."""
+"""Buyers that send an order again with the same idempotency key until it is answered."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def order(
 
 
 async def insist(api: Shop, token: str, product_id: str, **options: Any) -> Answer:
-    """Send an order until the shop gives an answer that stands, whatever dies meanwhile."""
+    """Send an order until there is a final answer, whatever fails meanwhile."""
     key, seen = options.pop("key", "") or str(uuid.uuid4()), []
     for tries in range(1, MAX_TRIES + 1):
         try:

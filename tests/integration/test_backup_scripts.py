@@ -174,7 +174,7 @@ def test_no_effect_without_its_cause(make: Callable[[], Urls], tmp_path: Path) -
     assert causal(new)
 
 
-def test_without_the_gate_effects_come_without_their_cause(make: Callable[[], Urls], tmp_path: Path) -> None:
+def test_without_the_locks_effects_come_without_their_cause(make: Callable[[], Urls], tmp_path: Path) -> None:
     """The test above can fail: without the locks it is soon found out."""
     files = changed(tmp_path, "gate.sql", UNGATED)
     snapshot = files / "snapshot.sql"
@@ -190,7 +190,7 @@ def test_without_the_gate_effects_come_without_their_cause(make: Callable[[], Ur
     raise AssertionError(f"{UNGATED_TRIES} backups without locks were all of one moment")
 
 
-def test_a_gate_that_did_not_hold_spoils_the_round(make: Callable[[], Urls], tmp_path: Path) -> None:
+def test_a_lost_lock_invalidates_the_attempt(make: Callable[[], Urls], tmp_path: Path) -> None:
     """The server ends one of the sessions that keep writers out: the next round takes other snapshots."""
     old, new = make(), make()
     tables(old)
@@ -233,7 +233,7 @@ def test_the_manifest_names_what_was_saved(make: Callable[[], Urls], tmp_path: P
         assert (one["bytes"], one["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
 
 
-def test_events_go_out_again_and_are_known(make: Callable[[], Urls], tmp_path: Path) -> None:
+def test_events_are_published_again_and_recognised(make: Callable[[], Urls], tmp_path: Path) -> None:
     old, new = make(), make()
     tables(old)
     backup(old, tmp_path)
@@ -245,7 +245,7 @@ def test_events_go_out_again_and_are_known(make: Callable[[], Urls], tmp_path: P
         ).fetchone() == (1,)
 
 
-def test_old_backups_and_leftovers_go(make: Callable[[], Urls], tmp_path: Path) -> None:
+def test_old_and_incomplete_backups_are_deleted(make: Callable[[], Urls], tmp_path: Path) -> None:
     old = make()
     tables(old)
     for number in range(4):
@@ -273,7 +273,7 @@ def test_a_failed_backup_leaves_nothing(make: Callable[[], Urls], tmp_path: Path
     assert list((tmp_path / "kept").iterdir()) == []
 
 
-def test_a_restore_is_done_once(make: Callable[[], Urls], tmp_path: Path) -> None:
+def test_a_restore_runs_once(make: Callable[[], Urls], tmp_path: Path) -> None:
     old, new = make(), make()
     tables(old)
     backup(old, tmp_path / "kept")
@@ -287,7 +287,7 @@ def test_a_restore_is_done_once(make: Callable[[], Urls], tmp_path: Path) -> Non
     assert seen(new)[0] == {7}
 
 
-def test_a_database_that_holds_anything_is_left_alone(make: Callable[[], Urls], tmp_path: Path) -> None:
+def test_a_database_with_data_is_not_changed(make: Callable[[], Urls], tmp_path: Path) -> None:
     old, new = make(), make()
     tables(old)
     backup(old, tmp_path)

@@ -1,4 +1,4 @@
-"""Whatever is sent to the shop's front door: a 4xx problem with a stable code, and nothing half-written."""
+"""Invalid requests to the gateway are answered with a 4xx problem with a stable code, and write nothing."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_a_key_used_for_another_order(shop: RunningShop, api: Shop, admin:
     assert await stock_of(api, product["id"]) == 4
 
 
-async def test_strangers_see_nothing(shop: RunningShop, api: Shop, admin: str) -> None:
+async def test_requests_without_a_valid_token_see_nothing(shop: RunningShop, api: Shop, admin: str) -> None:
     product = await new_product(api, admin, 5)
     buyer, stranger = await api.sign_up_many(2)
     bought = await insist(api, buyer, product["id"])
@@ -123,7 +123,7 @@ async def test_strangers_see_nothing(shop: RunningShop, api: Shop, admin: str) -
     assert (await api.call("GET", "/orders", stranger))["items"] == []
 
 
-async def test_tokens_that_do_not_open(shop: RunningShop, api: Shop, tokens: Tokens) -> None:
+async def test_invalid_tokens_are_refused(shop: RunningShop, api: Shop, tokens: Tokens) -> None:
     cases = {"": 401, "nonsense": 401, tokens.forged(): 401, tokens.expired(): 401}
     for token, status in cases.items():
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -164,10 +164,10 @@ async def test_customers_are_not_administrators(shop: RunningShop, api: Shop, ad
         ("/api/v1/products/../../../etc/passwd", {400, 404}),
     ],
 )
-async def test_strange_addresses(shop: RunningShop, api: Shop, path: str, statuses: set[int]) -> None:
+async def test_unusual_addresses(shop: RunningShop, api: Shop, path: str, statuses: set[int]) -> None:
     async with api.session.get(URL(f"{api.url}{path}", encoded=True)) as response:
         assert response.status in statuses
 
 
-async def test_after_all_that_the_books_balance(shop: RunningShop) -> None:
+async def test_the_audit_is_clean_afterwards(shop: RunningShop) -> None:
     await assert_clean(shop)

@@ -1,4 +1,4 @@
-"""Processes die and servers go away in the middle of orders: every order ends, and the audit finds nothing."""
+"""Processes are killed and servers stopped during orders: every order ends, and the audit is clean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The disk of a whole shop is full for a while: nobody gets a 500, and afterwards everything goes on by itself."""
+"""The disk of a whole shop is full for a while: no request gets a 500, and everything recovers by itself."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ async def test_a_declined_card_leaves_nothing_behind(shop: RunningShop, api: Sho
     await assert_clean(shop)
 
 
-async def test_a_lost_answer_of_the_bank_charges_once(shop: RunningShop, api: Shop, admin: str) -> None:
+async def test_a_lost_answer_of_the_payment_provider_charges_once(shop: RunningShop, api: Shop, admin: str) -> None:
     product = await new_product(api, admin, 5)
     [buyer] = await api.sign_up_many(1)
     answer = await insist(api, buyer, product["id"], card="tok_timeout")

@@ -11,7 +11,7 @@ from nats.js.errors import NotFoundError
 
 CONNECT_TIMEOUT_S = 3
 MESSAGE_TIMEOUT_S = 5.0
-# A longer stream is read from its end: the newest events are those that a fault could have touched.
+# Of a longer stream only the newest events are read: older ones cannot be affected by a recent fault.
 MAX_MESSAGES = 200_000
 
 
@@ -37,7 +37,7 @@ async def message_ids(url: str, noun: str) -> Stream:
         connecting = nats.connect(
             url,
             connect_timeout=CONNECT_TIMEOUT_S,
-            # With 0 attempts the client goes on trying for ever.
+            # With 0 attempts the client retries forever.
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             error_cb=_ignore,

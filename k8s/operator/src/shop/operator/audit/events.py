@@ -36,7 +36,7 @@ async def _in_stream(audit: Audit, noun: str, rows: list[Row], finding: Finding)
 
 
 async def events_take_effect_once(audit: Audit) -> Finding:
-    """No event is dead, none told a customer twice, and each confirmed order was taken in by all who must know."""
+    """No event is dead, none notified a customer twice, and every required consumer has consumed each confirmation."""
     finding = Finding()
     for noun in audit.connections:
         finding.checked += await audit.count(noun, "inbox")
@@ -52,7 +52,7 @@ async def events_take_effect_once(audit: Audit) -> Finding:
                 "SELECT asked.id FROM unnest($1::uuid[]) AS asked (id)"
                 " WHERE NOT EXISTS (SELECT FROM inbox WHERE inbox.event_id = asked.id)"
             )
-            finding.add(await audit.fetch(noun, missing, events), f"{kind} was not taken in by {noun}")
+            finding.add(await audit.fetch(noun, missing, events), f"{kind} was not consumed by {noun}")
     sold = await sold_orders_hold_stock(audit)
     return Finding(finding.checked + sold.checked, {**finding.violations, **sold.violations})
 

@@ -1,8 +1,8 @@
-"""The oracle about who can read what."""
+"""The oracle about access rights."""
 
 from shop.operator.audit.model import Audit, Finding
 
-# A service's role in a database that is not its own, or with the power to pass any fence.
+# A service's role that may connect to a foreign database, or that has administrative rights.
 FOREIGN_RIGHTS = """
 SELECT r.rolname || ' -> ' || d.datname AS id, d.datname AS database FROM pg_roles r CROSS JOIN pg_database d
 WHERE r.rolname LIKE 'shop\\_%' AND r.rolname <> d.datname AND d.datname NOT LIKE 'template0'
@@ -13,10 +13,10 @@ WHERE rolname LIKE 'shop\\_%' AND (rolsuper OR rolcreaterole OR rolcreatedb OR r
 
 
 async def rows_stay_with_their_user(audit: Audit) -> Finding:
-    """No service can enter another's database, and what belongs to an order belongs to the customer who placed it."""
+    """No service can connect to another's database, and an order's rows belong to the customer who placed it."""
     finding = Finding(await audit.count("order", "pg_database"))
     finding.add(await audit.fetch("order", FOREIGN_RIGHTS), "may connect to a database that is not its own")
-    finding.add(await audit.fetch("order", TOO_POWERFUL), "is a service's role and may pass every fence")
+    finding.add(await audit.fetch("order", TOO_POWERFUL), "is a service's role with administrative rights")
     for noun, sql in OWNED.items():
         await _same_user(audit, noun, sql, finding)
     return finding

@@ -1,4 +1,4 @@
-"""What an oracle is, what it finds, and what it may ask."""
+"""Types of the audit: oracles, their findings, their access to the databases."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ SAMPLE_ORDERS = 500
 
 @dataclass(frozen=True)
 class Options:
-    """`settle_s`: rows younger than this are still on their way between services and not looked at.
+    """`settle_s`: rows younger than this are ignored: their effects in other services may be missing yet.
 
-    `order_deadline_s`: the age at which an order must have ended. `acknowledged`: ids of orders that customers were
-    promised, where somebody kept them. `sample`: how many orders the trace is followed for.
+    `order_deadline_s`: the age at which an order must have ended. `acknowledged`: ids of orders that were
+    acknowledged to customers, where they were recorded. `sample`: how many orders the trace is followed for.
     """
 
     settle_s: float = SETTLE_S
@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Oracle:
-    """One thing that must always hold."""
+    """One invariant."""
 
     number: int
     name: str
@@ -79,9 +79,9 @@ class Result:
 
 @dataclass
 class Audit:
-    """One look at a shop: a read-only connection per service's database, and the broker's address.
+    """One check of a shop: a read-only connection per service's database, and the broker's address.
 
-    Rows changed after `cutoff` are left alone: their effects may still be on their way.
+    Rows changed after `cutoff` are ignored: their effects may be missing yet.
     """
 
     connections: Mapping[str, asyncpg.Connection]
@@ -100,7 +100,7 @@ class Audit:
         return int(await self.connections[noun].fetchval(f"SELECT count(*) FROM {table}"))  # noqa: S608 - our own names
 
     async def orders(self) -> dict[str, Row]:
-        """Every order by id, with what other services' rows are held against."""
+        """Every order by id, with the columns that other services' rows are compared with."""
         if self._orders is None:
             rows = await self.fetch("order", ORDERS)
             self._orders = {str(row["id"]): row for row in rows}

@@ -20,7 +20,7 @@ async def one_capture_per_order(audit: Audit) -> Finding:
 
 
 async def captured_is_owed(audit: Audit) -> Finding:
-    """Captured minus refunded is the order's total if it was sold (less what a person gave back), else nothing."""
+    """Captured minus refunded is the order's total if it was sold (less manual refunds), otherwise 0."""
     payments = {row["order_id"]: row for row in await audit.fetch("payment", PAYMENTS)}
     finding = Finding()
     for key, order in (await audit.settled_orders(*SOLD, *UNDONE)).items():

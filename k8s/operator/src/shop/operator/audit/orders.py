@@ -1,4 +1,4 @@
-"""Oracles about orders: they exist, they end, one per key, by legal steps."""
+"""Oracles about orders: they exist, they end, one per key, legal transitions."""
 
 from datetime import timedelta
 
@@ -14,20 +14,20 @@ LEGAL = {
 
 
 async def acknowledged_orders_exist(audit: Audit) -> Finding:
-    """Whoever was told of an order can find it: customers (where their ids were kept), mails and coupons."""
+    """Every order that a customer, a notification or a coupon refers to exists."""
     orders = await audit.orders()
-    told = dict.fromkeys(audit.options.acknowledged, "was acknowledged to a customer and does not exist")
+    known = dict.fromkeys(audit.options.acknowledged, "was acknowledged to a customer and does not exist")
     notified = "SELECT DISTINCT order_id::text AS id FROM notifications WHERE order_id IS NOT NULL AND created_at < $1"
     for row in await audit.fetch("notification", notified, audit.cutoff):
-        told[row["id"]] = "a customer was notified of it and it does not exist"
+        known[row["id"]] = "a customer was notified of it and it does not exist"
     redeemed = "SELECT order_id::text AS id FROM redemptions WHERE released_at IS NULL AND redeemed_at < $1"
     for row in await audit.fetch("pricing", redeemed, audit.cutoff):
-        told[row["id"]] = "redeemed a coupon and does not exist"
-    return Finding(len(told), {key: what for key, what in told.items() if key not in orders})
+        known[row["id"]] = "redeemed a coupon and does not exist"
+    return Finding(len(known), {key: what for key, what in known.items() if key not in orders})
 
 
 async def orders_end(audit: Audit) -> Finding:
-    """No order is pending, and no cancellation under way, beyond the deadline; none is without somebody to end it."""
+    """No order is pending and no cancellation runs beyond the deadline; every pending order has a running saga."""
     finding = Finding(len(await audit.orders()))
     limit = audit.options.order_deadline_s
     begun_before = audit.now - timedelta(seconds=limit)
@@ -54,13 +54,13 @@ async def orders_end(audit: Audit) -> Finding:
             " WHERE o.state = 'pending' AND o.updated_at < $1 AND (s.order_id IS NULL OR s.status = 'done')",
             audit.cutoff,
         ),
-        "is pending and nobody goes on with it",
+        "is pending without a running saga",
     )
     return finding
 
 
 async def one_order_per_key(audit: Audit) -> Finding:
-    """An idempotency key of a customer stands for one order."""
+    """A customer's idempotency key belongs to one order."""
     finding = Finding(len(await audit.orders()))
     finding.add(
         await audit.fetch(

@@ -29,9 +29,9 @@ from shop.operator.errors import ShopctlError
 
 CONNECT_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_S = 120.0
-# What looks wrong is looked at again: an order that changes between two databases being read is no violation.
-LOOKS = 3
-LOOK_PAUSE_S = 1.0
+# A violation is checked again: an order that changes between reading two databases is none.
+CHECKS = 3
+CHECK_PAUSE_S = 1.0
 
 ORACLES: Sequence[Oracle] = (
     Oracle(1, "every acknowledged order exists", acknowledged_orders_exist),
@@ -62,11 +62,11 @@ class Target:
 
 
 async def audit(
-    target: Target, options: Options, *, oracles: Sequence[Oracle] = ORACLES, look_pause_s: float = LOOK_PAUSE_S
+    target: Target, options: Options, *, oracles: Sequence[Oracle] = ORACLES, pause_s: float = CHECK_PAUSE_S
 ) -> list[Result]:
     """What each oracle found; raises `ShopctlError` when a database cannot be read."""
     async with _connections(target) as connections:
-        return [await _settled(oracle, connections, target.nats_url, options, look_pause_s) for oracle in oracles]
+        return [await _settled(oracle, connections, target.nats_url, options, pause_s) for oracle in oracles]
 
 
 async def _settled(
@@ -74,27 +74,27 @@ async def _settled(
     connections: Mapping[str, asyncpg.Connection],
     nats_url: str,
     options: Options,
-    look_pause_s: float,
+    pause_s: float,
 ) -> Result:
-    """Only what is found wrong in every one of several looks is a violation."""
-    finding = await _look(oracle, connections, nats_url, options)
-    for _ in range(LOOKS - 1):
+    """Only what every one of several checks finds is a violation."""
+    finding = await _check(oracle, connections, nats_url, options)
+    for _ in range(CHECKS - 1):
         if not finding.violations:
             break
-        await asyncio.sleep(look_pause_s)
-        again = await _look(oracle, connections, nats_url, options)
+        await asyncio.sleep(pause_s)
+        again = await _check(oracle, connections, nats_url, options)
         kept = {key: what for key, what in again.violations.items() if key in finding.violations}
         finding = Finding(again.checked, kept)
     return Result(oracle.number, oracle.name, finding.checked, finding.violations)
 
 
-async def _look(
+async def _check(
     oracle: Oracle, connections: Mapping[str, asyncpg.Connection], nats_url: str, options: Options
 ) -> Finding:
     now = datetime.now(UTC)
-    look = Audit(connections, nats_url, now - timedelta(seconds=options.settle_s), now, options)
+    current = Audit(connections, nats_url, now - timedelta(seconds=options.settle_s), now, options)
     try:
-        return await oracle.check(look)
+        return await oracle.check(current)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         what = f"{type(error).__name__}: {error}"
         raise ShopctlError(f"oracle {oracle.number} ({oracle.name}) could not be checked: {what}") from error

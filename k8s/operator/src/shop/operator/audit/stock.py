@@ -1,4 +1,4 @@
-"""Oracles about stock: nothing sold that never came in, and what is given up comes back, once."""
+"""Oracles about stock: nothing is sold that was not received; released stock comes back once."""
 
 from shop.operator.audit.model import SOLD, UNDONE, Audit, Finding
 
@@ -16,7 +16,7 @@ WHERE p.stock >= 0
 
 
 async def stock_is_conserved(audit: Audit) -> Finding:
-    """What is left plus what is reserved or sold is what came in; so nothing is sold that never came in."""
+    """Stock plus reserved plus sold equals received."""
     finding = Finding(await audit.count("product", "products"))
     finding.add(
         await audit.fetch("product", BALANCE), "has {stock} left and {taken} reserved or sold, of {received} received"
@@ -25,7 +25,7 @@ async def stock_is_conserved(audit: Audit) -> Finding:
 
 
 async def stock_never_negative(audit: Audit) -> Finding:
-    """No product has less than nothing."""
+    """No product has a negative stock."""
     finding = Finding(await audit.count("product", "products"))
     finding.add(
         await audit.fetch("product", "SELECT id, stock FROM products WHERE stock < 0"), "has a stock of {stock}"
@@ -34,7 +34,7 @@ async def stock_never_negative(audit: Audit) -> Finding:
 
 
 async def sold_orders_hold_stock(audit: Audit) -> Finding:
-    """The stock of a sold order is sold: its confirmation took effect, and nobody gave it back."""
+    """The stock of a sold order is sold: its confirmation took effect and was not undone."""
     states = await _reservations(audit)
     finding = Finding()
     for key in await audit.settled_orders(*SOLD):

@@ -42,7 +42,7 @@ def prune(environment: Mapping[str, str]) -> str:
 
 
 def pull(environment: Mapping[str, str]) -> str:
-    """Bring the backup to restore: the one that was begun with, else the one that PLACE names, else the newest."""
+    """Download the backup to restore: the one that the restore began with, else the one in PLACE, else the newest."""
     folder, place = Path(environment["FOLDER"]), environment["PLACE"]
     begun, _, state = (folder / CHOSEN).read_text(encoding="utf-8").partition(" ")
     if begun and state != UNFINISHED:

@@ -1,7 +1,7 @@
-"""Backups in a bucket of S3 or of what speaks like it.
+"""Backups in a bucket of S3 or a compatible service.
 
 A backup is the objects below PATH/NAME/. Its manifest is written last and deleted first, so that a backup with a
-manifest is a whole one. This module is carried out in the cluster, beside the scripts that dump and restore.
+manifest is a whole one. This module runs in the cluster, beside the scripts that dump and restore.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ READ_TIMEOUT_S = 120.0
 TRIES = 6
 BACKOFF_S = 0.5
 LEFTOVER_AFTER = timedelta(hours=25)
-"""No backup takes so long, so one without a manifest is the remains of one that failed."""
+"""No backup takes that long, so one without a manifest has failed."""
 MAX_MANIFEST_BYTES = 1_000_000
 
 
@@ -67,7 +67,7 @@ class Bucket:
             self._client.fput_object(self._bucket, self._key(folder.name, path.name), str(path))
 
     def pull(self, name: str, folder: Path) -> None:
-        """Bring the backup `name` into `folder`, where it gets its name when it is complete."""
+        """Download the backup `name` into `folder`; the folder gets its name when it is complete."""
         found = next((one for one in self.backups() if one.name == name and one.whole), None)
         if found is None:
             raise BucketError(f"s3://{self._bucket}/{self._path} holds no complete backup {name}")
@@ -78,7 +78,7 @@ class Bucket:
         partial.rename(folder / name)
 
     def backups(self) -> list[Stored]:
-        """Every backup below the path, whole or not, the oldest first."""
+        """Every backup below the path, complete or not, oldest first."""
         found: dict[str, dict[str, Any]] = {}
         for one in self._client.list_objects(self._bucket, self._key("", ""), recursive=True):
             name, _, file = str(one.object_name).removeprefix(self._key("", "")).partition("/")
@@ -87,7 +87,7 @@ class Bucket:
         return [_stored(name, found[name]) for name in sorted(found)]
 
     def prune(self, shop: str, keep: int) -> list[str]:
-        """Delete this shop's whole backups but the newest `keep`, and what failed ones left; returns their names."""
+        """Delete this shop's complete backups except the newest `keep`, and failed ones; returns their names."""
         all_of_them = self.backups()
         whole = [one for one in all_of_them if one.whole and self.shop_of(one.name) == shop]
         limit = datetime.now(UTC) - LEFTOVER_AFTER

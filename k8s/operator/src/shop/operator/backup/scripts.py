@@ -1,6 +1,6 @@
-"""The scripts of charts/shop/files/backup, carried out on this machine by the programs of the embedded PostgreSQL.
+"""Run the scripts of charts/shop/files/backup on this machine with the programs of the embedded PostgreSQL.
 
-A cluster runs the very same files in the containers of its CronJob and its restore Job.
+A cluster runs the same files in the containers of its CronJob and its restore Job.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def restore(urls: Mapping[str, str], source: Path) -> str:
 def run(
     script: str, urls: Mapping[str, str], given: Mapping[str, str], scripts: Path | None = None, *arguments: str
 ) -> str:
-    """What `script` printed; raises `ShopctlError` with its complaint. `scripts` is the folder to take it from."""
+    """What `script` printed; raises `ShopctlError` with its error output. `scripts` is the folder to take it from."""
     with _environment(urls) as environment:
         process = subprocess.Popen(
             ["sh", str((scripts or folder()) / script), *arguments],
