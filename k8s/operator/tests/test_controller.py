@@ -24,11 +24,13 @@ SILENCE = "shop_operator_watch_silence_seconds"
 
 
 class Quiet(Kube):
-    """An API server without objects; nothing happens. What is in `refused` may not be listed."""
+    """An API server with `objects` in every namespace; nothing happens. What is in `refused` may not be listed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.refused: set[Kind] = set()
+        self.objects: dict[Kind, list[Object]] = {}
+        self.patched: list[str] = []
         self.unserved = False
 
     async def send(self, _: Request) -> bytes:
@@ -42,7 +44,11 @@ class Quiet(Kube):
     async def page(self, kind: Kind, *_: Any, **__: Any) -> tuple[list[Object], str, str]:
         if kind in self.refused:
             raise ApiError(403, "Forbidden", f"{kind.plural} is forbidden: cannot list")
-        return [], "1", ""
+        return self.objects.get(kind, []), "1", ""
+
+    async def patch(self, kind: Kind, namespace: str | None, name: str, *_: Any, **__: Any) -> Object:
+        self.patched.append(f"{kind.kind} {namespace}/{name}")
+        raise ApiError(403, "Forbidden", "patch is forbidden")
 
     async def watch(self, *_: Any, **__: Any) -> AsyncGenerator[Event]:
         await asyncio.Event().wait()
@@ -175,3 +181,16 @@ async def test_the_metric_shows_the_longest_idle_watch_of_a_kind(
     shown = {kind: REGISTRY.get_sample_value(SILENCE, {"kind": kind.kind}) or 0.0 for kind in (DEPLOYMENT, SHOP, POD)}
     assert shown.pop(kind) >= 200
     assert max(shown.values()) < 100
+
+
+async def test_no_shop_is_reconciled_before_every_kind_has_been_listed(
+    start: Callable[..., Running], kube: Quiet
+) -> None:
+    metadata = {"name": "bookshop", "namespace": "market", "uid": "1", "generation": 1, "resourceVersion": "1"}
+    kube.objects[SHOP] = [{"apiVersion": SHOP.api_version, "kind": SHOP.kind, "metadata": metadata, "spec": {}}]
+    kube.refused.add(SECRET)
+    running = start()
+    await wait_until(lambda: "secrets" in running.controller.readiness_error() and len(running.controller._queue) == 1)
+    assert kube.patched == []
+    kube.refused.clear()
+    await wait_until(lambda: "Shop market/bookshop" in kube.patched, what="the finalizer is added")
