@@ -74,7 +74,7 @@ async def test_when_it_is_done_the_backup_may_be_forgotten(
     assert await shop.get(CRON_JOB, "backup") is None
 
 
-async def test_the_operator_tells_when_a_backup_was_due_and_when_one_succeeded(
+async def test_the_operator_reports_when_a_backup_was_due_and_when_one_succeeded(
     api: Kube, namespace: str, kubelet: Kubelet, operator: Operator
 ) -> None:
     shop = Kept(api, namespace)
@@ -92,7 +92,7 @@ async def test_the_operator_tells_when_a_backup_was_due_and_when_one_succeeded(
     await wait_until(lambda: told() == {"due": 0, "done": 0}, LIMIT_S, "them gone")
 
 
-async def test_a_backup_that_failed_last_night_is_no_trouble_of_a_rollout(shop: Kept, kubelet: Kubelet) -> None:
+async def test_a_backup_that_failed_last_night_is_no_problem_of_a_rollout(shop: Kept, kubelet: Kubelet) -> None:
     """Its Job is kept, and so is its pod; Job and pod bear the Shop's label."""
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "bookshop-backup-29384", "uid": "1", "controller": True}
     metadata = {

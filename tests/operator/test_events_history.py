@@ -96,7 +96,7 @@ async def test_the_largest_history_fits(histories: Histories) -> None:
     assert await histories.revisions.numbers(histories.key) == [2]
 
 
-async def test_a_history_is_made_anew_only_when_it_is_gone(histories: Histories) -> None:
+async def test_a_history_is_created_again_only_when_it_is_gone(histories: Histories) -> None:
     rendered = 0
 
     async def again() -> list[Object]:
@@ -111,7 +111,7 @@ async def test_a_history_is_made_anew_only_when_it_is_gone(histories: Histories)
     assert rendered == 1
 
 
-async def test_a_history_of_somebody_else_is_left_alone(histories: Histories) -> None:
+async def test_a_history_of_another_client_is_left_alone(histories: Histories) -> None:
     metadata = {"name": "bookshop-history", "namespace": histories.key.namespace}
     await histories.api.create(
         SECRET, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"a": "b"}}
@@ -157,7 +157,7 @@ async def test_a_history_belongs_to_its_shop_and_has_a_digest(histories: Histori
     assert child.digest == digest(live)
 
 
-async def test_what_is_told_of_a_shop_is_found_with_it(api: Kube, namespace: str) -> None:
+async def test_what_is_reported_of_a_shop_is_found_with_it(api: Kube, namespace: str) -> None:
     shop = await a_shop(api, namespace)
     recorder = EventRecorder(api, "operator-1")
     recorder.record(shop, "Normal", "RollingOut", "Revision 1 is being rolled out")
@@ -186,7 +186,7 @@ async def test_another_process_goes_on_with_the_count(
     assert event["count"] == 6
 
 
-async def test_an_event_deleted_by_somebody_comes_back(
+async def test_an_event_deleted_by_another_client_comes_back(
     api: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = await a_shop(api, namespace)

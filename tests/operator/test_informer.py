@@ -133,7 +133,9 @@ async def test_a_cut_watch_goes_on_without_a_list(api: Kube, namespace: str, wat
     assert sum(not seen.watch for seen in proxy.seen) == 1
 
 
-async def test_changes_while_the_server_forgets_are_told(api: Kube, namespace: str, watch: Watch, proxy: Proxy) -> None:
+async def test_changes_while_the_server_forgets_are_reported(
+    api: Kube, namespace: str, watch: Watch, proxy: Proxy
+) -> None:
     for name in ("changed", "vanished", "same"):
         await put(api, namespace, name, "1")
     watching = watch()
@@ -179,7 +181,7 @@ async def test_a_restart_of_the_server_loses_nothing(
     await watching.until({"a": "2"})
 
 
-async def test_what_a_silent_watch_does_not_tell_a_list_does(
+async def test_what_a_silent_watch_does_not_report_a_list_does(
     api: Kube, namespace: str, watch: Watch, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kubes, "WATCH_IDLE_TIMEOUT_S", 0.3)

@@ -73,7 +73,7 @@ async def test_a_secret_without_its_label_goes_with_its_shop(shop: Kept) -> None
     assert await shop.get(SECRET, "nats") is None
 
 
-async def test_a_job_that_cannot_be_changed_is_made_anew(api: Kube, namespace: str) -> None:
+async def test_a_job_that_cannot_be_changed_is_created_again(api: Kube, namespace: str) -> None:
     """A later operator may put other labels on the pods of a Job whose name has not changed."""
 
     def job(team: str) -> Object:

@@ -52,7 +52,7 @@ async def test_fields_of_others_are_taken_only_by_force(api: Kube, namespace: st
     assert (await api.apply(CONFIG_MAP, config_map(namespace, a="3"), force=True))["data"] == {"a": "3"}
 
 
-async def test_create_and_replace_tell_of_conflicts(api: Kube, namespace: str) -> None:
+async def test_create_and_replace_report_conflicts(api: Kube, namespace: str) -> None:
     first = await api.create(CONFIG_MAP, config_map(namespace, a="1"))
     with pytest.raises(Conflict) as caught:
         await api.create(CONFIG_MAP, config_map(namespace, a="1"))
@@ -95,7 +95,7 @@ async def test_an_invalid_object_is_refused_with_its_field(api: Kube, namespace:
     assert "spec.template" in caught.value.message
 
 
-async def test_a_watch_tells_what_happens_and_ends(api: Kube, namespace: str) -> None:
+async def test_a_watch_reports_what_happens_and_ends(api: Kube, namespace: str) -> None:
     _, version, _ = await api.page(CONFIG_MAP, namespace)
     await api.create(CONFIG_MAP, config_map(namespace, a="1"))
     await api.patch(CONFIG_MAP, namespace, "settings", {"data": {"a": "2"}})
@@ -119,7 +119,7 @@ async def test_a_restarting_server_costs_time_only(api: Kube, apiserver: ApiServ
         [event async for event in api.watch(CONFIG_MAP, namespace, "", "1", timeout_s=1)]
 
 
-async def test_discovery_tells_which_kinds_there_are(api: Kube) -> None:
+async def test_discovery_reports_which_kinds_there_are(api: Kube) -> None:
     assert {"Deployment", "StatefulSet"} <= await api.served("apps/v1")
     assert await api.served("shops.shopkeeper.dev/v1alpha1") == {"Shop"}
     assert await api.served("nobody.example/v1") == set()

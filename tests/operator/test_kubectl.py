@@ -55,7 +55,7 @@ def cells(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in text.splitlines()]
 
 
-async def test_columns_tell_how_a_shop_is(kubeconfig: Path, shop: Object) -> None:
+async def test_columns_show_how_a_shop_is(kubeconfig: Path, shop: Object) -> None:
     head, row = cells(await kubectl(kubeconfig, "-n", shop["metadata"]["namespace"], "get", "shop"))
     assert head == ["NAME", "READY", "VERSION", "URL", "SERVICES", "AGE"]
     assert row[:5] == ["books", "False", "0.1.0", "https://books.example.com", "7/8"]

@@ -129,7 +129,7 @@ async def test_a_lost_answer_is_not_a_lost_lease(api: Kube, namespace: str) -> N
 
 
 @pytest.mark.parametrize("action", ["taken", "deleted"])
-async def test_a_lease_that_is_taken_away_is_lost(api: Kube, namespace: str, action: str) -> None:
+async def test_a_lease_that_is_taken_over_is_lost(api: Kube, namespace: str, action: str) -> None:
     one = Lease(api, namespace, NAME, "one")
     await acquired(one)
     if action == "taken":

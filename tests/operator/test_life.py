@@ -142,7 +142,7 @@ async def test_what_the_spec_names_must_be_there_before_anything_is_made(
         ),
     ],
 )
-async def test_what_only_the_operator_can_see_is_told_as_a_condition(
+async def test_what_only_the_operator_can_see_is_reported_as_a_condition(
     api: Kube, namespace: str, operator: Operator, spec: dict[str, object], reason: str, named: str
 ) -> None:
     shop = Kept(api, namespace)
@@ -157,7 +157,7 @@ async def test_what_only_the_operator_can_see_is_told_as_a_condition(
     [{"ports": [{"port": 1, "name": "mine"}], "selector": {"app": "mine"}}, {"ports": [{"port": 1}]}],
     ids=["another selector", "invalid with our port"],
 )
-async def test_an_object_of_somebody_else_is_not_taken(
+async def test_an_object_of_another_client_is_not_taken(
     api: Kube, namespace: str, kubelet: Kubelet, operator: Operator, spec: Object
 ) -> None:
     body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "bookshop-order", "namespace": namespace}}
@@ -231,7 +231,7 @@ async def test_jobs_are_made_once(shop: Kept, operator: Operator, operators: Ope
     await again.stop()
 
 
-async def test_a_shop_deleted_while_nobody_looks_is_torn_down_later(
+async def test_a_shop_deleted_while_no_operator_runs_is_torn_down_later(
     shop: Kept, operator: Operator, operators: Operators, operator_login: Path
 ) -> None:
     operator.kill()

@@ -162,7 +162,7 @@ async def test_a_plugin_gives_a_certificate(apiserver: ApiServer, namespace: str
         ("sleep 60", "took more than 0.2 s"),
     ],
 )
-async def test_a_plugin_that_fails_is_told(
+async def test_a_plugin_that_fails_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
 ) -> None:
     monkeypatch.setattr(login, "PLUGIN_TIMEOUT_S", 0.2 if text.startswith("sleep") else 20)
@@ -194,7 +194,7 @@ async def test_what_cannot_be_used_is_refused_with_a_sentence(
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "a: [", "\x00"])
-async def test_a_broken_kubeconfig_is_told(tmp_path: Path, text: str) -> None:
+async def test_a_broken_kubeconfig_is_reported(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config"
     path.write_text(text)
     with pytest.raises(LoginError, match=str(path)):
@@ -261,7 +261,7 @@ async def test_a_token_file_is_read_again_after_a_while(tmp_path: Path, monkeypa
     assert await token.current() == "two"
 
 
-async def test_a_process_outside_a_pod_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_outside_a_pod_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "::1")
     with pytest.raises(LoginError, match="this is no pod with a service account"):
         login.in_cluster(tmp_path)

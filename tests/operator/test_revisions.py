@@ -129,7 +129,7 @@ async def test_a_rollback_puts_everything_back_and_a_corrected_spec_goes_on(shop
     assert "failure" not in await shop.status()
 
 
-async def test_what_was_rolled_back_is_tried_again_when_somebody_asks(
+async def test_what_was_rolled_back_is_tried_again_when_a_retry_is_requested(
     shop: Kept, kubelet: Kubelet, session: Session
 ) -> None:
     with pytest.raises(ShopctlError, match="nothing to try again"):
@@ -181,7 +181,7 @@ async def test_manual_stays_where_it_failed_and_goes_on_when_it_heals(shop: Kept
     ],
     ids=["pull", "crash", "unschedulable", "config", "job"],
 )
-async def test_a_first_installation_tells_which_pod_and_why_and_goes_on_when_it_heals(
+async def test_a_first_installation_reports_which_pod_and_why_and_goes_on_when_it_heals(
     api: Kube, namespace: str, kubelet: Kubelet, operator: Operator, name: str, failure: Failure, word: str
 ) -> None:
     await kubelet.fail(name, failure)
@@ -221,7 +221,7 @@ async def test_a_spec_changed_in_mid_rollout_wins(shop: Kept, kubelet: Kubelet) 
     assert images == {"0.3.0"}
 
 
-async def test_a_refused_object_is_told_in_the_words_of_the_server(shop: Kept) -> None:
+async def test_a_refused_object_is_reported_with_the_message_of_the_server(shop: Kept) -> None:
     name = f"no-budgets-{shop.namespace}"
     await shop.api.create(POLICY, policy(name))
     await shop.api.create(BINDING, binding(name, shop.namespace))

@@ -21,7 +21,7 @@ SAMPLES = sorted((helm.ROOT / "k8s" / "samples").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
-async def test_a_sample_becomes_ready_and_goes(
+async def test_a_sample_becomes_ready_and_is_deleted(
     api: Kube, namespace: str, kubelet: Kubelet, operator: Operator, sample: Path
 ) -> None:
     resource = yaml.safe_load(sample.read_text(encoding="utf-8"))

@@ -34,7 +34,7 @@ FIRST_LIST_S = 3.0
 REFUSED = f'shops.shops.shopkeeper.dev is forbidden: User "{BLIND}" cannot list resource "shops"'
 
 
-async def test_several_namespaces_are_looked_after_and_no_other(
+async def test_several_namespaces_are_managed_and_no_other(
     api: Kube, apiserver: ApiServer, operators: Operators
 ) -> None:
     user = "operator-of-two"

@@ -138,7 +138,7 @@ async def test_behind_a_pooler_the_server_itself_is_audited(
     assert [result.number for result in results if not result.ok] == []
 
 
-async def test_a_port_at_which_nobody_listens_is_told(
+async def test_a_port_at_which_nobody_listens_is_reported(
     session: Session, shop: Object, node: Node, urls: Urls, nats_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await store(session, node, "postgres", 5432)

@@ -40,7 +40,7 @@ async def set_status(session: Session, **status: Any) -> None:
 # status
 
 
-async def test_status_tells_of_conditions_pods_and_events(session: Session, shop: Object, node: Node) -> None:
+async def test_status_reports_conditions_pods_and_events(session: Session, shop: Object, node: Node) -> None:
     await set_status(
         session,
         observedGeneration=1,
@@ -80,7 +80,7 @@ async def tell(session: Session, about: Object, message: str) -> None:
     await session.kube.create(EVENT, event)
 
 
-async def test_a_trouble_of_a_job_that_has_succeeded_all_the_same_is_none(session: Session, shop: Object) -> None:
+async def test_a_problem_of_a_job_that_has_succeeded_all_the_same_is_none(session: Session, shop: Object) -> None:
     job = await session.kube.create(JOB, job_body(session.namespace, "bookshop-migrate"))
     failed = shopctl.pod(session.namespace, "bookshop-migrate-1", "migrate")
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "bookshop-migrate", "uid": job["metadata"]["uid"]}
@@ -199,7 +199,7 @@ async def made_job(session: Session) -> Object:
     return found[0]
 
 
-async def test_a_backup_is_a_job_of_the_schedule_and_tells_where_it_went(session: Session, schedule: Object) -> None:
+async def test_a_backup_is_a_job_of_the_schedule_and_reports_where_it_went(session: Session, schedule: Object) -> None:
     asked = asyncio.create_task(backup_job.back_up(session, "bookshop", WAIT_S))
     job = await made_job(session)
     assert job["metadata"]["ownerReferences"][0]["uid"] == schedule["metadata"]["uid"]
@@ -244,7 +244,7 @@ async def test_logs_are_prefixed_with_their_pod_and_cut(
     assert said.err.startswith("bookshop-order-3: nothing has run in it yet")
 
 
-async def test_an_unknown_service_is_told_which_there_are(session: Session, shop: Object, node: Node) -> None:
+async def test_an_unknown_service_is_reported_which_there_are(session: Session, shop: Object, node: Node) -> None:
     await nodes.run_pod(session.kube, shopctl.pod(session.namespace, "bookshop-order-1", "order"), node)
     with pytest.raises(ShopctlError, match="bookshop has no pods of ordr; there are pods of: order"):
         await pod_logs.show(session, "bookshop", "ordr", 2)
@@ -326,7 +326,7 @@ async def test_a_kubeconfig_that_is_not_there_is_one_line() -> None:
     assert done.err.startswith("shopctl: no kubeconfig at /nonexistent")
 
 
-async def test_an_unknown_context_is_told_with_the_known_ones(kubeconfig: Path) -> None:
+async def test_an_unknown_context_is_reported_with_the_known_ones(kubeconfig: Path) -> None:
     done = await shopctl.run("status", "bookshop", "--kubeconfig", kubeconfig, "--context", "mars")
     assert done.err.startswith("shopctl: kubeconfig: there is no context 'mars' (there is: tests)")
 

@@ -145,7 +145,9 @@ async def test_an_object_of_another_shop_is_a_refusal(session: Session, tmp_path
     assert item(plan, "ConfigMap bookshop-streams").message == "belongs to the Shop other"
 
 
-async def test_an_object_that_somebody_labels_as_another_shops_is_taken_back(session: Session, tmp_path: Path) -> None:
+async def test_an_object_that_another_client_labels_as_another_shops_is_taken_back(
+    session: Session, tmp_path: Path
+) -> None:
     file = shopctl.write_shop(tmp_path / "shop.yaml")
     await shopctl.install(session.kube, session.namespace, file)
     for kind in (SECRET, CONFIG_MAP):
@@ -209,7 +211,7 @@ async def test_a_suspended_shop_says_so(session: Session, tmp_path: Path) -> Non
     assert "the Shop is suspended" in plan.text()
 
 
-async def test_a_missing_namespace_is_told_with_the_way_out(api: Kube, tmp_path: Path) -> None:
+async def test_a_missing_namespace_is_reported_with_what_to_do(api: Kube, tmp_path: Path) -> None:
     with pytest.raises(ShopctlError, match="kubectl create namespace nowhere"):
         await planning.make(Session(api, "nowhere", True), shopctl.write_shop(tmp_path / "shop.yaml"))
 

@@ -60,7 +60,7 @@ async def test_a_new_shop_names_the_pod_that_does_not_come_up(new: Kept, kubelet
     assert (await new.condition("Degraded"))["status"] == "False"
 
 
-async def test_a_new_shop_tells_why_its_migration_fails_and_tries_again(new: Kept, kubelet: Kubelet) -> None:
+async def test_a_new_shop_reports_why_its_migration_fails_and_tries_again(new: Kept, kubelet: Kubelet) -> None:
     await kubelet.fail("bookshop-order-migrate-*", Failure.crash_loop(OUT_OF_COLUMNS))
     await new.apply()
     ready = await new.comes_to("Ready", "BackoffLimitExceeded")
@@ -70,7 +70,7 @@ async def test_a_new_shop_tells_why_its_migration_fails_and_tries_again(new: Kep
     assert settled((await new.status())["conditions"], 1)
 
 
-async def test_an_upgrade_in_trouble_leaves_the_old_pods_serving(shop: Kept, kubelet: Kubelet) -> None:
+async def test_an_upgrade_with_problems_leaves_the_old_pods_serving(shop: Kept, kubelet: Kubelet) -> None:
     await break_order(shop, kubelet, Failure.image_pull())
     degraded = await shop.comes_to("Degraded", "ImagePullBackOff")
     assert f"image {BROKEN} cannot be pulled" in degraded["message"]
@@ -236,7 +236,9 @@ async def test_what_waiting_cannot_cure_is_not_waited_for(shop: Kept, kubelet: K
     assert "InvalidImageName: invalid reference format" in ready["message"]
 
 
-async def test_a_lost_history_is_made_anew_and_the_way_back_still_leads_somewhere(shop: Kept, kubelet: Kubelet) -> None:
+async def test_a_lost_history_is_created_again_and_a_rollback_still_has_a_revision(
+    shop: Kept, kubelet: Kubelet
+) -> None:
     before = await image_of_order(shop)
     await shop.api.delete(SECRET, shop.namespace, "bookshop-history")
     await wait_until(lambda: shop.get(SECRET, "history"), what="the history made anew")

@@ -171,7 +171,7 @@ def test_the_message_names_the_pod_and_its_reason() -> None:
     assert found["Progressing"]["message"] == f"Revision 1, services: {WAITING}."
 
 
-def test_an_upgrade_in_trouble_says_that_the_old_revision_goes_on() -> None:
+def test_an_upgrade_with_problems_says_that_the_old_revision_goes_on() -> None:
     message = made(replace(SERVING, rolling=UPGRADE, pod_problems=(PULL,)))["Ready"]["message"]
     assert PULL.message in message
     assert message.endswith("What served before goes on.")
@@ -183,7 +183,7 @@ def test_an_upgrade_that_restarts_a_part_does_not_claim_that_it_serves() -> None
     assert message == f"Revision 2, services: {WAITING}. StatefulSet bookshop-postgres: 0 of 1 pod ready."
 
 
-def test_a_cause_is_told_with_what_it_is_the_cause_of() -> None:
+def test_a_cause_is_reported_with_what_it_is_the_cause_of() -> None:
     failed = "Deployment bookshop-order: exceeded its progress deadline"
     pod = "pod bookshop-order-7c9-x: container migrate: ImagePullBackOff: not found"
     assert with_pod_cause(failed, (NO_NODE, PULL)) == f"{failed} ({pod})"
@@ -191,7 +191,7 @@ def test_a_cause_is_told_with_what_it_is_the_cause_of() -> None:
     assert with_pod_cause(WAITING, ()) == WAITING
 
 
-def test_a_failure_is_told_with_the_troubles_that_it_does_not_name() -> None:
+def test_a_failure_is_reported_with_the_problems_that_it_does_not_name() -> None:
     facts = Facts(
         1, rolling=FIRST, failed=("DeadlineExceeded", with_pod_cause(WAITING, (PULL,))), pod_problems=(PULL, NO_NODE)
     )
@@ -210,7 +210,7 @@ def test_a_rollback_says_why_and_what_serves() -> None:
     assert found["Degraded"]["message"] == found["Ready"]["message"]
 
 
-def test_what_stands_in_the_way_is_told_with_what_still_serves() -> None:
+def test_what_blocks_a_shop_is_reported_with_what_still_serves() -> None:
     assert (
         made(replace(SERVING, blocked=MISSING))["Ready"]["message"] == f"{MISSING[1]}. What was applied before goes on."
     )
@@ -219,7 +219,7 @@ def test_what_stands_in_the_way_is_told_with_what_still_serves() -> None:
     assert down == f"{MISSING[1]}. {WAITING}."
 
 
-def test_troubles_are_told_once_for_each_owner_the_hopeless_first() -> None:
+def test_problems_are_reported_once_for_each_owner_fatal_ones_first() -> None:
     second = replace(PULL, message=PULL.message.replace("-x:", "-y:"), pod="bookshop-order-7c9-y")
     found = made(replace(SERVING, unready=(WAITING, "Service a: gone"), pod_problems=(second, NO_NODE, PULL, NEVER)))
     told = found["Degraded"]["message"]
@@ -227,13 +227,13 @@ def test_troubles_are_told_once_for_each_owner_the_hopeless_first() -> None:
     assert told == f"{NEVER.message}. {PULL.message}. {NO_NODE.message}. Service a: gone."
 
 
-def test_of_many_troubles_some_are_told_and_the_rest_is_counted() -> None:
+def test_of_many_problems_some_are_reported_and_the_rest_is_counted() -> None:
     many = tuple(replace(PULL, owner=f"Deployment {name}", message=f"Deployment {name}: bad") for name in "abcdef")
     told = made(replace(SERVING, pod_problems=many))["Degraded"]["message"]
     assert told == "Deployment a: bad. Deployment b: bad. Deployment c: bad. 3 more of its parts have such problems."
 
 
-def test_drift_is_told_while_it_is_repaired_and_remembered_after() -> None:
+def test_drift_is_reported_while_it_is_repaired_and_remembered_after() -> None:
     drifted = made(replace(SERVING, drift=("Service b: spec.ports", "Deployment a was deleted")))
     assert short(drifted["Drifted"]) == "True/Repairing"
     assert drifted["Drifted"]["message"] == "Deployment a was deleted. Service b: spec.ports."

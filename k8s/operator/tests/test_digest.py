@@ -139,7 +139,7 @@ def test_an_object_without_managed_fields_has_a_digest() -> None:
     assert digest(bare) == digest({**bare, "data": {"a": "b"}})
 
 
-def test_paths_are_told_as_people_write_them() -> None:
+def test_paths_are_reported_as_people_write_them() -> None:
     inside = "spec.template.spec.containers[order]"
     assert owned_paths(live()) == [
         "metadata.labels.app",

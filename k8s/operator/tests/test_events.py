@@ -130,7 +130,7 @@ async def test_other_words_are_another_event(recording: Recording) -> None:
     assert [event["count"] for event in recording.server.events.values()] == [1, 1, 1]
 
 
-async def test_a_shop_made_anew_starts_its_own_events(recording: Recording) -> None:
+async def test_a_shop_created_again_starts_its_own_events(recording: Recording) -> None:
     recording.tell(uid="u-1")
     recording.tell(uid="u-2")
     await recording.write()
@@ -161,7 +161,7 @@ async def test_an_event_that_the_server_forgot_is_made_again(recording: Recordin
     assert recording.server.only["count"] == 2
 
 
-async def test_after_an_hour_it_is_news_again(recording: Recording) -> None:
+async def test_after_an_hour_it_is_a_new_event(recording: Recording) -> None:
     recording.tell()
     await recording.write()
     recording.server.events.clear()
@@ -215,7 +215,7 @@ async def test_what_the_server_will_not_have_is_left(recording: Recording) -> No
     assert recording.server.only["message"] == "written"
 
 
-async def test_a_lost_event_is_told_when_it_happens_again(recording: Recording) -> None:
+async def test_a_lost_event_is_reported_when_it_happens_again(recording: Recording) -> None:
     recording.server.refuse = [Unreachable(0, "NoAnswer", "timed out")]
     recording.tell()
     await recording.write()
@@ -240,7 +240,7 @@ async def test_the_longest_name_of_a_shop_still_gives_a_name(recording: Recordin
     assert len(recording.server.only["metadata"]["name"]) <= 253
 
 
-async def test_a_task_writes_what_is_told_meanwhile(recording: Recording) -> None:
+async def test_a_task_writes_what_is_reported_meanwhile(recording: Recording) -> None:
     running = asyncio.create_task(recording.recorder.run())
     try:
         recording.tell("first")

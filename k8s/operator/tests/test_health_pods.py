@@ -290,7 +290,7 @@ CRASH = ended(1, message="could not connect")
     ],
     ids=["crash loop", "image"],
 )
-def test_the_same_trouble_is_told_the_same_way_at_every_moment(states: list[Status]) -> None:
+def test_the_same_problem_is_reported_the_same_way_at_every_moment(states: list[Status]) -> None:
     assert len({pod_problem(pod(state)) for state in states}) == 1
 
 
@@ -305,7 +305,7 @@ def test_a_problem_names_the_owner(owner: str, display_name: str) -> None:
     assert found == PodProblem("ErrImageNeverPull", text, True, display_name, "bookshop-order-7c9-x")
 
 
-def test_a_failed_migration_is_told_with_the_name_of_its_job() -> None:
+def test_a_failed_migration_is_reported_with_the_name_of_its_job() -> None:
     found = pod_problem(
         pod(container({"terminated": ended(1, message=TRACEBACK)}, name="migrate"), owner="Job", phase="Failed")
     )

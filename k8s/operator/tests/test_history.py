@@ -135,7 +135,7 @@ def test_the_secret_holds_revisions_and_seed() -> None:
     assert secret_of(KEY, {}, seed, "7")["metadata"]["resourceVersion"] == "7"
 
 
-def test_what_somebody_wrote_into_the_secret_is_passed_over() -> None:
+def test_what_another_client_wrote_into_the_secret_is_passed_over() -> None:
     assert revisions_of({"data": {"1": "b25l", "2": "no base64!", "note": "b25l", "-3": "b25l", "4.5": "b25l"}}) == {
         1: b"one"
     }

@@ -42,7 +42,7 @@ def test_shops_are_counted_by_condition(shops: metrics.ShopStates) -> None:
     assert sample("shop_operator_shops", condition="Degraded", status="False") == 2
 
 
-def test_a_shop_in_trouble_is_named_and_one_that_went_is_not(shops: metrics.ShopStates) -> None:
+def test_a_shop_with_problems_is_named_and_one_that_went_is_not(shops: metrics.ShopStates) -> None:
     shops.see(BOOKS, conditions("False", "True"))
     shops.see(ARCADE, conditions("True", "False"))
     shops.forget(ARCADE)
@@ -51,7 +51,7 @@ def test_a_shop_in_trouble_is_named_and_one_that_went_is_not(shops: metrics.Shop
     assert REGISTRY.get_sample_value("shop_operator_shop_ready", {"shop_namespace": "market", "shop": "arcade"}) is None
 
 
-def test_a_backup_is_told_by_when_it_was_due_and_when_it_succeeded(shops: metrics.ShopStates) -> None:
+def test_a_backup_is_reported_by_when_it_was_due_and_when_it_succeeded(shops: metrics.ShopStates) -> None:
     name = "shop_operator_backup_{}_timestamp_seconds"
     shops.see_backup(BOOKS, {"lastScheduleTime": "2026-05-01T03:00:00Z"})
     books = {"shop_namespace": "market", "shop": "books"}
@@ -73,7 +73,7 @@ def test_requests_are_counted_by_verb_resource_and_code() -> None:
     assert sample("shop_operator_api_request_seconds_count", verb="PATCH") == 2
 
 
-def test_queue_and_watches_are_asked_when_somebody_looks() -> None:
+def test_queue_and_watches_are_asked_when_another_client_looks() -> None:
     waiting = [1]
     metrics.watch_queue(lambda: len(waiting), lambda: 7.5)
     waiting.append(2)

@@ -19,7 +19,7 @@ def event(verb: str, resource: str, code: int = 200, user: str = OPERATOR, **ref
     return {**found, "objectRef": {"resource": resource, "apiVersion": "v1", **reference}}
 
 
-def test_every_kind_that_is_rendered_may_be_brought_about_and_taken_away() -> None:
+def test_every_kind_that_is_rendered_may_be_created_and_deleted() -> None:
     rights = rbac.shop_rights()
     for kind in RENDERED:
         assert {right.verb for right in rights if (right.group, right.resource) == (kind.group, kind.plural)} == set(

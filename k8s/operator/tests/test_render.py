@@ -72,7 +72,7 @@ async def test_objects_come_in_the_order_of_applying() -> None:
     assert json.dumps(found) == json.dumps(GOLDEN_ORDER), "dumped, because the order of keys counts"
 
 
-async def test_every_object_tells_whose_it_is() -> None:
+async def test_every_object_reports_whose_it_is() -> None:
     for obj in await objects_of(FULL):
         metadata = obj["metadata"]
         assert metadata["namespace"] == NAMESPACE
@@ -308,7 +308,7 @@ AT = "execution error at (shop/templates/services.yaml:2:4): "
         ("Error: Chart.yaml file is missing", "the charts could not be rendered: Chart.yaml file is missing"),
     ],
 )
-def test_what_helm_says_is_put_in_the_words_of_the_shop(said: str, expected: str) -> None:
+def test_what_helm_says_names_the_fields_of_the_shop(said: str, expected: str) -> None:
     assert render.translate_helm_error(said) == expected
 
 
@@ -362,7 +362,7 @@ def test_helm_and_charts_are_found_where_the_environment_says(tmp_path: Path, mo
     assert find_charts() == tmp_path
 
 
-def test_without_helm_the_message_says_where_it_was_sought(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_helm_the_message_says_where_it_was_searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(render.HELM_VARIABLE, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(render, "_CACHED_HELM", tmp_path / "helm")

@@ -15,7 +15,7 @@ from shop.operator.engine.render.renderer import Renderer, RenderError, find_cha
 from tests.charts import helm
 
 
-async def test_helm_is_told_the_clusters_version_and_kinds(tmp_path: Path) -> None:
+async def test_helm_is_reported_the_clusters_version_and_kinds(tmp_path: Path) -> None:
     told = Renderer(script(tmp_path, f'echo "$@" > "{tmp_path}/told"; /bin/cat > /dev/null'), find_charts(), VERSION)
     told.kube_version = "v1.35.2"
     await told.render(shop_specs.shop(), NAMESPACE, "", SEED, frozenset({"ServiceMonitor"}))

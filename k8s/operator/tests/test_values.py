@@ -194,7 +194,7 @@ def test_without_backup_or_restore_there_is_no_value_of_them() -> None:
     assert not {"backup", "restore"} & set(values_of({}))
 
 
-def test_where_the_images_are_is_the_operators_to_say() -> None:
+def test_the_operator_sets_where_the_images_are() -> None:
     images = Images("registry.example.com/shop", "Always", ("pull",))
     found = values(shop_specs.shop(), NAMESPACE, optional=EVERY_KIND, version="0.1.0", images=images)
     assert found["global"]["image"] == {

@@ -1,1 +1,1 @@
-"""What keeps Shops right in a cluster: watch, queue, render, apply in waves, judge health, prune, tell."""
+"""The operator of Shops in a cluster: watch, queue, render, apply in waves, assess health, prune, report."""
