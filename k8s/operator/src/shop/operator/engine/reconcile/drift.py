@@ -54,8 +54,8 @@ def difference(desired: Object, live: Object) -> list[str]:
     Two spellings of one quantity are the same. A field of ours that is no longer desired is a difference too.
     """
     wanted = _without_string_data(desired)
-    found = list(dict.fromkeys([*_unequal(wanted, live, ""), *_unwanted({**desired, **wanted}, live)]))
-    return found[:MAX_PATHS]
+    surplus = (path for fields in _managed(live)[0] for path in _surplus(fields, {**desired, **wanted}, live, ""))
+    return list(dict.fromkeys([*_unequal(wanted, live, ""), *surplus]))[:MAX_PATHS]
 
 
 def _managed(obj: Object) -> tuple[list[Fields], list[Fields]]:
@@ -178,30 +178,21 @@ def _unequal_items(wanted: list[Any], found: list[Any], path: str) -> Iterator[s
             yield from _unequal(item, other, f"{path}[{index}]")
 
 
-def _unwanted(wanted: Object, live: Object) -> Iterator[str]:
-    """Fields of ours in `live` that an apply of `wanted` would remove."""
-    for fields in _managed(live)[0]:
-        yield from _surplus(fields, wanted, live, "")
-
-
 def _surplus(fields: Fields, wanted: Any, live: Any, path: str) -> Iterator[str]:
+    """Fields of ours in `live` that an apply of `wanted` would remove."""
     for name, below in fields.items():
         if name == ".":
             continue
         mine, theirs = _part(name, wanted), _part(name, live)
         where = path + _step(name, live, theirs, not path)
-        if mine is _ABSENT and name[0] == "k" and isinstance(theirs, dict):
-            mine = _by_own_key(wanted, live, theirs)
+        if mine is _ABSENT and name[0] == "k" and isinstance(theirs, dict) and isinstance(wanted, list):
+            # The item's key may have a default of the server, such as protocol TCP, that the wanted one lacks.
+            key = _identifying_key(live)
+            mine = _item({key: theirs[key]}, wanted) if key else _ABSENT
         if mine is _ABSENT:
             yield where
         elif below:
             yield from _surplus(below, mine, theirs, where)
-
-
-def _by_own_key(wanted: Any, live: Any, item: Object) -> Any:
-    """The wanted item when a default such as protocol TCP is one of its keys for the server."""
-    key = _identifying_key(live) if isinstance(live, list) else None
-    return _item({key: item[key]}, wanted) if key and isinstance(wanted, list) else _ABSENT
 
 
 def _same(wanted: Any, found: Any) -> bool:

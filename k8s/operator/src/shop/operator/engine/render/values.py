@@ -68,11 +68,14 @@ def values(
     `optional` holds the optional kinds that the cluster serves ("Cluster", "HTTPRoute", "ServiceMonitor",
     "PrometheusRule"); `version` is the images' unless the Shop names one. RenderError for a contradiction.
     """
-    spec = shop.spec
+    spec, catalog = shop.spec, shop.spec.store.catalog
     _check(spec, optional)
     return {
         "global": _global(shop, version, images or Images()),
-        "catalog": _catalog(spec.store),
+        "catalog": {
+            "sample": (catalog and catalog.sample) or "",
+            "configMap": (catalog and catalog.config_map) or "",
+        },
         "rules": {"enabled": spec.observability.rules},
         "dashboards": {"enabled": spec.observability.dashboards},
         **_stores(spec),
@@ -192,11 +195,6 @@ def _database_access(database: DatabaseBackend) -> Values:
         names = {"secretName": database.ca.secret_name, "configMapName": database.ca.config_map}
         given["ca"] = {"key": database.ca.key, **{field: name for field, name in names.items() if name}}
     return given
-
-
-def _catalog(store: Store) -> Values:
-    catalog = store.catalog
-    return {"sample": (catalog and catalog.sample) or "", "configMap": (catalog and catalog.config_map) or ""}
 
 
 def _stores(spec: ShopSpec) -> Values:

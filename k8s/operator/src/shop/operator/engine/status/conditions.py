@@ -73,13 +73,12 @@ def conditions(previous: Sequence[Condition], facts: Facts, now: datetime) -> li
     """
     facts = replace(facts, unready=tuple(sorted(facts.unready)))
     before = {condition["type"]: condition for condition in previous}
-    verdicts = (
-        _ready(facts),
-        _progressing(facts),
-        _degraded(facts),
-        _drifted(facts, before.get("Drifted")),
-        _paused(facts),
-    )
+    problem = _first_problem(facts) if facts.deleting is None else None
+    degraded: Verdict = ("True", *problem) if problem else ("False", "AsExpected", "Nothing is known to be wrong.")
+    paused: Verdict = "False", "Active", "The operator keeps this Shop as its spec says."
+    if facts.paused:
+        paused = "True", "Suspended", "spec.suspend is true: the operator changes nothing."
+    verdicts = (_ready(facts), _progressing(facts), degraded, _drifted(facts, before.get("Drifted")), paused)
     result = []
     for kind, verdict in zip(TYPES, verdicts, strict=True):
         old = before.get(kind, {})
@@ -128,14 +127,10 @@ def _condition(kind: str, verdict: Verdict, old: Condition, generation: int, now
         "type": kind,
         "status": status,
         "reason": reason,
-        "message": _bounded(message),
+        "message": message if len(message) <= MESSAGE_CHARS else message[: MESSAGE_CHARS - 1] + "…",
         "observedGeneration": generation,
         "lastTransitionTime": since or now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-
-
-def _bounded(text: str) -> str:
-    return text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 1] + "…"
 
 
 def _ready(facts: Facts) -> Verdict:
@@ -181,11 +176,6 @@ def _progressing(facts: Facts) -> Verdict:
     return "False", "Complete", "No change is under way."
 
 
-def _degraded(facts: Facts) -> Verdict:
-    problem = _first_problem(facts) if facts.deleting is None else None
-    return ("True", *problem) if problem else ("False", "AsExpected", "Nothing is known to be wrong.")
-
-
 def _drifted(facts: Facts, old: Condition | None) -> Verdict:
     """After the repair the message stays, so that one can read later what was changed, and when."""
     if facts.drift:
@@ -193,12 +183,6 @@ def _drifted(facts: Facts, old: Condition | None) -> Verdict:
     if old and old["reason"] in {"Repairing", "Repaired"}:
         return "False", "Repaired", "Last repaired: " + str(old["message"]).removeprefix("Last repaired: ")
     return "False", "InStep", "What the operator applied is unchanged."
-
-
-def _paused(facts: Facts) -> Verdict:
-    if facts.paused:
-        return "True", "Suspended", "spec.suspend is true: the operator changes nothing."
-    return "False", "Active", "The operator keeps this Shop as its spec says."
 
 
 def _stopped(facts: Facts) -> tuple[str, str] | None:

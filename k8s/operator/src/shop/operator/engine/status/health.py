@@ -113,12 +113,8 @@ def _stateful_set(obj: Object) -> Health:
     strategy = spec.get("updateStrategy", {})
     if strategy.get("type") == "OnDelete":
         return READY
-    return _stateful_update(obj, want, strategy.get("rollingUpdate", {}).get("partition", 0))
-
-
-def _stateful_update(obj: Object, want: int, partition: int) -> Health:
-    """Pods below the partition keep their revision on purpose."""
-    status = _status(obj)
+    # Pods below the partition keep their revision on purpose.
+    partition = strategy.get("rollingUpdate", {}).get("partition", 0)
     updated, due = status.get("updatedReplicas", 0), max(0, want - partition)
     done = updated >= due if partition else status.get("currentRevision") == status.get("updateRevision")
     return READY if done else _waiting(obj, "LessUpdated", f"{min(updated, due)} of {due} {_pods(due)} updated")
