@@ -91,20 +91,20 @@ def test_the_server_takes_what_the_most_pods_can_ask_for() -> None:
 
 def test_pools_that_the_server_cannot_serve_are_refused_with_the_numbers() -> None:
     text = refusal("--set", SCALED)
-    assert f"allows up to 500, but the services may take {MOST} connections ({WITH_DATABASE[0]} 11 pods x 8, " in text
+    assert f"allows up to 500, but the services may open {MOST} connections ({WITH_DATABASE[0]} 11 pods x 8, " in text
     assert "others 10)" in text
-    assert f"database.maxConnections is 100, but the services may take {STREAMS * 2 * 8 + 10} connections" in refusal(
+    assert f"database.maxConnections is 100, but the services may open {STREAMS * 2 * 8 + 10} connections" in refusal(
         "--set", "database.maxConnections=100"
     )
     assert max_connections("--set", SCALED, "--set", f"database.maxConnections={MOST + 60}") == MOST + 60
-    assert f"may take {MOST}" in refusal("--set", SCALED, "--set", f"database.maxConnections={MOST - 1}")
+    assert f"may open {MOST}" in refusal("--set", SCALED, "--set", f"database.maxConnections={MOST - 1}")
     assert max_connections("--set", SCALED, "--set", f"database.maxConnections={MOST}") == MOST
 
 
 def test_the_limit_of_a_server_elsewhere_is_compared_once_it_is_stated() -> None:
     template("shop", *EXTERNAL, "--set", SCALED)
     stated = ("--set", "database.maxConnections=400")
-    assert f"database.maxConnections is 400, but the services may take {MOST}" in refusal(
+    assert f"database.maxConnections is 400, but the services may open {MOST}" in refusal(
         *EXTERNAL, "--set", SCALED, *stated
     )
 

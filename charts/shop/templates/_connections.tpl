@@ -59,6 +59,6 @@
 {{- $most := $given | default (ternary $needed 500 (eq .Values.database.mode "External")) }}
 {{- if gt $needed $most }}
 {{- $why := ternary (printf "database.maxConnections is %d" $given) "database.maxConnections is not set, which allows up to 500" (gt $given 0) }}
-{{- fail (printf "%s, but the services may take %d connections (%s): raise it, or lower the most pods or SHOP_DATABASE_POOL_SIZE" $why $needed $sum.parts) }}
+{{- fail (printf "%s, but the services may open %d connections (%s): raise it, or lower the maximum number of pods or SHOP_DATABASE_POOL_SIZE" $why $needed $sum.parts) }}
 {{- end }}
 {{- end }}

@@ -55,7 +55,7 @@ choose() { # sets backup, the folder to restore from
         [ "${begun:-$name}" = "$name" ] || fail "the databases were begun from $begun: restoring $name over it would mix two backups"
     elif [ -n "$begun" ]; then
         backup=$SOURCE/$begun
-        [ -e "$backup/manifest.json" ] || fail "$SOURCE/$begun, with which the restore began, is gone: delete the databases and start anew"
+        [ -e "$backup/manifest.json" ] || fail "$SOURCE/$begun, with which the restore began, is gone: delete the databases and start again"
     else
         newest
     fi
