@@ -11,7 +11,7 @@ from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CLAIM, CONFIG_MAP, DEPLOYMENT, EVENT, JOB, SECRET, SERVICE, SHOP
 from shop.operator.engine.kube.objects import FINALIZER, SHOP_LABEL, Object
 from tests.operator.apiserver import ApiServer
-from tests.operator.kept import SMALL, Kept
+from tests.operator.kept import ALL_READY, SMALL, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators
 
@@ -31,7 +31,7 @@ async def test_an_applied_shop_becomes_ready_and_says_so(shop: Kept) -> None:
         "Drifted": ("False", "InStep"),
         "Paused": ("False", "Active"),
     }
-    assert status["servicesReady"] == "8/8"
+    assert status["servicesReady"] == ALL_READY
     assert (status["revision"], status["observedGeneration"]) == (1, 1)
     assert status["url"] == f"http://bookshop-gateway.{shop.namespace}.svc:8000"
     assert "rollout" not in status

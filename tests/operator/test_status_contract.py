@@ -10,7 +10,7 @@ from shop.operator.engine.kube.api_errors import ApiError
 from shop.operator.engine.kube.kinds import DEPLOYMENT, EVENT, SECRET, SHOP, Kind
 from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.status.conditions import TYPES, settled, summary
-from tests.operator.kept import Kept
+from tests.operator.kept import ALL_READY, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators
 from tests.operator.statuses import Failure
@@ -77,7 +77,7 @@ async def test_an_upgrade_with_problems_leaves_the_old_pods_serving(shop: Kept, 
     ready = await shop.condition("Ready")
     assert (ready["status"], ready["reason"]) == ("Unknown", "RollingOut")
     assert ready["message"].endswith("What served before goes on.")
-    assert (await shop.status())["servicesReady"] == "8/8"
+    assert (await shop.status())["servicesReady"] == ALL_READY
     await kubelet.heal()
     await shop.ready()
     assert (await shop.status())["revision"] == 2
