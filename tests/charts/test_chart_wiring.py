@@ -332,7 +332,7 @@ def test_a_controller_in_front_of_the_gateway_is_trusted(values: tuple[str, ...]
 
 def test_a_service_needs_nothing_but_its_values() -> None:
     """No template has a list of services: another one gets all its objects, and the stores admit it."""
-    url = {"secretName": "loyalty-database", "key": "url"}
+    url = {"secretName": "another-database", "key": "url"}
     values = {
         "networkPolicy": {"callers": ["gateway"]},
         "config": {"SHOP_ORDER_URL": '{{ include "shop.url" (list . "order") }}'},
@@ -340,21 +340,21 @@ def test_a_service_needs_nothing_but_its_values() -> None:
         "migrations": {"enabled": True, "mode": "Job"},
     }
     # The schema only has the services of the project.
-    more = ("--skip-schema-validation", "--set-json", f"services.loyalty={json.dumps(values)}")
+    more = ("--skip-schema-validation", "--set-json", f"services.another={json.dumps(values)}")
     objects = template("shop", *more)
     assert {title(found) for found in objects} - {title(found) for found in preset("shop")} == {
-        "Deployment/loyalty",
-        "NetworkPolicy/loyalty",
-        "PodDisruptionBudget/loyalty",
-        "Secret/database-loyalty",
-        "Service/loyalty",
-        "ServiceAccount/loyalty",
-        *(title(job) for job in kind(objects, "Job") if "loyalty" in json.dumps(job)),
+        "Deployment/another",
+        "NetworkPolicy/another",
+        "PodDisruptionBudget/another",
+        "Secret/database-another",
+        "Service/another",
+        "ServiceAccount/another",
+        *(title(job) for job in kind(objects, "Job") if "another" in json.dumps(job)),
     }
-    assert variables(objects, "loyalty")["SHOP_ORDER_URL"] == "http://order:8000"
+    assert variables(objects, "another")["SHOP_ORDER_URL"] == "http://order:8000"
     for store in ("postgres", "nats", "valkey"):
-        assert "loyalty" in allowed_names(named(objects, "NetworkPolicy", store)), store
-    assert "shop_loyalty" in named(objects, "ConfigMap", "provision")["data"]["provision.sql"]
+        assert "another" in allowed_names(named(objects, "NetworkPolicy", store)), store
+    assert "shop_another" in named(objects, "ConfigMap", "provision")["data"]["provision.sql"]
 
 
 def allowed_names(policy: Object) -> list[str]:

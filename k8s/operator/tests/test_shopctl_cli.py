@@ -11,6 +11,7 @@ import pytest
 
 from shop.devkit.processes import free_port
 from shop.operator import program
+from shop.operator.services import WITH_DATABASE
 
 HEAD = "apiVersion: shops.shopkeeper.dev/v1alpha1\nkind: Shop\nmetadata: {name: demo}\n"
 COMMAND_TIMEOUT_S = 120
@@ -145,7 +146,7 @@ def test_an_audit_elsewhere_names_the_database_that_it_cannot_read() -> None:
         "SHOP_AUDIT_DATABASE_URL": f"postgresql://nobody:secret@127.0.0.1:{port}/shop_{{noun}}",
         "SHOP_AUDIT_NATS_URL": f"nats://127.0.0.1:{port}",
     }
-    fails(shopctl("audit", environment=addresses), "the database of notification cannot be read")
+    fails(shopctl("audit", environment=addresses), f"the database of {WITH_DATABASE[0]} cannot be read")
 
 
 def test_deleting_without_a_terminal_needs_yes(tmp_path: Path) -> None:
