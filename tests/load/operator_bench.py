@@ -153,7 +153,7 @@ def table_with_broken(shops: int, runs: list[Figures]) -> str:
     return f"""medians of {len(runs)} at {shops} Shops
 the healthy ones alone: all ready after {alone["seconds"]:g} s
 beside the broken ones: all ready after {beside["seconds"]:g} s; until then {known:g} broken ones said what is wrong
-their {passes:g} failed passes held {cost["workers_held"]:g} of {cost["workers"]:g} workers on average"""
+{passes:g} passes failed, {cost["failed_at_once"]:g} at once on average, beside {cost["workers"]:g} workers"""
 
 
 if __name__ == "__main__":
