@@ -138,7 +138,7 @@ async def test_an_order_that_costs_nothing_needs_no_provider(payments: Payments)
 async def test_a_slow_charge_does_not_keep_the_others_of_its_batch(
     payments: Payments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(charges, "BATCH_PATIENCE_S", 0.05)
+    monkeypatch.setattr(charges, "BATCH_TIMEOUT_S", 0.05)
     payments.provider.hold("tok_visa")
     slow, quick = new_id(), new_id()
     batch = [payments.request(slow), payments.request(quick, "tok_declined")]
@@ -159,7 +159,7 @@ async def until_state(payments: Payments, order_id: UUID, state: str) -> None:
 async def test_closing_waits_for_what_the_provider_was_asked(
     payments: Payments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(charges, "BATCH_PATIENCE_S", 0.01)
+    monkeypatch.setattr(charges, "BATCH_TIMEOUT_S", 0.01)
     payments.provider.hold("tok_visa")
     order_id = new_id()
     await payments.service.charge([payments.request(order_id), payments.request(new_id(), "tok_declined")])

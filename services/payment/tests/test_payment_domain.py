@@ -63,16 +63,16 @@ def test_a_free_order_is_not_booked() -> None:
 
 @given(amounts, st.lists(st.tuples(st.integers(0, 10**12), st.booleans()), max_size=20))
 def test_whatever_is_refunded_the_ledger_sums_to_zero_and_holds_what_is_not_refunded(
-    amount: int, wishes: list[tuple[int, bool]]
+    amount: int, amounts_asked: list[tuple[int, bool]]
 ) -> None:
     held = payment(amount=amount)
     entries = domain.capture_entries(held)
-    for wish, succeeds in wishes:
+    for asked, succeeds in amounts_asked:
         try:
-            held, taken = domain.begin_refund(held, wish)
+            held, taken = domain.begin_refund(held, asked)
         except (RefundExceedsPayment, NotRefundable):
             continue
-        assert taken == wish
+        assert taken == asked
         if succeeds:
             held = domain.finish_refund(held, taken)
             entries += domain.refund_entries(refund_of(held, taken))
@@ -84,16 +84,16 @@ def test_whatever_is_refunded_the_ledger_sums_to_zero_and_holds_what_is_not_refu
 
 
 @given(amounts, st.lists(amounts, min_size=1, max_size=10))
-def test_refunds_that_are_under_way_together_never_exceed_the_capture(amount: int, wishes: list[int]) -> None:
+def test_refunds_that_are_under_way_together_never_exceed_the_capture(amount: int, amounts_asked: list[int]) -> None:
     held = payment(amount=amount)
     accepted = []
-    for wish in wishes:
-        if wish > held.refundable:
+    for asked in amounts_asked:
+        if asked > held.refundable:
             with pytest.raises(RefundExceedsPayment) as refusal:
-                domain.begin_refund(held, wish)
+                domain.begin_refund(held, asked)
             assert refusal.value.left == held.refundable
             continue
-        held, taken = domain.begin_refund(held, wish)
+        held, taken = domain.begin_refund(held, asked)
         accepted.append(taken)
     assert sum(accepted) == held.refunding <= amount
     for taken in accepted:
@@ -189,9 +189,9 @@ def test_a_declined_payment_says_why() -> None:
         ("refunded", 1000, 0, "refunded"),
     ],
 )
-def test_what_an_order_is_told_about_its_void(state: str, refunded: int, refunding: int, status: str) -> None:
+def test_the_answer_to_a_void(state: str, refunded: int, refunding: int, status: str) -> None:
     assert domain.void_answer(payment(state, refunded=refunded, refunding=refunding)) == status
 
 
-def test_a_free_order_is_voided_with_nothing_to_give_back() -> None:
+def test_a_free_order_is_voided_without_a_refund() -> None:
     assert domain.void_answer(payment("captured", amount=0)) == "refunded"

@@ -45,7 +45,7 @@ async def test_racing_refunds_never_exceed_the_capture(payments: Payments) -> No
     assert (await payments.payment(payment.order_id)).refunded == 1000
 
 
-async def test_racing_full_refunds_and_a_void_give_back_once(payments: Payments) -> None:
+async def test_concurrent_full_refunds_and_a_void_refund_once(payments: Payments) -> None:
     payment = await payments.captured(1000)
     refunds = [accepted(payments, payment, f"key-{n}", None) for n in range(5)]
     made, status = await asyncio.gather(asyncio.gather(*refunds), payments.void(payment.order_id))

@@ -1,4 +1,4 @@
-"""Redeeming coupons against a real database: limits under concurrency, repetition, release."""
+"""Redemption coupons against a real database: limits under concurrency, repetition, release."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shop.devkit.testing import DatabaseFor, wait_until
 from shop.kit.db import Database
 from shop.kit.ids import new_id
 from shop.pricing.domain import Discount, Promotion
-from shop.pricing.repository import REDEEM, PricingRepository, Redeeming
+from shop.pricing.repository import REDEEM, PricingRepository, Redemption
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 TEN_PERCENT = Discount("percentage", 10)
@@ -38,8 +38,8 @@ def repository(database: Database) -> PricingRepository:
 
 def wanted(
     code: str = "TEN", order_id: UUID | None = None, user_id: UUID | None = None, subtotal: int = 5_000
-) -> Redeeming:
-    return Redeeming(order_id or new_id(), user_id or new_id(), code, subtotal)
+) -> Redemption:
+    return Redemption(order_id or new_id(), user_id or new_id(), code, subtotal)
 
 
 async def offer(repository: PricingRepository, code: str = "TEN", **rule: Any) -> None:

@@ -1,7 +1,7 @@
-"""Charging orders: the intent is committed, the provider is asked, the outcome is recorded.
+"""Charging orders: the intent is committed, the provider is called, the outcome is recorded.
 
-Whatever happens between these three, the payment stays pending and its key the same, so that whoever asks next (the
-order's saga, a void or the resolver) finds out and records it once.
+Whatever fails between these three, the payment stays pending and its key the same. The next caller (the order's saga, a
+void or the resolver) gets the outcome from the provider and records it once.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 CHARGES = Counter("shop_payment_charges_total", "Outcomes of charges as they were recorded", ["state"])
 
 MAX_CALLS_PER_BATCH = 32
-BATCH_PATIENCE_S = 0.5
+BATCH_TIMEOUT_S = 0.5
 CLOSE_TIMEOUT_S = 5.0
 LEASE = timedelta(seconds=10)
-"""How long whoever asked the provider has to record the answer before the resolver asks, too."""
+"""How long the caller of the provider has to record the answer before the resolver calls it, too."""
 
 
 class Charges:
@@ -39,13 +39,13 @@ class Charges:
         self._repository = repository
         self._provider = provider
         self._clock = clock
-        self._asking: set[asyncio.Task[None]] = set()
+        self._in_progress: set[asyncio.Task[None]] = set()
         self._calls = Batcher[Sequence[ChargeRequest], list[ChargeAnswer]](
             self._charge_calls, max_items=MAX_CALLS_PER_BATCH, max_inflight=provider.parallel_batches
         )
 
     async def charge(self, requests: Sequence[ChargeRequest]) -> list[ChargeAnswer]:
-        """Charge each order once, however often it is asked for. Concurrent calls share their statements."""
+        """Charge each order once, however often it is requested. Concurrent calls share their statements."""
         return await self._calls.submit(requests)
 
     async def _charge_calls(self, calls: list[Sequence[ChargeRequest]]) -> list[list[ChargeAnswer]]:
@@ -53,13 +53,13 @@ class Charges:
         now = self._clock.now()
         payments = await self._repository.open(list(first.values()), self._provider.name, now + LEASE, now)
         # A single charge may take the provider's time; in a batch a slow one is answered as pending instead.
-        await self.resolve(payments, patience_s=BATCH_PATIENCE_S if len(first) > 1 else None)
+        await self.resolve(payments, timeout_s=BATCH_TIMEOUT_S if len(first) > 1 else None)
         return [[charge_answer(payments[request.order_id], request) for request in call] for call in calls]
 
-    async def resolve(self, payments: dict[UUID, Payment], *, patience_s: float | None = None) -> None:
-        """Ask the provider about the pending ones of ``payments`` and put what became of them in their place.
+    async def resolve(self, payments: dict[UUID, Payment], *, timeout_s: float | None = None) -> None:
+        """Get the outcomes of the pending ones of ``payments`` from the provider and replace them in ``payments``.
 
-        After ``patience_s`` seconds the rest stays pending here; its outcomes are recorded when they come.
+        After ``timeout_s`` seconds the rest stays pending here; its outcomes are recorded when they arrive.
         """
         pending = [
             p for p in payments.values() if p.state is PaymentState.PENDING and p.provider == self._provider.name
@@ -67,9 +67,9 @@ class Charges:
         if not pending:
             return
         task = asyncio.create_task(self._ask(pending, payments))
-        self._asking.add(task)
-        task.add_done_callback(self._asked)
-        done, _ = await asyncio.wait({task}, timeout=patience_s)
+        self._in_progress.add(task)
+        task.add_done_callback(self._call_ended)
+        done, _ = await asyncio.wait({task}, timeout=timeout_s)
         if done:
             task.result()
 
@@ -93,16 +93,16 @@ class Charges:
             _log_outcome(payment)
         return recorded
 
-    def _asked(self, task: asyncio.Task[None]) -> None:
-        self._asking.discard(task)
+    def _call_ended(self, task: asyncio.Task[None]) -> None:
+        self._in_progress.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.warning("charges were left pending", exc_info=task.exception())
 
     async def close(self) -> None:
-        """Let what the provider was asked for be recorded, for at most CLOSE_TIMEOUT_S seconds."""
+        """Wait for outcomes of calls in progress to be recorded, at most CLOSE_TIMEOUT_S seconds."""
         await self._calls.close()
-        if self._asking:
-            await asyncio.wait(set(self._asking), timeout=CLOSE_TIMEOUT_S)
+        if self._in_progress:
+            await asyncio.wait(set(self._in_progress), timeout=CLOSE_TIMEOUT_S)
 
 
 def _log_outcome(payment: Payment) -> None:

@@ -1,4 +1,4 @@
-"""What a payment is, which states follow which, what the ledger books and what an order is told. No I/O.
+"""What a payment is, its transitions, the ledger's entries and the answers to orders. No I/O.
 
 Amounts are integer minor units of the payment's currency.
 """
@@ -37,13 +37,13 @@ DECLINE_DETAILS = {
     "invalid_token": "The payment was declined: the payment token is not valid.",
     "authentication_required": "The payment was declined: the bank wants to authenticate the customer.",
     "expired": "The payment was declined: it was not made in time.",
-    "voided": "The order was given up, so that it cannot be paid any more.",
+    "voided": "The order was given up, so it cannot be paid any more.",
     "payment_conflict": "The order was charged before with another amount or for another customer.",
 }
 
 
 class RefundExceedsPayment(Exception):
-    """More was to be given back than is left of the capture; ``left`` is what could be."""
+    """More was to be refunded than is left of the capture; ``left`` can be refunded."""
 
     def __init__(self, left: int) -> None:
         super().__init__(f"only {left} can be refunded")
@@ -51,7 +51,7 @@ class RefundExceedsPayment(Exception):
 
 
 class NotRefundable(Exception):
-    """Nothing was captured, so nothing can be given back."""
+    """Nothing was captured, so nothing can be refunded."""
 
     def __init__(self, state: PaymentState) -> None:
         super().__init__(f"a payment that is {state} cannot be refunded")
@@ -72,7 +72,7 @@ class ChargeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """The payment of one order. ``refunding`` is being given back, without an answer of the provider yet."""
+    """The payment of one order. ``refunding`` is being refunded, without an answer of the provider yet."""
 
     id: UUID
     order_id: UUID
@@ -93,13 +93,13 @@ class Payment:
 
     @property
     def refundable(self) -> int:
-        """What can still be given back."""
+        """What can still be refunded."""
         return self.amount - self.refunded - self.refunding if self.state in REFUNDABLE_STATES else 0
 
 
 @dataclass(frozen=True, slots=True)
 class RefundRequest:
-    """Money to give back: ``amount``, or all that is left with None. The same ``key`` is the same refund."""
+    """An ``amount`` to refund, None for all that is left. The same ``key`` is the same refund."""
 
     payment_id: UUID
     key: str
@@ -155,7 +155,7 @@ def _entries(transaction_id: UUID, debit: str, credit: str, amount: int) -> list
 
 
 def begin_refund(payment: Payment, amount: int | None) -> tuple[Payment, int]:
-    """Set ``amount`` (None: all that is left) aside to be given back, and return it beside the payment."""
+    """Set ``amount`` (None: all that is left) aside to be refunded; return the payment and the amount."""
     if payment.state not in CAPTURED_STATES:
         raise NotRefundable(payment.state)
     wanted = payment.refundable if amount is None else amount
@@ -165,22 +165,22 @@ def begin_refund(payment: Payment, amount: int | None) -> tuple[Payment, int]:
 
 
 def finish_refund(payment: Payment, amount: int) -> Payment:
-    """The provider gave ``amount`` back."""
+    """The provider refunded ``amount``."""
     refunded = payment.refunded + amount
     state = PaymentState.REFUNDED if refunded == payment.amount else PaymentState.PARTIALLY_REFUNDED
     return replace(payment, state=state, refunded=refunded, refunding=payment.refunding - amount)
 
 
 def fail_refund(payment: Payment, amount: int) -> Payment:
-    """The provider refused to give ``amount`` back, so that it can be asked for again."""
+    """The provider refused to refund ``amount``, so that it can be requested again."""
     return replace(payment, refunding=payment.refunding - amount)
 
 
 def charge_answer(payment: Payment, request: ChargeRequest) -> ChargeAnswer:
-    """What the order is told about its charge, however often and however late it asks.
+    """The answer to the order's charge, however often and however late it is requested.
 
-    A payment that was voided or wholly given back refuses: the order must not be confirmed without its money.
-    A charge that differs from the first one refuses too, since the first is the one that was made.
+    A payment that was voided or refunded in full is declined: the order must not be confirmed without its money.
+    A charge that differs from the first one is declined too, since the first is the one that was made.
     """
     if payment.voided_at is not None or payment.state in {PaymentState.VOIDED, PaymentState.REFUNDED}:
         return ChargeAnswer(ChargeStatus.DECLINED, payment.id, "voided")
@@ -193,7 +193,7 @@ def charge_answer(payment: Payment, request: ChargeRequest) -> ChargeAnswer:
 
 
 def void_answer(payment: Payment) -> VoidStatus:
-    """What the order is told about the end of its charge: nothing taken, all given back, or not known yet."""
+    """The answer to the order's void: nothing was captured, all was refunded, or not known yet."""
     if payment.state in {PaymentState.VOIDED, PaymentState.DECLINED}:
         return VoidStatus.VOIDED
     if payment.state is PaymentState.PENDING or payment.refundable or payment.refunding:

@@ -1,4 +1,4 @@
-"""The answers of the payment API that are not the wanted ones."""
+"""The problems that the payment service answers with; their codes are part of the API."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the payment service needs of a payment provider; the simulator and Stripe both have it.
+"""What the payment service needs of a payment provider; implemented by the simulator and for Stripe.
 
-A provider never raises for what a provider can do: a refusal, a time-out, an outage and nonsense are outcomes. Only
-``unknown`` may be asked again, always under the same key, and the provider carries a key out at most once.
+Refusals, timeouts, outages and unreadable answers are outcomes, not exceptions. Only ``unknown`` may be requested
+again, always under the same key, and the provider executes a key at most once.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 REFUSED = "payment_refused"
-"""Code of a charge that the provider takes for a wrong request: neither the card nor its owner is to blame."""
+"""Code of a charge that the provider rejects as a wrong request: the card was not declined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Money to take. ``amount`` is in minor units, above zero; ``asked_at`` is when the key was first used."""
+    """An amount to capture. ``amount`` is in minor units, above zero; ``asked_at`` is when the key was first used."""
 
     key: str
     order_id: UUID
@@ -30,7 +30,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Repayment:
-    """Money to give back of the charge ``reference``; ``amount`` is in minor units, above zero."""
+    """An amount to refund of the charge ``reference``; ``amount`` is in minor units, above zero."""
 
     key: str
     reference: str
@@ -59,14 +59,14 @@ class RepaymentOutcome:
 class Provider(Protocol):
     name: str
     parallel_batches: int
-    """How many batches of charges the provider takes at a time."""
+    """How many batches of charges the provider accepts at a time."""
 
     def minimum(self, currency: str) -> int:
         """The smallest charge in minor units; 0 where there is none."""
         ...
 
     def charge_many(self, charges: Sequence[Charge]) -> AsyncIterator[Sequence[ChargeOutcome]]:
-        """Ask for ``charges`` (keys distinct) and yield outcomes as they become known, so that a slow one delays
+        """Make ``charges`` (keys distinct) and yield outcomes as they become known, so that a slow one delays
         none of the others. Each charge has one outcome in the end."""
         ...
 

@@ -1,7 +1,7 @@
-"""Giving money back: an administrator's refunds, and the end of a charge that its order gave up.
+"""Refunds by administrators, and voids: the end of the charge of an order that is undone.
 
-A refund's amount is set aside in its payment before the provider is asked, under the payment's lock, so that refunds
-that race never exceed the capture; its id is the provider's key, so that asking again gives nothing back twice.
+A refund's amount is set aside in its payment before the provider is called, under the payment's lock, so that
+concurrent refunds never exceed the capture. Its id is the provider's key, so that repeated calls refund once.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Refunds:
         )
 
     async def void(self, requests: Sequence[VoidRequest]) -> list[VoidStatus]:
-        """End the charge of each order: refuse later charges, and give back in full, once, what was captured."""
+        """End the charge of each order: decline later charges, and refund in full, once, what was captured."""
         return await self._calls.submit(requests)
 
     async def _void_calls(self, calls: list[Sequence[VoidRequest]]) -> list[list[VoidStatus]]:
@@ -61,31 +61,31 @@ class Refunds:
         now = self._clock.now()
         payments = await self._repository.mark_void(reasons, self._provider.name, now + LEASE, now)
         await self._charges.resolve(payments)
-        for payment in await self.give_back_rest(payments.values()):
+        for payment in await self.refund_remaining(payments.values()):
             payments[payment.order_id] = payment
         return [[void_answer(payments[request.order_id]) for request in call] for call in calls]
 
-    async def give_back_rest(self, payments: Iterable[Payment]) -> list[Payment]:
-        """Give back what is left of each voided payment, and return them as they are then.
+    async def refund_remaining(self, payments: Iterable[Payment]) -> list[Payment]:
+        """Refund what is left of each voided payment, and return the payments as they are then.
 
         A failure is raised after all were tried.
         """
         owed = [p for p in payments if p.voided_at is not None and (p.refundable or p.refunding)]
-        results = await asyncio.gather(*(self._give_back(payment) for payment in owed), return_exceptions=True)
+        results = await asyncio.gather(*(self._refund_rest(payment) for payment in owed), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         return [result for result in results if isinstance(result, Payment)]
 
-    async def _give_back(self, payment: Payment) -> Payment:
-        """Under the payment's lock only one void finds something left; the others ask about its refund again."""
+    async def _refund_rest(self, payment: Payment) -> Payment:
+        """Under the payment's lock only one void finds something left; the others repeat its refund's call."""
         if payment.refundable:
             try:
                 await self.open(RefundRequest(payment.id, f"void-{new_id()}", None, "voided", for_void=True))
             except (NotRefundable, RefundExceedsPayment):
-                log.debug("the payment %s was given back by another", payment.id)
+                log.debug("the payment %s was refunded by another caller", payment.id)
         for refund in await self._repository.pending_refunds(payment.id):
-            await self.carry_out(refund, payment)
+            await self.execute(refund, payment)
         return await self._repository.find(payment.id) or payment
 
     async def open(self, request: RefundRequest) -> Refund:
@@ -93,8 +93,8 @@ class Refunds:
         now = self._clock.now()
         return await self._repository.open_refund(request, now + LEASE, now)
 
-    async def carry_out(self, refund: Refund, payment: Payment) -> tuple[Refund, Payment]:
-        """Ask the provider for a pending refund of ``payment`` and record the outcome; unknown leaves it pending."""
+    async def execute(self, refund: Refund, payment: Payment) -> tuple[Refund, Payment]:
+        """Have the provider make a pending refund of ``payment`` and record the outcome; unknown leaves it pending."""
         if refund.state != "pending" or payment.provider != self._provider.name:
             return refund, payment
         repayment = Repayment(

@@ -93,7 +93,7 @@ INSERT INTO entries (transaction_id, account, amount, currency, payment_id, at)
 SELECT transaction_id, account, amount, $4, $5, $6
 FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS entry (transaction_id, account, amount)"""
 
-# Whoever claims has until next_attempt_at; of several replicas each claims others.
+# A claim lasts until next_attempt_at; replicas claim different rows.
 BACKOFF = "$1 + least($3, $2 * 2 ^ least(attempts, 20)) * interval '1 second'"
 CLAIM_PAYMENTS = f"""
 UPDATE payments SET attempts = attempts + 1, next_attempt_at = {BACKOFF}
@@ -125,7 +125,7 @@ class PaymentOutcome(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """How the resolver takes work: until when by whom, and how much. Times in seconds."""
+    """The limits of a claim of the resolver. Times in seconds."""
 
     now: datetime
     first_backoff_s: float
@@ -168,7 +168,7 @@ class PaymentRepository:
     async def mark_void(
         self, reasons: Mapping[UUID, str], provider: str, lease_until: datetime, now: datetime
     ) -> dict[UUID, Payment]:
-        """Refuse charges of these orders from now on, and return their payments."""
+        """Decline charges of these orders from now on, and return their payments."""
         ids = [new_id() for _ in reasons]
         arguments = (ids, list(reasons), list(reasons.values()), provider, lease_until, now)
         return _by_order(await self._database.fetch(MARK_VOID, *arguments))
@@ -228,7 +228,7 @@ class PaymentRepository:
         return _refund(_present(row)), payment
 
     async def claim_payments(self, claim: Claim, provider: str) -> list[Payment]:
-        """Payments whose lease is over: without an outcome, or voided while the money is still here."""
+        """Payments whose lease has ended: without an outcome, or voided and not refunded yet."""
         return [_payment(row) for row in await self._database.fetch(CLAIM_PAYMENTS, *_limits(claim), provider)]
 
     async def claim_refunds(self, claim: Claim) -> list[Refund]:

@@ -1,7 +1,7 @@
-"""Finishes what a crash, a time-out or an outage left unfinished, when nobody asks again.
+"""Completes what a crash, a timeout or an outage left pending, when no caller asks again.
 
-It finds out what became of pending charges and refunds, and gives back what a void was promised. It never decides
-to give money back: a capture that it finds is published like any other, and the order's saga knows what to do.
+It gets the outcomes of pending charges and refunds from the provider, and makes the refunds that voids need. It never
+decides on a refund by itself: a capture that it finds is recorded like any other, and the order's saga decides.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Resolver:
         await poll(self.resolve, POLL_S)
 
     async def resolve(self) -> int:
-        """Take up to BATCH_ITEMS payments and as many refunds, and return how many there were."""
+        """Claim up to BATCH_ITEMS payments and as many refunds; return how many there were."""
         claim = Claim(self._clock.now(), FIRST_BACKOFF_S, MAX_BACKOFF_S, BATCH_ITEMS)
         return await self._resolve_payments(claim) + await self._resolve_refunds(claim)
 
@@ -49,7 +49,7 @@ class Resolver:
         claimed = await self._repository.claim_payments(claim, self._provider.name)
         payments = {payment.order_id: payment for payment in claimed}
         await self._charges.resolve(payments)
-        await self._refunds.give_back_rest(payments.values())
+        await self._refunds.refund_remaining(payments.values())
         for before in claimed:
             after = payments[before.order_id]
             if after.state != before.state:
@@ -62,6 +62,6 @@ class Resolver:
         for refund in claimed:
             payment = await self._repository.find(refund.payment_id)
             if payment is not None:
-                done, _ = await self._refunds.carry_out(refund, payment)
+                done, _ = await self._refunds.execute(refund, payment)
                 RESOLVED.labels(f"refund_{done.state}").inc()
         return len(claimed)

@@ -56,7 +56,7 @@ class PaymentService:
         return await self._refunds.void(requests)
 
     async def refund(self, request: RefundRequest) -> tuple[Refund, Payment]:
-        """Give money back; the same key answers with the same refund.
+        """Refund a payment; the same key gets the same refund.
 
         The refund is pending when the provider gave no answer. Problems: 404, 409 and 422 of errors.py.
         """
@@ -71,7 +71,7 @@ class PaymentService:
             raise errors.payment_not_refundable(error) from error
         if request.amount is not None and refund.amount != request.amount:
             raise key_reused()
-        refund, payment = await self._refunds.carry_out(refund, payment)
+        refund, payment = await self._refunds.execute(refund, payment)
         if refund.state == "failed":
             raise errors.refund_refused(refund.failure_code or "refund_refused")
         return refund, payment

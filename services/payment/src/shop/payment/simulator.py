@@ -1,7 +1,7 @@
-"""A payment provider for shops that take no real money: it decides by the test token and remembers what it did.
+"""A payment provider for shops without real money: it decides by the test token and records what it did.
 
-Its ledger are tables of their own, written by statements of their own, each its own transaction: like a real
-provider it knows nothing of the payment service's transactions, so that an audit can hold the two against each other.
+Its ledger is in tables of its own, written by statements that are transactions of their own: like a real provider it
+takes no part in the payment service's transactions, so that an audit can compare the two.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PARALLEL_BATCHES = 2
 
 
 class TestToken(NamedTuple):
-    """What a charge of the token comes to; with ``loses_answer`` the first request is carried out, yet times out."""
+    """The outcome of a charge with the token; with ``loses_answer`` the first request is executed but times out."""
 
     outcome: Literal["captured", "declined"]
     code: str | None = None
@@ -57,7 +57,7 @@ WITH refund AS (
     VALUES ($1, $2, $3, $4)
     ON CONFLICT (key) DO UPDATE SET requests = known.requests + 1
     RETURNING reference, charge_reference, amount, requests
-), given_back AS (
+), refunded AS (
     UPDATE simulator.charges SET refunded = charges.refunded + refund.amount
     FROM refund WHERE charges.reference = refund.charge_reference AND refund.requests = 1
 )
@@ -67,7 +67,7 @@ SELECT reference::text FROM refund"""
 class Simulator:
     """The provider of the test tokens in ``TOKENS``; every other token is declined as ``invalid_token``.
 
-    ``answer_delay_s`` is how long it takes to say that an answer was lost.
+    ``answer_delay_s`` is the time after which a lost answer is reported.
     """
 
     name = "simulator"

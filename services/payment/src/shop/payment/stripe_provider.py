@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 API_BASE = "https://api.stripe.com"
 CALL_TIMEOUT_S = 1.5
-"""For a call as a whole; shorter than what the order's saga waits, so that it hears `pending` rather than nothing."""
+"""For a call as a whole; shorter than the order's timeout, so that the order gets `pending` instead of none."""
 TRANSPORT_TIMEOUT_S = 30.0
 MAX_CONCURRENT_CALLS = 32
 PARALLEL_BATCHES = 32
@@ -93,10 +93,10 @@ class StripeProvider:
             except stripe.CardError as error:
                 return ChargeOutcome(charge.key, "declined", code=_decline_code(error))
             except stripe.InvalidRequestError as error:
-                _say(error, "charge", charge.key)
+                _log_failure(error, "charge", charge.key)
                 return ChargeOutcome(charge.key, "declined", code=_invalid_code(error))
             except (stripe.StripeError, TimeoutError) as error:
-                _say(error, "charge", charge.key)
+                _log_failure(error, "charge", charge.key)
                 return ChargeOutcome(charge.key, "unknown", code=_unknown_code(error))
             except (AttributeError, KeyError, TypeError, ValueError):
                 log.exception("Stripe's answer to the charge %s cannot be read", charge.key)
@@ -123,10 +123,10 @@ class StripeProvider:
             except AmountRefused as refusal:
                 return RepaymentOutcome("failed", code=refusal.code)
             except (stripe.InvalidRequestError, stripe.CardError) as error:
-                _say(error, "refund", repayment.key)
+                _log_failure(error, "refund", repayment.key)
                 return RepaymentOutcome("failed", code=error.code or "refund_refused")
             except (stripe.StripeError, TimeoutError) as error:
-                _say(error, "refund", repayment.key)
+                _log_failure(error, "refund", repayment.key)
                 return RepaymentOutcome("unknown", code=_unknown_code(error))
             except (AttributeError, KeyError, TypeError, ValueError):
                 log.exception("Stripe's answer to the refund %s cannot be read", repayment.key)
@@ -184,7 +184,7 @@ def _intent_outcome(key: str, intent: stripe.PaymentIntent) -> ChargeOutcome:
 
 
 def _refund_outcome(refund: stripe.Refund) -> RepaymentOutcome:
-    """A refund that Stripe has taken on is done for the shop; the bank takes days for its part."""
+    """A refund that Stripe has accepted is done for the shop; the bank takes days for its part."""
     if refund.status in {"succeeded", "pending"}:
         return RepaymentOutcome("succeeded", refund.id)
     return RepaymentOutcome("failed", refund.id, "refund_refused")
@@ -196,7 +196,7 @@ def _decline_code(error: stripe.CardError) -> str:
 
 
 def _invalid_code(error: stripe.InvalidRequestError) -> str:
-    """Nothing was charged and a repetition would end alike. Only a wrong token is the customer's to mend."""
+    """Nothing was charged, and repeating the request would not help. Only a wrong token is the customer's error."""
     about_token = (error.param or "").startswith("payment_method") or error.code == "resource_missing"
     return "invalid_token" if about_token else INVALID_CODES.get(error.code or "", REFUSED)
 
@@ -206,10 +206,10 @@ def _unknown_code(error: Exception) -> str:
     return "timeout" if timed_out else "provider_unavailable"
 
 
-def _say(error: Exception, what: str, key: str) -> None:
-    """An operator must hear of a refused key or an outage; the token and the card stay out of the log."""
+def _log_failure(error: Exception, what: str, key: str) -> None:
+    """Log a refused API key or an outage; the token and the card stay out of the log."""
     log.warning(
-        "Stripe did not carry out a %s: %s",
+        "Stripe did not execute a %s: %s",
         what,
         type(error).__name__,
         extra={"key": key, "code": getattr(error, "code", None), "stripe_request": getattr(error, "request_id", None)},

@@ -39,7 +39,7 @@ REFUSALS: Mapping[Refusal, str] = {
     "currency_mismatch": "A price is not in the shop's currency.",
     "country_not_served": "This shop does not ship to that country.",
 }
-"""Each code by which a quote is refused, with the sentence for people."""
+"""Each code by which a quote is rejected, with its text for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +178,8 @@ def discount_on(subtotal: int, discount: Discount) -> int:
 def share(amount: int, lines: Sequence[Line]) -> list[int]:
     """``amount`` distributed over the lines by their totals (largest remainder), so that the shares add up exactly.
 
-    No share exceeds its line's total. Lines with equal remainders are told apart by what they are and not by where
-    they stand, so the order of the lines changes nothing.
+    No share exceeds its line's total. Lines with equal remainders are ordered by their content and not by their
+    position, so the order of the lines changes nothing.
     """
     whole = subtotal_of(lines)
     if not amount or not whole:
@@ -196,7 +196,7 @@ def _identity(line: Line) -> tuple[int, str, int, int]:
 
 
 def quote(lines: Sequence[Line], country: str, discount: Discount | None, tariff: Tariff) -> Quote:
-    """What ``lines`` cost when sent to ``country``. The discount must have been found valid before."""
+    """What ``lines`` cost when shipped to ``country``. The discount must have been checked before."""
     country = country.upper()
     subtotal = subtotal_of(lines)
     off = discount_on(subtotal, discount) if discount else 0

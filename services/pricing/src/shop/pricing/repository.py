@@ -120,8 +120,8 @@ FROM newest n JOIN (SELECT code, count(*) AS released FROM freed GROUP BY code) 
 
 
 @dataclass(frozen=True, slots=True)
-class Redeeming:
-    """An order of ``user_id`` with items worth ``subtotal`` minor units that wants the coupon ``code``."""
+class Redemption:
+    """A coupon ``code`` to redeem for an order of ``user_id`` with items worth ``subtotal`` minor units."""
 
     order_id: UUID
     user_id: UUID
@@ -192,8 +192,8 @@ class PricingRepository:
             SEED, promotion.code, discount.kind, discount.value, promotion.minimum_subtotal, now
         )
 
-    async def redeem(self, batch: Sequence[Redeeming], now: datetime) -> list[Discount | Refusal]:
-        """The discount that each order gets, or why it gets none; one statement unless others raced for the same.
+    async def redeem(self, batch: Sequence[Redemption], now: datetime) -> list[Discount | Refusal]:
+        """The discount that each order gets, or why it gets none; one statement unless callers compete for a code.
 
         An order that redeemed before keeps the rule that it saw then, whatever the promotion says now.
         """
@@ -206,7 +206,7 @@ class PricingRepository:
         raise Unavailable("database", f"coupons still contended after {REDEEM_ATTEMPTS} attempts")
 
     async def _redeem_once(
-        self, items: Sequence[tuple[int, Redeeming]], now: datetime
+        self, items: Sequence[tuple[int, Redemption]], now: datetime
     ) -> dict[int, Discount | Refusal]:
         wanted = [item for _, item in items]
         try:
@@ -224,7 +224,7 @@ class PricingRepository:
         return {at: verdict for (at, _), verdict in zip(items, verdicts, strict=True) if verdict}
 
     async def release(self, order_ids: Sequence[UUID], now: datetime) -> None:
-        """Give each order's redemption back, once; an order that has none is barred from redeeming later."""
+        """Release each order's redemption, once; an order that has none cannot redeem afterwards."""
         for _ in range(REDEEM_ATTEMPTS):
             try:
                 await self._database.execute(RELEASE, list(order_ids), now)

@@ -1,4 +1,4 @@
-"""What pricing does: quotes for a cart, quotes that redeem an order's coupon, and the promotions themselves."""
+"""The use cases of pricing: quotes for a cart, quotes that redeem an order's coupon, and promotions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shop.kit.http import ServiceClient
 from shop.kit.text import code
 from shop.pricing import domain, errors
 from shop.pricing.domain import Discount, Line, Promotion, Refusal
-from shop.pricing.repository import PricingRepository, Redeeming, StoredPromotion
+from shop.pricing.repository import PricingRepository, Redemption, StoredPromotion
 from shop.pricing.schemas import MAX_LINES, QuoteItem, quote_document, quoted
 from shop.pricing.settings import Settings
 
@@ -82,9 +82,9 @@ class PricingService:
         """One result per order. Coupons are redeemed together; a batch without any needs no database."""
         lines = [[_line(line) for line in item.lines] for item in items]
         redeeming = {
-            at: Redeeming(item.order_id, item.user_id, coupon, domain.subtotal_of(lines[at]))
+            at: Redemption(item.order_id, item.user_id, coupon, domain.subtotal_of(lines[at]))
             for at, item in enumerate(items)
-            if (coupon := code(item.coupon or "")) and self._unfit(item) is None
+            if (coupon := code(item.coupon or "")) and self._unpriceable(item) is None
         }
         verdicts: dict[int, Discount | Refusal] = {}
         if redeeming:
@@ -92,7 +92,7 @@ class PricingService:
             verdicts = dict(zip(redeeming, answers, strict=True))
         return [self._result(item, lines[at], verdicts.get(at)) for at, item in enumerate(items)]
 
-    def _unfit(self, item: QuoteRequest) -> Refusal | None:
+    def _unpriceable(self, item: QuoteRequest) -> Refusal | None:
         """Why an order cannot be priced whatever its coupon is."""
         if any(line.unit_price.currency != self.currency for line in item.lines):
             return "currency_mismatch"
@@ -101,14 +101,14 @@ class PricingService:
     def _result(
         self, item: QuoteRequest, lines: Sequence[Line], verdict: Discount | Refusal | None
     ) -> Quoted | QuoteRejected:
-        verdict = self._unfit(item) or verdict
+        verdict = self._unpriceable(item) or verdict
         if isinstance(verdict, str):
             return QuoteRejected(order_id=item.order_id, code=verdict, detail=domain.REFUSALS[verdict])
         quote = domain.quote(lines, item.country, verdict, self._tariff)
         return quoted(item.order_id, quote, self.currency)
 
     async def release(self, order_ids: Sequence[UUID]) -> None:
-        """Give back what the orders redeemed; also bars them from redeeming later."""
+        """Release what the orders redeemed; they cannot redeem afterwards."""
         await self._repository.release(order_ids, self._clock.now())
 
     async def promotions(self, after: str, limit: int) -> list[StoredPromotion]:
