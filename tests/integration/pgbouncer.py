@@ -76,7 +76,7 @@ client_tls_key_file = {key}
 
     def is_ready(self, pid: int) -> bool:
         # The answer to a request for TLS.
-        return self._talk(bytes.fromhex("0000000804d2162f"), 1) == b"S"
+        return self._ask(bytes.fromhex("0000000804d2162f"), 1) == b"S"
 
     def owner(self) -> tuple[int, int] | None:
         """PgBouncer refuses to run as root."""

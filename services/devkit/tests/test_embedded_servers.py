@@ -212,7 +212,7 @@ def test_valkey_keeps_its_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="parent death signals are Linux's")
-def test_a_server_dies_with_its_parent(tmp_path: Path) -> None:
+def test_a_server_is_killed_with_its_parent(tmp_path: Path) -> None:
     parent = subprocess.run(
         [sys.executable, "-c", ABANDON_A_SERVER, str(tmp_path)], capture_output=True, text=True, check=False
     )

@@ -40,7 +40,7 @@ class Call:
 
 @dataclass
 class Upstream:
-    """A small real server; it tells what it was asked, or does what ``handler`` says."""
+    """A small real server; it records its requests and answers with them, or by ``handler``."""
 
     name: str
     port: int = 0
@@ -140,7 +140,7 @@ async def all_upstreams() -> AsyncIterator[dict[str, Upstream]]:
 
 @contextlib.contextmanager
 def closed_port() -> Iterator[int]:
-    """A port that nobody listens on, and that nobody else gets."""
+    """A reserved port without a listener."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved.getsockname()[1]

@@ -23,7 +23,7 @@ async def test_a_request_that_could_not_be_sent_goes_to_another_instance(
             assert shop.gateway.upstreams["order"].instances[0].breaker.state == "open"
 
 
-async def test_nobody_there_is_a_503_that_says_when_to_come_back(open_shop: Open) -> None:
+async def test_no_instance_is_a_503_with_retry_after(open_shop: Open) -> None:
     async with open_shop(down=("product",)) as shop:
         answer = await shop.client.get("/api/v1/products")
         assert (answer.status_code, answer.json()["code"]) == (503, "product_unavailable")
@@ -66,8 +66,8 @@ async def test_the_breaker_opens_lets_one_probe_through_and_closes(open_shop: Op
             assert (await shop.client.get("/api/v1/products")).status_code == 200
 
 
-async def test_an_instance_that_is_ready_again_is_not_left_alone_any_longer(open_shop: Open, served: Served) -> None:
-    """However long the breaker would stay open: it opened because nobody took a connection, and now somebody does."""
+async def test_an_instance_that_is_ready_again_gets_requests_at_once(open_shop: Open, served: Served) -> None:
+    """However long the breaker would stay open: it opened because connections were refused, and now they are not."""
     with closed_port() as nobody:
         port = nobody
     revived = Upstream("product", port)
@@ -94,7 +94,7 @@ async def test_a_probe_that_fails_opens_the_breaker_again(open_shop: Open) -> No
 
 
 async def test_answers_of_a_service_are_no_failures_of_its_instance(open_shop: Open) -> None:
-    """A 500 of one endpoint, or a 503 because of somebody else, is no reason to close the door to all the others."""
+    """A 500 of one endpoint, or a 503 because of a dependency, must not make all others unavailable."""
     async with open_shop(breaker_failures=2) as shop:
 
         async def handler(scope: Scope, receive: Receive, send: Send) -> None:

@@ -60,7 +60,7 @@ def test_what_is_refused(raw: Pairs, status: int, code: str) -> None:
     assert (refused.value.status, refused.value.code) == (status, code)
 
 
-def test_answers_lose_what_belongs_to_the_hop_and_gain_what_protects() -> None:
+def test_hop_by_hop_headers_are_removed_and_security_headers_added() -> None:
     raw = [
         (b"Server", b"x"),
         (b"Date", b"y"),
@@ -76,6 +76,6 @@ def test_answers_lose_what_belongs_to_the_hop_and_gain_what_protects() -> None:
     assert b"server" not in protected
 
 
-def test_what_a_service_says_itself_stands() -> None:
+def test_security_headers_of_a_service_are_kept() -> None:
     answer = response_headers([(b"Cache-Control", b"public, max-age=60")], [], api=True)
     assert [value for name, value in answer if name == b"cache-control"] == [b"public, max-age=60"]

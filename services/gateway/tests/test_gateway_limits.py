@@ -32,7 +32,7 @@ def test_a_burst_is_allowed_and_then_the_rate() -> None:
 
 
 @given(st.lists(st.floats(min_value=0, max_value=5), min_size=1, max_size=200))
-def test_nobody_gets_more_than_burst_and_rate(pauses: list[float]) -> None:
+def test_no_client_gets_more_than_burst_and_rate(pauses: list[float]) -> None:
     time = Time()
     limiter = RateLimiter(per_second=3, burst=5, now=time)
     allowed = 0
@@ -42,7 +42,7 @@ def test_nobody_gets_more_than_burst_and_rate(pauses: list[float]) -> None:
     assert allowed <= 5 + 3 * time.now + 1e-6
 
 
-def test_the_table_is_bounded_and_forgets_who_was_away_longest() -> None:
+def test_the_table_is_bounded_and_drops_the_least_recently_seen() -> None:
     limiter = RateLimiter(per_second=0.001, burst=1, max_clients=2, now=Time())
     for client in ("a", "b", "a", "c"):
         limiter.take(client)
@@ -51,7 +51,7 @@ def test_the_table_is_bounded_and_forgets_who_was_away_longest() -> None:
     assert limiter.take("b") == 0.0
 
 
-def test_zero_switches_limiting_off_and_remembers_nobody() -> None:
+def test_zero_disables_limiting() -> None:
     limiter = RateLimiter(per_second=0, burst=1)
     assert [limiter.take("a") for _ in range(5)] == [0.0] * 5
     assert len(limiter) == 0
@@ -74,12 +74,12 @@ def test_zero_switches_limiting_off_and_remembers_nobody() -> None:
         ("unknown", "198.51.100.1", "unknown"),
     ],
 )
-def test_only_trusted_proxies_are_believed(peer: str, forwarded_for: str, client: str) -> None:
+def test_only_trusted_proxies_are_used(peer: str, forwarded_for: str, client: str) -> None:
     assert client_address(peer, forwarded_for, TRUSTED) == client
 
 
 @given(st.text(max_size=200))
-def test_any_forwarded_for_is_survived(text: str) -> None:
+def test_any_forwarded_for_is_parsed(text: str) -> None:
     assert client_address("10.0.0.1", text, TRUSTED)
     assert client_address("198.51.100.1", text, TRUSTED) == "198.51.100.1"
 

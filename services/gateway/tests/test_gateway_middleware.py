@@ -40,7 +40,7 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
         ("/%", 400, "malformed_path"),
     ],
 )
-async def test_odd_paths_reach_nobody(shop: Shop, path: str, status: int, code: str) -> None:
+async def test_ambiguous_paths_are_refused(shop: Shop, path: str, status: int, code: str) -> None:
     answer = await shop.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert f'"code":"{code}"'.encode() in answer
@@ -48,12 +48,12 @@ async def test_odd_paths_reach_nobody(shop: Shop, path: str, status: int, code: 
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics"])
-async def test_the_gateway_speaks_for_itself(shop: Shop, path: str) -> None:
+async def test_what_the_gateway_answers_itself_needs_no_service(shop: Shop, path: str) -> None:
     assert (await shop.client.get(path)).status_code == 200
     assert shop.calls() == []
 
 
-async def test_health_does_not_depend_on_who_is_behind(open_shop: Open) -> None:
+async def test_health_does_not_depend_on_the_services(open_shop: Open) -> None:
     async with open_shop(down=tuple(NOUNS)) as shop:
         assert (await shop.client.get("/health/ready")).status_code == 200
 
@@ -91,7 +91,7 @@ def bad_tokens(tokens: Tokens) -> dict[str, str]:
     }
 
 
-async def test_no_forged_token_passes(shop: Shop) -> None:
+async def test_forged_tokens_are_refused(shop: Shop) -> None:
     for name, token in bad_tokens(shop.tokens).items():
         answer = await shop.client.get("/api/v1/orders", headers={"Authorization": f"Bearer {token}"})
         assert (name, problem(answer)) == (name, (401, "invalid_token"))
@@ -121,14 +121,14 @@ async def test_the_storefront_needs_no_token(shop: Shop) -> None:
     assert (await shop.client.get("/.well-known/jwks.json")).json()["service"] == "user"
 
 
-async def test_without_keys_a_token_cannot_be_judged(open_shop: Open) -> None:
+async def test_without_keys_tokens_cannot_be_verified(open_shop: Open) -> None:
     async with open_shop(down=("user",), jwks_url="http://127.0.0.1:1/jwks.json") as shop:
         answer = await shop.client.get("/api/v1/orders", headers=shop.customer())
         assert problem(answer) == (503, "user_unavailable")
         assert (await shop.client.get("/api/v1/products", headers=shop.customer())).status_code == 200
 
 
-async def test_a_client_that_asks_too_often_is_told_when_to_come_back(open_shop: Open) -> None:
+async def test_a_client_over_its_rate_gets_a_429_with_retry_after(open_shop: Open) -> None:
     async with open_shop(rate_limit_per_second=0.01, rate_limit_burst=3) as shop:
         for _ in range(3):
             assert (await shop.client.get("/api/v1/products")).status_code == 200
@@ -141,7 +141,7 @@ async def test_a_client_that_asks_too_often_is_told_when_to_come_back(open_shop:
         assert 'shop_gateway_rate_limited_total{bucket="client"}' in (await shop.client.get("/metrics")).text
 
 
-async def test_a_made_up_address_is_no_new_client(open_shop: Open) -> None:
+async def test_a_forged_forwarded_for_is_ignored(open_shop: Open) -> None:
     async with open_shop(rate_limit_per_second=0.01, rate_limit_burst=1) as shop:
         statuses = [
             (await shop.client.get("/", headers={"X-Forwarded-For": f"198.51.100.{number}"})).status_code
@@ -150,7 +150,7 @@ async def test_a_made_up_address_is_no_new_client(open_shop: Open) -> None:
         assert statuses == [200, 429, 429]
 
 
-async def test_behind_a_trusted_proxy_clients_are_told_apart(open_shop: Open) -> None:
+async def test_behind_a_trusted_proxy_clients_have_limits_of_their_own(open_shop: Open) -> None:
     async with open_shop(rate_limit_per_second=0.01, rate_limit_burst=1, trusted_proxies="127.0.0.0/8") as shop:
         statuses = [
             (await shop.client.get("/", headers={"X-Forwarded-For": f"198.51.100.{number}"})).status_code
@@ -193,7 +193,7 @@ async def test_too_many_headers_are_refused(shop: Shop) -> None:
     assert shop.calls() == []
 
 
-async def test_what_is_internal_cannot_be_said_from_outside(shop: Shop) -> None:
+async def test_internal_headers_of_clients_are_removed(shop: Shop) -> None:
     said = {
         "X-Shop-Internal": "test-internal",
         "X-Shop-User": "1",
@@ -217,7 +217,7 @@ async def test_what_is_internal_cannot_be_said_from_outside(shop: Shop) -> None:
     assert call.header("x-forwarded-host") == call.header("host") == [f"127.0.0.1:{shop.client.base_url.port}"]
 
 
-async def test_a_trusted_proxy_is_believed(open_shop: Open) -> None:
+async def test_forwarded_headers_of_a_trusted_proxy_are_used(open_shop: Open) -> None:
     async with open_shop(trusted_proxies="127.0.0.1") as shop:
         said = {"X-Forwarded-For": "198.51.100.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "shop.example"}
         answer = await shop.client.get("/api/v1/products", headers=said)
@@ -309,7 +309,7 @@ SMUGGLING: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("request_bytes", SMUGGLING.values(), ids=SMUGGLING.keys())
-async def test_ambiguous_and_malformed_requests_reach_nobody(shop: Shop, request_bytes: bytes) -> None:
+async def test_ambiguous_and_malformed_requests_are_refused(shop: Shop, request_bytes: bytes) -> None:
     answer = await shop.raw(request_bytes)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"HTTP/1.1 5" not in answer
@@ -366,7 +366,7 @@ async def test_no_damaged_request_makes_the_gateway_fail(open_shop: Open) -> Non
         assert (await shop.client.get("/api/v1/products")).status_code == 200
 
 
-async def test_requests_in_one_connection_keep_their_answers_apart(shop: Shop) -> None:
+async def test_pipelined_requests_get_their_own_answers(shop: Shop) -> None:
     requests = b"".join(
         b"GET /api/v1/products/%d HTTP/1.1\r\nHost: x\r\n%s\r\n"
         % (number, b"Connection: close\r\n" if number == 3 else b"")

@@ -42,7 +42,7 @@ def test_equal_components_are_shared_and_different_ones_kept_apart() -> None:
     assert_no_dangling(merged)
 
 
-def test_a_holder_of_a_renamed_component_does_not_pass_for_its_namesake() -> None:
+def test_a_component_that_refers_to_a_renamed_one_is_renamed_too() -> None:
     """Two services' Page are written alike but mean different items: the one must not stand for the other."""
     documents = {
         "order": document("/api/v1/orders", {"Page": holder("Item"), "Item": MONEY}),
@@ -79,7 +79,7 @@ def test_components_that_only_internal_paths_use_are_left_out() -> None:
     assert_no_dangling(merged)
 
 
-def test_operations_are_told_apart_and_missing_services_named() -> None:
+def test_operation_ids_are_unique_and_unavailable_services_named() -> None:
     documents = {
         "order": document("/api/v1/orders", {"A": MONEY}),
         "payment": document("/api/v1/payments", {"B": MONEY}, tags=["money"]),
@@ -91,7 +91,7 @@ def test_operations_are_told_apart_and_missing_services_named() -> None:
     assert "pricing, user" in merged["info"]["description"]
 
 
-def test_the_document_says_who_needs_a_token() -> None:
+def test_the_document_has_the_security_of_each_operation() -> None:
     documents = {
         "product": document("/api/v1/products", {"A": MONEY}),
         "order": document("/api/v1/orders", {"B": MONEY}),
@@ -119,7 +119,7 @@ async def test_the_gateway_shows_one_document_of_all_services_that_answer(open_s
         assert "product" not in merged["info"]["description"]
 
 
-async def test_a_service_that_went_away_is_shown_as_last_seen(open_shop: Open) -> None:
+async def test_the_last_document_of_an_unavailable_service_is_used(open_shop: Open) -> None:
     async with open_shop(openapi_ttl_s=0) as shop:
         await serve_document(shop, "order", "/api/v1/orders")
         await shop.client.get("/openapi.json")

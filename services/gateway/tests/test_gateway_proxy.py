@@ -99,7 +99,7 @@ async def test_a_stream_outlives_the_total_timeout(open_shop: Open) -> None:
             assert await anext(events) == b"data: 2\n\n"
 
 
-async def test_a_stream_that_falls_silent_is_cut_off(open_shop: Open) -> None:
+async def test_a_silent_stream_is_closed(open_shop: Open) -> None:
     async with open_shop(stream_idle_timeout_s=0.3) as shop:
         seen: list[bytes] = []
         shop.order.handler = streaming(asyncio.Event())
@@ -152,7 +152,7 @@ async def test_a_body_in_pieces_with_a_length_keeps_its_length(shop: Shop) -> No
     assert call.header("transfer-encoding") == []
 
 
-async def test_a_client_that_asks_first_is_told_to_go_on(shop: Shop) -> None:
+async def test_expect_continue_is_answered(shop: Shop) -> None:
     reader, writer = await shop.connect()
     writer.write(b"POST /api/v1/quotes HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n")
     writer.write(b"Expect: 100-continue\r\nConnection: close\r\n\r\n")
@@ -164,7 +164,7 @@ async def test_a_client_that_asks_first_is_told_to_go_on(shop: Shop) -> None:
     assert (call.body, call.header("expect")) == (b"hello", [])
 
 
-async def test_a_client_that_leaves_in_the_middle_of_its_body_is_not_the_services_fault(shop: Shop) -> None:
+async def test_a_client_that_disconnects_within_its_body_is_no_failure_of_the_service(shop: Shop) -> None:
     noticed = asyncio.Event()
 
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
@@ -187,7 +187,7 @@ async def disconnected(receive: Receive) -> None:
         pass
 
 
-async def test_a_client_that_leaves_takes_its_request_along(shop: Shop) -> None:
+async def test_a_disconnect_cancels_the_request(shop: Shop) -> None:
     noticed = asyncio.Event()
 
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
@@ -206,7 +206,7 @@ async def test_a_client_that_leaves_takes_its_request_along(shop: Shop) -> None:
     assert shop.gateway.upstreams["order"].instances[0].breaker.state == "closed"
 
 
-async def test_a_client_that_leaves_a_stream_ends_it(shop: Shop) -> None:
+async def test_a_disconnect_ends_a_stream(shop: Shop) -> None:
     noticed = asyncio.Event()
 
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
@@ -223,7 +223,7 @@ async def test_a_client_that_leaves_a_stream_ends_it(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("declared", [(b"content-length", b"1000"), (b"x-chunked", b"yes")])
-async def test_an_upstream_that_dies_in_the_middle_is_no_good_end(shop: Shop, declared: tuple[bytes, bytes]) -> None:
+async def test_an_answer_that_breaks_off_looks_incomplete(shop: Shop, declared: tuple[bytes, bytes]) -> None:
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [declared]})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
@@ -250,7 +250,7 @@ async def test_an_upstream_that_is_too_slow_is_a_504(open_shop: Open) -> None:
         assert len(shop.order.calls) == 1
 
 
-async def test_an_upstream_that_stops_in_the_middle_of_an_answer_is_cut_off(open_shop: Open) -> None:
+async def test_an_answer_that_stalls_is_closed(open_shop: Open) -> None:
     async with open_shop(total_timeout_s=0.3) as shop:
 
         async def handler(scope: Scope, receive: Receive, send: Send) -> None:
@@ -263,7 +263,7 @@ async def test_an_upstream_that_stops_in_the_middle_of_an_answer_is_cut_off(open
             await shop.client.get("/api/v1/products")
 
 
-async def test_a_client_that_sends_too_slowly_is_a_408_and_nobody_elses_fault(open_shop: Open) -> None:
+async def test_a_slow_upload_is_a_408_and_no_failure_of_the_service(open_shop: Open) -> None:
     async with open_shop(total_timeout_s=0.3) as shop:
         token = shop.customer()["Authorization"]
         head = f"POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\nContent-Length: 10\r\n\r\n01"

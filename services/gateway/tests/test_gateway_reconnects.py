@@ -26,7 +26,7 @@ OURS = b"X-Request-Id: visit-7\r\n"
 
 
 class Server:
-    """Reads whole requests and answers the first ``answered`` of each connection; the next it reads and hangs up."""
+    """Reads whole requests and answers the first ``answered`` of each connection; then it reads one more and closes."""
 
     def __init__(self, answered: int, answer: bytes = OK) -> None:
         self.answered = answered
@@ -57,7 +57,7 @@ class Server:
 
 @contextlib.contextmanager
 def reserved_port() -> Iterator[socket.socket]:
-    """A port that refuses connections until somebody listens on it."""
+    """A port that refuses connections until a server listens on it."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved
@@ -134,7 +134,7 @@ async def test_a_refused_request_counts_once_however_often_it_was_tried(
         assert (answer.status_code, answer.json()["code"], tried) == (503, "order_unavailable", [])
 
 
-async def test_those_who_wait_give_up_when_the_breaker_opens(open_shop: Open) -> None:
+async def test_waiting_requests_fail_when_the_breaker_opens(open_shop: Open) -> None:
     async with open_shop(down=("order",), connect_window_s=LONG_S, total_timeout_s=LONG_S) as shop:
         [instance] = shop.gateway.upstreams["order"].instances
         asked = [
@@ -147,7 +147,7 @@ async def test_those_who_wait_give_up_when_the_breaker_opens(open_shop: Open) ->
         assert instance.inflight == 0
 
 
-async def test_a_client_that_leaves_while_it_waits_is_waited_for_no_longer(open_shop: Open) -> None:
+async def test_a_disconnect_ends_the_wait_for_a_connection(open_shop: Open) -> None:
     async with open_shop(down=("product",), connect_window_s=LONG_S, total_timeout_s=LONG_S) as shop:
         [instance] = shop.gateway.upstreams["product"].instances
         _, writer = await shop.connect()
@@ -157,7 +157,7 @@ async def test_a_client_that_leaves_while_it_waits_is_waited_for_no_longer(open_
         await wait_until(lambda: instance.inflight == 0)
 
 
-async def test_of_two_that_are_away_the_first_that_comes_gets_the_request(open_shop: Open) -> None:
+async def test_of_two_unavailable_instances_the_first_ready_one_gets_the_request(open_shop: Open) -> None:
     server = Server(answered=1)
     with reserved_port() as one, reserved_port() as two:
         urls = f"{address(one)},{address(two)}"
@@ -179,7 +179,7 @@ async def test_of_two_that_are_away_the_first_that_comes_gets_the_request(open_s
         ("POST", "/api/v1/products/7/stock", KEY),
     ],
 )
-async def test_what_a_closing_connection_swallowed_is_sent_again_on_a_fresh_one(
+async def test_a_request_lost_on_a_closing_connection_is_repeated_on_a_new_one(
     open_shop: Open, method: str, path: str, headers: dict[str, str]
 ) -> None:
     server = Server(answered=1)
@@ -197,7 +197,7 @@ async def test_what_a_closing_connection_swallowed_is_sent_again_on_a_fresh_one(
         assert 'shop_gateway_repeats_total{upstream="product"}' in (await shop.client.get("/metrics")).text
 
 
-async def test_all_kept_connections_may_have_been_closed(open_shop: Open) -> None:
+async def test_every_idle_connection_may_have_been_closed(open_shop: Open) -> None:
     """A service that ends closes every one; the second try must not take the next of them."""
     server = Server(answered=1)
     async with listening(server) as url, open_shop(product_url=url) as shop:
@@ -218,10 +218,10 @@ async def test_all_kept_connections_may_have_been_closed(open_shop: Open) -> Non
         (b"200 OK", b"", 1),
     ],
 )
-async def test_a_connection_to_somebody_else_is_left(
+async def test_a_misrouted_connection_is_closed(
     open_shop: Open, status: bytes, extra: bytes, connections: int, length: int
 ) -> None:
-    """He keeps it open, and would answer for ever what is meant for the service."""
+    """The other program keeps it open and would answer every later request."""
     content = b"x" * length
     server = Server(answered=2, answer=PAGE % (status, extra, length, content))
     async with listening(server) as url, open_shop(storefront_url=url) as shop:
@@ -239,7 +239,7 @@ async def test_a_connection_to_somebody_else_is_left(
         ("PATCH", "/api/v1/products/7", KEY),
     ],
 )
-async def test_what_may_have_been_done_and_must_not_be_done_twice_is_never_sent_again(
+async def test_what_is_not_idempotent_is_never_repeated(
     open_shop: Open, method: str, path: str, headers: dict[str, str]
 ) -> None:
     one, two = Server(answered=0), Server(answered=0)
@@ -263,7 +263,7 @@ async def test_it_is_sent_twice_at_most(open_shop: Open, method: str, headers: d
 
 
 async def test_a_body_that_came_in_pieces_is_not_sent_again(open_shop: Open) -> None:
-    """It was passed on as it came, so it is no longer at hand."""
+    """It was streamed, so it is not in memory any more."""
     server = Server(answered=0)
     async with listening(server) as url, open_shop(order_url=url) as shop:
         token = shop.customer()["Authorization"]

@@ -78,7 +78,7 @@ def test_what_the_gateway_answers_itself(path: str) -> None:
         ("GET", "/" + "x" * 3000, 414, "path_too_long"),
     ],
 )
-def test_what_leads_nowhere(method: str, path: str, status: int, code: str) -> None:
+def test_paths_that_are_not_routed(method: str, path: str, status: int, code: str) -> None:
     refusal = routed(method, path)
     assert isinstance(refusal, Refusal)
     assert (refusal.status, refusal.code) == (status, code)

@@ -155,14 +155,14 @@ def test_ids_go_on_when_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch) -> 
     assert {each.version for each in ids} == {7}
 
 
-def test_cursors_come_back_as_they_went() -> None:
+def test_cursors_survive_encoding() -> None:
     row_id, at = new_id(), datetime(2026, 1, 2, tzinfo=UTC)
     cursor = pages.encode_cursor(str(at.isoformat()), row_id, 5)
     assert pages.decode_cursor(cursor, str, UUID, int) == (at.isoformat(), row_id, 5)
 
 
 @given(st.text(max_size=60))
-def test_a_strange_cursor_is_a_400(cursor: str) -> None:
+def test_an_invalid_cursor_is_a_400(cursor: str) -> None:
     with pytest.raises(Problem) as caught:
         pages.decode_cursor(cursor, UUID)
     assert (caught.value.status, caught.value.code) == (400, "invalid_cursor")

@@ -111,7 +111,7 @@ async def test_redirects_lead_to_the_address_that_the_client_knows(client: httpx
     assert (answer.status_code, answer.headers["location"]) == (307, "https://shop.example.com/api/v1/notes/a/events")
 
 
-async def test_the_gateway_itself_does_not_take_a_clients_word(tokens: Tokens, running: Running) -> None:
+async def test_the_gateway_ignores_forwarded_headers_of_clients(tokens: Tokens, running: Running) -> None:
     edge = create_app(
         Settings(jwks_url=tokens.jwks_url), title="Edge", routers=[api], uses_bus=False, behind_gateway=False
     )

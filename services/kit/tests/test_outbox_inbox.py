@@ -1,4 +1,4 @@
-"""Outbox, relay and inbox against a real PostgreSQL and a real NATS: nothing lost, nothing twice, poison set aside."""
+"""Outbox, relay and inbox on PostgreSQL and NATS: nothing lost, nothing twice, failing events marked dead."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ async def test_a_failing_effect_takes_its_inbox_row_with_it(station: Station) ->
     assert await station.database.fetchval("SELECT count(*) FROM dead_letter") == 0
 
 
-async def test_poison_is_set_aside_and_stops_nobody(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_event_is_dead_and_blocks_no_other(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox, "RETRY_FIRST_S", 0.01)
     station.fail_on = {13}
     await station.publish(*range(12, 16), subject="b")
@@ -154,7 +154,7 @@ async def test_poison_is_set_aside_and_stops_nobody(station: Station, monkeypatc
 @pytest.mark.parametrize(
     "payload", [b"\xff\x00", b"[]", b"{}", b'{"id":"x","type":"kit.happened.v1"}', b'{"type":"kit.other.v1"}']
 )
-async def test_an_unreadable_event_is_buried_at_once(station: Station, payload: bytes) -> None:
+async def test_an_unreadable_event_is_dead_at_once(station: Station, payload: bytes) -> None:
     await wait_until(lambda: station.bus.connected)
     await station.bus.ensure_stream("kit")
     await (await station.bus.publish("kit.happened.v1", payload, "unreadable"))

@@ -90,7 +90,7 @@ async def test_a_kept_connection_is_ended_by_an_answer_that_says_so(
     assert await running.ended()
 
 
-async def test_whoever_still_comes_is_served(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_new_connections_are_served_while_lingering(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "LINGER_S", FOREVER_S)
     keeper = await running.connect()
     await keeper.ask()

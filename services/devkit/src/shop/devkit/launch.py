@@ -1,8 +1,8 @@
 """Start one program so that it cannot outlive the process that started it.
 
 Run by path as ``python -I -S launch.py --parent PID [--signal N] [--uid U --gid G] -- program args...``: it changes
-user when asked, tells the kernel to signal the program when its parent dies, and becomes the program (same pid). Only
-the standard library is used, and no ``preexec_fn``, which is not safe in a process with threads.
+the user if requested, asks the kernel to signal the program when its parent dies, and executes the program (same pid).
+Only the standard library is used, and no ``preexec_fn``, which is not safe in a process with threads.
 
 PostgreSQL refuses to run as root. Started with ``--uid`` by root, the program runs as that user and keeps the single
 capability to look into folders, so that a data folder below a private one (``/root``, a CI checkout) is usable.
@@ -32,7 +32,7 @@ class _Sets(ctypes.Structure):
 
 
 def _search_capability() -> int | None:
-    """The least capability at hand that lets a user pass through private folders."""
+    """The smallest available capability that lets a user pass through private folders."""
     with open("/proc/self/status") as status:
         held = next(int(line.split()[1], 16) for line in status if line.startswith("CapPrm:"))
     wanted = (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE)
@@ -54,7 +54,7 @@ def _change_user(uid: int, gid: int) -> None:
 
 
 def _die_with_parent(signal_number: int, parent: int) -> None:
-    """Ask for ``signal_number`` when the starting thread ends; a change of user would clear the wish, so do it last."""
+    """Ask for ``signal_number`` when the starting thread ends; changing the user would reset this, so it comes last."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
     if os.getppid() != parent:

@@ -86,7 +86,7 @@ class PostgresStore(Store):
         return f"postgresql://{role}:{password}@{HOST}:{self.port}/{database}"
 
     def prepare(self) -> None:
-        """As for every store; the first time runs initdb, into a folder that gets its name only when complete."""
+        """As for every store; the first start runs initdb, in a temporary folder that is renamed when complete."""
         super().prepare()
         if not self.data.exists():
             self._initdb()
@@ -95,7 +95,7 @@ class PostgresStore(Store):
         (self.data / "postgresql.conf").write_text("".join(lines))
 
     def _check_data(self) -> None:
-        """Raise `DataUnusable` for what PostgreSQL would refuse; nothing is changed or deleted."""
+        """Raise `DataUnusable` for data that PostgreSQL would refuse; nothing is changed or deleted."""
         for name in DATA_FILES:
             if not (self.data / name).is_file():
                 raise DataUnusable(f"postgres: {self.data} is not a PostgreSQL data folder: it has no {name}")
@@ -110,7 +110,7 @@ class PostgresStore(Store):
         return [str(package_file(*POSTGRES_BIN, "postgres")), "-D", str(self.data), "-p", str(self.port)]
 
     def is_ready(self, pid: int) -> bool:
-        """PostgreSQL itself writes "ready" into line 8 of postmaster.pid, which pg_ctl goes by as well."""
+        """PostgreSQL itself writes "ready" into line 8 of postmaster.pid, which pg_ctl reads as well."""
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except OSError:
@@ -118,7 +118,7 @@ class PostgresStore(Store):
         return len(lines) > 7 and lines[0] == str(pid) and lines[7].startswith("ready")
 
     def owner(self) -> tuple[int, int] | None:
-        """PostgreSQL refuses to run as root: then the data's owner, else the account postgres or nobody."""
+        """PostgreSQL refuses to run as root: then the owner of the data, otherwise the account postgres or nobody."""
         if os.geteuid() != 0:
             return None
         if self.data.exists() and (kept := self.data.stat()).st_uid != 0:
@@ -150,7 +150,7 @@ class PostgresStore(Store):
             raise ServerFailed(f"postgres: initdb ended with code {code}:\n{log_tail(self.log)}")
         fresh.rename(self.data)
         if self.settings.get("fsync") != "off":
-            # Beside the start instead of before it: until this has ended there is nothing that a crash could lose.
+            # Concurrent with the start: until this has ended there is no data that a crash could lose.
             command = [str(package_file(*POSTGRES_BIN, "initdb")), "--sync-only", "-D", str(self.data)]
             self.flush = launch(command, owner=owner, env=self.env(), log=self.log)
 

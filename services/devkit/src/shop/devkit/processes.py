@@ -1,4 +1,4 @@
-"""Start processes, choose ports, keep secrets: what the embedded servers and the local supervisor both stand on."""
+"""Processes, ports and secrets, for the embedded servers and the local supervisor."""
 
 import importlib.util
 import os
@@ -24,7 +24,7 @@ LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 class EmbeddedError(RuntimeError):
-    """A server could not be run; the message is one sentence for a person."""
+    """A server could not be run; the message is one sentence for users."""
 
 
 class PortInUse(EmbeddedError):
@@ -44,7 +44,7 @@ class ServerFailed(EmbeddedError):
 
 
 def port_is_free(port: int, host: str = HOST) -> bool:
-    """Whether a listener could be opened on `port` now."""
+    """Whether a socket could listen on `port` now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -59,9 +59,9 @@ _choosing = threading.Lock()
 
 
 def free_port(owner: str = "") -> int:
-    """A port that nobody listens on now and that this process has not chosen before; remembered as `owner`'s.
+    """A port that is free now and that this process has not chosen before; recorded for `owner`.
 
-    Its user listens there only later, so that "nobody listens" alone would give one port to two callers.
+    Its user listens there only later, so that checking the port alone could give it to two callers.
     """
     with _choosing:
         for port in random.sample(PORT_RANGE, PORT_ATTEMPTS):
@@ -72,7 +72,7 @@ def free_port(owner: str = "") -> int:
 
 
 def reuse_port(port: int, owner: str) -> bool:
-    """Choose the port of an earlier start again; False when somebody listens there or another owner has chosen it."""
+    """Choose the port of an earlier start again; False when it is in use or another owner has chosen it."""
     with _choosing:
         if _owners.get(port, owner) != owner or not port_is_free(port):
             return False
@@ -87,7 +87,7 @@ def _remember(port: int, owner: str) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write `text` readable by the owner alone, whole or not at all."""
+    """Write `text` atomically, readable by the owner only."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -96,7 +96,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder and those above it; raises `DataUnusable` when a file is in its place."""
+    """Create the folder and its parents; raises `DataUnusable` when a file is in its place."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -105,7 +105,7 @@ def make_folder(path: Path) -> None:
 
 
 def kept_secret(path: Path) -> str:
-    """The secret in `path`, made on first use."""
+    """The secret in `path`, generated on first use."""
     if not path.exists():
         write_private(path, secrets.token_urlsafe(24))
     return path.read_text().strip()

@@ -1,4 +1,4 @@
-"""A server that owns one folder: what PostgreSQL, NATS and Valkey have in common when they run beside the services."""
+"""A server with its own folder: what the embedded PostgreSQL, NATS and Valkey have in common."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ class Store(ABC):
         write_private(self.directory / "port", f"{self.port}\n")
 
     def reserve_port(self) -> None:
-        """Settle the port before `prepare()`, for a supervisor that tells others of it first."""
+        """Choose the port before `prepare()`, for a supervisor that passes it to other processes first."""
         make_folder(self.directory)
         self.port = self._choose_port()
         self.keep_port()
@@ -72,7 +72,7 @@ class Store(ABC):
         )
 
     def keep_port(self) -> None:
-        """From now on prepare for the present port or not at all: clients already know it."""
+        """Keep the current port from now on, or fail: clients already know it."""
         self._wanted_port = self.port
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> "Server":
@@ -85,7 +85,7 @@ class Store(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Where and as whom to connect, the secret included."""
+        """The connection URL, with the secret."""
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -119,8 +119,8 @@ class Store(ABC):
             return int(text)
         return free_port(owner=str(self.directory))
 
-    def _talk(self, request: bytes, size: int = 4096, port: int | None = None) -> bytes:
-        """Send `request` and return the first answer, b"" when nobody answers."""
+    def _ask(self, request: bytes, size: int = 4096, port: int | None = None) -> bytes:
+        """Send `request` and return the first answer, b"" without one."""
         try:
             with socket.create_connection((HOST, port or self.port), timeout=PROBE_TIMEOUT_S) as connection:
                 connection.sendall(request)
@@ -147,7 +147,7 @@ class Server:
         return self.store.url
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Return once the server serves; end it and raise `ServerFailed` when it does not within `timeout_s`."""
+        """Return once the server is ready; stop it and raise `ServerFailed` when it is not within `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while not self.store.is_ready(self.process.pid):
             ended = self.process.poll() is not None
@@ -158,7 +158,7 @@ class Server:
             time.sleep(POLL_S)
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """End the server cleanly, by force after `timeout_s`. Does nothing when it has ended."""
+        """Stop the server gracefully, by force after `timeout_s`. Does nothing when it has ended."""
         if self.process.poll() is not None:
             return
         self.process.send_signal(self.store.stop_signal)
@@ -168,12 +168,12 @@ class Server:
             self.kill()
 
     def kill(self) -> None:
-        """End the server at once (SIGKILL), as a crash would."""
+        """Kill the server (SIGKILL), as a crash would."""
         self.process.kill()
         self.process.wait(KILL_TIMEOUT_S)
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Start again on the same port after `stop()` or `kill()`; waits for the remains of a killed server to go."""
+        """Start again on the same port after `stop()` or `kill()`; waits until a killed server's processes ended."""
         self.store.keep_port()
         deadline = time.monotonic() + timeout_s
         while True:

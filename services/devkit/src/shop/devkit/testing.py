@@ -1,7 +1,7 @@
 """The pytest plugin of the project: real servers, a fresh migrated database per test, tokens, running applications.
 
 Servers start once per test process, on free ports of this machine; a database is cloned from a migrated template,
-so a test costs milliseconds and meets nothing that another left behind. Everything async runs on one loop.
+so a test starts within milliseconds and sees no data of another. Everything async runs on one loop.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ async def valkey_url(valkey_server: embedded.Server) -> str:
 
 
 class Databases:
-    """Databases of one server: a template per noun, made and migrated on first use, and clones of it."""
+    """Databases of one server: a template per service, created and migrated on first use, and clones of it."""
 
     def __init__(self, server: embedded.Server) -> None:
         self._server = server
@@ -175,7 +175,7 @@ async def database_for(databases: Databases) -> AsyncIterator[DatabaseFor]:
 
 @pytest.fixture(scope="session")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Tokens:
-    """Access tokens, good and bad ones, and the key set that they are checked against."""
+    """Access tokens, valid and invalid ones, and the key set that they are verified with."""
     return Tokens(tmp_path_factory.mktemp("keys") / "jwks.json")
 
 
@@ -220,7 +220,7 @@ async def _running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to pytest."""
+        """Signals are pytest's."""
         yield
 
 

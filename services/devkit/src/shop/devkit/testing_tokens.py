@@ -1,4 +1,4 @@
-"""Access tokens for tests: good ones, and each kind of bad one."""
+"""Access tokens for tests: valid ones, and each kind of invalid one."""
 
 from __future__ import annotations
 

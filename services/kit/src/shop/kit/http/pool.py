@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import cast
 
-import aiohttp
 from yarl import URL
 
 from shop.kit.errors import Unavailable
@@ -165,19 +164,44 @@ class Exchange:
             self.instance = instance
             instance.inflight += 1
             try:
-                self._response = await self._send(instance)
+                self._response = await self._head_from(instance)
+                instance.refused = False
                 return self._response
             except NOT_CONNECTED as error:
                 instance.refused = True
                 search = search or Reconnect(self._pool.pick, self._window_s)
                 following = await search.after(instance)
                 if following is None:
-                    raise NotConnected(self._pool.service, f"{self._pool.service}: {_describe(error)}") from error
+                    detail = f"{self._pool.service}: {type(error).__name__}: {error}"
+                    raise NotConnected(self._pool.service, detail) from error
                 self.reconnects += 1
+            except CLOSED:
+                # A service that stops closes its connections, perhaps just as a request is written to one.
+                instance.refused = False
+                if self.repeated or not self._request.repeatable:
+                    raise
+                self.repeated = True
+                following = instance
+            except BaseException:
+                instance.refused = False
+                raise
             finally:
                 if self._response is None:
                     instance.inflight -= 1
             instance = following
+
+    def _head_from(self, instance: Instance) -> Awaitable[ServiceResponse]:
+        """The head of the answer; a repeated request gets a connection of its own."""
+        request, connections = self._request, self._pool.connections
+        session = connections.single_use if self.repeated else connections.reused
+        response = session.request(
+            request.method,
+            URL(instance.base_url + request.target, encoded=True),
+            headers=request.headers,
+            data=request.data(),
+            allow_redirects=False,
+        )
+        return cast("Awaitable[ServiceResponse]", response)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -186,41 +210,3 @@ class Exchange:
             self._response.close()
         if self.instance is not None:
             self.instance.inflight -= 1
-
-    async def _send(self, instance: Instance) -> ServiceResponse:
-        """The head of the answer.
-
-        A service that ends closes its connections, perhaps just as a request is written to one. What is repeatable is
-        then sent once more, on a connection of its own.
-        """
-        connections = self._pool.connections
-        try:
-            response = await self._send_on(connections.reused, instance)
-        except NOT_CONNECTED:
-            raise
-        except CLOSED:
-            instance.refused = False
-            if self.repeated or not self._request.repeatable:
-                raise
-            self.repeated = True
-            response = await self._send_on(connections.single_use, instance)
-        except BaseException:
-            instance.refused = False
-            raise
-        instance.refused = False
-        return response
-
-    async def _send_on(self, session: aiohttp.ClientSession, instance: Instance) -> ServiceResponse:
-        request = self._request
-        response = await session.request(
-            request.method,
-            URL(instance.base_url + request.target, encoded=True),
-            headers=request.headers,
-            data=request.data(),
-            allow_redirects=False,
-        )
-        return cast("ServiceResponse", response)
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
