@@ -51,8 +51,8 @@ async def test_the_owners_alert_belongs_to_no_user(start_service: Any, smtp: Any
 
 
 async def test_pages_neither_repeat_nor_skip(service: Any, samples: Any, more_samples: Any, tokens: Tokens) -> None:
-    told = [samples.confirmed(order_id=more_samples().order_id) for _ in range(7)]
-    await service.wait_until_taken(await service.publish(*told))
+    published = [samples.confirmed(order_id=more_samples().order_id) for _ in range(7)]
+    await service.wait_until_taken(await service.publish(*published))
     headers = tokens.headers(user_id=samples.user_id)
     own = await pages(service.client, "/api/v1/notifications", headers, limit=3)
     assert len({item["id"] for item in own}) == len(own) == 7

@@ -1,4 +1,4 @@
-"""A page as a browser without JavaScript has it: forms that can be filled in, links, headings, text."""
+"""A parsed page: forms that can be filled in, links, headings, text."""
 
 from __future__ import annotations
 

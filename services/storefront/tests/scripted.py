@@ -1,4 +1,4 @@
-"""The services behind the storefront, scripted: real HTTP, state in memory, and answers that a test can bend."""
+"""The services behind the storefront, scripted: real HTTP, state in memory, responses that a test can change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.storefront.tests.scripted_data import NAMESPACE, NOW, Person, book
 from shop.kit.errors import Problem, install_error_handlers
 from shop.kit.observe import Observe
 
-TOKEN_KEY = "nobody verifies this here, the services behind do"
+TOKEN_KEY = "signatures are not verified by the storefront"
 TAX_PERCENT = 7
 SHIPPING = 490
 PAGE_WAIT_S = 30.0
@@ -37,8 +37,8 @@ class ScriptedShop:
     refunds: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
     history: dict[str, Any] = field(default_factory=dict)
-    asked_sorts: list[str] = field(default_factory=list)
-    asked_keys: list[tuple[str, str]] = field(default_factory=list)
+    sort_parameters: list[str] = field(default_factory=list)
+    order_requests: list[tuple[str, str]] = field(default_factory=list)
     stock_keys: set[str] = field(default_factory=set)
     down: set[str] = field(default_factory=set)
     product_lists: asyncio.Event = field(default_factory=open_gate)
@@ -198,14 +198,14 @@ def scripted_app(shop: ScriptedShop) -> FastAPI:
 def _product_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.get("/api/v1/products")
     async def products(request: Request) -> dict[str, Any]:
-        asked = request.query_params
-        if "ids" in asked:
-            return {"items": [shop.products[one] for one in asked["ids"].split(",") if one in shop.products]}
-        if not asked.get("cursor", "0").isdecimal():
+        query = request.query_params
+        if "ids" in query:
+            return {"items": [shop.products[one] for one in query["ids"].split(",") if one in shop.products]}
+        if not query.get("cursor", "0").isdecimal():
             raise Problem(400, "invalid_cursor", "The cursor is not one that this service gave out.")
         await shop.product_lists.wait()
-        shop.asked_sorts.append(asked.get("sort", ""))
-        words, category = asked.get("query", "").lower(), asked.get("category", "")
+        shop.sort_parameters.append(query.get("sort", ""))
+        words, category = query.get("query", "").lower(), query.get("category", "")
         found = [
             book
             for book in shop.products.values()
@@ -279,7 +279,7 @@ def _order_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.post("/api/v1/orders")
     async def place(request: Request) -> Response:
         person = shop.person_of(request)
-        shop.asked_keys.append((request.headers["idempotency-key"], (await request.body()).decode()))
+        shop.order_requests.append((request.headers["idempotency-key"], (await request.body()).decode()))
         order = shop.place(person, request.headers["idempotency-key"], await request.json())
         return JSONResponse(order, 202 if order["state"] == "pending" else 201)
 

@@ -17,7 +17,7 @@ PATHS = ["/admin", "/admin/stock", "/admin/promotions", "/admin/promotions/new",
 
 @pytest.fixture
 async def order_id(browser: Browser) -> str:
-    """An order of a customer, paid with one payment; the shopkeeper is signed in."""
+    """An order of a customer, paid with one payment; an administrator is signed in."""
     person = browser.shop.people.setdefault(CUSTOMER, Person("Ada Lovelace", CUSTOMER, "secret"))
     address = {"name": "Ada", "street": "Linden 5", "city": "Berlin", "postal_code": "10117", "country": "DE"}
     body = {"items": [{"product_id": product_id("pride"), "quantity": 2}], "address": address}

@@ -184,7 +184,7 @@ async def test_the_sort_order_is_applied_and_kept(browser: Browser) -> None:
     page = await browser.get(cheapest)
     assert browser.answer.url.params["query"] == "a"
     assert page.one("a", **{"aria-current": "true"}).text == "Price: low to high"
-    assert browser.shop.asked_sorts[-1] == "price"
+    assert browser.shop.sort_parameters[-1] == "price"
 
 
 async def test_a_wrong_method_is_an_error_page(browser: Browser) -> None:

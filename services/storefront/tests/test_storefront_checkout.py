@@ -11,7 +11,7 @@ from shop.kit.errors import Problem
 from shop.kit.formatting import formats
 
 
-def asked_orders(browser: Browser) -> list[str]:
+def order_bodies(browser: Browser) -> list[str]:
     return [body for method, path, body in browser.shop.calls if (method, path) == ("POST", "/api/v1/orders")]
 
 
@@ -54,7 +54,7 @@ async def test_a_form_submitted_concurrently_places_one_order(browser: Browser) 
     answers = await asyncio.gather(*(browser.client.post("/checkout", data=data) for _ in range(6)))
     (order,) = browser.shop.orders.values()
     assert {answer.headers["location"] for answer in answers} == {f"/orders/{order['id']}"}
-    assert len(set(asked_orders(browser))) == 1
+    assert len(set(order_bodies(browser))) == 1
 
 
 async def test_a_form_submitted_again_leads_to_the_same_order(browser: Browser) -> None:
@@ -105,7 +105,7 @@ async def test_back_and_another_card_after_a_refusal_is_a_new_attempt(browser: B
     answers = await asyncio.gather(*(browser.client.post("/checkout", data=data) for _ in range(3)))
     (order,) = browser.shop.orders.values()
     assert {answer.headers["location"] for answer in answers} == {f"/orders/{order['id']}"}
-    (declined_key, declined), *bought = browser.shop.asked_keys
+    (declined_key, declined), *bought = browser.shop.order_requests
     assert "tok_declined" in declined
     assert {key for key, _ in bought}.isdisjoint({declined_key})
     assert all("tok_visa" in body for _, body in bought)
@@ -118,7 +118,7 @@ async def test_only_the_buy_button_places_an_order(browser: Browser, action: str
     assert form.buttons[0] == ("action", "quote"), "Enter in a field presses the first button"
     page = await browser.send(form, 200, ("action", action), **ADDRESS, coupon=" spring10 ")
     assert "Coupon SPRING10 applied." in page.text
-    assert asked_orders(browser) == []
+    assert order_bodies(browser) == []
 
 
 async def test_the_form_of_another_user_places_no_order(browser: Browser) -> None:
@@ -168,7 +168,7 @@ async def test_a_timeout_keeps_key_and_request(browser: Browser) -> None:
     await browser.send(page.form("/checkout"), button=("action", "buy"), city="Elsewhere")
     (order,) = browser.shop.orders.values()
     assert order["address"]["city"] == "Berlin"
-    assert asked_orders(browser)[0] == asked_orders(browser)[-1]
+    assert order_bodies(browser)[0] == order_bodies(browser)[-1]
 
 
 async def test_a_reused_key_places_no_second_order(browser: Browser) -> None:
@@ -185,7 +185,7 @@ async def test_invalid_fields_are_marked_and_kept(browser: Browser) -> None:
     assert marked(page) == {"street", "country"}
     assert page.one("span", id="street-error").text == "This field is required."
     assert page.form("/checkout").fields["city"] == "Bern"
-    assert asked_orders(browser) == []
+    assert order_bodies(browser) == []
 
 
 def marked(page: Page) -> set[str]:
@@ -197,7 +197,7 @@ async def test_a_postal_code_must_match_its_country(browser: Browser, postal_cod
     await ready_to_pay(browser)
     page = await browser.checkout(422, postal_code=postal_code)
     assert marked(page) == {"postal_code"}
-    assert asked_orders(browser) == []
+    assert order_bodies(browser) == []
 
 
 async def test_a_card_is_required(browser: Browser) -> None:
@@ -244,10 +244,10 @@ async def test_no_order_is_placed_while_the_total_cannot_be_shown(browser: Brows
     page = await browser.get("/checkout")
     assert "The total cannot be calculated at the moment" in page.text
     page = await browser.send(page.form("/checkout"), 409, ("action", "buy"), **ADDRESS)
-    assert asked_orders(browser) == []
+    assert order_bodies(browser) == []
     browser.shop.down.clear()
     page = await browser.send(page.form("/checkout"), 409, ("action", "buy"))
-    assert asked_orders(browser) == [], "now there is a total to look at"
+    assert order_bodies(browser) == [], "now there is a total to look at"
     await browser.send(page.form("/checkout"), 200, ("action", "buy"))
     assert browser.path.startswith("/orders/")
 
@@ -283,7 +283,7 @@ async def test_a_changed_cart_must_be_accepted_first(browser: Browser) -> None:
 async def test_a_form_without_a_total_places_no_order(browser: Browser, shown: str) -> None:
     page = await ready_to_pay(browser)
     await browser.send(page.form("/checkout"), 409, ("action", "buy"), **ADDRESS, shown_total=shown)
-    assert asked_orders(browser) == []
+    assert order_bodies(browser) == []
 
 
 async def test_a_pending_order_refreshes_without_script(browser: Browser) -> None:

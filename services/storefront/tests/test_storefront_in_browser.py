@@ -1,4 +1,4 @@
-"""The pages in a real Chromium, with scripted services behind them: widths, focus, pictures, what stays behind."""
+"""The pages in a real Chromium, with scripted services: widths, focus, images, browser history."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtenges
 WIDEST = """() => [...document.querySelectorAll("body *")]
   .map(e => [Math.round(e.getBoundingClientRect().left + e.scrollWidth), e.tagName, e.className])
   .sort((a, b) => b[0] - a[0]).slice(0, 6)"""
-"""The elements that reach furthest to the right."""
+"""The elements with the largest right edge."""
 
 
 COVERED = """() => [...document.querySelectorAll(".cover img")].map(picture => {
@@ -174,7 +174,7 @@ async def test_enter_in_the_coupon_field_applies_it(chromium: Browser, url: str,
             await expect(page.locator("#sums")).to_contain_text("Coupon SPRING10 applied.")
             await expect(page.get_by_label("Street and number")).to_have_value("Linden 5")
     assert scripted.orders == {}
-    assert scripted.asked_keys == []
+    assert scripted.order_requests == []
 
 
 async def fill_checkout(page: Page, card: str) -> None:
@@ -199,7 +199,7 @@ async def test_a_declined_card_then_back_then_another_card(chromium: Browser, ur
         await page.get_by_role("button", name="Buy now").dblclick()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Thank you for your order")
     assert len(scripted.orders) == 1
-    cards = [json.loads(body)["payment"]["token"] for _, body in scripted.asked_keys]
+    cards = [json.loads(body)["payment"]["token"] for _, body in scripted.order_requests]
     assert (cards[0], set(cards[1:])) == ("tok_declined", {"tok_visa"})
 
 

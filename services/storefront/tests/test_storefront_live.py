@@ -36,7 +36,7 @@ def ordered(scripted: ScriptedShop, number: int, state: str = "confirmed") -> st
 
 @pytest.fixture
 async def page(chromium: Browser, url: str, scripted: ScriptedShop) -> AsyncIterator[Page]:
-    """A tab of somebody who is signed in."""
+    """A tab of a signed-in user."""
     async with window(chromium, url) as page:
         await sign_in(page, scripted)
         yield page
@@ -65,9 +65,9 @@ async def test_another_tab_takes_over_the_stream(page: Page, scripted: ScriptedS
     await wait_until(lambda: scripted.listening == 1)
     other = await page.context.new_page()
     await other.goto(second)
-    asked = len(scripted.calls)
+    requests_before = len(scripted.calls)
     await page.close()
-    await wait_until(lambda: any(path.endswith("/events") for _, path, _ in scripted.calls[asked:]))
+    await wait_until(lambda: any(path.endswith("/events") for _, path, _ in scripted.calls[requests_before:]))
     await wait_until(lambda: scripted.listening == 1)
     scripted.set_state(second.rpartition("/")[2], "fulfilled")
     await expect(other.locator("#order")).to_have_attribute("data-state", "fulfilled")

@@ -1,4 +1,4 @@
-"""Refunded orders, cancelled pending ones and attempts that came to nothing, as people see them."""
+"""Pages of refunded orders, cancelled pending orders and failed orders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAYMENT = "0190b000-0000-7000-8000-0000000000aa"
 
 @pytest.fixture
 async def bought(browser: Browser) -> str:
-    """The id of an order that was just placed and paid, by somebody who is the administrator as well."""
+    """The id of an order that was just placed and paid, by a customer who is an administrator as well."""
     await browser.add("pride", 2)
     await browser.sign_in("admin@example.com", role="admin")
     await browser.checkout()

@@ -1,4 +1,4 @@
-"""What a page must never do: act for another site, run somebody's text, or shut somebody out."""
+"""CSRF, escaping, content security policy and accessibility."""
 
 from __future__ import annotations
 
@@ -153,11 +153,11 @@ async def test_static_files_are_named_by_content_and_kept(client: httpx.AsyncCli
     assert (await client.get("/favicon.ico")).headers["content-type"] == "image/svg+xml"
 
 
-@pytest.mark.parametrize("signed_in_as", ["nobody", "customer", "admin"])
+@pytest.mark.parametrize("signed_in_as", ["visitor", "customer", "admin"])
 async def test_pages_are_accessible(browser: Browser, signed_in_as: str) -> None:
     paths = ["/", "/search", f"/products/{product_id('pride')}", "/cart", "/nowhere"]
     await browser.add("pride")
-    if signed_in_as == "nobody":
+    if signed_in_as == "visitor":
         paths += ["/sign-in", "/sign-up"]
     elif signed_in_as == "customer":
         await browser.sign_in()
@@ -246,7 +246,7 @@ def test_style_sheet_stays_small_and_local() -> None:
     "path", ["/", "/search?query=pride", "/category/science%20%26%20nature", "/cart", "/account", "/sign-in"]
 )
 async def test_pages_are_never_compressed(browser: Browser, path: str) -> None:
-    """They carry a form token and a person's data beside what an attacker may have chosen (BREACH)."""
+    """They contain a form token and personal data beside text that an attacker may have chosen (BREACH)."""
     await browser.sign_in()
     page = await browser.get(path, 200, **{"Accept-Encoding": "gzip"})
     assert "content-encoding" not in browser.answer.headers

@@ -184,8 +184,8 @@ async def test_a_new_password_needs_the_current_one(users: Users) -> None:
 
 async def test_a_valid_token_of_an_unknown_user_finds_no_account(users: Users) -> None:
     await users.signed_in("ada@example.com")
-    stranger = domain.User(new_id(), "gone@example.com", "Gone", "customer", users.clock.now())
-    token = users.service.keys.access_token(stranger, new_id())
+    unknown = domain.User(new_id(), "gone@example.com", "Gone", "customer", users.clock.now())
+    token = users.service.keys.access_token(unknown, new_id())
     for request in (
         users.client.get("/api/v1/users/me", headers=bearer(token)),
         users.client.patch("/api/v1/users/me", headers=bearer(token), json={"name": "Gone"}),

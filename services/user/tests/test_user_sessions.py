@@ -90,7 +90,7 @@ async def test_failures_are_forgotten_with_time(users: Users) -> None:
 
 
 async def test_concurrent_guesses_do_not_bypass_the_lock(users: Users) -> None:
-    """The lock is looked at again when the right password is about to be let in."""
+    """The lock is checked again when the session is stored."""
     await users.register("ada@example.com")
     account = await _account(users)
     for _ in range(domain.FREE_FAILURES):
@@ -155,7 +155,7 @@ async def test_other_sessions_survive_a_theft(users: Users) -> None:
 
 
 async def test_concurrent_refreshes_get_the_same_successor(start_users: Start) -> None:
-    """Two tabs, or a retry after a lost answer, on two replicas: nobody is signed out, and no token forks."""
+    """Two tabs, or a retry after a lost response, on two replicas: the session goes on and the chain does not fork."""
     async with start_users() as one, start_users() as two:
         first = (await one.signed_in("ada@example.com"))["refresh_token"]
         answers = await asyncio.gather(*(replica.refresh(first) for replica in (one, two) * 6))

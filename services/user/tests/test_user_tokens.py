@@ -58,7 +58,7 @@ async def test_private_keys_are_encrypted_at_rest(users: Users) -> None:
 
 
 def _hmac_with_the_public_key(users: Users, claims: dict[str, Any], header: dict[str, str]) -> str:
-    """The classic confusion: HS256 with what everybody knows. PyJWT refuses PEM as a secret, so raw bytes serve."""
+    """Algorithm confusion: HS256 with the public key as the secret, in raw bytes since PyJWT refuses PEM."""
     service: Any = users.service
     public = service.keys._private[header["kid"]].public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     return jwt.encode(claims, public, algorithm="HS256", headers={"kid": header["kid"], "typ": "at+jwt"})

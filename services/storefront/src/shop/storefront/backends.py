@@ -44,8 +44,8 @@ class Catalogue:
     async def products(
         self, *, query: str = "", category: str = "", limit: int, cursor: str = "", sort: str = ""
     ) -> Page[Product]:
-        asked = {"query": query, "category": category, "limit": limit, "cursor": cursor, "sort": sort}
-        params = {name: value for name, value in asked.items() if value}
+        query_parameters = {"query": query, "category": category, "limit": limit, "cursor": cursor, "sort": sort}
+        params = {name: value for name, value in query_parameters.items() if value}
         answer = await self._client.get("/api/v1/products", params=params)
         return Page[Product].model_validate(answer.json)
 
@@ -124,16 +124,16 @@ class Orders:
 
     async def list_own(self, token: str, cursor: str = "", limit: int = 20, *, rejected: bool = False) -> Page[Order]:
         """Orders; with `rejected` those that failed instead."""
-        asked = {"limit": limit, "cursor": cursor, "rejected": str(rejected).lower()}
-        return await self._list("/api/v1/orders", token, asked)
+        query_parameters = {"limit": limit, "cursor": cursor, "rejected": str(rejected).lower()}
+        return await self._list("/api/v1/orders", token, query_parameters)
 
     async def list_all(self, token: str, state: str = "", cursor: str = "", limit: int = 30) -> Page[Order]:
         """Orders in `state`; without one all that did not fail."""
-        asked = {"state": state, "rejected": "" if state else "false", "limit": limit, "cursor": cursor}
-        return await self._list("/api/v1/orders/all", token, asked)
+        query_parameters = {"state": state, "rejected": "" if state else "false", "limit": limit, "cursor": cursor}
+        return await self._list("/api/v1/orders/all", token, query_parameters)
 
-    async def _list(self, path: str, token: str, asked: Mapping[str, Any]) -> Page[Order]:
-        params = {name: value for name, value in asked.items() if value}
+    async def _list(self, path: str, token: str, query_parameters: Mapping[str, Any]) -> Page[Order]:
+        params = {name: value for name, value in query_parameters.items() if value}
         return Page[Order].model_validate((await self._client.get(path, params=params, token=token)).json)
 
     async def change(self, token: str, order_id: UUID, action: str) -> None:

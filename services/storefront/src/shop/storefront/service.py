@@ -79,8 +79,8 @@ class Storefront:
         owner = visitor.cart_owner
         quantities = await (self.carts.merge(visitor.id, owner) if visitor.session else self.carts.lines(owner))
         products = await self.backends.catalogue.by_ids(quantities)
-        for gone in quantities.keys() - products.keys():
-            await self.carts.put(owner, gone, 0)
+        for missing in quantities.keys() - products.keys():
+            await self.carts.put(owner, missing, 0)
         lines = [CartLine(product, quantities[product.id]) for product in products.values()]
         return sorted(lines, key=lambda line: line.product.name)
 
