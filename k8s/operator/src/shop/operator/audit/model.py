@@ -106,12 +106,12 @@ class Audit:
             self._orders = {str(row["id"]): row for row in rows}
         return self._orders
 
-    async def settled_orders(self, *states: str) -> dict[str, Row]:
+    async def unchanged_orders(self, *states: str) -> dict[str, Row]:
         """Orders in `states` that have not changed since the cutoff and are not being cancelled."""
         orders = await self.orders()
-        return {key: row for key, row in orders.items() if row["state"] in states and self._is_settled(row)}
+        return {key: row for key, row in orders.items() if row["state"] in states and self._is_unchanged(row)}
 
-    def _is_settled(self, order: Row) -> bool:
+    def _is_unchanged(self, order: Row) -> bool:
         cancelling = order["state"] == "confirmed" and order["cancel_requested_at"] is not None
         return order["updated_at"] < self.cutoff and not cancelling
 

@@ -23,7 +23,7 @@ async def captured_is_owed(audit: Audit) -> Finding:
     """Captured minus refunded is the order's total if it was sold (less manual refunds), otherwise 0."""
     payments = {row["order_id"]: row for row in await audit.fetch("payment", PAYMENTS)}
     finding = Finding()
-    for key, order in (await audit.settled_orders(*SOLD, *UNDONE)).items():
+    for key, order in (await audit.unchanged_orders(*SOLD, *UNDONE)).items():
         finding.checked += 1
         if problem := _unowed(order, payments.get(key)):
             finding.violations[key] = problem

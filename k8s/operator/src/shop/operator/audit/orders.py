@@ -45,7 +45,7 @@ async def orders_end(audit: Audit) -> Finding:
             "SELECT id FROM orders WHERE state = 'confirmed' AND cancel_requested_at < $1",
             begun_before,
         ),
-        f"is not cancelled {limit:g} s after that was asked for",
+        f"is not cancelled {limit:g} s after the request to cancel it",
     )
     finding.add(
         await audit.fetch(

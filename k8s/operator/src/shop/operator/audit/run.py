@@ -66,10 +66,10 @@ async def audit(
 ) -> list[Result]:
     """What each oracle found; raises `ShopctlError` when a database cannot be read."""
     async with _connections(target) as connections:
-        return [await _settled(oracle, connections, target.nats_url, options, pause_s) for oracle in oracles]
+        return [await _confirmed_result(oracle, connections, target.nats_url, options, pause_s) for oracle in oracles]
 
 
-async def _settled(
+async def _confirmed_result(
     oracle: Oracle,
     connections: Mapping[str, asyncpg.Connection],
     nats_url: str,

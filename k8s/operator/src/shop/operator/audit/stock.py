@@ -37,7 +37,7 @@ async def sold_orders_hold_stock(audit: Audit) -> Finding:
     """The stock of a sold order is sold: its confirmation took effect and was not undone."""
     states = await _reservations(audit)
     finding = Finding()
-    for key in await audit.settled_orders(*SOLD):
+    for key in await audit.unchanged_orders(*SOLD):
         finding.checked += 1
         if (state := states.get(key)) != "sold":
             finding.violations[key] = f"is sold, and its stock is {state or 'not even reserved'}"
@@ -49,7 +49,7 @@ async def undone_orders_give_back(audit: Audit) -> Finding:
     states = await _reservations(audit)
     coupons = {row["id"] for row in await audit.fetch("pricing", HELD_COUPONS)}
     finding = Finding()
-    for key, order in (await audit.settled_orders(*UNDONE)).items():
+    for key, order in (await audit.unchanged_orders(*UNDONE)).items():
         finding.checked += 1
         if states.get(key, "released") != "released":
             finding.violations[key] = f"is {order['state']}, and its stock is still {states[key]}"

@@ -1,4 +1,4 @@
-"""What a shop has not finished yet. It makes an audit early, not a promise broken: wait for it, then look."""
+"""Work that a shop has not finished yet. An audit that finds some is too early; that is no violation."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ async def wait_until_ended(connections: Mapping[str, asyncpg.Connection], timeou
 
 
 async def under_way(connections: Mapping[str, asyncpg.Connection]) -> list[str]:
-    """Orders whose saga goes on, reserved stock, events not published, events not consumed by those who must."""
+    """Unfinished sagas, reserved stock, unpublished events, events that a required consumer has not consumed."""
     order, product = connections["order"], connections["product"]
     found = [
         _sentence("sagas that are not done", await order.fetch(SAGAS)),

@@ -1,4 +1,4 @@
-"""The audit of a Shop in a cluster: its databases and broker as its own services are told to reach them."""
+"""The audit of a Shop in a cluster: its databases and broker at the addresses that its services use."""
 
 import base64
 

@@ -57,7 +57,7 @@ async def back_up(session: Session, name: str, timeout_s: float) -> str:
             ended = await _end_of(session, job)
     except TimeoutError as error:
         raise ShopctlError(
-            f"Job {job['metadata']['name']} has not ended within {timeout_s:g} s; it goes on:"
+            f"Job {job['metadata']['name']} has not ended within {timeout_s:g} s; it keeps running:"
             f" `kubectl -n {session.namespace} get job {job['metadata']['name']}`"
         ) from error
     words = await _last_message(session, ended)

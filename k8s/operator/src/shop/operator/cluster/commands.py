@@ -38,7 +38,7 @@ WaitOption = Annotated[
     float, typer.Option(min=0, help="First wait up to so many seconds until no order and no event is under way.")
 ]
 AcknowledgedOption = Annotated[
-    Path | None, typer.Option(help="File with the order ids that customers were told, one per line.")
+    Path | None, typer.Option(help="File with the ids of acknowledged orders, one per line.")
 ]
 SETTLE_S, ORDER_DEADLINE_S = 10.0, 960.0
 

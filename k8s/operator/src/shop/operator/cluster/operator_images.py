@@ -1,4 +1,4 @@
-"""Which images the operator of a cluster takes, as it and its Shops show: shopctl itself has not been told."""
+"""The images that the operator of a cluster uses, read from its Deployment and its Shops."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ VERSION_LABEL = "app.kubernetes.io/version"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`version` is that of a Shop that names none; `note` says what could not be found out."""
+    """`version` is that of a Shop that names none; `note` says what is unknown."""
 
     version: str
     images: Images
@@ -24,14 +24,14 @@ class Choice:
 
 
 async def choice(session: Session, key: NamespacedName, live: Object | None) -> Choice:
-    """The version is what the operator's own Deployment says, else what a Shop that is there runs, which may be an
+    """The version is that of the operator's Deployment, else the one that an existing Shop runs, which may be an
     older one after a rollback. Images are as a Shop that is there has them, else as the operator names them."""
     operator, note = await _operator(session, key.namespace)
-    told = operator["metadata"]["labels"].get(VERSION_LABEL, "") if operator else ""
+    labelled = operator["metadata"]["labels"].get(VERSION_LABEL, "") if operator else ""
     if live is not None:
         seen = "" if live["spec"].get("version") else live.get("status", {}).get("version")
-        return Choice(told or seen or version("shop-operator"), await _of_shop(session, key, live))
-    return Choice(told or version("shop-operator"), _of_operator(operator) if operator else Images(), note)
+        return Choice(labelled or seen or version("shop-operator"), await _of_shop(session, key, live))
+    return Choice(labelled or version("shop-operator"), _of_operator(operator) if operator else Images(), note)
 
 
 async def _operator(session: Session, namespace: str) -> tuple[Object | None, str]:
@@ -43,7 +43,7 @@ async def _operator(session: Session, namespace: str) -> tuple[Object | None, st
             raise
         return None, "no right to look for the operator, so images and Jobs may be named differently"
     operator = next((one for one in found if _watches(one, namespace)), None)
-    return operator, "" if operator else f"no operator watches namespace {namespace}: who will carry this out?"
+    return operator, "" if operator else f"no operator watches namespace {namespace}: nobody would apply this"
 
 
 async def _of_shop(session: Session, key: NamespacedName, live: Object) -> Images:

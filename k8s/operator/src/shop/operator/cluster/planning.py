@@ -1,7 +1,7 @@
-"""What applying a Shop would do, as the API server itself answers: every object is applied as a dry run and compared.
+"""What applying a Shop would do: every object is applied to the API server as a dry run and compared.
 
 The objects come from the operator's own render function and the deletions from the Shop's inventory, so the plan is
-what the operator would do and not a second opinion.
+what the operator would do.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ ADMISSION_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """What the Shop's passwords follow from; `known` False: made up, so that values of Secrets mean nothing."""
+    """The seed of the Shop's passwords; `known` False: a random one, so that values of Secrets mean nothing."""
 
     value: bytes
     known: bool
@@ -95,7 +95,7 @@ async def _admitted(session: Session, shop: Shop, key: NamespacedName, live: Obj
 
 
 async def _in_place_of(session: Session, key: NamespacedName, live: Object, wanted: Object) -> Object:
-    """A few times, because the operator may write the status at the same moment."""
+    """Retried, because the operator may write the status at the same moment."""
     for _ in range(ADMISSION_TRIES - 1):
         try:
             return await _replaced(session, SHOP, _over(live, wanted))
@@ -105,7 +105,7 @@ async def _in_place_of(session: Session, key: NamespacedName, live: Object, want
 
 
 def _over(live: Object, wanted: Object) -> Object:
-    """As `kubectl apply` leaves what the file never said: `suspend` is set by `shopctl suspend`."""
+    """As `kubectl apply` keeps what the file does not set: `suspend` is set by `shopctl suspend`."""
     spec = {"suspend": live["spec"].get("suspend", False), **wanted.get("spec", {})}
     return {**wanted, "metadata": {**_kept_metadata(live), **wanted["metadata"]}, "spec": spec}
 
@@ -121,16 +121,22 @@ def _uid(live: Object | None) -> str:
 
 
 async def _seed(session: Session, key: NamespacedName, *, is_new: bool) -> Seed:
-    made_up = Seed(secrets.token_bytes(SEED_BYTES), known=False)
+    random_seed = Seed(secrets.token_bytes(SEED_BYTES), known=False)
     try:
         found = await session.kube.get(SECRET, key.namespace, key.name + SEED_SUFFIX)
     except ApiError as error:
         if error.status != FORBIDDEN:
             raise
-        return Seed(made_up.value, False, f"no right to read Secret {key.name}{SEED_SUFFIX}, so of Secrets only keys")
+        return Seed(
+            random_seed.value, False, f"no right to read Secret {key.name}{SEED_SUFFIX}, so of Secrets only keys"
+        )
     value = seed_of(found) if found else None
     if value is None:
-        return made_up if is_new else Seed(made_up.value, False, "the Shop has no seed yet: of Secrets only keys count")
+        return (
+            random_seed
+            if is_new
+            else Seed(random_seed.value, False, "the Shop has no seed yet: of Secrets only keys count")
+        )
     return Seed(value, known=True)
 
 
@@ -155,7 +161,7 @@ async def _applied(session: Session, key: NamespacedName, obj: Object, seed: See
 
 
 async def _dry_run(session: Session, key: NamespacedName, obj: Object, live: Object | None, uid: str) -> Object:
-    """The object as it would be, by the rules of `engine.apply`: what is not the Shop's is not taken by force."""
+    """The object after an apply by the rules of the operator: foreign objects are not overwritten."""
     kind, meta = kind_of(obj), live["metadata"] if live else {}
     ours = live is not None and (owning_shop(meta) == key or meta["uid"] == uid)
     other = meta.get("labels", {}).get(SHOP_LABEL, key.name)
@@ -201,7 +207,7 @@ async def _exists(session: Session, key: NamespacedName, entry: Entry) -> bool:
 
 
 async def _missing(session: Session, key: NamespacedName, shop: Shop, live: Object | None) -> str:
-    """What the Shop names and the cluster lacks, for which the operator would wait; "" when it cannot be told."""
+    """What the Shop names and the cluster lacks, for which the operator would wait; "" when that is unknown."""
     try:
         view = ShopView.of(live) if live else None
         restored = view is not None and view.restored(view.inventory)

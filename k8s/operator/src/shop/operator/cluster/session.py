@@ -1,4 +1,4 @@
-"""A command's connection: opened quickly or refused with the way out, and errors of the API as one line."""
+"""A command's connection to the cluster; API errors become one line."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from shop.operator.engine.kube.objects import Object
 from shop.operator.errors import ShopctlError
 
 FIRST_ANSWER_S = 10.0
-"""For the first answer; a person waits for it, so it is shorter than the operator's patience."""
+"""For the first response; a person waits for it, so it is shorter than the operator's limit."""
 ATTEMPTS = 2
 UNAUTHORIZED, FORBIDDEN = 401, 403
 

@@ -34,7 +34,7 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def follow(paths: Sequence[Path], pause: Callable[[float], None] = time.sleep) -> Iterator[tuple[Path, str]]:
-    """Lines written from now on, for ever; after a rotation a log is read from its beginning."""
+    """New lines until interrupted; after a rotation a log is read from its beginning."""
     return _follow([_Follower(path) for path in paths], pause)
 
 
