@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -79,6 +81,22 @@ def test_the_build_sees_sources_and_no_tests() -> None:
 
 def test_no_image_holds_the_development_kit() -> None:
     assert "devkit" not in DOCKERFILE
+
+
+WITHOUT_DEVKIT = """
+import importlib, sys
+
+sys.modules["shop.devkit"] = None  # importing it, or anything in it, is an ImportError
+importlib.import_module(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("module", ["shop.operator.engine.main", "shop.operator.backup.__main__"])
+def test_what_the_operators_image_starts_needs_no_development_kit(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DEVKIT, module], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_nothing_runs_as_root() -> None:
