@@ -42,10 +42,8 @@ NO_NODE = PodProblem(
 NEVER = PodProblem(
     "ErrImageNeverPull", "Job z: pod z-1: container z: ErrImageNeverPull", fatal=True, owner="Job z", pod="z-1"
 )
-FIRST, UPGRADE = (
-    RolloutInProgress(1, "services", WAITING, first=True),
-    RolloutInProgress(2, "services", WAITING, first=False),
-)
+FIRST = RolloutInProgress(1, "services", WAITING, first=True)
+UPGRADE = RolloutInProgress(2, "services", WAITING, first=False)
 BACK = RolloutInProgress(1, "stores", "", first=False)
 FAILED = ("DeadlineExceeded", "Revision 2 was given up: not healthy within 600 s")
 MISSING = ("SecretMissing", 'database.secretName: there is no Secret "db" in namespace shops')
