@@ -92,7 +92,7 @@ class ProxiedRequest:
     """Sends one request to an instance of ``upstream`` and its answer to the client.
 
     Raises a Problem as long as nothing was sent to the client. Afterwards a failure leaves the answer incomplete and
-    closes the client's connection, so that nobody takes half an answer for a whole one.
+    closes the client's connection, so that an incomplete answer is never taken for a complete one.
     """
 
     def __init__(self, settings: Settings, upstream: ServicePool, target: Target) -> None:

@@ -1,6 +1,6 @@
 """Micro-batching: concurrent callers share one statement or one request.
 
-A lone caller waits for nobody: its batch leaves at once. While batches are in flight the others gather, and once
+A lone caller does not wait: its batch is sent at once. While batches are in flight other items gather, and once
 several came together the next batch keeps a distance from the last one, a few milliseconds at most, which grows while
 batches are shared and shrinks when they are not. The busier the service, the larger the batches and the less each
 item costs.
