@@ -7,7 +7,7 @@ One function for the operator and for `shopctl plan`. Its objects are the chart'
   and has the annotations ARGO_CD_IGNORE instead;
 - the annotation APPLIED, a hash of the object without it.
 
-Secrets come from `engine.secrets`, and hooks of Helm (its test) are left out. Equal input gives equal output.
+Secrets come from `shop_secrets`, and hooks of Helm (its test) are left out. Equal input gives equal output.
 """
 
 from __future__ import annotations
