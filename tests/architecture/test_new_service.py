@@ -121,7 +121,7 @@ def test_architecture_tests_hold_with_it(project: Project) -> None:
 
 def test_charts_gateway_and_shop_resource_have_it(project: Project) -> None:
     project.passes(
-        "tests/charts/test_chart_values.py::test_renders_are_the_golden_ones",
+        "tests/charts/test_chart_values.py::test_renders_match_the_golden_files",
         "tests/charts/test_chart_values.py::test_every_service_of_the_project_is_in_the_shop",
         "tests/charts/test_skaffold.py",
         "k8s/operator/tests/test_render.py::test_objects_come_in_the_order_of_applying",
