@@ -153,6 +153,16 @@ async def test_a_process_that_is_killed_while_it_recovers_is_recovered_from(
     await check_end(url, await recovered(url, asked), "hotel")
 
 
+async def test_every_step_of_a_killed_process_counts_as_possibly_done(url: str, killed: Killed) -> None:
+    """It booked everything and stored nothing; when the first step is rejected later, all of it is undone."""
+    asked = trip()
+    killed(url, asked, 2, "before")
+    await rows(url, """UPDATE saga SET subject = subject || '{"rejects": "flight"}'""")
+    saga = await recovered(url, asked)
+    assert saga["outcome_uncertain"]
+    assert await effects(url) == {(step, effect): 1 for step in STEPS for effect in ("booked", "cancelled")}
+
+
 async def test_a_saga_is_started_once(url: str) -> None:
     async with trips_on(url) as trips:
         asked = trip()
