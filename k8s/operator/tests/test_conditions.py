@@ -213,9 +213,8 @@ def test_what_blocks_a_shop_is_reported_with_what_still_serves() -> None:
         made(replace(SERVING, blocked=MISSING))["Ready"]["message"] == f"{MISSING[1]}. What was applied before goes on."
     )
     assert made(Facts(1, blocked=MISSING))["Ready"]["message"] == f"{MISSING[1]}."
-    assert (
-        made(replace(SERVING, blocked=MISSING, unready=(WAITING,)))["Ready"]["message"] == f"{MISSING[1]}. {WAITING}."
-    )
+    message = made(replace(SERVING, blocked=MISSING, unready=(WAITING,)))["Ready"]["message"]
+    assert message == f"{MISSING[1]}. {WAITING}."
 
 
 def test_problems_are_reported_once_for_each_owner_fatal_ones_first() -> None:
