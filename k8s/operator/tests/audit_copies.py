@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import asyncpg
 
-from k8s.operator.tests.audit_world import Placed, World
+from k8s.operator.tests.audit_records import Placed, ShopRecords
 from shop.devkit import embedded
 from shop.devkit.testing import Databases
 from shop.operator.audit.run import Target
@@ -12,10 +12,10 @@ from shop.operator.services import WITH_DATABASE
 
 
 class Sound:
-    """One order of each end in a world."""
+    """One order of each end in the records of a shop."""
 
-    def __init__(self, world: World, confirmed: Placed, cancelled: Placed, rejected: Placed) -> None:
-        self.world = world
+    def __init__(self, records: ShopRecords, confirmed: Placed, cancelled: Placed, rejected: Placed) -> None:
+        self.records = records
         self.confirmed = confirmed
         self.cancelled = cancelled
         self.rejected = rejected
@@ -38,17 +38,17 @@ class Copies:
             await self._open(noun, await self._databases.clone(noun))
         for database in ("postgres", "template1"):
             await self._connections["order"].execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
-        world = self.world()
-        await world.stock(10)
-        sound = Sound(world, await world.confirmed(), await world.cancelled(), await world.rejected())
+        records = self.records()
+        await records.stock(10)
+        sound = Sound(records, await records.confirmed(), await records.cancelled(), await records.rejected())
         for noun, connection in self._connections.items():
             await connection.close()
             self._sources[noun] = self._copies.pop(noun).rsplit("/", 1)[1]
         self._connections.clear()
         return sound
 
-    def world(self) -> World:
-        return World(self._connections, Target(self._copies, self._nats_url))
+    def records(self) -> ShopRecords:
+        return ShopRecords(self._connections, Target(self._copies, self._nats_url))
 
     async def refresh(self) -> None:
         """Every database that is missing, as a copy of the sound one."""

@@ -9,7 +9,7 @@ import nats
 import pytest
 
 from k8s.operator.tests.audit_copies import Copies, Sound
-from k8s.operator.tests.audit_world import TOTAL, World
+from k8s.operator.tests.audit_records import TOTAL, ShopRecords
 from shop.devkit import embedded
 from shop.devkit.testing import Databases
 from shop.kit.ids import new_id
@@ -37,19 +37,19 @@ async def copies(
 async def sound(copies: tuple[Copies, Sound]) -> AsyncIterator[Sound]:
     made, source = copies
     await made.refresh()
-    world = made.world()
-    world.product = source.world.product
-    yield Sound(world, source.confirmed, source.cancelled, source.rejected)
-    await made.drop(world.changed)
+    records = made.records()
+    records.product = source.records.product
+    yield Sound(records, source.confirmed, source.cancelled, source.rejected)
+    await made.drop(records.changed)
 
 
-async def violations(world: World, options: Options | None = None) -> dict[int, list[str]]:
-    results = await audit(world.target, options or Options(), pause_s=0)
+async def violations(records: ShopRecords, options: Options | None = None) -> dict[int, list[str]]:
+    results = await audit(records.target, options or Options(), pause_s=0)
     return {result.number: list(result.violations) for result in results if not result.ok}
 
 
 async def test_a_sound_shop_passes_and_every_oracle_had_something_to_check(sound: Sound) -> None:
-    results = await audit(sound.world.target, Options(), pause_s=0)
+    results = await audit(sound.records.target, Options(), pause_s=0)
     assert [result.document() for result in results if not result.ok] == []
     assert [result.number for result in results] == list(range(1, 17))
     assert [result.number for result in results if result.checked == 0] == []
@@ -57,87 +57,87 @@ async def test_a_sound_shop_passes_and_every_oracle_had_something_to_check(sound
 
 async def lost_order(sound: Sound) -> str:
     unknown = new_id()
-    await sound.world.notify(new_id(), unknown, new_id(), "order-confirmed")
+    await sound.records.notify(new_id(), unknown, new_id(), "order-confirmed")
     return str(unknown)
 
 
 async def overdue_order(sound: Sound) -> str:
-    return str((await sound.world.pending(timedelta(hours=1))).order)
+    return str((await sound.records.pending(timedelta(hours=1))).order)
 
 
 async def orphaned_order(sound: Sound) -> str:
-    placed = await sound.world.pending(timedelta(minutes=1))
-    await sound.world.run("order", "UPDATE sagas SET status = 'done' WHERE order_id = $1", placed.order)
+    placed = await sound.records.pending(timedelta(minutes=1))
+    await sound.records.run("order", "UPDATE sagas SET status = 'done' WHERE order_id = $1", placed.order)
     return str(placed.order)
 
 
 async def key_used_twice(sound: Sound) -> str:
-    world, first = sound.world, sound.rejected
-    await world.run("order", "ALTER TABLE orders DROP CONSTRAINT one_order_per_key")
-    return str((await world.rejected(user=first.user, key=str(first.order))).order)
+    records, first = sound.records, sound.rejected
+    await records.run("order", "ALTER TABLE orders DROP CONSTRAINT one_order_per_key")
+    return str((await records.rejected(user=first.user, key=str(first.order))).order)
 
 
 async def stock_never_received(sound: Sound) -> str:
-    await sound.world.run("product", "UPDATE products SET stock = stock + 1")
-    return str(sound.world.product)
+    await sound.records.run("product", "UPDATE products SET stock = stock + 1")
+    return str(sound.records.product)
 
 
 async def oversold(sound: Sound) -> str:
-    await sound.world.run("product", "UPDATE reservation_lines SET quantity = 11")
-    return str(sound.world.product)
+    await sound.records.run("product", "UPDATE reservation_lines SET quantity = 11")
+    return str(sound.records.product)
 
 
 async def negative_stock(sound: Sound) -> str:
-    await sound.world.run("product", "ALTER TABLE products DROP CONSTRAINT stock_not_negative")
-    await sound.world.run("product", "UPDATE products SET stock = -1")
-    return str(sound.world.product)
+    await sound.records.run("product", "ALTER TABLE products DROP CONSTRAINT stock_not_negative")
+    await sound.records.run("product", "UPDATE products SET stock = -1")
+    return str(sound.records.product)
 
 
 async def charged_twice(sound: Sound) -> str:
-    await sound.world.capture_at_provider(sound.confirmed.order, "again", new_id())
+    await sound.records.capture_at_provider(sound.confirmed.order, "again", new_id())
     return str(sound.confirmed.order)
 
 
 async def charged_too_little(sound: Sound) -> str:
-    await sound.world.run(
+    await sound.records.run(
         "order", "UPDATE orders SET total = total + 1, tax = tax + 1 WHERE id = $1", sound.confirmed.order
     )
     return str(sound.confirmed.order)
 
 
 async def provider_took_more(sound: Sound) -> str:
-    await sound.world.run(
+    await sound.records.run(
         "payment", "UPDATE simulator.charges SET amount = amount + 5 WHERE reference = $1", sound.confirmed.charge
     )
     return str(sound.confirmed.order)
 
 
 async def provider_never_took_it(sound: Sound) -> str:
-    await sound.world.run("payment", "DELETE FROM simulator.charges WHERE reference = $1", sound.confirmed.charge)
+    await sound.records.run("payment", "DELETE FROM simulator.charges WHERE reference = $1", sound.confirmed.charge)
     return str(sound.confirmed.order)
 
 
 async def capture_unknown_to_us(sound: Sound) -> str:
-    await sound.world.capture_at_provider(sound.rejected.order, "unasked", new_id())
+    await sound.records.capture_at_provider(sound.rejected.order, "unasked", new_id())
     return str(sound.rejected.order)
 
 
 async def charge_without_order(sound: Sound) -> str:
     unknown = new_id()
-    await sound.world.capture_at_provider(unknown, "nothing", new_id())
+    await sound.records.capture_at_provider(unknown, "nothing", new_id())
     return str(unknown)
 
 
 async def stock_kept_by_cancelled_order(sound: Sound) -> str:
-    await sound.world.run(
+    await sound.records.run(
         "product", "UPDATE reservations SET state = 'sold' WHERE order_id = $1", sound.cancelled.order
     )
-    await sound.world.run("product", "UPDATE products SET stock = stock - 1")
+    await sound.records.run("product", "UPDATE products SET stock = stock - 1")
     return str(sound.cancelled.order)
 
 
 async def coupon_kept_by_rejected_order(sound: Sound) -> str:
-    await sound.world.run(
+    await sound.records.run(
         "pricing",
         "INSERT INTO redemptions (order_id, code, user_id, redeemed_at) VALUES ($1, 'TEN', $2, now() - interval '1 h')",
         sound.rejected.order,
@@ -147,25 +147,25 @@ async def coupon_kept_by_rejected_order(sound: Sound) -> str:
 
 
 async def refunded_twice_at_the_provider(sound: Sound) -> str:
-    await sound.world.refund_at_provider(sound.cancelled.charge)
+    await sound.records.refund_at_provider(sound.cancelled.charge)
     return str(sound.cancelled.order)
 
 
 async def unpublished_event(sound: Sound) -> str:
     event = new_id()
-    await sound.world.outbox(event, "order.fulfilled.v1", sound.confirmed.order, None)
+    await sound.records.outbox(event, "order.fulfilled.v1", sound.confirmed.order, None)
     return str(event)
 
 
 async def event_lost_by_the_broker(sound: Sound) -> str:
     event = new_id()
-    await sound.world.outbox(event, "order.fulfilled.v1", sound.confirmed.order, 99)
+    await sound.records.outbox(event, "order.fulfilled.v1", sound.confirmed.order, 99)
     return str(event)
 
 
 async def dead_event(sound: Sound) -> str:
     event = new_id()
-    await sound.world.run(
+    await sound.records.run(
         "notification",
         "INSERT INTO dead_letter (consumer, event_id, type, payload, error, failures, dead_at)"
         " VALUES ('messages', $1, 'order.confirmed.v1', '{}', 'x', 5, now())",
@@ -176,28 +176,28 @@ async def dead_event(sound: Sound) -> str:
 
 async def event_not_consumed_by_product(sound: Sound) -> str:
     event = sound.confirmed.events["order.confirmed.v1"]
-    await sound.world.run("product", "DELETE FROM inbox WHERE event_id = $1", event)
+    await sound.records.run("product", "DELETE FROM inbox WHERE event_id = $1", event)
     return str(event)
 
 
 async def notified_twice(sound: Sound) -> str:
     event = sound.confirmed.events["order.confirmed.v1"]
-    await sound.world.run(
+    await sound.records.run(
         "notification", "ALTER TABLE notifications DROP CONSTRAINT notifications_event_id_channel_key"
     )
-    await sound.world.notify(event, sound.confirmed.order, sound.confirmed.user, "order-confirmed")
+    await sound.records.notify(event, sound.confirmed.order, sound.confirmed.user, "order-confirmed")
     return str(event)
 
 
 async def confirmation_without_effect(sound: Sound) -> str:
-    await sound.world.run(
+    await sound.records.run(
         "product", "UPDATE reservations SET state = 'reserved' WHERE order_id = $1", sound.confirmed.order
     )
     return str(sound.confirmed.order)
 
 
 async def overtaken_event(sound: Sound) -> str:
-    await sound.world.run(
+    await sound.records.run(
         "order",
         "UPDATE outbox SET stream_sequence = (SELECT sum(stream_sequence) FROM outbox o WHERE o.subject_id = $1)"
         " - stream_sequence WHERE subject_id = $1",
@@ -207,14 +207,14 @@ async def overtaken_event(sound: Sound) -> str:
 
 
 async def illegal_transition(sound: Sound) -> str:
-    await sound.world.run(
+    await sound.records.run(
         "order", "UPDATE order_transitions SET from_state = 'delivered' WHERE order_id = $1", sound.confirmed.order
     )
     return str(sound.confirmed.order)
 
 
 async def unrecorded_transition(sound: Sound) -> str:
-    await sound.world.run(
+    await sound.records.run(
         "order", "DELETE FROM order_transitions WHERE order_id = $1 AND version = 3", sound.cancelled.order
     )
     return str(sound.cancelled.order)
@@ -222,25 +222,25 @@ async def unrecorded_transition(sound: Sound) -> str:
 
 async def unbalanced_ledger(sound: Sound) -> str:
     transaction = new_id()
-    await sound.world.entry(transaction, "sales", TOTAL, sound.confirmed.payment)
+    await sound.records.entry(transaction, "sales", TOTAL, sound.confirmed.payment)
     return str(transaction)
 
 
 async def right_to_connect_to_another_database(sound: Sound) -> str:
-    database = sound.world.target.databases["payment"].rsplit("/", 1)[1]
-    await sound.world.run("payment", f"GRANT CONNECT ON DATABASE {database} TO shop_order")
+    database = sound.records.target.databases["payment"].rsplit("/", 1)[1]
+    await sound.records.run("payment", f"GRANT CONNECT ON DATABASE {database} TO shop_order")
     return f"shop_order -> {database}"
 
 
 async def payment_of_another_user(sound: Sound) -> str:
-    await sound.world.run(
+    await sound.records.run(
         "payment", "UPDATE payments SET user_id = $2 WHERE id = $1", sound.confirmed.payment, new_id()
     )
     return str(sound.confirmed.order)
 
 
 async def broken_trace(sound: Sound) -> str:
-    await sound.world.run(
+    await sound.records.run(
         "payment",
         "UPDATE payments SET traceparent = $2 WHERE id = $1",
         sound.confirmed.payment,
@@ -291,44 +291,44 @@ async def test_exactly_the_right_oracle_fails_and_names_the_offender(
     sound: Sound, number: int, breaks: Callable[[Sound], Awaitable[str]]
 ) -> None:
     offender = await breaks(sound)
-    assert await violations(sound.world) == {number: [offender]}
+    assert await violations(sound.records) == {number: [offender]}
 
 
 async def test_an_acknowledged_order_that_is_gone_is_named(sound: Sound) -> None:
     lost = str(new_id())
     promised = Options(acknowledged=frozenset({lost, str(sound.confirmed.order)}))
-    assert await violations(sound.world, promised) == {1: [lost]}
+    assert await violations(sound.records, promised) == {1: [lost]}
 
 
 async def test_recent_changes_are_ignored(sound: Sound) -> None:
     await charged_too_little(sound)
-    await sound.world.run("order", "UPDATE orders SET updated_at = now() WHERE id = $1", sound.confirmed.order)
-    assert await violations(sound.world, Options(settle_s=60)) == {}
-    assert list(await violations(sound.world, Options(settle_s=0))) == [7]
+    await sound.records.run("order", "UPDATE orders SET updated_at = now() WHERE id = $1", sound.confirmed.order)
+    assert await violations(sound.records, Options(settle_s=60)) == {}
+    assert list(await violations(sound.records, Options(settle_s=0))) == [7]
 
 
 async def test_an_unreachable_broker_fails_its_oracle_alone(sound: Sound) -> None:
-    dead = World(sound.world.connections, Target(sound.world.target.databases, "nats://127.0.0.1:1"))
+    dead = ShopRecords(sound.records.connections, Target(sound.records.target.databases, "nats://127.0.0.1:1"))
     found = await violations(dead)
     assert found == {10: ["stream order"]}
 
 
 async def test_an_unreachable_database_is_one_sentence(sound: Sound) -> None:
-    urls = {**sound.world.target.databases, "payment": "postgresql://nobody@127.0.0.1:1/x"}
+    urls = {**sound.records.target.databases, "payment": "postgresql://nobody@127.0.0.1:1/x"}
     with pytest.raises(ShopctlError, match="the database of payment cannot be read"):
-        await audit(Target(urls, sound.world.target.nats_url), Options())
+        await audit(Target(urls, sound.records.target.nats_url), Options())
 
 
 async def test_the_audit_cannot_change_anything(sound: Sound) -> None:
     from shop.operator.audit.run import _connections
 
-    async with _connections(sound.world.target) as connections:
+    async with _connections(sound.records.target) as connections:
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
             await connections["order"].execute("UPDATE orders SET reason = 'x'")
 
 
 async def unfinished_saga(sound: Sound) -> str:
-    await sound.world.pending(timedelta(seconds=1))
+    await sound.records.pending(timedelta(seconds=1))
     return "1 sagas that are not done"
 
 
@@ -349,28 +349,28 @@ async def event_not_consumed(sound: Sound) -> str:
 
 @pytest.mark.parametrize("late", [unfinished_saga, reserved_stock, event_not_published, event_not_consumed])
 async def test_what_is_late_is_named(sound: Sound, late: Callable[[Sound], Awaitable[str]]) -> None:
-    assert await wait_until_ended(sound.world.target, 5) == []
+    assert await wait_until_ended(sound.records.target, 5) == []
     expected = await late(sound)
-    [found] = await wait_until_ended(sound.world.target, 0)
+    [found] = await wait_until_ended(sound.records.target, 0)
     assert found.startswith(f"{expected} (")
 
 
 async def test_waiting_ends_with_what_was_under_way(sound: Sound) -> None:
-    placed = await sound.world.pending(timedelta(seconds=1))
-    waiting = asyncio.create_task(wait_until_ended(sound.world.target, 30))
-    await sound.world.run("order", "UPDATE sagas SET status = 'done' WHERE order_id = $1", placed.order)
+    placed = await sound.records.pending(timedelta(seconds=1))
+    waiting = asyncio.create_task(wait_until_ended(sound.records.target, 30))
+    await sound.records.run("order", "UPDATE sagas SET status = 'done' WHERE order_id = $1", placed.order)
     assert await waiting == []
 
 
 async def test_a_dead_event_is_not_waited_for(sound: Sound) -> None:
     """It is broken, and oracle 11 says so: it never becomes anything but dead."""
     event = sound.confirmed.events["order.confirmed.v1"]
-    await sound.world.run("notification", "DELETE FROM inbox WHERE event_id = $1", event)
-    await sound.world.run(
+    await sound.records.run("notification", "DELETE FROM inbox WHERE event_id = $1", event)
+    await sound.records.run(
         "notification",
         "INSERT INTO dead_letter (consumer, event_id, type, payload, error, failures, dead_at)"
         " VALUES ('messages', $1, 'order.confirmed.v1', '{}', 'x', 5, now())",
         event,
     )
-    assert await wait_until_ended(sound.world.target, 0) == []
-    assert 11 in await violations(sound.world)
+    assert await wait_until_ended(sound.records.target, 0) == []
+    assert 11 in await violations(sound.records)

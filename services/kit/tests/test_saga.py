@@ -39,7 +39,7 @@ OPERATION = "book"
 NO = Rejected("no", "It was refused.", {"left": 3})
 
 
-class World:
+class Participants:
     """Participants that answer as scripted and remember what took effect."""
 
     def __init__(self, **script: Sequence[object]) -> None:
@@ -55,25 +55,25 @@ class World:
         assert isinstance(answer, Done | Rejected)
         return answer
 
-    def do(self, name: str) -> Callable[["World"], Awaitable[Done | Rejected]]:
-        async def action(world: World) -> Done | Rejected:
-            return world._answer(name)
+    def do(self, name: str) -> Callable[["Participants"], Awaitable[Done | Rejected]]:
+        async def action(participants: Participants) -> Done | Rejected:
+            return participants._answer(name)
 
         return action
 
-    def undo(self, name: str) -> Callable[["World"], Awaitable[None]]:
-        async def compensation(world: World) -> None:
-            world._answer(f"un{name}")
+    def undo(self, name: str) -> Callable[["Participants"], Awaitable[None]]:
+        async def compensation(participants: Participants) -> None:
+            participants._answer(f"un{name}")
 
         return compensation
 
 
-def saga_of(world: World) -> Saga[World]:
-    steps = [Step(name, world.do(name), world.undo(name)) for name in ("a", "b")]
-    return Saga("trip", [*steps, Step("c", world.do("c"))])
+def saga_of(participants: Participants) -> Saga[Participants]:
+    steps = [Step(name, participants.do(name), participants.undo(name)) for name in ("a", "b")]
+    return Saga("trip", [*steps, Step("c", participants.do("c"))])
 
 
-SAGA = saga_of(World())
+SAGA = saga_of(Participants())
 
 
 def record(
@@ -91,7 +91,7 @@ def progress(*records: Record, status: Status = Status.RUNNING, **known: object)
     return found
 
 
-def names(steps: list[Step[World]]) -> list[str]:
+def names(steps: list[Step[Participants]]) -> list[str]:
     return [step.name for step in steps]
 
 
@@ -188,25 +188,25 @@ def test_whatever_happened_nothing_that_may_have_happened_is_forgotten(attempts:
     assert set(names(to_undo(SAGA, known))) == maybe - {"c"}
 
 
-async def run(world: World, known: Progress) -> Verdict:
-    return await advance(saga_of(world), known, world, CLOCK)
+async def run(participants: Participants, known: Progress) -> Verdict:
+    return await advance(saga_of(participants), known, participants, CLOCK)
 
 
 async def test_all_steps_in_order() -> None:
-    world, known = World(), Progress(OPERATION)
-    assert await run(world, known) == Complete()
-    assert world.calls == ["a", "b", "c"]
+    participants, known = Participants(), Progress(OPERATION)
+    assert await run(participants, known) == Complete()
+    assert participants.calls == ["a", "b", "c"]
     assert [(r.step, r.outcome, r.at) for r in known.history] == [(s, DONE, NOW) for s in "abc"]
 
 
 async def test_a_refusal_is_handed_over_before_anything_is_undone() -> None:
-    world, known = World(b=[NO]), Progress(OPERATION)
-    verdict = await run(world, known)
+    participants, known = Participants(b=[NO]), Progress(OPERATION)
+    verdict = await run(participants, known)
     assert verdict == Compensate(Rejected("no", NO.detail, NO.extra, step="b"))
-    assert world.calls == ["a", "b"]
+    assert participants.calls == ["a", "b"]
     known.status = Status.COMPENSATING
-    assert isinstance(await run(world, known), Compensated)
-    assert world.calls == ["a", "b", "una"]
+    assert isinstance(await run(participants, known), Compensated)
+    assert participants.calls == ["a", "b", "una"]
 
 
 @pytest.mark.parametrize(
@@ -221,20 +221,20 @@ async def test_a_refusal_is_handed_over_before_anything_is_undone() -> None:
 async def test_a_step_that_fails_is_asked_again_next_time(
     step: str, error: Exception, outcome: Outcome, detail: str
 ) -> None:
-    world, known = World(**{step: [error]}), Progress(OPERATION)
-    assert await run(world, known) == Wait(step)
+    participants, known = Participants(**{step: [error]}), Progress(OPERATION)
+    assert await run(participants, known) == Wait(step)
     assert (known.history[-1].outcome, known.history[-1].detail) == (outcome, detail)
     again = Progress(OPERATION, attempt=2, history=known.history)
-    assert await run(world, again) == Complete()
+    assert await run(participants, again) == Complete()
 
 
 async def test_a_compensation_that_fails_once_is_done_the_next_time() -> None:
-    world = World(una=[Unavailable("x")])
+    participants = Participants(una=[Unavailable("x")])
     known = Progress(OPERATION, status=Status.COMPENSATING, outcome_uncertain=True, refusal=NO)
-    assert await run(world, known) == Wait("a")
+    assert await run(participants, known) == Wait("a")
     again = Progress(OPERATION, 2, Status.COMPENSATING, known.history, outcome_uncertain=True, refusal=NO)
-    assert await run(world, again) == Compensated(NO)
-    assert world.calls == ["unb", "una", "una"]
+    assert await run(participants, again) == Compensated(NO)
+    assert participants.calls == ["unb", "una", "una"]
 
 
 async def test_a_step_cut_short_is_in_doubt() -> None:

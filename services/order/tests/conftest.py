@@ -15,7 +15,7 @@ import orjson
 import pytest
 from fastapi import FastAPI
 
-from services.order.tests.order_world import BOOK, World
+from services.order.tests.scripted_services import BOOK, ScriptedServices
 from shop.devkit.embedded import Server
 from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Databases, Running, Tokens, wait_until
 from shop.devkit.testing import _running as in_process
@@ -51,7 +51,7 @@ class Shop:
 
     client: httpx.AsyncClient
     app: FastAPI
-    world: World
+    services: ScriptedServices
     database_url: str
     tokens: Tokens
     user_id: UUID = field(default_factory=new_id)
@@ -117,9 +117,9 @@ Start = Callable[..., contextlib.AbstractAsyncContextManager[Shop]]
 
 
 @pytest.fixture(scope="module")
-async def served_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+async def served_services(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedServices]:
     """The participants on a port of their own, with time limits fit for a test."""
-    made = World()
+    made = ScriptedServices()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("RESERVE", "QUOTE", "CHARGE", "RELEASE", "VOID"):
             patch.setattr(participants, f"{name}_TIMEOUT_S", getattr(request.module, "CALL_TIMEOUT_S", CALL_TIMEOUT_S))
@@ -129,14 +129,16 @@ async def served_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-def world(served_world: World) -> World:
+def services(served_services: ScriptedServices) -> ScriptedServices:
     """The participants, having seen nothing yet."""
-    served_world.reset()
-    return served_world
+    served_services.reset()
+    return served_services
 
 
-def application(world: World, database_url: str, nats_url: str, tokens: Tokens, **changed: Any) -> FastAPI:
-    standard: dict[str, Any] = {"product_url": world.url, "pricing_url": world.url, "payment_url": world.url}
+def application(
+    services: ScriptedServices, database_url: str, nats_url: str, tokens: Tokens, **changed: Any
+) -> FastAPI:
+    standard: dict[str, Any] = {"product_url": services.url, "pricing_url": services.url, "payment_url": services.url}
     standard |= {"retry_first_s": 0.05, "retry_max_s": 0.1, "recovery_poll_s": 0.02, "stream_poll_s": 0.02}
     settings = Settings(
         store={"country": "GB"},
@@ -157,7 +159,9 @@ async def close_at_the_end(recovery: SagaRecovery[Any]) -> None:
 
 
 @pytest.fixture
-def start(world: World, nats_url: str, tokens: Tokens, running: Running, database_for: DatabaseFor) -> Start:
+def start(
+    services: ScriptedServices, nats_url: str, tokens: Tokens, running: Running, database_for: DatabaseFor
+) -> Start:
     """``async with start(**settings) as shop``: one replica; starting twice makes two over the same database.
 
     With ``recovery=False`` it claims sagas only when a test says so. A long poll would not do: its first claim can come
@@ -169,30 +173,30 @@ def start(world: World, nats_url: str, tokens: Tokens, running: Running, databas
     async def run(*, on_port: bool = False, recovery: bool = True, **changed: Any) -> AsyncIterator[Shop]:
         if not made:
             made.append(await database_for("order"))
-        app = application(world, made[0], nats_url, tokens, **changed)
+        app = application(services, made[0], nats_url, tokens, **changed)
         with pytest.MonkeyPatch.context() as patch:
             if not recovery:
                 patch.setattr(SagaRecovery, "run", close_at_the_end)
             async with (serving if on_port else running)(app) as client:
-                yield Shop(client, app, world, made[0], tokens)
+                yield Shop(client, app, services, made[0], tokens)
 
     return run
 
 
 @pytest.fixture(scope="module")
 async def module_app(
-    served_world: World, databases: Databases, nats_server: Server, tokens: Tokens
+    served_services: ScriptedServices, databases: Databases, nats_server: Server, tokens: Tokens
 ) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient, str]]:
     """One replica for all tests of a module that do not mind each other's orders."""
     database_url = await databases.clone("order")
-    app = application(served_world, database_url, nats_server.url, tokens)
+    app = application(served_services, database_url, nats_server.url, tokens)
     async with in_process(app) as client:
         yield app, client, database_url
     await databases.drop(database_url)
 
 
 @pytest.fixture
-def shop(module_app: tuple[FastAPI, httpx.AsyncClient, str], world: World, tokens: Tokens) -> Shop:
+def shop(module_app: tuple[FastAPI, httpx.AsyncClient, str], services: ScriptedServices, tokens: Tokens) -> Shop:
     """A new customer of that replica."""
     app, client, database_url = module_app
-    return Shop(client, app, world, database_url, tokens)
+    return Shop(client, app, services, database_url, tokens)

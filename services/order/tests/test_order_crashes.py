@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from services.order.tests.conftest import Shop, Start
-from services.order.tests.order_world import CHARGE, QUOTE, RELEASE, RESERVE, VOID, World
+from services.order.tests.scripted_services import CHARGE, QUOTE, RELEASE, RESERVE, VOID, ScriptedServices
 from shop.devkit.testing import wait_until
 from shop.kit.errors import Unavailable
 from shop.kit.ids import new_id
@@ -74,10 +74,16 @@ CASES = [
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("state", "at", "changed", "faults"), CASES)
 async def test_an_order_ends_whichever_statement_its_process_dies_at(
-    start: Start, world: World, state: str, at: int, changed: dict[str, Any], faults: dict[str, list[str]], when: str
+    start: Start,
+    services: ScriptedServices,
+    state: str,
+    at: int,
+    changed: dict[str, Any],
+    faults: dict[str, list[str]],
+    when: str,
 ) -> None:
     for path, scripted in faults.items():
-        world.faults[path].extend(scripted)
+        services.faults[path].extend(scripted)
     async with start(**SHORT_LEASE) as dying:
         kill(dying, at, when)
         first = await dying.place("key", coupon="SAVE1", **changed)
@@ -91,9 +97,9 @@ async def test_an_order_ends_whichever_statement_its_process_dies_at(
             (row,) = await shop.sql("SELECT id FROM orders")
             order = await shop.until(str(row["id"]), state)
             if state == "confirmed":
-                world.everything_is_held_for(order)
+                services.everything_is_held_for(order)
             else:
-                world.nothing_is_left_of(order["id"])
+                services.nothing_is_left_of(order["id"])
             again = await shop.place("key", coupon="SAVE1", **changed)
             assert again.status_code == (201 if state == "confirmed" else 402)
             assert len(await shop.sql("SELECT FROM orders")) == 1
@@ -112,28 +118,30 @@ async def test_a_cancellation_ends_whichever_statement_its_process_dies_at(start
         async with start(**SHORT_LEASE) as shop:
             if at == 1 and when == "before":
                 assert "cancel_requested_at" not in await shop.order(order["id"])
-                shop.world.everything_is_held_for(await shop.until(order["id"], "confirmed"))
+                shop.services.everything_is_held_for(await shop.until(order["id"], "confirmed"))
                 return
             await shop.until(order["id"], "cancelled")
-            shop.world.nothing_is_left_of(order["id"])
+            shop.services.nothing_is_left_of(order["id"])
             assert await shop.events(order["id"]) == ["order.confirmed.v1", "order.cancelled.v1"]
 
 
-async def test_a_process_that_vanished_counts_as_having_done_every_step(start: Start, world: World) -> None:
+async def test_a_process_that_vanished_counts_as_having_done_every_step(
+    start: Start, services: ScriptedServices
+) -> None:
     """Nothing tells how far it came; so when the order is refused later, all of it is undone."""
     async with start(**SHORT_LEASE) as dying:
         kill(dying, 2, "before")
         order_id = (await dying.place(coupon="SAVE1")).json()["id"]
-    world.faults[RESERVE].append("reject")
+    services.faults[RESERVE].append("reject")
     async with start(**SHORT_LEASE) as shop:
         await shop.until(order_id, "rejected")
-        world.nothing_is_left_of(order_id)
-        assert world.refunded[order_id] == world.captured[order_id]
+        services.nothing_is_left_of(order_id)
+        assert services.refunded[order_id] == services.captured[order_id]
 
 
 async def waiting_order(shop: Shop) -> str:
     """A pending order, due at once, that nobody works on."""
-    shop.world.faults[CHARGE].append("pending")
+    shop.services.faults[CHARGE].append("pending")
     order_id: str = (await shop.place()).json()["id"]
     await shop.sql("UPDATE sagas SET due_at = now() - interval '1 second' WHERE order_id = $1", UUID(order_id))
     return order_id
@@ -142,13 +150,13 @@ async def waiting_order(shop: Shop) -> str:
 async def test_recoveries_that_race_share_the_work(start: Start) -> None:
     async with start(recovery=False) as one, start(recovery=False) as two:
         order_ids = [await waiting_order(one) for _ in range(8)]
-        before = one.world.calls_of(CHARGE)
+        before = one.services.calls_of(CHARGE)
         racers: list[SagaRecovery[Any]] = [shop.service.recovery for shop in (one, two, one, two)]
         claimed = await asyncio.gather(*(racer.claim_once() for racer in racers))
         for racer in racers:
             await racer.drain()
         assert sum(claimed) == len(order_ids)
-        assert one.world.calls_of(CHARGE) - before == len(order_ids)
+        assert one.services.calls_of(CHARGE) - before == len(order_ids)
         for order_id in order_ids:
             assert (await one.order(order_id))["state"] == "confirmed"
             assert (await one.saga(order_id))["attempts"] == 2
@@ -196,7 +204,7 @@ async def test_a_worker_that_fell_behind_changes_nothing(start: Start) -> None:
             await runner.drive(SagaRun.resume(slow))
         assert await shop.saga(order_id) == before
         assert (await shop.order(order_id))["state"] == "rejected"
-        shop.world.nothing_is_left_of(order_id)
+        shop.services.nothing_is_left_of(order_id)
         assert (await shop.events(order_id)).count("order.rejected.v1") == 1
         assert "order.confirmed.v1" not in await shop.events(order_id)
 
@@ -212,73 +220,77 @@ async def test_a_worker_without_its_lease_stores_nothing_while_another_works(sta
         assert (quick.saga_id, quick.outcome_uncertain, slow.outcome_uncertain) == (slow.saga_id, True, False)
         scripted = {"confirmed": {}, "refused": {RESERVE: ["reject"]}, "waiting": {CHARGE: ["pending"]}}[finding]
         for path, faults in scripted.items():
-            shop.world.faults[path].extend(faults)
+            shop.services.faults[path].extend(faults)
         before = await shop.saga(order_id)
         with pytest.raises(LeaseLost):
             await runner.drive(SagaRun.resume(slow))
         assert await shop.saga(order_id) == before
         assert await shop.events(order_id) == ["order.pending.v1"]
         await runner.drive(SagaRun.resume(quick))
-        shop.world.everything_is_held_for(await shop.until(order_id, "confirmed"))
+        shop.services.everything_is_held_for(await shop.until(order_id, "confirmed"))
 
 
 @pytest.mark.parametrize("late", [RESERVE, CHARGE])
 async def test_a_request_that_arrives_after_the_order_was_given_up_has_no_effect(start: Start, late: str) -> None:
     """One worker hangs before its request arrives; another gives the order up meanwhile."""
     async with start(recovery=False) as shop:
-        shop.world.faults[RESERVE].append("lost")
+        shop.services.faults[RESERVE].append("lost")
         order_id = (await shop.place()).json()["id"]
         sagas, runner = shop.service._repository.sagas, shop.service._runner
         await shop.sql("UPDATE sagas SET due_at = now()")
         (slow,) = await sagas.claim(1, 30.0)
-        shop.world.gates[late] = asyncio.Event()
+        shop.services.gates[late] = asyncio.Event()
         stuck = asyncio.create_task(runner.drive(SagaRun.resume(slow)))
-        calls = shop.world.calls_of(late)
-        await wait_until(lambda: shop.world.calls_of(late) > calls or (late == RESERVE and calls), what="the request")
+        calls = shop.services.calls_of(late)
+        await wait_until(
+            lambda: shop.services.calls_of(late) > calls or (late == RESERVE and calls), what="the request"
+        )
         await shop.sql("UPDATE sagas SET due_at = now(), deadline_at = now()")
         (quick,) = await sagas.claim(1, 30.0)
         await runner.drive(SagaRun.resume(quick))
-        shop.world.gates[late].set()
+        shop.services.gates[late].set()
         with pytest.raises(LeaseLost):
             await stuck
         assert (await shop.order(order_id))["state"] == "rejected"
-        shop.world.nothing_is_left_of(order_id)
+        shop.services.nothing_is_left_of(order_id)
 
 
-async def test_an_order_that_another_worker_confirms_is_confirmed_once(start: Start, world: World) -> None:
+async def test_an_order_that_another_worker_confirms_is_confirmed_once(
+    start: Start, services: ScriptedServices
+) -> None:
     """The customer's own request lost its lease; it answers how far the other worker is."""
-    world.gates[CHARGE] = asyncio.Event()
+    services.gates[CHARGE] = asyncio.Event()
     async with start(recovery=False) as shop:
         placing = asyncio.create_task(shop.place())
-        await wait_until(lambda: world.calls_of(CHARGE), what="the charge")
+        await wait_until(lambda: services.calls_of(CHARGE), what="the charge")
         await shop.sql("UPDATE sagas SET due_at = now()")
         (other,) = await shop.service._repository.sagas.claim(1, 30.0)
         assert other.outcome_uncertain
         driving = asyncio.create_task(shop.service._runner.drive(SagaRun.resume(other)))
-        await wait_until(lambda: world.calls_of(RESERVE) == 2, what="the other worker's first step")
-        world.gates[CHARGE].set()
+        await wait_until(lambda: services.calls_of(RESERVE) == 2, what="the other worker's first step")
+        services.gates[CHARGE].set()
         await driving
         answer = await placing
         order = await shop.order(other.saga_id.hex)
         assert order["state"] == "confirmed"
         assert (answer.status_code, answer.json()["state"]) in ((201, "confirmed"), (202, "pending"))
-        world.everything_is_held_for(order)
+        services.everything_is_held_for(order)
         assert await shop.events(order["id"]) == ["order.confirmed.v1"]
 
 
-async def test_attempts_are_cut_short_and_given_back_at_the_end(start: Start, world: World) -> None:
+async def test_attempts_are_cut_short_and_given_back_at_the_end(start: Start, services: ScriptedServices) -> None:
     async with start() as shop:
-        world.gates[CHARGE] = asyncio.Event()
-        world.faults[RESERVE].append("503")
+        services.gates[CHARGE] = asyncio.Event()
+        services.faults[RESERVE].append("503")
         order_id = (await shop.place()).json()["id"]
-        await wait_until(lambda: world.calls_of(CHARGE), what="the charge")
-    world.gates[CHARGE].set()
+        await wait_until(lambda: services.calls_of(CHARGE), what="the charge")
+    services.gates[CHARGE].set()
     async with start() as shop:
         saga = await shop.saga(order_id)
         assert not saga["doubtful"]
         assert Outcome.UNKNOWN in saga["history"]
         await shop.until(order_id, "confirmed")
-        assert world.calls_of(VOID) + world.calls_of(RELEASE) == 0
+        assert services.calls_of(VOID) + services.calls_of(RELEASE) == 0
 
 
 @pytest.mark.parametrize(

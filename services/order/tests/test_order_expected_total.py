@@ -8,19 +8,19 @@ from uuid import UUID
 import pytest
 
 from services.order.tests.conftest import Shop, Start
-from services.order.tests.order_world import CHARGE, QUOTE, SHIPPING, World, money
+from services.order.tests.scripted_services import CHARGE, QUOTE, SHIPPING, ScriptedServices, money
 from shop.devkit.testing import wait_until
 from shop.order import participants
 
 TOTAL = 3_000 + 7 + SHIPPING
-"""Of two books, as the world of these tests quotes it."""
+"""Of two books, as the services of these tests quotes it."""
 
 
 async def test_the_shown_total_is_charged(shop: Shop) -> None:
     answer = await shop.place(expected_total=money(TOTAL))
     assert answer.status_code == 201, answer.text
     assert answer.json()["total"] == money(TOTAL)
-    shop.world.everything_is_held_for(answer.json())
+    shop.services.everything_is_held_for(answer.json())
 
 
 @pytest.mark.parametrize("shown", [0, TOTAL - 1, TOTAL + 1])
@@ -29,15 +29,15 @@ async def test_another_total_is_refused_with_both_amounts(shop: Shop, shown: int
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (409, "price_changed")
     assert (problem["expected_total"], problem["total"]) == (money(shown), money(TOTAL))
-    assert shop.world.calls_of(CHARGE) == 0
-    shop.world.nothing_is_left_of(problem["order_id"])
+    assert shop.services.calls_of(CHARGE) == 0
+    shop.services.nothing_is_left_of(problem["order_id"])
     order = await shop.order(problem["order_id"])
     assert (order["state"], order["reason"]) == ("rejected", "price_changed")
 
 
 async def test_a_coupon_that_was_redeemed_for_a_refused_total_can_be_used_again(shop: Shop) -> None:
     refused = (await shop.place(coupon="save1", expected_total=money(1))).json()
-    shop.world.nothing_is_left_of(refused["order_id"])
+    shop.services.nothing_is_left_of(refused["order_id"])
     assert (await shop.place(coupon="save1")).status_code == 201
 
 
@@ -52,7 +52,7 @@ async def test_the_same_request_again_gets_the_same_refusal(shop: Shop) -> None:
 
 async def test_an_order_that_had_to_wait_is_compared_as_well(shop: Shop) -> None:
     """The comparison belongs to the order and not to the request: the process that goes on with it makes it."""
-    shop.world.faults[QUOTE].append("503")
+    shop.services.faults[QUOTE].append("503")
     answer = await shop.place(expected_total=money(TOTAL + 100))
     assert answer.status_code == 202
     order_id = answer.json()["id"]
@@ -62,8 +62,8 @@ async def test_an_order_that_had_to_wait_is_compared_as_well(shop: Shop) -> None
 
     await wait_until(ended)
     assert (await shop.order(order_id))["reason"] == "price_changed"
-    assert shop.world.calls_of(CHARGE) == 0
-    shop.world.nothing_is_left_of(order_id)
+    assert shop.services.calls_of(CHARGE) == 0
+    shop.services.nothing_is_left_of(order_id)
 
 
 @pytest.mark.parametrize(
@@ -92,24 +92,24 @@ async def test_an_unknown_field_is_refused_by_its_name(shop: Shop) -> None:
 
 
 async def test_a_total_below_the_smallest_charge_is_refused_before_anything_is_reserved(
-    start: Start, world: World, monkeypatch: pytest.MonkeyPatch
+    start: Start, services: ScriptedServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(participants, "MINIMUM_MAX_AGE_S", 0.0)
     async with start() as shop:
         ordered = await shop.place(key="before", expected_total=money(TOTAL))
         assert ordered.status_code == 201
-        world.calls.clear()
-        world.minimum = TOTAL + 1
+        services.calls.clear()
+        services.minimum = TOTAL + 1
         refused = await shop.place(expected_total=money(TOTAL))
         assert (refused.status_code, refused.json()["code"]) == (422, "amount_below_minimum")
         assert refused.json()["minimum"] == money(TOTAL + 1)
         again = await shop.place(key="before", expected_total=money(TOTAL))
         assert (again.status_code, again.content) == (201, ordered.content)
-        assert world.calls == []
+        assert services.calls == []
         assert len(await shop.sql("SELECT id FROM orders")) == 1
 
 
-async def test_a_total_of_the_smallest_charge_is_ordered(start: Start, world: World) -> None:
-    world.minimum = TOTAL
+async def test_a_total_of_the_smallest_charge_is_ordered(start: Start, services: ScriptedServices) -> None:
+    services.minimum = TOTAL
     async with start() as shop:
         assert (await shop.place(expected_total=money(TOTAL))).status_code == 201

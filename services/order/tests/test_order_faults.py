@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from services.order.tests.conftest import Shop, Start
-from services.order.tests.order_world import CHARGE, QUOTE, RELEASE, RESERVE, UNQUOTE, VOID, World
+from services.order.tests.scripted_services import CHARGE, QUOTE, RELEASE, RESERVE, UNQUOTE, VOID, ScriptedServices
 from shop.devkit.embedded import free_port
 from shop.devkit.testing import wait_until
 
@@ -24,87 +24,87 @@ UNSURE = ["503", "lost", "dropped", "hang", "garbage"]
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_refusal_at_any_step_undoes_the_others(shop: Shop, step: str) -> None:
-    shop.world.faults[step].append("reject")
+    shop.services.faults[step].append("reject")
     answer = await shop.place(coupon="SAVE1")
     assert (answer.status_code, answer.json()["code"]) == REFUSED[step]
     order = await shop.order(answer.json()["order_id"])
     assert order["state"] == "rejected"
-    shop.world.nothing_is_left_of(order["id"])
+    shop.services.nothing_is_left_of(order["id"])
     assert await shop.events(order["id"]) == ["order.rejected.v1"]
 
 
 @pytest.mark.parametrize("fault", UNSURE)
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_step_that_fails_once_is_done_later(shop: Shop, step: str, fault: str) -> None:
-    shop.world.faults[step].append(fault)
+    shop.services.faults[step].append(fault)
     answer = await shop.place(coupon="SAVE1")
     assert (answer.status_code, answer.json()["state"]) == (202, "pending")
     order = await shop.until(answer.json()["id"], "confirmed")
-    shop.world.everything_is_held_for(order)
+    shop.services.everything_is_held_for(order)
     assert await shop.events(order["id"]) == ["order.pending.v1", "order.confirmed.v1"]
 
 
 @pytest.mark.parametrize("fault", UNSURE)
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_step_that_fails_and_is_then_refused_is_undone_as_well(shop: Shop, step: str, fault: str) -> None:
-    shop.world.faults[step].extend([fault, "reject"])
+    shop.services.faults[step].extend([fault, "reject"])
     answer = await shop.place(coupon="SAVE1")
     assert answer.status_code == 202
     order = await shop.until(answer.json()["id"], "rejected")
     assert order["reason"] == REFUSED[step][1]
-    shop.world.nothing_is_left_of(order["id"])
+    shop.services.nothing_is_left_of(order["id"])
     undone = dict(zip(STEPS, COMPENSATIONS, strict=True))[step]
-    assert shop.world.calls_of(undone) == 1
+    assert shop.services.calls_of(undone) == 1
     assert await shop.events(order["id"]) == ["order.pending.v1", "order.rejected.v1"]
     assert (await shop.event(order["id"], "order.rejected.v1"))["late"] is True
 
 
 async def test_a_charge_that_the_provider_does_not_decide_is_asked_again(shop: Shop) -> None:
-    shop.world.faults[CHARGE].extend(["pending", "pending"])
+    shop.services.faults[CHARGE].extend(["pending", "pending"])
     answer = await shop.place()
     assert answer.status_code == 202
     assert (await shop.event(answer.json()["id"], "order.pending.v1"))["reason"] == "charge_unavailable"
     order = await shop.until(answer.json()["id"], "confirmed")
-    shop.world.everything_is_held_for(order)
+    shop.services.everything_is_held_for(order)
 
 
 @pytest.mark.parametrize("fault", [*UNSURE, "422"])
 @pytest.mark.parametrize("compensation", [RELEASE, UNQUOTE])
 async def test_a_compensation_that_fails_once_is_done_later(shop: Shop, compensation: str, fault: str) -> None:
-    shop.world.faults[compensation].append(fault)
+    shop.services.faults[compensation].append(fault)
     answer = await shop.place(coupon="SAVE1", payment={"token": "tok_declined"})
     assert (answer.status_code, answer.json()["state"]) == (202, "pending")
     order = await shop.until(answer.json()["id"], "rejected")
     assert order["reason"] == "payment_declined"
-    shop.world.nothing_is_left_of(order["id"])
+    shop.services.nothing_is_left_of(order["id"])
 
 
 @pytest.mark.parametrize("fault", [*UNSURE, "pending"])
 async def test_voiding_a_charge_in_doubt_is_repeated_until_it_succeeds(shop: Shop, fault: str) -> None:
-    shop.world.faults[CHARGE].extend(["lost", "reject"])
-    shop.world.faults[VOID].extend([fault, fault])
+    shop.services.faults[CHARGE].extend(["lost", "reject"])
+    shop.services.faults[VOID].extend([fault, fault])
     answer = await shop.place()
     order = await shop.until(answer.json()["id"], "rejected")
-    shop.world.nothing_is_left_of(order["id"])
-    assert shop.world.refunded[order["id"]] == shop.world.captured[order["id"]]
+    shop.services.nothing_is_left_of(order["id"])
+    assert shop.services.refunded[order["id"]] == shop.services.captured[order["id"]]
 
 
 @pytest.mark.parametrize("fault", [*UNSURE, "pending"])
 @pytest.mark.parametrize("compensation", COMPENSATIONS)
 async def test_a_cancellation_that_fails_half_way_goes_on(shop: Shop, compensation: str, fault: str) -> None:
     order = (await shop.place(coupon="SAVE1")).json()
-    shop.world.faults[compensation].append(fault)
+    shop.services.faults[compensation].append(fault)
     answer = await shop.post(order["id"], "cancel")
     assert (answer.status_code, answer.json()["state"]) == (202, "confirmed")
     assert answer.json()["cancel_requested_at"]
     await shop.until(order["id"], "cancelled")
-    shop.world.nothing_is_left_of(order["id"])
+    shop.services.nothing_is_left_of(order["id"])
     assert await shop.events(order["id"]) == ["order.confirmed.v1", "order.cancelled.v1"]
 
 
 @pytest.mark.parametrize("missing", ["product_url", "pricing_url", "payment_url"])
 async def test_a_service_that_is_down_makes_the_order_wait(
-    start: Start, world: World, served: Any, missing: str
+    start: Start, services: ScriptedServices, served: Any, missing: str
 ) -> None:
     port = free_port()
     async with start(**{missing: f"http://127.0.0.1:{port}"}) as shop:
@@ -112,16 +112,16 @@ async def test_a_service_that_is_down_makes_the_order_wait(
         answer = await shop.place(coupon="SAVE1")
         assert answer.status_code == 202
         assert time.monotonic() - began < 4
-        async with served(world, port=port, lifespan="off"):
+        async with served(services, port=port, lifespan="off"):
             order = await shop.until(answer.json()["id"], "confirmed")
-            world.everything_is_held_for(order)
+            services.everything_is_held_for(order)
 
 
 async def test_a_participant_that_hangs_does_not_hold_the_customer(
-    start: Start, world: World, monkeypatch: pytest.MonkeyPatch
+    start: Start, services: ScriptedServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shop.order.participants.RESERVE_TIMEOUT_S", 20.0)
-    world.faults[RESERVE].append("hang")
+    services.faults[RESERVE].append("hang")
     async with start(inline_budget_s=0.2) as shop:
         answer = await asyncio.wait_for(shop.place(), 4)
         assert (answer.status_code, answer.json()["state"]) == (202, "pending")
@@ -131,14 +131,16 @@ async def test_a_participant_that_hangs_does_not_hold_the_customer(
 
 
 @pytest.mark.parametrize("reached", STEPS)
-async def test_an_order_that_cannot_be_completed_in_time_is_given_up(start: Start, world: World, reached: str) -> None:
-    world.faults[reached].extend(["lost"] * 200)
+async def test_an_order_that_cannot_be_completed_in_time_is_given_up(
+    start: Start, services: ScriptedServices, reached: str
+) -> None:
+    services.faults[reached].extend(["lost"] * 200)
     async with start(saga_deadline_s=0.5) as shop:
         answer = await shop.place(coupon="SAVE1")
         assert answer.status_code == 202
         order = await shop.until(answer.json()["id"], "rejected")
         assert order["reason"] == "deadline_exceeded"
-        world.nothing_is_left_of(order["id"])
+        services.nothing_is_left_of(order["id"])
         assert (await shop.event(order["id"], "order.rejected.v1"))["late"] is True
 
 
@@ -147,12 +149,12 @@ async def test_an_order_that_reached_nobody_needs_nobody_to_be_given_up(start: S
         answer = await shop.place()
         order = await shop.until(answer.json()["id"], "rejected")
         assert order["reason"] == "deadline_exceeded"
-        assert shop.world.calls == []
+        assert shop.services.calls == []
 
 
 async def test_the_card_is_kept_while_it_is_needed_and_no_longer(shop: Shop) -> None:
-    shop.world.gates[RELEASE] = asyncio.Event()
-    shop.world.faults[CHARGE].extend(["lost", "reject"])
+    shop.services.gates[RELEASE] = asyncio.Event()
+    shop.services.faults[CHARGE].extend(["lost", "reject"])
     order_id = UUID((await shop.place()).json()["id"])
 
     async def token() -> str | None:
@@ -160,15 +162,15 @@ async def test_the_card_is_kept_while_it_is_needed_and_no_longer(shop: Shop) -> 
         found: str | None = row["payment_token"]
         return found
 
-    await wait_until(lambda: shop.world.calls_of(RELEASE), what="the compensation")
+    await wait_until(lambda: shop.services.calls_of(RELEASE), what="the compensation")
     assert await token() == "tok_visa"
-    shop.world.gates[RELEASE].set()
+    shop.services.gates[RELEASE].set()
     await shop.until(str(order_id), "rejected")
     assert await token() is None
 
 
 async def test_history_tells_what_happened(shop: Shop) -> None:
-    shop.world.faults[QUOTE].extend(["503", "503"])
+    shop.services.faults[QUOTE].extend(["503", "503"])
     answer = await shop.place()
     order_id = answer.json()["id"]
     await shop.until(order_id, "confirmed")
@@ -190,10 +192,10 @@ async def test_history_tells_what_happened(shop: Shop) -> None:
 async def test_the_trace_reaches_the_participants_and_the_event(shop: Shop) -> None:
     trace_id = "ab" * 16
     shop.headers["traceparent"] = f"00-{trace_id}-{'cd' * 8}-01"
-    shop.world.faults[CHARGE].append("pending")
+    shop.services.faults[CHARGE].append("pending")
     order_id = (await shop.place()).json()["id"]
     await shop.until(order_id, "confirmed")
-    assert {item["traceparent"][3:35] for _, item in shop.world.items} == {trace_id}
+    assert {item["traceparent"][3:35] for _, item in shop.services.items} == {trace_id}
     rows = await shop.sql("SELECT payload FROM outbox WHERE subject_id = $1", order_id)
     assert len(rows) == 2
     assert all(trace_id in row["payload"] for row in rows)

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from services.order.tests.conftest import ADDRESS, Shop, Start, order_body
-from services.order.tests.order_world import BOOK, CHARGE, PEN, QUOTE, STOCK, World
+from services.order.tests.scripted_services import BOOK, CHARGE, PEN, QUOTE, STOCK, ScriptedServices
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
 
@@ -23,7 +23,7 @@ async def test_the_same_request_gets_the_same_answer(shop: Shop) -> None:
     second = await shop.place("key")
     assert (second.status_code, second.content) == (first.status_code, first.content) == (201, first.content)
     assert await orders_of(shop) == 1
-    assert shop.world.captures[first.json()["id"]] == 1
+    assert shop.services.captures[first.json()["id"]] == 1
 
 
 @pytest.mark.parametrize("changed", [{"payment": {"token": "tok_declined"}}, {"coupon": "NONSENSE"}])
@@ -37,7 +37,7 @@ async def test_a_refusal_is_repeated_and_not_tried_again(shop: Shop, changed: di
 async def test_a_shortage_is_repeated_with_what_was_left(shop: Shop) -> None:
     items = [{"product_id": PEN, "quantity": STOCK + 1}]
     first = await shop.place("key", items=items)
-    shop.world.stock[PEN] = 0
+    shop.services.stock[PEN] = 0
     second = await shop.place("key", items=items)
     assert second.status_code == first.status_code == 409
     assert second.json()["available"] == STOCK
@@ -88,18 +88,18 @@ async def test_another_customer_may_use_the_same_key(shop: Shop) -> None:
 
 
 async def test_a_repeat_in_flight_is_refused(shop: Shop) -> None:
-    shop.world.gates[CHARGE] = asyncio.Event()
+    shop.services.gates[CHARGE] = asyncio.Event()
     first = asyncio.create_task(shop.place("key"))
-    await wait_until(lambda: shop.world.calls_of(CHARGE), what="the charge")
+    await wait_until(lambda: shop.services.calls_of(CHARGE), what="the charge")
     second = await shop.place("key")
     assert (second.status_code, second.json()["code"]) == (409, "idempotency_key_in_flight")
     assert second.headers["retry-after"]
-    shop.world.gates[CHARGE].set()
+    shop.services.gates[CHARGE].set()
     assert (await first).status_code == 201
 
 
-async def test_a_repeat_of_a_pending_order_is_pending_too(start: Start, world: World) -> None:
-    world.faults[QUOTE].append("503")
+async def test_a_repeat_of_a_pending_order_is_pending_too(start: Start, services: ScriptedServices) -> None:
+    services.faults[QUOTE].append("503")
     async with start(recovery=False) as shop:
         first = await shop.place("key")
         second = await shop.place("key")
@@ -118,15 +118,17 @@ async def test_many_concurrent_doubles_make_one_order_each(shop: Shop) -> None:
     assert {answer.status_code for answer in answers} <= {201, 409}
     assert {answer.json().get("code") for answer in answers} <= {None, "idempotency_key_in_flight"}
     assert await orders_of(shop) == 20
-    assert sum(shop.world.captures.values()) == 20
+    assert sum(shop.services.captures.values()) == 20
     again = await asyncio.gather(*(shop.place(key) for key in keys))
     assert {answer.status_code for answer in again} == {201}
     assert len({answer.json()["id"] for answer in again}) == 20
 
 
-async def test_a_key_whose_process_died_is_in_flight_until_its_lease_ends(start: Start, world: World) -> None:
+async def test_a_key_whose_process_died_is_in_flight_until_its_lease_ends(
+    start: Start, services: ScriptedServices
+) -> None:
     async with start(recovery=False) as shop:
-        world.faults[CHARGE].append("pending")
+        services.faults[CHARGE].append("pending")
         order_id = (await shop.place("key")).json()["id"]
         await shop.sql("UPDATE sagas SET lease_owner = 'gone', due_at = now() + interval '1 minute'")
         assert (await shop.place("key")).json()["code"] == "idempotency_key_in_flight"

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from services.order.tests.conftest import ADDRESS, Shop, order_body
-from services.order.tests.order_world import BOOK
+from services.order.tests.scripted_services import BOOK
 from shop.kit.ids import new_id
 
 URL = "/api/v1/orders"
@@ -54,7 +54,7 @@ async def test_a_bad_member_is_named(shop: Shop, changed: dict[str, Any], field:
     assert (answer.status_code, problem["code"]) == (422, "invalid_request")
     assert any(field in error["field"] for error in problem["errors"])
     assert await shop.sql("SELECT FROM orders WHERE user_id = $1", shop.user_id) == []
-    assert shop.world.calls == []
+    assert shop.services.calls == []
 
 
 GOOD = orjson.dumps(order_body())
@@ -105,7 +105,7 @@ async def test_a_country_that_is_not_served_is_refused_before_anything_is_reserv
     assert (answer.status_code, problem["code"]) == (422, "country_not_served")
     assert [wrong["field"] for wrong in problem["errors"]] == ["address.country"]
     assert await shop.sql("SELECT FROM orders WHERE user_id = $1", shop.user_id) == []
-    assert shop.world.calls == []
+    assert shop.services.calls == []
 
 
 async def test_an_order_is_answered_again_when_its_country_is_no_longer_served(

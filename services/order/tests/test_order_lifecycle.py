@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from services.order.tests.conftest import Shop, Start
-from services.order.tests.order_world import BOOK, CHARGE, QUOTE, RELEASE, STOCK, UNQUOTE, VOID
+from services.order.tests.scripted_services import BOOK, CHARGE, QUOTE, RELEASE, STOCK, UNQUOTE, VOID
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
 
@@ -27,15 +27,15 @@ async def test_cancelling_gives_everything_back_once(shop: Shop) -> None:
     order = await confirmed(shop, coupon="SAVE1")
     answer = await shop.post(order["id"], "cancel")
     assert (answer.status_code, answer.json()["state"], answer.json()["version"]) == (200, "cancelled", 3)
-    assert [path for path, _ in shop.world.calls][-3:] == [VOID, UNQUOTE, RELEASE]
-    shop.world.nothing_is_left_of(order["id"])
-    assert shop.world.stock[BOOK] == STOCK
-    assert shop.world.refunded[order["id"]] == order["total"]["amount"]
+    assert [path for path, _ in shop.services.calls][-3:] == [VOID, UNQUOTE, RELEASE]
+    shop.services.nothing_is_left_of(order["id"])
+    assert shop.services.stock[BOOK] == STOCK
+    assert shop.services.refunded[order["id"]] == order["total"]["amount"]
     assert await shop.events(order["id"]) == ["order.confirmed.v1", "order.cancelled.v1"]
     assert (await shop.event(order["id"], "order.cancelled.v1"))["refunded"] == order["total"]
     again = await shop.post(order["id"], "cancel")
     assert (again.status_code, again.json()) == (200, answer.json())
-    assert shop.world.calls_of(VOID) == 1
+    assert shop.services.calls_of(VOID) == 1
 
 
 async def test_concurrent_cancellations_are_one(shop: Shop) -> None:
@@ -43,7 +43,7 @@ async def test_concurrent_cancellations_are_one(shop: Shop) -> None:
     answers = await asyncio.gather(*(shop.post(order["id"], "cancel") for _ in range(5)))
     assert {answer.status_code for answer in answers} <= {200, 202}
     await shop.until(order["id"], "cancelled")
-    assert shop.world.calls_of(VOID) == 1
+    assert shop.services.calls_of(VOID) == 1
     assert (await shop.events(order["id"])).count("order.cancelled.v1") == 1
 
 
@@ -58,14 +58,14 @@ async def test_an_administrator_may_cancel_and_nobody_else_but_the_owner(shop: S
 
 async def test_an_order_that_is_being_cancelled_cannot_be_fulfilled(shop: Shop) -> None:
     order = await confirmed(shop)
-    shop.world.gates[VOID] = asyncio.Event()
+    shop.services.gates[VOID] = asyncio.Event()
     cancelling = asyncio.create_task(shop.post(order["id"], "cancel"))
-    await wait_until(lambda: shop.world.calls_of(VOID), what="the refund")
+    await wait_until(lambda: shop.services.calls_of(VOID), what="the refund")
     answer = await shop.post(order["id"], "fulfil", admin=True)
     assert (answer.status_code, answer.json()["code"]) == (409, "illegal_transition")
     repeated = await shop.post(order["id"], "cancel")
     assert repeated.status_code == 202
-    shop.world.gates[VOID].set()
+    shop.services.gates[VOID].set()
     assert (await cancelling).json()["state"] == "cancelled"
 
 
@@ -109,12 +109,12 @@ async def test_no_other_move_is_legal(shop: Shop, path: list[str], move: str) ->
 
 @pytest.mark.parametrize("move", ["fulfil", "deliver"])
 async def test_a_pending_or_rejected_order_cannot_be_moved(shop: Shop, move: str) -> None:
-    shop.world.gates[CHARGE] = asyncio.Event()
+    shop.services.gates[CHARGE] = asyncio.Event()
     placing = asyncio.create_task(shop.place(payment={"token": "tok_declined"}))
-    await wait_until(lambda: shop.world.calls_of(CHARGE), what="the charge")
-    order_id = shop.world.calls[-1][1]
+    await wait_until(lambda: shop.services.calls_of(CHARGE), what="the charge")
+    order_id = shop.services.calls[-1][1]
     assert (await shop.post(order_id, move, admin=True)).json()["code"] == "illegal_transition"
-    shop.world.gates[CHARGE].set()
+    shop.services.gates[CHARGE].set()
     assert (await placing).status_code == 402
     assert (await shop.post(order_id, move, admin=True)).json()["code"] == "illegal_transition"
 
@@ -228,17 +228,17 @@ async def test_a_stream_tells_each_state_and_ends_with_the_last(start: Start) ->
 
 async def test_a_pending_order_is_watched_until_it_is_rejected(start: Start) -> None:
     async with start(on_port=True, stream_keepalive_s=0.05) as shop:
-        shop.world.gates[QUOTE] = asyncio.Event()
+        shop.services.gates[QUOTE] = asyncio.Event()
         placing = asyncio.create_task(shop.place(coupon="NONSENSE"))
-        await wait_until(lambda: shop.world.calls_of(QUOTE), what="the quote")
+        await wait_until(lambda: shop.services.calls_of(QUOTE), what="the quote")
         lines = []
         async with shop.client.stream(
-            "GET", f"/api/v1/orders/{shop.world.calls[-1][1]}/events", headers=shop.headers
+            "GET", f"/api/v1/orders/{shop.services.calls[-1][1]}/events", headers=shop.headers
         ) as answer:
             async for line in answer.aiter_lines():
                 lines.append(line)
                 if line == ": keepalive":
-                    shop.world.gates[QUOTE].set()
+                    shop.services.gates[QUOTE].set()
         assert (await placing).status_code == 422
         data = [orjson.loads(line[6:]) for line in lines if line.startswith("data: ")]
         assert [(event["state"], event["reason"]) for event in data] == [
@@ -275,5 +275,5 @@ async def test_streams_end_with_their_process(start: Start) -> None:
 async def test_cancelling_waits_for_nobody_without_a_coupon(shop: Shop) -> None:
     order = await confirmed(shop)
     assert (await shop.post(order["id"], "cancel")).status_code == 200
-    assert shop.world.calls_of(UNQUOTE) == 0
-    assert shop.world.calls_of(RELEASE) == 1
+    assert shop.services.calls_of(UNQUOTE) == 0
+    assert shop.services.calls_of(RELEASE) == 1

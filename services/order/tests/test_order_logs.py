@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from prometheus_client import REGISTRY
 
 from services.order.tests.conftest import Shop, application
-from services.order.tests.order_world import CHARGE, World
+from services.order.tests.scripted_services import CHARGE, ScriptedServices
 from shop.devkit.testing import DatabaseFor, Logged, Running, Tokens, wait_until
 
 MANY_FAILURES = 12
@@ -28,7 +28,7 @@ async def test_each_order_leaves_one_line_about_how_it_ended(shop: Shop, logged:
 async def test_a_resumed_and_then_cancelled_order_has_the_trace_that_its_page_shows(shop: Shop, logged: Logged) -> None:
     trace_id = "ab" * 16
     shop.headers["traceparent"] = f"00-{trace_id}-{'cd' * 8}-01"
-    shop.world.faults[CHARGE].append("pending")
+    shop.services.faults[CHARGE].append("pending")
     order_id = (await shop.place()).json()["id"]
     await shop.until(order_id, "confirmed")
     history = (await shop.client.get(f"/api/v1/orders/{order_id}/history", headers=shop.admin)).json()
@@ -73,10 +73,15 @@ def restarts() -> dict[str, float]:
 
 
 async def test_an_absent_database_leaves_few_lines_and_no_stack_trace(
-    world: World, database_for: DatabaseFor, nats_url: str, tokens: Tokens, running: Running, logged: Logged
+    services: ScriptedServices,
+    database_for: DatabaseFor,
+    nats_url: str,
+    tokens: Tokens,
+    running: Running,
+    logged: Logged,
 ) -> None:
     url = await database_for("order")
-    async with relayed(url) as (relay, cut), running(application(world, relay, nats_url, tokens)):
+    async with relayed(url) as (relay, cut), running(application(services, relay, nats_url, tokens)):
         before, lines_before = restarts(), len(logged())
         cut.set()
         await wait_until(lambda: sum(restarts().values()) - sum(before.values()) >= MANY_FAILURES)

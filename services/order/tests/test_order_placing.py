@@ -9,7 +9,18 @@ from uuid import UUID
 import pytest
 
 from services.order.tests.conftest import ADDRESS, Shop, Start
-from services.order.tests.order_world import BOOK, CHARGE, PEN, QUOTE, RELEASE, RESERVE, SHIPPING, STOCK, UNKNOWN, VOID
+from services.order.tests.scripted_services import (
+    BOOK,
+    CHARGE,
+    PEN,
+    QUOTE,
+    RELEASE,
+    RESERVE,
+    SHIPPING,
+    STOCK,
+    UNKNOWN,
+    VOID,
+)
 from shop.devkit.testing import wait_until
 from shop.kit.db import STATEMENTS
 from shop.order.repository import INSERT, SAGAS
@@ -30,7 +41,7 @@ async def test_an_order_is_confirmed_at_once(shop: Shop) -> None:
     ]
     assert order["total"] == {"amount": 3_250 + 7 + SHIPPING, "currency": "EUR"}
     assert await shop.order(order["id"]) == order
-    shop.world.everything_is_held_for(order)
+    shop.services.everything_is_held_for(order)
 
 
 async def test_a_confirmed_order_tells_the_others(shop: Shop) -> None:
@@ -70,7 +81,7 @@ async def test_a_refused_order_leaves_nothing_behind(
     assert answer.headers["content-type"] == "application/problem+json"
     order = await shop.order(problem["order_id"])
     assert (order["state"], order["reason"], order["total"]) == ("rejected", code, None)
-    shop.world.nothing_is_left_of(order["id"])
+    shop.services.nothing_is_left_of(order["id"])
     assert await shop.events(order["id"]) == ["order.rejected.v1"]
     assert (await shop.event(order["id"], "order.rejected.v1"))["late"] is False
 
@@ -81,36 +92,36 @@ async def test_a_shortage_names_the_product(shop: Shop) -> None:
 
 
 async def test_compensation_is_decided_in_writing_before_it_begins(shop: Shop) -> None:
-    shop.world.gates[RELEASE] = asyncio.Event()
+    shop.services.gates[RELEASE] = asyncio.Event()
     placing = asyncio.create_task(shop.place(payment={"token": "tok_declined"}))
-    await wait_until(lambda: shop.world.calls_of(RELEASE), what="the compensation")
-    saga = await shop.saga(shop.world.calls[-1][1])
+    await wait_until(lambda: shop.services.calls_of(RELEASE), what="the compensation")
+    saga = await shop.saga(shop.services.calls[-1][1])
     assert saga["status"] == "compensating"
     assert '"payment_declined"' in saga["refusal"]
-    shop.world.gates[RELEASE].set()
+    shop.services.gates[RELEASE].set()
     assert (await placing).status_code == 402
 
 
 async def test_a_declined_card_needs_no_pricing_to_be_undone_without_a_coupon(shop: Shop) -> None:
     assert (await shop.place(payment={"token": "tok_declined"})).status_code == 402
-    paths = [path for path, _ in shop.world.calls]
+    paths = [path for path, _ in shop.services.calls]
     assert paths == [RESERVE, QUOTE, CHARGE, RELEASE]
 
 
 async def test_a_free_order_charges_nobody(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    quote = shop.world.quote
+    quote = shop.services.quote
 
     def free(item: dict[str, Any]) -> dict[str, Any]:
         found = quote(item)
         discount = {"amount": found["subtotal"]["amount"] + 7 + SHIPPING, "currency": "EUR"}
         return found | {"discount": discount, "total": {"amount": 0, "currency": "EUR"}}
 
-    monkeypatch.setattr(shop.world, "quote", free)
+    monkeypatch.setattr(shop.services, "quote", free)
     answer = await shop.place(coupon="SAVE1")
     assert (answer.status_code, answer.json()["total"]["amount"]) == (201, 0)
-    assert shop.world.calls_of(CHARGE) == 0
+    assert shop.services.calls_of(CHARGE) == 0
     assert (await shop.post(answer.json()["id"], "cancel")).json()["state"] == "cancelled"
-    assert shop.world.calls_of(VOID) == 1
+    assert shop.services.calls_of(VOID) == 1
 
 
 async def test_lines_of_one_product_are_one_line(shop: Shop) -> None:
@@ -154,32 +165,32 @@ async def test_concurrent_orders_share_statements_and_requests(shop: Shop) -> No
     before = STATEMENTS._value.get()
     answers = await asyncio.gather(*(shop.place(items=[{"product_id": BOOK, "quantity": 1}]) for _ in range(60)))
     assert {answer.status_code for answer in answers} == {201}
-    assert shop.world.stock[BOOK] == STOCK - 60
+    assert shop.services.stock[BOOK] == STOCK - 60
     assert STATEMENTS._value.get() - before < 60
     for path in (RESERVE, QUOTE, CHARGE):
-        assert sum(called == path for called, _ in shop.world.batches) < 30
+        assert sum(called == path for called, _ in shop.services.batches) < 30
 
 
 async def test_last_copies_go_to_as_many_buyers(shop: Shop) -> None:
-    shop.world.stock[BOOK] = 10
+    shop.services.stock[BOOK] = 10
     answers = await asyncio.gather(*(shop.place(items=[{"product_id": BOOK, "quantity": 1}]) for _ in range(50)))
     assert sorted(answer.status_code for answer in answers) == [201] * 10 + [409] * 40
-    assert shop.world.stock[BOOK] == 0
+    assert shop.services.stock[BOOK] == 0
 
 
 async def test_one_unreadable_order_does_not_fail_the_others(shop: Shop) -> None:
-    shop.world.gates[RESERVE] = asyncio.Event()
+    shop.services.gates[RESERVE] = asyncio.Event()
     early = [asyncio.create_task(shop.place()) for _ in range(4)]
-    await wait_until(lambda: shop.world.calls_of(RESERVE), what="the reservation")
+    await wait_until(lambda: shop.services.calls_of(RESERVE), what="the reservation")
     late = [asyncio.create_task(shop.place()) for _ in range(6)]
-    shop.world.faults[RESERVE].extend(["", "422"])
-    shop.world.gates[RESERVE].set()
+    shop.services.faults[RESERVE].extend(["", "422"])
+    shop.services.gates[RESERVE].set()
     answers = await asyncio.gather(*early, *late)
     assert {answer.status_code for answer in answers} <= {201, 409}
     assert sum(answer.status_code == 201 for answer in answers) >= 9
 
 
 async def test_what_a_participant_cannot_accept_is_refused(shop: Shop) -> None:
-    shop.world.faults[RESERVE].append("422")
+    shop.services.faults[RESERVE].append("422")
     answer = await shop.place()
     assert (answer.status_code, answer.json()["code"]) == (409, "made_up")

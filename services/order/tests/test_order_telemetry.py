@@ -6,7 +6,7 @@ import nats
 import orjson
 
 from services.order.tests.conftest import Shop, Start
-from services.order.tests.order_world import CHARGE
+from services.order.tests.scripted_services import CHARGE
 from shop.devkit.testing import wait_until
 
 
@@ -25,14 +25,14 @@ async def test_orders_are_counted_by_state_and_reason(shop: Shop) -> None:
     before = [await metric(shop, line) for line in lines]
     await shop.place()
     await shop.place(payment={"token": "tok_declined"})
-    shop.world.faults["/internal/reservations"].append("422")
+    shop.services.faults["/internal/reservations"].append("422")
     await shop.place()
     assert [await metric(shop, line) - was for line, was in zip(lines, before, strict=True)] == [1, 1, 1, 1]
 
 
 async def test_waiting_sagas_are_shown(start: Start) -> None:
     async with start(retry_first_s=60.0, retry_max_s=60.0) as shop:
-        shop.world.faults[CHARGE].append("pending")
+        shop.services.faults[CHARGE].append("pending")
         assert (await shop.place()).status_code == 202
         await shop.service.recovery.measure_once()
         assert await metric(shop, 'shop_order_sagas_waiting{kind="place"}') == 1

@@ -28,7 +28,7 @@ def money(amount: int) -> dict[str, Any]:
     return {"amount": amount, "currency": "EUR"}
 
 
-class World:
+class ScriptedServices:
     """``faults[path]`` holds what happens to the next requests at ``path``:
 
     "503" refused without effect; "lost" done, but the answer is lost; "dropped" the request itself is lost;

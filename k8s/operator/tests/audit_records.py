@@ -29,7 +29,7 @@ class Placed:
     events: dict[str, UUID] = field(default_factory=dict)
 
 
-class World:
+class ShopRecords:
     """Rows are written as a superuser, past triggers and foreign keys: an audit is for what should be impossible."""
 
     def __init__(self, connections: dict[str, asyncpg.Connection], target: Target) -> None:
