@@ -12,7 +12,7 @@ Schema = dict[str, Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """What must hold of a part, the sentence for when it does not, and the field that the sentence is about."""
+    """A CEL rule, the message when it is violated, and the field that the message is about."""
 
     rule: str
     message: str
@@ -26,17 +26,17 @@ class Rule:
 
 
 def needs(rule: str, message: str, field: str) -> Rule:
-    """`field` must be there when something else is as it is."""
+    """`field` is required by the value of another field."""
     return Rule(rule, message, field, "FieldValueRequired")
 
 
 def fixed(rule: str, message: str, field: str) -> Rule:
-    """`field` must not change, or not in a certain way, once the Shop exists."""
+    """`field` is immutable, or may only change in certain ways."""
     return Rule(rule, message, field, "FieldValueForbidden")
 
 
 def within_limit(name: str) -> Rule:
-    """A request above the limit would be refused of each pod, long after the Shop was taken."""
+    """Without it the API server would reject each pod, long after it accepted the Shop."""
     request, limit = f"self.requests.{name}", f"self.limits.{name}"
     known = f"has({request}) && has({limit}) && isQuantity({request}) && isQuantity({limit})"
     holds = f"quantity({request}).compareTo(quantity({limit})) <= 0"

@@ -1,4 +1,4 @@
-"""Checked kinds of text and number that a Shop is made of; each refusal says what was expected."""
+"""Types of a Shop's fields with their checks; each error says what was expected."""
 
 import ipaddress
 import re
@@ -17,13 +17,13 @@ CURRENCY_EXPECTED = "must be an ISO 4217 currency code such as EUR"
 COUNTRY_EXPECTED = "must be a two-letter ISO 3166 country code such as DE"
 MAX_TEXT = 1_024
 MAX_CODE = 32
-"""Characters of what may be a country's code; more than it has, so that a wrong one is refused in a sentence."""
+"""Characters of a country's code; more than it has, so that a wrong one gets an error that names the format."""
 MAX_WORD = 256
-"""Characters of a text whose kind sets no limit of its own."""
+"""Characters of a text whose type sets no limit of its own."""
 
 
 class Matching:
-    """Metadata of a string that fully matches `pattern`; a refusal reads "must be {expected}".
+    """Metadata of a string that fully matches `pattern`; the error is "must be {expected}".
 
     In the JSON schema the sentence is `expected`, from which the definition of the resource makes a rule. Of the names
     of a map, `subject` says what one is: "a label" must be ...
@@ -97,7 +97,7 @@ CRON_EXPECTED = 'a cron schedule with five fields such as "15 3 * * *"'
 
 
 def _rising(value: str) -> str:
-    """Refuses a cron schedule with a range such as 5-2, which would never come."""
+    """Rejects a cron schedule with a range such as 5-2, which would never be due."""
     for low, high in re.findall(r"([0-9]+)-([0-9]+)", value):
         if int(low) > int(high):
             raise ValueError(f"must be {CRON_EXPECTED}")
@@ -105,7 +105,7 @@ def _rising(value: str) -> str:
 
 
 def whole(low: int, high: int) -> Any:
-    """Metadata of an integer within `low`..`high`; "2" and true are refused."""
+    """Metadata of an integer within `low`..`high`; "2" and true are rejected."""
     return Field(strict=True, ge=low, le=high)
 
 
@@ -182,6 +182,6 @@ Network = Annotated[
 ]
 Url = Annotated[str, Matching(r"https?://[^\s/?#]+(/[^\s]*)?", "an http:// or https:// URL")]
 CronSchedule = Annotated[str, Matching(CRON, CRON_EXPECTED), AfterValidator(_rising)]
-_PLACE = r"(pvc://[a-z0-9]([-a-z0-9]*[a-z0-9])?|s3://[a-z0-9][a-z0-9.-]+)(/[^\s]*)?"
-BackupDestination = Annotated[str, Matching(_PLACE, "pvc://CLAIM/path or s3://BUCKET/path")]
-BackupSource = Annotated[str, Matching(_PLACE, "pvc://CLAIM/path or s3://BUCKET/path, where BACKUP may follow")]
+_LOCATION = r"(pvc://[a-z0-9]([-a-z0-9]*[a-z0-9])?|s3://[a-z0-9][a-z0-9.-]+)(/[^\s]*)?"
+BackupDestination = Annotated[str, Matching(_LOCATION, "pvc://CLAIM/path or s3://BUCKET/path")]
+BackupSource = Annotated[str, Matching(_LOCATION, "pvc://CLAIM/path or s3://BUCKET/path, where BACKUP may follow")]

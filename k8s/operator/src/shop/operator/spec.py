@@ -1,4 +1,4 @@
-"""The Shop resource: what a person writes to get a shop, in a cluster or on a laptop.
+"""The Shop resource: the desired state of a shop, in a cluster or on a laptop.
 
 The custom resource definition is generated from these models, and `shopctl up` reads the same YAML.
 Fields are camelCase in YAML and snake_case here. Money is in minor units of the store's currency.
@@ -59,7 +59,7 @@ class Modules(Part):
     @model_validator(mode="before")
     @classmethod
     def _without_defaults_of_the_version_before(cls, given: Any) -> Any:
-        """Its definition wrote these into every Shop, and both versions meet while the operator is upgraded."""
+        """The previous definition defaulted these to false in every Shop; both versions run during an upgrade."""
         if not isinstance(given, dict):
             return given
         return {name: on for name, on in given.items() if not (name in REMOVED_MODULES and on is False)}
@@ -77,19 +77,19 @@ class Tax(Part):
 
 
 class Shipping(Part):
-    """What sending an order costs, in minor units of the currency."""
+    """Shipping costs, in minor units of the currency."""
 
     flat: Minor = 0
-    """For every order."""
+    """Shipping costs of every order."""
     free_above: Minor | None = None
-    """Subtotal from which sending costs nothing; left out, it always costs."""
+    """Subtotal from which shipping is free; if left out, it never is."""
 
 
 class Catalog(Part):
-    """What the shop has to sell at first. Loaded once; products that exist stay as they are."""
+    """The initial catalogue. It is loaded once; existing products are not changed."""
 
     sample: Literal["books"] | None = None
-    """A catalogue that comes with the product."""
+    """An included sample catalogue."""
     config_map: Label | None = None
     """ConfigMap of the Shop's namespace whose key catalog.json lists the products. Cluster only."""
 
@@ -101,16 +101,16 @@ class Catalog(Part):
 
 
 class Store(Part):
-    """What customers see and pay."""
+    """Title, currency, countries, taxes, shipping and catalogue."""
 
     title: Annotated[str, Field(min_length=1, max_length=80)] = "Shopkeeper"
-    """What the shop is called."""
+    """Name of the shop, as customers see it."""
     tagline: Annotated[str, Field(max_length=120)] = ""
     """The headline of the front page, such as "Tools for small gardens"; left out, it is the title."""
     currency: Currency = "EUR"
     """ISO 4217 code. It cannot change: every stored amount is in its minor units."""
     country: Country = "DE"
-    """Where the shop sells from: a two-letter ISO 3166 code such as DE."""
+    """Country of the seller: a two-letter ISO 3166 code such as DE."""
     language: Language | None = None
     """How amounts, dates and countries are written: a BCP 47 tag such as de; left out, English as in the country."""
     time_zone: TimeZone | None = None
@@ -118,11 +118,11 @@ class Store(Part):
     ships_to: Annotated[tuple[Country, ...], Field(max_length=MAX_COUNTRIES)] = ()
     """Countries that orders are sent to; left out, those with a tax rate, or without any rate the shop's own."""
     taxes: Annotated[tuple[Tax, ...], Field(max_length=MAX_TAX_RULES)] = ()
-    """Rates that prices are charged with; a country and category without any is charged none."""
+    """Tax rates; a country and category without a rate is not taxed."""
     shipping: Shipping = Shipping()
-    """What sending an order costs."""
+    """Shipping costs."""
     catalog: Catalog | None = None
-    """What there is to sell at first; left out, the shop begins empty."""
+    """The initial catalogue; if left out, the shop starts empty."""
 
     @model_validator(mode="after")
     def _one_rate_each(self) -> "Store":
@@ -136,7 +136,7 @@ class Store(Part):
 
 
 class _Backend(Part):
-    """A data store that the shop brings along, or one that exists elsewhere."""
+    """A data store: bundled with the shop, or external."""
 
     storage: MemoryQuantity = "5Gi"
     """Size of each volume of a bundled store."""
@@ -151,14 +151,14 @@ class _Backend(Part):
 
 
 class CertificateAuthority(Part):
-    """Certificates by which a server is known, where its URL has sslmode verify-ca or verify-full."""
+    """CA certificates that verify the server, for URLs with sslmode verify-ca or verify-full."""
 
     secret_name: Label | None = None
     """Secret of the Shop's namespace that holds them."""
     config_map: Label | None = None
     """ConfigMap of the Shop's namespace that holds them."""
     key: FileKey = "ca.crt"
-    """Its key, a file in PEM."""
+    """Key of the PEM file in it."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "CertificateAuthority":
@@ -168,21 +168,21 @@ class CertificateAuthority(Part):
 
 
 class DatabaseBackend(_Backend):
-    """PostgreSQL: one of the shop's own, a cluster of CloudNativePG, or a server that exists elsewhere."""
+    """PostgreSQL: bundled with the shop, a CloudNativePG cluster, or an external server."""
 
     mode: Literal["Bundled", "CloudNativePG", "External"] = "Bundled"
-    """It cannot change: data does not move by itself. Begin a new Shop with restoreFrom instead."""
+    """It cannot be changed, because data is not migrated. Create a new Shop with restoreFrom instead."""
     secret_name: Label | None = None
     """Secret of the Shop's namespace; for External it has a key per service, such as order: its database's URL."""
     instances: Annotated[int, whole(1, 9)] = 1
     """Servers of a CloudNativePG cluster, the standbys included."""
     max_connections: Annotated[int, whole(20, 10_000)] | None = None
-    """Connections that the server or its pooler takes; left out, what the services need, for External unknown."""
+    """Connections that the server or its pooler accepts; if left out, what the services need, for External unknown."""
     pooler: Literal["None", "Transaction"] = "None"
     """Transaction: the URLs of an External server lead to a pooler in transaction mode, such as PgBouncer. Under each
     key followed by -direct the Secret then has the URL of the server itself, for migrations and backups."""
     ca: CertificateAuthority | None = None
-    """Certificates by which an External server and its pooler are known."""
+    """CA certificates that verify an External server and its pooler."""
 
     @model_validator(mode="after")
     def _only_a_cluster_has_several(self) -> "DatabaseBackend":
@@ -199,12 +199,12 @@ class DatabaseBackend(_Backend):
 
 class Backend(_Backend):
     mode: Literal["Bundled", "External"] = "Bundled"
-    """Whether the shop brings the store along."""
+    """Bundled: installed with the shop. External: an existing server."""
 
 
 class CacheBackend(Backend):
     storage: MemoryQuantity = "1Gi"
-    """Size of the volume of a bundled store, which keeps carts over restarts."""
+    """Size of the volume of a bundled store, which keeps carts across restarts."""
 
 
 class GatewayRef(Part):
@@ -224,11 +224,11 @@ class Exposure(Part):
     type: Literal["None", "Ingress", "Gateway"] = "None"
     """None leaves the Service <shop>-gateway to port forwarding or a load balancer of your own."""
     host: Host | None = None
-    """Name that customers type; links in mails lead there too."""
+    """Host name of the shop, also in the links of mails."""
     class_name: Label | None = None
     """IngressClass; left out, the cluster's default."""
     trusted_proxies: Annotated[tuple[Network, ...], Field(max_length=MAX_TRUSTED_PROXIES)] = ()
-    """Whose X-Forwarded headers are believed; left out, with Ingress and Gateway the private networks."""
+    """Networks of proxies whose X-Forwarded headers are trusted; default for Ingress and Gateway: private ones."""
     gateway_ref: GatewayRef | None = None
     """Where an HTTPRoute is attached, for type Gateway."""
     tls_secret_name: Label | None = None
@@ -246,7 +246,7 @@ class Exposure(Part):
 
 
 class Tracing(Part):
-    """Where spans go (OTLP over HTTP) and which share of requests is recorded."""
+    """Where traces are sent (OTLP over HTTP), and the share of requests that is traced."""
 
     endpoint: Url | None = None
     """Such as http://otel-collector:4318; left out, nothing is recorded."""
@@ -255,7 +255,7 @@ class Tracing(Part):
 
 
 class Observability(Part):
-    """What looks at the shop."""
+    """ServiceMonitors, alert rules, dashboards and traces."""
 
     service_monitors: Flag = False
     """A ServiceMonitor per service; the kind must be installed. Cluster only."""
@@ -264,9 +264,9 @@ class Observability(Part):
     dashboards: Flag = False
     """A ConfigMap with a Grafana dashboard, labelled for Grafana's sidecar. Cluster only."""
     labels: Annotated[dict[LabelName, LabelValue], Field(max_length=MAX_MONITOR_LABELS)] = {}  # noqa: RUF012 - pydantic copies it
-    """Of the ServiceMonitors and the PrometheusRule, such as release: kube-prometheus-stack. Cluster only."""
+    """Labels of the ServiceMonitors and the PrometheusRule, such as release: kube-prometheus-stack. Cluster only."""
     tracing: Tracing = Tracing()
-    """Where spans go."""
+    """Where traces are sent."""
 
 
 def _secret_for_s3(place: str, secret_name: str | None, field: str) -> None:
@@ -293,10 +293,10 @@ class Backup(Part):
 
 
 class RestoreFrom(Part):
-    """A backup that a new Shop begins with."""
+    """A backup that a new Shop is restored from."""
 
     source: BackupSource
-    """pvc://CLAIM/path or s3://BUCKET/path, followed by /BACKUP for a certain one; else the newest."""
+    """pvc://CLAIM/path or s3://BUCKET/path, followed by /BACKUP for a certain backup; otherwise the newest."""
     secret_name: Label | None = None
     """Secret with the bucket's endpoint and keys, for s3://."""
 
@@ -307,28 +307,28 @@ class RestoreFrom(Part):
 
 
 class ShopSpec(Part):
-    """Everything that a shop is; nothing is required. What is cluster only has no effect in `shopctl up`."""
+    """Desired state of a shop; every field is optional. Fields marked cluster only have no effect in `shopctl up`."""
 
     version: Version | None = None
-    """Of images and charts together, one that the operator carries; left out, the operator's own. Cluster only."""
+    """Of images and charts, one that the operator includes; if left out, the operator's own. Cluster only."""
     modules: Modules = Modules()
     """Which parts of the product are on."""
     store: Store = Store()
-    """What customers see and pay."""
+    """Title, currency, countries, taxes, shipping and catalogue."""
     services: Annotated[dict[Noun, Service], Field(max_length=MAX_SERVICES)] = {}  # noqa: RUF012 - pydantic copies it
-    """By the name of a service, such as order: how it runs, where that differs from the defaults."""
+    """Settings of single services by name, such as order, where they differ from the defaults."""
     database: DatabaseBackend = DatabaseBackend()
-    """Where PostgreSQL is. Cluster only: a laptop's is embedded."""
+    """The PostgreSQL server. Cluster only: on a laptop it is embedded."""
     messaging: Backend = Backend()
-    """Where NATS is, which carries events. Cluster only: a laptop's is embedded."""
+    """The NATS server, for events. Cluster only: on a laptop it is embedded."""
     cache: CacheBackend = CacheBackend()
-    """Where Valkey is, which holds carts. Cluster only: a laptop's is embedded."""
+    """The Valkey server, for carts. Cluster only: on a laptop it is embedded."""
     exposure: Exposure = Exposure()
     """How the shop is reached from outside the cluster. Cluster only."""
     observability: Observability = Observability()
-    """Monitors, alerts, dashboards and traces."""
+    """ServiceMonitors, alert rules, dashboards and traces."""
     network_policies: Flag = True
-    """Only those who must may connect; the cluster's network has to enforce NetworkPolicies. Cluster only."""
+    """Allow only declared callers to connect; the cluster's network must enforce NetworkPolicies. Cluster only."""
     ip_family_policy: Literal["SingleStack", "PreferDualStack", "RequireDualStack"] | None = None
     """Families of the Services' addresses; left out, the cluster's default. Cluster only."""
     ip_families: Annotated[tuple[Literal["IPv4", "IPv6"], ...], Field(max_length=2)] = ()
@@ -336,9 +336,9 @@ class ShopSpec(Part):
     pod_disruption_budgets: Flag = True
     """Draining a node takes one pod of a service at a time. Cluster only."""
     backup: Backup | None = None
-    """Backups by a schedule. Cluster only."""
+    """Scheduled backups. Cluster only."""
     restore_from: RestoreFrom | None = None
-    """The backup that this Shop begins with; it cannot be given later. Cluster only."""
+    """The backup that this Shop is restored from; it can only be set at creation. Cluster only."""
     rollback: Literal["Automatic", "Manual"] = "Automatic"
     """Automatic returns to the last good revision when a rollout misses its deadline; Manual waits. Cluster only."""
     progress_deadline_seconds: Annotated[int, whole(60, 3600)] = 600
@@ -346,9 +346,9 @@ class ShopSpec(Part):
     maintenance_window: MaintenanceWindow | None = None
     """When a new version of the operator may be rolled out here; left out, the operator's own. Cluster only."""
     suspend: Flag = False
-    """Stops the operator's work on this Shop: nothing is changed, repaired or rolled back. Cluster only."""
+    """Stops the reconciliation of this Shop: nothing is changed, repaired or rolled back. Cluster only."""
     deletion_policy: Literal["Delete", "Retain"] = "Delete"
-    """Whether data and secrets go with the Shop; after Retain a Shop of the same name finds them. Cluster only."""
+    """Whether to delete data and secrets with the Shop; after Retain a new Shop of its name uses them. Cluster only."""
 
     @field_validator("services")
     @classmethod
@@ -373,7 +373,7 @@ class ShopSpec(Part):
 
 
 class Metadata(BaseModel):
-    """The part of Kubernetes' metadata that a shop needs; the rest is let through."""
+    """The part of Kubernetes' metadata that a shop needs; other fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -384,7 +384,7 @@ class Metadata(BaseModel):
 
 
 class Shop(BaseModel):
-    """One whole shop. `status` is the operator's and ignored when a person writes it."""
+    """A shop. `status` is written by the operator and ignored here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
 

@@ -13,12 +13,12 @@ MAX_ENV = 64
 PROVIDER_ENV = "SHOP_PAYMENT_PROVIDER"
 SIMULATOR = "simulator"
 NO_CARD_ENTRY = "must be simulator, because the storefront takes test cards and no real ones yet"
-# What the shop itself sets for each service; a different value would cut the service off.
+# Set by the shop for each service; another value would disconnect the service.
 RESERVED_ENV = ("SHOP_DATABASE_URL", "SHOP_NATS_URL", "SHOP_VALKEY_URL", "SHOP_INTERNAL_TOKEN", "SHOP_STORE")
 
 
 class Part(BaseModel):
-    """Base of every part of the spec: unknown fields are refused. What stands below a field is its description."""
+    """Base of every part of the spec: unknown fields are rejected. The string below a field is its description."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
@@ -29,9 +29,9 @@ class Autoscaling(Part):
     """A HorizontalPodAutoscaler on CPU; the cluster needs metrics-server."""
 
     min_replicas: Annotated[int, whole(1, 100)] = 1
-    """Pods at the least."""
+    """Minimum number of pods."""
     max_replicas: Annotated[int, whole(1, 100)]
-    """Pods at the most."""
+    """Maximum number of pods."""
     target_cpu_utilization_percentage: Annotated[int, whole(1, 100), Field(alias="targetCPUUtilizationPercentage")] = 70
     """Share of the requested CPU that pods should use on average."""
 
@@ -43,7 +43,7 @@ class Autoscaling(Part):
 
 
 class Quantities(Part):
-    """Left out, the chart's own value holds."""
+    """If left out, the chart's default applies."""
 
     cpu: CpuQuantity | None = None
     """Such as 250m or 0.5."""
@@ -52,16 +52,16 @@ class Quantities(Part):
 
 
 class Resources(Part):
-    """What a pod of the service is promised and must not exceed."""
+    """Resource requests and limits of a pod."""
 
     requests: Quantities = Quantities()
-    """What a node must have free for the pod."""
+    """Resources reserved for the pod."""
     limits: Quantities = Quantities()
-    """Beyond its memory limit a container is ended; CPU is throttled."""
+    """Above its memory limit a container is killed; CPU is throttled."""
 
 
 class Service(Part):
-    """How one service runs; everything has a default."""
+    """Settings of one service; each has a default."""
 
     replicas: Annotated[int, whole(1, 50)] = 1
     """Pods (on a laptop: processes). Without effect where autoscaling is set."""
@@ -72,7 +72,7 @@ class Service(Part):
     image: Image | None = None
     """Image instead of the one of spec.version. Cluster only."""
     env: Annotated[dict[EnvName, EnvValue], Field(max_length=MAX_ENV)] = {}
-    """More environment variables; those that the shop itself sets are refused."""
+    """Additional environment variables; those that the shop itself sets are rejected."""
     log_level: LogLevel = "INFO"
     """The least severe level that is logged."""
 
