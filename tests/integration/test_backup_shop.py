@@ -124,7 +124,7 @@ async def test_a_shop_with_data_is_not_restored_over(shop: RunningShop, tmp_path
     other = local_shop.start(tmp_path / "other", free_port())
     shopctl("down", data_dir=other.data_dir)
     try:
-        with pytest.raises(ShopctlFailed, match=r"shop_product is not empty .* only fills the databases of a new shop"):
+        with pytest.raises(ShopctlFailed, match=r"shop_\w+ is not empty .* only fills the databases of a new shop"):
             local_shop.start(other.data_dir, free_port(), (), ["--restore-from", str(backups)])
     finally:
         other.down()
