@@ -65,12 +65,12 @@ def test_an_alert_has_a_severity_and_a_description(name: str) -> None:
 CASES = (
     Case("ShopOperatorDown", {'shop_operator_leader{pod="a"}': "1x60", 'shop_operator_leader{pod="b"}': "0x60"}, "50m"),
     Case("ShopOperatorDown", {'shop_operator_leader{pod="a"}': "1x5 0x30"}, "9m"),
-    Case("ShopOperatorDown", {'shop_operator_leader{pod="a"}': "1x5 0x30"}, "15m", "No operator leads"),
-    Case("ShopOperatorDown", {}, "10m", "No operator leads"),
+    Case("ShopOperatorDown", {'shop_operator_leader{pod="a"}': "1x5 0x30"}, "15m", "The operator has no leader"),
+    Case("ShopOperatorDown", {}, "10m", "The operator has no leader"),
     Case("ShopOperatorWatchDead", {JOBS_SILENT: "60x60"}, "50m"),
-    Case("ShopOperatorWatchDead", {JOBS_SILENT: "0+60x30"}, "10m", "The operator hears nothing of Job objects", JOBS),
+    Case("ShopOperatorWatchDead", {JOBS_SILENT: "0+60x30"}, "10m", "The operator gets no watch events of Job objects", JOBS),
     # As scraped: after four minutes the operator exits, and the next one counts from 0.
-    Case("ShopOperatorWatchDead", {JOBS_SILENT: ENDING}, "22m", "The operator hears nothing of Job objects", JOBS),
+    Case("ShopOperatorWatchDead", {JOBS_SILENT: ENDING}, "22m", "The operator gets no watch events of Job objects", JOBS),
     Case(
         "ShopOperatorReconcileFailing",
         {f'{PASSES}{{result="done"}}': "0+60x60", f'{PASSES}{{result="failed"}}': "0+1x60"},
@@ -81,7 +81,7 @@ CASES = (
         "ShopOperatorReconcileFailing",
         {f'{PASSES}{{result="done"}}': "0+60x60", f'{PASSES}{{result="failed"}}': "0+20x60"},
         "40m",
-        "25% of the operator's passes fail",
+        "25% of the operator's reconciles fail",
     ),
     Case("ShopOperatorQueueStuck", {"shop_operator_queue_oldest_seconds": "20x60"}, "50m"),
     Case(
@@ -99,7 +99,7 @@ CASES = (
         "ShopBackupOverdue",
         {BOOKS_DUE: "100x200", BOOKS_DONE: "0x200"},
         "2h1m",
-        "Shop market/books has no backup of the last time one was due",
+        "Shop market/books has missed a scheduled backup",
         BOOKS,
     ),
     Case("ShopUpgradeStopped", {"shop_operator_upgrade_stopped": "1x3 0x57"}, "7m"),
@@ -110,7 +110,7 @@ CASES = (
         "The operator's new version is not rolled out to further Shops",
     ),
     Case("ShopRolledBack", {"shop_operator_rollbacks_total": "3x60"}, "50m"),
-    Case("ShopRolledBack", {"shop_operator_rollbacks_total": "0x10 1x20"}, "12m", "A rollout was taken back"),
+    Case("ShopRolledBack", {"shop_operator_rollbacks_total": "0x10 1x20"}, "12m", "A rollout was rolled back"),
 )
 
 

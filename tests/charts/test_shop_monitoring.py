@@ -121,7 +121,7 @@ WAITING = of("order", "shop_outbox_oldest_event_age_seconds", pod="o")
 MAIL, LOOP = "shop_notification_provider_up", of("order", "shop_task_restarts_total", task="relay")
 CASES = (
     Case("ShopServiceDown", {of("order", "up", pod="a"): "0x20", of("order", "up", pod="b"): "1x20"}, "15m"),
-    Case("ShopServiceDown", {of("order", "up"): "1x5 0x20"}, "10m", "No pod of order answers", ORDER),
+    Case("ShopServiceDown", {of("order", "up"): "1x5 0x20"}, "10m", "No pod of order is up", ORDER),
     Case("ShopServiceDown", {'up{namespace="market", app_kubernetes_io_instance="other"}': "0x20"}, "15m"),
     Case(
         "ShopAnswersWithErrors",
@@ -141,18 +141,18 @@ CASES = (
         {of("order", SECONDS, route="/o", le="2.5"): "0x40"}
         | {of("order", SECONDS, route="/o", le=le): "0+60x40" for le in ("5", "+Inf")},
         "30m",
-        "One in a hundred requests to order takes more than 2.5 s",
+        "The 99th percentile of the latency of order is above 2.5 s",
         ORDER,
     ),
     Case("ShopOrdersWaiting", {LATE: "0+30x20"}, "20m"),
-    Case("ShopOrdersWaiting", {LATE: "0+60x40"}, "30m", "An order has waited 30m 0s to be confirmed or rejected"),
+    Case("ShopOrdersWaiting", {LATE: "0+60x40"}, "30m", "An order has been pending for 30m 0s"),
     Case("ShopEventsStuck", {WAITING: "60x40"}, "30m"),
     Case("ShopEventsStuck", {WAITING: "0x5 90 0x20"}, "6m"),
     Case(
         "ShopEventsStuck",
         {WAITING: "0+60x40"},
         "30m",
-        "An event of order has waited 30m 0s to be published",
+        "An event of order has been unpublished for 30m 0s",
         ORDER,
     ),
     Case("ShopEventsGivenUp", {of("order", "shop_inbox_events_total", result="taken"): "0+9x40"}, "30m"),
@@ -176,7 +176,7 @@ CASES = (
         "ShopLoopRestarts",
         {LOOP: "0+1x40"},
         "30m",
-        "relay of order fails again and again",
+        "relay of order keeps failing",
         {**ORDER, "task": "relay"},
     ),
 )
