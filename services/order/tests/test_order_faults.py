@@ -120,7 +120,7 @@ async def test_a_service_that_is_down_makes_the_order_wait(
 async def test_a_participant_that_hangs_does_not_hold_the_customer(
     start: Start, services: ScriptedServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop.order.participants.RESERVE_TIMEOUT_S", 20.0)
+    monkeypatch.setattr("shop.order.participants.RESERVE_TIMEOUT_S", 6.0)
     services.faults[RESERVE].append("hang")
     async with start(inline_budget_s=0.2) as shop:
         answer = await asyncio.wait_for(shop.place(), 4)
