@@ -68,9 +68,17 @@ CASES = (
     Case("ShopOperatorDown", {'shop_operator_leader{pod="a"}': "1x5 0x30"}, "15m", "The operator has no leader"),
     Case("ShopOperatorDown", {}, "10m", "The operator has no leader"),
     Case("ShopOperatorWatchDead", {JOBS_SILENT: "60x60"}, "50m"),
-    Case("ShopOperatorWatchDead", {JOBS_SILENT: "0+60x30"}, "10m", "The operator gets no watch events of Job objects", JOBS),
+    Case(
+        "ShopOperatorWatchDead",
+        {JOBS_SILENT: "0+60x30"},
+        "10m",
+        "The operator gets no watch events of Job objects",
+        JOBS,
+    ),
     # As scraped: after four minutes the operator exits, and the next one counts from 0.
-    Case("ShopOperatorWatchDead", {JOBS_SILENT: ENDING}, "22m", "The operator gets no watch events of Job objects", JOBS),
+    Case(
+        "ShopOperatorWatchDead", {JOBS_SILENT: ENDING}, "22m", "The operator gets no watch events of Job objects", JOBS
+    ),
     Case(
         "ShopOperatorReconcileFailing",
         {f'{PASSES}{{result="done"}}': "0+60x60", f'{PASSES}{{result="failed"}}': "0+1x60"},

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shop.devkit.testing import wait_until
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.kube.objects import Object
@@ -74,8 +75,14 @@ async def test_all_has_the_shops(kubeconfig: Path, shop: Object) -> None:
 
 async def test_fields_are_explained(kubeconfig: Path, api: Kube) -> None:
     assert await api.served(SHOP.api_version) == {"Shop"}
-    told = " ".join((await kubectl(kubeconfig, "explain", "shop.spec.database.mode")).split())
-    assert "It cannot change: data does not move by itself." in told
+
+    async def explanation() -> str:
+        """Empty until the API server publishes the schema, a moment after it serves the resource."""
+        text = " ".join((await kubectl(kubeconfig, "explain", "shop.spec.database.mode")).split())
+        return "" if "couldn't find resource" in text else text
+
+    found = await wait_until(explanation, TIMEOUT_S, what="the published schema")
+    assert "It cannot be changed, because data is not migrated." in found
 
 
 async def test_waiting_ends_when_the_shop_is_ready(kubeconfig: Path, api: Kube, shop: Object) -> None:
