@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import runpy
+import subprocess
+import sys
 
 import pytest
 
 from shop.kit.countries import COUNTRIES
 from shop.kit.postal import PostalAddress
 from tests.charts.rendering import CHARTS, named, template
+from tests.conftest import RunningShop
+
+SCRIPT = CHARTS / "shop" / "files" / "buy.py"
+TIMEOUT_S = 120
 
 
 @pytest.mark.parametrize(
@@ -34,7 +42,35 @@ def test_it_orders_to_a_country_that_is_served(given: tuple[str, ...], country: 
 
 
 def test_its_address_is_valid_in_every_country() -> None:
-    address_in = runpy.run_path(str(CHARTS / "shop" / "files" / "buy.py"))["address_in"]
+    address_in = runpy.run_path(str(SCRIPT))["address_in"]
     for country in sorted(COUNTRIES):
         address = {name: value for name, value in address_in(country).items() if name not in ("name", "street")}
         assert PostalAddress.model_validate(address).country == country
+
+
+def test_it_needs_nothing_but_the_standard_library_and_the_kit() -> None:
+    """The images of the services have no other packages in common."""
+    tree = ast.parse(SCRIPT.read_text(encoding="utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names} == {"shop.kit.postal"}
+
+
+@pytest.mark.shop
+def test_it_buys(shop: RunningShop) -> None:
+    environment = {**os.environ, "SHOP_URL": shop.url, "SHOP_COUNTRY": "DE"}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert (done.returncode, done.stdout.split()[2:4]) == (0, ["is", "confirmed,"]), done.stderr
+
+
+@pytest.mark.shop
+def test_it_fails_with_the_response_of_the_shop(shop: RunningShop) -> None:
+    environment = {**os.environ, "SHOP_URL": shop.url, "SHOP_COUNTRY": "KP"}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("POST /orders: 422 ")
+    assert "country_not_served" in done.stderr
