@@ -44,7 +44,14 @@ def test_passwords_are_only_in_secrets(release: Release) -> None:
 
 
 def test_helm_test_passes(release: Release) -> None:
-    assert "Succeeded" in release.helm("test", release.name, "--timeout", "180s")
+    try:
+        assert "Succeeded" in release.helm("test", release.name, "--timeout", "180s")
+    except CommandFailed:
+        print(release.kubectl("logs", "helm-test"))
+        raise
+    finally:
+        # Helm keeps the objects of a failed test, and test_6_uninstall expects an empty namespace.
+        release.kubectl("delete", "pod,configmap", "helm-test", "--ignore-not-found")
 
 
 async def test_a_customer_buys_a_book_through_the_gateway(release: Release, api: Shop, admin: str) -> None:
