@@ -20,6 +20,7 @@ from shop.operator.engine.reconcile.drift import difference, digest
 from shop.operator.engine.reconcile.preflight import named_by
 from shop.operator.engine.reconcile.prune import delete_if_same, is_there
 from shop.operator.engine.reconcile.target import Item, Target
+from shop.operator.engine.slots import SLOW_S
 from shop.operator.engine.status.conditions import with_pod_cause
 from shop.operator.engine.status.health import PROGRESS_DEADLINE, Phase
 from shop.operator.engine.status.pods import PodProblem
@@ -31,6 +32,8 @@ MAX_REPAIRS = 6
 """Repairs of one object within REPAIRS_WINDOW_S, after which it is skipped for a while: somebody keeps changing it."""
 REPAIRS_WINDOW_S = 120.0
 MAX_FIELDS_NAMED = 5
+MAX_APPLIES_AT_ONCE = 3
+"""For one Shop: its objects may all wait for the same webhook, and must leave requests to other Shops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +147,23 @@ class RolloutController:
         return child.digest == self._entry(view, item.ref).digest
 
     async def _apply(self, view: ShopView, objects: Mapping[Ref, Object], items: Iterable[Item]) -> None:
-        """Kind after kind, the objects of one kind concurrently."""
+        """Kind after kind, a few objects of one kind at once; none any more when one fails after a long time."""
+        at_once, now = asyncio.Semaphore(MAX_APPLIES_AT_ONCE), asyncio.get_running_loop().time
+        slow_at, failed = now() + SLOW_S, False
+
+        async def apply(item: Item) -> None:
+            nonlocal failed
+            async with at_once:
+                if failed and now() > slow_at:
+                    return
+                try:
+                    await self._apply_unless_same(view, item, objects[item.ref])
+                except Exception:
+                    failed = True
+                    raise
+
         for _, group in groupby(items, key=lambda item: item.ref.kind):
-            applying = (self._apply_unless_same(view, item, objects[item.ref]) for item in group)
-            for result in await asyncio.gather(*applying, return_exceptions=True):
+            for result in await asyncio.gather(*map(apply, group), return_exceptions=True):
                 if isinstance(result, BaseException):
                     raise result
 
