@@ -35,12 +35,12 @@ from shop.operator.engine.kube.kinds import LEASE, Kind
 from shop.operator.engine.kube.objects import MANAGER, Object
 from shop.operator.engine.slots import Slots
 
-MAX_IN_FLIGHT = 32
+MAX_IN_FLIGHT = 16
 """Concurrent requests. Watches and the Lease do not count: they must go on when everything else is slow."""
-MAX_SLOW = 16
+MAX_SLOW = 6
 """Further requests that take long, such as for a slow webhook: they must not keep others from the server. Together with
-MAX_IN_FLIGHT less than the 56 that the API server's default priority and fairness lets service accounts have while it
-is idle: what is more waits in the server, and renewals of the Lease with it."""
+MAX_IN_FLIGHT less than 24, of which the API server's default priority and fairness never deprives service accounts:
+what is more may wait in the server, and renewals of the Lease behind it."""
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 35.0
 """More than the 30 s that the API server may wait for a webhook: its answer names the webhook, and is not repeated."""

@@ -32,8 +32,6 @@ MAX_REPAIRS = 6
 """Repairs of one object within REPAIRS_WINDOW_S, after which it is skipped for a while: somebody keeps changing it."""
 REPAIRS_WINDOW_S = 120.0
 MAX_FIELDS_NAMED = 5
-MAX_APPLIES_AT_ONCE = 3
-"""For one Shop: its objects may all wait for the same webhook, and must leave requests to other Shops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,25 +145,22 @@ class RolloutController:
         return child.digest == self._entry(view, item.ref).digest
 
     async def _apply(self, view: ShopView, objects: Mapping[Ref, Object], items: Iterable[Item]) -> None:
-        """Kind after kind, a few objects of one kind at once; none any more when one fails after a long time."""
-        at_once, now = asyncio.Semaphore(MAX_APPLIES_AT_ONCE), asyncio.get_running_loop().time
-        slow_at, failed = now() + SLOW_S, False
-
-        async def apply(item: Item) -> None:
-            nonlocal failed
-            async with at_once:
-                if failed and now() > slow_at:
-                    return
+        """One after the other: many Shops are worked on at once, and one whose objects all wait for a webhook must
+        leave requests to the others. Once an object was refused, the rest of its kind is still tried, unless that
+        takes long."""
+        now = asyncio.get_running_loop().time
+        slow_at = now() + SLOW_S
+        for _, group in groupby(items, key=lambda item: item.ref.kind):
+            error: Exception | None = None
+            for item in group:
                 try:
                     await self._apply_unless_same(view, item, objects[item.ref])
-                except Exception:
-                    failed = True
-                    raise
-
-        for _, group in groupby(items, key=lambda item: item.ref.kind):
-            for result in await asyncio.gather(*map(apply, group), return_exceptions=True):
-                if isinstance(result, BaseException):
-                    raise result
+                except Exception as failure:  # noqa: BLE001 - raised below
+                    error = error or failure
+                    if now() > slow_at:
+                        break
+            if error is not None:
+                raise error
 
     async def _apply_unless_same(self, view: ShopView, item: Item, obj: Object) -> None:
         """A previous operator may have applied `obj` and ended before its status was written: a read saves a write."""
