@@ -33,11 +33,10 @@ def files(root: Path) -> dict[str, str]:
 
 def write(root: Path) -> list[str]:
     """Write what differs; its paths."""
-    changed = [path for path, text in files(root).items() if not _is(root / path, text)]
-    for path, text in files(root).items():
-        if path in changed:
-            (root / path).write_text(text, encoding="utf-8")
-    return changed
+    changed = {path: text for path, text in files(root).items() if not _is(root / path, text)}
+    for path, text in changed.items():
+        (root / path).write_text(text, encoding="utf-8")
+    return list(changed)
 
 
 def _is(path: Path, text: str) -> bool:
