@@ -23,7 +23,8 @@ API_PREFIX = "/api/v1/"
 JWKS_PREFIX: Final = ".well-known"
 MAX_ITEMS = 32
 
-Noun = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{1,30}$")]
+NOUN: Final = re.compile(r"^[a-z][a-z0-9]{1,30}$")
+Noun = Annotated[str, StringConstraints(pattern=NOUN.pattern)]
 Segment = Annotated[str, StringConstraints(pattern=r"^[a-z.][a-z0-9.-]{0,40}$")]
 PathTemplate = Annotated[str, StringConstraints(pattern=r"^(/([a-z0-9.-]+|\{[a-z_]+\}))+$", max_length=200)]
 Variable = Annotated[str, StringConstraints(pattern=r"^SHOP_[A-Z0-9_]+$", max_length=80)]
@@ -176,7 +177,7 @@ def _parse(path: Path, root: Path) -> Manifest | None:
     table = document.get("tool", {}).get("shop")
     if table is None:
         return None
-    if not re.fullmatch(r"[a-z][a-z0-9]{1,30}", path.parent.name):
+    if not NOUN.fullmatch(path.parent.name):
         raise ManifestError(f"{name}: a service's folder is one word of lower-case letters and digits")
     try:
         # By way of JSON, because strict validation takes no list for a tuple otherwise.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import keyword
-import re
 import shutil
 import sys
 import tempfile
@@ -15,11 +14,10 @@ from pathlib import Path
 
 from shop.devkit import generate
 from shop.devkit.generate.blocks import BlockError
-from shop.devkit.manifest import ManifestError
+from shop.devkit.manifest import NOUN, ManifestError
 
 FILES = Path(__file__).with_name("scaffold_files")
 SUFFIX = ".tmpl"
-NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
 RESERVED = frozenset({"kit", "devkit", "contracts", "operator", "tests", "test", "shop"})
 WRITTEN = """services/{noun} is written and has its place: /api/v1/{plural} at the gateway, `make up`, charts, Shops.
 Its tests: .venv/bin/python -m pytest services/{noun}"""
@@ -59,7 +57,7 @@ def new_service(root: Path, noun: str, plural: str = "") -> Path:
 
 
 def _check(root: Path, noun: str) -> None:
-    if not NAME.fullmatch(noun) or keyword.iskeyword(noun) or noun in RESERVED:
+    if not NOUN.fullmatch(noun) or keyword.iskeyword(noun) or noun in RESERVED:
         raise ScaffoldError(f"{noun!r} cannot name a service: one lower-case word, 2 to 31 letters, such as loyalty")
     if not (root / "services").is_dir() or not (root / "pyproject.toml").is_file():
         raise ScaffoldError(f"{root} is not the project's root: it has no services and no pyproject.toml")
