@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from shop.devkit import manifest
@@ -82,6 +84,15 @@ def test_everything_that_a_manifest_can_say_is_in_the_values(tmp_path: Path) -> 
             "SHOP_INTERNAL_TOKEN": {"secretName": '{{ include "shop.secret" (list . "internal") }}', "key": "token"},
         },
     }
+
+
+@pytest.mark.parametrize(
+    "value", ["", "true", "yes", "on", "Null", "2525", "1e3", "smtp://127.0.0.1:2525", 'a "b" \\', "{{ .x }}'s", "é"]
+)
+def test_a_setting_is_a_string_whatever_it_looks_like(tmp_path: Path, value: str) -> None:
+    setting = f"[tool.shop.config.SHOP_PUBLIC_URL]\nvalue = {json.dumps(value)}\n"
+    found = values(tmp_path, loyalty=setting, user='prefixes = [".well-known"]\n')
+    assert found["loyalty"]["config"]["SHOP_PUBLIC_URL"] == value
 
 
 def test_only_the_ingress_may_be_connected_to_by_anybody(tmp_path: Path) -> None:

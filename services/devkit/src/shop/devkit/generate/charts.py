@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -100,9 +101,7 @@ def _secret(kind: str, key: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """As YAML needs it: a template in single quotes, a number or a boolean in double ones."""
+    """A YAML string, never a number or a boolean; templates in single quotes, because they contain double ones."""
     if "{{" in value:
-        return f"'{value}'"
-    return (
-        value if (value.isidentifier() and value not in ("true", "false", "null")) or "://" in value else f'"{value}"'
-    )
+        return "'" + value.replace("'", "''") + "'"
+    return json.dumps(value, ensure_ascii=False)
