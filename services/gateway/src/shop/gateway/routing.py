@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 from shop.gateway import services
 from shop.kit.errors import Problem
 from shop.kit.idempotency import IDEMPOTENCY_KEY
+from shop.kit.methods import IDEMPOTENT
 
 API_PREFIX = "/api/v1/"
 
@@ -24,7 +25,6 @@ SIGN_IN: Final = frozenset(services.SIGN_IN)
 PUBLIC_POSTS: Final = frozenset(services.PUBLIC_POSTS)
 PUBLIC_READS: Final = frozenset(services.PUBLIC_READS)
 READS: Final = frozenset({"GET", "HEAD"})
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 
 
 def _pattern(template: str, ending: str = "") -> str:

@@ -18,6 +18,7 @@ from shop.kit.errors import OutcomeUnknown, Problem
 from shop.kit.http.connections import FAILED, FIRST_ERROR_STATUS, FIRST_FAULT_STATUS, Connections, ServiceResponse
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
 from shop.kit.ids import new_id
+from shop.kit.methods import IDEMPOTENT
 
 CALLS = Counter("shop_client_requests_total", "Requests to other services", ["upstream", "outcome"])
 
@@ -32,7 +33,6 @@ MAX_CONNECTIONS = 64
 """Per instance."""
 PROBE_TIMEOUT_S = 0.3
 MAX_DETAIL_CHARACTERS = 500
-IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 STANDARD_MEMBERS = frozenset({"type", "title", "status", "detail", "code", "errors", "trace_id"})
 
 
