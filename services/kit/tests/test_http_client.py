@@ -237,7 +237,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def closed() -> Iterator[socket.socket]:
-    """A port that refuses connections until somebody listens on it."""
+    """A port that refuses connections until a server listens on it."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved

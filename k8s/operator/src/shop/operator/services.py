@@ -46,4 +46,4 @@ AUDITED_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
         "product",
     ),
 }
-"""By event, who must have taken it in; other consumers may come and go."""
+"""By event, the services whose inboxes must contain it; other consumers are not audited."""

@@ -56,7 +56,7 @@ class ConfigEntry(Table):
     value: str
     """May be a template of Helm; an empty value leaves the variable out."""
     about: str = ""
-    """A comment for who reads the chart's values."""
+    """A comment in the chart's values."""
 
 
 class Amounts(Table):
@@ -212,7 +212,7 @@ def _contradictions(manifests: Manifests) -> Iterator[tuple[str, str]]:
 
 
 def callers(manifests: Manifests, noun: str) -> list[str]:
-    """The services that may connect to `noun`: who calls it, and the ingress; every service reads the public keys."""
+    """The services that may connect to `noun`: its callers and the ingress; every service reads the public keys."""
     serves_keys = JWKS_PREFIX in manifests[noun].prefixes
     found = [
         other

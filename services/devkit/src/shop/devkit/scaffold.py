@@ -80,7 +80,7 @@ def _fill(text: str, words: dict[str, str]) -> str:
 
 
 def main() -> None:
-    """Write the service named on the command line into the project of the present folder."""
+    """Write the service named on the command line into the project in the current folder."""
     parser = argparse.ArgumentParser(
         prog="shop.devkit.scaffold", description=__doc__.splitlines()[0] if __doc__ else ""
     )

@@ -147,7 +147,7 @@ def one_by_one_on_error[T, R](
     async def handle_one(item: T) -> R | BaseException:
         try:
             return (await handle([item]))[0]
-        except Exception as error:  # noqa: BLE001 - raised by whoever waits for this item
+        except Exception as error:  # noqa: BLE001 - raised where this item is awaited
             return error
 
     return handle_batch

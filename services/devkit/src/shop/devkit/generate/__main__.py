@@ -1,4 +1,4 @@
-"""`python -m shop.devkit.generate`: write every file that follows from the manifests, in the present folder."""
+"""`python -m shop.devkit.generate`: write every file that follows from the manifests, in the current folder."""
 
 from __future__ import annotations
 

@@ -37,6 +37,6 @@ def services(_root: Path, manifests: Manifests) -> str:
         python.tuple_of("MODULES", modules),
         '"""Parts of the product that a Shop turns on and off."""\n',
         python.dict_of_tuples("AUDITED_EVENTS", consumers),
-        '"""By event, who must have taken it in; other consumers may come and go."""\n',
+        '"""By event, the services whose inboxes must contain it; other consumers are not audited."""\n',
     ]
     return HEAD + "".join(parts)

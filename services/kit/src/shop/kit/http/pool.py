@@ -131,8 +131,8 @@ class Exchange:
     """One request and its answer: ``async with`` sends it and gives the answer's head; the end closes the answer.
 
     As long as no connection can be made, other instances are tried, for up to ``window_s`` seconds: then NotConnected.
-    Any other of FAILED means that the request may have been carried out. Breakers are told of refused connections
-    here; what else is a failure is the caller's decision.
+    Any other of FAILED means that the request may have been carried out. Refused connections count as failures
+    of the instance; what else does is the caller's decision.
     """
 
     def __init__(self, pool: ServicePool, request: Request, window_s: float) -> None:

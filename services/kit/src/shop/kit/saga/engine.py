@@ -2,7 +2,7 @@
 
 What to do next is a pure function, ``decide``, of what is known so far; ``advance`` carries it out until there is
 something that the caller has to store. Every step and every compensation has to be idempotent, so nothing is
-stored between steps: whoever resumes a saga after a crash repeats its steps from the first one. Three facts are
+stored between steps: an attempt after a crash repeats the steps from the first one. Three facts are
 stored, each before anything that follows from it: that the saga exists, that it is being compensated, how it ended.
 
 A step is compensated unless it is certain that it never took effect. Done, timed out and interrupted by a crash

@@ -1,9 +1,9 @@
-"""Sagas in PostgreSQL: a lease for whoever drives one, a fence against workers that lost theirs, one statement a save.
+"""Sagas in PostgreSQL: leases, fences against workers that lost theirs, and one statement per save.
 
 ``due_at`` and ``lease_owner`` form one lease: while a worker holds a saga ``due_at`` is the end of its lease, otherwise
 the time of the next attempt. So one index answers the one question, which sagas are due. A claim raises ``fence``;
-every later statement names it, so a worker whose lease another one took stores nothing. A saga that is claimed while
-its lease was never given back is marked ``outcome_uncertain``: nobody knows how far the last worker came.
+every later statement names it, so a worker whose lease passed to another one stores nothing. A saga whose lease ended
+without being given back is marked ``outcome_uncertain`` when it is claimed: how far its last worker came is unknown.
 """
 # ruff: noqa: S608 - the statements are put together from a table's description, which is part of the code
 
