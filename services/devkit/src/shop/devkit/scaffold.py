@@ -19,7 +19,7 @@ from shop.devkit.manifest import NOUN, ManifestError
 FILES = Path(__file__).with_name("scaffold_files")
 SUFFIX = ".tmpl"
 RESERVED = frozenset({"kit", "devkit", "contracts", "operator", "tests", "test", "shop"})
-WRITTEN = """services/{noun} is written and has its place: /api/v1/{plural} at the gateway, `make up`, charts, Shops.
+WRITTEN = """services/{noun} is written. It is part of `make up`, charts and Shops, and is served at /api/v1/{plural}.
 Its tests: .venv/bin/python -m pytest services/{noun}"""
 
 
@@ -66,7 +66,7 @@ def _check(root: Path, noun: str) -> None:
 
 
 def _place(template: Path, words: dict[str, str]) -> Path:
-    """src and migrations lie in the package, everything else beside it."""
+    """src and migrations are part of the package, everything else is beside it."""
     name = _fill(template.as_posix().removesuffix(SUFFIX), words)
     top, _, rest = name.partition("/")
     package = Path("src") / "shop" / words["noun"]

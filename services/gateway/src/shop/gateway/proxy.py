@@ -22,7 +22,7 @@ from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, Serv
 log = logging.getLogger(__name__)
 
 WATCH_AFTER_S = 0.1
-"""A client that leaves is noticed this late; most requests are over by then and need no watcher."""
+"""Client disconnects are watched for after this time; most requests are over by then and need no watcher."""
 EVENT_STREAM = b"text/event-stream"
 
 REQUESTS = Counter("shop_gateway_requests_total", "Requests sent on", ["upstream", "route", "status"])
