@@ -102,6 +102,17 @@ def _resolved(schema: Schema, root: Schema) -> Schema:
     return {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
 
 
+def assert_current(name: str) -> None:
+    """The golden schema is what the code has, and nothing in it changed in a way that breaks readers."""
+    path = golden_path(name)
+    assert path.exists(), f"{name} has no golden schema yet: run `make schemas` and commit it"
+    broken = changes_since_golden(name)
+    assert not broken, f"{broken}: " + ADVICE.format(name=name)
+    assert path.read_text(encoding="utf-8") == text_of(schema_of(name)), (
+        f"{name} changed in a way that readers of both versions survive: run `make schemas` and commit it"
+    )
+
+
 def main() -> int:
     """Write the golden schemas that are new or extended; 1, and nothing written, when a change breaks readers."""
     broken = [f"{name} {change}" for name in names() for change in changes_since_golden(name)]

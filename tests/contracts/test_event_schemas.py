@@ -19,13 +19,7 @@ LINES = "order.confirmed.v1"
 
 @pytest.mark.parametrize("name", sorted(EVENTS))
 def test_event_is_what_its_golden_schema_says(name: str) -> None:
-    path = golden.golden_path(name)
-    assert path.exists(), f"{name} has no golden schema yet: run `make schemas` and commit it"
-    broken = golden.changes_since_golden(name)
-    assert not broken, f"{broken}: " + golden.ADVICE.format(name=name)
-    assert path.read_text(encoding="utf-8") == golden.text_of(golden.schema_of(name)), (
-        f"{name} changed in a way that old readers survive: run `make schemas` and commit it"
-    )
+    golden.assert_current(name)
 
 
 def test_no_published_event_type_was_dropped() -> None:
