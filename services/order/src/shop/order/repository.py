@@ -157,7 +157,10 @@ ORDER BY t.order_id, t.version"""
 
 
 class OrderRepository:
-    """``owner`` names this process in leases. Every method may raise Unavailable("database")."""
+    """``owner`` names this process in leases; a lease that a request takes lasts ``lease_s``.
+
+    Every method may raise Unavailable("database").
+    """
 
     def __init__(self, database: Database, outbox: Outbox, owner: str, lease_s: float, deadline_s: float) -> None:
         self._database = database
@@ -180,25 +183,19 @@ class OrderRepository:
         return [new.order.id in inserted for new in batch]
 
     async def cancel_confirmed(
-        self, order_id: UUID, user_id: UUID | None, at: datetime, lease_s: float, traceparent: str
+        self, order_id: UUID, user_id: UUID | None, at: datetime, traceparent: str
     ) -> SagaLease[Subject] | None:
         """Lease a confirmed order's saga to cancel it; None unless it is confirmed and not being cancelled."""
-        row = await self._database.fetchrow(CANCEL_CONFIRMED, order_id, user_id, at, self._owner, lease_s, traceparent)
+        asked = (order_id, user_id, at, self._owner, self._lease_s, traceparent)
+        row = await self._database.fetchrow(CANCEL_CONFIRMED, *asked)
         return None if row is None else SAGAS.lease(row)
 
     async def cancel_pending(
-        self,
-        order_id: UUID,
-        user_id: UUID | None,
-        at: datetime,
-        lease_s: float,
-        traceparent: str,
-        refusal: Rejected,
+        self, order_id: UUID, user_id: UUID | None, at: datetime, traceparent: str, refusal: Rejected
     ) -> SagaLease[Subject] | None:
         """Lease a pending order's saga to undo it because of ``refusal``; None unless it is still being placed."""
-        row = await self._database.fetchrow(
-            CANCEL_PENDING, order_id, user_id, at, self._owner, lease_s, traceparent, refusal.dump()
-        )
+        asked = (order_id, user_id, at, self._owner, self._lease_s, traceparent, refusal.dump())
+        row = await self._database.fetchrow(CANCEL_PENDING, *asked)
         return None if row is None else SAGAS.lease(row)
 
     async def move(

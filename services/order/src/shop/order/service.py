@@ -247,7 +247,7 @@ class OrderService:
 
     async def _begin_cancel(self, order_id: UUID, user_id: UUID | None) -> SagaLease[Subject] | None:
         """Confirmed is tried twice: the order may be confirmed between the first two statements."""
-        asked = (order_id, user_id, self._clock.now(), self._settings.inline_lease_s, telemetry.traceparent())
+        asked = (order_id, user_id, self._clock.now(), telemetry.traceparent())
         return (
             await self._repository.cancel_confirmed(*asked)
             or await self._repository.cancel_pending(*asked, CANCELLED)
