@@ -117,7 +117,7 @@ async def get_order_history(order_id: UUID, _: CurrentAdmin, service: Service) -
     responses={202: {"model": schemas.OrderView, "description": "The refund or the restock is still to come"}},
 )
 async def cancel_order(order_id: UUID, person: CurrentUser, service: Service) -> Response:
-    """Cancel an order that has not been sent: the money and the stock go back.
+    """Cancel an order that has not been shipped: the payment is refunded and the stock returned.
 
     An order that is still pending ends as `rejected` with the reason `cancelled`: it was never sold.
     """

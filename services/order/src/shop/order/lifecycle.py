@@ -47,7 +47,7 @@ class OrderLifecycle(Lifecycle[Subject]):
         return _moved(run, order, messages.rejected(order, late=late), refusal)
 
     def parked(self, run: SagaRun[Subject]) -> Changes:
-        """The customer of a new order is told that it is pending."""
+        """A new order that has to wait publishes `order.pending`, which notification mails to the customer."""
         order, reason = run.subject.order, run.progress.waiting_for()
         if not run.inline or run.progress.operation != PLACE or order.cancel_requested_at is not None:
             return Changes()

@@ -148,7 +148,7 @@ def promotion_view(promotion: StoredPromotion, currency: str) -> PromotionView:
 
 
 def quote_document(quote: Quote, currency: str) -> dict[str, Any]:
-    """The quote as QuoteView's members, as plain values: this is made once per order."""
+    """The quote of a cart as QuoteView's members."""
 
     def money(amount: int) -> dict[str, Any]:
         return {"amount": amount, "currency": currency}

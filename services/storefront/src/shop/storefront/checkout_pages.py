@@ -16,7 +16,7 @@ from shop.contracts.money import Money
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.formatting import Formats
 from shop.kit.text import code
-from shop.storefront.error_texts import refusal_text
+from shop.storefront.error_texts import NOT_ORDERED, refusal_text
 from shop.storefront.forms import AddressForm, CheckoutForm, default_country, form_key, parse_form
 from shop.storefront.schemas import Quote, SavedAddress
 from shop.storefront.service import CartLine, Storefront, purchase_body
@@ -179,7 +179,7 @@ async def _refusal(shop: Storefront, problem: Problem) -> str:
     except (Problem, Unavailable, ValueError):
         return problem.detail
     rest = f"Only {left} of “{product.name}” left in stock." if left else f"“{product.name}” is sold out."
-    return f"{rest} Your order was not placed and you were not charged. Please update your cart."
+    return f"{rest} {NOT_ORDERED} Please update your cart."
 
 
 def _price_changed(problem: Problem, written: Formats) -> str:
