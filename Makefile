@@ -49,7 +49,7 @@ format: sync  ## let ruff sort the imports and lay out the code
 bench: sync  ## load a shop of its own at a fixed arrival rate (ARGS="--rate 200 --seconds 30 --json")
 	@$(RUN) python -m tests.load.bench $(ARGS)
 
-bench-operator: sync  ## a thousand Shops on a real API server (ARGS="--shops 100 --json")
+bench-operator: sync  ## Shops on a real API server (ARGS="--shops 300 --runs 5 --json")
 	@$(RUN) python -m tests.load.operator_bench $(ARGS)
 
 images:  ## build every service's image, with docker or buildah (IMAGE_REGISTRY, VERSION)
