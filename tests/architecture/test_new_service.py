@@ -142,6 +142,25 @@ def test_it_keeps_the_rules(project: Project) -> None:
     assert " 0 broken" in project.lint_imports().stdout
 
 
+def test_a_new_module_needs_its_name_in_the_manifest_alone(project: Project) -> None:
+    manifest = project.root / "services" / NOUN / "pyproject.toml"
+    right = manifest.read_text(encoding="utf-8")
+    manifest.write_text(right.replace('modules = ["retail"]', 'modules = ["rewards"]'), encoding="utf-8")
+    try:
+        project.run("shop.devkit.generate")
+        assert "rewards" in project.run("shop.operator.crd")
+        project.passes(
+            "k8s/operator/tests/test_modules.py",
+            "k8s/operator/tests/test_values.py",
+            "k8s/operator/tests/test_render.py::test_objects_come_in_the_order_of_applying",
+            "tests/charts/test_chart_values.py::test_every_service_of_the_project_is_in_the_shop",
+            "services/gateway/tests/test_gateway_routing.py",
+        )
+    finally:
+        manifest.write_text(right, encoding="utf-8")
+        project.run("shop.devkit.generate")
+
+
 @pytest.mark.parametrize(
     ("forbidden", "broken"),
     [("shop.order.domain", "No service imports another"), ("shop.kit.db", "A domain does no input or output")],

@@ -105,3 +105,13 @@ def test_a_variable_of_env_replaces_a_setting() -> None:
     (deployment,) = kind(objects, "Deployment")
     env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     assert [one["value"] for one in env if one["name"] == "SHOP_LOG_LEVEL"] == ["DEBUG"]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_address_of_a_disabled_service_is_left_out_where_a_shop_can_be_without_it(enabled: bool) -> None:
+    config = {"SHOP_NOTIFICATION_URL": '{{ include "shop.optionalUrl" (list . "notification") }}'}
+    options = ("--set-json", f"services.gateway.config={json.dumps(config)}")
+    objects = template("shop", *options, "--set", f"services.notification.enabled={str(enabled).lower()}")
+    container = named(objects, "Deployment", "gateway")["spec"]["template"]["spec"]["containers"][0]
+    given = {one["name"]: one.get("value") for one in container["env"]}
+    assert given.get("SHOP_NOTIFICATION_URL") == ("http://notification:8000" if enabled else None)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.services import SERVICES, WITH_DATABASE
+from shop.operator.services import WITH_DATABASE
+from shop.operator.spec import ShopSpec
 from tests.integration.buyers import Answer, ends_as, new_product, order
 from tests.kubernetes import images
 from tests.kubernetes.conftest import Findings
@@ -78,7 +79,8 @@ def test_kubectl_get_shows_the_state(bookshop: Operated) -> None:
     header, line = bookshop.inside.kubectl("get", "shop", bookshop.name).splitlines()
     assert header.split()[:5] == ["NAME", "READY", "VERSION", "URL", "SERVICES"]
     assert line.split()[:2] == ["bookshop", "True"]
-    assert line.split()[4] == f"{len(SERVICES)}/{len(SERVICES)}"
+    count = len(ShopSpec.model_validate(bookshop.inside.get("shop", bookshop.name)["spec"]).nouns)
+    assert line.split()[4] == f"{count}/{count}"
     assert "Ready" in bookshop.shopctl("status")
 
 

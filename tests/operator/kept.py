@@ -10,9 +10,9 @@ from shop.devkit.testing import wait_until
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import RENDERED, SHOP, Kind, kind_of
 from shop.operator.engine.kube.objects import SHOP_LABEL, Object, Ref
-from shop.operator.services import SERVICES
+from shop.operator.spec import ShopSpec
 
-ALL_READY = f"{len(SERVICES)}/{len(SERVICES)}"
+ALL_READY = "{0}/{0}".format(len(ShopSpec().nouns))
 """status.servicesReady of a whole Shop."""
 LIMIT_S = 60.0
 """For what takes about a second when nothing else runs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from k8s.operator.tests.shop_specs import DATABASES_BY_DEFAULT
 from shop.devkit.testing import wait_until
 from shop.operator.cluster import retrying
 from shop.operator.cluster.session import Session
@@ -12,7 +13,6 @@ from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import DEPLOYMENT, JOB, SECRET, Kind
 from shop.operator.engine.kube.objects import Object
 from shop.operator.errors import ShopctlError
-from shop.operator.services import WITH_DATABASE
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import LIMIT_S, Kept, essence
 from tests.operator.kubelet import Kubelet
@@ -41,13 +41,13 @@ async def test_a_new_version_rolls_out_in_waves_migrations_first(shop: Kept, api
     writes = [write for write in apiserver.writes(mark, user="operator") if write.verb == "patch"]
     jobs = [place for place, write in enumerate(writes) if write.resource == "jobs" and "migrate" in write.name]
     changed = {write.name: place for place, write in enumerate(writes) if write.resource == "deployments"}
-    assert len(jobs) == len(WITH_DATABASE)
+    assert len(jobs) == len(DATABASES_BY_DEFAULT)
     assert max(jobs) < min(changed.values())
     assert changed["bookshop-order"] < changed["bookshop-gateway"]
     assert (resource["status"]["version"], resource["status"]["revision"]) == ("0.2.0", 2)
     assert {service["image"].rpartition(":")[2] for service in resource["status"]["services"]} == {"0.2.0"}
     migrations = [job for job in await shop.api.list(JOB, shop.namespace) if "migrate" in job["metadata"]["name"]]
-    assert len(migrations) == len(WITH_DATABASE), "the Jobs of the version before are pruned"
+    assert len(migrations) == len(DATABASES_BY_DEFAULT), "the Jobs of the version before are pruned"
 
 
 async def test_a_version_brings_its_own_charts(shop: Kept) -> None:

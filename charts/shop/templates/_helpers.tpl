@@ -33,6 +33,11 @@
 http://{{ include "shop.name" . }}:8000
 {{- end }}
 
+{{/* The same of a service that a shop can be without; empty if it is. */}}
+{{- define "shop.optionalUrl" -}}
+{{- if not (has (index . 1) (index . 0).Values.global.absentServices) }}{{ include "shop.url" . }}{{ end }}
+{{- end }}
+
 {{/* SHOP_TRUSTED_PROXIES, in the gateway's context: the given networks, else those of pods if an Ingress or a Gateway
      leads to it. */}}
 {{- define "shop.trustedProxies" -}}

@@ -1,7 +1,8 @@
 {{/* The services. Templates find them in .Values.services, complete, after one of these has been included. */}}
 
 {{/* Gives each service in .Values.services the values that it shares with all: its key as noun, `global`, and what it does not
-     set of serviceDefaults, where Helm puts those of charts/service. Done once per render. */}}
+     set of serviceDefaults, where Helm puts those of charts/service. global.absentServices then are those that are disabled.
+     Done once per render. */}}
 {{- define "shop.completeServices" }}
 {{- if not .Values.servicesAreComplete }}
 {{- include "shop.checkPlaces" . }}
@@ -12,6 +13,9 @@
 {{- $_ := set $values "global" $.Values.global }}
 {{- $_ := set $.Values.services $noun $values }}
 {{- end }}
+{{- $absent := list }}
+{{- range $noun, $service := .Values.services }}{{ if not $service.enabled }}{{ $absent = append $absent $noun }}{{ end }}{{ end }}
+{{- $_ := set .Values.global "absentServices" $absent }}
 {{- $_ := set .Values "servicesAreComplete" true }}
 {{- end }}
 {{- end }}

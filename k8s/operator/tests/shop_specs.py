@@ -8,14 +8,18 @@ from typing import Any
 from hypothesis import strategies as st
 
 from shop.operator.engine.render.renderer import Renderer, find_charts
-from shop.operator.services import SERVICES, WITH_DATABASE
+from shop.operator.services import OPTIONAL, SERVICES, WITH_DATABASE
 from shop.operator.spec import API_VERSION, KIND, Shop
+from shop.operator.spec_modules import Modules
 from tests.charts import helm
 
 Spec = dict[str, Any]
 NAMESPACE = "market"
 VERSION = "0.9.1"
 SEED = bytes(range(32))
+MODULES = Modules.model_fields.keys() - {"retail"}
+DATABASES_BY_DEFAULT = tuple(noun for noun in WITH_DATABASE if noun not in OPTIONAL)
+"""Services with a database of a Shop that says nothing about modules."""
 EVERY_KIND = frozenset({"Cluster", "HTTPRoute", "ServiceMonitor", "PrometheusRule"})
 
 
@@ -157,6 +161,7 @@ specs = st.fixed_dictionaries(
     {},
     optional={
         "version": st.just(VERSION),
+        "modules": st.fixed_dictionaries({"retail": st.just(True)}, optional=dict.fromkeys(MODULES, st.booleans())),
         "store": stores,
         "services": st.dictionaries(st.sampled_from(SERVICES), services, max_size=4),
         "database": databases,
@@ -173,5 +178,3 @@ specs = st.fixed_dictionaries(
     },
 )
 """Every kind of choice that a Shop offers, in combinations that admission lets through."""
-
-__all__ = ["SERVICES", "WITH_DATABASE"]

@@ -55,6 +55,15 @@ async def test_a_sound_shop_passes_and_every_oracle_had_something_to_check(sound
     assert [result.number for result in results if result.checked == 0] == []
 
 
+async def test_a_database_may_be_missing_only_where_a_module_can_be_off(sound: Sound) -> None:
+    target = sound.records.target
+    gone = {**target.databases, "advice": target.databases["order"].rpartition("/")[0] + "/shop_advice"}
+    with pytest.raises(ShopctlError, match="the database of advice cannot be read"):
+        await audit(Target(gone, target.nats_url), Options(), pause_s=0)
+    results = await audit(Target(gone, target.nats_url, ["advice"]), Options(), pause_s=0)
+    assert [result.document() for result in results if not result.ok] == []
+
+
 async def lost_order(sound: Sound) -> str:
     unknown = new_id()
     await sound.records.notify(new_id(), unknown, new_id(), "order-confirmed")

@@ -8,7 +8,6 @@ from shop.kit import bus
 from shop.operator.errors import ShopctlError
 from shop.operator.local import plan, requirements
 from shop.operator.local.plan import Instance, Wiring, check_provider, environment, replica_counts, stream_bytes
-from shop.operator.services import WITH_DATABASE
 from shop.operator.spec import ShopSpec
 
 WIRES = Wiring(
@@ -101,13 +100,10 @@ def test_a_provider_that_needs_card_entry_is_refused_before_anything_starts() ->
 
 def test_streams_share_half_of_the_disk_and_need_some_of_it() -> None:
     assert plan.MIN_STREAM_BYTES == bus.MIN_STREAM_BYTES
-    services = len(WITH_DATABASE)
-    assert stream_bytes(services * 2 << 30, "/shop") == 1 << 30
-    assert stream_bytes(services * 100 << 20, "/shop") == 50 << 20
-    needed = services * 32
-    refusal = rf"/shop has {needed - 2} MiB free and needs {needed} MiB for the events of {services} services"
-    with pytest.raises(ShopctlError, match=refusal):
-        stream_bytes((needed - 2) << 20, "/shop")
+    assert stream_bytes(6 * 2 << 30, "/shop", 6) == 1 << 30
+    assert stream_bytes(6 * 100 << 20, "/shop", 6) == 50 << 20
+    with pytest.raises(ShopctlError, match=r"/shop has 190 MiB free and needs 192 MiB for the events of 6 services"):
+        stream_bytes(190 << 20, "/shop", 6)
 
 
 def test_the_size_of_streams_is_the_plans_unless_the_environment_has_one() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from k8s.operator.tests.shop_specs import DATABASES_BY_DEFAULT
 from shop.operator.engine.kube.kinds import CONFIG_MAP, SECRET
 from shop.operator.engine.reconcile.preflight import Prerequisite, named_by, prerequisites
-from shop.operator.services import WITH_DATABASE
 from shop.operator.spec import ShopSpec
 
 EXTERNAL = {"mode": "External", "secretName": "urls"}
@@ -15,10 +15,10 @@ def of_database(**more: object) -> list[Prerequisite]:
 
 
 def test_behind_a_pooler_the_secret_also_leads_to_the_server_itself() -> None:
-    assert of_database() == [Prerequisite("database.secretName", SECRET, "urls", tuple(WITH_DATABASE))]
-    direct = [f"{noun}-direct" for noun in WITH_DATABASE]
+    assert of_database() == [Prerequisite("database.secretName", SECRET, "urls", DATABASES_BY_DEFAULT)]
+    direct = [f"{noun}-direct" for noun in DATABASES_BY_DEFAULT]
     assert of_database(pooler="Transaction") == [
-        Prerequisite("database.secretName", SECRET, "urls", (*WITH_DATABASE, *direct))
+        Prerequisite("database.secretName", SECRET, "urls", (*DATABASES_BY_DEFAULT, *direct))
     ]
 
 

@@ -17,7 +17,6 @@ from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, Spec
 from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.render.shop_secrets import named, password, secrets
 from shop.operator.engine.render.values import Values, values
-from shop.operator.services import WITH_DATABASE
 from tests.charts import helm
 from tests.charts.rendering import GENERATED
 
@@ -94,7 +93,7 @@ def test_every_password_is_its_own() -> None:
     found = [
         text for secret in made({}) for key, text in texts(secret).items() if key not in ("url", "username", "email")
     ]
-    assert len(found) == len(set(found)) == len(WITH_DATABASE) + 7
+    assert len(found) == len(set(found)) == len(shop_specs.DATABASES_BY_DEFAULT) + 7
     assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9]{31}", text) for text in found)
 
 

@@ -351,10 +351,14 @@ async def test_an_external_database_is_reached_through_one_secret_with_a_key_per
     objects = await renderer().render(shop, NAMESPACE, "u", SEED, EVERY_KIND)
     assert "bookshop-postgres" not in pods_of(objects, "StatefulSet")
     jobs = {name.rpartition("-")[0]: pod for name, pod in pods_of(objects, "Job").items()}
-    assert set(jobs) == {"bookshop-catalogue", *(f"bookshop-{noun}-migrate" for noun in WITH_DATABASE)}
+    assert set(jobs) == {
+        "bookshop-catalogue",
+        *(f"bookshop-{noun}-migrate" for noun in shop_specs.DATABASES_BY_DEFAULT),
+    }
     places = {**pods_of(objects, "Deployment"), **jobs}
     keys = {name: database_keys(pod) for name, pod in places.items()}
-    expected = {f"bookshop-{noun}{suffix}": {("urls", noun)} for noun in WITH_DATABASE for suffix in ("", "-migrate")}
+    nouns = shop_specs.DATABASES_BY_DEFAULT
+    expected = {f"bookshop-{noun}{suffix}": {("urls", noun)} for noun in nouns for suffix in ("", "-migrate")}
     assert {name: found for name, found in keys.items() if found} == {
         **expected,
         "bookshop-catalogue": {("urls", "product")},

@@ -155,3 +155,13 @@ async def test_the_document_is_compressed(open_shop: Open) -> None:
         answer = await shop.client.get("/openapi.json", headers={"Accept-Encoding": "gzip"})
         assert answer.headers["content-encoding"] == "gzip"
         assert "/api/v1/orders" in answer.json()["paths"]
+
+
+async def test_a_service_that_the_shop_is_without_is_unknown(open_shop: Open) -> None:
+    async with open_shop(pricing_url="") as shop:
+        for path in ("/api/v1/quotes", "/api/v1/promotions/SAVE"):
+            answer = await shop.client.get(path, headers=shop.customer())
+            assert (answer.status_code, answer.json()["code"]) == (404, "unknown_service")
+        assert (await shop.client.get("/api/v1/products")).status_code == 200
+        assert (await shop.client.get("/openapi.json")).status_code == 200
+    assert not shop.upstreams["pricing"].calls

@@ -33,14 +33,17 @@ from shop.operator.fields import (
     Version,
     whole,
 )
-from shop.operator.services import Noun
+from shop.operator.services import MODULES, SERVICES, Noun
+from shop.operator.spec_modules import Modules
 from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR, Part, Service
 from shop.operator.spec_window import MaintenanceWindow
 
 API_VERSION = "shops.shopkeeper.dev/v1alpha1"
 KIND = "Shop"
 
-REMOVED_MODULES = frozenset({"food", "arcade", "recommendations"})
+NOT_BUILT = frozenset({"food", "arcade", "recommendations"})
+"""Modules that an earlier definition had, and defaulted to false in every Shop; both versions run during an upgrade."""
+RETAIL_NEEDED = "must be true, because every shop sells from its catalogue"
 MAX_TAX_RULES = 500
 MAX_COUNTRIES = 250
 MAX_SERVICES = 32
@@ -48,21 +51,6 @@ MAX_MONITOR_LABELS = 16
 MAX_TRUSTED_PROXIES = 32
 TWO_FAMILIES = "names two, which needs ipFamilyPolicy PreferDualStack or RequireDualStack"
 SAME_FAMILY = "names the same family twice"
-
-
-class Modules(Part):
-    """Which parts of the product are on."""
-
-    retail: Flag = True
-    """Catalogue, carts, checkout, payments and mails."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_defaults_of_the_version_before(cls, given: Any) -> Any:
-        """The previous definition defaulted these to false in every Shop; both versions run during an upgrade."""
-        if not isinstance(given, dict):
-            return given
-        return {name: on for name, on in given.items() if not (name in REMOVED_MODULES and on is False)}
 
 
 class Tax(Part):
@@ -350,6 +338,13 @@ class ShopSpec(Part):
     deletion_policy: Literal["Delete", "Retain"] = "Delete"
     """Whether to delete data and secrets with the Shop; after Retain a new Shop of its name uses them. Cluster only."""
 
+    @field_validator("modules", mode="before")
+    @classmethod
+    def _without_modules_that_were_never_built(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: on for name, on in given.items() if not (name in NOT_BUILT and on is False)}
+
     @field_validator("services")
     @classmethod
     def _cards_that_the_storefront_takes(cls, services: dict[Noun, Service]) -> dict[Noun, Service]:
@@ -366,6 +361,15 @@ class ShopSpec(Part):
         if len(set(families)) < len(families):
             raise ValueError(SAME_FAMILY)
         return families
+
+    @property
+    def nouns(self) -> tuple[Noun, ...]:
+        """The services that run: what every shop has, and those of the modules that are on."""
+        return tuple(
+            noun
+            for noun in SERVICES
+            if noun not in MODULES or any(getattr(self.modules, module) for module in MODULES[noun])
+        )
 
     def service(self, noun: str) -> Service:
         """How `noun` runs, defaults included."""

@@ -19,6 +19,8 @@ FILE = "pyproject.toml"
 TABLE = "tool.shop"
 CORE = "core"
 """The module of what every shop has."""
+RETAIL = "retail"
+"""The one module that is on in a Shop that does not say; a Shop turns every other one on itself."""
 API_PREFIX = "/api/v1/"
 JWKS_PREFIX: Final = ".well-known"
 MAX_ITEMS = 32
@@ -122,6 +124,11 @@ class Manifest(Table):
     """Events that it consumes."""
     audited_events: tuple[EventType, ...] = Several
     """Those of `consumes` that `shopctl audit` must find in its inbox."""
+
+    @property
+    def optional(self) -> bool:
+        """Whether a shop is without it unless its Shop turns a module on."""
+        return not {CORE, RETAIL} & set(self.modules)
 
     @property
     def edge(self) -> bool:

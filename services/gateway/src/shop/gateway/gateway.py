@@ -19,6 +19,7 @@ from shop.gateway.routing import (
     OWN_TARGET,
     STOREFRONT_SIGN_IN,
     STOREFRONT_TARGET,
+    UNKNOWN_SERVICE,
     Refusal,
     Target,
     route,
@@ -45,10 +46,11 @@ class Gateway:
             connect_timeout_s=settings.connect_timeout_s, read_timeout_s=settings.stream_idle_timeout_s
         )
         nouns = {*services.API.values(), *services.PREFIXES.values(), services.FALLBACK}
-        self.upstreams = open_pools(sorted(nouns), settings, self._connections)
+        present = sorted(filter(settings.urls, nouns))
+        self.upstreams = open_pools(present, settings, self._connections)
         self._clients = RateLimiter(settings.rate_limit_per_second, settings.rate_limit_burst)
         self._sign_ins = RateLimiter(settings.sign_in_rate_limit_per_second, settings.sign_in_rate_limit_burst)
-        documented = [self.upstreams[name] for name in sorted(set(services.API.values()))]
+        documented = [self.upstreams[name] for name in present if name in services.API.values()]
         self.openapi = MergedOpenApi(self._connections.single_use, documented, settings.openapi_ttl_s)
 
     @classmethod
@@ -63,6 +65,8 @@ class Gateway:
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, target: Target | Refusal) -> None:
         """Answer one request, by its target or with a problem document."""
+        if isinstance(target, Target) and target.service not in self.upstreams:
+            target = UNKNOWN_SERVICE
         extra: Headers = []
         accept = ""
         try:

@@ -68,6 +68,7 @@ OWN_TARGET = Target("gateway", "own", api=False)
 STOREFRONT_TARGET = Target(services.FALLBACK, "/{page}", api=False)
 STOREFRONT_SIGN_IN = Target(services.FALLBACK, "/{page}", api=False, signs_in=True)
 NOT_FOUND = Refusal(404, "not_found", "There is no such path.")
+UNKNOWN_SERVICE = Refusal(404, "unknown_service", "No service of this shop has this name.")
 
 
 def route(method: str, path: str, raw_path: bytes) -> Target | Refusal:
@@ -101,7 +102,7 @@ def _route_api(method: str, path: str) -> Target | Refusal:
     noun = path[len(API_PREFIX) :].split("/", 1)[0]
     service = services.API.get(noun)
     if service is None:
-        return Refusal(404, "unknown_service", "No service of this shop has this name.")
+        return UNKNOWN_SERVICE
     name = next((template for pattern, template in EVENT_STREAMS if pattern.fullmatch(path)), f"{API_PREFIX}{noun}")
     return Target(service, name, True, not is_public(method, path, noun), _signs_in(method, path))
 

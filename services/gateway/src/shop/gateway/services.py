@@ -50,7 +50,7 @@ EVENT_STREAMS: Final[tuple[str, ...]] = ("/api/v1/orders/{id}/events",)
 
 
 class ServiceUrls(ServiceSettings):
-    """Each is one base URL or several, separated by commas; requests are balanced over them."""
+    """One base URL or several, separated by commas, of each; "" of one that this shop is without."""
 
     notification_url: str = "http://notification:8000"
     order_url: str = "http://order:8000"

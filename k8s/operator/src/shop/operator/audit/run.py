@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -59,6 +59,8 @@ class Target:
 
     databases: Mapping[str, str]
     nats_url: str
+    may_be_missing: Collection[str] = ()
+    """Nouns whose databases need not exist."""
 
 
 async def audit(
@@ -105,7 +107,12 @@ async def _connections(target: Target) -> AsyncIterator[dict[str, asyncpg.Connec
     opened: dict[str, asyncpg.Connection] = {}
     try:
         for noun, url in target.databases.items():
-            opened[noun] = await _connect(noun, url)
+            try:
+                opened[noun] = await _connect(noun, url)
+            except ShopctlError as error:
+                missing = isinstance(error.__cause__, asyncpg.InvalidCatalogNameError)
+                if not (missing and noun in target.may_be_missing):
+                    raise
         yield opened
     finally:
         for connection in opened.values():

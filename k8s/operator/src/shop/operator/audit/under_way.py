@@ -40,7 +40,7 @@ async def under_way(connections: Mapping[str, asyncpg.Connection]) -> list[str]:
         found.append(_sentence(f"events of {noun} that are not published", await connection.fetch(UNPUBLISHED)))
     for kind, consumers in AUDITED_EVENTS.items():
         events = [row["event_id"] for row in await order.fetch(PUBLISHED, kind)]
-        for noun in consumers:
+        for noun in filter(connections.__contains__, consumers):
             missing = await connections[noun].fetch(NOT_CONSUMED, events)
             found.append(_sentence(f"events {kind} that {noun} has not consumed", missing))
     return [sentence for sentence in found if sentence]

@@ -8,7 +8,6 @@ from shop.operator.backup import scripts
 from shop.operator.errors import ShopctlError
 from shop.operator.local.assemble import database_url
 from shop.operator.local.data_dir import DataDir
-from shop.operator.services import WITH_DATABASE
 
 DISTRIBUTION = "shop-operator"
 
@@ -21,5 +20,5 @@ def take(data: DataDir, target: Path, keep: int) -> str:
     if "postgres" not in ports:
         raise ShopctlError(f"the shop in {data.path} has not started yet")
     postgres = PostgresStore(data.store("postgres"), port=ports["postgres"])
-    urls = {noun: database_url(data, postgres, noun) for noun in WITH_DATABASE}
+    urls = {noun: database_url(data, postgres, noun) for noun in data.databases()}
     return scripts.backup(urls, target, shop=data.name(), version=version(DISTRIBUTION), keep=keep)

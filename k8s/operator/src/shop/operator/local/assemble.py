@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from shop.devkit.embedded import NatsStore, PostgresStore, Store, ValkeyStore
@@ -65,8 +65,9 @@ def instances(data: DataDir, counts: dict[str, int], public_port: int) -> list[I
     ]
 
 
-def wiring(data: DataDir, stores: Stores, public_port: int) -> Wiring:
-    """Addresses and secrets; missing ones are created."""
+def wiring(data: DataDir, stores: Stores, nouns: Iterable[str], public_port: int) -> Wiring:
+    """Addresses and secrets for the services that run; missing ones are created."""
+    databases = [noun for noun in nouns if noun in WITH_DATABASE]
     return Wiring(
         nats_url=stores.nats.url,
         valkey_url=stores.valkey.url,
@@ -74,8 +75,8 @@ def wiring(data: DataDir, stores: Stores, public_port: int) -> Wiring:
         admin_email=ADMIN_EMAIL,
         admin_password=data.admin_password(),
         public_url=f"http://localhost:{public_port}",
-        stream_bytes=stream_bytes(_room_bytes(data.store("nats")), str(data.path)),
-        database_urls={noun: database_url(data, stores.postgres, noun) for noun in WITH_DATABASE},
+        stream_bytes=stream_bytes(_room_bytes(data.store("nats")), str(data.path), len(databases)),
+        database_urls={noun: database_url(data, stores.postgres, noun) for noun in databases},
     )
 
 

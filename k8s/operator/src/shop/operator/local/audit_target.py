@@ -12,7 +12,7 @@ from shop.operator.audit.model import Options, Result
 from shop.operator.audit.run import Target, audit, wait_until_ended
 from shop.operator.errors import ShopctlError
 from shop.operator.local.data_dir import DataDir
-from shop.operator.services import WITH_DATABASE
+from shop.operator.services import OPTIONAL, WITH_DATABASE
 
 NOUN = "{noun}"
 MAX_SHOWN = 20
@@ -26,7 +26,7 @@ def target(data: DataDir) -> Target:
     ports = {one["name"]: one["port"] for one in data.read_state().get("components", [])}
     postgres = PostgresStore(data.store("postgres"), port=ports["postgres"])
     nats_token = kept_secret(data.store("nats") / "secret")
-    databases = {noun: postgres.url_for(SUPERUSER, postgres.secret, f"shop_{noun}") for noun in WITH_DATABASE}
+    databases = {noun: postgres.url_for(SUPERUSER, postgres.secret, f"shop_{noun}") for noun in data.databases()}
     return Target(databases, f"nats://{nats_token}@127.0.0.1:{ports['nats']}")
 
 
@@ -37,7 +37,7 @@ def elsewhere(database_url: str, nats_url: str) -> Target:
             "a shop elsewhere needs both --nats-url and --database-url with {noun} in it,"
             " for example postgresql://postgres:...@127.0.0.1:5432/shop_{noun}"
         )
-    return Target({noun: database_url.replace(NOUN, noun) for noun in WITH_DATABASE}, nats_url)
+    return Target({noun: database_url.replace(NOUN, noun) for noun in WITH_DATABASE}, nats_url, OPTIONAL)
 
 
 def acknowledged(path: Path | None) -> frozenset[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from shop.devkit.processes import free_port, kept_secret, make_folder, reuse_port, write_private
 from shop.operator.errors import ShopctlError
 from shop.operator.program import shell_word, shopctl
+from shop.operator.services import WITH_DATABASE
 
 FORMAT = 1
 DEFAULT_DATA_DIR = Path(".shop")
@@ -124,6 +125,11 @@ class DataDir:
             return self._read("state.json")
         except ShopctlError:
             return {}
+
+    def databases(self) -> list[str]:
+        """The services with a database that run, or ran last."""
+        running = {one["name"].rpartition("-")[0] for one in self.read_state().get("components", [])}
+        return [noun for noun in WITH_DATABASE if noun in running]
 
     def write_state(self, state: dict[str, Any]) -> None:
         write_private(self.state_file, json.dumps(state))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from shop.operator.errors import ShopctlError
-from shop.operator.services import SERVICES, SINGLE_PROCESS_LOCALLY, WITH_DATABASE
-from shop.operator.spec import ShopSpec
+from shop.operator.services import MODULES, OPTIONAL, SERVICES, SINGLE_PROCESS_LOCALLY
+from shop.operator.spec import RETAIL_NEEDED, ShopSpec
 from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR
 
 MAX_REPLICAS = 16
@@ -82,8 +82,12 @@ def replica_counts(spec: ShopSpec, asked: Mapping[str, int]) -> dict[str, int]:
     unknown = sorted(set(asked) - set(SERVICES))
     if unknown:
         raise ShopctlError(f"--replicas: no service {unknown[0]}; there are {', '.join(SERVICES)}")
-    counts = {noun: asked.get(noun, spec.service(noun).replicas) for noun in SERVICES}
-    for noun in SINGLE_PROCESS_LOCALLY:
+    if not spec.modules.retail:
+        raise ShopctlError(f"spec.modules.retail: {RETAIL_NEEDED}")
+    for noun in sorted(set(asked) - set(spec.nouns)):
+        raise ShopctlError(f"--replicas: {noun} does not run; spec.modules.{MODULES[noun][0]}: true turns it on")
+    counts: dict[str, int] = {noun: asked.get(noun, spec.service(noun).replicas) for noun in spec.nouns}
+    for noun in counts.keys() & set(SINGLE_PROCESS_LOCALLY):
         if asked.get(noun, 1) != 1:
             raise ShopctlError(f"--replicas: {noun} runs once on one machine")
         counts[noun] = 1
@@ -116,15 +120,15 @@ def environment(
     }
 
 
-def stream_bytes(room_bytes: int, folder: str) -> int:
+def stream_bytes(room_bytes: int, folder: str, streams: int) -> int:
     """What each stream may hold when `room_bytes` of the disk are free or hold streams already; ShopctlError when
     that is too little. SHOP_STREAM_BYTES in the environment of `shopctl up` replaces the result."""
-    share = int(room_bytes * STREAMS_SHARE) // len(WITH_DATABASE)
+    share = int(room_bytes * STREAMS_SHARE) // streams
     if share < MIN_STREAM_BYTES:
-        needed = int(MIN_STREAM_BYTES * len(WITH_DATABASE) / STREAMS_SHARE)
+        needed = int(MIN_STREAM_BYTES * streams / STREAMS_SHARE)
         raise ShopctlError(
             f"{folder} has {room_bytes >> 20} MiB free and needs {needed >> 20} MiB for the events of"
-            f" {len(WITH_DATABASE)} services: free some, or choose a folder on another disk with --data-dir"
+            f" {streams} services: free some, or choose a folder on another disk with --data-dir"
         )
     return min(share, MAX_STREAM_BYTES)
 
@@ -136,7 +140,8 @@ def check_provider(base: Mapping[str, str]) -> None:
 
 
 def _addresses(instances: Sequence[Instance]) -> dict[str, str]:
-    urls: dict[str, list[str]] = {}
+    """By variable; empty for a service of a module that is off."""
+    urls: dict[str, list[str]] = {noun: [] for noun in OPTIONAL}
     for instance in instances:
         urls.setdefault(instance.noun, []).append(instance.base_url)
     addresses = {f"SHOP_{noun.upper()}_URL": ",".join(found) for noun, found in urls.items()}
@@ -194,6 +199,9 @@ def ignored(spec: ShopSpec, command: Callable[[str], str]) -> list[str]:
 
 def _ignored_services(spec: ShopSpec) -> Iterator[str]:
     for noun, service in spec.services.items():
+        if noun not in spec.nouns:
+            yield f"ignored: spec.services.{noun} (spec.modules.{MODULES[noun][0]} is false)"
+            continue
         for name in CLUSTER_ONLY_PER_SERVICE:
             if getattr(service, name) is not None:
                 yield f"ignored locally: spec.services.{noun}.{name} (needs a cluster)"

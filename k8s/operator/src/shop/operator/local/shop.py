@@ -156,7 +156,7 @@ class LocalShop:
         stores = assemble.Stores(self.data)
         store_components = [self._supervisor.add(component) for component in stores.components()]
         everyone = assemble.instances(self.data, counts, self.options.port)
-        wires = assemble.wiring(self.data, stores, self.options.port)
+        wires = assemble.wiring(self.data, stores, counts, self.options.port)
         spec = self.options.shop.spec
         environments = {one.name: environment(one, spec, wires, everyone, os.environ) for one in everyone}
         services = [

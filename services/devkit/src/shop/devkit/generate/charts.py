@@ -64,7 +64,7 @@ def _config(manifests: Manifests, noun: str) -> Iterator[str]:
     keys = next(other for other, one in manifests.items() if JWKS_PREFIX in one.prefixes)
     yield f"SHOP_JWKS_URL: '{_url(keys)}/.well-known/jwks.json'"
     for other in called(manifests, noun):
-        yield f"SHOP_{other.upper()}_URL: '{_url(other)}'"
+        yield f"SHOP_{other.upper()}_URL: '{_url(other, optional=manifests[other].optional)}'"
     for name, entry in manifest.config.items():
         yield from (f"# {line}" for line in entry.about.splitlines())
         yield f"{name}: {_quoted(entry.value)}"
@@ -92,8 +92,8 @@ def _amounts(amounts: Amounts) -> Iterable[str]:
     return (f"{name}: {value}" for name, value in (("cpu", amounts.cpu), ("memory", amounts.memory)) if value)
 
 
-def _url(noun: str) -> str:
-    return f'{{{{ include "shop.url" (list . "{noun}") }}}}'
+def _url(noun: str, *, optional: bool = False) -> str:
+    return f'{{{{ include "{"shop.optionalUrl" if optional else "shop.url"}" (list . "{noun}") }}}}'
 
 
 def _secret(kind: str, key: str) -> str:

@@ -45,10 +45,11 @@ def services(_root: Path, manifests: Manifests) -> str:
 
 
 def _urls(manifests: Manifests) -> str:
-    fields = [f'    {noun}_url: str = "http://{noun}:{PORT}"\n' for noun, one in manifests.items() if not one.ingress]
+    urls = {noun: "" if one.optional else f"http://{noun}:{PORT}" for noun, one in manifests.items() if not one.ingress}
+    fields = [f'    {noun}_url: str = "{url}"\n' for noun, url in urls.items()]
     return (
         "class ServiceUrls(ServiceSettings):\n"
-        '    """Each is one base URL or several, separated by commas; requests are balanced over them."""\n\n'
+        '    """One base URL or several, separated by commas, of each; "" of one that this shop is without."""\n\n'
         f"{''.join(fields)}"
     )
 

@@ -13,7 +13,7 @@ from shop.operator.engine.kube.client import Kube, Request
 from shop.operator.engine.kube.kinds import CLAIM, CONFIG_MAP, RENDERED, SECRET, Kind
 from shop.operator.engine.kube.objects import Object, Ref
 from shop.operator.services import WITH_DATABASE
-from shop.operator.spec import DatabaseBackend, ShopSpec
+from shop.operator.spec import ShopSpec
 
 CATALOG_KEY = "catalog.json"
 URL_KEY = "url"
@@ -43,9 +43,7 @@ def prerequisites(spec: ShopSpec, *, restored: bool = False) -> list[Prerequisit
     if spec.store.catalog and spec.store.catalog.config_map:
         found.append(Prerequisite("store.catalog.configMap", CONFIG_MAP, spec.store.catalog.config_map, (CATALOG_KEY,)))
     if spec.database.secret_name:
-        found.append(
-            Prerequisite("database.secretName", SECRET, spec.database.secret_name, _database_keys(spec.database))
-        )
+        found.append(Prerequisite("database.secretName", SECRET, spec.database.secret_name, _database_keys(spec)))
     if ca := spec.database.ca:
         kind, field = (SECRET, "secretName") if ca.secret_name else (CONFIG_MAP, "configMap")
         found.append(Prerequisite(f"database.ca.{field}", kind, ca.secret_name or ca.config_map or "", (ca.key,)))
@@ -60,11 +58,12 @@ def prerequisites(spec: ShopSpec, *, restored: bool = False) -> list[Prerequisit
     return found
 
 
-def _database_keys(database: DatabaseBackend) -> tuple[str, ...]:
-    if database.mode != "External":
+def _database_keys(spec: ShopSpec) -> tuple[str, ...]:
+    if spec.database.mode != "External":
         return ADMIN_KEYS
-    direct = tuple(f"{noun}{DIRECT}" for noun in WITH_DATABASE) if database.pooler == "Transaction" else ()
-    return (*WITH_DATABASE, *direct)
+    nouns = [noun for noun in spec.nouns if noun in WITH_DATABASE]
+    direct = [f"{noun}{DIRECT}" for noun in nouns] if spec.database.pooler == "Transaction" else []
+    return (*nouns, *direct)
 
 
 def _backup_location(part: str, field: str, url: str, secret_name: str | None) -> list[Prerequisite]:

@@ -90,7 +90,7 @@ def _of_databases(shop_name: str, namespace: str, values: Values, seed: bytes) -
     given = values["global"]["secrets"].get("database", {})
     found = []
     for noun in WITH_DATABASE:
-        if noun not in given:
+        if noun not in given and values["services"][noun].get("enabled", True):
             role, secret = f"shop_{noun}", password(seed, f"database-{noun}/password")
             server, sslmode = _server(shop_name, values["database"])
             url = f"postgresql://{role}:{secret}@{server}/{role}?sslmode={sslmode}"

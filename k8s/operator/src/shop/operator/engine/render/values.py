@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from shop.operator.services import SERVICES, WITH_DATABASE
-from shop.operator.spec import Backend, DatabaseBackend, Exposure, Shop, ShopSpec, Store
+from shop.operator.spec import RETAIL_NEEDED, Backend, DatabaseBackend, Exposure, Shop, ShopSpec, Store
 from shop.operator.spec_service import Quantities, Resources, Service
 
 Values = dict[str, Any]
@@ -68,7 +68,7 @@ def values(
     `optional` holds the optional kinds that the cluster serves ("Cluster", "HTTPRoute", "ServiceMonitor",
     "PrometheusRule"); `version` is the images' unless the Shop names one. RenderError for a contradiction.
     """
-    spec, catalog = shop.spec, shop.spec.store.catalog
+    spec, catalog, running = shop.spec, shop.spec.store.catalog, shop.spec.nouns
     _check(spec, optional)
     return {
         "global": _global(shop, version, images or Images()),
@@ -82,7 +82,7 @@ def values(
         **_copies(spec),
         # The operator applies a Job and waits for it before the pods that need it.
         "serviceDefaults": {"migrations": {"mode": "Job"}},
-        "services": {noun: _service(noun, spec) for noun in SERVICES},
+        "services": {noun: _service(noun, spec) if noun in running else {"enabled": False} for noun in SERVICES},
     }
 
 
@@ -122,7 +122,7 @@ def _check(spec: ShopSpec, optional: frozenset[str]) -> None:
         if kind in missing:
             raise RenderError(f"{field} needs {what} in the cluster, which serves no {kind} of {api_version}")
     if not spec.modules.retail:
-        raise RenderError("spec.modules.retail: false leaves nothing to run, for no other module is in this version")
+        raise RenderError(f"spec.modules.retail: {RETAIL_NEEDED}")
 
 
 def _global(shop: Shop, version: str, images: Images) -> Values:

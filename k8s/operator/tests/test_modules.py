@@ -1,0 +1,99 @@
+"""A module of a Shop turns the services on that need it; without one, their Shop has nothing of them.
+
+Most of this is about services that a Shop can be without; a project that has none is tested with one in
+tests/architecture/test_new_service.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from k8s.operator.tests import shop_specs
+from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, renderer
+from shop.operator.engine.kube.objects import NOUN_LABEL
+from shop.operator.engine.reconcile.preflight import prerequisites
+from shop.operator.errors import ShopctlError
+from shop.operator.local import plan
+from shop.operator.local.plan import Instance, Wiring, environment, replica_counts
+from shop.operator.services import MODULES, OPTIONAL, SERVICES, WITH_DATABASE
+from shop.operator.spec import ShopSpec
+from shop.operator.spec_modules import Modules
+
+ON = {name: True for needed in MODULES.values() for name in needed}
+
+
+def spec(**fields: object) -> ShopSpec:
+    return ShopSpec.model_validate(fields)
+
+
+def test_modules_are_those_that_services_need() -> None:
+    assert set(Modules.model_fields) == set(ON)
+
+
+def test_only_retail_is_on_in_a_shop_that_does_not_say() -> None:
+    assert {name for name, on in Modules() if on} == {"retail"}
+    assert spec().nouns == tuple(noun for noun in SERVICES if noun not in OPTIONAL)
+
+
+def test_with_every_module_every_service_runs() -> None:
+    assert spec(modules=ON).nouns == SERVICES
+
+
+def test_a_module_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValidationError, match="restaurants"):
+        spec(modules={"restaurants": False})
+
+
+@pytest.mark.parametrize("noun", OPTIONAL)
+@pytest.mark.parametrize("on", [False, True])
+async def test_nothing_of_a_service_is_rendered_unless_its_module_is_on(noun: str, on: bool) -> None:
+    shop = shop_specs.shop({"modules": {MODULES[noun][0]: on}})
+    objects = await renderer().render(shop, NAMESPACE, "uid-1", SEED, EVERY_KIND)
+    nouns = {one["metadata"]["labels"].get(NOUN_LABEL) for one in objects}
+    assert (noun in nouns) == on
+    assert (f"bookshop-database-{noun}" in {one["metadata"]["name"] for one in objects}) == (
+        on and noun in WITH_DATABASE
+    )
+
+
+@pytest.mark.parametrize("noun", OPTIONAL)
+@pytest.mark.parametrize("on", [False, True])
+async def test_the_gateway_has_the_address_of_a_service_that_runs(noun: str, on: bool) -> None:
+    shop = shop_specs.shop({"modules": {MODULES[noun][0]: on}})
+    objects = await renderer().render(shop, NAMESPACE, "uid-1", SEED, EVERY_KIND)
+    (gateway,) = [o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] == "bookshop-gateway"]
+    variables = {one["name"]: one.get("value") for one in gateway["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert variables.get(f"SHOP_{noun.upper()}_URL") == (f"http://bookshop-{noun}:8000" if on else None)
+
+
+@pytest.mark.parametrize("noun", OPTIONAL)
+def test_a_service_runs_on_one_machine_if_its_module_is_on(noun: str) -> None:
+    assert replica_counts(spec(modules=ON), {})[noun] == 1
+    assert noun not in replica_counts(spec(), {})
+    with pytest.raises(ShopctlError, match=f"--replicas: {noun} does not run; spec.modules.{MODULES[noun][0]}: true"):
+        replica_counts(spec(), {noun: 2})
+    (line,) = plan.ignored(spec(services={noun: {"replicas": 2}}), str)
+    assert line == f"ignored: spec.services.{noun} (spec.modules.{MODULES[noun][0]} is false)"
+
+
+@pytest.mark.parametrize("noun", OPTIONAL)
+def test_an_address_in_the_environment_is_not_taken_for_a_service_that_does_not_run(noun: str) -> None:
+    users = [Instance("user", 1, 9001)]
+    wires = Wiring("nats://n", "redis://v", "secret", "admin@shop.local", "hidden", "http://localhost:8080")
+    name = f"SHOP_{noun.upper()}_URL"
+    assert environment(users[0], spec(), wires, users, {name: "http://elsewhere:8000"})[name] == ""
+
+
+@pytest.mark.parametrize("noun", [noun for noun in OPTIONAL if noun in WITH_DATABASE])
+def test_an_external_database_is_needed_if_the_module_is_on(noun: str) -> None:
+    external = {"mode": "External", "secretName": "urls"}
+    (asked,) = prerequisites(spec(database=external, modules=ON))
+    assert noun in asked.keys
+    (asked,) = prerequisites(spec(database=external))
+    assert noun not in asked.keys
+
+
+def test_without_retail_there_is_nothing_to_sell() -> None:
+    with pytest.raises(ShopctlError, match=r"spec\.modules\.retail: must be true"):
+        replica_counts(spec(modules={"retail": False}), {})
