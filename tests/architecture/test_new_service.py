@@ -148,7 +148,7 @@ def test_a_new_module_needs_its_name_in_the_manifest_alone(project: Project) -> 
     manifest.write_text(right.replace('modules = ["retail"]', 'modules = ["rewards"]'), encoding="utf-8")
     try:
         project.run("shop.devkit.generate")
-        assert "rewards" in project.run("shop.operator.crd")
+        assert "rewards" in project.run("shop.operator.resource.crd")
         project.passes(
             "k8s/operator/tests/test_modules.py",
             "k8s/operator/tests/test_values.py",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shop.operator import shopfile
+from shop.operator.resource import shopfile
 from tests.architecture.source import service_nouns
 from tests.charts import helm, skaffold
 from tests.charts.rendering import named, pods, template

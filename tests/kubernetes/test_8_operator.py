@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from shop.devkit.testing import wait_until
+from shop.operator.resource.spec import ShopSpec
 from shop.operator.services import WITH_DATABASE
-from shop.operator.spec import ShopSpec
 from tests.integration.buyers import Answer, ends_as, new_product, order
 from tests.kubernetes import images
 from tests.kubernetes.conftest import Findings

@@ -11,11 +11,11 @@ import yaml
 
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
-from shop.operator import crd
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import Kind
 from shop.operator.engine.kube.objects import Object
+from shop.operator.resource import crd
 from tests.operator import apiserver as servers
 from tests.operator import node as nodes
 from tests.operator.apiserver import ApiServer
@@ -133,7 +133,7 @@ async def new_namespace(api: Kube) -> str:
 
 
 def shop_definition() -> Object:
-    """The Shop's definition as `python -m shop.operator.crd` prints it."""
+    """The Shop's definition as `python -m shop.operator.resource.crd` prints it."""
     definition: Object = yaml.safe_load(crd.text())
     return definition
 

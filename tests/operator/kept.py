@@ -10,7 +10,7 @@ from shop.devkit.testing import wait_until
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import RENDERED, SHOP, Kind, kind_of
 from shop.operator.engine.kube.objects import SHOP_LABEL, Object, Ref
-from shop.operator.spec import ShopSpec
+from shop.operator.resource.spec import ShopSpec
 
 ALL_READY = "{0}/{0}".format(len(ShopSpec().nouns))
 """status.servicesReady of a whole Shop."""

@@ -12,14 +12,14 @@ from typing import Any
 
 import yaml
 
-from shop.operator import shopfile
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import SECRET, SHOP, Kind, kind_of
 from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Object, Ref
 from shop.operator.engine.reconcile.seeds import secret
 from shop.operator.engine.render.renderer import Renderer, find_charts, find_helm
-from shop.operator.spec import API_VERSION
+from shop.operator.resource import shopfile
+from shop.operator.resource.spec import API_VERSION
 
 COMMAND_TIMEOUT_S = 90
 ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")

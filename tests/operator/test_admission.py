@@ -14,8 +14,8 @@ from shop.operator.engine.kube.api_errors import ApiError
 from shop.operator.engine.kube.client import Kube, Request, path_of
 from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.kube.objects import Object
+from shop.operator.resource.spec import ShopSpec
 from shop.operator.services import SERVICES
-from shop.operator.spec import ShopSpec
 
 Spec = dict[str, Any]
 AS_KUBECTL = {"fieldValidation": "Strict", "fieldManager": "kubectl"}

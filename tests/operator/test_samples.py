@@ -11,7 +11,7 @@ from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CLAIM, SHOP
 from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.reconcile.preflight import Prerequisite, prerequisites
-from shop.operator.spec import Shop
+from shop.operator.resource.spec import Shop
 from tests.charts import helm
 from tests.operator.kept import ALL_READY, LIMIT_S, Kept
 from tests.operator.kubelet import Kubelet

@@ -12,7 +12,7 @@ import pytest
 from shop.devkit import embedded
 from shop.devkit.testing import DatabaseFor
 from shop.operator.audit.model import Options
-from shop.operator.cluster import auditing
+from shop.operator.cluster import audit_endpoints
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.kinds import DEPLOYMENT, POD, SECRET, SERVICE
 from shop.operator.engine.kube.objects import SHOP_LABEL, Object
@@ -122,7 +122,7 @@ async def test_external_databases_are_reached_directly(
 ) -> None:
     for noun, url in urls.items():
         await told(session, noun, SHOP_DATABASE_URL=url, SHOP_NATS_URL=nats_url)
-    results, late = await auditing.audit(session, "bookshop", Options(), 1.0)
+    results, late = await audit_endpoints.audit(session, "bookshop", Options(), 1.0)
     assert late == []
     assert [result.number for result in results if not result.ok] == []
 
@@ -134,7 +134,7 @@ async def test_behind_a_pooler_the_server_itself_is_audited(
         pooler = behind(url, "127.0.0.1", embedded.free_port())
         given = {"SHOP_DATABASE_URL": pooler, "SHOP_DATABASE_URL-direct": url, "SHOP_NATS_URL": nats_url}
         await told(session, noun, **given)
-    results, _ = await auditing.audit(session, "bookshop", Options(), 1.0)
+    results, _ = await audit_endpoints.audit(session, "bookshop", Options(), 1.0)
     assert [result.number for result in results if not result.ok] == []
 
 
@@ -144,7 +144,7 @@ async def test_a_port_at_which_nobody_listens_is_reported(
     await store(session, node, "postgres", 5432)
     await services(session, urls, "bookshop-postgres", nats_url)
     with pytest.raises(ShopctlError, match=r"the database of \w+ cannot be read"):
-        await auditing.audit(session, "bookshop", Options(), 0)
+        await audit_endpoints.audit(session, "bookshop", Options(), 0)
     assert "port-forward: nothing listens on port 5432" in capsys.readouterr().err
 
 
@@ -156,9 +156,9 @@ async def test_a_store_without_a_ready_pod_is_named(
     await session.kube.patch(POD, session.namespace, "bookshop-postgres-0", conditions, subresource="status")
     await services(session, urls, "bookshop-postgres", nats_url)
     with pytest.raises(ShopctlError, match=r"no pod of Service bookshop-postgres in namespace .* is ready"):
-        await auditing.audit(session, "bookshop", Options(), 0)
+        await audit_endpoints.audit(session, "bookshop", Options(), 0)
 
 
 async def test_a_shop_that_is_not_there_yet_cannot_be_audited(session: Session, shop: Object) -> None:
     with pytest.raises(ShopctlError, match=r"bookshop has no Deployment bookshop-\w+ to audit"):
-        await auditing.audit(session, "bookshop", Options(), 0)
+        await audit_endpoints.audit(session, "bookshop", Options(), 0)

@@ -101,7 +101,7 @@ async def test_the_status_command_ends_with_1_until_the_shop_is_ready(
     assert (new.code, new.err) == (1, "")
     assert new.out.startswith(f"bookshop in namespace {session.namespace}: New: the operator has not seen it")
     await set_status(session, observedGeneration=1, conditions=[shopctl.condition("Ready", "True", 1)])
-    ready = await shopctl.run("status", "bookshop", *options, "--json", module="shop.operator.cluster.commands")
+    ready = await shopctl.run("status", "bookshop", *options, "--json", module="shop.operator.cli.kubectl_shop")
     assert (ready.code, json.loads(ready.out)["ready"]) == (0, True)
 
 
@@ -304,7 +304,7 @@ async def test_following_ends_when_nobody_reads_any_more(
 
 @pytest.mark.parametrize("command", ["status", "audit", "backup", "logs", "logs -f", "suspend", "resume"])
 async def test_a_shop_that_does_not_exist_is_one_line(namespace: str, kubeconfig: Path, command: str) -> None:
-    module = "shop.operator.cluster.commands"
+    module = "shop.operator.cli.kubectl_shop"
     done = await shopctl.run(*command.split(), "nope", "-n", namespace, "--kubeconfig", kubeconfig, module=module)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(f"kubectl shop: no Shop nope in namespace {namespace} of https://127.0.0.1:")

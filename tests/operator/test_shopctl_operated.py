@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from shop.devkit.testing import wait_until
-from shop.operator.cluster import overview_reader, planning, suspending
+from shop.operator.cluster import overview_reader, planner, suspending
 from shop.operator.cluster.plan_result import Action, Plan
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.client import Kube
@@ -75,22 +75,22 @@ def ids(plan: Plan, action: Action) -> set[str]:
 async def test_a_plan_is_what_the_operator_does(api: Kube, namespace: str, operator: Operator, tmp_path: Path) -> None:
     session = Session(api, namespace, True)
     file = shopctl.write_shop(tmp_path / "shop.yaml")
-    first = await planning.make(session, file)
+    first = await planner.make(session, file)
     await apply(session, file)
     assert (ids(first, Action.CREATE), list(first.notes)) == (await inventory(session), [])
 
-    settled = await planning.make(session, file)
+    settled = await planner.make(session, file)
     assert (settled.code, settled.text().splitlines()[-1].endswith("Nothing would change.")) == (0, True)
 
     changed_file = shopctl.write_shop(
         tmp_path / "new.yaml", services={"order": {"replicas": 2}}, podDisruptionBudgets=False
     )
-    before, plan = await inventory(session), await planning.make(session, changed_file)
+    before, plan = await inventory(session), await planner.make(session, changed_file)
     assert ids(plan, Action.CHANGE) == {"apps/v1/Deployment/bookshop-order"}
     assert {id_.split("/")[2] for id_ in ids(plan, Action.DELETE)} == {"PodDisruptionBudget"}
     await apply(session, changed_file)
     assert before - await inventory(session) == ids(plan, Action.DELETE)
-    assert (await planning.make(session, changed_file)).code == 0
+    assert (await planner.make(session, changed_file)).code == 0
 
 
 async def test_a_suspended_shop_is_left_alone_until_it_is_resumed(
@@ -103,7 +103,7 @@ async def test_a_suspended_shop_is_left_alone_until_it_is_resumed(
     overview = await overview_reader.overview(session, "bookshop")
     assert (overview.ready, overview.document()["summary"].startswith("Paused, ready")) == (True, True)
     await api.delete(DEPLOYMENT, namespace, "bookshop-order")
-    plan = await planning.make(session, file)
+    plan = await planner.make(session, file)
     assert ids(plan, Action.CREATE) == {"apps/v1/Deployment/bookshop-order"}
     assert "the Shop is suspended" in plan.text()
     await suspending.set_suspended(session, "bookshop", suspended=False, timeout_s=READY_TIMEOUT_S)
@@ -123,6 +123,6 @@ async def test_a_plan_is_made_with_the_version_of_the_operator_and_not_that_of_w
     newer = deployment(namespace)
     newer["metadata"]["labels"]["app.kubernetes.io/version"] = "9.9.9"
     await api.create(DEPLOYMENT, newer)
-    plan = await planning.make(Session(api, namespace, True), file)
+    plan = await planner.make(Session(api, namespace, True), file)
     [order] = [item for item in plan.items if item.ref.display_name == "Deployment bookshop-order"]
     assert "spec.template.spec.containers[order].image" in {change.path for change in order.changes}

@@ -14,7 +14,7 @@ from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.kube.objects import CANARY, RETRY, Object
 from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING
-from shop.operator.spec_window import DAYS
+from shop.operator.resource.spec_window import DAYS
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import new_namespace
 from tests.operator.faults import Proxy, Seen

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from shop.operator.engine.render.renderer import Renderer, find_charts
+from shop.operator.resource.spec import API_VERSION, KIND, Shop
+from shop.operator.resource.spec_modules import Modules
 from shop.operator.services import OPTIONAL, SERVICES, WITH_DATABASE
-from shop.operator.spec import API_VERSION, KIND, Shop
-from shop.operator.spec_modules import Modules
 from tests.charts import helm
 
 Spec = dict[str, Any]

@@ -14,7 +14,7 @@ from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION, 
 from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.render.charts import EARLIER, MAX_EARLIER, Charts, digest_of
 from shop.operator.engine.render.renderer import Renderer, RenderError, find_charts
-from shop.operator.spec import Shop
+from shop.operator.resource.spec import Shop
 from tests.charts import helm
 from tests.operator.operators import charts_with
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from shop.operator import cli
-from shop.operator.cluster import actions, commands
+from shop.operator.cli.cluster_options import ClusterOptions
+from shop.operator.cli.kubectl_shop import app as kubectl_shop_app
+from shop.operator.cli.shopctl import app as shopctl_app
+from shop.operator.cluster import actions
 from shop.operator.cluster.backup_job import job_of
-from shop.operator.cluster.cluster_options import ClusterOptions
 from shop.operator.cluster.overview import one_line
 from shop.operator.cluster.pod_logs import Source, sources
 from shop.operator.cluster.port_forward import port_in
@@ -35,11 +36,11 @@ def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Called:
 
 
 def shopctl(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.app, list(arguments))
+    return CliRunner().invoke(shopctl_app, list(arguments))
 
 
 def kubectl_shop(*arguments: str) -> Result:
-    return CliRunner().invoke(commands.app, list(arguments))
+    return CliRunner().invoke(kubectl_shop_app, list(arguments))
 
 
 HERE = ClusterOptions()

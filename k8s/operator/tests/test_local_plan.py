@@ -6,9 +6,9 @@ import pytest
 
 from shop.kit import bus
 from shop.operator.errors import ShopctlError
-from shop.operator.local import plan, requirements
-from shop.operator.local.plan import Instance, Wiring, check_provider, environment, replica_counts, stream_bytes
-from shop.operator.spec import ShopSpec
+from shop.operator.local import instances, requirements
+from shop.operator.local.instances import Instance, Wiring, check_provider, environment, replica_counts, stream_bytes
+from shop.operator.resource.spec import ShopSpec
 
 WIRES = Wiring(
     nats_url="nats://n",
@@ -99,7 +99,7 @@ def test_a_provider_that_needs_card_entry_is_refused_before_anything_starts() ->
 
 
 def test_streams_share_half_of_the_disk_and_need_some_of_it() -> None:
-    assert plan.MIN_STREAM_BYTES == bus.MIN_STREAM_BYTES
+    assert instances.MIN_STREAM_BYTES == bus.MIN_STREAM_BYTES
     assert stream_bytes(6 * 2 << 30, "/shop", 6) == 1 << 30
     assert stream_bytes(6 * 100 << 20, "/shop", 6) == 50 << 20
     with pytest.raises(ShopctlError, match=r"/shop has 190 MiB free and needs 192 MiB for the events of 6 services"):

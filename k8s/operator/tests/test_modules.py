@@ -14,11 +14,11 @@ from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, renderer
 from shop.operator.engine.kube.objects import NOUN_LABEL
 from shop.operator.engine.reconcile.preflight import prerequisites
 from shop.operator.errors import ShopctlError
-from shop.operator.local import plan
-from shop.operator.local.plan import Instance, Wiring, environment, replica_counts
+from shop.operator.local import instances
+from shop.operator.local.instances import Instance, Wiring, environment, replica_counts
+from shop.operator.resource.spec import ShopSpec
+from shop.operator.resource.spec_modules import Modules
 from shop.operator.services import MODULES, OPTIONAL, SERVICES, WITH_DATABASE
-from shop.operator.spec import ShopSpec
-from shop.operator.spec_modules import Modules
 
 ON = {name: True for needed in MODULES.values() for name in needed}
 
@@ -73,7 +73,7 @@ def test_a_service_runs_on_one_machine_if_its_module_is_on(noun: str) -> None:
     assert noun not in replica_counts(spec(), {})
     with pytest.raises(ShopctlError, match=f"--replicas: {noun} does not run; spec.modules.{MODULES[noun][0]}: true"):
         replica_counts(spec(), {noun: 2})
-    (line,) = plan.ignored(spec(services={noun: {"replicas": 2}}), str)
+    (line,) = instances.ignored(spec(services={noun: {"replicas": 2}}), str)
     assert line == f"ignored: spec.services.{noun} (spec.modules.{MODULES[noun][0]} is false)"
 
 

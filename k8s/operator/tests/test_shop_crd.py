@@ -10,9 +10,9 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from shop.operator import crd, crd_rules
-from shop.operator.local import plan
-from shop.operator.spec import ShopSpec
+from shop.operator.local import instances
+from shop.operator.resource import crd, crd_rules
+from shop.operator.resource.spec import ShopSpec
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 GENERATED = Path(__file__).parents[3] / "charts" / "shop-operator" / "files" / "crd.yaml"
@@ -120,7 +120,7 @@ def test_kubectl_explains_every_field() -> None:
 
 
 def test_what_only_a_cluster_does_is_said_to_be_so() -> None:
-    here = {*plan.CLUSTER_ONLY, *(f"services.{name}" for name in plan.CLUSTER_ONLY_PER_SERVICE)}
+    here = {*instances.CLUSTER_ONLY, *(f"services.{name}" for name in instances.CLUSTER_ONLY_PER_SERVICE)}
     said = {path for path, field in fields(spec_schema(), "") if "Cluster only" in field["description"]}
     assert said == here
 

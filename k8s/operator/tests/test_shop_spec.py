@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from shop.contracts.store import StoreSettings
-from shop.operator import shopfile
-from shop.operator.local import plan
+from shop.operator.local import instances
 from shop.operator.local.data_dir import DataDir
 from shop.operator.program import shopctl
+from shop.operator.resource import shopfile
+from shop.operator.resource.shopfile import InvalidShop
+from shop.operator.resource.spec import Shop, ShopSpec
 from shop.operator.services import SERVICES
-from shop.operator.shopfile import InvalidShop
-from shop.operator.spec import Shop, ShopSpec
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 COMMAND = DataDir(Path("/my shop")).command
@@ -184,7 +184,7 @@ def test_a_shop_without_a_spec_has_working_defaults() -> None:
     spec = parse(HEAD).spec
     assert (spec.store.currency, spec.modules.retail, spec.database.mode) == ("EUR", True, "Bundled")
     assert spec.service("order").replicas == 1
-    assert plan.ignored(spec, COMMAND) == []
+    assert instances.ignored(spec, COMMAND) == []
 
 
 def test_what_kubectl_adds_to_a_shop_is_let_through() -> None:
@@ -211,7 +211,7 @@ def test_defaults_that_an_earlier_definition_wrote_are_taken() -> None:
 @pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_sample_is_valid_and_services_can_read_its_store(sample: Path) -> None:
     spec = shopfile.load(sample).spec
-    settings = StoreSettings.model_validate_json(plan.store_json(spec))
+    settings = StoreSettings.model_validate_json(instances.store_json(spec))
     assert settings.title == spec.store.title
     assert len(settings.taxes) == len(spec.store.taxes)
     assert settings.shipping.free_above == spec.store.shipping.free_above
@@ -222,7 +222,7 @@ def test_what_only_a_cluster_can_do_is_said_once_each() -> None:
         "{exposure: {type: Ingress, host: a.example.com}, networkPolicies: false,"
         " observability: {rules: true}, services: {order: {autoscaling: {maxReplicas: 3}}}}"
     )
-    assert plan.ignored(spec, COMMAND) == [
+    assert instances.ignored(spec, COMMAND) == [
         "ignored locally: spec.exposure (needs a cluster)",
         "ignored locally: spec.observability.rules (needs a cluster)",
         "ignored locally: spec.networkPolicies (needs a cluster)",
@@ -232,6 +232,6 @@ def test_what_only_a_cluster_can_do_is_said_once_each() -> None:
 
 def test_what_is_advised_instead_is_about_this_shop() -> None:
     spec = spec_of("{deletionPolicy: Retain, backup: {schedule: 15 3 * * *, destination: 'pvc://backups/shop'}}")
-    backup, deletion = plan.ignored(spec, COMMAND)
+    backup, deletion = instances.ignored(spec, COMMAND)
     assert backup.endswith(f"here `{shopctl()} backup --to FOLDER --data-dir '/my shop'` makes one)")
     assert deletion.endswith(f"here `{shopctl()} down --delete-data --data-dir '/my shop'` deletes)")

@@ -12,8 +12,8 @@ from shop.operator.engine.kube.objects import CANARY, NamespacedName, Object
 from shop.operator.engine.reconcile.desired import DesiredState, may_have_to_wait, read
 from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING, Limits, Upgrades
 from shop.operator.engine.status.shop_view import Basis, ShopView
-from shop.operator.spec import ShopSpec
-from shop.operator.spec_window import MaintenanceWindow
+from shop.operator.resource.spec import ShopSpec
+from shop.operator.resource.spec_window import MaintenanceWindow
 
 RELEASE = "0.2.0-aaaa"
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)  # a Saturday

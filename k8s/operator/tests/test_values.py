@@ -25,9 +25,9 @@ from shop.operator.engine.render.values import (
     public_url,
     values,
 )
-from shop.operator.local.plan import store_json
+from shop.operator.local.instances import store_json
+from shop.operator.resource.spec import ShopSpec
 from shop.operator.services import SERVICES, WITH_DATABASE
-from shop.operator.spec import ShopSpec
 from tests.charts import helm
 
 INGRESS = {"type": "Ingress", "host": "shop.example.com", "className": "nginx", "tlsSecretName": "tls"}

@@ -9,16 +9,16 @@ import typer
 
 from shop.operator import console
 from shop.operator.audit.model import Options
+from shop.operator.cli.cluster_options import ClusterOptions
 from shop.operator.cluster import session
-from shop.operator.cluster.cluster_options import ClusterOptions
 from shop.operator.cluster.session import Session
 
 
 def plan(where: ClusterOptions, file: Path, as_json: bool) -> None:
     """Print the plan and end with its code."""
-    from shop.operator.cluster import planning
+    from shop.operator.cluster import planner
 
-    found = session.run(where, lambda it: planning.make(it, file))
+    found = session.run(where, lambda it: planner.make(it, file))
     console.write(_json(found.document()) if as_json else found.text())
     raise typer.Exit(found.code)
 
@@ -35,10 +35,10 @@ def status(where: ClusterOptions, name: str, as_json: bool) -> None:
 
 def audit(where: ClusterOptions, name: str, options: Options, wait_s: float, as_json: bool) -> None:
     """Print what the oracles found; code 1 when one fails."""
-    from shop.operator.cluster import auditing
+    from shop.operator.cluster import audit_endpoints
     from shop.operator.local.audit_target import report
 
-    results, late = session.run(where, lambda it: auditing.audit(it, name, options, wait_s))
+    results, late = session.run(where, lambda it: audit_endpoints.audit(it, name, options, wait_s))
     if not report(results, late, wait_s, as_json):
         raise typer.Exit(1)
 

@@ -36,7 +36,7 @@ from shop.operator.engine.probe_server import ProbeServer
 from shop.operator.engine.reconcile.upgrades import AT_ONCE, CANARY_READY_S, MAX_FAILURES, Limits
 from shop.operator.engine.render.renderer import HelmNotFound, Images, Renderer, find_charts, find_helm
 from shop.operator.engine.render.values import LOCAL_REGISTRY
-from shop.operator.spec_window import MaintenanceWindow
+from shop.operator.resource.spec_window import MaintenanceWindow
 
 LEASE_NAME = "shop-operator"
 DISCOVERY_BACKOFFS_S = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0, 15.0)

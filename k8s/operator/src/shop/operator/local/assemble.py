@@ -11,7 +11,7 @@ from shop.devkit.processes import PortInUse, launch, port_is_free
 from shop.operator.local import probes
 from shop.operator.local.component import Component
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
-from shop.operator.local.plan import Instance, Wiring, stream_bytes
+from shop.operator.local.instances import Instance, Wiring, stream_bytes
 from shop.operator.local.prefork_client import PreforkServer
 from shop.operator.services import WITH_DATABASE
 

@@ -17,13 +17,13 @@ from shop.operator.local import assemble, probes, stale_processes
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
+from shop.operator.local.instances import check_provider, environment, ignored, replica_counts
 from shop.operator.local.log_files import rotate
-from shop.operator.local.plan import check_provider, environment, ignored, replica_counts
 from shop.operator.local.prefork_client import PreforkServer, reap_orphans
 from shop.operator.local.store_restarts import StoreRestarter
 from shop.operator.local.supervisor import Supervisor
+from shop.operator.resource.spec import Shop
 from shop.operator.services import EDGE
-from shop.operator.spec import Shop
 
 DATABASES_TIMEOUT_S = 120.0
 RESTORE_TIMEOUT_S = 3_600.0

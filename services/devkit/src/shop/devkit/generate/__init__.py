@@ -15,7 +15,7 @@ Writer = Callable[[Path, manifest.Manifests], str]
 WRITERS: Final[Mapping[str, Writer]] = {
     "services/gateway/src/shop/gateway/services.py": gateway.services,
     "k8s/operator/src/shop/operator/services.py": operator.services,
-    "k8s/operator/src/shop/operator/spec_modules.py": operator.modules,
+    "k8s/operator/src/shop/operator/resource/spec_modules.py": operator.modules,
     "pyproject.toml": workspace.pyproject,
     "charts/shop/values.yaml": charts.values,
     "charts/shop/values-gitops.yaml": charts.gitops,

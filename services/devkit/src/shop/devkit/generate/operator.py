@@ -15,8 +15,8 @@ from typing import Final, Literal, get_args
 '''
 MODULES_HEAD = f'''"""Modules of a Shop. {python.NOTICE}"""
 
-from shop.operator.fields import Flag
-from shop.operator.spec_service import Part
+from shop.operator.resource.fields import Flag
+from shop.operator.resource.spec_service import Part
 
 
 class Modules(Part):
@@ -56,7 +56,7 @@ def services(_root: Path, manifests: Manifests) -> str:
 
 
 def modules(_root: Path, manifests: Manifests) -> str:
-    """shop/operator/spec_modules.py."""
+    """shop/operator/resource/spec_modules.py."""
     names = sorted({module for one in manifests.values() for module in one.modules} - {CORE})
     fields = []
     for name in names:

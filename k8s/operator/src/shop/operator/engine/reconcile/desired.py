@@ -14,7 +14,7 @@ from shop.operator.engine.kube.objects import NamespacedName, Ref
 from shop.operator.engine.reconcile.history import HISTORY_SUFFIX
 from shop.operator.engine.reconcile.target import Target
 from shop.operator.engine.status.shop_view import Basis, Rollout, ShopView
-from shop.operator.spec import Shop
+from shop.operator.resource.spec import Shop
 
 
 @dataclass(frozen=True, slots=True)

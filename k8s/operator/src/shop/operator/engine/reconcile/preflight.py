@@ -12,8 +12,8 @@ import orjson
 from shop.operator.engine.kube.client import Kube, Request
 from shop.operator.engine.kube.kinds import CLAIM, CONFIG_MAP, RENDERED, SECRET, Kind
 from shop.operator.engine.kube.objects import Object, Ref
+from shop.operator.resource.spec import ShopSpec
 from shop.operator.services import WITH_DATABASE
-from shop.operator.spec import ShopSpec
 
 CATALOG_KEY = "catalog.json"
 URL_KEY = "url"

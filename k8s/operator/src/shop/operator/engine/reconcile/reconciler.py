@@ -51,7 +51,7 @@ from shop.operator.engine.status.conditions import Facts, RolloutInProgress
 from shop.operator.engine.status.event_recorder import EventRecorder
 from shop.operator.engine.status.report import StatusReporter, inventory
 from shop.operator.engine.status.shop_view import Basis, Failure, Rollout, ShopView
-from shop.operator.spec import Shop
+from shop.operator.resource.spec import Shop
 
 POLL_ROLLOUT_S = 15.0
 """While a rollout waits for objects whose events could fail to come."""

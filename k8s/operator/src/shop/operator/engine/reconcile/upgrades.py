@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from shop.operator.engine.kube.objects import CANARY, NamespacedName, Object
-from shop.operator.spec_window import MaintenanceWindow
+from shop.operator.resource.spec_window import MaintenanceWindow
 
 AT_ONCE = 5
 """Shops that a new version is rolled out to at the same time."""

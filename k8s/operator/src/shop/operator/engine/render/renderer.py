@@ -33,7 +33,7 @@ from shop.operator.engine.metrics import RENDER
 from shop.operator.engine.render import shop_secrets
 from shop.operator.engine.render.charts import Charts
 from shop.operator.engine.render.values import Images, RenderError, Values, contradictions, values
-from shop.operator.spec import Shop
+from shop.operator.resource.spec import Shop
 
 __all__ = ["HelmNotFound", "Images", "RenderError", "Renderer", "find_charts", "find_helm"]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from shop.operator.resource.spec import RETAIL_NEEDED, Backend, DatabaseBackend, Exposure, Shop, ShopSpec, Store
+from shop.operator.resource.spec_service import Quantities, Resources, Service
 from shop.operator.services import SERVICES, WITH_DATABASE
-from shop.operator.spec import RETAIL_NEEDED, Backend, DatabaseBackend, Exposure, Shop, ShopSpec, Store
-from shop.operator.spec_service import Quantities, Resources, Service
 
 Values = dict[str, Any]
 

@@ -19,7 +19,7 @@ from shop.operator.engine.render.values import public_url
 from shop.operator.engine.status.conditions import Facts, conditions
 from shop.operator.engine.status.event_recorder import EventRecorder
 from shop.operator.engine.status.shop_view import Entry, ShopView
-from shop.operator.spec import Exposure
+from shop.operator.resource.spec import Exposure
 
 PROGRESS_FIELDS = frozenset({"conditions", "services", "servicesReady"})
 PATCH_TRIES = 5

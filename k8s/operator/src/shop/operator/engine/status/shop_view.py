@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from shop.operator.engine.kube.objects import RETRY, NamespacedName, Object, Ref
-from shop.operator.spec import ShopSpec
+from shop.operator.resource.spec import ShopSpec
 
 NOT_RENDERED = frozenset({"suspend", "rollback", "progress_deadline_seconds", "deletion_policy", "maintenance_window"})
 """Fields that no object is rendered from: a change of them asks for no rollout."""

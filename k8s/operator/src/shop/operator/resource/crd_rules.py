@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shop.operator.spec import SAME_FAMILY, TWO_FAMILIES
-from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, RESERVED_ENV, SIMULATOR
+from shop.operator.resource.spec import SAME_FAMILY, TWO_FAMILIES
+from shop.operator.resource.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, RESERVED_ENV, SIMULATOR
 
 Schema = dict[str, Any]
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from shop.operator.errors import ShopctlError
-from shop.operator.spec import API_VERSION, KIND, Metadata, Shop, ShopSpec
+from shop.operator.resource.spec import API_VERSION, KIND, Metadata, Shop, ShopSpec
 
 try:
     from yaml import CSafeLoader as _Loader

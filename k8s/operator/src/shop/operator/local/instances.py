@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from shop.operator.errors import ShopctlError
+from shop.operator.resource.spec import RETAIL_NEEDED, ShopSpec
+from shop.operator.resource.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR
 from shop.operator.services import MODULES, OPTIONAL, SERVICES, SINGLE_PROCESS_LOCALLY
-from shop.operator.spec import RETAIL_NEEDED, ShopSpec
-from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR
 
 MAX_REPLICAS = 16
 DRAIN_S = 3.0

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from shop.operator.fields import CpuQuantity, EnvName, EnvValue, Image, MemoryQuantity, whole
+from shop.operator.resource.fields import CpuQuantity, EnvName, EnvValue, Image, MemoryQuantity, whole
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 MAX_ENV = 64

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shop.operator.cli_options import DEFAULT_DATA_DIR, DataDirOption, data_folder, not_local, only_local
-from shop.operator.cluster import commands as cluster
-from shop.operator.cluster.cluster_options import ClusterOptions, ContextOption, KubeconfigOption, LongNamespaceOption
+from shop.operator.cli import kubectl_shop as cluster
+from shop.operator.cli.cluster_options import ClusterOptions, ContextOption, KubeconfigOption, LongNamespaceOption
+from shop.operator.cli.options import DEFAULT_DATA_DIR, DataDirOption, data_folder, not_local, only_local
 from shop.operator.errors import ShopctlError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shop.operator.cluster.cluster_options import ClusterOptions
+from shop.operator.cli.cluster_options import ClusterOptions
 from shop.operator.errors import ShopctlError
 from shop.operator.program import shopctl
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from shop.operator import console
-from shop.operator.cli_options import DEFAULT_DATA_DIR, DataDirOption, data_folder
+from shop.operator.cli.options import DEFAULT_DATA_DIR, DataDirOption, data_folder
 
 ComponentArgument = Annotated[str, typer.Argument(help="A service (pricing), an instance (order-2) or a store (nats).")]
 

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from shop.operator.fields import ClockTime, TimeZone
-from shop.operator.spec_service import Part
+from shop.operator.resource.fields import ClockTime, TimeZone
+from shop.operator.resource.spec_service import Part
 
 Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 DAYS: tuple[Day, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-from shop.operator.fields import (
+from shop.operator.resource.fields import (
     BackupDestination,
     BackupSource,
     Category,
@@ -33,10 +33,10 @@ from shop.operator.fields import (
     Version,
     whole,
 )
+from shop.operator.resource.spec_modules import Modules
+from shop.operator.resource.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR, Part, Service
+from shop.operator.resource.spec_window import MaintenanceWindow
 from shop.operator.services import MODULES, SERVICES, Noun
-from shop.operator.spec_modules import Modules
-from shop.operator.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR, Part, Service
-from shop.operator.spec_window import MaintenanceWindow
 
 API_VERSION = "shops.shopkeeper.dev/v1alpha1"
 KIND = "Shop"

@@ -1,10 +1,5 @@
 """`kubectl shop`: the commands for Shops in a cluster. shopctl has the same, next to those for the local shop."""
 
-import sys
-
-if sys.version_info < (3, 12):  # noqa: UP036 - the message is for those who start it without its package manager
-    sys.exit("kubectl shop needs Python 3.12 or newer; `uv python install 3.13` brings one")
-
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from shop.operator import console
-from shop.operator.cluster.cluster_options import (
+from shop.operator.cli.cluster_options import (
     ClusterOptions,
     ContextOption,
     KubeconfigOption,

@@ -1,23 +1,23 @@
-"""shopctl: run a whole shop on this machine, inspect and audit it, and manage Shops in a cluster.
-
-With a Shop's name a command concerns the cluster, without one the shop on this machine. Every command imports its
-dependencies itself, so that `--help` and `status` are quick.
-"""
-
-import sys
-
-if sys.version_info < (3, 12):  # noqa: UP036 - the message is for a start without the package manager
-    sys.exit("shopctl needs Python 3.12 or newer; `uv python install 3.13` brings one")
+"""shopctl: run a whole shop on this machine, inspect and audit it, and manage Shops in a cluster."""
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shop.operator import cli_logs, cli_running, console
-from shop.operator.cli_options import (
+from shop.operator import console
+from shop.operator.cli import components, logs
+from shop.operator.cli import kubectl_shop as cluster
+from shop.operator.cli.cluster_options import (
+    ClusterOptions,
+    ContextOption,
+    KubeconfigOption,
+    NamespaceOption,
+)
+from shop.operator.cli.options import (
     BOTH,
     DEFAULT_DATA_DIR,
     IN_CLUSTER,
@@ -27,13 +27,6 @@ from shop.operator.cli_options import (
     not_local,
     only_local,
 )
-from shop.operator.cluster import commands as cluster
-from shop.operator.cluster.cluster_options import (
-    ClusterOptions,
-    ContextOption,
-    KubeconfigOption,
-    NamespaceOption,
-)
 from shop.operator.errors import ShopctlError
 from shop.operator.program import shopctl
 
@@ -42,7 +35,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8080
 EXIT_REFUSED = 2
-SAMPLE = Path(__file__).parents[5] / "k8s" / "samples" / "bookshop.yaml"
+SAMPLE = Path(__file__).parents[6] / "k8s" / "samples" / "bookshop.yaml"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,7 +47,7 @@ app = typer.Typer(
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", callback=cli_running.version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and end.", callback=components.version, is_eager=True)
     ] = False,
 ) -> None:
     """Run a whole shop on this machine, inspect and audit it; manage Shops in a cluster."""
@@ -81,9 +74,9 @@ def up(
     from shop.operator.local import requirements
 
     requirements.check()
-    from shop.operator import shopfile
-    from shop.operator.local import up as local
+    from shop.operator.local import shop_process as local
     from shop.operator.local.shop import Options
+    from shop.operator.resource import shopfile
 
     path = _shop_file(shop_file, data_dir)
     shop = shopfile.load(path)
@@ -183,7 +176,7 @@ def _mebibytes(size: int) -> str:
     return f"{size / (1 << 20):.0f} MiB"
 
 
-app.command(rich_help_panel=BOTH)(cli_logs.logs)
+app.command(rich_help_panel=BOTH)(logs.logs)
 
 
 @app.command()
@@ -215,10 +208,10 @@ def _confirm_deletion(data: "DataDir") -> None:
     typer.confirm(f"Delete the shop {data.name()} and everything in {data.path} for good?", abort=True, err=True)
 
 
-app.command()(cli_running.stop)
-app.command()(cli_running.start)
-app.command()(cli_running.restart)
-app.command("open")(cli_running.open_shop)
+app.command()(components.stop)
+app.command()(components.start)
+app.command()(components.restart)
+app.command("open")(components.open_shop)
 
 
 @app.command(rich_help_panel=BOTH)
@@ -302,7 +295,3 @@ for command in (cluster.suspend, cluster.resume, cluster.retry):
 def main() -> None:
     """Run the command line."""
     console.run(app, "shopctl")
-
-
-if __name__ == "__main__":
-    main()

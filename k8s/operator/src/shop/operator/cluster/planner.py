@@ -12,7 +12,6 @@ from pathlib import Path
 
 import orjson
 
-from shop.operator import shopfile
 from shop.operator.cluster import operator_images
 from shop.operator.cluster.diff import changes
 from shop.operator.cluster.plan_result import Action, Item, Plan
@@ -29,7 +28,8 @@ from shop.operator.engine.render.renderer import HelmNotFound, Renderer, RenderE
 from shop.operator.engine.status.shop_view import Entry, ShopView
 from shop.operator.errors import ShopctlError
 from shop.operator.program import shopctl
-from shop.operator.spec import Shop
+from shop.operator.resource import shopfile
+from shop.operator.resource.spec import Shop
 
 ADMISSION_TRIES = 5
 
