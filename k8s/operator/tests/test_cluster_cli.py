@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from shop.operator.cli.cluster_options import ClusterOptions
 from shop.operator.cli.kubectl_shop import app as kubectl_shop_app
 from shop.operator.cli.shopctl import app as shopctl_app
 from shop.operator.cluster import actions
 from shop.operator.cluster.backup_job import job_of
+from shop.operator.cluster.cluster_options import ClusterOptions
 from shop.operator.cluster.overview import one_line
 from shop.operator.cluster.pod_logs import Source, sources
 from shop.operator.cluster.port_forward import port_in

@@ -16,7 +16,7 @@ from shop.kit.bus import Bus
 from shop.kit.db import Database
 from shop.kit.outbox import Outbox
 from shop.kit.tasks import Tasks
-from shop.operator.cli import shopctl
+from shop.operator.cli.status import status_table
 from shop.operator.local import store_restarts, supervisor
 from shop.operator.local.assemble import store_component
 from shop.operator.local.component import Component, State
@@ -149,6 +149,6 @@ def test_status_shows_what_does_not_work(healthy: bool, detail: str, shown: str)
         "url": "http://localhost:1",
         "data_dir": "shop",
     }
-    table = shopctl._status_table(found)
+    table = status_table(found)
     assert shown in table.splitlines()[1]
     assert detail in table

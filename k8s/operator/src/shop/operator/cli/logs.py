@@ -1,4 +1,4 @@
-"""`shopctl logs`."""
+"""`shopctl logs` and `kubectl shop logs`."""
 
 import os
 from collections.abc import Mapping
@@ -7,14 +7,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shop.operator.cli import kubectl_shop as cluster
-from shop.operator.cli.cluster_options import ClusterOptions, ContextOption, KubeconfigOption, LongNamespaceOption
-from shop.operator.cli.options import DEFAULT_DATA_DIR, DataDirOption, data_folder, not_local, only_local
+from shop.operator.cli.options import (
+    DEFAULT_DATA_DIR,
+    ContextOption,
+    DataDirOption,
+    KubeconfigOption,
+    NamespaceOption,
+    ShopArgument,
+    data_folder,
+    not_local,
+    only_local,
+)
+from shop.operator.cluster.cluster_options import ClusterOptions
 from shop.operator.errors import ShopctlError
 
 if TYPE_CHECKING:
     from shop.operator.local.data_dir import DataDir
 
+DEFAULT_LINES = 50
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Follow: also print new lines.")]
+LongNamespaceOption = Annotated[
+    str | None, typer.Option("--namespace", metavar="NAME", help="The Shop's namespace; default: the context's.")
+]
 LinesOption = Annotated[
     int | None, typer.Option("--lines", min=0, help="Lines from the end of each log; default 50, chosen ones all.")
 ]
@@ -31,7 +45,7 @@ def logs(
         str | None, typer.Argument(metavar="SERVICE", help="Of a Shop in a cluster: order, postgres ...")
     ] = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
-    follow: cluster.FollowOption = False,
+    follow: FollowOption = False,
     lines: LinesOption = None,
     since: Annotated[str | None, typer.Option(metavar="10m", help="Here: what is younger; s, m, h or d.")] = None,
     level: Annotated[str | None, typer.Option(help="Here: debug, info, warning, error; what is as serious.")] = None,
@@ -53,16 +67,33 @@ def logs(
         not_local(name, data_dir)
         _refuse_unknown_log(name, service, where, data_folder(data_dir))
         _refuse_choice(name, chosen)
-        some = cluster.DEFAULT_LOG_LINES if lines is None else lines
-        cluster.logs(name, service, where.namespace, context, kubeconfig, follow, some)
+        some = DEFAULT_LINES if lines is None else lines
+        logs_in_cluster(name, service, where.namespace, context, kubeconfig, follow, some)
         return
     only_local("logs", where)
     from shop.operator.local import log_view
 
     chosen_entries = log_view.log_filter(since, level, trace)
     if lines is None:
-        lines = cluster.DEFAULT_LOG_LINES if chosen_entries.is_all else log_view.MAX_LINES
+        lines = DEFAULT_LINES if chosen_entries.is_all else log_view.MAX_LINES
     log_view.show(data_folder(data_dir), name, chosen_entries, lines, as_json=as_json, follow=follow)
+
+
+def logs_in_cluster(
+    name: ShopArgument,
+    service: Annotated[
+        str | None, typer.Argument(metavar="SERVICE", help="order, postgres, migrate ...; default: all")
+    ] = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    follow: FollowOption = False,
+    lines: Annotated[int, typer.Option("--lines", min=0, help="Lines from the end of each log.")] = DEFAULT_LINES,
+) -> None:
+    """Print the end of the logs of a Shop's pods, each line with its pod."""
+    from shop.operator.cluster import actions
+
+    actions.logs(ClusterOptions(namespace, context, kubeconfig), name, service, lines, follow)
 
 
 def _refuse_choice(name: str, chosen: Mapping[str, object]) -> None:
@@ -81,7 +112,7 @@ def _is_local_log(data_dir: Path, name: str) -> bool:
 
 
 def _refuse_unknown_log(name: str, service: str | None, where: ClusterOptions, data: "DataDir") -> None:
-    """ClusterOptions there is a shop here and no cluster to ask, the name is meant to be one of the shop's logs."""
+    """Where there is a shop here and no cluster to ask, the name is meant to be one of the shop's logs."""
     from shop.operator.local import running
 
     named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]

@@ -1,25 +1,41 @@
-"""Options and checks that several commands share."""
+"""Options, arguments and checks that several commands share."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shop.operator.cli.cluster_options import ClusterOptions
+from shop.operator.cluster.cluster_options import ClusterOptions
 from shop.operator.errors import ShopctlError
 from shop.operator.program import shopctl
 
 if TYPE_CHECKING:
     from shop.operator.local.data_dir import DataDir
 
+BOTH, IN_CLUSTER = "Here, and with a NAME in a cluster", "In a cluster"
+
 DataDirOption = Annotated[
     Path, typer.Option("--data-dir", help="Folder that holds everything the shop keeps.", show_default=True)
 ]
 DEFAULT_DATA_DIR = Path(".shop")
-BOTH, IN_CLUSTER = "Here, and with a NAME in a cluster", "In a cluster"
 NameArgument = Annotated[
     str | None, typer.Argument(metavar="NAME", help="A Shop in a cluster; without it, the shop on this machine.")
 ]
+
+ShopArgument = Annotated[str, typer.Argument(metavar="NAME", help="The Shop's name.", show_default=False)]
+NamespaceOption = Annotated[
+    str | None, typer.Option("--namespace", "-n", metavar="NAME", help="The Shop's namespace; default: the context's.")
+]
+ContextOption = Annotated[
+    str | None, typer.Option("--context", metavar="NAME", help="A context of the kubeconfig; default: the current one.")
+]
+KubeconfigOption = Annotated[
+    Path | None, typer.Option("--kubeconfig", metavar="FILE", help="Default: $KUBECONFIG, else ~/.kube/config.")
+]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+OperatorTimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the operator.")]
+OPERATOR_TIMEOUT_S = 30.0
 
 
 def not_local(name: str, data_dir: Path, *other: str) -> None:

@@ -9,8 +9,8 @@ import typer
 
 from shop.operator import console
 from shop.operator.audit.model import Options
-from shop.operator.cli.cluster_options import ClusterOptions
 from shop.operator.cluster import session
+from shop.operator.cluster.cluster_options import ClusterOptions
 from shop.operator.cluster.session import Session
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from shop.operator.cli.cluster_options import ClusterOptions
+from shop.operator.cluster.cluster_options import ClusterOptions
 from shop.operator.engine.kube.api_errors import ApiError, Unreachable
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import SHOP

@@ -1,8 +1,5 @@
-"""Commands for a running shop: stop, start, restart, open; and the version of shopctl."""
+"""`shopctl stop`, `start` and `restart`, of a component of the running shop."""
 
-import importlib.metadata
-import sys
-import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -14,16 +11,7 @@ from shop.operator.cli.options import DEFAULT_DATA_DIR, DataDirOption, data_fold
 ComponentArgument = Annotated[str, typer.Argument(help="A service (pricing), an instance (order-2) or a store (nats).")]
 
 
-def version(wanted: bool) -> None:
-    if wanted:
-        console.write(f"shopctl {importlib.metadata.version('shop-operator')}")
-        raise typer.Exit
-
-
-def stop(
-    component: ComponentArgument,
-    data_dir: DataDirOption = DEFAULT_DATA_DIR,
-) -> None:
+def stop(component: ComponentArgument, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
     """Stop a component of the running shop and leave it stopped."""
     console.write(f"stopped: {_carry_out('stop', component, data_dir)}")
 
@@ -36,10 +24,7 @@ def start(
     console.write(f"started: {_carry_out('start', component, data_dir)}")
 
 
-def restart(
-    component: ComponentArgument,
-    data_dir: DataDirOption = DEFAULT_DATA_DIR,
-) -> None:
+def restart(component: ComponentArgument, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
     """Stop a component of the running shop, start it again and return once it is ready."""
     _carry_out("stop", component, data_dir)
     console.write(f"restarted: {_carry_out('start', component, data_dir)}")
@@ -50,13 +35,3 @@ def _carry_out(action: str, component: str, data_dir: Path) -> str:
     from shop.operator.local import running
 
     return ", ".join(running.command(data_folder(data_dir), action, component=component)["components"])
-
-
-def open_shop(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """Open the running shop in a browser and print its address."""
-    from shop.operator.local import running
-
-    url = running.command(data_folder(data_dir), "status")["url"]
-    console.write(url)
-    if sys.stdout.isatty() and not webbrowser.open(url):
-        console.note("No browser found; open the address yourself.")

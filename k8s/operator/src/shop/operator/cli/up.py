@@ -1,0 +1,77 @@
+"""`shopctl up`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shop.operator import console
+from shop.operator.cli.options import DEFAULT_DATA_DIR, DataDirOption, data_folder
+from shop.operator.errors import ShopctlError
+from shop.operator.program import CHECKOUT, shopctl
+
+DEFAULT_PORT = 8080
+SAMPLE = CHECKOUT / "k8s" / "samples" / "bookshop.yaml"
+
+
+def up(
+    shop_file: Annotated[
+        Path | None, typer.Argument(metavar="[SHOP.yaml]", help="The Shop; default: ./shop.yaml, else the last one.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the shop is reached.")] = DEFAULT_PORT,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    replicas: Annotated[
+        list[str] | None, typer.Option(metavar="SERVICE=N", help="Processes of a service, e.g. order=2; repeatable.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return once the shop is ready; it keeps running.")
+    ] = False,
+    restore_from: Annotated[
+        Path | None, typer.Option(help="Backup, or folder of backups, that a new shop begins with; see `backup`.")
+    ] = None,
+) -> None:
+    """Start the shop: stores, services, catalogue. Ctrl-C stops it; its data is kept."""
+    from shop.operator.local import requirements
+
+    requirements.check()
+    from shop.operator.local import shop_process
+    from shop.operator.local.shop import Options
+    from shop.operator.resource import shopfile
+
+    path = _shop_file(shop_file, data_dir)
+    shop = shopfile.load(path)
+    options = Options(shop, data_dir, port, _replicas(replicas or []), restore_from, path.read_bytes())
+    report = os.environ.pop(shop_process.REPORT_VARIABLE, None)
+    if report is not None:
+        shop_process.supervise(options, int(report))
+    elif detach:
+        asked = [f"--replicas={noun}={count}" for noun, count in options.replicas.items()]
+        asked += [f"--restore-from={restore_from}"] if restore_from else []
+        shop_process.detach([str(path), f"--port={port}", f"--data-dir={data_dir}", *asked], data_dir, str(data_dir))
+    else:
+        shop_process.foreground(options, str(data_dir))
+
+
+def _shop_file(given: Path | None, data_dir: Path) -> Path:
+    """The file that was given, else ./shop.yaml, else the one that the data folder's shop was last started with."""
+    if given is not None:
+        return given
+    stored = data_folder(data_dir).shop_file
+    if stored.is_file() and not Path("shop.yaml").exists():
+        console.note(f"No Shop given: using the stored one, {stored}")
+        return stored
+    found = next((path for path in (Path("shop.yaml"), SAMPLE) if path.exists()), None)
+    if found is None:
+        raise ShopctlError(f"no shop.yaml here; name a Shop: `{shopctl()} up SHOP.yaml`")
+    return found
+
+
+def _replicas(given: list[str]) -> dict[str, int]:
+    counts = {}
+    for item in given:
+        noun, _, count = item.partition("=")
+        if not noun or not count.isdigit():
+            raise ShopctlError(f"--replicas {item}: write SERVICE=N, for example order=2")
+        counts[noun] = int(count)
+    return counts
