@@ -6,7 +6,7 @@ import pytest
 
 from k8s.operator.tests.shop_specs import DATABASES_BY_DEFAULT
 from shop.devkit.testing import wait_until
-from shop.operator.cluster import retrying
+from shop.operator.cluster import operator_requests
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.api_errors import ApiError
 from shop.operator.engine.kube.client import Kube
@@ -133,14 +133,14 @@ async def test_what_was_rolled_back_is_tried_again_when_a_retry_is_requested(
     shop: Kept, kubelet: Kubelet, session: Session
 ) -> None:
     with pytest.raises(ShopctlError, match="nothing to try again"):
-        await retrying.retry(session, "bookshop", timeout_s=LIMIT_S)
+        await operator_requests.retry(session, "bookshop", timeout_s=LIMIT_S)
     await kubelet.fail("bookshop-order-migrate-*", CRASH, image="*:0.2.0")
     await shop.patch(version="0.2.0")
     await shop.comes_to("Ready", "RolledBack")
-    await retrying.retry(session, "bookshop", timeout_s=LIMIT_S)
+    await operator_requests.retry(session, "bookshop", timeout_s=LIMIT_S)
     await shop.until("Ready", lambda found: found["reason"] == "RolledBack", "rolled back once more")
     await kubelet.heal()
-    said = await retrying.retry(session, "bookshop", timeout_s=LIMIT_S)
+    said = await operator_requests.retry(session, "bookshop", timeout_s=LIMIT_S)
     assert "what failed as revision 3 is tried again" in said
     await shop.ready()
     status = await shop.status()

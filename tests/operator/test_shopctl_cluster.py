@@ -13,7 +13,7 @@ import pytest
 
 from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
-from shop.operator.cluster import backup_job, overview_reader, pod_logs, suspending
+from shop.operator.cluster import backup_job, operator_requests, overview_reader, pod_logs
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CRON_JOB, EVENT, JOB, POD, SHOP
@@ -121,10 +121,10 @@ async def operator(session: Session) -> None:
 async def test_suspend_and_resume_wait_for_the_operator(session: Session, shop: Object) -> None:
     answering = asyncio.create_task(operator(session))
     try:
-        said = await suspending.set_suspended(session, "bookshop", suspended=True, timeout_s=WAIT_S)
+        said = await operator_requests.set_suspended(session, "bookshop", suspended=True, timeout_s=WAIT_S)
         assert said.startswith("bookshop is suspended")
         assert (await session.shop("bookshop"))["spec"]["suspend"] is True
-        said = await suspending.set_suspended(session, "bookshop", suspended=False, timeout_s=WAIT_S)
+        said = await operator_requests.set_suspended(session, "bookshop", suspended=False, timeout_s=WAIT_S)
         assert said.startswith("bookshop is resumed")
         assert (await session.shop("bookshop"))["spec"]["suspend"] is False
     finally:

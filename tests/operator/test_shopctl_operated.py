@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from shop.devkit.testing import wait_until
-from shop.operator.cluster import overview_reader, planner, suspending
+from shop.operator.cluster import operator_requests, overview_reader, planner
 from shop.operator.cluster.plan_result import Action, Plan
 from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.client import Kube
@@ -99,14 +99,14 @@ async def test_a_suspended_shop_is_left_alone_until_it_is_resumed(
     session = Session(api, namespace, True)
     file = shopctl.write_shop(tmp_path / "shop.yaml")
     await apply(session, file)
-    await suspending.set_suspended(session, "bookshop", suspended=True, timeout_s=READY_TIMEOUT_S)
+    await operator_requests.set_suspended(session, "bookshop", suspended=True, timeout_s=READY_TIMEOUT_S)
     overview = await overview_reader.overview(session, "bookshop")
     assert (overview.ready, overview.document()["summary"].startswith("Paused, ready")) == (True, True)
     await api.delete(DEPLOYMENT, namespace, "bookshop-order")
     plan = await planner.make(session, file)
     assert ids(plan, Action.CREATE) == {"apps/v1/Deployment/bookshop-order"}
     assert "the Shop is suspended" in plan.text()
-    await suspending.set_suspended(session, "bookshop", suspended=False, timeout_s=READY_TIMEOUT_S)
+    await operator_requests.set_suspended(session, "bookshop", suspended=False, timeout_s=READY_TIMEOUT_S)
 
     async def back() -> bool:
         return await api.get(DEPLOYMENT, namespace, "bookshop-order") is not None

@@ -62,18 +62,20 @@ def logs(where: ClusterOptions, name: str, service: str | None, lines: int, foll
 
 def suspend(where: ClusterOptions, name: str, suspended: bool, timeout_s: float) -> None:
     """Set spec.suspend and print the result."""
-    from shop.operator.cluster import suspending
+    from shop.operator.cluster import operator_requests
 
     console.write(
-        session.run(where, lambda it: suspending.set_suspended(it, name, suspended=suspended, timeout_s=timeout_s))
+        session.run(
+            where, lambda it: operator_requests.set_suspended(it, name, suspended=suspended, timeout_s=timeout_s)
+        )
     )
 
 
 def retry(where: ClusterOptions, name: str, timeout_s: float) -> None:
     """Request a retry and print the result."""
-    from shop.operator.cluster import retrying
+    from shop.operator.cluster import operator_requests
 
-    console.write(session.run(where, lambda it: retrying.retry(it, name, timeout_s=timeout_s)))
+    console.write(session.run(where, lambda it: operator_requests.retry(it, name, timeout_s=timeout_s)))
 
 
 def _json(document: dict[str, Any]) -> str:
