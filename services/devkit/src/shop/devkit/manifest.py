@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
@@ -216,6 +216,27 @@ def _contradictions(manifests: Manifests) -> Iterator[tuple[str, str]]:
     for field in ("ingress", "fallback"):
         chosen = [noun for noun, manifest in manifests.items() if getattr(manifest, field)]
         yield from ((noun, f"{field}: {chosen[0]} has it already") for noun in chosen[1:])
+
+
+def _owner(manifests: Manifests, entry: str, has: Callable[[Manifest], bool]) -> str:
+    """The service whose manifest has an entry that one must have; ManifestError when none has."""
+    found = next((noun for noun, manifest in manifests.items() if has(manifest)), None)
+    if found is None:
+        raise ManifestError(f"{SERVICES}/*/{FILE}: one service must have {entry} in its table {TABLE}")
+    return found
+
+
+def ingress_of(manifests: Manifests) -> str:
+    return _owner(manifests, "ingress = true", lambda manifest: manifest.ingress)
+
+
+def fallback_of(manifests: Manifests) -> str:
+    return _owner(manifests, "fallback = true", lambda manifest: manifest.fallback)
+
+
+def keys_of(manifests: Manifests) -> str:
+    """The service with the public keys by which tokens are verified."""
+    return _owner(manifests, f'prefixes = ["{JWKS_PREFIX}"]', lambda manifest: JWKS_PREFIX in manifest.prefixes)
 
 
 def callers(manifests: Manifests, noun: str) -> list[str]:

@@ -15,7 +15,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 class Settings(ServiceSettings):
     """``smtp_url`` is ``smtp://[user:password@]host[:port]``, or ``smtps://`` for TLS from the first byte.
-    Each of ``smtp_connections`` is kept open and sends one mail after the other.
+    Each of ``smtp_connections`` is kept open and sends one mail after the other; the mailbox needs none of them.
 
     A ``mailbox_port`` above 0 turns the mailbox on. No port is opened: the mailbox was an SMTP server on it once, which
     is why ``smtp_url`` names that port where mail goes to the mailbox (ADR 0030).

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shop.devkit.generate.blocks import replaced
-from shop.devkit.manifest import JWKS_PREFIX, Amounts, Manifest, Manifests, Resources, called, callers, publishers
+from shop.devkit.manifest import Amounts, Manifest, Manifests, Resources, called, callers, keys_of, publishers
 
 CHART = Path("charts") / "shop"
 
@@ -61,8 +61,7 @@ def _config(manifests: Manifests, noun: str) -> Iterator[str]:
     manifest = manifests[noun]
     if manifest.store_settings:
         yield """SHOP_STORE: '{{ include "shop.store" . }}'"""
-    keys = next(other for other, one in manifests.items() if JWKS_PREFIX in one.prefixes)
-    yield f"SHOP_JWKS_URL: '{_url(keys)}/.well-known/jwks.json'"
+    yield f"SHOP_JWKS_URL: '{_url(keys_of(manifests))}/.well-known/jwks.json'"
     for other in called(manifests, noun):
         yield f"SHOP_{other.upper()}_URL: '{_url(other, optional=manifests[other].optional)}'"
     for name, entry in manifest.config.items():

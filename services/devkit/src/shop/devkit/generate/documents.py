@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shop.devkit.generate.blocks import replaced
-from shop.devkit.manifest import SERVICES, Manifests, publishers
+from shop.devkit.manifest import SERVICES, Manifests, fallback_of, ingress_of, publishers
 
 SCHEMAS = Path(SERVICES) / "contracts" / "schemas"
 INDENT = "    "
@@ -26,8 +26,7 @@ def published(root: Path, noun: str) -> list[str]:
 
 
 def _diagram(root: Path, manifests: Manifests) -> Iterator[str]:
-    ingress = next(noun for noun, manifest in manifests.items() if manifest.ingress)
-    fallback = next(noun for noun, manifest in manifests.items() if manifest.fallback)
+    ingress, fallback = ingress_of(manifests), fallback_of(manifests)
     yield from ("```mermaid", "flowchart LR")
     yield from (f"{INDENT}{client} --> {ingress}" for client in ("browser([browser])", "program([API client])"))
     yield f"{INDENT}subgraph shop"

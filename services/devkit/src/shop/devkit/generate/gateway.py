@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shop.devkit.generate import python
-from shop.devkit.manifest import Manifest, Manifests
+from shop.devkit.manifest import Manifest, Manifests, fallback_of
 
 HEAD = f'''"""Which paths lead to which service. {python.NOTICE}"""
 
@@ -21,13 +21,12 @@ PORT = 8000
 
 def services(_root: Path, manifests: Manifests) -> str:
     """shop/gateway/services.py."""
-    fallback = next(noun for noun, manifest in manifests.items() if manifest.fallback)
     parts = [
         python.dict_of("API", _owners(manifests, lambda manifest: manifest.api)),
         '"""The first segment after /api/v1/ and the service behind it."""\n',
         python.dict_of("PREFIXES", _owners(manifests, lambda manifest: manifest.prefixes)),
         '"""Other first segments and the service behind them."""\n',
-        f'FALLBACK: Final = "{fallback}"\n"""The service that has every other path."""\n',
+        f'FALLBACK: Final = "{fallback_of(manifests)}"\n"""The service that has every other path."""\n',
         python.tuple_of("PUBLIC_READS", _all(manifests, lambda manifest: manifest.public_reads)),
         '"""Segments after /api/v1/ that are read without a token."""\n',
         python.tuple_of("PUBLIC_POSTS", _all(manifests, lambda manifest: manifest.public_posts)),
