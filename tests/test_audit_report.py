@@ -1,4 +1,4 @@
-"""A test whose audit was not clean says which oracle failed, and tells what is late from what is broken."""
+"""A test whose audit was not clean says which oracle failed, and distinguishes late from broken."""
 
 from __future__ import annotations
 

@@ -52,9 +52,9 @@ def test_missing_browser_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr(chromium, "downloaded", lambda: None)
     monkeypatch.setattr(chromium, "download", lambda: "no network")
     assert chromium.main() == 1
-    told = capsys.readouterr().err
-    assert "no network" in told
-    assert "apt-get install chromium" in told
+    output = capsys.readouterr().err
+    assert "no network" in output
+    assert "apt-get install chromium" in output
 
 
 def test_installed_browser_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,21 +56,23 @@ def test_it_needs_nothing_but_the_standard_library_and_the_kit() -> None:
     assert {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names} == {"shop.kit.postal"}
 
 
-@pytest.mark.shop
-def test_it_buys(shop: RunningShop) -> None:
-    environment = {**os.environ, "SHOP_URL": shop.url, "SHOP_COUNTRY": "DE"}
-    done = subprocess.run(
+def buy(shop: RunningShop, country: str) -> subprocess.CompletedProcess[str]:
+    """Run the script of `helm test` against `shop`."""
+    environment = {**os.environ, "SHOP_URL": shop.url, "SHOP_COUNTRY": country}
+    return subprocess.run(
         [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
+
+
+@pytest.mark.shop
+def test_it_buys(shop: RunningShop) -> None:
+    done = buy(shop, "DE")
     assert (done.returncode, done.stdout.split()[2:4]) == (0, ["is", "confirmed,"]), done.stderr
 
 
 @pytest.mark.shop
 def test_it_fails_with_the_response_of_the_shop(shop: RunningShop) -> None:
-    environment = {**os.environ, "SHOP_URL": shop.url, "SHOP_COUNTRY": "KP"}
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
+    done = buy(shop, "KP")
     assert done.returncode == 1
     assert done.stderr.startswith("POST /orders: 422 ")
     assert "country_not_served" in done.stderr

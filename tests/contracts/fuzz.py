@@ -26,7 +26,7 @@ REQUEST_TIMEOUT_S = 15.0
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 LEFT_OUT = ("/health", "/metrics")
 ENDLESS = "/events"
-"""A stream of something that exists does not end by itself."""
+"""The event stream of an existing order does not end."""
 
 
 def document(base_url: str) -> dict[str, Any] | None:

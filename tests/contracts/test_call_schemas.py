@@ -95,12 +95,12 @@ BREAKING: list[tuple[str, Callable[[golden.Schema], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "told"), BREAKING, ids=[change.__name__ for _, change, _ in BREAKING])
-def test_breaking_change_of_a_call_is_found(name: str, change: Callable[[golden.Schema], None], told: str) -> None:
+@pytest.mark.parametrize(("name", "change", "message"), BREAKING, ids=[change.__name__ for _, change, _ in BREAKING])
+def test_breaking_change_of_a_call_is_found(name: str, change: Callable[[golden.Schema], None], message: str) -> None:
     before = golden.schema_of(name)
     after = copy.deepcopy(before)
     change(after)
-    assert any(told in found for found in golden.breaking_changes(before, after))
+    assert any(message in found for found in golden.breaking_changes(before, after))
 
 
 def test_command_writes_nothing_over_a_breaking_change_of_a_call(

@@ -87,12 +87,12 @@ BREAKING: list[tuple[Callable[[golden.Schema], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), BREAKING, ids=[change.__name__ for change, _ in BREAKING])
-def test_breaking_change_is_found(change: Callable[[golden.Schema], None], told: str) -> None:
+@pytest.mark.parametrize(("change", "message"), BREAKING, ids=[change.__name__ for change, _ in BREAKING])
+def test_breaking_change_is_found(change: Callable[[golden.Schema], None], message: str) -> None:
     before = golden.schema_of(LINES)
     after = copy.deepcopy(before)
     change(after)
-    assert told in golden.breaking_changes(before, after)
+    assert message in golden.breaking_changes(before, after)
 
 
 def new_optional_field(schema: golden.Schema) -> None:

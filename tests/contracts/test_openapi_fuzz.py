@@ -27,7 +27,7 @@ CALL_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Target:
-    """A shop of its own, which may be filled with nonsense; ``bearer`` is the administrator's token.
+    """A separate shop, for invalid data; ``bearer`` is the administrator's token.
 
     ``known`` has an id of everything that requests name, and a card that pays.
     """

@@ -41,7 +41,7 @@ TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-00"
 
 
 def application(noun: str) -> FastAPI:
-    """The service's own application, made anew from the present environment."""
+    """The service's own application, created from the current environment."""
     spec = importlib.util.spec_from_file_location(f"contract_{noun}_main", package_folder(noun) / "main.py")
     assert spec
     assert spec.loader

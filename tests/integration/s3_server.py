@@ -16,7 +16,7 @@ from shop.devkit.processes import port_is_free
 from tests.charts.helm import BUILD_TIMEOUT_S, CACHE, GO_PLACES
 
 MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
-ACCESS_KEY, SECRET_KEY = "shopkeeper", "not-a-secret-of-anybody"
+ACCESS_KEY, SECRET_KEY = "shopkeeper", "not-a-secret"
 BUCKET = "backups"
 
 

@@ -124,7 +124,7 @@ def backup(urls: Urls, target: Path, **more: str) -> str:
 
 
 def chosen(urls: Urls, tmp_path: Path) -> str:
-    """What `restore.sh choose` tells the container that would bring a backup from a bucket."""
+    """What `restore.sh choose` prints for the container that copies a backup from a bucket."""
     file = tmp_path / "chosen"
     scripts.run("restore.sh", urls, {"CHOSEN": str(file)}, None, "choose")
     return file.read_text()

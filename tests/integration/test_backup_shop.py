@@ -34,7 +34,7 @@ PASSWORD = "correct horse battery"
 
 @dataclass
 class Sold:
-    """What customers were told: until the backup began, and later."""
+    """Acknowledged orders: before the backup began, and later."""
 
     before: list[Answer]
     later: list[Answer]
@@ -93,9 +93,9 @@ async def test_a_new_shop_goes_on_where_the_backup_ended(
         return shopctl("backup", "--to", str(tmp_path / "backups"), data_dir=shop.local.data_dir)
 
     sold = await sell_during(backup, api, tokens, product["id"])
-    told = {str(answer.body["id"]) for answer in sold.before}
+    acknowledged_ids = {str(answer.body["id"]) for answer in sold.before}
     acknowledged = tmp_path / "acknowledged"
-    acknowledged.write_text("".join(f"{order_id}\n" for order_id in sorted(told)))
+    acknowledged.write_text("".join(f"{order_id}\n" for order_id in sorted(acknowledged_ids)))
     await assert_clean(shop)
 
     async with new_shop(tmp_path / "new", tmp_path / "backups") as again:
@@ -107,7 +107,7 @@ async def test_a_new_shop_goes_on_where_the_backup_ended(
             assert (await client.call("GET", f"/orders/{first.body['id']}", token))["state"] == "confirmed"
             left = await stock_of(client, product["id"])
             sold_then = STOCK - left
-            assert len(told) <= sold_then <= len(sold.before) + len(sold.later)
+            assert len(acknowledged_ids) <= sold_then <= len(sold.before) + len(sold.later)
             answer = await order(client, token, product["id"])
             assert answer.status == 201
             assert await ends_as(client, answer) == "confirmed"

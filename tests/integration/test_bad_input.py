@@ -103,7 +103,7 @@ async def test_a_key_used_for_another_order(shop: RunningShop, api: Shop, admin:
 
 async def test_requests_without_a_valid_token_see_nothing(shop: RunningShop, api: Shop, admin: str) -> None:
     product = await new_product(api, admin, 5)
-    buyer, stranger = await api.sign_up_many(2)
+    buyer, other = await api.sign_up_many(2)
     bought = await insist(api, buyer, product["id"])
     order_id = bought.body["id"]
     for method, path in [
@@ -112,15 +112,15 @@ async def test_requests_without_a_valid_token_see_nothing(shop: RunningShop, api
         ("GET", f"/orders/{order_id}/events"),
         ("GET", f"/orders/{uuid.uuid4()}"),
     ]:
-        headers = {"Authorization": f"Bearer {stranger}"}
+        headers = {"Authorization": f"Bearer {other}"}
         async with api.session.request(method, f"{api.url}/api/v1{path}", headers=headers) as response:
             assert (path, response.status, (await response.json(content_type=None))["code"]) == (
                 path,
                 404,
                 "unknown_order",
             )
-    assert (await api.call("GET", f"/payments?order_id={order_id}", stranger))["items"] == []
-    assert (await api.call("GET", "/orders", stranger))["items"] == []
+    assert (await api.call("GET", f"/payments?order_id={order_id}", other))["items"] == []
+    assert (await api.call("GET", "/orders", other))["items"] == []
 
 
 async def test_invalid_tokens_are_refused(shop: RunningShop, api: Shop, tokens: Tokens) -> None:

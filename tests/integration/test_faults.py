@@ -106,10 +106,10 @@ async def test_orders_go_on_without_the_broker_and_each_event_arrives_once(
     assert {answer.status for answer in answers} == {201}
     wanted = {answer.body["id"] for answer in answers}
 
-    async def told() -> bool:
+    async def is_notified() -> bool:
         return wanted <= (await _confirmations(api, buyers)).keys()
 
-    await wait_until(told, BACK_WITHIN_S)
+    await wait_until(is_notified, BACK_WITHIN_S)
     confirmations = await _confirmations(api, buyers)
     assert {confirmations[order_id] for order_id in wanted} == {1}
     await assert_clean(shop)

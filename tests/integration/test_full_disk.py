@@ -1,4 +1,4 @@
-"""The disk of a whole shop is full for a while: no request gets a 500, and everything recovers by itself."""
+"""The disk of a whole shop is full for a while: no request gets a 500, and everything recovers without help."""
 
 from __future__ import annotations
 

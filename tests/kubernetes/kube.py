@@ -97,7 +97,7 @@ class Release:
 
     @contextlib.asynccontextmanager
     async def forwarded(self, target: str, port: int) -> AsyncIterator[int]:
-        """A port of this machine that leads to `target` (such as svc/postgres) while the block runs."""
+        """A port of this machine that is forwarded to `target` (such as svc/postgres) while the block runs."""
         local = free_port()
         command = ["kubectl", "--namespace", self.namespace, "port-forward", target, f"{local}:{port}"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

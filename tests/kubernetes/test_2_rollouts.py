@@ -65,7 +65,7 @@ async def test_changed_values_and_the_rollback_fail_no_request(
 
 @pytest.fixture
 def failed_rollout(release: Release) -> Iterator[Release]:
-    """The storefront gets another setting and an image that nobody has built; afterwards it is as before."""
+    """The storefront gets another setting and an image that does not exist; afterwards it is as before."""
     before = _revision(release)
     changed = f"services.storefront.logLevel=DEBUG,services.storefront.image.tag={images.version()}-not-built"
     release.helm("upgrade", release.name, *release.values(), "--set", changed)
@@ -76,7 +76,7 @@ def failed_rollout(release: Release) -> Iterator[Release]:
 async def test_an_old_pod_that_starts_again_during_a_failed_rollout_has_its_own_settings(
     failed_rollout: Release, timeline: Timeline
 ) -> None:
-    """First a container that ends by itself, then a pod that the old ReplicaSet makes anew, as after a lost node."""
+    """First a container that ends by itself, then a pod that the old ReplicaSet replaces, as after a lost node."""
     release = failed_rollout
     await wait_until(lambda: _broken(release), AGAIN_WITHIN_S, "a pod of the failed rollout")
     [old] = [pod["metadata"]["name"] for pod in release.pods("storefront") if is_ready(pod)]

@@ -45,8 +45,8 @@ class Timeline:
     def now(self) -> str:
         """The present time, relative to the last step and the last event of a pod."""
         at = time.monotonic()
-        told = [f"{at - then:.1f} s after {what}" for then, what in (*self.marks[-1:], *self.events[-1:])]
-        return f"{at - self.began:.1f} s" + (f" ({', '.join(told)})" if told else "")
+        details = [f"{at - then:.1f} s after {what}" for then, what in (*self.marks[-1:], *self.events[-1:])]
+        return f"{at - self.began:.1f} s" + (f" ({', '.join(details)})" if details else "")
 
     async def watch(self) -> None:
         """Record the events of pods and follow the logs of new ones until cancelled."""

@@ -1,4 +1,4 @@
-"""Load a shop of its own on this machine and say what it can do: `make bench`.
+"""Load a separate shop on this machine and report its throughput and latency: `make bench`.
 
     make bench                                      find the highest sustained rate, then measure it in full
     make bench ARGS="--rate 200 --seconds 30"       measure one rate

@@ -5,7 +5,7 @@
 Each run has two halves, each on a fresh API server. In the first the objects of all Shops are applied by a bare client,
 as many requests at once as the operator has: the raw rate. In the second the operator creates all Shops, starts anew,
 gets one pod for each that there should be, updates all Shops, and goes through them once more with nothing to do.
-The same stand-in for controllers and kubelet, a process of its own, is at work in both. The operator logs in as in a
+The same stand-in for controllers and kubelet, a process of its own, runs in both. The operator logs in as in a
 cluster, with the token of a service account. Runs follow each other, so what else the machine does falls on both
 halves; the figures at the end are medians over the runs. API server, etcd, stand-in and operator share the cores.
 

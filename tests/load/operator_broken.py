@@ -57,12 +57,12 @@ async def _cost(bench: Bench, operator: Operator, seconds: float) -> dict[str, A
     """
     held = {name: await _metric(operator, f'{RECONCILE}_sum{{result="{name}"}}') for name in FAILED_RESULTS}
     passes = {name: await _metric(operator, f'{RECONCILE}_count{{result="{name}"}}') for name in FAILED_RESULTS}
-    told = [await _told(bench, way) for way in REFUSALS]
+    reported = [await _is_reported(bench, way) for way in REFUSALS]
     return {
         "failed_passes": round(sum(passes.values())),
         "workers": WORKERS,
         "failed_at_once": round(sum(held.values()) / seconds, 2),
-        "known_as_broken": sum(told),
+        "known_as_broken": sum(reported),
     }
 
 
@@ -70,7 +70,7 @@ async def _metric(operator: Operator, name: str) -> float:
     return await asyncio.to_thread(operator.metric, name)
 
 
-async def _told(bench: Bench, way: str) -> int:
+async def _is_reported(bench: Bench, way: str) -> int:
     """Shops of one way whose status says what is wrong."""
     shops = await bench.api.list(SHOP, f"broken-{way}")
     return sum(_degraded(shop) == REASONS[way] for shop in shops)

@@ -105,7 +105,7 @@ class Shop:
         return found[:count]
 
     async def restock(self, admin: str, products: Sequence[Json], pieces: int) -> None:
-        """Add ``pieces`` to the stock of each product, so that a run measures selling and not being sold out."""
+        """Add ``pieces`` to the stock of each product, so that nothing is sold out during a run."""
         for product in products:
             await self.call("POST", f"/products/{product['id']}/stock", admin, json={"delta": pieces})
 
@@ -127,7 +127,7 @@ class Crowd:
         return cls(shop, itertools.cycle(tokens), product_ids, random.Random(seed))
 
     def only(self, product_id: str) -> Self:
-        """The same customers, all after one product."""
+        """The same customers, all ordering one product."""
         return replace(self, product_ids=[product_id])
 
     def at(self, url: str) -> Self:

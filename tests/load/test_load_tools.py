@@ -1,4 +1,4 @@
-"""The load generator tells the truth: open loop, latencies from the time due, only this machine, bounded."""
+"""The load generator: open loop, latencies from the time due, only this machine, bounded."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_report_says_what_was_violated() -> None:
     assert "4 stock adds up: ['book-1']" in text
 
 
-@pytest.mark.parametrize(("load", "told"), [(0.1, False), (6.0, True)])
-def test_report_says_when_the_machine_was_busy(load: float, told: bool) -> None:
+@pytest.mark.parametrize(("load", "warned"), [(0.1, False), (6.0, True)])
+def test_report_says_when_the_machine_was_busy(load: float, warned: bool) -> None:
     result = {"machine": {**MACHINE, "load_before": load}, "runs": [], "audit": {"ok": True, "oracles": []}}
-    assert any("every number below is too low" in line for line in report.lines(result)) is told
+    assert any("every number below is too low" in line for line in report.lines(result)) is warned

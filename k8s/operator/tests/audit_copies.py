@@ -22,7 +22,7 @@ class Sound:
 
 
 class Copies:
-    """Copies of the sound databases. Only those that a test changed are made anew for the next."""
+    """Copies of the sound databases. Only those that a test changed are copied again for the next."""
 
     def __init__(self, databases: Databases, server: embedded.Server, nats_url: str) -> None:
         self._databases = databases

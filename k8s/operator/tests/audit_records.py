@@ -61,7 +61,7 @@ class ShopRecords:
         )
 
     async def confirmed(self) -> Placed:
-        """An order that was placed, charged, sold and told of."""
+        """An order that was placed, charged, sold and announced by mail."""
         placed = await self._order("confirmed", ["confirmed"])
         await self._reserve(placed, "sold")
         await self._charge(placed)
@@ -85,7 +85,7 @@ class ShopRecords:
         return placed
 
     async def pending(self, age: timedelta) -> Placed:
-        """An order that somebody goes on with."""
+        """An order whose saga is running."""
         placed = Placed(new_id(), new_id())
         await self._insert_order(placed, "pending", 1, str(placed.order), datetime.now(UTC) - age)
         await self._saga(placed, "running")

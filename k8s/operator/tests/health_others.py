@@ -69,7 +69,7 @@ ROUTES: list[Row] = [
         'HTTPRoute a: leads to something unknown: Service "a" not found',
     ),
     (
-        "leads to a kind that is none",
+        "refers to an unknown kind",
         route([ACCEPTED, said("ResolvedRefs", "False", "InvalidKind", "kind Pod")]),
         FAILED,
         "InvalidKind",
@@ -83,7 +83,7 @@ ROUTES: list[Row] = [
         "",
     ),
     (
-        "of two refusals the final one is told",
+        "of two refusals the final one is reported",
         route([said("Accepted", "False", "Pending")], [said("Accepted", "False", "UnsupportedValue")]),
         FAILED,
         "UnsupportedValue",

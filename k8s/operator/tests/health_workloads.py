@@ -141,7 +141,7 @@ DEPLOYMENTS: list[Row] = [
         "",
     ),
     (
-        "paused by somebody",
+        "paused by a user",
         deployment({"paused": True}, AVAILABLE, replicas=2, readyReplicas=2, availableReplicas=2),
         WAITING,
         "DeploymentPaused",

@@ -1,4 +1,4 @@
-"""Whose an object is, whatever somebody has made of its label."""
+"""Which Shop an object belongs to, also when its label was changed."""
 
 from __future__ import annotations
 

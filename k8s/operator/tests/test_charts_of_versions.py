@@ -71,7 +71,7 @@ def test_a_shop_that_names_its_version_does_not_follow_the_charts_of_the_operato
 
 
 async def test_what_the_charts_of_that_version_do_not_know_is_refused(charts: Path, tmp_path: Path) -> None:
-    """To leave such a value out in silence would be a mix that nobody has tested."""
+    """Leaving such a value out without an error would be an untested combination."""
     archive = charts / EARLIER / f"shop-{OTHER}.tgz"
     with tarfile.open(archive) as packed:
         packed.extractall(tmp_path, filter="data")

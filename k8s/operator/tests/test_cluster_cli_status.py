@@ -1,4 +1,4 @@
-"""How a Shop in a cluster is told about: as text, as JSON, and whether it is ready."""
+"""The status of a Shop in a cluster: as text, as JSON, and the exit code."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -86,7 +86,7 @@ READY_TABLE: list[tuple[str, Facts, str, str]] = [
         "False/DeadlineExceeded",
     ),
     (
-        "failed at first, and goes on trying",
+        "failed at first, and is retried",
         Facts(1, rolling=FIRST, failed=FAILED, pod_problems=(PULL,)),
         "False/DeadlineExceeded",
         "False/DeadlineExceeded",
@@ -220,15 +220,15 @@ def test_what_blocks_a_shop_is_reported_with_what_still_serves() -> None:
 def test_problems_are_reported_once_for_each_owner_fatal_ones_first() -> None:
     second = replace(PULL, message=PULL.message.replace("-x:", "-y:"), pod="bookshop-order-7c9-y")
     found = made(replace(SERVING, unready=(WAITING, "Service a: gone"), pod_problems=(second, NO_NODE, PULL, NEVER)))
-    told = found["Degraded"]["message"]
+    message = found["Degraded"]["message"]
     assert found["Degraded"]["reason"] == "ErrImageNeverPull"
-    assert told == f"{NEVER.message}. {PULL.message}. {NO_NODE.message}. Service a: gone."
+    assert message == f"{NEVER.message}. {PULL.message}. {NO_NODE.message}. Service a: gone."
 
 
 def test_of_many_problems_some_are_reported_and_the_rest_is_counted() -> None:
     many = tuple(replace(PULL, owner=f"Deployment {name}", message=f"Deployment {name}: bad") for name in "abcdef")
-    told = made(replace(SERVING, pod_problems=many))["Degraded"]["message"]
-    assert told == "Deployment a: bad. Deployment b: bad. Deployment c: bad. 3 more of its parts have such problems."
+    message = made(replace(SERVING, pod_problems=many))["Degraded"]["message"]
+    assert message == "Deployment a: bad. Deployment b: bad. Deployment c: bad. 3 more of its parts have such problems."
 
 
 def test_drift_is_reported_while_it_is_repaired_and_remembered_after() -> None:

@@ -1,4 +1,4 @@
-"""Events: each thing told once, counted, bounded, and never a reason to fail."""
+"""Events: each recorded once, counted, bounded, and never a reason to fail."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Server:
 
 
 class Recording:
-    """A server, a recorder, and a clock that stands still until told."""
+    """A server, a recorder, and a clock that is moved by hand."""
 
     def __init__(self) -> None:
         self.server = Server()
@@ -68,7 +68,7 @@ class Recording:
         now = lambda: START + timedelta(seconds=self.seconds - 1_000)  # noqa: E731
         return EventRecorder(self.server, "operator-1", monotonic=lambda: self.seconds, now=now)
 
-    def tell(self, message: str = "Revision 2 serves", *, shop: str = "bookshop", uid: str = "u-1") -> None:
+    def record(self, message: str = "Revision 2 serves", *, shop: str = "bookshop", uid: str = "u-1") -> None:
         self.recorder.record(a_shop(shop, uid), "Normal", "Ready", message)
 
     async def write(self) -> float | None:
@@ -85,7 +85,7 @@ def recording() -> Recording:
 
 
 async def test_an_event_says_all_that_a_person_sees(recording: Recording) -> None:
-    recording.tell()
+    recording.record()
     assert await recording.write() is None
     event = recording.server.only
     assert event["involvedObject"] == {
@@ -103,17 +103,17 @@ async def test_an_event_says_all_that_a_person_sees(recording: Recording) -> Non
 
 async def test_the_same_thing_again_is_counted(recording: Recording) -> None:
     for _ in range(3):
-        recording.tell()
+        recording.record()
     await recording.write()
     assert (recording.server.only["count"], recording.server.requests) == (3, ["create"])
 
 
 async def test_a_count_is_written_now_and_then(recording: Recording) -> None:
-    recording.tell()
+    recording.record()
     await recording.write()
     for _ in range(20):
         recording.seconds += 10
-        recording.tell()
+        recording.record()
     assert await recording.write() == REPEAT_S - 200
     assert recording.server.requests == ["create"]
     recording.seconds += REPEAT_S
@@ -123,63 +123,63 @@ async def test_a_count_is_written_now_and_then(recording: Recording) -> None:
 
 
 async def test_other_words_are_another_event(recording: Recording) -> None:
-    recording.tell("Revision 2 serves")
-    recording.tell("Revision 3 serves")
-    recording.tell("Revision 2 serves", shop="toyshop", uid="u-2")
+    recording.record("Revision 2 serves")
+    recording.record("Revision 3 serves")
+    recording.record("Revision 2 serves", shop="toyshop", uid="u-2")
     await recording.write()
     assert [event["count"] for event in recording.server.events.values()] == [1, 1, 1]
 
 
 async def test_a_shop_created_again_starts_its_own_events(recording: Recording) -> None:
-    recording.tell(uid="u-1")
-    recording.tell(uid="u-2")
+    recording.record(uid="u-1")
+    recording.record(uid="u-2")
     await recording.write()
     assert sorted(event["involvedObject"]["uid"] for event in recording.server.events.values()) == ["u-1", "u-2"]
 
 
 async def test_the_next_process_goes_on_counting(recording: Recording) -> None:
-    recording.tell()
-    recording.tell()
+    recording.record()
+    recording.record()
     await recording.write()
     recording.recorder = recording.another()
-    recording.tell()
+    recording.record()
     await recording.write()
     assert recording.server.only["count"] == 3
     recording.seconds += REPEAT_S
-    recording.tell()
+    recording.record()
     await recording.write()
     assert recording.server.only["count"] == 4
 
 
 async def test_an_event_that_the_server_forgot_is_made_again(recording: Recording) -> None:
-    recording.tell()
+    recording.record()
     await recording.write()
     recording.server.events.clear()
     recording.seconds += REPEAT_S
-    recording.tell()
+    recording.record()
     await recording.write()
     assert recording.server.only["count"] == 2
 
 
 async def test_after_an_hour_it_is_a_new_event(recording: Recording) -> None:
-    recording.tell()
+    recording.record()
     await recording.write()
     recording.server.events.clear()
     recording.seconds += SERIES_S + 1
-    recording.tell()
+    recording.record()
     await recording.write()
     assert (recording.server.only["count"], recording.server.only["firstTimestamp"]) == (1, "2026-01-02T04:04:06Z")
 
 
 async def test_one_shop_cannot_flood(recording: Recording) -> None:
     for number in range(BURST + 10):
-        recording.tell(f"message {number}")
-    recording.tell("of another Shop", shop="toyshop", uid="u-2")
+        recording.record(f"message {number}")
+    recording.record("of another Shop", shop="toyshop", uid="u-2")
     await recording.write()
     assert (len(recording.server.events), recording.recorder.dropped) == (BURST + 1, 10)
     recording.seconds += REFILL_S
-    recording.tell("one more")
-    recording.tell("and one too many")
+    recording.record("one more")
+    recording.record("and one too many")
     await recording.write()
     assert (len(recording.server.events), recording.recorder.dropped) == (BURST + 2, 11)
 
@@ -187,10 +187,10 @@ async def test_one_shop_cannot_flood(recording: Recording) -> None:
 async def test_what_waits_is_bounded(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "MAX_WAITING", 3)
     for number in range(5):
-        recording.tell(uid=f"u-{number}")
+        recording.record(uid=f"u-{number}")
     await recording.write()
     assert (len(recording.server.events), recording.recorder.dropped) == (3, 2)
-    recording.tell(uid="u-9")
+    recording.record(uid="u-9")
     await recording.write()
     assert len(recording.server.events) == 4
 
@@ -199,9 +199,9 @@ async def test_what_is_remembered_is_bounded(recording: Recording, monkeypatch: 
     monkeypatch.setattr(events, "MAX_SERIES", 2)
     monkeypatch.setattr(events, "MAX_SHOPS", 2)
     for number in range(5):
-        recording.tell(uid=f"u-{number}")
+        recording.record(uid=f"u-{number}")
         await recording.write()
-    recording.tell(uid="u-0")
+    recording.record(uid="u-0")
     await recording.write()
     assert len(recording.server.events) == 5
     assert sorted(event["count"] for event in recording.server.events.values()) == [1, 1, 1, 1, 2]
@@ -209,19 +209,19 @@ async def test_what_is_remembered_is_bounded(recording: Recording, monkeypatch: 
 
 async def test_what_the_server_will_not_have_is_left(recording: Recording) -> None:
     recording.server.refuse = [ApiError(403, "Forbidden", "namespace shops is being terminated")]
-    recording.tell("lost")
-    recording.tell("written")
+    recording.record("lost")
+    recording.record("written")
     await recording.write()
     assert recording.server.only["message"] == "written"
 
 
 async def test_a_lost_event_is_reported_when_it_happens_again(recording: Recording) -> None:
     recording.server.refuse = [Unreachable(0, "NoAnswer", "timed out")]
-    recording.tell()
+    recording.record()
     await recording.write()
     assert recording.server.events == {}
     recording.seconds += REPEAT_S
-    recording.tell()
+    recording.record()
     await recording.write()
     assert recording.server.only["count"] == 2
 
@@ -235,7 +235,7 @@ async def test_long_words_are_cut_to_what_the_server_takes(recording: Recording)
 
 
 async def test_the_longest_name_of_a_shop_still_gives_a_name(recording: Recording) -> None:
-    recording.tell(shop="a" * 63)
+    recording.record(shop="a" * 63)
     await recording.write()
     assert len(recording.server.only["metadata"]["name"]) <= 253
 
@@ -243,9 +243,9 @@ async def test_the_longest_name_of_a_shop_still_gives_a_name(recording: Recordin
 async def test_a_task_writes_what_is_reported_meanwhile(recording: Recording) -> None:
     running = asyncio.create_task(recording.recorder.run())
     try:
-        recording.tell("first")
+        recording.record("first")
         await wait_until(lambda: len(recording.server.events) == 1, what="the first event")
-        recording.tell("second")
+        recording.record("second")
         await wait_until(lambda: len(recording.server.events) == 2, what="the second event")
     finally:
         running.cancel()

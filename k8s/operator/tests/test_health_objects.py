@@ -55,7 +55,7 @@ def test_every_kind_of_a_shop_can_be_judged_without_a_status(kind: Any) -> None:
             deployment(None, AVAILABLE, NEW_SET, replicas=2, updatedReplicas=2, availableReplicas=1),
             True,
         ),
-        ("an autoscaler wants five", deployment({"replicas": 5}, AVAILABLE, replicas=5, availableReplicas=2), True),
+        ("an autoscaler asks for five", deployment({"replicas": 5}, AVAILABLE, replicas=5, availableReplicas=2), True),
         (
             "a rollout that is stuck beside old pods",
             deployment(None, AVAILABLE, LATE, replicas=3, availableReplicas=2),
@@ -68,10 +68,10 @@ def test_every_kind_of_a_shop_can_be_judged_without_a_status(kind: Any) -> None:
         ("a database of two, none ready", stateful_set(), False),
         ("a cluster that fails over", cluster("Failing over", 2), True),
         ("a cluster without instances", cluster("Failing over", 0), False),
-        ("a job at work, which nobody depends on", an_object("Job", {}, STARTED), True),
+        ("a running job that nothing waits for", an_object("Job", {}, STARTED), True),
         ("a job that failed", an_object("Job", {}, {"conditions": [condition("Failed", "True", *BACKOFF)]}), False),
         ("an accepted route", route([ACCEPTED]), True),
-        ("a route nobody takes", route(), False),
+        ("a route that no Gateway has accepted", route(), False),
         (
             "on its way out",
             an_object("Deployment", {"replicas": 0}, {}, deletionTimestamp="2026-01-02T03:04:05Z"),

@@ -1,4 +1,4 @@
-"""Why a pod does not come up, from pod documents as kubelets write them."""
+"""Why a pod does not start, from pod documents as kubelets write them."""
 
 from __future__ import annotations
 

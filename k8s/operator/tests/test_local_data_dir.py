@@ -1,4 +1,4 @@
-"""The data folder: who may use it, what it remembers, and what is said when it cannot be used."""
+"""The data folder: its lock, what it stores, and errors when it cannot be used."""
 
 import json
 import socket

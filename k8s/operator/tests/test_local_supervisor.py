@@ -47,7 +47,7 @@ class Bench:
         made = Component(name, "service", 0, log, spawn, ready, **options)  # type: ignore[arg-type]
         return self.supervisor.add(made)
 
-    def heard(self, words: str) -> bool:
+    def has_said(self, words: str) -> bool:
         return any(words in line for line in self.said)
 
 
@@ -77,8 +77,8 @@ async def test_a_killed_process_is_started_again_and_that_is_said(bench: Bench) 
     os.kill(first, signal.SIGKILL)
     await wait_until(lambda: component.state is State.READY and component.pid not in (None, first))
     assert component.restarts == 1
-    assert bench.heard("order-1 was ended by SIGKILL; restarts in")
-    await wait_until(lambda: bench.heard("order-1 is ready again"))
+    assert bench.has_said("order-1 was ended by SIGKILL; restarts in")
+    await wait_until(lambda: bench.has_said("order-1 is ready again"))
 
 
 async def test_the_pause_between_restarts_grows_up_to_its_limit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ async def test_a_deaf_process_is_ended_by_force(bench: Bench) -> None:
     await bench.supervisor.start([deaf])
     await bench.supervisor.stop([deaf])
     assert deaf.pid is None
-    assert bench.heard("a-1 did not end within 0.2 s and was killed")
+    assert bench.has_said("a-1 did not end within 0.2 s and was killed")
 
 
 async def test_a_stopped_component_stays_stopped_until_it_is_started_again(bench: Bench) -> None:
@@ -170,7 +170,7 @@ async def test_left_over_processes_are_ended_and_others_are_not(end_later: Calla
     mine, theirs = stale_processes.identity(ours.pid), stale_processes.identity(other.pid)
     assert mine is not None
     assert theirs is not None
-    # The number was given to somebody else since it was written down.
+    # Another process has the pid now.
     reused = {**theirs, "started": theirs["started"] - 60}
     found = [mine, reused, {"pid": 2**22 + 1, "started": 1.0}, {}]
     assert await asyncio.to_thread(stale_processes.end, found) == [ours.pid]

@@ -1,4 +1,4 @@
-"""The operator's port tells whether it lives and is of use, and what it counts."""
+"""The operator's port serves liveness, readiness and metrics."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ async def test_many_workers_and_changes_lose_nothing() -> None:
 
 
 async def fail(queue: WorkQueue[str], key: str) -> None:
-    """Work on `key` in vain, and let its backoff be over."""
+    """Fail on `key` once, and let its backoff end."""
     queue.add(key)
     assert await next_of(queue) == key
     queue.failed(key)

@@ -1,4 +1,4 @@
-"""Rights follow from the kinds, and the audit log tells which are missing and which are too many."""
+"""Rights follow from the kinds, and the audit log shows which are missing and which are unused."""
 
 from __future__ import annotations
 

@@ -16,12 +16,14 @@ from tests.charts import helm
 
 
 async def test_helm_is_reported_the_clusters_version_and_kinds(tmp_path: Path) -> None:
-    told = Renderer(script(tmp_path, f'echo "$@" > "{tmp_path}/told"; /bin/cat > /dev/null'), find_charts(), VERSION)
-    told.kube_version = "v1.35.2"
-    await told.render(shop_specs.shop(), NAMESPACE, "", SEED, frozenset({"ServiceMonitor"}))
-    said = (tmp_path / "told").read_text()
-    assert "--kube-version v1.35.2 --api-versions monitoring.coreos.com/v1/ServiceMonitor" in said
-    assert "HTTPRoute" not in said
+    recorder = Renderer(
+        script(tmp_path, f'echo "$@" > "{tmp_path}/arguments"; /bin/cat > /dev/null'), find_charts(), VERSION
+    )
+    recorder.kube_version = "v1.35.2"
+    await recorder.render(shop_specs.shop(), NAMESPACE, "", SEED, frozenset({"ServiceMonitor"}))
+    arguments = (tmp_path / "arguments").read_text()
+    assert "--kube-version v1.35.2 --api-versions monitoring.coreos.com/v1/ServiceMonitor" in arguments
+    assert "HTTPRoute" not in arguments
 
 
 async def test_a_cluster_that_the_charts_do_not_support_is_named() -> None:

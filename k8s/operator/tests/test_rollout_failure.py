@@ -35,7 +35,7 @@ def progress(failed: tuple[str, str] | None = None) -> Progress:
 @pytest.mark.parametrize(
     ("what", "found", "pod_problems", "late", "verdict"),
     [
-        ("goes on", progress(), (), False, None),
+        ("in progress", progress(), (), False, None),
         ("a pod with problems may still recover", progress(), (PULL,), False, None),
         ("a pod that cannot", progress(), (PULL, NEVER), False, ("InvalidImageName", NEVER.message)),
         ("a job gave up", progress(JOB), (PULL,), False, JOB),
@@ -48,7 +48,13 @@ def progress(failed: tuple[str, str] | None = None) -> Progress:
         ),
         ("Kubernetes is less patient than the Shop", progress(SLOW), (PULL,), False, None),
         ("both have lost patience", progress(SLOW), (), True, SLOW),
-        ("late, nobody knows why", progress(), (), True, ("DeadlineExceeded", f"not healthy within 900 s: {ORDER}")),
+        (
+            "late without a known reason",
+            progress(),
+            (),
+            True,
+            ("DeadlineExceeded", f"not healthy within 900 s: {ORDER}"),
+        ),
         (
             "late, and a pod says why",
             progress(),

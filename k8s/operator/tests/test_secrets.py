@@ -62,7 +62,7 @@ def texts(secret: Object) -> dict[str, str]:
 
 
 def shape(secret: Object) -> tuple[Any, ...]:
-    """Everything about a Secret but its passwords and what says who made it."""
+    """A Secret without its passwords and without the labels of its owner."""
     found = {key: GENERATED.sub("<password>", text) for key, text in texts(secret).items()}
     labels = {
         name: secret["metadata"]["labels"][f"app.kubernetes.io/{name}"] for name in ("name", "instance", "part-of")

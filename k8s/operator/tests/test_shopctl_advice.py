@@ -1,4 +1,4 @@
-"""What shopctl advises is complete for the shop that it speaks of, and deleting asks first."""
+"""Commands that shopctl advises name the shop's folder, and deleting asks for confirmation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_OF_A_FOLDER = {
     "no shop.yaml here; name a Shop: `{} up SHOP.yaml`",
     "where to? `{} backup --to FOLDER`, or `{} backup NAME` for a Shop in a cluster",
 }
-"""Said before it is known which shop is meant."""
+"""Printed before a shop is chosen."""
 ASK_TIMEOUT_S = 30.0
 
 

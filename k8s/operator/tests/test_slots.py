@@ -1,4 +1,4 @@
-"""The limit of what is done at once: slow work stops counting, up to a limit, and no slot is lost or won by it."""
+"""The limit of concurrent work: slow work stops counting, up to a limit, and the number of slots stays the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEVER_S = 3_600.0
 
 
 class Work:
-    """Tasks that take a slot and work until they are told to end."""
+    """Tasks that take a slot and work until `ended` is called."""
 
     def __init__(self, slots: Slots, count: int) -> None:
         self.begun = 0
@@ -52,7 +52,7 @@ async def test_slow_work_makes_room_up_to_a_limit(monkeypatch: pytest.MonkeyPatc
     slots = Slots(2, 3)
     monkeypatch.setattr(module, "SLOW_S", SHORT_S)
     slow = Work(slots, 10)
-    await wait_until(lambda: slow.begun == 5, what="as many as work, and as may be slow")
+    await wait_until(lambda: slow.begun == 5, what="both slots and three slow ones")
     monkeypatch.setattr(module, "SLOW_S", NEVER_S)
     more = Work(slots, 1)
     assert (await settled(more), slow.begun) == (0, 5)

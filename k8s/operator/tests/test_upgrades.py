@@ -42,7 +42,7 @@ FAILED = {"failure": {"release": RELEASE}}
 
 
 class Queue:
-    """Upgrades, and whom they brought back."""
+    """Upgrades, and the Shops that they rolled back."""
 
     def __init__(self, **limits: Any) -> None:
         self.woken: list[str] = []

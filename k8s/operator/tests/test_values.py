@@ -207,8 +207,8 @@ def test_the_operator_sets_where_the_images_are() -> None:
 
 async def test_images_of_a_registry_reach_every_pod_of_a_service() -> None:
     images = Images("registry.example.com/shop", "Always", ("pull",))
-    told = Renderer(helm.helm(), find_charts(), "0.1.0", images=images)
-    for obj in await told.render(shop_specs.shop(), NAMESPACE, "u", SEED, EVERY_KIND):
+    own = Renderer(helm.helm(), find_charts(), "0.1.0", images=images)
+    for obj in await own.render(shop_specs.shop(), NAMESPACE, "u", SEED, EVERY_KIND):
         if obj["kind"] == "Deployment":
             pod = obj["spec"]["template"]["spec"]
             assert pod["imagePullSecrets"] == [{"name": "pull"}]

@@ -31,7 +31,7 @@ def folder() -> Path:
 
 
 def backup(urls: Mapping[str, str], target: Path, *, shop: str, version: str, keep: int = 0) -> str:
-    """Dump the databases at `urls` (noun to URL) into a folder of its own in `target`; returns what was said."""
+    """Dump the databases at `urls` (noun to URL) into a folder of its own in `target`; returns its output."""
     given = {"TARGET": str(target.absolute()), "SHOP": shop, "SHOP_VERSION": version, "KEEP": str(keep)}
     return run("backup.sh", urls, given)
 
@@ -79,7 +79,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 @contextlib.contextmanager
 def _environment(urls: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Variables for a script. Passwords are in a file, since everybody on a machine sees a command's arguments."""
+    """Variables for a script. Passwords are in a file, since every user of a machine sees a command's arguments."""
     work = Path(tempfile.mkdtemp(prefix="shop-backup-"))
     try:
         passwords = work / "pgpass"

@@ -112,7 +112,7 @@ def _is_local_log(data_dir: Path, name: str) -> bool:
 
 
 def _refuse_unknown_log(name: str, service: str | None, where: ClusterOptions, data: "DataDir") -> None:
-    """Where there is a shop here and no cluster to ask, the name is meant to be one of the shop's logs."""
+    """With a shop here and no cluster configured, the name must be one of the shop's logs."""
     from shop.operator.local import running
 
     named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]

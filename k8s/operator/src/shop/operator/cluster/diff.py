@@ -16,7 +16,7 @@ LONG_CHARACTERS, CONTEXT_CHARACTERS = 48, 16
 HASH, HASH_CHARACTERS = re.compile(r"[0-9a-f]{32,}"), 8
 HIDDEN = "(hidden)"
 KEYS = ("name", "key", "type", "ip", "containerPort", "port")
-"""What tells the members of a list apart, the first that all have and no two share."""
+"""Keys that identify the members of a list: the first that all have and no two share."""
 SERVER_FIELDS = frozenset(
     {"managedFields", "resourceVersion", "generation", "creationTimestamp", "uid", "selfLink", "deletionTimestamp"}
 )

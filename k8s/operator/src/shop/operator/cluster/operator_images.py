@@ -43,7 +43,7 @@ async def _operator(session: Session, namespace: str) -> tuple[Object | None, st
             raise
         return None, "no right to look for the operator, so images and Jobs may be named differently"
     operator = next((one for one in found if _watches(one, namespace)), None)
-    return operator, "" if operator else f"no operator watches namespace {namespace}: nobody would apply this"
+    return operator, "" if operator else f"no operator watches namespace {namespace}: nothing would apply this"
 
 
 async def _of_shop(session: Session, key: NamespacedName, live: Object) -> Images:

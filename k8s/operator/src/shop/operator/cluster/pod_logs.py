@@ -84,7 +84,7 @@ async def show(session: Session, name: str, service: str | None, lines: int) -> 
     for source in found:
         await _show(session, source, lines)
     for pod in quiet:
-        note(f"{pod}: nothing has run in it yet; `{shopctl()} status {name}` tells why")
+        note(f"{pod}: nothing has run in it yet; `{shopctl()} status {name}` says why")
 
 
 async def _show(session: Session, source: Source, lines: int) -> None:

@@ -1,6 +1,6 @@
 """One database and role per service, migrated: `python -m shop.operator.local.databases` with a JSON request on stdin.
 
-A program of its own, so that the supervisor never loads a database driver, and so that its start overlaps with
+A separate program, so that the supervisor never loads a database driver, and so that its start overlaps with
 that of PostgreSQL: it imports first and reads the request, `{"admin_url": ..., "services": {noun: url}}`, afterwards;
 for a new shop that begins with a backup the request has `"restore": "folder"`, too.
 It prints one JSON line per service, `{"noun": ..., "migrations": 3, "seconds": 0.2}`, and on failure one sentence on

@@ -1,4 +1,4 @@
-"""Small HTTP questions to the shop's own services; no client library, so that shopctl starts quickly."""
+"""HTTP requests to the shop's own services without a client library, so that shopctl starts quickly."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ MAX_ANSWER_BYTES = 1_000_000
 
 
 async def get(port: int, path: str, timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
-    """Status and body of `GET http://127.0.0.1:port/path`; status 0 when nobody answers in time."""
+    """Status and body of `GET http://127.0.0.1:port/path`; status 0 when there is no response in time."""
     try:
         return await asyncio.wait_for(_get(port, path), timeout_s)
     except (OSError, TimeoutError, ValueError, EOFError):
@@ -32,7 +32,7 @@ async def _get(port: int, path: str) -> tuple[int, bytes]:
 
 
 async def is_ready(port: int) -> bool:
-    """Whether the service says that it can do its work."""
+    """Whether the service is ready."""
     return (await get(port, "/health/ready"))[0] == 200
 
 

@@ -1,4 +1,4 @@
-"""Packages that a local shop needs in addition; whoever works only with clusters does not."""
+"""Packages that a local shop needs; shopctl for clusters works without them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ DAMAGED_ADVICE = (
 
 
 class StartFailed(ShopctlError):
-    """A component was never ready; the message carries its last log lines."""
+    """A component was never ready; the message has its last log lines."""
 
 
 class Supervisor:
