@@ -81,7 +81,7 @@ def test_sql_is_recognised(here: Path, statement: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["Select a country", "Update your address", "With a coupon", "Delete from my list?"])
-def test_plain_words_are_not_sql(here: Path, text: str) -> None:
+def test_ordinary_text_is_not_sql(here: Path, text: str) -> None:
     assert contains_sql(module_in(here, f"x = {text!r}")) == []
 
 

@@ -25,7 +25,7 @@ async def user_of(url: str) -> str:
         await connection.close()
 
 
-async def test_each_service_has_a_role_of_its_own(database_for: DatabaseFor) -> None:
+async def test_each_service_has_its_own_role(database_for: DatabaseFor) -> None:
     roles = {noun: await user_of(await database_for(noun)) for noun in WITH_DATABASE}
     assert roles == {noun: f"shop_{noun}" for noun in WITH_DATABASE}
 

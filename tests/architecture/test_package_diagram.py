@@ -13,7 +13,7 @@ def test_committed_diagrams_are_current() -> None:
     assert package_diagram.redrawn(text) == text, "the imports changed: run `make diagram` and commit it"
 
 
-def test_every_service_stands_on_the_kit() -> None:
+def test_every_service_depends_on_the_kit() -> None:
     edges = package_diagram.package_edges()
     assert {(f"shop.{noun}", "shop.kit") for noun in service_nouns()} <= edges
 

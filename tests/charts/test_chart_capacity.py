@@ -27,7 +27,7 @@ def sizes(*arguments: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(("storage", "volume_bytes"), [("5Gi", 5 << 30), ("1G", 10**9), ("1.5Gi", 3 << 29)])
-def test_streams_fit_the_volume_with_room_to_spare(storage: str, volume_bytes: int) -> None:
+def test_streams_leave_a_part_of_the_volume_free(storage: str, volume_bytes: int) -> None:
     stream, room = sizes("--set", f"messaging.storage={storage}")
     assert STREAMS * stream < room < volume_bytes
     assert STREAMS * stream > 0.79 * volume_bytes
@@ -79,7 +79,7 @@ def refusal(*arguments: str) -> str:
     return str(caught.value)
 
 
-def test_the_server_takes_what_the_most_pods_can_ask_for() -> None:
+def test_the_server_allows_the_connections_of_the_maximum_of_pods() -> None:
     assert max_connections() == 200
     small_pool = ("--set-string", "services.pricing.config.SHOP_DATABASE_POOL_SIZE=2")
     few = ("--set", "services.order.replicas=20,services.payment.maxSurge=50%,services.payment.replicas=3", *small_pool)

@@ -40,23 +40,23 @@ def admin_secret(text: str) -> str:
         ("shop-everything", "http://shop.example.com"),
     ],
 )
-def test_they_tell_how_to_reach_the_shop(name: str, address: str) -> None:
+def test_notes_say_how_to_reach_the_shop(name: str, address: str) -> None:
     assert f"\n  {address}\n" in notes(name)
 
 
-def test_the_address_in_kind_leads_to_the_gateway() -> None:
+def test_the_address_in_kind_is_the_gateways() -> None:
     (gateway,) = [found for found in kind(preset("shop-kind"), "Service") if found["spec"]["type"] == "NodePort"]
     ports = {mapped["containerPort"]: mapped["hostPort"] for mapped in KIND["nodes"][0]["extraPortMappings"]}
     assert ports[gateway["spec"]["ports"][0]["nodePort"]] == 8080
 
 
 @pytest.mark.parametrize("name", SHOPS)
-def test_they_tell_where_the_administrators_password_is(name: str) -> None:
+def test_notes_say_where_the_administrators_password_is(name: str) -> None:
     secret = named(preset(name), "Secret", admin_secret(notes(name)))
     assert set(secret["stringData"]) == {"email", "password"}
 
 
-def test_they_name_the_administrators_secret_that_was_given() -> None:
+def test_notes_name_the_administrators_secret_that_was_given() -> None:
     assert admin_secret(notes("shop", "--set", "global.secrets.admin=mine")) == "mine"
 
 

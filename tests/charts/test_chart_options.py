@@ -51,11 +51,11 @@ def test_no_option_of_a_service_is_left_out() -> None:
     assert [path for path in sorted(every - tried) if not path.startswith(SET_BY_THE_SHOP)] == []
 
 
-def test_a_pod_has_the_time_that_its_options_ask_for() -> None:
+def test_the_grace_period_of_a_pod_follows_from_its_options() -> None:
     assert at(preset("service-options"), f"{options.POD}/terminationGracePeriodSeconds") > 8 + 30
 
 
-def test_what_is_switched_off_is_not_there() -> None:
+def test_a_disabled_option_renders_nothing() -> None:
     objects = template("service", "--set", ",".join(f"{switch}=false" for switch in sorted(SWITCHES)))
     assert "annotations" not in at(objects, options.POD_METADATA)
     assert kind(objects, "PodDisruptionBudget") == []

@@ -78,7 +78,7 @@ def test_every_service_gets_a_database_that_no_other_role_can_connect_to(server:
         psycopg.connect(url_of(server, "shop_order", "provisioned_payment", "first-payment"))
 
 
-def test_again_it_changes_the_password_and_nothing_else(server: str) -> None:
+def test_a_second_run_changes_only_the_password(server: str) -> None:
     provision(server, script())
     with psycopg.connect(url_of(server, "shop_order", "provisioned_order", "first-order")) as connection:
         connection.execute("CREATE TABLE kept (id int)")

@@ -108,7 +108,7 @@ def test_addresses_are_those_of_the_services(name: str) -> None:
 
 
 @every_shop
-def test_callers_are_allowed_and_nobody_else(name: str) -> None:
+def test_only_declared_callers_are_allowed(name: str) -> None:
     objects = preset(name)
     for noun, pod in service_pods(objects).items():
         policy = named(objects, "NetworkPolicy", pod.owner["metadata"]["name"])
@@ -167,7 +167,7 @@ def test_pods_of_cloudnativepg_admit_callers_their_operator_and_each_other() -> 
 
 
 @every_shop
-def test_pods_without_a_policy_of_their_own_admit_nothing(name: str) -> None:
+def test_pods_without_a_policy_accept_no_connections(name: str) -> None:
     objects = preset(name)
     deny = named(objects, "NetworkPolicy", f"{PREFIXES.get(name, '')}default-deny")["spec"]
     assert "ingress" not in deny

@@ -38,7 +38,7 @@ def metric_names() -> set[str]:
     return counted | {family.name for family in metrics.SHOPS.collect()}
 
 
-def test_the_rule_is_installed_as_it_stands() -> None:
+def test_the_rule_is_installed_unchanged() -> None:
     rule = named(preset("shop-operator-two"), "PrometheusRule", RELEASE)
     assert rule["spec"]["groups"][0]["rules"] == list(alerts().values())
     assert named(preset("shop-operator-two"), "ServiceMonitor", RELEASE)["spec"]["endpoints"][0]["port"] == "http"

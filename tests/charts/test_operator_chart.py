@@ -69,7 +69,7 @@ def environment(name: str = "shop-operator") -> dict[str, str]:
     return {one["name"]: one.get("value", "") for one in container["env"]}
 
 
-def test_the_operator_is_told_which_namespaces_to_watch() -> None:
+def test_the_operator_gets_the_namespaces_to_watch() -> None:
     assert environment()["SHOP_OPERATOR_NAMESPACES"] == ""
     assert environment("shop-operator-namespaces")["SHOP_OPERATOR_NAMESPACES"] == "team-a,team-b"
     two = environment("shop-operator-two")

@@ -96,7 +96,7 @@ def test_by_default_there_are_none() -> None:
     assert [found for found in kind(preset("shop"), "ConfigMap") if "dashboard" in found["metadata"]["name"]] == []
 
 
-def test_grafana_can_find_the_dashboard_and_tell_shops_apart() -> None:
+def test_the_dashboard_has_grafanas_label_and_the_name_of_its_shop() -> None:
     config = named(preset("shop-everything"), "ConfigMap", "books-dashboard")
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
     found = dashboard()

@@ -142,6 +142,6 @@ def test_head_through_the_gateway_is_get_without_a_body(target: Target, path: st
     assert head.headers["Content-Type"] == get.headers["Content-Type"]
 
 
-def test_every_service_lives_after_the_nonsense(target: Target) -> None:
+def test_every_service_is_healthy_after_invalid_requests(target: Target) -> None:
     parts = target.local.status()["components"]
     assert [part["name"] for part in parts if not part["healthy"] or part["restarts"]] == []

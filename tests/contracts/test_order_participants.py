@@ -146,7 +146,7 @@ async def test_steps_of_a_good_order_are_done_by_the_real_services(market: Marke
     assert (payment["state"], payment["amount"]["amount"]) == ("captured", subject.totals.total)
 
 
-async def test_steps_asked_again_are_done_once(market: Market) -> None:
+async def test_repeated_steps_take_effect_once(market: Market) -> None:
     subject = market.subject(quantity=2)
     for _ in range(2):
         assert [await step.action(subject) for step in market.steps.retail.steps] == [Done(), Done(), Done()]
@@ -154,7 +154,7 @@ async def test_steps_asked_again_are_done_once(market: Market) -> None:
     assert (await market.payment(subject.order))["amount"]["amount"] == subject.totals.total
 
 
-async def test_compensations_give_everything_back_once(market: Market) -> None:
+async def test_compensations_take_effect_once(market: Market) -> None:
     subject = market.subject(quantity=2)
     for step in market.steps.retail.steps:
         await step.action(subject)
@@ -213,7 +213,7 @@ async def test_unknown_coupon_is_refused(market: Market) -> None:
 @pytest.mark.parametrize(
     ("token", "code"), [("tok_declined", "payment_declined"), ("tok_insufficient", "insufficient_funds")]
 )
-async def test_card_that_is_refused_is_told_apart(market: Market, token: str, code: str) -> None:
+async def test_refused_card_is_rejected_with_its_decline_code(market: Market, token: str, code: str) -> None:
     subject = market.subject(token=token)
     await market.steps.reserve(subject)
     await market.steps.quote(subject)
@@ -223,7 +223,7 @@ async def test_card_that_is_refused_is_told_apart(market: Market, token: str, co
     await market.steps.void(subject)
 
 
-async def test_silent_provider_leaves_the_outcome_unknown(market: Market) -> None:
+async def test_provider_without_a_response_leaves_the_outcome_unknown(market: Market) -> None:
     subject = market.subject(token="tok_timeout")
     await market.steps.reserve(subject)
     await market.steps.quote(subject)

@@ -76,7 +76,7 @@ async def test_a_customer_signs_up_and_buys_a_book(customer: BrowserUser, api: A
     assert await stock(api, book) == 3
 
 
-async def test_a_declined_card_leaves_nothing_behind(customer: BrowserUser, api: Api, admin: str) -> None:
+async def test_a_declined_card_leaves_no_order_and_no_reservation(customer: BrowserUser, api: Api, admin: str) -> None:
     book = await new_product(api, admin, stock=5)
     await customer.add_to_cart(book, 2)
     await customer.sign_up()
@@ -112,7 +112,7 @@ async def test_two_browsers_buy_the_last_copy_at_once(
     assert await stock(api, book) == 0
 
 
-async def test_pressing_twice_buys_once(customer: BrowserUser, api: Api, admin: str) -> None:
+async def test_submitting_twice_buys_once(customer: BrowserUser, api: Api, admin: str) -> None:
     book = await new_product(api, admin, stock=5)
     await customer.add_to_cart(book)
     await customer.sign_up()
@@ -158,7 +158,7 @@ async def test_an_order_page_updates_live(
     assert await customer.page.evaluate("() => window.sameDocument")
 
 
-async def test_cart_and_totals_update_by_themselves(customer: BrowserUser, api: Api, admin: str) -> None:
+async def test_cart_and_totals_update_without_a_reload(customer: BrowserUser, api: Api, admin: str) -> None:
     book, code = await new_product(api, admin, stock=50, price=1_000), f"E2E-{uuid.uuid4().hex[:8].upper()}"
     await api.call("PUT", f"/promotions/{code}", admin, json={"kind": "percentage", "value": 50})
     await customer.add_to_cart(book)
@@ -254,7 +254,7 @@ async def check_readable(user: BrowserUser, path: str) -> None:
     assert not await low_contrast_texts(user.page, MIN_CONTRAST), path
 
 
-async def test_a_phone_never_scrolls_sideways(browser: Browser, shop: RunningShop, api: Api, admin: str) -> None:
+async def test_pages_fit_the_width_of_a_phone(browser: Browser, shop: RunningShop, api: Api, admin: str) -> None:
     book = await new_product(api, admin, stock=3)
     async with browser_user(browser, shop.url, viewport=PHONE) as customer:
         await customer.add_to_cart(book)

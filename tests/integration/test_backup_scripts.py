@@ -165,7 +165,7 @@ def causal(urls: Urls) -> bool:
     return third <= second <= first
 
 
-def test_no_effect_without_its_cause(make: Callable[[], Urls], tmp_path: Path) -> None:
+def test_a_backup_has_no_effect_without_its_cause(make: Callable[[], Urls], tmp_path: Path) -> None:
     old, new = make(), make()
     tables(old)
     said = under_load(old, tmp_path)
@@ -299,7 +299,7 @@ def test_a_database_with_data_is_not_changed(make: Callable[[], Urls], tmp_path:
         assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (1,)
 
 
-def test_an_interrupted_restore_begins_anew_with_the_same_backup(make: Callable[[], Urls], tmp_path: Path) -> None:
+def test_an_interrupted_restore_starts_again_with_the_same_backup(make: Callable[[], Urls], tmp_path: Path) -> None:
     old, new = make(), make()
     tables(old)
     kept = tmp_path / "kept"

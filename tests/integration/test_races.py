@@ -48,7 +48,7 @@ async def test_every_buyer_sends_each_request_twice(shop: RunningShop, api: Shop
     await assert_clean(shop)
 
 
-async def test_a_declined_card_leaves_nothing_behind(shop: RunningShop, api: Shop, admin: str) -> None:
+async def test_a_declined_card_leaves_no_order_and_no_reservation(shop: RunningShop, api: Shop, admin: str) -> None:
     product = await new_product(api, admin, 5)
     [buyer] = await api.sign_up_many(1)
     for card, why in (("tok_declined", "payment_declined"), ("tok_insufficient", "insufficient_funds")):

@@ -56,7 +56,7 @@ def _files(archive: tarfile.TarFile, layer: str) -> Iterator[str]:
         ),
     ],
 )
-def test_an_image_holds_its_own_part_and_says_what_it_is(
+def test_an_image_contains_only_its_own_service_and_is_labelled(
     tmp_path: Path, noun: str, folders: set[str], ours: set[tuple[str, ...]]
 ) -> None:
     images.save(noun, tmp_path / "image.tar")

@@ -50,7 +50,7 @@ def test_a_service_can_only_connect_to_its_own_database(release: Release, noun: 
     assert f'permission denied for database "shop_{other}"' in refusal
 
 
-def test_each_service_has_a_role_and_a_secret_of_its_own(release: Release) -> None:
+def test_each_service_has_its_own_role_and_secret(release: Release) -> None:
     assert len({release.secret(f"database-{noun}", "username") for noun in WITH_DATABASE}) == len(WITH_DATABASE)
     assert len({release.secret(f"database-{noun}", "password") for noun in WITH_DATABASE}) == len(WITH_DATABASE)
 

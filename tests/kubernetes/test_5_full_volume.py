@@ -89,7 +89,7 @@ async def in_pod(broker: Release, code: str) -> None:
     await asyncio.to_thread(broker.kubectl, "exec", POD, "-c", FILLER, "--", "python", "-c", code)
 
 
-async def test_a_broker_whose_volume_was_full_takes_events_again_by_itself(broker: Release, findings: Findings) -> None:
+async def test_a_broker_whose_volume_was_full_recovers(broker: Release, findings: Findings) -> None:
     await wait_until(lambda: starts(broker) >= 0, READY_WITHIN_S, "the broker")
     async with jetstream(broker) as stream:
         await stream.add_stream(name=STREAM, subjects=[STREAM])

@@ -40,7 +40,7 @@ async def limited(release: Release) -> AsyncIterator[Release]:
     await asyncio.to_thread(release.upgrade)
 
 
-def test_a_client_that_asks_too_often_does_not_use_up_the_limit_of_another(limited: Release) -> None:
+def test_rate_limits_are_counted_per_client(limited: Release) -> None:
     """The requesting pod acts as the controller: its address is in the network of pods."""
     first = f'[ask("203.0.113.1")[0] for _ in range({BURST + 1})]'
     statuses = json.loads(limited.python("product", f'{ASK}print(json.dumps({first} + [ask("203.0.113.2")[0]]))'))

@@ -49,7 +49,7 @@ async def timeline(previous: Release, request: pytest.FixtureRequest) -> AsyncIt
         yield kept
 
 
-async def test_the_upgrade_from_the_commit_before_and_the_way_back_fail_no_request(
+async def test_the_upgrade_from_the_commit_before_and_its_rollback_fail_no_request(
     previous: Release, its_gateway: Shop, acknowledged: Path, timeline: Timeline
 ) -> None:
     present = Release(previous.name, previous.namespace)

@@ -61,7 +61,7 @@ async def test_more_than_the_limit_in_flight_is_counted_as_not_sent() -> None:
     assert tally.codes == {open_loop.NOT_SENT: 2}
 
 
-async def test_request_without_an_answer_is_cut_off_and_counted() -> None:
+async def test_request_without_a_response_times_out_and_is_counted() -> None:
     async def never_answer(kind: str) -> Outcome:
         await asyncio.Event().wait()
         return OK
@@ -104,14 +104,14 @@ def test_percentile_of_nothing_is_not_a_number() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8080", "http://127.0.0.1:8080/", "http://[::1]:8080"])
-def test_this_machine_may_be_loaded(url: str) -> None:
+def test_this_machine_is_accepted(url: str) -> None:
     assert shoppers.require_local(url) == url.rstrip("/")
 
 
 @pytest.mark.parametrize(
     "url", ["http://192.0.2.1:8080", "https://localhost", "localhost:8080", "http://0.0.0.0", "http://"]
 )
-def test_other_hosts_are_never_loaded(url: str) -> None:
+def test_other_hosts_are_refused(url: str) -> None:
     with pytest.raises(shoppers.NotThisMachine):
         shoppers.require_local(url)
 
@@ -141,7 +141,7 @@ async def test_search_finds_the_highest_rate() -> None:
 
 
 @pytest.mark.parametrize(("capacity", "least"), [(0.0, 0.0), (math.inf, 50 * 2.0**9)])
-async def test_search_ends_at_either_extreme(capacity: float, least: float) -> None:
+async def test_search_ends_when_every_rate_or_none_is_sustained(capacity: float, least: float) -> None:
     async def try_rate(rate: float) -> search.Verdict:
         return search.Verdict(rate <= capacity, "")
 

@@ -36,7 +36,7 @@ def test_a_changed_field_is_named_by_its_path() -> None:
     assert changes(DEPLOYMENT, with_spec(replicas=3)) == [Change("spec.replicas", 1, 3)]
 
 
-def test_members_of_a_list_are_told_apart_by_name_whatever_their_order() -> None:
+def test_members_of_a_list_are_compared_by_name_in_any_order() -> None:
     side, order = {"name": "side", "image": "side:1"}, {"name": "order", "image": "shop-order:2", "env": []}
     found = changes(DEPLOYMENT, containers(side, order))
     path = "spec.template.spec.containers[order]"
@@ -51,7 +51,7 @@ def test_a_list_without_names_is_compared_by_place() -> None:
     assert changes(before, after) == [Change("spec.args[1]", "b", "c"), Change("spec.args[2]", ABSENT, "d")]
 
 
-def test_a_name_with_dots_stands_in_brackets() -> None:
+def test_a_name_with_dots_is_put_in_brackets() -> None:
     after = {**DEPLOYMENT, "metadata": {"name": "bookshop-order", "labels": {"app.kubernetes.io/name": "other"}}}
     assert [change.path for change in changes(DEPLOYMENT, after)] == ["metadata.labels[app.kubernetes.io/name]"]
 

@@ -13,7 +13,7 @@ def plan(*items: Item, notes: tuple[str, ...] = ()) -> Plan:
     return Plan(SHOP, False, items, notes)
 
 
-def test_the_text_tells_each_object_and_the_sum() -> None:
+def test_the_text_has_each_object_and_the_sum() -> None:
     found = plan(
         Item(Action.CHANGE, ORDER, "services", [Change("spec.replicas", 1, 3)]),
         Item(Action.CREATE, Ref("batch/v1", "Job", "bookshop-order-migrate-1"), "migrate"),
@@ -33,7 +33,7 @@ def test_the_text_tells_each_object_and_the_sum() -> None:
     assert found.code == 2
 
 
-def test_nothing_to_do_is_code_0_and_said() -> None:
+def test_nothing_to_change_is_reported_with_code_0() -> None:
     found = plan(Item(Action.NONE, ORDER))
     assert (found.code, found.document()["changed"]) == (0, False)
     assert found.text() == "Shop bookshop in namespace books: 1 unchanged. Nothing would change."
@@ -46,7 +46,7 @@ def test_a_refusal_is_code_1_with_its_reason() -> None:
     assert "1 refused" in found.text()
 
 
-def test_what_could_not_be_compared_is_said_and_is_no_change() -> None:
+def test_what_could_not_be_compared_is_reported_and_is_no_change() -> None:
     found = plan(Item(Action.UNKNOWN, Ref("v1", "Secret", "bookshop-nats"), message="no right to read Secrets"))
     assert found.code == 0
     assert "? Secret bookshop-nats: no right to read Secrets" in found.text()

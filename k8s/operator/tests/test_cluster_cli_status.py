@@ -46,7 +46,7 @@ def event(time: str, message: str, count: int = 1, **more: Any) -> dict[str, Any
     } | more
 
 
-def test_the_text_tells_what_a_person_needs() -> None:
+def test_the_text_has_conditions_services_problems_and_events() -> None:
     trouble = PodProblem("ImagePullBackOff", "Deployment bookshop-order: pod p: ImagePullBackOff", pod="p")
     unready = condition("Ready", "False", "ImagePullBackOff", "Deployment bookshop-order:\n  pod p")
     found = Overview(shop(unready), [trouble], [event("2026-11-22T07:58:30Z", "Rolled out revision 4.", 3)]).text(NOW)
@@ -85,7 +85,7 @@ def test_ready_is_about_the_present_spec(found: dict[str, Any], ready: bool) -> 
     assert (overview.ready, overview.document()["ready"]) == (ready, ready)
 
 
-def test_a_change_that_no_operator_has_seen_is_said() -> None:
+def test_a_change_that_no_operator_has_observed_is_reported() -> None:
     assert "has not seen the latest change" in Overview(shop(condition("Ready", "True"), generation=4), [], []).text(
         NOW
     )
@@ -116,5 +116,5 @@ def test_the_newest_events_are_kept_whatever_field_holds_their_time() -> None:
         ("", "-"),
     ],
 )
-def test_an_age_has_the_unit_that_suits(time: str, shown: str) -> None:
+def test_an_age_has_a_fitting_unit(time: str, shown: str) -> None:
     assert age(time, NOW) == shown

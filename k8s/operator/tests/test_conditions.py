@@ -169,7 +169,7 @@ def test_the_message_names_the_pod_and_its_reason() -> None:
     assert found["Progressing"]["message"] == f"Revision 1, services: {WAITING}."
 
 
-def test_an_upgrade_with_problems_says_that_the_old_revision_goes_on() -> None:
+def test_an_upgrade_with_problems_says_that_the_old_revision_serves() -> None:
     message = made(replace(SERVING, rolling=UPGRADE, pod_problems=(PULL,)))["Ready"]["message"]
     assert PULL.message in message
     assert message.endswith("What served before goes on.")
@@ -261,7 +261,7 @@ def test_times_are_utc() -> None:
     assert made(SERVING, now=here)["Ready"]["lastTransitionTime"] == "2026-01-02T03:04:05Z"
 
 
-def test_conditions_stand_in_a_fixed_order_whatever_stood_before() -> None:
+def test_conditions_have_a_fixed_order() -> None:
     before = [
         *reversed(conditions([], SERVING, NOW)),
         {"type": "Other", "status": "True", "reason": "X", "message": ""},
@@ -304,7 +304,7 @@ def test_settled(facts: Facts, generation: int, answer: bool) -> None:
     assert settled(conditions([], facts, NOW), generation) is answer
 
 
-def test_a_shop_that_nobody_has_seen_is_not_settled() -> None:
+def test_a_shop_without_a_status_is_not_settled() -> None:
     assert not settled([], 1)
 
 
@@ -332,7 +332,7 @@ def test_summary(facts: Facts, line: str) -> None:
     assert summary(conditions([], facts, NOW)) == line
 
 
-def test_a_shop_that_nobody_has_seen_is_new() -> None:
+def test_a_shop_without_a_status_is_new() -> None:
     assert summary([]) == "New: the operator has not seen it"
 
 
@@ -372,7 +372,7 @@ def test_the_order_in_which_things_are_found_changes_nothing(facts: Facts, order
 
 
 @given(ALL_FACTS)
-def test_every_state_is_one_that_kubernetes_takes_and_that_makes_sense(facts: Facts) -> None:
+def test_every_state_is_valid_for_kubernetes_and_consistent(facts: Facts) -> None:
     found = made(facts)
     for condition in found.values():
         assert condition["status"] in {"True", "False", "Unknown"}

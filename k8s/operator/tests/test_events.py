@@ -84,7 +84,7 @@ def recording() -> Recording:
     return Recording()
 
 
-async def test_an_event_says_all_that_a_person_sees(recording: Recording) -> None:
+async def test_an_event_has_every_field_that_kubectl_shows(recording: Recording) -> None:
     recording.record()
     assert await recording.write() is None
     event = recording.server.only
@@ -108,7 +108,7 @@ async def test_the_same_thing_again_is_counted(recording: Recording) -> None:
     assert (recording.server.only["count"], recording.server.requests) == (3, ["create"])
 
 
-async def test_a_count_is_written_now_and_then(recording: Recording) -> None:
+async def test_a_count_is_written_at_intervals(recording: Recording) -> None:
     recording.record()
     await recording.write()
     for _ in range(20):
@@ -122,7 +122,7 @@ async def test_a_count_is_written_now_and_then(recording: Recording) -> None:
     assert (recording.server.only["count"], recording.server.only["lastTimestamp"]) == (21, "2026-01-02T03:07:25Z")
 
 
-async def test_other_words_are_another_event(recording: Recording) -> None:
+async def test_another_message_is_another_event(recording: Recording) -> None:
     recording.record("Revision 2 serves")
     recording.record("Revision 3 serves")
     recording.record("Revision 2 serves", shop="toyshop", uid="u-2")
@@ -171,7 +171,7 @@ async def test_after_an_hour_it_is_a_new_event(recording: Recording) -> None:
     assert (recording.server.only["count"], recording.server.only["firstTimestamp"]) == (1, "2026-01-02T04:04:06Z")
 
 
-async def test_one_shop_cannot_flood(recording: Recording) -> None:
+async def test_events_of_one_shop_are_limited(recording: Recording) -> None:
     for number in range(BURST + 10):
         recording.record(f"message {number}")
     recording.record("of another Shop", shop="toyshop", uid="u-2")
@@ -207,7 +207,7 @@ async def test_what_is_remembered_is_bounded(recording: Recording, monkeypatch: 
     assert sorted(event["count"] for event in recording.server.events.values()) == [1, 1, 1, 1, 2]
 
 
-async def test_what_the_server_will_not_have_is_left(recording: Recording) -> None:
+async def test_an_event_that_the_server_rejects_is_dropped(recording: Recording) -> None:
     recording.server.refuse = [ApiError(403, "Forbidden", "namespace shops is being terminated")]
     recording.record("lost")
     recording.record("written")
@@ -226,7 +226,7 @@ async def test_a_lost_event_is_reported_when_it_happens_again(recording: Recordi
     assert recording.server.only["count"] == 2
 
 
-async def test_long_words_are_cut_to_what_the_server_takes(recording: Recording) -> None:
+async def test_a_long_message_is_cut_to_the_servers_limit(recording: Recording) -> None:
     recording.recorder.record(a_shop(), "Warning", "R" * 200, "m" * 2_000)
     await recording.write()
     event = recording.server.only

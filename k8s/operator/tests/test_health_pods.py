@@ -265,7 +265,7 @@ def test_no_pod_problem(what: str, document: dict[str, Any]) -> None:
     assert pod_problem(document) is None, what
 
 
-def test_a_pod_on_its_way_out_has_no_problem() -> None:
+def test_a_terminating_pod_has_no_problem() -> None:
     leaving = pod(container({"terminated": ended(143)}))
     leaving["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
     assert pod_problem(leaving) is None
@@ -339,5 +339,5 @@ def log(**fields: str) -> str:
         ("\x1b[31mred\x1b[0m\x00 and\ta tab", "red and a tab"),
     ],
 )
-def test_last_words(message: str, words: str) -> None:
+def test_the_last_output_of_a_container(message: str, words: str) -> None:
     assert last_output(message) == words

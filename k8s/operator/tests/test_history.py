@@ -32,7 +32,7 @@ OBJECTS: list[dict[str, Any]] = [
 ]
 
 
-def test_a_revision_comes_back_as_it_was_kept() -> None:
+def test_a_revision_is_read_as_it_was_stored() -> None:
     assert decode(encode(OBJECTS)) == OBJECTS
 
 
@@ -64,7 +64,7 @@ def test_a_whole_shop_is_small() -> None:
         ("damaged", encode(OBJECTS)[:12] + b"\x00\x00\x00" + encode(OBJECTS)[15:]),
     ],
 )
-def test_what_is_no_revision_is_refused(what: str, packed: bytes) -> None:
+def test_an_invalid_revision_is_refused(what: str, packed: bytes) -> None:
     with pytest.raises(Unreadable):
         decode(packed)
 

@@ -32,7 +32,7 @@ def test_the_first_claim_is_the_first_start_and_secrets_stay(data: DataDir) -> N
     data.release()
 
 
-def test_nobody_else_can_read_the_secrets(data: DataDir) -> None:
+def test_only_the_owner_can_read_the_secrets(data: DataDir) -> None:
     data.claim("bookshop", "EUR")
     data.admin_password()
     data.internal_token()
@@ -81,7 +81,7 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '"x"'])
-def test_a_corrupt_file_is_named_with_the_way_out(data: DataDir, content: str) -> None:
+def test_a_corrupt_file_is_named_with_advice(data: DataDir, content: str) -> None:
     data.claim("bookshop", "EUR")
     (data.path / "passwords.json").write_text(content)
     with pytest.raises(ShopctlError, match=r"passwords.json .*: restore it from a backup, or .* --delete-data"):
@@ -97,14 +97,14 @@ def test_a_newer_format_is_refused(data: DataDir) -> None:
         data.claim("bookshop", "EUR")
 
 
-def test_a_lost_state_file_is_no_obstacle(data: DataDir) -> None:
+def test_a_missing_state_file_is_ignored(data: DataDir) -> None:
     data.claim("bookshop", "EUR")
     data.state_file.write_text("{ cut off")
     assert data.read_state() == {}
     data.release()
 
 
-def test_ports_are_remembered_unless_somebody_took_them(data: DataDir) -> None:
+def test_ports_are_remembered_unless_another_process_uses_them(data: DataDir) -> None:
     data.claim("bookshop", "EUR")
     port = data.port("order-1")
     assert data.port("order-1") == port
@@ -145,7 +145,7 @@ def test_delete_removes_a_shop_and_nothing_when_there_is_none(data: DataDir) -> 
     assert not data.path.exists()
 
 
-def test_a_log_is_rotated_at_its_size_while_its_writer_goes_on(tmp_path: Path) -> None:
+def test_a_log_is_rotated_at_its_maximum_size_while_it_is_written(tmp_path: Path) -> None:
     log = tmp_path / "order-1.log"
     with log.open("ab", buffering=0) as writer:
         writer.write(b"x" * 100)

@@ -52,7 +52,7 @@ def test_impossible_replicas_are_refused(asked: dict[str, int], message: str) ->
         replica_counts(spec(), asked)
 
 
-def test_a_service_is_told_of_every_instance_of_the_others_and_only_of_its_own_database() -> None:
+def test_a_service_has_the_addresses_of_all_instances_and_only_its_own_database() -> None:
     env = environment(EVERYONE[0], spec(), WIRES, EVERYONE, {"PATH": "/bin"})
     assert env["SHOP_ORDER_URL"] == "http://127.0.0.1:9001,http://127.0.0.1:9002"
     assert env["SHOP_JWKS_URL"] == "http://127.0.0.1:9003/.well-known/jwks.json"
@@ -85,7 +85,7 @@ def test_tracing_of_the_spec_reaches_the_services() -> None:
     assert (env["SHOP_TRACING_ENDPOINT"], env["SHOP_TRACE_SAMPLE_RATIO"]) == ("http://collector:4318", "0.5")
 
 
-def test_who_has_no_data_stores_is_told_what_to_install() -> None:
+def test_missing_data_stores_are_named_with_the_command_that_installs_them() -> None:
     requirements.check()
     with pytest.raises(ShopctlError, match=r"needs no-such-store, which is not installed: pip install 'shop-operator"):
         requirements.check(("psutil", "no_such_store"))

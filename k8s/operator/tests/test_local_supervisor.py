@@ -69,7 +69,7 @@ async def test_components_start_together_and_stop(bench: Bench) -> None:
     assert not any(psutil.pid_exists(pid) for pid in pids if pid)
 
 
-async def test_a_killed_process_is_started_again_and_that_is_said(bench: Bench) -> None:
+async def test_a_killed_process_is_restarted_and_the_restart_is_reported(bench: Bench) -> None:
     component = bench.component("order-1", READY_THEN_SLEEP)
     await bench.supervisor.start([component])
     first = component.pid
@@ -97,7 +97,7 @@ async def test_the_pause_between_restarts_grows_up_to_its_limit(bench: Bench, mo
     assert max(pauses) <= supervisor.BACKOFF_MAX_S * (1 + supervisor.BACKOFF_JITTER)
 
 
-async def test_a_process_that_never_gets_ready_fails_with_its_last_log_lines(bench: Bench) -> None:
+async def test_a_process_that_never_becomes_ready_fails_with_its_last_log_lines(bench: Bench) -> None:
     with pytest.raises(StartFailed, match=r"(?s)a-1 ended with code 3; its last log lines .*no luck today"):
         await bench.supervisor.start([bench.component("a-1", FAILS)])
 
@@ -112,7 +112,7 @@ async def test_a_process_that_hangs_before_it_is_ready_is_given_up(
     assert hangs.pid is None
 
 
-async def test_a_deaf_process_is_ended_by_force(bench: Bench) -> None:
+async def test_a_process_that_ignores_sigterm_is_killed(bench: Bench) -> None:
     deaf = bench.component("a-1", DEAF, stop_timeout_s=0.2)
     await bench.supervisor.start([deaf])
     await bench.supervisor.stop([deaf])

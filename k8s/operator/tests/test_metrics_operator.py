@@ -42,7 +42,7 @@ def test_shops_are_counted_by_condition(shops: metrics.ShopStates) -> None:
     assert sample("shop_operator_shops", condition="Degraded", status="False") == 2
 
 
-def test_a_shop_with_problems_is_named_and_one_that_went_is_not(shops: metrics.ShopStates) -> None:
+def test_a_shop_with_problems_is_named_and_a_deleted_one_is_not(shops: metrics.ShopStates) -> None:
     shops.see(BOOKS, conditions("False", "True"))
     shops.see(ARCADE, conditions("True", "False"))
     shops.forget(ARCADE)
@@ -73,7 +73,7 @@ def test_requests_are_counted_by_verb_resource_and_code() -> None:
     assert sample("shop_operator_api_request_seconds_count", verb="PATCH") == 2
 
 
-def test_queue_and_watches_are_asked_when_another_client_looks() -> None:
+def test_queue_and_watches_are_measured_when_scraped() -> None:
     waiting = [1]
     metrics.watch_queue(lambda: len(waiting), lambda: 7.5)
     waiting.append(2)
@@ -83,7 +83,7 @@ def test_queue_and_watches_are_asked_when_another_client_looks() -> None:
     assert sample("shop_operator_watch_silence_seconds", kind="Deployment") == 200
 
 
-def test_every_metric_of_the_operator_explains_itself() -> None:
+def test_every_metric_of_the_operator_has_a_help_text() -> None:
     text = generate_latest().decode()
     lines = [line.split(" ", 3) for line in text.splitlines() if line.startswith("# HELP shop_operator_")]
     assert len(lines) > 15

@@ -36,7 +36,7 @@ async def test_keys_come_once_and_in_order() -> None:
     assert (len(queue), queue.oldest_s) == (0, 0.0)
 
 
-async def test_some_go_first_and_the_others_still_get_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_urgent_keys_come_first_and_others_are_not_starved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queues, "MAX_PRIORITY_RUN", 2)
     queue = WorkQueue[str](str.isupper)
     for key in "abCDEF":
@@ -120,7 +120,7 @@ async def test_backoff_is_jittered() -> None:
     assert all(FIRST_BACKOFF_S * (1 - JITTER) <= delay <= FIRST_BACKOFF_S for delay in delays)
 
 
-async def test_a_change_does_not_get_around_the_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_change_does_not_shorten_the_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queues, "MIN_BACKOFF_S", SOON_S * 10)
     queue = WorkQueue[str]()
     queue.add("a")
@@ -147,7 +147,7 @@ async def test_the_number_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch, ca
     assert [record.message.split(";")[0] for record in caplog.records] == ["the queue is full with 3 keys"]
 
 
-async def test_a_closed_queue_gives_out_nothing() -> None:
+async def test_a_closed_queue_returns_no_key() -> None:
     queue = WorkQueue[str]()
     waiting = asyncio.ensure_future(queue.get())
     await asyncio.sleep(0)
@@ -207,7 +207,7 @@ async def test_only_so_many_failing_keys_are_worked_on_at_once() -> None:
     assert await next_of(queue) == "b"
 
 
-async def test_failing_keys_come_after_the_others_and_still_get_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failing_keys_come_after_the_others_and_are_not_starved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queues, "FAILING_SHARE", 3)
     queue = WorkQueue[str](max_failing=1)
     await fail(queue, "x")

@@ -36,7 +36,7 @@ def test_nothing_reaches_beyond_a_shop() -> None:
     assert Right(SHOP.group, SHOP.plural, "delete") not in rbac.shop_rights()
 
 
-def test_rules_and_rights_are_the_same_thing() -> None:
+def test_rules_and_rights_agree() -> None:
     written = yaml.safe_load(rbac.text())
     assert audit_rights.rights_of(written["shops"]) == rbac.shop_rights()
     assert (
@@ -53,14 +53,14 @@ def test_resources_with_the_same_verbs_share_a_rule() -> None:
     ]
 
 
-def test_what_is_denied_is_missing() -> None:
+def test_a_denied_request_is_reported_as_a_missing_right() -> None:
     used = audit_rights.uses(
         [event("list", "pods", 403), event("watch", "pods"), event("get", "nodes", 403, "eve")], OPERATOR
     )
     assert audit_rights.denied(used) == ["list pods"]
 
 
-def test_what_nothing_used_is_too_much() -> None:
+def test_an_unused_right_is_reported() -> None:
     audit = [
         event("patch", "deployments", 201, apiGroup="apps"),
         event("patch", "shops", apiGroup=SHOP.group, subresource="status"),

@@ -217,7 +217,7 @@ def test_every_sample_is_valid_and_services_can_read_its_store(sample: Path) -> 
     assert settings.shipping.free_above == spec.store.shipping.free_above
 
 
-def test_what_only_a_cluster_can_do_is_said_once_each() -> None:
+def test_fields_for_clusters_only_are_reported_once_each() -> None:
     spec = spec_of(
         "{exposure: {type: Ingress, host: a.example.com}, networkPolicies: false,"
         " observability: {rules: true}, services: {order: {autoscaling: {maxReplicas: 3}}}}"
@@ -230,7 +230,7 @@ def test_what_only_a_cluster_can_do_is_said_once_each() -> None:
     ]
 
 
-def test_what_is_advised_instead_is_about_this_shop() -> None:
+def test_advised_commands_name_this_shop() -> None:
     spec = spec_of("{deletionPolicy: Retain, backup: {schedule: 15 3 * * *, destination: 'pvc://backups/shop'}}")
     backup, deletion = instances.ignored(spec, COMMAND)
     assert backup.endswith(f"here `{shopctl()} backup --to FOLDER --data-dir '/my shop'` makes one)")

@@ -45,7 +45,7 @@ def fails(done: subprocess.CompletedProcess[str], message: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["up", "status", "logs", "down", "stop", "start", "restart", "open", "audit"])
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_has_a_help_text(command: str) -> None:
     done = shopctl(command, "--help")
     assert done.returncode == 0
     assert "--data-dir" in done.stdout
@@ -83,19 +83,23 @@ def test_a_missing_shop_file_is_named(tmp_path: Path) -> None:
         ("gateway=2", "runs once"),
     ],
 )
-def test_wrong_replicas_are_explained(shop_file: Path, tmp_path: Path, replicas: str, message: str) -> None:
+def test_wrong_replicas_are_refused_with_the_reason(
+    shop_file: Path, tmp_path: Path, replicas: str, message: str
+) -> None:
     fails(shopctl("up", shop_file, "--data-dir", tmp_path / "data", "--replicas", replicas), message)
 
 
 @pytest.mark.parametrize("detach", [[], ["--detach"]])
-def test_a_busy_port_is_named_with_the_way_out(shop_file: Path, tmp_path: Path, detach: list[str]) -> None:
+def test_a_port_in_use_is_named_with_the_option_that_changes_it(
+    shop_file: Path, tmp_path: Path, detach: list[str]
+) -> None:
     with socket.create_server(("127.0.0.1", free_port())) as listener:
         port = listener.getsockname()[1]
         done = shopctl("up", shop_file, "--data-dir", tmp_path / "data", "--port", port, *detach)
     fails(done, f"port {port} is in use; choose another one with --port")
 
 
-def test_a_foreign_folder_is_refused(shop_file: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(shop_file: Path, tmp_path: Path) -> None:
     fails(shopctl("up", shop_file, "--data-dir", tmp_path), "holds other files and no shop")
 
 
@@ -104,7 +108,7 @@ def test_a_folder_that_cannot_be_written_is_named(shop_file: Path) -> None:
     fails(shopctl("up", shop_file, "--data-dir", "/proc/shop"), "cannot use /proc/shop")
 
 
-def test_damaged_postgres_data_is_named_with_the_way_out(shop_file: Path, tmp_path: Path) -> None:
+def test_damaged_postgres_data_is_named_with_advice(shop_file: Path, tmp_path: Path) -> None:
     pgdata = tmp_path / "data" / "postgres" / "pgdata"
     pgdata.mkdir(parents=True)
     (tmp_path / "data" / "lock").touch()

@@ -279,7 +279,7 @@ def test_services_are_those_of_the_chart() -> None:
         (GATEWAY, "https://a.example"),
     ],
 )
-def test_customers_are_led_to_where_the_shop_is(exposure: Spec, url: str) -> None:
+def test_the_public_url_is_the_exposures(exposure: Spec, url: str) -> None:
     assert public_url(shop_specs.shop({"exposure": exposure}).spec.exposure) == url
 
 
