@@ -103,7 +103,7 @@ def _joined(path: str, name: str) -> str:
 
 
 def _compare_lists(before: Sequence[Any], after: Sequence[Any], path: str) -> Iterator[Change]:
-    key = next((key for key in KEYS if _tells_apart(key, before) and _tells_apart(key, after)), None)
+    key = next((key for key in KEYS if _identifies(key, before) and _identifies(key, after)), None)
     if key is None:
         old, new = dict(enumerate(before)), dict(enumerate(after))
         members: list[Any] = sorted(old.keys() | new.keys())
@@ -114,13 +114,13 @@ def _compare_lists(before: Sequence[Any], after: Sequence[Any], path: str) -> It
         yield from _compare(old.get(name, ABSENT), new.get(name, ABSENT), f"{path}[{name}]")
 
 
-def _tells_apart(key: str, members: Sequence[Any]) -> bool:
+def _identifies(key: str, members: Sequence[Any]) -> bool:
     names = [member.get(key) for member in members if isinstance(member, Mapping)]
-    return len(names) == len(members) and all(isinstance(name, str | int) for name in names) and _differ(names)
-
-
-def _differ(names: Sequence[Any]) -> bool:
-    return len(set(names)) == len(names)
+    return (
+        len(names) == len(members)
+        and all(isinstance(name, str | int) for name in names)
+        and len({*names}) == len(names)
+    )
 
 
 def _text(value: Any) -> str:

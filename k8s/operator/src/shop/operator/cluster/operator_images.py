@@ -1,6 +1,5 @@
 """The images that the operator of a cluster uses, read from its Deployment and its Shops."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -81,10 +80,5 @@ def _watches(operator: Object, namespace: str) -> bool:
 
 
 def _variables(deployment: Object) -> dict[str, str]:
-    return dict(_environment(deployment))
-
-
-def _environment(deployment: Object) -> Iterator[tuple[str, str]]:
-    for container in deployment["spec"]["template"]["spec"]["containers"]:
-        for one in container.get("env", []):
-            yield one["name"], one.get("value", "")
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    return {one["name"]: one.get("value", "") for container in containers for one in container.get("env", [])}

@@ -60,15 +60,30 @@ class Overview:
             "observed_generation": status.get("observedGeneration", 0),
             "conditions": [_condition(one) for one in self.conditions],
             "services": [{"ready": 0, "desired": 0, "image": "", **one} for one in status.get("services", [])],
-            "troubles": [_trouble(one) for one in self.troubles],
+            "troubles": [
+                {"pod": one.pod, "owner": one.owner, "reason": one.reason, "message": one.message}
+                for one in self.troubles
+            ],
             "events": [_event(one) for one in sorted(self.events, key=_time_of)[-MAX_EVENTS:]],
         }
 
     def text(self, now: datetime) -> str:
         """For a person."""
         found = self.document()
-        parts = [_head(found, behind=self.behind), _conditions(found, now), _services(found)]
-        return "\n\n".join(part for part in [*parts, _troubles(found), _events(found, now)] if part)
+        conditions = [
+            (one["type"], one["status"], one["reason"], age(one["since"], now), one_line(one["message"]))
+            for one in found["conditions"]
+        ]
+        services = [(one["name"], f"{one['ready']}/{one['desired']}", one["image"]) for one in found["services"]]
+        troubles = [one_line(one["message"]) for one in found["troubles"]]
+        parts = [
+            _head(found, behind=self.behind),
+            _table(("CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"), conditions),
+            _table(("SERVICE", "READY", "IMAGE"), services),
+            "\n".join(["TROUBLE", *troubles]) if troubles else "",
+            _table(("LAST SEEN", "TYPE", "REASON", "EVENT"), [_event_row(one, now) for one in found["events"]]),
+        ]
+        return "\n\n".join(part for part in parts if part)
 
 
 def _condition(one: Object) -> dict[str, Any]:
@@ -79,10 +94,6 @@ def _condition(one: Object) -> dict[str, Any]:
         "message": one.get("message", ""),
         "since": one.get("lastTransitionTime", ""),
     }
-
-
-def _trouble(one: PodProblem) -> dict[str, Any]:
-    return {"pod": one.pod, "owner": one.owner, "reason": one.reason, "message": one.message}
 
 
 def _event(one: Object) -> dict[str, Any]:
@@ -114,33 +125,13 @@ def _head(found: dict[str, Any], *, behind: bool) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _conditions(found: dict[str, Any], now: datetime) -> str:
-    rows = [
-        (one["type"], one["status"], one["reason"], age(one["since"], now), one_line(one["message"]))
-        for one in found["conditions"]
-    ]
-    return table([("CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"), *rows]) if rows else ""
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    return table([head, *rows]) if rows else ""
 
 
-def _services(found: dict[str, Any]) -> str:
-    rows = [(one["name"], f"{one['ready']}/{one['desired']}", one["image"]) for one in found["services"]]
-    return table([("SERVICE", "READY", "IMAGE"), *rows]) if rows else ""
-
-
-def _troubles(found: dict[str, Any]) -> str:
-    return "\n".join(["TROUBLE", *(one_line(one["message"]) for one in found["troubles"])]) if found["troubles"] else ""
-
-
-def _events(found: dict[str, Any], now: datetime) -> str:
-    rows = [
-        (age(one["time"], now), one["type"], one["reason"], one_line(one["message"]) + _times(one["count"]))
-        for one in found["events"]
-    ]
-    return table([("LAST SEEN", "TYPE", "REASON", "EVENT"), *rows]) if rows else ""
-
-
-def _times(count: int) -> str:
-    return f" ({count} times)" if count > 1 else ""
+def _event_row(event: dict[str, Any], now: datetime) -> tuple[str, ...]:
+    times = f" ({event['count']} times)" if event["count"] > 1 else ""
+    return age(event["time"], now), event["type"], event["reason"], one_line(event["message"]) + times
 
 
 def one_line(text: str) -> str:

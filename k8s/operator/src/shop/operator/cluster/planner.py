@@ -55,7 +55,9 @@ async def make(session: Session, file: Path) -> Plan:
         renderer = Renderer(find_helm(), find_charts(), chosen.version, images=chosen.images)
         renderer.kube_version = await preflight.cluster_version(session.kube)
         optional = await preflight.optional_kinds(session.kube)
-        objects = await renderer.render(shop, key.namespace, _uid(live), seed.value, optional)
+        objects = await renderer.render(
+            shop, key.namespace, live["metadata"]["uid"] if live else "", seed.value, optional
+        )
     except RenderError as error:
         raise ShopctlError(f"{file}: {error}") from error
     except HelmNotFound as error:
@@ -105,19 +107,11 @@ async def _in_place_of(session: Session, key: NamespacedName, live: Object, want
 
 
 def _over(live: Object, wanted: Object) -> Object:
-    """As `kubectl apply` keeps what the file does not set: `suspend` is set by `shopctl suspend`."""
+    """As `kubectl apply` keeps what the file does not set: metadata, and `suspend`, which `shopctl suspend` sets."""
     spec = {"suspend": live["spec"].get("suspend", False), **wanted.get("spec", {})}
-    return {**wanted, "metadata": {**_kept_metadata(live), **wanted["metadata"]}, "spec": spec}
-
-
-def _kept_metadata(live: Object) -> Object:
-    """What an apply without these would leave as it is."""
     kept = ("resourceVersion", "labels", "annotations", "finalizers", "ownerReferences")
-    return {name: live["metadata"][name] for name in kept if name in live["metadata"]}
-
-
-def _uid(live: Object | None) -> str:
-    return live["metadata"]["uid"] if live else ""
+    metadata = {name: live["metadata"][name] for name in kept if name in live["metadata"]}
+    return {**wanted, "metadata": {**metadata, **wanted["metadata"]}, "spec": spec}
 
 
 async def _seed(session: Session, key: NamespacedName, *, is_new: bool) -> Seed:

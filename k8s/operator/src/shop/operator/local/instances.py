@@ -101,14 +101,17 @@ def environment(
     instance: Instance, spec: ShopSpec, wiring: Wiring, instances: Sequence[Instance], base: Mapping[str, str]
 ) -> dict[str, str]:
     """The whole environment of one process: `base`, what the spec sets, and the shop's own on top."""
-    service = spec.service(instance.noun)
+    service, tracing = spec.service(instance.noun), {}
+    if endpoint := spec.observability.tracing.endpoint:
+        ratio = f"{spec.observability.tracing.sample_ratio:g}"
+        tracing = {"SHOP_TRACING_ENDPOINT": endpoint, "SHOP_TRACE_SAMPLE_RATIO": ratio}
     return {
         "SHOP_STREAM_BYTES": str(wiring.stream_bytes),
         **base,
         "PYTHONUNBUFFERED": "1",
         "SHOP_LOG_LEVEL": service.log_level,
         "SHOP_DRAIN_SECONDS": f"{DRAIN_S:g}",
-        **_tracing(spec),
+        **tracing,
         **_of_noun(instance.noun, spec, wiring),
         **service.env,
         **_addresses(instances),
@@ -157,13 +160,6 @@ def _of_noun(noun: str, spec: ShopSpec, wiring: Wiring) -> dict[str, str]:
     if noun == "pricing" and spec.store.catalog and spec.store.catalog.sample:
         return {"SHOP_SAMPLE_PROMOTIONS": "true"}
     return {}
-
-
-def _tracing(spec: ShopSpec) -> dict[str, str]:
-    tracing = spec.observability.tracing
-    if tracing.endpoint is None:
-        return {}
-    return {"SHOP_TRACING_ENDPOINT": tracing.endpoint, "SHOP_TRACE_SAMPLE_RATIO": f"{tracing.sample_ratio:g}"}
 
 
 def store_json(spec: ShopSpec) -> str:

@@ -34,16 +34,17 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def follow(paths: Sequence[Path], pause: Callable[[float], None] = time.sleep) -> Iterator[tuple[Path, str]]:
-    """New lines until interrupted; after a rotation a log is read from its beginning."""
-    return _follow([_Follower(path) for path in paths], pause)
+    """New lines from now on until interrupted; after a rotation a log is read from its beginning."""
+    followers = [_Follower(path) for path in paths]
 
+    def added() -> Iterator[tuple[Path, str]]:
+        while True:
+            lines = [(follower.path, line) for follower in followers for line in follower.read()]
+            yield from lines
+            if not lines:
+                pause(FOLLOW_POLL_S)
 
-def _follow(followers: Sequence["_Follower"], pause: Callable[[float], None]) -> Iterator[tuple[Path, str]]:
-    while True:
-        lines = [(follower.path, line) for follower in followers for line in follower.read()]
-        yield from lines
-        if not lines:
-            pause(FOLLOW_POLL_S)
+    return added()
 
 
 class _Follower:

@@ -46,7 +46,7 @@ def show(data: DataDir, component: str | None, chosen: LogFilter, lines: int, *,
     """Print the last ``lines`` lines of each log that are wanted, then, to ``follow``, what is added."""
     paths = running.log_files(data, component)
     write = _Writer(as_json, named=len(paths) > 1)
-    parsers = {path: Parser(_name(path)) for path in paths}
+    parsers = {path: Parser(path.parent.name if path.name == "server.log" else path.stem) for path in paths}
     new = log_files.follow(paths) if follow else None
     found = [entry for path in paths for entry in _last(path, parsers[path], chosen, lines)]
     write.all(sorted(found, key=lambda entry: entry.time or EARLIEST))
@@ -66,10 +66,6 @@ def _last(path: Path, parser: Parser, chosen: LogFilter, lines: int) -> list[Ent
     files = [file for file in (rotated, path) if file.exists()]
     entries = [entry for file in files for entry in parser.entries(file.read_text(errors="replace").splitlines())]
     return [entry for entry in entries if chosen.matches(entry)][-lines:]
-
-
-def _name(path: Path) -> str:
-    return path.parent.name if path.name == "server.log" else path.stem
 
 
 class _Writer:

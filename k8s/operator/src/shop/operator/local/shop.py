@@ -105,19 +105,16 @@ class LocalShop:
             if self.options.shop_yaml is not None:
                 write_private(self.data.shop_file, self.options.shop_yaml.decode())
             claimed()
-            self._end_earlier_run()
+            ended = stale_processes.end(self.data.read_state().get("processes", []))
+            if ended:
+                self._say(f"ended {len(ended)} processes of an earlier run")
+            if not port_is_free(self.options.port):
+                raise ShopctlError(f"port {self.options.port} is in use; choose another one with --port")
             for line in ignored(spec, self.data.command):
                 self._say(line)
             await self._serve(counts, selling)
         finally:
             self.data.release()
-
-    def _end_earlier_run(self) -> None:
-        ended = stale_processes.end(self.data.read_state().get("processes", []))
-        if ended:
-            self._say(f"ended {len(ended)} processes of an earlier run")
-        if not port_is_free(self.options.port):
-            raise ShopctlError(f"port {self.options.port} is in use; choose another one with --port")
 
     async def _serve(self, counts: dict[str, int], selling: Callable[[], None]) -> None:
         token = self.data.internal_token()
@@ -308,11 +305,9 @@ class LocalShop:
             for component in self._supervisor.components:
                 rotate(component.log)
             if self._phase == "selling":
-                reap_orphans(self._own_pids())
-
-    def _own_pids(self) -> set[int]:
-        own = {one.process.pid for one in self._supervisor.components if one.process is not None}
-        return own if self._prefork is None or self._prefork.pid is None else own | {self._prefork.pid}
+                own = {one.process.pid for one in self._supervisor.components if one.process is not None}
+                server = self._prefork.pid if self._prefork is not None else None
+                reap_orphans(own if server is None else own | {server})
 
     @contextlib.contextmanager
     def _timed(self, step: Step) -> Any:

@@ -1,5 +1,7 @@
 """End the processes that a killed supervisor left running, and only those."""
 
+import contextlib
+import signal
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,7 +26,9 @@ def end(identities: Iterable[Mapping[str, Any]]) -> list[int]:
     """End those that are still the same processes, with SIGTERM, then SIGKILL; returns their pids."""
     found = [process for one in identities if (process := _same(one)) is not None]
     for process in found:
-        _signal(process)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            # PostgreSQL waits for its clients on SIGTERM and does not on SIGINT.
+            process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
     _, alive = psutil.wait_procs(found, timeout=END_TIMEOUT_S)
     for process in alive:
         process.kill()
@@ -41,11 +45,3 @@ def _same(one: Mapping[str, Any]) -> psutil.Process | None:
     except (psutil.Error, KeyError, ValueError, TypeError):
         return None
     return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
-
-
-def _signal(process: psutil.Process) -> None:
-    try:
-        # PostgreSQL waits for its clients on SIGTERM and does not on SIGINT.
-        process.send_signal(2 if process.name() == "postgres" else 15)
-    except psutil.NoSuchProcess:
-        return
