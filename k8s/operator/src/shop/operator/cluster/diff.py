@@ -116,11 +116,7 @@ def _compare_lists(before: Sequence[Any], after: Sequence[Any], path: str) -> It
 
 def _identifies(key: str, members: Sequence[Any]) -> bool:
     names = [member.get(key) for member in members if isinstance(member, Mapping)]
-    return (
-        len(names) == len(members)
-        and all(isinstance(name, str | int) for name in names)
-        and len({*names}) == len(names)
-    )
+    return all(isinstance(name, str | int) for name in names) and len(set(names)) == len(members)
 
 
 def _text(value: Any) -> str:

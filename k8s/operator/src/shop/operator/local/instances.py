@@ -101,7 +101,8 @@ def environment(
     instance: Instance, spec: ShopSpec, wiring: Wiring, instances: Sequence[Instance], base: Mapping[str, str]
 ) -> dict[str, str]:
     """The whole environment of one process: `base`, what the spec sets, and the shop's own on top."""
-    service, tracing = spec.service(instance.noun), {}
+    service = spec.service(instance.noun)
+    tracing: dict[str, str] = {}
     if endpoint := spec.observability.tracing.endpoint:
         ratio = f"{spec.observability.tracing.sample_ratio:g}"
         tracing = {"SHOP_TRACING_ENDPOINT": endpoint, "SHOP_TRACE_SAMPLE_RATIO": ratio}
