@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import subprocess
+import sys
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -84,10 +85,11 @@ def test_shop_is_a_namespace_of_many_packages() -> None:
     assert not [*SERVICES_FOLDER.glob("*/src/shop/__init__.py"), *(ROOT / "k8s").glob("*/src/shop/__init__.py")]
 
 
-def test_no_two_modules_of_the_operator_share_a_name() -> None:
+def test_no_module_of_the_operator_shares_its_name_with_another_or_with_one_of_the_standard_library() -> None:
     """`probes`, `plan` or `logs` alone then says which module is meant."""
     named = Counter(module.path.stem for module in source_modules() if module.package == "shop.operator")
     assert not [name for name, times in named.items() if times > 1 and not name.startswith("__")]
+    assert not named.keys() & sys.stdlib_module_names
 
 
 def settings_of(noun: str) -> type[BaseSettings]:

@@ -18,7 +18,7 @@ from shop.kit.outbox import Outbox
 from shop.kit.tasks import Tasks
 from shop.operator.cli.status import status_table
 from shop.operator.local import store_restarts, supervisor
-from shop.operator.local.assemble import store_component
+from shop.operator.local.assembly import store_component
 from shop.operator.local.component import Component, State
 from shop.operator.local.store_restarts import MAX_RESTARTS, MIN_FREE_BYTES, RESTARTS_WINDOW_S, StoreRestarter
 from shop.operator.local.supervisor import Supervisor

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from shop.operator.audit import under_way
+from shop.operator.audit import pending_work
 from shop.operator.audit.events import (
     event_order_kept,
     events_take_effect_once,
@@ -135,4 +135,4 @@ async def _connect(noun: str, url: str) -> asyncpg.Connection:
 async def wait_until_ended(target: Target, timeout_s: float) -> list[str]:
     """Wait until no order and no event is under way; what still is after `timeout_s`, [] when nothing."""
     async with _connections(target) as connections:
-        return await under_way.wait_until_ended(connections, timeout_s)
+        return await pending_work.wait_until_ended(connections, timeout_s)

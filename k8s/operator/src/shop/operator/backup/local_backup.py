@@ -6,7 +6,7 @@ from pathlib import Path
 from shop.devkit.embedded import PostgresStore
 from shop.operator.backup import scripts
 from shop.operator.errors import ShopctlError
-from shop.operator.local.assemble import database_url
+from shop.operator.local.assembly import database_url
 from shop.operator.local.data_dir import DataDir
 
 DISTRIBUTION = "shop-operator"

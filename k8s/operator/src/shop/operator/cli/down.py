@@ -19,7 +19,7 @@ def down(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
 ) -> None:
     """Stop a shop that runs in the background (or in another terminal)."""
-    from shop.operator.local import running
+    from shop.operator.local import running_shop
 
     data = data_folder(data_dir)
     if delete_data and not yes and data.path.exists():
@@ -27,7 +27,7 @@ def down(
             console.note(f"shopctl: {data.path} is deleted only with --yes: {data.command('down --delete-data --yes')}")
             raise typer.Exit(EXIT_REFUSED)
         typer.confirm(f"Delete the shop {data.name()} and everything in {data.path} for good?", abort=True, err=True)
-    ran = running.down(data, delete_data)
+    ran = running_shop.down(data, delete_data)
     console.write(
         ("The shop has stopped" if ran else f"No shop ran in {data.path}")
         + ("; its data is deleted." if delete_data else ".")

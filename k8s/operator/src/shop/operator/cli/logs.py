@@ -113,9 +113,9 @@ def _is_local_log(data_dir: Path, name: str) -> bool:
 
 def _refuse_unknown_log(name: str, service: str | None, where: ClusterOptions, data: "DataDir") -> None:
     """With a shop here and no cluster configured, the name must be one of the shop's logs."""
-    from shop.operator.local import running
+    from shop.operator.local import running_shop
 
     named = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
     has_cluster = bool(named) or (Path.home() / ".kube" / "config").exists()
     if service is None and not where.is_given and data.exists and not has_cluster:
-        running.log_files(data, name)
+        running_shop.log_files(data, name)

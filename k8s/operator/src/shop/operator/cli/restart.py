@@ -32,6 +32,6 @@ def restart(component: ComponentArgument, data_dir: DataDirOption = DEFAULT_DATA
 
 def _carry_out(action: str, component: str, data_dir: Path) -> str:
     """The components that the running shop has stopped or started."""
-    from shop.operator.local import running
+    from shop.operator.local import running_shop
 
-    return ", ".join(running.command(data_folder(data_dir), action, component=component)["components"])
+    return ", ".join(running_shop.command(data_folder(data_dir), action, component=component)["components"])

@@ -39,9 +39,9 @@ def status(
         status_in_cluster(name, namespace, context, kubeconfig, as_json)
         return
     only_local("status", ClusterOptions(namespace, context, kubeconfig))
-    from shop.operator.local import running
+    from shop.operator.local import running_shop
 
-    found = running.status(data_folder(data_dir))
+    found = running_shop.status(data_folder(data_dir))
     console.write(json.dumps(found, indent=1) if as_json else status_table(found))
     if not all(component["healthy"] for component in found["components"]):
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from shop.kit.telemetry import NO_TRACE
 from shop.operator import console
 from shop.operator.errors import ShopctlError
-from shop.operator.local import log_files, running
+from shop.operator.local import log_files, running_shop
 from shop.operator.local.data_dir import DataDir
 from shop.operator.local.log_parser import LEVELS, SHOWN_ELSEWHERE, Entry, LogFilter, Parser
 
@@ -44,7 +44,7 @@ def _duration(since: str) -> timedelta:
 
 def show(data: DataDir, component: str | None, chosen: LogFilter, lines: int, *, as_json: bool, follow: bool) -> None:
     """Print the last ``lines`` lines of each log that are wanted, then, to ``follow``, what is added."""
-    paths = running.log_files(data, component)
+    paths = running_shop.log_files(data, component)
     write = _Writer(as_json, named=len(paths) > 1)
     parsers = {path: Parser(path.parent.name if path.name == "server.log" else path.stem) for path in paths}
     new = log_files.follow(paths) if follow else None

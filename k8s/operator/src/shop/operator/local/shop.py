@@ -13,7 +13,7 @@ from typing import Any
 
 from shop.devkit.processes import log_tail, port_is_free, write_private
 from shop.operator.errors import ShopctlError
-from shop.operator.local import assemble, probes, stale_processes
+from shop.operator.local import assembly, probes, stale_processes
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
@@ -150,14 +150,14 @@ class LocalShop:
     async def _start(self, counts: dict[str, int]) -> None:
         if self._prefork is not None:
             self._prefork.start()
-        stores = assemble.Stores(self.data)
+        stores = assembly.Stores(self.data)
         store_components = [self._supervisor.add(component) for component in stores.components()]
-        everyone = assemble.instances(self.data, counts, self.options.port)
-        wires = assemble.wiring(self.data, stores, counts, self.options.port)
+        everyone = assembly.instances(self.data, counts, self.options.port)
+        wires = assembly.wiring(self.data, stores, counts, self.options.port)
         spec = self.options.shop.spec
         environments = {one.name: environment(one, spec, wires, everyone, os.environ) for one in everyone}
         services = [
-            self._supervisor.add(assemble.service_component(one, environments[one.name], self._prefork, self.data))
+            self._supervisor.add(assembly.service_component(one, environments[one.name], self._prefork, self.data))
             for one in everyone
         ]
         helper = await _helper("shop.operator.local.databases")
@@ -199,7 +199,7 @@ class LocalShop:
             log = self.data.logs / "catalogue.log"
             if self._prefork is not None:
                 await asyncio.to_thread(self._prefork.wait_ready)
-            loading = assemble.python_program(CATALOGUE, [sample], env=env, log=log, prefork=self._prefork)
+            loading = assembly.python_program(CATALOGUE, [sample], env=env, log=log, prefork=self._prefork)
             try:
                 code = await asyncio.wait_for(wait_exit(loading), CATALOGUE_TIMEOUT_S)
             except TimeoutError as error:

@@ -22,14 +22,14 @@ WHERE NOT EXISTS (SELECT FROM inbox WHERE inbox.event_id = event.id)
 async def wait_until_ended(connections: Mapping[str, asyncpg.Connection], timeout_s: float) -> list[str]:
     """Wait until nothing is under way; what still is after `timeout_s`, one sentence for each kind."""
     deadline = asyncio.get_running_loop().time() + timeout_s
-    while found := await under_way(connections):
+    while found := await pending_work(connections):
         if asyncio.get_running_loop().time() > deadline:
             return found
         await asyncio.sleep(WAIT_POLL_S)
     return []
 
 
-async def under_way(connections: Mapping[str, asyncpg.Connection]) -> list[str]:
+async def pending_work(connections: Mapping[str, asyncpg.Connection]) -> list[str]:
     """Unfinished sagas, reserved stock, unpublished events, events that a required consumer has not consumed."""
     order, product = connections["order"], connections["product"]
     found = [
