@@ -124,7 +124,7 @@ class Bench:
         async def try_rate(rate: float) -> search.Verdict:
             verdict = search.judge((await self._measure(crowd, self._plan("search", rate, STEP_S))).raw)
             if not verdict.sustainable:
-                say(f"  too much: {verdict.reason}")
+                say(f"  not sustained: {verdict.reason}")
             return verdict
 
         found = await search.highest_sustainable(try_rate)

@@ -1,4 +1,4 @@
-"""The shop under load: started through shopctl in a folder of its own, and measured from outside."""
+"""The shop under load: started by shopctl in a separate folder, and measured from outside."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 
 class ShopctlFailed(RuntimeError):
-    """shopctl ended with an error; the message is what it said."""
+    """shopctl ended with an error; the message is its error output."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class LocalShop:
-    """A running shop, whose data lies in ``data_dir``."""
+    """A running shop with its data in ``data_dir``."""
 
     data_dir: Path
 
@@ -53,7 +53,7 @@ class LocalShop:
         return found
 
     def audit(self) -> Json:
-        """The oracles' answers, whether or not all hold."""
+        """The result of the audit, also when an oracle fails."""
         found: Json = json.loads(shopctl("audit", "--json", data_dir=self.data_dir, may_fail=True))
         return found
 
@@ -61,7 +61,7 @@ class LocalShop:
         shopctl("down", "--delete-data", "--yes", data_dir=self.data_dir)
 
     def admin_login(self) -> tuple[str, str]:
-        """E-mail address and password of the shop's administrator."""
+        """Email address and password of the shop's administrator."""
         admin = self.status()["admin"]
         return admin["email"], Path(admin["password_file"]).read_text(encoding="utf-8").strip()
 
@@ -88,7 +88,7 @@ class LocalShop:
 
 
 def start(data_dir: Path, port: int, replicas: Sequence[str] = (), more: Sequence[str] = ()) -> LocalShop:
-    """A new shop on ``port``, without the rate limit that would measure itself; returns once it sells.
+    """A new shop on ``port``, without rate limits, which would limit the measurement; returns once it sells.
 
     ``more`` are further options of `shopctl up`.
     """

@@ -1,4 +1,4 @@
-"""One measured run against a shop: what was offered, accepted and finished, and what it cost."""
+"""One measured run against a shop: orders offered, accepted and finished, and their cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FROM orders WHERE created_at >= $1 AND state = 'confirmed'"""
 
 @dataclass(frozen=True)
 class Latency:
-    """Of one kind of request, from the time it was due: percentiles in milliseconds, and what went wrong by code."""
+    """Of one kind of request, from the time it was due: percentiles in milliseconds, and errors by code."""
 
     sent: int
     good_per_s: float
@@ -67,7 +67,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Plan:
-    """Orders and catalogue reads a second, for how long; ``seed`` fixes when they come."""
+    """Orders and catalogue reads a second, for how long; ``seed`` fixes the arrival times."""
 
     name: str
     rate_per_s: float

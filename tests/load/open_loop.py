@@ -1,7 +1,7 @@
-"""An open-loop load generator: requests leave when they are due, however slow the answers are.
+"""An open-loop load generator: requests are sent when they are due, however slow the responses are.
 
-A closed loop waits for an answer before it sends the next request, so a stall of the shop hides the requests that
-would have met it. Here the arrival times are fixed beforehand, and a latency is counted from the time at which the
+A closed loop waits for a response before it sends the next request, so a stall of the shop hides the requests that it
+would have delayed. Here the arrival times are fixed beforehand, and a latency is counted from the time at which the
 request was due, whether or not the generator managed to send it then.
 """
 
@@ -48,7 +48,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """What became of every arrival of one run; ``late_s`` is the most that the generator itself was behind."""
+    """The outcome of every arrival of one run; ``late_s`` is the most that the generator itself was behind."""
 
     arrivals: int
     samples: Sequence[Sample]
@@ -64,7 +64,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Tally:
-    """The requests of one kind: ``good`` answers, the others by code, the good ones' latencies ascending (seconds)."""
+    """The requests of one kind: good responses, the others by code, and latencies of the good ones ascending (seconds)."""
 
     sent: int
     good: int
@@ -74,7 +74,7 @@ class Tally:
 
     @property
     def good_per_s(self) -> float:
-        """Good answers a second until the last answer: a backlog that is worked off late lowers it."""
+        """Good responses a second until the last one: a backlog that is processed late lowers it."""
         return self.good / self.last_s if self.last_s else 0.0
 
     @property
@@ -116,10 +116,10 @@ async def run(
     max_in_flight: int = MAX_IN_FLIGHT,
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
 ) -> Run:
-    """Send every arrival when it is due and wait for the answers.
+    """Send every arrival when it is due and wait for the responses.
 
-    An arrival that finds ``max_in_flight`` requests unanswered is not sent, one without an answer ``drain_timeout_s``
-    after the last arrival is cut off; both count as bad.
+    An arrival during ``max_in_flight`` open requests is not sent, one without a response ``drain_timeout_s`` after the
+    last arrival is cancelled; both count as bad.
     """
     return await _Generator(send, max_in_flight).run(arrivals, drain_timeout_s)
 
@@ -143,7 +143,7 @@ class _Generator:
             self._start(arrival)
         if self._in_flight:
             await asyncio.wait(list(self._in_flight), timeout=drain_timeout_s)
-        await self._cut_off()
+        await self._cancel_open()
         return Run(len(arrivals), self._samples, late_s)
 
     def _now_s(self) -> float:
@@ -164,7 +164,7 @@ class _Generator:
         ended_s = self._now_s()
         self._samples.append(Sample(arrival.kind, ended_s - arrival.at_s, ended_s, outcome))
 
-    async def _cut_off(self) -> None:
+    async def _cancel_open(self) -> None:
         left = dict(self._in_flight)
         for task, arrival in left.items():
             task.cancel()
@@ -173,7 +173,7 @@ class _Generator:
 
 
 async def closed_loop(send: Callable[[], Awaitable[bool]], *, workers: int, seconds: float) -> float:
-    """Good answers a second when each of ``workers`` sends its next request upon the answer: the most a server can."""
+    """Good responses a second when each of ``workers`` sends its next request after a response: the maximum."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + seconds
 

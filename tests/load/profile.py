@@ -25,17 +25,17 @@ class Profiler:
     @classmethod
     def start(cls, service: str, pid: int, seconds: float, file: Path) -> Profiler:
         file.parent.mkdir(parents=True, exist_ok=True)
-        spy = ["py-spy"] if shutil.which("py-spy") else ["uv", "tool", "run", "py-spy"]
-        # Only threads that run Python count: a thread that waits holds no lock.
+        program = ["py-spy"] if shutil.which("py-spy") else ["uv", "tool", "run", "py-spy"]
+        # Only threads that run Python count: a waiting thread holds no lock.
         options = ["--gil", "--pid", str(pid), "--duration", str(round(seconds)), "--rate", str(SAMPLES_PER_S)]
-        command = [*spy, "record", *options, "--format", "raw", "--output", str(file)]
+        command = [*program, "record", *options, "--format", "raw", "--output", str(file)]
         return cls(service, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE), file)
 
     def finish(self) -> dict[str, object]:
-        """The functions that took most by themselves, and the service's and the kit's with all that they called."""
-        _, complaint = self.process.communicate(timeout=STOP_TIMEOUT_S)
+        """Functions with the most own time, and functions of the service and the kit with all that they called."""
+        _, error_output = self.process.communicate(timeout=STOP_TIMEOUT_S)
         if self.process.returncode:
-            raise RuntimeError(f"py-spy: {complaint.decode(errors='replace').strip()[-500:]}")
+            raise RuntimeError(f"py-spy: {error_output.decode(errors='replace').strip()[-500:]}")
         stacks = self.file.read_text(encoding="utf-8")
         below = [(name, share) for name, share in inclusive(stacks) if f"({self.service}/" in name or "(kit/" in name]
         return {"service": self.service, "file": str(self.file), "top": own(stacks)[:TOP], "below": below[:TOP]}

@@ -1,4 +1,4 @@
-"""Find the highest arrival rate that the shop keeps up with."""
+"""Find the highest arrival rate that the shop sustains."""
 
 from __future__ import annotations
 
