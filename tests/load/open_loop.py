@@ -64,7 +64,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Tally:
-    """The requests of one kind: good responses, the others by code, and latencies of the good ones ascending (seconds)."""
+    """Requests of one kind: good responses, others by code, and latencies of the good ones, ascending (seconds)."""
 
     sent: int
     good: int
