@@ -118,6 +118,18 @@ class UserRegistered(Event):
         return str(self.user_id)
 
 
+class UserDeleted(Event):
+    """The account is gone; readers remove what they know about the user. It has no name and no address."""
+
+    TYPE = "user.deleted.v1"
+
+    user_id: UUID
+    occurred_at: datetime
+
+    def subject_id(self) -> str:
+        return str(self.user_id)
+
+
 EVENTS: dict[str, type[Event]] = {
     event.TYPE: event
     for event in (
@@ -129,6 +141,7 @@ EVENTS: dict[str, type[Event]] = {
         OrderDelivered,
         PaymentRefunded,
         UserRegistered,
+        UserDeleted,
     )
 }
 """Every published type by its name."""
