@@ -26,6 +26,7 @@ from shop.contracts.events import (
     OrderPending,
     OrderRejected,
     PaymentRefunded,
+    UserDeleted,
     UserRegistered,
 )
 from shop.contracts.money import Address, Money
@@ -103,6 +104,9 @@ class Samples:
     def registered(self, **changed: Any) -> UserRegistered:
         base = {"user_id": self.user_id, "email": self.email, "name": self.name, "occurred_at": NOW}
         return UserRegistered(**base | changed)
+
+    def deleted(self) -> UserDeleted:
+        return UserDeleted(user_id=self.user_id, occurred_at=NOW)
 
     def each(self) -> list[Event]:
         """One event of each type that causes a mail."""

@@ -158,3 +158,40 @@ async def test_the_trace_id_of_the_event_is_kept(service: Any, samples: Any) -> 
     await service.publish_rows([row])
     await service.wait_until_taken([row])
     assert await service.database.fetchval("SELECT trace_id FROM notifications") == trace
+
+
+async def test_a_deleted_user_gets_a_last_mail_and_nothing_else_stays(
+    service: Any, smtp: Any, samples: Any, more_samples: Any
+) -> None:
+    other = more_samples()
+    await service.wait_until_taken(await service.publish(samples.registered(), samples.confirmed(), other.registered()))
+    await service.wait_until_sent()
+    await service.wait_until_taken(await service.publish(samples.deleted()))
+    await service.wait_until_sent()
+    last = smtp.mails[-1]
+    assert (str(last["Subject"]), str(last["To"])) == ("Your account was deleted", samples.email)
+    assert await service.count(f"user_id = '{samples.user_id}'") == 0
+    kept = await service.database.fetch("SELECT user_id FROM contacts")
+    assert [row["user_id"] for row in kept] == [other.user_id]
+    assert await service.count(f"user_id = '{other.user_id}'") == 1
+
+
+async def test_a_deletion_that_is_repeated_causes_one_mail(service: Any, smtp: Any, samples: Any) -> None:
+    await service.wait_until_taken(await service.publish(samples.registered()))
+    row = events.row(samples.deleted())
+    await service.publish_rows([row, row])
+    await service.wait_until_taken([row])
+    await service.wait_until_taken(await service.publish(samples.deleted()))
+    await service.wait_until_sent()
+    assert smtp.subjects().count("Your account was deleted") == 1
+
+
+async def test_a_queued_mail_is_sent_although_its_user_is_deleted(start_service: Any, smtp: Any, samples: Any) -> None:
+    await smtp.stop()
+    async with start_service(smtp_url=smtp.url) as service:
+        await service.wait_until_taken(await service.publish(samples.confirmed()))
+        await service.wait_until_taken(await service.publish(samples.deleted()))
+        await smtp.start()
+        await service.wait_until_sent()
+    assert {str(mail["To"]) for mail in smtp.mails} == {samples.email}
+    assert len(smtp.mails) == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 from uuid import UUID
@@ -33,6 +34,8 @@ KEYS_TTL_S = 300.0
 KEYS_MIN_REFRESH_S = 2.0
 KEYS_FIRST_REFRESH_S = 0.2
 """The same while no key is known: a service that starts together with the issuer gets them as soon as it answers."""
+DELETED_USERS_TTL_S = 5.0
+"""How long the access tokens of a deleted account may still be accepted, while the issuer can be reached."""
 KEYS_TIMEOUT_S = 2.0
 MAX_CACHED_TOKENS = 10_000
 
@@ -52,6 +55,9 @@ class KeySource(Protocol):
     async def get(self, key_id: str) -> jwt.PyJWK | None:
         """The public key with this id, None if the issuer does not have it."""
 
+    def deleted_users(self) -> Collection[UUID]:
+        """Users whose accounts were deleted although access tokens of theirs have not expired."""
+
 
 class Keys:
     """The public keys of a JWKS document at an http(s) or file URL, fetched when a token names an unknown one."""
@@ -59,6 +65,8 @@ class Keys:
     def __init__(self, url: str) -> None:
         self._url = url
         self._keys: dict[str, jwt.PyJWK] = {}
+        self._deleted_users: Collection[UUID] = ()
+        self._refreshing: asyncio.Task[None] | None = None
         self._fetched_at = float("-inf")
         self._tried_at = float("-inf")
         self._lock = asyncio.Lock()
@@ -79,6 +87,16 @@ class Keys:
         if not self._keys:
             raise Unavailable("user", "the token keys cannot be fetched")
 
+    def deleted_users(self) -> Collection[UUID]:
+        """As of the last fetch. The next one is begun after DELETED_USERS_TTL_S, and no request waits for it."""
+        if self._refreshing is None and time.monotonic() - self._tried_at > DELETED_USERS_TTL_S:
+            self._refreshing = asyncio.create_task(self._refresh())
+            self._refreshing.add_done_callback(self._refreshed)
+        return self._deleted_users
+
+    def _refreshed(self, _: asyncio.Task[None]) -> None:
+        self._refreshing = None
+
     async def _refresh(self) -> None:
         """Fetch the keys unless that was just tried, successfully or not: otherwise every request would wait."""
         async with self._lock:
@@ -86,11 +104,14 @@ class Keys:
             if time.monotonic() - self._tried_at <= pause_s:
                 return
             try:
-                keys = jwt.PyJWKSet.from_dict(await self._load()).keys
+                document = await self._load()
+                keys = jwt.PyJWKSet.from_dict(document).keys
+                deleted = frozenset(UUID(user_id) for user_id in document.get("deleted_users", ()))
             except (aiohttp.ClientError, OSError, ValueError, jwt.PyJWTError):
                 self._tried_at = time.monotonic()
                 return
             self._keys = {key.key_id: key for key in keys if key.key_id}
+            self._deleted_users = deleted
             self._fetched_at = self._tried_at = time.monotonic()
 
     async def _load(self) -> dict[str, Any]:
@@ -130,8 +151,12 @@ class Authenticator:
     async def principal(self, token: str) -> Principal:
         """The user of ``token``; Problem 401 ``token_expired`` or ``invalid_token``."""
         known = self._known.get(token)
-        if known is not None:
-            return known[1]
+        person = known[1] if known is not None else await self._verified(token)
+        if person.user_id in self._keys.deleted_users():
+            raise _unauthorized("invalid_token", "The account of this access token was deleted.")
+        return person
+
+    async def _verified(self, token: str) -> Principal:
         claims = await self._verify(token)
         try:
             person = Principal.model_validate({"user_id": claims["sub"], **claims})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shop.contracts.events import UserDeleted
 from shop.kit.clock import Clock
 from shop.kit.db import Connection
 from shop.kit.events import Received
@@ -13,7 +14,12 @@ from shop.notification.service import NotificationService
 
 
 def consumers(service: NotificationService) -> list[Consumer]:
-    return [Consumer("messages", list(domain.MAIL_TEMPLATES), MessageQueue(service.owner_phone, service.clock).handle)]
+    queue = MessageQueue(service.owner_phone, service.clock)
+    # Another consumer, because a pod of an older version that shares one cannot read a type that is new to it.
+    return [
+        Consumer("messages", list(domain.MAIL_TEMPLATES), queue.handle),
+        Consumer("deleted-users", [UserDeleted], queue.handle_deleted),
+    ]
 
 
 class MessageQueue:
@@ -33,3 +39,11 @@ class MessageQueue:
         ]
         if wanted:
             await repository.insert(connection, wanted, self._clock.now())
+
+    async def handle_deleted(self, connection: Connection, events: Sequence[Received]) -> None:
+        """Delete what is known about the users, and queue one last mail to each."""
+        by_user = {received.event.user_id: received for received in events}
+        addresses = await repository.delete_users(connection, list(by_user))
+        mails = [(by_user[user_id], domain.last_mail(email)) for user_id, email in addresses.items()]
+        if mails:
+            await repository.insert(connection, mails, self._clock.now())

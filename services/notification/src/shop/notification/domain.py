@@ -40,7 +40,8 @@ MAIL_TEMPLATES: Mapping[type[Event], str] = {
     UserRegistered: "welcome",
 }
 OWNER_ALERT = "alert-order-rejected"
-TEMPLATES = (*MAIL_TEMPLATES.values(), OWNER_ALERT)
+LAST_MAIL = "account-deleted"
+TEMPLATES = (*MAIL_TEMPLATES.values(), OWNER_ALERT, LAST_MAIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,11 @@ def notices(event: Event, owner_phone: str) -> Sequence[Notice]:
     if isinstance(event, OrderRejected) and owner_phone:
         return mail, Notice("sms", OWNER_ALERT, None, event.order_id, owner_phone)
     return (mail,)
+
+
+def last_mail(recipient: str) -> Notice:
+    """The mail to the owner of a deleted account. It belongs to no user any more."""
+    return Notice("email", LAST_MAIL, None, None, recipient)
 
 
 def contact(event: Event) -> Contact | None:

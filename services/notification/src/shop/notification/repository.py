@@ -75,6 +75,13 @@ ORDER BY id DESC LIMIT $4
 """
 
 
+# Queued messages are still sent: they are about orders that were placed before.
+DELETE_USERS = """
+WITH messages AS (DELETE FROM notifications WHERE user_id = ANY ($1::uuid[]) AND state <> 'queued')
+DELETE FROM contacts WHERE user_id = ANY ($1::uuid[]) RETURNING user_id, email
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A message that this sender holds until its lease ends; ``attempts`` includes the current one."""
@@ -134,6 +141,12 @@ async def save_contacts(connection: Connection, contacts: Sequence[Contact]) -> 
         [contact.name for contact in latest.values()],
         [contact.known_at for contact in latest.values()],
     )
+
+
+async def delete_users(connection: Connection, user_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Delete contacts and past messages of users; returns the address of each user that had one."""
+    rows = await connection.fetch(DELETE_USERS, list(user_ids))
+    return {row["user_id"]: row["email"] for row in rows}
 
 
 class NotificationRepository:

@@ -12,7 +12,17 @@ from shop.kit.ids import new_id
 from shop.kit.pages import Page
 from shop.kit.routing import router as make_router
 from shop.user.domain import JWKS_MAX_AGE_S
-from shop.user.schemas import AddressIn, AddressOut, Credentials, Profile, Refresh, Registration, Tokens, UserOut
+from shop.user.schemas import (
+    AddressIn,
+    AddressOut,
+    Credentials,
+    Deletion,
+    Profile,
+    Refresh,
+    Registration,
+    Tokens,
+    UserOut,
+)
 from shop.user.service import UserService
 
 Service = Annotated[UserService, Depends(service_of)]
@@ -73,6 +83,15 @@ async def change_my_account(body: Profile, user: CurrentUser, family: CurrentFam
     return UserOut.model_validate(await service.find(user.user_id))
 
 
+@router.delete("/users/me", status_code=204, tags=["users"])
+async def delete_my_account(body: Deletion, user: CurrentUser, service: Service) -> None:
+    """Delete the account, which the password confirms: addresses and sessions go, orders are kept as records.
+
+    403 `wrong_password`, 429 `too_many_attempts`; 409 `last_admin` for the only administrator.
+    """
+    await service.delete(user.user_id, body.password)
+
+
 @router.get("/users/me/addresses", tags=["users"])
 async def list_my_addresses(user: CurrentUser, service: Service) -> Page[AddressOut]:
     """All addresses, oldest first, in one page."""
@@ -99,6 +118,9 @@ async def delete_my_address(address_id: UUID, user: CurrentUser, service: Servic
 
 @well_known.get("/.well-known/jwks.json", tags=["tokens"])
 async def get_token_keys(service: Service, response: Response) -> dict[str, Any]:
-    """The public keys of access tokens (RFC 7517). The next key is included long before it is used."""
+    """The public keys of access tokens (RFC 7517). The next key is included long before it is used.
+
+    `deleted_users` are accounts whose access tokens are refused before they expire.
+    """
     response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE_S}"
-    return service.keys.jwks()
+    return await service.key_set()

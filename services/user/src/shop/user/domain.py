@@ -27,6 +27,10 @@ REFRESH_REPEAT_S = 10.0
 ACCESS_TOKEN_TTL_S = 900
 CLOCK_SKEW_S = 60
 JWKS_MAX_AGE_S = 300
+DELETED_USERS_S = ACCESS_TOKEN_TTL_S + CLOCK_SKEW_S
+"""How long the id of a deleted user is kept: until the last access token has expired."""
+MAX_DELETED_USERS = 10_000
+"""Of the published ones, the latest first."""
 KEY_PUBLISH_LEAD_S = 3_600
 """How long a key is in the JWKS before it signs tokens; far longer than the JWKS may be cached."""
 

@@ -34,6 +34,10 @@ def wrong_password() -> Problem:
     return Problem(403, "wrong_password", "The current password is wrong.")
 
 
+def last_admin() -> Problem:
+    return Problem(409, "last_admin", "The only administrator of a shop cannot be deleted.")
+
+
 def unknown_user() -> Problem:
     return Problem(404, "unknown_user", "There is no such account.")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -100,6 +100,10 @@ class Keyring:
     async def get(self, key_id: str) -> jwt.PyJWK | None:
         """The public key that verifies tokens of this id (``shop.kit.auth.KeySource``)."""
         return next((jwt.PyJWK(_jwk(key)) for key in self._published if key.kid == key_id), None)
+
+    def deleted_users(self) -> Collection[UUID]:
+        """None: the endpoints of this service look the user up."""
+        return ()
 
     def jwks(self) -> dict[str, Any]:
         """RFC 7517 key set, with the next key and with keys whose tokens may still be valid."""

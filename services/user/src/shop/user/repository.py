@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from shop.kit.db import Connection, Record
-from shop.user.domain import Account, Address, User
+from shop.user.domain import MAX_DELETED_USERS, Account, Address, User
 
 ACCOUNT = "SELECT id, email, name, role, created_at, password_hash FROM users"
 
@@ -79,6 +79,39 @@ async def make_admin(db: Connection, user_id: UUID, password_hash: str, now: dat
         password_hash,
         now,
     )
+
+
+async def lock_admins(db: Connection) -> list[UUID]:
+    """The administrators, locked until the transaction ends, so that two cannot both find the other one left."""
+    return [row["id"] for row in await db.fetch("SELECT id FROM users WHERE role = 'admin' ORDER BY id FOR UPDATE")]
+
+
+async def deleted_users(db: Connection, since: datetime) -> list[UUID]:
+    sql = "SELECT user_id FROM deleted_users WHERE deleted_at > $1 ORDER BY deleted_at DESC LIMIT $2"
+    return [row["user_id"] for row in await db.fetch(sql, since, MAX_DELETED_USERS)]
+
+
+async def delete_user(db: Connection, account: Account, now: datetime) -> bool:
+    """Delete the account with its addresses, sessions, tokens and failed sign-ins.
+
+    False, and nothing deleted, if there is none any more or its password was changed since it was checked.
+    """
+    deleted = await db.fetchval(
+        """
+        WITH deleted AS (
+            DELETE FROM users WHERE id = $1 AND password_hash = $2 RETURNING id, email
+        ), remembered AS (
+            INSERT INTO deleted_users (user_id, deleted_at) SELECT id, $3 FROM deleted
+        ), forgotten AS (
+            DELETE FROM sign_in_failures f USING deleted WHERE f.email = deleted.email
+        )
+        SELECT true FROM deleted
+        """,
+        account.user.id,
+        account.password_hash,
+        now,
+    )
+    return bool(deleted)
 
 
 async def lock_user(db: Connection, user_id: UUID) -> bool:

@@ -63,6 +63,14 @@ class Profile(RequestBody):
         return self
 
 
+class Deletion(RequestBody):
+    """The confirmation that the owner of the account deletes it."""
+
+    model_config = example(password="correct horse battery")
+
+    password: Password
+
+
 class AddressIn(PostalAddress, RequestBody):
     model_config = example(
         name="Ada Lovelace", street="Invalidenstraße 117", city="Berlin", postal_code="10115", country="DE"

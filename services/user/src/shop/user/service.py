@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from shop.contracts.events import UserRegistered
+from shop.contracts.events import UserDeleted, UserRegistered
 from shop.kit.app import Context
 from shop.kit.clock import Clock
 from shop.kit.db import Database
+from shop.kit.errors import Unavailable
 from shop.kit.ids import new_id
 from shop.kit.outbox import publish
 from shop.kit.text import email_address
@@ -21,6 +25,8 @@ from shop.user.sessions import Sessions
 from shop.user.settings import Settings
 
 ADMIN_NAME = "Administrator"
+KEY_SET_TIMEOUT_S = 0.5
+"""The longest that the key set waits for the database: services that start need the keys."""
 
 
 class UserService:
@@ -30,6 +36,7 @@ class UserService:
         self._database = database
         self._passwords = passwords
         self._clock = clock
+        self._deleted_users: list[UUID] = []
 
     @classmethod
     async def build(cls, context: Context) -> UserService:
@@ -108,6 +115,32 @@ class UserService:
             if not await repository.replace_password_hash(db, user_id, account.password_hash, fresh, now):
                 raise errors.wrong_password()
             await session_repository.revoke_families_except(db, user_id, kept_family, now)
+
+    async def delete(self, user_id: UUID, password: str) -> None:
+        """Delete the account and publish UserDeleted; 403 for a wrong password, 409 for the only administrator."""
+        account = await repository.find_account(self._database, user_id)
+        if account is None:
+            raise errors.unknown_user()
+        if not await self.sessions.check_password(account, password):
+            raise errors.wrong_password()
+        now = self._clock.now()
+        async with self._database.transaction() as db:
+            if account.user.role == "admin" and await repository.lock_admins(db) == [user_id]:
+                raise errors.last_admin()
+            if not await repository.delete_user(db, account, now):
+                raise errors.wrong_password()
+            await publish(db, UserDeleted(user_id=user_id, occurred_at=now))
+
+    async def key_set(self) -> dict[str, Any]:
+        """The keys of access tokens, and the users whose tokens are no longer valid although they have not expired.
+
+        While the database is unavailable these are the users as last read.
+        """
+        since = self._clock.now() - timedelta(seconds=domain.DELETED_USERS_S)
+        with contextlib.suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(KEY_SET_TIMEOUT_S):
+                self._deleted_users = await repository.deleted_users(self._database, since)
+        return self.keys.jwks() | {"deleted_users": [str(user_id) for user_id in self._deleted_users]}
 
     async def addresses(self, user_id: UUID) -> list[Address]:
         return await repository.addresses(self._database, user_id)

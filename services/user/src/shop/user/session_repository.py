@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from shop.kit.db import Connection
-from shop.user.domain import Account, RefreshState, SigningKey
+from shop.user.domain import DELETED_USERS_S, Account, RefreshState, SigningKey
 from shop.user.repository import user_of
 
 KEYS_LOCK = 0x53484F50_4B455953
@@ -161,12 +161,17 @@ async def delete_stale(db: Connection, now: datetime, failures_before: datetime)
             DELETE FROM sign_in_failures WHERE email IN (
                 SELECT email FROM sign_in_failures WHERE last_failure_at < $2 AND locked_until < $1 LIMIT $3
             ) RETURNING 1
+        ), deleted AS (
+            DELETE FROM deleted_users WHERE user_id IN (
+                SELECT user_id FROM deleted_users WHERE deleted_at < $4 LIMIT $3
+            ) RETURNING 1
         )
-        SELECT (SELECT count(*) FROM families) + (SELECT count(*) FROM failures)
+        SELECT (SELECT count(*) FROM families) + (SELECT count(*) FROM failures) + (SELECT count(*) FROM deleted)
         """,
         now,
         failures_before,
         DELETE_BATCH,
+        now - timedelta(seconds=DELETED_USERS_S),
     )
     return deleted
 
