@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -41,6 +41,15 @@ DEGRADING = frozenset({"broker", "events"})
 NO_FRAMEWORK_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own spans and meters cost every request; ``Observe`` and ``telemetry.span`` do that at fewer places."""
 ReadinessCheck = Callable[[Any], Awaitable[None]]
+
+
+class BesideServer(Protocol):
+    """A server beside the HTTP one, such as ``shop.kit.grpc.GrpcServer``."""
+
+    def running(
+        self, service: Any, ready: Callable[[], Awaitable[bool]]
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """Serve with the service object inside the context; ``ready()`` is what /health/ready answers."""
 
 
 @dataclass
@@ -88,6 +97,7 @@ def create_app(
     consumers: Callable[[Any], Sequence[Consumer]] | None = None,
     middleware: Sequence[tuple[type, dict[str, Any]]] = (),
     readiness: Sequence[tuple[str, ReadinessCheck]] = (),
+    beside: Sequence[BesideServer] = (),
     uses_bus: bool = True,
     documented: bool = True,
     behind_gateway: bool = True,
@@ -96,7 +106,11 @@ def create_app(
 
     ``build(context)``, which may be a coroutine, returns the service object; its ``close()``, if it has one, is
     awaited at the end. ``readiness`` adds named checks, called with the service object, which raise to fail.
+    ``beside`` are further servers, which run as long as the application.
     """
+
+    async def ready() -> bool:
+        return not _failed(await _checks(app, settings, uses_bus, readiness))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -111,7 +125,10 @@ def create_app(
                     consumers(app.state.service), context.tasks
                 )
             try:
-                yield
+                async with contextlib.AsyncExitStack() as servers:
+                    for server in beside:
+                        await servers.enter_async_context(server.running(app.state.service, ready))
+                    yield
             finally:
                 await context.tasks.stop()
                 if hasattr(app.state.service, "close"):
@@ -204,8 +221,8 @@ def _operational_routes(
     async def ready(request: Request) -> Response:
         """503 when the service cannot work. Events that cannot be published only degrade it: they are stored in the
         outbox, and taking every pod out of service would not help."""
-        checks = await _checks(request, settings, uses_bus, readiness)
-        failed = [name for name, result in checks.items() if result != "ok" and name not in DEGRADING]
+        checks = await _checks(request.app, settings, uses_bus, readiness)
+        failed = _failed(checks)
         status = "unavailable" if failed else "degraded" if set(checks.values()) != {"ok"} and checks else "ok"
         return JSONResponse({"status": status, "service": settings.service, "checks": checks}, 503 if failed else 200)
 
@@ -216,11 +233,16 @@ def _operational_routes(
     return router
 
 
+def _failed(checks: Mapping[str, str]) -> list[str]:
+    """The checks that make the service unavailable."""
+    return [name for name, result in checks.items() if result != "ok" and name not in DEGRADING]
+
+
 async def _checks(
-    request: Request, settings: ServiceSettings, uses_bus: bool, readiness: Sequence[tuple[str, ReadinessCheck]]
+    app: FastAPI, settings: ServiceSettings, uses_bus: bool, readiness: Sequence[tuple[str, ReadinessCheck]]
 ) -> dict[str, str]:
-    context: Context = request.app.state.context
-    service = request.app.state.service
+    context: Context = app.state.context
+    service = app.state.service
     checks: dict[str, str] = {}
     if settings.database_url:
         checks["database"] = await _result(context.database.check())

@@ -145,21 +145,28 @@ def validation_problem(errors: Sequence[Mapping[str, Any]]) -> Problem:
     return Problem(422, "invalid_request", "The request is not valid.", errors=fields)
 
 
+def known_problem(error: Exception) -> Problem | None:
+    """The problem that an error is answered with; None for an unexpected error."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, asyncpg.TransactionRollbackError):
+        # A deadlock or serialization failure: this transaction was rolled back.
+        return unavailable_problem(Unavailable("database", str(error)))
+    if isinstance(error, asyncpg.DataError):
+        return Problem(422, "invalid_value", "A value is out of range or has characters that cannot be stored.")
+    return unavailable_problem(error) if isinstance(error, Unavailable) else None
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error of ``app`` with a problem document."""
 
-    @app.exception_handler(Problem)
-    async def _problem(_: Request, error: Problem) -> Response:
-        return error.response()
+    async def _known(_: Request, error: Exception) -> Response:
+        problem = known_problem(error)
+        assert problem is not None  # noqa: S101 - only these types are registered
+        return problem.response()
 
-    @app.exception_handler(Unavailable)
-    async def _unavailable(_: Request, error: Unavailable) -> Response:
-        return unavailable_problem(error).response()
-
-    @app.exception_handler(asyncpg.TransactionRollbackError)
-    async def _rolled_back(_: Request, error: asyncpg.TransactionRollbackError) -> Response:
-        """A deadlock or serialization failure: this transaction was rolled back."""
-        return unavailable_problem(Unavailable("database", str(error))).response()
+    for kind in (Problem, Unavailable, asyncpg.TransactionRollbackError, asyncpg.DataError):
+        app.exception_handler(kind)(_known)
 
     @app.exception_handler(RequestValidationError)
     async def _validation(_: Request, error: RequestValidationError) -> Response:
@@ -169,8 +176,3 @@ def install_error_handlers(app: FastAPI) -> None:
     async def _http(_: Request, error: HTTPException) -> Response:
         code = CODES.get(error.status_code, "error")
         return Problem(error.status_code, code, str(error.detail), headers=error.headers).response()
-
-    @app.exception_handler(asyncpg.DataError)
-    async def _data(_: Request, error: asyncpg.DataError) -> Response:
-        detail = "A value is out of range or has characters that cannot be stored."
-        return Problem(422, "invalid_value", detail).response()

@@ -16,8 +16,8 @@ import sys
 import uvicorn
 from pydantic import ValidationError
 
+from shop.kit import draining, streams
 from shop.kit import logging as json_logging
-from shop.kit import streams
 from shop.kit.protocol import LimitedProtocol
 
 KEEP_ALIVE_S = 75
@@ -44,6 +44,7 @@ class Server(uvicorn.Server):
         linger_until = loop.time() + LINGER_S
         self.server_state.default_headers.append(CLOSE)
         streams.end_all()
+        draining.begin()
         # uvicorn keeps its connections in a set; there is no event to wait for.
         while self.server_state.connections and not self.force_exit and loop.time() < linger_until:  # noqa: ASYNC110
             await asyncio.sleep(LINGER_POLL_S)

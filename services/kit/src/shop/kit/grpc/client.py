@@ -1,0 +1,182 @@
+"""Calls to another service's gRPC server: a deadline on each, a breaker, retries only for what is declared safe."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+from prometheus_client import Counter, Histogram
+
+from shop.kit import telemetry
+from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
+from shop.kit.grpc import deadline, problems
+from shop.kit.grpc.interceptor import AUTHORIZATION, BUCKETS, REQUEST_ID, TRACEPARENT, UNMATCHED
+from shop.kit.http.breaker import Breaker
+from shop.kit.ids import new_id
+
+CALLS = Counter("shop_grpc_client_requests_total", "gRPC calls to other services", ["upstream", "method", "code"])
+DURATION = Histogram(
+    "shop_grpc_client_request_duration_seconds",
+    "Time to the end of the answer",
+    ["upstream", "method"],
+    buckets=BUCKETS,
+)
+BREAKER_OPEN = "BREAKER_OPEN"
+TIMEOUT_S = 3.0
+MAX_TRIES = 3
+"""Of a method that is declared idempotent, and answered UNAVAILABLE."""
+FIRST_PAUSE_S = 0.05
+MAX_PAUSE_S = 0.5
+MAX_RECEIVE_BYTES = 4 << 20
+KEEPALIVE_S = 30
+KEEPALIVE_TIMEOUT_S = 10
+FIRST_RECONNECT_S = 0.1
+MAX_RECONNECT_S = 2.0
+
+
+def target_of(addresses: str) -> str:
+    """The channel's target: one name such as dns:///loyalty-grpc:50051, or IP addresses separated by commas."""
+    found = [one.strip() for one in addresses.split(",") if one.strip()]
+    if not found:
+        raise ValueError("no gRPC address is set")
+    if len(found) == 1 and not _is_ip(found[0]):
+        return found[0]
+    kinds = {_ip(one).version for one in found}
+    if len(kinds) != 1:
+        raise ValueError(f"gRPC addresses must be all IPv4 or all IPv6: {addresses}")
+    return f"ipv{kinds.pop()}:{','.join(found)}"
+
+
+def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
+
+
+def _is_ip(address: str) -> bool:
+    try:
+        _ip(address)
+    except ValueError:
+        return False
+    return True
+
+
+def service_config(files: Sequence[FileDescriptor]) -> str:
+    """gRPC's own JSON: round robin, and retries for methods whose idempotency_level allows them."""
+    methods = [method for file in files for one in file.services_by_name.values() for method in one.methods]
+    safe = [
+        {"service": method.containing_service.full_name, "method": method.name}
+        for method in methods
+        if method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN
+    ]
+    retries = {
+        "maxAttempts": MAX_TRIES,
+        "initialBackoff": f"{FIRST_PAUSE_S}s",
+        "maxBackoff": f"{MAX_PAUSE_S}s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if safe:
+        config["methodConfig"] = [{"name": safe, "retryPolicy": retries}]
+    return json.dumps(config)
+
+
+class GrpcClient:
+    """One service at one DNS name, or at several IP addresses separated by commas; calls go to them in turn.
+
+    Make it on the running loop, to which its connections belong. A call with several parts (a stream) is made with the
+    stub itself, with ``metadata()`` and a timeout.
+    """
+
+    def __init__(self, name: str, addresses: str, files: Sequence[FileDescriptor], internal_token: str = "") -> None:
+        self.name = name
+        self.breaker = Breaker()
+        self._internal_token = internal_token
+        methods = [method for file in files for one in file.services_by_name.values() for method in one.methods]
+        self.channel = grpc.aio.insecure_channel(
+            target_of(addresses),
+            options=[
+                ("grpc.service_config", service_config(files)),
+                ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
+                ("grpc.keepalive_time_ms", KEEPALIVE_S * 1_000),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_S * 1_000),
+                ("grpc.initial_reconnect_backoff_ms", int(FIRST_RECONNECT_S * 1_000)),
+                ("grpc.min_reconnect_backoff_ms", int(FIRST_RECONNECT_S * 1_000)),
+                ("grpc.max_reconnect_backoff_ms", int(MAX_RECONNECT_S * 1_000)),
+                # A proxy of the environment leads out of the shop.
+                ("grpc.enable_http_proxy", 0),
+                # Connections are this client's own, and end with it.
+                ("grpc.use_local_subchannel_pool", 1),
+            ],
+            interceptors=[_Measured(name, {f"/{one.containing_service.full_name}/{one.name}" for one in methods})],
+        )
+
+    async def call[Q, R](
+        self, method: Callable[..., grpc.aio.UnaryUnaryCall[Q, R]], request: Q, *, timeout_s: float = TIMEOUT_S
+    ) -> R:
+        """The answer to ``request``, with the caller's trace and within its deadline.
+
+        A problem of the service (4xx) is raised as the Problem that it is. An open breaker is raised as Unavailable;
+        every other failure as OutcomeUnknown, because the call may have been carried out.
+        """
+        timeout_s = deadline.within(timeout_s)
+        if not self.breaker.allows():
+            CALLS.labels(self.name, UNMATCHED, BREAKER_OPEN).inc()
+            raise Unavailable(self.name, f"{self.name}: breaker open")
+        try:
+            response = await method(request, timeout=timeout_s, metadata=self.metadata())
+        except grpc.aio.AioRpcError as error:
+            raise self._failure(error) from error
+        except asyncio.CancelledError:
+            # Also what grpc raises when the server cancelled the call, for example at the end of its drain.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self.breaker.failed()
+            raise OutcomeUnknown(self.name, f"{self.name}: the server cancelled the call") from None
+        self.breaker.succeeded()
+        return response
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What each call carries: trace context, request id, and the token that the services share."""
+        return (
+            (TRACEPARENT, telemetry.traceparent()),
+            (REQUEST_ID, telemetry.request_id() or new_id().hex),
+            (AUTHORIZATION, f"Bearer {self._internal_token}"),
+        )
+
+    def _failure(self, error: grpc.aio.AioRpcError) -> Problem | OutcomeUnknown:
+        problem = problems.problem_of(error)
+        if problem is not None:
+            self.breaker.succeeded()
+            return problem
+        self.breaker.failed()
+        return OutcomeUnknown(self.name, f"{self.name}: {error.code().name}: {error.details()}")
+
+    async def close(self) -> None:
+        await self.channel.close()
+
+
+class _Measured(grpc.aio.UnaryUnaryClientInterceptor):
+    """Counts calls by their final status."""
+
+    def __init__(self, name: str, methods: set[str]) -> None:
+        self._name = name
+        self._methods = methods
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        started = time.perf_counter()
+        called = client_call_details.method
+        text = called.decode() if isinstance(called, bytes) else str(called)
+        method = text if text in self._methods else UNMATCHED
+        call = await continuation(client_call_details, request)
+        code = await call.code()
+        CALLS.labels(self._name, method, code.name).inc()
+        DURATION.labels(self._name, method).observe(time.perf_counter() - started)
+        return call

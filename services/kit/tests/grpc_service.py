@@ -1,0 +1,175 @@
+"""A small gRPC service for tests of ``shop.kit.grpc``: its descriptor, its servicer, and an application with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.wrappers_pb2 import StringValue
+
+from shop.devkit.testing import INTERNAL_TOKEN, wait_until
+from shop.kit import telemetry
+from shop.kit.app import create_app
+from shop.kit.errors import Problem, Unavailable
+from shop.kit.grpc import GrpcClient, GrpcServer, GrpcSettings
+
+SERVICE = "shop.test.v1.Echo"
+METHODS = ("Say", "Read", "Count")
+Behaviour = Callable[[str], Awaitable[str]]
+
+
+def _file() -> Any:
+    """test/echo.proto: ``Read`` has no side effects, and ``Count`` answers with a stream."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="test/echo.proto", package="shop.test.v1", syntax="proto3", dependency=["google/protobuf/wrappers.proto"]
+    )
+    service = file.service.add(name="Echo")
+    for name in METHODS:
+        text = ".google.protobuf.StringValue"
+        method = service.method.add(name=name, input_type=text, output_type=text, server_streaming=name == "Count")
+        if name == "Read":
+            method.options.idempotency_level = descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
+    pool = descriptor_pool.Default()
+    pool.AddSerializedFile(file.SerializeToString())
+    return pool.FindFileByName(file.name)
+
+
+FILE = _file()
+
+
+class Settings(GrpcSettings):
+    service: ClassVar[str] = "echo"
+
+
+@dataclass
+class Echo:
+    """Answers with ``behaviour``; ``seen`` are the requests that reached it, with their trace and request ids."""
+
+    seen: list[tuple[str, str, str]] = field(default_factory=list)
+    ready: bool = True
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    proceed: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: int = 0
+
+    async def answer(self, request: StringValue, _context: Any) -> StringValue:
+        self.seen.append((request.value, telemetry.trace_id(), telemetry.request_id()))
+        await self._act(request.value)
+        return StringValue(value=f"said {request.value}")
+
+    async def _act(self, text: str) -> None:
+        if text == "problem":
+            errors: list[Any] = [{"field": "text", "message": "is wrong"}]
+            raise Problem(409, "out_of_stock", "Two are left.", errors=errors, extra={"left": 2})
+        if text == "large problem":
+            raise Problem(422, "invalid_request", "Much is wrong.", extra={"much": "x" * 10_000})
+        if text == "unavailable":
+            raise Unavailable("database", "no connection")
+        if text == "secret":
+            raise RuntimeError("the password is swordfish")
+        if text == "abort":
+            raise OSError("a file")
+        if text == "wait":
+            self.started.set()
+            await self.proceed.wait()
+        if text == "flaky" and self.failures:
+            self.failures -= 1
+            raise Unavailable("database", "no connection yet")
+
+    async def count(self, request: StringValue, _context: Any) -> AsyncIterator[StringValue]:
+        for number in range(int(request.value)):
+            yield StringValue(value=str(number))
+
+    def register(self, _service: Any, server: grpc.aio.Server) -> None:
+        codec: dict[str, Any] = {
+            "request_deserializer": StringValue.FromString,
+            "response_serializer": StringValue.SerializeToString,
+        }
+        handlers = {
+            "Say": grpc.unary_unary_rpc_method_handler(self.answer, **codec),
+            "Read": grpc.unary_unary_rpc_method_handler(self.answer, **codec),
+            "Count": grpc.unary_stream_rpc_method_handler(self.count, **codec),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+
+@dataclass
+class Running:
+    """A served Echo."""
+
+    echo: Echo
+    port: int
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+@contextlib.asynccontextmanager
+async def serving(echo: Echo | None = None, **settings: Any) -> AsyncIterator[Running]:
+    """The application of an Echo service, with its gRPC server on a port of its own."""
+    echo = echo or Echo()
+    made: dict[str, Any] = {
+        "grpc_host": "127.0.0.1",
+        "grpc_port": 0,
+        "jwks_url": "",
+        "internal_token": INTERNAL_TOKEN,
+        "drain_seconds": 10.0,
+    }
+    chosen = Settings(**(made | settings))
+    server = GrpcServer(chosen, echo.register, [FILE])
+
+    async def check(_service: Any) -> None:
+        if not echo.ready:
+            raise RuntimeError("not ready")
+
+    app = create_app(
+        chosen,
+        title="Echo",
+        readiness=[("echo", check)],
+        beside=[server],
+        uses_bus=False,
+    )
+    async with app.router.lifespan_context(app):
+        yield Running(echo, server.port)
+
+
+class EchoStub:
+    """As generated code has it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        codec: dict[str, Any] = {
+            "request_serializer": StringValue.SerializeToString,
+            "response_deserializer": StringValue.FromString,
+        }
+        self.Say: Any = channel.unary_unary(f"/{SERVICE}/Say", **codec)
+        self.Read: Any = channel.unary_unary(f"/{SERVICE}/Read", **codec)
+        self.Count: Any = channel.unary_stream(f"/{SERVICE}/Count", **codec)
+
+
+@dataclass
+class Caller:
+    client: GrpcClient
+    stub: EchoStub
+
+    async def say(self, text: str, **options: Any) -> str:
+        return str((await self.client.call(self.stub.Say, StringValue(value=text), **options)).value)
+
+    async def read(self, text: str, **options: Any) -> str:
+        return str((await self.client.call(self.stub.Read, StringValue(value=text), **options)).value)
+
+
+@contextlib.asynccontextmanager
+async def calling(addresses: str, token: str = INTERNAL_TOKEN) -> AsyncIterator[Caller]:
+    client = GrpcClient("echo", addresses, [FILE], token)
+    try:
+        yield Caller(client, EchoStub(client.channel))
+    finally:
+        await client.close()
+
+
+__all__ = ["SERVICE", "Caller", "Echo", "EchoStub", "Running", "calling", "serving", "wait_until"]
