@@ -74,9 +74,9 @@ operator-install:  ## the operator and a Shop in the cluster of kubectl's contex
 package:  ## dist/*.tgz: the charts at VERSION, ready for `helm push dist/shop-*.tgz oci://...`
 	@charts/package.sh "$(VERSION)" dist
 
-new-service: sync  ## write a new service: make new-service NAME=loyalty
+new-service: sync  ## write a new service: make new-service NAME=loyalty (KIND=grpc: with a gRPC server, too)
 	@test -n "$(NAME)" || { echo 'Which one? make new-service NAME=loyalty' >&2; exit 2; }
-	@$(RUN) python -m shop.devkit.scaffold $(NAME)
+	@$(RUN) python -m shop.devkit.scaffold $(NAME) $(if $(KIND),--kind $(KIND))
 	@$(RUN) ruff check --quiet --fix services/$(NAME) && $(RUN) ruff format --quiet services/$(NAME)
 	@$(UV) lock --quiet && $(UV) sync --frozen --quiet
 	@$(MAKE) --no-print-directory generate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,8 @@ IMAGE_LIBRARIES = ("contracts", "kit")
 """What every service's image holds besides the service."""
 LIBRARIES = (*IMAGE_LIBRARIES, "devkit")
 TEST_FOLDER = "tests"
+GENERATED = re.compile(r"_pb2(_grpc)?\.py$")
+"""protoc's files, whose form is not ours."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -101,7 +104,7 @@ def source_modules() -> tuple[Module, ...]:
     """Every module of every package in the workspace."""
     roots = [*SERVICES_FOLDER.glob("*/src/shop/*"), *(ROOT / "k8s").glob("*/src/shop/*")]
     found = ((path, f"shop.{root.name}") for root in roots for path in root.rglob("*.py"))
-    return tuple(Module(path, package) for path, package in sorted(found))
+    return tuple(Module(path, package) for path, package in sorted(found) if not GENERATED.search(path.name))
 
 
 @cache

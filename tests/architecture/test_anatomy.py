@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic_settings import BaseSettings
 
+from shop.kit.grpc.settings import GrpcSettings
 from tests.architecture.source import (
     LIBRARIES,
     ROOT,
@@ -115,6 +116,8 @@ def test_settings_name_the_service(noun: str) -> None:
 
 def test_every_variable_that_is_set_is_read() -> None:
     known = variables_of_the_operator() | BEFORE_SETTINGS.union(*(variables_of(noun) for noun in service_nouns()))
+    known |= {f"SHOP_{name.upper()}" for name in GrpcSettings.model_fields}
+    known |= {f"SHOP_{noun.upper()}_GRPC_URL" for noun in service_nouns()}
     paths = [*SERVICES_FOLDER.rglob("*.py"), *(ROOT / "k8s").rglob("*.py"), *SERVICES_FOLDER.glob("*/README.md")]
     sources = {path: path.read_text(encoding="utf-8") for path in paths}
     known |= {name for text in sources.values() for name in CONSTANT.findall(text)}

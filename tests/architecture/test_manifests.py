@@ -26,7 +26,8 @@ def fields(noun: str) -> set[str]:
 
 @pytest.mark.parametrize("noun", MANIFESTS)
 def test_calls_are_the_addresses_that_it_reads(noun: str) -> None:
-    read = {name.removesuffix("_url") for name in fields(noun) if name.endswith("_url")} - NO_SERVICES
+    addresses = {name.removesuffix("_url") for name in fields(noun) if name.endswith("_url")} - NO_SERVICES
+    read = {name.removesuffix("_grpc") for name in addresses}
     assert read == set(manifest.called(MANIFESTS, noun))
 
 

@@ -6,12 +6,7 @@ The commands of that target run in a copy of the project, where the project's ow
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -19,84 +14,19 @@ import pytest
 
 from shop.devkit import generate, scaffold
 from shop.devkit.processes import free_port
+from tests.architecture.project_copy import Project, with_new_service
 from tests.architecture.source import ROOT
-from tests.architecture.test_anatomy import tracked_files
 from tests.charts import generate as charts
 from tests.charts.rendering import PRESETS
 
 NOUN = "loyalty"
 PATH = "/api/v1/loyalties"
-COMMAND_TIMEOUT_S = 300
 REQUEST_TIMEOUT_S = 10.0
-NOT_COPIED = frozenset({"tests/architecture/test_new_service.py"})
-
-
-@dataclass(frozen=True)
-class Project:
-    """A copy of the project in which its programs run, and the content of each file before and after the service."""
-
-    root: Path
-    before: dict[str, bytes] = field(default_factory=dict)
-    after: dict[str, bytes] = field(default_factory=dict)
-
-    def attempt(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A module, or an installed program, with the packages of this copy."""
-        installed = Path(sys.executable).with_name(program)
-        command = [str(installed)] if installed.exists() else [sys.executable, "-m", program]
-        sources = [*sorted(self.root.glob("services/*/src")), self.root / "k8s" / "operator" / "src"]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(map(str, sources)),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "RUFF_NO_CACHE": "true",
-        }
-        environment.pop("PYTEST_XDIST_WORKER", None)
-        return subprocess.run(
-            [*command, *arguments],
-            cwd=self.root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
-
-    def run(self, program: str, *arguments: str) -> str:
-        """The output of a command that succeeds."""
-        done = self.attempt(program, *arguments)
-        assert done.returncode == 0, f"{program}:\n{done.stdout[-3000:]}\n{done.stderr[-2000:]}"
-        return done.stdout
-
-    def passes(self, *arguments: str) -> None:
-        assert " passed" in self.run("pytest", *arguments, "-p", "no:cacheprovider", "-p", "no:xdist")
-
-    def lint_imports(self) -> subprocess.CompletedProcess[str]:
-        return self.attempt("lint-imports", "--no-cache")
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files if "__pycache__" not in path.parts}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    root = tmp_path_factory.mktemp("project")
-    for file in tracked_files():
-        name = file.relative_to(ROOT).as_posix()
-        if name not in NOT_COPIED and (file.exists() or file.is_symlink()):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(file, root / name, follow_symlinks=False)
-    made = Project(root)
-    made.before.update(contents(root))
-    told = made.run("shop.devkit.scaffold", NOUN)
-    assert "by hand" not in told.lower()
-    made.run("ruff", "check", "--quiet", "--fix", f"services/{NOUN}")
-    made.run("ruff", "format", "--quiet", f"services/{NOUN}")
-    for step in ("shop.devkit.generate", "tests.architecture.package_diagram", "tests.charts.generate"):
-        made.run(step)
-    made.after.update(contents(root))
-    return made
+    return with_new_service(tmp_path_factory.mktemp("project"), NOUN)
 
 
 def test_only_its_own_folder_and_generated_files_change(project: Project) -> None:

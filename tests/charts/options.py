@@ -82,6 +82,7 @@ SERVICE = (
         found={
             f"{CONTAINER}/ports": [{"name": "grpc", "containerPort": 50051, "protocol": "TCP"}],
             "Service/spec/ports": [{"name": "grpc", "port": 50051, "targetPort": "grpc", "protocol": "TCP"}],
+            "Headless/spec/ports": [{"name": "grpc", "port": 50051, "targetPort": "grpc", "protocol": "TCP"}],
             "NetworkPolicy/spec/ingress/0/ports": [{"port": "grpc", "protocol": "TCP"}],
         },
     ),

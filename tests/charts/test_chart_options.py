@@ -21,10 +21,14 @@ SWITCHES = {"prometheusAnnotations", "podDisruptionBudget.enabled", "topologySpr
 
 
 def at(objects: tuple[Object, ...], place: str) -> Any:
-    """The value at `place`, a kind and a path in its only object."""
+    """The value at `place`, a kind and a path in its only object; `Headless` is a Service without an address."""
     kind_name, *path = place.split("/")
     found: Any
-    (found,) = kind(objects, kind_name)
+    headless = kind_name == "Headless"
+    chosen = kind(objects, "Service" if headless else kind_name)
+    if len(chosen) > 1:
+        chosen = [one for one in chosen if (one["spec"].get("clusterIP") == "None") == headless]
+    (found,) = chosen
     for step in path:
         found = found[int(step)] if isinstance(found, list) else found[step]
     return found

@@ -5,7 +5,7 @@
 {{/* Every object of one service. */}}
 {{- define "service.objects" -}}
 {{- include "service.check" . }}
-{{- range $part := list "serviceAccount" "service" "deployment" "migrationJob" "networkPolicy" "autoscaler" "disruptionBudget" "ingress" "httpRoute" "serviceMonitor" }}
+{{- range $part := list "serviceAccount" "service" "grpcService" "deployment" "migrationJob" "networkPolicy" "autoscaler" "disruptionBudget" "ingress" "httpRoute" "serviceMonitor" }}
 ---
 {{ include (printf "service.%s" $part) $ }}
 {{- end }}

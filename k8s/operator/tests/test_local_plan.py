@@ -62,6 +62,14 @@ def test_a_service_has_the_addresses_of_all_instances_and_only_its_own_database(
     assert env["PATH"] == "/bin"
 
 
+def test_a_grpc_server_has_a_port_of_its_own_and_the_others_know_it() -> None:
+    servers = [Instance("product", 1, 9004, 9104), Instance("product", 2, 9005, 9105)]
+    served, other = (environment(one, spec(), WIRES, [*EVERYONE, *servers], {}) for one in (servers[1], EVERYONE[0]))
+    assert (served["SHOP_GRPC_HOST"], served["SHOP_GRPC_PORT"]) == ("127.0.0.1", "9105")
+    assert "SHOP_GRPC_PORT" not in other
+    assert other["SHOP_PRODUCT_GRPC_URL"] == "127.0.0.1:9104,127.0.0.1:9105"
+
+
 def test_only_the_user_service_learns_the_admins_password() -> None:
     holders = [one.noun for one in EVERYONE if "hidden" in environment(one, spec(), WIRES, EVERYONE, {}).values()]
     assert holders == ["user"]

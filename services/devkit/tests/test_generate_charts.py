@@ -70,6 +70,7 @@ def test_everything_that_a_manifest_can_say_is_in_the_values(tmp_path: Path) -> 
             "SHOP_STORE": '{{ include "shop.store" . }}',
             "SHOP_JWKS_URL": '{{ include "shop.url" (list . "user") }}/.well-known/jwks.json',
             "SHOP_USER_URL": '{{ include "shop.url" (list . "user") }}',
+            "SHOP_GRPC_PORT": "50051",
             "SHOP_PUBLIC_URL": "{{ .Values.global.publicUrl }}",
             "SHOP_SAMPLE_PROMOTIONS": "true",
         },
@@ -93,6 +94,14 @@ def test_a_setting_is_a_string_whatever_it_looks_like(tmp_path: Path, value: str
     setting = f"[tool.shop.config.SHOP_PUBLIC_URL]\nvalue = {json.dumps(value)}\n"
     found = values(tmp_path, loyalty=setting, user='prefixes = [".well-known"]\n')
     assert found["loyalty"]["config"]["SHOP_PUBLIC_URL"] == value
+
+
+def test_callers_get_the_address_of_a_services_grpc_server(tmp_path: Path) -> None:
+    user, front = 'prefixes = [".well-known"]\ngrpc-port = 50052\n', "ingress = true\n"
+    found = values(tmp_path, order='calls = ["user"]\n', user=user, front=front)
+    addresses = {noun: one["config"].get("SHOP_USER_GRPC_URL") for noun, one in found.items()}
+    headless = 'dns:///{{ include "shop.name" (list . "user") }}-grpc:50052'
+    assert addresses == {"order": headless, "user": None, "front": None}
 
 
 def test_only_the_ingress_may_be_connected_to_by_anybody(tmp_path: Path) -> None:

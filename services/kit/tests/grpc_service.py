@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import grpc
@@ -20,7 +21,6 @@ from shop.kit.grpc import GrpcClient, GrpcServer, GrpcSettings
 
 SERVICE = "shop.test.v1.Echo"
 METHODS = ("Say", "Read", "Count")
-Behaviour = Callable[[str], Awaitable[str]]
 
 
 def _file() -> Any:
@@ -48,7 +48,10 @@ class Settings(GrpcSettings):
 
 @dataclass
 class Echo:
-    """Answers with ``behaviour``; ``seen`` are the requests that reached it, with their trace and request ids."""
+    """Acts as the request's text says; ``seen`` are the requests that reached it, with their trace and request ids.
+
+    A text that is a path is answered when there is such a file.
+    """
 
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     ready: bool = True
@@ -71,11 +74,12 @@ class Echo:
             raise Unavailable("database", "no connection")
         if text == "secret":
             raise RuntimeError("the password is swordfish")
-        if text == "abort":
-            raise OSError("a file")
         if text == "wait":
             self.started.set()
             await self.proceed.wait()
+        if text.startswith("/"):
+            Path(f"{text}.started").touch()
+            await wait_until(Path(text).exists)
         if text == "flaky" and self.failures:
             self.failures -= 1
             raise Unavailable("database", "no connection yet")
@@ -127,13 +131,7 @@ async def serving(echo: Echo | None = None, **settings: Any) -> AsyncIterator[Ru
         if not echo.ready:
             raise RuntimeError("not ready")
 
-    app = create_app(
-        chosen,
-        title="Echo",
-        readiness=[("echo", check)],
-        beside=[server],
-        uses_bus=False,
-    )
+    app = create_app(chosen, title="Echo", readiness=[("echo", check)], beside=[server], uses_bus=False)
     async with app.router.lifespan_context(app):
         yield Running(echo, server.port)
 

@@ -181,7 +181,7 @@ async def test_call_without_a_deadline_gets_one(
 ) -> None:
     monkeypatch.setattr(deadline, "DEFAULT_S", 0.05)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await say(channel, "wait", timeout=None)
+        await asyncio.wait_for(say(channel, "wait", timeout=None), 30.0)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert dict(caught.value.trailing_metadata() or ())[problems.CODE] == "deadline_exceeded"
 

@@ -22,6 +22,8 @@ WITH_DATABASE: Final[tuple[str, ...]] = (
     "product",
     "user",
 )
+WITH_GRPC: Final[tuple[str, ...]] = ()
+"""They have a gRPC server beside the HTTP one."""
 EDGE: Final[tuple[str, ...]] = (
     "storefront",
     "gateway",

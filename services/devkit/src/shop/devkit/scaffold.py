@@ -16,7 +16,19 @@ from shop.devkit import generate
 from shop.devkit.generate.blocks import BlockError
 from shop.devkit.manifest import NOUN, ManifestError
 
-FILES = Path(__file__).with_name("scaffold_files")
+FILES = {
+    "http": (Path(__file__).with_name("scaffold_files"),),
+    "grpc": (Path(__file__).with_name("scaffold_files"), Path(__file__).with_name("scaffold_grpc_files")),
+}
+"""By kind of service; a later folder's file replaces an earlier one's."""
+KIND_WORDS = {
+    "http": {"kit": "shop-kit", "ports": "", "grpc_row": ""},
+    "grpc": {
+        "kit": "shop-kit[grpc]",
+        "ports": "grpc-port = 50051\n",
+        "grpc_row": "| gRPC | `proto/{noun}_v1.proto`, with the internal token; health and reflection |\n",
+    },
+}
 SUFFIX = ".tmpl"
 RESERVED = frozenset({"kit", "devkit", "contracts", "operator", "tests", "test", "shop"})
 WRITTEN = """services/{noun} is written. It is part of `make up`, charts and Shops, and is served at /api/v1/{plural}.
@@ -34,19 +46,18 @@ def plural_of(noun: str) -> str:
     return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
 
 
-def new_service(root: Path, noun: str, plural: str = "") -> Path:
+def new_service(root: Path, noun: str, plural: str = "", kind: str = "http") -> Path:
     """Write services/<noun> below ``root`` and all that follows from its manifest; the new folder.
 
     ScaffoldError when it cannot be; then there is no new folder.
     """
     _check(root, noun)
     words = {"noun": noun, "Noun": noun.capitalize(), "plural": plural or plural_of(noun)}
+    words |= {word: text.format(noun=noun) for word, text in KIND_WORDS[kind].items()}
     folder = root / "services" / noun
     with tempfile.TemporaryDirectory(prefix=".new-service-", dir=root) as unfinished:
-        for template in sorted(FILES.rglob(f"*{SUFFIX}")):
-            target = Path(unfinished) / noun / _place(template.relative_to(FILES), words)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(_fill(template.read_text(encoding="utf-8"), words), encoding="utf-8")
+        for files in FILES[kind]:
+            _write(files, Path(unfinished) / noun, words)
         (Path(unfinished) / noun).rename(folder)
     try:
         generate.write(root)
@@ -54,6 +65,13 @@ def new_service(root: Path, noun: str, plural: str = "") -> Path:
         shutil.rmtree(folder)
         raise ScaffoldError(str(error)) from error
     return folder
+
+
+def _write(files: Path, folder: Path, words: dict[str, str]) -> None:
+    for template in sorted(files.rglob(f"*{SUFFIX}")):
+        target = folder / _place(template.relative_to(files), words)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(_fill(template.read_text(encoding="utf-8"), words), encoding="utf-8")
 
 
 def _check(root: Path, noun: str) -> None:
@@ -86,9 +104,10 @@ def main() -> None:
     )
     parser.add_argument("noun", help="the service's noun, for example loyalty")
     parser.add_argument("--plural", default="", help="for its path, where English is irregular")
+    parser.add_argument("--kind", choices=FILES, default="http", help="grpc: with a gRPC server beside the HTTP one")
     arguments = parser.parse_args()
     try:
-        new_service(Path.cwd(), arguments.noun, arguments.plural)
+        new_service(Path.cwd(), arguments.noun, arguments.plural, arguments.kind)
     except ScaffoldError as error:
         sys.exit(str(error))
     print(WRITTEN.format(noun=arguments.noun, plural=arguments.plural or plural_of(arguments.noun)))

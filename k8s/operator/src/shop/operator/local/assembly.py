@@ -11,11 +11,10 @@ from shop.devkit.processes import PortInUse, launch, port_is_free
 from shop.operator.local import probes
 from shop.operator.local.component import Component
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
-from shop.operator.local.instances import Instance, Wiring, stream_bytes
+from shop.operator.local.instances import HOST, Instance, Wiring, stream_bytes
 from shop.operator.local.prefork_client import PreforkServer
-from shop.operator.services import WITH_DATABASE
+from shop.operator.services import WITH_DATABASE, WITH_GRPC
 
-HOST = "127.0.0.1"
 STORE_STOP_TIMEOUT_S = 15.0
 SERVICE_STOP_TIMEOUT_S = 8.0
 
@@ -59,7 +58,12 @@ def store_component(store: Store) -> Component:
 def instances(data: DataDir, counts: dict[str, int], public_port: int) -> list[Instance]:
     """Every process of every service with its port; the gateway has the public one."""
     return [
-        Instance(noun, number, public_port if noun == "gateway" else data.port(f"{noun}-{number}"))
+        Instance(
+            noun,
+            number,
+            public_port if noun == "gateway" else data.port(f"{noun}-{number}"),
+            data.port(f"{noun}-{number}-grpc") if noun in WITH_GRPC else None,
+        )
         for noun, count in counts.items()
         for number in range(1, count + 1)
     ]
@@ -111,8 +115,9 @@ def service_component(
 
     def spawn() -> subprocess.Popen[bytes]:
         # Otherwise the answers of another process would count as this service's.
-        if not port_is_free(instance.port):
-            raise PortInUse(f"port {instance.port} is in use by another process")
+        for port in filter(None, (instance.port, instance.grpc_port)):
+            if not port_is_free(port):
+                raise PortInUse(f"port {port} is in use by another process")
         return python_program("shop.kit.serve", arguments, env=env, log=log, prefork=prefork)
 
     async def ready(pid: int) -> bool:

@@ -12,6 +12,7 @@ from shop.operator.resource.spec import RETAIL_NEEDED, ShopSpec
 from shop.operator.resource.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR
 from shop.operator.services import MODULES, OPTIONAL, SERVICES, SINGLE_PROCESS_LOCALLY
 
+HOST = "127.0.0.1"
 MAX_REPLICAS = 16
 DRAIN_S = 3.0
 MAX_STREAM_BYTES = 1 << 30
@@ -53,6 +54,7 @@ class Instance:
     noun: str
     number: int
     port: int
+    grpc_port: int | None = None
 
     @property
     def name(self) -> str:
@@ -60,7 +62,7 @@ class Instance:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ def environment(
         **_of_noun(instance.noun, spec, wiring),
         **service.env,
         **_addresses(instances),
+        **_grpc(instance, instances),
         "SHOP_STORE": store_json(spec),
         "SHOP_DATABASE_URL": wiring.database_urls.get(instance.noun, ""),
         "SHOP_NATS_URL": wiring.nats_url,
@@ -150,6 +153,16 @@ def _addresses(instances: Sequence[Instance]) -> dict[str, str]:
         urls.setdefault(instance.noun, []).append(instance.base_url)
     addresses = {f"SHOP_{noun.upper()}_URL": ",".join(found) for noun, found in urls.items()}
     return {**addresses, "SHOP_JWKS_URL": f"{urls['user'][0]}/.well-known/jwks.json"}
+
+
+def _grpc(instance: Instance, instances: Sequence[Instance]) -> dict[str, str]:
+    """Where the instance serves gRPC, and where each service does."""
+    served = {"SHOP_GRPC_HOST": HOST, "SHOP_GRPC_PORT": str(instance.grpc_port)} if instance.grpc_port else {}
+    addresses: dict[str, list[str]] = {}
+    for one in instances:
+        if one.grpc_port:
+            addresses.setdefault(f"SHOP_{one.noun.upper()}_GRPC_URL", []).append(f"{HOST}:{one.grpc_port}")
+    return {**served, **{name: ",".join(found) for name, found in addresses.items()}}
 
 
 def _of_noun(noun: str, spec: ShopSpec, wiring: Wiring) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from shop.devkit import manifest
-from shop.devkit.generate import charts, documents, gateway, operator, skaffold, workspace
+from shop.devkit.generate import charts, documents, gateway, operator, skaffold, stubs, workspace
 
 Writer = Callable[[Path, manifest.Manifests], str]
 """From the project's folder and the manifests to the text of one file."""
@@ -29,15 +29,20 @@ WRITERS: Final[Mapping[str, Writer]] = {
 def files(root: Path) -> dict[str, str]:
     """Every generated file below `root` with the text that it should have."""
     manifests = manifest.read(root)
-    return {path: write(root, manifests) for path, write in WRITERS.items()}
+    return {path: write(root, manifests) for path, write in WRITERS.items()} | stubs.stubs(root, manifests)
 
 
 def write(root: Path) -> list[str]:
-    """Write what differs; its paths."""
-    changed = {path: text for path, text in files(root).items() if not _is(root / path, text)}
+    """Write what differs, and delete generated files that nothing needs; their paths."""
+    wanted = files(root)
+    changed = {path: text for path, text in wanted.items() if not _is(root / path, text)}
     for path, text in changed.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
-    return list(changed)
+    old = stubs.stale(root, wanted)
+    for file in old:
+        file.unlink()
+    return [*changed, *(file.relative_to(root).as_posix() for file in old)]
 
 
 def _is(path: Path, text: str) -> bool:

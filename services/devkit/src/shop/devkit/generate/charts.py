@@ -64,6 +64,12 @@ def _config(manifests: Manifests, noun: str) -> Iterator[str]:
     yield f"SHOP_JWKS_URL: '{_url(keys_of(manifests))}/.well-known/jwks.json'"
     for other in called(manifests, noun):
         yield f"SHOP_{other.upper()}_URL: '{_url(other, optional=manifests[other].optional)}'"
+    for other in manifest.calls:
+        if port := manifests[other].grpc_port:
+            name = f'{{{{ include "shop.name" (list . "{other}") }}}}-grpc'
+            yield f"SHOP_{other.upper()}_GRPC_URL: 'dns:///{name}:{port}'"
+    if manifest.grpc_port:
+        yield f'SHOP_GRPC_PORT: "{manifest.grpc_port}"'
     for name, entry in manifest.config.items():
         yield from (f"# {line}" for line in entry.about.splitlines())
         yield f"{name}: {_quoted(entry.value)}"

@@ -30,6 +30,7 @@ def services(_root: Path, manifests: Manifests) -> str:
     nouns = [f'    "{noun}",\n' for noun in manifests]
     chosen = {
         "WITH_DATABASE": [noun for noun, one in manifests.items() if one.database],
+        "WITH_GRPC": [noun for noun, one in manifests.items() if one.grpc_port],
         "EDGE": [noun for noun, one in manifests.items() if one.edge],
         "SINGLE_PROCESS_LOCALLY": [noun for noun, one in manifests.items() if one.single_process_locally],
         "OPTIONAL": [noun for noun, one in manifests.items() if one.optional],
@@ -41,6 +42,8 @@ def services(_root: Path, manifests: Manifests) -> str:
         f"Noun = Literal[\n{''.join(nouns)}]\n",
         "SERVICES: Final[tuple[Noun, ...]] = get_args(Noun)\n",
         python.tuple_of("WITH_DATABASE", chosen["WITH_DATABASE"]),
+        python.tuple_of("WITH_GRPC", chosen["WITH_GRPC"]),
+        '"""They have a gRPC server beside the HTTP one."""\n',
         python.tuple_of("EDGE", chosen["EDGE"]),
         '"""Customers\' requests come to these first."""\n',
         python.tuple_of("SINGLE_PROCESS_LOCALLY", chosen["SINGLE_PROCESS_LOCALLY"]),
