@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def _compiled(root: Path, proto: Path) -> dict[str, str]:
     programs = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as made:
         outputs = [f"--{kind}_out={made}" for kind in ("python", "grpc_python", *PLUGINS)]
-        code = protoc.main(
+        compile_protos: Callable[[list[str]], int] = protoc.main
+        code = compile_protos(
             [
                 "protoc",
                 f"--proto_path={PACKAGE.as_posix()}={proto.parent}",
