@@ -54,6 +54,9 @@ def test_charts_and_the_local_shop_have_its_port(project: Project) -> None:
     project.passes(
         "tests/charts/test_chart_values.py::test_renders_match_the_golden_files",
         "tests/charts/test_chart_values.py::test_every_service_of_the_project_is_in_the_shop",
+        "tests/charts/test_chart_objects.py::test_selectors_select_exactly_their_own_pods",
+        "tests/charts/test_chart_objects.py::test_every_port_of_a_service_is_a_port_of_its_container",
+        "k8s/operator/tests/test_render.py::test_objects_come_in_the_order_of_applying",
         "k8s/operator/tests/test_local_plan.py",
     )
     golden = project.root / charts.GOLDEN.relative_to(ROOT) / "shop.yaml"

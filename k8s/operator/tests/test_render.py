@@ -22,7 +22,7 @@ from shop.operator.engine.kube.objects import APPLIED, KEEP, MANAGER, SHOP_LABEL
 from shop.operator.engine.render import renderer as render
 from shop.operator.engine.render.renderer import HelmNotFound, Renderer, RenderError, find_charts, find_helm
 from shop.operator.resource import shopfile
-from shop.operator.services import EDGE, WITH_DATABASE
+from shop.operator.services import EDGE, WITH_DATABASE, WITH_GRPC
 from tests.charts import helm
 from tests.charts.test_chart_objects import validator
 
@@ -50,7 +50,7 @@ GOLDEN_ORDER = {
         "Secret": sorted((*SECRETS, *(f"database-{noun}" for noun in DATABASES))),
         "ConfigMap": ["nats", "postgres", "provision"],
         "ServiceAccount": sorted(RUNNING),
-        "Service": sorted((*RUNNING, *STORES)),
+        "Service": sorted((*RUNNING, *STORES, *(f"{noun}-grpc" for noun in RUNNING if noun in WITH_GRPC))),
         "NetworkPolicy": sorted((*RUNNING, *STORES, "default-deny")),
     },
     "STORES": {"StatefulSet": list(STORES)},
