@@ -56,6 +56,7 @@ class Echo:
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     ready: bool = True
     started: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     proceed: asyncio.Event = field(default_factory=asyncio.Event)
     failures: int = 0
 
@@ -76,7 +77,11 @@ class Echo:
             raise RuntimeError("the password is swordfish")
         if text == "wait":
             self.started.set()
-            await self.proceed.wait()
+            try:
+                await self.proceed.wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
         if text.startswith("/"):
             Path(f"{text}.started").touch()
             await wait_until(Path(text).exists)

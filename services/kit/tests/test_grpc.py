@@ -301,12 +301,13 @@ async def test_drain_has_a_limit() -> None:
         await call
 
 
-async def test_cancelled_caller_is_cancelled(running: Running, caller: Caller) -> None:
-    call = asyncio.create_task(caller.say("wait"))
+async def test_cancelled_call_ends_at_the_service_too(running: Running, caller: Caller) -> None:
+    call = asyncio.create_task(caller.say("wait", timeout_s=60.0))
     await running.echo.started.wait()
     call.cancel()
     await asyncio.wait([call])
     assert call.cancelled()
+    await asyncio.wait_for(running.echo.cancelled.wait(), 10.0)
 
 
 async def test_large_messages_are_refused(running: Running, caller: Caller) -> None:

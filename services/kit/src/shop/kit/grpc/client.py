@@ -176,7 +176,13 @@ class _Measured(grpc.aio.UnaryUnaryClientInterceptor):
         text = called.decode() if isinstance(called, bytes) else str(called)
         method = text if text in self._methods else UNMATCHED
         call = await continuation(client_call_details, request)
-        code = await call.code()
+        try:
+            code = await call.code()
+        except asyncio.CancelledError:
+            # Otherwise the service works on for a caller that is gone.
+            call.cancel()
+            CALLS.labels(self._name, method, grpc.StatusCode.CANCELLED.name).inc()
+            raise
         CALLS.labels(self._name, method, code.name).inc()
         DURATION.labels(self._name, method).observe(time.perf_counter() - started)
         return call
