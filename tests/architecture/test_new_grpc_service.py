@@ -15,7 +15,7 @@ from tests.charts import generate as charts
 from tests.charts.rendering import PRESETS
 
 NOUN = "loyalty"
-PROTO = f"services/{NOUN}/proto/{NOUN}_v1.proto"
+PROTO = f"{stubs.PROTO}/shop/{NOUN}/v1/{NOUN}.proto"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_only_its_own_folder_and_generated_files_change(project: Project) -> Non
     before, after = project.before, project.after
     new = {name for name in after.keys() - before.keys() if not name.startswith(f"services/{NOUN}/")}
     module = stubs.FOLDER / f"{NOUN}_v1_pb2"
-    assert new == {f"{module}.py", f"{module}.pyi", f"{module}_grpc.py", f"{module}_grpc.pyi"}
+    assert new == {PROTO, f"{module}.py", f"{module}.pyi", f"{module}_grpc.py", f"{module}_grpc.pyi"}
     changed = {name for name, content in before.items() if after.get(name) != content}
     of_charts = [path for path, _ in charts.documents()] + [charts.GOLDEN / f"{name}.yaml" for name in PRESETS]
     assert changed <= {*generate.WRITERS, *(path.relative_to(ROOT).as_posix() for path in of_charts)}
@@ -94,16 +94,18 @@ def test_stubs_of_a_removed_proto_are_deleted(project: Project) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("other_v1.proto", "", r"other_v1\.proto: its name must be order_v1\.proto"),
-        ("order_v1.proto", "this is no proto", r"order_v1\.proto: protoc refuses it"),
-        ("", "", "grpc-port: goes together with files in proto/"),
+        ("shop/order/v1/orders.proto", "", r"orders\.proto: its path must be shop/order/v1/order\.proto"),
+        ("shop/order/order.proto", "", r"its path must be shop/order/v1/order\.proto"),
+        ("shop/order/v1/order.proto", "this is no proto", r"order\.proto: protoc refuses it"),
+        ("", "", "grpc-port: goes together with services/contracts/proto/shop/order/v1/order.proto"),
     ],
 )
 def test_wrong_proto_is_an_error_that_names_it(tmp_path: Path, name: str, text: str, message: str) -> None:
     folder = tmp_path / "services" / "order"
-    (folder / "proto").mkdir(parents=True)
+    folder.mkdir(parents=True)
     (folder / "pyproject.toml").write_text('[tool.shop]\nmodules = ["retail"]\ngrpc-port = 50051\n', encoding="utf-8")
     if name:
-        (folder / "proto" / name).write_text(text, encoding="utf-8")
+        (tmp_path / stubs.PROTO / name).parent.mkdir(parents=True)
+        (tmp_path / stubs.PROTO / name).write_text(text, encoding="utf-8")
     with pytest.raises(manifest.ManifestError, match=message):
         stubs.stubs(tmp_path, manifest.read(tmp_path))

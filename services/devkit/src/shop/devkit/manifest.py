@@ -109,7 +109,7 @@ class Manifest(Table):
     calls: tuple[Noun, ...] = Several
     """Services whose API it calls; their addresses are in SHOP_<NOUN>_URL, those of gRPC in SHOP_<NOUN>_GRPC_URL."""
     grpc_port: Annotated[int, Field(ge=1_024, le=65_535)] | None = None
-    """Where it serves gRPC, beside HTTP on 8000; its API is in proto/<noun>_v1.proto."""
+    """Where it serves gRPC, beside HTTP on 8000; its API is contracts/proto/shop/<noun>/v1/<noun>.proto."""
     single_process_locally: bool = False
     """Whether `shopctl up` runs one process of it, whatever the number of replicas."""
 

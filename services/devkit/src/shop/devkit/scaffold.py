@@ -14,6 +14,7 @@ from pathlib import Path
 
 from shop.devkit import generate
 from shop.devkit.generate.blocks import BlockError
+from shop.devkit.generate.stubs import PROTO
 from shop.devkit.manifest import NOUN, ManifestError
 
 FILES = {
@@ -21,12 +22,13 @@ FILES = {
     "grpc": (Path(__file__).with_name("scaffold_files"), Path(__file__).with_name("scaffold_grpc_files")),
 }
 """By kind of service; a later folder's file replaces an earlier one's."""
+PROTO_TEMPLATE = Path(__file__).with_name("scaffold_proto.tmpl")
 KIND_WORDS = {
     "http": {"kit": "shop-kit", "ports": "", "grpc_row": ""},
     "grpc": {
         "kit": "shop-kit[grpc]",
         "ports": "grpc-port = 50051\n",
-        "grpc_row": "| gRPC | `proto/{noun}_v1.proto`, with the internal token; health and reflection |\n",
+        "grpc_row": "| gRPC | `contracts/proto/shop/{noun}/v1/{noun}.proto`, internal token; health and reflection |\n",
     },
 }
 SUFFIX = ".tmpl"
@@ -54,15 +56,19 @@ def new_service(root: Path, noun: str, plural: str = "", kind: str = "http") -> 
     _check(root, noun)
     words = {"noun": noun, "Noun": noun.capitalize(), "plural": plural or plural_of(noun)}
     words |= {word: text.format(noun=noun) for word, text in KIND_WORDS[kind].items()}
-    folder = root / "services" / noun
+    folder, proto = root / "services" / noun, root / PROTO / "shop" / noun / "v1" / f"{noun}.proto"
     with tempfile.TemporaryDirectory(prefix=".new-service-", dir=root) as unfinished:
         for files in FILES[kind]:
             _write(files, Path(unfinished) / noun, words)
         (Path(unfinished) / noun).rename(folder)
+    if kind == "grpc":
+        proto.parent.mkdir(parents=True, exist_ok=True)
+        proto.write_text(_fill(PROTO_TEMPLATE.read_text(encoding="utf-8"), words), encoding="utf-8")
     try:
         generate.write(root)
     except (ManifestError, BlockError) as error:
         shutil.rmtree(folder)
+        shutil.rmtree(proto.parent.parent, ignore_errors=True)
         raise ScaffoldError(str(error)) from error
     return folder
 
