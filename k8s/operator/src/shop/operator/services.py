@@ -9,6 +9,7 @@ Noun = Literal[
     "payment",
     "pricing",
     "product",
+    "recommendation",
     "user",
     "storefront",
     "gateway",
@@ -20,9 +21,10 @@ WITH_DATABASE: Final[tuple[str, ...]] = (
     "payment",
     "pricing",
     "product",
+    "recommendation",
     "user",
 )
-WITH_GRPC: Final[tuple[str, ...]] = ()
+WITH_GRPC: Final[tuple[str, ...]] = ("recommendation",)
 """They have a gRPC server beside the HTTP one."""
 EDGE: Final[tuple[str, ...]] = (
     "storefront",
@@ -36,14 +38,17 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "payment": ("retail",),
     "pricing": ("retail",),
     "product": ("retail",),
+    "recommendation": ("recommendations",),
 }
 """By service, the modules of a Shop that need it; one that is not named runs in every shop."""
-OPTIONAL: Final[tuple[str, ...]] = ()
+OPTIONAL: Final[tuple[str, ...]] = ("recommendation",)
 """A shop is without these unless its Shop turns a module on."""
 AUDITED_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "order.cancelled.v1": ("recommendation",),
     "order.confirmed.v1": (
         "notification",
         "product",
+        "recommendation",
     ),
 }
 """By event, the services whose inboxes must contain it; other consumers are not audited."""

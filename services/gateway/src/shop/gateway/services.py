@@ -12,6 +12,7 @@ API: Final[Mapping[str, str]] = {
     "products": "product",
     "promotions": "pricing",
     "quotes": "pricing",
+    "recommendations": "recommendation",
     "tokens": "user",
     "users": "user",
 }
@@ -23,7 +24,10 @@ PREFIXES: Final[Mapping[str, str]] = {
 """Other first segments and the service behind them."""
 FALLBACK: Final = "storefront"
 """The service that has every other path."""
-PUBLIC_READS: Final[tuple[str, ...]] = ("products",)
+PUBLIC_READS: Final[tuple[str, ...]] = (
+    "products",
+    "recommendations",
+)
 """Segments after /api/v1/ that are read without a token."""
 PUBLIC_POSTS: Final[tuple[str, ...]] = (
     "/api/v1/quotes",
@@ -57,5 +61,6 @@ class ServiceUrls(ServiceSettings):
     payment_url: str = "http://payment:8000"
     pricing_url: str = "http://pricing:8000"
     product_url: str = "http://product:8000"
+    recommendation_url: str = ""
     user_url: str = "http://user:8000"
     storefront_url: str = "http://storefront:8000"

@@ -41,7 +41,7 @@ from shop.operator.services import MODULES, SERVICES, Noun
 API_VERSION = "shops.shopkeeper.dev/v1alpha1"
 KIND = "Shop"
 
-NOT_BUILT = frozenset({"food", "arcade", "recommendations"})
+NOT_BUILT = frozenset({"food", "arcade"})
 """Modules that an earlier definition had, and defaulted to false in every Shop; both versions run during an upgrade."""
 RETAIL_NEEDED = "must be true, because every shop sells from its catalogue"
 MAX_TAX_RULES = 500

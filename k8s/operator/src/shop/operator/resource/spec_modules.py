@@ -7,5 +7,7 @@ from shop.operator.resource.spec_service import Part
 class Modules(Part):
     """Which parts of the product are on."""
 
+    recommendations: Flag = False
+    """Runs recommendation."""
     retail: Flag = True
     """Runs order, payment, pricing and product."""
