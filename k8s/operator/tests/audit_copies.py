@@ -7,7 +7,8 @@ import asyncpg
 from k8s.operator.tests.audit_records import Placed, ShopRecords
 from shop.devkit import embedded
 from shop.devkit.testing import Databases
-from shop.operator.audit.run import Target
+from shop.operator.audit.model import Options
+from shop.operator.audit.run import Target, audit
 from shop.operator.services import WITH_DATABASE
 
 
@@ -41,6 +42,7 @@ class Copies:
         records = self.records()
         await records.stock(10)
         sound = Sound(records, await records.confirmed(), await records.cancelled(), await records.rejected())
+        await records.train(orders=1)
         for noun, connection in self._connections.items():
             await connection.close()
             self._sources[noun] = self._copies.pop(noun).rsplit("/", 1)[1]
@@ -70,3 +72,8 @@ class Copies:
         self._copies[noun] = as_superuser = f"{self._server}/{url.rsplit('/', 1)[1]}"
         settings = {"session_replication_role": "replica"}
         self._connections[noun] = await asyncpg.connect(as_superuser, server_settings=settings)
+
+
+async def violations(records: ShopRecords, options: Options | None = None) -> dict[int, list[str]]:
+    results = await audit(records.target, options or Options(), pause_s=0)
+    return {result.number: list(result.violations) for result in results if not result.ok}

@@ -1,6 +1,7 @@
 """A small shop in real databases, with all the rows that an order leaves behind, for the audit to look at."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -66,6 +67,7 @@ class ShopRecords:
         await self._reserve(placed, "sold")
         await self._charge(placed)
         await self._tell(placed, "order.confirmed.v1", "order-confirmed")
+        await self.learn(placed)
         return placed
 
     async def cancelled(self) -> Placed:
@@ -76,6 +78,7 @@ class ShopRecords:
         await self._refund(placed)
         await self._tell(placed, "order.confirmed.v1", "order-confirmed")
         await self._tell(placed, "order.cancelled.v1", "order-cancelled")
+        await self.learn(placed, cancelled=True)
         return placed
 
     async def rejected(self, *, user: UUID | None = None, key: str | None = None) -> Placed:
@@ -224,16 +227,56 @@ class ShopRecords:
 
     async def _tell(self, placed: Placed, kind: str, template: str | None) -> None:
         event = placed.events[kind] = new_id()
-        await self.outbox(event, kind, placed.order, await self.publish(event, kind))
-        for noun in ("product", "notification"):
+        await self.outbox(event, kind, placed.order, await self.publish(event, kind, self._data(placed)))
+        for noun in ("product", "notification", "recommendation"):
             await self.run(noun, "INSERT INTO inbox (consumer, event_id, received_at) VALUES ('x', $1, $2)", event, AT)
         if template is not None:
             await self.notify(event, placed.order, placed.user, template)
 
-    async def publish(self, event: UUID, kind: str) -> int:
+    def _data(self, placed: Placed) -> dict[str, Any]:
+        line = {"product_id": str(self.product), "quantity": 1}
+        ids = {"order_id": str(placed.order), "user_id": str(placed.user)}
+        return {**ids, "occurred_at": AT.isoformat(), "lines": [line]}
+
+    async def learn(self, placed: Placed, *, cancelled: bool = False) -> None:
+        """What recommendation keeps of a confirmed order, or of one that was cancelled later."""
+        noun = "recommendation"
+        await self.run(noun, "INSERT INTO customers (user_id) VALUES ($1) ON CONFLICT DO NOTHING", placed.user)
+        await self.run(noun, "INSERT INTO products (product_id) VALUES ($1) ON CONFLICT DO NOTHING", self.product)
+        await self.run(
+            noun,
+            "INSERT INTO orders (order_id, customer, cancelled_at)"
+            " SELECT $1, number, $3 FROM customers WHERE user_id = $2",
+            placed.order,
+            placed.user,
+            AT if cancelled else None,
+        )
+        await self.run(
+            noun,
+            "INSERT INTO purchases (order_number, product, customer, ordered_at)"
+            " SELECT orders.number, products.number, orders.customer, $3 FROM orders, products"
+            " WHERE order_id = $1 AND product_id = $2 AND cancelled_at IS NULL",
+            placed.order,
+            self.product,
+            AT,
+        )
+
+    async def train(self, orders: int) -> None:
+        """A model of that many orders, which is up to date."""
+        await self.run("recommendation", "UPDATE revision SET value = value + 1, changed_at = $1", AT)
+        await self.run(
+            "recommendation",
+            "INSERT INTO models (revision, trained_at, training_seconds, orders, content)"
+            " SELECT value, $1, 0.1, $2, '' FROM revision",
+            AT,
+            orders,
+        )
+
+    async def publish(self, event: UUID, kind: str, data: Mapping[str, Any]) -> int:
         """Put the event into its stream; returns its sequence number there."""
         client = await nats.connect(self.target.nats_url)
-        ack = await client.jetstream().publish(kind, b"{}", headers={"Nats-Msg-Id": str(event)})
+        payload = json.dumps({"data": data}).encode()
+        ack = await client.jetstream().publish(kind, payload, headers={"Nats-Msg-Id": str(event)})
         await client.close()
         return ack.seq
 

@@ -1,57 +1,25 @@
 """Each oracle holds in a sound shop, and it alone fails when what it guards is broken in the databases."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import asyncpg
-import nats
 import pytest
 
-from k8s.operator.tests.audit_copies import Copies, Sound
+from k8s.operator.tests.audit_copies import Sound, violations
+from k8s.operator.tests.audit_learning import RECOMMENDATION_BREAKS
 from k8s.operator.tests.audit_records import TOTAL, ShopRecords
-from shop.devkit import embedded
-from shop.devkit.testing import Databases
 from shop.kit.ids import new_id
 from shop.operator.audit.model import Options
 from shop.operator.audit.run import ORACLES, Target, audit, wait_until_ended
 from shop.operator.errors import ShopctlError
 
 
-@pytest.fixture(scope="module")
-async def copies(
-    databases: Databases, postgres: embedded.Server, nats_server: embedded.Server
-) -> AsyncIterator[tuple[Copies, Sound]]:
-    client = await nats.connect(nats_server.url)
-    for info in await client.jetstream().streams_info():
-        await client.jetstream().delete_stream(str(info.config.name))
-    await client.jetstream().add_stream(name="order", subjects=["order.>"])
-    await client.close()
-    made = Copies(databases, postgres, nats_server.url)
-    sound = await made.make_sound()
-    yield made, sound
-    await made.close()
-
-
-@pytest.fixture
-async def sound(copies: tuple[Copies, Sound]) -> AsyncIterator[Sound]:
-    made, source = copies
-    await made.refresh()
-    records = made.records()
-    records.product = source.records.product
-    yield Sound(records, source.confirmed, source.cancelled, source.rejected)
-    await made.drop(records.changed)
-
-
-async def violations(records: ShopRecords, options: Options | None = None) -> dict[int, list[str]]:
-    results = await audit(records.target, options or Options(), pause_s=0)
-    return {result.number: list(result.violations) for result in results if not result.ok}
-
-
 async def test_a_sound_shop_passes_and_every_oracle_had_something_to_check(sound: Sound) -> None:
     results = await audit(sound.records.target, Options(), pause_s=0)
     assert [result.document() for result in results if not result.ok] == []
-    assert [result.number for result in results] == list(range(1, 17))
+    assert [result.number for result in results] == list(range(1, 18))
     assert [result.number for result in results if result.checked == 0] == []
 
 
@@ -288,6 +256,7 @@ BROKEN: list[tuple[int, Callable[[Sound], Awaitable[str]]]] = [
     (15, right_to_connect_to_another_database),
     (15, payment_of_another_user),
     (16, broken_trace),
+    *((17, breaks) for breaks in RECOMMENDATION_BREAKS),
 ]
 
 
@@ -319,7 +288,7 @@ async def test_recent_changes_are_ignored(sound: Sound) -> None:
 async def test_an_unreachable_broker_fails_its_oracle_alone(sound: Sound) -> None:
     dead = ShopRecords(sound.records.connections, Target(sound.records.target.databases, "nats://127.0.0.1:1"))
     found = await violations(dead)
-    assert found == {10: ["stream order"]}
+    assert found == {10: ["stream order"], 17: ["stream order"]}
 
 
 async def test_an_unreachable_database_is_one_sentence(sound: Sound) -> None:

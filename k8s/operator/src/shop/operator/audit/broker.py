@@ -1,10 +1,16 @@
-"""Which events a stream holds, read from the headers of its messages alone."""
+"""Which events a stream holds, most of them read from the headers of its messages alone."""
 
 import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
@@ -13,6 +19,8 @@ CONNECT_TIMEOUT_S = 3
 MESSAGE_TIMEOUT_S = 5.0
 # Of a longer stream only the newest events are read: older ones cannot be affected by a recent fault.
 MAX_MESSAGES = 200_000
+# The same where whole messages are read.
+MAX_EVENTS = 50_000
 
 
 class BrokerError(RuntimeError):
@@ -31,8 +39,42 @@ class Stream:
         return set(self.by_sequence.values())
 
 
+@dataclass(frozen=True)
+class Event:
+    """``time`` is when the broker stored it."""
+
+    type: str
+    time: datetime
+    data: dict[str, Any]
+
+
 async def message_ids(url: str, noun: str) -> Stream:
     """The event ids in the stream of `noun`; raises `BrokerError`."""
+    async with _connected(url) as client:
+        first, found = await _read(client, noun)
+    return Stream(first, found)
+
+
+async def events(url: str, noun: str, types: Sequence[str]) -> list[Event]:
+    """The newest events of these types with their data, none if there is no stream yet; raises `BrokerError`."""
+    async with _connected(url) as client:
+        try:
+            state = (await client.jetstream().stream_info(noun)).state
+        except NotFoundError:
+            return []
+        first = max(state.first_seq, state.last_seq - MAX_EVENTS + 1, 1)
+        messages = _messages(client, noun, first, state.last_seq, headers_only=False)
+        return [_event(message) async for message in messages if message.subject in types]
+
+
+def _event(message: Msg) -> Event:
+    document = json.loads(message.data)
+    return Event(message.subject, message.metadata.timestamp, document["data"])
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[Client]:
+    """A client; failures while it is used are raised as `BrokerError`."""
     try:
         connecting = nats.connect(
             url,
@@ -46,7 +88,7 @@ async def message_ids(url: str, noun: str) -> Stream:
     except (OSError, TimeoutError, NatsError) as error:
         raise BrokerError(f"the broker is not reachable: {error or type(error).__name__}") from error
     try:
-        return await _read(client, noun)
+        yield client
     except NotFoundError as error:
         raise BrokerError("the broker has no such stream") from error
     except (OSError, TimeoutError, NatsError) as error:
@@ -59,21 +101,32 @@ async def _ignore(error: Exception) -> None:
     """What matters is raised where it happens."""
 
 
-async def _read(client: Client, noun: str) -> Stream:
-    context = client.jetstream()
-    state = (await context.stream_info(noun)).state
+async def _read(client: Client, noun: str) -> tuple[int, dict[int, str]]:
+    state = (await client.jetstream().stream_info(noun)).state
     first = max(state.first_seq, state.last_seq - MAX_MESSAGES + 1)
     found: dict[int, str] = {}
     if state.messages == 0:
-        return Stream(state.last_seq + 1, found)
+        return state.last_seq + 1, found
+    async for message in _messages(client, noun, first, state.last_seq, headers_only=True):
+        found[message.metadata.sequence.stream] = (message.headers or {}).get("Nats-Msg-Id", "")
+    return first, found
+
+
+async def _messages(client: Client, noun: str, first: int, last: int, *, headers_only: bool) -> AsyncIterator[Msg]:
+    """The messages from sequence number `first` to `last`, none if the stream is empty."""
+    context = client.jetstream()
+    if (await context.stream_info(noun)).state.messages == 0:
+        return
     config = ConsumerConfig(
-        headers_only=True, deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=first, mem_storage=True
+        headers_only=headers_only,
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=first,
+        mem_storage=True,
     )
     subscription = await context.subscribe(f"{noun}.>", stream=noun, config=config, ordered_consumer=True)
     sequence = 0
-    while sequence < state.last_seq:
+    while sequence < last:
         message = await subscription.next_msg(timeout=MESSAGE_TIMEOUT_S)
         sequence = message.metadata.sequence.stream
-        found[sequence] = (message.headers or {}).get("Nats-Msg-Id", "")
+        yield message
     await subscription.unsubscribe()
-    return Stream(first, found)

@@ -24,6 +24,7 @@ from shop.operator.audit.money import (
     one_capture_per_order,
 )
 from shop.operator.audit.orders import acknowledged_orders_exist, legal_transitions, one_order_per_key, orders_end
+from shop.operator.audit.recommendations import purchases_follow_events
 from shop.operator.audit.stock import stock_is_conserved, stock_never_negative, undone_orders_give_back
 from shop.operator.errors import ShopctlError
 
@@ -50,6 +51,7 @@ ORACLES: Sequence[Oracle] = (
     Oracle(14, "the ledger sums to 0", ledger_balances),
     Oracle(15, "no row of another user readable", rows_stay_with_their_user),
     Oracle(16, "one trace id reaches every effect of an order", one_trace_per_order),
+    Oracle(17, "recommendations learn from each order once", purchases_follow_events),
 )
 
 
