@@ -1,1 +1,1 @@
-"""Recommendation: entries that belong to a user, one more for every confirmed order."""
+"""Recommendation: products for customers, from what they and others bought."""

@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shop.contracts.events import OrderConfirmed
+from shop.contracts.events import OrderCancelled, OrderConfirmed, UserDeleted
+from shop.kit.clock import Clock
 from shop.kit.db import Connection
 from shop.kit.events import Received
 from shop.kit.inbox import Consumer
+from shop.recommendation.repository import Order, PurchaseRepository
 from shop.recommendation.service import RecommendationService
 
 
 def consumers(service: RecommendationService) -> list[Consumer]:
-    async def add(connection: Connection, received: Sequence[Received]) -> None:
-        await service.add_orders(connection, [one.event for one in received])
+    recorder = PurchaseRecorder(service.purchases, service.clock)
+    return [Consumer("purchases", [OrderConfirmed, OrderCancelled, UserDeleted], recorder.handle)]
 
-    return [Consumer("orders", [OrderConfirmed], add)]
+
+class PurchaseRecorder:
+    """Keeps the purchases, in at most four statements for a batch of events."""
+
+    def __init__(self, purchases: PurchaseRepository, clock: Clock) -> None:
+        self._purchases = purchases
+        self._clock = clock
+
+    async def handle(self, connection: Connection, received: Sequence[Received]) -> None:
+        events = [one.event for one in received]
+        now = self._clock.now()
+        await self._purchases.take_turn(connection, now)
+        confirmed = [_order(event) for event in events if isinstance(event, OrderConfirmed)]
+        await self._purchases.add(connection, confirmed)
+        if cancelled := [(event.order_id, event.user_id) for event in events if isinstance(event, OrderCancelled)]:
+            await self._purchases.cancel(connection, cancelled, now)
+        if deleted := [event.user_id for event in events if isinstance(event, UserDeleted)]:
+            await self._purchases.delete_customers(connection, deleted, now)
+
+
+def _order(event: OrderConfirmed) -> Order:
+    return Order(event.order_id, event.user_id, event.occurred_at, [line.product_id for line in event.lines])

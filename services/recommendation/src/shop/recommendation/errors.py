@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from shop.kit.errors import Problem
+from shop.kit.errors import FieldError, Problem
 
 
-def unknown_entry(entry_id: UUID) -> Problem:
-    return Problem(404, "unknown_entry", f"You have no entry {entry_id}.")
+def unknown_product(product_id: UUID) -> Problem:
+    return Problem(404, "unknown_product", f"There is no product {product_id}.")
 
 
-def too_many_entries(limit: int) -> Problem:
-    return Problem(409, "too_many_entries", f"A user has at most {limit} entries.")
+def unknown_customer() -> Problem:
+    return Problem(404, "unknown_customer", "There is no customer with this anonymised id.")
+
+
+def not_your_own() -> Problem:
+    return Problem(403, "not_your_own", "A customer's token opens that customer's own recommendations alone.")
+
+
+def invalid(field: str, message: str) -> Problem:
+    error: FieldError = {"field": field, "message": message}
+    return Problem(422, "invalid_request", "The request is not valid.", errors=[error])

@@ -14,5 +14,6 @@ app = create_app(
     routers=[api.router],
     build=RecommendationService.build,
     consumers=consumers.consumers,
+    readiness=[("catalogue", RecommendationService.check_catalogue)],
     beside=[grpc_api.server(settings)],
 )

@@ -1,49 +1,139 @@
-"""The only SQL of recommendation."""
+"""The SQL of what customers bought."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from shop.kit.db import Connection, Database, Record
-from shop.recommendation.domain import Entry
+from shop.kit.db import Connection, Database
 
-ADD = """
-INSERT INTO entries (id, user_id, origin, note, created_at)
-SELECT $1, $2, $3, $4, $5 WHERE (SELECT count(*) FROM entries WHERE user_id = $2) < $6
-RETURNING id"""
-ADD_MANY = """
-INSERT INTO entries (id, user_id, origin, note, created_at)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[])"""
-ONE = "SELECT id, user_id, origin, note, created_at FROM entries WHERE user_id = $1 AND id = $2"
-PAGE = """
-SELECT id, user_id, origin, note, created_at FROM entries
-WHERE user_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3"""
+# The row lock makes transactions that change purchases take turns, so each statement after it sees what the others did:
+# a cancellation or deletion that is committed meanwhile cannot be missed.
+TAKE_TURN = "UPDATE revision SET value = value + 1, changed_at = $1"
+CUSTOMERS_AND_ORDERS = """
+), new_customers AS (
+    INSERT INTO customers (user_id) SELECT DISTINCT user_id FROM counted
+    WHERE NOT EXISTS (SELECT FROM customers WHERE customers.user_id = counted.user_id)
+    RETURNING number, user_id
+), buyers AS (
+    SELECT number, user_id FROM new_customers
+    UNION ALL SELECT number, user_id FROM customers WHERE user_id IN (SELECT user_id FROM counted)
+"""
+NOT_DELETED = "NOT EXISTS (SELECT FROM deleted_customers d WHERE d.digest = sha256(uuid_send(input.user_id)))"
+ADD = f"""
+WITH input AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[])
+        AS line (order_id, user_id, ordered_at, product_id)
+), counted AS (
+    SELECT * FROM input
+    WHERE NOT EXISTS (SELECT FROM orders WHERE orders.order_id = input.order_id) AND {NOT_DELETED}
+{CUSTOMERS_AND_ORDERS}
+), new_products AS (
+    INSERT INTO products (product_id) SELECT DISTINCT product_id FROM counted
+    WHERE NOT EXISTS (SELECT FROM products WHERE products.product_id = counted.product_id)
+    RETURNING number, product_id
+), bought AS (
+    SELECT number, product_id FROM new_products
+    UNION ALL SELECT number, product_id FROM products WHERE product_id IN (SELECT product_id FROM counted)
+), new_orders AS (
+    INSERT INTO orders (order_id, customer)
+    SELECT DISTINCT order_id, buyers.number FROM counted JOIN buyers USING (user_id)
+    RETURNING number, order_id
+)
+INSERT INTO purchases (order_number, product, customer, ordered_at)
+SELECT DISTINCT new_orders.number, bought.number, buyers.number, ordered_at
+FROM counted JOIN new_orders USING (order_id) JOIN bought USING (product_id) JOIN buyers USING (user_id)"""  # noqa: S608 - constants
+CANCEL = f"""
+WITH input AS (
+    SELECT DISTINCT * FROM unnest($1::uuid[], $2::uuid[]) AS ended (order_id, user_id)
+), counted AS (
+    SELECT * FROM input WHERE {NOT_DELETED}
+{CUSTOMERS_AND_ORDERS}
+), cancelled AS (
+    INSERT INTO orders (order_id, customer, cancelled_at)
+    SELECT order_id, buyers.number, $3 FROM counted JOIN buyers USING (user_id)
+    ON CONFLICT (order_id) DO UPDATE SET cancelled_at = excluded.cancelled_at WHERE orders.cancelled_at IS NULL
+    RETURNING number
+)
+DELETE FROM purchases USING cancelled WHERE purchases.order_number = cancelled.number"""  # noqa: S608 - constants
+# Orders and purchases go with their customer. An event that could not be consumed has the customer's name and address.
+DELETE_CUSTOMERS = """
+WITH input AS (
+    SELECT DISTINCT user_id FROM unnest($1::uuid[]) AS deleted (user_id)
+), marked AS (
+    INSERT INTO deleted_customers (digest, deleted_at) SELECT sha256(uuid_send(user_id)), $2 FROM input
+    ON CONFLICT DO NOTHING
+), gone AS (
+    DELETE FROM customers USING input WHERE customers.user_id = input.user_id
+)
+UPDATE dead_letter SET payload = '', error = 'erased with its customer' FROM input
+WHERE strpos(dead_letter.payload, input.user_id::text) > 0"""
+FORGET_DELETED = "DELETE FROM deleted_customers WHERE deleted_at < $1"
+HISTORY = """
+SELECT product_id
+FROM customers JOIN purchases ON customer = customers.number JOIN products ON product = products.number
+WHERE {column} = $1 ORDER BY ordered_at DESC, product_id LIMIT $2"""
+HISTORY_OF_USER = HISTORY.format(column="user_id")
+HISTORY_OF_ALIAS = HISTORY.format(column="alias")
+NEWEST_ALIASES = """
+SELECT alias FROM customers WHERE EXISTS (SELECT FROM purchases WHERE customer = customers.number)
+ORDER BY number DESC LIMIT $1"""
+MAX_HISTORY = 5_000
+"""Products of a customer's orders that are read; older ones count as not bought."""
 
 
-class RecommendationRepository:
+class Order(NamedTuple):
+    """A confirmed order and its products."""
+
+    order_id: UUID
+    user_id: UUID
+    ordered_at: datetime
+    product_ids: Sequence[UUID]
+
+
+class PurchaseRepository:
+    """Methods with a connection run in the caller's transaction. All may raise Unavailable("database")."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, entry: Entry, limit: int) -> bool:
-        """Store ``entry``; False when its user has ``limit`` entries already."""
-        row = (entry.id, entry.user_id, entry.origin, entry.note, entry.created_at)
-        return await self._database.fetchval(ADD, *row, limit) is not None
+    async def take_turn(self, connection: Connection, now: datetime) -> None:
+        """Wait for other changes of purchases to be committed; to be called before any change."""
+        await connection.execute(TAKE_TURN, now)
 
-    async def add_in(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        """Store ``entries`` in the caller's transaction, with one statement."""
-        rows = [(entry.id, entry.user_id, entry.origin, entry.note, entry.created_at) for entry in entries]
-        if rows:
-            await connection.execute(ADD_MANY, *(list(column) for column in zip(*rows, strict=True)))
+    async def add(self, connection: Connection, orders: Sequence[Order]) -> None:
+        """Add the orders that are new, not cancelled, and not of a deleted customer."""
+        first = {order.order_id: order for order in reversed(orders)}
+        lines = [(one.order_id, one.user_id, one.ordered_at, it) for one in first.values() for it in one.product_ids]
+        if lines:
+            await connection.execute(ADD, *(list(column) for column in zip(*lines, strict=True)))
 
-    async def one(self, user_id: UUID, entry_id: UUID) -> Entry | None:
-        row = await self._database.fetchrow(ONE, user_id, entry_id)
-        return _entry(row) if row else None
+    async def cancel(self, connection: Connection, orders: Sequence[tuple[UUID, UUID]], now: datetime) -> None:
+        """Remove what was bought in the orders (order id, user id), now or when they arrive later."""
+        await connection.execute(CANCEL, [order for order, _ in orders], [user for _, user in orders], now)
 
-    async def page(self, user_id: UUID, before: UUID | None, limit: int) -> list[Entry]:
-        """The user's newest entries older than ``before``."""
-        return [_entry(row) for row in await self._database.fetch(PAGE, user_id, before, limit)]
+    async def delete_customers(self, connection: Connection, user_ids: Sequence[UUID], now: datetime) -> None:
+        """Remove every row of the customers; orders that arrive later are not stored."""
+        await connection.execute(DELETE_CUSTOMERS, list(user_ids), now)
+
+    async def forget_deleted(self, before: datetime) -> None:
+        """Remove the digests of customers that were deleted before this moment."""
+        await self._database.execute(FORGET_DELETED, before)
+
+    async def history(self, user_id: UUID) -> list[UUID]:
+        """The products that a user bought, each once, the last bought first."""
+        return _products(await self._database.fetch(HISTORY_OF_USER, user_id, MAX_HISTORY))
+
+    async def history_of_alias(self, alias: UUID) -> list[UUID]:
+        """The same for the customer that administrators know by this id."""
+        return _products(await self._database.fetch(HISTORY_OF_ALIAS, alias, MAX_HISTORY))
+
+    async def aliases(self, limit: int) -> list[UUID]:
+        """Of the newest customers who bought something."""
+        return [row["alias"] for row in await self._database.fetch(NEWEST_ALIASES, limit)]
 
 
-def _entry(row: Record) -> Entry:
-    return Entry(**row)
+def _products(rows: Sequence[object]) -> list[UUID]:
+    return list(dict.fromkeys(row["product_id"] for row in rows))  # type: ignore[index]

@@ -10,8 +10,14 @@ from shop.kit.grpc import GrpcSettings
 
 
 class Settings(GrpcSettings):
-    """``recommendation_entries_per_user`` limits what one user may store."""
+    """``model_poll_seconds``: how often a replica looks for a newer model or for changes to train on.
+    ``training_pause_seconds``: the least time between two trainings.
+    ``catalogue_seconds``: how often the product service's list of products is read.
+    """
 
     service: ClassVar[str] = "recommendation"
 
-    recommendation_entries_per_user: int = Field(default=1_000, ge=1)
+    product_url: str = "http://product:8000"
+    model_poll_seconds: float = Field(default=1.0, gt=0, le=10)
+    training_pause_seconds: float = Field(default=5.0, ge=0, le=30)
+    catalogue_seconds: float = Field(default=20.0, gt=0, le=30)

@@ -28,6 +28,9 @@ class Settings(ServiceSettings):
     payment_url: str = "http://payment:8000"
     user_url: str = "http://user:8000"
     notification_url: str = "http://notification:8000"
+    recommendation_url: str = "http://recommendation:8000"
+    recommendation_grpc_url: str = ""
+    """Empty in a shop without recommendations: no page asks for any."""
     valkey_url: str = Field(default="redis://valkey:6379/0", repr=False)
     session_secret: str = Field(default="", repr=False)
     mailbox_path: str = "/mailbox"

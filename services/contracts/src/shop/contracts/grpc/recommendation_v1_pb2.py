@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+shop/recommendation/v1/recommendation.proto\x12\x16shop.recommendation.v1\"h\n\x10RecommendRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\x12\x13\n\x0bmax_results\x18\x03 \x01(\x05\x12\x1c\n\x14\x65xcluded_product_ids\x18\x04 \x03(\t\"T\n\x11RecommendResponse\x12?\n\x0frecommendations\x18\x01 \x03(\x0b\x32&.shop.recommendation.v1.Recommendation\"Y\n\x10SimilarToRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x13\n\x0bmax_results\x18\x02 \x01(\x05\x12\x1c\n\x14\x65xcluded_product_ids\x18\x03 \x03(\t\"T\n\x11SimilarToResponse\x12?\n\x0frecommendations\x18\x01 \x03(\x0b\x32&.shop.recommendation.v1.Recommendation\"_\n\x15\x42oughtTogetherRequest\x12\x13\n\x0bproduct_ids\x18\x01 \x03(\t\x12\x13\n\x0bmax_results\x18\x02 \x01(\x05\x12\x1c\n\x14\x65xcluded_product_ids\x18\x03 \x03(\t\"Y\n\x16\x42oughtTogetherResponse\x12?\n\x0frecommendations\x18\x01 \x03(\x0b\x32&.shop.recommendation.v1.Recommendation\"\xbc\x01\n\x0eRecommendation\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x37\n\x0breason_kind\x18\x05 \x01(\x0e\x32\".shop.recommendation.v1.ReasonKind\x12\x19\n\x11reason_product_id\x18\x06 \x01(\t\x12\x1c\n\x14reason_product_title\x18\x07 \x01(\t*\xc9\x01\n\nReasonKind\x12\x1b\n\x17REASON_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1eREASON_KIND_BECAUSE_YOU_BOUGHT\x10\x01\x12\"\n\x1eREASON_KIND_OTHERS_ALSO_BOUGHT\x10\x02\x12\x1f\n\x1bREASON_KIND_BOUGHT_TOGETHER\x10\x03\x12\x17\n\x13REASON_KIND_POPULAR\x10\x04\x12\x1c\n\x18REASON_KIND_IN_CATALOGUE\x10\x05\x32\xd5\x02\n\x0fRecommendations\x12\x65\n\tRecommend\x12(.shop.recommendation.v1.RecommendRequest\x1a).shop.recommendation.v1.RecommendResponse\"\x03\x90\x02\x01\x12\x65\n\tSimilarTo\x12(.shop.recommendation.v1.SimilarToRequest\x1a).shop.recommendation.v1.SimilarToResponse\"\x03\x90\x02\x01\x12t\n\x0e\x42oughtTogether\x12-.shop.recommendation.v1.BoughtTogetherRequest\x1a..shop.recommendation.v1.BoughtTogetherResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+shop/recommendation/v1/recommendation.proto\x12\x16shop.recommendation.v1\"h\n\x10RecommendRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\x12\x13\n\x0bmax_results\x18\x03 \x01(\x05\x12\x1c\n\x14\x65xcluded_product_ids\x18\x04 \x03(\t\"T\n\x11RecommendResponse\x12?\n\x0frecommendations\x18\x01 \x03(\x0b\x32&.shop.recommendation.v1.Recommendation\"j\n\x10SimilarToRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x13\n\x0bmax_results\x18\x02 \x01(\x05\x12\x1c\n\x14\x65xcluded_product_ids\x18\x03 \x03(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\"T\n\x11SimilarToResponse\x12?\n\x0frecommendations\x18\x01 \x03(\x0b\x32&.shop.recommendation.v1.Recommendation\"p\n\x15\x42oughtTogetherRequest\x12\x13\n\x0bproduct_ids\x18\x01 \x03(\t\x12\x13\n\x0bmax_results\x18\x02 \x01(\x05\x12\x1c\n\x14\x65xcluded_product_ids\x18\x03 \x03(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\"Y\n\x16\x42oughtTogetherResponse\x12?\n\x0frecommendations\x18\x01 \x03(\x0b\x32&.shop.recommendation.v1.Recommendation\"\xbc\x01\n\x0eRecommendation\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x37\n\x0breason_kind\x18\x05 \x01(\x0e\x32\".shop.recommendation.v1.ReasonKind\x12\x19\n\x11reason_product_id\x18\x06 \x01(\t\x12\x1c\n\x14reason_product_title\x18\x07 \x01(\t*\xc9\x01\n\nReasonKind\x12\x1b\n\x17REASON_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1eREASON_KIND_BECAUSE_YOU_BOUGHT\x10\x01\x12\"\n\x1eREASON_KIND_OTHERS_ALSO_BOUGHT\x10\x02\x12\x1f\n\x1bREASON_KIND_BOUGHT_TOGETHER\x10\x03\x12\x17\n\x13REASON_KIND_POPULAR\x10\x04\x12\x1c\n\x18REASON_KIND_IN_CATALOGUE\x10\x05\x32\xd5\x02\n\x0fRecommendations\x12\x65\n\tRecommend\x12(.shop.recommendation.v1.RecommendRequest\x1a).shop.recommendation.v1.RecommendResponse\"\x03\x90\x02\x01\x12\x65\n\tSimilarTo\x12(.shop.recommendation.v1.SimilarToRequest\x1a).shop.recommendation.v1.SimilarToResponse\"\x03\x90\x02\x01\x12t\n\x0e\x42oughtTogether\x12-.shop.recommendation.v1.BoughtTogetherRequest\x1a..shop.recommendation.v1.BoughtTogetherResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,22 +37,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOMMENDATIONS'].methods_by_name['SimilarTo']._serialized_options = b'\220\002\001'
   _globals['_RECOMMENDATIONS'].methods_by_name['BoughtTogether']._loaded_options = None
   _globals['_RECOMMENDATIONS'].methods_by_name['BoughtTogether']._serialized_options = b'\220\002\001'
-  _globals['_REASONKIND']._serialized_start=820
-  _globals['_REASONKIND']._serialized_end=1021
+  _globals['_REASONKIND']._serialized_start=854
+  _globals['_REASONKIND']._serialized_end=1055
   _globals['_RECOMMENDREQUEST']._serialized_start=71
   _globals['_RECOMMENDREQUEST']._serialized_end=175
   _globals['_RECOMMENDRESPONSE']._serialized_start=177
   _globals['_RECOMMENDRESPONSE']._serialized_end=261
   _globals['_SIMILARTOREQUEST']._serialized_start=263
-  _globals['_SIMILARTOREQUEST']._serialized_end=352
-  _globals['_SIMILARTORESPONSE']._serialized_start=354
-  _globals['_SIMILARTORESPONSE']._serialized_end=438
-  _globals['_BOUGHTTOGETHERREQUEST']._serialized_start=440
-  _globals['_BOUGHTTOGETHERREQUEST']._serialized_end=535
-  _globals['_BOUGHTTOGETHERRESPONSE']._serialized_start=537
-  _globals['_BOUGHTTOGETHERRESPONSE']._serialized_end=626
-  _globals['_RECOMMENDATION']._serialized_start=629
-  _globals['_RECOMMENDATION']._serialized_end=817
-  _globals['_RECOMMENDATIONS']._serialized_start=1024
-  _globals['_RECOMMENDATIONS']._serialized_end=1365
+  _globals['_SIMILARTOREQUEST']._serialized_end=369
+  _globals['_SIMILARTORESPONSE']._serialized_start=371
+  _globals['_SIMILARTORESPONSE']._serialized_end=455
+  _globals['_BOUGHTTOGETHERREQUEST']._serialized_start=457
+  _globals['_BOUGHTTOGETHERREQUEST']._serialized_end=569
+  _globals['_BOUGHTTOGETHERRESPONSE']._serialized_start=571
+  _globals['_BOUGHTTOGETHERRESPONSE']._serialized_end=660
+  _globals['_RECOMMENDATION']._serialized_start=663
+  _globals['_RECOMMENDATION']._serialized_end=851
+  _globals['_RECOMMENDATIONS']._serialized_start=1058
+  _globals['_RECOMMENDATIONS']._serialized_end=1399
 # @@protoc_insertion_point(module_scope)

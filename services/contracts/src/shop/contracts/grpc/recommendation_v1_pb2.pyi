@@ -120,10 +120,15 @@ class SimilarToRequest(_message.Message):
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     MAX_RESULTS_FIELD_NUMBER: _builtins.int
     EXCLUDED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
     """A UUID."""
     max_results: _builtins.int
     """1 to 100; 0 means 10."""
+    user_id: _builtins.str
+    """A UUID; empty means nobody in particular. With a customer's token it must be that customer's own. What this customer
+    bought is not returned.
+    """
     @_builtins.property
     def excluded_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """UUIDs of products not to return; at most 100."""
@@ -134,10 +139,11 @@ class SimilarToRequest(_message.Message):
         product_id: _builtins.str = ...,
         max_results: _builtins.int = ...,
         excluded_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["excluded_product_ids", b"excluded_product_ids", "max_results", b"max_results", "product_id", b"product_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["excluded_product_ids", b"excluded_product_ids", "max_results", b"max_results", "product_id", b"product_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -172,11 +178,16 @@ class BoughtTogetherRequest(_message.Message):
     PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     MAX_RESULTS_FIELD_NUMBER: _builtins.int
     EXCLUDED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     max_results: _builtins.int
     """1 to 100; 0 means 10."""
+    user_id: _builtins.str
+    """A UUID; empty means nobody in particular. With a customer's token it must be that customer's own. What this customer
+    bought is not returned.
+    """
     @_builtins.property
     def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """UUIDs, 1 to 100."""
+        """UUIDs, 1 to 100; ignored if the catalogue has no such product."""
 
     @_builtins.property
     def excluded_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -188,10 +199,11 @@ class BoughtTogetherRequest(_message.Message):
         product_ids: _abc.Iterable[_builtins.str] | None = ...,
         max_results: _builtins.int = ...,
         excluded_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["excluded_product_ids", b"excluded_product_ids", "max_results", b"max_results", "product_ids", b"product_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["excluded_product_ids", b"excluded_product_ids", "max_results", b"max_results", "product_ids", b"product_ids", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

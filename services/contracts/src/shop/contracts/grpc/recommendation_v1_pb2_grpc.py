@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class RecommendationsStub:
-    """Which products to show. No result is sold out or withdrawn, and none is among the excluded products; there are
-    max_results of them as long as the catalogue has enough. The first N results do not depend on max_results.
+    """Which products to show. No result is sold out, withdrawn, bought before by the customer or among the excluded products.
+    Favourites and other products of the catalogue follow what the method looks for until there are max_results, as long as
+    the catalogue has enough; reason_kind tells them apart. The first N results do not depend on max_results.
     """
 
     def __init__(self, channel):
@@ -54,8 +55,9 @@ class RecommendationsStub:
 
 
 class RecommendationsServicer:
-    """Which products to show. No result is sold out or withdrawn, and none is among the excluded products; there are
-    max_results of them as long as the catalogue has enough. The first N results do not depend on max_results.
+    """Which products to show. No result is sold out, withdrawn, bought before by the customer or among the excluded products.
+    Favourites and other products of the catalogue follow what the method looks for until there are max_results, as long as
+    the catalogue has enough; reason_kind tells them apart. The first N results do not depend on max_results.
     """
 
     def Recommend(self, request, context):
@@ -107,8 +109,9 @@ def add_RecommendationsServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Recommendations:
-    """Which products to show. No result is sold out or withdrawn, and none is among the excluded products; there are
-    max_results of them as long as the catalogue has enough. The first N results do not depend on max_results.
+    """Which products to show. No result is sold out, withdrawn, bought before by the customer or among the excluded products.
+    Favourites and other products of the catalogue follow what the method looks for until there are max_results, as long as
+    the catalogue has enough; reason_kind tells them apart. The first N results do not depend on max_results.
     """
 
     @staticmethod

@@ -32,8 +32,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RecommendationsStub:
-    """Which products to show. No result is sold out or withdrawn, and none is among the excluded products; there are
-    max_results of them as long as the catalogue has enough. The first N results do not depend on max_results.
+    """Which products to show. No result is sold out, withdrawn, bought before by the customer or among the excluded products.
+    Favourites and other products of the catalogue follow what the method looks for until there are max_results, as long as
+    the catalogue has enough; reason_kind tells them apart. The first N results do not depend on max_results.
     """
 
     @_typing.overload
@@ -51,8 +52,9 @@ class RecommendationsStub:
 
 @_typing.type_check_only
 class RecommendationsAsyncStub(RecommendationsStub):
-    """Which products to show. No result is sold out or withdrawn, and none is among the excluded products; there are
-    max_results of them as long as the catalogue has enough. The first N results do not depend on max_results.
+    """Which products to show. No result is sold out, withdrawn, bought before by the customer or among the excluded products.
+    Favourites and other products of the catalogue follow what the method looks for until there are max_results, as long as
+    the catalogue has enough; reason_kind tells them apart. The first N results do not depend on max_results.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -66,8 +68,9 @@ class RecommendationsAsyncStub(RecommendationsStub):
     """Products that were bought in the same order as the given ones, for a cart or a product's page."""
 
 class RecommendationsServicer(metaclass=_abc_1.ABCMeta):
-    """Which products to show. No result is sold out or withdrawn, and none is among the excluded products; there are
-    max_results of them as long as the catalogue has enough. The first N results do not depend on max_results.
+    """Which products to show. No result is sold out, withdrawn, bought before by the customer or among the excluded products.
+    Favourites and other products of the catalogue follow what the method looks for until there are max_results, as long as
+    the catalogue has enough; reason_kind tells them apart. The first N results do not depend on max_results.
     """
 
     @_abc_1.abstractmethod
