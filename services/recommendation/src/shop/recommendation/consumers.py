@@ -14,8 +14,10 @@ from shop.recommendation.service import RecommendationService
 
 
 def consumers(service: RecommendationService) -> list[Consumer]:
-    recorder = PurchaseRecorder(service.purchases, service.clock)
-    return [Consumer("purchases", [OrderConfirmed, OrderCancelled, UserDeleted], recorder.handle)]
+    async def record(connection: Connection, received: Sequence[Received]) -> None:
+        await PurchaseRecorder(service.purchases, service.clock).handle(connection, received)
+
+    return [Consumer("purchases", [OrderConfirmed, OrderCancelled, UserDeleted], record)]
 
 
 class PurchaseRecorder:
