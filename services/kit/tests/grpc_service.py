@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,8 @@ from shop.devkit.testing import INTERNAL_TOKEN, wait_until
 from shop.kit import telemetry
 from shop.kit.app import create_app
 from shop.kit.errors import Problem, Unavailable
-from shop.kit.grpc import GrpcClient, GrpcServer, GrpcSettings
+from shop.kit.grpc import GrpcClient, GrpcServer, GrpcSettings, caller
+from shop.kit.grpc.fields import uuid_of
 
 SERVICE = "shop.test.v1.Echo"
 METHODS = ("Say", "Read", "Count")
@@ -50,42 +52,70 @@ class Settings(GrpcSettings):
 class Echo:
     """Acts as the request's text says; ``seen`` are the requests that reached it, with their trace and request ids.
 
-    A text that is a path is answered when there is such a file.
+    A text that is a path is answered when there is such a file, ``process`` with the process's id, and ``user ID`` if
+    the caller may ask about that user.
     """
 
     seen: list[tuple[str, str, str]] = field(default_factory=list)
+    callers: list[caller.Caller] = field(default_factory=list)
     ready: bool = True
     started: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     proceed: asyncio.Event = field(default_factory=asyncio.Event)
     failures: int = 0
 
-    async def answer(self, request: StringValue, _context: Any) -> StringValue:
-        self.seen.append((request.value, telemetry.trace_id(), telemetry.request_id()))
-        await self._act(request.value)
-        return StringValue(value=f"said {request.value}")
-
-    async def _act(self, text: str) -> None:
-        if text == "problem":
-            errors: list[Any] = [{"field": "text", "message": "is wrong"}]
-            raise Problem(409, "out_of_stock", "Two are left.", errors=errors, extra={"left": 2})
-        if text == "large problem":
-            raise Problem(422, "invalid_request", "Much is wrong.", extra={"much": "x" * 10_000})
-        if text == "unavailable":
-            raise Unavailable("database", "no connection")
-        if text == "secret":
-            raise RuntimeError("the password is swordfish")
-        if text == "wait":
-            self.started.set()
-            try:
-                await self.proceed.wait()
-            except asyncio.CancelledError:
-                self.cancelled.set()
-                raise
+    async def answer(self, request: StringValue, context: Any) -> StringValue:
+        text = request.value
+        self.seen.append((text, telemetry.trace_id(), telemetry.request_id()))
+        self.callers.append(caller.current())
+        if text.startswith("user "):
+            caller.current().check_user(uuid_of("user_id", text.removeprefix("user ")))
         if text.startswith("/"):
             Path(f"{text}.started").touch()
             await wait_until(Path(text).exists)
-        if text == "flaky" and self.failures:
+        if text == "process":
+            return StringValue(value=str(os.getpid()))
+        if act := getattr(self, f"_{text.replace(' ', '_')}", None):
+            await act(context)
+        return StringValue(value=f"said {text}")
+
+    async def _problem(self, _context: Any) -> None:
+        errors: list[Any] = [{"field": "text", "message": "is wrong"}]
+        raise Problem(409, "out_of_stock", "Two are left.", errors=errors, extra={"left": 2})
+
+    async def _large_problem(self, _context: Any) -> None:
+        raise Problem(422, "invalid_request", "Much is wrong.", extra={"much": "x" * 10_000})
+
+    async def _long_sentence(self, _context: Any) -> None:
+        raise Problem(404, "not_found", "x" * 100_000)
+
+    async def _unavailable(self, _context: Any) -> None:
+        raise Unavailable("database", "no connection")
+
+    async def _secret(self, _context: Any) -> None:
+        raise RuntimeError("the password is swordfish")
+
+    async def _abort(self, context: Any) -> None:
+        await context.abort(grpc.StatusCode.OUT_OF_RANGE, "no such page")
+
+    async def _status(self, context: Any) -> None:
+        context.set_code(grpc.StatusCode.DATA_LOSS)
+
+    async def _cancelled_inside(self, _context: Any) -> None:
+        other: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        other.cancel()
+        await other
+
+    async def _wait(self, _context: Any) -> None:
+        self.started.set()
+        try:
+            await self.proceed.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    async def _flaky(self, _context: Any) -> None:
+        if self.failures:
             self.failures -= 1
             raise Unavailable("database", "no connection yet")
 
@@ -119,7 +149,7 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def serving(echo: Echo | None = None, **settings: Any) -> AsyncIterator[Running]:
+async def serving(echo: Echo | None = None, *, users: bool = False, **settings: Any) -> AsyncIterator[Running]:
     """The application of an Echo service, with its gRPC server on a port of its own."""
     echo = echo or Echo()
     made: dict[str, Any] = {
@@ -130,7 +160,7 @@ async def serving(echo: Echo | None = None, **settings: Any) -> AsyncIterator[Ru
         "drain_seconds": 10.0,
     }
     chosen = Settings(**(made | settings))
-    server = GrpcServer(chosen, echo.register, [FILE])
+    server = GrpcServer(chosen, echo.register, [FILE], users=users)
 
     async def check(_service: Any) -> None:
         if not echo.ready:

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
+from services.kit.tests.grpc_service import calling, serving
 from shop.devkit.testing import wait_until
 from shop.kit import telemetry
+from shop.kit.errors import OutcomeUnknown
 
 
 @dataclass
@@ -104,3 +107,25 @@ async def test_a_collector_that_does_not_answer_holds_no_end_up(
     async with asyncio.timeout(telemetry.EXPORT_TIMEOUT_S / 2):
         await telemetry.close()
     assert telemetry._tracer is None
+
+
+async def test_both_sides_of_a_grpc_call_have_spans_of_one_trace(collector: Collector) -> None:
+    async with serving(tracing_endpoint=collector.url, trace_sample_ratio=1.0) as running:
+        trace = telemetry.begin()
+        async with calling(running.address) as caller:
+            assert await caller.say("hello") == "said hello"
+            with pytest.raises(OutcomeUnknown):
+                await caller.say("secret")
+    await wait_until(lambda: bool(collector.requests))
+    (resource,) = collector.received().resource_spans
+    spans = list(resource.scope_spans[0].spans)
+    assert {(span.name, span.trace_id.hex()) for span in spans} == {("grpc shop.test.v1.Echo/Say", trace.trace_id)}
+    made = [span for span in spans if span.parent_span_id.hex() == trace.span_id]
+    served = [next(span for span in spans if span.parent_span_id == one.span_id) for one in made]
+    for pair, status in zip(zip(made, served, strict=True), (0, 13), strict=True):
+        for span in pair:
+            attributes = {one.key: one.value for one in span.attributes}
+            assert attributes["rpc.service"].string_value == "shop.test.v1.Echo"
+            assert attributes["rpc.grpc.status_code"].int_value == status
+    assert [span.status.code for span in served] == [Status.STATUS_CODE_UNSET, Status.STATUS_CODE_ERROR]
+    assert [event.name for event in served[1].events] == ["exception"]

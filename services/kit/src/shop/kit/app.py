@@ -47,7 +47,7 @@ class BesideServer(Protocol):
     """A server beside the HTTP one, such as ``shop.kit.grpc.GrpcServer``."""
 
     def running(
-        self, service: Any, ready: Callable[[], Awaitable[bool]]
+        self, service: Any, authenticator: Authenticator, ready: Callable[[], Awaitable[bool]]
     ) -> contextlib.AbstractAsyncContextManager[None]:
         """Serve with the service object inside the context; ``ready()`` is what /health/ready answers."""
 
@@ -127,7 +127,9 @@ def create_app(
             try:
                 async with contextlib.AsyncExitStack() as servers:
                     for server in beside:
-                        await servers.enter_async_context(server.running(app.state.service, ready))
+                        await servers.enter_async_context(
+                            server.running(app.state.service, context.authenticator, ready)
+                        )
                     yield
             finally:
                 await context.tasks.stop()

@@ -124,13 +124,16 @@ def trace_id_of(traceparent: str | None) -> str:
 
 
 def begin(traceparent: str | None = None) -> Trace:
-    """Continue the caller's trace in this context, or start one."""
+    """Continue the caller's trace in this context, or start one. Recorded spans are children of the caller's."""
     caller = parse(traceparent)
-    trace = Trace(
-        caller.trace_id if caller else f"{random.getrandbits(128) | 1:032x}",
-        f"{random.getrandbits(64) | 1:016x}",
-        caller.sampled if caller else random.random() < _sample_ratio,
-    )
+    if caller and caller.sampled and _tracer is not None:
+        trace = caller
+    else:
+        trace = Trace(
+            caller.trace_id if caller else f"{random.getrandbits(128) | 1:032x}",
+            f"{random.getrandbits(64) | 1:016x}",
+            caller.sampled if caller else random.random() < _sample_ratio,
+        )
     _trace.set(trace)
     return trace
 
@@ -175,3 +178,16 @@ def span(name: str, **attributes: Any) -> Iterator[None]:
             yield
         finally:
             _trace.reset(token)
+
+
+def annotate(error: Exception | None = None, **attributes: Any) -> None:
+    """Add to the innermost span that is being recorded, if there is one; with an ``error`` it is one that failed."""
+    if _tracer is None or not _trace.get().sampled:
+        return
+    from opentelemetry import trace as otel
+
+    current = otel.get_current_span()
+    current.set_attributes(attributes)
+    if error is not None:
+        current.record_exception(error)
+        current.set_status(otel.Status(otel.StatusCode.ERROR, type(error).__name__))

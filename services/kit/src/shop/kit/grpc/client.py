@@ -17,7 +17,15 @@ from prometheus_client import Counter, Histogram
 from shop.kit import telemetry
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.grpc import deadline, problems
-from shop.kit.grpc.interceptor import AUTHORIZATION, BUCKETS, REQUEST_ID, TRACEPARENT, UNMATCHED
+from shop.kit.grpc.interceptor import (
+    AUTHORIZATION,
+    BUCKETS,
+    REQUEST_ID,
+    STATUS_ATTRIBUTE,
+    TRACEPARENT,
+    UNMATCHED,
+    span_attributes,
+)
 from shop.kit.http.breaker import Breaker
 from shop.kit.ids import new_id
 
@@ -31,7 +39,7 @@ DURATION = Histogram(
 BREAKER_OPEN = "BREAKER_OPEN"
 TIMEOUT_S = 3.0
 MAX_TRIES = 3
-"""Of a method that is declared idempotent, and answered UNAVAILABLE."""
+"""Of a method that is declared idempotent, while its server is away or stops."""
 FIRST_PAUSE_S = 0.05
 MAX_PAUSE_S = 0.5
 MAX_RECEIVE_BYTES = 4 << 20
@@ -39,6 +47,9 @@ KEEPALIVE_S = 30
 KEEPALIVE_TIMEOUT_S = 10
 FIRST_RECONNECT_S = 0.1
 MAX_RECONNECT_S = 2.0
+MIN_RESOLUTION_INTERVAL_S = 1.0
+"""A name is resolved again when a connection ends, at most this often; servers end connections after some seconds
+(``grpc_max_connection_age_s``), which is how a client finds new instances."""
 
 
 def target_of(addresses: str) -> str:
@@ -79,7 +90,8 @@ def service_config(files: Sequence[FileDescriptor]) -> str:
         "initialBackoff": f"{FIRST_PAUSE_S}s",
         "maxBackoff": f"{MAX_PAUSE_S}s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        # A server that stops cancels the calls that reach it meanwhile.
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
     config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
     if safe:
@@ -104,17 +116,18 @@ class GrpcClient:
             options=[
                 ("grpc.service_config", service_config(files)),
                 ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
-                ("grpc.keepalive_time_ms", KEEPALIVE_S * 1_000),
+                ("grpc.keepalive_time_ms", int(KEEPALIVE_S * 1_000)),
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_S * 1_000),
                 ("grpc.initial_reconnect_backoff_ms", int(FIRST_RECONNECT_S * 1_000)),
                 ("grpc.min_reconnect_backoff_ms", int(FIRST_RECONNECT_S * 1_000)),
                 ("grpc.max_reconnect_backoff_ms", int(MAX_RECONNECT_S * 1_000)),
+                ("grpc.dns_min_time_between_resolutions_ms", int(MIN_RESOLUTION_INTERVAL_S * 1_000)),
                 # A proxy of the environment leads out of the shop.
                 ("grpc.enable_http_proxy", 0),
                 # Connections are this client's own, and end with it.
                 ("grpc.use_local_subchannel_pool", 1),
             ],
-            interceptors=[_Measured(name, {f"/{one.containing_service.full_name}/{one.name}" for one in methods})],
+            interceptors=[_Measured(self, {f"/{one.containing_service.full_name}/{one.name}" for one in methods})],
         )
 
     async def call[Q, R](
@@ -130,7 +143,7 @@ class GrpcClient:
             CALLS.labels(self.name, UNMATCHED, BREAKER_OPEN).inc()
             raise Unavailable(self.name, f"{self.name}: breaker open")
         try:
-            response = await method(request, timeout=timeout_s, metadata=self.metadata())
+            response = await method(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise self._failure(error) from error
         except asyncio.CancelledError:
@@ -140,6 +153,10 @@ class GrpcClient:
                 raise
             self.breaker.failed()
             raise OutcomeUnknown(self.name, f"{self.name}: the server cancelled the call") from None
+        if response is None:
+            # What grpc returns for bytes that are not the message.
+            self.breaker.failed()
+            raise OutcomeUnknown(self.name, f"{self.name}: the answer is not of the method's type")
         self.breaker.succeeded()
         return response
 
@@ -164,25 +181,29 @@ class GrpcClient:
 
 
 class _Measured(grpc.aio.UnaryUnaryClientInterceptor):
-    """Counts calls by their final status."""
+    """Gives each call a span and the client's metadata, and counts it by its final status."""
 
-    def __init__(self, name: str, methods: set[str]) -> None:
-        self._name = name
+    def __init__(self, client: GrpcClient, methods: set[str]) -> None:
+        self._client = client
         self._methods = methods
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        started = time.perf_counter()
         called = client_call_details.method
         text = called.decode() if isinstance(called, bytes) else str(called)
         method = text if text in self._methods else UNMATCHED
-        call = await continuation(client_call_details, request)
-        try:
-            code = await call.code()
-        except asyncio.CancelledError:
-            # Otherwise the service works on for a caller that is gone.
-            call.cancel()
-            CALLS.labels(self._name, method, grpc.StatusCode.CANCELLED.name).inc()
-            raise
-        CALLS.labels(self._name, method, code.name).inc()
-        DURATION.labels(self._name, method).observe(time.perf_counter() - started)
+        name = self._client.name
+        started = time.perf_counter()
+        with telemetry.span(f"grpc {text[1:]}", **span_attributes(text)):
+            metadata = grpc.aio.Metadata(*self._client.metadata())
+            call = await continuation(client_call_details._replace(metadata=metadata), request)
+            try:
+                code = await call.code()
+            except asyncio.CancelledError:
+                # Otherwise the service works on for a caller that is gone.
+                call.cancel()
+                CALLS.labels(name, method, grpc.StatusCode.CANCELLED.name).inc()
+                raise
+            telemetry.annotate(**{STATUS_ATTRIBUTE: code.value[0]})
+        CALLS.labels(name, method, code.name).inc()
+        DURATION.labels(name, method).observe(time.perf_counter() - started)
         return call

@@ -1,14 +1,14 @@
-"""What every call of a gRPC server passes: trace context, request id, token, deadline, errors, metrics."""
+"""What every call of a gRPC server passes: trace context, request id, authentication, deadline, errors, metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
-import hmac
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -17,6 +17,7 @@ from prometheus_client import Counter, Histogram
 from shop.kit import telemetry
 from shop.kit.errors import Problem, known_problem
 from shop.kit.grpc import deadline, problems
+from shop.kit.grpc.caller import Authentication
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +28,19 @@ UNMATCHED = "unmatched"
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 AUTHORIZATION = "authorization"
-WITHOUT_TOKEN = "/grpc.health.v1.Health/"
-"""Probes have no token."""
+STATUS_ATTRIBUTE = "rpc.grpc.status_code"
+WITHOUT_TOKEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+"""Probes have no token, and what reflection tells is in the .proto file."""
 
 type Handler = grpc.RpcMethodHandler[Any, Any]
 type Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ServerInterceptor(grpc.aio.ServerInterceptor):
-    """Only methods that exist become labels of metrics. Callers must have the token that the services share."""
+    """Only methods that exist become labels of metrics."""
 
-    def __init__(self, internal_token: str) -> None:
-        self._internal_token = internal_token
+    def __init__(self, authentication: Authentication) -> None:
+        self._authentication = authentication
 
     async def intercept_service(
         self,
@@ -94,36 +96,70 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         request_id = telemetry.begin_request(metadata.get(TRACEPARENT), metadata.get(REQUEST_ID))
         context.set_trailing_metadata(((REQUEST_ID, request_id),))
-        code = grpc.StatusCode.CANCELLED
+        outcome = _Outcome()
         try:
-            self._authorize(method, metadata.get(AUTHORIZATION, ""))
-            yield
-            code = _code_of(context)
-        except grpc.aio.AbortError:
-            code = _code_of(context)
-            raise
-        except Exception as error:  # noqa: BLE001 - reported as a status
-            problem = _problem(method, error)
-            code = problems.status_code(problem)
-            await context.abort(code, problem.detail, ((REQUEST_ID, request_id), *problems.trailing_metadata(problem)))
+            with telemetry.span(f"grpc {method[1:]}", **span_attributes(method)):
+                try:
+                    if not method.startswith(WITHOUT_TOKEN):
+                        await self._authentication.begin(metadata.get(AUTHORIZATION, ""))
+                    yield
+                    outcome.code = _code_of(context)
+                except grpc.aio.AbortError as error:
+                    outcome = _Outcome(_code_of(context), aborted=error)
+                except asyncio.CancelledError:
+                    if _is_cancelled():
+                        raise
+                    # Of something that the method waited for; grpc would send no answer (grpc#29248).
+                    outcome = _failed(method, RuntimeError("cancelled, but not by the caller"))
+                except Exception as error:  # noqa: BLE001 - reported as a status
+                    outcome = _failed(method, error)
+                telemetry.annotate(outcome.error, **{STATUS_ATTRIBUTE: outcome.code.value[0]})
+            await outcome.send(context, request_id)
         finally:
-            CALLS.labels(method, code.name).inc()
+            CALLS.labels(method, outcome.code.name).inc()
             DURATION.labels(method).observe(time.perf_counter() - started)
 
-    def _authorize(self, method: str, authorization: str) -> None:
-        if method.startswith(WITHOUT_TOKEN):
-            return
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise Problem(401, "token_missing", "This needs the token that the shop's services share.")
-        if not self._internal_token or not hmac.compare_digest(token.strip().encode(), self._internal_token.encode()):
-            raise Problem(403, "internal_only", "Only the shop's own services may ask this.")
+
+@dataclass(slots=True)
+class _Outcome:
+    """How a call ends: with a status of the method's own, by its ``abort()``, or with a problem."""
+
+    code: grpc.StatusCode = grpc.StatusCode.CANCELLED
+    aborted: grpc.aio.AbortError | None = None
+    problem: Problem | None = None
+    error: Exception | None = None
+    """What went wrong on our side."""
+
+    async def send(self, context: Context, request_id: str) -> None:
+        if self.aborted is not None:
+            raise self.aborted
+        if self.problem is not None:
+            trailers = ((REQUEST_ID, request_id), *problems.trailing_metadata(self.problem))
+            await context.abort(self.code, self.problem.detail[: problems.MAX_DETAIL_CHARACTERS], trailers)
+
+
+def _failed(method: str, error: Exception) -> _Outcome:
+    problem = _problem(method, error)
+    fault = error if problem.status >= problems.FIRST_FAULT_STATUS else None
+    return _Outcome(problems.status_code(problem), problem=problem, error=fault)
+
+
+def _is_cancelled() -> bool:
+    """Whether the current task itself is cancelled: the caller is gone, or the server has stopped waiting."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _code_of(context: Context) -> grpc.StatusCode:
-    """What the servicer set; nothing and 0 are OK."""
+    """What the method set or aborted with; nothing is OK."""
     code: Any = context.code()
-    return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.OK
+    return problems.BY_NUMBER.get(code, grpc.StatusCode.OK) if isinstance(code, int) else code or grpc.StatusCode.OK
+
+
+def span_attributes(method: str) -> dict[str, str]:
+    """OpenTelemetry's names for /package.Service/Method."""
+    service, _, name = method[1:].rpartition("/")
+    return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
 
 
 def _problem(method: str, error: Exception) -> Problem:

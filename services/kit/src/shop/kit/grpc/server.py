@@ -13,6 +13,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from shop.kit import draining
+from shop.kit.auth import Authenticator
+from shop.kit.grpc.caller import Authentication
 from shop.kit.grpc.interceptor import ServerInterceptor
 from shop.kit.grpc.settings import GrpcSettings
 
@@ -21,9 +23,8 @@ LINGER_S = 1.0
 """How long a stopping server still takes new calls, so that clients can see NOT_SERVING and go elsewhere."""
 MAX_SEND_BYTES = 4 << 20
 MAX_METADATA_BYTES = 16 << 10
-MAX_CONNECTION_AGE_S = 300
-"""Then clients connect again, and to new instances as well."""
 MAX_CONNECTION_AGE_GRACE_S = 60
+"""For the calls under way on a connection that has reached its age; none may take longer (``deadline.MAX_S``)."""
 KEEPALIVE_S = 30
 KEEPALIVE_TIMEOUT_S = 10
 MIN_PING_INTERVAL_S = 10
@@ -33,38 +34,48 @@ Register = Callable[[Any, grpc.aio.Server], None]
 """From the service object and a server: adds the servicers."""
 
 
-def options(max_receive_bytes: int) -> list[tuple[str, int]]:
+def options(settings: GrpcSettings) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", max_receive_bytes),
+        ("grpc.max_receive_message_length", settings.max_body_bytes),
         ("grpc.max_send_message_length", MAX_SEND_BYTES),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-        ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_S * 1_000),
+        ("grpc.max_connection_age_ms", int(settings.grpc_max_connection_age_s * 1_000)),
         ("grpc.max_connection_age_grace_ms", MAX_CONNECTION_AGE_GRACE_S * 1_000),
         ("grpc.keepalive_time_ms", KEEPALIVE_S * 1_000),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_S * 1_000),
-        ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_S * 1_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(MIN_PING_INTERVAL_S * 1_000)),
         # Each process has a port of its own; two that share one by mistake must fail.
         ("grpc.so_reuseport", 0),
     ]
 
 
 class GrpcServer:
-    """``files`` are the descriptors of the .proto files whose services ``register`` adds."""
+    """``files`` are the descriptors of the .proto files whose services ``register`` adds.
 
-    def __init__(self, settings: GrpcSettings, register: Register, files: Sequence[FileDescriptor]) -> None:
+    Callers have the token that the services share or, for a server that takes ``users``, an access token; methods find
+    the caller in ``shop.kit.grpc.caller``.
+    """
+
+    def __init__(
+        self, settings: GrpcSettings, register: Register, files: Sequence[FileDescriptor], *, users: bool = False
+    ) -> None:
         self._settings = settings
+        self._users = users
         self._register = register
         self._services = [service.full_name for file in files for service in file.services_by_name.values()]
         self.port = settings.grpc_port
         """Where it listens, once it runs."""
 
     @contextlib.asynccontextmanager
-    async def running(self, service: Any, ready: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+    async def running(
+        self, service: Any, authenticator: Authenticator, ready: Callable[[], Awaitable[bool]]
+    ) -> AsyncIterator[None]:
         """Serve; health follows ``ready``. At the end, or when draining begins, calls under way are finished."""
         settings = self._settings
+        authentication = Authentication(settings.internal_token, authenticator, users=self._users)
         server = grpc.aio.server(
-            interceptors=[ServerInterceptor(settings.internal_token)],
-            options=options(settings.max_body_bytes),
+            interceptors=[ServerInterceptor(authentication)],
+            options=options(settings),
             maximum_concurrent_rpcs=settings.grpc_max_concurrent_calls,
         )
         checks = health.aio.HealthServicer()

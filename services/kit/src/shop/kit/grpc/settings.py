@@ -13,3 +13,5 @@ class GrpcSettings(ServiceSettings):
     grpc_host: str = "[::]"
     grpc_port: int = Field(default=50_051, ge=0, le=65_535)
     grpc_max_concurrent_calls: int = Field(default=1_024, ge=1)
+    grpc_max_connection_age_s: float = Field(default=15.0, gt=0)
+    """How long a connection takes new calls; then its client connects again, and to new instances as well."""
