@@ -82,12 +82,12 @@ new-service: sync  ## write a new service: make new-service NAME=loyalty (KIND=g
 	@$(MAKE) --no-print-directory generate
 
 generate: sync  ## write every file that follows from the services' manifests, the models and the charts
-	@$(RUN) python -m tests.contracts.golden
 	@$(RUN) python -m shop.devkit.generate
+	@$(RUN) python -m tests.contracts.golden
 	@$(RUN) python -m tests.architecture.package_diagram
 	@$(RUN) python -m tests.charts.generate
 
-schemas: sync  ## write the golden schema of every new or extended event
+schemas: sync  ## write the golden schema of every new or extended event, call and .proto file
 	@$(RUN) python -m tests.contracts.golden
 
 diagram: sync  ## redraw the package diagram of docs/architecture.md from the imports

@@ -77,7 +77,9 @@ def with_new_service(root: Path, noun: str, *options: str) -> Project:
     assert "by hand" not in told.lower()
     made.run("ruff", "check", "--quiet", "--fix", f"services/{noun}")
     made.run("ruff", "format", "--quiet", f"services/{noun}")
-    for step in ("shop.devkit.generate", "tests.architecture.package_diagram", "tests.charts.generate"):
-        made.run(step)
+    made.run("shop.devkit.generate")
+    made.run("tests.contracts.golden")
+    made.run("tests.architecture.package_diagram")
+    made.run("tests.charts.generate")
     made.after.update(contents(root))
     return made

@@ -42,6 +42,11 @@ def test_architecture_tests_hold_with_it(project: Project) -> None:
     project.passes(*(f"tests/architecture/test_{name}.py" for name in names))
 
 
+def test_its_proto_file_has_a_golden_descriptor(project: Project) -> None:
+    assert f"services/contracts/schemas/grpc/shop.{NOUN}.v1.json" in project.after.keys() - project.before.keys()
+    project.passes("tests/contracts/test_proto_schemas.py")
+
+
 def test_it_keeps_the_rules(project: Project) -> None:
     project.run("ruff", "check")
     project.run("ruff", "format", "--check")

@@ -1,4 +1,5 @@
-"""The golden JSON schemas of events and of calls between services, and what may change in them.
+"""The golden JSON schemas of events and of calls between services, and what may change in them; protos.py has those of
+gRPC.
 
 Old events wait in outboxes and streams while new code reads them, and old code reads new events during a rolling
 update; so do callers and called services of two versions. So a change must suit both directions: the only one allowed
@@ -18,6 +19,7 @@ from typing import Any
 import shop.contracts
 from shop.contracts.calls import BatchCall, ReadCall
 from shop.contracts.events import EVENTS
+from tests.contracts import protos
 
 Schema = dict[str, Any]
 Call = BatchCall[Any, Any] | ReadCall[Any, Any]
@@ -116,15 +118,18 @@ def assert_current(name: str) -> None:
 def main() -> int:
     """Write the golden schemas that are new or extended; 1, and nothing written, when a change breaks readers."""
     broken = [f"{name} {change}" for name in names() for change in changes_since_golden(name)]
+    broken += [f"{name} {change}" for name in protos.FILES for change in protos.changes_since_golden(name)]
     for line in broken:
         print(line, file=sys.stderr)
     if broken:
-        print("nothing written: a breaking change is a new event type or call beside the old one", file=sys.stderr)
+        print("nothing written: a breaking change is a new event type, call or package beside the old", file=sys.stderr)
         return 1
-    for name in names():
-        golden_path(name).parent.mkdir(parents=True, exist_ok=True)
-        golden_path(name).write_text(text_of(schema_of(name)), encoding="utf-8")
-    print(f"{len(names())} schemas in {FOLDER}")
+    texts = {golden_path(name): text_of(schema_of(name)) for name in names()}
+    texts |= {protos.golden_path(name): protos.text_of(file) for name, file in protos.FILES.items()}
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    print(f"{len(texts)} schemas in {FOLDER}")
     return 0
 
 

@@ -66,7 +66,9 @@ class RecommendRequest(_message.Message):
     MAX_RESULTS_FIELD_NUMBER: _builtins.int
     EXCLUDED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """A UUID; empty means nobody in particular. With a customer's token it must be that customer's own."""
+    """A UUID. With a customer's token it can only be that customer's own; left empty, it is. Empty otherwise means nobody in
+    particular.
+    """
     category: _builtins.str
     """Empty means any category."""
     max_results: _builtins.int
