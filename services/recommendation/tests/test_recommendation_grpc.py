@@ -38,6 +38,27 @@ async def test_token_is_needed(shop: Shop, token: str, code: str | None) -> None
     assert code in {None, caught.value.code}
 
 
+async def test_customer_asks_about_themselves_only(shop: Shop, user: UUID) -> None:
+    one, other = await shop.products.add("Middlemarch"), await shop.products.add("Emma")
+    await shop.catalogue_is_read()
+    await shop.buy(user, one)
+    client = GrpcClient("recommendation", shop.replica.address, [messages.DESCRIPTOR], shop.tokens.customer(user)[1])
+    stub = stubs.RecommendationsStub(client.channel)
+    for user_id in ("", str(user)):
+        answer = await client.call(stub.Recommend, messages.RecommendRequest(user_id=user_id))
+        assert [found.id for found in answer.recommendations] == [str(other)], "what they bought is left out"
+    calls: list[tuple[Any, Any]] = [
+        (stub.Recommend, messages.RecommendRequest(user_id=str(other))),
+        (stub.SimilarTo, messages.SimilarToRequest(user_id=str(other), product_id=str(one))),
+        (stub.BoughtTogether, messages.BoughtTogetherRequest(user_id=str(other), product_ids=[str(one)])),
+    ]
+    for method, request in calls:
+        with pytest.raises(Problem) as caught:
+            await client.call(method, request)
+        assert (caught.value.status, caught.value.code) == (403, "other_user")
+    await client.close()
+
+
 async def test_refused_call_is_logged_with_the_callers_trace(shop: Shop, logged: Logged) -> None:
     telemetry.begin_request(f"00-{TRACE}-b7ad6b7169203331-01", "request-7")
     with pytest.raises(Problem):

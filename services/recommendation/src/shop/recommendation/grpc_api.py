@@ -10,7 +10,7 @@ import grpc
 
 from shop.contracts.grpc import recommendation_v1_pb2 as messages
 from shop.contracts.grpc import recommendation_v1_pb2_grpc as stubs
-from shop.kit.grpc import GrpcServer
+from shop.kit.grpc import GrpcServer, caller
 from shop.kit.grpc.fields import uuid_of
 from shop.recommendation import errors
 from shop.recommendation.domain import DEFAULT_RESULTS, MAX_IDS, MAX_RESULTS, Kind, Recommended, Wanted
@@ -58,7 +58,16 @@ class RecommendationsServicer(stubs.RecommendationsServicer):
 
 
 def _user_id(text: str) -> UUID | None:
-    return uuid_of("user_id", text) if text else None
+    """Whom a request is about: a customer who does not say asks about themselves, as over HTTP.
+
+    Problem 403 ``other_user`` for a customer who asks about somebody else.
+    """
+    current = caller.current()
+    if text:
+        user_id = uuid_of("user_id", text)
+        current.check_user(user_id)
+        return user_id
+    return current.user.user_id if current.user and current.user.role == "customer" else None
 
 
 def _ids(field: str, texts: Sequence[str]) -> list[UUID]:
@@ -95,4 +104,4 @@ def _register(service: RecommendationService, server: grpc.aio.Server) -> None:
 
 
 def server(settings: Settings) -> GrpcServer:
-    return GrpcServer(settings, _register, [messages.DESCRIPTOR])
+    return GrpcServer(settings, _register, [messages.DESCRIPTOR], users=True)
