@@ -101,7 +101,7 @@ def new_optional_field(schema: golden.Schema) -> None:
 
 def other_words(schema: golden.Schema) -> None:
     schema["description"] = "Better said."
-    schema["properties"]["email"]["title"] = "E-mail"
+    schema["properties"]["email"]["title"] = "Address"
 
 
 @pytest.mark.parametrize("change", [new_optional_field, other_words])

@@ -340,7 +340,7 @@ def _user_routes(app: FastAPI, shop: ScriptedShop) -> None:
     async def register(request: Request) -> Response:
         person = Person(**await request.json())
         if person.email in shop.people:
-            raise Problem(409, "email_taken", "There is an account with this e-mail address already.")
+            raise Problem(409, "email_taken", "There is an account with this email address already.")
         shop.people[person.email] = person
         return JSONResponse({"id": person.id}, 201)
 

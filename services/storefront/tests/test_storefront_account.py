@@ -62,7 +62,7 @@ async def test_a_taken_address_is_an_error(browser: Browser) -> None:
     browser.shop.people[CUSTOMER] = Person("Ada", CUSTOMER, PASSWORD)
     page = await browser.get("/sign-up")
     page = await browser.send(page.form("/sign-up"), 409, name="Eve", email=CUSTOMER, password=PASSWORD)
-    assert "There is an account with this e-mail address already." in page.text
+    assert "There is an account with this email address already." in page.text
 
 
 async def test_wrong_password(browser: Browser) -> None:

@@ -116,7 +116,7 @@ def ascii_address(address: str) -> str:
 
 def _email(text: str, *, international: bool) -> str:
     if len(text) > MAX_EMAIL_LENGTH:
-        raise PydanticCustomError("email_address", f"An e-mail address has at most {MAX_EMAIL_LENGTH} characters.")
+        raise PydanticCustomError("email_address", f"An email address has at most {MAX_EMAIL_LENGTH} characters.")
     if not international and not text.rpartition("@")[0].strip().isascii():
         message = (
             "The part before the @ can have only letters without accents, digits and signs; other mail may not arrive."

@@ -1,1 +1,1 @@
-"""E-mail and SMS, sent once per event."""
+"""Email and SMS, sent once per event."""

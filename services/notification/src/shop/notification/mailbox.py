@@ -1,4 +1,4 @@
-"""The mailbox: the e-mail provider of a shop without a mail server. It stores mails and delivers none."""
+"""The mailbox: the email provider of a shop without a mail server. It stores mails and delivers none."""
 
 from __future__ import annotations
 

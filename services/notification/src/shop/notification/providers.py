@@ -1,4 +1,4 @@
-"""Providers: e-mail over SMTP, and text messages through a webhook. The mailbox is in `mailbox.py`."""
+"""Providers: email over SMTP, and text messages through a webhook. The mailbox is in `mailbox.py`."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ FREE_FAILURES = 5
 """Consecutive failed sign-ins before the address is locked."""
 FIRST_LOCK_S = 2.0
 MAX_LOCK_S = 60.0
-"""Short on purpose: anybody who knows an e-mail address could otherwise lock its owner out."""
+"""Short on purpose: anybody who knows an email address could otherwise lock its owner out."""
 FAILURE_MEMORY_S = 900.0
 
 REFRESH_REPEAT_S = 10.0

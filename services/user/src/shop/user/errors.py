@@ -8,12 +8,12 @@ from shop.kit.errors import Problem
 
 
 def email_taken() -> Problem:
-    return Problem(409, "email_taken", "There is an account with this e-mail address already.")
+    return Problem(409, "email_taken", "There is an account with this email address already.")
 
 
 def invalid_credentials() -> Problem:
     """The same problem for a wrong password and an unknown address, so that accounts cannot be enumerated."""
-    return Problem(401, "invalid_credentials", "The e-mail address or the password is wrong.", headers=CHALLENGE)
+    return Problem(401, "invalid_credentials", "The email address or the password is wrong.", headers=CHALLENGE)
 
 
 def too_many_attempts(wait_s: float) -> Problem:

@@ -16,7 +16,7 @@ def user_of(row: Record) -> User:
 
 
 async def insert_user(db: Connection, user: User, password_hash: str) -> bool:
-    """False, and nothing stored, when the e-mail address is taken."""
+    """False, and nothing stored, when the email address is taken."""
     status = await db.execute(
         """
         INSERT INTO users (id, email, name, role, password_hash, created_at, updated_at)
