@@ -25,8 +25,8 @@ PAGE_WAIT_S = 30.0
 
 @dataclass
 class ScriptedShop:
-    """`down` names services that answer 503; `refuse` is the Problem of the next orders; `calls` are the requests.
-    Lists of products wait while `product_lists` is cleared."""
+    """`down` names services, or last segments of their paths, that answer 503; `refuse` is the Problem of the next
+    orders; `calls` are the requests. Lists of products wait while `product_lists` is cleared."""
 
     products: dict[str, dict[str, Any]] = field(default_factory=books)
     people: dict[str, Person] = field(default_factory=dict)
@@ -186,8 +186,8 @@ def scripted_app(shop: ScriptedShop) -> FastAPI:
     async def record(request: Request, call_next: Any) -> Response:
         body = await request.body()
         shop.calls.append((request.method, request.url.path, body.decode()))
-        service = SERVICES.get(request.url.path.split("/")[3], "")
-        if service in shop.down:
+        segments = request.url.path.split("/")
+        if shop.down & {SERVICES.get(segments[3], ""), segments[-1]}:
             return Response(status_code=503)
         answer: Response = await call_next(request)
         return answer

@@ -5,10 +5,11 @@ import re
 
 import pytest
 
-from services.storefront.tests.conftest import Browser
-from services.storefront.tests.scripted import ScriptedShop
+from services.storefront.tests.conftest import Browser, Served
+from services.storefront.tests.scripted import ScriptedShop, scripted_app
 from services.storefront.tests.scripted_data import product, product_id
 from shop.contracts.store import StoreSettings
+from shop.devkit.processes import free_port
 from shop.devkit.testing import Running
 from shop.storefront.app import make_app
 from shop.storefront.settings import Settings
@@ -64,6 +65,24 @@ async def test_front_page_without_products(browser: Browser) -> None:
     page = await browser.get("/")
     assert page.all("h1")
     assert not page.all("article")
+
+
+async def test_the_front_page_is_complete_as_soon_as_the_catalogue_is_available(
+    settings: Settings, running: Running, served: Served, scripted: ScriptedShop
+) -> None:
+    port = free_port()
+    cold = settings.model_copy(update={"product_url": f"http://127.0.0.1:{port}"})
+    async with running(make_app(cold)) as client:
+        browser = Browser(client, scripted)
+        assert "Temporarily unavailable" in (await browser.get("/", 503)).text
+        async with served(scripted_app(scripted), port=port, lifespan="off"):
+            assert "Pride and Prejudice" in (await browser.get("/")).text
+
+
+async def test_pages_without_the_categories_are_served(browser: Browser) -> None:
+    browser.shop.down.add("categories")
+    for path in ("/category/fiction", f"/products/{product_id('pride')}", "/cart"):
+        assert not (await browser.get(path)).all("nav", **{"class": "categories"})
 
 
 async def test_category_lists_only_its_own(browser: Browser) -> None:

@@ -80,6 +80,13 @@ async def test_the_sitemap_is_served_while_the_catalogue_is_unavailable(browser:
     assert (await browser.client.get("/sitemap.xml")).text == first.text != ""
 
 
+async def test_a_sitemap_without_categories_is_neither_served_nor_kept(browser: Browser) -> None:
+    browser.shop.down.add("categories")
+    assert (await browser.client.get("/sitemap.xml")).status_code == 503
+    browser.shop.down.clear()
+    assert PUBLIC + CATEGORY in (await browser.client.get("/sitemap.xml", headers=PROXY)).text
+
+
 async def test_a_sitemap_that_takes_too_long_is_unavailable_until_it_is_loaded(
     settings: Settings, scripted: ScriptedShop, running: Running
 ) -> None:

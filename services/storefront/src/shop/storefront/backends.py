@@ -62,9 +62,16 @@ class Catalogue:
         return {product.id: product for product in Page[Product].model_validate(answer.json).items}
 
     async def categories(self) -> list[Category]:
-        """By name, CATEGORIES_TTL_S seconds old at most while the product service answers; none before it ever did."""
+        """By name, CATEGORIES_TTL_S seconds old at most while the product service answers.
+
+        Before its first answer: Unavailable, its Problem, or TimeoutError.
+        """
+        return await self._categories.get()
+
+    async def known_categories(self) -> list[Category]:
+        """The same for navigation, which a page can do without: none before the product service's first answer."""
         try:
-            return await self._categories.get()
+            return await self.categories()
         except (Unavailable, Problem, TimeoutError):
             return []
 

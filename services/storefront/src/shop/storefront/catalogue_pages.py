@@ -86,7 +86,7 @@ def featured_categories(categories: Sequence[FeaturedCategory], day: int) -> lis
 async def category(request: Request, name: str, shop: Shop, sort: Sort = "name", cursor: CursorText = "") -> Response:
     found, categories = await asyncio.gather(
         shop.backends.catalogue.products(category=name, limit=PAGE_PRODUCTS, cursor=cursor, sort=sort),
-        shop.backends.catalogue.categories(),
+        shop.backends.catalogue.known_categories(),
     )
     if categories and name not in {each.name for each in categories}:
         raise Problem(404, "not_found", "There is no such category.")

@@ -109,7 +109,9 @@ async def page(request: Request, template: str, *, status: int = 200, **values: 
     """The rendered template, with categories, session, cart count and flash message."""
     shop: Storefront = request.app.state.service
     visitor = visitor_of(request)
-    categories, cart_count = await asyncio.gather(shop.backends.catalogue.categories(), _cart_count(shop, visitor))
+    categories, cart_count = await asyncio.gather(
+        shop.backends.catalogue.known_categories(), _cart_count(shop, visitor)
+    )
     frame = {
         "session": visitor.session,
         "flash": visitor.take_flash(),
