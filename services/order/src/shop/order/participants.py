@@ -19,7 +19,7 @@ from shop.contracts import payment, pricing, product
 from shop.contracts.calls import BatchCall, OrderItem, OrderResult
 from shop.kit.batch import Batcher
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
-from shop.kit.http import ServiceClient
+from shop.kit.http import Response, ServiceClient
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +82,12 @@ class Endpoint[Item: OrderItem, Result: OrderResult]:
         return [result for answer in answers for result in answer]
 
     async def _send(self, items: Sequence[Item]) -> Sequence[Result | BaseException]:
+        body = {"items": [item.model_dump(mode="json") for item in items]}
         try:
-            return await self._call(items)
+            answer = await self._client.request(
+                "POST", self._contract.path, json=body, internal=True, timeout_s=self._timeout_s
+            )
+            return self._results(items, answer)
         except Problem as problem:
             if problem.status not in ITEM_ERRORS or len(items) == 1:
                 return [problem] * len(items)
@@ -92,9 +96,9 @@ class Endpoint[Item: OrderItem, Result: OrderResult]:
         half = len(items) // 2
         return [*await self._send(items[:half]), *await self._send(items[half:])]
 
-    async def _call(self, items: Sequence[Item]) -> Sequence[Result | BaseException]:
-        path, body = self._contract.path, {"items": [item.model_dump(mode="json") for item in items]}
-        answer = await self._client.post(path, json=body, internal=True, timeout_s=self._timeout_s)
+    def _results(self, items: Sequence[Item], answer: Response) -> Sequence[Result | BaseException]:
+        """The answer's results; OutcomeUnknown for one that is not what the contract says."""
+        path = self._contract.path
         try:
             results: list[Any] = answer.json["results"]
             matching = [result["order_id"] for result in results] == [str(item.order_id) for item in items]

@@ -307,7 +307,11 @@ async def _perform[S](saga: Saga[S], progress: Progress, step: Step[S], phase: P
 
     try:
         with telemetry.span(f"saga.{step.name}", phase=phase.value):
-            result = await _call(step, phase, subject)
+            result: Done | Rejected = Done()
+            if phase is Phase.ACTION:
+                result = await step.action(subject)
+            elif step.compensation is not None:
+                await step.compensation(subject)
     except asyncio.CancelledError:
         record(Outcome.UNKNOWN, "interrupted")
         raise
@@ -324,11 +328,3 @@ async def _perform[S](saga: Saga[S], progress: Progress, step: Step[S], phase: P
             record(Outcome.REJECTED, result.code)
         else:
             record(Outcome.DONE)
-
-
-async def _call[S](step: Step[S], phase: Phase, subject: S) -> Done | Rejected:
-    if phase is Phase.ACTION:
-        return await step.action(subject)
-    if step.compensation is not None:
-        await step.compensation(subject)
-    return Done()

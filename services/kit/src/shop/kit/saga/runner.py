@@ -19,7 +19,6 @@ from shop.kit.saga.engine import (
     Rejected,
     Saga,
     Status,
-    Verdict,
     advance,
 )
 from shop.kit.saga.metrics import SagaMetrics
@@ -121,11 +120,12 @@ class SagaRunner[S]:
 
         Raises LeaseLost, or Unavailable when a decision could not be stored. Everything may be tried again.
         """
-        verdict = await self._advance(run)
+        saga, progress = self._lifecycle.saga_for(run.kind), run.progress
+        verdict = await advance(saga, progress, run.subject, self._clock)
         if isinstance(verdict, Compensate):
             await self._save(run, Status.COMPENSATING, Changes(refusal=verdict.refusal))
-            run.progress.status, run.progress.refusal = Status.COMPENSATING, verdict.refusal
-            verdict = await self._advance(run)
+            progress.status, progress.refusal = Status.COMPENSATING, verdict.refusal
+            verdict = await advance(saga, progress, run.subject, self._clock)
         match verdict:
             case Complete():
                 await self._end(run, self._lifecycle.completed(run))
@@ -133,9 +133,6 @@ class SagaRunner[S]:
                 await self._end(run, self._lifecycle.compensated(run, refusal))
             case _:
                 await self.park(run)
-
-    async def _advance(self, run: SagaRun[S]) -> Verdict:
-        return await advance(self._lifecycle.saga_for(run.kind), run.progress, run.subject, self._clock)
 
     async def _end(self, run: SagaRun[S], changes: Changes) -> None:
         await self._save(run, Status.DONE, changes, release=True)
