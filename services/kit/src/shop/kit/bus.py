@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import nats
 from nats.aio.client import Client
@@ -130,16 +129,13 @@ class Bus:
             try:
                 info = await self._find_or_create(noun)
             except APIError as error:
-                raise self._refused(noun, error) from error
+                problem = f"the broker refuses the stream {noun} of {self._stream_bytes} bytes: {error.description}"
+                if error.err_code == STORAGE_EXCEEDED:
+                    problem += "; its volume is too small for all streams"
+                self.problems[noun] = problem
+                raise Unavailable("broker", problem) from error
             self.problems.pop(noun, None)
             await self._resize(info)
-
-    def _refused(self, noun: str, error: APIError) -> Unavailable:
-        sentence = f"the broker refuses the stream {noun} of {self._stream_bytes} bytes: {error.description}"
-        if error.err_code == STORAGE_EXCEEDED:
-            sentence += "; its volume is too small for all streams"
-        self.problems[noun] = sentence
-        return Unavailable("broker", sentence)
 
     async def _find_or_create(self, noun: str) -> StreamInfo:
         config = StreamConfig(
@@ -213,7 +209,3 @@ class Bus:
             return
         with contextlib.suppress(NatsError, OSError, TimeoutError):
             await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
-
-    def raw(self) -> Any:
-        """The client itself, for key-value buckets and plain subjects."""
-        return self._client

@@ -155,27 +155,20 @@ class Database(Connection):
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A transaction that commits when the block ends and rolls back when it raises."""
-        try:
-            async with self._transaction() as connection:
-                yield connection
-        except ReadOnly:
-            self._expire()
-            raise
-
-    @contextlib.asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Connection]:
         async with self.session() as raw:
             STATEMENTS.inc(2)
             transaction = raw.transaction()
-            with errors_as_unavailable():
+            with self._available():
                 await transaction.start()
             try:
                 yield Connection(raw)
-            except BaseException:
+            except BaseException as error:
                 with contextlib.suppress(*LOST):
                     await transaction.rollback()
+                if isinstance(error, ReadOnly):
+                    self._expire()
                 raise
-            with errors_as_unavailable():
+            with self._available():
                 await transaction.commit()
 
     @contextlib.asynccontextmanager
@@ -184,7 +177,7 @@ class Database(Connection):
 
         Session state, such as an advisory lock, is reliable only where ``pooler`` is "none".
         """
-        with errors_as_unavailable():
+        with self._available():
             raw = await self._raw.acquire(timeout=ACQUIRE_TIMEOUT_S)
         try:
             yield raw

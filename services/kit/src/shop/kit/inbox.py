@@ -7,6 +7,7 @@ once, and must work with any order of two events.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -72,15 +73,9 @@ class Inbox:
         for consumer in consumers:
             by_noun = itertools.groupby(sorted(consumer.types, key=_noun), key=_noun)
             for noun, types in by_noun:
-                loop = _Loop(self, consumer, noun, {kind.TYPE: kind for kind in types})
+                known = {kind.TYPE: kind for kind in types}
+                loop = _Loop(self, self._bus, consumer, noun, f"{self._service}-{consumer.name}", known)
                 tasks.start(f"consumer:{consumer.name}:{noun}", loop.run)
-
-    @property
-    def bus(self) -> Bus:
-        return self._bus
-
-    def durable(self, consumer: Consumer) -> str:
-        return f"{self._service}-{consumer.name}"
 
     async def process(self, consumer: Consumer, events: Sequence[Received]) -> int:
         """Process those of ``events`` that are new, in one transaction; return their number."""
@@ -114,10 +109,22 @@ class Inbox:
 
 
 class _Loop:
-    def __init__(self, inbox: Inbox, consumer: Consumer, noun: str, types: dict[str, type[EventData]]) -> None:
+    """Takes the events of one publishing ``noun``; ``durable`` is the name of the broker's consumer."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        bus: Bus,
+        consumer: Consumer,
+        noun: str,
+        durable: str,
+        types: dict[str, type[EventData]],
+    ) -> None:
         self._inbox = inbox
+        self._bus = bus
         self._consumer = consumer
         self._noun = noun
+        self._durable = durable
         self._types = types
 
     async def run(self) -> None:
@@ -131,17 +138,17 @@ class _Loop:
                 await asyncio.sleep(UNAVAILABLE_PAUSE_S)
 
     async def _consume(self) -> None:
-        bus, durable = self._inbox.bus, self._inbox.durable(self._consumer)
-        subscription = await bus.subscribe(self._noun, durable, sorted(self._types))
+        subscription = await self._bus.subscribe(self._noun, self._durable, sorted(self._types))
         try:
             for fetch in itertools.count(1):
-                if not bus.connected:
+                if not self._bus.connected:
                     raise Unavailable("broker")
-                if fetch % CHECK_EVERY_FETCHES == 0 and not await bus.exists(self._noun, durable):
+                if fetch % CHECK_EVERY_FETCHES == 0 and not await self._bus.exists(self._noun, self._durable):
                     return
                 await self._fetch(subscription)
         finally:
-            await _ignore_errors(subscription.unsubscribe())
+            with contextlib.suppress(Exception):  # the subscription is given up anyway
+                await subscription.unsubscribe()
 
     async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> None:
         try:
@@ -203,10 +210,3 @@ def _id_of(message: Msg) -> UUID:
         return UUID(orjson.loads(message.data)["id"])
     except (ValueError, KeyError, TypeError):
         return new_id()
-
-
-async def _ignore_errors(awaitable: Awaitable[None]) -> None:
-    try:
-        await awaitable
-    except Exception as error:  # noqa: BLE001 - the subscription is given up anyway
-        log.debug("while unsubscribing: %s", error)

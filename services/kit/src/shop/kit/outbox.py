@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from prometheus_client import Counter, Gauge
 
@@ -40,6 +41,8 @@ WATCH_EVERY_S = 5.0
 LATE_AFTER_S = 60.0
 """Unpublished events older than this are reported by readiness, and by an alert on the metric."""
 PRUNE_ROWS = 5_000
+INBOX_RETENTION_FACTOR = 8
+"""Inbox rows are kept this many times longer than published events, which may be sent again until they are deleted."""
 LOCK_KEY = 0x4F555442
 
 INSERT = """
@@ -108,7 +111,7 @@ class Outbox:
         """Relay until cancelled; errors end the loop, which the supervisor restarts with backoff."""
         if self._database.pooler == "transaction":
             self._bus.reconnected.set()
-            await self._relay(self._relay_in_transaction)
+            await poll(self._relay_in_transaction, POLL_S, wake=self._wake, gather_s=GATHER_S)
         else:
             await self._relay_as_leader()
 
@@ -120,33 +123,35 @@ class Outbox:
                 await asyncio.sleep(LEADER_RETRY_S)
             try:
                 self._bus.reconnected.set()
-                await self._relay(lambda: self._relay_once(guard))
+                await poll(partial(self._relay_once, guard), POLL_S, wake=self._wake, gather_s=GATHER_S)
             finally:
                 with contextlib.suppress(Exception):
                     await guard.execute("SELECT pg_advisory_unlock($1)", LOCK_KEY)
-
-    async def _relay(self, step: Callable[[], Awaitable[int]]) -> None:
-        async def relay_if_connected() -> int:
-            return await step() if self._bus.connected else 0
-
-        await poll(relay_if_connected, POLL_S, wake=self._wake, gather_s=GATHER_S)
 
     async def _relay_in_transaction(self) -> int:
         """Relay once, in a transaction that holds the lock; 0 while another replica holds it.
 
         Behind a pooler in transaction mode no session can hold the lock between two transactions.
         """
+        if not self._bus.connected:
+            return 0
         async with self._database.transaction() as connection:
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", LOCK_KEY):
                 return 0
             return await self._relay_once(connection)
 
     async def _relay_once(self, connection: Connection) -> int:
-        """Prune and resend lost events if due, then relay one batch; returns the number of its events."""
+        """Prune and resend lost events if due, then relay one batch; returns the number of its events.
+
+        0 while there is no connection to the broker.
+        """
+        if not self._bus.connected:
+            return 0
         loop = asyncio.get_running_loop()
         if loop.time() >= self._prune_at:
             self._prune_at = loop.time() + PRUNE_EVERY_S
-            await self._prune(connection)
+            await connection.execute(PRUNE, self._retention_s, PRUNE_ROWS)
+            await connection.execute(PRUNE_INBOX, self._retention_s * INBOX_RETENTION_FACTOR, PRUNE_ROWS)
         if self._bus.reconnected.is_set():
             await self._resend_lost(connection)
             self._bus.reconnected.clear()
@@ -186,10 +191,6 @@ class Outbox:
             for row_id, ack in acks
             if ack.done() and not ack.cancelled() and ack.exception() is None
         ]
-
-    async def _prune(self, connection: Connection) -> None:
-        await connection.execute(PRUNE, self._retention_s, PRUNE_ROWS)
-        await connection.execute(PRUNE_INBOX, self._retention_s * 8, PRUNE_ROWS)
 
 
 def _first_of_each_subject(rows: Sequence[Record]) -> list[Record]:
