@@ -148,7 +148,7 @@ class Payments:
         return ChargeRequest(order_id, self.user_id, amount, currency, token)
 
     async def charge(self, order_id: UUID, token: str = "tok_visa", amount: int = 1299) -> ChargeAnswer:
-        return (await self.service.charge([self.request(order_id, token, amount)]))[0]
+        return (await self.service.charges.charge([self.request(order_id, token, amount)]))[0]
 
     async def captured(self, amount: int = 1299) -> Payment:
         order_id = new_id()
@@ -156,7 +156,7 @@ class Payments:
         return await self.payment(order_id)
 
     async def void(self, order_id: UUID) -> VoidStatus:
-        return (await self.service.void([VoidRequest(order_id, "cancelled")]))[0]
+        return (await self.service.refunds.void([VoidRequest(order_id, "cancelled")]))[0]
 
     async def refund(self, payment: Payment, key: str, amount: int | None = None) -> tuple[Refund, Payment]:
         return await self.service.refund(RefundRequest(payment.id, key, amount, ""))

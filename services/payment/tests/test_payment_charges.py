@@ -59,7 +59,7 @@ async def test_the_event_of_a_refund_names_the_payment_and_has_the_trace_of_the_
 ) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     request = ChargeRequest(new_id(), payments.user_id, 4200, "EUR", "tok_visa", trace)
-    await payments.service.charge([request])
+    await payments.service.charges.charge([request])
     (line,) = logged(event="payment_captured", trace_id=trace[3:35])
     assert line["order_id"] == str(request.order_id)
     assert await payments.void(request.order_id) == "refunded"
@@ -98,14 +98,14 @@ async def test_overlapping_batches_in_opposite_orders_do_not_deadlock(payments: 
     forward = [payments.request(order_id) for order_id in order_ids]
     replicas = [payments.restarted() for _ in range(6)]
     batches = [forward if n % 2 else forward[::-1] for n in range(6)]
-    results = await asyncio.gather(*(r.service.charge(b) for r, b in zip(replicas, batches, strict=True)))
+    results = await asyncio.gather(*(r.service.charges.charge(b) for r, b in zip(replicas, batches, strict=True)))
     assert {answer.status for answers in results for answer in answers} == {"captured"}
 
 
 async def test_a_batch_answers_in_order_and_decides_each_on_its_own(payments: Payments) -> None:
     tokens = ["tok_visa", "tok_declined", "tok_timeout", "tok_insufficient", "nonsense", "tok_visa"]
     requests = [payments.request(new_id(), token) for token in tokens]
-    answers = await payments.service.charge(requests)
+    answers = await payments.service.charges.charge(requests)
     assert [a.code or a.status for a in answers] == [
         "captured", "payment_declined", "pending", "insufficient_funds", "invalid_token", "captured",
     ]  # fmt: skip
@@ -113,7 +113,7 @@ async def test_a_batch_answers_in_order_and_decides_each_on_its_own(payments: Pa
 
 async def test_one_order_twice_in_a_batch_is_one_capture(payments: Payments) -> None:
     request = payments.request(new_id())
-    first, second = await payments.service.charge([request, request])
+    first, second = await payments.service.charges.charge([request, request])
     assert first == second
     assert await payments.provider_captures(request.order_id) == 1
 
@@ -142,7 +142,7 @@ async def test_a_slow_charge_does_not_keep_the_others_of_its_batch(
     payments.provider.hold("tok_visa")
     slow, quick = new_id(), new_id()
     batch = [payments.request(slow), payments.request(quick, "tok_declined")]
-    assert (await payments.service.charge(batch))[0].status == "pending"
+    assert (await payments.service.charges.charge(batch))[0].status == "pending"
     await until_state(payments, quick, "declined")
     assert (await payments.payment(slow)).state == "pending"
     payments.provider.gate.set()
@@ -162,7 +162,7 @@ async def test_closing_waits_for_what_the_provider_was_asked(
     monkeypatch.setattr(charges, "BATCH_TIMEOUT_S", 0.01)
     payments.provider.hold("tok_visa")
     order_id = new_id()
-    await payments.service.charge([payments.request(order_id), payments.request(new_id(), "tok_declined")])
+    await payments.service.charges.charge([payments.request(order_id), payments.request(new_id(), "tok_declined")])
     closing = asyncio.create_task(payments.service.close())
     payments.provider.gate.set()
     await closing
@@ -201,7 +201,7 @@ def statements() -> int:
 async def test_a_batch_takes_three_statements_provider_included(payments: Payments) -> None:
     before = statements()
     requests = [payments.request(new_id(), token) for token in ["tok_visa", "tok_declined"] * 50]
-    await payments.service.charge(requests)
+    await payments.service.charges.charge(requests)
     assert statements() - before == 3
 
 

@@ -71,14 +71,14 @@ async def test_the_pause_is_limited(payments: Payments) -> None:
 
 async def test_work_is_taken_in_bounded_batches(payments: Payments, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolver, "BATCH_ITEMS", 3)
-    await payments.service.charge([payments.request(new_id(), "tok_timeout") for _ in range(7)])
+    await payments.service.charges.charge([payments.request(new_id(), "tok_timeout") for _ in range(7)])
     payments.clock.advance(LEASE_S)
     assert [await payments.service.resolver.resolve() for _ in range(4)] == [3, 3, 1, 0]
     assert await payments.database.fetchval("SELECT count(*) FROM payments WHERE state = 'captured'") == 7
 
 
 async def test_two_replicas_share_the_work(payments: Payments) -> None:
-    await payments.service.charge([payments.request(new_id(), "tok_timeout") for _ in range(20)])
+    await payments.service.charges.charge([payments.request(new_id(), "tok_timeout") for _ in range(20)])
     payments.clock.advance(LEASE_S)
     replicas = [payments.restarted() for _ in range(4)]
     assert sum(await asyncio.gather(*(replica.service.resolver.resolve() for replica in replicas))) == 20
@@ -141,7 +141,7 @@ async def test_the_running_application_resolves_by_itself(
         service: PaymentService = app.state.service
         database = app.state.context.database
         item = Payments(database, None, None, service).request(new_id(), "tok_timeout")  # type: ignore[arg-type]
-        assert [answer.status for answer in await service.charge([item])] == ["pending"]
+        assert [answer.status for answer in await service.charges.charge([item])] == ["pending"]
         await database.execute("UPDATE payments SET next_attempt_at = now() - interval '1 second'")
 
         async def captured() -> bool:

@@ -328,18 +328,18 @@ async def test_the_service_charges_and_voids_through_stripe(
     def request(order_id: Any, token: str) -> ChargeRequest:
         return ChargeRequest(order_id, payments.user_id, 1299, "EUR", token)
 
-    answers = await service.charge([request(good, "pm_card_visa"), request(bad, "pm_card_insufficient")])
+    answers = await service.charges.charge([request(good, "pm_card_visa"), request(bad, "pm_card_insufficient")])
     assert [answer.code or answer.status for answer in answers] == ["captured", "insufficient_funds"]
     stripe.fake.faults = ["lost"]
     with stripe.impatient():
-        assert (await service.charge([request(lost, "tok_visa")]))[0].status == "pending"
-    assert await service.void([VoidRequest(lost, ""), VoidRequest(bad, "")]) == ["refunded", "voided"]
+        assert (await service.charges.charge([request(lost, "tok_visa")]))[0].status == "pending"
+    assert await service.refunds.void([VoidRequest(lost, ""), VoidRequest(bad, "")]) == ["refunded", "voided"]
     payment = await payments.payment(good)
     refund, after = await service.refund(RefundRequest(payment.id, "a", 300, ""))
     assert (refund.state, after.state) == ("succeeded", "partially_refunded")
     assert len(stripe.fake.intents) == 3
     assert sorted(refund["amount"] for refund in stripe.fake.refunds.values()) == [300, 1299]
-    await asyncio.gather(*(service.void([VoidRequest(good, "")]) for _ in range(5)))
+    await asyncio.gather(*(service.refunds.void([VoidRequest(good, "")]) for _ in range(5)))
     assert sum(refund["amount"] for refund in stripe.fake.refunds.values()) == 2 * 1299
 
 

@@ -122,10 +122,10 @@ async def test_charges_and_voids_that_race_agree(payments: Payments) -> None:
     charges = [payments.charge(order_id) for order_id in order_ids]
     voids = [other.void(order_id) for order_id in reversed(order_ids)]
     await asyncio.gather(*charges, *voids)
-    again = await payments.service.void([VoidRequest(order_id, "") for order_id in order_ids])
+    again = await payments.service.refunds.void([VoidRequest(order_id, "") for order_id in order_ids])
     assert set(again) <= {"voided", "refunded"}
     assert [await payments.provider_holds(order_id) for order_id in order_ids] == [0] * 60
-    answers = await payments.service.charge([payments.request(order_id) for order_id in order_ids])
+    answers = await payments.service.charges.charge([payments.request(order_id) for order_id in order_ids])
     assert {answer.code for answer in answers} == {"voided"}
 
 
@@ -168,5 +168,5 @@ async def test_a_void_after_a_full_refund_finds_nothing_left(payments: Payments)
 async def test_a_batch_of_voids_answers_in_order(payments: Payments) -> None:
     captured, never = (await payments.captured()).order_id, new_id()
     requests = [VoidRequest(order_id, "") for order_id in (captured, never, captured)]
-    assert await payments.service.void(requests) == ["refunded", "voided", "refunded"]
+    assert await payments.service.refunds.void(requests) == ["refunded", "voided", "refunded"]
     assert await refunds_at_provider(payments) == 1

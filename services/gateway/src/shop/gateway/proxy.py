@@ -18,12 +18,12 @@ from shop.gateway.settings import Settings
 from shop.kit.errors import Problem
 from shop.kit.http.connections import FAILED, FIRST_FAULT_STATUS
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
+from shop.kit.streams import is_stream
 
 log = logging.getLogger(__name__)
 
 WATCH_AFTER_S = 0.1
 """Client disconnects are watched for after this time; most requests are over by then and need no watcher."""
-EVENT_STREAM = b"text/event-stream"
 
 REQUESTS = Counter("shop_gateway_requests_total", "Requests sent on", ["upstream", "route", "status"])
 FAILURES = Counter(
@@ -214,7 +214,7 @@ class ProxiedRequest:
         if status >= FIRST_FAULT_STATUS:
             log.warning("%s answered %s", service, status, extra={"route": self._target.path})
         headers = response_headers(response.raw_headers, extra, api=self._target.api)
-        if _is_event_stream(headers):
+        if is_stream(headers):
             self._deadline.cancel()
         chunk = content.read_nowait()
         self._started = True
@@ -224,7 +224,3 @@ class ProxiedRequest:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             chunk = await content.readany()
         await send({"type": "http.response.body", "body": chunk, "more_body": False})
-
-
-def _is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any(name == b"content-type" and value.startswith(EVENT_STREAM) for name, value in headers)

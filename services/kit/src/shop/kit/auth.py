@@ -116,18 +116,16 @@ class Keys:
 
     async def _load(self) -> dict[str, Any]:
         if self._url.startswith("file://"):
-            return _object(await asyncio.to_thread(Path(self._url.removeprefix("file://")).read_bytes))
-        timeout = aiohttp.ClientTimeout(total=KEYS_TIMEOUT_S)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
-            session.get(self._url, allow_redirects=False) as answer,
-        ):
-            return _object(await answer.read())
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    document: dict[str, Any] = orjson.loads(content)
-    return document
+            content = await asyncio.to_thread(Path(self._url.removeprefix("file://")).read_bytes)
+        else:
+            timeout = aiohttp.ClientTimeout(total=KEYS_TIMEOUT_S)
+            async with (
+                aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+                session.get(self._url, allow_redirects=False) as answer,
+            ):
+                content = await answer.read()
+        document: dict[str, Any] = orjson.loads(content)
+        return document
 
 
 class Authenticator:

@@ -129,7 +129,7 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
-            if self._task is not None and streams.is_stream(message):
+            if self._task is not None and streams.is_stream(message["headers"]):
                 self._stream = streams.EventStream(self._send, self._task)
         elif self._stream is not None:
             await self._stream.send(message)

@@ -7,6 +7,7 @@ event from a whole one.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from starlette.types import Message, Send
 
@@ -54,8 +55,9 @@ class EventStream:
         _open.discard(self)
 
 
-def is_stream(start: Message) -> bool:
-    return any(name.lower() == b"content-type" and value.startswith(EVENT_STREAM) for name, value in start["headers"])
+def is_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether an answer with these headers is an event stream."""
+    return any(name.lower() == b"content-type" and value.startswith(EVENT_STREAM) for name, value in headers)
 
 
 def end_all() -> None:

@@ -73,7 +73,8 @@ def notices(event: Event, owner_phone: str) -> Sequence[Notice]:
     """
     if isinstance(event, OrderRejected) and not event.late:
         return ()
-    mail = Notice("email", MAIL_TEMPLATES[type(event)], _user(event), _order(event), _address(event))
+    user_id, order_id, address = (getattr(event, name, None) for name in ("user_id", "order_id", "email"))
+    mail = Notice("email", MAIL_TEMPLATES[type(event)], user_id, order_id, address)
     if isinstance(event, OrderRejected) and owner_phone:
         return mail, Notice("sms", OWNER_ALERT, None, event.order_id, owner_phone)
     return (mail,)
@@ -93,18 +94,6 @@ def contact(event: Event) -> Contact | None:
             return Contact(event.user_id, event.email, event.name, event.occurred_at)
         case _:
             return None
-
-
-def _user(event: Event) -> UUID | None:
-    return getattr(event, "user_id", None)
-
-
-def _order(event: Event) -> UUID | None:
-    return getattr(event, "order_id", None)
-
-
-def _address(event: Event) -> str | None:
-    return getattr(event, "email", None)
 
 
 def next_attempt(attempts: int, now: datetime) -> datetime | None:

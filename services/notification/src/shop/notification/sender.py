@@ -79,8 +79,10 @@ class Sender:
         try:
             await self._send_all(messages, results)
         finally:
-            done = {result.id for result in results}
-            results += [self._released(message) for message in messages if message.id not in done]
+            done, now = {result.id for result in results}, self._clock.now()
+            # What was claimed and not tried is due again, without using up an attempt.
+            left = [message for message in messages if message.id not in done]
+            results += [Result(message.id, "queued", message.attempts - 1, now) for message in left]
             if results:
                 await self._record(results, lease)
         return len(messages)
@@ -157,10 +159,6 @@ class Sender:
             order_id=message.order_id,
             reason=f"{error}"[:MAX_ERROR_CHARACTERS] if error else None,
         )
-
-    def _released(self, message: Claimed) -> Result:
-        """A message that was claimed and not tried: due again, without using up an attempt."""
-        return Result(message.id, "queued", message.attempts - 1, self._clock.now())
 
     async def _record(self, results: list[Result], lease: datetime) -> None:
         """Record the batch, with retries while the database is unavailable: otherwise it would be sent twice."""

@@ -17,7 +17,8 @@ def pending(order: Order, reason: str) -> OutboxRow:
 def confirmed(order: Order) -> OutboxRow:
     lines: list[Any] = [line_document(line, order.currency) for line in order.lines]
     amounts: dict[str, Any] = totals_document(order.totals, order.currency)
-    return row(events.OrderConfirmed(**_about(order), lines=lines, **amounts, address=_address(order)))
+    address: Any = dict(order.address)
+    return row(events.OrderConfirmed(**_about(order), lines=lines, **amounts, address=address))
 
 
 def rejected(order: Order, *, late: bool) -> OutboxRow:
@@ -45,7 +46,3 @@ def _about(order: Order) -> dict[str, Any]:
         "kind": order.kind,
         "occurred_at": order.updated_at,
     }
-
-
-def _address(order: Order) -> Any:
-    return dict(order.address)

@@ -139,17 +139,15 @@ class OrderService:
 
     async def _check_acceptable(self, person: Principal, order: Order, key: str) -> None:
         """Reject before anything is reserved; an order of this key that exists already keeps its answer."""
-        refusal = await self._refusal(order)
+        refusal: Problem | None = None
+        if order.country not in self._served:
+            refusal = errors.country_not_served(order.country)
+        elif order.expected_total:
+            minimum = await self._participants.minimum_charge(order.currency)
+            if order.expected_total < minimum:
+                refusal = errors.below_minimum(minimum, order.currency)
         if refusal is not None and await self._repository.by_key(person.user_id, key) is None:
             raise refusal
-
-    async def _refusal(self, order: Order) -> Problem | None:
-        if order.country not in self._served:
-            return errors.country_not_served(order.country)
-        if not order.expected_total:
-            return None
-        minimum = await self._participants.minimum_charge(order.currency)
-        return errors.below_minimum(minimum, order.currency) if order.expected_total < minimum else None
 
     def _expected_total(self, request: OrderRequest) -> int | None:
         expected, currency = request.expected_total, self._settings.store.currency
@@ -262,18 +260,16 @@ class OrderService:
             return Answer(202, order)
         raise errors.illegal_transition(IllegalTransition(order.state, State.CANCELLED))
 
-    async def _check_not_refunded(self, order: Order) -> None:
-        can_be_fulfilled = order.state is State.CONFIRMED and order.cancel_requested_at is None
-        if can_be_fulfilled and await self._participants.refunded_in_full(order.id):
-            raise errors.refunded_in_full()
-
     async def move(self, order_id: UUID, person: Principal, after: State) -> Order:
         """Mark an order as fulfilled or delivered; Problem 409 ``illegal_transition`` from any other state.
 
         An order whose payment was refunded in full is not fulfilled: Problem 409 ``order_refunded``.
         """
         if after is State.FULFILLED:
-            await self._check_not_refunded(await self.get(order_id, person))
+            order = await self.get(order_id, person)
+            can_be_fulfilled = order.state is State.CONFIRMED and order.cancel_requested_at is None
+            if can_be_fulfilled and await self._participants.refunded_in_full(order.id):
+                raise errors.refunded_in_full()
         before = next(state for state, following in domain.TRANSITIONS.items() if after in following)
         moved = await self._repository.move(
             order_id, before, after, self._clock.now(), telemetry.trace_id(), messages.moved

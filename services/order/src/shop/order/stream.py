@@ -53,12 +53,10 @@ class Watchers:
                 await self._poll()
                 await asyncio.sleep(self._poll_s)
         except asyncio.CancelledError:
-            for watch in self._all():
-                watch.unsent.put_nowait(None)
+            for group in self._watches.values():
+                for watch in group:
+                    watch.unsent.put_nowait(None)
             raise
-
-    def _all(self) -> list[_Watch]:
-        return [watch for group in self._watches.values() for watch in group]
 
     async def _poll(self) -> None:
         seen = {order_id: min(watch.version for watch in group) for order_id, group in self._watches.items()}

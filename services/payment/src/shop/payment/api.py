@@ -84,7 +84,7 @@ async def refund_payment(
 async def charge(batch: Batch[ChargeItem], service: Service) -> Response:
     """Charge orders; idempotent by order id."""
     trace = telemetry.traceparent()
-    answers = await service.charge([schemas.charge_request(item, trace) for item in batch.items])
+    answers = await service.charges.charge([schemas.charge_request(item, trace) for item in batch.items])
     results = [schemas.charge_result(item.order_id, a) for item, a in zip(batch.items, answers, strict=True)]
     content = Results[ChargeResult](results=results).model_dump_json(exclude_none=True)
     return Response(content, media_type="application/json")
@@ -108,7 +108,7 @@ async def states(batch: Batch[StateRequest], service: Service) -> Results[StateR
 @internal.post(VOID.path)
 async def void(batch: Batch[VoidItem], service: Service) -> Results[VoidResult]:
     """End the charges of orders and refund what was captured; an order not charged yet cannot be charged afterwards."""
-    statuses = await service.void([VoidRequest(item.order_id, item.reason) for item in batch.items])
+    statuses = await service.refunds.void([VoidRequest(item.order_id, item.reason) for item in batch.items])
     results = [
         VoidResult(order_id=item.order_id, status=status) for item, status in zip(batch.items, statuses, strict=True)
     ]

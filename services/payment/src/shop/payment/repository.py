@@ -125,7 +125,7 @@ class PaymentOutcome(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The limits of a claim of the resolver. Times in seconds."""
+    """The first parameters of both claims, in their order. Times in seconds."""
 
     now: datetime
     first_backoff_s: float
@@ -229,19 +229,15 @@ class PaymentRepository:
 
     async def claim_payments(self, claim: Claim, provider: str) -> list[Payment]:
         """Payments whose lease has ended: without an outcome, or voided and not refunded yet."""
-        return [_payment(row) for row in await self._database.fetch(CLAIM_PAYMENTS, *_limits(claim), provider)]
+        return [_payment(row) for row in await self._database.fetch(CLAIM_PAYMENTS, *claim, provider)]
 
     async def claim_refunds(self, claim: Claim) -> list[Refund]:
-        return [_refund(row) for row in await self._database.fetch(CLAIM_REFUNDS, *_limits(claim))]
+        return [_refund(row) for row in await self._database.fetch(CLAIM_REFUNDS, *claim)]
 
     async def balances(self) -> list[tuple[str, str, int]]:
         """(account, currency, balance) of the ledger; per currency the balances sum to zero."""
         rows = await self._database.fetch(BALANCES)
         return [(row["account"], row["currency"], row["balance"]) for row in rows]
-
-
-def _limits(claim: Claim) -> tuple[datetime, float, float, int]:
-    return claim.now, claim.first_backoff_s, claim.max_backoff_s, claim.limit
 
 
 def _columns(rows: Iterable[Sequence[object]], width: int) -> list[list[object]]:

@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from shop.contracts.payment import PaymentState, VoidStatus
+from shop.contracts.payment import PaymentState
 from shop.kit.app import Context
 from shop.kit.auth import Principal
 from shop.kit.clock import Clock
 from shop.kit.idempotency import key_reused
 from shop.payment import errors
 from shop.payment.charges import Charges
-from shop.payment.domain import (
-    ChargeAnswer,
-    ChargeRequest,
-    NotRefundable,
-    Payment,
-    Refund,
-    RefundExceedsPayment,
-    RefundRequest,
-)
+from shop.payment.domain import NotRefundable, Payment, Refund, RefundExceedsPayment, RefundRequest
 from shop.payment.provider import Provider
-from shop.payment.refunds import Refunds, VoidRequest
+from shop.payment.refunds import Refunds
 from shop.payment.repository import PaymentRepository
 from shop.payment.resolver import Resolver
 from shop.payment.settings import Settings
@@ -34,9 +26,9 @@ class PaymentService:
     def __init__(self, repository: PaymentRepository, provider: Provider, clock: Clock) -> None:
         self._repository = repository
         self._provider = provider
-        self._charges = Charges(repository, provider, clock)
-        self._refunds = Refunds(repository, self._charges, provider, clock)
-        self.resolver = Resolver(repository, self._charges, self._refunds, provider, clock)
+        self.charges = Charges(repository, provider, clock)
+        self.refunds = Refunds(repository, self.charges, provider, clock)
+        self.resolver = Resolver(repository, self.charges, self.refunds, provider, clock)
 
     @classmethod
     def build(cls, context: Context) -> PaymentService:
@@ -45,15 +37,9 @@ class PaymentService:
         context.tasks.start("resolver", service.resolver.run)
         return service
 
-    async def charge(self, requests: Sequence[ChargeRequest]) -> list[ChargeAnswer]:
-        return await self._charges.charge(requests)
-
     def minimum(self, currency: str) -> int:
         """The smallest amount that the provider charges, in minor units; 0 where there is none."""
         return self._provider.minimum(currency)
-
-    async def void(self, requests: Sequence[VoidRequest]) -> list[VoidStatus]:
-        return await self._refunds.void(requests)
 
     async def refund(self, request: RefundRequest) -> tuple[Refund, Payment]:
         """Refund a payment; the same key gets the same refund.
@@ -64,14 +50,14 @@ class PaymentService:
         if payment is None:
             raise errors.payment_not_found()
         try:
-            refund = await self._refunds.open(request)
+            refund = await self.refunds.open(request)
         except RefundExceedsPayment as error:
             raise errors.refund_exceeds_payment(error) from error
         except NotRefundable as error:
             raise errors.payment_not_refundable(error) from error
         if request.amount is not None and refund.amount != request.amount:
             raise key_reused()
-        refund, payment = await self._refunds.execute(refund, payment)
+        refund, payment = await self.refunds.execute(refund, payment)
         if refund.state == "failed":
             raise errors.refund_refused(refund.failure_code or "refund_refused")
         return refund, payment
@@ -94,8 +80,8 @@ class PaymentService:
         return await self._repository.balances()
 
     async def close(self) -> None:
-        await self._refunds.close()
-        await self._charges.close()
+        await self.refunds.close()
+        await self.charges.close()
         await self._provider.close()
 
 

@@ -25,7 +25,8 @@ internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
 @router.post("/quotes", response_model=schemas.QuoteView)
 async def create_quote(request: schemas.QuoteRequest, service: Service) -> Response:
     """What a cart costs, with discount, tax and shipping. Needs no sign-in and redeems nothing."""
-    return _json(await service.quote(request.items, request.country, request.coupon or None))
+    document = await service.quote(request.items, request.country, request.coupon or None)
+    return Response(orjson.dumps(document), media_type="application/json")
 
 
 @router.get("/promotions")
@@ -72,7 +73,3 @@ async def release(batch: Batch[ReleaseRequest], service: Service) -> Results[Rel
     """Give the orders' coupons back; an order that redeemed nothing yet cannot redeem afterwards."""
     await service.release([item.order_id for item in batch.items])
     return Results(results=[Released(order_id=item.order_id) for item in batch.items])
-
-
-def _json(document: object) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from shop.contracts.pricing import LineToPrice, Quoted, QuoteRejected, QuoteRequest
+from shop.contracts.pricing import Quoted, QuoteRejected, QuoteRequest
 from shop.contracts.product import PRICES, PricedProduct, ProductQuery
 from shop.kit.app import Context
 from shop.kit.clock import Clock
@@ -80,7 +80,10 @@ class PricingService:
 
     async def quote_orders(self, items: Sequence[QuoteRequest]) -> list[Quoted | QuoteRejected]:
         """One result per order. Coupons are redeemed together; a batch without any needs no database."""
-        lines = [[_line(line) for line in item.lines] for item in items]
+        lines = [
+            [Line(line.product_id, line.quantity, line.unit_price.amount, line.category) for line in item.lines]
+            for item in items
+        ]
         redeeming = {
             at: Redemption(item.order_id, item.user_id, coupon, domain.subtotal_of(lines[at]))
             for at, item in enumerate(items)
@@ -127,7 +130,3 @@ class PricingService:
         if stored is None:
             raise errors.promotion_exists(promotion.code)
         return stored
-
-
-def _line(line: LineToPrice) -> Line:
-    return Line(line.product_id, line.quantity, line.unit_price.amount, line.category)

@@ -105,7 +105,7 @@ async def change_product_stock(
 async def reserve(batch: Batch[ReservationRequest], service: Service) -> Response:
     """Reserve stock for orders, each in full or not at all; idempotent by order id."""
     results = Results[Reserved | ReservationRejected](results=await service.reserve(batch.items))
-    return _json(results.model_dump_json(exclude_none=True))
+    return Response(results.model_dump_json(exclude_none=True), media_type="application/json")
 
 
 @internal.post(RELEASE.path)
@@ -132,7 +132,3 @@ def _invalid(message: str) -> Problem:
 def _public(content: bytes) -> Response:
     """What is the same for everybody, and for this moment alone: stock and prices change."""
     return Response(content, media_type="application/json", headers=PUBLIC_NOW)
-
-
-def _json(content: str) -> Response:
-    return Response(content, media_type="application/json")

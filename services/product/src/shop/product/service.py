@@ -109,7 +109,7 @@ class ProductService:
             after = _after(cursor, sort)
             rows = await self._products.page(query=query, category=category, sort=sort, after=after, limit=limit + 1)
             last = rows[limit - 1] if len(rows) > limit else None
-            return _page(rows[:limit], _cursor(sort, last) if last else None)
+            return _page(rows[:limit], encode_cursor(sort, last[SORTS[sort][0]], last["id"]) if last else None)
 
         return await self._cache.get((query, category, sort, cursor, limit), read)
 
@@ -192,18 +192,12 @@ def _after(cursor: str | None, sort: str) -> tuple[Any, UUID] | None:
     made_for, value, last = decode_cursor(cursor, str, as_text, UUID)
     if made_for != sort:
         raise Problem(400, "invalid_cursor", "The cursor belongs to another sort order.")
-    return _moment(value) if kind is datetime else value, last
-
-
-def _moment(text: str) -> datetime:
+    if kind is not datetime:
+        return value, last
     try:
-        return datetime.fromisoformat(text)
+        return datetime.fromisoformat(value), last
     except ValueError:
-        raise Problem(400, "invalid_cursor", "The cursor is not one that this service gave out.") from None
-
-
-def _cursor(sort: str, last: Record) -> str:
-    return encode_cursor(sort, last[SORTS[sort][0]], last["id"])
+        raise Problem(400, "invalid_cursor", "The cursor is not one of this service.") from None
 
 
 def _page(rows: Sequence[Record], next_cursor: str | None) -> bytes:

@@ -66,15 +66,12 @@ class Keyring:
         self._private, self._published = private, keys
 
     async def _make(self, db: Connection, now: datetime, activates_at: datetime) -> SigningKey:
-        key = self._new_key(now, activates_at)
+        private = Ed25519PrivateKey.generate()
+        encrypted, public = self._secrets.fernet.encrypt(private.private_bytes_raw()), private.public_key()
+        key = SigningKey(new_id().hex, encrypted, public.public_bytes_raw(), now, activates_at)
         await repository.insert_key(db, key)
         log.info("new signing key", extra={"kid": key.kid, "activates_at": activates_at})
         return key
-
-    def _new_key(self, now: datetime, activates_at: datetime) -> SigningKey:
-        private = Ed25519PrivateKey.generate()
-        encrypted = self._secrets.fernet.encrypt(private.private_bytes_raw())
-        return SigningKey(new_id().hex, encrypted, private.public_key().public_bytes_raw(), now, activates_at)
 
     def _decrypt(self, keys: Sequence[SigningKey]) -> dict[str, Ed25519PrivateKey]:
         """The private keys that the current secret decrypts, by id."""

@@ -7,6 +7,7 @@ GIL); the bound limits the memory and the latency that a burst of sign-ins cause
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -55,13 +56,10 @@ class Passwords:
         return self._hasher.check_needs_rehash(password_hash)
 
     def _matches(self, password_hash: str, candidates: Sequence[str]) -> bool:
-        return any(self._matches_one(password_hash, password) for password in candidates)
-
-    def _matches_one(self, password_hash: str, password: str) -> bool:
-        try:
-            return self._hasher.verify(password_hash, password)
-        except (Argon2Error, InvalidHashError):
-            return False
+        for password in candidates:
+            with contextlib.suppress(Argon2Error, InvalidHashError):
+                return self._hasher.verify(password_hash, password)
+        return False
 
     async def _run[R](self, work: Callable[[], R]) -> R:
         if self._waiting >= MAX_WAITING:

@@ -119,10 +119,6 @@ async def lock_user(db: Connection, user_id: UUID) -> bool:
     return bool(await db.fetchval("SELECT true FROM users WHERE id = $1 FOR UPDATE", user_id))
 
 
-def _address_of(row: Record) -> Address:
-    return Address(**dict(row))
-
-
 async def addresses(db: Connection, user_id: UUID) -> list[Address]:
     rows = await db.fetch(
         """
@@ -131,7 +127,7 @@ async def addresses(db: Connection, user_id: UUID) -> list[Address]:
         """,
         user_id,
     )
-    return [_address_of(row) for row in rows]
+    return [Address(**dict(row)) for row in rows]
 
 
 async def insert_address(db: Connection, user_id: UUID, address: Address, now: datetime, limit: int) -> bool:

@@ -17,7 +17,7 @@ from shop.kit.ids import new_id
 from shop.kit.outbox import publish
 from shop.kit.text import email_address
 from shop.user import domain, errors, repository, session_repository
-from shop.user.domain import Account, Address, User
+from shop.user.domain import Address, User
 from shop.user.keys import Keyring
 from shop.user.passwords import Passwords
 from shop.user.secret import Secrets
@@ -79,17 +79,14 @@ class UserService:
             if await repository.insert_user(self._database, admin, await self._passwords.hash(password)):
                 return
             account = await repository.find_account_by_email(self._database, email)
-        if account and not await self._is_admin_with(account, password):
-            await self._make_admin(account.user.id, await self._passwords.hash(password))
-
-    async def _is_admin_with(self, account: Account, password: str) -> bool:
-        return account.user.role == "admin" and await self._passwords.verify(account.password_hash, password)
-
-    async def _make_admin(self, user_id: UUID, password_hash: str) -> None:
-        now = self._clock.now()
+        if account is None:
+            return
+        if account.user.role == "admin" and await self._passwords.verify(account.password_hash, password):
+            return
+        password_hash, now = await self._passwords.hash(password), self._clock.now()
         async with self._database.transaction() as db:
-            await repository.make_admin(db, user_id, password_hash, now)
-            await session_repository.revoke_families_except(db, user_id, None, now)
+            await repository.make_admin(db, account.user.id, password_hash, now)
+            await session_repository.revoke_families_except(db, account.user.id, None, now)
 
     async def find(self, user_id: UUID) -> User:
         user = await repository.find_user(self._database, user_id)
