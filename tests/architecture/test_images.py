@@ -42,7 +42,7 @@ def installed(name: str, target: str) -> list[str]:
     return [word for line in lines for word in line.split() if word.startswith("./")]
 
 
-def test_a_services_image_holds_the_service_the_kit_and_the_contracts() -> None:
+def test_a_services_image_holds_the_service_and_the_libraries() -> None:
     assert copied(BASE) == {"dependencies:/app/.venv", "kit:/app/kit", "service:/app/service"}
     assert copied(SERVICE) == set()
     assert installed("kit", "/app/kit") == [f"./services/{library}" for library in IMAGE_LIBRARIES]

@@ -1,4 +1,4 @@
-"""Contents of an image: the service, the kit and the contracts, and its labels."""
+"""Contents of an image: the service and the libraries, and its labels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.source import IMAGE_LIBRARIES
 from tests.architecture.test_images import LABELS
 from tests.kubernetes import images
+
+LIBRARIES = {("kit", "shop", name) for name in IMAGE_LIBRARIES}
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,12 @@ def _files(archive: tarfile.TarFile, layer: str) -> Iterator[str]:
         (
             "order",
             {".venv", "kit", "service"},
-            {("kit", "shop", "kit"), ("kit", "shop", "contracts"), ("service", "shop", "order")},
+            {*LIBRARIES, ("service", "shop", "order")},
         ),
         (
             "operator",
             {".venv", "kit", "operator", "charts"},
-            {("kit", "shop", "kit"), ("kit", "shop", "contracts"), ("operator", "site-packages", "shop")},
+            {*LIBRARIES, ("operator", "site-packages", "shop")},
         ),
     ],
 )

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from services.product.tests.product_shelf import Shelf
-from shop.product.covers.books import LAYOUTS, MAX_TITLE_CHARACTERS, cover_svg
-from shop.product.covers.placeholder import placeholder_svg
+from shop.covers.books import LAYOUTS, MAX_TITLE_CHARACTERS, cover_svg
+from shop.covers.placeholder import placeholder_svg
 from shop.product.load_catalogue import SAMPLES, BadCatalogue, load, main, read
 
 BOOKS = read(SAMPLES / "books.json")

@@ -10,6 +10,8 @@ from fastapi import Depends, Query, Request, Response
 
 from shop.contracts.calls import Batch, Released, ReleaseRequest, Results
 from shop.contracts.product import RELEASE, RESERVE, ReservationRejected, ReservationRequest, Reserved
+from shop.covers.books import cover_svg
+from shop.covers.placeholder import placeholder_svg
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, internal_only
 from shop.kit.compression import PUBLIC_NOW, matches
@@ -19,8 +21,6 @@ from shop.kit.idempotency import OptionalKey
 from shop.kit.pages import MAX_LIMIT, Cursor, Limit, Page
 from shop.kit.routing import router as make_router
 from shop.product import schemas
-from shop.product.covers.books import cover_svg
-from shop.product.covers.placeholder import placeholder_svg
 from shop.product.service import ProductService
 
 COVER_MAX_AGE_S = 86_400

@@ -11,9 +11,9 @@ from functools import lru_cache
 from html import escape
 from random import Random
 
-from shop.product.covers import art
-from shop.product.covers.art import Drawing, Palette
-from shop.product.covers.typesetting import LINE_HEIGHT_EM, Setting, fit
+from shop.covers import art
+from shop.covers.art import Drawing, Palette
+from shop.covers.typesetting import LINE_HEIGHT_EM, Setting, fit
 
 MAX_CACHED_COVERS = 1_024
 SERIF = "'Iowan Old Style','Palatino Linotype',Palatino,'URW Palladio L',P052,'Book Antiqua',Georgia,'Liberation Serif',serif"

@@ -6,9 +6,9 @@ import hashlib
 from functools import lru_cache
 from html import escape
 
-from shop.product.covers import art
-from shop.product.covers.books import MAX_CACHED_COVERS, MAX_TITLE_CHARACTERS
-from shop.product.covers.typesetting import LINE_HEIGHT_EM, fit
+from shop.covers import art
+from shop.covers.books import MAX_CACHED_COVERS, MAX_TITLE_CHARACTERS
+from shop.covers.typesetting import LINE_HEIGHT_EM, fit
 
 SIDE = 400
 SANS = "system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','Liberation Sans',sans-serif"
