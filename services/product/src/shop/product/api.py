@@ -10,12 +10,9 @@ from fastapi import Depends, Query, Request, Response
 
 from shop.contracts.calls import Batch, Released, ReleaseRequest, Results
 from shop.contracts.product import RELEASE, RESERVE, ReservationRejected, ReservationRequest, Reserved
-from shop.covers.books import cover_svg
-from shop.covers.placeholder import placeholder_svg
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, internal_only
 from shop.kit.compression import PUBLIC_NOW, matches
-from shop.kit.db import Record
 from shop.kit.errors import Problem
 from shop.kit.idempotency import OptionalKey
 from shop.kit.pages import MAX_LIMIT, Cursor, Limit, Page
@@ -62,20 +59,13 @@ async def get_product(product_id: UUID, service: Service) -> Response:
 @router.get("/{product_id}/cover.svg", responses={200: {"content": {"image/svg+xml": {}}}, 304: {}})
 async def get_product_cover(product_id: UUID, request: Request, service: Service) -> Response:
     """The product's picture: a book's cover drawn from its title and author, a neutral one for what has no author."""
-    picture = _picture(await service.cover(product_id)).encode()
+    picture = await service.picture(product_id)
     tag = f'W/"{hashlib.sha256(picture).hexdigest()[:16]}"'
     headers = {"ETag": tag, "Cache-Control": f"public, max-age={COVER_MAX_AGE_S}"}
     if matches(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
     headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
     return Response(picture, media_type="image/svg+xml", headers=headers)
-
-
-def _picture(row: Record) -> str:
-    author, year = str(row["attributes"].get("author") or ""), row["attributes"].get("year")
-    if not author:
-        return placeholder_svg(row["name"])
-    return cover_svg(row["name"], author, year if isinstance(year, int) else None, row["category"])
 
 
 @router.post("", status_code=201)

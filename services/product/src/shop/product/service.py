@@ -13,6 +13,7 @@ import orjson
 
 from shop.contracts.money import Price
 from shop.contracts.product import ReservationRejected, ReservationRequest, Reserved, ReservedLine
+from shop.covers import picture_svg
 from shop.kit.app import Context
 from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
@@ -88,9 +89,10 @@ class ProductService:
 
         return await self._cache.get(product_id, read)
 
-    async def cover(self, product_id: UUID) -> Record:
-        """The row from which the cover is drawn."""
-        return await self._row(product_id)
+    async def picture(self, product_id: UUID) -> bytes:
+        """The product's drawn picture, an SVG document; Problem 404 ``unknown_product``."""
+        row = await self._row(product_id)
+        return picture_svg(row["name"], row["category"], row["attributes"]).encode()
 
     async def _row(self, product_id: UUID) -> Record:
         row = await self._products.get(product_id)
