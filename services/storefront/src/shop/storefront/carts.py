@@ -3,7 +3,8 @@ so that concurrent changes from two tabs are both kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -77,6 +78,15 @@ return redis.call('HINCRBY', KEYS[1], 'attempt', 1)
 """
 
 
+@contextlib.contextmanager
+def errors_as_unavailable() -> Iterator[None]:
+    """Unavailable("cart") when Valkey cannot be reached."""
+    try:
+        yield
+    except CONNECTION_ERRORS as error:
+        raise Unavailable("cart") from error
+
+
 def _cart_key(owner: str) -> str:
     return f"storefront:cart:{owner}"
 
@@ -111,10 +121,8 @@ class Carts:
 
     async def lines(self, owner: str) -> dict[UUID, int]:
         """Quantities by product."""
-        try:
+        with errors_as_unavailable():
             raw = await self._valkey.hgetall(_cart_key(owner))
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("cart") from error
         return _quantities(raw.items())
 
     async def add(self, owner: str, product_id: UUID, quantity: int) -> int:
@@ -127,10 +135,8 @@ class Carts:
 
     async def _change(self, owner: str, product_id: UUID, quantity: int, how: str) -> int:
         arguments = (str(product_id), quantity, how, MAX_LINES, MAX_QUANTITY, CART_TTL_S)
-        try:
+        with errors_as_unavailable():
             result = int(await self._valkey.eval(CHANGE, 1, _cart_key(owner), *arguments))
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("cart") from error
         if result < 0:
             raise Problem(409, "cart_full", f"A cart can hold at most {MAX_LINES} different products.")
         return result
@@ -138,10 +144,8 @@ class Carts:
     async def merge(self, visitor: str, owner: str) -> dict[UUID, int]:
         """Move an anonymous visitor's lines into the cart of `owner`, within its limits, and return its lines."""
         names = (_cart_key(visitor), _cart_key(owner))
-        try:
+        with errors_as_unavailable():
             flat = await self._valkey.eval(MERGE, 2, *names, MAX_LINES, MAX_QUANTITY, CART_TTL_S)
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("cart") from error
         return _quantities(zip(flat[::2], flat[1::2], strict=True))
 
     async def store_purchase(self, owner: str, key: str, body: Mapping[str, Any]) -> Purchase:
@@ -150,59 +154,45 @@ class Carts:
         A form that is submitted twice must send the same body twice, although the first order has emptied the cart.
         """
         name = _purchase_key(owner, key)
-        try:
+        with errors_as_unavailable():
             async with self._valkey.pipeline(transaction=True) as pipe:
                 pipe.hsetnx(name, "body", orjson.dumps(body))
                 pipe.expire(name, PURCHASE_TTL_S)
                 pipe.hmget(name, "body", "attempt")
                 kept, attempt = (await pipe.execute())[2]
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("cart") from error
         return Purchase(key, int(attempt or 0), orjson.loads(kept))
 
     async def purchase(self, owner: str, key: str) -> dict[str, Any] | None:
         """The request that was sent with checkout form `key`, if any."""
-        try:
+        with errors_as_unavailable():
             kept = await self._valkey.hget(_purchase_key(owner, key), "body")
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("cart") from error
         return orjson.loads(kept) if kept else None
 
     async def mark_outcome_uncertain(self, owner: str, key: str) -> None:
         """Record that the order may have been placed: from now on the request cannot be changed."""
-        try:
+        with errors_as_unavailable():
             await self._valkey.hset(_purchase_key(owner, key), "doubtful", "1")
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("cart") from error
 
     async def discard_purchase(self, owner: str, key: str) -> None:
         """Let the form be changed and sent again, unless its order may have been placed."""
-        try:
+        with errors_as_unavailable():
             await self._valkey.eval(DISCARD, 1, _purchase_key(owner, key))
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("cart") from error
 
     async def end_attempt(self, owner: str, purchase: Purchase) -> None:
         """End a refused attempt: the next request of this form has its own idempotency key."""
-        try:
+        with errors_as_unavailable():
             await self._valkey.eval(END_ATTEMPT, 1, _purchase_key(owner, purchase.key), purchase.attempt)
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("cart") from error
 
     async def remove_purchased(self, owner: str, key: str, bought: Mapping[UUID, int]) -> bool:
         """Remove what was ordered from the cart, once per checkout form; later additions stay."""
         flat = [str(part) for line in bought.items() for part in line]
         names = (_cart_key(owner), _purchase_key(owner, key))
-        try:
+        with errors_as_unavailable():
             return bool(await self._valkey.eval(REMOVE_PURCHASED, 2, *names, *flat))
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("cart") from error
 
     async def ping(self) -> None:
-        try:
+        with errors_as_unavailable():
             await self._valkey.ping()
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("cart") from error
 
     async def close(self) -> None:
         await self._valkey.aclose()

@@ -116,7 +116,7 @@ async def _show_totals(
     lines, addresses = await asyncio.gather(shop.cart(visitor), _addresses(shop, session))
     if not lines:
         return redirect(request, "/cart", "Your cart is empty.")
-    return await _show(request, shop, Checkout(lines, _with_saved_address(form, addresses), key, addresses))
+    return await _show(request, shop, Checkout(lines, {**form, **_selected(form, addresses)}, key, addresses))
 
 
 async def _buy(
@@ -249,11 +249,6 @@ def _fields(address: SavedAddress) -> dict[str, str]:
     return address.model_dump(include=set(ADDRESS_FIELDS))
 
 
-def _with_saved_address(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
-    """The form with the fields of the selected address."""
-    return {**form, **_selected(form, addresses)}
-
-
 def _with_missing_fields_of_saved(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
     """The form, with fields of the selected address that the form lacked while another country was selected."""
     selected = _selected(form, addresses)
@@ -261,5 +256,6 @@ def _with_missing_fields_of_saved(form: Mapping[str, str], addresses: Sequence[S
 
 
 def _selected(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
+    """The fields of the saved address that is selected in the form."""
     found = next((saved for saved in addresses if str(saved.id) == form.get("saved")), None)
     return _fields(found) if found else {}

@@ -16,7 +16,7 @@ from shop.storefront.backends import MAX_IDS
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.confirmation import Confirmation, require_confirmation
 from shop.storefront.labels import reason_text
-from shop.storefront.schemas import SOLD_STATES, Order, OrderLine, Payment
+from shop.storefront.schemas import SOLD_STATES, Order, Payment
 from shop.storefront.service import Storefront
 from shop.storefront.web import CurrentVisitor, PostedForm, Shop, SignedIn, page, redirect
 
@@ -166,10 +166,6 @@ async def again(
 ) -> Response:
     """Add the order's products to the cart."""
     order = await shop.backends.orders.order(session.access_token, order_id)
-    await _put(shop, visitor.cart_owner, order.lines)
+    for line in order.lines:
+        await shop.carts.put(visitor.cart_owner, line.product_id, min(line.quantity, MAX_QUANTITY))
     return redirect(request, "/cart", "The items were added to your cart.")
-
-
-async def _put(shop: Storefront, owner: str, lines: Sequence[OrderLine]) -> None:
-    for line in lines:
-        await shop.carts.put(owner, line.product_id, min(line.quantity, MAX_QUANTITY))
