@@ -207,7 +207,7 @@ async def test_unknown_coupon_is_refused(market: Market) -> None:
     refused = await market.steps.quote(subject)
     assert isinstance(refused, Rejected)
     assert refused.code == "unknown_coupon"
-    await market.steps.unquote(subject)
+    await market.steps.release_coupon(subject)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""What services ask each other over internal routes: one definition per call, used by the caller and by the called.
+"""Calls between services over internal routes: one definition per call, used by both sides.
 
-A batch call asks the same of several orders at once: ``{"items": [...]}`` is answered by ``{"results": [...]}``, one
-result per item, in order. Both sides ignore members that they do not know, because during an upgrade the other side may
-be newer. So a field is never removed, renamed or narrowed, and a new one is optional, as for events (`events`);
-tests/contracts holds the golden schemas that enforce this.
+A batch call sends the same request for several orders at once: ``{"items": [...]}`` is answered by
+``{"results": [...]}``, one result per item, in order. Both sides ignore members that they do not know, because during
+an upgrade the other side may be newer. So a field is never removed, renamed or narrowed, and a new one is optional, as
+for events (`events`); tests/contracts holds the golden schemas that enforce this.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Message(BaseModel):
 
 
 class OrderItem(Message):
-    """What is asked for one order. ``traceparent`` is the order's own trace: a batch carries orders of several."""
+    """The request for one order. ``traceparent`` is the order's own trace: a batch has orders of several traces."""
 
     order_id: UUID
     traceparent: str = ""
@@ -67,7 +67,7 @@ class ReadCall[Query: Message, Result: BaseModel]:
 
 
 class ReleaseRequest(OrderItem):
-    """Give back what the order holds; an order that holds nothing yet cannot take it afterwards."""
+    """Release what the order holds; an order that holds nothing yet cannot reserve or redeem anything afterwards."""
 
 
 class ReleaseStatus(StrEnum):

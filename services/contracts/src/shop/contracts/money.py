@@ -25,7 +25,7 @@ class Price(Money):
 
 
 class Address(BaseModel):
-    """A postal address; ``country`` is an ISO 3166-1 alpha-2 code. What a country has no use for is empty."""
+    """A postal address; ``country`` is an ISO 3166-1 alpha-2 code. Fields that the country does not use are empty."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -37,5 +37,5 @@ class Address(BaseModel):
     region: str = ""
 
     def document(self) -> dict[str, str]:
-        """As a request carries it. A region stands in it when there is one: the version before knows none."""
+        """As the body of a request. It has a region only if there is one: the previous version has no regions."""
         return self.model_dump(exclude=set() if self.region else {"region"})

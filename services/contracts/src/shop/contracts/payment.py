@@ -1,4 +1,4 @@
-"""What order asks of payment: charging an order, ending its charge, and what became of its payment."""
+"""Calls from order to payment: charging an order, voiding its payment, and reading the payment's state."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ChargeStatus(StrEnum):
     CAPTURED = "captured"
     DECLINED = "declined"
     PENDING = "pending"
-    """The provider gave no answer yet; ask again."""
+    """The provider has not answered yet; send the request again."""
 
 
 class ChargeResult(OrderResult):
@@ -61,7 +61,7 @@ class VoidStatus(StrEnum):
     REFUNDED = "refunded"
     """All that was captured was refunded."""
     PENDING = "pending"
-    """Not known yet; ask again."""
+    """Not known yet; send the request again."""
 
 
 class VoidResult(OrderResult):

@@ -1,7 +1,7 @@
-"""What order asks of pricing: the price of a reserved order, and giving its coupon back.
+"""Calls from order to pricing: the quote of a reserved order, and the release of its coupon.
 
-Pricing alone knows how a price comes about. Order takes the amounts as they are quoted; the one thing that must hold
-of them, whatever the rules are, is what `Quoted` checks: the lines and the amounts add up.
+Only pricing knows how a price is calculated. Order uses the amounts as they are quoted; `Quoted` checks the one thing
+that holds whatever the rules are: the lines and the amounts add up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What other services ask of product: stock for an order, and the prices of products."""
+"""Calls to product: reserving stock for an order, and the prices of products."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Settings(ServiceUrls):
     """Origins, separated by commas, whose pages may call the API; none by default."""
     connect_timeout_s: float = Field(default=1.0, gt=0)
     connect_window_s: float = Field(default=2.0, ge=0)
-    """How long a request waits for some instance to take a connection: one that starts anew, or a new pod that not
+    """How long a request waits for some instance to take a connection: one that restarts, or a new pod that not
     every node knows yet, does so within a second or two."""
     total_timeout_s: float = Field(default=10.0, gt=0)
     stream_idle_timeout_s: float = Field(default=60.0, gt=0)

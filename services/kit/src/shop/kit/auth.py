@@ -72,7 +72,7 @@ class Keys:
         self._lock = asyncio.Lock()
 
     async def get(self, key_id: str) -> jwt.PyJWK | None:
-        """The key, None if the issuer does not have it; Unavailable("user") when it cannot be asked."""
+        """The key, None if the issuer does not have it; Unavailable("user") when it cannot be reached."""
         if key_id not in self._keys or time.monotonic() - self._fetched_at > KEYS_TTL_S:
             await self._refresh()
         key = self._keys.get(key_id)
@@ -215,7 +215,7 @@ async def internal_only(request: Request) -> None:
     expected: str = request.app.state.internal_token
     given = bearer_token(request)
     if not expected or not hmac.compare_digest(given.encode(), expected.encode()):
-        raise Problem(403, "internal_only", "Only the shop's own services may ask this.")
+        raise Problem(403, "internal_only", "Only the shop's own services may call this.")
 
 
 CurrentUser = Annotated[Principal, Depends(current_user)]

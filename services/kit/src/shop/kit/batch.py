@@ -66,7 +66,7 @@ class Batcher[T, R]:
         return await future
 
     def _schedule(self) -> None:
-        """See to it that the next batch leaves as soon as it may, if there is one."""
+        """Schedule the next batch, if there is one, for the earliest time that is allowed."""
         if self._scheduled or not self._waiting or len(self._inflight) >= self._max_inflight:
             return
         self._scheduled = True

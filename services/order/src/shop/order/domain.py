@@ -62,7 +62,7 @@ CANCEL = "cancel"
 
 
 class Item(NamedTuple):
-    """What the customer asked for; prices come from the shop, never from the customer."""
+    """What the customer ordered; prices come from the shop, never from the customer."""
 
     product_id: UUID
     quantity: int
@@ -130,7 +130,7 @@ class Order:
 
 @dataclass(slots=True)
 class Subject:
-    """An order in its saga, with what the steps of this attempt have learnt."""
+    """An order in its saga, with the results of the steps of this attempt."""
 
     order: Order
     traceparent: str
@@ -162,7 +162,7 @@ def merge(items: Iterable[Item]) -> list[Item]:
 def request_hash(
     items: Iterable[Item], address: Mapping[str, str], token: str, coupon: str | None, expected_total: int | None = None
 ) -> bytes:
-    """SHA-256 of what is asked for: equal for two bodies that mean the same order."""
+    """SHA-256 of the request: equal for two bodies that mean the same order."""
     wanted = sorted((str(item.product_id), item.quantity) for item in items)
     document: dict[str, Any] = {"items": wanted, "address": dict(address), "token": token, "coupon": coupon}
     if expected_total is not None:
@@ -171,7 +171,7 @@ def request_hash(
 
 
 class PriceMismatch(ValueError):
-    """Pricing quoted something else than was ordered and reserved; nobody is charged for it."""
+    """Pricing quoted something else than was ordered and reserved; the order is not charged."""
 
 
 def priced(order: Order, reserved: Sequence[ReservedLine], quote: Quoted) -> tuple[list[Line], Totals]:

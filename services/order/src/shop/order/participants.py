@@ -1,4 +1,4 @@
-"""The services that take part in an order, asked in batches by the calls of shop.contracts.
+"""The services that take part in an order, called in batches by the calls of shop.contracts.
 
 Orders that are at the same step at the same time share one request. A batch that a participant answers with 4xx is
 sent again in halves, so that an order which it rejects does not fail the others.
@@ -38,7 +38,7 @@ VOID_TIMEOUT_S = 2.0
 STATE_TIMEOUT_S = 2.0
 MINIMUM_TIMEOUT_S = 0.5
 MINIMUM_MAX_AGE_S = 60.0
-"""How long the smallest charge is cached before payment is asked again."""
+"""How long the smallest charge is cached before payment is called again."""
 
 NOT_OFFERED = frozenset({404, 405})
 """The answers of a service's previous version to a path that it does not have."""
@@ -48,7 +48,7 @@ ITEM_ERRORS = frozenset({400, 409, 413, 422})
 
 
 class Endpoint[Item: OrderItem, Result: OrderResult]:
-    """One batch call: ``ask`` sends an item together with those of other orders and returns its result.
+    """One batch call: ``call`` sends an item together with those of other orders and returns its result.
 
     Raises Unavailable when the participant did nothing, OutcomeUnknown when it may have done it, and the Problem
     by which it rejected this very item.
@@ -66,7 +66,7 @@ class Endpoint[Item: OrderItem, Result: OrderResult]:
         self._timeout_s = timeout_s
         self._batcher = Batcher(self._send_all, max_items=MAX_ORDERS_PER_CALL, max_inflight=inflight)
 
-    async def ask(self, item: Item) -> Result:
+    async def call(self, item: Item) -> Result:
         try:
             return await self._batcher.submit(item)
         except Problem as problem:
@@ -131,7 +131,7 @@ def chunk_by_lines[Item: OrderItem](items: Sequence[Item]) -> list[list[Item]]:
 
 
 class Participants:
-    """Product holds the stock, pricing makes the price, payment moves the money."""
+    """The calls to product (stock), pricing (quotes) and payment (charges)."""
 
     def __init__(self, at_product: ServiceClient, at_pricing: ServiceClient, at_payment: ServiceClient) -> None:
         self._payment = at_payment
@@ -140,7 +140,7 @@ class Participants:
         self.reserve = Endpoint(at_product, product.RESERVE, RESERVE_TIMEOUT_S)
         self.release = Endpoint(at_product, product.RELEASE, RELEASE_TIMEOUT_S)
         self.quote = Endpoint(at_pricing, pricing.QUOTE, QUOTE_TIMEOUT_S)
-        self.unquote = Endpoint(at_pricing, pricing.RELEASE, RELEASE_TIMEOUT_S)
+        self.release_coupon = Endpoint(at_pricing, pricing.RELEASE, RELEASE_TIMEOUT_S)
         self.charge = Endpoint(at_payment, payment.CHARGE, CHARGE_TIMEOUT_S, MAX_CHARGES_INFLIGHT)
         self.void = Endpoint(at_payment, payment.VOID, VOID_TIMEOUT_S)
         self._state = Endpoint(at_payment, payment.STATE, STATE_TIMEOUT_S)
@@ -148,7 +148,7 @@ class Participants:
     async def refunded_in_full(self, order_id: UUID) -> bool:
         """Whether all that was paid for the order was refunded; False for a payment service that cannot say so yet."""
         try:
-            result = await self._state.ask(payment.StateRequest(order_id=order_id))
+            result = await self._state.call(payment.StateRequest(order_id=order_id))
         except Unavailable as error:
             if isinstance(error.__cause__, Problem) and error.__cause__.status in NOT_OFFERED:
                 return False
@@ -173,5 +173,13 @@ class Participants:
         return self._minimum
 
     async def close(self) -> None:
-        for endpoint in (self.reserve, self.release, self.quote, self.unquote, self.charge, self.void, self._state):
+        for endpoint in (
+            self.reserve,
+            self.release,
+            self.quote,
+            self.release_coupon,
+            self.charge,
+            self.void,
+            self._state,
+        ):
             await endpoint.close()

@@ -186,16 +186,16 @@ class OrderRepository:
         self, order_id: UUID, user_id: UUID | None, at: datetime, traceparent: str
     ) -> SagaLease[Subject] | None:
         """Lease a confirmed order's saga to cancel it; None unless it is confirmed and not being cancelled."""
-        asked = (order_id, user_id, at, self._owner, self._lease_s, traceparent)
-        row = await self._database.fetchrow(CANCEL_CONFIRMED, *asked)
+        arguments = (order_id, user_id, at, self._owner, self._lease_s, traceparent)
+        row = await self._database.fetchrow(CANCEL_CONFIRMED, *arguments)
         return None if row is None else SAGAS.lease(row)
 
     async def cancel_pending(
         self, order_id: UUID, user_id: UUID | None, at: datetime, traceparent: str, refusal: Rejected
     ) -> SagaLease[Subject] | None:
         """Lease a pending order's saga to undo it because of ``refusal``; None unless it is still being placed."""
-        asked = (order_id, user_id, at, self._owner, self._lease_s, traceparent, refusal.dump())
-        row = await self._database.fetchrow(CANCEL_PENDING, *asked)
+        arguments = (order_id, user_id, at, self._owner, self._lease_s, traceparent, refusal.dump())
+        row = await self._database.fetchrow(CANCEL_PENDING, *arguments)
         return None if row is None else SAGAS.lease(row)
 
     async def move(

@@ -1,6 +1,6 @@
 """The steps of orders. Retail: reserve the stock, quote the price, charge the customer.
 
-Cancelling a confirmed order undoes the same steps: refund, give the coupon back, restock.
+Cancelling a confirmed order undoes the same steps: refund, release the coupon, restock.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class OrderSteps:
             "retail",
             (
                 Step("reserve", self.reserve, self.release),
-                Step("quote", self.quote, self.unquote),
+                Step("quote", self.quote, self.release_coupon),
                 Step("charge", self.charge, self.void),
             ),
         )
@@ -38,7 +38,7 @@ class OrderSteps:
         lines = [ReservationLine(product_id=line.product_id, quantity=line.quantity) for line in order.lines]
         request = ReservationRequest(order_id=order.id, traceparent=subject.traceparent, lines=lines)
         try:
-            result = await self._at.reserve.ask(request)
+            result = await self._at.reserve.call(request)
         except Problem as problem:
             return rejected(problem)
         if isinstance(result, ReservationRejected):
@@ -49,7 +49,7 @@ class OrderSteps:
         return Done()
 
     async def release(self, subject: Subject) -> None:
-        await self._at.release.ask(ReleaseRequest(order_id=subject.order.id, traceparent=subject.traceparent))
+        await self._at.release.call(ReleaseRequest(order_id=subject.order.id, traceparent=subject.traceparent))
 
     async def quote(self, subject: Subject) -> Done | Rejected:
         order = subject.order
@@ -63,7 +63,7 @@ class OrderSteps:
             coupon=order.coupon,
         )
         try:
-            result = await self._at.quote.ask(request)
+            result = await self._at.quote.call(request)
         except Problem as problem:
             return rejected(problem)
         if isinstance(result, QuoteRejected):
@@ -74,15 +74,17 @@ class OrderSteps:
             raise OutcomeUnknown("pricing", f"pricing: {error}") from error
         return Done()
 
-    async def unquote(self, subject: Subject) -> None:
+    async def release_coupon(self, subject: Subject) -> None:
         """Without a coupon nothing was redeemed, so an order can be undone while pricing is unavailable."""
         if subject.order.coupon is not None:
-            await self._at.unquote.ask(ReleaseRequest(order_id=subject.order.id, traceparent=subject.traceparent))
+            await self._at.release_coupon.call(
+                ReleaseRequest(order_id=subject.order.id, traceparent=subject.traceparent)
+            )
 
     async def charge(self, subject: Subject) -> Done | Rejected:
-        """A provider that does not answer leaves the charge pending: it is asked again, and never charged twice.
+        """A provider that does not answer leaves the charge pending: the request is repeated, and charges once.
 
-        Before it is asked for the first time the total is compared with the one that the customer was shown.
+        Before the first request the total is compared with the one that the customer was shown.
         """
         order, total = subject.order, subject.totals.total
         if order.expected_total not in (None, total):
@@ -97,7 +99,7 @@ class OrderSteps:
             token=order.payment_token or "",
         )
         try:
-            result = await self._at.charge.ask(request)
+            result = await self._at.charge.call(request)
         except Problem as problem:
             return rejected(problem)
         match result.status:
@@ -114,7 +116,7 @@ class OrderSteps:
         order = subject.order
         reason = "order_cancelled" if order.cancel_requested_at else "order_rejected"
         request = VoidRequest(order_id=order.id, traceparent=subject.traceparent, reason=reason)
-        if (await self._at.void.ask(request)).status is VoidStatus.PENDING:
+        if (await self._at.void.call(request)).status is VoidStatus.PENDING:
             raise OutcomeUnknown("payment", "the end of the charge is pending")
 
 
@@ -126,5 +128,5 @@ def price_changed(order: Order, total: int) -> Rejected:
 
 
 def rejected(problem: Problem) -> Rejected:
-    """A participant that cannot accept the request as such never will."""
+    """A participant that refuses the request itself refuses it every time."""
     return Rejected(problem.code, problem.detail)

@@ -36,7 +36,7 @@ from shop.order.stream import Watchers
 log = logging.getLogger(__name__)
 
 PARK_TIMEOUT_S = 1.0
-"""Added to the inline budget: the time for giving the saga back before 202 is answered."""
+"""Added to the inline budget: the time for releasing the saga before 202 is answered."""
 READ_TIMEOUT_S = 1.0
 INSERT_TIMEOUT_S = 3.0
 
@@ -245,11 +245,11 @@ class OrderService:
 
     async def _begin_cancel(self, order_id: UUID, user_id: UUID | None) -> SagaLease[Subject] | None:
         """Confirmed is tried twice: the order may be confirmed between the first two statements."""
-        asked = (order_id, user_id, self._clock.now(), telemetry.traceparent())
+        arguments = (order_id, user_id, self._clock.now(), telemetry.traceparent())
         return (
-            await self._repository.cancel_confirmed(*asked)
-            or await self._repository.cancel_pending(*asked, CANCELLED)
-            or await self._repository.cancel_confirmed(*asked)
+            await self._repository.cancel_confirmed(*arguments)
+            or await self._repository.cancel_pending(*arguments, CANCELLED)
+            or await self._repository.cancel_confirmed(*arguments)
         )
 
     def _cancelled_already(self, order: Order) -> Answer:

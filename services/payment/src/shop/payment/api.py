@@ -73,7 +73,7 @@ async def refund_payment(
     refund: schemas.RefundBody,
     key: RequiredKey,
 ) -> schemas.RefundView:
-    """Refund a payment, in full or in part. 202 when the provider has not answered yet: it is asked again."""
+    """Refund a payment, in full or in part. 202 when the provider has not answered yet: the request is repeated."""
     made, payment = await service.refund(refund.request(payment_id, key))
     if made.state == "pending":
         response.status_code = 202

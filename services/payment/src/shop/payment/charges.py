@@ -66,25 +66,25 @@ class Charges:
         ]
         if not pending:
             return
-        task = asyncio.create_task(self._ask(pending, payments))
+        task = asyncio.create_task(self._request(pending, payments))
         self._in_progress.add(task)
         task.add_done_callback(self._call_ended)
         done, _ = await asyncio.wait({task}, timeout=timeout_s)
         if done:
             task.result()
 
-    async def _ask(self, pending: Sequence[Payment], payments: dict[UUID, Payment]) -> None:
-        asked = {_key(payment): payment for payment in pending}
-        free = [ChargeOutcome(key, "captured") for key, payment in asked.items() if payment.amount == 0]
-        payments.update(await self._record(free, asked))
-        charges = [_charge(key, payment) for key, payment in asked.items() if payment.amount > 0]
+    async def _request(self, pending: Sequence[Payment], payments: dict[UUID, Payment]) -> None:
+        by_key = {_key(payment): payment for payment in pending}
+        free = [ChargeOutcome(key, "captured") for key, payment in by_key.items() if payment.amount == 0]
+        payments.update(await self._record(free, by_key))
+        charges = [_charge(key, payment) for key, payment in by_key.items() if payment.amount > 0]
         if charges:
             async for outcomes in self._provider.charge_many(charges):
-                payments.update(await self._record(outcomes, asked))
+                payments.update(await self._record(outcomes, by_key))
 
-    async def _record(self, outcomes: Iterable[ChargeOutcome], asked: Mapping[str, Payment]) -> dict[UUID, Payment]:
+    async def _record(self, outcomes: Iterable[ChargeOutcome], by_key: Mapping[str, Payment]) -> dict[UUID, Payment]:
         now = self._clock.now()
-        known = [_outcome(asked[one.key], one) for one in outcomes if one.status != "unknown"]
+        known = [_outcome(by_key[one.key], one) for one in outcomes if one.status != "unknown"]
         if not known:
             return {}
         recorded = await self._repository.record_outcomes(known, now)

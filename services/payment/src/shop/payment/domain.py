@@ -35,9 +35,9 @@ DECLINE_DETAILS = {
     "payment_refused": "The payment could not be made. The card was not declined.",
     "insufficient_funds": "The payment was declined: insufficient funds.",
     "invalid_token": "The payment was declined: the payment token is not valid.",
-    "authentication_required": "The payment was declined: the bank wants to authenticate the customer.",
+    "authentication_required": "The payment was declined: the bank requires the customer to authenticate.",
     "expired": "The payment was declined: it was not made in time.",
-    "voided": "The order was given up, so it cannot be paid any more.",
+    "voided": "The order was rejected or cancelled, so it can no longer be paid.",
     "payment_conflict": "The order was charged before with another amount or for another customer.",
 }
 
@@ -60,7 +60,7 @@ class NotRefundable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChargeRequest:
-    """What an order asks to be charged; ``traceparent`` is the trace that the payment's events belong to."""
+    """The charge of one order; ``traceparent`` is the trace that the payment's events belong to."""
 
     order_id: UUID
     user_id: UUID

@@ -18,14 +18,14 @@ REFUSED = "payment_refused"
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """An amount to capture. ``amount`` is in minor units, above zero; ``asked_at`` is when the key was first used."""
+    """An amount to capture, in minor units above zero; ``requested_at`` is when the key was first used."""
 
     key: str
     order_id: UUID
     amount: int
     currency: str
     token: str
-    asked_at: datetime
+    requested_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Repayment:
     reference: str
     amount: int
     currency: str
-    asked_at: datetime
+    requested_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,14 @@ NO_CURRENCY = "XXX"
 PAYMENT = ", ".join(field.name for field in fields(Payment))
 REFUND = ", ".join(field.name for field in fields(Refund))
 
-# A row that is there already is returned as it is; asking again only renews the lease. Sorted, so that batches that
+# An existing row is returned as it is; a repeated request only renews the lease. Sorted, so that batches that
 # share orders cannot deadlock.
 OPEN = f"""
 INSERT INTO payments AS known (id, order_id, user_id, state, amount, currency, token, traceparent, provider,
                                next_attempt_at, created_at, updated_at)
 SELECT id, order_id, user_id, 'pending', amount, currency, token, traceparent, $8, $9, $10, $10
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[])
-    AS asked (id, order_id, user_id, amount, currency, token, traceparent)
+    AS input (id, order_id, user_id, amount, currency, token, traceparent)
 ORDER BY order_id
 ON CONFLICT (order_id) DO UPDATE SET next_attempt_at = EXCLUDED.next_attempt_at
 RETURNING {PAYMENT}"""
@@ -61,7 +61,7 @@ MARK_VOID = f"""
 INSERT INTO payments AS known (id, order_id, state, amount, currency, provider, voided_at, void_reason,
                                next_attempt_at, created_at, updated_at)
 SELECT id, order_id, 'voided', 0, '{NO_CURRENCY}', $4, $6, reason, $5, $6, $6
-FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS asked (id, order_id, reason)
+FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS input (id, order_id, reason)
 ORDER BY order_id
 ON CONFLICT (order_id) DO UPDATE SET voided_at = coalesce(known.voided_at, EXCLUDED.voided_at),
     void_reason = coalesce(known.void_reason, EXCLUDED.void_reason), next_attempt_at = EXCLUDED.next_attempt_at

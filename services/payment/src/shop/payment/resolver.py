@@ -1,4 +1,4 @@
-"""Completes what a crash, a timeout or an outage left pending, when no caller asks again.
+"""Completes what a crash, a timeout or an outage left pending, when no caller repeats its request.
 
 It gets the outcomes of pending charges and refunds from the provider, and makes the refunds that voids need. It never
 decides on a refund by itself: a capture that it finds is recorded like any other, and the order's saga decides.

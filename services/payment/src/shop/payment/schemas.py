@@ -22,7 +22,7 @@ Reason = Annotated[str, Typed(MAX_REASON_LENGTH, 0)]
 
 
 def charge_request(item: ChargeItem, traceparent: str) -> ChargeRequest:
-    """What an order asks to be charged, in the trace of the order or of the request."""
+    """The charge of one order, in the trace of the order or of the request."""
     amount = item.amount
     trace = item.traceparent or traceparent
     return ChargeRequest(item.order_id, item.user_id, amount.amount, amount.currency, item.token, trace)
@@ -73,7 +73,7 @@ class RefundBody(RequestBody):
 
 
 class RefundView(BaseModel):
-    """A refund, with the payment as it is then. ``pending``: the provider gave no answer yet, it is asked again."""
+    """A refund, with the payment as it is then. ``pending``: the provider has not answered yet; it is tried again."""
 
     id: UUID
     payment_id: UUID

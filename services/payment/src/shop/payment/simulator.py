@@ -45,7 +45,7 @@ UNKNOWN_TOKEN = TestToken("declined", "invalid_token")
 CHARGE = """
 INSERT INTO simulator.charges AS known (key, reference, order_id, amount, currency, token, outcome, code)
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[])
-    AS asked (key, reference, order_id, amount, currency, token, outcome, code)
+    AS input (key, reference, order_id, amount, currency, token, outcome, code)
 ORDER BY key
 ON CONFLICT (key) DO UPDATE SET requests = known.requests + 1
 RETURNING key, reference::text, token, outcome, code, requests"""

@@ -83,7 +83,7 @@ class StripeProvider:
                 task.cancel()
 
     async def _charge(self, charge: Charge) -> ChargeOutcome:
-        late = self._clock.now() - charge.asked_at > KEY_LIFETIME
+        late = self._clock.now() - charge.requested_at > KEY_LIFETIME
         async with self._calls:
             try:
                 async with asyncio.timeout(self.timeout_s):
@@ -115,7 +115,7 @@ class StripeProvider:
         return _intent_outcome(charge.key, found.data[0])
 
     async def refund(self, repayment: Repayment) -> RepaymentOutcome:
-        late = self._clock.now() - repayment.asked_at > KEY_LIFETIME
+        late = self._clock.now() - repayment.requested_at > KEY_LIFETIME
         async with self._calls:
             try:
                 async with asyncio.timeout(self.timeout_s):

@@ -70,6 +70,6 @@ async def quote_orders(batch: Batch[QuoteRequest], service: Service) -> Response
 
 @internal.post(RELEASE.path)
 async def release(batch: Batch[ReleaseRequest], service: Service) -> Results[Released]:
-    """Give the orders' coupons back; an order that redeemed nothing yet cannot redeem afterwards."""
+    """Release the orders' coupons; an order that redeemed nothing yet cannot redeem afterwards."""
     await service.release([item.order_id for item in batch.items])
     return Results(results=[Released(order_id=item.order_id) for item in batch.items])

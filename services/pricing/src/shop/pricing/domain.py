@@ -29,13 +29,13 @@ Refusal = Literal[
 
 REFUSALS: Mapping[Refusal, str] = {
     "unknown_coupon": "There is no such coupon.",
-    "coupon_inactive": "This coupon is not in use at the moment.",
+    "coupon_inactive": "This coupon is not active at the moment.",
     "coupon_not_started": "This coupon is not valid yet.",
     "coupon_expired": "This coupon has expired.",
-    "coupon_minimum_not_met": "The items cost less than this coupon asks for.",
-    "coupon_exhausted": "This coupon has been used as often as it may be.",
-    "coupon_already_used": "You have used this coupon before, and it counts once per customer.",
-    "released": "The order was given up before it was priced.",
+    "coupon_minimum_not_met": "The items cost less than the minimum for this coupon.",
+    "coupon_exhausted": "This coupon has reached its usage limit.",
+    "coupon_already_used": "You have already used this coupon; each customer can use it once.",
+    "released": "The order was released before it was priced.",
     "currency_mismatch": "A price is not in the shop's currency.",
     "country_not_served": "This shop does not ship to that country.",
 }

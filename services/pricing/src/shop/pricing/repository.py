@@ -58,9 +58,9 @@ CHECK = f"""
 SELECT kind, value, minimum_subtotal, {REFUSAL.format(subtotal="$2", now="$3")} AS refusal
 FROM promotions p WHERE code = $1"""  # noqa: S608 - constants
 
-# The row locks, taken in the order of the codes, make `used` the truth whatever this statement's snapshot says. The
+# The row locks, taken in the order of the codes, make `used` current whatever this statement's snapshot shows. The
 # snapshot may lack a redemption committed while the lock was awaited: then ON CONFLICT leaves the row out, and the
-# item comes back with neither discount nor refusal, to be asked again with a fresh snapshot.
+# item is returned with neither discount nor refusal, to be tried again with a fresh snapshot.
 REDEEM = f"""
 WITH wanted AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[]) WITH ORDINALITY

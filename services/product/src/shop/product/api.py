@@ -100,7 +100,7 @@ async def reserve(batch: Batch[ReservationRequest], service: Service) -> Respons
 
 @internal.post(RELEASE.path)
 async def release(batch: Batch[ReleaseRequest], service: Service) -> Results[Released]:
-    """Give the orders' stock back; an order that reserved nothing yet cannot reserve afterwards."""
+    """Release the orders' stock; an order that reserved nothing yet cannot reserve afterwards."""
     await service.release([item.order_id for item in batch.items])
     return Results(results=[Released(order_id=item.order_id) for item in batch.items])
 
@@ -120,5 +120,5 @@ def _invalid(message: str) -> Problem:
 
 
 def _public(content: bytes) -> Response:
-    """What is the same for everybody, and for this moment alone: stock and prices change."""
+    """The same answer for everybody, to be revalidated each time: stock and prices change."""
     return Response(content, media_type="application/json", headers=PUBLIC_NOW)

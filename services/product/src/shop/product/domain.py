@@ -11,7 +11,7 @@ from shop.kit.text import folded
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The quantities that an order asks for, by product."""
+    """The quantities to reserve for an order, by product."""
 
     order_id: UUID
     lines: Mapping[UUID, int]

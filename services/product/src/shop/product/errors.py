@@ -30,5 +30,5 @@ def wrong_currency(currency: str) -> Problem:
 
 def stock_too_large() -> Problem:
     detail = "The stock would be larger than can be counted."
-    message = f"With it, more than {MAX_RECEIVED} pieces would have come in."
+    message = f"More than {MAX_RECEIVED} pieces would have been received."
     return Problem(409, "stock_too_large", detail, errors=[{"field": "delta", "message": message}])

@@ -1,4 +1,4 @@
-"""The only SQL of the catalogue: products, what came in, and finding them."""
+"""The only SQL of the catalogue: products, stock movements, and searches."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ WHERE id = $1 RETURNING {COLUMNS}"""  # noqa: S608 - constants
 REINDEX = "UPDATE products SET search = to_tsvector('simple', $2) WHERE id = $1"
 
 # A statement of its own, before MOVE: an UPDATE holds what it computes from its snapshot against the CHECK before it
-# notices a newer row, so MOVE's snapshot is taken when nobody else can change the stock any more.
+# notices a newer row, so MOVE's snapshot is taken when no other transaction can change the stock.
 LOCK = BY_ID + " FOR UPDATE"
 # A key that was used before changes nothing: the row of the first movement is in the way of the second.
-# All that ever came in has to fit into an integer, not only what is left: orders may give back what they hold.
+# All stock ever received has to fit into an integer, not only what is left: orders may release what they hold.
 MOVE = f"""
 WITH moved AS (
     INSERT INTO stock_movements (product_id, delta, reason, key, at) VALUES ($1, $2, $3, $4, $5)

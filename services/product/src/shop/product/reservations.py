@@ -32,7 +32,7 @@ WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, product_id"""
 RESERVE = """
 WITH reserved AS (
     INSERT INTO reservations (order_id, state, created_at, updated_at)
-    SELECT order_id, 'reserved', $7, $7 FROM unnest($1::uuid[]) AS asked (order_id) ORDER BY order_id
+    SELECT order_id, 'reserved', $7, $7 FROM unnest($1::uuid[]) AS input (order_id) ORDER BY order_id
     ON CONFLICT (order_id) DO NOTHING
     RETURNING order_id
 ), reserved_lines AS (
@@ -51,7 +51,7 @@ SELECT id FROM products WHERE id IN (SELECT product_id FROM reservation_lines WH
 ORDER BY id FOR UPDATE"""
 RELEASE = """
 INSERT INTO reservations AS r (order_id, state, created_at, updated_at)
-SELECT DISTINCT order_id, 'released', $2::timestamptz, $2::timestamptz FROM unnest($1::uuid[]) AS asked (order_id)
+SELECT DISTINCT order_id, 'released', $2::timestamptz, $2::timestamptz FROM unnest($1::uuid[]) AS input (order_id)
 ORDER BY order_id
 ON CONFLICT (order_id) DO UPDATE SET state = 'released', updated_at = $2 WHERE r.state <> 'released'
 RETURNING order_id"""

@@ -67,7 +67,7 @@ class ProductChange(RequestBody):
 
 
 class StockChange(RequestBody):
-    """``delta`` pieces came in, or were written off when negative."""
+    """``delta`` pieces were received, or written off when negative."""
 
     model_config = example(delta=25, reason="delivery")
 

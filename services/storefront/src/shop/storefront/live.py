@@ -1,4 +1,4 @@
-"""Proxies an order's server-sent events: a browser has a session cookie, the order service wants an access token."""
+"""Proxies an order's server-sent events: a browser has a session cookie, the order service requires an access token."""
 
 from __future__ import annotations
 

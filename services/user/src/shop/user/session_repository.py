@@ -20,9 +20,9 @@ async def sign_in_state(db: Connection, email: str) -> tuple[Account | None, dat
     row = await db.fetchrow(
         """
         SELECT u.id, u.email, u.name, u.role, u.created_at, u.password_hash, f.locked_until
-        FROM (SELECT $1::text AS email) asked
-        LEFT JOIN users u ON u.email = asked.email
-        LEFT JOIN sign_in_failures f ON f.email = asked.email
+        FROM (SELECT $1::text AS email) input
+        LEFT JOIN users u ON u.email = input.email
+        LEFT JOIN sign_in_failures f ON f.email = input.email
         """,
         email,
     )

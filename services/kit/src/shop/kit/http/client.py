@@ -24,7 +24,7 @@ CALLS = Counter("shop_client_requests_total", "Requests to other services", ["up
 
 TIMEOUT_S = 3.0
 CONNECT_WINDOW_S = 1.0
-"""How long a connection that cannot be made is tried again: a service that starts anew, or a new pod that not every
+"""How long a connection that cannot be made is tried again: a service that restarts, or a new pod that not every
 node knows yet, takes connections within a second or so."""
 CONNECT_SHARE = 0.5
 """Of a call's own limit that this may take at most, so that the last try has time for an answer."""

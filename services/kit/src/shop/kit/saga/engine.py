@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Status(StrEnum):
-    """Where a saga stands; only these three are stored."""
+    """The state of a saga; only these three are stored."""
 
     RUNNING = "running"
     COMPENSATING = "compensating"

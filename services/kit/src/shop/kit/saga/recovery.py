@@ -86,7 +86,7 @@ class SagaRecovery[S]:
         self._metrics.waiting(await self._store.waiting())
 
     async def close(self) -> None:
-        """Interrupt the attempts; each gives its saga back."""
+        """Interrupt the attempts; each releases its saga."""
         for task in self._attempts:
             task.cancel()
         await self.drain()

@@ -77,7 +77,7 @@ class Changes:
 
 
 class Lifecycle[S](Protocol):
-    """What a service says about its sagas: their steps, and what their end means for it."""
+    """What a service defines for its sagas: their steps, and what their end means for it."""
 
     def saga_for(self, kind: str) -> Saga[S]:
         """The steps of a stored kind."""
@@ -141,7 +141,7 @@ class SagaRunner[S]:
         run.refusal = changes.refusal
 
     async def park(self, run: SagaRun[S]) -> None:
-        """Give the saga back for a later attempt."""
+        """Release the saga for a later attempt."""
         delay_s = backoff_s(run.progress.attempt - 1, self._retry_first_s, self._retry_max_s)
         await self._save(run, run.progress.status, self._lifecycle.parked(run), release=True, delay_s=delay_s)
 

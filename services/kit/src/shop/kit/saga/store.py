@@ -3,7 +3,7 @@
 ``due_at`` and ``lease_owner`` form one lease: while a worker holds a saga ``due_at`` is the end of its lease, otherwise
 the time of the next attempt. So one index answers the one question, which sagas are due. A claim raises ``fence``;
 every later statement names it, so a worker whose lease passed to another one stores nothing. A saga whose lease ended
-without being given back is marked ``outcome_uncertain`` when it is claimed: how far its last worker came is unknown.
+without being released is marked ``outcome_uncertain`` when it is claimed: how far its last worker came is unknown.
 """
 # ruff: noqa: S608 - the statements are put together from a table's description, which is part of the code
 
@@ -32,7 +32,7 @@ refusal jsonb, event_id uuid, event_type text, event_subject text, event_payload
 class SagaLease[S](NamedTuple):
     """A saga that this worker may drive until its lease ends. ``subject`` is what the saga is about.
 
-    ``attempt`` counts from 1. ``requested_at`` is when the operation was asked for.
+    ``attempt`` counts from 1. ``requested_at`` is when the operation was requested.
     """
 
     saga_id: UUID
@@ -54,8 +54,8 @@ class SagaLease[S](NamedTuple):
 class SagaUpdate:
     """A change of one saga, valid while its fence is ``fence`` and its status ``status_before``.
 
-    ``delay_s`` seconds from now a worker may claim it again, None leaves that time as it is; ``release`` gives the
-    lease back. ``changes`` are the service's own columns, see `SagaTable`; ``event`` is published.
+    ``delay_s`` seconds from now a worker may claim it again, None leaves that time as it is; ``release`` ends the
+    lease. ``changes`` are the service's own columns, see `SagaTable`; ``event`` is published.
     """
 
     saga_id: UUID
