@@ -175,7 +175,7 @@ async def test_nats_keeps_its_streams(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ['a "quoted" folder', "a\\backslash", "zwei\nZeilen", "Müller's $HOME %s #1 {x}"])
-def test_no_character_of_a_path_has_a_meaning(tmp_path: Path, name: str) -> None:
+def test_a_path_may_have_special_characters(tmp_path: Path, name: str) -> None:
     for start in (start_nats, start_valkey):
         server = start(tmp_path / name / start.__name__)
         server.stop()

@@ -104,7 +104,7 @@ def test_callers_get_the_address_of_a_services_grpc_server(tmp_path: Path) -> No
     assert addresses == {"order": headless, "user": None, "front": None}
 
 
-def test_only_the_ingress_may_be_connected_to_by_anybody(tmp_path: Path) -> None:
+def test_only_the_ingress_accepts_connections_from_everywhere(tmp_path: Path) -> None:
     found = values(tmp_path, order='calls = ["user"]\n', user='prefixes = [".well-known"]\n', front="ingress = true\n")
     policies = {noun: one["networkPolicy"] for noun, one in found.items()}
     assert policies == {

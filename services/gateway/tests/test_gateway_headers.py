@@ -20,16 +20,16 @@ def names(headers: Pairs) -> list[str]:
         b"x-request-id", b"traceparent", b"x-shop-internal", b"x-shop-user", b"content-length",
     ],
 )  # fmt: skip
-def test_what_is_not_passed_on(name: bytes) -> None:
+def test_headers_that_are_not_forwarded(name: bytes) -> None:
     assert names([(name, b"1"), (b"accept", b"*/*")]) == ["accept"]
 
 
-def test_what_connection_names_is_not_passed_on_either() -> None:
+def test_headers_named_by_connection_are_not_forwarded() -> None:
     raw = [(b"connection", b"close, X-Secret"), (b"x-secret", b"1"), (b"x-other", b"2")]
     assert names(raw) == ["x-other"]
 
 
-def test_values_pass_as_they_are() -> None:
+def test_header_values_are_forwarded_unchanged() -> None:
     raw = [(b"cookie", b"a=1"), (b"cookie", b"b=2"), (b"x-name", "Jürgen".encode()), (b"host", b"shop.local")]
     assert read_request(raw).forwarded == [
         ("cookie", "a=1"), ("cookie", "b=2"), ("x-name", "Jürgen"), ("host", "shop.local"),
@@ -54,7 +54,7 @@ def test_values_pass_as_they_are() -> None:
         ([(b"x", b"1" * MAX_HEADER_BYTES)], 431, "headers_too_large"),
     ],
 )
-def test_what_is_refused(raw: Pairs, status: int, code: str) -> None:
+def test_malformed_headers_are_refused(raw: Pairs, status: int, code: str) -> None:
     with pytest.raises(Problem) as refused:
         read_request(raw)
     assert (refused.value.status, refused.value.code) == (status, code)

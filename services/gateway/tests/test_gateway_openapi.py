@@ -62,7 +62,7 @@ def assert_no_dangling(merged: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", ["/internal/reservations", "/health", "/metrics"])
-def test_what_is_internal_is_left_out(path: str) -> None:
+def test_internal_paths_are_left_out(path: str) -> None:
     assert merge({"order": document(path, {"A": MONEY})})["paths"] == {}
 
 

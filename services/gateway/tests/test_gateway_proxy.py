@@ -37,7 +37,7 @@ async def test_every_method_passes(shop: Shop, method: str) -> None:
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 304, 302, 402, 404, 409, 422, 500, 503])
-async def test_every_status_comes_back_as_it_is(shop: Shop, status: int) -> None:
+async def test_every_status_is_passed_through(shop: Shop, status: int) -> None:
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"location", b"/elsewhere"), (b"retry-after", b"7"), (b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -51,7 +51,7 @@ async def test_every_status_comes_back_as_it_is(shop: Shop, status: int) -> None
     assert answer.content == (b"" if status in (204, 304) else b'{"code":"theirs"}')
 
 
-async def test_an_encoded_answer_is_not_decoded_on_the_way(shop: Shop) -> None:
+async def test_an_encoded_answer_is_not_decoded(shop: Shop) -> None:
     async def handler(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-encoding", b"gzip"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -114,7 +114,7 @@ async def read_into(seen: list[bytes], answer: httpx.Response) -> None:
         seen.append(part)  # noqa: PERF401 - an interrupted comprehension would keep nothing
 
 
-async def test_a_request_body_is_passed_on_while_it_is_still_coming(shop: Shop) -> None:
+async def test_a_request_body_is_forwarded_while_it_arrives(shop: Shop) -> None:
     arrived = asyncio.Event()
     parts: list[bytes] = []
 
@@ -138,7 +138,7 @@ async def test_a_request_body_is_passed_on_while_it_is_still_coming(shop: Shop) 
     assert b"".join(parts) == b"firstsecond"
 
 
-async def test_a_body_in_pieces_with_a_length_keeps_its_length(shop: Shop) -> None:
+async def test_a_body_in_chunks_with_a_length_keeps_its_length(shop: Shop) -> None:
     token = shop.customer()["Authorization"].encode()
     reader, writer = await shop.connect()
     writer.write(b"POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: " + token + b"\r\n")

@@ -101,7 +101,7 @@ def tries(shop: Shop, noun: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
-async def test_a_service_that_comes_a_moment_later_is_waited_for(
+async def test_a_request_waits_for_a_service_that_is_starting(
     open_shop: Open, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     server = Server(answered=1)
@@ -254,7 +254,7 @@ async def test_what_is_not_idempotent_is_never_repeated(
 
 
 @pytest.mark.parametrize(("method", "headers"), [("GET", {}), ("POST", KEY)])
-async def test_it_is_sent_twice_at_most(open_shop: Open, method: str, headers: dict[str, str]) -> None:
+async def test_a_request_is_sent_at_most_twice(open_shop: Open, method: str, headers: dict[str, str]) -> None:
     server = Server(answered=0)
     async with listening(server) as url, open_shop(order_url=url) as shop:
         answer = await shop.client.request(method, "/api/v1/orders", headers=shop.customer() | headers)
@@ -262,7 +262,7 @@ async def test_it_is_sent_twice_at_most(open_shop: Open, method: str, headers: d
         assert len(server.requests) == 2
 
 
-async def test_a_body_that_came_in_pieces_is_not_sent_again(open_shop: Open) -> None:
+async def test_a_streamed_body_is_not_sent_again(open_shop: Open) -> None:
     """It was streamed, so it is not in memory any more."""
     server = Server(answered=0)
     async with listening(server) as url, open_shop(order_url=url) as shop:
@@ -292,7 +292,7 @@ async def test_a_body_that_came_in_pieces_is_not_sent_again(open_shop: Open) -> 
         ("POST", "/checkout", True, False),
     ],
 )
-def test_what_may_be_sent_again(method: str, path: str, key: bool, repeatable: bool) -> None:
+def test_which_requests_are_repeatable(method: str, path: str, key: bool, repeatable: bool) -> None:
     headers = [("accept", "*/*"), *([("idempotency-key", "1")] if key else [])]
     assert is_repeatable(method, path, headers) is repeatable
 
@@ -305,7 +305,7 @@ class Ending(serve.Server):
         yield
 
 
-async def test_a_service_that_ends_under_load_breaks_no_request(open_shop: Open) -> None:
+async def test_no_request_fails_when_a_service_stops_under_load(open_shop: Open) -> None:
     """Requests that must not be sent twice, while one of two instances ends as it does in a rollout."""
     with reserved_port() as one, reserved_port() as two:
         servers = [

@@ -129,7 +129,7 @@ def test_who_needs_a_token(method: str, path: str, needs_token: bool) -> None:
         ("DELETE", "/api/v1/tokens", False),
     ],
 )
-def test_what_costs_a_password_hash_is_limited_more_strictly(method: str, path: str, signs_in: bool) -> None:
+def test_requests_that_cost_a_password_hash_are_limited_more_strictly(method: str, path: str, signs_in: bool) -> None:
     target = routed(method, path)
     assert isinstance(target, Target)
     assert target.signs_in is signs_in
@@ -137,7 +137,7 @@ def test_what_costs_a_password_hash_is_limited_more_strictly(method: str, path: 
 
 @given(st.sampled_from(sorted(METHODS)), st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60))
 @example("GET", "api/v1/products/%C0%AE%C0%AE/")
-def test_no_path_confuses_the_router(method: str, tail: str) -> None:
+def test_a_routed_path_has_only_one_reading(method: str, tail: str) -> None:
     """Whatever is routed on has one reading: no segment that a server behind could resolve or split otherwise."""
     target = routed(method, f"/{tail}")
     if isinstance(target, Refusal):

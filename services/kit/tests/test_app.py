@@ -152,7 +152,7 @@ async def test_failures_are_problems(client: httpx.AsyncClient, path: str, statu
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-async def test_tokens_open_what_their_role_may(client: httpx.AsyncClient, tokens: Tokens) -> None:
+async def test_roles_limit_access(client: httpx.AsyncClient, tokens: Tokens) -> None:
     person, token = tokens.customer()
     mine = await client.get("/api/v1/notes/mine", headers={"Authorization": f"Bearer {token}"})
     assert mine.json() == person.email
@@ -203,7 +203,7 @@ async def test_metrics_and_documentation_are_served(client: httpx.AsyncClient) -
 
 
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
-async def test_the_documentation_needs_nothing_from_elsewhere(client: httpx.AsyncClient, page: str) -> None:
+async def test_the_documentation_loads_no_external_files(client: httpx.AsyncClient, page: str) -> None:
     text = (await client.get(page)).text
     assets = re.findall(r'(?:src|href)="([^"]+)"', text)
     assert len(assets) >= 2
@@ -213,7 +213,7 @@ async def test_the_documentation_needs_nothing_from_elsewhere(client: httpx.Asyn
     assert (await client.get("/docs/assets/passwd")).status_code == 404
 
 
-async def test_readiness_tells_the_database_from_the_broker(
+async def test_readiness_fails_without_the_database_and_degrades_without_the_broker(
     tokens: Tokens, database_for: DatabaseFor, nats_url: str, running: Running
 ) -> None:
     async def nothing(_: Context) -> None:

@@ -24,7 +24,7 @@ class Recorder:
         return [ValueError(str(item)) if item < 0 else item * 2 for item in items]
 
 
-async def test_callers_in_flight_gather_the_next_batch() -> None:
+async def test_items_gather_while_a_batch_is_in_flight() -> None:
     recorder = Recorder()
     batcher = Batcher(recorder, max_items=4, max_inflight=1)
     first = asyncio.create_task(batcher.submit(1))
@@ -37,7 +37,7 @@ async def test_callers_in_flight_gather_the_next_batch() -> None:
     assert recorder.batches == [[1], [2, 3, 4, 5], [6, 7]]
 
 
-async def test_shared_batches_keep_their_distance_and_lone_ones_do_not() -> None:
+async def test_shared_batches_are_spaced_and_single_items_are_not() -> None:
     recorder = Recorder()
     recorder.gate.set()
     batcher = Batcher(recorder, max_distance_s=0.008)
@@ -49,7 +49,7 @@ async def test_shared_batches_keep_their_distance_and_lone_ones_do_not() -> None
     assert batcher._distance_s == 0.0
 
 
-async def test_one_items_failure_is_its_own() -> None:
+async def test_an_items_failure_affects_that_item_alone() -> None:
     recorder = Recorder()
     recorder.gate.set()
     batcher = Batcher(recorder)
@@ -94,7 +94,7 @@ async def test_a_full_queue_refuses() -> None:
     assert await asyncio.gather(*tasks) == [2, 4, 6]
 
 
-async def test_a_cancelled_caller_does_not_disturb_its_batch() -> None:
+async def test_a_cancelled_caller_does_not_affect_its_batch() -> None:
     recorder = Recorder()
     batcher = Batcher(recorder)
     tasks = [asyncio.create_task(batcher.submit(number)) for number in (1, 2)]
@@ -123,7 +123,7 @@ def opened(hand: Hand) -> Breaker:
     return breaker
 
 
-def test_it_opens_after_failures_in_a_row_only() -> None:
+def test_the_breaker_opens_after_consecutive_failures_only() -> None:
     breaker = Breaker(failures_to_open=3)
     for _ in range(10):
         breaker.failed()
@@ -166,7 +166,7 @@ def test_a_probe_that_never_reports_does_not_keep_it_open() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 3)), max_size=60))
-def test_while_open_nothing_passes(steps: list[tuple[bool, float]]) -> None:
+def test_an_open_breaker_allows_no_request(steps: list[tuple[bool, float]]) -> None:
     hand = Hand()
     breaker = Breaker(failures_to_open=2, reset_s=4.0, now=hand)
     failures, opened_at = 0, None

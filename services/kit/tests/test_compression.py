@@ -64,7 +64,7 @@ async def raw(client: httpx.AsyncClient, path: str, headers: dict[str, str]) -> 
         return answer, b"".join([chunk async for chunk in answer.aiter_raw()])
 
 
-async def test_what_is_public_is_compressed_and_says_so(client: httpx.AsyncClient) -> None:
+async def test_public_answers_are_compressed_and_declare_it(client: httpx.AsyncClient) -> None:
     answer, body = await raw(client, "/text", GZIP)
     assert answer.headers["Content-Encoding"] == "gzip"
     assert answer.headers["Content-Length"] == str(len(body))
@@ -94,7 +94,7 @@ async def test_the_same_answer_uncompressed_varies_too(client: httpx.AsyncClient
     ],
     ids=str,
 )
-async def test_what_is_personal_small_large_or_compressed_is_sent_as_it_is(
+async def test_personal_small_large_and_compressed_answers_are_sent_unchanged(
     client: httpx.AsyncClient, query: dict[str, str | int]
 ) -> None:
     answer = await client.get("/text", params=query, headers=GZIP)
@@ -108,7 +108,7 @@ async def test_an_encoded_answer_is_not_encoded_again(client: httpx.AsyncClient)
     assert (answer.headers["Content-Encoding"], body) == ("br", TEXT)
 
 
-async def test_a_stream_is_passed_on_piece_by_piece(client: httpx.AsyncClient) -> None:
+async def test_a_stream_is_forwarded_chunk_by_chunk(client: httpx.AsyncClient) -> None:
     answer, body = await raw(client, "/stream", GZIP)
     assert ("Content-Encoding" in answer.headers, body) == (False, TEXT * 3)
 

@@ -61,7 +61,7 @@ async def admin(postgres: embedded.Server) -> AsyncIterator[asyncpg.Connection]:
         "read_only_sql_transaction",
     ],
 )
-async def test_a_server_that_cannot_work_now_is_unavailable(database: Database, condition: str) -> None:
+async def test_a_server_that_refuses_work_is_unavailable(database: Database, condition: str) -> None:
     raising = f"DO $$ BEGIN RAISE {condition}; END $$"
     with pytest.raises(Unavailable) as alone:
         await database.execute(raising)
@@ -73,7 +73,7 @@ async def test_a_server_that_cannot_work_now_is_unavailable(database: Database, 
 
 
 @pytest.mark.parametrize("condition", ["unique_violation", "check_violation", "division_by_zero", "undefined_table"])
-async def test_an_error_of_the_statement_is_its_own(database: Database, condition: str) -> None:
+async def test_an_error_of_the_statement_is_passed_through(database: Database, condition: str) -> None:
     with pytest.raises(asyncpg.PostgresError) as caught:
         await database.execute(f"DO $$ BEGIN RAISE {condition}; END $$")
     assert not isinstance(caught.value, Unavailable)
@@ -88,7 +88,7 @@ async def cut(admin: asyncpg.Connection, name: str) -> None:
     await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
 
 
-async def test_connections_to_a_server_that_takes_no_writes_are_given_up(
+async def test_connections_to_a_read_only_server_are_replaced(
     database: Database, url: str, admin: asyncpg.Connection
 ) -> None:
     name = url.rpartition("/")[2].partition("?")[0]

@@ -90,7 +90,7 @@ async def test_json_trace_and_tokens_are_sent(upstream: Pair) -> None:
     assert server.headers["authorization"] == "Bearer person"
 
 
-async def test_a_problem_of_the_upstream_arrives_whole(upstream: Pair) -> None:
+async def test_a_problem_document_is_raised_with_all_its_members(upstream: Pair) -> None:
     with pytest.raises(Problem) as caught:
         await upstream[1].post("/problem", json={})
     assert (caught.value.status, caught.value.code, caught.value.extra) == (409, "insufficient_stock", {"available": 2})
@@ -262,7 +262,9 @@ def counted(client: ServiceClient, monkeypatch: pytest.MonkeyPatch) -> list[str]
 
 
 @pytest.mark.usefixtures("brief")
-async def test_a_refused_connection_is_known_not_to_have_happened(client_of: ClientOf, closed: socket.socket) -> None:
+async def test_a_refused_connection_is_unavailable_and_has_no_effect(
+    client_of: ClientOf, closed: socket.socket
+) -> None:
     client = client_of(address(closed))
     with pytest.raises(Unavailable) as caught:
         await client.post("/echo", json={})
@@ -270,7 +272,7 @@ async def test_a_refused_connection_is_known_not_to_have_happened(client_of: Cli
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_service_that_comes_a_moment_later_is_waited_for(
+async def test_a_request_waits_for_a_service_that_is_starting(
     client_of: ClientOf, closed: socket.socket, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setattr(http, "CONNECT_WINDOW_S", 30.0)
@@ -318,7 +320,9 @@ async def test_a_refused_request_counts_once_however_often_it_was_tried(
 
 
 @pytest.mark.usefixtures("brief")
-async def test_an_instance_that_is_ready_again_is_asked_at_once(client_of: ClientOf, closed: socket.socket) -> None:
+async def test_an_instance_that_is_ready_again_gets_requests_at_once(
+    client_of: ClientOf, closed: socket.socket
+) -> None:
     """However long its breaker would stay open: it opened because nobody took a connection."""
     client = client_of(address(closed))
     breaker = client.pool.instances[0].breaker

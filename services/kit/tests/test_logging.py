@@ -65,14 +65,14 @@ def test_a_decision_has_its_event_its_fields_and_its_trace(log: Log) -> None:
         asyncpg.CannotConnectNowError("the database system is shutting down"),
     ],
 )
-def test_what_is_away_needs_no_stack_trace(log: Log, error: Exception) -> None:
+def test_an_unavailable_dependency_is_logged_without_a_stack_trace(log: Log, error: Exception) -> None:
     log.fail(error)
     (line,) = log.lines()
     assert "exception" not in line
     assert line["error"] == f"{type(error).__name__}: {error}"
 
 
-def test_an_unforeseen_error_has_its_stack_trace(log: Log) -> None:
+def test_an_unexpected_error_is_logged_with_its_stack_trace(log: Log) -> None:
     log.fail(ValueError("wrong"))
     assert "in fail" in log.lines()[0]["exception"]
 
@@ -92,14 +92,14 @@ def test_repetitions_are_one_line_with_their_number(log: Log) -> None:
     assert [line.get("repeated") for line in log.lines()] == [None, 49, None, 1]
 
 
-def test_a_place_that_was_quiet_begins_anew(log: Log) -> None:
+def test_a_warning_after_the_window_is_logged_at_once(log: Log) -> None:
     for _ in range(2):
         log.fail(Unavailable("database"))
         log.now += 2 * REPEAT_WINDOW_S
     assert [line.get("repeated") for line in log.lines()] == [None, None]
 
 
-def test_different_failures_are_counted_apart(log: Log) -> None:
+def test_different_failures_are_counted_separately(log: Log) -> None:
     for error in (Unavailable("database"), ValueError("a"), KeyError("b")):
         log.fail(error)
     log.fail(Unavailable("database"), task="relay")
@@ -122,7 +122,7 @@ def test_the_table_of_repetitions_is_bounded(log: Log) -> None:
     assert [line["task"] for line in log.lines() if line.get("repeated")] == ["task-0"]
 
 
-async def test_the_number_is_written_though_nothing_more_is_logged(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_count_is_written_without_further_log_lines(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kit_logging, "REPEAT_WINDOW_S", 0.01)
     for _ in range(3):
         log.fail(Unavailable("database"))

@@ -77,7 +77,7 @@ async def test_head_of_a_stream_ends(client: httpx.AsyncClient) -> None:
     assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
 
 
-async def test_head_of_nothing_is_404(client: httpx.AsyncClient) -> None:
+async def test_head_of_an_unknown_path_is_404(client: httpx.AsyncClient) -> None:
     assert (await client.head("/nothing")).status_code == 404
 
 
@@ -98,7 +98,7 @@ async def test_every_method_of_a_path_is_named(client: httpx.AsyncClient, path: 
     assert refused.headers.get_list("allow") == [methods]
 
 
-async def test_options_of_nothing_is_404(client: httpx.AsyncClient) -> None:
+async def test_options_of_an_unknown_path_is_404(client: httpx.AsyncClient) -> None:
     answer = await client.options("/nothing")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 

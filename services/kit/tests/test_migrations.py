@@ -31,7 +31,7 @@ def tables(url: str) -> set[str]:
         return {row[0] for row in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
 
 
-async def test_nothing_is_left_of_a_migration_that_was_not_recorded(
+async def test_a_migration_that_was_not_recorded_is_rolled_back(
     database_for: DatabaseFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = await unmigrated(database_for)

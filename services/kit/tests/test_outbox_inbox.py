@@ -127,7 +127,7 @@ async def test_an_event_delivered_twice_takes_effect_once(station: Station) -> N
     assert await station.effects() == [1, 2]
 
 
-async def test_a_failing_effect_takes_its_inbox_row_with_it(station: Station) -> None:
+async def test_a_failing_effect_rolls_back_its_inbox_row(station: Station) -> None:
     station.fail_on = {1}
     await station.publish(1)
     failures = "SELECT failures FROM dead_letter"
@@ -200,7 +200,7 @@ async def test_what_the_broker_lost_is_sent_again_and_takes_effect_once(
         await wait_until(lambda: station.has(1, 2, 3))
 
 
-async def test_a_stream_that_is_lost_while_it_is_used_is_made_again_without_a_stack_trace(
+async def test_a_stream_that_is_lost_while_in_use_is_created_again_without_a_stack_trace(
     station: Station, logged: Logged
 ) -> None:
     await station.publish(1)
@@ -237,7 +237,7 @@ async def test_the_trace_of_the_cause_travels_with_the_event(station: Station) -
     assert isinstance(received[0].event_id, UUID)
 
 
-async def test_old_rows_are_pruned_and_young_ones_stay(station: Station) -> None:
+async def test_old_rows_are_pruned_and_recent_ones_kept(station: Station) -> None:
     await station.publish(1, 2)
     await wait_until(lambda: len(station.seen) == 2)
     await wait_until(station.all_published)

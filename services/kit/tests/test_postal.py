@@ -84,7 +84,7 @@ def test_a_postal_code_is_as_short_as_it_may_be_also_once_it_is_written_out() ->
     }
 
 
-def test_regions_that_no_country_has_fill_no_memory() -> None:
+def test_unknown_regions_are_not_cached() -> None:
     before = rules.cache_info().currsize
     for number in range(20):
         PostalAddress(country="PL", city="Town", postal_code="00-950", region=f"X{number}")
@@ -92,7 +92,7 @@ def test_regions_that_no_country_has_fill_no_memory() -> None:
 
 
 @pytest.mark.parametrize("text", ["ZZ", "XX", "UK", "EU", "XK", "D", "DEU", "", "Ä1", "ß", "\ufb01", "u\u017f", "DE\n"])
-def test_what_is_no_country_is_refused(text: str) -> None:
+def test_an_unknown_country_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match="ISO 3166-1"):
         TypeAdapter(Country).validate_python(text)
 

@@ -65,7 +65,7 @@ async def test_usual_requests_pass_one_after_another_and_with_a_long_body(port: 
     assert answer.count(b"%d bytes" % len(body)) == 2
 
 
-async def test_a_header_without_end_is_cut_off(port: int) -> None:
+async def test_an_endless_header_closes_the_connection(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\nX-A: ")
     sent = 0
@@ -109,7 +109,7 @@ async def test_what_is_not_http_is_a_400(port: int) -> None:
 
 
 @pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost:", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT"])
-async def test_a_head_that_does_not_come_is_not_waited_for(
+async def test_a_slow_request_head_closes_the_connection(
     port: int, start: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)

@@ -114,16 +114,16 @@ UNDONE = Phase.COMPENSATION
         (progress(expired=True, outcome_uncertain=True), Compensate(DEADLINE_EXCEEDED)),
     ],
 )  # fmt: skip
-def test_the_next_move(known: Progress, expected: object) -> None:
+def test_the_next_decision(known: Progress, expected: object) -> None:
     assert decide(SAGA, known) == expected
 
 
-def test_an_earlier_attempt_that_only_found_nobody_leaves_nothing_to_undo() -> None:
+def test_an_attempt_that_reached_no_participant_leaves_nothing_to_undo() -> None:
     known = progress(record("a", UNAVAILABLE), attempt=2, expired=True, seen={})
     assert decide(SAGA, known) == Compensated(DEADLINE_EXCEEDED)
 
 
-def test_a_step_refused_now_but_in_doubt_before_is_undone() -> None:
+def test_a_step_rejected_after_an_unknown_outcome_is_undone() -> None:
     known = progress(record("a", UNKNOWN))
     known.attempt, known.seen, known.refusal = 2, {}, NO
     known.record(record("a", REJECTED, attempt=2))
@@ -140,7 +140,7 @@ def test_compensation_goes_backwards_and_skips_what_needs_none() -> None:
     assert decide(SAGA, known) == Compensated(NO)
 
 
-def test_a_failed_compensation_does_not_hold_up_the_others_and_is_tried_again() -> None:
+def test_a_failed_compensation_does_not_block_the_others_and_is_retried() -> None:
     known = progress(status=Status.COMPENSATING, outcome_uncertain=True, refusal=NO)
     known.record(record("b", UNAVAILABLE, UNDONE))
     assert decide(SAGA, known) == Undo(SAGA.steps[0])
@@ -172,7 +172,7 @@ outcomes = st.sampled_from([DONE, REJECTED, UNKNOWN, UNAVAILABLE])
 
 
 @given(st.lists(st.tuples(outcomes, outcomes, outcomes), min_size=1, max_size=6))
-def test_whatever_happened_nothing_that_may_have_happened_is_forgotten(attempts: list[tuple[Outcome, ...]]) -> None:
+def test_every_step_that_may_have_taken_effect_is_undone(attempts: list[tuple[Outcome, ...]]) -> None:
     known = Progress(OPERATION)
     maybe: set[str] = set()
     for number, answers in enumerate(attempts, 1):
@@ -199,7 +199,7 @@ async def test_all_steps_in_order() -> None:
     assert [(r.step, r.outcome, r.at) for r in known.history] == [(s, DONE, NOW) for s in "abc"]
 
 
-async def test_a_refusal_is_handed_over_before_anything_is_undone() -> None:
+async def test_a_rejection_is_returned_before_anything_is_undone() -> None:
     participants, known = Participants(b=[NO]), Progress(OPERATION)
     verdict = await run(participants, known)
     assert verdict == Compensate(Rejected("no", NO.detail, NO.extra, step="b"))
@@ -218,7 +218,7 @@ async def test_a_refusal_is_handed_over_before_anything_is_undone() -> None:
     ],
 )
 @pytest.mark.parametrize("step", ["a", "b", "c"])
-async def test_a_step_that_fails_is_asked_again_next_time(
+async def test_a_failed_step_is_repeated_in_the_next_attempt(
     step: str, error: Exception, outcome: Outcome, detail: str
 ) -> None:
     participants, known = Participants(**{step: [error]}), Progress(OPERATION)
@@ -237,7 +237,7 @@ async def test_a_compensation_that_fails_once_is_done_the_next_time() -> None:
     assert participants.calls == ["unb", "una", "una"]
 
 
-async def test_a_step_cut_short_is_in_doubt() -> None:
+async def test_a_cancelled_step_has_an_unknown_outcome() -> None:
     started = asyncio.Event()
 
     async def hang(_: None) -> Done:

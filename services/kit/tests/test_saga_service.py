@@ -130,7 +130,7 @@ async def test_a_rejected_step_undoes_the_others_and_says_why(url: str) -> None:
         ({"silent": "hotel"}, 2),
     ],
 )  # fmt: skip
-async def test_another_process_ends_what_a_killed_one_left(
+async def test_another_process_completes_the_saga_of_a_killed_one(
     url: str, killed: Killed, script: dict[str, str], at: int, when: str
 ) -> None:
     asked = trip(**script)
@@ -143,9 +143,7 @@ async def test_another_process_ends_what_a_killed_one_left(
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("at", [1, 2, 3])
-async def test_a_process_that_is_killed_while_it_recovers_is_recovered_from(
-    url: str, killed: Killed, at: int, when: str
-) -> None:
+async def test_a_killed_recovery_is_recovered_by_another_process(url: str, killed: Killed, at: int, when: str) -> None:
     """Its writes: the claim, the decision to compensate, the end."""
     asked = trip(rejects="hotel")
     killed(url, asked, 2, "before")

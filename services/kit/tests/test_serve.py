@@ -78,7 +78,7 @@ async def running() -> AsyncIterator[Running]:
     await task
 
 
-async def test_a_kept_connection_is_ended_by_an_answer_that_says_so(
+async def test_an_answer_announces_the_end_of_a_kept_connection(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serve, "LINGER_S", FOREVER_S)
@@ -101,7 +101,7 @@ async def test_new_connections_are_served_while_lingering(running: Running, monk
     assert await running.ended()
 
 
-async def test_a_connection_that_nobody_uses_is_not_waited_for_longer(
+async def test_an_unused_connection_is_closed_after_the_linger_time(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serve, "LINGER_S", 0.1)

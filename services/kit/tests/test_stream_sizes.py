@@ -64,7 +64,7 @@ async def test_a_stream_that_does_not_fit_is_named_and_made_once_there_is_room(
         await tasks.stop()
 
 
-async def test_a_stream_takes_another_size_and_keeps_what_it_holds(small_nats: str) -> None:
+async def test_a_stream_is_resized_and_keeps_its_messages(small_nats: str) -> None:
     async with connected(small_nats, 48 * MIB) as bus:
         await bus.ensure_stream("order")
         for number in range(40):

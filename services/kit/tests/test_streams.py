@@ -98,7 +98,7 @@ class Listener:
         return data
 
 
-async def test_a_quiet_stream_ends_at_once(server: Server, source: Source) -> None:
+async def test_an_idle_stream_ends_at_once(server: Server, source: Source) -> None:
     source.pieces.put_nowait(b"data: 1\n\n")
     listener = await Listener.open(server)
     assert await listener.chunk() == b"data: 1\n\n"

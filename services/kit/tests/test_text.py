@@ -55,7 +55,7 @@ UNSEEN = {
 
 
 @pytest.mark.parametrize("character", UNSEEN.values(), ids=UNSEEN)
-def test_what_nobody_can_see_is_refused_and_named(character: str) -> None:
+def test_invisible_characters_are_refused_and_named(character: str) -> None:
     for typed in (f"Ada{character}Lovelace", f"{character}Ada", f"Ada{character}"):
         with pytest.raises(ValueError, match=f"cannot be seen: U\\+{ord(character):04X}"):
             text.one_line(typed)
@@ -69,7 +69,7 @@ def test_paragraphs_keep_their_lines() -> None:
 
 
 @given(st.text())
-def test_a_kept_line_is_kept_as_it_is(typed: str) -> None:
+def test_a_normalized_line_does_not_change_again(typed: str) -> None:
     assert text.one_line(text.printable(typed)) == text.printable(typed)
     try:
         kept = text.one_line(typed)
@@ -103,12 +103,12 @@ def test_an_address_has_one_spelling(typed: str, stored: str) -> None:
         "a" * 250 + "@x.de", "ada@example.com\r\nBcc: all@example.com", "a\u200bda@example.com",
     ],
 )  # fmt: skip
-def test_what_is_no_address_is_refused(typed: str) -> None:
+def test_an_invalid_address_is_refused_and_explained(typed: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         text.email_address(typed)
 
 
-def test_a_new_address_needs_nothing_special_of_a_mail_server() -> None:
+def test_a_new_address_needs_no_extension_of_a_mail_server() -> None:
     assert text.email_address("Müller@example.com") == "müller@example.com"
     with pytest.raises(ValueError, match="only letters without accents"):
         text.new_email_address("müller@example.com")
@@ -132,7 +132,7 @@ def test_no_domain_has_no_ascii_form() -> None:
         text.ascii_address("a@ü..de")
 
 
-def test_a_password_is_spelled_once_and_never_trimmed() -> None:
+def test_a_password_is_normalized_and_never_trimmed() -> None:
     assert text.password(" pa\u0308ss\u00a0word ") == " p\u00e4ss word "
     assert text.password("ﬁ Å ß") != text.password("fi å ss")
     with pytest.raises(ValueError, match="control characters"):

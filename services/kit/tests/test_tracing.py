@@ -95,7 +95,7 @@ async def test_a_collector_gets_spans_where_and_as_it_expects_them(
     assert {one.key: one.value.string_value for one in span.attributes} == {"phase": "action"}
 
 
-async def test_a_collector_that_does_not_answer_holds_no_end_up(
+async def test_a_collector_that_does_not_answer_does_not_delay_shutdown(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(telemetry, "FLUSH_TIMEOUT_S", 0.2)

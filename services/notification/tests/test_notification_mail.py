@@ -123,7 +123,7 @@ def test_a_mail_reads_back_as_it_was_written(subject: str, text: str, html: str,
     assert part(message, "html") == html + "\n"
 
 
-def test_long_and_foreign_lines_stay_within_what_mail_allows() -> None:
+def test_long_and_non_ascii_lines_stay_within_mail_limits() -> None:
     written = mail(subject="Büch" * 60, text="ü" * 5_000 + "\n.\n..\nFrom me\n", html="<p>" + "x" * 5_000)
     composed = compose(written, 'Läden & "Co"')
     assert all(len(line) <= 200 for line in composed.split(b"\r\n"))

@@ -82,7 +82,7 @@ async def test_confirming_and_cancelling_at_once_ends_in_one_of_them(shop: Shop)
         shop.services.nothing_is_left_of(order_id)
 
 
-async def test_nobody_else_cancels_a_pending_order(shop: Shop) -> None:
+async def test_another_customer_cannot_cancel_a_pending_order(shop: Shop) -> None:
     order_id, placing = await pending(shop, CHARGE)
     other = shop.tokens.headers(user_id=new_id())
     answer = await shop.client.post(f"/api/v1/orders/{order_id}/cancel", headers=other)
@@ -91,7 +91,7 @@ async def test_nobody_else_cancels_a_pending_order(shop: Shop) -> None:
     assert (await placing).status_code == 201
 
 
-async def test_an_order_refunded_in_full_is_not_sent(shop: Shop) -> None:
+async def test_an_order_refunded_in_full_is_not_fulfilled(shop: Shop) -> None:
     order = (await shop.place()).json()
     total = order["total"]["amount"]
     shop.services.refunded[order["id"]] = total
@@ -102,7 +102,7 @@ async def test_an_order_refunded_in_full_is_not_sent(shop: Shop) -> None:
     assert (await shop.post(order["id"], "fulfil", admin=True)).status_code == 200
 
 
-async def test_a_payment_service_that_does_not_answer_holds_the_parcel_back(shop: Shop) -> None:
+async def test_an_order_is_not_fulfilled_while_payment_does_not_answer(shop: Shop) -> None:
     order = (await shop.place()).json()
     shop.services.faults[STATE].extend(["503"] * 3)
     assert (await shop.post(order["id"], "fulfil", admin=True)).status_code == 503
@@ -111,7 +111,7 @@ async def test_a_payment_service_that_does_not_answer_holds_the_parcel_back(shop
     assert (await shop.post(order["id"], "fulfil", admin=True)).status_code == 200
 
 
-async def test_attempts_are_listed_apart(shop: Shop) -> None:
+async def test_rejected_orders_are_listed_separately(shop: Shop) -> None:
     bought = (await shop.place()).json()["id"]
     declined = (await shop.place(payment={"token": "tok_declined"})).json()["order_id"]
 

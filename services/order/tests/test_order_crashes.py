@@ -189,7 +189,7 @@ async def test_an_end_whose_answer_was_lost_is_found_and_answered(
         assert len(await shop.events(order_id)) == 1
 
 
-async def test_a_worker_that_fell_behind_changes_nothing(start: Start) -> None:
+async def test_a_worker_that_lost_its_lease_changes_nothing(start: Start) -> None:
     async with start(recovery=False, recovery_lease_s=0.01) as shop:
         order_id = await waiting_order(shop)
         sagas, runner = shop.service._repository.sagas, shop.service._runner
@@ -231,7 +231,7 @@ async def test_a_worker_without_its_lease_stores_nothing_while_another_works(sta
 
 
 @pytest.mark.parametrize("late", [RESERVE, CHARGE])
-async def test_a_request_that_arrives_after_the_order_was_given_up_has_no_effect(start: Start, late: str) -> None:
+async def test_a_request_that_arrives_after_the_order_was_rejected_has_no_effect(start: Start, late: str) -> None:
     """One worker hangs before its request arrives; another gives the order up meanwhile."""
     async with start(recovery=False) as shop:
         shop.services.faults[RESERVE].append("lost")
@@ -278,7 +278,7 @@ async def test_an_order_that_another_worker_confirms_is_confirmed_once(
         assert await shop.events(order["id"]) == ["order.confirmed.v1"]
 
 
-async def test_attempts_are_cut_short_and_given_back_at_the_end(start: Start, services: ScriptedServices) -> None:
+async def test_attempts_are_interrupted_and_released_at_shutdown(start: Start, services: ScriptedServices) -> None:
     async with start() as shop:
         services.gates[CHARGE] = asyncio.Event()
         services.faults[RESERVE].append("503")

@@ -95,7 +95,7 @@ items = st.lists(st.builds(Item, ids, st.integers(1, 200)), min_size=1, max_size
 
 
 @given(items)
-def test_merging_keeps_every_piece(wanted: list[Item]) -> None:
+def test_merging_keeps_every_quantity(wanted: list[Item]) -> None:
     counted: dict[UUID, int] = {}
     for item in wanted:
         counted[item.product_id] = counted.get(item.product_id, 0) + item.quantity
@@ -107,12 +107,12 @@ def test_merging_keeps_every_piece(wanted: list[Item]) -> None:
 
 
 @given(st.permutations([Item(new_id(), quantity) for quantity in (1, 2, 3)]))
-def test_the_order_of_the_items_does_not_matter(wanted: Sequence[Item]) -> None:
+def test_the_order_of_the_items_does_not_change_the_hash(wanted: Sequence[Item]) -> None:
     in_order = sorted(wanted)
     assert request_hash(wanted, ADDRESS, "t", None) == request_hash(in_order, ADDRESS, "t", None)
 
 
-def test_everything_else_does() -> None:
+def test_everything_else_changes_the_hash() -> None:
     item = Item(new_id(), 1)
     hashes = [
         request_hash([item], ADDRESS, "t", None),
@@ -159,13 +159,13 @@ def line(product_id: str, quantity: int, unit_price: int) -> dict[str, Any]:
     return about | {"discount": eur(0), "tax": eur(0)}
 
 
-def test_a_price_is_put_together_in_the_customers_order() -> None:
+def test_lines_are_priced_in_the_customers_order() -> None:
     lines, totals = priced(ORDERED, RESERVED, quote())
     assert [(line.name, line.unit_price, line.line_total) for line in lines] == [("Book", 100, 200), ("Pen", 50, 50)]
     assert (totals.subtotal, totals.discount, totals.tax, totals.shipping, totals.total) == (250, 25, 20, 5, 250)
 
 
-def test_the_quoted_unit_price_counts_and_not_the_catalogues() -> None:
+def test_the_quoted_unit_price_is_used_and_not_the_catalogues() -> None:
     """Pricing may have prices by quantity."""
     lines, totals = priced(ORDERED, RESERVED, quote(lines=[line(ONE, 2, 90), line(TWO, 1, 70)]))
     assert [(line.unit_price, line.line_total) for line in lines] == [(90, 180), (70, 70)]

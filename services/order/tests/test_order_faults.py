@@ -59,7 +59,7 @@ async def test_a_step_that_fails_and_is_then_refused_is_undone_as_well(shop: Sho
     assert (await shop.event(order["id"], "order.rejected.v1"))["late"] is True
 
 
-async def test_a_charge_that_the_provider_does_not_decide_is_asked_again(shop: Shop) -> None:
+async def test_a_pending_charge_is_requested_again(shop: Shop) -> None:
     shop.services.faults[CHARGE].extend(["pending", "pending"])
     answer = await shop.place()
     assert answer.status_code == 202
@@ -80,7 +80,7 @@ async def test_a_compensation_that_fails_once_is_done_later(shop: Shop, compensa
 
 
 @pytest.mark.parametrize("fault", [*UNSURE, "pending"])
-async def test_voiding_a_charge_in_doubt_is_repeated_until_it_succeeds(shop: Shop, fault: str) -> None:
+async def test_voiding_a_charge_of_unknown_outcome_is_repeated_until_it_succeeds(shop: Shop, fault: str) -> None:
     shop.services.faults[CHARGE].extend(["lost", "reject"])
     shop.services.faults[VOID].extend([fault, fault])
     answer = await shop.place()
@@ -117,7 +117,7 @@ async def test_a_service_that_is_down_makes_the_order_wait(
             services.everything_is_held_for(order)
 
 
-async def test_a_participant_that_hangs_does_not_hold_the_customer(
+async def test_a_participant_that_hangs_does_not_delay_the_answer(
     start: Start, services: ScriptedServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shop.order.participants.RESERVE_TIMEOUT_S", 6.0)
@@ -131,7 +131,7 @@ async def test_a_participant_that_hangs_does_not_hold_the_customer(
 
 
 @pytest.mark.parametrize("reached", STEPS)
-async def test_an_order_that_cannot_be_completed_in_time_is_given_up(
+async def test_an_order_that_cannot_be_completed_in_time_is_rejected(
     start: Start, services: ScriptedServices, reached: str
 ) -> None:
     services.faults[reached].extend(["lost"] * 200)
@@ -144,7 +144,7 @@ async def test_an_order_that_cannot_be_completed_in_time_is_given_up(
         assert (await shop.event(order["id"], "order.rejected.v1"))["late"] is True
 
 
-async def test_an_order_that_reached_nobody_needs_nobody_to_be_given_up(start: Start) -> None:
+async def test_an_order_that_reached_no_participant_is_rejected_without_them(start: Start) -> None:
     async with start(product_url=f"http://127.0.0.1:{free_port()}", saga_deadline_s=0.3) as shop:
         answer = await shop.place()
         order = await shop.until(answer.json()["id"], "rejected")
@@ -169,7 +169,7 @@ async def test_the_card_is_kept_while_it_is_needed_and_no_longer(shop: Shop) -> 
     assert await token() is None
 
 
-async def test_history_tells_what_happened(shop: Shop) -> None:
+async def test_the_history_records_each_outcome(shop: Shop) -> None:
     shop.services.faults[QUOTE].extend(["503", "503"])
     answer = await shop.place()
     order_id = answer.json()["id"]

@@ -112,7 +112,7 @@ async def test_a_repeat_of_a_pending_order_is_pending_too(start: Start, services
         assert (third.status_code, third.json()["state"]) == (201, "confirmed")
 
 
-async def test_many_concurrent_doubles_make_one_order_each(shop: Shop) -> None:
+async def test_concurrent_duplicates_place_one_order_each(shop: Shop) -> None:
     keys = [new_id().hex for _ in range(20)] * 4
     answers = await asyncio.gather(*(shop.place(key) for key in keys))
     assert {answer.status_code for answer in answers} <= {201, 409}

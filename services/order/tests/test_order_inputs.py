@@ -126,7 +126,7 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("method", "url"), ROUTES)
-async def test_every_route_wants_a_good_token(shop: Shop, method: str, url: str) -> None:
+async def test_every_route_requires_a_valid_token(shop: Shop, method: str, url: str) -> None:
     tokens = {"": "token_missing", shop.tokens.expired(): "token_expired", shop.tokens.forged(): "invalid_token"}
     for token, code in tokens.items():
         headers = {"Authorization": f"Bearer {token}"} if token else {}

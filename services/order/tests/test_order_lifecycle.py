@@ -23,7 +23,7 @@ async def confirmed(shop: Shop, **changed: Any) -> dict[str, Any]:
     return order
 
 
-async def test_cancelling_gives_everything_back_once(shop: Shop) -> None:
+async def test_cancelling_refunds_and_restocks_once(shop: Shop) -> None:
     order = await confirmed(shop, coupon="SAVE1")
     answer = await shop.post(order["id"], "cancel")
     assert (answer.status_code, answer.json()["state"], answer.json()["version"]) == (200, "cancelled", 3)
@@ -47,7 +47,7 @@ async def test_concurrent_cancellations_are_one(shop: Shop) -> None:
     assert (await shop.events(order["id"])).count("order.cancelled.v1") == 1
 
 
-async def test_an_administrator_may_cancel_and_nobody_else_but_the_owner(shop: Shop) -> None:
+async def test_only_the_owner_and_administrators_may_cancel(shop: Shop) -> None:
     order = await confirmed(shop)
     stranger = shop.tokens.headers()
     answer = await shop.client.post(f"/api/v1/orders/{order['id']}/cancel", headers=stranger)
@@ -203,7 +203,7 @@ async def states(answer: httpx.Response) -> AsyncIterator[tuple[int, dict[str, A
             known = {}
 
 
-async def test_a_stream_tells_each_state_and_ends_with_the_last(start: Start) -> None:
+async def test_a_stream_sends_each_state_and_ends_with_the_last(start: Start) -> None:
     async with start(on_port=True) as shop:
         order = await confirmed(shop)
         url = f"/api/v1/orders/{order['id']}/events"
@@ -247,7 +247,7 @@ async def test_a_pending_order_is_watched_until_it_is_rejected(start: Start) -> 
         ]
 
 
-async def test_there_is_room_for_so_many_streams(start: Start) -> None:
+async def test_the_number_of_streams_is_limited(start: Start) -> None:
     async with start(on_port=True, max_streams=1) as shop:
         order = await confirmed(shop)
         url = f"/api/v1/orders/{order['id']}/events"
@@ -272,7 +272,7 @@ async def test_streams_end_with_their_process(start: Start) -> None:
             assert [line async for line in lines if line.startswith("id:")] == []
 
 
-async def test_cancelling_waits_for_nobody_without_a_coupon(shop: Shop) -> None:
+async def test_cancelling_without_a_coupon_does_not_need_pricing(shop: Shop) -> None:
     order = await confirmed(shop)
     assert (await shop.post(order["id"], "cancel")).status_code == 200
     assert shop.services.calls_of(UNQUOTE) == 0

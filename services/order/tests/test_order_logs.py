@@ -17,7 +17,7 @@ MANY_FAILURES = 12
 FEW_LINES_PER_LOOP = 2
 
 
-async def test_each_order_leaves_one_line_about_how_it_ended(shop: Shop, logged: Logged) -> None:
+async def test_each_order_logs_one_line_about_its_end(shop: Shop, logged: Logged) -> None:
     for number in range(6):
         await shop.place(payment={"token": "tok_declined" if number % 2 else "tok_visa"})
     assert len(logged(event="order_confirmed")) == 3
@@ -72,7 +72,7 @@ def restarts() -> dict[str, float]:
     return {s.labels["task"]: s.value for s in samples if s.name.endswith("_total")}
 
 
-async def test_an_absent_database_leaves_few_lines_and_no_stack_trace(
+async def test_an_unavailable_database_is_logged_in_few_lines_without_a_stack_trace(
     services: ScriptedServices,
     database_for: DatabaseFor,
     nats_url: str,

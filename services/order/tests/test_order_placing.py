@@ -44,7 +44,7 @@ async def test_an_order_is_confirmed_at_once(shop: Shop) -> None:
     shop.services.everything_is_held_for(order)
 
 
-async def test_a_confirmed_order_tells_the_others(shop: Shop) -> None:
+async def test_a_confirmed_order_publishes_its_event(shop: Shop) -> None:
     order = (await shop.place()).json()
     assert await shop.events(order["id"]) == ["order.confirmed.v1"]
     event = await shop.event(order["id"], "order.confirmed.v1")
@@ -72,7 +72,7 @@ async def test_the_saga_of_a_confirmed_order_is_done_and_its_card_forgotten(shop
         ({"payment": {"token": "tok_declined"}, "coupon": "save1"}, 402, "payment_declined", None),
     ],
 )
-async def test_a_refused_order_leaves_nothing_behind(
+async def test_a_rejected_order_has_no_effect_left(
     shop: Shop, changed: dict[str, Any], status: int, code: str, left: int | None
 ) -> None:
     answer = await shop.place(**changed)
@@ -91,7 +91,7 @@ async def test_a_shortage_names_the_product(shop: Shop) -> None:
     assert (problem["product_id"], problem["available"]) == (PEN, STOCK)
 
 
-async def test_compensation_is_decided_in_writing_before_it_begins(shop: Shop) -> None:
+async def test_the_decision_to_compensate_is_stored_before_it_begins(shop: Shop) -> None:
     shop.services.gates[RELEASE] = asyncio.Event()
     placing = asyncio.create_task(shop.place(payment={"token": "tok_declined"}))
     await wait_until(lambda: shop.services.calls_of(RELEASE), what="the compensation")
@@ -108,7 +108,7 @@ async def test_a_declined_card_needs_no_pricing_to_be_undone_without_a_coupon(sh
     assert paths == [RESERVE, QUOTE, CHARGE, RELEASE]
 
 
-async def test_a_free_order_charges_nobody(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_free_order_is_not_charged(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     quote = shop.services.quote
 
     def free(item: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +190,7 @@ async def test_one_unreadable_order_does_not_fail_the_others(shop: Shop) -> None
     assert sum(answer.status_code == 201 for answer in answers) >= 9
 
 
-async def test_what_a_participant_cannot_accept_is_refused(shop: Shop) -> None:
+async def test_a_request_that_a_participant_refuses_rejects_the_order(shop: Shop) -> None:
     shop.services.faults[RESERVE].append("422")
     answer = await shop.place()
     assert (answer.status_code, answer.json()["code"]) == (409, "made_up")

@@ -53,7 +53,7 @@ async def test_refunds_add_up_and_a_repeated_event_counts_once(shop: Shop) -> No
     assert (await shop.order(order["id"]))["version"] == order["version"]
 
 
-async def test_an_event_that_comes_again_after_the_inbox_forgot_it_counts_once(shop: Shop) -> None:
+async def test_an_event_repeated_after_its_inbox_row_was_pruned_counts_once(shop: Shop) -> None:
     order = (await shop.place()).json()
     database = shop.app.state.context.database
     row = (new_id(), UUID(order["id"]), 300, NOW)
@@ -72,7 +72,7 @@ async def test_the_answer_to_a_repeated_request_is_the_first_one(shop: Shop) -> 
 
 
 @pytest.mark.parametrize("amount", [0, -1])
-async def test_a_refund_of_nothing_is_refused_by_the_database(shop: Shop, amount: int) -> None:
+async def test_a_refund_of_zero_or_less_is_refused_by_the_database(shop: Shop, amount: int) -> None:
     with pytest.raises(Exception, match="refunds_amount_check"):
         async with shop.app.state.context.database.transaction() as connection:
             await add_refunds(connection, [(new_id(), new_id(), amount, NOW)])

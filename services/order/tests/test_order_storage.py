@@ -30,7 +30,7 @@ def repository_of(shop: Shop) -> OrderRepository:
     return shop.service._repository
 
 
-async def test_a_row_that_the_database_refuses_does_not_fail_its_neighbours(shop: Shop) -> None:
+async def test_a_row_that_the_database_refuses_fails_alone(shop: Shop) -> None:
     orders = repository_of(shop)
     good, bad, other = new("1"), new("2", kind="unknown"), new("3")
     results = await asyncio.gather(*(orders.insert(item) for item in (good, bad, other)), return_exceptions=True)
@@ -58,7 +58,7 @@ async def test_batches_with_the_same_keys_in_other_orders_do_not_deadlock(shop: 
         assert sum(one) + sum(other) == len(users)
 
 
-async def test_an_error_of_one_row_alone_is_its_own() -> None:
+async def test_an_error_of_a_single_row_is_raised() -> None:
     async def refuse(batch: Sequence[int]) -> list[bool]:
         raise ValueError(batch)
 

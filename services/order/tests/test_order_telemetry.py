@@ -40,7 +40,7 @@ async def test_waiting_sagas_are_shown(start: Start) -> None:
         assert await metric(shop, 'shop_order_sagas_waiting{kind="cancel"}') == 0
 
 
-async def test_the_service_says_that_it_is_ready(shop: Shop) -> None:
+async def test_the_service_reports_that_it_is_ready(shop: Shop) -> None:
     await wait_until(lambda: shop.app.state.context.bus.connected, what="the broker's connection")
     answer = await shop.client.get("/health/ready")
     assert (answer.status_code, answer.json()["checks"]) == (

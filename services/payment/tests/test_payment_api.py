@@ -48,7 +48,7 @@ async def test_a_batch_of_voids_and_its_answers(payment_api: PaymentApi) -> None
     assert late.json()["results"][0]["code"] == "voided"
 
 
-async def test_the_states_of_payments_are_told_to_other_services(payment_api: PaymentApi) -> None:
+async def test_services_can_read_the_states_of_payments(payment_api: PaymentApi) -> None:
     order_id, unknown = new_id(), new_id()
     await payment_api.charge(order_id=order_id)
     await payment_api.void(order_id)
@@ -242,7 +242,7 @@ async def test_a_wrong_amount_is_not_refunded(payment_api: PaymentApi) -> None:
     assert await payment_api.database.fetchval("SELECT count(*) FROM refunds") == 0
 
 
-async def test_who_may_refund_and_what_it_takes(payment_api: PaymentApi) -> None:
+async def test_who_may_refund_and_with_which_request(payment_api: PaymentApi) -> None:
     owner = new_id()
     payment_id = await payment_api.captured(user_id=owner)
     assert code(await payment_api.refund(payment_id, None)) == (400, "idempotency_key_missing")
@@ -282,7 +282,7 @@ async def test_the_operational_endpoints(payment_api: PaymentApi) -> None:
     assert {"/api/v1/payments", "/api/v1/payments/{payment_id}/refunds", "/internal/charges"} <= set(paths)
 
 
-async def test_the_smallest_charge_is_told_to_services(payment_api: PaymentApi) -> None:
+async def test_services_can_read_the_smallest_charge(payment_api: PaymentApi) -> None:
     answer = await payment_api.client.get("/internal/charges/minimum", params={"currency": "EUR"}, headers=INTERNAL)
     assert answer.json() == {"amount": 0, "currency": "EUR"}
     wrong = await payment_api.client.get("/internal/charges/minimum", params={"currency": "euro"}, headers=INTERNAL)

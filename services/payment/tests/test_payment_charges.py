@@ -42,7 +42,7 @@ async def test_the_test_tokens(payments: Payments, logged: Logged, token: str, s
     ("token", "status", "code"),
     [("tok_timeout", "captured", None), ("tok_timeout_declined", "declined", "payment_declined")],
 )
-async def test_a_lost_answer_is_found_out_by_asking_again(
+async def test_a_repeated_request_finds_the_outcome_of_a_lost_answer(
     payments: Payments, token: str, status: str, code: str | None
 ) -> None:
     order_id = new_id()
@@ -126,7 +126,7 @@ async def test_another_amount_for_a_charged_order_is_refused(payments: Payments)
     assert await payments.provider_holds(order_id) == 1000
 
 
-async def test_an_order_that_costs_nothing_needs_no_provider(payments: Payments) -> None:
+async def test_a_free_order_needs_no_provider(payments: Payments) -> None:
     payments.provider.down = True
     order_id = new_id()
     assert (await payments.charge(order_id, amount=0)).status == "captured"
@@ -135,7 +135,7 @@ async def test_an_order_that_costs_nothing_needs_no_provider(payments: Payments)
     assert await payments.service.resolver.resolve() == 0
 
 
-async def test_a_slow_charge_does_not_keep_the_others_of_its_batch(
+async def test_a_slow_charge_does_not_delay_the_rest_of_its_batch(
     payments: Payments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(charges, "BATCH_TIMEOUT_S", 0.05)
@@ -156,9 +156,7 @@ async def until_state(payments: Payments, order_id: UUID, state: str) -> None:
     await wait_until(reached, what=f"the payment being {state}")
 
 
-async def test_closing_waits_for_what_the_provider_was_asked(
-    payments: Payments, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_closing_waits_for_calls_to_the_provider(payments: Payments, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charges, "BATCH_TIMEOUT_S", 0.01)
     payments.provider.hold("tok_visa")
     order_id = new_id()

@@ -50,7 +50,7 @@ def request_for(held: Payment) -> ChargeRequest:
 
 
 @given(amounts)
-def test_a_capture_is_booked_as_much_on_one_side_as_on_the_other(amount: int) -> None:
+def test_a_capture_has_equal_debits_and_credits(amount: int) -> None:
     held = payment(amount=amount)
     entries = domain.capture_entries(held)
     assert {(entry.account, entry.amount) for entry in entries} == {("provider", amount), ("sales", -amount)}
@@ -84,7 +84,7 @@ def test_whatever_is_refunded_the_ledger_sums_to_zero_and_holds_what_is_not_refu
 
 
 @given(amounts, st.lists(amounts, min_size=1, max_size=10))
-def test_refunds_that_are_under_way_together_never_exceed_the_capture(amount: int, amounts_asked: list[int]) -> None:
+def test_concurrent_refunds_together_never_exceed_the_capture(amount: int, amounts_asked: list[int]) -> None:
     held = payment(amount=amount)
     accepted = []
     for asked in amounts_asked:
@@ -103,7 +103,7 @@ def test_refunds_that_are_under_way_together_never_exceed_the_capture(amount: in
 
 
 @given(amounts, st.data())
-def test_the_state_tells_how_much_was_refunded(amount: int, data: st.DataObject) -> None:
+def test_the_state_follows_the_refunded_amount(amount: int, data: st.DataObject) -> None:
     held = payment(amount=amount)
     part = data.draw(st.integers(1, amount))
     before = held.state
@@ -123,14 +123,14 @@ def test_what_was_not_captured_cannot_be_refunded(state: str) -> None:
 
 
 @pytest.mark.parametrize("amount", [None, 1])
-def test_what_was_refunded_wholly_has_nothing_left(amount: int | None) -> None:
+def test_a_fully_refunded_payment_has_nothing_left(amount: int | None) -> None:
     with pytest.raises(RefundExceedsPayment) as refusal:
         domain.begin_refund(payment("refunded", refunded=1000), amount)
     assert refusal.value.left == 0
 
 
 @pytest.mark.parametrize("amount", [0, -1, -(10**12)])
-def test_nothing_and_less_cannot_be_refunded(amount: int) -> None:
+def test_zero_and_negative_amounts_cannot_be_refunded(amount: int) -> None:
     with pytest.raises(RefundExceedsPayment):
         domain.begin_refund(payment(), amount)
 
@@ -151,7 +151,7 @@ def test_every_state_has_its_transitions() -> None:
         ("voided", 0, "declined", "voided"),
     ],
 )
-def test_what_an_order_is_told_about_its_charge(state: str, refunded: int, status: str, code: str | None) -> None:
+def test_the_answer_to_a_charge(state: str, refunded: int, status: str, code: str | None) -> None:
     held = payment(state, refunded=refunded)
     assert domain.charge_answer(held, request_for(held)) == (status, held.id, code)
 

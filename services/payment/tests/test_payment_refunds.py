@@ -64,7 +64,7 @@ async def test_twenty_requests_with_one_key_are_one_refund(payments: Payments) -
     assert await payments.events(payment.order_id) == ["payment.refunded.v1"]
 
 
-async def test_a_refund_under_way_counts_before_it_is_answered(payments: Payments) -> None:
+async def test_a_pending_refund_counts_before_it_is_answered(payments: Payments) -> None:
     payment = await payments.captured(1000)
     payments.provider.down = True
     refund, _ = await payments.refund(payment, "a", 600)

@@ -85,7 +85,7 @@ async def test_two_replicas_share_the_work(payments: Payments) -> None:
     assert await payments.database.fetchval("SELECT count(*) FROM payments WHERE state = 'captured'") == 20
 
 
-async def test_a_promised_refund_is_made_even_if_the_void_is_not_asked_again(payments: Payments) -> None:
+async def test_a_refund_is_made_even_if_the_void_is_not_repeated(payments: Payments) -> None:
     order_id = (await payments.captured()).order_id
     payments.provider.down = True
     assert await payments.void(order_id) == "pending"
@@ -96,7 +96,7 @@ async def test_a_promised_refund_is_made_even_if_the_void_is_not_asked_again(pay
     assert await payments.database.fetchval("SELECT count(*) FROM simulator.refunds") == 1
 
 
-async def test_a_void_of_an_unknown_charge_is_carried_through(payments: Payments) -> None:
+async def test_a_void_of_a_charge_of_unknown_outcome_is_completed(payments: Payments) -> None:
     order_id = new_id()
     await payments.charge(order_id, "tok_timeout")
     payments.provider.down = True

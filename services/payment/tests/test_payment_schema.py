@@ -92,7 +92,7 @@ async def do_it_unguarded(database: Database, guard: Guard) -> None:
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
-async def test_each_guard_and_nothing_else_refuses(one_capture: Database, guard: Guard) -> None:
+async def test_each_constraint_refuses_by_itself(one_capture: Database, guard: Guard) -> None:
     with pytest.raises((asyncpg.IntegrityConstraintViolationError, asyncpg.RestrictViolationError)):
         await one_capture.execute(guard.wrong)
     with pytest.raises(Undo):

@@ -188,7 +188,7 @@ async def test_only_a_succeeded_intent_is_a_capture(stripe: Stripe, status: str,
     assert (await stripe.charge(a_charge())).status == outcome
 
 
-async def test_a_time_out_after_the_capture_is_found_out_with_the_same_key(stripe: Stripe) -> None:
+async def test_a_capture_whose_answer_timed_out_is_found_with_the_same_key(stripe: Stripe) -> None:
     stripe.fake.faults = ["lost"]
     charge = a_charge()
     with stripe.impatient():
@@ -211,7 +211,7 @@ async def test_a_time_out_after_the_capture_is_found_out_with_the_same_key(strip
     ],
     ids=str,
 )
-async def test_what_tells_nothing_about_the_charge_is_unknown(stripe: Stripe, fault: Any) -> None:
+async def test_an_answer_that_does_not_decide_the_charge_is_unknown(stripe: Stripe, fault: Any) -> None:
     stripe.fake.faults = [fault]
     charge = a_charge()
     assert (await stripe.charge(charge)).status == "unknown"
@@ -234,7 +234,7 @@ async def test_a_key_used_for_another_charge_is_no_capture(stripe: Stripe) -> No
     assert (await stripe.charge(replace(charge, amount=5000))).status == "unknown"
 
 
-async def test_a_wrong_api_key_charges_nobody_and_declines_nobody(stripe: Stripe) -> None:
+async def test_a_wrong_api_key_neither_charges_nor_declines(stripe: Stripe) -> None:
     provider = stripe.with_key("sk_test_wrong")
     outcomes = [outcome async for group in provider.charge_many([a_charge()]) for outcome in group]
     assert [(outcome.status, outcome.code) for outcome in outcomes] == [("unknown", "provider_unavailable")]
@@ -243,7 +243,7 @@ async def test_a_wrong_api_key_charges_nobody_and_declines_nobody(stripe: Stripe
     await provider.close()
 
 
-async def test_nobody_at_the_address_is_unknown() -> None:
+async def test_an_unreachable_provider_is_unknown() -> None:
     provider = StripeProvider(API_KEY, api_base="http://127.0.0.1:1", clock=FixedClock(NOW))
     outcomes = [outcome async for group in provider.charge_many([a_charge()]) for outcome in group]
     assert [outcome.status for outcome in outcomes] == ["unknown"]
@@ -251,7 +251,7 @@ async def test_nobody_at_the_address_is_unknown() -> None:
     await provider.close()
 
 
-async def test_a_slow_charge_does_not_keep_the_others_of_its_batch(stripe: Stripe) -> None:
+async def test_a_slow_charge_does_not_delay_the_rest_of_its_batch(stripe: Stripe) -> None:
     stripe.fake.faults = ["slow"]
     charges = [a_charge() for _ in range(5)]
     known: dict[str, str] = {}
@@ -262,7 +262,7 @@ async def test_a_slow_charge_does_not_keep_the_others_of_its_batch(stripe: Strip
     assert list(known.values()) == ["captured"] * 5
 
 
-async def test_a_charge_of_yesterday_is_looked_up_and_not_repeated(stripe: Stripe) -> None:
+async def test_a_charge_older_than_its_key_is_looked_up_and_not_repeated(stripe: Stripe) -> None:
     made, never_made = a_charge(), a_charge()
     await stripe.charge(made)
     stripe.clock.advance(KEY_LIFETIME.total_seconds() + 1)
@@ -281,7 +281,7 @@ async def test_a_refund_is_made_once_per_key(stripe: Stripe, status: str) -> Non
     assert [refund["amount"] for refund in stripe.fake.refunds.values()] == [500]
 
 
-async def test_a_lost_refund_is_found_out_with_the_same_key(stripe: Stripe) -> None:
+async def test_a_lost_refund_is_found_with_the_same_key(stripe: Stripe) -> None:
     repayment = a_repayment(await stripe.captured())
     stripe.fake.faults = ["lost"]
     with stripe.impatient():
@@ -291,7 +291,7 @@ async def test_a_lost_refund_is_found_out_with_the_same_key(stripe: Stripe) -> N
 
 
 @pytest.mark.parametrize("fault", ["nonsense", "shapeless", error(500, "api_error"), error(429, "x")], ids=str)
-async def test_what_tells_nothing_about_the_refund_is_unknown(stripe: Stripe, fault: Any) -> None:
+async def test_an_answer_that_does_not_decide_the_refund_is_unknown(stripe: Stripe, fault: Any) -> None:
     repayment = a_repayment(await stripe.captured())
     stripe.fake.faults = [fault]
     assert (await stripe.provider.refund(repayment)).status == "unknown"
@@ -308,7 +308,7 @@ async def test_a_refund_that_stripe_refuses_has_failed(stripe: Stripe) -> None:
     assert (await stripe.provider.refund(a_repayment(reference, 100))).status == "failed"
 
 
-async def test_a_refund_of_yesterday_is_looked_up_and_not_repeated(stripe: Stripe) -> None:
+async def test_a_refund_older_than_its_key_is_looked_up_and_not_repeated(stripe: Stripe) -> None:
     reference = await stripe.captured()
     made, never_made = a_repayment(reference, 300), a_repayment(reference, 300)
     await stripe.provider.refund(made)
@@ -348,5 +348,5 @@ def test_stripe_needs_a_key() -> None:
         Settings(payment_provider="stripe")
 
 
-def test_the_smallest_charge_is_the_provider_s(stripe: Stripe) -> None:
+def test_the_smallest_charge_is_the_providers(stripe: Stripe) -> None:
     assert [stripe.provider.minimum(currency) for currency in ("EUR", "HUF", "ISK")] == [50, 17_500, 0]

@@ -15,7 +15,7 @@ async def refunds_at_provider(payments: Payments) -> int:
     return int(await payments.database.fetchval("SELECT count(*) FROM simulator.refunds"))
 
 
-async def test_a_void_before_the_charge_refuses_it(payments: Payments) -> None:
+async def test_a_charge_after_its_void_is_declined(payments: Payments) -> None:
     order_id = new_id()
     assert await payments.void(order_id) == "voided"
     answer = await payments.charge(order_id)
@@ -25,7 +25,7 @@ async def test_a_void_before_the_charge_refuses_it(payments: Payments) -> None:
     assert await payments.void(order_id) == "voided"
 
 
-async def test_a_void_after_the_capture_gives_all_of_it_back_once(payments: Payments) -> None:
+async def test_a_void_after_the_capture_refunds_it_once(payments: Payments) -> None:
     order_id = (await payments.captured()).order_id
     assert [await payments.void(order_id) for _ in range(3)] == ["refunded"] * 3
     payment = await payments.payment(order_id)
@@ -37,7 +37,7 @@ async def test_a_void_after_the_capture_gives_all_of_it_back_once(payments: Paym
     assert (await payments.charge(order_id)).code == "voided"
 
 
-async def test_a_void_of_a_declined_charge_takes_the_order_off(payments: Payments) -> None:
+async def test_a_void_of_a_declined_charge_needs_no_refund(payments: Payments) -> None:
     order_id = new_id()
     await payments.charge(order_id, "tok_declined")
     assert await payments.void(order_id) == "voided"
@@ -48,9 +48,7 @@ async def test_a_void_of_a_declined_charge_takes_the_order_off(payments: Payment
 @pytest.mark.parametrize(
     ("token", "status", "refunds"), [("tok_timeout", "refunded", 1), ("tok_timeout_declined", "voided", 0)]
 )
-async def test_a_void_finds_out_an_unknown_outcome_first(
-    payments: Payments, token: str, status: str, refunds: int
-) -> None:
+async def test_a_void_first_gets_an_unknown_outcome(payments: Payments, token: str, status: str, refunds: int) -> None:
     order_id = new_id()
     assert (await payments.charge(order_id, token)).status == "pending"
     assert await payments.void(order_id) == status
@@ -89,7 +87,7 @@ async def test_a_refused_refund_is_recorded_and_made_later(payments: Payments) -
     assert [tuple(row) for row in states] == [("failed", "refund_refused"), ("succeeded", None)]
 
 
-async def test_a_charge_on_its_way_while_the_order_is_voided_ends_refunded(payments: Payments) -> None:
+async def test_a_charge_in_flight_during_a_void_ends_refunded(payments: Payments) -> None:
     order_id = new_id()
     payments.provider.hold("tok_visa")
     charging = asyncio.create_task(payments.charge(order_id))
@@ -140,7 +138,7 @@ async def test_twenty_voids_at_two_replicas_are_one_refund(payments: Payments) -
     assert await payments.events(order_id) == ["payment.refunded.v1"]
 
 
-async def test_a_void_after_a_partial_refund_gives_the_rest_back(payments: Payments) -> None:
+async def test_a_void_after_a_partial_refund_refunds_the_rest(payments: Payments) -> None:
     payment = await payments.captured(1000)
     await payments.refund(payment, "some", 400)
     assert await payments.void(payment.order_id) == "refunded"
@@ -148,7 +146,7 @@ async def test_a_void_after_a_partial_refund_gives_the_rest_back(payments: Payme
     assert [tuple(row) for row in amounts] == [(400, False), (600, True)]
 
 
-async def test_a_void_finishes_the_refunds_that_are_under_way(payments: Payments) -> None:
+async def test_a_void_completes_pending_refunds(payments: Payments) -> None:
     payment = await payments.captured(1000)
     payments.provider.loses_refund_answers = 1
     made, _ = await payments.refund(payment, "some", 400)

@@ -203,7 +203,7 @@ async def test_quoting_an_order_again_gives_the_same_answer(client: httpx.AsyncC
     assert (await price_orders(client, order("FIVER")))[0]["code"] == "coupon_inactive"
 
 
-async def test_released_orders_give_their_coupon_back(client: httpx.AsyncClient, tokens: Tokens) -> None:
+async def test_released_orders_release_their_coupon(client: httpx.AsyncClient, tokens: Tokens) -> None:
     item = order("FIVER")
     await price_orders(client, item)
     body = {"items": [{"order_id": item["order_id"]}]}
@@ -230,7 +230,7 @@ async def test_a_reservation_may_have_merged_the_lines_of_a_cart(client: httpx.A
 
 
 @pytest.mark.parametrize("path", ["/internal/quotes", "/internal/quotes/release"])
-async def test_internal_routes_want_the_services_token(client: httpx.AsyncClient, tokens: Tokens, path: str) -> None:
+async def test_internal_routes_require_the_services_token(client: httpx.AsyncClient, tokens: Tokens, path: str) -> None:
     body = {"items": [order()]}
     assert (await client.post(path, json=body)).status_code == 401
     answer = await client.post(path, json=body, headers=tokens.headers("admin"))
@@ -278,7 +278,7 @@ async def test_promotions_are_put_read_and_paged(client: httpx.AsyncClient, toke
     assert (codes, cursor) == (["FIVER", "SPRING-25", "WELCOME10"], None)
 
 
-async def test_a_promotion_that_is_to_be_new_replaces_none(client: httpx.AsyncClient, tokens: Tokens) -> None:
+async def test_creating_a_promotion_replaces_none(client: httpx.AsyncClient, tokens: Tokens) -> None:
     new = tokens.headers("admin") | {"If-None-Match": "*"}
     puts = [
         client.put("/api/v1/promotions/ONCE", json={"kind": "percentage", "value": value}, headers=new)
@@ -310,7 +310,7 @@ async def test_a_promotion_that_is_to_be_new_replaces_none(client: httpx.AsyncCl
         ("OK-1", {"used": 0}),
     ],
 )
-async def test_rules_that_make_no_sense(
+async def test_invalid_rules_are_refused(
     client: httpx.AsyncClient, tokens: Tokens, code: str, changed: dict[str, Any]
 ) -> None:
     rule = {"kind": "percentage", "value": 10} | changed
@@ -336,7 +336,7 @@ async def test_a_country_that_is_not_served_has_no_price(client: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("country", ["ZZ", "XX", "UK"])
-async def test_what_is_no_country_is_refused_by_name(client: httpx.AsyncClient, country: str) -> None:
+async def test_an_unknown_country_is_refused_by_name(client: httpx.AsyncClient, country: str) -> None:
     answer = await client.post("/api/v1/quotes", json=cart((BOOK, 1), country=country))
     assert (answer.status_code, [wrong["field"] for wrong in answer.json()["errors"]]) == (422, ["country"])
 

@@ -74,7 +74,7 @@ def test_the_most_specific_tax_rule_wins(country: str, category: str, tax: int) 
     assert quote([Line(BOOK, 1, 1_000, category)], country, None, TARIFF).tax == tax
 
 
-def test_a_category_taxed_with_nothing_does_not_fall_back_to_the_country() -> None:
+def test_a_category_with_a_zero_rate_does_not_fall_back_to_the_country() -> None:
     tariff = Tariff([TaxRule("DE", None, Decimal(19)), TaxRule("DE", "books", Decimal(0))], ShippingRule(0))
     assert quote([Line(BOOK, 1, 1_000, "books")], "DE", None, tariff).tax == 0
 

@@ -125,7 +125,7 @@ async def test_once_per_user_holds_in_a_batch_and_in_a_race(repository: PricingR
     assert await used(repository) == await counted(database) == 3
 
 
-async def test_release_gives_back_once_and_bars_the_order(repository: PricingRepository) -> None:
+async def test_a_release_counts_once_and_prevents_redemption(repository: PricingRepository) -> None:
     await offer(repository, usage_limit=1)
     order = wanted()
     await repository.redeem([order], NOW)
@@ -225,7 +225,7 @@ async def store(repository: PricingRepository, database: Database, promotion: Pr
         (Promotion("ABC", Discount("fixed", 1), usage_limit=3, used=2), None),
     ],
 )
-async def test_why_a_coupon_does_not_count(
+async def test_reasons_that_a_coupon_does_not_count(
     repository: PricingRepository, database: Database, promotion: Promotion, code: str | None
 ) -> None:
     await store(repository, database, promotion)
@@ -236,7 +236,7 @@ async def test_why_a_coupon_does_not_count(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rule=rules, subtotal=st.integers(0, 3))
-async def test_redeeming_judges_as_quoting_does(
+async def test_redeeming_and_quoting_apply_the_same_rule(
     repository: PricingRepository, database: Database, rule: Promotion, subtotal: int
 ) -> None:
     await store(repository, database, rule)

@@ -26,7 +26,7 @@ async def names(shelf: Shelf, **params: Any) -> list[str]:
     return [item["name"] for item in answer.json()["items"]]
 
 
-async def test_a_product_looks_as_the_design_says(shelf: Shelf) -> None:
+async def test_a_product_has_the_documented_members(shelf: Shelf) -> None:
     product = await shelf.product(stock=3, sku="MM-1")
     answer = await shelf.client.get(f"/api/v1/products/{product}")
     assert answer.json() == {
@@ -84,7 +84,7 @@ INSERT INTO products (id, sku, name, sort_name, description, category, price, cu
 VALUES ($1, $2, $3, lower($3), '', 'novel', 1, 'EUR', 0, to_tsvector('simple', lower($3)), now(), now())"""
 
 
-async def test_letters_that_are_not_on_the_keyboard_find_and_sort(shelf: Shelf) -> None:
+async def test_accented_letters_are_found_and_sorted(shelf: Shelf) -> None:
     for name in ("Søren’s Œuvre", "Sort", "Łódź", "Straße"):
         await shelf.product(name=name)
     for words in ("soren oeuvre", "SØREN œuvre", "søren", "So\u200bren"):
@@ -111,7 +111,7 @@ async def test_database_and_service_fold_the_same_letters(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("field", ["name", "description"])
-async def test_texts_of_products_have_no_unseen_characters(shelf: Shelf, field: str) -> None:
+async def test_texts_of_products_have_no_invisible_characters(shelf: Shelf, field: str) -> None:
     body = new_product(**{field: "Pale\u202e Fire"})
     answer = await shelf.client.post("/api/v1/products", json=body, headers=shelf.admin)
     assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [field])
@@ -227,7 +227,7 @@ async def test_wrong_products_are_refused(shelf: Shelf, wrong: dict[str, Any]) -
         (f"/api/v1/products?query={quote('𝔘' * 50)}", 200),
     ],
 )
-async def test_wrong_questions_are_4xx(shelf: Shelf, path: str, status: int) -> None:
+async def test_invalid_queries_are_4xx(shelf: Shelf, path: str, status: int) -> None:
     answer = await shelf.client.get(path)
     assert answer.status_code == status, answer.text
 
@@ -257,7 +257,7 @@ async def test_wrong_batches_are_refused(shelf: Shelf, items: list[Any]) -> None
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
-async def test_only_the_shop_reserves_and_only_administrators_change(shelf: Shelf) -> None:
+async def test_only_services_reserve_and_only_administrators_change(shelf: Shelf) -> None:
     customer = shelf.tokens.headers()
     product = await shelf.product()
     for method, path, body in [

@@ -71,7 +71,7 @@ async def test_only_a_book_has_a_cover(shelf: Shelf) -> None:
     assert "by A. Gardener" in pictures[1]
 
 
-def test_a_cover_is_always_the_same_and_seldom_like_another() -> None:
+def test_covers_are_reproducible_and_distinct() -> None:
     covers = {cover_svg(book["title"], book["author"], book["year"], book["category"]) for book in BOOKS}
     assert len(covers) == len(BOOKS)
     cover_svg.cache_clear()
@@ -137,7 +137,7 @@ def test_the_sample_is_plain_json_a_person_can_edit() -> None:
         ({"description": "\x1b[2J"}, "description: There is a character"),
     ],
 )
-def test_texts_of_a_catalogue_have_no_unseen_characters(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+def test_texts_of_a_catalogue_have_no_invisible_characters(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     entry = {"sku": "ONE", "title": "One", "category": "novel", "price": 1, "stock": 1} | changed
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([entry]), encoding="utf-8")

@@ -15,7 +15,7 @@ STOCK = st.dictionaries(st.sampled_from(PRODUCTS), st.integers(0, 15))
 
 
 @given(st.lists(LINES, max_size=12), STOCK)
-def test_what_is_left_and_what_was_given_add_up(wishes: list[dict[UUID, int]], stock: dict[UUID, int]) -> None:
+def test_remaining_and_allocated_stock_add_up(wishes: list[dict[UUID, int]], stock: dict[UUID, int]) -> None:
     requests = [Request(UUID(int=100 + number), lines) for number, lines in enumerate(wishes)]
     left = dict(stock)
     answers = allocate(requests, left)
@@ -29,7 +29,7 @@ def test_what_is_left_and_what_was_given_add_up(wishes: list[dict[UUID, int]], s
 
 
 @given(LINES, STOCK)
-def test_a_refusal_is_true_and_takes_nothing(lines: dict[UUID, int], stock: dict[UUID, int]) -> None:
+def test_a_shortage_is_real_and_takes_nothing(lines: dict[UUID, int], stock: dict[UUID, int]) -> None:
     left = dict(stock)
     [answer] = allocate([Request(UUID(int=1), lines)], left)
     enough = all(stock.get(product, -1) >= quantity for product, quantity in lines.items())
@@ -41,14 +41,14 @@ def test_a_refusal_is_true_and_takes_nothing(lines: dict[UUID, int], stock: dict
 
 
 @given(st.lists(LINES, min_size=1, max_size=6))
-def test_a_refused_order_does_not_hold_up_the_next(wishes: list[dict[UUID, int]]) -> None:
+def test_a_refused_order_does_not_affect_the_next(wishes: list[dict[UUID, int]]) -> None:
     too_much = Request(UUID(int=1), dict.fromkeys(PRODUCTS, 1_000))
     requests = [Request(UUID(int=number + 2), lines) for number, lines in enumerate(wishes)]
     stock = dict.fromkeys(PRODUCTS, 100)
     assert allocate([too_much, *requests], stock)[1:] == [None] * len(requests)
 
 
-def test_a_product_named_twice_is_wanted_twice() -> None:
+def test_quantities_of_a_product_named_twice_are_added() -> None:
     first, second, *_ = PRODUCTS
     assert merged([(first, 1), (second, 2), (first, 3)]) == {first: 4, second: 2}
 
@@ -58,7 +58,7 @@ def test_words_are_found_without_accents_and_signs() -> None:
     assert search_words("':* | & <-> \\") == []
 
 
-def test_titles_stand_where_a_bookseller_puts_them() -> None:
+def test_titles_are_sorted_without_accents_and_articles() -> None:
     assert [sort_name(name) for name in ("The Idiot", "A Room", "An Essay", "Theresa", "The ", "Émile")] == [
         "idiot",
         "room",

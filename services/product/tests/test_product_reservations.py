@@ -51,7 +51,7 @@ async def test_a_batch_is_served_in_its_order(shelf: Shelf) -> None:
     assert (results[1]["product_id"], results[1]["available"]) == (str(product), 1)
 
 
-async def test_asking_again_reserves_once_at_the_first_price(shelf: Shelf) -> None:
+async def test_a_repeated_reservation_keeps_the_first_price(shelf: Shelf) -> None:
     product, order = await shelf.product(stock=5), new_id()
     first = await shelf.reserve_one(product, 2, order)
     price = {"price": {"amount": 9_999, "currency": "EUR"}}
@@ -63,7 +63,7 @@ async def test_asking_again_reserves_once_at_the_first_price(shelf: Shelf) -> No
     await shelf.assert_conserved()
 
 
-async def test_asking_again_when_nothing_is_left_still_finds_the_reservation(shelf: Shelf) -> None:
+async def test_a_repeated_reservation_is_found_when_nothing_is_left(shelf: Shelf) -> None:
     product = await shelf.product(stock=2)
     orders = [new_id(), new_id()]
     first = await shelf.reserve(*((order, {product: 1}) for order in orders))
@@ -86,7 +86,7 @@ async def test_an_unknown_product_is_named(shelf: Shelf) -> None:
     assert await shelf.stock(known) == 10
 
 
-async def test_a_release_gives_back_once(shelf: Shelf) -> None:
+async def test_a_release_restocks_once(shelf: Shelf) -> None:
     product, order = await shelf.product(stock=5), new_id()
     await shelf.reserve_one(product, 3, order)
     await asyncio.gather(*(shelf.release(order) for _ in range(5)))
@@ -94,7 +94,7 @@ async def test_a_release_gives_back_once(shelf: Shelf) -> None:
     await shelf.assert_conserved()
 
 
-async def test_what_is_held_can_always_come_back(shelf: Shelf) -> None:
+async def test_reserved_stock_can_always_be_released(shelf: Shelf) -> None:
     """A delivery that takes its place in the count is refused; else the order could never be cancelled."""
     product, order = await shelf.product(stock=10), new_id()
     await shelf.reserve_one(product, 10, order)
@@ -120,7 +120,7 @@ async def test_a_reservation_after_its_release_is_refused(shelf: Shelf) -> None:
     await shelf.assert_conserved()
 
 
-async def test_reservations_racing_their_releases_keep_the_books(shelf: Shelf) -> None:
+async def test_concurrent_reservations_and_releases_conserve_the_stock(shelf: Shelf) -> None:
     product = await shelf.product(stock=1_000)
     orders = [new_id() for _ in range(60)]
     await asyncio.gather(
@@ -187,7 +187,7 @@ def confirmed(order_id: UUID) -> OrderConfirmed:
     )
 
 
-async def test_confirmed_orders_are_sold_and_cancelled_ones_come_back(shelf: Shelf) -> None:
+async def test_confirmed_orders_are_sold_and_cancelled_ones_restocked(shelf: Shelf) -> None:
     product, sold, cancelled = await shelf.product(stock=9), new_id(), new_id()
     await shelf.reserve((sold, {product: 2}), (cancelled, {product: 3}))
     await shelf.release(cancelled)
@@ -224,7 +224,7 @@ async def _is(shelf: Shelf, sql: str, argument: object, wanted: object) -> bool:
         "INSERT INTO reservation_lines SELECT * FROM reservation_lines",
     ],
 )
-async def test_the_database_itself_refuses(shelf: Shelf, statement: str) -> None:
+async def test_the_database_refuses_inconsistent_rows(shelf: Shelf, statement: str) -> None:
     product, order, given_up = await shelf.product(), new_id(), new_id()
     await shelf.reserve_one(product, 1, order)
     await shelf.release(given_up)

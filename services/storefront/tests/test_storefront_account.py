@@ -87,7 +87,7 @@ async def test_sign_in_never_redirects_to_another_site(browser: Browser, where: 
 
 
 @pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
-async def test_session_cookie_is_for_the_server_alone(browser: Browser, scheme: str, secure: bool) -> None:
+async def test_the_session_cookie_is_http_only(browser: Browser, scheme: str, secure: bool) -> None:
     browser.shop.people[CUSTOMER] = Person("Ada", CUSTOMER, PASSWORD)
     form = (await browser.get("/sign-in")).form("/sign-in")
     data = {**form.fields, "email": CUSTOMER, "password": PASSWORD}

@@ -28,7 +28,7 @@ async def test_a_registered_customer_can_sign_in_and_see_the_account(users: User
     assert (await users.me(tokens["access_token"])).json() == answer.json()
 
 
-async def test_registering_announces_the_user_once(users: Users) -> None:
+async def test_registering_publishes_one_event(users: Users) -> None:
     user_id = (await users.register("ada@example.com")).json()["id"]
     assert (await users.register("ada@example.com")).status_code == 409
     rows = await users.database.fetch("SELECT type, payload FROM outbox")
@@ -44,7 +44,7 @@ async def test_the_password_is_stored_as_an_argon2id_hash_only(users: Users) -> 
     assert PASSWORD not in await users.database.fetchval("SELECT string_agg(payload::text, '') FROM outbox")
 
 
-async def test_of_many_registrations_with_one_address_exactly_one_wins(users: Users) -> None:
+async def test_of_concurrent_registrations_with_one_address_one_succeeds(users: Users) -> None:
     spellings = ["ada@example.com", "ADA@example.com", "Ada@Example.Com", " ada@example.com"] * 3
     answers = await asyncio.gather(*(users.register(email) for email in spellings))
     statuses = sorted(answer.status_code for answer in answers)

@@ -15,7 +15,7 @@ from shop.user.passwords import Passwords
 WRONG = "not the password"
 
 
-async def test_a_wrong_password_and_an_unknown_address_get_one_answer(users: Users) -> None:
+async def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(users: Users) -> None:
     await users.register("ada@example.com")
     wrong, unknown = await users.sign_in("ada@example.com", WRONG), await users.sign_in("eve@example.com", WRONG)
     for answer in (wrong, unknown):
