@@ -155,9 +155,9 @@ def open_shop(served: Served, all_upstreams: dict[str, Upstream], tokens: Tokens
         for upstream in all_upstreams.values():
             upstream.calls, upstream.handler = [], None
         limits = {"rate_limit_per_second": 0, "sign_in_rate_limit_per_second": 0, "connect_window_s": 0.1}
-        with closed_port() as nobody:
+        with closed_port() as unused_port:
             urls = {f"{noun}_url": upstream.url for noun, upstream in all_upstreams.items()}
-            urls |= {f"{noun}_url": f"http://127.0.0.1:{nobody}" for noun in down}
+            urls |= {f"{noun}_url": f"http://127.0.0.1:{unused_port}" for noun in down}
             known: dict[str, Any] = {"jwks_url": tokens.jwks_url, "internal_token": INTERNAL_TOKEN, **urls, **limits}
             app = make_app(Settings(**known | changed))
             async with served(app) as client:

@@ -13,8 +13,8 @@ from shop.devkit.testing import wait_until
 async def test_a_request_that_could_not_be_sent_goes_to_another_instance(
     open_shop: Open, all_upstreams: dict[str, Upstream], method: str
 ) -> None:
-    with closed_port() as nobody:
-        urls = f"http://127.0.0.1:{nobody},{all_upstreams['order'].url}"
+    with closed_port() as unused_port:
+        urls = f"http://127.0.0.1:{unused_port},{all_upstreams['order'].url}"
         async with open_shop(order_url=urls, breaker_failures=1, breaker_reset_seconds=60) as shop:
             for _ in range(20):
                 answer = await shop.client.request(method, "/api/v1/orders", headers=shop.customer(), content=b"{}")
@@ -33,8 +33,8 @@ async def test_no_instance_is_a_503_with_retry_after(open_shop: Open) -> None:
 
 
 async def test_the_breaker_opens_lets_one_probe_through_and_closes(open_shop: Open, served: Served) -> None:
-    with closed_port() as nobody:
-        port = nobody
+    with closed_port() as unused_port:
+        port = unused_port
     revived = Upstream("product", port)
     async with open_shop(product_url=revived.url, breaker_failures=3, breaker_reset_seconds=0.5) as shop:
         breaker = shop.gateway.upstreams["product"].instances[0].breaker
@@ -68,8 +68,8 @@ async def test_the_breaker_opens_lets_one_probe_through_and_closes(open_shop: Op
 
 async def test_an_instance_that_is_ready_again_gets_requests_at_once(open_shop: Open, served: Served) -> None:
     """However long the breaker would stay open: it opened because connections were refused, and now they are not."""
-    with closed_port() as nobody:
-        port = nobody
+    with closed_port() as unused_port:
+        port = unused_port
     revived = Upstream("product", port)
     async with open_shop(product_url=revived.url, breaker_failures=2, breaker_reset_seconds=600) as shop:
         breaker = shop.gateway.upstreams["product"].instances[0].breaker

@@ -12,7 +12,7 @@ from shop.gateway.settings import Settings
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("::1/128"))
 
 
-class Time:
+class ManualClock:
     def __init__(self) -> None:
         self.now = 0.0
 
@@ -21,7 +21,7 @@ class Time:
 
 
 def test_a_burst_is_allowed_and_then_the_rate() -> None:
-    time = Time()
+    time = ManualClock()
     limiter = RateLimiter(per_second=2, burst=3, now=time)
     assert [limiter.take("a") for _ in range(3)] == [0.0] * 3
     assert limiter.take("a") == pytest.approx(0.5)
@@ -33,7 +33,7 @@ def test_a_burst_is_allowed_and_then_the_rate() -> None:
 
 @given(st.lists(st.floats(min_value=0, max_value=5), min_size=1, max_size=200))
 def test_no_client_gets_more_than_burst_and_rate(pauses: list[float]) -> None:
-    time = Time()
+    time = ManualClock()
     limiter = RateLimiter(per_second=3, burst=5, now=time)
     allowed = 0
     for pause in pauses:
@@ -43,7 +43,7 @@ def test_no_client_gets_more_than_burst_and_rate(pauses: list[float]) -> None:
 
 
 def test_the_table_is_bounded_and_drops_the_least_recently_seen() -> None:
-    limiter = RateLimiter(per_second=0.001, burst=1, max_clients=2, now=Time())
+    limiter = RateLimiter(per_second=0.001, burst=1, max_clients=2, now=ManualClock())
     for client in ("a", "b", "a", "c"):
         limiter.take(client)
     assert len(limiter) == 2

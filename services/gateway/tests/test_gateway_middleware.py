@@ -335,7 +335,7 @@ def mutated(request: bytes, chance: random.Random) -> bytes:
 
 
 async def status_of(shop: Shop, request: bytes) -> int:
-    """The status of the first answer, 0 if the server waits for the rest of the request or just closes."""
+    """The status of the first answer, 0 if the server waits for the rest of the request or closes."""
     reader, writer = await shop.connect()
     writer.write(request)
     try:

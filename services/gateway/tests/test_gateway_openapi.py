@@ -43,7 +43,7 @@ def test_equal_components_are_shared_and_different_ones_kept_apart() -> None:
 
 
 def test_a_component_that_refers_to_a_renamed_one_is_renamed_too() -> None:
-    """Two services' Page are written alike but mean different items: the one must not stand for the other."""
+    """Two services' Page are written alike but mean different items: one must not be used for the other."""
     documents = {
         "order": document("/api/v1/orders", {"Page": holder("Item"), "Item": MONEY}),
         "payment": document("/api/v1/payments", {"Page": holder("Item"), "Item": OTHER_MONEY}),

@@ -1,4 +1,4 @@
-"""Requests that meet a service which starts, ends, or is not there, over real connections."""
+"""Requests to a service that starts, stops or is unreachable, over real connections."""
 
 from __future__ import annotations
 
@@ -297,8 +297,8 @@ def test_which_requests_are_repeatable(method: str, path: str, key: bool, repeat
     assert is_repeatable(method, path, headers) is repeatable
 
 
-class Ending(serve.Server):
-    """A service as it is really run, in this process."""
+class EmbeddedServer(serve.Server):
+    """A service with the server of `shop.kit.serve`, in this process."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -309,7 +309,7 @@ async def test_no_request_fails_when_a_service_stops_under_load(open_shop: Open)
     """Requests that must not be sent twice, while one of two instances ends as it does in a rollout."""
     with reserved_port() as one, reserved_port() as two:
         servers = [
-            Ending(uvicorn.Config(Upstream("order"), lifespan="off", log_config=None, server_header=False))
+            EmbeddedServer(uvicorn.Config(Upstream("order"), lifespan="off", log_config=None, server_header=False))
             for _ in range(2)
         ]
         running = [asyncio.create_task(servers[0].serve([one])), asyncio.create_task(servers[1].serve([two]))]

@@ -106,8 +106,8 @@ async def test_a_cancelled_caller_does_not_affect_its_batch() -> None:
     await batcher.close()
 
 
-class Hand:
-    """A clock that is moved by hand."""
+class ManualClock:
+    """A clock that a test sets."""
 
     at = 0.0
 
@@ -115,8 +115,8 @@ class Hand:
         return self.at
 
 
-def opened(hand: Hand) -> Breaker:
-    breaker = Breaker(failures_to_open=3, reset_s=5.0, now=hand)
+def opened(clock: ManualClock) -> Breaker:
+    breaker = Breaker(failures_to_open=3, reset_s=5.0, now=clock)
     for _ in range(3):
         assert breaker.allows()
         breaker.failed()
@@ -130,51 +130,51 @@ def test_the_breaker_opens_after_consecutive_failures_only() -> None:
         breaker.failed()
         breaker.succeeded()
     assert breaker.state is State.CLOSED
-    assert opened(Hand()).state is State.OPEN
+    assert opened(ManualClock()).state is State.OPEN
 
 
 def test_half_open_lets_exactly_one_probe_through() -> None:
-    hand = Hand()
-    breaker = opened(hand)
+    clock = ManualClock()
+    breaker = opened(clock)
     assert not breaker.allows()
     assert breaker.retry_after_s == 5.0
-    hand.at = 5.0
+    clock.at = 5.0
     assert breaker.state is State.HALF_OPEN
     assert [breaker.allows() for _ in range(3)] == [True, False, False]
 
 
 def test_the_probe_decides() -> None:
-    hand = Hand()
-    breaker = opened(hand)
-    hand.at = 5.0
+    clock = ManualClock()
+    breaker = opened(clock)
+    clock.at = 5.0
     assert breaker.allows()
     breaker.failed()
     assert (breaker.state, breaker.allows()) == (State.OPEN, False)
-    hand.at = 10.0
+    clock.at = 10.0
     assert breaker.allows()
     breaker.succeeded()
     assert (breaker.state, breaker.allows()) == (State.CLOSED, True)
 
 
 def test_a_probe_that_never_reports_does_not_keep_it_open() -> None:
-    hand = Hand()
-    breaker = opened(hand)
-    hand.at = 5.0
+    clock = ManualClock()
+    breaker = opened(clock)
+    clock.at = 5.0
     assert breaker.allows()
-    hand.at = 10.0
+    clock.at = 10.0
     assert breaker.allows()
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 3)), max_size=60))
 def test_an_open_breaker_allows_no_request(steps: list[tuple[bool, float]]) -> None:
-    hand = Hand()
-    breaker = Breaker(failures_to_open=2, reset_s=4.0, now=hand)
+    clock = ManualClock()
+    breaker = Breaker(failures_to_open=2, reset_s=4.0, now=clock)
     failures, opened_at = 0, None
     for works, seconds in steps:
-        hand.at += seconds
+        clock.at += seconds
         allowed = breaker.allows()
         if opened_at is not None:
-            assert allowed == (hand.at >= opened_at + 4.0)
+            assert allowed == (clock.at >= opened_at + 4.0)
         else:
             assert allowed
         if not allowed:
@@ -186,4 +186,4 @@ def test_an_open_breaker_allows_no_request(steps: list[tuple[bool, float]]) -> N
             breaker.failed()
             failures += 1
             if failures >= 2:
-                opened_at = hand.at
+                opened_at = clock.at

@@ -98,7 +98,7 @@ async def test_a_loop_that_fails_starts_again(
 
 
 async def test_polling_goes_on_at_once_after_work_and_waits_to_be_woken_without() -> None:
-    """With work left the next call comes at once; without, only the event wakes it: a poll is an hour away."""
+    """With work left the next call follows at once; otherwise only the event starts it: the next poll is hours away."""
     results = [2, 1, 0, 1, 0]
     wake, idle = asyncio.Event(), asyncio.Event()
 

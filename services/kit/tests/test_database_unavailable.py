@@ -1,4 +1,4 @@
-"""What of PostgreSQL's errors means "not now": answered with 503 and waited out, never a 500."""
+"""Which errors of PostgreSQL are temporary: they are a 503 and are retried, never a 500."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_an_error_of_the_statement_is_passed_through(database: Database, c
 
 
 async def fail_over(admin: asyncpg.Connection, name: str, *, read_only: bool) -> None:
-    """New connections come to a server that takes no writes, or to one that does; old ones stay where they are."""
+    """New connections reach a read-only server, or a writable one; existing ones are not changed."""
     await admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {"on" if read_only else "off"}')
 
 

@@ -1,4 +1,4 @@
-"""Amounts, times and countries as people read them."""
+"""Localized amounts, times and countries."""
 
 from __future__ import annotations
 

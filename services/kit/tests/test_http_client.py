@@ -27,7 +27,7 @@ Served = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 class Upstream:
-    """A server that counts its calls and answers as told."""
+    """A server that counts its calls and gives the configured answers."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -231,7 +231,7 @@ async def test_a_deadline_leaves_the_outcome_unknown(upstream: Pair) -> None:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refused connections are given up soon."""
+    """A short window for refused connections."""
     monkeypatch.setattr(http, "CONNECT_WINDOW_S", 0.2)
 
 
@@ -288,7 +288,7 @@ async def test_a_request_waits_for_a_service_that_is_starting(
 
 @contextlib.asynccontextmanager
 async def listening(listener: socket.socket) -> AsyncIterator[list[bytes]]:
-    """Answers 200 to what comes, and tells it."""
+    """Answers 200 and records each request."""
     requests: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -323,7 +323,7 @@ async def test_a_refused_request_counts_once_however_often_it_was_tried(
 async def test_an_instance_that_is_ready_again_gets_requests_at_once(
     client_of: ClientOf, closed: socket.socket
 ) -> None:
-    """However long its breaker would stay open: it opened because nobody took a connection."""
+    """However long its breaker would stay open: it opened because connections were refused."""
     client = client_of(address(closed))
     breaker = client.pool.instances[0].breaker
     breaker.reset_s = 600.0

@@ -1,4 +1,4 @@
-"""What is written of decisions and of failures, and that failures which repeat are counted."""
+"""Log lines of decisions and of failures; repeated failures are counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shop.kit.logging import MAX_REPEATED, REPEAT_WINDOW_S, CountingHandler, Jso
 
 
 class Log:
-    """A logger whose handler has a clock that is set by hand."""
+    """A logger whose handler has a clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0

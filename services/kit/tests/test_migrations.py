@@ -16,7 +16,7 @@ from shop.kit import migrate
 
 
 class Killed(BaseException):
-    """What a killed process does not get to do."""
+    """Raised in place of what a killed process does not do any more."""
 
 
 async def unmigrated(database_for: DatabaseFor) -> str:

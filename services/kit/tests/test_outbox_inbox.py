@@ -35,8 +35,8 @@ class Happened(BaseModel):
 
 
 @dataclass
-class Station:
-    """A publisher and a reader of its events, on one database."""
+class EventService:
+    """A service that publishes events and consumes its own, on one database."""
 
     database: Database
     bus: Bus
@@ -72,7 +72,7 @@ class Station:
 
 
 @contextlib.asynccontextmanager
-async def station_on(url: str, nats_url: str) -> AsyncIterator[Station]:
+async def event_service_on(url: str, nats_url: str) -> AsyncIterator[EventService]:
     database = await Database.connect(url, pool_size=4, application="kit")
     await database.execute(
         "CREATE TABLE IF NOT EXISTS effects (number int, position bigint GENERATED ALWAYS AS IDENTITY)"
@@ -80,11 +80,11 @@ async def station_on(url: str, nats_url: str) -> AsyncIterator[Station]:
     bus, tasks = Bus(nats_url, "kit"), Tasks()
     bus.start(tasks)
     relay = Outbox(database, bus, "kit", RETENTION_S)
-    station = Station(database, bus, tasks, relay)
+    service = EventService(database, bus, tasks, relay)
     tasks.start("outbox", relay.run)
-    Inbox("kit", database, bus).start([Consumer("reader", [Happened], station.handle)], tasks)
+    Inbox("kit", database, bus).start([Consumer("reader", [Happened], service.handle)], tasks)
     try:
-        yield station
+        yield service
     finally:
         await tasks.stop()
         await bus.close()
@@ -92,60 +92,62 @@ async def station_on(url: str, nats_url: str) -> AsyncIterator[Station]:
 
 
 @pytest.fixture
-async def station(database_for: DatabaseFor, nats_url: str) -> AsyncIterator[Station]:
-    async with station_on(await database_for("kit"), nats_url) as station:
-        yield station
+async def service(database_for: DatabaseFor, nats_url: str) -> AsyncIterator[EventService]:
+    async with event_service_on(await database_for("kit"), nats_url) as service:
+        yield service
 
 
-async def test_events_arrive_once_and_in_order_per_subject(station: Station) -> None:
+async def test_events_arrive_once_and_in_order_per_subject(service: EventService) -> None:
     for number in range(20):
-        await station.publish(number)
-    await wait_until(lambda: station.has(*range(20)))
-    assert await station.effects() == list(range(20))
-    await wait_until(station.all_published)
+        await service.publish(number)
+    await wait_until(lambda: service.has(*range(20)))
+    assert await service.effects() == list(range(20))
+    await wait_until(service.all_published)
 
 
-async def test_nothing_is_published_of_a_transaction_that_rolled_back(station: Station) -> None:
+async def test_nothing_is_published_of_a_transaction_that_rolled_back(service: EventService) -> None:
     with contextlib.suppress(RuntimeError):
-        async with station.database.transaction() as connection:
+        async with service.database.transaction() as connection:
             await outbox.publish(connection, Happened(subject="a", number=1))
             raise RuntimeError
-    await station.publish(2)
-    await wait_until(lambda: station.seen)
-    assert station.seen == [2]
+    await service.publish(2)
+    await wait_until(lambda: service.seen)
+    assert service.seen == [2]
 
 
-async def test_an_event_delivered_twice_takes_effect_once(station: Station) -> None:
-    await station.publish(1)
-    await wait_until(lambda: station.seen == [1])
-    row = await station.database.fetchrow("SELECT event_id, type, payload FROM outbox")
+async def test_an_event_delivered_twice_takes_effect_once(service: EventService) -> None:
+    await service.publish(1)
+    await wait_until(lambda: service.seen == [1])
+    row = await service.database.fetchrow("SELECT event_id, type, payload FROM outbox")
     assert row is not None
     for copy in range(3):
-        await (await station.bus.publish(row["type"], row["payload"].encode(), f"copy-{copy}"))
-    await station.publish(2)
-    await wait_until(lambda: station.has(1, 2))
-    assert await station.effects() == [1, 2]
+        await (await service.bus.publish(row["type"], row["payload"].encode(), f"copy-{copy}"))
+    await service.publish(2)
+    await wait_until(lambda: service.has(1, 2))
+    assert await service.effects() == [1, 2]
 
 
-async def test_a_failing_effect_rolls_back_its_inbox_row(station: Station) -> None:
-    station.fail_on = {1}
-    await station.publish(1)
+async def test_a_failing_effect_rolls_back_its_inbox_row(service: EventService) -> None:
+    service.fail_on = {1}
+    await service.publish(1)
     failures = "SELECT failures FROM dead_letter"
-    await wait_until(lambda: station.database.fetchval(failures))
-    assert await station.database.fetchval("SELECT count(*) FROM inbox") == 0
-    station.fail_on = set()
-    await wait_until(station.effects)
-    assert await station.effects() == [1]
-    assert await station.database.fetchval("SELECT count(*) FROM dead_letter") == 0
+    await wait_until(lambda: service.database.fetchval(failures))
+    assert await service.database.fetchval("SELECT count(*) FROM inbox") == 0
+    service.fail_on = set()
+    await wait_until(service.effects)
+    assert await service.effects() == [1]
+    assert await service.database.fetchval("SELECT count(*) FROM dead_letter") == 0
 
 
-async def test_a_failing_event_is_dead_and_blocks_no_other(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_event_is_dead_and_blocks_no_other(
+    service: EventService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inbox, "RETRY_FIRST_S", 0.01)
-    station.fail_on = {13}
-    await station.publish(*range(12, 16), subject="b")
-    await wait_until(lambda: station.database.fetchval("SELECT dead_at FROM dead_letter"))
-    await wait_until(lambda: station.has(12, 14, 15))
-    dead = await station.database.fetchrow("SELECT * FROM dead_letter")
+    service.fail_on = {13}
+    await service.publish(*range(12, 16), subject="b")
+    await wait_until(lambda: service.database.fetchval("SELECT dead_at FROM dead_letter"))
+    await wait_until(lambda: service.has(12, 14, 15))
+    dead = await service.database.fetchrow("SELECT * FROM dead_letter")
     assert dead is not None
     assert (dead["failures"], dead["error"]) == (inbox.MAX_FAILURES, "RuntimeError: poison")
     assert '"number":13' in dead["payload"]
@@ -154,93 +156,93 @@ async def test_a_failing_event_is_dead_and_blocks_no_other(station: Station, mon
 @pytest.mark.parametrize(
     "payload", [b"\xff\x00", b"[]", b"{}", b'{"id":"x","type":"kit.happened.v1"}', b'{"type":"kit.other.v1"}']
 )
-async def test_an_unreadable_event_is_dead_at_once(station: Station, payload: bytes) -> None:
-    await wait_until(lambda: station.bus.connected)
-    await station.bus.ensure_stream("kit")
-    await (await station.bus.publish("kit.happened.v1", payload, "unreadable"))
-    await station.publish(1)
-    await wait_until(lambda: station.seen == [1])
-    await wait_until(lambda: station.database.fetchval("SELECT dead_at FROM dead_letter"))
+async def test_an_unreadable_event_is_dead_at_once(service: EventService, payload: bytes) -> None:
+    await wait_until(lambda: service.bus.connected)
+    await service.bus.ensure_stream("kit")
+    await (await service.bus.publish("kit.happened.v1", payload, "unreadable"))
+    await service.publish(1)
+    await wait_until(lambda: service.seen == [1])
+    await wait_until(lambda: service.database.fetchval("SELECT dead_at FROM dead_letter"))
 
 
 async def test_events_wait_for_the_broker_and_arrive_once(
     database_for: DatabaseFor, nats_url: str, nats_server: embedded.Server
 ) -> None:
-    async with station_on(await database_for("kit"), nats_url) as station:
-        await station.publish(1)
-        await wait_until(lambda: station.seen == [1])
+    async with event_service_on(await database_for("kit"), nats_url) as service:
+        await service.publish(1)
+        await wait_until(lambda: service.seen == [1])
         nats_server.stop()
         try:
-            await wait_until(lambda: not station.bus.connected)
-            await station.publish(2, 3)
-            assert await station.unpublished() == 2
+            await wait_until(lambda: not service.bus.connected)
+            await service.publish(2, 3)
+            assert await service.unpublished() == 2
         finally:
             nats_server.start()
-        await wait_until(lambda: station.has(1, 2, 3), timeout_s=30)
+        await wait_until(lambda: service.has(1, 2, 3), timeout_s=30)
 
 
 async def test_what_the_broker_lost_is_sent_again_and_takes_effect_once(
     database_for: DatabaseFor, nats_url: str
 ) -> None:
     url = await database_for("kit")
-    async with station_on(url, nats_url) as station:
-        await station.publish(1, subject="a")
-        await station.publish(2, subject="b")
-        await wait_until(lambda: len(station.seen) == 2)
-        await station.bus.stream.delete_stream("kit")
-    async with station_on(url, nats_url) as station:
-        await station.publish(3)
+    async with event_service_on(url, nats_url) as service:
+        await service.publish(1, subject="a")
+        await service.publish(2, subject="b")
+        await wait_until(lambda: len(service.seen) == 2)
+        await service.bus.stream.delete_stream("kit")
+    async with event_service_on(url, nats_url) as service:
+        await service.publish(3)
 
         async def stored() -> bool:
             with contextlib.suppress(Exception):
-                return await station.bus.last_sequence("kit") == 3
+                return await service.bus.last_sequence("kit") == 3
             return False
 
         await wait_until(stored)
-        await wait_until(lambda: station.has(1, 2, 3))
+        await wait_until(lambda: service.has(1, 2, 3))
 
 
 async def test_a_stream_that_is_lost_while_in_use_is_created_again_without_a_stack_trace(
-    station: Station, logged: Logged
+    service: EventService, logged: Logged
 ) -> None:
-    await station.publish(1)
-    await wait_until(lambda: station.seen == [1])
-    await station.bus.stream.delete_stream("kit")
-    await station.publish(2)
-    await wait_until(lambda: station.has(1, 2), timeout_s=30)
+    await service.publish(1)
+    await wait_until(lambda: service.seen == [1])
+    await service.bus.stream.delete_stream("kit")
+    await service.publish(2)
+    await wait_until(lambda: service.has(1, 2), timeout_s=30)
     assert [line for line in logged() if "exception" in line] == []
 
 
 async def test_two_relays_publish_each_event_once(database_for: DatabaseFor, nats_url: str) -> None:
     url = await database_for("kit")
-    async with station_on(url, nats_url) as first, station_on(url, nats_url) as second:
+    async with event_service_on(url, nats_url) as first, event_service_on(url, nats_url) as second:
         for number in range(30):
             await (first if number % 2 else second).publish(number, subject=str(number))
         await wait_until(lambda: first.has(*range(30)))
         assert await first.bus.last_sequence("kit") == 30
 
 
-async def test_the_trace_of_the_cause_travels_with_the_event(station: Station) -> None:
+async def test_the_trace_of_the_cause_travels_with_the_event(service: EventService) -> None:
     received: list[Received] = []
 
     async def keep(_: Connection, events: Sequence[Received]) -> None:
         received.extend(events)
 
-    Inbox("other", station.database, station.bus).start([Consumer("tracer", [Happened], keep)], station.tasks)
+    Inbox("other", service.database, service.bus).start([Consumer("tracer", [Happened], keep)], service.tasks)
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    async with station.database.transaction() as connection:
+    async with service.database.transaction() as connection:
         row = outbox.row(Happened(subject="a", number=1), f"00-{trace}-00f067aa0ba902b7-01")
         await outbox.insert(connection, [row])
-    station.outbox.wake()
+    service.outbox.wake()
     await wait_until(lambda: received)
     assert (received[0].trace_id, received[0].event_id) == (trace, row.event_id)
     assert isinstance(received[0].event_id, UUID)
 
 
-async def test_old_rows_are_pruned_and_recent_ones_kept(station: Station) -> None:
-    await station.publish(1, 2)
-    await wait_until(lambda: len(station.seen) == 2)
-    await wait_until(station.all_published)
-    await station.database.execute("UPDATE outbox SET published_at = now() - interval '2 hours' WHERE id = 1")
-    await station.outbox._prune(station.database)
-    assert [row["id"] for row in await station.database.fetch("SELECT id FROM outbox")] == [2]
+async def test_old_rows_are_pruned_and_recent_ones_kept(service: EventService) -> None:
+    await service.publish(1, 2)
+    await wait_until(lambda: len(service.seen) == 2)
+    await wait_until(service.all_published)
+    await service.database.execute("UPDATE outbox SET published_at = now() - interval '2 hours' WHERE id = 1")
+    await service.outbox._prune(service.database)
+    assert [row["id"] for row in await service.database.fetch("SELECT id FROM outbox")] == [2]

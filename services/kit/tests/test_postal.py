@@ -39,7 +39,7 @@ def test_every_country_has_a_name_and_rules() -> None:
 
 @pytest.mark.parametrize("code", sorted(COUNTRIES))
 def test_every_example_and_every_region_is_taken(code: str) -> None:
-    """Each region has one value, which its name and its value lead to."""
+    """Each region has one value, found by its name and by the value."""
     of_country = rules(code)
     if of_country.example:
         assert of_country.checked("postal_code", of_country.example, required=True)

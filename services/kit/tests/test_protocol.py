@@ -42,7 +42,7 @@ async def port() -> AsyncIterator[int]:
 
 
 async def exchange(port: int, *parts: bytes) -> bytes:
-    """What comes back until the server closes the connection."""
+    """The bytes that the server sends until it closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     with contextlib.suppress(ConnectionError):
         for part in parts:

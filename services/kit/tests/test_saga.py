@@ -40,7 +40,7 @@ NO = Rejected("no", "It was refused.", {"left": 3})
 
 
 class Participants:
-    """Participants that answer as scripted and remember what took effect."""
+    """Participants that answer as scripted and record what took effect."""
 
     def __init__(self, **script: Sequence[object]) -> None:
         self.script = {name: list(answers) for name, answers in script.items()}

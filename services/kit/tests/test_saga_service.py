@@ -1,4 +1,4 @@
-"""A second service owns sagas by its steps alone, and survives being killed at every write, on real PostgreSQL."""
+"""A second service has sagas by defining steps alone, and is killed at every write, on real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def saga_of(url: str, asked: dict[str, Any]) -> asyncpg.Record:
 
 
 async def recovered(url: str, asked: dict[str, Any]) -> asyncpg.Record:
-    """The saga as another process ends it."""
+    """The saga after another process completed it."""
     async with trips_on(url) as trips:
         trips.steps.attempt = 2
 

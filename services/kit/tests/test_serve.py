@@ -40,7 +40,7 @@ class Running:
         return Client(*await asyncio.open_connection("127.0.0.1", self.port))
 
     async def end(self) -> None:
-        """Tell it to end, and return once it lingers."""
+        """Stop it, and return once it lingers."""
         self.server.should_exit = True
         await wait_until(lambda: serve.CLOSE in self.server.server_state.default_headers)
 
@@ -51,7 +51,7 @@ class Running:
 
 @dataclass
 class Client:
-    """A connection that is kept."""
+    """A kept connection."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter

@@ -1,4 +1,4 @@
-"""Streams on a real NATS with little room: sizes are set and changed safely, what does not fit is said and retried."""
+"""Streams on a real NATS with little storage: sizes change safely, and what does not fit is reported and retried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a process ends its event streams between two events, also at the gateway that passes them on."""
+"""The end of a process ends its event streams between two events, also at the gateway that forwards them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Server(serve.Server):
 
 @dataclass
 class Source:
-    """What the stream sends: pieces that the test gives out."""
+    """The source of the stream: chunks that the test sends."""
 
     pieces: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     ended: bool = False
@@ -91,7 +91,7 @@ class Listener:
         return cls(reader, writer)
 
     async def chunk(self) -> bytes:
-        """The next piece; b"" is the proper end of the answer."""
+        """The next chunk; b"" is the regular end of the answer."""
         size = int(await asyncio.wait_for(self.reader.readline(), ANSWER_TIMEOUT_S), 16)
         data = await self.reader.readexactly(size)
         assert await self.reader.readexactly(2) == b"\r\n"

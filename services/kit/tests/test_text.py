@@ -1,4 +1,4 @@
-"""What people type: one spelling, nothing unseen, and addresses that mail arrives at."""
+"""Typed text: one normal form, no invisible characters, and addresses that mail can be sent to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans reach a standard OTLP/HTTP collector, and one that is away holds nothing up."""
+"""Spans reach a standard OTLP/HTTP collector, and an unreachable one delays nothing."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class TripBooked(BaseModel):
 
 
 class TripSteps(Lifecycle[Trip]):
-    """``trip["rejects"]`` names the step that is rejected, ``trip["silent"]`` one that gives no answer at first."""
+    """``trip["rejects"]`` names the step that is rejected, ``trip["silent"]`` one that does not answer at first."""
 
     def __init__(self, participants: Database) -> None:
         self.participants = participants
@@ -117,7 +117,7 @@ class Dying:
 
 
 class Trips:
-    """The service: everything that it needs to own sagas."""
+    """The service: everything that it needs for its sagas."""
 
     def __init__(self, database: Database, saga_database: Any) -> None:
         self.steps = TripSteps(database)

@@ -119,11 +119,11 @@ async def test_an_event_that_cannot_be_stored_is_dead_lettered_after_retries(
     await service.publish_rows([poison, good])
     await service.wait_until_taken([good])
 
-    async def buried() -> bool:
+    async def dead_lettered() -> bool:
         sql = "SELECT count(*) FROM dead_letter WHERE event_id = $1 AND dead_at IS NOT NULL"
         return bool(await service.database.fetchval(sql, poison.event_id))
 
-    await wait_until(buried, 60)
+    await wait_until(dead_lettered, 60)
     await service.wait_until_sent()
     assert (await service.count(), len(smtp.raw)) == (1, 1)
 

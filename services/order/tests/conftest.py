@@ -1,4 +1,4 @@
-"""The order service over real PostgreSQL and NATS, with participants that fail as they are told to."""
+"""The order service over real PostgreSQL and NATS, with participants that fail as configured."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def served_services(request: pytest.FixtureRequest) -> AsyncIterator[Scrip
 
 @pytest.fixture
 def services(served_services: ScriptedServices) -> ScriptedServices:
-    """The participants, having seen nothing yet."""
+    """The participants, without any earlier request."""
     served_services.reset()
     return served_services
 
@@ -187,7 +187,7 @@ def start(
 async def module_app(
     served_services: ScriptedServices, databases: Databases, nats_server: Server, tokens: Tokens
 ) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient, str]]:
-    """One replica for all tests of a module that do not mind each other's orders."""
+    """One replica for all tests of a module that do not depend on each other's orders."""
     database_url = await databases.clone("order")
     app = application(served_services, database_url, nats_server.url, tokens)
     async with in_process(app) as client:

@@ -1,4 +1,4 @@
-"""Product, pricing and payment as one small real HTTP server that remembers effects and fails as it is told to."""
+"""Product, pricing and payment as one small real HTTP server that records effects and fails as configured."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ScriptedServices:
     """``faults[path]`` holds what happens to the next requests at ``path``:
 
     "503" refused without effect; "lost" done, but the answer is lost; "dropped" the request itself is lost;
-    "hang" done, and never answered; "reject" and "pending" as the participant would say; "garbage" an answer about
+    "hang" done, and never answered; "reject" and "pending" as the participant would answer; "garbage" an answer about
     another order; "422" the request as such is refused.
     """
 
@@ -41,7 +41,7 @@ class ScriptedServices:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Delete all records and faults."""
         self.stock = {BOOK: STOCK, PEN: STOCK}
         self.held: dict[str, dict[str, int]] = {}
         self.redeemed: set[str] = set()
@@ -59,14 +59,14 @@ class ScriptedServices:
     def calls_of(self, path: str) -> int:
         return sum(called == path for called, _ in self.calls)
 
-    def nothing_is_left_of(self, order_id: str) -> None:
-        """Stock, coupon and money are where they were before the order."""
+    def assert_no_effect_left(self, order_id: str) -> None:
+        """Stock, coupon and payments are as they were before the order."""
         assert order_id not in self.held
         assert order_id not in self.redeemed
         assert self.captured.get(order_id, 0) == self.refunded.get(order_id, 0)
 
-    def everything_is_held_for(self, order: dict[str, Any]) -> None:
-        """One reservation, one capture of the order's total, nothing given back."""
+    def assert_reserved_and_charged(self, order: dict[str, Any]) -> None:
+        """One reservation and one capture of the order's total, no refund."""
         assert self.held[order["id"]] == {line["product_id"]: line["quantity"] for line in order["lines"]}
         assert self.captured[order["id"]] == order["total"]["amount"]
         assert self.captures[order["id"]] == 1

@@ -1,4 +1,4 @@
-"""A customer cancels an order that is still pending: it ends without effect, or it was confirmed first."""
+"""A customer cancels an order that is still pending: it is rejected without effect, or was confirmed first."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_a_pending_order_is_cancelled_wherever_it_is(shop: Shop, at: str) 
     shop.services.gates[at].set()
     placed = await placing
     assert (placed.status_code, placed.json()["code"]) == (409, "cancelled")
-    shop.services.nothing_is_left_of(order_id)
+    shop.services.assert_no_effect_left(order_id)
     assert shop.services.captures[order_id] <= 1
     assert await shop.events(order_id) == ["order.rejected.v1"]
     assert (await shop.saga(order_id))["status"] == "done"
@@ -59,12 +59,12 @@ async def test_a_cancellation_that_must_wait_goes_on_by_itself(shop: Shop) -> No
     shop.services.gates[CHARGE].set()
     await placing
     assert (await shop.until(order_id, "rejected"))["reason"] == "cancelled"
-    shop.services.nothing_is_left_of(order_id)
+    shop.services.assert_no_effect_left(order_id)
     assert await shop.events(order_id) == ["order.rejected.v1"]
 
 
 async def test_confirming_and_cancelling_at_once_ends_in_one_of_them(shop: Shop) -> None:
-    """The charge is answered while the cancellation is stored; either way nothing is charged that is not given back."""
+    """The charge is answered while the cancellation is stored; either way whatever is charged is refunded."""
     for _ in range(8):
         shop.services.gates[CHARGE] = asyncio.Event()
         shop.services.calls.clear()
@@ -79,7 +79,7 @@ async def test_confirming_and_cancelling_at_once_ends_in_one_of_them(shop: Shop)
         order = await shop.order(order_id)
         assert order["state"] in ("rejected", "cancelled")
         assert order["reason"] == "cancelled"
-        shop.services.nothing_is_left_of(order_id)
+        shop.services.assert_no_effect_left(order_id)
 
 
 async def test_another_customer_cannot_cancel_a_pending_order(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""Processes that die or fall behind: whatever they leave, another one ends, once."""
+"""Processes that die or lose their lease: another one completes their sagas, once."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SHORT_LEASE = {"inline_lease_s": 0.3, "recovery_lease_s": 0.6}
 
 
 class DyingDatabase:
-    """Loses the database, for ever or ``once``, at its ``at``-th statement, before that is carried out or after.
+    """Loses the database, permanently or ``once``, at its ``at``-th statement, before that is carried out or after.
 
-    Only what stores an order or a decision is counted: the loops ask at any time.
+    Only what stores an order or a decision is counted: the loops send statements at any time.
     """
 
     def __init__(self, real: Any, at: int, when: str, once: bool) -> None:
@@ -97,9 +97,9 @@ async def test_an_order_ends_whichever_statement_its_process_dies_at(
             (row,) = await shop.sql("SELECT id FROM orders")
             order = await shop.until(str(row["id"]), state)
             if state == "confirmed":
-                services.everything_is_held_for(order)
+                services.assert_reserved_and_charged(order)
             else:
-                services.nothing_is_left_of(order["id"])
+                services.assert_no_effect_left(order["id"])
             again = await shop.place("key", coupon="SAVE1", **changed)
             assert again.status_code == (201 if state == "confirmed" else 402)
             assert len(await shop.sql("SELECT FROM orders")) == 1
@@ -118,29 +118,29 @@ async def test_a_cancellation_ends_whichever_statement_its_process_dies_at(start
         async with start(**SHORT_LEASE) as shop:
             if at == 1 and when == "before":
                 assert "cancel_requested_at" not in await shop.order(order["id"])
-                shop.services.everything_is_held_for(await shop.until(order["id"], "confirmed"))
+                shop.services.assert_reserved_and_charged(await shop.until(order["id"], "confirmed"))
                 return
             await shop.until(order["id"], "cancelled")
-            shop.services.nothing_is_left_of(order["id"])
+            shop.services.assert_no_effect_left(order["id"])
             assert await shop.events(order["id"]) == ["order.confirmed.v1", "order.cancelled.v1"]
 
 
 async def test_a_process_that_vanished_counts_as_having_done_every_step(
     start: Start, services: ScriptedServices
 ) -> None:
-    """Nothing tells how far it came; so when the order is refused later, all of it is undone."""
+    """How far it came is unknown, so all of it is undone when the order is rejected later."""
     async with start(**SHORT_LEASE) as dying:
         kill(dying, 2, "before")
         order_id = (await dying.place(coupon="SAVE1")).json()["id"]
     services.faults[RESERVE].append("reject")
     async with start(**SHORT_LEASE) as shop:
         await shop.until(order_id, "rejected")
-        services.nothing_is_left_of(order_id)
+        services.assert_no_effect_left(order_id)
         assert services.refunded[order_id] == services.captured[order_id]
 
 
 async def waiting_order(shop: Shop) -> str:
-    """A pending order, due at once, that nobody works on."""
+    """A pending order that is due at once and that no worker holds."""
     shop.services.faults[CHARGE].append("pending")
     order_id: str = (await shop.place()).json()["id"]
     await shop.sql("UPDATE sagas SET due_at = now() - interval '1 second' WHERE order_id = $1", UUID(order_id))
@@ -179,7 +179,7 @@ async def test_a_claim_does_not_wait_for_another(start: Start) -> None:
 async def test_an_end_whose_answer_was_lost_is_found_and_answered(
     start: Start, at: int, status: int, changed: dict[str, Any]
 ) -> None:
-    """The statement was carried out, only its answer is lost; giving the saga back must not begin it anew."""
+    """The statement was carried out, only its answer is lost; releasing the saga must not start it again."""
     async with start(recovery=False) as shop:
         kill(shop, at, "after", once=True)
         answer = await shop.place("key", **changed)
@@ -204,14 +204,14 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(start: Start) -> Non
             await runner.drive(SagaRun.resume(slow))
         assert await shop.saga(order_id) == before
         assert (await shop.order(order_id))["state"] == "rejected"
-        shop.services.nothing_is_left_of(order_id)
+        shop.services.assert_no_effect_left(order_id)
         assert (await shop.events(order_id)).count("order.rejected.v1") == 1
         assert "order.confirmed.v1" not in await shop.events(order_id)
 
 
 @pytest.mark.parametrize("finding", ["confirmed", "refused", "waiting"])
 async def test_a_worker_without_its_lease_stores_nothing_while_another_works(start: Start, finding: str) -> None:
-    """Its finding is right for what it knows, but it does not know what the other has done since."""
+    """Its result is right for what it knows, but it does not know what the other has done since."""
     async with start(recovery=False) as shop:
         order_id = await waiting_order(shop)
         sagas, runner = shop.service._repository.sagas, shop.service._runner
@@ -227,12 +227,12 @@ async def test_a_worker_without_its_lease_stores_nothing_while_another_works(sta
         assert await shop.saga(order_id) == before
         assert await shop.events(order_id) == ["order.pending.v1"]
         await runner.drive(SagaRun.resume(quick))
-        shop.services.everything_is_held_for(await shop.until(order_id, "confirmed"))
+        shop.services.assert_reserved_and_charged(await shop.until(order_id, "confirmed"))
 
 
 @pytest.mark.parametrize("late", [RESERVE, CHARGE])
 async def test_a_request_that_arrives_after_the_order_was_rejected_has_no_effect(start: Start, late: str) -> None:
-    """One worker hangs before its request arrives; another gives the order up meanwhile."""
+    """One worker hangs before its request arrives; another rejects the order meanwhile."""
     async with start(recovery=False) as shop:
         shop.services.faults[RESERVE].append("lost")
         order_id = (await shop.place()).json()["id"]
@@ -252,7 +252,7 @@ async def test_a_request_that_arrives_after_the_order_was_rejected_has_no_effect
         with pytest.raises(LeaseLost):
             await stuck
         assert (await shop.order(order_id))["state"] == "rejected"
-        shop.services.nothing_is_left_of(order_id)
+        shop.services.assert_no_effect_left(order_id)
 
 
 async def test_an_order_that_another_worker_confirms_is_confirmed_once(
@@ -274,7 +274,7 @@ async def test_an_order_that_another_worker_confirms_is_confirmed_once(
         order = await shop.order(other.saga_id.hex)
         assert order["state"] == "confirmed"
         assert (answer.status_code, answer.json()["state"]) in ((201, "confirmed"), (202, "pending"))
-        services.everything_is_held_for(order)
+        services.assert_reserved_and_charged(order)
         assert await shop.events(order["id"]) == ["order.confirmed.v1"]
 
 

@@ -1,4 +1,4 @@
-"""The pure part: states, sums, and what makes two requests the same."""
+"""The pure part: states, sums, and which requests are equal."""
 
 from __future__ import annotations
 

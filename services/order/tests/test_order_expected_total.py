@@ -1,4 +1,4 @@
-"""Nothing is charged at another total than the one that the customer was shown."""
+"""An order is charged only at the total that the customer was shown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def test_the_shown_total_is_charged(shop: Shop) -> None:
     answer = await shop.place(expected_total=money(TOTAL))
     assert answer.status_code == 201, answer.text
     assert answer.json()["total"] == money(TOTAL)
-    shop.services.everything_is_held_for(answer.json())
+    shop.services.assert_reserved_and_charged(answer.json())
 
 
 @pytest.mark.parametrize("shown", [0, TOTAL - 1, TOTAL + 1])
@@ -30,14 +30,14 @@ async def test_another_total_is_refused_with_both_amounts(shop: Shop, shown: int
     assert (answer.status_code, problem["code"]) == (409, "price_changed")
     assert (problem["expected_total"], problem["total"]) == (money(shown), money(TOTAL))
     assert shop.services.calls_of(CHARGE) == 0
-    shop.services.nothing_is_left_of(problem["order_id"])
+    shop.services.assert_no_effect_left(problem["order_id"])
     order = await shop.order(problem["order_id"])
     assert (order["state"], order["reason"]) == ("rejected", "price_changed")
 
 
 async def test_a_coupon_that_was_redeemed_for_a_refused_total_can_be_used_again(shop: Shop) -> None:
     refused = (await shop.place(coupon="save1", expected_total=money(1))).json()
-    shop.services.nothing_is_left_of(refused["order_id"])
+    shop.services.assert_no_effect_left(refused["order_id"])
     assert (await shop.place(coupon="save1")).status_code == 201
 
 
@@ -51,7 +51,7 @@ async def test_the_same_request_again_gets_the_same_refusal(shop: Shop) -> None:
 
 
 async def test_an_order_that_had_to_wait_is_compared_as_well(shop: Shop) -> None:
-    """The comparison belongs to the order and not to the request: the process that goes on with it makes it."""
+    """The comparison belongs to the order and not to the request: the process that resumes it makes it."""
     shop.services.faults[QUOTE].append("503")
     answer = await shop.place(expected_total=money(TOTAL + 100))
     assert answer.status_code == 202
@@ -63,7 +63,7 @@ async def test_an_order_that_had_to_wait_is_compared_as_well(shop: Shop) -> None
     await wait_until(ended)
     assert (await shop.order(order_id))["reason"] == "price_changed"
     assert shop.services.calls_of(CHARGE) == 0
-    shop.services.nothing_is_left_of(order_id)
+    shop.services.assert_no_effect_left(order_id)
 
 
 @pytest.mark.parametrize(

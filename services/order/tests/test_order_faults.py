@@ -19,7 +19,7 @@ CALL_TIMEOUT_S = 0.4
 STEPS = [RESERVE, QUOTE, CHARGE]
 COMPENSATIONS = [RELEASE, UNQUOTE, VOID]
 REFUSED = {RESERVE: (409, "insufficient_stock"), QUOTE: (422, "coupon_expired"), CHARGE: (402, "payment_declined")}
-UNSURE = ["503", "lost", "dropped", "hang", "garbage"]
+RETRYABLE_FAULTS = ["503", "lost", "dropped", "hang", "garbage"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -29,22 +29,22 @@ async def test_a_refusal_at_any_step_undoes_the_others(shop: Shop, step: str) ->
     assert (answer.status_code, answer.json()["code"]) == REFUSED[step]
     order = await shop.order(answer.json()["order_id"])
     assert order["state"] == "rejected"
-    shop.services.nothing_is_left_of(order["id"])
+    shop.services.assert_no_effect_left(order["id"])
     assert await shop.events(order["id"]) == ["order.rejected.v1"]
 
 
-@pytest.mark.parametrize("fault", UNSURE)
+@pytest.mark.parametrize("fault", RETRYABLE_FAULTS)
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_step_that_fails_once_is_done_later(shop: Shop, step: str, fault: str) -> None:
     shop.services.faults[step].append(fault)
     answer = await shop.place(coupon="SAVE1")
     assert (answer.status_code, answer.json()["state"]) == (202, "pending")
     order = await shop.until(answer.json()["id"], "confirmed")
-    shop.services.everything_is_held_for(order)
+    shop.services.assert_reserved_and_charged(order)
     assert await shop.events(order["id"]) == ["order.pending.v1", "order.confirmed.v1"]
 
 
-@pytest.mark.parametrize("fault", UNSURE)
+@pytest.mark.parametrize("fault", RETRYABLE_FAULTS)
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_step_that_fails_and_is_then_refused_is_undone_as_well(shop: Shop, step: str, fault: str) -> None:
     shop.services.faults[step].extend([fault, "reject"])
@@ -52,7 +52,7 @@ async def test_a_step_that_fails_and_is_then_refused_is_undone_as_well(shop: Sho
     assert answer.status_code == 202
     order = await shop.until(answer.json()["id"], "rejected")
     assert order["reason"] == REFUSED[step][1]
-    shop.services.nothing_is_left_of(order["id"])
+    shop.services.assert_no_effect_left(order["id"])
     undone = dict(zip(STEPS, COMPENSATIONS, strict=True))[step]
     assert shop.services.calls_of(undone) == 1
     assert await shop.events(order["id"]) == ["order.pending.v1", "order.rejected.v1"]
@@ -65,10 +65,10 @@ async def test_a_pending_charge_is_requested_again(shop: Shop) -> None:
     assert answer.status_code == 202
     assert (await shop.event(answer.json()["id"], "order.pending.v1"))["reason"] == "charge_unavailable"
     order = await shop.until(answer.json()["id"], "confirmed")
-    shop.services.everything_is_held_for(order)
+    shop.services.assert_reserved_and_charged(order)
 
 
-@pytest.mark.parametrize("fault", [*UNSURE, "422"])
+@pytest.mark.parametrize("fault", [*RETRYABLE_FAULTS, "422"])
 @pytest.mark.parametrize("compensation", [RELEASE, UNQUOTE])
 async def test_a_compensation_that_fails_once_is_done_later(shop: Shop, compensation: str, fault: str) -> None:
     shop.services.faults[compensation].append(fault)
@@ -76,20 +76,20 @@ async def test_a_compensation_that_fails_once_is_done_later(shop: Shop, compensa
     assert (answer.status_code, answer.json()["state"]) == (202, "pending")
     order = await shop.until(answer.json()["id"], "rejected")
     assert order["reason"] == "payment_declined"
-    shop.services.nothing_is_left_of(order["id"])
+    shop.services.assert_no_effect_left(order["id"])
 
 
-@pytest.mark.parametrize("fault", [*UNSURE, "pending"])
+@pytest.mark.parametrize("fault", [*RETRYABLE_FAULTS, "pending"])
 async def test_voiding_a_charge_of_unknown_outcome_is_repeated_until_it_succeeds(shop: Shop, fault: str) -> None:
     shop.services.faults[CHARGE].extend(["lost", "reject"])
     shop.services.faults[VOID].extend([fault, fault])
     answer = await shop.place()
     order = await shop.until(answer.json()["id"], "rejected")
-    shop.services.nothing_is_left_of(order["id"])
+    shop.services.assert_no_effect_left(order["id"])
     assert shop.services.refunded[order["id"]] == shop.services.captured[order["id"]]
 
 
-@pytest.mark.parametrize("fault", [*UNSURE, "pending"])
+@pytest.mark.parametrize("fault", [*RETRYABLE_FAULTS, "pending"])
 @pytest.mark.parametrize("compensation", COMPENSATIONS)
 async def test_a_cancellation_that_fails_half_way_goes_on(shop: Shop, compensation: str, fault: str) -> None:
     order = (await shop.place(coupon="SAVE1")).json()
@@ -98,7 +98,7 @@ async def test_a_cancellation_that_fails_half_way_goes_on(shop: Shop, compensati
     assert (answer.status_code, answer.json()["state"]) == (202, "confirmed")
     assert answer.json()["cancel_requested_at"]
     await shop.until(order["id"], "cancelled")
-    shop.services.nothing_is_left_of(order["id"])
+    shop.services.assert_no_effect_left(order["id"])
     assert await shop.events(order["id"]) == ["order.confirmed.v1", "order.cancelled.v1"]
 
 
@@ -114,7 +114,7 @@ async def test_a_service_that_is_down_makes_the_order_wait(
         assert time.monotonic() - began < 4
         async with served(services, port=port, lifespan="off"):
             order = await shop.until(answer.json()["id"], "confirmed")
-            services.everything_is_held_for(order)
+            services.assert_reserved_and_charged(order)
 
 
 async def test_a_participant_that_hangs_does_not_delay_the_answer(
@@ -140,7 +140,7 @@ async def test_an_order_that_cannot_be_completed_in_time_is_rejected(
         assert answer.status_code == 202
         order = await shop.until(answer.json()["id"], "rejected")
         assert order["reason"] == "deadline_exceeded"
-        services.nothing_is_left_of(order["id"])
+        services.assert_no_effect_left(order["id"])
         assert (await shop.event(order["id"], "order.rejected.v1"))["late"] is True
 
 

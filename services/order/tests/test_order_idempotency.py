@@ -1,4 +1,4 @@
-"""One order per Idempotency-Key, whatever is sent how often."""
+"""One order per Idempotency-Key, however often it is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input: each a 4xx with a stable code, and nothing half-written."""
+"""Bad input: each is a 4xx with a stable code, and nothing is stored in part."""
 
 from __future__ import annotations
 

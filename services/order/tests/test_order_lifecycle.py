@@ -28,7 +28,7 @@ async def test_cancelling_refunds_and_restocks_once(shop: Shop) -> None:
     answer = await shop.post(order["id"], "cancel")
     assert (answer.status_code, answer.json()["state"], answer.json()["version"]) == (200, "cancelled", 3)
     assert [path for path, _ in shop.services.calls][-3:] == [VOID, UNQUOTE, RELEASE]
-    shop.services.nothing_is_left_of(order["id"])
+    shop.services.assert_no_effect_left(order["id"])
     assert shop.services.stock[BOOK] == STOCK
     assert shop.services.refunded[order["id"]] == order["total"]["amount"]
     assert await shop.events(order["id"]) == ["order.confirmed.v1", "order.cancelled.v1"]
@@ -49,8 +49,8 @@ async def test_concurrent_cancellations_are_one(shop: Shop) -> None:
 
 async def test_only_the_owner_and_administrators_may_cancel(shop: Shop) -> None:
     order = await confirmed(shop)
-    stranger = shop.tokens.headers()
-    answer = await shop.client.post(f"/api/v1/orders/{order['id']}/cancel", headers=stranger)
+    other_customer = shop.tokens.headers()
+    answer = await shop.client.post(f"/api/v1/orders/{order['id']}/cancel", headers=other_customer)
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_order")
     assert (await shop.order(order["id"]))["state"] == "confirmed"
     assert (await shop.post(order["id"], "cancel", admin=True)).json()["state"] == "cancelled"
@@ -140,9 +140,9 @@ async def test_customers_do_not_fulfil(shop: Shop, move: str) -> None:
 @pytest.mark.parametrize("path", ["", "/events"])
 async def test_another_customers_order_does_not_exist(shop: Shop, path: str) -> None:
     order = await confirmed(shop)
-    stranger = shop.tokens.headers()
+    other_customer = shop.tokens.headers()
     for order_id in (order["id"], str(new_id())):
-        answer = await shop.client.get(f"/api/v1/orders/{order_id}{path}", headers=stranger)
+        answer = await shop.client.get(f"/api/v1/orders/{order_id}{path}", headers=other_customer)
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_order")
     own = await shop.client.get(f"/api/v1/orders/{order['id']}", headers=shop.headers)
     assert own.json() == order

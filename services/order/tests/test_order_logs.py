@@ -1,4 +1,4 @@
-"""One line per decision with the order's trace, and few lines while the database is away."""
+"""One line per decision with the order's trace, and few lines while the database is unavailable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Placing orders when every participant is there."""
+"""Placing orders when every participant is available."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_an_order_is_confirmed_at_once(shop: Shop) -> None:
     ]
     assert order["total"] == {"amount": 3_250 + 7 + SHIPPING, "currency": "EUR"}
     assert await shop.order(order["id"]) == order
-    shop.services.everything_is_held_for(order)
+    shop.services.assert_reserved_and_charged(order)
 
 
 async def test_a_confirmed_order_publishes_its_event(shop: Shop) -> None:
@@ -81,7 +81,7 @@ async def test_a_rejected_order_has_no_effect_left(
     assert answer.headers["content-type"] == "application/problem+json"
     order = await shop.order(problem["order_id"])
     assert (order["state"], order["reason"], order["total"]) == ("rejected", code, None)
-    shop.services.nothing_is_left_of(order["id"])
+    shop.services.assert_no_effect_left(order["id"])
     assert await shop.events(order["id"]) == ["order.rejected.v1"]
     assert (await shop.event(order["id"], "order.rejected.v1"))["late"] is False
 

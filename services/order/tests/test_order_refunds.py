@@ -1,4 +1,4 @@
-"""An order says what went back of its payment: each refund once, however often its event comes."""
+"""An order shows how much of its payment was refunded: each refund once, however often its event is delivered."""
 
 from __future__ import annotations
 

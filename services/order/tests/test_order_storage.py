@@ -1,4 +1,4 @@
-"""The repository alone: batches, and what a bad row does to its neighbours."""
+"""The repository alone: batches, and bad rows in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service shows of itself: metrics, health, documentation, and its events on the broker."""
+"""Metrics, health, documentation, and events on the broker."""
 
 from __future__ import annotations
 

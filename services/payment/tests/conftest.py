@@ -29,7 +29,7 @@ from shop.payment.simulator import Simulator
 POOL_SIZE = 16
 INTERNAL = {"Authorization": f"Bearer {INTERNAL_TOKEN}"}
 
-# What must hold of a database at any time that nothing is in flight; each query finds offenders.
+# What must hold of a database at any time that nothing is in flight; each query finds violations.
 AUDIT = {
     "at most one capture per order at the provider": """
         SELECT order_id, count(*) FROM simulator.charges WHERE outcome = 'captured'
@@ -116,8 +116,8 @@ class FaultyProvider(Simulator):
         self.held_token, self.calls_to_hold = token, calls
         self.gate.clear()
 
-    async def someone_waits(self) -> None:
-        """Return once a charge is being held."""
+    async def wait_until_held(self) -> None:
+        """Return once a charge is held."""
         await asyncio.wait_for(self.at_gate.wait(), WAIT_TIMEOUT_S)
 
     async def refund(self, repayment: Repayment) -> RepaymentOutcome:
@@ -134,7 +134,7 @@ class FaultyProvider(Simulator):
 
 @dataclass
 class Payments:
-    """A payment service over a database of its own, with a provider that fails on demand and a clock that stands."""
+    """A payment service over a database of its own, with a provider that fails on demand and a fixed clock."""
 
     database: Database
     provider: FaultyProvider
@@ -170,8 +170,8 @@ class Payments:
         sql = "SELECT count(*) FROM simulator.charges WHERE order_id = $1 AND outcome = 'captured'"
         return int(await self.database.fetchval(sql, order_id))
 
-    async def provider_holds(self, order_id: UUID) -> int:
-        """Minor units that the provider has of the order's customer."""
+    async def amount_at_provider(self, order_id: UUID) -> int:
+        """Minor units that the provider has captured for the order and not refunded."""
         sql = "SELECT sum(amount - refunded) FROM simulator.charges WHERE order_id = $1 AND outcome = 'captured'"
         return int(await self.database.fetchval(sql, order_id) or 0)
 
@@ -179,12 +179,12 @@ class Payments:
         rows = await self.database.fetch("SELECT type FROM outbox WHERE subject_id = $1 ORDER BY id", str(order_id))
         return [row["type"] for row in rows]
 
-    async def bookings(self, order_id: UUID) -> list[str]:
+    async def ledger_transactions(self, order_id: UUID) -> list[str]:
         """The transactions of the order's payment in the ledger."""
         rows = await self.database.fetch(BOOKINGS, order_id)
         return [row["booking"] for row in rows]
 
-    async def offenders(self) -> dict[str, list[Any]]:
+    async def violations(self) -> dict[str, list[Any]]:
         """What AUDIT finds, by rule; empty when the books are in order."""
         found = {rule: await self.database.fetch(sql) for rule, sql in AUDIT.items()}
         return {rule: [tuple(row) for row in rows] for rule, rows in found.items() if rows}
@@ -205,14 +205,14 @@ async def payment_database(database_for: DatabaseFor) -> AsyncIterator[Database]
 
 @pytest.fixture
 async def payments(payment_database: Database) -> AsyncIterator[Payments]:
-    """After each test the books must be in order, whatever it did."""
+    """After each test AUDIT must find no violations."""
     provider, clock = FaultyProvider(payment_database), FixedClock(datetime.now(UTC))
     service = PaymentService(PaymentRepository(payment_database), provider, clock)
     made = Payments(payment_database, provider, clock, service)
     yield made
     provider.gate.set()
     await service.close()
-    assert await made.offenders() == {}
+    assert await made.violations() == {}
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The HTTP API: who may ask what, what is refused, and how the answers look."""
+"""The HTTP API: permissions, refusals and answers."""
 
 from __future__ import annotations
 
@@ -173,9 +173,9 @@ async def test_customers_see_their_own_payment_and_no_other(payment_api: Payment
         assert "token" not in payment
         listed = await client.get("/api/v1/payments", params=params, headers=headers)
         assert listed.json() == {"items": [payment], "next_cursor": None}
-    stranger = tokens.headers()
-    assert code(await client.get(path, headers=stranger)) == (404, "payment_not_found")
-    listed = await client.get("/api/v1/payments", params=params, headers=stranger)
+    other_customer = tokens.headers()
+    assert code(await client.get(path, headers=other_customer)) == (404, "payment_not_found")
+    listed = await client.get("/api/v1/payments", params=params, headers=other_customer)
     assert listed.json() == {"items": [], "next_cursor": None}
 
 

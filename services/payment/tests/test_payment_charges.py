@@ -32,8 +32,8 @@ async def test_the_test_tokens(payments: Payments, logged: Logged, token: str, s
     payment = await payments.payment(order_id)
     assert (payment.state, payment.decline_code, payment.token) == (status, code, None)
     assert answer.payment_id == payment.id
-    assert await payments.provider_holds(order_id) == (1299 if status == "captured" else 0)
-    assert await payments.bookings(order_id) == (["capture"] if status == "captured" else [])
+    assert await payments.amount_at_provider(order_id) == (1299 if status == "captured" else 0)
+    assert await payments.ledger_transactions(order_id) == (["capture"] if status == "captured" else [])
     assert await payments.charge(order_id, token) == answer
     assert len(logged(event=f"payment_{status}", order_id=str(order_id), reason=code)) == 1
 
@@ -48,7 +48,7 @@ async def test_a_repeated_request_finds_the_outcome_of_a_lost_answer(
     order_id = new_id()
     assert (await payments.charge(order_id, token)).status == "pending"
     assert (await payments.payment(order_id)).state == "pending"
-    assert await payments.bookings(order_id) == []
+    assert await payments.ledger_transactions(order_id) == []
     answer = await payments.charge(order_id, token)
     assert (answer.status, answer.code) == (status, code)
     assert await payments.provider_captures(order_id) == (1 if status == "captured" else 0)
@@ -81,7 +81,7 @@ async def test_a_hundred_requests_for_one_order_are_one_capture(payments: Paymen
     assert len(set(answers)) == 1
     assert answers[0].status == "captured"
     assert await payments.provider_captures(order_id) == 1
-    assert await payments.bookings(order_id) == ["capture"]
+    assert await payments.ledger_transactions(order_id) == ["capture"]
 
 
 async def test_a_hundred_requests_at_two_replicas_are_one_capture(payments: Payments) -> None:
@@ -123,14 +123,14 @@ async def test_another_amount_for_a_charged_order_is_refused(payments: Payments)
     await payments.charge(order_id, amount=1000)
     answer = await payments.charge(order_id, amount=2000)
     assert (answer.status, answer.code) == ("declined", "payment_conflict")
-    assert await payments.provider_holds(order_id) == 1000
+    assert await payments.amount_at_provider(order_id) == 1000
 
 
 async def test_a_free_order_needs_no_provider(payments: Payments) -> None:
     payments.provider.down = True
     order_id = new_id()
     assert (await payments.charge(order_id, amount=0)).status == "captured"
-    assert await payments.bookings(order_id) == []
+    assert await payments.ledger_transactions(order_id) == []
     assert await payments.void(order_id) == "refunded"
     assert await payments.service.resolver.resolve() == 0
 
@@ -180,7 +180,7 @@ async def test_a_crash_between_intent_and_outcome_is_resolved_by_the_next_reques
     again = payments.restarted()
     assert (await again.charge(order_id)).status == "captured"
     assert await payments.provider_captures(order_id) == 1
-    assert await payments.bookings(order_id) == ["capture"]
+    assert await payments.ledger_transactions(order_id) == ["capture"]
 
 
 async def test_an_outage_of_the_provider_leaves_the_charge_pending(payments: Payments) -> None:

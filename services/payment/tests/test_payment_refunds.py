@@ -29,9 +29,9 @@ async def test_refunds_in_parts_up_to_the_whole(payments: Payments, logged: Logg
     assert (refund.state, after.state, after.refunded) == ("succeeded", "partially_refunded", 300)
     refund, after = await payments.refund(payment, "b")
     assert (refund.amount, after.state, after.refunded) == (700, "refunded", 1000)
-    assert await payments.provider_holds(payment.order_id) == 0
+    assert await payments.amount_at_provider(payment.order_id) == 0
     assert [line["amount"] for line in logged(event="payment_refunded", order_id=str(payment.order_id))] == [300, 700]
-    assert await payments.bookings(payment.order_id) == ["capture", "refund", "refund"]
+    assert await payments.ledger_transactions(payment.order_id) == ["capture", "refund", "refund"]
     assert await payments.events(payment.order_id) == ["payment.refunded.v1"] * 2
     assert sorted(await payments.service.balances()) == [("provider", "EUR", 0), ("refunds", "EUR", 1000),
                                                          ("sales", "EUR", -1000)]  # fmt: skip
@@ -60,7 +60,7 @@ async def test_twenty_requests_with_one_key_are_one_refund(payments: Payments) -
     results = await asyncio.gather(*(payments.refund(payment, "one", 100) for _ in range(20)))
     assert len({refund.id for refund, _ in results}) == 1
     assert (await payments.payment(payment.order_id)).refunded == 100
-    assert await payments.bookings(payment.order_id) == ["capture", "refund"]
+    assert await payments.ledger_transactions(payment.order_id) == ["capture", "refund"]
     assert await payments.events(payment.order_id) == ["payment.refunded.v1"]
 
 

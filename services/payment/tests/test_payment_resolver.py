@@ -1,4 +1,4 @@
-"""The resolver: what nobody asks about again is found out, and not decided."""
+"""The resolver: it gets the outcomes of what is pending when no caller repeats its request."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_charge_left_by_a_crash_is_resolved_after_its_lease_and_kept(pay
     assert row is not None
     assert tuple(row)[1:] == ("captured", 0, 0)
     assert await again.provider_captures(row["order_id"]) == 1
-    assert await again.bookings(row["order_id"]) == ["capture"]
+    assert await again.ledger_transactions(row["order_id"]) == ["capture"]
     assert await again.service.resolver.resolve() == 0
 
 
@@ -105,7 +105,7 @@ async def test_a_void_of_a_charge_of_unknown_outcome_is_completed(payments: Paym
     payments.clock.advance(LEASE_S)
     await payments.service.resolver.resolve()
     assert (await payments.payment(order_id)).state == "refunded"
-    assert await payments.provider_holds(order_id) == 0
+    assert await payments.amount_at_provider(order_id) == 0
 
 
 async def test_a_refund_left_pending_is_finished(payments: Payments) -> None:

@@ -128,7 +128,7 @@ async def test_the_audit_notices_a_second_capture_at_the_provider(payments: Paym
         """INSERT INTO simulator.charges (key, reference, order_id, amount, currency, token, outcome)
         SELECT 'another', gen_random_uuid(), order_id, amount, currency, token, outcome FROM simulator.charges"""
     )
-    assert (await payments.offenders())["at most one capture per order at the provider"] == [(payment.order_id, 2)]
+    assert (await payments.violations())["at most one capture per order at the provider"] == [(payment.order_id, 2)]
     await payments.database.execute("DELETE FROM simulator.charges WHERE key = 'another'")
 
 
@@ -138,5 +138,5 @@ async def test_the_audit_notices_a_capture_that_nobody_recorded(payments: Paymen
         VALUES ('stray', $1, $1, 5, 'EUR', 'tok_visa', 'captured')""",
         new_id(),
     )
-    assert list(await payments.offenders()) == ["the provider's captures are ours"]
+    assert list(await payments.violations()) == ["the provider's captures are ours"]
     await payments.database.execute("DELETE FROM simulator.charges")

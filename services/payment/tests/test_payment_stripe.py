@@ -136,7 +136,7 @@ async def test_a_refused_card_is_declined(stripe: Stripe, token: str, code: str)
     ],
 )
 async def test_stripe_takes_what_the_page_shows(stripe: Stripe, amount: int, currency: str, sent: int) -> None:
-    """The number that is sent means as much money at Stripe, also when it is given back."""
+    """The number that is sent is the same amount at Stripe, also when it is refunded."""
     outcome = await stripe.charge(a_charge(amount=amount, currency=currency))
     assert (outcome.status, stripe.fake.intents["pi_1"]["amount"]) == ("captured", sent)
     assert outcome.reference is not None

@@ -1,4 +1,4 @@
-"""Voids against a real database: a charge that its order gave up leaves the customer with all the money."""
+"""Voids against a real database: whatever was captured for a voided order is refunded in full."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ async def test_a_void_after_the_capture_refunds_it_once(payments: Payments) -> N
     assert [await payments.void(order_id) for _ in range(3)] == ["refunded"] * 3
     payment = await payments.payment(order_id)
     assert (payment.state, payment.refunded, payment.refunding) == ("refunded", 1299, 0)
-    assert await payments.provider_holds(order_id) == 0
+    assert await payments.amount_at_provider(order_id) == 0
     assert await refunds_at_provider(payments) == 1
-    assert await payments.bookings(order_id) == ["capture", "refund"]
+    assert await payments.ledger_transactions(order_id) == ["capture", "refund"]
     assert await payments.events(order_id) == ["payment.refunded.v1"]
     assert (await payments.charge(order_id)).code == "voided"
 
@@ -53,7 +53,7 @@ async def test_a_void_first_gets_an_unknown_outcome(payments: Payments, token: s
     assert (await payments.charge(order_id, token)).status == "pending"
     assert await payments.void(order_id) == status
     assert await refunds_at_provider(payments) == refunds
-    assert await payments.provider_holds(order_id) == 0
+    assert await payments.amount_at_provider(order_id) == 0
 
 
 async def test_a_void_during_an_outage_is_pending_and_done_afterwards(payments: Payments) -> None:
@@ -91,14 +91,14 @@ async def test_a_charge_in_flight_during_a_void_ends_refunded(payments: Payments
     order_id = new_id()
     payments.provider.hold("tok_visa")
     charging = asyncio.create_task(payments.charge(order_id))
-    await payments.provider.someone_waits()
+    await payments.provider.wait_until_held()
     assert await payments.void(order_id) == "refunded"
     payments.provider.gate.set()
     answer = await charging
     assert (answer.status, answer.code) == ("declined", "voided")
     assert await payments.provider_captures(order_id) == 1
-    assert await payments.provider_holds(order_id) == 0
-    assert await payments.bookings(order_id) == ["capture", "refund"]
+    assert await payments.amount_at_provider(order_id) == 0
+    assert await payments.ledger_transactions(order_id) == ["capture", "refund"]
     assert await payments.events(order_id) == ["payment.refunded.v1"]
 
 
@@ -107,7 +107,7 @@ async def test_a_charge_that_ends_while_the_void_waits_for_the_provider_is_refun
     await payments.charge(order_id, "tok_timeout")
     payments.provider.hold("tok_timeout")
     voiding = asyncio.create_task(payments.void(order_id))
-    await payments.provider.someone_waits()
+    await payments.provider.wait_until_held()
     assert (await payments.charge(order_id, "tok_timeout")).code == "voided"
     payments.provider.gate.set()
     assert await voiding == "refunded"
@@ -122,7 +122,7 @@ async def test_charges_and_voids_that_race_agree(payments: Payments) -> None:
     await asyncio.gather(*charges, *voids)
     again = await payments.service.refunds.void([VoidRequest(order_id, "") for order_id in order_ids])
     assert set(again) <= {"voided", "refunded"}
-    assert [await payments.provider_holds(order_id) for order_id in order_ids] == [0] * 60
+    assert [await payments.amount_at_provider(order_id) for order_id in order_ids] == [0] * 60
     answers = await payments.service.charges.charge([payments.request(order_id) for order_id in order_ids])
     assert {answer.code for answer in answers} == {"voided"}
 
@@ -134,7 +134,7 @@ async def test_twenty_voids_at_two_replicas_are_one_refund(payments: Payments) -
     assert set(statuses) <= {"refunded", "pending"}
     assert await payments.void(order_id) == "refunded"
     assert await refunds_at_provider(payments) == 1
-    assert await payments.bookings(order_id) == ["capture", "refund"]
+    assert await payments.ledger_transactions(order_id) == ["capture", "refund"]
     assert await payments.events(order_id) == ["payment.refunded.v1"]
 
 
@@ -153,7 +153,7 @@ async def test_a_void_completes_pending_refunds(payments: Payments) -> None:
     assert made.state == "pending"
     assert await payments.void(payment.order_id) == "refunded"
     assert await refunds_at_provider(payments) == 2
-    assert await payments.provider_holds(payment.order_id) == 0
+    assert await payments.amount_at_provider(payment.order_id) == 0
 
 
 async def test_a_void_after_a_full_refund_finds_nothing_left(payments: Payments) -> None:

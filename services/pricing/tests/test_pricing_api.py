@@ -1,4 +1,4 @@
-"""Pricing over HTTP, with a product service of its own to ask."""
+"""Pricing over HTTP, with a small product service."""
 
 from __future__ import annotations
 
@@ -325,7 +325,7 @@ async def test_an_unknown_promotion_is_not_found(client: httpx.AsyncClient, toke
 
 @pytest.mark.parametrize("country", ["FI", "GR", "US", "CH"])
 async def test_a_country_that_is_not_served_has_no_price(client: httpx.AsyncClient, country: str) -> None:
-    """Also not with a coupon, which is not used up by that."""
+    """Not with a coupon either, which is not redeemed by that."""
     for coupon in (None, "FIVER"):
         answer = await client.post("/api/v1/quotes", json=cart((BOOK, 1), country=country, coupon=coupon))
         assert (answer.status_code, answer.json()["code"]) == (422, "country_not_served")

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 import shop.product
-from services.product.tests.product_shelf import Shelf, new_product
+from services.product.tests.product_service import RunningService, new_product
 from shop.devkit.testing import INTERNAL_TOKEN, Logged
 from shop.kit import text
 from shop.kit.ids import new_id
@@ -20,15 +20,15 @@ HUGE = 10**30
 NOBODY = UUID(int=7)
 
 
-async def names(shelf: Shelf, **params: Any) -> list[str]:
-    answer = await shelf.client.get("/api/v1/products", params=params)
+async def names(service: RunningService, **params: Any) -> list[str]:
+    answer = await service.client.get("/api/v1/products", params=params)
     assert answer.status_code == 200, answer.text
     return [item["name"] for item in answer.json()["items"]]
 
 
-async def test_a_product_has_the_documented_members(shelf: Shelf) -> None:
-    product = await shelf.product(stock=3, sku="MM-1")
-    answer = await shelf.client.get(f"/api/v1/products/{product}")
+async def test_a_product_has_the_documented_members(service: RunningService) -> None:
+    product = await service.product(stock=3, sku="MM-1")
+    answer = await service.client.get(f"/api/v1/products/{product}")
     assert answer.json() == {
         "id": str(product),
         "sku": "MM-1",
@@ -42,10 +42,10 @@ async def test_a_product_has_the_documented_members(shelf: Shelf) -> None:
     }
 
 
-async def test_pages_hold_every_product_once_in_order(shelf: Shelf) -> None:
+async def test_pages_hold_every_product_once_in_order(service: RunningService) -> None:
     titles = ["The Idiot", "Émile", "A Room", "Dracula", "dracula", "Zadig", "Emma"]
     for position, name in enumerate(titles):
-        await shelf.product(name=name, price={"amount": 100 * (position // 2), "currency": "EUR"})
+        await service.product(name=name, price={"amount": 100 * (position // 2), "currency": "EUR"})
     for sort, expected in {
         "name": ["Dracula", "dracula", "Émile", "Emma", "The Idiot", "A Room", "Zadig"],
         "newest": titles[::-1],
@@ -53,28 +53,28 @@ async def test_pages_hold_every_product_once_in_order(shelf: Shelf) -> None:
         found, cursor = [], None
         for _ in range(10):
             params = {"sort": sort, "limit": "2", **({"cursor": cursor} if cursor else {})}
-            page = (await shelf.client.get("/api/v1/products", params=params)).json()
+            page = (await service.client.get("/api/v1/products", params=params)).json()
             found += [item["name"] for item in page["items"]]
             cursor = page["next_cursor"]
             if cursor is None:
                 break
         assert found == expected
     prices = [
-        item["price"]["amount"] for item in (await shelf.client.get("/api/v1/products?sort=-price")).json()["items"]
+        item["price"]["amount"] for item in (await service.client.get("/api/v1/products?sort=-price")).json()["items"]
     ]
     assert prices == sorted(prices, reverse=True)
 
 
-async def test_words_find_titles_authors_and_beginnings(shelf: Shelf) -> None:
-    await shelf.product(name="Jane Eyre", attributes={"author": "Charlotte Brontë"})
-    await shelf.product(name="Shirley", attributes={"author": "Charlotte Brontë"}, category="history")
-    await shelf.product(name="Emma", attributes={"author": "Jane Austen"})
-    assert await names(shelf, query="bronte") == ["Jane Eyre", "Shirley"]
-    assert await names(shelf, query="jan") == ["Emma", "Jane Eyre"]
-    assert await names(shelf, query="CHARL eyr") == ["Jane Eyre"]
-    assert await names(shelf, query="charlotte", category="history") == ["Shirley"]
+async def test_words_find_titles_authors_and_beginnings(service: RunningService) -> None:
+    await service.product(name="Jane Eyre", attributes={"author": "Charlotte Brontë"})
+    await service.product(name="Shirley", attributes={"author": "Charlotte Brontë"}, category="history")
+    await service.product(name="Emma", attributes={"author": "Jane Austen"})
+    assert await names(service, query="bronte") == ["Jane Eyre", "Shirley"]
+    assert await names(service, query="jan") == ["Emma", "Jane Eyre"]
+    assert await names(service, query="CHARL eyr") == ["Jane Eyre"]
+    assert await names(service, query="charlotte", category="history") == ["Shirley"]
     for nothing in ("nobody", "!!!", "' | &", "x:*y"):
-        assert await names(shelf, query=nothing) == []
+        assert await names(service, query=nothing) == []
 
 
 MIGRATION = Path(str(shop.product.__file__)).parent / "migrations" / "0002.search-folding.sql"
@@ -84,98 +84,98 @@ INSERT INTO products (id, sku, name, sort_name, description, category, price, cu
 VALUES ($1, $2, $3, lower($3), '', 'novel', 1, 'EUR', 0, to_tsvector('simple', lower($3)), now(), now())"""
 
 
-async def test_accented_letters_are_found_and_sorted(shelf: Shelf) -> None:
+async def test_accented_letters_are_found_and_sorted(service: RunningService) -> None:
     for name in ("Søren’s Œuvre", "Sort", "Łódź", "Straße"):
-        await shelf.product(name=name)
+        await service.product(name=name)
     for words in ("soren oeuvre", "SØREN œuvre", "søren", "So\u200bren"):
-        assert await names(shelf, query=words) == ["Søren’s Œuvre"], words
-    assert await names(shelf, query="lodz") == ["Łódź"]
-    assert await names(shelf, query="strasse") == await names(shelf, query="STRAẞE") == ["Straße"]
-    assert await names(shelf) == ["Łódź", "Søren’s Œuvre", "Sort", "Straße"]
+        assert await names(service, query=words) == ["Søren’s Œuvre"], words
+    assert await names(service, query="lodz") == ["Łódź"]
+    assert await names(service, query="strasse") == await names(service, query="STRAẞE") == ["Straße"]
+    assert await names(service) == ["Łódź", "Søren’s Œuvre", "Sort", "Straße"]
 
 
-async def test_products_of_the_version_before_are_found_by_folded_letters(shelf: Shelf) -> None:
-    await shelf.database.execute(MIGRATION.with_suffix(".rollback.sql").read_text(encoding="utf-8"))
-    await shelf.database.execute(WRITTEN_BEFORE, new_id(), "BEFORE", "Søren Ærø")
-    await shelf.database.execute(MIGRATION.read_text(encoding="utf-8"))
-    await shelf.database.execute(WRITTEN_BEFORE, new_id(), "MEANWHILE", "Søren Bæk")
-    assert await names(shelf, query="soren") == ["Søren Ærø", "Søren Bæk"]
-    assert await names(shelf, query="aero") == ["Søren Ærø"]
+async def test_products_of_the_version_before_are_found_by_folded_letters(service: RunningService) -> None:
+    await service.database.execute(MIGRATION.with_suffix(".rollback.sql").read_text(encoding="utf-8"))
+    await service.database.execute(WRITTEN_BEFORE, new_id(), "BEFORE", "Søren Ærø")
+    await service.database.execute(MIGRATION.read_text(encoding="utf-8"))
+    await service.database.execute(WRITTEN_BEFORE, new_id(), "MEANWHILE", "Søren Bæk")
+    assert await names(service, query="soren") == ["Søren Ærø", "Søren Bæk"]
+    assert await names(service, query="aero") == ["Søren Ærø"]
     kept = "SELECT count(*) FROM products WHERE search @@ to_tsquery('simple', 'søren') AND sort_name LIKE 'soren%'"
-    assert await shelf.database.fetchval(kept) == 2
+    assert await service.database.fetchval(kept) == 2
 
 
-async def test_database_and_service_fold_the_same_letters(shelf: Shelf) -> None:
+async def test_database_and_service_fold_the_same_letters(service: RunningService) -> None:
     letters = " ".join(text.LETTERS)
-    assert await shelf.database.fetchval("SELECT fold_letters($1)", letters) == text.folded(letters)
+    assert await service.database.fetchval("SELECT fold_letters($1)", letters) == text.folded(letters)
 
 
 @pytest.mark.parametrize("field", ["name", "description"])
-async def test_texts_of_products_have_no_invisible_characters(shelf: Shelf, field: str) -> None:
+async def test_texts_of_products_have_no_invisible_characters(service: RunningService, field: str) -> None:
     body = new_product(**{field: "Pale\u202e Fire"})
-    answer = await shelf.client.post("/api/v1/products", json=body, headers=shelf.admin)
+    answer = await service.client.post("/api/v1/products", json=body, headers=service.admin)
     assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [field])
     body = new_product(**{field: " Cafe\u0301 \n" if field == "description" else " Cafe\u0301\u00a0"})
-    made = await shelf.client.post("/api/v1/products", json=body, headers=shelf.admin)
+    made = await service.client.post("/api/v1/products", json=body, headers=service.admin)
     assert made.json()[field] == "Café"
 
 
-async def test_categories_are_counted(shelf: Shelf) -> None:
+async def test_categories_are_counted(service: RunningService) -> None:
     for category in ("poetry", "novel", "poetry"):
-        await shelf.product(category=category)
-    answer = await shelf.client.get("/api/v1/products/categories")
+        await service.product(category=category)
+    answer = await service.client.get("/api/v1/products/categories")
     assert answer.json()["items"] == [{"name": "novel", "count": 1}, {"name": "poetry", "count": 2}]
 
 
-async def test_products_by_id(shelf: Shelf) -> None:
-    products = [await shelf.product() for _ in range(3)]
+async def test_products_by_id(service: RunningService) -> None:
+    products = [await service.product() for _ in range(3)]
     ids = ",".join(str(product) for product in [*products[:2], new_id()])
-    answer = await shelf.client.get("/api/v1/products", params={"ids": ids})
+    answer = await service.client.get("/api/v1/products", params={"ids": ids})
     assert {item["id"] for item in answer.json()["items"]} == {str(product) for product in products[:2]}
 
 
-async def test_a_change_is_seen_at_once_and_found_by_its_new_name(shelf: Shelf) -> None:
-    product = await shelf.product()
-    await shelf.stock(product)
+async def test_a_change_is_seen_at_once_and_found_by_its_new_name(service: RunningService) -> None:
+    product = await service.product()
+    await service.stock(product)
     change = {"name": "Silas Marner", "price": {"amount": 555, "currency": "EUR"}}
-    answer = await shelf.client.patch(f"/api/v1/products/{product}", json=change, headers=shelf.admin)
+    answer = await service.client.patch(f"/api/v1/products/{product}", json=change, headers=service.admin)
     assert answer.json()["name"] == "Silas Marner"
-    seen = (await shelf.client.get(f"/api/v1/products/{product}")).json()
+    seen = (await service.client.get(f"/api/v1/products/{product}")).json()
     assert (seen["name"], seen["price"]["amount"], seen["description"]) == (
         "Silas Marner",
         555,
         "A study of provincial life.",
     )
-    assert await names(shelf, query="silas") == ["Silas Marner"]
-    assert await names(shelf, query="middlemarch") == []
+    assert await names(service, query="silas") == ["Silas Marner"]
+    assert await names(service, query="middlemarch") == []
 
 
-async def test_stock_moves_once_per_key_and_never_below_zero(shelf: Shelf, logged: Logged) -> None:
-    product = await shelf.product(stock=2)
-    path, headers = f"/api/v1/products/{product}/stock", shelf.admin
+async def test_stock_moves_once_per_key_and_never_below_zero(service: RunningService, logged: Logged) -> None:
+    product = await service.product(stock=2)
+    path, headers = f"/api/v1/products/{product}/stock", service.admin
     keyed = headers | {"Idempotency-Key": "delivery-7"}
-    answers = await asyncio.gather(*(shelf.client.post(path, json={"delta": 5}, headers=keyed) for _ in range(5)))
+    answers = await asyncio.gather(*(service.client.post(path, json={"delta": 5}, headers=keyed) for _ in range(5)))
     assert {answer.status_code for answer in answers} == {200}
-    assert await shelf.stock(product) == 7
+    assert await service.stock(product) == 7
     (line,) = logged(event="stock_changed", product_id=str(product))
     assert (line["delta"], line["stock"], bool(line["admin_id"])) == (5, 7, True)
-    refused = await shelf.client.post(path, json={"delta": -8}, headers=headers)
+    refused = await service.client.post(path, json={"delta": -8}, headers=headers)
     assert (refused.status_code, refused.json()["code"], refused.json()["available"]) == (409, "insufficient_stock", 7)
-    overflow = await shelf.client.post(path, json={"delta": 10**9}, headers=headers)
+    overflow = await service.client.post(path, json={"delta": 10**9}, headers=headers)
     assert overflow.status_code == 200
-    beyond = await shelf.client.post(path, json={"delta": 10**9}, headers=headers)
+    beyond = await service.client.post(path, json={"delta": 10**9}, headers=headers)
     assert beyond.status_code == 200
-    beyond = await shelf.client.post(path, json={"delta": 10**9}, headers=headers)
+    beyond = await service.client.post(path, json={"delta": 10**9}, headers=headers)
     assert (beyond.status_code, beyond.json()["code"]) == (409, "stock_too_large")
     assert [error["field"] for error in beyond.json()["errors"]] == ["delta"]
-    await shelf.assert_conserved()
-    missing = await shelf.client.post(f"/api/v1/products/{new_id()}/stock", json={"delta": 1}, headers=headers)
+    await service.assert_conserved()
+    missing = await service.client.post(f"/api/v1/products/{new_id()}/stock", json={"delta": 1}, headers=headers)
     assert (missing.status_code, missing.json()["code"]) == (404, "unknown_product")
 
 
-async def test_a_sku_is_used_once(shelf: Shelf) -> None:
+async def test_a_sku_is_used_once(service: RunningService) -> None:
     answers = await asyncio.gather(
-        *(shelf.client.post("/api/v1/products", json=new_product(sku="ONE"), headers=shelf.admin) for _ in range(5))
+        *(service.client.post("/api/v1/products", json=new_product(sku="ONE"), headers=service.admin) for _ in range(5))
     )
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
     assert {answer.json().get("code") for answer in answers} == {None, "sku_taken"}
@@ -202,11 +202,11 @@ async def test_a_sku_is_used_once(shelf: Shelf) -> None:
         {"surprise": 1},
     ],
 )
-async def test_wrong_products_are_refused(shelf: Shelf, wrong: dict[str, Any]) -> None:
-    answer = await shelf.client.post("/api/v1/products", json=new_product() | wrong, headers=shelf.admin)
+async def test_wrong_products_are_refused(service: RunningService, wrong: dict[str, Any]) -> None:
+    answer = await service.client.post("/api/v1/products", json=new_product() | wrong, headers=service.admin)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert answer.json()["errors"]
-    assert await shelf.database.fetchval("SELECT count(*) FROM products") == 0
+    assert await service.database.fetchval("SELECT count(*) FROM products") == 0
 
 
 @pytest.mark.parametrize(
@@ -227,16 +227,16 @@ async def test_wrong_products_are_refused(shelf: Shelf, wrong: dict[str, Any]) -
         (f"/api/v1/products?query={quote('𝔘' * 50)}", 200),
     ],
 )
-async def test_invalid_queries_are_4xx(shelf: Shelf, path: str, status: int) -> None:
-    answer = await shelf.client.get(path)
+async def test_invalid_queries_are_4xx(service: RunningService, path: str, status: int) -> None:
+    answer = await service.client.get(path)
     assert answer.status_code == status, answer.text
 
 
-async def test_a_cursor_belongs_to_its_sort_order(shelf: Shelf) -> None:
+async def test_a_cursor_belongs_to_its_sort_order(service: RunningService) -> None:
     for _ in range(3):
-        await shelf.product()
-    cursor = (await shelf.client.get("/api/v1/products?limit=1&sort=price")).json()["next_cursor"]
-    answer = await shelf.client.get("/api/v1/products", params={"cursor": cursor, "sort": "newest"})
+        await service.product()
+    cursor = (await service.client.get("/api/v1/products?limit=1&sort=price")).json()["next_cursor"]
+    answer = await service.client.get("/api/v1/products", params={"cursor": cursor, "sort": "newest"})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_cursor")
 
 
@@ -251,15 +251,15 @@ async def test_a_cursor_belongs_to_its_sort_order(shelf: Shelf) -> None:
         [{"order_id": str(NOBODY), "lines": [{"product_id": str(NOBODY), "quantity": 1}]}] * 257,
     ],
 )
-async def test_wrong_batches_are_refused(shelf: Shelf, items: list[Any]) -> None:
+async def test_wrong_batches_are_refused(service: RunningService, items: list[Any]) -> None:
     headers = {"Authorization": f"Bearer {INTERNAL_TOKEN}"}
-    answer = await shelf.client.post("/internal/reservations", json={"items": items}, headers=headers)
+    answer = await service.client.post("/internal/reservations", json={"items": items}, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
-async def test_only_services_reserve_and_only_administrators_change(shelf: Shelf) -> None:
-    customer = shelf.tokens.headers()
-    product = await shelf.product()
+async def test_only_services_reserve_and_only_administrators_change(service: RunningService) -> None:
+    customer = service.tokens.headers()
+    product = await service.product()
     for method, path, body in [
         ("POST", "/internal/reservations", {"items": []}),
         ("POST", "/internal/reservations/release", {"items": []}),
@@ -267,24 +267,24 @@ async def test_only_services_reserve_and_only_administrators_change(shelf: Shelf
         ("PATCH", f"/api/v1/products/{product}", {}),
         ("POST", f"/api/v1/products/{product}/stock", {"delta": 1}),
     ]:
-        assert (await shelf.client.request(method, path, json=body, headers=customer)).status_code == 403
-        assert (await shelf.client.request(method, path, json=body)).status_code == 401
+        assert (await service.client.request(method, path, json=body, headers=customer)).status_code == 403
+        assert (await service.client.request(method, path, json=body)).status_code == 401
 
 
-async def test_a_cover_is_drawn_and_kept_by_the_browser(shelf: Shelf) -> None:
-    product = await shelf.product(name='<script>"&', attributes={"author": "O'Brien & <b>"})
-    answer = await shelf.client.get(f"/api/v1/products/{product}/cover.svg")
+async def test_a_cover_is_drawn_and_kept_by_the_browser(service: RunningService) -> None:
+    product = await service.product(name='<script>"&', attributes={"author": "O'Brien & <b>"})
+    answer = await service.client.get(f"/api/v1/products/{product}/cover.svg")
     assert answer.headers["content-type"] == "image/svg+xml"
     assert "<script" not in answer.text
     assert "max-age" in answer.headers["cache-control"]
-    again = await shelf.client.get(
+    again = await service.client.get(
         f"/api/v1/products/{product}/cover.svg", headers={"If-None-Match": answer.headers["etag"]}
     )
     assert (again.status_code, again.content) == (304, b"")
 
 
-async def test_the_catalogue_is_compressed(shelf: Shelf) -> None:
+async def test_the_catalogue_is_compressed(service: RunningService) -> None:
     for number in range(10):
-        await shelf.product(sku=f"MM-{number}")
-    answer = await shelf.client.get("/api/v1/products", headers={"Accept-Encoding": "gzip"})
+        await service.product(sku=f"MM-{number}")
+    answer = await service.client.get("/api/v1/products", headers={"Accept-Encoding": "gzip"})
     assert (answer.headers["Content-Encoding"], len(answer.json()["items"])) == ("gzip", 10)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from services.product.tests.product_shelf import Shelf
+from services.product.tests.product_service import RunningService
 from shop.covers.books import LAYOUTS, cover_svg
 from shop.covers.placeholder import placeholder_svg
 from shop.product.load_catalogue import SAMPLES, BadCatalogue, load, main, read
@@ -63,10 +63,10 @@ def test_every_cover_is_well_formed_small_and_says_what_it_is() -> None:
         assert title.text == f"{book['title']}, by {book['author']}"
 
 
-async def test_only_a_book_has_a_cover(shelf: Shelf) -> None:
-    rake = await shelf.product(name="Rake", category="tools", attributes={"weight": "2 kg"})
-    book = await shelf.product(name="Rake", category="tools", attributes={"author": "A. Gardener"})
-    pictures = [(await shelf.client.get(f"/api/v1/products/{one}/cover.svg")).text for one in (rake, book)]
+async def test_only_a_book_has_a_cover(service: RunningService) -> None:
+    rake = await service.product(name="Rake", category="tools", attributes={"weight": "2 kg"})
+    book = await service.product(name="Rake", category="tools", attributes={"author": "A. Gardener"})
+    pictures = [(await service.client.get(f"/api/v1/products/{one}/cover.svg")).text for one in (rake, book)]
     assert pictures[0] == placeholder_svg("Rake")
     assert "by A. Gardener" in pictures[1]
 
@@ -87,12 +87,12 @@ def test_drawings_do_not_change() -> None:
     assert digest.hexdigest() == DRAWINGS_SHA256
 
 
-async def test_loading_twice_adds_once_and_keeps_what_was_sold(shelf: Shelf) -> None:
-    url = shelf.settings.database_url
+async def test_loading_twice_adds_once_and_keeps_what_was_sold(service: RunningService) -> None:
+    url = service.settings.database_url
     assert await load(url, BOOKS, "EUR") == len(BOOKS)
-    await shelf.database.execute("UPDATE products SET stock = 0, price = 1")
+    await service.database.execute("UPDATE products SET stock = 0, price = 1")
     assert await load(url, BOOKS, "EUR") == 0
-    assert await shelf.database.fetchval("SELECT sum(stock) + max(price) FROM products") == 1
+    assert await service.database.fetchval("SELECT sum(stock) + max(price) FROM products") == 1
 
 
 @pytest.mark.parametrize(

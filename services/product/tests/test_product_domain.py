@@ -1,4 +1,4 @@
-"""Allocation never oversells, whatever is asked for; words are found however they are written."""
+"""Allocation never oversells; words are found with and without accents and case."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ STOCK = st.dictionaries(st.sampled_from(PRODUCTS), st.integers(0, 15))
 
 
 @given(st.lists(LINES, max_size=12), STOCK)
-def test_remaining_and_allocated_stock_add_up(wishes: list[dict[UUID, int]], stock: dict[UUID, int]) -> None:
-    requests = [Request(UUID(int=100 + number), lines) for number, lines in enumerate(wishes)]
+def test_remaining_and_allocated_stock_add_up(wanted: list[dict[UUID, int]], stock: dict[UUID, int]) -> None:
+    requests = [Request(UUID(int=100 + number), lines) for number, lines in enumerate(wanted)]
     left = dict(stock)
     answers = allocate(requests, left)
-    given_out = dict.fromkeys(stock, 0)
+    allocated = dict.fromkeys(stock, 0)
     for request, answer in zip(requests, answers, strict=True):
         if answer is None:
             for product, quantity in request.lines.items():
-                given_out[product] += quantity
+                allocated[product] += quantity
     assert all(quantity >= 0 for quantity in left.values())
-    assert {product: left[product] + given_out[product] for product in stock} == stock
+    assert {product: left[product] + allocated[product] for product in stock} == stock
 
 
 @given(LINES, STOCK)
@@ -41,9 +41,9 @@ def test_a_shortage_is_real_and_takes_nothing(lines: dict[UUID, int], stock: dic
 
 
 @given(st.lists(LINES, min_size=1, max_size=6))
-def test_a_refused_order_does_not_affect_the_next(wishes: list[dict[UUID, int]]) -> None:
+def test_a_refused_order_does_not_affect_the_next(wanted: list[dict[UUID, int]]) -> None:
     too_much = Request(UUID(int=1), dict.fromkeys(PRODUCTS, 1_000))
-    requests = [Request(UUID(int=number + 2), lines) for number, lines in enumerate(wishes)]
+    requests = [Request(UUID(int=number + 2), lines) for number, lines in enumerate(wanted)]
     stock = dict.fromkeys(PRODUCTS, 100)
     assert allocate([too_much, *requests], stock)[1:] == [None] * len(requests)
 

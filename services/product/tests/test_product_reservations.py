@@ -1,4 +1,4 @@
-"""Stock that cannot be oversold: races, repetitions, releases, and the guards that hold when code does not."""
+"""Stock that cannot be oversold: races, repetitions, releases, and the constraints of the database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.product.tests.product_shelf import Shelf
+from services.product.tests.product_service import RunningService
 from shop.contracts.events import OrderConfirmed
 from shop.contracts.money import Address, Money
 from shop.devkit.testing import wait_until
@@ -21,120 +21,124 @@ from shop.kit.tasks import Tasks
 from shop.product.repository import MOVE
 
 
-async def test_a_hundred_orders_for_ten_copies(shelf: Shelf) -> None:
-    product = await shelf.product(stock=10)
-    results = await asyncio.gather(*(shelf.reserve_one(product) for _ in range(100)))
+async def test_a_hundred_orders_for_ten_copies(service: RunningService) -> None:
+    product = await service.product(stock=10)
+    results = await asyncio.gather(*(service.reserve_one(product) for _ in range(100)))
     assert Counter((result["status"], result.get("code")) for result in results) == {
         ("reserved", None): 10,
         ("rejected", "insufficient_stock"): 90,
     }
-    assert await shelf.stock(product) == 0
-    await shelf.assert_conserved()
+    assert await service.stock(product) == 0
+    await service.assert_conserved()
 
 
-async def test_orders_of_several_products_are_whole_or_nothing(shelf: Shelf) -> None:
-    first, second = await shelf.product(stock=50), await shelf.product(stock=7)
-    wishes = [{first: 2, second: 1} if number % 2 else {second: 1, first: 1} for number in range(40)]
-    results = await asyncio.gather(*(shelf.reserve((new_id(), wish)) for wish in wishes))
-    granted = [wish for wish, [result] in zip(wishes, results, strict=True) if result["status"] == "reserved"]
+async def test_orders_of_several_products_are_whole_or_nothing(service: RunningService) -> None:
+    first, second = await service.product(stock=50), await service.product(stock=7)
+    wanted_by_order = [{first: 2, second: 1} if number % 2 else {second: 1, first: 1} for number in range(40)]
+    results = await asyncio.gather(*(service.reserve((new_id(), lines)) for lines in wanted_by_order))
+    granted = [
+        lines for lines, [result] in zip(wanted_by_order, results, strict=True) if result["status"] == "reserved"
+    ]
     assert len(granted) == 7
-    assert await shelf.stock(first) == 50 - sum(wish[first] for wish in granted)
-    assert await shelf.stock(second) == 0
-    await shelf.assert_conserved()
+    assert await service.stock(first) == 50 - sum(lines[first] for lines in granted)
+    assert await service.stock(second) == 0
+    await service.assert_conserved()
 
 
-async def test_a_batch_is_served_in_its_order(shelf: Shelf) -> None:
-    product = await shelf.product(stock=3)
+async def test_a_batch_is_served_in_its_order(service: RunningService) -> None:
+    product = await service.product(stock=3)
     orders = [(new_id(), {product: quantity}) for quantity in (2, 2, 1)]
-    results = await shelf.reserve(*orders)
+    results = await service.reserve(*orders)
     assert [result["status"] for result in results] == ["reserved", "rejected", "reserved"]
     assert (results[1]["product_id"], results[1]["available"]) == (str(product), 1)
 
 
-async def test_a_repeated_reservation_keeps_the_first_price(shelf: Shelf) -> None:
-    product, order = await shelf.product(stock=5), new_id()
-    first = await shelf.reserve_one(product, 2, order)
+async def test_a_repeated_reservation_keeps_the_first_price(service: RunningService) -> None:
+    product, order = await service.product(stock=5), new_id()
+    first = await service.reserve_one(product, 2, order)
     price = {"price": {"amount": 9_999, "currency": "EUR"}}
-    assert (await shelf.client.patch(f"/api/v1/products/{product}", json=price, headers=shelf.admin)).status_code == 200
-    again = await asyncio.gather(*(shelf.reserve_one(product, 2, order) for _ in range(10)))
+    assert (
+        await service.client.patch(f"/api/v1/products/{product}", json=price, headers=service.admin)
+    ).status_code == 200
+    again = await asyncio.gather(*(service.reserve_one(product, 2, order) for _ in range(10)))
     assert all(result == first for result in again)
     assert first["lines"][0]["unit_price"] == {"amount": 1_299, "currency": "EUR"}
-    assert await shelf.stock(product) == 3
-    await shelf.assert_conserved()
+    assert await service.stock(product) == 3
+    await service.assert_conserved()
 
 
-async def test_a_repeated_reservation_is_found_when_nothing_is_left(shelf: Shelf) -> None:
-    product = await shelf.product(stock=2)
+async def test_a_repeated_reservation_is_found_when_nothing_is_left(service: RunningService) -> None:
+    product = await service.product(stock=2)
     orders = [new_id(), new_id()]
-    first = await shelf.reserve(*((order, {product: 1}) for order in orders))
-    again = await shelf.reserve(*((order, {product: 1}) for order in [new_id(), *orders]))
+    first = await service.reserve(*((order, {product: 1}) for order in orders))
+    again = await service.reserve(*((order, {product: 1}) for order in [new_id(), *orders]))
     assert [result["status"] for result in again] == ["rejected", "reserved", "reserved"]
     assert again[1:] == first
 
 
-async def test_the_same_order_twice_in_one_batch(shelf: Shelf) -> None:
-    product, order = await shelf.product(stock=5), new_id()
-    results = await shelf.reserve((order, {product: 2}), (order, {product: 2}))
+async def test_the_same_order_twice_in_one_batch(service: RunningService) -> None:
+    product, order = await service.product(stock=5), new_id()
+    results = await service.reserve((order, {product: 2}), (order, {product: 2}))
     assert [result["status"] for result in results] == ["reserved", "reserved"]
-    assert await shelf.stock(product) == 3
+    assert await service.stock(product) == 3
 
 
-async def test_an_unknown_product_is_named(shelf: Shelf) -> None:
-    known, unknown = await shelf.product(), new_id()
-    [result] = await shelf.reserve((new_id(), {known: 1, unknown: 1}))
+async def test_an_unknown_product_is_named(service: RunningService) -> None:
+    known, unknown = await service.product(), new_id()
+    [result] = await service.reserve((new_id(), {known: 1, unknown: 1}))
     assert (result["code"], result["product_id"]) == ("unknown_product", str(unknown))
-    assert await shelf.stock(known) == 10
+    assert await service.stock(known) == 10
 
 
-async def test_a_release_restocks_once(shelf: Shelf) -> None:
-    product, order = await shelf.product(stock=5), new_id()
-    await shelf.reserve_one(product, 3, order)
-    await asyncio.gather(*(shelf.release(order) for _ in range(5)))
-    assert await shelf.stock(product) == 5
-    await shelf.assert_conserved()
+async def test_a_release_restocks_once(service: RunningService) -> None:
+    product, order = await service.product(stock=5), new_id()
+    await service.reserve_one(product, 3, order)
+    await asyncio.gather(*(service.release(order) for _ in range(5)))
+    assert await service.stock(product) == 5
+    await service.assert_conserved()
 
 
-async def test_reserved_stock_can_always_be_released(shelf: Shelf) -> None:
-    """A delivery that takes its place in the count is refused; else the order could never be cancelled."""
-    product, order = await shelf.product(stock=10), new_id()
-    await shelf.reserve_one(product, 10, order)
-    path, keyed = f"/api/v1/products/{product}/stock", shelf.admin | {"Idempotency-Key": "last"}
+async def test_reserved_stock_can_always_be_released(service: RunningService) -> None:
+    """A delivery that would exceed the count with it is refused; otherwise the order could not be cancelled."""
+    product, order = await service.product(stock=10), new_id()
+    await service.reserve_one(product, 10, order)
+    path, keyed = f"/api/v1/products/{product}/stock", service.admin | {"Idempotency-Key": "last"}
     for delta in (10**9, 10**9):
-        assert (await shelf.client.post(path, json={"delta": delta}, headers=shelf.admin)).status_code == 200
+        assert (await service.client.post(path, json={"delta": delta}, headers=service.admin)).status_code == 200
     for _ in range(2):
-        assert (await shelf.client.post(path, json={"delta": 147_483_637}, headers=keyed)).status_code == 200
-    refused = await shelf.client.post(path, json={"delta": 1}, headers=shelf.admin)
+        assert (await service.client.post(path, json={"delta": 147_483_637}, headers=keyed)).status_code == 200
+    refused = await service.client.post(path, json={"delta": 1}, headers=service.admin)
     assert (refused.status_code, refused.json()["code"]) == (409, "stock_too_large")
-    assert await shelf.stock(product) == 2**31 - 1 - 10
-    await shelf.release(order)
-    assert await shelf.stock(product) == 2**31 - 1
-    await shelf.assert_conserved()
+    assert await service.stock(product) == 2**31 - 1 - 10
+    await service.release(order)
+    assert await service.stock(product) == 2**31 - 1
+    await service.assert_conserved()
 
 
-async def test_a_reservation_after_its_release_is_refused(shelf: Shelf) -> None:
-    product, order = await shelf.product(stock=5), new_id()
-    await shelf.release(order)
-    result = await shelf.reserve_one(product, 3, order)
+async def test_a_reservation_after_its_release_is_refused(service: RunningService) -> None:
+    product, order = await service.product(stock=5), new_id()
+    await service.release(order)
+    result = await service.reserve_one(product, 3, order)
     assert (result["status"], result["code"]) == ("rejected", "released")
-    assert await shelf.stock(product) == 5
-    await shelf.assert_conserved()
+    assert await service.stock(product) == 5
+    await service.assert_conserved()
 
 
-async def test_concurrent_reservations_and_releases_conserve_the_stock(shelf: Shelf) -> None:
-    product = await shelf.product(stock=1_000)
+async def test_concurrent_reservations_and_releases_conserve_the_stock(service: RunningService) -> None:
+    product = await service.product(stock=1_000)
     orders = [new_id() for _ in range(60)]
     await asyncio.gather(
-        *(shelf.reserve_one(product, 2, order) for order in orders), *(shelf.release(order) for order in orders)
+        *(service.reserve_one(product, 2, order) for order in orders), *(service.release(order) for order in orders)
     )
-    await shelf.release(*orders)
-    assert await shelf.stock(product) == 1_000
-    await shelf.assert_conserved()
+    await service.release(*orders)
+    assert await service.stock(product) == 1_000
+    await service.assert_conserved()
 
 
-async def test_a_release_waits_for_the_reservation_in_flight(shelf: Shelf) -> None:
+async def test_a_release_waits_for_the_reservation_in_flight(service: RunningService) -> None:
     """The restocking statement must see lines that were committed after the release began."""
-    product, order = await shelf.product(stock=10), new_id()
-    async with shelf.database.transaction() as slow:
+    product, order = await service.product(stock=10), new_id()
+    async with service.database.transaction() as slow:
         await slow.execute("INSERT INTO reservations (order_id, state) VALUES ($1, 'reserved')", order)
         await slow.execute("UPDATE products SET stock = stock - 4 WHERE id = $1", product)
         await slow.execute(
@@ -143,29 +147,29 @@ async def test_a_release_waits_for_the_reservation_in_flight(shelf: Shelf) -> No
             order,
             product,
         )
-        releasing = asyncio.create_task(shelf.release(order))
-        await wait_until(lambda: _waiting(shelf))
+        releasing = asyncio.create_task(service.release(order))
+        await wait_until(lambda: _waiting(service))
     await releasing
-    assert await shelf.stock(product) == 10
-    await shelf.assert_conserved()
+    assert await service.stock(product) == 10
+    await service.assert_conserved()
 
 
-async def test_a_write_off_counts_the_delivery_that_it_waited_for(shelf: Shelf) -> None:
+async def test_a_write_off_counts_the_delivery_that_it_waited_for(service: RunningService) -> None:
     """The CHECK must not refuse it for a stock that is out of date when the answer is given."""
-    product = await shelf.product(stock=3)
+    product = await service.product(stock=3)
     path = f"/api/v1/products/{product}/stock"
-    async with shelf.database.transaction() as delivery:
+    async with service.database.transaction() as delivery:
         await delivery.execute(MOVE, product, 10, "delivery", None, datetime.now(UTC))
-        writing_off = asyncio.create_task(shelf.client.post(path, json={"delta": -5}, headers=shelf.admin))
-        await wait_until(lambda: _waiting(shelf), what="the write-off to wait for the delivery")
+        writing_off = asyncio.create_task(service.client.post(path, json={"delta": -5}, headers=service.admin))
+        await wait_until(lambda: _waiting(service), what="the write-off to wait for the delivery")
     answer = await writing_off
     assert (answer.status_code, answer.json()["stock"]) == (200, 8)
-    await shelf.assert_conserved()
+    await service.assert_conserved()
 
 
-async def _waiting(shelf: Shelf) -> bool:
+async def _waiting(service: RunningService) -> bool:
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    return bool(await shelf.database.fetchval(waiting))
+    return bool(await service.database.fetchval(waiting))
 
 
 def confirmed(order_id: UUID) -> OrderConfirmed:
@@ -187,11 +191,11 @@ def confirmed(order_id: UUID) -> OrderConfirmed:
     )
 
 
-async def test_confirmed_orders_are_sold_and_cancelled_ones_restocked(shelf: Shelf) -> None:
-    product, sold, cancelled = await shelf.product(stock=9), new_id(), new_id()
-    await shelf.reserve((sold, {product: 2}), (cancelled, {product: 3}))
-    await shelf.release(cancelled)
-    bus, tasks = Bus(shelf.settings.nats_url, "order"), Tasks()
+async def test_confirmed_orders_are_sold_and_cancelled_ones_restocked(service: RunningService) -> None:
+    product, sold, cancelled = await service.product(stock=9), new_id(), new_id()
+    await service.reserve((sold, {product: 2}), (cancelled, {product: 3}))
+    await service.release(cancelled)
+    bus, tasks = Bus(service.settings.nats_url, "order"), Tasks()
     bus.start(tasks)
     await wait_until(lambda: bus.connected)
     await bus.ensure_stream("order")
@@ -199,19 +203,19 @@ async def test_confirmed_orders_are_sold_and_cancelled_ones_restocked(shelf: She
         row = outbox.row(confirmed(order))
         await (await bus.publish(row.type, row.payload.encode(), str(row.event_id)))
     state = "SELECT state FROM reservations WHERE order_id = $1"
-    await wait_until(lambda: _is(shelf, state, sold, "sold"), timeout_s=30)
-    assert await shelf.database.fetchval(state, cancelled) == "released"
-    assert await shelf.stock(product) == 7
-    await shelf.assert_conserved()
-    await shelf.release(sold)
-    assert await shelf.stock(product) == 9
-    await shelf.assert_conserved()
+    await wait_until(lambda: _is(service, state, sold, "sold"), timeout_s=30)
+    assert await service.database.fetchval(state, cancelled) == "released"
+    assert await service.stock(product) == 7
+    await service.assert_conserved()
+    await service.release(sold)
+    assert await service.stock(product) == 9
+    await service.assert_conserved()
     await tasks.stop()
     await bus.close()
 
 
-async def _is(shelf: Shelf, sql: str, argument: object, wanted: object) -> bool:
-    return bool(await shelf.database.fetchval(sql, argument) == wanted)
+async def _is(service: RunningService, sql: str, argument: object, wanted: object) -> bool:
+    return bool(await service.database.fetchval(sql, argument) == wanted)
 
 
 @pytest.mark.parametrize(
@@ -224,9 +228,9 @@ async def _is(shelf: Shelf, sql: str, argument: object, wanted: object) -> bool:
         "INSERT INTO reservation_lines SELECT * FROM reservation_lines",
     ],
 )
-async def test_the_database_refuses_inconsistent_rows(shelf: Shelf, statement: str) -> None:
-    product, order, given_up = await shelf.product(), new_id(), new_id()
-    await shelf.reserve_one(product, 1, order)
-    await shelf.release(given_up)
+async def test_the_database_refuses_inconsistent_rows(service: RunningService, statement: str) -> None:
+    product, order, given_up = await service.product(), new_id(), new_id()
+    await service.reserve_one(product, 1, order)
+    await service.release(given_up)
     with pytest.raises(asyncpg.IntegrityConstraintViolationError):
-        await shelf.database.execute(statement)
+        await service.database.execute(statement)

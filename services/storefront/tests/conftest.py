@@ -36,15 +36,15 @@ class Browser:
         return self._seen(await self.client.get(path, follow_redirects=True, headers=headers), status)
 
     async def send(self, form: Form, status: int = 200, button: tuple[str, str] | None = None, **changes: str) -> Page:
-        """Submits the form with some fields changed, and goes where it leads."""
+        """Submits the form with some fields changed, and follows redirects."""
         data = {**form.fields, **changes, **(dict([button]) if button else {})}
         answer = await self.client.post(form.action, data=data, follow_redirects=True)
         return self._seen(answer, status)
 
     async def confirm(self, status: int = 200) -> Page:
-        """Answers the question on the page with yes."""
-        question = self.page.one("form", id="confirm")
-        return await self.send(self.page.form(question.attributes["action"]), status)
+        """Submits the confirmation form of the page."""
+        form = self.page.one("form", id="confirm")
+        return await self.send(self.page.form(form.attributes["action"]), status)
 
     def _seen(self, answer: httpx.Response, status: int) -> Page:
         assert answer.status_code == status, answer.text
@@ -67,8 +67,8 @@ class Browser:
     async def sign_in_as_admin(self) -> Page:
         return await self.sign_in(ADMIN, "admin", "/admin")
 
-    def lend_cookies(self, other: httpx.AsyncClient) -> None:
-        """Lets a client of another address show this browser's cookies."""
+    def copy_cookies_to(self, other: httpx.AsyncClient) -> None:
+        """Copies this browser's cookies to a client of another address."""
         for cookie in self.client.cookies.jar:
             other.cookies.set(cookie.name, cookie.value or "")
 

@@ -140,7 +140,7 @@ class ScriptedShop:
         return order
 
     def set_state(self, order_id: str, state: str) -> None:
-        """Moves an order on, and wakes whoever listens to it."""
+        """Changes the state of an order and notifies its streams."""
         self.orders[order_id] |= {"state": state, "version": self.orders[order_id]["version"] + 1}
         self.changed.set()
         self.changed = asyncio.Event()
@@ -170,7 +170,7 @@ SERVICES = {"products": "product", "quotes": "pricing", "promotions": "pricing",
 
 
 def scripted_app(shop: ScriptedShop) -> FastAPI:
-    """One application that plays every service; the storefront is given its address six times."""
+    """One application that serves the API of every service; the storefront is given its address six times."""
     app = FastAPI()
     install_error_handlers(app)
     app.add_middleware(Observe, max_body_bytes=65_536)
@@ -266,7 +266,7 @@ def _pricing_routes(app: FastAPI, shop: ScriptedShop) -> None:
 
 
 def asked_for(shop: ScriptedShop, request: Request) -> list[dict[str, Any]]:
-    """The orders, with or without attempts that came to nothing."""
+    """The orders, with or without rejected ones."""
     rejected = request.query_params.get("rejected")
     return [
         order

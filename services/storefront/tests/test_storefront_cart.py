@@ -196,7 +196,7 @@ async def test_the_cart_survives_a_restart(browser: Browser, settings: Settings,
     await browser.add("pride", 3)
     async with running(make_app(settings)) as restarted:
         again = Browser(restarted, browser.shop)
-        browser.lend_cookies(restarted)
+        browser.copy_cookies_to(restarted)
         page = await again.get("/cart")
     assert page.one("input", id=f"quantity-{product_id('pride')}").attributes["value"] == "3"
 
@@ -205,7 +205,7 @@ async def test_catalogue_pages_need_no_valkey(settings: Settings, running: Runni
     await browser.add("pride")
     alone = settings.model_copy(update={"valkey_url": "redis://127.0.0.1:1"})
     async with running(make_app(alone)) as client:
-        browser.lend_cookies(client)
+        browser.copy_cookies_to(client)
         assert (await client.get("/search")).status_code == 200
         assert (await client.get("/cart")).status_code == 503
         assert (await client.get("/health/ready")).status_code == 503
@@ -235,10 +235,10 @@ async def test_a_cart_that_could_not_be_merged_at_sign_in_is_merged_later(
     await browser.add("pride", 2)
     alone = settings.model_copy(update={"valkey_url": "redis://127.0.0.1:1"})
     async with running(make_app(alone)) as client:
-        browser.lend_cookies(client)
+        browser.copy_cookies_to(client)
         away = Browser(client, browser.shop)
         await away.sign_in()
-        away.lend_cookies(browser.client)
+        away.copy_cookies_to(browser.client)
     page = await browser.get("/cart")
     assert "Pride and Prejudice" in page.text
     assert "Sign out" in page.text

@@ -107,7 +107,7 @@ async def test_account_lists_orders_newest_as_served(browser: Browser, bought: s
 
 async def test_states_arrive_live(settings: Settings, browser: Browser, bought: str, served: Served) -> None:
     async with served(make_app(settings)) as client:
-        browser.lend_cookies(client)
+        browser.copy_cookies_to(client)
         async with asyncio.timeout(EVENT_TIMEOUT_S), client.stream("GET", f"{bought}/events") as stream:
             assert stream.headers["content-type"].startswith("text/event-stream")
             seen: list[str] = []
@@ -124,7 +124,7 @@ async def test_without_the_order_service_the_stream_says_retry(
     await browser.sign_in()
     nowhere = settings.model_copy(update={"order_url": "http://127.0.0.1:1"})
     async with served(make_app(nowhere)) as client:
-        browser.lend_cookies(client)
+        browser.copy_cookies_to(client)
         answer = await client.get(f"/orders/{uuid4()}/events")
     assert (answer.status_code, answer.text) == (200, "retry: 3000\n\n")
 

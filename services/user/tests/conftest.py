@@ -23,7 +23,7 @@ PASSWORD = "correct horse battery"
 
 @dataclass
 class Users:
-    """A running user service whose clock stands still until it is moved."""
+    """A running user service with a clock that a test sets."""
 
     client: httpx.AsyncClient
     app: FastAPI

@@ -1,4 +1,4 @@
-"""A product service and what its tests do with it."""
+"""A running product service and the requests of its tests."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ WHERE p.stock + (SELECT coalesce(sum(quantity), 0) FROM reservation_lines l JOIN
 
 
 @dataclass
-class Shelf:
-    """The service as its callers see it, and its database for looking behind it."""
+class RunningService:
+    """The service as its callers see it, and its database."""
 
     client: httpx.AsyncClient
     database: Database
