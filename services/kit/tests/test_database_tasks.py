@@ -161,6 +161,13 @@ def test_cursors_survive_encoding() -> None:
     assert pages.decode_cursor(cursor, str, UUID, int) == (at.isoformat(), row_id, 5)
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_a_page_has_a_cursor_if_and_only_if_more_rows_follow(count: int) -> None:
+    rows, next_cursor = pages.cut_page(list(range(count)), 2, lambda row: (row,))
+    assert rows == list(range(min(count, 2)))
+    assert next_cursor == (pages.encode_cursor(1) if count == 3 else None)
+
+
 @given(st.text(max_size=60))
 def test_an_invalid_cursor_is_a_400(cursor: str) -> None:
     with pytest.raises(Problem) as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -27,6 +28,18 @@ class Page[T](BaseModel):
 def encode_cursor(*parts: Any) -> str:
     """An opaque cursor of JSON-able ``parts`` (the sort key of the last row)."""
     return base64.urlsafe_b64encode(orjson.dumps(parts, default=str)).decode().rstrip("=")
+
+
+def cut_page[Row](
+    rows: Sequence[Row], limit: int, sort_key: Callable[[Row], tuple[Any, ...]]
+) -> tuple[Sequence[Row], str | None]:
+    """The first ``limit`` of ``rows``, and the cursor of the next page; None if there are no more.
+
+    ``rows`` are read with a limit that is greater by one.
+    """
+    if len(rows) <= limit:
+        return rows, None
+    return rows[:limit], encode_cursor(*sort_key(rows[limit - 1]))
 
 
 def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, CurrentUser
 from shop.kit.db import Record
-from shop.kit.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
+from shop.kit.pages import Cursor, Limit, Page, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
 from shop.kit.text import ascii_address
 from shop.notification.domain import State
@@ -68,5 +68,6 @@ def _before(cursor: str | None) -> UUID | None:
 
 
 def _page[View: BaseModel](rows: Sequence[Record], limit: int, view: type[View]) -> Page[View]:
-    items = [view.model_validate(dict(row.items())) for row in rows[:limit]]
-    return Page[View](items=items, next_cursor=encode_cursor(rows[limit - 1]["id"]) if len(rows) > limit else None)
+    shown, next_cursor = cut_page(rows, limit, lambda row: (row["id"],))
+    items = [view.model_validate(dict(row.items())) for row in shown]
+    return Page[View](items=items, next_cursor=next_cursor)

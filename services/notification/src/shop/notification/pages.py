@@ -9,7 +9,7 @@ from fastapi import Depends
 from fastapi.responses import HTMLResponse
 
 from shop.kit.app import service_of
-from shop.kit.pages import Cursor, decode_cursor, encode_cursor
+from shop.kit.pages import Cursor, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
 from shop.notification.service import NotificationService
 
@@ -33,8 +33,8 @@ async def list_page(service: Service, cursor: Cursor = None) -> HTMLResponse:
     """The mails, latest first. Without sign-in: only a shop without a mail server has this page."""
     before = decode_cursor(cursor, UUID)[0] if cursor else None
     rows = await service.mailbox().page(before, None, MAILS_PER_PAGE + 1)
-    older = encode_cursor(rows[MAILS_PER_PAGE - 1]["id"]) if len(rows) > MAILS_PER_PAGE else None
-    return _html(service, "list", mails=rows[:MAILS_PER_PAGE], older=older, first=before is None)
+    mails, older = cut_page(rows, MAILS_PER_PAGE, lambda row: (row["id"],))
+    return _html(service, "list", mails=mails, older=older, first=before is None)
 
 
 @router.get("/{mail_id}")

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, CurrentUser
 from shop.kit.idempotency import IDEMPOTENCY_KEY, KEY_PATTERN, key_malformed, key_missing
-from shop.kit.pages import Cursor, Limit, decode_cursor, encode_cursor
+from shop.kit.pages import Cursor, Limit, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
 from shop.order import schemas
 from shop.order.domain import State
@@ -165,9 +165,9 @@ async def _page(
     service: OrderService, user_id: UUID | None, only: OrderFilter, limit: int, cursor: str | None
 ) -> Response:
     before = decode_cursor(cursor, UUID)[0] if cursor else None
-    orders = await service.page(user_id, only, before, limit + 1)
-    following = encode_cursor(orders[limit - 1].id) if len(orders) > limit else None
-    return _json({"items": [order_document(order) for order in orders[:limit]], "next_cursor": following})
+    found = await service.page(user_id, only, before, limit + 1)
+    orders, next_cursor = cut_page(found, limit, lambda order: (order.id,))
+    return _json({"items": [order_document(order) for order in orders], "next_cursor": next_cursor})
 
 
 def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

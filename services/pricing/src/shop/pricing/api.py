@@ -11,7 +11,7 @@ from shop.contracts.calls import Batch, Released, ReleaseRequest, Results
 from shop.contracts.pricing import QUOTE, RELEASE, Quoted, QuoteRejected, QuoteRequest
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, internal_only
-from shop.kit.pages import Cursor, Limit, Page, decode_cursor, encode_cursor
+from shop.kit.pages import Cursor, Limit, Page, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
 from shop.pricing import schemas
 from shop.pricing.service import PricingService
@@ -36,8 +36,9 @@ async def list_promotions(
     """The promotions by code, for administrators."""
     after = decode_cursor(cursor, str)[0] if cursor else ""
     found = await service.promotions(after, limit + 1)
-    items = [schemas.promotion_view(promotion, service.currency) for promotion in found[:limit]]
-    return Page(items=items, next_cursor=encode_cursor(items[-1].code) if len(found) > limit else None)
+    promotions, next_cursor = cut_page(found, limit, lambda promotion: (promotion.code,))
+    items = [schemas.promotion_view(promotion, service.currency) for promotion in promotions]
+    return Page(items=items, next_cursor=next_cursor)
 
 
 @router.get("/promotions/{code}")

@@ -114,11 +114,8 @@ class Tariff:
         rate = self._rates.get((country, _key(category))) or self._rates.get((country, None))
         return half_up(net * rate[0], rate[1]) if rate else 0
 
-    def shipping(self, goods: int, country: str) -> int:
-        """Shipping for goods worth ``goods`` after the discount; a country's own rule replaces the general one."""
-        return self.shipping_rule(country).cost(goods)
-
     def shipping_rule(self, country: str) -> ShippingRule:
+        """The country's own rule, which replaces the general one."""
         return self._by_country.get(country, self._shipping)
 
 

@@ -20,7 +20,7 @@ from shop.kit.clock import Clock
 from shop.kit.db import Record
 from shop.kit.errors import Problem
 from shop.kit.logging import decision
-from shop.kit.pages import decode_cursor, encode_cursor
+from shop.kit.pages import cut_page, decode_cursor
 from shop.product import errors
 from shop.product.domain import Request, Shortage, merged
 from shop.product.repository import SORTS, ProductRepository
@@ -110,8 +110,8 @@ class ProductService:
         async def read() -> bytes:
             after = _after(cursor, sort)
             rows = await self._products.page(query=query, category=category, sort=sort, after=after, limit=limit + 1)
-            last = rows[limit - 1] if len(rows) > limit else None
-            return _page(rows[:limit], encode_cursor(sort, last[SORTS[sort][0]], last["id"]) if last else None)
+            shown, next_cursor = cut_page(rows, limit, lambda row: (sort, row[SORTS[sort][0]], row["id"]))
+            return _page(shown, next_cursor)
 
         return await self._cache.get((query, category, sort, cursor, limit), read)
 
