@@ -236,17 +236,17 @@ async def test_an_answer_that_breaks_off_looks_incomplete(shop: Shop, declared: 
 
 async def test_an_upstream_that_is_too_slow_is_a_504(open_shop: Open) -> None:
     async with open_shop(total_timeout_s=0.3) as shop:
-        given_up = asyncio.Event()
+        request_ended = asyncio.Event()
 
         async def handler(scope: Scope, receive: Receive, send: Send) -> None:
             await read_body(receive)
             await disconnected(receive)
-            given_up.set()
+            request_ended.set()
 
         shop.order.handler = handler
         answer = await shop.client.post("/api/v1/orders", json={}, headers=shop.customer())
         assert (answer.status_code, answer.json()["code"]) == (504, "upstream_timeout")
-        await asyncio.wait_for(given_up.wait(), 10)
+        await asyncio.wait_for(request_ended.wait(), 10)
         assert len(shop.order.calls) == 1
 
 

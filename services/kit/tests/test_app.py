@@ -52,8 +52,8 @@ async def broken() -> None:
     raise RuntimeError("a bug")
 
 
-@api.get("/away")
-async def away() -> None:
+@api.get("/unavailable")
+async def unavailable() -> None:
     raise OutcomeUnknown("payment")
 
 
@@ -145,7 +145,7 @@ async def test_problems_carry_code_extra_and_trace(client: httpx.AsyncClient) ->
 
 @pytest.mark.parametrize(
     ("path", "status", "code"),
-    [("broken", 500, "internal_error"), ("away", 503, "payment_unavailable"), ("nowhere", 404, "not_found")],
+    [("broken", 500, "internal_error"), ("unavailable", 503, "payment_unavailable"), ("nowhere", 404, "not_found")],
 )
 async def test_failures_are_problems(client: httpx.AsyncClient, path: str, status: int, code: str) -> None:
     answer = await client.get(f"/api/v1/notes/{path}")
@@ -227,8 +227,8 @@ async def test_readiness_fails_without_the_database_and_degrades_without_the_bro
             return bool((await client.get("/health/ready")).json()["status"] == "ok")
 
         await wait_until(ready)
-    lonely = Settings(database_url=url, nats_url="nats://127.0.0.1:1", jwks_url=tokens.jwks_url)
-    async with running(create_app(lonely, title="Notes", build=nothing)) as client:
+    without_broker = Settings(database_url=url, nats_url="nats://127.0.0.1:1", jwks_url=tokens.jwks_url)
+    async with running(create_app(without_broker, title="Notes", build=nothing)) as client:
         answer = await client.get("/health/ready")
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
 

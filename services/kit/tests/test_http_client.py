@@ -230,7 +230,7 @@ async def test_a_deadline_leaves_the_outcome_unknown(upstream: Pair) -> None:
 
 
 @pytest.fixture
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """A short window for refused connections."""
     monkeypatch.setattr(http, "CONNECT_WINDOW_S", 0.2)
 
@@ -261,7 +261,7 @@ def counted(client: ServiceClient, monkeypatch: pytest.MonkeyPatch) -> list[str]
     return tries
 
 
-@pytest.mark.usefixtures("brief")
+@pytest.mark.usefixtures("short_window")
 async def test_a_refused_connection_is_unavailable_and_has_no_effect(
     client_of: ClientOf, closed: socket.socket
 ) -> None:
@@ -300,7 +300,7 @@ async def listening(listener: socket.socket) -> AsyncIterator[list[bytes]]:
         yield requests
 
 
-@pytest.mark.usefixtures("brief")
+@pytest.mark.usefixtures("short_window")
 async def test_a_refused_request_counts_once_however_often_it_was_tried(
     client_of: ClientOf, closed: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,7 +319,7 @@ async def test_a_refused_request_counts_once_however_often_it_was_tried(
     assert tries == []
 
 
-@pytest.mark.usefixtures("brief")
+@pytest.mark.usefixtures("short_window")
 async def test_an_instance_that_is_ready_again_gets_requests_at_once(
     client_of: ClientOf, closed: socket.socket
 ) -> None:

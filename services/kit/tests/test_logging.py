@@ -59,8 +59,8 @@ def test_a_decision_has_its_event_its_fields_and_its_trace(log: Log) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        Unavailable("database", "away"),
-        ConnectionRefusedError("away"),
+        Unavailable("database", "unavailable"),
+        ConnectionRefusedError("unavailable"),
         TimeoutError(),
         asyncpg.CannotConnectNowError("the database system is shutting down"),
     ],

@@ -174,7 +174,7 @@ outcomes = st.sampled_from([DONE, REJECTED, UNKNOWN, UNAVAILABLE])
 @given(st.lists(st.tuples(outcomes, outcomes, outcomes), min_size=1, max_size=6))
 def test_every_step_that_may_have_taken_effect_is_undone(attempts: list[tuple[Outcome, ...]]) -> None:
     known = Progress(OPERATION)
-    maybe: set[str] = set()
+    possibly_done: set[str] = set()
     for number, answers in enumerate(attempts, 1):
         known.attempt, known.seen = number, {}
         for answer in answers:
@@ -182,10 +182,10 @@ def test_every_step_that_may_have_taken_effect_is_undone(attempts: list[tuple[Ou
             if not isinstance(move, Act):
                 break
             if answer in (DONE, UNKNOWN):
-                maybe.add(move.step.name)
+                possibly_done.add(move.step.name)
             known.refusal = NO if answer is REJECTED else known.refusal
             known.record(record(move.step.name, answer, attempt=number))
-    assert set(names(to_undo(SAGA, known))) == maybe - {"c"}
+    assert set(names(to_undo(SAGA, known))) == possibly_done - {"c"}
 
 
 async def run(participants: Participants, known: Progress) -> Verdict:

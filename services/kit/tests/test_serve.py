@@ -92,12 +92,12 @@ async def test_an_answer_announces_the_end_of_a_kept_connection(
 
 async def test_new_connections_are_served_while_lingering(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "LINGER_S", FOREVER_S)
-    keeper = await running.connect()
-    await keeper.ask()
+    client = await running.connect()
+    await client.ask()
     await running.end()
     late = await running.connect()
     assert b"connection: close" in await late.ask()
-    await keeper.ask()
+    await client.ask()
     assert await running.ended()
 
 

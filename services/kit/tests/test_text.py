@@ -32,7 +32,7 @@ def test_a_name_has_one_spelling(typed: str, kept: str) -> None:
     assert text.one_line(typed) == kept
 
 
-UNSEEN = {
+INVISIBLE = {
     "carriage return": "\r",
     "line feed": "\n",
     "escape": "\x1b",
@@ -54,7 +54,7 @@ UNSEEN = {
 }
 
 
-@pytest.mark.parametrize("character", UNSEEN.values(), ids=UNSEEN)
+@pytest.mark.parametrize("character", INVISIBLE.values(), ids=INVISIBLE)
 def test_invisible_characters_are_refused_and_named(character: str) -> None:
     for typed in (f"Ada{character}Lovelace", f"{character}Ada", f"Ada{character}"):
         with pytest.raises(ValueError, match=f"cannot be seen: U\\+{ord(character):04X}"):

@@ -273,10 +273,10 @@ async def test_an_invalid_address_is_refused(provider: MailboxProvider, database
 
 async def test_a_mail_is_not_sent_before_it_is_stored(sender: Sender, database: Database, more_samples: Any) -> None:
     await enqueue(database, more_samples, 3)
-    await database.execute("ALTER TABLE mailbox RENAME TO away")
+    await database.execute("ALTER TABLE mailbox RENAME TO renamed")
     assert await sender.send_batch() == 3
     assert await count(database, "notifications", "state = 'queued' AND attempts = 1") == 3
-    await database.execute("ALTER TABLE away RENAME TO mailbox")
+    await database.execute("ALTER TABLE renamed RENAME TO mailbox")
     await database.execute("UPDATE notifications SET next_attempt_at = now() - interval '1 second'")
     assert await sender.send_batch() == 3
     assert await count(database) == await count(database, "notifications", "state = 'sent'") == 3

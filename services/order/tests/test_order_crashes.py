@@ -240,7 +240,7 @@ async def test_a_request_that_arrives_after_the_order_was_rejected_has_no_effect
         await shop.sql("UPDATE sagas SET due_at = now()")
         (slow,) = await sagas.claim(1, 30.0)
         shop.services.gates[late] = asyncio.Event()
-        stuck = asyncio.create_task(runner.drive(SagaRun.resume(slow)))
+        hanging = asyncio.create_task(runner.drive(SagaRun.resume(slow)))
         calls = shop.services.calls_of(late)
         await wait_until(
             lambda: shop.services.calls_of(late) > calls or (late == RESERVE and calls), what="the request"
@@ -250,7 +250,7 @@ async def test_a_request_that_arrives_after_the_order_was_rejected_has_no_effect
         await runner.drive(SagaRun.resume(quick))
         shop.services.gates[late].set()
         with pytest.raises(LeaseLost):
-            await stuck
+            await hanging
         assert (await shop.order(order_id))["state"] == "rejected"
         shop.services.assert_no_effect_left(order_id)
 

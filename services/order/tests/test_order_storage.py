@@ -52,9 +52,9 @@ async def test_batches_with_the_same_keys_in_other_orders_do_not_deadlock(shop: 
     orders = repository_of(shop)
     for _ in range(5):
         users = [new_id() for _ in range(60)]
-        forth = [new("k", user_id=user_id) for user_id in users]
-        back = [new("k", user_id=user_id) for user_id in reversed(users)]
-        one, other = await asyncio.gather(orders._insert(forth), orders._insert(back))
+        forward = [new("k", user_id=user_id) for user_id in users]
+        backward = [new("k", user_id=user_id) for user_id in reversed(users)]
+        one, other = await asyncio.gather(orders._insert(forward), orders._insert(backward))
         assert sum(one) + sum(other) == len(users)
 
 

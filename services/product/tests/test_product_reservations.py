@@ -229,8 +229,8 @@ async def _is(service: RunningService, sql: str, argument: object, wanted: objec
     ],
 )
 async def test_the_database_refuses_inconsistent_rows(service: RunningService, statement: str) -> None:
-    product, order, given_up = await service.product(), new_id(), new_id()
+    product, order, released_order = await service.product(), new_id(), new_id()
     await service.reserve_one(product, 1, order)
-    await service.release(given_up)
+    await service.release(released_order)
     with pytest.raises(asyncpg.IntegrityConstraintViolationError):
         await service.database.execute(statement)

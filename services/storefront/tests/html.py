@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 VOID = frozenset({"input", "meta", "link", "br", "img", "hr", "source"})
-UNSEEN = frozenset({"script", "style", "title"})
+INVISIBLE = frozenset({"script", "style", "title"})
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         for element in self._open:
             element.text += data
-        if not any(element.tag in UNSEEN for element in self._open):
+        if not any(element.tag in INVISIBLE for element in self._open):
             self.words += data.split()
 
     @property

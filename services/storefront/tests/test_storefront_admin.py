@@ -52,7 +52,7 @@ async def test_order_shows_its_saga(browser: Browser, order_id: str) -> None:
         "attempts": 2,
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
         "steps": [
-            {**step, "step": "quote", "outcome": "unavailable", "detail": "<pricing> is away"},
+            {**step, "step": "quote", "outcome": "unavailable", "detail": "<pricing> is unavailable"},
             {**step, "step": "reserve", "outcome": "done", "phase": "compensation"},
         ],
         "transitions": [{"from_state": "pending", "to_state": "confirmed", "at": NOW}],
@@ -60,7 +60,7 @@ async def test_order_shows_its_saga(browser: Browser, order_id: str) -> None:
     page = await browser.get(f"/admin/orders/{order_id}")
     cells = [" ".join(cell.text.split()) for cell in page.all("td") if cell.inside("table", id="history")]
     when = "5 March 2026, 14:07 UTC"
-    assert cells[:5] == ["Quote", "Unavailable <pricing> is away", "3", "3.000", when]
+    assert cells[:5] == ["Quote", "Unavailable <pricing> is unavailable", "3", "3.000", when]
     assert cells[5:10] == ["Reserve (compensation)", "Done", "3", "3.000", when]
     assert cells[10:] == ["Pending → Confirmed", "Confirmed", "", "", when]
     assert "4bf92f3577b34da6a3ce929d0e0e4736" in page.text

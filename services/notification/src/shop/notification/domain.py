@@ -68,8 +68,9 @@ class Contact:
 def notices(event: Event, owner_phone: str) -> Sequence[Notice]:
     """The messages that ``event`` causes.
 
-    A rejection causes a mail only if it is ``late``, after the customer was notified that the order is pending; otherwise
-    the response to the order said it already. The owner gets an SMS about late rejections, if there is a number.
+    A rejection causes a mail only if it is ``late``, after the customer was notified that the order is pending;
+    otherwise the response to the order had it already. The owner gets an SMS about late rejections, if there is a
+    number.
     """
     if isinstance(event, OrderRejected) and not event.late:
         return ()
