@@ -150,8 +150,7 @@ class Outbox:
         loop = asyncio.get_running_loop()
         if loop.time() >= self._prune_at:
             self._prune_at = loop.time() + PRUNE_EVERY_S
-            await connection.execute(PRUNE, self._retention_s, PRUNE_ROWS)
-            await connection.execute(PRUNE_INBOX, self._retention_s * INBOX_RETENTION_FACTOR, PRUNE_ROWS)
+            await self._prune(connection)
         if self._bus.reconnected.is_set():
             await self._resend_lost(connection)
             self._bus.reconnected.clear()
@@ -191,6 +190,10 @@ class Outbox:
             for row_id, ack in acks
             if ack.done() and not ack.cancelled() and ack.exception() is None
         ]
+
+    async def _prune(self, connection: Connection) -> None:
+        await connection.execute(PRUNE, self._retention_s, PRUNE_ROWS)
+        await connection.execute(PRUNE_INBOX, self._retention_s * INBOX_RETENTION_FACTOR, PRUNE_ROWS)
 
 
 def _first_of_each_subject(rows: Sequence[Record]) -> list[Record]:
