@@ -11,7 +11,7 @@ from uuid import UUID
 
 import httpx
 
-from services.product.tests.product_shelf import new_product, product_app
+from services.product.tests.product_service import new_product, product_app
 from shop.contracts.events import Event, OrderCancelled, OrderConfirmed, OrderLine, UserDeleted
 from shop.contracts.grpc import recommendation_v1_pb2 as messages
 from shop.contracts.grpc import recommendation_v1_pb2_grpc as stubs
