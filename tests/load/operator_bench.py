@@ -49,7 +49,7 @@ async def on_a_fresh_server(shops: int, folder: Path, measure: Callable[[Bench],
     server.start()
     operators = Operators(folder)
     try:
-        async with Kube.connect(server.kubeconfig) as api:
+        async with Kube(server.kubeconfig) as api:
             await definitions.define(api, definitions.shop_definition())
             bench = Bench(api, server, await login(api, server), operators, shops)
             with pods_that_look_alive(server.kubeconfig) as bench.stand_in:

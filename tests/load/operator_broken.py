@@ -13,7 +13,7 @@ from shop.operator.engine.kube.objects import Object
 from tests.load.operator_phases import Bench, shop_resource
 from tests.operator import conftest as definitions
 from tests.operator.operators import Operator
-from tests.operator.refusals import REASONS, REFUSALS, Place
+from tests.operator.refusals import REASONS, REFUSALS, RefusedShops
 
 WEBHOOK_TIMEOUT_S = 10
 """Kubernetes' default: so long a webhook that does not answer holds each write."""
@@ -42,7 +42,7 @@ async def broken(bench: Bench, count: int) -> AsyncIterator[None]:
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
             await bench.api.create(definitions.NAMESPACE, body)
             names = [f"broken-{one}" for one in range(number, count, len(ways))]
-            place = Place(bench.api, bench.server, namespace, names, WEBHOOK_TIMEOUT_S)
+            place = RefusedShops(bench.api, bench.server, namespace, names, WEBHOOK_TIMEOUT_S)
             await stack.enter_async_context(REFUSALS[way](place))
             for one, name in enumerate(names):
                 await bench.api.create(SHOP, shop_resource(name, namespace, one))

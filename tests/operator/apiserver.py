@@ -51,7 +51,7 @@ def program(name: str) -> Path | None:
 def missing() -> str:
     """Why no server can be started here, "" when one can."""
     absent = [name for name in ("etcd", "kube-apiserver") if program(name) is None]
-    return f"{' and '.join(absent)} neither on PATH nor in {CACHE}; tests/cluster/README.md tells how" if absent else ""
+    return f"{' and '.join(absent)} neither on PATH nor in {CACHE}; see tests/cluster/README.md" if absent else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class ApiServer:
             f"--service-account-signing-key-file={private}",
             "--service-account-issuer=https://kubernetes.default.svc",
             "--authorization-mode=RBAC",
-            # Nobody makes the default service account of a namespace here, and pods would wait for it.
+            # No controller creates the default service account of a namespace here, and pods would wait for it.
             "--disable-admission-plugins=ServiceAccount",
             f"--audit-log-path={self.folder / 'audit.log'}",
             f"--audit-policy-file={self.folder / 'policy.json'}",

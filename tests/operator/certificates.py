@@ -1,4 +1,4 @@
-"""A small authority of its own for each test server: certificates in milliseconds, trusted by nobody else."""
+"""A small authority of its own for each test server: certificates in milliseconds, trusted by no other."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def kubeconfig(apiserver: ApiServer) -> Path:
 @pytest.fixture(scope="session")
 async def api(apiserver: ApiServer, kubeconfig: Path) -> AsyncIterator[Kube]:
     """The administrator's connection; Shops can be applied."""
-    async with Kube.connect(kubeconfig) as kube:
+    async with Kube(kubeconfig) as kube:
         await define(kube, shop_definition())
         yield kube
 
@@ -70,7 +70,7 @@ async def namespace(api: Kube) -> str:
 
 @pytest.fixture
 async def kubelet(api: Kube, namespace: str) -> AsyncIterator[Kubelet]:
-    """Workloads of the namespace come up."""
+    """Workloads of the namespace become ready."""
     async with Kubelet(api, namespace) as kubelet:
         yield kubelet
 
@@ -100,7 +100,7 @@ async def operator(operators: Operators, operator_login: Path, namespace: str) -
 
 @pytest.fixture
 def new(api: Kube, namespace: str, kubelet: Kubelet, operator: Operator) -> Kept:
-    """A Shop that nobody has applied yet."""
+    """A Shop that has not been applied yet."""
     return Kept(api, namespace)
 
 

@@ -97,7 +97,7 @@ class Proxy:
         self.down = False
         """Every connection is closed without an answer."""
         self.silent = False
-        """Watches stay open and tell nothing."""
+        """Watches stay open without events."""
         self.url = ""
         self.kubeconfig = Path()
 

@@ -105,7 +105,7 @@ class Kept:
         return await self.api.get(kind, self.namespace, f"{self.name}-{name}")
 
     async def change(self, kind: Kind, name: str, body: Object, manager: str = "") -> Object:
-        """Merge patch of one of its objects, as somebody else."""
+        """Merge patch of one of its objects, as another client."""
         return await self.api.patch(kind, self.namespace, f"{self.name}-{name}", body)
 
     async def remove(self, ref: Ref) -> None:

@@ -47,9 +47,9 @@ class Births:
         return uid
 
     def _of(self, kind: Kind) -> Callable[[NamespacedName, str | None, str | None], None]:
-        def changed(place: NamespacedName, _: str | None, uid: str | None) -> None:
+        def changed(key: NamespacedName, _: str | None, uid: str | None) -> None:
             if uid is not None:
-                self.uids[kind, place.name].add(uid)
+                self.uids[kind, key.name].add(uid)
 
         return changed
 
@@ -88,14 +88,14 @@ async def through(operators: Operators, proxy: Proxy, namespace: str, over: Test
 
 
 def spared(kills: Kills, method: str, refs: Iterable[Ref]) -> set[str]:
-    """Writes at which none was killed, or only in one way; `method` and `refs` tell what must have been written."""
+    """Writes at which none was killed, or only in one way; `method` and `refs`: what must have been written."""
     expected = {f"{method} {kind_of(ref).plural}/{ref.name}" for ref in refs}
     before, after = ({write for write, when in kills if when is one} for one in When)
     return (expected | before | after) - (before & after)
 
 
 async def rests(operators: Operators, login: Path, apiserver: ApiServer, shop: Kept) -> None:
-    """An operator that is left alone finds nothing to do."""
+    """An operator finds nothing to do when nothing changes."""
     mark = apiserver.mark()
     operator = operators.start(login, shop.namespace, identity="operator", resync_s="1")
     await operator.leading()

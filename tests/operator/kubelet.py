@@ -55,7 +55,7 @@ class Rule:
 class Kubelet:
     """`async with Kubelet(api) as kubelet:`; it looks after one namespace, or after all.
 
-    Everything comes up `start_s` after it has changed.
+    Everything is ready `start_s` after it has changed.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Kubelet:
             raise broken[0]
 
     async def fail(self, name: str, failure: Failure, *, image: str = "*") -> None:
-        """Let what matches fail, now and when it comes up; shell patterns. The last rule that matches counts."""
+        """Let what matches fail, now and when it starts; shell patterns. The last rule that matches counts."""
         self._rules.append(Rule(name, image, failure))
         await self._look_again()
 
@@ -111,10 +111,10 @@ class Kubelet:
             self._look(kind, obj)
             return _version(obj)
 
-        def changed(place: NamespacedName, _: int | None, new: int | None) -> None:
-            if new is None and (kind is STATEFUL_SET or (kind, place) in self._pods):
-                self._todo[kind, place] = None
-                self._queue.add((kind, place))
+        def changed(name: NamespacedName, _: int | None, new: int | None) -> None:
+            if new is None and (kind is STATEFUL_SET or (kind, name) in self._pods):
+                self._todo[kind, name] = None
+                self._queue.add((kind, name))
 
         return Informer(self._kube, kind, self._namespace, self._labels_of(kind), keep, changed)
 
@@ -126,7 +126,7 @@ class Kubelet:
         """Judge every object by the present rules, except one that changed while the list was read.
 
         The change has an event, which is judged by the present rules too; the state in the list is another one, and
-        would take the place of what is still to be done, such as letting a deleted object go.
+        would take the name of what is still to be done, such as letting a deleted object go.
         """
         for informer in self._informers:
             kind = informer.kind
@@ -264,7 +264,7 @@ def _contains(status: Any, wanted: Any) -> bool:
 
 
 async def main(kubeconfig: Path) -> None:
-    async with Kube.connect(kubeconfig) as kube, Kubelet(kube) as kubelet:
+    async with Kube(kubeconfig) as kube, Kubelet(kube) as kubelet:
         print("ready", flush=True)
         await kubelet.run()
 

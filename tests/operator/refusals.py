@@ -17,14 +17,14 @@ from tests.operator.apiserver import ApiServer
 QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 WEBHOOK = Kind("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
 WEBHOOK_TIMEOUT_S = 2
-"""How long the API server waits for a webhook that does not answer."""
+"""How long the API server waits for a webhook that does not respond."""
 LONGEST_WEBHOOK_S = 30
-"""What the API server grants a webhook at most."""
+"""The longest timeout that the API server allows for a webhook."""
 ANSWER_500 = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 type Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def no_more_secrets(api: Kube, namespace: str) -> None:
+async def quota_without_secrets(api: Kube, namespace: str) -> None:
     """A quota as its controller leaves it: no controller runs here."""
     body: Object = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": namespace}}
     body["spec"] = {"hard": {"count/secrets": "0"}}
@@ -34,12 +34,12 @@ async def no_more_secrets(api: Kube, namespace: str) -> None:
 
 
 async def take_names(api: Kube, namespace: str, shops: Sequence[str]) -> None:
-    """Make a Service of somebody else's where each Shop needs one."""
-    spec = {"selector": {"app.kubernetes.io/name": "somebody-else"}, "ports": [{"name": "http", "port": 8000}]}
+    """Create a Service of another client under a name that each Shop needs."""
+    spec = {"selector": {"app.kubernetes.io/name": "another-client"}, "ports": [{"name": "http", "port": 8000}]}
     for shop in shops:
         meta = {"name": f"{shop}-order", "namespace": namespace}
         body = {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
-        await api.apply(SERVICE, body, force=True, manager="somebody-else")
+        await api.apply(SERVICE, body, force=True, manager="another-client")
 
 
 @contextlib.asynccontextmanager
@@ -51,7 +51,7 @@ async def webhook(
     resources: Sequence[str],
     timeout_s: int = WEBHOOK_TIMEOUT_S,
 ) -> AsyncIterator[None]:
-    """Every write of these resources in the namespace is asked about at the port."""
+    """Every write of these resources in the namespace calls the webhook at the port."""
     rule = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE", "DELETE"]}
     body: Object = {
         "apiVersion": WEBHOOK.api_version,
@@ -78,20 +78,20 @@ async def webhook(
 
 
 @dataclass(slots=True)
-class SilentWebhook:
-    """`asked`: requests that wait for an answer."""
+class StalledWebhook:
+    """`waiting`: requests without a response."""
 
     port: int = 0
-    asked: int = 0
+    waiting: int = 0
 
 
 @contextlib.asynccontextmanager
-async def never_answering(apiserver: ApiServer) -> AsyncIterator[SilentWebhook]:
-    """A webhook that takes requests and never answers."""
-    found, end = SilentWebhook(), asyncio.Event()
+async def webhook_without_response(apiserver: ApiServer) -> AsyncIterator[StalledWebhook]:
+    """A webhook that accepts requests and never responds."""
+    found, end = StalledWebhook(), asyncio.Event()
 
     async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        found.asked += 1
+        found.waiting += 1
         await end.wait()
         writer.close()
 
@@ -101,7 +101,7 @@ async def never_answering(apiserver: ApiServer) -> AsyncIterator[SilentWebhook]:
 
 
 @contextlib.asynccontextmanager
-async def answering_500(apiserver: ApiServer) -> AsyncIterator[int]:
+async def webhook_with_500(apiserver: ApiServer) -> AsyncIterator[int]:
     """The port of a webhook that answers every request with 500."""
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -128,56 +128,56 @@ async def _serving(apiserver: ApiServer, handler: Handler) -> AsyncIterator[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A namespace, and the names of the Shops in it whose objects are to be refused."""
+class RefusedShops:
+    """Shops of a namespace whose objects are to be refused."""
 
     api: Kube
     server: ApiServer
     namespace: str
-    shops: Sequence[str]
+    names: Sequence[str]
     webhook_timeout_s: int = WEBHOOK_TIMEOUT_S
 
-    def asking(self, port: int) -> contextlib.AbstractAsyncContextManager[None]:
-        """Every write of a Service is asked about at the port."""
+    def with_webhook(self, port: int) -> contextlib.AbstractAsyncContextManager[None]:
+        """Every write of a Service calls the webhook at the port."""
         authority = self.server.authority.path.read_bytes()
         return webhook(self.api, self.namespace, authority, port, ["services"], self.webhook_timeout_s)
 
 
 @contextlib.asynccontextmanager
-async def _quota(place: Place) -> AsyncIterator[None]:
-    await no_more_secrets(place.api, place.namespace)
+async def _quota(shops: RefusedShops) -> AsyncIterator[None]:
+    await quota_without_secrets(shops.api, shops.namespace)
     yield
 
 
 @contextlib.asynccontextmanager
-async def _names_taken(place: Place) -> AsyncIterator[None]:
-    await take_names(place.api, place.namespace, place.shops)
+async def _names_taken(shops: RefusedShops) -> AsyncIterator[None]:
+    await take_names(shops.api, shops.namespace, shops.names)
     yield
 
 
 @contextlib.asynccontextmanager
-async def _webhook_500(place: Place) -> AsyncIterator[None]:
-    async with answering_500(place.server) as port, place.asking(port):
+async def _webhook_500(shops: RefusedShops) -> AsyncIterator[None]:
+    async with webhook_with_500(shops.server) as port, shops.with_webhook(port):
         yield
 
 
 @contextlib.asynccontextmanager
-async def _webhook_silent(place: Place) -> AsyncIterator[None]:
-    async with never_answering(place.server) as silent, place.asking(silent.port):
+async def _webhook_silent(shops: RefusedShops) -> AsyncIterator[None]:
+    async with webhook_without_response(shops.server) as silent, shops.with_webhook(silent.port):
         yield
 
 
-REFUSALS: Mapping[str, Callable[[Place], contextlib.AbstractAsyncContextManager[None]]] = {
+REFUSALS: Mapping[str, Callable[[RefusedShops], contextlib.AbstractAsyncContextManager[None]]] = {
     "quota": _quota,
     "names-taken": _names_taken,
     "webhook-500": _webhook_500,
     "webhook-silent": _webhook_silent,
 }
-"""While the block runs, the place refuses its Shops so."""
+"""Each refuses the objects of the Shops while its block runs."""
 REASONS = {
     "quota": "Forbidden",
     "names-taken": "NameTaken",
     "webhook-500": "ServerError",
     "webhook-silent": "ServerError",
 }
-"""What the Shops' condition then says."""
+"""The reason of the Shops' condition then."""

@@ -16,7 +16,7 @@ from shop.operator.cluster.session import Session
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import SECRET, SHOP, Kind, kind_of
 from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Object, Ref
-from shop.operator.engine.reconcile.seeds import secret
+from shop.operator.engine.reconcile.history import seed_secret
 from shop.operator.engine.render.renderer import Renderer, find_charts, find_helm
 from shop.operator.resource import shopfile
 from shop.operator.resource.spec import API_VERSION
@@ -68,7 +68,7 @@ async def install(api: Kube, namespace: str, file: Path, *more: Object) -> Objec
     wanted["metadata"]["namespace"] = namespace
     live = await api.create(SHOP, wanted)
     key = NamespacedName(namespace, live["metadata"]["name"])
-    await api.create(SECRET, secret(key, SEED))
+    await api.create(SECRET, seed_secret(key, SEED))
     renderer = Renderer(find_helm(), find_charts(), VERSION)
     objects = await renderer.render(shopfile.load(file), namespace, live["metadata"]["uid"], SEED, frozenset())
     applied = [await api.apply(kind_of(obj), obj, force=True) for obj in (*objects, *more)]

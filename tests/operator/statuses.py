@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class Failure:
 
 
 def template_hash(obj: Object) -> str:
-    """Tells one pod template from another."""
+    """Identifies a pod template."""
     return hashlib.blake2b(
         orjson.dumps(obj["spec"]["template"], option=orjson.OPT_SORT_KEYS), digest_size=5
     ).hexdigest()
@@ -233,3 +233,9 @@ def _container_status(container: Object, failure: Failure, *, final: bool) -> St
 
 def _short(failure: Failure) -> str:
     return hashlib.blake2b(repr(failure).encode(), digest_size=3).hexdigest()
+
+
+def settled(conditions: Sequence[Object], generation: int) -> bool:
+    """Whether nothing more is under way for a Shop's generation, whether it succeeded or failed."""
+    progressing = next((one for one in conditions if one["type"] == "Progressing"), {})
+    return (progressing.get("status"), progressing.get("observedGeneration")) == ("False", generation)

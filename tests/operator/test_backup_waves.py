@@ -47,8 +47,8 @@ async def test_a_backup_is_restored_before_anything_is_migrated(
         return "restore" in await jobs(shop)
 
     await wait_until(restoring, LIMIT_S, "the restore")
-    told = await shop.until("Ready", lambda found: "in use elsewhere" in found["message"], "the pod's trouble")
-    assert told["status"] == "False"
+    ready = await shop.until("Ready", lambda found: "in use elsewhere" in found["message"], "the pod's problem")
+    assert ready["status"] == "False"
     assert await jobs(shop) == {"provision", "restore"}
     assert await api.list(DEPLOYMENT, namespace) == []
     assert await shop.get(CRON_JOB, "backup") is None
@@ -84,12 +84,12 @@ async def test_the_operator_reports_when_a_backup_was_due_and_when_one_succeeded
     status = {"lastScheduleTime": "2026-05-01T03:00:00Z", "lastSuccessfulTime": "2026-05-01T03:01:00Z"}
     await api.patch(CRON_JOB, namespace, "bookshop-backup", {"status": status}, subresource="status")
 
-    def told() -> dict[str, float]:
+    def times() -> dict[str, float]:
         return {which: operator.metric(f"shop_operator_backup_{which}_timestamp_seconds") for which in ("due", "done")}
 
-    await wait_until(lambda: told() == {"due": 1777604400, "done": 1777604460}, LIMIT_S, "both times")
+    await wait_until(lambda: times() == {"due": 1777604400, "done": 1777604460}, LIMIT_S, "both times")
     await shop.patch(backup=None)
-    await wait_until(lambda: told() == {"due": 0, "done": 0}, LIMIT_S, "them gone")
+    await wait_until(lambda: times() == {"due": 0, "done": 0}, LIMIT_S, "them gone")
 
 
 async def test_a_backup_that_failed_last_night_is_no_problem_of_a_rollout(shop: Kept, kubelet: Kubelet) -> None:

@@ -22,10 +22,10 @@ from tests.operator.refusals import (
     QUOTA,
     REASONS,
     REFUSALS,
-    Place,
-    never_answering,
-    no_more_secrets,
+    RefusedShops,
+    quota_without_secrets,
     webhook,
+    webhook_without_response,
 )
 
 DEADLINE_S = 60
@@ -46,17 +46,17 @@ async def reasons(api: Kube, namespace: str) -> dict[str, str]:
 async def test_a_quota_that_refuses_the_first_secret_is_in_the_conditions(
     api: Kube, namespace: str, kubelet: Kubelet, operator: Operator
 ) -> None:
-    await no_more_secrets(api, namespace)
+    await quota_without_secrets(api, namespace)
     shop = Kept(api, namespace)
     await shop.apply()
-    refused = await shop.until("Degraded", lambda found: found["status"] == "True", "told")
+    refused = await shop.until("Degraded", lambda found: found["status"] == "True", "a report")
     assert refused["reason"] == "Forbidden"
     assert "exceeded quota: none" in refused["message"]
 
-    async def told() -> bool:
+    async def reported() -> bool:
         return "exceeded quota" in (await reasons(api, namespace)).get("Forbidden", "")
 
-    await wait_until(told, LIMIT_S, "an Event")
+    await wait_until(reported, LIMIT_S, "an Event")
     await api.delete(QUOTA, namespace, "none")
     await shop.ready()
     assert (await shop.condition("Degraded"))["status"] == "False"
@@ -68,7 +68,7 @@ async def test_a_webhook_that_cannot_be_reached_is_in_the_conditions(
     shop = Kept(api, namespace)
     async with webhook(api, namespace, authority, free_port(), ["services"]):
         await shop.apply()
-        refused = await shop.until("Degraded", lambda found: found["status"] == "True", "told")
+        refused = await shop.until("Degraded", lambda found: found["status"] == "True", "a report")
         assert refused["reason"] == "ServerError"
         assert refused["message"].startswith("Service bookshop-")
         assert 'failed calling webhook "policy.example.com"' in refused["message"]
@@ -82,7 +82,7 @@ async def test_a_change_that_a_webhook_stops_is_rolled_back_at_its_deadline(
     await shop.ready()
     async with webhook(api, shop.namespace, authority, free_port(), ["deployments"]):
         await shop.patch(services={"order": {"replicas": 2}})
-        await shop.until("Degraded", lambda found: found["status"] == "True", "told")
+        await shop.until("Degraded", lambda found: found["status"] == "True", "a report")
         await make_late(shop)
         await shop.until("Degraded", lambda found: "given up" in found["message"], "given up", 2 * LIMIT_S)
     rolled_back = await shop.comes_to("Ready", "RolledBack")
@@ -100,10 +100,10 @@ async def test_a_deletion_that_a_webhook_stops_says_so(shop: Kept, api: Kube, au
     async with webhook(api, shop.namespace, authority, free_port(), ["deployments"]):
         await shop.delete()
 
-        async def told() -> bool:
+        async def reported() -> bool:
             return "failed calling webhook" in (await shop.condition("Ready")).get("message", "")
 
-        await wait_until(told, LIMIT_S, "the reason")
+        await wait_until(reported, LIMIT_S, "the reason")
     await shop.gone()
 
 
@@ -123,8 +123,8 @@ async def test_broken_shops_do_not_hold_up_healthy_ones(
     await operator.leading()
     async with contextlib.AsyncExitStack() as stack:
         for way, shops in broken.items():
-            place = Place(api, apiserver, namespaces[way], [shop.name for shop in shops])
-            await stack.enter_async_context(REFUSALS[way](place))
+            refused = RefusedShops(api, apiserver, namespaces[way], [shop.name for shop in shops])
+            await stack.enter_async_context(REFUSALS[way](refused))
         await stack.enter_async_context(Kubelet(api, healthy))
         for shop in (*itertools.chain.from_iterable(broken.values()), *good):
             await shop.apply()
@@ -137,7 +137,7 @@ async def test_broken_shops_do_not_hold_up_healthy_ones(
     await operator.stop()
 
 
-async def test_webhooks_that_do_not_answer_hold_up_no_other_shop(
+async def test_webhooks_that_do_not_respond_delay_no_other_shop(
     api: Kube, operators: Operators, operator_login: Path, apiserver: ApiServer, authority: bytes
 ) -> None:
     """More Shops than the operator has workers wait in their first pass, before anything is known about them."""
@@ -148,15 +148,15 @@ async def test_webhooks_that_do_not_answer_hold_up_no_other_shop(
     await operator.leading()
     async with (
         Kubelet(api, healthy),
-        never_answering(apiserver) as hook,
+        webhook_without_response(apiserver) as hook,
         webhook(api, silent, authority, hook.port, ["services"], LONGEST_WEBHOOK_S),
     ):
         for shop in stuck:
             await shop.apply()
-        await wait_until(lambda: hook.asked > 0, LIMIT_S, "a webhook that is asked")
+        await wait_until(lambda: hook.waiting > 0, LIMIT_S, "a webhook that is asked")
         good = Kept(api, healthy)
         await good.apply()
         await good.ready()
-        told = [(await shop.condition("Degraded")).get("status") for shop in stuck]
-        assert "True" not in told, "they have not waited for as long as it took"
+        statuses = [(await shop.condition("Degraded")).get("status") for shop in stuck]
+        assert "True" not in statuses, "they have not waited for as long as it took"
     await operator.stop()

@@ -32,7 +32,7 @@ from shop.operator.engine.kube.kinds import CONFIG_MAP
 from shop.operator.engine.kube.client import Kube
 
 async def main(kubeconfig, namespace):
-    async with Kube.connect(Path(kubeconfig)) as kube:
+    async with Kube(Path(kubeconfig)) as kube:
         for number in range(1, 6):
             metadata = {"name": f"c{number}", "namespace": namespace}
             await kube.apply(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}, force=True)
@@ -50,7 +50,7 @@ async def proxy(api: Kube, apiserver: ApiServer) -> AsyncIterator[Proxy]:
 @pytest.fixture
 async def kube(proxy: Proxy) -> AsyncIterator[Kube]:
     """The client under test."""
-    async with Kube.connect(proxy.kubeconfig) as kube:
+    async with Kube(proxy.kubeconfig) as kube:
         yield kube
 
 
@@ -101,7 +101,7 @@ async def test_a_process_is_killed_at_a_write(
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 @pytest.mark.usefixtures("quick")
-async def test_an_overloaded_server_is_asked_again(proxy: Proxy, kube: Kube, namespace: str, status: int) -> None:
+async def test_requests_to_a_busy_server_are_repeated(proxy: Proxy, kube: Kube, namespace: str, status: int) -> None:
     proxy.answer(status, times=3)
     assert (await kube.apply(CONFIG_MAP, config_map(namespace, a="1"), force=True))["data"] == {"a": "1"}
     assert proxy.writes == 4
@@ -140,7 +140,7 @@ def test_pauses_are_bounded_and_jittered(asked: float | None, attempt: int, leas
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_lost_answer_to_a_create_is_not_asked_for_twice(
+async def test_a_create_is_not_repeated_after_a_lost_response(
     proxy: Proxy, kube: Kube, api: Kube, namespace: str
 ) -> None:
     proxy.kill_at(1, lambda: None, When.AFTER)
@@ -156,7 +156,7 @@ async def test_a_lost_answer_to_a_create_is_not_asked_for_twice(
 
 
 @pytest.mark.usefixtures("quick")
-async def test_an_apply_is_repeated_after_a_lost_answer(proxy: Proxy, kube: Kube, namespace: str) -> None:
+async def test_an_apply_is_repeated_after_a_lost_response(proxy: Proxy, kube: Kube, namespace: str) -> None:
     lost: list[int] = []
 
     def lose() -> None:
@@ -178,7 +178,7 @@ async def test_refusals_are_not_repeated(proxy: Proxy, kube: Kube, namespace: st
     assert proxy.writes == 4
 
 
-async def test_a_hanging_server_is_given_up(
+async def test_a_request_to_a_hanging_server_ends(
     proxy: Proxy, kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kubes, "REQUEST_TIMEOUT_S", 0.1)
@@ -221,7 +221,7 @@ async def test_requests_that_wait_for_long_keep_no_other_from_the_server(
     await asyncio.gather(*asking, return_exceptions=True)
 
 
-async def test_a_server_that_is_away_for_a_moment(proxy: Proxy, kube: Kube, namespace: str) -> None:
+async def test_a_server_that_is_unavailable_for_a_moment(proxy: Proxy, kube: Kube, namespace: str) -> None:
     proxy.down = True
     asking = asyncio.create_task(kube.list(CONFIG_MAP, namespace))
     while len(proxy.seen) < 2:

@@ -10,7 +10,7 @@ from shop.operator.engine.kube.client import MAX_IN_FLIGHT, MAX_SLOW, Kube
 from shop.operator.engine.kube.kinds import CONFIG_MAP, LEASE, Kind
 from shop.operator.engine.leader import ATTEMPT_S, RETRY_S
 from tests.operator.apiserver import ApiServer
-from tests.operator.refusals import LONGEST_WEBHOOK_S, never_answering, webhook
+from tests.operator.refusals import LONGEST_WEBHOOK_S, webhook, webhook_without_response
 
 BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
 USER = "system:serviceaccount:default:slow"
@@ -44,13 +44,13 @@ async def test_the_lease_is_renewed_while_as_many_requests_as_there_may_be_wait_
 
     most = MAX_IN_FLIGHT + MAX_SLOW
     async with (
-        never_answering(apiserver) as hook,
+        webhook_without_response(apiserver) as hook,
         webhook(api, namespace, authority, hook.port, ["configmaps"], LONGEST_WEBHOOK_S),
-        Kube.connect(login) as kube,
+        Kube(login) as kube,
     ):
         renewing = asyncio.create_task(renew(kube))
         waiting = [asyncio.create_task(create(kube, number)) for number in range(most + 1)]
-        await wait_until(lambda: renewing.done() or hook.asked == most, LIMIT_S, "requests that all wait")
+        await wait_until(lambda: renewing.done() or hook.waiting == most, LIMIT_S, "requests that all wait")
         for task in (*waiting, renewing):
             task.cancel()
         results = await asyncio.gather(*waiting, renewing, return_exceptions=True)

@@ -34,10 +34,10 @@ async def proxy(api: Kube, apiserver: ApiServer) -> AsyncIterator[Proxy]:
 
 
 class Watching:
-    """An informer that runs, and what it has told."""
+    """An informer that runs, and what it has reported."""
 
     def __init__(self, kube: Kube, namespace: str, kind: Kind = CONFIG_MAP, *, page: int = 100) -> None:
-        self.told: list[Change] = []
+        self.reported: list[Change] = []
         self.informer = Informer(kube, kind, namespace, LABELS, self.keep, self.changed, page=page)
         self._task = asyncio.create_task(self.informer.run())
 
@@ -47,8 +47,8 @@ class Watching:
         value: str | None = obj.get("data", {}).get("v")
         return value
 
-    def changed(self, place: NamespacedName, old: str | None, new: str | None) -> None:
-        self.told.append((place.name, old, new))
+    def changed(self, name: NamespacedName, old: str | None, new: str | None) -> None:
+        self.reported.append((name.name, old, new))
 
     async def stop(self) -> None:
         self._task.cancel()
@@ -56,7 +56,7 @@ class Watching:
 
     @property
     def values(self) -> dict[str, str]:
-        return {place.name: value for place, value in self.informer.items.items()}
+        return {name.name: value for name, value in self.informer.items.items()}
 
     async def until(self, values: dict[str, str]) -> None:
         await wait_until(lambda: self.values == values, LIMIT_S, f"{values}")
@@ -78,7 +78,7 @@ async def watch(proxy: Proxy, namespace: str, monkeypatch: pytest.MonkeyPatch) -
         started.append(Watching(kube, namespace, kind, **options))
         return started[-1]
 
-    async with Kube.connect(proxy.kubeconfig) as kube:
+    async with Kube(proxy.kubeconfig) as kube:
         yield start
         for watching in started:
             await watching.stop()
@@ -101,7 +101,7 @@ async def test_what_is_there_and_what_changes(api: Kube, namespace: str, watch: 
     await watching.until({"a": "2", "b": "1"})
     await api.delete(CONFIG_MAP, namespace, "b")
     await watching.until({"a": "2"})
-    assert watching.told == [("a", None, "1"), ("b", None, "1"), ("a", "1", "2"), ("b", "1", None)]
+    assert watching.reported == [("a", None, "1"), ("b", None, "1"), ("a", "1", "2"), ("b", "1", None)]
 
 
 async def test_an_object_that_loses_its_label_is_gone(api: Kube, namespace: str, watch: Watch) -> None:
@@ -146,12 +146,12 @@ async def test_changes_while_the_server_forgets_are_reported(
     await put(api, namespace, "changed", "2")
     await put(api, namespace, "new", "1")
     await api.delete(CONFIG_MAP, namespace, "vanished")
-    watching.told.clear()
+    watching.reported.clear()
     proxy.answer(410, lambda seen: seen.watch)
     proxy.down = False
     await watching.until({"changed": "2", "same": "1", "new": "1"})
-    told = [change for change in watching.told if change[1] != change[2]]
-    assert sorted(told, key=str) == [("changed", "1", "2"), ("new", None, "1"), ("vanished", "1", None)]
+    reported = [change for change in watching.reported if change[1] != change[2]]
+    assert sorted(reported, key=str) == [("changed", "1", "2"), ("new", None, "1"), ("vanished", "1", None)]
 
 
 async def test_a_list_whose_pages_expire_begins_anew(api: Kube, namespace: str, watch: Watch, proxy: Proxy) -> None:
@@ -226,7 +226,7 @@ async def test_a_server_that_does_not_answer_is_no_contact(
     assert watching.informer.last_contact == contact
 
 
-async def test_an_answer_is_taken_at_once_and_older_events_change_nothing(
+async def test_a_response_is_stored_at_once_and_older_events_change_nothing(
     api: Kube, namespace: str, watch: Watch, proxy: Proxy
 ) -> None:
     first = await put(api, namespace, "a", "1")
@@ -242,16 +242,16 @@ async def test_an_answer_is_taken_at_once_and_older_events_change_nothing(
     for older in (second, first):
         watching.informer.put(older)
     assert watching.values == {"a": "3"}
-    watching.told.clear()
+    watching.reported.clear()
     proxy.down = False
     await put(api, namespace, "b", "end")
     await watching.until({"a": "3", "b": "end"})
-    assert watching.told == [("b", None, "end")]
+    assert watching.reported == [("b", None, "end")]
     await put(api, namespace, "a", "4")
     await watching.until({"a": "4", "b": "end"})
 
 
-async def test_an_answer_that_a_list_does_not_show_yet_stays(api: Kube, namespace: str, watch: Watch) -> None:
+async def test_a_response_that_a_list_does_not_show_yet_stays(api: Kube, namespace: str, watch: Watch) -> None:
     written = await put(api, namespace, "a", "1")
     watching = watch()
     watching.informer.put({**written, "metadata": {**written["metadata"], "resourceVersion": "999999999"}})
@@ -259,7 +259,7 @@ async def test_an_answer_that_a_list_does_not_show_yet_stays(api: Kube, namespac
     assert watching.values == {"a": "1"}
 
 
-async def test_a_late_answer_does_not_undo_what_a_list_has_shown(
+async def test_a_late_response_does_not_undo_what_a_list_has_shown(
     api: Kube, namespace: str, watch: Watch, proxy: Proxy
 ) -> None:
     first = await put(api, namespace, "a", "1")
@@ -285,7 +285,7 @@ async def test_a_watch_that_is_refused_for_good_lists_again(
     await wait_until(lambda: sum(not seen.watch for seen in proxy.seen) == 2)
 
 
-async def test_what_was_deleted_after_the_answer_is_gone(api: Kube, namespace: str, watch: Watch) -> None:
+async def test_what_was_deleted_after_the_response_is_gone(api: Kube, namespace: str, watch: Watch) -> None:
     watching = watch()
     await watching.synced()
     written = await put(api, namespace, "a", "1")

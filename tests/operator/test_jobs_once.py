@@ -49,7 +49,7 @@ async def test_a_backup_is_asked_for_until_it_is_restored(
 
 
 async def unlabel(shop: Kept, name: str) -> None:
-    """Take the label away while nobody repairs it."""
+    """Take the label away while no operator repairs it."""
     await shop.patch(suspend=True)
     await shop.comes_to("Paused", "Suspended")
     await shop.change(SECRET, name, {"metadata": {"labels": {SHOP_LABEL: None}}})

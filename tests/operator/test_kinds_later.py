@@ -30,7 +30,7 @@ def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 
 @pytest.fixture
 async def api(apiserver: ApiServer) -> AsyncIterator[Kube]:
-    async with Kube.connect(apiserver.kubeconfig) as kube:
+    async with Kube(apiserver.kubeconfig) as kube:
         await conftest.define(kube, conftest.shop_definition())
         yield kube
 

@@ -43,7 +43,7 @@ async def test_dry_run_changes_nothing(api: Kube, namespace: str) -> None:
     assert await api.get(CONFIG_MAP, namespace, "settings") is None
 
 
-async def test_fields_of_others_are_taken_only_by_force(api: Kube, namespace: str) -> None:
+async def test_fields_of_other_managers_are_overwritten_only_with_force(api: Kube, namespace: str) -> None:
     await api.create(CONFIG_MAP, config_map(namespace, a="1"))
     await api.patch(CONFIG_MAP, namespace, "settings", {"data": {"a": "2"}})
     with pytest.raises(Conflict) as caught:
@@ -126,8 +126,8 @@ async def test_discovery_reports_which_kinds_there_are(api: Kube) -> None:
 
 
 async def test_rights_are_checked(api: Kube, apiserver: ApiServer, namespace: str) -> None:
-    async with Kube.connect(apiserver.kubeconfig_for("somebody")) as kube:
-        with pytest.raises(Exception, match='User "somebody" cannot list resource "secrets"') as caught:
+    async with Kube(apiserver.kubeconfig_for("reader-of-nothing")) as kube:
+        with pytest.raises(Exception, match='User "reader-of-nothing" cannot list resource "secrets"') as caught:
             await kube.list(SECRET, namespace)
     assert caught.value.status == 403  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""The fake kubelet itself: what it writes is what the operator's health rules take for ready, or for the trouble."""
+"""The fake kubelet itself: the operator's health rules take what it writes for ready, or for the problem."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ async def until(api: Kube, kind: Kind, namespace: str, phase: Phase, name: str =
     return found
 
 
-async def told(api: Kube, namespace: str) -> list[str]:
+async def problems(api: Kube, namespace: str) -> list[str]:
     """What the operator would say of the pods."""
     found = [pod_problem(pod) for pod in await api.list(POD, namespace, SHOP_LABEL)]
     return [re.sub(r"-[0-9a-f]{6,}", "-*", each.message) for each in found if each]
 
 
-async def until_told(api: Kube, namespace: str, *messages: str) -> None:
+async def until_problems(api: Kube, namespace: str, *messages: str) -> None:
     async def said() -> bool:
-        return await told(api, namespace) == list(messages)
+        return await problems(api, namespace) == list(messages)
 
-    await wait_until(said, LIMIT_S, f"told {messages}")
+    await wait_until(said, LIMIT_S, f"problems {messages}")
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,10 @@ async def until_told(api: Kube, namespace: str, *messages: str) -> None:
     ],
     ids=lambda value: value.kind if isinstance(value, Kind) else "",
 )
-async def test_workloads_come_up(api: Kube, namespace: str, kubelet: Kubelet, kind: Kind, spec: Object) -> None:
+async def test_workloads_become_ready(api: Kube, namespace: str, kubelet: Kubelet, kind: Kind, spec: Object) -> None:
     await api.apply(kind, workload(kind, namespace, **spec), force=True)
     await until(api, kind, namespace, Phase.READY)
-    assert await told(api, namespace) == []
+    assert await problems(api, namespace) == []
     if kind is STATEFUL_SET:
         await until(api, CLAIM, namespace, Phase.READY, "data-order-0")
         await api.delete(CLAIM, namespace, "data-order-0")
@@ -122,10 +122,10 @@ async def test_a_failing_upgrade_leaves_the_old_pods_and_heals(
     await api.apply(DEPLOYMENT, workload(DEPLOYMENT, namespace, replicas=2, image="shop-order:2"), force=True)
     broken = await until(api, DEPLOYMENT, namespace, Phase.WAITING)
     assert serves(broken)
-    await until_told(api, namespace, f"Deployment order: pod order-*-*: {words}")
+    await until_problems(api, namespace, f"Deployment order: pod order-*-*: {words}")
     await kubelet.heal()
     await until(api, DEPLOYMENT, namespace, Phase.READY)
-    await until_told(api, namespace)
+    await until_problems(api, namespace)
 
 
 async def test_a_failure_without_any_change_stops_the_service(api: Kube, namespace: str, kubelet: Kubelet) -> None:
@@ -134,7 +134,7 @@ async def test_a_failure_without_any_change_stops_the_service(api: Kube, namespa
     await kubelet.fail("ord*", Failure.crash_loop())
     assert not serves(await until(api, DEPLOYMENT, namespace, Phase.WAITING))
     await api.delete(DEPLOYMENT, namespace, "order")
-    await until_told(api, namespace)
+    await until_problems(api, namespace)
 
 
 async def test_a_failing_job_has_failed_for_good(api: Kube, namespace: str, kubelet: Kubelet) -> None:
@@ -142,10 +142,10 @@ async def test_a_failing_job_has_failed_for_good(api: Kube, namespace: str, kube
     await api.apply(JOB, workload(JOB, namespace), force=True)
     failed = await until(api, JOB, namespace, Phase.FAILED)
     assert "backoff limit" in assess(failed).message
-    await until_told(api, namespace, "Job order: pod order-*-*: container order: Error: exit code 1: column exists")
+    await until_problems(api, namespace, "Job order: pod order-*-*: container order: Error: exit code 1: column exists")
     await api.delete(JOB, namespace, "order", propagation="Foreground")
     await wait_until(lambda: _gone(api, JOB, namespace), LIMIT_S)
-    await until_told(api, namespace)
+    await until_problems(api, namespace)
 
 
 class SlowLists(Kube):
@@ -174,7 +174,7 @@ class SlowLists(Kube):
 
 async def test_what_is_deleted_while_the_rules_change_still_goes(api: Kube, namespace: str, kubeconfig: Path) -> None:
     """`heal` reads lists: an older state in one must not displace the deletion that is to be worked on."""
-    async with SlowLists.connect(kubeconfig) as kube, Kubelet(kube, namespace, start_s=1.0) as kubelet:
+    async with SlowLists(kubeconfig) as kube, Kubelet(kube, namespace, start_s=1.0) as kubelet:
         await api.apply(DEPLOYMENT, workload(DEPLOYMENT, namespace), force=True)
         await until(api, DEPLOYMENT, namespace, Phase.READY)
         await kubelet.heal()

@@ -42,7 +42,7 @@ class Cut(Kube):
 @pytest.fixture
 async def own(kubeconfig: Path, api: Kube) -> AsyncIterator[Cut]:
     """A second connection, of the operator that shall lose it."""
-    async with Cut.connect(kubeconfig) as kube:
+    async with Cut(kubeconfig) as kube:
         yield kube
 
 
@@ -57,7 +57,7 @@ async def spec(api: Kube, namespace: str) -> Object:
     return spec
 
 
-async def test_the_first_leads_and_its_release_lets_the_second(api: Kube, namespace: str) -> None:
+async def test_the_first_leads_and_its_release_lets_the_second_lead(api: Kube, namespace: str) -> None:
     one, two = Lease(api, namespace, NAME, "one"), Lease(api, namespace, NAME, "two")
     await acquired(one)
     waiting = asyncio.create_task(two.acquire())
@@ -107,7 +107,7 @@ async def test_a_short_outage_is_survived(api: Kube, own: Cut, namespace: str) -
     holding.cancel()
 
 
-async def test_a_leader_that_was_held_up_leads_on_if_nobody_else_does(api: Kube, namespace: str) -> None:
+async def test_a_leader_that_was_held_up_goes_on_leading_if_no_other_process_does(api: Kube, namespace: str) -> None:
     one = Lease(api, namespace, NAME, "one")
     await acquired(one)
     one._renewed -= 10 * leader.DURATION_S  # as after a process has stood still
@@ -119,7 +119,7 @@ async def test_a_leader_that_was_held_up_leads_on_if_nobody_else_does(api: Kube,
     await asyncio.wait_for(one.hold(), LIMIT_S)
 
 
-async def test_a_lost_answer_is_not_a_lost_lease(api: Kube, namespace: str) -> None:
+async def test_a_lost_response_is_not_a_lost_lease(api: Kube, namespace: str) -> None:
     one = Lease(api, namespace, NAME, "one")
     await acquired(one)
     await api.patch(LEASE, namespace, NAME, {"metadata": {"annotations": {"someone": "wrote"}}})

@@ -1,4 +1,4 @@
-"""A Shop's life with a real operator on a real API server: it comes, is told about, rests, and goes."""
+"""A Shop's life with a real operator on a real API server: it is created, reported on, left unchanged, and deleted."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ async def test_what_only_the_operator_can_see_is_reported_as_a_condition(
     [{"ports": [{"port": 1, "name": "mine"}], "selector": {"app": "mine"}}, {"ports": [{"port": 1}]}],
     ids=["another selector", "invalid with our port"],
 )
-async def test_an_object_of_another_client_is_not_taken(
+async def test_an_object_of_another_client_is_not_overwritten(
     api: Kube, namespace: str, kubelet: Kubelet, operator: Operator, spec: Object
 ) -> None:
     body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "bookshop-order", "namespace": namespace}}
@@ -213,14 +213,14 @@ async def test_the_end_of_another_shop_takes_nothing_that_is_labelled_as_its_own
 
 
 async def test_a_person_can_read_what_happened(shop: Kept) -> None:
-    async def told() -> list[str]:
+    async def messages() -> list[str]:
         events = await shop.api.list(EVENT, shop.namespace)
         return [event["message"] for event in events if event["reason"] == "Ready"]
 
-    assert await wait_until(told, 30, "an Event") == ["Revision 1 serves"]
+    assert await wait_until(messages, 30, "an Event") == ["Revision 1 serves"]
 
 
-async def test_jobs_are_made_once(shop: Kept, operator: Operator, operators: Operators, operator_login: Path) -> None:
+async def test_jobs_run_once(shop: Kept, operator: Operator, operators: Operators, operator_login: Path) -> None:
     before = {obj["metadata"]["uid"] for obj in await shop.api.list(JOB, shop.namespace)}
     await operator.stop()
     again = operators.start(operator_login, shop.namespace)

@@ -19,7 +19,7 @@ from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators
 
 NAME = "app.kubernetes.io/name"
-USER = "operator-in-trouble"
+USER = "operator-with-outages"
 LIMIT_S = 90.0
 SHORT_OUTAGE_S = 3.0
 """The leader survives it; its Lease lasts longer."""
@@ -38,7 +38,7 @@ class Scene:
     async def disturb(self, replicas: int) -> None:
         """Four changes: of the Shop itself, of one of its objects, and two objects gone."""
         await self.shop.patch(services={"product": {"replicas": replicas}})
-        await self.shop.change(SERVICE, "order", {"spec": {"selector": {NAME: "nobody"}}})
+        await self.shop.change(SERVICE, "order", {"spec": {"selector": {NAME: "nothing"}}})
         await self.shop.api.delete(DEPLOYMENT, self.shop.namespace, "bookshop-pricing")
         await self.shop.api.delete(SECRET, self.shop.namespace, "bookshop-database-order")
 
@@ -58,7 +58,7 @@ class Scene:
         await self.shop.ready(LIMIT_S)
 
     async def rests(self) -> None:
-        """Looks at the Shop find nothing to write, once the last repair has been told of."""
+        """Looks at the Shop find nothing to write, once the last repair has been reported."""
 
         async def quiet() -> bool:
             self.keep_alive()

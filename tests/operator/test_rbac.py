@@ -91,7 +91,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 @pytest.fixture(scope="module")
 async def admin(server: ApiServer) -> AsyncIterator[Kube]:
     """Everything that a cluster has before an operator comes, and the chart's rights."""
-    async with Kube.connect(server.kubeconfig) as kube:
+    async with Kube(server.kubeconfig) as kube:
         for definition in [conftest.shop_definition()] + [
             conftest.lenient_definition(kind) for kind in RENDERED if kind.optional
         ]:
@@ -170,13 +170,13 @@ def one_of_each(shops: list[Object]) -> dict[Kind, str]:
 
 async def spoil(admin: Kube, kind: Kind, name: str) -> None:
     """Change something that the operator has applied."""
-    labels = {"app.kubernetes.io/part-of": "somebody-else"}
+    labels = {"app.kubernetes.io/part-of": "another-client"}
     await admin.patch(kind, MARKET, name, {"metadata": {"labels": labels}})
 
 
 async def repaired(admin: Kube, kind: Kind, name: str) -> bool:
     live = await admin.get(kind, MARKET, name)
-    return live is not None and live["metadata"]["labels"]["app.kubernetes.io/part-of"] != "somebody-else"
+    return live is not None and live["metadata"]["labels"]["app.kubernetes.io/part-of"] != "another-client"
 
 
 async def gone(admin: Kube, name: str) -> bool:
@@ -189,19 +189,19 @@ def used(server: ApiServer, user: str = USER) -> frozenset[audit_rights.Use]:
 
 
 async def contradict(admin: Kube) -> tuple[int, Object]:
-    """Give a variable another source, which the operator's own value does not go together with; place and original."""
+    """Give a variable another source, which contradicts the operator's own value; index and original."""
     deployment = await admin.get(DEPLOYMENT, MARKET, ORDER) or {}
     env: list[Object] = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
-    place = next(place for place, one in enumerate(env) if "value" in one)
-    other = {"name": env[place]["name"], "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    path = f"/spec/template/spec/containers/0/env/{place}"
+    index = next(index for index, one in enumerate(env) if "value" in one)
+    other = {"name": env[index]["name"], "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    path = f"/spec/template/spec/containers/0/env/{index}"
     await admin.patch(DEPLOYMENT, MARKET, ORDER, [{"op": "replace", "path": path, "value": other}], content="json")
-    return place, env[place]
+    return index, env[index]
 
 
-async def has_variable(admin: Kube, place: int, wanted: Object) -> bool:
+async def has_variable(admin: Kube, index: int, wanted: Object) -> bool:
     deployment = await admin.get(DEPLOYMENT, MARKET, ORDER) or {}
-    return bool(deployment["spec"]["template"]["spec"]["containers"][0]["env"][place] == wanted)
+    return bool(deployment["spec"]["template"]["spec"]["containers"][0]["env"][index] == wanted)
 
 
 async def repair_of(admin: Kube, spoiled: dict[Kind, str]) -> None:
@@ -222,8 +222,8 @@ async def test_the_charts_rights_are_enough_and_not_too_many(
             await admin.create(SHOP, shop(name, spec))
         spoiled = one_of_each([await ready(admin, name, operator) for name in ("books", "games")])
         await repair_of(admin, spoiled)
-        place, variable = await contradict(admin)
-        await wait_until(partial(has_variable, admin, place, variable), REPAIR_TIMEOUT_S, "the variable is back")
+        index, variable = await contradict(admin)
+        await wait_until(partial(has_variable, admin, index, variable), REPAIR_TIMEOUT_S, "the variable is back")
         # Another process that says what has been said before adds to the Event that is there.
         await operator.stop()
         operator = operators.start(kubeconfig, MARKET, namespace=OPS, lease=RELEASE)
@@ -234,7 +234,7 @@ async def test_the_charts_rights_are_enough_and_not_too_many(
         for name in ("books", "games"):
             await wait_until(partial(gone, admin, name), READY_TIMEOUT_S, f"Shop {name} gone")
     found = used(server)
-    granted = rbac.shop_rights() | rbac.create_lease_rights() | rbac.lease_rights()
+    granted = rbac.shop_rights() | rbac.CREATE_LEASES | rbac.ONE_LEASE
     assert audit_rights.denied(found) == []
     assert set(audit_rights.unused(granted, found)) <= BY_CHANCE
     assert audit_rights.Use(rbac.Right("apps", "deployments", "update"), granted=True) in found
@@ -243,7 +243,7 @@ async def test_the_charts_rights_are_enough_and_not_too_many(
 
 @pytest.mark.usefixtures("admin")
 async def test_what_it_needs_not_it_may_not(kubeconfig: Path) -> None:
-    async with Kube.connect(kubeconfig) as kube:
+    async with Kube(kubeconfig) as kube:
         review = Kind("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews")
 
         async def allowed(verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:

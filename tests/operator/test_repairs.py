@@ -1,4 +1,4 @@
-"""Drift: what somebody changes in a Shop's objects is put right within moments, what is not ours is left alone."""
+"""Drift: what another client changes in a Shop's objects is repaired within moments, what is not ours is kept."""
 
 from __future__ import annotations
 
@@ -146,11 +146,11 @@ DRIFTS: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.parametrize(("change", "told"), DRIFTS.values(), ids=list(DRIFTS))
-async def test_drift_is_repaired_and_told(scene: Scene, change: Change, told: str) -> None:
+@pytest.mark.parametrize(("change", "message"), DRIFTS.values(), ids=list(DRIFTS))
+async def test_drift_is_repaired_and_reported(scene: Scene, change: Change, message: str) -> None:
     await change(scene.shop)
     await scene.repaired()
-    drifted = await scene.shop.until("Drifted", lambda found: told in found["message"], told)
+    drifted = await scene.shop.until("Drifted", lambda found: message in found["message"], message)
     assert drifted["reason"] in {"Repaired", "Repairing"}
 
 
@@ -238,7 +238,7 @@ async def test_what_drifts_while_no_operator_runs_is_repaired_by_the_next(
     object.__setattr__(scene, "operator", again)
 
 
-async def test_who_keeps_changing_an_object_is_left_to_it_for_a_while(scene: Scene) -> None:
+async def test_an_object_that_another_client_keeps_changing_is_skipped_for_a_while(scene: Scene) -> None:
     """Without a limit two controllers would write against each other as fast as the API server lets them."""
     fighting = asyncio.Event()
 
@@ -250,8 +250,8 @@ async def test_who_keeps_changing_an_object_is_left_to_it_for_a_while(scene: Sce
             await asyncio.sleep(0.05)
 
     task = asyncio.create_task(fight())
-    told = "Service bookshop-payment is changed again and again"
-    await scene.shop.until("Drifted", lambda found: told in found["message"], told)
+    message = "Service bookshop-payment is changed again and again"
+    await scene.shop.until("Drifted", lambda found: message in found["message"], message)
     label = {SHOP_LABEL: "bookshop"}
     assert (await scene.shop.get(SERVICE, "gateway") or {})["metadata"]["labels"].items() >= label.items()
     fighting.set()

@@ -1,4 +1,4 @@
-"""Changes of a Shop: in waves, migrations first, and back to what served when they do not come up."""
+"""Changes of a Shop: in waves, migrations first, and rolled back when they do not become ready."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_what_is_no_longer_wanted_is_pruned(shop: Kept) -> None:
     assert not any("PodDisruptionBudget" in id_ for id_ in inventory)
 
 
-async def test_going_over_to_an_autoscaler_keeps_the_pods(shop: Kept) -> None:
+async def test_switching_to_an_autoscaler_keeps_the_pods(shop: Kept) -> None:
     await shop.patch(services={"order": {"replicas": 4}})
     await shop.ready()
     await shop.patch(services={"order": {"autoscaling": {"minReplicas": 2, "maxReplicas": 6}}})
@@ -115,7 +115,7 @@ async def test_a_migration_that_fails_changes_no_service_and_is_rolled_back(shop
 
 
 async def test_a_rollback_puts_everything_back_and_a_corrected_spec_goes_on(shop: Kept, kubelet: Kubelet) -> None:
-    """The services come up, the gateway does not: the Deployment's own deadline ends it."""
+    """The services become ready, the gateway does not: the Deployment's own deadline ends it."""
     before = essence(await shop.objects())
     await kubelet.fail("bookshop-gateway", Failure.crash_loop("no such setting"), image="*:0.2.0")
     await shop.patch(version="0.2.0", progressDeadlineSeconds=DEADLINE_S)
@@ -161,9 +161,9 @@ async def test_back_to_the_spec_that_served_is_ready_again(shop: Kept, kubelet: 
 async def test_manual_stays_where_it_failed_and_goes_on_when_it_heals(shop: Kept, kubelet: Kubelet) -> None:
     await kubelet.fail("bookshop-storefront", PULL, image="*:0.2.0")
     await shop.patch(version="0.2.0", rollback="Manual", progressDeadlineSeconds=DEADLINE_S)
-    told = await shop.until("Ready", lambda found: "ImagePull" in found["message"], "the pod's trouble")
-    assert "storefront" in told["message"]
-    assert told["status"] != "True"
+    ready = await shop.until("Ready", lambda found: "ImagePull" in found["message"], "the pod's problem")
+    assert "storefront" in ready["message"]
+    assert ready["status"] != "True"
     await shop.until("Degraded", lambda found: found["reason"] == "DeadlineExceeded", "late", DEADLINE_S + LIMIT_S)
     assert (await shop.status())["rollout"]["revision"] == 2
     await kubelet.heal()
@@ -187,8 +187,8 @@ async def test_a_first_installation_reports_which_pod_and_why_and_goes_on_when_i
     await kubelet.fail(name, failure)
     shop = Kept(api, namespace)
     await shop.apply()
-    told = await shop.until("Ready", lambda found: word in found["message"], word)
-    assert name.removesuffix("-*") in told["message"]
+    ready = await shop.until("Ready", lambda found: word in found["message"], word)
+    assert name.removesuffix("-*") in ready["message"]
     assert (await shop.condition("Degraded"))["status"] == "True"
     await kubelet.heal()
     await shop.ready(LIMIT_S + 60)
@@ -196,8 +196,8 @@ async def test_a_first_installation_reports_which_pod_and_why_and_goes_on_when_i
 
 async def test_a_shop_that_broke_later_says_what_and_recovers(shop: Kept, kubelet: Kubelet) -> None:
     await kubelet.fail("bookshop-pricing", CRASH)
-    told = await shop.until("Ready", lambda found: found["status"] == "False", "False")
-    assert "bookshop-pricing" in told["message"]
+    ready = await shop.until("Ready", lambda found: found["status"] == "False", "False")
+    assert "bookshop-pricing" in ready["message"]
     await kubelet.heal()
     await shop.ready()
 
@@ -211,7 +211,7 @@ async def test_the_last_five_revisions_are_kept(shop: Kept) -> None:
     assert sorted(history["data"], key=len) == ["3", "4", "5", "6", "7", "seed"]
 
 
-async def test_a_spec_changed_in_mid_rollout_wins(shop: Kept, kubelet: Kubelet) -> None:
+async def test_a_spec_changed_during_a_rollout_replaces_it(shop: Kept, kubelet: Kubelet) -> None:
     await kubelet.fail("bookshop-storefront", PULL, image="*:0.2.0")
     await shop.patch(version="0.2.0")
     await shop.until("Ready", lambda found: found["status"] != "True", "rolling")

@@ -1,4 +1,4 @@
-"""Every Shop of k8s/samples, applied as it stands, becomes ready; what it names is made first, as its head tells."""
+"""Every Shop of k8s/samples, applied as it stands, becomes ready; what it names is created first, as its head says."""
 
 from __future__ import annotations
 

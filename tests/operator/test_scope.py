@@ -59,7 +59,7 @@ async def test_several_namespaces_are_managed_and_no_other(
 
 @pytest.fixture
 async def blind(api: Kube, apiserver: ApiServer, namespace: str) -> Path:
-    """The kubeconfig of somebody who may do everything in the namespace but read Shops."""
+    """The kubeconfig of a user who may do everything in the namespace except reading Shops."""
     groups = sorted({kind.group for kind in (*RENDERED, POD, EVENT, LEASE)})
     metadata = {"name": BLIND, "namespace": namespace}
     rules = [{"apiGroups": groups, "resources": ["*"], "verbs": ["*"]}]
@@ -107,7 +107,7 @@ async def process(blind: Path, namespace: str, tmp_path: Path) -> AsyncIterator[
 
 
 async def probe(port: int, name: str) -> tuple[int, str]:
-    """Status and body of a probe, 0 while nobody answers."""
+    """Status and body of a probe, 0 while nothing responds."""
     try:
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/health/{name}") as answer:
             return answer.status, await answer.text()

@@ -350,7 +350,7 @@ async def test_the_right_to_shops_alone_is_enough_for_the_status(
 ) -> None:
     await shopctl.allow(session.kube, session.namespace, "reader", {"shops.shopkeeper.dev": ["shops"]}, ["get"])
     await set_status(session, observedGeneration=1, conditions=[shopctl.condition("Ready", "True", 1)])
-    async with Kube.connect(apiserver.kubeconfig_for("reader")) as kube:
+    async with Kube(apiserver.kubeconfig_for("reader")) as kube:
         found = await overview_reader.overview(Session(kube, session.namespace, True), "bookshop")
     assert (found.ready, found.troubles, found.events) == (True, [], [])
 

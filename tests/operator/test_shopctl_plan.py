@@ -73,7 +73,7 @@ async def test_only_what_a_setting_concerns_changes(session: Session, tmp_path: 
     assert plan.code == 2
 
 
-async def test_drift_and_a_lost_object_are_to_be_put_right(session: Session, tmp_path: Path) -> None:
+async def test_drift_and_a_lost_object_are_to_be_repaired(session: Session, tmp_path: Path) -> None:
     file = shopctl.write_shop(tmp_path / "shop.yaml")
     await shopctl.install(session.kube, session.namespace, file)
     selector = {"spec": {"selector": {"app.kubernetes.io/name": "elsewhere"}}}
@@ -145,9 +145,7 @@ async def test_an_object_of_another_shop_is_a_refusal(session: Session, tmp_path
     assert item(plan, "ConfigMap bookshop-streams").message == "belongs to the Shop other"
 
 
-async def test_an_object_that_another_client_labels_as_another_shops_is_taken_back(
-    session: Session, tmp_path: Path
-) -> None:
+async def test_the_label_of_another_shop_on_an_object_is_repaired(session: Session, tmp_path: Path) -> None:
     file = shopctl.write_shop(tmp_path / "shop.yaml")
     await shopctl.install(session.kube, session.namespace, file)
     for kind in (SECRET, CONFIG_MAP):
@@ -157,7 +155,7 @@ async def test_an_object_that_another_client_labels_as_another_shops_is_taken_ba
     assert of(plan, Action.CHANGE) == ["Secret bookshop-nats", "ConfigMap bookshop-streams"]
 
 
-async def test_what_the_shop_names_and_nobody_made_is_a_refusal(session: Session, tmp_path: Path) -> None:
+async def test_a_missing_object_that_the_shop_names_is_a_refusal(session: Session, tmp_path: Path) -> None:
     file = shopctl.write_shop(tmp_path / "shop.yaml", store={"catalog": {"configMap": "books"}})
     plan = await planner.make(session, file)
     expected = f'spec.store.catalog.configMap: there is no ConfigMap "books" in namespace {session.namespace}'
@@ -233,7 +231,7 @@ async def test_without_the_right_to_secrets_the_rest_is_planned(
     everything_else = {"": ["configmaps", "services", "serviceaccounts"], **{group: ["*"] for group in groups}}
     await shopctl.allow(session.kube, session.namespace, "planner", everything_else, ["*"])
     changed_file = shopctl.write_shop(tmp_path / "new.yaml", services={"order": {"replicas": 3}})
-    async with Kube.connect(apiserver.kubeconfig_for("planner")) as kube:
+    async with Kube(apiserver.kubeconfig_for("planner")) as kube:
         plan = await planner.make(Session(kube, session.namespace, True), changed_file)
     assert changed(plan)["Deployment bookshop-order"] == ["spec.replicas"]
     assert {item.ref.kind for item in plan.items if item.action is Action.UNKNOWN} == {"Secret"}

@@ -1,4 +1,4 @@
-"""What a Shop says while something does not come up, and what serves meanwhile: docs/operator.md, held to its word."""
+"""A Shop's status while something does not become ready, and what serves meanwhile, as docs/operator.md says."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from shop.devkit.testing import wait_until
 from shop.operator.engine.kube.api_errors import ApiError
 from shop.operator.engine.kube.kinds import DEPLOYMENT, EVENT, SECRET, SHOP, Kind
 from shop.operator.engine.kube.objects import Object
-from shop.operator.engine.status.conditions import TYPES, settled, summary
+from shop.operator.engine.status.conditions import TYPES, summary
 from tests.operator.kept import ALL_READY, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators
-from tests.operator.statuses import Failure
+from tests.operator.statuses import Failure, settled
 
 POLICY = Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
 BINDING = Kind(
@@ -44,7 +44,7 @@ async def image_of_order(shop: Kept) -> str:
     return image
 
 
-async def test_a_new_shop_names_the_pod_that_does_not_come_up(new: Kept, kubelet: Kubelet) -> None:
+async def test_a_new_shop_names_the_pod_that_does_not_start(new: Kept, kubelet: Kubelet) -> None:
     await kubelet.fail("bookshop-order", Failure.image_pull("manifest unknown"))
     await new.apply()
     ready = await new.comes_to("Ready", "ImagePullBackOff")

@@ -90,7 +90,7 @@ def closed(**more: object) -> Object:
     return {"days": [DAYS[later.weekday()]], "start": "00:00", "end": "23:59", **more}
 
 
-async def test_a_few_shops_roll_at_once_also_after_a_crash_and_a_users_change_waits_for_nobody(
+async def test_a_few_shops_roll_at_once_also_after_a_crash_and_a_users_change_does_not_wait(
     shops: list[Kept], start: Start, kubelet: Kubelet
 ) -> None:
     await kubelet.fail("*-storefront", Failure(), image=NEW)

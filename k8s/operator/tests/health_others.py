@@ -1,4 +1,4 @@
-"""Claims, routes, database clusters and the rest as controllers write them, and how each should be judged."""
+"""Routes, database clusters and the rest as controllers write them, and how each should be judged."""
 
 from __future__ import annotations
 
@@ -7,26 +7,6 @@ from typing import Any
 from k8s.operator.tests.health_workloads import FAILED, READY, WAITING, Row, an_object, condition
 
 CLUSTER_FAILED = "Cluster cannot proceed to reconciliation due to an unknown plugin being required"
-CLAIM = {"resources": {"requests": {"storage": "5Gi"}}}
-CLAIMS: list[Row] = [
-    ("bound", an_object("PersistentVolumeClaim", CLAIM, {"phase": "Bound"}), READY, "Ready", ""),
-    (
-        "pending",
-        an_object("PersistentVolumeClaim", CLAIM | {"storageClassName": "fast"}, {"phase": "Pending"}),
-        WAITING,
-        "VolumePending",
-        "PersistentVolumeClaim a: waits for a volume of 5Gi of storage class fast",
-    ),
-    (
-        "pending without a class",
-        an_object("PersistentVolumeClaim", CLAIM, {"phase": "Pending"}),
-        WAITING,
-        "VolumePending",
-        "names no storage class",
-    ),
-    ("new", an_object("PersistentVolumeClaim", CLAIM, None), WAITING, "VolumePending", ""),
-    ("lost", an_object("PersistentVolumeClaim", CLAIM, {"phase": "Lost"}), FAILED, "VolumeLost", "its data"),
-]
 
 ROUTE = {"parentRefs": [{"name": "public", "namespace": "edge"}]}
 
@@ -189,7 +169,7 @@ OTHERS: list[Row] = [
     ("secret", an_object("Secret", {}, None), READY, "Ready", ""),
     ("monitor", an_object("ServiceMonitor", {}, None), READY, "Ready", ""),
     (
-        "anything on its way out",
+        "anything being deleted",
         an_object("Secret", {}, None, deletionTimestamp="2026-01-02T03:04:05Z"),
         WAITING,
         "Terminating",

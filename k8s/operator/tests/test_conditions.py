@@ -18,11 +18,11 @@ from shop.operator.engine.status.conditions import (
     Facts,
     RolloutInProgress,
     conditions,
-    settled,
     summary,
     with_pod_cause,
 )
 from shop.operator.engine.status.pods import PodProblem
+from tests.operator.statuses import settled
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -51,8 +51,8 @@ SERVING = Facts(2, serving=True)
 
 READY_TABLE: list[tuple[str, Facts, str, str]] = [
     ("new", Facts(1), "False/Installing", "True/Installing"),
-    ("comes up", Facts(1, rolling=FIRST), "False/Installing", "True/Installing"),
-    ("does not come up", Facts(1, rolling=FIRST, pod_problems=(PULL,)), "False/ImagePullBackOff", "True/Installing"),
+    ("starts", Facts(1, rolling=FIRST), "False/Installing", "True/Installing"),
+    ("does not start", Facts(1, rolling=FIRST, pod_problems=(PULL,)), "False/ImagePullBackOff", "True/Installing"),
     ("stands", SERVING, "True/AllReady", "False/Complete"),
     ("is upgraded", replace(SERVING, rolling=UPGRADE), "Unknown/RollingOut", "True/RollingOut"),
     (

@@ -11,6 +11,7 @@ import pytest
 
 from shop.devkit.testing import wait_until
 from shop.operator.engine.kube.api_errors import ApiError, Conflict, NotFound, Unreachable
+from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import EVENT, Kind
 from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.status import event_recorder as events
@@ -19,10 +20,11 @@ from shop.operator.engine.status.event_recorder import BURST, MESSAGE_CHARS, REF
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-class Server:
+class Server(Kube):
     """Keeps Events by name; `refuse` is raised by the next requests, one each."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.events: dict[str, Object] = {}
         self.requests: list[str] = []
         self.refuse: list[ApiError] = []
@@ -40,7 +42,7 @@ class Server:
         self.events[obj["metadata"]["name"]] = dict(obj)
         return obj
 
-    async def patch(self, kind: Kind, namespace: str | None, name: str, body: Any) -> Object:
+    async def patch(self, kind: Kind, namespace: str | None, name: str, body: Any, *_: Any, **__: Any) -> Object:
         assert kind is EVENT
         self._request("patch")
         if name not in self.events:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from k8s.operator.tests.health_others import ACCEPTED, CLAIMS, CLUSTERS, OTHERS, ROUTES, cluster, route
+from k8s.operator.tests.health_others import ACCEPTED, CLUSTERS, OTHERS, ROUTES, cluster, route
 from k8s.operator.tests.health_workloads import (
     AVAILABLE,
     BACKOFF,
@@ -27,7 +27,7 @@ from k8s.operator.tests.health_workloads import (
 from shop.operator.engine.kube.kinds import RENDERED
 from shop.operator.engine.status.health import Phase, assess, serves
 
-TABLE = DEPLOYMENTS + STATEFUL_SETS + JOBS + CLAIMS + ROUTES + CLUSTERS + OTHERS
+TABLE = DEPLOYMENTS + STATEFUL_SETS + JOBS + ROUTES + CLUSTERS + OTHERS
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_every_kind_of_a_shop_can_be_judged_without_a_status(kind: Any) -> None:
         ("an accepted route", route([ACCEPTED]), True),
         ("a route that no Gateway has accepted", route(), False),
         (
-            "on its way out",
+            "being deleted",
             an_object("Deployment", {"replicas": 0}, {}, deletionTimestamp="2026-01-02T03:04:05Z"),
             False,
         ),
     ],
 )
-def test_a_shop_that_stands_needs_less_than_one_that_rolls_out(what: str, obj: dict[str, Any], answer: bool) -> None:
+def test_serving_requires_less_than_a_finished_rollout(what: str, obj: dict[str, Any], answer: bool) -> None:
     assert serves(obj) is answer, what

@@ -73,7 +73,7 @@ def unscheduled(reason: str, message: str) -> dict[str, Any]:
     return pod(conditions=[{"type": "PodScheduled", "status": "False", "reason": reason, "message": message}])
 
 
-TROUBLES: list[tuple[str, dict[str, Any], str, str, bool]] = [
+PROBLEMS: list[tuple[str, dict[str, Any], str, str, bool]] = [
     (
         "no such image",
         pod(container(waiting("ErrImagePull", NOT_FOUND))),
@@ -233,7 +233,7 @@ TROUBLES: list[tuple[str, dict[str, Any], str, str, bool]] = [
 
 
 @pytest.mark.parametrize(
-    ("document", "reason", "words", "fatal"), [row[1:] for row in TROUBLES], ids=[row[0] for row in TROUBLES]
+    ("document", "reason", "words", "fatal"), [row[1:] for row in PROBLEMS], ids=[row[0] for row in PROBLEMS]
 )
 def test_pod_problem(document: dict[str, Any], reason: str, words: str, fatal: bool) -> None:
     found = pod_problem(document)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY, Counter, Histogram, generate_latest
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
 
 from shop.operator.engine import metrics
 from shop.operator.engine.kube.objects import NamespacedName
@@ -75,11 +75,12 @@ def test_requests_are_counted_by_verb_resource_and_code() -> None:
 
 def test_queue_and_watches_are_measured_when_scraped() -> None:
     waiting = [1]
-    metrics.watch_queue(lambda: len(waiting), lambda: 7.5)
+    metrics.QUEUE_DEPTH.set_function(lambda: len(waiting))
+    metrics.QUEUE_OLDEST.set_function(lambda: 7.5)
     waiting.append(2)
     assert sample("shop_operator_queue_depth") == 2
     assert sample("shop_operator_queue_oldest_seconds") == 7.5
-    metrics.watch_informers("Deployment", lambda: 100.0 * len(waiting))
+    metrics.WATCH_SILENCE.labels("Deployment").set_function(lambda: 100.0 * len(waiting))
     assert sample("shop_operator_watch_silence_seconds", kind="Deployment") == 200
 
 
@@ -93,8 +94,7 @@ def test_every_metric_of_the_operator_has_a_help_text() -> None:
 def test_every_metric_is_counted_somewhere() -> None:
     engine = Path(metrics.__file__).parent
     code = "\n".join(path.read_text(encoding="utf-8") for path in engine.rglob("*.py") if path.name != "metrics.py")
-    counted = {name for name, value in vars(metrics).items() if isinstance(value, Counter | Histogram)}
+    counted = {name for name, value in vars(metrics).items() if isinstance(value, Counter | Gauge | Histogram)}
     inside = {"API_REQUESTS", "API_SECONDS", "API_THROTTLED"}
     assert {name for name in counted - inside if not re.search(rf"\b{name}\.", code)} == set()
-    assert all(f"{used}(" in code for used in ("watch_queue", "watch_informers"))
     assert "observer = count_request" in code

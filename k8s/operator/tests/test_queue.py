@@ -75,7 +75,7 @@ async def test_a_waiting_worker_is_woken() -> None:
         task.cancel()
 
 
-async def test_the_earliest_delay_wins() -> None:
+async def test_the_earliest_delay_counts() -> None:
     queue = WorkQueue[str]()
     queue.add_after("a", 1_000)
     queue.add_after("a", SOON_S)
@@ -86,7 +86,7 @@ async def test_the_earliest_delay_wins() -> None:
     assert not queue._later
 
 
-async def test_work_takes_the_place_of_a_later_delay() -> None:
+async def test_work_replaces_a_later_delay() -> None:
     queue = WorkQueue[str]()
     queue.add_after("a", 1_000)
     queue.add("a")

@@ -245,7 +245,7 @@ def test_the_hash_follows_the_files_of_the_chart_that_make_objects(file: str, co
     assert (hashes[1] != hashes[0]) is counts
 
 
-def test_a_kind_that_nobody_asks_for_does_not_change_the_hash() -> None:
+def test_a_kind_that_the_shop_does_not_use_does_not_change_the_hash() -> None:
     shop = shop_specs.shop()
     assert renderer().inputs_hash(shop, NAMESPACE, SEED, frozenset()) == input_hash({})
 

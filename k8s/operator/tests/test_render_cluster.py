@@ -10,12 +10,12 @@ from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION
 from k8s.operator.tests.test_render import script
 from shop.operator.engine.kube.objects import ARGO_CD_IGNORE, NamespacedName
-from shop.operator.engine.reconcile import history, seeds
+from shop.operator.engine.reconcile import history
 from shop.operator.engine.render.renderer import Renderer, RenderError, find_charts
 from tests.charts import helm
 
 
-async def test_helm_is_reported_the_clusters_version_and_kinds(tmp_path: Path) -> None:
+async def test_helm_gets_the_clusters_version_and_kinds(tmp_path: Path) -> None:
     recorder = Renderer(
         script(tmp_path, f'echo "$@" > "{tmp_path}/arguments"; /bin/cat > /dev/null'), find_charts(), VERSION
     )
@@ -39,5 +39,5 @@ async def test_what_has_no_owner_is_not_argo_cds_to_delete() -> None:
     free = [obj for obj in objects if "ownerReferences" not in obj["metadata"]]
     key = NamespacedName(NAMESPACE, "bookshop")
     assert len(free) > 5
-    for obj in (*free, seeds.secret(key, SEED), history.secret_of(key, {}, SEED)):
+    for obj in (*free, history.seed_secret(key, SEED), history.secret_of(key, {}, SEED)):
         assert ARGO_CD_IGNORE.items() <= obj["metadata"]["annotations"].items()

@@ -46,8 +46,8 @@ def progress(failed: tuple[str, str] | None = None) -> Progress:
             False,
             ("BackoffLimitExceeded", "Job a-migrate: failed (pod m-1: no column)"),
         ),
-        ("Kubernetes is less patient than the Shop", progress(SLOW), (PULL,), False, None),
-        ("both have lost patience", progress(SLOW), (), True, SLOW),
+        ("Kubernetes' deadline is over, the Shop's is not", progress(SLOW), (PULL,), False, None),
+        ("both deadlines are over", progress(SLOW), (), True, SLOW),
         (
             "late without a known reason",
             progress(),
@@ -70,8 +70,8 @@ def test_failure(
     assert rollout_failure(found, pod_problems, 900, late=late) == verdict, what
 
 
-def test_hopeless_pods_of_what_is_not_waited_for_do_not_count() -> None:
-    """Such as those of the revision before, which are on their way out."""
+def test_pods_that_cannot_start_do_not_count_where_they_are_not_waited_for() -> None:
+    """Such as those of the revision before, which are being replaced."""
     elsewhere = PodProblem(
         "InvalidImageName", "StatefulSet b: pod b-0: no name", fatal=True, owner="StatefulSet b", pod="b-0"
     )
@@ -83,7 +83,7 @@ DEADLINE = timedelta(minutes=10)
 
 
 def rollout(hash_: str, minutes_ago: int) -> Rollout:
-    return Rollout(2, hash_, datetime.now(UTC) - timedelta(minutes=minutes_ago))
+    return Rollout(revision=2, hash=hash_, started_at=datetime.now(UTC) - timedelta(minutes=minutes_ago))
 
 
 def is_late(tracker: DeadlineTracker, found: Rollout) -> bool:
@@ -97,7 +97,7 @@ def test_a_rollout_that_was_worked_on_all_the_time_is_late_after_its_deadline() 
     assert is_late(tracker, rollout("a", 11))
 
 
-def test_time_in_which_nobody_worked_on_a_rollout_does_not_count() -> None:
+def test_time_in_which_no_operator_worked_on_a_rollout_does_not_count() -> None:
     tracker = DeadlineTracker()
     assert not is_late(tracker, rollout("a", 60)), "begun by another process"
     assert not is_late(tracker, rollout("a", 69)), "which this one has had for nine minutes"

@@ -124,7 +124,7 @@ def test_the_derivation_stays_as_it_is() -> None:
     assert password(SEED, "keys/keyEncryptionKey") == "qjozHoyn92MclMCjOlnyOPrVE1rCmuel"
 
 
-def test_signs_are_spread_evenly() -> None:
+def test_characters_are_spread_evenly() -> None:
     drawn = "".join(password(SEED, str(number))[1:] for number in range(2_000))
     counts = [drawn.count(sign) for sign in sorted(set(drawn))]
     # 62,000 signs, 1,000 of each expected: five standard deviations either way.

@@ -8,8 +8,11 @@ import pytest
 
 from shop.devkit.testing import wait_until
 from shop.operator.engine import slots as module
+from shop.operator.engine.kube.client import MAX_IN_FLIGHT, MAX_SLOW
 from shop.operator.engine.slots import Slots
 
+GUARANTEED_SEATS = 24
+"""Requests of service accounts that the API server's default priority and fairness always runs at once."""
 SHORT_S = 0.02
 NEVER_S = 3_600.0
 
@@ -48,7 +51,7 @@ async def test_no_more_work_at_once_than_allowed(monkeypatch: pytest.MonkeyPatch
     assert work.begun == 5
 
 
-async def test_slow_work_makes_room_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_work_gives_its_slot_back_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     slots = Slots(2, 3)
     monkeypatch.setattr(module, "SLOW_S", SHORT_S)
     slow = Work(slots, 10)
@@ -61,6 +64,11 @@ async def test_slow_work_makes_room_up_to_a_limit(monkeypatch: pytest.MonkeyPatc
     again = Work(slots, 5)
     assert await settled(again) == 2
     await again.ended()
+
+
+def test_requests_stay_below_what_the_api_server_guarantees_service_accounts() -> None:
+    """Their priority level by default, `workload-low`, has 245 of 600 seats and lends 90 % of them at most."""
+    assert MAX_IN_FLIGHT + MAX_SLOW < GUARANTEED_SEATS
 
 
 async def test_a_slot_that_was_not_used_is_given_back() -> None:

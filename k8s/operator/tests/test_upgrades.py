@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from shop.operator.engine.kube.objects import CANARY, NamespacedName, Object
-from shop.operator.engine.reconcile.desired import DesiredState, may_have_to_wait, read
+from shop.operator.engine.reconcile.desired import DesiredState, read
 from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING, Limits, Upgrades
 from shop.operator.engine.status.shop_view import Basis, ShopView
 from shop.operator.resource.spec import ShopSpec
@@ -64,7 +64,7 @@ def test_what_was_admitted_counts_before_it_is_written_down() -> None:
     assert [queue.ask(name) for name in "abc"] == ["", "", WAITING]
 
 
-def test_a_place_that_gets_free_goes_to_as_many_as_there_are_places() -> None:
+def test_free_slots_are_given_to_as_many_shops() -> None:
     queue = Queue(at_once=1)
     assert queue.ask("a") == ""
     queue.see("a", shop(rolling()))
@@ -75,7 +75,7 @@ def test_a_place_that_gets_free_goes_to_as_many_as_there_are_places() -> None:
     assert queue.woken == ["b"]
 
 
-def test_a_pass_that_began_nothing_gives_its_place_back() -> None:
+def test_a_reconcile_that_started_no_rollout_gives_its_slot_back() -> None:
     queue = Queue(at_once=1)
     assert [queue.ask("a"), queue.ask("b")] == ["", WAITING]
     queue.passed("a")
@@ -184,13 +184,13 @@ def basis(generation: int, retry: str = "", **spec: Any) -> Basis:
     ],
     ids=["a new default", "nothing", "only how", "an object", "asked again"],
 )
-def test_whose_change_it_is(other: Basis, *, same: bool) -> None:
+def test_a_change_is_the_users_or_the_operators(other: Basis, *, same: bool) -> None:
     assert basis(1).same(other) is same
     assert Basis.read(other.as_json()) == other
 
 
 def view(**status: Any) -> ShopView:
-    """A Shop at its second generation whose first revision came up."""
+    """A Shop at its second generation whose first revision became healthy."""
     meta = {"namespace": "shops", "name": "a", "uid": "1", "generation": 2, "resourceVersion": "7"}
     applied = {"revision": 1, "lastAppliedHash": "applied", "basis": basis(2).as_json()}
     return ShopView.of({"metadata": meta, "spec": {}, "status": {**applied, **status}})
@@ -237,4 +237,4 @@ USERS = basis(1, services={"order": {"replicas": 2}}).as_json()
     ],
 )
 def test_only_the_operators_own_change_may_have_to_wait(found: ShopView, *, waits: bool) -> None:
-    assert may_have_to_wait(found, DesiredState(read(found), b"", "asked for", basis(2))) is waits
+    assert DesiredState(read(found), b"", "asked for", basis(2)).may_have_to_wait(found) is waits

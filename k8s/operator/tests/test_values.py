@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, Spec, renderer
 from shop.contracts.store import StoreSettings
-from shop.operator.engine.kube.objects import Object
+from shop.operator.engine.kube.objects import Object, amount
 from shop.operator.engine.render.renderer import Images, Renderer, find_charts
 from shop.operator.engine.render.values import (
     DEFAULT_RESOURCES,
     SECRET_ENV,
     Values,
-    amount,
     literal,
     public_url,
     values,
@@ -297,7 +296,7 @@ def pods_of(objects: list[Object], kind: str) -> dict[str, Any]:
     return {obj["metadata"]["name"]: obj["spec"]["template"]["spec"] for obj in objects if obj["kind"] == kind}
 
 
-async def test_hard_texts_reach_the_container_unchanged() -> None:
+async def test_special_characters_reach_the_container_unchanged() -> None:
     env = {f"TEXT_{number}": text for number, text in enumerate((*shop_specs.HARD_TEXTS, "", "\u2028\U0001f600"))}
     shop = shop_specs.shop({"services": {"order": {"env": env}}})
     objects = await renderer().render(shop, NAMESPACE, "u", SEED, EVERY_KIND)

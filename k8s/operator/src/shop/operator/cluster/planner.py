@@ -23,7 +23,7 @@ from shop.operator.engine.kube.kinds import DEPLOYMENT, SECRET, SHOP, Kind, kind
 from shop.operator.engine.kube.objects import MANAGER, SHOP_LABEL, NamespacedName, Object, Ref
 from shop.operator.engine.reconcile import preflight
 from shop.operator.engine.reconcile.apply import is_field_conflict, merged
-from shop.operator.engine.reconcile.seeds import SEED_BYTES
+from shop.operator.engine.reconcile.history import SEED_BYTES
 from shop.operator.engine.render.renderer import HelmNotFound, Renderer, RenderError, find_charts, find_helm
 from shop.operator.engine.status.shop_view import Entry, ShopView
 from shop.operator.errors import ShopctlError

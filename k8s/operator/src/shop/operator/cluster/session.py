@@ -45,7 +45,7 @@ def run[T](where: ClusterOptions, work: Callable[[Session], Awaitable[T]]) -> T:
 
 async def _run[T](where: ClusterOptions, work: Callable[[Session], Awaitable[T]]) -> T:
     try:
-        async with Kube.connect(where.kubeconfig, where.context) as kube:
+        async with Kube(where.kubeconfig, where.context) as kube:
             kube.attempts = ATTEMPTS
             await _check(kube)
             return await work(Session(kube, where.namespace or kube.namespace, where.namespace is not None))

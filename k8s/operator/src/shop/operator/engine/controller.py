@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from cachetools import LRUCache
+
+from shop.operator.engine import metrics
 from shop.operator.engine.cache.informer import Informer
 from shop.operator.engine.cache.store import Cache, Child, Pod, StoredShop, child_from_object, pod_from_object
 from shop.operator.engine.cache.work_queue import WorkQueue
@@ -17,10 +20,9 @@ from shop.operator.engine.kube.api_errors import ApiError
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import CRON_JOB, POD, RENDERED, SHOP, Kind, kind_of
 from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Object
-from shop.operator.engine.metrics import RECONCILE, RESYNCS, SHOPS, watch_informers, watch_queue, watch_upgrades
 from shop.operator.engine.reconcile.preflight import cluster_version, optional_kinds
-from shop.operator.engine.reconcile.reconciler import Reconciler, ReconcileResult
-from shop.operator.engine.reconcile.target import Targets
+from shop.operator.engine.reconcile.reconciler import Reconciler
+from shop.operator.engine.reconcile.target import Target
 from shop.operator.engine.reconcile.upgrades import Limits, Upgrades
 from shop.operator.engine.render.renderer import Renderer
 from shop.operator.engine.slots import Slots
@@ -40,6 +42,8 @@ WATCH_CHECK_S = 1.0
 """Interval at which the controller checks for stalled watches."""
 MAX_BLOCKED_S = 60.0
 """What blocks a Shop from outside, such as a missing Secret, sends no events: checked at least this often."""
+MAX_TARGETS = 2_000
+"""Shops under way whose objects are kept; one is about 25 KB. Beyond, those not used for longest are rendered again."""
 DRAIN_S = 20.0
 """How long reconciles under way may take to end when the operator is stopped."""
 type AnyInformer = Informer[Child] | Informer[Pod] | Informer[StoredShop]
@@ -68,8 +72,8 @@ class WatchStalled(Exception):
 class Controller:
     def __init__(self, kube: Kube, renderer: Renderer, options: Options) -> None:
         self._kube, self._renderer, self._options = kube, renderer, options
-        targets = Targets()
-        self._queue = WorkQueue[NamespacedName](targets.has, max_failing=max(1, options.workers // 2))
+        targets = LRUCache[NamespacedName, Target](MAX_TARGETS)
+        self._queue = WorkQueue[NamespacedName](targets.__contains__, max_failing=max(1, options.workers // 2))
         self._slots = Slots(options.workers, options.workers * SLOW_PER_WORKER)
         self._upgrades = Upgrades(renderer.release, options.upgrades, self._queue.add)
         self._cache = Cache(self._queue.add, self._shop_changed)
@@ -86,16 +90,20 @@ class Controller:
         Once `lost` is set, another operator may reconcile the Shops: whatever is under way is cancelled. A stalled
         watch ends the controller too: the log names it, and a new process may have more success.
         """
-        watch_queue(lambda: len(self._queue), lambda: self._queue.oldest_s)
-        watch_upgrades(self._upgrades.counts, lambda: self._upgrades.stopped)
-        for kind in (*RENDERED, POD, SHOP):
-            watch_informers(kind.kind, partial(self._idle_s, kind))
+        kinds = (*RENDERED, POD, SHOP)
+        metrics.QUEUE_DEPTH.set_function(lambda: len(self._queue))
+        metrics.QUEUE_OLDEST.set_function(lambda: self._queue.oldest_s)
+        metrics.UPGRADE_STOPPED.set_function(lambda: float(self._upgrades.stopped))
+        for state in self._upgrades.counts():
+            metrics.UPGRADE_SHOPS.labels(state).set_function(partial(lambda one: self._upgrades.counts()[one], state))
+        for kind in kinds:
+            metrics.WATCH_SILENCE.labels(kind.kind).set_function(partial(self._idle_s, kind))
         try:
             async with asyncio.TaskGroup() as tasks:
                 background = [tasks.create_task(self._recorder.run()), tasks.create_task(self._check_watches())]
                 await self._discover()
                 for namespace in self._options.namespaces or (None,):
-                    for kind in (*RENDERED, POD, SHOP):
+                    for kind in kinds:
                         informer = self._informers[kind, namespace] = self._informer(kind, namespace)
                         background.append(tasks.create_task(informer.run()))
                 await self._wait_for_sync(stop)
@@ -127,21 +135,28 @@ class Controller:
             return Informer(self._kube, kind, namespace, "", StoredShop.of, self._cache.shop_changed)
         if kind is POD:
             return Informer(self._kube, kind, namespace, SHOP_LABEL, pod_from_object, self._cache.pod_changed)
-        if kind is CRON_JOB:
-            return Informer(self._kube, kind, namespace, SHOP_LABEL, _backup_from_object, self._backup_changed)
-        return Informer(self._kube, kind, namespace, SHOP_LABEL, child_from_object, self._cache.child_changed)
+        if kind is not CRON_JOB:
+            return Informer(self._kube, kind, namespace, SHOP_LABEL, child_from_object, self._cache.child_changed)
+
+        # A Shop has one CronJob, its backup's.
+        def transform(cron_job: Object) -> Child:
+            child = child_from_object(cron_job)
+            metrics.SHOPS.see_backup(child.shop, cron_job.get("status", {}))
+            return child
+
+        def on_change(name: NamespacedName, old: Child | None, new: Child | None) -> None:
+            if new is None and old is not None:
+                metrics.SHOPS.forget_backup(old.shop)
+            self._cache.child_changed(name, old, new)
+
+        return Informer(self._kube, kind, namespace, SHOP_LABEL, transform, on_change)
 
     def _shop_changed(self, key: NamespacedName, shop: Object | None) -> None:
         self._upgrades.see(key, shop)
         if shop is None:
-            SHOPS.forget(key)
+            metrics.SHOPS.forget(key)
         else:
-            SHOPS.see(key, shop.get("status", {}).get("conditions", ()))
-
-    def _backup_changed(self, name: NamespacedName, old: Child | None, new: Child | None) -> None:
-        if new is None and old is not None:
-            SHOPS.forget_backup(old.shop)
-        self._cache.child_changed(name, old, new)
+            metrics.SHOPS.see(key, shop.get("status", {}).get("conditions", ()))
 
     def _store_response(self, obj: Object) -> None:
         """Take the response to a write at once, before the watch brings it."""
@@ -173,18 +188,15 @@ class Controller:
             delay_s = self._queue.failed(key)
             log.exception("%s: the reconcile failed; retry in %.0f s", key, delay_s)
         else:
-            result = outcome.result
-            self._schedule(key, outcome)
+            result, again_s = outcome.result, outcome.again_s
+            if result in ("refused", "failed"):
+                again_s = min(self._queue.failed(key), MAX_BLOCKED_S)
+            else:
+                self._queue.succeeded(key)
+            if again_s is not None:
+                self._queue.add_after(key, again_s)
         finally:
-            RECONCILE.labels(result).observe(time.perf_counter() - started)
-
-    def _schedule(self, key: NamespacedName, outcome: ReconcileResult) -> None:
-        if outcome.result in ("refused", "failed"):
-            self._queue.add_after(key, min(self._queue.failed(key), MAX_BLOCKED_S))
-            return
-        self._queue.succeeded(key)
-        if outcome.again_s is not None:
-            self._queue.add_after(key, outcome.again_s)
+            metrics.RECONCILE.labels(result).observe(time.perf_counter() - started)
 
     async def _drain(self, workers: Sequence[asyncio.Task[None]], lost: asyncio.Event) -> None:
         """Let reconciles under way end; one that is cut off would only be repeated by the next leader."""
@@ -206,7 +218,7 @@ class Controller:
                 continue
             for key in self._cache.shops():
                 self._queue.add(key)
-            RESYNCS.inc()
+            metrics.RESYNCS.inc()
 
     async def _discover(self) -> None:
         """Read the cluster's version and which optional kinds it serves."""
@@ -216,39 +228,26 @@ class Controller:
     async def _check_watches(self) -> None:
         while True:
             await asyncio.sleep(WATCH_CHECK_S)
-            if stalled := self._stalled():
+            if stalled := self.liveness_error():
                 raise WatchStalled(stalled)
 
     def liveness_error(self) -> str:
         """Why the operator should be restarted, "" when it is alive."""
-        return "the controller has stopped" if self.ended else self._stalled()
+        if self.ended:
+            return "the controller has stopped"
+        for informer in self._informers.values():
+            limit_s = WATCH_STALLED_S if informer.synced.is_set() else self._options.first_list_s
+            if informer.idle_s > limit_s:
+                return informer.describe(f"nothing has come for {limit_s:g} s")
+        return ""
 
     def readiness_error(self) -> str:
         """What has not been listed yet, "" when everything has."""
-        for (kind, namespace), informer in self._informers.items():
+        for informer in self._informers.values():
             if not informer.synced.is_set():
-                return _describe(kind, namespace, "have not been read yet", informer)
+                return informer.describe("have not been read yet")
         return "" if self._informers else "no watch has begun yet"
-
-    def _stalled(self) -> str:
-        for (kind, namespace), informer in self._informers.items():
-            limit_s = WATCH_STALLED_S if informer.synced.is_set() else self._options.first_list_s
-            if informer.idle_s > limit_s:
-                return _describe(kind, namespace, f"nothing has come for {limit_s:g} s", informer)
-        return ""
 
     def _idle_s(self, kind: Kind) -> float:
         """Of the watch of a kind that has been idle longest; each namespace has its own."""
         return max((informer.idle_s for (of, _), informer in self._informers.items() if of is kind), default=0.0)
-
-
-def _describe(kind: Kind, namespace: str | None, what: str, informer: AnyInformer) -> str:
-    text = f"{kind.plural} in {f'namespace {namespace}' if namespace else 'all namespaces'}: {what}"
-    return f"{text}: {informer.last_error}" if informer.last_error else text
-
-
-def _backup_from_object(cron_job: Object) -> Child:
-    """A Shop has one CronJob, its backup's."""
-    child = child_from_object(cron_job)
-    SHOPS.see_backup(child.shop, cron_job.get("status", {}))
-    return child

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class Lease:
-    """`await acquire()`, then work until `await hold()` returns; `release()` when done, so that nobody has to wait."""
+    """`await acquire()`, then work until `await hold()` returns; `release()` when done, so that no standby waits."""
 
     def __init__(self, kube: Kube, namespace: str, name: str, identity: str) -> None:
         self.identity = identity
@@ -59,7 +59,7 @@ class Lease:
     async def hold(self) -> None:
         """Renew for as long as possible; return when this process no longer leads.
 
-        A process that was paused tries once more: it goes on leading if nobody else has written the Lease meanwhile.
+        A process that was paused tries once more: it goes on leading if no other process wrote the Lease.
         """
         failing = False
         while (left := self._renewed + DEADLINE_S - time.monotonic()) > 0 or not failing:
@@ -91,11 +91,15 @@ class Lease:
             logger.warning("releasing the Lease: %s", str(error) or "no answer in time")
 
     async def _try_acquire(self) -> bool:
-        """Take the Lease if it is free."""
+        """Take the Lease if nobody holds it, or if this process has seen no renewal for its duration."""
         async with asyncio.timeout(2 * ATTEMPT_S):
-            self._lease = await self._read()
-            if not self._free():
-                return False
+            self._lease, now = await self._read(), time.monotonic()
+            if self._holder() not in ("", self.identity):
+                version = self._lease["metadata"]["resourceVersion"]
+                if self._seen[0] != version:
+                    self._seen = version, now
+                if now - self._seen[1] < self._lease["spec"].get("leaseDurationSeconds", DURATION_S):
+                    return False
             try:
                 await self._write(holder=self.identity)
             except Conflict:  # another process was faster
@@ -113,20 +117,8 @@ class Lease:
             await self._write(holder=self.identity)
         return True
 
-    def _free(self) -> bool:
-        """Whether nobody holds it, or this process has seen no renewal for its duration."""
-        now = time.monotonic()
-        if self._holder() in ("", self.identity):
-            return True
-        version = self._lease["metadata"]["resourceVersion"]
-        if self._seen[0] != version:
-            self._seen = version, now
-        duration_s: int = self._lease["spec"].get("leaseDurationSeconds", DURATION_S)
-        return now - self._seen[1] >= duration_s
-
     def _holder(self) -> str:
-        holder: str = self._lease.get("spec", {}).get("holderIdentity") or ""
-        return holder
+        return str(self._lease.get("spec", {}).get("holderIdentity") or "")
 
     async def _read(self) -> Object:
         return await self._kube.get(LEASE, self._namespace, self._name) or {}

@@ -32,7 +32,7 @@ from shop.operator.engine.kube.login import LoginError
 from shop.operator.engine.kube.objects import MANAGER
 from shop.operator.engine.leader import Lease
 from shop.operator.engine.metrics import LEADER, count_request
-from shop.operator.engine.probe_server import ProbeServer
+from shop.operator.engine.probe_server import probe_server
 from shop.operator.engine.reconcile.upgrades import AT_ONCE, CANARY_READY_S, MAX_FAILURES, Limits
 from shop.operator.engine.render.renderer import HelmNotFound, Images, Renderer, find_charts, find_helm
 from shop.operator.engine.render.values import LOCAL_REGISTRY
@@ -66,17 +66,6 @@ class Settings(BaseSettings):
     upgrade_canary_ready_s: float = Field(default=CANARY_READY_S, ge=0)
     upgrade_window: MaintenanceWindow | None = None
 
-    @property
-    def images(self) -> Images:
-        return Images(self.image_registry, self.image_pull_policy, names(self.image_pull_secrets))
-
-    @property
-    def options(self) -> Options:
-        limits = Limits(
-            self.upgrade_at_once, self.upgrade_max_failures, self.upgrade_canary_ready_s, self.upgrade_window
-        )
-        return Options(names(self.namespaces), self.workers, self.resync_s, self.first_list_s, limits)
-
 
 def names(listed: str) -> tuple[str, ...]:
     """Comma-separated names, each once."""
@@ -89,7 +78,15 @@ class Operator:
     def __init__(self, settings: Settings, renderer: Renderer, kube: Kube) -> None:
         self.exit_status = 0
         self._lease = Lease(kube, settings.namespace or kube.namespace, settings.lease, settings.identity)
-        self._controller = Controller(kube, renderer, settings.options)
+        limits = Limits(
+            at_once=settings.upgrade_at_once,
+            max_failures=settings.upgrade_max_failures,
+            canary_ready_s=settings.upgrade_canary_ready_s,
+            window=settings.upgrade_window,
+        )
+        namespaces = names(settings.namespaces)
+        options = Options(namespaces, settings.workers, settings.resync_s, settings.first_list_s, limits)
+        self._controller = Controller(kube, renderer, options)
         self._stop, self._lost = asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._leads = False
@@ -155,12 +152,13 @@ def _log_in(**kwargs: Any) -> Any:
 
 async def serve(settings: Settings) -> int:
     """Exit status 0 after a stop, 1 when the Lease was lost or the controller ended by itself."""
-    renderer = Renderer(find_helm(), find_charts(), settings.version, images=settings.images)
-    async with Kube.connect() as kube:
+    images = Images(settings.image_registry, settings.image_pull_policy, names(settings.image_pull_secrets))
+    renderer = Renderer(find_helm(), find_charts(), settings.version, images=images)
+    async with Kube() as kube:
         kube.observer = count_request
         operator = Operator(settings, renderer, kube)
         gc.freeze()
-        async with ProbeServer(settings.port, live=operator.liveness_error, ready=operator.readiness_error):
+        async with probe_server(settings.port, live=operator.liveness_error, ready=operator.readiness_error):
             await operator.run()
         return operator.exit_status
 

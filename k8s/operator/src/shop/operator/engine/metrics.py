@@ -7,9 +7,8 @@ which Shop it is about, and two series of a Shop cost less than one of its pods.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
@@ -64,24 +63,6 @@ def count_request(method: str, resource: str, status: int, seconds: float) -> No
     API_SECONDS.labels(method).observe(seconds)
     if status == THROTTLED:
         API_THROTTLED.inc()
-
-
-def watch_queue(depth: Callable[[], float], oldest_s: Callable[[], float]) -> None:
-    """Read the queue's depth, and the age in seconds of what waits longest, at each scrape."""
-    QUEUE_DEPTH.set_function(depth)
-    QUEUE_OLDEST.set_function(oldest_s)
-
-
-def watch_upgrades(counts: Callable[[], Mapping[str, int]], stopped: Callable[[], bool]) -> None:
-    """Read how far the operator's release is rolled out at each scrape."""
-    for state in counts():
-        UPGRADE_SHOPS.labels(state).set_function(partial(lambda one: counts()[one], state))
-    UPGRADE_STOPPED.set_function(lambda: float(stopped()))
-
-
-def watch_informers(kind: str, idle_s: Callable[[], float]) -> None:
-    """Read how long the watch of a kind has been idle at each scrape."""
-    WATCH_SILENCE.labels(kind).set_function(idle_s)
 
 
 class ShopStates(Collector):

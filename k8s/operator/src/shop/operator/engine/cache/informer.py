@@ -77,12 +77,20 @@ class Informer[T]:
             except ApiError as error:
                 reason = self._handle_error(error)
             WATCH_RESTARTS.labels(self.kind.kind, reason).inc()
-            await asyncio.sleep(self._pause_s(reason))
+            longest_s = min(FIRST_PAUSE_S * 2.0 ** min(self._failures, 10), MAX_PAUSE_S) if self._failures else 0.0
+            if reason == "absent":
+                longest_s = ABSENT_PAUSE_S
+            await asyncio.sleep(longest_s * random.uniform(0.5, 1))
 
     @property
     def idle_s(self) -> float:
         """How long neither a list nor a watch has brought anything."""
         return time.monotonic() - self.last_contact
+
+    def describe(self, what: str) -> str:
+        """A sentence about what is watched, with what went wrong last."""
+        where = f"namespace {self._namespace}" if self._namespace else "all namespaces"
+        return f"{self.kind.plural} in {where}: {what}" + (f": {self.last_error}" if self.last_error else "")
 
     def put(self, obj: Object) -> None:
         """Take the response to a write at once; later events of this or an older version of it change nothing."""
@@ -110,11 +118,11 @@ class Informer[T]:
                 self._listed[name] = _version_of(obj)
                 self._handle(name, self._listed[name], obj)
             if not token:
-                break
+                return self._finish_list(version)
             await asyncio.sleep(0)
-        self._finish_list(version)
 
     def _finish_list(self, version: str) -> None:
+        """Report what the list did not have, unless it was written since."""
         read = int(version)
         for name in [name for name in self.items if name not in self._listed]:
             if self._pending.get(name, 0) <= read:
@@ -143,14 +151,12 @@ class Informer[T]:
         self.last_contact, self.last_error = time.monotonic(), ""
 
     def _handle(self, name: NamespacedName, version: int, obj: Object | None) -> None:
-        if self._pending:
-            if version < (written := self._pending.get(name, 0)):
-                return
-            if written:
-                del self._pending[name]
-            if version == written and obj is not None:
-                return
-        self._set(name, obj)
+        written = self._pending.get(name, 0)
+        if version < written:
+            return
+        self._pending.pop(name, None)
+        if version != written or obj is None:
+            self._set(name, obj)
 
     def _set(self, name: NamespacedName, obj: Object | None) -> None:
         old, new = self.items.get(name), None
@@ -185,12 +191,6 @@ class Informer[T]:
         if self._failures >= LOGGED_FAILURE and error.status:
             self._version = ""  # the server refuses to watch; it may still answer a list
         return "gone" if isinstance(error, Gone) else "refused" if error.status else "unreachable"
-
-    def _pause_s(self, reason: str) -> float:
-        if reason == "absent":
-            return ABSENT_PAUSE_S * random.uniform(1 - JITTER, 1)
-        longest = min(FIRST_PAUSE_S * 2.0 ** min(self._failures, 10), MAX_PAUSE_S) if self._failures else 0.0
-        return longest * random.uniform(0.5, 1)
 
 
 def _name_of(obj: Object) -> NamespacedName:

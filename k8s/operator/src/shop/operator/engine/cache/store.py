@@ -36,10 +36,6 @@ class StoredShop:
         meta = {name: value for name, value in shop["metadata"].items() if name != "managedFields"}
         return cls(int(meta["resourceVersion"]), orjson.dumps({**shop, "metadata": meta}))
 
-    def object(self) -> Object:
-        found: Object = orjson.loads(self.packed)
-        return found
-
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -96,7 +92,7 @@ class Cache:
             self.remove_shop(key)
         elif old is None or old.version != new.version:
             self._shops[key] = new
-            self._on_shop(key, new.object())
+            self._on_shop(key, orjson.loads(new.packed))
             self._on_change(key)
 
     def remove_shop(self, key: NamespacedName) -> None:
@@ -106,8 +102,7 @@ class Cache:
         self._on_change(key)
 
     def shop(self, key: NamespacedName) -> Object | None:
-        found = self._shops.get(key)
-        return found.object() if found else None
+        return orjson.loads(self._shops[key].packed) if key in self._shops else None
 
     def shops(self) -> list[NamespacedName]:
         return list(self._shops)
@@ -139,19 +134,22 @@ class Cache:
         pod = new or old
         if pod is None or (old and old.problem) == (new and new.problem):
             return
-        of_shop = self._pod_problems.setdefault(pod.shop, {})
         if new is not None and new.problem is not None:
-            of_shop[name.name] = new.problem
-        else:
+            self._pod_problems.setdefault(pod.shop, {})[name.name] = new.problem
+        elif of_shop := self._pod_problems.get(pod.shop):
             of_shop.pop(name.name, None)
-        if not of_shop:
-            self._pod_problems.pop(pod.shop, None)
+            if not of_shop:
+                del self._pod_problems[pod.shop]
         self._on_change(pod.shop)
 
 
 def child_from_object(obj: Object) -> Child:
-    meta = obj["metadata"]
+    meta, scale = obj["metadata"], None
     ref, health = Ref.of(obj), assess(obj)
+    if ref.kind == "Deployment":
+        containers = obj["spec"]["template"]["spec"]["containers"]
+        ready = obj.get("status", {}).get("readyReplicas", 0)
+        scale = Scale(ready, obj["spec"].get("replicas", 1), containers[0]["image"])
     return Child(
         shop=owning_shop(meta),
         ref=ref,
@@ -161,7 +159,7 @@ def child_from_object(obj: Object) -> Child:
         wave=wave_of(obj),
         health=health,
         serves=health.phase is Phase.READY or serves(obj),
-        scale=_scale(obj) if ref.kind == "Deployment" else None,
+        scale=scale,
         seed=seed_of(obj) if ref.kind == "Secret" and ref.name.endswith(SEED_SUFFIX) else None,
         deleting="deletionTimestamp" in meta,
     )
@@ -199,9 +197,3 @@ def seed_of(secret: Object) -> bytes | None:
         return base64.b64decode(secret.get("data", {})[SEED_FIELD], validate=True) or None
     except (KeyError, ValueError):
         return None
-
-
-def _scale(deployment: Object) -> Scale:
-    status = deployment.get("status", {})
-    containers = deployment["spec"]["template"]["spec"]["containers"]
-    return Scale(status.get("readyReplicas", 0), deployment["spec"].get("replicas", 1), containers[0]["image"])

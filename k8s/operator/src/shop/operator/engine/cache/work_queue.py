@@ -94,7 +94,9 @@ class WorkQueue[K: Hashable]:
             await self._wake.wait()
         if self._closed:
             return None
-        key = self._take()
+        lane = self._next_lane()
+        key = next(iter(lane))
+        del lane[key]
         self._drop_later(key)
         self._working.add(key)
         return key
@@ -134,18 +136,15 @@ class WorkQueue[K: Hashable]:
         at_once = sum(key in self._failures for key in self._working)
         return self._max_failing is None or at_once < self._max_failing
 
-    def _take(self) -> K:
+    def _next_lane(self) -> dict[K, float]:
         others = bool(self._priority or self._ready)
         if self._failing_allowed() and (not others or self._since_failing >= FAILING_SHARE - 1):
-            self._since_failing, lane = 0, self._failing
-        else:
-            self._since_failing += 1
-            others_turn = not self._priority or (self._ready and self._in_a_row >= MAX_PRIORITY_RUN)
-            self._in_a_row = 0 if others_turn else self._in_a_row + 1
-            lane = self._ready if others_turn else self._priority
-        key = next(iter(lane))
-        del lane[key]
-        return key
+            self._since_failing = 0
+            return self._failing
+        self._since_failing += 1
+        others_turn = not self._priority or (self._ready and self._in_a_row >= MAX_PRIORITY_RUN)
+        self._in_a_row = 0 if others_turn else self._in_a_row + 1
+        return self._ready if others_turn else self._priority
 
     def _enqueue(self, key: K) -> None:
         if self._closed or (key not in self._later and key not in self._working and self._full()):

@@ -85,20 +85,16 @@ class Request:
 
 
 class Kube:
-    """A connection: `async with Kube.connect() as kube`. Safe to share between tasks of one loop."""
+    """A connection: `async with Kube() as kube`. Safe to share between tasks of one loop."""
 
     def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
+        """To the cluster of `kubeconfig`, else of $KUBECONFIG, else of this pod, else of ~/.kube/config."""
         self._where = kubeconfig, context
         self._login = login.Login("")
         self._session: aiohttp.ClientSession | None = None
         self._slots = Slots(MAX_IN_FLIGHT, MAX_SLOW)
         self.observer: Observer = lambda *_: None
         self.attempts = MAX_ATTEMPTS
-
-    @classmethod
-    def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> Self:
-        """To the cluster of `kubeconfig`, else of $KUBECONFIG, else of this pod, else of ~/.kube/config."""
-        return cls(kubeconfig, context)
 
     async def __aenter__(self) -> Self:
         self._login = await login.find(*self._where)
@@ -143,17 +139,18 @@ class Kube:
 
     async def list(self, kind: Kind, namespace: str | None, labels: str = "") -> Objects:
         """All objects of the kind; for many, use an informer."""
-        for attempt in range(1, MAX_LISTS + 1):
+        attempts, token, items = 1, "", Objects()
+        while True:
             try:
-                items, _, token = await self.page(kind, namespace, labels)
-                while token:
-                    more, _, token = await self.page(kind, namespace, labels, token=token)
-                    items += more
-                return items
+                more, _, token = await self.page(kind, namespace, labels, token=token)
             except Gone:
-                if attempt == MAX_LISTS:
+                if (attempts := attempts + 1) > MAX_LISTS:
                     raise
-        raise AssertionError("unreachable")
+                token, items = "", []
+                continue
+            items += more
+            if not token:
+                return items
 
     async def watch(
         self, kind: Kind, namespace: str | None, labels: str, resource_version: str, timeout_s: float = WATCH_S
@@ -256,10 +253,10 @@ class Kube:
 
     async def stream(self, path: str, params: Params) -> AsyncGenerator[bytes]:
         """Lines of a response that may go on for long: a watch, or a pod's log."""
-        headers = await self._headers()
+        session, url, options = await self._prepare(path)
         limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=WATCH_IDLE_TIMEOUT_S)
         try:
-            async with self._request("GET", path, params=params, headers=headers, timeout=limit) as response:
+            async with session.get(url, params=params, timeout=limit, allow_redirects=False, **options) as response:
                 if response.status >= 400:
                     if response.status == 401:
                         self._login.token.invalidate()
@@ -276,9 +273,9 @@ class Kube:
 
     async def websocket(self, path: str, params: Params, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """A connection for both directions, such as to a port of a pod; the caller closes it."""
-        headers = await self._headers()
-        session, url, options = self._to(path, params=params, headers=headers, protocols=(protocol,))
+        session, url, options = await self._prepare(path)
         try:
+            options |= {"params": params, "protocols": (protocol,)}
             socket: aiohttp.ClientWebSocketResponse = await session.ws_connect(url, **options)
             return socket
         except aiohttp.WSServerHandshakeError as error:
@@ -301,42 +298,36 @@ class Kube:
         return _parsed(await self.send(request))
 
     async def _exchange(self, request: Request) -> bytes:
-        headers = await self._headers()
+        session, url, options = await self._prepare(request.path)
         if request.body is not None:
-            headers["Content-Type"] = f"application/{request.content}"
-        limit = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+            options["headers"]["Content-Type"] = f"application/{request.content}"
+        options["timeout"] = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        options |= {"params": request.params, "data": request.body, "allow_redirects": False}
         started, status = time.perf_counter(), 0
         try:
-            async with self._request(
-                request.method, request.path, params=request.params, data=request.body, headers=headers, timeout=limit
-            ) as response:
+            async with session.request(request.method, url, **options) as response:
                 status = response.status
                 if status >= 400:
                     raise await error_from_response(response)
-                body: bytes = await response.read()
-                return body
+                return await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise no_response(request.method, request.path, error) from error
         finally:
             self.observer(request.method, request.resource, status, time.perf_counter() - started)
 
-    def _request(self, method: str, path: str, **options: Any) -> Any:
-        session, url, options = self._to(path, **options)
-        return session.request(method, url, allow_redirects=False, **options)
-
-    def _to(self, path: str, **options: Any) -> tuple[aiohttp.ClientSession, URL, dict[str, Any]]:
+    async def _prepare(self, path: str) -> tuple[aiohttp.ClientSession, URL, dict[str, Any]]:
+        """Session, URL and options of a request."""
         if self._session is None:
-            raise RuntimeError("use `async with Kube.connect(...)`")
-        if self._login.tls_server_name:
-            options["server_hostname"] = self._login.tls_server_name
-        return self._session, URL(self._login.server + path, encoded=True), {"proxy": self._login.proxy, **options}
-
-    async def _headers(self) -> dict[str, str]:
+            raise RuntimeError("use `async with Kube(...)`")
         try:
             token = await self._login.token.current()
         except login.LoginError as error:
             raise Unreachable(0, "NotSent", str(error)) from error
-        return {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        options: dict[str, Any] = {"headers": headers, "proxy": self._login.proxy}
+        if self._login.tls_server_name:
+            options["server_hostname"] = self._login.tls_server_name
+        return self._session, URL(self._login.server + path, encoded=True), options
 
 
 def path_of(kind: Kind, namespace: str | None = None, name: str = "", subresource: str = "") -> str:

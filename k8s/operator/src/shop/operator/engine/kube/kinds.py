@@ -78,8 +78,7 @@ RENDERED = (
     CRON_JOB,
 )
 """What charts/shop can render, in the order of applying within a wave."""
-WATCHED = (*RENDERED, POD)
-_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*WATCHED, CLAIM, SHOP, LEASE, EVENT)}
+_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*RENDERED, POD, CLAIM, SHOP, LEASE, EVENT)}
 _RANK = {(kind.api_version, kind.kind): rank for rank, kind in enumerate(RENDERED)}
 
 _OF_KIND = {

@@ -1,6 +1,6 @@
 """Address of the API server and credentials: from a kubeconfig, or the service account of this pod.
 
-Each setting of a kubeconfig that changes who asks is either followed or refused with a message, never ignored.
+Each setting of a kubeconfig that changes the identity is either followed or refused with a message, never ignored.
 """
 
 from __future__ import annotations
@@ -108,8 +108,14 @@ async def from_kubeconfig(files: list[Path], context: str | None = None) -> Logi
     if proxy and not proxy.startswith(("http://", "https://")):
         raise LoginError(f"kubeconfig: proxy-url {proxy!r} is not supported, only http and https proxies are")
     token, user = await _token(user)
-    server = cluster["server"].rstrip("/")
-    tls = _tls(cluster, user) if server.startswith("https:") else None
+    server, tls = cluster["server"].rstrip("/"), None
+    if server.startswith("https:"):
+        try:
+            authority, insecure = _pem(cluster, "certificate-authority"), bool(cluster.get("insecure-skip-tls-verify"))
+            certificate, key = _pem(user, "client-certificate"), _pem(user, "client-key")
+            tls = tls_context(authority, certificate=certificate, key=key, insecure=insecure)
+        except (ssl.SSLError, ValueError) as error:
+            raise LoginError(f"kubeconfig: a certificate or key cannot be read: {error}") from error
     return Login(server, tls, token, proxy, chosen.get("namespace") or "default", cluster.get("tls-server-name"))
 
 
@@ -151,14 +157,12 @@ async def _output_of(command: list[str], environment: Mapping[str, str]) -> byte
         await process.wait()
         raise LoginError(f"credential plugin {command[0]!r} took more than {PLUGIN_TIMEOUT_S:g} s") from error
     if process.returncode:
-        said = errors.decode(errors="replace").strip()[-500:]
-        raise LoginError(f"credential plugin {command[0]!r} failed with status {process.returncode}: {said}")
+        output_end = errors.decode(errors="replace").strip()[-500:]
+        raise LoginError(f"credential plugin {command[0]!r} failed with status {process.returncode}: {output_end}")
     return output
 
 
-def tls_context(
-    authority: str | None, *, certificate: str = "", key: str = "", insecure: bool = False
-) -> ssl.SSLContext:
+def tls_context(authority: str, *, certificate: str = "", key: str = "", insecure: bool = False) -> ssl.SSLContext:
     """TLS with PEM texts; without an `authority`, those of the system are trusted."""
     context = ssl.create_default_context(cadata=authority or None)
     # The authorities of many clusters lack extensions that Python's strict mode requires and Go's clients do not.
@@ -174,18 +178,6 @@ def tls_context(
     return context
 
 
-def _tls(cluster: Section, user: Section) -> ssl.SSLContext:
-    try:
-        return tls_context(
-            _pem(cluster, "certificate-authority"),
-            certificate=_pem(user, "client-certificate") or "",
-            key=_pem(user, "client-key") or "",
-            insecure=bool(cluster.get("insecure-skip-tls-verify")),
-        )
-    except (ssl.SSLError, ValueError) as error:
-        raise LoginError(f"kubeconfig: a certificate or key cannot be read: {error}") from error
-
-
 async def _token(user: Section) -> tuple[Token, Section]:
     """The user's token, and the user with the certificates that a plugin gave."""
     for refused in ("as", "as-groups", "as-uid", "username", "auth-provider"):
@@ -193,13 +185,11 @@ async def _token(user: Section) -> tuple[Token, Section]:
             raise LoginError(f"kubeconfig: {refused!r} of a user is not supported; use a token or a client certificate")
     if plugin := user.get("exec"):
         status, ends = await run_plugin(plugin)
-        pair = {"client-certificate-data": "clientCertificateData", "client-key-data": "clientKeyData"}
-        given = {
-            ours: base64.b64encode(status[theirs].encode()).decode()
-            for ours, theirs in pair.items()
-            if status.get(theirs)
-        }
-        return Token(status.get("token", ""), plugin=plugin, expires=ends), {**user, **given}
+        given = dict(user)
+        for ours, theirs in (("client-certificate", "clientCertificateData"), ("client-key", "clientKeyData")):
+            if status.get(theirs):
+                given[f"{ours}-data"] = base64.b64encode(status[theirs].encode()).decode()
+        return Token(status.get("token", ""), plugin=plugin, expires=ends), given
     if file := user.get("tokenFile"):
         return Token(file=Path(file)), user
     return Token(user.get("token", ""), expires=float("inf")), user
@@ -207,33 +197,25 @@ async def _token(user: Section) -> tuple[Token, Section]:
 
 def _merged(files: list[Path]) -> dict[str, Any]:
     """As kubectl merges: the first file that names something wins. Paths in a file are relative to it."""
+    paths = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
     merged: dict[str, Any] = {"current-context": "", "contexts": {}, "clusters": {}, "users": {}}
     found = [file for file in files if file.exists()]
     if not found:
         raise LoginError(f"no kubeconfig at {', '.join(map(str, files))}, and this is no pod of a cluster")
     for file in found:
-        config = _parsed(file)
+        try:
+            config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise LoginError(f"{file} cannot be read: {error}") from error
+        if not isinstance(config, dict):
+            raise LoginError(f"{file} is no kubeconfig")
         for section in ("contexts", "clusters", "users"):
             for entry in config.get(section) or []:
-                value = entry.get(section[:-1]) or {}
-                merged[section].setdefault(entry.get("name"), _absolute(value, file.absolute().parent))
+                value = dict(entry.get(section[:-1]) or {})
+                value |= {name: str(file.absolute().parent / value[name]) for name in paths if value.get(name)}
+                merged[section].setdefault(entry.get("name"), value)
         merged["current-context"] = merged["current-context"] or config.get("current-context") or ""
     return merged
-
-
-def _parsed(file: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise LoginError(f"{file} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise LoginError(f"{file} is no kubeconfig")
-    return config
-
-
-def _absolute(entry: Section, folder: Path) -> Section:
-    paths = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
-    return {key: str(folder / value) if key in paths and value else value for key, value in entry.items()}
 
 
 def _named(config: Section, section: str, word: str, name: str) -> Section:
@@ -244,10 +226,11 @@ def _named(config: Section, section: str, word: str, name: str) -> Section:
     return found
 
 
-def _pem(entry: Section, name: str) -> str | None:
+def _pem(entry: Section, name: str) -> str:
+    """A certificate or key, "" when there is none."""
     if data := entry.get(f"{name}-data"):
         return base64.b64decode(data).decode()
-    return _text(Path(entry[name])) if entry.get(name) else None
+    return _text(Path(entry[name])) if entry.get(name) else ""
 
 
 def _text(file: Path) -> str:

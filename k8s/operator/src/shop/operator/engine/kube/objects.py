@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, NamedTuple, Self
 
 Object = dict[str, Any]
@@ -70,12 +75,44 @@ class Ref:
         return cls(sys.intern(obj["apiVersion"]), sys.intern(obj["kind"]), obj["metadata"]["name"])
 
 
-def labels_of(shop_name: str) -> dict[str, str]:
-    """Of the Secrets that the operator keeps for itself; rendered objects have those of the chart."""
-    return {
-        SHOP_LABEL: shop_name,
+def shortened(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - 1] + "…"
+
+
+def timestamp(moment: datetime) -> str:
+    """As Kubernetes writes it: 2026-05-01T03:00:00Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)([numkMGTPE]|[KMGTPE]i|)")
+_DECIMAL_EXPONENTS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+
+
+def amount(quantity: object) -> Decimal:
+    """A quantity of Kubernetes, such as "1500m", 1.5 or "2Gi", as a number; ValueError for anything else."""
+    found = _QUANTITY.fullmatch(str(quantity))
+    if not found:
+        raise ValueError(f"{quantity!r} is no quantity")
+    digits, suffix = Decimal(found[1]), found[2]
+    if suffix.endswith("i"):
+        return digits * Decimal(1024) ** ("KMGTPE".index(suffix[0]) + 1)
+    return digits.scaleb(_DECIMAL_EXPONENTS[suffix])
+
+
+def bookkeeping_secret(key: NamespacedName, suffix: str, data: Mapping[str, bytes]) -> Object:
+    """A Secret that the operator keeps for itself beside the rendered objects: `<shop><suffix>`, without an owner."""
+    labels = {
+        SHOP_LABEL: key.name,
         NOUN_LABEL: "shop",
-        "app.kubernetes.io/instance": shop_name,
+        "app.kubernetes.io/instance": key.name,
         "app.kubernetes.io/part-of": "shop",
         "app.kubernetes.io/managed-by": MANAGER,
+    }
+    metadata = {"name": key.name + suffix, "namespace": key.namespace, "labels": labels}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {**metadata, "annotations": dict(ARGO_CD_IGNORE)},
+        "type": "Opaque",
+        "data": {name: base64.b64encode(value).decode() for name, value in data.items()},
     }

@@ -41,7 +41,7 @@ class Applier:
     async def apply(self, key: NamespacedName, obj: Object, child: Child | None, uid: str = "") -> Object:
         """Apply `obj`; `child` is its state in the cache, `uid` the last known one. Blocked when it is refused.
 
-        An object that is neither known as the Shop's nor has that uid is somebody else's: it is not taken by force.
+        An object that is neither known as the Shop's nor has that uid was not made for it: Blocked, not overwritten.
         """
         kind, ref = kind_of(obj), Ref.of(obj)
         ours = child is not None
@@ -61,19 +61,14 @@ class Applier:
 
     async def _hand_over_replicas(self, key: NamespacedName, ref: Ref) -> None:
         """Keep the number of pods while the autoscaler takes over: a field without a manager would fall back to 1."""
-        live = await self._kube.get(DEPLOYMENT, key.namespace, ref.name)
-        if live is None or not any(
-            entry.get("manager") == MANAGER and "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {})
-            for entry in live["metadata"].get("managedFields", ())
-        ):
-            return
-        held = {
-            "apiVersion": ref.api_version,
-            "kind": ref.kind,
-            "metadata": {"name": ref.name, "namespace": key.namespace},
-            "spec": {"replicas": live["spec"]["replicas"]},
-        }
-        await self._kube.apply(DEPLOYMENT, held, force=True, manager=HANDOVER)
+        live = await self._kube.get(DEPLOYMENT, key.namespace, ref.name) or {}
+        for entry in live.get("metadata", {}).get("managedFields", ()):
+            if entry.get("manager") == MANAGER and "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {}):
+                metadata = {"name": ref.name, "namespace": key.namespace}
+                spec = {"replicas": live["spec"]["replicas"]}
+                held = {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": metadata, "spec": spec}
+                await self._kube.apply(DEPLOYMENT, held, force=True, manager=HANDOVER)
+                return
 
     async def _replace(
         self, kind: Kind, key: NamespacedName, ref: Ref, obj: Object, invalid: Invalid, *, ours: bool

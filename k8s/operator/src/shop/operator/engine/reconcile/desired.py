@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from pydantic import ValidationError
 
-from shop.operator.engine.cache.store import SEED_SUFFIX
-from shop.operator.engine.kube.kinds import SECRET, SHOP
-from shop.operator.engine.kube.objects import NamespacedName, Ref
-from shop.operator.engine.reconcile.history import HISTORY_SUFFIX
+from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.reconcile.target import Target
 from shop.operator.engine.status.shop_view import Basis, Rollout, ShopView
 from shop.operator.resource.spec import Shop
@@ -30,6 +26,38 @@ class DesiredState:
     def deadline(self) -> timedelta:
         return timedelta(seconds=self.shop.spec.progress_deadline_seconds)
 
+    def may_roll_back(self, view: ShopView, target: Target) -> bool:
+        """Whether there is a healthy revision to go back to, and the target is not itself a rollback."""
+        return target.hash == self.hash and view.applied_hash != "" and self.shop.spec.rollback == "Automatic"
+
+    def has_failed(self, view: ShopView) -> bool:
+        """Whether exactly this state failed and an earlier revision is healthy."""
+        return view.failure is not None and view.failure.hash == self.hash and view.applied_hash != ""
+
+    def may_have_to_wait(self, view: ShopView) -> bool:
+        """Whether a rollout would start that only a new operator version asks for."""
+        begun = view.rollout is not None and view.rollout.hash != view.applied_hash
+        nothing_new = view.applied_hash in ("", self.hash)
+        return not (nothing_new or begun or self.has_failed(view)) and self.is_upgrade(view)
+
+    def is_upgrade(self, view: ShopView) -> bool:
+        """Whether the user asks for what was rolled out, or has failed, before: the change is the operator's.
+
+        Where an earlier version of the operator has not written down what that was, observedGeneration decides.
+        """
+        known = [basis for basis in (view.basis, view.failure and view.failure.basis) if basis]
+        if not known:
+            return view.status.get("observedGeneration") == view.generation
+        return any(self.basis.same(basis) for basis in known)
+
+    def with_release(self, rollout: Rollout, view: ShopView, release: str) -> Rollout:
+        """Marked as one of the operator's release, if it is, and as failed until it is healthy, if it failed before."""
+        failed = view.failure is not None and view.failure.release == release
+        again = view.rollout is not None and view.rollout.release == release and view.rollout.failed_before
+        if not (failed or again or (view.applied_hash and self.is_upgrade(view))):
+            return rollout
+        return rollout.model_copy(update={"release": release, "failed_before": failed or again})
+
 
 def read(view: ShopView) -> Shop:
     """The Shop as its models validate it, more strictly than the CRD does. ValidationError names the field."""
@@ -42,47 +70,3 @@ def validation_message(error: ValidationError) -> str:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     return f"{field}: {first['msg'].removeprefix('Value error, ')}"
-
-
-def bookkeeping_secrets(key: NamespacedName) -> Iterator[Ref]:
-    """The Secrets that the operator keeps for a Shop beside what it renders."""
-    for suffix in (SEED_SUFFIX, HISTORY_SUFFIX):
-        yield Ref(SECRET.api_version, SECRET.kind, key.name + suffix)
-
-
-def may_roll_back(view: ShopView, desired: DesiredState, target: Target) -> bool:
-    """Whether there is a healthy revision to go back to, and the target is not itself a rollback."""
-    return target.hash == desired.hash and view.applied_hash != "" and desired.shop.spec.rollback == "Automatic"
-
-
-def has_failed(view: ShopView, desired: DesiredState) -> bool:
-    """Whether exactly this state failed and an earlier revision is healthy."""
-    return view.failure is not None and view.failure.hash == desired.hash and view.applied_hash != ""
-
-
-def may_have_to_wait(view: ShopView, desired: DesiredState) -> bool:
-    """Whether a rollout would start that only a new operator version asks for."""
-    begun = view.rollout is not None and view.rollout.hash != view.applied_hash
-    if view.applied_hash in ("", desired.hash) or has_failed(view, desired) or begun:
-        return False
-    return is_upgrade(view, desired)
-
-
-def is_upgrade(view: ShopView, desired: DesiredState) -> bool:
-    """Whether the user asks for what was rolled out, or has failed, before: the change is the operator's.
-
-    Where an earlier version of the operator has not written down what that was, observedGeneration decides.
-    """
-    known = [basis for basis in (view.basis, view.failure and view.failure.basis) if basis]
-    if not known:
-        return view.status.get("observedGeneration") == view.generation
-    return any(desired.basis.same(basis) for basis in known)
-
-
-def with_release(rollout: Rollout, view: ShopView, desired: DesiredState, release: str) -> Rollout:
-    """Marked as one of the operator's release, if it is, and as failed until it is healthy, if it failed before."""
-    failed = view.failure is not None and view.failure.release == release
-    again = view.rollout is not None and view.rollout.release == release and view.rollout.failed_before
-    if not (failed or again or (view.applied_hash and is_upgrade(view, desired))):
-        return rollout
-    return replace(rollout, release=release, failed_before=failed or again)

@@ -13,13 +13,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
-from shop.operator.engine.kube.objects import MANAGER, Object
+from shop.operator.engine.kube.objects import MANAGER, Object, amount
 
 DIGEST_BYTES = 10
 MAX_PATHS = 50
@@ -28,8 +27,6 @@ Fields = dict[str, Any]
 _ABSENT: Any = object()
 _KEYS = ("name", "mountPath", "containerPort", "port", "uid", "key", "type", "topologyKey", "ip", "host")
 """One of these identifies the items of a list in a path."""
-_SUFFIXES = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 
 
 def digest(obj: Object) -> str:
@@ -43,23 +40,23 @@ def digest(obj: Object) -> str:
     return hashlib.blake2b(text, digest_size=DIGEST_BYTES).hexdigest()
 
 
-def owned_paths(obj: Object) -> list[str]:
-    """The fields that MANAGER owns by Apply, as paths: `spec.ports[http].port`."""
-    return [path for fields in _managed(obj)[0] for path in _paths(fields, obj, "")]
-
-
 def difference(desired: Object, live: Object) -> list[str]:
-    """Paths of the fields in which `live` is not what `desired` says, at most MAX_PATHS; for people.
+    """Paths, such as `spec.ports[http].port`, of the fields in which `live` is not what `desired` says, for people.
 
-    Two spellings of one quantity are the same. A field of ours that is no longer desired is a difference too.
+    At most MAX_PATHS. Two spellings of one quantity are the same. A field of ours that is no longer desired is a
+    difference too.
     """
-    wanted = _without_string_data(desired)
+    wanted = desired
+    if desired.get("kind") == "Secret" and "stringData" in desired:  # as the server keeps it
+        encoded = {name: base64.b64encode(text.encode()).decode() for name, text in desired["stringData"].items()}
+        rest = {name: value for name, value in desired.items() if name != "stringData"}
+        wanted = {**rest, "data": {**desired.get("data", {}), **encoded}}
     surplus = (path for fields in _managed(live)[0] for path in _surplus(fields, {**desired, **wanted}, live, ""))
     return list(dict.fromkeys([*_unequal(wanted, live, ""), *surplus]))[:MAX_PATHS]
 
 
 def _managed(obj: Object) -> tuple[list[Fields], list[Fields]]:
-    """Our sets of fields, and everybody else's."""
+    """Our sets of fields, and those of all other managers."""
     ours: list[Fields] = []
     others: list[Fields] = []
     for entry in obj["metadata"].get("managedFields") or ():
@@ -77,18 +74,14 @@ def _collect(fields: Fields, value: Any, others: list[Fields], values: list[Any]
         theirs = [found for other in others if (found := other.get(name))] if others else others
         if below and part is not _ABSENT:
             _collect(below, part, theirs, values)
+        elif part is _ABSENT:
+            values.append([None, "absent"])
+        elif isinstance(part, dict) and theirs:
+            # The whole value, less what others own in it: an empty map of ours may have been filled by them.
+            foreign = {key[2:] for found in theirs for key in found if key.startswith("f:")}
+            values.append({key: inner for key, inner in part.items() if key not in foreign})
         else:
-            values.append(_leaf(part, theirs))
-
-
-def _leaf(value: Any, others: list[Fields]) -> Any:
-    """The whole value, less what others own in it: an empty map of ours may have been filled by them."""
-    if value is _ABSENT:
-        return [None, "absent"]
-    if isinstance(value, dict) and others:
-        foreign = {name[2:] for fields in others for name in fields if name.startswith("f:")}
-        return {name: part for name, part in value.items() if name not in foreign}
-    return value
+            values.append(part)
 
 
 def _part(name: str, value: Any) -> Any:
@@ -107,31 +100,16 @@ def _part(name: str, value: Any) -> Any:
     return value[index] if index < len(value) else _ABSENT
 
 
-@lru_cache(maxsize=4_096)
-def _keys_of(text: str) -> Object:
-    """Cached: thousands of objects have the same few keys."""
-    keys: Object = orjson.loads(text)
-    return keys
+_keys_of = lru_cache(maxsize=4_096)(orjson.loads)
+"""Cached: thousands of objects have the same few keys."""
 
 
 def _item(keys: Object, items: list[Any]) -> Any:
-    for item in items:
-        if isinstance(item, dict) and all(item.get(key) == value for key, value in keys.items()):
-            return item
-    return _ABSENT
-
-
-def _paths(fields: Fields, value: Any, path: str) -> Iterator[str]:
-    if not fields or set(fields) == {"."}:
-        yield path
-        return
-    for name, below in fields.items():
-        if name != ".":
-            part = _part(name, value)
-            yield from _paths(below, part, path + _step(name, value, part, not path))
+    return next((item for item in items if isinstance(item, dict) and keys.items() <= item.items()), _ABSENT)
 
 
 def _step(name: str, value: Any, part: Any, first: bool) -> str:
+    """What a field's name adds to a path; `part` is what of `value` it refers to."""
     rest = name[2:]
     if name[0] == "f":
         return rest if first else f".{rest}"
@@ -196,30 +174,7 @@ def _surplus(fields: Fields, wanted: Any, live: Any, path: str) -> Iterator[str]
 
 
 def _same(wanted: Any, found: Any) -> bool:
-    if wanted == found:
-        return True
-    if isinstance(wanted, str | int | float) and isinstance(found, str | int | float):
-        number = _quantity(wanted)
-        return number is not None and number == _quantity(found)
-    return False
-
-
-def _quantity(value: str | float) -> Decimal | None:
-    """As Kubernetes reads "1500m", "1.5" or "2Gi"; None for anything else."""
-    text = str(value)
-    suffix = text[-2:] if text[-2:] in _BINARY else text[-1:] if text[-1:] in _SUFFIXES else ""
-    factor = Decimal(1024) ** _BINARY[suffix] if suffix in _BINARY else Decimal(10) ** _SUFFIXES.get(suffix, 0)
     try:
-        number = Decimal(text.removesuffix(suffix)) * factor
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
-
-
-def _without_string_data(desired: Object) -> Object:
-    """A Secret's stringData as the server keeps it."""
-    if desired.get("kind") != "Secret" or "stringData" not in desired:
-        return desired
-    encoded = {name: base64.b64encode(text.encode()).decode() for name, text in desired["stringData"].items()}
-    rest = {name: value for name, value in desired.items() if name != "stringData"}
-    return {**rest, "data": {**desired.get("data", {}), **encoded}}
+        return bool(wanted == found or amount(wanted) == amount(found))
+    except ValueError:
+        return False

@@ -1,7 +1,10 @@
-"""The revisions of a Shop that became healthy, for rollbacks, in one Secret: `<shop>-history`.
+"""What is kept of a Shop in two Secrets of its own: `<shop>-history` and `<shop>-seed`.
 
-A revision is every object as it was rendered, passwords among them: hence a Secret. Beside the revisions it mirrors the
-Shop's seed, so that either Secret can be lost. Writing the same revision again after a crash changes nothing.
+The history has the revisions that became healthy, for rollbacks. A revision is every object as it was rendered,
+passwords among them: hence a Secret. Writing the same revision again after a crash changes nothing.
+
+The seed is what all passwords of the Shop are derived from: created once and never changed. The history mirrors it, so
+that either Secret can be lost.
 """
 
 from __future__ import annotations
@@ -10,18 +13,29 @@ import base64
 import binascii
 import gzip
 import logging
+import secrets
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import orjson
 
-from shop.operator.engine.cache.store import SEED_FIELD, Cache, seed_of
+from shop.operator.engine.cache.store import SEED_FIELD, SEED_SUFFIX, Cache, seed_of
+from shop.operator.engine.kube.api_errors import Conflict
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import SECRET
-from shop.operator.engine.kube.objects import ARGO_CD_IGNORE, SHOP_LABEL, NamespacedName, Object, Ref, labels_of
+from shop.operator.engine.kube.objects import (
+    ARGO_CD_IGNORE,
+    SHOP_LABEL,
+    NamespacedName,
+    Object,
+    Ref,
+    bookkeeping_secret,
+)
 from shop.operator.engine.reconcile.apply import Blocked
+from shop.operator.engine.status.shop_view import ShopView
 
 HISTORY_SUFFIX = "-history"
+SEED_BYTES = 32
 KEPT = 5
 """Revisions kept, the newest included."""
 MAX_BYTES = 900 * 1024
@@ -61,14 +75,12 @@ def with_revision(kept: Mapping[int, bytes], revision: int, packed: bytes) -> di
     Numbers above `revision` are of an earlier Shop of this name, whose Secrets were retained: they are dropped.
     One that does not fit even alone is left out.
     """
-    left = MAX_BYTES
+    candidates = {**{number: one for number, one in kept.items() if number < revision}, revision: packed}
     found: dict[int, bytes] = {}
-    for number in sorted((number for number in {*kept, revision} if number <= revision), reverse=True)[:KEPT]:
-        one = packed if number == revision else kept[number]
-        left -= len(one)
-        if left < 0:
+    for number in sorted(candidates, reverse=True)[:KEPT]:
+        if sum(map(len, found.values())) + len(candidates[number]) > MAX_BYTES:
             break
-        found[number] = one
+        found[number] = candidates[number]
     return dict(sorted(found.items()))
 
 
@@ -86,18 +98,16 @@ def revisions_of(secret: Object) -> dict[int, bytes]:
 
 def secret_of(key: NamespacedName, kept: Mapping[int, bytes], seed: bytes, resource_version: str = "") -> Object:
     """With a `resource_version`, the API server refuses it when it was changed since."""
-    metadata: Object = {"name": key.name + HISTORY_SUFFIX, "namespace": key.namespace, "labels": labels_of(key.name)}
-    metadata["annotations"] = dict(ARGO_CD_IGNORE)
+    revisions = {str(number): packed for number, packed in kept.items()}
+    secret = bookkeeping_secret(key, HISTORY_SUFFIX, {**revisions, SEED_FIELD: seed})
     if resource_version:
-        metadata["resourceVersion"] = resource_version
-    data = {str(number): base64.b64encode(packed).decode() for number, packed in kept.items()}
-    return {
-        "apiVersion": SECRET.api_version,
-        "kind": SECRET.kind,
-        "metadata": metadata,
-        "type": "Opaque",
-        "data": {**data, SEED_FIELD: base64.b64encode(seed).decode()},
-    }
+        secret["metadata"]["resourceVersion"] = resource_version
+    return secret
+
+
+def seed_secret(key: NamespacedName, seed: bytes) -> Object:
+    """The Secret of a seed. Immutable, so that it can be lost but not be wrong."""
+    return {**bookkeeping_secret(key, SEED_SUFFIX, {SEED_FIELD: seed}), "immutable": True}
 
 
 class Revisions:
@@ -108,17 +118,14 @@ class Revisions:
 
     async def load(self, key: NamespacedName, revision: int) -> list[Object]:
         """The objects of a revision; Blocked when it is not stored, or damaged."""
-        secret = await self._get(key)
+        secret, name = await self._get(key), f"Secret {key.name}{HISTORY_SUFFIX}"
         packed = revisions_of(secret).get(revision) if secret else None
         if packed is None:
-            raise Blocked(
-                "RevisionLost", f"Secret {key.name}{HISTORY_SUFFIX} holds no revision {revision} to go back to"
-            )
+            raise Blocked("RevisionLost", f"{name} holds no revision {revision} to go back to")
         try:
             return decode(packed)
         except Unreadable as error:
-            why = f"Secret {key.name}{HISTORY_SUFFIX}: revision {revision} cannot be read: {error}"
-            raise Blocked("RevisionLost", why) from error
+            raise Blocked("RevisionLost", f"{name}: revision {revision} cannot be read: {error}") from error
 
     async def save(self, key: NamespacedName, revision: int, objects: Sequence[Object], seed: bytes) -> None:
         """Store a healthy revision; Blocked when a Secret of that name is not this Shop's.
@@ -128,14 +135,13 @@ class Revisions:
         secret = await self._get(key)
         labelled = secret is not None and secret["metadata"].get("labels", {}).get(SHOP_LABEL) == key.name
         if secret and not labelled and seed_of(secret) != seed:
-            raise Blocked(
-                "NameTaken", f"Secret {key.name}{HISTORY_SUFFIX} exists already and was not made for this Shop"
-            )
-        packed = encode(objects)
-        kept = with_revision(revisions_of(secret) if secret else {}, revision, packed)
+            name = key.name + HISTORY_SUFFIX
+            raise Blocked("NameTaken", f"Secret {name} exists already and was not made for this Shop")
+        packed, before = encode(objects), revisions_of(secret or {})
+        kept = with_revision(before, revision, packed)
         if revision not in kept:
             log.warning("revision %d of Shop %s is not kept: %d bytes are too many", revision, key, len(packed))
-        if secret and labelled and (revisions_of(secret), seed_of(secret)) == (kept, seed):
+        if secret and labelled and (before, seed_of(secret)) == (kept, seed):
             return  # written by a process that ended before the response
         version = secret["metadata"]["resourceVersion"] if secret else ""
         await self._kube.apply(SECRET, secret_of(key, kept, seed, version), force=True)
@@ -147,11 +153,6 @@ class Revisions:
         if Ref(SECRET.api_version, SECRET.kind, key.name + HISTORY_SUFFIX) not in self._cache.children(key):
             await self.save(key, revision, await objects(), seed)
 
-    async def numbers(self, key: NamespacedName) -> list[int]:
-        """The stored revisions, oldest first."""
-        secret = await self._get(key)
-        return sorted(revisions_of(secret)) if secret else []
-
     async def seed(self, key: NamespacedName) -> bytes | None:
         """The mirrored seed; None when there is no history."""
         secret = await self._get(key)
@@ -159,3 +160,46 @@ class Revisions:
 
     async def _get(self, key: NamespacedName) -> Object | None:
         return await self._kube.get(SECRET, key.namespace, key.name + HISTORY_SUFFIX)
+
+
+class Seeds:
+    def __init__(self, kube: Kube, cache: Cache, revisions: Revisions) -> None:
+        self._kube, self._cache, self._revisions = kube, cache, revisions
+        self._known: dict[NamespacedName, bytes] = {}
+
+    async def ensure(self, view: ShopView) -> bytes:
+        """The Shop's seed; created for a new Shop, restored when its Secret was deleted.
+
+        Blocked when a Shop that has data has lost it for good: other passwords would lock it out of its databases.
+        """
+        key, name = view.key, view.key.name + SEED_SUFFIX
+        child = self._cache.children(key).get(Ref(SECRET.api_version, SECRET.kind, name))
+        if child is not None and child.seed is not None and not child.deleting:
+            return self._known.setdefault(key, child.seed)
+        seed = self._known.get(key) or await self._revisions.seed(key)
+        if seed is None:
+            if view.revision:
+                raise Blocked("SeedLost", f"Secret {name}, from which the passwords follow, is gone: restore it")
+            seed = secrets.token_bytes(SEED_BYTES)
+        try:
+            await self._kube.create(SECRET, seed_secret(key, seed))
+        except Conflict:  # an existing one is kept, and gets its label back
+            live = await self._kube.get(SECRET, key.namespace, name)
+            found = seed_of(live) if live else None
+            if found is None:
+                raise Blocked("NameTaken", f"Secret {name} exists and holds no seed") from None
+            labels = seed_secret(key, found)["metadata"]["labels"]
+            await self._kube.patch(SECRET, key.namespace, name, {"metadata": {"labels": labels}})
+            seed = found
+        self._known[key] = seed
+        return seed
+
+    async def protect(self, key: NamespacedName) -> None:
+        """Add the annotations that an earlier version of the operator did not set; no write when they are there."""
+        name = key.name + SEED_SUFFIX
+        live = await self._kube.get(SECRET, key.namespace, name)
+        if live is not None and not ARGO_CD_IGNORE.items() <= live["metadata"].get("annotations", {}).items():
+            await self._kube.patch(SECRET, key.namespace, name, {"metadata": {"annotations": ARGO_CD_IGNORE}})
+
+    def forget(self, key: NamespacedName) -> None:
+        self._known.pop(key, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import orjson
 
 from shop.operator.engine.kube.client import Kube, Request
 from shop.operator.engine.kube.kinds import CLAIM, CONFIG_MAP, RENDERED, SECRET, Kind
-from shop.operator.engine.kube.objects import Object, Ref
+from shop.operator.engine.kube.objects import Object
 from shop.operator.resource.spec import ShopSpec
 from shop.operator.services import WITH_DATABASE
 
@@ -22,6 +21,18 @@ DIRECT = "-direct"
 ADMIN_KEYS = ("username", "password")
 STORE_KEYS = ("password", URL_KEY)
 S3_KEYS = ("endpoint", "accessKey", "secretKey")
+
+
+_NAMING_FIELDS = (
+    *((SECRET, f"{part}.secretName") for part in ("database", "messaging", "cache", "backup", "restoreFrom")),
+    (SECRET, "exposure.tlsSecretName"),
+    (SECRET, "database.ca.secretName"),
+    (CONFIG_MAP, "database.ca.configMap"),
+    (CONFIG_MAP, "store.catalog.configMap"),
+    (CLAIM, "backup.destination"),
+    (CLAIM, "restoreFrom.source"),
+)
+"""Fields of a spec that name an object; those of a claim are URLs, such as pvc://NAME/FOLDER."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,12 @@ def prerequisites(spec: ShopSpec, *, restored: bool = False) -> list[Prerequisit
     if spec.store.catalog and spec.store.catalog.config_map:
         found.append(Prerequisite("store.catalog.configMap", CONFIG_MAP, spec.store.catalog.config_map, (CATALOG_KEY,)))
     if spec.database.secret_name:
-        found.append(Prerequisite("database.secretName", SECRET, spec.database.secret_name, _database_keys(spec)))
+        keys: tuple[str, ...] = ADMIN_KEYS
+        if spec.database.mode == "External":
+            nouns = [noun for noun in spec.nouns if noun in WITH_DATABASE]
+            pooler = spec.database.pooler == "Transaction"
+            keys = (*nouns, *(f"{noun}{DIRECT}" for noun in nouns if pooler))
+        found.append(Prerequisite("database.secretName", SECRET, spec.database.secret_name, keys))
     if ca := spec.database.ca:
         kind, field = (SECRET, "secretName") if ca.secret_name else (CONFIG_MAP, "configMap")
         found.append(Prerequisite(f"database.ca.{field}", kind, ca.secret_name or ca.config_map or "", (ca.key,)))
@@ -58,14 +74,6 @@ def prerequisites(spec: ShopSpec, *, restored: bool = False) -> list[Prerequisit
     return found
 
 
-def _database_keys(spec: ShopSpec) -> tuple[str, ...]:
-    if spec.database.mode != "External":
-        return ADMIN_KEYS
-    nouns = [noun for noun in spec.nouns if noun in WITH_DATABASE]
-    direct = [f"{noun}{DIRECT}" for noun in nouns] if spec.database.pooler == "Transaction" else []
-    return (*nouns, *direct)
-
-
 def _backup_location(part: str, field: str, url: str, secret_name: str | None) -> list[Prerequisite]:
     scheme, _, rest = url.partition("://")
     if scheme == "pvc":
@@ -75,32 +83,17 @@ def _backup_location(part: str, field: str, url: str, secret_name: str | None) -
 
 def named_by(spec: Object) -> frozenset[tuple[str, str]]:
     """Kind and name of everything that a raw spec names, also an invalid one."""
-    found: set[tuple[str, str]] = set()
-    for part in ("database", "messaging", "cache", "backup", "restoreFrom"):
-        found.add((SECRET.kind, _text(spec, part, "secretName")))
-    found.add((SECRET.kind, _text(spec, "exposure", "tlsSecretName")))
-    found.add((SECRET.kind, _text(spec, "database", "ca", "secretName")))
-    found.add((CONFIG_MAP.kind, _text(spec, "database", "ca", "configMap")))
-    found.add((CONFIG_MAP.kind, _text(spec, "store", "catalog", "configMap")))
-    for url in (_text(spec, "backup", "destination"), _text(spec, "restoreFrom", "source")):
-        scheme, _, rest = url.partition("://")
-        found.add((CLAIM.kind, rest.partition("/")[0] if scheme == "pvc" else ""))
-    return frozenset(one for one in found if one[1])
-
-
-def _text(spec: Object, *path: str) -> str:
-    found: Any = spec
-    for step in path:
-        found = found.get(step) if isinstance(found, dict) else None
-    return found if isinstance(found, str) else ""
-
-
-def own_object_named(spec: Object, own: Iterable[Ref]) -> str | None:
-    """A sentence when the spec names an object that the operator creates for this Shop; None when it does not."""
-    both = sorted(named_by(spec) & {(ref.kind, ref.name) for ref in own})
-    if not both:
-        return None
-    return f"the spec names {both[0][0]} {both[0][1]}, which is made for this Shop itself: choose another name"
+    found = set()
+    for kind, path in _NAMING_FIELDS:
+        value: Any = spec
+        for step in path.split("."):
+            value = value.get(step) if isinstance(value, dict) else None
+        if kind is CLAIM and isinstance(value, str):
+            scheme, _, rest = value.partition("://")
+            value = rest.partition("/")[0] if scheme == "pvc" else ""
+        if value and isinstance(value, str):
+            found.add((kind.kind, value))
+    return frozenset(found)
 
 
 async def missing(kube: Kube, namespace: str, spec: ShopSpec, *, restored: bool = False) -> tuple[str, str] | None:

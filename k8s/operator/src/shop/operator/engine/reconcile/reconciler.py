@@ -9,32 +9,24 @@ pruned before everything is applied, and the finalizer is removed last.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
 
-from shop.operator.engine.cache.store import Cache
+from shop.operator.engine.cache.store import SEED_SUFFIX, Cache
 from shop.operator.engine.kube.api_errors import ApiError, Conflict, NotFound
 from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import SHOP
+from shop.operator.engine.kube.kinds import SECRET, SHOP
 from shop.operator.engine.kube.objects import FINALIZER, NamespacedName, Object, Ref
 from shop.operator.engine.metrics import ROLLBACKS
 from shop.operator.engine.reconcile import preflight
 from shop.operator.engine.reconcile.apply import Applier, Blocked, reason_and_message
-from shop.operator.engine.reconcile.desired import (
-    DesiredState,
-    bookkeeping_secrets,
-    has_failed,
-    may_have_to_wait,
-    may_roll_back,
-    read,
-    validation_message,
-    with_release,
-)
-from shop.operator.engine.reconcile.history import Revisions
+from shop.operator.engine.reconcile.deletion import POLL_S, prune, tear_down
+from shop.operator.engine.reconcile.desired import DesiredState, read, validation_message
+from shop.operator.engine.reconcile.history import HISTORY_SUFFIX, Revisions, Seeds
 from shop.operator.engine.reconcile.rollout import (
     DeadlineTracker,
     Progress,
@@ -42,15 +34,13 @@ from shop.operator.engine.reconcile.rollout import (
     RolloutController,
     rollout_failure,
 )
-from shop.operator.engine.reconcile.seeds import Seeds
-from shop.operator.engine.reconcile.target import Target, Targets
-from shop.operator.engine.reconcile.teardown import POLL_S, Teardown
+from shop.operator.engine.reconcile.target import Target
 from shop.operator.engine.reconcile.upgrades import STOPPED, Upgrades, Wait
 from shop.operator.engine.render.renderer import Renderer, RenderError
 from shop.operator.engine.status.conditions import Facts, RolloutInProgress
 from shop.operator.engine.status.event_recorder import EventRecorder
-from shop.operator.engine.status.report import StatusReporter, inventory
-from shop.operator.engine.status.shop_view import Basis, Failure, Rollout, ShopView
+from shop.operator.engine.status.report import PROGRESS_S, StatusReporter, inventory
+from shop.operator.engine.status.shop_view import Basis, Entry, Failure, Rollout, ShopView
 from shop.operator.resource.spec import Shop
 
 POLL_ROLLOUT_S = 15.0
@@ -83,7 +73,7 @@ class Reconciler:
         kube: Kube,
         cache: Cache,
         renderer: Renderer,
-        targets: Targets,
+        targets: MutableMapping[NamespacedName, Target],
         upgrades: Upgrades,
         recorder: EventRecorder,
         put: Callable[[Object], None],
@@ -93,7 +83,6 @@ class Reconciler:
         self._rollouts = RolloutController(kube, cache, put, Applier(kube))
         self._revisions = Revisions(kube, cache)
         self._seeds = Seeds(kube, cache, self._revisions)
-        self._teardown = Teardown(kube, cache)
         self._status = StatusReporter(kube, cache, renderer.version, recorder, put)
         self._deadlines = DeadlineTracker()
         self._hashes: dict[NamespacedName, tuple[tuple[Any, ...], str]] = {}
@@ -136,23 +125,19 @@ class Reconciler:
         self._uids.pop(key, None)
         self._waits.discard(key)
         self._hashes.pop(key, None)
-        self._targets.drop(key)
+        self._targets.pop(key, None)
         self._deadlines.stop(key)
         self._rollouts.forget_shop(key)
         self._seeds.forget(key)
         self._status.forget(key)
 
-    async def _add_finalizer(self, view: ShopView) -> ShopView:
-        """So that a deleted Shop waits until it is torn down."""
-        patch = {"metadata": {"finalizers": [*view.finalizers, FINALIZER], "resourceVersion": view.resource_version}}
-        body = await self._kube.patch(SHOP, *view.key, patch)
-        self._put(body)
-        return ShopView.of(body)
-
     async def _converge(self, view: ShopView) -> ReconcileResult:
         """Bring the Shop one step closer to its spec, or report what keeps it from that."""
-        if FINALIZER not in view.finalizers:
-            view = await self._add_finalizer(view)
+        if FINALIZER not in view.finalizers:  # a deleted Shop waits until it is torn down
+            metadata = {"finalizers": [*view.finalizers, FINALIZER], "resourceVersion": view.resource_version}
+            body = await self._kube.patch(SHOP, *view.key, {"metadata": metadata})
+            self._put(body)
+            view = ShopView.of(body)
         try:
             shop = read(view)
         except ValidationError as error:
@@ -174,37 +159,33 @@ class Reconciler:
 
     async def _roll_out_or_maintain(self, view: ShopView, shop: Shop) -> ReconcileResult:
         seed = await self._seeds.ensure(view)
-        basis = Basis.of(view.generation, shop.spec, view.retry)
-        desired = DesiredState(shop, seed, self._hash(view, shop, seed), basis)
+        # What rendering depends on; the hash over all of it is kept, because most reconciles find nothing new.
+        inputs = (view.generation, view.retry, self.optional, seed)
+        known_inputs, hash_ = self._hashes.get(view.key, (None, ""))
+        if known_inputs != inputs:
+            hash_ = self._renderer.inputs_hash(shop, view.key.namespace, seed, self.optional, view.retry)
+            self._hashes[view.key] = inputs, hash_
+        desired = DesiredState(shop, seed, hash_, Basis.of(view.generation, shop.spec, view.retry))
         wait = None
-        if may_have_to_wait(view, desired):
+        if desired.may_have_to_wait(view):
             wait = self._upgrades.ask(view.key, shop.spec.maintenance_window)
         (self._waits.add if wait else self._waits.discard)(view.key)
-        goal = view.applied_hash if wait or has_failed(view, desired) else desired.hash
+        goal = view.applied_hash if wait or desired.has_failed(view) else desired.hash
         if view.rollout is None and goal == view.applied_hash:
             return await self._maintain(view, desired, wait)
         return await self._roll_out(view, desired, goal)
 
-    def _hash(self, view: ShopView, shop: Shop, seed: bytes) -> str:
-        """Of everything that rendering depends on; kept, because most reconciles find nothing new."""
-        inputs = (view.generation, view.retry, self.optional, seed)
-        known = self._hashes.get(view.key)
-        if known is None or known[0] != inputs:
-            hash_ = self._renderer.inputs_hash(shop, view.key.namespace, seed, self.optional, view.retry)
-            known = self._hashes[view.key] = inputs, hash_
-        return known[1]
-
     async def _target(self, view: ShopView, desired: DesiredState, goal: str) -> Target:
         """The objects of the goal: rendered when the spec asks for it, from the history when it is a rollback."""
-        if (kept := self._targets.get(view.key, goal)) is not None:
+        key = view.key
+        if (kept := self._targets.get(key)) is not None and kept.hash == goal:
             return kept
         if goal == desired.hash:
-            objects = await self._renderer.render(
-                desired.shop, view.key.namespace, view.uid, desired.seed, self.optional
-            )
+            objects = await self._renderer.render(desired.shop, key.namespace, view.uid, desired.seed, self.optional)
         else:
-            objects = await self._revisions.load(view.key, view.revision)
-        return self._targets.put(view.key, Target.of(goal, objects))
+            objects = await self._revisions.load(key, view.revision)
+        target = self._targets[key] = Target.of(goal, objects)
+        return target
 
     async def _roll_out(self, view: ShopView, desired: DesiredState, goal: str) -> ReconcileResult:
         target = await self._target(view, desired, goal)
@@ -219,7 +200,7 @@ class Reconciler:
                 return DONE
         except (Blocked, ApiError) as error:
             late = self._deadlines.remaining(view.key, rollout, desired.deadline) <= timedelta()
-            if late and may_roll_back(view, desired, target):
+            if late and desired.may_roll_back(view, target):
                 return await self._roll_back(view, desired, rollout, reason_and_message(error))
             raise
         return await self._wait_for_wave(view, rollout, desired, target, progress)
@@ -227,31 +208,32 @@ class Reconciler:
     async def _start_rollout(self, view: ShopView, desired: DesiredState, target: Target) -> ShopView:
         """Write the inventory before the first object is applied."""
         self._deadlines.start(view.key, target.hash)
-        forward = target.hash == desired.hash
+        entries = self._rollouts.entries(view)
         revision = view.revision if target.hash == view.applied_hash else view.next_revision
-        rollout = Rollout(revision, target.hash, _now())
-        if forward:
-            await self._check_prerequisites(view, desired, target)
-            rollout = with_release(rollout, view, desired, self._upgrades.release)
+        rollout = Rollout(revision=revision, hash=target.hash, started_at=_now())
+        failure = view.failure
+        if target.hash == desired.hash:
+            own = {(item.ref.kind, item.ref.name) for item in target.items}
+            own |= {(SECRET.kind, view.key.name + suffix) for suffix in (SEED_SUFFIX, HISTORY_SUFFIX)}
+            for kind, name in sorted(preflight.named_by(view.spec) & own):
+                which = f"the spec names {kind} {name}, which is made for this Shop itself"
+                raise Blocked("NameTaken", f"{which}: choose another name")
+            restored = view.restored(entries)
+            if gap := await preflight.missing(self._kube, view.key.namespace, desired.shop.spec, restored=restored):
+                raise Blocked(*gap)
+            rollout = desired.with_release(rollout, view, self._upgrades.release)
+            failure = None
             self._status.record_event(view, "Normal", "RollingOut", f"Revision {revision} is being rolled out")
         rolling = RolloutInProgress(revision, "", "", view.revision == 0)
         facts = self._status.facts(view, desired.hash, target.display_names, rolling=rolling)
-        union = inventory(self._rollouts.union(view, target))
-        failure = None if forward else view.failure
+        for item in target.items:  # what is to come joins what is there, so that nothing is lost
+            entries.setdefault(item.ref, Entry(item.ref))
+        union = inventory(entries.values())
         return await self._status.write(view, facts, rollout=rollout, inventory=union, failure=failure)
-
-    async def _check_prerequisites(self, view: ShopView, desired: DesiredState, target: Target) -> None:
-        """Blocked when the spec names an object of the Shop's own, or one that does not exist."""
-        own = [*(item.ref for item in target.items), *bookkeeping_secrets(view.key)]
-        if conflict := preflight.own_object_named(view.spec, own):
-            raise Blocked("NameTaken", conflict)
-        restored = view.restored(self._rollouts.entries(view))
-        if gap := await preflight.missing(self._kube, view.key.namespace, desired.shop.spec, restored=restored):
-            raise Blocked(*gap)
 
     async def _finish_rollout(self, view: ShopView, rollout: Rollout, desired: DesiredState, target: Target) -> None:
         """Everything of the target is healthy: prune, save the revision, report it."""
-        await self._rollouts.prune(view, target)
+        await prune(self._kube, view, target, self._rollouts.entries(view), self._cache.children(view.key))
         if rollout.revision != view.revision:
             await self._revisions.save(view.key, rollout.revision, list(target.objects().values()), desired.seed)
         await self._seeds.protect(view.key)
@@ -267,7 +249,7 @@ class Reconciler:
             **self._served_fields(view, desired, target.hash),
         )
         self._rollouts.forget(view.key)
-        self._targets.drop(view.key)
+        self._targets.pop(view.key, None)
         self._status.record_event(view, "Normal", "Ready", f"Revision {rollout.revision} serves")
 
     async def _wait_for_wave(
@@ -278,7 +260,7 @@ class Reconciler:
         left = self._deadlines.remaining(view.key, rollout, desired.deadline)
         problems, deadline_s = self._cache.pod_problems(view.key), desired.shop.spec.progress_deadline_seconds
         failed = rollout_failure(progress, problems, deadline_s, late=left <= timedelta())
-        if failed and may_roll_back(view, desired, target):
+        if failed and desired.may_roll_back(view, target):
             return await self._roll_back(view, desired, rollout, failed)
         rolling = RolloutInProgress(
             rollout.revision, progress.wave.name.lower(), progress.waiting[0], view.revision == 0
@@ -287,30 +269,34 @@ class Reconciler:
         facts = self._status.facts(view, desired.hash, target.display_names, rolling=rolling, **found)
         if failed:
             self._status.record_event(view, "Warning", *failed)
-        await self._status.write(view, facts, **self._completed_jobs(view))
+        parts: dict[str, Any] = {}
+        entries, known = self._rollouts.entries(view), {ref for ref, entry in view.inventory.items() if entry.done}
+        if any(entry.done and ref not in known for ref, entry in entries.items()):
+            parts["inventory"] = inventory(entries.values())  # so that no later leader runs a completed Job again
+        await self._status.write(view, facts, **parts)
         retry = await self._rollouts.retry_jobs(view, progress.failed_jobs)
-        deferred = self._status.deferred_s(view.key)
+        deferred = PROGRESS_S if view.key in self._status.deferred else None
         waits = [wait for wait in (retry, left.total_seconds(), deferred) if wait is not None and wait > 0]
         return ReconcileResult("waiting", min(waits, default=POLL_ROLLOUT_S))
-
-    def _completed_jobs(self, view: ShopView) -> dict[str, Any]:
-        """The inventory when further Jobs have completed, so that no later leader runs them again."""
-        entries = self._rollouts.entries(view)
-        known = {ref for ref, entry in view.inventory.items() if entry.done}
-        done = {ref for ref, entry in entries.items() if entry.done}
-        return {} if done <= known else {"inventory": inventory(entries.values())}
 
     async def _roll_back(
         self, view: ShopView, desired: DesiredState, rollout: Rollout, failed: tuple[str, str]
     ) -> ReconcileResult:
         """Give the revision up and record why; the next reconcile applies the last one that served."""
         message = f"Revision {rollout.revision} was given up: {failed[1]}"
-        failure = Failure(rollout.revision, desired.hash, failed[0], message, rollout.release, desired.basis)
+        failure = Failure(
+            revision=rollout.revision,
+            hash=desired.hash,
+            reason=failed[0],
+            message=message,
+            release=rollout.release,
+            basis=desired.basis,
+        )
         text = f"{message}; going back to revision {view.revision}"
         self._status.record_event(view, "Warning", "RollingBack", text)
         ROLLBACKS.inc()
-        self._targets.drop(view.key)
-        back = Rollout(view.revision, view.applied_hash, _now())
+        self._targets.pop(view.key, None)
+        back = Rollout(revision=view.revision, hash=view.applied_hash, started_at=_now())
         facts = Facts(
             view.generation,
             rolling=RolloutInProgress(view.revision, "", "", first=False),
@@ -366,7 +352,7 @@ class Reconciler:
             return RepairResult()
         target = await self._target(view, desired, view.applied_hash)
         repairs = await self._rollouts.repair(view, target, drifted)
-        self._targets.drop(view.key)
+        self._targets.pop(view.key, None)
         for sentence in repairs.repaired:
             self._status.record_event(view, "Normal", "DriftRepaired", f"Repaired {sentence}")
         for sentence in repairs.skipped:
@@ -378,7 +364,7 @@ class Reconciler:
     async def _tear_down(self, view: ShopView) -> ReconcileResult:
         if FINALIZER not in view.finalizers:
             return DONE
-        waiting = await self._teardown.step(view)
+        waiting = await tear_down(self._kube, view, self._cache.children(view.key))
         if waiting is not None:
             await self._status.write(view, Facts(view.generation, deleting=waiting))
             return ReconcileResult("waiting", POLL_S)

@@ -1,4 +1,4 @@
-"""Rolling a Shop out to a target: wave by wave, only what differs, and pruning what no longer belongs."""
+"""Rolling a Shop out to a target, wave by wave and only what differs, and repairing what has drifted from it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from shop.operator.engine.kube.api_errors import ApiError
 from shop.operator.engine.kube.client import Kube
 from shop.operator.engine.kube.kinds import JOB, Wave, kind_of
 from shop.operator.engine.kube.objects import NamespacedName, Object, Ref
-from shop.operator.engine.metrics import APPLIED_OBJECTS, DRIFT_REPAIRS, PRUNED_OBJECTS
+from shop.operator.engine.metrics import APPLIED_OBJECTS, DRIFT_REPAIRS
 from shop.operator.engine.reconcile.apply import Applier, Blocked, reason_and_message
 from shop.operator.engine.reconcile.drift import difference, digest
-from shop.operator.engine.reconcile.preflight import named_by
-from shop.operator.engine.reconcile.prune import delete_if_same, is_there
 from shop.operator.engine.reconcile.target import Item, Target
 from shop.operator.engine.slots import SLOW_S
 from shop.operator.engine.status.conditions import with_pod_cause
@@ -29,7 +27,7 @@ from shop.operator.engine.status.shop_view import Entry, Rollout, ShopView
 JOB_RETRY_S = 60.0
 """A Job that failed for good is created anew after this time, when nothing else can help."""
 MAX_REPAIRS = 6
-"""Repairs of one object within REPAIRS_WINDOW_S, after which it is skipped for a while: somebody keeps changing it."""
+"""Repairs of one object within REPAIRS_WINDOW_S, after which it is skipped for a while: another client changes it."""
 REPAIRS_WINDOW_S = 120.0
 MAX_FIELDS_NAMED = 5
 
@@ -105,44 +103,28 @@ class RolloutController:
         self.forget(key)
         self._repairs = {repaired: times for repaired, times in self._repairs.items() if repaired[0] != key}
 
-    def union(self, view: ShopView, target: Target) -> list[Entry]:
-        """What is there and what is to come: written before the first of it is applied, so that nothing is lost."""
-        entries = self.entries(view)
-        for item in target.items:
-            entries.setdefault(item.ref, Entry(item.ref))
-        return list(entries.values())
-
     async def advance(self, view: ShopView, target: Target) -> Progress:
         """Apply up to the first wave that is not healthy. Blocked when the API server refuses an object."""
         entries = self.entries(view)
         for wave, items in target.waves():
-            items = [item for item in items if not self._is_done(view, item)]
-            stale = [item for item in items if not self._in_sync(view, item)]
+            if wave is Wave.RESTORE and view.restored(entries):  # another version's Job would restore the backup again
+                for item in items:
+                    entries[item.ref] = replace(self._entry(view, item.ref), done=True)
+            # A completed Job is not looked at again: its name follows from what it does, so labels do not matter.
+            items = [item for item in items if not (item.ref.kind == JOB.kind and self._entry(view, item.ref).done)]
+            stale = []
+            for item in items:
+                child = self._cache.children(view.key).get(item.ref)
+                if not child or child.applied != item.hash or child.digest != self._entry(view, item.ref).digest:
+                    stale.append(item)
             if stale:
                 await self._apply(view, target.objects(wave), stale)
-            progress = self._assess_wave(view.key, wave, items)
-            if progress is not None:
+            if progress := self._assess_wave(view.key, wave, items):
                 return progress
             for item in items:
                 if item.ref.kind == JOB.kind:
                     entries[item.ref] = replace(self._entry(view, item.ref), done=True)
         return Progress()
-
-    def _is_done(self, view: ShopView, item: Item) -> bool:
-        """Whether a Job has completed. Its name follows from what it does, so labels do not matter."""
-        if item.ref.kind != JOB.kind:
-            return False
-        entries, entry = self.entries(view), self._entry(view, item.ref)
-        if item.wave is Wave.RESTORE and not entry.done and view.restored(entries):
-            # Another version's Job would restore the backup again.
-            entry = entries[item.ref] = replace(entry, done=True)
-        return entry.done
-
-    def _in_sync(self, view: ShopView, item: Item) -> bool:
-        child = self._cache.children(view.key).get(item.ref)
-        if child is None or child.applied != item.hash:
-            return False
-        return child.digest == self._entry(view, item.ref).digest
 
     async def _apply(self, view: ShopView, objects: Mapping[Ref, Object], items: Iterable[Item]) -> None:
         """One after the other: many Shops are worked on at once, and one whose objects all wait for a webhook must
@@ -214,28 +196,6 @@ class RolloutController:
                 waits.append(due - now)
         return min(waits, default=None)
 
-    async def prune(self, view: ShopView, target: Target) -> list[Ref]:
-        """Delete what is in the inventory and not in the target. Only called when all of the target is applied.
-
-        What the spec names is the user's, also if the operator made it once: it only leaves the inventory. What is not
-        watched is read first: a Job that was cleaned up would otherwise cost a write at each restart.
-        """
-        wanted, named = {item.ref for item in target.items}, named_by(view.spec)
-        entries, children = self.entries(view), self._cache.children(view.key)
-        unwanted = sorted((ref for ref in entries if ref not in wanted), reverse=True)
-        for ref in unwanted:
-            child, uid = children.get(ref), ""
-            if (ref.kind, ref.name) not in named:
-                if child is not None:
-                    uid = "" if child.deleting else child.uid
-                elif await is_there(self._kube, view.key, entries[ref]):
-                    uid = entries[ref].uid
-            if uid:
-                await delete_if_same(self._kube, view.key, ref, uid)
-                PRUNED_OBJECTS.labels(ref.kind).inc()
-            del entries[ref]
-        return unwanted
-
     def drifted(self, view: ShopView) -> list[Ref]:
         """What of the inventory is gone or no longer as it was applied."""
         children = self._cache.children(view.key)
@@ -254,27 +214,21 @@ class RolloutController:
                 moment for moment in self._repairs.get((view.key, ref), []) if now - moment < REPAIRS_WINDOW_S
             ]
             if len(times) >= MAX_REPAIRS:
-                result.skipped.append(f"{ref.display_name} is changed again and again by somebody else")
+                result.skipped.append(f"{ref.display_name} is changed again and again by another client")
                 continue
             try:
-                drift = await self._describe_drift(view.key, objects[ref])
+                live = await self._kube.get(kind_of(ref), view.key.namespace, ref.name)
                 await self.apply_one(view, objects[ref])
             except (Blocked, ApiError) as error:
                 result.blocked = result.blocked or reason_and_message(error)
                 continue
             times.append(time.monotonic())
             DRIFT_REPAIRS.labels(ref.kind).inc()
-            result.repaired.append(drift)
+            fields = difference(objects[ref], live) if live else []
+            named = ", ".join(fields[:MAX_FIELDS_NAMED]) + (" ..." if len(fields) > MAX_FIELDS_NAMED else "")
+            drift = f": {named or 'fields were taken over'}" if live else " was deleted"
+            result.repaired.append(f"{ref.display_name}{drift}")
         return result
-
-    async def _describe_drift(self, key: NamespacedName, obj: Object) -> str:
-        ref = Ref.of(obj)
-        live = await self._kube.get(kind_of(ref), key.namespace, ref.name)
-        if live is None:
-            return f"{ref.display_name} was deleted"
-        fields = difference(obj, live)
-        named = ", ".join(fields[:MAX_FIELDS_NAMED]) + (" ..." if len(fields) > MAX_FIELDS_NAMED else "")
-        return f"{ref.display_name}: {named or 'fields were taken over'}"
 
 
 def rollout_failure(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,10 +10,7 @@ from itertools import groupby
 import orjson
 
 from shop.operator.engine.kube.kinds import Wave, order_of, wave_of
-from shop.operator.engine.kube.objects import APPLIED, NamespacedName, Object, Ref
-
-MAX_KEPT = 2_000
-"""Targets kept; one is about 25 KB. Beyond, the least recently used one is rendered again when it is needed."""
+from shop.operator.engine.kube.objects import APPLIED, Object, Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +51,3 @@ class Target:
     def waves(self) -> Iterator[tuple[Wave, list[Item]]]:
         for wave, items in groupby(self.items, key=lambda item: item.wave):
             yield wave, list(items)
-
-
-class Targets:
-    """The targets of Shops that are being rolled out or repaired."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[NamespacedName, Target] = OrderedDict()
-
-    def has(self, key: NamespacedName) -> bool:
-        """Whether the Shop is being rolled out or repaired."""
-        return key in self._kept
-
-    def get(self, key: NamespacedName, hash_: str) -> Target | None:
-        found = self._kept.get(key)
-        if found is None or found.hash != hash_:
-            return None
-        self._kept.move_to_end(key)
-        return found
-
-    def put(self, key: NamespacedName, target: Target) -> Target:
-        self._kept[key] = target
-        if len(self._kept) > MAX_KEPT:
-            self._kept.popitem(last=False)
-        return target
-
-    def drop(self, key: NamespacedName) -> None:
-        self._kept.pop(key, None)

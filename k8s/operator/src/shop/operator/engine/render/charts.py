@@ -32,47 +32,42 @@ class Charts:
         earlier = {path.name.removeprefix(f"{CHART}-").removesuffix(".tgz"): path for path in archives}
         self._own = version
         self._paths = {**earlier, version: folder / CHART}
-        self._digests = {name: digest_of(path) for name, path in self._paths.items()}
+        self._digests = {path: digest_of(path) for path in self._paths.values()}
 
     def path(self, version: str | None) -> Path:
         """A folder or an archive; None is the operator's own version. RenderError names the versions that exist."""
-        return self._paths[self._known(version)]
+        version = version or self._own
+        if version not in self._paths:
+            earlier = ", ".join(sorted(self._paths.keys() - {self._own})) or "no earlier ones"
+            raise RenderError(
+                f"spec.version: this operator has no charts of {version}, and images are only run with their own: "
+                f"it has {self._own} and {earlier}"
+            )
+        return self._paths[version]
 
     def digest(self, version: str | None) -> str:
         """Hash of what its objects depend on; RenderError as `path`."""
-        return self._digests[self._known(version)]
-
-    def is_own(self, version: str | None) -> bool:
-        return version in (None, self._own)
-
-    def _known(self, version: str | None) -> str:
-        if version is None or version in self._paths:
-            return version or self._own
-        earlier = ", ".join(sorted(self._paths.keys() - {self._own})) or "no earlier ones"
-        raise RenderError(
-            f"spec.version: this operator has no charts of {version}, and images are only run with their own: "
-            f"it has {self._own} and {earlier}"
-        )
+        return self._digests[self.path(version)]
 
 
 def digest_of(chart: Path) -> str:
     """Hash over the files that the chart's objects depend on, symbolic links followed."""
     found = hashlib.sha256()
-    for path, content in sorted(_archived(chart) if chart.suffix == ".tgz" else _in_folder(chart)):
+    for path, content in sorted(_files(chart)):
         if not any(path.match(pattern) for pattern in _NOT_RENDERED):
             found.update(f"{path}\0".encode())
             found.update(hashlib.sha256(content).digest())
     return found.hexdigest()
 
 
-def _in_folder(chart: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+def _files(chart: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The files of a folder or an archive, by their paths in the chart."""
+    if chart.suffix == ".tgz":
+        with tarfile.open(chart) as archive:
+            for member in archive:
+                if content := archive.extractfile(member):
+                    yield PurePosixPath(*PurePosixPath(member.name).parts[1:]), content.read()
+        return
     for folder, _, files in os.walk(chart, followlinks=True):
         for path in (Path(folder, name) for name in files):
             yield PurePosixPath(path.relative_to(chart)), path.read_bytes()
-
-
-def _archived(chart: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    with tarfile.open(chart) as archive:
-        for member in archive:
-            if content := archive.extractfile(member):
-                yield PurePosixPath(*PurePosixPath(member.name).parts[1:]), content.read()

@@ -19,7 +19,6 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +31,7 @@ from shop.operator.engine.kube.objects import APPLIED, ARGO_CD_IGNORE, KEEP, MAN
 from shop.operator.engine.metrics import RENDER
 from shop.operator.engine.render import shop_secrets
 from shop.operator.engine.render.charts import Charts
-from shop.operator.engine.render.values import Images, RenderError, Values, contradictions, values
+from shop.operator.engine.render.values import Images, RenderError, Values, values
 from shop.operator.resource.spec import Shop
 
 __all__ = ["HelmNotFound", "Images", "RenderError", "Renderer", "find_charts", "find_helm"]
@@ -56,8 +55,7 @@ class HelmNotFound(RuntimeError):
 
 def find_helm() -> Path:
     """The helm of SHOP_OPERATOR_HELM, of the PATH, or of the test cluster's cache; HelmNotFound without any."""
-    places = (os.environ.get(HELM_VARIABLE), shutil.which("helm"), _CACHED_HELM)
-    for place in places:
+    for place in (os.environ.get(HELM_VARIABLE), shutil.which("helm"), _CACHED_HELM):
         if place and os.access(place, os.X_OK):
             return Path(place)
     raise HelmNotFound(f"helm is not in ${HELM_VARIABLE}, not on the PATH and not at {_CACHED_HELM}")
@@ -105,11 +103,11 @@ class Renderer:
         made = shop_secrets.secrets(name, namespace, given, seed)
         text = await self._template(shop, namespace, shop_secrets.named(name, given), optional)
         found = [*made, *documents(text)]
-        return sorted((_decorated(obj, shop, namespace, uid) for obj in found), key=order_of)
+        for obj in found:
+            _decorate(obj, shop, namespace, uid)
+        return sorted(found, key=order_of)
 
     def _values(self, shop: Shop, namespace: str, optional: frozenset[str]) -> Values:
-        for problem in contradictions(shop.spec):
-            raise RenderError(problem)
         return values(shop, namespace, optional=optional, version=self.version, images=self._images)
 
     async def _template(self, shop: Shop, namespace: str, given: Values, optional: frozenset[str]) -> bytes:
@@ -122,10 +120,13 @@ class Renderer:
                 arguments += ["--api-versions", f"{kind.api_version}/{kind.kind}"]
         # The values follow from checked models, and tests render them with the schema, so it is not read here. That of
         # an earlier version is: it refuses what the charts of that version do not know.
-        arguments += ["--skip-schema-validation"] if self._charts.is_own(version) else []
+        arguments += ["--skip-schema-validation"] if version in (None, self.version) else []
         async with self._slots:
             started = time.perf_counter()
-            code, out, err = await _run(self._helm, tuple(arguments), as_yaml(given))
+            # JSON that is valid YAML, too: no surrogate pairs, and no characters that YAML forbids.
+            text = json.dumps(given, ensure_ascii=False)
+            text = _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+            code, out, err = await _run(self._helm, tuple(arguments), text)
         RENDER.labels("failed" if code else "done").observe(time.perf_counter() - started)
         if code:
             raise RenderError(translate_helm_error(err.decode(errors="replace")))
@@ -148,14 +149,7 @@ async def _run(program: Path, arguments: tuple[str, ...], given: str) -> tuple[i
     return process.returncode or 0, out, err
 
 
-def as_yaml(given: Values) -> str:
-    """`given` as JSON that is valid YAML, too: no surrogate pairs, and no characters that YAML forbids."""
-    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(given, ensure_ascii=False))
-
-
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-
-
 _PLAIN_SCALARS = 8_192
 _TEXT_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp", "value", "merge"))
 
@@ -190,37 +184,30 @@ def _plain(text: str) -> Any:
     return text if tag in _TEXT_TAGS else loader.construct_object(yaml.ScalarNode(tag, text))
 
 
-def _decorated(obj: Object, shop: Shop, namespace: str, uid: str) -> Object:
-    """`obj` with the additions listed in the module's docstring."""
+def _decorate(obj: Object, shop: Shop, namespace: str, uid: str) -> None:
+    """Make the additions that the module's docstring lists."""
     name = shop.metadata.name
-    metadata = obj["metadata"]
+    metadata, spec = obj["metadata"], obj.get("spec", {})
     metadata["namespace"] = namespace
-    metadata["labels"] = {**metadata.get("labels", {}), "app.kubernetes.io/managed-by": MANAGER, SHOP_LABEL: name}
-    for labelled in _inner(obj):
-        labelled["labels"] = {**labelled.get("labels", {}), SHOP_LABEL: name}
-    annotations = metadata["annotations"] = {**metadata.get("annotations", {})}
+    metadata.setdefault("labels", {}).update({"app.kubernetes.io/managed-by": MANAGER, SHOP_LABEL: name})
+    # The metadata of what controllers create from it: pods, volume claims, and those of CloudNativePG.
+    inner = [claim["metadata"] for claim in spec.get("volumeClaimTemplates", ())]
+    if obj["kind"] == "Cluster":
+        inner.append(spec.setdefault("inheritedMetadata", {}))
+    if obj["kind"] == "CronJob":
+        inner.append(spec["jobTemplate"].setdefault("metadata", {}))
+        spec = spec["jobTemplate"]["spec"]
+    if "template" in spec:
+        inner.append(spec["template"]["metadata"])
+    for labelled in inner:
+        labelled.setdefault("labels", {})[SHOP_LABEL] = name
+    annotations = metadata.setdefault("annotations", {})
     if annotations.get(KEEP) == "keep":
         annotations.update(ARGO_CD_IGNORE)
     elif uid:
         owner = {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "name": name, "uid": uid, "controller": True}
         metadata["ownerReferences"] = [owner]
     annotations[APPLIED] = _sha256(obj)[:APPLIED_DIGITS]
-    return obj
-
-
-def _inner(obj: Object) -> Iterator[dict[str, Any]]:
-    """The metadata of objects that controllers create from it: pods, volume claims, and those of CloudNativePG."""
-    spec = obj.get("spec", {})
-    if obj["kind"] == "Cluster":
-        yield spec.setdefault("inheritedMetadata", {})
-    if obj["kind"] == "CronJob":
-        job = spec["jobTemplate"]
-        yield job.setdefault("metadata", {})
-        spec = job["spec"]
-    if "template" in spec:
-        yield spec["template"]["metadata"]
-    for claim in spec.get("volumeClaimTemplates", ()):
-        yield claim["metadata"]
 
 
 def _sha256(what: Any) -> str:

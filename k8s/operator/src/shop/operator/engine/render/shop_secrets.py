@@ -11,13 +11,12 @@ import hmac
 import string
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any
 
+from shop.operator.engine.kube.kinds import STORE_NOUNS
 from shop.operator.engine.kube.objects import KEEP, NOUN_LABEL, Object
 from shop.operator.engine.render.values import Values
 from shop.operator.services import WITH_DATABASE
 
-SEED_BYTES = 32
 PASSWORD_LENGTH = 32
 ADMIN_EMAIL = "admin@shop.local"
 _LETTERS = string.ascii_letters
@@ -31,7 +30,7 @@ _OWN = {
     "valkey": "valkey",
 }
 """Name of each kind of Secret without the Shop's, as the chart's template `shop.secret` has it."""
-_STORES = frozenset({"postgres", "nats", "valkey"})
+
 POSTGRES_PORT = 5432
 
 
@@ -51,19 +50,32 @@ def password(seed: bytes, purpose: str) -> str:
 
 def secrets(shop_name: str, namespace: str, values: Values, seed: bytes) -> list[Object]:
     """The Secrets that the Shop does not name itself, for the values of its chart. `namespace` is theirs."""
-    given = values["global"]["secrets"]
+    given, mode = values["global"]["secrets"], values["database"]["mode"]
+    nats, valkey = password(seed, "nats/password"), password(seed, "valkey/password")
     made = {
         "internal": {"token": password(seed, "internal/token")},
         "admin": {"email": ADMIN_EMAIL, "password": password(seed, "admin/password")},
         "keys": {name: password(seed, f"keys/{name}") for name in ("keyEncryptionKey", "sessionSecret")},
-        **_of_stores(shop_name, values, seed),
+        "nats": {"password": nats, "url": f"nats://shop:{nats}@{shop_name}-nats:4222"},
+        "valkey": {"password": valkey, "url": f"redis://:{valkey}@{shop_name}-valkey:6379/0"},
     }
+    if mode != "External":
+        made["postgres"] = {"username": "postgres", "password": password(seed, "postgres/password")}
     found = [
-        _secret(shop_name, namespace, kind if kind in _STORES else "shop", _OWN[kind], data)
+        _secret(shop_name, namespace, kind if kind in STORE_NOUNS else "shop", _OWN[kind], data)
         for kind, data in made.items()
         if kind not in given
     ]
-    return found + _of_databases(shop_name, namespace, values, seed)
+    # The shop's own database server, and how TLS is used with it.
+    server, sslmode = ("postgres-rw", "require") if mode == "CloudNativePG" else ("postgres", "disable")
+    for noun in WITH_DATABASE:
+        if noun not in given.get("database", {}) and values["services"][noun].get("enabled", True):
+            role, secret = f"shop_{noun}", password(seed, f"database-{noun}/password")
+            address = f"{shop_name}-{server}:{POSTGRES_PORT}"
+            url = f"postgresql://{role}:{secret}@{address}/{role}?sslmode={sslmode}"
+            data = {"username": role, "password": secret, "url": url}
+            found.append(_secret(shop_name, namespace, noun, f"database-{noun}", data))
+    return found
 
 
 def named(shop_name: str, values: Values) -> Values:
@@ -73,37 +85,6 @@ def named(shop_name: str, values: Values) -> Values:
     databases = {noun: f"{shop_name}-database-{noun}" for noun in WITH_DATABASE}
     every = {**names, **given, "database": {**databases, **given.get("database", {})}}
     return {**values, "global": {**values["global"], "secrets": every}}
-
-
-def _of_stores(shop_name: str, values: Values, seed: bytes) -> dict[str, Mapping[str, str]]:
-    nats, valkey = password(seed, "nats/password"), password(seed, "valkey/password")
-    stores: dict[str, Mapping[str, str]] = {
-        "nats": {"password": nats, "url": f"nats://shop:{nats}@{shop_name}-nats:4222"},
-        "valkey": {"password": valkey, "url": f"redis://:{valkey}@{shop_name}-valkey:6379/0"},
-    }
-    if values["database"]["mode"] != "External":
-        stores["postgres"] = {"username": "postgres", "password": password(seed, "postgres/password")}
-    return stores
-
-
-def _of_databases(shop_name: str, namespace: str, values: Values, seed: bytes) -> list[Object]:
-    given = values["global"]["secrets"].get("database", {})
-    found = []
-    for noun in WITH_DATABASE:
-        if noun not in given and values["services"][noun].get("enabled", True):
-            role, secret = f"shop_{noun}", password(seed, f"database-{noun}/password")
-            server, sslmode = _server(shop_name, values["database"])
-            url = f"postgresql://{role}:{secret}@{server}/{role}?sslmode={sslmode}"
-            data = {"username": role, "password": secret, "url": url}
-            found.append(_secret(shop_name, namespace, noun, f"database-{noun}", data))
-    return found
-
-
-def _server(shop_name: str, database: Mapping[str, Any]) -> tuple[str, str]:
-    """HOST:PORT of the shop's own database server, and how TLS is used with it."""
-    if database["mode"] == "CloudNativePG":
-        return f"{shop_name}-postgres-rw:{POSTGRES_PORT}", "require"
-    return f"{shop_name}-postgres:{POSTGRES_PORT}", "disable"
 
 
 def _secret(shop_name: str, namespace: str, noun: str, own_name: str, data: Mapping[str, str]) -> Object:

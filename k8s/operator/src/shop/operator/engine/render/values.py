@@ -5,13 +5,13 @@ What a Shop does not say is left to the chart, so `helm template` with these val
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
+from shop.operator.engine.kube.objects import amount
 from shop.operator.resource.spec import RETAIL_NEEDED, Backend, DatabaseBackend, Exposure, Shop, ShopSpec, Store
-from shop.operator.resource.spec_service import Quantities, Resources, Service
+from shop.operator.resource.spec_service import Resources
 from shop.operator.services import SERVICES, WITH_DATABASE
 
 Values = dict[str, Any]
@@ -29,26 +29,12 @@ DEFAULT_RESOURCES: Mapping[str, Mapping[str, str]] = {
 PROMETHEUS: Mapping[str, str] = {"app.kubernetes.io/name": "prometheus"}
 """Label of every Prometheus that the Prometheus operator runs."""
 LOCAL_URL = "http://localhost:8080"
-_FACTORS: Mapping[str, int | Decimal] = {
-    "": 1,
-    "m": Decimal("0.001"),
-    "k": 1000,
-    "M": 1000**2,
-    "G": 1000**3,
-    "T": 1000**4,
-    "Ki": 1024,
-    "Mi": 1024**2,
-    "Gi": 1024**3,
-    "Ti": 1024**4,
-}
+LOCAL_REGISTRY = "localhost/shopkeeper"
+"""What `make images` names its images by."""
 
 
 class RenderError(Exception):
     """The Shop cannot be rendered; the message begins with the invalid field."""
-
-
-LOCAL_REGISTRY = "localhost/shopkeeper"
-"""What `make images` names its images by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +56,10 @@ def values(
     """
     spec, catalog, running = shop.spec, shop.spec.store.catalog, shop.spec.nouns
     _check(spec, optional)
-    return {
+    database: Values = {**_backend(spec.database), "instances": spec.database.instances}
+    if spec.database.max_connections:
+        database["maxConnections"] = spec.database.max_connections
+    found: Values = {
         "global": _global(shop, version, images or Images()),
         "catalog": {
             "sample": (catalog and catalog.sample) or "",
@@ -78,12 +67,18 @@ def values(
         },
         "rules": {"enabled": spec.observability.rules},
         "dashboards": {"enabled": spec.observability.dashboards},
-        **_stores(spec),
-        **_copies(spec),
+        "database": database,
+        "messaging": _backend(spec.messaging),
+        "cache": _backend(spec.cache),
         # The operator applies a Job and waits for it before the pods that need it.
         "serviceDefaults": {"migrations": {"mode": "Job"}},
         "services": {noun: _service(noun, spec) if noun in running else {"enabled": False} for noun in SERVICES},
     }
+    if spec.backup is not None:
+        found["backup"] = {"enabled": True, **spec.backup.model_dump(by_alias=True, exclude_none=True)}
+    if spec.restore_from is not None:
+        found["restore"] = spec.restore_from.model_dump(by_alias=True, exclude_none=True)
+    return found
 
 
 def public_url(exposure: Exposure) -> str:
@@ -97,32 +92,36 @@ def public_url(exposure: Exposure) -> str:
     return f"{'https' if section.startswith('https') or 'http' not in section else 'http'}://{exposure.host}"
 
 
-_NEEDS = (
-    ("Cluster", "spec.database.mode: CloudNativePG", "the operator of CloudNativePG", "postgresql.cnpg.io/v1"),
-    ("HTTPRoute", "spec.exposure.type: Gateway", "the Gateway API", "gateway.networking.k8s.io/v1"),
-    ("ServiceMonitor", "spec.observability.serviceMonitors", "the Prometheus operator", "monitoring.coreos.com/v1"),
-    ("PrometheusRule", "spec.observability.rules", "the Prometheus operator", "monitoring.coreos.com/v1"),
-)
+_NEEDS = {
+    "Cluster": ("spec.database.mode: CloudNativePG", "the operator of CloudNativePG", "postgresql.cnpg.io/v1"),
+    "HTTPRoute": ("spec.exposure.type: Gateway", "the Gateway API", "gateway.networking.k8s.io/v1"),
+    "ServiceMonitor": ("spec.observability.serviceMonitors", "the Prometheus operator", "monitoring.coreos.com/v1"),
+    "PrometheusRule": ("spec.observability.rules", "the Prometheus operator", "monitoring.coreos.com/v1"),
+}
 
 
-def wanted_kinds(spec: ShopSpec) -> frozenset[str]:
-    """The optional kinds that the Shop asks for."""
+def _check(spec: ShopSpec, optional: frozenset[str]) -> None:
+    """RenderError when the Shop asks for an optional kind that the cluster does not serve, or contradicts itself."""
     asked = {
         "Cluster": spec.database.mode == "CloudNativePG",
         "HTTPRoute": spec.exposure.type == "Gateway",
         "ServiceMonitor": spec.observability.service_monitors,
         "PrometheusRule": spec.observability.rules,
     }
-    return frozenset(kind for kind, wanted in asked.items() if wanted)
-
-
-def _check(spec: ShopSpec, optional: frozenset[str]) -> None:
-    missing = wanted_kinds(spec) - optional
-    for kind, field, what, api_version in _NEEDS:
-        if kind in missing:
+    for kind, (field, what, api_version) in _NEEDS.items():
+        if asked[kind] and kind not in optional:
             raise RenderError(f"{field} needs {what} in the cluster, which serves no {kind} of {api_version}")
     if not spec.modules.retail:
         raise RenderError(f"spec.modules.retail: {RETAIL_NEEDED}")
+    for noun, service in spec.services.items():
+        resources = service.resources or Resources()
+        requests, limits = (part.model_dump(exclude_none=True) for part in (resources.requests, resources.limits))
+        for name in sorted(requests.keys() & limits.keys()):
+            if amount(requests[name]) > amount(limits[name]):
+                raise RenderError(
+                    f"spec.services.{noun}.resources.requests.{name}: {requests[name]} is more than "
+                    f"the limit of {limits[name]}"
+                )
 
 
 def _global(shop: Shop, version: str, images: Images) -> Values:
@@ -133,7 +132,11 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
         "pullPolicy": images.pull_policy,
         "pullSecrets": list(images.pull_secrets),
     }
-    tracing = spec.observability.tracing
+    tracing, policies = spec.observability.tracing, Values(enabled=spec.network_policies)
+    if spec.network_policies and spec.observability.service_monitors:
+        # A Prometheus of the Prometheus operator may read the metrics from any namespace.
+        prometheus = {"namespaceSelector": {}, "podSelector": {"matchLabels": dict(PROMETHEUS)}}
+        policies["scrapeFrom"] = [prometheus]
     return {
         "namePrefix": shop.metadata.name,
         "image": {name: given for name, given in image.items() if given},
@@ -145,20 +148,10 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
         "ipFamilyPolicy": spec.ip_family_policy or "",
         "ipFamilies": list(spec.ip_families),
         "podDisruptionBudgets": spec.pod_disruption_budgets,
-        "networkPolicies": _network_policies(spec),
+        "networkPolicies": policies,
         "serviceMonitors": "Always" if spec.observability.service_monitors else "Never",
         "monitorLabels": dict(spec.observability.labels),
         "tracing": {"endpoint": tracing.endpoint, "sampleRatio": tracing.sample_ratio} if tracing.endpoint else {},
-    }
-
-
-def _network_policies(spec: ShopSpec) -> Values:
-    """With ServiceMonitors, a Prometheus of its operator may read the metrics from any namespace."""
-    if not (spec.network_policies and spec.observability.service_monitors):
-        return {"enabled": spec.network_policies}
-    return {
-        "enabled": True,
-        "scrapeFrom": [{"namespaceSelector": {}, "podSelector": {"matchLabels": dict(PROMETHEUS)}}],
     }
 
 
@@ -166,16 +159,13 @@ def _store(store: Store) -> Values:
     """Its fields under the names that they have in the Shop, so that a new one needs no change here."""
     fields = store.model_dump(by_alias=True, exclude={"catalog"})
     taxes = [{name: value for name, value in tax.items() if value is not None} for tax in fields["taxes"]]
+    for tax in taxes:  # a number of JSON, and an integer where it is one
+        tax["ratePercent"] = int(tax["ratePercent"]) if tax["ratePercent"] % 1 == 0 else float(tax["ratePercent"])
     return {
         **{name: "" if value is None else value for name, value in fields.items()},
         "shipsTo": list(store.ships_to),
-        "taxes": [{**tax, "ratePercent": number(tax["ratePercent"])} for tax in taxes],
+        "taxes": taxes,
     }
-
-
-def number(value: Decimal) -> int | float:
-    """The same number as JSON writes it."""
-    return int(value) if value == int(value) else float(value)
 
 
 def _given_secrets(spec: ShopSpec) -> Values:
@@ -197,59 +187,33 @@ def _database_access(database: DatabaseBackend) -> Values:
     return given
 
 
-def _stores(spec: ShopSpec) -> Values:
-    return {
-        "database": _database(spec.database),
-        "messaging": _backend(spec.messaging),
-        "cache": _backend(spec.cache),
-    }
-
-
-def _database(database: DatabaseBackend) -> Values:
-    given = {**_backend(database), "instances": database.instances}
-    return given | ({"maxConnections": database.max_connections} if database.max_connections else {})
-
-
 def _backend(backend: DatabaseBackend | Backend) -> Values:
     return {"mode": backend.mode} if backend.mode == "External" else {"mode": backend.mode, "storage": backend.storage}
 
 
-def _copies(spec: ShopSpec) -> Values:
-    """Backup and restore, where the Shop has them."""
-    found: Values = {}
-    if spec.backup is not None:
-        found["backup"] = {"enabled": True, **spec.backup.model_dump(by_alias=True, exclude_none=True)}
-    if spec.restore_from is not None:
-        found["restore"] = spec.restore_from.model_dump(by_alias=True, exclude_none=True)
-    return found
-
-
 def _service(noun: str, spec: ShopSpec) -> Values:
     service = spec.service(noun)
-    given: Values = {
-        "logLevel": service.log_level,
-        **_scale(service),
-        **_resources(service.resources),
-        **_image(service.image),
-        **_environment(noun, service.env),
-    }
+    given: Values = {"logLevel": service.log_level, **_resources(service.resources), **_image(service.image)}
+    if service.autoscaling is None:
+        given["replicas"] = service.replicas
+    else:
+        given["autoscaling"] = {"enabled": True, **service.autoscaling.model_dump(by_alias=True)}
+    if service.env:
+        # As written: Kubernetes would read `$(NAME)` as a reference and `$$` as an escape.
+        given["env"] = [{"name": name, "value": literal(service.env[name])} for name in sorted(service.env)]
+    from_secrets: Values = dict.fromkeys(sorted(SECRET_ENV.get(noun, frozenset()) & set(service.env)))
     if noun in WITH_DATABASE and spec.database.mode == "External":
         # One Secret with the URL of every service's database under the service's name.
-        given["secretEnv"] = {**given.get("secretEnv", {}), "SHOP_DATABASE_URL": {"key": noun}}
-    return given | _of_noun(noun, spec)
-
-
-def _of_noun(noun: str, spec: ShopSpec) -> Values:
-    if noun == "gateway":
-        return _exposure(spec)
+        from_secrets["SHOP_DATABASE_URL"] = {"key": noun}
+    if from_secrets:
+        given["secretEnv"] = from_secrets
     if noun == "pricing":
         sample = spec.store.catalog and spec.store.catalog.sample
-        return {"config": {"SHOP_SAMPLE_PROMOTIONS": "true" if sample else ""}}
-    return {}
+        given["config"] = {"SHOP_SAMPLE_PROMOTIONS": "true" if sample else ""}
+    return given | (_exposure(spec.exposure) if noun == "gateway" else {})
 
 
-def _exposure(spec: ShopSpec) -> Values:
-    exposure = spec.exposure
+def _exposure(exposure: Exposure) -> Values:
     if exposure.type == "Ingress":
         ingress = {"className": exposure.class_name, "host": exposure.host, "tlsSecretName": exposure.tls_secret_name}
         return {"ingress": {"enabled": True, **{name: given for name, given in ingress.items() if given}}}
@@ -257,12 +221,6 @@ def _exposure(spec: ShopSpec) -> Values:
         gateway = exposure.gateway_ref.model_dump(by_alias=True, exclude_none=True)
         return {"httpRoute": {"enabled": True, "hostnames": [exposure.host], "gatewayRef": gateway}}
     return {}
-
-
-def _scale(service: Service) -> Values:
-    if service.autoscaling is None:
-        return {"replicas": service.replicas}
-    return {"autoscaling": {"enabled": True, **service.autoscaling.model_dump(by_alias=True)}}
 
 
 def _image(image: str | None) -> Values:
@@ -276,15 +234,6 @@ def _image(image: str | None) -> Values:
     return {"image": {part: given for part, given in found.items() if given}}
 
 
-def _environment(noun: str, env: Mapping[str, str]) -> Values:
-    """Variables as written: Kubernetes would read `$(NAME)` as a reference and `$$` as an escape."""
-    if not env:
-        return {}
-    taken = sorted(SECRET_ENV.get(noun, frozenset()) & set(env))
-    written = [{"name": name, "value": literal(env[name])} for name in sorted(env)]
-    return {"env": written} | ({"secretEnv": dict.fromkeys(taken)} if taken else {})
-
-
 def literal(value: str) -> str:
     """`value` escaped where Kubernetes would expand it."""
     return value.replace("$", "$$") if "$(" in value or "$$" in value else value
@@ -294,7 +243,7 @@ def _resources(given: Resources | None) -> Values:
     """What the Shop sets, over the chart's defaults; a default that contradicts it is adjusted."""
     if given is None:
         return {}
-    requests, limits = _quantities(given.requests), _quantities(given.limits)
+    requests, limits = (part.model_dump(exclude_none=True) for part in (given.requests, given.limits))
     for name, quantity in DEFAULT_RESOURCES["requests"].items():
         if name not in requests and name in limits:
             requests[name] = min(quantity, limits[name], key=amount)
@@ -303,26 +252,3 @@ def _resources(given: Resources | None) -> Values:
             limits[name] = max(quantity, requests[name], key=amount)
     found = {"requests": requests, "limits": limits}
     return {"resources": {part: quantities for part, quantities in found.items() if quantities}}
-
-
-def _quantities(given: Quantities) -> dict[str, str]:
-    return given.model_dump(exclude_none=True)
-
-
-def amount(quantity: str) -> Decimal:
-    """A quantity of Kubernetes as a number of cores or bytes."""
-    digits = quantity.rstrip("mkKMGTi")
-    return Decimal(digits) * _FACTORS[quantity[len(digits) :]]
-
-
-def contradictions(spec: ShopSpec) -> Iterator[str]:
-    """A sentence for each request above its own limit, which Kubernetes would refuse."""
-    for noun, service in spec.services.items():
-        resources = service.resources or Resources()
-        requests, limits = _quantities(resources.requests), _quantities(resources.limits)
-        for name in sorted(requests.keys() & limits.keys()):
-            if amount(requests[name]) > amount(limits[name]):
-                yield (
-                    f"spec.services.{noun}.resources.requests.{name}: {requests[name]} is more than "
-                    f"the limit of {limits[name]}"
-                )

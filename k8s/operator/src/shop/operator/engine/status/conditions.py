@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
+from shop.operator.engine.kube.objects import shortened, timestamp
 from shop.operator.engine.status.pods import PodProblem
 
 MESSAGE_CHARS = 1_024
@@ -80,10 +81,20 @@ def conditions(previous: Sequence[Condition], facts: Facts, now: datetime) -> li
         paused = "True", "Suspended", "spec.suspend is true: the operator changes nothing."
     verdicts = (_ready(facts), _progressing(facts), degraded, _drifted(facts, before.get("Drifted")), paused)
     result = []
-    for kind, verdict in zip(TYPES, verdicts, strict=True):
+    for kind, (status, reason, message) in zip(TYPES, verdicts, strict=True):
         old = before.get(kind, {})
         pinned = facts.paused and kind == "Ready" and "observedGeneration" in old
-        result.append(_condition(kind, verdict, old, old["observedGeneration"] if pinned else facts.generation, now))
+        since = old.get("lastTransitionTime") if old.get("status") == status else None
+        result.append(
+            {
+                "type": kind,
+                "status": status,
+                "reason": reason,
+                "message": shortened(message, MESSAGE_CHARS),
+                "observedGeneration": old["observedGeneration"] if pinned else facts.generation,
+                "lastTransitionTime": since or timestamp(now),
+            }
+        )
     return result
 
 
@@ -94,20 +105,15 @@ def with_pod_cause(sentence: str, pod_problems: Sequence[PodProblem]) -> str:
     return f"{sentence} ({cause.message.removeprefix(f'{about}: ')})" if cause else sentence
 
 
-def settled(conditions: Sequence[Condition], generation: int) -> bool:
-    """Whether nothing more is under way for this generation, whether it succeeded or failed."""
-    progressing = _of(conditions, "Progressing")
-    return progressing.get("status") == "False" and progressing.get("observedGeneration") == generation
-
-
 def summary(conditions: Sequence[Condition]) -> str:
     """One line for a person: the state, and why it is not Ready."""
     if not conditions:
         return "New: the operator has not seen it"
-    ready, degraded = _of(conditions, "Ready"), _of(conditions, "Degraded")
+    found = {condition["type"]: condition for condition in conditions}
+    ready, degraded, paused = (found.get(kind, {}) for kind in ("Ready", "Degraded", "Paused"))
     serves = ready.get("status") == "True"
-    if _of(conditions, "Paused").get("status") == "True":
-        return f"Paused, {'ready' if serves else 'not ready'}: {_of(conditions, 'Paused')['message']}"
+    if paused.get("status") == "True":
+        return f"Paused, {'ready' if serves else 'not ready'}: {paused['message']}"
     if serves:
         return "Ready"
     if degraded.get("status") == "True":
@@ -116,30 +122,12 @@ def summary(conditions: Sequence[Condition]) -> str:
     return f"{_WORDS.get(str(ready.get('reason')), 'Not ready')}: {ready.get('message', '')}"
 
 
-def _of(conditions: Sequence[Condition], kind: str) -> Condition:
-    return next((condition for condition in conditions if condition["type"] == kind), {})
-
-
-def _condition(kind: str, verdict: Verdict, old: Condition, generation: int, now: datetime) -> Condition:
-    status, reason, message = verdict
-    since = old.get("lastTransitionTime") if old.get("status") == status else None
-    return {
-        "type": kind,
-        "status": status,
-        "reason": reason,
-        "message": message if len(message) <= MESSAGE_CHARS else message[: MESSAGE_CHARS - 1] + "…",
-        "observedGeneration": generation,
-        "lastTransitionTime": since or now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
-
-
 def _ready(facts: Facts) -> Verdict:
     if facts.deleting is not None:
         return "False", "Deleting", _sentence(facts.deleting)
     if facts.rolling and not (facts.invalid or facts.blocked or facts.failed):
         return _ready_while_rolling(facts, facts.rolling)
-    problem = _first_problem(facts)
-    if problem:
+    if problem := _first_problem(facts):
         return "False", *problem
     if facts.paused and not facts.serving:
         return "False", "Paused", "Nothing has been installed: spec.suspend is true."
@@ -163,17 +151,20 @@ def _progressing(facts: Facts) -> Verdict:
         return "True", "Deleting", _sentence(facts.deleting)
     if facts.paused:
         return "False", "Paused", "Nothing is changed while spec.suspend is true."
-    stopped = _stopped(facts)
-    if stopped:
-        return "False", *stopped
+    # Why nothing is under way although the spec is not met.
+    if facts.invalid is not None:
+        return "False", "InvalidSpec", _sentence(facts.invalid)
+    if facts.blocked:
+        return "False", facts.blocked[0], _sentence(facts.blocked[1])
+    if facts.failed and not (facts.rolling and facts.rolled_back_to is not None):
+        return "False", *_failure(facts, facts.failed)
     if facts.rolling:
         reason = "RollingBack" if facts.failed else "Installing" if facts.rolling.first else "RollingOut"
         return "True", reason, _sentence(_rollout(facts.rolling))
     if not facts.serving:
         return "True", "Installing", "Nothing has been applied yet."
-    if facts.waits:
-        return "False", facts.waits[0], _sentence(facts.waits[1])
-    return "False", "Complete", "No change is under way."
+    reason, why = facts.waits or ("Complete", "No change is under way.")
+    return "False", reason, _sentence(why)
 
 
 def _drifted(facts: Facts, old: Condition | None) -> Verdict:
@@ -185,17 +176,6 @@ def _drifted(facts: Facts, old: Condition | None) -> Verdict:
     return "False", "InStep", "What the operator applied is unchanged."
 
 
-def _stopped(facts: Facts) -> tuple[str, str] | None:
-    """Why nothing is under way although the spec is not met: reason and sentence."""
-    if facts.invalid is not None:
-        return "InvalidSpec", _sentence(facts.invalid)
-    if facts.blocked:
-        return facts.blocked[0], _sentence(facts.blocked[1])
-    if facts.failed and not (facts.rolling and facts.rolled_back_to is not None):
-        return _failure(facts)
-    return None
-
-
 def _first_problem(facts: Facts) -> tuple[str, str] | None:
     """Reason and message of what a person should look at first; None when there is no problem."""
     goes_on = "What was applied before goes on." if facts.serving and not facts.unready else ""
@@ -204,7 +184,7 @@ def _first_problem(facts: Facts) -> tuple[str, str] | None:
     if facts.blocked:
         return facts.blocked[0], _joined(facts.blocked[1], *facts.unready, goes_on)
     if facts.failed:
-        return _failure(facts)
+        return _failure(facts, facts.failed)
     if facts.pod_problems:
         return _order(facts.pod_problems)[0].reason, _joined(*_problems(facts))
     if facts.unready and not facts.rolling:
@@ -212,10 +192,9 @@ def _first_problem(facts: Facts) -> tuple[str, str] | None:
     return None
 
 
-def _failure(facts: Facts) -> tuple[str, str]:
+def _failure(facts: Facts, failed: tuple[str, str]) -> tuple[str, str]:
     """A revision that failed, and what replaced it."""
-    assert facts.failed is not None  # noqa: S101 - for the type checker
-    reason, why = facts.failed
+    reason, why = failed
     if facts.rolled_back_to is not None and facts.rolling:
         return "RollingBack", _joined(why, _rollout(facts.rolling), *_problems(facts))
     if facts.rolled_back_to is not None:

@@ -14,11 +14,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
 
 from shop.operator.engine.kube.api_errors import ApiError, Conflict, NotFound
-from shop.operator.engine.kube.kinds import EVENT, SHOP, Kind
-from shop.operator.engine.kube.objects import MANAGER, Object
+from shop.operator.engine.kube.client import Kube
+from shop.operator.engine.kube.kinds import EVENT, SHOP
+from shop.operator.engine.kube.objects import MANAGER, Object, shortened, timestamp
 
 MESSAGE_CHARS = 1_024
 REASON_CHARS = 128
@@ -37,14 +37,6 @@ MAX_WAITING = 2_000
 """Events still to be written; beyond, new ones are dropped."""
 
 log = logging.getLogger(__name__)
-
-
-class Writer(Protocol):
-    """The two verbs of Kube that are used: no right to read Events is needed."""
-
-    async def create(self, kind: Kind, obj: Object) -> Object: ...
-
-    async def patch(self, kind: Kind, namespace: str | None, name: str, body: Any) -> Object: ...
 
 
 @dataclass(slots=True)
@@ -67,11 +59,14 @@ class _Bucket:
 
 
 class EventRecorder:
-    """`record` from anywhere in the loop; `run` as a task for as long as the process leads."""
+    """`record` from anywhere in the loop; `run` as a task for as long as the process leads.
+
+    Events are created and patched only: no right to read them is needed.
+    """
 
     def __init__(
         self,
-        kube: Writer,
+        kube: Kube,
         instance: str = MANAGER,
         *,
         monotonic: Callable[[], float] = time.monotonic,
@@ -132,31 +127,26 @@ class EventRecorder:
 
     async def _write(self, series: _Series) -> None:
         """An Event is never worth an error: a refused one is logged and dropped."""
-        meta = series.body["metadata"]
+        meta, count = series.body["metadata"], series.count
+        stamps = {"firstTimestamp": timestamp(series.first), "lastTimestamp": timestamp(series.last)}
         try:
-            if series.written and await self._patched(series, meta):
+            if series.written and await self._patch_count(series, meta):
                 return
-            await self._create(series, meta)
+            try:
+                await self._kube.create(EVENT, {**series.body, **stamps, "count": count})
+                series.written = count
+            except Conflict:  # recorded by an earlier process, whose count goes on
+                stamps.pop("firstTimestamp")
+                known = await self._kube.patch(EVENT, meta["namespace"], meta["name"], stamps)
+                series.count += int(known.get("count") or 0)
+                await self._patch_count(series, meta)
         except ApiError as error:
             log.warning("event %s of %s is lost: %s", series.body["reason"], meta["namespace"], error)
 
-    async def _create(self, series: _Series, meta: Object) -> None:
-        count = series.count
-        stamps = {"firstTimestamp": _stamp(series.first), "lastTimestamp": _stamp(series.last), "count": count}
-        try:
-            await self._kube.create(EVENT, {**series.body, **stamps})
-            series.written = count
-        except Conflict:  # recorded by an earlier process, whose count goes on
-            known = await self._kube.patch(
-                EVENT, meta["namespace"], meta["name"], {"lastTimestamp": _stamp(series.last)}
-            )
-            series.count += int(known.get("count") or 0)
-            await self._patched(series, meta)
-
-    async def _patched(self, series: _Series, meta: Object) -> bool:
+    async def _patch_count(self, series: _Series, meta: Object) -> bool:
         """Write the count; False when the Event is gone, as Events are after an hour."""
         count = series.count
-        body = {"count": count, "lastTimestamp": _stamp(series.last)}
+        body = {"count": count, "lastTimestamp": timestamp(series.last)}
         try:
             await self._kube.patch(EVENT, meta["namespace"], meta["name"], body)
         except NotFound:
@@ -181,7 +171,7 @@ class EventRecorder:
 def _body(shop: Object, kind: str, reason: str, message: str, instance: str) -> Object:
     """An Event without its times and its count."""
     meta = shop["metadata"]
-    message = message if len(message) <= MESSAGE_CHARS else message[: MESSAGE_CHARS - 1] + "…"
+    message = shortened(message, MESSAGE_CHARS)
     text = "\0".join((meta["uid"], kind, reason, message))
     involved = {name: meta[name] for name in ("name", "namespace", "uid")}
     return {
@@ -199,7 +189,3 @@ def _body(shop: Object, kind: str, reason: str, message: str, instance: str) -> 
         "reportingComponent": MANAGER,
         "reportingInstance": instance,
     }
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

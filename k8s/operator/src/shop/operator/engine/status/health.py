@@ -75,30 +75,26 @@ def serves(obj: Object) -> bool:
 
 def _deployment(obj: Object) -> Health:
     spec, status = obj["spec"], _status(obj)
+    progress, failure = _condition(status, "Progressing"), _condition(status, "ReplicaFailure")
     if _unobserved(obj):
         return _not_observed(obj)
-    progress = _condition(status, "Progressing")
     if progress.get("reason") == PROGRESS_DEADLINE:
         return _failed(obj, PROGRESS_DEADLINE, f"exceeded its progress deadline{_quoted(progress)}")
     want, updated, have = _replicas(spec), status.get("updatedReplicas", 0), status.get("replicas", 0)
     available = status.get("availableReplicas", 0)
-    if updated < want or available < want:
-        return _deployment_short(obj, updated=updated, available=available, want=want)
-    if have > updated:
-        return _waiting(obj, "OldReplicas", f"{have - updated} old {_pods(have - updated)} still to end")
-    return READY
-
-
-def _deployment_short(obj: Object, *, updated: int, available: int, want: int) -> Health:
-    """Too few pods: why they cannot be created says more than their number."""
-    failure = _condition(_status(obj), "ReplicaFailure")
-    if failure.get("status") == "True":
+    too_few = updated < want or available < want
+    # Why pods cannot be created says more than their number.
+    if too_few and failure.get("status") == "True":
         return _waiting(obj, failure.get("reason", "ReplicaFailure"), f"cannot create pods{_quoted(failure)}")
-    if obj["spec"].get("paused"):
+    if too_few and spec.get("paused"):
         return _waiting(obj, "DeploymentPaused", "is paused (spec.paused), so its pods are not replaced")
     if updated < want:
         return _waiting(obj, "LessUpdated", f"{updated} of {want} {_pods(want)} updated")
-    return _waiting(obj, "LessAvailable", f"{available} of {want} {_pods(want)} available")
+    if available < want:
+        return _waiting(obj, "LessAvailable", f"{available} of {want} {_pods(want)} available")
+    if have > updated:
+        return _waiting(obj, "OldReplicas", f"{have - updated} old {_pods(have - updated)} still to end")
+    return READY
 
 
 def _stateful_set(obj: Object) -> Health:
@@ -135,23 +131,6 @@ def _job(obj: Object) -> Health:
     return _waiting(obj, "Running", "is not finished")
 
 
-def _claim(obj: Object) -> Health:
-    phase = _status(obj).get("phase", "Pending")
-    if phase == "Bound":
-        return READY
-    if phase == "Lost":
-        return _failed(obj, "VolumeLost", "has lost its volume, and with it its data")
-    spec = obj.get("spec", {})
-    size = spec.get("resources", {}).get("requests", {}).get("storage", "")
-    if spec.get("storageClassName"):
-        return _waiting(
-            obj, "VolumePending", f"waits for a volume of {size} of storage class {spec['storageClassName']}"
-        )
-    return _waiting(
-        obj, "VolumePending", f"waits for a volume of {size}; it names no storage class, and no default was set"
-    )
-
-
 def _service(obj: Object) -> Health:
     spec = obj.get("spec", {})
     if spec.get("type") == "LoadBalancer" and not spec.get("clusterIP"):
@@ -169,31 +148,24 @@ def _budget(obj: Object) -> Health:
 
 def _route(obj: Object) -> Health:
     """READY when one Gateway has accepted this generation and resolved its references."""
-    parents = _status(obj).get("parents", [])
-    if not parents:
-        return _waiting(obj, "NotAccepted", f"has not been taken up by {_gateways(obj)}")
-    found = [_parent(obj, parent) for parent in parents]
+    names = sorted(str(parent.get("name")) for parent in obj.get("spec", {}).get("parentRefs", []))
+    gateways = "Gateway " + (", ".join(names) or "(none named)")
+    # A Gateway that has not taken the route up says nothing of it.
+    found = [_parent(obj, parent, gateways) for parent in _status(obj).get("parents", []) or [{}]]
     return min(found, key=lambda health: (health.phase is not Phase.READY, health.phase is not Phase.FAILED))
 
 
-def _parent(obj: Object, parent: Object) -> Health:
+def _parent(obj: Object, parent: Object, gateways: str) -> Health:
     for kind, reason in (("Accepted", "NotAccepted"), ("ResolvedRefs", "UnresolvedRefs")):
         condition = _condition(parent, kind)
         seen = condition.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0)
         if not seen and (kind == "Accepted" or condition):
-            return _waiting(obj, "NotAccepted", f"has not been taken up by {_gateways(obj)}")
+            return _waiting(obj, "NotAccepted", f"has not been taken up by {gateways}")
         if condition.get("status", "True") != "True":
-            permanent = condition.get("reason") in REFUSED_ROUTE
-            text = f"is not accepted by {_gateways(obj)}" if kind == "Accepted" else "leads to something unknown"
-            return (_failed if permanent else _waiting)(
-                obj, condition.get("reason", reason), f"{text}{_quoted(condition)}"
-            )
+            verdict = _failed if condition.get("reason") in REFUSED_ROUTE else _waiting
+            text = f"is not accepted by {gateways}" if kind == "Accepted" else "leads to something unknown"
+            return verdict(obj, condition.get("reason", reason), f"{text}{_quoted(condition)}")
     return READY
-
-
-def _gateways(obj: Object) -> str:
-    names = sorted(str(parent.get("name")) for parent in obj.get("spec", {}).get("parentRefs", []))
-    return "Gateway " + (", ".join(names) or "(none named)")
 
 
 def _cluster(obj: Object) -> Health:
@@ -207,16 +179,13 @@ def _cluster(obj: Object) -> Health:
         return _not_observed(obj)
     if phase != HEALTHY_CLUSTER:
         return _waiting(obj, "ClusterNotHealthy", f"{phase}{why}")
-    if ready < want:
-        return _waiting(obj, "LessReady", f"{ready} of {want} instances ready")
-    return READY
+    return READY if ready >= want else _waiting(obj, "LessReady", f"{ready} of {want} instances ready")
 
 
 _ASSESSORS: dict[str, Callable[[Object], Health]] = {
     "Deployment": _deployment,
     "StatefulSet": _stateful_set,
     "Job": _job,
-    "PersistentVolumeClaim": _claim,
     "Service": _service,
     "PodDisruptionBudget": _budget,
     "HTTPRoute": _route,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from shop.operator.engine.kube.objects import Object
+from shop.operator.engine.kube.objects import Object, shortened
 
 OUTPUT_CHARS = 300
 """How much of a program's last output is quoted."""
@@ -46,10 +46,10 @@ def pod_problem(pod: Object) -> PodProblem | None:
     status = pod.get("status") or {}
     if pod["metadata"].get("deletionTimestamp") or status.get("phase") == "Succeeded":
         return None
-    found = next(_causes(pod, status), None)
-    if found is None:
+    cause = next(_causes(pod, status), None)
+    if cause is None:
         return None
-    reason, text, fatal = found
+    reason, text, fatal = cause
     owner, name = _owner(pod), pod["metadata"]["name"]
     return PodProblem(reason, f"{owner}: pod {name}: {text}" if owner else f"pod {name}: {text}", fatal, owner, name)
 
@@ -62,8 +62,15 @@ def _causes(pod: Object, status: dict[str, Any]) -> Iterator[Cause]:
     """All causes, the one that explains the others first."""
     if status.get("phase") == "Failed" and status.get("reason"):
         yield _plain(str(status["reason"]), str(status.get("message", "")))
-    yield from _unscheduled(status)
-    images = {each["name"]: each.get("image", "") for each in _containers(pod)}
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            message = _PREEMPTION.sub("", str(condition.get("message", "")))
+            reason = str(condition.get("reason", "Unschedulable"))
+            unbound = reason == "Unschedulable" and "PersistentVolumeClaim" in message
+            yield _plain("UnboundVolume" if unbound else reason, message)
+    spec = pod.get("spec") or {}
+    containers = (*spec.get("initContainers", ()), *spec.get("containers", ()))
+    images = {each["name"]: each.get("image", "") for each in containers}
     for each in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         cause = _container(each, images.get(each["name"], ""))
         if cause:
@@ -71,24 +78,9 @@ def _causes(pod: Object, status: dict[str, Any]) -> Iterator[Cause]:
             yield reason, f"container {each['name']}: {text}", fatal
 
 
-def _containers(pod: Object) -> Iterator[dict[str, Any]]:
-    spec = pod.get("spec") or {}
-    yield from spec.get("initContainers", ())
-    yield from spec.get("containers", ())
-
-
 def _plain(reason: str, message: str) -> Cause:
-    message = _shortened(message)
+    message = _cleaned(message)
     return reason, f"{reason}: {message}" if message else reason, reason in FATAL_REASONS
-
-
-def _unscheduled(status: dict[str, Any]) -> Iterator[Cause]:
-    for condition in status.get("conditions", ()):
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            message = _PREEMPTION.sub("", str(condition.get("message", "")))
-            reason = str(condition.get("reason", "Unschedulable"))
-            unbound = reason == "Unschedulable" and "PersistentVolumeClaim" in message
-            yield _plain("UnboundVolume" if unbound else reason, message)
 
 
 def _container(status: dict[str, Any], image: str) -> Cause | None:
@@ -96,7 +88,10 @@ def _container(status: dict[str, Any], image: str) -> Cause | None:
     waiting, ended = state.get("waiting") or {}, state.get("terminated")
     reason = str(waiting.get("reason", ""))
     if reason in PULLING:
-        return _pulling(str(waiting.get("message", "")), image or status.get("image", ""))
+        image = image or status.get("image", "")
+        why = _cleaned(_PULL_PREFIX.sub("", str(waiting.get("message", ""))))
+        text = f"ImagePullBackOff: image {image} cannot be pulled{': ' + why if why else ''}"
+        return "ImagePullBackOff", text, False
     before = (status.get("lastState") or {}).get("terminated")
     if reason == "CrashLoopBackOff" or (
         reason in STARTING and status.get("restartCount", 0) and not status.get("ready")
@@ -107,11 +102,6 @@ def _container(status: dict[str, Any], image: str) -> Cause | None:
     if ended and ended.get("exitCode", 0) != 0:
         return _crashed(ended, again=False)
     return None
-
-
-def _pulling(message: str, image: str) -> Cause:
-    why = _shortened(_PULL_PREFIX.sub("", message))
-    return "ImagePullBackOff", f"ImagePullBackOff: image {image} cannot be pulled{': ' + why if why else ''}", False
 
 
 def _crashed(ended: dict[str, Any] | None, *, again: bool) -> Cause | None:
@@ -137,7 +127,7 @@ def last_output(message: str) -> str:
     if len(lines) > 1 and (_TRACEBACK in message or len(message) > OUTPUT_CHARS or _logged(lines[-1])):
         lines = lines[-1:]
     logged = _logged(lines[0]) if len(lines) == 1 else ""
-    return _shortened(logged or " ".join(lines))
+    return _cleaned(logged or " ".join(lines))
 
 
 def _logged(line: str) -> str:
@@ -152,11 +142,10 @@ def _logged(line: str) -> str:
     return " ".join(part for part in (str(record.get("message", "")), *raised[-1:]) if part)
 
 
-def _shortened(text: str) -> str:
+def _cleaned(text: str) -> str:
     """On one line, without colours and other control characters, at most OUTPUT_CHARS."""
     text = "".join(sign if sign.isprintable() else " " for sign in _COLOUR.sub("", text))
-    text = " ".join(text.split())
-    return text if len(text) <= OUTPUT_CHARS else text[: OUTPUT_CHARS - 1] + "…"
+    return shortened(" ".join(text.split()), OUTPUT_CHARS)
 
 
 def _owner(pod: Object) -> str:

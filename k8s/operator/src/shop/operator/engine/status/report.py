@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
 from shop.operator.engine.cache.store import Cache
 from shop.operator.engine.kube.api_errors import ApiError, Conflict
@@ -18,7 +19,7 @@ from shop.operator.engine.kube.objects import NamespacedName, Object
 from shop.operator.engine.render.values import public_url
 from shop.operator.engine.status.conditions import Facts, conditions
 from shop.operator.engine.status.event_recorder import EventRecorder
-from shop.operator.engine.status.shop_view import Entry, ShopView
+from shop.operator.engine.status.shop_view import Entry, ShopView, StatusPart
 from shop.operator.resource.spec import Exposure
 
 PROGRESS_FIELDS = frozenset({"conditions", "services", "servicesReady"})
@@ -45,12 +46,13 @@ class StatusReporter:
         self._kube, self._cache, self._version = kube, cache, version
         self._recorder, self._put = recorder, put
         self._written: dict[NamespacedName, float] = {}
-        self._deferred: set[NamespacedName] = set()
+        self.deferred: set[NamespacedName] = set()
+        """Shops whose status is to be written PROGRESS_S after the last time."""
         self._failures: dict[NamespacedName, int] = {}
 
     def forget(self, key: NamespacedName) -> None:
         self._written.pop(key, None)
-        self._deferred.discard(key)
+        self.deferred.discard(key)
         self._failures.pop(key, None)
 
     def succeeded(self, key: NamespacedName) -> None:
@@ -118,23 +120,30 @@ class StatusReporter:
         """Patch what differs, nothing if nothing does; `parts` are fields of the status in snake_case."""
         if view.revision == 0:
             parts = {**self.requested(view), **parts}
-        services = _services(view.key, self._cache)
+        services = [
+            {"name": ref.name.removeprefix(f"{view.key.name}-"), **asdict(child.scale)}
+            for ref, child in sorted(self._cache.children(view.key).items())
+            if child.scale is not None
+        ]
         ready = sum(one["ready"] >= one["desired"] for one in services)
         wanted = {
             "observedGeneration": view.generation,
             "conditions": conditions(view.status.get("conditions", ()), facts, datetime.now(UTC)),
             "servicesReady": f"{ready}/{len(services)}" if services else None,
             "services": services,
-            **{_camel(name): _as_json(value) for name, value in parts.items()},
+            **{
+                to_camel(name): value.as_json() if isinstance(value, StatusPart) else value
+                for name, value in parts.items()
+            },
         }
         changed = {name: value for name, value in wanted.items() if (view.status.get(name) or None) != (value or None)}
         if not changed:
             return view
         if self._may_defer(view, changed):
-            self._deferred.add(view.key)
+            self.deferred.add(view.key)
             return view
         self._written[view.key] = time.monotonic()
-        self._deferred.discard(view.key)
+        self.deferred.discard(view.key)
         body = await self._patch(view, changed)
         self._put(body)
         return ShopView.of(body)
@@ -162,21 +171,14 @@ class StatusReporter:
         status keeps those of the last revision. A new Shop has them at once."""
         return {"version": view.spec.get("version") or self._version, "url": address(view)}
 
-    def deferred_s(self, key: NamespacedName) -> float | None:
-        """Seconds until a deferred write is due; None when there is none."""
-        return PROGRESS_S if key in self._deferred else None
-
     def _may_defer(self, view: ShopView, changed: Object) -> bool:
         """The progress of a rollout that goes on is written now and then: each write costs the API server."""
         recent = time.monotonic() - self._written.get(view.key, 0.0) < PROGRESS_S
         if not recent or not changed.keys() <= PROGRESS_FIELDS or view.rollout is None:
             return False
         before = view.status.get("conditions", ())
-        return _without_messages(before) == _without_messages(changed.get("conditions") or before)
-
-
-def _without_messages(conditions: Iterable[Object]) -> list[Object]:
-    return [{name: value for name, value in one.items() if name != "message"} for one in conditions]
+        after = changed.get("conditions") or before
+        return [{**one, "message": ""} for one in before] == [{**one, "message": ""} for one in after]
 
 
 def address(view: ShopView) -> str | None:
@@ -190,32 +192,6 @@ def address(view: ShopView) -> str | None:
     return public_url(exposure)
 
 
-def _services(key: NamespacedName, cache: Cache) -> list[Object]:
-    return [
-        {
-            "name": ref.name.removeprefix(f"{key.name}-"),
-            "ready": child.scale.ready,
-            "desired": child.scale.desired,
-            "image": child.scale.image,
-        }
-        for ref, child in sorted(cache.children(key).items())
-        if child.scale is not None
-    ]
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
-
-
-def _as_json(value: Any) -> Any:
-    if hasattr(value, "as_json"):
-        return value.as_json()
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_as_json(each) for each in value]
-    return value
-
-
-def inventory(entries: Iterable[Entry]) -> list[Entry]:
+def inventory(entries: Iterable[Entry]) -> list[Object]:
     """In a fixed order, so that the same objects give the same status."""
-    return sorted(entries, key=lambda entry: entry.ref)
+    return [entry.as_json() for entry in sorted(entries, key=lambda entry: entry.ref)]

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
 from shop.operator.engine.kube.objects import RETRY, NamespacedName, Object, Ref
 from shop.operator.resource.spec import ShopSpec
 
@@ -39,8 +42,22 @@ class Entry:
         return cls(Ref.parse(entry["id"]), uid, digest, done)
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
+class StatusPart(BaseModel):
+    """A part of the status that later reconciles read again; its fields have camelCase names there."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    @classmethod
+    def read(cls, status: Object | None) -> Self | None:
+        """None where there is none, or where an earlier version of the operator has written none."""
+        return cls.model_validate(status) if status else None
+
+    def as_json(self) -> Object:
+        """Complete, since it is merged into what was there before."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Basis(StatusPart):
     """What the user has asked for at one moment, to tell the user's changes from those of a new operator version.
 
     The generation counts beside the spec, so that a default that a new definition adds is not taken for the user's.
@@ -48,27 +65,18 @@ class Basis:
 
     generation: int
     spec: str
-    retry: str
+    retry: str = ""
 
     @classmethod
     def of(cls, generation: int, spec: ShopSpec, retry: str) -> Self:
         asked = spec.model_dump(mode="json", exclude_defaults=True, exclude=set(NOT_RENDERED))
-        return cls(generation, _hash(asked), _hash(retry) if retry else "")
-
-    @classmethod
-    def read(cls, status: Object | None) -> Self | None:
-        """None where an earlier version of the operator has written none."""
-        return cls(status["generation"], status["spec"], status.get("retry", "")) if status else None
+        return cls(generation=generation, spec=_hash(asked), retry=_hash(retry) if retry else "")
 
     def same(self, other: Basis) -> bool:
         return self.retry == other.retry and (self.generation == other.generation or self.spec == other.spec)
 
-    def as_json(self) -> Object:
-        return {"generation": self.generation, "spec": self.spec, "retry": self.retry}
 
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
+class Rollout(StatusPart):
     """A revision being rolled out.
 
     `release`: the operator's, when its change is what is rolled out; `failed_before`: that has failed here already.
@@ -80,47 +88,17 @@ class Rollout:
     release: str = ""
     failed_before: bool = False
 
-    def as_json(self) -> Object:
-        """Complete, since it is merged into the status of the rollout before."""
-        return {
-            "revision": self.revision,
-            "hash": self.hash,
-            "startedAt": self.started_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "release": self.release,
-            "failedBefore": self.failed_before,
-        }
 
-    @classmethod
-    def read(cls, status: Object | None) -> Self | None:
-        if not status:
-            return None
-        started, failed = datetime.fromisoformat(status["startedAt"]), status.get("failedBefore", False)
-        return cls(status["revision"], status["hash"], started, status.get("release", ""), failed)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(StatusPart):
     """A revision that failed and was rolled back; it is not tried again until spec or `retry` change."""
 
     revision: int
     hash: str
-    reason: str
-    message: str
+    reason: str = ""
+    message: str = ""
     release: str = ""
     """The operator's, when its change was what was rolled out."""
     basis: Basis | None = None
-
-    def as_json(self) -> Object:
-        found = {"revision": self.revision, "hash": self.hash, "reason": self.reason, "message": self.message}
-        basis = {"basis": self.basis.as_json()} if self.basis else {}
-        return {**found, "release": self.release, **basis}
-
-    @classmethod
-    def read(cls, status: Object | None) -> Self | None:
-        if not status:
-            return None
-        reason, message, release = (status.get(name, "") for name in ("reason", "message", "release"))
-        return cls(status["revision"], status["hash"], reason, message, release, Basis.read(status.get("basis")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +124,6 @@ class ShopView:
     @classmethod
     def of(cls, raw: Object) -> Self:
         meta, status = raw["metadata"], raw.get("status", {})
-        entries = map(Entry.read, status.get("inventory", ()))
         return cls(
             key=NamespacedName(meta["namespace"], meta["name"]),
             uid=meta["uid"],
@@ -160,7 +137,7 @@ class ShopView:
             rollout=Rollout.read(status.get("rollout")),
             failure=Failure.read(status.get("failure")),
             basis=Basis.read(status.get("basis")),
-            inventory={entry.ref: entry for entry in entries},
+            inventory={entry.ref: entry for entry in map(Entry.read, status.get("inventory", ()))},
         )
 
     @property
