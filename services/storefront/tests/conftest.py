@@ -10,6 +10,7 @@ import pytest
 from services.storefront.tests.html import Form, Page
 from services.storefront.tests.scripted import ScriptedShop, scripted_app
 from services.storefront.tests.scripted_data import Person, product_id
+from services.storefront.tests.scripted_recommendations import ScriptedRecommendations
 from shop.contracts.store import StoreSettings
 from shop.devkit.testing import INTERNAL_TOKEN, Running
 from shop.storefront.app import make_app
@@ -86,7 +87,7 @@ def scripted() -> ScriptedShop:
 @pytest.fixture
 async def settings(scripted: ScriptedShop, served: Served, valkey_url: str) -> AsyncIterator[Settings]:
     async with served(scripted_app(scripted), lifespan="off") as client:
-        names = ("product", "pricing", "order", "payment", "user", "notification")
+        names = ("product", "pricing", "order", "payment", "user", "notification", "recommendation")
         urls: dict[str, Any] = {f"{name}_url": str(client.base_url).rstrip("/") for name in names}
         store = StoreSettings(title="Marginalia <Books>", ships_to=("DE", "FR", "GB", "HK", "US"))
         yield Settings(**urls, valkey_url=valkey_url, internal_token=INTERNAL_TOKEN, store=store)
@@ -97,6 +98,29 @@ async def client(settings: Settings, running: Running) -> AsyncIterator[httpx.As
     """A browser's connection to the storefront."""
     async with running(make_app(settings)) as client:
         yield client
+
+
+@pytest.fixture
+async def recommending() -> AsyncIterator[ScriptedRecommendations]:
+    """A recommendation service that runs."""
+    service = ScriptedRecommendations()
+    await service.start()
+    yield service
+    await service.stop()
+
+
+@pytest.fixture
+async def market(
+    settings: Settings, running: Running, scripted: ScriptedShop, recommending: ScriptedRecommendations
+) -> AsyncIterator[Browser]:
+    """A browser at a storefront that asks the recommendation service."""
+    async with running(make_app(with_recommendations(settings, recommending.address))) as client:
+        yield Browser(client, scripted)
+
+
+def with_recommendations(settings: Settings, address: str, timeout_s: float = 5.0) -> Settings:
+    """Patient, so that a busy machine changes nothing; tests of a slow service give less time."""
+    return settings.model_copy(update={"recommendation_grpc_url": address, "recommendation_timeout_s": timeout_s})
 
 
 @pytest.fixture

@@ -13,6 +13,13 @@ import jwt
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from services.storefront.tests.scripted_accounts import (
+    address_routes,
+    deletion_routes,
+    message_routes,
+    recommendation_routes,
+    user_routes,
+)
 from services.storefront.tests.scripted_data import NAMESPACE, NOW, Person, books, money, open_gate, page_of
 from shop.kit.errors import Problem, install_error_handlers
 from shop.kit.observe import Observe
@@ -37,6 +44,8 @@ class ScriptedShop:
     refunds: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
     history: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    previews: dict[str, dict[str, Any]] = field(default_factory=dict)
     sort_parameters: list[str] = field(default_factory=list)
     order_requests: list[tuple[str, str]] = field(default_factory=list)
     stock_keys: set[str] = field(default_factory=set)
@@ -166,6 +175,7 @@ class ScriptedShop:
 
 SERVICES = {"products": "product", "quotes": "pricing", "promotions": "pricing", "orders": "order"} | {
     "payments": "payment", "users": "user", "tokens": "user", "notifications": "notification",
+    "recommendations": "recommendation",
 }  # fmt: skip
 
 
@@ -178,9 +188,11 @@ def scripted_app(shop: ScriptedShop) -> FastAPI:
     _pricing_routes(app, shop)
     _order_routes(app, shop)
     _payment_routes(app, shop)
-    _user_routes(app, shop)
-    _address_routes(app, shop)
-    _message_routes(app, shop)
+    user_routes(app, shop)
+    deletion_routes(app, shop)
+    address_routes(app, shop)
+    message_routes(app, shop)
+    recommendation_routes(app, shop)
 
     @app.middleware("http")
     async def record(request: Request, call_next: Any) -> Response:
@@ -333,66 +345,3 @@ def _payment_routes(app: FastAPI, shop: ScriptedShop) -> None:
             raise shop.refund_refusal
         shop.refunds[request.headers["idempotency-key"]] = await request.json()
         return JSONResponse({}, 201)
-
-
-def _user_routes(app: FastAPI, shop: ScriptedShop) -> None:
-    @app.post("/api/v1/users")
-    async def register(request: Request) -> Response:
-        person = Person(**await request.json())
-        if person.email in shop.people:
-            raise Problem(409, "email_taken", "There is an account with this email address already.")
-        shop.people[person.email] = person
-        return JSONResponse({"id": person.id}, 201)
-
-    @app.post("/api/v1/tokens")
-    async def sign_in(request: Request) -> dict[str, Any]:
-        if shop.sign_in_refusal:
-            raise shop.sign_in_refusal
-        body = await request.json()
-        person = shop.people.get(body["email"])
-        if person is None or person.password != body["password"]:
-            raise Problem(401, "invalid_credentials", "The email address or password is incorrect.")
-        return shop.tokens(person)
-
-    @app.post("/api/v1/tokens/refresh")
-    async def refresh(request: Request) -> dict[str, Any]:
-        if shop.refresh_refused:
-            raise Problem(401, "invalid_refresh_token", "The refresh token is not valid; sign in again.")
-        shop.refreshed += 1
-        shop.token_ttl_s = 900
-        return shop.tokens(shop.people[(await request.json())["refresh_token"].removeprefix("refresh:")])
-
-    @app.delete("/api/v1/tokens", status_code=204)
-    async def sign_out(request: Request) -> None:
-        shop.person_of(request)
-
-
-def _address_routes(app: FastAPI, shop: ScriptedShop) -> None:
-    @app.get("/api/v1/users/me/addresses")
-    async def addresses(request: Request) -> dict[str, Any]:
-        return {"items": shop.person_of(request).addresses}
-
-    @app.post("/api/v1/users/me/addresses", status_code=201)
-    async def add(request: Request) -> dict[str, Any]:
-        person = shop.person_of(request)
-        if shop.address_refusal:
-            raise shop.address_refusal
-        person.addresses.append({**await request.json(), "id": str(uuid5(NAMESPACE, str(len(person.addresses))))})
-        return person.addresses[-1]
-
-    @app.delete("/api/v1/users/me/addresses/{address_id}", status_code=204)
-    async def delete(address_id: str, request: Request) -> None:
-        person = shop.person_of(request)
-        person.addresses = [address for address in person.addresses if address["id"] != address_id]
-
-
-def _message_routes(app: FastAPI, shop: ScriptedShop) -> None:
-    @app.get("/api/v1/notifications")
-    async def mine(request: Request) -> dict[str, Any]:
-        shop.person_of(request)
-        return page_of(shop.messages, request)
-
-    @app.get("/api/v1/notifications/all")
-    async def list_all(request: Request) -> dict[str, Any]:
-        shop.admin_of(request)
-        return page_of(shop.messages, request)

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import pytest
+from redis.asyncio import Redis
 
 from services.storefront.tests.conftest import ADDRESS, CUSTOMER, PASSWORD, Browser
 from services.storefront.tests.html import Page
+from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import NOW, Person, product_id
+from shop.devkit.processes import free_port
+from shop.devkit.testing import Running
 from shop.kit.errors import FieldError, Problem
+from shop.storefront.app import make_app
+from shop.storefront.carts import Carts
+from shop.storefront.settings import Settings
 
 
 async def test_signing_up_signs_in_and_keeps_the_cart(browser: Browser) -> None:
@@ -256,3 +263,58 @@ async def test_a_form_offers_the_countries_that_the_shop_ships_to(browser: Brows
     page = await browser.get("/account/addresses")
     codes = {option.attributes["value"] for option in page.elements if option.tag == "option"}
     assert codes == {"DE", "FR", "GB", "HK", "US"}
+
+
+async def test_an_account_is_deleted_with_its_cart_and_session(browser: Browser, valkey_url: str) -> None:
+    await browser.sign_in()
+    await browser.add("pride")
+    user_id = browser.shop.people[CUSTOMER].id
+    valkey = Redis.from_url(valkey_url)
+    await Carts(valkey).store_purchase(f"user:{user_id}", "form", {"address": ADDRESS})
+    await Carts(valkey).store_purchase("user:another", "form", {"address": ADDRESS})
+    assert "/account/delete" in (await browser.get("/account")).links()
+    page = await browser.get("/account/delete")
+    page = await browser.send(page.form("/account/delete"), password=PASSWORD)
+    assert browser.path == "/"
+    assert "Your account was deleted." in page.text
+    assert "/sign-in" in page.links()
+    assert CUSTOMER not in browser.shop.people
+    assert not [name async for name in valkey.scan_iter(f"*{user_id}*")]
+    assert await Carts(valkey).purchase("user:another", "form")
+    assert "Your cart is empty" in (await browser.get("/cart")).text
+
+
+async def test_an_account_is_not_deleted_without_its_password(browser: Browser) -> None:
+    await browser.sign_in()
+    form = (await browser.get("/account/delete")).form("/account/delete")
+    for wrong in ("", "wrong password", "x" * 5_000):
+        page = await browser.send(form, 403, password=wrong)
+        assert page.one("span", id="password-error").text == "The password is incorrect."
+    assert CUSTOMER in browser.shop.people
+    assert "Signed in as" in (await browser.get("/")).text
+
+
+async def test_the_only_administrator_cannot_delete_the_account(browser: Browser) -> None:
+    await browser.sign_in_as_admin()
+    form = (await browser.get("/account/delete")).form("/account/delete")
+    page = await browser.send(form, 409, password=PASSWORD)
+    assert "The only administrator of a shop cannot be deleted." in page.text
+
+
+async def test_an_account_is_deleted_although_the_cart_is_unavailable(
+    settings: Settings, running: Running, scripted: ScriptedShop
+) -> None:
+    unreachable = settings.model_copy(update={"valkey_url": f"redis://127.0.0.1:{free_port()}/0"})
+    async with running(make_app(unreachable)) as client:
+        browser = Browser(client, scripted)
+        await browser.sign_in()
+        form = (await browser.get("/account/delete")).form("/account/delete")
+        await browser.send(form, password=PASSWORD)
+    assert CUSTOMER not in scripted.people
+
+
+async def test_a_deletion_needs_the_page_of_this_visitor(browser: Browser) -> None:
+    await browser.sign_in()
+    answer = await browser.client.post("/account/delete", data={"password": PASSWORD})
+    assert answer.status_code == 403
+    assert CUSTOMER in browser.shop.people

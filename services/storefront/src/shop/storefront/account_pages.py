@@ -12,7 +12,15 @@ from starlette.responses import Response
 from shop.kit.errors import Problem
 from shop.storefront.catalogue_pages import CursorText
 from shop.storefront.confirmation import Confirmation, require_confirmation
-from shop.storefront.forms import SHOWN_IN_FORM, AddressForm, SignInForm, SignUpForm, default_country, parse_form
+from shop.storefront.forms import (
+    MAX_TYPED_PASSWORD_CHARACTERS,
+    SHOWN_IN_FORM,
+    AddressForm,
+    SignInForm,
+    SignUpForm,
+    default_country,
+    parse_form,
+)
 from shop.storefront.order_pages import with_refunds_of_all
 from shop.storefront.service import Storefront
 from shop.storefront.sessions import Session
@@ -164,6 +172,31 @@ async def delete_address(
         return confirmation
     await shop.backends.users.delete_address(session.access_token, address_id)
     return redirect(request, "/account/addresses", "Address removed.")
+
+
+@router.get("/account/delete")
+async def delete_account_form(request: Request, session: SignedIn) -> Response:
+    return await page(request, "delete_account.html", errors={}, problem="")
+
+
+@router.post("/account/delete")
+async def delete_account(
+    request: Request, shop: Shop, visitor: CurrentVisitor, session: SignedIn, form: PostedForm
+) -> Response:
+    """Delete the account, which the password confirms, and sign out."""
+    password = form.get("password", "")
+    try:
+        if not password or len(password) > MAX_TYPED_PASSWORD_CHARACTERS:
+            raise Problem(403, "wrong_password", "")
+        await shop.delete_account(visitor, session.access_token, password)
+    except Problem as problem:
+        if problem.status not in {403, 409, 429}:
+            raise
+        errors = {"password": "The password is incorrect."} if problem.status == 403 else {}
+        message = TOO_MANY_ATTEMPTS if problem.status == 429 else "" if errors else problem.detail
+        frame = {"errors": errors, "problem": message}
+        return await page(request, "delete_account.html", status=problem.status, **frame)
+    return redirect(request, "/", "Your account was deleted.")
 
 
 @router.get("/account/messages")

@@ -14,6 +14,7 @@ from shop.storefront import (
     checkout_pages,
     order_pages,
     promotion_pages,
+    recommendation_pages,
     robots,
 )
 from shop.storefront.service import Storefront
@@ -28,6 +29,7 @@ PAGES = (
     order_pages,
     account_pages,
     promotion_pages,
+    recommendation_pages,
     admin_pages,
     assets,
     robots,

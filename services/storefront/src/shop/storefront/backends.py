@@ -23,6 +23,8 @@ from shop.storefront.schemas import (
     Product,
     Promotion,
     Quote,
+    RecommendationModel,
+    RecommendationPreview,
     SavedAddress,
 )
 from shop.storefront.settings import Settings
@@ -198,6 +200,14 @@ class Users:
     async def sign_out(self, token: str) -> None:
         await self._client.delete("/api/v1/tokens", token=token)
 
+    async def delete(self, token: str, password: str) -> None:
+        """Delete the account; Problem 403 for a wrong password, 409 for the only administrator."""
+        try:
+            await self._client.delete("/api/v1/users/me", json={"password": password}, token=token)
+        except Problem as problem:
+            if problem.code != "unknown_user":  # an earlier attempt deleted it, and its response was lost
+                raise
+
     async def addresses(self, token: str) -> list[SavedAddress]:
         answer = await self._client.get("/api/v1/users/me/addresses", token=token)
         return Page[SavedAddress].model_validate(answer.json).items
@@ -224,6 +234,23 @@ class Messages:
         return Page[Message].model_validate((await self._client.get(path, params=params, token=token)).json)
 
 
+class Recommendations:
+    """What administrators see of the recommendation service; pages ask it over gRPC (`recommender`)."""
+
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+
+    async def model(self, token: str) -> RecommendationModel:
+        answer = await self._client.get("/api/v1/recommendations/model", token=token)
+        return RecommendationModel.model_validate(answer.json)
+
+    async def preview(self, token: str, customer: str) -> RecommendationPreview:
+        """What one anonymised customer would be shown; Problem 404 for an unknown one."""
+        params = {"customer": customer}
+        answer = await self._client.get("/api/v1/recommendations/preview", params=params, token=token)
+        return RecommendationPreview.model_validate(answer.json)
+
+
 class Backends:
     """The clients of all services."""
 
@@ -234,6 +261,7 @@ class Backends:
         self.payments = Payments(clients.get("payment", settings.payment_url))
         self.users = Users(clients.get("user", settings.user_url))
         self.messages = Messages(clients.get("notification", settings.notification_url))
+        self.recommendations = Recommendations(clients.get("recommendation", settings.recommendation_url))
 
 
 def items(lines: Mapping[UUID, int]) -> list[dict[str, Any]]:

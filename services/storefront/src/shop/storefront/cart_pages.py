@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from shop.storefront.confirmation import CONFIRMED, Confirmation, confirmation_p
 from shop.storefront.forms import default_country, int_field
 from shop.storefront.schemas import Quote
 from shop.storefront.service import CartLine, Storefront
+from shop.storefront.suggestions import MAX_BUNDLED, heading
 from shop.storefront.web import CurrentVisitor, PostedForm, Shop, page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -25,9 +27,21 @@ async def cart(request: Request, shop: Shop, visitor: CurrentVisitor) -> Respons
     lines = await shop.cart(visitor) if visitor.known else []
     short = [line.product.name for line in lines if line.product.stock < line.quantity]
     problem = f"Not enough in stock: {', '.join(short)}." if short else ""
-    quote = await _estimate(shop, lines)
+    quote, suggested = await asyncio.gather(
+        _estimate(shop, lines), shop.suggestions.for_cart([line.product.id for line in lines], visitor)
+    )
     country, total = default_country(shop.settings.store), subtotal(shop, lines)
-    return await page(request, "cart.html", lines=lines, quote=quote, country=country, subtotal=total, problem=problem)
+    return await page(
+        request,
+        "cart.html",
+        lines=lines,
+        quote=quote,
+        country=country,
+        subtotal=total,
+        problem=problem,
+        suggested=suggested,
+        suggested_heading=heading(suggested, for_cart=True),
+    )
 
 
 def subtotal(shop: Storefront, lines: Sequence[CartLine]) -> Money:
@@ -55,6 +69,18 @@ async def add(request: Request, shop: Shop, visitor: CurrentVisitor, form: Poste
     return redirect(request, "/cart", f"“{product.name}” is in your cart{times}.")
 
 
+@router.post("/cart/bundle")
+async def add_bundle(request: Request, shop: Shop, visitor: CurrentVisitor, form: PostedForm) -> Response:
+    """Add one of each product that is bought together."""
+    texts = form.get("product_ids", "").split(",")[: MAX_BUNDLED + 2]
+    product_ids = {_product_id(text) for text in texts}
+    found = await shop.backends.catalogue.by_ids(product_ids)
+    if len(found) < len(texts) or len(texts) > MAX_BUNDLED + 1:
+        raise unknown_product()
+    await shop.carts.add_each(visitor.cart_owner, product_ids)
+    return redirect(request, "/cart", f"{len(found)} products were added to your cart.")
+
+
 @router.post("/cart/lines/{product_id}")
 async def change(request: Request, product_id: UUID, shop: Shop, visitor: CurrentVisitor, form: PostedForm) -> Response:
     """Set the quantity; 0 removes the line, and text that is not a number changes nothing. Redirects to the field."""
@@ -80,4 +106,8 @@ def _product_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise Problem(404, "unknown_product", "There is no such product.") from None
+        raise unknown_product() from None
+
+
+def unknown_product() -> Problem:
+    return Problem(404, "unknown_product", "There is no such product.")

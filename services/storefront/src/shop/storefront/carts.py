@@ -4,7 +4,7 @@ so that concurrent changes from two tabs are both kept."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -21,6 +21,9 @@ MAX_LINES = 50
 MAX_QUANTITY = 999
 PURCHASE_TTL_S = 24 * 3600
 """How long a checkout form leads to the same order: as long as the order service keeps idempotency keys."""
+
+SCAN_COUNT = 1_000
+"""Keys that Valkey looks at before it does other work."""
 
 CONNECTION_ERRORS = (ValkeyConnectionError, ValkeyTimeoutError)
 
@@ -51,6 +54,21 @@ for _, product in ipairs(redis.call('HKEYS', KEYS[1])) do
 end
 if redis.call('DEL', KEYS[1]) == 1 then redis.call('EXPIRE', KEYS[2], ARGV[3]) end
 return redis.call('HGETALL', KEYS[2])
+"""
+
+# All or none. ARGV: maximum lines, maximum quantity, TTL in seconds, products.
+ADD_EACH = """
+local new = 0
+for i = 4, #ARGV do
+  if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 0 then new = new + 1 end
+end
+if redis.call('HLEN', KEYS[1]) + new > tonumber(ARGV[1]) then return -1 end
+for i = 4, #ARGV do
+  local quantity = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or '0') + 1
+  redis.call('HSET', KEYS[1], ARGV[i], math.min(quantity, tonumber(ARGV[2])))
+end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return new
 """
 
 REMOVE_PURCHASED = """
@@ -113,6 +131,10 @@ class Purchase:
         return str(uuid5(NAMESPACE_OID, f"{self.key}/{self.attempt}")) if self.attempt else self.key
 
 
+def cart_full() -> Problem:
+    return Problem(409, "cart_full", f"A cart can hold at most {MAX_LINES} different products.")
+
+
 class Carts:
     """Every method raises `Unavailable("cart")` while Valkey cannot be reached."""
 
@@ -138,8 +160,22 @@ class Carts:
         with errors_as_unavailable():
             result = int(await self._valkey.eval(CHANGE, 1, _cart_key(owner), *arguments))
         if result < 0:
-            raise Problem(409, "cart_full", f"A cart can hold at most {MAX_LINES} different products.")
+            raise cart_full()
         return result
+
+    async def add_each(self, owner: str, product_ids: Collection[UUID]) -> None:
+        """Add one of each product, or none if the cart would have too many lines."""
+        arguments = (MAX_LINES, MAX_QUANTITY, CART_TTL_S, *(str(product_id) for product_id in product_ids))
+        with errors_as_unavailable():
+            result = int(await self._valkey.eval(ADD_EACH, 1, _cart_key(owner), *arguments))
+        if result < 0:
+            raise cart_full()
+
+    async def delete(self, owner: str) -> None:
+        """Delete the cart of `owner` and the order requests of their checkout forms."""
+        with errors_as_unavailable():
+            forms = [name async for name in self._valkey.scan_iter(f"{_purchase_key(owner, '')}*", count=SCAN_COUNT)]
+            await self._valkey.delete(_cart_key(owner), *forms)
 
     async def merge(self, visitor: str, owner: str) -> dict[UUID, int]:
         """Move an anonymous visitor's lines into the cart of `owner`, within its limits, and return its lines."""

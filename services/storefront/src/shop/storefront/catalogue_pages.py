@@ -21,8 +21,10 @@ from shop.kit.text import printable
 from shop.storefront.featured import FeaturedCategory
 from shop.storefront.labels import label
 from shop.storefront.schemas import Page, Product
+from shop.storefront.service import Storefront
 from shop.storefront.site_paths import category_url
-from shop.storefront.web import Shop, page, public_url, with_query
+from shop.storefront.suggestions import Suggestion, heading, no_suggestions
+from shop.storefront.web import CurrentVisitor, Shop, page, public_url, with_query
 
 router = APIRouter(include_in_schema=False)
 
@@ -51,9 +53,9 @@ Sort = Annotated[str, AfterValidator(sort_order)]
 
 
 @router.get("/")
-async def front(request: Request, shop: Shop) -> Response:
-    """Featured products, the pick of the day, and a few categories that change with the date."""
-    categories = await shop.featured.categories()
+async def front(request: Request, shop: Shop, visitor: CurrentVisitor) -> Response:
+    """Recommendations, featured products, the pick of the day, and a few categories that change with the date."""
+    categories, suggested = await asyncio.gather(shop.featured.categories(), shop.suggestions.for_visitor(visitor))
     day = datetime.now(UTC).date().toordinal()
     featured = featured_products(categories, day)
     return await page(
@@ -63,6 +65,8 @@ async def front(request: Request, shop: Shop) -> Response:
         pick=featured[0] if featured else None,
         products=featured[1 : FEATURED_PRODUCTS + 1],
         featured=featured_categories(categories, day),
+        suggested=suggested,
+        suggested_heading=heading(suggested),
     )
 
 
@@ -83,17 +87,22 @@ def featured_categories(categories: Sequence[FeaturedCategory], day: int) -> lis
 
 
 @router.get("/category/{name}")
-async def category(request: Request, name: str, shop: Shop, sort: Sort = "name", cursor: CursorText = "") -> Response:
-    found, categories = await asyncio.gather(
-        shop.backends.catalogue.products(category=name, limit=PAGE_PRODUCTS, cursor=cursor, sort=sort),
-        shop.backends.catalogue.known_categories(),
-    )
+async def category(
+    request: Request, name: str, shop: Shop, visitor: CurrentVisitor, sort: Sort = "name", cursor: CursorText = ""
+) -> Response:
+    """The products of a category. What is recommended of it is on the first page, if there are more pages."""
+    categories = await shop.backends.catalogue.known_categories()
     if categories and name not in {each.name for each in categories}:
         raise Problem(404, "not_found", "There is no such category.")
     count = next((each.count for each in categories if each.name == name), None)
+    recommends = not cursor and count is not None and count > PAGE_PRODUCTS
+    found, suggested = await asyncio.gather(
+        shop.backends.catalogue.products(category=name, limit=PAGE_PRODUCTS, cursor=cursor, sort=sort),
+        shop.suggestions.for_visitor(visitor, name) if recommends else no_suggestions(),
+    )
     note = f"{count} product{'' if count == 1 else 's'}" if count is not None else ""
     canonical = None if cursor else public_url(request, category_url(name))
-    frame = {"note": note, "category": name, "canonical": canonical}
+    frame: dict[str, Any] = {"note": note, "category": name, "canonical": canonical, "suggested": suggested}
     return await _listing(request, found, label(name), Listed(category_url(name), sort), **frame)
 
 
@@ -103,10 +112,10 @@ async def search(
 ) -> Response:
     """All products, or those that match every word of the query."""
     found = await shop.backends.catalogue.products(query=query, limit=PAGE_PRODUCTS, cursor=cursor, sort=sort)
-    heading = f"Results for “{query}”" if query else "All products"
+    title = f"Results for “{query}”" if query else "All products"
     cut = len(printable(request.query_params.get("query", ""))) > MAX_QUERY_CHARACTERS
     note = f"Your search was shortened to the first {MAX_QUERY_CHARACTERS} characters." if cut else ""
-    return await _listing(request, found, heading, Listed("/search", sort, query), note=note, query=query)
+    return await _listing(request, found, title, Listed("/search", sort, query), note=note, query=query)
 
 
 @dataclass(frozen=True)
@@ -126,28 +135,46 @@ class Listed:
         return [(text, self.url(sort=sort), sort == self.sort) for sort, text in SORTS.items()]
 
 
-async def _listing(request: Request, found: Page[Product], heading: str, listed: Listed, **values: Any) -> Response:
+async def _listing(
+    request: Request,
+    found: Page[Product],
+    title: str,
+    listed: Listed,
+    *,
+    suggested: Sequence[Suggestion] = (),
+    **values: Any,
+) -> Response:
     next_url = listed.url(cursor=found.next_cursor) if found.next_cursor else None
-    frame = {"products": found.items, "heading": heading, "sorts": listed.sorts(), "next_url": next_url, **values}
-    return await page(request, "listing.html", **frame)
+    frame = {"products": found.items, "heading": title, "sorts": listed.sorts(), "next_url": next_url, **values}
+    return await page(request, "listing.html", suggested=suggested, suggested_heading=heading(suggested), **frame)
 
 
 @router.get("/products/{product_id}")
-async def product(request: Request, product_id: UUID, shop: Shop) -> Response:
-    found = await shop.backends.catalogue.product(product_id)
-    similar = await shop.backends.catalogue.products(category=found.category, limit=RELATED_PRODUCTS + 1)
-    related = [other for other in similar.items if other.id != found.id][:RELATED_PRODUCTS]
+async def product(request: Request, product_id: UUID, shop: Shop, visitor: CurrentVisitor) -> Response:
+    found, suggested = await asyncio.gather(
+        shop.backends.catalogue.product(product_id), shop.suggestions.for_product(product_id, visitor)
+    )
     return await page(
         request,
         "product.html",
         product=found,
-        related=related if found.category else [],
+        bundle=suggested.bundle(found),
+        similar=suggested.similar,
+        related=[] if suggested.similar else await _related(shop, found),
         facts=_facts(found),
         canonical=(canonical := public_url(request, f"/products/{found.id}")),
         site_url=public_url(request, ""),
         json_ld=_json_ld(found, canonical),
         category=found.category,
     )
+
+
+async def _related(shop: Storefront, product: Product) -> list[Product]:
+    """Other products of the category, where nothing is known about similar ones."""
+    if not product.category:
+        return []
+    found = await shop.backends.catalogue.products(category=product.category, limit=RELATED_PRODUCTS + 1)
+    return [other for other in found.items if other.id != product.id][:RELATED_PRODUCTS]
 
 
 def _facts(product: Product) -> list[tuple[str, str]]:

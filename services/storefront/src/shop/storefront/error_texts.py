@@ -10,6 +10,7 @@ SERVICE_UNAVAILABLE = {
     "payment": "Payments are temporarily unavailable.",
     "user": "Sign-in is temporarily unavailable.",
     "notification": "Messages are temporarily unavailable.",
+    "recommendation": "Recommendations are temporarily unavailable.",
 }
 
 STATUS_TEXTS = {

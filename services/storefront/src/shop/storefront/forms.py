@@ -23,6 +23,8 @@ from shop.storefront.schemas import Promotion
 MAX_FORM_FIELDS = 60
 MIN_PASSWORD_CHARACTERS = 10
 MAX_PASSWORD_CHARACTERS = 128
+MAX_TYPED_PASSWORD_CHARACTERS = 4 * MAX_PASSWORD_CHARACTERS
+"""Before it is normalized."""
 MAX_PERCENT = 100
 
 SHOWN_IN_FORM = frozenset({409, 422})
@@ -86,7 +88,7 @@ class CheckoutForm(AddressForm):
 
 class SignInForm(FormModel):
     email: Annotated[str, Typed(254, 3)]
-    password: Annotated[str, StringConstraints(min_length=1, max_length=4 * MAX_PASSWORD_CHARACTERS)]
+    password: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TYPED_PASSWORD_CHARACTERS)]
 
 
 class SignUpForm(FormModel):

@@ -37,3 +37,11 @@ def label(name: str) -> str:
     """A field or category name as a heading: page_count becomes Page count."""
     words = name.replace("_", " ").replace("-", " ").strip()
     return words[:1].upper() + words[1:]
+
+
+def age_text(seconds: float) -> str:
+    """An age in its largest unit: 90 becomes 1 min."""
+    for unit, length_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length_s:
+            return f"{int(seconds // length_s)} {unit}"
+    return f"{int(seconds)} s"

@@ -211,6 +211,50 @@ class History(View):
     transitions: list[Transition] = []
 
 
+class ProductPair(View):
+    """Two products that were bought in the same order, and in how many orders."""
+
+    product_id: UUID
+    title: str = ""
+    other_product_id: UUID
+    other_title: str = ""
+    orders: int
+
+
+class RecommendationModel(View):
+    """What the recommendation service has learned. `coverage` is the share of the catalogue that it can recommend."""
+
+    version: int | None = None
+    trained_at: datetime | None = None
+    age_s: float | None = None
+    orders: int = 0
+    products: int = 0
+    pairs: int = 0
+    coverage: float = 0.0
+    strongest_pairs: list[ProductPair] = []
+    customers: list[str] = []
+
+
+class PurchasedProduct(View):
+    """The title is empty when the catalogue has no such product any more."""
+
+    product_id: UUID
+    title: str = ""
+
+
+class RecommendedProduct(Product):
+    reason: str = ""
+    score: float = 0.0
+
+
+class RecommendationPreview(View):
+    """What one anonymised customer would be shown, and from which purchases."""
+
+    customer: str
+    purchases: list[PurchasedProduct] = []
+    items: list[RecommendedProduct] = []
+
+
 class Page[T](View):
     items: list[T]
     next_cursor: str | None = None

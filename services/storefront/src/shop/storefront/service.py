@@ -21,10 +21,12 @@ from shop.storefront.backends import Backends, items
 from shop.storefront.carts import Carts, Purchase
 from shop.storefront.featured import FeaturedCache
 from shop.storefront.live import OrderStreams
+from shop.storefront.recommender import Recommender
 from shop.storefront.schemas import Order, Product
 from shop.storefront.sessions import Session, Visitor
 from shop.storefront.settings import Settings
 from shop.storefront.site_paths import SitePaths
+from shop.storefront.suggestions import Suggestions
 
 REFRESH_MARGIN_S = 30
 """An access token that expires sooner than this is refreshed before it is used."""
@@ -51,21 +53,29 @@ class CartLine:
 
 
 class Storefront:
-    def __init__(self, settings: Settings, backends: Backends, carts: Carts, streams: OrderStreams) -> None:
+    def __init__(
+        self, settings: Settings, backends: Backends, carts: Carts, streams: OrderStreams, suggestions: Suggestions
+    ) -> None:
         self.settings = settings
         self.backends = backends
         self.carts = carts
         self.streams = streams
+        self.suggestions = suggestions
         self.featured = FeaturedCache(backends.catalogue)
         self.site_paths = SitePaths(backends.catalogue)
 
     @classmethod
     def build(cls, context: Context) -> Storefront:
         settings: Settings = context.settings
-        carts = Carts(open_valkey(settings.valkey_url))
-        return cls(settings, Backends(context.clients, settings), carts, OrderStreams(settings.order_url))
+        carts, backends = Carts(open_valkey(settings.valkey_url)), Backends(context.clients, settings)
+        recommender = Recommender(
+            settings.recommendation_grpc_url, settings.recommendation_timeout_s, settings.internal_token
+        )
+        suggestions = Suggestions(recommender, backends.catalogue, carts)
+        return cls(settings, backends, carts, OrderStreams(settings.order_url), suggestions)
 
     async def close(self) -> None:
+        await self.suggestions.close()
         await self.carts.close()
         await self.streams.close()
         for cache in (self.featured, self.site_paths, self.backends.catalogue):
@@ -102,6 +112,16 @@ class Storefront:
             await self.backends.users.sign_out(session.access_token)
         except Exception:
             log.warning("the session could not be ended at the user service", exc_info=True)
+
+    async def delete_account(self, visitor: Visitor, token: str, password: str) -> None:
+        """Delete the signed-in user's account and what is kept about them here, and end the session."""
+        await self.backends.users.delete(token, password)
+        owner = visitor.cart_owner
+        visitor.sign_out()
+        try:
+            await self.carts.delete(owner)
+        except Unavailable:
+            log.warning("the cart of a deleted account could not be removed; it expires by itself")
 
     async def valid_session(self, visitor: Visitor) -> Session | None:
         """The session with an access token that is valid for at least REFRESH_MARGIN_S; None if it has expired."""

@@ -31,6 +31,8 @@ class Settings(ServiceSettings):
     recommendation_url: str = "http://recommendation:8000"
     recommendation_grpc_url: str = ""
     """Empty in a shop without recommendations: no page asks for any."""
+    recommendation_timeout_s: float = Field(default=0.15, gt=0, le=5)
+    """The longest that a page waits for them."""
     valkey_url: str = Field(default="redis://valkey:6379/0", repr=False)
     session_secret: str = Field(default="", repr=False)
     mailbox_path: str = "/mailbox"

@@ -30,7 +30,7 @@ from shop.storefront.assets import asset_url
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.error_texts import error_text
 from shop.storefront.forms import FIELD_NAMES, MAX_FORM_FIELDS, address_rules, decimal_text
-from shop.storefront.labels import label, state_label
+from shop.storefront.labels import age_text, label, state_label
 from shop.storefront.service import Storefront
 from shop.storefront.sessions import Session, Visitor, check_same_site
 from shop.storefront.site_paths import category_url
@@ -67,6 +67,7 @@ def make_environment(store: StoreSettings) -> Environment:
         address_lines=lambda place: postal_lines(place.model_dump(include=set(Address.model_fields))),
         amount=lambda minor: written.money(minor, store.currency),
         decimal=decimal_text,
+        age=age_text,
     )
     environment.globals.update(
         store=store,
