@@ -31,8 +31,15 @@ PUBLIC_PATHS = (
     "/sign-up",
     "/nowhere",
 )
-CUSTOMER_PATHS = ("/checkout", "/account", "/account/addresses", "/account/messages")
-ADMIN_PATHS = ("/admin", "/admin/stock", "/admin/promotions", "/admin/promotions/new", "/admin/messages")
+CUSTOMER_PATHS = ("/checkout", "/account", "/account/addresses", "/account/messages", "/account/delete")
+ADMIN_PATHS = (
+    "/admin",
+    "/admin/stock",
+    "/admin/promotions",
+    "/admin/promotions/new",
+    "/admin/recommendations",
+    "/admin/messages",
+)
 FOCUSED = "() => document.activeElement.id || document.activeElement.textContent.trim()"
 
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,19 @@ class LocalShop:
         return next(int(part["pid"]) for part in parts if part["name"] in {noun, f"{noun}-1"})
 
 
-def start(data_dir: Path, port: int, replicas: Sequence[str] = (), more: Sequence[str] = ()) -> LocalShop:
+def start(
+    data_dir: Path,
+    port: int,
+    replicas: Sequence[str] = (),
+    more: Sequence[str] = (),
+    modules: Mapping[str, bool] | None = None,
+) -> LocalShop:
     """A new shop on ``port``, without rate limits, which would limit the measurement; returns once it sells.
 
-    ``more`` are further options of `shopctl up`.
+    ``more`` are further options of `shopctl up`; ``modules`` are turned on or off.
     """
     document = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
+    document["spec"].setdefault("modules", {}).update(modules or {})
     gateway = document["spec"].setdefault("services", {}).setdefault("gateway", {})
     gateway.setdefault("env", {}).update(WITHOUT_LIMITS)
     resource = data_dir.with_suffix(".yaml")
