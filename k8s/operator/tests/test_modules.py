@@ -59,12 +59,15 @@ async def test_nothing_of_a_service_is_rendered_unless_its_module_is_on(noun: st
 
 @pytest.mark.parametrize("noun", OPTIONAL)
 @pytest.mark.parametrize("on", [False, True])
-async def test_the_gateway_has_the_address_of_a_service_that_runs(noun: str, on: bool) -> None:
+async def test_others_have_the_addresses_of_a_service_only_if_it_runs(noun: str, on: bool) -> None:
     shop = shop_specs.shop({"modules": {MODULES[noun][0]: on}})
     objects = await renderer().render(shop, NAMESPACE, "uid-1", SEED, EVERY_KIND)
-    (gateway,) = [o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] == "bookshop-gateway"]
-    variables = {one["name"]: one.get("value") for one in gateway["spec"]["template"]["spec"]["containers"][0]["env"]}
-    assert variables.get(f"SHOP_{noun.upper()}_URL") == (f"http://bookshop-{noun}:8000" if on else None)
+    pods = {o["metadata"]["name"]: o["spec"]["template"]["spec"] for o in objects if o["kind"] == "Deployment"}
+    given = {name: {one["name"]: one.get("value") for one in pod["containers"][0]["env"]} for name, pod in pods.items()}
+    own = {f"SHOP_{noun.upper()}_URL", f"SHOP_{noun.upper()}_GRPC_URL"}
+    assert given["bookshop-gateway"].get(f"SHOP_{noun.upper()}_URL") == (f"http://bookshop-{noun}:8000" if on else None)
+    if not on:
+        assert not [name for name, variables in given.items() if own & variables.keys()]
 
 
 @pytest.mark.parametrize("noun", OPTIONAL)

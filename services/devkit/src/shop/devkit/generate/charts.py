@@ -66,8 +66,10 @@ def _config(manifests: Manifests, noun: str) -> Iterator[str]:
         yield f"SHOP_{other.upper()}_URL: '{_url(other, optional=manifests[other].optional)}'"
     for other in manifest.calls:
         if port := manifests[other].grpc_port:
-            name = f'{{{{ include "shop.name" (list . "{other}") }}}}-grpc'
-            yield f"SHOP_{other.upper()}_GRPC_URL: 'dns:///{name}:{port}'"
+            address = f'dns:///{{{{ include "shop.name" (list . "{other}") }}}}-grpc:{port}'
+            if manifests[other].optional:
+                address = f'{{{{ if include "shop.optionalUrl" (list . "{other}") }}}}{address}{{{{ end }}}}'
+            yield f"SHOP_{other.upper()}_GRPC_URL: '{address}'"
     if manifest.grpc_port:
         yield f'SHOP_GRPC_PORT: "{manifest.grpc_port}"'
     for name, entry in manifest.config.items():
