@@ -15,10 +15,6 @@ def unknown_customer() -> Problem:
     return Problem(404, "unknown_customer", "There is no customer with this anonymised id.")
 
 
-def not_your_own() -> Problem:
-    return Problem(403, "not_your_own", "A customer's token opens that customer's own recommendations alone.")
-
-
 def invalid(field: str, message: str) -> Problem:
     error: FieldError = {"field": field, "message": message}
     return Problem(422, "invalid_request", "The request is not valid.", errors=[error])
