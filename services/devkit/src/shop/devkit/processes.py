@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 HOST = "127.0.0.1"
-# Below the kernel's ephemeral range, so that no outgoing connection can take a port that a folder remembers.
-PORT_RANGE = range(20_000, 32_000)
+# Below the kernel's ephemeral range, so that no outgoing connection can take a port that a folder remembers, and below
+# Kubernetes' node ports, at which a cluster on this machine answers although nothing listens there.
+PORT_RANGE = range(20_000, 30_000)
 PORT_ATTEMPTS = 200
 MAX_CHOSEN_PORTS = 4_000
 LOG_TAIL_LINES = 8
