@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -35,6 +36,21 @@ def test_every_test_belongs_to_one_phase() -> None:
     assert services[services.index("-m") + 1] == "not shop and not browser"
     assert shop[shop.index("-m") + 1] == "shop or browser"
     assert "-n" not in shop
+
+
+def test_the_phase_of_the_shop_collects_every_file_with_its_marks() -> None:
+    files = {Path(name) for name in run.files_with(run.MARKS["shop"], [])}
+    assert {path.parent for path in files} >= {run.ROOT / "tests" / "e2e", run.ROOT / "tests" / "integration"}
+    others = {path for folder in run.FOLDERS for path in (run.ROOT / folder).rglob("test_*.py")} - files
+    imported = re.compile(r"import .*\bpytestmark\b")
+    assert not [path for path in others if imported.search(path.read_text(encoding="utf-8"))]
+    assert run.files_with(run.MARKS["shop"], ["tests/integration/test_faults.py::test_any"]) == []
+    assert run.files_with(run.MARKS["services"], []) == []
+
+
+def test_the_phases_look_where_pytest_does() -> None:
+    project = tomllib.loads((run.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert list(run.FOLDERS) == project["tool"]["pytest"]["ini_options"]["testpaths"]
 
 
 def test_the_longest_files_exist() -> None:
