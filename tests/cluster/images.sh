@@ -7,19 +7,21 @@ is_built() { [ -n "$(bh images -q "$1" 2>/dev/null)" ]; }
 is_loaded() { [ -n "$(ctr -a "$sock" -n k8s.io images ls -q "name==$1" 2>/dev/null)" ]; }
 
 load() { # REF...: into containerd under the same (fully qualified) names; what it has already stays as it is
-    local ref archive
+    local ref layout wanted=()
     [ -S "$sock" ] || fail "no cluster runs: cluster up"
     mkdir -p "$home/containerd"
-    archive=$state/image.$$.tar
     for ref in "$@"; do
         is_built "$ref" || fail "buildah has no image $ref"
         ! is_loaded "$ref" || [ "$(image_id "$ref")" != "$(cat "$(note "$ref")" 2>/dev/null)" ] || continue
-        # This kind of archive is not compressed, which would take most of the time.
-        bh push -q "$ref" "docker-archive:$archive:$ref"
-        ctr -a "$sock" -n k8s.io images import "$archive" >/dev/null || { rm -f "$archive"; fail "containerd did not take $ref"; }
-        rm -f "$archive"
-        image_id "$ref" >"$(note "$ref")"
+        wanted+=("$ref")
     done
+    [ ${#wanted[@]} -gt 0 ] || return 0
+    # One layout for all, so that layers that images share are written and read once; compressing would take most of the time.
+    layout=$state/images.$$
+    for ref in "${wanted[@]}"; do bh push -q --disable-compression "$ref" "oci:$layout:$ref"; done
+    tar -C "$layout" -cf - . | ctr -a "$sock" -n k8s.io images import - >/dev/null || { rm -rf "$layout"; fail "containerd did not take ${wanted[*]}"; }
+    rm -rf "$layout"
+    for ref in "${wanted[@]}"; do image_id "$ref" >"$(note "$ref")"; done
 }
 
 image_id() { bh images -q --no-trunc "$1"; }
