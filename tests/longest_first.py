@@ -13,6 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LONGEST = (
+    "tests/operator/test_kills.py",
+    "tests/operator/test_revisions.py",
+    "tests/operator/test_kills_back.py",
     "tests/architecture/test_new_service.py",
     "services/order/tests/test_order_faults.py",
     "k8s/operator/tests/test_audit_oracles.py",

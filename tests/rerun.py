@@ -62,15 +62,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Recorder(path))
 
 
-def run(folder: str, *options: str, environment: Mapping[str, str] | None = None) -> int:
-    """pytest's exit code for a folder of tests, after the second run in CI; no selected test is no failure."""
+def run(tests: Sequence[str], *options: str, name: str = "tests", environment: Mapping[str, str] | None = None) -> int:
+    """pytest's exit code for files and folders of tests, after the second run in CI; no selected test is no failure.
+
+    `name` begins each line that is printed, because several runs may take place at the same time.
+    """
     environment = os.environ if environment is None else environment
-    code, first = _pytest([folder], options, environment)
+    code, first = _pytest(name, tests, options, environment)
     failed = [test for test, outcome in first.items() if outcome.failure]
     if code != TESTS_FAILED or "CI" not in environment or not 0 < len(failed) <= MAX_RERUN_TESTS:
         return 0 if code == NOTHING_COLLECTED else code
-    print(f"run once more: {' '.join(failed)}", flush=True)
-    code, second = _pytest(failed, options, environment)
+    print(f"{name}: run once more: {' '.join(failed)}", flush=True)
+    code, second = _pytest(name, failed, options, environment)
     for test in failed:
         if test in second and not second[test].failure:
             print(flaky(test, first[test], second[test]), flush=True)
@@ -83,11 +86,28 @@ def flaky(test: str, first: Outcome, second: Outcome) -> str:
 
 
 def _pytest(
-    tests: Sequence[str], options: Sequence[str], environment: Mapping[str, str]
+    name: str, tests: Sequence[str], options: Sequence[str], environment: Mapping[str, str]
 ) -> tuple[int, dict[str, Outcome]]:
-    path = FOLDER / "outcomes.json"
+    path = FOLDER / f"outcomes-{name}.json"
     path.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-p", "tests.rerun", f"--outcomes={path}", *tests, *options]
-    code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    code = _printed(name, command, environment)
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return code, {test: Outcome(**outcome) for test, outcome in found.items()}
+
+
+def _printed(name: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """The exit code of a command, each line of whose output is printed at once."""
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**environment, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            print(f"{name}: {line}", end="", flush=True)
+    return process.returncode

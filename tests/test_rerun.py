@@ -38,17 +38,25 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def ran(ci: bool, *options: str) -> int:
     environment = {name: value for name, value in os.environ.items() if name != "CI"} | ({"CI": "true"} if ci else {})
-    return rerun.run(".", *PLAIN, *options, environment=environment)
+    return rerun.run(["."], *PLAIN, *options, environment=environment)
 
 
 def test_one_that_passes_only_the_second_time_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "test_chance.py").write_text(CHANCE, encoding="utf-8")
     assert ran(True) == 0
     printed = capsys.readouterr().out
-    assert "FLAKY" in printed
-    assert "only the first time" in printed
-    assert printed.count("seen in both") == 2
+    flaky = printed.partition("FLAKY")[2]
+    assert "only the first time" in flaky
+    assert flaky.count("seen in both") == 2
     assert "test_well" not in printed
+
+
+def test_each_line_names_the_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "test_always.py").write_text(ALWAYS, encoding="utf-8")
+    assert rerun.run(["."], *PLAIN, name="shops") == rerun.TESTS_FAILED
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 3
+    assert [line for line in lines if not line.startswith("shops: ")] == []
 
 
 def test_one_that_fails_twice_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

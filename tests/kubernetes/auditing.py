@@ -40,13 +40,14 @@ async def assert_unharmed(release: Release, customers: Customers, acknowledged: 
 
 async def audit(release: Release, *options: str) -> Any:
     """The audit's JSON."""
-    user, password = (quote(release.secret("postgres", key), safe="") for key in ("username", "password"))
-    token = urlsplit(release.secret("nats", "url"))
-    async with release.forwarded("svc/postgres", 5432) as postgres, release.forwarded("svc/nats", 4222) as nats:
+    postgres, nats = await asyncio.to_thread(release.secrets, "postgres", "nats")
+    user, password = (quote(postgres[key], safe="") for key in ("username", "password"))
+    token = urlsplit(nats["url"])
+    async with release.forwarded("svc/postgres", 5432) as database, release.forwarded("svc/nats", 4222) as broker:
         addresses = {
-            "SHOP_AUDIT_DATABASE_URL": f"postgresql://{user}:{password}@127.0.0.1:{postgres}/shop_{{noun}}",
+            "SHOP_AUDIT_DATABASE_URL": f"postgresql://{user}:{password}@127.0.0.1:{database}/shop_{{noun}}",
             "SHOP_AUDIT_NATS_URL": token._replace(
-                netloc=f"{token.netloc.rpartition('@')[0]}@127.0.0.1:{nats}"
+                netloc=f"{token.netloc.rpartition('@')[0]}@127.0.0.1:{broker}"
             ).geturl(),
         }
         return await asyncio.to_thread(_shopctl_audit, addresses, options)

@@ -12,6 +12,8 @@ from typing import Protocol
 
 ROOT = Path(__file__).parents[2]
 VARIABLE = "SHOP_E2E_CLUSTER"
+PART = "SHOP_E2E_PART"
+"""Names the tests that run in one process, of which there may be several at a time."""
 OWN = ROOT / "tests" / "cluster" / "cluster"
 NODE_PORT = 30080
 KIND_NAME = "shop-e2e"

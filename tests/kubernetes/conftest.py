@@ -28,10 +28,16 @@ collect_ignore_glob = [] if clusters.VARIABLE in os.environ else ["test_*.py"]
 
 NAMESPACE = "shop-e2e"
 RELEASE = "shop"
-REPORT = ROOT / "build" / "e2e" / "report.json"
+REPORT = ROOT / "build" / "e2e" / f"report-{os.environ.get(clusters.PART, 'tests')}.json"
 NAMESPACE_TIMEOUT_S = 180
 SELLS_WITHIN_S = 60.0
 FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logstart() -> None:
+    """End the line with the test's name, so that it is printed when the test starts."""
+    print(file=sys.__stderr__, flush=True)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -52,7 +58,7 @@ def pytest_runtest_makereport(
 
 @dataclass
 class Findings:
-    """Measurements, written to build/e2e/report.json when the session ends."""
+    """Measurements, written to build/e2e/report-*.json when the session ends."""
 
     numbers: dict[str, object] = field(default_factory=dict)
 

@@ -20,6 +20,8 @@ BUYERS = 8
 ORDERS_PER_S = 6.0
 PAGES_PER_S = 10.0
 MAX_IN_FLIGHT = 500
+READS_AT_ONCE = 8
+"""Orders whose state is read at the same time."""
 SETTLED_BEFORE = 10
 SETTLE_TIMEOUT_S = 90.0
 GOOD = frozenset({201, 202})
@@ -106,7 +108,14 @@ class Customers:
 
     async def outcomes(self) -> Counter[str]:
         """Final state of every acknowledged order, counted."""
-        return Counter([await ends_as(self.api, answer) for answer in self.answers if answer.status in GOOD])
+        gate = asyncio.Semaphore(READS_AT_ONCE)
+
+        async def outcome(answer: Answer) -> str:
+            async with gate:
+                return await ends_as(self.api, answer)
+
+        acknowledged = (answer for answer in self.answers if answer.status in GOOD)
+        return Counter(await asyncio.gather(*map(outcome, acknowledged)))
 
 
 async def _as_coroutine(action: Callable[[], Awaitable[None]]) -> None:

@@ -55,9 +55,9 @@ def test_each_service_has_its_own_role_and_secret(release: Release) -> None:
     assert len({release.secret(f"database-{noun}", "password") for noun in WITH_DATABASE}) == len(WITH_DATABASE)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def enforced(release: Release) -> None:
-    """Skips where the cluster does not enforce NetworkPolicies."""
+    """Skips where the cluster does not enforce NetworkPolicies; tried once, since it takes `ENFORCED_WITHIN_S`."""
     release.kubectl("apply", "-f", "-", stdin=json.dumps(CLOSED))
     try:
         release.kubectl("wait", "--for=condition=Ready", f"pod/{CLOSED_POD}", "--timeout=60s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shop.devkit.testing import wait_until
+from shop.operator.engine.kube.kinds import SHOP
 from tests.integration.buyers import ends_as, new_product, order
 from tests.kubernetes.auditing import assert_clean
 from tests.kubernetes.kube import Release, run
@@ -16,16 +17,17 @@ NOT_OUR_KINDS = {"Event", "EndpointSlice", "Endpoints", "PodMetrics", "Lease"}
 
 
 def left(release: Release) -> set[tuple[str, str]]:
-    """Kind and name of every object in the namespace."""
-    kinds = run("kubectl", "api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
-    found = release.kubectl(
+    """Kind and name of every object in the namespace but Shops, whose definition other tests make and delete."""
+    found = run("kubectl", "api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
+    kinds = [kind for kind in found if not kind.endswith(f".{SHOP.group}")]
+    listed = release.kubectl(
         "get",
         ",".join(kinds),
         "--ignore-not-found",
         "-o",
         "jsonpath={range .items[*]}{.kind} {.metadata.name}{'\\n'}{end}",
     )
-    objects = {(kind, name) for kind, name in (line.split() for line in found.splitlines())}
+    objects = {(kind, name) for kind, name in (line.split() for line in listed.splitlines())}
     return {one for one in objects - NOT_OURS if one[0] not in NOT_OUR_KINDS}
 
 

@@ -157,6 +157,7 @@ async def test_retained_data_comes_back_with_the_shop(bookshop: Operated) -> Non
     bookshop.patch({"deletionPolicy": "Retain"})
     bookshop.delete()
     assert {kind for kind, _ in left(bookshop.inside)} == {"PersistentVolumeClaim", "Secret"}
+    assert bookshop.inside.items("shops") == []
     bookshop.apply(deletionPolicy="Retain")
     bookshop.ready()
     async with bookshop.gateway() as api:
@@ -213,6 +214,7 @@ async def test_deletion_leaves_nothing(bookshop: Operated) -> None:
     bookshop.delete()
     mine = {(kind, name) for kind, name in left(bookshop.inside) if name != "backups"}
     assert mine == set()
+    assert bookshop.inside.items("shops") == []
 
 
 def test_no_operator_had_to_be_restarted(bookshop: Operated) -> None:
