@@ -1,4 +1,4 @@
-"""Third-party kinds: the fields of ServiceMonitor, PrometheusRule, HTTPRoute and Cluster that the charts use.
+"""Third-party kinds: the fields of ServiceMonitor, PrometheusRule, routes and Cluster that the charts use.
 
 Kubernetes publishes no schema of these, and their definitions are far larger than our use of them. Names, types and
 what is required follow the definitions of prometheus-operator 0.93.0, gateway-api (standard channel, commit 4564255)
@@ -33,11 +33,20 @@ MATCH = record({"path": record({"type": one_of("Exact PathPrefix RegularExpressi
 BACKEND = record({"name": TEXT, "port": PORT}, "name port")
 ROUTE_DURATION = written_as(r"^([0-9]{1,5}(h|m|s|ms)){1,4}$")
 TIMEOUTS = record({"request": ROUTE_DURATION, "backendRequest": ROUTE_DURATION})
+PARENT = record({"name": TEXT, "namespace": TEXT, "sectionName": TEXT, "port": PORT}, "name")
 HTTP_ROUTE = record(
     {
-        "parentRefs": listed(record({"name": TEXT, "namespace": TEXT, "sectionName": TEXT, "port": PORT}, "name")),
+        "parentRefs": listed(PARENT),
         "hostnames": listed(HOST),
         "rules": listed(record({"matches": listed(MATCH), "backendRefs": listed(BACKEND), "timeouts": TIMEOUTS})),
+    }
+)
+METHOD_MATCH = record({"method": record({"type": one_of("Exact RegularExpression"), "service": TEXT, "method": TEXT})})
+GRPC_ROUTE = record(
+    {
+        "parentRefs": listed(PARENT),
+        "hostnames": listed(HOST),
+        "rules": listed(record({"matches": listed(METHOD_MATCH), "backendRefs": listed(BACKEND)})),
     }
 )
 
@@ -61,6 +70,7 @@ SPECS = {
     ("monitoring.coreos.com/v1", "ServiceMonitor"): SERVICE_MONITOR,
     ("monitoring.coreos.com/v1", "PrometheusRule"): PROMETHEUS_RULE,
     ("gateway.networking.k8s.io/v1", "HTTPRoute"): HTTP_ROUTE,
+    ("gateway.networking.k8s.io/v1", "GRPCRoute"): GRPC_ROUTE,
     ("postgresql.cnpg.io/v1", "Cluster"): CLUSTER,
 }
 KINDS = frozenset(kind for _, kind in SPECS)

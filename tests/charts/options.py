@@ -19,6 +19,7 @@ PREFERENCE = {
 }
 PEER = {"namespaceSelector": {"matchLabels": {"team": "finance"}}}
 NODE = {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+METHOD = {"service": "shop.order.v1.Orders"}
 DATABASE = {"secretName": "database", "key": "url"}
 
 
@@ -133,6 +134,11 @@ SERVICE = (
         "HTTPRoute/spec/parentRefs/0",
     ),
     Option("httpRoute.annotations", {"example.com/team": "web"}, "HTTPRoute/metadata/annotations"),
+    Option("grpc.services", ["shop.order.v1.Orders"], found={"GRPCRoute/spec/rules/0/matches": [{"method": METHOD}]}),
+    Option("grpc.exposure", "GRPCRoute"),
+    Option("grpc.host", "grpc.example.com", found={"GRPCRoute/spec/hostnames": ["grpc.example.com"]}),
+    Option("grpc.gatewayRef", {"name": "public", "namespace": "gateways"}, "GRPCRoute/spec/parentRefs/0"),
+    Option("grpc.annotations", {"example.com/team": "data"}, "GRPCRoute/metadata/annotations"),
     Option("serviceAccount.annotations", {"example.com/role": "orders"}, "ServiceAccount/metadata/annotations"),
     Option("runAsUser", 20001, f"{POD}/securityContext/runAsUser"),
     Option("podAnnotations", {"example.com/logs": "json"}, f"{POD_METADATA}/annotations"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from shop.operator.services import WITH_DATABASE
+from shop.operator.services import OPTIONAL, WITH_DATABASE
 from tests.charts import helm
 from tests.charts.options import OPERATOR, SERVICE, set_json
 
@@ -47,6 +47,7 @@ def _set(*values: str) -> tuple[str, ...]:
     return tuple(part for value in values for part in ("--set", value))
 
 
+EVERY_SERVICE = _set(*(f"services.{noun}.enabled=true" for noun in OPTIONAL))
 # Name of a golden file: chart and helm's arguments.
 PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "shop": ("shop", ()),
@@ -131,8 +132,13 @@ class Refused(RuntimeError):
 
 @cache
 def template(chart: str, *arguments: str) -> tuple[Object, ...]:
-    """The objects of `chart` with helm's `arguments`; Refused when helm fails. Not to be changed by the caller."""
-    given = (f"charts/{chart}", "--namespace", NAMESPACE, *registry(chart), *arguments)
+    """The objects of `chart` with helm's `arguments`; Refused when helm fails. Not to be changed by the caller.
+
+    A shop has every service, unless the arguments say otherwise: test_chart_modules.py is about those that it can be
+    without.
+    """
+    whole = EVERY_SERVICE if chart == "shop" else ()
+    given = (f"charts/{chart}", "--namespace", NAMESPACE, *registry(chart), *whole, *arguments)
     done = helm.run("template", RELEASE, *given)
     if done.returncode:
         raise Refused(done.stderr)

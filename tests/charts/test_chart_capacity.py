@@ -15,7 +15,10 @@ from tests.charts.rendering import CHARTS, Refused, kind, named, template
 
 HELPERS = CHARTS / "shop" / "templates" / "_helpers.tpl"
 STREAMS = len(WITH_DATABASE)
-WITHOUT_NOTIFICATION = ("--set", "services.notification.enabled=false,services.user.enabled=false")
+WITHOUT_THREE = (
+    "--set",
+    ",".join(f"services.{noun}.enabled=false" for noun in ("notification", "user", "recommendation")),
+)
 
 
 def sizes(*arguments: str) -> tuple[int, int]:
@@ -34,7 +37,7 @@ def test_streams_leave_a_part_of_the_volume_free(storage: str, volume_bytes: int
 
 
 def test_fewer_services_have_larger_streams() -> None:
-    assert sizes(*WITHOUT_NOTIFICATION)[0] * (STREAMS - 2) == pytest.approx(sizes()[0] * STREAMS, rel=0.001)
+    assert sizes(*WITHOUT_THREE)[0] * (STREAMS - 3) == pytest.approx(sizes()[0] * STREAMS, rel=0.001)
 
 
 def test_a_volume_that_is_too_small_is_refused_with_the_numbers() -> None:

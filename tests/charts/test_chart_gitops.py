@@ -8,13 +8,14 @@ from typing import Any
 import yaml
 
 from tests.charts import helm
-from tests.charts.rendering import NAMESPACE, PRESETS, RELEASE, kind, pods, preset, registry, template
+from tests.charts.rendering import EVERY_SERVICE, NAMESPACE, PRESETS, RELEASE, kind, pods, preset, registry, template
 
 GITOPS = PRESETS["shop-gitops"][1]
 
 
 def rendered(*arguments: str) -> str:
-    done = helm.run("template", RELEASE, "charts/shop", "--namespace", NAMESPACE, *registry("shop"), *arguments)
+    given = ("--namespace", NAMESPACE, *registry("shop"), *EVERY_SERVICE, *arguments)
+    done = helm.run("template", RELEASE, "charts/shop", *given)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -53,6 +53,7 @@ TYPOS = [
     ("shop-operator-two", "PrometheusRule/shop", "expr", "expression"),
     ("shop-everything", "HTTPRoute/books-gateway", "parentRefs", "parentRef"),
     ("shop-everything", "HTTPRoute/books-gateway", "backendRefs", "backends"),
+    ("service-options", "GRPCRoute/service-grpc", "backendRefs", "backends"),
     ("shop-cloudnativepg", "Cluster/postgres", "superuserSecret", "superUserSecret"),
     ("shop-cloudnativepg", "Cluster/postgres", "storageClass", "storageClassName"),
 ]

@@ -17,6 +17,8 @@ GIVEN = [("service-options", option) for option in options.SERVICE if option.pla
 GIVEN += [("shop-operator-two", option) for option in options.OPERATOR]
 # Set by charts/shop for its services, and tested there.
 SET_BY_THE_SHOP = ("enabled", "noun", "consumes", "migrations.", "autoscaling.", "networkPolicy.open", "global.")
+OF_AN_INGRESS = {"grpc.className", "grpc.tlsSecretName"}
+"""Tested in test_chart_grpc.py: options are those of a GRPCRoute."""
 SWITCHES = {"prometheusAnnotations", "podDisruptionBudget.enabled", "topologySpread.enabled"}
 
 
@@ -51,7 +53,7 @@ def test_an_option_is_rendered(name: str, option: Option) -> None:
 
 def test_no_option_of_a_service_is_left_out() -> None:
     every = {value.path for value in described.values(CHARTS / "service")}
-    tried = {option.path for option in options.SERVICE} | SWITCHES
+    tried = {option.path for option in options.SERVICE} | SWITCHES | OF_AN_INGRESS
     assert [path for path in sorted(every - tried) if not path.startswith(SET_BY_THE_SHOP)] == []
 
 
@@ -68,7 +70,8 @@ def test_a_disabled_option_renders_nothing() -> None:
 
 @pytest.mark.parametrize("noun", SERVICES)
 def test_a_service_of_a_shop_can_set_min_available(noun: str) -> None:
-    given = {one: {"podDisruptionBudget": {"maxUnavailable": None, "minAvailable": "50%"}} for one in SERVICES}
+    budget = {"maxUnavailable": None, "minAvailable": "50%"}
+    given = {one: {"enabled": True, "podDisruptionBudget": budget} for one in SERVICES}
     objects = template("shop", "--set-json", json.dumps({"services": given}))
     spec = named(objects, "PodDisruptionBudget", noun)["spec"]
     assert (spec["minAvailable"], "maxUnavailable" in spec) == ("50%", False)

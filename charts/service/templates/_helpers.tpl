@@ -5,7 +5,7 @@
 {{/* Every object of one service. */}}
 {{- define "service.objects" -}}
 {{- include "service.check" . }}
-{{- range $part := list "serviceAccount" "service" "grpcService" "deployment" "migrationJob" "networkPolicy" "autoscaler" "disruptionBudget" "ingress" "httpRoute" "serviceMonitor" }}
+{{- range $part := list "serviceAccount" "service" "grpcService" "deployment" "migrationJob" "networkPolicy" "autoscaler" "disruptionBudget" "ingress" "httpRoute" "grpcExposure" "serviceMonitor" }}
 ---
 {{ include (printf "service.%s" $part) $ }}
 {{- end }}
@@ -154,6 +154,7 @@ volumeMounts:
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.gatewayRef.name) }}
 {{- fail (printf "%shttpRoute.enabled needs %shttpRoute.gatewayRef.name, the Gateway" $field $field) }}
 {{- end }}
+{{- include "service.checkGrpc" . }}
 {{- if and .Values.migrations.enabled (not .Values.secretEnv.SHOP_DATABASE_URL) }}
 {{- fail (printf "%smigrations.enabled needs %ssecretEnv.SHOP_DATABASE_URL, the database to migrate" $field $field) }}
 {{- end }}

@@ -11,7 +11,8 @@ spec:
   # What is not listed is refused.
   policyTypes: [Ingress]
   {{- $peers := .Values.networkPolicy.from }}
-  {{- if or .Values.networkPolicy.open .Values.networkPolicy.callers $peers .Values.global.networkPolicies.scrapeFrom }}
+  {{- $grpcOpen := ne .Values.grpc.exposure "None" }}
+  {{- if or .Values.networkPolicy.open .Values.networkPolicy.callers $peers .Values.global.networkPolicies.scrapeFrom $grpcOpen }}
   ingress:
     {{- if .Values.networkPolicy.open }}
     - ports: [{port: http, protocol: TCP}]
@@ -30,6 +31,9 @@ spec:
         {{- range .Values.extraPorts }}
         - {port: {{ .name }}, protocol: TCP}
         {{- end }}
+    {{- end }}
+    {{- if $grpcOpen }}
+    - ports: [{port: grpc, protocol: TCP}]
     {{- end }}
     {{- with .Values.global.networkPolicies.scrapeFrom }}
     - from: {{- toYaml . | nindent 8 }}

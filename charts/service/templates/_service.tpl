@@ -25,5 +25,9 @@ spec:
       port: {{ .port }}
       targetPort: {{ .name }}
       protocol: TCP
+      {{- if eq .name "grpc" }}
+      # By this a Gateway speaks HTTP/2 to the pods.
+      appProtocol: kubernetes.io/h2c
+      {{- end }}
     {{- end }}
 {{- end }}

@@ -38,6 +38,11 @@ http://{{ include "shop.name" . }}:8000
 {{- if not (has (index . 1) (index . 0).Values.global.absentServices) }}{{ include "shop.url" . }}{{ end }}
 {{- end }}
 
+{{/* (list context NOUN PORT): where clients balance over the pods of a service by gRPC; empty for one that the shop is without. */}}
+{{- define "shop.grpcUrl" -}}
+{{- if not (has (index . 1) (index . 0).Values.global.absentServices) }}dns:///{{ include "shop.name" . }}-grpc:{{ index . 2 }}{{ end }}
+{{- end }}
+
 {{/* SHOP_TRUSTED_PROXIES, in the gateway's context: the given networks, else those of pods if an Ingress or a Gateway
      leads to it. */}}
 {{- define "shop.trustedProxies" -}}

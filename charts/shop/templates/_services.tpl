@@ -16,6 +16,11 @@
 {{- $absent := list }}
 {{- range $noun, $service := .Values.services }}{{ if not $service.enabled }}{{ $absent = append $absent $noun }}{{ end }}{{ end }}
 {{- $_ := set .Values.global "absentServices" $absent }}
+{{- range $noun, $service := .Values.services }}
+{{- $callers := list }}
+{{- range $service.networkPolicy.callers }}{{ if not (has . $absent) }}{{ $callers = append $callers . }}{{ end }}{{ end }}
+{{- $_ := set $service "networkPolicy" (merge (dict "callers" $callers) $service.networkPolicy) }}
+{{- end }}
 {{- $_ := set .Values "servicesAreComplete" true }}
 {{- end }}
 {{- end }}

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from shop.kit import bus
+from shop.operator.cli.status import status_table
 from shop.operator.errors import ShopctlError
 from shop.operator.local import instances, requirements
+from shop.operator.local.display import welcome
 from shop.operator.local.instances import Instance, Wiring, check_provider, environment, replica_counts, stream_bytes
 from shop.operator.resource.spec import ShopSpec
 
@@ -118,3 +120,20 @@ def test_the_size_of_streams_is_the_plans_unless_the_environment_has_one() -> No
     assert environment(EVERYONE[0], spec(), WIRES, EVERYONE, {})["SHOP_STREAM_BYTES"] == str(1 << 30)
     given = environment(EVERYONE[0], spec(), WIRES, EVERYONE, {"SHOP_STREAM_BYTES": "20000000"})
     assert given["SHOP_STREAM_BYTES"] == "20000000"
+
+
+def test_addresses_of_grpc_servers_are_shown() -> None:
+    components = [
+        {"name": "recommendation-1", "port": 9005, "grpc_port": 9105},
+        {"name": "recommendation-2", "port": 9006, "grpc_port": 9106},
+        {"name": "order-1", "port": 9001},
+    ]
+    addresses = instances.grpc_addresses(components)
+    assert addresses == {"recommendation": ["127.0.0.1:9105", "127.0.0.1:9106"]}
+    shown = welcome("http://localhost:8080", 1.0, {"email": "a", "password_file": "p"}, None, ".shop", addresses)
+    assert "  gRPC      127.0.0.1:9105, 127.0.0.1:9106 (recommendation)\n" in shown
+    supervisor = {"pid": 1, "memory_bytes": 0}
+    state = {"state": "ready", "healthy": True, "pid": 2, "restarts": 0, "memory_bytes": 0, "detail": ""}
+    found = {"components": [{**one, **state} for one in components], "supervisor": supervisor, "phase": "selling"}
+    table = status_table({**found, "url": "http://localhost:8080", "data_dir": ".shop"})
+    assert "\ngRPC of recommendation: 127.0.0.1:9105, 127.0.0.1:9106\n" in table

@@ -134,6 +134,8 @@ REACHES: list[tuple[Spec, str, Any]] = [
         {"enabled": True, "className": "nginx", "host": "shop.example.com", "tlsSecretName": "tls"},
     ),
     ({"exposure": INGRESS}, "global.publicUrl", "https://shop.example.com"),
+    ({}, "services.recommendation", {"enabled": False}),
+    ({"modules": {"recommendations": True}}, "services.recommendation.enabled", True),
     (
         {"exposure": GATEWAY},
         "services.gateway.httpRoute",

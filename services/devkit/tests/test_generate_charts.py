@@ -100,7 +100,7 @@ def test_callers_get_the_address_of_a_services_grpc_server(tmp_path: Path) -> No
     user, front = 'prefixes = [".well-known"]\ngrpc-port = 50052\n', "ingress = true\n"
     found = values(tmp_path, order='calls = ["user"]\n', user=user, front=front)
     addresses = {noun: one["config"].get("SHOP_USER_GRPC_URL") for noun, one in found.items()}
-    headless = 'dns:///{{ include "shop.name" (list . "user") }}-grpc:50052'
+    headless = '{{ include "shop.grpcUrl" (list . "user" 50052) }}'
     assert addresses == {"order": headless, "user": None, "front": None}
 
 

@@ -85,7 +85,7 @@ def test_two_services_cannot_have_the_same(tmp_path: Path, table: str, message: 
 
 def test_callers_follow_from_calls() -> None:
     manifests = manifest.read(ROOT)
-    assert manifest.callers(manifests, "product") == ["gateway", "storefront", "order", "pricing"]
+    assert manifest.callers(manifests, "product") == ["gateway", "storefront", "order", "pricing", "recommendation"]
     assert manifest.callers(manifests, "gateway") == []
     assert "notification" in manifest.callers(manifests, "user"), "every service reads the public keys"
     assert set(manifest.called(manifests, "gateway")) == set(manifests) - {"gateway"}

@@ -127,9 +127,8 @@ def create_app(
             try:
                 async with contextlib.AsyncExitStack() as servers:
                     for server in beside:
-                        await servers.enter_async_context(
-                            server.running(app.state.service, context.authenticator, ready)
-                        )
+                        serving = server.running(app.state.service, context.authenticator, ready)
+                        await servers.enter_async_context(serving)
                     yield
             finally:
                 await context.tasks.stop()

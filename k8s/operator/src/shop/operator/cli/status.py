@@ -20,6 +20,7 @@ from shop.operator.cli.options import (
     only_local,
 )
 from shop.operator.cluster.cluster_options import ClusterOptions
+from shop.operator.local.instances import grpc_addresses
 
 
 def status(
@@ -72,6 +73,7 @@ def status_table(found: dict[str, Any]) -> str:
     rows.append(("supervisor", found["phase"], str(supervisor["pid"]), "-", "0", memory))
     total = supervisor["memory_bytes"] + sum(one["memory_bytes"] for one in found["components"])
     details = [f"{one['name']}: {one['detail']}" for one in found["components"] if one["detail"]]
+    details += [f"gRPC of {noun}: {', '.join(ports)}" for noun, ports in grpc_addresses(found["components"]).items()]
     return "\n".join(
         [console.table(rows), *details, "", f"{found['url']}  {found['data_dir']}  {_mebibytes(total)} in total"]
     )

@@ -127,6 +127,7 @@ def service_component(
         name=instance.name,
         kind="service",
         port=instance.port,
+        grpc_port=instance.grpc_port,
         log=log,
         spawn=spawn,
         ready=ready,

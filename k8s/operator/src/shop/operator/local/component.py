@@ -36,6 +36,7 @@ class Component:
     log: Path
     spawn: Callable[[], subprocess.Popen[bytes]]
     ready: Callable[[int], Awaitable[bool]]
+    grpc_port: int | None = None
     prepare: Callable[[], None] | None = None
     trouble: Callable[[], str] | None = None
     """What is wrong although the process is ready, and a restart repairs; "" when nothing is. May block."""
@@ -71,6 +72,7 @@ class Component:
             "state": str(self.state),
             "pid": self.pid,
             "port": self.port,
+            **({"grpc_port": self.grpc_port} if self.grpc_port else {}),
             "healthy": self.state is State.READY,
             "restarts": self.restarts,
             "seconds": None if self.seconds is None else round(self.seconds, 2),

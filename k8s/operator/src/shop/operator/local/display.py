@@ -1,6 +1,8 @@
 """The progress of `shopctl up`: a live table on a terminal, plain lines elsewhere."""
 
 import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from shop.operator.program import shell_word, shopctl
@@ -103,7 +105,14 @@ def for_terminal() -> Display:
     return LiveDisplay() if sys.stdout.isatty() else PlainDisplay()
 
 
-def welcome(url: str, seconds: float, admin: dict[str, str], password: str | None, data_dir: str) -> str:
+def welcome(
+    url: str,
+    seconds: float,
+    admin: dict[str, str],
+    password: str | None,
+    data_dir: str,
+    grpc: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
     """Addresses and next steps, printed once the shop sells; `password` is given on the first start only."""
     secret = f"password {password}" if password else f"password in {admin['password_file']}"
     lines = [
@@ -112,6 +121,7 @@ def welcome(url: str, seconds: float, admin: dict[str, str], password: str | Non
         "",
         f"  shop      {url}",
         f"  API       {url}/docs",
+        *(f"  gRPC      {', '.join(addresses)} ({noun})" for noun, addresses in grpc.items()),
         f"  mailbox   {url}/mailbox",
         f"  admin     {url}/admin   {admin['email']}, {secret}",
     ]

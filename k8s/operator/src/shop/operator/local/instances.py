@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -153,6 +154,15 @@ def _addresses(instances: Sequence[Instance]) -> dict[str, str]:
         urls.setdefault(instance.noun, []).append(instance.base_url)
     addresses = {f"SHOP_{noun.upper()}_URL": ",".join(found) for noun, found in urls.items()}
     return {**addresses, "SHOP_JWKS_URL": f"{urls['user'][0]}/.well-known/jwks.json"}
+
+
+def grpc_addresses(components: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """By service, the addresses of its gRPC servers; from the components of the shop's state."""
+    found: dict[str, list[str]] = {}
+    for one in components:
+        if port := one.get("grpc_port"):
+            found.setdefault(one["name"].rpartition("-")[0], []).append(f"{HOST}:{port}")
+    return found
 
 
 def _grpc(instance: Instance, instances: Sequence[Instance]) -> dict[str, str]:

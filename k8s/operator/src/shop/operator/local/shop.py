@@ -17,7 +17,7 @@ from shop.operator.local import assembly, probes, stale_processes
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
-from shop.operator.local.instances import check_provider, environment, ignored, replica_counts
+from shop.operator.local.instances import check_provider, environment, grpc_addresses, ignored, replica_counts
 from shop.operator.local.log_files import rotate
 from shop.operator.local.prefork_client import PreforkServer, reap_orphans
 from shop.operator.local.store_restarts import StoreRestarter
@@ -83,6 +83,11 @@ class LocalShop:
     @property
     def url(self) -> str:
         return f"http://localhost:{self.options.port}"
+
+    @property
+    def grpc_addresses(self) -> dict[str, list[str]]:
+        """By service; of those that have a gRPC server."""
+        return grpc_addresses([one.snapshot() for one in self._supervisor.components])
 
     def request_stop(self) -> None:
         """End the shop; a second request does not wait for anything."""

@@ -30,7 +30,9 @@ def foreground(options: Options, shown_dir: str) -> None:
 
     def selling() -> None:
         display.finish()
-        display.say(welcome(shop.url, time.monotonic() - began, _admin(shop), _password(shop), shown_dir))
+        display.say(
+            welcome(shop.url, time.monotonic() - began, _admin(shop), _password(shop), shown_dir, shop.grpc_addresses)
+        )
         display.say("Ctrl-C ends the shop; its data stays.")
 
     try:
@@ -59,7 +61,8 @@ def supervise(options: Options, report_fd: int) -> None:
     shop = LocalShop(options, say, lambda snapshot: report.send({"show": snapshot}))
 
     def selling() -> None:
-        report.send({"selling": {"url": shop.url, "admin": _admin(shop), "password": _password(shop)}})
+        found = {"url": shop.url, "admin": _admin(shop), "password": _password(shop), "grpc": shop.grpc_addresses}
+        report.send({"selling": found})
         report.close()
 
     try:
@@ -131,7 +134,7 @@ def detach(arguments: Sequence[str], data_dir: Path, shown_dir: str) -> None:
     if found is None:
         raise ShopctlError(f"the supervisor ended before the shop was ready; see {data_dir / 'logs' / SUPERVISOR_LOG}")
     seconds = time.monotonic() - began
-    display.say(welcome(found["url"], seconds, found["admin"], found["password"], shown_dir))
+    display.say(welcome(found["url"], seconds, found["admin"], found["password"], shown_dir, found["grpc"]))
     display.say(f"The shop runs in the background; {DataDir(data_dir).command('down')} ends it.")
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from shop.devkit.generate import stubs
 from shop.devkit.generate.blocks import replaced
 from shop.devkit.manifest import Amounts, Manifest, Manifests, Resources, called, callers, keys_of, publishers
 
@@ -21,7 +22,7 @@ def values(root: Path, manifests: Manifests) -> str:
     """charts/shop/values.yaml."""
     lines: list[str] = []
     for noun in manifests:
-        lines += [*([""] if lines else []), f"{noun}:", *(f"  {line}" for line in _service(manifests, noun))]
+        lines += [*([""] if lines else []), f"{noun}:", *(f"  {line}" for line in _service(root, manifests, noun))]
     return replaced(root / CHART / "values.yaml", {"services": lines})
 
 
@@ -31,8 +32,10 @@ def gitops(root: Path, manifests: Manifests) -> str:
     return replaced(root / CHART / "values-gitops.yaml", {"databases": [f"{noun}: database-{noun}" for noun in nouns]})
 
 
-def _service(manifests: Manifests, noun: str) -> Iterator[str]:
+def _service(root: Path, manifests: Manifests, noun: str) -> Iterator[str]:
     manifest = manifests[noun]
+    if manifest.optional:
+        yield "enabled: false"
     if manifest.replicas != 1:
         yield f"replicas: {manifest.replicas}"
     if manifest.database:
@@ -44,6 +47,8 @@ def _service(manifests: Manifests, noun: str) -> Iterator[str]:
     if manifest.grpc_port:
         yield "extraPorts:"
         yield f"  - {{name: grpc, port: {manifest.grpc_port}}}"
+        if services := stubs.services(root, noun):
+            yield f"grpc: {{services: [{', '.join(services)}]}}"
     if manifest.ingress:
         yield "networkPolicy: {open: true}"
     else:
@@ -66,10 +71,7 @@ def _config(manifests: Manifests, noun: str) -> Iterator[str]:
         yield f"SHOP_{other.upper()}_URL: '{_url(other, optional=manifests[other].optional)}'"
     for other in manifest.calls:
         if port := manifests[other].grpc_port:
-            address = f'dns:///{{{{ include "shop.name" (list . "{other}") }}}}-grpc:{port}'
-            if manifests[other].optional:
-                address = f'{{{{ if include "shop.optionalUrl" (list . "{other}") }}}}{address}{{{{ end }}}}'
-            yield f"SHOP_{other.upper()}_GRPC_URL: '{address}'"
+            yield f"""SHOP_{other.upper()}_GRPC_URL: '{{{{ include "shop.grpcUrl" (list . "{other}" {port}) }}}}'"""
     if manifest.grpc_port:
         yield f'SHOP_GRPC_PORT: "{manifest.grpc_port}"'
     for name, entry in manifest.config.items():

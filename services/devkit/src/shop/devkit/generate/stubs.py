@@ -27,6 +27,17 @@ def proto_files(root: Path) -> list[Path]:
     return sorted((root / PROTO).rglob("*.proto"))
 
 
+def services(root: Path, noun: str) -> list[str]:
+    """Full names of the gRPC services of ``noun``, such as shop.order.v1.Orders."""
+    found = []
+    for proto in sorted((root / PROTO / "shop" / noun).glob("v*/*.proto")):
+        text = proto.read_text(encoding="utf-8")
+        package = re.search(r"^package ([\w.]+);", text, re.MULTILINE)
+        names = re.findall(r"^service (\w+)", text, re.MULTILINE)
+        found += [f"{package[1]}.{name}" for name in names if package]
+    return found
+
+
 def stubs(root: Path, manifests: Manifests) -> dict[str, str]:
     """The generated files by path from the project's folder; ManifestError for a .proto file that is wrong."""
     found: dict[str, str] = {}

@@ -220,6 +220,8 @@ _FIELDS = tuple(
     for pattern, field in (
         (r"\bservices\.gateway\.(?:ingress|httpRoute)\.enabled\b", "spec.exposure"),
         (r"\bservices\.gateway\.(?:ingress|httpRoute)\.", "spec.exposure."),
+        (r"\bservices\.[a-z]+\.grpc\.exposure\b", "spec.exposure"),
+        (r"\bservices\.[a-z]+\.grpc\.", "spec.exposure."),
         (r"\bservices\.(?=[a-z])", "spec.services."),
         (r"\bglobal\.store\b", "spec.store"),
         (r"\bcatalog(?=[. ])", "spec.store.catalog"),

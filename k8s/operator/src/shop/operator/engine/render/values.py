@@ -12,7 +12,7 @@ from typing import Any
 from shop.operator.engine.kube.objects import amount
 from shop.operator.resource.spec import RETAIL_NEEDED, Backend, DatabaseBackend, Exposure, Shop, ShopSpec, Store
 from shop.operator.resource.spec_service import Resources
-from shop.operator.services import SERVICES, WITH_DATABASE
+from shop.operator.services import OPTIONAL, SERVICES, WITH_DATABASE, WITH_GRPC
 
 Values = dict[str, Any]
 
@@ -194,6 +194,8 @@ def _backend(backend: DatabaseBackend | Backend) -> Values:
 def _service(noun: str, spec: ShopSpec) -> Values:
     service = spec.service(noun)
     given: Values = {"logLevel": service.log_level, **_resources(service.resources), **_image(service.image)}
+    if noun in OPTIONAL:
+        given["enabled"] = True
     if service.autoscaling is None:
         given["replicas"] = service.replicas
     else:
@@ -210,6 +212,8 @@ def _service(noun: str, spec: ShopSpec) -> Values:
     if noun == "pricing":
         sample = spec.store.catalog and spec.store.catalog.sample
         given["config"] = {"SHOP_SAMPLE_PROMOTIONS": "true" if sample else ""}
+    if noun in WITH_GRPC and spec.exposure.type != "None":
+        given["grpc"] = _grpc_exposure(spec.exposure)
     return given | (_exposure(spec.exposure) if noun == "gateway" else {})
 
 
@@ -221,6 +225,16 @@ def _exposure(exposure: Exposure) -> Values:
         gateway = exposure.gateway_ref.model_dump(by_alias=True, exclude_none=True)
         return {"httpRoute": {"enabled": True, "hostnames": [exposure.host], "gatewayRef": gateway}}
     return {}
+
+
+def _grpc_exposure(exposure: Exposure) -> Values:
+    """On the shop's own host name: the paths of gRPC calls are none of the gateway's."""
+    given: Values = {"exposure": "Ingress", "className": exposure.class_name, "tlsSecretName": exposure.tls_secret_name}
+    if exposure.gateway_ref:
+        # A GRPCRoute could not share the host name with the gateway's HTTPRoute.
+        gateway = exposure.gateway_ref.model_dump(by_alias=True, exclude_none=True)
+        given = {"exposure": "HTTPRoute", "gatewayRef": gateway}
+    return {"host": exposure.host, **{name: value for name, value in given.items() if value}}
 
 
 def _image(image: str | None) -> Values:
