@@ -19,7 +19,7 @@ export IMAGE_REGISTRY ?= localhost/shopkeeper
 export VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)
 INSTALL ?= shop
 
-.PHONY: help up down test e2e lint format bench bench-operator images push kind k3d minikube helm-install operator-install package new-service generate schemas diagram browser sync clean
+.PHONY: help up down test e2e lint format bench bench-operator bench-recommend images push kind k3d minikube helm-install operator-install package new-service generate schemas diagram browser sync clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -51,6 +51,9 @@ bench: sync  ## load a shop of its own at a fixed arrival rate (ARGS="--rate 200
 
 bench-operator: sync  ## Shops on a real API server (ARGS="--shops 300 --runs 5 --json")
 	@$(RUN) python -m tests.load.operator_bench $(ARGS)
+
+bench-recommend: sync  ## how good recommendations are for simulated shoppers, and what training costs (ARGS="--seeds 2 --json")
+	@$(RUN) python -m tests.load.recommend_evaluation $(ARGS)
 
 images:  ## build every service's image, with docker or buildah (IMAGE_REGISTRY, VERSION)
 	@services/images.sh build

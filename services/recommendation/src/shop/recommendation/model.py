@@ -50,17 +50,15 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Rules:
-    """How rankings are made of the model's numbers; stored with them, so that old and new code agree.
+    """How rankings are made of the model's numbers; stored with them, so that old and new code agree."""
 
-    Powers with these exponents are exact for 2 and 0.5; others may differ in the last bit from processor to processor.
-    """
-
-    sharpness: float
-    """Exponent of the sum over the purchases: above 1, what several of them agree on counts more."""
     popular_share: float
-    """What every product has besides that sum, which is 1 for twice as many common customers as by chance."""
-    similar_damping: float
-    """Similar products are ranked by popularity to the power of 1 minus this: 0 favours popular ones, 1 rare ones."""
+    """What every product has besides its affinity, which is 1 for twice as many common customers as by chance."""
+    similar_popularity: float
+    """Exponent of the popularity by which similar products are ranked: 1 favours popular ones, 0 rare ones.
+
+    Other values than 0, 0.5 and 1 may differ in the last bit from processor to processor.
+    """
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,8 @@ class Model:
     """Made by `shop.recommendation.training.train`. Products have positions in ``product_ids``, which are sorted.
 
     ``history_weights``: of the newest purchase, the one before, and so on. ``popularity``: share of recent purchases.
-    ``by_customer``: by how much customers in common exceed chance, as a share of chance. ``by_order``: probability that
-    another product in an order with p is that one. ``strongest``: rows of two positions and a number of orders.
+    ``by_customer``, ``by_order``: by how much the customers or orders that two products share exceed chance, as a share
+    of chance. ``strongest``: rows of two positions and a number of orders.
     """
 
     trained_at: float
@@ -104,7 +102,6 @@ class Model:
         newest = bought[: len(self.history_weights)]
         weights = self.history_weights[: len(newest)]
         affinity, because = self._sum(self.by_customer, newest, weights / weights.sum())
-        affinity **= self.rules.sharpness
         because[affinity < self.rules.popular_share] = -1
         scores = (affinity + self.rules.popular_share) * self.popularity
         return self._ranking(scores, because, bought)
@@ -116,8 +113,7 @@ class Model:
             return []
         products, excess = self.by_customer.of(position)
         scores = np.zeros(len(self.product_ids))
-        damped = self.popularity[products] ** (1 - self.rules.similar_damping)
-        scores[products] = excess**self.rules.sharpness * damped
+        scores[products] = excess * self.popularity[products].astype(np.float64) ** self.rules.similar_popularity
         return self._ranking(scores, np.full(len(scores), position), [position])
 
     def bought_together(self, products: Sequence[UUID]) -> list[Scored]:
@@ -125,7 +121,9 @@ class Model:
         given = self._known(products)[:MAX_HISTORY_PRODUCTS]
         if not given:
             return []
-        scores, because = self._sum(self.by_order, given, np.full(len(given), 1 / len(given)))
+        affinity, because = self._sum(self.by_order, given, np.full(len(given), 1 / len(given)))
+        affinity[affinity > 0] += self.rules.popular_share
+        scores = affinity * self.popularity
         return self._ranking(scores, because, self._known(products))
 
     def popular(self) -> list[Scored]:

@@ -35,20 +35,20 @@ MAX_BLOCK_CELLS = 4_000_000
 class Tuning:
     """Chosen by tests/load/recommend_evaluation.py, on other seeds than those that docs/recommendations.md reports."""
 
-    popularity_half_life_days: float = 10.0
+    popularity_half_life_days: float = 7.0
     customer_half_life_days: float = 730.0
     """Of what a purchase says about the customer's other purchases, and so of which products are similar."""
     order_half_life_days: float = 180.0
     customer_exponent: float = 0.5
-    shrinkage: float = 1.0
+    shrinkage: float = 2.0
     """Customers in common that are added both to what is counted and to what chance would give."""
-    order_shrinkage: float = 2.0
+    order_shrinkage: float = 8.0
+    """The same for orders."""
     history_half_life: float = 15.0
     """A purchase weighs half as much as one that is this many purchases newer."""
-    sharpness: float = 2.0
-    popular_share: float = 0.01
-    similar_damping: float = 0.5
-    """The last three: see `shop.recommendation.model.Rules`."""
+    popular_share: float = 0.06
+    similar_popularity: float = 0.5
+    """The last two: see `shop.recommendation.model.Rules`."""
 
 
 DEFAULT = Tuning()
@@ -62,12 +62,12 @@ def train(purchases: Purchases, product_ids: Sequence[UUID], now: float, tuning:
     recent = np.bincount(customers.products, decay(customers, now, tuning.popularity_half_life_days), len(ids))
     popularity = recent / max(recent.sum(), 1.0 / STEPS)
     orders = newest(rows, rows.orders, len(ids))
-    by_order, strongest, pair_count = _by_order(orders, len(ids), now, tuning)
+    by_order, strongest, pair_count = _by_order(orders, popularity, now, tuning)
     return Model(
         trained_at=now,
         order_count=len(np.unique(purchases.orders)),
         pair_count=pair_count,
-        rules=Rules(tuning.sharpness, tuning.popular_share, tuning.similar_damping),
+        rules=Rules(tuning.popular_share, tuning.similar_popularity),
         product_ids=ids,
         history_weights=0.5 ** (np.arange(MAX_HISTORY_PRODUCTS) / tuning.history_half_life),
         popularity=popularity.astype(np.float32),
@@ -78,40 +78,34 @@ def train(purchases: Purchases, product_ids: Sequence[UUID], now: float, tuning:
 
 
 def _by_customer(bought: Bought, popularity: Floats, now: float, tuning: Tuning) -> Neighbours:
-    """By how much customers in common exceed chance, as a share of chance.
-
-    By chance is in proportion to what each product shares with all others. Both counts are increased by the shrinkage,
-    so that a coincidence of few customers says little. What would rank first is kept.
-    """
     weights = decay(bought, now, tuning.customer_half_life_days)
     weights = steps(weights * bought.sizes[bought.groups] ** (-tuning.customer_exponent / 2))
     weighted = bought.matrix(weights, len(popularity))
-    totals = weighted.T @ weighted.sum(axis=1) - (weighted * weighted).sum(axis=0)
-    overall = totals.sum()
-    found = _Found()
+    found = _Found(_totals(weighted, weighted), popularity, tuning.shrinkage)
     for position, products, together in _rows_of_product(weighted, weighted):
-        expected = totals[position] * totals[products] / overall
-        excess = (together - expected) / (expected + tuning.shrinkage)
-        found.add(products, excess, np.maximum(excess, 0) ** tuning.sharpness * popularity[products])
+        found.add(position, products, together)
     return found.neighbours()
 
 
-def _by_order(bought: Bought, product_count: int, now: float, tuning: Tuning) -> tuple[Neighbours, Positions, int]:
+def _by_order(bought: Bought, popularity: Floats, now: float, tuning: Tuning) -> tuple[Neighbours, Positions, int]:
     """Neighbours, the strongest pairs with their numbers of orders, and the number of pairs."""
     weights = decay(bought, now, tuning.order_half_life_days) * _share_of_customer(bought)[bought.groups]
     weights = steps(weights / np.maximum(bought.sizes[bought.groups] - 1, 1))
     small = bought.sizes[bought.groups] <= MAX_PRODUCTS_PER_ORDER
     bought, weights = bought.kept(small), weights[small]
-    given = bought.matrix(np.ones(len(weights)), product_count)
-    found, pairs = _Found(), _Pairs()
-    weighted = _rows_of_product(given, bought.matrix(weights, product_count))
-    for (position, products, together), (_, others, orders) in zip(
-        weighted, _rows_of_product(given, given), strict=True
-    ):
-        likely = together / (together.sum() + tuning.order_shrinkage)
-        found.add(products, likely, likely)
+    given, weighted = bought.matrix(np.ones(len(weights)), len(popularity)), bought.matrix(weights, len(popularity))
+    found, pairs = _Found(_totals(given, weighted), popularity, tuning.order_shrinkage), _Pairs()
+    rows = zip(_rows_of_product(given, weighted), _rows_of_product(given, given), strict=True)
+    for (position, products, together), (_, others, orders) in rows:
+        found.add(position, products, together)
         pairs.add(position, others, orders)
     return found.neighbours(), pairs.strongest(), pairs.count
+
+
+def _totals(given: csr_array[np.float64], then: csr_array[np.float64]) -> Floats:
+    """The sums of the rows of given.T @ then without its diagonal."""
+    totals: Floats = given.T @ then.sum(axis=1) - (given * then).sum(axis=0)
+    return totals
 
 
 def _share_of_customer(orders: Bought) -> Floats:
@@ -137,26 +131,37 @@ def _rows_of_product(
 
 
 class _Found:
-    """Collects the neighbours of one product after the other."""
+    """Collects the neighbours of one product after the other: by how much what they share exceeds chance.
 
-    def __init__(self) -> None:
+    By chance, two products share in proportion to what each shares with all others. The shrinkage is added to what they
+    share and to what chance gives, so that a coincidence of few says little. What would rank first is kept.
+    """
+
+    def __init__(self, totals: Floats, popularity: Floats, shrinkage: float) -> None:
+        """``totals``: by product, what it shares with all others."""
+        self._totals = totals
+        self._overall = totals.sum()
+        self._popularity = popularity
+        self._shrinkage = shrinkage
         self._ends = [0]
         self._products: list[Positions] = []
-        self._scores: list[NDArray[np.float32]] = []
+        self._excess: list[NDArray[np.float32]] = []
 
-    def add(self, products: Positions, scores: Floats, ranks: Floats) -> None:
-        """The next product's: of those whose rank is above 0 the highest, equal ones by position."""
-        above = ranks > 0
-        products, scores, ranks = products[above], scores[above], ranks[above]
-        order = _best(products, ranks, MAX_NEIGHBOURS)
+    def add(self, position: int, products: Positions, together: Floats) -> None:
+        """The next product's, at `position`: what it and each of `products` share."""
+        chance = self._totals[position] * self._totals[products] / self._overall
+        above = together > chance
+        products, together, chance = products[above], together[above], chance[above]
+        excess = (together - chance) / (chance + self._shrinkage)
+        order = _best(products, excess * self._popularity[products], MAX_NEIGHBOURS)
         self._ends.append(self._ends[-1] + len(order))
         self._products.append(products[order])
-        self._scores.append(scores[order].astype(np.float32))
+        self._excess.append(excess[order].astype(np.float32))
 
     def neighbours(self) -> Neighbours:
         products = np.concatenate([np.zeros(0, np.int32), *self._products])
-        scores = np.concatenate([np.zeros(0, np.float32), *self._scores])
-        return Neighbours(np.array(self._ends, np.int64), products.astype(np.int32), scores)
+        excess = np.concatenate([np.zeros(0, np.float32), *self._excess])
+        return Neighbours(np.array(self._ends, np.int64), products.astype(np.int32), excess)
 
 
 class _Pairs:
