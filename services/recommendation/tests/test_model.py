@@ -187,7 +187,8 @@ def test_a_product_counts_once_per_customer() -> None:
 def test_one_customer_with_very_many_orders_does_not_decide() -> None:
     often = [row for number in range(100) for row in order(number, 1, [0, 1])]
     others = [row for number in range(MAX_ORDERS_PER_CUSTOMER + 5) for row in order(200 + number, number + 2, [0, 2])]
-    model = trained([*often, *others])
+    as_popular = [Row(1, 300 + number, 300 + number) for number in range(MAX_ORDERS_PER_CUSTOMER + 5)]
+    model = trained([*often, *others, *as_popular])
     assert ids(model.bought_together([A])) == [2, 1]
     assert model.pairs(1) == [(A, B, 100)]
 
@@ -224,6 +225,12 @@ def test_a_clock_that_is_ahead_does_no_harm() -> None:
 
 def test_products_that_nobody_bought_change_nothing() -> None:
     assert trained(A_WITH_B_TWICE, 3).to_bytes() == trained(A_WITH_B_TWICE, 400).to_bytes()
+
+
+def test_the_order_in_which_products_are_listed_changes_nothing() -> None:
+    listed = purchases(A_WITH_B_TWICE)
+    reversed_ = Purchases(2 - listed.products, listed.users, listed.orders, listed.times)
+    assert training.train(reversed_, [C, B, A], NOW).to_bytes() == trained(A_WITH_B_TWICE).to_bytes()
 
 
 def test_training_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
