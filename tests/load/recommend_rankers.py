@@ -165,8 +165,14 @@ def model(tuning: Tuning = DEFAULT) -> Ranker:
 
 
 def together(tuning: Tuning = DEFAULT) -> Ranker:
-    """The recommender's list for a basket."""
-    return _of_the_model(tuning, Model.bought_together)
+    """The recommender's list for a basket, filled up with what is popular as in the service."""
+
+    def ranking(trained: Model, given: Sequence[UUID]) -> list[Scored]:
+        found = trained.bought_together(given)[:RESULTS]
+        left_out = {*given, *(one.product_id for one in found)}
+        return found + [one for one in trained.popular() if one.product_id not in left_out]
+
+    return _of_the_model(tuning, ranking)
 
 
 def _of_the_model(tuning: Tuning, ranking: Callable[[Model, Sequence[UUID]], list[Scored]]) -> Ranker:
