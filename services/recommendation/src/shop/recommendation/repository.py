@@ -71,15 +71,16 @@ WITH input AS (
 UPDATE dead_letter SET payload = '', error = 'erased with its customer' FROM input
 WHERE strpos(dead_letter.payload, input.user_id::text) > 0"""
 FORGET_DELETED = "DELETE FROM deleted_customers WHERE deleted_at < $1"
+# Subqueries, not joins: index lookups also while the statistics of a growing table are old (133 ms with a join).
 HISTORY = """
-SELECT product_id
-FROM customers JOIN purchases ON customer = customers.number JOIN products ON product = products.number
-WHERE {column} = $1 ORDER BY ordered_at DESC, product_id LIMIT $2"""
+SELECT (SELECT product_id FROM products WHERE number = product) AS product_id
+FROM purchases WHERE customer = (SELECT number FROM customers WHERE {column} = $1)
+ORDER BY ordered_at DESC, product LIMIT $2"""
 HISTORY_OF_USER = HISTORY.format(column="user_id")
 HISTORY_OF_ALIAS = HISTORY.format(column="alias")
 NEWEST_ALIASES = """
-SELECT alias FROM customers WHERE EXISTS (SELECT FROM purchases WHERE customer = customers.number)
-ORDER BY number DESC LIMIT $1"""
+SELECT alias FROM (SELECT number, alias FROM customers ORDER BY number DESC LIMIT 10 * $1) AS newest
+WHERE EXISTS (SELECT FROM purchases WHERE customer = newest.number) ORDER BY number DESC LIMIT $1"""
 MAX_HISTORY = 5_000
 """Products of a customer's orders that are read; older ones count as not bought."""
 
