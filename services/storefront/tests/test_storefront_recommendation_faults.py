@@ -28,6 +28,7 @@ from services.storefront.tests.test_storefront_recommendations import headings, 
 from shop.contracts.grpc import recommendation_v1_pb2 as messages
 from shop.devkit.processes import free_port
 from shop.devkit.testing import Running, wait_until
+from shop.storefront import recommender
 from shop.storefront.app import make_app
 from shop.storefront.settings import Settings
 from shop.storefront.suggestions import Dated
@@ -91,9 +92,10 @@ async def test_pages_are_complete_while_the_server_hangs(
 
 
 async def test_after_one_failure_no_page_waits_for_the_server(
-    open_market: Open, recommending: ScriptedRecommendations
+    open_market: Open, recommending: ScriptedRecommendations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calls may take 5 s here; a page that waited for one would leave its calls behind at the server."""
+    """Calls may take 5 s here, and a probe is always due; a page that waited would leave calls behind at the server."""
+    monkeypatch.setattr(recommender, "PROBE_EVERY_S", 0.0)
     recommending.refuse = grpc.StatusCode.UNAVAILABLE, "not now"
     async with open_market(recommending.address) as browser:
         await browser.sign_in()
