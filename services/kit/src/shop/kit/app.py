@@ -125,10 +125,9 @@ def create_app(
                     consumers(app.state.service), context.tasks
                 )
             try:
-                async with contextlib.AsyncExitStack() as servers:
+                async with contextlib.AsyncExitStack() as stack:
                     for server in beside:
-                        serving = server.running(app.state.service, context.authenticator, ready)
-                        await servers.enter_async_context(serving)
+                        await stack.enter_async_context(server.running(app.state.service, context.authenticator, ready))
                     yield
             finally:
                 await context.tasks.stop()
