@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shop.operator.services import SERVICES
+from shop.operator.services import OPTIONAL, SERVICES
 from tests.charts import helm
 from tests.charts.generate import NAMES
 from tests.charts.rendering import CHARTS, registry
@@ -54,7 +54,8 @@ def test_versions_in_a_package_are_in_step(name: str, packages: Path) -> None:
 
 
 def test_a_packaged_shop_brings_its_services_and_runs_images_of_its_version(packages: Path) -> None:
-    done = helm.run("template", "shop", str(packages / f"shop-{VERSION}.tgz"), *registry("shop"))
+    on = [option for noun in OPTIONAL for option in ("--set", f"services.{noun}.enabled=true")]
+    done = helm.run("template", "shop", str(packages / f"shop-{VERSION}.tgz"), *registry("shop"), *on)
     assert done.returncode == 0, done.stderr
     for noun in SERVICES:
         assert f"image: localhost/shopkeeper/shop-{noun}:{VERSION}\n" in done.stdout

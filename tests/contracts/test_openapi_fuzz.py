@@ -50,11 +50,11 @@ class Target:
 
 
 def call(url: str, method: str, path: str, token: str = "", key: str = "known-order", **options: Any) -> Any:
-    """The JSON answer of the shop's public API, which must be 2xx."""
+    """The JSON answer of the shop's public API, which must be 2xx; None for an empty one."""
     headers = {"Idempotency-Key": key, **({"Authorization": f"Bearer {token}"} if token else {})}
     answer = requests.request(method, f"{url}/api/v1{path}", headers=headers, timeout=CALL_TIMEOUT_S, **options)
     answer.raise_for_status()
-    return answer.json()
+    return answer.json() if answer.content else None
 
 
 def something_of_everything(url: str, token: str) -> dict[str, str]:
@@ -81,7 +81,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         local.down()
 
 
-AS_NEW_CUSTOMER = ("POST /users", "POST /tokens", "PATCH /users/me", "POST /tokens/refresh")
+AS_NEW_CUSTOMER = ("POST /users", "POST /tokens", "PATCH /users/me", "POST /tokens/refresh", "DELETE /users/me")
 """Examples that belong together, in the order in which they can be sent."""
 PROMOTION = "PUT /promotions/{code}"
 

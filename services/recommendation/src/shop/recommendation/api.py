@@ -70,7 +70,7 @@ async def get_recommendation_model(service: Service, _: CurrentAdmin) -> schemas
 
 
 @router.get("/preview", response_model=schemas.PreviewView)
-async def preview_recommendations(
+async def get_preview(
     service: Service,
     _: CurrentAdmin,
     customer: Annotated[UUID, Query(description="One of the model's anonymised customers")],

@@ -66,7 +66,7 @@ class Profile(RequestBody):
 class Deletion(RequestBody):
     """The confirmation that the owner of the account deletes it."""
 
-    model_config = example(password="correct horse battery")
+    model_config = example(password="another long passphrase")
 
     password: Password
 
