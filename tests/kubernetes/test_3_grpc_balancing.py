@@ -14,14 +14,16 @@ from tests.kubernetes.kube import Release
 NOUN = "recommendation"
 PODS = 3
 CALLING_S = 100
-"""How long the client calls, within which the new pods start and get their share."""
+"""How long the client calls at most, within which the new pods start and get their share."""
+STOP = "/tmp/stop-calling"
+"""The client ends when this file exists."""
 SPREAD_WITHIN_S = 60.0
 SHARE = 20
 """Calls that each new pod must have answered."""
 COUNTED = re.compile(r'^shop_grpc_requests_total\{code="OK",method="[^"]*/Recommend"\} ([\d.e+]+)$', re.MULTILINE)
 METRICS = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
 CLIENT = f"""
-import asyncio, collections, json, os
+import asyncio, collections, contextlib, json, os
 from shop.contracts.grpc import recommendation_v1_pb2 as messages, recommendation_v1_pb2_grpc as stubs
 from shop.kit.grpc import GrpcClient
 
@@ -31,7 +33,9 @@ async def main():
     recommend = stubs.RecommendationsStub(client.channel).Recommend
     loop, outcomes = asyncio.get_running_loop(), collections.Counter()
     end = loop.time() + {CALLING_S}
-    while loop.time() < end:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove("{STOP}")
+    while loop.time() < end and not os.path.exists("{STOP}"):
         try:
             await client.call(recommend, messages.RecommendRequest(max_results=3), timeout_s=2.0)
             outcomes["answered"] += 1
@@ -63,6 +67,7 @@ async def test_calls_of_a_running_client_spread_over_new_pods(release: Release, 
     ready_at = loop.time()
     await wait_until(lambda: _each_has(release, PODS), SPREAD_WITHIN_S, "calls at each pod")
     findings.note("seconds until gRPC calls reach each of two new pods", round(loop.time() - ready_at))
+    await asyncio.to_thread(release.python, "storefront", f"open('{STOP}', 'w')")
     outcomes = Counter(json.loads(await calling))
     findings.note("gRPC calls while scaling from one to three", outcomes)
     assert outcomes.total() == outcomes["answered"] > PODS * SHARE
