@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from k8s.operator.tests.shop_specs import DATABASES_BY_DEFAULT
@@ -89,6 +91,33 @@ async def test_what_is_no_longer_wanted_is_pruned(shop: Kept) -> None:
     assert gone == {"PodDisruptionBudget", "NetworkPolicy"}
     inventory = {entry["id"] for entry in (await shop.status())["inventory"]}
     assert not any("PodDisruptionBudget" in id_ for id_ in inventory)
+
+
+async def test_a_module_is_turned_on_and_off(shop: Kept) -> None:
+    before = await without_history(shop)
+    await shop.patch(modules={"recommendations": True})
+    resource = await shop.ready()
+    assert "recommendation" in {service["name"] for service in resource["status"]["services"]}
+    assert await grpc_address(shop) == "dns:///bookshop-recommendation-grpc:50051"
+    jobs = [job["metadata"]["name"] for job in await shop.api.list(JOB, shop.namespace)]
+    assert any(name.startswith("bookshop-recommendation-migrate") for name in jobs)
+    await shop.patch(modules={"recommendations": False})
+    resource = await shop.ready()
+    assert "recommendation" not in {service["name"] for service in resource["status"]["services"]}
+    assert not await grpc_address(shop)
+    assert await without_history(shop) == before
+
+
+async def without_history(shop: Kept) -> dict[str, Any]:
+    return {name: one for name, one in essence(await shop.objects()).items() if not name.endswith("-history")}
+
+
+async def grpc_address(shop: Kept) -> str:
+    """Where the storefront calls recommendation; empty if it does not."""
+    storefront = await shop.get(DEPLOYMENT, "storefront")
+    assert storefront is not None
+    (container,) = storefront["spec"]["template"]["spec"]["containers"]
+    return str({one["name"]: one.get("value", "") for one in container["env"]}.get("SHOP_RECOMMENDATION_GRPC_URL", ""))
 
 
 async def test_switching_to_an_autoscaler_keeps_the_pods(shop: Kept) -> None:
