@@ -48,6 +48,11 @@ class Settings(GrpcSettings):
     service: ClassVar[str] = "echo"
 
 
+def _set(event: asyncio.Event) -> asyncio.Event:
+    event.set()
+    return event
+
+
 @dataclass
 class Echo:
     """Acts as the request's text says; ``seen`` are the requests that reached it, with their trace and request ids.
@@ -59,6 +64,7 @@ class Echo:
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     callers: list[caller.Caller] = field(default_factory=list)
     ready: bool = True
+    readiness_known: asyncio.Event = field(default_factory=lambda: _set(asyncio.Event()))
     started: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     proceed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -163,6 +169,7 @@ async def serving(echo: Echo | None = None, *, users: bool = False, **settings: 
     server = GrpcServer(chosen, echo.register, [FILE], users=users)
 
     async def check(_service: Any) -> None:
+        await echo.readiness_known.wait()
         if not echo.ready:
             raise RuntimeError("not ready")
 

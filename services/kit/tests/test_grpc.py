@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import REGISTRY
 
-from services.kit.tests.grpc_service import SERVICE, Caller, EchoStub, Running, calling, serving
+from services.kit.tests.grpc_service import SERVICE, Caller, Echo, EchoStub, Running, calling, serving
 from shop.devkit.processes import free_port
 from shop.devkit.testing import INTERNAL_TOKEN, Logged, wait_until
 from shop.kit import draining, telemetry
@@ -165,6 +165,19 @@ async def test_health_follows_readiness(running: Running, channel: grpc.aio.Chan
     await wait_until(lambda: status_is(NOT_SERVING))
     running.echo.ready = True
     await wait_until(lambda: status_is(SERVING))
+
+
+async def test_health_is_not_serving_until_readiness_is_known() -> None:
+    echo = Echo()
+    echo.readiness_known.clear()
+    async with serving(echo) as started, grpc.aio.insecure_channel(started.address) as plain:
+        assert [await health(plain), await health(plain, SERVICE)] == [NOT_SERVING, NOT_SERVING]
+        echo.readiness_known.set()
+
+        async def is_serving() -> bool:
+            return await health(plain, SERVICE) == SERVING
+
+        await wait_until(is_serving)
 
 
 async def test_reflection_names_the_services(channel: grpc.aio.Channel) -> None:

@@ -83,6 +83,7 @@ class GrpcServer:
         reflection.enable_server_reflection([*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         self._register(service, server)
         self.port = self._bind(server)
+        await self._set(checks, health_pb2.HealthCheckResponse.NOT_SERVING)
         await server.start()
         following = asyncio.create_task(self._follow(checks, ready))
         stopping: list[asyncio.Task[None]] = []
@@ -112,10 +113,12 @@ class GrpcServer:
         """Keep the health service's statuses equal to the service's readiness."""
         while True:
             serving = health_pb2.HealthCheckResponse.SERVING
-            status = serving if await ready() else health_pb2.HealthCheckResponse.NOT_SERVING
-            for name in ("", *self._services):
-                await checks.set(name, status)
+            await self._set(checks, serving if await ready() else health_pb2.HealthCheckResponse.NOT_SERVING)
             await asyncio.sleep(READINESS_POLL_S)
+
+    async def _set(self, checks: health.aio.HealthServicer, status: int) -> None:
+        for name in ("", *self._services):
+            await checks.set(name, status)
 
     async def _stop(self, server: grpc.aio.Server, checks: health.aio.HealthServicer, linger_s: float) -> None:
         await checks.enter_graceful_shutdown()
