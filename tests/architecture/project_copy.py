@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.architecture.source import ROOT
 from tests.architecture.test_anatomy import tracked_files
 
 COMMAND_TIMEOUT_S = 300
-NOT_COPIED = frozenset({"tests/architecture/test_new_service.py", "tests/architecture/test_new_grpc_service.py"})
+NOT_COPIED = frozenset({"tests/architecture/test_new_service.py"})
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ def contents(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files if "__pycache__" not in path.parts}
 
 
-def with_new_service(root: Path, noun: str, *options: str) -> Project:
-    """A copy below ``root``, after the commands of `make new-service`."""
+def with_new_services(root: Path, kinds: Mapping[str, str]) -> Project:
+    """A copy below ``root``, after the commands of `make new-service` for each noun and its kind."""
     for file in tracked_files():
         name = file.relative_to(ROOT).as_posix()
         if name not in NOT_COPIED and (file.exists() or file.is_symlink()):
@@ -73,10 +74,11 @@ def with_new_service(root: Path, noun: str, *options: str) -> Project:
             shutil.copy2(file, root / name, follow_symlinks=False)
     made = Project(root)
     made.before.update(contents(root))
-    told = made.run("shop.devkit.scaffold", noun, *options)
-    assert "by hand" not in told.lower()
-    made.run("ruff", "check", "--quiet", "--fix", f"services/{noun}")
-    made.run("ruff", "format", "--quiet", f"services/{noun}")
+    for noun, kind in kinds.items():
+        printed = made.run("shop.devkit.scaffold", noun, "--kind", kind)
+        assert "by hand" not in printed.lower()
+        made.run("ruff", "check", "--quiet", "--fix", f"services/{noun}")
+        made.run("ruff", "format", "--quiet", f"services/{noun}")
     made.run("shop.devkit.generate")
     made.run("tests.contracts.golden")
     made.run("tests.architecture.package_diagram")

@@ -12,15 +12,17 @@ from shop.devkit.generate.blocks import BlockError, replaced
 from tests.architecture.source import ROOT
 
 
+@pytest.fixture(scope="module")
+def wanted() -> dict[str, str]:
+    return generate.files(ROOT)
+
+
 @pytest.mark.parametrize("path", generate.WRITERS)
-def test_generated_file_is_current(path: str) -> None:
-    assert (ROOT / path).read_text(encoding="utf-8") == generate.files(ROOT)[path], (
-        f"{path} is old: run `make generate`"
-    )
+def test_generated_file_is_current(path: str, wanted: dict[str, str]) -> None:
+    assert (ROOT / path).read_text(encoding="utf-8") == wanted[path], f"{path} is old: run `make generate`"
 
 
-def test_generated_stubs_are_current() -> None:
-    wanted = generate.files(ROOT)
+def test_generated_stubs_are_current(wanted: dict[str, str]) -> None:
     assert {path for path in wanted if generate.stubs.FOLDER.as_posix() in path} == {
         path.relative_to(ROOT).as_posix() for path in (ROOT / generate.stubs.FOLDER).glob(generate.stubs.PATTERN)
     }

@@ -1,6 +1,7 @@
-"""`make new-service` writes a service that works and has its place everywhere, so the generator cannot rot.
+"""`make new-service` writes a service that works and has its place everywhere, with a gRPC server or without.
 
-The commands of that target run in a copy of the project, where the project's own tests check what they made.
+The commands of that target run in a copy of the project, once for each kind, where the project's own tests check what
+they made.
 """
 
 from __future__ import annotations
@@ -11,65 +12,112 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from shop.devkit import generate, scaffold
+from shop.devkit.generate import stubs
 from shop.devkit.processes import free_port
-from tests.architecture.project_copy import Project, with_new_service
+from tests.architecture.project_copy import Project, with_new_services
 from tests.architecture.source import ROOT
 from tests.charts import generate as charts
 from tests.charts.rendering import PRESETS
 
 NOUN = "loyalty"
 PATH = "/api/v1/loyalties"
+GRPC_NOUN = "wishlist"
+KINDS = {NOUN: "http", GRPC_NOUN: "grpc"}
+FOLDERS = tuple(f"services/{noun}" for noun in KINDS)
+PROTO = f"{stubs.PROTO}/shop/{GRPC_NOUN}/v1/{GRPC_NOUN}.proto"
 REQUEST_TIMEOUT_S = 10.0
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return with_new_service(tmp_path_factory.mktemp("project"), NOUN)
+    return with_new_services(tmp_path_factory.mktemp("project"), KINDS)
 
 
-def test_only_its_own_folder_and_generated_files_change(project: Project) -> None:
+def test_only_their_own_folders_and_generated_files_change(project: Project) -> None:
     before, after = project.before, project.after
     assert before.keys() <= after.keys()
-    new = {name for name in after.keys() - before.keys() if not name.startswith(f"services/{NOUN}/")}
+    new = {name for name in after.keys() - before.keys() if not name.startswith(tuple(f"{path}/" for path in FOLDERS))}
     changed = {name for name, content in before.items() if after[name] != content}
     of_charts = [path for path, _ in charts.documents()] + [charts.GOLDEN / f"{name}.yaml" for name in PRESETS]
-    assert new == set()
+    module, golden = stubs.FOLDER / f"{GRPC_NOUN}_v1_pb2", f"services/contracts/schemas/grpc/shop.{GRPC_NOUN}.v1.json"
+    assert new == {PROTO, golden, f"{module}.py", f"{module}.pyi", f"{module}_grpc.py", f"{module}_grpc.pyi"}
     assert changed <= {*generate.WRITERS, *(path.relative_to(ROOT).as_posix() for path in of_charts)}
     assert changed >= set(generate.WRITERS), "each names every service"
 
 
-def test_its_own_tests_pass(project: Project) -> None:
-    project.passes(f"services/{NOUN}")
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_their_own_tests_pass(project: Project, folder: str) -> None:
+    project.passes(folder)
 
 
-def test_architecture_tests_hold_with_it(project: Project) -> None:
-    slow = ("test_wheels.py", "test_shell_scripts.py", "test_database_isolation.py")
+def test_architecture_tests_hold_with_them(project: Project) -> None:
+    slow = ("test_wheels.py", "test_shell_scripts.py", "test_database_isolation.py", "test_proto_stubs.py")
     project.passes("tests/architecture", *(f"--ignore=tests/architecture/{name}" for name in slow))
 
 
-def test_charts_gateway_and_shop_resource_have_it(project: Project) -> None:
+def test_charts_gateway_and_shop_resource_have_them(project: Project) -> None:
     project.passes(
         "tests/charts/test_chart_values.py::test_renders_match_the_golden_files",
         "tests/charts/test_chart_values.py::test_every_service_of_the_project_is_in_the_shop",
+        "tests/charts/test_chart_objects.py::test_selectors_select_exactly_their_own_pods",
+        "tests/charts/test_chart_objects.py::test_every_port_of_a_service_is_a_port_of_its_container",
         "tests/charts/test_skaffold.py",
         "k8s/operator/tests/test_render.py::test_objects_come_in_the_order_of_applying",
         "k8s/operator/tests/test_shop_spec.py",
         "k8s/operator/tests/test_shop_crd.py",
         "k8s/operator/tests/test_local_plan.py",
         "tests/contracts/test_api_document.py",
+        "tests/contracts/test_proto_schemas.py",
         "tests/contracts/test_unknown_fields.py",
         "services/gateway/tests/test_gateway_routing.py",
     )
 
 
-def test_it_keeps_the_rules(project: Project) -> None:
+def test_charts_and_the_local_shop_have_the_grpc_port(project: Project) -> None:
+    golden = project.root / charts.GOLDEN.relative_to(ROOT) / "shop.yaml"
+    objects = [one for one in yaml.safe_load_all(golden.read_text(encoding="utf-8")) if one]
+    services = {one["metadata"]["name"]: one["spec"] for one in objects if one["kind"] == "Service"}
+    (headless,) = [spec for name, spec in services.items() if name.endswith(f"{GRPC_NOUN}-grpc")]
+    assert (headless["clusterIP"], headless["ports"][0]["port"]) == ("None", 50_051)
+    (policy,) = [
+        one["spec"] for one in objects if one["kind"] == "NetworkPolicy" and one["metadata"]["name"].endswith(GRPC_NOUN)
+    ]
+    assert {"port": "grpc", "protocol": "TCP"} in policy["ingress"][0]["ports"]
+    local = (project.root / "k8s/operator/src/shop/operator/services.py").read_text(encoding="utf-8")
+    with_grpc = local[local.index("WITH_GRPC: ") :].partition(")\n")[0]
+    assert f'"{GRPC_NOUN}"' in with_grpc
+
+
+def test_they_keep_the_rules(project: Project) -> None:
     project.run("ruff", "check")
     project.run("ruff", "format", "--check")
     cache = ROOT / ".mypy_cache" / "new-service"
-    project.run("mypy", f"services/{NOUN}", "services/gateway/src", "k8s/operator/src", "--cache-dir", str(cache))
+    sources = ("services/contracts/src", "services/gateway/src", "k8s/operator/src")
+    project.run("mypy", *FOLDERS, *sources, "--cache-dir", str(cache))
     assert " 0 broken" in project.lint_imports().stdout
+
+
+def test_changed_proto_needs_a_new_generation(project: Project) -> None:
+    proto = project.root / PROTO
+    right = proto.read_text(encoding="utf-8")
+    proto.write_text(right.replace("string note = 2;", "string note = 2;\n  string more = 4;"), encoding="utf-8")
+    try:
+        current = "tests/architecture/test_generated.py::test_generated_stubs_are_current"
+        refused = project.attempt("pytest", current, "-p", "no:cacheprovider")
+    finally:
+        proto.write_text(right, encoding="utf-8")
+    assert refused.returncode == 1
+    assert "run `make generate`" in refused.stdout
+
+
+def test_stubs_of_a_removed_proto_are_deleted(project: Project) -> None:
+    left = project.root / stubs.FOLDER / "gone_v1_pb2.py"
+    left.write_text("", encoding="utf-8")
+    assert generate.write(project.root) == [left.relative_to(project.root).as_posix()]
+    assert not left.exists()
 
 
 def test_a_new_module_needs_its_name_in_the_manifest_alone(project: Project) -> None:
@@ -136,10 +184,11 @@ def test_it_runs_in_a_shop_behind_the_gateway(url: str) -> None:
         assert PATH in client.get("/openapi.json").json()["paths"]
 
 
-def test_nothing_of_the_template_is_left(project: Project) -> None:
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_nothing_of_the_template_is_left(project: Project, folder: str) -> None:
     texts = {
         path: path.read_text(encoding="utf-8")
-        for path in (project.root / "services" / NOUN).rglob("*.*")
+        for path in (project.root / folder).rglob("*.*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert not [path for path, text in texts.items() if "{{" in text or path.suffix == scaffold.SUFFIX]

@@ -95,16 +95,14 @@ async def answering(content: bytes, *, closes: bool) -> AsyncIterator[int]:
     [(HTTP_1, True), (GARBAGE, False), (b"", True), (b"", False), (SETTINGS_FRAME, False), (SETTINGS_FRAME, True)],
     ids=["http/1", "garbage", "closes", "silent", "http/2 and silent", "http/2 and closes"],
 )
-async def test_call_to_something_else_fails_and_the_right_server_is_found_later(
-    start: Starter, content: bytes, closes: bool
-) -> None:
+async def test_call_to_something_else_fails_and_the_right_server_is_found_later(content: bytes, closes: bool) -> None:
     async with answering(content, closes=closes) as port, calling(f"127.0.0.1:{port}") as caller:
         with pytest.raises(Unavailable, match=r"echo: (UNAVAILABLE|DEADLINE_EXCEEDED)"):
             await asyncio.wait_for(caller.read("hello", timeout_s=SHORT_S), TIMEOUT_S)
     async with calling(f"127.0.0.1:{port}") as caller:
         assert not await answers(caller)
-        start(port)
-        await wait_until(lambda: answers(caller), TIMEOUT_S)
+        async with serving(grpc_port=port):
+            await wait_until(lambda: answers(caller), TIMEOUT_S)
 
 
 @contextlib.asynccontextmanager
