@@ -1,4 +1,4 @@
-"""Order of the test files for two workers: those that take longest begin, so that none is left at the end.
+"""Order of the test files for several workers: those that take longest begin, so that none is left at the end.
 
 As a plugin of pytest: `pytest -p tests.longest_first --no-loadscope-reorder`. xdist alone goes by the number of tests.
 """
@@ -18,6 +18,10 @@ LONGEST = (
     "tests/operator/test_kills_back.py",
     "tests/architecture/test_new_service.py",
     "services/order/tests/test_order_faults.py",
+    "services/storefront/tests/test_storefront_checkout.py",
+    "services/recommendation/tests/test_recommendation_choosing.py",
+    "services/kit/tests/test_grpc_balancing.py",
+    "services/kit/tests/test_grpc_faults.py",
     "k8s/operator/tests/test_audit_oracles.py",
     "tests/integration/test_backup_scripts.py",
     "k8s/operator/tests/test_render_parity.py",
@@ -26,6 +30,12 @@ LONGEST = (
     "tests/integration/test_pgbouncer.py",
     "services/devkit/tests/test_embedded_servers.py",
     "tests/contracts/test_order_participants.py",
+    "tests/integration/test_faults.py",
+    "tests/e2e/test_storefront_browser.py",
+    "tests/contracts/test_openapi_fuzz.py",
+    "services/storefront/tests/test_storefront_in_browser.py",
+    "k8s/operator/tests/test_shopctl_shop.py",
+    "tests/integration/test_backup_shop.py",
 )
 """Few tests in them, but each takes long: a service made and tested, time-outs waited for, servers started."""
 

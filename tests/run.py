@@ -1,6 +1,7 @@
-"""Run every test, those that need a whole shop one after the other at the end, and close with one line: `make test`.
+"""Run every test, those that need a whole shop at the end, and close with one line: `make test`.
 
-Two phases, because a whole shop, a browser and two busy test workers do not fit on two cores at once.
+Two phases, because whole shops and browsers beside all other tests are too much for two cores. There are more workers
+than cores: about half of a test's time is waiting for deadlines, disks and starting servers.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ ROOT = Path(__file__).parent.parent
 REPORTS = ROOT / "build" / "tests"
 FOLDERS = ("services", "k8s/operator", "tests")
 """testpaths of pyproject.toml."""
-WORKERS = 2
+WORKERS = 4
+SHOP_WORKERS = 2
 ELSEWHERE = ("--ignore=tests/operator",)
 """They need a kube-apiserver: `make e2e` has one."""
-BY_FILE = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder", "-p", "tests.longest_first")
+BY_FILE = ("--dist", "loadfile", "--no-loadscope-reorder", "-p", "tests.longest_first")
 PHASES = {
-    "services": ["-m", "not shop and not browser", *BY_FILE, *ELSEWHERE],
-    "shop": ["-m", "shop or browser", *ELSEWHERE],
+    "services": ["-m", "not shop and not browser", "-n", str(WORKERS), *BY_FILE, *ELSEWHERE],
+    "shop": ["-m", "shop or browser", "-n", str(SHOP_WORKERS), *BY_FILE, *ELSEWHERE],
 }
 MARKS = {"services": "", "shop": "pytest.mark.(?:shop|browser)"}
 """What is in the text of every file that has a test of the phase: collecting all files takes 9 s more."""

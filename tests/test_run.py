@@ -35,7 +35,7 @@ def test_every_test_belongs_to_one_phase() -> None:
     services, shop = run.PHASES["services"], run.PHASES["shop"]
     assert services[services.index("-m") + 1] == "not shop and not browser"
     assert shop[shop.index("-m") + 1] == "shop or browser"
-    assert "-n" not in shop
+    assert all("loadfile" in options for options in (services, shop)), "tests of a file share what they start"
 
 
 def test_the_phase_of_the_shop_collects_every_file_with_its_marks() -> None:

@@ -101,7 +101,8 @@ async def test_the_audit_reaches_databases_and_broker_through_the_api_server(
     done = await shopctl.run("audit", "bookshop", *options)
     assert done.err == ""
     oracles = {oracle["number"]: oracle["ok"] for oracle in json.loads(done.out)["oracles"]}
-    assert (done.code, len(oracles), [number for number, ok in oracles.items() if not ok]) == (1, 16, [4])
+    assert list(oracles) == list(range(1, len(oracles) + 1)), "every oracle has a result"
+    assert (done.code, [number for number, ok in oracles.items() if not ok]) == (1, [4])
 
 
 async def unsound_stock(url: str) -> None:
