@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from shop.operator.services import OPTIONAL
 from tests.audit_report import assert_holds
 from tests.kubernetes.customers import GOOD, Customers
 from tests.kubernetes.kube import Release
@@ -50,7 +51,9 @@ async def audit(release: Release, *options: str) -> Any:
                 netloc=f"{token.netloc.rpartition('@')[0]}@127.0.0.1:{broker}"
             ).geturl(),
         }
-        return await asyncio.to_thread(_shopctl_audit, addresses, options)
+        off = [noun for noun in OPTIONAL if not await asyncio.to_thread(release.pods, noun)]
+        without = [option for noun in off for option in ("--without", noun)]
+        return await asyncio.to_thread(_shopctl_audit, addresses, (*options, *without))
 
 
 def _shopctl_audit(addresses: dict[str, str], options: tuple[str, ...]) -> Any:

@@ -7,6 +7,7 @@ from k8s.operator.tests.audit_learning import run_on_recommendation
 from shop.kit.ids import new_id
 from shop.operator.audit.model import Options
 from shop.operator.audit.run import ORACLES, Target, audit
+from shop.operator.local import audit_target
 
 
 async def test_deleted_customers_are_not_learned_from(sound: Sound) -> None:
@@ -29,6 +30,16 @@ async def test_shop_without_recommendations_is_not_asked_about_them(sound: Sound
     [oracle] = [one for one in ORACLES if one.number == 17]
     [result] = await audit(Target(databases, sound.records.target.nats_url), Options(), oracles=[oracle], pause_s=0)
     assert (result.ok, result.checked) == (True, 0)
+
+
+async def test_service_that_was_turned_off_is_left_out(sound: Sound) -> None:
+    await run_on_recommendation(sound, "DELETE FROM purchases")
+    assert 17 in await violations(sound.records)
+    databases = sound.records.target.databases
+    elsewhere = audit_target.elsewhere("postgresql://x/{noun}", sound.records.target.nats_url, ["recommendation"])
+    assert elsewhere.databases.keys() == databases.keys() - {"recommendation"}
+    here = Target({noun: databases[noun] for noun in elsewhere.databases}, elsewhere.nats_url)
+    assert all(result.ok for result in await audit(here, Options(), pause_s=0))
 
 
 async def test_late_event_of_a_deleted_customer_is_not_missed(sound: Sound) -> None:

@@ -144,6 +144,15 @@ def test_an_audit_elsewhere_needs_both_addresses(options: list[str]) -> None:
     fails(shopctl("audit", *options), "both --nats-url and --database-url with {noun} in it")
 
 
+def test_only_a_service_that_can_be_off_is_left_out_of_an_audit() -> None:
+    addresses = {"SHOP_AUDIT_DATABASE_URL": "postgresql://127.0.0.1:1/shop_{noun}", "SHOP_AUDIT_NATS_URL": "nats://x"}
+    fails(
+        shopctl("audit", "--without", "order", environment=addresses),
+        "--without order: only recommendation can be left out",
+    )
+    fails(shopctl("audit", "--without", "recommendation"), "needs both --nats-url and --database-url")
+
+
 def test_an_audit_elsewhere_names_the_database_that_it_cannot_read() -> None:
     port = free_port()
     addresses = {

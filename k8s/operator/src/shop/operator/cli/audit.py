@@ -53,6 +53,13 @@ def audit(
         str,
         typer.Option(envvar="SHOP_AUDIT_NATS_URL", help="The broker of that other shop; needed with --database-url."),
     ] = "",
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SERVICE",
+            help="With --database-url: a service whose module is off, and whose database may still be there.",
+        ),
+    ] = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -64,13 +71,17 @@ def audit(
 
     options = Options(settle_seconds, order_deadline_seconds, audit_target.acknowledged(acknowledged))
     where = ClusterOptions(namespace, context, kubeconfig)
-    elsewhere = database_url or nats_url
+    elsewhere = bool(database_url or nats_url or without)
     if name is not None:
         not_local(name, data_dir, *(["--database-url"] if elsewhere else []))
         actions.audit(where, name, options, wait, as_json)
         return
     only_local("audit", where)
-    target = audit_target.elsewhere(database_url, nats_url) if elsewhere else audit_target.target(data_folder(data_dir))
+    target = (
+        audit_target.elsewhere(database_url, nats_url, without or ())
+        if elsewhere
+        else audit_target.target(data_folder(data_dir))
+    )
     if not audit_target.run(target, options, wait, as_json):
         raise typer.Exit(1)
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from shop.devkit.embedded import SUPERUSER, PostgresStore
@@ -30,14 +30,20 @@ def target(data: DataDir) -> Target:
     return Target(databases, f"nats://{nats_token}@127.0.0.1:{ports['nats']}")
 
 
-def elsewhere(database_url: str, nats_url: str) -> Target:
-    """A shop that this machine does not run; `database_url` holds {noun} where the service's noun belongs."""
+def elsewhere(database_url: str, nats_url: str, without: Collection[str] = ()) -> Target:
+    """A shop that this machine does not run; `database_url` holds {noun} where the service's noun belongs.
+
+    `without` are services that were turned off. Their databases are kept, and look as if the service were far behind.
+    """
+    if needed := sorted(set(without).difference(OPTIONAL)):
+        raise ShopctlError(f"--without {needed[0]}: only {' and '.join(OPTIONAL)} can be left out")
     if not nats_url or NOUN not in database_url:
         raise ShopctlError(
             "a shop elsewhere needs both --nats-url and --database-url with {noun} in it,"
             " for example postgresql://postgres:...@127.0.0.1:5432/shop_{noun}"
         )
-    return Target({noun: database_url.replace(NOUN, noun) for noun in WITH_DATABASE}, nats_url, OPTIONAL)
+    nouns = [noun for noun in WITH_DATABASE if noun not in without]
+    return Target({noun: database_url.replace(NOUN, noun) for noun in nouns}, nats_url, OPTIONAL)
 
 
 def acknowledged(path: Path | None) -> frozenset[str]:
