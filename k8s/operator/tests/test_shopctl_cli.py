@@ -52,7 +52,7 @@ def test_every_command_has_a_help_text(command: str) -> None:
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:
-    heavy = ("kopf", "asyncpg", "nats", "fastapi", "psutil")
+    heavy = ("kopf", "asyncpg", "nats", "fastapi", "psutil", "pydantic")
     code = f"import sys, shop.operator.cli.shopctl; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

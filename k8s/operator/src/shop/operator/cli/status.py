@@ -20,7 +20,6 @@ from shop.operator.cli.options import (
     only_local,
 )
 from shop.operator.cluster.cluster_options import ClusterOptions
-from shop.operator.local.instances import grpc_addresses
 
 
 def status(
@@ -63,6 +62,8 @@ def status_in_cluster(
 
 def status_table(found: dict[str, Any]) -> str:
     """The state of the shop on this machine, for people."""
+    from shop.operator.local.instances import grpc_addresses
+
     supervisor = found["supervisor"]
     rows = [("COMPONENT", "STATE", "PID", "PORT", "RESTARTS", "MEMORY")]
     for one in found["components"]:
