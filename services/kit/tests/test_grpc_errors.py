@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from services.kit.tests.grpc_service import SERVICE, EchoStub, serving
 from shop.devkit.testing import INTERNAL_TOKEN, Logged
 from shop.kit import telemetry
-from shop.kit.errors import Problem
+from shop.kit.errors import MAX_DETAIL_CHARACTERS, Problem
 from shop.kit.grpc import problems
 
 AUTHORIZED = (("authorization", f"Bearer {INTERNAL_TOKEN}"),)
@@ -78,7 +78,7 @@ def test_trailing_metadata_fits_what_clients_accept() -> None:
 
 async def test_long_sentence_reaches_the_client_cut(channel: grpc.aio.Channel) -> None:
     error = await failure(channel, "long sentence")
-    assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "x" * problems.MAX_DETAIL_CHARACTERS)
+    assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "x" * MAX_DETAIL_CHARACTERS)
 
 
 async def test_abort_is_counted_by_its_status_and_is_no_fault(channel: grpc.aio.Channel, logged: Logged) -> None:

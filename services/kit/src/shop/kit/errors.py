@@ -17,7 +17,11 @@ from shop.kit import telemetry
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
+INVALID_REQUEST = "The request is not valid."
 MAX_FIELD_ERRORS = 20
+STANDARD_MEMBERS = frozenset({"type", "title", "status", "detail", "code", "errors", "trace_id"})
+MAX_DETAIL_CHARACTERS = 500
+"""Of a problem that another service wrote."""
 
 CODES = {
     400: "bad_request",
@@ -103,6 +107,21 @@ class Problem(Exception):
             document["errors"] = self.errors
         return document | self.extra | {"trace_id": telemetry.trace_id()}
 
+    @classmethod
+    def read(cls, status: int, document: Any, *, headers: Mapping[str, str] | None = None) -> Problem | None:
+        """The problem of another service's document; None when it is none."""
+        try:
+            return cls(
+                status,
+                str(document["code"]),
+                str(document["detail"])[:MAX_DETAIL_CHARACTERS],
+                errors=document.get("errors"),
+                headers=headers,
+                extra={name: value for name, value in document.items() if name not in STANDARD_MEMBERS},
+            )
+        except (KeyError, TypeError):
+            return None
+
     def response(self) -> Response:
         return Response(orjson.dumps(self.body()), self.status, headers=self.headers, media_type=MEDIA_TYPE)
 
@@ -136,13 +155,18 @@ def unavailable_problem(error: Unavailable) -> Problem:
     )
 
 
+def invalid_field(field: str, message: str) -> Problem:
+    """The 422 for one field."""
+    return Problem(422, "invalid_request", INVALID_REQUEST, errors=[{"field": field, "message": message}])
+
+
 def validation_problem(errors: Sequence[Mapping[str, Any]]) -> Problem:
     """A 422 that names each invalid field, at most MAX_FIELD_ERRORS of them."""
     fields: list[FieldError] = [
         {"field": ".".join(str(part) for part in error["loc"][1:]) or str(error["loc"][0]), "message": error["msg"]}
         for error in errors[:MAX_FIELD_ERRORS]
     ]
-    return Problem(422, "invalid_request", "The request is not valid.", errors=fields)
+    return Problem(422, "invalid_request", INVALID_REQUEST, errors=fields)
 
 
 def known_problem(error: Exception) -> Problem | None:

@@ -13,7 +13,7 @@ from shop.contracts.product import RELEASE, RESERVE, ReservationRejected, Reserv
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, internal_only
 from shop.kit.compression import PUBLIC_NOW, matches
-from shop.kit.errors import Problem
+from shop.kit.errors import invalid_field
 from shop.kit.idempotency import OptionalKey
 from shop.kit.pages import MAX_LIMIT, Cursor, Limit, Page
 from shop.kit.routing import router as make_router
@@ -109,14 +109,10 @@ def _ids(text: str) -> list[UUID]:
     try:
         ids = [UUID(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise _invalid("Not a list of product ids.") from None
+        raise invalid_field("ids", "Not a list of product ids.") from None
     if len(ids) > MAX_LIMIT:
-        raise _invalid(f"At most {MAX_LIMIT} ids.")
+        raise invalid_field("ids", f"At most {MAX_LIMIT} ids.")
     return ids
-
-
-def _invalid(message: str) -> Problem:
-    return Problem(422, "invalid_request", "The request is not valid.", errors=[{"field": "ids", "message": message}])
 
 
 def _public(content: bytes) -> Response:

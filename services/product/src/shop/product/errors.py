@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from shop.kit.errors import Problem
+from shop.kit.errors import Problem, invalid_field
 
 MAX_RECEIVED = 2**31 - 1
 """What an integer of PostgreSQL holds."""
@@ -24,8 +24,7 @@ def insufficient_stock(product_id: UUID, available: int) -> Problem:
 
 
 def wrong_currency(currency: str) -> Problem:
-    errors = [{"field": "price.currency", "message": f"This shop sells in {currency}."}]
-    return Problem(422, "invalid_request", "The request is not valid.", errors=errors)  # type: ignore[arg-type]
+    return invalid_field("price.currency", f"This shop sells in {currency}.")
 
 
 def stock_too_large() -> Problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from shop.kit.errors import FieldError, Problem
+from shop.kit.errors import Problem
 
 
 def unknown_product(product_id: UUID) -> Problem:
@@ -13,8 +13,3 @@ def unknown_product(product_id: UUID) -> Problem:
 
 def unknown_customer() -> Problem:
     return Problem(404, "unknown_customer", "There is no customer with this anonymised id.")
-
-
-def invalid(field: str, message: str) -> Problem:
-    error: FieldError = {"field": field, "message": message}
-    return Problem(422, "invalid_request", "The request is not valid.", errors=[error])

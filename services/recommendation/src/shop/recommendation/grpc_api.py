@@ -10,9 +10,9 @@ import grpc
 
 from shop.contracts.grpc import recommendation_v1_pb2 as messages
 from shop.contracts.grpc import recommendation_v1_pb2_grpc as stubs
+from shop.kit.errors import invalid_field
 from shop.kit.grpc import GrpcServer, caller
 from shop.kit.grpc.fields import uuid_of
-from shop.recommendation import errors
 from shop.recommendation.domain import DEFAULT_RESULTS, MAX_IDS, MAX_RESULTS, Kind, Recommended, Wanted
 from shop.recommendation.service import RecommendationService
 from shop.recommendation.settings import Settings
@@ -50,7 +50,7 @@ class RecommendationsServicer(stubs.RecommendationsServicer):
         self, request: messages.BoughtTogetherRequest, _context: object
     ) -> messages.BoughtTogetherResponse:
         if not request.product_ids:
-            raise errors.invalid("product_ids", "needs at least one id")
+            raise invalid_field("product_ids", "needs at least one id")
         product_ids = _ids("product_ids", request.product_ids)
         wanted = _wanted(request.max_results, request.excluded_product_ids)
         found = await self._service.bought_together(product_ids, _user_id(request.user_id), wanted)
@@ -72,15 +72,15 @@ def _user_id(text: str) -> UUID | None:
 
 def _ids(field: str, texts: Sequence[str]) -> list[UUID]:
     if len(texts) > MAX_IDS:
-        raise errors.invalid(field, f"has more than {MAX_IDS} ids")
+        raise invalid_field(field, f"has more than {MAX_IDS} ids")
     return [uuid_of(field, text) for text in texts]
 
 
 def _wanted(max_results: int, excluded: Sequence[str], category: str = "") -> Wanted:
     if not 0 <= max_results <= MAX_RESULTS:
-        raise errors.invalid("max_results", f"is not between 0 and {MAX_RESULTS}")
+        raise invalid_field("max_results", f"is not between 0 and {MAX_RESULTS}")
     if len(category) > MAX_CATEGORY_CHARACTERS:
-        raise errors.invalid("category", f"is longer than {MAX_CATEGORY_CHARACTERS} characters")
+        raise invalid_field("category", f"is longer than {MAX_CATEGORY_CHARACTERS} characters")
     return Wanted(max_results or DEFAULT_RESULTS, category, _ids("excluded_product_ids", excluded))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from prometheus_client import Counter, Histogram
 
@@ -77,12 +77,15 @@ def _is_ip(address: str) -> bool:
     return True
 
 
+def methods_of(files: Sequence[FileDescriptor]) -> list[MethodDescriptor]:
+    return [method for file in files for one in file.services_by_name.values() for method in one.methods]
+
+
 def service_config(files: Sequence[FileDescriptor]) -> str:
     """gRPC's own JSON: round robin, and retries for methods whose idempotency_level allows them."""
-    methods = [method for file in files for one in file.services_by_name.values() for method in one.methods]
     safe = [
         {"service": method.containing_service.full_name, "method": method.name}
-        for method in methods
+        for method in methods_of(files)
         if method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN
     ]
     retries = {
@@ -110,7 +113,7 @@ class GrpcClient:
         self.name = name
         self.breaker = Breaker()
         self._internal_token = internal_token
-        methods = [method for file in files for one in file.services_by_name.values() for method in one.methods]
+        methods = {f"/{one.containing_service.full_name}/{one.name}" for one in methods_of(files)}
         self.channel = grpc.aio.insecure_channel(
             target_of(addresses),
             options=[
@@ -127,7 +130,7 @@ class GrpcClient:
                 # Connections are this client's own, and end with it.
                 ("grpc.use_local_subchannel_pool", 1),
             ],
-            interceptors=[_Measured(self, {f"/{one.containing_service.full_name}/{one.name}" for one in methods})],
+            interceptors=[_Measured(self, methods)],
         )
 
     async def call[Q, R](

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from shop.kit.errors import FieldError, Problem
+from shop.kit.errors import invalid_field
 
 
 def uuid_of(field: str, text: str) -> UUID:
@@ -12,5 +12,4 @@ def uuid_of(field: str, text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        error: FieldError = {"field": field, "message": "is not a UUID"}
-        raise Problem(422, "invalid_request", "The request is not valid.", errors=[error]) from None
+        raise invalid_field(field, "is not a UUID") from None

@@ -15,9 +15,10 @@ import grpc
 from prometheus_client import Counter, Histogram
 
 from shop.kit import telemetry
-from shop.kit.errors import Problem, known_problem
+from shop.kit.errors import MAX_DETAIL_CHARACTERS, Problem, known_problem
 from shop.kit.grpc import deadline, problems
 from shop.kit.grpc.caller import Authentication
+from shop.kit.http.connections import FIRST_FAULT_STATUS
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ TRACEPARENT = "traceparent"
 AUTHORIZATION = "authorization"
 STATUS_ATTRIBUTE = "rpc.grpc.status_code"
 WITHOUT_TOKEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
-"""Probes have no token, and what reflection tells is in the .proto file."""
+"""Probes have no token, and what reflection returns is in the .proto file."""
 
 type Handler = grpc.RpcMethodHandler[Any, Any]
 type Context = grpc.aio.ServicerContext[Any, Any]
@@ -135,12 +136,12 @@ class _Outcome:
             raise self.aborted
         if self.problem is not None:
             trailers = ((REQUEST_ID, request_id), *problems.trailing_metadata(self.problem))
-            await context.abort(self.code, self.problem.detail[: problems.MAX_DETAIL_CHARACTERS], trailers)
+            await context.abort(self.code, self.problem.detail[:MAX_DETAIL_CHARACTERS], trailers)
 
 
 def _failed(method: str, error: Exception) -> _Outcome:
     problem = _problem(method, error)
-    fault = error if problem.status >= problems.FIRST_FAULT_STATUS else None
+    fault = error if problem.status >= FIRST_FAULT_STATUS else None
     return _Outcome(problems.status_code(problem), problem=problem, error=fault)
 
 
@@ -168,6 +169,6 @@ def _problem(method: str, error: Exception) -> Problem:
     if problem is None:
         log.error("call failed", exc_info=error, extra={"method": method})
         return Problem(500, "internal_error", "Something went wrong on our side.")
-    level = logging.INFO if problem.status < problems.FIRST_FAULT_STATUS else logging.WARNING
+    level = logging.INFO if problem.status < FIRST_FAULT_STATUS else logging.WARNING
     log.log(level, "call refused: %s", error, extra={"method": method, "code": problem.code})
     return problem

@@ -10,7 +10,8 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from shop.kit import telemetry
-from shop.kit.errors import Problem
+from shop.kit.errors import MAX_DETAIL_CHARACTERS, Problem
+from shop.kit.http.connections import FIRST_FAULT_STATUS
 
 CODE: Final = "problem-code"
 """Trailing metadata with the problem's stable code."""
@@ -23,9 +24,6 @@ DOMAIN: Final = "shop"
 MAX_DOCUMENT_BYTES = 2_048
 MAX_DETAILS_BYTES = 2_048
 """Clients refuse metadata above 8 KiB; binary values are a third larger on the wire."""
-MAX_DETAIL_CHARACTERS = 500
-STANDARD_MEMBERS = frozenset({"type", "title", "status", "detail", "code", "errors", "trace_id"})
-FIRST_FAULT_STATUS = 500
 
 STATUS_CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -88,14 +86,8 @@ def problem_of(error: grpc.aio.AioRpcError) -> Problem | None:
     try:
         document = orjson.loads(metadata[DOCUMENT])
         status = int(document["status"])
-        if status >= FIRST_FAULT_STATUS:
-            return None
-        return Problem(
-            status,
-            str(document["code"]),
-            str(document.get("detail") or error.details() or "")[:MAX_DETAIL_CHARACTERS],
-            errors=document.get("errors"),
-            extra={name: value for name, value in document.items() if name not in STANDARD_MEMBERS},
-        )
     except (ValueError, KeyError, TypeError):
         return None
+    if status >= FIRST_FAULT_STATUS:
+        return None
+    return Problem.read(status, document | {"detail": document.get("detail") or error.details() or ""})

@@ -32,8 +32,6 @@ GET_RETRY_WAIT_S = 0.05
 MAX_CONNECTIONS = 64
 """Per instance."""
 PROBE_TIMEOUT_S = 0.3
-MAX_DETAIL_CHARACTERS = 500
-STANDARD_MEMBERS = frozenset({"type", "title", "status", "detail", "code", "errors", "trace_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +160,11 @@ class ServiceClient:
 def _problem(response: ServiceResponse, content: bytes) -> Problem | None:
     """The problem document of an answer; None when it is none."""
     try:
-        body = orjson.loads(content)
-        return Problem(
-            response.status,
-            str(body["code"]),
-            str(body["detail"])[:MAX_DETAIL_CHARACTERS],
-            errors=body.get("errors"),
-            headers={"Retry-After": response.headers["retry-after"]} if "retry-after" in response.headers else None,
-            extra={name: value for name, value in body.items() if name not in STANDARD_MEMBERS},
-        )
-    except (ValueError, KeyError, TypeError):
+        document = orjson.loads(content)
+    except ValueError:
         return None
+    headers = {"Retry-After": response.headers["retry-after"]} if "retry-after" in response.headers else None
+    return Problem.read(response.status, document, headers=headers)
 
 
 class Clients:
