@@ -19,8 +19,8 @@ FROM orders JOIN purchases ON order_number = orders.number JOIN customers ON pur
     JOIN products ON product = products.number
 WHERE order_id::text = ANY ($1) OR ordered_at >= $2 GROUP BY order_id, user_id"""
 DELETED_USERS = """
-SELECT asked.id AS id FROM unnest($1::text[]) AS asked (id)
-WHERE EXISTS (SELECT FROM deleted_customers WHERE digest = sha256(uuid_send(asked.id::uuid)))"""
+SELECT users.id AS id FROM unnest($1::text[]) AS users (id)
+WHERE EXISTS (SELECT FROM deleted_customers WHERE digest = sha256(uuid_send(users.id::uuid)))"""
 CUSTOMERS = "SELECT user_id::text AS id FROM customers WHERE user_id::text = ANY ($1)"
 MODEL = """
 SELECT 'model' AS id, changed_at, value <> coalesce(revision, 0) AS behind, coalesce(orders, 0) AS orders,
@@ -29,7 +29,7 @@ FROM revision LEFT JOIN (SELECT revision, orders FROM models ORDER BY version DE
 
 
 @dataclass
-class Told:
+class Facts:
     """What the events in the streams say. `since`: the first confirmation that is still there."""
 
     bought: dict[str, tuple[str, frozenset[str]]] = field(default_factory=dict)
@@ -50,63 +50,63 @@ async def purchases_follow_events(audit: Audit) -> Finding:
     if NOUN not in audit.connections:
         return finding
     try:
-        told = await _told(audit)
+        facts = await _facts(audit)
     except broker.BrokerError as error:
         return Finding(1, {"stream order": str(error)})
-    await _compare(audit, told, finding)
+    await _compare(audit, facts, finding)
     await _check_model(audit, finding)
     return finding
 
 
-async def _told(audit: Audit) -> Told:
+async def _facts(audit: Audit) -> Facts:
     orders = await broker.events(audit.nats_url, "order", (CONFIRMED, CANCELLED))
     users = await broker.events(audit.nats_url, "user", (DELETED,))
-    told = Told()
+    facts = Facts()
     for event in orders:
         order = str(event.data["order_id"])
         if event.time >= audit.cutoff:
-            told.too_recent.add(order)
+            facts.too_recent.add(order)
         elif event.type == CANCELLED:
-            told.cancelled.add(order)
+            facts.cancelled.add(order)
         else:
             products = frozenset(str(line["product_id"]) for line in event.data["lines"])
-            told.bought[order] = (str(event.data["user_id"]), products)
-            told.since = min(told.since, datetime.fromisoformat(event.data["occurred_at"]))
-    told.deleted = {str(event.data["user_id"]) for event in users if event.time < audit.cutoff}
-    return told
+            facts.bought[order] = (str(event.data["user_id"]), products)
+            facts.since = min(facts.since, datetime.fromisoformat(event.data["occurred_at"]))
+    facts.deleted = {str(event.data["user_id"]) for event in users if event.time < audit.cutoff}
+    return facts
 
 
-async def _compare(audit: Audit, told: Told, finding: Finding) -> None:
-    rows = await audit.fetch(NOUN, PURCHASES, list(told.bought), told.since)
+async def _compare(audit: Audit, facts: Facts, finding: Finding) -> None:
+    rows = await audit.fetch(NOUN, PURCHASES, list(facts.bought), facts.since)
     stored = {row["order_id"]: (row["user_id"], frozenset(row["products"])) for row in rows}
-    users = list({user for user, _ in told.bought.values()})
-    gone = told.deleted | {row["id"] for row in await audit.fetch(NOUN, DELETED_USERS, users)}
-    expected = _counted(told, gone)
-    orders = {*stored, *expected} - told.too_recent
+    users = list({user for user, _ in facts.bought.values()})
+    gone = facts.deleted | {row["id"] for row in await audit.fetch(NOUN, DELETED_USERS, users)}
+    expected = _counted(facts, gone)
+    orders = {*stored, *expected} - facts.too_recent
     finding.checked += len(orders)
     for order in orders:
         if stored.get(order) != expected.get(order):
-            finding.violations[order] = _difference(order, stored, expected, told)
-    kept = await audit.fetch(NOUN, CUSTOMERS, list(told.deleted))
-    finding.add(kept, "is a deleted customer whom recommendation still knows")
+            finding.violations[order] = _difference(order, stored, expected, facts)
+    kept = await audit.fetch(NOUN, CUSTOMERS, list(facts.deleted))
+    finding.add(kept, "is a deleted customer whom recommendation still stores")
 
 
-def _counted(told: Told, gone: Iterable[str]) -> dict[str, tuple[str, frozenset[str]]]:
+def _counted(facts: Facts, gone: Iterable[str]) -> dict[str, tuple[str, frozenset[str]]]:
     """The orders that count and have products."""
     without = set(gone)
     return {
         order: (user, products)
-        for order, (user, products) in told.bought.items()
-        if order not in told.cancelled and user not in without and products
+        for order, (user, products) in facts.bought.items()
+        if order not in facts.cancelled and user not in without and products
     }
 
 
-def _difference(order: str, stored: Mapping[str, Any], expected: Mapping[str, Any], told: Told) -> str:
+def _difference(order: str, stored: Mapping[str, Any], expected: Mapping[str, Any], facts: Facts) -> str:
     if order not in stored:
         return "is confirmed, and recommendation has not learned from it"
-    if order in told.cancelled:
+    if order in facts.cancelled:
         return "is cancelled, and recommendation still learns from it"
-    if order not in told.bought:
+    if order not in facts.bought:
         return "counts in recommendation, and no event says that it was confirmed"
     if order not in expected:
         return "is of a deleted customer, and recommendation still learns from it"

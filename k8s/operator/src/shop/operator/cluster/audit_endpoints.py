@@ -12,7 +12,8 @@ from shop.operator.engine.reconcile.preflight import DIRECT
 from shop.operator.errors import ShopctlError
 from shop.operator.local import audit_target
 from shop.operator.program import shopctl
-from shop.operator.services import MODULES, OPTIONAL, WITH_DATABASE
+from shop.operator.resource.spec import ShopSpec
+from shop.operator.services import WITH_DATABASE
 
 DATABASE_VARIABLE, BROKER_VARIABLE = "SHOP_DATABASE_URL", "SHOP_NATS_URL"
 POSTGRES_PORT, NATS_PORT = 5432, 4222
@@ -21,12 +22,11 @@ BROKER_NOUN = "order"
 
 async def audit(session: Session, name: str, options: Options, wait_s: float) -> tuple[list[Result], list[str]]:
     """What each oracle found, and what was still under way after `wait_s`."""
-    off = {module for module, on in (await session.shop(name))["spec"].get("modules", {}).items() if not on}
+    modules = (await session.shop(name))["spec"].get("modules", {})
+    nouns = ShopSpec.model_validate({"modules": modules}).nouns
     async with Forwards(session) as forwards:
         databases = {}
-        for noun in WITH_DATABASE:
-            if noun in OPTIONAL and off.issuperset(MODULES[noun]):
-                continue
+        for noun in filter(nouns.__contains__, WITH_DATABASE):
             databases[noun] = await forwards.url(await _url(session, name, noun, DATABASE_VARIABLE), POSTGRES_PORT)
         broker = await forwards.url(await _url(session, name, BROKER_NOUN, BROKER_VARIABLE), NATS_PORT)
         return await audit_target.check(Target(databases, broker), options, wait_s)
