@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import pytest
@@ -10,15 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop.recommendation.domain import Fallback, Kind, Product, Recommended, candidates, training_is_due
+from shop.recommendation.model import Scored
 
 CATEGORIES = ("novel", "poetry")
-
-
-@dataclass(frozen=True)
-class Ranked:
-    product_id: UUID
-    score: float
-    because: UUID | None = None
 
 
 def product(number: int, category: str) -> Product:
@@ -33,15 +26,15 @@ scores = st.floats(0.001, 1.0)
 
 
 @st.composite
-def ranking(draw: st.DrawFn) -> list[Ranked]:
+def ranking(draw: st.DrawFn) -> list[Scored]:
     numbers = draw(st.lists(st.integers(1, 30), unique=True))
     found = sorted((draw(scores) for _ in numbers), reverse=True)
-    return [Ranked(UUID(int=one), score, UUID(int=99)) for one, score in zip(numbers, found, strict=True)]
+    return [Scored(UUID(int=one), score, UUID(int=99)) for one, score in zip(numbers, found, strict=True)]
 
 
 @given(ranking(), ranking(), products, st.sampled_from(["", *CATEGORIES]), st.sets(st.sampled_from(CATEGORIES)))
 def test_every_product_is_a_candidate_once_and_scores_never_rise(
-    ranked: list[Ranked], popular: list[Ranked], known: dict[UUID, Product], category: str, categories: set[str]
+    ranked: list[Scored], popular: list[Scored], known: dict[UUID, Product], category: str, categories: set[str]
 ) -> None:
     fallback = Fallback.of(popular, known)
     found = list(candidates(ranked, Kind.BOUGHT_TOGETHER, fallback, category, categories))
@@ -54,9 +47,9 @@ def test_every_product_is_a_candidate_once_and_scores_never_rise(
 
 def test_ranking_favourites_of_the_category_favourites_of_all_and_the_catalogue_follow_each_other() -> None:
     known = {UUID(int=number): product(number, CATEGORIES[number % 2]) for number in range(1, 9)}
-    popular = [Ranked(UUID(int=number), 1 / number) for number in (1, 2, 3, 4)]
+    popular = [Scored(UUID(int=number), 1 / number, None) for number in (1, 2, 3, 4)]
     found = candidates(
-        [Ranked(UUID(int=7), 0.5, uuid4())], Kind.OTHERS_ALSO_BOUGHT, Fallback.of(popular, known), "", ["novel"]
+        [Scored(UUID(int=7), 0.5, uuid4())], Kind.OTHERS_ALSO_BOUGHT, Fallback.of(popular, known), "", ["novel"]
     )
     assert [(one.product_id.int, one.kind, one.about) for one in found] == [
         (7, Kind.OTHERS_ALSO_BOUGHT, ""),
@@ -69,7 +62,7 @@ def test_ranking_favourites_of_the_category_favourites_of_all_and_the_catalogue_
 
 
 def test_what_the_model_ranks_for_its_popularity_is_called_popular() -> None:
-    [found] = candidates([Ranked(UUID(int=1), 0.5)], Kind.BECAUSE_YOU_BOUGHT, Fallback.of((), {}), "")
+    [found] = candidates([Scored(UUID(int=1), 0.5, None)], Kind.BECAUSE_YOU_BOUGHT, Fallback.of((), {}), "")
     assert found.kind is Kind.POPULAR
 
 

@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from uuid import UUID
+
+from shop.recommendation.model import Scored
 
 DEFAULT_RESULTS = 10
 MAX_RESULTS = 100
 MAX_IDS = 100
 """Of excluded products, and of products to find others for."""
-
-
-class Scored(Protocol):
-    """A product in a ranking; ``because`` is the product for which it is there, None if it is popular."""
-
-    @property
-    def product_id(self) -> UUID: ...
-    @property
-    def score(self) -> float: ...
-    @property
-    def because(self) -> UUID | None: ...
 
 
 class Kind(StrEnum):

@@ -22,10 +22,10 @@ from shop.recommendation.domain import (
     Kind,
     Product,
     Recommended,
-    Scored,
     Wanted,
     candidates,
 )
+from shop.recommendation.model import Scored
 from shop.recommendation.model_repository import ModelRepository
 from shop.recommendation.repository import PurchaseRepository
 from shop.recommendation.settings import Settings
