@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import TimeoutError as ValkeyTimeoutError
 
 from shop.kit.errors import Problem, Unavailable
+from shop.storefront.sessions import Visitor
 
 CART_TTL_S = 30 * 24 * 3600
 MAX_LINES = 50
@@ -136,7 +137,7 @@ def cart_full() -> Problem:
 
 
 class Carts:
-    """Every method raises `Unavailable("cart")` while Valkey cannot be reached."""
+    """Every method but `shown` raises `Unavailable("cart")` while Valkey cannot be reached."""
 
     def __init__(self, valkey: Redis) -> None:
         self._valkey: Any = valkey
@@ -146,6 +147,15 @@ class Carts:
         with errors_as_unavailable():
             raw = await self._valkey.hgetall(_cart_key(owner))
         return _quantities(raw.items())
+
+    async def shown(self, visitor: Visitor) -> Mapping[UUID, int]:
+        """The lines for a page that is complete without them: none while Valkey cannot be reached."""
+        if not visitor.known:
+            return {}
+        try:
+            return await self.lines(visitor.cart_owner)
+        except Unavailable:
+            return {}
 
     async def add(self, owner: str, product_id: UUID, quantity: int) -> int:
         """Add to the line; returns the new quantity, at most MAX_QUANTITY."""

@@ -95,7 +95,7 @@ class Suggestions:
         """For a signed-in customer by their purchases, for others what sells well; nothing that is in the cart."""
         if not self._recommender.on:
             return []
-        in_cart = await self._in_cart(visitor)
+        in_cart = (await self._carts.shown(visitor)).keys()
         if visitor.session is None:
             return await self.popular(category, in_cart)
         asked = self._recommender.recommend(visitor.session.user_id, category, SHOWN + SPARE, in_cart)
@@ -116,7 +116,7 @@ class Suggestions:
         """The service fills its answers up with popular products, which alone are neither bundle nor similar."""
         if not self._recommender.on:
             return ForProduct()
-        in_cart, user_id = await self._in_cart(visitor), _user_id(visitor)
+        in_cart, user_id = (await self._carts.shown(visitor)).keys(), _user_id(visitor)
         together, similar = await asyncio.gather(
             _or_none(self._recommender.bought_together([product_id], MAX_BUNDLED + SPARE, in_cart, user_id)),
             _or_none(self._recommender.similar_to(product_id, SHOWN + SPARE, in_cart, user_id)),
@@ -144,14 +144,6 @@ class Suggestions:
             return await in_stock(self._catalogue, found)
         except (Unavailable, Problem):
             return {}
-
-    async def _in_cart(self, visitor: Visitor) -> Collection[UUID]:
-        if not visitor.known:
-            return ()
-        try:
-            return (await self._carts.lines(visitor.cart_owner)).keys()
-        except Unavailable:
-            return ()
 
     async def close(self) -> None:
         for popular in self._popular.values():

@@ -110,29 +110,17 @@ async def page(request: Request, template: str, *, status: int = 200, **values: 
     """The rendered template, with categories, session, cart count and flash message."""
     shop: Storefront = request.app.state.service
     visitor = visitor_of(request)
-    categories, cart_count = await asyncio.gather(
-        shop.backends.catalogue.known_categories(), _cart_count(shop, visitor)
-    )
+    categories, cart = await asyncio.gather(shop.backends.catalogue.known_categories(), shop.carts.shown(visitor))
     frame = {
         "session": visitor.session,
         "flash": visitor.take_flash(),
         "csrf": lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(visitor.csrf_token),
         "categories": categories,
-        "cart_count": cart_count,
+        "cart_count": sum(cart.values()),
     }
     environment: Environment = request.app.state.templates
     html = environment.get_template(template).render(frame | values)
     return HTMLResponse(html, status)
-
-
-async def _cart_count(shop: Storefront, visitor: Visitor) -> int:
-    """The number of items in the cart; 0 while Valkey is unavailable."""
-    if not visitor.known:
-        return 0
-    try:
-        return sum((await shop.carts.lines(visitor.cart_owner)).values())
-    except Unavailable:
-        return 0
 
 
 def redirect(request: Request, path: str, flash: str | None = None) -> Response:
