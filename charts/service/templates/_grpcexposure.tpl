@@ -1,4 +1,4 @@
-{{/* The way in from outside for the gRPC services. Their paths, /PACKAGE.SERVICE/METHOD, are no paths of the gateway, so that
+{{/* Access from outside to the gRPC services. Their paths, /PACKAGE.SERVICE/METHOD, are no paths of the gateway, so that
      an Ingress or HTTPRoute may have the gateway's host name. */}}
 
 {{- define "service.grpcExposure" -}}
@@ -15,26 +15,9 @@ metadata:
   labels: {{- include "service.labels" . | nindent 4 }}
   annotations: {{- merge (dict) .Values.grpc.annotations (dict "nginx.ingress.kubernetes.io/backend-protocol" "GRPC") | toYaml | nindent 4 }}
 spec:
-  {{- with .Values.grpc.className }}
-  ingressClassName: {{ . }}
-  {{- end }}
-  {{- with .Values.grpc.tlsSecretName }}
-  tls:
-    - hosts: [{{ $.Values.grpc.host | quote }}]
-      secretName: {{ . }}
-  {{- end }}
-  rules:
-    - host: {{ .Values.grpc.host | quote }}
-      http:
-        paths:
-          {{- range .Values.grpc.services }}
-          - path: /{{ . }}
-            pathType: Prefix
-            backend:
-              service:
-                name: {{ include "service.fullname" $ }}
-                port: {name: grpc}
-          {{- end }}
+  {{- $paths := list }}
+  {{- range .Values.grpc.services }}{{ $paths = append $paths (printf "/%s" .) }}{{ end }}
+  {{- include "service.ingressSpec" (list . .Values.grpc $paths "grpc") | trim | nindent 2 }}
 {{- end }}
 
 {{- define "service.grpcRoute" -}}
