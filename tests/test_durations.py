@@ -1,4 +1,4 @@
-"""The seconds of the reports are added up by file, and those that a service costs are told apart."""
+"""The seconds in the reports are summed by test file, and for one service."""
 
 from __future__ import annotations
 

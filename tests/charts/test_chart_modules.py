@@ -1,4 +1,4 @@
-"""A shop without the services of a module that is off: nothing of them is left, and nobody has their address."""
+"""A shop without the services of a module that is off: nothing of them is left, nor their address."""
 
 from __future__ import annotations
 

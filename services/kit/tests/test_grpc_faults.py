@@ -73,7 +73,7 @@ async def test_call_ends_at_its_deadline_when_its_server_hangs(start: Starter) -
 
 @contextlib.asynccontextmanager
 async def answering(content: bytes, *, closes: bool) -> AsyncIterator[int]:
-    """The port of a server that sends ``content`` to whoever connects."""
+    """The port of a server that sends ``content`` to each client that connects."""
     ended = asyncio.Event()
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -60,9 +60,9 @@ class Catalogue:
         return self._known.get(product_id)
 
     async def bring_up_to_date(self, product_ids: Iterable[UUID]) -> None:
-        """After this ``get`` tells of these products what was true at most FRESH_S ago.
+        """After this, ``get`` returns the state of these products as it was at most FRESH_S ago.
 
-        While the product service cannot be reached, what was true at most LAST_KNOWN_S ago; after that
+        While the product service cannot be reached, as it was at most LAST_KNOWN_S ago; after that
         Unavailable("product").
         """
         now = self._now()

@@ -58,9 +58,9 @@ class RecommendationsServicer(stubs.RecommendationsServicer):
 
 
 def _user_id(text: str) -> UUID | None:
-    """Whom a request is about: a customer who does not say asks about themselves, as over HTTP.
+    """The customer of a request; without an id in it that of the access token, as over HTTP.
 
-    Problem 403 ``other_user`` for a customer who asks about somebody else.
+    Problem 403 ``other_user`` for a customer who asks about another user.
     """
     current = caller.current()
     if text:

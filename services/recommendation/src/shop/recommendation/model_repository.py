@@ -86,7 +86,7 @@ class ModelRepository:
         return StoredModel(**row) if row else None
 
     async def lease(self, owner: UUID, lease_s: float) -> int | None:
-        """The fence of a new lease of ``lease_s`` seconds; None while somebody else has one."""
+        """The fence of a new lease of ``lease_s`` seconds; None while another replica has one."""
         fence: int | None = await self._database.fetchval(LEASE, owner, lease_s)
         return fence
 
@@ -112,7 +112,7 @@ class ModelRepository:
         return _purchases(copied, numbers), [row["product_id"] for row in rows]
 
     async def store(self, fence: int, model: NewModel) -> bool:
-        """Store the model; False when the lease passed to somebody else."""
+        """Store the model; False when the lease passed to another replica."""
         version = await self._database.fetchval(STORE, fence, *model)
         if version is None:
             return False

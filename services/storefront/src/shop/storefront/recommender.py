@@ -108,7 +108,7 @@ class Recommender:
         return _read(response)
 
     def _probe(self, client: GrpcClient, method: Method, request: Any) -> None:
-        """Find out whether the service answers again, without anybody waiting for it; one probe at a time."""
+        """Find out whether the service answers again, without a page waiting for it; one probe at a time."""
         if client.breaker.state is State.HALF_OPEN and self._probing is None:
             self._probing = asyncio.create_task(self._try(client, method, request))
             self._probing.add_done_callback(self._probed)

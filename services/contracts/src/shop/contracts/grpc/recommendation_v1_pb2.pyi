@@ -40,7 +40,7 @@ class _ReasonKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonKind
     REASON_KIND_POPULAR: _ReasonKind.ValueType  # 4
     """Bought often of late, in the category that was asked for or in all."""
     REASON_KIND_IN_CATALOGUE: _ReasonKind.ValueType  # 5
-    """Nobody bought it yet; it is in the catalogue."""
+    """Not bought yet; it is in the catalogue."""
 
 class ReasonKind(_ReasonKind, metaclass=_ReasonKindEnumTypeWrapper): ...
 
@@ -54,7 +54,7 @@ REASON_KIND_BOUGHT_TOGETHER: ReasonKind.ValueType  # 3
 REASON_KIND_POPULAR: ReasonKind.ValueType  # 4
 """Bought often of late, in the category that was asked for or in all."""
 REASON_KIND_IN_CATALOGUE: ReasonKind.ValueType  # 5
-"""Nobody bought it yet; it is in the catalogue."""
+"""Not bought yet; it is in the catalogue."""
 Global___ReasonKind: _TypeAlias = ReasonKind  # noqa: Y015
 
 @_typing.final
@@ -66,8 +66,8 @@ class RecommendRequest(_message.Message):
     MAX_RESULTS_FIELD_NUMBER: _builtins.int
     EXCLUDED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """A UUID. With a customer's token it can only be that customer's own; left empty, it is. Empty otherwise means nobody in
-    particular.
+    """A UUID; with a customer's token only that customer's own. Empty means the customer of the token, and with other tokens
+    no customer.
     """
     category: _builtins.str
     """Empty means any category."""
@@ -128,8 +128,8 @@ class SimilarToRequest(_message.Message):
     max_results: _builtins.int
     """1 to 100; 0 means 10."""
     user_id: _builtins.str
-    """A UUID; empty means nobody in particular. With a customer's token it must be that customer's own. What this customer
-    bought is not returned.
+    """A UUID; with a customer's token only that customer's own. Empty means the customer of the token, and with other tokens
+    no customer. What this customer bought is not returned.
     """
     @_builtins.property
     def excluded_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -184,8 +184,8 @@ class BoughtTogetherRequest(_message.Message):
     max_results: _builtins.int
     """1 to 100; 0 means 10."""
     user_id: _builtins.str
-    """A UUID; empty means nobody in particular. With a customer's token it must be that customer's own. What this customer
-    bought is not returned.
+    """A UUID; with a customer's token only that customer's own. Empty means the customer of the token, and with other tokens
+    no customer. What this customer bought is not returned.
     """
     @_builtins.property
     def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

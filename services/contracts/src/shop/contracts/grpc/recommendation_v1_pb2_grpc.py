@@ -28,7 +28,7 @@ if _version_not_supported:
 class RecommendationsStub:
     """Which products to show. No result is sold out, withdrawn, bought before by the customer or among the excluded products.
     Favourites and other products of the catalogue follow what the method looks for until there are max_results, as long as
-    the catalogue has enough; reason_kind tells them apart. The first N results do not depend on max_results.
+    the catalogue has enough; reason_kind says which is which. The first N results do not depend on max_results.
     """
 
     def __init__(self, channel):
@@ -57,7 +57,7 @@ class RecommendationsStub:
 class RecommendationsServicer:
     """Which products to show. No result is sold out, withdrawn, bought before by the customer or among the excluded products.
     Favourites and other products of the catalogue follow what the method looks for until there are max_results, as long as
-    the catalogue has enough; reason_kind tells them apart. The first N results do not depend on max_results.
+    the catalogue has enough; reason_kind says which is which. The first N results do not depend on max_results.
     """
 
     def Recommend(self, request, context):
@@ -111,7 +111,7 @@ def add_RecommendationsServicer_to_server(servicer, server):
 class Recommendations:
     """Which products to show. No result is sold out, withdrawn, bought before by the customer or among the excluded products.
     Favourites and other products of the catalogue follow what the method looks for until there are max_results, as long as
-    the catalogue has enough; reason_kind tells them apart. The first N results do not depend on max_results.
+    the catalogue has enough; reason_kind says which is which. The first N results do not depend on max_results.
     """
 
     @staticmethod

@@ -34,7 +34,7 @@ GRPC_VERSION: str
 class RecommendationsStub:
     """Which products to show. No result is sold out, withdrawn, bought before by the customer or among the excluded products.
     Favourites and other products of the catalogue follow what the method looks for until there are max_results, as long as
-    the catalogue has enough; reason_kind tells them apart. The first N results do not depend on max_results.
+    the catalogue has enough; reason_kind says which is which. The first N results do not depend on max_results.
     """
 
     @_typing.overload
@@ -54,7 +54,7 @@ class RecommendationsStub:
 class RecommendationsAsyncStub(RecommendationsStub):
     """Which products to show. No result is sold out, withdrawn, bought before by the customer or among the excluded products.
     Favourites and other products of the catalogue follow what the method looks for until there are max_results, as long as
-    the catalogue has enough; reason_kind tells them apart. The first N results do not depend on max_results.
+    the catalogue has enough; reason_kind says which is which. The first N results do not depend on max_results.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -70,7 +70,7 @@ class RecommendationsAsyncStub(RecommendationsStub):
 class RecommendationsServicer(metaclass=_abc_1.ABCMeta):
     """Which products to show. No result is sold out, withdrawn, bought before by the customer or among the excluded products.
     Favourites and other products of the catalogue follow what the method looks for until there are max_results, as long as
-    the catalogue has enough; reason_kind tells them apart. The first N results do not depend on max_results.
+    the catalogue has enough; reason_kind says which is which. The first N results do not depend on max_results.
     """
 
     @_abc_1.abstractmethod

@@ -18,7 +18,7 @@ class Caller:
     user: Principal | None = None
 
     def check_user(self, user_id: UUID) -> None:
-        """Problem 403 ``other_user`` for a customer who asks about somebody else; others may ask about anybody."""
+        """Problem 403 ``other_user`` for a customer who asks about another user; others may ask about any."""
         if self.user is not None and self.user.role == "customer" and self.user.user_id != user_id:
             raise Problem(403, "other_user", "This is about another user than the one of the access token.")
 
