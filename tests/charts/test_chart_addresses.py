@@ -12,6 +12,7 @@ import redis.asyncio as redis
 from services.kit.tests.test_addresses import needs_ipv6
 from shop.devkit.embedded import NatsStore, PostgresStore, Server, Store, ValkeyStore
 from shop.devkit.postgres import SUPERUSER
+from shop.devkit.processes import write_private
 from shop.devkit.testing import wait_until
 from shop.kit.bus import Bus
 from shop.kit.db import Database
@@ -19,6 +20,8 @@ from shop.kit.tasks import Tasks
 from tests.charts.rendering import PRESETS, Object, kind, named, preset, template
 
 LOOPBACKS = ("127.0.0.1", "::1")
+# Letters and digits, a letter first, as the chart generates them: NATS reads a first digit or minus as a number.
+PASSWORD = "p1assword"
 
 
 def families(service: Object) -> tuple[str | None, list[str] | None]:
@@ -82,6 +85,8 @@ def started(tmp_path: Path) -> Iterator[Callable[[type[Store]], Store]]:
 
     def start(kind_of: type[Store]) -> Store:
         store = kind_of(tmp_path / "store")
+        store.directory.mkdir()
+        write_private(store.directory / "secret", PASSWORD)
         servers.append(store.start())
         return store
 
