@@ -4,24 +4,28 @@ from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
 Noun = Literal[
+    "delivery",
     "notification",
     "order",
     "payment",
     "pricing",
     "product",
     "recommendation",
+    "restaurant",
     "user",
     "storefront",
     "gateway",
 ]
 SERVICES: Final[tuple[Noun, ...]] = get_args(Noun)
 WITH_DATABASE: Final[tuple[str, ...]] = (
+    "delivery",
     "notification",
     "order",
     "payment",
     "pricing",
     "product",
     "recommendation",
+    "restaurant",
     "user",
 )
 WITH_GRPC: Final[tuple[str, ...]] = ("recommendation",)
@@ -34,21 +38,30 @@ EDGE: Final[tuple[str, ...]] = (
 SINGLE_PROCESS_LOCALLY: Final[tuple[str, ...]] = ("gateway",)
 """On one machine one process of each: they own a port of their own."""
 MODULES: Final[Mapping[str, tuple[str, ...]]] = {
+    "delivery": ("food",),
     "order": ("retail",),
     "payment": ("retail",),
     "pricing": ("retail",),
     "product": ("retail",),
     "recommendation": ("recommendations",),
+    "restaurant": ("food",),
 }
 """By service, the modules of a Shop that need it; one that is not named runs in every shop."""
-OPTIONAL: Final[tuple[str, ...]] = ("recommendation",)
+OPTIONAL: Final[tuple[str, ...]] = (
+    "delivery",
+    "recommendation",
+    "restaurant",
+)
 """A shop is without these unless its Shop turns a module on."""
 AUDITED_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "delivery.changed.v1": ("restaurant",),
     "order.cancelled.v1": ("recommendation",),
     "order.confirmed.v1": (
         "notification",
         "product",
         "recommendation",
+        "restaurant",
     ),
+    "restaurant.ticket_changed.v1": ("delivery",),
 }
 """By event, the services whose inboxes must contain it; other consumers are not audited."""

@@ -9,6 +9,7 @@ Money is an integer amount of minor units with an ISO 4217 code; times are UTC.
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import ClassVar, Literal
 from uuid import UUID
 
@@ -47,6 +48,8 @@ class OrderEvent(Event):
     customer_name: str
     kind: Literal["retail", "food"]
     occurred_at: datetime
+    phone: str | None = None
+    """E.164; the number that a food order's customer gave for text messages."""
 
     def subject_id(self) -> str:
         return str(self.order_id)
@@ -70,6 +73,10 @@ class OrderConfirmed(OrderEvent):
     shipping: Money
     total: Money
     address: Address
+    tip: Money | None = None
+    restaurant_id: UUID | None = None
+    restaurant_name: str | None = None
+    eta: datetime | None = None
 
 
 class OrderRejected(OrderEvent):
@@ -91,6 +98,82 @@ class OrderFulfilled(OrderEvent):
 
 class OrderDelivered(OrderEvent):
     TYPE = "order.delivered.v1"
+
+
+class TicketState(StrEnum):
+    """A ticket's state in the kitchen. Legal: waiting -> accepted | rejected | cancelled; accepted -> preparing |
+    cancelled; preparing -> ready | cancelled; ready -> picked_up | cancelled."""
+
+    WAITING = "waiting"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    PREPARING = "preparing"
+    READY = "ready"
+    PICKED_UP = "picked_up"
+    CANCELLED = "cancelled"
+
+
+class TicketChanged(Event):
+    """The kitchen's ticket of a food order has a new state. ``version`` grows by one with each; ``reason`` is a code.
+
+    A ticket that is cancelled with the reason ``withdrawn`` or ``released`` follows an order that ends already. Any
+    other cancellation is the restaurant's own and ends the order.
+    """
+
+    TYPE = "restaurant.ticket_changed.v1"
+
+    order_id: UUID
+    user_id: UUID
+    restaurant_id: UUID
+    restaurant_name: str
+    state: TicketState
+    version: int
+    reason: str | None = None
+    ready_at: datetime | None = None
+    occurred_at: datetime
+
+    def subject_id(self) -> str:
+        return str(self.order_id)
+
+
+class DeliveryState(StrEnum):
+    """A delivery's state. Legal: waiting (no courier yet) <-> assigned; assigned -> at_restaurant -> picked_up ->
+    on_the_way -> delivered; at_restaurant -> waiting (the courier dropped out); waiting -> failed; all but the last
+    states -> cancelled, until it is picked up."""
+
+    WAITING = "waiting"
+    ASSIGNED = "assigned"
+    AT_RESTAURANT = "at_restaurant"
+    PICKED_UP = "picked_up"
+    ON_THE_WAY = "on_the_way"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class DeliveryChanged(Event):
+    """A paid food order's delivery has a new state or courier. ``version`` grows by one with each.
+
+    ``failed``: no courier was found in time; the order is cancelled and refunded. ``courier_name`` is what the customer
+    sees, null while nobody is assigned.
+    """
+
+    TYPE = "delivery.changed.v1"
+
+    order_id: UUID
+    user_id: UUID
+    restaurant_id: UUID
+    restaurant_name: str
+    state: DeliveryState
+    version: int
+    reason: str | None = None
+    courier_name: str | None = None
+    vehicle: str | None = None
+    eta: datetime | None = None
+    occurred_at: datetime
+
+    def subject_id(self) -> str:
+        return str(self.order_id)
 
 
 class PaymentRefunded(Event):
@@ -139,6 +222,8 @@ EVENTS: dict[str, type[Event]] = {
         OrderCancelled,
         OrderFulfilled,
         OrderDelivered,
+        TicketChanged,
+        DeliveryChanged,
         PaymentRefunded,
         UserRegistered,
         UserDeleted,

@@ -28,6 +28,15 @@ class LineToPrice(Message):
     unit_price: Price
 
 
+class FoodTerms(Message):
+    """What the price of a food order depends on besides its lines: the way in metres, the restaurant's least order
+    (of the goods before discount), and what the customer gives the courier."""
+
+    distance_m: Annotated[int, Field(ge=0)]
+    minimum_order: Price
+    tip: Price
+
+
 class QuoteRequest(OrderItem):
     """A reserved order to price for delivery to ``country`` (ISO 3166-1 alpha-2); its ``coupon`` is redeemed."""
 
@@ -35,6 +44,8 @@ class QuoteRequest(OrderItem):
     lines: Annotated[list[LineToPrice], Field(min_length=1, max_length=MAX_LINES)]
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
     coupon: Annotated[str, Field(max_length=MAX_COUPON_LENGTH)] | None = None
+    food: FoodTerms | None = None
+    """Of a food order; its ``shipping`` is the delivery fee."""
 
 
 class QuoteStatus(StrEnum):
@@ -64,10 +75,12 @@ class Quoted(OrderResult):
     shipping: Price
     total: Price
     tax_included: bool = False
+    tip: Price | None = None
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
         amounts = [self.subtotal, self.discount, self.tax, self.shipping, self.total]
+        amounts += [self.tip] if self.tip else []
         amounts += [price for line in self.lines for price in (line.unit_price, line.line_total)]
         if any(amount.currency != self.total.currency for amount in amounts):
             raise ValueError("the amounts are in several currencies")
@@ -76,7 +89,8 @@ class Quoted(OrderResult):
         if sum(line.line_total.amount for line in self.lines) != self.subtotal.amount:
             raise ValueError("the lines do not add up to the subtotal")
         tax = 0 if self.tax_included else self.tax.amount
-        if self.total.amount != self.subtotal.amount - self.discount.amount + tax + self.shipping.amount:
+        tip = self.tip.amount if self.tip else 0
+        if self.total.amount != self.subtotal.amount - self.discount.amount + tax + self.shipping.amount + tip:
             raise ValueError("the total is not the sum of the amounts")
         return self
 

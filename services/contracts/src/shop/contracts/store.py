@@ -30,6 +30,18 @@ class ShippingRule(BaseModel):
     free_above: int | None = Field(default=None, ge=0, le=1_000_000_000)
 
 
+class DeliveryRule(BaseModel):
+    """The fee for delivering food, in minor units: ``base`` plus ``per_km`` for each kilometre of the way (rounded half
+    up once); nothing from the subtotal ``free_above`` on, None is never. Nobody delivers beyond ``max_distance_m``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: int = Field(default=199, ge=0, le=10_000_000)
+    per_km: int = Field(default=60, ge=0, le=10_000_000)
+    free_above: int | None = Field(default=None, ge=0, le=1_000_000_000)
+    max_distance_m: int = Field(default=6_000, ge=100, le=100_000)
+
+
 class StoreSettings(BaseModel):
     """What a shop is called and says of itself, where it sells, and what it adds to a price.
 
@@ -47,6 +59,7 @@ class StoreSettings(BaseModel):
     time_zone: TimeZone = ""
     taxes: tuple[TaxRule, ...] = ()
     shipping: ShippingRule = ShippingRule()
+    delivery: DeliveryRule = DeliveryRule()
     ships_to: tuple[Country, ...] = ()
 
     @property

@@ -6,6 +6,8 @@ from typing import Final
 from shop.kit.settings import ServiceSettings
 
 API: Final[Mapping[str, str]] = {
+    "couriers": "delivery",
+    "deliveries": "delivery",
     "notifications": "notification",
     "orders": "order",
     "payments": "payment",
@@ -13,6 +15,7 @@ API: Final[Mapping[str, str]] = {
     "promotions": "pricing",
     "quotes": "pricing",
     "recommendations": "recommendation",
+    "restaurants": "restaurant",
     "tokens": "user",
     "users": "user",
 }
@@ -27,6 +30,7 @@ FALLBACK: Final = "storefront"
 PUBLIC_READS: Final[tuple[str, ...]] = (
     "products",
     "recommendations",
+    "restaurants",
 )
 """Segments after /api/v1/ that are read without a token."""
 PUBLIC_POSTS: Final[tuple[str, ...]] = (
@@ -49,18 +53,25 @@ IDEMPOTENCY_KEYS: Final[tuple[str, ...]] = (
     "/api/v1/products/{id}/stock",
 )
 """Where a POST with an Idempotency-Key is carried out once, however often it comes."""
-EVENT_STREAMS: Final[tuple[str, ...]] = ("/api/v1/orders/{id}/events",)
+EVENT_STREAMS: Final[tuple[str, ...]] = (
+    "/api/v1/couriers/me/events",
+    "/api/v1/deliveries/{id}/events",
+    "/api/v1/orders/{id}/events",
+    "/api/v1/restaurants/{id}/tickets/events",
+)
 """What is answered with server-sent events."""
 
 
 class ServiceUrls(ServiceSettings):
     """One base URL or several, separated by commas, of each; "" of one that this shop is without."""
 
+    delivery_url: str = ""
     notification_url: str = "http://notification:8000"
     order_url: str = "http://order:8000"
     payment_url: str = "http://payment:8000"
     pricing_url: str = "http://pricing:8000"
     product_url: str = "http://product:8000"
     recommendation_url: str = ""
+    restaurant_url: str = ""
     user_url: str = "http://user:8000"
     storefront_url: str = "http://storefront:8000"

@@ -1,0 +1,1 @@
+"""Restaurant: entries that belong to a user, one more for every confirmed order."""

@@ -1,0 +1,16 @@
+"""The application: ``python -m shop.kit.serve restaurant``."""
+
+from __future__ import annotations
+
+from shop.kit.app import create_app
+from shop.restaurant import api, consumers
+from shop.restaurant.service import RestaurantService
+from shop.restaurant.settings import Settings
+
+app = create_app(
+    Settings(),
+    title="Restaurant",
+    routers=[api.router],
+    build=RestaurantService.build,
+    consumers=consumers.consumers,
+)
