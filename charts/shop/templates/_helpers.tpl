@@ -50,7 +50,7 @@ http://{{ include "shop.name" . }}:8000
 {{- else if or .Values.ingress.enabled .Values.httpRoute.enabled }}10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7{{ end }}
 {{- end }}
 
-{{/* SHOP_STORE: title, currency, countries, taxes and shipping as JSON. */}}
+{{/* SHOP_STORE: title, currency, countries, taxes, shipping and, in a shop with food, its delivery fee as JSON. */}}
 {{- define "shop.store" -}}
 {{- $store := .Values.global.store }}
 {{- $taxes := list }}
@@ -62,6 +62,12 @@ http://{{ include "shop.name" . }}:8000
 {{- $shipping := dict "flat" (int64 $store.shipping.flat) }}
 {{- if not (kindIs "invalid" $store.shipping.freeAbove) }}{{ $_ := set $shipping "free_above" (int64 $store.shipping.freeAbove) }}{{ end }}
 {{- $json := dict "title" $store.title "currency" $store.currency "country" $store.country "taxes" $taxes "shipping" $shipping }}
+{{- if not (has "delivery" .Values.global.absentServices) }}
+{{- $fee := $store.delivery }}
+{{- $delivery := dict "base" (int64 $fee.base) "per_km" (int64 $fee.perKm) "max_distance_m" (int64 $fee.maxDistanceM) }}
+{{- if not (kindIs "invalid" $fee.freeAbove) }}{{ $_ := set $delivery "free_above" (int64 $fee.freeAbove) }}{{ end }}
+{{- $_ := set $json "delivery" $delivery }}
+{{- end }}
 {{- with $store.tagline }}{{ $_ := set $json "tagline" . }}{{ end }}
 {{- with $store.language }}{{ $_ := set $json "language" . }}{{ end }}
 {{- with $store.timeZone }}{{ $_ := set $json "time_zone" . }}{{ end }}

@@ -111,6 +111,15 @@ stores = st.fixed_dictionaries(
         "shipping": st.fixed_dictionaries(
             {}, optional={"flat": st.integers(0, 10_000_000), "freeAbove": st.integers(0, 1_000_000_000)}
         ),
+        "delivery": st.fixed_dictionaries(
+            {},
+            optional={
+                "base": st.integers(0, 10_000_000),
+                "perKm": st.integers(0, 10_000_000),
+                "freeAbove": st.integers(0, 1_000_000_000),
+                "maxDistanceM": st.integers(100, 100_000),
+            },
+        ),
         "catalog": st.just({"sample": "books"}) | st.builds(lambda name: {"configMap": name}, names),
     },
 )

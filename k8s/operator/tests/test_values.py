@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from decimal import Decimal
 from typing import Any
@@ -58,6 +59,16 @@ REACHES: list[tuple[Spec, str, Any]] = [
     ({"store": {"taxes": TAXES}}, "global.store.taxes", TAXES),
     ({"store": {"shipping": {"flat": 490}}}, "global.store.shipping", {"flat": 490, "freeAbove": None}),
     ({"store": {"shipping": {"flat": 1, "freeAbove": 2}}}, "global.store.shipping", {"flat": 1, "freeAbove": 2}),
+    (
+        {},
+        "global.store.delivery",
+        {"base": 199, "perKm": 60, "freeAbove": None, "maxDistanceM": 6000},
+    ),
+    (
+        {"store": {"delivery": {"base": 1, "perKm": 2, "freeAbove": 3, "maxDistanceM": 400}}},
+        "global.store.delivery",
+        {"base": 1, "perKm": 2, "freeAbove": 3, "maxDistanceM": 400},
+    ),
     ({}, "catalog", {"sample": "", "configMap": ""}),
     ({"store": {"catalog": {"sample": "books"}}}, "catalog", {"sample": "books", "configMap": ""}),
     ({"store": {"catalog": {"configMap": "wares"}}}, "catalog", {"sample": "", "configMap": "wares"}),
@@ -316,13 +327,15 @@ STORE: Spec = {
     "timeZone": "Europe/Oslo",
     "shipsTo": ["NO", "SE"],
     "shipping": {"flat": 10_000_000, "freeAbove": 1_000_000_000},
+    "delivery": {"base": 10_000_000, "perKm": 0, "freeAbove": 0, "maxDistanceM": 100},
     "taxes": [*TAXES, {"country": "NO", "ratePercent": 19.625}, {"country": "FI", "ratePercent": 0}],
 }
 
 
+@pytest.mark.parametrize("food", [False, True], ids=["retail", "food"])
 @pytest.mark.parametrize("store", [{}, STORE, {"shipping": {"freeAbove": 0}}], ids=["default", "hard", "free"])
-async def test_a_laptop_and_a_cluster_give_services_the_same_store(store: Spec) -> None:
-    shop = shop_specs.shop({"store": {**store, "catalog": {"sample": "books"}}})
+async def test_a_laptop_and_a_cluster_give_services_the_same_store(store: Spec, food: bool) -> None:
+    shop = shop_specs.shop({"store": {**store, "catalog": {"sample": "books"}}, "modules": {"food": food}})
     objects = await renderer().render(shop, NAMESPACE, "u", SEED, EVERY_KIND)
     given = {
         pod["containers"][0]["name"]: expanded(variable["value"])
@@ -333,7 +346,9 @@ async def test_a_laptop_and_a_cluster_give_services_the_same_store(store: Spec) 
     }
     local = StoreSettings.model_validate_json(store_json(shop.spec))
     assert {StoreSettings.model_validate_json(text) for text in given.values()} == {local}
-    assert given.keys() == {"product", "pricing", "order", "notification", "storefront", "catalogue"}
+    assert ("delivery" in json.loads(store_json(shop.spec))) is food
+    everywhere = {"product", "pricing", "order", "notification", "storefront", "catalogue"}
+    assert given.keys() == everywhere | ({"restaurant", "delivery"} if food else set())
 
 
 async def test_a_shops_own_variable_takes_the_place_of_a_secrets() -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from shop.operator.errors import ShopctlError
 from shop.operator.resource.spec import RETAIL_NEEDED, ShopSpec
-from shop.operator.resource.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR
+from shop.operator.resource.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SAMPLE_DATA, SIMULATOR
 from shop.operator.services import MODULES, OPTIONAL, SERVICES, SINGLE_PROCESS_LOCALLY
 
 HOST = "127.0.0.1"
@@ -180,9 +180,10 @@ def _of_noun(noun: str, spec: ShopSpec, wiring: Wiring) -> dict[str, str]:
         return {"SHOP_ADMIN_EMAIL": wiring.admin_email, "SHOP_ADMIN_PASSWORD": wiring.admin_password}
     if noun == "notification":
         # Any number above 0 turns the mailbox on (ADR 0030).
-        return {"SHOP_SMTP_URL": "", "SHOP_MAILBOX_PORT": "2525", "SHOP_PUBLIC_URL": wiring.public_url}
-    if noun == "pricing" and spec.store.catalog and spec.store.catalog.sample:
-        return {"SHOP_SAMPLE_PROMOTIONS": "true"}
+        food = {"SHOP_FOOD": "true"} if spec.modules.food else {}
+        return {"SHOP_SMTP_URL": "", "SHOP_MAILBOX_PORT": "2525", "SHOP_PUBLIC_URL": wiring.public_url, **food}
+    if noun in SAMPLE_DATA and spec.store.catalog and spec.store.catalog.sample:
+        return {SAMPLE_DATA[noun]: "true"}
     return {}
 
 
@@ -200,6 +201,7 @@ def store_json(spec: ShopSpec) -> str:
             **({"ships_to": list(store.ships_to)} if store.ships_to else {}),
             "taxes": [tax.model_dump(mode="json") for tax in store.taxes],
             "shipping": store.shipping.model_dump(mode="json"),
+            **({"delivery": store.delivery.model_dump(mode="json")} if spec.modules.food else {}),
         }
     )
 

@@ -73,6 +73,19 @@ class Shipping(Part):
     """Subtotal from which shipping is free; if left out, it never is."""
 
 
+class Delivery(Part):
+    """The fee for delivering food, in minor units of the currency."""
+
+    base: Minor = 199
+    """Fee of every delivery."""
+    per_km: Minor = 60
+    """Added for each kilometre of the way from the restaurant, in proportion."""
+    free_above: Minor | None = None
+    """Subtotal from which delivery is free; if left out, it never is."""
+    max_distance_m: Annotated[int, Field(ge=100, le=100_000)] = 6_000
+    """Longest way from a restaurant to a customer, in metres."""
+
+
 class Catalog(Part):
     """The initial catalogue. It is loaded once; existing products are not changed."""
 
@@ -89,7 +102,7 @@ class Catalog(Part):
 
 
 class Store(Part):
-    """Title, currency, countries, taxes, shipping and catalogue."""
+    """Title, currency, countries, taxes, shipping, delivery and catalogue."""
 
     title: Annotated[str, Field(min_length=1, max_length=80)] = "Shopkeeper"
     """Name of the shop, as customers see it."""
@@ -109,6 +122,8 @@ class Store(Part):
     """Tax rates; a country and category without a rate is not taxed."""
     shipping: Shipping = Shipping()
     """Shipping costs."""
+    delivery: Delivery = Delivery()
+    """Delivery of food; used by the module food."""
     catalog: Catalog | None = None
     """The initial catalogue; if left out, the shop starts empty."""
 

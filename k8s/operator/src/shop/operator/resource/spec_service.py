@@ -13,6 +13,8 @@ MAX_ENV = 64
 PROVIDER_ENV = "SHOP_PAYMENT_PROVIDER"
 SIMULATOR = "simulator"
 NO_CARD_ENTRY = "must be simulator, because the storefront takes test cards and no real ones yet"
+SAMPLE_DATA = {"pricing": "SHOP_SAMPLE_PROMOTIONS", "restaurant": "SHOP_SAMPLE_RESTAURANTS"}
+"""By service, the variable that loads its part of a sample; on when spec.store.catalog.sample names one."""
 # Set by the shop for each service; another value would disconnect the service.
 RESERVED_ENV = ("SHOP_DATABASE_URL", "SHOP_NATS_URL", "SHOP_VALKEY_URL", "SHOP_INTERNAL_TOKEN", "SHOP_STORE")
 

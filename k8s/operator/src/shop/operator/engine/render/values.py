@@ -11,7 +11,7 @@ from typing import Any
 
 from shop.operator.engine.kube.objects import amount
 from shop.operator.resource.spec import RETAIL_NEEDED, Backend, DatabaseBackend, Exposure, Shop, ShopSpec, Store
-from shop.operator.resource.spec_service import Resources
+from shop.operator.resource.spec_service import SAMPLE_DATA, Resources
 from shop.operator.services import OPTIONAL, SERVICES, WITH_DATABASE, WITH_GRPC
 
 Values = dict[str, Any]
@@ -209,9 +209,9 @@ def _service(noun: str, spec: ShopSpec) -> Values:
         from_secrets["SHOP_DATABASE_URL"] = {"key": noun}
     if from_secrets:
         given["secretEnv"] = from_secrets
-    if noun == "pricing":
+    if noun in SAMPLE_DATA:
         sample = spec.store.catalog and spec.store.catalog.sample
-        given["config"] = {"SHOP_SAMPLE_PROMOTIONS": "true" if sample else ""}
+        given["config"] = {SAMPLE_DATA[noun]: "true" if sample else ""}
     if noun in WITH_GRPC and spec.exposure.type != "None":
         given["grpc"] = _grpc_exposure(spec.exposure)
     return given | (_exposure(spec.exposure) if noun == "gateway" else {})
