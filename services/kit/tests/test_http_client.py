@@ -96,6 +96,14 @@ async def test_a_problem_document_is_raised_with_all_its_members(upstream: Pair)
     assert (caught.value.status, caught.value.code, caught.value.extra) == (409, "insufficient_stock", {"available": 2})
 
 
+async def test_a_503_that_refuses_is_raised_as_its_problem(upstream: Pair) -> None:
+    with pytest.raises(Problem) as caught:
+        await upstream[1].post("/busy", json={}, refusals={"overloaded"})
+    assert (caught.value.status, caught.value.code) == (503, "overloaded")
+    with pytest.raises(OutcomeUnknown):
+        await upstream[1].post("/busy", json={}, refusals={"no_courier"})
+
+
 async def test_an_error_without_a_problem_document_leaves_the_outcome_unknown(upstream: Pair) -> None:
     with pytest.raises(OutcomeUnknown, match="product answered 418"):
         await upstream[1].get("/plain")

@@ -10,6 +10,8 @@ Language = Annotated[str, Field(pattern=r"^([a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2
 TimeZone = Annotated[str, Field(pattern=r"^([A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2})?$", max_length=64)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 
+METRES_PER_KM = 1_000
+
 
 class TaxRule(BaseModel):
     """A rate in percent; ``category`` None is the country's general rate."""
@@ -40,6 +42,12 @@ class DeliveryRule(BaseModel):
     per_km: int = Field(default=60, ge=0, le=10_000_000)
     free_above: int | None = Field(default=None, ge=0, le=1_000_000_000)
     max_distance_m: int = Field(default=6_000, ge=100, le=100_000)
+
+    def fee(self, distance_m: int, subtotal: int = 0) -> int:
+        """For a way of ``distance_m`` and goods of ``subtotal``, both not negative."""
+        if self.free_above is not None and subtotal >= self.free_above:
+            return 0
+        return self.base + (2 * self.per_km * distance_m + METRES_PER_KM) // (2 * METRES_PER_KM)
 
 
 class StoreSettings(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -32,6 +32,7 @@ GET_RETRY_WAIT_S = 0.05
 MAX_CONNECTIONS = 64
 """Per instance."""
 PROBE_TIMEOUT_S = 0.3
+UNAVAILABLE_STATUS = 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,14 @@ class ServiceClient:
         token: str | None = None,
         internal: bool = False,
         timeout_s: float = TIMEOUT_S,
+        refusals: Collection[str] = (),
     ) -> Response:
         """Send one request, with the caller's trace.
 
         As long as no connection can be made it is tried again, for up to CONNECT_WINDOW_S. A GET whose outcome is
         unknown is sent a second time; what else may have been sent is sent again only if it is idempotent and its
-        connection was closed before an answer.
+        connection was closed before an answer. A 503 with one of the problem codes ``refusals`` says that the request
+        was not carried out, and is raised as that Problem.
         """
         content = None if json is None else orjson.dumps(json, default=str)
         target = URL(path).raw_path_qs + (f"?{urlencode(params, doseq=True)}" if params else "")
@@ -102,12 +105,12 @@ class ServiceClient:
         request = Request(method, target, sent, lambda: content, method in IDEMPOTENT)
         begun = asyncio.get_running_loop().time()
         try:
-            return await self._send(request, timeout_s)
+            return await self._send(request, timeout_s, refusals)
         except OutcomeUnknown:
             if method != "GET" or asyncio.get_running_loop().time() - begun >= timeout_s:
                 raise
         await asyncio.sleep(GET_RETRY_WAIT_S * random.random())
-        return await self._send(request, timeout_s)
+        return await self._send(request, timeout_s, refusals)
 
     def open_stream(self, path: str, *, token: str, headers: Mapping[str, str]) -> Exchange:
         """A GET whose answer is read piece by piece; its failures are the caller's."""
@@ -126,7 +129,7 @@ class ServiceClient:
             sent["authorization"] = f"Bearer {token}"
         return sent
 
-    async def _send(self, request: Request, timeout_s: float) -> Response:
+    async def _send(self, request: Request, timeout_s: float, refusals: Collection[str]) -> Response:
         exchange = Exchange(self.pool, request, min(CONNECT_WINDOW_S, CONNECT_SHARE * timeout_s))
         try:
             async with asyncio.timeout(timeout_s), exchange as response:
@@ -136,13 +139,17 @@ class ServiceClient:
             raise
         except FAILED as error:
             raise self._outcome_unknown(exchange, f": {type(error).__name__}: {error}") from error
-        return self._read(exchange, response, content)
+        return self._read(exchange, response, content, refusals)
 
-    def _read(self, exchange: Exchange, response: ServiceResponse, content: bytes) -> Response:
+    def _read(
+        self, exchange: Exchange, response: ServiceResponse, content: bytes, refusals: Collection[str]
+    ) -> Response:
         status = response.status
         if response.misrouted:
             raise self._outcome_unknown(exchange, f": a misrouted connection answered {status}")
-        problem = _problem(response, content) if FIRST_ERROR_STATUS <= status < FIRST_FAULT_STATUS else None
+        problem = _problem(response, content) if status >= FIRST_ERROR_STATUS else None
+        if problem and status >= FIRST_FAULT_STATUS and not (status == UNAVAILABLE_STATUS and problem.code in refusals):
+            problem = None
         if status >= FIRST_ERROR_STATUS and problem is None:
             raise self._outcome_unknown(exchange, f" answered {status}")
         exchange.succeeded()
