@@ -87,7 +87,10 @@ def scripted() -> ScriptedShop:
 @pytest.fixture
 async def settings(scripted: ScriptedShop, served: Served, valkey_url: str) -> AsyncIterator[Settings]:
     async with served(scripted_app(scripted), lifespan="off") as client:
-        names = ("product", "pricing", "order", "payment", "user", "notification", "recommendation")
+        names = (
+            "product", "pricing", "order", "payment", "user", "notification", "recommendation", "restaurant",
+            "delivery",
+        )  # fmt: skip
         urls: dict[str, Any] = {f"{name}_url": str(client.base_url).rstrip("/") for name in names}
         store = StoreSettings(title="Marginalia <Books>", ships_to=("DE", "FR", "GB", "HK", "US"))
         yield Settings(**urls, valkey_url=valkey_url, internal_token=INTERNAL_TOKEN, store=store)

@@ -21,6 +21,7 @@ from services.storefront.tests.scripted_accounts import (
     user_routes,
 )
 from services.storefront.tests.scripted_data import NAMESPACE, NOW, Person, books, money, open_gate, page_of
+from services.storefront.tests.scripted_food import ScriptedFood, food_routes
 from shop.kit.errors import Problem, install_error_handlers
 from shop.kit.observe import Observe
 
@@ -65,6 +66,7 @@ class ScriptedShop:
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     listening: int = 0
+    food: ScriptedFood = field(default_factory=ScriptedFood)
 
     def person_of(self, request: Request) -> Person:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -129,7 +131,8 @@ class ScriptedShop:
         return order
 
     def make_order(self, person: Person, body: dict[str, Any], order_id: str) -> dict[str, Any]:
-        quote = self.quote(body["items"], body.get("coupon", ""))
+        is_food = body.get("kind") == "food"
+        quote = self.food.quote(body) if is_food else self.quote(body["items"], body.get("coupon", ""))
         expected = body.get("expected_total")
         if expected not in (None, quote["total"]):
             extra = {"expected_total": expected, "total": quote["total"]}
@@ -137,13 +140,14 @@ class ScriptedShop:
         order = {
             "id": order_id,
             "user_id": person.id,
-            "kind": "retail",
+            "kind": body.get("kind", "retail"),
             "state": self.order_state,
             "version": 1,
             "address": body["address"],
             "created_at": NOW,
             "updated_at": NOW,
             **quote,
+            **({"restaurant": self.food.restaurant_of(body)} if is_food else {}),
         }
         self.orders[order_id] = order
         return order
@@ -175,7 +179,7 @@ class ScriptedShop:
 
 SERVICES = {"products": "product", "quotes": "pricing", "promotions": "pricing", "orders": "order"} | {
     "payments": "payment", "users": "user", "tokens": "user", "notifications": "notification",
-    "recommendations": "recommendation",
+    "recommendations": "recommendation", "restaurants": "restaurant", "deliveries": "delivery", "couriers": "delivery",
 }  # fmt: skip
 
 
@@ -193,6 +197,7 @@ def scripted_app(shop: ScriptedShop) -> FastAPI:
     address_routes(app, shop)
     message_routes(app, shop)
     recommendation_routes(app, shop)
+    food_routes(app, shop)
 
     @app.middleware("http")
     async def record(request: Request, call_next: Any) -> Response:
@@ -254,6 +259,8 @@ def _pricing_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.post("/api/v1/quotes")
     async def quote(request: Request) -> dict[str, Any]:
         body = await request.json()
+        if body.get("kind") == "food":
+            return shop.food.quote(body)
         return shop.quote(body["items"], body.get("coupon", ""))
 
     @app.get("/api/v1/promotions")

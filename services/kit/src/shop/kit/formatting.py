@@ -79,6 +79,16 @@ class Formats:
         zone = get_timezone_name(local, width="short", locale=self.locale)
         return f"{self.day(moment)}, {clock} {zone}"
 
+    def clock(self, moment: datetime, zone: str = "") -> str:
+        """The time of day in the store's zone or in `zone`, such as 15:07; ValueError for an unknown zone."""
+        local = moment.astimezone(find_zone(zone) if zone else self.zone)
+        return format_time(local, "short", tzinfo=local.tzinfo, locale=self.locale)
+
+    def weekday(self, moment: datetime, zone: str = "") -> str:
+        """The day of the week in the store's zone or in `zone`, such as Monday."""
+        local = moment.astimezone(find_zone(zone) if zone else self.zone)
+        return format_date(local, "EEEE", locale=self.locale)
+
     def country(self, code: str) -> str:
         """The country's name in the locale; the code itself if CLDR does not know it."""
         return str(self.locale.territories.get(code, code))

@@ -17,6 +17,10 @@ from shop.storefront import (
     recommendation_pages,
     robots,
 )
+from shop.storefront.food import cart_pages as food_cart_pages
+from shop.storefront.food import checkout_pages as food_checkout_pages
+from shop.storefront.food import pictures as food_pictures
+from shop.storefront.food import restaurant_pages
 from shop.storefront.service import Storefront
 from shop.storefront.sessions import Cookies, SessionMiddleware
 from shop.storefront.settings import Settings
@@ -27,6 +31,10 @@ PAGES = (
     cart_pages,
     checkout_pages,
     order_pages,
+    food_cart_pages,
+    food_checkout_pages,
+    restaurant_pages,
+    food_pictures,
     account_pages,
     promotion_pages,
     recommendation_pages,

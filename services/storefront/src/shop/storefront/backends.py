@@ -32,6 +32,9 @@ from shop.storefront.settings import Settings
 ORDER_TIMEOUT_S = 6.0
 """Longer than the order service waits before it answers `pending`, shorter than the gateway's timeout."""
 
+REFUSALS = ("no_courier",)
+"""Problem codes of a 503 that says that the order was refused."""
+
 MAX_IDS = 100
 CATEGORIES_TTL_S = 30.0
 
@@ -124,7 +127,12 @@ class Orders:
     async def place(self, token: str, key: str, body: Mapping[str, Any]) -> Order:
         """The order, confirmed or pending; a refusal is a Problem, a timeout OutcomeUnknown."""
         answer = await self._client.post(
-            "/api/v1/orders", json=body, token=token, headers={"Idempotency-Key": key}, timeout_s=ORDER_TIMEOUT_S
+            "/api/v1/orders",
+            json=body,
+            token=token,
+            headers={"Idempotency-Key": key},
+            timeout_s=ORDER_TIMEOUT_S,
+            refusals=REFUSALS,
         )
         return Order.model_validate(answer.json)
 

@@ -114,7 +114,8 @@ def _quantities(lines: Iterable[tuple[bytes, bytes]]) -> dict[UUID, int]:
     return {UUID(product.decode()): int(quantity) for product, quantity in lines}
 
 
-def _purchase_key(owner: str, key: str) -> str:
+def purchase_key(owner: str, key: str) -> str:
+    """Where the order request of checkout form `key` is."""
     return f"storefront:purchase:{owner}:{key}"
 
 
@@ -184,7 +185,7 @@ class Carts:
     async def delete(self, owner: str) -> None:
         """Delete the cart of `owner` and the order requests of their checkout forms."""
         with errors_as_unavailable():
-            forms = [name async for name in self._valkey.scan_iter(f"{_purchase_key(owner, '')}*", count=SCAN_COUNT)]
+            forms = [name async for name in self._valkey.scan_iter(f"{purchase_key(owner, '')}*", count=SCAN_COUNT)]
             await self._valkey.delete(_cart_key(owner), *forms)
 
     async def merge(self, visitor: str, owner: str) -> dict[UUID, int]:
@@ -199,7 +200,7 @@ class Carts:
 
         A form that is submitted twice must send the same body twice, although the first order has emptied the cart.
         """
-        name = _purchase_key(owner, key)
+        name = purchase_key(owner, key)
         with errors_as_unavailable():
             async with self._valkey.pipeline(transaction=True) as pipe:
                 pipe.hsetnx(name, "body", orjson.dumps(body))
@@ -211,28 +212,28 @@ class Carts:
     async def purchase(self, owner: str, key: str) -> dict[str, Any] | None:
         """The request that was sent with checkout form `key`, if any."""
         with errors_as_unavailable():
-            kept = await self._valkey.hget(_purchase_key(owner, key), "body")
+            kept = await self._valkey.hget(purchase_key(owner, key), "body")
         return orjson.loads(kept) if kept else None
 
     async def mark_outcome_uncertain(self, owner: str, key: str) -> None:
         """Record that the order may have been placed: from now on the request cannot be changed."""
         with errors_as_unavailable():
-            await self._valkey.hset(_purchase_key(owner, key), "doubtful", "1")
+            await self._valkey.hset(purchase_key(owner, key), "doubtful", "1")
 
     async def discard_purchase(self, owner: str, key: str) -> None:
         """Let the form be changed and sent again, unless its order may have been placed."""
         with errors_as_unavailable():
-            await self._valkey.eval(DISCARD, 1, _purchase_key(owner, key))
+            await self._valkey.eval(DISCARD, 1, purchase_key(owner, key))
 
     async def end_attempt(self, owner: str, purchase: Purchase) -> None:
         """End a refused attempt: the next request of this form has its own idempotency key."""
         with errors_as_unavailable():
-            await self._valkey.eval(END_ATTEMPT, 1, _purchase_key(owner, purchase.key), purchase.attempt)
+            await self._valkey.eval(END_ATTEMPT, 1, purchase_key(owner, purchase.key), purchase.attempt)
 
     async def remove_purchased(self, owner: str, key: str, bought: Mapping[UUID, int]) -> bool:
         """Remove what was ordered from the cart, once per checkout form; later additions stay."""
         flat = [str(part) for line in bought.items() for part in line]
-        names = (_cart_key(owner), _purchase_key(owner, key))
+        names = (_cart_key(owner), purchase_key(owner, key))
         with errors_as_unavailable():
             return bool(await self._valkey.eval(REMOVE_PURCHASED, 2, *names, *flat))
 

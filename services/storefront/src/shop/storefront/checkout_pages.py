@@ -67,10 +67,10 @@ async def checkout(request: Request, shop: Shop, visitor: CurrentVisitor, sessio
     lines = await shop.cart(visitor)
     if not lines:
         return redirect(request, "/cart")
-    addresses = await _addresses(shop, session)
+    addresses = await saved_addresses(shop, session)
     values = {"name": session.name, "country": default_country(shop.settings.store), "card": TEST_CARDS[0][0]}
     if addresses:
-        values |= _fields(addresses[-1]) | {"saved": str(addresses[-1].id)}
+        values |= saved_fields(addresses[-1]) | {"saved": str(addresses[-1].id)}
     return await _show(request, shop, Checkout(lines, values, new_key(), addresses))
 
 
@@ -78,7 +78,7 @@ async def checkout(request: Request, shop: Shop, visitor: CurrentVisitor, sessio
 async def quote(request: Request, shop: Shop, visitor: CurrentVisitor, session: SignedIn, form: PostedForm) -> Response:
     """The checkout page with the totals for the submitted form; htmx replaces the totals alone."""
     lines = await shop.cart(visitor)
-    values = _with_missing_fields_of_saved(form, await _addresses(shop, session)) if form.get("saved") else form
+    values = _with_missing_fields_of_saved(form, await saved_addresses(shop, session)) if form.get("saved") else form
     return await _show(request, shop, Checkout(lines, values, form_key(form, "idempotency_key")))
 
 
@@ -95,17 +95,17 @@ async def submit(
     lines = await shop.cart(visitor)
     if not lines:
         return redirect(request, "/cart", "Your cart is empty.")
-    addresses = await _addresses(shop, session)
+    addresses = await saved_addresses(shop, session)
     checked, errors = parse_form(CheckoutForm, form)
     if checked is None:
         shown = Checkout(lines, form, key, addresses, errors, problem="Please check the highlighted fields.")
         return await _show(request, shop, shown, status=422)
-    shown_total = _shown_total(form, shop.settings.store.currency)
-    if shown_total is None:
+    expected = shown_total(form, shop.settings.store.currency)
+    if expected is None:
         shown = Checkout(lines, form, key, addresses, problem="Please review the total before you buy.")
         return await _show(request, shop, shown, status=409)
     quantities = {line.product.id: line.quantity for line in lines}
-    body = purchase_body(quantities, checked.address(), checked.card, checked.coupon, shown_total)
+    body = purchase_body(quantities, checked.address(), checked.card, checked.coupon, expected)
     return await _buy(request, shop, visitor, session, form, key, body)
 
 
@@ -113,7 +113,7 @@ async def _show_totals(
     request: Request, shop: Storefront, visitor: Visitor, session: Session, form: Mapping[str, str], key: str
 ) -> Response:
     """The checkout page with the totals for the form: what every submit button but "Buy now" does."""
-    lines, addresses = await asyncio.gather(shop.cart(visitor), _addresses(shop, session))
+    lines, addresses = await asyncio.gather(shop.cart(visitor), saved_addresses(shop, session))
     if not lines:
         return redirect(request, "/cart", "Your cart is empty.")
     return await _show(request, shop, Checkout(lines, {**form, **_selected(form, addresses)}, key, addresses))
@@ -156,12 +156,12 @@ async def _retry_page(
     refusal: tuple[int, str, str],
 ) -> Response:
     status, problem, more = refusal
-    lines, addresses = await asyncio.gather(shop.cart(visitor), _addresses(shop, session))
+    lines, addresses = await asyncio.gather(shop.cart(visitor), saved_addresses(shop, session))
     shown = Checkout(lines, form, key, addresses, problem=problem, problem_more=more)
     return await _show(request, shop, shown, status=status)
 
 
-def _shown_total(form: Mapping[str, str], currency: str) -> Money | None:
+def shown_total(form: Mapping[str, str], currency: str) -> Money | None:
     """The total that the page showed; None if it showed none."""
     amount = form.get("shown_total", "")
     return Money(amount=int(amount), currency=currency) if TOTAL.fullmatch(amount) else None
@@ -198,7 +198,7 @@ async def _show(request: Request, shop: Storefront, shown: Checkout, *, status: 
         values=shown.values,
         errors=shown.errors or {},
         idempotency_key=shown.key,
-        addresses=[{"id": saved.id, "place": saved, "fields": _fields(saved)} for saved in shown.addresses],
+        addresses=[{"id": saved.id, "place": saved, "fields": saved_fields(saved)} for saved in shown.addresses],
         cards=TEST_CARDS,
         problem=shown.problem,
         problem_more=shown.problem_more,
@@ -236,7 +236,7 @@ async def _total_without_coupon(
         return
 
 
-async def _addresses(shop: Storefront, session: Session) -> list[SavedAddress]:
+async def saved_addresses(shop: Storefront, session: Session) -> list[SavedAddress]:
     """Saved addresses that the shop ships to; none while the user service is unavailable."""
     try:
         found = await shop.backends.users.addresses(session.access_token)
@@ -245,7 +245,7 @@ async def _addresses(shop: Storefront, session: Session) -> list[SavedAddress]:
         return []
 
 
-def _fields(address: SavedAddress) -> dict[str, str]:
+def saved_fields(address: SavedAddress) -> dict[str, str]:
     return address.model_dump(include=set(ADDRESS_FIELDS))
 
 
@@ -258,4 +258,4 @@ def _with_missing_fields_of_saved(form: Mapping[str, str], addresses: Sequence[S
 def _selected(form: Mapping[str, str], addresses: Sequence[SavedAddress]) -> dict[str, str]:
     """The fields of the saved address that is selected in the form."""
     found = next((saved for saved in addresses if str(saved.id) == form.get("saved")), None)
-    return _fields(found) if found else {}
+    return saved_fields(found) if found else {}

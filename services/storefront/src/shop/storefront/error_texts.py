@@ -11,6 +11,8 @@ SERVICE_UNAVAILABLE = {
     "user": "Sign-in is temporarily unavailable.",
     "notification": "Messages are temporarily unavailable.",
     "recommendation": "Recommendations are temporarily unavailable.",
+    "restaurant": "Restaurants are temporarily unavailable.",
+    "delivery": "Delivery information is temporarily unavailable.",
 }
 
 STATUS_TEXTS = {

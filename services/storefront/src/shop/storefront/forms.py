@@ -52,7 +52,9 @@ ERROR_TEXTS = {
 """Texts for pydantic's error types."""
 
 
-TYPES_WITH_OWN_TEXT = frozenset({"email_address", "text_characters", "address_postal_code"})
+TYPES_WITH_OWN_TEXT = frozenset(
+    {"email_address", "text_characters", "address_postal_code", "phone_number", "street_in_town"}
+)
 """Error types whose own message is shown."""
 
 FIELD_NAMES = {

@@ -14,7 +14,10 @@ router = APIRouter(include_in_schema=False)
 CACHE_FOR_AN_HOUR = {"Cache-Control": "public, max-age=3600"}
 NAMESPACE = "http://www.sitemaps.org/schemas/sitemap/0.9"
 
-PERSONAL = ("/account", "/admin", "/cart", "/checkout", "/mailbox", "/orders", "/sign-in", "/sign-out", "/sign-up")
+PERSONAL = (
+    "/account", "/admin", "/cart", "/checkout", "/courier", "/eat/cart", "/eat/checkout", "/kitchen", "/mailbox",
+    "/orders", "/sign-in", "/sign-out", "/sign-up",
+)  # fmt: skip
 PRODUCT_IMAGES = "/api/v1/products/*/cover.svg"
 
 

@@ -73,6 +73,30 @@ class OrderLine(View):
     name: str | None = None
     unit_price: Money | None = None
     line_total: Money | None = None
+    item_id: UUID | None = None
+    choices: tuple[UUID, ...] = ()
+
+
+class CourierName(View):
+    name: str
+    vehicle: str = ""
+
+
+class OrderRestaurant(View):
+    """Of a food order; ``state`` is that of the kitchen's ticket."""
+
+    id: UUID
+    name: str | None = None
+    state: str | None = None
+    ready_at: datetime | None = None
+
+
+class OrderDelivery(View):
+    """Of a food order; the delivery service knows more."""
+
+    state: str | None = None
+    courier: CourierName | None = None
+    eta: datetime | None = None
 
 
 class Order(View):
@@ -90,6 +114,10 @@ class Order(View):
     total: Money | None = None
     address: Address | None = None
     coupon: str | None = None
+    tip: Money | None = None
+    note: str | None = None
+    restaurant: OrderRestaurant | None = None
+    delivery: OrderDelivery | None = None
     cancel_requested_at: datetime | None = None
     created_at: datetime
     updated_at: datetime

@@ -20,6 +20,7 @@ from shop.kit.text import printable
 from shop.storefront.backends import Backends, items
 from shop.storefront.carts import Carts, Purchase
 from shop.storefront.featured import FeaturedCache
+from shop.storefront.food.service import Food, open_food
 from shop.storefront.live import OrderStreams
 from shop.storefront.recommender import Recommender
 from shop.storefront.schemas import Order, Product
@@ -54,30 +55,41 @@ class CartLine:
 
 class Storefront:
     def __init__(
-        self, settings: Settings, backends: Backends, carts: Carts, streams: OrderStreams, suggestions: Suggestions
+        self,
+        settings: Settings,
+        backends: Backends,
+        carts: Carts,
+        streams: OrderStreams,
+        suggestions: Suggestions,
+        food: Food | None = None,
     ) -> None:
         self.settings = settings
         self.backends = backends
         self.carts = carts
         self.streams = streams
         self.suggestions = suggestions
+        self.food = food
         self.featured = FeaturedCache(backends.catalogue)
         self.site_paths = SitePaths(backends.catalogue)
 
     @classmethod
     def build(cls, context: Context) -> Storefront:
         settings: Settings = context.settings
-        carts, backends = Carts(open_valkey(settings.valkey_url)), Backends(context.clients, settings)
+        valkey, backends = open_valkey(settings.valkey_url), Backends(context.clients, settings)
+        carts = Carts(valkey)
         recommender = Recommender(
             settings.recommendation_grpc_url, settings.recommendation_timeout_s, settings.internal_token
         )
         suggestions = Suggestions(recommender, backends.catalogue, carts)
-        return cls(settings, backends, carts, OrderStreams(settings.order_url), suggestions)
+        food = open_food(context.clients, settings, valkey)
+        return cls(settings, backends, carts, OrderStreams(settings.order_url), suggestions, food)
 
     async def close(self) -> None:
         await self.suggestions.close()
         await self.carts.close()
         await self.streams.close()
+        if self.food:
+            await self.food.backends.restaurants.close()
         for cache in (self.featured, self.site_paths, self.backends.catalogue):
             await cache.close()
 
@@ -120,6 +132,8 @@ class Storefront:
         visitor.sign_out()
         try:
             await self.carts.delete(owner)
+            if self.food:
+                await self.food.carts.delete(owner)
         except Unavailable:
             log.warning("the cart of a deleted account could not be removed; it expires by itself")
 
@@ -149,9 +163,16 @@ class Storefront:
         except Problem as problem:
             await self._refused(visitor, kept, problem)
             raise
-        bought = {UUID(item["product_id"]): int(item["quantity"]) for item in kept.body["items"]}
-        await self.carts.remove_purchased(visitor.cart_owner, key, bought)
+        await self._remove_purchased(visitor.cart_owner, kept)
         return order
+
+    async def _remove_purchased(self, owner: str, purchase: Purchase) -> None:
+        if purchase.body.get("kind") == "food":
+            if self.food:
+                await self.food.carts.remove_purchased(owner, purchase.key, purchase.body)
+            return
+        bought = {UUID(item["product_id"]): int(item["quantity"]) for item in purchase.body["items"]}
+        await self.carts.remove_purchased(owner, purchase.key, bought)
 
     async def _refused(self, visitor: Visitor, purchase: Purchase, problem: Problem) -> None:
         if problem.status in NOT_PROCESSED:

@@ -30,6 +30,7 @@ FLASH_TTL_S = 120
 
 NON_PAGE_PREFIXES = (
     "/static/",
+    "/eat-pictures/",
     "/favicon.ico",
     "/robots.txt",
     "/sitemap.xml",

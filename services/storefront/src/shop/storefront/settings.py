@@ -33,6 +33,9 @@ class Settings(ServiceSettings):
     """Empty in a shop without recommendations: no page asks for any."""
     recommendation_timeout_s: float = Field(default=0.15, gt=0, le=5)
     """The longest that a page waits for them."""
+    restaurant_url: str = ""
+    delivery_url: str = ""
+    """Both are empty in a shop that sells no food: it has no page or link of it."""
     valkey_url: str = Field(default="redis://valkey:6379/0", repr=False)
     session_secret: str = Field(default="", repr=False)
     mailbox_path: str = "/mailbox"

@@ -61,6 +61,7 @@ def make_environment(store: StoreSettings) -> Environment:
         money=lambda money: written.money(money.amount, money.currency),
         moment=written.moment,
         day=written.day,
+        clock=written.clock,
         state_label=state_label,
         label=label,
         country=written.country,
@@ -117,6 +118,7 @@ async def page(request: Request, template: str, *, status: int = 200, **values: 
         "csrf": lambda: Markup('<input type="hidden" name="csrf_token" value="{}">').format(visitor.csrf_token),
         "categories": categories,
         "cart_count": sum(cart.values()),
+        "sells_food": shop.food is not None,
     }
     environment: Environment = request.app.state.templates
     html = environment.get_template(template).render(frame | values)

@@ -1,0 +1,47 @@
+"""What the pages of food share: clients and carts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+from redis.asyncio import Redis
+
+from shop.kit.errors import Problem
+from shop.kit.http import Clients
+from shop.storefront.food.backends import FoodBackends
+from shop.storefront.food.carts import FoodCarts
+from shop.storefront.settings import Settings
+
+if TYPE_CHECKING:
+    from shop.storefront.service import Storefront
+
+
+@dataclass(frozen=True)
+class Food:
+    backends: FoodBackends
+    carts: FoodCarts
+
+
+def open_food(clients: Clients, settings: Settings, valkey: Redis) -> Food | None:
+    """None in a shop that sells no food."""
+    if not (settings.restaurant_url and settings.delivery_url):
+        return None
+    backends = FoodBackends(
+        clients.get("restaurant", settings.restaurant_url),
+        clients.get("delivery", settings.delivery_url),
+        clients.get("pricing", settings.pricing_url),
+    )
+    return Food(backends, FoodCarts(valkey))
+
+
+def food_of(request: Request) -> Food:
+    """Problem 404 in a shop that sells no food."""
+    shop: Storefront = request.app.state.service
+    if shop.food is None:
+        raise Problem(404, "not_found", "This shop sells no food.")
+    return shop.food
+
+
+FoodShop = Annotated[Food, Depends(food_of)]
