@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from services.storefront.tests.scripted_data import NOW, money, page_of, product_id
 from shop.kit.errors import Problem
@@ -146,10 +147,10 @@ class ScriptedFood:
                 delivery, changed = self.deliveries[order_id], self.changed
                 if delivery["version"] > version:
                     version = delivery["version"]
-                    yield f"id: {version}\nevent: state\ndata: {JSONResponse(delivery).body.decode()}\n\n"
+                    yield f"id: {version}\nevent: state\ndata: {json.dumps(delivery)}\n\n"
                 for position in self.positions.get(order_id, [])[sent:]:
                     sent += 1
-                    yield f"event: position\ndata: {JSONResponse(position).body.decode()}\n\n"
+                    yield f"event: position\ndata: {json.dumps(position)}\n\n"
                 if delivery["state"] in {"delivered", "failed", "cancelled"}:
                     return
                 await asyncio.wait_for(changed.wait(), PAGE_WAIT_S)
@@ -181,6 +182,8 @@ def food_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.get("/api/v1/restaurants/{restaurant_id}/menu")
     async def menu(restaurant_id: str) -> dict[str, Any]:
         found = await one(restaurant_id)
+        if found.get("paused"):
+            raise Problem(404, "restaurant_paused", "The restaurant takes no orders at the moment.")
         if not found["open"]:
             extra = {"opens_at": found["opens_at"]}
             raise Problem(404, "restaurant_closed", "The restaurant is closed.", extra=extra)

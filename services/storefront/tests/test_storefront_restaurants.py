@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from uuid import uuid4
 
 import httpx
@@ -21,9 +22,13 @@ MARGHERITA, CALZONE, WATER = (food_id(name) for name in ("Margherita", "Calzone"
 LARGE, OLIVES, HAM, EGG = (food_id(name) for name in ("Large", "Olives", "Ham", "Egg"))
 
 
-async def put(browser: Browser, restaurant: str, item_id: str, status: int = 200, **fields: str) -> None:
-    page = await browser.get(restaurant)
-    await browser.send(page.form(f"{restaurant}/items/{item_id}"), status, **fields)
+async def put(
+    browser: Browser, restaurant: str, item_id: str, fields: Mapping[str, str] | None = None, status: int = 200
+) -> None:
+    """Sends the form of a menu item."""
+    form = (await browser.get(restaurant)).form(f"{restaurant}/items/{item_id}")
+    form.fields |= fields or {}
+    await browser.send(form, status)
 
 
 async def test_restaurants_are_listed_with_their_state(browser: Browser) -> None:
@@ -91,13 +96,21 @@ async def test_a_closed_restaurant_says_when_it_opens(browser: Browser) -> None:
     assert "Our Burger." not in page.text
 
 
+async def test_a_paused_restaurant_takes_no_orders(browser: Browser) -> None:
+    browser.shop.food.restaurants[food_id("Napoli")] |= {"open": False, "paused": True}
+    assert "Takes no orders at the moment" in (await browser.get("/eat")).text
+    page = await browser.get(NAPOLI)
+    assert "No orders at the moment" in page.text
+    assert "Our Calzone." not in page.text
+
+
 async def test_an_unknown_restaurant_is_not_found(browser: Browser) -> None:
     await browser.get(f"/eat/{uuid4()}", 404)
     await browser.get("/eat/nothing", 404)
 
 
 async def test_an_item_with_its_choices_is_put_into_the_cart(browser: Browser) -> None:
-    await put(browser, NAPOLI, MARGHERITA, quantity="2", **{"option-0": LARGE, f"choice-{OLIVES}": "1"})
+    await put(browser, NAPOLI, MARGHERITA, {"quantity": "2", "option-0": LARGE, f"choice-{OLIVES}": "1"})
     assert browser.path == NAPOLI
     assert "2 items · 25,00 €" in browser.page.text
     page = await browser.get("/eat/cart")
@@ -116,7 +129,7 @@ async def test_an_item_with_its_choices_is_put_into_the_cart(browser: Browser) -
     ],
 )
 async def test_choices_are_checked(browser: Browser, fields: dict[str, str], message: str) -> None:
-    await put(browser, NAPOLI, MARGHERITA, 422, quantity="3", **fields)
+    await put(browser, NAPOLI, MARGHERITA, {"quantity": "3", **fields}, 422)
     assert message in browser.page.text
     assert browser.page.one("input", id=f"quantity-{MARGHERITA}").attributes["value"] == "3"
     assert "open" in browser.page.one("details").attributes
@@ -125,7 +138,7 @@ async def test_choices_are_checked(browser: Browser, fields: dict[str, str], mes
 
 async def test_equal_items_are_one_line(browser: Browser) -> None:
     for olives in ({}, {f"choice-{OLIVES}": "1"}, {f"choice-{OLIVES}": "1"}):
-        await put(browser, NAPOLI, MARGHERITA, **{"option-0": LARGE, **olives})
+        await put(browser, NAPOLI, MARGHERITA, {"option-0": LARGE, **olives})
     page = await browser.get("/eat/cart")
     quantities = [field.attributes["value"] for field in page.all("input", name="quantity")]
     assert sorted(quantities) == ["1", "2"]
@@ -137,7 +150,7 @@ async def test_a_cart_has_items_of_one_restaurant(browser: Browser) -> None:
     assert "Start a new cart?" in browser.page.text
     assert "“Napoli”" in browser.page.text
     assert "Calzone" in (await browser.get("/eat/cart")).text
-    await put(browser, SAKURA, food_id("Maki"), quantity="2")
+    await put(browser, SAKURA, food_id("Maki"), {"quantity": "2"})
     await browser.confirm()
     page = await browser.get("/eat/cart")
     assert "Calzone" not in page.text

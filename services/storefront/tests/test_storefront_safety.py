@@ -28,6 +28,9 @@ FIXED_VALUES = {
     "order_id": str(uuid4()),
     "address_id": str(uuid4()),
     "action": "cancel",
+    "restaurant_id": str(uuid4()),
+    "item_id": str(uuid4()),
+    "key": uuid4().hex,
 }
 LABELLED = frozenset({"input", "select", "textarea"})
 

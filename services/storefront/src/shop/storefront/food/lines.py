@@ -83,7 +83,7 @@ async def filled_cart(food: Food, cart: FoodCart) -> FilledCart:
     try:
         menu = await food.backends.restaurants.menu(cart.restaurant_id)
     except Problem as problem:
-        if problem.status != 404:
+        if problem.status != 404:  # closed, paused, or known no more
             raise
         return FilledCart(restaurant, cart, lines_of(cart, Menu()), problem)
     return FilledCart(restaurant, cart, lines_of(cart, menu))

@@ -32,6 +32,8 @@ from shop.town import town
 router = APIRouter(prefix="/eat", include_in_schema=False, dependencies=[Depends(food_of)])
 
 MAX_STREET_CHARACTERS = 120
+SHOW_NO_MENU = frozenset({"restaurant_closed", "restaurant_paused"})
+"""Codes of a 404 for the menu of a restaurant that is known."""
 EXAMPLE_NUMBER = 12
 
 CuisineText = Annotated[str, Query(max_length=40)]
@@ -126,10 +128,10 @@ async def _restaurants(
 def card_of(shop: Storefront, restaurant: Restaurant, home: Home | None, now: datetime) -> Card:
     store = shop.settings.store
     written = formats_of(store)
-    if not restaurant.open:
-        state = opens_text(written, restaurant.opens_at, now, restaurant.time_zone)
+    if restaurant.paused:
+        state = "Takes no orders at the moment"
     else:
-        state = "Takes no orders at the moment" if restaurant.paused else "Open"
+        state = "Open" if restaurant.open else opens_text(written, restaurant.opens_at, now, restaurant.time_zone)
     preparation = minutes_text(restaurant.preparation_s) if restaurant.preparation_s else ""
     if home is None:
         return Card(restaurant, state, preparation)
@@ -193,11 +195,11 @@ async def _menu(
 
 
 async def menu_if_open(food: Food, restaurant_id: UUID) -> Menu | None:
-    """None while the restaurant is closed."""
+    """None while the restaurant takes no orders."""
     try:
         return await food.backends.restaurants.menu(restaurant_id)
     except Problem as problem:
-        if problem.code != "restaurant_closed":
+        if problem.code not in SHOW_NO_MENU:
             raise
         return None
 
