@@ -44,6 +44,11 @@ class Street:
     rank: int
     edges: tuple[Edge, ...]
 
+    @cached_property
+    def line(self) -> tuple[Point, ...]:
+        """From its first to its last house."""
+        return (*(point for edge in self.edges for point in edge.line[:-1]), self.edges[-1].line[-1])
+
     @property
     def pairs(self) -> int:
         """How many pairs of houses it has."""
@@ -65,7 +70,7 @@ class Land:
     parks: dict[str, tuple[Point, ...]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Data:
     name: str
     plane: Plane

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -41,6 +42,21 @@ class Edge:
     @property
     def length_m(self) -> float:
         return float(np.sum(np.hypot(*np.diff(self.line, axis=0).T)))
+
+    @cached_property
+    def box(self) -> tuple[float, float, float, float]:
+        """West, south, east and north end; ``line`` never changes."""
+        (west, south), (east, north) = self.line.min(axis=0).tolist(), self.line.max(axis=0).tolist()
+        return west, south, east, north
+
+    def near(self, box: tuple[float, float, float, float], within_m: float) -> bool:
+        """Whether its own box comes so near to the other one."""
+        return (
+            self.box[0] <= box[2] + within_m
+            and self.box[2] >= box[0] - within_m
+            and self.box[1] <= box[3] + within_m
+            and self.box[3] >= box[1] - within_m
+        )
 
     def other(self, junction: int) -> int:
         return self.end if junction == self.start else self.start
@@ -209,6 +225,8 @@ def _drop_crossing(network: Network) -> None:
 
 
 def _cross(one: Edge, other: Edge) -> bool:
+    if not one.near(other.box, 0):
+        return False
     shared = [
         end
         for end in (one.line[0], one.line[-1])
@@ -248,7 +266,8 @@ def _useless(edge: Edge, degree: dict[int, int], network: Network) -> bool:
     if not ends:
         return False
     x, y = network.junctions[ends[0]]
-    others = (resample(other.line, STEP_M) for other in network.edges if other is not edge)
+    near = [other for other in network.edges if other is not edge and other.near((x, y, x, y), MIN_GAP_M)]
+    others = (resample(other.line, STEP_M) for other in near)
     return edge.length_m < MIN_DEAD_END_M or any(land.nearest_m(line, x, y) < MIN_GAP_M for line in others)
 
 
