@@ -45,7 +45,8 @@ def test_stores_are_those_that_it_uses(noun: str) -> None:
 def test_events_that_it_consumes_are_those_of_its_consumers(noun: str) -> None:
     handled: set[str] = set()
     if (package_folder(noun) / "consumers.py").exists():
-        service = SimpleNamespace(owner_phone="", clock=Clock())
+        food_events = SimpleNamespace(take_tickets=None, take_deliveries=None)
+        service = SimpleNamespace(owner_phone="", clock=Clock(), food=True, food_events=food_events)
         declared = importlib.import_module(f"shop.{noun}.consumers").consumers(service)
         handled = {event.TYPE for consumer in declared for event in consumer.types}
     assert handled == set(MANIFESTS[noun].consumes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ import orjson
 import pytest
 from fastapi import FastAPI
 
+from services.order.tests.scripted_food import PIZZA, RESTAURANT, ScriptedFood
 from services.order.tests.scripted_services import BOOK, ScriptedServices
 from shop.devkit.embedded import Server
 from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Databases, Running, Tokens, wait_until
@@ -45,6 +47,13 @@ def order_body(**changed: Any) -> dict[str, Any]:
     return {"items": items, "address": ADDRESS, "payment": {"token": "tok_visa"}} | changed
 
 
+def food_body(**changed: Any) -> dict[str, Any]:
+    """A good request for food, with some members ``changed``."""
+    items = [{"item_id": PIZZA, "quantity": 2}]
+    about = {"kind": "food", "restaurant_id": RESTAURANT}
+    return {**about, "items": items, "address": ADDRESS, "payment": {"token": "tok_visa"}} | changed
+
+
 @dataclass
 class Shop:
     """One running order service and what is around it."""
@@ -68,6 +77,10 @@ class Shop:
     async def place(self, key: str = "", **changed: Any) -> httpx.Response:
         headers = {"Idempotency-Key": key or new_id().hex}
         return await self.client.post("/api/v1/orders", json=order_body(**changed), headers=self.headers | headers)
+
+    async def place_food(self, key: str = "", **changed: Any) -> httpx.Response:
+        headers = {"Idempotency-Key": key or new_id().hex}
+        return await self.client.post("/api/v1/orders", json=food_body(**changed), headers=self.headers | headers)
 
     async def order(self, order_id: str) -> dict[str, Any]:
         answer = await self.client.get(f"/api/v1/orders/{order_id}", headers=self.admin)
@@ -113,6 +126,31 @@ class Shop:
         return row
 
 
+class Counting:
+    """A database that records the statements which are sent to it."""
+
+    def __init__(self, real: Any, seen: list[str]) -> None:
+        self._real = real
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._real, name)
+
+        async def statement(sql: str, *args: Any) -> Any:
+            self._seen.append(sql)
+            return await method(sql, *args)
+
+        return statement
+
+
+def statements_of(shop: Shop) -> list[str]:
+    """The statements about orders and sagas that the replica sends from now on."""
+    orders: Any = shop.service._repository
+    seen: list[str] = []
+    orders._database = orders.sagas._database = Counting(orders._database, seen)
+    return seen
+
+
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Shop]]
 
 
@@ -121,7 +159,7 @@ async def served_services(request: pytest.FixtureRequest) -> AsyncIterator[Scrip
     """The participants on a port of their own, with time limits fit for a test."""
     made = ScriptedServices()
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("RESERVE", "QUOTE", "CHARGE", "RELEASE", "VOID"):
+        for name in ("RESERVE", "QUOTE", "CHARGE", "RELEASE", "VOID", "ACCEPT", "COURIER", "WITHDRAW"):
             patch.setattr(participants, f"{name}_TIMEOUT_S", getattr(request.module, "CALL_TIMEOUT_S", CALL_TIMEOUT_S))
         async with serving(made, lifespan="off") as client:
             made.url = str(client.base_url).rstrip("/")
@@ -133,6 +171,22 @@ def services(served_services: ScriptedServices) -> ScriptedServices:
     """The participants, without any earlier request."""
     served_services.reset()
     return served_services
+
+
+@pytest.fixture(scope="module")
+async def served_food(served_services: ScriptedServices) -> AsyncIterator[ScriptedFood]:
+    """Restaurant and delivery on a port of their own."""
+    made = ScriptedFood()
+    async with serving(made, lifespan="off") as client:
+        made.url = str(client.base_url).rstrip("/")
+        yield made
+
+
+@pytest.fixture
+def food(served_food: ScriptedFood) -> ScriptedFood:
+    """Restaurant and delivery, without any earlier request."""
+    served_food.reset()
+    return served_food
 
 
 def application(
@@ -200,3 +254,16 @@ def shop(module_app: tuple[FastAPI, httpx.AsyncClient, str], services: ScriptedS
     """A new customer of that replica."""
     app, client, database_url = module_app
     return Shop(client, app, services, database_url, tokens)
+
+
+@pytest.fixture
+def start_food(start: Start, food: ScriptedFood) -> Start:
+    """As ``start``, for a shop with food."""
+    return functools.partial(start, restaurant_url=food.url, delivery_url=food.url, food_poll_s=0.02)
+
+
+@pytest.fixture
+async def food_shop(start_food: Start) -> AsyncIterator[Shop]:
+    """A new customer of a shop with food."""
+    async with start_food() as shop:
+        yield shop

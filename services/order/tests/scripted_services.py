@@ -101,16 +101,21 @@ class ScriptedServices:
             results = [result | {"order_id": BOOK} for result in results] if fault == "garbage" else results
             await answer(send, 200, {"results": results})
 
-    def result(self, path: str, item: Result, fault: str) -> Result:
-        actions: dict[str, Callable[[Result], Result]] = {
+    def actions(self) -> dict[str, Callable[[Result], Result]]:
+        return {
             RESERVE: self.reserve, RELEASE: self.release, QUOTE: self.quote,
             UNQUOTE: self.unquote, CHARGE: self.charge, VOID: self.void, STATE: self.state,
         }  # fmt: skip
+
+    def rejections(self) -> dict[str, Result]:
+        return REJECTIONS
+
+    def result(self, path: str, item: Result, fault: str) -> Result:
         if fault == "pending":
             return {"order_id": item["order_id"], "status": "pending"}
         if fault == "reject":
-            return {"order_id": item["order_id"], **REJECTIONS[path]}
-        return {"order_id": item["order_id"], **actions[path](item)}
+            return {"order_id": item["order_id"], **self.rejections()[path]}
+        return {"order_id": item["order_id"], **self.actions()[path](item)}
 
     def reserve(self, item: Result) -> Result:
         order_id = item["order_id"]
@@ -159,8 +164,13 @@ class ScriptedServices:
             for line in item["lines"]
         ]
         subtotal = sum(line["line_total"]["amount"] for line in lines)
+        food = item.get("food") or {"tip": money(0), "minimum_order": money(0)}
+        if subtotal < food["minimum_order"]["amount"]:
+            extra = {"minimum_order": food["minimum_order"]}
+            return {"status": "rejected", "code": "minimum_order_not_met", "detail": "Too little.", "extra": extra}
         amounts = {"subtotal": subtotal, "discount": discount, "tax": 7, "shipping": SHIPPING}
-        total = subtotal - discount + 7 + SHIPPING
+        amounts |= {"tip": food["tip"]["amount"]} if "distance_m" in food else {}
+        total = subtotal - discount + 7 + SHIPPING + food["tip"]["amount"]
         priced = {name: money(amount) for name, amount in (amounts | {"total": total}).items()}
         return {"status": "quoted", "lines": lines, **priced}
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from services.order.tests.conftest import ADDRESS, Shop, Start
+from services.order.tests.conftest import ADDRESS, Shop, Start, statements_of
 from services.order.tests.scripted_services import (
     BOOK,
     CHARGE,
@@ -134,29 +134,10 @@ async def test_lines_of_one_product_are_one_line(shop: Shop) -> None:
     assert [(line["product_id"], line["quantity"]) for line in order["lines"]] == [(BOOK, 5), (PEN, 1)]
 
 
-class Counting:
-    """A database that records the statements which are sent to it."""
-
-    def __init__(self, real: Any, seen: list[str]) -> None:
-        self._real = real
-        self._seen = seen
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._real, name)
-
-        async def statement(sql: str, *args: Any) -> Any:
-            self._seen.append(sql)
-            return await method(sql, *args)
-
-        return statement
-
-
 async def test_an_order_is_placed_by_two_statements(start: Start) -> None:
     """The saga's end, the order's state, its transition and its event are one of them."""
     async with start(recovery=False) as shop:
-        orders: Any = shop.service._repository
-        seen: list[str] = []
-        orders._database = orders.sagas._database = Counting(orders._database, seen)
+        seen = statements_of(shop)
         assert (await shop.place()).status_code == 201
         assert [sql for sql in seen if sql != SAGAS.waiting] == [INSERT, SAGAS.save]
 

@@ -23,7 +23,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def new(key: str, **changed: object) -> NewOrder:
     line = Line(new_id(), 1)
     order = Order(new_id(), new_id(), "a@b", "Ada", [line], "EUR", ADDRESS, NOW, NOW, payment_token="tok")
-    return NewOrder(replace(order, **changed), key, b"hash", f"00-{'ab' * 16}-{'cd' * 8}-00")  # type: ignore[arg-type]
+    traceparent = f"00-{'ab' * 16}-{'cd' * 8}-00"
+    return NewOrder(replace(order, **changed), key, b"hash", traceparent, 900.0)  # type: ignore[arg-type]
 
 
 def repository_of(shop: Shop) -> OrderRepository:

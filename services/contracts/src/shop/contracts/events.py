@@ -87,9 +87,12 @@ class OrderRejected(OrderEvent):
 
 
 class OrderCancelled(OrderEvent):
+    """``reason`` is a code: cancelled (by the customer or an administrator), cancelled_by_restaurant, no_courier."""
+
     TYPE = "order.cancelled.v1"
 
     refunded: Money
+    reason: str | None = None
 
 
 class OrderFulfilled(OrderEvent):

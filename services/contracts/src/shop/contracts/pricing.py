@@ -7,7 +7,7 @@ that holds whatever the rules are: the lines and the amounts add up.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, TypeAdapter, model_validator
@@ -96,11 +96,12 @@ class Quoted(OrderResult):
 
 
 class QuoteRejected(OrderResult):
-    """``code`` is stable."""
+    """``code`` is stable; ``extra`` has JSON values for the problem document."""
 
     status: Literal[QuoteStatus.REJECTED] = QuoteStatus.REJECTED
     code: str
     detail: str
+    extra: dict[str, Any] = Field(default={})
 
 
 QuoteResult = Annotated[Quoted | QuoteRejected, Field(discriminator="status")]

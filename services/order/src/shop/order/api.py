@@ -17,6 +17,7 @@ from shop.kit.pages import Cursor, Limit, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
 from shop.order import schemas
 from shop.order.domain import State
+from shop.order.food_schemas import AnyOrderRequest
 from shop.order.rows import OrderFilter
 from shop.order.schemas import order_document
 from shop.order.service import OrderService
@@ -53,13 +54,15 @@ IdempotencyKey = Annotated[str, Depends(idempotency_key)]
             "description": "Accepted; completed when every service is available",
         },
         402: {"description": "payment_declined; decline_code says why"},
-        404: {"description": "unknown_product"},
-        409: {"description": "insufficient_stock, price_changed, idempotency_key_in_flight, deadline_exceeded"},
+        404: {"description": "unknown_product, unknown_restaurant, unknown_item"},
+        409: {
+            "description": "insufficient_stock, price_changed, idempotency_key_in_flight, deadline_exceeded; of food: "
+            "restaurant_closed, restaurant_paused, item_sold_out, kitchen_full, refused_by_restaurant"
+        },
+        503: {"description": "no_courier: nothing was ordered; try again after Retry-After with a new Idempotency-Key"},
     },
 )
-async def place_order(
-    person: CurrentUser, key: IdempotencyKey, request: schemas.OrderRequest, service: Service
-) -> Response:
+async def place_order(person: CurrentUser, key: IdempotencyKey, request: AnyOrderRequest, service: Service) -> Response:
     """Place an order. The same Idempotency-Key with the same body never orders twice."""
     answer = await service.place(person, request, key)
     headers = {"Location": f"{router.prefix}/{answer.order.id}"}
@@ -120,6 +123,8 @@ async def cancel_order(order_id: UUID, person: CurrentUser, service: Service) ->
     """Cancel an order that has not been shipped: the payment is refunded and the stock returned.
 
     An order that is still pending ends as `rejected` with the reason `cancelled`: it was never sold.
+    Food is cancelled until its kitchen begins (409 `kitchen_has_begun`), by administrators until it is picked up
+    (409 `already_picked_up`).
     """
     answer = await service.cancel(order_id, person)
     return _json(order_document(answer.order), answer.status)
@@ -127,7 +132,7 @@ async def cancel_order(order_id: UUID, person: CurrentUser, service: Service) ->
 
 @router.post("/{order_id}/fulfil", response_model=schemas.OrderView)
 async def fulfil_order(order_id: UUID, person: CurrentAdmin, service: Service) -> Response:
-    """Mark a confirmed order as fulfilled, for administrators."""
+    """Mark a confirmed order as fulfilled, for administrators; one of food is moved by its delivery alone."""
     return _json(order_document(await service.move(order_id, person, State.FULFILLED)))
 
 

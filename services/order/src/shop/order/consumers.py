@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shop.contracts.events import PaymentRefunded
+from shop.contracts.events import DeliveryChanged, PaymentRefunded, TicketChanged
 from shop.kit.db import Connection
 from shop.kit.events import Received
 from shop.kit.inbox import Consumer
@@ -12,8 +12,16 @@ from shop.order import repository
 from shop.order.service import OrderService
 
 
-def consumers(_service: OrderService) -> list[Consumer]:
-    return [Consumer("refunds", [PaymentRefunded], _add_refunds)]
+def consumers(service: OrderService) -> list[Consumer]:
+    """Tickets and deliveries are consumed only in a shop with food: other shops do not have their streams."""
+    refunds = Consumer("refunds", [PaymentRefunded], _add_refunds)
+    if service.food_events is None:
+        return [refunds]
+    return [
+        refunds,
+        Consumer("tickets", [TicketChanged], service.food_events.take_tickets),
+        Consumer("deliveries", [DeliveryChanged], service.food_events.take_deliveries),
+    ]
 
 
 async def _add_refunds(connection: Connection, events: Sequence[Received]) -> None:

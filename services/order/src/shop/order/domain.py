@@ -17,6 +17,8 @@ import orjson
 
 from shop.contracts.pricing import Quoted, QuotedLine
 from shop.contracts.product import ReservedLine
+from shop.contracts.restaurant import MAX_QUANTITY as MAX_FOOD_QUANTITY
+from shop.contracts.restaurant import Accepted, PricedFood
 
 MAX_LINES = 100
 MAX_QUANTITY = 999
@@ -61,6 +63,14 @@ CANCEL = "cancel"
 """The operations of an order's saga."""
 
 
+class FoodItem(NamedTuple):
+    """A menu item with the ids of its choices, sorted; prices come from the restaurant."""
+
+    item_id: UUID
+    quantity: int
+    choices: tuple[UUID, ...] = ()
+
+
 class Item(NamedTuple):
     """What the customer ordered; prices come from the shop, never from the customer."""
 
@@ -70,7 +80,10 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One product of an order; names and prices are known once it is confirmed."""
+    """One product of an order; names and prices are known once it is confirmed.
+
+    A line of food has an ``item_id`` and ``choices``; until it is confirmed its ``product_id`` is the item's id.
+    """
 
     product_id: UUID
     quantity: int
@@ -79,6 +92,8 @@ class Line:
     category: str | None = None
     unit_price: int | None = None
     line_total: int | None = None
+    item_id: UUID | None = None
+    choices: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +105,37 @@ class Totals:
     tax: int
     shipping: int
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Food:
+    """What an order of food has besides its lines. ``tip`` is in minor units, ``phone`` in E.164.
+
+    ``restaurant_name`` and ``promised_at``, when it was to be delivered as of its confirmation, are known once it is
+    confirmed. The members from ``ticket_state`` on are what events said last.
+    """
+
+    restaurant_id: UUID
+    tip: int = 0
+    phone: str | None = None
+    note: str = ""
+    restaurant_name: str | None = None
+    promised_at: datetime | None = None
+    ticket_state: str | None = None
+    ready_at: datetime | None = None
+    delivery_state: str | None = None
+    courier_name: str | None = None
+    vehicle: str | None = None
+    eta: datetime | None = None
+
+    def as_confirmed(self) -> Food:
+        """Without what events said since."""
+        told: dict[str, Any] = dict.fromkeys(EVENT_MEMBERS)
+        return replace(self, **told)
+
+
+EVENT_MEMBERS = ("ticket_state", "ready_at", "delivery_state", "courier_name", "vehicle", "eta")
+"""Of `Food`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +161,8 @@ class Order:
     cancel_requested_at: datetime | None = None
     refunded: int = 0
     """What was refunded so far, by the events that payment published."""
+    food: Food | None = None
+    """Of an order of the kind food."""
 
     @property
     def country(self) -> str:
@@ -136,6 +184,10 @@ class Subject:
     traceparent: str
     reserved: Sequence[ReservedLine] = ()
     priced: tuple[Sequence[Line], Totals] | None = None
+    accepted: Accepted | None = None
+    waiting_for_staff: bool = False
+    distance_m: int = 0
+    eta: datetime | None = None
 
     @property
     def totals(self) -> Totals:
@@ -145,8 +197,8 @@ class Subject:
 
 
 class QuantityTooLarge(ValueError):
-    def __init__(self, product_id: UUID) -> None:
-        super().__init__(f"more than {MAX_QUANTITY} of product {product_id}")
+    def __init__(self, product_id: UUID, limit: int = MAX_QUANTITY) -> None:
+        super().__init__(f"more than {limit} of product {product_id}")
 
 
 def merge(items: Iterable[Item]) -> list[Item]:
@@ -170,6 +222,31 @@ def request_hash(
     return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).digest()
 
 
+def merge_food(items: Iterable[FoodItem]) -> list[FoodItem]:
+    """One item per menu item and set of choices; QuantityTooLarge when they add up to too many."""
+    quantities: dict[tuple[UUID, tuple[UUID, ...]], int] = {}
+    for item in items:
+        key = item.item_id, tuple(sorted(item.choices))
+        quantities[key] = quantities.get(key, 0) + item.quantity
+        if quantities[key] > MAX_FOOD_QUANTITY:
+            raise QuantityTooLarge(item.item_id, MAX_FOOD_QUANTITY)
+    return [FoodItem(item_id, quantity, choices) for (item_id, choices), quantity in quantities.items()]
+
+
+def food_request_hash(order: Order) -> bytes:
+    """SHA-256 of a request for food: equal for two bodies that mean the same order."""
+    food = order.food
+    if food is None:
+        raise ValueError("not an order of food")
+    lines = sorted((str(line.item_id), line.quantity, list(map(str, line.choices))) for line in order.lines)
+    document = {
+        "kind": order.kind, "restaurant_id": str(food.restaurant_id), "items": lines, "address": dict(order.address),
+        "token": order.payment_token, "tip": food.tip, "phone": food.phone, "note": food.note, "coupon": order.coupon,
+        "expected_total": order.expected_total,
+    }  # fmt: skip
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).digest()
+
+
 class PriceMismatch(ValueError):
     """Pricing quoted something else than was ordered and reserved; the order is not charged."""
 
@@ -183,16 +260,45 @@ def priced(order: Order, reserved: Sequence[ReservedLine], quote: Quoted) -> tup
     quoted = {line.product_id: line for line in quote.lines}
     if not _quantities(order.lines) == _quantities(reserved) == _quantities(quote.lines):
         raise PriceMismatch("the products or quantities of order, reservation and quote differ")
-    if quote.total.currency != order.currency:
-        raise PriceMismatch(f"the quote is in {quote.total.currency}, the order in {order.currency}")
     lines = []
     for line in order.lines:
         about, price = held[line.product_id], quoted[line.product_id]
         amounts = (price.unit_price.amount, price.line_total.amount)
         lines.append(Line(line.product_id, line.quantity, about.sku, about.name, about.category, *amounts))
+    return lines, _totals(order, quote)
+
+
+def priced_food(order: Order, accepted: Accepted, quote: Quoted) -> tuple[list[Line], Totals]:
+    """The same for food: the restaurant has said which product each item with its choices is.
+
+    PriceMismatch unless order, ticket and quote name the same items, products, quantities, tip and currency.
+    """
+    found = {(line.item_id, tuple(sorted(line.choices))): line for line in accepted.lines}
+    quoted = {line.product_id: line for line in quote.lines}
+    if {(line.item_id, line.choices): line.quantity for line in order.lines} != {
+        key: line.quantity for key, line in found.items()
+    }:
+        raise PriceMismatch("the items or quantities of order and ticket differ")
+    if _quantities(accepted.lines) != _quantities(quote.lines):
+        raise PriceMismatch("the products or quantities of ticket and quote differ")
+    if order.food is None or (quote.tip.amount if quote.tip else 0) != order.food.tip:
+        raise PriceMismatch("the tips of order and quote differ")
+    lines = []
+    for key, about in found.items():
+        price = quoted[about.product_id]
+        amounts = (price.unit_price.amount, price.line_total.amount)
+        lines.append(Line(about.product_id, about.quantity, None, about.name, about.category, *amounts, *key))
+    return lines, _totals(order, quote)
+
+
+def _totals(order: Order, quote: Quoted) -> Totals:
+    if quote.total.currency != order.currency:
+        raise PriceMismatch(f"the quote is in {quote.total.currency}, the order in {order.currency}")
     names = ("subtotal", "discount", "tax", "shipping", "total")
-    return lines, Totals(*(getattr(quote, name).amount for name in names))
+    return Totals(*(getattr(quote, name).amount for name in names))
 
 
-def _quantities(lines: Sequence[Line] | Sequence[ReservedLine] | Sequence[QuotedLine]) -> list[tuple[UUID, int]]:
+def _quantities(
+    lines: Sequence[Line] | Sequence[ReservedLine] | Sequence[PricedFood] | Sequence[QuotedLine],
+) -> list[tuple[UUID, int]]:
     return sorted((line.product_id, line.quantity) for line in lines)

@@ -3,44 +3,55 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from shop.kit import telemetry
 from shop.kit.clock import Clock
+from shop.kit.errors import Unavailable
 from shop.kit.events import OutboxRow
 from shop.kit.logging import decision
 from shop.kit.saga.engine import Rejected, Saga
 from shop.kit.saga.runner import Changes, Lifecycle, SagaRun
 from shop.order import messages, metrics
-from shop.order.domain import CANCEL, PLACE, Order, State, Subject
+from shop.order.domain import CANCEL, PLACE, Food, Order, State, Subject
+from shop.order.food_saga import FoodSteps
 from shop.order.rows import changes_row
 from shop.order.saga import OrderSteps
 
 log = logging.getLogger(__name__)
 
 CANCELLED = Rejected("cancelled", "The order was cancelled.")
+WAITING_FOR_STAFF = "waiting_for_restaurant"
+"""Why an order is pending whose restaurant accepts by hand."""
 
 
 class OrderLifecycle(Lifecycle[Subject]):
     """Placing an order runs the saga of its kind; cancelling it undoes that saga."""
 
     def __init__(self, steps: OrderSteps, clock: Clock) -> None:
-        self._sagas = {saga.kind: saga for saga in (steps.retail,)}
+        food = (steps.food,) if isinstance(steps, FoodSteps) else ()
+        self._sagas: dict[str, Saga[Subject]] = {saga.kind: saga for saga in (steps.retail, *food)}
         self._clock = clock
 
     def saga_for(self, kind: str) -> Saga[Subject]:
+        """Unavailable for an order of food in a shop whose food was turned off since."""
+        if kind not in self._sagas:
+            raise Unavailable("restaurant", f"this shop has no orders of the kind {kind}")
         return self._sagas[kind]
 
     def completed(self, run: SagaRun[Subject]) -> Changes:
         lines, totals = run.subject.priced or ((), run.subject.totals)
-        order = run.subject.order.moved(State.CONFIRMED, self._clock.now(), lines=lines, totals=totals)
+        food = _confirmed_food(run.subject)
+        order = run.subject.order.moved(State.CONFIRMED, self._clock.now(), lines=lines, totals=totals, food=food)
         return _moved(run, order, messages.confirmed(order))
 
     def compensated(self, run: SagaRun[Subject], refusal: Rejected) -> Changes:
         now = self._clock.now()
         if run.progress.operation == CANCEL:
-            order = run.subject.order.moved(State.CANCELLED, now, reason=CANCELLED.code)
+            reason = (run.progress.refusal or CANCELLED).code
+            order = run.subject.order.moved(State.CANCELLED, now, reason=reason)
             return _moved(run, order, messages.cancelled(order))
         order = run.subject.order.moved(State.REJECTED, now, reason=refusal.code)
         late = not run.inline and order.cancel_requested_at is None
@@ -49,9 +60,18 @@ class OrderLifecycle(Lifecycle[Subject]):
     def parked(self, run: SagaRun[Subject]) -> Changes:
         """A new order that has to wait publishes `order.pending`, which notification mails to the customer."""
         order, reason = run.subject.order, run.progress.waiting_for()
+        if run.subject.waiting_for_staff:
+            reason = WAITING_FOR_STAFF
         if not run.inline or run.progress.operation != PLACE or order.cancel_requested_at is not None:
             return Changes()
         return Changes(event=messages.pending(order, reason), on_stored=partial(_log_pending, order, reason))
+
+
+def _confirmed_food(subject: Subject) -> Food | None:
+    food, ticket = subject.order.food, subject.accepted
+    if food is None or ticket is None:
+        return food
+    return replace(food, restaurant_name=ticket.restaurant_name, promised_at=subject.eta)
 
 
 def _moved(run: SagaRun[Subject], order: Order, event: OutboxRow, refusal: Rejected | None = None) -> Changes:

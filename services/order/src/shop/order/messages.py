@@ -18,7 +18,15 @@ def confirmed(order: Order) -> OutboxRow:
     lines: list[Any] = [line_document(line, order.currency) for line in order.lines]
     amounts: dict[str, Any] = totals_document(order.totals, order.currency)
     address: Any = dict(order.address)
-    return row(events.OrderConfirmed(**_about(order), lines=lines, **amounts, address=address))
+    about = _about(order)
+    if order.food is not None:
+        about |= {
+            "tip": money(order.food.tip, order.currency),
+            "restaurant_id": order.food.restaurant_id,
+            "restaurant_name": order.food.restaurant_name,
+            "eta": order.food.promised_at,
+        }
+    return row(events.OrderConfirmed(**about, lines=lines, **amounts, address=address))
 
 
 def rejected(order: Order, *, late: bool) -> OutboxRow:
@@ -28,13 +36,13 @@ def rejected(order: Order, *, late: bool) -> OutboxRow:
 
 def cancelled(order: Order) -> OutboxRow:
     refunded: Any = money(order.totals.total if order.totals else 0, order.currency)
-    return row(events.OrderCancelled(**_about(order), refunded=refunded))
+    return row(events.OrderCancelled(**_about(order), refunded=refunded, reason=order.reason))
 
 
-def moved(order: Order) -> OutboxRow:
-    """The event of an order that an administrator marked as fulfilled or delivered."""
+def moved(order: Order, traceparent: str | None = None) -> OutboxRow:
+    """The event of an order that an administrator, or the delivery of food, made fulfilled or delivered."""
     kind = {State.FULFILLED: events.OrderFulfilled, State.DELIVERED: events.OrderDelivered}[order.state]
-    return row(kind(**_about(order)))
+    return row(kind(**_about(order)), traceparent)
 
 
 def _about(order: Order) -> dict[str, Any]:
@@ -45,4 +53,5 @@ def _about(order: Order) -> dict[str, Any]:
         "customer_name": order.customer_name,
         "kind": order.kind,
         "occurred_at": order.updated_at,
+        "phone": None if order.food is None else order.food.phone,
     }

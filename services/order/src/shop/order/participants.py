@@ -15,7 +15,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from shop.contracts import payment, pricing, product
+from shop.contracts import delivery, payment, pricing, product, restaurant
 from shop.contracts.calls import BatchCall, OrderItem, OrderResult
 from shop.kit.batch import Batcher
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
@@ -36,6 +36,9 @@ CHARGE_TIMEOUT_S = 2.0
 RELEASE_TIMEOUT_S = 1.5
 VOID_TIMEOUT_S = 2.0
 STATE_TIMEOUT_S = 2.0
+ACCEPT_TIMEOUT_S = 1.5
+WITHDRAW_TIMEOUT_S = 2.0
+COURIER_TIMEOUT_S = 1.5
 MINIMUM_TIMEOUT_S = 0.5
 MINIMUM_MAX_AGE_S = 60.0
 """How long the smallest charge is cached before payment is called again."""
@@ -130,10 +133,33 @@ def chunk_by_lines[Item: OrderItem](items: Sequence[Item]) -> list[list[Item]]:
     return chunks
 
 
-class Participants:
-    """The calls to product (stock), pricing (quotes) and payment (charges)."""
+class FoodParticipants:
+    """The calls to restaurant (the kitchen's ticket) and delivery (the courier)."""
 
-    def __init__(self, at_product: ServiceClient, at_pricing: ServiceClient, at_payment: ServiceClient) -> None:
+    def __init__(self, at_restaurant: ServiceClient, at_delivery: ServiceClient) -> None:
+        self.accept = Endpoint(at_restaurant, restaurant.ACCEPT, ACCEPT_TIMEOUT_S)
+        self.release_ticket = Endpoint(at_restaurant, restaurant.RELEASE, RELEASE_TIMEOUT_S)
+        self.withdraw = Endpoint(at_restaurant, restaurant.WITHDRAW, WITHDRAW_TIMEOUT_S)
+        self.reserve_courier = Endpoint(at_delivery, delivery.RESERVE, COURIER_TIMEOUT_S)
+        self.assign = Endpoint(at_delivery, delivery.ASSIGN, COURIER_TIMEOUT_S)
+        self.release_courier = Endpoint(at_delivery, delivery.RELEASE, RELEASE_TIMEOUT_S)
+
+    async def close(self) -> None:
+        for endpoint in vars(self).values():
+            await endpoint.close()
+
+
+class Participants:
+    """The calls to product (stock), pricing (quotes) and payment (charges); ``food`` is None in a shop without it."""
+
+    def __init__(
+        self,
+        at_product: ServiceClient,
+        at_pricing: ServiceClient,
+        at_payment: ServiceClient,
+        food: FoodParticipants | None = None,
+    ) -> None:
+        self.food = food
         self._payment = at_payment
         self._minimum = 0
         self._minimum_expires = -math.inf
@@ -183,3 +209,5 @@ class Participants:
             self._state,
         ):
             await endpoint.close()
+        if self.food is not None:
+            await self.food.close()

@@ -25,7 +25,8 @@ ORDER = """
 o.id, o.user_id, o.email, o.customer_name, o.kind, o.state, o.version, o.reason, o.lines, o.currency, o.subtotal,
 o.discount, o.tax, o.shipping, o.total, o.address, o.coupon, o.expected_total, o.payment_token, o.cancel_requested_at,
 o.created_at, o.updated_at,
-(SELECT coalesce(sum(r.amount), 0)::bigint FROM refunds r WHERE r.order_id = o.id) AS refunded"""
+(SELECT coalesce(sum(r.amount), 0)::bigint FROM refunds r WHERE r.order_id = o.id) AS refunded,
+CASE WHEN o.kind = 'food' THEN (SELECT to_jsonb(f) FROM food_orders f WHERE f.order_id = o.id) END AS food"""
 
 # The end of a saga changes its order in the same statement. The columns `kind` and `doubtful` are older than the kit.
 SAGAS: SagaTable[Subject] = SagaTable(
@@ -40,7 +41,7 @@ SAGAS: SagaTable[Subject] = SagaTable(
     subject_join="JOIN orders o ON o.id = s.order_id",
     change_columns="""
 state_before text, state text, version integer, reason text, lines jsonb, subtotal bigint, discount bigint, tax bigint,
-shipping bigint, total bigint, at timestamptz, trace_id text""",
+shipping bigint, total bigint, at timestamptz, trace_id text, restaurant_name text, promised_at timestamptz""",
     change_statements=""", moved AS (
     UPDATE orders o SET
         state = s.state, version = s.version, reason = coalesce(s.reason, o.reason), lines = coalesce(s.lines, o.lines),
@@ -51,10 +52,13 @@ shipping bigint, total bigint, at timestamptz, trace_id text""",
 ), transitions AS (
     INSERT INTO order_transitions (order_id, version, from_state, to_state, at, trace_id)
     SELECT saga_id, version, state_before, state, at, trace_id FROM saved WHERE state IS NOT NULL
+), food AS (
+    UPDATE food_orders f SET restaurant_name = s.restaurant_name, promised_at = s.promised_at
+    FROM saved s WHERE f.order_id = s.saga_id AND s.restaurant_name IS NOT NULL
 )""",
 )
 NEW_SAGA = SAGAS.insert_values(
-    "id", f"'{PLACE}'", owner="$2", lease_s="$3", deadline_s="$4", traceparent="input.traceparent"
+    "id", f"'{PLACE}'", owner="$2", lease_s="$3", deadline_s="input.deadline_s", traceparent="input.traceparent"
 )
 COMPENSATE = SAGAS.lease_to_compensate(owner="$4", lease_s="$5", traceparent="$6")
 
@@ -64,7 +68,8 @@ WITH input AS (
     SELECT * FROM jsonb_to_recordset($1) AS i(
         id uuid, user_id uuid, email text, customer_name text, kind text, lines jsonb, currency text, address jsonb,
         country text, coupon text, expected_total bigint, payment_token text, idempotency_key text, body_hash text,
-        created_at timestamptz, traceparent text)
+        created_at timestamptz, traceparent text, deadline_s float8, restaurant_id uuid, tip bigint, phone text,
+        note text)
 ), inserted AS (
     INSERT INTO orders (id, user_id, email, customer_name, kind, lines, currency, address, country, coupon,
                         expected_total, payment_token, idempotency_key, body_hash, created_at, updated_at)
@@ -75,6 +80,9 @@ WITH input AS (
     RETURNING id
 ), new_sagas AS (
     INSERT INTO sagas ({SAGAS.insert_columns()}) SELECT {NEW_SAGA} FROM input JOIN inserted USING (id)
+), new_food AS (
+    INSERT INTO food_orders (order_id, restaurant_id, tip, phone, note)
+    SELECT id, restaurant_id, tip, phone, note FROM input JOIN inserted USING (id) WHERE restaurant_id IS NOT NULL
 )
 SELECT id FROM inserted"""  # noqa: S608 - constants
 
@@ -82,6 +90,7 @@ CANCEL_CONFIRMED = f"""
 WITH o AS (
     UPDATE orders SET cancel_requested_at = $3, updated_at = $3
     WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND state = 'confirmed' AND cancel_requested_at IS NULL
+        AND (kind <> 'food' OR $7)
     RETURNING *
 ), s AS (
     UPDATE sagas SET kind = '{CANCEL}', attempts = 1, deadline_at = NULL, {COMPENSATE}
@@ -103,13 +112,15 @@ WITH s AS (
 SELECT {SAGAS.lease_columns} FROM s JOIN o ON o.id = s.order_id"""  # noqa: S608 - constants
 
 MOVE = f"""
-WITH o AS (
-    UPDATE orders SET state = $3, version = version + 1, updated_at = $4
-    WHERE id = $1 AND state = $2 AND cancel_requested_at IS NULL
-    RETURNING *
+WITH moving AS (
+    SELECT * FROM unnest($1::uuid[], $5::text[]) AS m (id, trace_id)
+), o AS (
+    UPDATE orders SET state = $3, version = version + 1, updated_at = $4 FROM moving m
+    WHERE orders.id = m.id AND state = $2 AND cancel_requested_at IS NULL AND kind = $6
+    RETURNING orders.*
 ), transitions AS (
     INSERT INTO order_transitions (order_id, version, from_state, to_state, at, trace_id)
-    SELECT id, version, $2, $3, $4, $5 FROM o
+    SELECT id, o.version, $2, $3, $4, m.trace_id FROM o JOIN moving m USING (id)
 )
 SELECT {ORDER} FROM o"""  # noqa: S608 - constants
 
@@ -162,12 +173,11 @@ class OrderRepository:
     Every method may raise Unavailable("database").
     """
 
-    def __init__(self, database: Database, outbox: Outbox, owner: str, lease_s: float, deadline_s: float) -> None:
+    def __init__(self, database: Database, outbox: Outbox, owner: str, lease_s: float) -> None:
         self._database = database
         self._outbox = outbox
         self._owner = owner
         self._lease_s = lease_s
-        self._deadline_s = deadline_s
         self._inserting = Batcher(one_by_one_on_error(self._insert), max_items=MAX_BATCH_ORDERS)
         self.sagas = SagaStore(database, outbox, SAGAS, owner)
 
@@ -176,17 +186,18 @@ class OrderRepository:
         return await self._inserting.submit(new)
 
     async def _insert(self, batch: Sequence[NewOrder]) -> list[bool]:
-        rows = await self._database.fetch(
-            INSERT, [insert_row(new) for new in batch], self._owner, self._lease_s, self._deadline_s
-        )
+        rows = await self._database.fetch(INSERT, [insert_row(new) for new in batch], self._owner, self._lease_s)
         inserted = {row["id"] for row in rows}
         return [new.order.id in inserted for new in batch]
 
     async def cancel_confirmed(
-        self, order_id: UUID, user_id: UUID | None, at: datetime, traceparent: str
+        self, order_id: UUID, user_id: UUID | None, at: datetime, traceparent: str, *, withdrawn: bool = False
     ) -> SagaLease[Subject] | None:
-        """Lease a confirmed order's saga to cancel it; None unless it is confirmed and not being cancelled."""
-        arguments = (order_id, user_id, at, self._owner, self._lease_s, traceparent)
+        """Lease a confirmed order's saga to cancel it; None unless it is confirmed and not being cancelled.
+
+        An order of food has to be ``withdrawn`` from its kitchen first.
+        """
+        arguments = (order_id, user_id, at, self._owner, self._lease_s, traceparent, withdrawn)
         row = await self._database.fetchrow(CANCEL_CONFIRMED, *arguments)
         return None if row is None else SAGAS.lease(row)
 
@@ -207,12 +218,12 @@ class OrderRepository:
         trace_id: str,
         event: Callable[[Order], OutboxRow],
     ) -> Order | None:
-        """Move an order to ``after``; None unless it is in ``before`` and not being cancelled."""
+        """Move a retail order to ``after``; None unless it is in ``before`` and not being cancelled."""
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(MOVE, order_id, before, after, at, trace_id)
-            if row is None:
+            rows = await connection.fetch(MOVE, [order_id], before, after, at, [trace_id], "retail")
+            if not rows:
                 return None
-            order = load_order(row)
+            order = load_order(rows[0])
             await insert(connection, [event(order)])
         self._outbox.wake()
         return order

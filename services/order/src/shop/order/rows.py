@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from shop.kit.db import Record
 from shop.kit.saga.engine import Rejected
-from shop.order.domain import Order, State, Subject, Totals
+from shop.order.domain import Food, Order, State, Subject, Totals
 from shop.order.schemas import line_document, load_lines
+
+FOOD_TIMES = ("promised_at", "ready_at", "eta")
+FOOD_VALUES = (
+    "tip", "phone", "note", "restaurant_name", "ticket_state", "delivery_state", "courier_name", "vehicle",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +25,8 @@ class NewOrder:
     idempotency_key: str
     body_hash: bytes
     traceparent: str
+    deadline_s: float
+    """The age at which its saga is given up."""
 
 
 class OrderFilter(NamedTuple):
@@ -38,8 +47,8 @@ class Stored(NamedTuple):
 
 
 def insert_row(new: NewOrder) -> dict[str, Any]:
-    order = new.order
-    return {
+    order, food = new.order, new.order.food
+    row: dict[str, Any] = {
         "id": order.id,
         "user_id": order.user_id,
         "email": order.email,
@@ -56,7 +65,11 @@ def insert_row(new: NewOrder) -> dict[str, Any]:
         "body_hash": new.body_hash.hex(),
         "created_at": order.created_at,
         "traceparent": new.traceparent,
+        "deadline_s": new.deadline_s,
     }
+    if food is not None:
+        row |= {name: getattr(food, name) for name in ("restaurant_id", "tip", "phone", "note")}
+    return row
 
 
 def changes_row(before: Order, after: Order, trace_id: str) -> dict[str, Any]:
@@ -72,6 +85,8 @@ def changes_row(before: Order, after: Order, trace_id: str) -> dict[str, Any]:
     if after.totals is not None:
         row |= {"lines": [line_document(line, after.currency) for line in after.lines]}
         row |= {name: getattr(after.totals, name) for name in after.totals.__slots__}
+    if after.food is not None:
+        row |= {"restaurant_name": after.food.restaurant_name, "promised_at": after.food.promised_at}
     return row
 
 
@@ -97,7 +112,17 @@ def load_order(row: Record) -> Order:
         payment_token=row["payment_token"],
         cancel_requested_at=row["cancel_requested_at"],
         refunded=row["refunded"],
+        food=load_food(row["food"]),
     )
+
+
+def load_food(row: Mapping[str, Any] | None) -> Food | None:
+    """From a row of food_orders as JSON."""
+    if row is None:
+        return None
+    members: dict[str, Any] = {name: row[name] for name in FOOD_VALUES}
+    members |= {name: datetime.fromisoformat(row[name]) if row[name] else None for name in FOOD_TIMES}
+    return Food(restaurant_id=UUID(row["restaurant_id"]), **members)
 
 
 def load_subject(row: Record) -> Subject:

@@ -1,4 +1,4 @@
-"""The steps of orders. Retail: reserve the stock, quote the price, charge the customer.
+"""The steps of orders. Retail: reserve the stock, quote the price, charge the customer. Food is in `food_saga`.
 
 Cancelling a confirmed order undoes the same steps: refund, release the coupon, restock.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from shop.contracts.calls import ReleaseRequest
 from shop.contracts.money import Money
 from shop.contracts.payment import ChargeAmount, ChargeRequest, ChargeStatus, VoidRequest, VoidStatus
-from shop.contracts.pricing import LineToPrice, QuoteRejected, QuoteRequest
+from shop.contracts.pricing import FoodTerms, LineToPrice, Quoted, QuoteRejected, QuoteRequest
 from shop.contracts.product import ReservationLine, ReservationRejected, ReservationRequest
 from shop.kit.errors import OutcomeUnknown, Problem
 from shop.kit.saga.engine import Done, Rejected, Saga, Step
@@ -52,8 +52,20 @@ class OrderSteps:
         await self._at.release.call(ReleaseRequest(order_id=subject.order.id, traceparent=subject.traceparent))
 
     async def quote(self, subject: Subject) -> Done | Rejected:
-        order = subject.order
         lines = [LineToPrice.model_validate(line, from_attributes=True) for line in subject.reserved]
+        quote = await self._quoted(subject, lines)
+        if isinstance(quote, Rejected):
+            return quote
+        try:
+            subject.priced = priced(subject.order, subject.reserved, quote)
+        except PriceMismatch as error:
+            raise OutcomeUnknown("pricing", f"pricing: {error}") from error
+        return Done()
+
+    async def _quoted(
+        self, subject: Subject, lines: list[LineToPrice], food: FoodTerms | None = None
+    ) -> Quoted | Rejected:
+        order = subject.order
         request = QuoteRequest(
             order_id=order.id,
             traceparent=subject.traceparent,
@@ -61,18 +73,15 @@ class OrderSteps:
             lines=lines,
             country=order.country,
             coupon=order.coupon,
+            food=food,
         )
         try:
             result = await self._at.quote.call(request)
         except Problem as problem:
             return rejected(problem)
         if isinstance(result, QuoteRejected):
-            return Rejected(result.code, result.detail)
-        try:
-            subject.priced = priced(order, subject.reserved, result)
-        except PriceMismatch as error:
-            raise OutcomeUnknown("pricing", f"pricing: {error}") from error
-        return Done()
+            return Rejected(result.code, result.detail, result.extra)
+        return result
 
     async def release_coupon(self, subject: Subject) -> None:
         """Without a coupon nothing was redeemed, so an order can be undone while pricing is unavailable."""

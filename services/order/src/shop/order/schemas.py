@@ -13,7 +13,7 @@ from shop.contracts.money import MAX_AMOUNT
 from shop.kit.bodies import RequestBody, example
 from shop.kit.postal import PostalAddress
 from shop.kit.text import Typed, code
-from shop.order.domain import MAX_LINES, MAX_QUANTITY, Item, Kind, Line, Order, State, Totals, merge
+from shop.order.domain import MAX_LINES, MAX_QUANTITY, Food, Item, Kind, Line, Order, State, Totals, merge
 
 Text = Annotated[str, Typed(200)]
 PaymentToken = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
@@ -88,6 +88,7 @@ class OrderRequest(RequestBody):
         payment={"token": "tok_visa"},
     )
 
+    kind: Literal["retail"] = "retail"
     items: Annotated[list[OrderItem], Field(min_length=1, max_length=MAX_LINES)]
     address: Address
     payment: Payment
@@ -111,6 +112,8 @@ class Money(BaseModel):
 
 
 class LineView(BaseModel):
+    """A line; ``item_id`` and ``choices`` are those of food."""
+
     product_id: UUID
     quantity: int
     sku: str | None = None
@@ -118,12 +121,38 @@ class LineView(BaseModel):
     category: str | None = None
     unit_price: Money | None = None
     line_total: Money | None = None
+    item_id: UUID | None = None
+    choices: list[UUID] | None = None
+
+
+class RestaurantSummary(BaseModel):
+    """``name`` is null until the order is confirmed. ``state`` is the ticket's, as the restaurant said last."""
+
+    id: UUID
+    name: str | None
+    state: str | None
+    ready_at: datetime | None
+
+
+class CourierView(BaseModel):
+    name: str
+    vehicle: str | None
+
+
+class DeliverySummary(BaseModel):
+    """``state`` and ``courier`` are what delivery said last, null before; ``eta`` is null until the order is confirmed.
+    The delivery itself, with its position, is at ``GET /api/v1/deliveries/{order_id}``."""
+
+    state: str | None
+    courier: CourierView | None
+    eta: datetime | None
 
 
 class OrderView(BaseModel):
     """An order; names, prices and amounts are null until it is confirmed. ``version`` grows with each state.
 
     ``refunded`` is what was refunded to the customer, null when nothing was. It follows the refund within moments.
+    ``tip``, ``restaurant``, ``delivery``, ``phone`` and ``note`` are those of food.
     """
 
     id: UUID
@@ -139,6 +168,11 @@ class OrderView(BaseModel):
     shipping: Money | None
     total: Money | None
     refunded: Money | None = None
+    tip: Money | None = None
+    restaurant: RestaurantSummary | None = None
+    delivery: DeliverySummary | None = None
+    phone: str | None = None
+    note: str | None = None
     address: AddressView
     coupon: str | None = None
     cancel_requested_at: datetime | None = None
@@ -204,8 +238,9 @@ def money(amount: int, currency: str) -> dict[str, Any]:
 
 def line_document(line: Line, currency: str) -> dict[str, Any]:
     """A line as it is stored, published and shown."""
+    about = {} if line.item_id is None else {"item_id": line.item_id, "choices": list(line.choices)}
     if line.unit_price is None or line.line_total is None:
-        return {"product_id": line.product_id, "quantity": line.quantity}
+        return {"product_id": line.product_id, "quantity": line.quantity, **about}
     return {
         "product_id": line.product_id,
         "quantity": line.quantity,
@@ -214,6 +249,7 @@ def line_document(line: Line, currency: str) -> dict[str, Any]:
         "category": line.category,
         "unit_price": money(line.unit_price, currency),
         "line_total": money(line.line_total, currency),
+        **about,
     }
 
 
@@ -228,6 +264,8 @@ def load_lines(documents: Sequence[Mapping[str, Any]]) -> list[Line]:
             document.get("category"),
             document["unit_price"]["amount"] if "unit_price" in document else None,
             document["line_total"]["amount"] if "line_total" in document else None,
+            UUID(document["item_id"]) if "item_id" in document else None,
+            tuple(map(UUID, document.get("choices", ()))),
         )
         for document in documents
     ]
@@ -258,4 +296,23 @@ def order_document(order: Order) -> dict[str, Any]:
         "cancel_requested_at": order.cancel_requested_at,
         "refunded": money(order.refunded, order.currency) if order.refunded else None,
     }
+    if order.food is not None:
+        optional |= food_document(order.food, order.currency)
     return document | {name: value for name, value in optional.items() if value is not None}
+
+
+def food_document(food: Food, currency: str) -> dict[str, Any]:
+    """OrderView's members that only an order of food has."""
+    courier = {"name": food.courier_name, "vehicle": food.vehicle} if food.courier_name else None
+    return {
+        "tip": money(food.tip, currency),
+        "restaurant": {
+            "id": food.restaurant_id,
+            "name": food.restaurant_name,
+            "state": food.ticket_state,
+            "ready_at": food.ready_at,
+        },
+        "delivery": {"state": food.delivery_state, "courier": courier, "eta": food.eta or food.promised_at},
+        "phone": food.phone,
+        "note": food.note or None,
+    }

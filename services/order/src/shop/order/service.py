@@ -10,12 +10,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+from shop.contracts.restaurant import WithdrawRequest, WithdrawStatus
 from shop.kit import telemetry
 from shop.kit.app import Context
 from shop.kit.auth import Principal
 from shop.kit.clock import Clock
 from shop.kit.db import Record
 from shop.kit.errors import Problem, Unavailable
+from shop.kit.http import Clients
 from shop.kit.idempotency import key_in_flight, key_reused
 from shop.kit.ids import new_id
 from shop.kit.saga.engine import Progress, Rejected
@@ -23,12 +25,15 @@ from shop.kit.saga.recovery import SagaRecovery
 from shop.kit.saga.runner import LeaseLost, SagaRun, SagaRunner
 from shop.kit.saga.store import SagaLease
 from shop.order import domain, errors, messages, metrics
-from shop.order.domain import PLACE, IllegalTransition, Line, Order, State, Subject
+from shop.order.domain import PLACE, IllegalTransition, Order, State, Subject
+from shop.order.food_events import FoodEvents
+from shop.order.food_saga import order_steps
+from shop.order.food_schemas import FoodOrderRequest
 from shop.order.lifecycle import CANCELLED, OrderLifecycle, log_state
-from shop.order.participants import Participants
+from shop.order.new_orders import new_order
+from shop.order.participants import FoodParticipants, Participants
 from shop.order.repository import OrderRepository
 from shop.order.rows import NewOrder, OrderFilter, Stored
-from shop.order.saga import OrderSteps
 from shop.order.schemas import OrderRequest
 from shop.order.settings import Settings
 from shop.order.stream import Watchers
@@ -74,24 +79,27 @@ class OrderService:
             concurrency=settings.recovery_concurrency,
         )
         self.watchers = Watchers(repository, settings)
+        self.food_events: FoodEvents | None = None
 
     @classmethod
     def build(cls, context: Context) -> OrderService:
         """Also starts the loops: recovery, its measurements, and the poller of watched orders."""
         settings = cast(Settings, context.settings)
         owner = f"{os.uname().nodename}:{os.getpid()}:{new_id()}"
-        repository = OrderRepository(
-            context.database, context.outbox, owner, settings.inline_lease_s, settings.saga_deadline_s
-        )
+        repository = OrderRepository(context.database, context.outbox, owner, settings.inline_lease_s)
         participants = Participants(
             context.clients.get("product", settings.product_url),
             context.clients.get("pricing", settings.pricing_url),
             context.clients.get("payment", settings.payment_url),
+            food_participants(settings, context.clients),
         )
-        lifecycle = OrderLifecycle(OrderSteps(participants), context.clock)
+        lifecycle = OrderLifecycle(order_steps(participants), context.clock)
         retries = (settings.retry_first_s, settings.retry_max_s)
         runner = SagaRunner(repository.sagas, lifecycle, metrics.SAGAS, context.clock, *retries)
         service = cls(settings, repository, participants, runner, context.clock)
+        if participants.food is not None:
+            service.food_events = FoodEvents(context.database, context.clock, settings.food_poll_s)
+            context.tasks.start("food-events", service.food_events.run)
         context.tasks.start("recovery", service.recovery.run)
         context.tasks.start("saga-metrics", service.recovery.measure)
         context.tasks.start("order-streams", service.watchers.run)
@@ -101,15 +109,16 @@ class OrderService:
         await self._participants.close()
         await self._repository.close()
 
-    async def place(self, person: Principal, request: OrderRequest, key: str) -> Answer:
+    async def place(self, person: Principal, request: OrderRequest | FoodOrderRequest, key: str) -> Answer:
         """201 with a confirmed or 202 with a pending order; the Problem of a rejected one.
 
         The same key with the same request gets the result of the first one, and orders nothing.
         """
         until = asyncio.get_running_loop().time() + self._settings.inline_budget_s
-        order, digest = self._new_order(person, request)
+        order, digest = new_order(person, request, self._settings.store.currency, self._clock.now())
         await self._check_acceptable(person, order, key)
-        new = NewOrder(order, key, digest, telemetry.traceparent())
+        deadline_s = self._settings.saga_deadline_s if order.food is None else self._settings.food_deadline_s
+        new = NewOrder(order, key, digest, telemetry.traceparent(), deadline_s)
         if not await self._insert(new):
             return await self._repeat(person, key, digest)
         subject, progress = Subject(order, new.traceparent), Progress(PLACE)
@@ -117,30 +126,12 @@ class OrderService:
         await self._drive_until(run, until)
         return await self._answer(subject.order, run.refusal)
 
-    def _new_order(self, person: Principal, request: OrderRequest) -> tuple[Order, bytes]:
-        now = self._clock.now()
-        items, address, coupon = request.wanted(), request.address.document(), request.coupon or None
-        token, expected_total = request.payment.token, self._expected_total(request)
-        order = Order(
-            id=new_id(),
-            user_id=person.user_id,
-            email=person.email,
-            customer_name=person.name,
-            lines=[Line(*item) for item in items],
-            currency=self._settings.store.currency,
-            address=address,
-            created_at=now,
-            updated_at=now,
-            coupon=coupon,
-            expected_total=expected_total,
-            payment_token=token,
-        )
-        return order, domain.request_hash(items, address, token, coupon, expected_total)
-
     async def _check_acceptable(self, person: Principal, order: Order, key: str) -> None:
         """Reject before anything is reserved; an order of this key that exists already keeps its answer."""
         refusal: Problem | None = None
-        if order.country not in self._served:
+        if order.food is not None and self._participants.food is None:
+            refusal = errors.food_not_offered()
+        elif order.country not in self._served:
             refusal = errors.country_not_served(order.country)
         elif order.expected_total:
             minimum = await self._participants.minimum_charge(order.currency)
@@ -148,14 +139,6 @@ class OrderService:
                 refusal = errors.below_minimum(minimum, order.currency)
         if refusal is not None and await self._repository.by_key(person.user_id, key) is None:
             raise refusal
-
-    def _expected_total(self, request: OrderRequest) -> int | None:
-        expected, currency = request.expected_total, self._settings.store.currency
-        if expected is None:
-            return None
-        if expected.currency != currency:
-            raise errors.wrong_currency(currency)
-        return expected.amount
 
     async def _insert(self, new: NewOrder) -> bool:
         """Nothing is acknowledged before this, so a slow database is a 503 and the customer may repeat the request."""
@@ -233,24 +216,45 @@ class OrderService:
     async def cancel(self, order_id: UUID, person: Principal) -> Answer:
         """200 with the cancelled order, 202 while the refund or the restock is pending.
 
-        Repeating it changes nothing. Problem 409 ``illegal_transition`` unless the order is pending or confirmed.
+        Repeating it changes nothing. Problem 409 ``illegal_transition`` unless the order is pending or confirmed; see
+        `_withdraw` for food.
         """
         until = asyncio.get_running_loop().time() + self._settings.inline_budget_s
-        lease = await self._begin_cancel(order_id, visible_to(person))
+        lease = await self._begin_cancel(order_id, person)
         if lease is None:
             return self._cancelled_already(await self.get(order_id, person))
         run = SagaRun.resume(lease, inline=True)
         await self._drive_until(run, until)
         return self._cancelled_already(run.subject.order)
 
-    async def _begin_cancel(self, order_id: UUID, user_id: UUID | None) -> SagaLease[Subject] | None:
+    async def _begin_cancel(self, order_id: UUID, person: Principal) -> SagaLease[Subject] | None:
         """Confirmed is tried twice: the order may be confirmed between the first two statements."""
-        arguments = (order_id, user_id, self._clock.now(), telemetry.traceparent())
+        arguments = (order_id, visible_to(person), self._clock.now(), telemetry.traceparent())
         return (
             await self._repository.cancel_confirmed(*arguments)
             or await self._repository.cancel_pending(*arguments, CANCELLED)
             or await self._repository.cancel_confirmed(*arguments)
+            or await self._withdraw(order_id, person)
         )
+
+    async def _withdraw(self, order_id: UUID, person: Principal) -> SagaLease[Subject] | None:
+        """Cancel a confirmed order of food, if its kitchen agrees: Problem 409 ``kitchen_has_begun`` (an administrator
+        cancels nevertheless) or ``already_picked_up``.
+
+        When this process dies between the kitchen's answer and the cancellation, the event of the withdrawn ticket
+        cancels the order (`food_events`).
+        """
+        order, food = await self.get(order_id, person), self._participants.food
+        if food is None or order.food is None or order.state is not State.CONFIRMED or order.cancel_requested_at:
+            return None
+        request = WithdrawRequest(order_id=order_id, even_if_begun=person.role == "admin")
+        match (await food.withdraw.call(request)).status:
+            case WithdrawStatus.BEGUN:
+                raise errors.kitchen_has_begun()
+            case WithdrawStatus.PICKED_UP:
+                raise errors.already_picked_up()
+        arguments = (order_id, visible_to(person), self._clock.now(), telemetry.traceparent())
+        return await self._repository.cancel_confirmed(*arguments, withdrawn=True)
 
     def _cancelled_already(self, order: Order) -> Answer:
         """A pending order that could not be claimed is being undone already."""
@@ -267,6 +271,8 @@ class OrderService:
         """
         if after is State.FULFILLED:
             order = await self.get(order_id, person)
+            if order.food is not None:
+                raise errors.moved_by_delivery()
             can_be_fulfilled = order.state is State.CONFIRMED and order.cancel_requested_at is None
             if can_be_fulfilled and await self._participants.refunded_in_full(order.id):
                 raise errors.refunded_in_full()
@@ -279,9 +285,20 @@ class OrderService:
             log_state(moved, admin_id=person.user_id)
             return moved
         order = await self.get(order_id, person)
+        if order.food is not None:
+            raise errors.moved_by_delivery()
         if order.state is before:
             raise errors.being_cancelled()
         raise errors.illegal_transition(IllegalTransition(order.state, after))
+
+
+def food_participants(settings: Settings, clients: Clients) -> FoodParticipants | None:
+    """None in a shop without food."""
+    if not (settings.restaurant_url and settings.delivery_url):
+        return None
+    return FoodParticipants(
+        clients.get("restaurant", settings.restaurant_url), clients.get("delivery", settings.delivery_url)
+    )
 
 
 def visible_to(person: Principal) -> UUID | None:
@@ -295,4 +312,5 @@ def as_first_answered(stored: Stored) -> Order:
     if order.state in (State.PENDING, State.REJECTED) or stored.ended_at is None:
         return order
     changes: dict[str, Any] = {"cancel_requested_at": None, "reason": None, "version": 2, "refunded": 0}
+    changes["food"] = order.food and order.food.as_confirmed()
     return replace(order, state=State.CONFIRMED, updated_at=stored.ended_at, **changes)

@@ -1,0 +1,120 @@
+"""What the events of tickets and deliveries do to orders of food.
+
+A delivery moves its order: picked up is fulfilled, delivered is delivered, and a delivery without a courier ends it.
+A kitchen ends it by cancelling the ticket, and wakes a saga that waits for the staff by deciding. Events may arrive in
+any order and more than once. What cannot be done when an event arrives, because a saga is under way at that moment, is
+marked on the order, and a loop of every replica does it soon after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from shop.contracts.events import DeliveryState, TicketState
+from shop.kit import telemetry
+from shop.kit.clock import Clock
+from shop.kit.db import Connection, Database
+from shop.kit.events import Received
+from shop.kit.outbox import insert
+from shop.kit.saga.engine import Rejected
+from shop.order import food_repository, messages, metrics
+from shop.order.domain import State
+from shop.order.food_repository import Told
+from shop.order.lifecycle import CANCELLED, log_state
+
+MAX_UNSETTLED = 256
+"""Orders per look."""
+
+BY_RESTAURANT = Rejected("cancelled_by_restaurant", "The restaurant cancelled the order.")
+NO_COURIER = Rejected("no_courier", "No courier was found for the order.")
+
+PICKED_UP = frozenset({DeliveryState.PICKED_UP, DeliveryState.ON_THE_WAY, DeliveryState.DELIVERED})
+DECIDED = frozenset({TicketState.ACCEPTED, TicketState.REJECTED})
+WITHDRAWN, RELEASED = "withdrawn", "released"
+
+
+def ending(told: Told) -> Rejected | None:
+    """Why the order is to be undone, if it is.
+
+    A ticket is withdrawn because its order is being cancelled: the order is then cancelled here, if the process that
+    was to cancel it has died. A released ticket's order is undone already.
+    """
+    if told.delivery_state == DeliveryState.FAILED:
+        return NO_COURIER
+    if told.ticket_state != TicketState.CANCELLED or told.ticket_reason == RELEASED:
+        return None
+    return CANCELLED if told.ticket_reason == WITHDRAWN else BY_RESTAURANT
+
+
+class FoodEvents:
+    """The handlers of both consumers, and the loop for what they had to leave."""
+
+    def __init__(self, database: Database, clock: Clock, poll_s: float) -> None:
+        self._database = database
+        self._clock = clock
+        self._poll_s = poll_s
+
+    async def take_tickets(self, connection: Connection, events: Sequence[Received]) -> None:
+        told = [
+            Told(one.event.order_id, ticket_state=one.event.state, ticket_reason=one.event.reason) for one in events
+        ]
+        await self._act(connection, told, events)
+        await food_repository.store_tickets(connection, [one.event for one in events])
+        await food_repository.mark_unsettled(connection, [one.order_id for one in told])
+
+    async def take_deliveries(self, connection: Connection, events: Sequence[Received]) -> None:
+        told = [Told(one.event.order_id, delivery_state=one.event.state) for one in events]
+        await self._act(connection, told, events)
+        await food_repository.store_deliveries(connection, [one.event for one in events])
+        await food_repository.mark_unsettled(connection, [one.order_id for one in told])
+
+    async def run(self) -> None:
+        """Settle what is left until cancelled."""
+        while True:
+            await self.settle_once()
+            await asyncio.sleep(self._poll_s)
+
+    async def settle_once(self) -> int:
+        """Try again what could not be done before; return for how many orders."""
+        async with self._database.transaction() as connection:
+            told = await food_repository.unsettled(connection, MAX_UNSETTLED)
+            if told:
+                await self._act(connection, told, ())
+                await food_repository.mark_unsettled(connection, [one.order_id for one in told])
+        return len(told)
+
+    async def _act(self, connection: Connection, told: Sequence[Told], events: Sequence[Received]) -> None:
+        """Sagas first: whoever locks rows of sagas and orders takes them in this order."""
+        now = self._clock.now()
+        endings = {one.order_id: refusal for one in told if (refusal := ending(one)) is not None}
+        for order_id in sorted(endings):
+            await food_repository.end(connection, order_id, endings[order_id], now)
+        if woken := [one.order_id for one in told if one.ticket_state in DECIDED]:
+            await food_repository.wake(connection, woken)
+        traces = {one.event.order_id: one.traceparent for one in events}
+        picked_up = sorted({one.order_id for one in told if one.delivery_state in PICKED_UP})
+        delivered = sorted({one.order_id for one in told if one.delivery_state == DeliveryState.DELIVERED})
+        await self._move(connection, picked_up, State.CONFIRMED, State.FULFILLED, traces)
+        await self._move(connection, delivered, State.FULFILLED, State.DELIVERED, traces)
+
+    async def _move(
+        self,
+        connection: Connection,
+        order_ids: Sequence[UUID],
+        before: State,
+        after: State,
+        traces: Mapping[UUID, str],
+    ) -> None:
+        """Each order that moves publishes its event, in the trace of what moved it."""
+        if not order_ids:
+            return
+        trace_ids = {order_id: telemetry.trace_id_of(traces.get(order_id)) for order_id in order_ids}
+        orders = await food_repository.move(connection, trace_ids, before, after, self._clock.now())
+        if not orders:
+            return
+        await insert(connection, [messages.moved(order, traces.get(order.id)) for order in orders])
+        for order in orders:
+            metrics.count(order.state, None)
+            log_state(order)
