@@ -111,7 +111,8 @@ async def market(
             monkeypatch.setenv(f"SHOP_{noun.upper()}_URL", str(clients[noun].base_url))
         upstream = Clients(INTERNAL_TOKEN)
         stack.push_async_callback(upstream.close)
-        participants = Participants(*(upstream.get(noun, str(clients[noun].base_url)) for noun in PARTICIPANTS))
+        at_product, at_pricing, at_payment = (upstream.get(noun, str(clients[noun].base_url)) for noun in PARTICIPANTS)
+        participants = Participants(at_product, at_pricing, at_payment)
         stack.push_async_callback(participants.close)
         admin = tokens.headers("admin")
         yield Market(

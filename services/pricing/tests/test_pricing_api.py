@@ -191,6 +191,7 @@ async def test_a_batch_of_coupons_is_one_statement(client: httpx.AsyncClient) ->
         "status": "rejected",
         "code": "unknown_coupon",
         "detail": "There is no such coupon.",
+        "extra": {},
     }
 
 

@@ -6,10 +6,10 @@ import re
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field, StringConstraints, WrapValidator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from shop.contracts.restaurant import MAX_CHOICES, MAX_LINES, MAX_QUANTITY
-from shop.kit.bodies import RequestBody, example
+from shop.kit.bodies import RequestBody, by_kind, example
 from shop.kit.text import Typed
 from shop.order.domain import FoodItem, merge_food
 from shop.order.schemas import Address, Coupon, ExpectedTotal, OrderRequest, Payment
@@ -99,11 +99,4 @@ class FoodOrderRequest(RequestBody):
         return merge_food(item.item() for item in self.items)
 
 
-def _by_kind(body: Any, _: Any) -> OrderRequest | FoodOrderRequest:
-    """The request that ``kind`` names. A union would put the kind's name into the path of each invalid field."""
-    food = isinstance(body, dict) and body.get("kind", "retail") not in ("retail", None)
-    model = FoodOrderRequest if food else OrderRequest
-    return model.model_validate(body)
-
-
-AnyOrderRequest = Annotated[OrderRequest | FoodOrderRequest, WrapValidator(_by_kind)]
+AnyOrderRequest = Annotated[OrderRequest | FoodOrderRequest, by_kind(retail=OrderRequest, food=FoodOrderRequest)]

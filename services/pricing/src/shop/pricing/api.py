@@ -23,9 +23,17 @@ internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
 
 
 @router.post("/quotes", response_model=schemas.QuoteView)
-async def create_quote(request: schemas.QuoteRequest, service: Service) -> Response:
-    """What a cart costs, with discount, tax and shipping. Needs no sign-in and redeems nothing."""
-    document = await service.quote(request.items, request.country, request.coupon or None)
+async def create_quote(request: schemas.AnyQuoteRequest, service: Service) -> Response:
+    """What a cart costs, with discount, tax and shipping. Needs no sign-in and redeems nothing.
+
+    Food is priced by its restaurant, and its delivery by the way: 404 `unknown_restaurant`, `unknown_item`; 409
+    `restaurant_closed`, `restaurant_paused`, `item_sold_out`, `kitchen_full`; 422 `invalid_choices`,
+    `address_not_found`, `address_out_of_reach`, `minimum_order_not_met`, `food_not_offered`.
+    """
+    if isinstance(request, schemas.FoodQuoteRequest):
+        document = await service.quote_food(request)
+    else:
+        document = await service.quote(request.items, request.country, request.coupon or None)
     return Response(orjson.dumps(document), media_type="application/json")
 
 

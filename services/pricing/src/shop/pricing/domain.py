@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
+
+from shop.contracts.store import DeliveryRule
 
 Kind = Literal["percentage", "fixed"]
 Refusal = Literal[
@@ -25,6 +27,8 @@ Refusal = Literal[
     "released",
     "currency_mismatch",
     "country_not_served",
+    "minimum_order_not_met",
+    "address_out_of_reach",
 ]
 
 REFUSALS: Mapping[Refusal, str] = {
@@ -38,6 +42,8 @@ REFUSALS: Mapping[Refusal, str] = {
     "released": "The order was released before it was priced.",
     "currency_mismatch": "A price is not in the shop's currency.",
     "country_not_served": "This shop does not ship to that country.",
+    "minimum_order_not_met": "The items cost less than the restaurant's minimum order.",
+    "address_out_of_reach": "The address is too far from the restaurant.",
 }
 """Each code by which a quote is rejected, with its text for people."""
 
@@ -103,8 +109,13 @@ class Tariff:
     """The shop's taxes and shipping, prepared for quick look-up. Countries are ISO 3166-1 alpha-2 codes."""
 
     def __init__(
-        self, taxes: Iterable[TaxRule], shipping: ShippingRule, by_country: Mapping[str, ShippingRule] | None = None
+        self,
+        taxes: Iterable[TaxRule],
+        shipping: ShippingRule,
+        by_country: Mapping[str, ShippingRule] | None = None,
+        delivery: DeliveryRule | None = None,
     ) -> None:
+        self.delivery = delivery or DeliveryRule()
         self._rates = {(rule.country.upper(), _key(rule.category)): _ratio(rule.rate_percent) for rule in taxes}
         self._shipping = shipping
         self._by_country = {country.upper(): rule for country, rule in (by_country or {}).items()}
@@ -119,6 +130,15 @@ class Tariff:
         return self._by_country.get(country, self._shipping)
 
 
+class Food(NamedTuple):
+    """What the price of food depends on besides its lines: the way in metres, the restaurant's least order of the goods
+    before the discount, and the tip, both in minor units."""
+
+    distance_m: int
+    minimum_order: int
+    tip: int
+
+
 @dataclass(frozen=True, slots=True)
 class PricedLine:
     line: Line
@@ -128,7 +148,10 @@ class PricedLine:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """``total == subtotal - discount + tax + shipping``, and the lines' discounts and taxes add up to these."""
+    """``total == subtotal - discount + tax + shipping + tip``, and the lines' discounts and taxes add up to these.
+
+    The ``shipping`` of food is the delivery fee; only food has a ``tip``.
+    """
 
     lines: Sequence[PricedLine]
     subtotal: int
@@ -136,6 +159,7 @@ class Quote:
     tax: int
     shipping: int
     free_shipping_from: int | None = None
+    tip: int | None = None
 
     @property
     def free_shipping_lost(self) -> bool:
@@ -145,7 +169,7 @@ class Quote:
 
     @property
     def total(self) -> int:
-        return self.subtotal - self.discount + self.tax + self.shipping
+        return self.subtotal - self.discount + self.tax + self.shipping + (self.tip or 0)
 
 
 def _key(category: str | None) -> str | None:
@@ -192,8 +216,18 @@ def _identity(line: Line) -> tuple[int, str, int, int]:
     return line.product_id.int, line.category, line.unit_price, line.quantity
 
 
-def quote(lines: Sequence[Line], country: str, discount: Discount | None, tariff: Tariff) -> Quote:
-    """What ``lines`` cost when shipped to ``country``. The discount must have been checked before."""
+def food_refusal(subtotal: int, food: Food, rule: DeliveryRule) -> Refusal | None:
+    """Why food worth ``subtotal`` is not delivered, if it is not."""
+    if food.distance_m > rule.max_distance_m:
+        return "address_out_of_reach"
+    return "minimum_order_not_met" if subtotal < food.minimum_order else None
+
+
+def quote(
+    lines: Sequence[Line], country: str, discount: Discount | None, tariff: Tariff, food: Food | None = None
+) -> Quote:
+    """What ``lines`` cost when shipped to ``country``. The discount, and whether food is delivered, must have been
+    checked before. No tax is added to the delivery and the tip."""
     country = country.upper()
     subtotal = subtotal_of(lines)
     off = discount_on(subtotal, discount) if discount else 0
@@ -201,5 +235,9 @@ def quote(lines: Sequence[Line], country: str, discount: Discount | None, tariff
         PricedLine(line, part, tariff.tax(line.total - part, country, line.category))
         for line, part in zip(lines, share(off, lines), strict=True)
     ]
-    tax, shipping = sum(line.tax for line in priced), tariff.shipping_rule(country)
+    tax = sum(line.tax for line in priced)
+    if food is not None:
+        fee = tariff.delivery.fee(food.distance_m, subtotal)
+        return Quote(priced, subtotal, off, tax, fee, tariff.delivery.free_above, food.tip)
+    shipping = tariff.shipping_rule(country)
     return Quote(priced, subtotal, off, tax, shipping.cost(subtotal - off), shipping.free_above)

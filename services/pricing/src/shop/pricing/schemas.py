@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, model_validator
 
-from shop.contracts.money import Price
+from shop.contracts import restaurant
+from shop.contracts.money import Address, Price
 from shop.contracts.pricing import Quoted
 from shop.contracts.pricing import QuotedLine as ContractLine
-from shop.kit.bodies import RequestBody, example
+from shop.kit.bodies import RequestBody, by_kind, example
 from shop.kit.countries import Country
+from shop.kit.postal import PostalAddress
 from shop.kit.text import Typed, code
 from shop.pricing.domain import Discount, Kind, Promotion, Quote
 from shop.pricing.repository import StoredPromotion
@@ -46,9 +48,57 @@ class QuoteRequest(RequestBody):
         items=[{"product_id": "0197d0a0-5b1c-7c3e-9f43-2f1f6a1c0b11", "quantity": 2}], country="DE", coupon="SUMMER10"
     )
 
+    kind: Literal["retail"] = "retail"
     items: Annotated[list[QuoteItem], Field(min_length=1, max_length=MAX_LINES)]
     country: Country
     coupon: Coupon | None = None
+
+
+class FoodItem(RequestBody):
+    """An item of the restaurant's menu with the ids of the chosen options."""
+
+    item_id: UUID
+    quantity: Annotated[int, Field(ge=1, le=restaurant.MAX_QUANTITY, strict=True)]
+    choices: Annotated[list[UUID], Field(max_length=restaurant.MAX_CHOICES)] = Field(default=[])
+
+
+class Tip(RequestBody):
+    """For the courier, in minor units of the shop's currency."""
+
+    amount: Amount
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+
+class Destination(PostalAddress, RequestBody):
+    """Where food is brought to; the street decides how far that is."""
+
+    name: Annotated[str, Typed(200, 0)] = ""
+    street: Annotated[str, Typed(200)]
+
+    def address(self) -> Address:
+        return Address(**self.model_dump())
+
+
+class FoodQuoteRequest(RequestBody):
+    """Food of one restaurant to price for delivery to ``address``; an empty coupon is none."""
+
+    model_config = example(
+        kind="food",
+        restaurant_id="0197d0a0-5b1c-7c3e-9f43-2f1f6a1c0c01",
+        items=[{"item_id": "0197d0a0-5b1c-7c3e-9f43-2f1f6a1c0c02", "quantity": 1, "choices": []}],
+        address={"street": "12 Mill Lane", "city": "Millbridge", "postal_code": "SG1 1AA", "country": "GB"},
+        tip={"amount": 200, "currency": "EUR"},
+    )
+
+    kind: Literal["food"]
+    restaurant_id: UUID
+    items: Annotated[list[FoodItem], Field(min_length=1, max_length=restaurant.MAX_LINES)]
+    address: Destination
+    tip: Tip | None = None
+    coupon: Coupon | None = None
+
+
+AnyQuoteRequest = Annotated[QuoteRequest | FoodQuoteRequest, by_kind(retail=QuoteRequest, food=FoodQuoteRequest)]
 
 
 class QuotedLine(BaseModel):
@@ -58,13 +108,19 @@ class QuotedLine(BaseModel):
     line_total: Money
     discount: Money
     tax: Money
+    item_id: UUID | None = None
+    name: str | None = None
+    choices: list[UUID] | None = None
 
 
 class QuoteView(BaseModel):
-    """``total`` is subtotal - discount + tax + shipping; the lines' discounts and taxes add up to the quote's.
+    """``total`` is subtotal - discount + tax + shipping + tip; the lines' discounts and taxes add up to the quote's.
 
     ``free_shipping_from`` is what items must cost after the discount to be sent for nothing, null where nothing is;
     ``free_shipping_lost`` says that they would without the coupon.
+
+    Only food has the other members: the way in metres, when the kitchen and the courier would be ready if it was
+    ordered now, and the restaurant's minimum order. Its ``shipping`` is the delivery fee.
     """
 
     lines: list[QuotedLine]
@@ -75,6 +131,12 @@ class QuoteView(BaseModel):
     total: Money
     free_shipping_from: Money | None = None
     free_shipping_lost: bool = False
+    tip: Money | None = None
+    distance_m: int | None = None
+    ready_at: AwareDatetime | None = None
+    eta: AwareDatetime | None = None
+    minimum_order: Money | None = None
+    restaurant_name: str | None = None
 
 
 class PromotionRule(RequestBody):
@@ -200,4 +262,5 @@ def quoted(order_id: UUID, quote: Quote, currency: str) -> Quoted:
         tax=price(quote.tax),
         shipping=price(quote.shipping),
         total=price(quote.total),
+        tip=None if quote.tip is None else price(quote.tip),
     )

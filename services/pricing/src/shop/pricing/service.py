@@ -13,9 +13,10 @@ from shop.kit.clock import Clock
 from shop.kit.http import ServiceClient
 from shop.kit.text import code
 from shop.pricing import domain, errors
-from shop.pricing.domain import Discount, Line, Promotion, Refusal
+from shop.pricing.domain import Discount, Food, Line, Promotion, Refusal
+from shop.pricing.food import FoodCarts
 from shop.pricing.repository import PricingRepository, Redemption, StoredPromotion
-from shop.pricing.schemas import MAX_LINES, QuoteItem, quote_document, quoted
+from shop.pricing.schemas import MAX_LINES, FoodQuoteRequest, QuoteItem, quote_document, quoted
 from shop.pricing.settings import Settings
 
 SAMPLE_PROMOTIONS = (
@@ -28,8 +29,14 @@ class PricingService:
     """Prices come from the product service, or from the reservation that it made; never from the customer."""
 
     def __init__(
-        self, settings: Settings, repository: PricingRepository, products: ServiceClient, clock: Clock
+        self,
+        settings: Settings,
+        repository: PricingRepository,
+        products: ServiceClient,
+        food: FoodCarts | None,
+        clock: Clock,
     ) -> None:
+        self._food = food
         self.currency = settings.store.currency
         self._tariff = settings.tariff()
         self._served = settings.store.served
@@ -44,7 +51,13 @@ class PricingService:
         if settings.sample_promotions:
             for promotion in SAMPLE_PROMOTIONS:
                 await repository.seed(promotion, context.clock.now())
-        return cls(settings, repository, context.clients.get("product", settings.product_url), context.clock)
+        food = None
+        if settings.restaurant_url and settings.delivery_url:
+            food = FoodCarts(
+                context.clients.get("restaurant", settings.restaurant_url),
+                context.clients.get("delivery", settings.delivery_url),
+            )
+        return cls(settings, repository, context.clients.get("product", settings.product_url), food, context.clock)
 
     async def quote(self, items: Sequence[QuoteItem], country: str, coupon: str | None) -> dict[str, Any]:
         """The quote for a cart. Problem 404 ``unknown_product``, 422 ``country_not_served`` or the coupon's
@@ -54,6 +67,35 @@ class PricingService:
         lines = await self._priced(items)
         discount = await self._discount(coupon, domain.subtotal_of(lines)) if coupon else None
         return quote_document(domain.quote(lines, country, discount, self._tariff), self.currency)
+
+    async def quote_food(self, request: FoodQuoteRequest) -> dict[str, Any]:
+        """The quote for a cart of food. Problem with the code by which restaurant, delivery or pricing refuses it."""
+        if self._food is None:
+            raise errors.food_not_offered()
+        if request.address.country not in self._served:
+            raise errors.refused("country_not_served")
+        if request.tip is not None and request.tip.currency != self.currency:
+            raise errors.refused("currency_mismatch")
+        cart = await self._food.read(request)
+        if cart.currencies != {self.currency}:
+            raise errors.refused("currency_mismatch")
+        terms, subtotal = cart.terms(request.tip.amount if request.tip else 0), domain.subtotal_of(cart.lines)
+        if (refusal := domain.food_refusal(subtotal, terms, self._tariff.delivery)) is not None:
+            raise errors.refused(refusal, **self._missing(refusal, subtotal, terms))
+        discount = await self._discount(request.coupon, subtotal) if request.coupon else None
+        quote = domain.quote(cart.lines, request.address.country, discount, self._tariff, terms)
+        return cart.document(quote, self.currency)
+
+    def _missing(self, refusal: Refusal, subtotal: int, food: Food) -> dict[str, Any]:
+        """What the problem says about a minimum that is not met."""
+        if refusal != "minimum_order_not_met":
+            return {}
+        amounts = {
+            "minimum_order": food.minimum_order,
+            "subtotal": subtotal,
+            "missing": food.minimum_order - subtotal,
+        }
+        return {name: {"amount": amount, "currency": self.currency} for name, amount in amounts.items()}
 
     async def _priced(self, items: Sequence[QuoteItem]) -> list[Line]:
         wanted = list(dict.fromkeys(str(item.product_id) for item in items))
@@ -87,7 +129,7 @@ class PricingService:
         redeeming = {
             at: Redemption(item.order_id, item.user_id, coupon, domain.subtotal_of(lines[at]))
             for at, item in enumerate(items)
-            if (coupon := code(item.coupon or "")) and self._unpriceable(item) is None
+            if (coupon := code(item.coupon or "")) and self._unpriceable(item, lines[at]) is None
         }
         verdicts: dict[int, Discount | Refusal] = {}
         if redeeming:
@@ -95,19 +137,25 @@ class PricingService:
             verdicts = dict(zip(redeeming, answers, strict=True))
         return [self._result(item, lines[at], verdicts.get(at)) for at, item in enumerate(items)]
 
-    def _unpriceable(self, item: QuoteRequest) -> Refusal | None:
+    def _unpriceable(self, item: QuoteRequest, lines: Sequence[Line]) -> Refusal | None:
         """Why an order cannot be priced whatever its coupon is."""
-        if any(line.unit_price.currency != self.currency for line in item.lines):
+        prices = [line.unit_price for line in item.lines]
+        prices += [item.food.minimum_order, item.food.tip] if item.food else []
+        if any(price.currency != self.currency for price in prices):
             return "currency_mismatch"
-        return None if item.country in self._served else "country_not_served"
+        if item.country not in self._served:
+            return "country_not_served"
+        food = _terms(item)
+        return None if food is None else domain.food_refusal(domain.subtotal_of(lines), food, self._tariff.delivery)
 
     def _result(
         self, item: QuoteRequest, lines: Sequence[Line], verdict: Discount | Refusal | None
     ) -> Quoted | QuoteRejected:
-        verdict = self._unpriceable(item) or verdict
+        verdict, food = self._unpriceable(item, lines) or verdict, _terms(item)
         if isinstance(verdict, str):
-            return QuoteRejected(order_id=item.order_id, code=verdict, detail=domain.REFUSALS[verdict])
-        quote = domain.quote(lines, item.country, verdict, self._tariff)
+            extra = {} if food is None else self._missing(verdict, domain.subtotal_of(lines), food)
+            return QuoteRejected(order_id=item.order_id, code=verdict, detail=domain.REFUSALS[verdict], extra=extra)
+        quote = domain.quote(lines, item.country, verdict, self._tariff, food)
         return quoted(item.order_id, quote, self.currency)
 
     async def release(self, order_ids: Sequence[UUID]) -> None:
@@ -130,3 +178,10 @@ class PricingService:
         if stored is None:
             raise errors.promotion_exists(promotion.code)
         return stored
+
+
+def _terms(item: QuoteRequest) -> Food | None:
+    """What the price of an order of food depends on; None for a retail one."""
+    if item.food is None:
+        return None
+    return Food(item.food.distance_m, item.food.minimum_order.amount, item.food.tip.amount)

@@ -1,4 +1,4 @@
-"""Settings of pricing: the shop's currency, taxes and shipping, and where the product service is."""
+"""Settings of pricing: the shop's currency, taxes and shipping, and where the services are that it asks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 
 class Settings(ServiceSettings):
-    """``shipping_by_country`` replaces the store's shipping for some countries; ``sample_promotions`` adds coupons."""
+    """``shipping_by_country`` replaces the store's shipping for some countries; ``sample_promotions`` adds coupons.
+
+    Without ``restaurant_url`` and ``delivery_url`` the shop has no food: 422 ``food_not_offered``.
+    """
 
     service: ClassVar[str] = "pricing"
 
@@ -28,12 +31,15 @@ class Settings(ServiceSettings):
     shipping_by_country: dict[Country, StoreShipping] = Field(default={})
     sample_promotions: bool = False
     product_url: str = "http://product:8000"
+    restaurant_url: str = ""
+    delivery_url: str = ""
 
     def tariff(self) -> Tariff:
         return Tariff(
             [TaxRule(tax.country, tax.category, tax.rate_percent) for tax in self.store.taxes],
             _shipping(self.store.shipping),
             {country: _shipping(rule) for country, rule in self.shipping_by_country.items()},
+            self.store.delivery,
         )
 
 
