@@ -15,7 +15,7 @@ from shop.kit.auth import CurrentAdmin, CurrentUser
 from shop.kit.idempotency import IDEMPOTENCY_KEY, KEY_PATTERN, key_malformed, key_missing
 from shop.kit.pages import Cursor, Limit, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
-from shop.order import schemas
+from shop.order import schemas, stream
 from shop.order.domain import State
 from shop.order.food_schemas import AnyOrderRequest
 from shop.order.rows import OrderFilter
@@ -162,7 +162,7 @@ async def watch_order_events(
         return Response(status_code=204)
     service.watchers.check_capacity()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    events = service.watchers.events(order, last_event_id)
+    events = stream.events(service.watchers, order, last_event_id)
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 

@@ -96,7 +96,3 @@ def being_cancelled() -> Problem:
 def refunded_in_full() -> Problem:
     detail = "The payment was refunded in full, so there is nothing to fulfil. Cancel the order instead."
     return Problem(409, "order_refunded", detail, extra={"state": State.CONFIRMED})
-
-
-def too_many_streams() -> Problem:
-    return Problem(503, "too_many_streams", "Too many orders are being watched.", headers={"Retry-After": "5"})

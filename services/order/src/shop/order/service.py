@@ -36,7 +36,7 @@ from shop.order.repository import OrderRepository
 from shop.order.rows import NewOrder, OrderFilter, Stored
 from shop.order.schemas import OrderRequest
 from shop.order.settings import Settings
-from shop.order.stream import Watchers
+from shop.order.stream import order_watchers
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class OrderService:
             poll_s=settings.recovery_poll_s,
             concurrency=settings.recovery_concurrency,
         )
-        self.watchers = Watchers(repository, settings)
+        self.watchers = order_watchers(repository, settings)
         self.food_events: FoodEvents | None = None
 
     @classmethod
