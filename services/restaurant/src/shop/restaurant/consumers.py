@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shop.contracts.events import OrderConfirmed
+from shop.contracts.events import DeliveryChanged, OrderConfirmed
 from shop.kit.db import Connection
 from shop.kit.events import Received
 from shop.kit.inbox import Consumer
@@ -12,7 +12,10 @@ from shop.restaurant.service import RestaurantService
 
 
 def consumers(service: RestaurantService) -> list[Consumer]:
-    async def add(connection: Connection, received: Sequence[Received]) -> None:
-        await service.add_orders(connection, [one.event for one in received])
+    async def confirmed(connection: Connection, received: Sequence[Received]) -> None:
+        await service.kitchens.confirmed(connection, [one.event for one in received])
 
-    return [Consumer("orders", [OrderConfirmed], add)]
+    async def carried(connection: Connection, received: Sequence[Received]) -> None:
+        await service.kitchens.carried(connection, [one.event for one in received])
+
+    return [Consumer("orders", [OrderConfirmed], confirmed), Consumer("deliveries", [DeliveryChanged], carried)]

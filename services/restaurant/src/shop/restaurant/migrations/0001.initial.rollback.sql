@@ -1,1 +1,11 @@
-DROP TABLE entries;
+DROP TABLE ticket_transitions;
+DROP TABLE tickets;
+DROP TABLE staff;
+DROP TABLE restaurant_changes;
+DROP TABLE menus;
+DROP TABLE restaurants;
+DROP SEQUENCE ticket_sequence;
+DROP FUNCTION record_ticket_change();
+DROP FUNCTION number_ticket_change();
+DROP FUNCTION refuse_ticket_change();
+DROP FUNCTION refuse_overload();
