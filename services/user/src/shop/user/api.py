@@ -4,13 +4,14 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import jwt
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from shop.kit.app import service_of
-from shop.kit.auth import CurrentUser, bearer_token
+from shop.kit.auth import CurrentAdmin, CurrentUser, bearer_token
 from shop.kit.ids import new_id
 from shop.kit.pages import Page
 from shop.kit.routing import router as make_router
+from shop.kit.text import Email
 from shop.user.domain import JWKS_MAX_AGE_S
 from shop.user.schemas import (
     AddressIn,
@@ -46,6 +47,17 @@ async def register_user(body: Registration, service: Service, response: Response
     """Create an account. Addresses are compared case-insensitively; 409 `email_taken` if one is taken."""
     response.headers["Location"] = "/api/v1/users/me"
     return UserOut.model_validate(await service.register(body.email, body.password, body.name))
+
+
+@router.get("/users", tags=["users"])
+async def find_users(
+    _: CurrentAdmin,
+    service: Service,
+    email: Annotated[Email, Query(description="The whole address; case does not matter")],
+) -> Page[UserOut]:
+    """The account with this email address, if there is one, for administrators."""
+    found = await service.find_by_email(email)
+    return Page(items=[UserOut.model_validate(user) for user in found])
 
 
 @router.post("/tokens", tags=["tokens"])

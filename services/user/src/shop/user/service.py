@@ -94,6 +94,11 @@ class UserService:
             raise errors.unknown_user()
         return user
 
+    async def find_by_email(self, email: str) -> list[User]:
+        """At most one account."""
+        account = await repository.find_account_by_email(self._database, email)
+        return [] if account is None else [account.user]
+
     async def rename(self, user_id: UUID, name: str) -> User:
         user = await repository.rename(self._database, user_id, name, self._clock.now())
         if user is None:
