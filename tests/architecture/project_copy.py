@@ -33,7 +33,6 @@ class Project:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, sources)),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "RUFF_NO_CACHE": "true",
         }
         environment.pop("PYTEST_XDIST_WORKER", None)
