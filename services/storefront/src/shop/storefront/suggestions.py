@@ -238,4 +238,4 @@ def heading(found: Sequence[Suggestion], *, for_cart: bool = False) -> str:
         return "Recommended for you"
     if for_cart and kinds & {messages.REASON_KIND_BOUGHT_TOGETHER, messages.REASON_KIND_OTHERS_ALSO_BOUGHT}:
         return "Goes well with your cart"
-    return "Popular right now"
+    return "Popular and more" if messages.REASON_KIND_IN_CATALOGUE in kinds else "Popular right now"
