@@ -15,9 +15,9 @@ from pathlib import Path
 
 from shop.devkit.testing import wait_until
 from shop.operator.engine.cache.informer import Informer
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import DEPLOYMENT, JOB, SECRET, Kind, kind_of
-from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Object, Ref
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import DEPLOYMENT, JOB, SECRET, Kind, kind_of
+from shop.operator.kube.objects import SHOP_LABEL, NamespacedName, Object, Ref
 from tests.operator.apiserver import ApiServer
 from tests.operator.faults import Proxy, Seen, When
 from tests.operator.kept import Kept
