@@ -66,12 +66,22 @@ async def test_a_visitor_sees_what_is_popular(market: Browser, recommending: Scr
 async def test_what_fills_up_a_section_is_not_called_popular(
     market: Browser, recommending: ScriptedRecommendations
 ) -> None:
-    more = "More from our catalogue"
+    more = "More from our shop"
     recommending.answers["Recommend"] = [recommended("pride", POPULAR, "Popular now")]
     recommending.answers["Recommend"].append(recommended("rocks", IN_CATALOGUE, more))
     page = await market.get("/")
     assert page.one("h2", id="suggested").text == "Popular and more"
     assert reasons(page) == ["Popular now", more]
+
+
+async def test_what_is_chosen_for_a_customer_or_a_cart_is_not_filled_up(
+    market: Browser, recommending: ScriptedRecommendations
+) -> None:
+    for method, kind in (("Recommend", BECAUSE), ("BoughtTogether", TOGETHER)):
+        recommending.answers[method] = [recommended("rocks", kind), recommended("last", IN_CATALOGUE)]
+    assert titles(await market.add("pride"), "suggested") == ["On Rocks"]
+    await market.sign_in()
+    assert titles(await market.get("/"), "suggested") == ["On Rocks"]
 
 
 async def test_the_front_page_shows_each_product_once(market: Browser, recommending: ScriptedRecommendations) -> None:
