@@ -63,6 +63,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
     """Its parts are files that a test writes: part_operator.py, part_shops.py, part_release.py."""
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(rerun.ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setattr(rerun, "ROOT", tmp_path)
     monkeypatch.setattr(rerun, "FOLDER", tmp_path / "outcomes")
     monkeypatch.setattr(images, "build", lambda: ["image"])

@@ -30,6 +30,7 @@ PLAIN = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist")
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for tests of its own, whose outcomes are not those of another run."""
     monkeypatch.setenv("PYTHONPATH", str(rerun.ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setattr(rerun, "ROOT", tmp_path)
     monkeypatch.setattr(rerun, "FOLDER", tmp_path / "outcomes")
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,32 @@ from pathlib import Path
 from tests.architecture.source import ROOT
 from tests.architecture.test_anatomy import tracked_files
 
-COMMAND_TIMEOUT_S = 300
+COMMAND_TIMEOUT_S = 600
 NOT_COPIED = frozenset({"tests/architecture/test_new_service.py"})
+PYTEST = ("pytest", "-p", "no:cacheprovider", "-p", "no:xdist")
+OUTPUT_BYTES = 3_000
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Of one run of tests: the failure of each test that was not skipped, empty when it passed, by module and name."""
+
+    output: str
+    failures: dict[tuple[str, str], str]
+
+    def passed(self, *tests: str) -> None:
+        """Every test of these folders, files or functions has passed, and each of them has at least one."""
+        for test in tests:
+            path, _, name = test.partition("::")
+            module = path.removesuffix(".py").replace("/", ".")
+            found = {
+                (of, called): failure
+                for (of, called), failure in self.failures.items()
+                if f"{of}.".startswith(f"{module}.") and name in {"", called.partition("[")[0]}
+            }
+            assert found, f"{test} was not run:\n{self.output[-OUTPUT_BYTES:]}"
+            failed = [f"{'.'.join(key)}:\n{failure[-OUTPUT_BYTES:]}" for key, failure in found.items() if failure]
+            assert not failed, "\n".join(failed)
 
 
 @dataclass(frozen=True)
@@ -33,7 +58,6 @@ class Project:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, sources)),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "RUFF_NO_CACHE": "true",
         }
         environment.pop("PYTEST_XDIST_WORKER", None)
@@ -50,14 +74,26 @@ class Project:
     def run(self, program: str, *arguments: str) -> str:
         """The output of a command that succeeds."""
         done = self.attempt(program, *arguments)
-        assert done.returncode == 0, f"{program}:\n{done.stdout[-3000:]}\n{done.stderr[-2000:]}"
+        assert done.returncode == 0, f"{program}:\n{done.stdout[-OUTPUT_BYTES:]}\n{done.stderr[-OUTPUT_BYTES:]}"
         return done.stdout
 
     def passes(self, *arguments: str) -> None:
-        assert " passed" in self.run("pytest", *arguments, "-p", "no:cacheprovider", "-p", "no:xdist")
+        assert " passed" in self.run(*PYTEST, *arguments)
+
+    def outcomes(self, report: Path, *arguments: str) -> Outcomes:
+        """Of tests that may fail; ``report`` is the file for pytest's own report."""
+        done = self.attempt(*PYTEST, *arguments, f"--junitxml={report}")
+        cases = ElementTree.parse(report).getroot().iter("testcase") if report.exists() else ()
+        ran = [case for case in cases if case.find("skipped") is None]
+        failures = {(case.get("classname", ""), case.get("name", "")): _failure(case) for case in ran}
+        return Outcomes(done.stdout + done.stderr, failures)
 
     def lint_imports(self) -> subprocess.CompletedProcess[str]:
         return self.attempt("lint-imports", "--no-cache")
+
+
+def _failure(case: ElementTree.Element) -> str:
+    return "\n".join(one.text or one.tag for one in case if one.tag in {"failure", "error"})
 
 
 def contents(root: Path) -> dict[str, bytes]:

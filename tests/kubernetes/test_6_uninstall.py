@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.kinds import SHOP
+from shop.operator.kube.kinds import SHOP
 from tests.integration.buyers import ends_as, new_product, order
 from tests.kubernetes.auditing import assert_clean
 from tests.kubernetes.kube import Release, run

@@ -28,7 +28,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from shop.operator.engine.kube.client import Kube
+from shop.operator.kube.client import Kube
 from tests.load.operator_broken import alone, beside_broken
 from tests.load.operator_phases import Bench, login, pods_that_look_alive
 from tests.operator import conftest as definitions

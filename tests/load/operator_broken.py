@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from shop.operator.engine.controller import WORKERS
-from shop.operator.engine.kube.kinds import SHOP
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube.kinds import SHOP
+from shop.operator.kube.objects import Object
 from tests.load.operator_phases import Bench, shop_resource
 from tests.operator import conftest as definitions
 from tests.operator.operators import Operator

@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import yaml
 
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import DEPLOYMENT, POD, SHOP, Kind, kind_of
-from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.render.renderer import Renderer, find_charts, find_helm
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import DEPLOYMENT, POD, SHOP, Kind, kind_of
+from shop.operator.kube.objects import Object
 from shop.operator.resource.spec import Shop
 from tests.operator import conftest as definitions
 from tests.operator import statuses

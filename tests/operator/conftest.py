@@ -12,9 +12,9 @@ import yaml
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import Kind
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import Kind
+from shop.operator.kube.objects import Object
 from shop.operator.resource import crd
 from tests.operator import apiserver as servers
 from tests.operator import node as nodes

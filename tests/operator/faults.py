@@ -19,7 +19,7 @@ import orjson
 from aiohttp import web
 from yarl import URL
 
-from shop.operator.engine.kube import login
+from shop.operator.kube import login
 from tests.operator.apiserver import QUIET, ApiServer
 
 HOST = "127.0.0.1"

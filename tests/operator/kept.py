@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import RENDERED, SHOP, Kind, kind_of
-from shop.operator.engine.kube.objects import SHOP_LABEL, Object, Ref
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import RENDERED, SHOP, Kind, kind_of
+from shop.operator.kube.objects import SHOP_LABEL, Object, Ref
 from shop.operator.resource.spec import ShopSpec
 
 ALL_READY = "{0}/{0}".format(len(ShopSpec().nouns))

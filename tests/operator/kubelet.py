@@ -20,10 +20,10 @@ from typing import Any, Self
 
 from shop.operator.engine.cache.informer import Informer
 from shop.operator.engine.cache.work_queue import WorkQueue
-from shop.operator.engine.kube.api_errors import ApiError, Conflict, NotFound
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB, POD, RENDERED, Kind
-from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Object
+from shop.operator.kube.api_errors import ApiError, Conflict, NotFound
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB, POD, RENDERED, Kind
+from shop.operator.kube.objects import SHOP_LABEL, NamespacedName, Object
 from tests.operator import statuses
 from tests.operator.statuses import Failure
 

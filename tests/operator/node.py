@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from aiohttp import WSMsgType, web
 
 from shop.devkit.processes import free_port
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import POD, Kind
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import POD, Kind
+from shop.operator.kube.objects import Object
 from tests.operator.certificates import Authority
 
 NODE = Kind("v1", "Node", "nodes")

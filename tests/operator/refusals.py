@@ -9,9 +9,9 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import SERVICE, Kind
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import SERVICE, Kind
+from shop.operator.kube.objects import Object
 from tests.operator.apiserver import ApiServer
 
 QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")

@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import SECRET, SHOP, Kind, kind_of
-from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Object, Ref
 from shop.operator.engine.reconcile.history import seed_secret
 from shop.operator.engine.render.renderer import Renderer, find_charts, find_helm
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import SECRET, SHOP, Kind, kind_of
+from shop.operator.kube.objects import SHOP_LABEL, NamespacedName, Object, Ref
 from shop.operator.resource import shopfile
 from shop.operator.resource.spec import API_VERSION
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube.objects import Object
 
 THEN = "2026-01-01T00:00:00Z"
 Status = dict[str, Any]

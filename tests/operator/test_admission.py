@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from shop.kit.countries import COUNTRIES
-from shop.operator.engine.kube.api_errors import ApiError
-from shop.operator.engine.kube.client import Kube, Request, path_of
-from shop.operator.engine.kube.kinds import SHOP
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube.api_errors import ApiError
+from shop.operator.kube.client import Kube, Request, path_of
+from shop.operator.kube.kinds import SHOP
+from shop.operator.kube.objects import Object
 from shop.operator.resource.spec import ShopSpec
 from shop.operator.services import SERVICES
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB, POD
-from shop.operator.engine.kube.objects import SHOP_LABEL
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CLAIM, CRON_JOB, DEPLOYMENT, JOB, POD
+from shop.operator.kube.objects import SHOP_LABEL
 from tests.operator.kept import LIMIT_S, SMALL, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import Kind
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import Kind
 from tests.charts import helm
 from tests.charts.rendering import registry
 

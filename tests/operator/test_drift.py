@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from shop.operator.engine.kube.api_errors import Invalid
-from shop.operator.engine.kube.client import Kube, Request, path_of
-from shop.operator.engine.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, Kind
-from shop.operator.engine.kube.objects import MANAGER, Object
 from shop.operator.engine.reconcile.drift import difference, digest
+from shop.operator.kube.api_errors import Invalid
+from shop.operator.kube.client import Kube, Request, path_of
+from shop.operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, Kind
+from shop.operator.kube.objects import MANAGER, Object
 
 LABELS = {"app": "order"}
 Change = Callable[[Kube, str], Awaitable[object]]

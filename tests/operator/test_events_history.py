@@ -9,15 +9,15 @@ import pytest
 
 from shop.devkit.testing import wait_until
 from shop.operator.engine.cache.store import Cache, child_from_object
-from shop.operator.engine.kube.api_errors import Conflict
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CONFIG_MAP, EVENT, SECRET, SHOP
-from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Object
 from shop.operator.engine.reconcile.apply import Blocked
 from shop.operator.engine.reconcile.drift import digest
 from shop.operator.engine.reconcile.history import KEPT, MAX_BYTES, Revisions, encode, revisions_of
 from shop.operator.engine.status import event_recorder as events
 from shop.operator.engine.status.event_recorder import EventRecorder
+from shop.operator.kube.api_errors import Conflict
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CONFIG_MAP, EVENT, SECRET, SHOP
+from shop.operator.kube.objects import SHOP_LABEL, NamespacedName, Object
 
 SEED = bytes(range(32))
 

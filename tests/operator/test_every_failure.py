@@ -10,8 +10,8 @@ import pytest
 
 from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import EVENT, SHOP
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import EVENT, SHOP
 from tests.operator import conftest
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import LIMIT_S, Kept

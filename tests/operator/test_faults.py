@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine import slots
 from shop.operator.engine.controller import FIRST_LIST_S
-from shop.operator.engine.kube import client as kubes
-from shop.operator.engine.kube.api_errors import ApiError, Conflict, Throttled, Unreachable
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CONFIG_MAP, EVENT, LEASE
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube import client as kubes
+from shop.operator.kube import slots
+from shop.operator.kube.api_errors import ApiError, Conflict, Throttled, Unreachable
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CONFIG_MAP, EVENT, LEASE
+from shop.operator.kube.objects import Object
 from tests.operator.apiserver import ApiServer
 from tests.operator.faults import Proxy, When
 from tests.operator.refusals import LONGEST_WEBHOOK_S
@@ -28,8 +28,8 @@ LIMIT_S = 30
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from shop.operator.engine.kube.kinds import CONFIG_MAP
-from shop.operator.engine.kube.client import Kube
+from shop.operator.kube.kinds import CONFIG_MAP
+from shop.operator.kube.client import Kube
 
 async def main(kubeconfig, namespace):
     async with Kube(Path(kubeconfig)) as kube:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import MAX_IN_FLIGHT, MAX_SLOW, Kube
-from shop.operator.engine.kube.kinds import CONFIG_MAP, LEASE, Kind
 from shop.operator.engine.leader import ATTEMPT_S, RETRY_S
+from shop.operator.kube.client import MAX_IN_FLIGHT, MAX_SLOW, Kube
+from shop.operator.kube.kinds import CONFIG_MAP, LEASE, Kind
 from tests.operator.apiserver import ApiServer
 from tests.operator.refusals import LONGEST_WEBHOOK_S, webhook, webhook_without_response
 

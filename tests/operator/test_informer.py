@@ -12,10 +12,10 @@ import pytest
 from shop.devkit.testing import wait_until
 from shop.operator.engine.cache import informer as informers
 from shop.operator.engine.cache.informer import Informer
-from shop.operator.engine.kube import client as kubes
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CONFIG_MAP, SECRET, Kind
-from shop.operator.engine.kube.objects import NamespacedName, Object
+from shop.operator.kube import client as kubes
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CONFIG_MAP, SECRET, Kind
+from shop.operator.kube.objects import NamespacedName, Object
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import define, lenient_definition
 from tests.operator.faults import Proxy, Seen

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CLAIM, JOB, SECRET
-from shop.operator.engine.kube.objects import ARGO_CD_IGNORE, SHOP_LABEL, NamespacedName, Object
 from shop.operator.engine.reconcile.apply import Applier
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CLAIM, JOB, SECRET
+from shop.operator.kube.objects import ARGO_CD_IGNORE, SHOP_LABEL, NamespacedName, Object
 from tests.operator.kept import SMALL, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator

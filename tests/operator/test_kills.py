@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.objects import APPLIED, Object, Ref
+from shop.operator.kube.client import Kube
+from shop.operator.kube.objects import APPLIED, Object, Ref
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import new_namespace
 from tests.operator.faults import Proxy

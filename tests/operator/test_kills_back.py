@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CLAIM
-from shop.operator.engine.kube.objects import SHOP_LABEL
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CLAIM
+from shop.operator.kube.objects import SHOP_LABEL
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import new_namespace
 from tests.operator.faults import Proxy

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import RENDERED
-from shop.operator.engine.kube.objects import SHOP_LABEL
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import RENDERED
+from shop.operator.kube.objects import SHOP_LABEL
 from tests.operator import conftest
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import SMALL, Kept

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from shop.operator.engine.kube.api_errors import Conflict, Gone, Invalid, NotFound
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube.api_errors import Conflict, Gone, Invalid, NotFound
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET
+from shop.operator.kube.objects import Object
 from tests.operator.apiserver import ApiServer
 
 

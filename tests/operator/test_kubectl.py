@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import SHOP
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import SHOP
+from shop.operator.kube.objects import Object
 from tests.operator.apiserver import program
 
 TIMEOUT_S = 60

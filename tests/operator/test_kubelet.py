@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import WATCH_S, Event, Kube, Objects
-from shop.operator.engine.kube.kinds import CLAIM, DEPLOYMENT, JOB, POD, Kind
-from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from shop.operator.engine.status.health import Phase, assess, serves
 from shop.operator.engine.status.pods import pod_problem
+from shop.operator.kube.client import WATCH_S, Event, Kube, Objects
+from shop.operator.kube.kinds import CLAIM, DEPLOYMENT, JOB, POD, Kind
+from shop.operator.kube.objects import SHOP_LABEL, Object
 from tests.operator.kubelet import STATEFUL_SET, Kubelet
 from tests.operator.statuses import Failure
 

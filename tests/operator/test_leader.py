@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from shop.operator.engine import leader
-from shop.operator.engine.kube.api_errors import Unreachable
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import LEASE
-from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.leader import Lease
+from shop.operator.kube.api_errors import Unreachable
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import LEASE
+from shop.operator.kube.objects import Object
 
 LIMIT_S = 20.0
 NAME = "shop-operator"

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import Kube
+from shop.operator.kube.client import Kube
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import Kept
 from tests.operator.kubelet import Kubelet

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CLAIM, CONFIG_MAP, DEPLOYMENT, EVENT, JOB, SECRET, SERVICE, SHOP
-from shop.operator.engine.kube.objects import FINALIZER, SHOP_LABEL, Object
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CLAIM, CONFIG_MAP, DEPLOYMENT, EVENT, JOB, SECRET, SERVICE, SHOP
+from shop.operator.kube.objects import FINALIZER, SHOP_LABEL, Object
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import ALL_READY, SMALL, Kept
 from tests.operator.kubelet import Kubelet

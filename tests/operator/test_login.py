@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from shop.operator.engine.kube import login
-from shop.operator.engine.kube.api_errors import ApiError, Unreachable
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CONFIG_MAP, Kind
-from shop.operator.engine.kube.login import LoginError
+from shop.operator.kube import login
+from shop.operator.kube.api_errors import ApiError, Unreachable
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CONFIG_MAP, Kind
+from shop.operator.kube.login import LoginError
 from tests.operator.apiserver import ApiServer
 
 ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import DEPLOYMENT, SECRET, SERVICE, SHOP
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import DEPLOYMENT, SECRET, SERVICE, SHOP
 from tests.operator.apiserver import QUIET, ApiServer
 from tests.operator.conftest import new_namespace
 from tests.operator.faults import Proxy, Seen

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from k8s.operator.tests.shop_specs import EVERY_KIND, SEED, Spec, of_the_version_here, renderer, shop
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import RENDERED, kind_of
-from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.reconcile.drift import difference, digest
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import RENDERED, kind_of
+from shop.operator.kube.objects import Object
 from shop.operator.resource import shopfile
 from shop.operator.resource.spec import Shop
 from tests.charts import helm

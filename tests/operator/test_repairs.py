@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CONFIG_MAP, DEPLOYMENT, JOB, SECRET, SERVICE, Kind
-from shop.operator.engine.kube.objects import SHOP_LABEL, Object, Ref
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, JOB, SECRET, SERVICE, Kind
+from shop.operator.kube.objects import SHOP_LABEL, Object, Ref
 from tests.operator.conftest import new_namespace
 from tests.operator.kept import LIMIT_S, SMALL, Kept, essence
 from tests.operator.kubelet import Kubelet

@@ -10,11 +10,11 @@ from k8s.operator.tests.shop_specs import DATABASES_BY_DEFAULT
 from shop.devkit.testing import wait_until
 from shop.operator.cluster import operator_requests
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kube.api_errors import ApiError
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import DEPLOYMENT, JOB, SECRET, Kind
-from shop.operator.engine.kube.objects import Object
 from shop.operator.errors import ShopctlError
+from shop.operator.kube.api_errors import ApiError
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import DEPLOYMENT, JOB, SECRET, Kind
+from shop.operator.kube.objects import Object
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import LIMIT_S, Kept, essence
 from tests.operator.kubelet import Kubelet

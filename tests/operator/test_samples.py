@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CLAIM, SHOP
-from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.reconcile.preflight import Prerequisite, prerequisites
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CLAIM, SHOP
+from shop.operator.kube.objects import Object
 from shop.operator.resource.spec import Shop
 from tests.charts import helm
 from tests.operator.kept import LIMIT_S, Kept

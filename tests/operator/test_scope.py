@@ -17,8 +17,8 @@ import pytest
 
 from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import DEPLOYMENT, EVENT, LEASE, POD, RENDERED, Kind
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import DEPLOYMENT, EVENT, LEASE, POD, RENDERED, Kind
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import new_namespace
 from tests.operator.kept import Kept

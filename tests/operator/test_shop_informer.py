@@ -7,9 +7,9 @@ import asyncio
 from shop.devkit.testing import wait_until
 from shop.operator.engine.cache.informer import Informer
 from shop.operator.engine.cache.store import Cache, StoredShop
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import SHOP
-from shop.operator.engine.kube.objects import NamespacedName
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import SHOP
+from shop.operator.kube.objects import NamespacedName
 from tests.operator.kept import Kept
 
 MANY = 400

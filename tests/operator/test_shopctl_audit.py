@@ -14,9 +14,9 @@ from shop.devkit.testing import DatabaseFor
 from shop.operator.audit.model import Options
 from shop.operator.cluster import audit_endpoints
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kube.kinds import DEPLOYMENT, POD, SECRET, SERVICE
-from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
+from shop.operator.kube.kinds import DEPLOYMENT, POD, SECRET, SERVICE
+from shop.operator.kube.objects import SHOP_LABEL, Object
 from shop.operator.services import WITH_DATABASE
 from tests.operator import node as nodes
 from tests.operator import shopctl

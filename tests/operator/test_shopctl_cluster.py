@@ -15,10 +15,10 @@ from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
 from shop.operator.cluster import backup_job, operator_requests, overview_reader, pod_logs
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CRON_JOB, EVENT, JOB, POD, SHOP
-from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CRON_JOB, EVENT, JOB, POD, SHOP
+from shop.operator.kube.objects import SHOP_LABEL, Object
 from tests.operator import node as nodes
 from tests.operator import shopctl
 from tests.operator.apiserver import ApiServer, program

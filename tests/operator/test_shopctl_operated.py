@@ -13,9 +13,9 @@ from shop.devkit.testing import wait_until
 from shop.operator.cluster import operator_requests, overview_reader, planner
 from shop.operator.cluster.plan_result import Action, Plan
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import DEPLOYMENT, SHOP
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import DEPLOYMENT, SHOP
+from shop.operator.kube.objects import Object
 from tests.operator import shopctl
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators

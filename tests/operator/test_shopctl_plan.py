@@ -11,10 +11,10 @@ import pytest
 from shop.operator.cluster import planner
 from shop.operator.cluster.plan_result import Action, Item, Plan
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, SHOP, Kind
-from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE, SHOP, Kind
+from shop.operator.kube.objects import SHOP_LABEL, Object
 from tests.operator import shopctl
 from tests.operator.apiserver import ApiServer
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.api_errors import ApiError
-from shop.operator.engine.kube.kinds import DEPLOYMENT, EVENT, SECRET, SHOP, Kind
-from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.status.conditions import TYPES, summary
+from shop.operator.kube.api_errors import ApiError
+from shop.operator.kube.kinds import DEPLOYMENT, EVENT, SECRET, SHOP, Kind
+from shop.operator.kube.objects import Object
 from tests.operator.kept import ALL_READY, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator, Operators

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import SHOP
-from shop.operator.engine.kube.objects import CANARY, RETRY, Object
 from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import SHOP
+from shop.operator.kube.objects import CANARY, RETRY, Object
 from shop.operator.resource.spec_window import DAYS
 from tests.operator.apiserver import ApiServer
 from tests.operator.conftest import new_namespace

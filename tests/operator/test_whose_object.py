@@ -7,10 +7,10 @@ import contextlib
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.api_errors import NotFound
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import SECRET, SHOP
-from shop.operator.engine.kube.objects import FINALIZER, Object, Ref
+from shop.operator.kube.api_errors import NotFound
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import SECRET, SHOP
+from shop.operator.kube.objects import FINALIZER, Object, Ref
 from tests.operator.kept import LIMIT_S, SMALL, Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operator

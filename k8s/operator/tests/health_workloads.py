@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shop.operator.engine.kube.kinds import RENDERED
 from shop.operator.engine.status.health import Phase
+from shop.operator.kube.kinds import RENDERED
 
 READY, WAITING, FAILED = Phase.READY, Phase.WAITING, Phase.FAILED
 Row = tuple[str, dict[str, Any], Phase, str, str]

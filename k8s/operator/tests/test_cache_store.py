@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shop.operator.engine.cache.store import child_from_object
-from shop.operator.engine.kube.kinds import SHOP
-from shop.operator.engine.kube.objects import SHOP_LABEL, Object
+from shop.operator.kube.kinds import SHOP
+from shop.operator.kube.objects import SHOP_LABEL, Object
 
 OWNER = {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "name": "bookshop", "uid": "1", "controller": True}
 FOREIGN = {"apiVersion": "v1", "kind": "ConfigMap", "name": "arcade", "uid": "2"}

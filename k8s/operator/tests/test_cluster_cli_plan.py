@@ -2,7 +2,7 @@
 
 from shop.operator.cluster.diff import Change
 from shop.operator.cluster.plan_result import Action, Item, Plan
-from shop.operator.engine.kube.objects import NamespacedName, Ref
+from shop.operator.kube.objects import NamespacedName, Ref
 
 ORDER = Ref("apps/v1", "Deployment", "bookshop-order")
 OLD = Ref("v1", "ConfigMap", "bookshop-old")

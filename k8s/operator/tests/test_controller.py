@@ -13,11 +13,11 @@ from prometheus_client import REGISTRY
 from shop.devkit.testing import wait_until
 from shop.operator.engine import controller
 from shop.operator.engine.controller import WATCH_STALLED_S, Controller, Options
-from shop.operator.engine.kube.api_errors import ApiError
-from shop.operator.engine.kube.client import Event, Kube, Request
-from shop.operator.engine.kube.kinds import DEPLOYMENT, POD, SECRET, SHOP, Kind
-from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.render.renderer import Renderer
+from shop.operator.kube.api_errors import ApiError
+from shop.operator.kube.client import Event, Kube, Request
+from shop.operator.kube.kinds import DEPLOYMENT, POD, SECRET, SHOP, Kind
+from shop.operator.kube.objects import Object
 
 NAMESPACES = "arcade", "market"
 SILENCE = "shop_operator_watch_silence_seconds"

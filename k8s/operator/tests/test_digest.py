@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from shop.operator.engine.kube.objects import MANAGER, Object
 from shop.operator.engine.reconcile.drift import MAX_PATHS, difference, digest
+from shop.operator.kube.objects import MANAGER, Object
 
 PORT = 'k:{"containerPort":8000,"protocol":"TCP"}'
 OURS: Object = {

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.kube.api_errors import ApiError, Conflict, NotFound, Unreachable
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import EVENT, Kind
-from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.status import event_recorder as events
 from shop.operator.engine.status.event_recorder import BURST, MESSAGE_CHARS, REFILL_S, REPEAT_S, SERIES_S, EventRecorder
+from shop.operator.kube.api_errors import ApiError, Conflict, NotFound, Unreachable
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import EVENT, Kind
+from shop.operator.kube.objects import Object
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -24,8 +24,8 @@ from k8s.operator.tests.health_workloads import (
     deployment,
     stateful_set,
 )
-from shop.operator.engine.kube.kinds import RENDERED
 from shop.operator.engine.status.health import Phase, assess, serves
+from shop.operator.kube.kinds import RENDERED
 
 TABLE = DEPLOYMENTS + STATEFUL_SETS + JOBS + ROUTES + CLUSTERS + OTHERS
 

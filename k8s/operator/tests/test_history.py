@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop.operator.engine.cache.store import seed_of
-from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName
 from shop.operator.engine.reconcile import history
 from shop.operator.engine.reconcile.history import (
     KEPT,
@@ -24,6 +23,7 @@ from shop.operator.engine.reconcile.history import (
     secret_of,
     with_revision,
 )
+from shop.operator.kube.objects import SHOP_LABEL, NamespacedName
 
 KEY = NamespacedName("shops", "bookshop")
 OBJECTS: list[dict[str, Any]] = [

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
 
 from shop.operator.engine import metrics
-from shop.operator.engine.kube.objects import NamespacedName
+from shop.operator.kube.objects import NamespacedName
 
 BOOKS, ARCADE = NamespacedName("market", "books"), NamespacedName("market", "arcade")
 

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, renderer
-from shop.operator.engine.kube.objects import NOUN_LABEL
 from shop.operator.engine.reconcile.preflight import prerequisites
 from shop.operator.errors import ShopctlError
+from shop.operator.kube.objects import NOUN_LABEL
 from shop.operator.local import instances
 from shop.operator.local.instances import Instance, Wiring, environment, replica_counts
 from shop.operator.resource.spec import ShopSpec

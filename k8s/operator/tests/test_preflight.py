@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from k8s.operator.tests.shop_specs import DATABASES_BY_DEFAULT
-from shop.operator.engine.kube.kinds import CONFIG_MAP, SECRET
 from shop.operator.engine.reconcile.preflight import Prerequisite, named_by, prerequisites
+from shop.operator.kube.kinds import CONFIG_MAP, SECRET
 from shop.operator.resource.spec import ShopSpec
 
 EXTERNAL = {"mode": "External", "secretName": "urls"}

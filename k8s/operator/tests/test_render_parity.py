@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION, of_the_version_here, renderer
-from shop.operator.engine.kube.objects import APPLIED, ARGO_CD_IGNORE, KEEP, SHOP_LABEL, Object
 from shop.operator.engine.render import shop_secrets
 from shop.operator.engine.render.values import values
+from shop.operator.kube.objects import APPLIED, ARGO_CD_IGNORE, KEEP, SHOP_LABEL, Object
 from shop.operator.resource import shopfile
 from shop.operator.resource.spec import Shop
 from tests.charts import helm

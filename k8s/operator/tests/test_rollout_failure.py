@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shop.operator.engine.kube.kinds import Wave
-from shop.operator.engine.kube.objects import NamespacedName
 from shop.operator.engine.reconcile.rollout import DeadlineTracker, Progress, rollout_failure
 from shop.operator.engine.status.health import PROGRESS_DEADLINE
 from shop.operator.engine.status.pods import PodProblem
 from shop.operator.engine.status.shop_view import Rollout
+from shop.operator.kube.kinds import Wave
+from shop.operator.kube.objects import NamespacedName
 
 ORDER, USER = "Deployment a-order: 0 of 1 pod available", "Deployment a-user: 0 of 1 pod available"
 PULL = PodProblem(

@@ -14,9 +14,9 @@ import yaml
 
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, Spec
-from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.render.shop_secrets import named, password, secrets
 from shop.operator.engine.render.values import Values, values
+from shop.operator.kube.objects import Object
 from tests.charts import helm
 from tests.charts.rendering import GENERATED
 

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine import slots as module
-from shop.operator.engine.kube.client import MAX_IN_FLIGHT, MAX_SLOW
-from shop.operator.engine.slots import Slots
+from shop.operator.kube import slots as module
+from shop.operator.kube.client import MAX_IN_FLIGHT, MAX_SLOW
+from shop.operator.kube.slots import Slots
 
 GUARANTEED_SEATS = 24
 """Requests of service accounts that the API server's default priority and fairness always runs at once."""

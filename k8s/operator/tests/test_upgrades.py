@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shop.operator.engine.kube.objects import CANARY, NamespacedName, Object
 from shop.operator.engine.reconcile.desired import DesiredState, read
 from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING, Limits, Upgrades
 from shop.operator.engine.status.shop_view import Basis, ShopView
+from shop.operator.kube.objects import CANARY, NamespacedName, Object
 from shop.operator.resource.spec import ShopSpec
 from shop.operator.resource.spec_window import MaintenanceWindow
 

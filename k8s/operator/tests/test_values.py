@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, Spec, renderer
 from shop.contracts.store import StoreSettings
-from shop.operator.engine.kube.objects import Object, amount
 from shop.operator.engine.render.renderer import Images, Renderer, find_charts
 from shop.operator.engine.render.values import (
     DEFAULT_RESOURCES,
@@ -25,6 +24,7 @@ from shop.operator.engine.render.values import (
     public_url,
     values,
 )
+from shop.operator.kube.objects import Object, amount
 from shop.operator.local.instances import store_json
 from shop.operator.resource.spec import ShopSpec
 from shop.operator.services import SERVICES, WITH_DATABASE

@@ -50,7 +50,7 @@ async def test_without_orders_the_catalogue_is_shown_the_newest_first(shop: Shop
     await shop.catalogue_is_read()
     for found in (await shop.replica.recommend(user), await shop.replica.recommend()):
         assert ids(found) == books[::-1][:10]
-        assert {(one.reason, one.score) for one in found} == {("In our catalogue", 0.0)}
+        assert {(one.reason, one.score) for one in found} == {("More from our shop", 0.0)}
         assert {one.reason_kind for one in found} == {messages.REASON_KIND_IN_CATALOGUE}
 
 
@@ -60,7 +60,7 @@ async def test_without_a_history_favourites_come_first(shop: Shop, user: UUID) -
     await shop.learn(*(confirmed(new_id(), books[2]) for _ in range(3)), confirmed(new_id(), books[4]))
     found = await shop.replica.recommend(user)
     assert ids(found)[:2] == [books[2], books[4]]
-    assert [one.reason for one in found[:3]] == ["Popular now", "Popular now", "In our catalogue"]
+    assert [one.reason for one in found[:3]] == ["Popular now", "Popular now", "More from our shop"]
     assert sorted(ids(found)) == sorted(books)
 
 
@@ -190,7 +190,7 @@ async def test_category_is_kept_and_an_unknown_one_is_empty(shop: Shop, user: UU
     assert sorted(ids(found)) == sorted(poems)
     assert ids(await shop.replica.recommend(user, category="cooking")) == []
     anonymous = await shop.replica.recommend(category="poetry")
-    assert [one.reason for one in anonymous] == ["Popular in poetry", "Popular in poetry", "In our catalogue"]
+    assert [one.reason for one in anonymous] == ["Popular in poetry", "Popular in poetry", "More from our shop"]
 
 
 async def test_product_that_moved_to_another_category_is_in_that_one(

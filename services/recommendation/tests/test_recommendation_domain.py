@@ -75,7 +75,7 @@ def test_what_the_model_ranks_for_its_popularity_is_called_popular() -> None:
         (Kind.BOUGHT_TOGETHER, "Dune", "", "Often bought together with Dune"),
         (Kind.POPULAR, "", "", "Popular now"),
         (Kind.POPULAR, "", "poetry", "Popular in poetry"),
-        (Kind.IN_CATALOGUE, "", "", "In our catalogue"),
+        (Kind.IN_CATALOGUE, "", "", "More from our shop"),
     ],
 )
 def test_reason_is_a_sentence(kind: Kind, title: str, about: str, sentence: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import redis.asyncio as redis
 
 from services.storefront.tests.conftest import ADMIN, CUSTOMER, Browser
 from services.storefront.tests.html import Page
@@ -19,7 +20,7 @@ from services.storefront.tests.scripted_recommendations import (
 from shop.contracts.grpc import recommendation_v1_pb2 as messages
 from shop.devkit.testing import wait_until
 from shop.storefront.carts import MAX_LINES
-from shop.storefront.catalogue_pages import PAGE_PRODUCTS
+from shop.storefront.catalogue_pages import FEATURED_PRODUCTS, PAGE_PRODUCTS, PRODUCTS_PER_CATEGORY
 
 PRIDE = f"/products/{product_id('pride')}"
 WHY = "Because you bought The Odyssey"
@@ -60,6 +61,63 @@ async def test_a_visitor_sees_what_is_popular(market: Browser, recommending: Scr
     assert reasons(page) == ["Popular in the last days"]
     (request,) = recommending.asked(messages.RecommendRequest)
     assert (request.user_id, list(request.excluded_product_ids)) == ("", [])
+
+
+async def test_what_fills_up_a_section_is_not_called_popular(
+    market: Browser, recommending: ScriptedRecommendations
+) -> None:
+    more = "More from our shop"
+    recommending.answers["Recommend"] = [recommended("pride", POPULAR, "Popular now")]
+    recommending.answers["Recommend"].append(recommended("rocks", IN_CATALOGUE, more))
+    page = await market.get("/")
+    assert page.one("h2", id="suggested").text == "Popular and more"
+    assert reasons(page) == ["Popular now", more]
+
+
+async def test_what_is_chosen_for_a_customer_or_a_cart_is_not_filled_up(
+    market: Browser, recommending: ScriptedRecommendations
+) -> None:
+    for method, kind in (("Recommend", BECAUSE), ("BoughtTogether", TOGETHER)):
+        recommending.answers[method] = [recommended("rocks", kind), recommended("last", IN_CATALOGUE)]
+    assert titles(await market.add("pride"), "suggested") == ["On Rocks"]
+    await market.sign_in()
+    assert titles(await market.get("/"), "suggested") == ["On Rocks"]
+
+
+async def test_the_front_page_shows_each_product_once(market: Browser, recommending: ScriptedRecommendations) -> None:
+    books = [
+        product(f"{kind}{number}", f"{kind} {number:02}", 100, 5, category=kind)
+        for kind in ("novels", "poems", "plays")
+        for number in range(PAGE_PRODUCTS)
+    ]
+    market.shop.products = {book["id"]: book for book in books}
+    recommended_ids = [f"{kind}{number}" for kind in ("novels", "poems", "plays") for number in range(2)]
+    recommending.answers["Recommend"] = [recommended(sku) for sku in recommended_ids]
+    page = await market.get("/")
+    shown = [link for link in page.links() if link.startswith("/products/")]
+    assert len(titles(page, "suggested")) == len(recommended_ids)
+    assert len(titles(page, "featured")) == FEATURED_PRODUCTS
+    assert len(titles(page, "category-3")) == PRODUCTS_PER_CATEGORY
+    # The pick of the day, and three categories.
+    assert len(shown) == len(recommended_ids) + FEATURED_PRODUCTS + 1 + 3 * PRODUCTS_PER_CATEGORY
+    assert len(set(shown)) == len(shown)
+
+
+async def test_a_page_reads_the_cart_once(
+    market: Browser, recommending: ScriptedRecommendations, valkey_url: str
+) -> None:
+    recommending.answers = {key: [recommended("rocks")] for key in ("Recommend", "SimilarTo", "BoughtTogether")}
+    valkey = redis.from_url(valkey_url)
+    await market.add("pride")
+    for sign_in in (False, True):
+        if sign_in:
+            await market.sign_in()
+        for path in ("/", PRIDE, "/cart"):
+            await valkey.config_resetstat()
+            page = await market.get(path)
+            assert page.one("span", id="cart-count").text.startswith("1 ")
+            assert (await valkey.info("commandstats"))["cmdstat_hgetall"]["calls"] == 1, path
+    await valkey.aclose()
 
 
 async def test_a_customer_without_purchases_sees_what_is_popular(

@@ -10,6 +10,7 @@ import pytest
 from services.user.tests.conftest import PASSWORD, Start, Users, bearer
 from shop.contracts.events import UserDeleted
 from shop.user import domain
+from shop.user.sessions import Sessions
 
 ADA = "ada@example.com"
 ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1 9GU", "country": "GB"}
@@ -166,3 +167,24 @@ async def test_the_key_set_does_not_wait_for_the_database(users: Users) -> None:
         await db.execute("LOCK TABLE deleted_users IN ACCESS EXCLUSIVE MODE")
         answer = (await users.client.get("/.well-known/jwks.json")).json()
     assert (answer["deleted_users"], len(answer["keys"])) == (before, 1)
+
+
+async def test_a_password_that_was_changed_meanwhile_deletes_nothing(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The password is changed between its check and the deletion."""
+    tokens, check = await users.signed_in(ADA), Sessions.check_password
+    changed = {"current_password": PASSWORD, "password": "another long passphrase"}
+
+    async def check_and_change(sessions: Sessions, account: domain.Account, password: str) -> bool:
+        right = await check(sessions, account, password)
+        monkeypatch.setattr(Sessions, "check_password", check)
+        headers = bearer(tokens["access_token"])
+        assert (await users.client.patch("/api/v1/users/me", json=changed, headers=headers)).is_success
+        return right
+
+    monkeypatch.setattr(Sessions, "check_password", check_and_change)
+    answer = await delete(users, tokens["access_token"])
+    assert (answer.status_code, answer.json()["code"]) == (403, "wrong_password")
+    assert (await users.sign_in(ADA, "another long passphrase")).status_code == 200
+    assert await deletions(users) == []

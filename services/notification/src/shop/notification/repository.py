@@ -11,28 +11,37 @@ from uuid import UUID
 from shop.kit.db import Connection, Database, Record
 from shop.kit.events import Received
 from shop.kit.ids import new_id
-from shop.notification.domain import Channel, Contact, Notice, State
+from shop.notification.domain import LAST_MAIL, Channel, Contact, Notice, State
 
 LEASE_S = 60.0
 """How long claimed messages belong to the sender that claimed them; then any sender may claim them."""
 
-# "We received your order" is not sent once the order's outcome is known.
-INSERT = """
+# Whoever stores something about users holds the first lock, and a deletion of users the second until it is committed:
+# so each sees all that the other did.
+LOCK_OUT_DELETIONS = "LOCK TABLE deleted_users IN ROW SHARE MODE"
+LOCK_OUT_OTHERS = "LOCK TABLE deleted_users IN EXCLUSIVE MODE"
+IS_DELETED = "EXISTS (SELECT FROM deleted_users d WHERE d.digest = sha256(uuid_send(({}->>'user_id')::uuid)))"
+
+# "We received your order" is not sent once the order's outcome is known. To a deleted user go only messages about their
+# orders, whose events have the address.
+INSERT = f"""
 INSERT INTO notifications (id, event_id, channel, user_id, order_id, recipient, template, data, trace_id,
     next_attempt_at, created_at)
 SELECT id, event_id, channel, user_id, order_id, recipient, template, data, trace_id, $2, $2
 FROM jsonb_to_recordset($1) AS r (id uuid, event_id uuid, channel text, user_id uuid, order_id uuid, recipient text,
     template text, data jsonb, trace_id text)
-WHERE template <> 'order-pending' OR NOT EXISTS (
+WHERE (template <> 'order-pending' OR NOT EXISTS (
     SELECT FROM notifications n WHERE n.user_id = r.user_id AND n.order_id = r.order_id AND n.template <> r.template
-)
+)) AND (r.order_id IS NOT NULL AND r.recipient IS NOT NULL OR r.template = '{LAST_MAIL}'
+    OR NOT {IS_DELETED.format("r.data")})
 ON CONFLICT (event_id, channel) DO NOTHING
-"""
+"""  # noqa: S608 - constants
 
 # Sorted by key, so that concurrent transactions lock in the same order; no write when nothing changed.
 UPSERT_CONTACTS = """
 INSERT INTO contacts AS c (user_id, email, name, known_at)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS k (user_id, email, name, known_at)
+WHERE NOT EXISTS (SELECT FROM deleted_users d WHERE d.digest = sha256(uuid_send(k.user_id)))
 ORDER BY user_id
 ON CONFLICT (user_id) DO UPDATE SET email = excluded.email, name = excluded.name, known_at = excluded.known_at
 WHERE c.known_at < excluded.known_at AND (c.email, c.name) <> (excluded.email, excluded.name)
@@ -75,11 +84,32 @@ ORDER BY id DESC LIMIT $4
 """
 
 
-# Queued messages are still sent: they are about orders that were placed before.
+# What is queued is still sent: it is about orders that were placed before. So it gets the address, if there is one. An
+# event that could not be consumed has the user's name and address.
 DELETE_USERS = """
-WITH messages AS (DELETE FROM notifications WHERE user_id = ANY ($1::uuid[]) AND state <> 'queued')
+WITH input AS (
+    SELECT DISTINCT user_id FROM unnest($1::uuid[]) AS deleted (user_id)
+), marked AS (
+    INSERT INTO deleted_users (digest, deleted_at) SELECT sha256(uuid_send(user_id)), $2 FROM input
+    ON CONFLICT DO NOTHING
+), addressed AS (
+    UPDATE notifications n SET recipient = c.email FROM contacts c
+    WHERE n.user_id = ANY ($1::uuid[]) AND n.state = 'queued' AND n.recipient IS NULL AND c.user_id = n.user_id
+), finished AS (
+    DELETE FROM notifications n
+    WHERE (n.user_id = ANY ($1::uuid[]) OR n.user_id IS NULL AND n.data->>'user_id' = ANY ($1::uuid[]::text[]))
+        AND (n.state <> 'queued'
+            OR n.recipient IS NULL AND NOT EXISTS (SELECT FROM contacts c WHERE c.user_id = n.user_id))
+), erased AS (
+    UPDATE dead_letter SET payload = '', error = 'erased with its user' FROM input
+    WHERE strpos(dead_letter.payload, input.user_id::text) > 0
+)
 DELETE FROM contacts WHERE user_id = ANY ($1::uuid[]) RETURNING user_id, email
 """
+DELETE_FINISHED = f"""
+DELETE FROM notifications n WHERE n.id = ANY ($1::uuid[]) AND n.state <> 'queued' AND {IS_DELETED.format("n.data")}
+"""  # noqa: S608 - constants
+FORGET_DELETED = "DELETE FROM deleted_users WHERE deleted_at < $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +140,11 @@ class Result:
     body_text: str | None = None
     body_html: str | None = None
     error: str | None = None
+
+
+async def lock_out_deletions(connection: Connection) -> None:
+    """Wait for deletions of users, and let none begin before the transaction ends; to be called before any change."""
+    await connection.execute(LOCK_OUT_DELETIONS)
 
 
 async def insert(connection: Connection, wanted: Sequence[tuple[Received, Notice]], now: datetime) -> None:
@@ -143,9 +178,13 @@ async def save_contacts(connection: Connection, contacts: Sequence[Contact]) -> 
     )
 
 
-async def delete_users(connection: Connection, user_ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Delete contacts and past messages of users; returns the address of each user that had one."""
-    rows = await connection.fetch(DELETE_USERS, list(user_ids))
+async def delete_users(connection: Connection, user_ids: Sequence[UUID], now: datetime) -> dict[UUID, str]:
+    """Delete contacts and past messages of users, now and when they come later; returns the addresses that were known.
+
+    Messages that are queued are deleted once they are sent or have failed.
+    """
+    await connection.execute(LOCK_OUT_OTHERS)
+    rows = await connection.fetch(DELETE_USERS, list(user_ids), now)
     return {row["user_id"]: row["email"] for row in rows}
 
 
@@ -160,7 +199,7 @@ class NotificationRepository:
         return lease, [Claimed(**dict(row.items())) for row in rows]
 
     async def record(self, results: Sequence[Result], lease: datetime, now: datetime) -> None:
-        """Record the results of messages claimed under ``lease``, in one statement."""
+        """Record the results of messages claimed under ``lease``; nothing stays of one that a deleted user got."""
         columns = (
             [getattr(item, name) for item in results]
             for name in (
@@ -175,7 +214,14 @@ class NotificationRepository:
                 "error",
             )
         )
-        await self._database.execute(RECORD, *columns, now, lease)
+        async with self._database.transaction() as connection:
+            await lock_out_deletions(connection)
+            await connection.execute(RECORD, *columns, now, lease)
+            await connection.execute(DELETE_FINISHED, [item.id for item in results])
+
+    async def forget_deleted(self, before: datetime) -> None:
+        """Remove the digests of users that were deleted before this moment."""
+        await self._database.execute(FORGET_DELETED, before)
 
     async def list_own(self, user_id: UUID, before: UUID | None, limit: int) -> list[Record]:
         return await self._database.fetch(OWN, user_id, before, limit)

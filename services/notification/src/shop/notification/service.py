@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
 from shop.kit.app import Context
 from shop.kit.clock import Clock
 from shop.kit.db import Record
-from shop.kit.errors import Problem
+from shop.kit.errors import Problem, Unavailable
 from shop.kit.formatting import formats
 from shop.notification.domain import TEMPLATES, State
 from shop.notification.mailbox import Mailbox, MailboxProvider
@@ -18,6 +21,10 @@ from shop.notification.render import Renderer, environment
 from shop.notification.repository import NotificationRepository
 from shop.notification.sender import Sender
 from shop.notification.settings import Settings
+
+DELETED_KEPT_DAYS = 30
+"""How long a deleted user is remembered; the broker keeps events for 7 days."""
+FORGET_EVERY_S = 3_600.0
 
 
 class NotificationService:
@@ -43,7 +50,14 @@ class NotificationService:
         for number, provider in enumerate(service._providers, 1):
             sender = Sender(provider, renderer, service.repository, context.clock)
             context.tasks.start(f"sender:{provider.channel}-{number}", sender.run)
+        context.tasks.start("deleted-users", service._forget_deleted)
         return service
+
+    async def _forget_deleted(self) -> None:
+        while True:
+            with contextlib.suppress(Unavailable):
+                await self.repository.forget_deleted(self.clock.now() - timedelta(days=DELETED_KEPT_DAYS))
+            await asyncio.sleep(FORGET_EVERY_S)
 
     async def list_own(self, user_id: UUID, before: UUID | None, limit: int) -> list[Record]:
         return await self.repository.list_own(user_id, before, limit)

@@ -31,7 +31,7 @@ SENTENCES = {
     Kind.OTHERS_ALSO_BOUGHT: ("Customers who bought {} also bought this", "Other customers also bought this"),
     Kind.BOUGHT_TOGETHER: ("Often bought together with {}", "Often bought together"),
     Kind.POPULAR: ("Popular in {}", "Popular now"),
-    Kind.IN_CATALOGUE: ("In our catalogue", "In our catalogue"),
+    Kind.IN_CATALOGUE: ("More from our shop", "More from our shop"),
 }
 """With the title of the product or the category that the reason is about, and without."""
 

@@ -150,13 +150,16 @@ class Carts:
         return _quantities(raw.items())
 
     async def shown(self, visitor: Visitor) -> Mapping[UUID, int]:
-        """The lines for a page that is complete without them: none while Valkey cannot be reached."""
+        """The lines for a page that is complete without them: none while Valkey cannot be reached. Read once."""
         if not visitor.known:
             return {}
-        try:
-            return await self.lines(visitor.cart_owner)
-        except Unavailable:
-            return {}
+        owner = visitor.cart_owner
+        if owner not in visitor.carts:
+            try:
+                visitor.carts[owner] = await self.lines(owner)
+            except Unavailable:
+                visitor.carts[owner] = {}
+        return visitor.carts[owner]
 
     async def add(self, owner: str, product_id: UUID, quantity: int) -> int:
         """Add to the line; returns the new quantity, at most MAX_QUANTITY."""

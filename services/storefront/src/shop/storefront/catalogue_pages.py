@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import zip_longest
@@ -54,36 +54,49 @@ Sort = Annotated[str, AfterValidator(sort_order)]
 
 @router.get("/")
 async def front(request: Request, shop: Shop, visitor: CurrentVisitor) -> Response:
-    """Recommendations, featured products, the pick of the day, and a few categories that change with the date."""
+    """Recommendations, featured products, the pick of the day, and a few categories that change with the date.
+
+    Each product is shown once.
+    """
     categories, suggested = await asyncio.gather(shop.featured.categories(), shop.suggestions.for_visitor(visitor))
     day = datetime.now(UTC).date().toordinal()
-    featured = featured_products(categories, day)
+    shown = {one.product.id for one in suggested}
+    featured = featured_products(categories, day, shown)
+    shown.update(product.id for product in featured)
     return await page(
         request,
         "front.html",
         canonical=public_url(request, "/"),
         pick=featured[0] if featured else None,
-        products=featured[1 : FEATURED_PRODUCTS + 1],
-        featured=featured_categories(categories, day),
+        products=featured[1:],
+        featured=featured_categories(categories, day, shown),
         suggested=suggested,
         suggested_heading=heading(suggested),
     )
 
 
-def featured_products(categories: Sequence[FeaturedCategory], day: int) -> list[Product]:
-    """Products of every category in turn, others each day; products in stock come first."""
+def featured_products(categories: Sequence[FeaturedCategory], day: int, shown: Collection[UUID]) -> list[Product]:
+    """FEATURED_PRODUCTS and a pick of the day: products of every category in turn, others each day, that are not
+    among those that are `shown` already; products in stock come first."""
     shuffled = [Random(f"{each.name} {day}").sample(each.products, len(each.products)) for each in categories]
-    in_turn = [product for row in zip_longest(*shuffled) for product in row if product]
+    in_turn = [product for row in zip_longest(*shuffled) for product in row if product and product.id not in shown]
     start = day % len(categories) if categories else 0
     chosen = in_turn[start : start + FEATURED_PRODUCTS + 1] + in_turn[:start]
-    return sorted(chosen, key=lambda product: product.stock <= 0)
+    return sorted(chosen, key=lambda product: product.stock <= 0)[: FEATURED_PRODUCTS + 1]
 
 
-def featured_categories(categories: Sequence[FeaturedCategory], day: int) -> list[FeaturedCategory]:
-    """FRONT_CATEGORIES adjacent categories, shifted by one each day, with a few products of each."""
+def featured_categories(
+    categories: Sequence[FeaturedCategory], day: int, shown: Collection[UUID]
+) -> list[FeaturedCategory]:
+    """FRONT_CATEGORIES adjacent categories, shifted by one each day, with a few products of each that are not among
+    those that are `shown` already."""
     start = day % len(categories) if categories else 0
-    shifted = [*categories[start:], *categories[:start]][:FRONT_CATEGORIES]
-    return [FeaturedCategory(each.name, each.products[:PRODUCTS_PER_CATEGORY]) for each in shifted]
+    others = [
+        FeaturedCategory(each.name, [product for product in each.products if product.id not in shown])
+        for each in [*categories[start:], *categories[:start]]
+    ]
+    left = [each for each in others if each.products][:FRONT_CATEGORIES]
+    return [FeaturedCategory(each.name, each.products[:PRODUCTS_PER_CATEGORY]) for each in left]
 
 
 @router.get("/category/{name}")

@@ -103,6 +103,7 @@ class Storefront:
         products = await self.backends.catalogue.by_ids(quantities)
         for missing in quantities.keys() - products.keys():
             await self.carts.put(owner, missing, 0)
+        visitor.carts[owner] = {product: quantities[product] for product in products}
         lines = [CartLine(product, quantities[product.id]) for product in products.values()]
         return sorted(lines, key=lambda line: line.product.name)
 

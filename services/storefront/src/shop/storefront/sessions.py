@@ -9,10 +9,11 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from typing import Any, Literal
+from uuid import UUID
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -76,6 +77,8 @@ class Visitor:
     flash: str | None = None
     sign: Callable[[str], str] = str
     loaded: dict[str, Any] = field(default_factory=dict)
+    carts: dict[str, Mapping[UUID, int]] = field(default_factory=dict)
+    """By owner: the lines that were read during this request."""
 
     @property
     def known(self) -> bool:

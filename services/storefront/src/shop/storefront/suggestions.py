@@ -208,10 +208,13 @@ def joined(
 
 
 def worth_showing(found: Sequence[Suggestion], in_cart: Collection[UUID]) -> Sequence[Suggestion]:
-    """The best ones that are not in the cart. None at all when nothing is known about the best one: then they are
-    arbitrary products of the catalogue."""
-    shown = [one for one in found if one.product.id not in in_cart][:SHOWN]
-    return shown if shown and shown[0].kind != messages.REASON_KIND_IN_CATALOGUE else []
+    """The best ones that are not in the cart. Products about which nothing is known are shown only beside popular ones:
+    never among those chosen for a customer or a cart, and not alone."""
+    left = [one for one in found if one.product.id not in in_cart]
+    kinds = {one.kind for one in left}
+    if kinds != {messages.REASON_KIND_POPULAR, messages.REASON_KIND_IN_CATALOGUE}:
+        left = [one for one in left if one.kind != messages.REASON_KIND_IN_CATALOGUE]
+    return left[:SHOWN]
 
 
 def _user_id(visitor: Visitor) -> str:
@@ -238,4 +241,4 @@ def heading(found: Sequence[Suggestion], *, for_cart: bool = False) -> str:
         return "Recommended for you"
     if for_cart and kinds & {messages.REASON_KIND_BOUGHT_TOGETHER, messages.REASON_KIND_OTHERS_ALSO_BOUGHT}:
         return "Goes well with your cart"
-    return "Popular right now"
+    return "Popular and more" if messages.REASON_KIND_IN_CATALOGUE in kinds else "Popular right now"

@@ -6,10 +6,10 @@ from shop.operator.audit.model import Options, Result
 from shop.operator.audit.run import Target
 from shop.operator.cluster.port_forward import Forwards
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kube.kinds import DEPLOYMENT, SECRET
-from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.reconcile.preflight import DIRECT
 from shop.operator.errors import ShopctlError
+from shop.operator.kube.kinds import DEPLOYMENT, SECRET
+from shop.operator.kube.objects import Object
 from shop.operator.local import audit_target
 from shop.operator.program import shopctl
 from shop.operator.resource.spec import ShopSpec

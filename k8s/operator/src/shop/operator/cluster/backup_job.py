@@ -5,11 +5,11 @@ import secrets
 from datetime import UTC, datetime
 
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kube.kinds import CRON_JOB, JOB, POD
-from shop.operator.engine.kube.objects import SHOP_LABEL, Object
 from shop.operator.engine.status.health import Phase, assess
 from shop.operator.engine.status.pods import last_output, pod_problem
 from shop.operator.errors import ShopctlError
+from shop.operator.kube.kinds import CRON_JOB, JOB, POD
+from shop.operator.kube.objects import SHOP_LABEL, Object
 from shop.operator.program import shopctl
 
 SUFFIX = "-backup"

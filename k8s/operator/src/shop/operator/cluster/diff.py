@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from shop.operator.engine.kube.objects import APPLIED, Object
+from shop.operator.kube.objects import APPLIED, Object
 
 MAX_SHOWN_CHARACTERS = 90
 MAX_SHOWN_LINES = 12

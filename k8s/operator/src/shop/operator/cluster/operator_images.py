@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from shop.operator.cluster.session import FORBIDDEN, Session
-from shop.operator.engine.kube.api_errors import ApiError
-from shop.operator.engine.kube.kinds import DEPLOYMENT
-from shop.operator.engine.kube.objects import NOUN_LABEL, SHOP_LABEL, NamespacedName, Object
 from shop.operator.engine.render.renderer import Images
 from shop.operator.engine.render.values import LOCAL_REGISTRY
+from shop.operator.kube.api_errors import ApiError
+from shop.operator.kube.kinds import DEPLOYMENT
+from shop.operator.kube.objects import NOUN_LABEL, SHOP_LABEL, NamespacedName, Object
 
 VERSION_LABEL = "app.kubernetes.io/version"
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from shop.operator.cluster.session import Session
-from shop.operator.engine.kube.kinds import SHOP
-from shop.operator.engine.kube.objects import RETRY, Object
 from shop.operator.errors import ShopctlError
+from shop.operator.kube.kinds import SHOP
+from shop.operator.kube.objects import RETRY, Object
 from shop.operator.program import shopctl
 
 POLL_S = 0.25

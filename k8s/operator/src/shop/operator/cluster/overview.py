@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shop.operator.console import table
-from shop.operator.engine.kube.objects import Object
 from shop.operator.engine.status.conditions import summary
 from shop.operator.engine.status.pods import PodProblem
+from shop.operator.kube.objects import Object
 
 MAX_EVENTS = 10
 MAX_MESSAGE_CHARACTERS = 200

@@ -7,12 +7,12 @@ import orjson
 
 from shop.operator.cluster.overview import Overview
 from shop.operator.cluster.session import FORBIDDEN, Session
-from shop.operator.engine.kube.api_errors import ApiError
-from shop.operator.engine.kube.client import Request, path_of
-from shop.operator.engine.kube.kinds import EVENT, POD, RENDERED, Kind
-from shop.operator.engine.kube.objects import SHOP_LABEL, Object, Ref
 from shop.operator.engine.status.health import Phase, assess
 from shop.operator.engine.status.pods import PodProblem, pod_problem
+from shop.operator.kube.api_errors import ApiError
+from shop.operator.kube.client import Request, path_of
+from shop.operator.kube.kinds import EVENT, POD, RENDERED, Kind
+from shop.operator.kube.objects import SHOP_LABEL, Object, Ref
 
 WITH_PODS = tuple(kind for kind in RENDERED if kind.kind in ("Deployment", "StatefulSet", "Job"))
 MAX_EVENTS_READ = 200

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from shop.operator.cluster.diff import Change
-from shop.operator.engine.kube.objects import NamespacedName, Ref
+from shop.operator.kube.objects import NamespacedName, Ref
 
 EXIT_SAME, EXIT_REFUSED, EXIT_CHANGES = 0, 1, 2
 MAX_SHOWN_CHANGES = 25

@@ -17,16 +17,16 @@ from shop.operator.cluster.diff import changes
 from shop.operator.cluster.plan_result import Action, Item, Plan
 from shop.operator.cluster.session import FORBIDDEN, Session, refusal
 from shop.operator.engine.cache.store import SEED_SUFFIX, owning_shop, seed_of
-from shop.operator.engine.kube.api_errors import ApiError, Conflict, Invalid, NotFound
-from shop.operator.engine.kube.client import Request, path_of
-from shop.operator.engine.kube.kinds import DEPLOYMENT, SECRET, SHOP, Kind, kind_of, wave_of
-from shop.operator.engine.kube.objects import MANAGER, SHOP_LABEL, NamespacedName, Object, Ref
 from shop.operator.engine.reconcile import preflight
 from shop.operator.engine.reconcile.apply import is_field_conflict, merged
 from shop.operator.engine.reconcile.history import SEED_BYTES
 from shop.operator.engine.render.renderer import HelmNotFound, Renderer, RenderError, find_charts, find_helm
 from shop.operator.engine.status.shop_view import Entry, ShopView
 from shop.operator.errors import ShopctlError
+from shop.operator.kube.api_errors import ApiError, Conflict, Invalid, NotFound
+from shop.operator.kube.client import Request, path_of
+from shop.operator.kube.kinds import DEPLOYMENT, SECRET, SHOP, Kind, kind_of, wave_of
+from shop.operator.kube.objects import MANAGER, SHOP_LABEL, NamespacedName, Object, Ref
 from shop.operator.program import shopctl
 from shop.operator.resource import shopfile
 from shop.operator.resource.spec import Shop

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from shop.operator.cluster.session import Session, refusal
 from shop.operator.console import note, write
-from shop.operator.engine.kube.api_errors import ApiError, Unreachable
-from shop.operator.engine.kube.client import Request, path_of
-from shop.operator.engine.kube.kinds import POD
-from shop.operator.engine.kube.objects import NOUN_LABEL, SHOP_LABEL, Object
 from shop.operator.errors import ShopctlError
+from shop.operator.kube.api_errors import ApiError, Unreachable
+from shop.operator.kube.client import Request, path_of
+from shop.operator.kube.kinds import POD
+from shop.operator.kube.objects import NOUN_LABEL, SHOP_LABEL, Object
 from shop.operator.program import shopctl
 
 MAX_SOURCES = 64

@@ -17,11 +17,11 @@ import aiohttp
 
 from shop.operator.cluster.session import Session
 from shop.operator.console import note
-from shop.operator.engine.kube.api_errors import ApiError
-from shop.operator.engine.kube.client import path_of
-from shop.operator.engine.kube.kinds import POD, SERVICE
-from shop.operator.engine.kube.objects import Object
 from shop.operator.errors import ShopctlError
+from shop.operator.kube.api_errors import ApiError
+from shop.operator.kube.client import path_of
+from shop.operator.kube.kinds import POD, SERVICE
+from shop.operator.kube.objects import Object
 
 PROTOCOL = "v4.channel.k8s.io"
 DATA, PROBLEM = 0, 1

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from shop.operator.cluster.cluster_options import ClusterOptions
-from shop.operator.engine.kube.api_errors import ApiError, Unreachable
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import SHOP
-from shop.operator.engine.kube.login import LoginError
-from shop.operator.engine.kube.objects import Object
 from shop.operator.errors import ShopctlError
+from shop.operator.kube.api_errors import ApiError, Unreachable
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import SHOP
+from shop.operator.kube.login import LoginError
+from shop.operator.kube.objects import Object
 
 FIRST_ANSWER_S = 10.0
 """For the first response; a person waits for it, so it is shorter than the operator's limit."""

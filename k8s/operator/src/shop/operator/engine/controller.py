@@ -16,17 +16,17 @@ from shop.operator.engine import metrics
 from shop.operator.engine.cache.informer import Informer
 from shop.operator.engine.cache.store import Cache, Child, Pod, StoredShop, child_from_object, pod_from_object
 from shop.operator.engine.cache.work_queue import WorkQueue
-from shop.operator.engine.kube.api_errors import ApiError
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CRON_JOB, POD, RENDERED, SHOP, Kind, kind_of
-from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Object
 from shop.operator.engine.reconcile.preflight import cluster_version, optional_kinds
 from shop.operator.engine.reconcile.reconciler import Reconciler
 from shop.operator.engine.reconcile.target import Target
 from shop.operator.engine.reconcile.upgrades import Limits, Upgrades
 from shop.operator.engine.render.renderer import Renderer
-from shop.operator.engine.slots import Slots
 from shop.operator.engine.status.event_recorder import EventRecorder
+from shop.operator.kube.api_errors import ApiError
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CRON_JOB, POD, RENDERED, SHOP, Kind, kind_of
+from shop.operator.kube.objects import SHOP_LABEL, NamespacedName, Object
+from shop.operator.kube.slots import Slots
 
 WORKERS = 6
 """Shops reconciled at once."""

@@ -12,10 +12,10 @@ import random
 import time
 from datetime import UTC, datetime
 
-from shop.operator.engine.kube.api_errors import ApiError, Conflict, NotFound
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import LEASE
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube.api_errors import ApiError, Conflict, NotFound
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import LEASE
+from shop.operator.kube.objects import Object
 
 DURATION_S = 8
 RENEW_S = 2.0

@@ -27,15 +27,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shop.kit.logging import configure
 from shop.operator.engine.controller import FIRST_LIST_S, RESYNC_S, WORKERS, Controller, Options
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.login import LoginError
-from shop.operator.engine.kube.objects import MANAGER
 from shop.operator.engine.leader import Lease
 from shop.operator.engine.metrics import LEADER, count_request
 from shop.operator.engine.probe_server import probe_server
 from shop.operator.engine.reconcile.upgrades import AT_ONCE, CANARY_READY_S, MAX_FAILURES, Limits
 from shop.operator.engine.render.renderer import HelmNotFound, Images, Renderer, find_charts, find_helm
 from shop.operator.engine.render.values import LOCAL_REGISTRY
+from shop.operator.kube.client import Kube
+from shop.operator.kube.login import LoginError
+from shop.operator.kube.objects import MANAGER
 from shop.operator.resource.spec_window import MaintenanceWindow
 
 LEASE_NAME = "shop-operator"

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from shop.devkit.processes import EmbeddedError, launch
 
+PROGRAM = (sys.executable, "-m", "shop.operator.local.prefork")
 PR_SET_CHILD_SUBREAPER = 36
 WAIT_POLL_S = 0.02
 
@@ -59,8 +60,9 @@ class ForkedProcess(subprocess.Popen[bytes]):
 class PreforkServer:
     """Start it from the main thread; `spawn` may then be called from there, after `wait_ready` in any thread."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, program: Sequence[str] = PROGRAM) -> None:
         self._log = log
+        self._program = program
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
@@ -76,8 +78,7 @@ class PreforkServer:
             return
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._ready = False
-        program = [sys.executable, "-m", "shop.operator.local.prefork"]
-        self._process = launch(program, log=self._log, env=os.environ, piped=True)
+        self._process = launch(list(self._program), log=self._log, env=os.environ, piped=True)
 
     @property
     def pid(self) -> int | None:

@@ -47,6 +47,7 @@ KEEPALIVE_S = 30
 KEEPALIVE_TIMEOUT_S = 10
 FIRST_RECONNECT_S = 0.1
 MAX_RECONNECT_S = 2.0
+NEVER_MS = 2**31 - 1
 MIN_RESOLUTION_INTERVAL_S = 1.0
 """A name is resolved again when a connection ends, at most this often; servers end connections after some seconds
 (``grpc_max_connection_age_s``), which is how a client finds new instances."""
@@ -105,8 +106,9 @@ def service_config(files: Sequence[FileDescriptor]) -> str:
 class GrpcClient:
     """One service at one DNS name, or at several IP addresses separated by commas; calls go to them in turn.
 
-    Make it on the running loop, to which its connections belong. A call with several parts (a stream) is made with the
-    stub itself, with ``metadata()`` and a timeout.
+    Make it on the running loop, to which its connections belong. It connects at once, and again whenever a connection
+    ends, so that calls find one that is ready. A call with several parts (a stream) is made with the stub itself, with
+    ``metadata()`` and a timeout.
     """
 
     def __init__(self, name: str, addresses: str, files: Sequence[FileDescriptor], internal_token: str = "") -> None:
@@ -129,9 +131,11 @@ class GrpcClient:
                 ("grpc.enable_http_proxy", 0),
                 # Connections are this client's own, and end with it.
                 ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.client_idle_timeout_ms", NEVER_MS),
             ],
             interceptors=[_Measured(self, methods)],
         )
+        self.channel.get_state(try_to_connect=True)
 
     async def call[Q, R](
         self, method: Callable[..., grpc.aio.UnaryUnaryCall[Q, R]], request: Q, *, timeout_s: float = TIMEOUT_S

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
-from shop.operator.engine.kube.api_errors import ApiError, Gone, NotFound, WatchIdleTimeout
-from shop.operator.engine.kube.client import PAGE, WATCH_S, Kube
-from shop.operator.engine.kube.kinds import Kind
-from shop.operator.engine.kube.objects import NamespacedName, Object
 from shop.operator.engine.metrics import WATCH_RESTARTS
+from shop.operator.kube.api_errors import ApiError, Gone, NotFound, WatchIdleTimeout
+from shop.operator.kube.client import PAGE, WATCH_S, Kube
+from shop.operator.kube.kinds import Kind
+from shop.operator.kube.objects import NamespacedName, Object
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 10.0

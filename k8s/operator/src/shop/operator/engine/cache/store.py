@@ -14,11 +14,11 @@ from typing import Self
 
 import orjson
 
-from shop.operator.engine.kube.kinds import SHOP, wave_of
-from shop.operator.engine.kube.objects import APPLIED, GROUP, SHOP_LABEL, NamespacedName, Object, Ref
 from shop.operator.engine.reconcile.drift import digest
 from shop.operator.engine.status.health import Health, Phase, assess, serves
 from shop.operator.engine.status.pods import PodProblem, pod_problem
+from shop.operator.kube.kinds import SHOP, wave_of
+from shop.operator.kube.objects import APPLIED, GROUP, SHOP_LABEL, NamespacedName, Object, Ref
 
 SEED_SUFFIX = "-seed"
 SEED_FIELD = "seed"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shop.operator.engine.cache.store import Child
-from shop.operator.engine.kube.api_errors import ApiError, Conflict, Invalid, NotFound
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import DEPLOYMENT, JOB, Kind, kind_of
-from shop.operator.engine.kube.objects import MANAGER, NamespacedName, Object, Ref
 from shop.operator.engine.status.report import reason_of
+from shop.operator.kube.api_errors import ApiError, Conflict, Invalid, NotFound
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import DEPLOYMENT, JOB, Kind, kind_of
+from shop.operator.kube.objects import MANAGER, NamespacedName, Object, Ref
 
 HANDOVER = f"{MANAGER}-handover"
 """Field manager that holds a Deployment's replicas between the operator, which lets go, and the autoscaler."""

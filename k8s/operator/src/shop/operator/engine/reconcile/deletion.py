@@ -9,14 +9,14 @@ import contextlib
 from collections.abc import Mapping
 
 from shop.operator.engine.cache.store import Child
-from shop.operator.engine.kube.api_errors import Conflict
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import CLAIM, kind_of
-from shop.operator.engine.kube.objects import SHOP_LABEL, NamespacedName, Ref
 from shop.operator.engine.metrics import PRUNED_OBJECTS
 from shop.operator.engine.reconcile.preflight import named_by
 from shop.operator.engine.reconcile.target import Target
 from shop.operator.engine.status.shop_view import Entry, ShopView
+from shop.operator.kube.api_errors import Conflict
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import CLAIM, kind_of
+from shop.operator.kube.objects import SHOP_LABEL, NamespacedName, Ref
 
 POLL_S = 5.0
 """For deletions that send no event."""

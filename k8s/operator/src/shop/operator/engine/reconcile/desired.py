@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from pydantic import ValidationError
 
-from shop.operator.engine.kube.kinds import SHOP
 from shop.operator.engine.reconcile.target import Target
 from shop.operator.engine.status.shop_view import Basis, Rollout, ShopView
+from shop.operator.kube.kinds import SHOP
 from shop.operator.resource.spec import Shop
 
 

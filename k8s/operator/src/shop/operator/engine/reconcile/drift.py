@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from shop.operator.engine.kube.objects import MANAGER, Object, amount
+from shop.operator.kube.objects import MANAGER, Object, amount
 
 DIGEST_BYTES = 10
 MAX_PATHS = 50

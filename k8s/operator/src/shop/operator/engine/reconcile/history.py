@@ -20,10 +20,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import orjson
 
 from shop.operator.engine.cache.store import SEED_FIELD, SEED_SUFFIX, Cache, seed_of
-from shop.operator.engine.kube.api_errors import Conflict
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import SECRET
-from shop.operator.engine.kube.objects import (
+from shop.operator.engine.reconcile.apply import Blocked
+from shop.operator.engine.status.shop_view import ShopView
+from shop.operator.kube.api_errors import Conflict
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import SECRET
+from shop.operator.kube.objects import (
     ARGO_CD_IGNORE,
     SHOP_LABEL,
     NamespacedName,
@@ -31,8 +33,6 @@ from shop.operator.engine.kube.objects import (
     Ref,
     bookkeeping_secret,
 )
-from shop.operator.engine.reconcile.apply import Blocked
-from shop.operator.engine.status.shop_view import ShopView
 
 HISTORY_SUFFIX = "-history"
 SEED_BYTES = 32

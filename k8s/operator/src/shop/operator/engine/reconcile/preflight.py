@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from shop.operator.engine.kube.client import Kube, Request
-from shop.operator.engine.kube.kinds import CLAIM, CONFIG_MAP, RENDERED, SECRET, Kind
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube.client import Kube, Request
+from shop.operator.kube.kinds import CLAIM, CONFIG_MAP, RENDERED, SECRET, Kind
+from shop.operator.kube.objects import Object
 from shop.operator.resource.spec import ShopSpec
 from shop.operator.services import WITH_DATABASE
 

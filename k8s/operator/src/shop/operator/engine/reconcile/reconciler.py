@@ -17,10 +17,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from shop.operator.engine.cache.store import SEED_SUFFIX, Cache
-from shop.operator.engine.kube.api_errors import ApiError, Conflict, NotFound
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import SECRET, SHOP
-from shop.operator.engine.kube.objects import FINALIZER, NamespacedName, Object, Ref
 from shop.operator.engine.metrics import ROLLBACKS
 from shop.operator.engine.reconcile import preflight
 from shop.operator.engine.reconcile.apply import Applier, Blocked, reason_and_message
@@ -41,6 +37,10 @@ from shop.operator.engine.status.conditions import Facts, RolloutInProgress
 from shop.operator.engine.status.event_recorder import EventRecorder
 from shop.operator.engine.status.report import PROGRESS_S, StatusReporter, inventory
 from shop.operator.engine.status.shop_view import Basis, Entry, Failure, Rollout, ShopView
+from shop.operator.kube.api_errors import ApiError, Conflict, NotFound
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import SECRET, SHOP
+from shop.operator.kube.objects import FINALIZER, NamespacedName, Object, Ref
 from shop.operator.resource.spec import Shop
 
 POLL_ROLLOUT_S = 15.0

@@ -10,19 +10,19 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from shop.operator.engine.cache.store import Cache, Child
-from shop.operator.engine.kube.api_errors import ApiError
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import JOB, Wave, kind_of
-from shop.operator.engine.kube.objects import NamespacedName, Object, Ref
 from shop.operator.engine.metrics import APPLIED_OBJECTS, DRIFT_REPAIRS
 from shop.operator.engine.reconcile.apply import Applier, Blocked, reason_and_message
 from shop.operator.engine.reconcile.drift import difference, digest
 from shop.operator.engine.reconcile.target import Item, Target
-from shop.operator.engine.slots import SLOW_S
 from shop.operator.engine.status.conditions import with_pod_cause
 from shop.operator.engine.status.health import PROGRESS_DEADLINE, Phase
 from shop.operator.engine.status.pods import PodProblem
 from shop.operator.engine.status.shop_view import Entry, Rollout, ShopView
+from shop.operator.kube.api_errors import ApiError
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import JOB, Wave, kind_of
+from shop.operator.kube.objects import NamespacedName, Object, Ref
+from shop.operator.kube.slots import SLOW_S
 
 JOB_RETRY_S = 60.0
 """A Job that failed for good is created anew after this time, when nothing else can help."""

@@ -9,8 +9,8 @@ from itertools import groupby
 
 import orjson
 
-from shop.operator.engine.kube.kinds import Wave, order_of, wave_of
-from shop.operator.engine.kube.objects import APPLIED, Object, Ref
+from shop.operator.kube.kinds import Wave, order_of, wave_of
+from shop.operator.kube.objects import APPLIED, Object, Ref
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from shop.operator.engine.kube.objects import CANARY, NamespacedName, Object
+from shop.operator.kube.objects import CANARY, NamespacedName, Object
 from shop.operator.resource.spec_window import MaintenanceWindow
 
 AT_ONCE = 5

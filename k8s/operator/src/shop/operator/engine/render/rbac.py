@@ -12,7 +12,7 @@ from itertools import groupby
 
 import yaml
 
-from shop.operator.engine.kube.kinds import CLAIM, EVENT, LEASE, POD, RENDERED, SHOP, Kind
+from shop.operator.kube.kinds import CLAIM, EVENT, LEASE, POD, RENDERED, SHOP, Kind
 
 Verbs = tuple[str, ...]
 Rules = list[dict[str, list[str]]]

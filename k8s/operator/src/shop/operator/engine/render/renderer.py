@@ -26,12 +26,12 @@ from typing import Any
 
 import yaml
 
-from shop.operator.engine.kube.kinds import RENDERED, SHOP, order_of
-from shop.operator.engine.kube.objects import APPLIED, ARGO_CD_IGNORE, KEEP, MANAGER, SHOP_LABEL, Object
 from shop.operator.engine.metrics import RENDER
 from shop.operator.engine.render import shop_secrets
 from shop.operator.engine.render.charts import Charts
 from shop.operator.engine.render.values import Images, RenderError, Values, values
+from shop.operator.kube.kinds import RENDERED, SHOP, order_of
+from shop.operator.kube.objects import APPLIED, ARGO_CD_IGNORE, KEEP, MANAGER, SHOP_LABEL, Object
 from shop.operator.resource.spec import Shop
 
 __all__ = ["HelmNotFound", "Images", "RenderError", "Renderer", "find_charts", "find_helm"]

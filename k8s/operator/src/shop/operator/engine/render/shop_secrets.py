@@ -12,9 +12,9 @@ import string
 from base64 import b64encode
 from collections.abc import Mapping
 
-from shop.operator.engine.kube.kinds import STORE_NOUNS
-from shop.operator.engine.kube.objects import KEEP, NOUN_LABEL, Object
 from shop.operator.engine.render.values import Values
+from shop.operator.kube.kinds import STORE_NOUNS
+from shop.operator.kube.objects import KEEP, NOUN_LABEL, Object
 from shop.operator.services import WITH_DATABASE
 
 PASSWORD_LENGTH = 32

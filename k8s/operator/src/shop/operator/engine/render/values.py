@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shop.operator.engine.kube.objects import amount
+from shop.operator.kube.objects import amount
 from shop.operator.resource.spec import RETAIL_NEEDED, Backend, DatabaseBackend, Exposure, Shop, ShopSpec, Store
 from shop.operator.resource.spec_service import SAMPLE_DATA, Resources
 from shop.operator.services import OPTIONAL, SERVICES, WITH_DATABASE, WITH_GRPC

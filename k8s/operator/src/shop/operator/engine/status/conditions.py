@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from shop.operator.engine.kube.objects import shortened, timestamp
 from shop.operator.engine.status.pods import PodProblem
+from shop.operator.kube.objects import shortened, timestamp
 
 MESSAGE_CHARS = 1_024
 MAX_PROBLEM_SENTENCES = 3

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from shop.operator.engine.kube.api_errors import ApiError, Conflict, NotFound
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import EVENT, SHOP
-from shop.operator.engine.kube.objects import MANAGER, Object, shortened, timestamp
+from shop.operator.kube.api_errors import ApiError, Conflict, NotFound
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import EVENT, SHOP
+from shop.operator.kube.objects import MANAGER, Object, shortened, timestamp
 
 MESSAGE_CHARS = 1_024
 REASON_CHARS = 128

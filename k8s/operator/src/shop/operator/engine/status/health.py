@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from shop.operator.engine.kube.objects import Object, Ref
+from shop.operator.kube.objects import Object, Ref
 
 PROGRESS_DEADLINE = "ProgressDeadlineExceeded"
 """Reason of a Deployment that took longer than its own spec allows."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from shop.operator.engine.kube.objects import Object, shortened
+from shop.operator.kube.objects import Object, shortened
 
 OUTPUT_CHARS = 300
 """How much of a program's last output is quoted."""

@@ -12,14 +12,14 @@ from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from shop.operator.engine.cache.store import Cache
-from shop.operator.engine.kube.api_errors import ApiError, Conflict
-from shop.operator.engine.kube.client import Kube
-from shop.operator.engine.kube.kinds import SHOP
-from shop.operator.engine.kube.objects import NamespacedName, Object
 from shop.operator.engine.render.values import public_url
 from shop.operator.engine.status.conditions import Facts, conditions
 from shop.operator.engine.status.event_recorder import EventRecorder
 from shop.operator.engine.status.shop_view import Entry, ShopView, StatusPart
+from shop.operator.kube.api_errors import ApiError, Conflict
+from shop.operator.kube.client import Kube
+from shop.operator.kube.kinds import SHOP
+from shop.operator.kube.objects import NamespacedName, Object
 from shop.operator.resource.spec import Exposure
 
 PROGRESS_FIELDS = frozenset({"conditions", "services", "servicesReady"})

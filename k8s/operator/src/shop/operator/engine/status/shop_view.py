@@ -12,7 +12,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from shop.operator.engine.kube.objects import RETRY, NamespacedName, Object, Ref
+from shop.operator.kube.objects import RETRY, NamespacedName, Object, Ref
 from shop.operator.resource.spec import ShopSpec
 
 NOT_RENDERED = frozenset({"suspend", "rollback", "progress_deadline_seconds", "deletion_policy", "maintenance_window"})

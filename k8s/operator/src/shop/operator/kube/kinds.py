@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from shop.operator.engine.kube.objects import NOUN_LABEL, Object, Ref
+from shop.operator.kube.objects import NOUN_LABEL, Object, Ref
 from shop.operator.services import EDGE
 
 STORE_NOUNS = frozenset({"postgres", "nats", "valkey"})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import aiohttp
 import orjson
 
-from shop.operator.engine.kube.objects import Object
+from shop.operator.kube.objects import Object
 
 MAX_MESSAGE = 2_000
 

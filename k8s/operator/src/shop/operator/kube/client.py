@@ -19,8 +19,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from shop.operator.engine.kube import login
-from shop.operator.engine.kube.api_errors import (
+from shop.operator.kube import login
+from shop.operator.kube.api_errors import (
     TRANSIENT,
     ApiError,
     Gone,
@@ -31,9 +31,9 @@ from shop.operator.engine.kube.api_errors import (
     error_of,
     no_response,
 )
-from shop.operator.engine.kube.kinds import LEASE, Kind
-from shop.operator.engine.kube.objects import MANAGER, Object
-from shop.operator.engine.slots import Slots
+from shop.operator.kube.kinds import LEASE, Kind
+from shop.operator.kube.objects import MANAGER, Object
+from shop.operator.kube.slots import Slots
 
 MAX_IN_FLIGHT = 16
 """Concurrent requests. Watches and the Lease do not count: they must go on when everything else is slow."""

@@ -1,0 +1,2 @@
+DROP INDEX notifications_about;
+DROP TABLE deleted_users;
