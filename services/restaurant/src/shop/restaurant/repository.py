@@ -26,11 +26,12 @@ BY_USER = f"""
 SELECT {COLUMNS} FROM restaurants WHERE id IN (SELECT restaurant_id FROM staff WHERE user_id = $1)
 ORDER BY sort_name, id"""  # noqa: S608 - constant
 
-# The distance by the haversine formula, null without a position to measure from.
+# The distance by the haversine formula, null without a position to measure from (least() would ignore a null).
 PAGE = f"""
 WITH found AS (
-    SELECT {COLUMNS}, 2 * {EARTH_RADIUS_M} * asin(sqrt(least(1, power(sin(radians(lat - $3) / 2), 2)
-        + cos(radians($3)) * cos(radians(lat)) * power(sin(radians(lon - $4) / 2), 2)))) AS distance_m
+    SELECT {COLUMNS}, CASE WHEN $3::float8 IS NOT NULL THEN 2 * {EARTH_RADIUS_M} * asin(sqrt(least(1,
+        power(sin(radians(lat - $3) / 2), 2)
+        + cos(radians($3)) * cos(radians(lat)) * power(sin(radians(lon - $4::float8) / 2), 2)))) END AS distance_m
     FROM restaurants
     WHERE ($1::text IS NULL OR search @@ to_tsquery('simple', $1)) AND ($2::text IS NULL OR cuisine = $2)
 )
@@ -88,9 +89,9 @@ SELECT {COLUMNS} FROM changed"""  # noqa: S608 - constants
 # Dates that are long over are removed at the same time.
 CLOSURES = f"""
 WITH changed AS (
-    UPDATE restaurants SET updated_at = $4, closures = ARRAY(
+    UPDATE restaurants SET updated_at = $4::timestamptz, closures = ARRAY(
         SELECT DISTINCT day FROM unnest(closures || $2::date[]) AS day
-        WHERE day <> ALL ($3::date[]) AND day > $4::date - 7 ORDER BY day)
+        WHERE day <> ALL ($3::date[]) AND day > $4::timestamptz::date - 7 ORDER BY day)
     WHERE id = $1
     RETURNING *
 ), kept AS (
