@@ -55,6 +55,7 @@ class ScriptedShop:
     refuse: Problem | None = None
     address_refusal: Problem | None = None
     refund_refusal: Problem | None = None
+    cancel_refusal: Problem | None = None
     sign_in_refusal: Problem | None = None
     in_flight_answers: int = 0
     free_shipping_from: int | None = None
@@ -330,6 +331,8 @@ def _order_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.post("/api/v1/orders/{order_id}/{how}")
     async def change(order_id: str, how: str, request: Request) -> dict[str, Any]:
         order = shop.order_of(request, order_id)
+        if shop.cancel_refusal:
+            raise shop.cancel_refusal
         after = {"cancel": "cancelled", "fulfil": "fulfilled", "deliver": "delivered"}[how]
         if order["state"] in {"delivered", "cancelled", "rejected"}:
             raise Problem(409, "illegal_transition", f"An order that is {order['state']} cannot become {after}.")

@@ -16,7 +16,7 @@ from shop.storefront.catalogue_pages import CursorText, Words, search_text
 from shop.storefront.confirmation import Confirmation, require_confirmation
 from shop.storefront.forms import SHOWN_IN_FORM, decimal_text, form_key, int_field, minor_units
 from shop.storefront.order_pages import cancel_confirmation, with_refunded_amount, with_refunds_of_all
-from shop.storefront.schemas import Payment
+from shop.storefront.schemas import Order, Payment
 from shop.storefront.service import Storefront
 from shop.storefront.sessions import Session
 from shop.storefront.web import Admin, PostedForm, Shop, formats_of, page, redirect, with_query
@@ -74,12 +74,19 @@ async def _order(
         order=found,
         history=history,
         payments=payments,
-        actions=[action for action in ACTIONS.get(found.state, ()) if action != "fulfil" or found.refund != "full"],
+        actions=_actions(found),
         refund_key=str(uuid4()),
         problem=problem,
         wrong=wrong,
         typed=typed or {},
     )
+
+
+def _actions(found: Order) -> list[str]:
+    """What may be done: a food order is moved by its delivery alone, and can be cancelled until it is picked up."""
+    if found.kind == "food":
+        return ["cancel"] if found.state in {"pending", "confirmed"} else []
+    return [action for action in ACTIONS.get(found.state, ()) if action != "fulfil" or found.refund != "full"]
 
 
 @router.post("/orders/{order_id}/refund")

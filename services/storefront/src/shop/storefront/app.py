@@ -19,6 +19,7 @@ from shop.storefront import (
 )
 from shop.storefront.food import cart_pages as food_cart_pages
 from shop.storefront.food import checkout_pages as food_checkout_pages
+from shop.storefront.food import order_pages as food_order_pages
 from shop.storefront.food import pictures as food_pictures
 from shop.storefront.food import restaurant_pages
 from shop.storefront.service import Storefront
@@ -31,6 +32,7 @@ PAGES = (
     cart_pages,
     checkout_pages,
     order_pages,
+    food_order_pages,
     food_cart_pages,
     food_checkout_pages,
     restaurant_pages,

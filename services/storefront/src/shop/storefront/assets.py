@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -31,7 +32,8 @@ class Asset:
 
 
 def _load() -> dict[str, Asset]:
-    assets = {}
+    """The files of the folder, and the style of the town's map."""
+    assets = {"map.css": Asset("map.css", resources.files("shop.town").joinpath("map.css").read_bytes(), "text/css")}
     for path in sorted(STATIC_DIR.iterdir()):
         media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         assets[path.name] = Asset(path.name, path.read_bytes(), media_type)

@@ -1,11 +1,10 @@
-"""Proxies an order's server-sent events: a browser has a session cookie, the order service requires an access token."""
+"""Proxies server-sent events of the services: a browser has a session cookie, a service requires an access token."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
-from uuid import UUID
 
 import aiohttp
 from starlette.responses import Response, StreamingResponse
@@ -24,24 +23,25 @@ HEADERS = {"X-Accel-Buffering": "no"}
 RETRY_EVENT = f"retry: {RETRY_MS}\n\n".encode()
 
 
-class OrderStreams:
+class EventStreams:
     """At most MAX_STREAMS streams per process; a page without a stream still works by reloading."""
 
-    def __init__(self, order_urls: str) -> None:
+    def __init__(self, urls: Mapping[str, str]) -> None:
+        """`urls` by the service's name; a service without a URL has no streams."""
         self._connections = Connections(
             connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=MAX_STREAM_S, per_host=MAX_STREAMS
         )
-        self._orders = ServiceClient("order", order_urls, self._connections)
+        self._services = {name: ServiceClient(name, url, self._connections) for name, url in urls.items() if url}
         self._open = 0
 
-    async def open(self, token: str, order_id: UUID, last_event_id: str) -> Response:
+    async def open(self, service: str, path: str, token: str, last_event_id: str) -> Response:
         """The stream. 204 tells the browser not to reconnect; an empty stream tells it to try again later."""
         if self._open >= MAX_STREAMS:
             return Response(status_code=204)
         headers = {"accept": "text/event-stream"}
         if last_event_id:
             headers["last-event-id"] = last_event_id
-        exchange = self._orders.open_stream(f"/api/v1/orders/{order_id}/events", token=token, headers=headers)
+        exchange = self._services[service].open_stream(path, token=token, headers=headers)
         stack = AsyncExitStack()
         try:
             upstream = await stack.enter_async_context(exchange)

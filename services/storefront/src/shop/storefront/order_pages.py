@@ -15,6 +15,8 @@ from shop.kit.errors import Problem, Unavailable
 from shop.storefront.backends import MAX_IDS
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.confirmation import Confirmation, require_confirmation
+from shop.storefront.food.order_pages import food_order_page, order_again
+from shop.storefront.food.texts import REFUSALS
 from shop.storefront.labels import reason_text
 from shop.storefront.schemas import SOLD_STATES, Order, Payment
 from shop.storefront.service import Storefront
@@ -43,6 +45,9 @@ HEADLINES = {
 """Headline and sentence by state."""
 
 
+TOO_LATE = frozenset({"kitchen_has_begun", "already_picked_up"})
+"""Codes of a food order that can no longer be cancelled."""
+
 REFUNDED_NOTES = {"confirmed": " The order will not be shipped."}
 """Added to the text of a refunded order, by state."""
 
@@ -56,8 +61,12 @@ class Step:
 
 @router.get("/orders/{order_id}")
 async def show(request: Request, order_id: UUID, shop: Shop, session: SignedIn) -> Response:
-    order = await _with_product_names(shop, await shop.backends.orders.order(session.access_token, order_id))
-    order = await with_refunds(shop, session.access_token, order)
+    order = await with_refunds(
+        shop, session.access_token, await shop.backends.orders.order(session.access_token, order_id)
+    )
+    if order.kind == "food" and shop.food:
+        return await food_order_page(request, shop, shop.food, session, order)
+    order = await _with_product_names(shop, order)
     headline, explanation = headline_of(order)
     return await page(
         request, "order.html", order=order, headline=headline, explanation=explanation, steps=steps(order)
@@ -144,19 +153,25 @@ async def _with_product_names(shop: Storefront, order: Order) -> Order:
 async def events(request: Request, order_id: UUID, shop: Shop, session: SignedIn) -> Response:
     """The order's states as server-sent events; none for another customer's order."""
     seen = request.headers.get("last-event-id", "")
-    return await shop.streams.open(session.access_token, order_id, seen if seen.isdecimal() else "")
+    path = f"/api/v1/orders/{order_id}/events"
+    return await shop.streams.open("order", path, session.access_token, seen if seen.isdecimal() else "")
 
 
 @router.post("/orders/{order_id}/cancel")
 async def cancel(request: Request, order_id: UUID, shop: Shop, session: SignedIn, form: PostedForm) -> Response:
     if confirmation := await require_confirmation(request, form, cancel_confirmation(f"/orders/{order_id}")):
         return confirmation
-    await shop.backends.orders.change(session.access_token, order_id, "cancel")
+    try:
+        await shop.backends.orders.change(session.access_token, order_id, "cancel")
+    except Problem as problem:
+        if problem.code not in TOO_LATE:
+            raise
+        return redirect(request, f"/orders/{order_id}", REFUSALS[problem.code])
     return redirect(request, f"/orders/{order_id}", "Your order is being cancelled. Any payment will be refunded.")
 
 
 def cancel_confirmation(back: str) -> Confirmation:
-    explanation = "The order will not be shipped, and any payment is refunded. This cannot be undone."
+    explanation = "The order will not be sent, and any payment is refunded. This cannot be undone."
     return Confirmation("Cancel this order?", explanation, "Cancel order", back)
 
 
@@ -166,6 +181,10 @@ async def again(
 ) -> Response:
     """Add the order's products to the cart."""
     order = await shop.backends.orders.order(session.access_token, order_id)
+    if order.kind == "food" and shop.food:
+        if not await order_again(shop.food, visitor, order):
+            return redirect(request, f"/orders/{order_id}", "The items of this order are no longer known.")
+        return redirect(request, "/eat/cart", "The items were added to your cart.")
     for line in order.lines:
         await shop.carts.put(visitor.cart_owner, line.product_id, min(line.quantity, MAX_QUANTITY))
     return redirect(request, "/cart", "The items were added to your cart.")

@@ -21,7 +21,7 @@ from shop.storefront.backends import Backends, items
 from shop.storefront.carts import Carts, Purchase
 from shop.storefront.featured import FeaturedCache
 from shop.storefront.food.service import Food, open_food
-from shop.storefront.live import OrderStreams
+from shop.storefront.live import EventStreams
 from shop.storefront.recommender import Recommender
 from shop.storefront.schemas import Order, Product
 from shop.storefront.sessions import Session, Visitor
@@ -59,7 +59,7 @@ class Storefront:
         settings: Settings,
         backends: Backends,
         carts: Carts,
-        streams: OrderStreams,
+        streams: EventStreams,
         suggestions: Suggestions,
         food: Food | None = None,
     ) -> None:
@@ -82,7 +82,10 @@ class Storefront:
         )
         suggestions = Suggestions(recommender, backends.catalogue, carts)
         food = open_food(context.clients, settings, valkey)
-        return cls(settings, backends, carts, OrderStreams(settings.order_url), suggestions, food)
+        streams = EventStreams(
+            {"order": settings.order_url, "delivery": settings.delivery_url, "restaurant": settings.restaurant_url}
+        )
+        return cls(settings, backends, carts, streams, suggestions, food)
 
     async def close(self) -> None:
         await self.suggestions.close()
