@@ -15,8 +15,8 @@ from tests.architecture.source import ROOT
 NOUNS = tuple(noun for noun, one in manifest.read(ROOT).items() if one.api)
 VERBS = frozenset(
     {
-        *("Add", "Cancel", "Change", "Create", "Delete", "Deliver", "Fulfil", "Get"),
-        *("List", "Place", "Refresh", "Refund", "Register", "Replace", "Set", "Watch"),
+        *("Add", "Cancel", "Change", "Collect", "Create", "Delete", "Deliver", "Drop", "Fulfil", "Get"),
+        *("List", "Place", "Reach", "Refresh", "Refund", "Register", "Reject", "Replace", "Set", "Start", "Watch"),
     }
 )
 MIN_BODIES = 13

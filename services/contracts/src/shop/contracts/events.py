@@ -141,8 +141,8 @@ class TicketChanged(Event):
 
 class DeliveryState(StrEnum):
     """A delivery's state. Legal: waiting (no courier yet) <-> assigned; assigned -> at_restaurant -> picked_up ->
-    on_the_way -> delivered; at_restaurant -> waiting (the courier dropped out); waiting -> failed; all but the last
-    states -> cancelled, until it is picked up."""
+    on_the_way -> delivered; at_restaurant -> waiting (the courier dropped out); waiting -> failed; each of them but the
+    last two -> cancelled. One that is picked up is cancelled only if its order was cancelled at the same moment."""
 
     WAITING = "waiting"
     ASSIGNED = "assigned"

@@ -1,1 +1,1 @@
-"""Delivery: entries that belong to a user, one more for every confirmed order."""
+"""Delivery: couriers, which of them takes an order, and where the food is."""

@@ -1,10 +1,13 @@
-"""The events that delivery consumes. Each takes effect once, in any order."""
+"""The events that delivery consumes: what the kitchen says about an order, by which it may be picked up."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from shop.contracts.events import OrderConfirmed
+from shop.contracts.events import TicketChanged
+from shop.delivery import repository
+from shop.delivery.domain import Delivery
 from shop.delivery.service import DeliveryService
 from shop.kit.db import Connection
 from shop.kit.events import Received
@@ -12,7 +15,27 @@ from shop.kit.inbox import Consumer
 
 
 def consumers(service: DeliveryService) -> list[Consumer]:
-    async def add(connection: Connection, received: Sequence[Received]) -> None:
-        await service.add_orders(connection, [one.event for one in received])
+    async def tickets(connection: Connection, received: Sequence[Received]) -> None:
+        """Events of one order may come in any order: its newest one counts."""
+        newest: dict[object, TicketChanged] = {}
+        for one in received:
+            event: TicketChanged = one.event
+            if event.order_id not in newest or newest[event.order_id].version < event.version:
+                newest[event.order_id] = event
+        await repository.lock(connection)
+        known = await repository.by_ids(connection, [event.order_id for event in newest.values()])
+        changes = [(old, _with_ticket(old, newest[old.order_id])) for old in known.values() if old is not None]
+        await service.dispatch.write(connection, changes, service.now())
 
-    return [Consumer("orders", [OrderConfirmed], add)]
+    return [Consumer("tickets", [TicketChanged], tickets)]
+
+
+def _with_ticket(old: Delivery, event: TicketChanged) -> Delivery:
+    if event.version <= old.kitchen_version or old.state.final:
+        return old
+    ready_at = event.ready_at or old.ready_at
+    if event.state == "ready":
+        ready_at = min(ready_at, event.occurred_at)
+    return replace(
+        old, kitchen=event.state, kitchen_version=event.version, ready_at=ready_at, revision=old.revision + 1
+    )

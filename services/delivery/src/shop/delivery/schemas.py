@@ -2,30 +2,134 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Self
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
-from shop.delivery.domain import MAX_NOTE_CHARACTERS, Entry, Origin, clean_note
+from shop.contracts.geography import Position
+from shop.delivery.domain import Action, State, Vehicle
 from shop.kit.bodies import RequestBody, example
 
-Note = Annotated[str, Field(min_length=1, max_length=MAX_NOTE_CHARACTERS), AfterValidator(clean_note)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
 
 
-class NewEntry(RequestBody):
-    model_config = example(note="Call the supplier")
+class NewCourier(RequestBody):
+    model_config = example(name="Ines", vehicle="bike")
 
-    note: Note
+    name: Name
+    vehicle: Vehicle
 
 
-class EntryView(BaseModel):
-    id: UUID
-    origin: Origin
-    note: str
+class Shift(RequestBody):
+    model_config = example(on_shift=True)
+
+    on_shift: bool
+
+
+class NewPosition(RequestBody):
+    """``at`` is when the position was measured; now if it is left out."""
+
+    model_config = example(lat=51.9, lon=-0.2)
+
+    lat: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
+    lon: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+    at: AwareDatetime | None = None
+
+    def time(self, now: datetime) -> datetime:
+        return now if self.at is None else self.at.astimezone(UTC)
+
+
+class Handover(RequestBody):
+    model_config = example(code="0427")
+
+    code: Annotated[str, Field(pattern=r"^[0-9]{4}$", description="The four digits that the customer tells")]
+
+
+class CourierView(BaseModel):
+    user_id: UUID
+    name: str
+    vehicle: Vehicle
+    capacity: int
+    load: int
+    on_shift: bool
+    fix: Literal["none", "stale", "fresh"]
+    position: Position | None
+    positioned_at: datetime | None
+
+
+class CourierOfDelivery(BaseModel):
+    name: str
+    vehicle: Vehicle
+
+
+class Reached(BaseModel):
+    state: State
+    at: datetime
+
+
+class DeliveryView(BaseModel):
+    """``code`` is shown to the customer alone."""
+
+    order_id: UUID
+    state: State
+    version: int
+    reason: str | None
+    restaurant_id: UUID
+    restaurant_name: str
+    courier: CourierOfDelivery | None
+    eta: datetime | None
+    position: Position | None
+    positioned_at: datetime | None
+    kitchen: str | None
+    ready_at: datetime
+    pickup: Position
+    dropoff: Position
+    distance_m: int
+    route: list[Position]
+    history: list[Reached]
     created_at: datetime
+    updated_at: datetime
+    code: str | None = None
 
-    @classmethod
-    def of(cls, entry: Entry) -> Self:
-        return cls(id=entry.id, origin=entry.origin, note=entry.note, created_at=entry.created_at)
+
+class StepView(BaseModel):
+    order_id: UUID
+    state: State
+    version: int
+    actions: list[Action]
+
+
+class JobView(BaseModel):
+    """``route`` leads from the last fix to the next stop: the restaurant until it is picked up, then the customer."""
+
+    order_id: UUID
+    state: State
+    version: int
+    restaurant_id: UUID
+    restaurant_name: str
+    pickup: Position
+    dropoff: Position
+    address: dict[str, str]
+    customer_name: str
+    kitchen: str | None
+    ready_at: datetime
+    eta: datetime
+    route: list[Position]
+    actions: list[Action]
+
+
+class JobsView(BaseModel):
+    items: list[JobView]
+    revision: int
+
+
+class DemandAt(BaseModel):
+    position: Position
+    orders: int
+
+
+class DemandView(BaseModel):
+    since: datetime
+    items: list[DemandAt]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import nats
 from nats.aio.client import Client
@@ -42,6 +42,7 @@ STORAGE_EXCEEDED = 10047
 ACK_WAIT_S = 30.0
 MAX_ACK_PENDING = 2_048
 CLOSE_TIMEOUT_S = 2.0
+MAX_PENDING_BROADCASTS = 256
 BROKER_ERRORS = (NatsError, OSError, TimeoutError)
 """What a call raises while the broker stops, starts, has lost a stream or cannot be reached."""
 
@@ -179,6 +180,28 @@ class Bus:
         """Send and return the future acknowledgement; messages of one connection keep their order."""
         with errors_as_unavailable():
             return await self.stream.publish_async(subject, payload, headers={"Nats-Msg-Id": message_id})
+
+    async def broadcast(self, subject: str, payload: bytes) -> None:
+        """Send to the processes that listen now. Nothing is stored; without a connection nothing is sent."""
+        if self.connected:
+            with contextlib.suppress(*BROKER_ERRORS):
+                await self._client.publish(subject, payload)
+
+    async def listen(self, subject: str) -> AsyncIterator[bytes]:
+        """What is broadcast from now on; a reader that is slow misses what exceeds MAX_PENDING_BROADCASTS.
+
+        The subject lies outside of the streams, whose subjects begin with a noun.
+        """
+        while not self.connected:  # noqa: ASYNC110 - a connection is also waited for while there was none yet
+            await asyncio.sleep(RECONNECT_WAIT_S)
+        with errors_as_unavailable():
+            subscription = await self._client.subscribe(subject, pending_msgs_limit=MAX_PENDING_BROADCASTS)
+            try:
+                async for message in subscription.messages:
+                    yield message.data
+            finally:
+                with contextlib.suppress(*BROKER_ERRORS):
+                    await subscription.unsubscribe()
 
     async def subscribe(self, noun: str, durable: str, subjects: Sequence[str]) -> JetStreamContext.PullSubscription:
         """A durable pull consumer of ``noun``'s stream, created on first use."""

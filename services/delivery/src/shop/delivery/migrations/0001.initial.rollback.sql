@@ -1,1 +1,9 @@
-DROP TABLE entries;
+DROP TABLE delivery_refusals;
+DROP TABLE delivery_transitions;
+DROP TABLE deliveries;
+DROP TABLE courier_positions;
+DROP TABLE couriers;
+DROP FUNCTION count_courier_load;
+DROP FUNCTION is_carried;
+DROP FUNCTION refuse_other_delivery_start;
+DROP FUNCTION refuse_illegal_delivery;

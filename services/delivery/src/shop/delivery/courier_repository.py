@@ -1,0 +1,121 @@
+"""The only SQL of couriers and their positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from shop.delivery.domain import Courier, Vehicle
+from shop.kit.db import Connection, Database, Record
+from shop.town import Position
+
+SELECT = """
+SELECT user_id, name, vehicle, capacity, load, on_shift, revision, lat, lon, junction, fixed_at
+FROM couriers LEFT JOIN courier_positions ON courier_id = user_id"""
+BY_IDS = f"{SELECT} WHERE user_id = ANY($1::uuid[])"
+READY = f"{SELECT} WHERE on_shift AND fixed_at >= $1 ORDER BY user_id"
+LOST = f"""
+{SELECT} WHERE on_shift AND load > 0 AND coalesce(fixed_at < $1, true) ORDER BY user_id LIMIT $2"""
+PAGE = f"{SELECT} WHERE $1::uuid IS NULL OR user_id > $1 ORDER BY user_id LIMIT $2"
+NEWER = f"""
+{SELECT} JOIN unnest($1::uuid[], $2::integer[]) AS seen (id, known) ON id = user_id WHERE revision > known"""
+PUT = """
+INSERT INTO couriers AS c (user_id, name, vehicle, capacity, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)
+ON CONFLICT (user_id) DO UPDATE SET name = $2, vehicle = $3, capacity = $4, updated_at = $5, revision = c.revision + 1
+WHERE c.load <= $4
+RETURNING user_id"""
+SET_SHIFT = """
+UPDATE couriers SET on_shift = $2, updated_at = $3, revision = revision + 1 WHERE user_id = $1 AND on_shift <> $2"""
+COUNT = """
+SELECT count(*) FILTER (WHERE fixed_at >= $1) AS fresh, count(*) FILTER (WHERE coalesce(fixed_at < $1, true)) AS none
+FROM couriers LEFT JOIN courier_positions ON courier_id = user_id WHERE on_shift"""
+# One fix per courier and second: the first of each second is kept.
+STORE_POSITIONS = """
+WITH new AS (
+    SELECT * FROM unnest($1::uuid[], $2::float8[], $3::float8[], $4::smallint[], $5::timestamptz[])
+        AS n (courier_id, lat, lon, junction, fixed_at)
+), before AS (
+    SELECT courier_id, fixed_at FROM courier_positions WHERE courier_id = ANY($1::uuid[])
+), stored AS (
+    INSERT INTO courier_positions AS p (courier_id, lat, lon, junction, fixed_at)
+    SELECT n.courier_id, n.lat, n.lon, n.junction, n.fixed_at FROM new n JOIN couriers ON user_id = n.courier_id
+    ORDER BY n.courier_id
+    ON CONFLICT (courier_id) DO UPDATE SET lat = excluded.lat, lon = excluded.lon, junction = excluded.junction,
+        fixed_at = excluded.fixed_at
+    WHERE date_trunc('second', excluded.fixed_at) > date_trunc('second', p.fixed_at)
+    RETURNING courier_id
+)
+SELECT s.courier_id, b.fixed_at AS before FROM stored s LEFT JOIN before b USING (courier_id)"""
+
+Fix = tuple[Position, int, datetime]
+"""A position, its nearest junction, and its time."""
+
+
+async def by_ids(connection: Connection, user_ids: Sequence[UUID]) -> dict[UUID, Courier]:
+    rows = await connection.fetch(BY_IDS, list(user_ids)) if user_ids else []
+    return {row["user_id"]: courier_of(row) for row in rows}
+
+
+async def ready(connection: Connection, fixed_since: datetime) -> list[Courier]:
+    """On shift with a fix since then, by id."""
+    return [courier_of(row) for row in await connection.fetch(READY, fixed_since)]
+
+
+async def lost(connection: Connection, before: datetime, limit: int) -> list[Courier]:
+    """On shift, with deliveries, and without a fix since ``before``."""
+    return [courier_of(row) for row in await connection.fetch(LOST, before, limit)]
+
+
+async def put(connection: Connection, user_id: UUID, name: str, vehicle: Vehicle, now: datetime) -> bool:
+    """Add or change a courier; False when they carry more than fits into the vehicle."""
+    return await connection.fetchval(PUT, user_id, name, vehicle, vehicle.capacity, now) is not None
+
+
+async def set_shift(connection: Connection, user_id: UUID, on_shift: bool, now: datetime) -> None:
+    await connection.execute(SET_SHIFT, user_id, on_shift, now)
+
+
+class CourierRepository:
+    """Methods may raise Unavailable("database")."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, user_id: UUID) -> Courier | None:
+        return (await by_ids(self._database, [user_id])).get(user_id)
+
+    async def page(self, after: UUID | None, limit: int) -> list[Courier]:
+        """All couriers, by id."""
+        return [courier_of(row) for row in await self._database.fetch(PAGE, after, limit)]
+
+    async def newer(self, seen: Mapping[UUID, int]) -> list[Courier]:
+        """Couriers with a revision greater than the one that is known of each."""
+        return [courier_of(row) for row in await self._database.fetch(NEWER, list(seen), list(seen.values()))]
+
+    async def count_on_shift(self, fixed_since: datetime) -> tuple[int, int]:
+        """Couriers on shift with a fix since then, and without."""
+        row = await self._database.fetchrow(COUNT, fixed_since)
+        return (row["fresh"], row["none"]) if row else (0, 0)
+
+    async def store_positions(self, fixes: Mapping[UUID, Fix]) -> dict[UUID, datetime | None]:
+        """Store fixes; return the couriers whose fix was new, each with the time of the fix before."""
+        rows = [(user_id, *fix[0], fix[1], fix[2]) for user_id, fix in fixes.items()]
+        stored = await self._database.fetch(STORE_POSITIONS, *(list(column) for column in zip(*rows, strict=True)))
+        return {row["courier_id"]: row["before"] for row in stored}
+
+
+def courier_of(row: Record) -> Courier:
+    position = None if row["lat"] is None else Position(row["lat"], row["lon"])
+    return Courier(
+        user_id=row["user_id"],
+        name=row["name"],
+        vehicle=Vehicle(row["vehicle"]),
+        capacity=row["capacity"],
+        load=row["load"],
+        on_shift=row["on_shift"],
+        revision=row["revision"],
+        position=position,
+        junction=row["junction"] or 0,
+        fixed_at=row["fixed_at"],
+    )

@@ -1,0 +1,22 @@
+"""What delivery measures."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RESERVATIONS = Counter("shop_delivery_reservations_total", "Reservations by their result", ["result"])
+CHANGES = Counter("shop_delivery_changes_total", "Deliveries by the state that they reached", ["state", "reason"])
+WAITING = Gauge("shop_delivery_waiting", "Deliveries in line for a courier, as of the last check")
+COURIERS = Gauge("shop_delivery_couriers", "Couriers on shift, by whether they have a fresh fix", ["fix"])
+ETA_ERROR = Histogram(
+    "shop_delivery_eta_error_seconds",
+    "Time of delivery minus the first estimate",
+    buckets=(-1800, -900, -600, -300, -120, -60, 0, 60, 120, 300, 600, 900, 1800),
+)
+DISPATCH = Histogram(
+    "shop_delivery_dispatch_seconds",
+    "Duration of a transaction that decides about deliveries, waiting for its turn included",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+POSITIONS = Counter("shop_delivery_positions_total", "Positions of couriers by what became of them", ["result"])
+STREAMS = Gauge("shop_delivery_streams", "Clients that watch a delivery or their jobs", ["kind"])
