@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
-from shop.contracts.events import UserDeleted
+from shop.contracts.events import (
+    DeliveryChanged,
+    Event,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderEvent,
+    OrderRejected,
+    UserDeleted,
+)
 from shop.kit.clock import Clock
 from shop.kit.db import Connection
 from shop.kit.events import Received
 from shop.kit.inbox import Consumer
-from shop.notification import domain, repository
+from shop.notification import domain, food_repository, repository
+from shop.notification.food import FoodOrder
 from shop.notification.service import NotificationService
 
 
 def consumers(service: NotificationService) -> list[Consumer]:
-    queue = MessageQueue(service.owner_phone, service.clock)
-    # Another consumer, because a pod of an older version that shares one cannot read a type that is new to it.
-    return [
+    """Deliveries are consumed only in a shop with food: other shops do not have their stream."""
+    queue = MessageQueue(service.owner_phone, service.clock, texts=service.texts)
+    # Other consumers, because a pod of an older version that shares one cannot read a type that is new to it.
+    found = [
         Consumer("messages", list(domain.MAIL_TEMPLATES), queue.handle),
         Consumer("deleted-users", [UserDeleted], queue.handle_deleted),
     ]
+    return [*found, Consumer("deliveries", [DeliveryChanged], queue.handle_deliveries)] if service.food else found
 
 
 class MessageQueue:
     """Queues the messages of a batch of events, in at most three statements. Nothing stays of a deleted user, whatever
     the order of events."""
 
-    def __init__(self, owner_phone: str, clock: Clock) -> None:
+    def __init__(self, owner_phone: str, clock: Clock, *, texts: bool = False) -> None:
         self._owner_phone = owner_phone
         self._clock = clock
+        self._texts = texts
 
     async def handle(self, connection: Connection, events: Sequence[Received]) -> None:
         ordered = sorted(events, key=lambda received: received.time)
@@ -37,10 +50,49 @@ class MessageQueue:
         if contacts:
             await repository.save_contacts(connection, contacts)
         wanted = [
-            (received, notice) for received in ordered for notice in domain.notices(received.event, self._owner_phone)
+            (received, notice)
+            for received in ordered
+            for notice in domain.notices(received.event, self._owner_phone, texts=self._texts)
         ]
+        wanted += await self._learn(connection, [received for received in ordered if _about_food(received.event)])
         if wanted:
             await repository.insert(connection, wanted, self._clock.now())
+
+    async def _learn(self, connection: Connection, ordered: Sequence[Received]) -> list[tuple[Received, domain.Notice]]:
+        """Keep how customers of food are reached; return what was held back until their orders were confirmed."""
+        if not ordered:
+            return []
+        users = {received.event.order_id: received.event.user_id for received in ordered}
+        known = await food_repository.lock(connection, users, self._clock.now())
+        wanted: list[tuple[Received, domain.Notice]] = []
+        for received in ordered:
+            order = known.get(received.event.order_id)
+            if order is None:
+                continue
+            known[order.order_id], notices = order.learn(received.event, self._texts)
+            wanted += [(_held(order), notice) for notice in notices]
+        await food_repository.save(connection, known.values())
+        return wanted
+
+    async def handle_deliveries(self, connection: Connection, events: Sequence[Received]) -> None:
+        """Queue what customers are told of their deliveries, each order's events by their version."""
+        now = self._clock.now()
+        await repository.lock_out_deletions(connection)
+        users = {received.event.order_id: received.event.user_id for received in events}
+        known = await food_repository.lock(connection, users, now)
+        wanted: list[tuple[Received, domain.Notice]] = []
+        for received in sorted(events, key=lambda received: received.event.version):
+            order = known.get(received.event.order_id)
+            if order is None:
+                continue
+            if order.confirmed:
+                known[order.order_id], notices = order.take(received.event, self._texts)
+                wanted += [(received, notice) for notice in notices]
+            else:
+                known[order.order_id] = order.hold(received.event, received.event_id, received.trace_id)
+        await food_repository.save(connection, known.values())
+        if wanted:
+            await repository.insert(connection, wanted, now)
 
     async def handle_deleted(self, connection: Connection, events: Sequence[Received]) -> None:
         """Delete what is known about the users, and queue one last mail to each."""
@@ -49,3 +101,16 @@ class MessageQueue:
         mails = [(by_user[user_id], domain.last_mail(email)) for user_id, email in addresses.items()]
         if mails:
             await repository.insert(connection, mails, self._clock.now())
+
+
+def _about_food(event: Event) -> bool:
+    """Whether the event says how the customer of an order of food is reached, or that it is over."""
+    known = isinstance(event, OrderConfirmed | OrderCancelled | OrderRejected)
+    return known and isinstance(event, OrderEvent) and event.kind == "food"
+
+
+def _held(order: FoodOrder) -> Received:
+    """The event of the delivery that was held back."""
+    held = order.held or {}
+    event = DeliveryChanged.model_validate(held["data"])
+    return Received(UUID(held["event_id"]), event.TYPE, event.occurred_at, held["trace_id"], "", event)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from shop.contracts.events import (
@@ -41,18 +41,30 @@ MAIL_TEMPLATES: Mapping[type[Event], str] = {
 }
 OWNER_ALERT = "alert-order-rejected"
 LAST_MAIL = "account-deleted"
-TEMPLATES = (*MAIL_TEMPLATES.values(), OWNER_ALERT, LAST_MAIL)
+DELIVERY_TEMPLATES = ("food-courier", "food-on-the-way", "food-delivered")
+"""Mails about the delivery of food."""
+TEXTS = {name: f"sms-{name}" for name in ("order-confirmed", "order-rejected", "order-cancelled", *DELIVERY_TEMPLATES)}
+"""The text messages beside mails about food, to customers who gave a phone number."""
+ORDERED_TEMPLATES = (*DELIVERY_TEMPLATES, *(TEXTS[name] for name in DELIVERY_TEMPLATES))
+"""A message of these is not sent after a later one about the same order."""
+TEMPLATES = (*MAIL_TEMPLATES.values(), *DELIVERY_TEMPLATES, *TEXTS.values(), OWNER_ALERT, LAST_MAIL)
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message to send. Without a ``recipient`` it is sent to the known address of ``user_id``."""
+    """A message to send. Without a ``recipient`` it is sent to the known address of ``user_id``.
+
+    ``extra`` is added to what the template knows of the event. ``second``: the event has another message on the same
+    channel.
+    """
 
     channel: Channel
     template: str
     user_id: UUID | None
     order_id: UUID | None
     recipient: str | None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    second: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +77,27 @@ class Contact:
     known_at: datetime
 
 
-def notices(event: Event, owner_phone: str) -> Sequence[Notice]:
+def notices(event: Event, owner_phone: str, *, texts: bool = False) -> Sequence[Notice]:
     """The messages that ``event`` causes.
 
     A rejection causes a mail only if it is ``late``, after the customer was notified that the order is pending;
     otherwise the response to the order had it already. The owner gets an SMS about late rejections, if there is a
-    number.
+    number. With ``texts`` the customer of food gets an SMS as well, at the number in the event. How its delivery goes
+    is said by the delivery's own events (`food`).
     """
     if isinstance(event, OrderRejected) and not event.late:
         return ()
+    if isinstance(event, OrderFulfilled | OrderDelivered) and event.kind == "food":
+        return ()
     user_id, order_id, address = (getattr(event, name, None) for name in ("user_id", "order_id", "email"))
     mail = Notice("email", MAIL_TEMPLATES[type(event)], user_id, order_id, address)
+    found = [mail]
     if isinstance(event, OrderRejected) and owner_phone:
-        return mail, Notice("sms", OWNER_ALERT, None, event.order_id, owner_phone)
-    return (mail,)
+        found.append(Notice("sms", OWNER_ALERT, None, event.order_id, owner_phone))
+    if texts and isinstance(event, OrderEvent) and event.kind == "food" and event.phone and mail.template in TEXTS:
+        second = len(found) > 1
+        found.append(Notice("sms", TEXTS[mail.template], user_id, order_id, event.phone, second=second))
+    return found
 
 
 def last_mail(recipient: str) -> Notice:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from email.header import Header
@@ -48,12 +49,15 @@ def check_address(address: str) -> str:
     return address
 
 
-def compose(mail: Mail, sender_name: str) -> bytes:
-    """The mail as bytes with CRLF line endings, 7-bit clean; BadAddress for an invalid recipient."""
+def compose(mail: Mail, sender_name: str, *, check: Callable[[str], str] = check_address) -> bytes:
+    """The mail as bytes with CRLF line endings, 7-bit clean; BadAddress for an invalid recipient.
+
+    ``check`` returns a recipient that is safe in a header.
+    """
     boundary = f"=_{mail.id.hex}"
     head = (
         f"From: {_phrase(sender_name)} <{check_address(mail.sender)}>\r\n"
-        f"To: {check_address(mail.recipient)}\r\n"
+        f"To: {check(mail.recipient)}\r\n"
         f"Subject: {_unstructured(mail.subject)}\r\n"
         f"Date: {format_datetime(mail.made_at)}\r\n"
         f"Message-ID: {mail.message_id}\r\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,7 @@ from shop.kit.errors import Problem, Unavailable
 from shop.kit.ids import new_id
 from shop.kit.text import ascii_address
 from shop.notification.domain import Channel
-from shop.notification.mail import check_address, compose
+from shop.notification.mail import Mail, check_address, compose
 from shop.notification.mailbox_repository import MailboxRepository, StoredMail
 from shop.notification.providers import Down, Outgoing, Refused, mail_of
 
@@ -29,6 +30,7 @@ MAX_MAIL_BYTES = 1024 * 1024
 MAX_MAILS = 50_000
 TRIM_INTERVAL_S = 60.0
 PARALLEL_MAILS = 100
+PHONE = re.compile(r"\+[0-9]{6,15}")
 
 
 class MailboxProvider:
@@ -52,8 +54,8 @@ class MailboxProvider:
         """Nothing to do: the database is the service's own."""
 
     async def send(self, message: Outgoing) -> None:
-        mail = mail_of(message, self._sender)
-        raw = compose(mail, self._sender_name)
+        mail = self._mail(message)
+        raw = self._compose(mail)
         if len(raw) > MAX_MAIL_BYTES:
             raise Refused(f"The mail has {len(raw)} bytes, more than {MAX_MAIL_BYTES}.")
         now = self._clock.now()
@@ -63,12 +65,34 @@ class MailboxProvider:
         except Unavailable as error:
             raise Down(f"mailbox: {error}") from error
 
+    def _mail(self, message: Outgoing) -> Mail:
+        return mail_of(message, self._sender)
+
+    def _compose(self, mail: Mail) -> bytes:
+        return compose(mail, self._sender_name)
+
     async def _store(self, mails: list[StoredMail]) -> list[None]:
         await self._repository.add(mails)
         return [None] * len(mails)
 
     async def close(self) -> None:
         await self._batcher.close()
+
+
+class TextMailboxProvider(MailboxProvider):
+    """Keeps text messages in the mailbox, as mails to a phone number, in a shop that can send neither."""
+
+    channel: Channel = "sms"
+
+    def _mail(self, message: Outgoing) -> Mail:
+        if not PHONE.fullmatch(message.recipient):
+            raise Refused(f"not a phone number: {message.recipient[:80]!r}")
+        subject = f"Text message to {message.recipient}"
+        text = message.content.text
+        return Mail(message.id, self._sender, message.recipient, subject, text, None, message.made_at)
+
+    def _compose(self, mail: Mail) -> bytes:
+        return compose(mail, self._sender_name, check=str)
 
 
 @dataclass(frozen=True, slots=True)

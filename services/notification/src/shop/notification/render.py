@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateNotFound, select_autoescape
@@ -39,6 +40,7 @@ def environment(formats: Formats) -> Environment:
     made.filters.update(
         money=lambda money: formats.money(int(money["amount"]), str(money["currency"])),
         moment=formats.moment,
+        clock=lambda moment: formats.clock(datetime.fromisoformat(str(moment))),
         country=formats.country,
         address_lines=postal_lines,
         reference=reference,

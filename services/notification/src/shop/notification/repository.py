@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from shop.kit.db import Connection, Database, Record
 from shop.kit.events import Received
 from shop.kit.ids import new_id
-from shop.notification.domain import LAST_MAIL, Channel, Contact, Notice, State
+from shop.notification.domain import LAST_MAIL, ORDERED_TEMPLATES, Channel, Contact, Notice, State
 
 LEASE_S = 60.0
 """How long claimed messages belong to the sender that claimed them; then any sender may claim them."""
@@ -56,7 +56,10 @@ WITH due AS (
     RETURNING n.id, n.user_id, n.recipient, n.template, n.data, n.attempts, n.created_at, n.order_id, n.trace_id
 )
 SELECT n.id, n.template, n.data, n.attempts, n.created_at, coalesce(n.recipient, c.email) AS recipient, c.name,
-    n.order_id, n.trace_id
+    n.order_id, n.trace_id, n.attempts > 1 AND n.template = ANY ($5) AND EXISTS (
+        SELECT FROM notifications l WHERE l.user_id = n.user_id AND l.order_id = n.order_id AND l.id > n.id
+            AND l.channel = $1 AND l.state = 'sent'
+    ) AS superseded
 FROM claimed n LEFT JOIN contacts c ON c.user_id = n.user_id ORDER BY n.id
 """
 
@@ -100,6 +103,8 @@ WITH input AS (
     WHERE (n.user_id = ANY ($1::uuid[]) OR n.user_id IS NULL AND n.data->>'user_id' = ANY ($1::uuid[]::text[]))
         AND (n.state <> 'queued'
             OR n.recipient IS NULL AND NOT EXISTS (SELECT FROM contacts c WHERE c.user_id = n.user_id))
+), told AS (
+    DELETE FROM food_orders WHERE user_id = ANY ($1::uuid[])
 ), erased AS (
     UPDATE dead_letter SET payload = '', error = 'erased with its user' FROM input
     WHERE strpos(dead_letter.payload, input.user_id::text) > 0
@@ -110,11 +115,15 @@ DELETE_FINISHED = f"""
 DELETE FROM notifications n WHERE n.id = ANY ($1::uuid[]) AND n.state <> 'queued' AND {IS_DELETED.format("n.data")}
 """  # noqa: S608 - constants
 FORGET_DELETED = "DELETE FROM deleted_users WHERE deleted_at < $1"
+FORGET_FOOD_ORDERS = "DELETE FROM food_orders WHERE used_at < $1"
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A message that this sender holds until its lease ends; ``attempts`` includes the current one."""
+    """A message that this sender holds until its lease ends; ``attempts`` includes the current one.
+
+    ``superseded``: it had to wait, and meanwhile a later one about the same delivery was sent.
+    """
 
     id: UUID
     template: str
@@ -125,6 +134,7 @@ class Claimed:
     name: str | None
     order_id: UUID | None
     trace_id: str
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +167,9 @@ async def insert(connection: Connection, wanted: Sequence[tuple[Received, Notice
         asdict(notice)
         | {
             "id": message_id,
-            "event_id": received.event_id,
+            "event_id": uuid5(received.event_id, notice.template) if notice.second else received.event_id,
             "trace_id": received.trace_id,
-            "data": received.event.model_dump(mode="json"),
+            "data": received.event.model_dump(mode="json") | dict(notice.extra),
         }
         for message_id, (received, notice) in zip(ids, wanted, strict=True)
     ]
@@ -195,7 +205,7 @@ class NotificationRepository:
     async def claim(self, channel: Channel, now: datetime, limit: int) -> tuple[datetime, list[Claimed]]:
         """Up to ``limit`` due messages in the order of creation, and the end of the lease on them."""
         lease = now + timedelta(seconds=LEASE_S)
-        rows = await self._database.fetch(CLAIM, channel, now, limit, lease)
+        rows = await self._database.fetch(CLAIM, channel, now, limit, lease, list(ORDERED_TEMPLATES))
         return lease, [Claimed(**dict(row.items())) for row in rows]
 
     async def record(self, results: Sequence[Result], lease: datetime, now: datetime) -> None:
@@ -220,8 +230,9 @@ class NotificationRepository:
             await connection.execute(DELETE_FINISHED, [item.id for item in results])
 
     async def forget_deleted(self, before: datetime) -> None:
-        """Remove the digests of users that were deleted before this moment."""
+        """Remove the digests of users that were deleted before this moment, and food orders not used since."""
         await self._database.execute(FORGET_DELETED, before)
+        await self._database.execute(FORGET_FOOD_ORDERS, before)
 
     async def list_own(self, user_id: UUID, before: UUID | None, limit: int) -> list[Record]:
         return await self._database.fetch(OWN, user_id, before, limit)

@@ -107,6 +107,8 @@ class Sender:
         content: Rendered | None = None
         try:
             content = self._renderer.render(message.template, message.data, message.name)
+            if message.superseded:
+                raise Refused("A later message about this delivery was sent while this one had to wait.")
             if not message.recipient:
                 raise Deferred("the address of this user is not known yet")
             await self._provider.send(Outgoing(message.id, message.recipient, content, message.created_at))

@@ -14,7 +14,7 @@ from shop.kit.db import Record
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.formatting import formats
 from shop.notification.domain import TEMPLATES, State
-from shop.notification.mailbox import Mailbox, MailboxProvider
+from shop.notification.mailbox import Mailbox, MailboxProvider, TextMailboxProvider
 from shop.notification.mailbox_repository import MailboxRepository
 from shop.notification.providers import Provider, SmtpProvider, WebhookProvider
 from shop.notification.render import Renderer, environment
@@ -30,7 +30,9 @@ FORGET_EVERY_S = 3_600.0
 class NotificationService:
     def __init__(self, settings: Settings, context: Context) -> None:
         self.clock: Clock = context.clock
-        self.owner_phone = settings.sms_recipient if settings.sms_webhook_url else ""
+        self.texts = settings.sends_texts
+        self.food = settings.food
+        self.owner_phone = settings.sms_recipient if settings.sends_texts else ""
         self.repository = NotificationRepository(context.database)
         mailbox = MailboxRepository(context.database)
         self._mailbox = Mailbox(mailbox) if settings.mailbox_port else None
@@ -88,4 +90,6 @@ def _providers(settings: Settings, mailbox: MailboxRepository, clock: Clock) -> 
         providers = [SmtpProvider(settings.smtp_url, sender, sender_name) for _ in range(settings.smtp_connections)]
     if settings.sms_webhook_url:
         providers.append(WebhookProvider(settings.sms_webhook_url, settings.sms_webhook_secret))
+    elif settings.sends_to_mailbox:
+        providers.append(TextMailboxProvider(mailbox, sender, sender_name, clock))
     return providers

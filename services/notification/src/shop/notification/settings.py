@@ -20,8 +20,9 @@ class Settings(ServiceSettings):
     A ``mailbox_port`` above 0 turns the mailbox on. No port is opened: the mailbox was an SMTP server on it once, which
     is why ``smtp_url`` names that port where mail goes to the mailbox (ADR 0030).
 
-    Text messages go to ``sms_webhook_url``, signed with ``sms_webhook_secret``; the shop's owner is alerted at
-    ``sms_recipient``. Without either of URL and recipient none are sent.
+    Text messages go to ``sms_webhook_url``, signed with ``sms_webhook_secret``; without it the mailbox keeps them where
+    mail goes to it, too, and otherwise there are none. The shop's owner is alerted at ``sms_recipient``. With ``food``
+    customers are told how their deliveries go.
     """
 
     service: ClassVar[str] = "notification"
@@ -35,6 +36,7 @@ class Settings(ServiceSettings):
     sms_webhook_url: str = ""
     sms_webhook_secret: str = Field(default="", repr=False)
     sms_recipient: str = ""
+    food: bool = False
 
     @property
     def sends_to_mailbox(self) -> bool:
@@ -42,3 +44,8 @@ class Settings(ServiceSettings):
         server = urlsplit(self.smtp_url)
         own = not self.smtp_url or (server.hostname in LOOPBACK and server.port == self.mailbox_port)
         return self.mailbox_port > 0 and own
+
+    @property
+    def sends_texts(self) -> bool:
+        """Whether there is somewhere to send text messages."""
+        return bool(self.sms_webhook_url) or self.sends_to_mailbox
