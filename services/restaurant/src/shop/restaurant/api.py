@@ -30,7 +30,7 @@ from shop.kit.compression import PUBLIC_NOW
 from shop.kit.errors import invalid_field
 from shop.kit.pages import Cursor, Limit, Page
 from shop.kit.routing import router as make_router
-from shop.restaurant import schemas
+from shop.restaurant import views
 from shop.restaurant.repository import Near
 from shop.restaurant.service import RestaurantService
 
@@ -50,7 +50,7 @@ router = make_router(prefix="/api/v1/restaurants", tags=["restaurants"])
 internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
 
 
-@router.get("", response_model=Page[schemas.RestaurantView])
+@router.get("", response_model=Page[views.RestaurantView])
 async def list_restaurants(
     service: Service,
     query: Annotated[str, Query(max_length=200, description="Words of name, cuisine or dishes")] = "",
@@ -64,12 +64,12 @@ async def list_restaurants(
     items, next_cursor = await service.page(
         query=query, cuisine=cuisine, near=_near(near), open_now=open_now, cursor=cursor, limit=limit
     )
-    page = Page[schemas.RestaurantView](items=items, next_cursor=next_cursor)
+    page = Page[views.RestaurantView](items=items, next_cursor=next_cursor)
     return Response(page.model_dump_json(), media_type="application/json", headers=PUBLIC_NOW)
 
 
 @router.get("/{restaurant_id}")
-async def get_restaurant(restaurant_id: UUID, service: Service, response: Response) -> schemas.RestaurantDetail:
+async def get_restaurant(restaurant_id: UUID, service: Service, response: Response) -> views.RestaurantDetail:
     """One restaurant with its hours; the ETag is the version of the hours."""
     of = await service.get(restaurant_id)
     response.headers["ETag"] = f'"{of.hours_version}"'
@@ -79,7 +79,7 @@ async def get_restaurant(restaurant_id: UUID, service: Service, response: Respon
 @router.get("/{restaurant_id}/menu")
 async def get_restaurant_menu(
     restaurant_id: UUID, service: Service, person: MaybeUser, response: Response
-) -> schemas.MenuView:
+) -> views.MenuView:
     """The menu, while an order is possible: 404 `restaurant_closed` says when that is. The staff reads it always."""
     menu, version = await service.menu(restaurant_id, person)
     response.headers["ETag"] = f'"{version}"'

@@ -1,23 +1,19 @@
-"""What restaurant reads and writes as JSON."""
+"""What owners and administrators send."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any, Literal, Self, get_args
 from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from shop.contracts.events import TicketState
 from shop.contracts.geography import Position
-from shop.contracts.money import Address as AddressView
-from shop.contracts.money import Money
 from shop.kit.bodies import RequestBody, example
 from shop.kit.ids import new_id
 from shop.kit.text import Typed, paragraphs
-from shop.restaurant.domain import Restaurant, Ticket
-from shop.restaurant.hours import DAYS, MAX_SPANS_PER_DAY, Closed, Span
+from shop.restaurant.hours import DAYS, MAX_SPANS_PER_DAY, Span
 from shop.restaurant.menu import Menu, menu_errors, read_menu
 
 MAX_PRICE = 10**7
@@ -145,6 +141,32 @@ class SectionBody(RequestBody):
 
 
 class MenuBody(RequestBody):
+    model_config = example(
+        sections=[
+            {
+                "name": "Pizza",
+                "items": [
+                    {
+                        "name": "Margherita",
+                        "price": {"amount": 950, "currency": "EUR"},
+                        "allergens": ["gluten", "milk"],
+                        "options": [
+                            {
+                                "name": "Size",
+                                "min": 1,
+                                "max": 1,
+                                "choices": [
+                                    {"name": "26 cm", "price": {"amount": 0, "currency": "EUR"}},
+                                    {"name": "33 cm", "price": {"amount": 350, "currency": "EUR"}},
+                                ],
+                            }
+                        ],
+                    }
+                ],
+            }
+        ]
+    )
+
     sections: Annotated[list[SectionBody], Field(max_length=MAX_SECTIONS)]
 
     def document(self) -> dict[str, Any]:
@@ -171,6 +193,12 @@ class AddressBody(RequestBody):
     country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
+class PositionBody(Position, RequestBody):
+    """WGS 84, in degrees."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
 class NewRestaurant(RequestBody):
     """Without a position it is the address' in the town."""
 
@@ -187,7 +215,7 @@ class NewRestaurant(RequestBody):
     cuisine: Cuisine
     description: Description = ""
     address: AddressBody
-    position: Position | None = None
+    position: PositionBody | None = None
     time_zone: TimeZone
     hours: HoursBody
     minimum_order: Price | None = None
@@ -216,188 +244,6 @@ class ItemChange(RequestBody):
     model_config = example(sold_out=True)
 
     sold_out: bool
-
-
-class RestaurantView(BaseModel):
-    """``open``: whether an order is possible now; if not, ``opens_at`` says when it is again. ``preparation_s`` is how
-    long an order takes now. ``distance_m`` is in a straight line."""
-
-    id: UUID
-    name: str
-    cuisine: str
-    description: str
-    open: bool
-    paused: bool
-    opens_at: datetime | None = None
-    closes_at: datetime | None = None
-    position: Position
-    address: AddressView
-    minimum_order: Money
-    preparation_s: int
-    distance_m: int | None = None
-
-
-class RestaurantDetail(RestaurantView):
-    """With what its staff may change; ``closures`` are the dates on which it is closed out of turn."""
-
-    time_zone: str
-    hours: HoursBody
-    closures: list[LocalDate]
-    acceptance: Acceptance
-    acceptance_deadline_s: int
-    kitchen_capacity: int
-    orders_in_work: int
-    auto_progress: bool
-    base_preparation_s: int
-
-
-class ChoiceView(BaseModel):
-    id: UUID
-    name: str
-    price: Money
-
-
-class OptionView(BaseModel):
-    name: str
-    min: int
-    max: int
-    choices: list[ChoiceView]
-
-
-class ItemView(BaseModel):
-    id: UUID
-    name: str
-    description: str
-    category: Category
-    price: Money
-    available: bool
-    allergens: list[str]
-    options: list[OptionView]
-
-
-class SectionView(BaseModel):
-    name: str
-    items: list[ItemView]
-
-
-class MenuView(BaseModel):
-    restaurant: RestaurantView
-    sections: list[SectionView]
-
-
-class StaffView(BaseModel):
-    user_id: UUID
-    added_at: datetime
-
-
-class CourierView(BaseModel):
-    name: str
-    vehicle: str | None
-
-
-class TicketLineView(BaseModel):
-    name: str
-    quantity: int
-
-
-class TicketView(BaseModel):
-    """``until``: by when a waiting ticket has to be accepted. ``version`` grows with each state."""
-
-    order_id: UUID
-    state: TicketState
-    version: int
-    reason: str | None
-    customer_name: str
-    note: str
-    lines: list[TicketLineView]
-    ready_at: datetime | None
-    until: datetime | None
-    paid: bool
-    created_at: datetime
-    courier: CourierView | None
-    delivery_state: str | None
-
-
-def restaurant_view(of: Restaurant, now: datetime, distance_m: float | None = None) -> RestaurantView:
-    return RestaurantView(**_view(of, now, distance_m))
-
-
-def restaurant_detail(of: Restaurant, now: datetime) -> RestaurantDetail:
-    return RestaurantDetail(
-        **_view(of, now, None),
-        time_zone=of.time_zone,
-        hours=HoursBody.model_validate(of.hours),
-        closures=of.closures,
-        acceptance="automatic" if of.kitchen.automatic else "manual",
-        acceptance_deadline_s=of.acceptance_deadline_s,
-        kitchen_capacity=of.kitchen_capacity,
-        orders_in_work=of.held,
-        auto_progress=of.auto_progress,
-        base_preparation_s=of.preparation_s,
-    )
-
-
-def _view(of: Restaurant, now: datetime, distance_m: float | None) -> dict[str, Any]:
-    available = of.kitchen.availability(now)
-    closed = isinstance(available, Closed)
-    return {
-        "id": of.id,
-        "name": of.name,
-        "cuisine": of.cuisine,
-        "description": of.description,
-        "open": of.kitchen.takes_orders(now),
-        "paused": of.paused,
-        "opens_at": available.opens_at if isinstance(available, Closed) else None,
-        "closes_at": None if closed or isinstance(available, Closed) else available.closes_at,
-        "position": Position(lat=of.lat, lon=of.lon),
-        "address": AddressView(name=of.name, **of.address),
-        "minimum_order": Money(amount=of.minimum_order, currency=of.currency),
-        "preparation_s": of.kitchen.preparation_s,
-        "distance_m": None if distance_m is None else round(distance_m),
-    }
-
-
-def menu_view(of: Restaurant, document: dict[str, Any], now: datetime) -> MenuView:
-    sections = [
-        {
-            "name": section["name"],
-            "items": [_item_view(item, of) for item in section["items"]],
-        }
-        for section in document["sections"]
-    ]
-    return MenuView.model_validate({"restaurant": restaurant_view(of, now), "sections": sections})
-
-
-def _item_view(item: dict[str, Any], of: Restaurant) -> dict[str, Any]:
-    options = [
-        option | {"choices": [choice | {"price": _money(choice["price"], of)} for choice in option["choices"]]}
-        for option in item["options"]
-    ]
-    available = UUID(item["id"]) not in of.sold_out
-    return item | {"price": _money(item["price"], of), "available": available, "options": options}
-
-
-def _money(amount: int, of: Restaurant) -> dict[str, Any]:
-    return {"amount": amount, "currency": of.currency}
-
-
-def ticket_view(ticket: Ticket) -> TicketView:
-    courier = CourierView(name=ticket.courier_name, vehicle=ticket.vehicle) if ticket.courier_name else None
-    return TicketView(
-        order_id=ticket.order_id,
-        state=ticket.state,
-        version=ticket.version,
-        reason=ticket.reason,
-        customer_name=ticket.customer_name,
-        note=ticket.note,
-        lines=[TicketLineView(name=line["name"], quantity=line["quantity"]) for line in ticket.lines],
-        ready_at=ticket.ready_at,
-        until=ticket.decide_by if ticket.state is TicketState.WAITING else None,
-        paid=ticket.paid_at is not None,
-        created_at=ticket.created_at,
-        courier=courier,
-        delivery_state=ticket.delivery_state,
-    )
 
 
 def checked_menu(body: MenuBody) -> tuple[dict[str, Any], list[str]]:

@@ -22,22 +22,18 @@ from shop.restaurant.domain import Restaurant
 from shop.restaurant.hours import Closed
 from shop.restaurant.kitchen import Kitchens
 from shop.restaurant.repository import Near, RestaurantRepository
-from shop.restaurant.schemas import (
-    HoursBody,
-    MenuBody,
+from shop.restaurant.schemas import HoursBody, MenuBody, NewRestaurant, RestaurantChange, checked_menu
+from shop.restaurant.settings import Settings
+from shop.restaurant.stream import KitchenStreams
+from shop.restaurant.tickets import TicketRepository
+from shop.restaurant.views import (
     MenuView,
-    NewRestaurant,
-    RestaurantChange,
     RestaurantDetail,
     RestaurantView,
-    checked_menu,
     menu_view,
     restaurant_detail,
     restaurant_view,
 )
-from shop.restaurant.settings import Settings
-from shop.restaurant.stream import KitchenStreams
-from shop.restaurant.tickets import TicketRepository
 from shop.town import town
 
 log = logging.getLogger(__name__)

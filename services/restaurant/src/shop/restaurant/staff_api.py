@@ -15,7 +15,7 @@ from shop.kit.auth import CurrentAdmin, CurrentUser
 from shop.kit.errors import invalid_field
 from shop.kit.pages import Cursor, Limit, Page, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
-from shop.restaurant import errors, schemas
+from shop.restaurant import errors, schemas, views
 from shop.restaurant.domain import OPEN
 from shop.restaurant.kitchen import Action
 from shop.restaurant.service import RestaurantService
@@ -31,13 +31,13 @@ router = make_router(prefix="/api/v1/restaurants", tags=["restaurants"])
 @router.post("", status_code=201)
 async def create_restaurant(
     new: schemas.NewRestaurant, admin: CurrentAdmin, service: Service
-) -> schemas.RestaurantDetail:
+) -> views.RestaurantDetail:
     """Add a restaurant, for administrators."""
     return service.detail(await service.create(new, admin))
 
 
 @router.get("/mine")
-async def list_my_restaurants(person: CurrentUser, service: Service) -> Page[schemas.RestaurantDetail]:
+async def list_my_restaurants(person: CurrentUser, service: Service) -> Page[views.RestaurantDetail]:
     """Where the user works."""
     return Page(items=await service.mine(person))
 
@@ -45,7 +45,7 @@ async def list_my_restaurants(person: CurrentUser, service: Service) -> Page[sch
 @router.patch("/{restaurant_id}")
 async def change_restaurant(
     restaurant_id: UUID, change: schemas.RestaurantChange, person: CurrentUser, service: Service
-) -> schemas.RestaurantDetail:
+) -> views.RestaurantDetail:
     """Change what is named. Orders that the kitchen has are not touched."""
     return service.detail(await service.change(restaurant_id, change, person))
 
@@ -58,7 +58,7 @@ async def set_restaurant_hours(
     service: Service,
     response: Response,
     if_match: IfMatch = None,
-) -> schemas.RestaurantDetail:
+) -> views.RestaurantDetail:
     """Replace the opening hours that were read: 412 `changed_meanwhile` when somebody else has changed them."""
     changed = await service.put_hours(restaurant_id, hours, _version(if_match), person)
     response.headers["ETag"] = f'"{changed.hours_version}"'
@@ -66,17 +66,17 @@ async def set_restaurant_hours(
 
 
 @router.post("/{restaurant_id}/closures")
-async def close_restaurant(
+async def add_restaurant_closure(
     restaurant_id: UUID, closure: schemas.ClosureBody, person: CurrentUser, service: Service
-) -> schemas.RestaurantDetail:
+) -> views.RestaurantDetail:
     """Close on one local date, today's if none is named: no opening begins on it."""
     return service.detail(await service.close_on(restaurant_id, closure.date, person))
 
 
 @router.delete("/{restaurant_id}/closures/{day}")
-async def reopen_restaurant(
+async def delete_restaurant_closure(
     restaurant_id: UUID, day: date, person: CurrentUser, service: Service
-) -> schemas.RestaurantDetail:
+) -> views.RestaurantDetail:
     """Take a closure back."""
     return service.detail(await service.close_on(restaurant_id, day, person, reopen=True))
 
@@ -89,7 +89,7 @@ async def set_restaurant_menu(
     service: Service,
     response: Response,
     if_match: IfMatch = None,
-) -> schemas.MenuView:
+) -> views.MenuView:
     """Replace the menu that was read. Orders that were placed keep their lines and prices."""
     changed, version = await service.put_menu(restaurant_id, menu, _version(if_match), person)
     response.headers["ETag"] = f'"{version}"'
@@ -112,13 +112,13 @@ async def list_tickets(
     state: Annotated[list[TicketState] | None, Query(max_length=len(TicketState))] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Page[schemas.TicketView]:
+) -> Page[views.TicketView]:
     """The kitchen's tickets, the newest first; without ``state`` those that are open."""
     await service.check_staff(person, restaurant_id)
     before = decode_cursor(cursor, UUID)[0] if cursor else None
     found = await service.kitchens.page(restaurant_id, state or sorted(OPEN), before, limit + 1)
     tickets, next_cursor = cut_page(found, limit, lambda ticket: (ticket.order_id,))
-    return Page(items=[schemas.ticket_view(ticket) for ticket in tickets], next_cursor=next_cursor)
+    return Page(items=[views.ticket_view(ticket) for ticket in tickets], next_cursor=next_cursor)
 
 
 @router.get(
@@ -142,18 +142,18 @@ async def watch_tickets(
 
 
 @router.post("/{restaurant_id}/tickets/{order_id}/{action}")
-async def move_ticket(
+async def change_ticket_state(
     restaurant_id: UUID, order_id: UUID, action: Action, person: CurrentUser, service: Service
-) -> schemas.TicketView:
+) -> views.TicketView:
     """Accept or reject a waiting ticket, begin a paid one, say that it is ready, or cancel it."""
     await service.check_staff(person, restaurant_id)
-    return schemas.ticket_view(await service.kitchens.act(restaurant_id, order_id, action, person.user_id))
+    return views.ticket_view(await service.kitchens.act(restaurant_id, order_id, action, person.user_id))
 
 
 @router.get("/{restaurant_id}/staff")
-async def list_staff(restaurant_id: UUID, _: CurrentAdmin, service: Service) -> Page[schemas.StaffView]:
+async def list_staff(restaurant_id: UUID, _: CurrentAdmin, service: Service) -> Page[views.StaffView]:
     """Who works at the restaurant, for administrators."""
-    return Page(items=[schemas.StaffView.model_validate(row) for row in await service.staff(restaurant_id)])
+    return Page(items=[views.StaffView.model_validate(row) for row in await service.staff(restaurant_id)])
 
 
 @router.put("/{restaurant_id}/staff/{user_id}", status_code=204)
@@ -163,7 +163,7 @@ async def add_staff(restaurant_id: UUID, user_id: UUID, admin: CurrentAdmin, ser
 
 
 @router.delete("/{restaurant_id}/staff/{user_id}", status_code=204)
-async def remove_staff(restaurant_id: UUID, user_id: UUID, admin: CurrentAdmin, service: Service) -> None:
+async def delete_staff(restaurant_id: UUID, user_id: UUID, admin: CurrentAdmin, service: Service) -> None:
     """Let a user no longer work at the restaurant, for administrators."""
     await service.remove_staff(restaurant_id, user_id, admin)
 

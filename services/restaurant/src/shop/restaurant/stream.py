@@ -9,9 +9,9 @@ from uuid import UUID
 from shop.kit.watchers import Change, Watchers, event
 from shop.restaurant import metrics
 from shop.restaurant.domain import OPEN, Ticket
-from shop.restaurant.schemas import ticket_view
 from shop.restaurant.settings import Settings
 from shop.restaurant.tickets import TicketRepository
+from shop.restaurant.views import ticket_view
 
 MAX_CHANGES_READ = 50
 """Per restaurant and poll."""
