@@ -43,6 +43,12 @@ async def test_order_is_counted_once_however_often_its_event_arrives(shop: Shop,
     assert shop.replica.service.loaded.orders == 2
 
 
+async def test_food_is_not_learned_from(shop: Shop, user: UUID) -> None:
+    order = confirmed(user, await shop.products.add()).model_copy(update={"kind": "food"})
+    await shop.learn(order, cancelled(order), confirmed(user, await shop.products.add()))
+    assert await counts(shop) == {"customers": 1, "orders": 1, "purchases": 1}
+
+
 @pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize("places", list(itertools.permutations(range(2))))
 async def test_cancelled_order_does_not_count_in_any_order(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shop.contracts.events import OrderCancelled, OrderConfirmed, UserDeleted
+from shop.contracts.events import Event, OrderCancelled, OrderConfirmed, OrderEvent, UserDeleted
 from shop.kit.clock import Clock
 from shop.kit.db import Connection
 from shop.kit.events import Received
@@ -28,7 +28,7 @@ class PurchaseRecorder:
         self._clock = clock
 
     async def handle(self, connection: Connection, received: Sequence[Received]) -> None:
-        events = [one.event for one in received]
+        events = [one.event for one in received if not _about_food(one.event)]
         now = self._clock.now()
         await self._purchases.take_turn(connection, now)
         confirmed = [_order(event) for event in events if isinstance(event, OrderConfirmed)]
@@ -37,6 +37,11 @@ class PurchaseRecorder:
             await self._purchases.cancel(connection, cancelled, now)
         if deleted := [event.user_id for event in events if isinstance(event, UserDeleted)]:
             await self._purchases.delete_customers(connection, deleted, now)
+
+
+def _about_food(event: Event) -> bool:
+    """Dishes are not in the catalogue that is recommended from."""
+    return isinstance(event, OrderEvent) and event.kind == "food"
 
 
 def _order(event: OrderConfirmed) -> Order:
