@@ -22,6 +22,13 @@ from services.storefront.tests.scripted_accounts import (
 )
 from services.storefront.tests.scripted_data import NAMESPACE, NOW, Person, books, money, open_gate, page_of
 from services.storefront.tests.scripted_food import ScriptedFood, food_routes
+from services.storefront.tests.scripted_staff import (
+    courier_routes,
+    courier_step_routes,
+    kitchen_routes,
+    kitchen_setting_routes,
+    town_routes,
+)
 from shop.kit.errors import Problem, install_error_handlers
 from shop.kit.observe import Observe
 
@@ -198,6 +205,9 @@ def scripted_app(shop: ScriptedShop) -> FastAPI:
     address_routes(app, shop)
     message_routes(app, shop)
     recommendation_routes(app, shop)
+    for add_routes in (kitchen_routes, kitchen_setting_routes, courier_routes, courier_step_routes):
+        add_routes(app, shop)
+    town_routes(app, shop)
     food_routes(app, shop)
 
     @app.middleware("http")

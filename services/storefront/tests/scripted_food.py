@@ -90,6 +90,10 @@ class ScriptedFood:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     listening: int = 0
     resumed_after: list[str] = field(default_factory=list)
+    staff: dict[str, list[str]] = field(default_factory=dict)
+    tickets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    couriers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def find(self, restaurant_id: str, item_id: str) -> dict[str, Any] | None:
         items = [one for section in self.menus[restaurant_id] for one in section["items"]]
@@ -133,6 +137,10 @@ class ScriptedFood:
         """The courier sends a position."""
         self.positions.setdefault(order_id, []).append({"lat": lat, "lon": lon, "at": NOW})
         self.deliveries[order_id]["position"] = {"lat": lat, "lon": lon}
+        self.notify()
+
+    def change_ticket(self, order_id: str, state: str) -> None:
+        self.tickets[order_id] |= {"state": state, "version": self.tickets[order_id]["version"] + 1}
         self.notify()
 
     def notify(self) -> None:

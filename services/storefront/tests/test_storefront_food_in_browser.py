@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from services.storefront.tests.conftest import CUSTOMER
+from services.storefront.tests.conftest import ADMIN, CUSTOMER
 from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import money, product_id
 from services.storefront.tests.scripted_food import CODE, food_id
+from services.storefront.tests.scripted_staff import courier, job, ticket
 from services.storefront.tests.test_storefront_in_browser import PHONE, chromium, sign_in, url, window
 from services.storefront.tests.test_storefront_live import HIDE
 from services.storefront.tests.test_storefront_restaurants import CALZONE, MARGHERITA, NAPOLI, OWL, SAKURA
@@ -24,6 +26,7 @@ pytestmark = [pytest.mark.browser]
 
 LATER = "2126-03-05T18:45:00+00:00"
 ANNA = {"name": "Anna", "vehicle": "bicycle"}
+ORDER = product_id("an order")
 STREAMS = 3
 """That track.js opens at most in one browser."""
 POLLED_TIMEOUT_MS = 20_000
@@ -193,6 +196,66 @@ async def test_food_pages_fit_a_phone_and_can_be_read(
         await page.goto("/eat")
         order = ordered(scripted, state="on_the_way", position={"lat": 51.9010, "lon": -0.2020})
         for path in ("/eat", NAPOLI, OWL, "/eat/cart", "/eat/checkout", order):
+            await page.goto(path)
+            assert await overflow_px(page) == 0, path
+            assert not await unlabelled(page), path
+            assert not await low_contrast_texts(page, 4.5), path
+
+
+async def test_a_kitchen_sees_new_orders_and_counts_down_without_a_reload(page: Page, scripted: ScriptedShop) -> None:
+    scripted.food.staff[scripted.people[CUSTOMER].id] = [food_id("Napoli")]
+    await page.goto("/kitchen")
+    await page.evaluate("document.body.dataset.kept = 'yes'")
+    await expect(page.get_by_label("Sound for new orders")).not_to_be_checked()
+    scripted.food.tickets[ORDER] = ticket(ORDER, "waiting", until=LATER)
+    scripted.food.notify()
+    await expect(page.get_by_role("button", name="Accept: order")).to_be_visible()
+    await expect(page.locator("[data-deadline]")).to_have_text(re.compile(r"\(\d+:\d\d\)"))
+    scripted.food.change_ticket(ORDER, "preparing")
+    await expect(page.get_by_role("button", name="Ready: order")).to_be_visible()
+    assert await page.evaluate("document.body.dataset.kept") == "yes"
+
+
+async def test_a_courier_gets_a_delivery_and_taps_the_map(page: Page, scripted: ScriptedShop) -> None:
+    own = scripted.people[CUSTOMER].id
+    scripted.food.couriers[own] = courier("Anna", "bike", on_shift=True)
+    await page.goto("/courier")
+    await expect(page.get_by_text("We do not know where you are")).to_be_visible()
+    await page.locator("#courier [data-map]").click()
+    await expect(page.locator("[data-marker=courier]")).to_be_visible()
+    await expect(page.get_by_text("We do not know where you are")).to_be_hidden()
+    assert scripted.food.couriers[own]["position"]["lat"] == pytest.approx(51.9, abs=0.02)
+    order_id = product_id("a job")
+    scripted.food.jobs[order_id] = job(order_id)
+    scripted.food.notify()
+    await expect(page.get_by_role("button", name="I am at the restaurant")).to_be_visible()
+
+
+async def test_a_courier_shares_the_position_of_the_browser(
+    chromium: Browser, url: str, scripted: ScriptedShop
+) -> None:
+    where = {"latitude": 51.9012, "longitude": -0.2034}
+    async with window(chromium, url, geolocation=where, permissions=["geolocation"], viewport=PHONE) as page:
+        await sign_in(page, scripted)
+        own = scripted.people[CUSTOMER].id
+        scripted.food.couriers[own] = courier("Anna", "bike", on_shift=True)
+        await page.goto("/courier")
+        await page.get_by_label("Share my position").check()
+        await wait_until(lambda: scripted.food.couriers[own]["position"])
+        assert scripted.food.couriers[own]["position"] == {"lat": 51.9012, "lon": -0.2034}
+
+
+async def test_staff_pages_fit_a_phone_and_can_be_read(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
+    async with window(chromium, url, viewport=PHONE) as page:
+        await sign_in(page, scripted, ADMIN, "admin")
+        own = scripted.people[ADMIN].id
+        scripted.food.staff[own] = [food_id("Napoli")]
+        scripted.food.couriers[own] = courier("Anna", "bike", on_shift=True)
+        for number, state in enumerate(("waiting", "accepted", "preparing", "ready")):
+            order_id = product_id(f"ticket {number}")
+            scripted.food.tickets[order_id] = ticket(order_id, state, until=LATER, note="No onions")
+        scripted.food.jobs[ORDER] = job(ORDER, "on_the_way")
+        for path in ("/kitchen", "/courier", "/admin/town"):
             await page.goto(path)
             assert await overflow_px(page) == 0, path
             assert not await unlabelled(page), path

@@ -29,6 +29,7 @@ FIXED_VALUES = {
     "address_id": str(uuid4()),
     "action": "cancel",
     "restaurant_id": str(uuid4()),
+    "setting": "pause",
     "item_id": str(uuid4()),
     "key": uuid4().hex,
 }

@@ -19,9 +19,9 @@ from shop.storefront import (
 )
 from shop.storefront.food import cart_pages as food_cart_pages
 from shop.storefront.food import checkout_pages as food_checkout_pages
+from shop.storefront.food import courier_pages, kitchen_pages, restaurant_pages, town_pages
 from shop.storefront.food import order_pages as food_order_pages
 from shop.storefront.food import pictures as food_pictures
-from shop.storefront.food import restaurant_pages
 from shop.storefront.service import Storefront
 from shop.storefront.sessions import Cookies, SessionMiddleware
 from shop.storefront.settings import Settings
@@ -37,6 +37,9 @@ PAGES = (
     food_checkout_pages,
     restaurant_pages,
     food_pictures,
+    kitchen_pages,
+    courier_pages,
+    town_pages,
     account_pages,
     promotion_pages,
     recommendation_pages,

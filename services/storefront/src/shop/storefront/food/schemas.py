@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from shop.contracts.geography import Position
@@ -127,6 +127,7 @@ class Delivery(View):
     order_id: UUID
     state: str
     version: int = 0
+    restaurant_name: str = ""
     courier: CourierName | None = None
     eta: datetime | None = None
     position: Position | None = None
@@ -174,6 +175,7 @@ class Job(View):
     pickup: Position
     dropoff: Position
     address: Address | None = None
+    restaurant_id: UUID | None = None
     customer_name: str = ""
     kitchen: str | None = None
     ready_at: datetime | None = None
@@ -187,11 +189,43 @@ class Job(View):
 
 
 class Courier(View):
-    id: UUID | None = None
+    """``fix`` is none, stale or fresh: without a fresh one a courier gets no delivery."""
+
+    user_id: UUID | None = None
     name: str
     vehicle: str = ""
     on_shift: bool = False
+    fix: str = ""
     position: Position | None = None
     positioned_at: datetime | None = None
     load: int = 0
     capacity: int = 0
+
+
+class Workplace(Restaurant):
+    """A restaurant as its staff sees it. ``base_preparation_s`` is the time with an empty kitchen."""
+
+    acceptance: str = "automatic"
+    acceptance_deadline_s: int = 300
+    kitchen_capacity: int = 0
+    orders_in_work: int = 0
+    base_preparation_s: int = 0
+    closures: tuple[date, ...] = ()
+
+
+class DemandAt(View):
+    position: Position
+    orders: int
+
+
+class Demand(View):
+    """Where the orders of the last hour went."""
+
+    since: datetime
+    items: tuple[DemandAt, ...] = ()
+
+
+class User(View):
+    id: UUID
+    email: str
+    name: str

@@ -12,6 +12,7 @@ from shop.kit.errors import Problem
 from shop.kit.http import Clients
 from shop.storefront.food.backends import FoodBackends
 from shop.storefront.food.carts import FoodCarts
+from shop.storefront.food.staff_backends import Couriers, Kitchens, People
 from shop.storefront.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,18 +23,24 @@ if TYPE_CHECKING:
 class Food:
     backends: FoodBackends
     carts: FoodCarts
+    kitchens: Kitchens
+    couriers: Couriers
+    people: People
 
 
 def open_food(clients: Clients, settings: Settings, valkey: Redis) -> Food | None:
     """None in a shop that sells no food."""
     if not (settings.restaurant_url and settings.delivery_url):
         return None
-    backends = FoodBackends(
-        clients.get("restaurant", settings.restaurant_url),
-        clients.get("delivery", settings.delivery_url),
-        clients.get("pricing", settings.pricing_url),
+    restaurant = clients.get("restaurant", settings.restaurant_url)
+    delivery = clients.get("delivery", settings.delivery_url)
+    return Food(
+        FoodBackends(restaurant, delivery, clients.get("pricing", settings.pricing_url)),
+        FoodCarts(valkey),
+        Kitchens(restaurant),
+        Couriers(delivery),
+        People(clients.get("user", settings.user_url)),
     )
-    return Food(backends, FoodCarts(valkey))
 
 
 def food_of(request: Request) -> Food:

@@ -1,8 +1,9 @@
 "use strict";
-/* A food order that is followed live. The tabs of one browser that show the same order share one stream: one leads (Web
-   Locks) and passes the events on (BroadcastChannel). A browser has six connections per host over HTTP/1.1, so at most
-   MAX_STREAMS orders have a stream; further tabs are updated by reloading a part of the page, and say so. Hidden tabs
-   have no stream. Without Web Locks each visible tab has its own. */
+/* A page that is followed live: a food order, a kitchen, a courier's deliveries. The element with data-track is fetched
+   anew when something changed. The tabs of one browser that show the same thing (data-key) share one stream: one leads
+   (Web Locks) and passes the events on (BroadcastChannel). A browser has six connections per host over HTTP/1.1, so at
+   most MAX_STREAMS things have a stream; further tabs poll, and say so. Hidden tabs have no stream. Without Web Locks
+   each visible tab has its own. */
 const MAX_STREAMS = 3;
 const POLL_MS = 5000;
 const OPEN_TIMEOUT_MS = 8000;
@@ -21,7 +22,7 @@ function update() {
   track.url = url;
   if (url && url !== track.followed) track.lastId = "";
   track.followed = url || track.followed;
-  if (url) track.stop = start(url, shown.dataset.order);
+  if (url) track.stop = start(url, shown.dataset.key);
 }
 
 function stop() {
@@ -30,17 +31,17 @@ function stop() {
 }
 
 /* Returns a function that ends it. */
-function start(url, order) {
+function start(url, key) {
   const ended = new AbortController();
   const signal = ended.signal;
-  const channel = "BroadcastChannel" in window ? new BroadcastChannel(`shop-track-${order}`) : null;
+  const channel = "BroadcastChannel" in window ? new BroadcastChannel(`shop-track-${key}`) : null;
   track.channel = channel;
   if (channel) channel.onmessage = (message) => apply(message.data);
   signal.addEventListener("abort", () => channel?.close());
   if (!navigator.locks) {
     stream(url, signal);
   } else {
-    request(`shop-track-${order}`, signal, () => lead(url, signal));
+    request(`shop-track-${key}`, signal, () => lead(url, signal));
   }
   return () => ended.abort();
 }
@@ -86,7 +87,7 @@ function stream(url, signal) {
       changed();
     }, OPEN_TIMEOUT_MS);
     source.addEventListener("open", () => note(false));
-    for (const kind of ["state", "position"]) {
+    for (const kind of ["state", "position", "ticket", "jobs"]) {
       source.addEventListener(kind, (event) => pass({ kind, id: event.lastEventId, data: JSON.parse(event.data) }));
     }
     signal.addEventListener("abort", () => { clearInterval(late); source.close(); done(); });
@@ -104,8 +105,15 @@ function apply(event) {
   if (event.kind === "changed") return refresh();
   if (event.id) track.lastId = event.id;
   if (event.kind === "position") return move(event.data);
-  const shown = page();
-  if (shown && `${event.id}` !== shown.dataset.version) refresh();
+  if (event.kind === "state") return changeState(event.data);
+  refresh();
+}
+
+/* An event that says what the page shows already, such as the first one of a stream, changes nothing but the ETA. */
+function changeState(state) {
+  const version = state.version === undefined ? state.state : `${state.version} ${state.kitchen ?? ""}`;
+  if (page() && version !== page().dataset.version) return refresh();
+  setEta(state.eta);
 }
 
 function changed() { pass({ kind: "changed" }); }
@@ -124,18 +132,20 @@ function refreshSparingly() {
 /* One request at a time; what changes meanwhile is fetched by another one after it. */
 async function refresh() {
   track.again = track.refreshing;
-  if (track.refreshing) return;
+  if (track.refreshing || !page()) return;
   track.refreshing = true;
   do {
     track.again = false;
     track.refreshed = performance.now();
-    await htmx.ajax("GET", location.pathname, { target: "#order", select: "#order", swap: "outerMorph" });
-  } while (track.again);
+    const target = `#${page().id}`;
+    await htmx.ajax("GET", location.pathname, { target, select: target, swap: "outerMorph" });
+  } while (track.again && page());
   track.refreshing = false;
 }
 
 /* The courier moves to a new position within the time since the one before it. */
 function move(position) {
+  setEta(position.eta);
   const map = document.querySelector("[data-map]");
   const courier = map?.querySelector("[data-marker=courier]");
   if (!courier) return refreshSparingly();
@@ -158,6 +168,13 @@ function glide(courier, target, duration) {
     if (part < 1) track.moving = requestAnimationFrame(step);
   };
   step(begun);
+}
+
+function setEta(eta) {
+  const shown = document.getElementById("eta");
+  if (!shown || !eta) return;
+  shown.dataset.eta = eta;
+  countDown();
 }
 
 /* Only a changed minute is written, because it is announced. */
