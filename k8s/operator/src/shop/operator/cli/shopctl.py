@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from shop.operator import console
-from shop.operator.cli import audit, backup, down, logs, plan, restart, retry, status, suspend, up
+from shop.operator.cli import audit, backup, down, logs, plan, restart, retry, simulate, status, suspend, up
 from shop.operator.cli import open as browser
 from shop.operator.cli.options import BOTH, IN_CLUSTER
 
@@ -42,6 +42,7 @@ app.command()(restart.restart)
 app.command("open")(browser.open_shop)
 app.command(rich_help_panel=BOTH)(audit.audit)
 app.command(rich_help_panel=BOTH)(backup.backup)
+app.add_typer(simulate.app, name="simulate")
 app.command(cls=plan.PlanCommand, rich_help_panel=IN_CLUSTER)(plan.plan)
 app.command(rich_help_panel=IN_CLUSTER)(suspend.suspend)
 app.command(rich_help_panel=IN_CLUSTER)(suspend.resume)
