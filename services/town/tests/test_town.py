@@ -179,6 +179,17 @@ def test_the_nearest_junction_is_the_nearest(position: Position) -> None:
     assert off[TOWN.nearest(position)] == pytest.approx(min(off), abs=0.1)
 
 
+def test_every_way_from_a_junction_leads_along_a_street_to_a_neighbour() -> None:
+    junctions = set(TOWN.junctions)
+    for number in range(len(TOWN.junctions)):
+        ways = TOWN.ways_from(number)
+        assert ways
+        assert {way[-1] for way in ways} <= junctions - {TOWN.junctions[number]}
+        for way in ways:
+            back = TOWN.ways_from(TOWN.junctions.index(way[-1]))
+            assert (*way[-2::-1], TOWN.junctions[number]) in back
+
+
 def test_a_route_from_a_place_to_itself_has_no_length() -> None:
     assert TOWN.route(house(0), house(0)).length_m == 0
 

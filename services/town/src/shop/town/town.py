@@ -49,6 +49,10 @@ class Town:
     def junctions(self) -> tuple[Position, ...]:
         return tuple(self._data.plane.position(point) for point in self._data.junctions)
 
+    def ways_from(self, junction: int) -> Sequence[tuple[Position, ...]]:
+        """The way to each neighbouring junction, along its street, without the junction itself."""
+        return self._ways[junction]
+
     def nearest(self, position: Position) -> int:
         """The junction nearest to the position in a straight line."""
         x, y = self._data.plane.point(position)
@@ -72,6 +76,15 @@ class Town:
     def drawing(self) -> Drawing:
         """The map as SVG."""
         return self._drawing
+
+    @cached_property
+    def _ways(self) -> tuple[tuple[tuple[Position, ...], ...], ...]:
+        found: list[list[tuple[Position, ...]]] = [[] for _ in self._data.junctions]
+        for edge in self._data.edges:
+            line = tuple(self._data.plane.position(point) for point in edge.line)
+            found[edge.start].append(line[1:])
+            found[edge.end].append(line[-2::-1])
+        return tuple(tuple(ways) for ways in found)
 
     @cached_property
     def _drawing(self) -> Drawing:

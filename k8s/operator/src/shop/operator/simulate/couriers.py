@@ -14,12 +14,14 @@ from shop.operator.simulate.driving import HANDLING_S, Job, Press, Ride, Stop, d
 from shop.operator.simulate.figures import Figures
 from shop.operator.simulate.orders import Orders
 from shop.operator.simulate.shop_api import Account, RefusedError
+from shop.town import town
 
 TICK_S = 1.05
 """Between two positions: the shop takes at most one a second."""
 JOBS_EVERY_S = 10.0
 """Jobs are read at least so often, even without an event."""
 STREAM_PAUSE_S = 3.0
+REST_S = (20.0, 90.0)
 REJECT_SHARE = 0.02
 MAX_JOBS = 50
 
@@ -38,7 +40,10 @@ class CourierWorker:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _stop: Stop | None = None
     _handled_at: float = 0.0
+    _rests_until: float = 0.0
     _seen: set[str] = field(default_factory=set)
+    _waiting: set[str] = field(default_factory=set)
+    """At whose entrance no code was known: they come last."""
 
     async def run(self) -> None:
         """Work until cancelled; ends off shift."""
@@ -63,6 +68,14 @@ class CourierWorker:
                     self._changed.set()
             await asyncio.sleep(STREAM_PAUSE_S)
 
+    def _idle(self, now: float) -> None:
+        """Without a job, wait a while at each corner and ride on to a neighbouring one."""
+        if self._jobs or not self.ride.stands or now < self._rests_until:
+            return
+        self._rests_until = now + self.random.uniform(*REST_S) / self.time_factor
+        ways = town().ways_from(town().nearest(self.ride.position))
+        self.ride.follow(self.random.choice(ways), self.random)
+
     async def _work(self) -> None:
         read_at, tick_at = 0.0, time.monotonic()
         while True:
@@ -72,6 +85,7 @@ class CourierWorker:
                     self._changed.clear()
                     read_at = now
                     await self._read_jobs()
+                self._idle(now)
                 self.ride.advance(TICK_S * self.time_factor)
                 await self._report()
                 await self._act(now)
@@ -82,7 +96,7 @@ class CourierWorker:
 
     async def _read_jobs(self) -> None:
         self._jobs = (await self.account.call("GET", "/couriers/me/jobs"))["items"][:MAX_JOBS]
-        stop = next_stop(self._jobs)
+        stop = next_stop([job for job in self._jobs if job["order_id"] not in self._waiting]) or next_stop(self._jobs)
         if stop is None or self._stop is None or stop.position != self._stop.position:
             self._handled_at = 0.0
             self.ride.follow([*stop.route, stop.position] if stop else [], self.random)
@@ -122,6 +136,7 @@ class CourierWorker:
         if action == "deliver":
             code = await self.orders.code(order_id)
             if code is None:
+                self._waiting.add(order_id)
                 return
             body = {"code": code}
         if action == "depart":

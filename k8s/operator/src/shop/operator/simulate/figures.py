@@ -15,8 +15,10 @@ MAX_ERRORS = 100_000
 
 @dataclass
 class Figures:
-    """``refused`` counts problem codes of orders; ``errors_s`` has, for the estimate at confirmation and the one at
-    departure, arrival minus estimate in seconds."""
+    """``refused`` counts problem codes of orders, ``of_others`` orders at whose entrance no code is known.
+
+    ``errors_s`` has arrival minus estimate in seconds, for the estimate at confirmation and for the one at departure.
+    """
 
     couriers: int = 0
     busy: int = 0
@@ -24,6 +26,7 @@ class Figures:
     confirmed: int = 0
     delivered: int = 0
     cancelled: int = 0
+    of_others: int = 0
     positions: int = 0
     presses: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -57,6 +60,7 @@ class Figures:
                 "confirmed": self.confirmed,
                 "delivered": self.delivered,
                 "cancelled": self.cancelled,
+                "of_others": self.of_others,
                 "refused": dict(self.refused.most_common()),
             },
             "positions": self.positions,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -56,7 +57,7 @@ class Fleet:
         self._town: Town = town()
         self._slots = asyncio.Semaphore(SIGN_UPS_AT_ONCE)
         self.figures = Figures()
-        self._orders = Orders(self.figures)
+        self._orders = Orders(self.figures, write)
         self._couriers: list[CourierWorker] = []
         self._started = time.monotonic()
 
@@ -78,9 +79,23 @@ class Fleet:
         workers += [asyncio.create_task(self._report()), asyncio.create_task(self._look_up())]
         ordering = asyncio.create_task(customers.run())
         try:
-            await self._until_over(ordering, stopped, workers)
+            with self._codes_from_terminal():
+                await self._until_over(ordering, stopped, workers)
         finally:
             await self._end([ordering, *workers])
+
+    @contextlib.contextmanager
+    def _codes_from_terminal(self) -> Iterator[None]:
+        """Codes of people who order in the same shop and watch are typed into the terminal, if there is one."""
+        if not sys.stdin or not sys.stdin.isatty():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_reader(sys.stdin, lambda: self._orders.tell(sys.stdin.readline()))
+        try:
+            yield
+        finally:
+            loop.remove_reader(sys.stdin)
 
     @property
     def seconds(self) -> float:
@@ -144,7 +159,7 @@ class Fleet:
     async def _courier(self, number: int) -> CourierWorker:
         random = self._random("courier", number)
         vehicle = driving.vehicle_of(random)
-        name = random.choice(appetite.FIRST_NAMES)
+        name = f"{random.choice(appetite.FIRST_NAMES)} {random.choice(appetite.LAST_NAMES)[0]}."
         account = await self._account("courier", number, name)
         await self._admin.call("PUT", f"/couriers/{account.user_id}", {"name": name, "vehicle": vehicle})
         start = random.choice(self._town.junctions)

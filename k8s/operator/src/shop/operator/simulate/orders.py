@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +12,7 @@ from shop.operator.simulate.figures import Figures
 from shop.operator.simulate.shop_api import Account, RefusedError
 
 MAX_OPEN = 5_000
+CODE = re.compile(r"[0-9]{4}")
 
 
 @dataclass
@@ -20,10 +23,17 @@ class OpenOrder:
 
 
 class Orders:
-    """Open orders by id, at most `MAX_OPEN`."""
+    """Open orders by id, at most `MAX_OPEN`.
 
-    def __init__(self, figures: Figures) -> None:
+    ``ask`` is shown to a person once for each order of somebody else whose courier is at the entrance: only they know
+    the code, and `tell` takes it.
+    """
+
+    def __init__(self, figures: Figures, ask: Callable[[str], None]) -> None:
         self._figures = figures
+        self._ask = ask
+        self._asked: set[str] = set()
+        self._told: list[str] = []
         self._open: dict[str, OpenOrder] = {}
         self._busy: set[str] = set()
 
@@ -46,12 +56,20 @@ class Orders:
             self._open[order_id].promised_at_departure = job.get("eta")
 
     async def code(self, order_id: str) -> str | None:
-        """What the customer tells at the entrance; None for an order of somebody else."""
+        """What the customer tells at the entrance; None for an order of somebody else who has not told it."""
         order = self._open.get(order_id)
-        if order is None:
-            self._figures.problems["no code: the order is not of this simulation"] += 1
-            return None
-        return str((await order.customer.call("GET", f"/deliveries/{order_id}"))["code"])
+        if order is not None:
+            return str((await order.customer.call("GET", f"/deliveries/{order_id}"))["code"])
+        if order_id not in self._asked:
+            self._asked.add(order_id)
+            self._figures.of_others += 1
+            self._ask(f"A courier is at the entrance with an order of yours, {order_id}: type its code here")
+        return self._told.pop() if self._told else None
+
+    def tell(self, line: str) -> None:
+        """A code that a person typed; anything else is ignored."""
+        if CODE.fullmatch(line.strip()):
+            self._told = [line.strip()]
 
     def delivered(self, order_id: str, at: datetime) -> None:
         order = self._open.pop(order_id, None)

@@ -1,0 +1,44 @@
+"""`shopctl simulate fleet` against a whole shop: people order, couriers ride, and the food is handed over."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shop.operator.simulate.fleet import Plan, simulate
+from tests.conftest import RunningShop
+from tests.load.shoppers import Shop
+
+pytestmark = pytest.mark.shop
+
+TIME_FACTOR = 60
+ORDERS = 4
+DEADLINE_S = 150
+
+
+async def test_a_fleet_delivers_what_is_ordered_and_ends_off_shift(shop: RunningShop, api: Shop, admin: str) -> None:
+    lines: list[str] = []
+    plan = Plan(
+        url=shop.url,
+        admin_email=shop.admin_email,
+        admin_password=shop.admin_password,
+        couriers=5,
+        orders_per_minute=120,
+        minutes=1,
+        time_factor=TIME_FACTOR,
+        max_orders=ORDERS,
+        drain_s=DEADLINE_S,
+    )
+    summary = await asyncio.wait_for(simulate(plan, lines.append), 2 * DEADLINE_S)
+    orders = summary["orders"]
+    assert orders["placed"] == ORDERS, summary
+    assert orders["delivered"] >= 1, summary
+    assert orders["confirmed"] == orders["delivered"] + orders["cancelled"], summary
+    assert summary["eta_error"]["confirmed"]["count"] == orders["delivered"]
+    assert summary["positions"] > 0
+    assert "5 couriers" in lines[0]
+    page = await api.call("GET", "/couriers?limit=100", admin)
+    assert not [courier["name"] for courier in page["items"] if courier["on_shift"]]
+    deliveries = await api.call("GET", "/deliveries?state=delivered&limit=100", admin)
+    assert len(deliveries["items"]) >= orders["delivered"]
