@@ -33,7 +33,7 @@ async def test_a_fleet_delivers_what_is_ordered_and_ends_off_shift(shop: Running
     summary = await asyncio.wait_for(simulate(plan, lines.append), 2 * DEADLINE_S)
     orders = summary["orders"]
     assert orders["placed"] == ORDERS, summary
-    assert orders["delivered"] >= 1, summary
+    assert orders["delivered"] >= 1, orders
     assert orders["confirmed"] == orders["delivered"] + orders["cancelled"], summary
     assert summary["eta_error"]["confirmed"]["count"] == orders["delivered"]
     assert summary["positions"] > 0

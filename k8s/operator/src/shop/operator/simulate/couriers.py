@@ -36,6 +36,8 @@ class CourierWorker:
     orders: Orders
     figures: Figures
     time_factor: float = 1.0
+    on_the_map: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the shop has the first position: from then on there can be jobs."""
     _jobs: list[Job] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _stop: Stop | None = None
@@ -108,6 +110,7 @@ class CourierWorker:
         body = {"lat": fix.lat, "lon": fix.lon, "at": datetime.now(UTC).isoformat()}
         await self.account.call("POST", "/couriers/me/positions", body)
         self.figures.positions += 1
+        self.on_the_map.set()
 
     async def _act(self, now: float) -> None:
         due = self._refusals() or departures(self._jobs)

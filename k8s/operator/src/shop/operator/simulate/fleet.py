@@ -31,6 +31,7 @@ REPORT_EVERY_S = 10.0
 LOOK_UP_EVERY_S = 60.0
 SIGN_UPS_AT_ONCE = 4
 STOP_TIMEOUT_S = 30.0
+ON_THE_MAP_TIMEOUT_S = 20.0
 DOMAIN = "fleet.example.com"
 
 
@@ -77,12 +78,19 @@ class Fleet:
         workers = [asyncio.create_task(one.run()) for one in self._couriers]
         workers += [asyncio.create_task(one.run()) for one in kitchens]
         workers += [asyncio.create_task(self._report()), asyncio.create_task(self._look_up())]
-        ordering = asyncio.create_task(customers.run())
+        ordering = asyncio.create_task(self._order(customers))
         try:
             with self._codes_from_terminal():
                 await self._until_over(ordering, stopped, workers)
         finally:
             await self._end([ordering, *workers])
+
+    async def _order(self, customers: Customers) -> None:
+        """Begin once the couriers are on the map, so that the first customers are not refused for want of one."""
+        with contextlib.suppress(TimeoutError):
+            on_the_map = (courier.on_the_map.wait() for courier in self._couriers)
+            await asyncio.wait_for(asyncio.gather(*on_the_map), ON_THE_MAP_TIMEOUT_S)
+        await customers.run()
 
     @contextlib.contextmanager
     def _codes_from_terminal(self) -> Iterator[None]:
