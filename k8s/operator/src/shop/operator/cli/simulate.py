@@ -28,6 +28,10 @@ def fleet(
     time_factor: Annotated[
         float, typer.Option(min=1, max=60, help="How much faster than real couriers ride and kitchens cook.")
     ] = 1,
+    country: Annotated[
+        str,
+        typer.Option(help="Of the customers' addresses, such as DE; default: the restaurant's.", show_default=False),
+    ] = "",
     drain_minutes: Annotated[
         float, typer.Option(min=0, max=1_440, help="After that time, how long couriers finish what is under way.")
     ] = 30,
@@ -54,6 +58,7 @@ def fleet(
         minutes=minutes,
         seed=seed,
         time_factor=time_factor,
+        country=country,
         drain_s=60 * drain_minutes,
     )
     try:

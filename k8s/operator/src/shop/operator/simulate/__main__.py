@@ -35,6 +35,7 @@ def plan(arguments: list[str]) -> Plan:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--time-factor", type=float, default=1.0)
+    parser.add_argument("--country", default="", help="of the customers' addresses; default: the restaurant's")
     parser.add_argument("--drain-minutes", type=float, default=30.0)
     given = parser.parse_args(arguments)
     limits = (
@@ -60,6 +61,7 @@ def plan(arguments: list[str]) -> Plan:
         minutes=given.minutes,
         seed=given.seed,
         time_factor=given.time_factor,
+        country=given.country,
         drain_s=60 * given.drain_minutes,
     )
 

@@ -63,6 +63,7 @@ class Customers:
     random: Random
     orders_per_minute: float
     max_orders: int
+    country: str = ""
     _people: dict[int, asyncio.Task[tuple[Account, Person]]] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -93,7 +94,7 @@ class Customers:
             self.figures.refused["no_open_restaurant" if chosen is None else "too_many_open_orders"] += 1
             return
         menu = await self.market.menu(chosen["id"])
-        body = order_body(random, menu, person, chosen["address"]["country"])
+        body = order_body(random, menu, person, self.country or chosen["address"]["country"])
         if body is None:
             self.figures.refused["nothing_on_the_menu"] += 1
             return

@@ -37,7 +37,7 @@ DOMAIN = "fleet.example.com"
 
 @dataclass(frozen=True)
 class Plan:
-    """``drain_s``: how long couriers go on after the last order, at most, until all is delivered."""
+    """``country``: of the customers' addresses; empty is that of the restaurant. ``drain_s``: how long couriers go on after the last order, at most, until all is delivered."""
 
     url: str
     admin_email: str
@@ -47,6 +47,7 @@ class Plan:
     minutes: float = 60.0
     seed: int = 1
     time_factor: float = 1.0
+    country: str = ""
     max_orders: int = 100_000
     drain_s: float = 1_800.0
 
@@ -195,6 +196,7 @@ class Fleet:
             self._random("orders", 0),
             self._plan.orders_per_minute,
             self._plan.max_orders,
+            self._plan.country,
         )
 
     async def _kitchens(self, restaurants: list[dict[str, Any]]) -> list[Kitchen]:
