@@ -37,7 +37,10 @@ DOMAIN = "fleet.example.com"
 
 @dataclass(frozen=True)
 class Plan:
-    """``country``: of the customers' addresses; empty is that of the restaurant. ``drain_s``: how long couriers go on after the last order, at most, until all is delivered."""
+    """``country`` is that of the customers' addresses; empty is the restaurant's.
+
+    ``drain_s``: how long couriers go on after the last order, at most, until all is delivered.
+    """
 
     url: str
     admin_email: str
