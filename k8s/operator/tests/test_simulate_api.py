@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from typer.testing import CliRunner
 
 from shop.operator.cli.shopctl import app
+from shop.operator.program import CHECKOUT
 from shop.operator.simulate import __main__ as program
 from shop.operator.simulate import shop_api as module
 from shop.operator.simulate.fleet import Plan, reason, simulate
@@ -129,6 +131,15 @@ def test_the_program_says_what_is_wrong_with_its_arguments(
         program.plan(arguments)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_job_of_the_samples_runs_the_program_with_options_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = yaml.safe_load((CHECKOUT / "k8s" / "samples" / "jobs" / "fleet.yaml").read_text(encoding="utf-8"))
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"][1:] == ["-m", program.__name__.removesuffix(".__main__")]
+    assert [one["name"] for one in container["env"]] == [program.PASSWORD_VARIABLE]
+    monkeypatch.setenv(program.PASSWORD_VARIABLE, "secret")
+    assert program.plan(container["args"]).url == "http://foodcourt-gateway:8000"
 
 
 def test_the_program_takes_the_password_from_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,13 +23,15 @@ from shop.operator.simulate.fleet import (
 )
 from shop.operator.simulate.shop_api import RefusedError
 
+PASSWORD_VARIABLE = "SHOP_ADMIN_PASSWORD"
+
 
 def plan(arguments: list[str]) -> Plan:
     """SystemExit with a message for arguments that are wrong."""
     parser = argparse.ArgumentParser(prog="python -m shop.operator.simulate", description="Couriers and customers.")
     parser.add_argument("--url", required=True, help="the shop's gateway, such as http://shop-gateway:8000")
     parser.add_argument("--admin-email", default="admin@shop.local")
-    parser.add_argument("--admin-password-file", type=Path, help="default: the variable SHOP_ADMIN_PASSWORD")
+    parser.add_argument("--admin-password-file", type=Path, help=f"default: the variable {PASSWORD_VARIABLE}")
     parser.add_argument("--couriers", type=int, default=20)
     parser.add_argument("--orders-per-minute", type=float, default=30.0)
     parser.add_argument("--minutes", type=float, default=60.0)
@@ -49,9 +51,9 @@ def plan(arguments: list[str]) -> Plan:
         if not least <= value <= most:
             parser.error(f"{name}: between {least:g} and {most:g}")
     file = given.admin_password_file
-    password = file.read_text(encoding="utf-8").strip() if file else os.environ.get("SHOP_ADMIN_PASSWORD", "")
+    password = file.read_text(encoding="utf-8").strip() if file else os.environ.get(PASSWORD_VARIABLE, "")
     if not password:
-        parser.error("the administrator's password is missing: SHOP_ADMIN_PASSWORD or --admin-password-file")
+        parser.error(f"the administrator's password is missing: {PASSWORD_VARIABLE} or --admin-password-file")
     return Plan(
         url=given.url,
         admin_email=given.admin_email,

@@ -12,7 +12,7 @@ from typing import Any
 
 from shop.operator.simulate.driving import HANDLING_S, Job, Press, Ride, Stop, departures, next_stop, presses
 from shop.operator.simulate.figures import Figures
-from shop.operator.simulate.orders import Orders
+from shop.operator.simulate.open_orders import Orders
 from shop.operator.simulate.shop_api import Account, RefusedError
 from shop.town import town
 

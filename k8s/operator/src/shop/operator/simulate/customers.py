@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from shop.operator.simulate.appetite import CANCEL_SHARE, Person, choose_restaurant, order_body
 from shop.operator.simulate.figures import Figures
-from shop.operator.simulate.orders import Orders
+from shop.operator.simulate.open_orders import Orders
 from shop.operator.simulate.shop_api import Account, RefusedError, ShopApi
 
 KEPT_S = 30.0

@@ -17,7 +17,7 @@ from shop.operator.simulate.couriers import CourierWorker
 from shop.operator.simulate.customers import Customers, Market
 from shop.operator.simulate.figures import Figures
 from shop.operator.simulate.kitchens import Kitchen
-from shop.operator.simulate.orders import Orders
+from shop.operator.simulate.open_orders import Orders
 from shop.operator.simulate.shop_api import Account, RefusedError, ShopApi, password_of, shop_api
 from shop.town import Town, town
 from shop.town.geometry import Plane
