@@ -41,7 +41,7 @@ class RunningShop:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
     """A shop on a free port, without a rate limit; it ends with the session."""
     data_dir = Path(tmp_path_factory.mktemp("shop")) / "data"
-    local = local_shop.start(data_dir, free_port(), modules={"recommendations": True})
+    local = local_shop.start(data_dir, free_port(), modules={"recommendations": True, "food": True})
     try:
         yield RunningShop(local, local.status()["url"], *local.admin_login())
     finally:
