@@ -216,6 +216,7 @@ async def test_only_the_staff_may_change_or_see_a_kitchen(kitchen: Kitchen, serv
             assert (answer.status_code, answer.json()["code"]) == (403, "staff_only"), path
         assert (await service.client.request(method, path, json=body)).status_code == 401
     assert (await other.act(order, "begin")).json()["code"] == "unknown_ticket"
+    assert await service.state(order) == "accepted"
     for method in ("PUT", "DELETE"):
         path = f"{kitchen.path}/staff/{kitchen.staff_id}"
         answer = await service.client.request(method, path, headers=kitchen.staff)

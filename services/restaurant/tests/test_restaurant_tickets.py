@@ -14,6 +14,11 @@ from services.restaurant.tests.restaurant_service import NOON, Kitchen, RunningS
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
 
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+COLUMNS = "restaurant_id, user_id, lines, currency, state, created_at, updated_at"
+COPY = f"INSERT INTO tickets (order_id, {COLUMNS}) SELECT gen_random_uuid(), {COLUMNS} FROM tickets"
+"""Takes as many places as are taken already."""
+
 
 async def test_a_ticket_has_the_prices_of_its_choices(kitchen: Kitchen) -> None:
     lines = [kitchen.line("Pizza", 2, ["olives", "large"]), kitchen.line("Beer")]
@@ -39,17 +44,43 @@ async def test_a_repeated_order_gets_the_first_answer_whatever_the_menu_says_now
     assert await service.told(order) == [("accepted", 1, None)]
 
 
-async def test_fifty_orders_for_the_last_place(service: RunningService) -> None:
+async def test_fifty_orders_for_the_last_place(start: Start, service: RunningService) -> None:
+    """Through two processes, so that the row lock and not a process' own queue decides."""
     kitchen = await service.restaurant(kitchen_capacity=3)
     for _ in range(2):
         await kitchen.accept()
-    answers = await asyncio.gather(*(kitchen.accept() for _ in range(50)))
+    async with start(url=service.context.settings.database_url) as other:
+        requests = [(service, other)[number % 2].accept(kitchen.request()) for number in range(50)]
+        answers = [answer for [answer] in await asyncio.gather(*requests)]
     assert Counter((answer["status"], answer.get("code")) for answer in answers) == {
         ("accepted", None): 1,
         ("rejected", "kitchen_full"): 49,
     }
     assert (await kitchen.detail())["orders_in_work"] == 3
     await kitchen.assert_load()
+
+
+async def test_an_order_sees_what_the_one_before_it_left(service: RunningService) -> None:
+    """It waits for the restaurant's row, and counts the place that was taken meanwhile."""
+    kitchen = await service.restaurant(kitchen_capacity=2)
+    await kitchen.accept()
+    async with service.database.transaction() as before:
+        await before.execute("SELECT FROM restaurants WHERE id = $1 FOR UPDATE", kitchen.id)
+        asked = asyncio.create_task(kitchen.accept())
+        await wait_until(lambda: service.database.fetchval(WAITING), what="the order to wait")
+        await before.execute(COPY)
+    assert (await asked)["code"] == "kitchen_full"
+    await kitchen.assert_load()
+
+
+async def test_the_same_order_through_two_processes_is_one_ticket(start: Start, service: RunningService) -> None:
+    kitchen = await service.restaurant()
+    request = kitchen.request()
+    async with start(url=service.context.settings.database_url) as other:
+        asked = [(service, other)[number % 2].accept(request) for number in range(20)]
+        answers = [answer for [answer] in await asyncio.gather(*asked)]
+    assert all(answer == answers[0] for answer in answers)
+    assert (await kitchen.detail())["orders_in_work"] == 1
 
 
 async def test_preparation_takes_longer_with_each_order_in_work(kitchen: Kitchen, service: RunningService) -> None:
@@ -111,25 +142,34 @@ async def test_a_confirmed_order_is_prepared_and_picked_up(kitchen: Kitchen, ser
 
 
 @pytest.mark.parametrize(
-    "statement",
+    ("statement", "refused"),
     [
-        "UPDATE restaurants SET held = kitchen_capacity + 1",
-        "UPDATE restaurants SET held = -1",
-        "UPDATE tickets SET state = 'ready'",
-        "UPDATE tickets SET state = 'preparing'",
-        "UPDATE tickets SET state = 'rejected'",
-        "UPDATE tickets SET lines = '[{}]'",
-        "UPDATE tickets SET minimum_order = 1",
-        "UPDATE tickets SET restaurant_id = NULL",
-        "INSERT INTO tickets SELECT * FROM tickets",
-        "INSERT INTO tickets (order_id, state, created_at, updated_at) SELECT gen_random_uuid(), 'ready', now(), now()",
+        ("UPDATE restaurants SET held = kitchen_capacity + 1", "of 10 orders"),
+        ("UPDATE restaurants SET held = -1", "held_check"),
+        ("UPDATE tickets SET state = 'preparing', version = 2", "begun_only_when_paid"),
+        ("UPDATE tickets SET state = 'ready', paid_at = now(), version = 2", "cannot go from accepted to ready"),
+        ("UPDATE tickets SET state = 'picked_up', paid_at = now(), version = 2", "from accepted to picked_up"),
+        ("UPDATE tickets SET state = 'rejected', version = 2", "cannot go from accepted to rejected"),
+        ("UPDATE tickets SET state = 'waiting', version = 2", "cannot go from accepted to waiting"),
+        ("UPDATE tickets SET state = 'cancelled'", "ticket_transitions_pkey"),
+        ("UPDATE tickets SET lines = '[{}]'", "nor change what was ordered"),
+        ("UPDATE tickets SET minimum_order = 1", "nor change what was ordered"),
+        ("UPDATE tickets SET restaurant_id = NULL", "nor change what was ordered"),
+        ("INSERT INTO tickets SELECT * FROM tickets", "tickets_pkey"),
+        (
+            (
+                "INSERT INTO tickets (order_id, state, created_at, updated_at)"
+                " SELECT gen_random_uuid(), 'accepted', now(), now()"
+            ),
+            "ticket_of_a_restaurant",
+        ),
     ],
 )
 async def test_the_database_refuses_inconsistent_rows(
-    kitchen: Kitchen, service: RunningService, statement: str
+    kitchen: Kitchen, service: RunningService, statement: str, refused: str
 ) -> None:
     await kitchen.accept()
-    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=refused):
         await service.database.execute(statement)
 
 
@@ -137,11 +177,8 @@ async def test_the_database_holds_the_capacity_without_the_service(service: Runn
     """Whoever inserts a ticket: the trigger counts it."""
     kitchen = await service.restaurant(kitchen_capacity=1)
     await kitchen.accept()
-    columns = "restaurant_id, user_id, lines, currency, state, created_at, updated_at"
     with pytest.raises(asyncpg.CheckViolationError, match="holds 1 of 1"):
-        await service.database.execute(
-            f"INSERT INTO tickets (order_id, {columns}) SELECT gen_random_uuid(), {columns} FROM tickets"
-        )
+        await service.database.execute(COPY)
 
 
 async def test_a_kitchen_that_loses_places_keeps_its_orders(kitchen: Kitchen, service: RunningService) -> None:
