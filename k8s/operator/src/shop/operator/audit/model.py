@@ -117,6 +117,6 @@ class Audit:
 
 
 ORDERS = """
-SELECT id, user_id, state, version, total, currency, coupon, created_at, updated_at, cancel_requested_at,
+SELECT id, user_id, kind, state, version, total, currency, coupon, created_at, updated_at, cancel_requested_at,
        lines::text AS lines
 FROM orders"""

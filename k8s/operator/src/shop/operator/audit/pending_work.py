@@ -39,7 +39,9 @@ async def pending_work(connections: Mapping[str, asyncpg.Connection]) -> list[st
     for noun, connection in connections.items():
         found.append(_sentence(f"events of {noun} that are not published", await connection.fetch(UNPUBLISHED)))
     for kind, consumers in AUDITED_EVENTS.items():
-        events = [row["event_id"] for row in await order.fetch(PUBLISHED, kind)]
+        if (publisher := kind.partition(".")[0]) not in connections:
+            continue
+        events = [row["event_id"] for row in await connections[publisher].fetch(PUBLISHED, kind)]
         for noun in filter(connections.__contains__, consumers):
             missing = await connections[noun].fetch(NOT_CONSUMED, events)
             found.append(_sentence(f"events {kind} that {noun} has not consumed", missing))

@@ -15,6 +15,13 @@ from shop.operator.audit.events import (
     one_trace_per_order,
     outbox_reaches_stream,
 )
+from shop.operator.audit.food import (
+    changes_are_legal_and_published_once,
+    couriers_within_capacity,
+    food_totals_add_up,
+    kitchen_load_is_orders_in_work,
+    orders_have_one_delivery,
+)
 from shop.operator.audit.isolation import rows_stay_with_their_user
 from shop.operator.audit.model import Audit, Finding, Options, Oracle, Result
 from shop.operator.audit.money import (
@@ -52,6 +59,11 @@ ORACLES: Sequence[Oracle] = (
     Oracle(15, "no row of another user readable", rows_stay_with_their_user),
     Oracle(16, "one trace id reaches every effect of an order", one_trace_per_order),
     Oracle(17, "recommendations learn from each order once", purchases_follow_events),
+    Oracle(18, "a food order has one ticket and one delivery", orders_have_one_delivery),
+    Oracle(19, "no courier is above capacity", couriers_within_capacity),
+    Oracle(20, "kitchen load is the orders in work", kitchen_load_is_orders_in_work),
+    Oracle(21, "food totals and tips add up", food_totals_add_up),
+    Oracle(22, "tickets and deliveries change legally, published once", changes_are_legal_and_published_once),
 )
 
 

@@ -37,7 +37,9 @@ async def sold_orders_hold_stock(audit: Audit) -> Finding:
     """The stock of a sold order is sold: its confirmation took effect and was not undone."""
     states = await _reservations(audit)
     finding = Finding()
-    for key in await audit.unchanged_orders(*SOLD):
+    for key, order in (await audit.unchanged_orders(*SOLD)).items():
+        if order["kind"] != "retail":
+            continue
         finding.checked += 1
         if (state := states.get(key)) != "sold":
             finding.violations[key] = f"is sold, and its stock is {state or 'not even reserved'}"
