@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import asyncpg
 
+from k8s.operator.tests.audit_food import Meal, meal
 from k8s.operator.tests.audit_records import Placed, ShopRecords
 from shop.devkit import embedded
 from shop.devkit.testing import Databases
@@ -13,10 +14,13 @@ from shop.operator.services import WITH_DATABASE
 
 
 class Sound:
-    """One order of each end in the records of a shop."""
+    """One order of each end, and one of food, in the records of a shop."""
 
-    def __init__(self, records: ShopRecords, confirmed: Placed, cancelled: Placed, rejected: Placed) -> None:
+    def __init__(
+        self, records: ShopRecords, confirmed: Placed, cancelled: Placed, rejected: Placed, meal: Meal
+    ) -> None:
         self.records = records
+        self.meal = meal
         self.confirmed = confirmed
         self.cancelled = cancelled
         self.rejected = rejected
@@ -34,14 +38,15 @@ class Copies:
         self._connections: dict[str, asyncpg.Connection] = {}
 
     async def make_sound(self) -> Sound:
-        """The databases that are copied, with three orders in them."""
+        """The databases that are copied, with four orders in them."""
         for noun in WITH_DATABASE:
             await self._open(noun, await self._databases.clone(noun))
         for database in ("postgres", "template1"):
             await self._connections["order"].execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
         records = self.records()
         await records.stock(10)
-        sound = Sound(records, await records.confirmed(), await records.cancelled(), await records.rejected())
+        retail = (await records.confirmed(), await records.cancelled(), await records.rejected())
+        sound = Sound(records, *retail, await meal(records))
         await records.train(orders=1)
         for noun, connection in self._connections.items():
             await connection.close()

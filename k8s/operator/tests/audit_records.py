@@ -70,6 +70,14 @@ class ShopRecords:
         await self.learn(placed)
         return placed
 
+    async def confirmed_food(self) -> Placed:
+        """The same for an order of food, without what restaurant and delivery have of it."""
+        placed = await self._order("confirmed", ["confirmed"])
+        await self.run("order", "UPDATE orders SET kind = 'food' WHERE id = $1", placed.order)
+        await self._charge(placed)
+        await self._tell(placed, "order.confirmed.v1", "order-confirmed", kind_of_order="food")
+        return placed
+
     async def cancelled(self) -> Placed:
         """An order that was sold, and then cancelled with its money and its stock given back."""
         placed = await self._order("cancelled", ["confirmed", "cancelled"])
@@ -225,10 +233,11 @@ class ShopRecords:
             AT,
         )
 
-    async def _tell(self, placed: Placed, kind: str, template: str | None) -> None:
+    async def _tell(self, placed: Placed, kind: str, template: str | None, kind_of_order: str = "retail") -> None:
         event = placed.events[kind] = new_id()
-        await self.outbox(event, kind, placed.order, await self.publish(event, kind, self._data(placed)))
-        for noun in ("product", "notification", "recommendation"):
+        data = {**self._data(placed), "kind": kind_of_order}
+        await self.outbox(event, kind, placed.order, await self.publish(event, kind, data))
+        for noun in ("product", "notification", "recommendation", "restaurant"):
             await self.run(noun, "INSERT INTO inbox (consumer, event_id, received_at) VALUES ('x', $1, $2)", event, AT)
         if template is not None:
             await self.notify(event, placed.order, placed.user, template)

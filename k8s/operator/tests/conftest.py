@@ -31,5 +31,5 @@ async def sound(copies: tuple[Copies, Sound]) -> AsyncIterator[Sound]:
     await made.refresh()
     records = made.records()
     records.product = source.records.product
-    yield Sound(records, source.confirmed, source.cancelled, source.rejected)
+    yield Sound(records, source.confirmed, source.cancelled, source.rejected, source.meal)
     await made.drop(records.changed)
