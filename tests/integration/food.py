@@ -130,6 +130,11 @@ async def begin_shift(api: Shop, courier: Courier, at: Position) -> None:
     await api.call("PATCH", "/couriers/me", courier.token, json={"on_shift": True})
     await fix(api, courier, at)
 
+    async def located() -> bool:
+        return (await api.call("GET", "/couriers/me", courier.token))["position"] is not None
+
+    await wait_until(located, ENDS_WITHIN_S, "the first fix of a courier")
+
 
 async def fix(api: Shop, courier: Courier, at: Position) -> None:
     """Send the courier's position."""

@@ -100,7 +100,9 @@ async def food_order_without_details(sound: Sound) -> str:
 
 
 async def courier_above_capacity(sound: Sound) -> str:
-    await sound.records.run("delivery", "ALTER TABLE couriers DROP CONSTRAINT load_within_capacity")
+    await sound.records.run(
+        "delivery", "ALTER TABLE couriers DROP CONSTRAINT load_within_capacity, DROP CONSTRAINT couriers_capacity_check"
+    )
     await sound.records.run("delivery", "UPDATE couriers SET capacity = 0")
     return str(sound.meal.courier)
 

@@ -80,8 +80,8 @@ LIFECYCLES = (
             waiting="assigned failed cancelled",
             assigned="waiting at_restaurant cancelled",
             at_restaurant="waiting picked_up cancelled",
-            picked_up="on_the_way",
-            on_the_way="delivered",
+            picked_up="on_the_way cancelled",
+            on_the_way="delivered cancelled",
         ),
     ),
 )
