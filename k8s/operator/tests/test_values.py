@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, Spec, renderer
 from shop.contracts.store import StoreSettings
-from shop.operator.engine.render.renderer import Images, Renderer, find_charts
+from shop.operator.engine.render.renderer import Renderer, find_charts
 from shop.operator.engine.render.values import (
     DEFAULT_RESOURCES,
     SECRET_ENV,
+    Images,
     Values,
     literal,
     public_url,

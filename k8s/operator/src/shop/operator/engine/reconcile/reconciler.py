@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from shop.operator.engine.cache.store import SEED_SUFFIX, Cache
 from shop.operator.engine.metrics import ROLLBACKS
 from shop.operator.engine.reconcile import preflight
-from shop.operator.engine.reconcile.apply import Applier, Blocked, reason_and_message
+from shop.operator.engine.reconcile.apply import Blocked, reason_and_message
 from shop.operator.engine.reconcile.deletion import POLL_S, prune, tear_down
 from shop.operator.engine.reconcile.desired import DesiredState, read, validation_message
 from shop.operator.engine.reconcile.history import HISTORY_SUFFIX, Revisions, Seeds
@@ -32,7 +32,8 @@ from shop.operator.engine.reconcile.rollout import (
 )
 from shop.operator.engine.reconcile.target import Target
 from shop.operator.engine.reconcile.upgrades import STOPPED, Upgrades, Wait
-from shop.operator.engine.render.renderer import Renderer, RenderError
+from shop.operator.engine.render.renderer import Renderer
+from shop.operator.engine.render.values import RenderError
 from shop.operator.engine.status.conditions import Facts, RolloutInProgress
 from shop.operator.engine.status.event_recorder import EventRecorder
 from shop.operator.engine.status.report import PROGRESS_S, StatusReporter, inventory
@@ -80,7 +81,7 @@ class Reconciler:
     ) -> None:
         self._kube, self._cache, self._renderer, self._put = kube, cache, renderer, put
         self._targets, self._upgrades = targets, upgrades
-        self._rollouts = RolloutController(kube, cache, put, Applier(kube))
+        self._rollouts = RolloutController(kube, cache, put)
         self._revisions = Revisions(kube, cache)
         self._seeds = Seeds(kube, cache, self._revisions)
         self._status = StatusReporter(kube, cache, renderer.version, recorder, put)

@@ -34,8 +34,6 @@ from shop.operator.kube.kinds import RENDERED, SHOP, order_of
 from shop.operator.kube.objects import APPLIED, ARGO_CD_IGNORE, KEEP, MANAGER, SHOP_LABEL, Object
 from shop.operator.resource.spec import Shop
 
-__all__ = ["HelmNotFound", "Images", "RenderError", "Renderer", "find_charts", "find_helm"]
-
 MAX_HELM_PROCESSES = 2
 """At once; more would only wait for the same cores, at 85 MB each."""
 HELM_TIMEOUT_S = 60.0
