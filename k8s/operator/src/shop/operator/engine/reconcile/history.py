@@ -15,7 +15,7 @@ import gzip
 import logging
 import secrets
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 
@@ -146,12 +146,9 @@ class Revisions:
         version = secret["metadata"]["resourceVersion"] if secret else ""
         await self._kube.apply(SECRET, secret_of(key, kept, seed, version), force=True)
 
-    async def ensure(
-        self, key: NamespacedName, revision: int, objects: Callable[[], Awaitable[Sequence[Object]]], seed: bytes
-    ) -> None:
-        """Create the Secret again when it was deleted, with the `objects`; without a request when it is there."""
-        if Ref(SECRET.api_version, SECRET.kind, key.name + HISTORY_SUFFIX) not in self._cache.children(key):
-            await self.save(key, revision, await objects(), seed)
+    def lost(self, key: NamespacedName) -> bool:
+        """Whether the Secret was deleted, as the cache has it."""
+        return Ref(SECRET.api_version, SECRET.kind, key.name + HISTORY_SUFFIX) not in self._cache.children(key)
 
     async def seed(self, key: NamespacedName) -> bytes | None:
         """The mirrored seed; None when there is no history."""
