@@ -43,6 +43,8 @@ STOP_TIMEOUT_S = 1
 REQUEST_TIMEOUT_S = 30.0
 ROLE_PASSWORD = "test"
 INTERNAL_TOKEN = "test-internal"
+CHEAP_PASSWORDS = {"scram_iterations": "1"}
+"""Tests open thousands of connections, each of which hashes a role's password, usually 4,096 times."""
 
 DatabaseFor = Callable[[str], Awaitable[str]]
 Running = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -76,7 +78,7 @@ def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(servers_folder: Path) -> Iterator[embedded.Server]:
     """A PostgreSQL server; its ``url`` is the superuser's."""
-    server = embedded.start_postgres(servers_folder / "postgres", durable=False)
+    server = embedded.start_postgres(servers_folder / "postgres", durable=False, settings=CHEAP_PASSWORDS)
     yield server
     server.stop()
 
