@@ -38,10 +38,9 @@ class RunningShop:
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
+def shop(servers_folder: Path) -> Iterator[RunningShop]:
     """A shop on a free port, without a rate limit; it ends with the session."""
-    data_dir = Path(tmp_path_factory.mktemp("shop")) / "data"
-    local = local_shop.start(data_dir, free_port(), modules={"recommendations": True, "food": True})
+    local = local_shop.start(servers_folder / "shop", free_port(), modules={"recommendations": True, "food": True})
     try:
         yield RunningShop(local, local.status()["url"], *local.admin_login())
     finally:

@@ -188,9 +188,9 @@ def test_import_contracts_hold_for_it(project: Project, forbidden: str, broken: 
 
 
 @pytest.fixture
-def url(project: Project, tmp_path: Path) -> Iterator[str]:
+def url(project: Project, servers_folder: Path) -> Iterator[str]:
     """The gateway of a shop that runs the copy's services."""
-    data, port = tmp_path / "data", free_port()
+    data, port = servers_folder / "new-service", free_port()
     options = ("--data-dir", str(data))
     project.run("shop.operator.cli", "up", "k8s/samples/bookshop.yaml", "--detach", "--port", str(port), *options)
     try:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,8 +71,8 @@ def something_of_everything(url: str, token: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    local = local_shop.start(tmp_path_factory.mktemp("fuzz") / "data", free_port())
+def target(servers_folder: Path) -> Iterator[Target]:
+    local = local_shop.start(servers_folder / "fuzz", free_port())
     try:
         url, (email, password) = local.status()["url"], local.admin_login()
         token = call(url, "POST", "/tokens", json={"email": email, "password": password})["access_token"]

@@ -82,7 +82,7 @@ async def audited(shop: RunningShop, acknowledged: Path) -> Json:
 
 
 async def test_a_new_shop_goes_on_where_the_backup_ended(
-    shop: RunningShop, api: Shop, admin: str, unique_email: str, tmp_path: Path
+    shop: RunningShop, api: Shop, admin: str, unique_email: str, tmp_path: Path, servers_folder: Path
 ) -> None:
     email = unique_email
     await api.call("POST", "/users", json={"email": email, "password": PASSWORD, "name": "Ada Buyer"})
@@ -98,7 +98,7 @@ async def test_a_new_shop_goes_on_where_the_backup_ended(
     acknowledged.write_text("".join(f"{order_id}\n" for order_id in sorted(acknowledged_ids)))
     await assert_clean(shop)
 
-    async with new_shop(tmp_path / "new", tmp_path / "backups") as again:
+    async with new_shop(servers_folder / "new", tmp_path / "backups") as again:
         assert_holds(await audited(again, acknowledged))
         client = Shop.at(again.url)
         try:
@@ -118,10 +118,10 @@ async def test_a_new_shop_goes_on_where_the_backup_ended(
         assert_holds(await audited(again, acknowledged))
 
 
-async def test_a_shop_with_data_is_not_restored_over(shop: RunningShop, tmp_path: Path) -> None:
+async def test_a_shop_with_data_is_not_restored_over(shop: RunningShop, tmp_path: Path, servers_folder: Path) -> None:
     backups = tmp_path / "backups"
     await asyncio.to_thread(shopctl, "backup", "--to", str(backups), data_dir=shop.local.data_dir)
-    other = local_shop.start(tmp_path / "other", free_port())
+    other = local_shop.start(servers_folder / "other", free_port())
     shopctl("down", data_dir=other.data_dir)
     try:
         with pytest.raises(ShopctlFailed, match=r"shop_\w+ is not empty .* only fills the databases of a new shop"):

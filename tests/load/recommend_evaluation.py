@@ -9,7 +9,7 @@ all that was bought before, lists ten products for every customer who has a hist
 month that follows, and is judged by that: a split by time, as a shop has it, so nothing of the future is known. Baskets
 are judged the same way: given one product of an order, which are the others? Numbers are means over lists; intervals
 come from resampling customers. ``--tune`` tries other similarities and other values of `training.Tuning`, on worlds
-that the evaluation does not use.
+that the evaluation does not use: those in which tastes drift, unless another scenario is named.
 """
 
 from __future__ import annotations
@@ -62,6 +62,17 @@ BASKET_RANKERS: Rankers = {
     "random": rankers.random,
 }
 
+FOR_CUSTOMERS = (
+    "popularity_half_life_days",
+    "customer_half_life_days",
+    "customer_exponent",
+    "shrinkage",
+    "history_half_life",
+    "popular_share",
+)
+FOR_BASKETS = ("popularity_half_life_days", "order_half_life_days", "order_shrinkage", "popular_share")
+"""The values of `training.Tuning` on which the lists depend that are judged; similar_popularity is in neither."""
+
 
 def evaluate(name: str, scenario: Scenario, seeds: Iterable[int], ask: Ask, compared: Rankers) -> Json:
     evaluation = Evaluation.of(compared)
@@ -76,12 +87,12 @@ def evaluate(name: str, scenario: Scenario, seeds: Iterable[int], ask: Ask, comp
     }
 
 
-def tuned(ranker: Callable[[Tuning], rankers.Ranker]) -> dict[str, rankers.Ranker]:
+def tuned(ranker: Callable[[Tuning], rankers.Ranker], names: Iterable[str]) -> dict[str, rankers.Ranker]:
     """The recommender with one value changed at a time."""
     return {
         f"{name} {value:g}": ranker(replace(DEFAULT, **{name: value}))
-        for name, default in asdict(DEFAULT).items()
-        for value in (default / 2, default * 2)
+        for name in names
+        for value in (getattr(DEFAULT, name) / 2, getattr(DEFAULT, name) * 2)
     }
 
 
@@ -148,9 +159,11 @@ def run(options: argparse.Namespace) -> Json:
     for_customers, for_baskets = dict(RANKERS), dict(BASKET_RANKERS)
     if options.tune:
         seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + min(options.seeds, MAX_TUNING_SEEDS))
-        for_customers |= other_similarities() | tuned(rankers.model)
-        for_baskets |= tuned(rankers.together)
-    chosen = [one for one in SCENARIOS if one.name in (options.scenario or {one.name})]
+        for_customers |= other_similarities() | tuned(rankers.model, FOR_CUSTOMERS)
+        for_baskets |= tuned(rankers.together, FOR_BASKETS)
+    usual = SCENARIOS[:1] if options.tune else SCENARIOS
+    names = options.scenario or [one.name for one in usual]
+    chosen = [one for one in SCENARIOS if one.name in names]
     found = [evaluate(one.name, one, seeds, next_purchases, for_customers) for one in chosen]
     found.append(evaluate(f"baskets, {chosen[0].name}", chosen[0], seeds, baskets, for_baskets))
     costs = [] if options.no_costs or options.tune else [asdict(measure(orders)) for orders in ORDER_COUNTS]
@@ -167,7 +180,8 @@ def main(argv: Sequence[str]) -> None:
         return
     for scenario in result["scenarios"]:
         print("\n".join(table(scenario)))
-    print("\n".join(costs_table(result["costs"])))
+    if result["costs"]:
+        print("\n".join(costs_table(result["costs"])))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ async def quota_without_secrets(api: Kube, namespace: str) -> None:
     body["spec"] = {"hard": {"count/secrets": "0"}}
     await api.create(QUOTA, body)
     status = {"status": {"hard": {"count/secrets": "0"}, "used": {"count/secrets": "0"}}}
-    await api.patch(QUOTA, namespace, "none", status, content="merge", subresource="status")
+    await api.patch(QUOTA, namespace, "none", status, subresource="status")
 
 
 async def take_names(api: Kube, namespace: str, shops: Sequence[str]) -> None:

@@ -100,18 +100,11 @@ async def test_the_largest_history_fits(histories: Histories) -> None:
 
 
 async def test_a_history_is_created_again_only_when_it_is_gone(histories: Histories) -> None:
-    rendered = 0
-
-    async def again() -> list[Object]:
-        nonlocal rendered
-        rendered += 1
-        return a_revision(3)
-
-    await histories.revisions.ensure(histories.key, 3, again, SEED)
+    assert histories.revisions.lost(histories.key)
+    await histories.revisions.save(histories.key, 3, a_revision(3), SEED)
     assert await histories.revisions.load(histories.key, 3) == a_revision(3)
     await histories.show()
-    await histories.revisions.ensure(histories.key, 3, again, SEED)
-    assert rendered == 1
+    assert not histories.revisions.lost(histories.key)
 
 
 async def test_a_history_of_another_client_is_left_alone(histories: Histories) -> None:
@@ -162,7 +155,7 @@ async def test_a_history_belongs_to_its_shop_and_has_a_digest(histories: Histori
 
 async def test_what_is_reported_of_a_shop_is_found_with_it(api: Kube, namespace: str) -> None:
     shop = await a_shop(api, namespace)
-    recorder = EventRecorder(api, "operator-1")
+    recorder = EventRecorder(api)
     recorder.record(shop, "Normal", "RollingOut", "Revision 1 is being rolled out")
     recorder.record(shop, "Warning", "ImagePullBackOff", "Deployment bookshop-order: image cannot be pulled")
     recorder.record(shop, "Warning", "ImagePullBackOff", "Deployment bookshop-order: image cannot be pulled")

@@ -93,7 +93,7 @@ async def make_late(shop: Kept) -> None:
     """As if the rollout had begun long ago."""
     rollout = (await shop.status())["rollout"]
     body = {"status": {"rollout": {**rollout, "startedAt": "2020-01-01T00:00:00Z"}}}
-    await shop.api.patch(SHOP, shop.namespace, shop.name, body, content="merge", subresource="status")
+    await shop.api.patch(SHOP, shop.namespace, shop.name, body, subresource="status")
 
 
 async def test_a_deletion_that_a_webhook_stops_says_so(shop: Kept, api: Kube, authority: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from shop.operator.engine.reconcile.apply import Applier
+from shop.operator.engine.reconcile.apply import apply
 from shop.operator.kube.client import Kube
 from shop.operator.kube.kinds import CLAIM, JOB, SECRET
 from shop.operator.kube.objects import ARGO_CD_IGNORE, SHOP_LABEL, NamespacedName, Object
@@ -82,9 +82,9 @@ async def test_a_job_that_cannot_be_changed_is_created_again(api: Kube, namespac
         metadata = {"name": "bookshop-job", "namespace": namespace}
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"template": template}}
 
-    first = await Applier(api).apply(NamespacedName(namespace, "bookshop"), job("a"), None)
+    first = await apply(api, NamespacedName(namespace, "bookshop"), job("a"), None)
     uid = first["metadata"]["uid"]
-    second = await Applier(api).apply(NamespacedName(namespace, "bookshop"), job("b"), None, uid)
+    second = await apply(api, NamespacedName(namespace, "bookshop"), job("b"), None, uid)
     assert second["metadata"]["uid"] != uid
     assert second["spec"]["template"]["metadata"]["labels"]["team"] == "b"
 

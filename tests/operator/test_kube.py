@@ -67,7 +67,7 @@ async def test_patches(api: Kube, namespace: str) -> None:
     await api.create(CONFIG_MAP, config_map(namespace, a="1"))
     await api.patch(CONFIG_MAP, namespace, "settings", {"data": {"a": None, "b": "2"}})
     operations = [{"op": "add", "path": "/data/c", "value": "3"}]
-    patched = await api.patch(CONFIG_MAP, namespace, "settings", operations, content="json")
+    patched = await api.patch(CONFIG_MAP, namespace, "settings", operations)
     assert patched["data"] == {"b": "2", "c": "3"}
 
 

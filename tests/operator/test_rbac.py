@@ -195,7 +195,7 @@ async def contradict(admin: Kube) -> tuple[int, Object]:
     index = next(index for index, one in enumerate(env) if "value" in one)
     other = {"name": env[index]["name"], "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     path = f"/spec/template/spec/containers/0/env/{index}"
-    await admin.patch(DEPLOYMENT, MARKET, ORDER, [{"op": "replace", "path": path, "value": other}], content="json")
+    await admin.patch(DEPLOYMENT, MARKET, ORDER, [{"op": "replace", "path": path, "value": other}])
     return index, env[index]
 
 

@@ -73,7 +73,7 @@ def removed(kind: Kind, name: str) -> Change:
 
 def edited(kind: Kind, name: str, *operations: Object) -> Change:
     async def change(shop: Kept) -> object:
-        return await shop.api.patch(kind, shop.namespace, f"bookshop-{name}", list(operations), content="json")
+        return await shop.api.patch(kind, shop.namespace, f"bookshop-{name}", list(operations))
 
     return change
 

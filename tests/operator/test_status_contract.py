@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.status.conditions import TYPES, summary
+from shop.operator.cluster.overview import summary
+from shop.operator.engine.status.conditions import TYPES
 from shop.operator.kube.api_errors import ApiError
 from shop.operator.kube.kinds import DEPLOYMENT, EVENT, SECRET, SHOP, Kind
 from shop.operator.kube.objects import Object

@@ -12,7 +12,8 @@ import yaml
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION, Spec
 from shop.operator.engine.render.charts import EARLIER, MAX_EARLIER, Charts, digest_of
-from shop.operator.engine.render.renderer import Renderer, RenderError, find_charts
+from shop.operator.engine.render.renderer import Renderer, find_charts
+from shop.operator.engine.render.values import RenderError
 from shop.operator.kube.objects import Object
 from shop.operator.resource.spec import Shop
 from tests.charts import helm

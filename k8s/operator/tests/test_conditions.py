@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shop.operator.cluster.overview import summary
 from shop.operator.engine.status.conditions import (
     MESSAGE_CHARS,
     TYPES,
@@ -18,7 +19,6 @@ from shop.operator.engine.status.conditions import (
     Facts,
     RolloutInProgress,
     conditions,
-    summary,
     with_pod_cause,
 )
 from shop.operator.engine.status.pods import PodProblem

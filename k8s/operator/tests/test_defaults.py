@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, VERSION, shop
+from k8s.operator.tests.shop_specs import EVERY_KIND, VERSION, shop
 from shop.operator.engine.render.values import values
 from tests.charts import described
 from tests.charts.rendering import CHARTS
@@ -41,7 +41,7 @@ def chart_default(path: str) -> Any:
 
 
 def test_an_empty_shop_has_the_defaults_of_the_chart() -> None:
-    rendered = leaves(values(shop(), NAMESPACE, optional=EVERY_KIND, version=VERSION))
+    rendered = leaves(values(shop(), optional=EVERY_KIND, version=VERSION))
     found = {path: (value, chart_default(path)) for path, value in rendered.items()}
     differing = {path: pair for path, pair in found.items() if pair[0] != pair[1]}
     assert {path: pair for path, pair in differing.items() if path not in DIFFERENT} == {}
@@ -49,7 +49,7 @@ def test_an_empty_shop_has_the_defaults_of_the_chart() -> None:
 
 
 def test_the_defaults_are_the_safe_ones() -> None:
-    given = values(shop(), NAMESPACE, optional=EVERY_KIND, version=VERSION)
+    given = values(shop(), optional=EVERY_KIND, version=VERSION)
     assert (given["global"]["networkPolicies"], given["global"]["podDisruptionBudgets"]) == ({"enabled": True}, True)
     budget = of_chart("service")["podDisruptionBudget"]
     assert (budget["maxUnavailable"], budget["minAvailable"]) == (1, None), "one pod must not keep a node from draining"

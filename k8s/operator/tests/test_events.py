@@ -68,7 +68,7 @@ class Recording:
     def another(self) -> EventRecorder:
         """As a process has it that starts now."""
         now = lambda: START + timedelta(seconds=self.seconds - 1_000)  # noqa: E731
-        return EventRecorder(self.server, "operator-1", monotonic=lambda: self.seconds, now=now)
+        return EventRecorder(self.server, monotonic=lambda: self.seconds, now=now)
 
     def record(self, message: str = "Revision 2 serves", *, shop: str = "bookshop", uid: str = "u-1") -> None:
         self.recorder.record(a_shop(shop, uid), "Normal", "Ready", message)
@@ -100,7 +100,7 @@ async def test_an_event_has_every_field_that_kubectl_shows(recording: Recording)
     assert (event["type"], event["reason"], event["message"]) == ("Normal", "Ready", "Revision 2 serves")
     assert (event["count"], event["firstTimestamp"], event["lastTimestamp"]) == (1, *["2026-01-02T03:04:05Z"] * 2)
     assert event["source"] == {"component": "shop-operator"}
-    assert event["reportingInstance"] == "operator-1"
+    assert event["reportingInstance"] == "shop-operator"
 
 
 async def test_the_same_thing_again_is_counted(recording: Recording) -> None:

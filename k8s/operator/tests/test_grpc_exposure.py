@@ -27,7 +27,7 @@ WAYS: list[tuple[Spec, Values]] = [
 @pytest.mark.parametrize(("exposure", "expected"), WAYS)
 def test_values_of_the_service_follow_the_exposure(exposure: Spec, expected: Values) -> None:
     shop = shop_specs.shop({"exposure": exposure, "modules": MODULES})
-    found = values(shop, NAMESPACE, optional=EVERY_KIND)["services"]
+    found = values(shop, optional=EVERY_KIND)["services"]
     assert found["recommendation"]["grpc"] == expected
     assert "grpc" not in found["order"]
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION, Spec, renderer
 from shop.operator.engine.render import renderer as render
-from shop.operator.engine.render.renderer import HelmNotFound, Renderer, RenderError, find_charts, find_helm
+from shop.operator.engine.render.renderer import HelmNotFound, Renderer, find_charts, find_helm
+from shop.operator.engine.render.values import RenderError
 from shop.operator.kube.kinds import RENDERED, kind_of, wave_of
 from shop.operator.kube.objects import APPLIED, KEEP, MANAGER, SHOP_LABEL, Object
 from shop.operator.resource import shopfile

@@ -10,7 +10,8 @@ from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, VERSION
 from k8s.operator.tests.test_render import script
 from shop.operator.engine.reconcile import history
-from shop.operator.engine.render.renderer import Renderer, RenderError, find_charts
+from shop.operator.engine.render.renderer import Renderer, find_charts
+from shop.operator.engine.render.values import RenderError
 from shop.operator.kube.objects import ARGO_CD_IGNORE, NamespacedName
 from tests.charts import helm
 

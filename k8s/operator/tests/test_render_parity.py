@@ -29,7 +29,7 @@ OCTAL = frozenset({"defaultMode"})
 
 def rendered_by_helm(shop: Shop) -> list[Object]:
     """The chart's own objects, without hooks; here the schema is read, which the operator passes over."""
-    given_values = values(shop, NAMESPACE, optional=EVERY_KIND, version=VERSION)
+    given_values = values(shop, optional=EVERY_KIND, version=VERSION)
     named = shop_secrets.named(shop.metadata.name, given_values)
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         json.dump(named, file, ensure_ascii=False)

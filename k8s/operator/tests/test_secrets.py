@@ -38,7 +38,7 @@ every_mode = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 
 def values_of(spec: Spec) -> Values:
-    return values(shop_specs.shop(spec), NAMESPACE, optional=EVERY_KIND, version="0.1.0")
+    return values(shop_specs.shop(spec), optional=EVERY_KIND, version="0.1.0")
 
 
 def made(spec: Spec, seed: bytes = SEED) -> list[Object]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ FOLDER = """my "shop" \\ it's für alle"""
 START_TIMEOUT_S = 180
 AGAIN_TIMEOUT_S = 60.0
 BUDGET_BYTES = 1200 << 20
+CALLS_EACH = 5
+COUNTED = re.compile(r'^shop_grpc_requests_total\{code="OK",method="[^"]*/SimilarTo"\} (\S+)$', re.MULTILINE)
 
 
 class RunningShop:
@@ -148,3 +151,23 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
 
 def _runs(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+async def test_pages_ask_every_replica_of_the_recommendations(shop: RunningShop) -> None:
+    started = shop.ctl("up", "--detach", f"--port={shop.port}", "--replicas=recommendation=3")
+    assert started.returncode == 0, started.stdout + started.stderr
+    replicas = [one for one in shop.status()["components"] if one["name"].startswith("recommendation-")]
+    assert len(replicas) == 3
+    for one in replicas:
+        assert f"127.0.0.1:{one['grpc_port']}" in started.stdout
+
+    def calls(port: int) -> float:
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        return sum(float(count) for count in COUNTED.findall(metrics))
+
+    def spread() -> bool:
+        for product in shop.products():
+            assert httpx.get(f"{shop.url}/products/{product['id']}", timeout=5).status_code == 200
+        return min(calls(one["port"]) for one in replicas) >= CALLS_EACH
+
+    await wait_until(spread, AGAIN_TIMEOUT_S, "calls at every replica")

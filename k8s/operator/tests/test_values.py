@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, Spec, renderer
 from shop.contracts.store import StoreSettings
-from shop.operator.engine.render.renderer import Images, Renderer, find_charts
+from shop.operator.engine.render.renderer import Renderer, find_charts
 from shop.operator.engine.render.values import (
     DEFAULT_RESOURCES,
     SECRET_ENV,
+    Images,
     Values,
     literal,
     public_url,
@@ -180,7 +181,7 @@ REACHES: list[tuple[Spec, str, Any]] = [
 
 
 def values_of(spec: Spec) -> Values:
-    return values(shop_specs.shop(spec), NAMESPACE, optional=EVERY_KIND, version="0.1.0")
+    return values(shop_specs.shop(spec), optional=EVERY_KIND, version="0.1.0")
 
 
 def at(tree: Any, path: str) -> Any:
@@ -208,7 +209,7 @@ def test_without_backup_or_restore_there_is_no_value_of_them() -> None:
 
 def test_the_operator_sets_where_the_images_are() -> None:
     images = Images("registry.example.com/shop", "Always", ("pull",))
-    found = values(shop_specs.shop(), NAMESPACE, optional=EVERY_KIND, version="0.1.0", images=images)
+    found = values(shop_specs.shop(), optional=EVERY_KIND, version="0.1.0", images=images)
     assert found["global"]["image"] == {
         "registry": "registry.example.com/shop",
         "tag": "0.1.0",

@@ -17,6 +17,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
@@ -28,7 +29,7 @@ import redis.asyncio as redis
 import uvicorn
 from fastapi import FastAPI
 
-from shop.devkit import embedded
+from shop.devkit import embedded, memory
 from shop.devkit.testing_tokens import Tokens
 from shop.kit import migrate
 from shop.kit.auth import Principal
@@ -42,6 +43,8 @@ STOP_TIMEOUT_S = 1
 REQUEST_TIMEOUT_S = 30.0
 ROLE_PASSWORD = "test"
 INTERNAL_TOKEN = "test-internal"
+CHEAP_PASSWORDS = {"scram_iterations": "1"}
+"""Tests open thousands of connections, each of which hashes a role's password, usually 4,096 times."""
 
 DatabaseFor = Callable[[str], Awaitable[str]]
 Running = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -66,25 +69,32 @@ async def wait_until(
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
+def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """For the data of servers, each in a folder below: in memory if there is room, otherwise on disk."""
+    with memory.folder() as made:
+        yield made or tmp_path_factory.mktemp("servers")
+
+
+@pytest.fixture(scope="session")
+def postgres(servers_folder: Path) -> Iterator[embedded.Server]:
     """A PostgreSQL server; its ``url`` is the superuser's."""
-    server = embedded.start_postgres(tmp_path_factory.mktemp("postgres"), durable=False)
+    server = embedded.start_postgres(servers_folder / "postgres", durable=False, settings=CHEAP_PASSWORDS)
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
+def nats_server(servers_folder: Path) -> Iterator[embedded.Server]:
     """A NATS server with JetStream; a test that stops it starts it again."""
-    server = embedded.start_nats(tmp_path_factory.mktemp("nats"))
+    server = embedded.start_nats(servers_folder / "nats")
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
+def valkey_server(servers_folder: Path) -> Iterator[embedded.Server]:
     """A Redis-protocol server."""
-    server = embedded.start_valkey(tmp_path_factory.mktemp("valkey"))
+    server = embedded.start_valkey(servers_folder / "valkey")
     yield server
     server.stop()
 
@@ -139,7 +149,8 @@ class Databases:
         template = await self.template(noun) if source is None else source
         name = f"test_{noun}_{next(self._numbers)}"
         await self._admin(
-            f"CREATE DATABASE {name} TEMPLATE {template} OWNER shop_{noun}",
+            # The other strategy writes every page of the template to the log, too.
+            f"CREATE DATABASE {name} TEMPLATE {template} OWNER shop_{noun} STRATEGY file_copy",
             f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC",
         )
         return self.url(name, f"shop_{noun}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,19 +58,20 @@ class Bucket:
             raise BucketError(f"{place} is no place in a bucket: s3://BUCKET/path")
         self._client = client
         self._bucket = parts.netloc
-        self._path = parts.path.strip("/")
+        self._prefix = f"{parts.path.strip('/')}/".removeprefix("/")
+        self._place = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     def push(self, folder: Path) -> None:
         """Store the backup `folder` under its name."""
         files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
         for path in [*files, folder / MANIFEST]:
-            self._client.fput_object(self._bucket, self._key(folder.name, path.name), str(path))
+            self._client.fput_object(self._bucket, f"{self._prefix}{folder.name}/{path.name}", str(path))
 
     def pull(self, name: str, folder: Path) -> None:
         """Download the backup `name` into `folder`; the folder gets its name when it is complete."""
         found = next((one for one in self.backups() if one.name == name and one.whole), None)
         if found is None:
-            raise BucketError(f"s3://{self._bucket}/{self._path} holds no complete backup {name}")
+            raise BucketError(f"{self._place} holds no complete backup {name}")
         partial = folder / f".partial-{name}"
         partial.mkdir(exist_ok=True)
         for file, key in found.files.items():
@@ -80,11 +81,18 @@ class Bucket:
     def backups(self) -> list[Stored]:
         """Every backup below the path, complete or not, oldest first."""
         found: dict[str, dict[str, Any]] = {}
-        for one in self._client.list_objects(self._bucket, self._key("", ""), recursive=True):
-            name, _, file = str(one.object_name).removeprefix(self._key("", "")).partition("/")
+        for one in self._client.list_objects(self._bucket, self._prefix, recursive=True):
+            name, _, file = str(one.object_name).removeprefix(self._prefix).partition("/")
             if NAME.fullmatch(name) and file and "/" not in file:
                 found.setdefault(name, {})[file] = one
-        return [_stored(name, found[name]) for name in sorted(found)]
+        return [
+            Stored(
+                name,
+                {file: str(one.object_name) for file, one in objects.items()},
+                max(one.last_modified for one in objects.values()),
+            )
+            for name, objects in sorted(found.items())
+        ]
 
     def prune(self, shop: str, keep: int) -> list[str]:
         """Delete this shop's complete backups except the newest `keep`, and failed ones; returns their names."""
@@ -101,16 +109,16 @@ class Bucket:
         """The name of the newest whole backup; BucketError without any, or when they are of several shops."""
         names = [one.name for one in self.backups() if one.whole]
         if not names:
-            raise BucketError(f"s3://{self._bucket}/{self._path} holds no complete backup")
+            raise BucketError(f"{self._place} holds no complete backup")
         shops = sorted({self.shop_of(name) for name in names})
         if len(shops) > 1:
             listed = " ".join(shops)
-            raise BucketError(f"s3://{self._bucket}/{self._path} holds backups of several shops ({listed}): name one")
+            raise BucketError(f"{self._place} holds backups of several shops ({listed}): name one")
         return names[-1]
 
     def shop_of(self, name: str) -> str:
         """The shop that the backup `name` is of."""
-        answer = self._client.get_object(self._bucket, self._key(name, MANIFEST))
+        answer = self._client.get_object(self._bucket, f"{self._prefix}{name}/{MANIFEST}")
         try:
             manifest = json.loads(answer.read(MAX_MANIFEST_BYTES))
         except ValueError as error:
@@ -123,7 +131,7 @@ class Bucket:
     def holds(self, file: str) -> bool:
         """Whether an object of that name lies directly below the path."""
         try:
-            self._client.stat_object(self._bucket, f"{self._path}/{file}" if self._path else file)
+            self._client.stat_object(self._bucket, f"{self._prefix}{file}")
         except S3Error as error:
             if error.code in ("NoSuchKey", "NotFound"):
                 return False
@@ -131,22 +139,12 @@ class Bucket:
         return True
 
     def _delete(self, one: Stored) -> None:
+        """The manifest first: without it what is left is no complete backup."""
         first = [key for file, key in one.files.items() if file == MANIFEST]
         rest = [key for file, key in one.files.items() if file != MANIFEST]
         for keys in (first, rest):
-            self._delete_keys(keys)
-
-    def _delete_keys(self, keys: Sequence[str]) -> None:
-        for failed in self._client.remove_objects(self._bucket, [DeleteObject(key) for key in keys]):
-            raise BucketError(f"{failed.name} cannot be deleted: {failed.message}")
-
-    def _key(self, name: str, file: str) -> str:
-        return "/".join(part for part in (self._path, name) if part) + ("/" if self._path or name else "") + file
-
-
-def _stored(name: str, objects: Mapping[str, Any]) -> Stored:
-    files = {file: str(one.object_name) for file, one in objects.items()}
-    return Stored(name, files, max(one.last_modified for one in objects.values()))
+            for failed in self._client.remove_objects(self._bucket, [DeleteObject(key) for key in keys]):
+                raise BucketError(f"{failed.name} cannot be deleted: {failed.message}")
 
 
 def connect(environment: Mapping[str, str]) -> Minio:

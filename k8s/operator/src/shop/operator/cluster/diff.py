@@ -3,11 +3,12 @@
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from shop.operator.engine.reconcile.drift import identifying_key
 from shop.operator.kube.objects import APPLIED, Object
 
 MAX_SHOWN_CHARACTERS = 90
@@ -15,8 +16,6 @@ MAX_SHOWN_LINES = 12
 LONG_CHARACTERS, CONTEXT_CHARACTERS = 48, 16
 HASH, HASH_CHARACTERS = re.compile(r"[0-9a-f]{32,}"), 8
 HIDDEN = "(hidden)"
-KEYS = ("name", "key", "type", "ip", "containerPort", "port")
-"""Keys that identify the members of a list: the first that all have and no two share."""
 SERVER_FIELDS = frozenset(
     {"managedFields", "resourceVersion", "generation", "creationTimestamp", "uid", "selfLink", "deletionTimestamp"}
 )
@@ -103,8 +102,7 @@ def _joined(path: str, name: str) -> str:
 
 
 def _compare_lists(before: Sequence[Any], after: Sequence[Any], path: str) -> Iterator[Change]:
-    key = next((key for key in KEYS if _identifies(key, before) and _identifies(key, after)), None)
-    if key is None:
+    if (key := identifying_key(before, after)) is None:
         old, new = dict(enumerate(before)), dict(enumerate(after))
         members: list[Any] = sorted(old.keys() | new.keys())
     else:
@@ -112,11 +110,6 @@ def _compare_lists(before: Sequence[Any], after: Sequence[Any], path: str) -> It
         members = [*old, *(name for name in new if name not in old)]
     for name in members:
         yield from _compare(old.get(name, ABSENT), new.get(name, ABSENT), f"{path}[{name}]")
-
-
-def _identifies(key: str, members: Sequence[Any]) -> bool:
-    names = [member.get(key) for member in members if isinstance(member, Mapping)]
-    return all(isinstance(name, str | int) for name in names) and len(set(names)) == len(members)
 
 
 def _text(value: Any) -> str:

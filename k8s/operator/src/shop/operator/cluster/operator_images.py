@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from shop.operator.cluster.session import FORBIDDEN, Session
-from shop.operator.engine.render.renderer import Images
-from shop.operator.engine.render.values import LOCAL_REGISTRY
+from shop.operator.engine.render.values import LOCAL_REGISTRY, Images
 from shop.operator.kube.api_errors import ApiError
 from shop.operator.kube.kinds import DEPLOYMENT
 from shop.operator.kube.objects import NOUN_LABEL, SHOP_LABEL, NamespacedName, Object

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shop.operator.console import table
-from shop.operator.engine.status.conditions import summary
 from shop.operator.engine.status.pods import PodProblem
 from shop.operator.kube.objects import Object
 
 MAX_EVENTS = 10
 MAX_MESSAGE_CHARACTERS = 200
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
+_WORDS = {"Installing": "Installing", "RollingOut": "Rolling out", "Deleting": "Being deleted"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +149,20 @@ def age(time: str, now: datetime) -> str:
         if seconds >= 2 * unit_s:
             return f"{seconds // unit_s}{letter}"
     return f"{seconds}s"
+
+
+def summary(conditions: Sequence[Object]) -> str:
+    """One line for a person: the state, and why it is not Ready."""
+    if not conditions:
+        return "New: the operator has not seen it"
+    found = {condition["type"]: condition for condition in conditions}
+    ready, degraded, paused = (found.get(kind, {}) for kind in ("Ready", "Degraded", "Paused"))
+    serves = ready.get("status") == "True"
+    if paused.get("status") == "True":
+        return f"Paused, {'ready' if serves else 'not ready'}: {paused['message']}"
+    if serves:
+        return "Ready"
+    if degraded.get("status") == "True":
+        going = "Rolling out" if ready.get("status") == "Unknown" else "Not ready"
+        return f"{going} ({degraded['reason']}): {degraded['message']}"
+    return f"{_WORDS.get(str(ready.get('reason')), 'Not ready')}: {ready.get('message', '')}"

@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from shop.operator.cluster import operator_images
 from shop.operator.cluster.diff import changes
 from shop.operator.cluster.plan_result import Action, Item, Plan
@@ -20,13 +18,13 @@ from shop.operator.engine.cache.store import SEED_SUFFIX, owning_shop, seed_of
 from shop.operator.engine.reconcile import preflight
 from shop.operator.engine.reconcile.apply import is_field_conflict, merged
 from shop.operator.engine.reconcile.history import SEED_BYTES
-from shop.operator.engine.render.renderer import HelmNotFound, Renderer, RenderError, find_charts, find_helm
+from shop.operator.engine.render.renderer import HelmNotFound, Renderer, find_charts, find_helm
+from shop.operator.engine.render.values import RenderError
 from shop.operator.engine.status.shop_view import Entry, ShopView
 from shop.operator.errors import ShopctlError
 from shop.operator.kube.api_errors import ApiError, Conflict, Invalid, NotFound
-from shop.operator.kube.client import Request, path_of
-from shop.operator.kube.kinds import DEPLOYMENT, SECRET, SHOP, Kind, kind_of, wave_of
-from shop.operator.kube.objects import MANAGER, SHOP_LABEL, NamespacedName, Object, Ref
+from shop.operator.kube.kinds import DEPLOYMENT, SECRET, SHOP, kind_of, wave_of
+from shop.operator.kube.objects import SHOP_LABEL, NamespacedName, Object, Ref
 from shop.operator.program import shopctl
 from shop.operator.resource import shopfile
 from shop.operator.resource.spec import Shop
@@ -100,10 +98,10 @@ async def _in_place_of(session: Session, key: NamespacedName, live: Object, want
     """Retried, because the operator may write the status at the same moment."""
     for _ in range(ADMISSION_TRIES - 1):
         try:
-            return await _replaced(session, SHOP, _over(live, wanted))
+            return await session.kube.replace(SHOP, _over(live, wanted), dry_run=True)
         except Conflict:
             live = await session.kube.get(SHOP, key.namespace, key.name) or live
-    return await _replaced(session, SHOP, _over(live, wanted))
+    return await session.kube.replace(SHOP, _over(live, wanted), dry_run=True)
 
 
 def _over(live: Object, wanted: Object) -> Object:
@@ -170,15 +168,7 @@ async def _dry_run(session: Session, key: NamespacedName, obj: Object, live: Obj
     except Invalid:
         if live is None or not ours:
             raise
-        return await _replaced(session, kind, merged(live, obj))
-
-
-async def _replaced(session: Session, kind: Kind, obj: Object) -> Object:
-    """The object as it would be in place of the live one."""
-    path = path_of(kind, obj["metadata"]["namespace"], obj["metadata"]["name"])
-    request = Request("PUT", path, {"dryRun": "All", "fieldManager": MANAGER}, orjson.dumps(obj))
-    answer: Object = orjson.loads(await session.kube.send(request))
-    return answer
+        return await session.kube.replace(kind, merged(live, obj), dry_run=True)
 
 
 async def _pruned(session: Session, live: Object | None, rendered: set[Ref]) -> list[Item]:

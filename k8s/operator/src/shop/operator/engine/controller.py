@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from cachetools import LRUCache
 
@@ -122,13 +123,7 @@ class Controller:
     async def _wait_for_sync(self, stop: asyncio.Event) -> None:
         """Return at `stop`, or when every kind is listed: no Shop may be reconciled by half of its objects."""
         synced = asyncio.gather(*(informer.synced.wait() for informer in self._informers.values()))
-        stopped = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait((synced, stopped), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-            synced.cancel()
-            await asyncio.gather(synced, return_exceptions=True)
+        await _end_at(stop, synced)
 
     def _informer(self, kind: Kind, namespace: str | None) -> AnyInformer:
         if kind is SHOP:
@@ -201,11 +196,7 @@ class Controller:
     async def _drain(self, workers: Sequence[asyncio.Task[None]], lost: asyncio.Event) -> None:
         """Let reconciles under way end; one that is cut off would only be repeated by the next leader."""
         self._queue.close()
-        ended, no_leader = asyncio.gather(*workers), asyncio.ensure_future(lost.wait())
-        await asyncio.wait((ended, no_leader), timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
-        no_leader.cancel()
-        ended.cancel()
-        await asyncio.gather(ended, return_exceptions=True)
+        await _end_at(lost, asyncio.gather(*workers), timeout_s=DRAIN_S)
 
     async def _resync(self) -> None:
         """Reconcile all Shops now and then: for what sends no events, and for kinds that the cluster got meanwhile."""
@@ -251,3 +242,14 @@ class Controller:
     def _idle_s(self, kind: Kind) -> float:
         """Of the watch of a kind that has been idle longest; each namespace has its own."""
         return max((informer.idle_s for (of, _), informer in self._informers.items() if of is kind), default=0.0)
+
+
+async def _end_at(event: asyncio.Event, work: asyncio.Future[Any], timeout_s: float | None = None) -> None:
+    """Wait for `work`, which is cancelled when `event` is set or after `timeout_s`."""
+    ended = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((work, ended), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ended.cancel()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)

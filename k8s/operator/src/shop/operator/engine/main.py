@@ -31,8 +31,8 @@ from shop.operator.engine.leader import Lease
 from shop.operator.engine.metrics import LEADER, count_request
 from shop.operator.engine.probe_server import probe_server
 from shop.operator.engine.reconcile.upgrades import AT_ONCE, CANARY_READY_S, MAX_FAILURES, Limits
-from shop.operator.engine.render.renderer import HelmNotFound, Images, Renderer, find_charts, find_helm
-from shop.operator.engine.render.values import LOCAL_REGISTRY
+from shop.operator.engine.render.renderer import HelmNotFound, Renderer, find_charts, find_helm
+from shop.operator.engine.render.values import LOCAL_REGISTRY, Images
 from shop.operator.kube.client import Kube
 from shop.operator.kube.login import LoginError
 from shop.operator.kube.objects import MANAGER

@@ -36,10 +36,6 @@ class Invalid(ApiError):
     """422: the server refuses the object as it is."""
 
 
-class Throttled(ApiError):
-    """429: still too many requests after all retries."""
-
-
 class Unreachable(ApiError):
     """No response. The request may have been carried out."""
 
@@ -48,7 +44,7 @@ class WatchIdleTimeout(Unreachable):
     """A stream was begun and nothing came for a long time."""
 
 
-_ERRORS: Mapping[int, type[ApiError]] = {404: NotFound, 409: Conflict, 410: Gone, 422: Invalid, 429: Throttled}
+_ERRORS: Mapping[int, type[ApiError]] = {404: NotFound, 409: Conflict, 410: Gone, 422: Invalid}
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 """Worth a retry a little later."""
 

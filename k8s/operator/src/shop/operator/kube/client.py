@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import aiohttp
 import orjson
@@ -179,9 +179,7 @@ class Kube:
         self, kind: Kind, obj: Object, *, force: bool, dry_run: bool = False, manager: str = MANAGER
     ) -> Object:
         """Server-side apply. Without `force`, fields of other managers raise Conflict."""
-        params: dict[str, str | int] = {"fieldManager": manager, "force": "true" if force else "false"}
-        if dry_run:
-            params["dryRun"] = "All"
+        params = _writing(manager, dry_run=dry_run) | {"force": "true" if force else "false"}
         metadata = obj["metadata"]
         path = path_of(kind, metadata.get("namespace"), metadata["name"])
         return await self._object("PATCH", kind, path, params, obj, APPLY)
@@ -191,11 +189,11 @@ class Kube:
         path = path_of(kind, obj["metadata"].get("namespace"))
         return await self._object("POST", kind, path, {"fieldManager": MANAGER}, obj)
 
-    async def replace(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
+    async def replace(self, kind: Kind, obj: Object, *, dry_run: bool = False) -> Object:
         """The object as it is now. With a resourceVersion in it, Conflict when it has changed since."""
         metadata = obj["metadata"]
-        path = path_of(kind, metadata.get("namespace"), metadata["name"], subresource)
-        return await self._object("PUT", kind, path, {"fieldManager": MANAGER}, obj)
+        path = path_of(kind, metadata.get("namespace"), metadata["name"])
+        return await self._object("PUT", kind, path, _writing(dry_run=dry_run), obj)
 
     async def patch(
         self,
@@ -203,13 +201,12 @@ class Kube:
         namespace: str | None,
         name: str,
         body: Any,
-        content: Literal["merge", "json"] = "merge",
         subresource: str = "",
     ) -> Object:
         """Merge patch, or JSON patch (a list of operations)."""
         path = path_of(kind, namespace, name, subresource)
-        content_type = MERGE if content == "merge" else JSON_PATCH
-        return await self._object("PATCH", kind, path, {"fieldManager": MANAGER}, body, content_type)
+        content = JSON_PATCH if isinstance(body, list) else MERGE
+        return await self._object("PATCH", kind, path, {"fieldManager": MANAGER}, body, content)
 
     async def delete(
         self, kind: Kind, namespace: str | None, name: str, uid: str | None = None, propagation: str = "Background"
@@ -292,9 +289,10 @@ class Kube:
         body: Any = None,
         content: str = "json",
     ) -> Object:
-        idempotent = method in IDEMPOTENT and content != JSON_PATCH
+        params = params or {}
+        idempotent = (method in IDEMPOTENT and content != JSON_PATCH) or "dryRun" in params
         encoded = None if body is None else orjson.dumps(body)
-        request = Request(method, path, params or {}, encoded, content, idempotent, kind is LEASE, kind.plural)
+        request = Request(method, path, params, encoded, content, idempotent, kind is LEASE, kind.plural)
         return _parsed(await self.send(request))
 
     async def _exchange(self, request: Request) -> bytes:
@@ -334,6 +332,10 @@ def path_of(kind: Kind, namespace: str | None = None, name: str = "", subresourc
     """Path at the API server; without a name, that of the list."""
     middle = f"/namespaces/{namespace}" if namespace else ""
     return f"{kind.root}{middle}/{kind.plural}" + "".join(f"/{part}" for part in (name, subresource) if part)
+
+
+def _writing(manager: str = MANAGER, *, dry_run: bool) -> dict[str, str | int]:
+    return {"fieldManager": manager, **({"dryRun": "All"} if dry_run else {})}
 
 
 def _may_retry(request: Request, error: ApiError) -> bool:

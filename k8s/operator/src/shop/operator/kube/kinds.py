@@ -29,11 +29,12 @@ class Wave(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind; the CRDs of `optional` ones need not be installed."""
+    """One kind. The CRDs of `optional` ones need not be installed; without a `wave` an object's noun decides."""
 
     api_version: str
     kind: str
     plural: str
+    wave: Wave | None = None
     optional: bool = False
 
     @property
@@ -47,12 +48,12 @@ class Kind:
         return f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
 
 
-SECRET = Kind("v1", "Secret", "secrets")
+SECRET = Kind("v1", "Secret", "secrets", Wave.CONFIG)
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
-SERVICE = Kind("v1", "Service", "services")
+SERVICE = Kind("v1", "Service", "services", Wave.CONFIG)
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 JOB = Kind("batch/v1", "Job", "jobs")
-CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs")
+CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs", Wave.ROUTES)
 POD = Kind("v1", "Pod", "pods")
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 SHOP = Kind("shops.shopkeeper.dev/v1alpha1", "Shop", "shops")
@@ -62,37 +63,26 @@ EVENT = Kind("v1", "Event", "events")
 RENDERED = (
     SECRET,
     CONFIG_MAP,
-    Kind("v1", "ServiceAccount", "serviceaccounts"),
+    Kind("v1", "ServiceAccount", "serviceaccounts", Wave.CONFIG),
     SERVICE,
-    Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
-    Kind("apps/v1", "StatefulSet", "statefulsets"),
-    Kind("postgresql.cnpg.io/v1", "Cluster", "clusters", optional=True),
+    Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", Wave.CONFIG),
+    Kind("apps/v1", "StatefulSet", "statefulsets", Wave.STORES),
+    Kind("postgresql.cnpg.io/v1", "Cluster", "clusters", Wave.STORES, optional=True),
     JOB,
     DEPLOYMENT,
     Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
-    Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
-    Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", optional=True),
-    Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", optional=True),
-    Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", optional=True),
+    Kind("networking.k8s.io/v1", "Ingress", "ingresses", Wave.ROUTES),
+    Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", Wave.ROUTES, optional=True),
+    Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", Wave.ROUTES, optional=True),
+    Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", Wave.ROUTES, optional=True),
     CRON_JOB,
 )
 """What charts/shop can render, in the order of applying within a wave."""
 _BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*RENDERED, POD, CLAIM, SHOP, LEASE, EVENT)}
-_RANK = {(kind.api_version, kind.kind): rank for rank, kind in enumerate(RENDERED)}
 
-_OF_KIND = {
-    "StatefulSet": Wave.STORES,
-    "Cluster": Wave.STORES,
-    "Ingress": Wave.ROUTES,
-    "HTTPRoute": Wave.ROUTES,
-    "ServiceMonitor": Wave.ROUTES,
-    "PrometheusRule": Wave.ROUTES,
-    "CronJob": Wave.ROUTES,
-}
 _OF_NOUN = {"provision": Wave.PROVISION, "restore": Wave.RESTORE, "migrate": Wave.MIGRATE}
 """By the label app.kubernetes.io/name of a Job; any other Job, such as the catalogue's, is in the last wave."""
-_BEFORE_ALL = frozenset({"Secret", "ServiceAccount", "Service", "NetworkPolicy"})
 
 
 def kind_of(obj: Object | Ref) -> Kind:
@@ -103,16 +93,16 @@ def kind_of(obj: Object | Ref) -> Kind:
 
 def wave_of(obj: Object) -> Wave:
     """When `obj` is applied. Settings go with the Deployments that read them, so a failed migration changes nothing."""
-    kind, noun = obj["kind"], obj["metadata"].get("labels", {}).get(NOUN_LABEL, "")
-    if kind in _BEFORE_ALL:
-        return Wave.CONFIG
-    if kind == "Job":
+    kind, noun = kind_of(obj), obj["metadata"].get("labels", {}).get(NOUN_LABEL, "")
+    if kind.wave is not None:
+        return kind.wave
+    if kind is JOB:
         return _OF_NOUN.get(noun, Wave.ROUTES)
-    if kind == "ConfigMap" and (noun in STORE_NOUNS or noun in _OF_NOUN):
+    if kind is CONFIG_MAP and (noun in STORE_NOUNS or noun in _OF_NOUN):
         return Wave.CONFIG
-    return _OF_KIND.get(kind) or (Wave.EDGE if noun in EDGE else Wave.SERVICES)
+    return Wave.EDGE if noun in EDGE else Wave.SERVICES
 
 
 def order_of(obj: Object) -> tuple[Wave, int, str]:
     """Sorts objects into the order of applying."""
-    return wave_of(obj), _RANK[obj["apiVersion"], obj["kind"]], obj["metadata"]["name"]
+    return wave_of(obj), RENDERED.index(kind_of(obj)), obj["metadata"]["name"]

@@ -99,11 +99,16 @@ def amount(quantity: object) -> Decimal:
     return digits.scaleb(_DECIMAL_EXPONENTS[suffix])
 
 
-def bookkeeping_secret(key: NamespacedName, suffix: str, data: Mapping[str, bytes]) -> Object:
-    """A Secret that the operator keeps for itself beside the rendered objects: `<shop><suffix>`, without an owner."""
+def shop_secret(
+    key: NamespacedName, suffix: str, data: Mapping[str, bytes], annotations: Mapping[str, str], noun: str = "shop"
+) -> Object:
+    """The Secret `<shop><suffix>` that the operator makes; `noun` is its component.
+
+    With `data` and not `stringData`, which the API server never returns.
+    """
     labels = {
         SHOP_LABEL: key.name,
-        NOUN_LABEL: "shop",
+        NOUN_LABEL: noun,
         "app.kubernetes.io/instance": key.name,
         "app.kubernetes.io/part-of": "shop",
         "app.kubernetes.io/managed-by": MANAGER,
@@ -112,7 +117,7 @@ def bookkeeping_secret(key: NamespacedName, suffix: str, data: Mapping[str, byte
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {**metadata, "annotations": dict(ARGO_CD_IGNORE)},
+        "metadata": {**metadata, "annotations": dict(annotations)},
         "type": "Opaque",
         "data": {name: base64.b64encode(value).decode() for name, value in data.items()},
     }

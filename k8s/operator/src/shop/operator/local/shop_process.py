@@ -30,9 +30,7 @@ def foreground(options: Options, shown_dir: str) -> None:
 
     def selling() -> None:
         display.finish()
-        display.say(
-            welcome(shop.url, time.monotonic() - began, _admin(shop), _password(shop), shown_dir, shop.grpc_addresses)
-        )
+        display.say(welcome(**_facts(shop), seconds=time.monotonic() - began, data_dir=shown_dir))
         display.say("Ctrl-C ends the shop; its data stays.")
 
     try:
@@ -61,8 +59,7 @@ def supervise(options: Options, report_fd: int) -> None:
     shop = LocalShop(options, say, lambda snapshot: report.send({"show": snapshot}))
 
     def selling() -> None:
-        found = {"url": shop.url, "admin": _admin(shop), "password": _password(shop), "grpc": shop.grpc_addresses}
-        report.send({"selling": found})
+        report.send({"selling": _facts(shop)})
         report.close()
 
     try:
@@ -83,12 +80,14 @@ def _log_to(path: Path) -> None:
     os.close(descriptor)
 
 
-def _admin(shop: LocalShop) -> dict[str, str]:
-    return {"email": ADMIN_EMAIL, "password_file": str(shop.data.admin_password_file)}
-
-
-def _password(shop: LocalShop) -> str | None:
-    return shop.data.admin_password() if shop.first_start else None
+def _facts(shop: LocalShop) -> dict[str, Any]:
+    """What `welcome` says about a shop that sells, in JSON's types."""
+    return {
+        "url": shop.url,
+        "admin": {"email": ADMIN_EMAIL, "password_file": str(shop.data.admin_password_file)},
+        "password": shop.data.admin_password() if shop.first_start else None,
+        "grpc": shop.grpc_addresses,
+    }
 
 
 class _Report:
@@ -133,8 +132,7 @@ def detach(arguments: Sequence[str], data_dir: Path, shown_dir: str) -> None:
         display.finish()
     if found is None:
         raise ShopctlError(f"the supervisor ended before the shop was ready; see {data_dir / 'logs' / SUPERVISOR_LOG}")
-    seconds = time.monotonic() - began
-    display.say(welcome(found["url"], seconds, found["admin"], found["password"], shown_dir, found["grpc"]))
+    display.say(welcome(**found, seconds=time.monotonic() - began, data_dir=shown_dir))
     display.say(f"The shop runs in the background; {DataDir(data_dir).command('down')} ends it.")
 
 

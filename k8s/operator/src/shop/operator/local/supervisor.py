@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from shop.devkit.processes import DataUnusable, EmbeddedError, log_tail
+from shop.kit.tasks import backoff_s
 from shop.operator.errors import ShopctlError
 from shop.operator.local.component import Component, State, describe_exit, wait_exit
 
@@ -15,7 +15,6 @@ READY_POLL_S = 0.05
 FIRST_START_ATTEMPTS = 3
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 20.0
-BACKOFF_JITTER = 0.2
 # A process that ran this long is restarted without a long pause: it is not in a crash loop.
 STABLE_S = 30.0
 KILL_WAIT_S = 5.0
@@ -129,7 +128,7 @@ class Supervisor:
 
     async def _pause(self, component: Component, reason: str, failures: int) -> None:
         component.restarts += 1
-        pause = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** (failures - 1)) * random.uniform(1, 1 + BACKOFF_JITTER)
+        pause = backoff_s(failures - 1, BACKOFF_FIRST_S, BACKOFF_MAX_S)
         self._say(f"{component.name} {reason}; restarts in {pause:.1f} s")
         self._set(component, State.RESTARTING, reason)
         await self.sleep(pause)

@@ -67,7 +67,7 @@ def parse(content: bytes, source: str) -> Shop:
         return Shop.model_validate(data)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        problems = [f"{source}:{_line(node, detail['loc'])}: {_describe(detail, data)}" for detail in details]
+        problems = [f"{source}:{_line(node, detail['loc'])}: {describe(detail)}" for detail in details]
         raise InvalidShop(problems[:MAX_PROBLEMS]) from error
 
 
@@ -119,7 +119,8 @@ def _child(node: yaml.Node | None, step: int | str) -> tuple[int, yaml.Node] | N
     return None
 
 
-def _describe(detail: ErrorDetails, data: Any) -> str:
+def describe(detail: ErrorDetails) -> str:
+    """One error of the Shop's model: the field and why its value is not possible."""
     location = tuple(step for step in detail["loc"] if step != "[key]")
     return f"{field_path(location)}: {_reason(detail, location)}"
 
@@ -208,4 +209,4 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((model for model in inner if model is not None), None)
 
 
-__all__ = ["InvalidShop", "Metadata", "ShopSpec", "field_path", "load", "parse"]
+__all__ = ["InvalidShop", "Metadata", "ShopSpec", "describe", "field_path", "load", "parse"]

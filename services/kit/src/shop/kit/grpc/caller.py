@@ -40,7 +40,7 @@ class Authentication:
         self._users = users
 
     async def begin(self, authorization: str) -> None:
-        """Set the current caller from the metadatum ``authorization``; Problem 401 or 403 for a token that is wrong."""
+        """Set the current caller from the metadata ``authorization``; Problem 401 or 403 for a token that is wrong."""
         scheme, _, token = authorization.partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
+from shop.kit.tasks import backoff_s
 from shop.operator.engine.metrics import WATCH_RESTARTS
 from shop.operator.kube.api_errors import ApiError, Gone, NotFound, WatchIdleTimeout
 from shop.operator.kube.client import PAGE, WATCH_S, Kube
@@ -77,10 +78,8 @@ class Informer[T]:
             except ApiError as error:
                 reason = self._handle_error(error)
             WATCH_RESTARTS.labels(self.kind.kind, reason).inc()
-            longest_s = min(FIRST_PAUSE_S * 2.0 ** min(self._failures, 10), MAX_PAUSE_S) if self._failures else 0.0
-            if reason == "absent":
-                longest_s = ABSENT_PAUSE_S
-            await asyncio.sleep(longest_s * random.uniform(0.5, 1))
+            pause_s = backoff_s(self._failures, FIRST_PAUSE_S, MAX_PAUSE_S) if self._failures else 0.0
+            await asyncio.sleep(ABSENT_PAUSE_S if reason == "absent" else pause_s)
 
     @property
     def idle_s(self) -> float:

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+
+from shop.kit.tasks import backoff_s
 
 MAX_KEYS = 50_000
 """Beyond it new keys are left to the next resync."""
 FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 300.0
-JITTER = 0.25
 MIN_BACKOFF_S = 2.0
 """A change may end a backoff early, but not sooner than this after the failure: it can be caused by the failure."""
 
@@ -112,8 +112,7 @@ class WorkQueue[K: Hashable]:
     def failed(self, key: K) -> float:
         """Retry after a backoff that grows with every failure in a row; the seconds until then."""
         count = self._failures[key].count + 1 if key in self._failures else 1
-        longest = min(FIRST_BACKOFF_S * 2.0 ** min(count - 1, 30), MAX_BACKOFF_S)
-        delay_s = longest * random.uniform(1 - JITTER, 1)
+        delay_s = backoff_s(count - 1, FIRST_BACKOFF_S, MAX_BACKOFF_S)
         self._failures[key] = _Failures(count, time.monotonic() + min(delay_s, MIN_BACKOFF_S))
         self.add_after(key, delay_s)
         return delay_s

@@ -34,59 +34,57 @@ def reason_and_message(error: Blocked | ApiError) -> tuple[str, str]:
     return (error.reason if isinstance(error, Blocked) else reason_of(error)), error.message
 
 
-class Applier:
-    def __init__(self, kube: Kube) -> None:
-        self._kube = kube
+async def apply(kube: Kube, key: NamespacedName, obj: Object, child: Child | None, uid: str = "") -> Object:
+    """Apply `obj`; `child` is its state in the cache, `uid` the last known one. Blocked when it is refused.
 
-    async def apply(self, key: NamespacedName, obj: Object, child: Child | None, uid: str = "") -> Object:
-        """Apply `obj`; `child` is its state in the cache, `uid` the last known one. Blocked when it is refused.
+    An object that is neither known as the Shop's nor has that uid was not made for it: Blocked, not overwritten.
+    """
+    kind, ref = kind_of(obj), Ref.of(obj)
+    ours = child is not None
+    if not ours and uid:  # it may still be there, without the label by which it is watched
+        live = await kube.get(kind, key.namespace, ref.name)
+        ours = live is not None and live["metadata"]["uid"] == uid
+    try:
+        if ours and kind is DEPLOYMENT and "replicas" not in obj["spec"]:
+            await _hand_over_replicas(kube, key, ref)
+        return await kube.apply(kind, obj, force=ours)
+    except Conflict as error:
+        raise (_taken(ref) if is_field_conflict(error) else _blocked(ref, error)) from error
+    except Invalid as error:
+        return await _replace(kube, kind, key, ref, obj, error, ours=ours)
+    except ApiError as error:
+        raise _blocked(ref, error) from error
 
-        An object that is neither known as the Shop's nor has that uid was not made for it: Blocked, not overwritten.
-        """
-        kind, ref = kind_of(obj), Ref.of(obj)
-        ours = child is not None
-        if not ours and uid:  # it may still be there, without the label by which it is watched
-            live = await self._kube.get(kind, key.namespace, ref.name)
-            ours = live is not None and live["metadata"]["uid"] == uid
-        try:
-            if ours and kind is DEPLOYMENT and "replicas" not in obj["spec"]:
-                await self._hand_over_replicas(key, ref)
-            return await self._kube.apply(kind, obj, force=ours)
-        except Conflict as error:
-            raise (_taken(ref) if is_field_conflict(error) else _blocked(ref, error)) from error
-        except Invalid as error:
-            return await self._replace(kind, key, ref, obj, error, ours=ours)
-        except ApiError as error:
-            raise _blocked(ref, error) from error
 
-    async def _hand_over_replicas(self, key: NamespacedName, ref: Ref) -> None:
-        """Keep the number of pods while the autoscaler takes over: a field without a manager would fall back to 1."""
-        live = await self._kube.get(DEPLOYMENT, key.namespace, ref.name) or {}
-        for entry in live.get("metadata", {}).get("managedFields", ()):
-            if entry.get("manager") == MANAGER and "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {}):
-                metadata = {"name": ref.name, "namespace": key.namespace}
-                spec = {"replicas": live["spec"]["replicas"]}
-                held = {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": metadata, "spec": spec}
-                await self._kube.apply(DEPLOYMENT, held, force=True, manager=HANDOVER)
-                return
+async def _hand_over_replicas(kube: Kube, key: NamespacedName, ref: Ref) -> None:
+    """Keep the number of pods while the autoscaler takes over: a field without a manager would fall back to 1."""
+    live = await kube.get(DEPLOYMENT, key.namespace, ref.name) or {}
+    for entry in live.get("metadata", {}).get("managedFields", ()):
+        if entry.get("manager") == MANAGER and "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {}):
+            metadata = {"name": ref.name, "namespace": key.namespace}
+            spec = {"replicas": live["spec"]["replicas"]}
+            held = {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": metadata, "spec": spec}
+            await kube.apply(DEPLOYMENT, held, force=True, manager=HANDOVER)
+            return
 
-    async def _replace(
-        self, kind: Kind, key: NamespacedName, ref: Ref, obj: Object, invalid: Invalid, *, ours: bool
-    ) -> Object:
-        """Fields of others are invalid together with ours: replace them, but keep annotations and labels."""
-        live = await self._kube.get(kind, key.namespace, ref.name)
-        if live is None:
-            raise _blocked(ref, invalid) from invalid
-        if not ours:
-            raise _taken(ref) from invalid
-        try:
-            if kind is JOB:  # it cannot be changed, and it has not completed, or it would not be applied again
-                await self._kube.delete(kind, key.namespace, ref.name, live["metadata"]["uid"])
-            else:
-                await self._kube.replace(kind, merged(live, obj))
-            return await self._kube.apply(kind, obj, force=True)
-        except (Invalid, Conflict, NotFound) as error:
-            raise _blocked(ref, error) from error
+
+async def _replace(
+    kube: Kube, kind: Kind, key: NamespacedName, ref: Ref, obj: Object, invalid: Invalid, *, ours: bool
+) -> Object:
+    """Fields of others are invalid together with ours: replace them, but keep annotations and labels."""
+    live = await kube.get(kind, key.namespace, ref.name)
+    if live is None:
+        raise _blocked(ref, invalid) from invalid
+    if not ours:
+        raise _taken(ref) from invalid
+    try:
+        if kind is JOB:  # it cannot be changed, and it has not completed, or it would not be applied again
+            await kube.delete(kind, key.namespace, ref.name, live["metadata"]["uid"])
+        else:
+            await kube.replace(kind, merged(live, obj))
+        return await kube.apply(kind, obj, force=True)
+    except (Invalid, Conflict, NotFound) as error:
+        raise _blocked(ref, error) from error
 
 
 def is_field_conflict(error: Conflict) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pydantic import ValidationError
-
 from shop.operator.engine.reconcile.target import Target
 from shop.operator.engine.status.shop_view import Basis, Rollout, ShopView
 from shop.operator.kube.kinds import SHOP
@@ -63,10 +61,3 @@ def read(view: ShopView) -> Shop:
     """The Shop as its models validate it, more strictly than the CRD does. ValidationError names the field."""
     meta = {"name": view.key.name, "namespace": view.key.namespace}
     return Shop.model_validate({"apiVersion": SHOP.api_version, "kind": SHOP.kind, "metadata": meta, "spec": view.spec})
-
-
-def validation_message(error: ValidationError) -> str:
-    """The first of its errors, beginning with the field."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return f"{field}: {first['msg'].removeprefix('Value error, ')}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -113,20 +113,21 @@ def _step(name: str, value: Any, part: Any, first: bool) -> str:
     rest = name[2:]
     if name[0] == "f":
         return rest if first else f".{rest}"
-    if name[0] == "k" and isinstance(value, list) and (key := _identifying_key(value)) and part is not _ABSENT:
+    if name[0] == "k" and isinstance(value, list) and (key := identifying_key(value)) and part is not _ABSENT:
         return f"[{part[key]}]"
     if name[0] == "k":
         return f"[{'/'.join(str(found) for found in orjson.loads(rest).values())}]"
     return f"[{orjson.loads(rest)}]"
 
 
-def _identifying_key(items: list[Any]) -> str | None:
-    """The key that every item has, each with a value of its own."""
-    if not items or not all(isinstance(item, dict) for item in items):
+def identifying_key(*lists: Sequence[Any]) -> str | None:
+    """The key that every item of the lists has, each with a value of its own in its list."""
+    if not any(lists) or not all(isinstance(item, dict) for items in lists for item in items):
         return None
     for key in _KEYS:
-        values = [item.get(key) for item in items]
-        if all(isinstance(value, str | int) for value in values) and len(set(values)) == len(values):
+        columns = [[item.get(key) for item in items] for items in lists]
+        named = all(isinstance(value, str | int) for values in columns for value in values)
+        if named and all(len(set(values)) == len(values) for values in columns):
             return key
     return None
 
@@ -145,7 +146,7 @@ def _unequal(wanted: Any, found: Any, path: str) -> Iterator[str]:
 
 def _unequal_items(wanted: list[Any], found: list[Any], path: str) -> Iterator[str]:
     """Items with a key are compared by it, and foreign ones ignored; all others by their position."""
-    if key := _identifying_key(wanted):
+    if key := identifying_key(wanted):
         by_key = {item[key]: item for item in found if isinstance(item, dict) and key in item}
         for item in wanted:
             yield from _unequal(item, by_key.get(item[key], _ABSENT), f"{path}[{item[key]}]")
@@ -165,7 +166,7 @@ def _surplus(fields: Fields, wanted: Any, live: Any, path: str) -> Iterator[str]
         where = path + _step(name, live, theirs, not path)
         if mine is _ABSENT and name[0] == "k" and isinstance(theirs, dict) and isinstance(wanted, list):
             # The item's key may have a default of the server, such as protocol TCP, that the wanted one lacks.
-            key = _identifying_key(live)
+            key = identifying_key(live)
             mine = _item({key: theirs[key]}, wanted) if key else _ABSENT
         if mine is _ABSENT:
             yield where

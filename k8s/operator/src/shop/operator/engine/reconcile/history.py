@@ -15,7 +15,7 @@ import gzip
 import logging
 import secrets
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 
@@ -31,7 +31,7 @@ from shop.operator.kube.objects import (
     NamespacedName,
     Object,
     Ref,
-    bookkeeping_secret,
+    shop_secret,
 )
 
 HISTORY_SUFFIX = "-history"
@@ -99,7 +99,7 @@ def revisions_of(secret: Object) -> dict[int, bytes]:
 def secret_of(key: NamespacedName, kept: Mapping[int, bytes], seed: bytes, resource_version: str = "") -> Object:
     """With a `resource_version`, the API server refuses it when it was changed since."""
     revisions = {str(number): packed for number, packed in kept.items()}
-    secret = bookkeeping_secret(key, HISTORY_SUFFIX, {**revisions, SEED_FIELD: seed})
+    secret = shop_secret(key, HISTORY_SUFFIX, {**revisions, SEED_FIELD: seed}, ARGO_CD_IGNORE)
     if resource_version:
         secret["metadata"]["resourceVersion"] = resource_version
     return secret
@@ -107,7 +107,7 @@ def secret_of(key: NamespacedName, kept: Mapping[int, bytes], seed: bytes, resou
 
 def seed_secret(key: NamespacedName, seed: bytes) -> Object:
     """The Secret of a seed. Immutable, so that it can be lost but not be wrong."""
-    return {**bookkeeping_secret(key, SEED_SUFFIX, {SEED_FIELD: seed}), "immutable": True}
+    return {**shop_secret(key, SEED_SUFFIX, {SEED_FIELD: seed}, ARGO_CD_IGNORE), "immutable": True}
 
 
 class Revisions:
@@ -146,12 +146,9 @@ class Revisions:
         version = secret["metadata"]["resourceVersion"] if secret else ""
         await self._kube.apply(SECRET, secret_of(key, kept, seed, version), force=True)
 
-    async def ensure(
-        self, key: NamespacedName, revision: int, objects: Callable[[], Awaitable[Sequence[Object]]], seed: bytes
-    ) -> None:
-        """Create the Secret again when it was deleted, with the `objects`; without a request when it is there."""
-        if Ref(SECRET.api_version, SECRET.kind, key.name + HISTORY_SUFFIX) not in self._cache.children(key):
-            await self.save(key, revision, await objects(), seed)
+    def lost(self, key: NamespacedName) -> bool:
+        """Whether the Secret was deleted, as the cache has it."""
+        return Ref(SECRET.api_version, SECRET.kind, key.name + HISTORY_SUFFIX) not in self._cache.children(key)
 
     async def seed(self, key: NamespacedName) -> bytes | None:
         """The mirrored seed; None when there is no history."""

@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from shop.operator.engine.cache.store import SEED_SUFFIX, Cache
 from shop.operator.engine.metrics import ROLLBACKS
 from shop.operator.engine.reconcile import preflight
-from shop.operator.engine.reconcile.apply import Applier, Blocked, reason_and_message
+from shop.operator.engine.reconcile.apply import Blocked, reason_and_message
 from shop.operator.engine.reconcile.deletion import POLL_S, prune, tear_down
-from shop.operator.engine.reconcile.desired import DesiredState, read, validation_message
+from shop.operator.engine.reconcile.desired import DesiredState, read
 from shop.operator.engine.reconcile.history import HISTORY_SUFFIX, Revisions, Seeds
 from shop.operator.engine.reconcile.rollout import (
     DeadlineTracker,
@@ -32,7 +32,8 @@ from shop.operator.engine.reconcile.rollout import (
 )
 from shop.operator.engine.reconcile.target import Target
 from shop.operator.engine.reconcile.upgrades import STOPPED, Upgrades, Wait
-from shop.operator.engine.render.renderer import Renderer, RenderError
+from shop.operator.engine.render.renderer import Renderer
+from shop.operator.engine.render.values import RenderError
 from shop.operator.engine.status.conditions import Facts, RolloutInProgress
 from shop.operator.engine.status.event_recorder import EventRecorder
 from shop.operator.engine.status.report import PROGRESS_S, StatusReporter, inventory
@@ -41,6 +42,7 @@ from shop.operator.kube.api_errors import ApiError, Conflict, NotFound
 from shop.operator.kube.client import Kube
 from shop.operator.kube.kinds import SECRET, SHOP
 from shop.operator.kube.objects import FINALIZER, NamespacedName, Object, Ref
+from shop.operator.resource.shopfile import describe
 from shop.operator.resource.spec import Shop
 
 POLL_ROLLOUT_S = 15.0
@@ -80,7 +82,7 @@ class Reconciler:
     ) -> None:
         self._kube, self._cache, self._renderer, self._put = kube, cache, renderer, put
         self._targets, self._upgrades = targets, upgrades
-        self._rollouts = RolloutController(kube, cache, put, Applier(kube))
+        self._rollouts = RolloutController(kube, cache, put)
         self._revisions = Revisions(kube, cache)
         self._seeds = Seeds(kube, cache, self._revisions)
         self._status = StatusReporter(kube, cache, renderer.version, recorder, put)
@@ -142,7 +144,7 @@ class Reconciler:
             shop = read(view)
         except ValidationError as error:
             self._deadlines.stop(view.key)
-            await self._status.report_stopped(view, Facts(view.generation, invalid=validation_message(error)))
+            await self._status.report_stopped(view, Facts(view.generation, invalid=describe(error.errors()[0])))
             return ReconcileResult("invalid")
         if shop.spec.suspend:
             self._deadlines.stop(view.key)
@@ -319,7 +321,9 @@ class Reconciler:
         if drifted:
             parts["inventory"] = inventory(self._rollouts.entries(view).values())
             self._rollouts.forget(view.key)
-        await self._revisions.ensure(view.key, view.revision, lambda: self._applied(view, desired), desired.seed)
+        if self._revisions.lost(view.key):
+            target = await self._target(view, desired, view.applied_hash)
+            await self._revisions.save(view.key, view.revision, list(target.objects().values()), desired.seed)
         failure = view.failure if view.failure and (wait or view.failure.hash == desired.hash) else None
         view = replace(view, failure=failure)
         reported = failure.hash if failure else desired.hash
@@ -342,10 +346,6 @@ class Reconciler:
         if applied_hash != desired.hash:
             return {}
         return {**self._status.requested(view), "release": self._upgrades.release, "basis": desired.basis}
-
-    async def _applied(self, view: ShopView, desired: DesiredState) -> list[Object]:
-        """The objects of the present revision, for a history that was lost."""
-        return list((await self._target(view, desired, view.applied_hash)).objects().values())
 
     async def _repair(self, view: ShopView, desired: DesiredState, drifted: list[Ref]) -> RepairResult:
         if not drifted:

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from shop.operator.engine.cache.store import Cache, Child
 from shop.operator.engine.metrics import APPLIED_OBJECTS, DRIFT_REPAIRS
-from shop.operator.engine.reconcile.apply import Applier, Blocked, reason_and_message
+from shop.operator.engine.reconcile.apply import Blocked, apply, reason_and_message
 from shop.operator.engine.reconcile.drift import difference, digest
 from shop.operator.engine.reconcile.target import Item, Target
 from shop.operator.engine.status.conditions import with_pod_cause
@@ -81,8 +81,8 @@ class DeadlineTracker:
 class RolloutController:
     """`put` stores the response to a write in the cache."""
 
-    def __init__(self, kube: Kube, cache: Cache, put: Callable[[Object], None], applier: Applier) -> None:
-        self._kube, self._cache, self._put, self._applier = kube, cache, put, applier
+    def __init__(self, kube: Kube, cache: Cache, put: Callable[[Object], None]) -> None:
+        self._kube, self._cache, self._put = kube, cache, put
         self._entries: dict[NamespacedName, dict[Ref, Entry]] = {}
         self._confirmed: dict[NamespacedName, set[Ref]] = {}
         self._failed_since: dict[str, float] = {}
@@ -168,7 +168,7 @@ class RolloutController:
         child = self._cache.children(view.key).get(ref)
         if child is not None and child.deleting:
             return
-        live = await self._applier.apply(view.key, obj, child, self._entry(view, ref).uid)
+        live = await apply(self._kube, view.key, obj, child, self._entry(view, ref).uid)
         entry = self._record_applied(view, live)
         same = child is not None and child.digest == entry.digest
         APPLIED_OBJECTS.labels(ref.kind, "same" if same else "changed").inc()

@@ -34,8 +34,6 @@ from shop.operator.kube.kinds import RENDERED, SHOP, order_of
 from shop.operator.kube.objects import APPLIED, ARGO_CD_IGNORE, KEEP, MANAGER, SHOP_LABEL, Object
 from shop.operator.resource.spec import Shop
 
-__all__ = ["HelmNotFound", "Images", "RenderError", "Renderer", "find_charts", "find_helm"]
-
 MAX_HELM_PROCESSES = 2
 """At once; more would only wait for the same cores, at 85 MB each."""
 HELM_TIMEOUT_S = 60.0
@@ -89,7 +87,7 @@ class Renderer:
 
         It changes with `retry` as well, which asks for another rollout of the same objects.
         """
-        given = self._values(shop, namespace, optional)
+        given = self._values(shop, optional)
         digest = self._charts.digest(shop.spec.version)
         return _sha256([namespace, digest, seed.hex(), given, *([retry] if retry else [])])
 
@@ -98,7 +96,7 @@ class Renderer:
 
         `uid` is the Shop's, for the ownerReferences; "" leaves them out, for a Shop that does not exist yet.
         """
-        given = self._values(shop, namespace, optional)
+        given = self._values(shop, optional)
         name = shop.metadata.name
         made = shop_secrets.secrets(name, namespace, given, seed)
         text = await self._template(shop, namespace, shop_secrets.named(name, given), optional)
@@ -107,8 +105,8 @@ class Renderer:
             _decorate(obj, shop, namespace, uid)
         return sorted(found, key=order_of)
 
-    def _values(self, shop: Shop, namespace: str, optional: frozenset[str]) -> Values:
-        return values(shop, namespace, optional=optional, version=self.version, images=self._images)
+    def _values(self, shop: Shop, optional: frozenset[str]) -> Values:
+        return values(shop, optional=optional, version=self.version, images=self._images)
 
     async def _template(self, shop: Shop, namespace: str, given: Values, optional: frozenset[str]) -> bytes:
         version = shop.spec.version

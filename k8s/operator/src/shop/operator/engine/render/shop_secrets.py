@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hmac
 import string
-from base64 import b64encode
 from collections.abc import Mapping
 
 from shop.operator.engine.render.values import Values
 from shop.operator.kube.kinds import STORE_NOUNS
-from shop.operator.kube.objects import KEEP, NOUN_LABEL, Object
+from shop.operator.kube.objects import KEEP, NamespacedName, Object, shop_secret
 from shop.operator.services import WITH_DATABASE
 
 PASSWORD_LENGTH = 32
@@ -50,7 +49,7 @@ def password(seed: bytes, purpose: str) -> str:
 
 def secrets(shop_name: str, namespace: str, values: Values, seed: bytes) -> list[Object]:
     """The Secrets that the Shop does not name itself, for the values of its chart. `namespace` is theirs."""
-    given, mode = values["global"]["secrets"], values["database"]["mode"]
+    given, mode, shop = values["global"]["secrets"], values["database"]["mode"], NamespacedName(namespace, shop_name)
     nats, valkey = password(seed, "nats/password"), password(seed, "valkey/password")
     made = {
         "internal": {"token": password(seed, "internal/token")},
@@ -62,7 +61,7 @@ def secrets(shop_name: str, namespace: str, values: Values, seed: bytes) -> list
     if mode != "External":
         made["postgres"] = {"username": "postgres", "password": password(seed, "postgres/password")}
     found = [
-        _secret(shop_name, namespace, kind if kind in STORE_NOUNS else "shop", _OWN[kind], data)
+        _secret(shop, kind if kind in STORE_NOUNS else "shop", _OWN[kind], data)
         for kind, data in made.items()
         if kind not in given
     ]
@@ -74,7 +73,7 @@ def secrets(shop_name: str, namespace: str, values: Values, seed: bytes) -> list
             address = f"{shop_name}-{server}:{POSTGRES_PORT}"
             url = f"postgresql://{role}:{secret}@{address}/{role}?sslmode={sslmode}"
             data = {"username": role, "password": secret, "url": url}
-            found.append(_secret(shop_name, namespace, noun, f"database-{noun}", data))
+            found.append(_secret(shop, noun, f"database-{noun}", data))
     return found
 
 
@@ -87,21 +86,8 @@ def named(shop_name: str, values: Values) -> Values:
     return {**values, "global": {**values["global"], "secrets": every}}
 
 
-def _secret(shop_name: str, namespace: str, noun: str, own_name: str, data: Mapping[str, str]) -> Object:
-    """With `data` and not `stringData`, which the API server never returns. `own_name` is without the Shop's."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": f"{shop_name}-{own_name}",
-            "namespace": namespace,
-            "labels": {
-                NOUN_LABEL: noun,
-                "app.kubernetes.io/instance": shop_name,
-                "app.kubernetes.io/part-of": "shop",
-            },
-            "annotations": {KEEP: "keep"},
-        },
-        "type": "kubernetes.io/basic-auth" if own_name == "postgres" else "Opaque",
-        "data": {key: b64encode(text.encode()).decode() for key, text in data.items()},
-    }
+def _secret(shop: NamespacedName, noun: str, own_name: str, data: Mapping[str, str]) -> Object:
+    """`own_name` is without the Shop's."""
+    encoded = {field: text.encode() for field, text in data.items()}
+    secret = shop_secret(shop, f"-{own_name}", encoded, {KEEP: "keep"}, noun)
+    return {**secret, "type": "kubernetes.io/basic-auth"} if own_name == "postgres" else secret

@@ -46,10 +46,8 @@ class Images:
     pull_secrets: tuple[str, ...] = ()
 
 
-def values(
-    shop: Shop, namespace: str, *, optional: frozenset[str], version: str = "", images: Images | None = None
-) -> Values:
-    """The values of charts/shop for `shop`, in `namespace`, which no value depends on today.
+def values(shop: Shop, *, optional: frozenset[str], version: str = "", images: Images | None = None) -> Values:
+    """The values of charts/shop for `shop`.
 
     `optional` holds the optional kinds that the cluster serves ("Cluster", "HTTPRoute", "ServiceMonitor",
     "PrometheusRule"); `version` is the images' unless the Shop names one. RenderError for a contradiction.

@@ -19,8 +19,6 @@ MAX_PROBLEM_SENTENCES = 3
 """Owners of pods with problems that a message names; of more it gives the number."""
 TYPES = ("Ready", "Progressing", "Degraded", "Drifted", "Paused")
 
-_WORDS = {"Installing": "Installing", "RollingOut": "Rolling out", "Deleting": "Being deleted"}
-
 Condition = dict[str, Any]
 Verdict = tuple[Literal["True", "False", "Unknown"], str, str]
 """Status, reason, message."""
@@ -103,23 +101,6 @@ def with_pod_cause(sentence: str, pod_problems: Sequence[PodProblem]) -> str:
     about = sentence.partition(":")[0]
     cause = next((each for each in _order(pod_problems) if each.owner == about), None)
     return f"{sentence} ({cause.message.removeprefix(f'{about}: ')})" if cause else sentence
-
-
-def summary(conditions: Sequence[Condition]) -> str:
-    """One line for a person: the state, and why it is not Ready."""
-    if not conditions:
-        return "New: the operator has not seen it"
-    found = {condition["type"]: condition for condition in conditions}
-    ready, degraded, paused = (found.get(kind, {}) for kind in ("Ready", "Degraded", "Paused"))
-    serves = ready.get("status") == "True"
-    if paused.get("status") == "True":
-        return f"Paused, {'ready' if serves else 'not ready'}: {paused['message']}"
-    if serves:
-        return "Ready"
-    if degraded.get("status") == "True":
-        going = "Rolling out" if ready.get("status") == "Unknown" else "Not ready"
-        return f"{going} ({degraded['reason']}): {degraded['message']}"
-    return f"{_WORDS.get(str(ready.get('reason')), 'Not ready')}: {ready.get('message', '')}"
 
 
 def _ready(facts: Facts) -> Verdict:

@@ -67,13 +67,11 @@ class EventRecorder:
     def __init__(
         self,
         kube: Kube,
-        instance: str = MANAGER,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._kube = kube
-        self._instance = instance
         self._monotonic, self._now = monotonic, now
         self._series: OrderedDict[str, _Series] = OrderedDict()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
@@ -84,7 +82,7 @@ class EventRecorder:
 
     def record(self, shop: Object, kind: str, reason: str, message: str) -> None:
         """Record an Event of `shop`, a Shop as the API server returns it. `kind` is Normal or Warning."""
-        body = _body(shop, kind, reason, message, self._instance)
+        body = _body(shop, kind, reason, message)
         name, now_s = body["metadata"]["name"], self._monotonic()
         series = self._series.get(name)
         if series is None or now_s - series.last_s > SERIES_S:
@@ -168,7 +166,7 @@ class EventRecorder:
         return True
 
 
-def _body(shop: Object, kind: str, reason: str, message: str, instance: str) -> Object:
+def _body(shop: Object, kind: str, reason: str, message: str) -> Object:
     """An Event without its times and its count."""
     meta = shop["metadata"]
     message = shortened(message, MESSAGE_CHARS)
@@ -187,5 +185,5 @@ def _body(shop: Object, kind: str, reason: str, message: str, instance: str) -> 
         "message": message,
         "source": {"component": MANAGER},
         "reportingComponent": MANAGER,
-        "reportingInstance": instance,
+        "reportingInstance": MANAGER,
     }
