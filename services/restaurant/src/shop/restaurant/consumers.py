@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shop.contracts.events import DeliveryChanged, OrderConfirmed
+from shop.contracts.events import DeliveryChanged, OrderConfirmed, UserDeleted
 from shop.kit.db import Connection
 from shop.kit.events import Received
 from shop.kit.inbox import Consumer
 from shop.restaurant.service import RestaurantService
+from shop.restaurant.tickets import forget_users
 
 
 def consumers(service: RestaurantService) -> list[Consumer]:
@@ -18,4 +19,11 @@ def consumers(service: RestaurantService) -> list[Consumer]:
     async def carried(connection: Connection, received: Sequence[Received]) -> None:
         await service.kitchens.carried(connection, [one.event for one in received])
 
-    return [Consumer("orders", [OrderConfirmed], confirmed), Consumer("deliveries", [DeliveryChanged], carried)]
+    async def deleted(connection: Connection, received: Sequence[Received]) -> None:
+        await forget_users(connection, [one.event.user_id for one in received])
+
+    return [
+        Consumer("orders", [OrderConfirmed], confirmed),
+        Consumer("deliveries", [DeliveryChanged], carried),
+        Consumer("users", [UserDeleted], deleted),
+    ]

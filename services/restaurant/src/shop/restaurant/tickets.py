@@ -91,6 +91,10 @@ WHERE t.order_id = c.order_id"""
 RESCHEDULE = """
 UPDATE tickets SET due_at = CASE WHEN NOT $2 THEN NULL WHEN state = 'accepted' THEN paid_at ELSE ready_at END
 WHERE restaurant_id = $1 AND paid_at IS NOT NULL AND state IN ('accepted', 'preparing')"""
+FORGET = """
+WITH left_staff AS (DELETE FROM staff WHERE user_id = ANY ($1::uuid[]))
+UPDATE tickets SET customer_name = '', note = ''
+WHERE user_id = ANY ($1::uuid[]) AND (customer_name, note) <> ('', '')"""
 
 Decide = Callable[[Ticket, Restaurant], Ticket | None]
 """The changed ticket, or None for no change. May raise; then nothing is changed."""
@@ -219,6 +223,11 @@ async def change_in(
         rows |= await _locked(connection, LOCK, sorted(one for one in unlocked if one))
         tickets = await _tickets(connection, BY_ORDERS, list(order_ids))
     return tickets | await _decide(connection, rows, tickets, decide)
+
+
+async def forget_users(connection: Connection, user_ids: Sequence[UUID]) -> None:
+    """Remove names and notes from the tickets of deleted users, and the users from the staff."""
+    await connection.execute(FORGET, list(user_ids))
 
 
 async def _decide(

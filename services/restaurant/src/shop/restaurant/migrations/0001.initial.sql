@@ -1,5 +1,6 @@
 -- A restaurant with all that decides whether it takes an order, so that one row lock makes the decision safe.
--- `held` counts its tickets in work; the trigger tickets_recorded keeps it, kitchen_capacity_guard limits it.
+-- `held` counts its tickets in work; the triggers tickets_added and tickets_changed keep it, kitchen_capacity_guard
+-- limits it.
 CREATE TABLE restaurants (
     id                    uuid PRIMARY KEY,
     name                  text NOT NULL,
@@ -95,7 +96,8 @@ CREATE TABLE tickets (
     CONSTRAINT waiting_has_a_deadline CHECK (state <> 'waiting' OR (decide_by IS NOT NULL AND due_at = decide_by))
 );
 CREATE INDEX tickets_of_restaurant ON tickets (restaurant_id, order_id);
-CREATE INDEX tickets_changed ON tickets (restaurant_id, sequence);
+CREATE INDEX tickets_of_user ON tickets (user_id);
+CREATE INDEX tickets_by_sequence ON tickets (restaurant_id, sequence);
 CREATE INDEX tickets_due ON tickets (due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE ticket_transitions (
@@ -143,22 +145,33 @@ END
 $$;
 CREATE TRIGGER tickets_numbered BEFORE INSERT OR UPDATE ON tickets FOR EACH ROW EXECUTE FUNCTION number_ticket_change();
 
-CREATE FUNCTION record_ticket_change() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    held_states text[] := ARRAY['waiting', 'accepted', 'preparing'];
-    before text := CASE WHEN TG_OP = 'UPDATE' THEN OLD.state END;
-    change integer := (NEW.state = ANY (held_states))::integer - coalesce(before = ANY (held_states), false)::integer;
+-- Once per statement: a batch updates each restaurant's row once.
+CREATE FUNCTION record_new_tickets() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.restaurant_id IS NULL OR NEW.state IS NOT DISTINCT FROM before THEN
-        RETURN NULL;
-    END IF;
     INSERT INTO ticket_transitions (order_id, version, from_state, to_state, at)
-    VALUES (NEW.order_id, NEW.version, before, NEW.state, NEW.updated_at);
-    IF change <> 0 THEN
-        UPDATE restaurants SET held = held + change WHERE id = NEW.restaurant_id;
-    END IF;
+    SELECT order_id, version, NULL, state, updated_at FROM added WHERE restaurant_id IS NOT NULL;
+    UPDATE restaurants r SET held = held + more.tickets FROM (
+        SELECT restaurant_id, count(*)::integer AS tickets FROM added
+        WHERE restaurant_id IS NOT NULL AND state IN ('waiting', 'accepted', 'preparing') GROUP BY restaurant_id
+    ) AS more WHERE r.id = more.restaurant_id;
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER tickets_recorded AFTER INSERT OR UPDATE OF state ON tickets FOR EACH ROW
-    EXECUTE FUNCTION record_ticket_change();
+CREATE TRIGGER tickets_added AFTER INSERT ON tickets REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION record_new_tickets();
+
+CREATE FUNCTION record_changed_tickets() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO ticket_transitions (order_id, version, from_state, to_state, at)
+    SELECT order_id, a.version, b.state, a.state, a.updated_at FROM after_change a JOIN before_change b USING (order_id)
+    WHERE a.restaurant_id IS NOT NULL AND a.state <> b.state;
+    UPDATE restaurants r SET held = held + more.tickets FROM (
+        SELECT a.restaurant_id, sum((a.state IN ('waiting', 'accepted', 'preparing'))::integer
+            - (b.state IN ('waiting', 'accepted', 'preparing'))::integer)::integer AS tickets
+        FROM after_change a JOIN before_change b USING (order_id) WHERE a.state <> b.state GROUP BY a.restaurant_id
+    ) AS more WHERE r.id = more.restaurant_id AND more.tickets <> 0;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER tickets_changed AFTER UPDATE ON tickets REFERENCING OLD TABLE AS before_change NEW TABLE AS after_change
+    FOR EACH STATEMENT EXECUTE FUNCTION record_changed_tickets();
