@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,8 +10,10 @@ import pytest
 
 from services.restaurant.tests.restaurant_service import ALL_DAY, NOON, PATH, Kitchen, RunningService, euros, menu
 from shop.kit.ids import new_id
+from shop.restaurant.hours import DAYS
 
 FRIDAY_EVENING = {"weekly": [{"day": "friday", "opens": "18:00", "closes": "23:00"}]}
+TWO_SPANS = (("11:30", "14:30"), ("18:00", "01:30"))
 OVERWRITE = {"If-Match": "*"}
 
 
@@ -191,9 +193,45 @@ async def test_of_two_editors_the_second_has_to_look_again(kitchen: Kitchen, ser
         assert [answer.status_code for answer in (first, second, third, without)] == [200, 412, 200, 428]
         assert second.json()["code"] == "changed_meanwhile"
         assert without.json()["code"] == "precondition_required"
-    kinds = "SELECT kind, count(*) FROM restaurant_changes WHERE restaurant_id = $1 GROUP BY kind ORDER BY kind"
-    kept = {row["kind"]: row["count"] for row in await service.database.fetch(kinds, kitchen.id)}
-    assert kept == {"created": 1, "menu": 2, "hours": 2}
+
+
+async def test_every_change_is_kept_with_who_made_it(kitchen: Kitchen, service: RunningService) -> None:
+    await kitchen.change(paused=True)
+    await service.client.put(f"{kitchen.path}/hours", json=FRIDAY_EVENING, headers=service.admin | OVERWRITE)
+    await service.client.post(f"{kitchen.path}/closures", json={"date": "2026-12-24"}, headers=kitchen.staff)
+    path, parameters = f"{kitchen.path}/changes", {"limit": 3}
+    first = (await service.client.get(path, params=parameters, headers=kitchen.staff)).json()
+    rest = await service.client.get(path, params={"cursor": first["next_cursor"]}, headers=kitchen.staff)
+    changes = [*first["items"], *rest.json()["items"]]
+    assert [change["kind"] for change in changes] == ["closures", "hours", "settings", "created"]
+    assert changes[0]["change"] == {"closed": ["2026-12-24"], "opened": []}
+    assert changes[2]["change"] == {"paused": True}
+    assert changes[0]["user_id"] == changes[2]["user_id"] == str(kitchen.staff_id)
+    assert changes[1]["user_id"] not in {None, str(kitchen.staff_id)}
+
+
+@pytest.mark.parametrize("around", ["2026-03-29", "2026-10-25", "2026-12-31"])
+async def test_open_and_closed_agree_over_midnight_and_changes_of_the_clocks(
+    service: RunningService, around: str
+) -> None:
+    weekly = [{"day": day, "opens": opens, "closes": closes} for day in DAYS for opens, closes in TWO_SPANS]
+    kitchen = await service.restaurant(time_zone="Europe/London", hours={"weekly": weekly})
+    service.clock.at = datetime.fromisoformat(f"{around}T00:00:00+00:00") - timedelta(hours=6)
+    seen = set()
+    for _ in range(70):
+        service.clock.advance(1_500)
+        [in_list] = (await service.client.get(PATH)).json()["items"]
+        shown = await service.client.get(f"{kitchen.path}/menu")
+        accepted = await kitchen.accept()
+        assert (accepted["status"] == "accepted") == (shown.status_code == 200) == in_list["open"]
+        if in_list["open"]:
+            assert accepted["ready_at"] <= in_list["closes_at"]
+            await service.release(UUID(accepted["order_id"]))
+        else:
+            assert accepted["extra"]["opens_at"] == shown.json()["opens_at"] == in_list["opens_at"]
+            assert datetime.fromisoformat(in_list["opens_at"]) > service.clock.at
+        seen.add((in_list["open"], in_list["closes_at"] or in_list["opens_at"]))
+    assert len(seen) >= 5, "closed and open, several times"
 
 
 async def test_only_the_staff_may_change_or_see_a_kitchen(kitchen: Kitchen, service: RunningService) -> None:
@@ -208,6 +246,7 @@ async def test_only_the_staff_may_change_or_see_a_kitchen(kitchen: Kitchen, serv
         ("DELETE", f"{kitchen.path}/closures/2026-06-05", None),
         ("PATCH", item, {"sold_out": True}),
         ("GET", f"{kitchen.path}/tickets", None),
+        ("GET", f"{kitchen.path}/changes", None),
         ("GET", f"{kitchen.path}/tickets/events", None),
         ("POST", f"{kitchen.path}/tickets/{order}/begin", None),
     ]:

@@ -124,6 +124,9 @@ WITH changed AS (
     INSERT INTO menus (restaurant_id, version, document, created_at) SELECT id, menu_version, $2, $5 FROM changed
 )
 SELECT {COLUMNS} FROM changed"""  # noqa: S608 - constants
+CHANGES = """
+SELECT id, user_id, kind, change, at FROM restaurant_changes
+WHERE restaurant_id = $1 AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT $3"""
 
 WORKS_AT = "SELECT restaurant_id FROM staff WHERE user_id = $1 ORDER BY restaurant_id LIMIT $2"
 WORKS = "SELECT EXISTS (SELECT FROM staff WHERE user_id = $1 AND restaurant_id = $2)"
@@ -223,6 +226,10 @@ class RestaurantRepository:
         items = [item["id"] for section in document["sections"] for item in section["items"]]
         arguments = (of.id, document, words, version, now, user_id, items)
         return _maybe(await self._database.fetchrow(PUT_MENU, *arguments))
+
+    async def changes(self, restaurant_id: UUID, before: int | None, limit: int) -> list[Record]:
+        """What was changed, and by whom, the newest first; without a user it was the sample's loader."""
+        return await self._database.fetch(CHANGES, restaurant_id, before, limit)
 
     async def works_at(self, user_id: UUID, limit: int) -> list[UUID]:
         return [row["restaurant_id"] for row in await self._database.fetch(WORKS_AT, user_id, limit)]

@@ -225,6 +225,10 @@ class RestaurantService:
         )
         self._changed(changed, person, "sold_out")
 
+    async def changes(self, restaurant_id: UUID, before: int | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """What owners and administrators changed, the newest first."""
+        return [dict(row.items()) for row in await self._repository.changes(restaurant_id, before, limit)]
+
     def _check_currencies(self, currencies: set[str]) -> None:
         if currencies - {self._currency}:
             raise errors.wrong_currency(self._currency)

@@ -104,6 +104,18 @@ async def change_menu_item(
     await service.set_sold_out(restaurant_id, item_id, change.sold_out, person)
 
 
+@router.get("/{restaurant_id}/changes")
+async def list_restaurant_changes(
+    restaurant_id: UUID, person: CurrentUser, service: Service, limit: Limit = 20, cursor: Cursor = None
+) -> Page[views.ChangeView]:
+    """Who changed what of the restaurant, the newest first."""
+    await service.check_staff(person, restaurant_id)
+    before = decode_cursor(cursor, int)[0] if cursor else None
+    found = await service.changes(restaurant_id, before, limit + 1)
+    changes, next_cursor = cut_page(found, limit, lambda change: (change["id"],))
+    return Page(items=[views.ChangeView.model_validate(change) for change in changes], next_cursor=next_cursor)
+
+
 @router.get("/{restaurant_id}/tickets")
 async def list_tickets(
     restaurant_id: UUID,

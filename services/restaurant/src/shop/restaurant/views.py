@@ -88,6 +88,16 @@ class StaffView(BaseModel):
     added_at: datetime
 
 
+class ChangeView(BaseModel):
+    """``kind``: created, settings, hours, closures, sold_out or menu; ``change`` is what was sent."""
+
+    id: int
+    user_id: UUID | None
+    kind: str
+    change: dict[str, Any]
+    at: datetime
+
+
 class CourierView(BaseModel):
     name: str
     vehicle: str | None
