@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from shop.operator.kube.objects import amount
-from shop.operator.resource.spec import RETAIL_NEEDED, Backend, DatabaseBackend, Exposure, Shop, ShopSpec, Store
+from shop.operator.resource.spec import RETAIL_NEEDED, Backend, DatabaseBackend, Exposure, Shop, ShopSpec
 from shop.operator.resource.spec_service import SAMPLE_DATA, Resources
+from shop.operator.resource.spec_store import Store
 from shop.operator.services import OPTIONAL, SERVICES, WITH_DATABASE, WITH_GRPC
 
 Values = dict[str, Any]
