@@ -271,6 +271,7 @@ def _pricing_routes(app: FastAPI, shop: ScriptedShop) -> None:
     async def quote(request: Request) -> dict[str, Any]:
         body = await request.json()
         if body.get("kind") == "food":
+            await shop.food.quotes.wait()
             return shop.food.quote(body)
         return shop.quote(body["items"], body.get("coupon", ""))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.storefront.tests.scripted_data import NOW, money, page_of, product_id
+from services.storefront.tests.scripted_data import NOW, money, open_gate, page_of, product_id
 from shop.kit.errors import Problem
 
 if TYPE_CHECKING:
@@ -80,13 +80,14 @@ def menus() -> dict[str, list[dict[str, Any]]]:
 
 @dataclass
 class ScriptedFood:
-    """``refuse`` is the Problem of the next food quotes."""
+    """``refuse`` is the Problem of the next food quotes, which wait while ``quotes`` is cleared."""
 
     restaurants: dict[str, dict[str, Any]] = field(default_factory=restaurants)
     menus: dict[str, list[dict[str, Any]]] = field(default_factory=menus)
     deliveries: dict[str, dict[str, Any]] = field(default_factory=dict)
     positions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     refuse: Problem | None = None
+    quotes: asyncio.Event = field(default_factory=open_gate)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     listening: int = 0
     resumed_after: list[str] = field(default_factory=list)

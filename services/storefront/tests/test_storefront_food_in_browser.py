@@ -171,6 +171,21 @@ async def test_streets_are_suggested_with_the_typed_number(page: Page) -> None:
     assert await page.evaluate("document.querySelector('#streets').options[0].value") == "Abbot Gate"
 
 
+async def test_the_totals_are_those_of_the_last_change(page: Page, scripted: ScriptedShop) -> None:
+    await page.goto(NAPOLI)
+    await page.get_by_role("button", name="Add Calzone").click()
+    await expect(page.locator("#food-bar")).to_contain_text("1 item")
+    await page.goto("/eat/checkout")
+    await page.get_by_label("Street and number").fill("12 Abbot Gate")
+    await page.keyboard.press("Tab")
+    await expect(page.locator("#sums .total")).to_be_visible()
+    scripted.food.quotes.clear()
+    for percent in (5, 10, 15):
+        await page.locator(f"[name=tip][value='{percent}']").check()
+    scripted.food.quotes.set()
+    await expect(page.locator("#sums")).to_contain_text("1,65 €")
+
+
 async def test_an_order_without_script(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
     async with window(chromium, url, java_script_enabled=False) as page:
         await sign_in(page, scripted)
