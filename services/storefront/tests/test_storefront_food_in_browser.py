@@ -186,6 +186,19 @@ async def test_the_totals_are_those_of_the_last_change(page: Page, scripted: Scr
     await expect(page.locator("#sums")).to_contain_text("1,65 €")
 
 
+async def test_the_total_appears_when_pricing_is_back(page: Page, scripted: ScriptedShop) -> None:
+    await page.goto(NAPOLI)
+    await page.get_by_role("button", name="Add Calzone").click()
+    await expect(page.locator("#food-bar")).to_contain_text("1 item")
+    scripted.down = {"pricing"}
+    await page.goto("/eat/checkout")
+    await page.get_by_label("Street and number").fill("12 Abbot Gate")
+    await page.keyboard.press("Tab")
+    await expect(page.locator("#sums")).to_contain_text("The total cannot be calculated at the moment.")
+    scripted.down = set()
+    await expect(page.locator("#sums .total")).to_be_visible(timeout=POLLED_TIMEOUT_MS)
+
+
 async def test_an_order_without_script(chromium: Browser, url: str, scripted: ScriptedShop) -> None:
     async with window(chromium, url, java_script_enabled=False) as page:
         await sign_in(page, scripted)

@@ -76,9 +76,12 @@ class Shown:
 
 @dataclass
 class Totals:
+    """``retry``: the quote may be there in a moment."""
+
     quote: FoodQuote | None = None
     note: str = ""
     coupon_note: str = ""
+    retry: bool = False
 
 
 @router.get("")
@@ -218,6 +221,7 @@ async def _show(visit: Visit, shown: Shown) -> Response:
         other_tip=OTHER_TIP,
         quote=totals.quote,
         quote_note=totals.note,
+        quote_retry=totals.retry,
         coupon_note=totals.coupon_note,
         expected=when_text(written, eta, now) if eta else "",
         streets=town().streets(),
@@ -237,7 +241,7 @@ async def _totals(visit: Visit) -> Totals:
         found = await _quote(visit, coupon)
         return Totals(found, coupon_note=f"Coupon {coupon} applied." if coupon else "")
     except Unavailable:
-        return Totals(note="The total cannot be calculated at the moment. Please try again in a minute.")
+        return Totals(note="The total cannot be calculated at the moment. Please try again in a minute.", retry=True)
     except Problem as problem:
         note = refusal(problem, formats_of(visit.shop.settings.store), datetime.now(UTC), visit.filled.names)
     try:

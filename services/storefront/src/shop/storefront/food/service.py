@@ -14,6 +14,7 @@ from shop.storefront.food.backends import FoodBackends
 from shop.storefront.food.carts import FoodCarts
 from shop.storefront.food.staff_backends import Couriers, Kitchens, People
 from shop.storefront.settings import Settings
+from shop.town import town
 
 if TYPE_CHECKING:
     from shop.storefront.service import Storefront
@@ -29,9 +30,10 @@ class Food:
 
 
 def open_food(clients: Clients, settings: Settings, valkey: Redis) -> Food | None:
-    """None in a shop that sells no food."""
+    """None in a shop that sells no food. Loads the town's streets, so that no page has to wait for that."""
     if not (settings.restaurant_url and settings.delivery_url):
         return None
+    town().distance_m(*town().junctions[:2])
     restaurant = clients.get("restaurant", settings.restaurant_url)
     delivery = clients.get("delivery", settings.delivery_url)
     return Food(
