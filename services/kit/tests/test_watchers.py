@@ -78,14 +78,23 @@ async def test_an_event_without_a_version_reaches_the_clients_of_its_entity(task
     assert many.watched() == frozenset()
 
 
+async def test_a_slow_client_gets_the_newest_event_without_a_version(tasks: Tasks) -> None:
+    many, key = watchers(Stored(0), tasks), new_id()
+    stream = many.events(key, 0, encode, Change(key, 0, 0))
+    assert await anext(stream) == b"0"
+    for number in range(MAX_UNSENT * 2):
+        many.send(key, b"position %d" % number)
+    assert await anext(stream) == b"position %d" % (MAX_UNSENT * 2 - 1)
+    many.send(key, b"next")
+    assert await anext(stream) == b"next"
+
+
 async def test_streams_end_with_the_poller_even_when_nothing_more_fits(tasks: Tasks) -> None:
-    stored, key = Stored(0), new_id()
+    stored, key = Stored(MAX_UNSENT * 2), new_id()
     many = watchers(stored, tasks)
     stream = many.events(key, 0, encode, Change(key, 0, 0))
     assert await anext(stream) == b"0"
-    await wait_until(lambda: stored.reads)
-    for _ in range(MAX_UNSENT + 1):
-        many.send(key, b"position")
+    await wait_until(lambda: stored.reads > 1)
     await tasks.stop()
     assert len([content async for content in stream]) == MAX_UNSENT - 1
 

@@ -5,7 +5,7 @@ Every method runs in the transaction of `DeliveryRepository.deciding`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -21,7 +21,7 @@ from shop.kit.db import Connection
 from shop.town import Town
 
 MAX_PLANNED = 256
-"""Deliveries of the line that one transaction looks at; the next one goes on."""
+"""Deliveries at the head of the line that one transaction looks at; the check by and by looks at all."""
 
 
 class Dispatch:
@@ -36,14 +36,19 @@ class Dispatch:
         partly = [courier.user_id for courier in couriers if 0 < courier.load < courier.capacity]
         return Fleet(self._town, couriers, dict(await repository.carried(connection, partly)), self._reach_m)
 
-    async def take_up_line(self, connection: Connection, now: datetime) -> int:
-        """Give deliveries in line to couriers who are free now; return how many."""
-        line = await repository.in_line(connection, MAX_PLANNED)
+    async def take_up_line(
+        self, connection: Connection, now: datetime, after: Delivery | None = None
+    ) -> Delivery | None:
+        """Give deliveries in line to couriers who are free now, at most MAX_PLANNED of those behind ``after``.
+
+        The last one that was looked at, if there may be more behind it.
+        """
+        line = await repository.in_line(connection, MAX_PLANNED, after)
         if not line:
-            return 0
+            return None
         chosen = await self.plan(connection, await self.fleet(connection, now), line)
         await self.write(connection, [(old, old.taken(who.user_id, old.eta, now)) for old, who in chosen], now)
-        return len(chosen)
+        return line[-1] if len(line) == MAX_PLANNED else None
 
     async def plan(
         self, connection: Connection, fleet: Fleet, line: Sequence[Delivery]
@@ -54,10 +59,15 @@ class Dispatch:
     async def write(self, connection: Connection, changes: Sequence[Change], now: datetime) -> list[Delivery]:
         """Store the changes and publish those of live deliveries; the deliveries as they are now, with their ETAs."""
         changes = [(old, new) for old, new in changes if old != new]
-        couriers = await self._couriers(connection, [new for _, new in changes])
-        etas = await self._arrivals(connection, couriers, [new for _, new in changes], now)
+        changed = [new for _, new in changes]
+        couriers = await self._couriers(connection, [one for change in changes for one in change])
+        others = await self._others(connection, couriers, {one.order_id for one in changed})
+        etas = self._arrivals(couriers, [*others, *changed], now)
         done = [(old, self._with_eta(old, new, etas, now)) for old, new in changes]
-        await repository.save(connection, done)
+        later = [
+            (one, replace(one, eta=etas[one.order_id], revision=one.revision + 1)) for one in others if one.state.live
+        ]
+        await repository.save(connection, done + later)
         told = [new for old, new in done if new.state is not old.state and new.state is not State.RELEASED]
         await outbox.insert(connection, [messages.changed(one, self._courier(couriers, one)) for one in told])
         for one in told:
@@ -71,17 +81,21 @@ class Dispatch:
     def _courier(self, couriers: dict[UUID, Courier], delivery: Delivery) -> Courier | None:
         return couriers.get(delivery.courier_id) if delivery.courier_id else None
 
-    async def _arrivals(
-        self, connection: Connection, couriers: dict[UUID, Courier], changed: Sequence[Delivery], now: datetime
+    async def _others(
+        self, connection: Connection, couriers: dict[UUID, Courier], changed: Collection[UUID]
+    ) -> list[Delivery]:
+        """What the couriers carry besides: their customers see a new ETA."""
+        carried = await repository.carried(connection, list(couriers))
+        return [one for held in carried.values() for one in held if one.order_id not in changed]
+
+    def _arrivals(
+        self, couriers: dict[UUID, Courier], deliveries: Sequence[Delivery], now: datetime
     ) -> dict[UUID, datetime]:
-        """When each of the couriers' deliveries arrives, once ``changed`` has come into effect."""
-        before = await repository.carried(connection, list(couriers))
-        new = {one.order_id: one for one in changed}
+        """When each of the couriers' deliveries arrives."""
         found: dict[UUID, datetime] = {}
         for courier_id, courier in couriers.items():
-            kept = [one for one in before.get(courier_id, ()) if one.order_id not in new]
-            kept += [one for one in changed if one.courier_id == courier_id and one.state in CARRIED]
-            found |= arrivals(courier, kept, self._town.distance_m, now)
+            carried = [one for one in deliveries if one.courier_id == courier_id and one.state in CARRIED]
+            found |= arrivals(courier, carried, self._town.distance_m, now)
         return found
 
     def _with_eta(self, old: Delivery, new: Delivery, etas: dict[UUID, datetime], now: datetime) -> Delivery:

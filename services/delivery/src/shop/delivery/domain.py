@@ -180,8 +180,7 @@ class Delivery:
 
     def paid(self, now: datetime) -> Delivery:
         """Live: the courier sees it, or it waits for one."""
-        live = self.moved(State.ASSIGNED if self.courier_id else State.WAITING, now)
-        return replace(live, waiting_since=now, first_eta=self.eta)
+        return replace(self.moved(State.ASSIGNED if self.courier_id else State.WAITING, now), waiting_since=now)
 
     def taken(self, courier_id: UUID, eta: datetime, now: datetime) -> Delivery:
         """With this courier; it has none."""

@@ -33,7 +33,7 @@ ready_at, kitchen, kitchen_version, promised_at, first_eta, eta, waiting_since, 
 BY_IDS = f"SELECT {COLUMNS} FROM deliveries WHERE order_id = ANY($1::uuid[])"
 IN_LINE = f"""
 SELECT {COLUMNS} FROM deliveries WHERE courier_id IS NULL AND state IN ('held', 'waiting')
-ORDER BY waiting_since, order_id LIMIT $1"""
+AND ($2::timestamptz IS NULL OR (waiting_since, order_id) > ($2, $3::uuid)) ORDER BY waiting_since, order_id LIMIT $1"""
 CARRIED = f"""
 SELECT {COLUMNS} FROM deliveries WHERE courier_id = ANY($1::uuid[])
 AND state IN ('held', 'assigned', 'at_restaurant', 'picked_up', 'on_the_way') ORDER BY created_at, order_id"""
@@ -124,9 +124,14 @@ async def by_ids(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID
     return {row["order_id"]: None if row["user_id"] is None else delivery_of(row) for row in rows}
 
 
-async def in_line(connection: Connection, limit: int) -> list[Delivery]:
-    """Deliveries without a courier that need one, the first of the line first."""
-    return [delivery_of(row) for row in await connection.fetch(IN_LINE, limit)]
+async def in_line(connection: Connection, limit: int, after: Delivery | None = None) -> list[Delivery]:
+    """Deliveries without a courier that need one, the first of the line first, or those behind ``after``."""
+    place = (after.waiting_since, after.order_id) if after else (None, None)
+    return [delivery_of(row) for row in await connection.fetch(IN_LINE, limit, *place)]
+
+
+async def count_in_line(connection: Connection) -> int:
+    return int(await connection.fetchval(COUNT_IN_LINE))
 
 
 async def expired(connection: Connection, before: datetime, limit: int) -> list[Delivery]:
@@ -203,9 +208,6 @@ class DeliveryRepository:
     async def is_due(self, lost_before: datetime) -> bool:
         """Whether a delivery is in line, or a courier on shift has something and no fix since ``lost_before``."""
         return bool(await self.database.fetchval(DUE, lost_before))
-
-    async def count_in_line(self) -> int:
-        return int(await self.database.fetchval(COUNT_IN_LINE))
 
     async def newer(self, seen: Mapping[UUID, int]) -> list[Delivery]:
         """Paid deliveries with a revision greater than the one that is known of each."""

@@ -144,7 +144,8 @@ class Reservations:
         in_line = await repository.in_line(connection, MAX_PLANNED)
         fleet = await self._dispatch.fleet(connection, now)
         chosen = await self._dispatch.plan(connection, fleet, in_line)
-        line = _Line(fleet, len(in_line) - len(chosen))
+        waiting = len(in_line) if len(in_line) < MAX_PLANNED else await repository.count_in_line(connection)
+        line = _Line(fleet, waiting - len(chosen))
         answers: dict[UUID, Reserved | DeliveryRejected] = {}
         placed = list[Delivery]()
         for draft in fresh:

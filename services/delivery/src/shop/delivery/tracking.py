@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -69,8 +69,11 @@ class Tracking:
             streams=metrics.STREAMS.labels("jobs"),
             **options,  # type: ignore[arg-type]
         )
-        self._followed: dict[UUID, dict[UUID, Snapshot]] = defaultdict(dict)
-        """What clients of this process watch, by courier and order."""
+        self._watched: dict[UUID, Snapshot] = {}
+        self._clients: Counter[UUID] = Counter()
+        """Orders that clients of this process watch, and how many watch each."""
+        self._orders_of: dict[UUID, set[UUID]] = defaultdict(set)
+        """Watched orders by their courier."""
 
     async def delivery(self, order_id: UUID, person: Principal) -> tuple[Snapshot, Viewer]:
         """The delivery and as who the person sees it; Problem 404 ``unknown_delivery`` for anybody else."""
@@ -144,42 +147,57 @@ class Tracking:
     async def events(self, seen: Snapshot, viewer: Viewer, known: int | None) -> AsyncIterator[bytes]:
         """The delivery as it changes, and positions; ``known`` is the revision that the client has seen."""
         delivery = seen.delivery
-        self._follow(seen)
         change = Change(delivery.order_id, delivery.revision, seen, delivery.state.final)
 
         def encode(one: Change[Snapshot]) -> bytes:
             return event("state", self.document(one.content, viewer), one.version)
 
         first = change if known is None or known < delivery.revision else None
-        async for sent in self.watchers.events(delivery.order_id, delivery.revision, encode, first):
-            yield sent
+        self._clients[delivery.order_id] += 1
+        self._follow(seen)
+        try:
+            async for sent in self.watchers.events(delivery.order_id, delivery.revision, encode, first):
+                yield sent
+        finally:
+            self._unfollow(delivery.order_id)
 
     async def _changes(self, known: Mapping[UUID, int]) -> list[Change[Snapshot]]:
-        self._unfollow()
         found = await self.snapshots(await self._deliveries.newer(known))
         for one in found:
             self._follow(one)
         return [Change(one.delivery.order_id, one.delivery.revision, one, one.delivery.state.final) for one in found]
 
     def _follow(self, seen: Snapshot) -> None:
-        for orders in self._followed.values():
-            orders.pop(seen.delivery.order_id, None)
+        order_id = seen.delivery.order_id
+        known = self._watched.get(order_id)
+        if not self._clients[order_id] or (known and known.delivery.revision > seen.delivery.revision):
+            return
+        self._forget_courier(order_id)
+        self._watched[order_id] = seen
         if seen.courier is not None and seen.delivery.state in CARRIED:
-            self._followed[seen.courier.user_id][seen.delivery.order_id] = seen
+            self._orders_of[seen.courier.user_id].add(order_id)
 
-    def _unfollow(self) -> None:
-        watched = self.watchers.watched()
-        for courier_id, orders in list(self._followed.items()):
-            for order_id in [one for one in orders if one not in watched]:
-                del orders[order_id]
+    def _unfollow(self, order_id: UUID) -> None:
+        self._clients[order_id] -= 1
+        if not self._clients[order_id]:
+            self._forget_courier(order_id)
+            del self._clients[order_id]
+            self._watched.pop(order_id, None)
+
+    def _forget_courier(self, order_id: UUID) -> None:
+        before = self._watched.get(order_id)
+        if before is not None and before.courier is not None:
+            orders = self._orders_of[before.courier.user_id]
+            orders.discard(order_id)
             if not orders:
-                del self._followed[courier_id]
+                del self._orders_of[before.courier.user_id]
 
     def moved(self, positions: Located) -> None:
         """Send the positions to those who watch deliveries of these couriers."""
         for courier_id, (position, at) in positions.items():
-            for order_id, seen in self._followed.get(courier_id, {}).items():
-                assert seen.courier is not None  # noqa: S101 - only those with a courier are followed
+            for order_id in self._orders_of.get(courier_id, ()):
+                seen = self._watched[order_id]
+                assert seen.courier is not None  # noqa: S101 - only those with a courier are here
                 now = replace(seen, courier=replace(seen.courier, position=position, fixed_at=at))
                 self.watchers.send(order_id, event("position", position_document(position, at, self._eta(now))))
 

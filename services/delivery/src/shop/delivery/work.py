@@ -63,6 +63,8 @@ class CourierWork:
         self._acting = Batcher(self._act, max_items=MAX_ACTIONS_PER_BATCH, max_inflight=1)
         self.woken = asyncio.Event()
         """Set when a courier has a fix again."""
+        self._looked_at: Delivery | None = None
+        """How far the checks of a long line have come; None: they begin at its head."""
 
     async def close(self) -> None:
         await self._acting.close()
@@ -108,7 +110,7 @@ class CourierWork:
         async with self._deliveries.deciding() as connection:
             lost = await courier_repository.lost(connection, lost_before, MAX_LOST_COURIERS)
             await self._take_back(connection, [courier.user_id for courier in lost], "no_fix", now)
-            await self._dispatch.take_up_line(connection, now)
+            self._looked_at = await self._dispatch.take_up_line(connection, now, self._looked_at)
             late = await repository.expired(connection, deadline, MAX_PLANNED)
             failed: list[Change] = [(old, old.moved(State.FAILED, now, reason="no_courier")) for old in late]
             await self._dispatch.write(connection, failed, now)
@@ -118,7 +120,7 @@ class CourierWork:
         fresh, none = await self._couriers.count_on_shift(now - timedelta(seconds=self._settings.fix_max_age_s))
         metrics.COURIERS.labels("fresh").set(fresh)
         metrics.COURIERS.labels("none").set(none)
-        metrics.WAITING.set(await self._deliveries.count_in_line())
+        metrics.WAITING.set(await repository.count_in_line(self._deliveries.database))
 
     async def _take_back(self, connection: Connection, courier_ids: Sequence[UUID], reason: str, now: datetime) -> None:
         carried = await repository.carried(connection, courier_ids)

@@ -37,12 +37,20 @@ class Change[T]:
     last: bool = False
 
 
+class _Newest:
+    """Stands for the newest event without a version."""
+
+
+NEWEST = _Newest()
+
+
 @dataclass(eq=False, slots=True)
 class _Watch[T]:
     key: UUID
     version: int
-    unsent: asyncio.Queue[Change[T] | bytes | None] = field(default_factory=lambda: asyncio.Queue(MAX_UNSENT))
-    """Changes, events as they are sent, and None for the end of the stream."""
+    unsent: asyncio.Queue[Change[T] | _Newest | None] = field(default_factory=lambda: asyncio.Queue(MAX_UNSENT))
+    """Changes, the place of ``newest`` among them, and None for the end of the stream."""
+    newest: bytes | None = None
 
 
 class Watchers[T]:
@@ -92,10 +100,13 @@ class Watchers[T]:
         return frozenset(self._watches)
 
     def send(self, key: UUID, event: bytes) -> None:
-        """Send an event without a version to those who watch ``key`` now; a client that is slow misses it."""
+        """Send an event without a version to those who watch ``key`` now; a slow client gets the newest alone."""
         for watch in self._watches.get(key, ()):
-            if not watch.unsent.full():
-                watch.unsent.put_nowait(event)
+            if watch.newest is None and not watch.unsent.full():
+                watch.unsent.put_nowait(NEWEST)
+                watch.newest = event
+            elif watch.newest is not None:
+                watch.newest = event
 
     def check_capacity(self) -> None:
         """Problem 503 ``too_many_streams`` when the maximum of streams is open."""
@@ -144,8 +155,9 @@ class Watchers[T]:
                     continue
                 if change is None:
                     return
-                if isinstance(change, bytes):
-                    yield change
+                if isinstance(change, _Newest):
+                    newest, watch.newest = watch.newest, None
+                    yield newest or KEEPALIVE
                 else:
                     yield encode(change)
                     ended = change.last

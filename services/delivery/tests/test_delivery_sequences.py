@@ -1,0 +1,150 @@
+"""Couriers come, go, reject and get lost; orders come, are paid and cancelled: the invariants hold after each step."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.delivery.tests.delivery_service import Order, Rider, RunningService, corner, home
+from shop.delivery import courier_repository, repository
+from shop.delivery.planning import Fleet
+from shop.kit.ids import new_id
+from shop.town import town
+
+REACH_M = 5_000
+FIX_MAX_AGE_S = 60
+VEHICLES = ("bike", "cargo_bike", "scooter", "car")
+MAX_STEPS = 25
+EXAMPLES = 25
+RESTAURANTS = [(new_id(), corner(number)) for number in (0, 200)]
+
+number = st.integers(0, 30)
+step = st.one_of(
+    st.tuples(st.just("come"), number),
+    st.tuples(st.sampled_from(["go", "fix"]), number),
+    st.tuples(st.just("order"), number),
+    st.tuples(st.sampled_from(["pay", "cancel", "ready"]), number),
+    st.tuples(st.sampled_from(["arrive", "pick-up", "depart", "deliver", "reject", "drop"]), number),
+    st.tuples(st.just("wait"), st.sampled_from([5, 40, 130, 700])),
+)
+
+
+class World:
+    """What a sequence has made so far."""
+
+    def __init__(self, service: RunningService) -> None:
+        self.service = service
+        self.riders: list[Rider] = []
+        self.orders: list[Order] = []
+        self.versions: dict[UUID, int] = {}
+
+    async def do(self, name: str, number: int) -> None:
+        if name == "wait":
+            self.service.clock.advance(number)
+        elif name == "order":
+            restaurant, pickup = RESTAURANTS[number % 2]
+            order = Order(restaurant_id=restaurant, pickup=pickup, address=home(number), ready_in_s=number * 20)
+            [result] = await self.service.reserve(order)
+            if result["status"] == "reserved":
+                self.orders.append(order)
+        elif name == "come":
+            await self.come(number)
+        elif name in ("go", "fix"):
+            await self.with_rider(name, number)
+        elif self.orders:
+            await self.with_order(name, self.orders[number % len(self.orders)])
+
+    async def come(self, number: int) -> None:
+        if len(self.riders) < 4:
+            self.riders.append(await self.service.courier(VEHICLES[number % 4], corner(number * 14)))
+        else:
+            await self.riders[number % 4].shift()
+
+    async def with_rider(self, name: str, number: int) -> None:
+        if not self.riders:
+            return
+        rider = self.riders[number % len(self.riders)]
+        if name == "go":
+            await rider.shift(False)
+        else:
+            self.service.clock.advance(1)
+            await rider.at(corner(number * 14))
+
+    async def with_order(self, name: str, order: Order) -> None:
+        if name == "pay":
+            await self.service.assign(order)
+        elif name == "cancel":
+            await self.service.release(order)
+        elif name == "ready":
+            await self.service.database.execute("UPDATE deliveries SET kitchen = 'ready' WHERE order_id = $1", order.id)
+        else:
+            row = await self.service.row(order)
+            rider = next((one for one in self.riders if one.id == row["courier_id"]), None)
+            if rider is not None:
+                answer = await rider.does(order.id, name, row["code"] if name == "deliver" else None)
+                assert answer.status_code in (200, 404, 409), answer.text
+
+    async def check(self) -> None:
+        """A pass of the loop, and then the invariants."""
+        await self.service.check()
+        await self.service.assert_sound()
+        await self.assert_nobody_waits_for_nothing()
+        rows = await self.service.database.fetch("SELECT order_id, version, eta, updated_at, state FROM deliveries")
+        for row in rows:
+            assert row["version"] >= self.versions.get(row["order_id"], 0)
+            self.versions[row["order_id"]] = row["version"]
+            if row["state"] not in ("released", "failed", "cancelled"):
+                assert row["eta"] >= row["updated_at"], dict(row)
+
+    async def assert_nobody_waits_for_nothing(self) -> None:
+        """No delivery is in line that a courier could take now."""
+        database, now = self.service.database, self.service.clock.now()
+        line = await repository.in_line(database, 1_000)
+        refused = await repository.refusals(database, [one.order_id for one in line])
+        couriers = await courier_repository.ready(database, now - timedelta(seconds=FIX_MAX_AGE_S))
+        carried = await repository.carried(database, [one.user_id for one in couriers])
+        fleet = Fleet(town(), couriers, dict(carried), REACH_M)
+        for one in line:
+            assert fleet.best(one, refused.get(one.order_id, ())) is None, one
+
+
+async def clean(service: RunningService) -> None:
+    """Empty the service's tables."""
+    for table in ("delivery_refusals", "delivery_transitions", "deliveries", "courier_positions", "couriers", "outbox"):
+        await service.database.execute(f"DELETE FROM {table}")
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(step, min_size=5, max_size=MAX_STEPS))
+async def test_any_sequence_keeps_the_invariants(service: RunningService, steps: list[tuple[str, int]]) -> None:
+    await clean(service)
+    world = World(service)
+    for name, number in steps:
+        await world.do(name, number)
+        await world.check()
+    await finish(world)
+
+
+async def finish(world: World) -> None:
+    """Once enough couriers are there, every paid order is delivered, and nobody has anything left."""
+    service: Any = world.service
+    for order in world.orders:
+        await service.assign(order)
+    helper = await service.courier("car", corner(0), "Helper")
+    world.riders.append(helper)
+    for _ in range(len(world.orders) * 6):
+        service.clock.advance(1)
+        await asyncio.gather(*(rider.at(corner(0)) for rider in world.riders))
+        await service.check()
+        for order in world.orders:
+            for name in ("ready", "arrive", "pick-up", "depart", "deliver"):
+                await world.with_order(name, order)
+    states = {str(row["state"]) for row in await service.database.fetch("SELECT state FROM deliveries")}
+    assert states <= {"delivered", "cancelled", "failed", "released"}
+    await service.assert_sound()
+    assert await service.database.fetchval("SELECT coalesce(sum(load), 0) FROM couriers") == 0
