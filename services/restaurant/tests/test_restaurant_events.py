@@ -16,8 +16,12 @@ from shop.contracts.events import DeliveryState, UserDeleted
 from shop.devkit.testing import wait_until
 from shop.kit import outbox
 from shop.kit.ids import new_id
-from shop.restaurant import metrics
+from shop.restaurant import metrics, tickets
 
+PAST = """
+INSERT INTO tickets (order_id, restaurant_id, user_id, lines, currency, state, paid_at, created_at, updated_at)
+SELECT gen_random_uuid(), restaurant_id, user_id, lines, currency, 'picked_up', now(), now(), now()
+FROM tickets, generate_series(1, 3000)"""
 INBOX = "SELECT count(*) FROM inbox"
 
 
@@ -134,6 +138,17 @@ async def test_a_deleted_user_is_forgotten(kitchen: Kitchen, service: RunningSer
     assert tuple(await service.database.fetchrow(named, other) or ()) == ("Ada", "no cutlery")
 
 
+async def test_a_kitchen_with_a_long_past_reads_its_open_tickets_alone(
+    kitchen: Kitchen, service: RunningService
+) -> None:
+    order = await kitchen.paid()
+    await service.database.execute(PAST)
+    await service.database.execute("ANALYZE tickets")
+    plan = await service.database.fetch(f"EXPLAIN {tickets.OPEN_PAGE}", kitchen.id, ["accepted"], None, 50)
+    assert "tickets_open" in "".join(row["QUERY PLAN"] for row in plan)
+    assert [one["order_id"] for one in await kitchen.tickets()] == [str(order)]
+
+
 async def events_of(answer: httpx.Response) -> Any:
     """(id, ticket) of each event of a stream."""
     version: int | None = None
@@ -173,6 +188,14 @@ async def test_a_kitchen_is_watched_and_a_stream_resumes(start: Start) -> None:
             _, ready = await anext(events)
             _, courier = await anext(events)
             assert (ready["state"], courier["courier"]["name"]) == ("ready", "Bo")
+
+
+async def test_a_client_of_a_quiet_kitchen_is_connected_at_once(start: Start) -> None:
+    async with start(on_port=True, stream_keepalive_s=600) as service:
+        kitchen = await service.restaurant()
+        url = f"{kitchen.path}/tickets/events"
+        async with service.client.stream("GET", url, headers=kitchen.staff) as answer:
+            assert await anext(answer.aiter_lines()) == ": keepalive"
 
 
 async def test_many_watchers_of_a_kitchen_see_each_change(start: Start) -> None:

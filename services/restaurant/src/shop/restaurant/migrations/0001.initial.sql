@@ -97,6 +97,9 @@ CREATE TABLE tickets (
 );
 CREATE INDEX tickets_of_restaurant ON tickets (restaurant_id, order_id);
 CREATE INDEX tickets_of_user ON tickets (user_id);
+-- What a kitchen looks at, however many tickets it has had.
+CREATE INDEX tickets_open ON tickets (restaurant_id, order_id)
+    WHERE state IN ('waiting', 'accepted', 'preparing', 'ready');
 CREATE INDEX tickets_by_sequence ON tickets (restaurant_id, sequence);
 CREATE INDEX tickets_due ON tickets (due_at) WHERE due_at IS NOT NULL;
 
