@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,7 +16,11 @@ from shop.operator.cli.shopctl import app
 from shop.operator.program import CHECKOUT
 from shop.operator.simulate import __main__ as program
 from shop.operator.simulate import shop_api as module
+from shop.operator.simulate.appetite import Person
+from shop.operator.simulate.customers import Customers, Market
+from shop.operator.simulate.figures import Figures
 from shop.operator.simulate.fleet import Plan, reason, simulate
+from shop.operator.simulate.open_orders import Orders
 from shop.operator.simulate.shop_api import Account, RefusedError, ShopApi, password_of, shop_api
 
 
@@ -95,6 +100,43 @@ async def test_a_token_is_renewed_before_it_expires(api: tuple[Gateway, ShopApi]
     gateway.answers = [(200, short, {}), (200, {"access_token": "next", "expires_in": 900}, {})]
     account = Account(client, "a@fleet.example.com", "p")
     assert [await account.token() for _ in range(3)] == ["short", "next", "next"]
+
+
+def signed_in(client: ShopApi, name: str) -> Account:
+    return Account(client, f"{name}@fleet.example.com", "p", _token=name, _expires_at=float("inf"))
+
+
+async def test_the_customer_tells_the_code_of_the_delivery(api: tuple[Gateway, ShopApi]) -> None:
+    gateway, client = api
+    gateway.answers = [(200, {"eta": "2026-11-28T18:00:00Z"}, {}), (200, {"code": "0427"}, {})]
+    orders = Orders(Figures(), lambda _: None)
+    await orders.confirmed("o1", signed_in(client, "ada"))
+    assert await orders.code("o1", "Ada") == "0427"
+
+
+async def test_the_code_of_a_person_who_watches_is_asked_for_once_and_used_once() -> None:
+    asked: list[str] = []
+    orders = Orders(Figures(), asked.append)
+    assert [await orders.code("o1", "Somebody"), await orders.code("o1", "Somebody")] == [None, None]
+    assert len(asked) == 1
+    for line in ("12", "12345", "code", "0427\n"):
+        orders.tell(line)
+    assert [await orders.code("o1", "Somebody"), await orders.code("o1", "Somebody")] == ["0427", None]
+
+
+async def test_an_order_that_an_earlier_simulation_left_is_found_by_its_customer(api: tuple[Gateway, ShopApi]) -> None:
+    gateway, client = api
+    people = [Person(name, "1 Mill Lane", "Millbridge") for name in ("Ada A", "Ben B", "Ada A")]
+
+    async def sign_up(number: int, _: str) -> Account:
+        return signed_in(client, f"customer-{number}")
+
+    figures = Figures()
+    orders = Orders(figures, lambda _: None)
+    orders.owner = Customers(people, sign_up, Market(client), orders, figures, Random(1), 1, 1).owner_of
+    gateway.answers = [(404, {"code": "not_found"}, {}), (200, {}, {}), (200, {"code": "0427"}, {})]
+    assert await orders.code("o1", "Ada A") == "0427"
+    assert [token for _, _, token in gateway.requests] == ["Bearer customer-0", *["Bearer customer-2"] * 2]
 
 
 async def test_a_shop_that_does_not_answer_is_named() -> None:

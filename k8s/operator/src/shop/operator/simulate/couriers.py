@@ -132,18 +132,21 @@ class CourierWorker:
             self._handled_at = now + self.random.uniform(least, most) / self.time_factor
         return now >= self._handled_at
 
+    def _job(self, order_id: str) -> Job:
+        return next((job for job in self._jobs if job["order_id"] == order_id), {})
+
     async def _press(self, press: Press) -> None:
         order_id, action = press
         self._changed.set()
         body: dict[str, Any] | None = None
         if action == "deliver":
-            code = await self.orders.code(order_id)
+            code = await self.orders.code(order_id, self._job(order_id).get("customer_name", ""))
             if code is None:
                 self._waiting.add(order_id)
                 return
             body = {"code": code}
         if action == "depart":
-            self.orders.departed(order_id, next((job for job in self._jobs if job["order_id"] == order_id), {}))
+            self.orders.departed(order_id, self._job(order_id))
         await self.account.call("POST", f"/deliveries/{order_id}/{action}", body)
         self.figures.presses += 1
         if action == "deliver":

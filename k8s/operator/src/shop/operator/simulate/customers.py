@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
@@ -50,13 +51,13 @@ class Market:
 
 @dataclass
 class Customers:
-    """``count`` people order at random times, ``orders_per_minute`` together; a seed gives always the same sequence.
+    """``people`` order at random times, ``orders_per_minute`` together; a seed gives always the same sequence.
 
-    ``sign_up`` makes the account of one of them, when it is first needed.
+    ``sign_up`` makes the account of one of them, given by number and name, when it is first needed.
     """
 
-    count: int
-    sign_up: Callable[[int], Coroutine[Any, Any, tuple[Account, Person]]]
+    people: Sequence[Person]
+    sign_up: Callable[[int, str], Coroutine[Any, Any, Account]]
     market: Market
     orders: Orders
     figures: Figures
@@ -64,7 +65,7 @@ class Customers:
     orders_per_minute: float
     max_orders: int
     country: str = ""
-    _people: dict[int, asyncio.Task[tuple[Account, Person]]] = field(default_factory=dict)
+    _accounts: dict[int, asyncio.Task[Account]] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Order until ``max_orders`` are placed or cancelled."""
@@ -72,20 +73,36 @@ class Customers:
         async with asyncio.TaskGroup() as group:
             for _ in range(self.max_orders):
                 await asyncio.sleep(self.random.expovariate(self.orders_per_minute / 60))
-                number = self.random.randrange(self.count)
+                number = self.random.randrange(len(self.people))
                 await free.acquire()
                 task = group.create_task(self._order(number, Random(self.random.random())))
                 task.add_done_callback(lambda _: free.release())
 
-    async def _order(self, number: int, random: Random) -> None:
-        if number not in self._people:
-            self._people[number] = asyncio.create_task(self.sign_up(number))
+    async def owner_of(self, order_id: str, name: str) -> Account | None:
+        """The account whose order it is, among the people of this name; an order of an earlier simulation has one."""
+        for number, person in enumerate(self.people):
+            if person.name == name:
+                account = await self._account(number)
+                with contextlib.suppress(RefusedError):
+                    await account.call("GET", f"/deliveries/{order_id}")
+                    return account
+        return None
+
+    async def _account(self, number: int) -> Account:
+        """Made when it is first needed; a sign-up that was refused is tried again the next time."""
+        if number not in self._accounts:
+            self._accounts[number] = asyncio.create_task(self.sign_up(number, self.people[number].name))
         try:
-            await self._place(*await asyncio.shield(self._people[number]), random)
+            return await asyncio.shield(self._accounts[number])
+        except RefusedError:
+            self._accounts.pop(number, None)
+            raise
+
+    async def _order(self, number: int, random: Random) -> None:
+        try:
+            await self._place(await self._account(number), self.people[number], random)
         except RefusedError as refused:
             self.figures.refused[refused.code if refused.status else "no_answer"] += 1
-            if self._people[number].exception():
-                del self._people[number]
 
     async def _place(self, account: Account, person: Person, random: Random) -> None:
         restaurants = await self.market.restaurants()

@@ -72,10 +72,11 @@ class Fleet:
         restaurants = await self._restaurants()
         self._couriers = await self._gathered(self._courier, self._plan.couriers)
         customers = self._customers(market, restaurants)
+        self._orders.owner = customers.owner_of
         kitchens = await self._kitchens(restaurants)
         self.figures.couriers = len(self._couriers)
         self._write(
-            f"{len(self._couriers)} couriers, {customers.count} customers, {len(kitchens)} kitchens by hand;"
+            f"{len(self._couriers)} couriers, {len(customers.people)} customers, {len(kitchens)} kitchens by hand;"
             f" {self._plan.orders_per_minute:g} orders a minute"
         )
         self._started = time.monotonic()
@@ -186,13 +187,13 @@ class Fleet:
         count = round(self._plan.orders_per_minute * CUSTOMERS_PER_ORDER)
         cuisines = [one["cuisine"] for one in restaurants]
 
-        async def customer(number: int) -> tuple[Account, appetite.Person]:
-            person = appetite.person(self._random("customer", number), self._town, cuisines)
-            return await self._limited(self._account("customer", number, person.name)), person
-
+        people = [
+            appetite.person(self._random("customer", number), self._town, cuisines)
+            for number in range(min(MAX_CUSTOMERS, max(MIN_CUSTOMERS, count)))
+        ]
         return Customers(
-            min(MAX_CUSTOMERS, max(MIN_CUSTOMERS, count)),
-            customer,
+            people,
+            lambda number, name: self._limited(self._account("customer", number, name)),
             market,
             self._orders,
             self.figures,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,10 @@ from shop.operator.simulate.shop_api import Account, RefusedError
 
 MAX_OPEN = 5_000
 CODE = re.compile(r"[0-9]{4}")
+
+
+Owner = Callable[[str, str], Awaitable[Account | None]]
+"""The account of the customer of this name whose order it is; None when it is none of the simulation's."""
 
 
 @dataclass
@@ -34,6 +38,7 @@ class Orders:
         self._ask = ask
         self._asked: set[str] = set()
         self._told: list[str] = []
+        self.owner: Owner | None = None
         self._open: dict[str, OpenOrder] = {}
         self._busy: set[str] = set()
 
@@ -55,9 +60,9 @@ class Orders:
         if order_id in self._open:
             self._open[order_id].promised_at_departure = job.get("eta")
 
-    async def code(self, order_id: str) -> str | None:
+    async def code(self, order_id: str, customer_name: str) -> str | None:
         """What the customer tells at the entrance; None for an order of somebody else who has not told it."""
-        order = self._open.get(order_id)
+        order = self._open.get(order_id) or await self._of_earlier_run(order_id, customer_name)
         if order is not None:
             return str((await order.customer.call("GET", f"/deliveries/{order_id}"))["code"])
         if order_id not in self._asked:
@@ -65,6 +70,16 @@ class Orders:
             self._figures.of_others += 1
             self._ask(f"A courier is at the entrance with an order of yours, {order_id}: type its code here")
         return self._told.pop() if self._told else None
+
+    async def _of_earlier_run(self, order_id: str, customer_name: str) -> OpenOrder | None:
+        """An order that a simulation left behind: its customer is asked for, once."""
+        if order_id in self._asked or self.owner is None:
+            return None
+        customer = await self.owner(order_id, customer_name)
+        if customer is None:
+            return None
+        self._open[order_id] = OpenOrder(customer)
+        return self._open[order_id]
 
     def tell(self, line: str) -> None:
         """A code that a person typed; anything else is ignored."""
