@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ElementTree
+from itertools import combinations
 
 import pytest
 
@@ -66,10 +68,26 @@ def test_the_closer_the_map_the_more_names_and_the_main_roads_always(metres_per_
     assert names.count("<text ") >= DRAWING.names(metres_per_pixel * 2).count("<text ") > 0
 
 
+def test_names_do_not_lie_on_each_other() -> None:
+    size = float(parsed(DRAWING.names(4))[0].get("font-size", "0"))
+    lines = [numbers_of(node) for node in parsed(DRAWING.names(4)).iter(f"{SVG}path")]
+    middles = [line[2:-2] for line in lines]
+    assert size
+    assert len(middles) > 20
+    for one, two in combinations(middles, 2):
+        assert min(math.dist(a, b) for a in one for b in two) > size
+
+
+def numbers_of(node: ElementTree.Element) -> list[tuple[float, float]]:
+    """The points of a path."""
+    numbers = [float(number) for number in re.findall(r"-?\d+", node.get("d", ""))]
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
 def test_names_read_from_left_to_right() -> None:
     for node in parsed(DRAWING.names(4)).iter(f"{SVG}path"):
-        numbers = [float(number) for number in re.findall(r"-?\d+", node.get("d", ""))]
-        assert numbers[-2] >= numbers[0], node.get("d")
+        points = numbers_of(node)
+        assert points[-1][0] >= points[0][0], node.get("d")
 
 
 def test_a_position_is_projected_into_the_view_box_with_north_up() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shop.town import Position, town
+from shop.town.addresses import SET_BACK_M
 from shop.town.data import Data, load
 from shop.town.generate.__main__ import DATA, generated
 from shop.town.generate.network import crossings
@@ -23,6 +24,8 @@ HOUSES = [(street, number) for street in TOWN.streets() for number in TOWN.house
 ROUNDING_M = 2
 """Lengths are whole metres: a sum of three is off by less than this."""
 GPS_JITTER = 0.0003
+MAX_FRONTAGE_M = 24
+"""Between two neighbours: houses spread over their piece of the street."""
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +180,14 @@ def test_the_nearest_junction_is_the_nearest(position: Position) -> None:
     plane = Plane(Position(51.9, -0.2))
     off = [math.dist(plane.point(junction), plane.point(position)) for junction in TOWN.junctions]
     assert off[TOWN.nearest(position)] == pytest.approx(min(off), abs=0.1)
+
+
+def test_neighbours_do_not_go_round_by_a_junction(data: Data) -> None:
+    for street in data.streets:
+        for edge in street.edges:
+            pairs = [TOWN.locate(f"{2 * edge.first + number} {street.name}") for number in (1, 3)]
+            if edge.houses > 1 and pairs[0] and pairs[1]:
+                assert TOWN.distance_m(pairs[0], pairs[1]) <= MAX_FRONTAGE_M + 2 * SET_BACK_M + ROUNDING_M, edge
 
 
 def test_every_way_from_a_junction_leads_along_a_street_to_a_neighbour() -> None:
