@@ -8,6 +8,7 @@ import pytest
 
 from shop.operator.simulate.fleet import Plan, simulate
 from tests.conftest import RunningShop
+from tests.integration.audit import assert_clean
 from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.shop
@@ -43,3 +44,4 @@ async def test_a_fleet_delivers_what_is_ordered_and_ends_off_shift(shop: Running
     assert not [courier["name"] for courier in page["items"] if courier["on_shift"]]
     deliveries = await api.call("GET", "/deliveries?state=delivered&limit=100", admin)
     assert len(deliveries["items"]) >= orders["delivered"]
+    await assert_clean(shop)
