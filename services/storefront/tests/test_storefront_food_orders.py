@@ -184,6 +184,13 @@ def test_minutes_are_never_negative() -> None:
     assert Progress(parsed, None).here == 1
 
 
+async def test_a_food_order_that_was_picked_up_is_on_the_way_in_the_account(browser: Browser, ordered: str) -> None:
+    browser.shop.set_state(order_id(ordered), "fulfilled")
+    page = await browser.get("/account")
+    assert page.one("span", **{"class": "state on_the_way"}).text == "On the way"
+    assert {"/kitchen", "/courier"} <= set(page.links())
+
+
 async def test_an_administrator_sees_a_food_order_and_can_only_cancel_it(browser: Browser, ordered: str) -> None:
     browser.client.cookies.clear()
     await browser.sign_in_as_admin()

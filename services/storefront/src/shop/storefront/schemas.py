@@ -140,6 +140,8 @@ class Order(View):
         """The state as customers see it."""
         if self.cancelled_while_pending:
             return "cancelled"
+        if self.kind == "food" and self.state == "fulfilled":
+            return "on_the_way"
         return "refunded" if self.refund == "full" else self.state
 
     @property
