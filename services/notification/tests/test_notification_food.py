@@ -142,6 +142,7 @@ async def test_a_replaced_courier_is_told_again_and_the_same_one_is_not(eater: E
         eater.delivery("waiting", 5),
         eater.delivery("assigned", 6, "Cy"),
         eater.delivery("at_restaurant", 7, "Cy"),
+        eater.delivery("assigned", 4, "Bo"),
     ):
         await eater.take(event)
     assert await eater.told() == ["order-confirmed", "food-courier", "food-courier"]
