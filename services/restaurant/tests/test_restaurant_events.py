@@ -144,7 +144,11 @@ async def test_a_kitchen_with_a_long_past_reads_its_open_tickets_alone(
     order = await kitchen.paid()
     await service.database.execute(PAST)
     await service.database.execute("ANALYZE tickets")
-    plan = await service.database.fetch(f"EXPLAIN {tickets.OPEN_PAGE}", kitchen.id, ["accepted"], None, 50)
+    async with service.database.session() as session:
+        await session.execute("SET plan_cache_mode = force_generic_plan")
+        await session.execute(f"PREPARE page (uuid, text[], uuid, integer) AS {tickets.OPEN_PAGE}")
+        plan = await session.fetch(f"EXPLAIN EXECUTE page ('{kitchen.id}', ARRAY['accepted'], NULL, 50)")
+        await session.execute("DEALLOCATE page; RESET plan_cache_mode")
     assert "tickets_open" in "".join(row["QUERY PLAN"] for row in plan)
     assert [one["order_id"] for one in await kitchen.tickets()] == [str(order)]
 
