@@ -126,7 +126,7 @@ class Kitchen:
 
 @dataclass
 class RunningService:
-    """The service as its callers see it, its database, and the clock that it goes by."""
+    """The service as its callers see it, its database, and the clock that it uses."""
 
     client: httpx.AsyncClient
     database: Database
@@ -182,7 +182,7 @@ class RunningService:
         state: str | None = await self.database.fetchval("SELECT state FROM tickets WHERE order_id = $1", order_id)
         return state
 
-    async def told(self, order_id: UUID) -> list[tuple[str, int, str | None]]:
+    async def published(self, order_id: UUID) -> list[tuple[str, int, str | None]]:
         """State, version and reason of the events of a ticket."""
         rows = await self.database.fetch("SELECT payload FROM outbox WHERE subject_id = $1 ORDER BY id", str(order_id))
         data = [httpx.Response(200, content=row["payload"]).json()["data"] for row in rows]

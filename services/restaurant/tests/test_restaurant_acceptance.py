@@ -29,7 +29,7 @@ async def test_an_order_waits_for_the_staff(service: RunningService) -> None:
     assert (await kitchen.act(order, "accept")).json()["version"] == 2
     accepted = await kitchen.accept(order)
     assert (accepted["status"], accepted["ready_at"]) == ("accepted", "2026-06-05T12:11:00Z")
-    assert await service.told(order) == [("waiting", 1, None), ("accepted", 2, None)]
+    assert await service.published(order) == [("waiting", 1, None), ("accepted", 2, None)]
     assert await kitchen.tickets() == [], "the kitchen sees it again when it is paid"
 
 
@@ -39,18 +39,18 @@ async def test_the_staff_refuses_an_order(service: RunningService) -> None:
     assert (await kitchen.act(order, "reject")).json()["state"] == "rejected"
     answer = await kitchen.accept(order)
     assert (answer["status"], answer["code"]) == ("rejected", "refused_by_restaurant")
-    assert await service.told(order) == [("waiting", 1, None), ("rejected", 2, "refused_by_restaurant")]
+    assert await service.published(order) == [("waiting", 1, None), ("rejected", 2, "refused_by_restaurant")]
     await kitchen.assert_load()
 
 
-async def test_an_order_that_nobody_accepts_is_refused_in_time(service: RunningService) -> None:
+async def test_an_order_that_is_not_accepted_is_refused_in_time(service: RunningService) -> None:
     kitchen, order = await by_hand(service), new_id()
     await kitchen.accept(order)
     service.clock.advance(120)
     late = await kitchen.act(order, "accept")
     assert late.json()["code"] in {"not_accepted_in_time", "illegal_transition"}
     await wait_until(lambda: _ended(service, order), what="the deadline")
-    assert await service.told(order) == [("waiting", 1, None), ("rejected", 2, "not_accepted_in_time")]
+    assert await service.published(order) == [("waiting", 1, None), ("rejected", 2, "not_accepted_in_time")]
     assert (await kitchen.accept(order))["code"] == "not_accepted_in_time"
     assert (await kitchen.detail())["orders_in_work"] == 0
 
@@ -69,7 +69,7 @@ async def test_the_staff_and_the_deadline_race_and_one_of_them_decides(service: 
     assert states["accepted"] == sum(answer.status_code == 200 for answer in answers) >= 5
     assert states["accepted"] + states["rejected"] == len(orders)
     for order in orders:
-        assert [version for _, version, _ in await service.told(order)] == [1, 2]
+        assert [version for _, version, _ in await service.published(order)] == [1, 2]
     await kitchen.assert_load()
 
 
@@ -94,11 +94,11 @@ async def test_an_order_never_slides_to_the_next_opening(service: RunningService
     service.clock.at = NOON + timedelta(hours=1)
     await wait_until(lambda: _ended(service, order), what="closing time")
     assert (await kitchen.accept(order))["code"] == "restaurant_closed"
-    assert await service.told(order) == [("accepted", 1, None), ("cancelled", 2, "restaurant_closed")]
+    assert await service.published(order) == [("accepted", 1, None), ("cancelled", 2, "restaurant_closed")]
     assert (await kitchen.detail())["orders_in_work"] == 0
 
 
-async def test_an_order_that_is_confirmed_after_its_end_is_told_again(service: RunningService) -> None:
+async def test_an_order_that_is_confirmed_after_its_end_is_published_again(service: RunningService) -> None:
     """Its payment was under way when the restaurant closed: the order has to be refunded."""
     kitchen, order = await service.restaurant(hours=EVENING), new_id()
     await kitchen.accept(order)
@@ -106,7 +106,7 @@ async def test_an_order_that_is_confirmed_after_its_end_is_told_again(service: R
     await wait_until(lambda: _ended(service, order))
     for _ in range(2):
         await service.confirm(order)
-    assert await service.told(order) == [
+    assert await service.published(order) == [
         ("accepted", 1, None),
         ("cancelled", 2, "restaurant_closed"),
         ("cancelled", 3, "restaurant_closed"),
@@ -129,7 +129,7 @@ async def test_a_withdrawal_is_free_until_the_kitchen_has_begun(kitchen: Kitchen
     assert [await service.withdraw(orders[1]), await service.withdraw(orders[0])] == ["begun", "withdrawn"]
     assert await service.withdraw(orders[2], even_if_begun=True) == "withdrawn"
     assert [await service.state(order) for order in orders] == ["cancelled", "preparing", "cancelled", "preparing"]
-    assert (await service.told(orders[2]))[-1] == ("cancelled", 3, "withdrawn")
+    assert (await service.published(orders[2]))[-1] == ("cancelled", 3, "withdrawn")
     assert (await kitchen.detail())["orders_in_work"] == 2
     await kitchen.act(orders[3], "ready")
     assert await service.withdraw(orders[3]) == "begun"
@@ -142,7 +142,7 @@ async def test_a_withdrawn_order_cannot_come_any_more(kitchen: Kitchen, service:
 
 
 async def test_withdrawals_and_beginnings_race_and_agree(service: RunningService) -> None:
-    """The answer of each is what became of the ticket: nobody cooks what was cancelled for free."""
+    """The answer of each is what became of the ticket: no kitchen prepares what was cancelled for free."""
     kitchen = await service.restaurant(kitchen_capacity=100)
     orders = [new_id() for _ in range(40)]
     await service.accept(*(kitchen.request(order) for order in orders))
@@ -154,7 +154,7 @@ async def test_withdrawals_and_beginnings_race_and_agree(service: RunningService
     for order, answer, status in zip(orders, begun, reversed(withdrawn), strict=True):
         state = await service.state(order)
         assert (answer.status_code, status) == ((200, "begun") if state == "preparing" else (409, "withdrawn"))
-        assert [version for _, version, _ in await service.told(order)] == [1, 2]
+        assert [version for _, version, _ in await service.published(order)] == [1, 2]
     await kitchen.assert_load()
 
 
@@ -162,11 +162,11 @@ async def test_the_restaurant_cancels_an_order(kitchen: Kitchen, service: Runnin
     order = await kitchen.paid()
     await kitchen.act(order, "begin")
     assert (await kitchen.act(order, "cancel")).json()["state"] == "cancelled"
-    assert (await service.told(order))[-1] == ("cancelled", 3, "cancelled_by_restaurant")
+    assert (await service.published(order))[-1] == ("cancelled", 3, "cancelled_by_restaurant")
     assert (await kitchen.accept(order))["code"] == "refused_by_restaurant"
 
 
-async def test_the_clock_takes_over_what_is_in_work_and_gives_it_back(
+async def test_the_clock_moves_orders_in_work_only_while_it_is_asked_to(
     kitchen: Kitchen, service: RunningService
 ) -> None:
     order, other = await kitchen.paid(), await kitchen.paid()

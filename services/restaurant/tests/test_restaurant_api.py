@@ -141,8 +141,8 @@ async def test_options_have_rules(kitchen: Kitchen) -> None:
         answer = await kitchen.price(kitchen.line("Pizza", choices=choices))
         assert answer["code"] == "invalid_choices"
         assert wrong in answer["detail"]
-    stranger = kitchen.line() | {"choices": kitchen.line("Pizza", choices=["small"])["choices"]}
-    assert (await kitchen.price(stranger))["code"] == "invalid_choices"
+    foreign = kitchen.line() | {"choices": kitchen.line("Pizza", choices=["small"])["choices"]}
+    assert (await kitchen.price(foreign))["code"] == "invalid_choices"
     assert (await kitchen.price(kitchen.line() | {"item_id": str(new_id())}))["code"] == "unknown_item"
 
 
@@ -262,7 +262,7 @@ async def test_only_the_staff_may_change_or_see_a_kitchen(kitchen: Kitchen, serv
         assert answer.json()["code"] == "admin_only"
 
 
-async def test_staff_comes_and_goes(kitchen: Kitchen, service: RunningService) -> None:
+async def test_staff_is_added_and_removed(kitchen: Kitchen, service: RunningService) -> None:
     mine = await service.client.get(f"{PATH}/mine", headers=kitchen.staff)
     assert [one["id"] for one in mine.json()["items"]] == [str(kitchen.id)]
     path = f"{kitchen.path}/staff"

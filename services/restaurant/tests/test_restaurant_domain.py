@@ -171,7 +171,7 @@ def test_no_kitchen_begins_what_is_not_paid() -> None:
         domain.moved(ticket(TicketState.ACCEPTED), TicketState.PREPARING, NOW)
 
 
-def test_the_last_state_has_no_way_out() -> None:
+def test_the_last_state_has_no_successor() -> None:
     ends = set(TicketState) - set(LEGAL)
     assert ends == {TicketState.REJECTED, TicketState.PICKED_UP, TicketState.CANCELLED}
     assert set(LEGAL) == HELD | {TicketState.READY}

@@ -38,7 +38,7 @@ async def test_a_confirmed_order_reaches_its_kitchen_once(kitchen: Kitchen, serv
     await wait_until(lambda: service.database.fetchval(f"{INBOX} HAVING count(*) = 3"))
     [ticket] = await kitchen.tickets()
     assert (ticket["order_id"], ticket["state"], ticket["paid"]) == (str(order), "accepted", True)
-    assert await service.told(order) == [("accepted", 1, None)], "being paid is no new state"
+    assert await service.published(order) == [("accepted", 1, None)], "being paid is no new state"
 
 
 async def test_the_kitchen_sees_the_courier_and_the_order_leaves_with_it(
@@ -54,12 +54,12 @@ async def test_the_kitchen_sees_the_courier_and_the_order_leaves_with_it(
     assert ticket["courier"] == {"name": "Bo", "vehicle": "bicycle"}
     await send(service, "delivery", delivery(order, DeliveryState.PICKED_UP, 4))
     await wait_until(lambda: _gone(service, order))
-    assert [state for state, _, _ in await service.told(order)] == ["accepted", "preparing", "ready", "picked_up"]
+    assert [state for state, _, _ in await service.published(order)] == ["accepted", "preparing", "ready", "picked_up"]
     assert [one["order_id"] for one in await kitchen.tickets(state="picked_up")] == [str(order)]
     assert await service.withdraw(order, even_if_begun=True) == "picked_up"
 
 
-async def test_older_news_of_a_delivery_change_nothing(kitchen: Kitchen, service: RunningService) -> None:
+async def test_older_events_of_a_delivery_change_nothing(kitchen: Kitchen, service: RunningService) -> None:
     order = await kitchen.paid()
     await service.carry(delivery(order, DeliveryState.ASSIGNED, 4, "Cy"), delivery(order, DeliveryState.ASSIGNED, 2))
     await service.carry(delivery(order, DeliveryState.WAITING, 3, None))
@@ -70,14 +70,18 @@ async def test_older_news_of_a_delivery_change_nothing(kitchen: Kitchen, service
     assert (ticket["courier"], ticket["delivery_state"]) == (None, "waiting")
 
 
-async def test_an_order_that_left_is_ready_although_nobody_said_so(kitchen: Kitchen, service: RunningService) -> None:
-    """The ticket passes through every state, each told once, so that no reader sees an illegal step."""
+async def test_an_order_that_left_is_ready_although_the_staff_did_not_say_so(
+    kitchen: Kitchen, service: RunningService
+) -> None:
+    """The ticket passes through every state, each published once, so that no reader sees an illegal step."""
     order = new_id()
     await kitchen.accept(order)
     for _ in range(2):
         await service.carry(delivery(order, DeliveryState.PICKED_UP, 4))
-    told = await service.told(order)
-    assert told == [(state, at, None) for at, state in enumerate(("accepted", "preparing", "ready", "picked_up"), 1)]
+    published = await service.published(order)
+    assert published == [
+        (state, at, None) for at, state in enumerate(("accepted", "preparing", "ready", "picked_up"), 1)
+    ]
     assert (await kitchen.detail())["orders_in_work"] == 0
 
 

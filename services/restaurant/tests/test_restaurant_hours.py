@@ -213,7 +213,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         minutes(text)
 
 
-def test_equal_times_are_refused_because_nobody_knows_which_is_meant() -> None:
+def test_equal_times_are_refused_because_they_are_ambiguous() -> None:
     with pytest.raises(ValueError, match="24 hours are 00:00 to 24:00"):
         Span.of("10:00", "10:00")
     assert Span.of("00:00", "24:00") == Span(0, DAY_MIN)

@@ -1,4 +1,4 @@
-"""Tickets: priced once, never more than the kitchen holds, and every state reached and told once."""
+"""Tickets: priced once, never more than the kitchen holds, and every state reached and published once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_repeated_order_gets_the_first_answer_whatever_the_menu_says_now
     for answer in await asyncio.gather(*(kitchen.accept(order) for _ in range(10))):
         assert answer == first
     assert (await kitchen.detail())["orders_in_work"] == 1
-    assert await service.told(order) == [("accepted", 1, None)]
+    assert await service.published(order) == [("accepted", 1, None)]
 
 
 async def test_fifty_orders_for_the_last_place(start: Start, service: RunningService) -> None:
@@ -91,12 +91,12 @@ async def test_preparation_takes_longer_with_each_order_in_work(kitchen: Kitchen
     assert ready == [at.isoformat().replace("+00:00", "Z") for at in wanted]
 
 
-async def test_a_release_frees_the_place_once_and_is_told_once(kitchen: Kitchen, service: RunningService) -> None:
+async def test_a_release_frees_the_place_once_and_is_published_once(kitchen: Kitchen, service: RunningService) -> None:
     order = new_id()
     await kitchen.accept(order)
     await asyncio.gather(*(service.release(order) for _ in range(5)))
     assert (await kitchen.detail())["orders_in_work"] == 0
-    assert await service.told(order) == [("accepted", 1, None), ("cancelled", 2, "released")]
+    assert await service.published(order) == [("accepted", 1, None), ("cancelled", 2, "released")]
     assert (await kitchen.accept(order))["code"] == "released"
     await kitchen.assert_load()
 
@@ -107,7 +107,7 @@ async def test_an_order_after_its_release_is_refused(kitchen: Kitchen, service: 
     answer = await kitchen.accept(order)
     assert (answer["status"], answer["code"]) == ("rejected", "released")
     assert (await kitchen.detail())["orders_in_work"] == 0
-    assert await service.told(order) == []
+    assert await service.published(order) == []
 
 
 async def test_racing_orders_and_releases_leave_no_load(service: RunningService) -> None:
@@ -174,7 +174,7 @@ async def test_the_database_refuses_inconsistent_rows(
 
 
 async def test_the_database_holds_the_capacity_without_the_service(service: RunningService) -> None:
-    """Whoever inserts a ticket: the trigger counts it."""
+    """Whichever statement inserts a ticket, the trigger counts it."""
     kitchen = await service.restaurant(kitchen_capacity=1)
     await kitchen.accept()
     with pytest.raises(asyncpg.CheckViolationError, match="holds 1 of 1"):
@@ -197,7 +197,7 @@ async def test_the_clock_moves_a_kitchen_without_staff(service: RunningService) 
     await wait_until(lambda: _is(service, order, "preparing"))
     service.clock.advance(601)
     await wait_until(lambda: _is(service, order, "ready"))
-    assert [state for state, _, _ in await service.told(order)] == ["accepted", "preparing", "ready"]
+    assert [state for state, _, _ in await service.published(order)] == ["accepted", "preparing", "ready"]
 
 
 async def test_two_services_move_each_due_ticket_once(start: Start, service: RunningService) -> None:
@@ -210,7 +210,7 @@ async def test_two_services_move_each_due_ticket_once(start: Start, service: Run
         for order in orders:
             await wait_until(lambda order=order: _is(service, order, "ready"))  # type: ignore[misc]
     for order in orders:
-        assert [(state, version) for state, version, _ in await service.told(order)] == [
+        assert [(state, version) for state, version, _ in await service.published(order)] == [
             ("accepted", 1),
             ("preparing", 2),
             ("ready", 3),

@@ -180,8 +180,8 @@ def accepted_by_staff(ticket: Ticket, kitchen: Kitchen, now: datetime) -> Ticket
 
 
 def paid(ticket: Ticket, now: datetime) -> Ticket:
-    """The ticket of a confirmed order. A ticket that the restaurant has ended is told again, with a new version:
-    whoever confirmed the order did not know."""
+    """The ticket of a confirmed order. If the restaurant has ended it, the end is published again
+    with a new version, because the order was confirmed nevertheless."""
     if ticket.paid_at is not None:
         return ticket
     version = ticket.version + 1 if ticket.ended_by_restaurant else ticket.version

@@ -1,8 +1,8 @@
 """The only SQL of tickets: a kitchen that cannot be overloaded, and states that change once.
 
 Every change locks the rows of the restaurants first, in the order of their ids, then reads the tickets, is decided in
-memory by the domain, and is written by one statement with the events that tell it. Concurrent changes of the same
-restaurant wait for each other and see what the other left.
+memory by the domain, and is written by one statement, with its events in the same transaction. Concurrent changes of
+the same restaurant wait for each other and see what the other left.
 """
 
 from __future__ import annotations
@@ -246,8 +246,8 @@ async def _decide(
                 changed[order_id] = after
     if changed:
         await connection.execute(UPDATE, [_document(ticket) for ticket in changed.values()])
-        told = [ticket for order_id, ticket in changed.items() if ticket.version > tickets[order_id].version]
-        await outbox.publish(connection, *(_event(ticket) for ticket in told))
+        published = [ticket for order_id, ticket in changed.items() if ticket.version > tickets[order_id].version]
+        await outbox.publish(connection, *(_event(ticket) for ticket in published))
     return changed
 
 
