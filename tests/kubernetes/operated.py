@@ -19,7 +19,7 @@ from tests.kubernetes.customers import fresh_connections
 from tests.kubernetes.kube import ROOT, Release, run
 from tests.load.shoppers import Shop
 
-SAMPLE = ROOT / "k8s" / "samples" / "bookshop.yaml"
+SAMPLES = ROOT / "k8s" / "samples"
 READY_TIMEOUT_S = 300
 SHOPCTL_TIMEOUT_S = 400
 GONE_WITHIN_S = 180.0
@@ -32,6 +32,7 @@ class Operated:
 
     name: str
     namespace: str
+    sample: str = "bookshop"
 
     @property
     def inside(self) -> Release:
@@ -40,7 +41,7 @@ class Operated:
 
     def apply(self, **spec: Any) -> None:
         """The sample under this Shop's name, with parts of its spec in place of the sample's."""
-        resource = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
+        resource = yaml.safe_load((SAMPLES / f"{self.sample}.yaml").read_text(encoding="utf-8"))
         resource["metadata"]["name"] = self.name
         resource["spec"] |= spec
         self.inside.kubectl("apply", "-f", "-", stdin=json.dumps(resource))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from shop.devkit.testing import wait_until
 from shop.operator.resource.spec import ShopSpec
@@ -14,7 +15,7 @@ from tests.integration.buyers import Answer, ends_as, new_product, order
 from tests.kubernetes import images
 from tests.kubernetes.conftest import Findings
 from tests.kubernetes.kube import HELM_TIMEOUT_S, ROOT, run
-from tests.kubernetes.operated import GONE_WITHIN_S, Operated, namespace_with
+from tests.kubernetes.operated import GONE_WITHIN_S, SAMPLES, Operated, namespace_with
 from tests.kubernetes.test_6_uninstall import left
 from tests.load.shoppers import Shop
 
@@ -24,6 +25,7 @@ TARGET_READY_S = 90
 REPAIR_WITHIN_S = 60.0
 UNREACHABLE_WITHIN_S = 300.0
 DEADLINE_S = 60
+MIN_DELIVERED = 10
 ROLLED_BACK_WITHIN_S = DEADLINE_S + 120
 
 
@@ -206,6 +208,26 @@ async def test_a_database_elsewhere_that_cannot_be_reached_is_named(bookshop: Op
     assert lonely.conditions()["Ready"]["status"] == "False"
     lonely.delete()
     bookshop.inside.kubectl("delete", "secret", "elsewhere")
+
+
+async def test_a_food_court_delivers_what_a_fleet_orders(operator: None, findings: Findings) -> None:
+    """The sample Shop and the sample Job, but for their length: every order that was accepted arrives."""
+    shop = Operated("foodcourt", NAMESPACE, "foodcourt")
+    shop.apply()
+    findings.note("seconds from kubectl apply of a food court to Ready", shop.ready())
+    job = yaml.safe_load((SAMPLES / "jobs" / "fleet.yaml").read_text(encoding="utf-8"))
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    container["image"] = f"{images.REGISTRY}/shop-operator:{images.version()}"
+    few = ["--couriers=8", "--orders-per-minute=60", "--minutes=0.5", "--time-factor=30"]
+    container["args"] = [container["args"][0], *few]
+    shop.inside.kubectl("apply", "-f", "-", stdin=json.dumps(job))
+    shop.inside.kubectl("wait", "--for=condition=Complete", "job/fleet", "--timeout=300s", timeout_s=310)
+    summary = json.loads(shop.inside.kubectl("logs", "job/fleet").strip().splitlines()[-1])
+    findings.note("food orders placed and delivered by the fleet", f"{summary['placed']}, {summary['delivered']}")
+    assert summary["delivered"] >= MIN_DELIVERED, summary
+    shop.assert_clean()
+    shop.inside.kubectl("delete", "job", "fleet")
+    shop.delete()
 
 
 async def test_deletion_leaves_nothing(bookshop: Operated) -> None:
