@@ -282,8 +282,8 @@ async def test_a_restaurant_accepts_by_hand(quarter: Quarter, accepted: bool) ->
 @pytest.mark.parametrize(
     ("changed", "status", "code"),
     [
-        ({"restaurant_id": str(new_id())}, 404, "unknown_restaurant"),
-        ({"items": [{"item_id": str(new_id()), "quantity": 1}]}, 404, "unknown_item"),
+        ({"restaurant_id": "0190b000-0000-7000-8000-0000000000ff"}, 404, "unknown_restaurant"),
+        ({"items": [{"item_id": "0190b000-0000-7000-8000-0000000000fe", "quantity": 1}]}, 404, "unknown_item"),
         ({"payment": {"token": "tok_declined"}}, 402, "payment_declined"),
         ({"address": {"name": "Ada", "street": "1 Nowhere Street", **PLACE}}, 422, "address_not_found"),
     ],

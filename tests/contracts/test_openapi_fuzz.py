@@ -88,7 +88,8 @@ PROMOTION = "PUT /promotions/{code}"
 
 
 def examples(url: str) -> dict[str, Any]:
-    """The example of each operation with a body, by method and path below /api/v1."""
+    """The example of each operation with a body, by method and path below /api/v1; of a body that has several kinds
+    that of the first, which every shop has."""
     document = fuzz.document(url)
     assert document
     found = {}
@@ -96,7 +97,8 @@ def examples(url: str) -> dict[str, Any]:
         for method, operation in operations.items():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if content:
-                schema = document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+                body = content["schema"].get("anyOf", [content["schema"]])[0]
+                schema = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]
                 found[f"{method.upper()} {path.removeprefix('/api/v1')}"] = schema["examples"][0]
     return found
 

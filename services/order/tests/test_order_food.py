@@ -26,7 +26,6 @@ from services.order.tests.scripted_food import (
     product_id,
 )
 from services.order.tests.scripted_services import CHARGE, QUOTE, SHIPPING, VOID, money
-from shop.kit.ids import new_id
 from shop.order.repository import CANCEL_CONFIRMED, INSERT, SAGAS
 
 TIP = {"amount": 150, "currency": "EUR"}
@@ -82,7 +81,7 @@ async def test_pricing_is_given_the_way_the_minimum_and_the_tip(food_shop: Shop)
     ("changed", "status", "code", "extra"),
     [
         ({"restaurant_id": CLOSED}, 409, "restaurant_closed", {"opens_at": "2099-01-02T17:00:00Z"}),
-        ({"restaurant_id": str(new_id())}, 404, "unknown_restaurant", {}),
+        ({"restaurant_id": "0190b000-0000-7000-8000-0000000000ff"}, 404, "unknown_restaurant", {}),
         ({"items": [{"item_id": SOLD_OUT, "quantity": 1}]}, 409, "item_sold_out", {"item_id": SOLD_OUT}),
         ({"items": [{"item_id": SALAD, "quantity": 1}]}, 422, "minimum_order_not_met", {"minimum_order": money(800)}),
         ({"coupon": "nonsense"}, 422, "unknown_coupon", {}),

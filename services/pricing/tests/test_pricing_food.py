@@ -25,6 +25,7 @@ from shop.pricing.service import PricingService
 from shop.pricing.settings import Settings
 
 RESTAURANT, PIZZA, WINE, FOREIGN, CHEESE = (new_id() for _ in range(5))
+CLOSED = "0190b000-0000-7000-8000-0000000000ff"
 ITEMS = {str(PIZZA): (1_000, "EUR", "food"), str(WINE): (600, "EUR", "drinks"), str(FOREIGN): (900, "USD", "food")}
 CHEESE_PRICE = 150
 READY_AT = datetime(2026, 5, 1, 18, 30, tzinfo=UTC)
@@ -170,7 +171,12 @@ async def test_delivery_is_free_from_the_limit_on(client: httpx.AsyncClient) -> 
 @pytest.mark.parametrize(
     ("changed", "status", "code", "extra"),
     [
-        ({"restaurant_id": str(new_id())}, 409, "restaurant_closed", {"opens_at": "2026-05-02T11:00:00Z"}),
+        (
+            {"restaurant_id": "0190b000-0000-7000-8000-0000000000ff"},
+            409,
+            "restaurant_closed",
+            {"opens_at": "2026-05-02T11:00:00Z"},
+        ),
         ({"items": [{"item_id": str(CHEESE), "quantity": 1}]}, 404, "unknown_item", {"item_id": str(CHEESE)}),
         ({"items": [{"item_id": str(FOREIGN), "quantity": 1}]}, 422, "currency_mismatch", {}),
         ({"address": ADDRESS | {"street": "1 Nowhere"}}, 422, "address_not_found", {}),
