@@ -61,6 +61,7 @@ class DeliveryService:
     def build(cls, context: Context) -> DeliveryService:
         """Also starts the loops: the check of couriers and the line, positions, and the pollers of streams."""
         settings, clock, streets = cast(Settings, context.settings), context.clock, town()
+        streets.distance_m(*streets.junctions[:2])  # loads the table of distances, which takes seconds, before requests
         deliveries, couriers = DeliveryRepository(context.database), CourierRepository(context.database)
         dispatch = Dispatch(settings, streets)
         random_number = partial(secrets.randbelow, CODE_COUNT)
