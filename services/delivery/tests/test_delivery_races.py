@@ -17,7 +17,7 @@ from shop.kit.ids import new_id
 
 COURIERS = 10
 ORDERS = 100
-ROUNDS = 3
+ROUNDS = 2
 HELD = "SELECT courier_id, count(*) FROM deliveries WHERE state = 'held' AND courier_id IS NOT NULL GROUP BY courier_id"
 
 
@@ -82,7 +82,7 @@ async def test_no_order_waits_while_couriers_become_free(
     first, second = replicas
     for number in range(COURIERS):
         await first.courier(at=corner(number * 40))
-    for round_ in range(5):
+    for round_ in range(3):
         old = [Order(address=home(number)) for number in range(COURIERS)]
         for order in old:
             await first.reserve(order)
