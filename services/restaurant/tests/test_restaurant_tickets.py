@@ -15,7 +15,7 @@ from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-COLUMNS = "restaurant_id, user_id, lines, currency, state, created_at, updated_at"
+COLUMNS = "restaurant_id, user_id, lines, currency, state, ready_at, created_at, updated_at"
 COPY = f"INSERT INTO tickets (order_id, {COLUMNS}) SELECT gen_random_uuid(), {COLUMNS} FROM tickets"
 """Takes as many places as are taken already."""
 
@@ -152,14 +152,15 @@ async def test_a_confirmed_order_is_prepared_and_picked_up(kitchen: Kitchen, ser
         ("UPDATE tickets SET state = 'rejected', version = 2", "cannot go from accepted to rejected"),
         ("UPDATE tickets SET state = 'waiting', version = 2", "cannot go from accepted to waiting"),
         ("UPDATE tickets SET state = 'cancelled'", "ticket_transitions_pkey"),
+        ("UPDATE tickets SET ready_at = NULL", "accepted_has_a_time"),
         ("UPDATE tickets SET lines = '[{}]'", "nor change what was ordered"),
         ("UPDATE tickets SET minimum_order = 1", "nor change what was ordered"),
         ("UPDATE tickets SET restaurant_id = NULL", "nor change what was ordered"),
         ("INSERT INTO tickets SELECT * FROM tickets", "tickets_pkey"),
         (
             (
-                "INSERT INTO tickets (order_id, state, created_at, updated_at)"
-                " SELECT gen_random_uuid(), 'accepted', now(), now()"
+                "INSERT INTO tickets (order_id, state, ready_at, created_at, updated_at)"
+                " SELECT gen_random_uuid(), 'accepted', now(), now(), now()"
             ),
             "ticket_of_a_restaurant",
         ),

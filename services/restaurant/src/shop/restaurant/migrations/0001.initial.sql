@@ -93,6 +93,7 @@ CREATE TABLE tickets (
         (restaurant_id IS NOT NULL AND user_id IS NOT NULL AND currency <> '' AND jsonb_array_length(lines) > 0)
         OR (restaurant_id IS NULL AND state = 'cancelled')),
     CONSTRAINT begun_only_when_paid CHECK (state NOT IN ('preparing', 'ready', 'picked_up') OR paid_at IS NOT NULL),
+    CONSTRAINT accepted_has_a_time CHECK (state NOT IN ('accepted', 'preparing', 'ready') OR ready_at IS NOT NULL),
     CONSTRAINT waiting_has_a_deadline CHECK (state <> 'waiting' OR (decide_by IS NOT NULL AND due_at = decide_by))
 );
 CREATE INDEX tickets_of_restaurant ON tickets (restaurant_id, order_id);
