@@ -9,7 +9,7 @@ import yaml
 
 from shop.operator.engine.reconcile.preflight import Prerequisite, prerequisites
 from shop.operator.kube.client import Kube
-from shop.operator.kube.kinds import CLAIM, SHOP
+from shop.operator.kube.kinds import CLAIM, JOB, SHOP
 from shop.operator.kube.objects import Object
 from shop.operator.resource.spec import Shop
 from tests.charts import helm
@@ -36,6 +36,13 @@ async def test_a_sample_becomes_ready_and_is_deleted(
     await shop.delete()
     await shop.gone()
     assert {ref.kind for ref in await shop.objects()} <= ({"Secret"} if spec.deletion_policy == "Retain" else set())
+
+
+async def test_the_api_server_accepts_the_job_of_the_samples(api: Kube, namespace: str) -> None:
+    job = yaml.safe_load((helm.ROOT / "k8s" / "samples" / "jobs" / "fleet.yaml").read_text(encoding="utf-8"))
+    job["metadata"]["namespace"] = namespace
+    applied = await api.apply(JOB, job, force=True, manager="kubectl")
+    assert applied["spec"]["template"]["spec"]["containers"][0]["args"][0] == "--url=http://foodcourt-gateway:8000"
 
 
 def made(one: Prerequisite, namespace: str) -> Object:

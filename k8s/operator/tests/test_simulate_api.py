@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
@@ -182,6 +184,15 @@ def test_the_job_of_the_samples_runs_the_program_with_options_that_it_takes(monk
     assert [one["name"] for one in container["env"]] == [program.PASSWORD_VARIABLE]
     monkeypatch.setenv(program.PASSWORD_VARIABLE, "secret")
     assert program.plan(container["args"]).url == "http://foodcourt-gateway:8000"
+
+
+def test_the_program_needs_only_what_the_operators_image_has() -> None:
+    code = (
+        "import sys; import shop.operator.simulate.__main__;"
+        "others = {'numpy', 'scipy', 'shop.devkit', 'asyncpg', 'nats'};"
+        "sys.exit(sorted(others & set(sys.modules)) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_the_program_takes_the_password_from_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
