@@ -50,7 +50,7 @@ async def register_user(body: Registration, service: Service, response: Response
 
 
 @router.get("/users", tags=["users"])
-async def find_users(
+async def list_users(
     _: CurrentAdmin,
     service: Service,
     email: Annotated[Email, Query(description="The whole address; case does not matter")],
