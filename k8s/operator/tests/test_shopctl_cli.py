@@ -148,7 +148,7 @@ def test_only_a_service_that_can_be_off_is_left_out_of_an_audit() -> None:
     addresses = {"SHOP_AUDIT_DATABASE_URL": "postgresql://127.0.0.1:1/shop_{noun}", "SHOP_AUDIT_NATS_URL": "nats://x"}
     fails(
         shopctl("audit", "--without", "order", environment=addresses),
-        "--without order: only recommendation can be left out",
+        "--without order: only delivery, recommendation, restaurant can be left out",
     )
     fails(shopctl("audit", "--without", "recommendation"), "needs both --nats-url and --database-url")
 

@@ -25,7 +25,7 @@ def project(root: Path, **tables: str) -> Path:
 
 def test_every_service_of_the_project_is_read() -> None:
     manifests = manifest.read(ROOT)
-    assert manifests["order"].calls == ("product", "pricing", "payment")
+    assert manifests["order"].calls == ("product", "pricing", "payment", "restaurant", "delivery")
     assert list(manifests)[-2:] == ["storefront", "gateway"], "the edge comes last"
     assert "kit" not in manifests
 

@@ -36,7 +36,7 @@ def elsewhere(database_url: str, nats_url: str, without: Collection[str] = ()) -
     `without` are services that were turned off. Their databases are kept, and look as if the service were far behind.
     """
     if needed := sorted(set(without).difference(OPTIONAL)):
-        raise ShopctlError(f"--without {needed[0]}: only {' and '.join(OPTIONAL)} can be left out")
+        raise ShopctlError(f"--without {needed[0]}: only {', '.join(OPTIONAL)} can be left out")
     if not nats_url or NOUN not in database_url:
         raise ShopctlError(
             "a shop elsewhere needs both --nats-url and --database-url with {noun} in it,"
