@@ -196,3 +196,5 @@ document.addEventListener("visibilitychange", () => {
 window.addEventListener("pagehide", stop);
 window.addEventListener("pageshow", update);
 setInterval(countDown, ETA_TICK_MS);
+/* What a restaurant says of an order that is not confirmed yet is no event of the order. */
+setInterval(() => { if (track.url && page()?.dataset.state === "pending") refresh(); }, POLL_MS);
