@@ -110,6 +110,14 @@ def test_a_plan_keeps_capacities_and_detours(drops: list[int], vehicle: Vehicle)
     assert all(fleet.best(one) is None for one in left)
 
 
+@pytest.mark.parametrize("state", [State.HELD, State.WAITING])
+def test_orders_of_one_plan_share_a_trip(state: State) -> None:
+    """At once, not one in each pass."""
+    fleet = Fleet(TOWN, [courier(1, 40, Vehicle.CARGO_BIKE)], {}, REACH_M)
+    line = [delivery(number, 0, 50, state) for number in range(5)]
+    assert len(plan(fleet, line, {})) == Vehicle.CARGO_BIKE.capacity
+
+
 @pytest.mark.parametrize(
     ("change", "fits"),
     [

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import numpy as np
 
-from shop.delivery.domain import BEFORE_PICKUP, Courier, Delivery
+from shop.delivery.domain import BEFORE_PICKUP, Courier, Delivery, State
 from shop.delivery.trips import length_m
 from shop.town import Position, Town
 
@@ -65,7 +65,8 @@ class Fleet:
         taken = replace(courier, load=courier.load + 1)
         self.couriers[index] = taken
         self._idle[index] = False
-        self.carried.setdefault(courier.user_id, []).append(delivery)
+        taken_up = delivery if delivery.state is State.HELD else replace(delivery, state=State.ASSIGNED)
+        self.carried.setdefault(courier.user_id, []).append(taken_up)
         self._trips[delivery.restaurant_id].add(courier.user_id)
         return taken
 
