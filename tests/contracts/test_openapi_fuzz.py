@@ -72,7 +72,7 @@ def something_of_everything(url: str, token: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def target(servers_folder: Path) -> Iterator[Target]:
-    local = local_shop.start(servers_folder / "fuzz", free_port())
+    local = local_shop.start(servers_folder / "fuzz", free_port(), modules={"food": True})
     try:
         url, (email, password) = local.status()["url"], local.admin_login()
         token = call(url, "POST", "/tokens", json={"email": email, "password": password})["access_token"]
