@@ -45,6 +45,7 @@ async def stopped_shop(
         grpc_port=0,
         model_poll_seconds=0.02,
         training_pause_seconds=0,
+        lookup_seconds=5,
     )
     made = Shop(settings, products, running, tokens)
     yield made

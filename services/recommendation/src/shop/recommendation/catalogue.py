@@ -25,8 +25,6 @@ PATH = "/api/v1/products"
 FRESH_S = 1.0
 LAST_KNOWN_S = 60.0
 """How long the last known state is used while the product service cannot be reached."""
-LOOKUP_TIMEOUT_S = 0.1
-"""The page that waits for recommendations does so for 150 ms."""
 RETRY_AFTER_S = 1.0
 """After a failed lookup, how long the last known state is used without trying."""
 MAX_IDS_PER_REQUEST = 100
@@ -41,8 +39,11 @@ MAX_ABSENT = 10_000
 class Catalogue:
     """Products as they were at most LAST_KNOWN_S seconds ago."""
 
-    def __init__(self, products: ServiceClient, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, products: ServiceClient, lookup_timeout_s: float, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._service = products
+        self._lookup_timeout_s = lookup_timeout_s
         self._now = now
         self._known: dict[UUID, Product] = {}
         self._known_at: dict[UUID, float] = {}
@@ -96,7 +97,7 @@ class Catalogue:
     async def _look_up_group(self, product_ids: Sequence[UUID]) -> None:
         asked_at = self._now()
         params = {"ids": ",".join(map(str, product_ids)), "limit": MAX_IDS_PER_REQUEST}
-        items, _ = await self._read(params, LOOKUP_TIMEOUT_S)
+        items, _ = await self._read(params, self._lookup_timeout_s)
         found = {product.id: product for product in items}
         for product_id in product_ids:
             if product := found.get(product_id):

@@ -87,7 +87,7 @@ class RecommendationService:
     async def build(cls, context: Context) -> RecommendationService:
         """With the newest model loaded, training and reading the catalogue in the background."""
         settings = cast(Settings, context.settings)
-        catalogue = Catalogue(context.clients.get("product", settings.product_url))
+        catalogue = Catalogue(context.clients.get("product", settings.product_url), settings.lookup_seconds)
         purchases, models = PurchaseRepository(context.database), ModelRepository(context.database)
         service = cls(purchases, models, catalogue, context.clock)
         await service.models.load_newest()

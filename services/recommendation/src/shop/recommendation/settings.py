@@ -12,7 +12,8 @@ from shop.kit.grpc import GrpcSettings
 class Settings(GrpcSettings):
     """``model_poll_seconds``: how often a replica looks for a newer model or for changes to train on.
     ``training_pause_seconds``: the least time between two trainings.
-    ``catalogue_seconds``: how often the product service's list of products is read.
+    ``catalogue_seconds``: how often the product service's list of products is read. ``lookup_seconds``: how long the
+    state of products is waited for; the page that waits for recommendations does so for 150 ms.
     """
 
     service: ClassVar[str] = "recommendation"
@@ -21,3 +22,4 @@ class Settings(GrpcSettings):
     model_poll_seconds: float = Field(default=1.0, gt=0, le=10)
     training_pause_seconds: float = Field(default=5.0, ge=0, le=30)
     catalogue_seconds: float = Field(default=20.0, gt=0, le=30)
+    lookup_seconds: float = Field(default=0.1, gt=0, le=10)
