@@ -80,5 +80,6 @@ class Copies:
 
 
 async def violations(records: ShopRecords, options: Options | None = None) -> dict[int, list[str]]:
-    results = await audit(records.target, options or Options(), pause_s=0)
+    """By default without a time to settle: the events were published a moment ago."""
+    results = await audit(records.target, options or Options(settle_s=0), pause_s=0)
     return {result.number: list(result.violations) for result in results if not result.ok}

@@ -16,8 +16,8 @@ from shop.notification.domain import LAST_MAIL, ORDERED_TEMPLATES, Channel, Cont
 LEASE_S = 60.0
 """How long claimed messages belong to the sender that claimed them; then any sender may claim them."""
 
-# Whoever stores something about users holds the first lock, and a deletion of users the second until it is committed:
-# so each sees all that the other did.
+# A transaction that stores data about users takes the first lock, one that deletes users the second. They conflict, so
+# each reads everything that the other has committed.
 LOCK_OUT_DELETIONS = "LOCK TABLE deleted_users IN ROW SHARE MODE"
 LOCK_OUT_OTHERS = "LOCK TABLE deleted_users IN EXCLUSIVE MODE"
 IS_DELETED = "EXISTS (SELECT FROM deleted_users d WHERE d.digest = sha256(uuid_send(({}->>'user_id')::uuid)))"
