@@ -37,7 +37,7 @@ WARM_UP_REQUESTS = 30
 BUYERS = 5
 LEARNED_WITHIN_S = 120.0
 CSRF = re.compile(r'name="csrf_token" value="([0-9a-f]+)"')
-TOGETHER = "Bought together"
+SECTIONS = "suggested", "together", "similar", "popular"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ async def timed(state: str, page: str, visitor: str, session: aiohttp.ClientSess
         taken_ms.append(each_ms)
     taken_ms.sort()
     p50_ms, p99_ms = (round(percentile(taken_ms, percent), 1) for percent in (50, 99))
-    recommends = 'id="suggested"' in text or TOGETHER in text
+    recommends = any(f'id="{section}"' in text for section in SECTIONS)
     return Timed(state, page, visitor, requests, round(first_ms, 1), p50_ms, p99_ms, recommends)
 
 
@@ -138,7 +138,7 @@ async def _sign_in(session: aiohttp.ClientSession, url: str, email: str, passwor
 async def _until_learned(shop: Prepared) -> None:
     async def learned() -> bool:
         _, text = await _load(shop.visitor, f"{shop.url}/products/{shop.product_id}")
-        return TOGETHER in text
+        return 'id="together"' in text
 
     await wait_until(learned, LEARNED_WITHIN_S, "the first recommendations")
 

@@ -155,6 +155,22 @@ async def test_the_last_popular_products_stay_while_the_service_is_away(
         assert "Featured" in headings(await browser.get("/"))
 
 
+async def test_product_and_cart_show_popular_products_while_the_service_is_away(
+    open_market: Open, recommending: ScriptedRecommendations
+) -> None:
+    recommending.answers = {**ANSWERS, "Recommend": [recommended("pride", POPULAR), recommended("rocks", POPULAR)]}
+    async with open_market(recommending.address, timeout_s=1.0) as browser:
+        assert titles(await browser.get("/"), "suggested") == ["Pride and Prejudice", "On Rocks"]
+        assert not (await browser.get(PRIDE)).all("h2", id="popular")
+        await recommending.stop()
+        product, cart = await browser.get(PRIDE), await browser.add("pride")
+        assert titles(product, "popular") == ["On Rocks"]
+        assert "Popular right now" in headings(product)
+        assert "You may also like" in headings(product)
+        assert titles(cart, "suggested") == ["On Rocks"]
+        assert "Popular right now" in headings(cart)
+
+
 def test_an_answer_that_is_too_old_is_no_answer() -> None:
     assert Dated(["a"], time.monotonic()).within(60) == ["a"]
     assert Dated(["a"], time.monotonic() - 61).within(60) == ()

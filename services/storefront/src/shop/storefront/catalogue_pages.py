@@ -173,6 +173,8 @@ async def product(request: Request, product_id: UUID, shop: Shop, visitor: Curre
         product=found,
         bundle=suggested.bundle(found),
         similar=suggested.similar,
+        popular=suggested.popular,
+        popular_heading=heading(suggested.popular),
         related=[] if suggested.similar else await _related(shop, found),
         facts=_facts(found),
         canonical=(canonical := public_url(request, f"/products/{found.id}")),

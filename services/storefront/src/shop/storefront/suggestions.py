@@ -1,7 +1,8 @@
 """The recommendations of a page: what the recommendation service answers, joined with the catalogue.
 
 Titles, prices and stock are the product service's. What it says is sold out is left out, as is what it does not know.
-Without an answer there are no suggestions, and a page shows what it shows in a shop without that service.
+Without an answer a page shows the popular products that are known from the last answer, and is otherwise as in a shop
+without that service.
 """
 
 from __future__ import annotations
@@ -73,8 +74,11 @@ class Bundle:
 
 @dataclass(frozen=True)
 class ForProduct:
+    """`popular` is there while the service does not answer, in place of the others."""
+
     together: Sequence[Suggestion] = ()
     similar: Sequence[Suggestion] = ()
+    popular: Sequence[Suggestion] = ()
 
     def bundle(self, product: Product) -> Bundle | None:
         """None when the product cannot be bought now, or nothing was bought together with it."""
@@ -121,9 +125,11 @@ class Suggestions:
             _or_none(self._recommender.bought_together([product_id], MAX_BUNDLED + SPARE, in_cart, user_id)),
             _or_none(self._recommender.similar_to(product_id, SHOWN + SPARE, in_cart, user_id)),
         )
+        unwanted = {product_id, *in_cart}
+        if together is None or similar is None:
+            return ForProduct(popular=await self.popular("", unwanted))
         together = [one for one in together if one.kind == messages.REASON_KIND_BOUGHT_TOGETHER]
         products = await self._in_stock([*together, *similar])
-        unwanted = {product_id, *in_cart}
         bundled = joined(together, products, unwanted)[:MAX_BUNDLED]
         unwanted.update(one.product.id for one in bundled)
         alike = joined(similar, products, unwanted)[:SHOWN]
@@ -134,7 +140,10 @@ class Suggestions:
         if not product_ids:
             return []
         asked = self._recommender.bought_together(product_ids, SHOWN + SPARE, product_ids, _user_id(visitor))
-        return worth_showing(await self._joined(await _or_none(asked)), product_ids)
+        found = await _or_none(asked)
+        if found is None:
+            return await self.popular("", product_ids) if self._recommender.on else []
+        return worth_showing(await self._joined(found), product_ids)
 
     async def _joined(self, found: Sequence[Recommended]) -> list[Suggestion]:
         return joined(found, await self._in_stock(found))
@@ -227,11 +236,12 @@ async def no_suggestions() -> Sequence[Suggestion]:
     return ()
 
 
-async def _or_none(asked: Awaitable[list[Recommended]]) -> list[Recommended]:
+async def _or_none(asked: Awaitable[list[Recommended]]) -> list[Recommended] | None:
+    """None while the service does not answer."""
     try:
         return await asked
     except Unavailable:
-        return []
+        return None
 
 
 def heading(found: Sequence[Suggestion], *, for_cart: bool = False) -> str:
