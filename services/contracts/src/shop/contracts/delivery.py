@@ -1,7 +1,7 @@
 """Calls to delivery: how far it is, holding a courier for an order, and handing the order to a courier.
 
-`RESERVE` comes before the charge and holds a courier, so that an order for which there is none is rejected before
-anything is charged. `ASSIGN` comes after it and makes the delivery visible to the courier.
+`RESERVE` comes before the charge and holds a courier or a place in the line for one, so that an order for which there
+is none is rejected before anything is charged. `ASSIGN` comes after it and makes the delivery visible to the courier.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Routed(OrderResult):
 
 
 class Reserved(OrderResult):
-    """A courier is held for the order, or it is the next in line for one who is within reach and busy."""
+    """A courier is held for the order, or a place in the line: one within reach takes it when its food is nearly ready."""
 
     status: Literal[DeliveryStatus.RESERVED] = DeliveryStatus.RESERVED
     distance_m: Annotated[int, Field(ge=0)]

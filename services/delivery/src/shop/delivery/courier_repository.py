@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from shop.delivery.domain import Courier, Vehicle
+from shop.delivery.roster import Roster
 from shop.kit.db import Connection, Database, Record
 from shop.town import Position
 
@@ -14,7 +15,15 @@ SELECT = """
 SELECT user_id, name, vehicle, capacity, load, on_shift, revision, lat, lon, junction, fixed_at
 FROM couriers LEFT JOIN courier_positions ON courier_id = user_id"""
 BY_IDS = f"{SELECT} WHERE user_id = ANY($1::uuid[])"
-READY = f"{SELECT} WHERE on_shift AND fixed_at >= $1 ORDER BY user_id"
+# One row of arrays: a thousand rows of their own take several times as long to decode.
+READY = """
+SELECT array_agg(user_id) AS user_ids, array_agg(name) AS names, array_agg(vehicle) AS vehicles,
+    array_agg(capacity) AS capacities, array_agg(load) AS loads, array_agg(revision) AS revisions,
+    array_agg(lat) AS lats, array_agg(lon) AS lons, array_agg(junction) AS junctions, array_agg(fixed_at) AS fixed
+FROM (
+    SELECT * FROM couriers JOIN courier_positions ON courier_id = user_id WHERE on_shift AND fixed_at >= $1
+    ORDER BY user_id
+) AS ready"""
 LOST = f"""
 {SELECT} WHERE on_shift AND load > 0 AND coalesce(fixed_at < $1, true) ORDER BY user_id LIMIT $2"""
 PAGE = f"{SELECT} WHERE $1::uuid IS NULL OR user_id > $1 ORDER BY user_id LIMIT $2"
@@ -28,7 +37,8 @@ RETURNING user_id"""
 SET_SHIFT = """
 UPDATE couriers SET on_shift = $2, updated_at = $3, revision = revision + 1 WHERE user_id = $1 AND on_shift <> $2"""
 COUNT = """
-SELECT count(*) FILTER (WHERE fixed_at >= $1) AS fresh, count(*) FILTER (WHERE coalesce(fixed_at < $1, true)) AS none
+SELECT count(*) FILTER (WHERE fixed_at >= $1) AS fresh, count(*) FILTER (WHERE fixed_at < $1) AS stale,
+    count(*) FILTER (WHERE fixed_at IS NULL) AS none
 FROM couriers LEFT JOIN courier_positions ON courier_id = user_id WHERE on_shift"""
 # One fix per courier and second: the first of each second is kept.
 STORE_POSITIONS = """
@@ -57,9 +67,36 @@ async def by_ids(connection: Connection, user_ids: Sequence[UUID]) -> dict[UUID,
     return {row["user_id"]: courier_of(row) for row in rows}
 
 
-async def ready(connection: Connection, fixed_since: datetime) -> list[Courier]:
-    """On shift with a fix since then, by id."""
-    return [courier_of(row) for row in await connection.fetch(READY, fixed_since)]
+async def ready(connection: Connection, fixed_since: datetime) -> Roster:
+    """On shift with a fix since then."""
+    row = await connection.fetchrow(READY, fixed_since)
+    return Roster.of([]) if row is None or row["user_ids"] is None else _roster(row)
+
+
+def _roster(row: Record) -> Roster:
+    columns = dict(row.items())
+
+    def courier(index: int) -> Courier:
+        return Courier(
+            user_id=columns["user_ids"][index],
+            name=columns["names"][index],
+            vehicle=Vehicle(columns["vehicles"][index]),
+            capacity=columns["capacities"][index],
+            load=columns["loads"][index],
+            on_shift=True,
+            revision=columns["revisions"][index],
+            position=Position(columns["lats"][index], columns["lons"][index]),
+            junction=columns["junctions"][index],
+            fixed_at=columns["fixed"][index],
+        )
+
+    return Roster(columns["user_ids"], columns["junctions"], columns["loads"], columns["capacities"], courier)
+
+
+async def count_on_shift(connection: Connection, fixed_since: datetime) -> dict[str, int]:
+    """Couriers on shift by their last fix: fresh (since then), stale, or none."""
+    row = await connection.fetchrow(COUNT, fixed_since)
+    return dict(row.items()) if row else {}
 
 
 async def lost(connection: Connection, before: datetime, limit: int) -> list[Courier]:
@@ -92,11 +129,6 @@ class CourierRepository:
     async def newer(self, seen: Mapping[UUID, int]) -> list[Courier]:
         """Couriers with a revision greater than the one that is known of each."""
         return [courier_of(row) for row in await self._database.fetch(NEWER, list(seen), list(seen.values()))]
-
-    async def count_on_shift(self, fixed_since: datetime) -> tuple[int, int]:
-        """Couriers on shift with a fix since then, and without."""
-        row = await self._database.fetchrow(COUNT, fixed_since)
-        return (row["fresh"], row["none"]) if row else (0, 0)
 
     async def store_positions(self, fixes: Mapping[UUID, Fix]) -> dict[UUID, datetime | None]:
         """Store fixes; return the couriers whose fix was new, each with the time of the fix before."""

@@ -15,26 +15,42 @@ from shop.delivery.domain import CARRIED, Courier, Delivery, State
 from shop.delivery.planning import Fleet, plan
 from shop.delivery.repository import Change
 from shop.delivery.settings import Settings
-from shop.delivery.trips import arrival_without_courier, arrivals
+from shop.delivery.trips import arrival_without_courier, arrivals, travel_s
 from shop.kit import outbox
 from shop.kit.db import Connection
 from shop.town import Town
 
 MAX_PLANNED = 256
-"""Deliveries at the head of the line that one transaction looks at; the check by and by looks at all."""
+"""Due deliveries at the head of the line that one transaction looks at; the check by and by looks at all."""
 
 
 class Dispatch:
     def __init__(self, settings: Settings, town: Town) -> None:
         self._reach_m = settings.courier_reach_m
+        self._margin_s = settings.courier_margin_s
+        self._regroup_s = settings.regroup_s
+        self._horizon = timedelta(seconds=settings.courier_margin_s + travel_s(settings.courier_reach_m))
         self._fix_max_age = timedelta(seconds=settings.fix_max_age_s)
         self._town = town
 
     async def fleet(self, connection: Connection, now: datetime) -> Fleet:
         """The couriers who may get deliveries, with those that they hold and have not filled up with."""
         couriers = await courier_repository.ready(connection, now - self._fix_max_age)
-        partly = [courier.user_id for courier in couriers if 0 < courier.load < courier.capacity]
-        return Fleet(self._town, couriers, dict(await repository.carried(connection, partly)), self._reach_m)
+        carried = dict(await repository.carried(connection, couriers.partly_loaded()))
+        return Fleet(self._town, couriers, carried, self._reach_m, now, self._margin_s)
+
+    async def has_couriers_without_fix(self, connection: Connection, now: datetime) -> bool:
+        """Whether couriers are on shift whose last fix is too old, or who never had one."""
+        counts = await courier_repository.count_on_shift(connection, now - self._fix_max_age)
+        return bool(counts["stale"] + counts["none"])
+
+    def due_by(self, now: datetime) -> datetime:
+        """Deliveries whose food is ready later are not due, from wherever a courier may come."""
+        return now + self._horizon
+
+    async def in_line(self, connection: Connection, now: datetime, after: Delivery | None = None) -> list[Delivery]:
+        """Deliveries that may get a courier now, at most MAX_PLANNED of those behind ``after``."""
+        return await repository.in_line(connection, self.due_by(now), MAX_PLANNED, after)
 
     async def take_up_line(
         self, connection: Connection, now: datetime, after: Delivery | None = None
@@ -43,18 +59,20 @@ class Dispatch:
 
         The last one that was looked at, if there may be more behind it.
         """
-        line = await repository.in_line(connection, MAX_PLANNED, after)
+        line = await self.in_line(connection, now, after)
         if not line:
             return None
-        chosen = await self.plan(connection, await self.fleet(connection, now), line)
+        chosen = await self.plan(connection, await self.fleet(connection, now), line, now)
         await self.write(connection, [(old, old.taken(who.user_id, old.eta, now)) for old, who in chosen], now)
         return line[-1] if len(line) == MAX_PLANNED else None
 
     async def plan(
-        self, connection: Connection, fleet: Fleet, line: Sequence[Delivery]
+        self, connection: Connection, fleet: Fleet, line: Sequence[Delivery], now: datetime
     ) -> list[tuple[Delivery, Courier]]:
-        refused = await repository.refusals(connection, [one.order_id for one in line]) if line else {}
-        return plan(fleet, line, refused)
+        """Couriers for deliveries in line; the fleet has them afterwards."""
+        open_ = [one for one in line if one.may_go_to_another(now, self._regroup_s)]
+        refused = await repository.refusals(connection, [one.order_id for one in open_]) if open_ else {}
+        return plan(fleet, open_, refused)
 
     async def write(self, connection: Connection, changes: Sequence[Change], now: datetime) -> list[Delivery]:
         """Store the changes and publish those of live deliveries; the deliveries as they are now, with their ETAs."""

@@ -22,6 +22,7 @@ def tracking_document(
     eta: datetime | None,
     route: Iterable[Position],
     history: Sequence[tuple[State, datetime]],
+    kitchen_history: Sequence[tuple[str, datetime]],
     code: str | None,
 ) -> dict[str, Any]:
     document = {
@@ -42,6 +43,7 @@ def tracking_document(
         "distance_m": delivery.distance_m,
         "route": [place(point) for point in route],
         "history": [{"state": state, "at": at} for state, at in history],
+        "kitchen_history": [{"state": state, "at": at} for state, at in kitchen_history],
         "created_at": delivery.created_at,
         "updated_at": delivery.updated_at,
     }

@@ -98,6 +98,8 @@ ACTIONS: dict[Action, tuple[frozenset[State], State]] = {
 }
 """From which states, and to which."""
 KITCHEN_READY = "ready"
+OFF_SHIFT = "off_shift"
+"""The reason of a delivery that its courier left behind at the end of the shift."""
 
 
 class NotAllowed(Exception):
@@ -132,7 +134,7 @@ class Delivery:
     """``version`` counts the changes of state since the delivery is live, ``revision`` all changes that are shown.
 
     ``promised_at`` is the arrival that the reservation answered with; ``first_eta`` the one at which it became live.
-    ``waiting_since`` is since when it has had no courier, and orders the line.
+    ``waiting_since`` is since when it has had no courier; the line is in the order of ``ready_at``.
     """
 
     order_id: UUID
@@ -177,6 +179,10 @@ class Delivery:
             reason=reason,
             updated_at=now,
         )
+
+    def may_go_to_another(self, now: datetime, regroup_s: float) -> bool:
+        """False for a while after its courier has left the shift, because others may be leaving, too."""
+        return self.reason != OFF_SHIFT or now >= self.waiting_since + timedelta(seconds=regroup_s)
 
     def paid(self, now: datetime) -> Delivery:
         """Live: the courier sees it, or it waits for one."""

@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 RESERVATIONS = Counter("shop_delivery_reservations_total", "Reservations by their result", ["result"])
 CHANGES = Counter("shop_delivery_changes_total", "Deliveries by the state that they reached", ["state", "reason"])
 WAITING = Gauge("shop_delivery_waiting", "Deliveries in line for a courier, as of the last check")
-COURIERS = Gauge("shop_delivery_couriers", "Couriers on shift, by whether they have a fresh fix", ["fix"])
+COURIERS = Gauge("shop_delivery_couriers", "Couriers on shift, by their last fix: fresh, stale or none", ["fix"])
 ETA_ERROR = Histogram(
     "shop_delivery_eta_error_seconds",
     "Time of delivery minus the first estimate",

@@ -1,22 +1,27 @@
-"""Which courier takes which order. Pure.
+"""Which courier takes which order, and when. Pure.
 
 An order joins the trip of a courier who has not picked up yet, if `fits_trip`; else it gets the courier without load
-who has the shortest way to the restaurant by the streets, ties by id. Of a fleet of more than SHORTLIST candidates,
-the ways of those are compared exactly whose nearest junctions are nearest.
+who has the shortest way to the restaurant by the streets, ties by id, as soon as it is due: so early that this courier
+is there ``margin_s`` before the food is ready. Until then no courier is kept for it: `has_place` promises that there
+will be one. Of a fleet of more than SHORTLIST candidates, the ways of those are compared exactly whose nearest
+junctions are nearest.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 
-from shop.delivery.domain import BEFORE_PICKUP, Courier, Delivery, State
-from shop.delivery.trips import length_m
+from shop.delivery.domain import BEFORE_PICKUP, SLOWEST_M_S, Courier, Delivery, State
+from shop.delivery.roster import Roster
+from shop.delivery.trips import length_m, travel_s
 from shop.town import Position, Town
 
 SHORTLIST = 8
@@ -25,28 +30,31 @@ MAX_DETOUR = 0.25
 MAX_READY_GAP_S = 300
 """Between the orders of a trip, as the kitchen finishes them: food does not wait longer for other food."""
 MAX_IN_LINE_PER_COURIER = 2
-"""Orders that wait for a courier, for each courier on shift within reach."""
+"""Orders in line whose food is ready soon, for each courier on shift within reach."""
+TRIP_S = 600
+"""From one order to the next, as a courier needs it on average: for each that is left until the food is ready, one
+order more has a place in the line."""
 
 
 @dataclass
 class Fleet:
-    """The couriers on shift with a fresh fix, in the order of their ids, and what they hold; changed by `assign`."""
+    """The couriers on shift with a fresh fix, and what they hold; changed by `assign`.
+
+    ``now`` and ``margin_s`` decide which orders are due; without ``now`` all are.
+    """
 
     town: Town
-    couriers: list[Courier]
+    couriers: Roster | Sequence[Courier]
     carried: dict[UUID, list[Delivery]]
     reach_m: int
-    _junctions: np.ndarray[tuple[int], np.dtype[np.intp]] = field(init=False)
-    _idle: np.ndarray[tuple[int], np.dtype[np.bool_]] = field(init=False)
-    _index: dict[UUID, int] = field(init=False)
+    now: datetime | None = None
+    margin_s: float = 0.0
+    _roster: Roster = field(init=False)
     _trips: dict[UUID, set[UUID]] = field(init=False)
     """Couriers who hold deliveries, by the restaurant of the first one."""
 
     def __post_init__(self) -> None:
-        self.couriers.sort(key=lambda courier: courier.user_id)
-        self._index = {courier.user_id: index for index, courier in enumerate(self.couriers)}
-        self._junctions = np.array([courier.junction for courier in self.couriers], dtype=np.intp)
-        self._idle = np.array([courier.load == 0 for courier in self.couriers], dtype=np.bool_)
+        self._roster = self.couriers if isinstance(self.couriers, Roster) else Roster.of(self.couriers)
         self._trips = defaultdict(set)
         for courier_id, held in self.carried.items():
             self._trips[held[0].restaurant_id].add(courier_id)
@@ -56,37 +64,48 @@ class Fleet:
         return int(np.count_nonzero(self._distances(pickup) <= self.reach_m))
 
     def best(self, delivery: Delivery, refused_by: Collection[UUID] = ()) -> Courier | None:
-        """Who takes the delivery; None when nobody within reach can."""
+        """Who takes the delivery now; None when nobody within reach can, or when it is not due."""
         return self._on_trip(delivery, refused_by) or self._nearest(delivery, refused_by)
 
     def assign(self, delivery: Delivery, courier: Courier) -> Courier:
         """The courier with the delivery added to what they hold."""
-        index = self._index[courier.user_id]
+        index = self._roster.index(courier.user_id)
+        assert index is not None  # noqa: S101 - the courier is one of these
         taken = replace(courier, load=courier.load + 1)
-        self.couriers[index] = taken
-        self._idle[index] = False
+        self._roster.put(index, taken)
         taken_up = delivery if delivery.state is State.HELD else replace(delivery, state=State.ASSIGNED)
         self.carried.setdefault(courier.user_id, []).append(taken_up)
         self._trips[delivery.restaurant_id].add(courier.user_id)
         return taken
 
-    def _distances(self, pickup: Position) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        distances: np.ndarray[tuple[int], np.dtype[np.float64]] = self.town.distances_m(pickup)[self._junctions]
+    def _distances(self, pickup: Position) -> NDArray[np.float64]:
+        distances: NDArray[np.float64] = self.town.distances_m(pickup)[self._roster.junctions]
         return distances
 
+    def _is_due(self, delivery: Delivery, metres: int, speed_m_s: float) -> bool:
+        if self.now is None:
+            return True
+        return delivery.ready_at <= self.now + timedelta(seconds=self.margin_s + travel_s(metres, speed_m_s))
+
     def _nearest(self, delivery: Delivery, refused_by: Collection[UUID]) -> Courier | None:
-        if not self._idle.any():
+        idle = self._roster.idle
+        if not idle.any() or not self._is_due(delivery, self.reach_m, SLOWEST_M_S):
             return None
-        distances = np.where(self._idle, self._distances(delivery.pickup), np.inf)
+        distances = np.where(idle, self._distances(delivery.pickup), np.inf)
         for courier_id in refused_by:
-            if courier_id in self._index:
-                distances[self._index[courier_id]] = np.inf
+            if (index := self._roster.index(courier_id)) is not None:
+                distances[index] = np.inf
         shortlist = np.argsort(distances, kind="stable")[:SHORTLIST]
         ways = [
-            (self._way_m(self.couriers[index], delivery), index) for index in shortlist if np.isfinite(distances[index])
+            (self._way_m(self._roster[index], delivery), int(index))
+            for index in shortlist
+            if np.isfinite(distances[index])
         ]
-        metres, index = min(ways, default=(self.reach_m + 1, -1))
-        return self.couriers[index] if metres <= self.reach_m else None
+        metres, nearest = min(ways, default=(self.reach_m + 1, -1))
+        if metres > self.reach_m:
+            return None
+        courier = self._roster[nearest]
+        return courier if self._is_due(delivery, metres, courier.vehicle.speed_m_s) else None
 
     def _way_m(self, courier: Courier, delivery: Delivery) -> int:
         return self.town.distance_m(courier.position, delivery.pickup) if courier.position else self.reach_m + 1
@@ -98,13 +117,16 @@ class Fleet:
             for courier_id in self._trips.get(delivery.restaurant_id, ())
             if courier_id not in refused_by and self._can_add(courier_id, delivery)
         ]
-        return self.couriers[self._index[min(trips)[1]]] if trips else None
+        if not trips:
+            return None
+        index = self._roster.index(min(trips)[1])
+        return None if index is None else self._roster[index]
 
     def _can_add(self, courier_id: UUID, delivery: Delivery) -> bool:
-        index = self._index.get(courier_id)
+        index = self._roster.index(courier_id)
         if index is None:
             return False
-        courier = self.couriers[index]
+        courier = self._roster[index]
         free = 0 < courier.load < courier.capacity and self._way_m(courier, delivery) <= self.reach_m
         return free and fits_trip(self.town, self.carried[courier_id], delivery)
 
@@ -139,3 +161,20 @@ def plan(
         if courier is not None:
             chosen.append((delivery, fleet.assign(delivery, courier)))
     return chosen
+
+
+def has_place(delivery: Delivery, ready_in_line: Sequence[datetime], within_reach: int, now: datetime) -> bool:
+    """Whether the couriers within reach can take the delivery, and still each order in line, when its food is ready.
+
+    ``ready_in_line`` is when the food of those in line is ready, ascending. Served in this order, by the time of each
+    the couriers must have had time for all before it.
+    """
+    later = ready_in_line[bisect_right(ready_in_line, delivery.ready_at) :]
+    before = len(ready_in_line) - len(later)
+    by_then = [(before + 1, delivery.ready_at), *enumerate(later, before + 2)]
+    return all(count <= within_reach * places_per_courier(ready_at, now) for count, ready_at in by_then)
+
+
+def places_per_courier(ready_at: datetime, now: datetime) -> int:
+    """Orders in line that are ready by then, for each courier within reach."""
+    return MAX_IN_LINE_PER_COURIER + int(max(0.0, (ready_at - now).total_seconds()) // TRIP_S)

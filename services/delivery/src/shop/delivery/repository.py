@@ -33,13 +33,17 @@ ready_at, kitchen, kitchen_version, promised_at, first_eta, eta, waiting_since, 
 BY_IDS = f"SELECT {COLUMNS} FROM deliveries WHERE order_id = ANY($1::uuid[])"
 IN_LINE = f"""
 SELECT {COLUMNS} FROM deliveries WHERE courier_id IS NULL AND state IN ('held', 'waiting')
-AND ($2::timestamptz IS NULL OR (waiting_since, order_id) > ($2, $3::uuid)) ORDER BY waiting_since, order_id LIMIT $1"""
+AND ready_at <= $1 AND ($3::timestamptz IS NULL OR (ready_at, order_id) > ($3, $4::uuid))
+ORDER BY ready_at, order_id LIMIT $2"""
+READY_IN_LINE = """
+SELECT coalesce(array_agg(ready_at ORDER BY ready_at), '{}') FROM deliveries
+WHERE courier_id IS NULL AND state IN ('held', 'waiting')"""
 CARRIED = f"""
 SELECT {COLUMNS} FROM deliveries WHERE courier_id = ANY($1::uuid[])
 AND state IN ('held', 'assigned', 'at_restaurant', 'picked_up', 'on_the_way') ORDER BY created_at, order_id"""
 EXPIRED = f"""
 SELECT {COLUMNS} FROM deliveries WHERE state = 'waiting' AND courier_id IS NULL AND waiting_since < $1
-ORDER BY waiting_since, order_id LIMIT $2"""
+AND ready_at < $2 ORDER BY waiting_since, order_id LIMIT $3"""
 NEWER = f"""
 SELECT {COLUMNS} FROM deliveries JOIN unnest($1::uuid[], $2::integer[]) AS seen (id, known) ON id = order_id
 WHERE revision > known AND version > 0"""
@@ -54,17 +58,28 @@ DEMAND = """
 SELECT dropoff_junction AS junction, count(*) AS orders FROM deliveries
 WHERE created_at >= $1 AND dropoff_junction IS NOT NULL GROUP BY dropoff_junction ORDER BY dropoff_junction"""
 
+KITCHEN_STATES = """
+SELECT order_id, state, at FROM kitchen_states WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, version"""
+
 INSERT = """
 INSERT INTO deliveries (order_id, state, courier_id, user_id, restaurant_id, restaurant_name, address, pickup_lat,
     pickup_lon, dropoff_lat, dropoff_lon, dropoff_junction, distance_m, code, ready_at, promised_at, eta,
-    waiting_since, created_at, updated_at)
+    kitchen, kitchen_version, waiting_since, created_at, updated_at)
 SELECT order_id, 'held', courier_id, user_id, restaurant_id, restaurant_name, address, pickup_lat, pickup_lon,
-    dropoff_lat, dropoff_lon, dropoff_junction, distance_m, code, ready_at, promised_at, promised_at, $16, $16, $16
+    dropoff_lat, dropoff_lon, dropoff_junction, distance_m, code, ready_at, promised_at, promised_at,
+    kitchen.state, coalesce(kitchen.version, 0), $16, $16, $16
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::jsonb[], $7::float8[], $8::float8[],
     $9::float8[], $10::float8[], $11::smallint[], $12::integer[], $13::text[], $14::timestamptz[],
     $15::timestamptz[]) AS new (order_id, courier_id, user_id, restaurant_id, restaurant_name, address, pickup_lat,
     pickup_lon, dropoff_lat, dropoff_lon, dropoff_junction, distance_m, code, ready_at, promised_at)
+LEFT JOIN LATERAL (
+    SELECT state, version FROM kitchen_states AS k WHERE k.order_id = new.order_id ORDER BY version DESC LIMIT 1
+) AS kitchen ON true
 ORDER BY order_id"""
+ADD_KITCHEN_STATES = """
+INSERT INTO kitchen_states (order_id, version, state, at)
+SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::timestamptz[]) ORDER BY 1, 2
+ON CONFLICT DO NOTHING RETURNING order_id"""
 TOMBSTONES = """
 INSERT INTO deliveries (order_id, state, waiting_since, created_at, updated_at)
 SELECT id, 'released', $2, $2, $2 FROM unnest($1::uuid[]) AS id ON CONFLICT (order_id) DO NOTHING"""
@@ -100,13 +115,17 @@ REFUSE = """
 INSERT INTO delivery_refusals (order_id, courier_id, at) SELECT order_id, courier_id, $3
 FROM unnest($1::uuid[], $2::uuid[]) AS r (order_id, courier_id) ON CONFLICT DO NOTHING"""
 DUE = """
-SELECT EXISTS (SELECT FROM deliveries WHERE courier_id IS NULL AND state IN ('held', 'waiting')) OR EXISTS (
+SELECT EXISTS (
+    SELECT FROM deliveries WHERE courier_id IS NULL AND state IN ('held', 'waiting') AND ready_at <= $2
+) OR EXISTS (
     SELECT FROM couriers LEFT JOIN courier_positions ON courier_id = user_id
     WHERE on_shift AND load > 0 AND coalesce(fixed_at < $1, true))"""
 COUNT_IN_LINE = "SELECT count(*) FROM deliveries WHERE courier_id IS NULL AND state IN ('held', 'waiting')"
 
 Change = tuple[Delivery, Delivery]
 """A delivery before and after."""
+KitchenState = tuple[UUID, int, str, datetime]
+"""An order, the version of its ticket, the ticket's state and since when."""
 INSERTED = ("order_id", "courier_id", "user_id", "restaurant_id", "restaurant_name", "address")
 PLANNED = ("dropoff_junction", "distance_m", "code", "ready_at", "promised_at")
 """Columns of INSERT before and after the two positions."""
@@ -124,19 +143,30 @@ async def by_ids(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID
     return {row["order_id"]: None if row["user_id"] is None else delivery_of(row) for row in rows}
 
 
-async def in_line(connection: Connection, limit: int, after: Delivery | None = None) -> list[Delivery]:
-    """Deliveries without a courier that need one, the first of the line first, or those behind ``after``."""
-    place = (after.waiting_since, after.order_id) if after else (None, None)
-    return [delivery_of(row) for row in await connection.fetch(IN_LINE, limit, *place)]
+async def in_line(
+    connection: Connection, ready_by: datetime, limit: int, after: Delivery | None = None
+) -> list[Delivery]:
+    """Deliveries without a courier whose food is ready by then, the first of the line first, or those behind ``after``.
+
+    The line is in the order in which the food is ready.
+    """
+    place = (after.ready_at, after.order_id) if after else (None, None)
+    return [delivery_of(row) for row in await connection.fetch(IN_LINE, ready_by, limit, *place)]
+
+
+async def ready_in_line(connection: Connection) -> list[datetime]:
+    """When the food of each delivery without a courier is ready, ascending."""
+    found: list[datetime] = await connection.fetchval(READY_IN_LINE)
+    return found
 
 
 async def count_in_line(connection: Connection) -> int:
     return int(await connection.fetchval(COUNT_IN_LINE))
 
 
-async def expired(connection: Connection, before: datetime, limit: int) -> list[Delivery]:
-    """Paid deliveries that have had no courier since ``before``."""
-    return [delivery_of(row) for row in await connection.fetch(EXPIRED, before, limit)]
+async def expired(connection: Connection, before: datetime, ready_before: datetime, limit: int) -> list[Delivery]:
+    """Paid deliveries that have had no courier since ``before``, with food that is ready before the other time."""
+    return [delivery_of(row) for row in await connection.fetch(EXPIRED, before, ready_before, limit)]
 
 
 async def carried(connection: Connection, courier_ids: Sequence[UUID]) -> dict[UUID, list[Delivery]]:
@@ -177,6 +207,12 @@ async def save(connection: Connection, changes: Sequence[Change]) -> None:
         await connection.execute(SAVE, *(list(column) for column in zip(*rows, strict=True)))
 
 
+async def add_kitchen_states(connection: Connection, states: Sequence[KitchenState]) -> set[UUID]:
+    """Store states of kitchens; the orders of those that were not known."""
+    columns = (list(column) for column in zip(*states, strict=True))
+    return {row["order_id"] for row in await connection.fetch(ADD_KITCHEN_STATES, *columns)} if states else set()
+
+
 async def add_tombstones(connection: Connection, order_ids: Sequence[UUID], now: datetime) -> None:
     """Keep orders that reserved nothing yet from reserving."""
     if order_ids:
@@ -205,9 +241,10 @@ class DeliveryRepository:
                 await lock(connection)
                 yield connection
 
-    async def is_due(self, lost_before: datetime) -> bool:
-        """Whether a delivery is in line, or a courier on shift has something and no fix since ``lost_before``."""
-        return bool(await self.database.fetchval(DUE, lost_before))
+    async def is_due(self, lost_before: datetime, ready_by: datetime) -> bool:
+        """Whether a delivery in line has its food ready by then, or a courier on shift has something and no fix since
+        ``lost_before``."""
+        return bool(await self.database.fetchval(DUE, lost_before, ready_by))
 
     async def newer(self, seen: Mapping[UUID, int]) -> list[Delivery]:
         """Paid deliveries with a revision greater than the one that is known of each."""
@@ -218,6 +255,13 @@ class DeliveryRepository:
         found: dict[UUID, list[tuple[State, datetime]]] = defaultdict(list)
         for row in await self.database.fetch(HISTORY, list(order_ids)):
             found[row["order_id"]].append((State(row["to_state"]), row["at"]))
+        return found
+
+    async def kitchen_history(self, order_ids: Sequence[UUID]) -> dict[UUID, list[tuple[str, datetime]]]:
+        """The states of each order in the kitchen, and since when."""
+        found: dict[UUID, list[tuple[str, datetime]]] = defaultdict(list)
+        for row in await self.database.fetch(KITCHEN_STATES, list(order_ids)):
+            found[row["order_id"]].append((row["state"], row["at"]))
         return found
 
     async def page(self, state: State | None, before: tuple[datetime, UUID] | None, limit: int) -> list[Delivery]:

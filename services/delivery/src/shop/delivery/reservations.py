@@ -5,6 +5,7 @@ Concurrent calls share their transactions. Every call is idempotent by order id.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,9 +21,9 @@ from shop.contracts.delivery import (
     RouteRequest,
 )
 from shop.delivery import metrics, repository
-from shop.delivery.dispatch import MAX_PLANNED, Dispatch
+from shop.delivery.dispatch import Dispatch
 from shop.delivery.domain import Courier, Delivery, State, code_of
-from shop.delivery.planning import MAX_IN_LINE_PER_COURIER, Fleet
+from shop.delivery.planning import Fleet, has_place
 from shop.delivery.repository import DeliveryRepository
 from shop.delivery.settings import Settings
 from shop.delivery.trips import arrival_without_courier, arrivals, travel_s
@@ -36,16 +37,24 @@ BATCHES_INFLIGHT = 1
 """One batch of each call at a time per process: a second one would only wait for its turn."""
 NOBODY_RETRY_AFTER_S = 120
 FULL_RETRY_AFTER_S = 60
-"""Nobody is on shift within reach; all are busy and the line is full."""
+NO_FIX_RETRY_AFTER_S = 30
+"""Nobody is on shift within reach; all are busy and the line is full; it is not known where couriers on shift are."""
+NO_COURIER = {
+    NOBODY_RETRY_AFTER_S: "No courier is on shift within reach of the restaurant.",
+    FULL_RETRY_AFTER_S: "No courier within reach of the restaurant is free in time.",
+    NO_FIX_RETRY_AFTER_S: "Couriers are on shift, but none has reported a position lately.",
+}
+"""Details for people, by when asking again makes sense."""
 NO_RESERVATION = "released"
 
 
 @dataclass
 class _Line:
-    """The line while reservations are decided: how many are in it, and who can serve them."""
+    """The line while reservations are decided: when the food of those in it is ready, and who can serve them."""
 
     fleet: Fleet
-    waiting: int
+    ready: list[datetime]
+    now: datetime
 
     def place(self, delivery: Delivery) -> Courier | int | None:
         """A courier; None for a place in the line; else the seconds after which asking again makes sense."""
@@ -53,9 +62,9 @@ class _Line:
         if courier is not None:
             return self.fleet.assign(delivery, courier)
         within_reach = self.fleet.in_reach(delivery.pickup)
-        if self.waiting >= MAX_IN_LINE_PER_COURIER * within_reach:
+        if not has_place(delivery, self.ready, within_reach, self.now):
             return FULL_RETRY_AFTER_S if within_reach else NOBODY_RETRY_AFTER_S
-        self.waiting += 1
+        insort(self.ready, delivery.ready_at)
         return None
 
 
@@ -141,17 +150,21 @@ class Reservations:
         self, connection: Connection, fresh: Sequence[Delivery], now: datetime
     ) -> dict[UUID, Reserved | DeliveryRejected]:
         """Those in line come first: one of them may have been waiting for a courier who has just got a fix."""
-        in_line = await repository.in_line(connection, MAX_PLANNED)
+        in_line = await self._dispatch.in_line(connection, now)
         fleet = await self._dispatch.fleet(connection, now)
-        chosen = await self._dispatch.plan(connection, fleet, in_line)
-        waiting = len(in_line) if len(in_line) < MAX_PLANNED else await repository.count_in_line(connection)
-        line = _Line(fleet, waiting - len(chosen))
+        chosen = await self._dispatch.plan(connection, fleet, in_line, now)
+        ready = await repository.ready_in_line(connection)
+        for old, _ in chosen:
+            ready.remove(old.ready_at)
+        line = _Line(fleet, ready, now)
+        fix_missing = not fleet.couriers and await self._dispatch.has_couriers_without_fix(connection, now)
         answers: dict[UUID, Reserved | DeliveryRejected] = {}
         placed = list[Delivery]()
         for draft in fresh:
             place = line.place(draft)
             if isinstance(place, int):
-                answers[draft.order_id] = _no_courier(draft.order_id, place)
+                retry_after_s = NO_FIX_RETRY_AFTER_S if place == NOBODY_RETRY_AFTER_S and fix_missing else place
+                answers[draft.order_id] = _no_courier(draft.order_id, retry_after_s)
                 continue
             delivery = self._promised(draft, place, fleet, now)
             answers[draft.order_id] = _reserved(draft.order_id, delivery)
@@ -237,6 +250,5 @@ def _released(order_id: UUID) -> DeliveryRejected:
 
 
 def _no_courier(order_id: UUID, retry_after_s: int) -> DeliveryRejected:
-    detail = "No courier is free within reach of the restaurant."
-    extra = {"retry_after_s": retry_after_s}
+    detail, extra = NO_COURIER[retry_after_s], {"retry_after_s": retry_after_s}
     return DeliveryRejected(order_id=order_id, code="no_courier", detail=detail, extra=extra)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
+from shop.contracts.events import TicketState
 from shop.contracts.geography import Position
 from shop.delivery.domain import Action, State, Vehicle
 from shop.kit.bodies import RequestBody, example
@@ -69,6 +70,11 @@ class Reached(BaseModel):
     at: datetime
 
 
+class KitchenReached(BaseModel):
+    state: TicketState
+    at: datetime
+
+
 class DeliveryView(BaseModel):
     """``code`` is shown to the customer alone."""
 
@@ -89,6 +95,7 @@ class DeliveryView(BaseModel):
     distance_m: int
     route: list[Position]
     history: list[Reached]
+    kitchen_history: list[KitchenReached]
     created_at: datetime
     updated_at: datetime
     code: str | None = None

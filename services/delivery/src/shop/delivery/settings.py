@@ -18,7 +18,10 @@ class Settings(ServiceSettings):
 
     ``courier_reach_m``: the longest way by the streets to a restaurant that a courier is sent. ``fix_max_age_s``: a
     courier whose last fix is older gets no delivery; after ``courier_lost_after_s`` those that are not picked up go to
-    others. ``waiting_deadline_s``: a paid delivery that had no courier for so long fails. ``sweep_s``: pause of the
+    others. ``courier_margin_s``: a courier gets an order so early that they are at the restaurant this long before the
+    food is ready. ``regroup_s``: what a courier left behind at the end of a shift is not given to another one for so
+    long, because several may leave together. ``waiting_deadline_s``: a paid delivery that had no courier for so long,
+    counted from ``courier_margin_s`` before its food is ready, fails. ``sweep_s``: pause of the
     loop that checks these. ``flush_s``: positions are stored and published in batches of this time.
     ``staff_cache_s``: how old the answer may be who works at a restaurant.
     """
@@ -32,6 +35,8 @@ class Settings(ServiceSettings):
     courier_reach_m: int = Field(default=5_000, ge=100, le=100_000)
     fix_max_age_s: float = Field(default=60.0, gt=0)
     courier_lost_after_s: float = Field(default=120.0, gt=0)
+    courier_margin_s: float = Field(default=300.0, ge=0, le=3_600)
+    regroup_s: float = Field(default=2.0, ge=0, le=60)
     waiting_deadline_s: float = Field(default=600.0, gt=0)
     sweep_s: float = Field(default=2.0, gt=0)
     flush_s: float = Field(default=0.25, gt=0, le=1)

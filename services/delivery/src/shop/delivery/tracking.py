@@ -40,6 +40,7 @@ class Snapshot:
     courier: Courier | None
     carried: Sequence[Delivery]
     history: Sequence[tuple[State, datetime]]
+    kitchen_history: Sequence[tuple[str, datetime]]
 
 
 class Tracking:
@@ -96,13 +97,16 @@ class Tracking:
 
     async def snapshots(self, deliveries: Sequence[Delivery]) -> list[Snapshot]:
         couriers, carried = await self._couriers_of(deliveries)
-        history = await self._deliveries.history([one.order_id for one in deliveries])
+        order_ids = [one.order_id for one in deliveries]
+        history = await self._deliveries.history(order_ids)
+        kitchens = await self._deliveries.kitchen_history(order_ids)
         return [
             Snapshot(
                 one,
                 couriers.get(one.courier_id) if one.courier_id else None,
                 carried.get(one.courier_id, ()) if one.courier_id else (),
                 history.get(one.order_id, ()),
+                kitchens.get(one.order_id, ()),
             )
             for one in deliveries
         ]
@@ -126,6 +130,7 @@ class Tracking:
             eta=self._eta(seen) if delivery.state.live else None,
             route=self._route(delivery, position) if delivery.state.live else (),
             history=seen.history,
+            kitchen_history=seen.kitchen_history,
             code=delivery.code if viewer is Viewer.CUSTOMER and delivery.state.live else None,
         )
 

@@ -13,7 +13,8 @@ PICKUP_S = 60.0
 DROPOFF_S = 60.0
 """At the restaurant's counter and at the customer's entrance."""
 TYPICAL_APPROACH_M = 1_000
-"""A courier's way to a restaurant while it is not known who comes."""
+TYPICAL_M_S = 5.0
+"""A courier's way to a restaurant, and the speed of their vehicle, while it is not known who comes."""
 
 Distance = Callable[[Position, Position], int]
 """Metres by the streets."""
@@ -72,9 +73,9 @@ def _by(courier: Courier, metres: int) -> timedelta:
 
 
 def arrival_without_courier(ready_at: datetime, distance_m: int, now: datetime) -> datetime:
-    """The estimate while nobody is assigned: by the slowest vehicle, from an ordinary distance."""
-    at_pickup = max(now + timedelta(seconds=travel_s(TYPICAL_APPROACH_M)), ready_at)
-    return at_pickup + timedelta(seconds=PICKUP_S + travel_s(distance_m) + DROPOFF_S)
+    """The estimate while nobody is assigned."""
+    at_pickup = max(now + timedelta(seconds=travel_s(TYPICAL_APPROACH_M, TYPICAL_M_S)), ready_at)
+    return at_pickup + timedelta(seconds=PICKUP_S + travel_s(distance_m, TYPICAL_M_S) + DROPOFF_S)
 
 
 def next_stop(delivery: Delivery) -> Position:

@@ -16,6 +16,7 @@ from shop.delivery.domain import (
     ACTIONS,
     BEFORE_PICKUP,
     MAX_WRONG_CODES,
+    OFF_SHIFT,
     Action,
     Courier,
     Delivery,
@@ -91,7 +92,7 @@ class CourierWork:
         async with self._deliveries.deciding() as connection:
             await courier_repository.set_shift(connection, courier_id, on_shift, now)
             if not on_shift:
-                await self._take_back(connection, [courier_id], "off_shift", now)
+                await self._take_back(connection, [courier_id], OFF_SHIFT, now)
             await self._dispatch.take_up_line(connection, now)
             return (await courier_repository.by_ids(connection, [courier_id]))[courier_id]
 
@@ -104,22 +105,23 @@ class CourierWork:
         now = self._clock.now()
         await self._measure(now)
         lost_before = now - timedelta(seconds=self._settings.courier_lost_after_s)
-        if not await self._deliveries.is_due(lost_before):
+        if not await self._deliveries.is_due(lost_before, self._dispatch.due_by(now)):
             return 0
         deadline = now - timedelta(seconds=self._settings.waiting_deadline_s)
+        ready_before = deadline + timedelta(seconds=self._settings.courier_margin_s)
         async with self._deliveries.deciding() as connection:
             lost = await courier_repository.lost(connection, lost_before, MAX_LOST_COURIERS)
             await self._take_back(connection, [courier.user_id for courier in lost], "no_fix", now)
             self._looked_at = await self._dispatch.take_up_line(connection, now, self._looked_at)
-            late = await repository.expired(connection, deadline, MAX_PLANNED)
+            late = await repository.expired(connection, deadline, ready_before, MAX_PLANNED)
             failed: list[Change] = [(old, old.moved(State.FAILED, now, reason="no_courier")) for old in late]
             await self._dispatch.write(connection, failed, now)
         return 0
 
     async def _measure(self, now: datetime) -> None:
-        fresh, none = await self._couriers.count_on_shift(now - timedelta(seconds=self._settings.fix_max_age_s))
-        metrics.COURIERS.labels("fresh").set(fresh)
-        metrics.COURIERS.labels("none").set(none)
+        fixed_since = now - timedelta(seconds=self._settings.fix_max_age_s)
+        for fix, count in (await courier_repository.count_on_shift(self._deliveries.database, fixed_since)).items():
+            metrics.COURIERS.labels(fix).set(count)
         metrics.WAITING.set(await repository.count_in_line(self._deliveries.database))
 
     async def _take_back(self, connection: Connection, courier_ids: Sequence[UUID], reason: str, now: datetime) -> None:

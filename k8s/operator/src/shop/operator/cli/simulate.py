@@ -26,8 +26,14 @@ def fleet(
     minutes: Annotated[float, typer.Option(min=0.1, max=1_440, help="How long they order; Ctrl-C ends it all.")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Another one gives other people with other tastes.")] = 1,
     time_factor: Annotated[
-        float, typer.Option(min=1, max=60, help="How much faster than real couriers ride and kitchens cook.")
-    ] = 1,
+        float | None,
+        typer.Option(
+            min=1,
+            max=60,
+            help="How much faster than real couriers ride and kitchens cook; default: as the couriers need it.",
+            show_default=False,
+        ),
+    ] = None,
     country: Annotated[
         str,
         typer.Option(help="Of the customers' addresses, such as DE; default: the restaurant's.", show_default=False),
@@ -44,7 +50,7 @@ def fleet(
     as_json: JsonOption = False,
 ) -> None:
     """Drive couriers along the streets and order food like people do, through the shop's gateway."""
-    from shop.operator.simulate.fleet import Plan, reason
+    from shop.operator.simulate.fleet import Plan, fitting_time_factor, reason
     from shop.operator.simulate.fleet import simulate as run
     from shop.operator.simulate.shop_api import RefusedError
 
@@ -57,7 +63,7 @@ def fleet(
         orders_per_minute=orders_per_minute,
         minutes=minutes,
         seed=seed,
-        time_factor=time_factor,
+        time_factor=time_factor or fitting_time_factor(couriers, orders_per_minute),
         country=country,
         drain_s=60 * drain_minutes,
     )

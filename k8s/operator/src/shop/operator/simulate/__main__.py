@@ -18,6 +18,7 @@ from shop.operator.simulate.fleet import (
     MAX_ORDERS_PER_MINUTE,
     MAX_TIME_FACTOR,
     Plan,
+    fitting_time_factor,
     reason,
     simulate,
 )
@@ -36,10 +37,12 @@ def plan(arguments: list[str]) -> Plan:
     parser.add_argument("--orders-per-minute", type=float, default=30.0)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--time-factor", type=float, default=1.0)
+    parser.add_argument("--time-factor", type=float, help="default: as fast as the couriers have to be")
     parser.add_argument("--country", default="", help="of the customers' addresses; default: the restaurant's")
     parser.add_argument("--drain-minutes", type=float, default=30.0)
     given = parser.parse_args(arguments)
+    if given.time_factor is None:
+        given.time_factor = fitting_time_factor(max(1, given.couriers), given.orders_per_minute)
     limits = (
         ("--couriers", given.couriers, 1, MAX_COURIERS),
         ("--orders-per-minute", given.orders_per_minute, 0.1, MAX_ORDERS_PER_MINUTE),

@@ -1,13 +1,15 @@
-"""What simulated customers order: where they live, what they like at which hour, what they add and tip. Pure."""
+"""What simulated customers order: where they live, what they like, when and how near, what they add and tip. Pure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from shop.town import Town
+from shop.town import Position, Town
+from shop.town.geometry import Plane
 
 FIRST_NAMES = """Ada Ben Clara Dylan Elif Femi Grace Hugo Ines Jonas Kaia Liam Mei Noor Omar Petra Quinn Rosa Samir Tara
 Uma Viktor Wanda Xenia Yusuf Zoe""".split()
@@ -20,6 +22,8 @@ BY_MEAL = {
     "other": {"american": 3.0, "turkish": 3.0, "bakery": 2.0},
 }
 """How much more often than other cuisines each is chosen at a meal."""
+NEARBY_M = 700.0
+"""At this distance, in a straight line, a restaurant is chosen 2.7 times less often than one next door."""
 MAX_LINES = 6
 MAX_FILLING = 20
 """Lines are added until the minimum order is met, at most so often."""
@@ -32,12 +36,19 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Person:
-    """A customer; ``tastes`` weighs cuisines, 1 where nothing is said."""
+    """A customer; ``tastes`` weighs cuisines, 1 where nothing is said. ``home`` is where the address is, if known."""
 
     name: str
     street: str
     city: str
     tastes: dict[str, float] = field(default_factory=dict)
+    home: Position | None = None
+
+    def distance_m(self, place: Document | None) -> float:
+        """In a straight line; 0 when either place is not known."""
+        if self.home is None or place is None:
+            return 0.0
+        return math.hypot(*Plane(self.home).point(Position(place["lat"], place["lon"])))
 
     def address(self, country: str) -> Document:
         return {
@@ -61,7 +72,8 @@ def person(random: Random, town: Town, cuisines: Sequence[str]) -> Person:
     street = random.choices(streets, weights=[len(town.house_numbers(street)) for street in streets])[0]
     tastes = {cuisine: random.choice((0.3, 1.0, 1.0, 2.5)) for cuisine in sorted(set(cuisines))}
     name = f"{random.choice(FIRST_NAMES)} {random.choice(LAST_NAMES)}"
-    return Person(name, f"{random.choice(town.house_numbers(street))} {street}", town.name, tastes)
+    line = f"{random.choice(town.house_numbers(street))} {street}"
+    return Person(name, line, town.name, tastes, town.locate(line, town.name))
 
 
 def meal(hour: int) -> str:
@@ -69,9 +81,14 @@ def meal(hour: int) -> str:
 
 
 def choose_restaurant(random: Random, restaurants: Sequence[Document], person: Person, hour: int) -> Document | None:
-    """One of the open ones by taste and hour; None when none is open."""
+    """One of the open ones by taste, hour and distance; None when none is open."""
     usual = BY_MEAL[meal(hour)]
-    weights = [usual.get(one["cuisine"], 1.0) * person.tastes.get(one["cuisine"], 1.0) for one in restaurants]
+    weights = [
+        usual.get(one["cuisine"], 1.0)
+        * person.tastes.get(one["cuisine"], 1.0)
+        * math.exp(-person.distance_m(one.get("position")) / NEARBY_M)
+        for one in restaurants
+    ]
     return random.choices(restaurants, weights=weights)[0] if restaurants else None
 
 

@@ -51,6 +51,18 @@ class Figures:
             f" delivered {self.delivered}{refused}; couriers busy {self.busy}/{self.couriers}; {eta}"
         )
 
+    def closing(self, time_factor: float) -> list[str]:
+        """For people, at the end: what became of the orders, and how far the estimates were off."""
+        share = 100 * self.delivered / self.placed if self.placed else 0
+        lines = [f"{self.delivered} of {self.placed} orders delivered ({share:.0f} %), {self.cancelled} cancelled"]
+        for kind, name in (("confirmed", "confirmation"), ("departed", "departure")):
+            error = summary(self.errors_s[kind])
+            figures = f"median {error['median_s']:.0f} s, p90 {error['p90_s']:.0f} s, bias {error['bias_s']:+.0f} s"
+            lines.append(f"ETA error at {name}: {figures if error['count'] else '-'} ({error['count']} orders)")
+        if time_factor > 1:
+            lines.append("The shop's estimates are for real speed: their error means something with --time-factor 1.")
+        return lines
+
     def document(self, seconds: float) -> dict[str, Any]:
         return {
             "seconds": round(seconds, 1),

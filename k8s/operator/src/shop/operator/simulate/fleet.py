@@ -33,6 +33,14 @@ SIGN_UPS_AT_ONCE = 4
 STOP_TIMEOUT_S = 30.0
 ON_THE_MAP_TIMEOUT_S = 20.0
 DOMAIN = "fleet.example.com"
+ORDER_S = 480.0
+"""Of a courier's time for one order, on average, when some of them share a trip."""
+
+
+def fitting_time_factor(couriers: int, orders_per_minute: float) -> float:
+    """How fast time has to run so that so many couriers bring so many orders; 1 is real."""
+    needed = orders_per_minute / 60 * ORDER_S / couriers
+    return round(min(MAX_TIME_FACTOR, max(1.0, needed)), 1)
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Fleet:
         self.figures.couriers = len(self._couriers)
         self._write(
             f"{len(self._couriers)} couriers, {len(customers.people)} customers, {len(kitchens)} kitchens by hand;"
-            f" {self._plan.orders_per_minute:g} orders a minute"
+            f" {self._plan.orders_per_minute:g} orders a minute; {self._plan.time_factor:g} times as fast as real"
         )
         self._started = time.monotonic()
         workers = [asyncio.create_task(one.run()) for one in self._couriers]
@@ -232,6 +240,8 @@ async def simulate(plan: Plan, write: Callable[[str], None]) -> dict[str, Any]:
         async with shop_api(plan.url) as api:
             fleet = Fleet(plan, api, write)
             await fleet.run(stopped)
+            for line in fleet.figures.closing(plan.time_factor):
+                write(line)
             return fleet.figures.document(fleet.seconds)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):

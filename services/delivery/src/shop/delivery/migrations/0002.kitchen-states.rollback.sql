@@ -1,0 +1,2 @@
+DROP INDEX deliveries_in_line;
+DROP TABLE kitchen_states;
