@@ -51,7 +51,7 @@ class Routed(OrderResult):
 
 
 class Reserved(OrderResult):
-    """A courier is held for the order, or a place in the line: one within reach takes it when its food is nearly ready."""
+    """A courier is held, or a place in the line: one within reach takes the order when its food is nearly ready."""
 
     status: Literal[DeliveryStatus.RESERVED] = DeliveryStatus.RESERVED
     distance_m: Annotated[int, Field(ge=0)]
