@@ -150,7 +150,10 @@ class Tracking:
         return self._town.route(position or delivery.pickup, delivery.dropoff).points
 
     async def events(self, seen: Snapshot, viewer: Viewer, known: int | None) -> AsyncIterator[bytes]:
-        """The delivery as it changes, and positions; ``known`` is the revision that the client has seen."""
+        """The delivery as it changes, and positions; ``known`` is the revision that the client has seen.
+
+        A courier's stream ends when the delivery is no longer theirs.
+        """
         delivery = seen.delivery
         change = Change(delivery.order_id, delivery.revision, seen, delivery.state.final)
 
@@ -164,9 +167,15 @@ class Tracking:
             if first is None:
                 yield KEEPALIVE  # the client knows at once that it is connected
             async for sent in self.watchers.events(delivery.order_id, delivery.revision, encode, first):
+                if viewer is Viewer.COURIER and not self._has_courier(delivery.order_id, delivery.courier_id):
+                    return
                 yield sent
         finally:
             self._unfollow(delivery.order_id)
+
+    def _has_courier(self, order_id: UUID, courier_id: UUID | None) -> bool:
+        """Whether a delivery that is watched has this courier still."""
+        return self._watched[order_id].delivery.courier_id == courier_id
 
     async def _changes(self, known: Mapping[UUID, int]) -> list[Change[Snapshot]]:
         found = await self.snapshots(await self._deliveries.newer(known))
