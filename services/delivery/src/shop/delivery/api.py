@@ -18,7 +18,7 @@ from shop.delivery.tracking import Viewer
 from shop.delivery.work import Step
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, CurrentUser, Principal
-from shop.kit.errors import Problem
+from shop.kit.errors import Problem, invalid_field
 from shop.kit.pages import Cursor, Limit, Page, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
 from shop.town import Position
@@ -158,7 +158,12 @@ async def start_delivery_trip(order_id: UUID, person: CurrentUser, service: Serv
 
 @deliveries.post("/{order_id}/deliver", response_model=schemas.StepView)
 async def deliver_food(order_id: UUID, handover: schemas.Handover, person: CurrentUser, service: Service) -> Response:
-    """The customer has the food and told the code. After five wrong codes in ten minutes: 429."""
+    """The customer has the food and told the code. After five wrong codes in ten minutes: 429.
+
+    As every step, an administrator may take it in place of the courier, and without the code.
+    """
+    if handover.code is None and person.role != "admin":
+        raise invalid_field("code", "Send the four digits that the customer tells.")
     return await _act(service, order_id, person, Action.DELIVER, handover.code)
 
 
@@ -168,8 +173,11 @@ async def drop_delivery(order_id: UUID, person: CurrentUser, service: Service) -
     return await _act(service, order_id, person, Action.DROP)
 
 
-async def _act(service: DeliveryService, order_id: UUID, person: Principal, action: Action, code: str = "") -> Response:
-    return _json(step_document(await service.work.act(Step(order_id, person.user_id, action, code))))
+async def _act(
+    service: DeliveryService, order_id: UUID, person: Principal, action: Action, code: str | None = ""
+) -> Response:
+    step = Step(order_id, person.user_id, action, code, by_admin=person.role == "admin")
+    return _json(step_document(await service.work.act(step)))
 
 
 def _before(cursor: str) -> tuple[datetime, UUID]:

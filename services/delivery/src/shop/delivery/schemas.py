@@ -43,9 +43,11 @@ class NewPosition(RequestBody):
 
 
 class Handover(RequestBody):
+    """``code``: the four digits that the customer tells; only an administrator may leave them out."""
+
     model_config = example(code="0427")
 
-    code: Annotated[str, Field(pattern=r"^[0-9]{4}$", description="The four digits that the customer tells")]
+    code: Annotated[str, Field(pattern=r"^[0-9]{4}$")] | None = None
 
 
 class CourierView(BaseModel):

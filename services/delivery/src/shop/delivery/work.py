@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -30,7 +31,10 @@ from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
 from shop.kit.db import Connection
 from shop.kit.errors import Problem
+from shop.kit.logging import decision
 from shop.kit.tasks import poll
+
+log = logging.getLogger(__name__)
 
 MAX_ACTIONS_PER_BATCH = 64
 MAX_LOST_COURIERS = 64
@@ -39,12 +43,16 @@ MAX_LOST_COURIERS = 64
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A courier's action; ``code`` is what the customer told, for `Action.DELIVER`."""
+    """What a courier does with a delivery of theirs, or an administrator in place of the courier.
+
+    ``code`` is the customer's, for `Action.DELIVER`; None: an administrator does without it.
+    """
 
     order_id: UUID
-    courier_id: UUID
+    user_id: UUID
     action: Action
-    code: str = ""
+    code: str | None = ""
+    by_admin: bool = False
 
 
 class CourierWork:
@@ -71,12 +79,17 @@ class CourierWork:
         await self._acting.close()
 
     async def act(self, step: Step) -> Delivery:
-        """The delivery after the courier's action; doing the same again changes nothing.
+        """The delivery after the action; doing the same again changes nothing.
 
         Problem 404 ``unknown_delivery``, 409 ``illegal_transition`` or ``not_ready``, 422 ``wrong_code``,
         429 ``too_many_wrong_codes``.
         """
-        return await self._acting.submit(step)
+        delivery = await self._acting.submit(step)
+        if step.by_admin:
+            message = "%s of order %s by an administrator"
+            about = {"order_id": step.order_id, "admin_id": step.user_id}
+            decision(log, "delivery_moved_by_admin", message, step.action, step.order_id, **about)
+        return delivery
 
     async def put_courier(self, user_id: UUID, name: str, vehicle: Vehicle) -> Courier:
         """Add or change a courier; Problem 409 ``courier_busy`` when they carry more than fits into the vehicle."""
@@ -151,9 +164,9 @@ class CourierWork:
         decided = [_decide(known.get(step.order_id), step, now) for step in steps]
         changes = [(old, new) for old, new, _ in decided if old is not None and new is not None]
         given_back = [
-            (step.order_id, step.courier_id)
-            for step, (_, new, problem) in zip(steps, decided, strict=True)
-            if problem is None and new is not None and new.state is State.WAITING
+            (old.order_id, old.courier_id)
+            for old, new in changes
+            if old.courier_id is not None and new.state is State.WAITING
         ]
         await repository.add_refusals(connection, given_back, now)
         written = {one.order_id: one for one in await self._dispatch.write(connection, changes, now)}
@@ -166,11 +179,11 @@ class CourierWork:
 
 def _decide(old: Delivery | None, step: Step, now: datetime) -> tuple[Delivery | None, Delivery | None, Problem | None]:
     """The delivery before and after the step (None: not theirs), and the problem if it is refused."""
-    if old is None or old.courier_id != step.courier_id or old.state is State.HELD:
+    if old is None or old.state is State.HELD or not (step.by_admin or old.courier_id == step.user_id):
         return None, None, errors.unknown_delivery(step.order_id)
     if old.state is ACTIONS[step.action][1]:
         return old, old, None
-    if step.action is Action.DELIVER and old.state is State.ON_THE_WAY:
+    if step.action is Action.DELIVER and step.code is not None and old.state is State.ON_THE_WAY:
         until = old.locked_until(now)
         if until is not None:
             return old, old, errors.too_many_wrong_codes(until, now)
