@@ -110,23 +110,6 @@ async def test_a_courier_who_gave_it_back_sees_it_no_more(service: RunningServic
     assert answer.status_code == 404
 
 
-async def test_a_stream_of_a_courier_ends_when_another_one_takes_over(
-    service: RunningService, rider: Rider, public: httpx.AsyncClient
-) -> None:
-    order, headers = await customer_of(service)
-    async with watch(public, order, rider.headers) as answer, watch(public, order, headers) as customers:
-        events, seen = Events(answer), Events(customers)
-        assert (await events.next("state"))["state"] == "assigned"
-        other = await service.courier(at=corner(2), name="Noor")
-        await rider.does(order.id, "reject")
-        while ((await seen.next("state"))["courier"] or {}).get("name") != "Noor":
-            pass
-        service.clock.advance(1)
-        await other.at(corner(3))
-        assert (await seen.next("position"))["lat"] == corner(3).lat
-        assert await events.ended(), "neither the new courier's name nor position reaches the one before"
-
-
 class Restaurants:
     """The restaurant service's answer to who works where."""
 

@@ -233,31 +233,6 @@ async def test_other_couriers_do_nothing_with_a_delivery(service: RunningService
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_delivery")
 
 
-async def test_an_administrator_ends_a_delivery_that_its_courier_cannot(service: RunningService, rider: Rider) -> None:
-    order, path = await service.live(), "/api/v1/deliveries"
-    await bring(service, rider, order)
-    for headers in (rider.headers, service.tokens.headers()):
-        refused = await service.client.post(f"{path}/{order.id}/deliver", json={}, headers=headers)
-        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
-    wrong = f"{(int(await service.code(order)) + 1) % 10_000:04}"
-    for _ in range(MAX_WRONG_CODES):
-        await rider.does(order.id, "deliver", wrong)
-    assert (await service.call("POST", f"{path}/{order.id}/deliver", service.admin, {}))["state"] == "delivered"
-    assert (await service.delivery(order))["courier"]["name"] == "Ines"
-    await service.assert_sound()
-
-
-async def test_an_administrator_takes_a_delivery_from_a_courier_who_does_not_come(
-    service: RunningService, rider: Rider
-) -> None:
-    order = await service.live()
-    other = await service.courier(at=corner(300))
-    step = await service.call("POST", f"/api/v1/deliveries/{order.id}/drop", service.admin)
-    assert step["state"] in {"waiting", "assigned"}
-    assert await service.has_courier(order, other), "the one before is not offered it again"
-    await service.assert_sound()
-
-
 async def test_the_error_of_the_first_estimate_is_measured(service: RunningService, rider: Rider) -> None:
     order = await service.live()
     first = (await service.row(order))["first_eta"]

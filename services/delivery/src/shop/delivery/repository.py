@@ -48,9 +48,12 @@ NEWER = f"""
 SELECT {COLUMNS} FROM deliveries JOIN unnest($1::uuid[], $2::integer[]) AS seen (id, known) ON id = order_id
 WHERE revision > known AND version > 0"""
 PAGE = f"""
-SELECT {COLUMNS} FROM deliveries WHERE version > 0 AND ($1::text IS NULL OR state = $1)
+SELECT {COLUMNS} FROM deliveries WHERE version > 0 AND {{more}}
 AND ($2::timestamptz IS NULL OR (created_at, order_id) < ($2, $3::uuid)) ORDER BY created_at DESC, order_id DESC
 LIMIT $4"""
+ANY_PAGE = PAGE.format(more="$1::text IS NULL")
+# Statements of their own, so that the index deliveries_by_state is used: few of all deliveries are live.
+STATE_PAGE = PAGE.format(more="state = $1::text")
 REFUSALS = "SELECT order_id, courier_id FROM delivery_refusals WHERE order_id = ANY($1::uuid[])"
 HISTORY = """
 SELECT order_id, to_state, at FROM delivery_transitions WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, version"""
@@ -267,7 +270,8 @@ class DeliveryRepository:
     async def page(self, state: State | None, before: tuple[datetime, UUID] | None, limit: int) -> list[Delivery]:
         """Paid deliveries, the newest first."""
         at, order_id = before or (None, None)
-        return [delivery_of(row) for row in await self.database.fetch(PAGE, state, at, order_id, limit)]
+        statement = ANY_PAGE if state is None else STATE_PAGE
+        return [delivery_of(row) for row in await self.database.fetch(statement, state, at, order_id, limit)]
 
     async def demand(self, since: datetime) -> list[tuple[int, int]]:
         """The orders since then, by the junction nearest to their customer."""

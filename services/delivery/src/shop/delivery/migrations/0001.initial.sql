@@ -69,6 +69,7 @@ CREATE INDEX deliveries_without_courier ON deliveries (waiting_since, order_id)
 CREATE INDEX deliveries_of_courier ON deliveries (courier_id)
     WHERE courier_id IS NOT NULL AND state IN ('held', 'assigned', 'at_restaurant', 'picked_up', 'on_the_way');
 CREATE INDEX deliveries_by_time ON deliveries (created_at, dropoff_junction);
+CREATE INDEX deliveries_by_state ON deliveries (state, created_at, order_id);
 
 -- Each change of state of a live delivery, and the courier that it had then.
 CREATE TABLE delivery_transitions (
