@@ -86,9 +86,10 @@ class CourierWork:
         """
         delivery = await self._acting.submit(step)
         if step.by_admin:
-            message = "%s of order %s by an administrator"
-            about = {"order_id": step.order_id, "admin_id": step.user_id}
-            decision(log, "delivery_moved_by_admin", message, step.action, step.order_id, **about)
+            message, order_id = "%s of order %s by an administrator", step.order_id
+            decision(
+                log, "delivery_moved_by_admin", message, step.action, order_id, order_id=order_id, admin_id=step.user_id
+            )
         return delivery
 
     async def put_courier(self, user_id: UUID, name: str, vehicle: Vehicle) -> Courier:
