@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from services.delivery.tests.delivery_service import Rider, RunningService, corner
 from services.delivery.tests.test_delivery_tracking import Events, customer_of, watch
 from services.delivery.tests.test_delivery_work import bring
-from shop.delivery import repository
+from shop.delivery import repository, work
 from shop.delivery.domain import MAX_WRONG_CODES
+from shop.delivery.settings import Settings
 
 Served = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -87,3 +89,23 @@ async def test_live_deliveries_are_read_without_those_of_the_past(service: Runni
     assert "deliveries_by_state" in "".join(row["QUERY PLAN"] for row in plan)
     page = await service.call("GET", "/api/v1/deliveries?state=assigned", service.admin)
     assert [one["order_id"] for one in page["items"]] == [str(order.id)]
+
+
+async def test_couriers_who_have_only_what_is_picked_up_do_not_hide_others_that_are_lost(
+    service: RunningService, rider: Rider, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "MAX_LOST_COURIERS", 1)
+    carried = await service.live()
+    await bring(service, rider, carried)
+    other = await service.courier(at=corner(2))
+    assert rider.id < other.id, "the first of both is looked at first"
+    assigned = await service.live()
+    assert await service.has_courier(assigned, other)
+    service.clock.advance(settings.courier_lost_after_s + 1)
+    await service.check()
+    assert (await service.row(assigned))["courier_id"] is None
+    lost_before = service.clock.now() - timedelta(seconds=settings.courier_lost_after_s)
+    deliveries = service.app.state.service.work._deliveries
+    await service.release(assigned)
+    assert not await deliveries.is_due(lost_before, service.clock.now()), "nothing can be done for the other one"
+    assert await service.has_courier(carried, rider)

@@ -24,8 +24,13 @@ FROM (
     SELECT * FROM couriers JOIN courier_positions ON courier_id = user_id WHERE on_shift AND fixed_at >= $1
     ORDER BY user_id
 ) AS ready"""
+# What is picked up stays with its courier, so nothing is taken back from one who has nothing else.
+HAS_NOT_PICKED_UP = """EXISTS (
+    SELECT FROM deliveries d
+    WHERE d.courier_id = couriers.user_id AND d.state IN ('held', 'assigned', 'at_restaurant'))"""
 LOST = f"""
-{SELECT} WHERE on_shift AND load > 0 AND coalesce(fixed_at < $1, true) ORDER BY user_id LIMIT $2"""
+{SELECT} WHERE on_shift AND load > 0 AND coalesce(fixed_at < $1, true) AND {HAS_NOT_PICKED_UP}
+ORDER BY user_id LIMIT $2"""
 PAGE = f"{SELECT} WHERE $1::uuid IS NULL OR user_id > $1 ORDER BY user_id LIMIT $2"
 NEWER = f"""
 {SELECT} JOIN unnest($1::uuid[], $2::integer[]) AS seen (id, known) ON id = user_id WHERE revision > known"""
@@ -100,7 +105,7 @@ async def count_on_shift(connection: Connection, fixed_since: datetime) -> dict[
 
 
 async def lost(connection: Connection, before: datetime, limit: int) -> list[Courier]:
-    """On shift, with deliveries, and without a fix since ``before``."""
+    """On shift, with deliveries that are not picked up, and without a fix since ``before``."""
     return [courier_of(row) for row in await connection.fetch(LOST, before, limit)]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from shop.delivery import metrics
+from shop.delivery.courier_repository import HAS_NOT_PICKED_UP
 from shop.delivery.domain import Delivery, State
 from shop.kit.db import Connection, Database, Record
 from shop.town import Position
@@ -117,12 +118,12 @@ FROM new WHERE d.order_id = new.order_id"""
 REFUSE = """
 INSERT INTO delivery_refusals (order_id, courier_id, at) SELECT order_id, courier_id, $3
 FROM unnest($1::uuid[], $2::uuid[]) AS r (order_id, courier_id) ON CONFLICT DO NOTHING"""
-DUE = """
+DUE = f"""
 SELECT EXISTS (
     SELECT FROM deliveries WHERE courier_id IS NULL AND state IN ('held', 'waiting') AND ready_at <= $2
 ) OR EXISTS (
     SELECT FROM couriers LEFT JOIN courier_positions ON courier_id = user_id
-    WHERE on_shift AND load > 0 AND coalesce(fixed_at < $1, true))"""
+    WHERE on_shift AND load > 0 AND coalesce(fixed_at < $1, true) AND {HAS_NOT_PICKED_UP})"""
 COUNT_IN_LINE = "SELECT count(*) FROM deliveries WHERE courier_id IS NULL AND state IN ('held', 'waiting')"
 
 Change = tuple[Delivery, Delivery]
@@ -245,8 +246,8 @@ class DeliveryRepository:
                 yield connection
 
     async def is_due(self, lost_before: datetime, ready_by: datetime) -> bool:
-        """Whether a delivery in line has its food ready by then, or a courier on shift has something and no fix since
-        ``lost_before``."""
+        """Whether a delivery in line has its food ready by then, or a courier on shift has something that is not picked
+        up and no fix since ``lost_before``."""
         return bool(await self.database.fetchval(DUE, lost_before, ready_by))
 
     async def newer(self, seen: Mapping[UUID, int]) -> list[Delivery]:
