@@ -34,6 +34,7 @@ FOOD_STORE = STORE | {
     "taxes": [
         {"country": "DE", "category": None, "rate_percent": 19},
         {"country": "DE", "category": "food", "rate_percent": "7.0"},
+        {"country": "FR", "category": None, "rate_percent": 1},
     ],
     "delivery": {"base": 199, "per_km": 60, "free_above": 5_000, "max_distance_m": 3_000},
 }
@@ -248,6 +249,14 @@ async def test_the_quote_of_a_cart_is_that_of_its_order(client: httpx.AsyncClien
     assert priced["status"] == "quoted", priced
     for name in ("subtotal", "discount", "tax", "shipping", "tip", "total"):
         assert priced[name] == found[name]
+
+
+async def test_food_is_taxed_where_the_town_is_whatever_country_its_address_names(client: httpx.AsyncClient) -> None:
+    abroad = ADDRESS | {"country": "FR", "postal_code": "75001"}
+    here, there = [(await asked(client, (PIZZA, 2, []), address=place)).json() for place in (ADDRESS, abroad)]
+    assert here["tax"] == there["tax"] == {"amount": 140, "currency": "EUR"}
+    (priced,) = await price_orders(client, order_of(here, None) | {"country": "FR"})
+    assert priced["tax"] == here["tax"]
 
 
 async def test_an_order_below_the_minimum_is_rejected_and_keeps_its_coupon(

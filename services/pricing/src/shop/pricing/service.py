@@ -38,6 +38,7 @@ class PricingService:
     ) -> None:
         self._food = food
         self.currency = settings.store.currency
+        self._country = settings.store.country
         self._tariff = settings.tariff()
         self._served = settings.store.served
         self._repository = repository
@@ -69,7 +70,10 @@ class PricingService:
         return quote_document(domain.quote(lines, country, discount, self._tariff), self.currency)
 
     async def quote_food(self, request: FoodQuoteRequest) -> dict[str, Any]:
-        """The quote for a cart of food. Problem with the code by which restaurant, delivery or pricing refuses it."""
+        """The quote for a cart of food. Problem with the code by which restaurant, delivery or pricing refuses it.
+
+        Food is taxed as in the store's country, where the town is, whatever country an address names.
+        """
         if self._food is None:
             raise errors.food_not_offered()
         if request.address.country not in self._served:
@@ -83,7 +87,7 @@ class PricingService:
         if (refusal := domain.food_refusal(subtotal, terms, self._tariff.delivery)) is not None:
             raise errors.refused(refusal, **self._missing(refusal, subtotal, terms))
         discount = await self._discount(request.coupon, subtotal) if request.coupon else None
-        quote = domain.quote(cart.lines, request.address.country, discount, self._tariff, terms)
+        quote = domain.quote(cart.lines, self._country, discount, self._tariff, terms)
         return cart.document(quote, self.currency)
 
     def _missing(self, refusal: Refusal, subtotal: int, food: Food) -> dict[str, Any]:
@@ -155,7 +159,8 @@ class PricingService:
         if isinstance(verdict, str):
             extra = {} if food is None else self._missing(verdict, domain.subtotal_of(lines), food)
             return QuoteRejected(order_id=item.order_id, code=verdict, detail=domain.REFUSALS[verdict], extra=extra)
-        quote = domain.quote(lines, item.country, verdict, self._tariff, food)
+        country = item.country if food is None else self._country
+        quote = domain.quote(lines, country, verdict, self._tariff, food)
         return quoted(item.order_id, quote, self.currency)
 
     async def release(self, order_ids: Sequence[UUID]) -> None:
