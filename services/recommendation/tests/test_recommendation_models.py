@@ -74,7 +74,7 @@ def trainer_of(shop: Shop, clock: FixedClock | None = None) -> Models:
     """Another replica's, which is driven by the test."""
     database = shop.replica.context.database
     repository = ModelRepository(database)
-    return Models(repository, PurchaseRepository(database), clock or shop.replica.service.clock, lambda: None)
+    return Models(repository, clock or shop.replica.service.clock, lambda: None)
 
 
 async def test_one_replica_trains_at_a_time(shop: Shop, user: UUID, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,13 @@
-"""The events that delivery consumes: what the kitchen says about an order, by which it may be picked up."""
+"""The events that delivery consumes: what the kitchen says about an order, and that users were deleted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from shop.contracts.events import TicketChanged
-from shop.delivery import repository
-from shop.delivery.domain import Delivery
+from shop.contracts.events import TicketChanged, UserDeleted
+from shop.delivery import deletion_repository, repository
+from shop.delivery.domain import BEFORE_PICKUP, Delivery
 from shop.delivery.service import DeliveryService
 from shop.kit.db import Connection
 from shop.kit.events import Received
@@ -35,7 +35,26 @@ def consumers(service: DeliveryService) -> list[Consumer]:
         if any(one.courier_id is None and not one.state.final for one in changed):
             await service.dispatch.take_up_line(connection, service.now())
 
-    return [Consumer("tickets", [TicketChanged], tickets)]
+    return [Consumer("tickets", [TicketChanged], tickets), deletions(service)]
+
+
+def deletions(service: DeliveryService) -> Consumer:
+    """Of couriers, whose deliveries go to others unless they were picked up, and of customers."""
+
+    async def take_turn(connection: Connection, _: Sequence[Received]) -> None:
+        await repository.lock(connection)
+
+    async def delete(connection: Connection, received: Sequence[Received]) -> None:
+        now, user_ids = service.now(), [one.event.user_id for one in received]
+        couriers = await deletion_repository.end_work(connection, user_ids, now)
+        carried = await repository.carried(connection, couriers)
+        back = [one for held in carried.values() for one in held if one.state in BEFORE_PICKUP]
+        if back:
+            await service.dispatch.write(connection, [(old, old.returned(now, "off_shift")) for old in back], now)
+            await service.dispatch.take_up_line(connection, now)
+        await deletion_repository.erase_ended(connection, user_ids)
+
+    return Consumer.of_deletions(UserDeleted, deletion_repository.DELETED_USERS, delete, lock=take_turn)
 
 
 def _with_ticket(old: Delivery, event: TicketChanged, added: bool) -> Delivery:

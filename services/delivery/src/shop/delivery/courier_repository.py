@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from shop.delivery.deletion_repository import DELETED_USERS
 from shop.delivery.domain import Courier, Vehicle
 from shop.delivery.roster import Roster
 from shop.kit.db import Connection, Database, Record
@@ -46,7 +47,8 @@ SELECT count(*) FILTER (WHERE fixed_at >= $1) AS fresh, count(*) FILTER (WHERE f
     count(*) FILTER (WHERE fixed_at IS NULL) AS none
 FROM couriers LEFT JOIN courier_positions ON courier_id = user_id WHERE on_shift"""
 # One fix per courier and second: the first of each second is kept.
-STORE_POSITIONS = """
+# Nothing is stored of a deleted courier, who has no position before; see shop.kit.deleted_users.
+STORE_POSITIONS = f"""
 WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::float8[], $3::float8[], $4::smallint[], $5::timestamptz[])
         AS n (courier_id, lat, lon, junction, fixed_at)
@@ -55,13 +57,15 @@ WITH new AS (
 ), stored AS (
     INSERT INTO courier_positions AS p (courier_id, lat, lon, junction, fixed_at)
     SELECT n.courier_id, n.lat, n.lon, n.junction, n.fixed_at FROM new n JOIN couriers ON user_id = n.courier_id
+    LEFT JOIN before b ON b.courier_id = n.courier_id
+    WHERE b.courier_id IS NOT NULL OR NOT {DELETED_USERS.holds("n.courier_id")}
     ORDER BY n.courier_id
     ON CONFLICT (courier_id) DO UPDATE SET lat = excluded.lat, lon = excluded.lon, junction = excluded.junction,
         fixed_at = excluded.fixed_at
     WHERE date_trunc('second', excluded.fixed_at) > date_trunc('second', p.fixed_at)
     RETURNING courier_id
 )
-SELECT s.courier_id, b.fixed_at AS before FROM stored s LEFT JOIN before b USING (courier_id)"""
+SELECT s.courier_id, b.fixed_at AS before FROM stored s LEFT JOIN before b USING (courier_id)"""  # noqa: S608 - constants
 
 Fix = tuple[Position, int, datetime]
 """A position, its nearest junction, and its time."""

@@ -145,7 +145,7 @@ class Delivery:
     address: dict[str, str]
     pickup: Position
     dropoff: Position
-    dropoff_junction: int
+    dropoff_junction: int | None
     distance_m: int
     code: str
     ready_at: datetime

@@ -12,6 +12,7 @@ import itertools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import orjson
@@ -21,7 +22,9 @@ from prometheus_client import Counter
 
 from shop.kit import telemetry
 from shop.kit.bus import BROKER_ERRORS, Bus
+from shop.kit.clock import Clock
 from shop.kit.db import Connection, Database
+from shop.kit.deleted_users import ERASED, DeletedUsers, uuids_in
 from shop.kit.errors import Unavailable
 from shop.kit.events import EventData, Received, open_envelope
 from shop.kit.ids import new_id
@@ -43,11 +46,17 @@ MAX_ERROR_CHARACTERS = 2_000
 CLAIM = """
 INSERT INTO inbox (consumer, event_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id"""
 COUNT_FAILURE = """
-INSERT INTO dead_letter (consumer, event_id, type, payload, error, failures) VALUES ($1, $2, $3, $4, $5, 1)
-ON CONFLICT (consumer, event_id) DO UPDATE SET failures = dead_letter.failures + 1, error = excluded.error
+INSERT INTO dead_letter (consumer, event_id, type, payload, error, failures)
+SELECT $1, $2, $3, CASE WHEN erased THEN '' ELSE $4 END, CASE WHEN erased THEN $7 ELSE $5 END, 1
+FROM (SELECT EXISTS (SELECT FROM unnest($6::uuid[]) AS mentioned (id) WHERE {deleted}) AS erased) AS event
+ON CONFLICT (consumer, event_id) DO UPDATE SET failures = dead_letter.failures + 1, payload = excluded.payload,
+    error = excluded.error
 RETURNING failures"""
 MARK_DEAD = "UPDATE dead_letter SET dead_at = now() WHERE consumer = $1 AND event_id = $2"
 FORGET_FAILURES = "DELETE FROM dead_letter WHERE consumer = $1 AND event_id = ANY($2::uuid[]) AND dead_at IS NULL"
+
+
+Handle = Callable[[Connection, Sequence[Received]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,39 @@ class Consumer:
 
     name: str
     types: Sequence[type[EventData]]
-    handle: Callable[[Connection, Sequence[Received]], Awaitable[None]]
+    handle: Handle
+    deleted_users: DeletedUsers | None = None
+    """Set by `of_deletions`."""
+
+    @classmethod
+    def of_deletions(
+        cls,
+        event: type[EventData],
+        deleted_users: DeletedUsers,
+        delete: Handle | None = None,
+        *,
+        lock: Handle | None = None,
+        clock: Clock | None = None,
+        name: str = "deleted-users",
+    ) -> Consumer:
+        """The consumer of the ``event`` that a user (its ``user_id``) was deleted.
+
+        ``delete`` removes what the service stores of them, knowing that no transaction stores more. ``lock`` is called
+        first, for what such transactions lock before they look for deleted users. Events about the users that could
+        not be consumed lose their contents, whichever comes first.
+        """
+        now = (clock or Clock()).now
+
+        async def handle(connection: Connection, received: Sequence[Received]) -> None:
+            user_ids = sorted({one.event.user_id for one in received})
+            if lock is not None:
+                await lock(connection, received)
+            await deleted_users.add(connection, user_ids, now())
+            if delete is not None:
+                await delete(connection, received)
+            await deleted_users.erase_dead_letters(connection, user_ids)
+
+        return cls(name, [event], handle, deleted_users)
 
 
 class Inbox:
@@ -67,10 +108,14 @@ class Inbox:
         self._database = database
         self._bus = bus
         self._failures_seen: set[str] = set()
+        self._count_failure = COUNT_FAILURE.format(deleted="false")
 
     def start(self, consumers: Sequence[Consumer], tasks: Tasks) -> None:
-        """One supervised loop per consumer and publishing noun."""
+        """One supervised loop per consumer and publishing noun, and one that forgets deleted users."""
         for consumer in consumers:
+            if (deleted_users := consumer.deleted_users) is not None:
+                self._count_failure = COUNT_FAILURE.format(deleted=deleted_users.holds("mentioned.id"))
+                tasks.start("deleted-users", partial(deleted_users.run, self._database, Clock()))
             by_noun = itertools.groupby(sorted(consumer.types, key=_noun), key=_noun)
             for noun, types in by_noun:
                 known = {kind.TYPE: kind for kind in types}
@@ -94,13 +139,23 @@ class Inbox:
         return len(new_events)
 
     async def count_failure(self, consumer: Consumer, event: Received, payload: bytes, error: Exception) -> int:
-        """Record a failed attempt and return the number of attempts; the last one marks the event as dead."""
+        """Record a failed attempt and return the number of attempts; the last one marks the event as dead.
+
+        Of an event about a deleted user nothing is kept but its type and id.
+        """
         self._failures_seen.add(consumer.name)
         text = payload.decode(errors="replace").replace("\x00", "")
         reason = f"{type(error).__name__}: {error}".replace("\x00", "")[:MAX_ERROR_CHARACTERS]
         async with self._database.transaction() as connection:
             failures: int = await connection.fetchval(
-                COUNT_FAILURE, consumer.name, event.event_id, event.type, text, reason
+                self._count_failure,
+                consumer.name,
+                event.event_id,
+                event.type,
+                text,
+                reason,
+                uuids_in(text),
+                f"{type(error).__name__}: {ERASED}",
             )
             if failures >= MAX_FAILURES:
                 await connection.execute(MARK_DEAD, consumer.name, event.event_id)

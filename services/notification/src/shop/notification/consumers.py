@@ -29,24 +29,23 @@ def consumers(service: NotificationService) -> list[Consumer]:
     # Other consumers, because a pod of an older version that shares one cannot read a type that is new to it.
     found = [
         Consumer("messages", list(domain.MAIL_TEMPLATES), queue.handle),
-        Consumer("deleted-users", [UserDeleted], queue.handle_deleted),
+        queue.deletions,
     ]
     return [*found, Consumer("deliveries", [DeliveryChanged], queue.handle_deliveries)] if service.food else found
 
 
 class MessageQueue:
-    """Queues the messages of a batch of events, in at most three statements. Nothing stays of a deleted user, whatever
-    the order of events."""
+    """Queues the messages of a batch of events. Nothing stays of a deleted user, whatever the order of events."""
 
     def __init__(self, owner_phone: str, clock: Clock, *, texts: bool = False) -> None:
         self._owner_phone = owner_phone
         self._clock = clock
         self._texts = texts
+        self.deletions = Consumer.of_deletions(UserDeleted, repository.DELETED_USERS, self._delete, clock=clock)
 
     async def handle(self, connection: Connection, events: Sequence[Received]) -> None:
         ordered = sorted(events, key=lambda received: received.time)
         contacts = [found for received in ordered if (found := domain.contact(received.event))]
-        await repository.lock_out_deletions(connection)
         if contacts:
             await repository.save_contacts(connection, contacts)
         wanted = [
@@ -77,7 +76,6 @@ class MessageQueue:
     async def handle_deliveries(self, connection: Connection, events: Sequence[Received]) -> None:
         """Queue what customers are told of their deliveries, each order's events by their version."""
         now = self._clock.now()
-        await repository.lock_out_deletions(connection)
         users = {received.event.order_id: received.event.user_id for received in events}
         known = await food_repository.lock(connection, users, now)
         wanted: list[tuple[Received, domain.Notice]] = []
@@ -94,10 +92,10 @@ class MessageQueue:
         if wanted:
             await repository.insert(connection, wanted, now)
 
-    async def handle_deleted(self, connection: Connection, events: Sequence[Received]) -> None:
+    async def _delete(self, connection: Connection, events: Sequence[Received]) -> None:
         """Delete what is known about the users, and queue one last mail to each."""
         by_user = {received.event.user_id: received for received in events}
-        addresses = await repository.delete_users(connection, list(by_user), self._clock.now())
+        addresses = await repository.delete_users(connection, list(by_user))
         mails = [(by_user[user_id], domain.last_mail(email)) for user_id, email in addresses.items()]
         if mails:
             await repository.insert(connection, mails, self._clock.now())

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from shop.kit.db import Connection
 from shop.notification.food import FoodOrder
+from shop.notification.repository import DELETED_USERS
 
 COLUMNS = "order_id, user_id, email, phone, confirmed, over, version, courier, on_the_way, held"
 
@@ -16,7 +17,7 @@ COLUMNS = "order_id, user_id, email, phone, confirmed, over, version, courier, o
 LOCK = f"""
 INSERT INTO food_orders AS f (order_id, user_id, used_at)
 SELECT order_id, user_id, $3 FROM unnest($1::uuid[], $2::uuid[]) AS w (order_id, user_id)
-WHERE NOT EXISTS (SELECT FROM deleted_users d WHERE d.digest = sha256(uuid_send(w.user_id)))
+WHERE NOT {DELETED_USERS.holds("w.user_id")}
 ORDER BY order_id
 ON CONFLICT (order_id) DO UPDATE SET used_at = excluded.used_at
 RETURNING {COLUMNS}"""  # noqa: S608 - constants

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from shop.kit.db import Connection, Database, Record
+from shop.kit.deleted_users import DeletedUsers
 from shop.kit.events import Received
 from shop.kit.ids import new_id
 from shop.notification.domain import LAST_MAIL, ORDERED_TEMPLATES, Channel, Contact, Notice, State
@@ -16,11 +17,7 @@ from shop.notification.domain import LAST_MAIL, ORDERED_TEMPLATES, Channel, Cont
 LEASE_S = 60.0
 """How long claimed messages belong to the sender that claimed them; then any sender may claim them."""
 
-# A transaction that stores data about users takes the first lock, one that deletes users the second. They conflict, so
-# each reads everything that the other has committed.
-LOCK_OUT_DELETIONS = "LOCK TABLE deleted_users IN ROW SHARE MODE"
-LOCK_OUT_OTHERS = "LOCK TABLE deleted_users IN EXCLUSIVE MODE"
-IS_DELETED = "EXISTS (SELECT FROM deleted_users d WHERE d.digest = sha256(uuid_send(({}->>'user_id')::uuid)))"
+DELETED_USERS = DeletedUsers("deleted_users")
 
 # "We received your order" is not sent once the order's outcome is known. To a deleted user go only messages about their
 # orders, whose events have the address.
@@ -33,19 +30,19 @@ FROM jsonb_to_recordset($1) AS r (id uuid, event_id uuid, channel text, user_id 
 WHERE (template <> 'order-pending' OR NOT EXISTS (
     SELECT FROM notifications n WHERE n.user_id = r.user_id AND n.order_id = r.order_id AND n.template <> r.template
 )) AND (r.order_id IS NOT NULL AND r.recipient IS NOT NULL OR r.template = '{LAST_MAIL}'
-    OR NOT {IS_DELETED.format("r.data")})
+    OR NOT {DELETED_USERS.holds("(r.data->>'user_id')::uuid")})
 ON CONFLICT (event_id, channel) DO NOTHING
 """  # noqa: S608 - constants
 
 # Sorted by key, so that concurrent transactions lock in the same order; no write when nothing changed.
-UPSERT_CONTACTS = """
+UPSERT_CONTACTS = f"""
 INSERT INTO contacts AS c (user_id, email, name, known_at)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS k (user_id, email, name, known_at)
-WHERE NOT EXISTS (SELECT FROM deleted_users d WHERE d.digest = sha256(uuid_send(k.user_id)))
+WHERE NOT {DELETED_USERS.holds("k.user_id")}
 ORDER BY user_id
 ON CONFLICT (user_id) DO UPDATE SET email = excluded.email, name = excluded.name, known_at = excluded.known_at
 WHERE c.known_at < excluded.known_at AND (c.email, c.name) <> (excluded.email, excluded.name)
-"""
+"""  # noqa: S608 - constants
 
 CLAIM = """
 WITH due AS (
@@ -63,15 +60,27 @@ SELECT n.id, n.template, n.data, n.attempts, n.created_at, coalesce(n.recipient,
 FROM claimed n LEFT JOIN contacts c ON c.user_id = n.user_id ORDER BY n.id
 """
 
-# "sent" is recorded whoever holds the lease by now; any other result only by the current holder.
-RECORD = """
+# "sent" is recorded whoever holds the lease by now; any other result only by the current holder. A message to a deleted
+# user that is finished is deleted instead.
+RECORD = f"""
+WITH results AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
+        $8::text[], $9::text[]) AS s (id, state, attempts, next_attempt_at, recipient, subject, body_text, body_html,
+        error)
+), deleted AS MATERIALIZED (
+    SELECT n.id FROM notifications n JOIN results s USING (id)
+    WHERE s.state <> 'queued' AND {DELETED_USERS.holds("(n.data->>'user_id')::uuid")}
+), erased AS (
+    DELETE FROM notifications n USING deleted, results s
+    WHERE n.id = deleted.id AND n.id = s.id AND {{ours}}
+)
 UPDATE notifications n SET state = s.state, attempts = s.attempts, next_attempt_at = s.next_attempt_at,
     recipient = coalesce(s.recipient, n.recipient), subject = s.subject, body_text = s.body_text,
     body_html = s.body_html, error = s.error, sent_at = CASE WHEN s.state = 'sent' THEN $10::timestamptz END
-FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[],
-    $9::text[]) AS s (id, state, attempts, next_attempt_at, recipient, subject, body_text, body_html, error)
-WHERE n.id = s.id AND n.state = 'queued' AND (s.state = 'sent' OR n.next_attempt_at = $11::timestamptz)
-"""
+FROM results s WHERE n.id = s.id AND {{ours}} AND NOT EXISTS (SELECT FROM deleted WHERE deleted.id = n.id)
+""".format(  # noqa: S608 - constants
+    ours="n.state = 'queued' AND (s.state = 'sent' OR n.next_attempt_at = $11::timestamptz)"
+)
 
 OWN = """
 SELECT id, channel, template, subject, state, created_at, sent_at, order_id FROM notifications
@@ -87,15 +96,9 @@ ORDER BY id DESC LIMIT $4
 """
 
 
-# What is queued is still sent: it is about orders that were placed before. So it gets the address, if there is one. An
-# event that could not be consumed has the user's name and address.
+# What is queued is still sent: it is about orders that were placed before. So it gets the address, if there is one.
 DELETE_USERS = """
-WITH input AS (
-    SELECT DISTINCT user_id FROM unnest($1::uuid[]) AS deleted (user_id)
-), marked AS (
-    INSERT INTO deleted_users (digest, deleted_at) SELECT sha256(uuid_send(user_id)), $2 FROM input
-    ON CONFLICT DO NOTHING
-), addressed AS (
+WITH addressed AS (
     UPDATE notifications n SET recipient = c.email FROM contacts c
     WHERE n.user_id = ANY ($1::uuid[]) AND n.state = 'queued' AND n.recipient IS NULL AND c.user_id = n.user_id
 ), finished AS (
@@ -105,16 +108,9 @@ WITH input AS (
             OR n.recipient IS NULL AND NOT EXISTS (SELECT FROM contacts c WHERE c.user_id = n.user_id))
 ), told AS (
     DELETE FROM food_orders WHERE user_id = ANY ($1::uuid[])
-), erased AS (
-    UPDATE dead_letter SET payload = '', error = 'erased with its user' FROM input
-    WHERE strpos(dead_letter.payload, input.user_id::text) > 0
 )
 DELETE FROM contacts WHERE user_id = ANY ($1::uuid[]) RETURNING user_id, email
 """
-DELETE_FINISHED = f"""
-DELETE FROM notifications n WHERE n.id = ANY ($1::uuid[]) AND n.state <> 'queued' AND {IS_DELETED.format("n.data")}
-"""  # noqa: S608 - constants
-FORGET_DELETED = "DELETE FROM deleted_users WHERE deleted_at < $1"
 FORGET_FOOD_ORDERS = "DELETE FROM food_orders WHERE used_at < $1"
 
 
@@ -152,11 +148,6 @@ class Result:
     error: str | None = None
 
 
-async def lock_out_deletions(connection: Connection) -> None:
-    """Wait for deletions of users, and let none begin before the transaction ends; to be called before any change."""
-    await connection.execute(LOCK_OUT_DELETIONS)
-
-
 async def insert(connection: Connection, wanted: Sequence[tuple[Received, Notice]], now: datetime) -> None:
     """Queue messages in the transaction that takes their events, at most one per event and channel.
 
@@ -188,13 +179,12 @@ async def save_contacts(connection: Connection, contacts: Sequence[Contact]) -> 
     )
 
 
-async def delete_users(connection: Connection, user_ids: Sequence[UUID], now: datetime) -> dict[UUID, str]:
-    """Delete contacts and past messages of users, now and when they come later; returns the addresses that were known.
+async def delete_users(connection: Connection, user_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Delete contacts and past messages of users in DELETED_USERS; return the addresses that were known.
 
     Messages that are queued are deleted once they are sent or have failed.
     """
-    await connection.execute(LOCK_OUT_OTHERS)
-    rows = await connection.fetch(DELETE_USERS, list(user_ids), now)
+    rows = await connection.fetch(DELETE_USERS, list(user_ids))
     return {row["user_id"]: row["email"] for row in rows}
 
 
@@ -224,14 +214,10 @@ class NotificationRepository:
                 "error",
             )
         )
-        async with self._database.transaction() as connection:
-            await lock_out_deletions(connection)
-            await connection.execute(RECORD, *columns, now, lease)
-            await connection.execute(DELETE_FINISHED, [item.id for item in results])
+        await self._database.execute(RECORD, *columns, now, lease)
 
-    async def forget_deleted(self, before: datetime) -> None:
-        """Remove the digests of users that were deleted before this moment, and food orders not used since."""
-        await self._database.execute(FORGET_DELETED, before)
+    async def forget_food_orders(self, before: datetime) -> None:
+        """Remove what is known of food orders without an event since this moment."""
         await self._database.execute(FORGET_FOOD_ORDERS, before)
 
     async def list_own(self, user_id: UUID, before: UUID | None, limit: int) -> list[Record]:

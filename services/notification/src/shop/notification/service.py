@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from datetime import timedelta
 from typing import cast
 from uuid import UUID
@@ -11,8 +9,9 @@ from uuid import UUID
 from shop.kit.app import Context
 from shop.kit.clock import Clock
 from shop.kit.db import Record
-from shop.kit.errors import Problem, Unavailable
+from shop.kit.errors import Problem
 from shop.kit.formatting import formats
+from shop.kit.tasks import poll
 from shop.notification.domain import TEMPLATES, State
 from shop.notification.mailbox import Mailbox, MailboxProvider, TextMailboxProvider
 from shop.notification.mailbox_repository import MailboxRepository
@@ -22,8 +21,8 @@ from shop.notification.repository import NotificationRepository
 from shop.notification.sender import Sender
 from shop.notification.settings import Settings
 
-DELETED_KEPT_DAYS = 30
-"""How long a deleted user is remembered; the broker keeps events for 7 days."""
+FOOD_ORDERS_KEPT_DAYS = 30
+"""After their last event; the broker keeps events for 7 days."""
 FORGET_EVERY_S = 3_600.0
 
 
@@ -52,14 +51,12 @@ class NotificationService:
         for number, provider in enumerate(service._providers, 1):
             sender = Sender(provider, renderer, service.repository, context.clock)
             context.tasks.start(f"sender:{provider.channel}-{number}", sender.run)
-        context.tasks.start("deleted-users", service._forget_deleted)
+        context.tasks.start("food-orders", lambda: poll(service._forget_food_orders, FORGET_EVERY_S))
         return service
 
-    async def _forget_deleted(self) -> None:
-        while True:
-            with contextlib.suppress(Unavailable):
-                await self.repository.forget_deleted(self.clock.now() - timedelta(days=DELETED_KEPT_DAYS))
-            await asyncio.sleep(FORGET_EVERY_S)
+    async def _forget_food_orders(self) -> int:
+        await self.repository.forget_food_orders(self.clock.now() - timedelta(days=FOOD_ORDERS_KEPT_DAYS))
+        return 0
 
     async def list_own(self, user_id: UUID, before: UUID | None, limit: int) -> list[Record]:
         return await self.repository.list_own(user_id, before, limit)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shop.contracts.events import DeliveryChanged, PaymentRefunded, TicketChanged
+from shop.contracts.events import DeliveryChanged, PaymentRefunded, TicketChanged, UserDeleted
 from shop.kit.db import Connection
+from shop.kit.deleted_users import DeletedUsers
 from shop.kit.events import Received
 from shop.kit.inbox import Consumer
 from shop.order import repository
@@ -13,12 +14,17 @@ from shop.order.service import OrderService
 
 
 def consumers(service: OrderService) -> list[Consumer]:
-    """Tickets and deliveries are consumed only in a shop with food: other shops do not have their streams."""
+    """Tickets and deliveries are consumed only in a shop with food: other shops do not have their streams.
+
+    Orders of deleted users are kept, as invoices must be; what could not be consumed about them is not.
+    """
     refunds = Consumer("refunds", [PaymentRefunded], _add_refunds)
+    deletions = Consumer.of_deletions(UserDeleted, DeletedUsers())
     if service.food_events is None:
-        return [refunds]
+        return [refunds, deletions]
     return [
         refunds,
+        deletions,
         Consumer("tickets", [TicketChanged], service.food_events.take_tickets),
         Consumer("deliveries", [DeliveryChanged], service.food_events.take_deliveries),
     ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shop.contracts.events import OrderConfirmed
+from shop.contracts.events import OrderConfirmed, UserDeleted
 from shop.kit.clock import Clock
 from shop.kit.db import Connection
+from shop.kit.deleted_users import DeletedUsers
 from shop.kit.events import Received
 from shop.kit.inbox import Consumer
 from shop.product.reservations import sell
@@ -18,4 +19,6 @@ async def orders_confirmed(connection: Connection, events: Sequence[Received]) -
 
 
 def consumers(_: ProductService) -> list[Consumer]:
-    return [Consumer("sales", [OrderConfirmed], orders_confirmed)]
+    """Of deleted users there is only what could not be consumed."""
+    deletions = Consumer.of_deletions(UserDeleted, DeletedUsers())
+    return [Consumer("sales", [OrderConfirmed], orders_confirmed), deletions]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shop.kit.db import Connection, Database
+from shop.kit.deleted_users import DeletedUsers
 
 # The row lock makes transactions that change purchases take turns, so each statement after it sees what the others did:
 # a cancellation or deletion that is committed meanwhile cannot be missed.
@@ -21,7 +22,8 @@ CUSTOMERS_AND_ORDERS = """
     SELECT number, user_id FROM new_customers
     UNION ALL SELECT number, user_id FROM customers WHERE user_id IN (SELECT user_id FROM counted)
 """
-NOT_DELETED = "NOT EXISTS (SELECT FROM deleted_customers d WHERE d.digest = sha256(uuid_send(input.user_id)))"
+DELETED_CUSTOMERS = DeletedUsers("deleted_customers")
+NOT_DELETED = f"NOT {DELETED_CUSTOMERS.holds('input.user_id')}"
 ADD = f"""
 WITH input AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[])
@@ -58,19 +60,8 @@ WITH input AS (
     RETURNING number
 )
 DELETE FROM purchases USING cancelled WHERE purchases.order_number = cancelled.number"""  # noqa: S608 - constants
-# Orders and purchases go with their customer. An event that could not be consumed has the customer's name and address.
-DELETE_CUSTOMERS = """
-WITH input AS (
-    SELECT DISTINCT user_id FROM unnest($1::uuid[]) AS deleted (user_id)
-), marked AS (
-    INSERT INTO deleted_customers (digest, deleted_at) SELECT sha256(uuid_send(user_id)), $2 FROM input
-    ON CONFLICT DO NOTHING
-), gone AS (
-    DELETE FROM customers USING input WHERE customers.user_id = input.user_id
-)
-UPDATE dead_letter SET payload = '', error = 'erased with its customer' FROM input
-WHERE strpos(dead_letter.payload, input.user_id::text) > 0"""
-FORGET_DELETED = "DELETE FROM deleted_customers WHERE deleted_at < $1"
+# Orders and purchases go with their customer.
+DELETE_CUSTOMERS = "DELETE FROM customers WHERE user_id = ANY ($1::uuid[])"
 # Subqueries, not joins: index lookups also while the statistics of a growing table are old (133 ms with a join).
 HISTORY = """
 SELECT (SELECT product_id FROM products WHERE number = product) AS product_id
@@ -115,13 +106,9 @@ class PurchaseRepository:
         """Remove what was bought in the orders (order id, user id), now or when they arrive later."""
         await connection.execute(CANCEL, [order for order, _ in orders], [user for _, user in orders], now)
 
-    async def delete_customers(self, connection: Connection, user_ids: Sequence[UUID], now: datetime) -> None:
-        """Remove every row of the customers; orders that arrive later are not stored."""
-        await connection.execute(DELETE_CUSTOMERS, list(user_ids), now)
-
-    async def forget_deleted(self, before: datetime) -> None:
-        """Remove the digests of customers that were deleted before this moment."""
-        await self._database.execute(FORGET_DELETED, before)
+    async def delete_customers(self, connection: Connection, user_ids: Sequence[UUID]) -> None:
+        """Remove every row of the customers in DELETED_CUSTOMERS; orders that arrive later are not stored."""
+        await connection.execute(DELETE_CUSTOMERS, list(user_ids))
 
     async def history(self, user_id: UUID) -> list[UUID]:
         """The products that a user bought, each once, the last bought first."""

@@ -79,7 +79,7 @@ class RecommendationService:
         self.purchases = purchases
         self.clock = clock
         self.catalogue = catalogue
-        self.models = Models(models, purchases, clock, self._model_changed)
+        self.models = Models(models, clock, self._model_changed)
         self._fallback = Fallback.of((), {})
         self._customers: cachetools.TTLCache[UUID, Customer] = cachetools.TTLCache(MAX_KEPT_CUSTOMERS, KEPT_S)
 

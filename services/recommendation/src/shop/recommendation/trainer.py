@@ -7,7 +7,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 
@@ -20,15 +19,12 @@ from shop.recommendation.domain import training_is_due
 from shop.recommendation.model import Model
 from shop.recommendation.model_repository import ModelRepository, NewModel, State, StoredModel
 from shop.recommendation.purchases import Purchases
-from shop.recommendation.repository import PurchaseRepository
 from shop.recommendation.training import train
 
 log = logging.getLogger(__name__)
 
 LEASE_S = 30.0
 RENEW_EVERY_S = 10.0
-DELETED_KEPT_DAYS = 30
-"""Longer than the broker and the outbox keep an event."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +45,8 @@ def empty_model() -> Loaded:
 class Models:
     """``current`` is the model in use; ``changed`` is called after each change of it."""
 
-    def __init__(
-        self, models: ModelRepository, purchases: PurchaseRepository, clock: Clock, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, models: ModelRepository, clock: Clock, changed: Callable[[], None]) -> None:
         self._models = models
-        self._purchases = purchases
         self._clock = clock
         self._changed = changed
         self._owner = new_id()
@@ -127,7 +120,6 @@ class Models:
         metrics.TRAINING.observe(seconds)
         message = "trained on %d orders in %.2f s"
         decision(log, "model_trained", message, model.order_count, seconds, revision=state.revision)
-        await self._purchases.forget_deleted(trained_at - timedelta(days=DELETED_KEPT_DAYS))
         await self.load_newest()
         return True
 

@@ -8,8 +8,9 @@ from shop.contracts.events import DeliveryChanged, OrderConfirmed, UserDeleted
 from shop.kit.db import Connection
 from shop.kit.events import Received
 from shop.kit.inbox import Consumer
+from shop.restaurant.repository import DELETED_USERS
 from shop.restaurant.service import RestaurantService
-from shop.restaurant.tickets import forget_users
+from shop.restaurant.tickets import delete_users, lock_restaurants_of
 
 
 def consumers(service: RestaurantService) -> list[Consumer]:
@@ -19,11 +20,14 @@ def consumers(service: RestaurantService) -> list[Consumer]:
     async def carried(connection: Connection, received: Sequence[Received]) -> None:
         await service.kitchens.carried(connection, [one.event for one in received])
 
-    async def deleted(connection: Connection, received: Sequence[Received]) -> None:
-        await forget_users(connection, [one.event.user_id for one in received])
+    async def lock(connection: Connection, received: Sequence[Received]) -> None:
+        await lock_restaurants_of(connection, [one.event.user_id for one in received])
+
+    async def delete(connection: Connection, received: Sequence[Received]) -> None:
+        await delete_users(connection, [one.event.user_id for one in received])
 
     return [
         Consumer("orders", [OrderConfirmed], confirmed),
         Consumer("deliveries", [DeliveryChanged], carried),
-        Consumer("users", [UserDeleted], deleted),
+        Consumer.of_deletions(UserDeleted, DELETED_USERS, delete, lock=lock),
     ]

@@ -31,6 +31,10 @@ def unknown_ticket(order_id: UUID) -> Problem:
     return Problem(404, "unknown_ticket", "The restaurant has no such order.", extra={"order_id": str(order_id)})
 
 
+def unknown_user() -> Problem:
+    return Problem(404, "unknown_user", "This user's account was deleted.")
+
+
 def staff_only() -> Problem:
     return Problem(403, "staff_only", "Only the restaurant's staff may do this.")
 

@@ -9,8 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from shop.kit.db import Connection, Database, Record
+from shop.kit.deleted_users import DeletedUsers
 from shop.kit.text import folded
 from shop.restaurant.domain import Restaurant
+
+DELETED_USERS = DeletedUsers()
 
 MAX_QUERY_WORDS = 12
 MAX_SEARCH_WORDS = 2_000
@@ -131,11 +134,13 @@ WHERE restaurant_id = $1 AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LI
 WORKS_AT = "SELECT restaurant_id FROM staff WHERE user_id = $1 ORDER BY restaurant_id LIMIT $2"
 WORKS = "SELECT EXISTS (SELECT FROM staff WHERE user_id = $1 AND restaurant_id = $2)"
 STAFF = "SELECT user_id, added_at FROM staff WHERE restaurant_id = $1 ORDER BY user_id LIMIT $2"
-ADD_STAFF = """
+ADD_STAFF = f"""
 INSERT INTO staff (user_id, restaurant_id, added_at) SELECT $2, id, $3 FROM restaurants
 WHERE id = $1 AND (SELECT count(*) FROM staff WHERE user_id = $2 AND restaurant_id <> $1) < $4
+  AND NOT {DELETED_USERS.holds("$2")}
 ON CONFLICT (user_id, restaurant_id) DO UPDATE SET added_at = staff.added_at
-RETURNING user_id"""
+RETURNING user_id"""  # noqa: S608 - constants
+WAS_DELETED = f"SELECT {DELETED_USERS.holds('$1::uuid')}"
 REMOVE_STAFF = "DELETE FROM staff WHERE restaurant_id = $1 AND user_id = $2"
 
 
@@ -241,8 +246,11 @@ class RestaurantRepository:
         return await self._database.fetch(STAFF, restaurant_id, limit)
 
     async def add_staff(self, restaurant_id: UUID, user_id: UUID, now: datetime, limit: int) -> bool:
-        """False when there is no such restaurant, or the user works at ``limit`` others."""
+        """False when there is no such restaurant, the user was deleted, or works at ``limit`` others."""
         return await self._database.fetchval(ADD_STAFF, restaurant_id, user_id, now, limit) is not None
+
+    async def was_deleted(self, user_id: UUID) -> bool:
+        return bool(await self._database.fetchval(WAS_DELETED, user_id))
 
     async def remove_staff(self, restaurant_id: UUID, user_id: UUID) -> None:
         await self._database.execute(REMOVE_STAFF, restaurant_id, user_id)

@@ -248,10 +248,12 @@ class RestaurantService:
         return [dict(row.items()) for row in await self._repository.staff(restaurant_id, MAX_STAFF)]
 
     async def add_staff(self, restaurant_id: UUID, user_id: UUID, admin: Principal) -> None:
-        """Problem 404 ``unknown_restaurant``, 409 ``too_many_restaurants``."""
+        """Problem 404 ``unknown_restaurant`` or ``unknown_user``, 409 ``too_many_restaurants``."""
         await self.get(restaurant_id)
         now = self._clock.now()
         if not await self._repository.add_staff(restaurant_id, user_id, now, MAX_RESTAURANTS_OF_A_USER):
+            if await self._repository.was_deleted(user_id):
+                raise errors.unknown_user()
             raise errors.too_many_restaurants(MAX_RESTAURANTS_OF_A_USER)
         decision(log, "staff_added", "user %s works at restaurant %s", user_id, restaurant_id, admin_id=admin.user_id)
 

@@ -94,10 +94,15 @@ WHERE t.order_id = c.order_id"""
 RESCHEDULE = """
 UPDATE tickets SET due_at = CASE WHEN NOT $2 THEN NULL WHEN state = 'accepted' THEN paid_at ELSE ready_at END
 WHERE restaurant_id = $1 AND paid_at IS NOT NULL AND state IN ('accepted', 'preparing')"""
-FORGET = """
+LOCK_OF_USERS = """
+SELECT FROM restaurants WHERE id IN (SELECT restaurant_id FROM tickets WHERE user_id = ANY ($1::uuid[]))
+ORDER BY id FOR UPDATE"""
+# The trigger tickets_erased does the same for tickets that end later.
+DELETE_USERS = """
 WITH left_staff AS (DELETE FROM staff WHERE user_id = ANY ($1::uuid[]))
 UPDATE tickets SET customer_name = '', note = ''
-WHERE user_id = ANY ($1::uuid[]) AND (customer_name, note) <> ('', '')"""
+WHERE user_id = ANY ($1::uuid[]) AND (customer_name, note) <> ('', '')
+  AND state IN ('rejected', 'picked_up', 'cancelled')"""
 
 Decide = Callable[[Ticket, Restaurant], Ticket | None]
 """The changed ticket, or None for no change. May raise; then nothing is changed."""
@@ -229,9 +234,14 @@ async def change_in(
     return tickets | await _decide(connection, rows, tickets, decide)
 
 
-async def forget_users(connection: Connection, user_ids: Sequence[UUID]) -> None:
-    """Remove names and notes from the tickets of deleted users, and the users from the staff."""
-    await connection.execute(FORGET, list(user_ids))
+async def lock_restaurants_of(connection: Connection, user_ids: Sequence[UUID]) -> None:
+    """Wait for other changes of the restaurants that have tickets of the users."""
+    await connection.execute(LOCK_OF_USERS, list(user_ids))
+
+
+async def delete_users(connection: Connection, user_ids: Sequence[UUID]) -> None:
+    """Remove names and notes from tickets that have ended, and the users from the staff."""
+    await connection.execute(DELETE_USERS, list(user_ids))
 
 
 async def _decide(
