@@ -46,7 +46,9 @@ def test_events_that_it_consumes_are_those_of_its_consumers(noun: str) -> None:
     handled: set[str] = set()
     if (package_folder(noun) / "consumers.py").exists():
         food_events = SimpleNamespace(take_tickets=None, take_deliveries=None)
-        service = SimpleNamespace(owner_phone="", clock=Clock(), food=True, texts=True, food_events=food_events)
+        service = SimpleNamespace(
+            owner_phone="", clock=Clock(), food=True, texts=True, food_events=food_events, purchases=None
+        )
         declared = importlib.import_module(f"shop.{noun}.consumers").consumers(service)
         handled = {event.TYPE for consumer in declared for event in consumer.types}
     assert handled == set(MANIFESTS[noun].consumes)

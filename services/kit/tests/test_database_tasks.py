@@ -69,7 +69,9 @@ async def test_an_exhausted_pool_is_unavailable(database_for: DatabaseFor, monke
 async def test_replicas_may_migrate_at_once(databases: Databases) -> None:
     url = await databases.clone("kit")
     connection = await asyncpg.connect(url)
-    await connection.execute("DROP TABLE outbox, inbox, dead_letter, saga, deleted_user_digest; DELETE FROM _yoyo_migration")
+    await connection.execute(
+        "DROP TABLE outbox, inbox, dead_letter, saga, deleted_user_digest; DELETE FROM _yoyo_migration"
+    )
     applied = await asyncio.gather(*(asyncio.to_thread(migrate.apply, "kit", url) for _ in range(4)))
     assert sorted(applied) == [0, 0, 0, 3]
     await connection.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 1)")

@@ -22,7 +22,9 @@ class Killed(BaseException):
 async def unmigrated(database_for: DatabaseFor) -> str:
     url = await database_for("kit")
     with psycopg.connect(url) as connection:
-        connection.execute("DROP TABLE outbox, inbox, dead_letter, saga, deleted_user_digest; DELETE FROM _yoyo_migration")
+        connection.execute(
+            "DROP TABLE outbox, inbox, dead_letter, saga, deleted_user_digest; DELETE FROM _yoyo_migration"
+        )
     return url
 
 

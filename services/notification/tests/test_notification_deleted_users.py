@@ -20,7 +20,7 @@ from shop.kit.events import Received
 from shop.kit.ids import new_id
 from shop.notification.consumers import MessageQueue
 from shop.notification.domain import notices
-from shop.notification.repository import NotificationRepository, Result, insert
+from shop.notification.repository import DELETED_USERS, NotificationRepository, Result, insert
 
 OWNER = {"sms_webhook_url": "http://127.0.0.1:9/", "sms_recipient": "+49 30 1234"}
 TABLES = "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = current_schema()"
@@ -139,7 +139,7 @@ async def test_a_deletion_waits_for_events_that_are_being_stored(
 
     async def delete() -> None:
         async with database.transaction() as connection:
-            await queue.handle_deleted(connection, deleted)
+            await queue.deletions.handle(connection, deleted)
 
     await run_while_open(database, lambda connection: queue.handle(connection, confirmed), delete)
     assert await database.fetchval("SELECT count(*) FROM contacts") == 0
@@ -154,7 +154,7 @@ async def test_events_wait_for_a_deletion_that_is_under_way(
         async with database.transaction() as connection:
             await queue.handle(connection, confirmed)
 
-    await run_while_open(database, lambda connection: queue.handle_deleted(connection, deleted), store)
+    await run_while_open(database, lambda connection: queue.deletions.handle(connection, deleted), store)
     assert await database.fetchval("SELECT count(*) FROM contacts") == 0
 
 
@@ -169,17 +169,17 @@ async def test_a_message_that_is_sent_during_a_deletion_does_not_stay(
     sent = [Result(claimed.id, "sent", 1, NOW, claimed.recipient, "Subject")]
     await run_while_open(
         database,
-        lambda connection: queue.handle_deleted(connection, deleted),
+        lambda connection: queue.deletions.handle(connection, deleted),
         lambda: repository.record(sent, lease, NOW),
     )
     assert await rows_about(database, samples) == []
 
 
 async def test_deleted_users_are_remembered_for_as_long_as_events_may_come(database: Database, samples: Any) -> None:
-    queue, repository = MessageQueue("", FixedClock(NOW)), NotificationRepository(database)
+    queue = MessageQueue("", FixedClock(NOW))
     async with database.transaction() as connection:
-        await queue.handle_deleted(connection, [received(samples.deleted())])
-    await repository.forget_deleted(NOW)
+        await queue.deletions.handle(connection, [received(samples.deleted())])
+    await DELETED_USERS.forget(database, NOW)
     assert await database.fetchval("SELECT count(*) FROM deleted_users") == 1
-    await repository.forget_deleted(NOW + timedelta(seconds=1))
+    await DELETED_USERS.forget(database, NOW + timedelta(seconds=1))
     assert await database.fetchval("SELECT count(*) FROM deleted_users") == 0

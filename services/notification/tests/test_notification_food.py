@@ -67,7 +67,7 @@ class Eater:
         received = [Received(event_id or new_id(), one.TYPE, NOW, "", "", one) for one in batch]
         for handle, some in (
             (self.queue.handle_deliveries, [one for one in received if isinstance(one.event, DeliveryChanged)]),
-            (self.queue.handle_deleted, [one for one in received if isinstance(one.event, UserDeleted)]),
+            (self.queue.deletions.handle, [one for one in received if isinstance(one.event, UserDeleted)]),
             (
                 self.queue.handle,
                 [one for one in received if not isinstance(one.event, DeliveryChanged | UserDeleted)],
@@ -213,9 +213,9 @@ async def test_phone_numbers_are_deleted_with_the_account(eater: Eater) -> None:
 async def test_an_order_is_forgotten_a_month_after_its_last_event(eater: Eater) -> None:
     await eater.take(eater.order("confirmed"))
     repository = NotificationRepository(eater.database)
-    await repository.forget_deleted(datetime.now(UTC) - timedelta(days=1))
+    await repository.forget_food_orders(datetime.now(UTC) - timedelta(days=1))
     assert await eater.database.fetchval("SELECT count(*) FROM food_orders") == 1
-    await repository.forget_deleted(datetime.now(UTC) + timedelta(days=1))
+    await repository.forget_food_orders(datetime.now(UTC) + timedelta(days=1))
     assert await eater.database.fetchval("SELECT count(*) FROM food_orders") == 0
 
 

@@ -19,10 +19,13 @@ from shop.contracts.money import Address, Money
 from shop.devkit.testing import INTERNAL_TOKEN, Running, Tokens, wait_until
 from shop.kit import outbox
 from shop.kit.app import Context, create_app
+from shop.kit.db import Connection
+from shop.kit.events import Received
 from shop.kit.grpc import GrpcClient
 from shop.kit.ids import new_id
 from shop.product.settings import Settings as ProductSettings
 from shop.recommendation import api, consumers, grpc_api
+from shop.recommendation.consumers import PurchaseRecorder
 from shop.recommendation.service import RecommendationService
 from shop.recommendation.settings import Settings
 
@@ -252,6 +255,13 @@ def cancelled(order: OrderConfirmed) -> OrderCancelled:
 
 def deleted(user: UUID) -> UserDeleted:
     return UserDeleted(user_id=user, occurred_at=datetime.now(UTC))
+
+
+async def take(recorder: PurchaseRecorder, connection: Connection, batch: Sequence[Received]) -> None:
+    """Hand the events to the consumers of their types."""
+    for handle, deletions in ((recorder.handle, False), (recorder.deletions.handle, True)):
+        if events := [one for one in batch if isinstance(one.event, UserDeleted) is deletions]:
+            await handle(connection, events)
 
 
 def ids(found: Sequence[messages.Recommendation]) -> list[UUID]:

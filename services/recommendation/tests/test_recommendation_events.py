@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 import pytest
 
-from services.recommendation.tests.recommending import Shop, cancelled, confirmed, deleted, ids
+from services.recommendation.tests.recommending import Shop, cancelled, confirmed, deleted, ids, take
 from shop.contracts.events import Event, OrderConfirmed
 from shop.devkit.testing import Logged, wait_until
 from shop.kit import outbox
@@ -135,10 +135,10 @@ async def test_two_events_that_are_consumed_at_the_same_time_see_each_other(
 
     async def consume(event: Event) -> None:
         async with database.transaction() as connection:
-            await recorder.handle(connection, [received(event)])
+            await take(recorder, connection, [received(event)])
 
     async with database.transaction() as connection:
-        await recorder.handle(connection, [received(order)])
+        await take(recorder, connection, [received(order)])
         ending = asyncio.create_task(consume(ends(order)))
         await wait_until(lambda: ending.done() or shop.rows(WAITING))
     await ending

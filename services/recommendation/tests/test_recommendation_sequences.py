@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
-from services.recommendation.tests.recommending import Shop, cancelled, confirmed, deleted
+from services.recommendation.tests.recommending import Shop, cancelled, confirmed, deleted, take
 from shop.contracts.events import Event, OrderCancelled, OrderConfirmed, UserDeleted
 from shop.kit.events import Received
 from shop.kit.ids import new_id
@@ -79,7 +79,7 @@ async def test_every_sequence_of_events_gives_the_purchases_and_the_model_of_the
         events = made_up(rng, products)
         for batch in batches(rng, events):
             async with database.transaction() as connection:
-                await recorder.handle(connection, batch)
+                await take(recorder, connection, batch)
         seen += events
         expected = {(one.order_id, line.product_id) for one in counting(seen).values() for line in one.lines}
         assert {tuple(row) for row in await database.fetch(PURCHASES)} == expected

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from uuid import UUID
 
 import httpx
 import orjson
 import pytest
 
 from services.restaurant.tests.conftest import Start
-from services.restaurant.tests.restaurant_service import NOON, Kitchen, RunningService, confirmed, delivery, send
-from shop.contracts.events import DeliveryState, UserDeleted
+from services.restaurant.tests.restaurant_service import Kitchen, RunningService, confirmed, delivery, send
+from shop.contracts.events import DeliveryState
 from shop.devkit.testing import wait_until
 from shop.kit import outbox
 from shop.kit.ids import new_id
@@ -126,20 +125,6 @@ async def test_transitions_are_kept_in_order(kitchen: Kitchen, service: RunningS
     assert [tuple(row) for row in rows] == [
         (1, None, "accepted"), (2, "accepted", "preparing"), (3, "preparing", "cancelled"),
     ]  # fmt: skip
-
-
-async def test_a_deleted_user_is_forgotten(kitchen: Kitchen, service: RunningService) -> None:
-    order, other = new_id(), new_id()
-    request = kitchen.request(order)
-    await service.accept(request, kitchen.request(other))
-    await service.confirm(order, other)
-    await wait_until(lambda: service.context.bus.connected)
-    users = [UUID(request["user_id"]), kitchen.staff_id]
-    await send(service, "user", *(UserDeleted(user_id=one, occurred_at=NOON) for one in users))
-    await wait_until(lambda: service.database.fetchval("SELECT count(*) = 0 FROM staff"))
-    named = "SELECT customer_name, note FROM tickets WHERE order_id = $1"
-    assert tuple(await service.database.fetchrow(named, order) or ()) == ("", "")
-    assert tuple(await service.database.fetchrow(named, other) or ()) == ("Ada", "no cutlery")
 
 
 async def test_a_kitchen_with_a_long_past_reads_its_open_tickets_alone(

@@ -48,7 +48,7 @@ FROM unnest($1::uuid[]) AS deleted (user_id) ON CONFLICT DO NOTHING"""  # noqa: 
 
     def holds(self, user_id: str) -> str:
         """The SQL condition that the user whose id is the expression ``user_id`` was deleted."""
-        return f"EXISTS (SELECT FROM {self._table} d WHERE d.digest = sha256(uuid_send({user_id})) FOR KEY SHARE)"  # noqa: S608
+        return f"EXISTS (SELECT FROM {self._table} d WHERE d.digest = sha256(uuid_send({user_id})) FOR KEY SHARE)"
 
     async def add(self, connection: Connection, user_ids: Sequence[UUID], now: datetime) -> None:
         """Lock out whoever stores data of users until the transaction ends, and keep the digests of these users."""
