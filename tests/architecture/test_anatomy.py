@@ -64,6 +64,8 @@ def test_service_with_sql_has_reversible_migrations(noun: str) -> None:
     migrations = [path for path in package.glob("migrations/*.sql") if not path.name.endswith(".rollback.sql")]
     assert bool(migrations) == bool(list(package.rglob("*repository*"))), "SQL needs tables, and tables need SQL"
     assert not [path.name for path in migrations if not path.with_suffix(".rollback.sql").exists()]
+    kits = {path.name for path in package_folder("kit").glob("migrations/*.sql")}
+    assert not kits & {path.name for path in migrations}, "one of the same name as the kit's would never be applied"
 
 
 @pytest.mark.parametrize("noun", service_nouns())

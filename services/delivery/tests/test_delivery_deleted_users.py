@@ -110,7 +110,8 @@ async def test_the_deliveries_of_other_customers_stay(service: RunningService) -
 
 async def test_a_deleted_courier_is_off_shift_and_others_get_the_deliveries(service: RunningService) -> None:
     rider = await service.courier("cargo_bike", at=corner(0))
-    held, live = Order(), Order()
+    held = Order()
+    live = Order(restaurant_id=held.restaurant_id)
     await service.reserve(held)
     await service.live(live)
     assert await service.has_courier(held, rider)
