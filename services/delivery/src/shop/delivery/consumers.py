@@ -13,6 +13,9 @@ from shop.kit.db import Connection
 from shop.kit.events import Received
 from shop.kit.inbox import Consumer
 
+COURIER_DELETED = "courier_deleted"
+"""The reason of a delivery that waits for another courier."""
+
 
 def consumers(service: DeliveryService) -> list[Consumer]:
     async def tickets(connection: Connection, received: Sequence[Received]) -> None:
@@ -50,7 +53,7 @@ def deletions(service: DeliveryService) -> Consumer:
         carried = await repository.carried(connection, couriers)
         back = [one for held in carried.values() for one in held if one.state in BEFORE_PICKUP]
         if back:
-            await service.dispatch.write(connection, [(old, old.returned(now, "off_shift")) for old in back], now)
+            await service.dispatch.write(connection, [(old, old.returned(now, COURIER_DELETED)) for old in back], now)
             await service.dispatch.take_up_line(connection, now)
         await deletion_repository.erase_ended(connection, user_ids)
 

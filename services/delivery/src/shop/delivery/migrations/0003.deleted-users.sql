@@ -1,4 +1,4 @@
--- depends: 0001.initial
+-- depends: 0002.kitchen-states
 
 CREATE INDEX deliveries_of_user ON deliveries (user_id);
 
