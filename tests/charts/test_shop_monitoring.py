@@ -134,6 +134,15 @@ CASES = (
         "20m",
         "10% of the customers' requests fail",
     ),
+    Case(
+        "ShopAnswersWithErrors",
+        {
+            series(ANSWERS, status="201"): "0+90x30",
+            series(ANSWERS, status="503"): "0+10x30",
+            of("order", "shop_order_orders_total", state="rejected", reason="no_courier"): "0+8x30",
+        },
+        "20m",
+    ),
     Case("ShopSlow", {of("order", SECONDS, route="/o", le=le): "0+60x40" for le in ("1", "2.5", "5", "+Inf")}, "30m"),
     Case("ShopSlow", {of("order", SECONDS, route="/o/events", le="5"): "0+60x40"}, "30m"),
     Case(
