@@ -14,7 +14,7 @@ from shop.devkit.testing import wait_until
 from shop.kit.errors import Problem
 from shop.kit.ids import new_id
 from shop.kit.tasks import Tasks
-from shop.kit.watchers import MAX_UNSENT, Change, Watchers, event
+from shop.kit.watchers import KEEPALIVE, MAX_UNSENT, Change, Watchers, event
 
 STREAMS = Gauge("shop_kit_test_streams", "Clients of this test")
 POLL_S = 0.01
@@ -56,19 +56,27 @@ def encode(change: Change[int]) -> bytes:
 async def test_a_client_slower_than_the_changes_misses_none(tasks: Tasks) -> None:
     last = MAX_UNSENT * 3
     stream = watchers(Stored(last), tasks).events(new_id(), 0, encode)
+    assert await anext(stream) == KEEPALIVE
     received = [int(content) async for content in stream]
     assert received == list(range(1, last + 1))
 
 
 async def test_a_stream_resumes_after_the_version_seen(tasks: Tasks) -> None:
     stream = watchers(Stored(5), tasks).events(new_id(), 3, encode)
-    assert [content async for content in stream] == [b"4", b"5"]
+    assert [content async for content in stream] == [KEEPALIVE, b"4", b"5"]
+
+
+async def test_a_stream_begins_at_once_whether_or_not_there_is_anything_to_send(tasks: Tasks) -> None:
+    many, key = watchers(Stored(0), tasks), new_id()
+    assert await anext(many.events(key, 0, encode)) == KEEPALIVE
+    assert await anext(many.events(key, 0, encode, Change(key, 0, 0))) == b"0"
 
 
 async def test_an_event_without_a_version_reaches_the_clients_of_its_entity(tasks: Tasks) -> None:
     watched, other = new_id(), new_id()
     many = watchers(Stored(0), tasks)
     stream = many.events(watched, 0, encode)
+    assert await anext(stream) == KEEPALIVE
     first = asyncio.ensure_future(anext(stream))
     await wait_until(lambda: many.watched() == {watched})
     many.send(other, b"other")

@@ -226,6 +226,14 @@ async def test_a_stream_sends_each_state_and_ends_with_the_last(start: Start) ->
         assert late.text.startswith("id: 4\nevent: state\ndata: ")
 
 
+async def test_a_resumed_stream_is_connected_before_anything_changes(start: Start) -> None:
+    async with start(on_port=True, stream_keepalive_s=600) as shop:
+        order = await confirmed(shop)
+        url, resumed = f"/api/v1/orders/{order['id']}/events", shop.headers | {"Last-Event-ID": "2"}
+        async with shop.client.stream("GET", url, headers=resumed) as answer:
+            assert await anext(answer.aiter_lines()) == ": keepalive"
+
+
 async def test_a_pending_order_is_watched_until_it_is_rejected(start: Start) -> None:
     async with start(on_port=True, stream_keepalive_s=0.05) as shop:
         shop.services.gates[QUOTE] = asyncio.Event()

@@ -21,7 +21,7 @@ from shop.delivery.staff import Staff
 from shop.delivery.trips import arrival_without_courier, arrivals, next_stop
 from shop.kit.auth import Principal
 from shop.kit.clock import Clock
-from shop.kit.watchers import KEEPALIVE, Change, Watchers, event
+from shop.kit.watchers import Change, Watchers, event
 from shop.town import Position, Town
 
 
@@ -164,8 +164,6 @@ class Tracking:
         self._clients[delivery.order_id] += 1
         self._follow(seen)
         try:
-            if first is None:
-                yield KEEPALIVE  # the client knows at once that it is connected
             async for sent in self.watchers.events(delivery.order_id, delivery.revision, encode, first):
                 if viewer is Viewer.COURIER and not self._has_courier(delivery.order_id, delivery.courier_id):
                     return

@@ -140,12 +140,12 @@ class Watchers[T]:
     ) -> AsyncIterator[bytes]:
         """The changes of ``key`` after ``version``, as ``encode`` writes them, until the last one.
 
-        ``first`` is sent before them.
+        ``first`` is sent before them. Without it a comment is, so that a client whose entity is quiet, and a proxy
+        before it, know at once that they are connected.
         """
         until = asyncio.get_running_loop().time() + MAX_STREAM_S
         with self._registered(_Watch[T](key, version)) as watch:
-            if first is not None:
-                yield encode(first)
+            yield KEEPALIVE if first is None else encode(first)
             ended = first is not None and first.last
             while not ended and asyncio.get_running_loop().time() < until:
                 try:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from uuid import UUID
 
-from shop.kit.watchers import KEEPALIVE, Change, Watchers, event
+from shop.kit.watchers import Change, Watchers, event
 from shop.restaurant import metrics
 from shop.restaurant.domain import OPEN, Ticket
 from shop.restaurant.settings import Settings
@@ -40,7 +40,6 @@ class KitchenStreams:
 
     async def events(self, restaurant_id: UUID, seen: int | None) -> AsyncIterator[bytes]:
         """Tickets as they change; without ``seen``, the number that the client has, first those that are open."""
-        yield KEEPALIVE  # a client of a quiet kitchen is connected as soon as it has a byte
         if seen is None:
             seen = await self._tickets.latest(restaurant_id)
             for ticket in reversed(await self._tickets.page(restaurant_id, sorted(OPEN), None, MAX_OPEN)):
