@@ -25,8 +25,10 @@ DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sun
 ALWAYS = {"weekly": [{"day": day, "opens": "00:00", "closes": "24:00"} for day in DAYS]}
 STEPS = {"assigned": "arrive", "at_restaurant": "pick-up", "picked_up": "depart", "on_the_way": "deliver"}
 """What a courier does next, by the state of the delivery."""
-PAUSE_S = 0.1
-"""Between two looks of a courier at the jobs."""
+LOOK_EVERY_S = 0.25
+"""Of a courier at the jobs and of a customer at an order: more often would load the machine with looking alone."""
+FIX_EVERY_S = 5.0
+"""Of a courier; a fix counts for a minute."""
 ENDS_WITHIN_S = 90.0
 HOUSES = tuple(
     line
@@ -173,12 +175,15 @@ async def _off(api: Shop, courier: Courier) -> bool:
 
 async def _work(api: Shop, courier: Courier, at: Position) -> None:
     """One step of each job after the other; what fails is tried again at the next look."""
+    now, fix_due = asyncio.get_running_loop().time, 0.0
     while True:
         with contextlib.suppress(aiohttp.ClientError, ShopError, TimeoutError):
-            await fix(api, courier, at)
+            if now() >= fix_due:
+                await fix(api, courier, at)
+                fix_due = now() + FIX_EVERY_S
             for job in (await api.call("GET", "/couriers/me/jobs", courier.token))["items"]:
                 await step(api, courier, job)
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def step(api: Shop, courier: Courier, job: Json) -> None:
@@ -203,7 +208,7 @@ async def tell_code(api: Shop, answer: Answer, crew: Sequence[Courier]) -> None:
             return str((await api.call("GET", f"/deliveries/{order}", answer.token))["code"] or "")
         return ""
 
-    crew[0].codes[order] = str(await wait_until(code, ENDS_WITHIN_S, f"the code of {order}"))
+    crew[0].codes[order] = str(await wait_until(code, ENDS_WITHIN_S, f"the code of {order}", LOOK_EVERY_S))
 
 
 async def comes_to(api: Shop, answer: Answer, *states: str) -> Json:
@@ -215,5 +220,6 @@ async def comes_to(api: Shop, answer: Answer, *states: str) -> Json:
             return order if order["state"] in states else None
         return None
 
-    order: Json = await wait_until(there, ENDS_WITHIN_S, f"order {answer.body['id']} to be {' or '.join(states)}")
+    what = f"order {answer.body['id']} to be {' or '.join(states)}"
+    order: Json = await wait_until(there, ENDS_WITHIN_S, what, LOOK_EVERY_S)
     return order

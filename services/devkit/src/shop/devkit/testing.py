@@ -53,9 +53,15 @@ __all__ = ["INTERNAL_TOKEN", "DatabaseFor", "Principal", "Running", "Tokens", "w
 
 
 async def wait_until(
-    predicate: Callable[[], Any], timeout_s: float = WAIT_TIMEOUT_S, what: str = "the condition"
+    predicate: Callable[[], Any],
+    timeout_s: float = WAIT_TIMEOUT_S,
+    what: str = "the condition",
+    poll_s: float = WAIT_POLL_S,
 ) -> Any:
-    """Poll ``predicate`` (plain or async) until it is true and return its value; AssertionError after ``timeout_s``."""
+    """Poll ``predicate`` (plain or async) until it is true and return its value; AssertionError after ``timeout_s``.
+
+    ``poll_s``: pause between two looks, for predicates that cost something.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         value = predicate()
@@ -65,7 +71,7 @@ async def wait_until(
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {timeout_s:g} s")
-        await asyncio.sleep(WAIT_POLL_S)
+        await asyncio.sleep(poll_s)
 
 
 @pytest.fixture(scope="session")
