@@ -133,7 +133,7 @@ async def test_the_total_that_the_customer_was_shown_includes_the_tip(food_shop:
     assert (refused.status_code, refused.json()["total"]) == (409, money(shown))
 
 
-@pytest.mark.parametrize("wrong", ["tip", "items"])
+@pytest.mark.parametrize("wrong", ["tip", "items", "no food"])
 async def test_a_quote_of_something_else_is_not_charged(
     food_shop: Shop, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
@@ -141,13 +141,15 @@ async def test_a_quote_of_something_else_is_not_charged(
     quote = food_shop.services.quote
 
     def other(item: dict[str, Any]) -> dict[str, Any]:
+        if wrong == "no food":
+            return quote({name: value for name, value in item.items() if name != "food"})
         if wrong == "tip":
             return quote(item | {"food": item["food"] | {"tip": money(10)}})
         lines = [line | {"quantity": line["quantity"] + 1} for line in item["lines"]]
         return quote(item | {"lines": lines})
 
     monkeypatch.setattr(food_shop.services, "quote", other)
-    answer = await food_shop.place_food(tip=TIP)
+    answer = await food_shop.place_food(tip=None if wrong == "no food" else TIP)
     assert answer.status_code == 202
     assert food_shop.services.calls_of(CHARGE) == 0
 

@@ -52,7 +52,10 @@ async def test_nobody_cancels_what_the_courier_has(food_shop: Shop, food: Script
     assert (refused.status_code, refused.json()["code"]) == (409, "already_picked_up")
     await tell(food_shop, delivery(order_id, "picked_up"))
     again = await food_shop.post(order_id, "cancel", admin=admin)
-    assert (again.status_code, again.json()["code"]) == (409, "illegal_transition")
+    assert (again.status_code, again.json()["code"]) == (409, "already_picked_up")
+    await tell(food_shop, delivery(order_id, "delivered", 3))
+    late = await food_shop.post(order_id, "cancel", admin=admin)
+    assert (late.status_code, late.json()["code"]) == (409, "illegal_transition")
 
 
 async def test_an_order_stays_while_its_kitchen_cannot_be_asked(food_shop: Shop, food: ScriptedFood) -> None:
@@ -144,7 +147,8 @@ async def test_a_process_that_dies_after_the_withdrawal_leaves_a_cancelled_order
 ) -> None:
     """The kitchen's event finishes what the process began."""
     async with start_food(**SHORT_LEASE) as dying:
-        order = (await dying.place_food(tip=TIP)).json()
+        placed = (await dying.place_food(tip=TIP)).json()
+        order = await dying.until(placed["id"], "confirmed")
         kill(dying, CANCELLATION, when)
         assert (await dying.post(order["id"], "cancel")).status_code in (202, 503)
         assert food.tickets[order["id"]] == "withdrawn"

@@ -19,8 +19,9 @@ from shop.kit import events
 from shop.kit.bus import Bus
 from shop.kit.ids import new_id
 from shop.kit.saga.engine import Rejected
+from shop.order import food_repository
 from shop.order.food_events import BY_RESTAURANT, NO_COURIER, ending
-from shop.order.food_repository import Told
+from shop.order.food_repository import KnownStates
 from shop.order.lifecycle import CANCELLED
 
 CALL_TIMEOUT_S = 30.0
@@ -48,7 +49,7 @@ CONFIRMED, FULFILLED, DELIVERED = "order.confirmed.v1", "order.fulfilled.v1", "o
 def test_which_events_end_an_order(
     ticket_state: str | None, reason: str | None, delivery_state: str | None, expected: Rejected | None
 ) -> None:
-    assert ending(Told(new_id(), ticket_state, reason, delivery_state)) == expected
+    assert ending(KnownStates(new_id(), ticket_state, reason, delivery_state)) == expected
 
 
 async def confirmed(shop: Shop, **changed: Any) -> str:
@@ -243,6 +244,45 @@ async def test_a_decision_during_an_attempt_wakes_the_saga_after_it(start_food: 
         assert (await placing).status_code == 202
         food.tickets[order_id] = "accepted"
         await shop.until(order_id, "confirmed")
+
+
+async def test_a_decision_wakes_a_saga_once_whatever_else_it_waits_for(start_food: Start, food: ScriptedFood) -> None:
+    """The pause between attempts is for a participant that is away, here payment."""
+    async with start_food(retry_first_s=60.0, retry_max_s=60.0, recovery=False) as shop:
+        shop.services.faults[CHARGE].extend(["503"] * 3)
+        order_id = (await shop.place_food()).json()["id"]
+        await tell(shop, ticket(order_id, "accepted"))
+        assert await shop.service.recovery.claim_once() == 1
+        await shop.service.recovery.drain()
+        handlers = shop.service.food_events
+        assert handlers is not None
+        assert await handlers.settle_once() == 0
+        assert await shop.service.recovery.claim_once() == 0
+
+
+async def test_two_batches_with_the_same_orders_do_not_wait_for_each_other(
+    food_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each batch ends the order that the other one moves, and is held between the two."""
+    one, other = sorted([await confirmed(food_shop), await confirmed(food_shop)])
+    end = food_repository.end
+    ended: list[UUID] = []
+
+    async def held_or_waiting() -> bool:
+        return len(ended) == 2 or bool(await food_shop.sql("SELECT FROM pg_locks WHERE NOT granted"))
+
+    async def end_and_wait(*arguments: Any) -> None:
+        await end(*arguments)
+        ended.append(arguments[1])
+        await wait_until(held_or_waiting, what="the other batch")
+
+    monkeypatch.setattr(food_repository, "end", end_and_wait)
+    await asyncio.gather(
+        tell(food_shop, delivery(one, "failed", 3), delivery(other, "picked_up", 3)),
+        tell(food_shop, delivery(other, "failed", 4), delivery(one, "picked_up", 4)),
+    )
+    states = {(await food_shop.order(order_id))["state"] for order_id in (one, other)}
+    assert states <= {"fulfilled", "confirmed", "cancelled"}
 
 
 async def test_staff_that_never_decides_ends_in_a_rejection(start_food: Start, food: ScriptedFood) -> None:

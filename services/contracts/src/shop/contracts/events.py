@@ -87,7 +87,8 @@ class OrderRejected(OrderEvent):
 
 
 class OrderCancelled(OrderEvent):
-    """``reason`` is a code: cancelled (by the customer or an administrator), cancelled_by_restaurant, no_courier."""
+    """``reason`` is a code: cancelled (by the customer or an administrator), cancelled_by_restaurant, no_courier,
+    food_not_offered (the shop's food was turned off)."""
 
     TYPE = "order.cancelled.v1"
 

@@ -130,8 +130,8 @@ class Food:
 
     def as_confirmed(self) -> Food:
         """Without what events said since."""
-        told: dict[str, Any] = dict.fromkeys(EVENT_MEMBERS)
-        return replace(self, **told)
+        unknown: dict[str, Any] = dict.fromkeys(EVENT_MEMBERS)
+        return replace(self, **unknown)
 
 
 EVENT_MEMBERS = ("ticket_state", "ready_at", "delivery_state", "courier_name", "vehicle", "eta")
@@ -281,8 +281,8 @@ def priced_food(order: Order, accepted: Accepted, quote: Quoted) -> tuple[list[L
         raise PriceMismatch("the items or quantities of order and ticket differ")
     if _quantities(accepted.lines) != _quantities(quote.lines):
         raise PriceMismatch("the products or quantities of ticket and quote differ")
-    if order.food is None or (quote.tip.amount if quote.tip else 0) != order.food.tip:
-        raise PriceMismatch("the tips of order and quote differ")
+    if order.food is None or quote.tip is None or quote.tip.amount != order.food.tip:
+        raise PriceMismatch("the tips of order and quote differ, or it is the quote of a shop without food")
     lines = []
     for key, about in found.items():
         price = quoted[about.product_id]

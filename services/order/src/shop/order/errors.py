@@ -33,7 +33,7 @@ REASONS = frozenset({
     "insufficient_stock", "unknown_product", "price_changed", "payment_declined", "deadline_exceeded",
     "amount_below_minimum", "amount_not_payable", "payment_refused",
     "unknown_coupon", "coupon_expired", "coupon_exhausted", "coupon_minimum_not_met", "cancelled",
-    "country_not_served",
+    "country_not_served", "food_not_offered",
 })  # fmt: skip
 """Codes that metrics name; all others of participants count as "other"."""
 

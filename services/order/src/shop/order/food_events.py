@@ -21,7 +21,7 @@ from shop.kit.outbox import insert
 from shop.kit.saga.engine import Rejected
 from shop.order import food_repository, messages, metrics
 from shop.order.domain import State
-from shop.order.food_repository import Told
+from shop.order.food_repository import KnownStates
 from shop.order.lifecycle import CANCELLED, log_state
 
 MAX_UNSETTLED = 256
@@ -35,17 +35,17 @@ DECIDED = frozenset({TicketState.ACCEPTED, TicketState.REJECTED})
 WITHDRAWN, RELEASED = "withdrawn", "released"
 
 
-def ending(told: Told) -> Rejected | None:
+def ending(known: KnownStates) -> Rejected | None:
     """Why the order is to be undone, if it is.
 
     A ticket is withdrawn because its order is being cancelled: the order is then cancelled here, if the process that
     was to cancel it has died. A released ticket's order is undone already.
     """
-    if told.delivery_state == DeliveryState.FAILED:
+    if known.delivery_state == DeliveryState.FAILED:
         return NO_COURIER
-    if told.ticket_state != TicketState.CANCELLED or told.ticket_reason == RELEASED:
+    if known.ticket_state != TicketState.CANCELLED or known.ticket_reason == RELEASED:
         return None
-    return CANCELLED if told.ticket_reason == WITHDRAWN else BY_RESTAURANT
+    return CANCELLED if known.ticket_reason == WITHDRAWN else BY_RESTAURANT
 
 
 class FoodEvents:
@@ -57,18 +57,19 @@ class FoodEvents:
         self._poll_s = poll_s
 
     async def take_tickets(self, connection: Connection, events: Sequence[Received]) -> None:
-        told = [
-            Told(one.event.order_id, ticket_state=one.event.state, ticket_reason=one.event.reason) for one in events
+        known = [
+            KnownStates(one.event.order_id, ticket_state=one.event.state, ticket_reason=one.event.reason)
+            for one in events
         ]
-        await self._act(connection, told, events)
+        await self._act(connection, known, events)
         await food_repository.store_tickets(connection, [one.event for one in events])
-        await food_repository.mark_unsettled(connection, [one.order_id for one in told])
+        await self._finish(connection, known)
 
     async def take_deliveries(self, connection: Connection, events: Sequence[Received]) -> None:
-        told = [Told(one.event.order_id, delivery_state=one.event.state) for one in events]
-        await self._act(connection, told, events)
+        known = [KnownStates(one.event.order_id, delivery_state=one.event.state) for one in events]
+        await self._act(connection, known, events)
         await food_repository.store_deliveries(connection, [one.event for one in events])
-        await food_repository.mark_unsettled(connection, [one.order_id for one in told])
+        await self._finish(connection, known)
 
     async def run(self) -> None:
         """Settle what is left until cancelled."""
@@ -79,25 +80,31 @@ class FoodEvents:
     async def settle_once(self) -> int:
         """Try again what could not be done before; return for how many orders."""
         async with self._database.transaction() as connection:
-            told = await food_repository.unsettled(connection, MAX_UNSETTLED)
-            if told:
-                await self._act(connection, told, ())
-                await food_repository.mark_unsettled(connection, [one.order_id for one in told])
-        return len(told)
+            known = await food_repository.unsettled(connection, MAX_UNSETTLED)
+            if known:
+                await self._act(connection, known, ())
+                await self._finish(connection, known)
+        return len(known)
 
-    async def _act(self, connection: Connection, told: Sequence[Told], events: Sequence[Received]) -> None:
-        """Sagas first: whoever locks rows of sagas and orders takes them in this order."""
+    async def _act(self, connection: Connection, known: Sequence[KnownStates], events: Sequence[Received]) -> None:
+        """End and move orders. Sagas and orders are locked before, as a save of a saga locks them."""
         now = self._clock.now()
-        endings = {one.order_id: refusal for one in told if (refusal := ending(one)) is not None}
-        for order_id in sorted(endings):
-            await food_repository.end(connection, order_id, endings[order_id], now)
-        if woken := [one.order_id for one in told if one.ticket_state in DECIDED]:
-            await food_repository.wake(connection, woken)
+        endings = {one.order_id: refusal for one in known if (refusal := ending(one)) is not None}
+        picked_up = sorted({one.order_id for one in known if one.delivery_state in PICKED_UP})
+        delivered = sorted({one.order_id for one in known if one.delivery_state == DeliveryState.DELIVERED})
+        if changing := {*endings, *picked_up}:
+            await food_repository.lock(connection, sorted(changing))
+        for order_id, refusal in endings.items():
+            await food_repository.end(connection, order_id, refusal, now)
         traces = {one.event.order_id: one.traceparent for one in events}
-        picked_up = sorted({one.order_id for one in told if one.delivery_state in PICKED_UP})
-        delivered = sorted({one.order_id for one in told if one.delivery_state == DeliveryState.DELIVERED})
         await self._move(connection, picked_up, State.CONFIRMED, State.FULFILLED, traces)
         await self._move(connection, delivered, State.FULFILLED, State.DELIVERED, traces)
+
+    async def _finish(self, connection: Connection, known: Sequence[KnownStates]) -> None:
+        """Mark what could not be done, then wake sagas: one that is parked between the two statements is woken."""
+        await food_repository.mark_unsettled(connection, [one.order_id for one in known])
+        if woken := [one.order_id for one in known if one.ticket_state in DECIDED]:
+            await food_repository.wake(connection, woken)
 
     async def _move(
         self,

@@ -11,13 +11,20 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shop.contracts.events import DeliveryChanged, TicketChanged
-from shop.kit.db import Connection
+from shop.kit.db import Connection, Database
 from shop.kit.saga.engine import Rejected
 from shop.order.domain import CANCEL, PLACE, Order, State
 from shop.order.repository import MOVE
 from shop.order.rows import load_order
 
 UNDO = "status = 'compensating', fence = fence + 1, doubtful = true, lease_owner = NULL, due_at = now()"
+
+# The rows that events of these orders may change, locked in one order, so that two batches do not wait for each other.
+LOCK = """
+WITH s AS MATERIALIZED (
+    SELECT order_id FROM sagas WHERE order_id = ANY ($1::uuid[]) ORDER BY order_id FOR UPDATE
+)
+SELECT FROM orders o WHERE o.id IN (SELECT order_id FROM s) ORDER BY o.id FOR UPDATE"""
 
 # The ticket is decided: its saga need not wait for the next attempt.
 WAKE = f"""
@@ -41,7 +48,8 @@ WITH o AS (
 UPDATE sagas SET kind = '{CANCEL}', attempts = 0, deadline_at = NULL, refusal = $2, {UNDO}
 FROM o WHERE order_id = o.id"""  # noqa: S608 - constants
 
-# Whether what the events of food order `f` ask for is still to be done. An order that is being undone needs nothing.
+# Whether what the events of food order `f` require is still to be done. An order that is being undone needs nothing. A
+# decided ticket requires one more attempt at a saga that is being tried at this moment.
 UNSETTLED = """
 EXISTS (
     SELECT FROM orders o JOIN sagas s ON s.order_id = o.id
@@ -51,7 +59,8 @@ EXISTS (
             OR o.state = 'fulfilled' AND f.delivery_state = 'delivered'
             OR o.state <> 'fulfilled' AND f.delivery_state = 'failed'
             OR o.state <> 'fulfilled' AND f.ticket_state = 'cancelled' AND f.ticket_reason IS DISTINCT FROM 'released'
-            OR o.state = 'pending' AND f.ticket_state IN ('accepted', 'rejected') AND s.due_at > now())
+            OR o.state = 'pending' AND f.ticket_state IN ('accepted', 'rejected')
+                AND s.lease_owner IS NOT NULL AND s.due_at > now())
 )"""
 
 STORE_TICKETS = """
@@ -88,13 +97,31 @@ SELECT order_id, ticket_state, ticket_reason, delivery_state FROM food_orders
 WHERE unsettled ORDER BY order_id LIMIT $1"""
 
 
-class Told(NamedTuple):
+OVERDUE = """
+SELECT f.order_id FROM food_orders f JOIN orders o ON o.id = f.order_id
+WHERE o.state = 'confirmed' AND o.cancel_requested_at IS NULL AND coalesce(f.promised_at, o.updated_at) < $1
+ORDER BY f.order_id LIMIT $2"""
+COUNT_OPEN = """
+SELECT count(*) FROM food_orders f JOIN orders o ON o.id = f.order_id
+WHERE o.state IN ('pending', 'confirmed', 'fulfilled')"""
+RELEASES_DUE = """
+SELECT f.order_id, s.traceparent FROM food_orders f JOIN sagas s USING (order_id)
+WHERE f.release_due ORDER BY f.order_id LIMIT $1"""
+STORE_RELEASED = "UPDATE food_orders SET release_due = false WHERE order_id = ANY ($1::uuid[])"
+
+
+class KnownStates(NamedTuple):
     """What events say of one order: the states of its ticket and its delivery, None where nothing is said."""
 
     order_id: UUID
     ticket_state: str | None = None
     ticket_reason: str | None = None
     delivery_state: str | None = None
+
+
+async def lock(connection: Connection, order_ids: Sequence[UUID]) -> None:
+    """Keep the sagas and states of these orders as they are until the transaction ends."""
+    await connection.execute(LOCK, order_ids)
 
 
 async def end(connection: Connection, order_id: UUID, refusal: Rejected, at: datetime) -> None:
@@ -112,7 +139,7 @@ async def move(
     connection: Connection, trace_ids: Mapping[UUID, str], before: State, after: State, at: datetime
 ) -> list[Order]:
     """Move those orders of food that are in ``before`` and not being cancelled; the keys are the orders' ids."""
-    rows = await connection.fetch(MOVE, list(trace_ids), before, after, at, list(trace_ids.values()), "food")
+    rows = await connection.fetch(MOVE, list(trace_ids), before, after, at, list(trace_ids.values()), ["food"])
     return [load_order(row) for row in rows]
 
 
@@ -133,6 +160,25 @@ async def mark_unsettled(connection: Connection, order_ids: Sequence[UUID]) -> N
     await connection.execute(MARK, order_ids)
 
 
-async def unsettled(connection: Connection, limit: int) -> list[Told]:
+async def unsettled(connection: Connection, limit: int) -> list[KnownStates]:
     rows = await connection.fetch(OPEN, limit)
-    return [Told(*row.values()) for row in rows]
+    return [KnownStates(*row.values()) for row in rows]
+
+
+async def overdue(connection: Connection, promised_before: datetime, limit: int) -> list[UUID]:
+    """Confirmed orders that were to be delivered before then."""
+    return [row["order_id"] for row in await connection.fetch(OVERDUE, promised_before, limit)]
+
+
+async def count_open(database: Database) -> int:
+    """How many orders of food have not ended."""
+    return int(await database.fetchval(COUNT_OPEN))
+
+
+async def releases_due(database: Database, limit: int) -> list[tuple[UUID, str]]:
+    """Orders whose ticket and courier are to be released, each with its traceparent."""
+    return [(row["order_id"], row["traceparent"]) for row in await database.fetch(RELEASES_DUE, limit)]
+
+
+async def store_released(database: Database, order_ids: Sequence[UUID]) -> None:
+    await database.execute(STORE_RELEASED, order_ids)

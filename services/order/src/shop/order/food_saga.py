@@ -11,7 +11,7 @@ from shop.contracts.delivery import AssignRequest, DeliveryRejected, ReserveRequ
 from shop.contracts.money import Address, Price
 from shop.contracts.pricing import FoodTerms, LineToPrice
 from shop.contracts.restaurant import Accepted, FoodLine, FoodRejected, TicketRequest, WaitingForStaff
-from shop.kit.errors import OutcomeUnknown, Problem
+from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.saga.engine import Done, Rejected, Saga, Step
 from shop.order.domain import Food, Order, PriceMismatch, Subject, priced_food
 from shop.order.participants import FoodParticipants, Participants
@@ -120,9 +120,31 @@ class FoodSteps(OrderSteps):
         return Done()
 
 
-def order_steps(participants: Participants) -> OrderSteps:
-    """The steps of the kinds of orders that this shop takes."""
-    return OrderSteps(participants) if participants.food is None else FoodSteps(participants, participants.food)
+class UndoFood(OrderSteps):
+    """What a shop without food does with orders from when it had food: they wait until their deadline, since food may
+    be turned on again, and are then undone as far as they can be. Ticket and courier are released later
+    (`food_turned_off`)."""
+
+    def __init__(self, participants: Participants) -> None:
+        super().__init__(participants)
+        self.food = Saga(
+            "food",
+            (
+                Step("accept", self.not_offered),
+                Step("reserve_courier", self.not_offered),
+                Step("quote", self.not_offered, self.release_coupon),
+                Step("charge", self.not_offered, self.void),
+                Step("assign", self.not_offered),
+            ),
+        )
+
+    async def not_offered(self, subject: Subject) -> Done | Rejected:
+        raise Unavailable("restaurant", "this shop has no food at present")
+
+
+def order_steps(participants: Participants) -> FoodSteps | UndoFood:
+    """The steps of both kinds of orders, in a shop with food and in one without."""
+    return UndoFood(participants) if participants.food is None else FoodSteps(participants, participants.food)
 
 
 def food_of(order: Order) -> Food:

@@ -9,16 +9,14 @@ from typing import Any
 
 from shop.kit import telemetry
 from shop.kit.clock import Clock
-from shop.kit.errors import Unavailable
 from shop.kit.events import OutboxRow
 from shop.kit.logging import decision
 from shop.kit.saga.engine import Rejected, Saga
 from shop.kit.saga.runner import Changes, Lifecycle, SagaRun
 from shop.order import messages, metrics
 from shop.order.domain import CANCEL, PLACE, Food, Order, State, Subject
-from shop.order.food_saga import FoodSteps
+from shop.order.food_saga import FoodSteps, UndoFood
 from shop.order.rows import changes_row
-from shop.order.saga import OrderSteps
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +28,12 @@ WAITING_FOR_STAFF = "waiting_for_restaurant"
 class OrderLifecycle(Lifecycle[Subject]):
     """Placing an order runs the saga of its kind; cancelling it undoes that saga."""
 
-    def __init__(self, steps: OrderSteps, clock: Clock) -> None:
-        food = (steps.food,) if isinstance(steps, FoodSteps) else ()
-        self._sagas: dict[str, Saga[Subject]] = {saga.kind: saga for saga in (steps.retail, *food)}
+    def __init__(self, steps: FoodSteps | UndoFood, clock: Clock) -> None:
+        self._sagas: dict[str, Saga[Subject]] = {saga.kind: saga for saga in (steps.retail, steps.food)}
+        self._food_is_off = isinstance(steps, UndoFood)
         self._clock = clock
 
     def saga_for(self, kind: str) -> Saga[Subject]:
-        """Unavailable for an order of food in a shop whose food was turned off since."""
-        if kind not in self._sagas:
-            raise Unavailable("restaurant", f"this shop has no orders of the kind {kind}")
         return self._sagas[kind]
 
     def completed(self, run: SagaRun[Subject]) -> Changes:
@@ -52,10 +47,18 @@ class OrderLifecycle(Lifecycle[Subject]):
         if run.progress.operation == CANCEL:
             reason = (run.progress.refusal or CANCELLED).code
             order = run.subject.order.moved(State.CANCELLED, now, reason=reason)
-            return _moved(run, order, messages.cancelled(order))
+            return self._undone(run, order, messages.cancelled(order))
         order = run.subject.order.moved(State.REJECTED, now, reason=refusal.code)
         late = not run.inline and order.cancel_requested_at is None
-        return _moved(run, order, messages.rejected(order, late=late), refusal)
+        return self._undone(run, order, messages.rejected(order, late=late), refusal)
+
+    def _undone(
+        self, run: SagaRun[Subject], order: Order, event: OutboxRow, refusal: Rejected | None = None
+    ) -> Changes:
+        changes = _moved(run, order, event, refusal)
+        if order.food is None or not self._food_is_off:
+            return changes
+        return replace(changes, row={**changes.row, "release_due": True})
 
     def parked(self, run: SagaRun[Subject]) -> Changes:
         """A new order that has to wait publishes `order.pending`, which notification mails to the customer."""

@@ -10,6 +10,9 @@ from shop.order.errors import REASONS
 
 ORDERS = Counter("shop_order_orders_total", "Orders by the state that they reached", ["state", "reason"])
 SAGAS = SagaMetrics("order", (PLACE, CANCEL))
+FOOD_UNDELIVERABLE = Gauge(
+    "shop_order_food_undeliverable", "Orders of food that have not ended, in a shop whose food was turned off"
+)
 STREAMS = Gauge("shop_order_streams", "Clients that watch an order")
 
 

@@ -16,7 +16,7 @@ from shop.kit.events import OutboxRow
 from shop.kit.outbox import Outbox, insert
 from shop.kit.saga.engine import Rejected
 from shop.kit.saga.store import SagaLease, SagaStore, SagaTable
-from shop.order.domain import CANCEL, PLACE, Order, State, Subject
+from shop.order.domain import CANCEL, PLACE, Kind, Order, State, Subject
 from shop.order.rows import NewOrder, OrderFilter, Stored, insert_row, load_order, load_subject
 
 MAX_BATCH_ORDERS = 128
@@ -41,7 +41,8 @@ SAGAS: SagaTable[Subject] = SagaTable(
     subject_join="JOIN orders o ON o.id = s.order_id",
     change_columns="""
 state_before text, state text, version integer, reason text, lines jsonb, subtotal bigint, discount bigint, tax bigint,
-shipping bigint, total bigint, at timestamptz, trace_id text, restaurant_name text, promised_at timestamptz""",
+shipping bigint, total bigint, at timestamptz, trace_id text, restaurant_name text, promised_at timestamptz,
+release_due boolean""",
     change_statements=""", moved AS (
     UPDATE orders o SET
         state = s.state, version = s.version, reason = coalesce(s.reason, o.reason), lines = coalesce(s.lines, o.lines),
@@ -53,8 +54,9 @@ shipping bigint, total bigint, at timestamptz, trace_id text, restaurant_name te
     INSERT INTO order_transitions (order_id, version, from_state, to_state, at, trace_id)
     SELECT saga_id, version, state_before, state, at, trace_id FROM saved WHERE state IS NOT NULL
 ), food AS (
-    UPDATE food_orders f SET restaurant_name = s.restaurant_name, promised_at = s.promised_at
-    FROM saved s WHERE f.order_id = s.saga_id AND s.restaurant_name IS NOT NULL
+    UPDATE food_orders f SET restaurant_name = coalesce(s.restaurant_name, f.restaurant_name),
+        promised_at = coalesce(s.promised_at, f.promised_at), release_due = coalesce(s.release_due, f.release_due)
+    FROM saved s WHERE f.order_id = s.saga_id AND (s.restaurant_name IS NOT NULL OR s.release_due)
 )""",
 )
 NEW_SAGA = SAGAS.insert_values(
@@ -116,7 +118,7 @@ WITH moving AS (
     SELECT * FROM unnest($1::uuid[], $5::text[]) AS m (id, trace_id)
 ), o AS (
     UPDATE orders SET state = $3, version = version + 1, updated_at = $4 FROM moving m
-    WHERE orders.id = m.id AND state = $2 AND cancel_requested_at IS NULL AND kind = $6
+    WHERE orders.id = m.id AND state = $2 AND cancel_requested_at IS NULL AND kind = ANY ($6)
     RETURNING orders.*
 ), transitions AS (
     INSERT INTO order_transitions (order_id, version, from_state, to_state, at, trace_id)
@@ -217,10 +219,11 @@ class OrderRepository:
         at: datetime,
         trace_id: str,
         event: Callable[[Order], OutboxRow],
+        kinds: Sequence[Kind],
     ) -> Order | None:
-        """Move a retail order to ``after``; None unless it is in ``before`` and not being cancelled."""
+        """Move an order of one of ``kinds`` to ``after``; None unless it is in ``before`` and not being cancelled."""
         async with self._database.transaction() as connection:
-            rows = await connection.fetch(MOVE, [order_id], before, after, at, [trace_id], "retail")
+            rows = await connection.fetch(MOVE, [order_id], before, after, at, [trace_id], kinds)
             if not rows:
                 return None
             order = load_order(rows[0])

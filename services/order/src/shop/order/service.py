@@ -29,6 +29,7 @@ from shop.order.domain import PLACE, IllegalTransition, Order, State, Subject
 from shop.order.food_events import FoodEvents
 from shop.order.food_saga import order_steps
 from shop.order.food_schemas import FoodOrderRequest
+from shop.order.food_turned_off import FoodReleases, OverdueFood
 from shop.order.lifecycle import CANCELLED, OrderLifecycle, log_state
 from shop.order.new_orders import new_order
 from shop.order.participants import FoodParticipants, Participants
@@ -100,6 +101,10 @@ class OrderService:
         if participants.food is not None:
             service.food_events = FoodEvents(context.database, context.clock, settings.food_poll_s)
             context.tasks.start("food-events", service.food_events.run)
+            context.tasks.start("food-releases", FoodReleases(context.database, participants.food).run)
+        else:
+            overdue = OverdueFood(context.database, context.clock, settings.food_deadline_s)
+            context.tasks.start("food-turned-off", overdue.run)
         context.tasks.start("recovery", service.recovery.run)
         context.tasks.start("saga-metrics", service.recovery.measure)
         context.tasks.start("order-streams", service.watchers.run)
@@ -239,20 +244,21 @@ class OrderService:
 
     async def _withdraw(self, order_id: UUID, person: Principal) -> SagaLease[Subject] | None:
         """Cancel a confirmed order of food, if its kitchen agrees: Problem 409 ``kitchen_has_begun`` (an administrator
-        cancels nevertheless) or ``already_picked_up``.
+        cancels nevertheless) or ``already_picked_up``. In a shop whose food was turned off there is no kitchen to ask.
 
         When this process dies between the kitchen's answer and the cancellation, the event of the withdrawn ticket
         cancels the order (`food_events`).
         """
         order, food = await self.get(order_id, person), self._participants.food
-        if food is None or order.food is None or order.state is not State.CONFIRMED or order.cancel_requested_at:
+        if order.food is None or order.state is not State.CONFIRMED or order.cancel_requested_at:
             return None
-        request = WithdrawRequest(order_id=order_id, even_if_begun=person.role == "admin")
-        match (await food.withdraw.call(request)).status:
-            case WithdrawStatus.BEGUN:
-                raise errors.kitchen_has_begun()
-            case WithdrawStatus.PICKED_UP:
-                raise errors.already_picked_up()
+        if food is not None:
+            request = WithdrawRequest(order_id=order_id, even_if_begun=person.role == "admin")
+            match (await food.withdraw.call(request)).status:
+                case WithdrawStatus.BEGUN:
+                    raise errors.kitchen_has_begun()
+                case WithdrawStatus.PICKED_UP:
+                    raise errors.already_picked_up()
         arguments = (order_id, visible_to(person), self._clock.now(), telemetry.traceparent())
         return await self._repository.cancel_confirmed(*arguments, withdrawn=True)
 
@@ -262,30 +268,34 @@ class OrderService:
             return Answer(200, order)
         if order.state is State.PENDING or (order.state is State.CONFIRMED and order.cancel_requested_at is not None):
             return Answer(202, order)
+        if order.food is not None and order.state is State.FULFILLED:
+            raise errors.already_picked_up()
         raise errors.illegal_transition(IllegalTransition(order.state, State.CANCELLED))
 
     async def move(self, order_id: UUID, person: Principal, after: State) -> Order:
         """Mark an order as fulfilled or delivered; Problem 409 ``illegal_transition`` from any other state.
 
-        An order whose payment was refunded in full is not fulfilled: Problem 409 ``order_refunded``.
+        An order whose payment was refunded in full is not fulfilled: Problem 409 ``order_refunded``. Food is moved by
+        its delivery alone, 409 ``moved_by_delivery``, unless the shop's food was turned off.
         """
+        kinds: tuple[domain.Kind, ...] = ("retail", "food") if self._participants.food is None else ("retail",)
         if after is State.FULFILLED:
             order = await self.get(order_id, person)
-            if order.food is not None:
+            if order.kind not in kinds:
                 raise errors.moved_by_delivery()
             can_be_fulfilled = order.state is State.CONFIRMED and order.cancel_requested_at is None
             if can_be_fulfilled and await self._participants.refunded_in_full(order.id):
                 raise errors.refunded_in_full()
         before = next(state for state, following in domain.TRANSITIONS.items() if after in following)
         moved = await self._repository.move(
-            order_id, before, after, self._clock.now(), telemetry.trace_id(), messages.moved
+            order_id, before, after, self._clock.now(), telemetry.trace_id(), messages.moved, kinds
         )
         if moved is not None:
             metrics.count(moved.state, None)
             log_state(moved, admin_id=person.user_id)
             return moved
         order = await self.get(order_id, person)
-        if order.food is not None:
+        if order.kind not in kinds:
             raise errors.moved_by_delivery()
         if order.state is before:
             raise errors.being_cancelled()

@@ -42,6 +42,7 @@ REASONS = {
     "cancelled_by_restaurant": "The restaurant cancelled your order. Your payment is refunded in full.",
     "restaurant_closed": "The restaurant closed before your order was accepted. You were not charged.",
     **{code: f"{text} You were not charged." for code, text in REFUSALS.items() if "your cart" not in text},
+    "food_not_offered": "This shop sells no food any more. Your payment is refunded in full.",
     "item_sold_out": "An item of your order is sold out. You were not charged.",
     "unknown_item": "An item of your order is no longer on the menu. You were not charged.",
 }

@@ -1,0 +1,1 @@
+ALTER TABLE food_orders DROP COLUMN release_due;
