@@ -34,6 +34,6 @@ async def service(settings: Settings, tokens: Tokens, running: Running) -> Async
     clock = FixedClock(NOON)
     app = delivery_app(settings, clock)
     async with running(app) as client:
-        database = await Database.connect(settings.database_url, pool_size=2, application="test")
+        database = await Database.connect(settings.database_url, pool_size=4, application="test")
         yield RunningService(client, app, database, tokens, clock)
         await database.close()

@@ -6,12 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
-from uuid import UUID
 
 import httpx
 import orjson
 import pytest
-from fastapi import FastAPI, Request, Response
 
 from services.delivery.tests.delivery_service import Order, Rider, RunningService, corner, delivery_app, home
 from shop.contracts.events import TicketState
@@ -108,45 +106,6 @@ async def test_a_courier_who_gave_it_back_sees_it_no_more(service: RunningServic
     await rider.does(order.id, "reject")
     answer = await service.client.get(f"/api/v1/deliveries/{order.id}", headers=rider.headers)
     assert answer.status_code == 404
-
-
-class Restaurants:
-    """The restaurant service's answer to who works where."""
-
-    def __init__(self) -> None:
-        self.staff: dict[str, list[UUID]] = {}
-        self.asked = 0
-        self.app = FastAPI()
-        self.app.get("/internal/staff")(self.answer)
-
-    async def answer(self, request: Request) -> Response:
-        self.asked += 1
-        ids = self.staff.get(request.query_params["user_id"], [])
-        return Response(orjson.dumps({"restaurant_ids": [str(one) for one in ids]}), media_type="application/json")
-
-
-async def test_the_restaurants_staff_sees_it(
-    settings: Settings, served: Served, running: Running, service: RunningService, rider: Rider
-) -> None:
-    order, customer = await customer_of(service)
-    user, token = service.tokens.customer()
-    cook, path = {"Authorization": f"Bearer {token}"}, f"/api/v1/deliveries/{order.id}"
-    restaurants = Restaurants()
-    restaurants.staff[str(user.user_id)] = [order.restaurant_id]
-    async with served(restaurants.app) as at_restaurant:
-        app = delivery_app(settings.model_copy(update={"restaurant_url": str(at_restaurant.base_url)}), service.clock)
-        async with running(app) as client:
-            for _ in range(3):
-                seen = await client.get(path, headers=cook)
-                assert (seen.status_code, "code" in seen.json()) == (200, False)
-            assert restaurants.asked == 1
-            assert (await client.get(path, headers=service.tokens.headers())).status_code == 404
-    app = delivery_app(settings.model_copy(update={"restaurant_url": "http://127.0.0.1:9"}), service.clock)
-    async with running(app) as client:
-        away = await client.get(path, headers=cook)
-        assert (away.status_code, away.json()["code"]) == (503, "restaurant_unavailable")
-        assert (await client.get(path, headers=customer)).status_code == 200
-        assert (await client.get(path, headers=rider.headers)).status_code == 200
 
 
 async def test_states_arrive_as_they_change_until_the_last(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
@@ -258,45 +257,6 @@ async def test_a_smaller_vehicle_must_hold_what_is_carried(service: RunningServi
     assert (answer.status_code, answer.json()["code"]) == (409, "courier_busy")
     renamed = await service.call("PUT", path, service.admin, {"name": "Inés", "vehicle": "car"})
     assert (renamed["name"], renamed["capacity"], renamed["load"]) == ("Inés", 3, 3)
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE couriers SET load = capacity + 1",
-        "UPDATE couriers SET load = -1",
-        "UPDATE deliveries SET state = 'delivered', version = version + 1",
-        "UPDATE deliveries SET state = 'waiting', version = version + 1",
-        "UPDATE deliveries SET state = 'at_restaurant'",
-        "UPDATE deliveries SET state = 'at_restaurant', version = version + 2",
-        "UPDATE deliveries SET courier_id = NULL",
-        "UPDATE deliveries SET courier_id = (SELECT user_id FROM couriers WHERE load = 0)",
-        "UPDATE deliveries SET user_id = NULL",
-        "INSERT INTO deliveries SELECT * FROM deliveries",
-    ],
-)
-async def test_the_database_refuses_inconsistent_rows(service: RunningService, rider: Rider, statement: str) -> None:
-    await service.courier(at=corner(2))
-    await service.live()
-    with pytest.raises((asyncpg.IntegrityConstraintViolationError, asyncpg.GeneratedAlwaysError)):
-        await service.database.execute(statement)
-
-
-async def test_a_delivery_starts_as_a_reservation(service: RunningService) -> None:
-    start = (
-        "INSERT INTO deliveries (order_id, state, waiting_since, created_at, updated_at) VALUES ($1, $2, $3, $3, $3)"
-    )
-    with pytest.raises(asyncpg.CheckViolationError, match="cannot start as waiting"):
-        await service.database.execute(start, new_id(), "waiting", service.clock.now())
-
-
-async def test_the_database_refuses_one_delivery_too_many(service: RunningService) -> None:
-    """Whatever a program decides: the load is counted and limited by the database itself."""
-    rider = await service.courier("bike", at=corner(1))
-    for number in range(3):
-        await service.reserve(Order(address=home(number)))
-    with pytest.raises(asyncpg.CheckViolationError, match="load_within_capacity"):
-        await service.database.execute("UPDATE deliveries SET courier_id = $1", rider.id)
 
 
 BAD: list[tuple[str, str, Any]] = [

@@ -29,8 +29,7 @@ def start(database_for: DatabaseFor, nats_url: str, tokens: Tokens, running: Any
             nats_url=nats_url,
             jwks_url=tokens.jwks_url,
             internal_token=INTERNAL_TOKEN,
-            clock_poll_s=0.05,
-            **changed,
+            **{"clock_poll_s": 0.05} | changed,
         )
         clock = FixedClock(NOON)
         app = restaurant_app(settings, clock)

@@ -228,3 +228,24 @@ def test_stored_hours_are_read() -> None:
     hours = read_hours("Europe/London", document, [date(2026, 6, 1)])
     assert hours.spans_on(date(2026, 6, 8)) == (Span(18 * 60, 26 * 60),)
     assert hours.spans_on(date(2026, 6, 1)) == hours.spans_on(date(2026, 12, 25)) == ()
+
+
+@pytest.mark.parametrize("zone", ZONES, ids=str)
+def test_24_hours_have_no_closing_time_when_clocks_change_either(zone: ZoneInfo) -> None:
+    hours = weekly(Span.of("00:00", "24:00"), zone=zone)
+    for number in range(365):
+        day = datetime(2026, 1, 1, 0, 30, tzinfo=UTC) + timedelta(days=number)
+        if len({(day + timedelta(days=days)).astimezone(zone).utcoffset() for days in (-1, 0, 4)}) > 1:
+            for hour in range(24):
+                found = availability(hours, day + timedelta(hours=hour), 600)
+                assert isinstance(found, Open)
+                assert found.closes_at is None
+
+
+def test_openings_that_are_too_short_are_not_looked_at_for_ever() -> None:
+    """Six short spans on each day of a year are many, and whoever lists restaurants waits for it."""
+    hours = weekly(*(Span(hour * 60, hour * 60 + 30) for hour in range(1, 24, 4)))
+    assert availability(hours, local("2026-06-05T12:00"), 7_200) == Closed(None)
+    long = Span.of("10:00", "16:00")
+    later = weekly(*hours.weekly[0], special={date(2026, 6, 12): (long,)})
+    assert availability(later, local("2026-06-05T12:00"), 7_200) == Closed(local("2026-06-12T10:00"))

@@ -6,9 +6,6 @@ import asyncio
 from collections import Counter
 from datetime import timedelta
 
-import asyncpg
-import pytest
-
 from services.restaurant.tests.conftest import Start
 from services.restaurant.tests.restaurant_service import NOON, Kitchen, RunningService, euros
 from shop.devkit.testing import wait_until
@@ -139,47 +136,6 @@ async def test_a_confirmed_order_is_prepared_and_picked_up(kitchen: Kitchen, ser
     assert (await kitchen.detail())["orders_in_work"] == 0
     late = await kitchen.act(order, "accept")
     assert (late.status_code, late.json()["code"], late.json()["state"]) == (409, "illegal_transition", "ready")
-
-
-@pytest.mark.parametrize(
-    ("statement", "refused"),
-    [
-        ("UPDATE restaurants SET held = kitchen_capacity + 1", "of 10 orders"),
-        ("UPDATE restaurants SET held = -1", "held_check"),
-        ("UPDATE tickets SET state = 'preparing', version = 2", "begun_only_when_paid"),
-        ("UPDATE tickets SET state = 'ready', paid_at = now(), version = 2", "cannot go from accepted to ready"),
-        ("UPDATE tickets SET state = 'picked_up', paid_at = now(), version = 2", "from accepted to picked_up"),
-        ("UPDATE tickets SET state = 'rejected', version = 2", "cannot go from accepted to rejected"),
-        ("UPDATE tickets SET state = 'waiting', version = 2", "cannot go from accepted to waiting"),
-        ("UPDATE tickets SET state = 'cancelled'", "ticket_transitions_pkey"),
-        ("UPDATE tickets SET ready_at = NULL", "accepted_has_a_time"),
-        ("UPDATE tickets SET lines = '[{}]'", "nor change what was ordered"),
-        ("UPDATE tickets SET minimum_order = 1", "nor change what was ordered"),
-        ("UPDATE tickets SET restaurant_id = NULL", "nor change what was ordered"),
-        ("INSERT INTO tickets SELECT * FROM tickets", "tickets_pkey"),
-        (
-            (
-                "INSERT INTO tickets (order_id, state, ready_at, created_at, updated_at)"
-                " SELECT gen_random_uuid(), 'accepted', now(), now(), now()"
-            ),
-            "ticket_of_a_restaurant",
-        ),
-    ],
-)
-async def test_the_database_refuses_inconsistent_rows(
-    kitchen: Kitchen, service: RunningService, statement: str, refused: str
-) -> None:
-    await kitchen.accept()
-    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=refused):
-        await service.database.execute(statement)
-
-
-async def test_the_database_holds_the_capacity_without_the_service(service: RunningService) -> None:
-    """Whichever statement inserts a ticket, the trigger counts it."""
-    kitchen = await service.restaurant(kitchen_capacity=1)
-    await kitchen.accept()
-    with pytest.raises(asyncpg.CheckViolationError, match="holds 1 of 1"):
-        await service.database.execute(COPY)
 
 
 async def test_a_kitchen_that_loses_places_keeps_its_orders(kitchen: Kitchen, service: RunningService) -> None:

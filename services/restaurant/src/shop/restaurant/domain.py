@@ -62,6 +62,10 @@ class Kitchen:
     def preparation_s(self) -> int:
         return preparation_s(self.base_preparation_s, self.in_work, self.capacity)
 
+    @property
+    def full(self) -> bool:
+        return self.in_work >= self.capacity
+
     def availability(self, now: datetime) -> Open | Closed:
         """By the hours alone; the same for lists, pages and orders."""
         return availability(self.hours, now, self.preparation_s)
@@ -85,7 +89,7 @@ def admit(kitchen: Kitchen, now: datetime) -> Place | Refusal:
         return closed(available.opens_at)
     if kitchen.paused:
         return Refusal("restaurant_paused", "The restaurant takes no orders at the moment.")
-    if kitchen.in_work >= kitchen.capacity:
+    if kitchen.full:
         return Refusal("kitchen_full", "The kitchen has as many orders as it can prepare; please try again later.")
     return Place(now + timedelta(seconds=kitchen.preparation_s), available.until)
 
@@ -208,10 +212,10 @@ def due(ticket: Ticket) -> datetime | None:
 
 
 def on_time(ticket: Ticket, now: datetime) -> Ticket | None:
-    """The ticket as the clock moves it at ``now``; None when it is not due."""
+    """The ticket as the clock moves it at ``now``; with the right ``due_at`` if it is not due; None for no change."""
     at = due(ticket)
     if at is None or at > now:
-        return None
+        return None if at == ticket.due_at else replace(ticket, due_at=at)
     if ticket.state is TicketState.WAITING:
         return moved(ticket, TicketState.REJECTED, now, LATE)
     if ticket.paid_at is None:

@@ -63,6 +63,10 @@ def too_many_restaurants(limit: int) -> Problem:
     return Problem(409, "too_many_restaurants", f"A user works at {limit} restaurants at most.")
 
 
+def too_many_closures(limit: int) -> Problem:
+    return Problem(409, "too_many_closures", f"A restaurant has {limit} closures at most.")
+
+
 def wrong_currency(currency: str) -> Problem:
     return Problem(422, "invalid_request", INVALID_REQUEST, errors=[
         {"field": "price.currency", "message": f"This shop sells in {currency}."}

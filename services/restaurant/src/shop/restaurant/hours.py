@@ -23,6 +23,9 @@ LOOK_AHEAD_DAYS = 2
 """How far an interval without an end is followed. No preparation takes as long."""
 HORIZON_DAYS = 366
 """How far the next opening is looked for."""
+MAX_SHORT_OPENINGS = 64
+"""Openings that are too short for an order, after which the next one is no longer looked for: more than a week of
+them, even with MAX_SPANS_PER_DAY on each day."""
 
 
 class Interval(NamedTuple):
@@ -81,10 +84,11 @@ class Hours:
     def interval_at(self, at: datetime) -> Interval | None:
         """The whole time without a break that the restaurant is open around ``at``; None when it is closed.
 
-        It is followed into the past for a day and into the future for LOOK_AHEAD_DAYS.
+        It is followed into the past for a day and into the future for at least LOOK_AHEAD_DAYS, also when a day has 23
+        hours.
         """
         today = at.astimezone(self.zone).date()
-        days = range(-1, LOOK_AHEAD_DAYS + 1)
+        days = range(-1, LOOK_AHEAD_DAYS + 2)
         found = sorted(interval for offset in days for interval in self._intervals(today + timedelta(days=offset)))
         around = [interval for interval in found if interval.start <= at < interval.end]
         if not around:
@@ -96,15 +100,21 @@ class Hours:
         return Interval(start, end)
 
     def next_opening(self, after: datetime, least_s: float) -> datetime | None:
-        """The first opening at or after ``after`` that stays open for at least ``least_s`` seconds; None within
-        HORIZON_DAYS when there is none."""
+        """The start of the first opening at or after ``after`` that lasts at least ``least_s`` seconds; None when there
+        is none within HORIZON_DAYS, or MAX_SHORT_OPENINGS come before it."""
         today = after.astimezone(self.zone).date()
+        opening: Interval | None = None
+        left = MAX_SHORT_OPENINGS
         for offset in range(-1, HORIZON_DAYS + 1):
             for interval in sorted(self._intervals(today + timedelta(days=offset))):
-                if interval.start >= after:
-                    whole = self.interval_at(interval.start)
-                    if whole is not None and (whole.end - interval.start).total_seconds() >= least_s:
-                        return interval.start
+                if opening is not None and interval.start <= opening.end:
+                    opening = Interval(opening.start, max(opening.end, interval.end))
+                else:
+                    opening, left = interval, left - 1
+                if opening.start >= after and (opening.end - opening.start).total_seconds() >= least_s:
+                    return opening.start
+            if left <= 0:
+                return None
         return None
 
     def _intervals(self, day: date) -> Iterator[Interval]:

@@ -68,9 +68,11 @@ WITH changed AS (
         acceptance_deadline_s = coalesce(c.acceptance_deadline_s, r.acceptance_deadline_s),
         auto_progress = coalesce(c.auto_progress, r.auto_progress),
         kitchen_capacity = coalesce(c.kitchen_capacity, r.kitchen_capacity),
-        preparation_s = coalesce(c.preparation_s, r.preparation_s), updated_at = $3
+        preparation_s = coalesce(c.preparation_s, r.preparation_s),
+        description = coalesce(c.description, r.description),
+        minimum_order = coalesce(c.minimum_order, r.minimum_order), updated_at = $3
     FROM jsonb_to_record($2) AS c(paused boolean, acceptance text, acceptance_deadline_s integer,
-        auto_progress boolean, kitchen_capacity integer, preparation_s integer)
+        auto_progress boolean, kitchen_capacity integer, preparation_s integer, description text, minimum_order bigint)
     WHERE r.id = $1
     RETURNING r.*
 ), kept AS (
@@ -191,11 +193,6 @@ class RestaurantRepository:
         words = _search_text(fields["name"], fields["cuisine"], menu)
         row = {**fields, "sort_name": folded(fields["name"])}
         return await self._database.fetchval(INSERT, row, words, menu, now, user_id) is not None
-
-    async def change_settings(
-        self, restaurant_id: UUID, change: Mapping[str, Any], now: datetime, user_id: UUID
-    ) -> Restaurant | None:
-        return _maybe(await self._database.fetchrow(SETTINGS, restaurant_id, change, now, user_id))
 
     async def change_hours(
         self, restaurant_id: UUID, hours: Mapping[str, Any], version: int | None, now: datetime, user_id: UUID

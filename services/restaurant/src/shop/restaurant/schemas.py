@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from typing import Annotated, Any, Literal, Self, get_args
 from uuid import UUID
@@ -94,9 +95,11 @@ class HoursBody(RequestBody):
     special: Annotated[list[SpecialDate], Field(max_length=MAX_SPECIAL_DATES)] = Field(default=[])
 
     @model_validator(mode="after")
-    def _each_date_once(self) -> Self:
+    def _possible(self) -> Self:
         if len({one.date for one in self.special}) < len(self.special):
             raise ValueError("a special date is named twice")
+        if any(count > MAX_SPANS_PER_DAY for count in Counter(one.day for one in self.weekly).values()):
+            raise ValueError(f"a day has at most {MAX_SPANS_PER_DAY} spans")
         return self
 
 
@@ -232,6 +235,8 @@ class RestaurantChange(RequestBody):
 
     model_config = example(paused=True)
 
+    description: Description | None = None
+    minimum_order: Price | None = None
     paused: bool | None = None
     acceptance: Acceptance | None = None
     acceptance_deadline_s: DeadlineS | None = None

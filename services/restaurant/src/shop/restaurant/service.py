@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 MAX_PAGES_READ = 20
 """Of the database, for one page of restaurants that are open."""
 MAX_STAFF = 200
+MAX_CLOSURES = 100
+"""Dates on which a restaurant is closed; those that are over are removed."""
 
 
 class RestaurantService:
@@ -165,11 +167,13 @@ class RestaurantService:
         return Position(lat=found.lat, lon=found.lon)
 
     async def change(self, restaurant_id: UUID, change: RestaurantChange, person: Principal) -> Restaurant:
+        """Problem 422 for a foreign currency."""
         await self.check_staff(person, restaurant_id)
         fields = change.model_dump(exclude_none=True)
-        changed = await self._repository.change_settings(restaurant_id, fields, self._clock.now(), person.user_id)
-        if change.auto_progress is not None:
-            await self._tickets.reschedule(restaurant_id, change.auto_progress)
+        if change.minimum_order is not None:
+            self._check_currencies({change.minimum_order.currency})
+            fields["minimum_order"] = change.minimum_order.amount
+        changed = await self._tickets.change_settings(restaurant_id, fields, self._clock.now(), person.user_id)
         return self._changed(changed, person, "settings")
 
     async def put_hours(
@@ -189,11 +193,17 @@ class RestaurantService:
     async def close_on(
         self, restaurant_id: UUID, day: date | None, person: Principal, *, reopen: bool = False
     ) -> Restaurant:
-        """Let no opening begin on the local date ``day`` (today), or let it again."""
+        """Let no opening begin on the local date ``day`` (today), or let it again.
+
+        Problem 409 ``too_many_closures``.
+        """
         await self.check_staff(person, restaurant_id)
         of = await self.get(restaurant_id)
         now = self._clock.now()
-        days = [day or now.astimezone(of.kitchen.hours.zone).date()]
+        today = now.astimezone(of.kitchen.hours.zone).date()
+        days = [day or today]
+        if not reopen and len({one for one in of.closures if one >= today} | {*days}) > MAX_CLOSURES:
+            raise errors.too_many_closures(MAX_CLOSURES)
         closed, opened = ([], days) if reopen else (days, [])
         changed = await self._repository.change_closures(restaurant_id, closed, opened, now, person.user_id)
         return self._changed(changed, person, "closures")

@@ -22,7 +22,7 @@ from shop.kit.db import Connection, Database, Record
 from shop.kit.errors import Unavailable
 from shop.restaurant.domain import OPEN, Restaurant, Ticket
 from shop.restaurant.menu import Menu, Refusal, read_menu
-from shop.restaurant.repository import COLUMN_NAMES, menus, restaurant
+from shop.restaurant.repository import COLUMN_NAMES, SETTINGS, menus, restaurant
 
 MAX_ATTEMPTS = 5
 """Attempts at one change; each further one follows a deadlock or a concurrent change."""
@@ -179,11 +179,16 @@ class TicketRepository:
             await _decide(connection, rows, tickets, decide)
         return len(tickets)
 
-    async def reschedule(self, restaurant_id: UUID, auto_progress: bool) -> None:
-        """Let the clock move the tickets in work, or leave them to the staff."""
+    async def change_settings(
+        self, restaurant_id: UUID, change: Mapping[str, Any], now: datetime, user_id: UUID
+    ) -> Restaurant | None:
+        """Change a restaurant's settings; ``auto_progress`` lets the clock move the tickets in work, or leaves them to
+        the staff."""
         async with self._database.transaction() as connection:
-            await _locked(connection, LOCK, [restaurant_id])
-            await connection.execute(RESCHEDULE, restaurant_id, auto_progress)
+            row = await connection.fetchrow(SETTINGS, restaurant_id, change, now, user_id)
+            if "auto_progress" in change:
+                await connection.execute(RESCHEDULE, restaurant_id, change["auto_progress"])
+        return None if row is None else restaurant(row)
 
     async def page(
         self, restaurant_id: UUID, states: Sequence[TicketState], before: UUID | None, limit: int

@@ -17,14 +17,16 @@ from shop.restaurant.schemas import Acceptance, Category, HoursBody
 
 
 class RestaurantView(BaseModel):
-    """``open``: whether an order is possible now; if not, ``opens_at`` says when it is again. ``preparation_s`` is how
-    long an order takes now. ``distance_m`` is in a straight line."""
+    """``open``: whether an order is possible now; if not, ``opens_at`` says when it is again. ``full``: the kitchen has
+    as many orders as it takes, so that an order is refused until one is ready. ``preparation_s`` is how long an order
+    takes now. ``distance_m`` is in a straight line."""
 
     id: UUID
     name: str
     cuisine: str
     description: str
     open: bool
+    full: bool = False
     paused: bool
     opens_at: datetime | None = None
     closes_at: datetime | None = None
@@ -152,7 +154,8 @@ def _view(of: Restaurant, now: datetime, distance_m: float | None) -> dict[str, 
         "name": of.name,
         "cuisine": of.cuisine,
         "description": of.description,
-        "open": of.kitchen.takes_orders(now),
+        "open": not of.paused and isinstance(available, Open),
+        "full": of.kitchen.full,
         "paused": of.paused,
         "opens_at": available.opens_at if isinstance(available, Closed) else None,
         "closes_at": available.closes_at if isinstance(available, Open) else None,
