@@ -100,6 +100,7 @@ async def test_a_held_order_is_not_shown_to_anyone(service: RunningService) -> N
     assert await rider.jobs() == []
     answer = await service.client.get(f"/api/v1/deliveries/{order.id}", headers=service.admin)
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_delivery")
+    assert (await service.call("GET", "/api/v1/deliveries", service.admin))["items"] == []
     assert await service.database.fetchval("SELECT count(*) FROM outbox") == 0
     await service.assign(order)
     assert [job["order_id"] for job in await rider.jobs()] == [str(order.id)]
@@ -113,6 +114,14 @@ async def test_assigning_is_repeated_without_effect(service: RunningService) -> 
     assert (await service.row(order))["version"] == 1
     assert (await service.assign(Order()))[0]["status"] == "rejected"
     await service.assert_sound()
+
+
+async def test_a_late_payment_does_not_promise_the_past(service: RunningService) -> None:
+    await service.courier(at=corner(1))
+    order = await service.live()
+    service.clock.advance(86_400)
+    [again] = await service.assign(order)
+    assert again["eta"] >= service.clock.now().isoformat()[:19]
 
 
 async def test_a_courier_lost_before_the_payment_is_replaced(service: RunningService) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from services.delivery.tests.delivery_service import Order, Rider, RunningService, corner, home
@@ -23,7 +23,8 @@ MARGIN_S = 300
 REGROUP_S = 2
 VEHICLES = ("bike", "cargo_bike", "scooter", "car")
 MAX_STEPS = 20
-EXAMPLES = 8
+EXAMPLES = 5
+"""Besides those that are always tried."""
 CARRIED = """
 SELECT order_id, courier_id, state, code FROM deliveries
 WHERE state IN ('assigned', 'at_restaurant', 'picked_up', 'on_the_way')"""
@@ -144,6 +145,22 @@ async def clean(service: RunningService) -> None:
         await service.database.execute(f"DELETE FROM {table}")
 
 
+def sequence(text: str) -> list[tuple[str, int]]:
+    """Steps from "come 0, order 2"."""
+    pairs = (one.split() for one in text.split(", "))
+    return [(name, int(number)) for name, number in pairs]
+
+
+FULL_LINE = "come 0, order 0, pay 0, order 2, order 4, pay 1, pay 2, cancel 0, ready 1, arrive 1, pick-up 1, reject 1"
+FINISHED = "come 0, order 0, pay 0, order 3, pay 1, ready 0, arrive 0, pick-up 0, depart 0, deliver 0, arrive 1, drop 1"
+SHIFTS = "come 0, order 0, order 3, pay 0, go 0, come 5, wait 130, fix 1, order 6, pay 1, go 1, come 3, wait 700"
+SHARED = "come 1, order 0, order 0, order 0, order 0, order 0, pay 0, pay 1, pay 2, come 4, reject 1, cancel 0"
+
+
+@example(steps=sequence(FULL_LINE))
+@example(steps=sequence(FINISHED))
+@example(steps=sequence(SHIFTS))
+@example(steps=sequence(SHARED))
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(step, min_size=5, max_size=MAX_STEPS))
 async def test_any_sequence_keeps_the_invariants(service: RunningService, steps: list[tuple[str, int]]) -> None:

@@ -74,17 +74,19 @@ async def test_the_staff_and_the_deadline_race_and_one_of_them_decides(service: 
 
 
 async def test_the_deadline_leaves_time_to_cook_before_closing(service: RunningService) -> None:
-    kitchen = await by_hand(service, hours=EVENING, acceptance_deadline_s=3_600)
+    kitchen = await by_hand(service, hours=EVENING, acceptance_deadline_s=480)
+    service.clock.at = NOON + timedelta(minutes=45)
     waiting = await kitchen.accept()
     assert waiting["until"] == "2026-06-05T12:50:00Z", "ten minutes before closing"
 
 
 async def test_what_the_staff_accepts_is_ready_before_closing(service: RunningService) -> None:
-    kitchen, order = await by_hand(service, hours=EVENING, acceptance_deadline_s=3_600), new_id()
+    kitchen, order = await by_hand(service, hours=EVENING, acceptance_deadline_s=480), new_id()
+    service.clock.at = NOON + timedelta(minutes=44)
     await kitchen.accept(order)
     for _ in range(5):
         await kitchen.accept()
-    service.clock.at = NOON + timedelta(minutes=49)
+    service.clock.at = NOON + timedelta(minutes=48)
     assert (await kitchen.act(order, "accept")).json()["ready_at"] == "2026-06-05T13:00:00Z"
 
 

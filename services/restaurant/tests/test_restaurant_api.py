@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from services.restaurant.tests.restaurant_service import ALL_DAY, NOON, PATH, Kitchen, RunningService, euros, menu
+from shop.contracts.restaurant import MAX_ACCEPTANCE_S
 from shop.kit.ids import new_id
 from shop.restaurant.hours import DAYS
 
@@ -234,32 +235,44 @@ async def test_open_and_closed_agree_over_midnight_and_changes_of_the_clocks(
     assert len(seen) >= 5, "closed and open, several times"
 
 
-async def test_only_the_staff_may_change_or_see_a_kitchen(kitchen: Kitchen, service: RunningService) -> None:
-    other = await service.restaurant()
-    order = await kitchen.paid()
-    item = f"{kitchen.path}/items/{kitchen.items['Soup']['id']}"
-    for method, path, body in [
-        ("PATCH", kitchen.path, {"paused": True}),
-        ("PUT", f"{kitchen.path}/hours", FRIDAY_EVENING),
-        ("PUT", f"{kitchen.path}/menu", menu()),
-        ("POST", f"{kitchen.path}/closures", {}),
-        ("DELETE", f"{kitchen.path}/closures/2026-06-05", None),
-        ("PATCH", item, {"sold_out": True}),
-        ("GET", f"{kitchen.path}/tickets", None),
-        ("GET", f"{kitchen.path}/changes", None),
-        ("GET", f"{kitchen.path}/tickets/events", None),
-        ("POST", f"{kitchen.path}/tickets/{order}/begin", None),
-    ]:
-        for headers in (other.staff, service.tokens.headers()):
-            answer = await service.client.request(method, path, json=body, headers=headers | OVERWRITE)
-            assert (answer.status_code, answer.json()["code"]) == (403, "staff_only"), path
-        assert (await service.client.request(method, path, json=body)).status_code == 401
+STAFF_ONLY: list[tuple[str, str, Any]] = [
+    ("PATCH", "", {"paused": True}),
+    ("PUT", "/hours", FRIDAY_EVENING),
+    ("PUT", "/menu", menu()),
+    ("POST", "/closures", {}),
+    ("DELETE", "/closures/2026-06-05", None),
+    ("PATCH", "/items/{soup}", {"sold_out": True}),
+    ("GET", "/tickets", None),
+    ("GET", "/changes", None),
+    ("GET", "/tickets/events", None),
+    ("POST", "/tickets/{order}/begin", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), STAFF_ONLY)
+async def test_only_the_staff_may_change_or_see_a_kitchen(
+    kitchen: Kitchen, service: RunningService, method: str, path: str, body: Any
+) -> None:
+    other, order = await service.restaurant(), await kitchen.paid()
+    url = kitchen.path + path.format(soup=kitchen.items["Soup"]["id"], order=order)
+    for headers in (other.staff, service.tokens.headers()):
+        answer = await service.client.request(method, url, json=body, headers=headers | OVERWRITE)
+        assert (answer.status_code, answer.json()["code"]) == (403, "staff_only")
+    assert (await service.client.request(method, url, json=body)).status_code == 401
+    assert await service.state(order) == "accepted"
+
+
+async def test_a_ticket_is_of_its_own_kitchen_alone(kitchen: Kitchen, service: RunningService) -> None:
+    other, order = await service.restaurant(), await kitchen.paid()
     assert (await other.act(order, "begin")).json()["code"] == "unknown_ticket"
     assert await service.state(order) == "accepted"
-    for method in ("PUT", "DELETE"):
-        path = f"{kitchen.path}/staff/{kitchen.staff_id}"
-        answer = await service.client.request(method, path, headers=kitchen.staff)
-        assert answer.json()["code"] == "admin_only"
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_only_administrators_say_who_works_where(kitchen: Kitchen, service: RunningService, method: str) -> None:
+    path = f"{kitchen.path}/staff/{kitchen.staff_id}"
+    answer = await service.client.request(method, path, headers=kitchen.staff)
+    assert (answer.status_code, answer.json()["code"]) == (403, "admin_only")
 
 
 async def test_staff_is_added_and_removed(kitchen: Kitchen, service: RunningService) -> None:
@@ -295,6 +308,8 @@ async def test_the_staff_reads_the_menu_of_a_closed_restaurant(service: RunningS
         ({"time_zone": "Mars/Olympus"}, "time_zone"),
         ({"kitchen_capacity": 0}, "kitchen_capacity"),
         ({"preparation_s": 0}, "preparation_s"),
+        ({"acceptance_deadline_s": MAX_ACCEPTANCE_S + 1}, "acceptance_deadline_s"),
+        ({"hours": {"weekly": [{"day": "friday", "opens": "10:00", "closes": "11:00"}] * 7}}, "hours"),
         ({"hours": {"weekly": [{"day": "friday", "opens": "25:00", "closes": "26:00"}]}}, "hours.weekly.0.opens"),
         ({"hours": {"weekly": [{"day": "friday", "opens": "10:00", "closes": "10:00"}]}}, "hours.weekly.0"),
         ({"hours": {"weekly": [], "special": [{"date": "2026-12-25", "spans": []}] * 2}}, "hours"),

@@ -71,16 +71,6 @@ async def test_the_staff_sees_what_the_change_before_it_left(kitchen: Kitchen, s
     assert (answer.status_code, answer.json()["state"]) == (409, "cancelled")
 
 
-async def test_a_kitchen_that_is_locked_does_not_keep_the_clock_from_others(service: RunningService) -> None:
-    locked, other = [await service.restaurant(auto_progress=True) for _ in range(2)]
-    async with service.database.transaction() as before:
-        await before.execute(LOCK, locked.id)
-        [answer] = await service.accept(other.request())
-        order = UUID(answer["order_id"])
-        await service.confirm(order)
-        await wait_until(lambda: _is(service, order, "preparing"), what="the other kitchen's clock")
-
-
 async def test_a_locked_kitchen_with_due_tickets_keeps_nobody_waiting(service: RunningService) -> None:
     locked, other = [await service.restaurant(auto_progress=True) for _ in range(2)]
     orders = [await one.paid() for one in (locked, other)]
@@ -135,6 +125,14 @@ async def test_the_staff_is_too_late_at_the_deadline_itself(start: Start) -> Non
         answer = await kitchen.act(order, "accept")
         assert (answer.status_code, answer.json()["code"]) == (409, "not_accepted_in_time")
         assert await service.state(order) == "waiting"
+
+
+async def test_the_clock_corrects_when_it_looks_at_a_ticket(kitchen: Kitchen, service: RunningService) -> None:
+    """A ticket that is due but cannot be moved would be looked at again and again, and keep others from their turn."""
+    await kitchen.paid()
+    await service.database.execute("UPDATE tickets SET due_at = created_at")
+    await wait_until(lambda: service.database.fetchval("SELECT due_at IS NULL FROM tickets"), what="the correction")
+    assert await service.service.kitchens.move_due() == 0
 
 
 async def test_a_full_kitchen_is_shown_as_full(service: RunningService) -> None:

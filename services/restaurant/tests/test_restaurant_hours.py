@@ -249,3 +249,5 @@ def test_openings_that_are_too_short_are_not_looked_at_for_ever() -> None:
     long = Span.of("10:00", "16:00")
     later = weekly(*hours.weekly[0], special={date(2026, 6, 12): (long,)})
     assert availability(later, local("2026-06-05T12:00"), 7_200) == Closed(local("2026-06-12T10:00"))
+    too_late = weekly(*hours.weekly[0], special={date(2026, 7, 12): (long,)})
+    assert availability(too_late, local("2026-06-05T12:00"), 7_200) == Closed(None)

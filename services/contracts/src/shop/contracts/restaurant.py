@@ -22,6 +22,8 @@ MAX_LINES = 50
 MAX_QUANTITY = 50
 MAX_CHOICES = 20
 MAX_RESTAURANTS_OF_A_USER = 50
+MAX_ACCEPTANCE_S = 480
+"""How long a restaurant may give itself to accept an order by hand: less than order waits for it."""
 
 
 class FoodLine(Message):

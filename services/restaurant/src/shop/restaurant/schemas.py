@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from shop.contracts.geography import Position
+from shop.contracts.restaurant import MAX_ACCEPTANCE_S
 from shop.kit.bodies import RequestBody, example
 from shop.kit.ids import new_id
 from shop.kit.text import Typed, paragraphs
@@ -39,7 +40,7 @@ ALLERGENS: tuple[str, ...] = get_args(Allergen)
 Acceptance = Literal["automatic", "manual"]
 Capacity = Annotated[int, Field(ge=1, le=1_000, strict=True)]
 PreparationS = Annotated[int, Field(ge=1, le=14_400, strict=True)]
-DeadlineS = Annotated[int, Field(ge=1, le=3_600, strict=True)]
+DeadlineS = Annotated[int, Field(ge=1, le=MAX_ACCEPTANCE_S, strict=True)]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
 
