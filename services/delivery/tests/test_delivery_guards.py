@@ -164,15 +164,16 @@ async def test_each_answer_of_a_batch_is_what_was_done(service: RunningService) 
     await service.assert_sound()
 
 
-async def test_who_is_busy_and_who_is_nowhere_are_told_apart(service: RunningService) -> None:
-    """An order may come again sooner when couriers are there but busy."""
-    nowhere = await service.courier()
-    await nowhere.shift()
+async def test_nobody_no_position_and_busy_are_told_apart(service: RunningService) -> None:
     [nobody] = await service.reserve(Order())
+    without_fix = await service.courier()
+    await without_fix.shift()
+    [no_position] = await service.reserve(Order())
     await service.courier(at=corner(1))
-    answers = [(await service.reserve(Order(address=home(number))))[0] for number in range(4)]
-    assert nobody["code"] == answers[-1]["code"] == "no_courier"
-    assert nobody["extra"]["retry_after_s"] > answers[-1]["extra"]["retry_after_s"] > 0
+    busy = [(await service.reserve(Order(address=home(number))))[0] for number in range(4)][-1]
+    answers = (nobody, no_position, busy)
+    assert {answer["code"] for answer in answers} == {"no_courier"}
+    assert len({answer["detail"] for answer in answers}) == len({str(answer["extra"]) for answer in answers}) == 3
     listed = await service.call("GET", "/api/v1/couriers", service.admin)
     assert sorted((one["fix"], one["on_shift"]) for one in listed["items"]) == [("fresh", True), ("none", True)]
 

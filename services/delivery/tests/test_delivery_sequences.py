@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from hypothesis import HealthCheck, example, given, settings
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 from services.delivery.tests.delivery_service import Order, Rider, RunningService, corner, home
 from shop.delivery import courier_repository, repository
 from shop.delivery.planning import Fleet
+from shop.kit.db import Record
 from shop.kit.ids import new_id
 from shop.town import town
 
@@ -23,6 +22,8 @@ MARGIN_S = 300
 REGROUP_S = 2
 VEHICLES = ("bike", "cargo_bike", "scooter", "car")
 MAX_STEPS = 20
+MAX_NUMBER = 30
+LATEST_READY_S = 600
 EXAMPLES = 5
 """Besides those that are always tried."""
 CARRIED = """
@@ -30,10 +31,11 @@ SELECT order_id, courier_id, state, code FROM deliveries
 WHERE state IN ('assigned', 'at_restaurant', 'picked_up', 'on_the_way')"""
 LEFT = {"assigned": 0, "at_restaurant": 1, "picked_up": 2, "on_the_way": 3}
 """Steps that are done in each state."""
+TABLES = ("delivery_refusals", "delivery_transitions", "deliveries", "courier_positions", "couriers", "outbox")
 READY = "UPDATE deliveries SET kitchen = 'ready' WHERE order_id = $1"
 RESTAURANTS = [(new_id(), corner(number)) for number in (0, 200)]
 
-number = st.integers(0, 30)
+number = st.integers(0, MAX_NUMBER)
 step = st.one_of(
     st.tuples(st.just("come"), number),
     st.tuples(st.sampled_from(["go", "fix"]), number),
@@ -59,7 +61,12 @@ class World:
             self.service.clock.advance(number)
         elif name == "order":
             restaurant, pickup = RESTAURANTS[number % 2]
-            order = Order(restaurant_id=restaurant, pickup=pickup, address=home(number), ready_in_s=number * 20)
+            order = Order(
+                restaurant_id=restaurant,
+                pickup=pickup,
+                address=home(number),
+                ready_in_s=number * LATEST_READY_S / MAX_NUMBER,
+            )
             [result] = await self.service.reserve(order)
             if result["status"] == "reserved":
                 self.orders.append(order)
@@ -106,7 +113,7 @@ class World:
             assert answer.status_code in (200, 404, 409), answer.text
         return True
 
-    async def bring(self, row: Mapping[str, Any]) -> None:
+    async def bring(self, row: Record) -> None:
         """All steps that are left of a delivery."""
         rider = next(one for one in self.riders if one.id == row["courier_id"])
         await self.service.database.execute(READY, row["order_id"])
@@ -141,8 +148,7 @@ class World:
 
 async def clean(service: RunningService) -> None:
     """Empty the service's tables."""
-    for table in ("delivery_refusals", "delivery_transitions", "deliveries", "courier_positions", "couriers", "outbox"):
-        await service.database.execute(f"DELETE FROM {table}")
+    await service.database.execute("; ".join(f"DELETE FROM {table}" for table in TABLES))
 
 
 def sequence(text: str) -> list[tuple[str, int]]:
@@ -178,8 +184,9 @@ async def finish(world: World) -> None:
     if world.orders:
         await service.assign(*world.orders)
     world.riders.append(await service.courier("car", corner(0), "Helper"))
+    service.clock.advance(LATEST_READY_S - MARGIN_S)  # from now on every order is due
     for _ in range(len(world.orders) + 1):
-        service.clock.advance(1)
+        service.clock.advance(REGROUP_S)
         await asyncio.gather(*(rider.at(corner(0)) for rider in world.riders))
         await service.check()
         for row in await service.database.fetch(CARRIED):
