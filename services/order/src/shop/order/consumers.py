@@ -16,10 +16,11 @@ from shop.order.service import OrderService
 def consumers(service: OrderService) -> list[Consumer]:
     """Tickets and deliveries are consumed only in a shop with food: other shops do not have their streams.
 
-    Orders of deleted users are kept, as invoices must be; what could not be consumed about them is not.
+    Orders of deleted users are kept, as invoices must be, without phone number and note; what could not be consumed
+    about them is not kept.
     """
     refunds = Consumer("refunds", [PaymentRefunded], _add_refunds)
-    deletions = Consumer.of_deletions(UserDeleted, DeletedUsers())
+    deletions = Consumer.of_deletions(UserDeleted, DeletedUsers(), _erase_contacts)
     if service.food_events is None:
         return [refunds, deletions]
     return [
@@ -39,3 +40,7 @@ async def _add_refunds(connection: Connection, events: Sequence[Received]) -> No
             for received in events
         ],
     )
+
+
+async def _erase_contacts(connection: Connection, events: Sequence[Received]) -> None:
+    await repository.erase_contacts(connection, [received.event.user_id for received in events])

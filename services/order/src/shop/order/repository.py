@@ -153,6 +153,11 @@ ADD_REFUNDS = """
 INSERT INTO refunds (event_id, order_id, amount, at)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[]) ON CONFLICT DO NOTHING"""
 
+# A pending order's note is still to reach the kitchen.
+ERASE_CONTACTS = """
+UPDATE food_orders f SET phone = NULL, note = '' FROM orders o
+WHERE o.id = f.order_id AND o.user_id = ANY ($1::uuid[]) AND o.kind = 'food' AND o.state <> 'pending'"""
+
 HISTORY = """
 SELECT order_id, kind, status, attempts, history, traceparent, deadline_at,
        CASE WHEN status <> 'done' THEN due_at END AS next_attempt_at
@@ -272,3 +277,8 @@ class OrderRepository:
 async def add_refunds(connection: Connection, refunds: Sequence[tuple[UUID, UUID, int, datetime]]) -> None:
     """Each with the id of its event, its order, its amount in minor units, and when it was made."""
     await connection.execute(ADD_REFUNDS, *map(list, zip(*refunds, strict=True)))
+
+
+async def erase_contacts(connection: Connection, user_ids: Sequence[UUID]) -> None:
+    """Remove phone numbers and notes from the orders of deleted users; restaurant and notification have their own."""
+    await connection.execute(ERASE_CONTACTS, list(user_ids))
