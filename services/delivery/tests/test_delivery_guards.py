@@ -44,7 +44,7 @@ def ticket(order: Order, state: TicketState, version: int, service: RunningServi
 
 async def consume(service: RunningService, *received: Received) -> None:
     """A batch of the stream ``restaurant``."""
-    [consumer] = consumers.consumers(service.app.state.service)
+    [consumer] = [one for one in consumers.consumers(service.app.state.service) if one.name == "tickets"]
     async with service.database.transaction() as connection:
         await consumer.handle(connection, received)
 
