@@ -86,10 +86,10 @@ async def measure(shop: LocalShop, crowd: Crowd, plan: Plan) -> Measured:
     before, statements_before, own_before = shop.usage(), shop.statements(), _own_cpu_s()
     run = await open_loop.run(plan.arrivals(), crowd.send)
     own_s = _own_cpu_s() - own_before
-    finished, finished_per_s = await _settle(shop.database_url("order"), since)
+    finished, finished_per_s = await settle(shop.database_url("order"), since)
     after = shop.usage()
     statements = shop.statements() - statements_before
-    cpu_s = _differences(before, after)
+    cpu_s = cpu_differences(before, after)
     reads = run.of("browse")
     return Measured(
         name=plan.name,
@@ -109,7 +109,7 @@ async def measure(shop: LocalShop, crowd: Crowd, plan: Plan) -> Measured:
     )
 
 
-async def _settle(url: str, since: datetime) -> tuple[int, float]:
+async def settle(url: str, since: datetime) -> tuple[int, float]:
     """Wait until no order since then is pending; how many were confirmed, and how many a second."""
     connection = await asyncpg.connect(url)
     try:
@@ -125,7 +125,7 @@ async def _settle(url: str, since: datetime) -> tuple[int, float]:
     return orders, orders / seconds if seconds else 0.0
 
 
-def _differences(before: Sequence[Usage], after: Sequence[Usage]) -> dict[str, float]:
+def cpu_differences(before: Sequence[Usage], after: Sequence[Usage]) -> dict[str, float]:
     earlier = {usage.name: usage.cpu_s for usage in before}
     return {usage.name: round(usage.cpu_s - earlier.get(usage.name, 0.0), 2) for usage in after}
 

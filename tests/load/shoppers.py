@@ -152,19 +152,19 @@ class Crowd:
         headers = {"Authorization": f"Bearer {next(self.tokens)}", "Idempotency-Key": str(uuid.uuid4())}
         url = f"{self.shop.url}/api/v1/orders"
         async with self.shop.session.post(url, json=body, headers=headers) as response:
-            return await _outcome(response, ACCEPTED)
+            return await outcome_of(response, ACCEPTED)
 
     async def browse(self) -> Outcome:
         """One product page's data."""
         url = f"{self.shop.url}/api/v1/products/{self.chance.choice(self.product_ids)}"
         async with self.shop.session.get(url) as response:
-            return await _outcome(response, frozenset({200}))
+            return await outcome_of(response, frozenset({200}))
 
     async def read_one(self) -> bool:
         return (await self.browse()).ok
 
 
-async def _outcome(response: aiohttp.ClientResponse, good: frozenset[int]) -> Outcome:
+async def outcome_of(response: aiohttp.ClientResponse, good: frozenset[int]) -> Outcome:
     body = await response.read()
     if response.status in good:
         return Outcome(True, str(response.status))

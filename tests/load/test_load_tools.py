@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop.devkit.processes import free_port
-from tests.load import bench, open_loop, profile, report, search, shoppers
+from tests.load import bench, delivery_bench, food_bench, open_loop, profile, report, search, shoppers
 from tests.load.open_loop import Arrival, Outcome, Run, Sample
 
 OK = Outcome(True, "201")
@@ -223,3 +223,36 @@ def test_report_says_what_was_violated() -> None:
 def test_report_says_when_the_machine_was_busy(load: float, warned: bool) -> None:
     result = {"machine": {**MACHINE, "load_before": load}, "runs": [], "audit": {"ok": True, "oracles": []}}
     assert any("every number below is too low" in line for line in report.lines(result)) is warned
+
+
+def test_the_benches_of_food_print_tables() -> None:
+    run = {"finished": 9, "sql_per_order": 9.1, "cpu_ms_per_order": 8.0, "errors": {}, "p50_ms": 9.0, "p99_ms": 20.0}
+    refused = {"503 no_courier": 2}
+    runs = [{"name": "retail", "finished_per_s": 80.0, **run}, {"name": "retail", "finished_per_s": 100.0, **run}]
+    runs += [{"name": "food", "finished_per_s": 25.0, **run, "errors": refused}]
+    assert food_bench.share(runs) == 0.25
+    result = {"machine": MACHINE, "workers": 4, "runs": runs, "food_share": food_bench.share(runs), "audit": True}
+    table = list(food_bench.lines(result))
+    assert "food" in table[4]
+    assert "2x 503 no_courier" in table[4]
+    assert table[5] == "food orders for each retail order: 0.25; audit ok"
+
+
+def test_the_bench_of_delivery_prints_a_table() -> None:
+    step = {"50": 1.5, "99": 4.0}
+    one = {"assigned_per_s": 170.5, "rejected": 0, "cpu_ms_each": 2.4, "reserve_ms": step, "assign_ms": step}
+    positions = {"taken_per_s": 990.0, "delivered_per_s": 980.0, "delay_ms": step, "cpu_share": 0.5}
+    positions |= {"cpu_ms_each": 0.5, "memory_mib": 150}
+    result = {"machine": MACHINE, "couriers": 1_000, "watchers": 1_000, "load_after": 1.0}
+    table = list(delivery_bench.lines(result | {"assignments": one, "one_caller": one, "positions": positions}))
+    assert "1.5 / 4" in table[2]
+    assert "170.5" in table[2]
+    assert table[4].startswith("positions: 990/s taken, 980/s sent to 1000 watchers")
+    assert table[5] == "  of one core 50%, 0.5 ms CPU each, 150 MiB"
+
+
+def test_the_benches_of_food_are_bounded() -> None:
+    long = ["--seconds", "900"]
+    assert delivery_bench.arguments([*long, "--couriers", "90000"]).couriers == delivery_bench.MAX_COURIERS
+    assert delivery_bench.arguments(long).seconds == delivery_bench.MAX_SECONDS
+    assert food_bench.arguments(long).seconds == food_bench.MAX_SECONDS

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
@@ -14,7 +14,7 @@ from services.delivery.tests.delivery_service import NOON, Order, RunningService
 from services.delivery.tests.test_delivery_planning import REACH_M, TOWN, courier, delivery
 from shop.contracts.events import TicketChanged, TicketState
 from shop.delivery.domain import Vehicle
-from shop.delivery.planning import MAX_IN_LINE_PER_COURIER, TRIP_S, Fleet, has_place, plan
+from shop.delivery.planning import MAX_IN_LINE_PER_COURIER, TRIP_S, Fleet, has_place, plan, trips_until
 from shop.delivery.roster import Roster
 from shop.delivery.trips import travel_s
 from shop.devkit.testing import wait_until
@@ -56,8 +56,8 @@ def test_a_place_is_promised_only_if_all_in_line_keep_theirs(
             for at in times
         )
 
-    wanted = replace(delivery(1, 0, 50), ready_at=new)
-    promised = has_place(wanted, sorted(line), couriers, NOON)
+    by_trips = Counter(trips_until(at, NOON) for at in line)
+    promised = has_place(trips_until(new, NOON), by_trips, couriers)
     if kept(line):
         assert promised == kept([*line, new])
 
@@ -204,8 +204,3 @@ def ticket(order: Order, state: TicketState, version: int, at: datetime) -> Tick
         ready_at=None,
         occurred_at=at,
     )
-
-
-@pytest.mark.parametrize(("within_reach", "place"), [(0, False), (1, True)])
-def test_without_couriers_there_is_no_place(within_reach: int, place: bool) -> None:
-    assert has_place(delivery(1, 0, 50), [], within_reach, NOON) is place

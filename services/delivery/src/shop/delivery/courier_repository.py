@@ -20,7 +20,7 @@ BY_IDS = f"{SELECT} WHERE user_id = ANY($1::uuid[])"
 READY = """
 SELECT array_agg(user_id) AS user_ids, array_agg(name) AS names, array_agg(vehicle) AS vehicles,
     array_agg(capacity) AS capacities, array_agg(load) AS loads, array_agg(revision) AS revisions,
-    array_agg(lat) AS lats, array_agg(lon) AS lons, array_agg(junction) AS junctions, array_agg(fixed_at) AS fixed
+    array_agg(lat) AS lats, array_agg(lon) AS lons, array_agg(junction) AS junctions
 FROM (
     SELECT * FROM couriers JOIN courier_positions ON courier_id = user_id WHERE on_shift AND fixed_at >= $1
     ORDER BY user_id
@@ -77,7 +77,7 @@ async def by_ids(connection: Connection, user_ids: Sequence[UUID]) -> dict[UUID,
 
 
 async def ready(connection: Connection, fixed_since: datetime) -> Roster:
-    """On shift with a fix since then."""
+    """On shift with a fix since then; its time is left out, because decoding it costs more than all the rest."""
     row = await connection.fetchrow(READY, fixed_since)
     return Roster.of([]) if row is None or row["user_ids"] is None else _roster(row)
 
@@ -96,7 +96,6 @@ def _roster(row: Record) -> Roster:
             revision=columns["revisions"][index],
             position=Position(columns["lats"][index], columns["lons"][index]),
             junction=columns["junctions"][index],
-            fixed_at=columns["fixed"][index],
         )
 
     return Roster(columns["user_ids"], columns["junctions"], columns["loads"], columns["capacities"], courier)

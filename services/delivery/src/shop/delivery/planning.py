@@ -9,7 +9,6 @@ junctions are nearest.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -163,18 +162,20 @@ def plan(
     return chosen
 
 
-def has_place(delivery: Delivery, ready_in_line: Sequence[datetime], within_reach: int, now: datetime) -> bool:
-    """Whether the couriers within reach can take the delivery, and still each order in line, when its food is ready.
+def trips_until(ready_at: datetime, now: datetime) -> int:
+    """Whole trips that a courier makes until the food is ready."""
+    return int(max(0.0, (ready_at - now).total_seconds()) // TRIP_S)
 
-    ``ready_in_line`` is when the food of those in line is ready, ascending. Served in this order, by the time of each
-    the couriers must have had time for all before it.
+
+def has_place(trips: int, in_line: Mapping[int, int], within_reach: int) -> bool:
+    """Whether the couriers within reach can take one order more, and still each order in line, when its food is ready.
+
+    ``trips`` is `trips_until` of the order, and ``in_line`` how many are in line by theirs. The food is fetched in the
+    order in which it is ready, so by the time of each the couriers must have had time for all before it.
     """
-    later = ready_in_line[bisect_right(ready_in_line, delivery.ready_at) :]
-    before = len(ready_in_line) - len(later)
-    by_then = [(before + 1, delivery.ready_at), *enumerate(later, before + 2)]
-    return all(count <= within_reach * places_per_courier(ready_at, now) for count, ready_at in by_then)
-
-
-def places_per_courier(ready_at: datetime, now: datetime) -> int:
-    """Orders in line that are ready by then, for each courier within reach."""
-    return MAX_IN_LINE_PER_COURIER + int(max(0.0, (ready_at - now).total_seconds()) // TRIP_S)
+    count = 1 + sum(orders for before, orders in in_line.items() if before < trips)
+    for later in sorted({trips, *(one for one in in_line if one > trips)}):
+        count += in_line.get(later, 0)
+        if count > within_reach * (MAX_IN_LINE_PER_COURIER + later):
+            return False
+    return True

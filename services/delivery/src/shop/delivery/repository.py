@@ -36,9 +36,9 @@ IN_LINE = f"""
 SELECT {COLUMNS} FROM deliveries WHERE courier_id IS NULL AND state IN ('held', 'waiting')
 AND ready_at <= $1 AND ($3::timestamptz IS NULL OR (ready_at, order_id) > ($3, $4::uuid))
 ORDER BY ready_at, order_id LIMIT $2"""
-READY_IN_LINE = """
-SELECT coalesce(array_agg(ready_at ORDER BY ready_at), '{}') FROM deliveries
-WHERE courier_id IS NULL AND state IN ('held', 'waiting')"""
+COUNT_BY_TRIPS = """
+SELECT floor(greatest(extract(epoch FROM ready_at - $1::timestamptz), 0) / $2)::integer AS trips, count(*) AS orders
+FROM deliveries WHERE courier_id IS NULL AND state IN ('held', 'waiting') GROUP BY trips"""
 CARRIED = f"""
 SELECT {COLUMNS} FROM deliveries WHERE courier_id = ANY($1::uuid[])
 AND state IN ('held', 'assigned', 'at_restaurant', 'picked_up', 'on_the_way') ORDER BY created_at, order_id"""
@@ -158,10 +158,9 @@ async def in_line(
     return [delivery_of(row) for row in await connection.fetch(IN_LINE, ready_by, limit, *place)]
 
 
-async def ready_in_line(connection: Connection) -> list[datetime]:
-    """When the food of each delivery without a courier is ready, ascending."""
-    found: list[datetime] = await connection.fetchval(READY_IN_LINE)
-    return found
+async def count_by_trips(connection: Connection, now: datetime, trip_s: int) -> dict[int, int]:
+    """Deliveries without a courier, by how many trips of this time are left until their food is ready."""
+    return {row["trips"]: row["orders"] for row in await connection.fetch(COUNT_BY_TRIPS, now, trip_s)}
 
 
 async def count_in_line(connection: Connection) -> int:

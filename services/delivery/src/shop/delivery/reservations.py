@@ -5,7 +5,7 @@ Concurrent calls share their transactions. Every call is idempotent by order id.
 
 from __future__ import annotations
 
-from bisect import insort
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,7 +23,7 @@ from shop.contracts.delivery import (
 from shop.delivery import metrics, repository
 from shop.delivery.dispatch import Dispatch
 from shop.delivery.domain import Courier, Delivery, State, code_of
-from shop.delivery.planning import Fleet, has_place
+from shop.delivery.planning import TRIP_S, Fleet, has_place, trips_until
 from shop.delivery.repository import DeliveryRepository
 from shop.delivery.settings import Settings
 from shop.delivery.trips import arrival_without_courier, arrivals, travel_s
@@ -50,10 +50,10 @@ NO_RESERVATION = "released"
 
 @dataclass
 class _Line:
-    """The line while reservations are decided: when the food of those in it is ready, and who can serve them."""
+    """The line while reservations are decided: how many are in it by `trips_until`, and who can serve them."""
 
     fleet: Fleet
-    ready: list[datetime]
+    in_line: Counter[int]
     now: datetime
 
     def place(self, delivery: Delivery) -> Courier | int | None:
@@ -62,9 +62,10 @@ class _Line:
         if courier is not None:
             return self.fleet.assign(delivery, courier)
         within_reach = self.fleet.in_reach(delivery.pickup)
-        if not has_place(delivery, self.ready, within_reach, self.now):
+        trips = trips_until(delivery.ready_at, self.now)
+        if not has_place(trips, self.in_line, within_reach):
             return FULL_RETRY_AFTER_S if within_reach else NOBODY_RETRY_AFTER_S
-        insort(self.ready, delivery.ready_at)
+        self.in_line[trips] += 1
         return None
 
 
@@ -150,13 +151,12 @@ class Reservations:
         self, connection: Connection, fresh: Sequence[Delivery], now: datetime
     ) -> dict[UUID, Reserved | DeliveryRejected]:
         """Those in line come first: one of them may have been waiting for a courier who has just got a fix."""
-        in_line = await self._dispatch.in_line(connection, now)
+        due = await self._dispatch.in_line(connection, now)
         fleet = await self._dispatch.fleet(connection, now)
-        chosen = await self._dispatch.plan(connection, fleet, in_line, now)
-        ready = await repository.ready_in_line(connection)
-        for old, _ in chosen:
-            ready.remove(old.ready_at)
-        line = _Line(fleet, ready, now)
+        chosen = await self._dispatch.plan(connection, fleet, due, now)
+        in_line = Counter(await repository.count_by_trips(connection, now, TRIP_S))
+        in_line.subtract(trips_until(old.ready_at, now) for old, _ in chosen)
+        line = _Line(fleet, in_line, now)
         fix_missing = not fleet.couriers and await self._dispatch.has_couriers_without_fix(connection, now)
         answers: dict[UUID, Reserved | DeliveryRejected] = {}
         placed = list[Delivery]()

@@ -18,6 +18,8 @@ from shop.town import town
 
 TICK_S = 1.05
 """Between two positions: the shop takes at most one a second."""
+MAX_MOVE_S = 5.0
+"""A courier whose report took longer, on a busy machine, has waited meanwhile."""
 JOBS_EVERY_S = 10.0
 """Jobs are read at least so often, even without an event."""
 STREAM_PAUSE_S = 3.0
@@ -79,16 +81,17 @@ class CourierWorker:
         self.ride.follow(self.random.choice(ways), self.random)
 
     async def _work(self) -> None:
-        read_at, tick_at = 0.0, time.monotonic()
+        read_at, tick_at, moved_at = 0.0, time.monotonic(), time.monotonic()
         while True:
             now = time.monotonic()
+            passed_s, moved_at = min(now - moved_at, MAX_MOVE_S), now
             try:
                 if self._changed.is_set() or now - read_at > JOBS_EVERY_S:
                     self._changed.clear()
                     read_at = now
                     await self._read_jobs()
                 self._idle(now)
-                self.ride.advance(TICK_S * self.time_factor)
+                self.ride.advance(passed_s * self.time_factor)
                 await self._report()
                 await self._act(now)
             except RefusedError as refused:
