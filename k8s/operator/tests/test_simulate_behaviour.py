@@ -11,6 +11,7 @@ import pytest
 
 from shop.operator.simulate import appetite, driving, kitchens
 from shop.operator.simulate.figures import Figures, percentile, summary
+from shop.operator.simulate.fleet import fitting_time_factor
 from shop.town import Position, town
 from shop.town.geometry import Plane
 
@@ -223,3 +224,32 @@ def test_errors_of_estimates_are_summed_up_with_median_and_percentile() -> None:
 def test_a_percentile_is_a_value_that_was_seen() -> None:
     assert [percentile([1, 2, 3, 4], share) for share in (0.25, 0.5, 0.51, 0.9, 1)] == [1, 2, 3, 4, 4]
     assert percentile([], 0.5) == 0
+
+
+def test_people_order_nearby_rather_than_far_away() -> None:
+    ada = appetite.Person("Ada", "1 Mill Lane", town().name, {}, town().locate("1 Mill Lane", town().name))
+    assert ada.home is not None
+    corners = sorted(town().junctions, key=lambda spot: ada.distance_m(spot._asdict()))
+    near, far = ({"cuisine": "pizza", "position": spot._asdict()} for spot in (corners[0], corners[-1]))
+    random = Random(1)
+    chosen = [appetite.choose_restaurant(random, [far, near], ada, 16) for _ in range(300)]
+    assert chosen.count(near) > 250
+    assert ada.distance_m(None) == 0
+
+
+@pytest.mark.parametrize(
+    ("couriers", "orders_per_minute", "factor"), [(20, 30, 12.0), (20, 1, 1.0), (1, 600, 60.0), (10, 2.5, 2.0)]
+)
+def test_time_runs_as_fast_as_the_couriers_need_it(couriers: int, orders_per_minute: float, factor: float) -> None:
+    assert fitting_time_factor(couriers, orders_per_minute) == factor
+
+
+def test_the_last_lines_say_how_far_estimates_were_off() -> None:
+    figures = Figures(placed=4, delivered=3, cancelled=1)
+    figures.errors_s["confirmed"] = [-100.0, -50.0, 20.0]
+    assert figures.closing(1) == [
+        "3 of 4 orders delivered (75 %), 1 cancelled",
+        "ETA error at confirmation: median 50 s, p90 100 s, bias -50 s (3 orders)",
+        "ETA error at departure: - (0 orders)",
+    ]
+    assert "--time-factor 1" in figures.closing(12)[-1]
