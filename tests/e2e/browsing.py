@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,12 +40,14 @@ async def open_browser() -> AsyncIterator[Browser]:
 
 @dataclass
 class BrowserUser:
-    """A user with a browser context; ``console_errors`` are errors and warnings in the browser's console."""
+    """A user with a browser context; ``console_errors`` are errors and warnings in the browser's console, each with the
+    page on which it came. Answers with one of ``expected_statuses`` are none: Chromium logs them, too."""
 
     page: Page
     url: str
     email: str = field(default_factory=lambda: f"customer-{uuid.uuid4().hex[:12]}@example.com")
     console_errors: list[str] = field(default_factory=list)
+    expected_statuses: Collection[str] = EXPECTED_STATUSES
 
     async def go(self, path: str) -> None:
         await self.page.goto(self.url + path)
@@ -94,22 +96,28 @@ class BrowserUser:
         await self.press("Buy now")
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        expected = any(f"status of {status}" in message.text for status in EXPECTED_STATUSES)
+        expected = any(f"status of {status}" in message.text for status in self.expected_statuses)
         if message.type in {"error", "warning"} and not expected:
-            self.console_errors.append(message.text)
+            self._add_error(f"{message.text} ({message.location.get('url', '')})")
+
+    def _add_error(self, text: str) -> None:
+        self.console_errors.append(f"{self.page.url}: {text}")
 
 
 @asynccontextmanager
-async def browser_user(browser: Browser, url: str, **options: Any) -> AsyncIterator[BrowserUser]:
+async def browser_user(
+    browser: Browser, url: str, *, expected_statuses: Collection[str] = EXPECTED_STATUSES, **options: Any
+) -> AsyncIterator[BrowserUser]:
     """A new visitor; any error in the browser's console fails the test, such as a violated security policy."""
     context = await browser.new_context(**options)
     context.set_default_timeout(PAGE_TIMEOUT_MS)
-    user = BrowserUser(await context.new_page(), url)
+    user = BrowserUser(await context.new_page(), url, expected_statuses=expected_statuses)
     user.page.on("console", user._on_console)
-    user.page.on("pageerror", lambda error: user.console_errors.append(str(error)))
+    user.page.on("pageerror", lambda error: user._add_error(str(error)))
     yield user
     await context.close()
-    assert not user.console_errors
+    if user.console_errors:
+        raise AssertionError("\n".join(["errors in the browser's console:", *user.console_errors]))
 
 
 UNLABELLED = """() => [...document.querySelectorAll("input:not([type=hidden]), select, textarea")]

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from services.storefront.tests.cart_reads import outdated_pages
 from services.storefront.tests.html import Form, Page
 from services.storefront.tests.scripted import ScriptedShop, scripted_app
 from services.storefront.tests.scripted_data import Person, product_id
@@ -77,6 +78,14 @@ class Browser:
         """Opens the checkout, fills in an address, and buys."""
         page = await self.get("/checkout")
         return await self.send(page.form("/checkout"), status, ("action", "buy"), **{**ADDRESS, **changes})
+
+
+@pytest.fixture(autouse=True)
+def outdated(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The paths of pages that showed a cart which they changed afterwards: none may."""
+    paths = outdated_pages(monkeypatch)
+    yield paths
+    assert paths == [], "changed the cart after reading it for the page"
 
 
 @pytest.fixture

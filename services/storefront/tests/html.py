@@ -112,6 +112,8 @@ def _fill(form: Form, element: Element) -> None:
         form.buttons.append((name, value))
     elif element.tag == "select":
         form.fields.setdefault(name, "")
+    elif element.tag == "textarea":
+        form.fields[name] = element.text
     elif element.tag == "option" and element.parent and "selected" in given:
         form.fields[element.parent.attributes["name"]] = value
     elif element.tag == "input" and (given.get("type") not in {"radio", "checkbox"} or "checked" in given):

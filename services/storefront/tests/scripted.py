@@ -27,6 +27,7 @@ from services.storefront.tests.scripted_staff import (
     courier_step_routes,
     kitchen_routes,
     kitchen_setting_routes,
+    staff_routes,
     town_routes,
 )
 from shop.kit.errors import Problem, install_error_handlers
@@ -41,7 +42,8 @@ PAGE_WAIT_S = 30.0
 @dataclass
 class ScriptedShop:
     """`down` names services, or last segments of their paths, that answer 503; `refuse` is the Problem of the next
-    orders; `calls` are the requests. Lists of products wait while `product_lists` is cleared."""
+    orders; `calls` are the requests. Lists of products wait while `product_lists` is cleared, and requests to a service
+    that has a gate until it is set."""
 
     products: dict[str, dict[str, Any]] = field(default_factory=books)
     people: dict[str, Person] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class ScriptedShop:
     stock_keys: set[str] = field(default_factory=set)
     down: set[str] = field(default_factory=set)
     product_lists: asyncio.Event = field(default_factory=open_gate)
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
     refuse: Problem | None = None
     address_refusal: Problem | None = None
     refund_refusal: Problem | None = None
@@ -205,7 +208,7 @@ def scripted_app(shop: ScriptedShop) -> FastAPI:
     address_routes(app, shop)
     message_routes(app, shop)
     recommendation_routes(app, shop)
-    for add_routes in (kitchen_routes, kitchen_setting_routes, courier_routes, courier_step_routes):
+    for add_routes in (kitchen_routes, kitchen_setting_routes, staff_routes, courier_routes, courier_step_routes):
         add_routes(app, shop)
     town_routes(app, shop)
     food_routes(app, shop)
@@ -217,6 +220,8 @@ def scripted_app(shop: ScriptedShop) -> FastAPI:
         segments = request.url.path.split("/")
         if shop.down & {SERVICES.get(segments[3], ""), segments[-1]}:
             return Response(status_code=503)
+        if gate := shop.gates.get(SERVICES.get(segments[3], "")):
+            await gate.wait()
         answer: Response = await call_next(request)
         return answer
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,15 @@ PAGE_WAIT_S = 30.0
 CODE = "4711"
 
 
+WEEKLY = (("friday", "11:30", "14:30"), ("friday", "18:00", "01:00"), ("saturday", "00:00", "24:00"))
+SETTINGS: dict[str, Any] = {
+    "acceptance": "automatic", "acceptance_deadline_s": 300, "kitchen_capacity": 20, "orders_in_work": 1,
+    "base_preparation_s": 600, "time_zone": "Europe/London",
+    "hours": {"weekly": [{"day": d, "opens": o, "closes": c} for d, o, c in WEEKLY], "special": []},
+}  # fmt: skip
+"""What the staff of every restaurant has set."""
+
+
 def food_id(name: str) -> str:
     return product_id(f"food {name}")
 
@@ -34,7 +45,7 @@ def choice(name: str, price: int = 0) -> dict[str, Any]:
 
 def item(name: str, price: int, **more: Any) -> dict[str, Any]:
     common = {"id": food_id(name), "name": name, "description": f"Our {name}.", "price": money(price)}
-    return {**common, "available": True, "allergens": [], "options": [], **more}
+    return {**common, "category": "food", "available": True, "allergens": [], "options": [], **more}
 
 
 def restaurant(name: str, cuisine: str, position: tuple[float, float], **more: Any) -> dict[str, Any]:
@@ -48,6 +59,7 @@ def restaurant(name: str, cuisine: str, position: tuple[float, float], **more: A
         "address": {"street": "1 Abbot Gate", "city": "Millbridge", "postal_code": "10117", "country": "DE"},
         "preparation_s": 900,
         "minimum_order": money(1000),
+        **SETTINGS,
         **more,
     }
 
@@ -95,6 +107,20 @@ class ScriptedFood:
     tickets: dict[str, dict[str, Any]] = field(default_factory=dict)
     couriers: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    versions: Counter[str] = field(default_factory=Counter)
+
+    def etag(self, restaurant_id: str, part: str) -> str:
+        """Of the restaurant's menu or hours."""
+        return f'"{self.versions[f"{part} {restaurant_id}"]}"'
+
+    def replace(self, request: Request, restaurant_id: str, part: str) -> None:
+        """A new version, if the request names the present one."""
+        if request.headers["if-match"] != self.etag(restaurant_id, part):
+            raise Problem(412, "changed_meanwhile", "Somebody has changed this meanwhile. Read it again first.")
+        self.versions[f"{part} {restaurant_id}"] += 1
+
+    def works(self, user_id: str, restaurant_id: str) -> bool:
+        return restaurant_id in self.staff.get(user_id, [])
 
     def find(self, restaurant_id: str, item_id: str) -> dict[str, Any] | None:
         items = [one for section in self.menus[restaurant_id] for one in section["items"]]
@@ -148,10 +174,18 @@ class ScriptedFood:
         self.changed.set()
         self.changed = asyncio.Event()
 
-    async def events(self, order_id: str) -> AsyncIterator[str]:
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[None]:
+        """One more of the streams that are open."""
         self.listening += 1
-        version, sent = -1, len(self.positions.get(order_id, []))
         try:
+            yield
+        finally:
+            self.listening -= 1
+
+    async def events(self, order_id: str) -> AsyncIterator[str]:
+        version, sent = -1, len(self.positions.get(order_id, []))
+        with self.stream():
             while True:
                 delivery, changed = self.deliveries[order_id], self.changed
                 if delivery["version"] > version:
@@ -163,8 +197,6 @@ class ScriptedFood:
                 if delivery["state"] in {"delivered", "failed", "cancelled"}:
                     return
                 await asyncio.wait_for(changed.wait(), PAGE_WAIT_S)
-        finally:
-            self.listening -= 1
 
 
 def food_routes(app: FastAPI, shop: ScriptedShop) -> None:
@@ -183,19 +215,22 @@ def food_routes(app: FastAPI, shop: ScriptedShop) -> None:
         return page_of(found, request)
 
     @app.get("/api/v1/restaurants/{restaurant_id}")
-    async def one(restaurant_id: str) -> dict[str, Any]:
+    async def one(restaurant_id: str, response: Response) -> dict[str, Any]:
         if restaurant_id not in food.restaurants:
             raise Problem(404, "unknown_restaurant", "There is no such restaurant.")
-        return food.restaurants[restaurant_id]
+        response.headers["ETag"] = food.etag(restaurant_id, "hours")
+        return {"closures": [], **food.restaurants[restaurant_id]}
 
     @app.get("/api/v1/restaurants/{restaurant_id}/menu")
-    async def menu(restaurant_id: str) -> dict[str, Any]:
-        found = await one(restaurant_id)
-        if found.get("paused"):
+    async def menu(restaurant_id: str, request: Request, response: Response) -> dict[str, Any]:
+        found = await one(restaurant_id, response)
+        staff = "authorization" in request.headers and food.works(shop.person_of(request).id, restaurant_id)
+        if found.get("paused") and not staff:
             raise Problem(404, "restaurant_paused", "The restaurant takes no orders at the moment.")
-        if not found["open"]:
+        if not found["open"] and not staff:
             extra = {"opens_at": found["opens_at"]}
             raise Problem(404, "restaurant_closed", "The restaurant is closed.", extra=extra)
+        response.headers["ETag"] = food.etag(restaurant_id, "menu")
         return {"restaurant": found, "sections": food.menus[restaurant_id]}
 
     @app.get("/api/v1/deliveries/{order_id}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.storefront.tests.scripted_data import NOW, page_of
+from services.storefront.tests.scripted_data import NOW, page_of, product_id
 from services.storefront.tests.scripted_food import PAGE_WAIT_S
 from shop.kit.errors import Problem
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 AFTER = {"accept": "accepted", "reject": "rejected", "begin": "preparing", "ready": "ready", "cancel": "cancelled"}
 STEPS = {"arrive": "at_restaurant", "pick-up": "picked_up", "depart": "on_the_way", "deliver": "delivered"}
 FOLLOWING = {"assigned": "arrive", "at_restaurant": "pick-up", "picked_up": "depart", "on_the_way": "deliver"}
+LONDON = ZoneInfo("Europe/London")
 OPEN = frozenset({"waiting", "accepted", "preparing", "ready"})
 
 
@@ -38,7 +41,7 @@ def job(order_id: str, state: str = "assigned", **more: Any) -> dict[str, Any]:
 
 
 def check_staff(shop: ScriptedShop, request: Request, restaurant_id: str) -> None:
-    if restaurant_id not in shop.food.staff.get(shop.person_of(request).id, []):
+    if not shop.food.works(shop.person_of(request).id, restaurant_id):
         raise Problem(403, "staff_only", "Only the restaurant's staff may do this.")
 
 
@@ -48,8 +51,7 @@ def kitchen_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.get("/api/v1/restaurants/mine")
     async def mine(request: Request) -> dict[str, Any]:
         places = food.staff.get(shop.person_of(request).id, [])
-        settings = {"acceptance": "automatic", "kitchen_capacity": 20, "orders_in_work": 1, "closures": []}
-        return {"items": [{**settings, **food.restaurants[place]} for place in places]}
+        return {"items": [{"closures": [], **food.restaurants[place]} for place in places]}
 
     @app.get("/api/v1/restaurants/{restaurant_id}/tickets")
     async def tickets(restaurant_id: str, request: Request) -> dict[str, Any]:
@@ -82,7 +84,8 @@ def kitchen_setting_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.post("/api/v1/restaurants/{restaurant_id}/closures")
     async def close(restaurant_id: str, request: Request) -> dict[str, Any]:
         check_staff(shop, request, restaurant_id)
-        food.restaurants[restaurant_id]["closures"] = ["2026-03-05"]
+        day = (await request.json()).get("date") or datetime.now(LONDON).date().isoformat()
+        food.restaurants[restaurant_id].setdefault("closures", []).append(day)
         return food.restaurants[restaurant_id]
 
     @app.delete("/api/v1/restaurants/{restaurant_id}/closures/{day}")
@@ -98,28 +101,62 @@ def kitchen_setting_routes(app: FastAPI, shop: ScriptedShop) -> None:
         assert found
         found["available"] = not (await request.json())["sold_out"]
 
+    @app.put("/api/v1/restaurants/{restaurant_id}/hours")
+    async def put_hours(restaurant_id: str, request: Request) -> dict[str, Any]:
+        check_staff(shop, request, restaurant_id)
+        food.replace(request, restaurant_id, "hours")
+        food.restaurants[restaurant_id]["hours"] = await request.json()
+        return food.restaurants[restaurant_id]
+
+    @app.put("/api/v1/restaurants/{restaurant_id}/menu")
+    async def put_menu(restaurant_id: str, request: Request) -> dict[str, Any]:
+        check_staff(shop, request, restaurant_id)
+        food.replace(request, restaurant_id, "menu")
+        sections = (await request.json())["sections"]
+        for item in (item for section in sections for item in section["items"]):
+            before = food.find(restaurant_id, item.setdefault("id", product_id(f"new {item['name']}")))
+            item["available"] = before is None or before["available"]
+        food.menus[restaurant_id] = sections
+        return {"sections": sections}
+
+
+def staff_routes(app: FastAPI, shop: ScriptedShop) -> None:
+    food = shop.food
+
+    @app.get("/api/v1/restaurants/{restaurant_id}/staff")
+    async def staff(restaurant_id: str, request: Request) -> dict[str, Any]:
+        shop.admin_of(request)
+        return page_of([{"user_id": user} for user, places in food.staff.items() if restaurant_id in places], request)
+
     @app.put("/api/v1/restaurants/{restaurant_id}/staff/{user_id}", status_code=204)
     async def add_staff(restaurant_id: str, user_id: str, request: Request) -> None:
         shop.admin_of(request)
         food.staff.setdefault(user_id, []).append(restaurant_id)
 
+    @app.delete("/api/v1/restaurants/{restaurant_id}/staff/{user_id}", status_code=204)
+    async def delete_staff(restaurant_id: str, user_id: str, request: Request) -> None:
+        shop.admin_of(request)
+        food.staff[user_id].remove(restaurant_id)
+
 
 async def ticket_events(shop: ScriptedShop) -> AsyncIterator[str]:
     sent: dict[str, int] = {}
-    while True:
-        changed = shop.food.changed
-        for one in list(shop.food.tickets.values()):
-            if sent.get(one["order_id"]) != one["version"]:
-                sent[one["order_id"]] = one["version"]
-                yield f"id: {sum(sent.values())}\nevent: ticket\ndata: {json.dumps(one)}\n\n"
-        await asyncio.wait_for(changed.wait(), PAGE_WAIT_S)
+    with shop.food.stream():
+        while True:
+            changed = shop.food.changed
+            for one in list(shop.food.tickets.values()):
+                if sent.get(one["order_id"]) != one["version"]:
+                    sent[one["order_id"]] = one["version"]
+                    yield f"id: {sum(sent.values())}\nevent: ticket\ndata: {json.dumps(one)}\n\n"
+            await asyncio.wait_for(changed.wait(), PAGE_WAIT_S)
 
 
 async def job_events(shop: ScriptedShop) -> AsyncIterator[str]:
-    while True:
-        changed = shop.food.changed
-        yield f"event: jobs\ndata: {json.dumps({'items': list(shop.food.jobs.values())})}\n\n"
-        await asyncio.wait_for(changed.wait(), PAGE_WAIT_S)
+    with shop.food.stream():
+        while True:
+            changed = shop.food.changed
+            yield f"event: jobs\ndata: {json.dumps({'items': list(shop.food.jobs.values())})}\n\n"
+            await asyncio.wait_for(changed.wait(), PAGE_WAIT_S)
 
 
 def courier_of(shop: ScriptedShop, request: Request) -> dict[str, Any]:

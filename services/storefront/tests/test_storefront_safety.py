@@ -32,6 +32,7 @@ FIXED_VALUES = {
     "setting": "pause",
     "item_id": str(uuid4()),
     "key": uuid4().hex,
+    "day": "2026-12-24",
 }
 LABELLED = frozenset({"input", "select", "textarea"})
 

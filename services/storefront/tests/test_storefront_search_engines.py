@@ -10,10 +10,12 @@ from services.storefront.tests.conftest import Browser
 from services.storefront.tests.html import Page
 from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import product, product_id
+from services.storefront.tests.scripted_food import restaurant
 from shop.devkit.testing import INTERNAL_TOKEN, Running, wait_until
 from shop.kit.http import Clients
 from shop.storefront.app import make_app
 from shop.storefront.backends import Backends
+from shop.storefront.food.backends import LIST_LIMIT, FoodBackends
 from shop.storefront.service import Storefront
 from shop.storefront.settings import Settings
 from shop.storefront.site_paths import SITEMAP_RETRY_AFTER_S, SitePaths
@@ -61,11 +63,26 @@ async def test_the_sitemap_has_every_category_and_product_under_the_public_addre
     assert {f"{PUBLIC}/products/{one}" for one in browser.shop.products} <= set(locations)
 
 
+async def test_the_sitemap_has_every_restaurant_while_their_service_answers(browser: Browser) -> None:
+    many = [restaurant(f"Place {number}", "pizza", (51.9, -0.2)) for number in range(LIST_LIMIT + 1)]
+    browser.shop.food.restaurants |= {one["id"]: one for one in many}
+    text = (await browser.client.get("/sitemap.xml", headers=PROXY)).text
+    assert f"<loc>{PUBLIC}/eat</loc>" in text
+    assert [one for one in browser.shop.food.restaurants if f"<loc>{PUBLIC}/eat/{one}</loc>" not in text] == []
+
+
+async def test_without_restaurants_the_sitemap_has_the_other_pages(browser: Browser) -> None:
+    browser.shop.down.add("restaurant")
+    assert PUBLIC + PRODUCT in (await browser.client.get("/sitemap.xml", headers=PROXY)).text
+
+
 async def test_a_sitemap_ends_at_its_limit(settings: Settings, browser: Browser) -> None:
     clients = Clients(INTERNAL_TOKEN)
     try:
         catalogue = Backends(clients, settings).catalogue
+        restaurants = FoodBackends(*(clients.get("restaurant", settings.restaurant_url) for _ in range(3))).restaurants
         assert len(await SitePaths(catalogue, max_urls=4).paths()) == 4
+        assert len(await SitePaths(catalogue, restaurants, max_urls=5).paths()) == 5
         assert len(await SitePaths(catalogue).paths()) > 4
     finally:
         await clients.close()

@@ -19,7 +19,7 @@ from shop.storefront import (
 )
 from shop.storefront.food import cart_pages as food_cart_pages
 from shop.storefront.food import checkout_pages as food_checkout_pages
-from shop.storefront.food import courier_pages, kitchen_pages, restaurant_pages, town_pages
+from shop.storefront.food import courier_pages, hours_pages, kitchen_pages, menu_pages, restaurant_pages, town_pages
 from shop.storefront.food import order_pages as food_order_pages
 from shop.storefront.food import pictures as food_pictures
 from shop.storefront.service import Storefront
@@ -38,6 +38,8 @@ PAGES = (
     restaurant_pages,
     food_pictures,
     kitchen_pages,
+    menu_pages,
+    hours_pages,
     courier_pages,
     town_pages,
     account_pages,

@@ -48,12 +48,13 @@ ERROR_TEXTS = {
     "address_region": "Choose one of the options.",
     "unknown_country": "Choose one of the options.",
     "date_from_datetime_parsing": "Enter a valid date.",
+    "date_parsing": "Enter a valid date.",
 }
 """Texts for pydantic's error types."""
 
 
 TYPES_WITH_OWN_TEXT = frozenset(
-    {"email_address", "text_characters", "address_postal_code", "phone_number", "street_in_town"}
+    {"email_address", "text_characters", "address_postal_code", "phone_number", "street_in_town", "opening_hours"}
 )
 """Error types whose own message is shown."""
 
@@ -190,6 +191,10 @@ def _error_text(item: Any) -> str:
     name, kind = item["loc"][0], item["type"]
     if name == "password" and kind == "string_too_short" and item["ctx"]["min_length"] > 1:
         return f"Use at least {item['ctx']['min_length']} characters."
+    if kind == "greater_than_equal":
+        return f"Enter at least {item['ctx']['ge']}."
+    if kind == "less_than_equal":
+        return f"Enter at most {item['ctx']['le']}."
     if kind in TYPES_WITH_OWN_TEXT:
         return str(item["msg"])
     return ERROR_TEXTS.get(kind, "Check this value.")

@@ -70,7 +70,7 @@ class Storefront:
         self.suggestions = suggestions
         self.food = food
         self.featured = FeaturedCache(backends.catalogue)
-        self.site_paths = SitePaths(backends.catalogue)
+        self.site_paths = SitePaths(backends.catalogue, food.backends.restaurants if food else None)
 
     @classmethod
     def build(cls, context: Context) -> Storefront:

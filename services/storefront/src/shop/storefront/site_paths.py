@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from shop.kit.errors import Problem
+from shop.kit.errors import Problem, Unavailable
 from shop.storefront.backends import Catalogue
+from shop.storefront.food.backends import Restaurants
 from shop.storefront.refreshing import RefreshingValue
 
 MAX_URLS = 50_000
@@ -25,10 +26,17 @@ def category_url(name: str) -> str:
 
 
 class SitePaths:
-    """The paths of the front page, the categories and the products."""
+    """The paths of the front page, the categories, the restaurants and the products."""
 
-    def __init__(self, catalogue: Catalogue, max_urls: int = MAX_URLS, max_wait_s: float = SITEMAP_WAIT_S) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        restaurants: Restaurants | None = None,
+        max_urls: int = MAX_URLS,
+        max_wait_s: float = SITEMAP_WAIT_S,
+    ) -> None:
         self._catalogue = catalogue
+        self._restaurants = restaurants
         self._max_urls = max_urls
         self._paths = RefreshingValue[Sequence[str]](self._load, PATHS_TTL_S, max_wait_s)
 
@@ -47,9 +55,24 @@ class SitePaths:
 
     async def _load(self) -> Sequence[str]:
         paths = ["/", *(category_url(category.name) for category in await self._catalogue.categories())]
+        if self._restaurants:
+            paths += ["/eat", *await self._restaurant_paths(self._restaurants)]
         cursor: str | None = ""
         while cursor is not None and len(paths) < self._max_urls:
             found = await self._catalogue.products(limit=PAGE_PRODUCTS, cursor=cursor)
             paths += [f"/products/{product.id}" for product in found.items]
             cursor = found.next_cursor or None
         return paths[: self._max_urls]
+
+    async def _restaurant_paths(self, restaurants: Restaurants) -> Sequence[str]:
+        """Those before a failure of the restaurant service: the shop's other pages are listed all the same."""
+        paths: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None and len(paths) < self._max_urls:
+            try:
+                found = await restaurants.list(cursor=cursor)
+            except (Problem, Unavailable):
+                break
+            paths += [f"/eat/{restaurant.id}" for restaurant in found.items]
+            cursor = found.next_cursor or None
+        return paths

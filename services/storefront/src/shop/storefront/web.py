@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
+from datetime import datetime, time
 from functools import lru_cache
 from operator import itemgetter
 from typing import Annotated, Any
@@ -62,6 +63,7 @@ def make_environment(store: StoreSettings) -> Environment:
         moment=written.moment,
         day=written.day,
         clock=written.clock,
+        calendar_day=lambda day: written.day(datetime.combine(day, time(12), written.zone)),
         state_label=state_label,
         label=label,
         country=written.country,

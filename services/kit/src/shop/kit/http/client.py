@@ -37,10 +37,11 @@ UNAVAILABLE_STATUS = 503
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer below 400; ``content`` is the body as it came."""
+    """An answer below 400; ``content`` is the body as it came, ``etag`` the version of what was read or written."""
 
     status: int
     content: bytes
+    etag: str = ""
 
     @property
     def json(self) -> Any:
@@ -156,7 +157,7 @@ class ServiceClient:
         CALLS.labels(self.name, "refused_by_service" if problem else "ok").inc()
         if problem:
             raise problem
-        return Response(status, content)
+        return Response(status, content, response.headers.get("ETag", ""))
 
     def _outcome_unknown(self, exchange: Exchange, detail: str) -> OutcomeUnknown:
         exchange.failed()

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from shop.kit.errors import Problem
+from shop.storefront.food.opening_hours import today_in
 from shop.storefront.food.schemas import Menu, Ticket
 from shop.storefront.food.service import FoodShop, food_of
 from shop.storefront.forms import SHOWN_IN_FORM
@@ -61,6 +62,7 @@ async def kitchen(request: Request, restaurant_id: UUID, food: FoodShop, session
         new_count=len(columns[0][1]),
         actions=_actions,
         menu=menu,
+        closed_today=today_in(workplace.time_zone) in workplace.closures,
     )
 
 
@@ -103,11 +105,10 @@ async def change(
     """Pause, close today, or accept by hand; and back."""
     token = session.access_token
     if setting == "close-today":
-        await food.kitchens.close_today(token, restaurant_id)
+        await food.kitchens.close_on(token, restaurant_id)
     elif setting == "reopen":
-        for workplace in await food.kitchens.mine(token):
-            for day in workplace.closures if workplace.id == restaurant_id else ():
-                await food.kitchens.reopen(token, restaurant_id, day)
+        workplace = await food.kitchens.workplace(token, restaurant_id)
+        await food.kitchens.reopen(token, restaurant_id, today_in(workplace.time_zone))
     else:
         await food.kitchens.change(token, restaurant_id, SETTINGS[setting])
     return redirect(request, f"/kitchen/{restaurant_id}")

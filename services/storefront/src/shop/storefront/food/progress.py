@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 
 from shop.storefront.food.schemas import Delivery
 from shop.storefront.food.texts import REASONS
@@ -39,7 +40,13 @@ LABELS = {
     "failed": "No courier was found",
     "cancelled": "Cancelled",
 }
-"""What the history says of each state."""
+"""What the history says of each state of the delivery."""
+
+KITCHEN_LABELS = {
+    "waiting": "The restaurant was asked",
+    "rejected": "The restaurant could not accept it",
+}
+"""The same for states of the kitchen's ticket; others are in LABELS."""
 
 HEADLINES = {
     PLACED: ("Order received", "The restaurant is being asked. You are charged only when it accepts."),
@@ -142,14 +149,26 @@ class Progress:
         """When the step was reached, as far as it is known."""
         if number == PLACED:
             return self.order.created_at
-        history = self.delivery.history if self.delivery else ()
-        return next((change.at for change in history if REACHED.get(change.state) == number), None)
+        if self.delivery is None:
+            return None
+        changes = [*self.delivery.kitchen_history, *self.delivery.history]
+        reached = [change.at for change in changes if REACHED.get(change.state) == number]
+        if number == ACCEPTED:  # paid when there is a delivery, which is after the restaurant accepted
+            return max([*reached, *(change.at for change in self.delivery.history[:1])], default=None)
+        return min(reached, default=None)
 
     @property
     def history(self) -> Sequence[tuple[str, datetime]]:
-        """Every change that is known, in words."""
-        history = self.delivery.history if self.delivery else ()
-        return [(LABELS.get(change.state, change.state.replace("_", " ")), change.at) for change in history]
+        """Every change that is known, of the kitchen and of the delivery, in words and in the order of time."""
+        if self.delivery is None:
+            return []
+        history, states = self.delivery.history, {change.state for change in self.delivery.history}
+        kitchen = [
+            (KITCHEN_LABELS.get(change.state) or _label(change.state), change.at)
+            for change in self.delivery.kitchen_history
+            if change.state == "waiting" or change.state not in states
+        ]
+        return sorted([*kitchen, *((_label(change.state), change.at) for change in history)], key=itemgetter(1))
 
     @property
     def cancellable(self) -> bool:
@@ -168,6 +187,10 @@ class Progress:
     def live(self) -> bool:
         """Whether the order can still change."""
         return self.order.open and not (self.order.state == "confirmed" and self.order.refund == "full")
+
+
+def _label(state: str) -> str:
+    return LABELS.get(state, state.replace("_", " "))
 
 
 def food_reason(reason: str | None, otherwise: str = "") -> str:

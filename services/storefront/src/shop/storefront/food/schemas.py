@@ -9,6 +9,8 @@ from shop.contracts.geography import Position
 from shop.contracts.money import Address, Money
 from shop.storefront.schemas import Amounts, CourierName, View
 
+LocalDate = date
+
 
 class RestaurantAddress(View):
     street: str = ""
@@ -121,7 +123,7 @@ class StateChange(View):
 class Delivery(View):
     """``code`` is what the customer tells the courier; ``kitchen`` is the state of the restaurant's ticket.
 
-    ``history`` has the states so far, those of the kitchen and of the delivery.
+    ``history`` has the states so far, ``kitchen_history`` those of the kitchen.
     """
 
     order_id: UUID
@@ -138,6 +140,7 @@ class Delivery(View):
     dropoff: Position | None = None
     kitchen: str | None = None
     history: tuple[StateChange, ...] = ()
+    kitchen_history: tuple[StateChange, ...] = ()
 
 
 class TicketLine(View):
@@ -202,8 +205,36 @@ class Courier(View):
     capacity: int = 0
 
 
+class Span(View):
+    """From one local time to another, such as 18:00 and 01:00; the closing time may be the next day's."""
+
+    opens: str
+    closes: str
+
+
+class DaySpan(Span):
+    """``day`` is an English weekday in lower case."""
+
+    day: str
+
+
+class SpecialDate(View):
+    """The spans of one date in place of its weekday's; none is closed."""
+
+    date: LocalDate
+    spans: tuple[Span, ...] = ()
+
+
+class OpeningHours(View):
+    weekly: tuple[DaySpan, ...] = ()
+    special: tuple[SpecialDate, ...] = ()
+
+
 class Workplace(Restaurant):
-    """A restaurant as its staff sees it. ``base_preparation_s`` is the time with an empty kitchen."""
+    """A restaurant as its staff sees it. ``base_preparation_s`` is the time with an empty kitchen; ``closures`` are
+    dates on which it is closed in addition to its hours."""
+
+    hours: OpeningHours = OpeningHours()
 
     acceptance: str = "automatic"
     acceptance_deadline_s: int = 300
@@ -229,3 +260,7 @@ class User(View):
     id: UUID
     email: str
     name: str
+
+
+class StaffMember(View):
+    user_id: UUID

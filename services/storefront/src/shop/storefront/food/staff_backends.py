@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
 
+from shop.kit.errors import Problem
 from shop.kit.http import ServiceClient
-from shop.storefront.food.schemas import Courier, Delivery, Demand, Job, Ticket, User, Workplace
+from shop.storefront.food.schemas import Courier, Delivery, Demand, Job, Menu, StaffMember, Ticket, User, Workplace
 from shop.storefront.schemas import Page
 
 LIST_LIMIT = 100
@@ -37,8 +38,37 @@ class Kitchens:
     async def change(self, token: str, restaurant_id: UUID, change: dict[str, Any]) -> None:
         await self._client.patch(f"/api/v1/restaurants/{restaurant_id}", json=change, token=token)
 
-    async def close_today(self, token: str, restaurant_id: UUID) -> None:
-        await self._client.post(f"/api/v1/restaurants/{restaurant_id}/closures", json={}, token=token)
+    async def workplace(self, token: str, restaurant_id: UUID) -> Workplace:
+        """Problem 403 `staff_only` for a restaurant where the user does not work."""
+        found = next((one for one in await self.mine(token) if one.id == restaurant_id), None)
+        if found is None:
+            raise Problem(403, "staff_only", "This page is for the restaurant's staff only.")
+        return found
+
+    async def versioned(self, token: str, restaurant_id: UUID) -> tuple[Workplace, str]:
+        """The restaurant, and the version of its hours for `put_hours`."""
+        answer = await self._client.get(f"/api/v1/restaurants/{restaurant_id}", token=token)
+        return Workplace.model_validate(answer.json), answer.etag
+
+    async def put_hours(self, token: str, restaurant_id: UUID, hours: Mapping[str, Any], version: str) -> None:
+        """Problem 412 `changed_meanwhile` unless the hours still have this version."""
+        path = f"/api/v1/restaurants/{restaurant_id}/hours"
+        await self._client.put(path, json=hours, token=token, headers={"If-Match": version})
+
+    async def menu(self, token: str, restaurant_id: UUID) -> tuple[Menu, str]:
+        """The menu, and its version for `put_menu`."""
+        answer = await self._client.get(f"/api/v1/restaurants/{restaurant_id}/menu", token=token)
+        return Menu.model_validate(answer.json), answer.etag
+
+    async def put_menu(self, token: str, restaurant_id: UUID, menu: Mapping[str, Any], version: str) -> None:
+        """Problem 412 `changed_meanwhile` unless the menu still has this version."""
+        path = f"/api/v1/restaurants/{restaurant_id}/menu"
+        await self._client.put(path, json=menu, token=token, headers={"If-Match": version})
+
+    async def close_on(self, token: str, restaurant_id: UUID, day: date | None = None) -> None:
+        """Close on a date; without one today in the restaurant's time zone."""
+        body = {"date": day.isoformat()} if day else {}
+        await self._client.post(f"/api/v1/restaurants/{restaurant_id}/closures", json=body, token=token)
 
     async def reopen(self, token: str, restaurant_id: UUID, day: date) -> None:
         await self._client.delete(f"/api/v1/restaurants/{restaurant_id}/closures/{day.isoformat()}", token=token)
@@ -49,6 +79,15 @@ class Kitchens:
 
     async def add_staff(self, token: str, restaurant_id: UUID, user_id: UUID) -> None:
         await self._client.put(f"/api/v1/restaurants/{restaurant_id}/staff/{user_id}", token=token)
+
+    async def remove_staff(self, token: str, restaurant_id: UUID, user_id: UUID) -> bool:
+        """False if the user does not work there."""
+        path = f"/api/v1/restaurants/{restaurant_id}/staff"
+        staff = Page[StaffMember].model_validate((await self._client.get(path, token=token)).json).items
+        if user_id not in {one.user_id for one in staff}:
+            return False
+        await self._client.delete(f"{path}/{user_id}", token=token)
+        return True
 
 
 class Couriers:

@@ -40,6 +40,7 @@ class CourierForm(FormModel):
 class StaffForm(FormModel):
     staff_email: Email
     restaurant_id: UUID
+    action: Literal["add", "remove"] = "add"
 
 
 @dataclass(frozen=True)
@@ -118,14 +119,19 @@ async def put_courier(request: Request, food: FoodShop, admin: Admin, form: Post
 
 
 @router.post("/staff")
-async def add_staff(request: Request, food: FoodShop, admin: Admin, form: PostedForm) -> Response:
-    """Let the user with this email address work at a restaurant."""
+async def change_staff(request: Request, food: FoodShop, admin: Admin, form: PostedForm) -> Response:
+    """Let the user with this email address work at a restaurant, or no longer (`action` is remove)."""
     checked, errors = parse_form(StaffForm, form)
     if checked is None:
         return await _town(request, food, admin, form, errors=errors)
     user = await _user(food, admin, checked.staff_email)
     if user is None:
         return await _town(request, food, admin, form, errors={"staff_email": UNKNOWN_EMAIL})
+    if checked.action == "remove":
+        if not await food.kitchens.remove_staff(admin.access_token, checked.restaurant_id, user.id):
+            errors = {"staff_email": f"{user.name} does not work at this restaurant."}
+            return await _town(request, food, admin, form, errors=errors)
+        return redirect(request, "/admin/town", f"{user.name} no longer works at the restaurant.")
     await food.kitchens.add_staff(admin.access_token, checked.restaurant_id, user.id)
     return redirect(request, "/admin/town", f"{user.name} works at the restaurant.")
 

@@ -3,7 +3,7 @@
    every stream takes one. Hidden tabs have none; other visible tabs poll. */
 const LOCK = "shop-order-stream";
 const POLL_MS = 5000;
-const live = { url: null, stop: null };
+const live = { url: null, stop: null, refreshing: false, again: false, retry: null };
 
 function streamUrl() {
   const order = document.querySelector("[data-live]");
@@ -52,12 +52,28 @@ function onState(event) {
   if (order && JSON.parse(event.data).state !== order.dataset.state) refreshOrder();
 }
 
-function refreshOrder() {
-  htmx.ajax("GET", location.pathname, { target: "#order", select: "#order", swap: "outerHTML" });
+/* One request at a time; what changes meanwhile is fetched by one more after it. */
+async function refreshOrder() {
+  live.again = live.refreshing;
+  if (live.refreshing) return;
+  live.refreshing = true;
+  do {
+    live.again = false;
+    await htmx.ajax("GET", location.pathname, { target: "#order", select: "#order", swap: "outerHTML" });
+  } while (live.again);
+  live.refreshing = false;
+}
+
+/* What could not be fetched is tried again. */
+function retryLater() {
+  clearTimeout(live.retry);
+  live.retry = setTimeout(() => { if (live.url) refreshOrder(); }, POLL_MS);
 }
 
 document.addEventListener("DOMContentLoaded", update);
 document.addEventListener("htmx:after:swap", update);
+document.addEventListener("htmx:response:error", retryLater);
+document.addEventListener("htmx:error", retryLater);
 document.addEventListener("visibilitychange", update);
 window.addEventListener("pagehide", stopStream);
 window.addEventListener("pageshow", update);

@@ -38,4 +38,21 @@ document.addEventListener("htmx:after:swap", () => {
   (document.getElementById(focused) || document.getElementById("cart-title"))?.focus();
 });
 
+/* Another page in place of the selected part replaces nothing: after a redirect, such as to the sign-in page, the browser
+   goes there, and an error is shown if it answers a form. */
+function keepPart(event) {
+  const { ctx, tasks } = event.detail;
+  if (!ctx.select || tasks.some((task) => task.fragment?.childElementCount)) return;
+  event.preventDefault();
+  if (ctx.response.raw.redirected) return location.assign(ctx.response.raw.url);
+  if (ctx.request.method !== "GET") showMain(ctx.text);
+}
+
+function showMain(text) {
+  const main = new DOMParser().parseFromString(text, "text/html").querySelector("main");
+  document.querySelector("main").replaceWith(main);
+  main.focus();
+}
+
+document.addEventListener("htmx:before:swap", keepPart);
 document.addEventListener("change", fillAddress);

@@ -10,7 +10,7 @@ const OPEN_TIMEOUT_MS = 8000;
 const MAX_STEP_MS = 5000;
 const MINUTE_MS = 60000;
 const ETA_TICK_MS = 5000;
-const track = { url: null, stop: null, channel: null, followed: null, lastId: "", moving: null, at: null, refreshed: 0, refreshing: false, again: false };
+const track = { url: null, stop: null, channel: null, followed: null, lastId: "", moving: null, at: null, refreshed: 0, refreshing: false, again: false, retry: null };
 
 function page() { return document.querySelector("[data-track]"); }
 
@@ -129,6 +129,12 @@ function refreshSparingly() {
   if (performance.now() - track.refreshed > POLL_MS) refresh();
 }
 
+/* What could not be fetched is tried again. */
+function retryLater() {
+  clearTimeout(track.retry);
+  track.retry = setTimeout(() => { if (track.url) refresh(); }, POLL_MS);
+}
+
 /* One request at a time; what changes meanwhile is fetched by another one after it. */
 async function refresh() {
   track.again = track.refreshing;
@@ -189,6 +195,8 @@ function countDown() {
 
 document.addEventListener("DOMContentLoaded", () => { update(); countDown(); });
 document.addEventListener("htmx:after:swap", () => { update(); countDown(); });
+document.addEventListener("htmx:response:error", retryLater);
+document.addEventListener("htmx:error", retryLater);
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible" && page()) refresh();
   update();
