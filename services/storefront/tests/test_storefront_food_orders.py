@@ -70,6 +70,30 @@ async def test_the_page_follows_kitchen_and_courier(browser: Browser, ordered: s
     assert "data-track" not in page.one("div", id="order").attributes
 
 
+async def test_steps_and_changes_have_the_times_of_kitchen_and_courier(browser: Browser, ordered: str) -> None:
+    times = {"waiting": 1, "accepted": 2, "preparing": 5, "ready": 9, "picked_up": 11}
+    kitchen = [{"state": state, "at": f"2026-03-05T10:{minute:02}:00+00:00"} for state, minute in times.items()]
+    own = {"assigned": 3, "at_restaurant": 8, "picked_up": 10, "on_the_way": 12}
+    history = [{"state": state, "at": f"2026-03-05T10:{minute:02}:00+00:00"} for state, minute in own.items()]
+    browser.shop.food.deliver(order_id(ordered), "on_the_way", kitchen="picked_up", kitchen_history=kitchen)
+    browser.shop.food.deliveries[order_id(ordered)]["history"] = history
+    page = await browser.get(ordered)
+    steps = [time for time in page.all("time") if time.inside("ol", **{"aria-label": "Order status"})]
+    minutes = [time.attributes["datetime"][14:16] for time in steps[1:]]
+    assert minutes == ["03", "05", "09", "10"], "accepted and paid, prepared, ready, picked up"
+    changes = [entry.text.split(maxsplit=1)[1] for entry in page.all("li") if entry.inside("details")]
+    assert changes == [
+        "The restaurant was asked",
+        "Accepted by the restaurant",
+        "A courier was found",
+        "The kitchen began",
+        "The courier is at the restaurant",
+        "Ready in the kitchen",
+        "The courier has the food",
+        "On the way to you",
+    ]
+
+
 async def test_a_pending_order_waits_for_the_restaurant(browser: Browser) -> None:
     browser.shop.order_state = "pending"
     await ready_to_order(browser)
@@ -164,7 +188,14 @@ async def test_ordering_again_fills_the_cart(browser: Browser, ordered: str) -> 
 async def test_the_stream_is_resumed_and_private(browser: Browser, ordered: str) -> None:
     food = browser.shop.food
     food.deliver(order_id(ordered), "delivered")
-    for query, header, seen in (("", "3", "3"), ("?after=2", "", "2"), ("?after=x", "", ""), ("", "x", "")):
+    for query, header, seen in (
+        ("", "3", "3"),
+        ("?after=2", "", "2"),
+        ("?after=x", "", ""),
+        ("", "x", ""),
+        ("?after=%D9%A3", "", ""),
+        (f"?after={'1' * 21}", "", ""),
+    ):
         headers = {"Last-Event-ID": header} if header else {}
         answer = await browser.client.get(f"{ordered}/tracking{query}", headers=headers)
         assert answer.headers["content-type"].startswith("text/event-stream")

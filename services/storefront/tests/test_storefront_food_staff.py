@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from uuid import uuid4
 
 import pytest
+from fastapi.routing import APIRoute
 
 from services.storefront.tests.conftest import ADMIN, PASSWORD, Browser
 from services.storefront.tests.html import Page
 from services.storefront.tests.scripted_data import Person
 from services.storefront.tests.scripted_food import food_id
 from services.storefront.tests.scripted_staff import courier, job, ticket
+from services.storefront.tests.test_storefront_safety import FIXED_VALUES
+from shop.storefront.app import PAGES
 
 COOK, RIDER = "cook@example.com", "anna@example.com"
 NAPOLI = food_id("Napoli")
@@ -124,6 +128,36 @@ async def test_a_courier_delivers_with_the_code(rider: Browser) -> None:
     assert "This is not the customer's code. 4 attempts are left." in page.one("p", id="flash").text
     page = await rider.send(page.form(f"/courier/jobs/{order_id}/deliver"), code="47 11")
     assert "No delivery at the moment" in page.text
+
+
+async def test_the_couriers_page_alone_may_ask_where_the_browser_is(browser: Browser) -> None:
+    await browser.sign_in_as_admin()
+    person = browser.shop.people[ADMIN]
+    browser.shop.food.couriers[person.id] = courier("Anna", "bike", on_shift=True)
+    browser.shop.food.staff[person.id] = [NAPOLI]
+    asks = []
+    for path in page_paths():
+        answer = await browser.client.get(path, follow_redirects=True)
+        if answer.headers["content-type"].startswith("text/html"):
+            policy = dict(part.strip().split("=") for part in answer.headers["permissions-policy"].split(","))
+            assert {policy["camera"], policy["microphone"]} == {"()"}, path
+            asks += [path] if policy["geolocation"] != "()" else []
+    assert asks == ["/courier"]
+
+
+def page_paths() -> list[str]:
+    """The paths of all pages, with values for their parameters; streams are no pages."""
+    values = {
+        **FIXED_VALUES,
+        "restaurant_id": NAPOLI,
+        "item_id": CALZONE,
+        "name": "science & nature",
+        "code": "SPRING10",
+    }
+    routes = (route for module in PAGES for route in module.router.routes)
+    paths = {route.path for route in routes if isinstance(route, APIRoute) and "GET" in (route.methods or ())}
+    paths -= {path for path in paths if path.endswith(("/events", "/tracking"))}
+    return sorted(re.sub(r"{(\w+)[^}]*}", lambda name: values.get(name[1], "x"), path) for path in paths)
 
 
 async def test_food_that_is_not_ready_is_not_picked_up(rider: Browser) -> None:

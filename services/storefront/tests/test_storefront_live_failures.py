@@ -57,6 +57,16 @@ class Held:
         await route.continue_()
 
 
+async def visit(page: Page, path: str) -> None:
+    """Opens the page, again if the busy machine answered that a service is not available."""
+
+    async def opened() -> bool:
+        answer = await page.goto(path)
+        return answer is not None and answer.status == 200
+
+    await wait_until(opened)
+
+
 async def idle(page: Page, busy: str) -> None:
     """Until a script's flag is off. The pages' security policy forbids Playwright's own way of waiting for that."""
 
@@ -78,7 +88,7 @@ def errors_of(page: Page) -> list[str]:
 async def test_a_page_keeps_what_it_shows_while_a_service_is_away(
     page: Page, scripted: ScriptedShop, path: str
 ) -> None:
-    await page.goto(path)
+    await visit(page, path)
     await page.evaluate("document.body.dataset.kept = 'yes'")
     scripted.down = {"restaurant", "delivery"}
     async with page.expect_response(lambda answer: answer.status == 503) as failed:
@@ -97,7 +107,7 @@ async def test_a_page_keeps_what_it_shows_while_a_service_is_away(
 
 async def test_a_food_order_is_fetched_again_after_a_failure(page: Page, scripted: ScriptedShop) -> None:
     path = food_ordered(scripted)
-    await page.goto(path)
+    await visit(page, path)
     await wait_until(lambda: scripted.food.listening == 1)
     scripted.down = {"order"}
     async with page.expect_response(lambda answer: answer.status == 503):
@@ -109,7 +119,7 @@ async def test_a_food_order_is_fetched_again_after_a_failure(page: Page, scripte
 
 async def test_an_order_is_fetched_again_after_a_failure(page: Page, scripted: ScriptedShop) -> None:
     path = ordered(scripted, 1)
-    await page.goto(path)
+    await visit(page, path)
     await wait_until(lambda: scripted.listening == 1)
     scripted.down = {path.rpartition("/")[2]}
     async with page.expect_response(lambda answer: answer.status == 503):
@@ -121,14 +131,14 @@ async def test_an_order_is_fetched_again_after_a_failure(page: Page, scripted: S
 
 
 async def test_a_page_whose_session_ended_goes_to_the_sign_in_page(page: Page, scripted: ScriptedShop) -> None:
-    await page.goto(KITCHEN)
+    await visit(page, KITCHEN)
     await page.context.clear_cookies(name="shop_session")
     await page.evaluate("refresh()")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
 async def test_a_form_that_fails_shows_why(page: Page, scripted: ScriptedShop) -> None:
-    await page.goto(NAPOLI)
+    await visit(page, NAPOLI)
     scripted.down = {"restaurant"}
     await page.get_by_role("button", name="Add Calzone").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Temporarily unavailable")
@@ -137,7 +147,7 @@ async def test_a_form_that_fails_shows_why(page: Page, scripted: ScriptedShop) -
 
 async def test_a_burst_of_states_of_an_order_is_fetched_twice_at_most(page: Page, scripted: ScriptedShop) -> None:
     path, held = ordered(scripted, 1), Held()
-    await page.goto(path)
+    await visit(page, path)
     await wait_until(lambda: scripted.listening == 1)
     await held.of(page, path)
     await page.evaluate(
@@ -153,7 +163,7 @@ async def test_a_burst_of_states_of_an_order_is_fetched_twice_at_most(page: Page
 
 async def test_a_burst_of_tickets_is_fetched_twice_at_most(page: Page, scripted: ScriptedShop) -> None:
     held = Held()
-    await page.goto(KITCHEN)
+    await visit(page, KITCHEN)
     await wait_until(lambda: scripted.food.listening == 1)
     await held.of(page, KITCHEN)
     await page.evaluate(f"for (let n = 0; n < {BURST}; n++) apply({{ kind: 'ticket', data: {{}} }})")
@@ -166,7 +176,7 @@ async def test_a_burst_of_tickets_is_fetched_twice_at_most(page: Page, scripted:
 
 
 async def test_the_town_is_fetched_while_its_tab_is_visible_alone(page: Page, scripted: ScriptedShop) -> None:
-    await page.goto("/admin/town")
+    await visit(page, "/admin/town")
     await expect(page.get_by_text("Updated every 5 seconds while this page is visible.")).to_be_visible()
     await page.evaluate(HIDE, "hidden")
     await page.evaluate("poll.at = -Infinity")
@@ -184,7 +194,7 @@ async def test_the_pages_of_one_browser_share_its_streams(page: Page, scripted: 
     paths = [food_ordered(scripted, 1), food_ordered(scripted, 2), KITCHEN, "/courier"]
     tabs = [page, *[await page.context.new_page() for _ in paths[1:]]]
     for tab, path in zip(tabs, paths, strict=True):
-        await tab.goto(path)
+        await visit(tab, path)
     await wait_until(lambda: scripted.food.listening == STREAMS)
     notes = [tab.locator("#stream-note") for tab in tabs]
     await expect(notes[-1]).to_be_visible()
@@ -192,7 +202,7 @@ async def test_the_pages_of_one_browser_share_its_streams(page: Page, scripted: 
         await expect(note).to_be_hidden()
     more = [await page.context.new_page() for _ in range(STREAMS)]
     for tab in more:
-        await tab.goto(KITCHEN)
+        await visit(tab, KITCHEN)
         await expect(tab.get_by_role("heading", level=1)).to_have_text("Napoli")
     assert scripted.food.listening == STREAMS
 
@@ -208,7 +218,7 @@ ANNOUNCED = """() => {
 
 async def test_a_change_of_state_is_announced_and_a_position_is_not(page: Page, scripted: ScriptedShop) -> None:
     path = food_ordered(scripted, state="on_the_way", position={"lat": 51.8991, "lon": -0.1994})
-    await page.goto(path)
+    await visit(page, path)
     await wait_until(lambda: scripted.food.listening == 1)
     await page.evaluate(ANNOUNCED)
     marker = page.locator("[data-marker=courier]")
@@ -223,15 +233,26 @@ async def test_a_change_of_state_is_announced_and_a_position_is_not(page: Page, 
     assert await page.evaluate("window.announced")
 
 
+async def test_a_courier_who_leaves_the_drawn_part_of_the_town_is_shown(page: Page, scripted: ScriptedShop) -> None:
+    path = food_ordered(scripted, state="on_the_way", position={"lat": 51.8991, "lon": -0.1994})
+    await visit(page, path)
+    await wait_until(lambda: scripted.food.listening == 1)
+    drawn = page.locator("[data-map]")
+    before = str(await drawn.get_attribute("viewBox"))
+    await page.evaluate("track.refreshed = -Infinity")
+    scripted.food.move(path.rpartition("/")[2], 51.9080, -0.2150)
+    await expect(drawn).not_to_have_attribute("viewBox", before)
+
+
 @pytest.mark.parametrize("path", list(PARTS))
 async def test_leaving_a_page_while_it_is_updated_is_no_error(page: Page, scripted: ScriptedShop, path: str) -> None:
-    await page.goto(path)
+    await visit(page, path)
     errors = errors_of(page)
     scripted.gates = {"restaurant": asyncio.Event(), "delivery": asyncio.Event()}
     calls = len(scripted.calls)
     await page.evaluate("void (typeof refresh === 'function' ? refresh() : pollIfDue(true))")
     await wait_until(lambda: len(scripted.calls) > calls)
-    await page.goto("/search?query=pride")
+    await visit(page, "/search?query=pride")
     for gate in scripted.gates.values():
         gate.set()
     await expect(page.get_by_role("heading", level=1)).to_be_visible()

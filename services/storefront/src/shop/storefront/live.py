@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 
@@ -19,6 +20,8 @@ MAX_STREAM_S = 600.0
 MAX_STREAMS = 512
 CONNECT_TIMEOUT_S = 3.0
 RETRY_MS = 3000
+EVENT_ID = re.compile(r"[0-9]{1,20}")
+"""What the services number their events with."""
 HEADERS = {"X-Accel-Buffering": "no"}
 RETRY_EVENT = f"retry: {RETRY_MS}\n\n".encode()
 
@@ -35,11 +38,14 @@ class EventStreams:
         self._open = 0
 
     async def open(self, service: str, path: str, token: str, last_event_id: str) -> Response:
-        """The stream. 204 tells the browser not to reconnect; an empty stream tells it to try again later."""
+        """The stream after the event that was seen last; an id that no service gave is ignored.
+
+        204 tells the browser not to reconnect; an empty stream tells it to try again later.
+        """
         if self._open >= MAX_STREAMS:
             return Response(status_code=204)
         headers = {"accept": "text/event-stream"}
-        if last_event_id:
+        if EVENT_ID.fullmatch(last_event_id):
             headers["last-event-id"] = last_event_id
         exchange = self._services[service].open_stream(path, token=token, headers=headers)
         stack = AsyncExitStack()

@@ -154,7 +154,7 @@ async def events(request: Request, order_id: UUID, shop: Shop, session: SignedIn
     """The order's states as server-sent events; none for another customer's order."""
     seen = request.headers.get("last-event-id", "")
     path = f"/api/v1/orders/{order_id}/events"
-    return await shop.streams.open("order", path, session.access_token, seen if seen.isdecimal() else "")
+    return await shop.streams.open("order", path, session.access_token, seen)
 
 
 @router.post("/orders/{order_id}/cancel")

@@ -216,5 +216,10 @@ async def save_kitchen(
     checked, errors = parse_form(KitchenForm, form)
     if checked is None:
         return await _show(request, food, session, restaurant_id, form, errors=errors)
-    await food.kitchens.change(session.access_token, restaurant_id, checked.change())
+    try:
+        await food.kitchens.change(session.access_token, restaurant_id, checked.change())
+    except Problem as problem:
+        if problem.status != 422:
+            raise
+        return await _show(request, food, session, restaurant_id, form, problem=problem.detail)
     return redirect(request, f"/kitchen/{restaurant_id}/hours", "The kitchen's settings are saved.")

@@ -76,7 +76,7 @@ async def events(request: Request, restaurant_id: UUID, shop: Shop, session: Sig
     """The changes of the restaurant's tickets as server-sent events."""
     seen = request.headers.get("last-event-id", "") or after
     path = f"/api/v1/restaurants/{restaurant_id}/tickets/events"
-    return await shop.streams.open("restaurant", path, session.access_token, seen if seen.isdecimal() else "")
+    return await shop.streams.open("restaurant", path, session.access_token, seen)
 
 
 @router.post("/{restaurant_id}/tickets/{order_id}/{action}")

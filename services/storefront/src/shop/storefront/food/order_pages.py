@@ -26,7 +26,6 @@ from shop.storefront.web import Shop, SignedIn, page
 router = APIRouter(prefix="/orders", include_in_schema=False, dependencies=[Depends(food_of)])
 
 SECONDS_PER_MINUTE = 60
-MAX_EVENT_ID_CHARACTERS = 20
 
 
 async def food_order_page(request: Request, shop: Storefront, food: Food, session: Session, order: Order) -> Response:
@@ -108,9 +107,9 @@ async def tracking(request: Request, order_id: UUID, shop: Shop, session: Signed
 
     A tab that takes over from another one says in `after` what that one saw last.
     """
-    seen = request.headers.get("last-event-id", "") or after[:MAX_EVENT_ID_CHARACTERS]
+    seen = request.headers.get("last-event-id", "") or after
     path = f"/api/v1/deliveries/{order_id}/events"
-    return await shop.streams.open("delivery", path, session.access_token, seen if seen.isdecimal() else "")
+    return await shop.streams.open("delivery", path, session.access_token, seen)
 
 
 async def order_again(food: Food, visitor: Visitor, order: Order) -> bool:

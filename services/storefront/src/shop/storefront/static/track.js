@@ -157,10 +157,17 @@ function move(position) {
   if (!courier) return refreshSparingly();
   const [a, b, c, d] = map.dataset.projection.split(" ").map(Number);
   const target = { x: a + b * position.lon, y: c + d * position.lat };
+  if (!shows(map, target)) refreshSparingly();
   const now = performance.now();
   const duration = Math.min(MAX_STEP_MS, track.at ? now - track.at : 0);
   track.at = now;
   glide(courier, target, matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : duration);
+}
+
+/* A position outside the part of the town that is drawn needs another part. */
+function shows(map, at) {
+  const { x, y, width, height } = map.viewBox.baseVal;
+  return at.x >= x && at.x <= x + width && at.y >= y && at.y <= y + height;
 }
 
 function glide(courier, target, duration) {
