@@ -198,6 +198,9 @@ def courier_step_routes(app: FastAPI, shop: ScriptedShop) -> None:
 
     @app.post("/api/v1/deliveries/{order_id}/{action}")
     async def act(order_id: str, action: str, request: Request) -> dict[str, Any]:
+        if shop.person_of(request).role == "admin":
+            food.deliver(order_id, "waiting" if action == "drop" else STEPS[action])
+            return {}
         courier_of(shop, request)
         if action == "deliver" and (await request.json())["code"] != "4711":
             raise Problem(422, "wrong_code", "This is not the customer's code.", extra={"attempts_left": 4})

@@ -195,7 +195,7 @@ async def test_a_closure_to_come_is_not_one_of_today(cook: Browser) -> None:
 async def test_the_kitchens_settings_are_changed(cook: Browser) -> None:
     page = await cook.get(HOURS)
     form = page.form(f"{HOURS}/kitchen")
-    page = await cook.send(form, 422, None, capacity="0", preparation_min="x", deadline_min="61")
+    page = await cook.send(form, 422, None, capacity="0", preparation_min="x", deadline_min="9")
     assert invalid(page) == {"capacity", "preparation_min", "deadline_min"}
     await cook.send(form, capacity="5", preparation_min="12", deadline_min="3")
     restaurant = cook.shop.food.restaurants[NAPOLI]

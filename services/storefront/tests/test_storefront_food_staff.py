@@ -221,6 +221,31 @@ async def test_an_administrator_sees_the_town_and_adds_people(browser: Browser) 
 
 
 @pytest.mark.parametrize(
+    ("state", "step", "after"),
+    [
+        ("assigned", "drop", "waiting"),
+        ("picked_up", "depart", "on_the_way"),
+        ("on_the_way", "deliver", "delivered"),
+    ],
+)
+async def test_an_administrator_takes_a_step_in_place_of_a_courier(
+    browser: Browser, state: str, step: str, after: str
+) -> None:
+    await browser.sign_in_as_admin()
+    order_id = str(uuid4())
+    browser.shop.food.deliver(order_id, state, restaurant_name="Napoli")
+    page = await browser.get("/admin/town")
+    await browser.send(page.form(f"/admin/town/deliveries/{order_id}/{step}"))
+    assert browser.shop.food.deliveries[order_id]["state"] == state, "not before the confirmation"
+    page = await browser.confirm()
+    assert browser.path == "/admin/town"
+    assert browser.shop.food.deliveries[order_id]["state"] == after
+    assert actions(page, f"/admin/town/deliveries/{order_id}/") == ["deliver"] * (step == "depart")
+    sent = [(path, body) for method, path, body in browser.shop.calls if method == "POST" and "deliveries" in path]
+    assert sent == [(f"/api/v1/deliveries/{order_id}/{step}", "{}" if step == "deliver" else "")]
+
+
+@pytest.mark.parametrize(
     ("form", "fields"),
     [
         ("couriers", {"email": "nobody@example.com", "vehicle": "bike"}),

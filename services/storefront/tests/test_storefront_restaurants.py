@@ -104,6 +104,12 @@ async def test_a_paused_restaurant_takes_no_orders(browser: Browser) -> None:
     assert "Our Calzone." not in page.text
 
 
+async def test_a_full_kitchen_is_busy(browser: Browser) -> None:
+    browser.shop.food.restaurants[food_id("Napoli")]["full"] = True
+    for path in ("/eat", NAPOLI):
+        assert "Busy: please try again in a few minutes" in (await browser.get(path)).text
+
+
 async def test_an_unknown_restaurant_is_not_found(browser: Browser) -> None:
     await browser.get(f"/eat/{uuid4()}", 404)
     await browser.get("/eat/nothing", 404)

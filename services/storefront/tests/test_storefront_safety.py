@@ -33,6 +33,7 @@ FIXED_VALUES = {
     "item_id": str(uuid4()),
     "key": uuid4().hex,
     "day": "2026-12-24",
+    "step": "drop",
 }
 LABELLED = frozenset({"input", "select", "textarea"})
 

@@ -145,6 +145,6 @@ async def act(
 
 def _refusal(problem: Problem) -> str:
     if problem.code == "invalid_request":
-        return "The code has four digits."
+        return "Enter the four digits of the customer's code."
     left = problem.extra.get("attempts_left")
     return f"{problem.detail} {left} attempts are left." if problem.code == "wrong_code" and left else problem.detail

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
+from shop.contracts.restaurant import MAX_ACCEPTANCE_S
 from shop.kit.errors import Problem
 from shop.kit.text import Typed
 from shop.storefront.food.opening_hours import WEEKDAYS, day_texts, spans_text, today_in, typed_spans
@@ -62,7 +63,7 @@ class DateForm(FormModel):
 class KitchenForm(FormModel):
     capacity: Annotated[int, Field(ge=1, le=1_000)]
     preparation_min: Annotated[int, Field(ge=1, le=240)]
-    deadline_min: Annotated[int, Field(ge=1, le=60)]
+    deadline_min: Annotated[int, Field(ge=1, le=MAX_ACCEPTANCE_S // SECONDS_PER_MINUTE)]
 
     @classmethod
     def values(cls, workplace: Workplace) -> dict[str, str]:
@@ -120,6 +121,7 @@ async def _show(
         today=today_in(workplace.time_zone),
         values=shown,
         version=version,
+        most_deadline_min=MAX_ACCEPTANCE_S // SECONDS_PER_MINUTE,
         **{"errors": {}, "problem": "", **values},
     )
 

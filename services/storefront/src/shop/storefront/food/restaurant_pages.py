@@ -130,6 +130,8 @@ def card_of(shop: Storefront, restaurant: Restaurant, home: Home | None, now: da
     written = formats_of(store)
     if restaurant.paused:
         state = "Takes no orders at the moment"
+    elif restaurant.open and restaurant.full:
+        state = "Busy: please try again in a few minutes"
     else:
         state = "Open" if restaurant.open else opens_text(written, restaurant.opens_at, now, restaurant.time_zone)
     preparation = minutes_text(restaurant.preparation_s) if restaurant.preparation_s else ""

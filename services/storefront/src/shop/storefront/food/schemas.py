@@ -20,8 +20,8 @@ class RestaurantAddress(View):
 
 
 class Restaurant(View):
-    """``preparation_s`` is how long the kitchen takes at the moment. While it is closed, ``opens_at`` is when it opens;
-    null if it does not open in the days to come."""
+    """``preparation_s`` is how long the kitchen takes at the moment, ``full`` that it takes no order until one is
+    ready. While it is closed, ``opens_at`` is when it opens; null if it does not open in the days to come."""
 
     id: UUID
     name: str
@@ -29,6 +29,7 @@ class Restaurant(View):
     description: str = ""
     open: bool = True
     paused: bool = False
+    full: bool = False
     opens_at: datetime | None = None
     closes_at: datetime | None = None
     position: Position

@@ -109,7 +109,8 @@ class Couriers:
         return Page[Job].model_validate((await self._client.get("/api/v1/couriers/me/jobs", token=token)).json).items
 
     async def act(self, token: str, order_id: UUID, action: str, code: str = "") -> None:
-        body = {"code": code} if action == "deliver" else None
+        """One step of a delivery. Couriers deliver with the customer's code, administrators without."""
+        body = ({"code": code} if code else {}) if action == "deliver" else None
         await self._client.post(f"/api/v1/deliveries/{order_id}/{action}", json=body, token=token)
 
     async def all(self, token: str) -> Sequence[Courier]:

@@ -15,10 +15,11 @@ from starlette.responses import Response
 from shop.kit.errors import Problem
 from shop.kit.text import Email
 from shop.storefront.admin_pages import admin_page
+from shop.storefront.confirmation import Confirmation, require_confirmation
 from shop.storefront.food.maps import map_of, marker, place
 from shop.storefront.food.schemas import Courier, Delivery, DemandAt, User
 from shop.storefront.food.service import Food, FoodShop, food_of
-from shop.storefront.forms import FormModel, parse_form
+from shop.storefront.forms import SHOWN_IN_FORM, FormModel, parse_form
 from shop.storefront.sessions import Session
 from shop.storefront.web import Admin, PostedForm, redirect
 
@@ -30,6 +31,31 @@ MAX_RESTAURANTS = 100
 LEAST_HEAT_M = 40
 HEAT_M = 30
 """Radius of a circle of demand: LEAST_HEAT_M, and HEAT_M more for each doubling of its orders."""
+
+
+AdminStep = Literal["depart", "deliver", "drop"]
+STEPS: Mapping[AdminStep, Confirmation] = {
+    "depart": Confirmation(
+        "Is the courier on the way?", "The customer sees that the food is on the way.", "On the way", "/admin/town"
+    ),
+    "deliver": Confirmation(
+        "Has the customer got the food?",
+        "The delivery ends without the customer's code. This cannot be undone.",
+        "Delivered",
+        "/admin/town",
+    ),
+    "drop": Confirmation(
+        "Give it to another courier?",
+        "The courier loses this delivery, and another one is looked for.",
+        "Give it to another courier",
+        "/admin/town",
+    ),
+}
+"""What an administrator can do with a delivery in place of its courier."""
+POSSIBLE: Mapping[str, AdminStep] = {
+    "assigned": "drop", "at_restaurant": "drop", "picked_up": "depart", "on_the_way": "deliver",
+}  # fmt: skip
+"""By the delivery's state."""
 
 
 class CourierForm(FormModel):
@@ -81,6 +107,8 @@ async def _town(
         town_map=map_of([], _markers(on_shift, deliveries)),
         restaurants=restaurants.items,
         vehicles=VEHICLES,
+        possible=POSSIBLE,
+        steps=STEPS,
         typed=typed or {},
         **{"errors": {}, "problem": "", **values},
     )
@@ -98,6 +126,22 @@ def _heat(demand: Sequence[DemandAt]) -> list[Heat]:
         x, y = place(one.position)
         circles.append(Heat(x, y, LEAST_HEAT_M + HEAT_M * one.orders.bit_length(), one.orders))
     return circles
+
+
+@router.post("/deliveries/{order_id}/{step}")
+async def take_step(
+    request: Request, order_id: UUID, step: AdminStep, food: FoodShop, admin: Admin, form: PostedForm
+) -> Response:
+    """In place of a courier who cannot."""
+    if asked := await require_confirmation(request, form, STEPS[step]):
+        return asked
+    try:
+        await food.couriers.act(admin.access_token, order_id, step)
+    except Problem as problem:
+        if problem.status not in {404, *SHOWN_IN_FORM}:
+            raise
+        return redirect(request, "/admin/town", problem.detail)
+    return redirect(request, "/admin/town")
 
 
 @router.post("/couriers")
