@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
@@ -45,6 +45,7 @@ ready = st.integers(-600, 3_600).map(lambda seconds: NOON + timedelta(seconds=se
 
 
 @given(line=st.lists(ready, max_size=40), new=ready, couriers=st.integers(0, 5))
+@example(line=[NOON + timedelta(seconds=TRIP_S)] * (MAX_IN_LINE_PER_COURIER + 1), new=NOON, couriers=1)
 def test_a_place_is_promised_only_if_all_in_line_keep_theirs(
     line: list[datetime], new: datetime, couriers: int
 ) -> None:
