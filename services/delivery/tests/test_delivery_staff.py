@@ -60,6 +60,7 @@ async def test_the_restaurants_staff_sees_it(
             for _ in range(3):
                 seen = await client.get(path, headers=cook)
                 assert (seen.status_code, "code" in seen.json()) == (200, False)
+                assert (seen.json()["dropoff"], seen.json()["route"]) == (None, []), "where the customer lives"
             assert restaurants.asked == 1
             assert (await client.get(path, headers=service.tokens.headers())).status_code == 404
     app = delivery_app(settings.model_copy(update={"restaurant_url": "http://127.0.0.1:9"}), service.clock)

@@ -149,6 +149,15 @@ async def test_couriers_who_leave_together_do_not_hand_an_order_around(service: 
     assert states == ["assigned", "waiting", "assigned"]
 
 
+async def test_the_quoted_arrival_is_the_one_that_is_promised(service: RunningService) -> None:
+    await service.courier(at=corner(1))
+    order = Order(ready_in_s=SLOW_KITCHEN_S)
+    [routed] = await service.internal("/internal/routes", [order.request(service.clock.now())])
+    [reserved] = await service.reserve(order)
+    quoted = service.clock.now() + timedelta(seconds=SLOW_KITCHEN_S + routed["travel_s"])
+    assert datetime.fromisoformat(reserved["eta"]) == quoted
+
+
 async def test_no_fix_is_not_a_stale_fix(service: RunningService) -> None:
     stale = await service.courier(at=corner(1))
     service.clock.advance(61)

@@ -108,6 +108,19 @@ async def test_a_courier_who_gave_it_back_sees_it_no_more(service: RunningServic
     assert answer.status_code == 404
 
 
+async def test_a_courier_who_brought_it_sees_it_no_more(service: RunningService, rider: Rider) -> None:
+    """Where somebody lives is the courier's to know as long as they are on the way."""
+    order, headers = await customer_of(service)
+    path = f"/api/v1/deliveries/{order.id}"
+    await service.kitchen(order, TicketState.READY)
+    for action in ("arrive", "pick-up", "depart"):
+        await rider.does(order.id, action)
+    assert (await service.call("GET", path, rider.headers))["dropoff"]
+    assert (await rider.does(order.id, "deliver", await service.code(order))).status_code == 200
+    assert (await service.client.get(path, headers=rider.headers)).status_code == 404
+    assert (await service.call("GET", path, headers))["state"] == "delivered"
+
+
 async def test_states_arrive_as_they_change_until_the_last(
     service: RunningService, rider: Rider, public: httpx.AsyncClient
 ) -> None:

@@ -26,7 +26,7 @@ from shop.delivery.domain import Courier, Delivery, State, code_of
 from shop.delivery.planning import TRIP_S, Fleet, has_place, trips_until
 from shop.delivery.repository import DeliveryRepository
 from shop.delivery.settings import Settings
-from shop.delivery.trips import arrival_without_courier, arrivals, travel_s
+from shop.delivery.trips import arrival_without_courier, arrivals, carry_s
 from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
 from shop.kit.db import Connection
@@ -102,7 +102,7 @@ class Reservations:
             return DeliveryRejected(order_id=item.order_id, code="address_out_of_reach", detail=detail)
         where = {"lat": dropoff.lat, "lon": dropoff.lon}
         return Routed.model_validate(
-            {"order_id": item.order_id, "distance_m": metres, "travel_s": travel_s(metres), "dropoff": where}
+            {"order_id": item.order_id, "distance_m": metres, "travel_s": carry_s(metres), "dropoff": where}
         )
 
     async def reserve(self, items: Sequence[ReserveRequest]) -> list[Reserved | DeliveryRejected]:

@@ -78,7 +78,7 @@ class KitchenReached(BaseModel):
 
 
 class DeliveryView(BaseModel):
-    """``code`` is shown to the customer alone."""
+    """``code`` is shown to the customer alone; ``dropoff`` and ``route`` not to the restaurant's staff."""
 
     order_id: UUID
     state: State
@@ -93,7 +93,7 @@ class DeliveryView(BaseModel):
     kitchen: str | None
     ready_at: datetime
     pickup: Position
-    dropoff: Position
+    dropoff: Position | None
     distance_m: int
     route: list[Position]
     history: list[Reached]

@@ -87,7 +87,7 @@ class Tracking:
     async def _viewer(self, delivery: Delivery, person: Principal) -> Viewer:
         if delivery.user_id == person.user_id:
             return Viewer.CUSTOMER
-        if delivery.courier_id == person.user_id:
+        if delivery.courier_id == person.user_id and delivery.state.live:
             return Viewer.COURIER
         if person.role == "admin":
             return Viewer.ADMIN
@@ -119,8 +119,9 @@ class Tracking:
         return await courier_repository.by_ids(database, ids), await repository.carried(database, ids)
 
     def document(self, seen: Snapshot, viewer: Viewer) -> dict[str, Any]:
-        """As JSON; only the customer sees the code."""
+        """As JSON; only the customer sees the code, and the restaurant's staff does not see where they live."""
         delivery = seen.delivery
+        staff = viewer is Viewer.STAFF
         carrying = delivery.state in CARRIED and seen.courier is not None
         position = seen.courier.position if carrying and seen.courier else None
         return tracking_document(
@@ -128,7 +129,8 @@ class Tracking:
             courier=seen.courier,
             position=position,
             eta=self._eta(seen) if delivery.state.live else None,
-            route=self._route(delivery, position) if delivery.state.live else (),
+            route=self._route(delivery, position) if delivery.state.live and not staff else (),
+            dropoff=None if staff else delivery.dropoff,
             history=seen.history,
             kitchen_history=seen.kitchen_history,
             code=delivery.code if viewer is Viewer.CUSTOMER and delivery.state.live else None,

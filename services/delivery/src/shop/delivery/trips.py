@@ -75,7 +75,12 @@ def _by(courier: Courier, metres: int) -> timedelta:
 def arrival_without_courier(ready_at: datetime, distance_m: int, now: datetime) -> datetime:
     """The estimate while nobody is assigned."""
     at_pickup = max(now + timedelta(seconds=travel_s(TYPICAL_APPROACH_M, TYPICAL_M_S)), ready_at)
-    return at_pickup + timedelta(seconds=PICKUP_S + travel_s(distance_m, TYPICAL_M_S) + DROPOFF_S)
+    return at_pickup + timedelta(seconds=carry_s(distance_m))
+
+
+def carry_s(distance_m: int) -> int:
+    """From the restaurant's counter into the customer's hands, with both handovers, by a typical vehicle."""
+    return round(PICKUP_S + DROPOFF_S) + travel_s(distance_m, TYPICAL_M_S)
 
 
 def next_stop(delivery: Delivery) -> Position:
