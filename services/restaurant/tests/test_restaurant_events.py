@@ -191,6 +191,19 @@ async def test_a_client_of_a_quiet_kitchen_is_connected_at_once(start: Start) ->
             assert await anext(answer.aiter_lines()) == ": keepalive"
 
 
+async def test_the_stream_of_someone_who_leaves_the_staff_ends(start: Start) -> None:
+    async with start(on_port=True, stream_poll_s=0.02, stream_keepalive_s=0.05, staff_check_s=0.01) as service:
+        kitchen = await service.restaurant()
+        url = f"{kitchen.path}/tickets/events"
+        async with service.client.stream("GET", url, headers=kitchen.staff) as answer:
+            lines = answer.aiter_lines()
+            await anext(lines)
+            removed = await service.client.delete(f"{kitchen.path}/staff/{kitchen.staff_id}", headers=service.admin)
+            assert removed.status_code == 204
+            async with asyncio.timeout(20):
+                assert not [line async for line in lines if line.startswith("data:")]
+
+
 async def test_many_watchers_of_a_kitchen_see_each_change(start: Start) -> None:
     async with start(on_port=True, stream_poll_s=0.02) as service:
         kitchen = await service.restaurant(kitchen_capacity=100)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, cast
 from uuid import UUID
@@ -52,6 +53,7 @@ class RestaurantService:
         self, settings: Settings, repository: RestaurantRepository, tickets: TicketRepository, clock: Clock
     ) -> None:
         self._currency = settings.store.currency
+        self._staff_check_s = settings.staff_check_s
         self._repository = repository
         self._tickets = tickets
         self._clock = clock
@@ -142,6 +144,19 @@ class RestaurantService:
         """Problem 403 ``staff_only`` for anybody else, administrators excepted."""
         if not await self._is_staff(person, restaurant_id):
             raise errors.staff_only()
+
+    async def while_staff(
+        self, person: Principal, restaurant_id: UUID, events: AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
+        """The events, keepalives included, until the person is no longer on the staff."""
+        loop = asyncio.get_running_loop()
+        checked_at = loop.time()
+        async for chunk in events:
+            if loop.time() - checked_at >= self._staff_check_s:
+                if not await self._is_staff(person, restaurant_id):
+                    return
+                checked_at = loop.time()
+            yield chunk
 
     async def create(self, new: NewRestaurant, admin: Principal) -> Restaurant:
         """Add a restaurant; Problem 422 for a foreign currency, an impossible menu, or an address without position."""

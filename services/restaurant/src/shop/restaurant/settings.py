@@ -15,7 +15,8 @@ MAX_BODY_BYTES = 1024 * 1024
 
 class Settings(ServiceSettings):
     """``sample_restaurants``: whether the sample is loaded at the start; ``clock_poll_s``: how often tickets that are
-    due are looked for; ``stream_poll_s``, ``stream_keepalive_s``, ``max_streams``: of the kitchens' event streams."""
+    due are looked for; ``stream_poll_s``, ``stream_keepalive_s``, ``max_streams``: of the kitchens' event streams;
+    ``staff_check_s``: how often it is checked during a stream that its reader is still on the staff."""
 
     service: ClassVar[str] = "restaurant"
 
@@ -25,4 +26,5 @@ class Settings(ServiceSettings):
     clock_poll_s: float = Field(default=0.5, gt=0)
     stream_poll_s: float = Field(default=0.5, gt=0)
     stream_keepalive_s: float = Field(default=15.0, gt=0)
+    staff_check_s: float = Field(default=10.0, gt=0)
     max_streams: int = Field(default=500, ge=1)

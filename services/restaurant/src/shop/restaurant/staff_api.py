@@ -149,7 +149,7 @@ async def watch_tickets(
     await service.get(restaurant_id)
     service.streams.check_capacity()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    events = service.streams.events(restaurant_id, last_event_id)
+    events = service.while_staff(person, restaurant_id, service.streams.events(restaurant_id, last_event_id))
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
