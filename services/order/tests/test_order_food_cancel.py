@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import pytest
 
 from services.order.tests.conftest import Shop, Start
@@ -135,6 +137,26 @@ async def test_cancelling_while_the_courier_picks_up_ends_in_one_of_them(food_sh
         assert (order_id in food_shop.services.refunded) is (order["state"] == "cancelled")
         published = await food_shop.events(order_id)
         assert published == ["order.confirmed.v1", f"order.{order['state']}.v1"]
+
+
+async def test_a_cancellation_that_waits_for_the_saga_does_not_hold_the_order(food_shop: Shop) -> None:
+    """Events of deliveries lock sagas first, then orders: the other way round they would wait for each other."""
+    order_id = (await food_shop.place_food()).json()["id"]
+    event = await asyncpg.connect(food_shop.database_url)
+    try:
+        async with event.transaction():
+            await event.execute("SELECT FROM sagas WHERE order_id = $1 FOR UPDATE", UUID(order_id))
+            cancelling = asyncio.create_task(food_shop.post(order_id, "cancel"))
+
+            async def waiting() -> bool:
+                return bool(await food_shop.sql("SELECT FROM pg_locks WHERE NOT granted"))
+
+            await wait_until(waiting, what="the cancellation")
+            await event.execute("SELECT FROM orders WHERE id = $1 FOR UPDATE NOWAIT", UUID(order_id))
+        assert (await cancelling).status_code in (200, 202)
+    finally:
+        await event.close()
+    await food_shop.until(order_id, "cancelled")
 
 
 CANCELLATION = 3

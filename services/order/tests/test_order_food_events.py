@@ -14,6 +14,7 @@ from services.order.tests.conftest import Shop, Start
 from services.order.tests.food_events import course, delivery, tell, ticket
 from services.order.tests.scripted_food import ACCEPT, ASSIGN, ScriptedFood
 from services.order.tests.scripted_services import CHARGE
+from shop.contracts.restaurant import MAX_ACCEPTANCE_S
 from shop.devkit.testing import wait_until
 from shop.kit import events
 from shop.kit.bus import Bus
@@ -23,6 +24,7 @@ from shop.order import food_repository
 from shop.order.food_events import BY_RESTAURANT, NO_COURIER, ending
 from shop.order.food_repository import KnownStates
 from shop.order.lifecycle import CANCELLED
+from shop.order.settings import Settings
 
 CALL_TIMEOUT_S = 30.0
 """Gates hold the participants, not time limits."""
@@ -292,6 +294,10 @@ async def test_staff_that_never_decides_ends_in_a_rejection(start_food: Start, f
         assert (await shop.until(order_id, "rejected"))["reason"] == "deadline_exceeded"
         food.assert_nothing_left(order_id)
         assert shop.services.calls_of(CHARGE) == 0
+
+
+def test_an_order_outlasts_the_time_that_any_restaurant_has_for_accepting() -> None:
+    assert Settings.model_fields["food_deadline_s"].default > MAX_ACCEPTANCE_S
 
 
 async def test_the_deadline_of_food_is_not_that_of_retail(start_food: Start) -> None:

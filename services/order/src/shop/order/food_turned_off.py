@@ -54,6 +54,7 @@ class OverdueFood:
         now = self._clock.now()
         async with self._database.transaction() as connection:
             overdue = await food_repository.overdue(connection, now - self._patience, MAX_ORDERS)
+            await food_repository.lock(connection, overdue)
             for order_id in overdue:
                 log.warning("order %s is cancelled: this shop delivers no food any more", order_id)
                 await food_repository.end(connection, order_id, NOT_OFFERED, now)

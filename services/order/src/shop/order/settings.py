@@ -14,7 +14,8 @@ class Settings(ServiceSettings):
     """``inline_budget_s``: seconds after which POST answers 202 and recovery resumes the saga.
 
     ``saga_deadline_s``: age at which an order that could not be completed is undone. ``food_deadline_s``: the same for
-    food, shorter because food is wanted soon, and longer than a restaurant has for accepting by hand.
+    food, shorter because food is wanted soon, and longer than a restaurant has for accepting by hand
+    (`restaurant.MAX_ACCEPTANCE_S`).
     ``retry_first_s``, ``retry_max_s``: pauses between attempts. ``inline_lease_s`` and ``recovery_lease_s``: how long
     a process that vanished keeps a saga from the others; each is longer than the time budget of the attempt that it
     covers.
