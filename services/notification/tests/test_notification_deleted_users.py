@@ -15,7 +15,7 @@ from shop.contracts.events import Event
 from shop.devkit.testing import wait_until
 from shop.kit import events
 from shop.kit.clock import FixedClock
-from shop.kit.db import Connection, Database
+from shop.kit.db import STATEMENTS, Connection, Database
 from shop.kit.events import Received
 from shop.kit.ids import new_id
 from shop.notification.consumers import MessageQueue
@@ -183,3 +183,17 @@ async def test_deleted_users_are_remembered_for_as_long_as_events_may_come(datab
     assert await database.fetchval("SELECT count(*) FROM deleted_users") == 1
     await DELETED_USERS.forget(database, NOW + timedelta(seconds=1))
     assert await database.fetchval("SELECT count(*) FROM deleted_users") == 0
+
+
+async def test_deletions_cost_others_no_statement(database: Database, queue: MessageQueue, more_samples: Any) -> None:
+    """A batch of events: its contacts and its messages. The results of a batch of messages: one."""
+    repository = NotificationRepository(database)
+    async with database.transaction() as connection:
+        before = STATEMENTS._value.get()
+        await queue.handle(connection, [received(more_samples().confirmed()) for _ in range(5)])
+        assert STATEMENTS._value.get() - before == 2
+    lease, claimed = await repository.claim("email", NOW, 5)
+    before = STATEMENTS._value.get()
+    await repository.record([Result(one.id, "sent", 1, NOW, one.recipient, "Subject") for one in claimed], lease, NOW)
+    assert STATEMENTS._value.get() - before == 1
+    assert await database.fetchval("SELECT count(*) FROM notifications WHERE state = 'sent'") == 5
