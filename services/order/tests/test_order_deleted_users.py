@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.order.tests.conftest import Shop, Start
-from services.order.tests.food_events import NOW, received
+from services.order.tests.food_events import NOW, received, tell, ticket
 from services.order.tests.scripted_food import ScriptedFood
 from shop.contracts.events import UserDeleted
 from shop.order.consumers import consumers
@@ -30,7 +32,10 @@ async def test_orders_of_a_deleted_user_lose_phone_and_note_and_stay(start_food:
         assert (row["user_id"], bool(row["address"])) == (shop.user_id, True), "it is an invoice"
 
 
-async def test_the_note_of_a_pending_order_still_reaches_its_kitchen(start_food: Start, food: ScriptedFood) -> None:
+@pytest.mark.parametrize(("decided", "state"), [("accepted", "confirmed"), ("rejected", "rejected")])
+async def test_the_note_of_a_pending_order_still_reaches_its_kitchen_and_leaves(
+    start_food: Start, food: ScriptedFood, decided: str, state: str
+) -> None:
     food.manual = True
     async with start_food() as shop:
         placed = await shop.place_food("key", **CONTACTS)
@@ -38,3 +43,8 @@ async def test_the_note_of_a_pending_order_still_reaches_its_kitchen(start_food:
         await delete_user(shop)
         (row,) = await shop.sql("SELECT note FROM food_orders")
         assert row["note"] == CONTACTS["note"]
+        order_id = placed.json()["id"]
+        food.tickets[order_id] = decided
+        await tell(shop, ticket(order_id, decided))
+        await shop.until(order_id, state)
+        assert [dict(row) for row in await shop.sql(KEPT)] == [{"phone": None, "note": "", "kept": True}]

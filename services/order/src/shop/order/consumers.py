@@ -20,7 +20,7 @@ def consumers(service: OrderService) -> list[Consumer]:
     about them is not kept.
     """
     refunds = Consumer("refunds", [PaymentRefunded], _add_refunds)
-    deletions = Consumer.of_deletions(UserDeleted, DeletedUsers(), _erase_contacts)
+    deletions = Consumer.of_deletions(UserDeleted, DeletedUsers(), _erase_contacts, lock=_lock_contacts)
     if service.food_events is None:
         return [refunds, deletions]
     return [
@@ -40,6 +40,10 @@ async def _add_refunds(connection: Connection, events: Sequence[Received]) -> No
             for received in events
         ],
     )
+
+
+async def _lock_contacts(connection: Connection, events: Sequence[Received]) -> None:
+    await repository.lock_contacts(connection, [received.event.user_id for received in events])
 
 
 async def _erase_contacts(connection: Connection, events: Sequence[Received]) -> None:

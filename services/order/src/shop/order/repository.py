@@ -156,7 +156,10 @@ ADD_REFUNDS = """
 INSERT INTO refunds (event_id, order_id, amount, at)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[]) ON CONFLICT DO NOTHING"""
 
-# A pending order's note is still to reach the kitchen.
+# A pending order's note is still to reach the kitchen; then the trigger contacts_erased does the same.
+LOCK_CONTACTS = """
+SELECT FROM food_orders f JOIN orders o ON o.id = f.order_id
+WHERE o.user_id = ANY ($1::uuid[]) AND o.kind = 'food' AND o.state <> 'pending' ORDER BY f.order_id FOR UPDATE OF f"""
 ERASE_CONTACTS = """
 UPDATE food_orders f SET phone = NULL, note = '' FROM orders o
 WHERE o.id = f.order_id AND o.user_id = ANY ($1::uuid[]) AND o.kind = 'food' AND o.state <> 'pending'"""
@@ -280,6 +283,11 @@ class OrderRepository:
 async def add_refunds(connection: Connection, refunds: Sequence[tuple[UUID, UUID, int, datetime]]) -> None:
     """Each with the id of its event, its order, its amount in minor units, and when it was made."""
     await connection.execute(ADD_REFUNDS, *map(list, zip(*refunds, strict=True)))
+
+
+async def lock_contacts(connection: Connection, user_ids: Sequence[UUID]) -> None:
+    """Wait for other changes of the orders that `erase_contacts` changes."""
+    await connection.execute(LOCK_CONTACTS, list(user_ids))
 
 
 async def erase_contacts(connection: Connection, user_ids: Sequence[UUID]) -> None:

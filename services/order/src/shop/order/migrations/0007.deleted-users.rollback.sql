@@ -1,0 +1,2 @@
+DROP TRIGGER contacts_erased ON orders;
+DROP FUNCTION erase_contacts();
