@@ -186,7 +186,7 @@ async def test_a_killed_sender_loses_no_mail_and_stores_none_twice(
     async with database.transaction() as holder:
         await holder.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
         with sender_process(database_url) as process:
-            pid = await wait_until(lambda: database.fetchval(WAITING, KILLED_SENDER), 20, "the sender's write")
+            pid = await wait_until(lambda: database.fetchval(WAITING, KILLED_SENDER), 60, "the sender's write")
             process.kill()
             process.wait()
         # Its statement would otherwise be committed although nobody waits for it any more.
