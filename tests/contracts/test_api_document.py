@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from importlib import import_module
 from typing import Any
 
 import jsonschema_rs
+import pytest
 
 from shop.devkit import manifest
+from shop.gateway import cors
 from shop.gateway.openapi import METHODS, merge
 from tests.architecture.source import ROOT
 
@@ -26,7 +29,13 @@ Document = dict[str, Any]
 
 
 def merged() -> Document:
-    return merge({noun: import_module(f"shop.{noun}.main").app.openapi() for noun in NOUNS})
+    return merge({noun: own(noun) for noun in NOUNS})
+
+
+def own(noun: str) -> Document:
+    """The document of one service."""
+    document: Document = import_module(f"shop.{noun}.main").app.openapi()
+    return document
 
 
 def operations(document: Document) -> dict[str, Document]:
@@ -87,6 +96,39 @@ def test_operations_are_named_by_a_verb_and_a_resource() -> None:
         if verb not in VERBS or not resource:
             unclear.append(f"{name}: {operation['summary']}")
     assert unclear == []
+
+
+PLAIN_NAME = re.compile(r"[A-Z][A-Za-z0-9]*(_[A-Z]\w*_)?")
+"""A model's name, or Page_Model_: without its module's path, and without a suffix for its direction."""
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_components_of_each_service_have_plain_names(noun: str) -> None:
+    assert unclear_components(own(noun)) == []
+
+
+def test_components_of_the_merged_document_have_plain_names() -> None:
+    document = merged()
+    assert unclear_components(document) == []
+    taken = document["components"]["schemas"]
+    taken["shop__pricing__schemas__QuoteRequest"] = taken["MenuBody-Input"] = {}
+    assert unclear_components(document) == ["shop__pricing__schemas__QuoteRequest", "MenuBody-Input"]
+
+
+def unclear_components(document: Document) -> list[str]:
+    return [name for name in document["components"]["schemas"] if not PLAIN_NAME.fullmatch(name)]
+
+
+def test_pages_of_other_origins_may_send_every_header_of_an_operation() -> None:
+    allowed = {name.strip().lower() for name in cors.ALLOWED_HEADERS.decode().split(",")}
+    wanted = {
+        parameter["name"].lower()
+        for operation in operations(merged()).values()
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "header"
+    }
+    assert wanted - allowed == set()
+    assert {"if-match", "idempotency-key", "last-event-id"} <= wanted
 
 
 def test_names_of_operations_are_unique() -> None:

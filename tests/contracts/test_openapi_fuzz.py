@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,29 +16,30 @@ import requests
 from shop.devkit.embedded import free_port
 from tests.architecture.source import service_nouns
 from tests.contracts import fuzz
+from tests.contracts.known import CALL_TIMEOUT_S, Food, call, something_of_everything
 from tests.load import local_shop
 from tests.load.local_shop import LocalShop
-from tests.load.shoppers import ADDRESS, CARD
 
 pytestmark = pytest.mark.shop
 
 HTML_ONLY = {"storefront"}
 """Its pages are for browsers; it has no OpenAPI document."""
-CALL_TIMEOUT_S = 10.0
+FOOD = {"delivery", "restaurant"}
 
 
 @dataclass(frozen=True)
 class Target:
     """A separate shop, for invalid data; ``bearer`` is the administrator's token.
 
-    ``known`` has an id of everything that requests name, and a card that pays.
+    ``known`` has an id of everything that requests of retail name, and a card that pays.
     """
 
     local: LocalShop
     url: str
     bearer: str
     internal_token: str
-    known: dict[str, str]
+    known: dict[str, Any]
+    food: Food
 
     def base_url(self, noun: str) -> str:
         if noun == "gateway":
@@ -50,26 +52,6 @@ class Target:
         return {"Authorization": f"Bearer {token}"}
 
 
-def call(url: str, method: str, path: str, token: str = "", key: str = "known-order", **options: Any) -> Any:
-    """The JSON answer of the shop's public API, which must be 2xx; None for an empty one."""
-    headers = {"Idempotency-Key": key, **({"Authorization": f"Bearer {token}"} if token else {})}
-    answer = requests.request(method, f"{url}/api/v1{path}", headers=headers, timeout=CALL_TIMEOUT_S, **options)
-    answer.raise_for_status()
-    return answer.json() if answer.content else None
-
-
-def something_of_everything(url: str, token: str) -> dict[str, str]:
-    """Ids of a product, an order with its payment, and an address, by the names that requests have for them."""
-    product_id = call(url, "GET", "/products?limit=1")["items"][0]["id"]
-    items = [{"product_id": product_id, "quantity": 1}]
-    body = {"items": items, "address": ADDRESS, "payment": {"token": CARD}}
-    order_id = call(url, "POST", "/orders", token, json=body)["id"]
-    payment_id = call(url, "GET", f"/payments?order_id={order_id}", token)["items"][0]["id"]
-    address_id = call(url, "POST", "/users/me/addresses", token, json=ADDRESS)["id"]
-    ids = {"product_id": product_id, "order_id": order_id, "payment_id": payment_id, "address_id": address_id}
-    return {**ids, "token": CARD, "country": ADDRESS["country"]}
-
-
 @pytest.fixture(scope="module")
 def target(servers_folder: Path) -> Iterator[Target]:
     local = local_shop.start(servers_folder / "fuzz", free_port(), modules={"food": True})
@@ -77,7 +59,8 @@ def target(servers_folder: Path) -> Iterator[Target]:
         url, (email, password) = local.status()["url"], local.admin_login()
         token = call(url, "POST", "/tokens", json={"email": email, "password": password})["access_token"]
         secrets = json.loads((local.data_dir / "passwords.json").read_text(encoding="utf-8"))
-        yield Target(local, url, token, secrets["internal_token"], something_of_everything(url, token))
+        known = something_of_everything(url, token)
+        yield Target(local, url, token, secrets["internal_token"], known, Food.of(url, token))
     finally:
         local.down()
 
@@ -85,11 +68,11 @@ def target(servers_folder: Path) -> Iterator[Target]:
 AS_NEW_CUSTOMER = ("POST /users", "POST /tokens", "PATCH /users/me", "POST /tokens/refresh", "DELETE /users/me")
 """Examples that belong together, in the order in which they can be sent."""
 PROMOTION = "PUT /promotions/{code}"
+DELIVERS = "POST /deliveries/{order_id}/deliver"
 
 
-def examples(url: str) -> dict[str, Any]:
-    """The example of each operation with a body, by method and path below /api/v1; of a body that has several kinds
-    that of the first, which every shop has."""
+def examples(url: str) -> dict[str, list[Any]]:
+    """The examples of each operation with a body, one of each kind that it has, by method and path below /api/v1."""
     document = fuzz.document(url)
     assert document
     found = {}
@@ -97,33 +80,65 @@ def examples(url: str) -> dict[str, Any]:
         for method, operation in operations.items():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if content:
-                body = content["schema"].get("anyOf", [content["schema"]])[0]
-                schema = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]
-                found[f"{method.upper()} {path.removeprefix('/api/v1')}"] = schema["examples"][0]
+                kinds = [kind["$ref"] for kind in content["schema"].get("anyOf", [content["schema"]])]
+                schemas = [document["components"]["schemas"][kind.rpartition("/")[2]] for kind in kinds]
+                found[f"{method.upper()} {path.removeprefix('/api/v1')}"] = [one["examples"][0] for one in schemas]
     return found
 
 
+def with_ids(example: Any, known: dict[str, Any]) -> Any:
+    """The example with the ids that only this shop knows."""
+    pattern = r'"(product_id|restaurant_id|item_id)": "[^"]+"'
+    return json.loads(re.sub(pattern, lambda found: f'"{found[1]}": "{known[found[1]]}"', json.dumps(example)))
+
+
 def test_the_examples_of_the_documentation_are_accepted(target: Target) -> None:
-    """Sent as they are shown, apart from ids and a refresh token, which only this shop knows."""
+    """Sent as they are shown, apart from ids, a refresh token and a customer's code, which only this shop knows.
+
+    Those that change a restaurant come last: they close it.
+    """
     wanted, token = examples(target.url), ""
-    known = {**target.known, "code": wanted["POST /quotes"]["coupon"]}
-    rest = sorted(set(wanted) - set(AS_NEW_CUSTOMER), key=lambda operation: (operation != PROMOTION, operation))
-    for operation in (*AS_NEW_CUSTOMER, *rest):
-        method, path = operation.split()
-        text = re.sub(r'"product_id": "[^"]+"', f'"product_id": "{known["product_id"]}"', json.dumps(wanted[operation]))
-        body = json.loads(text) | ({"refresh_token": known["refresh_token"]} if operation.endswith("refresh") else {})
-        bearer = token if operation in AS_NEW_CUSTOMER else target.bearer
-        answer = call(target.url, method, path.format_map(known), bearer, "example", json=body)
-        if operation == "POST /tokens":
-            token, known["refresh_token"] = answer["access_token"], answer["refresh_token"]
+    known = {**target.food.known(), **target.known, "code": wanted["POST /quotes"][0]["coupon"]}
+    rest = sorted(set(wanted) - set(AS_NEW_CUSTOMER), key=lambda one: (one != PROMOTION, "/restaurants" in one, one))
+    with target.food.orders(1) as [order_id]:
+        target.food.bring(order_id)
+        codes = {"code": target.food.code(order_id)}
+        for operation in (*AS_NEW_CUSTOMER, *rest):
+            method, path = operation.split()
+            named = known | ({"order_id": order_id} if operation == DELIVERS else {})
+            only_known = {DELIVERS: codes, "POST /tokens/refresh": {"refresh_token": known.get("refresh_token")}}
+            bearer = token if operation in AS_NEW_CUSTOMER else target.bearer
+            for example in wanted[operation]:
+                body = with_ids(example, known) | only_known.get(operation, {})
+                answer = call(target.url, method, path.format_map(named), bearer, headers={"If-Match": "*"}, json=body)
+            if operation == "POST /tokens":
+                token, known["refresh_token"] = answer["access_token"], answer["refresh_token"]
 
 
-@pytest.mark.parametrize("noun", sorted(set(service_nouns()) - HTML_ONLY))
+@pytest.mark.parametrize("noun", sorted(set(service_nouns()) - HTML_ONLY - FOOD))
 def test_service_answers_as_its_document_says(target: Target, noun: str) -> None:
     base_url = target.base_url(noun)
     openapi = fuzz.document(base_url)
     assert openapi, f"{noun} has no OpenAPI document"
     assert fuzz.failures(openapi, base_url, target.headers, target.known) == []
+
+
+@pytest.mark.parametrize("noun", sorted(FOOD))
+def test_service_of_food_answers_as_its_document_says(target: Target, noun: str) -> None:
+    """One order is delivered, one rejected and one dropped; calls between services are about an order of their own."""
+    base_url, known, unknown = target.base_url(noun), target.food.known(), str(uuid.uuid4())
+    openapi = fuzz.document(base_url)
+    assert openapi, f"{noun} has no OpenAPI document"
+    with target.food.orders(3) as [delivered, rejected, dropped]:
+        code = target.food.code(delivered)
+
+        def known_of(path: str) -> dict[str, Any]:
+            if path.startswith("/internal/"):
+                return known | {"order_id": unknown}
+            orders = {"reject": rejected, "drop": dropped}
+            return known | {"order_id": orders.get(path.rpartition("/")[2], delivered), "code": code}
+
+        assert fuzz.failures(openapi, base_url, target.headers, known_of, must_succeed=True) == []
 
 
 def test_every_path_names_its_methods_through_the_gateway_without_a_token(target: Target) -> None:

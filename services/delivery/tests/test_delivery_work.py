@@ -45,6 +45,16 @@ async def test_a_delivery_from_the_restaurant_to_the_customer(service: RunningSe
     await service.assert_sound()
 
 
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1999-12-31T23:59:59Z"])
+async def test_a_position_of_a_time_that_no_clock_shows_is_refused(
+    service: RunningService, rider: Rider, at: str
+) -> None:
+    body = {"lat": corner(1).lat, "lon": corner(1).lon, "at": at}
+    answer = await service.client.post("/api/v1/couriers/me/positions", json=body, headers=rider.headers)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["at"]
+
+
 async def test_a_step_that_is_repeated_changes_nothing(service: RunningService, rider: Rider) -> None:
     order = await service.live()
     answers = [await rider.does(order.id, "arrive") for _ in range(2)]

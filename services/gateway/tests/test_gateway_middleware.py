@@ -275,7 +275,8 @@ async def test_named_origins_may_call_the_api(open_shop: Open) -> None:
         assert asked.status_code == 204
         assert asked.headers["access-control-allow-origin"] == "https://b.example"
         assert "POST" in asked.headers["access-control-allow-methods"]
-        assert "Idempotency-Key" in asked.headers["access-control-allow-headers"]
+        allowed_headers = set(asked.headers["access-control-allow-headers"].split(", "))
+        assert allowed_headers >= {"Authorization", "Idempotency-Key", "If-Match", "Last-Event-ID"}
         assert "access-control-allow-credentials" not in asked.headers
         for answer in (
             await shop.client.get("/api/v1/products", headers=origin),
@@ -283,6 +284,8 @@ async def test_named_origins_may_call_the_api(open_shop: Open) -> None:
         ):
             assert answer.headers["access-control-allow-origin"] == "https://b.example"
             assert answer.headers["vary"] == "Origin"
+            exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+            assert exposed == {"ETag", "Location", "Retry-After", "X-Request-Id"}
         other = origin | {"Origin": "https://evil.example"}
         assert (await shop.client.options("/api/v1/orders", headers=other)).status_code == 403
         allowed = (await shop.client.get("/api/v1/products", headers=other)).headers

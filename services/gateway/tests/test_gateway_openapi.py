@@ -37,7 +37,7 @@ def test_equal_components_are_shared_and_different_ones_kept_apart() -> None:
     assert schemas["Money"] == MONEY
     assert schemas["PaymentMoney"] == OTHER_MONEY
     assert schemas["Quote"] == holder("Money")
-    assert schemas["PaymentPayment"] == holder("PaymentMoney")
+    assert schemas["Payment"] == holder("PaymentMoney")
     assert documents == before
     assert_no_dangling(merged)
 

@@ -30,6 +30,15 @@ def test_the_less_busy_of_two_is_chosen(pool_of: PoolOf) -> None:
     assert {pool.pick() for _ in range(50)} == {pool.instances[1]}
 
 
+def test_streams_decide_between_instances_with_as_many_requests(pool_of: PoolOf) -> None:
+    pool = pool_of(2)
+    streaming, other = pool.instances
+    streaming.streams = 5
+    assert {pool.pick() for _ in range(50)} == {other}
+    other.inflight = 1
+    assert {pool.pick() for _ in range(50)} == {streaming}
+
+
 def test_of_many_the_busiest_is_never_chosen_and_the_others_share(pool_of: PoolOf) -> None:
     pool = pool_of(3)
     pool.instances[0].inflight = 5

@@ -16,6 +16,11 @@ from shop.kit.bodies import RequestBody, example
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
 
 
+EARLIEST_FIX = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST_FIX = datetime(2200, 1, 1, tzinfo=UTC)
+"""Times beyond are no clock's, and those at the ends of the calendar cannot be converted to UTC."""
+
+
 class NewCourier(RequestBody):
     model_config = example(name="Ines", vehicle="bike")
 
@@ -36,7 +41,7 @@ class NewPosition(RequestBody):
 
     lat: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
     lon: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
-    at: AwareDatetime | None = None
+    at: Annotated[AwareDatetime, Field(ge=EARLIEST_FIX, le=LATEST_FIX)] | None = None
 
     def time(self, now: datetime) -> datetime:
         return now if self.at is None else self.at.astimezone(UTC)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
-ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent"
-EXPOSED_HEADERS = b"Location, Retry-After, X-Request-Id"
+ALLOWED_HEADERS = (
+    b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, X-Request-Id, traceparent"
+)
+EXPOSED_HEADERS = b"ETag, Location, Retry-After, X-Request-Id"
 PREFLIGHT_MAX_AGE_S = 600
 
 Headers = list[tuple[bytes, bytes]]

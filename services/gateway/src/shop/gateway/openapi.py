@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -44,35 +45,48 @@ def merge(documents: Mapping[str, Document], unavailable: Sequence[str] = ()) ->
         "paths": {},
         "components": {},
     }
-    for service in sorted(documents):
-        document = copy.deepcopy(documents[service])
-        _rename_components(document, _renames(document, merged["components"], service))
-        for kind, components in document.get("components", {}).items():
+    public = {service: _public(documents[service]) for service in sorted(documents)}
+    several = _in_several(public.values())
+    for service, document in public.items():
+        _rename_components(document, _renames(document, merged["components"], several, service))
+        for kind, components in document["components"].items():
             merged["components"].setdefault(kind, {}).update(components)
-        for path, item in document.get("paths", {}).items():
-            if path.startswith(PUBLIC_PREFIXES):
-                merged["paths"].setdefault(path, {}).update(_operations(path, item, service))
-    _prune(merged)
+        for path, item in document["paths"].items():
+            merged["paths"].setdefault(path, {}).update(_operations(path, item, service))
     merged["components"].setdefault("securitySchemes", {})["bearer"] = BEARER
     return merged
 
 
-def _prune(merged: Document) -> None:
-    """Drop the components that no public operation refers to, directly or through another component."""
+def _public(document: Document) -> Document:
+    """A copy with the public paths, and the components that they refer to, directly or through another component."""
+    paths = {path: item for path, item in document.get("paths", {}).items() if path.startswith(PUBLIC_PREFIXES)}
+    components = document.get("components", {})
     wanted: set[str] = set()
-    found = set(_references(merged["paths"]))
+    found = set(_references(paths))
     while found:
         wanted |= found
-        found = {further for reference in found for further in _references(_component(merged, reference))} - wanted
-    merged["components"] = {
+        found = {further for reference in found for further in _references(_component(components, reference))} - wanted
+    used = {
         kind: {name: component for name, component in named.items() if f"{REFERENCE}{kind}/{name}" in wanted}
-        for kind, named in merged["components"].items()
+        for kind, named in components.items()
     }
+    return copy.deepcopy({"paths": paths, "components": used})
 
 
-def _component(merged: Document, reference: str) -> Any:
+def _component(components: Document, reference: str) -> Any:
     kind, _, name = reference.removeprefix(REFERENCE).partition("/")
-    return merged["components"].get(kind, {}).get(name, {})
+    return components.get(kind, {}).get(name, {})
+
+
+def _in_several(documents: Iterable[Document]) -> set[str]:
+    """References to the components whose names more than one of the documents uses."""
+    uses = Counter(
+        f"{REFERENCE}{kind}/{name}"
+        for document in documents
+        for kind, named in document["components"].items()
+        for name in named
+    )
+    return {reference for reference, times in uses.items() if times > 1}
 
 
 def _description(unavailable: Sequence[str]) -> str:
@@ -95,22 +109,24 @@ def _operations(path: str, item: Document, service: str) -> Document:
     return item
 
 
-def _renames(document: Document, taken: Document, service: str) -> dict[str, str]:
+def _renames(document: Document, taken: Document, several: set[str], service: str) -> dict[str, str]:
     """Old to new references of the components whose name is taken by a different component."""
     renames: dict[str, str] = {}
-    for kind, components in document.get("components", {}).items():
+    for kind, components in document["components"].items():
         for name, component in components.items():
             if name in taken.get(kind, {}) and taken[kind][name] != component:
                 renames[f"{REFERENCE}{kind}/{name}"] = f"{REFERENCE}{kind}/{service.capitalize()}{name}"
-    return _with_dependants(document, renames, service)
+    return _with_dependants(document, renames, several, service)
 
 
-def _with_dependants(document: Document, renames: dict[str, str], service: str) -> dict[str, str]:
-    """Rename whatever refers to a renamed component too: under its old name it would have another meaning."""
+def _with_dependants(document: Document, renames: dict[str, str], several: set[str], service: str) -> dict[str, str]:
+    """Rename what refers to a renamed component and has a name that another document uses: it may be written alike
+    there, with another meaning."""
     components = [
-        (f"{REFERENCE}{kind}/{name}", component)
-        for kind, named in document.get("components", {}).items()
+        (reference, component)
+        for kind, named in document["components"].items()
         for name, component in named.items()
+        if (reference := f"{REFERENCE}{kind}/{name}") in several
     ]
     grown = True
     while grown:
@@ -137,7 +153,7 @@ def _references(node: Any) -> Iterator[str]:
 def _rename_components(document: Document, renames: Mapping[str, str]) -> None:
     if not renames:
         return
-    for kind, components in document.get("components", {}).items():
+    for kind, components in document["components"].items():
         for old in [name for name in components if f"{REFERENCE}{kind}/{name}" in renames]:
             components[renames[f"{REFERENCE}{kind}/{old}"].rpartition("/")[2]] = components.pop(old)
     _rewrite(document, renames)

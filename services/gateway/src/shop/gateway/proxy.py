@@ -103,6 +103,7 @@ class ProxiedRequest:
         self._watcher: asyncio.Task[None] | None = None
         self._stop: Stop | None = None
         self._started = False
+        self._is_stream = False
         self._exchange: Exchange | None = None
 
     async def run(
@@ -188,10 +189,15 @@ class ProxiedRequest:
             REPEATS.labels(service).inc(exchange.repeated)
 
     def _failed(self, exchange: Exchange, error: Exception) -> None:
-        """The service, or the client's own body, broke off: a Problem as long as the answer has not begun."""
+        """The service, or the client's own body, broke off: a Problem as long as the answer has not begun.
+
+        That a stream breaks off is no failure for the breaker: one restart ends hundreds of them at once, and says
+        nothing about the next request.
+        """
         if self._body.error is None:
             self._record_failure("broken", f"{type(error).__name__}: {error}")
-            exchange.failed()
+            if not self._is_stream:
+                exchange.failed()
         if self._started:
             return
         if self._body.error is not None:
@@ -214,8 +220,10 @@ class ProxiedRequest:
         if status >= FIRST_FAULT_STATUS:
             log.warning("%s answered %s", service, status, extra={"route": self._target.path})
         headers = response_headers(response.raw_headers, extra, api=self._target.api)
-        if is_stream(headers):
+        if self._exchange is not None and is_stream(headers):
+            self._is_stream = True
             self._deadline.cancel()
+            self._exchange.becomes_stream()
         chunk = content.read_nowait()
         self._started = True
         await send({"type": "http.response.start", "status": status, "headers": headers})

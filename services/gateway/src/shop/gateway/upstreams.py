@@ -18,6 +18,7 @@ BREAKER_VALUES = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 
 BREAKER = Gauge("shop_gateway_breaker_state", "0 closed, 1 half open, 2 open", ["upstream", "instance"])
 INFLIGHT = Gauge("shop_gateway_upstream_inflight", "Requests under way", ["upstream", "instance"])
+STREAMS = Gauge("shop_gateway_upstream_streams", "Event streams that are open", ["upstream", "instance"])
 
 
 def open_pools(services: Iterable[str], settings: Settings, connections: Connections) -> dict[str, ServicePool]:
@@ -41,6 +42,7 @@ def open_pools(services: Iterable[str], settings: Settings, connections: Connect
 def _measure(service: str, instance: Instance) -> None:
     BREAKER.labels(service, instance.base_url).set_function(lambda: BREAKER_VALUES[instance.breaker.state])
     INFLIGHT.labels(service, instance.base_url).set_function(lambda: instance.inflight)
+    STREAMS.labels(service, instance.base_url).set_function(lambda: instance.streams)
 
 
 async def probe(pools: Collection[ServicePool]) -> None:

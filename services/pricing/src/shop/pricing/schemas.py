@@ -41,7 +41,7 @@ class QuoteItem(RequestBody):
     quantity: Quantity
 
 
-class QuoteRequest(RequestBody):
+class RetailQuoteRequest(RequestBody):
     """Products to price for delivery to ``country`` (ISO 3166-1 alpha-2); an empty coupon is none."""
 
     model_config = example(
@@ -98,10 +98,12 @@ class FoodQuoteRequest(RequestBody):
     coupon: Coupon | None = None
 
 
-AnyQuoteRequest = Annotated[QuoteRequest | FoodQuoteRequest, by_kind(retail=QuoteRequest, food=FoodQuoteRequest)]
+AnyQuoteRequest = Annotated[
+    RetailQuoteRequest | FoodQuoteRequest, by_kind(retail=RetailQuoteRequest, food=FoodQuoteRequest)
+]
 
 
-class QuotedLine(BaseModel):
+class QuoteLineView(BaseModel):
     product_id: UUID
     quantity: int
     unit_price: Money
@@ -123,7 +125,7 @@ class QuoteView(BaseModel):
     ordered now, and the restaurant's minimum order. Its ``shipping`` is the delivery fee.
     """
 
-    lines: list[QuotedLine]
+    lines: list[QuoteLineView]
     subtotal: Money
     discount: Money
     tax: Money

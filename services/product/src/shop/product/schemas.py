@@ -27,7 +27,7 @@ Attributes = Annotated[
 Sort = Literal["name", "newest", "price", "-price"]
 
 
-class Price(RequestBody):
+class ProductPrice(RequestBody):
     """Minor units of an ISO 4217 currency."""
 
     amount: Annotated[int, Field(ge=0, le=MAX_PRICE, strict=True)]
@@ -49,7 +49,7 @@ class NewProduct(RequestBody):
     name: Text
     description: Description = ""
     category: Category
-    price: Price
+    price: ProductPrice
     stock: Annotated[int, Field(ge=0, le=MAX_STOCK, strict=True)] = 0
     attributes: Attributes = Field(default_factory=dict)
 
@@ -62,7 +62,7 @@ class ProductChange(RequestBody):
     name: Text | None = None
     description: Description | None = None
     category: Category | None = None
-    price: Price | None = None
+    price: ProductPrice | None = None
     attributes: Attributes | None = None
 
 
@@ -81,7 +81,7 @@ class ProductView(BaseModel):
     name: str
     description: str
     category: str
-    price: Price
+    price: ProductPrice
     stock: int
     image_url: str
     attributes: dict[str, Any]

@@ -53,7 +53,7 @@ def _known_zone(name: str) -> str:
 TimeZone = Annotated[str, Field(max_length=64), AfterValidator(_known_zone)]
 
 
-class Price(RequestBody):
+class PriceBody(RequestBody):
     """Minor units of the shop's currency."""
 
     amount: Annotated[int, Field(ge=0, le=MAX_PRICE, strict=True)]
@@ -117,7 +117,7 @@ class ChoiceBody(RequestBody):
 
     id: UUID = Field(default_factory=new_id)
     name: Name
-    price: Price
+    price: PriceBody
 
 
 class OptionBody(RequestBody):
@@ -134,7 +134,7 @@ class ItemBody(RequestBody):
     name: Name
     description: Description = ""
     category: Category = "food"
-    price: Price
+    price: PriceBody
     allergens: Annotated[list[Allergen], Field(max_length=len(ALLERGENS))] = Field(default=[])
     options: Annotated[list[OptionBody], Field(max_length=MAX_OPTIONS)] = Field(default=[])
 
@@ -222,7 +222,7 @@ class NewRestaurant(RequestBody):
     position: PositionBody | None = None
     time_zone: TimeZone
     hours: HoursBody
-    minimum_order: Price | None = None
+    minimum_order: PriceBody | None = None
     acceptance: Acceptance = "automatic"
     acceptance_deadline_s: DeadlineS = 300
     kitchen_capacity: Capacity = 20

@@ -39,6 +39,9 @@ class Instance:
         self.base_url = base_url.strip().rstrip("/")
         self.breaker = breaker
         self.inflight = 0
+        self.streams = 0
+        """Open event streams. They last for minutes and cost little, so they are no requests under way; the service
+        limits how many there are."""
         self.refused = False
         """Whether the last request could not connect."""
 
@@ -58,7 +61,8 @@ class Request:
 
 
 class ServicePool:
-    """One service. Of two random instances the less busy gets the request; open breakers are passed over.
+    """One service. Of two random instances the one with fewer requests under way gets the request, or else the one with
+    fewer streams; open breakers are passed over.
 
     Where nothing else probes instances that refused connections, ``probe_timeout_s`` makes a request do it that finds
     every breaker open.
@@ -85,7 +89,7 @@ class ServicePool:
             ordered = self.instances
         else:
             ordered = random.sample(self.instances, len(self.instances))
-            ordered[:2] = sorted(ordered[:2], key=lambda instance: instance.inflight)
+            ordered[:2] = sorted(ordered[:2], key=lambda instance: (instance.inflight, instance.streams))
         for instance in ordered:
             if instance not in tried and instance.inflight < MAX_INFLIGHT and instance.breaker.allows():
                 return instance
@@ -146,6 +150,7 @@ class Exchange:
         """Further tries of a request that could not be sent."""
         self.repeated = False
         """Whether it was sent again because its connection was closed."""
+        self._is_stream = False
 
     def succeeded(self) -> None:
         """Close the instance's breaker."""
@@ -156,6 +161,13 @@ class Exchange:
         """Count a failure of the instance."""
         if self.instance is not None:
             self.instance.breaker.failed()
+
+    def becomes_stream(self) -> None:
+        """Count the answer, whose head says that it is an event stream, among the instance's streams from now on."""
+        if self.instance is not None and not self._is_stream:
+            self._is_stream = True
+            self.instance.inflight -= 1
+            self.instance.streams += 1
 
     async def __aenter__(self) -> ServiceResponse:
         instance = await self._pool.first()
@@ -208,5 +220,9 @@ class Exchange:
     ) -> None:
         if self._response is not None:
             self._response.close()
-        if self.instance is not None:
+        if self.instance is None:
+            return
+        if self._is_stream:
+            self.instance.streams -= 1
+        else:
             self.instance.inflight -= 1
