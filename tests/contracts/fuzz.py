@@ -57,15 +57,18 @@ def operations(openapi: dict[str, Any], base_url: str) -> Iterator[tuple[str, An
             yield f"{operation.method.upper()} {operation.path}", operation
 
 
-def fuzz(operation: Any, headers: Mapping[str, str], mode: GenerationMode, known: Known) -> list[int]:
-    """Send up to MAX_EXAMPLES requests, the same at each run; the statuses of the answers. Raises what a check found.
+def fuzz(
+    operation: Any, headers: Mapping[str, str], mode: GenerationMode, known: Known, max_examples: int = MAX_EXAMPLES
+) -> list[int]:
+    """Send up to ``max_examples`` requests, the same at each run; the answers' statuses. Raises what a check found.
 
     Right requests get the ids of what is ``known`` to exist: made-up ones would never get beyond 404.
     """
     statuses: list[int] = []
+    named = [parameter.name for parameter in operation.headers]
 
     @settings(
-        max_examples=MAX_EXAMPLES,
+        max_examples=max_examples,
         deadline=None,
         derandomize=True,
         database=None,
@@ -77,7 +80,7 @@ def fuzz(operation: Any, headers: Mapping[str, str], mode: GenerationMode, known
         if mode is GenerationMode.POSITIVE and not operation.path.endswith(ENDLESS):
             case.path_parameters = with_known(case.path_parameters, known)
             case.body = with_known(case.body, known)
-            case.headers.update({name: known[name] for name in case.headers if name in known})
+            case.headers.update({name: known[name] for name in named if name in known})
         answer = case.call_and_validate(headers=dict(headers), checks=CHECKS, timeout=REQUEST_TIMEOUT_S)
         statuses.append(answer.status_code)
 
@@ -101,6 +104,7 @@ def failures(
     known: Known | Callable[[str], Known],
     *,
     must_succeed: bool = False,
+    max_examples: int = MAX_EXAMPLES,
 ) -> list[str]:
     """What the checks found in every operation with right and with wrong requests, one line each.
 
@@ -112,7 +116,7 @@ def failures(
         of_path = known(operation.path) if callable(known) else known
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             try:
-                statuses = fuzz(operation, headers_of(operation.path), mode, of_path)
+                statuses = fuzz(operation, headers_of(operation.path), mode, of_path, max_examples)
                 if must_succeed and mode is GenerationMode.POSITIVE and not operation.path.endswith(ENDLESS):
                     found += [] if any(map(_is_success, statuses)) else [f"{name}: only {sorted(set(statuses))}"]
             except BaseExceptionGroup as group:

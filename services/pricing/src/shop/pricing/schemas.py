@@ -86,7 +86,7 @@ class FoodQuoteRequest(RequestBody):
         kind="food",
         restaurant_id="0197d0a0-5b1c-7c3e-9f43-2f1f6a1c0c01",
         items=[{"item_id": "0197d0a0-5b1c-7c3e-9f43-2f1f6a1c0c02", "quantity": 1, "choices": []}],
-        address={"street": "12 Mill Lane", "city": "Millbridge", "postal_code": "SG1 1AA", "country": "GB"},
+        address={"street": "12 Mill Lane", "city": "Millbridge", "postal_code": "10115", "country": "DE"},
         tip={"amount": 200, "currency": "EUR"},
     )
 
