@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -88,7 +88,15 @@ class Food:
         """What requests name, but orders."""
         ids = {"restaurant_id": self.restaurant_id, "item_id": self.item_id, "user_id": self.user_id}
         place = {"street": address(7)["street"], "city": CITY}
-        return {**ids, **place, "choices": [], "time_zone": ZONE, "currency": CURRENCY, "If-Match": "*"}
+        return {
+            **ids,
+            **place,
+            "choices": [],
+            "action": "cancel",
+            "time_zone": ZONE,
+            "currency": CURRENCY,
+            "If-Match": "*",
+        }
 
     @contextmanager
     def orders(self, count: int) -> Iterator[list[str]]:
@@ -96,6 +104,7 @@ class Food:
 
         At most three, which a car holds.
         """
+        self._cancel(job["order_id"] for job in self._jobs())
         self._begin_shift()
         body = {
             "kind": "food",
@@ -109,8 +118,16 @@ class Food:
             asyncio.run(wait_until(lambda: self._can_be_collected(order_ids), READY_WITHIN_S, "cooked orders"))
             yield order_ids
         finally:
-            for order_id in order_ids:
-                send(self.url, "POST", f"/orders/{order_id}/cancel", self.token)
+            self._cancel(order_ids)
+
+    def _cancel(self, order_ids: Iterable[str]) -> None:
+        for order_id in order_ids:
+            send(self.url, "POST", f"/orders/{order_id}/cancel", self.token)
+
+    def _jobs(self) -> list[Json]:
+        """None while the administrator is not a courier yet."""
+        answer = send(self.url, "GET", "/couriers/me/jobs", self.token)
+        return list(answer.json()["items"]) if answer.ok else []
 
     def _begin_shift(self) -> None:
         self.call("PUT", f"/couriers/{self.user_id}", json={"name": "Ines", "vehicle": "car"})
@@ -123,7 +140,7 @@ class Food:
         return bool(courier["fix"] == "fresh" and courier["position"] == self.position)
 
     def _can_be_collected(self, order_ids: Sequence[str]) -> bool:
-        jobs = {job["order_id"]: job["kitchen"] for job in self.call("GET", "/couriers/me/jobs")["items"]}
+        jobs = {job["order_id"]: job["kitchen"] for job in self._jobs()}
         return all(jobs.get(order_id) == "ready" for order_id in order_ids)
 
     def code(self, order_id: str) -> str:

@@ -98,14 +98,15 @@ def with_ids(example: Any, known: dict[str, Any]) -> Any:
 def test_the_examples_of_the_documentation_are_accepted(target: Target) -> None:
     """Sent as they are shown, apart from ids, a refresh token and a customer's code, which only this shop knows.
 
-    Those that change a restaurant come last: they close it.
+    Those that change the restaurant, which is one of this test's own, come last: they close it.
     """
+    own = Food.of(target.url, target.bearer)
     wanted, token = examples(target.url), ""
-    known = {**target.food.known(), **target.known, "code": wanted["POST /quotes"][0]["coupon"]}
+    known = {**own.known(), **target.known, "code": wanted["POST /quotes"][0]["coupon"]}
     rest = sorted(set(wanted) - set(AS_NEW_CUSTOMER), key=lambda one: (one != PROMOTION, "/restaurants" in one, one))
-    with target.food.orders(1) as [order_id]:
-        target.food.bring(order_id)
-        codes = {"code": target.food.code(order_id)}
+    with own.orders(1) as [order_id]:
+        own.bring(order_id)
+        codes = {"code": own.code(order_id)}
         for operation in (*AS_NEW_CUSTOMER, *rest):
             method, path = operation.split()
             named = known | ({"order_id": order_id} if operation == DELIVERS else {})
