@@ -29,8 +29,8 @@ ENDLESS = "/events"
 """An event stream of something that exists does not end: only others are asked for, which the courier's, who always
 exists, cannot be."""
 LAST = ("/api/v1/couriers", "/api/v1/restaurants/{restaurant_id}/menu", "/internal/")
-"""A courier who ends the shift loses the deliveries, a new menu has none of the old items, and a service that releases an
-order loses it."""
+"""A courier who ends the shift loses the deliveries, a new menu has none of the old items, and a service that releases
+an order loses it."""
 Known = Mapping[str, Any]
 
 

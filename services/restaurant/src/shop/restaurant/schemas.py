@@ -237,7 +237,7 @@ class RestaurantChange(RequestBody):
     model_config = example(paused=True)
 
     description: Description | None = None
-    minimum_order: Price | None = None
+    minimum_order: PriceBody | None = None
     paused: bool | None = None
     acceptance: Acceptance | None = None
     acceptance_deadline_s: DeadlineS | None = None
