@@ -67,7 +67,7 @@ class Service:
 
     async def request(self, method: str, path: str, **options: Any) -> tuple[int, str, bytes, str]:
         """Status, content type, body, and the Allow header of the answer."""
-        headers = {"Authorization": f"Bearer {self.token}"} | options.pop("headers", {})
+        headers = {"Authorization": f"Bearer {self.token}", "Idempotency-Key": NOBODY} | options.pop("headers", {})
         async with self.session.request(method, self.url + path, headers=headers, **options) as answer:
             return answer.status, answer.content_type, await answer.read(), answer.headers.get("Allow", "")
 
@@ -119,13 +119,19 @@ async def test_every_service_says_what_it_checks_and_measures_its_requests(servi
         assert MANIFESTS[noun].database is ("database" in document["checks"]), noun
         assert MANIFESTS[noun].broker <= ("broker" in document["checks"]), noun
         assert (await service.request("GET", "/health/live"))[0] == 200
+        await service.request("GET", "/docs")
         metrics = (await service.request("GET", "/metrics"))[2].decode()
         assert [name for name in RED if f"\n{name}" not in metrics] == [], noun
 
 
-@pytest.mark.parametrize("noun", sorted(set(SERVICES) - {"storefront"}))
-async def test_errors_are_problem_documents(services: dict[str, Service], noun: str) -> None:
-    service = services[noun]
+async def test_errors_are_problem_documents(services: dict[str, Service]) -> None:
+    """Of all services but the storefront, whose errors are pages."""
+    for noun in services.keys() - {"storefront"}:
+        await refuses(services[noun])
+
+
+async def refuses(service: Service) -> None:
+    noun = service.noun
     assert await service.problem("GET", f"/api/v1/{noun}-nothing") in {(404, "not_found"), (404, "unknown_service")}
     status, _, _, allow = await service.request("DELETE", "/health")
     assert (status, allow) == (405, "GET, HEAD, OPTIONS")
