@@ -61,6 +61,12 @@ async def next_state(stream: aiohttp.StreamReader) -> Event:
                 return Event(int(found[1]), orjson.loads(found[2])["state"])
 
 
+async def read_on(stream: aiohttp.StreamReader, seen: list[Event]) -> None:
+    """Until the stream ends: the kitchen may have become ready meanwhile."""
+    while True:
+        seen.append(await next_state(stream))
+
+
 async def test_streams_resume_after_delivery_is_killed(shop: RunningShop, api: Shop, admin: str) -> None:
     place = await food.kitchen(api, admin)
     crew = await food.couriers(api, admin, 1, place.position)
@@ -74,8 +80,7 @@ async def test_streams_resume_after_delivery_is_killed(shop: RunningShop, api: S
         os.kill(shop.local.pid("delivery"), signal.SIGKILL)
         for stream in streams:
             with pytest.raises(aiohttp.ClientPayloadError):
-                while True:  # the kitchen may have become ready before delivery was killed
-                    seen.append(await next_state(stream))
+                await read_on(stream, seen)
     last = max(one.id for one in seen)
     assert FAILED_STREAM in await metrics(api)
     await wait_until(partial(readable, api, customer, order_id), BACK_WITHIN_S, "delivery to answer again")
