@@ -28,6 +28,8 @@ from shop.kit.ids import new_id
 from shop.restaurant import service as use_cases
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+WAITING_TO_READ = f"{WAITING} AND query LIKE '%restaurants r%'"
+"""Before anything is decided, not only when the trigger counts the load."""
 LOCK = "SELECT FROM restaurants WHERE id = $1 FOR UPDATE"
 OVERWRITE = {"If-Match": "*"}
 TOMBSTONE = "INSERT INTO tickets (order_id, state, reason, created_at, updated_at) VALUES ($1, 'cancelled', $2, $3, $3)"
@@ -54,7 +56,7 @@ async def test_every_change_of_a_ticket_waits_for_the_one_before_it(
     async with service.database.transaction() as before:
         await before.execute(LOCK, kitchen.id)
         changing = asyncio.ensure_future(CHANGES[name](service, kitchen, order))
-        await wait_until(lambda: service.database.fetchval(WAITING), what=f"{name} to wait")
+        await wait_until(lambda: service.database.fetchval(WAITING_TO_READ), what=f"{name} to wait")
         assert not changing.done()
     await changing
     await kitchen.assert_load()
