@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
@@ -13,10 +14,10 @@ from prometheus_client import REGISTRY
 from services.delivery.tests.delivery_service import NOON, Order, RunningService, corner, home
 from services.delivery.tests.test_delivery_planning import REACH_M, TOWN, courier, delivery
 from shop.contracts.events import TicketChanged, TicketState
-from shop.delivery.domain import Vehicle
+from shop.delivery.domain import State, Vehicle
 from shop.delivery.planning import MAX_IN_LINE_PER_COURIER, TRIP_S, Fleet, has_place, plan, trips_until
 from shop.delivery.roster import Roster
-from shop.delivery.trips import travel_s
+from shop.delivery.trips import DROPOFF_S, PICKUP_S, arrivals, travel_s
 from shop.devkit.testing import wait_until
 
 MARGIN_S = 300
@@ -78,6 +79,16 @@ def test_a_roster_makes_the_couriers_that_are_looked_at() -> None:
     assert (roster[4], roster[4], made) == (couriers[4], couriers[4], [4])
     roster.put(4, replace(couriers[4], load=1))
     assert not roster.idle[4]
+
+
+@pytest.mark.parametrize(("ready_s", "after_s"), [(600, 600), (0, PICKUP_S), (30, PICKUP_S)])
+def test_a_courier_who_waits_takes_the_food_when_it_is_ready(ready_s: int, after_s: float) -> None:
+    """At the counter already; from then on it is the way and the handover."""
+    one = delivery(1, 0, 50, State.ASSIGNED, ready_s)
+    who = courier(1, 0, load=1)
+    way_s = travel_s(one.distance_m, who.vehicle.speed_m_s)
+    expected = NOON + timedelta(seconds=after_s + way_s + DROPOFF_S)
+    assert arrivals(who, [one], TOWN.distance_m, NOON)[one.order_id] == expected
 
 
 async def test_no_courier_waits_for_a_slow_kitchen(service: RunningService) -> None:

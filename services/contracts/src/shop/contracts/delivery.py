@@ -42,8 +42,8 @@ class DeliveryStatus(StrEnum):
 
 
 class Routed(OrderResult):
-    """The shortest way by the streets, in metres, and the time from ready food to the customer, in seconds: pick-up,
-    the way by a typical vehicle, and handing over."""
+    """The shortest way by the streets, in metres, and the time from ready food to the customer, in seconds: the way
+    by a typical vehicle, and handing over."""
 
     status: Literal[DeliveryStatus.ROUTED] = DeliveryStatus.ROUTED
     distance_m: Annotated[int, Field(ge=0)]

@@ -50,15 +50,15 @@ def arrivals(
     """When the courier arrives with each of their deliveries; never before ``now``.
 
     They wait at the restaurant until all that is to be picked up there is ready, and then go from customer to customer.
+    A courier who is there early enough takes the food as soon as it is ready, others PICKUP_S after they arrive.
     """
     at, here = now, courier.position
     to_pick_up = [one for one in deliveries if one.state in BEFORE_PICKUP]
     for one in to_pick_up:
         at = at if here is None else at + _by(courier, distance(here, one.pickup))
-        at = max(at, one.ready_at)
         here = one.pickup
     if to_pick_up:
-        at += timedelta(seconds=PICKUP_S)
+        at = max(at + timedelta(seconds=PICKUP_S), *(one.ready_at for one in to_pick_up))
     found: dict[UUID, datetime] = {}
     start = here or (deliveries[0].pickup if deliveries else None)
     for one in in_order(start, deliveries, distance) if start else ():
@@ -74,13 +74,13 @@ def _by(courier: Courier, metres: int) -> timedelta:
 
 def arrival_without_courier(ready_at: datetime, distance_m: int, now: datetime) -> datetime:
     """The estimate while nobody is assigned."""
-    at_pickup = max(now + timedelta(seconds=travel_s(TYPICAL_APPROACH_M, TYPICAL_M_S)), ready_at)
-    return at_pickup + timedelta(seconds=carry_s(distance_m))
+    approach_s = travel_s(TYPICAL_APPROACH_M, TYPICAL_M_S) + PICKUP_S
+    return max(now + timedelta(seconds=approach_s), ready_at) + timedelta(seconds=carry_s(distance_m))
 
 
 def carry_s(distance_m: int) -> int:
-    """From the restaurant's counter into the customer's hands, with both handovers, by a typical vehicle."""
-    return round(PICKUP_S + DROPOFF_S) + travel_s(distance_m, TYPICAL_M_S)
+    """From the restaurant's counter into the customer's hands, by a typical vehicle."""
+    return round(DROPOFF_S) + travel_s(distance_m, TYPICAL_M_S)
 
 
 def next_stop(delivery: Delivery) -> Position:
