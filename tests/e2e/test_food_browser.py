@@ -178,6 +178,29 @@ async def test_an_order_is_cancelled_before_the_kitchen_begins(people: Town) -> 
     await expect(people.courier.main).to_contain_text("No delivery at the moment")
 
 
+async def test_the_staff_changes_menu_and_hours_and_customers_see_it(people: Town) -> None:
+    cook, customer, kitchen_path = people.cook, people.customer, f"/kitchen/{people.place.id}"
+    await cook.go(f"{kitchen_path}/menu")
+    await cook.page.get_by_role("link", name="Pizza", exact=True).click()
+    await cook.page.get_by_label("Price").fill("12.34")
+    await cook.press("Save item")
+    await expect(cook.page.get_by_text("“Pizza” is saved.")).to_be_visible()
+    await cook.page.get_by_role("link", name="Add an item", exact=True).click()
+    for label, value in {"Name": "Lemonade", "Section": "Drinks", "Price": "3"}.items():
+        await cook.page.get_by_label(label, exact=label == "Name").fill(value)
+    await cook.press("Save item")
+    await customer.go(f"/eat/{people.place.id}")
+    await expect(customer.main).to_contain_text("12,34 €")
+    await expect(customer.page.get_by_role("heading", name="Drinks")).to_be_visible()
+    await cook.go(f"{kitchen_path}/hours")
+    for day in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"):
+        await cook.page.get_by_label(day).fill("")
+    await cook.press("Save hours")
+    await expect(cook.page.get_by_text("The opening hours are saved.")).to_be_visible()
+    await customer.go(f"/eat/{people.place.id}")
+    await expect(customer.main).to_contain_text("Closed")
+
+
 async def test_without_a_courier_nothing_is_ordered_and_the_cart_is_kept(
     browser: Browser, shop: RunningShop, api: Api, admin: str
 ) -> None:
