@@ -3,7 +3,7 @@
    every stream takes one. Hidden tabs have none; other visible tabs poll. */
 const LOCK = "shop-order-stream";
 const POLL_MS = 5000;
-const live = { url: null, stop: null, refreshing: false, again: false, retry: null };
+const live = { url: null, stop: null, retry: null };
 
 function streamUrl() {
   const order = document.querySelector("[data-live]");
@@ -52,16 +52,9 @@ function onState(event) {
   if (order && JSON.parse(event.data).state !== order.dataset.state) refreshOrder();
 }
 
-/* One request at a time; what changes meanwhile is fetched by one more after it. */
-async function refreshOrder() {
-  live.again = live.refreshing;
-  if (live.refreshing) return;
-  live.refreshing = true;
-  do {
-    live.again = false;
-    await htmx.ajax("GET", location.pathname, { target: "#order", select: "#order", swap: "outerHTML" });
-  } while (live.again);
-  live.refreshing = false;
+/* htmx has one request at a time: what changes meanwhile is fetched by one more after it. */
+function refreshOrder() {
+  htmx.ajax("GET", location.pathname, { target: "#order", select: "#order", swap: "outerHTML" });
 }
 
 /* What could not be fetched is tried again. */

@@ -127,9 +127,10 @@ function note(shown, told = true) {
 /* For what a new page should have brought already. */
 function refreshSparingly() {
   if (performance.now() - track.refreshed > POLL_MS) refresh();
+  else retryLater();
 }
 
-/* What could not be fetched is tried again. */
+/* What could not be fetched, or was fetched just before. */
 function retryLater() {
   clearTimeout(track.retry);
   track.retry = setTimeout(() => { if (track.url) refresh(); }, POLL_MS);
