@@ -121,12 +121,13 @@ async def test_a_participant_that_hangs_does_not_delay_the_answer(
     start: Start, services: ScriptedServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shop.order.participants.RESERVE_TIMEOUT_S", 6.0)
-    services.faults[RESERVE].append("hang")
+    services.gates[RESERVE] = asyncio.Event()
     async with start(inline_budget_s=0.2) as shop:
         answer = await asyncio.wait_for(shop.place(), 4)
         assert (answer.status_code, answer.json()["state"]) == (202, "pending")
         history = (await shop.client.get(f"/api/v1/orders/{answer.json()['id']}/history", headers=shop.admin)).json()
         assert (history["steps"][0]["step"], history["steps"][0]["outcome"]) == ("reserve", "unknown")
+        services.gates[RESERVE].set()
         await shop.until(answer.json()["id"], "confirmed")
 
 
