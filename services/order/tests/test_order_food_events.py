@@ -185,6 +185,18 @@ async def test_an_order_that_was_picked_up_is_not_cancelled_by_an_older_event(fo
     await tell(food_shop, ticket(order_id, "cancelled", 3, reason="out_of_dough"), delivery(order_id, "failed", 4))
     assert (await food_shop.order(order_id))["state"] == "fulfilled"
     assert await food_shop.sql("SELECT FROM food_orders WHERE unsettled") == []
+    assert await food_shop.sql("SELECT FROM orders WHERE cancel_requested_at IS NOT NULL") == []
+
+
+async def test_the_first_reason_to_end_an_order_is_kept(start_food: Start, food: ScriptedFood) -> None:
+    async with start_food(recovery=False) as shop:
+        order_id = await confirmed(shop)
+        await tell(shop, delivery(order_id, "failed"))
+        await tell(shop, ticket(order_id, "cancelled", reason="out_of_dough"))
+        await shop.service.recovery.claim_once()
+        await shop.service.recovery.drain()
+        assert (await shop.order(order_id))["reason"] == "no_courier"
+        assert await shop.events(order_id) == [CONFIRMED, "order.cancelled.v1"]
 
 
 async def test_a_delivery_does_not_move_an_order_that_is_cancelled(food_shop: Shop) -> None:
