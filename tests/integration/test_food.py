@@ -22,9 +22,16 @@ pytestmark = pytest.mark.shop
 ORDERS = 200
 AT_ONCE = 20
 CREW = 24
-KILLED = ("restaurant", "delivery", "order", "payment", "pricing")
+KILLED = ("restaurant", "delivery", "notification", "order", "payment", "user", "pricing", "gateway")
 BACK_WITHIN_S = 60.0
 MAILS = ("order-confirmed", "food-courier", "food-on-the-way", "food-delivered")
+
+
+async def mails_of(api: Shop, token: str, order_id: str) -> list[str]:
+    """The templates of the messages about an order, in the order in which they were made, but for "order-pending"."""
+    page = await api.call("GET", "/notifications?limit=100", token)
+    found = [one["template"] for one in reversed(page["items"]) if one["order_id"] == order_id]
+    return [template for template in found if template != "order-pending"]
 
 
 async def payments_of(api: Shop, admin: str, answer: Answer) -> list[str]:
@@ -46,16 +53,11 @@ async def test_a_meal_from_the_kitchen_to_the_door(shop: RunningShop, api: Shop,
         await food.comes_to(api, answer, "delivered")
     assert crew[0].delivered == [body["id"]]
 
-    async def mailed() -> list[str]:
-        page = await api.call("GET", "/notifications?limit=100", customer)
-        found = [one["template"] for one in reversed(page["items"]) if one["order_id"] == body["id"]]
-        return [template for template in found if template != "order-pending"]
-
     async def all_mailed() -> bool:
-        return len(await mailed()) >= len(MAILS)
+        return len(await mails_of(api, customer, body["id"])) >= len(MAILS)
 
     await wait_until(all_mailed, BACK_WITHIN_S)
-    assert await mailed() == list(MAILS)
+    assert await mails_of(api, customer, body["id"]) == list(MAILS)
     await assert_clean(shop)
 
 
@@ -87,7 +89,8 @@ async def test_an_order_waits_for_a_service_that_is_away(shop: RunningShop, api:
 
 
 async def test_killed_services_lose_no_meal(shop: RunningShop, api: Shop, admin: str) -> None:
-    """Each service is killed once in the middle of the orders: every order is delivered, or refused and not charged."""
+    """Each service is killed once in the middle of the orders: every order is delivered, or refused and not charged,
+    and its customer has one message of each kind."""
     place = await food.kitchen(api, admin)
     crew = await food.couriers(api, admin, CREW, place.position)
     buyers, gate, answers = await api.sign_up_many(AT_ONCE), asyncio.Semaphore(AT_ONCE), []
@@ -116,6 +119,16 @@ async def test_killed_services_lose_no_meal(shop: RunningShop, api: Shop, admin:
     assert len(delivered) == len(set(delivered)), "delivered twice"
     await wait_until(shop.healthy, BACK_WITHIN_S)
     await assert_clean(shop)
+    for answer in accepted:
+        if answer.body["id"] in set(delivered):
+            await wait_until(partial(all_sent, api, answer), BACK_WITHIN_S, "the mails of an order")
+
+
+async def all_sent(api: Shop, answer: Answer) -> bool:
+    """AssertionError for a message that was sent twice; another courier is another message."""
+    found = Counter(await mails_of(api, answer.token, answer.body["id"]))
+    assert all(count == 1 for template, count in found.items() if template != "food-courier"), found
+    return set(MAILS) <= set(found)
 
 
 ENDED = ("confirmed", "fulfilled", "delivered", "rejected", "cancelled")
