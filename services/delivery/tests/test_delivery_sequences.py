@@ -24,7 +24,9 @@ VEHICLES = ("bike", "cargo_bike", "scooter", "car")
 MAX_STEPS = 20
 MAX_NUMBER = 30
 LATEST_READY_S = 600
-EXAMPLES = 5
+TAKEN_UP_AT_ONCE = ("order", "pay", "cancel", "arrive", "pick-up", "depart", "deliver", "reject", "drop")
+"""Steps after which the line is taken up without waiting for the loop."""
+EXAMPLES = 4
 """Besides those that are always tried."""
 CARRIED = """
 SELECT order_id, courier_id, state, code FROM deliveries
@@ -159,12 +161,14 @@ def sequence(text: str) -> list[tuple[str, int]]:
 
 FULL_LINE = "come 0, order 0, pay 0, order 2, order 4, pay 1, pay 2, cancel 0, ready 1, arrive 1, pick-up 1, reject 1"
 FINISHED = "come 0, order 0, pay 0, order 3, pay 1, ready 0, arrive 0, pick-up 0, depart 0, deliver 0, arrive 1, drop 1"
+CANCELLED = "come 0, order 0, order 3, pay 0, pay 1, cancel 0, reject 1"
 SHIFTS = "come 0, order 0, order 3, pay 0, go 0, come 5, wait 130, fix 1, order 6, pay 1, go 1, come 3, wait 700"
 SHARED = "come 1, order 0, order 0, order 0, order 0, order 0, pay 0, pay 1, pay 2, come 4, reject 1, cancel 0"
 
 
 @example(steps=sequence(FULL_LINE))
 @example(steps=sequence(FINISHED))
+@example(steps=sequence(CANCELLED))
 @example(steps=sequence(SHIFTS))
 @example(steps=sequence(SHARED))
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -174,6 +178,8 @@ async def test_any_sequence_keeps_the_invariants(service: RunningService, steps:
     world = World(service)
     for name, number in steps:
         if await world.do(name, number):
+            if name in TAKEN_UP_AT_ONCE:
+                await world.assert_nobody_waits_for_nothing()
             await world.check()
     await finish(world)
 
