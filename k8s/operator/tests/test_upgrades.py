@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shop.operator.engine.reconcile.desired import DesiredState, read
+from shop.operator.engine.reconcile.target import DesiredState, read
 from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING, Upgrades
 from shop.operator.engine.settings import Settings
 from shop.operator.engine.status.shop_view import Basis, ShopView

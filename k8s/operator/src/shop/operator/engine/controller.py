@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -88,23 +87,22 @@ class Controller:
                     for kind in kinds:
                         informer = self._informers[kind, namespace] = self._informer(kind, namespace)
                         background.append(tasks.create_task(informer.run()))
-                await self._wait_for_sync(stop)
+                # No Shop may be reconciled by half of its objects.
+                synced = asyncio.gather(*(informer.synced.wait() for informer in self._informers.values()))
+                await _end_at(stop, synced)
                 background.append(tasks.create_task(self._resync()))
                 concurrent = self._settings.workers * (1 + SLOW_PER_WORKER)
                 workers = [tasks.create_task(self._work()) for _ in range(concurrent)]
                 await stop.wait()
-                await self._drain(workers, lost)
+                # A reconcile that is cut off would only be repeated by the next leader.
+                self._queue.close()
+                await _end_at(lost, asyncio.gather(*workers), timeout_s=DRAIN_S)
                 for task in background:
                     task.cancel()
         except* (ApiError, WatchStalled) as errors:
             log.error("the controller stops: %s", errors.exceptions[0])
         finally:
             self.ended = True
-
-    async def _wait_for_sync(self, stop: asyncio.Event) -> None:
-        """Return at `stop`, or when every kind is listed: no Shop may be reconciled by half of its objects."""
-        synced = asyncio.gather(*(informer.synced.wait() for informer in self._informers.values()))
-        await _end_at(stop, synced)
 
     def _informer(self, kind: Kind, namespace: str | None) -> AnyInformer:
         if kind is SHOP:
@@ -152,11 +150,6 @@ class Controller:
                 self._queue.add_after(key, again_s)
         finally:
             metrics.RECONCILE.labels(result).observe(time.perf_counter() - started)
-
-    async def _drain(self, workers: Sequence[asyncio.Task[None]], lost: asyncio.Event) -> None:
-        """Let reconciles under way end; one that is cut off would only be repeated by the next leader."""
-        self._queue.close()
-        await _end_at(lost, asyncio.gather(*workers), timeout_s=DRAIN_S)
 
     async def _resync(self) -> None:
         """Reconcile all Shops now and then: for what sends no events, and for kinds that the cluster got meanwhile."""

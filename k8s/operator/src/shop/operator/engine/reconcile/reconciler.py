@@ -21,10 +21,9 @@ from shop.operator.engine.metrics import ROLLBACKS
 from shop.operator.engine.reconcile import preflight
 from shop.operator.engine.reconcile.apply import Blocked, reason_and_message
 from shop.operator.engine.reconcile.deletion import POLL_S, prune, tear_down
-from shop.operator.engine.reconcile.desired import DesiredState, read
 from shop.operator.engine.reconcile.history import HISTORY_SUFFIX, Revisions
 from shop.operator.engine.reconcile.rollout import Progress, RepairResult, RolloutController, rollout_failure
-from shop.operator.engine.reconcile.target import Target
+from shop.operator.engine.reconcile.target import DesiredState, Target, read
 from shop.operator.engine.reconcile.upgrades import STOPPED, Upgrades, Wait
 from shop.operator.engine.render.renderer import Renderer
 from shop.operator.engine.render.values import RenderError

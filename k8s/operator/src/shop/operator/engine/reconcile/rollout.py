@@ -129,14 +129,21 @@ class RolloutController:
 
     def _assess_wave(self, key: NamespacedName, wave: Wave, items: list[Item]) -> Progress | None:
         """None when everything in the wave is healthy."""
-        children = self._cache.children(key)
-        found = [(item.ref, children.get(item.ref)) for item in items]
-        waiting = tuple(sentence for ref, child in found if (sentence := _waiting_for(ref, child)))
+        children, waiting, failed = self._cache.children(key), [], []
+        for item in items:
+            child = children.get(item.ref)
+            if child is None:
+                waiting.append(f"{item.ref.display_name} is not there")
+            elif child.deleting:
+                waiting.append(f"{item.ref.display_name} is being deleted")
+            elif child.health.phase is not Phase.READY:
+                waiting.append(child.health.message)
+            if child and child.health.phase is Phase.FAILED:
+                failed.append(child)
         if not waiting:
             return None
-        failed = [child for _, child in found if child is not None and child.health.phase is Phase.FAILED]
         first = (failed[0].health.reason, failed[0].health.message) if failed else None
-        return Progress(wave, waiting, first, tuple(child for child in failed if child.ref.kind == JOB.kind))
+        return Progress(wave, tuple(waiting), first, tuple(child for child in failed if child.ref.kind == JOB.kind))
 
     async def retry_jobs(self, view: ShopView, jobs: Iterable[Child]) -> float | None:
         """Delete Jobs that failed a while ago, so that they are created anew; seconds until the next is due."""
@@ -202,12 +209,3 @@ def rollout_failure(
     sentences = [with_pod_cause(sentence, pod_problems) for sentence in progress.waiting]
     why = next((text for text in sentences if text not in progress.waiting), sentences[0])
     return "DeadlineExceeded", f"not healthy within {deadline_s} s: {why}"
-
-
-def _waiting_for(ref: Ref, child: Child | None) -> str:
-    """A sentence about an object that is not healthy, "" when it is."""
-    if child is None:
-        return f"{ref.display_name} is not there"
-    if child.deleting:
-        return f"{ref.display_name} is being deleted"
-    return "" if child.health.phase is Phase.READY else child.health.message
