@@ -7,6 +7,7 @@ text, so recording it again, by another process too, adds to the count of the ex
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import time
@@ -95,10 +96,8 @@ class EventRecorder:
         while True:
             self._recorded.clear()
             wait_s = await self.write_due()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._recorded.wait(), wait_s)
-            except TimeoutError:
-                continue
 
     async def write_due(self) -> float | None:
         """Write what is due. Seconds until there is more, None when nothing waits."""

@@ -157,14 +157,18 @@ class ShopMemory:
 
 @dataclass(frozen=True, slots=True)
 class ShopView:
-    """`status` is the raw status, the other fields are what of it the operator decides by."""
+    """`resource`, `spec` and `status` are raw, the other fields are what of them the operator decides by."""
 
     key: NamespacedName
     uid: str
     generation: int
     deleting: bool
     finalizers: tuple[str, ...]
+    resource_version: str
+    retry: str
+    """Another value asks for another try of the same spec."""
     resource: Object
+    spec: Object
     status: Object
     applied_hash: str
     revision: int
@@ -185,7 +189,10 @@ class ShopView:
             generation=meta["generation"],
             deleting="deletionTimestamp" in meta,
             finalizers=tuple(meta.get("finalizers", ())),
+            resource_version=meta["resourceVersion"],
+            retry=meta.get("annotations", {}).get(RETRY, ""),
             resource=raw,
+            spec=raw.get("spec", {}),
             status=status,
             applied_hash=status.get("lastAppliedHash", ""),
             revision=status.get("revision", 0),
@@ -204,28 +211,12 @@ class ShopView:
         return self.memory.entries
 
     @property
-    def spec(self) -> Object:
-        spec: Object = self.resource.get("spec", {})
-        return spec
-
-    @property
     def restored(self) -> bool:
         """Whether the backup of `restoreFrom` has been restored: before the first revision, and only once."""
         prefix = f"{self.key.name}-restore-"
         return self.revision > 0 or any(
             entry.done and ref.kind == "Job" and ref.name.startswith(prefix) for ref, entry in self.entries.items()
         )
-
-    @property
-    def resource_version(self) -> str:
-        version: str = self.resource["metadata"]["resourceVersion"]
-        return version
-
-    @property
-    def retry(self) -> str:
-        """Another value asks for another try of the same spec."""
-        value: str = self.resource["metadata"].get("annotations", {}).get(RETRY, "")
-        return value
 
     @property
     def next_revision(self) -> int:
