@@ -105,7 +105,7 @@ def variables_of(noun: str) -> set[str]:
 
 
 def variables_of_the_operator() -> set[str]:
-    settings: type[BaseSettings] = importlib.import_module("shop.operator.engine.main").Settings
+    settings: type[BaseSettings] = importlib.import_module("shop.operator.engine.settings").Settings
     return OF_THE_OPERATOR | OF_THE_SCRIPTS | {f"SHOP_OPERATOR_{name.upper()}" for name in settings.model_fields}
 
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from shop.operator.engine.render import rbac
-from shop.operator.resource import crd
+from shop.operator.resource import crd, rbac
 from tests.charts import described
 from tests.charts.rendering import CHARTS, PRESETS, golden_text
 

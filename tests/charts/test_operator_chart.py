@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from shop.operator.engine.main import Settings
-from shop.operator.engine.render import rbac
+from shop.operator.engine.settings import Settings
+from shop.operator.resource import rbac
 from tests.charts import helm
 from tests.charts.rendering import CHARTS, NAMESPACE, RELEASE, Object, kind, named, preset, template
 from tests.operator import audit_rights

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from shop.operator.engine.controller import WORKERS
+from shop.operator.engine.settings import Settings
 from shop.operator.kube.kinds import SHOP
 from shop.operator.kube.objects import Object
 from tests.load.operator_phases import Bench, shop_resource
@@ -60,7 +60,7 @@ async def _cost(bench: Bench, operator: Operator, seconds: float) -> dict[str, A
     reported = [await _is_reported(bench, way) for way in REFUSALS]
     return {
         "failed_passes": round(sum(passes.values())),
-        "workers": WORKERS,
+        "workers": Settings().workers,
         "failed_at_once": round(sum(held.values()) / seconds, 2),
         "known_as_broken": sum(reported),
     }

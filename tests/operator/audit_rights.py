@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shop.operator.engine.render.rbac import Right
+from shop.operator.resource.rbac import Right
 
 RARE = frozenset({"update"})
 """Verbs for what cannot be brought about for every kind in one run; a test shows each at work on one of them."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.controller import FIRST_LIST_S
+from shop.operator.engine.settings import Settings
 from shop.operator.kube import client as kubes
 from shop.operator.kube import slots
 from shop.operator.kube.api_errors import ApiError, Conflict, Unreachable
@@ -192,7 +192,7 @@ async def test_a_request_to_a_hanging_server_ends(
 def test_the_server_may_wait_for_a_webhook_and_all_tries_of_a_page_take_less_than_a_watch_may_be_silent() -> None:
     assert kubes.REQUEST_TIMEOUT_S > LONGEST_WEBHOOK_S
     pauses = kubes.MAX_PAUSE_S * kubes.MAX_ATTEMPTS / 2
-    assert kubes.REQUEST_TIMEOUT_S * kubes.MAX_ATTEMPTS + pauses <= FIRST_LIST_S
+    assert kubes.REQUEST_TIMEOUT_S * kubes.MAX_ATTEMPTS + pauses <= Settings().first_list_s
 
 
 @pytest.mark.usefixtures("quick")

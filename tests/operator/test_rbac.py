@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from shop.devkit.testing import wait_until
-from shop.operator.engine.render import rbac
 from shop.operator.kube.client import Kube
 from shop.operator.kube.kinds import CLAIM, CONFIG_MAP, DEPLOYMENT, RENDERED, SHOP, Kind
 from shop.operator.kube.objects import Object, Ref
+from shop.operator.resource import rbac
 from tests.charts import helm
 from tests.charts.rendering import registry
 from tests.operator import audit_rights, conftest

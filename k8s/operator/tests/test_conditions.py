@@ -17,7 +17,6 @@ from shop.operator.engine.status.conditions import (
     TYPES,
     Condition,
     Facts,
-    RolloutInProgress,
     conditions,
     with_pod_cause,
 )
@@ -42,9 +41,9 @@ NO_NODE = PodProblem(
 NEVER = PodProblem(
     "ErrImageNeverPull", "Job z: pod z-1: container z: ErrImageNeverPull", fatal=True, owner="Job z", pod="z-1"
 )
-FIRST = RolloutInProgress(1, "services", WAITING, first=True)
-UPGRADE = RolloutInProgress(2, "services", WAITING, first=False)
-BACK = RolloutInProgress(1, "stores", "", first=False)
+FIRST = f"Revision 1, services: {WAITING}"
+UPGRADE = f"Revision 2, services: {WAITING}"
+BACK = "Revision 1, stores"
 FAILED = ("DeadlineExceeded", "Revision 2 was given up: not healthy within 600 s")
 MISSING = ("SecretMissing", 'database.secretName: there is no Secret "db" in namespace shops')
 SERVING = Facts(2, serving=True)
@@ -100,7 +99,12 @@ READY_TABLE: list[tuple[str, Facts, str, str]] = [
         "False/ImagePullBackOff",
         "False/Complete",
     ),
-    ("cannot be read", replace(SERVING, invalid="store.currency: unknown"), "False/InvalidSpec", "False/InvalidSpec"),
+    (
+        "cannot be read",
+        replace(SERVING, blocked=("InvalidSpec", "store.currency: unknown")),
+        "False/InvalidSpec",
+        "False/InvalidSpec",
+    ),
     ("something is missing", replace(SERVING, blocked=MISSING), "False/SecretMissing", "False/SecretMissing"),
     ("missing from the start", Facts(1, blocked=MISSING), "False/SecretMissing", "False/SecretMissing"),
     (
@@ -154,7 +158,7 @@ def test_ready_and_progressing(facts: Facts, ready: str, progressing: str) -> No
         (replace(SERVING, unready=(WAITING,)), "True/NotReady"),
         (replace(SERVING, failed=FAILED, rolled_back_to=1), "True/RolledBack"),
         (replace(SERVING, blocked=MISSING), "True/SecretMissing"),
-        (replace(SERVING, invalid="x"), "True/InvalidSpec"),
+        (replace(SERVING, blocked=("InvalidSpec", "x")), "True/InvalidSpec"),
         (replace(SERVING, deleting="x", unready=(WAITING,)), "False/AsExpected"),
     ],
 )
@@ -198,7 +202,7 @@ def test_a_failure_is_reported_with_the_problems_that_it_does_not_name() -> None
 
 
 def test_a_rollback_under_way_says_why_and_where_it_stands() -> None:
-    back = replace(SERVING, rolling=replace(BACK, wave=""), failed=FAILED, rolled_back_to=1)
+    back = replace(SERVING, rolling="Revision 1 begins", failed=FAILED, rolled_back_to=1)
     assert made(back)["Ready"]["message"] == f"{FAILED[1]}. Revision 1 begins."
 
 
@@ -247,7 +251,7 @@ def test_drift_is_reported_while_it_is_repaired_and_remembered_after() -> None:
 
 def test_the_time_moves_only_with_the_status() -> None:
     first = made(replace(SERVING, rolling=UPGRADE))
-    moved = replace(SERVING, rolling=replace(UPGRADE, wave="routes"))
+    moved = replace(SERVING, rolling=f"Revision 2, routes: {WAITING}")
     second = made(moved, list(first.values()), LATER)
     assert second["Progressing"]["message"] != first["Progressing"]["message"]
     assert all(second[kind]["lastTransitionTime"] == "2026-01-02T03:04:05Z" for kind in TYPES)
@@ -341,9 +345,8 @@ ALL_FACTS = st.builds(
     Facts,
     generation=st.integers(1, 3),
     paused=st.booleans(),
-    invalid=st.none() | SENTENCES,
-    blocked=st.none() | st.just(MISSING),
-    rolling=st.none() | st.sampled_from([FIRST, UPGRADE, BACK]),
+    blocked=st.none() | st.just(MISSING) | SENTENCES.map(lambda sentence: ("InvalidSpec", sentence)),
+    rolling=st.sampled_from(["", FIRST, UPGRADE, BACK]),
     pod_problems=st.lists(st.sampled_from([PULL, NO_NODE, NEVER]), max_size=3).map(tuple),
     failed=st.none() | st.just(FAILED),
     rolled_back_to=st.none() | st.just(1),
@@ -386,14 +389,14 @@ def test_every_state_is_valid_for_kubernetes_and_consistent(facts: Facts) -> Non
 
 
 def test_a_shop_is_never_ready_with_anything_wrong_or_under_way() -> None:
-    wrong = {
-        "invalid": "x",
-        "blocked": MISSING,
-        "failed": FAILED,
-        "unready": (WAITING,),
-        "pod_problems": (PULL,),
-        "deleting": "x",
-    }
-    for (name, value), paused in product(wrong.items(), (False, True)):
+    wrong: list[tuple[str, object]] = [
+        ("blocked", ("InvalidSpec", "x")),
+        ("blocked", MISSING),
+        ("failed", FAILED),
+        ("unready", (WAITING,)),
+        ("pod_problems", (PULL,)),
+        ("deleting", "x"),
+    ]
+    for (name, value), paused in product(wrong, (False, True)):
         facts = replace(Facts(1, serving=True, paused=paused), **{name: value})  # type: ignore[arg-type]
         assert made(facts)["Ready"]["status"] == "False", name

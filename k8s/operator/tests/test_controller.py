@@ -12,8 +12,9 @@ from prometheus_client import REGISTRY
 
 from shop.devkit.testing import wait_until
 from shop.operator.engine import controller
-from shop.operator.engine.controller import WATCH_STALLED_S, Controller, Options
+from shop.operator.engine.controller import WATCH_STALLED_S, Controller
 from shop.operator.engine.render.renderer import Renderer
+from shop.operator.engine.settings import Settings
 from shop.operator.kube.api_errors import ApiError
 from shop.operator.kube.client import Event, Kube, Request
 from shop.operator.kube.kinds import DEPLOYMENT, POD, SECRET, SHOP, Kind
@@ -60,7 +61,7 @@ class Running:
 
     def __init__(self, kube: Quiet, **options: Any) -> None:
         self.controller = Controller(
-            kube, Renderer(Path("helm"), Path("charts"), "0.1.0"), Options(NAMESPACES, **options)
+            kube, Renderer(Path("helm"), Path("charts"), "0.1.0"), Settings(namespaces=NAMESPACES, **options)
         )
         self.stop = asyncio.Event()
         self.task = asyncio.create_task(self.controller.run(self.stop, asyncio.Event()))
@@ -146,7 +147,7 @@ async def test_charts_are_rendered_for_the_clusters_version(start: Callable[...,
 
 
 async def test_a_controller_that_has_not_started_is_not_ready() -> None:
-    fresh = Controller(Quiet(), Renderer(Path("helm"), Path("charts"), "0.1.0"), Options())
+    fresh = Controller(Quiet(), Renderer(Path("helm"), Path("charts"), "0.1.0"), Settings())
     assert fresh.readiness_error() == "no watch has begun yet"
     assert fresh.liveness_error() == ""
 

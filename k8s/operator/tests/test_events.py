@@ -200,6 +200,7 @@ async def test_what_waits_is_bounded(recording: Recording, monkeypatch: pytest.M
 async def test_what_is_remembered_is_bounded(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "MAX_SERIES", 2)
     monkeypatch.setattr(events, "MAX_SHOPS", 2)
+    recording.recorder = recording.another()
     for number in range(5):
         recording.record(uid=f"u-{number}")
         await recording.write()

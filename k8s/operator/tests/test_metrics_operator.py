@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
 
 from shop.operator.engine import metrics
+from shop.operator.engine.cache.store import Cache, Child, StoredShop, child_from_object
+from shop.operator.kube.kinds import SHOP
 from shop.operator.kube.objects import NamespacedName
 
 BOOKS, ARCADE = NamespacedName("market", "books"), NamespacedName("market", "arcade")
+VERSIONS = count(1)
 
 
 def sample(name: str, **labels: str) -> float:
@@ -27,38 +31,54 @@ def conditions(ready: str, degraded: str) -> list[dict[str, str]]:
 
 
 @pytest.fixture
-def shops() -> Iterator[metrics.ShopStates]:
-    yield metrics.SHOPS
-    for key in (BOOKS, ARCADE):
-        metrics.SHOPS.forget(key)
+def cache() -> Iterator[Cache]:
+    """What the metrics show the Shops of."""
+    cache = Cache(lambda _: None)
+    metrics.SHOPS.read = cache.states
+    yield cache
+    metrics.SHOPS.read = tuple
 
 
-def test_shops_are_counted_by_condition(shops: metrics.ShopStates) -> None:
-    shops.see(BOOKS, conditions("False", "True"))
-    shops.see(ARCADE, conditions("Unknown", "False"))
-    shops.see(BOOKS, conditions("True", "False"))
+def see(cache: Cache, key: NamespacedName, conditions: list[dict[str, str]]) -> None:
+    metadata = {"namespace": key.namespace, "name": key.name, "resourceVersion": f"{next(VERSIONS)}"}
+    cache.shop_changed(key, None, StoredShop.of({"metadata": metadata, "status": {"conditions": conditions}}))
+
+
+def backup(status: dict[str, str]) -> Child:
+    owner = {"apiVersion": SHOP.api_version, "kind": SHOP.kind, "name": "books"}
+    metadata = {"namespace": "market", "name": "books-backup", "uid": "1", "ownerReferences": [owner]}
+    return child_from_object({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata, "status": status})
+
+
+def test_shops_are_counted_by_condition(cache: Cache) -> None:
+    see(cache, BOOKS, conditions("False", "True"))
+    see(cache, ARCADE, conditions("Unknown", "False"))
+    see(cache, BOOKS, conditions("True", "False"))
     assert sample("shop_operator_shops", condition="Ready", status="True") == 1
     assert sample("shop_operator_shops", condition="Ready", status="False") == 0
     assert sample("shop_operator_shops", condition="Degraded", status="False") == 2
 
 
-def test_a_shop_with_problems_is_named_and_a_deleted_one_is_not(shops: metrics.ShopStates) -> None:
-    shops.see(BOOKS, conditions("False", "True"))
-    shops.see(ARCADE, conditions("True", "False"))
-    shops.forget(ARCADE)
+def test_a_shop_with_problems_is_named_and_a_deleted_one_is_not(cache: Cache) -> None:
+    see(cache, BOOKS, conditions("False", "True"))
+    see(cache, ARCADE, conditions("True", "False"))
+    cache.shop_changed(ARCADE, None, None)
     assert sample("shop_operator_shop_degraded", shop_namespace="market", shop="books") == 1
     assert REGISTRY.get_sample_value("shop_operator_shop_ready", {"shop_namespace": "market", "shop": "books"}) == 0
     assert REGISTRY.get_sample_value("shop_operator_shop_ready", {"shop_namespace": "market", "shop": "arcade"}) is None
 
 
-def test_a_backup_is_reported_by_when_it_was_due_and_when_it_succeeded(shops: metrics.ShopStates) -> None:
+def test_a_backup_is_reported_by_when_it_was_due_and_when_it_succeeded(cache: Cache) -> None:
     name = "shop_operator_backup_{}_timestamp_seconds"
-    shops.see_backup(BOOKS, {"lastScheduleTime": "2026-05-01T03:00:00Z"})
+    see(cache, BOOKS, [])
+    first = backup({"lastScheduleTime": "2026-05-01T03:00:00Z"})
+    cache.child_changed(BOOKS, None, first)
     books = {"shop_namespace": "market", "shop": "books"}
     assert [sample(name.format(which), **books) for which in ("due", "done")] == [1777604400.0, 0.0]
-    shops.see_backup(BOOKS, {"lastScheduleTime": "2026-05-01T03:00:00Z", "lastSuccessfulTime": "2026-05-01T03:01:00Z"})
+    second = backup({"lastScheduleTime": "2026-05-01T03:00:00Z", "lastSuccessfulTime": "2026-05-01T03:01:00Z"})
+    cache.child_changed(BOOKS, first, second)
     assert sample(name.format("done"), **books) == 1777604460.0
-    shops.forget_backup(BOOKS)
+    cache.child_changed(BOOKS, second, None)
     assert REGISTRY.get_sample_value(name.format("due"), books) is None
 
 

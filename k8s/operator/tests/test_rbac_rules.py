@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from shop.operator.engine.render import rbac
-from shop.operator.engine.render.rbac import Right
 from shop.operator.kube.kinds import RENDERED, SHOP
+from shop.operator.resource import rbac
+from shop.operator.resource.rbac import Right
 from tests.operator import audit_rights
 
 OPERATOR = "system:serviceaccount:ops:shop-operator"

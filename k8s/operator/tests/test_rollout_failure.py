@@ -6,12 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shop.operator.engine.reconcile.rollout import DeadlineTracker, Progress, rollout_failure
+from shop.operator.engine.reconcile.rollout import Progress, rollout_failure
 from shop.operator.engine.status.health import PROGRESS_DEADLINE
 from shop.operator.engine.status.pods import PodProblem
-from shop.operator.engine.status.shop_view import Rollout
+from shop.operator.engine.status.shop_view import DeadlineTracker, Rollout
 from shop.operator.kube.kinds import Wave
-from shop.operator.kube.objects import NamespacedName
 
 ORDER, USER = "Deployment a-order: 0 of 1 pod available", "Deployment a-user: 0 of 1 pod available"
 PULL = PodProblem(
@@ -78,7 +77,6 @@ def test_pods_that_cannot_start_do_not_count_where_they_are_not_waited_for() -> 
     assert rollout_failure(progress(), (elsewhere,), 900, late=False) is None
 
 
-BOOKSHOP = NamespacedName("shops", "bookshop")
 DEADLINE = timedelta(minutes=10)
 
 
@@ -87,12 +85,12 @@ def rollout(hash_: str, minutes_ago: int) -> Rollout:
 
 
 def is_late(tracker: DeadlineTracker, found: Rollout) -> bool:
-    return tracker.remaining(BOOKSHOP, found, DEADLINE) <= timedelta()
+    return tracker.remaining(found, DEADLINE) <= timedelta()
 
 
 def test_a_rollout_that_was_worked_on_all_the_time_is_late_after_its_deadline() -> None:
     tracker = DeadlineTracker()
-    tracker.start(BOOKSHOP, "a")
+    tracker.start("a")
     assert not is_late(tracker, rollout("a", 9))
     assert is_late(tracker, rollout("a", 11))
 
@@ -102,7 +100,7 @@ def test_time_in_which_no_operator_worked_on_a_rollout_does_not_count() -> None:
     assert not is_late(tracker, rollout("a", 60)), "begun by another process"
     assert not is_late(tracker, rollout("a", 69)), "which this one has had for nine minutes"
     assert is_late(tracker, rollout("a", 71))
-    tracker.stop(BOOKSHOP)
+    tracker.stop()
     assert not is_late(tracker, rollout("a", 71)), "suspended for a while"
-    tracker.start(BOOKSHOP, "b")
+    tracker.start("b")
     assert not is_late(tracker, rollout("a", 71)), "another was begun meanwhile"

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shop.operator.engine.reconcile.desired import DesiredState, read
-from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING, Limits, Upgrades
+from shop.operator.engine.reconcile.target import DesiredState, read
+from shop.operator.engine.reconcile.upgrades import STOPPED, WAITING, Upgrades
+from shop.operator.engine.settings import Settings
 from shop.operator.engine.status.shop_view import Basis, ShopView
 from shop.operator.kube.objects import CANARY, NamespacedName, Object
 from shop.operator.resource.spec import ShopSpec
@@ -46,7 +47,8 @@ class Queue:
 
     def __init__(self, **limits: Any) -> None:
         self.woken: list[str] = []
-        self.upgrades = Upgrades(RELEASE, Limits(**limits), lambda key: self.woken.append(key.name))
+        settings = Settings(**{f"upgrade_{name}": limit for name, limit in limits.items()})
+        self.upgrades = Upgrades(RELEASE, settings, lambda key: self.woken.append(key.name))
 
     def see(self, name: str, found: Object | None) -> None:
         self.upgrades.see(key(name), found)

@@ -194,7 +194,7 @@ async def _missing(session: Session, key: NamespacedName, shop: Shop, live: Obje
     """What the Shop names and the cluster lacks, for which the operator would wait; "" when that is unknown."""
     try:
         view = ShopView.of(live) if live else None
-        restored = view is not None and view.restored(view.inventory)
+        restored = view is not None and view.restored
         found = await preflight.missing(session.kube, key.namespace, shop.spec, restored=restored)
     except ApiError as error:
         if error.status != FORBIDDEN:

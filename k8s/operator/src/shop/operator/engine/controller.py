@@ -6,8 +6,6 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,30 +13,25 @@ from cachetools import LRUCache
 
 from shop.operator.engine import metrics
 from shop.operator.engine.cache.informer import Informer
-from shop.operator.engine.cache.store import Cache, Child, Pod, StoredShop, child_from_object, pod_from_object
+from shop.operator.engine.cache.store import Cache, Child, FailingPod, StoredShop, child_from_object, failing_pod
 from shop.operator.engine.cache.work_queue import WorkQueue
 from shop.operator.engine.reconcile.preflight import cluster_version, optional_kinds
 from shop.operator.engine.reconcile.reconciler import Reconciler
 from shop.operator.engine.reconcile.target import Target
-from shop.operator.engine.reconcile.upgrades import Limits, Upgrades
+from shop.operator.engine.reconcile.upgrades import Upgrades
 from shop.operator.engine.render.renderer import Renderer
+from shop.operator.engine.settings import Settings
 from shop.operator.engine.status.event_recorder import EventRecorder
 from shop.operator.kube.api_errors import ApiError
 from shop.operator.kube.client import Kube
-from shop.operator.kube.kinds import CRON_JOB, POD, RENDERED, SHOP, Kind, kind_of
+from shop.operator.kube.kinds import POD, RENDERED, SHOP, Kind, kind_of
 from shop.operator.kube.objects import SHOP_LABEL, NamespacedName, Object
 from shop.operator.kube.slots import Slots
 
-WORKERS = 6
-"""Shops reconciled at once."""
 SLOW_PER_WORKER = 2
 """Further Shops per worker whose reconciles wait for something that is slow to respond."""
-RESYNC_S = 300.0
-"""Interval at which all Shops are reconciled again, give or take a tenth."""
 WATCH_STALLED_S = 240.0
 """A watch without any event for so long counts as stalled: bookmarks come every minute."""
-FIRST_LIST_S = 240.0
-"""The same for a kind that has never been listed: all retries of one page take less."""
 WATCH_CHECK_S = 1.0
 """Interval at which the controller checks for stalled watches."""
 MAX_BLOCKED_S = 60.0
@@ -47,23 +40,9 @@ MAX_TARGETS = 2_000
 """Shops under way whose objects are kept; one is about 25 KB. Beyond, those not used for longest are rendered again."""
 DRAIN_S = 20.0
 """How long reconciles under way may take to end when the operator is stopped."""
-type AnyInformer = Informer[Child] | Informer[Pod] | Informer[StoredShop]
+type AnyInformer = Informer[Child] | Informer[FailingPod] | Informer[StoredShop]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`namespaces`: whose Shops are managed, none are all; `resync_s`: how often all are reconciled again.
-
-    `first_list_s`: how long the first list of a kind may take.
-    """
-
-    namespaces: tuple[str, ...] = ()
-    workers: int = WORKERS
-    resync_s: float = RESYNC_S
-    first_list_s: float = FIRST_LIST_S
-    upgrades: Limits = field(default_factory=Limits)
 
 
 class WatchStalled(Exception):
@@ -71,13 +50,13 @@ class WatchStalled(Exception):
 
 
 class Controller:
-    def __init__(self, kube: Kube, renderer: Renderer, options: Options) -> None:
-        self._kube, self._renderer, self._options = kube, renderer, options
+    def __init__(self, kube: Kube, renderer: Renderer, settings: Settings) -> None:
+        self._kube, self._renderer, self._settings = kube, renderer, settings
         targets = LRUCache[NamespacedName, Target](MAX_TARGETS)
-        self._queue = WorkQueue[NamespacedName](targets.__contains__, max_failing=max(1, options.workers // 2))
-        self._slots = Slots(options.workers, options.workers * SLOW_PER_WORKER)
-        self._upgrades = Upgrades(renderer.release, options.upgrades, self._queue.add)
-        self._cache = Cache(self._queue.add, self._shop_changed)
+        self._queue = WorkQueue[NamespacedName](targets.__contains__, max_failing=max(1, settings.workers // 2))
+        self._slots = Slots(settings.workers, settings.workers * SLOW_PER_WORKER)
+        self._upgrades = Upgrades(renderer.release, settings, self._queue.add)
+        self._cache = Cache(self._queue.add, self._upgrades.see)
         self._informers: dict[tuple[Kind, str | None], AnyInformer] = {}
         self._recorder = EventRecorder(kube)
         self._reconciler = Reconciler(
@@ -92,6 +71,7 @@ class Controller:
         watch ends the controller too: the log names it, and a new process may have more success.
         """
         kinds = (*RENDERED, POD, SHOP)
+        metrics.SHOPS.read = self._cache.states
         metrics.QUEUE_DEPTH.set_function(lambda: len(self._queue))
         metrics.QUEUE_OLDEST.set_function(lambda: self._queue.oldest_s)
         metrics.UPGRADE_STOPPED.set_function(lambda: float(self._upgrades.stopped))
@@ -103,16 +83,20 @@ class Controller:
             async with asyncio.TaskGroup() as tasks:
                 background = [tasks.create_task(self._recorder.run()), tasks.create_task(self._check_watches())]
                 await self._discover()
-                for namespace in self._options.namespaces or (None,):
+                for namespace in self._settings.namespaces or (None,):
                     for kind in kinds:
                         informer = self._informers[kind, namespace] = self._informer(kind, namespace)
                         background.append(tasks.create_task(informer.run()))
-                await self._wait_for_sync(stop)
+                # No Shop may be reconciled by half of its objects.
+                synced = asyncio.gather(*(informer.synced.wait() for informer in self._informers.values()))
+                await _end_at(stop, synced)
                 background.append(tasks.create_task(self._resync()))
-                concurrent = self._options.workers * (1 + SLOW_PER_WORKER)
+                concurrent = self._settings.workers * (1 + SLOW_PER_WORKER)
                 workers = [tasks.create_task(self._work()) for _ in range(concurrent)]
                 await stop.wait()
-                await self._drain(workers, lost)
+                # A reconcile that is cut off would only be repeated by the next leader.
+                self._queue.close()
+                await _end_at(lost, asyncio.gather(*workers), timeout_s=DRAIN_S)
                 for task in background:
                     task.cancel()
         except* (ApiError, WatchStalled) as errors:
@@ -120,38 +104,12 @@ class Controller:
         finally:
             self.ended = True
 
-    async def _wait_for_sync(self, stop: asyncio.Event) -> None:
-        """Return at `stop`, or when every kind is listed: no Shop may be reconciled by half of its objects."""
-        synced = asyncio.gather(*(informer.synced.wait() for informer in self._informers.values()))
-        await _end_at(stop, synced)
-
     def _informer(self, kind: Kind, namespace: str | None) -> AnyInformer:
         if kind is SHOP:
             return Informer(self._kube, kind, namespace, "", StoredShop.of, self._cache.shop_changed)
         if kind is POD:
-            return Informer(self._kube, kind, namespace, SHOP_LABEL, pod_from_object, self._cache.pod_changed)
-        if kind is not CRON_JOB:
-            return Informer(self._kube, kind, namespace, SHOP_LABEL, child_from_object, self._cache.child_changed)
-
-        # A Shop has one CronJob, its backup's.
-        def transform(cron_job: Object) -> Child:
-            child = child_from_object(cron_job)
-            metrics.SHOPS.see_backup(child.shop, cron_job.get("status", {}))
-            return child
-
-        def on_change(name: NamespacedName, old: Child | None, new: Child | None) -> None:
-            if new is None and old is not None:
-                metrics.SHOPS.forget_backup(old.shop)
-            self._cache.child_changed(name, old, new)
-
-        return Informer(self._kube, kind, namespace, SHOP_LABEL, transform, on_change)
-
-    def _shop_changed(self, key: NamespacedName, shop: Object | None) -> None:
-        self._upgrades.see(key, shop)
-        if shop is None:
-            metrics.SHOPS.forget(key)
-        else:
-            metrics.SHOPS.see(key, shop.get("status", {}).get("conditions", ()))
+            return Informer(self._kube, kind, namespace, SHOP_LABEL, failing_pod, self._cache.pod_changed)
+        return Informer(self._kube, kind, namespace, SHOP_LABEL, child_from_object, self._cache.child_changed)
 
     def _store_response(self, obj: Object) -> None:
         """Take the response to a write at once, before the watch brings it."""
@@ -193,15 +151,10 @@ class Controller:
         finally:
             metrics.RECONCILE.labels(result).observe(time.perf_counter() - started)
 
-    async def _drain(self, workers: Sequence[asyncio.Task[None]], lost: asyncio.Event) -> None:
-        """Let reconciles under way end; one that is cut off would only be repeated by the next leader."""
-        self._queue.close()
-        await _end_at(lost, asyncio.gather(*workers), timeout_s=DRAIN_S)
-
     async def _resync(self) -> None:
         """Reconcile all Shops now and then: for what sends no events, and for kinds that the cluster got meanwhile."""
         while True:
-            await asyncio.sleep(self._options.resync_s * random.uniform(0.9, 1.1))
+            await asyncio.sleep(self._settings.resync_s * random.uniform(0.9, 1.1))
             try:
                 await self._discover()
             except ApiError as error:
@@ -227,7 +180,7 @@ class Controller:
         if self.ended:
             return "the controller has stopped"
         for informer in self._informers.values():
-            limit_s = WATCH_STALLED_S if informer.synced.is_set() else self._options.first_list_s
+            limit_s = WATCH_STALLED_S if informer.synced.is_set() else self._settings.first_list_s
             if informer.idle_s > limit_s:
                 return informer.describe(f"nothing has come for {limit_s:g} s")
         return ""

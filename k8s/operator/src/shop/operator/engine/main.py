@@ -2,10 +2,6 @@
 
     python -m shop.operator.engine.main
 
-Settings come from the environment, prefixed SHOP_OPERATOR_: NAMESPACES (comma-separated, empty for all), NAMESPACE
-(its own, for the Lease), PORT, LOG_LEVEL, WORKERS, RESYNC_S, FIRST_LIST_S, IMAGE_REGISTRY; of the rollout of a new
-version UPGRADE_AT_ONCE, UPGRADE_MAX_FAILURES, UPGRADE_CANARY_READY_S, UPGRADE_WINDOW (JSON as spec.maintenanceWindow).
-
 kopf runs the process: signals, login, start-up and clean-up. The controller watches (docs/adr/0027).
 """
 
@@ -15,61 +11,26 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import sys
-from importlib.metadata import version
 from typing import Any, cast
 
 import kopf
 import uvloop
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shop.kit.logging import configure
-from shop.operator.engine.controller import FIRST_LIST_S, RESYNC_S, WORKERS, Controller, Options
+from shop.operator.engine.controller import Controller
 from shop.operator.engine.leader import Lease
 from shop.operator.engine.metrics import LEADER, count_request
 from shop.operator.engine.probe_server import probe_server
-from shop.operator.engine.reconcile.upgrades import AT_ONCE, CANARY_READY_S, MAX_FAILURES, Limits
 from shop.operator.engine.render.renderer import HelmNotFound, Renderer, find_charts, find_helm
-from shop.operator.engine.render.values import LOCAL_REGISTRY, Images
+from shop.operator.engine.render.values import Images
+from shop.operator.engine.settings import Settings
 from shop.operator.kube.client import Kube
 from shop.operator.kube.login import LoginError
 from shop.operator.kube.objects import MANAGER
-from shop.operator.resource.spec_window import MaintenanceWindow
 
-LEASE_NAME = "shop-operator"
 DISCOVERY_BACKOFFS_S = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0, 15.0)
 """Between kopf's attempts to reach the API server when it starts; then the process ends and is started again."""
-
-
-class Settings(BaseSettings):
-    """How the operator runs."""
-
-    model_config = SettingsConfigDict(env_prefix="SHOP_OPERATOR_")
-
-    namespaces: str = ""
-    namespace: str = ""
-    lease: str = LEASE_NAME
-    identity: str = Field(default_factory=lambda: os.environ.get("HOSTNAME") or f"process-{os.getpid()}")
-    port: int = 8000
-    log_level: str = "INFO"
-    workers: int = Field(default=WORKERS, ge=1, le=64)
-    version: str = Field(default_factory=lambda: version("shop-operator"))
-    image_registry: str = LOCAL_REGISTRY
-    image_pull_policy: str = ""
-    image_pull_secrets: str = ""
-    resync_s: float = Field(default=RESYNC_S, gt=0)
-    first_list_s: float = Field(default=FIRST_LIST_S, gt=0)
-    upgrade_at_once: int = Field(default=AT_ONCE, ge=1)
-    upgrade_max_failures: int = Field(default=MAX_FAILURES, ge=1)
-    upgrade_canary_ready_s: float = Field(default=CANARY_READY_S, ge=0)
-    upgrade_window: MaintenanceWindow | None = None
-
-
-def names(listed: str) -> tuple[str, ...]:
-    """Comma-separated names, each once."""
-    return tuple(sorted({name.strip() for name in listed.split(",") if name.strip()}))
 
 
 class Operator:
@@ -78,15 +39,7 @@ class Operator:
     def __init__(self, settings: Settings, renderer: Renderer, kube: Kube) -> None:
         self.exit_status = 0
         self._lease = Lease(kube, settings.namespace or kube.namespace, settings.lease, settings.identity)
-        limits = Limits(
-            at_once=settings.upgrade_at_once,
-            max_failures=settings.upgrade_max_failures,
-            canary_ready_s=settings.upgrade_canary_ready_s,
-            window=settings.upgrade_window,
-        )
-        namespaces = names(settings.namespaces)
-        options = Options(namespaces, settings.workers, settings.resync_s, settings.first_list_s, limits)
-        self._controller = Controller(kube, renderer, options)
+        self._controller = Controller(kube, renderer, settings)
         self._stop, self._lost = asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._leads = False
@@ -152,7 +105,7 @@ def _log_in(**kwargs: Any) -> Any:
 
 async def serve(settings: Settings) -> int:
     """Exit status 0 after a stop, 1 when the Lease was lost or the controller ended by itself."""
-    images = Images(settings.image_registry, settings.image_pull_policy, names(settings.image_pull_secrets))
+    images = Images(settings.image_registry, settings.image_pull_policy, settings.image_pull_secrets)
     renderer = Renderer(find_helm(), find_charts(), settings.version, images=images)
     async with Kube() as kube:
         kube.observer = count_request

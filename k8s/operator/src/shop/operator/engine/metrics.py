@@ -7,9 +7,8 @@ which Shop it is about, and two series of a Shop cost less than one of its pods.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -65,55 +64,43 @@ def count_request(method: str, resource: str, status: int, seconds: float) -> No
         API_THROTTLED.inc()
 
 
+class ShopState(NamedTuple):
+    """`conditions`: type and status of each; `backup`: when one was due last, and when one succeeded last."""
+
+    key: NamespacedName
+    conditions: tuple[tuple[str, str], ...]
+    backup: tuple[float, float] | None
+
+
 class ShopStates(Collector):
     """Shops by condition, and for each Shop whether it is ready, whether it is degraded, and when it was backed up."""
 
-    def __init__(self) -> None:
-        self._shops: dict[NamespacedName, tuple[tuple[str, str], ...]] = {}
-        self._backups: dict[NamespacedName, tuple[float, float]] = {}
-
-    def see(self, key: NamespacedName, conditions: Iterable[Mapping[str, Any]]) -> None:
-        """Remember the conditions of a Shop, as its status has them."""
-        self._shops[key] = tuple((str(one["type"]), str(one["status"])) for one in conditions)
-
-    def see_backup(self, key: NamespacedName, status: Mapping[str, Any]) -> None:
-        """Remember when a Shop's CronJob last was due and when it last succeeded, as its status has them."""
-        self._backups[key] = _seconds(status.get("lastScheduleTime")), _seconds(status.get("lastSuccessfulTime"))
-
-    def forget_backup(self, key: NamespacedName) -> None:
-        self._backups.pop(key, None)
-
-    def forget(self, key: NamespacedName) -> None:
-        self._shops.pop(key, None)
-        self.forget_backup(key)
+    read: Callable[[], Iterable[ShopState]] = staticmethod(tuple)
+    """Set by the controller: all Shops as it knows them."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Called by the registry."""
+        shops = list(self.read())
         total = GaugeMetricFamily("shop_operator_shops", "Shops by condition.", labels=["condition", "status"])
-        for (condition, status), count in sorted(Tally(one for shop in self._shops.values() for one in shop).items()):
+        for (condition, status), count in sorted(Tally(one for shop in shops for one in shop.conditions).items()):
             total.add_metric([condition, status], count)
         yield total
-        ready, degraded = self._are("Ready"), self._are("Degraded")
+        ready, degraded = (
+            [(shop.key, (kind, "True") in shop.conditions) for shop in shops] for kind in ("Ready", "Degraded")
+        )
         yield _each("shop_operator_shop_ready", "1 where the Shop serves what its spec says.", ready)
         yield _each("shop_operator_shop_degraded", "1 where something of the Shop is wrong.", degraded)
-        due, done = ({key: times[which] for key, times in self._backups.items()} for which in (0, 1))
+        due, done = ([(shop.key, shop.backup[which]) for shop in shops if shop.backup] for which in (0, 1))
         yield _each("shop_operator_backup_due_timestamp_seconds", "When a backup was due last, 0: never.", due)
         yield _each("shop_operator_backup_done_timestamp_seconds", "When one succeeded last, 0: never.", done)
 
-    def _are(self, condition: str) -> dict[NamespacedName, float]:
-        return {key: float((condition, "True") in conditions) for key, conditions in self._shops.items()}
 
-
-def _each(name: str, documentation: str, values: Mapping[NamespacedName, float]) -> GaugeMetricFamily:
+def _each(name: str, documentation: str, values: Iterable[tuple[NamespacedName, float]]) -> GaugeMetricFamily:
     """One series for each Shop."""
     family = GaugeMetricFamily(name, documentation, labels=["shop_namespace", "shop"])
-    for key, value in values.items():
+    for key, value in values:
         family.add_metric([key.namespace, key.name], value)
     return family
-
-
-def _seconds(moment: str | None) -> float:
-    return datetime.fromisoformat(moment).timestamp() if moment else 0.0
 
 
 SHOPS = ShopStates()

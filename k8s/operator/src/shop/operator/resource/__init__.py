@@ -1,1 +1,1 @@
-"""The Shop resource: its models, their checks, its definition for Kubernetes, and reading one from a file."""
+"""The Shop resource: its models, checks and definition, the rights to its objects, and reading one from a file."""

@@ -7,19 +7,22 @@ of each only what a decision needs is kept.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from typing import Self
 
 import orjson
 
+from shop.operator.engine.metrics import ShopState
 from shop.operator.engine.reconcile.drift import digest
 from shop.operator.engine.status.health import Health, Phase, assess, serves
 from shop.operator.engine.status.pods import PodProblem, pod_problem
-from shop.operator.kube.kinds import SHOP, wave_of
+from shop.operator.kube.kinds import CRON_JOB, SHOP, wave_of
 from shop.operator.kube.objects import APPLIED, GROUP, SHOP_LABEL, NamespacedName, Object, Ref
 
+BACKUP_SUFFIX = "-backup"
 SEED_SUFFIX = "-seed"
 SEED_FIELD = "seed"
 
@@ -30,11 +33,14 @@ class StoredShop:
 
     version: int
     packed: bytes
+    conditions: tuple[tuple[str, str], ...]
+    """Type and status of each."""
 
     @classmethod
     def of(cls, shop: Object) -> Self:
         meta = {name: value for name, value in shop["metadata"].items() if name != "managedFields"}
-        return cls(int(meta["resourceVersion"]), orjson.dumps({**shop, "metadata": meta}))
+        conditions = tuple((one["type"], one["status"]) for one in shop.get("status", {}).get("conditions", ()))
+        return cls(int(meta["resourceVersion"]), orjson.dumps({**shop, "metadata": meta}), conditions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +68,16 @@ class Child:
     scale: Scale | None
     seed: bytes | None
     deleting: bool
+    backup: tuple[float, float] | None = field(default=None, compare=False)
+    """Of a Shop's CronJob: when a backup was due last and when one succeeded last, 0 for never."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class FailingPod:
+    """A pod with a problem; others are not kept."""
+
     shop: NamespacedName
-    problem: PodProblem | None
+    problem: PodProblem
 
 
 class Cache:
@@ -84,7 +94,7 @@ class Cache:
         self._on_change, self._on_shop = on_change, on_shop
         self._shops: dict[NamespacedName, StoredShop] = {}
         self._children: dict[NamespacedName, dict[Ref, Child]] = {}
-        self._pod_problems: dict[NamespacedName, dict[str, PodProblem]] = {}
+        self._failing_pods: dict[NamespacedName, dict[str, FailingPod]] = {}
 
     def shop_changed(self, key: NamespacedName, old: StoredShop | None, new: StoredShop | None) -> None:
         """Called by an informer."""
@@ -97,7 +107,7 @@ class Cache:
 
     def remove_shop(self, key: NamespacedName) -> None:
         self._shops.pop(key, None)
-        self._pod_problems.pop(key, None)
+        self._failing_pods.pop(key, None)
         self._on_shop(key, None)
         self._on_change(key)
 
@@ -113,43 +123,48 @@ class Cache:
 
     def pod_problems(self, key: NamespacedName) -> tuple[PodProblem, ...]:
         """What keeps the Shop's pods from running, in a fixed order."""
-        found = self._pod_problems.get(key, {})
-        return tuple(found[name] for name in sorted(found))
+        found = self._failing_pods.get(key, {})
+        return tuple(found[name].problem for name in sorted(found))
 
     def child_changed(self, _: NamespacedName, old: Child | None, new: Child | None) -> None:
         """Called by an informer."""
-        if old is not None and (new is None or new.shop != old.shop):
-            of_shop = self._children.get(old.shop, {})
-            of_shop.pop(old.ref, None)
-            if not of_shop:
-                self._children.pop(old.shop, None)
-        if new is not None:
-            self._children.setdefault(new.shop, {})[new.ref] = new
-        for child in (old, new):
-            if child is not None and old != new:
-                self._on_change(child.shop)
+        self._changed(self._children, lambda child: child.ref, old, new)
 
-    def pod_changed(self, name: NamespacedName, old: Pod | None, new: Pod | None) -> None:
-        """Called by an informer; only pods with problems are kept."""
-        pod = new or old
-        if pod is None or (old and old.problem) == (new and new.problem):
-            return
-        if new is not None and new.problem is not None:
-            self._pod_problems.setdefault(pod.shop, {})[name.name] = new.problem
-        elif of_shop := self._pod_problems.get(pod.shop):
-            of_shop.pop(name.name, None)
+    def pod_changed(self, _: NamespacedName, old: FailingPod | None, new: FailingPod | None) -> None:
+        """Called by an informer."""
+        self._changed(self._failing_pods, lambda pod: pod.problem.pod, old, new)
+
+    def _changed[K, T: Child | FailingPod](
+        self, by_shop: dict[NamespacedName, dict[K, T]], name: Callable[[T], K], old: T | None, new: T | None
+    ) -> None:
+        if old is not None and (new is None or new.shop != old.shop):
+            of_shop = by_shop.get(old.shop, {})
+            of_shop.pop(name(old), None)
             if not of_shop:
-                del self._pod_problems[pod.shop]
-        self._on_change(pod.shop)
+                by_shop.pop(old.shop, None)
+        if new is not None:
+            by_shop.setdefault(new.shop, {})[name(new)] = new
+        for one in (old, new):
+            if one is not None and old != new:
+                self._on_change(one.shop)
+
+    def states(self) -> Iterator[ShopState]:
+        """All Shops as the metrics show them."""
+        for key, shop in self._shops.items():
+            cron_job = self.children(key).get(Ref(CRON_JOB.api_version, CRON_JOB.kind, f"{key.name}{BACKUP_SUFFIX}"))
+            yield ShopState(key, shop.conditions, cron_job.backup if cron_job else None)
 
 
 def child_from_object(obj: Object) -> Child:
-    meta, scale = obj["metadata"], None
+    meta, scale, backup = obj["metadata"], None, None
     ref, health = Ref.of(obj), assess(obj)
     if ref.kind == "Deployment":
         containers = obj["spec"]["template"]["spec"]["containers"]
         ready = obj.get("status", {}).get("readyReplicas", 0)
         scale = Scale(ready, obj["spec"].get("replicas", 1), containers[0]["image"])
+    if ref.kind == CRON_JOB.kind:
+        status = obj.get("status", {})
+        backup = _seconds(status.get("lastScheduleTime")), _seconds(status.get("lastSuccessfulTime"))
     return Child(
         shop=owning_shop(meta),
         ref=ref,
@@ -162,11 +177,13 @@ def child_from_object(obj: Object) -> Child:
         scale=scale,
         seed=seed_of(obj) if ref.kind == "Secret" and ref.name.endswith(SEED_SUFFIX) else None,
         deleting="deletionTimestamp" in meta,
+        backup=backup,
     )
 
 
-def pod_from_object(obj: Object) -> Pod:
-    return Pod(_labelled_shop(obj["metadata"]), pod_problem(obj))
+def failing_pod(obj: Object) -> FailingPod | None:
+    problem = pod_problem(obj)
+    return FailingPod(_labelled_shop(obj["metadata"]), problem) if problem else None
 
 
 def owning_shop(meta: Object) -> NamespacedName:
@@ -197,3 +214,7 @@ def seed_of(secret: Object) -> bytes | None:
         return base64.b64decode(secret.get("data", {})[SEED_FIELD], validate=True) or None
     except (KeyError, ValueError):
         return None
+
+
+def _seconds(moment: str | None) -> float:
+    return datetime.fromisoformat(moment).timestamp() if moment else 0.0

@@ -112,6 +112,6 @@ def _blocked(ref: Ref, error: ApiError) -> Blocked | ApiError:
     """A permanent error as Blocked; a transient one keeps its type. Both name the object."""
     message = f"{ref.display_name}: {error.message}"
     if error.status in (400, 403, 404, 405, 413, 422):
-        return Blocked("Forbidden" if error.status == 403 else "Refused", message)
+        return Blocked(reason_of(error), message)
     error.message = message
     return error

@@ -111,7 +111,7 @@ def seed_secret(key: NamespacedName, seed: bytes) -> Object:
 
 
 class Revisions:
-    """The history Secrets of all Shops. Conflict means that another client has just written one: try again."""
+    """The history and the seeds of all Shops. Conflict means that another client has just written one: try again."""
 
     def __init__(self, kube: Kube, cache: Cache) -> None:
         self._kube, self._cache = kube, cache
@@ -158,13 +158,7 @@ class Revisions:
     async def _get(self, key: NamespacedName) -> Object | None:
         return await self._kube.get(SECRET, key.namespace, key.name + HISTORY_SUFFIX)
 
-
-class Seeds:
-    def __init__(self, kube: Kube, cache: Cache, revisions: Revisions) -> None:
-        self._kube, self._cache, self._revisions = kube, cache, revisions
-        self._known: dict[NamespacedName, bytes] = {}
-
-    async def ensure(self, view: ShopView) -> bytes:
+    async def ensure_seed(self, view: ShopView) -> bytes:
         """The Shop's seed; created for a new Shop, restored when its Secret was deleted.
 
         Blocked when a Shop that has data has lost it for good: other passwords would lock it out of its databases.
@@ -172,8 +166,9 @@ class Seeds:
         key, name = view.key, view.key.name + SEED_SUFFIX
         child = self._cache.children(key).get(Ref(SECRET.api_version, SECRET.kind, name))
         if child is not None and child.seed is not None and not child.deleting:
-            return self._known.setdefault(key, child.seed)
-        seed = self._known.get(key) or await self._revisions.seed(key)
+            view.memory.seed = view.memory.seed or child.seed
+            return view.memory.seed
+        seed = view.memory.seed or await self.seed(key)
         if seed is None:
             if view.revision:
                 raise Blocked("SeedLost", f"Secret {name}, from which the passwords follow, is gone: restore it")
@@ -188,15 +183,12 @@ class Seeds:
             labels = seed_secret(key, found)["metadata"]["labels"]
             await self._kube.patch(SECRET, key.namespace, name, {"metadata": {"labels": labels}})
             seed = found
-        self._known[key] = seed
+        view.memory.seed = seed
         return seed
 
-    async def protect(self, key: NamespacedName) -> None:
+    async def protect_seed(self, key: NamespacedName) -> None:
         """Add the annotations that an earlier version of the operator did not set; no write when they are there."""
         name = key.name + SEED_SUFFIX
         live = await self._kube.get(SECRET, key.namespace, name)
         if live is not None and not ARGO_CD_IGNORE.items() <= live["metadata"].get("annotations", {}).items():
             await self._kube.patch(SECRET, key.namespace, name, {"metadata": {"annotations": ARGO_CD_IGNORE}})
-
-    def forget(self, key: NamespacedName) -> None:
-        self._known.pop(key, None)

@@ -21,23 +21,16 @@ from shop.operator.engine.metrics import ROLLBACKS
 from shop.operator.engine.reconcile import preflight
 from shop.operator.engine.reconcile.apply import Blocked, reason_and_message
 from shop.operator.engine.reconcile.deletion import POLL_S, prune, tear_down
-from shop.operator.engine.reconcile.desired import DesiredState, read
-from shop.operator.engine.reconcile.history import HISTORY_SUFFIX, Revisions, Seeds
-from shop.operator.engine.reconcile.rollout import (
-    DeadlineTracker,
-    Progress,
-    RepairResult,
-    RolloutController,
-    rollout_failure,
-)
-from shop.operator.engine.reconcile.target import Target
+from shop.operator.engine.reconcile.history import HISTORY_SUFFIX, Revisions
+from shop.operator.engine.reconcile.rollout import Progress, RepairResult, RolloutController, rollout_failure
+from shop.operator.engine.reconcile.target import DesiredState, Target, read
 from shop.operator.engine.reconcile.upgrades import STOPPED, Upgrades, Wait
 from shop.operator.engine.render.renderer import Renderer
 from shop.operator.engine.render.values import RenderError
-from shop.operator.engine.status.conditions import Facts, RolloutInProgress
+from shop.operator.engine.status.conditions import Facts
 from shop.operator.engine.status.event_recorder import EventRecorder
 from shop.operator.engine.status.report import PROGRESS_S, StatusReporter, inventory
-from shop.operator.engine.status.shop_view import Basis, Entry, Failure, Rollout, ShopView
+from shop.operator.engine.status.shop_view import Basis, Entry, Failure, Rollout, ShopMemory, ShopView
 from shop.operator.kube.api_errors import ApiError, Conflict, NotFound
 from shop.operator.kube.client import Kube
 from shop.operator.kube.kinds import SECRET, SHOP
@@ -84,12 +77,8 @@ class Reconciler:
         self._targets, self._upgrades = targets, upgrades
         self._rollouts = RolloutController(kube, cache, put)
         self._revisions = Revisions(kube, cache)
-        self._seeds = Seeds(kube, cache, self._revisions)
         self._status = StatusReporter(kube, cache, renderer.version, recorder, put)
-        self._deadlines = DeadlineTracker()
-        self._hashes: dict[NamespacedName, tuple[tuple[Any, ...], str]] = {}
-        self._uids: dict[NamespacedName, str] = {}
-        self._waits: set[NamespacedName] = set()
+        self._memories: dict[NamespacedName, ShopMemory] = {}
         self.optional: frozenset[str] = frozenset()
         """Optional kinds that this cluster serves."""
 
@@ -99,11 +88,12 @@ class Reconciler:
         if raw is None:
             self._forget(key)
             return DONE
-        view = ShopView.of(raw)
-        if self._uids.get(key, view.uid) != view.uid:
+        memory, uid = self._memories.get(key), raw["metadata"]["uid"]
+        if memory is None or memory.uid != uid:
             # Deleted and created again between two reconciles: what is remembered is about another Shop.
             self._forget(key)
-        self._uids[key] = view.uid
+            memory = self._memories[key] = ShopMemory(uid)
+        view = ShopView.of(raw, memory)
         try:
             result = await (self._tear_down(view) if view.deleting else self._converge(view))
         except ApiError as error:
@@ -119,19 +109,13 @@ class Reconciler:
             await self._status.report_blocked(self._status.latest(view), "InternalError", message)
             return FAILED
         finally:
-            self._upgrades.passed(key, waits=key in self._waits)
-        self._status.succeeded(key)
+            self._upgrades.passed(key, waits=memory.waits)
+        memory.failures = 0
         return result
 
     def _forget(self, key: NamespacedName) -> None:
-        self._uids.pop(key, None)
-        self._waits.discard(key)
-        self._hashes.pop(key, None)
+        self._memories.pop(key, None)
         self._targets.pop(key, None)
-        self._deadlines.stop(key)
-        self._rollouts.forget_shop(key)
-        self._seeds.forget(key)
-        self._status.forget(key)
 
     async def _converge(self, view: ShopView) -> ReconcileResult:
         """Bring the Shop one step closer to its spec, or report what keeps it from that."""
@@ -139,39 +123,39 @@ class Reconciler:
             metadata = {"finalizers": [*view.finalizers, FINALIZER], "resourceVersion": view.resource_version}
             body = await self._kube.patch(SHOP, *view.key, {"metadata": metadata})
             self._put(body)
-            view = ShopView.of(body)
+            view = ShopView.of(body, view.memory)
         try:
             shop = read(view)
         except ValidationError as error:
-            self._deadlines.stop(view.key)
-            await self._status.report_stopped(view, Facts(view.generation, invalid=describe(error.errors()[0])))
+            view.memory.deadline.stop()
+            invalid = "InvalidSpec", describe(error.errors()[0])
+            await self._status.report_stopped(view, Facts(view.generation, blocked=invalid))
             return ReconcileResult("invalid")
         if shop.spec.suspend:
-            self._deadlines.stop(view.key)
+            view.memory.deadline.stop()
             await self._status.report_stopped(view, Facts(view.generation, paused=True))
             return DONE
         try:
             return await self._roll_out_or_maintain(view, shop)
         except RenderError as error:
-            self._deadlines.stop(view.key)
+            view.memory.deadline.stop()
             await self._status.report_blocked(view, "CannotRender", str(error))
         except Blocked as error:
             await self._status.report_blocked(self._status.latest(view), error.reason, error.message)
         return ReconcileResult("refused")
 
     async def _roll_out_or_maintain(self, view: ShopView, shop: Shop) -> ReconcileResult:
-        seed = await self._seeds.ensure(view)
+        memory, seed = view.memory, await self._revisions.ensure_seed(view)
         # What rendering depends on; the hash over all of it is kept, because most reconciles find nothing new.
         inputs = (view.generation, view.retry, self.optional, seed)
-        known_inputs, hash_ = self._hashes.get(view.key, (None, ""))
-        if known_inputs != inputs:
-            hash_ = self._renderer.inputs_hash(shop, view.key.namespace, seed, self.optional, view.retry)
-            self._hashes[view.key] = inputs, hash_
-        desired = DesiredState(shop, seed, hash_, Basis.of(view.generation, shop.spec, view.retry))
+        if memory.inputs != inputs:
+            memory.hash = self._renderer.inputs_hash(shop, view.key.namespace, seed, self.optional, view.retry)
+            memory.inputs = inputs
+        desired = DesiredState(shop, seed, memory.hash, Basis.of(view.generation, shop.spec, view.retry))
         wait = None
         if desired.may_have_to_wait(view):
             wait = self._upgrades.ask(view.key, shop.spec.maintenance_window)
-        (self._waits.add if wait else self._waits.discard)(view.key)
+        memory.waits = wait is not None
         goal = view.applied_hash if wait or desired.has_failed(view) else desired.hash
         if view.rollout is None and goal == view.applied_hash:
             return await self._maintain(view, desired, wait)
@@ -201,7 +185,7 @@ class Reconciler:
                 await self._finish_rollout(view, rollout, desired, target)
                 return DONE
         except (Blocked, ApiError) as error:
-            late = self._deadlines.remaining(view.key, rollout, desired.deadline) <= timedelta()
+            late = view.memory.deadline.remaining(rollout, desired.deadline) <= timedelta()
             if late and desired.may_roll_back(view, target):
                 return await self._roll_back(view, desired, rollout, reason_and_message(error))
             raise
@@ -209,8 +193,8 @@ class Reconciler:
 
     async def _start_rollout(self, view: ShopView, desired: DesiredState, target: Target) -> ShopView:
         """Write the inventory before the first object is applied."""
-        self._deadlines.start(view.key, target.hash)
-        entries = self._rollouts.entries(view)
+        view.memory.deadline.start(target.hash)
+        entries = view.entries
         revision = view.revision if target.hash == view.applied_hash else view.next_revision
         rollout = Rollout(revision=revision, hash=target.hash, started_at=_now())
         failure = view.failure
@@ -220,14 +204,13 @@ class Reconciler:
             for kind, name in sorted(preflight.named_by(view.spec) & own):
                 which = f"the spec names {kind} {name}, which is made for this Shop itself"
                 raise Blocked("NameTaken", f"{which}: choose another name")
-            restored = view.restored(entries)
-            if gap := await preflight.missing(self._kube, view.key.namespace, desired.shop.spec, restored=restored):
+            spec = desired.shop.spec
+            if gap := await preflight.missing(self._kube, view.key.namespace, spec, restored=view.restored):
                 raise Blocked(*gap)
             rollout = desired.with_release(rollout, view, self._upgrades.release)
             failure = None
             self._status.record_event(view, "Normal", "RollingOut", f"Revision {revision} is being rolled out")
-        rolling = RolloutInProgress(revision, "", "", view.revision == 0)
-        facts = self._status.facts(view, desired.hash, target.display_names, rolling=rolling)
+        facts = self._status.facts(view, desired.hash, target.display_names, rolling=f"Revision {revision} begins")
         for item in target.items:  # what is to come joins what is there, so that nothing is lost
             entries.setdefault(item.ref, Entry(item.ref))
         union = inventory(entries.values())
@@ -235,11 +218,11 @@ class Reconciler:
 
     async def _finish_rollout(self, view: ShopView, rollout: Rollout, desired: DesiredState, target: Target) -> None:
         """Everything of the target is healthy: prune, save the revision, report it."""
-        await prune(self._kube, view, target, self._rollouts.entries(view), self._cache.children(view.key))
+        await prune(self._kube, view, target, view.entries, self._cache.children(view.key))
         if rollout.revision != view.revision:
             await self._revisions.save(view.key, rollout.revision, list(target.objects().values()), desired.seed)
-        await self._seeds.protect(view.key)
-        entries = inventory(self._rollouts.entries(view).values())
+        await self._revisions.protect_seed(view.key)
+        entries = inventory(view.entries.values())
         done = replace(view, revision=rollout.revision, applied_hash=target.hash, rollout=None)
         await self._status.write(
             view,
@@ -250,7 +233,7 @@ class Reconciler:
             last_applied_hash=target.hash,
             **self._served_fields(view, desired, target.hash),
         )
-        self._rollouts.forget(view.key)
+        view.memory.inventory_written()
         self._targets.pop(view.key, None)
         self._status.record_event(view, "Normal", "Ready", f"Revision {rollout.revision} serves")
 
@@ -259,25 +242,23 @@ class Reconciler:
     ) -> ReconcileResult:
         """Report the wave that is not healthy yet, or roll back when it will not become so."""
         assert progress.wave is not None  # noqa: S101 - not complete
-        left = self._deadlines.remaining(view.key, rollout, desired.deadline)
+        left = view.memory.deadline.remaining(rollout, desired.deadline)
         problems, deadline_s = self._cache.pod_problems(view.key), desired.shop.spec.progress_deadline_seconds
         failed = rollout_failure(progress, problems, deadline_s, late=left <= timedelta())
         if failed and desired.may_roll_back(view, target):
             return await self._roll_back(view, desired, rollout, failed)
-        rolling = RolloutInProgress(
-            rollout.revision, progress.wave.name.lower(), progress.waiting[0], view.revision == 0
-        )
+        rolling = f"Revision {rollout.revision}, {progress.wave.name.lower()}: {progress.waiting[0]}"
         found = {"failed": failed} if target.hash == desired.hash else {}
         facts = self._status.facts(view, desired.hash, target.display_names, rolling=rolling, **found)
         if failed:
             self._status.record_event(view, "Warning", *failed)
         parts: dict[str, Any] = {}
-        entries, known = self._rollouts.entries(view), {ref for ref, entry in view.inventory.items() if entry.done}
+        entries, known = view.entries, {ref for ref, entry in view.inventory.items() if entry.done}
         if any(entry.done and ref not in known for ref, entry in entries.items()):
             parts["inventory"] = inventory(entries.values())  # so that no later leader runs a completed Job again
         await self._status.write(view, facts, **parts)
         retry = await self._rollouts.retry_jobs(view, progress.failed_jobs)
-        deferred = PROGRESS_S if view.key in self._status.deferred else None
+        deferred = PROGRESS_S if view.memory.status_deferred else None
         waits = [wait for wait in (retry, left.total_seconds(), deferred) if wait is not None and wait > 0]
         return ReconcileResult("waiting", min(waits, default=POLL_ROLLOUT_S))
 
@@ -301,13 +282,13 @@ class Reconciler:
         back = Rollout(revision=view.revision, hash=view.applied_hash, started_at=_now())
         facts = Facts(
             view.generation,
-            rolling=RolloutInProgress(view.revision, "", "", first=False),
+            rolling=f"Revision {view.revision} begins",
             failed=(failure.reason, message),
             rolled_back_to=view.revision,
             serving=True,
         )
         await self._status.write(view, facts, failure=failure, rollout=back)
-        self._deadlines.start(view.key, back.hash)
+        view.memory.deadline.start(back.hash)
         return ReconcileResult("waiting", 0.0)
 
     async def _maintain(self, view: ShopView, desired: DesiredState, wait: Wait | None) -> ReconcileResult:
@@ -319,8 +300,8 @@ class Reconciler:
         repairs = await self._repair(view, desired, drifted)
         parts = self._served_fields(view, desired, view.applied_hash)
         if drifted:
-            parts["inventory"] = inventory(self._rollouts.entries(view).values())
-            self._rollouts.forget(view.key)
+            parts["inventory"] = inventory(view.entries.values())
+            view.memory.inventory_written()
         if self._revisions.lost(view.key):
             target = await self._target(view, desired, view.applied_hash)
             await self._revisions.save(view.key, view.revision, list(target.objects().values()), desired.seed)

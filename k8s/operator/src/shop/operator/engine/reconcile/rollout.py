@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from shop.operator.engine.cache.store import Cache, Child
@@ -17,7 +16,7 @@ from shop.operator.engine.reconcile.target import Item, Target
 from shop.operator.engine.status.conditions import with_pod_cause
 from shop.operator.engine.status.health import PROGRESS_DEADLINE, Phase
 from shop.operator.engine.status.pods import PodProblem
-from shop.operator.engine.status.shop_view import Entry, Rollout, ShopView
+from shop.operator.engine.status.shop_view import Entry, ShopView
 from shop.operator.kube.api_errors import ApiError
 from shop.operator.kube.client import Kube
 from shop.operator.kube.kinds import JOB, Wave, kind_of
@@ -51,71 +50,26 @@ class RepairResult:
     blocked: tuple[str, str] | None = None
 
 
-class DeadlineTracker:
-    """How long rollouts have been worked on. Time in which the Shop was suspended or invalid, or in which no operator
-    led, does not count against a revision: one that is given up is not tried again by itself.
-
-    So a rollout that this process did not start, or was kept from, has its whole deadline again. It costs no write,
-    and has a price: operators that crash one after the other, each within the deadline, never call a rollout late.
-    What waiting cannot cure still ends it at once, and until it ends the old pods serve.
-    """
-
-    def __init__(self) -> None:
-        self._idle: dict[NamespacedName, tuple[str, timedelta]] = {}
-
-    def start(self, key: NamespacedName, hash_: str) -> None:
-        self._idle[key] = hash_, timedelta()
-
-    def stop(self, key: NamespacedName) -> None:
-        self._idle.pop(key, None)
-
-    def remaining(self, key: NamespacedName, rollout: Rollout, deadline: timedelta) -> timedelta:
-        """Until the rollout is late."""
-        passed = datetime.now(UTC) - rollout.started_at
-        known = self._idle.get(key)
-        if known is None or known[0] != rollout.hash:
-            known = self._idle[key] = rollout.hash, passed
-        return deadline - (passed - known[1])
-
-
 class RolloutController:
     """`put` stores the response to a write in the cache."""
 
     def __init__(self, kube: Kube, cache: Cache, put: Callable[[Object], None]) -> None:
         self._kube, self._cache, self._put = kube, cache, put
-        self._entries: dict[NamespacedName, dict[Ref, Entry]] = {}
-        self._confirmed: dict[NamespacedName, set[Ref]] = {}
-        self._failed_since: dict[str, float] = {}
-        self._repairs: dict[tuple[NamespacedName, Ref], list[float]] = {}
-
-    def entries(self, view: ShopView) -> dict[Ref, Entry]:
-        """The inventory with what this process has applied since it was written to the status."""
-        return self._entries.setdefault(view.key, dict(view.inventory))
-
-    def _entry(self, view: ShopView, ref: Ref) -> Entry:
-        return self.entries(view).get(ref, Entry(ref))
-
-    def forget(self, key: NamespacedName) -> None:
-        self._entries.pop(key, None)
-        self._confirmed.pop(key, None)
-
-    def forget_shop(self, key: NamespacedName) -> None:
-        self.forget(key)
-        self._repairs = {repaired: times for repaired, times in self._repairs.items() if repaired[0] != key}
 
     async def advance(self, view: ShopView, target: Target) -> Progress:
         """Apply up to the first wave that is not healthy. Blocked when the API server refuses an object."""
-        entries = self.entries(view)
+        entries = view.entries
         for wave, items in target.waves():
-            if wave is Wave.RESTORE and view.restored(entries):  # another version's Job would restore the backup again
-                for item in items:
-                    entries[item.ref] = replace(self._entry(view, item.ref), done=True)
+            for item in items:
+                entries.setdefault(item.ref, Entry(item.ref))
+            if wave is Wave.RESTORE and view.restored:  # another version's Job would restore the backup again
+                entries |= {item.ref: replace(entries[item.ref], done=True) for item in items}
             # A completed Job is not looked at again: its name follows from what it does, so labels do not matter.
-            items = [item for item in items if not (item.ref.kind == JOB.kind and self._entry(view, item.ref).done)]
+            items = [item for item in items if not (item.ref.kind == JOB.kind and entries[item.ref].done)]
             stale = []
             for item in items:
                 child = self._cache.children(view.key).get(item.ref)
-                if not child or child.applied != item.hash or child.digest != self._entry(view, item.ref).digest:
+                if not child or child.applied != item.hash or child.digest != entries[item.ref].digest:
                     stale.append(item)
             if stale:
                 await self._apply(view, target.objects(wave), stale)
@@ -123,7 +77,7 @@ class RolloutController:
                 return progress
             for item in items:
                 if item.ref.kind == JOB.kind:
-                    entries[item.ref] = replace(self._entry(view, item.ref), done=True)
+                    entries[item.ref] = replace(entries[item.ref], done=True)
         return Progress()
 
     async def _apply(self, view: ShopView, objects: Mapping[Ref, Object], items: Iterable[Item]) -> None:
@@ -147,7 +101,7 @@ class RolloutController:
     async def _apply_unless_same(self, view: ShopView, item: Item, obj: Object) -> None:
         """A previous operator may have applied `obj` and ended before its status was written: a read saves a write."""
         child = self._cache.children(view.key).get(item.ref)
-        if child and child.applied == item.hash and item.ref not in self._confirmed.get(view.key, ()):
+        if child and child.applied == item.hash and item.ref not in view.memory.confirmed:
             live = await self._kube.get(kind_of(item.ref), view.key.namespace, item.ref.name)
             if live is not None and not difference(obj, live):
                 self._record_applied(view, live)
@@ -156,9 +110,9 @@ class RolloutController:
 
     def _record_applied(self, view: ShopView, live: Object) -> Entry:
         ref, uid = Ref.of(live), live["metadata"]["uid"]
-        before = self._entry(view, ref)
-        entry = self.entries(view)[ref] = Entry(ref, uid, digest(live), before.done and before.uid == uid)
-        self._confirmed.setdefault(view.key, set()).add(ref)
+        before = view.entries.get(ref, Entry(ref))
+        entry = view.entries[ref] = Entry(ref, uid, digest(live), before.done and before.uid == uid)
+        view.memory.confirmed.add(ref)
         self._put(live)
         return entry
 
@@ -168,29 +122,36 @@ class RolloutController:
         child = self._cache.children(view.key).get(ref)
         if child is not None and child.deleting:
             return
-        live = await apply(self._kube, view.key, obj, child, self._entry(view, ref).uid)
+        live = await apply(self._kube, view.key, obj, child, view.entries.get(ref, Entry(ref)).uid)
         entry = self._record_applied(view, live)
         same = child is not None and child.digest == entry.digest
         APPLIED_OBJECTS.labels(ref.kind, "same" if same else "changed").inc()
 
     def _assess_wave(self, key: NamespacedName, wave: Wave, items: list[Item]) -> Progress | None:
         """None when everything in the wave is healthy."""
-        children = self._cache.children(key)
-        found = [(item.ref, children.get(item.ref)) for item in items]
-        waiting = tuple(sentence for ref, child in found if (sentence := _waiting_for(ref, child)))
+        children, waiting, failed = self._cache.children(key), [], []
+        for item in items:
+            child = children.get(item.ref)
+            if child is None:
+                waiting.append(f"{item.ref.display_name} is not there")
+            elif child.deleting:
+                waiting.append(f"{item.ref.display_name} is being deleted")
+            elif child.health.phase is not Phase.READY:
+                waiting.append(child.health.message)
+            if child and child.health.phase is Phase.FAILED:
+                failed.append(child)
         if not waiting:
             return None
-        failed = [child for _, child in found if child is not None and child.health.phase is Phase.FAILED]
         first = (failed[0].health.reason, failed[0].health.message) if failed else None
-        return Progress(wave, waiting, first, tuple(child for child in failed if child.ref.kind == JOB.kind))
+        return Progress(wave, tuple(waiting), first, tuple(child for child in failed if child.ref.kind == JOB.kind))
 
     async def retry_jobs(self, view: ShopView, jobs: Iterable[Child]) -> float | None:
         """Delete Jobs that failed a while ago, so that they are created anew; seconds until the next is due."""
         now, waits = time.monotonic(), []
         for job in jobs:
-            due = self._failed_since.setdefault(job.uid, now) + JOB_RETRY_S
+            due = view.memory.failed_jobs.setdefault(job.uid, now) + JOB_RETRY_S
             if due <= now:
-                self._failed_since.pop(job.uid)
+                view.memory.failed_jobs.pop(job.uid)
                 await self._kube.delete(kind_of(job.ref), view.key.namespace, job.ref.name, job.uid)
             else:
                 waits.append(due - now)
@@ -210,9 +171,8 @@ class RolloutController:
         """Apply again what has drifted; an object that is refused does not keep others from their repair."""
         objects, result, now = target.objects(), RepairResult(), time.monotonic()
         for ref in drifted:
-            times = self._repairs[view.key, ref] = [
-                moment for moment in self._repairs.get((view.key, ref), []) if now - moment < REPAIRS_WINDOW_S
-            ]
+            before = view.memory.repairs.get(ref, [])
+            times = view.memory.repairs[ref] = [moment for moment in before if now - moment < REPAIRS_WINDOW_S]
             if len(times) >= MAX_REPAIRS:
                 result.skipped.append(f"{ref.display_name} is changed again and again by another client")
                 continue
@@ -249,12 +209,3 @@ def rollout_failure(
     sentences = [with_pod_cause(sentence, pod_problems) for sentence in progress.waiting]
     why = next((text for text in sentences if text not in progress.waiting), sentences[0])
     return "DeadlineExceeded", f"not healthy within {deadline_s} s: {why}"
-
-
-def _waiting_for(ref: Ref, child: Child | None) -> str:
-    """A sentence about an object that is not healthy, "" when it is."""
-    if child is None:
-        return f"{ref.display_name} is not there"
-    if child.deleting:
-        return f"{ref.display_name} is being deleted"
-    return "" if child.health.phase is Phase.READY else child.health.message

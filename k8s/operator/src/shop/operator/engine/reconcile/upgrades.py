@@ -12,30 +12,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from shop.operator.engine.settings import Settings
 from shop.operator.kube.objects import CANARY, NamespacedName, Object
 from shop.operator.resource.spec_window import MaintenanceWindow
 
-AT_ONCE = 5
-"""Shops that a new version is rolled out to at the same time."""
-MAX_FAILURES = 1
-"""Failed Shops from which on no other rollout starts."""
-CANARY_READY_S = 300.0
-"""How long every canary must have been ready before the other Shops follow."""
 MAX_NAMED = 3
 """Shops that a message names."""
 MAX_WAIT_S = 3_600.0
 """After which a Shop that waits for a time is reconciled in any case."""
 WAITING, STOPPED = "UpgradeWaiting", "UpgradeStopped"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How a new version is rolled out; without a `window` at any time."""
-
-    at_once: int = AT_ONCE
-    max_failures: int = MAX_FAILURES
-    canary_ready_s: float = CANARY_READY_S
-    window: MaintenanceWindow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +72,7 @@ class Upgrades:
     """Every Shop must have been seen before the first is asked for; `enqueue` brings a Shop back into the queue."""
 
     release: str
-    limits: Limits
+    settings: Settings
     enqueue: Callable[[NamespacedName], None]
     _canaries: dict[NamespacedName, datetime | None] = field(default_factory=dict)
     _rolling: set[NamespacedName] = field(default_factory=set)
@@ -110,7 +95,7 @@ class Upgrades:
 
     def ask(self, key: NamespacedName, window: MaintenanceWindow | None) -> Wait | None:
         """None when the Shop's rollout may start now; its slot is then kept until `passed`."""
-        wait = self._why(key, window or self.limits.window, datetime.now(UTC))
+        wait = self._why(key, window or self.settings.upgrade_window, datetime.now(UTC))
         if wait is None:
             self._admitted.add(key)
             self._waiting.pop(key, None)
@@ -133,7 +118,7 @@ class Upgrades:
     @property
     def stopped(self) -> bool:
         """Whether failures keep further rollouts from starting."""
-        return len(self._failed) >= self.limits.max_failures
+        return len(self._failed) >= self.settings.upgrade_max_failures
 
     @property
     def _under_way(self) -> set[NamespacedName]:
@@ -148,7 +133,7 @@ class Upgrades:
             due = sorted(self._waiting)
         elif len(self._under_way) < under_way:
             waiting = (key for key, wait in self._waiting.items() if wait.for_slot)
-            due = sorted(waiting)[: max(0, self.limits.at_once - len(self._under_way))]
+            due = sorted(waiting)[: max(0, self.settings.upgrade_at_once - len(self._under_way))]
         else:
             return
         for key in due:
@@ -163,13 +148,13 @@ class Upgrades:
         if window and (closed := window.opens_in(now)):
             again_s = min(closed.total_seconds(), MAX_WAIT_S)
             return Wait(WAITING, f"{head}: the maintenance window is {window}", again_s)
-        if len(self._under_way - {key}) >= self.limits.at_once:
-            at_once = self.limits.at_once
+        if len(self._under_way - {key}) >= self.settings.upgrade_at_once:
+            at_once = self.settings.upgrade_at_once
             return Wait(WAITING, f"{head}: {at_once} at a time are rolled out, others before it", for_slot=True)
         return None
 
     def _wait_for_canaries(self, head: str, now: datetime) -> Wait | None:
-        need_s = self.limits.canary_ready_s
+        need_s = self.settings.upgrade_canary_ready_s
         left_s = {key: need_s - (now - since).total_seconds() for key, since in self._canaries.items() if since}
         behind = [key for key in self._canaries if key not in left_s or left_s[key] > 0]
         if not behind:

@@ -87,7 +87,7 @@ class Renderer:
 
         It changes with `retry` as well, which asks for another rollout of the same objects.
         """
-        given = self._values(shop, optional)
+        given = values(shop, optional=optional, version=self.version, images=self._images)
         digest = self._charts.digest(shop.spec.version)
         return _sha256([namespace, digest, seed.hex(), given, *([retry] if retry else [])])
 
@@ -96,7 +96,7 @@ class Renderer:
 
         `uid` is the Shop's, for the ownerReferences; "" leaves them out, for a Shop that does not exist yet.
         """
-        given = self._values(shop, optional)
+        given = values(shop, optional=optional, version=self.version, images=self._images)
         name = shop.metadata.name
         made = shop_secrets.secrets(name, namespace, given, seed)
         text = await self._template(shop, namespace, shop_secrets.named(name, given), optional)
@@ -104,9 +104,6 @@ class Renderer:
         for obj in found:
             _decorate(obj, shop, namespace, uid)
         return sorted(found, key=order_of)
-
-    def _values(self, shop: Shop, optional: frozenset[str]) -> Values:
-        return values(shop, optional=optional, version=self.version, images=self._images)
 
     async def _template(self, shop: Shop, namespace: str, given: Values, optional: frozenset[str]) -> bytes:
         version = shop.spec.version

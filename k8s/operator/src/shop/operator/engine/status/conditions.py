@@ -25,22 +25,11 @@ Verdict = tuple[Literal["True", "False", "Unknown"], str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class RolloutInProgress:
-    """A revision being rolled out. `wave` is "" before the first; `waiting_for` a sentence, "" while objects are
-    applied; `first` when no revision has served before."""
-
-    revision: int
-    wave: str
-    waiting_for: str
-    first: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that the conditions follow from. Sentences name the object they are about.
 
-    - `invalid`: why the spec cannot be read; `blocked`: reason and sentence for what blocks it from outside.
-    - `rolling`: the revision that is rolled out. `pod_problems`: of pods whose owner is not ready.
+    - `blocked`: reason and sentence for why the spec cannot be read, or for what blocks it from outside.
+    - `rolling`: how far the rollout of a revision is, "" without one. `pod_problems`: of pods whose owner is not ready.
     - `failed`: reason and sentence of a revision that failed; `rolled_back_to`: the one that replaces it, under way
       as long as there is `rolling`. Without it, the failed one stays and may still become healthy.
     - `serving`: whether a revision has become healthy. `unready`: objects that served and no longer do.
@@ -51,9 +40,8 @@ class Facts:
 
     generation: int
     paused: bool = False
-    invalid: str | None = None
     blocked: tuple[str, str] | None = None
-    rolling: RolloutInProgress | None = None
+    rolling: str = ""
     pod_problems: tuple[PodProblem, ...] = ()
     failed: tuple[str, str] | None = None
     rolled_back_to: int | None = None
@@ -106,8 +94,8 @@ def with_pod_cause(sentence: str, pod_problems: Sequence[PodProblem]) -> str:
 def _ready(facts: Facts) -> Verdict:
     if facts.deleting is not None:
         return "False", "Deleting", _sentence(facts.deleting)
-    if facts.rolling and not (facts.invalid or facts.blocked or facts.failed):
-        return _ready_while_rolling(facts, facts.rolling)
+    if facts.rolling and not (facts.blocked or facts.failed):
+        return _ready_while_rolling(facts)
     if problem := _first_problem(facts):
         return "False", *problem
     if facts.paused and not facts.serving:
@@ -117,14 +105,14 @@ def _ready(facts: Facts) -> Verdict:
     return "True", "AllReady", "Every object is as the spec says, and serves."
 
 
-def _ready_while_rolling(facts: Facts, rolling: RolloutInProgress) -> Verdict:
+def _ready_while_rolling(facts: Facts) -> Verdict:
     """A part may be missing for a moment during an upgrade: not ready only when a pod has a problem."""
     problems = _problems(facts)
-    if rolling.first or (facts.unready and facts.pod_problems):
+    if not facts.serving or (facts.unready and facts.pod_problems):
         reason = _order(facts.pod_problems)[0].reason if facts.pod_problems else "Installing"
-        return "False", reason, _joined(*problems, _rollout(rolling))
+        return "False", reason, _joined(*problems, facts.rolling)
     goes_on = () if facts.unready else ("What served before goes on.",)
-    return "Unknown", "RollingOut", _joined(_rollout(rolling), *problems, *goes_on)
+    return "Unknown", "RollingOut", _joined(facts.rolling, *problems, *goes_on)
 
 
 def _progressing(facts: Facts) -> Verdict:
@@ -133,15 +121,13 @@ def _progressing(facts: Facts) -> Verdict:
     if facts.paused:
         return "False", "Paused", "Nothing is changed while spec.suspend is true."
     # Why nothing is under way although the spec is not met.
-    if facts.invalid is not None:
-        return "False", "InvalidSpec", _sentence(facts.invalid)
     if facts.blocked:
         return "False", facts.blocked[0], _sentence(facts.blocked[1])
     if facts.failed and not (facts.rolling and facts.rolled_back_to is not None):
         return "False", *_failure(facts, facts.failed)
     if facts.rolling:
-        reason = "RollingBack" if facts.failed else "Installing" if facts.rolling.first else "RollingOut"
-        return "True", reason, _sentence(_rollout(facts.rolling))
+        reason = "RollingBack" if facts.failed else "RollingOut" if facts.serving else "Installing"
+        return "True", reason, _sentence(facts.rolling)
     if not facts.serving:
         return "True", "Installing", "Nothing has been applied yet."
     reason, why = facts.waits or ("Complete", "No change is under way.")
@@ -160,8 +146,6 @@ def _drifted(facts: Facts, old: Condition | None) -> Verdict:
 def _first_problem(facts: Facts) -> tuple[str, str] | None:
     """Reason and message of what a person should look at first; None when there is no problem."""
     goes_on = "What was applied before goes on." if facts.serving and not facts.unready else ""
-    if facts.invalid is not None:
-        return "InvalidSpec", _joined(facts.invalid, *facts.unready, goes_on)
     if facts.blocked:
         return facts.blocked[0], _joined(facts.blocked[1], *facts.unready, goes_on)
     if facts.failed:
@@ -177,18 +161,11 @@ def _failure(facts: Facts, failed: tuple[str, str]) -> tuple[str, str]:
     """A revision that failed, and what replaced it."""
     reason, why = failed
     if facts.rolled_back_to is not None and facts.rolling:
-        return "RollingBack", _joined(why, _rollout(facts.rolling), *_problems(facts))
+        return "RollingBack", _joined(why, facts.rolling, *_problems(facts))
     if facts.rolled_back_to is not None:
         return "RolledBack", _joined(f"Revision {facts.rolled_back_to} serves again", why, *facts.unready)
     unnamed = replace(facts, pod_problems=tuple(each for each in facts.pod_problems if each.pod not in why))
     return reason, _joined(why, *_problems(unnamed))
-
-
-def _rollout(rolling: RolloutInProgress) -> str:
-    if not rolling.wave:
-        return f"Revision {rolling.revision} begins"
-    waits = f": {rolling.waiting_for}" if rolling.waiting_for else ""
-    return f"Revision {rolling.revision}, {rolling.wave}{waits}"
 
 
 def _problems(facts: Facts) -> list[str]:

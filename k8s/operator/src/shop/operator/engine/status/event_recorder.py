@@ -7,13 +7,15 @@ text, so recording it again, by another process too, adds to the count of the ex
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from cachetools import LRUCache, TTLCache
 
 from shop.operator.kube.api_errors import ApiError, Conflict, NotFound
 from shop.operator.kube.client import Kube
@@ -46,16 +48,9 @@ class _Series:
     body: Object
     first: datetime
     last: datetime
-    last_s: float
     count: int = 0
     written: int = 0
     due_s: float = 0.0
-
-
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    since_s: float
 
 
 class EventRecorder:
@@ -73,9 +68,10 @@ class EventRecorder:
     ) -> None:
         self._kube = kube
         self._monotonic, self._now = monotonic, now
-        self._series: OrderedDict[str, _Series] = OrderedDict()
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
-        self._waiting: dict[str, None] = {}
+        self._series = TTLCache[str, _Series](MAX_SERIES, SERIES_S, timer=monotonic)
+        self._tokens = LRUCache[str, tuple[float, float]](MAX_SHOPS)
+        """How many Events a Shop may have at once, as of when."""
+        self._waiting: dict[str, _Series] = {}
         self._recorded = asyncio.Event()
         self.dropped = 0
         """Events beyond the limits."""
@@ -83,21 +79,16 @@ class EventRecorder:
     def record(self, shop: Object, kind: str, reason: str, message: str) -> None:
         """Record an Event of `shop`, a Shop as the API server returns it. `kind` is Normal or Warning."""
         body = _body(shop, kind, reason, message)
-        name, now_s = body["metadata"]["name"], self._monotonic()
+        name, now = body["metadata"]["name"], self._now()
         series = self._series.get(name)
-        if series is None or now_s - series.last_s > SERIES_S:
-            if len(self._waiting) >= MAX_WAITING or not self._allowed(shop["metadata"]["uid"], now_s):
+        if series is None:
+            if len(self._waiting) >= MAX_WAITING or not self._allowed(shop["metadata"]["uid"]):
                 self.dropped += 1
                 return
-            now = self._now()
-            series = self._series[name] = _Series(body, now, now, now_s)
+            series = _Series(body, first=now, last=now)
         series.count += 1
-        series.last, series.last_s = self._now(), now_s
-        self._series.move_to_end(name)
-        self._waiting[name] = None
-        if len(self._series) > MAX_SERIES:
-            oldest, _ = self._series.popitem(last=False)
-            self._waiting.pop(oldest, None)
+        series.last = now
+        self._series[name] = self._waiting[name] = series
         self._recorded.set()
 
     async def run(self) -> None:
@@ -105,22 +96,17 @@ class EventRecorder:
         while True:
             self._recorded.clear()
             wait_s = await self.write_due()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._recorded.wait(), wait_s)
-            except TimeoutError:
-                continue
 
     async def write_due(self) -> float | None:
         """Write what is due. Seconds until there is more, None when nothing waits."""
         for name in list(self._waiting):
-            series = self._series.get(name)
-            if series is None:
-                self._waiting.pop(name, None)
-            elif series.due_s <= self._monotonic():
-                del self._waiting[name]
+            if self._waiting[name].due_s <= self._monotonic():
+                series = self._waiting.pop(name)
                 series.due_s = self._monotonic() + REPEAT_S
                 await self._write(series)
-        dues = [self._series[name].due_s for name in self._waiting if name in self._series]
+        dues = [series.due_s for series in self._waiting.values()]
         return max(0.0, min(dues) - self._monotonic()) if dues else None
 
     async def _write(self, series: _Series) -> None:
@@ -152,18 +138,13 @@ class EventRecorder:
         series.written = count
         return True
 
-    def _allowed(self, uid: str, now_s: float) -> bool:
+    def _allowed(self, uid: str) -> bool:
         """Whether a Shop may have one more Event: a token bucket per Shop."""
-        bucket = self._buckets.setdefault(uid, _Bucket(BURST, now_s))
-        bucket.tokens = min(BURST, bucket.tokens + (now_s - bucket.since_s) / REFILL_S)
-        bucket.since_s = now_s
-        self._buckets.move_to_end(uid)
-        if len(self._buckets) > MAX_SHOPS:
-            self._buckets.popitem(last=False)
-        if bucket.tokens < 1:
-            return False
-        bucket.tokens -= 1
-        return True
+        now_s = self._monotonic()
+        tokens, since_s = self._tokens.get(uid, (BURST, now_s))
+        tokens = min(BURST, tokens + (now_s - since_s) / REFILL_S)
+        self._tokens[uid] = tokens - 1 if tokens >= 1 else tokens, now_s
+        return tokens >= 1
 
 
 def _body(shop: Object, kind: str, reason: str, message: str) -> Object:

@@ -7,8 +7,9 @@ Deployment that an autoscaler enlarges, or that lost one pod of three, is not RE
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from shop.operator.kube.objects import Object, Ref
@@ -37,7 +38,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`reason` is one CamelCase word; `message` is a sentence that names the object, and "" when it is READY."""
+    """`reason` is one CamelCase word; `message` a sentence that begins with the object, and "" when it is READY."""
 
     phase: Phase
     reason: str
@@ -45,14 +46,19 @@ class Health:
 
 
 READY = Health(Phase.READY, "Ready")
+_waiting, _failed = partial(Health, Phase.WAITING), partial(Health, Phase.FAILED)
+NOT_OBSERVED = _waiting("NotObserved", "has not been seen by its controller")
 
 
 def assess(obj: Object) -> Health:
     """Health of an object as the API server returns it; kinds without a status are READY once they exist."""
     if obj["metadata"].get("deletionTimestamp"):
-        return _waiting(obj, "Terminating", "is being deleted")
-    assessor = _ASSESSORS.get(obj["kind"])
-    return assessor(obj) if assessor else READY
+        found = _waiting("Terminating", "is being deleted")
+    elif obj["kind"] in _ASSESSORS:
+        found = _ASSESSORS[obj["kind"]](obj)
+    else:
+        return READY
+    return found if found is READY else replace(found, message=f"{Ref.of(obj).display_name}: {found.message}")
 
 
 def serves(obj: Object) -> bool:
@@ -62,9 +68,9 @@ def serves(obj: Object) -> bool:
     status, spec = _status(obj), obj.get("spec", {})
     match obj["kind"]:
         case "Deployment":
-            return _replicas(spec) == 0 or _is(status, "Available") or assess(obj).phase is Phase.READY
+            return spec.get("replicas") == 0 or _is(status, "Available") or assess(obj).phase is Phase.READY
         case "StatefulSet":
-            return _replicas(spec) == 0 or status.get("readyReplicas", 0) >= 1
+            return bool(spec.get("replicas") == 0 or status.get("readyReplicas", 0) >= 1)
         case "Job":
             return assess(obj).phase is not Phase.FAILED
         case "Cluster":
@@ -77,35 +83,35 @@ def _deployment(obj: Object) -> Health:
     spec, status = obj["spec"], _status(obj)
     progress, failure = _condition(status, "Progressing"), _condition(status, "ReplicaFailure")
     if _unobserved(obj):
-        return _not_observed(obj)
+        return NOT_OBSERVED
     if progress.get("reason") == PROGRESS_DEADLINE:
-        return _failed(obj, PROGRESS_DEADLINE, f"exceeded its progress deadline{_quoted(progress)}")
-    want, updated, have = _replicas(spec), status.get("updatedReplicas", 0), status.get("replicas", 0)
+        return _failed(PROGRESS_DEADLINE, f"exceeded its progress deadline{_quoted(progress)}")
+    want, updated, have = spec.get("replicas", 1), status.get("updatedReplicas", 0), status.get("replicas", 0)
     available = status.get("availableReplicas", 0)
     too_few = updated < want or available < want
     # Why pods cannot be created says more than their number.
     if too_few and failure.get("status") == "True":
-        return _waiting(obj, failure.get("reason", "ReplicaFailure"), f"cannot create pods{_quoted(failure)}")
+        return _waiting(failure.get("reason", "ReplicaFailure"), f"cannot create pods{_quoted(failure)}")
     if too_few and spec.get("paused"):
-        return _waiting(obj, "DeploymentPaused", "is paused (spec.paused), so its pods are not replaced")
+        return _waiting("DeploymentPaused", "is paused (spec.paused), so its pods are not replaced")
     if updated < want:
-        return _waiting(obj, "LessUpdated", f"{updated} of {want} {_pods(want)} updated")
+        return _waiting("LessUpdated", f"{updated} of {want} {_pods(want)} updated")
     if available < want:
-        return _waiting(obj, "LessAvailable", f"{available} of {want} {_pods(want)} available")
+        return _waiting("LessAvailable", f"{available} of {want} {_pods(want)} available")
     if have > updated:
-        return _waiting(obj, "OldReplicas", f"{have - updated} old {_pods(have - updated)} still to end")
+        return _waiting("OldReplicas", f"{have - updated} old {_pods(have - updated)} still to end")
     return READY
 
 
 def _stateful_set(obj: Object) -> Health:
     spec, status = obj["spec"], _status(obj)
     if _unobserved(obj):
-        return _not_observed(obj)
-    want, ready, have = _replicas(spec), status.get("readyReplicas", 0), status.get("replicas", 0)
+        return NOT_OBSERVED
+    want, ready, have = spec.get("replicas", 1), status.get("readyReplicas", 0), status.get("replicas", 0)
     if ready < want:
-        return _waiting(obj, "LessReady", f"{ready} of {want} {_pods(want)} ready")
+        return _waiting("LessReady", f"{ready} of {want} {_pods(want)} ready")
     if have > want:
-        return _waiting(obj, "ExtraPods", f"{have - want} {_pods(have - want)} still to end")
+        return _waiting("ExtraPods", f"{have - want} {_pods(have - want)} still to end")
     strategy = spec.get("updateStrategy", {})
     if strategy.get("type") == "OnDelete":
         return READY
@@ -113,7 +119,7 @@ def _stateful_set(obj: Object) -> Health:
     partition = strategy.get("rollingUpdate", {}).get("partition", 0)
     updated, due = status.get("updatedReplicas", 0), max(0, want - partition)
     done = updated >= due if partition else status.get("currentRevision") == status.get("updateRevision")
-    return READY if done else _waiting(obj, "LessUpdated", f"{min(updated, due)} of {due} {_pods(due)} updated")
+    return READY if done else _waiting("LessUpdated", f"{min(updated, due)} of {due} {_pods(due)} updated")
 
 
 def _job(obj: Object) -> Health:
@@ -123,18 +129,18 @@ def _job(obj: Object) -> Health:
     for kind in ("Failed", "FailureTarget"):
         failure = _condition(status, kind)
         if failure.get("status") == "True":
-            return _failed(obj, failure.get("reason", "Failed"), f"failed{_quoted(failure)}")
+            return _failed(failure.get("reason", "Failed"), f"failed{_quoted(failure)}")
     if _is(status, "Suspended"):
-        return _waiting(obj, "Suspended", "is suspended (spec.suspend)")
+        return _waiting("Suspended", "is suspended (spec.suspend)")
     if "startTime" not in status:
-        return _waiting(obj, "NotStarted", "has not started")
-    return _waiting(obj, "Running", "is not finished")
+        return _waiting("NotStarted", "has not started")
+    return _waiting("Running", "is not finished")
 
 
 def _service(obj: Object) -> Health:
     spec = obj.get("spec", {})
     if spec.get("type") == "LoadBalancer" and not spec.get("clusterIP"):
-        return _waiting(obj, "NoAddress", "has no address")
+        return _waiting("NoAddress", "has no address")
     return READY
 
 
@@ -142,8 +148,8 @@ def _budget(obj: Object) -> Health:
     """Nothing depends on a budget, so one that no controller has seen yet does not delay a wave."""
     allowed = _condition(_status(obj), "DisruptionAllowed")
     if allowed.get("reason") == "SyncFailed":
-        return _waiting(obj, "SyncFailed", f"cannot be computed{_quoted(allowed)}")
-    return _not_observed(obj) if "observedGeneration" in _status(obj) and _unobserved(obj) else READY
+        return _waiting("SyncFailed", f"cannot be computed{_quoted(allowed)}")
+    return NOT_OBSERVED if "observedGeneration" in _status(obj) and _unobserved(obj) else READY
 
 
 def _route(obj: Object) -> Health:
@@ -160,11 +166,11 @@ def _parent(obj: Object, parent: Object, gateways: str) -> Health:
         condition = _condition(parent, kind)
         seen = condition.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0)
         if not seen and (kind == "Accepted" or condition):
-            return _waiting(obj, "NotAccepted", f"has not been taken up by {gateways}")
+            return _waiting("NotAccepted", f"has not been taken up by {gateways}")
         if condition.get("status", "True") != "True":
             verdict = _failed if condition.get("reason") in REFUSED_ROUTE else _waiting
             text = f"is not accepted by {gateways}" if kind == "Accepted" else "leads to something unknown"
-            return verdict(obj, condition.get("reason", reason), f"{text}{_quoted(condition)}")
+            return verdict(condition.get("reason", reason), f"{text}{_quoted(condition)}")
     return READY
 
 
@@ -174,12 +180,12 @@ def _cluster(obj: Object) -> Health:
     phase, ready = str(status.get("phase", "")), status.get("readyInstances", 0)
     why = f": {status['phaseReason']}" if status.get("phaseReason") else ""
     if phase.startswith(DEAD_CLUSTER):
-        return _failed(obj, "ClusterFailed", f"{phase}{why}")
+        return _failed("ClusterFailed", f"{phase}{why}")
     if not phase:
-        return _not_observed(obj)
+        return NOT_OBSERVED
     if phase != HEALTHY_CLUSTER:
-        return _waiting(obj, "ClusterNotHealthy", f"{phase}{why}")
-    return READY if ready >= want else _waiting(obj, "LessReady", f"{ready} of {want} instances ready")
+        return _waiting("ClusterNotHealthy", f"{phase}{why}")
+    return READY if ready >= want else _waiting("LessReady", f"{ready} of {want} instances ready")
 
 
 _ASSESSORS: dict[str, Callable[[Object], Health]] = {
@@ -213,10 +219,6 @@ def _unobserved(obj: Object) -> bool:
     return bool(_status(obj).get("observedGeneration", 0) < obj["metadata"].get("generation", 1))
 
 
-def _replicas(spec: dict[str, Any]) -> int:
-    return int(spec.get("replicas", 1))
-
-
 def _pods(count: int) -> str:
     return "pod" if count == 1 else "pods"
 
@@ -224,15 +226,3 @@ def _pods(count: int) -> str:
 def _quoted(condition: dict[str, Any]) -> str:
     message = str(condition.get("message", "")).strip()
     return f": {message}" if message else ""
-
-
-def _not_observed(obj: Object) -> Health:
-    return _waiting(obj, "NotObserved", "has not been seen by its controller")
-
-
-def _waiting(obj: Object, reason: str, text: str) -> Health:
-    return Health(Phase.WAITING, reason, f"{Ref.of(obj).display_name}: {text}")
-
-
-def _failed(obj: Object, reason: str, text: str) -> Health:
-    return Health(Phase.FAILED, reason, f"{Ref.of(obj).display_name}: {text}")

@@ -19,7 +19,7 @@ from shop.operator.engine.status.shop_view import Entry, ShopView, StatusPart
 from shop.operator.kube.api_errors import ApiError, Conflict
 from shop.operator.kube.client import Kube
 from shop.operator.kube.kinds import SHOP
-from shop.operator.kube.objects import NamespacedName, Object
+from shop.operator.kube.objects import Object
 from shop.operator.resource.spec import Exposure
 
 PROGRESS_FIELDS = frozenset({"conditions", "services", "servicesReady"})
@@ -45,33 +45,20 @@ class StatusReporter:
     ) -> None:
         self._kube, self._cache, self._version = kube, cache, version
         self._recorder, self._put = recorder, put
-        self._written: dict[NamespacedName, float] = {}
-        self.deferred: set[NamespacedName] = set()
-        """Shops whose status is to be written PROGRESS_S after the last time."""
-        self._failures: dict[NamespacedName, int] = {}
-
-    def forget(self, key: NamespacedName) -> None:
-        self._written.pop(key, None)
-        self.deferred.discard(key)
-        self._failures.pop(key, None)
-
-    def succeeded(self, key: NamespacedName) -> None:
-        """The next failure is the first again."""
-        self._failures.pop(key, None)
 
     def latest(self, view: ShopView) -> ShopView:
         """The same Shop as the cache has it now; `view` when it is gone or another one has its name."""
         raw = self._cache.shop(view.key)
-        return view if raw is None or raw["metadata"]["uid"] != view.uid else ShopView.of(raw)
+        return view if raw is None or raw["metadata"]["uid"] != view.uid else ShopView.of(raw, view.memory)
 
     def record_event(self, view: ShopView, kind: str, reason: str, message: str) -> None:
         self._recorder.record(view.resource, kind, reason, message)
 
     async def report_failure(self, view: ShopView, error: ApiError) -> None:
         """Report that the API server refused a request or did not answer; raises `error` while it is too early."""
-        count = self._failures[view.key] = self._failures.get(view.key, 0) + 1
+        view.memory.failures += 1
         transient = error.status in (0, 409, 429) or error.status >= 500
-        if transient and count < TRANSIENT_IN_A_ROW:
+        if transient and view.memory.failures < TRANSIENT_IN_A_ROW:
             raise error
         await self.report_blocked(self.latest(view), reason_of(error), error.message)
 
@@ -139,14 +126,13 @@ class StatusReporter:
         changed = {name: value for name, value in wanted.items() if (view.status.get(name) or None) != (value or None)}
         if not changed:
             return view
-        if self._may_defer(view, changed):
-            self.deferred.add(view.key)
+        view.memory.status_deferred = self._may_defer(view, changed)
+        if view.memory.status_deferred:
             return view
-        self._written[view.key] = time.monotonic()
-        self.deferred.discard(view.key)
+        view.memory.status_written_s = time.monotonic()
         body = await self._patch(view, changed)
         self._put(body)
-        return ShopView.of(body)
+        return ShopView.of(body, view.memory)
 
     async def _patch(self, view: ShopView, changed: Object) -> Object:
         """Write into the status that `view` was read from, and no other: Conflict when it was written meanwhile, or
@@ -173,7 +159,7 @@ class StatusReporter:
 
     def _may_defer(self, view: ShopView, changed: Object) -> bool:
         """The progress of a rollout that goes on is written now and then: each write costs the API server."""
-        recent = time.monotonic() - self._written.get(view.key, 0.0) < PROGRESS_S
+        recent = time.monotonic() - view.memory.status_written_s < PROGRESS_S
         if not recent or not changed.keys() <= PROGRESS_FIELDS or view.rollout is None:
             return False
         before = view.status.get("conditions", ())

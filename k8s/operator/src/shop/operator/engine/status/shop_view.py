@@ -1,12 +1,11 @@
-"""A Shop as a reconcile reads it: identity, spec, and what earlier reconciles wrote into its status."""
+"""A Shop as a reconcile reads it: identity, spec, and what earlier reconciles wrote into its status or remember."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -101,16 +100,75 @@ class Failure(StatusPart):
     basis: Basis | None = None
 
 
+class DeadlineTracker:
+    """How long a rollout has been worked on. Time in which the Shop was suspended or invalid, or in which no operator
+    led, does not count against a revision: one that is given up is not tried again by itself.
+
+    So a rollout that this process did not start, or was kept from, has its whole deadline again. It costs no write,
+    and has a price: operators that crash one after the other, each within the deadline, never call a rollout late.
+    What waiting cannot cure still ends it at once, and until it ends the old pods serve.
+    """
+
+    def __init__(self) -> None:
+        self._idle: tuple[str, timedelta] | None = None
+
+    def start(self, hash_: str) -> None:
+        self._idle = hash_, timedelta()
+
+    def stop(self) -> None:
+        self._idle = None
+
+    def remaining(self, rollout: Rollout, deadline: timedelta) -> timedelta:
+        """Until the rollout is late."""
+        passed = datetime.now(UTC) - rollout.started_at
+        if self._idle is None or self._idle[0] != rollout.hash:
+            self._idle = rollout.hash, passed
+        return deadline - (passed - self._idle[1])
+
+
+@dataclass(slots=True)
+class ShopMemory:
+    """What this process remembers of the Shop with this uid. The next process begins with nothing of it."""
+
+    uid: str
+    inputs: tuple[Any, ...] = ()
+    """What `hash`, which the spec asks for, was computed from."""
+    hash: str = ""
+    seed: bytes | None = None
+    waits: bool = False
+    """Whether a rollout of the operator's release has to wait."""
+    deadline: DeadlineTracker = field(default_factory=DeadlineTracker)
+    entries: dict[Ref, Entry] | None = None
+    """The inventory with what was applied since it was written to the status."""
+    confirmed: set[Ref] = field(default_factory=set)
+    """What was applied, or compared with the server's state, since then."""
+    failed_jobs: dict[str, float] = field(default_factory=dict)
+    """When a Job was first seen to have failed, by its uid."""
+    repairs: dict[Ref, list[float]] = field(default_factory=dict)
+    failures: int = 0
+    """Requests in a row that the API server refused or did not answer."""
+    status_written_s: float = 0.0
+    status_deferred: bool = False
+
+    def inventory_written(self) -> None:
+        self.entries = None
+        self.confirmed.clear()
+
+
 @dataclass(frozen=True, slots=True)
 class ShopView:
-    """`status` is the raw status, the other fields are what of it the operator decides by."""
+    """`resource`, `spec` and `status` are raw, the other fields are what of them the operator decides by."""
 
     key: NamespacedName
     uid: str
     generation: int
     deleting: bool
     finalizers: tuple[str, ...]
+    resource_version: str
+    retry: str
+    """Another value asks for another try of the same spec."""
     resource: Object
+    spec: Object
     status: Object
     applied_hash: str
     revision: int
@@ -120,9 +178,10 @@ class ShopView:
     basis: Basis | None
     """What the user had asked for when the last revision became healthy."""
     inventory: dict[Ref, Entry]
+    memory: ShopMemory
 
     @classmethod
-    def of(cls, raw: Object) -> Self:
+    def of(cls, raw: Object, memory: ShopMemory | None = None) -> Self:
         meta, status = raw["metadata"], raw.get("status", {})
         return cls(
             key=NamespacedName(meta["namespace"], meta["name"]),
@@ -130,7 +189,10 @@ class ShopView:
             generation=meta["generation"],
             deleting="deletionTimestamp" in meta,
             finalizers=tuple(meta.get("finalizers", ())),
+            resource_version=meta["resourceVersion"],
+            retry=meta.get("annotations", {}).get(RETRY, ""),
             resource=raw,
+            spec=raw.get("spec", {}),
             status=status,
             applied_hash=status.get("lastAppliedHash", ""),
             revision=status.get("revision", 0),
@@ -138,30 +200,23 @@ class ShopView:
             failure=Failure.read(status.get("failure")),
             basis=Basis.read(status.get("basis")),
             inventory={entry.ref: entry for entry in map(Entry.read, status.get("inventory", ()))},
+            memory=memory or ShopMemory(meta["uid"]),
         )
 
     @property
-    def spec(self) -> Object:
-        spec: Object = self.resource.get("spec", {})
-        return spec
+    def entries(self) -> dict[Ref, Entry]:
+        """The inventory with what this process has applied since it was written to the status."""
+        if self.memory.entries is None:
+            self.memory.entries = dict(self.inventory)
+        return self.memory.entries
 
-    def restored(self, entries: Mapping[Ref, Entry]) -> bool:
+    @property
+    def restored(self) -> bool:
         """Whether the backup of `restoreFrom` has been restored: before the first revision, and only once."""
         prefix = f"{self.key.name}-restore-"
         return self.revision > 0 or any(
-            entry.done and ref.kind == "Job" and ref.name.startswith(prefix) for ref, entry in entries.items()
+            entry.done and ref.kind == "Job" and ref.name.startswith(prefix) for ref, entry in self.entries.items()
         )
-
-    @property
-    def resource_version(self) -> str:
-        version: str = self.resource["metadata"]["resourceVersion"]
-        return version
-
-    @property
-    def retry(self) -> str:
-        """Another value asks for another try of the same spec."""
-        value: str = self.resource["metadata"].get("annotations", {}).get(RETRY, "")
-        return value
 
     @property
     def next_revision(self) -> int:
