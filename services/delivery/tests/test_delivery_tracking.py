@@ -137,10 +137,8 @@ async def test_states_arrive_as_they_change_until_the_last(
         assert (last["state"], last["courier"], last["eta"]) == ("cancelled", None, None)
         assert [step["state"] for step in last["history"]] == ["assigned", "at_restaurant", "cancelled"]
         assert await events.ended()
-    resumed = await public.get(
-        f"/api/v1/deliveries/{order.id}/events", headers=headers | {"Last-Event-ID": str(events.last_id)}
-    )
-    assert resumed.status_code == 204
+    async with watch(public, order, headers, events.last_id) as resumed:
+        assert resumed.status_code == 204
 
 
 async def test_a_stream_resumes_after_what_was_seen(
@@ -253,8 +251,10 @@ async def test_the_number_of_streams_is_limited(
     async with served(limited) as client, watch(client, order, headers) as answer:
         open_stream = Events(answer)
         await open_stream.next("state")
-        refused = await client.get(f"/api/v1/deliveries/{order.id}/events", headers=headers)
-        assert (refused.status_code, refused.json()["code"]) == (503, "too_many_streams")
+        async with watch(client, order, headers) as refused:
+            assert refused.status_code == 503
+            await refused.aread()
+            assert refused.json()["code"] == "too_many_streams"
 
 
 async def test_jobs_are_sent_when_they_change(service: RunningService, rider: Rider, public: httpx.AsyncClient) -> None:
