@@ -21,9 +21,9 @@ INSERT INTO restaurants (id, name, sort_name, cuisine, description, address, lat
 VALUES ($1, 'Chip Shop', 'chip shop', 'fish', '', '{}', 51.9, -0.2, 'UTC', 'EUR', 0, '{}', 'automatic', 60, true, 5, 60,
     1, $2, $2)"""
 TICKET = """
-INSERT INTO tickets (order_id, restaurant_id, user_id, lines, currency, state, version, sequence, paid_at, created_at,
-    updated_at)
-VALUES ($1, $2, $3, '[1]', 'EUR', 'preparing', 3, 1, $4, $4, $4)"""
+INSERT INTO tickets (order_id, restaurant_id, user_id, lines, currency, state, version, sequence, paid_at, ready_at,
+    created_at, updated_at)
+VALUES ($1, $2, $3, '[1]', 'EUR', 'preparing', 3, 1, $4, $4, $4, $4)"""
 DELIVERY = """
 INSERT INTO deliveries (order_id, state, version, courier_id, user_id, restaurant_id, restaurant_name, address,
     pickup_lat, pickup_lon, dropoff_lat, dropoff_lon, dropoff_junction, distance_m, code, ready_at, promised_at, eta,
@@ -141,11 +141,13 @@ async def delivery_whose_record_has_a_gap(sound: Sound) -> str:
 
 
 async def change_that_was_published_twice(sound: Sound) -> str:
+    """Too new for the oracles that look for events in streams and at consumers."""
     for _ in range(2):
         await sound.records.run(
             "delivery",
             "INSERT INTO outbox (event_id, type, subject_id, payload, created_at, published_at, stream_sequence)"
-            " VALUES ($1, 'delivery.changed.v1', $2, '{\"data\": {\"version\": 1}}', now(), now(), NULL)",
+            " VALUES ($1, 'delivery.changed.v1', $2, '{\"data\": {\"version\": 1}}', now() + interval '1 hour',"
+            " now() + interval '1 hour', NULL)",
             new_id(),
             str(sound.meal.placed.order),
         )

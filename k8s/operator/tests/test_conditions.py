@@ -12,14 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop.operator.cluster.overview import summary
-from shop.operator.engine.status.conditions import (
-    MESSAGE_CHARS,
-    TYPES,
-    Condition,
-    Facts,
-    conditions,
-    with_pod_cause,
-)
+from shop.operator.engine.status.conditions import MESSAGE_CHARS, TYPES, Condition, Facts, conditions, with_pod_cause
 from shop.operator.engine.status.pods import PodProblem
 from tests.operator.statuses import settled
 
