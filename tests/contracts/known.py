@@ -19,6 +19,9 @@ CALL_TIMEOUT_S = 10.0
 READY_WITHIN_S = 60.0
 ZONE, CURRENCY = "Europe/Berlin", "EUR"
 Json = dict[str, Any]
+LIVE = ("waiting", "assigned", "at_restaurant", "picked_up", "on_the_way")
+"""States of deliveries that have not ended; the first three can be cancelled."""
+STEPS = {"picked_up": ("depart", "deliver"), "on_the_way": ("deliver",)}
 
 
 def send(url: str, method: str, path: str, token: str = "", key: str = "", **options: Any) -> requests.Response:
@@ -102,9 +105,9 @@ class Food:
     def orders(self, count: int) -> Iterator[list[str]]:
         """Orders that are cooked and assigned to the courier, as one trip; cancelled at the end where that is possible.
 
-        At most three, which a car holds.
+        At most three, which a car holds, each placed when the one before is assigned: fewer may wait for one courier.
         """
-        self._cancel(job["order_id"] for job in self._jobs())
+        asyncio.run(wait_until(self._nothing_is_under_way, READY_WITHIN_S, "the end of earlier orders"))
         self._begin_shift()
         body = {
             "kind": "food",
@@ -113,12 +116,23 @@ class Food:
             "address": address(8),
             "payment": {"token": CARD},
         }
-        order_ids = [self.call("POST", "/orders", json=body)["id"] for _ in range(count)]
+        order_ids: list[str] = []
         try:
-            asyncio.run(wait_until(lambda: self._can_be_collected(order_ids), READY_WITHIN_S, "cooked orders"))
+            for _ in range(count):
+                order_ids.append(self.call("POST", "/orders", json=body)["id"])
+                asyncio.run(wait_until(lambda: self._can_be_collected(order_ids), READY_WITHIN_S, "cooked orders"))
             yield order_ids
         finally:
             self._cancel(order_ids)
+
+    def _nothing_is_under_way(self) -> bool:
+        """End what other requests have left, so that the one courier is free."""
+        live = [one for state in LIVE for one in self.call("GET", f"/deliveries?state={state}&limit=100")["items"]]
+        self._cancel(one["order_id"] for one in live if one["state"] in LIVE[:3])
+        for one in live:
+            for action in STEPS.get(one["state"], ()):
+                send(self.url, "POST", f"/deliveries/{one['order_id']}/{action}", self.token, json={})
+        return not live
 
     def _cancel(self, order_ids: Iterable[str]) -> None:
         for order_id in order_ids:
