@@ -15,6 +15,8 @@ from shop.operator.simulate.shop_api import Account, RefusedError
 POLL_S = 2.0
 DECIDES_S = (4.0, 25.0)
 """How long a new ticket lies before it is looked at."""
+MAX_COOKING_S = 15.0
+"""Faster than real speed, so that couriers ride within half a minute of the first order."""
 MAX_TICKETS = 50
 MAX_WAITING = 10_000
 REFUSE_SHARE = 0.02
@@ -77,4 +79,5 @@ def wait_s(random: Random, ticket: dict[str, Any], action: str, now: datetime, t
         return random.uniform(*DECIDES_S) / time_factor
     ready_at = ticket.get("ready_at")
     left_s = (datetime.fromisoformat(ready_at) - now).total_seconds() if ready_at else 0.0
-    return max(0.0, left_s * random.uniform(0.85, 1.15)) / time_factor
+    cooking_s = max(0.0, left_s * random.uniform(0.85, 1.15)) / time_factor
+    return cooking_s if time_factor == 1 else min(cooking_s, MAX_COOKING_S)
