@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
 Noun = Literal[
+    "achievement",
     "delivery",
+    "leaderboard",
     "notification",
     "order",
     "payment",
+    "player",
     "pricing",
     "product",
     "recommendation",
@@ -18,10 +21,13 @@ Noun = Literal[
 ]
 SERVICES: Final[tuple[Noun, ...]] = get_args(Noun)
 WITH_DATABASE: Final[tuple[str, ...]] = (
+    "achievement",
     "delivery",
+    "leaderboard",
     "notification",
     "order",
     "payment",
+    "player",
     "pricing",
     "product",
     "recommendation",
@@ -38,9 +44,12 @@ EDGE: Final[tuple[str, ...]] = (
 SINGLE_PROCESS_LOCALLY: Final[tuple[str, ...]] = ("gateway",)
 """On one machine one process of each: they own a port of their own."""
 MODULES: Final[Mapping[str, tuple[str, ...]]] = {
+    "achievement": ("arcade",),
     "delivery": ("food",),
+    "leaderboard": ("arcade",),
     "order": ("retail",),
     "payment": ("retail",),
+    "player": ("arcade",),
     "pricing": ("retail",),
     "product": ("retail",),
     "recommendation": ("recommendations",),
@@ -48,19 +57,34 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """By service, the modules of a Shop that need it; one that is not named runs in every shop."""
 OPTIONAL: Final[tuple[str, ...]] = (
+    "achievement",
     "delivery",
+    "leaderboard",
+    "player",
     "recommendation",
     "restaurant",
 )
 """A shop is without these unless its Shop turns a module on."""
 AUDITED_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "achievement.unlocked.v1": ("player",),
     "delivery.changed.v1": ("restaurant",),
     "order.cancelled.v1": ("recommendation",),
     "order.confirmed.v1": (
+        "achievement",
+        "leaderboard",
         "notification",
+        "player",
         "product",
         "recommendation",
         "restaurant",
+    ),
+    "player.gained.v1": (
+        "achievement",
+        "leaderboard",
+    ),
+    "player.scored.v1": (
+        "achievement",
+        "leaderboard",
     ),
     "restaurant.ticket_changed.v1": ("delivery",),
 }

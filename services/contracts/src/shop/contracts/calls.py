@@ -66,6 +66,16 @@ class ReadCall[Query: Message, Result: BaseModel]:
     result: TypeAdapter[Result]
 
 
+@dataclass(frozen=True)
+class PostCall[Request: Message, Result: BaseModel]:
+    """One POST; it is idempotent by an id that the request has."""
+
+    name: str
+    path: str
+    request: TypeAdapter[Request]
+    result: TypeAdapter[Result]
+
+
 class ReleaseRequest(OrderItem):
     """Release what the order holds; an order that holds nothing yet cannot reserve or redeem anything afterwards."""
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shop.contracts.money import Address, Money
 
@@ -217,6 +217,94 @@ class UserDeleted(Event):
         return str(self.user_id)
 
 
+class PlayerEvent(Event):
+    """A player is a user of the same id."""
+
+    player_id: UUID
+    occurred_at: datetime
+
+    def subject_id(self) -> str:
+        return str(self.player_id)
+
+
+class PlayerChanged(PlayerEvent):
+    """A player exists, or the profile has changed. ``version`` grows by one with each.
+
+    ``private``: only the player sees the profile, and no board lists the player. ``mail_to`` is the address for mails
+    about achievements and rewards, null where none are wanted.
+    """
+
+    TYPE = "player.changed.v1"
+
+    name: str
+    private: bool
+    mail_to: str | None = None
+    version: int
+
+
+Score = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+class PlayerScored(PlayerEvent):
+    """A round was played and its score computed, or a game server posted a score.
+
+    ``result_id`` is the round's own id. ``source`` is what boards and rules name: a game of the shop (``stack``) or the
+    source of a board that game servers post to. ``statistics`` are counts of the round by name, such as ``placed``;
+    ``occurred_at`` is when the round ended: it decides the season.
+    """
+
+    TYPE = "player.scored.v1"
+
+    result_id: UUID
+    source: str
+    score: Score
+    duration_ms: int | None = None
+    statistics: dict[str, int] = Field(default={})
+
+
+class PlayerGained(PlayerEvent):
+    """Experience points were added to the player's ledger, once for ``cause`` (such as ``order:<id>``), or taken back.
+
+    ``xp`` is the gain, ``total_xp``, ``level`` and ``streak_days`` are the player's after it; ``version`` grows by one
+    with each entry of the player's ledger.
+    """
+
+    TYPE = "player.gained.v1"
+
+    cause: str
+    xp: int
+    total_xp: int
+    level: int
+    streak_days: int
+    version: int
+
+
+class PlayerLevelReached(PlayerEvent):
+    """A level was reached for the first time. ``coupon`` is the code of its reward: ``percent`` off one order of this
+    player until ``expires_at``."""
+
+    TYPE = "player.level_reached.v1"
+
+    level: int
+    name: str
+    coupon: str | None = None
+    percent: int | None = None
+    expires_at: datetime | None = None
+    mail_to: str | None = None
+
+
+class AchievementUnlocked(PlayerEvent):
+    """Once per player and code; ``xp`` is its reward. ``mail_to`` is null where no mail is wanted."""
+
+    TYPE = "achievement.unlocked.v1"
+
+    code: str
+    name: str
+    description: str
+    xp: int
+    mail_to: str | None = None
+
+
 EVENTS: dict[str, type[Event]] = {
     event.TYPE: event
     for event in (
@@ -231,6 +319,11 @@ EVENTS: dict[str, type[Event]] = {
         PaymentRefunded,
         UserRegistered,
         UserDeleted,
+        PlayerChanged,
+        PlayerScored,
+        PlayerGained,
+        PlayerLevelReached,
+        AchievementUnlocked,
     )
 }
 """Every published type by its name."""

@@ -6,11 +6,15 @@ from typing import Final
 from shop.kit.settings import ServiceSettings
 
 API: Final[Mapping[str, str]] = {
+    "achievements": "achievement",
     "couriers": "delivery",
     "deliveries": "delivery",
+    "games": "player",
+    "leaderboards": "leaderboard",
     "notifications": "notification",
     "orders": "order",
     "payments": "payment",
+    "players": "player",
     "products": "product",
     "promotions": "pricing",
     "quotes": "pricing",
@@ -28,12 +32,18 @@ PREFIXES: Final[Mapping[str, str]] = {
 FALLBACK: Final = "storefront"
 """The service that has every other path."""
 PUBLIC_READS: Final[tuple[str, ...]] = (
+    "achievements",
+    "games",
+    "leaderboards",
+    "players",
     "products",
     "recommendations",
     "restaurants",
 )
 """Segments after /api/v1/ that are read without a token."""
 PUBLIC_POSTS: Final[tuple[str, ...]] = (
+    "/api/v1/players/{id}/achievements",
+    "/api/v1/players/{id}/scores",
     "/api/v1/quotes",
     "/api/v1/tokens",
     "/api/v1/tokens/refresh",
@@ -54,6 +64,7 @@ IDEMPOTENCY_KEYS: Final[tuple[str, ...]] = (
 )
 """Where a POST with an Idempotency-Key is carried out once, however often it comes."""
 EVENT_STREAMS: Final[tuple[str, ...]] = (
+    "/api/v1/achievements/events",
     "/api/v1/couriers/me/events",
     "/api/v1/deliveries/{id}/events",
     "/api/v1/orders/{id}/events",
@@ -65,10 +76,13 @@ EVENT_STREAMS: Final[tuple[str, ...]] = (
 class ServiceUrls(ServiceSettings):
     """One base URL or several, separated by commas, of each; "" of one that this shop is without."""
 
+    achievement_url: str = ""
     delivery_url: str = ""
+    leaderboard_url: str = ""
     notification_url: str = "http://notification:8000"
     order_url: str = "http://order:8000"
     payment_url: str = "http://payment:8000"
+    player_url: str = ""
     pricing_url: str = "http://pricing:8000"
     product_url: str = "http://product:8000"
     recommendation_url: str = ""

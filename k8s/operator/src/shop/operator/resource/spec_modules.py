@@ -7,6 +7,8 @@ from shop.operator.resource.spec_service import Part
 class Modules(Part):
     """Which parts of the product are on."""
 
+    arcade: Flag = False
+    """Runs achievement, leaderboard and player."""
     food: Flag = False
     """Runs delivery and restaurant."""
     recommendations: Flag = False

@@ -1,0 +1,1 @@
+"""Leaderboard: entries that belong to a user, one more for every confirmed order."""

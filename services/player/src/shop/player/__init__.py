@@ -1,0 +1,1 @@
+"""Player: entries that belong to a user, one more for every confirmed order."""
