@@ -16,7 +16,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import orjson
@@ -102,7 +102,7 @@ class ProfileCache:
 
     async def _find(self, player_id: UUID, token: bytes) -> bytes | None:
         """The profile or another one's token or mark; ``token`` itself if nothing was there."""
-        found: bytes | None = await self._valkey.get(_key(player_id))
+        found = cast(bytes | None, await self._valkey.get(_key(player_id)))
         if found is None and await self._valkey.set(_key(player_id), token, nx=True, ex=TOKEN_TTL_S):
             return token
         return found

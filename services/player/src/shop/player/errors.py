@@ -42,8 +42,8 @@ def too_frequent(limit: int, period_s: int) -> Problem:
     return Problem(429, "too_frequent", detail, headers={"Retry-After": str(period_s)})
 
 
-def too_many_friends(limit: int) -> Problem:
-    return Problem(409, "too_many_friends", f"A player has at most {limit} friends.")
+def friends_full(limit: int) -> Problem:
+    return Problem(409, "friends_full", f"A player has at most {limit} friends.")
 
 
 def own_friend() -> Problem:

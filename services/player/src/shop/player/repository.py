@@ -48,7 +48,8 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[])
 ON CONFLICT (player_id, cause) DO NOTHING RETURNING player_id, cause"""
 PAGE = """
 SELECT id, cause, xp, at FROM ledger
-WHERE player_id = $1 AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT $3"""
+WHERE player_id = $1 AND ($2::text IS NULL OR cause = $2) AND ($3::bigint IS NULL OR id < $3)
+ORDER BY id DESC LIMIT $4"""
 ADD_DAYS = """
 INSERT INTO days (player_id, day) SELECT * FROM unnest($1::uuid[], $2::date[])
 ON CONFLICT DO NOTHING RETURNING player_id"""
@@ -122,9 +123,7 @@ class PlayerRepository:
             raise LookupError(f"player {player.id} is not locked")
         return _player(row)
 
-    async def entries(
-        self, connection: Connection, keys: Collection[tuple[UUID, str]]
-    ) -> dict[tuple[UUID, str], int]:
+    async def entries(self, connection: Connection, keys: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], int]:
         """The experience points of those ledger entries, by player and cause, that exist."""
         rows = await connection.fetch(ENTRIES, [one for one, _ in keys], [cause for _, cause in keys])
         return {(row["player_id"], row["cause"]): row["xp"] for row in rows}
@@ -134,9 +133,9 @@ class PlayerRepository:
         columns = _columns(gains, "player_id", "cause", "xp", "at")
         return {(row["player_id"], row["cause"]) for row in await connection.fetch(ADD_ENTRIES, *columns)}
 
-    async def page(self, player_id: UUID, before: int | None, limit: int) -> list[Record]:
-        """The newest entries of the player's ledger older than ``before``."""
-        return await self._database.fetch(PAGE, player_id, before, limit)
+    async def page(self, player_id: UUID, cause: str | None, before: int | None, limit: int) -> list[Record]:
+        """The newest entries of the player's ledger older than ``before``, or the one of ``cause``."""
+        return await self._database.fetch(PAGE, player_id, cause, before, limit)
 
     async def add_days(self, connection: Connection, days: Collection[tuple[UUID, date]]) -> set[UUID]:
         """Add active days; return the players who have one more now."""
