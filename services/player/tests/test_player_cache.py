@@ -12,12 +12,13 @@ import pytest
 from redis.asyncio import Redis
 
 from services.player.tests.conftest import Start
-from services.player.tests.player_service import RunningService, Someone, confirmed
+from services.player.tests.player_service import RunningService, Someone, confirmed, deleted, received, unlocked
 from shop.devkit import embedded
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
 from shop.player import cache as cached
 from shop.player.cache import ProfileCache, open_valkey
+from shop.player.consumers import consumers
 
 WRITES = 40
 READERS = 4
@@ -157,6 +158,20 @@ async def test_an_event_makes_a_profile_new(service: RunningService) -> None:
     assert (await service.client.get(who.path)).json()["xp"] == 0
     await service.take(confirmed(who))
     assert (await service.client.get(who.path)).json()["xp"] == 62
+
+
+async def test_an_event_makes_a_profile_new_also_when_its_mark_is_lost(service: RunningService, valkey: Redis) -> None:
+    who = await service.player()
+    for event in (confirmed(who), unlocked(who, "x", 5), deleted(who)):
+        [consumer] = [one for one in consumers(service.service) if type(event) in one.types]
+        assert consumer.after_commit is not None
+        before = (await service.client.get(who.path)).json()
+        async with service.database.transaction() as connection:
+            await consumer.handle(connection, [received(event)])
+            await valkey.flushall()
+            assert (await service.client.get(who.path)).json() == before
+        await consumer.after_commit([received(event)])
+        assert (await service.client.get(who.path)).json() != before
 
 
 @pytest.fixture
