@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,12 @@ import yaml
 from pydantic import ValidationError
 
 from services.achievement.tests.achievement_service import RULES, confirmed, gained, scored
+from shop.achievement import apply
 from shop.achievement.conditions import Condition, Measure
 from shop.achievement.domain import Player, PlayerEvent
 from shop.achievement.rules import MAX_FILE_BYTES, RulesError, load, parse
 from shop.achievement.settings import Settings
+from shop.kit import serve
 from shop.kit.ids import new_id
 
 ADA = new_id()
@@ -205,11 +205,24 @@ def test_settings_refuse_wrong_rules() -> None:
         Settings(achievement_rules=one(xp=-1))
 
 
-def test_the_service_does_not_start_with_wrong_rules() -> None:
-    environment = os.environ | {"SHOP_ACHIEVEMENT_RULES": one(xp=-1)}
-    command = [sys.executable, "-m", "shop.kit.serve", "achievement"]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    [line] = ended.stderr.splitlines()
-    assert ended.returncode == 1
-    assert line.startswith("achievement: wrong settings: SHOP_ACHIEVEMENT_RULES: ")
-    assert "rules[0].xp: Input should be greater than or equal to 0" in line
+def exit_of(main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["program", "achievement"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    message = str(ended.value.code)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("main", [serve.main, apply.main], ids=["service", "command"])
+def test_no_program_starts_with_wrong_rules(main: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    message = exit_of(main, monkeypatch, SHOP_ACHIEVEMENT_RULES=one(xp=-1))
+    assert message.startswith("achievement: wrong settings: SHOP_ACHIEVEMENT_RULES: ")
+    assert "rules[0].xp: Input should be greater than or equal to 0" in message
+
+
+def test_the_command_says_that_there_is_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = exit_of(apply.main, monkeypatch, SHOP_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    assert message.startswith("achievement: database: ")
