@@ -75,6 +75,8 @@ class Target:
     nats_url: str
     may_be_missing: Collection[str] = ()
     """Nouns whose databases need not exist."""
+    cache_url: str = ""
+    """Empty where the leaderboards in the cache are not audited."""
 
 
 async def audit(
@@ -82,33 +84,34 @@ async def audit(
 ) -> list[Result]:
     """What each oracle found; raises `ShopctlError` when a database cannot be read."""
     async with _connections(target) as connections:
-        return [await _confirmed_result(oracle, connections, target.nats_url, options, pause_s) for oracle in oracles]
+        return [await _confirmed_result(oracle, connections, target, options, pause_s) for oracle in oracles]
 
 
 async def _confirmed_result(
     oracle: Oracle,
     connections: Mapping[str, asyncpg.Connection],
-    nats_url: str,
+    target: Target,
     options: Options,
     pause_s: float,
 ) -> Result:
     """Only what every one of several checks finds is a violation."""
-    finding = await _check(oracle, connections, nats_url, options)
+    finding = await _check(oracle, connections, target, options)
     for _ in range(CHECKS - 1):
         if not finding.violations:
             break
         await asyncio.sleep(pause_s)
-        again = await _check(oracle, connections, nats_url, options)
+        again = await _check(oracle, connections, target, options)
         kept = {key: what for key, what in again.violations.items() if key in finding.violations}
         finding = Finding(again.checked, kept)
     return Result(oracle.number, oracle.name, finding.checked, finding.violations)
 
 
 async def _check(
-    oracle: Oracle, connections: Mapping[str, asyncpg.Connection], nats_url: str, options: Options
+    oracle: Oracle, connections: Mapping[str, asyncpg.Connection], target: Target, options: Options
 ) -> Finding:
     now = datetime.now(UTC)
-    current = Audit(connections, nats_url, now - timedelta(seconds=options.settle_s), now, options)
+    cutoff = now - timedelta(seconds=options.settle_s)
+    current = Audit(connections, target.nats_url, cutoff, now, options, target.cache_url)
     try:
         return await oracle.check(current)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -149,4 +152,4 @@ async def _connect(noun: str, url: str) -> asyncpg.Connection:
 async def wait_until_ended(target: Target, timeout_s: float) -> list[str]:
     """Wait until no order and no event is under way; what still is after `timeout_s`, [] when nothing."""
     async with _connections(target) as connections:
-        return await pending_work.wait_until_ended(connections, timeout_s)
+        return await pending_work.wait_until_ended(connections, timeout_s, target.cache_url)
