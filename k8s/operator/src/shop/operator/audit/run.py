@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from shop.operator.audit import pending_work
+from shop.operator.audit.achievements import achievements_are_earned_once
 from shop.operator.audit.events import (
     event_order_kept,
     events_take_effect_once,
@@ -23,6 +24,7 @@ from shop.operator.audit.food import (
     orders_have_one_delivery,
 )
 from shop.operator.audit.isolation import rows_stay_with_their_user
+from shop.operator.audit.leaderboards import entries_follow_scores
 from shop.operator.audit.model import Audit, Finding, Options, Oracle, Result
 from shop.operator.audit.money import (
     captured_is_owed,
@@ -31,6 +33,7 @@ from shop.operator.audit.money import (
     one_capture_per_order,
 )
 from shop.operator.audit.orders import acknowledged_orders_exist, legal_transitions, one_order_per_key, orders_end
+from shop.operator.audit.players import experience_follows_ledger
 from shop.operator.audit.recommendations import purchases_follow_events
 from shop.operator.audit.stock import stock_is_conserved, stock_never_negative, undone_orders_give_back
 from shop.operator.errors import ShopctlError
@@ -64,6 +67,9 @@ ORACLES: Sequence[Oracle] = (
     Oracle(20, "kitchen load is the orders in work", kitchen_load_is_orders_in_work),
     Oracle(21, "food totals and tips add up", food_totals_add_up),
     Oracle(22, "tickets and deliveries change legally, published once", changes_are_legal_and_published_once),
+    Oracle(23, "experience is the sum of its ledger", experience_follows_ledger),
+    Oracle(24, "achievements are earned and unlocked once", achievements_are_earned_once),
+    Oracle(25, "boards are what the scores give", entries_follow_scores),
 )
 
 
@@ -152,4 +158,4 @@ async def _connect(noun: str, url: str) -> asyncpg.Connection:
 async def wait_until_ended(target: Target, timeout_s: float) -> list[str]:
     """Wait until no order and no event is under way; what still is after `timeout_s`, [] when nothing."""
     async with _connections(target) as connections:
-        return await pending_work.wait_until_ended(connections, timeout_s, target.cache_url)
+        return await pending_work.wait_until_ended(connections, timeout_s)
