@@ -144,6 +144,15 @@ async def test_pages_comply_with_their_content_security_policy(browser: Browser)
         assert not [e for e in page.elements if e.attributes.get("src", "/").startswith("http")]
 
 
+async def test_a_module_imports_others_by_the_hash_of_their_content(client: httpx.AsyncClient) -> None:
+    modules = {name: asset for name, asset in ASSETS.items() if b"import " in asset.body and name.endswith(".js")}
+    imports = [(name, path) for name in modules for path in IMPORTED.findall(modules[name].body.decode())]
+    assert ("stack.js", f"../{ASSETS['stack-rules.js'].digest}/stack-rules.js") in imports
+    for name, path in imports:
+        answer = await client.get(httpx.URL(asset_url(name)).join(path).path)
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+
+
 async def test_static_files_are_named_by_content_and_kept(client: httpx.AsyncClient) -> None:
     for name in assets.ASSETS:
         answer = await client.get(asset_url(name))
