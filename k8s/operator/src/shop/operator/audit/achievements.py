@@ -12,6 +12,8 @@ from shop.operator.audit.arcade import (
 from shop.operator.audit.model import Audit, Finding
 
 UNLOCKED = "achievement.unlocked.v1"
+MAX_XP = 10_000
+"""What a ledger takes of one achievement."""
 # Without the rules of then: each row has what its rule needed, and a fact never had more than its peak.
 UNEARNED = """
 SELECT u.player_id || ' ' || u.code AS id, e ->> 'fact' AS fact, e ->> 'need' AS need, coalesce(f.peak, 0) AS peak
@@ -99,6 +101,7 @@ async def _check_rewards(audit: Audit, finding: Finding) -> None:
     for key in before.keys() - unlocked.keys():
         finding.violations[key] = "gave XP, and is not unlocked"
     for key, row in unlocked.items():
-        expected = row["xp"] and row["player"] in players and key in announced
-        if (expected and key not in given) or given.get(key, row["xp"]) != row["xp"]:
-            finding.violations[key] = f"is worth {row['xp']} XP, and the player's ledger has {given.get(key, 0)}"
+        xp = min(row["xp"], MAX_XP)
+        expected = row["player"] in players and key in announced
+        if (expected and key not in given) or given.get(key, xp) != xp:
+            finding.violations[key] = f"is worth {xp} XP, and the player's ledger has {given.get(key, 0)}"

@@ -10,6 +10,7 @@ import asyncpg
 
 from shop.operator.audit import pending_work
 from shop.operator.audit.achievements import achievements_are_earned_once
+from shop.operator.audit.cached_boards import boards_in_cache_are_right
 from shop.operator.audit.events import (
     event_order_kept,
     events_take_effect_once,
@@ -70,6 +71,7 @@ ORACLES: Sequence[Oracle] = (
     Oracle(23, "experience is the sum of its ledger", experience_follows_ledger),
     Oracle(24, "achievements are earned and unlocked once", achievements_are_earned_once),
     Oracle(25, "boards are what the scores give", entries_follow_scores),
+    Oracle(26, "boards in the cache are those in the database", boards_in_cache_are_right),
 )
 
 
@@ -158,4 +160,4 @@ async def _connect(noun: str, url: str) -> asyncpg.Connection:
 async def wait_until_ended(target: Target, timeout_s: float) -> list[str]:
     """Wait until no order and no event is under way; what still is after `timeout_s`, [] when nothing."""
     async with _connections(target) as connections:
-        return await pending_work.wait_until_ended(connections, timeout_s)
+        return await pending_work.wait_until_ended(connections, timeout_s, target.cache_url)
