@@ -17,11 +17,12 @@ from services.storefront.tests.scripted_data import NOW, product, product_id
 from shop.devkit.testing import INTERNAL_TOKEN
 from shop.storefront import assets
 from shop.storefront.app import PAGES
-from shop.storefront.assets import STATIC_DIR, asset_url
+from shop.storefront.assets import ASSETS, STATIC_DIR, asset_url
 from shop.storefront.sessions import Cookies
 
 NASTY = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 MAX_STYLE_BYTES = 30_000
+IMPORTED = re.compile(r'^import .* from "(.+)";$', re.MULTILINE)
 MIN_CONTRAST = 4.5
 FIXED_VALUES = {
     "product_id": product_id("pride"),
