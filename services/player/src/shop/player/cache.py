@@ -109,7 +109,7 @@ class ProfileCache:
 
     async def _keep(self, player_id: UUID, token: bytes, document: Document) -> None:
         try:
-            content = orjson.dumps(document)
+            content = orjson.dumps(document, default=str)
             await self._store(keys=[_key(player_id)], args=[token, content, PROFILE_TTL_S])
         except (RedisError, OSError) as error:
             self._failed(error)

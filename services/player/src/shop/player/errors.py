@@ -34,7 +34,8 @@ def session_used() -> Problem:
 
 
 def moves_impossible(reason: str) -> Problem:
-    return Problem(422, "moves_impossible", f"The moves are not possible: {reason}.")
+    """``reason`` is a sentence."""
+    return Problem(422, "moves_impossible", reason)
 
 
 def too_frequent(limit: int, period_s: int) -> Problem:

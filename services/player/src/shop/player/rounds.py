@@ -147,7 +147,7 @@ def _replayed(session: Session, moves: list[int], now: datetime) -> Outcome:
     if isinstance(outcome, Impossible):
         raise _refused(session.game, errors.moves_impossible(outcome.reason))
     if now - session.issued_at < timedelta(seconds=outcome.ticks / TICKS_PER_S) - CLOCK_TOLERANCE:
-        raise _refused(session.game, errors.moves_impossible("the round is longer than the time since its session"))
+        raise _refused(session.game, errors.moves_impossible("The round takes longer than its session has been open."))
     return outcome
 
 

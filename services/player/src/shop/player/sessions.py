@@ -49,8 +49,8 @@ class SessionTokens:
     def write(self, session: Session) -> str:
         payload = orjson.dumps(
             [
-                session.id,
-                session.player_id,
+                str(session.id),
+                str(session.player_id),
                 session.game,
                 session.seed,
                 _microseconds(session.issued_at),
