@@ -23,7 +23,7 @@ CREATE TABLE players (
 
 -- `ends_at` is null for a board that never resets. `archived_at`: entries beyond the board's size are gone.
 CREATE TABLE seasons (
-    board_id integer NOT NULL REFERENCES boards,
+    board_id integer NOT NULL,
     season text NOT NULL,
     starts_at timestamptz,
     ends_at timestamptz,
@@ -35,7 +35,7 @@ CREATE INDEX seasons_ended ON seasons (ends_at) WHERE archived_at IS NULL;
 -- What was scored, once for each cause: result:<id>, order:<id> or xp:<player id>:<version>. The points of a cancelled
 -- order do not count; one that was cancelled before it was confirmed has an empty season.
 CREATE TABLE scores (
-    board_id integer NOT NULL REFERENCES boards,
+    board_id integer NOT NULL,
     cause text NOT NULL,
     season text NOT NULL,
     player_id uuid NOT NULL,
@@ -53,7 +53,7 @@ CREATE INDEX scores_of_season ON scores (board_id, season, at);
 -- 2^63-1. `listed`: the player is public and has a score that counts. `revision` grows with each change of the row.
 CREATE SEQUENCE entry_seq;
 CREATE TABLE entries (
-    board_id integer NOT NULL REFERENCES boards,
+    board_id integer NOT NULL,
     season text NOT NULL,
     player_id uuid NOT NULL,
     score bigint NOT NULL CHECK (score >= 0),
