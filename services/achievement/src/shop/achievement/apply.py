@@ -30,7 +30,7 @@ class Applied(NamedTuple):
     unlocked: int
 
 
-async def apply(unlocking: Unlocking, page_players: int = PAGE_PLAYERS) -> Applied:
+async def apply(unlocking: Unlocking, page_players: int) -> Applied:
     """For every player; one who becomes known meanwhile with a smaller id is evaluated by that event itself."""
     players = unlocked = 0
     after: UUID | None = UUID(int=0)
@@ -40,7 +40,7 @@ async def apply(unlocking: Unlocking, page_players: int = PAGE_PLAYERS) -> Appli
     return Applied(players, unlocked)
 
 
-async def run(settings: Settings) -> Applied:
+async def run(settings: Settings, page_players: int = PAGE_PLAYERS) -> Applied:
     database = await Database.connect(
         settings.database_url,
         pool_size=POOL_SIZE,
@@ -49,7 +49,8 @@ async def run(settings: Settings) -> Applied:
     )
     try:
         rules, currency = load(settings.achievement_rules), settings.store.currency
-        return await apply(Unlocking(database, AchievementRepository(database), rules, currency, Clock()))
+        unlocking = Unlocking(database, AchievementRepository(database), rules, currency, Clock())
+        return await apply(unlocking, page_players)
     finally:
         await database.close()
 

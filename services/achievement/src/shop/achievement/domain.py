@@ -8,12 +8,18 @@ from datetime import datetime
 from uuid import UUID
 
 from shop.achievement.conditions import Evidence, Measure, nearness
-from shop.achievement.facts import Facts
+from shop.achievement.facts import Facts, Order
 from shop.achievement.rules import Rule
 from shop.contracts.achievement import Achievement, Progress
-from shop.contracts.events import AchievementUnlocked
+from shop.contracts.events import AchievementUnlocked, OrderCancelled, OrderConfirmed, PlayerGained, PlayerScored
 
 BY_GAME_SERVER = Measure(0, 1, ())
+OrderChange = OrderConfirmed | OrderCancelled
+PlayerEvent = OrderChange | PlayerScored | PlayerGained
+
+
+def player_of(event: PlayerEvent) -> UUID:
+    return event.user_id if isinstance(event, OrderChange) else event.player_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,18 @@ class Player:
     codes: set[str] = field(default_factory=set)
     facts: Facts = field(default_factory=Facts)
     new: list[Unlock] = field(default_factory=list)
+
+    def take(self, event: PlayerEvent, orders: dict[UUID, Order]) -> None:
+        """Change the facts, and the order in ``orders``, where it is known already."""
+        if isinstance(event, PlayerScored):
+            self.facts.scored(event)
+        elif isinstance(event, PlayerGained):
+            self.facts.gained(event)
+        else:
+            before = orders.get(event.order_id) or Order(event.order_id, event.user_id)
+            after = before.confirm(event) if isinstance(event, OrderConfirmed) else before.cancel()
+            orders[event.order_id] = after
+            self.facts.ordered(before, after)
 
     def evaluate(self, rules: Iterable[Rule], currency: str, event_id: UUID | None, now: datetime) -> None:
         """Unlock each achievement whose condition holds and that the player does not have."""

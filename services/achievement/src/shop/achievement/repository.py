@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+import orjson
+
 from shop.achievement.domain import Player, Unlock
-from shop.achievement.facts import MAX_AMOUNT, Facts, Order
+from shop.achievement.facts import Facts, Order
 from shop.contracts.achievement import MAX_ACHIEVEMENTS
 from shop.kit.db import Connection, Database, Record
 from shop.kit.deleted_users import DeletedUsers
@@ -34,8 +36,8 @@ ON CONFLICT (player_id, fact) DO UPDATE SET value = excluded.value, peak = exclu
 SAVE_ORDERS = """
 INSERT INTO orders (order_id, player_id, confirmed, cancelled, total, currency, categories)
 SELECT order_id, player_id, confirmed, cancelled, total, currency,
-    ARRAY(SELECT jsonb_array_elements_text(categories))
-FROM unnest($1::uuid[], $2::uuid[], $3::bool[], $4::bool[], $5::bigint[], $6::text[], $7::jsonb[])
+    ARRAY(SELECT jsonb_array_elements_text(categories::jsonb))
+FROM unnest($1::uuid[], $2::uuid[], $3::bool[], $4::bool[], $5::bigint[], $6::text[], $7::text[])
     AS saved (order_id, player_id, confirmed, cancelled, total, currency, categories)
 ON CONFLICT (order_id) DO UPDATE SET confirmed = excluded.confirmed, cancelled = excluded.cancelled,
     total = excluded.total, currency = excluded.currency, categories = excluded.categories"""
@@ -43,8 +45,10 @@ UNLOCK = """
 WITH added AS (
     INSERT INTO unlocked (player_id, code, number, name, description, xp, hidden, external, evidence, event_id,
         unlocked_at)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::int[], $7::bool[], $8::bool[],
-        $9::jsonb[], $10::uuid[], $11::timestamptz[])
+    SELECT player_id, code, number, name, description, xp, hidden, external, evidence::jsonb, event_id, unlocked_at
+    FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::int[], $7::bool[], $8::bool[],
+        $9::text[], $10::uuid[], $11::timestamptz[])
+        AS new (player_id, code, number, name, description, xp, hidden, external, evidence, event_id, unlocked_at)
     ON CONFLICT (player_id, code) DO NOTHING RETURNING player_id, code, number
 ), counted AS (
     UPDATE players SET unlocks = newest.number
@@ -113,8 +117,8 @@ async def orders(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID
 
 async def save_orders(connection: Connection, changed: Iterable[Order]) -> None:
     rows = [
-        (o.order_id, o.player_id, o.confirmed, o.cancelled, min(o.total, MAX_AMOUNT), o.currency, list(o.categories))
-        for o in changed
+        (one.order_id, one.player_id, one.confirmed, one.cancelled, one.total, one.currency, _json(one.categories))
+        for one in changed
     ]
     if rows:
         await connection.execute(SAVE_ORDERS, *_columns(rows))
@@ -183,7 +187,7 @@ class AchievementRepository:
 
 
 def _row(one: Unlock) -> tuple[object, ...]:
-    evidence = [{"fact": fact, "need": need} for fact, need in one.evidence]
+    evidence = _json([{"fact": fact, "need": need} for fact, need in one.evidence])
     about = (one.player_id, one.code, one.number, one.name, one.description, one.xp, one.hidden, one.external)
     return (*about, evidence, one.event_id, one.unlocked_at)
 
@@ -191,6 +195,11 @@ def _row(one: Unlock) -> tuple[object, ...]:
 def _unlock(row: Record) -> Unlock:
     evidence = tuple((needed["fact"], needed["need"]) for needed in row["evidence"])
     return Unlock(**dict(row) | {"evidence": evidence})
+
+
+def _json(value: object) -> str:
+    """As text, because the driver would take a list of lists for an array of two dimensions."""
+    return orjson.dumps(value).decode()
 
 
 def _columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:

@@ -7,18 +7,14 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shop.achievement import metrics, repository
-from shop.achievement.domain import Player
-from shop.achievement.facts import Facts, Order
+from shop.achievement.domain import OrderChange, Player, player_of
 from shop.achievement.repository import AchievementRepository
 from shop.achievement.rules import Rule
 from shop.contracts.achievement import UnlockRequest
-from shop.contracts.events import OrderCancelled, OrderConfirmed, PlayerGained, PlayerScored
 from shop.kit import outbox
 from shop.kit.clock import Clock
 from shop.kit.db import Connection, Database
 from shop.kit.events import Received
-
-OrderChange = OrderConfirmed | OrderCancelled
 
 
 class AppliedPage(NamedTuple):
@@ -51,12 +47,12 @@ class Unlocking:
 
         The rules are evaluated after each event, so that it is known which one unlocked what.
         """
-        players = await repository.lock(connection, (_player_of(one.event) for one in received))
+        players = await repository.lock(connection, (player_of(one.event) for one in received))
         known = await repository.orders(connection, [one.event.order_id for one in received if _about_order(one)])
         orders = dict(known)
         for one in sorted(received, key=lambda one: (one.time, one.event_id)):
-            if (player := players.get(_player_of(one.event))) is not None:
-                _apply(player.facts, orders, one.event)
+            if (player := players.get(player_of(one.event))) is not None:
+                player.take(one.event, orders)
                 player.evaluate(self._rules.values(), self._currency, one.event_id, self._clock.now())
         await repository.save_orders(connection, [it for it in orders.values() if it != known.get(it.order_id)])
         await repository.save_facts(connection, players.values())
@@ -97,21 +93,5 @@ async def _announce(connection: Connection, players: Iterable[Player], traces: M
     return len(stored)
 
 
-def _apply(facts: Facts, orders: dict[UUID, Order], event: object) -> None:
-    if isinstance(event, PlayerScored):
-        facts.scored(event)
-    elif isinstance(event, PlayerGained):
-        facts.gained(event)
-    elif isinstance(event, OrderChange):
-        before = orders.get(event.order_id) or Order(event.order_id, event.user_id)
-        after = before.confirm(event) if isinstance(event, OrderConfirmed) else before.cancel()
-        orders[event.order_id] = after
-        facts.ordered(before, after)
-
-
 def _about_order(received: Received) -> bool:
     return isinstance(received.event, OrderChange)
-
-
-def _player_of(event: OrderChange | PlayerScored | PlayerGained) -> UUID:
-    return event.user_id if isinstance(event, OrderChange) else event.player_id
