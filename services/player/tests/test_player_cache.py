@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
 
 from services.player.tests.conftest import Start
-from services.player.tests.player_service import RunningService, Someone, confirmed
+from services.player.tests.player_service import RunningService, Someone, confirmed, deleted, received, unlocked
 from shop.devkit import embedded
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
 from shop.player import cache as cached
 from shop.player.cache import ProfileCache, open_valkey
+from shop.player.consumers import consumers
 
 WRITES = 40
 READERS = 4
@@ -31,8 +32,8 @@ async def name_of(service: RunningService, who: Someone) -> str:
 
 
 async def is_cached(valkey: Redis, who: Someone) -> bool:
-    found = await valkey.get(f"{cached.KEY_PREFIX}{who.id}")
-    return bool(found and bytes(found).startswith(b"{"))
+    found = cast(bytes | None, await valkey.get(f"{cached.KEY_PREFIX}{who.id}"))
+    return found is not None and found.startswith(cached.DOCUMENT_START)
 
 
 @pytest.fixture
@@ -57,6 +58,7 @@ async def test_no_read_is_older_than_an_answered_write(start: Start, service: Ru
     """Writes in one replica race reads in both; FLUSHALL comes in between."""
     who = await service.player()
     answered = 0
+    reads = dict.fromkeys(range(2 * READERS), 0)
     stop = asyncio.Event()
 
     async def write(valkey: Redis) -> None:
@@ -69,21 +71,19 @@ async def test_no_read_is_older_than_an_answered_write(start: Start, service: Ru
                 await valkey.flushall()
         stop.set()
 
-    async def read(replica: RunningService) -> int:
-        reads = 0
+    async def read(number: int) -> None:
+        at = replica if number % 2 else service
         while not stop.is_set():
             known = answered
-            seen = await name_of(replica, who)
+            seen = await name_of(at, who)
             assert known == 0 or int(seen.split()[1]) >= known, f"{seen} after {known} was answered"
-            reads += 1
-        return reads
+            reads[number] += 1
 
     async with start(url=service.context.settings.database_url) as replica:
         valkey = open_valkey(service.context.settings.valkey_url)
-        readers = [read(one) for one in (service, replica) for _ in range(READERS)]
-        _, *reads = await asyncio.gather(write(valkey), *readers)
+        await asyncio.gather(write(valkey), *(read(number) for number in reads))
         assert await name_of(replica, who) == await name_of(service, who) == f"Name {WRITES}"
-        assert min(reads) > 0
+        assert min(reads.values()) > 0
         assert await is_cached(valkey, who)
         await valkey.aclose()
 
@@ -158,6 +158,20 @@ async def test_an_event_makes_a_profile_new(service: RunningService) -> None:
     assert (await service.client.get(who.path)).json()["xp"] == 0
     await service.take(confirmed(who))
     assert (await service.client.get(who.path)).json()["xp"] == 62
+
+
+async def test_an_event_makes_a_profile_new_also_when_its_mark_is_lost(service: RunningService, valkey: Redis) -> None:
+    who = await service.player()
+    for event in (confirmed(who), unlocked(who, "x", 5), deleted(who)):
+        [consumer] = [one for one in consumers(service.service) if type(event) in one.types]
+        assert consumer.after_commit is not None
+        before = (await service.client.get(who.path)).json()
+        async with service.database.transaction() as connection:
+            await consumer.handle(connection, [received(event)])
+            await valkey.flushall()
+            assert (await service.client.get(who.path)).json() == before
+        await consumer.after_commit([received(event)])
+        assert (await service.client.get(who.path)).json() != before
 
 
 @pytest.fixture

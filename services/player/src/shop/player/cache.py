@@ -3,7 +3,8 @@
 A reader that finds nothing puts a token of its own under the key, reads PostgreSQL, and stores the profile only if its
 token is still there. A writer that holds the row's lock puts a mark there before it commits, which replaces any token
 or profile and keeps readers from storing one; after the commit it removes its own mark. If it cannot, the mark
-expires. What was evicted or flushed has no token, so nothing old is stored.
+expires. What was evicted or flushed has no token, so nothing old is stored; what was stored because a mark was lost is
+removed after the commit, too.
 
 Without Valkey every read goes to PostgreSQL. A mark that could not be set is set as soon as Valkey answers again; until
 then this process does not read that profile from it.
@@ -42,6 +43,7 @@ MAX_UNMARKED = 10_000
 SCAN_KEYS = 1_000
 KEY_PREFIX = "player:profile:"
 MARK_PREFIX = b"w:"
+NO_MARK = b""
 TOKEN_PREFIX = b"r:"
 TOKEN_BYTES = 12
 DOCUMENT_START = b"{"
@@ -133,6 +135,10 @@ class ProfileCache:
             self._failed(error)
             self._wait(player_ids)
 
+    async def forget(self, player_ids: Collection[UUID]) -> None:
+        """After a commit: remove the profiles; marks stay until they expire."""
+        await self.unmark(player_ids, NO_MARK)
+
     async def _set(self, player_ids: Collection[UUID], mark: bytes) -> None:
         async with self._valkey.pipeline(transaction=False) as pipeline:
             for player_id in player_ids:
@@ -171,7 +177,7 @@ class ProfileCache:
     async def _remove_all(self) -> None:
         """Every profile; marks of writes stay."""
         async for key in self._valkey.scan_iter(match=f"{KEY_PREFIX}*", count=SCAN_KEYS):
-            await self._unmark(keys=[key], args=[b""])
+            await self._unmark(keys=[key], args=[NO_MARK])
 
     async def close(self) -> None:
         await self._valkey.aclose()

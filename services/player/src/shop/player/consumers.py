@@ -28,9 +28,15 @@ def consumers(service: PlayerService) -> list[Consumer]:
     async def delete(connection: Connection, received: Sequence[Received]) -> None:
         await service.delete(connection, [one.event.user_id for one in received])
 
+    async def forget_buyers(received: Sequence[Received]) -> None:
+        await service.forget_profiles({one.event.user_id for one in received})
+
+    async def forget_players(received: Sequence[Received]) -> None:
+        await service.forget_profiles({one.event.player_id for one in received})
+
     return [
         Consumer("players", [UserRegistered], register),
-        Consumer("orders", [OrderConfirmed, OrderCancelled], add_orders),
-        Consumer("achievements", [AchievementUnlocked], add_achievements),
-        Consumer.of_deletions(UserDeleted, DELETED_USERS, delete),
+        Consumer("orders", [OrderConfirmed, OrderCancelled], add_orders, after_commit=forget_buyers),
+        Consumer("achievements", [AchievementUnlocked], add_achievements, after_commit=forget_players),
+        Consumer.of_deletions(UserDeleted, DELETED_USERS, delete, after_commit=forget_buyers),
     ]

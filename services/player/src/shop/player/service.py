@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID
@@ -160,3 +160,7 @@ class PlayerService:
         players = await self._repository.lock(connection, player_ids)
         await self._cache.mark(players.keys())
         await self._repository.delete(connection, player_ids)
+
+    async def forget_profiles(self, player_ids: Collection[UUID]) -> None:
+        """After the commit of events: profiles that were cached since, because Valkey lost the marks, are old."""
+        await self._cache.forget(player_ids)
