@@ -7,7 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shop.leaderboard.domain import (
@@ -37,7 +37,9 @@ PLACES = st.builds(
     st.integers(1, MAX_SCORE),
 )
 MOMENTS = st.datetimes(
-    FIRST_MOMENT.replace(tzinfo=None), datetime(2100, 1, 1), timezones=st.just(UTC)  # noqa: DTZ001 - Hypothesis adds it
+    FIRST_MOMENT.replace(tzinfo=None),
+    datetime(2100, 1, 1),  # noqa: DTZ001 - Hypothesis adds the zone
+    timezones=st.just(UTC),
 )
 
 
@@ -83,6 +85,7 @@ def test_a_score_belongs_to_the_season_of_its_moment(
     assert season == (name, datetime.fromisoformat(starts_at), datetime.fromisoformat(ends_at))
 
 
+@settings(max_examples=40)
 @given(MOMENTS, ZONES, st.sampled_from([Reset.DAILY, Reset.WEEKLY, Reset.MONTHLY]))
 def test_seasons_follow_each_other_without_a_gap(at: datetime, zone: str, reset: Reset) -> None:
     season = season_of(reset, ZoneInfo(zone), at)

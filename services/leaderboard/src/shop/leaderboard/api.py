@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from shop.kit.app import service_of
 from shop.kit.compression import PUBLIC_NOW, matches
 from shop.kit.errors import Problem, invalid_field
-from shop.kit.pages import Cursor, Limit, Page, cut_page, decode_cursor
+from shop.kit.pages import MAX_LIMIT, Cursor, Limit, Page, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
 from shop.leaderboard.domain import MAX_SCORE, Place
 from shop.leaderboard.schemas import BoardsView, BoardView, RankView, SeasonView, StandingsView
@@ -37,7 +37,8 @@ Players = Annotated[
         description=f"Up to {MAX_PLAYERS} ids, separated by commas: only these, with their ranks on the whole board",
     ),
 ]
-Top = Annotated[int, Query(ge=1, le=100, description="Entries per page")]
+Top = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Entries per page")]
+SameAsTop = Annotated[int | None, Query(ge=1, le=MAX_LIMIT, description="The same as top, by the name of other lists")]
 Neighbours = Annotated[int, Query(ge=0, le=MAX_NEIGHBOURS, description="Entries on each side")]
 IfNoneMatch = Annotated[str, Header(max_length=1_000, include_in_schema=False)]
 
@@ -56,6 +57,7 @@ async def get_board(
     board: BoardName,
     service: Service,
     top: Top = DEFAULT_TOP,
+    limit: SameAsTop = None,
     season: SeasonName = None,
     players: Players = None,
     cursor: Cursor = None,
@@ -66,8 +68,9 @@ async def get_board(
     chosen = await service.season(found, season)
     if players is not None:
         return _answer(StandingsView.of(await service.among(found, chosen, _ids(players))), if_none_match)
-    standings = await service.top(found, chosen, _read_cursor(cursor), top + 1)
-    items, next_cursor = cut_page(standings.items, top, lambda one: (*one.ranked.place, one.ranked.player_id))
+    length = limit or top
+    standings = await service.top(found, chosen, _read_cursor(cursor), length + 1)
+    items, next_cursor = cut_page(standings.items, length, lambda one: (*one.ranked.place, one.ranked.player_id))
     return _answer(StandingsView.of(standings._replace(items=list(items)), next_cursor), if_none_match)
 
 

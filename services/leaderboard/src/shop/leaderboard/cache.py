@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from shop.kit.errors import Unavailable
@@ -77,6 +80,8 @@ class BoardCache:
             timeout=TIMEOUT_S,
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
+            # A connection that a restarted server closed; whatever is sent here may be sent twice.
+            retry=Retry(NoBackoff(), 1, supported_errors=(ValkeyConnectionError,)),
         )
         return cls(Redis.from_pool(pool))
 

@@ -68,6 +68,7 @@ class CacheKeeper:
             self.want(await self._cache.apply(entries))
         except Unavailable:
             await self._repository.raise_epochs(sorted({one.key.board_id for one in entries}))
+            self.want(one.key for one in entries)
 
     async def run(self) -> None:
         """Write wanted seasons, one after the other, until cancelled; after a failure with growing pauses."""
@@ -76,14 +77,15 @@ class CacheKeeper:
             self._wake.clear()
             try:
                 for key in list(self._wanted):
-                    del self._wanted[key]
                     await self.rebuild(key)
+                    self._wanted.pop(key, None)
                 attempt = 0
             except Unavailable as error:
                 metrics.REBUILDS.labels("failed").inc()
                 log.warning("a board is not cached: %s", error)
                 await asyncio.sleep(backoff_s(attempt))
                 attempt += 1
+                continue
             await _wait(self._wake, IDLE_S)
 
     async def rebuild(self, key: SeasonKey) -> bool:
