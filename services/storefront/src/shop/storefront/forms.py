@@ -55,9 +55,14 @@ ERROR_TEXTS = {
 
 TYPES_WITH_OWN_TEXT = frozenset(
     {
-        "email_address", "text_characters", "address_postal_code", "phone_number", "street_in_town", "opening_hours",
+        "email_address",
+        "text_characters",
+        "address_postal_code",
+        "phone_number",
+        "street_in_town",
+        "opening_hours",
         "time_zone",
-    }  # fmt: skip
+    }
 )
 """Error types whose own message is shown."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from shop.storefront.arcade.backends import MAX_SELECTED_PLAYERS
 from shop.storefront.arcade.game_pages import MAX_BOARD_CHARACTERS
-from shop.storefront.arcade.schemas import Board, PlayerName, Ranking, Season
+from shop.storefront.arcade.schemas import PlayerName, Ranking
 from shop.storefront.arcade.service import Arcade, ArcadeShop, arcade_of
 from shop.storefront.arcade.standings import known_boards, near_places, own_place
 from shop.storefront.arcade.texts import reset_text
@@ -68,11 +68,16 @@ async def board_page(
     )
     near = near_places(ranking, own, session)
     next_url = with_query(f"/leaderboards/{board}", season=season, cursor=ranking.next_cursor)
-    frame = {"next_url": next_url if ranking.next_cursor else None, "own": own, "near": near, "cursor": cursor}
+    frame: dict[str, Any] = {
+        "next_url": next_url if ranking.next_cursor else None,
+        "own": own,
+        "near": near,
+        "cursor": cursor,
+    }
     return await page(request, "arcade/board.html", ranking=ranking, who=who, season=season, **around, **frame)
 
 
-async def _around(arcade: Arcade, board: str) -> dict[str, Board | Sequence[Season] | str | None]:
+async def _around(arcade: Arcade, board: str) -> dict[str, Any]:
     """What else is shown beside the places: the board's kind and its seasons, if they are known."""
     known, seasons = await asyncio.gather(
         known_boards(arcade), arcade.ask_leaderboard.maybe(lambda: arcade.boards.seasons(board))
@@ -82,9 +87,7 @@ async def _around(arcade: Arcade, board: str) -> dict[str, Board | Sequence[Seas
     return {"described": described, "seasons": (seasons or [])[:MAX_SEASONS], "reset": reset}
 
 
-async def _friends_page(
-    request: Request, arcade: Arcade, board: str, season: str, session: Session | None
-) -> Response:
+async def _friends_page(request: Request, arcade: Arcade, board: str, season: str, session: Session | None) -> Response:
     if session is None:
         raise SignInRequired
     friends, around = await asyncio.gather(
@@ -92,7 +95,7 @@ async def _friends_page(
     )
     chosen = [UUID(session.user_id), *_ids(friends or [])]
     ranking = await arcade.boards.ranking(board, limit=MAX_SELECTED_PLAYERS, season=season, players=chosen)
-    frame = {"next_url": None, "own": None, "near": (), "cursor": "", "friends": friends}
+    frame: dict[str, Any] = {"next_url": None, "own": None, "near": (), "cursor": "", "friends": friends}
     frame["left_out"] = max(0, len(friends or []) - FRIENDS_RANKED)
     return await page(request, "arcade/board.html", ranking=ranking, who="friends", season=season, **around, **frame)
 

@@ -11,8 +11,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from jinja2 import Environment
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from shop.games import rules
 from shop.kit.errors import Problem, Unavailable
-from shop.storefront.arcade.service import ArcadeShop, arcade_of
+from shop.storefront.arcade.service import Arcade, ArcadeShop, arcade_of
 from shop.storefront.arcade.standings import standings
 from shop.storefront.arcade.texts import (
     ACHIEVEMENTS_AWAY,
@@ -23,7 +24,9 @@ from shop.storefront.arcade.texts import (
     ROUND_REFUSALS,
     SESSION_AWAY,
 )
-from shop.storefront.sessions import Session
+from shop.storefront.assets import ASSETS, asset_url
+from shop.storefront.service import Storefront
+from shop.storefront.sessions import Session, Visitor
 from shop.storefront.web import CurrentVisitor, PostedForm, Shop, SignedIn, page, visitor_of
 
 router = APIRouter(prefix="/arcade", include_in_schema=False, dependencies=[Depends(arcade_of)])
@@ -34,6 +37,7 @@ MAX_MOVES = 1_000
 """More than a round can have."""
 MAX_TICK_DIGITS = 6
 SHOWN_ACHIEVEMENTS = 6
+MAX_TITLES = 24
 
 BoardName = Annotated[str, Query(max_length=MAX_BOARD_CHARACTERS, pattern=r"^[a-z0-9_-]+$")]
 
@@ -41,23 +45,40 @@ BoardName = Annotated[str, Query(max_length=MAX_BOARD_CHARACTERS, pattern=r"^[a-
 @router.get("")
 async def arcade_page(request: Request, shop: Shop, arcade: ArcadeShop, board: BoardName = GAME) -> Response:
     session = await shop.valid_session(visitor_of(request))
-    shown, progress = await asyncio.gather(
-        standings(arcade, GAME, board, session), _progress(arcade, session.access_token if session else None)
+    shown, progress, titles = await asyncio.gather(
+        standings(arcade, GAME, board, session),
+        _progress(arcade, session.access_token if session else None),
+        book_titles(shop),
     )
-    texts = {"title": GAME_TITLE, "board_away": BOARD_AWAY, "player_away": PLAYER_AWAY}
     return await page(
         request,
         "arcade/arcade.html",
         game=GAME,
+        rules=rules(GAME),
+        titles=titles,
+        theme="books" if titles else "parcels",
+        module_url=asset_url("stack.js") if "stack.js" in ASSETS else "",
         standings=shown,
+        title=GAME_TITLE,
+        board_away=BOARD_AWAY,
+        player_away=PLAYER_AWAY,
         achievements_away=ACHIEVEMENTS_AWAY,
         shown_achievements=SHOWN_ACHIEVEMENTS,
-        **texts,
         **progress,
     )
 
 
-async def _progress(arcade: ArcadeShop, token: str | None) -> dict[str, Any]:
+async def book_titles(shop: Storefront) -> list[str]:
+    """For the spines of the pieces; none in a shop that sells no books, and while the catalogue is away."""
+    try:
+        async with asyncio.timeout(shop.settings.arcade_timeout_s):
+            featured = await shop.featured.categories()
+    except (Unavailable, Problem, TimeoutError):
+        return []
+    return [product.name for category in featured for product in category.products if product.author][:MAX_TITLES]
+
+
+async def _progress(arcade: Arcade, token: str | None) -> dict[str, Any]:
     """The player and what is unlocked; without a token what can be unlocked. None for what is not known."""
     if token is None:
         return {"player": None, "achievements": await arcade.ask_achievement.maybe(arcade.achievements.all)}
@@ -114,7 +135,7 @@ async def post_result(
 
 
 async def _posted(
-    arcade: ArcadeShop, visitor: CurrentVisitor, session: Session, played: tuple[str, UUID, str, Sequence[int]]
+    arcade: Arcade, visitor: Visitor, session: Session, played: tuple[str, UUID, str, Sequence[int]]
 ) -> Response:
     try:
         result = await arcade.games.post_result(session.access_token, *played)
@@ -125,7 +146,7 @@ async def _posted(
     return JSONResponse(result.model_dump(mode="json"))
 
 
-def _refused(visitor: CurrentVisitor, problem: Problem) -> Response:
+def _refused(visitor: Visitor, problem: Problem) -> Response:
     """A token that the services no longer accept ends the session, as on pages."""
     if problem.status == 401:
         visitor.session = None

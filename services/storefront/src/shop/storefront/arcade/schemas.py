@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -77,7 +77,7 @@ class OwnPlayer(Player):
 
     mails: bool = False
     time_zone: str | None = None
-    coupons: list[Coupon] = []
+    coupons: Sequence[Coupon] = ()
 
 
 class PlayerName(View):
@@ -122,7 +122,7 @@ class Ranking(View):
     title: str = ""
     season: str | None = None
     ends_at: datetime | None = None
-    items: list[Place] = []
+    items: Sequence[Place] = ()
     total: int | None = None
     next_cursor: str | None = None
 
@@ -131,7 +131,7 @@ class OwnPlace(View):
     rank: int | None = None
     score: int | None = None
     at: datetime | None = None
-    neighbours: list[Place] = []
+    neighbours: Sequence[Place] = ()
 
 
 class Season(View):
@@ -169,10 +169,10 @@ class RoundResult(View):
     result_id: UUID
     score: int
     rank: int | None = None
-    standings: list[Standing] = []
+    standings: Sequence[Standing] = ()
     xp: int = 0
     level: int | None = None
-    unlocked: list[Achievement] = []
+    unlocked: Sequence[Achievement] = ()
     coupon: Won | None = None
 
 

@@ -89,8 +89,7 @@ async def save(request: Request, arcade: ArcadeShop, session: SignedIn, form: Po
         else:
             return redirect(request, "/account/player", SAVED)
     player = await arcade.players.own(token)
-    frame = {"errors": errors, "problem": problem_text, "status": status}
-    return await _page(request, arcade, token, player, form, **frame)
+    return await _page(request, arcade, token, player, form, errors=errors, problem=problem_text, status=status)
 
 
 async def _page(
