@@ -23,8 +23,10 @@ from services.storefront.tests.scripted_accounts import (
 from services.storefront.tests.scripted_arcade import (
     ScriptedArcade,
     achievement_routes,
+    friend_routes,
     leaderboard_routes,
     player_routes,
+    profile_routes,
     round_routes,
 )
 from services.storefront.tests.scripted_data import NAMESPACE, NOW, Person, books, money, open_gate, page_of
@@ -221,7 +223,14 @@ def scripted_app(shop: ScriptedShop) -> FastAPI:
         add_routes(app, shop)
     town_routes(app, shop)
     food_routes(app, shop)
-    for add_routes in (player_routes, round_routes, leaderboard_routes, achievement_routes):
+    for add_routes in (
+        player_routes,
+        friend_routes,
+        profile_routes,
+        round_routes,
+        leaderboard_routes,
+        achievement_routes,
+    ):
         add_routes(app, shop)
 
     @app.middleware("http")

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
@@ -123,13 +124,9 @@ class ScriptedArcade:
 
     def of(self, player_id: str) -> list[Achievement]:
         mine = self.unlocked.get(player_id, [])
-        done = [
-            rule.model_copy(update={"unlocked_at": NOW, "progress": Progress(have=1, need=1)})
-            for rule in self.rules
-            if rule.code in mine
-        ]
-        listed = [Achievement.model_validate(one.model_dump(mode="json")) for one in done]
-        return listed + [rule for rule in self.rules if rule.code not in mine and not rule.hidden]
+        at = datetime.fromisoformat(NOW)
+        done = [rule.model_copy(update={"unlocked_at": at}) for rule in self.rules if rule.code in mine]
+        return done + [rule for rule in self.rules if rule.code not in mine and not rule.hidden]
 
     def play(self, person: Person, session_id: str, moves: list[int]) -> dict[str, Any]:
         """The answer to a round's result, the same when it comes again."""
@@ -190,6 +187,10 @@ def player_routes(app: FastAPI, shop: ScriptedShop) -> None:
         cause = request.query_params.get("cause")
         return page_of([entry for entry in entries if cause in {None, entry["cause"]}], request)
 
+
+def friend_routes(app: FastAPI, shop: ScriptedShop) -> None:
+    arcade = shop.arcade
+
     @app.get("/api/v1/players/me/friends")
     async def friends(request: Request) -> dict[str, Any]:
         mine = arcade.friends.get(shop.person_of(request).id, [])
@@ -206,10 +207,14 @@ def player_routes(app: FastAPI, shop: ScriptedShop) -> None:
     async def unfriend(player_id: str, request: Request) -> None:
         arcade.friends[shop.person_of(request).id].remove(player_id)
 
+
+def profile_routes(app: FastAPI, shop: ScriptedShop) -> None:
+    arcade = shop.arcade
+
     @app.get("/api/v1/players/{player_id}")
     async def one(player_id: str, request: Request) -> dict[str, Any]:
         if "authorization" in request.headers and shop.person_of(request).id == player_id:
-            return await me(request)
+            return arcade.view(arcade.player(player_id))
         return arcade.public(player_id)
 
     @app.get("/api/v1/players/{player_id}/achievements")

@@ -6,7 +6,6 @@ import json
 from uuid import uuid4
 
 import httpx
-import pytest
 
 from services.storefront.tests.conftest import CUSTOMER, Browser
 from services.storefront.tests.html import Page
@@ -20,6 +19,15 @@ from shop.storefront.app import make_app
 from shop.storefront.settings import Settings
 
 MOVES = [52]
+REFUSALS = (
+    (410, "session_expired", "arrived after its time was over"),
+    (422, "session_invalid", "It was not started here."),
+    (403, "session_foreign", "started by another account"),
+    (409, "session_used", "Another result of the same round"),
+    (422, "moves_impossible", "do not fit the rules"),
+    (429, "too_frequent", "many rounds within a minute"),
+    (418, "new_code", "A new reason."),
+)
 PATHS = ("/arcade", "/leaderboards", "/leaderboards/stack", f"/players/{rival(1)}", "/account/player")
 
 
@@ -87,8 +95,13 @@ async def test_the_pieces_are_the_books_of_the_shop(browser: Browser) -> None:
     game = (await browser.get("/arcade")).one("div", id="stack-game")
     assert game.attributes["data-theme"] == "books"
     assert "Pride and Prejudice" in json.loads(game.attributes["data-titles"])
+
+
+async def test_a_shop_without_books_has_parcels(browser: Browser) -> None:
     for book in browser.shop.products.values():
         book["attributes"] = {}
+    game = (await browser.get("/arcade")).one("div", id="stack-game")
+    assert (game.attributes["data-theme"], game.attributes["data-titles"]) == ("parcels", "[]")
 
 
 async def test_boards_of_the_game_are_tabs_and_the_own_place_is_marked(browser: Browser) -> None:
@@ -141,50 +154,39 @@ async def test_a_lost_answer_may_be_sent_again(browser: Browser) -> None:
     assert len(browser.shop.arcade.ledger[me(browser)]) == 1
 
 
-@pytest.mark.parametrize(
-    ("refusal", "retryable", "message"),
-    [
-        (Problem(410, "session_expired", "x"), False, "arrived after its time was over"),
-        (Problem(422, "session_invalid", "x"), False, "It was not started here."),
-        (Problem(403, "session_foreign", "x"), False, "started by another account"),
-        (Problem(409, "session_used", "x"), False, "Another result of the same round"),
-        (Problem(422, "moves_impossible", "x"), False, "do not fit the rules"),
-        (Problem(429, "too_frequent", "x", headers={"Retry-After": "9"}), True, "many rounds within a minute"),
-        (Problem(418, "new_code", "A new reason."), False, "A new reason."),
-    ],
-)
-async def test_each_refusal_has_a_sentence(browser: Browser, refusal: Problem, retryable: bool, message: str) -> None:
+async def test_each_refusal_has_a_sentence(browser: Browser) -> None:
     await browser.sign_in()
     opened = await begin(browser)
-    browser.shop.arcade.refuse = refusal
-    answer = await finish(browser, opened, MOVES)
-    assert answer.status_code == refusal.status
-    assert (answer.json()["code"], answer.json()["retryable"]) == (refusal.code, retryable)
-    assert message in answer.json()["message"]
-    assert answer.headers.get("retry-after") == refusal.headers.get("Retry-After")
+    for status, code, message in REFUSALS:
+        browser.shop.arcade.refuse = Problem(status, code, "A new reason.", headers={"Retry-After": "9"})
+        answer = await finish(browser, opened, MOVES)
+        assert answer.status_code == status
+        assert (answer.json()["code"], answer.json()["retryable"]) == (code, status == 429)
+        assert message in answer.json()["message"]
+        assert answer.headers["retry-after"] == "9"
 
 
-@pytest.mark.parametrize("moves", ["a", "1,", "-1", "1.5", "1e3", "9" * 30, "٣", ",".join(["1"] * 2000), "NaN"])
-async def test_moves_that_are_no_list_of_ticks_are_refused_here(browser: Browser, moves: str) -> None:
+async def test_moves_that_are_no_list_of_ticks_are_refused_here(browser: Browser) -> None:
     await browser.sign_in()
     opened = await begin(browser)
-    answer = await post(browser, f"/arcade/stack/sessions/{opened['id']}/result", token=opened["token"], moves=moves)
-    assert (answer.status_code, answer.json()["code"]) == (422, "moves_impossible")
-    assert not [path for _, path, _ in browser.shop.calls if path.endswith("/result")]
+    for moves in ("a", "1,", "-1", "1.5", "1e3", "9" * 30, "\N{ARABIC-INDIC DIGIT THREE}", ",".join(["1"] * 2000)):
+        path = f"/arcade/stack/sessions/{opened['id']}/result"
+        answer = await post(browser, path, token=opened["token"], moves=moves)
+        assert (answer.status_code, answer.json()["code"]) == (422, "moves_impossible"), moves
+    assert not [path for _, path, _ in browser.shop.calls if path.startswith("/api/v1") and path.endswith("/result")]
 
 
 async def test_a_token_that_is_no_longer_accepted_signs_out(browser: Browser) -> None:
     await browser.sign_in()
     opened = await begin(browser)
-    browser.shop.tokens_revoked = True
-    token = "x"
-    answer = await finish_with(browser, opened, token)
-    assert answer.status_code in {401, 403}
-
-
-async def finish_with(browser: Browser, opened: dict[str, str], token: str) -> httpx.Response:
     path = f"/arcade/stack/sessions/{opened['id']}/result"
-    return await browser.client.post(path, data={"csrf_token": token, "token": opened["token"], "moves": "1"})
+    token = (await browser.get("/arcade")).all("input", name="csrf_token")[0].attributes["value"]
+    browser.shop.tokens_revoked = True
+    sent = {"csrf_token": token, "token": opened["token"], "moves": "1"}
+    answer = await browser.client.post(path, data=sent)
+    assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (401, "signed_out", True)
+    browser.shop.tokens_revoked = False
+    assert "Your score is not kept." in (await browser.get("/arcade")).text
 
 
 async def test_a_round_of_another_site_is_refused(browser: Browser) -> None:
@@ -255,13 +257,14 @@ async def test_an_order_says_what_it_brought(browser: Browser) -> None:
     assert "38 XP" in part.text
 
 
-@pytest.mark.parametrize("state", ["pending", "rejected", "cancelled"])
-async def test_an_order_that_was_not_sold_brings_nothing(browser: Browser, state: str) -> None:
+async def test_an_order_that_was_not_sold_brings_nothing(browser: Browser) -> None:
     await browser.sign_in()
     await browser.add("pride")
-    browser.shop.order_state = state
     await browser.checkout()
-    assert "hidden" in browser.page.one("p", id="gained").attributes
+    browser.shop.calls.clear()
+    for state in ("pending", "rejected", "cancelled"):
+        browser.shop.orders[browser.path.rpartition("/")[2]]["state"] = state
+        assert "hidden" in (await browser.get(browser.path)).one("p", id="gained").attributes
     assert not [path for _, path, _ in browser.shop.calls if path.endswith("/ledger")]
 
 
