@@ -17,11 +17,12 @@ from services.storefront.tests.scripted_data import NOW, product, product_id
 from shop.devkit.testing import INTERNAL_TOKEN
 from shop.storefront import assets
 from shop.storefront.app import PAGES
-from shop.storefront.assets import STATIC_DIR, asset_url
+from shop.storefront.assets import ASSETS, STATIC_DIR, asset_url
 from shop.storefront.sessions import Cookies
 
 NASTY = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 MAX_STYLE_BYTES = 30_000
+IMPORTED = re.compile(r'^import .* from "(.+)";$', re.MULTILINE)
 MIN_CONTRAST = 4.5
 FIXED_VALUES = {
     "product_id": product_id("pride"),
@@ -146,6 +147,15 @@ async def test_pages_comply_with_their_content_security_policy(browser: Browser)
         assert not page.all("style")
         assert not [e for e in page.elements if "style" in e.attributes]
         assert not [e for e in page.elements if e.attributes.get("src", "/").startswith("http")]
+
+
+async def test_a_module_imports_others_by_the_hash_of_their_content(client: httpx.AsyncClient) -> None:
+    modules = {name: asset for name, asset in ASSETS.items() if b"import " in asset.body and name.endswith(".js")}
+    imports = [(name, path) for name in modules for path in IMPORTED.findall(modules[name].body.decode())]
+    assert ("stack.js", f"../{ASSETS['stack-rules.js'].digest}/stack-rules.js") in imports
+    for name, path in imports:
+        answer = await client.get(httpx.URL(asset_url(name)).join(path).path)
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
 
 
 async def test_static_files_are_named_by_content_and_kept(client: httpx.AsyncClient) -> None:
