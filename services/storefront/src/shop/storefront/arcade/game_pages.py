@@ -24,7 +24,6 @@ from shop.storefront.arcade.texts import (
     ROUND_REFUSALS,
     SESSION_AWAY,
 )
-from shop.storefront.assets import ASSETS, asset_url
 from shop.storefront.service import Storefront
 from shop.storefront.sessions import Session, Visitor
 from shop.storefront.web import CurrentVisitor, PostedForm, Shop, SignedIn, page, visitor_of
@@ -57,7 +56,6 @@ async def arcade_page(request: Request, shop: Shop, arcade: ArcadeShop, board: B
         rules=rules(GAME),
         titles=titles,
         theme="books" if titles else "parcels",
-        module_url=asset_url("stack.js") if "stack.js" in ASSETS else "",
         standings=shown,
         title=GAME_TITLE,
         board_away=BOARD_AWAY,

@@ -46,7 +46,7 @@ class Player(View):
     best_streak: int | None = None
     private: bool = False
     statistics: Mapping[str, int] = {}
-    level_xp: int = 0
+    level_xp: int | None = None
     next_level_xp: int | None = None
 
     @property
@@ -63,8 +63,9 @@ class Player(View):
         """XP gained within the present level, and how much the level takes."""
         if self.xp is None or self.next_level_xp is None:
             return 0, 1
-        size = max(1, self.next_level_xp - self.level_xp)
-        return min(size, max(0, self.xp - self.level_xp)), size
+        begun = self.level_xp or 0
+        size = max(1, self.next_level_xp - begun)
+        return min(size, max(0, self.xp - begun)), size
 
     @property
     def xp_missing(self) -> int | None:

@@ -1,5 +1,7 @@
 /* The arcade's page: mounts the game, posts its rounds, and keeps board, level and achievements beside it up to date.
    Boards and profiles work without this file. */
+import { mountStack } from "./stack.js";
+
 const STANDINGS_MS = 15000;
 const MAX_NEWS = 4;
 const SEED_LIMIT = 2 ** 32;
@@ -20,7 +22,7 @@ class Refusal extends Error {
 
 /* An answer that is not JSON is a page, such as the one that says that a form has expired. */
 async function post(path, fields) {
-  const body = new URLSearchParams({ ...fields, csrf_token: stage.querySelector("[name=csrf_token]").value });
+  const body = new URLSearchParams({ ...fields, csrf_token: document.querySelector(".play > [name=csrf_token]").value });
   let answer;
   try {
     answer = await fetch(path, { method: "POST", body });
@@ -29,9 +31,9 @@ async function post(path, fields) {
   }
   const isJson = (answer.headers.get("content-type") || "").startsWith("application/json");
   if (!isJson) throw new Refusal({ code: "page_expired", message: RELOAD, retryable: false });
-  const document = await answer.json();
-  if (!answer.ok) throw new Refusal(document);
-  return document;
+  const content = await answer.json();
+  if (!answer.ok) throw new Refusal(content);
+  return content;
 }
 
 async function openSession() {
@@ -94,13 +96,7 @@ function options() {
   };
 }
 
-async function mount() {
-  if (!stage.dataset.module) return;
-  const { mountStack } = await import(stage.dataset.module);
-  mountStack(stage, options());
-}
-
 document.addEventListener("click", chooseBoard);
 document.addEventListener("shop:unlocked", (event) => announce(event.detail));
 setInterval(() => { if (document.visibilityState === "visible") refreshStandings(); }, STANDINGS_MS);
-mount();
+mountStack(stage, options());
