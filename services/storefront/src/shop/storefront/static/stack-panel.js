@@ -16,8 +16,8 @@ function button(name, label, action) {
 
 const ICONS = {
   pause: "M8 5v14M16 5v14",
-  sound: "M4 9.500v5h3.500L12 18V6L7.500 9.500ZM15.500 9a4.500 4.500 0 0 1 0 6M18 6.500a8 8 0 0 1 0 11",
-  muted: "M4 9.500v5h3.500L12 18V6L7.500 9.500ZM16 9.500l5 5M21 9.500l-5 5",
+  sound: "M4 9.5v5h3.5L12 18V6L7.500 9.5ZM15.5 9a4.5 4.5 0 0 1 0 6M18 6.5a8 8 0 0 1 0 11",
+  muted: "M4 9.5v5h3.5L12 18V6L7.500 9.5ZM16 9.5l5 5M21 9.5l-5 5",
 };
 
 function icon(name) {

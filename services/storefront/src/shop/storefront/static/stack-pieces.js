@@ -138,8 +138,10 @@ export function pieceCanvas(width, height, style, look, ratio) {
 export function drawCut(pen, x, y, height, look) {
   pen.fillStyle = look.paper;
   pen.fillRect(x, y + 1, CUT_PX, height - 2);
-  pen.fillStyle = "rgb(0 0 0 / .28)";
-  for (let line = 4; line < height - 2; line += 4) pen.fillRect(x, y + line, CUT_PX, 1);
+  pen.fillStyle = "rgb(92 64 32 / .3)";
+  for (let line = 4; line < height - 3; line += 3) pen.fillRect(x, y + line, CUT_PX, 1);
+  pen.fillRect(x, y, CUT_PX, 1.5);
+  pen.fillRect(x, y + height - 2, CUT_PX, 2);
 }
 
 export const CUT_WIDTH_PX = CUT_PX;

@@ -4,8 +4,9 @@ import { CUT_WIDTH_PX, backdropCanvas, drawCut, pieceCanvas, styleOf } from "./s
 import { leftAt } from "./stack-rules.js";
 
 const MOST_RATIO = 3; /* pixels of the screen per pixel of the page */
-const FLOOR_PX = 66;
-const TABLE_PX = 15;
+const FLOOR_PX = 58;
+const TABLE_PX = 16;
+const BUTTONS_PX = 66; /* at the top, where no milestone is drawn */
 const HOVER_PX = 7; /* between the pile and the piece that slides */
 const TOP_SHARE = 0.42; /* of the height, where the piece slides */
 const BAY_PIECES = 12;
@@ -204,6 +205,20 @@ export class View {
     pen.fillRect(-side, this.base, this.width + 2 * side, TABLE_PX);
     pen.fillStyle = this.look.edge;
     pen.fillRect(-side, this.base + TABLE_PX - 4, this.width + 2 * side, 4);
+    this.drawDrawers(pen);
+  }
+
+  /* The front of the table. */
+  drawDrawers(pen) {
+    const [y, wide] = [this.base + TABLE_PX + 7, this.width / 3];
+    const high = FLOOR_PX - TABLE_PX - 14;
+    pen.strokeStyle = pen.fillStyle = this.look.edge;
+    pen.globalAlpha = 0.35;
+    for (let drawer = 0; drawer < 3; drawer += 1) {
+      pen.strokeRect(drawer * wide + 10.5, y + 0.5, wide - 21, high);
+      pen.fillRect((drawer + 0.5) * wide - 9, y + high / 2 - 2, 18, 4);
+    }
+    pen.globalAlpha = 1;
   }
 
   drawBackdrop(pen, bottom, top) {
@@ -224,7 +239,8 @@ export class View {
     pen.fillStyle = pen.strokeStyle = this.look.soft;
     pen.lineWidth = 1;
     pen.setLineDash([3, 5]);
-    for (let number = Math.max(1, Math.ceil(bottom / step)); number * step < top; number += 1) {
+    const last = top - BUTTONS_PX / this.zoom;
+    for (let number = Math.max(1, Math.ceil(bottom / step)); number * step < last; number += 1) {
       const y = Math.round(this.base - number * step) + 0.5;
       pen.globalAlpha = 0.5;
       pen.beginPath();
