@@ -24,11 +24,20 @@ PAGE_WAIT_S = 30.0
 SEED = 4711
 FIRST_LEVELS = (0, 100, 300, 600, 1000)
 """XP at which levels 1 to 5 begin."""
+PRESENT, ENDED = "2026-03-05", "2026-03-04"
 LATER = "2126-03-06T00:00:00+00:00"
 
 
 def board(name: str, title: str, source: str = "stack", reset: str = "never") -> dict[str, Any]:
-    return {"board": name, "title": title, "source": source, "operator": "best", "reset": reset, "external": False}
+    return {
+        "board": name,
+        "title": title,
+        "source": source,
+        "operator": "best",
+        "reset": reset,
+        "external": False,
+        "season": PRESENT if reset != "never" else "all",
+    }
 
 
 def boards() -> list[dict[str, Any]]:
@@ -57,7 +66,8 @@ class ScriptedArcade:
     players: dict[str, dict[str, Any]] = field(default_factory=dict)
     boards: list[dict[str, Any]] = field(default_factory=boards)
     places: dict[str, dict[str, int]] = field(default_factory=dict)
-    seasons: list[str] = field(default_factory=lambda: ["2026-03-05", "2026-03-04"])
+    seasons: list[str] = field(default_factory=lambda: [ENDED])
+    """Of boards that reset, in which somebody has scored."""
     rules: list[Achievement] = field(default_factory=lambda: [achievement("first_round", "First round")])
     unlocked: dict[str, list[str]] = field(default_factory=dict)
     friends: dict[str, list[str]] = field(default_factory=dict)
@@ -106,10 +116,10 @@ class ScriptedArcade:
             raise Problem(404, "unknown_board", "There is no such board.")
         listed = {one: score for one, score in self.places.get(board, {}).items() if not self.players[one]["private"]}
         best = sorted(listed.items(), key=lambda item: -item[1])
-        chosen = [(one, score) for one, score in best if among is None or one in among]
         return [
             {"rank": rank, "player": {"id": one, "name": self.players[one]["name"]}, "score": score, "at": NOW}
-            for rank, (one, score) in enumerate(chosen, 1)
+            for rank, (one, score) in enumerate(best, 1)
+            if among is None or one in among
         ]
 
     def unlock(self, player_id: str, code: str) -> list[Achievement]:
@@ -257,21 +267,22 @@ def leaderboard_routes(app: FastAPI, shop: ScriptedShop) -> None:
     @app.get("/api/v1/leaderboards/{name}")
     async def ranking(name: str, request: Request) -> dict[str, Any]:
         query = request.query_params
-        if query.get("season", arcade.seasons[0]) not in arcade.seasons:
+        lines = arcade.lines(name, set(query["players"].split(",")) if "players" in query else None)
+        board = next(one for one in arcade.boards if one["board"] == name)
+        season = query.get("season", board["season"])
+        if season not in {board["season"], *arcade.seasons}:
             raise Problem(404, "unknown_season", "There is no such season.")
-        among = set(query["players"].split(",")) if "players" in query else None
-        lines = arcade.lines(name, among)
-        lines = lines[:1] if "season" in query and query["season"] != arcade.seasons[0] else lines
-        title = next(one["title"] for one in arcade.boards if one["board"] == name)
+        start, top = int(query.get("cursor", 0)), int(query.get("top", 10))
+        lines = lines if season == board["season"] else lines[:1]
+        next_cursor = str(start + top) if len(lines) > start + top else None
         ends = LATER if name == "stack-daily" else None
-        season = query.get("season", arcade.seasons[0])
-        found = {"board": name, "title": title, "season": season, "ends_at": ends, "total": len(lines)}
-        return {**found, **page_of(lines, request)}
+        found = {"board": name, "title": board["title"], "season": season, "ends_at": ends, "total": len(lines)}
+        return {**found, "items": lines[start : start + top], "next_cursor": next_cursor}
 
     @app.get("/api/v1/leaderboards/{name}/seasons")
     async def seasons(name: str) -> dict[str, Any]:
         arcade.lines(name)
-        return {"items": [{"season": one} for one in (arcade.seasons if name != "stack" else arcade.seasons[:1])]}
+        return {"items": [{"season": one} for one in (arcade.seasons if name != "stack" else ["all"])]}
 
     @app.get("/api/v1/leaderboards/{name}/players/{player_id}")
     async def place(name: str, player_id: str, neighbours: int = 0) -> dict[str, Any]:

@@ -88,7 +88,7 @@ async def test_seasons_that_ended_can_be_read(browser: Browser) -> None:
     assert "season" not in (await browser.get("/leaderboards/stack")).html
 
 
-async def test_friends_are_ranked_among_each_other(browser: Browser) -> None:
+async def test_friends_are_shown_by_their_ranks_on_the_whole_board(browser: Browser) -> None:
     assert (await browser.get("/leaderboards/stack?who=friends")).one("h1").text == "Sign in"
     await browser.sign_in()
     fill(browser, 9)

@@ -29,7 +29,7 @@ RESULT_TIMEOUT_S = 5.0
 """The player service itself waits a second for ranks and achievements."""
 LEDGER_LIMIT = 30
 MAX_SELECTED_PLAYERS = 100
-"""Whom one request ranks among each other."""
+"""Whom one request can ask for."""
 
 
 class Players:
@@ -100,11 +100,11 @@ class Boards:
         return Page[Board].model_validate(await self._read("/api/v1/leaderboards", {})).items
 
     async def ranking(
-        self, board: str, *, limit: int, cursor: str = "", season: str = "", players: Iterable[UUID] = ()
+        self, board: str, *, top: int, cursor: str = "", season: str = "", players: Iterable[UUID] = ()
     ) -> Ranking:
-        """With ``players`` the ranks of these among each other; Problem 404 for an unknown board or season."""
+        """With ``players`` these alone, by their ranks on the whole board; Problem 404 for an unknown board or season."""
         chosen = ",".join(str(player) for player in players)
-        given = {"limit": limit, "cursor": cursor, "season": season, "players": chosen}
+        given = {"top": top, "cursor": cursor, "season": season, "players": chosen}
         params = {name: value for name, value in given.items() if value}
         return Ranking.model_validate(await self._read(f"/api/v1/leaderboards/{board}", params))
 

@@ -28,7 +28,7 @@ PREVIEWED = 6
 """Boards of the list whose first places are shown."""
 PREVIEW_PLACES = 3
 MAX_SEASONS = 12
-"""That are offered, the present one included."""
+"""That ended and are offered."""
 FRIENDS_RANKED = MAX_SELECTED_PLAYERS - 1
 """Beside the player."""
 
@@ -45,7 +45,7 @@ async def boards(request: Request, arcade: ArcadeShop) -> Response:
 
 
 async def _preview(arcade: Arcade, board: str) -> Ranking | None:
-    return await arcade.ask_leaderboard.maybe(lambda: arcade.boards.ranking(board, limit=PREVIEW_PLACES))
+    return await arcade.ask_leaderboard.maybe(lambda: arcade.boards.ranking(board, top=PREVIEW_PLACES))
 
 
 @router.get("/{board}")
@@ -62,7 +62,7 @@ async def board_page(
     if who == "friends":
         return await _friends_page(request, arcade, board, season, session)
     ranking, own, around = await asyncio.gather(
-        arcade.boards.ranking(board, limit=PLACES, season=season, cursor=cursor),
+        arcade.boards.ranking(board, top=PLACES, season=season, cursor=cursor),
         own_place(arcade, board, None if season or cursor else session),
         _around(arcade, board),
     )
@@ -78,13 +78,14 @@ async def board_page(
 
 
 async def _around(arcade: Arcade, board: str) -> dict[str, Any]:
-    """What else is shown beside the places: the board's kind and its seasons, if they are known."""
+    """What else is shown beside the places: the board's kind and the seasons that ended, if they are known."""
     known, seasons = await asyncio.gather(
         known_boards(arcade), arcade.ask_leaderboard.maybe(lambda: arcade.boards.seasons(board))
     )
     described = next((one for one in known if one.board == board), None)
+    ended = [one.season for one in seasons or () if described and one.season != described.season]
     reset = reset_text(described.reset) if described else ""
-    return {"described": described, "seasons": (seasons or [])[:MAX_SEASONS], "reset": reset}
+    return {"described": described, "ended": ended[:MAX_SEASONS], "reset": reset}
 
 
 async def _friends_page(request: Request, arcade: Arcade, board: str, season: str, session: Session | None) -> Response:
@@ -94,7 +95,7 @@ async def _friends_page(request: Request, arcade: Arcade, board: str, season: st
         arcade.ask_player.maybe(lambda: arcade.players.friends(session.access_token)), _around(arcade, board)
     )
     chosen = [UUID(session.user_id), *_ids(friends or [])]
-    ranking = await arcade.boards.ranking(board, limit=MAX_SELECTED_PLAYERS, season=season, players=chosen)
+    ranking = await arcade.boards.ranking(board, top=MAX_SELECTED_PLAYERS, season=season, players=chosen)
     frame: dict[str, Any] = {"next_url": None, "own": None, "near": (), "cursor": "", "friends": friends}
     frame["left_out"] = max(0, len(friends or []) - FRIENDS_RANKED)
     return await page(request, "arcade/board.html", ranking=ranking, who="friends", season=season, **around, **frame)

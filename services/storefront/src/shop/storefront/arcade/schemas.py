@@ -99,11 +99,14 @@ class LedgerEntry(View):
 
 
 class Board(View):
+    """``season`` is the present one."""
+
     board: str
     title: str
     source: str = ""
     operator: str = ""
     reset: str = "never"
+    season: str = ""
     external: bool = False
 
 

@@ -47,7 +47,7 @@ async def known_boards(arcade: Arcade) -> Sequence[Board]:
 async def _ranking(arcade: Arcade, board: str) -> Ranking | None:
     """Problem 404 for an unknown board."""
     try:
-        return await arcade.ask_leaderboard.ask(lambda: arcade.boards.ranking(board, limit=TOP))
+        return await arcade.ask_leaderboard.ask(lambda: arcade.boards.ranking(board, top=TOP))
     except Unavailable:
         return None
     except Problem as problem:
