@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -42,10 +43,10 @@ async def post(browser: Browser, path: str, **fields: str) -> httpx.Response:
     return await browser.client.post(path, data={"csrf_token": token, **fields})
 
 
-async def begin(browser: Browser) -> dict[str, str]:
+async def begin(browser: Browser) -> dict[str, Any]:
     answer = await post(browser, "/arcade/stack/sessions")
     assert answer.status_code == 201, answer.text
-    opened: dict[str, str] = answer.json()
+    opened: dict[str, Any] = answer.json()
     return opened
 
 
@@ -53,7 +54,7 @@ def moves_text(moves: list[int]) -> str:
     return ",".join(map(str, moves))
 
 
-async def finish(browser: Browser, opened: dict[str, str], moves: list[int]) -> httpx.Response:
+async def finish(browser: Browser, opened: dict[str, Any], moves: list[int]) -> httpx.Response:
     path = f"/arcade/stack/sessions/{opened['id']}/result"
     return await post(browser, path, token=opened["token"], moves=moves_text(moves))
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from services.storefront.tests.conftest import Browser
-from services.storefront.tests.html import Page
+from services.storefront.tests.html import Form, Page
 from services.storefront.tests.scripted_arcade import achievement, rival
 from services.storefront.tests.scripted_data import product_id
 from services.storefront.tests.test_storefront_arcade import me, ranks
@@ -176,8 +176,9 @@ async def test_settings_are_saved(browser: Browser) -> None:
     assert settings_of(page)["name"] == "Quick Otter 42"
     assert settings_of(page)["time_zone"] == "Europe/Berlin"
     assert not {"private", "mails"} & settings_of(page).keys()
-    changes = {"name": " Ada  L ", "private": "1", "mails": "1", "time_zone": "America/New_York"}
-    page = await browser.send(page.form("/account/player"), **changes)
+    form = page.form("/account/player")
+    form.fields |= {"name": " Ada  L ", "private": "1", "mails": "1", "time_zone": "America/New_York"}
+    page = await browser.send(form)
     assert "Your player was saved." in page.text
     sent = [json.loads(body) for method, _, body in browser.shop.calls if method == "PATCH"]
     assert sent == [{"name": "Ada L", "private": True, "mails": True, "time_zone": "America/New_York"}]
@@ -194,7 +195,8 @@ async def test_invalid_settings_are_shown_at_their_field(browser: Browser) -> No
     await browser.sign_in()
     form = (await browser.get("/account/player")).form("/account/player")
     for field, value, message in WRONG_SETTINGS:
-        page = await browser.send(form, 422, private="1", **{field: value})
+        typed = Form(form.action, form.method, {**form.fields, "private": "1", field: value})
+        page = await browser.send(typed, 422)
         assert message in page.one("span", id=f"{field}-error").text
         assert page.one("input", id=field).attributes["value"] == value
         assert "checked" in page.one("input", name="private").attributes

@@ -11,11 +11,9 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from services.storefront.tests.conftest import CUSTOMER
-from services.storefront.tests.playing import begin, end, open_arcade, press
 from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_arcade import SEED, achievement, rival
 from services.storefront.tests.scripted_data import product_id
-from services.storefront.tests.stack_rounds import good_round
 from services.storefront.tests.test_storefront_in_browser import (
     DESKTOP,
     PHONE,
@@ -29,6 +27,8 @@ from services.storefront.tests.test_storefront_live import ordered
 from services.storefront.tests.test_storefront_safety import NASTY
 from shop.devkit.testing import wait_until
 from tests.e2e.browsing import low_contrast_texts, unlabelled
+from tests.e2e.playing import begin, end, open_arcade, press
+from tests.e2e.stack_rounds import good_round
 
 __all__ = ["chromium", "url"]
 

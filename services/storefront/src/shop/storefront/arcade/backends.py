@@ -102,7 +102,7 @@ class Boards:
     async def ranking(
         self, board: str, *, top: int, cursor: str = "", season: str = "", players: Iterable[UUID] = ()
     ) -> Ranking:
-        """With ``players`` these alone, by their ranks on the whole board; Problem 404 for an unknown board or season."""
+        """With ``players`` these alone, by their ranks on the whole board. Problem 404 for no such board or season."""
         chosen = ",".join(str(player) for player in players)
         given = {"top": top, "cursor": cursor, "season": season, "players": chosen}
         params = {name: value for name, value in given.items() if value}
