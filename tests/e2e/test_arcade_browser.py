@@ -138,7 +138,8 @@ async def reloaded_while(page: Page, name: str) -> None:
 @pytest.mark.parametrize("player", [PHONE], indirect=True, ids=["phone"])
 async def test_an_order_brings_xp_and_a_place_among_buyers(player: BrowserUser, api: Api, admin: str) -> None:
     page = player.page
-    product = await api.create_product(admin, 5)
+    (product,) = await api.products(1)
+    await api.restock(admin, [product], 5)
     await player.add_to_cart(product)
     await player.buy()
     await expect(player.heading).to_have_text("Thank you for your order")
