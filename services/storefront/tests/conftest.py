@@ -17,6 +17,8 @@ from shop.devkit.testing import INTERNAL_TOKEN, Running
 from shop.storefront.app import make_app
 from shop.storefront.settings import Settings
 
+PATIENT_S = 5.0
+"""So that a busy machine changes nothing; tests of a slow service give less time."""
 PASSWORD = "correct horse battery"
 CUSTOMER = "ada@example.com"
 ADMIN = "admin@shop.local"
@@ -98,11 +100,13 @@ async def settings(scripted: ScriptedShop, served: Served, valkey_url: str) -> A
     async with served(scripted_app(scripted), lifespan="off") as client:
         names = (
             "product", "pricing", "order", "payment", "user", "notification", "recommendation", "restaurant",
-            "delivery",
+            "delivery", "player", "leaderboard", "achievement",
         )  # fmt: skip
         urls: dict[str, Any] = {f"{name}_url": str(client.base_url).rstrip("/") for name in names}
         store = StoreSettings(title="Marginalia <Books>", ships_to=("DE", "FR", "GB", "HK", "US"))
-        yield Settings(**urls, valkey_url=valkey_url, internal_token=INTERNAL_TOKEN, store=store)
+        yield Settings(
+            **urls, valkey_url=valkey_url, internal_token=INTERNAL_TOKEN, store=store, arcade_timeout_s=PATIENT_S
+        )
 
 
 @pytest.fixture

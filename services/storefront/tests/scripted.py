@@ -20,6 +20,15 @@ from services.storefront.tests.scripted_accounts import (
     recommendation_routes,
     user_routes,
 )
+from services.storefront.tests.scripted_arcade import (
+    ScriptedArcade,
+    achievement_routes,
+    friend_routes,
+    leaderboard_routes,
+    player_routes,
+    profile_routes,
+    round_routes,
+)
 from services.storefront.tests.scripted_data import NAMESPACE, NOW, Person, books, money, open_gate, page_of
 from services.storefront.tests.scripted_food import ScriptedFood, food_routes
 from services.storefront.tests.scripted_staff import (
@@ -78,6 +87,7 @@ class ScriptedShop:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     listening: int = 0
     food: ScriptedFood = field(default_factory=ScriptedFood)
+    arcade: ScriptedArcade = field(default_factory=ScriptedArcade)
 
     def person_of(self, request: Request) -> Person:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -191,6 +201,7 @@ class ScriptedShop:
 SERVICES = {"products": "product", "quotes": "pricing", "promotions": "pricing", "orders": "order"} | {
     "payments": "payment", "users": "user", "tokens": "user", "notifications": "notification",
     "recommendations": "recommendation", "restaurants": "restaurant", "deliveries": "delivery", "couriers": "delivery",
+    "players": "player", "games": "player", "leaderboards": "leaderboard", "achievements": "achievement",
 }  # fmt: skip
 
 
@@ -212,6 +223,15 @@ def scripted_app(shop: ScriptedShop) -> FastAPI:
         add_routes(app, shop)
     town_routes(app, shop)
     food_routes(app, shop)
+    for add_routes in (
+        player_routes,
+        friend_routes,
+        profile_routes,
+        round_routes,
+        leaderboard_routes,
+        achievement_routes,
+    ):
+        add_routes(app, shop)
 
     @app.middleware("http")
     async def record(request: Request, call_next: Any) -> Response:

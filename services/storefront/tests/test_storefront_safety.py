@@ -35,6 +35,10 @@ FIXED_VALUES = {
     "key": uuid4().hex,
     "day": "2026-12-24",
     "step": "drop",
+    "player_id": str(uuid4()),
+    "change": "befriend",
+    "game": "stack",
+    "session_id": str(uuid4()),
 }
 LABELLED = frozenset({"input", "select", "textarea"})
 

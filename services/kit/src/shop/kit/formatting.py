@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_time, get_timezone_name
+from babel.numbers import format_decimal
 
 from shop.kit.currencies import exponent, major_units
 
@@ -67,6 +68,10 @@ class Formats:
         value = major_units(amount, currency)
         text = str(pattern.apply(value, self.locale, currency=currency, currency_digits=False))
         return LETTER_BESIDE_DIGIT.sub(NO_BREAK_SPACE, text)
+
+    def whole(self, number: int) -> str:
+        """A whole number with the locale's separators, such as 1,234,567."""
+        return str(format_decimal(number, locale=self.locale))
 
     def day(self, moment: datetime) -> str:
         """The day in the store's zone, such as 5 March 2026."""

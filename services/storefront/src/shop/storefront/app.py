@@ -17,6 +17,7 @@ from shop.storefront import (
     recommendation_pages,
     robots,
 )
+from shop.storefront.arcade import board_pages, gain_pages, game_pages, profile_pages, settings_pages
 from shop.storefront.food import cart_pages as food_cart_pages
 from shop.storefront.food import checkout_pages as food_checkout_pages
 from shop.storefront.food import courier_pages, hours_pages, kitchen_pages, menu_pages, restaurant_pages, town_pages
@@ -42,6 +43,11 @@ PAGES = (
     hours_pages,
     courier_pages,
     town_pages,
+    game_pages,
+    board_pages,
+    profile_pages,
+    settings_pages,
+    gain_pages,
     account_pages,
     promotion_pages,
     recommendation_pages,

@@ -13,6 +13,9 @@ SERVICE_UNAVAILABLE = {
     "recommendation": "Recommendations are temporarily unavailable.",
     "restaurant": "Restaurants are temporarily unavailable.",
     "delivery": "Delivery information is temporarily unavailable.",
+    "player": "Players are temporarily unavailable.",
+    "leaderboard": "Leaderboards are temporarily unavailable.",
+    "achievement": "Achievements are temporarily unavailable.",
 }
 
 STATUS_TEXTS = {

@@ -54,7 +54,15 @@ ERROR_TEXTS = {
 
 
 TYPES_WITH_OWN_TEXT = frozenset(
-    {"email_address", "text_characters", "address_postal_code", "phone_number", "street_in_town", "opening_hours"}
+    {
+        "email_address",
+        "text_characters",
+        "address_postal_code",
+        "phone_number",
+        "street_in_town",
+        "opening_hours",
+        "time_zone",
+    }
 )
 """Error types whose own message is shown."""
 
@@ -66,6 +74,7 @@ FIELD_NAMES = {
     "starts": "Start date",
     "expires": "End date",
     "usage_limit": "Usage limit",
+    "time_zone": "Time zone",
 }
 """The labels of fields whose names are not their labels."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ from starlette.responses import Response
 
 from shop.contracts.money import Money
 from shop.kit.errors import Problem, Unavailable
+from shop.storefront.arcade.gain_pages import gain_frame
 from shop.storefront.backends import MAX_IDS
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.confirmation import Confirmation, require_confirmation
@@ -66,10 +68,12 @@ async def show(request: Request, order_id: UUID, shop: Shop, session: SignedIn) 
     )
     if order.kind == "food" and shop.food:
         return await food_order_page(request, shop, shop.food, session, order)
-    order = await _with_product_names(shop, order)
+    order, gain = await asyncio.gather(
+        _with_product_names(shop, order), gain_frame(shop.arcade, session.access_token, order)
+    )
     headline, explanation = headline_of(order)
     return await page(
-        request, "order.html", order=order, headline=headline, explanation=explanation, steps=steps(order)
+        request, "order.html", order=order, headline=headline, explanation=explanation, steps=steps(order), **gain
     )
 
 

@@ -17,6 +17,7 @@ from shop.contracts.money import Address, Money
 from shop.kit.app import Context
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.text import printable
+from shop.storefront.arcade.service import Arcade, open_arcade
 from shop.storefront.backends import Backends, items
 from shop.storefront.carts import Carts, Purchase
 from shop.storefront.featured import FeaturedCache
@@ -62,6 +63,7 @@ class Storefront:
         streams: EventStreams,
         suggestions: Suggestions,
         food: Food | None = None,
+        arcade: Arcade | None = None,
     ) -> None:
         self.settings = settings
         self.backends = backends
@@ -69,6 +71,7 @@ class Storefront:
         self.streams = streams
         self.suggestions = suggestions
         self.food = food
+        self.arcade = arcade
         self.featured = FeaturedCache(backends.catalogue)
         self.site_paths = SitePaths(backends.catalogue, food.backends.restaurants if food else None)
 
@@ -82,10 +85,16 @@ class Storefront:
         )
         suggestions = Suggestions(recommender, backends.catalogue, carts)
         food = open_food(context.clients, settings, valkey)
+        arcade = open_arcade(context.clients, settings)
         streams = EventStreams(
-            {"order": settings.order_url, "delivery": settings.delivery_url, "restaurant": settings.restaurant_url}
+            {
+                "order": settings.order_url,
+                "delivery": settings.delivery_url,
+                "restaurant": settings.restaurant_url,
+                "achievement": settings.achievement_url,
+            }
         )
-        return cls(settings, backends, carts, streams, suggestions, food)
+        return cls(settings, backends, carts, streams, suggestions, food, arcade)
 
     async def close(self) -> None:
         await self.suggestions.close()
@@ -93,6 +102,8 @@ class Storefront:
         await self.streams.close()
         if self.food:
             await self.food.backends.restaurants.close()
+        if self.arcade:
+            await self.arcade.close()
         for cache in (self.featured, self.site_paths, self.backends.catalogue):
             await cache.close()
 

@@ -36,6 +36,12 @@ class Settings(ServiceSettings):
     restaurant_url: str = ""
     delivery_url: str = ""
     """Both are empty in a shop that sells no food: it has no page or link of it."""
+    player_url: str = ""
+    leaderboard_url: str = ""
+    achievement_url: str = ""
+    """All three are empty in a shop without the arcade: it has no page or link of it."""
+    arcade_timeout_s: float = Field(default=0.8, gt=0, le=5)
+    """The longest that a page waits for a part of the arcade that it can do without."""
     valkey_url: str = Field(default="redis://valkey:6379/0", repr=False)
     session_secret: str = Field(default="", repr=False)
     mailbox_path: str = "/mailbox"

@@ -71,6 +71,7 @@ def make_environment(store: StoreSettings) -> Environment:
         amount=lambda minor: written.money(minor, store.currency),
         decimal=decimal_text,
         age=age_text,
+        whole=written.whole,
     )
     environment.globals.update(
         store=store,
@@ -121,6 +122,7 @@ async def page(request: Request, template: str, *, status: int = 200, **values: 
         "categories": categories,
         "cart_count": sum(cart.values()),
         "sells_food": shop.food is not None,
+        "has_arcade": shop.arcade is not None,
     }
     environment: Environment = request.app.state.templates
     html = environment.get_template(template).render(frame | values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from datetime import UTC, datetime
 from uuid import UUID
@@ -11,6 +12,7 @@ from starlette.responses import Response
 
 from shop.contracts.geography import Position
 from shop.kit.errors import Problem, Unavailable
+from shop.storefront.arcade.gain_pages import gain_frame
 from shop.storefront.food.carts import CartItem
 from shop.storefront.food.homes import distance_m, locate
 from shop.storefront.food.maps import Marker, TownMap, map_of, marker
@@ -29,7 +31,8 @@ SECONDS_PER_MINUTE = 60
 
 
 async def food_order_page(request: Request, shop: Storefront, food: Food, session: Session, order: Order) -> Response:
-    delivery = await _delivery(food, session.access_token, order)
+    token = session.access_token
+    delivery, gain = await asyncio.gather(_delivery(food, token, order), gain_frame(shop.arcade, token, order))
     progress = Progress(order, delivery)
     headline, explanation = progress.headline
     return await page(
@@ -44,6 +47,7 @@ async def food_order_page(request: Request, shop: Storefront, food: Food, sessio
         town_map=_map(order, progress, delivery),
         map_text=_map_text(order, progress, delivery),
         events_url=_events_url(order, progress, delivery),
+        **gain,
     )
 
 

@@ -1,5 +1,5 @@
 "use strict";
-/* A page that is followed live: a food order, a kitchen, a courier's deliveries. The element with data-track is fetched
+/* A page that is followed live: a food order, a kitchen, a courier's deliveries, a player's achievements. The element with data-track is fetched
    anew when something changed. The tabs of one browser that show the same thing (data-key) share one stream: one leads
    (Web Locks) and passes the events on (BroadcastChannel). A browser has six connections per host over HTTP/1.1, so at
    most MAX_STREAMS things have a stream; further tabs poll, and say so. Hidden tabs have no stream. Without Web Locks
@@ -87,7 +87,7 @@ function stream(url, signal) {
       changed();
     }, OPEN_TIMEOUT_MS);
     source.addEventListener("open", () => note(false));
-    for (const kind of ["state", "position", "ticket", "jobs"]) {
+    for (const kind of ["state", "position", "ticket", "jobs", "unlocked"]) {
       source.addEventListener(kind, (event) => pass({ kind, id: event.lastEventId, data: JSON.parse(event.data) }));
     }
     signal.addEventListener("abort", () => { clearInterval(late); source.close(); done(); });
@@ -106,6 +106,7 @@ function apply(event) {
   if (event.id) track.lastId = event.id;
   if (event.kind === "position") return move(event.data);
   if (event.kind === "state") return changeState(event.data);
+  if (event.kind === "unlocked") document.dispatchEvent(new CustomEvent("shop:unlocked", { detail: event.data }));
   refresh();
 }
 
