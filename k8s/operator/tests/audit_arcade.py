@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import nats
+from redis.asyncio import Redis
 
 from k8s.operator.tests.audit_records import AT, TOTAL, Placed, ShopRecords
 from shop.kit.ids import new_id
@@ -40,6 +41,12 @@ SELECT id, $2, 'all', $3, $4, $5, $6 FROM boards WHERE board = $1"""
 UNLOCKED = """
 INSERT INTO unlocked (player_id, code, number, name, description, xp, hidden, external, evidence, unlocked_at)
 VALUES ($1, $2, 1, 'Steady hands', '', $3, false, false, '[{"fact": "score:stack", "need": 100}]', $4)"""
+
+# int8send gives 8 bytes in network order; the first bit is flipped so that negative keys come first.
+MEMBERS = """
+SELECT int8send(sort_key # (-9223372036854775808)) || int8send((extract(epoch FROM at) * 1000000)::bigint)
+    || int8send(seq) || uuid_send(player_id) AS member
+FROM entries WHERE board_id = $1 AND listed"""
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,23 @@ async def _unlocked(records: ShopRecords, gamer: Gamer) -> None:
     await records.run("achievement", UNLOCKED, gamer.id, CODE, REWARD_XP, AT)
     await records.run("achievement", "UPDATE players SET unlocks = 1 WHERE player_id = $1", gamer.id)
     await announce(records, "achievement.unlocked.v1", gamer.id, {"code": CODE, "xp": REWARD_XP}, "player")
+
+
+def cache_of(records: ShopRecords) -> Any:
+    """A client of the cache, as a context; its types know only answers that are text."""
+    return Redis.from_url(records.target.cache_url)
+
+
+async def cache_boards(records: ShopRecords) -> None:
+    """The cache has every board as its service writes it, and nothing else."""
+    async with cache_of(records) as cache:
+        await cache.flushall()
+        server = (await cache.info("server"))["run_id"]
+        for board in await records.connections["leaderboard"].fetch("SELECT id, epoch FROM boards"):
+            key = f"leaderboard:{{{board['id']}:all}}"
+            await cache.hset(key, mapping={"live": "1", "epoch": board["epoch"], "server": server})
+            for member in await records.connections["leaderboard"].fetch(MEMBERS, board["id"]):
+                await cache.zadd(f"{key}:1:ranks", {member["member"]: 0})
 
 
 async def experience_beside_the_ledger(sound: Sound) -> str:
@@ -363,6 +387,27 @@ async def ranks_of_a_deleted_user(sound: Sound) -> str:
     return await _deleted(sound, "leaderboard")
 
 
+async def cached_place_of_an_earlier_score(sound: Sound) -> str:
+    async with cache_of(sound.records) as cache:
+        [key] = [one async for one in cache.scan_iter(f"leaderboard:*{await _board_id(sound)}:all*:ranks")]
+        [member] = await cache.zrange(key, 0, -1)
+        await cache.zrem(key, member)
+        await cache.zadd(key, {member[:7] + bytes([member[7] ^ 1]) + member[8:]: 0})
+    return f"stack all {sound.gamer.id}"
+
+
+async def cached_player_who_is_not_on_the_board(sound: Sound) -> str:
+    other = new_id()
+    async with cache_of(sound.records) as cache:
+        await cache.zadd(f"leaderboard:{{{await _board_id(sound)}:all}}:1:ranks", {bytes(24) + other.bytes: 0})
+    return f"stack all {other}"
+
+
+async def _board_id(sound: Sound) -> int:
+    found: int = await sound.records.connections["leaderboard"].fetchval("SELECT id FROM boards WHERE board = 'stack'")
+    return found
+
+
 ARCADE_BREAKS: dict[int, list[Callable[[Sound], Awaitable[str]]]] = {
     23: [
         experience_beside_the_ledger,
@@ -402,5 +447,6 @@ ARCADE_BREAKS: dict[int, list[Callable[[Sound], Awaitable[str]]]] = {
         experience_of_another_total,
         ranks_of_a_deleted_user,
     ],
+    26: [cached_place_of_an_earlier_score],
 }
 """By the oracle that finds them."""
