@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -161,4 +162,4 @@ class Boards:
 
     async def wait_cached(self, *boards: str) -> None:
         for board in boards:
-            await wait_until(lambda board=board: self.cached(board), what=f"the cached board {board}")
+            await wait_until(partial(self.cached, board), what=f"the cached board {board}")

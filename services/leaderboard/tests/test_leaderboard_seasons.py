@@ -122,6 +122,8 @@ async def test_who_came_first_stays_first(boards: Boards) -> None:
     assert await boards.rows("stack") == expected
     names = [one["player"]["name"] for one in (await boards.board("stack"))["items"]]
     assert names == ["Dee", "Eve", "Bo"]
+    await boards.take(scored(second, 7, NOON - timedelta(seconds=2)))
+    assert [player for _, player, _ in await boards.rows("stack")] == [second, first, third]
 
 
 async def test_private_players_are_not_listed_and_ranks_close_up(boards: Boards) -> None:
@@ -134,7 +136,9 @@ async def test_private_players_are_not_listed_and_ranks_close_up(boards: Boards)
     assert (await boards.client.get(f"{PATH}/stack/players/{players[0]}")).status_code == 404
     standings = await boards.record(scored(players[0], 50))
     assert [(one["score"], one["rank"]) for one in standings] == [(50, None)] * 3
-    await boards.take(changed(players[0], "Ada", 1), changed(players[0], "Ada", 3))
+    await boards.take(changed(players[0], "Ada", 1))
+    assert (await boards.rows("stack"))[0] == (1, players[1], 9)
+    await boards.take(changed(players[0], "Ada", 3))
     assert (await boards.rows("stack"))[0] == (1, players[0], 50)
 
 
