@@ -25,6 +25,9 @@ from services.achievement.tests.achievement_service import (
 )
 from services.achievement.tests.conftest import Start
 from shop.achievement import apply as applying
+from shop.achievement import repository
+from shop.achievement.domain import Player
+from shop.achievement.rules import load
 from shop.achievement.settings import Settings
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
@@ -93,18 +96,18 @@ async def test_a_transaction_waits_for_the_players_row_and_sees_what_was_unlocke
     assert (await service.facts(ada))["score_sum:stack"] == 111
 
 
-async def test_an_achievement_that_is_stored_already_is_not_announced_again(service: RunningService) -> None:
-    """The unique key, where a program stored the row without the player's lock."""
+async def test_an_achievement_that_is_stored_already_is_not_stored_or_announced_again(service: RunningService) -> None:
+    """The unique key, for a program that did not look what the player has."""
     ada = new_id()
-    await service.take(scored(ada, 1))
-    insert = """INSERT INTO unlocked (player_id, code, number, name, description, xp, hidden, external, evidence,
-        event_id, unlocked_at) VALUES ($1, 'score-10', 7, 'Ten', 'Score 10', 5, false, false, $2, NULL, $3)"""
-    async with service.database.transaction() as before:
-        await before.execute(insert, ada, [{"fact": "score:stack", "need": 10}], NOON)
-        asked = asyncio.create_task(service.evaluate(scored(ada, 11, seconds=20), new_id()))
-        await wait_until(lambda: service.database.fetchval(BLOCKED), what="the round to wait")
-    assert await asked == ["fast"]
-    assert await service.codes_announced() == ["fast"]
+    await service.take(scored(ada, 10))
+    again = Player(ada, unlocks=1)
+    rules = load(RULES)
+    for code in ("score-10", "streak-2"):
+        again.unlock(rules[code], (("score:stack", 10),), None, NOON)
+    async with service.database.transaction() as connection:
+        stored = await repository.unlock(connection, [again])
+    assert [one.code for _, one in stored] == ["streak-2"]
+    assert await service.unlocked(ada) == ["score-10", "streak-2"]
 
 
 async def test_events_in_the_broker_unlock_once(service: RunningService) -> None:
