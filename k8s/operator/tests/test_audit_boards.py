@@ -1,6 +1,7 @@
 """The oracle about boards in the cache, beside what test_audit_oracles.py shows of all."""
 
-from k8s.operator.tests.audit_arcade import cache_of, cached_player_who_is_not_on_the_board
+from k8s.operator.tests.audit_arcade import cache_of
+from k8s.operator.tests.audit_arcade_breaks import cached_player_who_is_not_on_the_board
 from k8s.operator.tests.audit_copies import Sound, violations
 from shop.operator.audit.model import Options
 from shop.operator.audit.run import ORACLES, Target, audit, wait_until_ended

@@ -7,7 +7,7 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from k8s.operator.tests.audit_arcade import ARCADE_BREAKS
+from k8s.operator.tests.audit_arcade_breaks import ARCADE_BREAKS
 from k8s.operator.tests.audit_copies import Sound, violations
 from k8s.operator.tests.audit_food import FOOD_BREAKS
 from k8s.operator.tests.audit_learning import RECOMMENDATION_BREAKS
