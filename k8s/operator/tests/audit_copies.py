@@ -31,10 +31,11 @@ class Sound:
 class Copies:
     """Copies of the sound databases. Only those that a test changed are copied again for the next."""
 
-    def __init__(self, databases: Databases, server: embedded.Server, nats_url: str) -> None:
+    def __init__(self, databases: Databases, server: embedded.Server, nats_url: str, cache_url: str) -> None:
         self._databases = databases
         self._server = server.url.rsplit("/", 1)[0]
         self._nats_url = nats_url
+        self._cache_url = cache_url
         self._sources: dict[str, str] = {}
         self._copies: dict[str, str] = {}
         self._connections: dict[str, asyncpg.Connection] = {}
@@ -59,7 +60,7 @@ class Copies:
         return sound
 
     def records(self) -> ShopRecords:
-        return ShopRecords(self._connections, Target(self._copies, self._nats_url))
+        return ShopRecords(self._connections, Target(self._copies, self._nats_url, cache_url=self._cache_url))
 
     async def refresh(self) -> None:
         """Every database that is missing, as a copy of the sound one."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import nats
 import pytest
 
+from k8s.operator.tests.audit_arcade import cache_boards
 from k8s.operator.tests.audit_copies import Copies, Sound
 from shop.devkit import embedded
 from shop.devkit.testing import Databases
@@ -12,7 +13,7 @@ from shop.devkit.testing import Databases
 
 @pytest.fixture(scope="module")
 async def copies(
-    databases: Databases, postgres: embedded.Server, nats_server: embedded.Server
+    databases: Databases, postgres: embedded.Server, nats_server: embedded.Server, valkey_server: embedded.Server
 ) -> AsyncIterator[tuple[Copies, Sound]]:
     client = await nats.connect(nats_server.url)
     for info in await client.jetstream().streams_info():
@@ -20,7 +21,7 @@ async def copies(
     for noun in ("order", "player", "achievement"):
         await client.jetstream().add_stream(name=noun, subjects=[f"{noun}.>"])
     await client.close()
-    made = Copies(databases, postgres, nats_server.url)
+    made = Copies(databases, postgres, nats_server.url, valkey_server.url)
     sound = await made.make_sound()
     yield made, sound
     await made.close()
@@ -32,5 +33,6 @@ async def sound(copies: tuple[Copies, Sound]) -> AsyncIterator[Sound]:
     await made.refresh()
     records = made.records()
     records.product = source.records.product
+    await cache_boards(records)
     yield Sound(records, source.confirmed, source.cancelled, source.rejected, source.meal, source.gamer)
     await made.drop(records.changed)

@@ -7,7 +7,8 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from k8s.operator.tests.audit_arcade import ARCADE_BREAKS
+from k8s.operator.tests.audit_arcade import cache_boards
+from k8s.operator.tests.audit_arcade_breaks import ARCADE_BREAKS
 from k8s.operator.tests.audit_copies import Sound, violations
 from k8s.operator.tests.audit_food import FOOD_BREAKS
 from k8s.operator.tests.audit_learning import RECOMMENDATION_BREAKS
@@ -263,6 +264,9 @@ BROKEN: list[tuple[int, Callable[[Sound], Awaitable[str]]]] = [
     *((number, breaks) for number, found in ARCADE_BREAKS.items() for breaks in found),
 ]
 
+CACHED_BOARDS = 26
+"""What is wrong in the database is in the cache, too, unless this oracle is to find it."""
+
 
 def test_every_oracle_is_shown_to_fail() -> None:
     assert {number for number, _ in BROKEN} == {oracle.number for oracle in ORACLES}
@@ -273,6 +277,8 @@ async def test_exactly_the_right_oracle_fails_and_names_the_offender(
     sound: Sound, number: int, breaks: Callable[[Sound], Awaitable[str]]
 ) -> None:
     offender = await breaks(sound)
+    if number != CACHED_BOARDS:
+        await cache_boards(sound.records)
     assert await violations(sound.records) == {number: [offender]}
 
 

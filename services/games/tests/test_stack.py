@@ -17,8 +17,8 @@ from shop.games.stack import Round, replay
 from shop.games.stack_rules import RULES, parse
 
 PINNED = "e03a2d6a028317bbad94b995f66b7d55b00615a9c0ab7a26f2ab6f6d21057121"
-"""Of the outcomes of 2,000 rounds under version 1 of the rules. Scores under other rules cannot be compared: who changes
-them on purpose raises the version and pins the new outcomes."""
+"""Of the outcomes of 2,000 rounds under version 1 of the rules. Scores under other rules cannot be compared: who
+changes them on purpose raises the version and pins the new outcomes."""
 
 SEEDS = st.integers(0, SEED_LIMIT - 1)
 POINTS = RULES.points

@@ -21,10 +21,11 @@ Start = Callable[..., contextlib.AbstractAsyncContextManager[RunningService]]
 def start(
     database_for: DatabaseFor, nats_url: str, valkey_url: str, tokens: Tokens, running: Any, served: Any
 ) -> Start:
-    """``async with start(**settings) as service``: a service on a database of its own, by default, at noon."""
+    """``async with start(**settings) as service``: a service on a database of its own, by default, at noon; ``on_port``
+    for clients that are not in this process."""
 
     @contextlib.asynccontextmanager
-    async def run(*, url: str | None = None, **changed: Any) -> AsyncIterator[RunningService]:
+    async def run(*, on_port: bool = False, url: str | None = None, **changed: Any) -> AsyncIterator[RunningService]:
         clock, elsewhere = FixedClock(NOON), Elsewhere()
         async with served(elsewhere.app) as other:
             settings = Settings(
@@ -40,7 +41,7 @@ def start(
                 }
             )
             app = player_app(settings, clock)
-            async with running(app) as client:
+            async with (served if on_port else running)(app) as client:
                 database = await Database.connect(settings.database_url, pool_size=4, application="test")
                 yield RunningService(client, database, tokens, app.state.context, app.state.service, clock, elsewhere)
                 await database.close()

@@ -11,6 +11,7 @@ from services.player.tests.player_service import NOON, PLAYERS, RunningService, 
 from shop.contracts.events import PlayerChanged
 from shop.contracts.store import StoreSettings
 from shop.kit.ids import new_id
+from shop.kit.pages import encode_cursor
 from shop.player.service import MAX_FRIENDS
 
 FRIENDS_OF = """
@@ -147,8 +148,10 @@ async def test_pages_of_the_ledger_hold_each_entry_once(service: RunningService)
     assert [(entry["xp"], entry["at"]) for entry in one.json()["items"]] == [
         (3, NOON.isoformat().replace("+00:00", "Z"))
     ]
-    bad = await service.client.get(f"{PLAYERS}/me/ledger?cursor=x", headers=who.headers)
-    assert (bad.status_code, bad.json()["code"]) == (400, "invalid_cursor")
+    wrong = {"x": 400, encode_cursor(None): 400, encode_cursor("x"): 400, encode_cursor(2**63): 422}
+    for cursor, status in wrong.items():
+        bad = await service.client.get(f"{PLAYERS}/me/ledger", params={"cursor": cursor}, headers=who.headers)
+        assert bad.status_code == status, cursor
 
 
 async def test_friends_are_one_sided_and_limited(service: RunningService) -> None:

@@ -24,6 +24,7 @@ NETWORK = {"error": {"message": "The shop did not answer.", "retryable": True}}
 EXPIRED = {"error": {"message": "The session has expired.", "code": "session_expired", "retryable": False}}
 TICK_MS = 1000 / 60
 ENDING_MS = 1500
+SETTLE_MS = round((rules("stack")["settle_ticks"] + 1) * TICK_MS)
 BOOT = """
 import { mountStack } from "STACK";
 const given = JSON.parse(document.getElementById("given").textContent);
@@ -90,7 +91,7 @@ class StackPage:
     async def miss(self) -> None:
         """Presses as soon as a piece has appeared at the edge, again and again, until the round is over."""
         for _ in range(20):
-            await self.wait(200)
+            await self.wait(SETTLE_MS)
             await self.page.keyboard.press("Space")
             if await self.page.locator(".stack-game[data-state=ending]").count():
                 break

@@ -19,7 +19,7 @@ STATIC_DIR = Path(__file__).parent / "static"
 HASH_CHARACTERS = 12
 IMMUTABLE = "public, max-age=31536000, immutable"
 ONE_HOUR = "public, max-age=3600"
-IMPORT = re.compile(rb'(?<= from "\./)[\w.-]+\.js(?=")')
+IMPORT = re.compile(rb'(?<= from ")\./[\w.-]+\.js(?=")')
 """What a module imports from another one of the folder."""
 
 
@@ -48,7 +48,7 @@ def _with_hashed_imports(path: Path) -> bytes:
     releases. Modules that import each other would recur without an end."""
 
     def hashed(match: re.Match[bytes]) -> bytes:
-        name = match[0].decode()
+        name = match[0].decode().removeprefix("./")
         imported = Asset(name, _with_hashed_imports(path.with_name(name)), "text/javascript")
         return f"../{imported.digest}/{name}".encode()
 
