@@ -40,7 +40,8 @@ class RunningShop:
 @pytest.fixture(scope="session")
 def shop(servers_folder: Path) -> Iterator[RunningShop]:
     """A shop on a free port, without a rate limit; it ends with the session."""
-    local = local_shop.start(servers_folder / "shop", free_port(), modules={"recommendations": True, "food": True})
+    modules = {"recommendations": True, "food": True, "arcade": True}
+    local = local_shop.start(servers_folder / "shop", free_port(), modules=modules)
     try:
         yield RunningShop(local, local.status()["url"], *local.admin_login())
     finally:

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests import rerun
 from tests.kubernetes import __main__ as e2e
 from tests.kubernetes import images
 from tests.kubernetes.__main__ import Part
+from tests.kubernetes.kube import CHART, PRESET
+from tests.kubernetes.test_3_autoscaling import AT_REST_MILLICORES, TARGET_PERCENT
 
 WAITS_FOR_THE_CLUSTER = """
 import pathlib, time
@@ -109,3 +112,9 @@ def test_every_cluster_test_belongs_to_one_part() -> None:
         f"--ignore={path}" for path in others.tests
     }
     assert not [path for path in others.tests if not (rerun.ROOT / path).is_file()]
+
+
+def test_a_pod_at_rest_is_far_below_half_of_the_autoscalers_target() -> None:
+    values = yaml.safe_load((CHART / PRESET).read_text(encoding="utf-8"))
+    requested = int(values["serviceDefaults"]["resources"]["requests"]["cpu"].removesuffix("m"))
+    assert requested * TARGET_PERCENT / 100 / 2 >= 1.5 * AT_REST_MILLICORES

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SERVICES_FOLDER = ROOT / "services"
-IMAGE_LIBRARIES = ("contracts", "covers", "town", "kit")
+IMAGE_LIBRARIES = ("contracts", "covers", "games", "town", "kit")
 """What every service's image holds besides the service."""
 LIBRARIES = (*IMAGE_LIBRARIES, "devkit")
 TEST_FOLDER = "tests"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -45,13 +46,23 @@ def test_stores_are_those_that_it_uses(noun: str) -> None:
 def test_events_that_it_consumes_are_those_of_its_consumers(noun: str) -> None:
     handled: set[str] = set()
     if (package_folder(noun) / "consumers.py").exists():
-        food_events = SimpleNamespace(take_tickets=None, take_deliveries=None)
-        service = SimpleNamespace(
-            owner_phone="", clock=Clock(), food=True, texts=True, food_events=food_events, purchases=None
-        )
-        declared = importlib.import_module(f"shop.{noun}.consumers").consumers(service)
+        declared = importlib.import_module(f"shop.{noun}.consumers").consumers(service_of(noun))
         handled = {event.TYPE for consumer in declared for event in consumer.types}
     assert handled == set(MANIFESTS[noun].consumes)
+
+
+def service_of(noun: str) -> Any:
+    """What the service's consumers ask of its service object, in a shop with every module."""
+    service = SimpleNamespace(clock=Clock(), food=True, arcade=True, texts=True, owner_phone="", purchases=None)
+    service.food_events = SimpleNamespace(take_tickets=None, take_deliveries=None)
+    if noun == "achievement":
+        made = importlib.import_module("shop.achievement.service").AchievementService
+        unlocking = SimpleNamespace(take=None)
+        return made(unlocking, None, None, None, rules={}, currency="EUR", clock=Clock(), committed=None)
+    if noun == "leaderboard":
+        made = importlib.import_module("shop.leaderboard.recorder").Recorder
+        service.recorder = made({}, None, None, None, None, Clock())
+    return service
 
 
 @pytest.mark.parametrize("noun", MANIFESTS)

@@ -24,10 +24,10 @@ MAX_EXAMPLES = 10
 """Requests per operation and mode. There are about fifty operations and two modes: right and wrong requests."""
 REQUEST_TIMEOUT_S = 15.0
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-LEFT_OUT = ("/health", "/metrics", "/api/v1/couriers/me/events")
+LEFT_OUT = ("/health", "/metrics", "/api/v1/couriers/me/events", "/api/v1/achievements/events")
 ENDLESS = "/events"
-"""An event stream of something that exists does not end: only others are asked for, which the courier's, who always
-exists, cannot be."""
+"""An event stream of something that exists does not end: only others are asked for, which those of the courier and the
+player, who always exist, cannot be."""
 LAST = ("/api/v1/couriers", "/api/v1/restaurants/{restaurant_id}/menu", "/internal/")
 """A courier who ends the shift loses the deliveries, a new menu has none of the old items, and a service that releases
 an order loses it."""

@@ -16,6 +16,7 @@ import requests
 from shop.devkit.embedded import free_port
 from tests.architecture.source import service_nouns
 from tests.contracts import fuzz
+from tests.contracts.arcade import BODY, arcade, with_externals
 from tests.contracts.known import CALL_TIMEOUT_S, Food, call, something_of_everything
 from tests.load import local_shop
 from tests.load.local_shop import LocalShop
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.shop
 HTML_ONLY = {"storefront"}
 """Its pages are for browsers; it has no OpenAPI document."""
 FOOD = {"delivery", "restaurant"}
+ARCADE = {"achievement", "leaderboard", "player"}
 EXAMPLES = {"gateway": 2, "restaurant": 4}
 """Requests per operation and mode, where the usual number takes too long: the gateway has the operations of all
 services, each of which is asked at its own port too, and to make a menu up takes a second."""
@@ -34,7 +36,8 @@ services, each of which is asked at its own port too, and to make a menu up take
 class Target:
     """A separate shop, for invalid data; ``bearer`` is the administrator's token.
 
-    ``known`` has an id of everything that requests of retail name, and a card that pays.
+    ``known`` has an id of everything that requests of retail name, and a card that pays; ``arcade`` what those of the
+    arcade name.
     """
 
     local: LocalShop
@@ -43,6 +46,7 @@ class Target:
     internal_token: str
     known: dict[str, Any]
     food: Food
+    arcade: dict[str, Any]
 
     def base_url(self, noun: str) -> str:
         if noun == "gateway":
@@ -57,13 +61,14 @@ class Target:
 
 @pytest.fixture(scope="module")
 def target(servers_folder: Path) -> Iterator[Target]:
-    local = local_shop.start(servers_folder / "fuzz", free_port(), modules={"food": True})
+    modules = {"food": True, "arcade": True}
+    local = local_shop.start(servers_folder / "fuzz", free_port(), modules=modules, env=with_externals())
     try:
         url, (email, password) = local.status()["url"], local.admin_login()
         token = call(url, "POST", "/tokens", json={"email": email, "password": password})["access_token"]
         secrets = json.loads((local.data_dir / "passwords.json").read_text(encoding="utf-8"))
         known = something_of_everything(url, token)
-        yield Target(local, url, token, secrets["internal_token"], known, Food.of(url, token))
+        yield Target(local, url, token, secrets["internal_token"], known, Food.of(url, token), arcade(url, token))
     finally:
         local.down()
 
@@ -72,6 +77,7 @@ AS_NEW_CUSTOMER = ("POST /users", "POST /tokens", "PATCH /users/me", "POST /toke
 """Examples that belong together, in the order in which they can be sent."""
 PROMOTION = "PUT /promotions/{code}"
 DELIVERS = "POST /deliveries/{order_id}/deliver"
+PLAYED = "POST /games/{game}/sessions/{session_id}/result"
 
 
 def examples(url: str) -> dict[str, list[Any]]:
@@ -102,15 +108,15 @@ def test_the_examples_of_the_documentation_are_accepted(target: Target) -> None:
     """
     own = Food.of(target.url, target.bearer)
     wanted, token = examples(target.url), ""
-    known = {**own.known(), **target.known, "code": wanted["POST /quotes"][0]["coupon"]}
+    known = {**target.arcade, **own.known(), **target.known, "code": wanted["POST /quotes"][0]["coupon"]}
     rest = sorted(set(wanted) - set(AS_NEW_CUSTOMER), key=lambda one: (one != PROMOTION, "/restaurants" in one, one))
     with own.orders(1) as [order_id]:
         own.bring(order_id)
-        codes = {"code": own.code(order_id)}
+        only_known = {DELIVERS: {"code": own.code(order_id)}, PLAYED: {name: target.arcade[name] for name in BODY}}
         for operation in (*AS_NEW_CUSTOMER, *rest):
             method, path = operation.split()
             named = known | ({"order_id": order_id} if operation == DELIVERS else {})
-            only_known = {DELIVERS: codes, "POST /tokens/refresh": {"refresh_token": known.get("refresh_token")}}
+            only_known["POST /tokens/refresh"] = {"refresh_token": known.get("refresh_token")}
             bearer = token if operation in AS_NEW_CUSTOMER else target.bearer
             for example in wanted[operation]:
                 body = with_ids(example, known) | only_known.get(operation, {})
@@ -119,13 +125,21 @@ def test_the_examples_of_the_documentation_are_accepted(target: Target) -> None:
                 token, known["refresh_token"] = answer["access_token"], answer["refresh_token"]
 
 
-@pytest.mark.parametrize("noun", sorted(set(service_nouns()) - HTML_ONLY - FOOD))
+@pytest.mark.parametrize("noun", sorted(set(service_nouns()) - HTML_ONLY - FOOD - ARCADE))
 def test_service_answers_as_its_document_says(target: Target, noun: str) -> None:
     base_url = target.base_url(noun)
     openapi = fuzz.document(base_url)
     assert openapi, f"{noun} has no OpenAPI document"
     examples = EXAMPLES.get(noun, fuzz.MAX_EXAMPLES)
     assert fuzz.failures(openapi, base_url, target.headers, target.known, max_examples=examples) == []
+
+
+@pytest.mark.parametrize("noun", sorted(ARCADE))
+def test_service_of_the_arcade_answers_as_its_document_says(target: Target, noun: str) -> None:
+    base_url = target.base_url(noun)
+    openapi = fuzz.document(base_url)
+    assert openapi, f"{noun} has no OpenAPI document"
+    assert fuzz.failures(openapi, base_url, target.headers, target.arcade, must_succeed=True) == []
 
 
 @pytest.mark.parametrize("noun", sorted(FOOD))

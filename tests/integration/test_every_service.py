@@ -38,6 +38,7 @@ WITH_BODY = {
     "delivery": ("PATCH", "/api/v1/couriers/me"),
     "order": ("POST", "/api/v1/orders"),
     "payment": ("POST", f"/api/v1/payments/{NOBODY}/refunds"),
+    "player": ("PATCH", "/api/v1/players/me"),
     "pricing": ("POST", "/api/v1/quotes"),
     "product": ("POST", "/api/v1/products"),
     "restaurant": ("PATCH", f"/api/v1/restaurants/{NOBODY}"),
@@ -45,10 +46,12 @@ WITH_BODY = {
 }
 """A request of each service that has a JSON body."""
 SECURED = {
+    "achievement": "/api/v1/achievements/me",
     "delivery": "/api/v1/couriers/me",
     "notification": "/api/v1/notifications",
     "order": "/api/v1/orders",
     "payment": f"/api/v1/payments?order_id={NOBODY}",
+    "player": "/api/v1/players/me",
     "restaurant": "/api/v1/restaurants/mine",
     "user": "/api/v1/users/me",
 }
@@ -108,8 +111,9 @@ async def is_in(service: Service, status: int, word: str) -> bool:
     return (answered, document["status"]) == (status, word)
 
 
-def test_the_tables_name_services_with_food() -> None:
-    assert {"delivery", "restaurant"} <= set(SERVICES) & WITH_BODY.keys() & SECURED.keys()
+def test_the_tables_name_services_of_modules_that_are_off_by_default() -> None:
+    assert {"delivery", "player", "restaurant"} <= set(SERVICES) & WITH_BODY.keys() & SECURED.keys()
+    assert "achievement" in set(SERVICES) & SECURED.keys()
 
 
 async def test_every_service_says_what_it_checks_and_measures_its_requests(services: dict[str, Service]) -> None:

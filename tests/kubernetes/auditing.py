@@ -41,19 +41,27 @@ async def assert_unharmed(release: Release, customers: Customers, acknowledged: 
 
 async def audit(release: Release, *options: str) -> Any:
     """The audit's JSON."""
-    postgres, nats = await asyncio.to_thread(release.secrets, "postgres", "nats")
+    postgres, nats, valkey = await asyncio.to_thread(release.secrets, "postgres", "nats", "valkey")
     user, password = (quote(postgres[key], safe="") for key in ("username", "password"))
-    token = urlsplit(nats["url"])
-    async with release.forwarded("svc/postgres", 5432) as database, release.forwarded("svc/nats", 4222) as broker:
+    async with (
+        release.forwarded("svc/postgres", 5432) as database,
+        release.forwarded("svc/nats", 4222) as broker,
+        release.forwarded("svc/valkey", 6379) as cache,
+    ):
         addresses = {
             "SHOP_AUDIT_DATABASE_URL": f"postgresql://{user}:{password}@127.0.0.1:{database}/shop_{{noun}}",
-            "SHOP_AUDIT_NATS_URL": token._replace(
-                netloc=f"{token.netloc.rpartition('@')[0]}@127.0.0.1:{broker}"
-            ).geturl(),
+            "SHOP_AUDIT_NATS_URL": _here(nats["url"], broker),
+            "SHOP_AUDIT_CACHE_URL": _here(valkey["url"], cache),
         }
         off = [noun for noun in OPTIONAL if not await asyncio.to_thread(release.pods, noun)]
         without = [option for noun in off for option in ("--without", noun)]
         return await asyncio.to_thread(_shopctl_audit, addresses, (*options, *without))
+
+
+def _here(url: str, port: int) -> str:
+    """The same login at a port of this machine."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{port}").geturl()
 
 
 def _shopctl_audit(addresses: dict[str, str], options: tuple[str, ...]) -> Any:

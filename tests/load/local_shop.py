@@ -93,15 +93,18 @@ def start(
     replicas: Sequence[str] = (),
     more: Sequence[str] = (),
     modules: Mapping[str, bool] | None = None,
+    env: Mapping[str, Mapping[str, str]] | None = None,
 ) -> LocalShop:
     """A new shop on ``port``, without rate limits, which would limit the measurement; returns once it sells.
 
-    ``more`` are further options of `shopctl up`; ``modules`` are turned on or off.
+    ``more`` are further options of `shopctl up`; ``modules`` are turned on or off; ``env`` has
+    variables by service.
     """
     document = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
     document["spec"].setdefault("modules", {}).update(modules or {})
-    gateway = document["spec"].setdefault("services", {}).setdefault("gateway", {})
-    gateway.setdefault("env", {}).update(WITHOUT_LIMITS)
+    services = document["spec"].setdefault("services", {})
+    for noun, variables in {"gateway": WITHOUT_LIMITS, **(env or {})}.items():
+        services.setdefault(noun, {}).setdefault("env", {}).update(variables)
     resource = data_dir.with_suffix(".yaml")
     resource.write_text(yaml.safe_dump(document), encoding="utf-8")
     options = [*(option for replica in replicas for option in ("--replicas", replica)), *more]

@@ -19,12 +19,14 @@ import orjson
 from aiohttp import web
 from yarl import URL
 
+from shop.devkit.testing import wait_until
 from shop.operator.kube import login
 from tests.operator.apiserver import QUIET, ApiServer
 
 HOST = "127.0.0.1"
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_SEEN = 100_000
+CLOSE_TIMEOUT_S = 30.0
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 NO_WRITES = QUIET | {"tokenreviews", "subjectaccessreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"}
 NOT_PASSED_ON = frozenset({"host", "connection", "transfer-encoding", "content-length", "keep-alive"})
@@ -151,6 +153,12 @@ class Proxy:
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         self._answers.append(_Answer(match, status, times, headers, message))
 
+    async def no_clients(self) -> None:
+        """Return when no connection is open: what a process sent before it was killed may be read after its death."""
+        server = self._runner.server
+        assert server is not None
+        await wait_until(lambda: not server.connections, CLOSE_TIMEOUT_S, "the clients' connections to close")
+
     def cut_watches(self) -> int:
         """Break all open watches, as a network does; how many there were."""
         watches = [transport for transport in self._watches if not transport.is_closing()]
@@ -182,7 +190,11 @@ class Proxy:
             return await self._watch(request)
         if self._due(seen, number, When.BEFORE):
             return _no_answer(request)
-        answer = await self._forward(request, body)
+        try:
+            answer = await self._forward(request, body)
+        except asyncio.CancelledError:  # The client closed its connection, so it never hears of the write.
+            self._due(seen, number, When.AFTER)
+            raise
         return _no_answer(request) if self._due(seen, number, When.AFTER) else answer
 
     def _count(self, seen: Seen) -> int | None:

@@ -99,6 +99,31 @@ async def test_a_process_is_killed_at_a_write(
     assert (len(await api.list(CONFIG_MAP, namespace)), proxy.writes) == (5, 5)
 
 
+async def test_a_client_that_hangs_up_at_the_write_is_killed_too(
+    proxy: Proxy, kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the proxy would count it as dead, and answer nothing to a client that goes on."""
+    killed = asyncio.Event()
+    monkeypatch.setattr(proxy, "_forward", lambda *_: asyncio.Event().wait())
+    proxy.kill_at(1, killed.set, When.AFTER)
+    asking = asyncio.create_task(kube.apply(CONFIG_MAP, config_map(namespace), force=True))
+    await wait_until(lambda: proxy.writes == 1)
+    asking.cancel()
+    await asyncio.wait_for(killed.wait(), LIMIT_S)
+
+
+async def test_a_proxy_without_clients_has_read_all_that_they_sent(proxy: Proxy, kube: Kube, namespace: str) -> None:
+    await proxy.no_clients()
+    proxy.delay_s = 3_600.0
+    asking = asyncio.create_task(kube.get(CONFIG_MAP, namespace, "a"))
+    await wait_until(lambda: len(proxy.seen) == 1)
+    waiting = asyncio.create_task(proxy.no_clients())
+    done, _ = await asyncio.wait([waiting], timeout=0)
+    assert not done
+    asking.cancel()
+    await asyncio.wait_for(waiting, LIMIT_S)
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 @pytest.mark.usefixtures("quick")
 async def test_requests_to_a_busy_server_are_repeated(proxy: Proxy, kube: Kube, namespace: str, status: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import asyncpg
 
+from k8s.operator.tests.audit_arcade import Gamer, gamer
 from k8s.operator.tests.audit_food import Meal, meal
 from k8s.operator.tests.audit_records import Placed, ShopRecords
 from shop.devkit import embedded
@@ -14,13 +15,14 @@ from shop.operator.services import WITH_DATABASE
 
 
 class Sound:
-    """One order of each end, and one of food, in the records of a shop."""
+    """One order of each end, one of food, and a player of the arcade, in the records of a shop."""
 
     def __init__(
-        self, records: ShopRecords, confirmed: Placed, cancelled: Placed, rejected: Placed, meal: Meal
+        self, records: ShopRecords, confirmed: Placed, cancelled: Placed, rejected: Placed, meal: Meal, gamer: Gamer
     ) -> None:
         self.records = records
         self.meal = meal
+        self.gamer = gamer
         self.confirmed = confirmed
         self.cancelled = cancelled
         self.rejected = rejected
@@ -45,8 +47,10 @@ class Copies:
             await self._connections["order"].execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
         records = self.records()
         await records.stock(10)
-        retail = (await records.confirmed(), await records.cancelled(), await records.rejected())
-        sound = Sound(records, *retail, await meal(records))
+        confirmed, cancelled, rejected = await records.confirmed(), await records.cancelled(), await records.rejected()
+        food = await meal(records)
+        player = await gamer(records, confirmed, cancelled, food.placed)
+        sound = Sound(records, confirmed, cancelled, rejected, food, player)
         await records.train(orders=1)
         for noun, connection in self._connections.items():
             await connection.close()

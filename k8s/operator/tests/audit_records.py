@@ -16,6 +16,15 @@ from shop.operator.audit.run import Target
 TRACE = "ab" * 16
 TRACEPARENT = f"00-{TRACE}-{'cd' * 8}-01"
 TOTAL = 1190
+CONSUMERS_OF_ORDERS = (
+    "product",
+    "notification",
+    "recommendation",
+    "restaurant",
+    "player",
+    "achievement",
+    "leaderboard",
+)
 AT = datetime.now(UTC) - timedelta(minutes=10)
 
 
@@ -237,10 +246,14 @@ class ShopRecords:
         event = placed.events[kind] = new_id()
         data = {**self._data(placed), "kind": kind_of_order}
         await self.outbox(event, kind, placed.order, await self.publish(event, kind, data))
-        for noun in ("product", "notification", "recommendation", "restaurant"):
-            await self.run(noun, "INSERT INTO inbox (consumer, event_id, received_at) VALUES ('x', $1, $2)", event, AT)
+        await self.consume(event, *CONSUMERS_OF_ORDERS)
         if template is not None:
             await self.notify(event, placed.order, placed.user, template)
+
+    async def consume(self, event: UUID, *nouns: str) -> None:
+        """The services' inboxes contain the event."""
+        for noun in nouns:
+            await self.run(noun, "INSERT INTO inbox (consumer, event_id, received_at) VALUES ('x', $1, $2)", event, AT)
 
     def _data(self, placed: Placed) -> dict[str, Any]:
         line = {"product_id": str(self.product), "quantity": 1}
@@ -289,15 +302,18 @@ class ShopRecords:
         await client.close()
         return ack.seq
 
-    async def outbox(self, event: UUID, kind: str, order: UUID, sequence: int | None) -> None:
+    async def outbox(
+        self, event: UUID, kind: str, subject: UUID, sequence: int | None, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """The event in its publisher's outbox, not yet published without a sequence number."""
         await self.run(
-            "order",
+            kind.partition(".")[0],
             "INSERT INTO outbox (event_id, type, subject_id, payload, created_at, published_at, stream_sequence)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7)",
             event,
             kind,
-            str(order),
-            json.dumps({"traceparent": TRACEPARENT}),
+            str(subject),
+            json.dumps({"traceparent": TRACEPARENT, "data": data or {}}),
             AT,
             None if sequence is None else AT,
             sequence,

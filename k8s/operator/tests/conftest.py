@@ -17,7 +17,8 @@ async def copies(
     client = await nats.connect(nats_server.url)
     for info in await client.jetstream().streams_info():
         await client.jetstream().delete_stream(str(info.config.name))
-    await client.jetstream().add_stream(name="order", subjects=["order.>"])
+    for noun in ("order", "player", "achievement"):
+        await client.jetstream().add_stream(name=noun, subjects=[f"{noun}.>"])
     await client.close()
     made = Copies(databases, postgres, nats_server.url)
     sound = await made.make_sound()
@@ -31,5 +32,5 @@ async def sound(copies: tuple[Copies, Sound]) -> AsyncIterator[Sound]:
     await made.refresh()
     records = made.records()
     records.product = source.records.product
-    yield Sound(records, source.confirmed, source.cancelled, source.rejected, source.meal)
+    yield Sound(records, source.confirmed, source.cancelled, source.rejected, source.meal, source.gamer)
     await made.drop(records.changed)

@@ -6,6 +6,8 @@ tests/architecture/test_new_service.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -86,6 +88,26 @@ def test_an_address_in_the_environment_is_not_taken_for_a_service_that_does_not_
     wires = Wiring("nats://n", "redis://v", "secret", "admin@shop.local", "hidden", "http://localhost:8080")
     name = f"SHOP_{noun.upper()}_URL"
     assert environment(users[0], spec(), wires, users, {name: "http://elsewhere:8000"})[name] == ""
+
+
+@pytest.mark.parametrize("on", [False, True])
+async def test_events_of_players_are_consumed_only_where_there_are_players(on: bool) -> None:
+    """In a cluster as on one machine: without the arcade there is no stream for them."""
+    shop = shop_specs.shop({"modules": {"arcade": on}})
+    objects = await renderer().render(shop, NAMESPACE, "uid-1", SEED, EVERY_KIND)
+    everyone = [Instance(noun, 1, 9000 + at) for at, noun in enumerate(shop.spec.nouns)]
+    wires = Wiring("nats://n", "redis://v", "secret", "admin@shop.local", "hidden", "http://localhost:8080")
+    told = {
+        pod["metadata"]["labels"][NOUN_LABEL]
+        for pod in objects
+        if pod["kind"] == "Deployment" and {"name": "SHOP_ARCADE", "value": "true"} in _variables(pod)
+    }
+    local = {one.noun for one in everyone if environment(one, shop.spec, wires, everyone, {}).get("SHOP_ARCADE")}
+    assert told == local == ({"notification", "pricing"} if on else set())
+
+
+def _variables(deployment: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for container in deployment["spec"]["template"]["spec"]["containers"] for one in container["env"]]
 
 
 @pytest.mark.parametrize("noun", [noun for noun in OPTIONAL if noun in WITH_DATABASE])

@@ -11,7 +11,7 @@ import pytest
 
 from shop.devkit.processes import free_port
 from shop.operator import program
-from shop.operator.services import WITH_DATABASE
+from shop.operator.services import OPTIONAL, WITH_DATABASE
 
 HEAD = "apiVersion: shops.shopkeeper.dev/v1alpha1\nkind: Shop\nmetadata: {name: demo}\n"
 COMMAND_TIMEOUT_S = 120
@@ -136,6 +136,7 @@ def test_down_without_a_shop_is_no_error(tmp_path: Path) -> None:
     "options",
     [
         ["--nats-url", "nats://127.0.0.1:1"],
+        ["--cache-url", "redis://127.0.0.1:1"],
         ["--database-url", "postgresql://127.0.0.1:1/shop_{noun}"],
         ["--database-url", "postgresql://127.0.0.1:1/shop_order", "--nats-url", "nats://127.0.0.1:1"],
     ],
@@ -148,7 +149,7 @@ def test_only_a_service_that_can_be_off_is_left_out_of_an_audit() -> None:
     addresses = {"SHOP_AUDIT_DATABASE_URL": "postgresql://127.0.0.1:1/shop_{noun}", "SHOP_AUDIT_NATS_URL": "nats://x"}
     fails(
         shopctl("audit", "--without", "order", environment=addresses),
-        "--without order: only delivery, recommendation, restaurant can be left out",
+        f"--without order: only {', '.join(OPTIONAL)} can be left out",
     )
     fails(shopctl("audit", "--without", "recommendation"), "needs both --nats-url and --database-url")
 

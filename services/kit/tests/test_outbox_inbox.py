@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -16,12 +17,15 @@ from shop.devkit.testing import DatabaseFor, Logged, wait_until
 from shop.kit import inbox, outbox
 from shop.kit.bus import Bus
 from shop.kit.db import Connection, Database
+from shop.kit.errors import Unavailable
 from shop.kit.events import Received
+from shop.kit.ids import new_id
 from shop.kit.inbox import Consumer, Inbox
 from shop.kit.outbox import Outbox
 from shop.kit.tasks import Tasks
 
 RETENTION_S = 3_600.0
+NOW = datetime.now(UTC)
 
 
 class Happened(BaseModel):
@@ -246,3 +250,37 @@ async def test_old_rows_are_pruned_and_recent_ones_kept(service: EventService) -
     await service.database.execute("UPDATE outbox SET published_at = now() - interval '2 hours' WHERE id = 1")
     await service.outbox._prune(service.database)
     assert [row["id"] for row in await service.database.fetch("SELECT id FROM outbox")] == [2]
+
+
+async def test_what_follows_the_commit_sees_repeated_events_too(service: EventService) -> None:
+    """So a redelivery does what a crash after the commit left undone."""
+    followed: list[tuple[int, list[int]]] = []
+
+    async def follow(events: Sequence[Received]) -> None:
+        followed.append((len(await service.effects()), [one.event.number for one in events]))
+        if len(followed) == 1:
+            raise Unavailable("cache")
+
+    consumer = Consumer("followed", [Happened], service.handle, after_commit=follow)
+    box = Inbox("kit", service.database, service.bus)
+    events = [Received(new_id(), Happened.TYPE, NOW, "", "", Happened(subject="a", number=number)) for number in (1, 2)]
+    with pytest.raises(Unavailable):
+        await box.process(consumer, events)
+    assert await box.process(consumer, events) == 0
+    assert followed == [(2, [1, 2]), (2, [1, 2])]
+
+
+async def test_an_event_is_acknowledged_after_what_follows_its_commit(service: EventService) -> None:
+    attempts: list[int] = []
+
+    async def follow(events: Sequence[Received]) -> None:
+        attempts.extend(one.event.number for one in events)
+        if len(attempts) == 1:
+            raise Unavailable("cache")
+
+    consumer = Consumer("followed", [Happened], service.handle, after_commit=follow)
+    Inbox("kit2", service.database, service.bus).start([consumer], service.tasks)
+    await service.publish(7)
+    await wait_until(lambda: len(attempts) >= 2)
+    assert set(attempts) == {7}
+    assert (await service.effects()).count(7) == 2  # once for each of the two consumers

@@ -1,147 +1,249 @@
-"""Leaderboard over HTTP and from events, with a real database and a real broker."""
+"""Boards over HTTP: what is listed, in which order, and what is refused."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import httpx
 import pytest
 
-from shop.contracts.events import OrderConfirmed
-from shop.contracts.money import Address, Money
-from shop.devkit.testing import DatabaseFor, Running, Tokens, wait_until
-from shop.kit import outbox
-from shop.kit.app import Context, create_app
+from services.leaderboard.tests.boards_by_hand import (
+    INTERNAL,
+    PATH,
+    Boards,
+    cancelled,
+    changed,
+    confirmed,
+    gained,
+    scored,
+)
+from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
-from shop.leaderboard import api, consumers
-from shop.leaderboard.service import LeaderboardService
-from shop.leaderboard.settings import Settings
 
-PATH = "/api/v1/leaderboards"
-MAX_ENTRIES = 3
-NOTHING = Money(amount=0, currency="EUR")
-HOME = Address(name="Ada", street="1 Lane", city="Berlin", postal_code="10115", country="DE")
+BIG = 2**63 - 1
 
 
-@dataclass
-class Started:
-    client: httpx.AsyncClient
-    context: Context
-
-
-@pytest.fixture
-async def started(database_for: DatabaseFor, nats_url: str, tokens: Tokens, running: Running) -> AsyncIterator[Started]:
-    settings = Settings(
-        database_url=await database_for("leaderboard"),
-        nats_url=nats_url,
-        jwks_url=tokens.jwks_url,
-        leaderboard_entries_per_user=MAX_ENTRIES,
-    )
-    app = create_app(
-        settings,
-        title="Leaderboard",
-        routers=[api.router],
-        build=LeaderboardService.build,
-        consumers=consumers.consumers,
-    )
-    async with running(app) as client:
-        yield Started(client, app.state.context)
-
-
-def confirmed(user_id: UUID) -> OrderConfirmed:
-    return OrderConfirmed(
-        order_id=new_id(),
-        user_id=user_id,
-        email="ada@example.com",
-        customer_name="Ada",
-        kind="retail",
-        occurred_at=datetime.now(UTC),
-        lines=[],
-        subtotal=NOTHING,
-        discount=NOTHING,
-        tax=NOTHING,
-        shipping=NOTHING,
-        total=NOTHING,
-        address=HOME,
-    )
-
-
-async def test_entry_is_kept_and_read_back(started: Started, tokens: Tokens) -> None:
-    headers = tokens.headers()
-    made = await started.client.post(PATH, json={"note": "  first   note "}, headers=headers)
-    assert made.status_code == 201
-    assert made.json()["note"] == "first note"
-    read = await started.client.get(f"{PATH}/{made.json()['id']}", headers=headers)
-    assert read.json() == made.json()
-
-
-async def test_pages_hold_every_entry_once_the_newest_first(started: Started, tokens: Tokens) -> None:
-    headers = tokens.headers()
-    for number in range(MAX_ENTRIES):
-        await started.client.post(PATH, json={"note": f"note {number}"}, headers=headers)
-    notes: list[str] = []
-    parameters: dict[str, Any] = {"limit": 2}
-    while parameters.get("cursor", "") is not None:
-        page = (await started.client.get(PATH, params=parameters, headers=headers)).json()
-        notes += [item["note"] for item in page["items"]]
-        parameters["cursor"] = page["next_cursor"]
-    assert notes == [f"note {number}" for number in reversed(range(MAX_ENTRIES))]
-
-
-async def test_entries_of_others_do_not_exist(started: Started, tokens: Tokens) -> None:
-    made = await started.client.post(PATH, json={"note": "mine"}, headers=tokens.headers())
-    other = await started.client.get(f"{PATH}/{made.json()['id']}", headers=tokens.headers())
-    assert (other.status_code, other.json()["code"]) == (404, "unknown_entry")
-
-
-async def test_number_of_entries_is_bounded(started: Started, tokens: Tokens) -> None:
-    headers = tokens.headers()
-    answers = [await started.client.post(PATH, json={"note": "x"}, headers=headers) for _ in range(MAX_ENTRIES + 1)]
-    assert [answer.status_code for answer in answers] == [201] * MAX_ENTRIES + [409]
-    assert answers[-1].json()["code"] == "too_many_entries"
-
-
-@pytest.mark.parametrize("body", [{}, {"note": ""}, {"note": "x" * 201}, {"note": 1}, {"note": "x", "more": 1}, []])
-async def test_bad_entry_is_refused_field_by_field(started: Started, tokens: Tokens, body: Any) -> None:
-    answer = await started.client.post(PATH, json=body, headers=tokens.headers())
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-
-
-async def test_entries_need_a_good_token(started: Started, tokens: Tokens) -> None:
-    answers = [await started.client.get(PATH)] + [
-        await started.client.get(PATH, headers={"Authorization": f"Bearer {token}"})
-        for token in (tokens.expired(), tokens.forged())
+async def test_boards_are_listed_with_their_present_season(boards: Boards) -> None:
+    items = (await boards.client.get(PATH)).json()["items"]
+    seasons = [(one["board"], one["reset"], one["season"], one["ends_at"]) for one in items]
+    assert seasons == [
+        ("stack", "never", "all", None),
+        ("stack-daily", "daily", "2026-11-29", "2026-11-30T00:00:00Z"),
+        ("stack-weekly", "weekly", "2026-W48", "2026-11-30T00:00:00Z"),
+        ("buyers", "monthly", "2026-11", "2026-12-01T00:00:00Z"),
+        ("buyers-all", "never", "all", None),
+        ("xp", "never", "all", None),
     ]
-    assert [answer.json()["code"] for answer in answers] == ["token_missing", "token_expired", "invalid_token"]
 
 
-async def test_confirmed_order_adds_one_entry(started: Started, tokens: Tokens) -> None:
-    user, token = tokens.customer()
-    headers = {"Authorization": f"Bearer {token}"}
-    bus = started.context.bus
-    event = confirmed(user.user_id)
-    await wait_until(lambda: bus.connected)
-    await bus.ensure_stream("order")
-    row = outbox.row(event)
-    for attempt in ("once", "twice"):
-        await (await bus.publish(row.type, row.payload.encode(), f"{row.event_id}-{attempt}"))
-
-    async def entries() -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = (await started.client.get(PATH, headers=headers)).json()["items"]
-        return items
-
-    await wait_until(entries)
-    last = outbox.row(confirmed(new_id()))
-    await (await bus.publish(last.type, last.payload.encode(), str(last.event_id)))
-    await wait_until(lambda: started.context.database.fetchval("SELECT count(*) = 2 FROM inbox"))
-    assert [(item["origin"], item["note"]) for item in await entries()] == [("order", f"Order {event.order_id}")]
+async def test_top_rank_and_neighbours(boards: Boards) -> None:
+    players = [await boards.player(f"Player {number}") for number in range(7)]
+    for number, player in enumerate(players):
+        await boards.take(scored(player, number * 10))
+    await boards.wait_cached("stack")
+    assert await boards.rows("stack", top=3) == [(1, players[6], 60), (2, players[5], 50), (3, players[4], 40)]
+    document = await boards.rank("stack", players[3], neighbours=1)
+    assert (document["rank"], document["score"]) == (4, 30)
+    assert [(one["rank"], one["player"]["name"]) for one in document["neighbours"]] == [
+        (3, "Player 4"),
+        (4, "Player 3"),
+        (5, "Player 2"),
+    ]
+    assert (await boards.board("stack"))["total"] == 7
+    friends = ",".join(str(player) for player in (players[0], players[5], new_id()))
+    assert await boards.rows("stack", players=friends) == [(2, players[5], 50), (7, players[0], 0)]
 
 
-async def test_service_is_ready(started: Started) -> None:
-    await wait_until(lambda: started.context.bus.connected)
-    answer = await started.client.get("/health/ready")
-    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+@pytest.mark.parametrize("cached", [True, False])
+async def test_pages_list_everybody_once(boards: Boards, cached: bool) -> None:
+    players = [await boards.player() for _ in range(9)]
+    await boards.take(*(scored(player, number // 3) for number, player in enumerate(players)))
+    await boards.wait_cached("stack")
+    if not cached:
+        await boards.service._repository.raise_epochs([boards.key("stack").board_id])
+        boards.service.keeper.want = lambda keys: None  # type: ignore[method-assign]
+    seen: list[tuple[int, str]] = []
+    parameters: dict[str, Any] = {"top": 2}
+    for _ in range(10):
+        page = await boards.board("stack", **parameters)
+        seen += [(one["rank"], one["player"]["id"]) for one in page["items"]]
+        parameters["cursor"] = page["next_cursor"]
+        if not page["next_cursor"]:
+            break
+    expected = [players[index] for index in (6, 7, 8, 3, 4, 5, 0, 1, 2)]
+    assert seen == [(rank, str(player)) for rank, player in enumerate(expected, 1)]
+    assert await boards.cached("stack") is cached
+
+
+async def test_scores_next_to_the_limit_are_two_ranks(boards: Boards) -> None:
+    first, second, third = [await boards.player() for _ in range(3)]
+    await boards.take(scored(second, BIG - 1), scored(first, BIG), scored(third, BIG - 2))
+    expected = [(1, first, BIG), (2, second, BIG - 1), (3, third, BIG - 2)]
+    assert await boards.rows("stack") == expected
+    await boards.wait_cached("stack")
+    assert await boards.rows("stack") == expected
+
+
+async def test_a_score_of_zero_has_a_rank(boards: Boards) -> None:
+    player = await boards.player()
+    standings = await boards.record(scored(player, 0))
+    assert [(one["board"], one["score"], one["rank"]) for one in standings] == [
+        ("stack", 0, 1),
+        ("stack-daily", 0, 1),
+        ("stack-weekly", 0, 1),
+    ]
+
+
+async def test_a_worse_or_equal_score_changes_nothing(boards: Boards) -> None:
+    player = await boards.player()
+    first = (await boards.record(scored(player, 50)), await boards.board("stack"))
+    for score in (50, 49, 0):
+        assert (await boards.record(scored(player, score)), await boards.board("stack")) == first
+    assert await boards.context.database.fetchval("SELECT count(*) FROM entries WHERE season = 'all'") == 1
+
+
+async def test_xp_shows_the_newest_total_whatever_arrives_first(boards: Boards) -> None:
+    player = await boards.player()
+    await boards.take(gained(player, 30, 3), gained(player, 10, 1), gained(player, 20, 2))
+    assert await boards.rows("xp") == [(1, player, 30)]
+    await boards.take(gained(player, 5, 4))
+    assert await boards.rows("xp") == [(1, player, 5)]
+
+
+@pytest.mark.parametrize("cancelled_first", [True, False])
+async def test_a_cancelled_order_takes_its_points_back(boards: Boards, cancelled_first: bool) -> None:
+    player, order = await boards.player(), new_id()
+    await boards.take(confirmed(player, 12_99))
+    events = [confirmed(player, 50_00, order), cancelled(player, order)]
+    await boards.take(*(reversed(events) if cancelled_first else events))
+    assert await boards.rows("buyers") == await boards.rows("buyers-all") == [(1, player, 12)]
+
+
+async def test_who_has_only_cancelled_orders_is_not_listed(boards: Boards) -> None:
+    player, order = await boards.player(), new_id()
+    await boards.take(confirmed(player, 50_00, order), cancelled(player, order))
+    assert await boards.rows("buyers") == []
+    await boards.take(confirmed(player, 7_00))
+    assert await boards.rows("buyers") == [(1, player, 7)]
+
+
+async def test_a_sum_stops_at_the_limit_and_comes_back_from_it(boards: Boards) -> None:
+    player, order = await boards.player(), new_id()
+    await boards.take(confirmed(player, (BIG - 5) * 100), confirmed(player, 10_00, order))
+    assert await boards.rows("buyers") == [(1, player, BIG)]
+    await boards.take(cancelled(player, order))
+    assert await boards.rows("buyers") == [(1, player, BIG - 5)]
+
+
+async def test_an_order_takes_effect_once_whatever_is_repeated(boards: Boards) -> None:
+    player, order = await boards.player(), new_id()
+    await boards.take(*[confirmed(player, 50_00, order)] * 2)
+    await boards.take_batch([confirmed(player, 50_00, order)] * 3)
+    assert await boards.rows("buyers") == [(1, player, 50)]
+    await boards.take_batch([cancelled(player, order), confirmed(player, 50_00, order), cancelled(player, order)])
+    assert await boards.rows("buyers") == []
+
+
+async def test_the_call_and_the_event_are_one_effect(boards: Boards) -> None:
+    """Either may be first, and both are repeated."""
+    player = await boards.player()
+    for score, by_call_first in ((70, True), (80, False)):
+        event, event_id = scored(player, score), new_id()
+        if by_call_first:
+            await boards.record(event, event_id)
+        await boards.publish(event, event_id)
+        await boards.publish(event, event_id, "again")
+        standings = await boards.record(event, event_id)
+        assert [(one["score"], one["rank"]) for one in standings] == [(score, 1)] * 3
+    last = scored(player, 1)
+    await boards.publish(last)
+    counted = "SELECT count(*) = 3 FROM inbox WHERE consumer = 'scores'"
+    await wait_until(lambda: boards.context.database.fetchval(counted))
+    assert await boards.context.database.fetchval("SELECT count(*) FROM scores") == 9
+
+
+async def test_events_arrive_through_the_broker(boards: Boards) -> None:
+    player, order = new_id(), new_id()
+    for event in (scored(player, 5), gained(player, 9, 1), confirmed(player, 3_00), confirmed(player, 4_00, order)):
+        await boards.publish(event)
+    await boards.publish(cancelled(player, order))
+    await boards.publish(changed(player))
+
+    async def arrived() -> bool:
+        return [await boards.rows(board) for board in ("stack", "xp", "buyers")] == [
+            [(1, player, 5)],
+            [(1, player, 9)],
+            [(1, player, 3)],
+        ]
+
+    await wait_until(arrived)
+
+
+async def test_unchanged_boards_are_answered_with_304(boards: Boards) -> None:
+    player = await boards.player()
+    await boards.take(scored(player, 5))
+    for path in (PATH, f"{PATH}/stack", f"{PATH}/stack/players/{player}"):
+        first = await boards.client.get(path)
+        again = await boards.client.get(path, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    tag = (await boards.client.get(f"{PATH}/stack")).headers["etag"]
+    await boards.take(scored(player, 6))
+    assert (await boards.client.get(f"{PATH}/stack", headers={"If-None-Match": tag})).status_code == 200
+
+
+BAD_REQUESTS = [
+    ("/none", 404, "unknown_board"),
+    ("/none/seasons", 404, "unknown_board"),
+    (f"/none/players/{UUID(int=1)}", 404, "unknown_board"),
+    (f"/stack/players/{UUID(int=1)}", 404, "not_on_board"),
+    ("/stack/players/1", 422, "invalid_request"),
+    ("/stack?season=2026", 404, "unknown_season"),
+    (f"/stack?season={'x' * 65}", 422, "invalid_request"),
+    ("/stack?top=0", 422, "invalid_request"),
+    ("/stack?top=101", 422, "invalid_request"),
+    ("/stack?top=NaN", 422, "invalid_request"),
+    ("/stack?players=1", 422, "invalid_request"),
+    (f"/stack?players={','.join([str(UUID(int=1))] * 101)}", 422, "invalid_request"),
+    ("/stack?cursor=x", 400, "invalid_cursor"),
+    ("/stack?cursor=WzEsMiwzLDRd", 400, "invalid_cursor"),
+    ("/stack?season=%00", 400, "nul_character"),
+    (f"/stack/players/{UUID(int=1)}?neighbours=21", 422, "invalid_request"),
+    ("/stack/seasons?cursor=WzFd", 200, None),
+]
+
+
+async def test_bad_requests_are_refused(boards: Boards) -> None:
+    for path, status, code in BAD_REQUESTS:
+        answer = await boards.client.get(PATH + path)
+        assert (path, answer.status_code, answer.json().get("code")) == (path, status, code)
+
+
+async def test_only_whole_scores_in_range_are_taken(boards: Boards) -> None:
+    scores: list[Any] = [-1, 2**63, 1.5, "1e3", None, []]
+    for score in scores:
+        event = scored(new_id(), 0).model_dump(mode="json") | {"score": score}
+        body = {"event_id": str(new_id()), "event": event}
+        answer = await boards.client.post("/internal/scores", json=body, headers=INTERNAL)
+        assert (score, answer.status_code, answer.json()["code"]) == (score, 422, "invalid_request")
+
+
+async def test_not_a_number_is_refused(boards: Boards) -> None:
+    content = '{"event_id": "x", "event": {"score": NaN}}'
+    headers = INTERNAL | {"Content-Type": "application/json"}
+    answer = await boards.client.post("/internal/scores", content=content, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_body")
+
+
+async def test_scores_of_impossible_times_are_ignored(boards: Boards) -> None:
+    for at in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1999-12-31T23:59:59Z"):
+        body = {"event_id": str(new_id()), "event": scored(new_id(), 1).model_dump(mode="json") | {"occurred_at": at}}
+        answer = await boards.client.post("/internal/scores", json=body, headers=INTERNAL)
+        assert (answer.status_code, answer.json()["standings"]) == (200, [])
+    assert await boards.context.database.fetchval("SELECT count(*) FROM scores") == 0
+
+
+async def test_internal_routes_need_the_services_token(boards: Boards) -> None:
+    answers = [await boards.client.get("/internal/boards"), await boards.client.post("/internal/scores", json={})]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    found = (await boards.client.get("/internal/boards", headers=INTERNAL)).json()["boards"]
+    assert found[0] == {"board": "stack", "source": "stack", "external": False}

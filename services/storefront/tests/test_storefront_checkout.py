@@ -221,6 +221,14 @@ async def test_summary_without_script_follows_coupon_and_saved_address(browser: 
     assert page.form("/checkout").fields["idempotency_key"] == form.fields["idempotency_key"]
 
 
+async def test_a_coupon_of_the_customers_own_is_applied(browser: Browser) -> None:
+    browser.shop.own_coupons |= {"LEVEL5-ADA": "ada@example.com", "LEVEL5-BOB": "bob@example.com"}
+    await ready_to_pay(browser)
+    for coupon, note in (("level5-ada", "Coupon LEVEL5-ADA applied."), ("level5-bob", "There is no such coupon.")):
+        page = await browser.send(browser.page.form("/checkout"), button=("action", "quote"), coupon=coupon)
+        assert note in page.text
+
+
 async def test_the_live_summary_has_the_new_totals(browser: Browser) -> None:
     page = await ready_to_pay(browser)
     data = {**page.form("/checkout").fields, **ADDRESS, "coupon": "SPRING10"}

@@ -45,6 +45,14 @@ async def test_the_checkout_is_filled_in_and_shows_the_total(browser: Browser) -
     assert "Delivery 2,59 €" in page.text
 
 
+async def test_a_coupon_of_the_customers_own_is_applied(browser: Browser) -> None:
+    browser.shop.own_coupons |= {"LEVEL5-ADA": "ada@example.com", "LEVEL5-BOB": "bob@example.com"}
+    await ready_to_order(browser)
+    for coupon, note in (("level5-ada", "Coupon LEVEL5-ADA applied."), ("level5-bob", "There is no such coupon.")):
+        page = await browser.send(browser.page.form("/eat/checkout"), button=("action", "quote"), coupon=coupon)
+        assert note in page.text
+
+
 async def test_food_is_ordered(browser: Browser) -> None:
     await ready_to_order(browser)
     page = await browser.send(browser.page.form("/eat/checkout"), button=("action", "quote"), tip="10")

@@ -1,1 +1,1 @@
-"""Achievement: entries that belong to a user, one more for every confirmed order."""
+"""Achievement: rules over what players do, each unlocked once."""

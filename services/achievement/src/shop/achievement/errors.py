@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from shop.kit.errors import Problem
 
-
-def unknown_entry(entry_id: UUID) -> Problem:
-    return Problem(404, "unknown_entry", f"You have no entry {entry_id}.")
+RETRY_AFTER_S = 30
 
 
-def too_many_entries(limit: int) -> Problem:
-    return Problem(409, "too_many_entries", f"A user has at most {limit} entries.")
+def too_many_own_streams(limit: int) -> Problem:
+    detail = f"You have {limit} live streams open; close one of them."
+    return Problem(429, "too_many_own_streams", detail, headers={"Retry-After": str(RETRY_AFTER_S)})

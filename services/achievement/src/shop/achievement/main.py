@@ -9,8 +9,8 @@ from shop.kit.app import create_app
 
 app = create_app(
     Settings(),
-    title="Achievement",
-    routers=[api.router],
+    title="Achievements",
+    routers=[api.router, api.internal],
     build=AchievementService.build,
     consumers=consumers.consumers,
 )

@@ -2,52 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 from uuid import UUID
 
-from shop.achievement import errors
-from shop.achievement.domain import Entry
-from shop.achievement.repository import AchievementRepository
+from shop.achievement import metrics, repository
+from shop.achievement.domain import listing, unlocked_view, untouched_view
+from shop.achievement.repository import AchievementRepository, Profile
+from shop.achievement.rules import Rule, load
 from shop.achievement.settings import Settings
-from shop.contracts.events import OrderConfirmed
+from shop.achievement.streams import UnlockStreams
+from shop.achievement.unlocking import Unlocking
+from shop.contracts.achievement import MAX_ACHIEVEMENTS, Achievement, EvaluateScore, UnlockRequest, UnlockResult
+from shop.contracts.events import OrderCancelled, OrderConfirmed, PlayerChanged, PlayerGained, PlayerScored
 from shop.kit.app import Context
 from shop.kit.clock import Clock
 from shop.kit.db import Connection
-from shop.kit.ids import new_id
+from shop.kit.events import Received
+from shop.kit.inbox import Consumer, Inbox
+
+UNKNOWN_ACHIEVEMENT, NOT_EXTERNAL = "unknown_achievement", "not_external"
 
 
 class AchievementService:
-    """Users read and write only their own entries."""
+    """A round comes by a call and by its event; the inbox of ``facts`` makes both one."""
 
-    def __init__(self, settings: Settings, repository: AchievementRepository, clock: Clock) -> None:
-        self._limit = settings.achievement_entries_per_user
-        self._repository = repository
-        self._clock = clock
+    def __init__(
+        self,
+        unlocking: Unlocking,
+        players: AchievementRepository,
+        inbox: Inbox,
+        streams: UnlockStreams,
+        *,
+        rules: Mapping[str, Rule],
+        currency: str,
+        clock: Clock,
+        committed: Callable[[], None],
+    ) -> None:
+        self.streams = streams
+        self.clock = clock
+        self.facts = Consumer("facts", [OrderConfirmed, OrderCancelled, PlayerScored, PlayerGained], unlocking.take)
+        self._unlocking = unlocking
+        self._players = players
+        self._inbox = inbox
+        self._rules = rules
+        self._currency = currency
+        self._committed = committed
 
     @classmethod
     def build(cls, context: Context) -> AchievementService:
-        return cls(cast(Settings, context.settings), AchievementRepository(context.database), context.clock)
+        """Also starts the poller of the streams."""
+        settings = cast(Settings, context.settings)
+        rules, currency = load(settings.achievement_rules), settings.store.currency
+        players = AchievementRepository(context.database)
+        streams = UnlockStreams(players, rules, settings)
+        context.tasks.start("achievement-streams", streams.run)
+        return cls(
+            Unlocking(context.database, players, rules, currency, context.clock),
+            players,
+            Inbox(settings.service, context.database, context.bus),
+            streams,
+            rules=rules,
+            currency=currency,
+            clock=context.clock,
+            committed=context.outbox.wake,
+        )
 
-    async def add(self, user_id: UUID, note: str) -> Entry:
-        """The new entry; Problem 409 ``too_many_entries``."""
-        entry = Entry(new_id(), user_id, "user", note, self._clock.now())
-        if not await self._repository.add(entry, self._limit):
-            raise errors.too_many_entries(self._limit)
-        return entry
+    async def take_profiles(self, connection: Connection, received: Sequence[Received]) -> None:
+        events: list[PlayerChanged] = [one.event for one in received]
+        profiles = [Profile(one.player_id, one.version, one.private, one.mail_to) for one in events]
+        await repository.save_profiles(connection, profiles)
 
-    async def entry(self, user_id: UUID, entry_id: UUID) -> Entry:
-        """The user's entry; Problem 404 ``unknown_entry``, also when it belongs to another user."""
-        found = await self._repository.one(user_id, entry_id)
-        if found is None:
-            raise errors.unknown_entry(entry_id)
-        return found
+    async def evaluate(self, request: EvaluateScore) -> list[Achievement]:
+        """What the round unlocked, whether this call or the broker brings its event first."""
+        event = request.event
+        received = Received(request.event_id, event.TYPE, event.occurred_at, "", request.traceparent, event)
+        new = await self._inbox.process(self.facts, [received])
+        self._committed()
+        metrics.EVALUATIONS.labels("new" if new else "known").inc()
+        found = await self._players.unlocked_by(event.player_id, request.event_id)
+        return [unlocked_view(one, self._rules) for one in found]
 
-    async def entries(self, user_id: UUID, before: UUID | None, limit: int) -> list[Entry]:
-        return await self._repository.page(user_id, before, limit)
+    async def unlock(self, request: UnlockRequest) -> UnlockResult:
+        """By a game server; a deleted user stays without it."""
+        rule = self._rules.get(request.code)
+        if rule is None:
+            return UnlockResult(problem=UNKNOWN_ACHIEVEMENT)
+        if not rule.external:
+            return UnlockResult(problem=NOT_EXTERNAL)
+        await self._unlocking.unlock(rule, request)
+        self._committed()
+        have = await self._players.unlocked(request.player_id)
+        views = [unlocked_view(one, self._rules) for one in have if one.code == rule.code]
+        return UnlockResult(achievement=views[0] if views else untouched_view(rule))
 
-    async def add_orders(self, connection: Connection, orders: Sequence[OrderConfirmed]) -> None:
-        """One entry per confirmed order, in the transaction that marks the events as consumed."""
-        now = self._clock.now()
-        entries = [Entry(new_id(), order.user_id, "order", f"Order {order.order_id}", now) for order in orders]
-        await self._repository.add_in(connection, entries)
+    def catalogue(self) -> list[Achievement]:
+        """The rules that are not hidden, in the order of the file."""
+        return [untouched_view(rule) for rule in self._rules.values() if not rule.hidden]
+
+    async def of_player(self, player_id: UUID) -> list[Achievement]:
+        """The facts are read first: what they unlock meanwhile is among the unlocked ones."""
+        facts, unlocked = await self._players.facts(player_id), await self._players.unlocked(player_id)
+        return listing(self._rules, facts, unlocked, self._currency, MAX_ACHIEVEMENTS)

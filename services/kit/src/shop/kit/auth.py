@@ -204,6 +204,11 @@ async def current_user(request: Request) -> Principal:
     return await authenticator.principal(bearer_token(request))
 
 
+async def maybe_user(request: Request) -> Principal | None:
+    """The user, or None without a token; a token that is not good is refused."""
+    return await current_user(request) if "authorization" in request.headers else None
+
+
 async def current_admin(person: Annotated[Principal, Depends(current_user)]) -> Principal:
     if person.role != "admin":
         raise Problem(403, "admin_only", "Only an administrator may do this.")
@@ -219,4 +224,5 @@ async def internal_only(request: Request) -> None:
 
 
 CurrentUser = Annotated[Principal, Depends(current_user)]
+MaybeUser = Annotated[Principal | None, Depends(maybe_user)]
 CurrentAdmin = Annotated[Principal, Depends(current_admin)]

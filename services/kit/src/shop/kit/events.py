@@ -47,9 +47,12 @@ class Received:
     event: Any
 
 
-def row(event: EventData, traceparent: str | None = None) -> OutboxRow:
-    """The outbox row of ``event``, in the current trace or that of ``traceparent``."""
-    event_id = new_id()
+def row(event: EventData, traceparent: str | None = None, *, event_id: UUID | None = None) -> OutboxRow:
+    """The outbox row of ``event``, in the current trace or that of ``traceparent``.
+
+    ``event_id``: one that a call about the same thing names, too, so that call and event have one effect.
+    """
+    event_id = event_id or new_id()
     noun = event.TYPE.split(".", 1)[0]
     head = {
         "specversion": "1.0",

@@ -57,6 +57,7 @@ FORGET_FAILURES = "DELETE FROM dead_letter WHERE consumer = $1 AND event_id = AN
 
 
 Handle = Callable[[Connection, Sequence[Received]], Awaitable[None]]
+AfterCommit = Callable[[Sequence[Received]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class Consumer:
     handle: Handle
     deleted_users: DeletedUsers | None = None
     """Set by `of_deletions`."""
+    after_commit: AfterCommit | None = None
+    """Called between the commit and the acknowledgement with every event of the batch, those that took effect before
+    included: what it does outside of the database, such as writing to a cache, is repaired by a redelivery when the
+    process ends in between. It must do the same when it is called again."""
 
     @classmethod
     def of_deletions(
@@ -79,6 +84,7 @@ class Consumer:
         lock: Handle | None = None,
         clock: Clock | None = None,
         name: str = "deleted-users",
+        after_commit: AfterCommit | None = None,
     ) -> Consumer:
         """The consumer of the ``event`` that a user (its ``user_id``) was deleted.
 
@@ -97,7 +103,7 @@ class Consumer:
                 await delete(connection, received)
             await deleted_users.erase_dead_letters(connection, user_ids)
 
-        return cls(name, [event], handle, deleted_users)
+        return cls(name, [event], handle, deleted_users, after_commit)
 
 
 class Inbox:
@@ -123,7 +129,11 @@ class Inbox:
                 tasks.start(f"consumer:{consumer.name}:{noun}", loop.run)
 
     async def process(self, consumer: Consumer, events: Sequence[Received]) -> int:
-        """Process those of ``events`` that are new, in one transaction; return their number."""
+        """Process those of ``events`` that are new, in one transaction; return their number.
+
+        A call that brings an event before the broker does is processed here too, under the same consumer and event id:
+        whichever comes second changes nothing.
+        """
         async with self._database.transaction() as connection:
             rows = await connection.fetch(CLAIM, consumer.name, [event.event_id for event in events])
             new_ids = {row["event_id"] for row in rows}
@@ -136,6 +146,8 @@ class Inbox:
                 await connection.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
         CONSUMED.labels(consumer.name, "taken").inc(len(new_events))
         CONSUMED.labels(consumer.name, "duplicate").inc(len(events) - len(new_events))
+        if consumer.after_commit is not None:
+            await consumer.after_commit(events)
         return len(new_events)
 
     async def count_failure(self, consumer: Consumer, event: Received, payload: bytes, error: Exception) -> int:

@@ -1,1 +1,1 @@
-"""Leaderboard: entries that belong to a user, one more for every confirmed order."""
+"""Leaderboard: ranks by season, with exact ties, from a cache that is written anew while it serves."""

@@ -1,18 +1,10 @@
-"""The events that leaderboard consumes. Each takes effect once, in any order."""
+"""The events that leaderboard consumes; see `recorder`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from shop.contracts.events import OrderConfirmed
-from shop.kit.db import Connection
-from shop.kit.events import Received
 from shop.kit.inbox import Consumer
 from shop.leaderboard.service import LeaderboardService
 
 
 def consumers(service: LeaderboardService) -> list[Consumer]:
-    async def add(connection: Connection, received: Sequence[Received]) -> None:
-        await service.add_orders(connection, [one.event for one in received])
-
-    return [Consumer("orders", [OrderConfirmed], add)]
+    return service.recorder.consumers()

@@ -7,9 +7,13 @@ from uuid import UUID
 from shop.kit.errors import Problem
 
 
-def unknown_entry(entry_id: UUID) -> Problem:
-    return Problem(404, "unknown_entry", f"You have no entry {entry_id}.")
+def unknown_board(board: str) -> Problem:
+    return Problem(404, "unknown_board", f"There is no board {board[:64]}.")
 
 
-def too_many_entries(limit: int) -> Problem:
-    return Problem(409, "too_many_entries", f"A user has at most {limit} entries.")
+def unknown_season(board: str, season: str) -> Problem:
+    return Problem(404, "unknown_season", f"The board {board} has no season {season[:64]}.")
+
+
+def not_on_board(board: str, player_id: UUID) -> Problem:
+    return Problem(404, "not_on_board", f"The board {board} does not list the player {player_id}.")

@@ -1,31 +1,116 @@
-"""Request and response bodies."""
+"""Responses of leaderboard."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel
 
-from shop.kit.bodies import RequestBody, example
-from shop.leaderboard.domain import MAX_NOTE_CHARACTERS, Entry, Origin, clean_note
-
-Note = Annotated[str, Field(min_length=1, max_length=MAX_NOTE_CHARACTERS), AfterValidator(clean_note)]
+from shop.leaderboard.domain import Board, Direction, Operator, Reset, Season
+from shop.leaderboard.service import Listed, Rank, Standings
 
 
-class NewEntry(RequestBody):
-    model_config = example(note="Call the supplier")
+class BoardView(BaseModel):
+    """A board and its present season; ``ends_at`` is null for one that never resets."""
 
-    note: Note
+    board: str
+    title: str
+    source: str
+    external: bool
+    order: Direction
+    operator: Operator
+    reset: Reset
+    season: str
+    ends_at: datetime | None
+
+    @classmethod
+    def of(cls, board: Board, season: Season) -> BoardView:
+        return cls(
+            board=board.board,
+            title=board.title,
+            source=board.source,
+            external=board.external,
+            order=board.direction,
+            operator=board.operator,
+            reset=board.reset,
+            season=season.name,
+            ends_at=season.ends_at,
+        )
+
+
+class BoardsView(BaseModel):
+    items: list[BoardView]
+
+
+class PlayerView(BaseModel):
+    id: UUID
+    name: str
+    avatar_url: str
 
 
 class EntryView(BaseModel):
-    id: UUID
-    origin: Origin
-    note: str
-    created_at: datetime
+    """``at`` is when the score was reached: of equal scores the earlier one has the better rank."""
+
+    rank: int
+    player: PlayerView
+    score: int
+    at: datetime
 
     @classmethod
-    def of(cls, entry: Entry) -> Self:
-        return cls(id=entry.id, origin=entry.origin, note=entry.note, created_at=entry.created_at)
+    def of(cls, listed: Listed) -> EntryView:
+        rank, player_id, place = listed.ranked
+        player = PlayerView(id=player_id, name=listed.name, avatar_url=f"/api/v1/players/{player_id}/avatar.svg")
+        return cls(rank=rank, player=player, score=place.score, at=place.at)
+
+
+class StandingsView(BaseModel):
+    """A part of a board; ``total`` is how many it lists."""
+
+    board: str
+    title: str
+    season: str
+    ends_at: datetime | None
+    items: list[EntryView]
+    total: int
+    next_cursor: str | None = None
+
+    @classmethod
+    def of(cls, standings: Standings, next_cursor: str | None = None) -> StandingsView:
+        return cls(
+            board=standings.board.board,
+            title=standings.board.title,
+            season=standings.season.name,
+            ends_at=standings.season.ends_at,
+            items=[EntryView.of(one) for one in standings.items],
+            total=standings.total,
+            next_cursor=next_cursor,
+        )
+
+
+class RankView(BaseModel):
+    """A player's place; ``neighbours`` are those around it, the player included, the best first."""
+
+    rank: int
+    score: int
+    at: datetime
+    neighbours: list[EntryView]
+
+    @classmethod
+    def of(cls, found: Rank) -> RankView:
+        rank, _, place = found.ranked
+        return cls(
+            rank=rank, score=place.score, at=place.at, neighbours=[EntryView.of(one) for one in found.neighbours]
+        )
+
+
+class SeasonView(BaseModel):
+    """Both times are null for a board that never resets."""
+
+    season: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+
+    @classmethod
+    def of(cls, season: Season) -> SeasonView:
+        return cls(season=season.name, starts_at=season.starts_at, ends_at=season.ends_at)

@@ -24,14 +24,19 @@ from shop.notification.service import NotificationService
 
 
 def consumers(service: NotificationService) -> list[Consumer]:
-    """Deliveries are consumed only in a shop with food: other shops do not have their stream."""
+    """Deliveries are consumed only in a shop with food, and players' events only in one with the arcade: other shops do
+    not have their streams."""
     queue = MessageQueue(service.owner_phone, service.clock, texts=service.texts)
     # Other consumers, because a pod of an older version that shares one cannot read a type that is new to it.
     found = [
         Consumer("messages", list(domain.MAIL_TEMPLATES), queue.handle),
         queue.deletions,
     ]
-    return [*found, Consumer("deliveries", [DeliveryChanged], queue.handle_deliveries)] if service.food else found
+    if service.food:
+        found.append(Consumer("deliveries", [DeliveryChanged], queue.handle_deliveries))
+    if service.arcade:
+        found.append(Consumer("arcade", list(domain.ARCADE_TEMPLATES), queue.handle))
+    return found
 
 
 class MessageQueue:

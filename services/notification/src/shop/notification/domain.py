@@ -9,6 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from shop.contracts.events import (
+    AchievementUnlocked,
     Event,
     OrderCancelled,
     OrderConfirmed,
@@ -18,6 +19,8 @@ from shop.contracts.events import (
     OrderPending,
     OrderRejected,
     PaymentRefunded,
+    PlayerEvent,
+    PlayerLevelReached,
     UserRegistered,
 )
 
@@ -39,6 +42,11 @@ MAIL_TEMPLATES: Mapping[type[Event], str] = {
     PaymentRefunded: "payment-refunded",
     UserRegistered: "welcome",
 }
+ARCADE_TEMPLATES: Mapping[type[PlayerEvent], str] = {
+    AchievementUnlocked: "achievement",
+    PlayerLevelReached: "level-reached",
+}
+"""Mails to players who want them."""
 OWNER_ALERT = "alert-order-rejected"
 LAST_MAIL = "account-deleted"
 DELIVERY_TEMPLATES = ("food-courier", "food-on-the-way", "food-delivered")
@@ -47,7 +55,14 @@ TEXTS = {name: f"sms-{name}" for name in ("order-confirmed", "order-rejected", "
 """The text messages beside mails about food, to customers who gave a phone number."""
 ORDERED_TEMPLATES = (*DELIVERY_TEMPLATES, *(TEXTS[name] for name in DELIVERY_TEMPLATES))
 """A message of these is not sent after a later one about the same order."""
-TEMPLATES = (*MAIL_TEMPLATES.values(), *DELIVERY_TEMPLATES, *TEXTS.values(), OWNER_ALERT, LAST_MAIL)
+TEMPLATES = (
+    *MAIL_TEMPLATES.values(),
+    *ARCADE_TEMPLATES.values(),
+    *DELIVERY_TEMPLATES,
+    *TEXTS.values(),
+    OWNER_ALERT,
+    LAST_MAIL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +100,8 @@ def notices(event: Event, owner_phone: str, *, texts: bool = False) -> Sequence[
     number. With ``texts`` the customer of food gets an SMS as well, at the number in the event. How its delivery goes
     is said by the delivery's own events (`food`).
     """
+    if isinstance(event, PlayerEvent):
+        return _to_player(event)
     if isinstance(event, OrderRejected) and not event.late:
         return ()
     if isinstance(event, OrderFulfilled | OrderDelivered) and event.kind == "food":
@@ -98,6 +115,18 @@ def notices(event: Event, owner_phone: str, *, texts: bool = False) -> Sequence[
         second = len(found) > 1
         found.append(Notice("sms", TEXTS[mail.template], user_id, order_id, event.phone, second=second))
     return found
+
+
+def _to_player(event: PlayerEvent) -> Sequence[Notice]:
+    """The mail about what a player achieved, if one is wanted.
+
+    The event's own ``name`` is the achievement's or the player's in the arcade, and not how a customer is addressed.
+    """
+    recipient = getattr(event, "mail_to", None)
+    if recipient is None:
+        return ()
+    extra = {"user_id": str(event.player_id), "name": "", "title": getattr(event, "name", "")}
+    return (Notice("email", ARCADE_TEMPLATES[type(event)], event.player_id, None, recipient, extra),)
 
 
 def last_mail(recipient: str) -> Notice:

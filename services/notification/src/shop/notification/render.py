@@ -39,13 +39,18 @@ def environment(formats: Formats) -> Environment:
     )
     made.filters.update(
         money=lambda money: formats.money(int(money["amount"]), str(money["currency"])),
-        moment=formats.moment,
-        clock=lambda moment: formats.clock(datetime.fromisoformat(str(moment))),
+        moment=lambda moment: formats.moment(_time(moment)),
+        clock=lambda moment: formats.clock(_time(moment)),
         country=formats.country,
         address_lines=postal_lines,
         reference=reference,
     )
     return made
+
+
+def _time(moment: datetime | str) -> datetime:
+    """Of a row, or of an event's JSON."""
+    return datetime.fromisoformat(moment) if isinstance(moment, str) else moment
 
 
 class Renderer:

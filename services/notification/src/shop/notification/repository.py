@@ -12,7 +12,15 @@ from shop.kit.db import Connection, Database, Record
 from shop.kit.deleted_users import DeletedUsers
 from shop.kit.events import Received
 from shop.kit.ids import new_id
-from shop.notification.domain import LAST_MAIL, ORDERED_TEMPLATES, Channel, Contact, Notice, State
+from shop.notification.domain import (
+    ARCADE_TEMPLATES,
+    LAST_MAIL,
+    ORDERED_TEMPLATES,
+    Channel,
+    Contact,
+    Notice,
+    State,
+)
 
 LEASE_S = 60.0
 """How long claimed messages belong to the sender that claimed them; then any sender may claim them."""
@@ -96,7 +104,8 @@ ORDER BY id DESC LIMIT $4
 """
 
 
-# What is queued is still sent: it is about orders that were placed before. So it gets the address, if there is one.
+# What is queued is still sent: it is about orders that were placed before. So it gets the address, if there is one. Not
+# so what was achieved in the arcade.
 DELETE_USERS = """
 WITH addressed AS (
     UPDATE notifications n SET recipient = c.email FROM contacts c
@@ -105,6 +114,7 @@ WITH addressed AS (
     DELETE FROM notifications n
     WHERE (n.user_id = ANY ($1::uuid[]) OR n.user_id IS NULL AND n.data->>'user_id' = ANY ($1::uuid[]::text[]))
         AND (n.state <> 'queued'
+            OR n.template = ANY ($2)
             OR n.recipient IS NULL AND NOT EXISTS (SELECT FROM contacts c WHERE c.user_id = n.user_id))
 ), told AS (
     DELETE FROM food_orders WHERE user_id = ANY ($1::uuid[])
@@ -182,9 +192,9 @@ async def save_contacts(connection: Connection, contacts: Sequence[Contact]) -> 
 async def delete_users(connection: Connection, user_ids: Sequence[UUID]) -> dict[UUID, str]:
     """Delete contacts and past messages of users in DELETED_USERS; return the addresses that were known.
 
-    Messages that are queued are deleted once they are sent or have failed.
+    Messages about orders that are queued are deleted once they are sent or have failed.
     """
-    rows = await connection.fetch(DELETE_USERS, list(user_ids))
+    rows = await connection.fetch(DELETE_USERS, list(user_ids), list(ARCADE_TEMPLATES.values()))
     return {row["user_id"]: row["email"] for row in rows}
 
 

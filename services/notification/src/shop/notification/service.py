@@ -31,6 +31,7 @@ class NotificationService:
         self.clock: Clock = context.clock
         self.texts = settings.sends_texts
         self.food = settings.food
+        self.arcade = settings.arcade
         self.owner_phone = settings.sms_recipient if settings.sends_texts else ""
         self.repository = NotificationRepository(context.database)
         mailbox = MailboxRepository(context.database)

@@ -22,7 +22,7 @@ class Settings(ServiceSettings):
 
     Text messages go to ``sms_webhook_url``, signed with ``sms_webhook_secret``; without it the mailbox keeps them where
     mail goes to it, too, and otherwise there are none. The shop's owner is alerted at ``sms_recipient``. With ``food``
-    customers are told how their deliveries go.
+    customers are told how their deliveries go, with ``arcade`` players who want it what they achieve.
     """
 
     service: ClassVar[str] = "notification"
@@ -37,6 +37,7 @@ class Settings(ServiceSettings):
     sms_webhook_secret: str = Field(default="", repr=False)
     sms_recipient: str = ""
     food: bool = False
+    arcade: bool = False
 
     @property
     def sends_to_mailbox(self) -> bool:

@@ -1,1 +1,1 @@
-"""Player: entries that belong to a user, one more for every confirmed order."""
+"""Player: profiles, experience points and levels, game sessions whose scores the server computes itself."""

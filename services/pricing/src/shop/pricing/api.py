@@ -10,7 +10,7 @@ from fastapi import Depends, Header, Response
 from shop.contracts.calls import Batch, Released, ReleaseRequest, Results
 from shop.contracts.pricing import QUOTE, RELEASE, Quoted, QuoteRejected, QuoteRequest
 from shop.kit.app import service_of
-from shop.kit.auth import CurrentAdmin, internal_only
+from shop.kit.auth import CurrentAdmin, MaybeUser, internal_only
 from shop.kit.pages import Cursor, Limit, Page, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
 from shop.pricing import schemas
@@ -23,17 +23,19 @@ internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
 
 
 @router.post("/quotes", response_model=schemas.QuoteView)
-async def create_quote(request: schemas.AnyQuoteRequest, service: Service) -> Response:
-    """What a cart costs, with discount, tax and shipping. Needs no sign-in and redeems nothing.
+async def create_quote(request: schemas.AnyQuoteRequest, service: Service, customer: MaybeUser) -> Response:
+    """What a cart costs, with discount, tax and shipping. Redeems nothing, and needs no sign-in: a token only makes the
+    customer's own coupons count.
 
     Food is priced by its restaurant, and its delivery by the way: 404 `unknown_restaurant`, `unknown_item`; 409
     `restaurant_closed`, `restaurant_paused`, `item_sold_out`, `kitchen_full`; 422 `invalid_choices`,
     `address_not_found`, `address_out_of_reach`, `minimum_order_not_met`, `food_not_offered`.
     """
+    user_id = customer.user_id if customer else None
     if isinstance(request, schemas.FoodQuoteRequest):
-        document = await service.quote_food(request)
+        document = await service.quote_food(request, user_id)
     else:
-        document = await service.quote(request.items, request.country, request.coupon or None)
+        document = await service.quote(request.items, request.country, request.coupon or None, user_id)
     return Response(orjson.dumps(document), media_type="application/json")
 
 

@@ -72,7 +72,10 @@ class Discount:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A coupon's rule and how often it was ``used``; without a ``usage_limit`` it can be used any number of times."""
+    """A coupon's rule and how often it was ``used``; without a ``usage_limit`` it can be used any number of times.
+
+    One that is ``only_for`` a user does not exist for anybody else.
+    """
 
     code: str
     discount: Discount
@@ -83,6 +86,7 @@ class Promotion:
     once_per_user: bool = False
     active: bool = True
     used: int = 0
+    only_for: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

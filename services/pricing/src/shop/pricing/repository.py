@@ -1,4 +1,4 @@
-"""The only SQL of pricing."""
+"""The SQL of promotions and of who redeemed them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REDEEM_ATTEMPTS = 5
 
 COLUMNS = (
     "code, kind, value, minimum_subtotal, starts_at, expires_at, usage_limit, once_per_user, active, used,"
-    " created_at, updated_at"
+    " only_for, created_at, updated_at"
 )
 
 INSERT = """
@@ -44,9 +44,11 @@ VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (code) DO NOTHING
 """
 
 # The one rule of whether a coupon counts, for quotes and for redemptions: null, or why promotion `p` does not count for
-# a subtotal at a time. A missing promotion is a row of nulls.
+# a subtotal at a time. A missing promotion is a row of nulls. That a promotion for one user exists
+# is not said to another user, nor to one who is not known (null).
 REFUSAL = """
     CASE WHEN p.active IS NULL THEN 'unknown_coupon'
+         WHEN p.only_for IS NOT NULL AND p.only_for IS DISTINCT FROM {user} THEN 'unknown_coupon'
          WHEN NOT p.active THEN 'coupon_inactive'
          WHEN p.starts_at > {now} THEN 'coupon_not_started'
          WHEN p.expires_at <= {now} THEN 'coupon_expired'
@@ -55,7 +57,7 @@ REFUSAL = """
     END"""
 
 CHECK = f"""
-SELECT kind, value, minimum_subtotal, {REFUSAL.format(subtotal="$2", now="$3")} AS refusal
+SELECT kind, value, minimum_subtotal, {REFUSAL.format(subtotal="$2", now="$3", user="$4::uuid")} AS refusal
 FROM promotions p WHERE code = $1"""  # noqa: S608 - constants
 
 # The row locks, taken in the order of the codes, make `used` current whatever this statement's snapshot shows. The
@@ -71,9 +73,10 @@ WITH wanted AS (
     SELECT order_id, kind, value, released_at FROM redemptions WHERE order_id = ANY ($1)
 ), judged AS (
     SELECT w.*, p.kind, p.value, p.once_per_user, p.usage_limit, p.used,
-        coalesce({REFUSAL.format(subtotal="w.subtotal", now="$5")}, CASE WHEN p.once_per_user AND EXISTS (
-            SELECT FROM redemptions r WHERE r.code = w.code AND r.user_id = w.user_id AND r.released_at IS NULL
-        ) THEN 'coupon_already_used' END) AS refusal
+        coalesce({REFUSAL.format(subtotal="w.subtotal", now="$5", user="w.user_id")},
+            CASE WHEN p.once_per_user AND EXISTS (
+                SELECT FROM redemptions r WHERE r.code = w.code AND r.user_id = w.user_id AND r.released_at IS NULL
+            ) THEN 'coupon_already_used' END) AS refusal
     FROM wanted w LEFT JOIN locked p ON p.code = w.code
     WHERE w.order_id NOT IN (SELECT order_id FROM earlier)
 ), placed AS (
@@ -166,15 +169,18 @@ class PricingRepository:
         row = await self._database.fetchrow(ONE, code)
         return _promotion(row) if row else None
 
-    async def check_coupon(self, code: str, subtotal: int, now: datetime) -> CheckedCoupon | None:
-        """Whether the coupon counts for items worth ``subtotal``; None if there is none of this code."""
-        row = await self._database.fetchrow(CHECK, code, subtotal, now)
-        if row is None:
+    async def check_coupon(
+        self, code: str, subtotal: int, now: datetime, user_id: UUID | None = None
+    ) -> CheckedCoupon | None:
+        """Whether the coupon counts for items worth ``subtotal`` of this user; None if there is none of this code."""
+        row = await self._database.fetchrow(CHECK, code, subtotal, now, user_id)
+        if row is None or row["refusal"] == "unknown_coupon":
             return None
         return CheckedCoupon(Discount(row["kind"], row["value"]), row["minimum_subtotal"], row["refusal"])
 
     async def put(self, promotion: Promotion, now: datetime, *, create: bool = False) -> StoredPromotion | None:
-        """Create or replace a rule; how often it was used stays. With ``create``, None when the code is taken."""
+        """Create or replace a rule; how often it was used and whose it is stay. With ``create``, None when the code is
+        taken."""
         rule = asdict(promotion)
         discount = rule.pop("discount")
         names = ("minimum_subtotal", "starts_at", "expires_at", "usage_limit", "once_per_user", "active")

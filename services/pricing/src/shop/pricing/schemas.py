@@ -178,6 +178,8 @@ class PromotionRule(RequestBody):
 
 
 class PromotionView(BaseModel):
+    """``only_for`` is the user who alone can use it, null for a promotion of everybody's."""
+
     code: str
     kind: Kind
     value: int
@@ -189,6 +191,7 @@ class PromotionView(BaseModel):
     once_per_user: bool
     active: bool
     used: int
+    only_for: UUID | None
     created_at: AwareDatetime | None
     updated_at: AwareDatetime | None
 
@@ -206,6 +209,7 @@ def promotion_view(promotion: StoredPromotion, currency: str) -> PromotionView:
         once_per_user=promotion.once_per_user,
         active=promotion.active,
         used=promotion.used,
+        only_for=promotion.only_for,
         created_at=promotion.created_at,
         updated_at=promotion.updated_at,
     )

@@ -37,13 +37,14 @@ class PricingService:
         clock: Clock,
     ) -> None:
         self._food = food
+        self.arcade = settings.arcade
         self.currency = settings.store.currency
         self._country = settings.store.country
         self._tariff = settings.tariff()
         self._served = settings.store.served
         self._repository = repository
         self._products = products
-        self._clock = clock
+        self.clock = clock
 
     @classmethod
     async def build(cls, context: Context) -> PricingService:
@@ -60,16 +61,18 @@ class PricingService:
             )
         return cls(settings, repository, context.clients.get("product", settings.product_url), food, context.clock)
 
-    async def quote(self, items: Sequence[QuoteItem], country: str, coupon: str | None) -> dict[str, Any]:
-        """The quote for a cart. Problem 404 ``unknown_product``, 422 ``country_not_served`` or the coupon's
-        code; redeems nothing."""
+    async def quote(
+        self, items: Sequence[QuoteItem], country: str, coupon: str | None, user_id: UUID | None = None
+    ) -> dict[str, Any]:
+        """The quote for a cart, of this user if known. Problem 404 ``unknown_product``, 422 ``country_not_served`` or
+        the coupon's code; redeems nothing."""
         if country not in self._served:
             raise errors.refused("country_not_served")
         lines = await self._priced(items)
-        discount = await self._discount(coupon, domain.subtotal_of(lines)) if coupon else None
+        discount = await self._discount(coupon, domain.subtotal_of(lines), user_id) if coupon else None
         return quote_document(domain.quote(lines, country, discount, self._tariff), self.currency)
 
-    async def quote_food(self, request: FoodQuoteRequest) -> dict[str, Any]:
+    async def quote_food(self, request: FoodQuoteRequest, user_id: UUID | None = None) -> dict[str, Any]:
         """The quote for a cart of food. Problem with the code by which restaurant, delivery or pricing refuses it.
 
         Food is taxed as in the store's country, where the town is, whatever country an address names.
@@ -86,7 +89,7 @@ class PricingService:
         terms, subtotal = cart.terms(request.tip.amount if request.tip else 0), domain.subtotal_of(cart.lines)
         if (refusal := domain.food_refusal(subtotal, terms, self._tariff.delivery)) is not None:
             raise errors.refused(refusal, **self._missing(refusal, subtotal, terms))
-        discount = await self._discount(request.coupon, subtotal) if request.coupon else None
+        discount = await self._discount(request.coupon, subtotal, user_id) if request.coupon else None
         quote = domain.quote(cart.lines, self._country, discount, self._tariff, terms)
         return cart.document(quote, self.currency)
 
@@ -115,8 +118,8 @@ class PricingService:
             raise errors.refused("currency_mismatch")
         return Line(item.product_id, item.quantity, product.price.amount, product.category)
 
-    async def _discount(self, coupon: str, subtotal: int) -> Discount:
-        checked = await self._repository.check_coupon(coupon, subtotal, self._clock.now())
+    async def _discount(self, coupon: str, subtotal: int, user_id: UUID | None) -> Discount:
+        checked = await self._repository.check_coupon(coupon, subtotal, self.clock.now(), user_id)
         if checked is None:
             raise errors.refused("unknown_coupon")
         if checked.refusal is not None:
@@ -137,7 +140,7 @@ class PricingService:
         }
         verdicts: dict[int, Discount | Refusal] = {}
         if redeeming:
-            answers = await self._repository.redeem(list(redeeming.values()), self._clock.now())
+            answers = await self._repository.redeem(list(redeeming.values()), self.clock.now())
             verdicts = dict(zip(redeeming, answers, strict=True))
         return [self._result(item, lines[at], verdicts.get(at)) for at, item in enumerate(items)]
 
@@ -165,7 +168,7 @@ class PricingService:
 
     async def release(self, order_ids: Sequence[UUID]) -> None:
         """Release what the orders redeemed; they cannot redeem afterwards."""
-        await self._repository.release(order_ids, self._clock.now())
+        await self._repository.release(order_ids, self.clock.now())
 
     async def promotions(self, after: str, limit: int) -> list[StoredPromotion]:
         return await self._repository.promotions(after, limit)
@@ -179,7 +182,7 @@ class PricingService:
 
     async def put_promotion(self, promotion: Promotion, *, create: bool) -> StoredPromotion:
         """Create or replace; with ``create`` a code that is taken is Problem 412 ``promotion_exists``."""
-        stored = await self._repository.put(promotion, self._clock.now(), create=create)
+        stored = await self._repository.put(promotion, self.clock.now(), create=create)
         if stored is None:
             raise errors.promotion_exists(promotion.code)
         return stored

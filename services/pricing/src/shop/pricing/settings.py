@@ -21,7 +21,8 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 class Settings(ServiceSettings):
     """``shipping_by_country`` replaces the store's shipping for some countries; ``sample_promotions`` adds coupons.
 
-    Without ``restaurant_url`` and ``delivery_url`` the shop has no food: 422 ``food_not_offered``.
+    Without ``restaurant_url`` and ``delivery_url`` the shop has no food: 422 ``food_not_offered``. With ``arcade``
+    players are given coupons for the levels that they reach.
     """
 
     service: ClassVar[str] = "pricing"
@@ -30,6 +31,7 @@ class Settings(ServiceSettings):
     store: StoreSettings = StoreSettings()
     shipping_by_country: dict[Country, StoreShipping] = Field(default={})
     sample_promotions: bool = False
+    arcade: bool = False
     product_url: str = "http://product:8000"
     restaurant_url: str = ""
     delivery_url: str = ""

@@ -8,10 +8,10 @@ from typing import Annotated
 from uuid import UUID
 
 import orjson
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Query, Response
 
 from shop.kit.app import service_of
-from shop.kit.auth import CurrentAdmin, Principal, current_user
+from shop.kit.auth import CurrentAdmin, MaybeUser
 from shop.kit.compression import PUBLIC_NOW
 from shop.kit.routing import router as make_router
 from shop.recommendation import schemas
@@ -28,15 +28,10 @@ Category = Annotated[str, Query(max_length=MAX_CATEGORY_CHARACTERS, description=
 router = make_router(prefix="/api/v1/recommendations", tags=["recommendations"])
 
 
-async def customer_if_known(request: Request) -> Principal | None:
-    """Who sent the request; None without a token. A wrong token is refused."""
-    return await current_user(request) if "authorization" in request.headers else None
-
-
 @router.get("", response_model=schemas.RecommendationsView)
 async def list_recommendations(
     service: Service,
-    customer: Annotated[Principal | None, Depends(customer_if_known)],
+    customer: MaybeUser,
     product_id: Annotated[UUID | None, Query(description="Products similar to this one")] = None,
     category: Category = "",
     max_results: MaxResults = DEFAULT_RESULTS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Query, Response
 
 from shop.contracts.calls import Batch, Released, ReleaseRequest, Results
 from shop.contracts.restaurant import (
@@ -25,7 +25,7 @@ from shop.contracts.restaurant import (
     WithdrawRequest,
 )
 from shop.kit.app import service_of
-from shop.kit.auth import Principal, current_user, internal_only
+from shop.kit.auth import MaybeUser, internal_only
 from shop.kit.compression import PUBLIC_NOW
 from shop.kit.errors import invalid_field
 from shop.kit.pages import Cursor, Limit, Page
@@ -37,14 +37,6 @@ from shop.restaurant.service import RestaurantService
 MAX_NEAR_CHARACTERS = 60
 
 Service = Annotated[RestaurantService, Depends(service_of)]
-
-
-async def maybe_user(request: Request) -> Principal | None:
-    """The user, or None without a token; a token that is not good is refused."""
-    return await current_user(request) if "authorization" in request.headers else None
-
-
-MaybeUser = Annotated[Principal | None, Depends(maybe_user)]
 
 router = make_router(prefix="/api/v1/restaurants", tags=["restaurants"])
 internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])

@@ -100,11 +100,13 @@ class Prices:
     def __init__(self, client: ServiceClient) -> None:
         self._client = client
 
-    async def quote(self, lines: Mapping[UUID, int], country: str, coupon: str = "") -> Quote:
+    async def quote(self, lines: Mapping[UUID, int], country: str, coupon: str = "", token: str | None = None) -> Quote:
+        """The price of a cart; a coupon may be one that is only for the customer of ``token``."""
         body: dict[str, Any] = {"items": items(lines), "country": country}
         if coupon:
             body["coupon"] = coupon
-        return Quote.model_validate((await self._client.post("/api/v1/quotes", json=body)).json)
+        answer = await self._client.post("/api/v1/quotes", json=body, token=token if coupon else None)
+        return Quote.model_validate(answer.json)
 
     async def promotions(self, token: str, cursor: str = "") -> Page[Promotion]:
         params = {"limit": 50, **({"cursor": cursor} if cursor else {})}

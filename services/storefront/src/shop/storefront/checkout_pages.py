@@ -71,7 +71,7 @@ async def checkout(request: Request, shop: Shop, visitor: CurrentVisitor, sessio
     values = {"name": session.name, "country": default_country(shop.settings.store), "card": TEST_CARDS[0][0]}
     if addresses:
         values |= saved_fields(addresses[-1]) | {"saved": str(addresses[-1].id)}
-    return await _show(request, shop, Checkout(lines, values, new_key(), addresses))
+    return await _show(request, shop, session, Checkout(lines, values, new_key(), addresses))
 
 
 @router.post("/checkout/quote")
@@ -79,7 +79,7 @@ async def quote(request: Request, shop: Shop, visitor: CurrentVisitor, session: 
     """The checkout page with the totals for the submitted form; htmx replaces the totals alone."""
     lines = await shop.cart(visitor)
     values = _with_missing_fields_of_saved(form, await saved_addresses(shop, session)) if form.get("saved") else form
-    return await _show(request, shop, Checkout(lines, values, form_key(form, "idempotency_key")))
+    return await _show(request, shop, session, Checkout(lines, values, form_key(form, "idempotency_key")))
 
 
 @router.post("/checkout")
@@ -99,11 +99,11 @@ async def submit(
     checked, errors = parse_form(CheckoutForm, form)
     if checked is None:
         shown = Checkout(lines, form, key, addresses, errors, problem="Please check the highlighted fields.")
-        return await _show(request, shop, shown, status=422)
+        return await _show(request, shop, session, shown, status=422)
     expected = shown_total(form, shop.settings.store.currency)
     if expected is None:
         shown = Checkout(lines, form, key, addresses, problem="Please review the total before you buy.")
-        return await _show(request, shop, shown, status=409)
+        return await _show(request, shop, session, shown, status=409)
     quantities = {line.product.id: line.quantity for line in lines}
     body = purchase_body(quantities, checked.address(), checked.card, checked.coupon, expected)
     return await _buy(request, shop, visitor, session, form, key, body)
@@ -116,7 +116,7 @@ async def _show_totals(
     lines, addresses = await asyncio.gather(shop.cart(visitor), saved_addresses(shop, session))
     if not lines:
         return redirect(request, "/cart", "Your cart is empty.")
-    return await _show(request, shop, Checkout(lines, {**form, **_selected(form, addresses)}, key, addresses))
+    return await _show(request, shop, session, Checkout(lines, {**form, **_selected(form, addresses)}, key, addresses))
 
 
 async def _buy(
@@ -158,7 +158,7 @@ async def _retry_page(
     status, problem, more = refusal
     lines, addresses = await asyncio.gather(shop.cart(visitor), saved_addresses(shop, session))
     shown = Checkout(lines, form, key, addresses, problem=problem, problem_more=more)
-    return await _show(request, shop, shown, status=status)
+    return await _show(request, shop, session, shown, status=status)
 
 
 def shown_total(form: Mapping[str, str], currency: str) -> Money | None:
@@ -188,8 +188,10 @@ def _price_changed(problem: Problem, written: Formats) -> str:
     return f"The total has changed from {before} to {now}. Your order was not placed. Please review it and try again."
 
 
-async def _show(request: Request, shop: Storefront, shown: Checkout, *, status: int = 200) -> Response:
-    await _find_total(shop, shown)
+async def _show(
+    request: Request, shop: Storefront, session: Session, shown: Checkout, *, status: int = 200
+) -> Response:
+    await _find_total(shop, session, shown)
     return await page(
         request,
         "checkout.html",
@@ -208,7 +210,7 @@ async def _show(request: Request, shop: Storefront, shown: Checkout, *, status: 
     )
 
 
-async def _find_total(shop: Storefront, shown: Checkout) -> None:
+async def _find_total(shop: Storefront, session: Session, shown: Checkout) -> None:
     """Sets the quote; if the coupon is not valid, a note says so and the totals are those without it."""
     if not shown.lines:
         return
@@ -216,7 +218,7 @@ async def _find_total(shop: Storefront, shown: Checkout) -> None:
     country = shown.values.get("country") or default_country(shop.settings.store)
     coupon = code(shown.values.get("coupon", ""))
     try:
-        shown.quote = await shop.backends.prices.quote(quantities, country, coupon)
+        shown.quote = await shop.backends.prices.quote(quantities, country, coupon, session.access_token)
         shown.coupon_note = f"Coupon {coupon} applied." if coupon else ""
     except Unavailable:
         shown.quote_note = "The total cannot be calculated at the moment. Please try again in a minute."

@@ -79,7 +79,7 @@ class Result:
 
 @dataclass
 class Audit:
-    """One check of a shop: a read-only connection per service's database, and the broker's address.
+    """One check of a shop: a read-only connection per service's database, and the addresses of broker and cache.
 
     Rows changed after `cutoff` are ignored: their effects may be missing yet.
     """
@@ -89,6 +89,7 @@ class Audit:
     cutoff: datetime
     now: datetime
     options: Options = Options()
+    cache_url: str = ""
     _orders: dict[str, Row] | None = None
 
     async def fetch(self, noun: str, sql: str, *arguments: Any) -> list[Row]:

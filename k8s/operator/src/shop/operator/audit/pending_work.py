@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import asyncpg
 
+from shop.operator.audit.cached_boards import not_cached
 from shop.operator.services import AUDITED_EVENTS
 
 WAIT_POLL_S = 0.25
@@ -19,18 +20,21 @@ WHERE NOT EXISTS (SELECT FROM inbox WHERE inbox.event_id = event.id)
   AND NOT EXISTS (SELECT FROM dead_letter d WHERE d.event_id = event.id AND d.dead_at IS NOT NULL)"""
 
 
-async def wait_until_ended(connections: Mapping[str, asyncpg.Connection], timeout_s: float) -> list[str]:
+async def wait_until_ended(
+    connections: Mapping[str, asyncpg.Connection], timeout_s: float, cache_url: str
+) -> list[str]:
     """Wait until nothing is under way; what still is after `timeout_s`, one sentence for each kind."""
     deadline = asyncio.get_running_loop().time() + timeout_s
-    while found := await pending_work(connections):
+    while found := await pending_work(connections, cache_url):
         if asyncio.get_running_loop().time() > deadline:
             return found
         await asyncio.sleep(WAIT_POLL_S)
     return []
 
 
-async def pending_work(connections: Mapping[str, asyncpg.Connection]) -> list[str]:
-    """Unfinished sagas, reserved stock, unpublished events, events that a required consumer has not consumed."""
+async def pending_work(connections: Mapping[str, asyncpg.Connection], cache_url: str) -> list[str]:
+    """Unfinished sagas, reserved stock, unpublished events, events that a required consumer has not consumed, boards
+    that are not in the cache."""
     order, product = connections["order"], connections["product"]
     found = [
         _sentence("sagas that are not done", await order.fetch(SAGAS)),
@@ -45,11 +49,12 @@ async def pending_work(connections: Mapping[str, asyncpg.Connection]) -> list[st
         for noun in filter(connections.__contains__, consumers):
             missing = await connections[noun].fetch(NOT_CONSUMED, events)
             found.append(_sentence(f"events {kind} that {noun} has not consumed", missing))
+    found.append(_sentence("boards that are not cached", await not_cached(cache_url, connections)))
     return [sentence for sentence in found if sentence]
 
 
-def _sentence(what: str, rows: Sequence[asyncpg.Record]) -> str:
+def _sentence(what: str, rows: Sequence[asyncpg.Record | str]) -> str:
     if not rows:
         return ""
-    named = ", ".join(row["id"] for row in rows[:MAX_NAMED])
+    named = ", ".join(row if isinstance(row, str) else row["id"] for row in rows[:MAX_NAMED])
     return f"{len(rows)} {what} ({named}{', ...' if len(rows) > MAX_NAMED else ''})"

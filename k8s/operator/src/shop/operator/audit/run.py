@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from shop.operator.audit import pending_work
+from shop.operator.audit.achievements import achievements_are_earned_once
+from shop.operator.audit.cached_boards import boards_in_cache_are_right
 from shop.operator.audit.events import (
     event_order_kept,
     events_take_effect_once,
@@ -23,6 +25,7 @@ from shop.operator.audit.food import (
     orders_have_one_delivery,
 )
 from shop.operator.audit.isolation import rows_stay_with_their_user
+from shop.operator.audit.leaderboards import entries_follow_scores
 from shop.operator.audit.model import Audit, Finding, Options, Oracle, Result
 from shop.operator.audit.money import (
     captured_is_owed,
@@ -31,6 +34,7 @@ from shop.operator.audit.money import (
     one_capture_per_order,
 )
 from shop.operator.audit.orders import acknowledged_orders_exist, legal_transitions, one_order_per_key, orders_end
+from shop.operator.audit.players import experience_follows_ledger
 from shop.operator.audit.recommendations import purchases_follow_events
 from shop.operator.audit.stock import stock_is_conserved, stock_never_negative, undone_orders_give_back
 from shop.operator.errors import ShopctlError
@@ -64,6 +68,10 @@ ORACLES: Sequence[Oracle] = (
     Oracle(20, "kitchen load is the orders in work", kitchen_load_is_orders_in_work),
     Oracle(21, "food totals and tips add up", food_totals_add_up),
     Oracle(22, "tickets and deliveries change legally, published once", changes_are_legal_and_published_once),
+    Oracle(23, "experience is the sum of its ledger", experience_follows_ledger),
+    Oracle(24, "achievements are earned and unlocked once", achievements_are_earned_once),
+    Oracle(25, "boards are what the scores give", entries_follow_scores),
+    Oracle(26, "boards in the cache are those in the database", boards_in_cache_are_right),
 )
 
 
@@ -75,6 +83,8 @@ class Target:
     nats_url: str
     may_be_missing: Collection[str] = ()
     """Nouns whose databases need not exist."""
+    cache_url: str = ""
+    """Empty where the leaderboards in the cache are not audited."""
 
 
 async def audit(
@@ -82,33 +92,34 @@ async def audit(
 ) -> list[Result]:
     """What each oracle found; raises `ShopctlError` when a database cannot be read."""
     async with _connections(target) as connections:
-        return [await _confirmed_result(oracle, connections, target.nats_url, options, pause_s) for oracle in oracles]
+        return [await _confirmed_result(oracle, connections, target, options, pause_s) for oracle in oracles]
 
 
 async def _confirmed_result(
     oracle: Oracle,
     connections: Mapping[str, asyncpg.Connection],
-    nats_url: str,
+    target: Target,
     options: Options,
     pause_s: float,
 ) -> Result:
     """Only what every one of several checks finds is a violation."""
-    finding = await _check(oracle, connections, nats_url, options)
+    finding = await _check(oracle, connections, target, options)
     for _ in range(CHECKS - 1):
         if not finding.violations:
             break
         await asyncio.sleep(pause_s)
-        again = await _check(oracle, connections, nats_url, options)
+        again = await _check(oracle, connections, target, options)
         kept = {key: what for key, what in again.violations.items() if key in finding.violations}
         finding = Finding(again.checked, kept)
     return Result(oracle.number, oracle.name, finding.checked, finding.violations)
 
 
 async def _check(
-    oracle: Oracle, connections: Mapping[str, asyncpg.Connection], nats_url: str, options: Options
+    oracle: Oracle, connections: Mapping[str, asyncpg.Connection], target: Target, options: Options
 ) -> Finding:
     now = datetime.now(UTC)
-    current = Audit(connections, nats_url, now - timedelta(seconds=options.settle_s), now, options)
+    cutoff = now - timedelta(seconds=options.settle_s)
+    current = Audit(connections, target.nats_url, cutoff, now, options, target.cache_url)
     try:
         return await oracle.check(current)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -149,4 +160,4 @@ async def _connect(noun: str, url: str) -> asyncpg.Connection:
 async def wait_until_ended(target: Target, timeout_s: float) -> list[str]:
     """Wait until no order and no event is under way; what still is after `timeout_s`, [] when nothing."""
     async with _connections(target) as connections:
-        return await pending_work.wait_until_ended(connections, timeout_s)
+        return await pending_work.wait_until_ended(connections, timeout_s, target.cache_url)

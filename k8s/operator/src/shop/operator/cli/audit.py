@@ -53,6 +53,13 @@ def audit(
         str,
         typer.Option(envvar="SHOP_AUDIT_NATS_URL", help="The broker of that other shop; needed with --database-url."),
     ] = "",
+    cache_url: Annotated[
+        str,
+        typer.Option(
+            envvar="SHOP_AUDIT_CACHE_URL",
+            help="With --database-url: the Valkey server of that other shop, to audit its leaderboards there, too.",
+        ),
+    ] = "",
     without: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,14 +78,14 @@ def audit(
 
     options = Options(settle_seconds, order_deadline_seconds, audit_target.acknowledged(acknowledged))
     where = ClusterOptions(namespace, context, kubeconfig)
-    elsewhere = bool(database_url or nats_url or without)
+    elsewhere = bool(database_url or nats_url or cache_url or without)
     if name is not None:
         not_local(name, data_dir, *(["--database-url"] if elsewhere else []))
         actions.audit(where, name, options, wait, as_json)
         return
     only_local("audit", where)
     target = (
-        audit_target.elsewhere(database_url, nats_url, without or ())
+        audit_target.elsewhere(database_url, nats_url, without or (), cache_url)
         if elsewhere
         else audit_target.target(data_folder(data_dir))
     )

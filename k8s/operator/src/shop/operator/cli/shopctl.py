@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from shop.operator import console
-from shop.operator.cli import audit, backup, down, logs, plan, restart, retry, simulate, status, suspend, up
+from shop.operator.cli import (
+    achievements,
+    audit,
+    backup,
+    down,
+    logs,
+    plan,
+    restart,
+    retry,
+    simulate,
+    status,
+    suspend,
+    up,
+)
 from shop.operator.cli import open as browser
 from shop.operator.cli.options import BOTH, IN_CLUSTER
 
@@ -43,6 +56,7 @@ app.command("open")(browser.open_shop)
 app.command(rich_help_panel=BOTH)(audit.audit)
 app.command(rich_help_panel=BOTH)(backup.backup)
 app.add_typer(simulate.app, name="simulate")
+app.add_typer(achievements.app, name="achievements")
 app.command(cls=plan.PlanCommand, rich_help_panel=IN_CLUSTER)(plan.plan)
 app.command(rich_help_panel=IN_CLUSTER)(suspend.suspend)
 app.command(rich_help_panel=IN_CLUSTER)(suspend.resume)

@@ -1,4 +1,4 @@
-"""The audit of a Shop in a cluster: its databases and broker at the addresses that its services use."""
+"""The audit of a Shop in a cluster: its databases, broker and cache at the addresses that its services use."""
 
 import base64
 
@@ -15,9 +15,9 @@ from shop.operator.program import shopctl
 from shop.operator.resource.spec import ShopSpec
 from shop.operator.services import WITH_DATABASE
 
-DATABASE_VARIABLE, BROKER_VARIABLE = "SHOP_DATABASE_URL", "SHOP_NATS_URL"
-POSTGRES_PORT, NATS_PORT = 5432, 4222
-BROKER_NOUN = "order"
+DATABASE_VARIABLE, BROKER_VARIABLE, CACHE_VARIABLE = "SHOP_DATABASE_URL", "SHOP_NATS_URL", "SHOP_VALKEY_URL"
+POSTGRES_PORT, NATS_PORT, VALKEY_PORT = 5432, 4222, 6379
+BROKER_NOUN, CACHE_NOUN = "order", "leaderboard"
 
 
 async def audit(session: Session, name: str, options: Options, wait_s: float) -> tuple[list[Result], list[str]]:
@@ -29,7 +29,10 @@ async def audit(session: Session, name: str, options: Options, wait_s: float) ->
         for noun in filter(nouns.__contains__, WITH_DATABASE):
             databases[noun] = await forwards.url(await _url(session, name, noun, DATABASE_VARIABLE), POSTGRES_PORT)
         broker = await forwards.url(await _url(session, name, BROKER_NOUN, BROKER_VARIABLE), NATS_PORT)
-        return await audit_target.check(Target(databases, broker), options, wait_s)
+        cache = ""
+        if CACHE_NOUN in nouns:
+            cache = await forwards.url(await _url(session, name, CACHE_NOUN, CACHE_VARIABLE), VALKEY_PORT)
+        return await audit_target.check(Target(databases, broker, cache_url=cache), options, wait_s)
 
 
 async def _url(session: Session, name: str, noun: str, variable: str) -> str:

@@ -15,6 +15,7 @@ from shop.operator.local.data_dir import DataDir
 from shop.operator.services import OPTIONAL, WITH_DATABASE
 
 NOUN = "{noun}"
+LOCALHOST = "127.0.0.1"
 MAX_SHOWN = 20
 MAX_ACKNOWLEDGED_BYTES = 100_000_000
 
@@ -25,15 +26,17 @@ def target(data: DataDir) -> Target:
         raise data.not_running()
     ports = {one["name"]: one["port"] for one in data.read_state().get("components", [])}
     postgres = PostgresStore(data.store("postgres"), port=ports["postgres"])
-    nats_token = kept_secret(data.store("nats") / "secret")
+    nats_token, cache_token = (kept_secret(data.store(store) / "secret") for store in ("nats", "valkey"))
     databases = {noun: postgres.url_for(SUPERUSER, postgres.secret, f"shop_{noun}") for noun in data.databases()}
-    return Target(databases, f"nats://{nats_token}@127.0.0.1:{ports['nats']}")
+    nats_url = f"nats://{nats_token}@{LOCALHOST}:{ports['nats']}"
+    return Target(databases, nats_url, cache_url=f"redis://:{cache_token}@{LOCALHOST}:{ports['valkey']}/0")
 
 
-def elsewhere(database_url: str, nats_url: str, without: Collection[str] = ()) -> Target:
+def elsewhere(database_url: str, nats_url: str, without: Collection[str] = (), cache_url: str = "") -> Target:
     """A shop that this machine does not run; `database_url` holds {noun} where the service's noun belongs.
 
     `without` are services that were turned off. Their databases are kept, and look as if the service were far behind.
+    Without a `cache_url` the leaderboards in the cache are not compared with the database.
     """
     if needed := sorted(set(without).difference(OPTIONAL)):
         raise ShopctlError(f"--without {needed[0]}: only {', '.join(OPTIONAL)} can be left out")
@@ -43,7 +46,7 @@ def elsewhere(database_url: str, nats_url: str, without: Collection[str] = ()) -
             " for example postgresql://postgres:...@127.0.0.1:5432/shop_{noun}"
         )
     nouns = [noun for noun in WITH_DATABASE if noun not in without]
-    return Target({noun: database_url.replace(NOUN, noun) for noun in nouns}, nats_url, OPTIONAL)
+    return Target({noun: database_url.replace(NOUN, noun) for noun in nouns}, nats_url, OPTIONAL, cache_url)
 
 
 def acknowledged(path: Path | None) -> frozenset[str]:

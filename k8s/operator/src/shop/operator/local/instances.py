@@ -14,6 +14,8 @@ from shop.operator.resource.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SAM
 from shop.operator.services import MODULES, OPTIONAL, SERVICES, SINGLE_PROCESS_LOCALLY
 
 HOST = "127.0.0.1"
+TOLD_OF_ARCADE = frozenset({"notification", "pricing"})
+"""Services that consume events of players only where there are any."""
 MAX_REPLICAS = 16
 DRAIN_S = 3.0
 MAX_STREAM_BYTES = 1 << 30
@@ -178,13 +180,15 @@ def _grpc(instance: Instance, instances: Sequence[Instance]) -> dict[str, str]:
 def _of_noun(noun: str, spec: ShopSpec, wiring: Wiring) -> dict[str, str]:
     if noun == "user":
         return {"SHOP_ADMIN_EMAIL": wiring.admin_email, "SHOP_ADMIN_PASSWORD": wiring.admin_password}
+    arcade = {"SHOP_ARCADE": "true"} if spec.modules.arcade and noun in TOLD_OF_ARCADE else {}
     if noun == "notification":
         # Any number above 0 turns the mailbox on (ADR 0030).
         food = {"SHOP_FOOD": "true"} if spec.modules.food else {}
-        return {"SHOP_SMTP_URL": "", "SHOP_MAILBOX_PORT": "2525", "SHOP_PUBLIC_URL": wiring.public_url, **food}
+        mail = {"SHOP_SMTP_URL": "", "SHOP_MAILBOX_PORT": "2525", "SHOP_PUBLIC_URL": wiring.public_url}
+        return {**mail, **food, **arcade}
     if noun in SAMPLE_DATA and spec.store.catalog and spec.store.catalog.sample:
-        return {SAMPLE_DATA[noun]: "true"}
-    return {}
+        return {SAMPLE_DATA[noun]: "true", **arcade}
+    return arcade
 
 
 def store_json(spec: ShopSpec) -> str:

@@ -1,1 +1,4 @@
-DROP TABLE entries;
+DROP TABLE unlocked;
+DROP TABLE orders;
+DROP TABLE facts;
+DROP TABLE players;

@@ -1,1 +1,1 @@
-DROP TABLE entries;
+DROP TABLE posted_scores, game_servers, friends, rewards, game_totals, results, days, ledger, players;

@@ -83,9 +83,11 @@ class FoodPrices:
     def __init__(self, client: ServiceClient) -> None:
         self._client = client
 
-    async def quote(self, body: Mapping[str, Any]) -> FoodQuote:
-        """The price of a cart with delivery; every reason why it cannot be ordered is a Problem."""
-        return FoodQuote.model_validate((await self._client.post("/api/v1/quotes", json=body)).json)
+    async def quote(self, body: Mapping[str, Any], token: str) -> FoodQuote:
+        """The price of a cart with delivery; every reason why it cannot be ordered is a Problem. Its coupon may be one
+        that is only for the customer of ``token``."""
+        answer = await self._client.post("/api/v1/quotes", json=body, token=token if body.get("coupon") else None)
+        return FoodQuote.model_validate(answer.json)
 
 
 class FoodBackends:

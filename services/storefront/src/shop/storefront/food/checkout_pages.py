@@ -254,4 +254,5 @@ async def _quote(visit: Visit, coupon: str) -> FoodQuote:
     names = ("name", "street", "city", "postal_code", "country", "region")
     address = {name: visit.values[name] for name in names if visit.values.get(name)}
     address = {"name": visit.session.name, "postal_code": "", **address}
-    return await visit.food.backends.prices.quote(quote_body(visit.filled.cart, address, visit.tip, coupon))
+    body = quote_body(visit.filled.cart, address, visit.tip, coupon)
+    return await visit.food.backends.prices.quote(body, visit.session.access_token)

@@ -109,7 +109,7 @@ function drawParcel(pen, width, height, style, look) {
   const tape = Math.min(20, width / 4);
   pen.fillRect(width * 0.5 - tape / 2, 0, tape, height);
   if (style.bonus) {
-    pen.fillStyle = look.bonusInk;
+    pen.fillStyle = look.gilt;
     star(pen, width / 2, height / 2, height * 0.3);
   } else if (width > 70) label(pen, width, height, style);
   shade(pen, width, height);
@@ -149,7 +149,8 @@ export const CUT_WIDTH_PX = CUT_PX;
 /* How the piece of this number looks; the same in every round of the seed. */
 export function styleOf(number, seed, bonus, titles) {
   const mixed = Math.imul(seed ^ Math.imul(number + 1, 0x9e3779b1), 0x85ebca6b) >>> 0;
-  return { bonus, label: (mixed >>> 9) % 3 === 0, colour: number * 3 + (mixed >>> 28) % 2 + (seed >>> 3) % 7, title: titles[(number * 7 + (seed >>> 5)) % titles.length] };
+  const colour = number * 3 + ((mixed >>> 28) % 2) + ((seed >>> 3) % 7);
+  return { bonus, label: (mixed >>> 9) % 3 === 0, colour, title: titles[(number + (seed >>> 5)) % titles.length] };
 }
 
 /* A faint wall of shelves behind the pile, one bay of it: what the shop has in stock. */

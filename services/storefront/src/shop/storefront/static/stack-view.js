@@ -6,6 +6,8 @@ import { leftAt } from "./stack-rules.js";
 const MOST_RATIO = 3; /* pixels of the screen per pixel of the page */
 const FLOOR_PX = 58;
 const TABLE_PX = 16;
+const PLINTH_PX = 20; /* below the first piece, which has to land on it */
+const GROUND_PX = FLOOR_PX + PLINTH_PX;
 const BUTTONS_PX = 66; /* at the top, where no milestone is drawn */
 const HOVER_PX = 7; /* between the pile and the piece that slides */
 const TOP_SHARE = 0.42; /* of the height, where the piece slides */
@@ -59,7 +61,7 @@ export class View {
     this.canvas.width = Math.round(this.width * this.ratio);
     this.canvas.height = Math.round(this.height * this.ratio);
     this.piecePx = Math.round(Math.max(25, Math.min(38, this.width * 0.068)));
-    this.base = this.height - FLOOR_PX;
+    this.base = this.height - GROUND_PX;
     this.scale = this.width / this.rules.field;
     this.bay = backdropCanvas(this.width, this.piecePx * BAY_PIECES, this.look, this.ratio);
     this.wall = this.pen.createLinearGradient(0, 0, 0, this.height);
@@ -68,6 +70,7 @@ export class View {
     for (const each of this.pile ?? []) each.canvas = null;
     this.sliding = null;
     this.camera = this.cameraTarget();
+    this.stale = true;
   }
 
   reset(seed) {
@@ -150,6 +153,7 @@ export class View {
   /* One frame, `seconds` after the one before it. `round` is null before the first one. */
   draw(seconds, round, tick) {
     this.move(seconds);
+    this.stale = false;
     const pen = this.pen;
     pen.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     pen.fillStyle = this.wall;
@@ -161,6 +165,14 @@ export class View {
     if (round && !round.over) this.drawSliding(pen, round.piece, tick);
     this.effects.draw(pen, this.look, (y) => this.base - y);
     pen.restore();
+  }
+
+  /* Whether another frame would look the same. */
+  get settled() {
+    const landed = this.pile.every((piece) => piece.landed > FLASH_S);
+    const zooms = Math.abs((this.overview ? 1 : 0) - this.zoomed) > 0.001;
+    const scrolls = Math.abs(this.cameraTarget() - this.camera) > 0.1;
+    return landed && !zooms && !scrolls && !this.shaking && !this.stale && this.effects.empty;
   }
 
   move(seconds) {
@@ -178,7 +190,7 @@ export class View {
 
   /* Scrolls with the camera; after a round it shows the whole pile. */
   aim(pen) {
-    const tall = this.pile.length * this.piecePx + FLOOR_PX + 3 * this.piecePx;
+    const tall = (this.pile.length + 3) * this.piecePx + GROUND_PX;
     const fit = Math.min(1, (this.height * OVERVIEW_SHARE) / tall);
     this.zoom = 1 + (fit - 1) * this.zoomed;
     const shake = this.shaking ? Math.sin(this.shaking * 70) * 7 * (this.shaking / SHAKE_S) : 0;
@@ -189,7 +201,7 @@ export class View {
 
   /* From which height to which the canvas shows, in pixels above the table. */
   shown() {
-    const bottom = this.camera - FLOOR_PX;
+    const bottom = this.camera - GROUND_PX;
     return [bottom, bottom + this.height / this.zoom];
   }
 
@@ -197,20 +209,33 @@ export class View {
     const [bottom, top] = this.shown();
     this.drawBackdrop(pen, bottom, top);
     this.drawMilestones(pen, bottom, top);
-    if (bottom > TABLE_PX) return;
+    if (bottom > 0) return;
     const side = (this.width / this.zoom - this.width) / 2;
-    pen.fillStyle = this.look.floor;
-    pen.fillRect(-side, this.base + TABLE_PX, this.width + 2 * side, FLOOR_PX / this.zoom);
-    pen.fillStyle = this.look.table;
-    pen.fillRect(-side, this.base, this.width + 2 * side, TABLE_PX);
+    const [table, wide] = [this.base + PLINTH_PX, this.width + 2 * side];
+    const band = (colour, y, height) => {
+      pen.fillStyle = colour;
+      pen.fillRect(-side, y, wide, height);
+    };
+    band(this.look.floor, table + TABLE_PX, FLOOR_PX / this.zoom);
+    band(this.look.table, table, TABLE_PX);
+    band(this.look.edge, table + TABLE_PX - 4, 4);
+    this.drawDrawers(pen, table + TABLE_PX);
+    this.drawPlinth(pen);
+  }
+
+  drawPlinth(pen) {
+    const width = this.rules.width * this.scale;
+    const x = (this.width - width) / 2;
     pen.fillStyle = this.look.edge;
-    pen.fillRect(-side, this.base + TABLE_PX - 4, this.width + 2 * side, 4);
-    this.drawDrawers(pen);
+    pen.fillRect(x - 5, this.base + PLINTH_PX - 6, width + 10, 6);
+    pen.fillRect(x + 4, this.base + 5, width - 8, PLINTH_PX - 5);
+    pen.fillStyle = this.look.table;
+    pen.fillRect(x, this.base, width, 6);
   }
 
   /* The front of the table. */
-  drawDrawers(pen) {
-    const [y, wide] = [this.base + TABLE_PX + 7, this.width / 3];
+  drawDrawers(pen, top) {
+    const [y, wide] = [top + 7, this.width / 3];
     const high = FLOOR_PX - TABLE_PX - 14;
     pen.strokeStyle = pen.fillStyle = this.look.edge;
     pen.globalAlpha = 0.35;

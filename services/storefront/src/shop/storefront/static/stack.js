@@ -176,10 +176,10 @@ class StackGame {
     this.request = requestAnimationFrame((next) => this.onFrame(next));
     const seconds = Math.min(Math.max(0, now - (this.drawn ?? now)), MOST_TICKS_A_FRAME * this.tickMs) / 1000;
     this.drawn = now;
-    if (this.state === "paused") return this.view.draw(0, this.round, this.clock);
     if (this.state === "playing") this.advance(now);
     else if (!this.round) this.demo(seconds);
-    this.view.draw(seconds, this.round ?? this.shown, this.clock);
+    else if (this.state === "paused" ? !this.view.stale : this.view.settled) return;
+    this.view.draw(this.state === "paused" ? 0 : seconds, this.round ?? this.shown, this.clock);
     if (this.state !== "playing") return;
     this.frame.setTime(Math.max(0, 1 - this.clock / this.rules.max_ticks));
     if (this.clock >= this.rules.max_ticks) this.end();

@@ -1,0 +1,157 @@
+"""The SQL that reads boards: what the cache is written from, and the answers while there is none."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from shop.kit.db import Connection, Database, Record
+from shop.leaderboard.board_repository import SeasonKey
+from shop.leaderboard.domain import Place, Ranked, microseconds
+
+COLUMNS = "e.player_id, e.sort_key, e.at, e.seq"
+SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+NAMES = """
+SELECT b.epoch, p.player_id, p.name FROM boards b
+LEFT JOIN players p ON p.player_id = ANY($2::uuid[]) AND NOT p.private AND p.version > 0
+WHERE b.id = $1"""
+AFTER = "e.board_id = $1 AND e.season = $2 AND e.listed"
+COUNT = f"SELECT count(*) FROM entries e WHERE {AFTER}"  # noqa: S608 - constants
+COUNT_TO = f"{COUNT} AND (e.sort_key, e.at, e.seq) <= ($3, $4, $5)"
+TOP = f"""
+SELECT {COLUMNS} FROM entries e WHERE {AFTER} AND (e.sort_key, e.at, e.seq) > ($3, $4, $5)
+ORDER BY e.sort_key, e.at, e.seq LIMIT $6"""  # noqa: S608
+OF = f"SELECT {COLUMNS} FROM entries e WHERE {AFTER} AND e.player_id = ANY($3::uuid[])"  # noqa: S608
+BEFORE = f"""
+SELECT {COLUMNS} FROM entries e WHERE {AFTER} AND (e.sort_key, e.at, e.seq) < ($3, $4, $5)
+ORDER BY e.sort_key DESC, e.at DESC, e.seq DESC LIMIT $6"""  # noqa: S608
+PAGE = """
+SELECT board_id, season, player_id, sort_key, at, seq, listed, revision FROM entries
+WHERE board_id = $1 AND season = $2 AND player_id > $3 ORDER BY player_id LIMIT $4"""
+EXACT = """
+SELECT e.board_id, e.season, e.player_id, e.sort_key, e.at, e.seq, e.listed, e.revision FROM entries e
+JOIN unnest($1::int[], $2::text[], $3::uuid[]) AS wanted (board_id, season, player_id)
+    USING (board_id, season, player_id)"""
+ALL_OF = """
+SELECT board_id, season, player_id, sort_key, at, seq, listed, revision FROM entries
+WHERE player_id = ANY($1::uuid[])"""
+
+
+class Entry(NamedTuple):
+    """An entry as the cache stores it; a player who is not listed has no place."""
+
+    key: SeasonKey
+    player_id: UUID
+    place: Place
+    listed: bool
+    revision: int
+
+
+class Named(NamedTuple):
+    """The board's epoch, and the names of those players who are public."""
+
+    epoch: int
+    names: dict[UUID, str]
+
+
+class Found(NamedTuple):
+    """Places of a season, the names of their players, and how many places it has."""
+
+    items: list[Ranked]
+    names: dict[UUID, str]
+    total: int
+
+
+class StandingRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def named(self, board_id: int, player_ids: Iterable[UUID]) -> Named:
+        return await _named(self._database, board_id, player_ids)
+
+    async def count(self, key: SeasonKey) -> int:
+        return int(await self._database.fetchval(COUNT, *key))
+
+    async def top(self, key: SeasonKey, after: Place | None, limit: int) -> Found:
+        """The next ``limit`` entries after a place, with their ranks."""
+        async with self._snapshot() as connection:
+            start = 0 if after is None else await _rank(connection, key, after)
+            rows = await connection.fetch(TOP, *key, *_parts(after or FIRST), limit)
+            return await _found(connection, key, _ranked(rows, start + 1))
+
+    async def around(self, key: SeasonKey, player_id: UUID, neighbours: int) -> Found:
+        """The player and up to so many on each side; empty when the board does not list the player."""
+        async with self._snapshot() as connection:
+            row = await connection.fetchrow(OF, *key, [player_id])
+            if row is None:
+                return await _found(connection, key, [])
+            place = _place(row)
+            before = await connection.fetch(BEFORE, *key, *_parts(place), neighbours)
+            after = await connection.fetch(TOP, *key, *_parts(place), neighbours)
+            first = await _rank(connection, key, place) - len(before)
+            return await _found(connection, key, _ranked([*reversed(before), row, *after], first))
+
+    async def among(self, key: SeasonKey, player_ids: Sequence[UUID]) -> Found:
+        """Those of the players whom the board lists, with their ranks on the whole board."""
+        async with self._snapshot() as connection:
+            rows = await connection.fetch(OF, *key, list(player_ids))
+            places = [(_place(row), row["player_id"]) for row in rows]
+            ranked = [Ranked(await _rank(connection, key, place), one, place) for place, one in places]
+            return await _found(connection, key, sorted(ranked))
+
+    @contextlib.asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[Connection]:
+        """What its statements read belongs together."""
+        async with self._database.transaction() as connection:
+            await connection.execute(SNAPSHOT)
+            yield connection
+
+    async def page(self, key: SeasonKey, after: UUID, limit: int) -> list[Entry]:
+        """Entries in the order of the players' ids, also those that are not listed."""
+        return [_entry(row) for row in await self._database.fetch(PAGE, *key, after, limit)]
+
+    async def exact(self, wanted: Sequence[tuple[SeasonKey, UUID]]) -> list[Entry]:
+        columns = ([key.board_id for key, _ in wanted], [key.season for key, _ in wanted], [one for _, one in wanted])
+        return [_entry(row) for row in await self._database.fetch(EXACT, *columns)]
+
+    async def all_of(self, player_ids: Iterable[UUID]) -> list[Entry]:
+        """Every entry of these players."""
+        return [_entry(row) for row in await self._database.fetch(ALL_OF, list(player_ids))]
+
+
+FIRST = Place(-(2**63), 0, 0)
+
+
+async def _named(connection: Connection, board_id: int, player_ids: Iterable[UUID]) -> Named:
+    rows = await connection.fetch(NAMES, board_id, list(player_ids))
+    names = {row["player_id"]: row["name"] for row in rows if row["player_id"] is not None}
+    return Named(rows[0]["epoch"] if rows else 0, names)
+
+
+async def _found(connection: Connection, key: SeasonKey, items: list[Ranked]) -> Found:
+    named = await _named(connection, key.board_id, [one.player_id for one in items])
+    return Found(items, named.names, int(await connection.fetchval(COUNT, *key)))
+
+
+async def _rank(connection: Connection, key: SeasonKey, place: Place) -> int:
+    """How many places are as good or better."""
+    return int(await connection.fetchval(COUNT_TO, *key, *_parts(place)))
+
+
+def _parts(place: Place) -> tuple[object, ...]:
+    return (place.sort_key, place.at, place.seq)
+
+
+def _place(row: Record) -> Place:
+    return Place(row["sort_key"], microseconds(row["at"]), row["seq"])
+
+
+def _ranked(rows: Iterable[Record], first: int) -> list[Ranked]:
+    return [Ranked(first + index, row["player_id"], _place(row)) for index, row in enumerate(rows)]
+
+
+def _entry(row: Record) -> Entry:
+    key = SeasonKey(row["board_id"], row["season"])
+    return Entry(key, row["player_id"], _place(row), row["listed"], row["revision"])

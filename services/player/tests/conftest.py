@@ -1,0 +1,54 @@
+"""Fixtures of the player service's tests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from services.player.tests.player_service import NOON, Elsewhere, RunningService, player_app
+from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Tokens
+from shop.kit.clock import FixedClock
+from shop.kit.db import Database
+from shop.player.settings import Settings
+
+Start = Callable[..., contextlib.AbstractAsyncContextManager[RunningService]]
+
+
+@pytest.fixture
+def start(
+    database_for: DatabaseFor, nats_url: str, valkey_url: str, tokens: Tokens, running: Any, served: Any
+) -> Start:
+    """``async with start(**settings) as service``: a service on a database of its own, by default, at noon."""
+
+    @contextlib.asynccontextmanager
+    async def run(*, url: str | None = None, **changed: Any) -> AsyncIterator[RunningService]:
+        clock, elsewhere = FixedClock(NOON), Elsewhere()
+        async with served(elsewhere.app) as other:
+            settings = Settings(
+                **{
+                    "database_url": url or await database_for("player"),
+                    "nats_url": nats_url,
+                    "valkey_url": valkey_url,
+                    "jwks_url": tokens.jwks_url,
+                    "internal_token": INTERNAL_TOKEN,
+                    "leaderboard_url": str(other.base_url),
+                    "achievement_url": str(other.base_url),
+                    **changed,
+                }
+            )
+            app = player_app(settings, clock)
+            async with running(app) as client:
+                database = await Database.connect(settings.database_url, pool_size=4, application="test")
+                yield RunningService(client, database, tokens, app.state.context, app.state.service, clock, elsewhere)
+                await database.close()
+
+    return run
+
+
+@pytest.fixture
+async def service(start: Start) -> AsyncIterator[RunningService]:
+    async with start() as service:
+        yield service
