@@ -34,6 +34,18 @@ def test_amounts(formats: Formats, amount: int, currency: str, text: str) -> Non
     assert formats.money(amount, currency).replace("\N{NARROW NO-BREAK SPACE}", SPACE) == text
 
 
+@pytest.mark.parametrize(
+    ("country", "language", "text"),
+    [
+        ("GB", "", "9,223,372,036,854,775,807"),
+        ("DE", "de", "9.223.372.036.854.775.807"),
+        ("CH", "de", "9\u2019223\u2019372\u2019036\u2019854\u2019775\u2019807"),
+    ],
+)
+def test_whole_numbers_are_exact(country: str, language: str, text: str) -> None:
+    assert Formats(country, language).whole(2**63 - 1) == text
+
+
 def test_every_currency_has_the_digits_of_iso_4217() -> None:
     for digits, sample in ((0, "CLP ISK JPY UGX XOF"), (2, "EUR MGA MRU HUF"), (3, "BHD IQD JOD KWD LYD OMR TND")):
         assert {exponent(code) for code in sample.split()} == {digits}

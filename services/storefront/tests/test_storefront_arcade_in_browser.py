@@ -194,7 +194,7 @@ async def test_boards_and_profiles_work_without_javascript(chromium: Browser, ur
     scripted.arcade.score("stack-daily", rival(1), 5)
     async with window(chromium, url, java_script_enabled=False) as page:
         await page.goto("/arcade")
-        await expect(page.get_by_text("The game needs JavaScript.")).to_be_visible()
+        await expect(page.get_by_text("It needs JavaScript")).to_be_visible()
         await page.get_by_role("link", name="Today").click()
         await page.wait_for_url("**/arcade?board=stack-daily")
         await expect(page.locator("#standings tbody tr")).to_have_count(1)
