@@ -27,7 +27,7 @@ from tests.operator.operators import Operator, Operators
 USER = "operator"
 MAX_KILLS = 400
 MAX_ENDED = 5
-"""Operators that may end by themselves, as one does that a busy machine keeps from renewing its Lease."""
+"""Operators in a row that may end by themselves, as one does that a busy machine keeps from renewing its Lease."""
 STEP_LIMIT_S = 60
 ONCE = (JOB, DEPLOYMENT, SECRET)
 """Kinds of which an object must never be made twice."""
@@ -86,11 +86,12 @@ async def through(operators: Operators, proxy: Proxy, namespace: str, over: Test
         if proxy.killed.is_set():
             write = next(seen for seen in islice(proxy.seen, asked, None) if seen.counted)
             kills.append((str(write), when(write)))
+            ended = 0
         elif was_alive:
             return kills
         else:
             ended += 1
-    raise AssertionError(f"not through after {len(kills)} kills, {ended} operators ended; the last log: {operator.log}")
+    raise AssertionError(f"not through after {len(kills)} kills, {ended} operators in a row ended; log: {operator.log}")
 
 
 async def _stepped(operator: Operator, proxy: Proxy, over: Test) -> bool:

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from shop.devkit.embedded import SUPERUSER, PostgresStore
 from shop.devkit.processes import kept_secret
@@ -72,15 +73,20 @@ async def check(where: Target, options: Options, wait_s: float) -> tuple[list[Re
 
 def report(results: Sequence[Result], late: Sequence[str], wait_s: float, as_json: bool) -> bool:
     """Print it and return whether everything holds and nothing is `late`, which is not the same as broken."""
-    ok = not late and all(result.ok for result in results)
+    found = document(results, late)
     if as_json:
-        document = {"ok": ok, "late": list(late), "oracles": [result.document() for result in results]}
-        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
     else:
         sys.stdout.write("\n".join(line for result in results for line in lines(result)) + "\n")
     for what in late:
         sys.stderr.write(f"shopctl: late: after {wait_s:g} s there were {what}\n")
-    return ok
+    return bool(found["ok"])
+
+
+def document(results: Sequence[Result], late: Sequence[str]) -> dict[str, Any]:
+    """What `--json` prints."""
+    ok = not late and all(result.ok for result in results)
+    return {"ok": ok, "late": list(late), "oracles": [result.document() for result in results]}
 
 
 def lines(result: Result) -> list[str]:
