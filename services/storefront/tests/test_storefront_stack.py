@@ -254,7 +254,7 @@ async def test_the_canvas_is_as_sharp_as_the_screen_and_follows_the_size_of_the_
         )
         width, height, page_width, page_height = await stack.page.evaluate(size)
         assert (width, height) == (2 * page_width, 2 * page_height)
-        await stack.page.set_viewport_size(SMALL)
+        await stack.page.set_viewport_size({"width": 360, "height": 640})
         await expect(stack.page.locator("canvas")).not_to_have_attribute("width", str(width))
         width, height, page_width, page_height = await stack.page.evaluate(size)
         assert (width, height) == (2 * page_width, 2 * page_height)
