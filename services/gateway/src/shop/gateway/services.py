@@ -60,6 +60,7 @@ SIGN_IN: Final[tuple[str, ...]] = (
 IDEMPOTENCY_KEYS: Final[tuple[str, ...]] = (
     "/api/v1/orders",
     "/api/v1/payments/{id}/refunds",
+    "/api/v1/players/{id}/scores",
     "/api/v1/products/{id}/stock",
 )
 """Where a POST with an Idempotency-Key is carried out once, however often it comes."""
