@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from shop.games import GAMES, Impossible
 from tests.architecture.source import ROOT
 from tests.contracts.known import call
+from tests.integration.rounds import GAME, short_round
 
-GAME, BOARD, CODE = "stack", "quiz", "quiz-champion"
+BOARD, CODE = "quiz", "quiz-champion"
 EXTERNAL_BOARD = f"- {{board: {BOARD}, title: Quiz, source: {BOARD}, external: true, operator: best}}\n"
 EXTERNAL_RULE = f"  - {{code: {CODE}, name: Champion, description: Win a quiz., xp: 10, external: true}}\n"
-REACTION_TICKS = 60
-"""Of the press by which a round ends; it must be possible at once."""
 BODY = ("token", "moves")
 """Of the result of a round."""
 Json = dict[str, Any]
@@ -30,15 +28,6 @@ def with_externals() -> dict[str, dict[str, str]]:
     }
 
 
-def missed(seed: int) -> list[int]:
-    """The moves of a round that the first press ends."""
-    for tick in range(REACTION_TICKS):
-        outcome = GAMES[GAME].replay(seed, [tick])
-        if not isinstance(outcome, Impossible) and outcome.ticks <= 2 * REACTION_TICKS:
-            return [tick]
-    raise AssertionError("every press meets the pile")
-
-
 def arcade(url: str, token: str) -> Json:
     """A round that may be posted by the owner of ``token``, a game server with its token, and another player who is on
     the board of game servers."""
@@ -54,7 +43,7 @@ def arcade(url: str, token: str) -> Json:
         "game": GAME,
         "session_id": session["id"],
         "token": session["token"],
-        "moves": missed(session["seed"]),
+        "moves": short_round(session["seed"], 0),
         "player_id": other,
         "friend_id": other,
         "server_id": server["id"],
