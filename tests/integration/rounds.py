@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from shop.devkit.testing import wait_until
@@ -20,9 +21,17 @@ def short_round(seed: int, perfect: int = 3) -> list[int]:
     """The moves of a round with so many perfect drops and then a miss, which ends it."""
     moves: list[int] = []
     for dropped in range(1, perfect + 1):
-        moves.append(_next(seed, moves, lambda one, _, wanted=dropped: one.statistics["perfect"] == wanted))
-    moves.append(_next(seed, moves, lambda one, tick: one.ticks < tick + SEARCHED_TICKS))
+        moves.append(_next(seed, moves, partial(_has_dropped, dropped)))
+    moves.append(_next(seed, moves, _is_over))
     return moves
+
+
+def _has_dropped(perfect: int, outcome: Outcome, _tick: int) -> bool:
+    return outcome.statistics["perfect"] == perfect
+
+
+def _is_over(outcome: Outcome, tick: int) -> bool:
+    return outcome.ticks < tick + SEARCHED_TICKS
 
 
 def _next(seed: int, moves: Sequence[int], wanted: Callable[[Outcome, int], bool]) -> int:
