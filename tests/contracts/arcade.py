@@ -4,39 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from shop.games import GAMES, Impossible
-from tests.architecture.source import ROOT
 from tests.contracts.known import call
+from tests.integration.rounds import GAME, short_round
 
-GAME, BOARD, CODE = "stack", "quiz", "quiz-champion"
-EXTERNAL_BOARD = f"- {{board: {BOARD}, title: Quiz, source: {BOARD}, external: true, operator: best}}\n"
-EXTERNAL_RULE = f"  - {{code: {CODE}, name: Champion, description: Win a quiz., xp: 10, external: true}}\n"
-REACTION_TICKS = 60
-"""Of the press by which a round ends; it must be possible at once."""
+BOARD, CODE = "quiz", "quiz-champion"
+BOARDS = f"""\
+- {{board: {GAME}, title: Stack, source: {GAME}, operator: best}}
+- {{board: {BOARD}, title: Quiz, source: {BOARD}, external: true, operator: best}}
+"""
+RULES = f"""\
+rules:
+  - code: first-round
+    name: First
+    description: Finish a round.
+    xp: 10
+    when: {{rounds: {{source: {GAME}, at_least: 1}}}}
+  - {{code: {CODE}, name: Champion, description: Win a quiz., xp: 10, external: true}}
+"""
+WITH_EXTERNALS = {"leaderboard": {"SHOP_BOARDS": BOARDS}, "achievement": {"SHOP_ACHIEVEMENT_RULES": RULES}}
+"""Variables by service, for a shop with a board and an achievement of game servers."""
 BODY = ("token", "moves")
 """Of the result of a round."""
 Json = dict[str, Any]
-
-
-def with_externals() -> dict[str, dict[str, str]]:
-    """Variables by service: the shop's own boards and rules, with one more that game servers post to."""
-    boards, rules = (
-        (ROOT / "services" / noun / "src" / "shop" / noun / name).read_text(encoding="utf-8")
-        for noun, name in (("leaderboard", "boards.yaml"), ("achievement", "rules.yaml"))
-    )
-    return {
-        "leaderboard": {"SHOP_BOARDS": boards + EXTERNAL_BOARD},
-        "achievement": {"SHOP_ACHIEVEMENT_RULES": rules + EXTERNAL_RULE},
-    }
-
-
-def missed(seed: int) -> list[int]:
-    """The moves of a round that the first press ends."""
-    for tick in range(REACTION_TICKS):
-        outcome = GAMES[GAME].replay(seed, [tick])
-        if not isinstance(outcome, Impossible) and outcome.ticks <= 2 * REACTION_TICKS:
-            return [tick]
-    raise AssertionError("every press meets the pile")
 
 
 def arcade(url: str, token: str) -> Json:
@@ -54,7 +43,7 @@ def arcade(url: str, token: str) -> Json:
         "game": GAME,
         "session_id": session["id"],
         "token": session["token"],
-        "moves": missed(session["seed"]),
+        "moves": short_round(session["seed"], 0),
         "player_id": other,
         "friend_id": other,
         "server_id": server["id"],

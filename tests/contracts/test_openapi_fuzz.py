@@ -16,7 +16,7 @@ import requests
 from shop.devkit.embedded import free_port
 from tests.architecture.source import service_nouns
 from tests.contracts import fuzz
-from tests.contracts.arcade import BODY, arcade, with_externals
+from tests.contracts.arcade import BODY, WITH_EXTERNALS, arcade
 from tests.contracts.known import CALL_TIMEOUT_S, Food, call, something_of_everything
 from tests.load import local_shop
 from tests.load.local_shop import LocalShop
@@ -62,7 +62,7 @@ class Target:
 @pytest.fixture(scope="module")
 def target(servers_folder: Path) -> Iterator[Target]:
     modules = {"food": True, "arcade": True}
-    local = local_shop.start(servers_folder / "fuzz", free_port(), modules=modules, env=with_externals())
+    local = local_shop.start(servers_folder / "fuzz", free_port(), modules=modules, env=WITH_EXTERNALS)
     try:
         url, (email, password) = local.status()["url"], local.admin_login()
         token = call(url, "POST", "/tokens", json={"email": email, "password": password})["access_token"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import yaml
@@ -12,12 +13,13 @@ from shop.devkit.testing import wait_until
 from shop.operator.resource.spec import ShopSpec
 from shop.operator.services import WITH_DATABASE
 from tests.integration.buyers import Answer, ends_as, new_product, order
+from tests.integration.rounds import play
 from tests.kubernetes import images
 from tests.kubernetes.conftest import Findings
 from tests.kubernetes.kube import HELM_TIMEOUT_S, ROOT, run
 from tests.kubernetes.operated import GONE_WITHIN_S, SAMPLES, Operated, namespace_with
 from tests.kubernetes.test_6_uninstall import left
-from tests.load.shoppers import Shop
+from tests.load.shoppers import Shop, ShopError
 
 SYSTEM = "shop-operator"
 NAMESPACE = "shop-operated"
@@ -26,6 +28,7 @@ REPAIR_WITHIN_S = 60.0
 UNREACHABLE_WITHIN_S = 300.0
 DEADLINE_S = 60
 MIN_DELIVERED = 10
+ON_BOARD_WITHIN_S = 60.0
 ROLLED_BACK_WITHIN_S = DEADLINE_S + 120
 
 
@@ -228,6 +231,51 @@ async def test_a_food_court_delivers_what_a_fleet_orders(operator: None, finding
     shop.assert_clean()
     shop.inside.kubectl("delete", "job", "fleet")
     shop.delete()
+
+
+async def test_an_arcade_keeps_its_players_while_it_is_off(operator: None, findings: Findings) -> None:
+    """The sample Shop: a round is played through its API, counts once, and is on the board again after the module was
+    off."""
+    shop = Operated("arcade", NAMESPACE, "arcade")
+    shop.apply()
+    findings.note("seconds from kubectl apply of an arcade to Ready", shop.ready())
+    async with shop.gateway() as api:
+        (player,) = await api.sign_up_many(1)
+        path, body, played = await play(api, player)
+        assert played["score"] > 0
+        again = await api.call("POST", path, player, json=body)
+        assert (again["result_id"], again["score"], again["xp"]) == (played["result_id"], played["score"], played["xp"])
+        me = await api.call("GET", "/players/me", player)
+        await wait_until(partial(leads, api, me["id"], played["score"]), ON_BOARD_WITHIN_S, "the round on the board")
+        await wait_until(partial(has_unlocked, api, player, "first-round"), ON_BOARD_WITHIN_S, "the achievement")
+        await bought(shop, api, "beside the game")
+    shop.assert_clean()
+    shop.patch({"modules": {"arcade": False}})
+    shop.ready()
+    assert "arcade-player" not in {one["metadata"]["name"] for one in shop.inside.items("deployments")}
+    async with shop.gateway() as api:
+        with pytest.raises(ShopError, match="unknown_service"):
+            await api.call("GET", "/leaderboards/stack")
+        await bought(shop, api, "without the game")
+    shop.patch({"modules": {"arcade": True}})
+    shop.ready()
+    async with shop.gateway() as api:
+        await wait_until(partial(leads, api, me["id"], played["score"]), ON_BOARD_WITHIN_S, "the round again")
+        assert await has_unlocked(api, player, "first-round")
+    shop.assert_clean()
+    shop.delete()
+
+
+async def leads(api: Shop, player_id: str, score: int) -> bool:
+    board = await api.call("GET", "/leaderboards/stack?top=10")
+    return [(one["rank"], one["player"]["id"], one["score"]) for one in board["items"]] == [(1, player_id, score)]
+
+
+async def has_unlocked(api: Shop, player: str, code: str) -> bool:
+    """Whether the player has the achievement; it is listed once."""
+    found = (await api.call("GET", "/achievements/me", player))["items"]
+    (one,) = [one for one in found if one["code"] == code]
+    return one["unlocked_at"] is not None
 
 
 async def test_deletion_leaves_nothing(bookshop: Operated) -> None:

@@ -22,7 +22,6 @@ NOT_ROUTED: Final = frozenset({"internal", "api"})
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SIGN_IN: Final = frozenset(services.SIGN_IN)
-PUBLIC_POSTS: Final = frozenset(services.PUBLIC_POSTS)
 PUBLIC_READS: Final = frozenset(services.PUBLIC_READS)
 READS: Final = frozenset({"GET", "HEAD"})
 
@@ -32,6 +31,7 @@ def _pattern(template: str, ending: str = "") -> str:
     return re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)) + ending
 
 
+PUBLIC_POSTS = re.compile("|".join(_pattern(path) for path in services.PUBLIC_POSTS))
 KEYED = re.compile("|".join(_pattern(path, "/?") for path in services.IDEMPOTENCY_KEYS))
 EVENT_STREAMS = tuple((re.compile(_pattern(path)), path) for path in services.EVENT_STREAMS)
 ENCODED_SEPARATOR = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
@@ -113,7 +113,7 @@ def is_public(method: str, path: str, noun: str) -> bool:
         return True
     if method in READS:
         return noun in PUBLIC_READS
-    return method == "POST" and path.rstrip("/") in PUBLIC_POSTS
+    return method == "POST" and bool(PUBLIC_POSTS.fullmatch(path.rstrip("/")))
 
 
 def is_repeatable(method: str, path: str, headers: Iterable[tuple[str, str]]) -> bool:
