@@ -242,7 +242,7 @@ class ScoreView(BaseModel):
 
 
 class NewUnlock(RequestBody):
-    model_config = example(code="quiz_champion")
+    model_config = example(code="quiz-champion")
 
     code: Annotated[str, Field(min_length=1, max_length=64)]
 
