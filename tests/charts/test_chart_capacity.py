@@ -83,7 +83,7 @@ def refusal(*arguments: str) -> str:
 
 
 def test_the_server_allows_the_connections_of_the_maximum_of_pods() -> None:
-    assert max_connections() == 200
+    assert max_connections("--set", "services.order.replicas=1") == max(200, STREAMS * 2 * 8 + 10)
     small_pool = ("--set-string", "services.pricing.config.SHOP_DATABASE_POOL_SIZE=2")
     few = ("--set", "services.order.replicas=20,services.payment.maxSurge=50%,services.payment.replicas=3", *small_pool)
     # Others: 2 pods; pricing 2 pods of 2; order 21; payment 3 and 2 of an update; 10 of others.

@@ -19,6 +19,7 @@ NOUNS = tuple(noun for noun, one in manifest.read(ROOT).items() if one.api)
 VERBS = frozenset(
     {
         *("Add", "Cancel", "Change", "Collect", "Create", "Delete", "Deliver", "Drop", "Fulfil", "Get"),
+        *("Finish", "Open", "Remove", "Unlock"),
         *("List", "Place", "Reach", "Refresh", "Refund", "Register", "Reject", "Replace", "Set", "Start", "Watch"),
     }
 )

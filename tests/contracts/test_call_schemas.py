@@ -15,7 +15,7 @@ from shop.contracts.calls import BatchCall
 from shop.kit.ids import new_id
 from tests.contracts import golden
 
-NAME = re.compile(r"[a-z]+\.[a-z]+")
+NAME = re.compile(r"[a-z]+\.[a-z_]+")
 SIDES = [name for name in golden.names() if name.startswith("calls/")]
 QUOTE_REQUEST, QUOTE_RESULT = "calls/pricing.quote.request", "calls/pricing.quote.result"
 CHARGE_RESULT = "calls/payment.charge.result"

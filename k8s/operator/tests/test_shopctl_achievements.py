@@ -14,7 +14,7 @@ from shop.devkit.testing import DatabaseFor
 from shop.kit.ids import new_id
 from shop.operator.cli.shopctl import app
 from shop.operator.errors import ShopctlError
-from shop.operator.local import achievements
+from shop.operator.local import achievement_rules
 from shop.operator.local.data_dir import DataDir
 
 RULE = "rules: [{code: score-3, name: Three, description: Score 3, when: {score: {source: stack, at_least: 3}}}]"
@@ -50,7 +50,7 @@ async def test_the_rules_of_the_running_shop_are_applied(
     data: DataDir, database_for: DatabaseFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = await database_for("achievement")
-    monkeypatch.setattr(achievements, "database_url", lambda *_: url)
+    monkeypatch.setattr(achievement_rules, "database_url", lambda *_: url)
     player, database = new_id(), await asyncpg.connect(url)
     await database.execute("INSERT INTO players (player_id) VALUES ($1)", player)
     await database.execute("INSERT INTO facts VALUES ($1, 'score:stack', 3, 3)", player)

@@ -350,10 +350,12 @@ async def test_calls_are_counted_by_method_and_status(channel: grpc.aio.Channel,
     await caller.say("hello")
     with pytest.raises(Problem):
         await caller.say("problem")
-    after = counts("OK"), counts("FAILED_PRECONDITION")
-    assert [[new - old for new, old in zip(*pair, strict=True)] for pair in zip(after, before, strict=True)] == [
-        [1, 1]
-    ] * 2
+
+    def added() -> list[list[float]]:
+        after = counts("OK"), counts("FAILED_PRECONDITION")
+        return [[new - old for new, old in zip(*pair, strict=True)] for pair in zip(after, before, strict=True)]
+
+    await wait_until(lambda: added() == [[1, 1]] * 2, what="a server counts after its answer")
     assert count("shop_grpc_request_duration_seconds_count", method=method) > 0
     assert count("shop_grpc_client_request_duration_seconds_count", method=method, upstream="echo") > 0
 

@@ -121,6 +121,7 @@ async def test_training_pauses_unless_the_pause_is_over(shop: Shop, user: UUID) 
     clock = FixedClock(shop.replica.service.clock.now())
     other = trainer_of(shop, clock)
     database, purchases = shop.replica.context.database, shop.replica.service.purchases
+    await database.execute("UPDATE training SET leased_until = now()")  # the replica may have stopped while it trained
     async with database.transaction() as connection:
         await purchases.take_turn(connection, clock.now())
         await purchases.add(connection, [Order(new_id(), user, clock.now(), [new_id()])])

@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 ALLOWED_HEADERS = (
-    b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, X-Request-Id, traceparent"
+    b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, "
+    b"X-Game-Server-Token, X-Request-Id, traceparent"
 )
 EXPOSED_HEADERS = b"ETag, Location, Retry-After, X-Request-Id"
 PREFLIGHT_MAX_AGE_S = 600

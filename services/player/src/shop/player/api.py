@@ -9,7 +9,7 @@ from fastapi import Depends, Header, Query, Request, Response
 
 from shop.contracts.achievement import Achievement
 from shop.kit.app import service_of
-from shop.kit.auth import CurrentUser, Principal, current_user
+from shop.kit.auth import CurrentUser, MaybeUser, current_user
 from shop.kit.idempotency import RequiredKey
 from shop.kit.pages import Cursor, Limit, Page, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
@@ -26,11 +26,6 @@ Service = Annotated[PlayerService, Depends(service_of)]
 ServerToken = Annotated[str | None, Header(alias="X-Game-Server-Token", max_length=256)]
 
 
-async def maybe_user(request: Request) -> Principal | None:
-    """The user, or None without a token; a token that is not good is refused."""
-    return await current_user(request) if "authorization" in request.headers else None
-
-
 async def poster(request: Request, service: Service, server_token: ServerToken = None) -> Poster:
     """A game server by its token, or an administrator."""
     if server_token is not None:
@@ -41,7 +36,6 @@ async def poster(request: Request, service: Service, server_token: ServerToken =
     return Poster(person.user_id, None)
 
 
-MaybeUser = Annotated[Principal | None, Depends(maybe_user)]
 CurrentPoster = Annotated[Poster, Depends(poster)]
 
 router = make_router(prefix="/api/v1/players", tags=["players"])

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from shop.operator.audit import pending_work
-from shop.operator.audit.achievements import achievements_are_earned_once
 from shop.operator.audit.cached_boards import boards_in_cache_are_right
 from shop.operator.audit.events import (
     event_order_kept,
@@ -37,6 +36,7 @@ from shop.operator.audit.orders import acknowledged_orders_exist, legal_transiti
 from shop.operator.audit.players import experience_follows_ledger
 from shop.operator.audit.recommendations import purchases_follow_events
 from shop.operator.audit.stock import stock_is_conserved, stock_never_negative, undone_orders_give_back
+from shop.operator.audit.unlocks import achievements_are_earned_once
 from shop.operator.errors import ShopctlError
 
 CONNECT_TIMEOUT_S = 5.0

@@ -19,6 +19,6 @@ def apply(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
 
     What is unlocked by it is announced once. May be repeated, and run while customers play and buy.
     """
-    from shop.operator.local import achievements as local
+    from shop.operator.local import achievement_rules as local
 
     console.write(local.apply(data_folder(data_dir)))
