@@ -26,7 +26,7 @@ STATUSES = (*EXPECTED_STATUSES, "503")
 """A service on a busy machine may be unavailable for a moment; the page keeps what it shows and asks again."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with open_browser() as browser:
         yield browser

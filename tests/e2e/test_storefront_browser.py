@@ -43,7 +43,7 @@ ADMIN_PATHS = (
 FOCUSED = "() => document.activeElement.id || document.activeElement.textContent.trim()"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with open_browser() as browser:
         yield browser

@@ -39,7 +39,7 @@ COVERED = """() => [...document.querySelectorAll(".cover img")].map(picture => {
 """Whether each picture that did not come is covered by the placeholder that is drawn with its name."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def chromium() -> AsyncIterator[Browser]:
     async with open_browser() as browser:
         yield browser
