@@ -51,3 +51,10 @@ def arcade(url: str, token: str) -> Json:
         "board": BOARD,
         "code": CODE,
     }
+
+
+def remove_other_servers(url: str, token: str, known: Json) -> None:
+    """Game servers that earlier requests made: their names are taken."""
+    for server in call(url, "GET", "/games/servers", token)["items"]:
+        if server["id"] != known["server_id"]:
+            call(url, "DELETE", f"/games/servers/{server['id']}", token)
