@@ -6,8 +6,6 @@ from shop.games import GAMES, Outcome, rules
 
 LONGEST_WAIT_TICKS = 240
 """Within it a piece has slid over the whole field."""
-OFF_TICKS = 2
-"""A browser's press may be counted so much earlier or later."""
 
 
 def good_round(seed: int, placed: int) -> list[int]:
@@ -15,19 +13,13 @@ def good_round(seed: int, placed: int) -> list[int]:
     moves: list[int] = []
     for _ in range(placed):
         moves.append(max(_next_ticks(moves), key=lambda tick: (_outcome(seed, [*moves, tick]).score, -tick)))
-    return [*moves, next(tick for tick in _next_ticks(moves)[OFF_TICKS:] if _misses(seed, moves, tick))]
+    missed = _outcome(seed, moves).statistics["placed"]
+    return [*moves, next(t for t in _next_ticks(moves) if _outcome(seed, [*moves, t]).statistics["placed"] == missed)]
 
 
 def _next_ticks(moves: list[int]) -> range:
     first = (moves[-1] if moves else 0) + int(rules("stack")["settle_ticks"])
     return range(first, first + LONGEST_WAIT_TICKS)
-
-
-def _misses(seed: int, moves: list[int], tick: int) -> bool:
-    """Whether a press at about ``tick`` ends the round."""
-    placed = _outcome(seed, moves).statistics["placed"]
-    ticks = range(tick - OFF_TICKS, tick + OFF_TICKS + 1)
-    return all(_outcome(seed, [*moves, each]).statistics["placed"] == placed for each in ticks)
 
 
 def _outcome(seed: int, moves: list[int]) -> Outcome:
