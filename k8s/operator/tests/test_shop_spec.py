@@ -125,8 +125,8 @@ INVALID_SPECS = [
     ("deletionPolicy: Keep", "spec.deletionPolicy: must be Delete or Retain, not 'Keep'"),
     ("version: 1.0", "spec.version: must be text, not 1.0"),
     ("modules: {retail: 1}", "spec.modules.retail: must be true or false, not 1"),
-    ("modules: {loyalty: true}", "spec.modules.loyalty: "),
-    ("services: {loyalty: {}}", f"spec.services.loyalty: must be {SERVICES[0]}, {SERVICES[1]}, "),
+    ("modules: {wholesale: true}", "spec.modules.wholesale: "),
+    ("services: {warehouse: {}}", f"spec.services.warehouse: must be {SERVICES[0]}, {SERVICES[1]}, "),
 ]
 
 
