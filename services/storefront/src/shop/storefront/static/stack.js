@@ -124,6 +124,7 @@ class StackGame {
     this.last = performance.now();
     this.setState("playing");
     this.frame.stage.focus({ preventScroll: true });
+    this.frame.stage.scrollIntoView({ block: "nearest" });
     this.options.onEvent("started", { session });
     if (document.hidden) this.pause();
   }
