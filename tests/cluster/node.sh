@@ -83,12 +83,13 @@ control_plane() {
         --requestheader-group-headers=X-Remote-Group --requestheader-extra-headers-prefix=X-Remote-Extra- \
         --proxy-client-cert-file="$pki/front-proxy.crt" --proxy-client-key-file="$pki/front-proxy.key"
     wait_for $READY_TIMEOUT_S kube-apiserver kubectl get --raw /readyz
-    start kube-controller-manager kube-controller-manager --kubeconfig "$pki/controller-manager.kubeconfig" --use-service-account-credentials \
+    # There is one of each: a lease that is renewed late on a busy machine would only end it, for good.
+    start kube-controller-manager kube-controller-manager --leader-elect=false --kubeconfig "$pki/controller-manager.kubeconfig" --use-service-account-credentials \
         --service-account-private-key-file="$pki/sa.key" --root-ca-file="$pki/ca.crt" --cluster-cidr=$CLUSTER_CIDR --allocate-node-cidrs \
         --cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key" --enable-hostpath-provisioner \
         --horizontal-pod-autoscaler-sync-period=5s --horizontal-pod-autoscaler-initial-readiness-delay=5s \
         --horizontal-pod-autoscaler-cpu-initialization-period=10s
-    start kube-scheduler kube-scheduler --kubeconfig "$pki/scheduler.kubeconfig"
+    start kube-scheduler kube-scheduler --leader-elect=false --kubeconfig "$pki/scheduler.kubeconfig"
 }
 
 open_volumes() { # the provisioner's folders are root's alone, and of folders the kubelet changes no group: all may write, as kind has it
