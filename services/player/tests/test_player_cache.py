@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -16,8 +17,9 @@ from services.player.tests.player_service import RunningService, Someone, confir
 from shop.devkit import embedded
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
+from shop.kit.valkey import open_valkey
 from shop.player import cache as cached
-from shop.player.cache import ProfileCache, open_valkey
+from shop.player.cache import CONNECTIONS, TIMEOUT_S, ProfileCache
 from shop.player.consumers import consumers
 
 WRITES = 40
@@ -31,6 +33,10 @@ async def name_of(service: RunningService, who: Someone) -> str:
     return name
 
 
+connect = partial(open_valkey, connections=CONNECTIONS, timeout_s=TIMEOUT_S)
+"""As the service connects."""
+
+
 async def is_cached(valkey: Redis, who: Someone) -> bool:
     found = cast(bytes | None, await valkey.get(f"{cached.KEY_PREFIX}{who.id}"))
     return found is not None and found.startswith(cached.DOCUMENT_START)
@@ -38,7 +44,7 @@ async def is_cached(valkey: Redis, who: Someone) -> bool:
 
 @pytest.fixture
 async def valkey(valkey_url: str) -> Any:
-    client = open_valkey(valkey_url)
+    client = connect(valkey_url)
     yield client
     await client.aclose()
 
@@ -80,7 +86,7 @@ async def test_no_read_is_older_than_an_answered_write(start: Start, service: Ru
             reads[number] += 1
 
     async with start(url=service.context.settings.database_url) as replica:
-        valkey = open_valkey(service.context.settings.valkey_url)
+        valkey = connect(service.context.settings.valkey_url)
         await asyncio.gather(write(valkey), *(read(number) for number in reads))
         assert await name_of(replica, who) == await name_of(service, who) == f"Name {WRITES}"
         assert min(reads.values()) > 0
@@ -196,7 +202,7 @@ async def test_without_valkey_everything_works_and_nothing_old_comes_back(
         own_valkey.start()
         for _ in range(20):
             assert await name_of(service, who) == "Written without"
-        client = open_valkey(own_valkey.url)
+        client = connect(own_valkey.url)
         await wait_until(lambda: not service.service._cache._unmarked)
         await client.delete(*(f"{cached.KEY_PREFIX}{one.id}" for one in (who, other)))
 
@@ -212,7 +218,7 @@ async def test_marks_that_wait_are_bounded(
     monkeypatch: pytest.MonkeyPatch, valkey: Redis, own_valkey: embedded.Server
 ) -> None:
     monkeypatch.setattr(cached, "MAX_UNMARKED", 2)
-    away = open_valkey(own_valkey.url)
+    away = connect(own_valkey.url)
     profiles, players = ProfileCache(away), [new_id() for _ in range(3)]
     for player in players:
         await profiles.read(player, lambda _: at_once({"version": 1}))

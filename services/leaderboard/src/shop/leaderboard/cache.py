@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ValkeyConnectionError
@@ -25,6 +25,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from shop.kit.errors import Unavailable
 from shop.kit.ids import new_id
+from shop.kit.valkey import open_valkey
 from shop.leaderboard import metrics
 from shop.leaderboard.board_repository import SeasonKey
 from shop.leaderboard.cache_scripts import GONE_KEY, SCRIPTS
@@ -74,16 +75,9 @@ class BoardCache:
 
     @classmethod
     def open(cls, url: str) -> BoardCache:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=TIMEOUT_S,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            # A connection that a restarted server closed; whatever is sent here may be sent twice.
-            retry=Retry(NoBackoff(), 1, supported_errors=(ValkeyConnectionError,)),
-        )
-        return cls(Redis.from_pool(pool))
+        # A connection that a restarted server closed; whatever is sent here may be sent twice.
+        again = Retry(NoBackoff(), 1, supported_errors=(ValkeyConnectionError,))
+        return cls(open_valkey(url, connections=CONNECTIONS, timeout_s=TIMEOUT_S, retry=again))
 
     async def close(self) -> None:
         await self._valkey.aclose()

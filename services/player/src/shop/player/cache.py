@@ -21,7 +21,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import orjson
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shop.player.metrics import PROFILES
@@ -55,17 +55,6 @@ local found = redis.call('GET', KEYS[1])
 if found and (found == ARGV[1] or string.sub(found, 1, 2) ~= 'w:') then redis.call('DEL', KEYS[1]) end"""
 
 Document = Mapping[str, Any]
-
-
-def open_valkey(url: str) -> Redis:
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=CONNECTIONS,
-        timeout=TIMEOUT_S,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-    )
-    return Redis.from_pool(pool)
 
 
 class ProfileCache:

@@ -15,9 +15,10 @@ from shop.kit.auth import Principal
 from shop.kit.clock import Clock
 from shop.kit.db import Connection, Database, Record
 from shop.kit.logging import decision
+from shop.kit.valkey import open_valkey
 from shop.player import errors
 from shop.player.arcade import Arcade
-from shop.player.cache import ProfileCache, open_valkey
+from shop.player.cache import CONNECTIONS, TIMEOUT_S, ProfileCache
 from shop.player.domain import Player, Reward
 from shop.player.game_servers import GameServers
 from shop.player.ledger import Ledger, changed_event
@@ -66,7 +67,7 @@ class PlayerService:
         settings = cast(Settings, context.settings)
         clock, database = context.clock, context.database
         repository, results = PlayerRepository(database), RoundRepository(database)
-        cache = ProfileCache(open_valkey(settings.valkey_url))
+        cache = ProfileCache(open_valkey(settings.valkey_url, connections=CONNECTIONS, timeout_s=TIMEOUT_S))
         arcade = Arcade(
             context.clients.get("leaderboard", settings.leaderboard_url),
             context.clients.get("achievement", settings.achievement_url),

@@ -11,12 +11,12 @@ from typing import Any
 from uuid import UUID
 
 import jwt
-from redis.asyncio import BlockingConnectionPool, Redis
 
 from shop.contracts.money import Address, Money
 from shop.kit.app import Context
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.text import printable
+from shop.kit.valkey import open_valkey
 from shop.storefront.arcade.service import Arcade, open_arcade
 from shop.storefront.backends import Backends, items
 from shop.storefront.carts import Carts, Purchase
@@ -78,7 +78,8 @@ class Storefront:
     @classmethod
     def build(cls, context: Context) -> Storefront:
         settings: Settings = context.settings
-        valkey, backends = open_valkey(settings.valkey_url), Backends(context.clients, settings)
+        backends = Backends(context.clients, settings)
+        valkey = open_valkey(settings.valkey_url, connections=VALKEY_CONNECTIONS, timeout_s=VALKEY_TIMEOUT_S)
         carts = Carts(valkey)
         recommender = Recommender(
             settings.recommendation_grpc_url, settings.recommendation_timeout_s, settings.internal_token
@@ -206,18 +207,6 @@ class Storefront:
         raise Problem(
             409, "idempotency_key_in_flight", "This order is still being processed. Please check your orders."
         )
-
-
-def open_valkey(url: str) -> Redis:
-    """At most VALKEY_CONNECTIONS connections; a request waits VALKEY_TIMEOUT_S for one, and for each reply."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=VALKEY_CONNECTIONS,
-        timeout=VALKEY_TIMEOUT_S,
-        socket_timeout=VALKEY_TIMEOUT_S,
-        socket_connect_timeout=VALKEY_TIMEOUT_S,
-    )
-    return Redis.from_pool(pool)
 
 
 def purchase_body(
