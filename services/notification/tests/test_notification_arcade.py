@@ -1,4 +1,4 @@
-"""What players are told by mail: achievements and levels, where they want it, once."""
+"""Mails to players: achievements and levels, where they want it, once."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def templates(service: RunningService) -> list[str]:
     return [row["template"] for row in await service.database.fetch("SELECT template FROM notifications ORDER BY id")]
 
 
-async def test_each_event_is_one_mail_to_whoever_wants_it(arcade: Any, smtp: Any, samples: Any) -> None:
+async def test_each_event_is_one_mail_to_players_who_want_it(arcade: Any, smtp: Any, samples: Any) -> None:
     rows = [events.row(event) for event in (unlocked(samples), reached(samples))]
     async with arcade as service:
         await service.wait_until_taken(await service.publish(samples.registered()))

@@ -124,7 +124,7 @@ async def test_a_coupon_replaces_no_promotion_of_its_code(ledger: Ledger) -> Non
 
 
 async def test_another_users_coupon_is_unknown(ledger: Ledger) -> None:
-    """Whatever state it is in: neither its existence nor its use is told."""
+    """Whatever state it is in: the answer shows neither its existence nor its use."""
     player = new_id()
     await ledger.take(reached(player, expires_at=NOW + timedelta(days=1)))
     for now in (NOW, NOW + timedelta(days=2)):
@@ -176,7 +176,7 @@ async def test_a_deleted_user_has_no_coupon_whatever_comes_first(ledger: Ledger,
 
 
 async def test_a_coupon_that_an_order_redeemed_stays_and_is_closed(ledger: Ledger) -> None:
-    """The order keeps its discount, and whoever has the code gets nothing, also when the order releases it."""
+    """The order keeps its discount, and the code gives nobody anything, also when the order releases it."""
     player = new_id()
     spent = Redemption(new_id(), player, CODE, 5_000)
     await ledger.take(reached(player), reached(player, "LEVEL10-UNUSED"))

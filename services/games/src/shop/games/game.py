@@ -20,7 +20,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Impossible:
-    """Nobody can have made these moves; ``reason`` is a sentence for whoever sent them."""
+    """Nobody can have made these moves; ``reason`` is a sentence for the client."""
 
     reason: str
 

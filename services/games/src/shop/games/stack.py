@@ -1,7 +1,7 @@
 """Stack: pieces slide over a pile, and a press drops the current one on it.
 
 Lengths are in units of the field, times in ticks. All arithmetic is on integers, because ``stack-rules.js`` of the
-storefront has to compute exactly the same: whoever changes one changes the other.
+storefront has to compute exactly the same: a change of one is a change of both.
 """
 
 from __future__ import annotations

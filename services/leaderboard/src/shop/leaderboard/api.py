@@ -125,7 +125,7 @@ MAX_AT_US = 2**57
 
 
 def _answer(view: BaseModel, if_none_match: str) -> Response:
-    """With a tag of the content, so that a page that polls is told when nothing has changed."""
+    """With a tag of the content, so that a page that polls gets 304 while nothing has changed."""
     content = view.model_dump_json().encode()
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {**PUBLIC_NOW, "ETag": etag}

@@ -11,7 +11,7 @@ player who is not listed.
 from __future__ import annotations
 
 GONE_KEY = "leaderboard:gone:"
-"""Followed by a deleted player's id in bytes: whoever read the player's entry before cannot write it any more."""
+"""Followed by a deleted player's id in bytes: a process that read the player's entry before cannot write it again."""
 LEFTOVER_S = 600
 """How long a generation stays whose writer ended."""
 

@@ -110,7 +110,7 @@ class CacheKeeper:
         """The number of entries; None when another process began a generation.
 
         The epoch is read first: a change that the cache does not take from then on raises it, and the generation does
-        not count. A change after `begin` is written to the generation by whoever made it, too.
+        not count. A change after `begin` is written to the generation by the process that made it, too.
         """
         generation, server = uuid4().hex, await self._cache.server()
         await self._cache.begin(key, generation, await self._repository.epoch(key.board_id))

@@ -22,7 +22,7 @@ class Settings(ServiceSettings):
 
     Text messages go to ``sms_webhook_url``, signed with ``sms_webhook_secret``; without it the mailbox keeps them where
     mail goes to it, too, and otherwise there are none. The shop's owner is alerted at ``sms_recipient``. With ``food``
-    customers are told how their deliveries go, with ``arcade`` players who want it what they achieve.
+    customers get messages about deliveries, with ``arcade`` players who want it mails about what they achieve.
     """
 
     service: ClassVar[str] = "notification"

@@ -1,5 +1,5 @@
 /* The rules of Stack, exactly as shop.games.stack has them: the server replays the moves and must come to the same
-   score. Integers only; lengths in units of the field, times in ticks. Whoever changes one changes the other. */
+   score. Integers only; lengths in units of the field, times in ticks. A change of one is a change of both. */
 const INCREMENT = 0x6d2b79f5;
 
 /* Numbers of 32 bits (mulberry32), as shop.games.random32. */

@@ -19,7 +19,7 @@ const KEYS = new Set(["Space", "Enter", "NumpadEnter"]);
 /* Mounts the game in `element`. Options: rules (of shop.games), title, theme ("books" or other), titles?, messages?,
    best?, signInUrl?; openSession() -> { id, seed, token, expires_at } or { seed, unkept: true } for a round that is not
    saved; postResult(session, moves) -> the shop's answer. Both reject with an Error whose message is for the player,
-   with a `code` and `retryable: false` where it is no use to try again. onEvent(name, detail) is told "started"
+   with a `code` and `retryable: false` where it is no use to try again. onEvent(name, detail) is called for "started"
    { session }, "ended" { score, statistics } and "posted" { answer }. Returns { destroy }. */
 export function mountStack(element, options) {
   const game = new StackGame(element, options);
