@@ -211,6 +211,16 @@ async def tell_code(api: Shop, answer: Answer, crew: Sequence[Courier]) -> None:
     crew[0].codes[order] = str(await wait_until(code, ENDS_WITHIN_S, f"the code of {order}", LOOK_EVERY_S))
 
 
+async def is_assigned(api: Shop, admin: str, order: str, courier: Courier, at: Position) -> None:
+    """Wait until the delivery of a confirmed order has its courier, who stays at ``at``."""
+
+    async def there() -> bool:
+        await fix(api, courier, at)
+        return bool((await api.call("GET", f"/deliveries/{order}", admin))["state"] == "assigned")
+
+    await wait_until(there, ENDS_WITHIN_S, f"a courier for {order}", LOOK_EVERY_S)
+
+
 async def comes_to(api: Shop, answer: Answer, *states: str) -> Json:
     """The order once it is in one of the states."""
 

@@ -240,8 +240,7 @@ async def test_another_customer_has_no_part_in_deliveries_and_kitchens(
 
 async def operations(api: Shop) -> dict[str, Json | None]:
     """The operations of food that not everybody may use, and an example of the body of each."""
-    async with api.session.get(f"{api.url}/openapi.json") as response:
-        document = await response.json()
+    document = await wait_until(partial(whole_document, api), BACK_WITHIN_S, "the documents of all services")
     found: dict[str, Json | None] = {}
     for path, item in document["paths"].items():
         for method, operation in item.items():
@@ -249,6 +248,13 @@ async def operations(api: Shop) -> dict[str, Json | None]:
             if path.startswith(OPERATIONS) and name not in FOR_ALL | {MENU}:
                 found[name] = _example(document, operation)
     return found
+
+
+async def whole_document(api: Shop) -> Json | None:
+    """The shop's OpenAPI document, once no service is missing."""
+    async with api.session.get(f"{api.url}/openapi.json") as response:
+        document: Json = await response.json()
+    return None if "Not available" in document["info"]["description"] else document
 
 
 def _example(document: Json, operation: Json) -> Json | None:

@@ -73,6 +73,7 @@ async def test_streams_resume_after_delivery_is_killed(shop: RunningShop, api: S
     [customer] = await api.sign_up_many(1)
     answer = await food.send(api, customer, food.meal(place))
     order_id = (await food.comes_to(api, answer, "confirmed"))["id"]
+    await food.is_assigned(api, admin, order_id, crew[0], place.position)
     async with contextlib.AsyncExitStack() as stack:
         streams = [await stack.enter_async_context(watching(api, customer, order_id)) for _ in range(WATCHERS)]
         seen = [await next_state(stream) for stream in streams]

@@ -7,6 +7,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from services.gateway.tests.conftest import Open, Shop, answer_json
+from shop.gateway import openapi
 from shop.gateway.openapi import _references, merge
 
 
@@ -117,6 +118,16 @@ async def test_the_gateway_shows_one_document_of_all_services_that_answer(open_s
         assert {"/api/v1/orders", "/api/v1/products"} <= set(merged["paths"])
         assert "payment" in merged["info"]["description"]
         assert "product" not in merged["info"]["description"]
+
+
+async def test_a_document_in_which_a_service_is_missing_is_soon_fetched_again(
+    open_shop: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openapi, "INCOMPLETE_TTL_S", 0.0)
+    async with open_shop(down=("payment",), openapi_ttl_s=600) as shop:
+        await shop.client.get("/openapi.json")
+        await serve_document(shop, "order", "/api/v1/orders")
+        assert "/api/v1/orders" in (await shop.client.get("/openapi.json")).json()["paths"]
 
 
 async def test_the_last_document_of_an_unavailable_service_is_used(open_shop: Open) -> None:

@@ -37,6 +37,8 @@ ADDRESS = {
     "postal_code": "SW1Y 4JH",
     "country": "GB",
 }
+INLINE_BUDGET_S = 30.0
+"""Where a test sets none: more than a service takes (`Settings`), so that a slow machine does not make 201 into 202."""
 CALL_TIMEOUT_S = 2.0
 """Of calls to participants; a module whose participants hang has a shorter one of the same name."""
 
@@ -194,6 +196,7 @@ def application(
 ) -> FastAPI:
     standard: dict[str, Any] = {"product_url": services.url, "pricing_url": services.url, "payment_url": services.url}
     standard |= {"retry_first_s": 0.05, "retry_max_s": 0.1, "recovery_poll_s": 0.02, "stream_poll_s": 0.02}
+    budget_s = changed.pop("inline_budget_s", INLINE_BUDGET_S)
     settings = Settings(
         store={"country": "GB"},
         database_url=database_url,
@@ -201,7 +204,7 @@ def application(
         jwks_url=tokens.jwks_url,
         internal_token=INTERNAL_TOKEN,
         **(standard | changed),
-    )
+    ).model_copy(update={"inline_budget_s": budget_s})
     return create_app(settings, title="Orders", routers=[api.router], build=OrderService.build, consumers=consumers)
 
 

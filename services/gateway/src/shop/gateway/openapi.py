@@ -16,6 +16,8 @@ from shop.gateway.routing import API_PREFIX, is_public
 from shop.kit.http.pool import ServicePool
 
 FETCH_TIMEOUT_S = 2.0
+INCOMPLETE_TTL_S = 2.0
+"""At most, for a document in which a service is missing: one that starts is in it soon."""
 PUBLIC_PREFIXES = ("/api/v1/", "/.well-known/")
 REFERENCE = "#/components/"
 BEARER = {
@@ -174,7 +176,8 @@ def _rewrite(node: Any, renames: Mapping[str, str]) -> None:
 class MergedOpenApi:
     """The merged document, fetched again when it is older than ``ttl_s`` seconds.
 
-    The last known document of a service that does not answer is used; one without any is named as unavailable.
+    The last known document of a service that does not answer is used; one without any is named as unavailable, and
+    fetched again after ``INCOMPLETE_TTL_S``.
     """
 
     def __init__(self, session: aiohttp.ClientSession, upstreams: Sequence[ServicePool], ttl_s: float) -> None:
@@ -183,17 +186,18 @@ class MergedOpenApi:
         self._ttl_s = ttl_s
         self._documents: dict[str, Document] = {}
         self._merged: Document = {}
-        self._merged_at = float("-inf")
+        self._valid_until = float("-inf")
         self._lock = asyncio.Lock()
 
     async def document(self) -> Document:
         """The document as OpenAPI 3.1."""
         async with self._lock:
-            if time.monotonic() - self._merged_at >= self._ttl_s:
+            if time.monotonic() >= self._valid_until:
                 await asyncio.gather(*(self._update(upstream) for upstream in self._upstreams))
                 missing = [up.service for up in self._upstreams if up.service not in self._documents]
                 self._merged = merge(self._documents, missing)
-                self._merged_at = time.monotonic()
+                ttl_s = min(self._ttl_s, INCOMPLETE_TTL_S) if missing else self._ttl_s
+                self._valid_until = time.monotonic() + ttl_s
             return self._merged
 
     async def _update(self, upstream: ServicePool) -> None:
