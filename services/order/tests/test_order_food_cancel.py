@@ -160,7 +160,7 @@ async def test_a_cancellation_that_waits_for_the_saga_does_not_hold_the_order(fo
 
 
 OUTLASTING_S = 2.0
-"""A lease that outlasts the placing of an order on a slow machine: another attempt's statements would be counted too."""
+"""Of a lease: longer than a slow machine needs for an order. The statements of a second attempt would be counted."""
 CANCELLATION = 3
 """Of the statements of `kill`: the third try to cancel, after the kitchen's answer."""
 
