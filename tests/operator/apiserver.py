@@ -27,7 +27,7 @@ from shop.devkit.processes import free_port, launch, log_tail
 from tests.operator.certificates import Authority
 
 CACHE = Path.home() / ".cache" / "devcluster" / "bin"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.05
 WRITE_VERBS = ("create", "update", "patch", "delete", "deletecollection")

@@ -14,7 +14,7 @@ from shop.operator.resource.spec import ShopSpec
 
 ALL_READY = "{0}/{0}".format(len(ShopSpec().nouns))
 """status.servicesReady of a whole Shop."""
-LIMIT_S = 60.0
+LIMIT_S = 180.0
 """For what takes about a second when nothing else runs."""
 SMALL: Object = {
     "store": {"catalog": {"sample": "books"}},

@@ -18,10 +18,10 @@ from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
 from shop.operator.engine.render.renderer import find_helm
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 40
 PROBE_TIMEOUT_S = 5
-RESYNC_TIMEOUT_S = 60
+RESYNC_TIMEOUT_S = 180
 ROOT = Path(__file__).parents[2]
 EARLIER_VERSIONS = ("0.2.0", "0.3.0")
 """Which the operators under test carry beside their own; made of the charts as they are."""

@@ -14,7 +14,7 @@ from tests.operator.refusals import LONGEST_WEBHOOK_S, webhook, webhook_without_
 
 BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
 USER = "system:serviceaccount:default:slow"
-LIMIT_S = 60.0
+LIMIT_S = 180.0
 
 
 async def allow_everything(api: Kube, namespace: str) -> None:

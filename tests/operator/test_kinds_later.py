@@ -18,7 +18,7 @@ from tests.operator.operators import Operators
 
 OPERATOR = "operator"
 SERVICE_MONITOR = next(kind for kind in RENDERED if kind.kind == "ServiceMonitor")
-LIMIT_S = 60.0
+LIMIT_S = 180.0
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from shop.operator.kube.kinds import SHOP
 from shop.operator.kube.objects import Object
 from tests.operator.apiserver import program
 
-TIMEOUT_S = 60
+TIMEOUT_S = 180
 NOW = "2026-11-22T08:00:00Z"
 READY = {
     "type": "Ready",

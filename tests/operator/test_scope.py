@@ -29,7 +29,7 @@ RBAC = "rbac.authorization.k8s.io"
 ROLE = Kind(f"{RBAC}/v1", "Role", "roles")
 ROLE_BINDING = Kind(f"{RBAC}/v1", "RoleBinding", "rolebindings")
 BLIND = "operator-without-shops"
-LIMIT_S = 60.0
+LIMIT_S = 180.0
 FIRST_LIST_S = 3.0
 REFUSED = f'shops.shops.shopkeeper.dev is forbidden: User "{BLIND}" cannot list resource "shops"'
 
