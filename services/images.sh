@@ -29,6 +29,17 @@ run_buildah() {
     if [ "$EUID" -eq 0 ]; then buildah --storage-driver overlay "$@"; else buildah "$@"; fi
 }
 
+stage_ref() { echo "$registry/stage-$1:$version"; }
+
+build_stages() { # what all images share, once
+    local stage options=(--build-arg SERVICE=none -f services/Dockerfile -q)
+    [ "$IMAGE_TOOL" = buildah ] || return 0
+    [ "$EUID" -ne 0 ] || options+=(--isolation chroot)
+    for stage in kit runtime; do
+        run_buildah bud --layers "${options[@]}" --target "$stage" -t "$(stage_ref "$stage")" . >/dev/null
+    done
+}
+
 build() { # SERVICE
     local options=(--build-arg "SERVICE=$1" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" -f services/Dockerfile -t "$(ref "$1")" -q)
     [ "$1" != operator ] || options+=(--target operator)
@@ -36,6 +47,7 @@ build() { # SERVICE
         docker) docker build "${options[@]}" . ;;
         buildah)
             [ "$EUID" -ne 0 ] || options+=(--isolation chroot)
+            options+=(--build-arg "KIT_IMAGE=$(stage_ref kit)" --build-arg "RUNTIME_IMAGE=$(stage_ref runtime)")
             run_buildah bud --layers "${options[@]}" . ;;
     esac >/dev/null
     ref "$1"
@@ -69,6 +81,7 @@ case $command in
         # Nouns are single words.
         # shellcheck disable=SC2046
         [ $# -gt 0 ] || set -- $(nouns)
+        [ "$command" != build ] || build_stages
         for noun in "$@"; do "$command" "$noun"; done ;;
     save) [ $# -eq 2 ] || { echo "images: save needs a service and a file" >&2; exit 2; }; save "$@" ;;
     sizes) sizes ;;
