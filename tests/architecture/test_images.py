@@ -14,7 +14,7 @@ DOCKERFILE = re.sub(r"\\\n\s*", "", (ROOT / "services" / "Dockerfile").read_text
 BUILDER = (ROOT / "services" / "images.sh").read_text(encoding="utf-8")
 LABELS = {f"org.opencontainers.image.{name}" for name in ("title", "description", "version", "revision")}
 # The last stage is a service's, as `docker build` takes it without --target.
-SERVICE, BASE, OPERATOR = "", "image", "operator"
+SERVICE, BASE, RUNTIME, OPERATOR = "", "image", "runtime", "operator"
 
 
 def stage(name: str) -> list[str]:
@@ -36,6 +36,14 @@ def copied(name: str) -> set[str]:
     return found
 
 
+def parent(name: str) -> str:
+    """The stage that a stage begins with, where the build is given no image of it."""
+    found = re.search(rf"^FROM (\S+){f' AS {name}' if name else ''}$", DOCKERFILE, re.MULTILINE)
+    assert found, f"no stage {name}"
+    argument = re.fullmatch(r"\$\{(\w+)\}", found[1])
+    return re.findall(rf"^ARG {argument[1]}=(\S+)", DOCKERFILE, re.MULTILINE)[0] if argument else found[1]
+
+
 def installed(name: str, target: str) -> list[str]:
     """The folders of the repository that a stage installs below `target`."""
     lines = [part for line in stage(name) for part in line.split("&&") if f"--target {target} " in part]
@@ -43,14 +51,17 @@ def installed(name: str, target: str) -> list[str]:
 
 
 def test_a_services_image_holds_the_service_and_the_libraries() -> None:
-    assert copied(BASE) == {"dependencies:/app/.venv", "kit:/app/kit", "service:/app/service"}
+    assert copied(RUNTIME) == {"dependencies:/app/.venv", "kit:/app/kit"}
+    assert copied(BASE) == {"service:/app/service"}
     assert copied(SERVICE) == set()
+    assert {parent(SERVICE), parent(BASE), parent("service")} == {BASE, RUNTIME, "kit"}
     assert installed("kit", "/app/kit") == [f"./services/{library}" for library in IMAGE_LIBRARIES]
     assert installed("service", "/app/service") == ["./services/${SERVICE}"]
 
 
 def test_the_operators_image_holds_the_operator_and_what_it_renders_with() -> None:
-    parts = {"dependencies:/app/.venv", "helm:/usr/bin/helm", "kit:/app/kit", "operator-parts:/app/operator"}
+    assert (parent(OPERATOR), parent("operator-parts")) == (RUNTIME, "kit")
+    parts = {"helm:/usr/bin/helm", "operator-parts:/app/operator"}
     assert copied(OPERATOR) == {*parts, "charts/service", "charts/shop", "charts/earlier"}
     assert installed("operator-parts", "/app/operator/site-packages") == ["./k8s/operator"]
 
