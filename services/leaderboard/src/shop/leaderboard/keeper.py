@@ -161,7 +161,7 @@ class CacheKeeper:
                 return True
         metrics.MISMATCHES.inc()
         decision(log, "board_differs", "board %d, season %s: the cache is wrong", *key, level=logging.WARNING)
-        await self._repository.raise_epochs([key.board_id])
+        await self._epochs.raise_all([key.board_id])
         self.want([key])
         return False
 
