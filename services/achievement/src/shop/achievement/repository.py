@@ -49,11 +49,13 @@ WITH added AS (
     FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::int[], $7::bool[], $8::bool[],
         $9::text[], $10::uuid[], $11::timestamptz[])
         AS new (player_id, code, number, name, description, xp, hidden, external, evidence, event_id, unlocked_at)
-    RETURNING player_id, number
+    ON CONFLICT (player_id, code) DO NOTHING RETURNING player_id, code, number
+), counted AS (
+    UPDATE players SET unlocks = newest.number
+    FROM (SELECT player_id, max(number) AS number FROM added GROUP BY player_id) AS newest
+    WHERE players.player_id = newest.player_id
 )
-UPDATE players SET unlocks = newest.number
-FROM (SELECT player_id, max(number) AS number FROM added GROUP BY player_id) AS newest
-WHERE players.player_id = newest.player_id"""
+SELECT player_id, code FROM added"""
 COLUMNS = "player_id, code, number, name, description, xp, hidden, external, evidence, event_id, unlocked_at"
 UNLOCKED = f"SELECT {COLUMNS} FROM unlocked WHERE player_id = $1 ORDER BY number DESC LIMIT $2"  # noqa: S608
 UNLOCKED_BY = f"SELECT {COLUMNS} FROM unlocked WHERE player_id = $1 AND event_id = $2 ORDER BY number LIMIT $3"  # noqa: S608
@@ -131,11 +133,12 @@ async def save_facts(connection: Connection, players: Iterable[Player]) -> None:
 
 
 async def unlock(connection: Connection, players: Iterable[Player]) -> list[tuple[Player, Unlock]]:
-    """Store the new achievements of locked players, and return them."""
-    new = [(player, one) for player in players for one in player.new]
-    if new:
-        await connection.execute(UNLOCK, *_columns([_row(one) for _, one in new]))
-    return new
+    """Store the players' new achievements; those that were stored, which excludes any that the player had."""
+    new = {(one.player_id, one.code): (player, one) for player in players for one in player.new}
+    rows = [_row(one) for _, one in new.values()]
+    added = await connection.fetch(UNLOCK, *_columns(rows)) if rows else []
+    stored = {(row["player_id"], row["code"]) for row in added}
+    return [found for key, found in new.items() if key in stored]
 
 
 async def save_profiles(connection: Connection, profiles: Iterable[Profile]) -> None:
