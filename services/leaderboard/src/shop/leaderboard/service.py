@@ -25,7 +25,7 @@ from shop.leaderboard.epochs import Epochs
 from shop.leaderboard.keeper import CacheKeeper
 from shop.leaderboard.recorder import Recorder
 from shop.leaderboard.settings import Settings
-from shop.leaderboard.standing_repository import Found, StandingRepository
+from shop.leaderboard.standing_repository import Entry, Found, StandingRepository
 
 MAX_CALLS_AT_ONCE = 64
 """Scores that are taken in one transaction."""
@@ -196,9 +196,11 @@ class LeaderboardService:
     async def record(self, request: RecordScore) -> RecordedScore:
         """Take the event's score, once together with the event itself; the player's places of now."""
         await self._calls.submit(request)
-        standings = []
-        for board in self.recorder.boards_of(request.event.source):
-            standings += await self._standing(board, request.event.player_id)
+        boards = self.recorder.boards_of(request.event.source)
+        present = {SeasonKey(one.id, (season := self.present_season(one)).name): (one, season) for one in boards}
+        wanted = [(key, request.event.player_id) for key in present]
+        found = {one.key: one for one in await self._standings.exact(wanted)} if wanted else {}
+        standings = [await self._standing(*present[key], found[key]) for key in present if key in found]
         return RecordedScore(standings=standings)
 
     async def _record_all(self, requests: Sequence[RecordScore]) -> list[None]:
@@ -208,16 +210,10 @@ class LeaderboardService:
         await self._inbox.process(self.recorder.scores, events)
         return [None] * len(requests)
 
-    async def _standing(self, board: Board, player_id: UUID) -> list[Standing]:
-        """The player's place in the present season, if there is one; without a rank while the player is private."""
-        season = self.present_season(board)
-        key = SeasonKey(board.id, season.name)
-        found = await self._standings.exact([(key, player_id)])
-        if not found:
-            return []
-        entry = found[0]
-        rank = await self._rank_of(board, season, player_id) if entry.listed else None
-        return [Standing(board=board.board, season=season.name, score=entry.place.score, rank=rank)]
+    async def _standing(self, board: Board, season: Season, entry: Entry) -> Standing:
+        """Without a rank while the player is private."""
+        rank = await self._rank_of(board, season, entry.player_id) if entry.listed else None
+        return Standing(board=board.board, season=season.name, score=entry.place.score, rank=rank)
 
     async def _rank_of(self, board: Board, season: Season, player_id: UUID) -> int | None:
         found = await self.among(board, season, [player_id])
