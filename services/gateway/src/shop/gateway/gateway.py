@@ -30,9 +30,11 @@ from shop.kit import telemetry
 from shop.kit.app import Context
 from shop.kit.auth import Principal
 from shop.kit.errors import Problem, Unavailable, unavailable_problem
+from shop.kit.exposition import start_at_zero
 from shop.kit.http.connections import Connections
 
 LIMITED = Counter("shop_gateway_rate_limited_total", "Requests refused because a client sends too many", ["bucket"])
+start_at_zero(LIMITED, ["client", "sign_in"])
 HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 """The parser accepts HTTP/0.9 as well, whose requests have no headers."""
 Headers = list[tuple[bytes, bytes]]

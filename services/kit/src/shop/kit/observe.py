@@ -9,7 +9,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop.kit import streams, telemetry
 from shop.kit.errors import Problem, encoded_body
+from shop.kit.exposition import exemplar
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ DURATION = Histogram(
 )
 INFLIGHT = Gauge("shop_http_requests_inflight", "Requests being answered")
 MAX_SERIES = 4_096
+FAULTS = (500, 503)
+"""What each route may answer when something is wrong."""
 QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 
@@ -146,13 +149,21 @@ class _Exchange:
         method = self._scope["method"] if self._scope["method"] in METHODS else "OTHER"
         requests, duration = _series(method, name, self._status or 499)
         requests.inc()
-        duration.observe(time.perf_counter() - self._started)
+        duration.observe(time.perf_counter() - self._started, exemplar())
 
 
 @functools.lru_cache(maxsize=MAX_SERIES)
 def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     """The children of these labels, cached: looking them up in the metric takes a lock each time."""
     return REQUESTS.labels(method, route, status), DURATION.labels(method, route)
+
+
+def expect(routes: Iterable[tuple[str, str, int]], faults: Iterable[int] = FAULTS) -> None:
+    """Make the time series of ``routes``: method, template, and status of a success."""
+    for method, route, success in routes:
+        if route not in QUIET_ROUTES:
+            for status in (success, *faults):
+                _series(method, route, status)
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

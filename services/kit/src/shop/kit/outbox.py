@@ -26,9 +26,16 @@ __all__ = ["Outbox", "OutboxRow", "publish", "row"]
 log = logging.getLogger(__name__)
 
 PUBLISHED = Counter("shop_outbox_published_total", "Events acknowledged by the broker")
+RESENT = Counter("shop_outbox_lost_total", "Events that the broker lost and that were sent again")
 LAG = Gauge("shop_outbox_unpublished", "Events that wait in the outbox, counted up to a limit")
 AGE = Gauge(
     "shop_outbox_oldest_event_age_seconds", "Age of the oldest event that is not published; 0 when there is none"
+)
+STREAM_BYTES = Gauge(
+    "shop_broker_stream_bytes", "Size of the stream of the service's events, as of the last look", ["stream"]
+)
+STREAM_LIMIT_BYTES = Gauge(
+    "shop_broker_stream_limit_bytes", "Size at which the broker deletes the stream's oldest events", ["stream"]
 )
 
 BATCH_ROWS = 512
@@ -100,11 +107,16 @@ class Outbox:
         return f"an event has waited {self._oldest_s:.0f} s to be published"
 
     async def watch(self) -> None:
-        """Measure how long events wait; in every replica, because the relaying one may be the one that fails."""
+        """Measure how long events wait and how full their stream is; in every replica, because the relaying
+        one may be the one that fails."""
         while True:
             with contextlib.suppress(Unavailable):
                 self._oldest_s = float(await self._database.fetchval(OLDEST) or 0.0)
                 AGE.set(self._oldest_s)
+            with contextlib.suppress(Unavailable):
+                size, limit = await self._bus.stream_bytes(self._noun)
+                STREAM_BYTES.labels(self._noun).set(size)
+                STREAM_LIMIT_BYTES.labels(self._noun).set(limit)
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def run(self) -> None:
@@ -160,6 +172,7 @@ class Outbox:
         await self._bus.ensure_stream(self._noun)
         status = await connection.execute(LOST, await self._bus.last_sequence(self._noun))
         if status != "UPDATE 0":
+            RESENT.inc(int(status.split()[-1]))
             log.warning("the broker lost events, sending them again", extra={"events": int(status.split()[-1])})
 
     async def relay_batch(self, connection: Connection) -> int:

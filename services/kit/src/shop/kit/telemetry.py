@@ -151,6 +151,12 @@ def trace_id() -> str:
     return _trace.get().trace_id
 
 
+def sampled_trace_id() -> str:
+    """The current trace's id if its spans are recorded, otherwise empty."""
+    trace = _trace.get()
+    return trace.trace_id if trace.sampled and _tracer is not None else ""
+
+
 def traceparent() -> str:
     """The current context as a W3C header, to be stored with batched or deferred work."""
     return _trace.get().traceparent()

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from prometheus_client import Counter, Histogram
 
 from shop.kit import telemetry
 from shop.kit.errors import MAX_DETAIL_CHARACTERS, Problem, known_problem
+from shop.kit.exposition import exemplar
 from shop.kit.grpc import deadline, problems
 from shop.kit.grpc.caller import Authentication
 from shop.kit.http.connections import FIRST_FAULT_STATUS
@@ -26,6 +27,8 @@ BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 CALLS = Counter("shop_grpc_requests_total", "gRPC calls answered", ["method", "code"])
 DURATION = Histogram("shop_grpc_request_duration_seconds", "Time to the end of the answer", ["method"], buckets=BUCKETS)
 UNMATCHED = "unmatched"
+EXPECTED_CODES = (grpc.StatusCode.OK, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
+"""Whose time series exist before the first call."""
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 AUTHORIZATION = "authorization"
@@ -46,6 +49,14 @@ def _calls(method: str, code: str) -> Counter:
 @functools.cache
 def _duration(method: str) -> Histogram:
     return DURATION.labels(method)
+
+
+def expect(methods: Iterable[str]) -> None:
+    """Make the time series of ``methods``."""
+    for method in methods:
+        _duration(method)
+        for code in EXPECTED_CODES:
+            _calls(method, code.name)
 
 
 class ServerInterceptor(grpc.aio.ServerInterceptor):
@@ -146,7 +157,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
             await outcome.send(context, request_id)
         finally:
             _calls(method, outcome.code.name).inc()
-            _duration(method).observe(time.perf_counter() - started)
+            _duration(method).observe(time.perf_counter() - started, exemplar())
 
 
 @dataclass(slots=True)

@@ -149,7 +149,7 @@ class Progress:
 
     ``outcome_uncertain``: an earlier attempt ended without a record (a crash), or the operation undoes what another
     one did, so every step may have taken effect. ``expired``: the deadline has passed. ``refusal``: why it is undone.
-    ``seen``: the outcomes of this attempt.
+    ``seen``: the outcomes of this attempt. ``measure`` is called with each of them.
     """
 
     operation: str
@@ -160,10 +160,13 @@ class Progress:
     expired: bool = False
     refusal: Rejected | None = None
     seen: dict[tuple[str, Phase], Outcome] = field(default_factory=dict)
+    measure: Callable[[Record], None] | None = None
 
     def record(self, record: Record) -> None:
         """Add an outcome of this attempt; the history stays as short as the list of distinct outcomes."""
         self.seen[record.step, record.phase] = record.outcome
+        if self.measure is not None:
+            self.measure(record)
         for index, old in enumerate(self.history):
             if _same(old, record):
                 del self.history[index]
