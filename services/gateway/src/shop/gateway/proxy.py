@@ -18,6 +18,7 @@ from shop.gateway.settings import Settings
 from shop.kit import observe
 from shop.kit.errors import Problem
 from shop.kit.exposition import start_at_zero
+from shop.kit.http.client_span import answered
 from shop.kit.http.connections import FAILED, FIRST_FAULT_STATUS
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
 from shop.kit.streams import is_stream
@@ -236,6 +237,8 @@ class ProxiedRequest:
     async def _relay(self, response: aiohttp.ClientResponse, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
         service, status, content = self._upstream.service, response.status, response.content
         REQUESTS.labels(service, self._target.path, status).inc()
+        if self._exchange is not None:
+            answered(self._exchange, status)
         if status >= FIRST_FAULT_STATUS:
             log.warning("%s answered %s", service, status, extra={"route": self._target.path})
         headers = response_headers(response.raw_headers, extra, api=self._target.api)

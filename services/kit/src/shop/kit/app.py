@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 
-from shop.kit import observe, telemetry
+from shop.kit import observe, spans
 from shop.kit.auth import Authenticator
 from shop.kit.bus import Bus
 from shop.kit.clock import Clock
@@ -39,7 +39,7 @@ DATABASE_WAIT_S = 60.0
 DEGRADING = frozenset({"broker", "events"})
 """Checks whose failure readiness reports without answering 503."""
 NO_FRAMEWORK_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-"""FastAPI's own spans and meters cost every request; ``Observe`` and ``telemetry.span`` do that at fewer places."""
+"""FastAPI's own spans and meters cost every request; ``Observe`` and ``spans.span`` do that at fewer places."""
 ReadinessCheck = Callable[[Any], Awaitable[None]]
 
 
@@ -114,7 +114,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        telemetry.configure(settings.service, settings.tracing_endpoint, settings.trace_sample_ratio)
+        spans.configure(settings.service, settings.tracing_endpoint, settings.trace_sample_ratio)
         async with _running(settings, uses_bus) as context:
             app.state.context = context
             app.state.authenticator = context.authenticator
@@ -133,7 +133,7 @@ def create_app(
                 await context.tasks.stop()
                 if hasattr(app.state.service, "close"):
                     await app.state.service.close()
-                await telemetry.close()
+                await spans.close()
 
     app = FastAPI(
         title=title,

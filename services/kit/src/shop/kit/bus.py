@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import nats
 from nats.aio.client import Client
@@ -185,10 +185,13 @@ class Bus:
             info = await self.stream.stream_info(noun)
         return int(info.state.last_seq)
 
-    async def publish(self, subject: str, payload: bytes, message_id: str) -> asyncio.Future[PubAck]:
+    async def publish(
+        self, subject: str, payload: bytes, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> asyncio.Future[PubAck]:
         """Send and return the future acknowledgement; messages of one connection keep their order."""
         with errors_as_unavailable():
-            return await self.stream.publish_async(subject, payload, headers={"Nats-Msg-Id": message_id})
+            sent = {"Nats-Msg-Id": message_id, **(headers or {})}
+            return await self.stream.publish_async(subject, payload, headers=sent)
 
     async def broadcast(self, subject: str, payload: bytes) -> None:
         """Send to the processes that listen now. Nothing is stored; without a connection nothing is sent."""

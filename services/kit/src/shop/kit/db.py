@@ -18,6 +18,7 @@ import asyncpg
 import orjson
 from prometheus_client import Counter, Gauge, Histogram
 
+from shop.kit import store_spans
 from shop.kit.errors import Unavailable
 
 STATEMENTS = Counter("shop_database_statements_total", "SQL statements sent, transaction control included")
@@ -86,30 +87,30 @@ class Connection:
 
     async def fetch(self, sql: str, *args: Any) -> list[Record]:
         STATEMENTS.inc()
-        with self._available():
+        with self._available(), store_spans.statement(sql):
             rows: list[Record] = await self._raw.fetch(sql, *args)
             return rows
 
     async def fetchrow(self, sql: str, *args: Any) -> Record | None:
         STATEMENTS.inc()
-        with self._available():
+        with self._available(), store_spans.statement(sql):
             row: Record | None = await self._raw.fetchrow(sql, *args)
             return row
 
     async def fetchval(self, sql: str, *args: Any) -> Any:
         STATEMENTS.inc()
-        with self._available():
+        with self._available(), store_spans.statement(sql):
             return await self._raw.fetchval(sql, *args)
 
     async def execute(self, sql: str, *args: Any) -> str:
         STATEMENTS.inc()
-        with self._available():
+        with self._available(), store_spans.statement(sql):
             status: str = await self._raw.execute(sql, *args)
             return status
 
     async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         STATEMENTS.inc(len(rows))
-        with self._available():
+        with self._available(), store_spans.statement(sql):
             await self._raw.executemany(sql, rows)
 
 
@@ -176,7 +177,7 @@ class Database(Connection):
                 if isinstance(error, ReadOnly):
                     self._expire()
                 raise
-            with self._available():
+            with self._available(), store_spans.statement("COMMIT"):
                 await transaction.commit()
 
     @contextlib.asynccontextmanager

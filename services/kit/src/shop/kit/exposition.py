@@ -16,7 +16,7 @@ from prometheus_client import Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import MetricWrapperBase
 
-from shop.kit import telemetry
+from shop.kit import spans, telemetry
 
 prometheus_client.disable_created_metrics()
 """They double the number of time series, and no query here uses them."""
@@ -42,9 +42,8 @@ def exposition(accept: str) -> tuple[bytes, str]:
 
 
 def exemplar() -> dict[str, str] | None:
-    """The current trace as the exemplar of a measurement, if the trace is sampled and so can be looked up."""
-    trace_id = telemetry.sampled_trace_id()
-    return {"trace_id": trace_id} if trace_id else None
+    """The current trace as the exemplar of a measurement, if it is recorded and so can be looked up."""
+    return {"trace_id": telemetry.trace_id()} if spans.recording() else None
 
 
 async def measure_lag() -> None:

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
@@ -21,7 +21,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from prometheus_client import Counter, Gauge, Histogram
 
-from shop.kit import telemetry
+from shop.kit import event_spans, telemetry
 from shop.kit.bus import BROKER_ERRORS, Bus
 from shop.kit.clock import Clock
 from shop.kit.db import Connection, Database
@@ -161,8 +161,6 @@ class Inbox:
             new_ids = {row["event_id"] for row in rows}
             new_events = list({event.event_id: event for event in events if event.event_id in new_ids}.values())
             if new_events:
-                if len(new_events) == 1:
-                    telemetry.begin(new_events[0].traceparent)
                 await consumer.handle(connection, new_events)
             if consumer.name in self._failures_seen:
                 await connection.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
@@ -263,8 +261,10 @@ class _Loop:
         opened = [(message, event) for message in messages if (event := await self._open(message)) is not None]
         if not opened:
             return
+        events = [event for _, event in opened]
         try:
-            await self._inbox.process(self._consumer, [event for _, event in opened])
+            with event_spans.processing(self._durable, events):
+                await self._inbox.process(self._consumer, events)
         except Unavailable:
             await asyncio.gather(*(message.nak(delay=UNAVAILABLE_PAUSE_S) for message, _ in opened))
             raise
@@ -278,7 +278,8 @@ class _Loop:
 
     async def _process_alone(self, message: Msg, event: Received) -> None:
         try:
-            await self._inbox.process(self._consumer, [event])
+            with event_spans.processing(self._durable, [event]):
+                await self._inbox.process(self._consumer, [event])
         except Unavailable:
             await message.nak(delay=UNAVAILABLE_PAUSE_S)
             raise
@@ -295,7 +296,7 @@ class _Loop:
     async def _open(self, message: Msg) -> Received | None:
         """The event of ``message``; one that cannot be read is dead at once: trying again would not help."""
         try:
-            return open_envelope(message.data, self._types)
+            return _sent_in_trace(message, open_envelope(message.data, self._types))
         except ValueError as error:
             log.warning("unreadable event: %s", error, extra={"subject": message.subject})
             kept = Received(_id_of(message), message.subject, message.metadata.timestamp, "", "", None)
@@ -317,6 +318,12 @@ def _measure_delays(consumer: str, events: Sequence[Received]) -> None:
         trace = telemetry.parse(event.traceparent)
         exemplar = {"trace_id": event.trace_id} if trace and trace.sampled else None
         delay.observe(max(0.0, (now - event.time).total_seconds()), exemplar)
+
+
+def _sent_in_trace(message: Msg, event: Received) -> Received:
+    """With the relay's span, if it recorded one, as the parent of what consumers record."""
+    sent = (message.headers or {}).get(event_spans.TRACEPARENT)
+    return replace(event, traceparent=sent) if sent and telemetry.trace_id_of(sent) == event.trace_id else event
 
 
 def _noun(kind: type[EventData]) -> str:

@@ -11,14 +11,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
+from nats.js.api import PubAck
 from prometheus_client import Counter, Gauge
 
+from shop.kit import event_spans
 from shop.kit.bus import Bus
 from shop.kit.db import Connection, Database, Record
 from shop.kit.errors import Unavailable
 from shop.kit.events import EventData, OutboxRow, row
+from shop.kit.spans import Span
 from shop.kit.tasks import poll
 
 __all__ = ["Outbox", "OutboxRow", "publish", "row"]
@@ -82,6 +86,24 @@ async def insert(connection: Connection, rows: Sequence[OutboxRow]) -> None:
     """Add prepared rows in the caller's transaction: one statement, however many they are."""
     if rows:
         await connection.execute(INSERT, *(list(column) for column in zip(*rows, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """An event on its way to the broker."""
+
+    row_id: int
+    ack: asyncio.Future[PubAck]
+    span: Span | None
+
+    def is_acknowledged(self) -> bool:
+        return self.ack.done() and not self.ack.cancelled() and self.ack.exception() is None
+
+    def end_span(self) -> None:
+        if self.span is not None:
+            if not self.is_acknowledged():
+                self.span.fail("not_acknowledged")
+            self.span.end()
 
 
 class Outbox:
@@ -193,16 +215,18 @@ class Outbox:
         return len(sent)
 
     async def _send(self, rows: Sequence[Record]) -> list[tuple[int, int]]:
-        acks = [
-            (row["id"], await self._bus.publish(row["type"], row["payload"].encode(), str(row["event_id"])))
-            for row in rows
-        ]
-        await asyncio.wait([ack for _, ack in acks], timeout=ACK_TIMEOUT_S)
-        return [
-            (row_id, ack.result().seq)
-            for row_id, ack in acks
-            if ack.done() and not ack.cancelled() and ack.exception() is None
-        ]
+        sent = [await self._publish(row) for row in rows]
+        await asyncio.wait([one.ack for one in sent], timeout=ACK_TIMEOUT_S)
+        for one in sent:
+            one.end_span()
+        return [(one.row_id, one.ack.result().seq) for one in sent if one.is_acknowledged()]
+
+    async def _publish(self, row: Record) -> _Sent:
+        message_id = str(row["event_id"])
+        span = event_spans.sending(row["type"], row["payload"], message_id)
+        headers = {} if span is None else {event_spans.TRACEPARENT: span.trace.traceparent()}
+        ack = await self._bus.publish(row["type"], row["payload"].encode(), message_id, headers)
+        return _Sent(row["id"], ack, span)
 
     async def _prune(self, connection: Connection) -> None:
         await connection.execute(PRUNE, self._retention_s, PRUNE_ROWS)

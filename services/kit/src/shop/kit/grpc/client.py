@@ -14,7 +14,7 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from prometheus_client import Counter, Gauge, Histogram
 
-from shop.kit import telemetry
+from shop.kit import spans, telemetry
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.exposition import exemplar
 from shop.kit.grpc import deadline, problems
@@ -30,6 +30,7 @@ from shop.kit.grpc.interceptor import (
 )
 from shop.kit.http.breaker import MEASURED, Breaker
 from shop.kit.ids import new_id
+from shop.kit.spans import Kind
 
 CALLS = Counter("shop_grpc_client_requests_total", "gRPC calls to other services", ["upstream", "method", "code"])
 BREAKER = Gauge("shop_grpc_client_breaker_state", "0 closed, 1 half open, 2 open", ["upstream"])
@@ -213,7 +214,7 @@ class _Measured(grpc.aio.UnaryUnaryClientInterceptor):
         method = text if text in self._methods else UNMATCHED
         name = self._client.name
         started = time.perf_counter()
-        with telemetry.span(f"grpc {text[1:]}", **span_attributes(text)):
+        with spans.span(text[1:], span_attributes(text), Kind.CLIENT) as recorded:
             metadata = grpc.aio.Metadata(*self._client.metadata())
             call = await continuation(client_call_details._replace(metadata=metadata), request)
             try:
@@ -223,7 +224,10 @@ class _Measured(grpc.aio.UnaryUnaryClientInterceptor):
                 call.cancel()
                 CALLS.labels(name, method, grpc.StatusCode.CANCELLED.name).inc()
                 raise
-            telemetry.annotate(**{STATUS_ATTRIBUTE: code.value[0]})
+            if recorded is not None:
+                recorded.attributes[STATUS_ATTRIBUTE] = code.value[0]
+                if code is not grpc.StatusCode.OK:
+                    recorded.fail(code.name)
         CALLS.labels(name, method, code.name).inc()
         DURATION.labels(name, method).observe(time.perf_counter() - started, exemplar())
         return call

@@ -17,6 +17,7 @@ from yarl import URL
 from shop.kit import telemetry
 from shop.kit.errors import OutcomeUnknown, Problem
 from shop.kit.exposition import exemplar
+from shop.kit.http.client_span import answered, client_span
 from shop.kit.http.connections import FAILED, FIRST_ERROR_STATUS, FIRST_FAULT_STATUS, Connections, ServiceResponse
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
 from shop.kit.ids import new_id
@@ -115,15 +116,19 @@ class ServiceClient:
         """
         content = None if json is None else orjson.dumps(json, default=str)
         target = URL(path).raw_path_qs + (f"?{urlencode(params, doseq=True)}" if params else "")
-        sent = self._headers(headers or {}, self._internal_token if internal else token)
-        if content is not None:
-            sent["content-type"] = "application/json"
-        request = Request(method, target, sent, lambda: content, method in IDEMPOTENT)
+        with client_span(method, self.name):
+            sent = self._headers(headers or {}, self._internal_token if internal else token)
+            if content is not None:
+                sent["content-type"] = "application/json"
+            request = Request(method, target, sent, lambda: content, method in IDEMPOTENT)
+            return await self._send_and_repeat(request, timeout_s, refusals)
+
+    async def _send_and_repeat(self, request: Request, timeout_s: float, refusals: Collection[str]) -> Response:
         begun = asyncio.get_running_loop().time()
         try:
             return await self._send(request, timeout_s, refusals)
         except OutcomeUnknown:
-            if method != "GET" or asyncio.get_running_loop().time() - begun >= timeout_s:
+            if request.method != "GET" or asyncio.get_running_loop().time() - begun >= timeout_s:
                 raise
         await asyncio.sleep(GET_RETRY_WAIT_S * random.random())
         return await self._send(request, timeout_s, refusals)
@@ -164,6 +169,7 @@ class ServiceClient:
         self, exchange: Exchange, response: ServiceResponse, content: bytes, refusals: Collection[str]
     ) -> Response:
         status = response.status
+        answered(exchange, status)
         if response.misrouted:
             raise self._outcome_unknown(exchange, f": a misrouted connection answered {status}")
         problem = _problem(response, content) if status >= FIRST_ERROR_STATUS else None

@@ -21,7 +21,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from shop.kit import telemetry
+from shop.kit import spans, telemetry
 from shop.kit.clock import Clock
 from shop.kit.errors import OutcomeUnknown, Unavailable
 
@@ -300,6 +300,18 @@ async def advance[S](saga: Saga[S], progress: Progress, subject: S, clock: Clock
     raise AssertionError(f"a {saga.kind} saga does not reach a verdict")
 
 
+async def _carried_out[S](step: Step[S], phase: Phase, subject: S) -> Done | Rejected:
+    with spans.span(f"saga.{step.name}", {"shop.saga.phase": phase.value}):
+        result: Done | Rejected = Done()
+        if phase is Phase.ACTION:
+            result = await step.action(subject)
+        elif step.compensation is not None:
+            await step.compensation(subject)
+        if isinstance(result, Rejected):
+            spans.annotate(attributes={"shop.saga.rejection": result.code})
+    return result
+
+
 async def _perform[S](saga: Saga[S], progress: Progress, step: Step[S], phase: Phase, subject: S, clock: Clock) -> None:
     started = time.perf_counter()
 
@@ -309,12 +321,7 @@ async def _perform[S](saga: Saga[S], progress: Progress, step: Step[S], phase: P
         progress.record(Record(operation, step.name, phase, outcome, at, attempt, trace_id, seconds, detail))
 
     try:
-        with telemetry.span(f"saga.{step.name}", phase=phase.value):
-            result: Done | Rejected = Done()
-            if phase is Phase.ACTION:
-                result = await step.action(subject)
-            elif step.compensation is not None:
-                await step.compensation(subject)
+        result = await _carried_out(step, phase, subject)
     except asyncio.CancelledError:
         record(Outcome.UNKNOWN, "interrupted")
         raise
