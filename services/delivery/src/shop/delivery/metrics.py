@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from shop.delivery.domain import State
+from shop.kit.exposition import start_at_zero
+
 RESERVATIONS = Counter("shop_delivery_reservations_total", "Reservations by their result", ["result"])
 CHANGES = Counter("shop_delivery_changes_total", "Deliveries by the state that they reached", ["state", "reason"])
 WAITING = Gauge("shop_delivery_waiting", "Deliveries in line for a courier, as of the last check")
@@ -20,3 +23,11 @@ DISPATCH = Histogram(
 )
 POSITIONS = Counter("shop_delivery_positions_total", "Positions of couriers by what became of them", ["result"])
 STREAMS = Gauge("shop_delivery_streams", "Clients that watch a delivery or their jobs", ["kind"])
+
+start_at_zero(RESERVATIONS, ["reserved", "released", "no_courier", "address_not_found", "address_out_of_reach"])
+start_at_zero(CHANGES, set(State) - {State.FAILED}, [""])
+start_at_zero(CHANGES, [State.WAITING], ["rejected", "dropped", "off_shift", "no_fix", "courier_deleted"])
+start_at_zero(CHANGES, [State.FAILED], ["no_courier"])
+start_at_zero(COURIERS, ["fresh", "stale", "none"])
+start_at_zero(POSITIONS, ["stored", "dropped"])
+start_at_zero(STREAMS, ["delivery", "jobs"])

@@ -54,6 +54,7 @@ class Tasks:
 
     def start(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Run ``loop()`` until the application ends; a loop that returns is finished, one that raises is restarted."""
+        RESTARTS.labels(name)
         self._tasks[name] = asyncio.create_task(self._supervise(name, loop), name=name)
 
     async def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:

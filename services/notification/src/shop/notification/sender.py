@@ -12,21 +12,18 @@ import logging
 from datetime import datetime
 
 import jinja2
-from prometheus_client import Counter, Gauge
 
 from shop.kit.clock import Clock
 from shop.kit.errors import Unavailable
 from shop.kit.logging import decision
 from shop.kit.tasks import backoff_s, poll
 from shop.notification import domain
+from shop.notification.metrics import SENT, UP
 from shop.notification.providers import Deferred, Down, Outgoing, Provider, Refused
 from shop.notification.render import Rendered, Renderer
 from shop.notification.repository import LEASE_S, Claimed, NotificationRepository, Result
 
 log = logging.getLogger(__name__)
-
-SENT = Counter("shop_notification_messages_total", "Attempts to send a message, by outcome", ["channel", "outcome"])
-UP = Gauge("shop_notification_provider_up", "1 while the provider of the channel can be reached", ["channel"])
 
 BATCH_MESSAGES = 100
 IDLE_POLL_S = 0.25

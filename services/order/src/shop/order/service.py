@@ -94,7 +94,10 @@ class OrderService:
             context.clients.get("payment", settings.payment_url),
             food_participants(settings, context.clients),
         )
-        lifecycle = OrderLifecycle(order_steps(participants), context.clock)
+        steps = order_steps(participants)
+        metrics.SAGAS.expect((steps.retail, steps.food))
+        metrics.expect(settings.store.currency)
+        lifecycle = OrderLifecycle(steps, context.clock)
         retries = (settings.retry_first_s, settings.retry_max_s)
         runner = SagaRunner(repository.sagas, lifecycle, metrics.SAGAS, context.clock, *retries)
         service = cls(settings, repository, participants, runner, context.clock)
@@ -126,6 +129,7 @@ class OrderService:
         new = NewOrder(order, key, digest, telemetry.traceparent(), deadline_s)
         if not await self._insert(new):
             return await self._repeat(person, key, digest)
+        metrics.count(order)
         subject, progress = Subject(order, new.traceparent), Progress(PLACE)
         run = SagaRun(order.id, order.kind, subject, 1, order.created_at, inline=True, progress=progress)
         await self._drive_until(run, until)
@@ -291,7 +295,7 @@ class OrderService:
             order_id, before, after, self._clock.now(), telemetry.trace_id(), messages.moved, kinds
         )
         if moved is not None:
-            metrics.count(moved.state, None)
+            metrics.count(moved)
             log_state(moved, admin_id=person.user_id)
             return moved
         order = await self.get(order_id, person)
