@@ -109,5 +109,8 @@ def test_namespace_and_shop_are_fixed_and_the_data_source_is_chosen_in_grafana()
 
 
 def test_a_shop_has_no_dashboard_of_a_module_that_is_off() -> None:
-    off = ("--set", "services.player.enabled=false,services.delivery.enabled=false,services.recommendation.enabled=false")
+    off = (
+        "--set",
+        "services.player.enabled=false,services.delivery.enabled=false,services.recommendation.enabled=false",
+    )
     assert dashboards.OF_SHOP - set(boards(template("shop", *ON, *off))) == {"arcade", "delivery", "recommendations"}
