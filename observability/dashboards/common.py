@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, text, timeseries
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, text, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as looks
 from grafana_foundation_sdk.models import dashboard as models
@@ -188,11 +188,11 @@ def _variable(name: str) -> dashboard.QueryVariable:
     )
 
 
-type Builder = timeseries.Panel | stat.Panel | bargauge.Panel
+type Builder = timeseries.Panel | stat.Panel
 
 
 def _panel(panel: Panel, number: int) -> Builder:
-    made = {"timeseries": _timeseries, "stat": _stat, "bars": _bars}[panel.kind](panel)
+    made: Builder = _stat() if panel.kind == "stat" else _timeseries(panel)
     made.id(number).title(panel.title).description(_described(panel)).datasource(SOURCE).unit(panel.unit)
     made.thresholds(_thresholds(panel)).span(panel.width).height(panel.height).links(_panel_links(panel))
     made.targets([_target(panel, query, letter) for query, letter in zip(panel.queries, "ABCDEFGH", strict=False)])
@@ -223,13 +223,8 @@ def _timeseries(panel: Panel) -> timeseries.Panel:
     return made
 
 
-def _stat(panel: Panel) -> stat.Panel:
+def _stat() -> stat.Panel:
     made = stat.Panel().graph_mode(looks.BigValueGraphMode.AREA).color_mode(looks.BigValueColorMode.VALUE)
-    return made.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-
-
-def _bars(panel: Panel) -> bargauge.Panel:
-    made = bargauge.Panel().orientation(looks.VizOrientation.HORIZONTAL).display_mode(looks.BarGaugeDisplayMode.BASIC)
     return made.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
 
 
