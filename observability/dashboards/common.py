@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, text, timeseries
+from grafana_foundation_sdk.cog.builder import Builder as Build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as looks
 from grafana_foundation_sdk.models import dashboard as models
@@ -255,8 +256,8 @@ def _target(panel: Panel, query: Query, letter: str) -> prometheus.Dataquery:
     return made.range().exemplar(panel.exemplars)
 
 
-def _panel_links(panel: Panel) -> list[dashboard.DashboardLink]:
-    found = []
+def _panel_links(panel: Panel) -> list[Build[models.DashboardLink]]:
+    found: list[Build[models.DashboardLink]] = []
     if panel.alert:
         found.append(
             _link(f"Runbook of {panel.alert}", f"/d/{UID_OF}{RUNBOOKS}?viewPanel=panel-{pages.number(panel.alert)}")
