@@ -76,7 +76,9 @@ def _spans(spans: Sequence[Span]) -> Iterator[str]:
 def _logs(logs: Sequence[LogEvent]) -> Iterator[str]:
     if logs:
         yield "\n## Log events\n"
-        rows = ((f"`{one.event}`", one.level, ", ".join(one.services), ", ".join(one.fields)) for one in logs)
+        rows = (
+            (f"`{one.event}`", ", ".join(one.levels), ", ".join(one.services), ", ".join(one.fields)) for one in logs
+        )
         yield from _table(("event", "level", "services", "fields"), rows)
 
 

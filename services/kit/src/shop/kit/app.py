@@ -211,7 +211,7 @@ async def _connect(settings: ServiceSettings) -> Database:
         except Unavailable as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise
-            log.warning("waiting for the database: %s", error)
+            log.warning("waiting for the database: %s", error, extra={"event": "database_awaited"})
             await asyncio.sleep(backoff_s(attempt, max_s=2.0))
             attempt += 1
 

@@ -247,6 +247,8 @@ class ErrorPageMiddleware:
         except Exception:
             if started or not is_page(scope):
                 raise
-            log.exception("page failed", extra={"path": scope["path"]})
+            log.exception(
+                "page failed", extra={"event": "page_failed", "route": getattr(scope.get("route"), "path", "unmatched")}
+            )
             answer = await error_page(Request(scope, receive), 500, "", "", {})
             await answer(scope, receive, send)
