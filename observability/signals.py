@@ -229,6 +229,8 @@ def _check(metric: Metric) -> None:
         raise SignalError(f"{name}: ends in _bytes, for its unit is By")
     if (metric.type == "histogram") != bool(metric.buckets):
         raise SignalError(f"{name}: histograms, and they alone, have buckets")
+    if metric.buckets and metric.buckets[0] < 0:
+        raise SignalError(f"{name}: has negative buckets, with which it has no sum")
     if list(metric.buckets) != sorted(set(metric.buckets)):
         raise SignalError(f"{name}: its buckets do not grow")
     if not 1 <= metric.series <= MAX_SERIES:

@@ -123,6 +123,7 @@ def test_groups_are_what_the_manifests_say() -> None:
         ("{name: shop_order_size, type: gauge, unit: By, help: x, services: all}", "ends in _bytes"),
         ("{name: shop_order_x_seconds, type: histogram, unit: s, help: x, services: all}", "have buckets"),
         ("{name: shop_a_s_seconds, type: histogram, unit: s, help: x, services: all, buckets: [2, 1]}", "do not grow"),
+        ("{name: shop_a_s_seconds, type: histogram, unit: s, help: x, services: all, buckets: [-1, 1]}", "negative"),
         ("{name: shop_order_x, type: number, unit: '1', help: x, services: all}", "type is number"),
         ("{name: shop_order_x, type: gauge, unit: '1', services: all}", "lacks help"),
         ("{name: shop_order_x, type: gauge, unit: '1', help: x, services: all, colour: red}", "has no colour"),
