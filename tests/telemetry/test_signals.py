@@ -62,12 +62,12 @@ def made_by_the_code() -> dict[str, MetricWrapperBase]:
 
 
 def _queried(metric: MetricWrapperBase) -> str:
-    return metric._name + ("_total" if metric._type == "counter" else "")
+    return str(metric._name) + ("_total" if metric._type == "counter" else "")
 
 
 def _of_a_test(metric: MetricWrapperBase) -> bool:
     """Tests of the kit run in the same process and have services of their own, such as trip."""
-    return metric._name.startswith("shop_trip_")
+    return str(metric._name).startswith("shop_trip_")
 
 
 def described(name: str) -> tuple[Any, ...]:

@@ -163,7 +163,7 @@ def create_app(
 def _templates(routers: Sequence[APIRouter]) -> Iterator[tuple[str, str, int]]:
     """Method, path template and status of a success, of every operation."""
     for route in (route for router in routers for route in router.routes if isinstance(route, APIRoute)):
-        for method in route.methods:
+        for method in route.methods or ():
             yield method, route.path, route.status_code or 200
 
 
