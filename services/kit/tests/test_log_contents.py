@@ -157,11 +157,10 @@ def test_an_error_is_described_without_the_values_it_repeats(log: Log, error: Ex
     assert described(error) == text
     log.logger.warning("it failed: %s", error)
     log.logger.info("it failed: %r", error)
-    try:
-        raise RuntimeError("afterwards") from error
-    except RuntimeError as raised:
-        assert text in stack_of(raised)
-        log.logger.exception("it failed")
+    afterwards = RuntimeError("afterwards")
+    afterwards.__cause__ = error
+    assert text in stack_of(afterwards)
+    log.logger.error("it failed", exc_info=afterwards)
     assert MARKER not in log.stream.getvalue()
 
 

@@ -190,7 +190,7 @@ async def test_callers_of_several_traces_and_their_batch_are_linked(collector: R
         with spans.span(f"caller {number}"):
             return await batcher.submit(number)
 
-    assert await asyncio.gather(call(1), call(2)) == [2, 4]
+    assert list(await asyncio.gather(call(1), call(2))) == [2, 4]
     found = {span.name: span for span in await _exported(collector)}
     batch, callers = found["batch"], [found["caller 1"], found["caller 2"]]
     assert found["work"].parent_id == batch.span_id

@@ -133,7 +133,7 @@ def change_level(steps: int) -> None:
     level = LEVELS[min(max(position - steps, 0), len(LEVELS) - 1)]
     set_level(min(level, logging.WARNING))
     name = logging.getLevelName(level)
-    log.warning("the log level is %s", name, extra={"event": "log_level_changed", "log_level": name.lower()})
+    decision(log, "log_level_changed", "the log level is %s", name, level=logging.WARNING, log_level=name.lower())
     set_level(level)
 
 
