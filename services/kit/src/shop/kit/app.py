@@ -237,7 +237,8 @@ def _operational_routes(
 
     @router.get("/metrics")
     async def metrics(request: Request) -> Response:
-        content, content_type = exposition(request.headers.get("Accept", ""))
+        # Of a service with many routes this takes some 20 ms, for which no request may wait.
+        content, content_type = await asyncio.to_thread(exposition, request.headers.get("Accept", ""))
         return Response(content, headers={"Content-Type": content_type})
 
     return router
