@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from observability import signals
 from observability.signals import LabelSet, Metric
 from shop.devkit.testing import wait_until
+from shop.gateway import routing
 from tests.architecture.source import service_nouns
 from tests.integration import buyers, food
 from tests.integration.rounds import play
@@ -38,14 +39,18 @@ class Sample(NamedTuple):
     trace_id: str
 
 
+def addresses_of(traced: TracedShop) -> dict[str, str]:
+    components = traced.local.status()["components"]
+    return {part["name"].partition("-")[0]: f"http://127.0.0.1:{part['port']}" for part in components}
+
+
 async def scrape(traced: TracedShop, api: Shop, accept: str = "text/plain") -> dict[str, list[Sample]]:
     """The samples of each service's own metrics."""
-    ports = {part["name"].partition("-")[0]: part["port"] for part in traced.local.status()["components"]}
+    addresses = addresses_of(traced)
     parse = parse_openmetrics if accept == OPENMETRICS else parse_text
 
     async def of(noun: str) -> list[Sample]:
-        url = f"http://127.0.0.1:{ports[noun]}/metrics"
-        async with api.session.get(url, headers={"Accept": accept}) as answer:
+        async with api.session.get(f"{addresses[noun]}/metrics", headers={"Accept": accept}) as answer:
             assert answer.status == 200
             families = list(parse(await answer.text()))
         assert wrong_types(families) == [], noun
@@ -125,6 +130,31 @@ async def test_label_sets_are_there_from_the_start(traced: TracedShop, api: Shop
         await wait_until(complete, MEASURED_WITHIN_S)
     except TimeoutError:
         pytest.fail(str(await lacking()))
+
+
+async def test_every_route_is_there_from_the_start_with_its_faults(traced: TracedShop, api: Shop) -> None:
+    found, lacking = await scrape(traced, api), []
+    for noun, url in addresses_of(traced).items():
+        if noun not in SERVICES:
+            continue
+        there = {
+            (one.labels["method"], one.labels["route"], one.labels["status"])
+            for one in found[noun]
+            if one.name == "shop_http_requests_total"
+        }
+        faults = ("500", "502", "503", "504") if noun == "gateway" else ("500", "503")
+        for method, route in await routes(api, noun, url):
+            lacking += [(noun, method, route, status) for status in faults if (method, route, status) not in there]
+    assert lacking == []
+
+
+async def routes(api: Shop, noun: str, url: str) -> set[tuple[str, str]]:
+    """Methods and templates: of the gateway by its table, of the others as they document them."""
+    if noun == "gateway":
+        return {(method, route) for _, route in routing.routes_of_services() for method in ("GET", "POST")}
+    async with api.session.get(f"{url}/openapi.json") as answer:
+        paths = (await answer.json())["paths"]
+    return {(method.upper(), path) for path, item in paths.items() for method in item}
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ async def scraped(accept: str) -> tuple[str, str]:
 async def test_openmetrics_is_answered_to_those_that_accept_it() -> None:
     content_type, text = await scraped(OPENMETRICS)
     assert content_type.startswith("application/openmetrics-text")
-    assert "shop_http_requests" in {family.name for family in text_string_to_metric_families(text)}
+    assert "shop_http_requests" in {family.name for family in text_string_to_metric_families(text)}  # type: ignore[no-untyped-call]
     content_type, text = await scraped("*/*")
     assert content_type.startswith("text/plain")
     assert "_created" not in text
