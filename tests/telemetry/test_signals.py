@@ -104,6 +104,16 @@ def test_the_matrix_has_the_log_events_that_the_source_names() -> None:
     assert [pattern for pattern in patterns if not any(re.fullmatch(pattern, event) for event in listed)] == []
 
 
+def test_the_operators_label_sets_exist_before_the_first_event() -> None:
+    missing = [
+        (name, dict(start))
+        for name, metric in SIGNALS.of_service("operator").items()
+        for start in metric.start
+        if REGISTRY.get_sample_value(f"{name}_count" if metric.type == "histogram" else name, dict(start)) is None
+    ]
+    assert missing == []
+
+
 def test_groups_are_what_the_manifests_say() -> None:
     manifests = manifest.read(ROOT)
     assert set(SIGNALS.groups["all"]) == set(service_nouns())
