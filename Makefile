@@ -93,6 +93,7 @@ generate: sync  ## write every file that follows from the services' manifests, t
 	@$(RUN) python -m tests.architecture.package_diagram
 	@$(RUN) python -m observability.generate
 	@$(RUN) python -m tests.charts.generate
+	@$(RUN) python -m observability.document
 
 schemas: sync  ## write the golden schema of every new or extended event, call and .proto file
 	@$(RUN) python -m tests.contracts.golden

@@ -80,7 +80,7 @@ class Span:
 @dataclass(frozen=True)
 class LogEvent:
     event: str
-    level: Level
+    levels: tuple[Level, ...]
     services: tuple[str, ...]
     fields: tuple[str, ...]
 
@@ -167,8 +167,8 @@ class _Reader:
     def log_event(self, entry: Mapping[str, Any]) -> LogEvent:
         event = entry.get("event", "")
         _members(event, entry, {"event", "level", "services", "fields"}, {"event", "level", "services"})
-        level = _choice(event, "level", entry["level"], Level)
-        return LogEvent(event, level, self._services(event, entry["services"]), tuple(entry.get("fields", ())))
+        levels = tuple(_choice(event, "level", level, Level) for level in entry["level"])
+        return LogEvent(event, levels, self._services(event, entry["services"]), tuple(entry.get("fields", ())))
 
     def _services(self, name: str, named: str | Sequence[str]) -> tuple[str, ...]:
         if isinstance(named, str):
@@ -229,6 +229,8 @@ def _check(metric: Metric) -> None:
         raise SignalError(f"{name}: ends in _bytes, for its unit is By")
     if (metric.type == "histogram") != bool(metric.buckets):
         raise SignalError(f"{name}: histograms, and they alone, have buckets")
+    if metric.buckets and metric.buckets[0] < 0:
+        raise SignalError(f"{name}: has negative buckets, with which it has no sum")
     if list(metric.buckets) != sorted(set(metric.buckets)):
         raise SignalError(f"{name}: its buckets do not grow")
     if not 1 <= metric.series <= MAX_SERIES:

@@ -190,7 +190,7 @@ async def test_callers_of_several_traces_and_their_batch_are_linked(collector: R
         with spans.span(f"caller {number}"):
             return await batcher.submit(number)
 
-    assert await asyncio.gather(call(1), call(2)) == [2, 4]
+    assert list(await asyncio.gather(call(1), call(2))) == [2, 4]
     found = {span.name: span for span in await _exported(collector)}
     batch, callers = found["batch"], [found["caller 1"], found["caller 2"]]
     assert found["work"].parent_id == batch.span_id
@@ -212,7 +212,10 @@ async def test_background_work_outside_of_a_trace_is_not_recorded(collector: Rec
     ("sql", "summary"),
     [
         ("SELECT id FROM orders WHERE id = $1 FOR UPDATE SKIP LOCKED", "SELECT orders"),
-        ("WITH new AS (INSERT INTO orders (id) VALUES ($1)) INSERT INTO outbox SELECT 1", "INSERT orders INSERT outbox"),
+        (
+            "WITH new AS (INSERT INTO orders VALUES ($1)) INSERT INTO outbox SELECT 1",
+            "INSERT orders INSERT outbox",
+        ),
         ("INSERT INTO inbox VALUES ($1) ON CONFLICT (id) DO UPDATE SET a = 1", "INSERT inbox"),
         ("UPDATE sagas s SET status = $1 FROM unnest($2::int[]) AS t(id)", "UPDATE sagas"),
         ("DELETE FROM inbox WHERE ctid IN (SELECT ctid FROM inbox)", "DELETE inbox"),

@@ -11,10 +11,17 @@ RESERVATIONS = Counter("shop_delivery_reservations_total", "Reservations by thei
 CHANGES = Counter("shop_delivery_changes_total", "Deliveries by the state that they reached", ["state", "reason"])
 WAITING = Gauge("shop_delivery_waiting", "Deliveries in line for a courier, as of the last check")
 COURIERS = Gauge("shop_delivery_couriers", "Couriers on shift, by their last fix: fresh, stale or none", ["fix"])
+# Two, because a histogram with negative buckets has no sum, and is not valid in OpenMetrics.
+ETA_ERROR_BUCKETS_S = (0, 60, 120, 300, 600, 900, 1800)
 ETA_ERROR = Histogram(
     "shop_delivery_eta_error_seconds",
-    "Time of delivery minus the first estimate",
-    buckets=(-1800, -900, -600, -300, -120, -60, 0, 60, 120, 300, 600, 900, 1800),
+    "Time of delivery minus the first estimate, 0 for those that came earlier",
+    buckets=ETA_ERROR_BUCKETS_S,
+)
+EARLY = Histogram(
+    "shop_delivery_early_seconds",
+    "First estimate minus time of delivery, of those that came earlier",
+    buckets=ETA_ERROR_BUCKETS_S,
 )
 DISPATCH = Histogram(
     "shop_delivery_dispatch_seconds",
@@ -31,3 +38,10 @@ start_at_zero(CHANGES, [State.FAILED], ["no_courier"])
 start_at_zero(COURIERS, ["fresh", "stale", "none"])
 start_at_zero(POSITIONS, ["stored", "dropped"])
 start_at_zero(STREAMS, ["delivery", "jobs"])
+
+
+def arrived(late_s: float) -> None:
+    """Measure a delivery that came this much later than first estimated, or earlier where it is negative."""
+    ETA_ERROR.observe(max(0.0, late_s))
+    if late_s < 0:
+        EARLY.observe(-late_s)

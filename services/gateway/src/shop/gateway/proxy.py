@@ -232,7 +232,13 @@ class ProxiedRequest:
     def _record_failure(self, reason: str, detail: str) -> None:
         """Count and log why the upstream did not answer in full."""
         FAILURES.labels(self._upstream.service, reason).inc()
-        log.warning("%s: %s %s", self._upstream.service, reason, detail, extra={"route": self._target.path})
+        log.warning(
+            "%s: %s %s",
+            self._upstream.service,
+            reason,
+            detail,
+            extra={"event": "upstream_failed", "route": self._target.path},
+        )
 
     async def _relay(self, response: aiohttp.ClientResponse, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
         service, status, content = self._upstream.service, response.status, response.content
@@ -240,7 +246,12 @@ class ProxiedRequest:
         if self._exchange is not None:
             answered(self._exchange, status)
         if status >= FIRST_FAULT_STATUS:
-            log.warning("%s answered %s", service, status, extra={"route": self._target.path})
+            log.warning(
+                "%s answered %s",
+                service,
+                status,
+                extra={"event": "upstream_error_answered", "route": self._target.path},
+            )
         headers = response_headers(response.raw_headers, extra, api=self._target.api)
         if self._exchange is not None and is_stream(headers):
             self._is_stream = True

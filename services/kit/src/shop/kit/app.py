@@ -163,7 +163,7 @@ def create_app(
 def _templates(routers: Sequence[APIRouter]) -> Iterator[tuple[str, str, int]]:
     """Method, path template and status of a success, of every operation."""
     for route in (route for router in routers for route in router.routes if isinstance(route, APIRoute)):
-        for method in route.methods:
+        for method in route.methods or ():
             yield method, route.path, route.status_code or 200
 
 
@@ -211,7 +211,7 @@ async def _connect(settings: ServiceSettings) -> Database:
         except Unavailable as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise
-            log.warning("waiting for the database: %s", error)
+            log.warning("waiting for the database: %s", error, extra={"event": "database_awaited"})
             await asyncio.sleep(backoff_s(attempt, max_s=2.0))
             attempt += 1
 
@@ -237,7 +237,8 @@ def _operational_routes(
 
     @router.get("/metrics")
     async def metrics(request: Request) -> Response:
-        content, content_type = exposition(request.headers.get("Accept", ""))
+        # Of a service with many routes this takes some 20 ms, for which no request may wait.
+        content, content_type = await asyncio.to_thread(exposition, request.headers.get("Accept", ""))
         return Response(content, headers={"Content-Type": content_type})
 
     return router

@@ -148,7 +148,9 @@ def one_by_one_on_error[T, R](
         except Exception:
             if len(batch) == 1:
                 raise
-            log.exception("a batch of %d items failed, trying them one by one", len(batch))
+            log.exception(
+                "a batch of %d items failed, trying them one by one", len(batch), extra={"event": "batch_failed"}
+            )
             return [await handle_one(item) for item in batch]
 
     async def handle_one(item: T) -> R | BaseException:

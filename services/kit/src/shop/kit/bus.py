@@ -120,12 +120,12 @@ class Bus:
                 self.reconnected.set()
                 return
             except (OSError, NatsError, TimeoutError) as error:
-                log.info("broker not reachable: %s", error, extra={"attempt": attempt})
+                log.info("broker not reachable: %s", error, extra={"event": "broker_unreachable", "attempt": attempt})
                 await asyncio.sleep(backoff_s(attempt, max_s=5.0))
                 attempt += 1
 
     async def _on_error(self, error: Exception) -> None:
-        log.warning("broker: %s", repr(error))
+        log.warning("broker: %r", error, extra={"event": "broker_error"})
 
     async def _on_reconnected(self) -> None:
         self.reconnected.set()
@@ -175,9 +175,21 @@ class Bus:
         try:
             await self.stream.update_stream(info.config, max_bytes=wanted)
         except APIError as error:
-            log.warning("stream %s keeps its size of %s bytes: %s", info.config.name, present, error.description)
+            log.warning(
+                "stream %s keeps its size of %s bytes: %s",
+                info.config.name,
+                present,
+                error.description,
+                extra={"event": "stream_not_resized"},
+            )
         else:
-            log.info("stream %s may hold %s bytes, before %s", info.config.name, wanted, present)
+            log.info(
+                "stream %s may hold %s bytes, before %s",
+                info.config.name,
+                wanted,
+                present,
+                extra={"event": "stream_resized"},
+            )
 
     async def last_sequence(self, noun: str) -> int:
         """The sequence number of the newest message of ``noun``'s stream; 0 when it is empty."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from shop.kit import spans, telemetry
 from shop.kit.events import Received
+from shop.kit.logging import bind_subjects
 from shop.kit.spans import Kind, Span
 from shop.kit.telemetry import NO_TRACE, Trace
 
@@ -36,6 +37,7 @@ def processing(group: str, events: Sequence[Received]) -> Iterator[None]:
     has a span that is linked to it.
     """
     one = _of_one_trace([event.traceparent for event in events])
+    bind_subjects(events[0].event if len(events) == 1 else None)
     recorded = _recorded(events)
     if not recorded:
         with spans.continued(one):

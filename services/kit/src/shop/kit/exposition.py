@@ -18,7 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from shop.kit import spans, telemetry
 
-prometheus_client.disable_created_metrics()
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 """They double the number of time series, and no query here uses them."""
 
 LAG = Histogram(

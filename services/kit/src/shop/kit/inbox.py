@@ -230,7 +230,12 @@ class _Loop:
             except Unavailable:
                 await asyncio.sleep(UNAVAILABLE_PAUSE_S)
             except BROKER_ERRORS as error:
-                log.warning("consumer %s waits for the broker: %r", self._consumer.name, error)
+                log.warning(
+                    "consumer %s waits for the broker: %r",
+                    self._consumer.name,
+                    error,
+                    extra={"event": "consumer_waits"},
+                )
                 await asyncio.sleep(UNAVAILABLE_PAUSE_S)
 
     async def _consume(self) -> None:
@@ -269,7 +274,10 @@ class _Loop:
             await asyncio.gather(*(message.nak(delay=UNAVAILABLE_PAUSE_S) for message, _ in opened))
             raise
         except Exception:
-            log.exception("a batch of events failed, trying them one by one", extra={"consumer": self._consumer.name})
+            log.exception(
+                "a batch of events failed, trying them one by one",
+                extra={"event": "event_batch_failed", "consumer": self._consumer.name},
+            )
             for message, event in opened:
                 await self._process_alone(message, event)
             return
@@ -298,7 +306,7 @@ class _Loop:
         try:
             return _sent_in_trace(message, open_envelope(message.data, self._types))
         except ValueError as error:
-            log.warning("unreadable event: %s", error, extra={"subject": message.subject})
+            log.warning("unreadable event: %s", error, extra={"event": "event_unreadable", "subject": message.subject})
             kept = Received(_id_of(message), message.subject, message.metadata.timestamp, "", "", None)
             for _ in range(MAX_FAILURES):
                 if await self._inbox.count_failure(self._consumer, kept, message.data, error) >= MAX_FAILURES:

@@ -14,6 +14,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shop.kit import logging as kit_logging
 from shop.kit import spans, streams
 from shop.kit.errors import Problem, encoded_body
 
@@ -83,6 +84,7 @@ class _Exchange:
         self._headers = headers
         self._span = spans.ServerSpan(self._header(b"traceparent"), self._header(b"x-request-id"))
         self._request_id = self._span.request_id.encode()
+        kit_logging.in_request(scope)
         self._status = 0
         self._task = asyncio.current_task()
         self._stream: streams.EventStream | None = None
@@ -109,7 +111,10 @@ class _Exchange:
             await self._fail(problem)
         except Exception as error:
             spans.annotate(error)
-            log.exception("request failed", extra={"method": self._scope["method"], "route": self._route()})
+            log.exception(
+                "request failed",
+                extra={"event": "request_failed", "method": self._scope["method"], "route": self._route()},
+            )
             await self._fail(Problem(500, "internal_error", "Something went wrong on our side."))
 
     def _too_large(self) -> Problem:

@@ -195,7 +195,10 @@ class Outbox:
         status = await connection.execute(LOST, await self._bus.last_sequence(self._noun))
         if status != "UPDATE 0":
             RESENT.inc(int(status.split()[-1]))
-            log.warning("the broker lost events, sending them again", extra={"events": int(status.split()[-1])})
+            log.warning(
+                "the broker lost events, sending them again",
+                extra={"event": "events_lost_by_broker", "events": int(status.split()[-1])},
+            )
 
     async def relay_batch(self, connection: Connection) -> int:
         """Publish the oldest rows, mark those that the broker acknowledged, and return how many there were.

@@ -70,9 +70,9 @@ class Tasks:
                 RESTARTS.labels(name).inc()
                 extra = {"task": name, "attempt": attempt}
                 if isinstance(error, Unavailable):
-                    log.warning("background loop %s waits: %s", name, error, extra=extra)
+                    log.warning("background loop %s waits: %s", name, error, extra={"event": "task_waits", **extra})
                 else:
-                    log.exception("background loop %s failed", name, extra=extra)
+                    log.exception("background loop %s failed", name, extra={"event": "task_failed", **extra})
                 await asyncio.sleep(backoff_s(attempt))
                 attempt += 1
 

@@ -57,7 +57,7 @@ class Sender:
             await self._provider.open()
             claimed = await self.send_batch()
         except Down as error:
-            log.warning("%s messages wait: %s", self._provider.channel, error)
+            log.warning("%s messages wait: %s", self._provider.channel, error, extra={"event": "messages_wait"})
             UP.labels(self._provider.channel).set(0)
             await asyncio.sleep(backoff_s(self._failures, DOWN_FIRST_S, DOWN_MAX_S))
             self._failures += 1
@@ -117,7 +117,10 @@ class Sender:
             return self._outcome(message, content, "queued", error)
         except Exception as error:
             # An unexpected error uses up an attempt of this message and must not stop the others.
-            log.exception("a message could not be sent", extra={"notification_id": str(message.id)})
+            log.exception(
+                "a message could not be sent",
+                extra={"event": "message_attempt_failed", "notification_id": str(message.id)},
+            )
             return self._outcome(message, content, "queued", error)
         return self._outcome(message, content, "sent", None)
 

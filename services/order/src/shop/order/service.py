@@ -20,6 +20,7 @@ from shop.kit.errors import Problem, Unavailable
 from shop.kit.http import Clients
 from shop.kit.idempotency import key_in_flight, key_reused
 from shop.kit.ids import new_id
+from shop.kit.logging import bind
 from shop.kit.saga.engine import Progress, Rejected
 from shop.kit.saga.recovery import SagaRecovery
 from shop.kit.saga.runner import LeaseLost, SagaRun, SagaRunner
@@ -124,6 +125,7 @@ class OrderService:
         """
         until = asyncio.get_running_loop().time() + self._settings.inline_budget_s
         order, digest = new_order(person, request, self._settings.store.currency, self._clock.now())
+        bind(order_id=order.id)
         await self._check_acceptable(person, order, key)
         deadline_s = self._settings.saga_deadline_s if order.food is None else self._settings.food_deadline_s
         new = NewOrder(order, key, digest, telemetry.traceparent(), deadline_s)
@@ -167,9 +169,9 @@ class OrderService:
             await self._reload(run)
             return
         except (TimeoutError, Unavailable, Problem) as error:
-            log.warning("order %s is resumed later: %r", run.saga_id, error)
+            log.warning("order %s is resumed later: %r", run.saga_id, error, extra={"event": "order_resumed_later"})
         except Exception:
-            log.exception("order %s is resumed later", run.saga_id)
+            log.exception("order %s is resumed later", run.saga_id, extra={"event": "order_resumed_later"})
         await self._park(run)
 
     async def _park(self, run: SagaRun[Subject]) -> None:
@@ -179,7 +181,9 @@ class OrderService:
         except LeaseLost:
             await self._reload(run)
         except (TimeoutError, Unavailable, Problem) as error:
-            log.warning("order %s is resumed when its lease ends: %r", run.saga_id, error)
+            log.warning(
+                "order %s is resumed when its lease ends: %r", run.saga_id, error, extra={"event": "order_not_parked"}
+            )
 
     async def _reload(self, run: SagaRun[Subject]) -> None:
         """Another worker, or a statement whose answer was lost, has changed the order: answer what it is now."""
@@ -187,7 +191,9 @@ class OrderService:
             async with asyncio.timeout(READ_TIMEOUT_S):
                 run.subject.order = await self._repository.get(run.saga_id, None) or run.subject.order
         except (TimeoutError, Unavailable) as error:
-            log.warning("order %s could not be read again: %r", run.saga_id, error)
+            log.warning(
+                "order %s could not be read again: %r", run.saga_id, error, extra={"event": "order_not_reloaded"}
+            )
 
     async def _answer(self, order: Order, refusal: Rejected | None) -> Answer:
         if order.state is State.PENDING:

@@ -95,7 +95,7 @@ class Charges:
     def _call_ended(self, task: asyncio.Task[None]) -> None:
         self._in_progress.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.warning("charges were left pending", exc_info=task.exception())
+            log.warning("charges were left pending", exc_info=task.exception(), extra={"event": "charges_left_pending"})
 
     async def close(self) -> None:
         """Wait for outcomes of calls in progress to be recorded, at most CLOSE_TIMEOUT_S seconds."""

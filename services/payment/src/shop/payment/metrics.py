@@ -20,3 +20,9 @@ start_at_zero(CHARGES, PaymentState)
 start_at_zero(REFUNDS, set(get_args(RefundState)) - {"pending"})
 start_at_zero(RESOLVED, set(PaymentState) - {PaymentState.PENDING})
 start_at_zero(RESOLVED, [f"refund_{state}" for state in get_args(RefundState)])
+
+
+def expect(currency: str) -> None:
+    """Make the time series of the shop's currency."""
+    for counter in (CAPTURED, REFUNDED):
+        counter.labels(currency)

@@ -80,7 +80,11 @@ class Refunds:
             try:
                 await self.open(RefundRequest(payment.id, f"void-{new_id()}", None, "voided", for_void=True))
             except (NotRefundable, RefundExceedsPayment):
-                log.debug("the payment %s was refunded by another caller", payment.id)
+                log.debug(
+                    "the payment %s was refunded by another caller",
+                    payment.id,
+                    extra={"event": "payment_refunded_elsewhere"},
+                )
         for refund in await self._repository.pending_refunds(payment.id):
             await self.execute(refund, payment)
         return await self._repository.find(payment.id) or payment

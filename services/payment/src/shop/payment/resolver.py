@@ -51,7 +51,12 @@ class Resolver:
             after = payments[before.order_id]
             if after.state != before.state:
                 RESOLVED.labels(after.state).inc()
-                log.warning("the payment of order %s was pending and is %s", after.order_id, after.state)
+                log.warning(
+                    "the payment of order %s was pending and is %s",
+                    after.order_id,
+                    after.state,
+                    extra={"event": "pending_payment_resolved"},
+                )
         return len(claimed)
 
     async def _resolve_refunds(self, claim: Claim) -> int:

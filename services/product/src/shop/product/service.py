@@ -81,7 +81,8 @@ class StockCount:
         metrics.SOLD_OUT.set(sold_out)
         metrics.DRIFT.set(drift)
         if drift:
-            log.error("the stock of %d products is not what movements and reservations leave", drift)
+            message = "the stock of %d products is not what movements and reservations leave"
+            log.error(message, drift, extra={"event": "stock_drift", "products": drift})
         return 0
 
 

@@ -164,5 +164,7 @@ class Sessions:
                 while await self.delete_expired():
                     pass
             except Unavailable:
-                log.warning("expired sessions not deleted: the database is unavailable")
+                log.warning(
+                    "expired sessions not deleted: the database is unavailable", extra={"event": "sessions_not_deleted"}
+                )
             await asyncio.sleep(CLEANING_PAUSE_S)

@@ -223,8 +223,8 @@ def _problem(method: str, error: Exception) -> Problem:
     """What the caller learns of an error; one line of the log has the rest."""
     problem = known_problem(error)
     if problem is None:
-        log.error("call failed", exc_info=error, extra={"method": method})
+        log.error("call failed", exc_info=error, extra={"event": "call_failed", "method": method})
         return Problem(500, "internal_error", "Something went wrong on our side.")
     level = logging.INFO if problem.status < FIRST_FAULT_STATUS else logging.WARNING
-    log.log(level, "call refused: %s", error, extra={"method": method, "code": problem.code})
+    log.log(level, "call refused: %s", error, extra={"event": "call_refused", "method": method, "code": problem.code})
     return problem

@@ -330,7 +330,7 @@ async def _perform[S](saga: Saga[S], progress: Progress, step: Step[S], phase: P
     except Unavailable as error:
         record(Outcome.UNAVAILABLE, error.service)
     except Exception as error:
-        log.exception("step %s of a %s saga failed", step.name, saga.kind)
+        log.exception("step %s of a %s saga failed", step.name, saga.kind, extra={"event": "saga_step_failed"})
         record(Outcome.UNKNOWN, type(error).__name__)
     else:
         if isinstance(result, Rejected):
