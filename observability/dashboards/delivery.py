@@ -54,16 +54,21 @@ COURIERS = Row(
             stacked=True,
         ),
         Panel(
-            "Arrival against the first estimate",
-            "Median and 95th percentile; below 0 is early.",
+            "Later than the first estimate",
+            "Median and 95th percentile of the delay; early deliveries count as 0.",
             "s",
             [
                 Query(quantile(0.5, "shop_delivery_eta_error_seconds"), "p50"),
                 Query(quantile(0.95, "shop_delivery_eta_error_seconds"), "p95"),
             ],
-            minimum=None,
             orange=300,
             red=600,
+        ),
+        Panel(
+            "Earlier than the first estimate",
+            "Mean of the deliveries that came earlier.",
+            "s",
+            [Query(mean("shop_delivery_early_seconds"), "mean")],
         ),
         Panel(
             "Time of a decision",
