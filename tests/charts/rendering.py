@@ -222,7 +222,7 @@ def stable(found: Object) -> Object:
     are compared where they are generated."""
     if found["kind"] == "PrometheusRule":
         return {**found, "spec": {"groups": [group["name"] for group in found["spec"]["groups"]]}}
-    if found["kind"] == "ConfigMap" and "-dashboard-" in found["metadata"]["name"]:
+    if found["kind"] == "ConfigMap" and "dashboard-" in found["metadata"]["name"]:
         boards = {name: json.loads(text) for name, text in found["data"].items()}
         return {**found, "data": {name: f"{board['title']} ({board['uid']})" for name, board in boards.items()}}
     if found["kind"] != "Secret":

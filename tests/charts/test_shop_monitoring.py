@@ -27,7 +27,7 @@ def rules() -> list[Object]:
 
 def boards(objects: tuple[Object, ...]) -> dict[str, Any]:
     """Every dashboard by the end of its ConfigMap's name."""
-    found = [one for one in kind(objects, "ConfigMap") if "-dashboard-" in one["metadata"]["name"]]
+    found = [one for one in kind(objects, "ConfigMap") if "dashboard-" in one["metadata"]["name"]]
     return {one["metadata"]["name"].rpartition("-")[2]: json.loads(next(iter(one["data"].values()))) for one in found}
 
 
