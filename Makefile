@@ -91,7 +91,9 @@ generate: sync  ## write every file that follows from the services' manifests, t
 	@$(RUN) python -m shop.devkit.generate
 	@$(RUN) python -m tests.contracts.golden
 	@$(RUN) python -m tests.architecture.package_diagram
+	@$(RUN) python -m observability.generate
 	@$(RUN) python -m tests.charts.generate
+	@$(RUN) python -m observability.document
 
 schemas: sync  ## write the golden schema of every new or extended event, call and .proto file
 	@$(RUN) python -m tests.contracts.golden

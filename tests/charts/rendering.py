@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
             "replicas=2",
             "serviceMonitor.enabled=true",
             "prometheusRule.enabled=true",
+            "dashboards.enabled=true",
             "shops.imageRegistry=r.example",
             "shops.imagePullPolicy=Always",
             "shops.imagePullSecrets={pull,pull-more}",
@@ -216,7 +218,13 @@ GENERATED = re.compile(r"[A-Za-z][A-Za-z0-9]{31}(?=$|@)")
 
 
 def stable(found: Object) -> Object:
-    """The object without generated passwords, which differ from render to render."""
+    """The object without generated passwords, which differ from render to render, and without panels and rules, which
+    are compared where they are generated."""
+    if found["kind"] == "PrometheusRule":
+        return {**found, "spec": {"groups": [group["name"] for group in found["spec"]["groups"]]}}
+    if found["kind"] == "ConfigMap" and "dashboard-" in found["metadata"]["name"]:
+        boards = {name: json.loads(text) for name, text in found["data"].items()}
+        return {**found, "data": {name: f"{board['title']} ({board['uid']})" for name, board in boards.items()}}
     if found["kind"] != "Secret":
         return found
     written = {name: GENERATED.sub("<generated>", text) for name, text in found["stringData"].items()}

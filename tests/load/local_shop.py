@@ -97,17 +97,20 @@ def start(
     more: Sequence[str] = (),
     modules: Mapping[str, bool] | None = None,
     env: Mapping[str, Mapping[str, str]] | None = None,
+    traces_to: str = "",
 ) -> LocalShop:
     """A new shop on ``port``, without rate limits, which would limit the measurement; returns once it sells.
 
     ``more`` are further options of `shopctl up`; ``modules`` are turned on or off; ``env`` has
-    variables by service.
+    variables by service; every trace is exported to the endpoint ``traces_to``.
     """
     document = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
     document["spec"].setdefault("modules", {}).update(modules or {})
     services = document["spec"].setdefault("services", {})
     for noun, variables in {"gateway": WITHOUT_LIMITS, **(env or {})}.items():
         services.setdefault(noun, {}).setdefault("env", {}).update(variables)
+    if traces_to:
+        document["spec"]["observability"] = {"tracing": {"endpoint": traces_to, "sampleRatio": 1}}
     resource = data_dir.with_suffix(".yaml")
     resource.write_text(yaml.safe_dump(document), encoding="utf-8")
     options = [*(option for replica in replicas for option in ("--replicas", replica)), *more]

@@ -223,7 +223,7 @@ def test_the_hash_follows_everything_else_that_objects_depend_on() -> None:
     [
         ("values.yaml", True),
         ("Chart.yaml", True),
-        ("files/alerts.yaml", True),
+        ("files/rules/shop.yaml", True),
         ("templates/_helpers.tpl", True),
         ("charts/service/templates/_deployment.tpl", True),
         ("charts/service/values.yaml", True),

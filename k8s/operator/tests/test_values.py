@@ -348,7 +348,7 @@ async def test_a_laptop_and_a_cluster_give_services_the_same_store(store: Spec, 
     local = StoreSettings.model_validate_json(store_json(shop.spec))
     assert {StoreSettings.model_validate_json(text) for text in given.values()} == {local}
     assert ("delivery" in json.loads(store_json(shop.spec))) is food
-    everywhere = {"product", "pricing", "order", "notification", "storefront", "catalogue"}
+    everywhere = {"product", "pricing", "order", "payment", "notification", "storefront", "catalogue"}
     assert given.keys() == everywhere | ({"restaurant", "delivery"} if food else set())
 
 

@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 
 from services.delivery.tests.delivery_service import Order, Rider, RunningService, corner, home
 from shop.contracts.events import TicketState
+from shop.delivery import metrics
 from shop.delivery.domain import MAX_WRONG_CODES, WRONG_CODES_WINDOW_S
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
@@ -252,9 +253,20 @@ async def test_the_error_of_the_first_estimate_is_measured(service: RunningServi
     assert (_late_by(60), _late_by(120)) == (before[0], before[1] + 1)
 
 
+def test_an_early_delivery_is_in_time_and_how_early_is_measured() -> None:
+    before = _late_by(0), _early_by(60), _early_by(120)
+    metrics.arrived(-90)
+    assert (_late_by(0), _early_by(60), _early_by(120)) == (before[0] + 1, before[1], before[2] + 1)
+
+
 def _late_by(seconds: float) -> float:
     """Deliveries that were at most so late."""
     return REGISTRY.get_sample_value("shop_delivery_eta_error_seconds_bucket", {"le": f"{seconds:.1f}"}) or 0.0
+
+
+def _early_by(seconds: float) -> float:
+    """Deliveries that were early by at most that."""
+    return REGISTRY.get_sample_value("shop_delivery_early_seconds_bucket", {"le": f"{seconds:.1f}"}) or 0.0
 
 
 async def test_a_smaller_vehicle_must_hold_what_is_carried(service: RunningService) -> None:

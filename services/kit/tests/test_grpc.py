@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 from services.kit.tests.grpc_service import SERVICE, Caller, Echo, EchoStub, Running, calling, serving
 from shop.devkit.processes import free_port
 from shop.devkit.testing import INTERNAL_TOKEN, Logged, wait_until
-from shop.kit import draining, telemetry
+from shop.kit import draining, spans
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.grpc import client as grpc_client
 from shop.kit.grpc import deadline, problems
@@ -67,7 +67,7 @@ async def test_call_is_answered(caller: Caller) -> None:
 
 
 async def test_trace_and_request_id_reach_the_service_and_come_back(running: Running, caller: Caller) -> None:
-    telemetry.begin_request(f"00-{TRACE}-b7ad6b7169203331-01", "request-7")
+    spans.ServerSpan(f"00-{TRACE}-b7ad6b7169203331-01", "request-7")
     await caller.say("traced")
     assert running.echo.seen == [("traced", TRACE, "request-7")]
     call = caller.stub.Say(StringValue(value="again"), timeout=5.0, metadata=caller.client.metadata())

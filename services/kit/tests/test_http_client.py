@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI, Request, Response
 
 from shop.devkit.testing import wait_until
-from shop.kit import telemetry
+from shop.kit import spans
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable, install_error_handlers
 from shop.kit.http import Clients, ServiceClient
 from shop.kit.http import client as http
@@ -80,7 +80,7 @@ Pair = tuple[Upstream, ServiceClient]
 
 async def test_json_trace_and_tokens_are_sent(upstream: Pair) -> None:
     server, client = upstream
-    telemetry.begin_request("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", "request-1")
+    spans.ServerSpan("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", "request-1")
     answer = await client.post("/echo", json={"a": 1}, internal=True)
     assert (answer.status, answer.json) == (200, {"a": 1})
     assert server.headers["authorization"] == "Bearer secret"

@@ -10,6 +10,7 @@ from typing import ClassVar
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import BaseModel
 
 from shop.devkit import embedded
@@ -93,6 +94,10 @@ async def event_service_on(url: str, nats_url: str) -> AsyncIterator[EventServic
         await tasks.stop()
         await bus.close()
         await database.close()
+
+
+def measured(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 @pytest.fixture
@@ -194,6 +199,7 @@ async def test_what_the_broker_lost_is_sent_again_and_takes_effect_once(
         await service.publish(2, subject="b")
         await wait_until(lambda: len(service.seen) == 2)
         await service.bus.stream.delete_stream("kit")
+    resent = measured("shop_outbox_lost_total")
     async with event_service_on(url, nats_url) as service:
         await service.publish(3)
 
@@ -204,6 +210,7 @@ async def test_what_the_broker_lost_is_sent_again_and_takes_effect_once(
 
         await wait_until(stored)
         await wait_until(lambda: service.has(1, 2, 3))
+    assert measured("shop_outbox_lost_total") == resent + 2
 
 
 async def test_a_stream_that_is_lost_while_in_use_is_created_again_without_a_stack_trace(
@@ -284,3 +291,34 @@ async def test_an_event_is_acknowledged_after_what_follows_its_commit(service: E
     await wait_until(lambda: len(attempts) >= 2)
     assert set(attempts) == {7}
     assert (await service.effects()).count(7) == 2  # once for each of the two consumers
+
+
+async def test_events_that_a_consumer_has_not_finished_are_measured(
+    database_for: DatabaseFor, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "CHECK_EVERY_FETCHES", 2)
+    monkeypatch.setattr(inbox, "RETRY_FIRST_S", 60.0)
+    monkeypatch.setattr(inbox, "RETRY_MAX_S", 60.0)
+    labels = {"consumer": "reader", "publisher": "kit"}
+    taken = measured("shop_inbox_delay_seconds_count", consumer="reader")
+    async with event_service_on(await database_for("kit"), nats_url) as service:
+        service.fail_on = {2}
+        await service.publish(1, subject="a")
+        await wait_until(lambda: measured("shop_inbox_delay_seconds_count", consumer="reader") == taken + 1)
+        await wait_until(lambda: measured("shop_inbox_pending_events", **labels) == 0)
+        await service.publish(2, subject="b")
+        await wait_until(lambda: measured("shop_inbox_pending_events", **labels) == 1)
+        assert measured("shop_broker_connected") == 1
+
+
+async def test_dead_letters_are_counted_until_they_are_gone(
+    database_for: DatabaseFor, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("COUNT_EVERY_S", 0.05), ("RETRY_FIRST_S", 0.01), ("RETRY_MAX_S", 0.01)):
+        monkeypatch.setattr(inbox, name, seconds)
+    async with event_service_on(await database_for("kit"), nats_url) as service:
+        service.fail_on = {1}
+        await service.publish(1)
+        await wait_until(lambda: measured("shop_inbox_dead_letters", consumer="reader") == 1)
+        await service.database.execute("DELETE FROM dead_letter")
+        await wait_until(lambda: measured("shop_inbox_dead_letters", consumer="reader") == 0)

@@ -103,7 +103,7 @@ async def test_a_confirmed_order_is_cancelled_and_refunded_when_it_was_due_some_
         services.assert_no_effect_left(late)
         event = await off.event(late, "order.cancelled.v1")
         assert (event["reason"], event["refunded"]) == ("food_not_offered", order["total"])
-        cancelled = 'shop_order_orders_total{reason="food_not_offered",state="cancelled"}'
+        cancelled = 'shop_order_orders_total{kind="food",reason="food_not_offered",state="cancelled"}'
         assert await metric(off, cancelled) >= 1
 
         async def counted() -> bool:

@@ -17,9 +17,9 @@ async def metric(shop: Shop, line: str) -> float:
 
 
 async def test_orders_are_counted_by_state_and_reason(shop: Shop) -> None:
-    confirmed = 'shop_order_orders_total{reason="",state="confirmed"}'
-    declined = 'shop_order_orders_total{reason="payment_declined",state="rejected"}'
-    other = 'shop_order_orders_total{reason="other",state="rejected"}'
+    confirmed = 'shop_order_orders_total{kind="retail",reason="",state="confirmed"}'
+    declined = 'shop_order_orders_total{kind="retail",reason="payment_declined",state="rejected"}'
+    other = 'shop_order_orders_total{kind="retail",reason="other",state="rejected"}'
     placed = 'shop_order_saga_duration_seconds_count{end="confirmed",kind="place"}'
     lines = (confirmed, declined, other, placed)
     before = [await metric(shop, line) for line in lines]

@@ -19,6 +19,7 @@ from shop.kit.app import Context
 from shop.kit.clock import Clock
 from shop.kit.db import Connection
 from shop.kit.events import Received
+from shop.kit.exposition import start_at_zero
 from shop.kit.inbox import Consumer, Inbox
 
 UNKNOWN_ACHIEVEMENT, NOT_EXTERNAL = "unknown_achievement", "not_external"
@@ -54,6 +55,7 @@ class AchievementService:
         """Also starts the poller of the streams."""
         settings = cast(Settings, context.settings)
         rules, currency = load(settings.achievement_rules), settings.store.currency
+        start_at_zero(metrics.UNLOCKED, rules)
         players = AchievementRepository(context.database)
         streams = UnlockStreams(players, rules, settings)
         context.tasks.start("achievement-streams", streams.run)

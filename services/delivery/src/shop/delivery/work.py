@@ -173,7 +173,7 @@ class CourierWork:
         written = {one.order_id: one for one in await self._dispatch.write(connection, changes, now)}
         for old, new in changes:
             if new.state is State.DELIVERED and old.state is not new.state and old.first_eta:
-                metrics.ETA_ERROR.observe((now - old.first_eta).total_seconds())
+                metrics.arrived((now - old.first_eta).total_seconds())
         answers: list[Any] = [problem or written.get(old.order_id, old) for old, _, problem in decided]  # type: ignore[union-attr]
         return answers
 

@@ -34,7 +34,8 @@ from shop.devkit.testing_tokens import Tokens
 from shop.kit import migrate
 from shop.kit.auth import Principal
 from shop.kit.ids import new_id
-from shop.kit.logging import CountingHandler, JsonFormatter
+from shop.kit.log_limits import CountingHandler
+from shop.kit.logging import JsonFormatter
 
 WAIT_TIMEOUT_S = 10.0
 WAIT_POLL_S = 0.01

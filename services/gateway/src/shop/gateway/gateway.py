@@ -30,9 +30,12 @@ from shop.kit import telemetry
 from shop.kit.app import Context
 from shop.kit.auth import Principal
 from shop.kit.errors import Problem, Unavailable, unavailable_problem
+from shop.kit.exposition import start_at_zero
+from shop.kit.http.client_span import client_span
 from shop.kit.http.connections import Connections
 
 LIMITED = Counter("shop_gateway_rate_limited_total", "Requests refused because a client sends too many", ["bucket"])
+start_at_zero(LIMITED, ["client", "sign_in"])
 HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 """The parser accepts HTTP/0.9 as well, whose requests have no headers."""
 Headers = list[tuple[bytes, bytes]]
@@ -80,7 +83,7 @@ class Gateway:
             if await self._answer_preflight(scope, send, target, headers):
                 return
             headers.forwarded += self._forwarded(scope, headers, address)
-            with telemetry.span(f"proxy {target.service}", route=target.path):
+            with client_span(scope["method"], target.service):
                 headers.forwarded.append(("traceparent", telemetry.traceparent()))
                 proxied = ProxiedRequest(self.settings, self.upstreams[target.service], target)
                 await proxied.run(scope, receive, send, headers, extra)

@@ -13,9 +13,12 @@ from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
 from shop.gateway.headers import RequestHeaders, response_headers
-from shop.gateway.routing import Target, is_repeatable
+from shop.gateway.routing import Target, is_repeatable, routes_of_services
 from shop.gateway.settings import Settings
+from shop.kit import observe
 from shop.kit.errors import Problem
+from shop.kit.exposition import start_at_zero
+from shop.kit.http.client_span import answered
 from shop.kit.http.connections import FAILED, FIRST_FAULT_STATUS
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
 from shop.kit.streams import is_stream
@@ -31,6 +34,23 @@ FAILURES = Counter(
 )
 RECONNECTS = Counter("shop_gateway_reconnects_total", "Further tries of requests that could not be sent", ["upstream"])
 REPEATS = Counter("shop_gateway_repeats_total", "Requests sent again because a connection was closed", ["upstream"])
+
+
+REASONS = ("timeout", "disconnect", "refused", "broken")
+EXPECTED_STATUSES = (200, 201, 500, 503)
+METHODS = ("GET", "POST")
+FAULTS = (500, 502, 503, 504)
+"""What the gateway itself answers when an upstream, or it, cannot."""
+
+
+def expect(service: str) -> None:
+    """Make the time series of a service's routes, as far as they are known before the first request."""
+    routes = [route for owner, route in routes_of_services() if owner == service]
+    start_at_zero(REQUESTS, [service], routes, [str(status) for status in EXPECTED_STATUSES])
+    start_at_zero(FAILURES, [service], REASONS)
+    for counter in (RECONNECTS, REPEATS):
+        counter.labels(service)
+    observe.expect([(method, route, 200) for method in METHODS for route in routes], FAULTS)
 
 
 class Stop(StrEnum):
@@ -212,13 +232,26 @@ class ProxiedRequest:
     def _record_failure(self, reason: str, detail: str) -> None:
         """Count and log why the upstream did not answer in full."""
         FAILURES.labels(self._upstream.service, reason).inc()
-        log.warning("%s: %s %s", self._upstream.service, reason, detail, extra={"route": self._target.path})
+        log.warning(
+            "%s: %s %s",
+            self._upstream.service,
+            reason,
+            detail,
+            extra={"event": "upstream_failed", "route": self._target.path},
+        )
 
     async def _relay(self, response: aiohttp.ClientResponse, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
         service, status, content = self._upstream.service, response.status, response.content
         REQUESTS.labels(service, self._target.path, status).inc()
+        if self._exchange is not None:
+            answered(self._exchange, status)
         if status >= FIRST_FAULT_STATUS:
-            log.warning("%s answered %s", service, status, extra={"route": self._target.path})
+            log.warning(
+                "%s answered %s",
+                service,
+                status,
+                extra={"event": "upstream_error_answered", "route": self._target.path},
+            )
         headers = response_headers(response.raw_headers, extra, api=self._target.api)
         if self._exchange is not None and is_stream(headers):
             self._is_stream = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -24,6 +24,17 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 SIGN_IN: Final = frozenset(services.SIGN_IN)
 PUBLIC_READS: Final = frozenset(services.PUBLIC_READS)
 READS: Final = frozenset({"GET", "HEAD"})
+
+
+def routes_of_services() -> Iterator[tuple[str, str]]:
+    """Each service with the routes that metrics name for it."""
+    for noun, service in services.API.items():
+        yield service, f"{API_PREFIX}{noun}"
+    for path in services.EVENT_STREAMS:
+        yield services.API[path.removeprefix(API_PREFIX).split("/", 1)[0]], path
+    for first, service in services.PREFIXES.items():
+        yield service, f"/{first}"
+    yield services.FALLBACK, PAGES
 
 
 def _pattern(template: str, ending: str = "") -> str:
@@ -64,9 +75,10 @@ class Refusal:
         return Problem(self.status, self.code, self.detail, headers=headers)
 
 
+PAGES: Final = "/{page}"
 OWN_TARGET = Target("gateway", "own", api=False)
-STOREFRONT_TARGET = Target(services.FALLBACK, "/{page}", api=False)
-STOREFRONT_SIGN_IN = Target(services.FALLBACK, "/{page}", api=False, signs_in=True)
+STOREFRONT_TARGET = Target(services.FALLBACK, PAGES, api=False)
+STOREFRONT_SIGN_IN = Target(services.FALLBACK, PAGES, api=False, signs_in=True)
 NOT_FOUND = Refusal(404, "not_found", "There is no such path.")
 UNKNOWN_SERVICE = Refusal(404, "unknown_service", "No service of this shop has this name.")
 

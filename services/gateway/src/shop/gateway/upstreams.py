@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable
 
 from prometheus_client import Gauge
 
+from shop.gateway.proxy import expect
 from shop.gateway.settings import Settings
-from shop.kit.http.breaker import State
+from shop.kit.http.breaker import MEASURED
 from shop.kit.http.connections import Connections
 from shop.kit.http.pool import Instance, ServicePool
 
 PROBE_INTERVAL_S = 0.1
 PROBE_TIMEOUT_S = 1.0
-BREAKER_VALUES = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 
 BREAKER = Gauge("shop_gateway_breaker_state", "0 closed, 1 half open, 2 open", ["upstream", "instance"])
 INFLIGHT = Gauge("shop_gateway_upstream_inflight", "Requests under way", ["upstream", "instance"])
@@ -34,13 +34,14 @@ def open_pools(services: Iterable[str], settings: Settings, connections: Connect
         for service in services
     }
     for service, pool in pools.items():
+        expect(service)
         for instance in pool.instances:
             _measure(service, instance)
     return pools
 
 
 def _measure(service: str, instance: Instance) -> None:
-    BREAKER.labels(service, instance.base_url).set_function(lambda: BREAKER_VALUES[instance.breaker.state])
+    BREAKER.labels(service, instance.base_url).set_function(lambda: MEASURED[instance.breaker.state])
     INFLIGHT.labels(service, instance.base_url).set_function(lambda: instance.inflight)
     STREAMS.labels(service, instance.base_url).set_function(lambda: instance.streams)
 

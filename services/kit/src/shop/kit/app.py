@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,9 +14,8 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shop.kit import telemetry
+from shop.kit import observe, spans
 from shop.kit.auth import Authenticator
 from shop.kit.bus import Bus
 from shop.kit.clock import Clock
@@ -24,6 +23,7 @@ from shop.kit.compression import Compress
 from shop.kit.db import Database
 from shop.kit.docs import OPENAPI_URL, docs_router
 from shop.kit.errors import DOCUMENTED, Unavailable, install_error_handlers
+from shop.kit.exposition import exposition, measure_lag
 from shop.kit.http import Clients
 from shop.kit.inbox import Consumer, Inbox
 from shop.kit.methods import Methods
@@ -39,7 +39,7 @@ DATABASE_WAIT_S = 60.0
 DEGRADING = frozenset({"broker", "events"})
 """Checks whose failure readiness reports without answering 503."""
 NO_FRAMEWORK_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-"""FastAPI's own spans and meters cost every request; ``Observe`` and ``telemetry.span`` do that at fewer places."""
+"""FastAPI's own spans and meters cost every request; ``Observe`` and ``spans.span`` do that at fewer places."""
 ReadinessCheck = Callable[[Any], Awaitable[None]]
 
 
@@ -114,7 +114,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        telemetry.configure(settings.service, settings.tracing_endpoint, settings.trace_sample_ratio)
+        spans.configure(settings.service, settings.tracing_endpoint, settings.trace_sample_ratio)
         async with _running(settings, uses_bus) as context:
             app.state.context = context
             app.state.authenticator = context.authenticator
@@ -133,7 +133,7 @@ def create_app(
                 await context.tasks.stop()
                 if hasattr(app.state.service, "close"):
                     await app.state.service.close()
-                await telemetry.close()
+                await spans.close()
 
     app = FastAPI(
         title=title,
@@ -151,12 +151,20 @@ def create_app(
     documentation = [docs_router(title)] if documented else []
     for router in (*routers, _operational_routes(settings, uses_bus, readiness), *documentation):
         app.include_router(router)
+    observe.expect(_templates(routers))
     app.add_middleware(Compress)
     app.add_middleware(Methods)
     for kind, options in middleware:
         app.add_middleware(kind, **options)  # type: ignore[arg-type]
     app.add_middleware(Observe, max_body_bytes=settings.max_body_bytes, behind_gateway=behind_gateway)
     return app
+
+
+def _templates(routers: Sequence[APIRouter]) -> Iterator[tuple[str, str, int]]:
+    """Method, path template and status of a success, of every operation."""
+    for route in (route for router in routers for route in router.routes if isinstance(route, APIRoute)):
+        for method in route.methods or ():
+            yield method, route.path, route.status_code or 200
 
 
 @contextlib.asynccontextmanager
@@ -168,6 +176,7 @@ async def _running(settings: ServiceSettings, uses_bus: bool) -> AsyncIterator[C
         tasks=Tasks(),
         authenticator=Authenticator(settings.jwks_url),
     )
+    context.tasks.start("event loop lag", measure_lag)
     try:
         if uses_bus:
             context.bus.start(context.tasks)
@@ -202,7 +211,7 @@ async def _connect(settings: ServiceSettings) -> Database:
         except Unavailable as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise
-            log.warning("waiting for the database: %s", error)
+            log.warning("waiting for the database: %s", error, extra={"event": "database_awaited"})
             await asyncio.sleep(backoff_s(attempt, max_s=2.0))
             attempt += 1
 
@@ -227,8 +236,10 @@ def _operational_routes(
         return JSONResponse({"status": status, "service": settings.service, "checks": checks}, 503 if failed else 200)
 
     @router.get("/metrics")
-    async def metrics() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(request: Request) -> Response:
+        # Of a service with many routes this takes some 20 ms, for which no request may wait.
+        content, content_type = await asyncio.to_thread(exposition, request.headers.get("Accept", ""))
+        return Response(content, headers={"Content-Type": content_type})
 
     return router
 

@@ -14,7 +14,9 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
+from shop.kit import spans
 from shop.kit.errors import Problem, Unavailable
+from shop.kit.spans import Span
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,10 @@ MAX_DISTANCE_S = 0.012
 FIRST_DISTANCE_S = 0.001
 DISTANCE_GROWTH = 2.0
 DISTANCE_DECAY = 0.7
+
+
+type _Item[T, R] = tuple[T, asyncio.Future[R], Span | None]
+"""What is to be done, who waits for it, and the caller's span if that is recorded."""
 
 
 class Batcher[T, R]:
@@ -48,7 +54,7 @@ class Batcher[T, R]:
         self._max_items = max_items
         self._max_inflight = max_inflight
         self._max_queued = max_queued
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._waiting: deque[_Item[T, R]] = deque()
         self._inflight: set[asyncio.Task[None]] = set()
         self._max_distance_s = max_distance_s
         self._distance_s = 0.0
@@ -61,7 +67,7 @@ class Batcher[T, R]:
             detail = "Too many requests are waiting; please try again."
             raise Problem(503, "overloaded", detail, headers={"Retry-After": "1"})
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, future, spans.active()))
         self._schedule()
         return await future
 
@@ -102,19 +108,20 @@ class Batcher[T, R]:
         self._inflight.discard(task)
         self._schedule()
 
-    async def _run(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+    async def _run(self, batch: list[_Item[T, R]]) -> None:
         try:
-            results = await self._handle([item for item, _ in batch])
+            with spans.joined("batch", [caller for _, _, caller in batch if caller is not None]):
+                results = await self._handle([item for item, _, _ in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"batch of {len(batch)} items got {len(results)} results")
         except BaseException as error:
-            for _, future in batch:
+            for _, future, _ in batch:
                 if not future.done():
                     future.set_exception(error if isinstance(error, Exception) else ConnectionAbortedError("stopping"))
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, future, _), result in zip(batch, results, strict=True):
             if future.done():
                 continue
             if isinstance(result, BaseException):
@@ -141,7 +148,9 @@ def one_by_one_on_error[T, R](
         except Exception:
             if len(batch) == 1:
                 raise
-            log.exception("a batch of %d items failed, trying them one by one", len(batch))
+            log.exception(
+                "a batch of %d items failed, trying them one by one", len(batch), extra={"event": "batch_failed"}
+            )
             return [await handle_one(item) for item in batch]
 
     async def handle_one(item: T) -> R | BaseException:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import nats
 from nats.aio.client import Client
@@ -22,6 +23,7 @@ from nats.js.api import (
     StreamInfo,
 )
 from nats.js.errors import APIError, BadRequestError, NotFoundError
+from prometheus_client import Gauge
 
 from shop.kit.errors import Unavailable
 from shop.kit.tasks import Tasks, backoff_s
@@ -45,6 +47,12 @@ CLOSE_TIMEOUT_S = 2.0
 MAX_PENDING_BROADCASTS = 256
 BROKER_ERRORS = (NatsError, OSError, TimeoutError)
 """What a call raises while the broker stops, starts, has lost a stream or cannot be reached."""
+
+
+@functools.cache
+def _connected() -> Gauge:
+    """Only services that use the broker have it."""
+    return Gauge("shop_broker_connected", "1 while there is a connection to the broker")
 
 
 @contextlib.contextmanager
@@ -90,6 +98,7 @@ class Bus:
 
     def start(self, tasks: Tasks) -> None:
         """Connect in the background, so that a service starts and serves without its broker."""
+        _connected().set_function(lambda: self.connected)
         tasks.start("bus", self._connect)
 
     async def _connect(self) -> None:
@@ -111,12 +120,12 @@ class Bus:
                 self.reconnected.set()
                 return
             except (OSError, NatsError, TimeoutError) as error:
-                log.info("broker not reachable: %s", error, extra={"attempt": attempt})
+                log.info("broker not reachable: %s", error, extra={"event": "broker_unreachable", "attempt": attempt})
                 await asyncio.sleep(backoff_s(attempt, max_s=5.0))
                 attempt += 1
 
     async def _on_error(self, error: Exception) -> None:
-        log.warning("broker: %s", repr(error))
+        log.warning("broker: %r", error, extra={"event": "broker_error"})
 
     async def _on_reconnected(self) -> None:
         self.reconnected.set()
@@ -166,9 +175,21 @@ class Bus:
         try:
             await self.stream.update_stream(info.config, max_bytes=wanted)
         except APIError as error:
-            log.warning("stream %s keeps its size of %s bytes: %s", info.config.name, present, error.description)
+            log.warning(
+                "stream %s keeps its size of %s bytes: %s",
+                info.config.name,
+                present,
+                error.description,
+                extra={"event": "stream_not_resized"},
+            )
         else:
-            log.info("stream %s may hold %s bytes, before %s", info.config.name, wanted, present)
+            log.info(
+                "stream %s may hold %s bytes, before %s",
+                info.config.name,
+                wanted,
+                present,
+                extra={"event": "stream_resized"},
+            )
 
     async def last_sequence(self, noun: str) -> int:
         """The sequence number of the newest message of ``noun``'s stream; 0 when it is empty."""
@@ -176,10 +197,13 @@ class Bus:
             info = await self.stream.stream_info(noun)
         return int(info.state.last_seq)
 
-    async def publish(self, subject: str, payload: bytes, message_id: str) -> asyncio.Future[PubAck]:
+    async def publish(
+        self, subject: str, payload: bytes, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> asyncio.Future[PubAck]:
         """Send and return the future acknowledgement; messages of one connection keep their order."""
         with errors_as_unavailable():
-            return await self.stream.publish_async(subject, payload, headers={"Nats-Msg-Id": message_id})
+            sent = {"Nats-Msg-Id": message_id, **(headers or {})}
+            return await self.stream.publish_async(subject, payload, headers=sent)
 
     async def broadcast(self, subject: str, payload: bytes) -> None:
         """Send to the processes that listen now. Nothing is stored; without a connection nothing is sent."""
@@ -219,13 +243,20 @@ class Bus:
             await self.stream.add_consumer(noun, config)
         return await self.stream.pull_subscribe_bind(durable, stream=noun)
 
-    async def exists(self, noun: str, durable: str) -> bool:
-        """Whether the consumer is still known to the broker, which forgets it when it loses its disk."""
+    async def unfinished(self, noun: str, durable: str) -> int | None:
+        """Events that the consumer has not acknowledged; None when the broker does not know the consumer, which it
+        forgets when it loses its disk."""
         try:
-            await self.stream.consumer_info(noun, durable)
+            info = await self.stream.consumer_info(noun, durable)
         except NotFoundError:
-            return False
-        return True
+            return None
+        return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+    async def stream_bytes(self, noun: str) -> tuple[int, int]:
+        """Size and limit of ``noun``'s stream."""
+        with errors_as_unavailable():
+            info = await self.stream.stream_info(noun)
+        return info.state.bytes, info.config.max_bytes or 0
 
     async def close(self) -> None:
         if self._context is None:

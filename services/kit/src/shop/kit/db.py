@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Literal
 
 import asyncpg
 import orjson
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge, Histogram
 
+from shop.kit import store_spans
 from shop.kit.errors import Unavailable
 
 STATEMENTS = Counter("shop_database_statements_total", "SQL statements sent, transaction control included")
+WAIT = Histogram(
+    "shop_database_pool_wait_seconds",
+    "Time that a transaction waits for a connection of the pool",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 3.0),
+)
 CONNECT_TIMEOUT_S = 3.0
 ACQUIRE_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 10.0
@@ -79,30 +87,30 @@ class Connection:
 
     async def fetch(self, sql: str, *args: Any) -> list[Record]:
         STATEMENTS.inc()
-        with self._available():
+        with self._available(), store_spans.statement(sql):
             rows: list[Record] = await self._raw.fetch(sql, *args)
             return rows
 
     async def fetchrow(self, sql: str, *args: Any) -> Record | None:
         STATEMENTS.inc()
-        with self._available():
+        with self._available(), store_spans.statement(sql):
             row: Record | None = await self._raw.fetchrow(sql, *args)
             return row
 
     async def fetchval(self, sql: str, *args: Any) -> Any:
         STATEMENTS.inc()
-        with self._available():
+        with self._available(), store_spans.statement(sql):
             return await self._raw.fetchval(sql, *args)
 
     async def execute(self, sql: str, *args: Any) -> str:
         STATEMENTS.inc()
-        with self._available():
+        with self._available(), store_spans.statement(sql):
             status: str = await self._raw.execute(sql, *args)
             return status
 
     async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         STATEMENTS.inc(len(rows))
-        with self._available():
+        with self._available(), store_spans.statement(sql):
             await self._raw.executemany(sql, rows)
 
 
@@ -130,6 +138,7 @@ class Database(Connection):
                 reset=_no_reset,
                 server_settings={"application_name": application, "timezone": "UTC"},
             )
+        _measure(pool, pool_size)
         return cls(pool, pooler)
 
     @contextlib.contextmanager
@@ -168,7 +177,7 @@ class Database(Connection):
                 if isinstance(error, ReadOnly):
                     self._expire()
                 raise
-            with self._available():
+            with self._available(), store_spans.statement("COMMIT"):
                 await transaction.commit()
 
     @contextlib.asynccontextmanager
@@ -177,8 +186,12 @@ class Database(Connection):
 
         Session state, such as an advisory lock, is reliable only where ``pooler`` is "none".
         """
-        with self._available():
-            raw = await self._raw.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        started = time.perf_counter()
+        try:
+            with self._available():
+                raw = await self._raw.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        finally:
+            WAIT.observe(time.perf_counter() - started)
         try:
             yield raw
         finally:
@@ -189,6 +202,20 @@ class Database(Connection):
         with contextlib.suppress(*LOST):
             await asyncio.wait_for(self._raw.close(), CONNECT_TIMEOUT_S)
         self._raw.terminate()
+
+
+@functools.cache
+def _gauges() -> tuple[Gauge, Gauge]:
+    """Only services with a database have them."""
+    connections = Gauge("shop_database_pool_connections", "Connections of the pool: in use, or idle", ["state"])
+    return connections, Gauge("shop_database_pool_limit", "Connections that the pool may open")
+
+
+def _measure(pool: asyncpg.Pool, limit: int) -> None:
+    connections, most = _gauges()
+    connections.labels("used").set_function(lambda: pool.get_size() - pool.get_idle_size())
+    connections.labels("idle").set_function(pool.get_idle_size)
+    most.set(limit)
 
 
 async def _prepare(connection: asyncpg.Connection) -> None:

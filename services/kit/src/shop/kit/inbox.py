@@ -11,28 +11,46 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
 import orjson
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge, Histogram
 
-from shop.kit import telemetry
+from shop.kit import event_spans, telemetry
 from shop.kit.bus import BROKER_ERRORS, Bus
 from shop.kit.clock import Clock
 from shop.kit.db import Connection, Database
 from shop.kit.deleted_users import ERASED, DeletedUsers, uuids_in
 from shop.kit.errors import Unavailable
 from shop.kit.events import EventData, Received, open_envelope
+from shop.kit.exposition import start_at_zero
 from shop.kit.ids import new_id
 from shop.kit.tasks import Tasks, backoff_s
 
 log = logging.getLogger(__name__)
 
 CONSUMED = Counter("shop_inbox_events_total", "Events by what became of them", ["consumer", "result"])
+PENDING = Gauge(
+    "shop_inbox_pending_events",
+    "Events of the stream that the consumer has not finished, as of its last look",
+    ["consumer", "publisher"],
+)
+DELAY = Histogram(
+    "shop_inbox_delay_seconds",
+    "Time from an event to its effect",
+    ["consumer"],
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0),
+)
+DEAD_LETTERS = Gauge(
+    "shop_inbox_dead_letters", "Events that were given up and wait for a person, as of the last count", ["consumer"]
+)
+RESULTS = ("taken", "duplicate", "failed", "dead")
+COUNT_EVERY_S = 15.0
 
 BATCH_EVENTS = 256
 FETCH_WAIT_S = 0.3
@@ -53,6 +71,7 @@ ON CONFLICT (consumer, event_id) DO UPDATE SET failures = dead_letter.failures +
     error = excluded.error
 RETURNING failures"""
 MARK_DEAD = "UPDATE dead_letter SET dead_at = now() WHERE consumer = $1 AND event_id = $2"
+COUNT_DEAD = "SELECT consumer, count(*) AS events FROM dead_letter WHERE dead_at IS NOT NULL GROUP BY consumer"
 FORGET_FAILURES = "DELETE FROM dead_letter WHERE consumer = $1 AND event_id = ANY($2::uuid[]) AND dead_at IS NULL"
 
 
@@ -117,8 +136,11 @@ class Inbox:
         self._count_failure = COUNT_FAILURE.format(deleted="false")
 
     def start(self, consumers: Sequence[Consumer], tasks: Tasks) -> None:
-        """One supervised loop per consumer and publishing noun, and one that forgets deleted users."""
+        """One supervised loop per consumer and publishing noun, one that forgets deleted users, and one that counts
+        dead letters."""
+        tasks.start("dead-letters", partial(self._count_dead, [consumer.name for consumer in consumers]))
         for consumer in consumers:
+            _expect(consumer.name)
             if (deleted_users := consumer.deleted_users) is not None:
                 self._count_failure = COUNT_FAILURE.format(deleted=deleted_users.holds("mentioned.id"))
                 tasks.start("deleted-users", partial(deleted_users.run, self._database, Clock()))
@@ -139,16 +161,23 @@ class Inbox:
             new_ids = {row["event_id"] for row in rows}
             new_events = list({event.event_id: event for event in events if event.event_id in new_ids}.values())
             if new_events:
-                if len(new_events) == 1:
-                    telemetry.begin(new_events[0].traceparent)
                 await consumer.handle(connection, new_events)
             if consumer.name in self._failures_seen:
                 await connection.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
+        _measure_delays(consumer.name, new_events)
         CONSUMED.labels(consumer.name, "taken").inc(len(new_events))
         CONSUMED.labels(consumer.name, "duplicate").inc(len(events) - len(new_events))
         if consumer.after_commit is not None:
             await consumer.after_commit(events)
         return len(new_events)
+
+    async def _count_dead(self, consumers: Sequence[str]) -> None:
+        while True:
+            with contextlib.suppress(Unavailable):
+                found = {row["consumer"]: row["events"] for row in await self._database.fetch(COUNT_DEAD)}
+                for consumer in consumers:
+                    DEAD_LETTERS.labels(consumer).set(found.get(consumer, 0))
+            await asyncio.sleep(COUNT_EVERY_S)
 
     async def count_failure(self, consumer: Consumer, event: Received, payload: bytes, error: Exception) -> int:
         """Record a failed attempt and return the number of attempts; the last one marks the event as dead.
@@ -201,7 +230,12 @@ class _Loop:
             except Unavailable:
                 await asyncio.sleep(UNAVAILABLE_PAUSE_S)
             except BROKER_ERRORS as error:
-                log.warning("consumer %s waits for the broker: %r", self._consumer.name, error)
+                log.warning(
+                    "consumer %s waits for the broker: %r",
+                    self._consumer.name,
+                    error,
+                    extra={"event": "consumer_waits"},
+                )
                 await asyncio.sleep(UNAVAILABLE_PAUSE_S)
 
     async def _consume(self) -> None:
@@ -210,12 +244,19 @@ class _Loop:
             for fetch in itertools.count(1):
                 if not self._bus.connected:
                     raise Unavailable("broker")
-                if fetch % CHECK_EVERY_FETCHES == 0 and not await self._bus.exists(self._noun, self._durable):
+                if fetch % CHECK_EVERY_FETCHES == 1 and not await self._look():
                     return
                 await self._fetch(subscription)
         finally:
             with contextlib.suppress(Exception):  # the subscription is given up anyway
                 await subscription.unsubscribe()
+
+    async def _look(self) -> bool:
+        """Measure how far behind the consumer is; false when the broker does not know it any more."""
+        unfinished = await self._bus.unfinished(self._noun, self._durable)
+        if unfinished is not None:
+            PENDING.labels(self._consumer.name, self._noun).set(unfinished)
+        return unfinished is not None
 
     async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> None:
         try:
@@ -225,13 +266,18 @@ class _Loop:
         opened = [(message, event) for message in messages if (event := await self._open(message)) is not None]
         if not opened:
             return
+        events = [event for _, event in opened]
         try:
-            await self._inbox.process(self._consumer, [event for _, event in opened])
+            with event_spans.processing(self._durable, events):
+                await self._inbox.process(self._consumer, events)
         except Unavailable:
             await asyncio.gather(*(message.nak(delay=UNAVAILABLE_PAUSE_S) for message, _ in opened))
             raise
         except Exception:
-            log.exception("a batch of events failed, trying them one by one", extra={"consumer": self._consumer.name})
+            log.exception(
+                "a batch of events failed, trying them one by one",
+                extra={"event": "event_batch_failed", "consumer": self._consumer.name},
+            )
             for message, event in opened:
                 await self._process_alone(message, event)
             return
@@ -240,7 +286,8 @@ class _Loop:
 
     async def _process_alone(self, message: Msg, event: Received) -> None:
         try:
-            await self._inbox.process(self._consumer, [event])
+            with event_spans.processing(self._durable, [event]):
+                await self._inbox.process(self._consumer, [event])
         except Unavailable:
             await message.nak(delay=UNAVAILABLE_PAUSE_S)
             raise
@@ -257,15 +304,34 @@ class _Loop:
     async def _open(self, message: Msg) -> Received | None:
         """The event of ``message``; one that cannot be read is dead at once: trying again would not help."""
         try:
-            return open_envelope(message.data, self._types)
+            return _sent_in_trace(message, open_envelope(message.data, self._types))
         except ValueError as error:
-            log.warning("unreadable event: %s", error, extra={"subject": message.subject})
+            log.warning("unreadable event: %s", error, extra={"event": "event_unreadable", "subject": message.subject})
             kept = Received(_id_of(message), message.subject, message.metadata.timestamp, "", "", None)
             for _ in range(MAX_FAILURES):
                 if await self._inbox.count_failure(self._consumer, kept, message.data, error) >= MAX_FAILURES:
                     break
             await message.term()
             return None
+
+
+def _expect(consumer: str) -> None:
+    start_at_zero(CONSUMED, [consumer], RESULTS)
+    DELAY.labels(consumer)
+
+
+def _measure_delays(consumer: str, events: Sequence[Received]) -> None:
+    now, delay = datetime.now(UTC), DELAY.labels(consumer)
+    for event in events:
+        trace = telemetry.parse(event.traceparent)
+        exemplar = {"trace_id": event.trace_id} if trace and trace.sampled else None
+        delay.observe(max(0.0, (now - event.time).total_seconds()), exemplar)
+
+
+def _sent_in_trace(message: Msg, event: Received) -> Received:
+    """With the relay's span, if it recorded one, as the parent of what consumers record."""
+    sent = (message.headers or {}).get(event_spans.TRACEPARENT)
+    return replace(event, traceparent=sent) if sent and telemetry.trace_id_of(sent) == event.trace_id else event
 
 
 def _noun(kind: type[EventData]) -> str:

@@ -1,36 +1,37 @@
-"""Logs as one JSON object per line on stdout, each with the trace id of the request it belongs to.
+"""Logs as one JSON object per line on stdout, each with a stable ``event``, the trace id, and the order it is about.
 
-A business decision is one line at INFO with its name in ``event``. Repeated warnings are counted, so that an outage of
-a data store does not fill a disk.
+A business decision is one line at INFO. What must not be in a log is kept out by `shop.kit.redaction`, and floods are
+sampled by `shop.kit.log_limits`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
+import signal
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
+from uuid import UUID
 
 import orjson
-from asyncpg import CannotConnectNowError, PostgresConnectionError
 
 from shop.kit import telemetry
-from shop.kit.errors import Unavailable
+from shop.kit.log_limits import DECISION, EXPECTED, CountingHandler, event_of, message_of
+from shop.kit.redaction import clean, described, stack_of
 
-STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
-EXPECTED = (Unavailable, ConnectionError, TimeoutError, CannotConnectNowError, PostgresConnectionError)
-"""Failures of a dependency, for which a stack trace of this process is no help."""
-REPEAT_WINDOW_S = 10.0
-"""Repetitions within it are one line."""
-MAX_REPEATED = 256
-"""Warnings whose repetitions are counted at one time."""
+STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message", DECISION}
+SUBJECTS = ("order_id",)
+"""Ids by which the lines of several services are found together."""
+LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+NOISY = ("httpx", "httpcore", "nats", "nats.aio.client", "yoyo", "opentelemetry", "urllib3")
+"""Libraries that log each call below WARNING."""
 
-type WarningKey = tuple[object, ...]
+log = logging.getLogger(__name__)
+_bound: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default={})  # noqa: B039 - never changed in place
+_request: ContextVar[Mapping[str, Any]] = ContextVar("request_scope", default={})  # noqa: B039
 
 
 def decision(
@@ -46,8 +47,38 @@ def decision(
 
     ``trace_id``: the trace of the decision where it is not the current one (batched work).
     """
-    extra = {"event": event, **fields} | ({"trace_id": trace_id} if trace_id else {})
+    extra = {"event": event, DECISION: True, **fields} | ({"trace_id": trace_id} if trace_id else {})
     log.log(level, message, *args, extra=extra, stacklevel=2)
+
+
+def bind(**fields: Any) -> None:
+    """Add ``fields`` to each further line of this context: a request, an attempt at a saga, a consumed batch."""
+    _bound.set({**_bound.get(), **fields})
+
+
+def bind_subjects(about: object) -> None:
+    """Bind those of SUBJECTS that ``about`` has, and forget the others."""
+    found = {name: value for name in SUBJECTS if (value := getattr(about, name, None)) is not None}
+    _bound.set({**{name: value for name, value in _bound.get().items() if name not in SUBJECTS}, **found})
+
+
+def in_request(scope: Mapping[str, Any]) -> None:
+    """Lines of this context belong to the request of the ASGI ``scope``, whose path may name a subject."""
+    _request.set(scope)
+
+
+def subjects() -> dict[str, Any]:
+    """The fields of the current context. Of a path only an id that is one is taken: a client may write anything."""
+    path = _request.get().get("path_params") or {}
+    found = {name: path[name] for name in SUBJECTS if name in path and _is_id(path[name])}
+    return {**found, **_bound.get()}
+
+
+def _is_id(value: object) -> bool:
+    try:
+        return str(UUID(str(value))) == str(value).lower()
+    except ValueError:
+        return False
 
 
 class JsonFormatter(logging.Formatter):
@@ -61,121 +92,18 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "service": self._service,
             "logger": record.name,
-            "message": record.getMessage(),
+            "event": event_of(record),
+            "message": message_of(record),
             "trace_id": telemetry.trace_id(),
+            **subjects(),
         }
-        line |= {name: value for name, value in record.__dict__.items() if name not in STANDARD}
+        line |= {name: clean(name, value) for name, value in record.__dict__.items() if name not in STANDARD}
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, EXPECTED):
-            line["error"] = f"{type(error).__name__}: {error}"
-        elif record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
-
-
-@dataclass(slots=True)
-class _Window:
-    """The repetitions of one warning since ``began`` (monotonic seconds); ``last`` is the newest, if there was one."""
-
-    began: float
-    count: int = 0
-    last: logging.LogRecord | None = None
-
-
-class CountingHandler(logging.StreamHandler[TextIO]):
-    """Writes the first warning at once, and then one line per REPEAT_WINDOW_S with the number of repetitions.
-
-    Two warnings are the same when they come from the same line of code with the same kind of error. Decisions (which
-    have an ``event``) and lines below WARNING are all written.
-    """
-
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(stream)
-        self._clock = clock
-        self._windows: dict[WarningKey, _Window] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._end_old_windows()
-        if record.levelno < logging.WARNING or hasattr(record, "event"):
-            super().emit(record)
-            return
-        key = _warning_key(record)
-        window = self._windows.get(key)
-        if window is not None:
-            window.count += 1
-            window.last = _detached(record)
-            return
-        if len(self._windows) >= MAX_REPEATED:
-            self._end(next(iter(self._windows)))
-        self._begin(key)
-        super().emit(record)
-
-    def _begin(self, key: WarningKey) -> None:
-        """Without an event loop a window ends with the next log line after it, or with the process."""
-        window = self._windows[key] = _Window(self._clock())
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        loop.call_later(REPEAT_WINDOW_S, self._expire, key, window)
-
-    def _expire(self, key: WarningKey, window: _Window) -> None:
-        self.acquire()
-        try:
-            if self._windows.get(key) is window and self._end(key):
-                self._begin(key)
-        finally:
-            self.release()
-
-    def _end_old_windows(self) -> None:
-        began_before = self._clock() - REPEAT_WINDOW_S
-        for key in [key for key, window in self._windows.items() if window.began <= began_before]:
-            if self._end(key):
-                self._begin(key)
-
-    def _end(self, key: WarningKey) -> int:
-        """Write the last repetition with their number, and return the number."""
-        window = self._windows.pop(key)
-        if window.last is not None:
-            window.last.created = time.time()
-            window.last.repeated = window.count
-            super().emit(window.last)
-        return window.count
-
-    def close(self) -> None:
-        """Write the repetitions counted so far."""
-        self.acquire()
-        try:
-            for key in list(self._windows):
-                self._end(key)
-        finally:
-            self.release()
-        super().close()
-
-
-def _warning_key(record: logging.LogRecord) -> WarningKey:
-    error = record.exc_info[1] if record.exc_info else None
-    kind: object = "expected" if isinstance(error, EXPECTED) else _origin(error)
-    return record.pathname, record.lineno, record.levelno, getattr(record, "task", None), kind
-
-
-def _origin(error: BaseException | None) -> object:
-    """The type of an unexpected error and the line that raised it."""
-    trace = error.__traceback__ if error else None
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return type(error), trace and (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
-
-
-def _detached(record: logging.LogRecord) -> logging.LogRecord:
-    """A copy with the current trace id and without the traceback, which would keep its frames alive."""
-    kept = copy.copy(record)
-    kept.msg, kept.args = record.getMessage(), ()
-    kept.__dict__.setdefault("trace_id", telemetry.trace_id())
-    if record.exc_info and record.exc_info[1] is not None:
-        kept.error = f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
-    kept.exc_info = None
-    return kept
+            line["error"] = clean("error", described(error))
+        elif error is not None:
+            line["exception"] = clean("exception", stack_of(error))
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def configure(service: str, level: str, *, count_repeats: bool = False) -> None:
@@ -184,10 +112,38 @@ def configure(service: str, level: str, *, count_repeats: bool = False) -> None:
     handler.setFormatter(JsonFormatter(service))
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
-    for noisy in ("httpx", "httpcore", "nats", "nats.aio.client", "yoyo"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+    set_level(logging.getLevelNamesMapping()[level])
+
+
+def set_level(level: int) -> None:
+    """Write lines of this level and above, from now on."""
+    logging.getLogger().setLevel(level)
+    for noisy in NOISY:
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, level))
+
+
+def change_level(steps: int) -> None:
+    """Write more (a positive number of steps) or fewer levels than now, and log which."""
+    current = logging.getLogger().level
+    position = LEVELS.index(current) if current in LEVELS else LEVELS.index(logging.INFO)
+    level = LEVELS[min(max(position - steps, 0), len(LEVELS) - 1)]
+    set_level(min(level, logging.WARNING))
+    name = logging.getLevelName(level)
+    decision(log, "log_level_changed", "the log level is %s", name, level=logging.WARNING, log_level=name.lower())
+    set_level(level)
+
+
+def obey_signals(loop: asyncio.AbstractEventLoop) -> None:
+    """SIGUSR1 writes one level more, SIGUSR2 one level less, without a restart."""
+    loop.add_signal_handler(signal.SIGUSR1, change_level, 1)
+    loop.add_signal_handler(signal.SIGUSR2, change_level, -1)
+
+
+def ignore_signals() -> None:
+    """Until `obey_signals`: what they do by default is to end the process."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shop.kit import streams, telemetry
+from shop.kit import logging as kit_logging
+from shop.kit import spans, streams
 from shop.kit.errors import Problem, encoded_body
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,12 @@ DURATION = Histogram(
 )
 INFLIGHT = Gauge("shop_http_requests_inflight", "Requests being answered")
 MAX_SERIES = 4_096
+FAULTS = (500, 503)
+"""What each route may answer when something is wrong."""
+UNMATCHED = "unmatched"
+CLIENT_GONE = 499
+"""Counted for a request whose client did not wait for the answer."""
+FIRST_FAULT_STATUS = 500
 QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 
@@ -75,12 +81,10 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._left_bytes = self._max_body_bytes = max_body_bytes
-        self._started = time.perf_counter()
         self._headers = headers
-        self._request_id = telemetry.begin_request(
-            self._header(b"traceparent"),
-            self._header(b"x-request-id"),
-        ).encode()
+        self._span = spans.ServerSpan(self._header(b"traceparent"), self._header(b"x-request-id"))
+        self._request_id = self._span.request_id.encode()
+        kit_logging.in_request(scope)
         self._status = 0
         self._task = asyncio.current_task()
         self._stream: streams.EventStream | None = None
@@ -105,8 +109,12 @@ class _Exchange:
             self._task.uncancel()
         except Problem as problem:
             await self._fail(problem)
-        except Exception:
-            log.exception("request failed", extra={"method": self._scope["method"], "path": self._scope["path"]})
+        except Exception as error:
+            spans.annotate(error)
+            log.exception(
+                "request failed",
+                extra={"event": "request_failed", "method": self._scope["method"], "route": self._route()},
+            )
             await self._fail(Problem(500, "internal_error", "Something went wrong on our side."))
 
     def _too_large(self) -> Problem:
@@ -139,20 +147,46 @@ class _Exchange:
     def count(self) -> None:
         if self._stream is not None:
             self._stream.close()
-        route: Any = self._scope.get("route")
-        name = getattr(route, "path", "unmatched")
+        name = self._route()
         if name in QUIET_ROUTES:
             return
         method = self._scope["method"] if self._scope["method"] in METHODS else "OTHER"
-        requests, duration = _series(method, name, self._status or 499)
+        status = self._status or CLIENT_GONE
+        requests, duration = _series(method, name, status)
+        seconds = self._span.seconds()
         requests.inc()
-        duration.observe(time.perf_counter() - self._started)
+        failed = status >= FIRST_FAULT_STATUS
+        recorded = self._span.is_recorded(0.0 if self._stream else seconds, failed=failed)
+        duration.observe(seconds, {"trace_id": self._span.trace.trace_id} if recorded else None)
+        if recorded:
+            self._span.end(f"{method} {name}", self._attributes(method, name), failed=str(status) if failed else "")
+
+    def _route(self) -> str:
+        """The template of the path, of which there are few; a path itself may hold what a person entered."""
+        route: Any = self._scope.get("route")
+        return getattr(route, "path", UNMATCHED)
+
+    def _attributes(self, method: str, route: str) -> spans.Attributes:
+        return {
+            "http.request.method": method,
+            "http.route": route,
+            "http.response.status_code": self._status or CLIENT_GONE,
+            "url.scheme": self._scope["scheme"],
+        }
 
 
 @functools.lru_cache(maxsize=MAX_SERIES)
 def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     """The children of these labels, cached: looking them up in the metric takes a lock each time."""
     return REQUESTS.labels(method, route, status), DURATION.labels(method, route)
+
+
+def expect(routes: Iterable[tuple[str, str, int]], faults: Iterable[int] = FAULTS) -> None:
+    """Make the time series of ``routes``: method, template, and status of a success."""
+    for method, route, success in routes:
+        if route not in QUIET_ROUTES:
+            for status in (success, *faults):
+                _series(method, route, status)
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

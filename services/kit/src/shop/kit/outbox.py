@@ -11,14 +11,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
+from nats.js.api import PubAck
 from prometheus_client import Counter, Gauge
 
+from shop.kit import event_spans
 from shop.kit.bus import Bus
 from shop.kit.db import Connection, Database, Record
 from shop.kit.errors import Unavailable
 from shop.kit.events import EventData, OutboxRow, row
+from shop.kit.spans import Span
 from shop.kit.tasks import poll
 
 __all__ = ["Outbox", "OutboxRow", "publish", "row"]
@@ -26,9 +30,16 @@ __all__ = ["Outbox", "OutboxRow", "publish", "row"]
 log = logging.getLogger(__name__)
 
 PUBLISHED = Counter("shop_outbox_published_total", "Events acknowledged by the broker")
+RESENT = Counter("shop_outbox_lost_total", "Events that the broker lost and that were sent again")
 LAG = Gauge("shop_outbox_unpublished", "Events that wait in the outbox, counted up to a limit")
 AGE = Gauge(
     "shop_outbox_oldest_event_age_seconds", "Age of the oldest event that is not published; 0 when there is none"
+)
+STREAM_BYTES = Gauge(
+    "shop_broker_stream_bytes", "Size of the stream of the service's events, as of the last look", ["stream"]
+)
+STREAM_LIMIT_BYTES = Gauge(
+    "shop_broker_stream_limit_bytes", "Size at which the broker deletes the stream's oldest events", ["stream"]
 )
 
 BATCH_ROWS = 512
@@ -77,6 +88,24 @@ async def insert(connection: Connection, rows: Sequence[OutboxRow]) -> None:
         await connection.execute(INSERT, *(list(column) for column in zip(*rows, strict=True)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """An event on its way to the broker."""
+
+    row_id: int
+    ack: asyncio.Future[PubAck]
+    span: Span | None
+
+    def is_acknowledged(self) -> bool:
+        return self.ack.done() and not self.ack.cancelled() and self.ack.exception() is None
+
+    def end_span(self) -> None:
+        if self.span is not None:
+            if not self.is_acknowledged():
+                self.span.fail("not_acknowledged")
+            self.span.end()
+
+
 class Outbox:
     """The relay of one service's outbox. Of several replicas one relays, so that events keep their order."""
 
@@ -100,11 +129,16 @@ class Outbox:
         return f"an event has waited {self._oldest_s:.0f} s to be published"
 
     async def watch(self) -> None:
-        """Measure how long events wait; in every replica, because the relaying one may be the one that fails."""
+        """Measure how long events wait and how full their stream is; in every replica, because the relaying
+        one may be the one that fails."""
         while True:
             with contextlib.suppress(Unavailable):
                 self._oldest_s = float(await self._database.fetchval(OLDEST) or 0.0)
                 AGE.set(self._oldest_s)
+            with contextlib.suppress(Unavailable):
+                size, limit = await self._bus.stream_bytes(self._noun)
+                STREAM_BYTES.labels(self._noun).set(size)
+                STREAM_LIMIT_BYTES.labels(self._noun).set(limit)
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def run(self) -> None:
@@ -160,7 +194,11 @@ class Outbox:
         await self._bus.ensure_stream(self._noun)
         status = await connection.execute(LOST, await self._bus.last_sequence(self._noun))
         if status != "UPDATE 0":
-            log.warning("the broker lost events, sending them again", extra={"events": int(status.split()[-1])})
+            RESENT.inc(int(status.split()[-1]))
+            log.warning(
+                "the broker lost events, sending them again",
+                extra={"event": "events_lost_by_broker", "events": int(status.split()[-1])},
+            )
 
     async def relay_batch(self, connection: Connection) -> int:
         """Publish the oldest rows, mark those that the broker acknowledged, and return how many there were.
@@ -180,16 +218,18 @@ class Outbox:
         return len(sent)
 
     async def _send(self, rows: Sequence[Record]) -> list[tuple[int, int]]:
-        acks = [
-            (row["id"], await self._bus.publish(row["type"], row["payload"].encode(), str(row["event_id"])))
-            for row in rows
-        ]
-        await asyncio.wait([ack for _, ack in acks], timeout=ACK_TIMEOUT_S)
-        return [
-            (row_id, ack.result().seq)
-            for row_id, ack in acks
-            if ack.done() and not ack.cancelled() and ack.exception() is None
-        ]
+        sent = [await self._publish(row) for row in rows]
+        await asyncio.wait([one.ack for one in sent], timeout=ACK_TIMEOUT_S)
+        for one in sent:
+            one.end_span()
+        return [(one.row_id, one.ack.result().seq) for one in sent if one.is_acknowledged()]
+
+    async def _publish(self, row: Record) -> _Sent:
+        message_id = str(row["event_id"])
+        span = event_spans.sending(row["type"], row["payload"], message_id)
+        headers = {} if span is None else {event_spans.TRACEPARENT: span.trace.traceparent()}
+        ack = await self._bus.publish(row["type"], row["payload"].encode(), message_id, headers)
+        return _Sent(row["id"], ack, span)
 
     async def _prune(self, connection: Connection) -> None:
         await connection.execute(PRUNE, self._retention_s, PRUNE_ROWS)

@@ -39,6 +39,10 @@ class Server(uvicorn.Server):
     that uvicorn closes the connections that were not used meanwhile.
     """
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        json_logging.obey_signals(asyncio.get_running_loop())
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
         linger_until = loop.time() + LINGER_S
@@ -84,6 +88,7 @@ def main() -> None:
     """Serve ``shop.<noun>.main:app`` until SIGTERM, then finish what is in flight."""
     parser = argparse.ArgumentParser(prog="shop.kit.serve", description=main.__doc__)
     noun = os.environ.get("SHOP_SERVICE")
+    json_logging.ignore_signals()
     parser.add_argument("service", nargs="?" if noun else None, default=noun, help="its noun, by default $SHOP_SERVICE")
     parser.add_argument("--host", default="", help="an address; by default every one of IPv4 and IPv6")
     parser.add_argument("--port", type=int, default=8000)

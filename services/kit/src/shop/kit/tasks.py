@@ -54,6 +54,7 @@ class Tasks:
 
     def start(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Run ``loop()`` until the application ends; a loop that returns is finished, one that raises is restarted."""
+        RESTARTS.labels(name)
         self._tasks[name] = asyncio.create_task(self._supervise(name, loop), name=name)
 
     async def _supervise(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
@@ -69,9 +70,9 @@ class Tasks:
                 RESTARTS.labels(name).inc()
                 extra = {"task": name, "attempt": attempt}
                 if isinstance(error, Unavailable):
-                    log.warning("background loop %s waits: %s", name, error, extra=extra)
+                    log.warning("background loop %s waits: %s", name, error, extra={"event": "task_waits", **extra})
                 else:
-                    log.exception("background loop %s failed", name, extra=extra)
+                    log.exception("background loop %s failed", name, extra={"event": "task_failed", **extra})
                 await asyncio.sleep(backoff_s(attempt))
                 attempt += 1
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import Pipeline
+
+from shop.kit import store_spans
 
 
 def open_valkey(url: str, *, connections: int, timeout_s: float, **options: Any) -> Redis:
@@ -17,4 +20,24 @@ def open_valkey(url: str, *, connections: int, timeout_s: float, **options: Any)
         socket_connect_timeout=timeout_s,
         **options,
     )
-    return Redis.from_pool(pool)
+    return _Valkey.from_pool(pool)
+
+
+class _Pipeline(Pipeline):
+    """Commands that are sent together are one span."""
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        with store_spans.command("PIPELINE", len(self.command_stack)):
+            results: list[Any] = await super().execute(raise_on_error)
+            return results
+
+
+class _Valkey(Redis):
+    """Each command is a span in sampled traces."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        with store_spans.command(str(args[0])):
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)

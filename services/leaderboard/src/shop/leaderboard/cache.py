@@ -246,7 +246,7 @@ class BoardCache:
         except ERRORS as error:
             self._away_until = asyncio.get_running_loop().time() + AWAY_S
             metrics.CACHE_FAILURES.inc()
-            log.warning("the cache does not answer: %s", error)
+            log.warning("the cache does not answer: %s", error, extra={"event": "cache_unavailable"})
             raise Unavailable("cache", str(error)) from error
 
 

@@ -85,7 +85,7 @@ class CacheKeeper:
                 attempt = 0
             except Unavailable as error:
                 metrics.REBUILDS.labels("failed").inc()
-                log.warning("a board is not cached: %s", error)
+                log.warning("a board is not cached: %s", error, extra={"event": "board_not_cached"})
                 await asyncio.sleep(backoff_s(attempt))
                 attempt += 1
                 continue
@@ -150,7 +150,7 @@ class CacheKeeper:
                     for board in self._boards.values():
                         await self.compare_season(SeasonKey(board.id, board.season(self._clock.now()).name))
             except Unavailable as error:
-                log.warning("boards are not compared: %s", error)
+                log.warning("boards are not compared: %s", error, extra={"event": "boards_not_compared"})
 
     async def compare_season(self, key: SeasonKey) -> bool:
         """Whether what is cached is right; it is written anew otherwise."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Histogram
 
+from shop.kit.exposition import start_at_zero
+
 SCORES = Counter("shop_leaderboard_scores_total", "Scores by board and what became of them", ["board", "outcome"])
 READS = Counter("shop_leaderboard_reads_total", "Reads of boards by what they were answered from", ["source"])
 REBUILDS = Counter("shop_leaderboard_rebuilds_total", "Boards written to the cache anew, by outcome", ["outcome"])
@@ -14,3 +16,7 @@ REBUILD_SECONDS = Histogram(
 )
 MISMATCHES = Counter("shop_leaderboard_cache_mismatches_total", "Cached boards that differed from the database")
 CACHE_FAILURES = Counter("shop_leaderboard_cache_failures_total", "Changes that the cache did not take")
+
+start_at_zero(READS, ["cache", "database"])
+start_at_zero(REBUILDS, ["done", "overtaken", "failed"])
+SCORE_OUTCOMES = ("taken", "duplicate", "out_of_range", "too_late")

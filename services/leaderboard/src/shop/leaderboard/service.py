@@ -14,6 +14,7 @@ from shop.kit.batch import Batcher, one_by_one_on_error
 from shop.kit.clock import Clock
 from shop.kit.errors import Unavailable
 from shop.kit.events import Received
+from shop.kit.exposition import start_at_zero
 from shop.kit.inbox import Inbox
 from shop.leaderboard import errors, metrics
 from shop.leaderboard.archive import Archive
@@ -88,6 +89,7 @@ class LeaderboardService:
         repository, standings = BoardRepository(context.database), StandingRepository(context.database)
         listed = await repository.synchronize(load_boards(settings.boards, settings.store.time_zone), clock.now())
         boards = {board.id: board for board in listed}
+        start_at_zero(metrics.SCORES, [board.board for board in listed], metrics.SCORE_OUTCOMES)
         cache = BoardCache.open(settings.valkey_url)
         epochs = Epochs(list(boards), repository)
         keeper = CacheKeeper(boards, cache, repository, standings, epochs, clock)

@@ -132,7 +132,7 @@ class Mailbox:
             try:
                 await self._repository.trim(MAX_MAILS)
             except Unavailable as error:
-                log.info("mailbox not trimmed: %s", error)
+                log.info("mailbox not trimmed: %s", error, extra={"event": "mailbox_not_trimmed"})
             await asyncio.sleep(TRIM_INTERVAL_S)
 
 

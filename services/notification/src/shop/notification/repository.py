@@ -52,6 +52,7 @@ ON CONFLICT (user_id) DO UPDATE SET email = excluded.email, name = excluded.name
 WHERE c.known_at < excluded.known_at AND (c.email, c.name) <> (excluded.email, excluded.name)
 """  # noqa: S608 - constants
 
+COUNT_QUEUED = "SELECT channel, count(*) AS messages FROM notifications WHERE state = 'queued' GROUP BY channel"
 CLAIM = """
 WITH due AS (
     SELECT id FROM notifications WHERE state = 'queued' AND channel = $1 AND next_attempt_at <= $2
@@ -207,6 +208,10 @@ class NotificationRepository:
         lease = now + timedelta(seconds=LEASE_S)
         rows = await self._database.fetch(CLAIM, channel, now, limit, lease, list(ORDERED_TEMPLATES))
         return lease, [Claimed(**dict(row.items())) for row in rows]
+
+    async def count_queued(self) -> dict[str, int]:
+        """Messages that wait, by channel."""
+        return {row["channel"]: row["messages"] for row in await self._database.fetch(COUNT_QUEUED)}
 
     async def record(self, results: Sequence[Result], lease: datetime, now: datetime) -> None:
         """Record the results of messages claimed under ``lease``; nothing stays of one that a deleted user got."""

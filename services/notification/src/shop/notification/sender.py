@@ -12,21 +12,18 @@ import logging
 from datetime import datetime
 
 import jinja2
-from prometheus_client import Counter, Gauge
 
 from shop.kit.clock import Clock
 from shop.kit.errors import Unavailable
 from shop.kit.logging import decision
 from shop.kit.tasks import backoff_s, poll
 from shop.notification import domain
+from shop.notification.metrics import SENT, UP
 from shop.notification.providers import Deferred, Down, Outgoing, Provider, Refused
 from shop.notification.render import Rendered, Renderer
 from shop.notification.repository import LEASE_S, Claimed, NotificationRepository, Result
 
 log = logging.getLogger(__name__)
-
-SENT = Counter("shop_notification_messages_total", "Attempts to send a message, by outcome", ["channel", "outcome"])
-UP = Gauge("shop_notification_provider_up", "1 while the provider of the channel can be reached", ["channel"])
 
 BATCH_MESSAGES = 100
 IDLE_POLL_S = 0.25
@@ -60,7 +57,7 @@ class Sender:
             await self._provider.open()
             claimed = await self.send_batch()
         except Down as error:
-            log.warning("%s messages wait: %s", self._provider.channel, error)
+            log.warning("%s messages wait: %s", self._provider.channel, error, extra={"event": "messages_wait"})
             UP.labels(self._provider.channel).set(0)
             await asyncio.sleep(backoff_s(self._failures, DOWN_FIRST_S, DOWN_MAX_S))
             self._failures += 1
@@ -120,7 +117,10 @@ class Sender:
             return self._outcome(message, content, "queued", error)
         except Exception as error:
             # An unexpected error uses up an attempt of this message and must not stop the others.
-            log.exception("a message could not be sent", extra={"notification_id": str(message.id)})
+            log.exception(
+                "a message could not be sent",
+                extra={"event": "message_attempt_failed", "notification_id": str(message.id)},
+            )
             return self._outcome(message, content, "queued", error)
         return self._outcome(message, content, "sent", None)
 

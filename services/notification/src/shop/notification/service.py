@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from typing import cast
 from uuid import UUID
@@ -9,9 +10,10 @@ from uuid import UUID
 from shop.kit.app import Context
 from shop.kit.clock import Clock
 from shop.kit.db import Record
-from shop.kit.errors import Problem
+from shop.kit.errors import Problem, Unavailable
 from shop.kit.formatting import formats
 from shop.kit.tasks import poll
+from shop.notification import metrics
 from shop.notification.domain import TEMPLATES, State
 from shop.notification.mailbox import Mailbox, MailboxProvider, TextMailboxProvider
 from shop.notification.mailbox_repository import MailboxRepository
@@ -24,6 +26,7 @@ from shop.notification.settings import Settings
 FOOD_ORDERS_KEPT_DAYS = 30
 """After their last event; the broker keeps events for 7 days."""
 FORGET_EVERY_S = 3_600.0
+COUNT_EVERY_S = 15.0
 
 
 class NotificationService:
@@ -50,10 +53,19 @@ class NotificationService:
         shop = {"title": settings.store.title, "url": settings.public_url.rstrip("/")}
         renderer = Renderer(TEMPLATES, shop, service.formats)
         for number, provider in enumerate(service._providers, 1):
+            metrics.expect(provider.channel)
             sender = Sender(provider, renderer, service.repository, context.clock)
             context.tasks.start(f"sender:{provider.channel}-{number}", sender.run)
         context.tasks.start("food-orders", lambda: poll(service._forget_food_orders, FORGET_EVERY_S))
+        context.tasks.start("queue-count", lambda: poll(service._count_queued, COUNT_EVERY_S))
         return service
+
+    async def _count_queued(self) -> int:
+        with contextlib.suppress(Unavailable):
+            queued = await self.repository.count_queued()
+            for channel in {provider.channel for provider in self._providers}:
+                metrics.QUEUED.labels(channel).set(queued.get(channel, 0))
+        return 0
 
     async def _forget_food_orders(self) -> int:
         await self.repository.forget_food_orders(self.clock.now() - timedelta(days=FOOD_ORDERS_KEPT_DAYS))

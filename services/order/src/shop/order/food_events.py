@@ -123,5 +123,5 @@ class FoodEvents:
             return
         await insert(connection, [messages.moved(order, traces.get(order.id)) for order in orders])
         for order in orders:
-            metrics.count(order.state, None)
+            metrics.count(order)
             log_state(order)

@@ -56,14 +56,22 @@ class OverdueFood:
             overdue = await food_repository.overdue(connection, now - self._patience, MAX_ORDERS)
             await food_repository.lock(connection, overdue)
             for order_id in overdue:
-                log.warning("order %s is cancelled: this shop delivers no food any more", order_id)
+                log.warning(
+                    "order %s is cancelled: this shop delivers no food any more",
+                    order_id,
+                    extra={"event": "food_order_cancelled"},
+                )
                 await food_repository.end(connection, order_id, NOT_OFFERED, now)
         self._report(await food_repository.count_open(self._database))
 
     def _report(self, orders: int) -> None:
         metrics.FOOD_UNDELIVERABLE.set(orders)
         if orders > self._open:
-            log.warning("%s orders of food have not ended, and this shop has no food any more", orders)
+            log.warning(
+                "%s orders of food have not ended, and this shop has no food any more",
+                orders,
+                extra={"event": "food_orders_unended"},
+            )
         self._open = orders
 
 
@@ -90,6 +98,11 @@ class FoodReleases:
             await self._food.release_courier.call(request)
             await self._food.release_ticket.call(request)
         except (Problem, Unavailable) as error:
-            log.warning("ticket and courier of order %s are released later: %s", order_id, error)
+            log.warning(
+                "ticket and courier of order %s are released later: %s",
+                order_id,
+                error,
+                extra={"event": "food_release_postponed"},
+            )
             return False
         return True

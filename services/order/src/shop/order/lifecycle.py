@@ -83,7 +83,7 @@ def _moved(run: SagaRun[Subject], order: Order, event: OutboxRow, refusal: Rejec
 
 
 def _record_end(run: SagaRun[Subject], order: Order) -> None:
-    metrics.count(order.state, order.reason)
+    metrics.count(order)
     log_state(order, attempt=run.progress.attempt)
     run.subject.order = order
 

@@ -115,7 +115,12 @@ class Endpoint[Item: OrderItem, Result: OrderResult]:
         try:
             return self._contract.result.validate_python(result)
         except ValidationError as error:
-            log.warning("%s: a result is not what the contract says: %s", self._contract.name, error)
+            log.warning(
+                "%s: a result is not what the contract says: %s",
+                self._contract.name,
+                error,
+                extra={"event": "contract_broken"},
+            )
             return OutcomeUnknown(self._client.name, f"{self._contract.path}: a result breaks the contract")
 
 
@@ -195,7 +200,7 @@ class Participants:
                 )
                 self._minimum = payment.MINIMUM.result.validate_python(answer.json).amount
             except (Problem, Unavailable, ValueError) as error:
-                log.info("the smallest charge is not known: %s", error)
+                log.info("the smallest charge is not known: %s", error, extra={"event": "smallest_charge_unknown"})
         return self._minimum
 
     async def close(self) -> None:

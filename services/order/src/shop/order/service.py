@@ -20,6 +20,7 @@ from shop.kit.errors import Problem, Unavailable
 from shop.kit.http import Clients
 from shop.kit.idempotency import key_in_flight, key_reused
 from shop.kit.ids import new_id
+from shop.kit.logging import bind
 from shop.kit.saga.engine import Progress, Rejected
 from shop.kit.saga.recovery import SagaRecovery
 from shop.kit.saga.runner import LeaseLost, SagaRun, SagaRunner
@@ -94,7 +95,10 @@ class OrderService:
             context.clients.get("payment", settings.payment_url),
             food_participants(settings, context.clients),
         )
-        lifecycle = OrderLifecycle(order_steps(participants), context.clock)
+        steps = order_steps(participants)
+        metrics.SAGAS.expect((steps.retail, steps.food))
+        metrics.expect(settings.store.currency)
+        lifecycle = OrderLifecycle(steps, context.clock)
         retries = (settings.retry_first_s, settings.retry_max_s)
         runner = SagaRunner(repository.sagas, lifecycle, metrics.SAGAS, context.clock, *retries)
         service = cls(settings, repository, participants, runner, context.clock)
@@ -121,11 +125,13 @@ class OrderService:
         """
         until = asyncio.get_running_loop().time() + self._settings.inline_budget_s
         order, digest = new_order(person, request, self._settings.store.currency, self._clock.now())
+        bind(order_id=order.id)
         await self._check_acceptable(person, order, key)
         deadline_s = self._settings.saga_deadline_s if order.food is None else self._settings.food_deadline_s
         new = NewOrder(order, key, digest, telemetry.traceparent(), deadline_s)
         if not await self._insert(new):
             return await self._repeat(person, key, digest)
+        metrics.count(order)
         subject, progress = Subject(order, new.traceparent), Progress(PLACE)
         run = SagaRun(order.id, order.kind, subject, 1, order.created_at, inline=True, progress=progress)
         await self._drive_until(run, until)
@@ -163,9 +169,9 @@ class OrderService:
             await self._reload(run)
             return
         except (TimeoutError, Unavailable, Problem) as error:
-            log.warning("order %s is resumed later: %r", run.saga_id, error)
+            log.warning("order %s is resumed later: %r", run.saga_id, error, extra={"event": "order_resumed_later"})
         except Exception:
-            log.exception("order %s is resumed later", run.saga_id)
+            log.exception("order %s is resumed later", run.saga_id, extra={"event": "order_resumed_later"})
         await self._park(run)
 
     async def _park(self, run: SagaRun[Subject]) -> None:
@@ -175,7 +181,9 @@ class OrderService:
         except LeaseLost:
             await self._reload(run)
         except (TimeoutError, Unavailable, Problem) as error:
-            log.warning("order %s is resumed when its lease ends: %r", run.saga_id, error)
+            log.warning(
+                "order %s is resumed when its lease ends: %r", run.saga_id, error, extra={"event": "order_not_parked"}
+            )
 
     async def _reload(self, run: SagaRun[Subject]) -> None:
         """Another worker, or a statement whose answer was lost, has changed the order: answer what it is now."""
@@ -183,7 +191,9 @@ class OrderService:
             async with asyncio.timeout(READ_TIMEOUT_S):
                 run.subject.order = await self._repository.get(run.saga_id, None) or run.subject.order
         except (TimeoutError, Unavailable) as error:
-            log.warning("order %s could not be read again: %r", run.saga_id, error)
+            log.warning(
+                "order %s could not be read again: %r", run.saga_id, error, extra={"event": "order_not_reloaded"}
+            )
 
     async def _answer(self, order: Order, refusal: Rejected | None) -> Answer:
         if order.state is State.PENDING:
@@ -291,7 +301,7 @@ class OrderService:
             order_id, before, after, self._clock.now(), telemetry.trace_id(), messages.moved, kinds
         )
         if moved is not None:
-            metrics.count(moved.state, None)
+            metrics.count(moved)
             log_state(moved, admin_id=person.user_id)
             return moved
         order = await self.get(order_id, person)

@@ -12,20 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from prometheus_client import Counter
-
 from shop.contracts.payment import PaymentState
 from shop.kit import telemetry
 from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
 from shop.kit.logging import decision
 from shop.payment.domain import ChargeAnswer, ChargeRequest, Payment, capture_entries, charge_answer
+from shop.payment.metrics import CAPTURED, CHARGES
 from shop.payment.provider import Charge, ChargeOutcome, Provider
 from shop.payment.repository import PaymentOutcome, PaymentRepository
 
 log = logging.getLogger(__name__)
-
-CHARGES = Counter("shop_payment_charges_total", "Outcomes of charges as they were recorded", ["state"])
 
 MAX_CALLS_PER_BATCH = 32
 BATCH_TIMEOUT_S = 0.5
@@ -90,13 +87,15 @@ class Charges:
         recorded = await self._repository.record_outcomes(known, now)
         for payment in recorded.values():
             CHARGES.labels(payment.state).inc()
+            if payment.state is PaymentState.CAPTURED:
+                CAPTURED.labels(payment.currency).inc(payment.amount)
             _log_outcome(payment)
         return recorded
 
     def _call_ended(self, task: asyncio.Task[None]) -> None:
         self._in_progress.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.warning("charges were left pending", exc_info=task.exception())
+            log.warning("charges were left pending", exc_info=task.exception(), extra={"event": "charges_left_pending"})
 
     async def close(self) -> None:
         """Wait for outcomes of calls in progress to be recorded, at most CLOSE_TIMEOUT_S seconds."""

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from prometheus_client import Counter
-
 from shop.contracts.events import PaymentRefunded
 from shop.contracts.money import Money
 from shop.contracts.payment import VoidStatus
@@ -24,12 +22,11 @@ from shop.kit.ids import new_id
 from shop.kit.logging import decision
 from shop.payment.charges import LEASE, MAX_CALLS_PER_BATCH, Charges
 from shop.payment.domain import NotRefundable, Payment, Refund, RefundExceedsPayment, RefundRequest, void_answer
+from shop.payment.metrics import REFUNDED, REFUNDS
 from shop.payment.provider import Provider, Repayment, RepaymentOutcome
 from shop.payment.repository import PaymentRepository
 
 log = logging.getLogger(__name__)
-
-REFUNDS = Counter("shop_payment_refunds_total", "Outcomes of refunds as they were recorded", ["state"])
 
 MAX_CONCURRENT_REFUNDS = 16
 MAX_VOID_BATCHES = 4
@@ -83,7 +80,11 @@ class Refunds:
             try:
                 await self.open(RefundRequest(payment.id, f"void-{new_id()}", None, "voided", for_void=True))
             except (NotRefundable, RefundExceedsPayment):
-                log.debug("the payment %s was refunded by another caller", payment.id)
+                log.debug(
+                    "the payment %s was refunded by another caller",
+                    payment.id,
+                    extra={"event": "payment_refunded_elsewhere"},
+                )
         for refund in await self._repository.pending_refunds(payment.id):
             await self.execute(refund, payment)
         return await self._repository.find(payment.id) or payment
@@ -119,9 +120,11 @@ class Refunds:
             amount=Money(amount=refund.amount, currency=payment.currency),
             occurred_at=now,
         )
-        REFUNDS.labels(outcome.status).inc()
         row = outbox.row(event, refund.traceparent or None)
         closed = await self._repository.close_refund(refund, outcome, row, now)
+        REFUNDS.labels(outcome.status).inc()
+        if outcome.status == "succeeded":
+            REFUNDED.labels(payment.currency).inc(refund.amount)
         _log_outcome(refund, payment, outcome)
         return closed
 

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import logging
 
-from prometheus_client import Counter
-
 from shop.kit.clock import Clock
 from shop.kit.tasks import poll
 from shop.payment.charges import Charges
+from shop.payment.metrics import RESOLVED
 from shop.payment.provider import Provider
 from shop.payment.refunds import Refunds
 from shop.payment.repository import Claim, PaymentRepository
 
 log = logging.getLogger(__name__)
-
-RESOLVED = Counter("shop_payment_resolved_total", "Payments and refunds resolved after their lease", ["state"])
 
 BATCH_ITEMS = 64
 POLL_S = 2.0
@@ -54,7 +51,12 @@ class Resolver:
             after = payments[before.order_id]
             if after.state != before.state:
                 RESOLVED.labels(after.state).inc()
-                log.warning("the payment of order %s was pending and is %s", after.order_id, after.state)
+                log.warning(
+                    "the payment of order %s was pending and is %s",
+                    after.order_id,
+                    after.state,
+                    extra={"event": "pending_payment_resolved"},
+                )
         return len(claimed)
 
     async def _resolve_refunds(self, claim: Claim) -> int:

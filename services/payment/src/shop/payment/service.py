@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 from uuid import UUID
 
 from shop.contracts.payment import PaymentState
@@ -10,7 +11,7 @@ from shop.kit.app import Context
 from shop.kit.auth import Principal
 from shop.kit.clock import Clock
 from shop.kit.idempotency import key_reused
-from shop.payment import errors
+from shop.payment import errors, metrics
 from shop.payment.charges import Charges
 from shop.payment.domain import NotRefundable, Payment, Refund, RefundExceedsPayment, RefundRequest
 from shop.payment.provider import Provider
@@ -32,6 +33,8 @@ class PaymentService:
 
     @classmethod
     def build(cls, context: Context) -> PaymentService:
+        settings = cast(Settings, context.settings)
+        metrics.expect(settings.store.currency)
         provider = make_provider(context)
         service = cls(PaymentRepository(context.database), provider, context.clock)
         context.tasks.start("resolver", service.resolver.run)

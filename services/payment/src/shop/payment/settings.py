@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from shop.contracts.store import StoreSettings
 from shop.kit.settings import ServiceSettings
 from shop.payment.stripe_provider import API_BASE
 
@@ -19,6 +20,7 @@ class Settings(ServiceSettings):
     service: ClassVar[str] = "payment"
 
     max_body_bytes: int = Field(default=MAX_BATCH_BYTES, ge=1_024)
+    store: StoreSettings = StoreSettings()
     payment_provider: Literal["simulator", "stripe"] = "simulator"
     stripe_api_key: str = Field(default="", repr=False)
     stripe_api_base: str = API_BASE

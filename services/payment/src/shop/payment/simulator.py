@@ -84,7 +84,7 @@ class Simulator:
         try:
             rows = await self._database.fetch(CHARGE, *_columns(charges))
         except Unavailable as error:
-            log.warning("the simulator's database is unavailable: %s", error)
+            log.warning("the simulator's database is unavailable: %s", error, extra={"event": "simulator_unavailable"})
             yield [_unknown(charge.key, "provider_unavailable") for charge in charges]
             return
         lost = [row["key"] for row in rows if _answer_is_lost(row)]
@@ -99,7 +99,7 @@ class Simulator:
                 REFUND, repayment.key, new_id(), UUID(repayment.reference), repayment.amount
             )
         except Unavailable as error:
-            log.warning("the simulator's database is unavailable: %s", error)
+            log.warning("the simulator's database is unavailable: %s", error, extra={"event": "simulator_unavailable"})
             return RepaymentOutcome("unknown", code="provider_unavailable")
         except (asyncpg.CheckViolationError, asyncpg.ForeignKeyViolationError):
             return RepaymentOutcome("failed", code="refund_refused")

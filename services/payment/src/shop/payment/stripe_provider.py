@@ -99,7 +99,11 @@ class StripeProvider:
                 _log_failure(error, "charge", charge.key)
                 return ChargeOutcome(charge.key, "unknown", code=_unknown_code(error))
             except (AttributeError, KeyError, TypeError, ValueError):
-                log.exception("Stripe's answer to the charge %s cannot be read", charge.key)
+                log.exception(
+                    "Stripe's answer to the charge %s cannot be read",
+                    charge.key,
+                    extra={"event": "provider_answer_unreadable"},
+                )
                 return ChargeOutcome(charge.key, "unknown", code="malformed_answer")
 
     async def _create_charge(self, charge: Charge) -> ChargeOutcome:
@@ -129,7 +133,11 @@ class StripeProvider:
                 _log_failure(error, "refund", repayment.key)
                 return RepaymentOutcome("unknown", code=_unknown_code(error))
             except (AttributeError, KeyError, TypeError, ValueError):
-                log.exception("Stripe's answer to the refund %s cannot be read", repayment.key)
+                log.exception(
+                    "Stripe's answer to the refund %s cannot be read",
+                    repayment.key,
+                    extra={"event": "provider_answer_unreadable"},
+                )
                 return RepaymentOutcome("unknown", code="malformed_answer")
 
     async def _create_refund(self, repayment: Repayment) -> RepaymentOutcome:
@@ -212,5 +220,10 @@ def _log_failure(error: Exception, what: str, key: str) -> None:
         "Stripe did not execute a %s: %s",
         what,
         type(error).__name__,
-        extra={"key": key, "code": getattr(error, "code", None), "stripe_request": getattr(error, "request_id", None)},
+        extra={
+            "event": "provider_refused",
+            "key": key,
+            "code": getattr(error, "code", None),
+            "stripe_request": getattr(error, "request_id", None),
+        },
     )

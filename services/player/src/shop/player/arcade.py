@@ -100,7 +100,7 @@ class Arcade:
             if time.monotonic() - self._boards_at > BOARDS_FRESH_S:
                 await self._read_boards()
         except Unavailable as error:
-            log.warning("boards are not known: %s", error)
+            log.warning("boards are not known: %s", error, extra={"event": "boards_unknown"})
         return next((one.board for one in self._boards.values() if one.source == source), None)
 
     async def _read_boards(self) -> None:
@@ -140,5 +140,5 @@ async def _or_nothing[Item](sent: Awaitable[Sequence[Item]]) -> Sequence[Item]:
     try:
         return await sent
     except Unavailable as error:
-        log.warning("a score takes effect by its event alone: %s", error)
+        log.warning("a score takes effect by its event alone: %s", error, extra={"event": "score_not_announced"})
         return ()

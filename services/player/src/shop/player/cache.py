@@ -142,7 +142,7 @@ class ProfileCache:
 
     def _failed(self, error: Exception) -> None:
         self._failed_at = time.monotonic()
-        log.warning("profiles are read from the database: %r", error)
+        log.warning("profiles are read from the database: %r", error, extra={"event": "cache_unavailable"})
 
     async def run(self) -> None:
         """Set the marks that wait for Valkey, until cancelled."""

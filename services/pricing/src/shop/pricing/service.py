@@ -15,6 +15,7 @@ from shop.kit.text import code
 from shop.pricing import domain, errors
 from shop.pricing.domain import Discount, Food, Line, Promotion, Refusal
 from shop.pricing.food import FoodCarts
+from shop.pricing.metrics import QUOTES
 from shop.pricing.repository import PricingRepository, Redemption, StoredPromotion
 from shop.pricing.schemas import MAX_LINES, FoodQuoteRequest, QuoteItem, quote_document, quoted
 from shop.pricing.settings import Settings
@@ -142,7 +143,10 @@ class PricingService:
         if redeeming:
             answers = await self._repository.redeem(list(redeeming.values()), self.clock.now())
             verdicts = dict(zip(redeeming, answers, strict=True))
-        return [self._result(item, lines[at], verdicts.get(at)) for at, item in enumerate(items)]
+        results = [self._result(item, lines[at], verdicts.get(at)) for at, item in enumerate(items)]
+        for item, result in zip(items, results, strict=True):
+            QUOTES.labels("food" if item.food else "retail", result.status).inc()
+        return results
 
     def _unpriceable(self, item: QuoteRequest, lines: Sequence[Line]) -> Refusal | None:
         """Why an order cannot be priced whatever its coupon is."""

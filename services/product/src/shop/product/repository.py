@@ -81,6 +81,18 @@ UPDATE products SET stock = stock + $2, updated_at = $5 FROM moved WHERE id = pr
 RETURNING {COLUMNS},
     ($2 + (SELECT coalesce(sum(delta), 0) FROM stock_movements WHERE product_id = $1))::integer AS received"""  # noqa: S608 - constants
 
+# One statement, so one snapshot: reservations that commit meanwhile are not seen in part.
+COUNT_STOCK = """
+SELECT count(*) FILTER (WHERE stock = 0) AS sold_out,
+    count(*) FILTER (WHERE stock + coalesce(held, 0) <> coalesce(received, 0)) AS drift
+FROM products
+LEFT JOIN (SELECT product_id, sum(delta) AS received FROM stock_movements GROUP BY product_id) AS came
+    ON came.product_id = id
+LEFT JOIN (
+    SELECT product_id, sum(quantity) AS held FROM reservation_lines JOIN reservations USING (order_id)
+    WHERE state <> 'released' GROUP BY product_id
+) AS went ON went.product_id = id"""
+
 
 class ProductRepository:
     """Products. Methods may raise Unavailable("database")."""
@@ -107,6 +119,11 @@ class ProductRepository:
 
     async def categories(self) -> list[Record]:
         return await self._database.fetch(CATEGORIES)
+
+    async def count_stock(self) -> tuple[int, int]:
+        """Products without stock, and those whose stock is not what movements and reservations leave."""
+        row = await self._database.fetchrow(COUNT_STOCK)
+        return (row["sold_out"], row["drift"]) if row else (0, 0)
 
     async def insert(self, products: Sequence[Mapping[str, Any]], now: datetime, reason: str) -> list[Record]:
         """Add those whose SKU is new, with their first stock, in one statement; return them."""

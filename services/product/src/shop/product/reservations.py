@@ -16,6 +16,7 @@ import asyncpg
 from shop.kit.db import Connection, Database, Record
 from shop.kit.errors import Unavailable
 from shop.product.domain import Request, Shortage, allocate
+from shop.product.metrics import STOCK_OUTS
 
 MAX_ATTEMPTS = 5
 """Attempts at one batch; each further one follows a deadlock or a concurrent change."""
@@ -115,6 +116,8 @@ class ReservationRepository:
             served = [request for request, shortage in zip(fresh, shortages, strict=True) if shortage is None]
             if served:
                 await self._write(connection, served, now)
+        taken = {product_id for request in served for product_id in request.lines}
+        STOCK_OUTS.inc(sum(stock[product_id] == 0 for product_id in taken))
         answers = {
             request.order_id: shortage or _lines(request, rows)
             for request, shortage in zip(fresh, shortages, strict=True)

@@ -18,10 +18,11 @@ from shop.kit.app import Context
 from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
 from shop.kit.db import Record
-from shop.kit.errors import Problem
+from shop.kit.errors import Problem, Unavailable
 from shop.kit.logging import decision
 from shop.kit.pages import cut_page, decode_cursor
-from shop.product import errors
+from shop.kit.tasks import poll
+from shop.product import errors, metrics
 from shop.product.domain import Request, Shortage, merged
 from shop.product.repository import SORTS, ProductRepository
 from shop.product.reservations import Answer, ReservationRepository
@@ -62,6 +63,29 @@ class ReadCache:
             self._entries.pop(key, None)
 
 
+class StockCount:
+    """Measures what is sold out and whether the stock is right, every ``pause_s`` seconds."""
+
+    def __init__(self, products: ProductRepository, pause_s: float) -> None:
+        self._products = products
+        self._pause_s = pause_s
+
+    async def run(self) -> None:
+        await poll(self._count, self._pause_s)
+
+    async def _count(self) -> int:
+        try:
+            sold_out, drift = await self._products.count_stock()
+        except Unavailable:
+            return 0
+        metrics.SOLD_OUT.set(sold_out)
+        metrics.DRIFT.set(drift)
+        if drift:
+            message = "the stock of %d products is not what movements and reservations leave"
+            log.error(message, drift, extra={"event": "stock_drift", "products": drift})
+        return 0
+
+
 class ProductService:
     def __init__(
         self, products: ProductRepository, reservations: ReservationRepository, clock: Clock, settings: Settings
@@ -79,7 +103,9 @@ class ProductService:
     def build(cls, context: Context) -> ProductService:
         products = ProductRepository(context.database)
         reservations = ReservationRepository(context.database)
-        return cls(products, reservations, context.clock, cast(Settings, context.settings))
+        settings = cast(Settings, context.settings)
+        context.tasks.start("stock-count", StockCount(products, settings.stock_count_seconds).run)
+        return cls(products, reservations, context.clock, settings)
 
     async def product(self, product_id: UUID) -> bytes:
         """The product as JSON; Problem 404 ``unknown_product``."""
@@ -166,7 +192,10 @@ class ProductService:
         """One result per item. Concurrent calls share their statements."""
         requests = [Request(item.order_id, merged([(x.product_id, x.quantity) for x in item.lines])) for item in items]
         answers = await self._reserving.submit(requests)
-        return [_result(request.order_id, answer) for request, answer in zip(requests, answers, strict=True)]
+        results = [_result(request.order_id, answer) for request, answer in zip(requests, answers, strict=True)]
+        for result in results:
+            metrics.RESERVATIONS.labels(result.code if isinstance(result, ReservationRejected) else "reserved").inc()
+        return results
 
     async def _reserve_calls(self, calls: list[Sequence[Request]]) -> list[list[Answer]]:
         distinct: dict[UUID, Request] = {}

@@ -78,7 +78,7 @@ class Catalogue:
                 return
             except Unavailable as error:
                 self._failed_at = self._now()
-                log.warning("the state of products is not known: %s", error)
+                log.warning("the state of products is not known: %s", error, extra={"event": "products_unknown"})
         self._check_known(old, now)
 
     def _check_known(self, product_ids: Sequence[UUID], now: float) -> None:

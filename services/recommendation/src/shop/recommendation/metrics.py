@@ -8,6 +8,10 @@ from shop.recommendation.domain import Kind
 
 RESULTS = Counter("shop_recommendation_results_total", "Products that were recommended, by reason", ["kind"])
 RESULTS_BY_KIND = {kind: RESULTS.labels(kind.value) for kind in Kind}
+ANSWERS = Counter(
+    "shop_recommendation_answers_total", "Answers by how many of the products asked for they have", ["result"]
+)
+FULL, SHORT, EMPTY = (ANSWERS.labels(result) for result in ("full", "short", "empty"))
 LEFT_OUT = Counter("shop_recommendation_filtered_total", "Candidates that were not recommended", ["reason"])
 UNAVAILABLE = LEFT_OUT.labels("sold_out_or_withdrawn")
 NOT_WANTED = LEFT_OUT.labels("bought_or_excluded")

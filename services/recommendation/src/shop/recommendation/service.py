@@ -184,6 +184,7 @@ class RecommendationService:
             await self._take(again, wanted, chosen)
         for kind, count in Counter(one.kind for one in chosen).items():
             metrics.RESULTS_BY_KIND[kind].inc(count)
+        (metrics.FULL if len(chosen) == wanted.max_results else metrics.SHORT if chosen else metrics.EMPTY).inc()
         return chosen
 
     def _expected(self, found: Iterator[Candidate], wanted: Wanted, sold_out: list[Candidate]) -> Iterator[Candidate]:

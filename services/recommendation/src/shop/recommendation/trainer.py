@@ -62,7 +62,13 @@ class Models:
         try:
             model = await asyncio.to_thread(Model.from_bytes, stored.content)
         except ValueError as error:
-            log.warning("model %d cannot be read, version %d stays: %s", stored.version, self.current.version, error)
+            log.warning(
+                "model %d cannot be read, version %d stays: %s",
+                stored.version,
+                self.current.version,
+                error,
+                extra={"event": "model_unreadable"},
+            )
             return
         self._use(stored, model)
 
@@ -115,7 +121,11 @@ class Models:
             new = NewModel(state.revision, trained_at, seconds, model.order_count, content)
             stored = await self._models.store(fence, new)
         if not stored:
-            log.warning("a model is dropped: its lease ended during %.1f s of training", seconds)
+            log.warning(
+                "a model is dropped: its lease ended during %.1f s of training",
+                seconds,
+                extra={"event": "model_dropped"},
+            )
             return False
         metrics.TRAINING.observe(seconds)
         message = "trained on %d orders in %.2f s"

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from shop.contracts.money import Money
 from shop.kit.errors import Problem, Unavailable
+from shop.storefront import metrics
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.confirmation import CONFIRMED, Confirmation, confirmation_page
 from shop.storefront.forms import default_country, int_field
@@ -65,6 +66,7 @@ async def add(request: Request, shop: Shop, visitor: CurrentVisitor, form: Poste
     product = await shop.backends.catalogue.product(product_id)
     wanted = int_field(form, "quantity", low=1, high=MAX_QUANTITY, default=1)
     quantity = await shop.carts.add(visitor.cart_owner, product_id, wanted)
+    metrics.CART.inc()
     times = f" (quantity: {quantity})" if quantity > 1 else ""
     return redirect(request, "/cart", f"“{product.name}” is in your cart{times}.")
 
@@ -78,6 +80,7 @@ async def add_bundle(request: Request, shop: Shop, visitor: CurrentVisitor, form
     if len(found) < len(texts) or len(texts) > MAX_BUNDLED + 1:
         raise unknown_product()
     await shop.carts.add_each(visitor.cart_owner, product_ids)
+    metrics.CART.inc(len(found))
     return redirect(request, "/cart", f"{len(found)} products were added to your cart.")
 
 

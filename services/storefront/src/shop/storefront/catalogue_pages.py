@@ -18,6 +18,7 @@ from starlette.responses import Response
 from shop.kit.currencies import major_units
 from shop.kit.errors import Problem
 from shop.kit.text import printable
+from shop.storefront import metrics
 from shop.storefront.featured import FeaturedCategory
 from shop.storefront.labels import label
 from shop.storefront.schemas import Page, Product
@@ -167,6 +168,7 @@ async def product(request: Request, product_id: UUID, shop: Shop, visitor: Curre
     found, suggested = await asyncio.gather(
         shop.backends.catalogue.product(product_id), shop.suggestions.for_product(product_id, visitor)
     )
+    metrics.VIEW.inc()
     return await page(
         request,
         "product.html",

@@ -16,6 +16,7 @@ from shop.contracts.money import Money
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.formatting import Formats
 from shop.kit.text import code
+from shop.storefront import metrics
 from shop.storefront.error_texts import NOT_ORDERED, refusal_text
 from shop.storefront.forms import AddressForm, CheckoutForm, default_country, form_key, parse_form
 from shop.storefront.schemas import Quote, SavedAddress
@@ -71,6 +72,7 @@ async def checkout(request: Request, shop: Shop, visitor: CurrentVisitor, sessio
     values = {"name": session.name, "country": default_country(shop.settings.store), "card": TEST_CARDS[0][0]}
     if addresses:
         values |= saved_fields(addresses[-1]) | {"saved": str(addresses[-1].id)}
+    metrics.CHECKOUT.inc()
     return await _show(request, shop, session, Checkout(lines, values, new_key(), addresses))
 
 
@@ -143,6 +145,7 @@ async def _buy(
             )
         refusal = (problem.status, await _refusal(shop, problem), "")
         return await _retry_page(request, shop, visitor, session, form, new_key(), refusal)
+    metrics.ORDER.inc()
     return redirect(request, f"/orders/{order.id}")
 
 

@@ -100,10 +100,10 @@ class Recommender:
         try:
             response: messages.RecommendResponse = await client.call(call, request, timeout_s=self._timeout_s)
         except Problem as problem:
-            log.info("no recommendations: %s", problem)
+            log.info("no recommendations: %s", problem, extra={"event": "recommendations_refused"})
             return []
         except Unavailable as error:
-            log.warning("no recommendations: %s", error)
+            log.warning("no recommendations: %s", error, extra={"event": "recommendations_unavailable"})
             raise
         return _read(response)
 
@@ -118,7 +118,7 @@ class Recommender:
             await self._call(client, method, request)
         except Unavailable:
             return
-        log.info("the recommendation service answers again")
+        log.info("the recommendation service answers again", extra={"event": "recommendations_available"})
 
     def _probed(self, _: asyncio.Task[None]) -> None:
         self._probing = None

@@ -128,7 +128,10 @@ class Storefront:
         try:
             await self.carts.merge(visitor.id, visitor.cart_owner)
         except Unavailable:
-            log.warning("the cart could not be merged at sign-in; it will be when it is opened")
+            log.warning(
+                "the cart could not be merged at sign-in; it will be when it is opened",
+                extra={"event": "cart_not_merged"},
+            )
 
     async def sign_out(self, visitor: Visitor) -> None:
         """End the session; if the user service cannot be reached, its refresh token expires by itself."""
@@ -139,7 +142,11 @@ class Storefront:
         try:
             await self.backends.users.sign_out(session.access_token)
         except Exception:
-            log.warning("the session could not be ended at the user service", exc_info=True)
+            log.warning(
+                "the session could not be ended at the user service",
+                exc_info=True,
+                extra={"event": "session_not_ended"},
+            )
 
     async def delete_account(self, visitor: Visitor, token: str, password: str) -> None:
         """Delete the signed-in user's account and what is kept about them here, and end the session."""
@@ -151,7 +158,10 @@ class Storefront:
             if self.food:
                 await self.food.carts.delete(owner)
         except Unavailable:
-            log.warning("the cart of a deleted account could not be removed; it expires by itself")
+            log.warning(
+                "the cart of a deleted account could not be removed; it expires by itself",
+                extra={"event": "cart_not_removed"},
+            )
 
     async def valid_session(self, visitor: Visitor) -> Session | None:
         """The session with an access token that is valid for at least REFRESH_MARGIN_S; None if it has expired."""

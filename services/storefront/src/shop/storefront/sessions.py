@@ -121,7 +121,10 @@ class Cookies:
 
     def __init__(self, secret: str) -> None:
         if not secret:
-            log.warning("no SHOP_SESSION_SECRET and no SHOP_INTERNAL_TOKEN: cookies end with this process")
+            log.warning(
+                "no SHOP_SESSION_SECRET and no SHOP_INTERNAL_TOKEN: cookies end with this process",
+                extra={"event": "session_secret_missing"},
+            )
         self._key = hashlib.sha256(f"storefront cookies:{secret or secrets.token_hex()}".encode()).digest()
 
     def read(self, headers: Headers) -> Visitor:

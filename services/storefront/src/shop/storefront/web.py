@@ -26,6 +26,7 @@ from shop.kit import telemetry
 from shop.kit.app import service_of
 from shop.kit.errors import Problem, Unavailable, unavailable_problem
 from shop.kit.formatting import Formats, formats
+from shop.kit.observe import UNMATCHED
 from shop.kit.postal import postal_lines
 from shop.storefront.assets import asset_url
 from shop.storefront.carts import MAX_QUANTITY
@@ -247,6 +248,7 @@ class ErrorPageMiddleware:
         except Exception:
             if started or not is_page(scope):
                 raise
-            log.exception("page failed", extra={"path": scope["path"]})
+            route = getattr(scope.get("route"), "path", UNMATCHED)
+            log.exception("page failed", extra={"event": "page_failed", "route": route})
             answer = await error_page(Request(scope, receive), 500, "", "", {})
             await answer(scope, receive, send)

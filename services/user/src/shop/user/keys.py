@@ -70,7 +70,7 @@ class Keyring:
         encrypted, public = self._secrets.fernet.encrypt(private.private_bytes_raw()), private.public_key()
         key = SigningKey(new_id().hex, encrypted, public.public_bytes_raw(), now, activates_at)
         await repository.insert_key(db, key)
-        log.info("new signing key", extra={"kid": key.kid, "activates_at": activates_at})
+        log.info("new signing key", extra={"event": "signing_key_added", "kid": key.kid, "activates_at": activates_at})
         return key
 
     def _decrypt(self, keys: Sequence[SigningKey]) -> dict[str, Ed25519PrivateKey]:
@@ -80,7 +80,10 @@ class Keyring:
             try:
                 raw = self._secrets.fernet.decrypt(key.private_key)
             except InvalidToken:
-                log.warning("a signing key was encrypted with another secret", extra={"kid": key.kid})
+                log.warning(
+                    "a signing key was encrypted with another secret",
+                    extra={"event": "signing_key_unreadable", "kid": key.kid},
+                )
             else:
                 private[key.kid] = Ed25519PrivateKey.from_private_bytes(raw)
         return private
@@ -92,7 +95,10 @@ class Keyring:
             try:
                 await self.refresh()
             except Unavailable:
-                log.warning("signing keys not refreshed: the database is unavailable")
+                log.warning(
+                    "signing keys not refreshed: the database is unavailable",
+                    extra={"event": "signing_keys_not_refreshed"},
+                )
 
     async def get(self, key_id: str) -> jwt.PyJWK | None:
         """The public key that verifies tokens of this id (``shop.kit.auth.KeySource``)."""

@@ -19,6 +19,7 @@ from shop.kit.text import email_address
 from shop.user import domain, errors, repository, session_repository
 from shop.user.domain import Address, User
 from shop.user.keys import Keyring
+from shop.user.metrics import REGISTRATIONS
 from shop.user.passwords import Passwords
 from shop.user.secret import Secrets
 from shop.user.sessions import Sessions
@@ -69,6 +70,7 @@ class UserService:
             if not await repository.insert_user(db, user, password_hash):
                 raise errors.email_taken()
             await publish(db, event)
+        REGISTRATIONS.inc()
         return user
 
     async def ensure_admin(self, email: str, password: str) -> None:

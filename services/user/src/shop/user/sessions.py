@@ -11,7 +11,7 @@ from uuid import UUID
 
 from shop.kit.clock import Clock
 from shop.kit.db import Database
-from shop.kit.errors import Unavailable
+from shop.kit.errors import Problem, Unavailable
 from shop.kit.ids import new_id
 from shop.kit.logging import decision
 from shop.user import domain, errors
@@ -19,6 +19,7 @@ from shop.user import repository as users
 from shop.user import session_repository as repository
 from shop.user.domain import Account, RefreshDecision, RefreshState
 from shop.user.keys import Keyring
+from shop.user.metrics import SIGN_INS
 from shop.user.passwords import Passwords
 from shop.user.secret import Secrets, new_refresh_token, token_hash
 
@@ -59,6 +60,15 @@ class Sessions:
 
     async def sign_in(self, email: str, password: str) -> TokenPair:
         """Tokens for the correct password; the same work and problem for a wrong one and an unknown address."""
+        try:
+            tokens = await self._sign_in(email, password)
+        except Problem:
+            SIGN_INS.labels("refused").inc()
+            raise
+        SIGN_INS.labels("done").inc()
+        return tokens
+
+    async def _sign_in(self, email: str, password: str) -> TokenPair:
         account, locked_until = await repository.sign_in_state(self._database, email)
         self._refuse_while_locked(locked_until)
         matches = await self._passwords.verify(account.password_hash if account else None, password)
@@ -154,5 +164,7 @@ class Sessions:
                 while await self.delete_expired():
                     pass
             except Unavailable:
-                log.warning("expired sessions not deleted: the database is unavailable")
+                log.warning(
+                    "expired sessions not deleted: the database is unavailable", extra={"event": "sessions_not_deleted"}
+                )
             await asyncio.sleep(CLEANING_PAUSE_S)

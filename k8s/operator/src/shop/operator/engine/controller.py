@@ -77,6 +77,7 @@ class Controller:
         metrics.UPGRADE_STOPPED.set_function(lambda: float(self._upgrades.stopped))
         for state in self._upgrades.counts():
             metrics.UPGRADE_SHOPS.labels(state).set_function(partial(lambda one: self._upgrades.counts()[one], state))
+        metrics.expect(kind.kind for kind in RENDERED)
         for kind in kinds:
             metrics.WATCH_SILENCE.labels(kind.kind).set_function(partial(self._idle_s, kind))
         try:

@@ -6,30 +6,34 @@ import asyncio
 import ipaddress
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
-from shop.kit import telemetry
+from shop.kit import spans, telemetry
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
+from shop.kit.exposition import exemplar
 from shop.kit.grpc import deadline, problems
 from shop.kit.grpc.interceptor import (
     AUTHORIZATION,
     BUCKETS,
+    EXPECTED_CODES,
     REQUEST_ID,
     STATUS_ATTRIBUTE,
     TRACEPARENT,
     UNMATCHED,
     span_attributes,
 )
-from shop.kit.http.breaker import Breaker
+from shop.kit.http.breaker import MEASURED, Breaker
 from shop.kit.ids import new_id
+from shop.kit.spans import Kind
 
 CALLS = Counter("shop_grpc_client_requests_total", "gRPC calls to other services", ["upstream", "method", "code"])
+BREAKER = Gauge("shop_grpc_client_breaker_state", "0 closed, 1 half open, 2 open", ["upstream"])
 DURATION = Histogram(
     "shop_grpc_client_request_duration_seconds",
     "Time to the end of the answer",
@@ -135,7 +139,17 @@ class GrpcClient:
             ],
             interceptors=[_Measured(self, methods)],
         )
+        self._expect(methods)
         self.channel.get_state(try_to_connect=True)
+
+    def _expect(self, methods: Collection[str]) -> None:
+        """Make the time series that alerts look for."""
+        BREAKER.labels(self.name).set_function(lambda: MEASURED[self.breaker.state])
+        CALLS.labels(self.name, UNMATCHED, BREAKER_OPEN)
+        for method in methods:
+            for code in EXPECTED_CODES:
+                CALLS.labels(self.name, method, code.name)
+            DURATION.labels(self.name, method)
 
     async def call[Q, R](
         self, method: Callable[..., grpc.aio.UnaryUnaryCall[Q, R]], request: Q, *, timeout_s: float = TIMEOUT_S
@@ -200,7 +214,7 @@ class _Measured(grpc.aio.UnaryUnaryClientInterceptor):
         method = text if text in self._methods else UNMATCHED
         name = self._client.name
         started = time.perf_counter()
-        with telemetry.span(f"grpc {text[1:]}", **span_attributes(text)):
+        with spans.span(text[1:], span_attributes(text), Kind.CLIENT) as recorded:
             metadata = grpc.aio.Metadata(*self._client.metadata())
             call = await continuation(client_call_details._replace(metadata=metadata), request)
             try:
@@ -210,7 +224,10 @@ class _Measured(grpc.aio.UnaryUnaryClientInterceptor):
                 call.cancel()
                 CALLS.labels(name, method, grpc.StatusCode.CANCELLED.name).inc()
                 raise
-            telemetry.annotate(**{STATUS_ATTRIBUTE: code.value[0]})
+            if recorded is not None:
+                recorded.attributes[STATUS_ATTRIBUTE] = code.value[0]
+                if code is not grpc.StatusCode.OK:
+                    recorded.fail(code.name)
         CALLS.labels(name, method, code.name).inc()
-        DURATION.labels(name, method).observe(time.perf_counter() - started)
+        DURATION.labels(name, method).observe(time.perf_counter() - started, exemplar())
         return call

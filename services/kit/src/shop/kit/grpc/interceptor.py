@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import functools
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from prometheus_client import Counter, Histogram
 
-from shop.kit import telemetry
+from shop.kit import spans
 from shop.kit.errors import MAX_DETAIL_CHARACTERS, Problem, known_problem
+from shop.kit.exposition import exemplar
 from shop.kit.grpc import deadline, problems
 from shop.kit.grpc.caller import Authentication
 from shop.kit.http.connections import FIRST_FAULT_STATUS
@@ -26,10 +26,23 @@ BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 CALLS = Counter("shop_grpc_requests_total", "gRPC calls answered", ["method", "code"])
 DURATION = Histogram("shop_grpc_request_duration_seconds", "Time to the end of the answer", ["method"], buckets=BUCKETS)
 UNMATCHED = "unmatched"
+EXPECTED_CODES = (grpc.StatusCode.OK, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
+"""Whose time series exist before the first call."""
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 AUTHORIZATION = "authorization"
 STATUS_ATTRIBUTE = "rpc.grpc.status_code"
+FAULTS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+"""Statuses that are failures of the server by OpenTelemetry's conventions."""
 WITHOUT_TOKEN = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """Probes have no token, and what reflection returns is in the .proto file."""
 
@@ -46,6 +59,14 @@ def _calls(method: str, code: str) -> Counter:
 @functools.cache
 def _duration(method: str) -> Histogram:
     return DURATION.labels(method)
+
+
+def expect(methods: Iterable[str]) -> None:
+    """Make the time series of ``methods``."""
+    for method in methods:
+        _duration(method)
+        for code in EXPECTED_CODES:
+            _calls(method, code.name)
 
 
 class ServerInterceptor(grpc.aio.ServerInterceptor):
@@ -121,32 +142,39 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
 
     @contextlib.asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
-        started = time.perf_counter()
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        request_id = telemetry.begin_request(metadata.get(TRACEPARENT), metadata.get(REQUEST_ID))
-        context.set_trailing_metadata(((REQUEST_ID, request_id),))
+        server = spans.ServerSpan(metadata.get(TRACEPARENT), metadata.get(REQUEST_ID))
+        context.set_trailing_metadata(((REQUEST_ID, server.request_id),))
         outcome = _Outcome()
         try:
-            with telemetry.span(f"grpc {method[1:]}", **span_attributes(method)):
-                try:
-                    if not method.startswith(WITHOUT_TOKEN):
-                        await self._authentication.begin(metadata.get(AUTHORIZATION, ""))
-                    yield
-                    outcome.code = _code_of(context)
-                except grpc.aio.AbortError as error:
-                    outcome = _Outcome(_code_of(context), aborted=error)
-                except asyncio.CancelledError:
-                    if _is_cancelled():
-                        raise
-                    # Of something that the method waited for; grpc would send no answer (grpc#29248).
-                    outcome = _failed(method, RuntimeError("cancelled, but not by the caller"))
-                except Exception as error:  # noqa: BLE001 - reported as a status
-                    outcome = _failed(method, error)
-                telemetry.annotate(outcome.error, **{STATUS_ATTRIBUTE: outcome.code.value[0]})
-            await outcome.send(context, request_id)
+            try:
+                if not method.startswith(WITHOUT_TOKEN):
+                    await self._authentication.begin(metadata.get(AUTHORIZATION, ""))
+                yield
+                outcome.code = _code_of(context)
+            except grpc.aio.AbortError as error:
+                outcome = _Outcome(_code_of(context), aborted=error)
+            except asyncio.CancelledError:
+                if _is_cancelled():
+                    raise
+                # Of something that the method waited for; grpc would send no answer (grpc#29248).
+                outcome = _failed(method, RuntimeError("cancelled, but not by the caller"))
+            except Exception as error:  # noqa: BLE001 - reported as a status
+                outcome = _failed(method, error)
+            await outcome.send(context, server.request_id)
         finally:
+            seconds = server.seconds()
             _calls(method, outcome.code.name).inc()
-            _duration(method).observe(time.perf_counter() - started)
+            _duration(method).observe(seconds, exemplar())
+            _record(server, method, outcome, seconds)
+
+
+def _record(server: spans.ServerSpan, method: str, outcome: _Outcome, seconds: float) -> None:
+    failed = outcome.error is not None or outcome.code in FAULTS
+    if server.is_recorded(seconds, failed=failed):
+        spans.annotate(outcome.error)
+        attributes = {**span_attributes(method), STATUS_ATTRIBUTE: outcome.code.value[0]}
+        server.end(method[1:], attributes, failed=outcome.code.name if failed else "")
 
 
 @dataclass(slots=True)
@@ -185,7 +213,7 @@ def _code_of(context: Context) -> grpc.StatusCode:
     return problems.BY_NUMBER.get(code, grpc.StatusCode.OK) if isinstance(code, int) else code or grpc.StatusCode.OK
 
 
-def span_attributes(method: str) -> dict[str, str]:
+def span_attributes(method: str) -> dict[str, str | int | float | bool]:
     """OpenTelemetry's names for /package.Service/Method."""
     service, _, name = method[1:].rpartition("/")
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
@@ -195,8 +223,8 @@ def _problem(method: str, error: Exception) -> Problem:
     """What the caller learns of an error; one line of the log has the rest."""
     problem = known_problem(error)
     if problem is None:
-        log.error("call failed", exc_info=error, extra={"method": method})
+        log.error("call failed", exc_info=error, extra={"event": "call_failed", "method": method})
         return Problem(500, "internal_error", "Something went wrong on our side.")
     level = logging.INFO if problem.status < FIRST_FAULT_STATUS else logging.WARNING
-    log.log(level, "call refused: %s", error, extra={"method": method, "code": problem.code})
+    log.log(level, "call refused: %s", error, extra={"event": "call_refused", "method": method, "code": problem.code})
     return problem

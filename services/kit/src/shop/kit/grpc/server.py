@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from shop.kit import draining
 from shop.kit.auth import Authenticator
 from shop.kit.grpc.caller import Authentication
-from shop.kit.grpc.interceptor import ServerInterceptor
+from shop.kit.grpc.interceptor import ServerInterceptor, expect
 from shop.kit.grpc.settings import GrpcSettings
 
 READINESS_POLL_S = 1.0
@@ -62,7 +62,9 @@ class GrpcServer:
         self._settings = settings
         self._users = users
         self._register = register
-        self._services = [service.full_name for file in files for service in file.services_by_name.values()]
+        services = [service for file in files for service in file.services_by_name.values()]
+        self._services = [service.full_name for service in services]
+        expect(f"/{service.full_name}/{method.name}" for service in services for method in service.methods)
         self.port = settings.grpc_port
         """Where it listens, once it runs."""
 

@@ -20,6 +20,10 @@ class State(StrEnum):
     HALF_OPEN = "half_open"
 
 
+MEASURED = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
+"""What metrics say for each state."""
+
+
 class Breaker:
     """Closed until ``failures_to_open`` failures in a row; open for ``reset_s`` seconds; then one probe decides.
 

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 import orjson
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge, Histogram
 from yarl import URL
 
 from shop.kit import telemetry
 from shop.kit.errors import OutcomeUnknown, Problem
+from shop.kit.exposition import exemplar
+from shop.kit.http.client_span import answered, client_span
 from shop.kit.http.connections import FAILED, FIRST_ERROR_STATUS, FIRST_FAULT_STATUS, Connections, ServiceResponse
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
 from shop.kit.ids import new_id
 from shop.kit.methods import IDEMPOTENT
 
 CALLS = Counter("shop_client_requests_total", "Requests to other services", ["upstream", "outcome"])
+DURATION = Histogram(
+    "shop_client_request_duration_seconds",
+    "Time of a request to another service, tries to connect included",
+    ["upstream"],
+    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+BREAKER = Gauge(
+    "shop_client_breaker_state", "The worst of the upstream's instances: 0 closed, 1 half open, 2 open", ["upstream"]
+)
+OUTCOMES = ("ok", "refused_by_service", "refused", "breaker_open", "unknown")
 
 TIMEOUT_S = 3.0
 CONNECT_WINDOW_S = 1.0
@@ -62,6 +75,9 @@ class ServiceClient:
             name, [url for url in urls.split(",") if url.strip()], connections, probe_timeout_s=PROBE_TIMEOUT_S
         )
         self._internal_token = internal_token
+        self._calls = {outcome: CALLS.labels(name, outcome) for outcome in OUTCOMES}
+        self._duration = DURATION.labels(name)
+        BREAKER.labels(name).set_function(self.pool.breaker_value)
 
     async def get(self, path: str, **options: Any) -> Response:
         return await self.request("GET", path, **options)
@@ -100,15 +116,19 @@ class ServiceClient:
         """
         content = None if json is None else orjson.dumps(json, default=str)
         target = URL(path).raw_path_qs + (f"?{urlencode(params, doseq=True)}" if params else "")
-        sent = self._headers(headers or {}, self._internal_token if internal else token)
-        if content is not None:
-            sent["content-type"] = "application/json"
-        request = Request(method, target, sent, lambda: content, method in IDEMPOTENT)
+        with client_span(method, self.name):
+            sent = self._headers(headers or {}, self._internal_token if internal else token)
+            if content is not None:
+                sent["content-type"] = "application/json"
+            request = Request(method, target, sent, lambda: content, method in IDEMPOTENT)
+            return await self._send_and_repeat(request, timeout_s, refusals)
+
+    async def _send_and_repeat(self, request: Request, timeout_s: float, refusals: Collection[str]) -> Response:
         begun = asyncio.get_running_loop().time()
         try:
             return await self._send(request, timeout_s, refusals)
         except OutcomeUnknown:
-            if method != "GET" or asyncio.get_running_loop().time() - begun >= timeout_s:
+            if request.method != "GET" or asyncio.get_running_loop().time() - begun >= timeout_s:
                 raise
         await asyncio.sleep(GET_RETRY_WAIT_S * random.random())
         return await self._send(request, timeout_s, refusals)
@@ -132,20 +152,24 @@ class ServiceClient:
 
     async def _send(self, request: Request, timeout_s: float, refusals: Collection[str]) -> Response:
         exchange = Exchange(self.pool, request, min(CONNECT_WINDOW_S, CONNECT_SHARE * timeout_s))
+        started = time.perf_counter()
         try:
             async with asyncio.timeout(timeout_s), exchange as response:
                 content = await response.read()
         except NotConnected as error:
-            CALLS.labels(self.name, "breaker_open" if isinstance(error, NoInstance) else "refused").inc()
+            self._calls["breaker_open" if isinstance(error, NoInstance) else "refused"].inc()
             raise
         except FAILED as error:
             raise self._outcome_unknown(exchange, f": {type(error).__name__}: {error}") from error
+        finally:
+            self._duration.observe(time.perf_counter() - started, exemplar())
         return self._read(exchange, response, content, refusals)
 
     def _read(
         self, exchange: Exchange, response: ServiceResponse, content: bytes, refusals: Collection[str]
     ) -> Response:
         status = response.status
+        answered(exchange, status)
         if response.misrouted:
             raise self._outcome_unknown(exchange, f": a misrouted connection answered {status}")
         problem = _problem(response, content) if status >= FIRST_ERROR_STATUS else None
@@ -154,14 +178,14 @@ class ServiceClient:
         if status >= FIRST_ERROR_STATUS and problem is None:
             raise self._outcome_unknown(exchange, f" answered {status}")
         exchange.succeeded()
-        CALLS.labels(self.name, "refused_by_service" if problem else "ok").inc()
+        self._calls["refused_by_service" if problem else "ok"].inc()
         if problem:
             raise problem
         return Response(status, content, response.headers.get("ETag", ""))
 
     def _outcome_unknown(self, exchange: Exchange, detail: str) -> OutcomeUnknown:
         exchange.failed()
-        CALLS.labels(self.name, "unknown").inc()
+        self._calls["unknown"].inc()
         return OutcomeUnknown(self.name, self.name + detail)
 
 

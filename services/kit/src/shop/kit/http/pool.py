@@ -13,7 +13,7 @@ from typing import cast
 from yarl import URL
 
 from shop.kit.errors import Unavailable
-from shop.kit.http.breaker import FAILURES_TO_OPEN, RESET_S, Breaker, State
+from shop.kit.http.breaker import FAILURES_TO_OPEN, MEASURED, RESET_S, Breaker, State
 from shop.kit.http.connections import CLOSED, FAILED, NOT_CONNECTED, Connections, ServiceResponse
 from shop.kit.http.reconnect import Reconnect
 
@@ -124,6 +124,10 @@ class ServicePool:
             return
         if ready:
             instance.breaker.try_again()
+
+    def breaker_value(self) -> int:
+        """The worst state of all instances, as metrics say it."""
+        return max((MEASURED[instance.breaker.state] for instance in self.instances), default=0)
 
     def retry_after_s(self) -> int:
         """Whole seconds, at least 1, until some instance may take a request again."""

@@ -21,7 +21,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from shop.kit import telemetry
+from shop.kit import spans, telemetry
 from shop.kit.clock import Clock
 from shop.kit.errors import OutcomeUnknown, Unavailable
 
@@ -149,7 +149,7 @@ class Progress:
 
     ``outcome_uncertain``: an earlier attempt ended without a record (a crash), or the operation undoes what another
     one did, so every step may have taken effect. ``expired``: the deadline has passed. ``refusal``: why it is undone.
-    ``seen``: the outcomes of this attempt.
+    ``seen``: the outcomes of this attempt. ``measure`` is called with each of them.
     """
 
     operation: str
@@ -160,10 +160,13 @@ class Progress:
     expired: bool = False
     refusal: Rejected | None = None
     seen: dict[tuple[str, Phase], Outcome] = field(default_factory=dict)
+    measure: Callable[[Record], None] | None = None
 
     def record(self, record: Record) -> None:
         """Add an outcome of this attempt; the history stays as short as the list of distinct outcomes."""
         self.seen[record.step, record.phase] = record.outcome
+        if self.measure is not None:
+            self.measure(record)
         for index, old in enumerate(self.history):
             if _same(old, record):
                 del self.history[index]
@@ -297,6 +300,18 @@ async def advance[S](saga: Saga[S], progress: Progress, subject: S, clock: Clock
     raise AssertionError(f"a {saga.kind} saga does not reach a verdict")
 
 
+async def _carried_out[S](step: Step[S], phase: Phase, subject: S) -> Done | Rejected:
+    with spans.span(f"saga.{step.name}", {"shop.saga.phase": phase.value}):
+        result: Done | Rejected = Done()
+        if phase is Phase.ACTION:
+            result = await step.action(subject)
+        elif step.compensation is not None:
+            await step.compensation(subject)
+        if isinstance(result, Rejected):
+            spans.annotate(attributes={"shop.saga.rejection": result.code})
+    return result
+
+
 async def _perform[S](saga: Saga[S], progress: Progress, step: Step[S], phase: Phase, subject: S, clock: Clock) -> None:
     started = time.perf_counter()
 
@@ -306,12 +321,7 @@ async def _perform[S](saga: Saga[S], progress: Progress, step: Step[S], phase: P
         progress.record(Record(operation, step.name, phase, outcome, at, attempt, trace_id, seconds, detail))
 
     try:
-        with telemetry.span(f"saga.{step.name}", phase=phase.value):
-            result: Done | Rejected = Done()
-            if phase is Phase.ACTION:
-                result = await step.action(subject)
-            elif step.compensation is not None:
-                await step.compensation(subject)
+        result = await _carried_out(step, phase, subject)
     except asyncio.CancelledError:
         record(Outcome.UNKNOWN, "interrupted")
         raise
@@ -320,7 +330,7 @@ async def _perform[S](saga: Saga[S], progress: Progress, step: Step[S], phase: P
     except Unavailable as error:
         record(Outcome.UNAVAILABLE, error.service)
     except Exception as error:
-        log.exception("step %s of a %s saga failed", step.name, saga.kind)
+        log.exception("step %s of a %s saga failed", step.name, saga.kind, extra={"event": "saga_step_failed"})
         record(Outcome.UNKNOWN, type(error).__name__)
     else:
         if isinstance(result, Rejected):

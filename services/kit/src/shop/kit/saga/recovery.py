@@ -11,6 +11,7 @@ import logging
 
 from shop.kit import telemetry
 from shop.kit.errors import Problem, Unavailable
+from shop.kit.logging import bind
 from shop.kit.saga.metrics import SagaMetrics
 from shop.kit.saga.runner import LeaseLost, SagaRun, SagaRunner
 from shop.kit.saga.store import SagaLease, SagaStore
@@ -93,14 +94,20 @@ class SagaRecovery[S]:
 
     async def _attempt(self, lease: SagaLease[S]) -> None:
         telemetry.begin(lease.traceparent)
+        bind(**{self._store.id_name: lease.saga_id})
         try:
             await self._drive_or_park(SagaRun.resume(lease))
         except LeaseLost as error:
-            log.info("another worker took over: %s", error)
+            log.info("another worker took over: %s", error, extra={"event": "saga_lease_lost"})
         except (Unavailable, Problem, TimeoutError) as error:
-            log.warning("saga %s is resumed when its lease ends: %s", lease.saga_id, error)
+            log.warning(
+                "saga %s is resumed when its lease ends: %s",
+                lease.saga_id,
+                error,
+                extra={"event": "saga_attempt_postponed"},
+            )
         except Exception:
-            log.exception("the attempt at saga %s failed", lease.saga_id)
+            log.exception("the attempt at saga %s failed", lease.saga_id, extra={"event": "saga_attempt_failed"})
 
     async def _drive_or_park(self, run: SagaRun[S]) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -121,6 +122,7 @@ class SagaRunner[S]:
         Raises LeaseLost, or Unavailable when a decision could not be stored. Everything may be tried again.
         """
         saga, progress = self._lifecycle.saga_for(run.kind), run.progress
+        progress.measure = partial(self._metrics.step, run.kind)
         verdict = await advance(saga, progress, run.subject, self._clock)
         if isinstance(verdict, Compensate):
             await self._save(run, Status.COMPENSATING, Changes(refusal=verdict.refusal))

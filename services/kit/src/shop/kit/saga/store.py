@@ -204,6 +204,11 @@ class SagaStore[S]:
         self._owner = owner
         self._saving = Batcher(one_by_one_on_error(self._save), max_items=MAX_BATCH_UPDATES)
 
+    @property
+    def id_name(self) -> str:
+        """What a saga's id is called in log lines."""
+        return "saga_id" if self._table.id_column == "id" else self._table.id_column
+
     async def save(self, update: SagaUpdate) -> bool:
         """Store an update, all of it or nothing; False if another worker has taken the saga over.
 

@@ -47,7 +47,12 @@ class Asking:
                 answer = await question()
         except (TimeoutError, Unavailable) as error:
             self.breaker.failed()
-            log.warning("%s does not answer, pages do without it: %s", self._name, str(error) or type(error).__name__)
+            log.warning(
+                "%s does not answer, pages do without it: %s",
+                self._name,
+                str(error) or type(error).__name__,
+                extra={"event": "service_silent"},
+            )
             raise Unavailable(self._name) from error
         except Problem:
             self.breaker.succeeded()
@@ -67,7 +72,7 @@ class Asking:
             pass
         except Unavailable:
             return
-        log.info("%s answers again", self._name)
+        log.info("%s answers again", self._name, extra={"event": "service_answers_again"})
 
     def _probed(self, _: asyncio.Task[None]) -> None:
         self._probing = None

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from shop.contracts.money import Money
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.text import code
+from shop.storefront import metrics
 from shop.storefront.checkout_pages import TEST_CARDS, new_key, saved_addresses, saved_fields, shown_total
 from shop.storefront.food.forms import (
     OTHER_TIP,
@@ -96,6 +97,7 @@ async def checkout(
     values = {"name": session.name, "card": TEST_CARDS[0][0], "tip": "0"}
     if home:
         values |= _fields_at(addresses, home.street) | {"street": home.street}
+    metrics.CHECKOUT.inc()
     visit = Visit(request, shop, food, visitor, session, filled, _in_town(shop, filled, values), new_key())
     return await _show(visit, Shown())
 
@@ -182,6 +184,7 @@ async def _buy(visit: Visit, body: Any) -> Response:
         return await _show(visit, Shown(503, problem="We cannot take orders at the moment.", more=more))
     except Problem as problem:
         return await _refused(visit, problem)
+    metrics.ORDER.inc()
     return redirect(visit.request, f"/orders/{order.id}")
 
 

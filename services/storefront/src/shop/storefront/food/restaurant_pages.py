@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from shop.contracts.restaurant import MAX_QUANTITY
 from shop.kit.errors import Problem, Unavailable
+from shop.storefront import metrics
 from shop.storefront.catalogue_pages import CursorText, Words
 from shop.storefront.confirmation import CONFIRMED, Confirmation, confirmation_page
 from shop.storefront.food.carts import CartItem, FoodCart, OtherRestaurant
@@ -161,7 +162,9 @@ def street_example() -> str:
 
 @router.get("/{restaurant_id}")
 async def menu(request: Request, restaurant_id: UUID, shop: Shop, food: FoodShop, visitor: CurrentVisitor) -> Response:
-    return await _menu(request, restaurant_id, shop, food, visitor)
+    shown = await _menu(request, restaurant_id, shop, food, visitor)
+    metrics.VIEW.inc()
+    return shown
 
 
 async def _menu(
@@ -233,6 +236,7 @@ async def add(
         )
     except OtherRestaurant:
         return await _ask_to_replace(request, food, visitor, form, here)
+    metrics.CART.inc()
     return redirect(request, here, f"“{item.name}” is in your cart.")
 
 

@@ -1,0 +1,1 @@
+"""What the shop shows of itself: signals, rules, dashboards and runbooks, and what is generated from them."""

@@ -1,0 +1,101 @@
+"""The way of a request through the gateway."""
+
+from __future__ import annotations
+
+from observability.dashboards.common import Board, Panel, Query, Row, of, quantile, rate, share
+
+GATEWAY = 'app_kubernetes_io_name="gateway"'
+REQUESTS = "shop_gateway_requests_total"
+SECONDS = "shop_http_request_duration_seconds"
+
+TRAFFIC = Row(
+    "Traffic",
+    [
+        Panel(
+            "Sent on",
+            "Requests each second, by the service behind them.",
+            "reqps",
+            [Query(rate(REQUESTS, by="upstream"), "{{upstream}}")],
+            stacked=True,
+        ),
+        Panel(
+            "Errors by service",
+            "Share of each service's requests that were answered with 5xx, by the service or instead of it.",
+            "percentunit",
+            [Query(share(rate(REQUESTS, 'status=~"5.."', "upstream"), rate(REQUESTS, by="upstream")), "{{upstream}}")],
+            alert="ShopBudgetBurnsFast",
+            orange=0.001,
+            red=0.01,
+            traces='{resource.service.name="gateway" && status = error}',
+        ),
+        Panel(
+            "Latency by route",
+            "99th percentile, the eight slowest, without event streams.",
+            "s",
+            [Query(f"topk(8, {quantile(0.99, SECONDS, f'{GATEWAY}, route!~".*/events"', 'route')})", "{{route}}")],
+            orange=0.5,
+            red=2.5,
+            exemplars=True,
+            traces='{resource.service.name="gateway" && duration > 500ms}',
+        ),
+        Panel(
+            "Answers by status",
+            "What customers got, each second.",
+            "reqps",
+            [Query(rate("shop_http_requests_total", GATEWAY, "status"), "{{status}}")],
+        ),
+        Panel(
+            "Under way",
+            "Requests that a service is working on.",
+            "short",
+            [Query(f"sum by (upstream) ({of('shop_gateway_upstream_inflight')})", "{{upstream}}")],
+        ),
+        Panel(
+            "Event streams",
+            "Streams of events that are open.",
+            "short",
+            [Query(f"sum by (upstream) ({of('shop_gateway_upstream_streams')})", "{{upstream}}")],
+        ),
+    ],
+)
+FAULTS = Row(
+    "Faults",
+    [
+        Panel(
+            "Incomplete answers",
+            "Requests each minute that a service did not answer in full, by the reason.",
+            "short",
+            [
+                Query(
+                    f"{rate('shop_gateway_upstream_failures_total', by='upstream, reason')} * 60",
+                    "{{upstream}} {{reason}}",
+                )
+            ],
+        ),
+        Panel(
+            "Breakers",
+            "The worst instance of each service: 0 closed, 1 half open, 2 open.",
+            "short",
+            [Query(f"max by (upstream) ({of('shop_gateway_breaker_state')})", "{{upstream}}")],
+            alert="ShopBreakerOpen",
+            orange=1,
+            red=2,
+        ),
+        Panel(
+            "Tried again",
+            "Each minute: connections that were tried again, and requests that were sent again.",
+            "short",
+            [
+                Query(f"{rate('shop_gateway_reconnects_total', by='upstream')} * 60", "{{upstream}} connections"),
+                Query(f"{rate('shop_gateway_repeats_total', by='upstream')} * 60", "{{upstream}} requests"),
+            ],
+        ),
+        Panel(
+            "Rate limited",
+            "Requests each minute that were refused because a client sends too many.",
+            "short",
+            [Query(f"{rate('shop_gateway_rate_limited_total', by='bucket')} * 60", "{{bucket}}")],
+        ),
+    ],
+)
+BOARD = Board("gateway", "Gateway", "The way of a request through the gateway.", [TRAFFIC, FAULTS])

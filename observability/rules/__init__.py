@@ -1,0 +1,1 @@
+"""Recording rules, service level objectives and alerts of Prometheus."""

@@ -1,0 +1,93 @@
+"""What /metrics answers, what is measured of the process, and which time series exist from the start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import ClassVar
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from prometheus_client import REGISTRY, CollectorRegistry, Counter
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from shop.devkit.testing import DatabaseFor, wait_until
+from shop.kit import exposition
+from shop.kit.app import create_app
+from shop.kit.db import Database
+from shop.kit.errors import Unavailable
+from shop.kit.settings import ServiceSettings
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+class Settings(ServiceSettings):
+    service: ClassVar[str] = "exposed"
+
+
+def measured(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, labels)
+
+
+async def scraped(accept: str) -> tuple[str, str]:
+    app = create_app(Settings(), title="Exposed", uses_bus=False)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://exposed") as client:
+        answer = await client.get("/metrics", headers={"Accept": accept})
+        return answer.headers["content-type"], answer.text
+
+
+async def test_openmetrics_is_answered_to_those_that_accept_it() -> None:
+    content_type, text = await scraped(OPENMETRICS)
+    assert content_type.startswith("application/openmetrics-text")
+    assert "shop_http_requests" in {family.name for family in text_string_to_metric_families(text)}  # type: ignore[no-untyped-call]
+    content_type, text = await scraped("*/*")
+    assert content_type.startswith("text/plain")
+    assert "_created" not in text
+
+
+def test_every_combination_of_labels_starts_at_zero() -> None:
+    registry = CollectorRegistry()
+    exposition.start_at_zero(Counter("a_total", "A", ["b", "c"], registry=registry), ["1", "2"], ["3", "4"])
+    labels = [{"b": b, "c": c} for b in "12" for c in "34"]
+    assert [registry.get_sample_value("a_total", one) for one in labels] == [0, 0, 0, 0]
+
+
+def test_each_route_has_its_success_and_its_faults_from_the_start() -> None:
+    router = APIRouter()
+
+    @router.post("/api/v1/exposed/{number}", status_code=201)
+    async def post(number: int) -> None:
+        """Never called."""
+
+    create_app(Settings(), title="Exposed", routers=[router], uses_bus=False)
+    route = {"method": "POST", "route": "/api/v1/exposed/{number}"}
+    assert [measured("shop_http_requests_total", **route, status=status) for status in ("201", "500", "503")] == [0] * 3
+    assert measured("shop_http_request_duration_seconds_count", **route) == 0
+
+
+async def test_what_keeps_the_event_loop_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposition, "LAG_SAMPLE_S", 0.001)
+    before_s = measured("shop_event_loop_lag_seconds_sum") or 0.0
+    measuring = asyncio.create_task(exposition.measure_lag())
+    await asyncio.sleep(0)
+    time.sleep(0.05)
+    await wait_until(lambda: (measured("shop_event_loop_lag_seconds_sum") or 0.0) > before_s + 0.04)
+    measuring.cancel()
+
+
+async def test_the_pool_is_measured(database_for: DatabaseFor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shop.kit.db.ACQUIRE_TIMEOUT_S", 0.05)
+    database = await Database.connect(await database_for("kit"), pool_size=1, application="kit")
+    waits = measured("shop_database_pool_wait_seconds_count") or 0.0
+    async with database.session():
+        assert measured("shop_database_pool_connections", state="used") == 1
+        assert measured("shop_database_pool_connections", state="idle") == 0
+        with contextlib.suppress(Unavailable):
+            async with database.session():
+                pytest.fail("there is a second connection")
+    assert measured("shop_database_pool_limit") == 1
+    assert measured("shop_database_pool_connections", state="idle") == 1
+    assert measured("shop_database_pool_wait_seconds_count") == waits + 2
+    await database.close()

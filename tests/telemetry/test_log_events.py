@@ -1,0 +1,32 @@
+"""Each line of a log has a stable event name, given where it is written."""
+
+from __future__ import annotations
+
+import re
+
+from tests.architecture.source import ROOT
+from tests.telemetry.log_events import COMPUTED, log_calls
+
+SOURCES = sorted(path for path in (ROOT / "services").glob("*/src/**/*.py") if "devkit" not in path.parts)
+CALLS = [call for path in SOURCES for call in log_calls(path)]
+NAME = re.compile(r"[a-z]+(_[a-z]+)*_?\*?|\*")
+OWN_NAMES = {
+    ("kit", "logging.py"),  # `decision` itself
+    ("payment", "refunds.py"),  # how a refund ended
+    ("restaurant", "service.py"),  # what was done to a restaurant
+}
+"""Where a name is an argument of the function around the call."""
+
+
+def test_there_are_log_calls() -> None:
+    assert len(CALLS) > 70
+
+
+def test_each_log_call_names_its_event() -> None:
+    unnamed = [f"{call.path}:{call.line}: {call.event!r}" for call in CALLS if not NAME.fullmatch(call.event)]
+    assert unnamed == []
+
+
+def test_a_name_is_written_where_it_is_used() -> None:
+    computed = {(call.path.parts[-2], call.path.name) for call in CALLS if call.event == COMPUTED}
+    assert computed == OWN_NAMES
