@@ -75,8 +75,8 @@ async def test_a_checkout_is_one_trace_with_its_consumers(traced: TracedShop, ap
     assert names(spans, "client", "gateway") == {"POST order"}
     assert names(spans, "internal", "order") >= {"saga.reserve", "saga.quote", "saga.charge"}
     assert names(spans, "client", "order") >= {"POST product", "POST pricing", "POST payment"}
-    assert names(spans, "producer", "order") >= {"send order.confirmed"}
-    consumed = {span.service for span in spans if span.name == "process order.confirmed"}
+    assert names(spans, "producer", "order") >= {"send order.confirmed.v1"}
+    consumed = {span.service for span in spans if span.name == "process order.confirmed.v1"}
     assert consumed >= CONSUMERS
     assert any(name.startswith(("INSERT", "UPDATE")) for name in names(spans, "client", "payment"))
     for span in spans:

@@ -6,6 +6,7 @@ from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
+from redis.exceptions import NoScriptError
 
 from shop.kit import store_spans
 
@@ -37,7 +38,12 @@ class _Valkey(Redis):
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         with store_spans.command(str(args[0])):
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            try:
+                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            except NoScriptError as error:
+                # No failure: the caller loads the script and repeats the command.
+                unknown = error
+        raise unknown
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
