@@ -18,7 +18,7 @@ from shop.kit import outbox
 from shop.kit.bus import Bus
 from shop.kit.ids import new_id
 from shop.kit.tasks import Tasks
-from shop.product.repository import MOVE
+from shop.product.repository import MOVE, ProductRepository
 
 
 async def test_a_hundred_orders_for_ten_copies(service: RunningService) -> None:
@@ -234,3 +234,16 @@ async def test_the_database_refuses_inconsistent_rows(service: RunningService, s
     await service.release(released_order)
     with pytest.raises(asyncpg.IntegrityConstraintViolationError):
         await service.database.execute(statement)
+
+
+async def test_products_without_stock_and_with_a_wrong_one_are_counted(service: RunningService) -> None:
+    products = ProductRepository(service.database)
+    sold_out, drift = await products.count_stock()
+    first, second = await service.product(stock=1), await service.product(stock=5)
+    await service.reserve_one(first, 1)
+    await service.reserve_one(second, 2)
+    assert await products.count_stock() == (sold_out + 1, drift)
+    await service.database.execute("UPDATE products SET stock = stock + 1 WHERE id = $1", second)
+    assert await products.count_stock() == (sold_out + 1, drift + 1)
+    await service.database.execute("UPDATE products SET stock = stock - 1 WHERE id = $1", second)
+    assert await products.count_stock() == (sold_out + 1, drift)
