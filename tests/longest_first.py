@@ -18,7 +18,6 @@ LONGEST = (
     "tests/operator/test_kills_back.py",
     "tests/architecture/test_new_service.py",
     "services/order/tests/test_order_faults.py",
-    "services/restaurant/tests/test_restaurant_fuzz.py",
     "services/delivery/tests/test_delivery_sequences.py",
     "services/storefront/tests/test_storefront_checkout.py",
     "services/recommendation/tests/test_recommendation_choosing.py",

@@ -9,9 +9,10 @@ import pytest
 
 from services.storefront.tests.cart_reads import outdated_pages
 from services.storefront.tests.html import Form, Page
-from services.storefront.tests.scripted import ScriptedShop, scripted_app
+from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import Person, product_id
 from services.storefront.tests.scripted_recommendations import ScriptedRecommendations
+from services.storefront.tests.shared import ScriptedServices, shared_app
 from shop.contracts.store import StoreSettings
 from shop.devkit.testing import INTERNAL_TOKEN, Running
 from shop.storefront.app import make_app
@@ -90,29 +91,41 @@ def outdated(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     assert paths == [], "changed the cart after reading it for the page"
 
 
-@pytest.fixture
-def scripted() -> ScriptedShop:
-    return ScriptedShop()
+@pytest.fixture(scope="session")
+def services() -> ScriptedServices:
+    return ScriptedServices()
+
+
+@pytest.fixture(scope="session")
+async def services_url(services: ScriptedServices, served: Served) -> AsyncIterator[str]:
+    """The address of the scripted services, which is the same for all tests."""
+    async with served(services.app, lifespan="off") as client:
+        yield str(client.base_url).rstrip("/")
 
 
 @pytest.fixture
-async def settings(scripted: ScriptedShop, served: Served, valkey_url: str) -> AsyncIterator[Settings]:
-    async with served(scripted_app(scripted), lifespan="off") as client:
-        names = (
-            "product", "pricing", "order", "payment", "user", "notification", "recommendation", "restaurant",
-            "delivery", "player", "leaderboard", "achievement",
-        )  # fmt: skip
-        urls: dict[str, Any] = {f"{name}_url": str(client.base_url).rstrip("/") for name in names}
-        store = StoreSettings(title="Marginalia <Books>", ships_to=("DE", "FR", "GB", "HK", "US"))
-        yield Settings(
-            **urls, valkey_url=valkey_url, internal_token=INTERNAL_TOKEN, store=store, arcade_timeout_s=PATIENT_S
-        )
+def scripted(services: ScriptedServices) -> ScriptedShop:
+    services.shop = ScriptedShop()
+    return services.shop
+
+
+@pytest.fixture
+def settings(scripted: ScriptedShop, services_url: str, valkey_url: str) -> Settings:
+    names = (
+        "product", "pricing", "order", "payment", "user", "notification", "recommendation", "restaurant",
+        "delivery", "player", "leaderboard", "achievement",
+    )  # fmt: skip
+    urls: dict[str, Any] = {f"{name}_url": services_url for name in names}
+    store = StoreSettings(title="Marginalia <Books>", ships_to=("DE", "FR", "GB", "HK", "US"))
+    return Settings(
+        **urls, valkey_url=valkey_url, internal_token=INTERNAL_TOKEN, store=store, arcade_timeout_s=PATIENT_S
+    )
 
 
 @pytest.fixture
 async def client(settings: Settings, running: Running) -> AsyncIterator[httpx.AsyncClient]:
     """A browser's connection to the storefront."""
-    async with running(make_app(settings)) as client:
+    async with running(shared_app(settings)) as client:
         yield client
 
 

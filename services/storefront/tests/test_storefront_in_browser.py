@@ -14,8 +14,8 @@ from playwright.async_api import Browser, Locator, Page, expect
 from services.storefront.tests.conftest import ADDRESS, ADMIN, CUSTOMER, PASSWORD, Served
 from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import NOW, Person, product, product_id
+from services.storefront.tests.shared import shared_app
 from shop.kit.errors import Problem
-from shop.storefront.app import make_app
 from shop.storefront.settings import Settings
 from tests.e2e.browsing import open_browser, overflow_px
 
@@ -47,7 +47,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def url(settings: Settings, served: Served) -> AsyncIterator[str]:
-    async with served(make_app(settings)) as client:
+    async with served(shared_app(settings)) as client:
         yield str(client.base_url).rstrip("/")
 
 

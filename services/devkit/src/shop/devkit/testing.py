@@ -29,7 +29,7 @@ import redis.asyncio as redis
 import uvicorn
 from fastapi import FastAPI
 
-from shop.devkit import embedded, memory
+from shop.devkit import embedded, handlers, memory
 from shop.devkit.testing_tokens import Tokens
 from shop.kit import migrate
 from shop.kit.auth import Principal
@@ -49,6 +49,8 @@ CHEAP_PASSWORDS = {"scram_iterations": "1"}
 
 DatabaseFor = Callable[[str], Awaitable[str]]
 Running = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]
+
+handlers.keep()
 
 __all__ = ["INTERNAL_TOKEN", "DatabaseFor", "Principal", "Running", "Tokens", "wait_until"]
 
@@ -221,7 +223,7 @@ def logged() -> Iterator[Logged]:
     root.setLevel(level)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def running() -> Running:
     """``async with running(app) as client``: the application started up, called in process."""
     return _running
@@ -272,7 +274,7 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def served() -> Callable[..., contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]:
     """``async with served(app) as client``: the application on a port of its own; ``client.base_url`` names it."""
     return _served
