@@ -60,7 +60,7 @@ async def test_customer_asks_about_themselves_only(shop: Shop, user: UUID) -> No
 
 
 async def test_refused_call_is_logged_with_the_callers_trace(shop: Shop, logged: Logged) -> None:
-    telemetry.begin_request(f"00-{TRACE}-b7ad6b7169203331-01", "request-7")
+    telemetry.begin(f"00-{TRACE}-b7ad6b7169203331-01")
     with pytest.raises(Problem):
         await shop.replica.recommend(count=101)
     assert len(logged(method=f"/{SERVICE}/Recommend", code="invalid_request", trace_id=TRACE)) == 1
