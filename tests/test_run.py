@@ -76,3 +76,11 @@ def test_missing_browser_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_installed_browser_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chromium, "installed", lambda: Path("chromium"))
     assert chromium.main() == 0
+
+
+def test_the_browser_without_a_user_interface_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert chromium.installed() is None
+    for name in ("chromium", "chromium-headless-shell"):
+        (tmp_path / name).touch(mode=0o755)
+        assert chromium.installed() == tmp_path / name

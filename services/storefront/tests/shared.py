@@ -38,8 +38,11 @@ class ScriptedServices:
 
     def __init__(self) -> None:
         self.shop = ScriptedShop()
-        parts = {name: Forward(lambda name=name: getattr(self.shop, name)) for name in PARTS}
+        parts = {name: self._part(name) for name in PARTS}
         self.app = scripted_app(cast(ScriptedShop, Forward(lambda: self.shop, **parts)))
+
+    def _part(self, name: str) -> Forward:
+        return Forward(lambda: getattr(self.shop, name))
 
 
 @lru_cache(KEPT_APPS)
