@@ -60,7 +60,7 @@ async def test_pages_list_everybody_once(boards: Boards, cached: bool) -> None:
     await boards.take(*(scored(player, number // 3) for number, player in enumerate(players)))
     await boards.wait_cached("stack")
     if not cached:
-        await boards.service._repository.raise_epochs([boards.key("stack").board_id])
+        await boards.service._epochs.raise_all([boards.key("stack").board_id])
         boards.service.keeper.want = lambda keys: None  # type: ignore[method-assign]
     seen: list[tuple[int, str]] = []
     parameters: dict[str, Any] = {"top": 2}

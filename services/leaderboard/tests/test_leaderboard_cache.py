@@ -16,7 +16,7 @@ from shop.devkit.testing import wait_until
 from shop.kit.errors import Unavailable
 from shop.kit.events import EventData, Received
 from shop.kit.ids import new_id
-from shop.leaderboard import keeper
+from shop.leaderboard import epochs, keeper
 from shop.leaderboard.cache import BoardCache
 from shop.leaderboard.standing_repository import Entry
 
@@ -210,6 +210,7 @@ async def test_a_wrong_cache_is_found_and_written_anew(
     boards: Boards, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
     monkeypatch.setattr(keeper, "COMPARE_AGAIN_S", 0.0)
+    monkeypatch.setattr(epochs, "WAIT_S", 0.0)
     players = await filled(boards)
     key, cache = boards.key("stack"), boards.service._cache
     assert await boards.service.keeper.compare_season(key)
@@ -247,7 +248,8 @@ async def test_a_restarted_server_is_not_believed(start: Start, valkey_server: e
         assert (await second.rows("stack"))[0] == (1, players[0], 70)
 
 
-async def test_scores_are_taken_while_the_cache_is_away(start: Start) -> None:
+async def test_scores_are_taken_while_the_cache_is_away(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epochs, "WAIT_S", 0.0)
     nowhere = f"redis://127.0.0.1:{embedded.free_port()}/0"
     async with start(valkey_url=nowhere) as boards:
         player = await boards.player()

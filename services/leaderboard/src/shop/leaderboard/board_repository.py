@@ -18,6 +18,7 @@ ADD = """
 INSERT INTO boards (board, source, operator, direction, reset, created_at) VALUES ($1, $2, $3, $4, $5, $6)
 RETURNING id"""
 EPOCH = "SELECT epoch FROM boards WHERE id = $1"
+EPOCHS = "SELECT id, epoch FROM boards WHERE id = ANY($1::int[])"
 RAISE_EPOCHS = """
 UPDATE boards SET epoch = epoch + 1
 WHERE id IN (SELECT id FROM boards WHERE id = ANY($1::int[]) ORDER BY id FOR NO KEY UPDATE)"""
@@ -85,9 +86,12 @@ class BoardRepository:
     async def epoch(self, board_id: int) -> int:
         return int(await self._database.fetchval(EPOCH, board_id) or 0)
 
-    async def raise_epochs(self, board_ids: Sequence[int]) -> None:
-        """Whatever is cached of these boards is not read any more."""
-        await self._database.execute(RAISE_EPOCHS, list(board_ids))
+    async def epochs(self, board_ids: Sequence[int]) -> dict[int, int]:
+        return {row["id"]: row["epoch"] for row in await self._database.fetch(EPOCHS, list(board_ids))}
+
+    async def raise_epochs(self, board_ids: Sequence[int], connection: Connection | None = None) -> None:
+        """Whatever is cached of these boards does not count any more, for those who ask after the commit."""
+        await (connection or self._database).execute(RAISE_EPOCHS, list(board_ids))
 
     async def seasons(self, board_id: int, before: str | None, limit: int) -> list[Season]:
         """The newest first."""

@@ -14,6 +14,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from shop.kit.ids import new_id
 from shop.kit.valkey import open_valkey
 from shop.leaderboard import metrics
 from shop.leaderboard.board_repository import SeasonKey
-from shop.leaderboard.cache_scripts import GONE_KEY, SCRIPTS
+from shop.leaderboard.cache_scripts import GONE_KEY, HIDING_KEY, SCRIPTS
 from shop.leaderboard.domain import Ranked, read_member
 from shop.leaderboard.standing_repository import Entry
 
@@ -42,15 +43,28 @@ APPLIED_AT_ONCE = 500
 """Entries of one script: it takes about a millisecond, in which the server does nothing else."""
 GONE_S = 3_600
 """Far longer than any process takes from reading an entry to writing it to the cache."""
+HIDING_S = 600
+"""Longer than the broker takes to deliver an event again whose process ended."""
 ERRORS = (RedisError, OSError, TimeoutError)
 
 
 class Answer(NamedTuple):
-    """What the cache says; it counts only if ``epoch`` is the board's in the database."""
+    """What the cache says; it counts only if ``epoch`` is the board's in the database.
+
+    ``names`` are those of ``items``; one that is empty is of a player who is being hidden.
+    """
 
     epoch: int
     total: int
     items: list[Ranked]
+    names: list[str]
+
+
+class Hidden(NamedTuple):
+    """A player who is hidden or deleted, and the event that says so."""
+
+    player_id: UUID
+    event_id: UUID
 
 
 class Stored(NamedTuple):
@@ -102,31 +116,41 @@ class BoardCache:
         for part in _parts(keys):
             await self._run_all("remove", [(_name(key), ids) for key in part])
 
+    async def hide(self, hidden: Sequence[Hidden]) -> None:
+        """Before the commit of the events that hide these players: none of them is listed until `show`."""
+        await self._of_players("hide", hidden)
+
+    async def show(self, hidden: Sequence[Hidden]) -> None:
+        """After that change is cached; whom another event hides stays hidden."""
+        await self._of_players("show", hidden)
+
     async def top(self, key: SeasonKey, after: bytes, limit: int) -> Answer | None:
         """The members after one; None when the season is not cached."""
         found = await self._read("top", key, after, limit)
-        return None if found is None else _answer(found[0], found[1], found[2], found[3])
+        return None if found is None else _answer(found)
 
     async def around(self, key: SeasonKey, player_id: UUID, neighbours: int) -> Answer | None:
         """The player and the neighbours on each side."""
         found = await self._read("around", key, player_id.bytes, neighbours)
-        return None if found is None else _answer(found[0], found[1], found[2], found[3])
+        return None if found is None else _answer(found)
 
     async def among(self, key: SeasonKey, player_ids: Sequence[UUID]) -> Answer | None:
         """Those of the players who are listed."""
         found = await self._read("among", key, *(one.bytes for one in player_ids))
         if found is None:
             return None
-        epoch, total, flat = found
-        items = [_ranked(rank, content) for rank, content in zip(flat[::2], flat[1::2], strict=True)]
-        return Answer(int(epoch), int(total), sorted(items))
+        epoch, total, ranks, members, names = found
+        listed = sorted(
+            (_ranked(rank, content), name.decode()) for rank, content, name in zip(ranks, members, names, strict=True)
+        )
+        return Answer(int(epoch), int(total), [one for one, _ in listed], [name for _, name in listed])
 
     async def stored(self, key: SeasonKey, player_ids: Sequence[UUID]) -> Stored | None:
         found = await self._read("stored", key, *(one.bytes for one in player_ids))
         if found is None:
             return None
         epoch, total, some, values = found
-        revisions = [int(value.split(b":", 1)[0]) if b":" in value else None for value in values]
+        revisions = [int(value.split(b",", 1)[0]) if b"," in value else None for value in values]
         return Stored(int(epoch), int(total), revisions, [UUID(bytes=one) for one in some if len(one) == 16])
 
     async def begin(self, key: SeasonKey, generation: str, epoch: int) -> None:
@@ -173,14 +197,20 @@ class BoardCache:
         """A script whose first argument is the server that the cached data must have been written to."""
         if not self._server:
             await self._load()
-        return await self._loaded(lambda: self._evaluate(script, key, self._server, *arguments))
+        return await self._loaded(lambda: self._evaluate(script, [_name(key)], self._server, *arguments))
 
     async def _write(self, script: str, key: SeasonKey, *arguments: Any) -> Any:
-        return await self._loaded(lambda: self._evaluate(script, key, *arguments))
+        return await self._loaded(lambda: self._evaluate(script, [_name(key)], *arguments))
 
-    async def _evaluate(self, script: str, key: SeasonKey, *arguments: Any) -> Any:
+    async def _of_players(self, script: str, hidden: Sequence[Hidden]) -> None:
+        for part in _parts(hidden):
+            names = [HIDING_KEY.encode() + one.player_id.bytes for one in part]
+            values = [one.event_id.bytes for one in part]
+            await self._loaded(partial(self._evaluate, script, names, HIDING_S, *values))
+
+    async def _evaluate(self, script: str, names: Sequence[bytes], *arguments: Any) -> Any:
         async with self._available():
-            return await self._valkey.evalsha(self._digests[script], 1, _name(key), *arguments)
+            return await self._valkey.evalsha(self._digests[script], len(names), *names, *arguments)
 
     async def _run_all(self, script: str, calls: Sequence[tuple[bytes, Sequence[Any]]]) -> list[Any]:
         """One call for each key, with one round trip."""
@@ -237,11 +267,12 @@ def _parts[T](items: Sequence[T]) -> Iterable[Sequence[T]]:
 
 
 def _arguments(entries: Iterable[Entry]) -> list[Any]:
-    return [part for one in entries for part in (one.player_id.bytes, one.revision, _stored_place(one))]
+    return [part for one in entries for part in (one.player_id.bytes, one.revision, *_stored(one))]
 
 
-def _stored_place(entry: Entry) -> bytes:
-    return entry.place.encode() if entry.listed else b""
+def _stored(entry: Entry) -> tuple[bytes, str]:
+    """Place and name."""
+    return (entry.place.encode(), entry.name) if entry.listed else (b"", "")
 
 
 def _ranked(rank: int, content: bytes) -> Ranked:
@@ -249,6 +280,7 @@ def _ranked(rank: int, content: bytes) -> Ranked:
     return Ranked(rank, player_id, place)
 
 
-def _answer(epoch: Any, total: Any, first: Any, members: Sequence[bytes]) -> Answer:
-    items = [_ranked(int(first) + index, content) for index, content in enumerate(members)]
-    return Answer(int(epoch), int(total), items)
+def _answer(found: Sequence[Any]) -> Answer:
+    epoch, total, first, members, names = found
+    items = [_ranked(first + index, content) for index, content in enumerate(members)]
+    return Answer(int(epoch), total, items, [name.decode() for name in names])

@@ -4,30 +4,37 @@ Of a board's season KEYS[1] is the hash of its state. `live` names the generatio
 `epoch` when it was begun and the `server` that holds it; `building` names one that is being written, with
 `building_epoch`. `expires` is when all of it goes, in seconds since 1970, or 0. A generation has two keys beside it:
 `<generation>:ranks`, a sorted set of members that all have the score 0 and so are ordered by their bytes, and
-`<generation>:players`, a hash of the 16 bytes of a player's id to `<revision>:<place>`, with an empty place for a
-player who is not listed.
+`<generation>:players`, a hash of the 16 bytes of a player's id to `<revision>,<place><name>`: 24 bytes of the place and
+the name, or neither for a player who is not listed. What a release before this one wrote has no comma there: a script
+that meets it fails or answers nothing, and the season is written anew.
 """
 
 from __future__ import annotations
 
 GONE_KEY = "leaderboard:gone:"
 """Followed by a deleted player's id in bytes: a process that read the player's entry before cannot write it again."""
+HIDING_KEY = "leaderboard:hiding:"
+"""Followed by the id of a player who is being hidden or deleted, in bytes: no answer from the cache lists this player.
+Its value is the id of the event."""
 LEFTOVER_S = 600
 """How long a generation stays whose writer ended."""
+PLACE_BYTES = 24
 
-_KEYS = """
+_KEYS = f"""
 local function ranks_of(generation) return KEYS[1] .. ':' .. generation .. ':ranks' end
 local function players_of(generation) return KEYS[1] .. ':' .. generation .. ':players' end
 local function split(value)
-  local colon = string.find(value, ':', 1, true)
-  return tonumber(string.sub(value, 1, colon - 1)), string.sub(value, colon + 1)
+  local revision, start = string.match(value, '^(%d+),()')
+  if not revision then return nil, '', '' end
+  local name = start + {PLACE_BYTES}
+  return tonumber(revision), string.sub(value, start, name - 1), string.sub(value, name)
 end
 """
 
 _PUT = (
     _KEYS
     + """
-local function put(generation, player, revision, place)
+local function put(generation, player, revision, place, name)
   local ranks, players = ranks_of(generation), players_of(generation)
   local known = redis.call('HGET', players, player)
   if known then
@@ -39,19 +46,19 @@ local function put(generation, player, revision, place)
     + GONE_KEY
     + """' .. player) == 1 then return redis.call('HDEL', players, player) end
   if place ~= '' then redis.call('ZADD', ranks, 0, place .. player) end
-  redis.call('HSET', players, player, revision .. ':' .. place)
+  redis.call('HSET', players, player, revision .. ',' .. place .. name)
 end
 """
 )
 
-# ARGV: player, revision and place of each entry. Returns 0 when the season is not cached.
+# ARGV: player, revision, place and name of each entry. Returns 0 when the season is not cached.
 APPLY = (
     _PUT
     + """
 local state = redis.call('HMGET', KEYS[1], 'live', 'building', 'expires')
 for _, generation in ipairs({state[1] or '', state[2] or ''}) do
   if generation ~= '' then
-    for i = 1, #ARGV, 3 do put(generation, ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+    for i = 1, #ARGV, 4 do put(generation, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) end
     if generation == state[1] and state[3] ~= '0' then
       redis.call('EXPIREAT', ranks_of(generation), state[3])
       redis.call('EXPIREAT', players_of(generation), state[3])
@@ -92,12 +99,12 @@ return 1
 """
 )
 
-# ARGV: the generation, then player, revision and place of each entry. Returns 0 when another writer began anew.
+# ARGV: the generation, then player, revision, place and name of each entry. Returns 0 when another writer began anew.
 FILL = (
     _PUT
     + f"""
 if redis.call('HGET', KEYS[1], 'building') ~= ARGV[1] then return 0 end
-for i = 2, #ARGV, 3 do put(ARGV[1], ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+for i = 2, #ARGV, 4 do put(ARGV[1], ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) end
 redis.call('EXPIRE', ranks_of(ARGV[1]), {LEFTOVER_S})
 redis.call('EXPIRE', players_of(ARGV[1]), {LEFTOVER_S})
 return 1
@@ -120,6 +127,20 @@ return 1
 """
 )
 
+# KEYS: of the players who are being hidden. ARGV: how long at most, in seconds, then the event of each.
+HIDE = """
+for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end
+return 1
+"""
+
+# As HIDE, after the change is cached. What another event set stays.
+SHOW = """
+for i, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[i + 1] then redis.call('DEL', key) end
+end
+return 1
+"""
+
 # The scripts that read return nothing when there is no live generation of this server. ARGV[1]: the server.
 _READ = (
     _KEYS
@@ -131,50 +152,79 @@ local total = redis.call('ZCARD', ranks)
 local function member_of(player)
   local known = redis.call('HGET', players, player)
   if not known then return '' end
-  local _, place = split(known)
-  return place == '' and '' or place .. player
+  local revision, place = split(known)
+  return revision and (place == '' and '' or place .. player)
 end
 """
 )
 
-# ARGV: server, the last member before the page or '', length. Returns epoch, total, rank of the first, members.
+# The names of members, '' for a player who is being hidden; nothing when one of them has no name.
+_NAMES = f"""
+local function names_of(members)
+  if #members == 0 then return {{}} end
+  local ids, keys = {{}}, {{}}
+  for i, member in ipairs(members) do
+    ids[i] = string.sub(member, {PLACE_BYTES + 1})
+    keys[i] = '{HIDING_KEY}' .. ids[i]
+  end
+  local known, hiding, names = redis.call('HMGET', players, unpack(ids)), redis.call('MGET', unpack(keys)), {{}}
+  for i = 1, #members do
+    local _, _, name = split(known[i] or '')
+    if name == '' then return false end
+    names[i] = hiding[i] and '' or name
+  end
+  return names
+end
+"""
+
+# ARGV: server, the last member before the page or '', length. Returns epoch, total, rank of the first, members, names.
 TOP = (
     _READ
+    + _NAMES
     + """
 local start = 0
 if ARGV[2] ~= '' then start = redis.call('ZLEXCOUNT', ranks, '-', '[' .. ARGV[2]) end
-return {epoch, total, start + 1, redis.call('ZRANGE', ranks, start, start + ARGV[3] - 1)}
+local members = redis.call('ZRANGE', ranks, start, start + ARGV[3] - 1)
+local names = names_of(members)
+return names and {epoch, total, start + 1, members, names}
 """
 )
 
 # ARGV: server, player, neighbours on each side. Returns as TOP does, no members for a player who is not listed.
 AROUND = (
     _READ
+    + _NAMES
     + """
 local member = member_of(ARGV[2])
-if member == '' then return {epoch, total, 1, {}} end
+if not member then return false end
+if member == '' then return {epoch, total, 1, {}, {}} end
 local rank = redis.call('ZRANK', ranks, member)
 if not rank then return false end
 local start = math.max(0, rank - ARGV[3])
-return {epoch, total, start + 1, redis.call('ZRANGE', ranks, start, rank + ARGV[3])}
+local members = ARGV[3] == '0' and {member} or redis.call('ZRANGE', ranks, start, rank + ARGV[3])
+local names = names_of(members)
+return names and {epoch, total, start + 1, members, names}
 """
 )
 
-# ARGV: server, players. Returns epoch, total, and rank and member of each player who is listed.
+# ARGV: server, players. Returns epoch, total, ranks, members and names of the players who are listed.
 AMONG = (
     _READ
+    + _NAMES
     + """
-local found = {}
+local ranked, members = {}, {}
 for i = 2, #ARGV do
   local member = member_of(ARGV[i])
+  if not member then return false end
   if member ~= '' then
     local rank = redis.call('ZRANK', ranks, member)
     if not rank then return false end
-    found[#found + 1] = rank + 1
-    found[#found + 1] = member
+    ranked[#ranked + 1] = rank + 1
+    members[#members + 1] = member
   end
 end
-return {epoch, total, found}
+local names = names_of(members)
+return names and {epoch, total, ranked, members, names}
 """
 )
 
@@ -187,7 +237,7 @@ local values = {}
 for i = 2, #ARGV do
   local value = redis.call('HGET', players, ARGV[i]) or ''
   local member = member_of(ARGV[i])
-  if member ~= '' and not redis.call('ZRANK', ranks, member) then value = '' end
+  if not member or member ~= '' and not redis.call('ZRANK', ranks, member) then value = '' end
   values[#values + 1] = value
 end
 return {epoch, total, redis.call('HRANDFIELD', players, 50) or {}, values}
@@ -200,6 +250,8 @@ SCRIPTS = {
     "begin": BEGIN,
     "fill": FILL,
     "switch": SWITCH,
+    "hide": HIDE,
+    "show": SHOW,
     "top": TOP,
     "around": AROUND,
     "among": AMONG,

@@ -19,6 +19,7 @@ from shop.leaderboard import metrics
 from shop.leaderboard.board_repository import BoardRepository, SeasonKey
 from shop.leaderboard.cache import BoardCache
 from shop.leaderboard.domain import Board
+from shop.leaderboard.epochs import Epochs
 from shop.leaderboard.standing_repository import Entry, StandingRepository
 
 log = logging.getLogger(__name__)
@@ -43,12 +44,14 @@ class CacheKeeper:
         cache: BoardCache,
         repository: BoardRepository,
         standings: StandingRepository,
+        epochs: Epochs,
         clock: Clock,
     ) -> None:
         self._boards = boards
         self._cache = cache
         self._repository = repository
         self._standings = standings
+        self._epochs = epochs
         self._clock = clock
         self._wanted: dict[SeasonKey, None] = {}
         self._wake = asyncio.Event()
@@ -67,7 +70,7 @@ class CacheKeeper:
         try:
             self.want(await self._cache.apply(entries))
         except Unavailable:
-            await self._repository.raise_epochs(sorted({one.key.board_id for one in entries}))
+            await self._epochs.raise_all(sorted({one.key.board_id for one in entries}))
             self.want(one.key for one in entries)
 
     async def run(self) -> None:
@@ -158,7 +161,7 @@ class CacheKeeper:
                 return True
         metrics.MISMATCHES.inc()
         decision(log, "board_differs", "board %d, season %s: the cache is wrong", *key, level=logging.WARNING)
-        await self._repository.raise_epochs([key.board_id])
+        await self._epochs.raise_all([key.board_id])
         self.want([key])
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
@@ -24,7 +25,7 @@ from shop.kit.inbox import Consumer
 from shop.leaderboard import metrics, score_repository
 from shop.leaderboard.board_repository import BoardRepository, SeasonKey
 from shop.leaderboard.boards import ORDERS, XP
-from shop.leaderboard.cache import BoardCache
+from shop.leaderboard.cache import BoardCache, Hidden
 from shop.leaderboard.domain import (
     ARCHIVED_AFTER,
     MAX_SCORE,
@@ -34,6 +35,7 @@ from shop.leaderboard.domain import (
     in_range,
     microseconds,
 )
+from shop.leaderboard.epochs import Epochs
 from shop.leaderboard.keeper import CacheKeeper
 from shop.leaderboard.score_repository import Cancelled, Player
 from shop.leaderboard.standing_repository import StandingRepository
@@ -50,6 +52,7 @@ class Recorder:
         cache: BoardCache,
         repository: BoardRepository,
         standings: StandingRepository,
+        epochs: Epochs,
         clock: Clock,
     ) -> None:
         self._boards = boards
@@ -57,6 +60,7 @@ class Recorder:
         self._cache = cache
         self._repository = repository
         self._standings = standings
+        self._epochs = epochs
         self._clock = clock
         self._by_source: dict[str, list[Board]] = {}
         for board in boards.values():
@@ -106,9 +110,23 @@ class Recorder:
         events: list[PlayerChanged] = [one.event for one in received]
         players = [Player(one.player_id, one.name, one.private, one.version) for one in events]
         await score_repository.change_players(connection, players)
+        await self._hide(connection, _hidden(received))
 
     async def _delete(self, connection: Connection, received: Sequence[Received]) -> None:
         await score_repository.delete_players(connection, [one.event.user_id for one in received])
+        await self._hide(connection, _deleted(received))
+
+    async def _hide(self, connection: Connection, hidden: Sequence[Hidden]) -> None:
+        """Before the commit: a process that ends after it, before the cache has the change, leaves nobody listed."""
+        try:
+            await self._cache.hide(hidden)
+        except Unavailable:
+            await self._repository.raise_epochs(list(self._boards), connection)
+
+    async def _show(self, hidden: Sequence[Hidden]) -> None:
+        """After the change is cached. What cannot be removed here ends by itself."""
+        with contextlib.suppress(Unavailable):
+            await self._cache.show(hidden)
 
     def _scores(self, event: Event) -> list[Scored]:
         """What an event scores, for each board that it counts for."""
@@ -160,13 +178,23 @@ class Recorder:
 
     async def _cache_players(self, received: Sequence[Received]) -> None:
         await self._keeper.write(await self._standings.all_of({one.event.player_id for one in received}))
+        await self._show(_hidden(received))
 
     async def _uncache_players(self, received: Sequence[Received]) -> None:
         keys = await self._repository.all_seasons(MAX_SEASONS)
         try:
             await self._cache.remove(keys, sorted({one.event.user_id for one in received}))
         except Unavailable:
-            await self._repository.raise_epochs(list(self._boards))
+            await self._epochs.raise_all(list(self._boards))
+        await self._show(_deleted(received))
+
+
+def _hidden(received: Sequence[Received]) -> list[Hidden]:
+    return [Hidden(one.event.player_id, one.event_id) for one in received if one.event.private]
+
+
+def _deleted(received: Sequence[Received]) -> list[Hidden]:
+    return [Hidden(one.event.user_id, one.event_id) for one in received]
 
 
 def _count(scored: Iterable[Scored], taken: int) -> None:

@@ -95,10 +95,11 @@ WHERE NOT {DELETED_USERS.holds("id")} ORDER BY id
 ON CONFLICT (player_id) DO UPDATE
 SET name = excluded.name, private = excluded.private, version = excluded.version
 WHERE p.version < excluded.version RETURNING player_id"""  # noqa: S608
+# A new name is a new revision, too, because the cache has the names of those who are listed.
 LIST = """
 UPDATE entries e SET listed = NOT p.private AND e.scores > 0, revision = e.revision + 1
 FROM players p WHERE p.player_id = e.player_id AND p.player_id = ANY($1::uuid[])
-    AND e.listed IS DISTINCT FROM (NOT p.private AND e.scores > 0)"""
+    AND (e.listed OR NOT p.private AND e.scores > 0)"""
 DELETE = [
     "DELETE FROM players WHERE player_id = ANY($1::uuid[])",
     "DELETE FROM entries WHERE player_id = ANY($1::uuid[])",

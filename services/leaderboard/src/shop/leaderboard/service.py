@@ -21,10 +21,11 @@ from shop.leaderboard.board_repository import BoardRepository, SeasonKey
 from shop.leaderboard.boards import load_boards
 from shop.leaderboard.cache import Answer, BoardCache
 from shop.leaderboard.domain import Board, Place, Ranked, Season, member
+from shop.leaderboard.epochs import Epochs
 from shop.leaderboard.keeper import CacheKeeper
 from shop.leaderboard.recorder import Recorder
 from shop.leaderboard.settings import Settings
-from shop.leaderboard.standing_repository import Found, StandingRepository
+from shop.leaderboard.standing_repository import Entry, Found, StandingRepository
 
 MAX_CALLS_AT_ONCE = 64
 """Scores that are taken in one transaction."""
@@ -61,6 +62,7 @@ class Parts:
     cache: BoardCache
     repository: BoardRepository
     standings: StandingRepository
+    epochs: Epochs
     keeper: CacheKeeper
     recorder: Recorder
     clock: Clock
@@ -72,6 +74,7 @@ class LeaderboardService:
         self._cache = parts.cache
         self._repository = parts.repository
         self._standings = parts.standings
+        self._epochs = parts.epochs
         self._clock = parts.clock
         self._inbox = inbox
         self.keeper = parts.keeper
@@ -86,10 +89,11 @@ class LeaderboardService:
         listed = await repository.synchronize(load_boards(settings.boards, settings.store.time_zone), clock.now())
         boards = {board.id: board for board in listed}
         cache = BoardCache.open(settings.valkey_url)
-        keeper = CacheKeeper(boards, cache, repository, standings, clock)
-        recorder = Recorder(boards, keeper, cache, repository, standings, clock)
+        epochs = Epochs(list(boards), repository)
+        keeper = CacheKeeper(boards, cache, repository, standings, epochs, clock)
+        recorder = Recorder(boards, keeper, cache, repository, standings, epochs, clock)
         inbox = Inbox(settings.service, context.database, context.bus)
-        service = cls(Parts(boards, cache, repository, standings, keeper, recorder, clock), inbox)
+        service = cls(Parts(boards, cache, repository, standings, epochs, keeper, recorder, clock), inbox)
         keeper.want(SeasonKey(board.id, board.season(clock.now()).name) for board in listed)
         archive = Archive(boards, repository, clock)
         context.tasks.start("cache", keeper.run)
@@ -99,6 +103,7 @@ class LeaderboardService:
 
     async def close(self) -> None:
         await self._calls.close()
+        await self._epochs.close()
         await self._cache.close()
 
     @property
@@ -178,24 +183,24 @@ class LeaderboardService:
     async def _read_cache(
         self, board: Board, season: Season, from_cache: Callable[[], Awaitable[Answer | None]]
     ) -> Found | None:
-        """What the cache says, if it has the board's epoch and lists nobody who has become private or is deleted."""
+        """What the cache says, if it has the board's epoch and lists nobody who is being hidden."""
         answer = None
         with contextlib.suppress(Unavailable):
             answer = await from_cache()
-        if answer is not None:
-            named = await self._standings.named(board.id, [one.player_id for one in answer.items])
-            if answer.epoch == named.epoch:
-                complete = all(one.player_id in named.names for one in answer.items)
-                return Found(answer.items, named.names, answer.total) if complete else None
-        self.keeper.want([SeasonKey(board.id, season.name)])
-        return None
+        if answer is None or answer.epoch != await self._epochs.of(board.id):
+            self.keeper.want([SeasonKey(board.id, season.name)])
+            return None
+        names = {one.player_id: name for one, name in zip(answer.items, answer.names, strict=True)}
+        return Found(answer.items, names, answer.total) if all(answer.names) else None
 
     async def record(self, request: RecordScore) -> RecordedScore:
         """Take the event's score, once together with the event itself; the player's places of now."""
         await self._calls.submit(request)
-        standings = []
-        for board in self.recorder.boards_of(request.event.source):
-            standings += await self._standing(board, request.event.player_id)
+        boards = self.recorder.boards_of(request.event.source)
+        present = {SeasonKey(one.id, (season := self.present_season(one)).name): (one, season) for one in boards}
+        wanted = [(key, request.event.player_id) for key in present]
+        found = {one.key: one for one in await self._standings.exact(wanted)} if wanted else {}
+        standings = [await self._standing(*present[key], found[key]) for key in present if key in found]
         return RecordedScore(standings=standings)
 
     async def _record_all(self, requests: Sequence[RecordScore]) -> list[None]:
@@ -205,16 +210,10 @@ class LeaderboardService:
         await self._inbox.process(self.recorder.scores, events)
         return [None] * len(requests)
 
-    async def _standing(self, board: Board, player_id: UUID) -> list[Standing]:
-        """The player's place in the present season, if there is one; without a rank while the player is private."""
-        season = self.present_season(board)
-        key = SeasonKey(board.id, season.name)
-        found = await self._standings.exact([(key, player_id)])
-        if not found:
-            return []
-        entry = found[0]
-        rank = await self._rank_of(board, season, player_id) if entry.listed else None
-        return [Standing(board=board.board, season=season.name, score=entry.place.score, rank=rank)]
+    async def _standing(self, board: Board, season: Season, entry: Entry) -> Standing:
+        """Without a rank while the player is private."""
+        rank = await self._rank_of(board, season, entry.player_id) if entry.listed else None
+        return Standing(board=board.board, season=season.name, score=entry.place.score, rank=rank)
 
     async def _rank_of(self, board: Board, season: Season, player_id: UUID) -> int | None:
         found = await self.among(board, season, [player_id])

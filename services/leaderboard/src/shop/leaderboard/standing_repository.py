@@ -27,26 +27,26 @@ OF = f"SELECT {COLUMNS} FROM entries e WHERE {AFTER} AND e.player_id = ANY($3::u
 BEFORE = f"""
 SELECT {COLUMNS} FROM entries e WHERE {AFTER} AND (e.sort_key, e.at, e.seq) < ($3, $4, $5)
 ORDER BY e.sort_key DESC, e.at DESC, e.seq DESC LIMIT $6"""  # noqa: S608
-PAGE = """
-SELECT board_id, season, player_id, sort_key, at, seq, listed, revision FROM entries
-WHERE board_id = $1 AND season = $2 AND player_id > $3 ORDER BY player_id LIMIT $4"""
-EXACT = """
-SELECT e.board_id, e.season, e.player_id, e.sort_key, e.at, e.seq, e.listed, e.revision FROM entries e
+ENTRY = """
+SELECT e.board_id, e.season, e.player_id, e.sort_key, e.at, e.seq, e.listed, e.revision, p.name
+FROM entries e JOIN players p ON p.player_id = e.player_id"""
+PAGE = f"""{ENTRY}
+WHERE e.board_id = $1 AND e.season = $2 AND e.player_id > $3 ORDER BY e.player_id LIMIT $4"""
+EXACT = f"""{ENTRY}
 JOIN unnest($1::int[], $2::text[], $3::uuid[]) AS wanted (board_id, season, player_id)
-    USING (board_id, season, player_id)"""
-ALL_OF = """
-SELECT board_id, season, player_id, sort_key, at, seq, listed, revision FROM entries
-WHERE player_id = ANY($1::uuid[])"""
+    ON (e.board_id, e.season, e.player_id) = (wanted.board_id, wanted.season, wanted.player_id)"""
+ALL_OF = f"{ENTRY} WHERE e.player_id = ANY($1::uuid[])"
 
 
 class Entry(NamedTuple):
-    """An entry as the cache stores it; a player who is not listed has no place."""
+    """An entry as the cache stores it; a player who is not listed has no place. A newer name is a newer revision."""
 
     key: SeasonKey
     player_id: UUID
     place: Place
     listed: bool
     revision: int
+    name: str
 
 
 class Named(NamedTuple):
@@ -154,4 +154,4 @@ def _ranked(rows: Iterable[Record], first: int) -> list[Ranked]:
 
 def _entry(row: Record) -> Entry:
     key = SeasonKey(row["board_id"], row["season"])
-    return Entry(key, row["player_id"], _place(row), row["listed"], row["revision"])
+    return Entry(key, row["player_id"], _place(row), row["listed"], row["revision"], row["name"])
