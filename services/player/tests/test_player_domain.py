@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 from xml.etree import ElementTree
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -106,3 +107,28 @@ def test_any_other_text_is_no_token(text: str) -> None:
     except ValueError:
         session = None
     assert session is None or session == TOKENS.read(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "expected"),
+    [
+        ("UTC", "2026-06-05T00:00Z", "2026-06-06T00:00Z"),
+        ("Pacific/Kiritimati", "2026-06-05T09:59Z", "2026-06-05T10:00Z"),
+        ("Pacific/Kiritimati", "2026-06-05T10:00Z", "2026-06-06T10:00Z"),
+        ("Europe/Berlin", "2026-10-24T23:00Z", "2026-10-25T23:00Z"),
+        ("America/Santiago", "2026-09-06T02:00Z", "2026-09-06T04:00Z"),
+    ],
+    ids=["a whole day", "the last minute", "the first moment", "a long day", "midnight is skipped"],
+)
+def test_a_day_is_over_at_the_players_midnight(zone: str, at: str, expected: str) -> None:
+    moment = datetime.fromisoformat(at)
+    after = domain.next_day(moment, ZoneInfo(zone))
+    assert after == datetime.fromisoformat(expected)
+    days = [domain.local_day(one, ZoneInfo(zone)) for one in (moment, after - timedelta(microseconds=1), after)]
+    assert days[0] == days[1] == days[2] - timedelta(days=1)
+
+
+def test_a_zone_holds_from_its_moment_on() -> None:
+    zones = domain.Zones("Asia/Tokyo", None, NOW)
+    assert [zones.at(NOW - timedelta(microseconds=1)), zones.at(NOW)] == [None, "Asia/Tokyo"]
+    assert domain.Zones("Asia/Tokyo").at(NOW) == "Asia/Tokyo"

@@ -20,7 +20,7 @@ from services.player.tests.player_service import (
 from shop.contracts.events import PlayerChanged, PlayerGained, PlayerLevelReached
 from shop.devkit.testing import wait_until
 from shop.kit.events import EventData
-from shop.player.domain import REWARD_LIFETIME, REWARDS, level_of, level_xp
+from shop.player.domain import MAX_RESULT_XP_PER_DAY, REWARD_LIFETIME, REWARDS, level_of, level_xp
 
 TOP_LEVEL = 20
 
@@ -206,6 +206,25 @@ async def test_streaks_count_days_of_the_player(service: RunningService) -> None
         seen = (await service.client.get(who.path)).json()
         found[case] = (seen["streak"], seen["statistics"]["best_streak"])
     assert found == {case: (streak, best) for case, (*_, streak, best) in STREAKS.items()}
+
+
+async def test_another_time_zone_begins_no_day_again(service: RunningService) -> None:
+    """It holds from the next day on, however often it is changed; what happened before stays in its day."""
+    who = await service.player()
+    await service.change(who, time_zone="Pacific/Honolulu")
+    service.clock.at = at("2026-06-05T12:00Z")
+    await service.play(who, 8)
+    await service.database.execute("UPDATE results SET xp = $1", MAX_RESULT_XP_PER_DAY)
+    for zone in ("Pacific/Kiritimati", None, "Asia/Tokyo"):
+        await service.change(who, time_zone=zone)
+        assert (await service.play(who, 8))["xp"] == 0
+        assert (await service.me(who))["streak"] == 1
+    service.clock.at = at("2026-06-06T10:30Z")
+    assert (await service.play(who, 8))["xp"] > 0
+    await service.take(confirmed(who, at=at("2026-06-06T09:30Z")))
+    assert (await service.me(who))["streak"] == 2
+    days = await service.database.fetch("SELECT day::text FROM days WHERE player_id = $1 ORDER BY day", who.id)
+    assert [row["day"] for row in days] == ["2026-06-05", "2026-06-06"]
 
 
 async def test_a_second_round_of_a_day_changes_no_streak(service: RunningService) -> None:

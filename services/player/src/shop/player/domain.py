@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from hashlib import sha256
 from math import isqrt
+from typing import NamedTuple
 from uuid import UUID
 
 XP_STEP = 50
@@ -39,16 +40,30 @@ ANIMALS = (
 PRIVATE_NAME = "Private player"
 
 
+class Zones(NamedTuple):
+    """Where a player's days begin and end: in ``chosen`` from ``since`` on, in ``before`` until then; None is the
+    store's zone."""
+
+    chosen: str | None
+    before: str | None = None
+    since: datetime | None = None
+
+    def at(self, moment: datetime) -> str | None:
+        return self.chosen if self.since is None or moment >= self.since else self.before
+
+
 @dataclass(frozen=True, slots=True)
 class Player:
     """``streak_days`` is the length of the run of local days that ends on ``streak_on``; ``time_zone`` is None for the
-    store's."""
+    store's, and holds from ``zone_since`` on, before which ``zone_before`` did."""
 
     id: UUID
     name: str
     private: bool
     mails: bool
     time_zone: str | None
+    zone_before: str | None
+    zone_since: datetime | None
     email: str | None
     xp: int
     level: int
@@ -63,6 +78,10 @@ class Player:
     @property
     def mail_to(self) -> str | None:
         return self.email if self.mails else None
+
+    @property
+    def zones(self) -> Zones:
+        return Zones(self.time_zone, self.zone_before, self.zone_since)
 
     def gained(self, xp: int, orders: int) -> Player:
         """The player after one more entry of the ledger."""
@@ -141,6 +160,11 @@ def achievement_xp(xp: int) -> int:
 
 def local_day(at: datetime, zone: tzinfo) -> date:
     return at.astimezone(zone).date()
+
+
+def next_day(at: datetime, zone: tzinfo) -> datetime:
+    """When the local day of this moment is over."""
+    return datetime.combine(local_day(at, zone) + timedelta(days=1), time(), tzinfo=zone).astimezone(UTC)
 
 
 def streak_on(today: date, days: int, last: date | None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from functools import lru_cache
 from uuid import UUID
 
@@ -33,6 +33,7 @@ from shop.player.domain import (
     achievement_xp,
     default_name,
     local_day,
+    next_day,
     order_xp,
 )
 from shop.player.metrics import ENTRIES
@@ -55,6 +56,20 @@ class Ledger:
     def zone(self, time_zone: str | None) -> tzinfo:
         """The zone of a player who has this setting."""
         return _zone(time_zone or self._default_zone)
+
+    def day(self, player: Player, at: datetime) -> date:
+        """The player's local day of this moment."""
+        return local_day(at, self.zone(player.zones.at(at)))
+
+    def with_zone(self, player: Player, time_zone: str | None) -> Player:
+        """The player with a new zone, which holds from the next day on: by changing it nobody begins the same day
+        again. At once for who has no day yet."""
+        if player.streak_on is None:
+            return replace(player, time_zone=time_zone, zone_before=None, zone_since=None)
+        now = self._clock.now()
+        present = player.zones.at(now)
+        since = next_day(now, self.zone(present))
+        return replace(player, time_zone=time_zone, zone_before=present, zone_since=since)
 
     async def create(self, connection: Connection, people: Mapping[UUID, str | None]) -> None:
         """Create those players, by id with mail address, who do not exist; deleted users stay deleted.
@@ -130,11 +145,7 @@ class Ledger:
         self, connection: Connection, players: Mapping[UUID, Player], added: Sequence[Gain]
     ) -> dict[UUID, Player]:
         """The players whose streaks the added gains change, with their new streaks."""
-        active = {
-            (gain.player_id, local_day(gain.at, self.zone(players[gain.player_id].time_zone)))
-            for gain in added
-            if gain.active
-        }
+        active = {(gain.player_id, self.day(players[gain.player_id], gain.at)) for gain in added if gain.active}
         changed = await self._repository.add_days(connection, active) if active else set()
         streaks = await self._repository.streaks(connection, changed) if changed else {}
         return {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Self
 from uuid import UUID
 
-from shop.player.domain import level_of, level_xp, streak_on
+from shop.player.domain import Zones, level_of, level_xp, streak_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,14 @@ class Profile:
             best_streak=document["best_streak"],
             statistics=_statistics(document),
         )
+
+
+def zones_of(document: Mapping[str, Any]) -> Zones:
+    """What an earlier release has cached does not name the zone before."""
+    since = document.get("zone_since")
+    return Zones(
+        document["time_zone"], document.get("zone_before"), datetime.fromisoformat(str(since)) if since else None
+    )
 
 
 def _statistics(document: Mapping[str, Any]) -> dict[str, int]:

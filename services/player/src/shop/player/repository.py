@@ -18,8 +18,8 @@ from shop.player.domain import Gain, Player, Reward, Streak
 
 DELETED_USERS = DeletedUsers()
 
-COLUMNS = """id, name, private, mails, time_zone, email, xp, level, level_reached, streak_days, streak_on, best_streak,
-    orders, version, ledger_version"""
+COLUMNS = """id, name, private, mails, time_zone, zone_before, zone_since, email, xp, level, level_reached, streak_days,
+    streak_on, best_streak, orders, version, ledger_version"""
 CREATE = f"""
 INSERT INTO players (id, name, email, created_at)
 SELECT made.id, made.name, made.email, $4 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS made (id, name, email)
@@ -32,12 +32,15 @@ TOTALS = """
 (SELECT coalesce(json_object_agg(g.game, json_build_object('rounds', g.rounds, 'best_score', g.best_score)), '{}')
  FROM game_totals g WHERE g.player_id = players.id)"""
 PROFILES = f"""
-SELECT id, name, private, time_zone, xp, level, streak_days, streak_on, best_streak, orders, {TOTALS} AS games
+SELECT id, name, private, time_zone, zone_before, zone_since, xp, level, streak_days, streak_on, best_streak, orders,
+    {TOTALS} AS games
 FROM players"""  # noqa: S608
 PROFILE = f"{PROFILES} WHERE id = $1"
 FRIENDS = f"{PROFILES} JOIN friends f ON f.friend_id = players.id WHERE f.player_id = $1 ORDER BY f.added_at, id"
 CHANGE = f"""
-UPDATE players SET name = $2, private = $3, mails = $4, time_zone = $5, version = version + 1 WHERE id = $1
+UPDATE players SET name = $2, private = $3, mails = $4, time_zone = $5, zone_before = $6, zone_since = $7,
+    version = version + 1
+WHERE id = $1
 RETURNING {COLUMNS}"""  # noqa: S608
 ENTRIES = """
 SELECT player_id, cause, xp FROM ledger
@@ -117,7 +120,7 @@ class PlayerRepository:
 
     async def change(self, connection: Connection, player: Player) -> Player:
         """Store name, privacy, mails and time zone of a locked player, as a new version."""
-        values = (player.id, player.name, player.private, player.mails, player.time_zone)
+        values = (player.id, player.name, player.private, player.mails, *player.zones)
         row = await connection.fetchrow(CHANGE, *values)
         if row is None:
             raise LookupError(f"player {player.id} is not locked")

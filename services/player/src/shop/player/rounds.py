@@ -18,7 +18,7 @@ from shop.kit.ids import new_id
 from shop.kit.logging import decision
 from shop.player import errors
 from shop.player.arcade import Arcade, Effects
-from shop.player.domain import Gain, Player, Reward, level_of, local_day, result_xp
+from shop.player.domain import Gain, Player, Reward, level_of, result_xp
 from shop.player.ledger import Ledger
 from shop.player.metrics import RESULTS
 from shop.player.repository import PlayerRepository
@@ -108,7 +108,7 @@ class Rounds:
             raise _refused(session.game, errors.session_expired())
         outcome = _replayed(session, moves, now)
         async with self._writes.of(session.player_id) as (connection, player):
-            day = local_day(now, self._ledger.zone(player.time_zone))
+            day = self._ledger.day(player, now)
             earned = await self._repository.xp_of_day(connection, player.id, day)
             result = _result(session, player, moves, outcome, now, day, result_xp(outcome.score, earned))
             if await self._repository.add_result(connection, result):

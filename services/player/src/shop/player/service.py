@@ -19,10 +19,10 @@ from shop.kit.valkey import open_valkey
 from shop.player import errors
 from shop.player.arcade import Arcade
 from shop.player.cache import CONNECTIONS, TIMEOUT_S, ProfileCache
-from shop.player.domain import Player, Reward
+from shop.player.domain import Player, Reward, local_day
 from shop.player.game_servers import GameServers
 from shop.player.ledger import Ledger, changed_event
-from shop.player.profiles import Profile
+from shop.player.profiles import Profile, zones_of
 from shop.player.repository import PlayerRepository
 from shop.player.round_repository import RoundRepository
 from shop.player.rounds import Rounds
@@ -112,8 +112,8 @@ class PlayerService:
         return self._profile(document), player, await self._repository.rewards(player.id)
 
     def _profile(self, document: Mapping[str, Any]) -> Profile:
-        zone = self.ledger.zone(document["time_zone"])
-        return Profile.of(document, self._clock.now().astimezone(zone).date())
+        now = self._clock.now()
+        return Profile.of(document, local_day(now, self.ledger.zone(zones_of(document).at(now))))
 
     async def change(self, person: Principal, fields: Mapping[str, Any]) -> None:
         """Set these of name, private, mails and time_zone; what stays as it was is no new version."""
@@ -122,6 +122,8 @@ class PlayerService:
             wanted = replace(player, **fields)
             if wanted == player:
                 return
+            if wanted.time_zone != player.time_zone:
+                wanted = replace(self.ledger.with_zone(player, wanted.time_zone), **fields)
             changed = await self._repository.change(connection, wanted)
             await outbox.publish(connection, changed_event(changed, self._clock.now()))
         decision(log, "player_changed", "player %s changed %s", person.user_id, ", ".join(sorted(fields)))

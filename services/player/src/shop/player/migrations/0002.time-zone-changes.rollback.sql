@@ -1,0 +1,1 @@
+ALTER TABLE players DROP COLUMN zone_before, DROP COLUMN zone_since;
