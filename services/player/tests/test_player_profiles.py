@@ -10,10 +10,14 @@ from services.player.tests.conftest import Start
 from services.player.tests.player_service import NOON, PLAYERS, RunningService, confirmed, unlocked
 from shop.contracts.events import PlayerChanged
 from shop.contracts.store import StoreSettings
+from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
 from shop.kit.pages import encode_cursor
+from shop.player.repository import PlayerRepository
 from shop.player.service import MAX_FRIENDS
 
+WAITS_FOR_A_LOCK = """
+SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"""
 FRIENDS_OF = """
 WITH made AS (
     INSERT INTO players (id, name, created_at) SELECT gen_random_uuid(), 'Somebody', now() FROM generate_series(1, $2)
@@ -174,13 +178,21 @@ async def test_friends_are_one_sided_and_limited(service: RunningService) -> Non
 
 
 async def test_friends_added_at_once_stay_within_the_limit(service: RunningService) -> None:
-    who = await service.player()
-    others = [await service.player() for _ in range(4)]
-    await service.database.execute(FRIENDS_OF, who.id, MAX_FRIENDS - 2)
-    path = f"{PLAYERS}/me/friends"
-    answers = await asyncio.gather(*(service.client.put(f"{path}/{one.id}", headers=who.headers) for one in others))
-    assert sorted(answer.status_code for answer in answers) == [204, 204, 409, 409]
-    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"friends_full"}
+    """Who adds one waits for another transaction that adds one, and counts its friend."""
+    who, first, second = [await service.player() for _ in range(3)]
+    await service.database.execute(FRIENDS_OF, who.id, MAX_FRIENDS - 1)
+    path, repository = f"{PLAYERS}/me/friends", PlayerRepository(service.database)
+
+    async def waits_or_is_done() -> bool:
+        return adding.done() or await service.database.fetchval(WAITS_FOR_A_LOCK)
+
+    async with service.database.transaction() as connection:
+        await repository.lock(connection, [who.id])
+        assert await repository.add_friend(connection, who.id, first.id, NOON, MAX_FRIENDS)
+        adding = asyncio.create_task(service.client.put(f"{path}/{second.id}", headers=who.headers))
+        await wait_until(waits_or_is_done)
+    answer = await adding
+    assert (answer.status_code, answer.json()["code"]) == (409, "friends_full")
     assert len((await service.client.get(path, headers=who.headers)).json()["items"]) == MAX_FRIENDS
 
 

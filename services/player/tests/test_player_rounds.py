@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -18,11 +19,16 @@ from services.player.tests.player_service import (
     moves_of,
 )
 from shop.contracts.events import PlayerGained, PlayerScored
+from shop.devkit import embedded
+from shop.devkit.testing import wait_until
 from shop.games import GAMES, Outcome, rules
 from shop.kit.ids import new_id
 from shop.player.domain import MAX_RESULT_XP_PER_DAY
 from shop.player.rounds import MAX_RESULTS_PER_PERIOD
 from shop.player.sessions import SESSION_LIFETIME
+
+ROUNDS_MEANWHILE = 5
+BACK_WITHIN_S = 30.0
 
 
 async def test_a_round_is_scored_by_the_server(service: RunningService) -> None:
@@ -221,3 +227,32 @@ async def test_games_name_their_boards_and_rules(service: RunningService) -> Non
     detail = await service.client.get("/api/v1/games/stack")
     assert detail.json()["rules"] == rules("stack")
     assert (await service.client.get("/api/v1/games/chess")).status_code == 404
+
+
+async def test_rounds_while_the_broker_is_away_are_published_once_when_it_is_back(start: Start, tmp_path: Path) -> None:
+    """Away until the relay has failed to publish, not just while it restarts; the calls fail, too."""
+    broker = embedded.start_nats(tmp_path / "nats")
+    try:
+        async with start(nats_url=broker.url) as service:
+            who, bus = await service.player(), service.context.bus
+            await service.play(who)
+            await wait_until(lambda: all_published(service), what="events of the first round")
+            broker.stop()
+            await wait_until(lambda: not bus.connected, what="the connection to be lost")
+            service.elsewhere.failing |= {"leaderboard", "achievement"}
+            answers = [await service.play(who) for _ in range(ROUNDS_MEANWHILE)]
+            assert [(one["rank"], one["unlocked"]) for one in answers] == [(None, [])] * ROUNDS_MEANWHILE
+            assert not await all_published(service)
+            broker.start()
+            await wait_until(lambda: all_published(service), BACK_WITHIN_S, "the events of all rounds")
+            scored = [one.result_id for one in await service.published(PlayerScored)]
+            assert len(set(scored)) == len(scored) == ROUNDS_MEANWHILE + 1
+            assert len(await service.ledger(who)) == ROUNDS_MEANWHILE + 1
+            stream = await bus.stream.stream_info("player", subjects_filter=PlayerScored.TYPE)
+            assert stream.state.subjects == {PlayerScored.TYPE: ROUNDS_MEANWHILE + 1}
+    finally:
+        broker.stop()
+
+
+async def all_published(service: RunningService) -> bool:
+    return not await service.database.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL")
