@@ -114,13 +114,14 @@ async def test_friends_beyond_one_request_are_left_out_and_counted(
 async def test_a_profile_shows_level_statistics_and_progress(browser: Browser) -> None:
     arcade = browser.shop.arcade
     arcade.rules.append(achievement("ten", "Ten rounds", need=10))
-    arcade.player(rival(1), "Rival 1", xp=120, streak=1, statistics={"rounds": 4321, "orders": 0})
+    arcade.player(rival(1), "Rival 1", xp=120, streak=1, statistics={"rounds": 4321, "orders": 0, "best_stack": 77})
     arcade.unlock(rival(1), "first_round")
     page = await browser.get(f"/players/{rival(1)}")
     assert page.one("h1").text == "Rival 1"
     assert "Level 2" in page.text
     assert "1 day in a row" in page.text
     assert "Rounds 4,321" in page.text.replace(".", ",")
+    assert "Best score in Stack 77" in page.text
     assert "Orders" not in [name.text for name in page.all("dt")]
     assert "Unlocked 5 March 2026" in page.text
     assert "0 / 10" in page.text
@@ -213,11 +214,17 @@ async def test_the_ledger_says_where_xp_come_from(browser: Browser) -> None:
     arcade, order = browser.shop.arcade, product_id("order")
     for cause, xp in (
         (f"order:{order}", 30), (f"order_cancelled:{order}", -30), (f"result:{order}", 5),
-        ("achievement:first_round", 50), ("future_cause", 1),
+        ("achievement:first_round", 50), ("achievement:secret", 50), ("achievement:old_rule", 5), ("future_cause", 1),
     ):  # fmt: skip
         arcade.gain(me(browser), cause, xp)
+    arcade.rules = [achievement("first_round", "Welcome aboard"), achievement("secret", "Night owl", hidden=True)]
+    arcade.unlock(me(browser), "secret")
     page = await browser.get("/account/player")
-    for text in ("An order", "An order was cancelled", "A round of Stack", "Achievement: first round", "Future cause"):
+    assert page.one("input", id="time_zone").attributes["placeholder"] == "Europe/Berlin"
+    for text in (
+        *("An order", "An order was cancelled", "A round of Stack", "Future cause"),
+        *("Achievement: Welcome aboard", "Achievement: Night owl", "Achievement: Old rule"),
+    ):
         assert text in page.text
     assert "+50 XP" in page.text
     assert "-30 XP" in page.text

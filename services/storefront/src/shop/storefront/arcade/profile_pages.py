@@ -14,7 +14,7 @@ from shop.contracts.achievement import Achievement
 from shop.kit.errors import Problem
 from shop.storefront.arcade.schemas import PlayerName
 from shop.storefront.arcade.service import Arcade, ArcadeShop, arcade_of
-from shop.storefront.arcade.texts import ACHIEVEMENTS_AWAY, FRIEND_REFUSALS
+from shop.storefront.arcade.texts import ACHIEVEMENTS_AWAY, FRIEND_REFUSALS, statistic_text
 from shop.storefront.sessions import Session
 from shop.storefront.web import PostedForm, Shop, SignedIn, page, redirect, visitor_of
 
@@ -36,6 +36,7 @@ async def profile(request: Request, player_id: UUID, shop: Shop, arcade: ArcadeS
         player=player,
         own=own,
         hidden=player.private and not own,
+        statistics=[(statistic_text(name), count) for name, count in player.counted],
         achievements=achievements,
         achievements_away=ACHIEVEMENTS_AWAY,
         is_friend=None if friends is None else any(friend.id == player_id for friend in friends),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
@@ -16,9 +16,9 @@ from starlette.responses import Response
 from shop.kit.errors import Problem
 from shop.kit.formatting import find_zone
 from shop.kit.text import Typed
-from shop.storefront.arcade.schemas import OwnPlayer
+from shop.storefront.arcade.schemas import LedgerEntry, OwnPlayer
 from shop.storefront.arcade.service import Arcade, ArcadeShop, arcade_of
-from shop.storefront.arcade.texts import gain_of
+from shop.storefront.arcade.texts import ACHIEVEMENT, Gain, gain_of
 from shop.storefront.catalogue_pages import CursorText
 from shop.storefront.forms import SHOWN_IN_FORM, FormModel, parse_form
 from shop.storefront.web import PostedForm, SignedIn, page, redirect, with_query
@@ -109,6 +109,7 @@ async def _page(
         arcade.ask_player.maybe(lambda: arcade.players.friends(token)),
     )
     more = ledger.next_cursor if ledger else None
+    gains = None if ledger is None else await _gains(arcade, token, ledger.items)
     return await page(
         request,
         "arcade/settings.html",
@@ -119,7 +120,16 @@ async def _page(
         errors=errors or {},
         problem=problem,
         zones=zones(),
-        gains=None if ledger is None else [gain_of(entry) for entry in ledger.items],
+        gains=gains,
         friends=friends,
         next_url=with_query("/account/player", cursor=more) if more else None,
     )
+
+
+async def _gains(arcade: Arcade, token: str, entries: Sequence[LedgerEntry]) -> list[Gain]:
+    """With the names of achievements, which are asked for only if there are any."""
+    names: dict[str, str] = {}
+    if any(entry.cause.startswith(f"{ACHIEVEMENT}:") for entry in entries):
+        own = await arcade.ask_achievement.maybe(lambda: arcade.achievements.own(token))
+        names = {one.code: one.name for one in own or ()}
+    return [gain_of(entry, names) for entry in entries]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shop.storefront.arcade.schemas import LedgerEntry
+from shop.storefront.labels import label
 
 GAME_TITLE = "Stack"
 PLAYER_AWAY = "Your level is not available at the moment. Nothing is lost; please look again in a few seconds."
@@ -38,12 +40,14 @@ RESETS = {
     "monthly": "New every month",
 }
 
+ACHIEVEMENT = "achievement"
 CAUSES = {
     "result": f"A round of {GAME_TITLE}",
     "order": "An order",
     "order_cancelled": "An order was cancelled",
-    "achievement": "An achievement",
+    ACHIEVEMENT: "An achievement",
 }
+STATISTICS = {"best_stack": f"Best score in {GAME_TITLE}", "best_streak": "Longest streak, in days"}
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,18 @@ class Gain:
     url: str = ""
 
 
-def gain_of(entry: LedgerEntry) -> Gain:
+def gain_of(entry: LedgerEntry, achievements: Mapping[str, str]) -> Gain:
+    """``achievements`` are names by code; one that is missing is written as its code."""
     kind, _, what = entry.cause.partition(":")
-    if kind == "achievement" and what:
-        return Gain(entry, f"Achievement: {what.replace('_', ' ').replace('-', ' ')}")
+    if kind == ACHIEVEMENT and what:
+        return Gain(entry, f"Achievement: {achievements.get(what, label(what))}")
     url = f"/orders/{what}" if kind in {"order", "order_cancelled"} and what else ""
     return Gain(entry, CAUSES.get(kind, kind.replace("_", " ").capitalize()), url)
 
 
 def reset_text(reset: str) -> str:
     return RESETS.get(reset, reset.capitalize())
+
+
+def statistic_text(name: str) -> str:
+    return STATISTICS.get(name, label(name))
