@@ -61,7 +61,7 @@ def service_of(noun: str) -> Any:
         return made(unlocking, None, None, None, rules={}, currency="EUR", clock=Clock(), committed=None)
     if noun == "leaderboard":
         made = importlib.import_module("shop.leaderboard.recorder").Recorder
-        service.recorder = made({}, None, None, None, None, Clock())
+        service.recorder = made({}, None, None, None, None, None, Clock())
     return service
 
 
