@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from packaging.specifiers import SpecifierSet
@@ -49,7 +50,7 @@ def to_be_built(lock: dict[str, Any], usable: frozenset[Tag]) -> Iterator[str]:
     """Packages of the registry without a wheel for one of these tags."""
     for package in lock["package"]:
         if "registry" in package["source"]:
-            names = [wheel["url"].rpartition("/")[2] for wheel in package.get("wheels", [])]
+            names = [unquote(wheel["url"].rpartition("/")[2]) for wheel in package.get("wheels", [])]
             if not any(parse_wheel_filename(name)[3] & usable for name in names):
                 yield f"{package['name']} {package['version']}"
 

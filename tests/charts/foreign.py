@@ -26,8 +26,20 @@ SERVICE_MONITOR = record(
     "selector endpoints",
 )
 
-RULE = record({"alert": TEXT, "expr": TEXT, "for": DURATION, "labels": TEXTS, "annotations": TEXTS}, "expr")
-PROMETHEUS_RULE = record({"groups": listed(record({"name": TEXT, "rules": listed(RULE)}, "name"))})
+RULE = record(
+    {
+        "alert": TEXT,
+        "record": TEXT,
+        "expr": TEXT,
+        "for": DURATION,
+        "keep_firing_for": DURATION,
+        "labels": TEXTS,
+        "annotations": TEXTS,
+    },
+    "expr",
+)
+RULE_GROUP = record({"name": TEXT, "interval": DURATION, "rules": listed(RULE)}, "name")
+PROMETHEUS_RULE = record({"groups": listed(RULE_GROUP)})
 
 MATCH = record({"path": record({"type": one_of("Exact PathPrefix RegularExpression"), "value": TEXT})})
 BACKEND = record({"name": TEXT, "port": PORT}, "name port")

@@ -67,7 +67,7 @@ def _queried(metric: MetricWrapperBase) -> str:
 
 def _of_a_test(metric: MetricWrapperBase) -> bool:
     """Tests of the kit run in the same process and have services of their own, such as trip."""
-    return str(metric._name).startswith("shop_trip_")
+    return str(metric._name).startswith(("shop_trip_", "shop_kit_test_"))
 
 
 def described(name: str) -> tuple[Any, ...]:

@@ -16,12 +16,11 @@ from shop.operator.local.log_parser import Parser
 
 TRACE, OTHER = "ab" * 16, "cd" * 16
 TIMEOUT_S = 60
-NOW = datetime.now(UTC)
 EMPTY_KUBECONFIG = {"KUBECONFIG": "/nonexistent"}
 
 
 def line(ago_s: float, level: str, message: str, trace_id: str = OTHER, **fields: Any) -> str:
-    time = (NOW - timedelta(seconds=ago_s)).isoformat(timespec="milliseconds")
+    time = (datetime.now(UTC) - timedelta(seconds=ago_s)).isoformat(timespec="milliseconds")
     names = {"time": time, "level": level, "service": "x", "logger": "x", "message": message, "trace_id": trace_id}
     return json.dumps(names | fields)
 
@@ -39,7 +38,8 @@ def shop(tmp_path: Path) -> Path:
     (logs / "order-1.log").write_text("\n".join(sorted(order)) + "\n")
     (logs / "order-1.log.1").write_text(line(9_000, "error", "rotated", TRACE) + "\n")
     (logs / "payment-1.log").write_text(line(40, "error", "declined", TRACE, exception="Traceback\n  in pay") + "\n")
-    (logs / "supervisor.log").write_text(f"{NOW - timedelta(seconds=45):%Y-%m-%dT%H:%M:%S%z} order-1 is ready\n")
+    ready_at = datetime.now(UTC) - timedelta(seconds=45)
+    (logs / "supervisor.log").write_text(f"{ready_at:%Y-%m-%dT%H:%M:%S%z} order-1 is ready\n")
     return tmp_path
 
 

@@ -170,7 +170,7 @@ async def test_changes_during_a_rebuild_are_in_what_it_writes(boards: Boards, mo
             await steps.pop(0)()
         return await fill(self, *arguments)
 
-    await boards.service._repository.raise_epochs([boards.key("stack").board_id])
+    await boards.service.keeper._epochs.raise_all([boards.key("stack").board_id])
     monkeypatch.setattr(BoardCache, "fill", fill_after_a_change)
     assert await boards.service.keeper.rebuild(boards.key("stack"))
     assert not steps
