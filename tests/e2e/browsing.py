@@ -23,6 +23,7 @@ ARGUMENTS = (
     "--disable-sync",
 )
 PAGE_TIMEOUT_MS = 20_000
+"""Of a navigation, an action and an expectation."""
 PASSWORD = "correct horse battery"
 ADDRESS = {"Street and number": "Linden 5", "Postal code": "10117", "City": "Berlin"}
 EXPECTED_STATUSES = ("402", "403", "404", "409", "422")
@@ -32,6 +33,7 @@ EXPECTED_STATUSES = ("402", "403", "404", "409", "422")
 @asynccontextmanager
 async def open_browser() -> AsyncIterator[Browser]:
     """The Chromium of this machine, or the one that Playwright fetched."""
+    expect.set_options(timeout=PAGE_TIMEOUT_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium.installed(), args=ARGUMENTS)
         yield browser
