@@ -90,7 +90,7 @@ class BoardRepository:
         return {row["id"]: row["epoch"] for row in await self._database.fetch(EPOCHS, list(board_ids))}
 
     async def raise_epochs(self, board_ids: Sequence[int], connection: Connection | None = None) -> None:
-        """Whatever is cached of these boards does not count any more, for those who ask after the commit."""
+        """Whatever is cached of these boards does not count any more, once this is committed."""
         await (connection or self._database).execute(RAISE_EPOCHS, list(board_ids))
 
     async def seasons(self, board_id: int, before: str | None, limit: int) -> list[Season]:

@@ -2,8 +2,9 @@
 
 A cached board counts only if it has the board's epoch in the database, and a statement for each read would cost more
 than everything else of it. So what the database said holds for HOLDS_S, counted from before the statement was sent, and
-whoever raises an epoch waits WAIT_S after the commit before the change is answered or acknowledged: by then no process
-believes in the earlier epoch. No clock is compared with that of another machine; they only have to run equally fast.
+a process that raises an epoch waits WAIT_S after the commit before the change is answered or acknowledged: by then
+none believes in the earlier epoch. No clock is compared with that of another machine; they only have to run equally
+fast.
 """
 
 from __future__ import annotations
@@ -68,5 +69,5 @@ class Epochs:
         try:
             known = await self._repository.epochs(self._board_ids)
         except Unavailable:
-            return  # who waits for it asks itself, and answers with the error
+            return  # a request that waits for it reads the epoch itself, and answers with the error
         self._known, self._read_at = known, began

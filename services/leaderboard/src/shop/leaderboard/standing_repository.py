@@ -13,10 +13,7 @@ from shop.leaderboard.domain import Place, Ranked, microseconds
 
 COLUMNS = "e.player_id, e.sort_key, e.at, e.seq"
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-NAMES = """
-SELECT b.epoch, p.player_id, p.name FROM boards b
-LEFT JOIN players p ON p.player_id = ANY($2::uuid[]) AND NOT p.private AND p.version > 0
-WHERE b.id = $1"""
+NAMES = "SELECT player_id, name FROM players WHERE player_id = ANY($1::uuid[]) AND NOT private AND version > 0"
 AFTER = "e.board_id = $1 AND e.season = $2 AND e.listed"
 COUNT = f"SELECT count(*) FROM entries e WHERE {AFTER}"  # noqa: S608 - constants
 COUNT_TO = f"{COUNT} AND (e.sort_key, e.at, e.seq) <= ($3, $4, $5)"
@@ -27,15 +24,19 @@ OF = f"SELECT {COLUMNS} FROM entries e WHERE {AFTER} AND e.player_id = ANY($3::u
 BEFORE = f"""
 SELECT {COLUMNS} FROM entries e WHERE {AFTER} AND (e.sort_key, e.at, e.seq) < ($3, $4, $5)
 ORDER BY e.sort_key DESC, e.at DESC, e.seq DESC LIMIT $6"""  # noqa: S608
-ENTRY = """
-SELECT e.board_id, e.season, e.player_id, e.sort_key, e.at, e.seq, e.listed, e.revision, p.name
-FROM entries e JOIN players p ON p.player_id = e.player_id"""
-PAGE = f"""{ENTRY}
-WHERE e.board_id = $1 AND e.season = $2 AND e.player_id > $3 ORDER BY e.player_id LIMIT $4"""
-EXACT = f"""{ENTRY}
+ENTRY = "SELECT e.board_id, e.season, e.player_id, e.sort_key, e.at, e.seq, e.listed, e.revision, p.name"
+NAMED = "JOIN players p ON p.player_id = e.player_id"
+# The entries come first: a merge of both tables would read all players before $3 again for every page.
+PAGE = f"""
+WITH e AS MATERIALIZED (
+    SELECT * FROM entries WHERE board_id = $1 AND season = $2 AND player_id > $3 ORDER BY player_id LIMIT $4
+)
+{ENTRY} FROM e {NAMED} ORDER BY e.player_id"""  # noqa: S608
+EXACT = f"""
+{ENTRY} FROM entries e {NAMED}
 JOIN unnest($1::int[], $2::text[], $3::uuid[]) AS wanted (board_id, season, player_id)
     ON (e.board_id, e.season, e.player_id) = (wanted.board_id, wanted.season, wanted.player_id)"""
-ALL_OF = f"{ENTRY} WHERE e.player_id = ANY($1::uuid[])"
+ALL_OF = f"{ENTRY} FROM entries e {NAMED} WHERE e.player_id = ANY($1::uuid[])"
 
 
 class Entry(NamedTuple):
@@ -49,13 +50,6 @@ class Entry(NamedTuple):
     name: str
 
 
-class Named(NamedTuple):
-    """The board's epoch, and the names of those players who are public."""
-
-    epoch: int
-    names: dict[UUID, str]
-
-
 class Found(NamedTuple):
     """Places of a season, the names of their players, and how many places it has."""
 
@@ -67,9 +61,6 @@ class Found(NamedTuple):
 class StandingRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def named(self, board_id: int, player_ids: Iterable[UUID]) -> Named:
-        return await _named(self._database, board_id, player_ids)
 
     async def count(self, key: SeasonKey) -> int:
         return int(await self._database.fetchval(COUNT, *key))
@@ -124,15 +115,10 @@ class StandingRepository:
 FIRST = Place(-(2**63), 0, 0)
 
 
-async def _named(connection: Connection, board_id: int, player_ids: Iterable[UUID]) -> Named:
-    rows = await connection.fetch(NAMES, board_id, list(player_ids))
-    names = {row["player_id"]: row["name"] for row in rows if row["player_id"] is not None}
-    return Named(rows[0]["epoch"] if rows else 0, names)
-
-
 async def _found(connection: Connection, key: SeasonKey, items: list[Ranked]) -> Found:
-    named = await _named(connection, key.board_id, [one.player_id for one in items])
-    return Found(items, named.names, int(await connection.fetchval(COUNT, *key)))
+    rows = await connection.fetch(NAMES, [one.player_id for one in items])
+    names = {row["player_id"]: row["name"] for row in rows}
+    return Found(items, names, int(await connection.fetchval(COUNT, *key)))
 
 
 async def _rank(connection: Connection, key: SeasonKey, place: Place) -> int:
