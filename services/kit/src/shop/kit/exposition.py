@@ -21,6 +21,9 @@ from shop.kit import spans, telemetry
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 """They double the number of time series, and no query here uses them."""
 
+LATENCY_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Of requests and calls, on either side."""
+
 LAG = Histogram(
     "shop_event_loop_lag_seconds",
     "How late the event loop runs what is due, sampled twice a second",
@@ -36,7 +39,7 @@ def start_at_zero(metric: MetricWrapperBase, *values: Iterable[str]) -> None:
 
 
 def exposition(accept: str) -> tuple[bytes, str]:
-    """The metrics and their content type: OpenMetrics, which has exemplars, to whoever accepts it."""
+    """The metrics and their content type: OpenMetrics, which has exemplars, if ``accept`` has it."""
     encode, content_type = choose_encoder(accept)
     return encode(prometheus_client.REGISTRY), content_type
 

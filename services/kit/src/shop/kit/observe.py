@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shop.kit import logging as kit_logging
 from shop.kit import spans, streams
 from shop.kit.errors import Problem, encoded_body
+from shop.kit.exposition import LATENCY_BUCKETS_S
+from shop.kit.http.connections import FIRST_FAULT_STATUS
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ DURATION = Histogram(
     "shop_http_request_duration_seconds",
     "Time to the end of the answer",
     ["method", "route"],
-    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+    buckets=LATENCY_BUCKETS_S,
 )
 INFLIGHT = Gauge("shop_http_requests_inflight", "Requests being answered")
 MAX_SERIES = 4_096
@@ -34,7 +36,6 @@ FAULTS = (500, 503)
 UNMATCHED = "unmatched"
 CLIENT_GONE = 499
 """Counted for a request whose client did not wait for the answer."""
-FIRST_FAULT_STATUS = 500
 QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 

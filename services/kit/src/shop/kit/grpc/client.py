@@ -16,11 +16,10 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from shop.kit import spans, telemetry
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
-from shop.kit.exposition import exemplar
+from shop.kit.exposition import LATENCY_BUCKETS_S, exemplar
 from shop.kit.grpc import deadline, problems
 from shop.kit.grpc.interceptor import (
     AUTHORIZATION,
-    BUCKETS,
     EXPECTED_CODES,
     REQUEST_ID,
     STATUS_ATTRIBUTE,
@@ -38,7 +37,7 @@ DURATION = Histogram(
     "shop_grpc_client_request_duration_seconds",
     "Time to the end of the answer",
     ["upstream", "method"],
-    buckets=BUCKETS,
+    buckets=LATENCY_BUCKETS_S,
 )
 BREAKER_OPEN = "BREAKER_OPEN"
 TIMEOUT_S = 3.0

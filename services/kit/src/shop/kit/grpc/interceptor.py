@@ -15,16 +15,17 @@ from prometheus_client import Counter, Histogram
 
 from shop.kit import spans
 from shop.kit.errors import MAX_DETAIL_CHARACTERS, Problem, known_problem
-from shop.kit.exposition import exemplar
+from shop.kit.exposition import LATENCY_BUCKETS_S, exemplar
 from shop.kit.grpc import deadline, problems
 from shop.kit.grpc.caller import Authentication
 from shop.kit.http.connections import FIRST_FAULT_STATUS
 
 log = logging.getLogger(__name__)
 
-BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CALLS = Counter("shop_grpc_requests_total", "gRPC calls answered", ["method", "code"])
-DURATION = Histogram("shop_grpc_request_duration_seconds", "Time to the end of the answer", ["method"], buckets=BUCKETS)
+DURATION = Histogram(
+    "shop_grpc_request_duration_seconds", "Time to the end of the answer", ["method"], buckets=LATENCY_BUCKETS_S
+)
 UNMATCHED = "unmatched"
 EXPECTED_CODES = (grpc.StatusCode.OK, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
 """Whose time series exist before the first call."""

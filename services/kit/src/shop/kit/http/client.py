@@ -16,7 +16,7 @@ from yarl import URL
 
 from shop.kit import telemetry
 from shop.kit.errors import OutcomeUnknown, Problem
-from shop.kit.exposition import exemplar
+from shop.kit.exposition import LATENCY_BUCKETS_S, exemplar
 from shop.kit.http.client_span import answered, client_span
 from shop.kit.http.connections import FAILED, FIRST_ERROR_STATUS, FIRST_FAULT_STATUS, Connections, ServiceResponse
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
@@ -28,7 +28,7 @@ DURATION = Histogram(
     "shop_client_request_duration_seconds",
     "Time of a request to another service, tries to connect included",
     ["upstream"],
-    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+    buckets=LATENCY_BUCKETS_S,
 )
 BREAKER = Gauge(
     "shop_client_breaker_state", "The worst of the upstream's instances: 0 closed, 1 half open, 2 open", ["upstream"]
