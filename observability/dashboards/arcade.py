@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observability.dashboards.common import Board, Panel, Query, Row, of, quantile, rate
+from observability.dashboards.common import Board, Panel, Query, Row, of, per_minute, quantile, rate
 
 ROUNDS = Row(
     "Rounds and ledgers",
@@ -11,25 +11,25 @@ ROUNDS = Row(
             "Results",
             "Posted results each minute, by what became of them.",
             "short",
-            [Query(f"{rate('shop_player_results_total', by='game, outcome')} * 60", "{{game}} {{outcome}}")],
+            [Query(per_minute(rate("shop_player_results_total", by="game, outcome")), "{{game}} {{outcome}}")],
         ),
         Panel(
             "Entries of ledgers",
             "Each minute, by their cause.",
             "short",
-            [Query(f"{rate('shop_player_ledger_entries_total', by='kind')} * 60", "{{kind}}")],
+            [Query(per_minute(rate("shop_player_ledger_entries_total", by="kind")), "{{kind}}")],
         ),
         Panel(
             "Achievements",
             "Unlocked each minute, the eight most frequent.",
             "short",
-            [Query(f"topk(8, {rate('shop_achievement_unlocked_total', by='code')} * 60)", "{{code}}")],
+            [Query(f"topk(8, {per_minute(rate('shop_achievement_unlocked_total', by='code'))})", "{{code}}")],
         ),
         Panel(
             "Evaluations",
             "Rounds that were evaluated at once, each minute.",
             "short",
-            [Query(f"{rate('shop_achievement_evaluations_total', by='result')} * 60", "{{result}}")],
+            [Query(per_minute(rate("shop_achievement_evaluations_total", by="result")), "{{result}}")],
         ),
         Panel(
             "Waiting clients",
@@ -46,13 +46,13 @@ BOARDS = Row(
             "Scores",
             "Each minute, by what became of them.",
             "short",
-            [Query(f"{rate('shop_leaderboard_scores_total', by='outcome')} * 60", "{{outcome}}")],
+            [Query(per_minute(rate("shop_leaderboard_scores_total", by="outcome")), "{{outcome}}")],
         ),
         Panel(
             "Rebuilds",
             "Boards written to the cache anew each minute, by outcome.",
             "short",
-            [Query(f"{rate('shop_leaderboard_rebuilds_total', by='outcome')} * 60", "{{outcome}}")],
+            [Query(per_minute(rate("shop_leaderboard_rebuilds_total", by="outcome")), "{{outcome}}")],
         ),
         Panel(
             "Time of a rebuild",
@@ -66,7 +66,7 @@ BOARDS = Row(
             "Boards that differed",
             "Cached boards each minute that differed from the database and were written anew.",
             "short",
-            [Query(f"{rate('shop_leaderboard_cache_mismatches_total')} * 60", "boards")],
+            [Query(per_minute(rate("shop_leaderboard_cache_mismatches_total")), "boards")],
             alert="ShopBoardsDiffer",
             orange=0.1,
         ),

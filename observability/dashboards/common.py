@@ -1,6 +1,6 @@
 """What all dashboards share: panels as data, queries over one shop's series, and their form in Grafana.
 
-Three words are replaced where a dashboard is installed: UID_OF before a dashboard's name (uids must be unique in a
+Two words are replaced where a dashboard is installed: UID_OF before a dashboard's name (uids must be unique in a
 Grafana, and a uid that stands twice is refused), TAG, by which the dashboards of one shop link to each other.
 """
 
@@ -110,6 +110,10 @@ def of(metric: str, labels: str = "") -> str:
 def rate(metric: str, labels: str = "", by: str = "") -> str:
     """Events a second, summed; `by` names the labels that stay."""
     return f"sum{f' by ({by})' if by else ''} (rate({of(metric, labels)}[{WINDOW}]))"
+
+
+def per_minute(per_second: str) -> str:
+    return f"{per_second} * 60"
 
 
 def share(part: str, whole: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observability.dashboards.common import Board, Panel, Query, Row, mean, of, quantile, rate
+from observability.dashboards.common import Board, Panel, Query, Row, mean, of, per_minute, quantile, rate
 
 FOOD = Row(
     "Orders of food",
@@ -11,13 +11,13 @@ FOOD = Row(
             "Kitchens' answers",
             "Tickets each minute by the kitchen's answer.",
             "short",
-            [Query(f"{rate('shop_restaurant_tickets_total', by='answer')} * 60", "{{answer}}")],
+            [Query(per_minute(rate("shop_restaurant_tickets_total", by="answer")), "{{answer}}")],
         ),
         Panel(
             "Reservations of couriers",
             "Each minute by their result.",
             "short",
-            [Query(f"{rate('shop_delivery_reservations_total', by='result')} * 60", "{{result}}")],
+            [Query(per_minute(rate("shop_delivery_reservations_total", by="result")), "{{result}}")],
         ),
         Panel(
             "Undeliverable",
@@ -35,7 +35,7 @@ COURIERS = Row(
             "Deliveries by state",
             "Deliveries that reached a state, each minute.",
             "short",
-            [Query(f"{rate('shop_delivery_changes_total', by='state')} * 60", "{{state}}")],
+            [Query(per_minute(rate("shop_delivery_changes_total", by="state")), "{{state}}")],
         ),
         Panel(
             "In line",
@@ -103,7 +103,7 @@ COURIERS = Row(
             "short",
             [
                 Query(
-                    f"{rate('shop_delivery_changes_total', 'state=~"failed|cancelled"', 'state, reason')} * 60",
+                    per_minute(rate("shop_delivery_changes_total", 'state=~"failed|cancelled"', "state, reason")),
                     "{{state}} {{reason}}",
                 )
             ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observability.dashboards.common import Board, Panel, Query, Row, of, quantile, rate, share
+from observability.dashboards.common import Board, Panel, Query, Row, of, per_minute, quantile, rate, share
 
 GATEWAY = 'app_kubernetes_io_name="gateway"'
 REQUESTS = "shop_gateway_requests_total"
@@ -67,7 +67,7 @@ FAULTS = Row(
             "short",
             [
                 Query(
-                    f"{rate('shop_gateway_upstream_failures_total', by='upstream, reason')} * 60",
+                    per_minute(rate("shop_gateway_upstream_failures_total", by="upstream, reason")),
                     "{{upstream}} {{reason}}",
                 )
             ],
@@ -86,15 +86,15 @@ FAULTS = Row(
             "Each minute: connections that were tried again, and requests that were sent again.",
             "short",
             [
-                Query(f"{rate('shop_gateway_reconnects_total', by='upstream')} * 60", "{{upstream}} connections"),
-                Query(f"{rate('shop_gateway_repeats_total', by='upstream')} * 60", "{{upstream}} requests"),
+                Query(per_minute(rate("shop_gateway_reconnects_total", by="upstream")), "{{upstream}} connections"),
+                Query(per_minute(rate("shop_gateway_repeats_total", by="upstream")), "{{upstream}} requests"),
             ],
         ),
         Panel(
             "Rate limited",
             "Requests each minute that were refused because a client sends too many.",
             "short",
-            [Query(f"{rate('shop_gateway_rate_limited_total', by='bucket')} * 60", "{{bucket}}")],
+            [Query(per_minute(rate("shop_gateway_rate_limited_total", by="bucket")), "{{bucket}}")],
         ),
     ],
 )

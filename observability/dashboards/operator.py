@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observability.dashboards.common import WINDOW, Board, Panel, Query, Row
+from observability.dashboards.common import WINDOW, Board, Panel, Query, Row, per_minute
 
 BACKUP_DONE = "shop_operator_backup_done_timestamp_seconds"
 CHOSEN = '{namespace="$operator"'
@@ -158,9 +158,9 @@ WORK = Row(
             "Objects repaired after a foreign change, objects deleted, and rollouts taken back, each minute.",
             "short",
             [
-                Query(f"{_rate('shop_operator_drift_repairs_total')} * 60", "repaired"),
-                Query(f"{_rate('shop_operator_pruned_objects_total')} * 60", "deleted"),
-                Query(f"{_rate('shop_operator_rollbacks_total')} * 60", "rolled back"),
+                Query(per_minute(_rate("shop_operator_drift_repairs_total")), "repaired"),
+                Query(per_minute(_rate("shop_operator_pruned_objects_total")), "deleted"),
+                Query(per_minute(_rate("shop_operator_rollbacks_total")), "rolled back"),
             ],
             alert="ShopRolledBack",
         ),
@@ -185,7 +185,7 @@ API = Row(
             "Throttled",
             "Requests each minute that the API server throttled.",
             "short",
-            [Query(f"{_rate('shop_operator_api_throttled_total')} * 60", "throttled")],
+            [Query(per_minute(_rate("shop_operator_api_throttled_total")), "throttled")],
             orange=1,
         ),
         Panel(
@@ -201,7 +201,7 @@ API = Row(
             "Restarted watches",
             "Each minute, by why the last one ended.",
             "short",
-            [Query(f"{_rate('shop_operator_watch_restarts_total', by='reason')} * 60", "{{reason}}")],
+            [Query(per_minute(_rate("shop_operator_watch_restarts_total", by="reason")), "{{reason}}")],
         ),
     ],
 )

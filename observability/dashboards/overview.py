@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from observability.dashboards.common import EACH_SERVICE, Board, Panel, Query, Row, of, quantile, rate, share
+from observability.dashboards.common import (
+    EACH_SERVICE,
+    Board,
+    Panel,
+    Query,
+    Row,
+    of,
+    per_minute,
+    quantile,
+    rate,
+    share,
+)
 
 ORDERS = "shop_order_orders_total"
 GATEWAY = 'app_kubernetes_io_name="gateway"'
@@ -17,7 +28,7 @@ NOW = Row(
             "Orders confirmed",
             "Orders that were paid and accepted, each minute.",
             "opm",
-            [Query(f"{CONFIRMED} * 60", "confirmed")],
+            [Query(per_minute(CONFIRMED), "confirmed")],
             kind="stat",
             width=4,
         ),
@@ -89,27 +100,32 @@ SALES = Row(
             "Orders by state",
             "Orders that reached a state, each minute: retail and food.",
             "opm",
-            [Query(f"{rate(ORDERS, by='kind, state')} * 60", "{{kind}} {{state}}")],
+            [Query(per_minute(rate(ORDERS, by="kind, state")), "{{kind}} {{state}}")],
             stacked=True,
         ),
         Panel(
             "Revenue",
             "Totals of confirmed orders each minute, in units of 100 minor ones, such as euros.",
             "short",
-            [Query(f"{rate('shop_order_revenue_total', by='kind, currency')} * 60 / 100", "{{kind}} {{currency}}")],
+            [
+                Query(
+                    f"{per_minute(rate('shop_order_revenue_total', by='kind, currency'))} / 100",
+                    "{{kind}} {{currency}}",
+                )
+            ],
         ),
         Panel(
             "Reasons of refused orders",
             "Why orders were rejected, each minute.",
             "opm",
-            [Query(f"{rate(ORDERS, 'state="rejected", reason!=""', by='reason')} * 60", "{{reason}}")],
+            [Query(per_minute(rate(ORDERS, 'state="rejected", reason!=""', by="reason")), "{{reason}}")],
             stacked=True,
         ),
         Panel(
             "Way to an order",
             "Products seen, put into carts, checkouts begun and orders placed in the storefront, each minute.",
             "short",
-            [Query(f"{rate('shop_storefront_funnel_total', by='step')} * 60", "{{step}}")],
+            [Query(per_minute(rate("shop_storefront_funnel_total", by="step")), "{{step}}")],
         ),
         Panel(
             "Conversion",
@@ -122,8 +138,8 @@ SALES = Row(
             "Users that registered, and tries to sign in by their result, each minute.",
             "short",
             [
-                Query(f"{rate('shop_user_registrations_total')} * 60", "registered"),
-                Query(f"{rate('shop_user_sign_ins_total', by='result')} * 60", "sign-in {{result}}"),
+                Query(per_minute(rate("shop_user_registrations_total")), "registered"),
+                Query(per_minute(rate("shop_user_sign_ins_total", by="result")), "sign-in {{result}}"),
             ],
         ),
     ],
@@ -135,13 +151,13 @@ GOODS = Row(
             "Payments",
             "Outcomes of charges, each minute.",
             "short",
-            [Query(f"{rate('shop_payment_charges_total', by='state')} * 60", "{{state}}")],
+            [Query(per_minute(rate("shop_payment_charges_total", by="state")), "{{state}}")],
         ),
         Panel(
             "Refunds",
             "Outcomes of refunds, each minute.",
             "short",
-            [Query(f"{rate('shop_payment_refunds_total', by='state')} * 60", "{{state}}")],
+            [Query(per_minute(rate("shop_payment_refunds_total", by="state")), "{{state}}")],
         ),
         Panel(
             "Sold out",
@@ -163,7 +179,8 @@ GOODS = Row(
             "short",
             [
                 Query(
-                    f"{rate('shop_notification_messages_total', by='channel, outcome')} * 60", "{{channel}} {{outcome}}"
+                    per_minute(rate("shop_notification_messages_total", by="channel, outcome")),
+                    "{{channel}} {{outcome}}",
                 )
             ],
             alert="ShopMessagesNotSent",

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from observability.dashboards.common import EACH_SERVICE, NAMED, Board, Panel, Query, Row, of, quantile, rate
+from observability.dashboards.common import (
+    EACH_SERVICE,
+    NAMED,
+    Board,
+    Panel,
+    Query,
+    Row,
+    of,
+    per_minute,
+    quantile,
+    rate,
+)
 
 STEPS = "shop_order_saga_steps_total"
 NOT_TAKEN = 'result!="taken"'
@@ -14,7 +25,7 @@ SAGAS = Row(
             "Ended",
             "Sagas that ended each minute, by operation and end.",
             "short",
-            [Query(f"{rate('shop_order_saga_duration_seconds_count', by='kind, end')} * 60", "{{kind}} {{end}}")],
+            [Query(per_minute(rate("shop_order_saga_duration_seconds_count", by="kind, end")), "{{kind}} {{end}}")],
         ),
         Panel(
             "Duration",
@@ -48,7 +59,7 @@ SAGAS = Row(
             "short",
             [
                 Query(
-                    f"{rate(STEPS, 'phase="action", outcome!="done"', 'saga, step, outcome')} * 60",
+                    per_minute(rate(STEPS, 'phase="action", outcome!="done"', "saga, step, outcome")),
                     "{{saga}} {{step}} {{outcome}}",
                 )
             ],
@@ -60,7 +71,7 @@ SAGAS = Row(
             "short",
             [
                 Query(
-                    f"{rate(STEPS, 'phase="compensation"', 'saga, step, outcome')} * 60",
+                    per_minute(rate(STEPS, 'phase="compensation"', "saga, step, outcome")),
                     "{{saga}} {{step}} {{outcome}}",
                 )
             ],
@@ -82,13 +93,13 @@ SAGAS = Row(
             "Taken over",
             "Updates each minute that were refused because another worker had taken the saga over.",
             "short",
-            [Query(f"{rate('shop_order_superseded_total')} * 60", "refused updates")],
+            [Query(per_minute(rate("shop_order_superseded_total")), "refused updates")],
         ),
         Panel(
             "Payments resolved late",
             "Payments and refunds each minute whose outcome was found out after their lease.",
             "short",
-            [Query(f"{rate('shop_payment_resolved_total', by='state')} * 60", "{{state}}")],
+            [Query(per_minute(rate("shop_payment_resolved_total", by="state")), "{{state}}")],
         ),
     ],
 )
@@ -136,7 +147,7 @@ INBOXES = Row(
             "short",
             [
                 Query(
-                    f"{rate('shop_inbox_events_total', NOT_TAKEN, f'{EACH_SERVICE}, consumer, result')} * 60",
+                    per_minute(rate("shop_inbox_events_total", NOT_TAKEN, f"{EACH_SERVICE}, consumer, result")),
                     f"{NAMED} {{{{consumer}}}} {{{{result}}}}",
                 )
             ],

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from observability.dashboards.common import Board, Panel, Query, Row, mean, of, quantile, quantiles, rate, share
+from observability.dashboards.common import (
+    Board,
+    Panel,
+    Query,
+    Row,
+    mean,
+    of,
+    per_minute,
+    quantile,
+    quantiles,
+    rate,
+    share,
+)
 
 ONE = 'app_kubernetes_io_name="$service"'
 SLOW = '{resource.service.name="${service}" && duration > 500ms}'
@@ -104,7 +116,7 @@ CALLS = Row(
             "Restarted loops",
             "Background loops that failed and were started again, each minute.",
             "short",
-            [Query(f"{rate('shop_task_restarts_total', ONE, 'task')} * 60", "{{task}}")],
+            [Query(per_minute(rate("shop_task_restarts_total", ONE, "task")), "{{task}}")],
             alert="ShopLoopRestarts",
         ),
     ],

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from observability.dashboards.common import EACH_SERVICE, NAMED, Board, Panel, Query, Row, mean, of, quantile, rate
+from observability.dashboards.common import (
+    EACH_SERVICE,
+    NAMED,
+    Board,
+    Panel,
+    Query,
+    Row,
+    mean,
+    of,
+    per_minute,
+    quantile,
+    rate,
+)
 
 POSTGRES = Row(
     "PostgreSQL",
@@ -97,7 +109,7 @@ NATS = Row(
             "Lost by the broker",
             "Events each minute that the broker had lost and that were sent again.",
             "short",
-            [Query(f"{rate('shop_outbox_lost_total', by=EACH_SERVICE)} * 60", NAMED)],
+            [Query(per_minute(rate("shop_outbox_lost_total", by=EACH_SERVICE)), NAMED)],
             red=1,
             by_service=True,
         ),
@@ -123,7 +135,7 @@ VALKEY = Row(
             "Changes that the cache did not take",
             "Each minute. The database has them; boards are written anew.",
             "short",
-            [Query(f"{rate('shop_leaderboard_cache_failures_total')} * 60", "changes")],
+            [Query(per_minute(rate("shop_leaderboard_cache_failures_total")), "changes")],
             orange=1,
         ),
         Panel(
