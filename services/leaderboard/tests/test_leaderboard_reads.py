@@ -70,7 +70,7 @@ async def test_a_new_name_is_read_from_the_cache(boards: Boards) -> None:
     assert await boards.service.keeper.compare_season(boards.key("stack"))
 
 
-async def test_who_missed_a_change_is_not_believed_by_any_replica(
+async def test_a_change_that_the_cache_missed_is_seen_by_every_replica(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The change is answered when no replica holds the epoch of before: also one that has just read it."""
@@ -133,7 +133,7 @@ async def test_a_crash_after_the_commit_lists_nobody_who_is_hidden_or_deleted(
     assert await boards.rows("stack") == [(1, players[1], 99), (2, players[2], 98), (3, players[3], 97)]
 
 
-async def test_what_another_event_hides_stays_hidden(boards: Boards) -> None:
+async def test_a_player_whom_another_event_hides_stays_hidden(boards: Boards) -> None:
     players, cache, key = await filled(boards), boards.service._cache, boards.key("stack")
     first, second = (Hidden(players[0], new_id()) for _ in range(2))
     await cache.hide([first])
