@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import os
 import signal
 from typing import Any
 
 import asyncpg
-import orjson
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from services.kit.tests.recorded_log import RecordedLog
 from shop.devkit.testing import wait_until
 from shop.kit import log_limits, telemetry
 from shop.kit import logging as kit_logging
 from shop.kit.errors import Problem, Unavailable
-from shop.kit.log_limits import MAX_LINES_PER_WINDOW, CountingHandler
-from shop.kit.logging import JsonFormatter, bind, bind_subjects, change_level, decision, in_request
+from shop.kit.log_limits import MAX_LINES_PER_WINDOW
+from shop.kit.logging import bind, bind_subjects, change_level, decision, in_request
 from shop.kit.redaction import REDACTED, described, stack_of, without_secrets
 
 ORDER = "0192d3c4-1111-7000-8000-00000000abcd"
@@ -27,32 +26,15 @@ MARKER = "marker-of-a-person"
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 
 
-class Log:
-    """A logger whose handler has a clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.stream = io.StringIO()
-        self.handler = CountingHandler(self.stream, clock=lambda: self.now)
-        self.handler.setFormatter(JsonFormatter("test"))
-        self.logger = logging.getLogger(f"test.{id(self)}")
-        self.logger.propagate = False
-        self.logger.setLevel(logging.DEBUG)
-        self.logger.addHandler(self.handler)
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [orjson.loads(line) for line in self.stream.getvalue().splitlines()]
-
-
 @pytest.fixture
-def log() -> Log:
+def log() -> RecordedLog:
     kit_logging._bound.set({})
     kit_logging._request.set({})
     telemetry.current.set(telemetry.NO_TRACE)
-    return Log()
+    return RecordedLog()
 
 
-def test_each_line_has_an_event_which_for_a_library_is_its_name(log: Log) -> None:
+def test_each_line_has_an_event_which_for_a_library_is_its_name(log: RecordedLog) -> None:
     log.logger.info("%d books", 3, extra={"event": "books_counted"})
     log.logger.info("Started server process")
     first, second = log.lines()
@@ -60,7 +42,7 @@ def test_each_line_has_an_event_which_for_a_library_is_its_name(log: Log) -> Non
     assert second["event"] == log.logger.name
 
 
-def test_a_path_names_the_order_of_its_request_if_that_is_an_id(log: Log) -> None:
+def test_a_path_names_the_order_of_its_request_if_that_is_an_id(log: RecordedLog) -> None:
     in_request({"path_params": {"order_id": ORDER, "code": MARKER}})
     log.logger.info("read")
     in_request({"path_params": {"order_id": MARKER}})
@@ -71,7 +53,7 @@ def test_a_path_names_the_order_of_its_request_if_that_is_an_id(log: Log) -> Non
     assert MARKER not in log.stream.getvalue()
 
 
-def test_a_bound_order_is_on_each_line_until_another_is_bound(log: Log) -> None:
+def test_a_bound_order_is_on_each_line_until_another_is_bound(log: RecordedLog) -> None:
     class OfOrder:
         order_id = ORDER
 
@@ -84,7 +66,7 @@ def test_a_bound_order_is_on_each_line_until_another_is_bound(log: Log) -> None:
     assert [(line.get("order_id"), line["attempt"]) for line in log.lines()] == [("first", 2), (ORDER, 2), (None, 2)]
 
 
-async def test_what_is_bound_in_a_task_stays_there(log: Log) -> None:
+async def test_what_is_bound_in_a_task_stays_there(log: RecordedLog) -> None:
     async def work() -> None:
         bind(order_id=ORDER)
         log.logger.info("inside")
@@ -115,7 +97,7 @@ def test_what_looks_like_a_secret_is_not_written(text: str, written: str) -> Non
     assert without_secrets(text) == written
 
 
-def test_fields_with_the_names_of_secrets_are_not_written(log: Log) -> None:
+def test_fields_with_the_names_of_secrets_are_not_written(log: RecordedLog) -> None:
     log.logger.info("signed in", extra={"refresh_token": "x1", "user_password": "x2", "card": "x3", "discarded": 4})
     (line,) = log.lines()
     assert [line[name] for name in ("refresh_token", "user_password", "card")] == [REDACTED] * 3
@@ -153,7 +135,7 @@ def _duplicate() -> Exception:
         (ConnectionRefusedError(111, "refused"), "ConnectionRefusedError: [Errno 111] refused"),
     ],
 )
-def test_an_error_is_described_without_the_values_it_repeats(log: Log, error: Exception, text: str) -> None:
+def test_an_error_is_described_without_the_values_it_repeats(log: RecordedLog, error: Exception, text: str) -> None:
     assert described(error) == text
     log.logger.warning("it failed: %s", error)
     log.logger.info("it failed: %r", error)
@@ -164,7 +146,7 @@ def test_an_error_is_described_without_the_values_it_repeats(log: Log, error: Ex
     assert MARKER not in log.stream.getvalue()
 
 
-def test_a_flood_of_one_event_is_sampled_and_its_rest_is_counted(log: Log) -> None:
+def test_a_flood_of_one_event_is_sampled_and_its_rest_is_counted(log: RecordedLog) -> None:
     for number in range(MAX_LINES_PER_WINDOW + 7):
         decision(log.logger, "order_confirmed", "order %d is confirmed", number)
     decision(log.logger, "order_rejected", "another event")
@@ -178,7 +160,9 @@ def test_a_flood_of_one_event_is_sampled_and_its_rest_is_counted(log: Log) -> No
     assert last["message"] == "one more"
 
 
-async def test_the_rest_of_a_flood_is_written_without_further_lines(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_rest_of_a_flood_is_written_without_further_lines(
+    log: RecordedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(log_limits, "MAX_LINES_PER_WINDOW", 2)
     monkeypatch.setattr(log_limits, "FLOOD_WINDOW_S", 0.01)
     for _ in range(5):
@@ -186,7 +170,7 @@ async def test_the_rest_of_a_flood_is_written_without_further_lines(log: Log, mo
     await wait_until(lambda: log.lines()[-1].get("suppressed") == 3)
 
 
-def test_the_table_of_floods_is_bounded(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_of_floods_is_bounded(log: RecordedLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_limits, "MAX_FLOODS", 3)
     for number in range(5):
         log.logger.info("read", extra={"event": f"read_{number}"})
