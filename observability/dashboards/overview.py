@@ -14,6 +14,7 @@ from observability.dashboards.common import (
     rate,
     share,
 )
+from shop.kit.currencies import DEFAULT_EXPONENT, EXPONENTS
 
 ORDERS = "shop_order_orders_total"
 GATEWAY = 'app_kubernetes_io_name="gateway"'
@@ -93,6 +94,18 @@ NOW = Row(
         ),
     ],
 )
+
+
+def _revenue(decimals: int) -> Query:
+    """Of the currencies with so many decimals in ISO 4217; an unknown one has the default, as everywhere else."""
+    other = [code for code, exponent in EXPONENTS.items() if exponent != DEFAULT_EXPONENT]
+    chosen = [code for code in other if EXPONENTS[code] == decimals]
+    currencies = f'currency!~"{"|".join(other)}"' if decimals == DEFAULT_EXPONENT else f'currency=~"{"|".join(chosen)}"'
+    minor = per_minute(rate("shop_order_revenue_total", currencies, by="kind, currency"))
+    return Query(f"{minor} / {10**decimals}", "{{kind}} {{currency}}")
+
+
+REVENUE = [_revenue(decimals) for decimals in sorted({*EXPONENTS.values()})]
 SALES = Row(
     "Sales",
     [
@@ -105,14 +118,9 @@ SALES = Row(
         ),
         Panel(
             "Revenue",
-            "Totals of confirmed orders each minute, in units of 100 minor ones, such as euros.",
+            "Totals of confirmed orders each minute, in the currency's own unit: euros, yen, dinars.",
             "short",
-            [
-                Query(
-                    f"{per_minute(rate('shop_order_revenue_total', by='kind, currency'))} / 100",
-                    "{{kind}} {{currency}}",
-                )
-            ],
+            REVENUE,
         ),
         Panel(
             "Reasons of refused orders",
