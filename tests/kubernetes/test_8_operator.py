@@ -29,6 +29,7 @@ UNREACHABLE_WITHIN_S = 300.0
 DEADLINE_S = 60
 MIN_DELIVERED = 10
 ON_BOARD_WITHIN_S = 60.0
+LAST_LINES = 20
 ROLLED_BACK_WITHIN_S = DEADLINE_S + 120
 
 
@@ -294,4 +295,9 @@ def test_no_operator_had_to_be_restarted(bookshop: Operated) -> None:
     pods = json.loads(run("kubectl", "get", "pods", "--namespace", SYSTEM, "-o", "json"))["items"]
     restarts = {pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods}
     assert len(restarts) == 2
-    assert set(restarts.values()) == {0}
+    assert set(restarts.values()) == {0}, "\n".join(last_words(pod) for pod, count in restarts.items() if count)
+
+
+def last_words(pod: str) -> str:
+    """What the container that ended has logged at last."""
+    return run("kubectl", "logs", "--namespace", SYSTEM, pod, "--previous", f"--tail={LAST_LINES}")
