@@ -74,8 +74,8 @@ def running(found: Path, folder: Path) -> Iterator[S3Server]:
     (root / BUCKET).mkdir(parents=True)
     port = free_port()
     keys = ("--auth-key", f"{ACCESS_KEY},{SECRET_KEY}")
-    # Tests change files below the server, so nothing of a directory may be remembered.
-    fresh = ("--dir-cache-time", "0s")
+    # Tests change files below the server, which are seen when it reads the directory again.
+    fresh = ("--dir-cache-time", "100ms")
     command = [
         str(found),
         "serve",
