@@ -1,6 +1,5 @@
 # Programs: from Debian where it has them, from the Go module proxy otherwise. Sourced by `cluster`.
 PACKAGES=(containerd runc buildah iptables iproute2 containernetworking-plugins debootstrap etcd-server conntrack openssl gcc libc6-dev)
-KUBERNETES_PROGRAMS=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 APT_TRIES=3
 APT_PAUSE_S=5
 MIN_GO=1.26
@@ -35,54 +34,45 @@ packages() {
 go_found() {
     command -v go >/dev/null || fail "Go $MIN_GO or newer is needed to build Kubernetes: https://go.dev/dl"
     # Asked beside the go.mod that names the version, an older Go brings the right one by itself.
-    local found; found=$(cd "$here/kubernetes" && go env GOVERSION); found=${found#go}
+    local found; found=$(cd "$here/programs" && go env GOVERSION); found=${found#go}
     [ "$(printf '%s\n%s\n' "$MIN_GO" "$found" | sort -V | head -1)" = "$MIN_GO" ] || fail "Go $MIN_GO or newer is needed, here is $found"
 }
 
 build() {
     machine
     packages
-    build_kubernetes "${KUBERNETES_PROGRAMS[@]}"
     build_programs <<<"$PROGRAMS$TOOLS"
 }
 
 build_tools() {
-    build_kubernetes kubectl
     build_programs <<<"$TOOLS"
 }
 
-build_kubernetes() { # NAME...: one `go build` for all that is missing, so that they are compiled once and linked side by side
-    local name missing=()
-    for name in "$@"; do [ -x "$bin/$name-$KUBERNETES" ] || missing+=("$name"); done
-    if [ ${#missing[@]} -gt 0 ]; then
-        go_found
-        grep -q "k8s.io/kubernetes $KUBERNETES$" "$here/kubernetes/go.mod" || fail "kubernetes/go.mod does not name $KUBERNETES of versions.sh"
-        echo "building ${missing[*]} $KUBERNETES" >&2
-        local minor flags out; minor=$(cut -d. -f2 <<<"$KUBERNETES")
-        flags="-s -w -X k8s.io/component-base/version.gitVersion=$KUBERNETES -X k8s.io/component-base/version.gitMajor=1"
-        flags+=" -X k8s.io/component-base/version.gitMinor=$minor -X k8s.io/client-go/pkg/version.gitVersion=$KUBERNETES"
-        mkdir -p "$bin"; out=$(mktemp -d "$home/build.XXXX")
-        (cd "$here/kubernetes" && CGO_ENABLED=0 go build -trimpath -ldflags "$flags" -o "$out/" "${missing[@]/#/k8s.io/kubernetes/cmd/}")
-        for name in "${missing[@]}"; do mv "$out/$name" "$bin/$name-$KUBERNETES"; done
-        rmdir "$out"
-    fi
-    for name in "$@"; do ln -sfn "$name-$KUBERNETES" "$bin/$name"; done
-}
-
-build_programs() { # lines of "program package version": built when the program there is of another version
-    local name package version
-    while read -r name package version; do
+build_programs() { # lines of "program package module version": one `go build` for all that is missing, so that what they share is compiled once
+    local name package module version all=() missing=() packages=()
+    mkdir -p "$bin"
+    while read -r name package module version; do
         [ -n "$name" ] || continue
-        [ "$(built_version "$name")" = "$version" ] && continue
-        go_found
-        echo "building $name $version" >&2
-        mkdir -p "$bin"
-        GOBIN=$bin CGO_ENABLED=0 go install -trimpath -ldflags "-s -w" "$package@$version" </dev/null
+        grep -q "$module $version$" "$here/programs/go.mod" || fail "programs/go.mod does not name $module $version of versions.sh"
+        all+=("$name-$version")
+        [ -x "$bin/$name-$version" ] || missing+=("$name-$version") packages+=("$package")
     done
+    [ ${#missing[@]} -eq 0 ] || go_build
+    for name in "${all[@]}"; do ln -sfn "$name" "$bin/${name%-v*}"; done
 }
 
-built_version() { # of a program in $bin, empty when it is not there
-    [ -x "$bin/$1" ] || return 0
-    command -v go >/dev/null || { cat "$bin/.$1.version" 2>/dev/null || true; return 0; }
-    go version -m "$bin/$1" | awk '$1 == "mod" { print $3; exit }'
+go_build() { # the programs `missing`, of `packages`
+    local out number
+    go_found
+    echo "building ${missing[*]}" >&2
+    out=$(mktemp -d "$home/build.XXXX")
+    (cd "$here/programs" && CGO_ENABLED=0 go build -trimpath -ldflags "$(version_flags)" -o "$out/" "${packages[@]}")
+    for number in "${!missing[@]}"; do mv "$out/${missing[$number]%-v*}" "$bin/${missing[$number]}"; done
+    rmdir "$out"
+}
+
+version_flags() { # what the programs say of themselves
+    local base=k8s.io/component-base/version
+    echo "-s -w -X $base.gitVersion=$KUBERNETES -X $base.gitMajor=1 -X $base.gitMinor=$(cut -d. -f2 <<<"$KUBERNETES")" \
+        "-X k8s.io/client-go/pkg/version.gitVersion=$KUBERNETES -X helm.sh/helm/v4/internal/version.version=$HELM"
 }

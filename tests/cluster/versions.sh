@@ -1,22 +1,26 @@
 # Every version that this cluster is made of, and nowhere else. A changed one is built again by the next `cluster build`.
-# Kubernetes also stands in kubernetes/go.mod, whose `replace` lines follow it; `cluster build` refuses when they differ.
+# They also stand in programs/go.mod, whose `replace` lines follow Kubernetes; `cluster build` refuses when they differ.
 KUBERNETES=v1.36.3
 COREDNS=v1.15.0
 METRICS_SERVER=v0.9.0
-NATS=v2.15.2
 HELM=v4.3.1
 
-# program module version: built with `go install`.
+# program, package, and the module and version that programs/go.mod names for it.
 PROGRAMS="
-coredns         github.com/coredns/coredns                          $COREDNS
-metrics-server  sigs.k8s.io/metrics-server/cmd/metrics-server       $METRICS_SERVER
-nats-server     github.com/nats-io/nats-server/v2                   $NATS
+kube-apiserver          k8s.io/kubernetes/cmd/kube-apiserver            k8s.io/kubernetes                $KUBERNETES
+kube-controller-manager k8s.io/kubernetes/cmd/kube-controller-manager   k8s.io/kubernetes                $KUBERNETES
+kube-scheduler          k8s.io/kubernetes/cmd/kube-scheduler            k8s.io/kubernetes                $KUBERNETES
+kubelet                 k8s.io/kubernetes/cmd/kubelet                   k8s.io/kubernetes                $KUBERNETES
+kube-proxy              k8s.io/kubernetes/cmd/kube-proxy                k8s.io/kubernetes                $KUBERNETES
+coredns                 ./coredns                                       github.com/coredns/coredns       $COREDNS
+metrics-server          sigs.k8s.io/metrics-server/cmd/metrics-server   sigs.k8s.io/metrics-server       $METRICS_SERVER
 "
 TOOLS="
-helm            helm.sh/helm/v4/cmd/helm                            $HELM
+kubectl                 k8s.io/kubernetes/cmd/kubectl                   k8s.io/kubernetes                $KUBERNETES
+helm                    helm.sh/helm/v4/cmd/helm                        helm.sh/helm/v4                  $HELM
 "
 
-# The public images that a chart names, and what stands in for them: Debian packages, and the PostgreSQL of uv.lock.
+# The public images that a chart names, and what stands in for them: Debian packages, and the PostgreSQL and NATS of uv.lock.
 PYTHON_IMAGE=docker.io/library/python:3.13-slim
 POSTGRES_IMAGE=docker.io/library/postgres:18
 VALKEY_IMAGE=docker.io/valkey/valkey:8.1
