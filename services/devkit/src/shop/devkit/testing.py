@@ -135,6 +135,8 @@ class Databases:
         self._server = server
         self._templates: set[str] = set()
         self._numbers = itertools.count(1)
+        self._connection: asyncpg.Connection | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     def url(self, database: str, role: str) -> str:
         address = self._server.url.rsplit("@", 1)[1].split("/", 1)[0]
@@ -167,18 +169,24 @@ class Databases:
     async def drop(self, url: str) -> None:
         await self._admin(f"DROP DATABASE IF EXISTS {url.rsplit('/', 1)[1]} WITH (FORCE)")
 
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
     async def _admin(self, *statements: str) -> None:
-        connection = await asyncpg.connect(self._server.url)
-        try:
+        """Over a connection that stays open: most tests make a database and drop it."""
+        async with self._one_at_a_time:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await asyncpg.connect(self._server.url)
             for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
+                await self._connection.execute(statement)
 
 
 @pytest.fixture(scope="session")
-def databases(postgres: embedded.Server) -> Databases:
-    return Databases(postgres)
+async def databases(postgres: embedded.Server) -> AsyncIterator[Databases]:
+    made = Databases(postgres)
+    yield made
+    await made.close()
 
 
 @pytest.fixture
