@@ -132,9 +132,10 @@ def copy_compiled(root: Path) -> None:
     Not what pytest has compiled, which names the files in their first place.
     """
     for folder in {file.parent for file in root.rglob("*.py")}:
-        compiled = ROOT / folder.relative_to(root) / CACHE
-        if compiled.is_dir():
-            shutil.copytree(compiled, folder / CACHE, ignore=shutil.ignore_patterns("*pytest*"))
+        for compiled in (ROOT / folder.relative_to(root) / CACHE).glob("*.pyc"):
+            if "pytest" not in compiled.name:
+                (folder / CACHE).mkdir(exist_ok=True)
+                shutil.copy2(compiled, folder / CACHE)
 
 
 def with_new_services(root: Path, kinds: Mapping[str, str]) -> Project:
