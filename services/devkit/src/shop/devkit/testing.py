@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import io
 import itertools
@@ -15,7 +16,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -53,6 +54,17 @@ Running = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[httpx.Async
 handlers.keep()
 
 __all__ = ["INTERNAL_TOKEN", "DatabaseFor", "Principal", "Running", "Tokens", "wait_until"]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Nothing looks for garbage in what is imported and collected: it stays until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 async def wait_until(
