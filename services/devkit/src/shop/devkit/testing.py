@@ -40,6 +40,8 @@ from shop.kit.logging import JsonFormatter
 
 WAIT_TIMEOUT_S = 10.0
 WAIT_POLL_S = 0.01
+WAIT_POLL_MAX_S = 0.05
+WAIT_POLL_GROWTH = 1.2
 SERVE_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 1
 REQUEST_TIMEOUT_S = 30.0
@@ -75,7 +77,8 @@ async def wait_until(
 ) -> Any:
     """Poll ``predicate`` (plain or async) until it is true and return its value; AssertionError after ``timeout_s``.
 
-    ``poll_s``: pause between two looks, for predicates that cost something.
+    ``poll_s``: first pause between two looks, larger for predicates that cost something. The pauses become longer, up
+    to `WAIT_POLL_MAX_S`: looking at a service takes time that the service could use.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -87,6 +90,7 @@ async def wait_until(
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {timeout_s:g} s")
         await asyncio.sleep(poll_s)
+        poll_s = max(poll_s, min(poll_s * WAIT_POLL_GROWTH, WAIT_POLL_MAX_S))
 
 
 @pytest.fixture(scope="session")
