@@ -124,15 +124,20 @@ def valkey_server(servers_folder: Path) -> Iterator[embedded.Server]:
     server.stop()
 
 
-@pytest.fixture
-async def nats_url(nats_server: embedded.Server) -> str:
+async def without_streams(server: embedded.Server) -> str:
     """The URL of the NATS server, without any stream of an earlier test."""
-    client = await nats.connect(nats_server.url)
+    client = await nats.connect(server.url)
     context = client.jetstream()
     for info in await context.streams_info():
         await context.delete_stream(str(info.config.name))
     await client.close()
-    return nats_server.url
+    return server.url
+
+
+@pytest.fixture
+async def nats_url(nats_server: embedded.Server) -> str:
+    """The URL of the NATS server, without any stream of an earlier test."""
+    return await without_streams(nats_server)
 
 
 @pytest.fixture
