@@ -1,5 +1,7 @@
 """Order of the test files for several workers: those that take longest begin, so that none is left at the end.
 
+Files that need the same costly thing, which a worker makes once, run in one worker.
+
 As a plugin of pytest: `pytest -p tests.longest_first --no-loadscope-reorder`. xdist alone goes by the number of tests.
 """
 
@@ -10,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).parent.parent
 LONGEST = (
@@ -18,13 +22,14 @@ LONGEST = (
     "tests/operator/test_kills_back.py",
     "tests/integration/test_backup_bucket.py",
     "tests/architecture/test_new_service.py",
-    "k8s/operator/tests/test_audit_oracles.py",
-    "k8s/operator/tests/test_shopctl_cli.py",
-    "tests/contracts/test_food_order_clock.py",
+    "tests/charts/test_chart_values.py",
     "services/order/tests/test_order_food_crashes.py",
+    "tests/contracts/test_food_order_clock.py",
+    "tests/telemetry/test_rules.py",
     "services/kit/tests/test_grpc_balancing.py",
     "tests/contracts/test_food_order.py",
-    "tests/charts/test_chart_values.py",
+    "k8s/operator/tests/test_audit_oracles.py",
+    "k8s/operator/tests/test_shopctl_cli.py",
     "services/order/tests/test_order_faults.py",
     "services/notification/tests/test_notification_deleted_users.py",
     "services/restaurant/tests/test_restaurant_api.py",
@@ -66,6 +71,30 @@ LONGEST = (
 )
 """Those that take longest by the JUnit reports of `make test`, longest first within each phase; the rest goes by the
 number of tests."""
+TOGETHER = {
+    "tests/charts/": "renders of the charts",
+    "tests/architecture/test_boundaries.py": "syntax trees",
+    "tests/architecture/test_package_diagram.py": "syntax trees",
+    "tests/architecture/test_size.py": "syntax trees",
+}
+"""Files by the beginnings of their paths, and what they share."""
+
+
+def scope(nodeid: str) -> str:
+    """What the test runs together with: its file, or those of `TOGETHER`."""
+    file = nodeid.partition("::")[0]
+    return next((shared for path, shared in TOGETHER.items() if file.startswith(path)), file)
+
+
+class Scheduling(LoadFileScheduling):
+    """By `scope` instead of by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

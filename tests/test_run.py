@@ -84,3 +84,11 @@ def test_the_browser_without_a_user_interface_is_preferred(tmp_path: Path, monke
     for name in ("chromium", "chromium-headless-shell"):
         (tmp_path / name).touch(mode=0o755)
         assert chromium.installed() == tmp_path / name
+
+
+def test_files_that_share_something_are_one_piece_of_work() -> None:
+    scope = longest_first.scope
+    assert scope("tests/charts/test_a.py::test[x]") == scope("tests/charts/test_b.py::test") != "tests/charts/test_a.py"
+    assert scope("tests/architecture/test_size.py::test") == scope("tests/architecture/test_boundaries.py::test")
+    assert scope("tests/test_run.py::test") == "tests/test_run.py"
+    assert not [path for path in longest_first.TOGETHER if not (run.ROOT / path).exists()]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ COMMAND_TIMEOUT_S = 600
 NOT_COPIED = frozenset({"tests/architecture/test_new_service.py"})
 PYTEST = ("pytest", "-p", "no:cacheprovider", "-p", "no:xdist")
 OUTPUT_BYTES = 3_000
+CACHE = "__pycache__"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Outcomes:
             assert found, f"{test} was not run:\n{self.output[-OUTPUT_BYTES:]}"
             failed = [f"{'.'.join(key)}:\n{failure[-OUTPUT_BYTES:]}" for key, failure in found.items() if failure]
             assert not failed, "\n".join(failed)
+
+    def failure(self, test: str) -> str:
+        """Of the one test that is called so, which has to be run; empty when it passed."""
+        path, _, name = test.partition("::")
+        return self.failures[path.removesuffix(".py").replace("/", "."), name]
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,26 @@ class Project:
         assert done.returncode == 0, f"{program}:\n{done.stdout[-OUTPUT_BYTES:]}\n{done.stderr[-OUTPUT_BYTES:]}"
         return done.stdout
 
-    def passes(self, *arguments: str) -> None:
-        assert " passed" in self.run(*PYTEST, *arguments)
+    @contextlib.contextmanager
+    def edited(self, name: str, old: str, new: str) -> Iterator[None]:
+        """Meanwhile the file has ``new`` in the place of ``old``."""
+        file = self.root / name
+        right = file.read_text(encoding="utf-8")
+        assert old in right, name
+        file.write_text(right.replace(old, new), encoding="utf-8")
+        try:
+            yield
+        finally:
+            file.write_text(right, encoding="utf-8")
+
+    @contextlib.contextmanager
+    def without(self, folder: str) -> Iterator[None]:
+        """Meanwhile the folder is elsewhere."""
+        aside = (self.root / folder).rename(self.root / "aside")
+        try:
+            yield
+        finally:
+            aside.rename(self.root / folder)
 
     def outcomes(self, report: Path, *arguments: str) -> Outcomes:
         """Of tests that may fail; ``report`` is the file for pytest's own report."""
@@ -101,6 +126,18 @@ def contents(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files if "__pycache__" not in path.parts}
 
 
+def copy_compiled(root: Path) -> None:
+    """What Python has compiled of the copied files, which have the same times: compiling them again takes long.
+
+    Not what pytest has compiled, which names the files in their first place.
+    """
+    for folder in {file.parent for file in root.rglob("*.py")}:
+        for compiled in (ROOT / folder.relative_to(root) / CACHE).glob("*.pyc"):
+            if "pytest" not in compiled.name:
+                (folder / CACHE).mkdir(exist_ok=True)
+                shutil.copy2(compiled, folder / CACHE)
+
+
 def with_new_services(root: Path, kinds: Mapping[str, str]) -> Project:
     """A copy below ``root``, after the commands of `make new-service` for each noun and its kind."""
     for file in tracked_files():
@@ -108,6 +145,7 @@ def with_new_services(root: Path, kinds: Mapping[str, str]) -> Project:
         if name not in NOT_COPIED and (file.exists() or file.is_symlink()):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, root / name, follow_symlinks=False)
+    copy_compiled(root)
     made = Project(root)
     made.before.update(contents(root))
     for noun, kind in kinds.items():

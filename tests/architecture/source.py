@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,11 @@ TEST_FOLDER = "tests"
 GENERATED = re.compile(r"_pb2(_grpc)?\.py$")
 """protoc's files, whose form is not ours."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+KEPT = (
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Call, ast.Attribute, ast.Import, ast.ImportFrom,
+    ast.Constant, ast.Expr,
+)  # fmt: skip
+"""Kinds of nodes that the rules ask for."""
 
 
 @dataclass(frozen=True)
@@ -40,30 +45,31 @@ class Module:
     def text(self) -> str:
         return _text(self.path)
 
-    @property
-    def tree(self) -> ast.Module:
-        return _tree(self.path)
+    def nodes[Node: ast.AST](self, kind: type[Node]) -> Iterator[Node]:
+        """The nodes of a kind, which is one of `KEPT`."""
+        return (node for node in _nodes(self.path)[kind] if isinstance(node, kind))
 
     def functions(self) -> Iterator[Function]:
-        return (node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        yield from self.nodes(ast.FunctionDef)
+        yield from self.nodes(ast.AsyncFunctionDef)
 
     def calls(self) -> Iterator[ast.Call]:
-        return (node for node in ast.walk(self.tree) if isinstance(node, ast.Call))
+        return self.nodes(ast.Call)
 
     def imports(self) -> Iterator[str]:
         """Every imported module, dotted; `from a import b` gives both a and a.b."""
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                yield node.module
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        for node in self.nodes(ast.Import):
+            yield from (alias.name for alias in node.names)
+        for found in self.nodes(ast.ImportFrom):
+            if found.module:
+                yield found.module
+                yield from (f"{found.module}.{alias.name}" for alias in found.names)
 
     def strings(self) -> Iterator[tuple[int, str]]:
         """Line and text of every string literal but the docstrings; of an f-string its fixed beginning."""
-        documentation = {id(text) for text in _docstrings(self.tree)}
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+        documentation = {id(node.value) for node in self.nodes(ast.Expr)}
+        for node in self.nodes(ast.Constant):
+            if isinstance(node.value, str) and id(node) not in documentation:
                 yield node.lineno, node.value
 
 
@@ -73,15 +79,26 @@ def _text(path: Path) -> str:
 
 
 @cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(_text(path), filename=str(path))
+def _nodes(path: Path) -> Mapping[type[ast.AST], list[ast.AST]]:
+    """Of the file's syntax tree, by kind: many rules look at a tree, which takes seconds for those of all files."""
+    kept: dict[type[ast.AST], list[ast.AST]] = {kind: [] for kind in KEPT}
+    for node in walk(ast.parse(_text(path), filename=str(path))):
+        if type(node) in kept:
+            kept[type(node)].append(node)
+    return kept
 
 
-def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
-    """Strings that stand as a statement of their own, which nothing can execute."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            yield node.value
+def walk(root: ast.AST) -> list[ast.AST]:
+    """The same nodes in the same order as by ast.walk, which takes longer: it makes an iterator for each node."""
+    found = [root]
+    for node in found:
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, list):
+                found += [one for one in value if isinstance(one, ast.AST)]
+            elif isinstance(value, ast.AST):
+                found.append(value)
+    return found
 
 
 @cache

@@ -23,7 +23,10 @@ class LogCall:
 
 
 def log_calls(path: Path) -> Iterator[LogCall]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    text = path.read_text(encoding="utf-8")
+    if "log." not in text and "decision" not in text:
+        return
+    for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Call):
             continue
         if isinstance(node.func, ast.Name) and node.func.id == "decision":

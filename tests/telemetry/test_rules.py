@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,8 @@ def ident(rule: dict[str, Any]) -> str:
     return f"{rule.get('alert') or rule['record']} {' '.join(rule.get('labels', {}).values())}"
 
 
-def rules_of(case: dict[str, Any]) -> list[source.Group]:
-    """Those that the case is about: evaluating the others as well takes ten times as long."""
-    about = case.pop("rules", "alerts")
+def rules_about(about: str) -> list[source.Group]:
+    """Those that cases are about: evaluating the others as well takes ten times as long."""
     if about == "operator":
         return OPERATOR
     if about == "alerts":
@@ -55,20 +55,25 @@ def rules_of(case: dict[str, Any]) -> list[source.Group]:
     return [{**group, "rules": rules} for group, rules in chosen if rules]
 
 
+@cache
+def text_about(about: str) -> str:
+    """Of the file of those rules, which many cases share."""
+    return local(source.text(rules_about(about)))
+
+
 def write_case(folder: Path, case: dict[str, Any], evaluation_interval: str) -> Path:
     """The files of one case, in promtool's format, which knows no names of cases."""
-    name = re.sub(r"\W+", "-", case.pop("name"))
-    rules, cases = folder / f"{name}.rules.yaml", folder / f"{name}.yaml"
-    groups = rules_of(case)
-    rules.write_text(local(source.text(groups)), encoding="utf-8")
+    name, about = re.sub(r"\W+", "-", case.pop("name")), case.pop("rules", "alerts")
+    rules, cases = folder / f"{about}.rules.yaml", folder / f"{name}.yaml"
+    rules.write_text(text_about(about), encoding="utf-8")
     document = {
         "rule_files": [rules.name],
         "evaluation_interval": evaluation_interval,
         # Otherwise an alert may be evaluated before what it reads is recorded.
-        "group_eval_order": [group["name"] for group in groups],
+        "group_eval_order": [group["name"] for group in rules_about(about)],
         "tests": [case],
     }
-    cases.write_text(local(yaml.safe_dump(document)), encoding="utf-8")
+    cases.write_text(local(yaml.dump(document, Dumper=yaml.CSafeDumper)), encoding="utf-8")
     return cases
 
 

@@ -24,7 +24,7 @@ from k8s.operator.tests.audit_records import AT, Placed
 from shop.kit.ids import new_id
 
 if TYPE_CHECKING:
-    from k8s.operator.tests.audit_copies import Sound
+    from k8s.operator.tests.audit_sound import Sound
 
 
 async def experience_beside_the_ledger(sound: Sound) -> str:

@@ -11,7 +11,7 @@ from k8s.operator.tests.audit_records import AT, TOTAL, Placed, ShopRecords
 from shop.kit.ids import new_id
 
 if TYPE_CHECKING:
-    from k8s.operator.tests.audit_copies import Sound
+    from k8s.operator.tests.audit_sound import Sound
 
 TIP = 90
 RESTAURANT = """

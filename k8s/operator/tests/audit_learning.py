@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
-from k8s.operator.tests.audit_copies import Sound
 from k8s.operator.tests.audit_records import Placed
+from k8s.operator.tests.audit_sound import Sound
 from shop.kit.ids import new_id
 
 

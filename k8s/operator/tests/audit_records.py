@@ -46,10 +46,8 @@ class ShopRecords:
         self.connections = connections
         self.target = target
         self.product = new_id()
-        self.changed: set[str] = set()
 
     async def run(self, noun: str, sql: str, *arguments: Any) -> None:
-        self.changed.add(noun)
         await self.connections[noun].execute(sql, *arguments)
 
     async def stock(self, received: int) -> None:
@@ -110,6 +108,11 @@ class ShopRecords:
         await self._insert_order(placed, "pending", 1, str(placed.order), datetime.now(UTC) - age)
         await self._saga(placed, "running")
         return placed
+
+    async def remove(self, placed: Placed) -> None:
+        """An order whose saga had not done anything."""
+        for sql in ("DELETE FROM sagas WHERE order_id = $1", "DELETE FROM orders WHERE id = $1"):
+            await self.run("order", sql, placed.order)
 
     async def _order(
         self, state: str, states: list[str], *, user: UUID | None = None, key: str | None = None

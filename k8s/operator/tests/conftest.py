@@ -6,33 +6,29 @@ import nats
 import pytest
 
 from k8s.operator.tests.audit_arcade import cache_boards
-from k8s.operator.tests.audit_copies import Copies, Sound
+from k8s.operator.tests.audit_sound import Sound, sound_shop
 from shop.devkit import embedded
 from shop.devkit.testing import Databases
 
 
 @pytest.fixture(scope="module")
-async def copies(
+async def kept_sound(
     databases: Databases, postgres: embedded.Server, nats_server: embedded.Server, valkey_server: embedded.Server
-) -> AsyncIterator[tuple[Copies, Sound]]:
+) -> AsyncIterator[Sound]:
+    """The sound shop itself: a test that changes its databases puts them right again."""
     client = await nats.connect(nats_server.url)
     for info in await client.jetstream().streams_info():
         await client.jetstream().delete_stream(str(info.config.name))
     for noun in ("order", "player", "achievement"):
         await client.jetstream().add_stream(name=noun, subjects=[f"{noun}.>"])
     await client.close()
-    made = Copies(databases, postgres, nats_server.url, valkey_server.url)
-    sound = await made.make_sound()
-    yield made, sound
-    await made.close()
+    async with sound_shop(databases, postgres, nats_server.url, valkey_server.url) as made:
+        yield made
 
 
 @pytest.fixture
-async def sound(copies: tuple[Copies, Sound]) -> AsyncIterator[Sound]:
-    made, source = copies
-    await made.refresh()
-    records = made.records()
-    records.product = source.records.product
-    await cache_boards(records)
-    yield Sound(records, source.confirmed, source.cancelled, source.rejected, source.meal, source.gamer)
-    await made.drop(records.changed)
+async def sound(kept_sound: Sound) -> AsyncIterator[Sound]:
+    """The sound shop; changes of its databases are undone, and its boards are in the cache."""
+    async with kept_sound.undone():
+        await cache_boards(kept_sound.records)
+        yield kept_sound

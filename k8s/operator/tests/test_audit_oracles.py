@@ -9,10 +9,10 @@ import pytest
 
 from k8s.operator.tests.audit_arcade import cache_boards
 from k8s.operator.tests.audit_arcade_breaks import ARCADE_BREAKS
-from k8s.operator.tests.audit_copies import Sound, violations
 from k8s.operator.tests.audit_food import FOOD_BREAKS
 from k8s.operator.tests.audit_learning import RECOMMENDATION_BREAKS
 from k8s.operator.tests.audit_records import TOTAL, ShopRecords
+from k8s.operator.tests.audit_sound import Sound, late, violations
 from shop.kit.ids import new_id
 from shop.operator.audit.model import Options
 from shop.operator.audit.run import ORACLES, Target, audit, wait_until_ended
@@ -208,7 +208,7 @@ async def unbalanced_ledger(sound: Sound) -> str:
 
 async def right_to_connect_to_another_database(sound: Sound) -> str:
     database = sound.records.target.databases["payment"].rsplit("/", 1)[1]
-    await sound.records.run("payment", f"GRANT CONNECT ON DATABASE {database} TO shop_order")
+    await sound.records.run("order", f"GRANT CONNECT ON DATABASE {database} TO shop_order")
     return f"shop_order -> {database}"
 
 
@@ -337,19 +337,27 @@ async def event_not_consumed(sound: Sound) -> str:
     return "1 events order.confirmed.v1 that product has not consumed"
 
 
-@pytest.mark.parametrize("late", [unfinished_saga, reserved_stock, event_not_published, event_not_consumed])
-async def test_what_is_late_is_named(sound: Sound, late: Callable[[Sound], Awaitable[str]]) -> None:
-    assert await wait_until_ended(sound.records.target, 5) == []
-    expected = await late(sound)
-    [found] = await wait_until_ended(sound.records.target, 0)
+@pytest.mark.parametrize("begin", [unfinished_saga, reserved_stock, event_not_published, event_not_consumed])
+async def test_what_is_late_is_named(sound: Sound, begin: Callable[[Sound], Awaitable[str]]) -> None:
+    assert await late(sound.records) == []
+    expected = await begin(sound)
+    [found] = await late(sound.records)
     assert found.startswith(f"{expected} (")
 
 
-async def test_waiting_ends_with_what_was_under_way(sound: Sound) -> None:
-    placed = await sound.records.pending(timedelta(seconds=1))
-    waiting = asyncio.create_task(wait_until_ended(sound.records.target, 30))
-    await sound.records.run("order", "UPDATE sagas SET status = 'done' WHERE order_id = $1", placed.order)
-    assert await waiting == []
+async def test_waiting_ends_with_what_was_under_way(kept_sound: Sound) -> None:
+    records, target = kept_sound.records, kept_sound.records.target
+    await cache_boards(records)
+    assert await wait_until_ended(target, 5) == []
+    placed = await records.pending(timedelta(seconds=1))
+    try:
+        [found] = await wait_until_ended(target, 0)
+        assert found == f"1 sagas that are not done ({placed.order})"
+        waiting = asyncio.create_task(wait_until_ended(target, 30))
+        await records.run("order", "UPDATE sagas SET status = 'done' WHERE order_id = $1", placed.order)
+        assert await waiting == []
+    finally:
+        await records.remove(placed)
 
 
 async def test_a_dead_event_is_not_waited_for(sound: Sound) -> None:
@@ -362,5 +370,5 @@ async def test_a_dead_event_is_not_waited_for(sound: Sound) -> None:
         " VALUES ('messages', $1, 'order.confirmed.v1', '{}', 'x', 5, now())",
         event,
     )
-    assert await wait_until_ended(sound.records.target, 0) == []
+    assert await late(sound.records) == []
     assert 11 in await violations(sound.records)

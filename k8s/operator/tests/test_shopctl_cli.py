@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from k8s.operator.tests.commands import shopctl
 from shop.devkit.processes import free_port
 from shop.operator import program
 from shop.operator.services import OPTIONAL, WITH_DATABASE
@@ -17,17 +18,14 @@ HEAD = "apiVersion: shops.shopkeeper.dev/v1alpha1\nkind: Shop\nmetadata: {name: 
 COMMAND_TIMEOUT_S = 120
 
 
-def shopctl(
-    *arguments: str | Path, cwd: Path | None = None, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def shopctl_process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """As a person starts it: where that matters, and where it starts the stores, which must not outlive it."""
     return subprocess.run(
         [sys.executable, "-m", "shop.operator.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=COMMAND_TIMEOUT_S,
         check=False,
-        cwd=cwd,
-        env={**os.environ, **(environment or {})},
     )
 
 
@@ -59,14 +57,17 @@ def test_the_command_line_loads_nothing_heavy() -> None:
 
 
 def test_the_version_is_printed() -> None:
-    done = shopctl("--version")
+    done = shopctl_process("--version")
     assert (done.returncode, done.stdout) == (0, f"shopctl {importlib.metadata.version('shop-operator')}\n")
 
 
 def test_an_invalid_shop_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(HEAD + "spec: {store: {currency: EURO}}\n")
-    fails(shopctl("up", path, "--data-dir", tmp_path / "data"), f"{path}:4: spec.store.currency: must be an ISO 4217")
+    fails(
+        shopctl_process("up", path, "--data-dir", tmp_path / "data"),
+        f"{path}:4: spec.store.currency: must be an ISO 4217",
+    )
     assert not (tmp_path / "data").exists()
 
 
@@ -112,7 +113,7 @@ def test_damaged_postgres_data_is_named_with_advice(shop_file: Path, tmp_path: P
     pgdata = tmp_path / "data" / "postgres" / "pgdata"
     pgdata.mkdir(parents=True)
     (tmp_path / "data" / "lock").touch()
-    done = shopctl("up", shop_file, "--data-dir", tmp_path / "data", "--port", str(free_port()))
+    done = shopctl_process("up", shop_file, "--data-dir", tmp_path / "data", "--port", str(free_port()))
     fails(done, f"{pgdata} is not a PostgreSQL data folder")
     assert "put a backup of that folder back" in done.stderr
 
@@ -180,7 +181,7 @@ def test_a_missing_pg_version_is_the_cause_and_not_an_old_log(shop_file: Path, t
     (postgres / "pgdata").mkdir(parents=True)
     (postgres / "server.log").write_text("FATAL: of last week\n")
     (tmp_path / "data" / "lock").touch()
-    done = shopctl("up", shop_file, "--data-dir", tmp_path / "data", "--port", str(free_port()))
+    done = shopctl_process("up", shop_file, "--data-dir", tmp_path / "data", "--port", str(free_port()))
     fails(done, f"{postgres / 'pgdata'} is not a PostgreSQL data folder: it has no PG_VERSION")
     assert "last week" not in done.stderr
     assert f"`{program.shopctl()} down --delete-data --data-dir {tmp_path / 'data'}`" in done.stderr
@@ -191,7 +192,7 @@ def test_a_file_in_the_place_of_a_folder_is_named(shop_file: Path, tmp_path: Pat
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "lock").touch()
     (tmp_path / "data" / taken).write_text("")
-    done = shopctl("up", shop_file, "--data-dir", tmp_path / "data", "--port", str(free_port()))
+    done = shopctl_process("up", shop_file, "--data-dir", tmp_path / "data", "--port", str(free_port()))
     fails(done, f"{tmp_path / 'data' / taken} is not a folder, and one is needed there")
     assert "Errno" not in done.stderr
 

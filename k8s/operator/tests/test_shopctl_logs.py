@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from k8s.operator.tests import commands
 from shop.devkit.testing import wait_until
 from shop.operator.local.log_parser import Parser
 
@@ -44,15 +45,7 @@ def shop(tmp_path: Path) -> Path:
 
 
 def shopctl(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "shop.operator.cli", "logs", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-        cwd=cwd,
-        env={**os.environ, **EMPTY_KUBECONFIG},
-    )
+    return commands.shopctl("logs", *arguments, cwd=cwd, environment=EMPTY_KUBECONFIG)
 
 
 def messages(cwd: Path, *arguments: str) -> list[str]:

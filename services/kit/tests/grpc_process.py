@@ -20,6 +20,8 @@ from shop.kit.errors import Unavailable
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT_S = 90.0
+READY_POLL_S = 0.1
+"""A look at a process that starts makes a channel, which would take the time that the process needs."""
 MAIN = """
 from services.kit.tests.grpc_service import FILE, Echo, Settings
 from shop.kit.app import create_app
@@ -55,8 +57,12 @@ class Process:
                 return False
 
     async def ready(self) -> Process:
-        await wait_until(self.answers, TIMEOUT_S)
+        await wait_until(self.answers, TIMEOUT_S, f"the start of {self.address}", READY_POLL_S)
         return self
+
+
+async def all_ready(*processes: Process) -> list[Process]:
+    return list(await asyncio.gather(*(process.ready() for process in processes)))
 
 
 class Starter:

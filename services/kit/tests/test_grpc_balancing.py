@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.kit.tests.grpc_process import TIMEOUT_S, Process, Starter, name_server, starter
+from services.kit.tests.grpc_process import TIMEOUT_S, Process, Starter, all_ready, name_server, starter
 from services.kit.tests.grpc_service import Caller, calling
 from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
@@ -74,10 +74,9 @@ async def load(target: str, *, idempotent: bool = False) -> AsyncIterator[Load]:
 
 async def test_instances_that_are_added_get_calls_and_none_fails(start: Starter) -> None:
     port = free_port()
-    first = await start(port, HOSTS[0], **AGE).ready()
+    first, *others = await all_ready(*(start(port, host, **AGE) for host in HOSTS))
     async with name_server(HOSTS[0]) as names, load(names.target(port)) as calls:
         await calls.spread_over(first)
-        others = [await start(port, host, **AGE).ready() for host in HOSTS[1:]]
         names.addresses = list(HOSTS)
         await calls.spread_over(first, *others)
     assert calls.failed == []
@@ -86,10 +85,9 @@ async def test_instances_that_are_added_get_calls_and_none_fails(start: Starter)
 async def test_no_idempotent_call_fails_while_instances_are_replaced(start: Starter) -> None:
     """As in a rolling update: a new one is ready, the old one's address goes, then it is terminated."""
     port = free_port()
-    old = await start(port, HOSTS[0]).ready()
+    old, new = await all_ready(*(start(port, host) for host in HOSTS[:2]))
     async with name_server(HOSTS[0]) as names, load(names.target(port), idempotent=True) as calls:
         await calls.spread_over(old)
-        new = await start(port, HOSTS[1]).ready()
         names.addresses = [HOSTS[1]]
         old.program.send_signal(signal.SIGTERM)
         await calls.spread_over(new)
@@ -98,7 +96,7 @@ async def test_no_idempotent_call_fails_while_instances_are_replaced(start: Star
 
 
 async def test_no_idempotent_call_fails_when_an_instance_is_killed(start: Starter) -> None:
-    processes = [await start(free_port()).ready() for _ in range(3)]
+    processes = await all_ready(*(start(free_port()) for _ in range(3)))
     addresses = ",".join(process.address for process in processes)
     async with load(addresses, idempotent=True) as calls:
         await calls.spread_over(*processes)
@@ -109,7 +107,7 @@ async def test_no_idempotent_call_fails_when_an_instance_is_killed(start: Starte
 
 async def test_killed_instance_gets_calls_again_once_it_is_back(start: Starter) -> None:
     ports = [free_port(), free_port()]
-    one, two = [await start(port).ready() for port in ports]
+    one, two = await all_ready(*map(start, ports))
     async with load(f"{one.address},{two.address}", idempotent=True) as calls:
         await calls.spread_over(one, two)
         one.program.kill()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import io
 import itertools
@@ -15,7 +16,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,8 @@ from shop.kit.logging import JsonFormatter
 
 WAIT_TIMEOUT_S = 10.0
 WAIT_POLL_S = 0.01
+WAIT_POLL_MAX_S = 0.05
+WAIT_POLL_GROWTH = 1.2
 SERVE_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 1
 REQUEST_TIMEOUT_S = 30.0
@@ -55,6 +58,17 @@ handlers.keep()
 __all__ = ["INTERNAL_TOKEN", "DatabaseFor", "Principal", "Running", "Tokens", "wait_until"]
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Nothing looks for garbage in what is imported and collected: it stays until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 async def wait_until(
     predicate: Callable[[], Any],
     timeout_s: float = WAIT_TIMEOUT_S,
@@ -63,7 +77,8 @@ async def wait_until(
 ) -> Any:
     """Poll ``predicate`` (plain or async) until it is true and return its value; AssertionError after ``timeout_s``.
 
-    ``poll_s``: pause between two looks, for predicates that cost something.
+    ``poll_s``: first pause between two looks, larger for predicates that cost something. The pauses become longer, up
+    to `WAIT_POLL_MAX_S`: looking at a service takes time that the service could use.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -75,6 +90,7 @@ async def wait_until(
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {timeout_s:g} s")
         await asyncio.sleep(poll_s)
+        poll_s = max(poll_s, min(poll_s * WAIT_POLL_GROWTH, WAIT_POLL_MAX_S))
 
 
 @pytest.fixture(scope="session")
@@ -108,15 +124,20 @@ def valkey_server(servers_folder: Path) -> Iterator[embedded.Server]:
     server.stop()
 
 
-@pytest.fixture
-async def nats_url(nats_server: embedded.Server) -> str:
+async def without_streams(server: embedded.Server) -> str:
     """The URL of the NATS server, without any stream of an earlier test."""
-    client = await nats.connect(nats_server.url)
+    client = await nats.connect(server.url)
     context = client.jetstream()
     for info in await context.streams_info():
         await context.delete_stream(str(info.config.name))
     await client.close()
-    return nats_server.url
+    return server.url
+
+
+@pytest.fixture
+async def nats_url(nats_server: embedded.Server) -> str:
+    """The URL of the NATS server, without any stream of an earlier test."""
+    return await without_streams(nats_server)
 
 
 @pytest.fixture
@@ -135,6 +156,8 @@ class Databases:
         self._server = server
         self._templates: set[str] = set()
         self._numbers = itertools.count(1)
+        self._connection: asyncpg.Connection | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     def url(self, database: str, role: str) -> str:
         address = self._server.url.rsplit("@", 1)[1].split("/", 1)[0]
@@ -167,18 +190,24 @@ class Databases:
     async def drop(self, url: str) -> None:
         await self._admin(f"DROP DATABASE IF EXISTS {url.rsplit('/', 1)[1]} WITH (FORCE)")
 
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
     async def _admin(self, *statements: str) -> None:
-        connection = await asyncpg.connect(self._server.url)
-        try:
+        """Over a connection that stays open: most tests make a database and drop it."""
+        async with self._one_at_a_time:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await asyncpg.connect(self._server.url)
             for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
+                await self._connection.execute(statement)
 
 
 @pytest.fixture(scope="session")
-def databases(postgres: embedded.Server) -> Databases:
-    return Databases(postgres)
+async def databases(postgres: embedded.Server) -> AsyncIterator[Databases]:
+    made = Databases(postgres)
+    yield made
+    await made.close()
 
 
 @pytest.fixture

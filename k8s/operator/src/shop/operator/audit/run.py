@@ -92,7 +92,19 @@ async def audit(
 ) -> list[Result]:
     """What each oracle found; raises `ShopctlError` when a database cannot be read."""
     async with _connections(target) as connections:
-        return [await _confirmed_result(oracle, connections, target, options, pause_s) for oracle in oracles]
+        return await audit_over(connections, target, options, oracles=oracles, pause_s=pause_s)
+
+
+async def audit_over(
+    connections: Mapping[str, asyncpg.Connection],
+    target: Target,
+    options: Options,
+    *,
+    oracles: Sequence[Oracle] = ORACLES,
+    pause_s: float = CHECK_PAUSE_S,
+) -> list[Result]:
+    """The same over connections that are open, by noun."""
+    return [await _confirmed_result(oracle, connections, target, options, pause_s) for oracle in oracles]
 
 
 async def _confirmed_result(
