@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 
 from shop.devkit.embedded import free_port
 from tests.load import local_shop
-from tests.load.local_shop import LocalShop, shopctl
+from tests.load.local_shop import Json, LocalShop
 from tests.load.shoppers import Shop as Api
 
 
@@ -25,23 +25,32 @@ class RunningShop:
 
     def stop(self, component: str) -> None:
         """End a component; it stays away until it is started."""
-        shopctl("stop", component, data_dir=self.local.data_dir)
+        self.local.stop(component)
 
     def start(self, component: str) -> None:
-        shopctl("start", component, data_dir=self.local.data_dir)
+        self.local.start(component)
 
     def restarts(self, noun: str) -> int:
-        return sum(part["restarts"] for part in self.local.status()["components"] if part["name"].startswith(noun))
+        return restarts_of(noun, self.local.status()["components"])
+
+    def is_back(self, noun: str, restarts: int) -> bool:
+        """Whether the service was started again after those ``restarts``, and everything is healthy."""
+        parts = self.local.status()["components"]
+        return restarts_of(noun, parts) > restarts and all(part["healthy"] for part in parts)
 
     def healthy(self) -> bool:
         return all(part["healthy"] for part in self.local.status()["components"])
+
+
+def restarts_of(noun: str, components: Sequence[Json]) -> int:
+    return sum(part["restarts"] for part in components if part["name"].startswith(noun))
 
 
 @pytest.fixture(scope="session")
 def shop(servers_folder: Path) -> Iterator[RunningShop]:
     """A shop on a free port, without a rate limit; it ends with the session."""
     modules = {"recommendations": True, "food": True, "arcade": True}
-    local = local_shop.start(servers_folder / "shop", free_port(), modules=modules)
+    local = local_shop.start(servers_folder / "shop", free_port(), modules=modules, env=local_shop.CHEAP_PASSWORDS)
     try:
         yield RunningShop(local, local.status()["url"], *local.admin_login())
     finally:

@@ -92,3 +92,16 @@ def test_files_that_share_something_are_one_piece_of_work() -> None:
     assert scope("tests/architecture/test_size.py::test") == scope("tests/architecture/test_boundaries.py::test")
     assert scope("tests/test_run.py::test") == "tests/test_run.py"
     assert not [path for path in longest_first.TOGETHER if not (run.ROOT / path).exists()]
+
+
+@pytest.mark.parametrize(
+    ("fixture", "shared"),
+    [("shop: RunningShop", longest_first.SHOP), ("traced: TracedShop", longest_first.TRACED_SHOP)],
+)
+def test_one_worker_runs_all_tests_of_a_shop(fixture: str, shared: str) -> None:
+    """A second shop takes as long to start as some of these files take."""
+    of_the_shop = re.compile(rf"def test_\w+\([^)]*\b{fixture}")
+    texts = {path: path.read_text(encoding="utf-8") for path in (run.ROOT / "tests").rglob("test_*.py")}
+    files = [str(path.relative_to(run.ROOT)) for path, text in texts.items() if of_the_shop.search(text)]
+    assert len(files) >= 3
+    assert {longest_first.scope(f"{file}::test") for file in files} == {shared}, files

@@ -29,7 +29,7 @@ FOOD = {"delivery", "restaurant"}
 ARCADE = {"achievement", "leaderboard", "player"}
 EXAMPLES = {"gateway": 1, "restaurant": 4}
 """Requests per operation and mode, where the usual number takes too long: the gateway has the operations of all
-services, each of which is asked at its own port too, and to make a menu up takes a second."""
+services, each of which is asked at its own port too, and to make a menu up takes long."""
 
 
 @dataclass(frozen=True)

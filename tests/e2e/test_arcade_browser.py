@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 from shop.devkit.testing import wait_until
 from shop.games import rules
 from tests.conftest import RunningShop
-from tests.e2e.browsing import EXPECTED_STATUSES, BrowserUser, browser_user, open_browser, overflow_px
+from tests.e2e.browsing import EXPECTED_STATUSES, BrowserUser, browser_user, overflow_px
 from tests.e2e.playing import begin, end, open_arcade, press
 from tests.e2e.stack_rounds import good_round, score_of
 from tests.load.shoppers import Shop as Api
@@ -20,16 +20,12 @@ from tests.load.shoppers import Shop as Api
 pytestmark = [pytest.mark.shop, pytest.mark.browser]
 
 LIVE_TIMEOUT_MS = 30_000
+RELOAD_EVERY_S = 0.5
+"""Each look loads a page, in the browser and in the shop."""
 PLACED = 3
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 STATUSES = (*EXPECTED_STATUSES, "503")
 """A service on a busy machine may be unavailable for a moment; the page keeps what it shows and asks again."""
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
@@ -64,10 +60,14 @@ def shown_score(page: Page) -> Locator:
 
 async def reloaded_until(page: Page, shown: Locator, text: str) -> None:
     """What events bring is there when the page is loaded again."""
-    deadline = time.monotonic() + LIVE_TIMEOUT_MS / 1000
-    while text not in await shown.inner_text():
-        assert time.monotonic() < deadline, await shown.inner_text()
+
+    async def there() -> bool:
+        if text in await shown.inner_text():
+            return True
         await page.reload()
+        return False
+
+    await wait_until(there, LIVE_TIMEOUT_MS / 1000, f"{text!r} on {page.url}", RELOAD_EVERY_S)
 
 
 async def test_a_round_counts_once_on_the_board_and_in_the_profile(player: BrowserUser, shop: RunningShop) -> None:
@@ -129,10 +129,14 @@ async def test_a_private_player_leaves_the_board_and_returns(player: BrowserUser
 
 async def reloaded_while(page: Page, name: str) -> None:
     """Until nobody of that name is on the page."""
-    deadline = time.monotonic() + LIVE_TIMEOUT_MS / 1000
-    while await page.get_by_text(name).count():
-        assert time.monotonic() < deadline
+
+    async def gone() -> bool:
+        if not await page.get_by_text(name).count():
+            return True
         await page.reload()
+        return False
+
+    await wait_until(gone, LIVE_TIMEOUT_MS / 1000, f"{name!r} gone from {page.url}", RELOAD_EVERY_S)
 
 
 @pytest.mark.parametrize("player", [PHONE], indirect=True, ids=["phone"])

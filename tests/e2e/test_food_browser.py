@@ -12,7 +12,7 @@ from playwright.async_api import Browser, expect
 
 from shop.town import town
 from tests.conftest import RunningShop
-from tests.e2e.browsing import EXPECTED_STATUSES, BrowserUser, browser_user, open_browser, overflow_px
+from tests.e2e.browsing import EXPECTED_STATUSES, BrowserUser, browser_user, overflow_px
 from tests.integration.food import HOUSES, Kitchen, kitchen
 from tests.load.shoppers import Shop as Api
 
@@ -35,12 +35,6 @@ class Town:
     customer: BrowserUser
     cook: BrowserUser
     courier: BrowserUser
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture

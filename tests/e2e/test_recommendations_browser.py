@@ -20,7 +20,6 @@ from tests.e2e.browsing import (
     BrowserUser,
     browser_user,
     low_contrast_texts,
-    open_browser,
     overflow_px,
     unlabelled,
 )
@@ -34,6 +33,8 @@ ORDERS = 5
 LEARNED_WITHIN_S = 90.0
 """A new order counts within a minute."""
 SEEN_WITHIN_S = 30.0
+RELOAD_EVERY_S = 0.5
+"""Each look loads a page, in the browser and in the shop."""
 MIN_CONTRAST = 4.5
 PHONE = {"width": 360, "height": 740}
 
@@ -44,12 +45,6 @@ class Pair:
 
     one: dict[str, Any]
     other: dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +93,7 @@ async def until_shown(user: BrowserUser, path: str, section: str, name: str, tim
     async def shown() -> bool:
         return name in await names_in(user, path, section)
 
-    await wait_until(shown, timeout_s, f"“{name}” under “{section}” on {path}")
+    await wait_until(shown, timeout_s, f"“{name}” under “{section}” on {path}", RELOAD_EVERY_S)
 
 
 async def test_products_bought_together_are_offered_on_each_others_page(customer: BrowserUser, pair: Pair) -> None:
@@ -184,7 +179,7 @@ async def test_an_administrator_sees_pairs_and_looks_as_a_customer(
             await admin.go("/admin/recommendations")
             return bool(await row.count())
 
-        await wait_until(learned, LEARNED_WITHIN_S, "the pair among the strongest ones")
+        await wait_until(learned, LEARNED_WITHIN_S, "the pair among the strongest ones", RELOAD_EVERY_S)
         customer = await admin.page.locator("#customers option").first.get_attribute("value")
         await admin.page.get_by_role("combobox", name="Customer").fill(customer or "")
         await admin.press("Show")

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.conftest import RunningShop
-from tests.e2e.browsing import BrowserUser, browser_user, low_contrast_texts, open_browser, overflow_px, unlabelled
+from tests.e2e.browsing import BrowserUser, browser_user, low_contrast_texts, overflow_px, unlabelled
 from tests.integration.buyers import new_product
 from tests.load.shoppers import Shop as Api
 
@@ -41,12 +41,6 @@ ADMIN_PATHS = (
     "/admin/messages",
 )
 FOCUSED = "() => document.activeElement.id || document.activeElement.textContent.trim()"
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture

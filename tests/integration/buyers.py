@@ -15,6 +15,8 @@ from tests.load.shoppers import ADDRESS, Shop
 RETRY_PAUSE_S = 0.2
 MAX_TRIES = 150
 ENDS_WITHIN_S = 90.0
+LOOK_EVERY_S = 0.1
+"""At an order that has not ended: more often would load the machine with looking alone."""
 AGAIN = frozenset({429, 500, 502, 503, 504})
 IN_FLIGHT = "idempotency_key_in_flight"
 
@@ -99,7 +101,7 @@ async def ends_as(api: Shop, answer: Answer, timeout_s: float = ENDS_WITHIN_S) -
             return ""
         return "" if state == "pending" else state
 
-    return str(await wait_until(ended, timeout_s, f"order {answer.body['id']} to end"))
+    return str(await wait_until(ended, timeout_s, f"order {answer.body['id']} to end", LOOK_EVERY_S))
 
 
 async def stock_of(api: Shop, product_id: str) -> int:

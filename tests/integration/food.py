@@ -135,7 +135,7 @@ async def begin_shift(api: Shop, courier: Courier, at: Position) -> None:
     async def located() -> bool:
         return (await api.call("GET", "/couriers/me", courier.token))["position"] is not None
 
-    await wait_until(located, ENDS_WITHIN_S, "the first fix of a courier")
+    await wait_until(located, ENDS_WITHIN_S, "the first fix of a courier", LOOK_EVERY_S)
 
 
 async def fix(api: Shop, courier: Courier, at: Position) -> None:
@@ -162,7 +162,7 @@ async def at_work(api: Shop, crew: Sequence[Courier], at: Position) -> AsyncIter
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
         for courier in crew:
-            await wait_until(partial(_off, api, courier), ENDS_WITHIN_S, "the courier to be off shift")
+            await wait_until(partial(_off, api, courier), ENDS_WITHIN_S, "the courier to be off shift", LOOK_EVERY_S)
 
 
 async def _off(api: Shop, courier: Courier) -> bool:

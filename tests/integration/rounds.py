@@ -15,6 +15,8 @@ REACTION_TICKS = 15
 SEARCHED_TICKS = 600
 """How far the next press is looked for; a piece crosses the field several times in it."""
 OPEN_WITHIN_S = 60.0
+LOOK_EVERY_S = 0.25
+"""Between two attempts to post a result that is still too early."""
 
 
 def short_round(seed: int, perfect: int = 3) -> list[int]:
@@ -59,4 +61,4 @@ async def play(api: Shop, player: str, perfect: int = 3) -> tuple[str, dict[str,
             return None
         return answer
 
-    return path, body, await wait_until(accepted, OPEN_WITHIN_S, "the end of the round")
+    return path, body, await wait_until(accepted, OPEN_WITHIN_S, "the end of the round", LOOK_EVERY_S)

@@ -19,7 +19,7 @@ from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.shop
 
-PLAYERS, ROUNDS = 50, 20
+PLAYERS, ROUNDS = 50, 10
 AT_ONCE = 20
 KILLED = ("player", "leaderboard", "achievement")
 STOPPED = ("valkey", "nats")
@@ -101,7 +101,7 @@ async def test_every_acknowledged_round_counts_once_whatever_is_killed(shop: Run
     await playing
     assert Counter(answer.status for answer in answers) == {200: PLAYERS * ROUNDS}
     assert all(player.scores == {one.id: one.score for one in player.sessions} for player in people)
-    await wait_until(shop.healthy, BACK_WITHIN_S)
+    await wait_until(shop.healthy, BACK_WITHIN_S, "a healthy shop", arcade.LOOK_EVERY_S)
     await arcade.comes_to_board(api, "stack", {player.id: max(player.scores.values()) for player in people})
     await assert_clean(shop)
     for player in people:

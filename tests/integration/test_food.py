@@ -19,7 +19,7 @@ from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.shop
 
-ORDERS = 200
+ORDERS = 120
 AT_ONCE = 20
 CREW = 24
 KILLED = ("restaurant", "delivery", "notification", "order", "payment", "user", "pricing", "gateway")
@@ -56,7 +56,7 @@ async def test_a_meal_from_the_kitchen_to_the_door(shop: RunningShop, api: Shop,
     async def all_mailed() -> bool:
         return len(await mails_of(api, customer, body["id"])) >= len(MAILS)
 
-    await wait_until(all_mailed, BACK_WITHIN_S)
+    await wait_until(all_mailed, BACK_WITHIN_S, "all mails", food.LOOK_EVERY_S)
     assert await mails_of(api, customer, body["id"]) == list(MAILS)
     await assert_clean(shop)
 
@@ -118,11 +118,11 @@ async def test_killed_services_lose_no_meal(shop: RunningShop, api: Shop, admin:
     assert states["delivered"] >= ORDERS // 2, (states, Counter(answer.code for answer in answers))
     delivered = [order for courier in crew for order in courier.delivered]
     assert len(delivered) == len(set(delivered)), "delivered twice"
-    await wait_until(shop.healthy, BACK_WITHIN_S)
+    await wait_until(shop.healthy, BACK_WITHIN_S, "a healthy shop", food.LOOK_EVERY_S)
     await assert_clean(shop)
     eaten = [answer for answer in accepted if answer.body["id"] in set(delivered)]
     for answer in eaten:
-        await wait_until(partial(all_sent, api, answer), BACK_WITHIN_S, "the mails of an order")
+        await wait_until(partial(all_sent, api, answer), BACK_WITHIN_S, "the mails of an order", food.LOOK_EVERY_S)
     complete = [set(MAILS) == set(await mails_of(api, answer.token, answer.body["id"])) for answer in eaten]
     assert sum(complete) >= len(eaten) // 2, "most customers got each message"
 

@@ -84,7 +84,9 @@ async def test_streams_resume_after_delivery_is_killed(shop: RunningShop, api: S
                 await read_on(stream, seen)
     last = max(one.id for one in seen)
     assert FAILED_STREAM in await metrics(api)
-    await wait_until(partial(readable, api, customer, order_id), BACK_WITHIN_S, "delivery to answer again")
+    await wait_until(
+        partial(readable, api, customer, order_id), BACK_WITHIN_S, "delivery to answer again", food.LOOK_EVERY_S
+    )
     async with watching(api, customer, order_id, seen=last) as stream:
         await food.fix(api, crew[0], place.position)
         await api.call("POST", f"/deliveries/{order_id}/arrive", crew[0].token)

@@ -26,6 +26,8 @@ REFUSED = 20
 """Orders that must have met the full disk."""
 REFUSED_WITHIN_S = 90.0
 BACK_WITHIN_S = 120.0
+LOOK_EVERY_S = 0.5
+"""At the health of the whole shop."""
 TAKEN = frozenset({201, 202})
 
 
@@ -57,7 +59,7 @@ async def test_a_full_disk_loses_no_order_and_answers_no_500(disk: SmallDisk, ow
     await bought_until_refused(disk, api, buyers, product["id"], answers)
     disk.free()
     assert Counter(answer.status for answer in answers).keys() <= {*TAKEN, 503}
-    await wait_until(shop.healthy, BACK_WITHIN_S, "every component healthy again")
+    await wait_until(shop.healthy, BACK_WITHIN_S, "every component healthy again", LOOK_EVERY_S)
     again = [await insist(api, answer.token, product["id"], key=answer.key) for answer in answers]
     assert {answer.status for answer in again} <= TAKEN
     assert Counter([await ends_as(api, answer) for answer in again]) == {"confirmed": len(answers)}

@@ -25,6 +25,8 @@ SAMPLE = ROOT / "k8s" / "samples" / "bookshop.yaml"
 UP_TIMEOUT_S = 180
 COMMAND_TIMEOUT_S = 120
 SCRAPE_TIMEOUT_S = 5
+CHEAP_PASSWORDS = {"user": {"SHOP_ARGON2_MEMORY_KIB": "8", "SHOP_ARGON2_PASSES": "1"}}
+"""For tests that sign up hundreds of customers, each of whom costs two hashes of a password."""
 WITHOUT_LIMITS = {"SHOP_RATE_LIMIT_PER_SECOND": "0", "SHOP_SIGN_IN_RATE_LIMIT_PER_SECOND": "0"}
 STATEMENTS = re.compile(r"^shop_database_statements_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 Json = dict[str, Any]
@@ -55,13 +57,22 @@ class LocalShop:
         require_local(found["url"])
         return found
 
+    def stop(self, component: str) -> None:
+        """End a component, as `shopctl stop` does; it stays away until it is started."""
+        running_shop.command(DataDir(self.data_dir), "stop", component=component)
+
+    def start(self, component: str) -> None:
+        """Returns once it is ready."""
+        running_shop.command(DataDir(self.data_dir), "start", component=component)
+
     def audit(self) -> Json:
         """The result of the audit, also when an oracle fails."""
         found: Json = json.loads(shopctl("audit", "--json", data_dir=self.data_dir, may_fail=True))
         return found
 
     def down(self) -> None:
-        shopctl("down", "--delete-data", "--yes", data_dir=self.data_dir)
+        """End the shop and delete its data."""
+        running_shop.down(DataDir(self.data_dir), delete=True)
 
     def admin_login(self) -> tuple[str, str]:
         """Email address and password of the shop's administrator."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -27,6 +27,8 @@ pytestmark = pytest.mark.shop
 SIGNALS = signals.load()
 SERVICES = service_nouns()
 MEASURED_WITHIN_S = 60.0
+LOOK_EVERY_S = 1.0
+"""Each look reads and parses the metrics of every service."""
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 FROM_THE_CLIENT = ("python_", "process_")
 BUCKET_LABEL = "le"
@@ -110,26 +112,25 @@ def wrong_with(noun: str, sample: Sample) -> str:
 
 
 def too_many(noun: str, samples: Iterable[Sample]) -> list[str]:
-    counts: Mapping[str, int] = defaultdict(int)
-    found = list(samples)
-    counts = {name: sum(one.name == name for one in found) for name in {one.name for one in found}}
+    counts = Counter(one.name for one in samples)
     metrics = SIGNALS.of_service(noun).values()
-    return [metric.name for metric in metrics if counts.get(counted(metric), 0) > metric.series]
+    return [metric.name for metric in metrics if counts[counted(metric)] > metric.series]
 
 
 async def test_label_sets_are_there_from_the_start(traced: TracedShop, api: Shop) -> None:
     """Some are measured at intervals, so that they come a little later."""
 
-    async def lacking() -> list[str]:
-        return [name for noun, samples in (await scrape(traced, api)).items() for name in missing(noun, samples)]
+    lacking: list[str] = []
+    """As of the last look."""
 
     async def complete() -> bool:
-        return not await lacking()
+        lacking[:] = [name for noun, samples in (await scrape(traced, api)).items() for name in missing(noun, samples)]
+        return not lacking
 
     try:
-        await wait_until(complete, MEASURED_WITHIN_S)
-    except TimeoutError:
-        pytest.fail(str(await lacking()))
+        await wait_until(complete, MEASURED_WITHIN_S, poll_s=LOOK_EVERY_S)
+    except AssertionError as error:
+        pytest.fail(f"{error}: {lacking}")
 
 
 async def test_every_route_is_there_from_the_start_with_its_faults(traced: TracedShop, api: Shop) -> None:
@@ -185,18 +186,19 @@ async def used(traced: TracedShop) -> None:
 async def test_each_service_emits_what_the_matrix_lists_and_nothing_else(
     traced: TracedShop, api: Shop, used: None
 ) -> None:
-    async def unseen() -> dict[str, set[str]]:
-        found = await scrape(traced, api)
-        return {noun: names for noun, samples in found.items() if (names := never_seen(noun, samples))}
+    unseen: dict[str, set[str]] = {}
+    found: dict[str, list[Sample]] = {}
 
     async def all_seen() -> bool:
-        return not await unseen()
+        found.update(await scrape(traced, api))
+        unseen.clear()
+        unseen.update({noun: names for noun, samples in found.items() if (names := never_seen(noun, samples))})
+        return not unseen
 
     try:
-        await wait_until(all_seen, MEASURED_WITHIN_S)
-    except TimeoutError:
-        pytest.fail(str(await unseen()))
-    found = await scrape(traced, api)
+        await wait_until(all_seen, MEASURED_WITHIN_S, poll_s=LOOK_EVERY_S)
+    except AssertionError as error:
+        pytest.fail(f"{error}: {unseen}")
     assert [problem for noun in SERVICES for problem in wrong(noun, found[noun])] == []
     assert {noun: names for noun in SERVICES if (names := too_many(noun, found[noun]))} == {}
 
@@ -211,7 +213,7 @@ async def test_what_customers_did_is_in_the_numbers(traced: TracedShop, api: Sho
         orders = partial(value, found["order"], "shop_order_orders_total", state="confirmed")
         return found if min(orders(kind="retail"), orders(kind="food")) >= 1 else None
 
-    found = await wait_until(confirmed, MEASURED_WITHIN_S, "the confirmed orders in the metrics")
+    found = await wait_until(confirmed, MEASURED_WITHIN_S, "the confirmed orders in the metrics", LOOK_EVERY_S)
     orders = partial(value, found["order"], "shop_order_orders_total")
     assert orders(state="rejected", reason="insufficient_stock") >= 1
     assert orders(state="rejected", reason="payment_declined") >= 1

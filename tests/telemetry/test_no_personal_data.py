@@ -22,6 +22,8 @@ pytestmark = pytest.mark.shop
 CARD_NUMBER = "4242424242424242"
 PASSWORD = f"{MARKER}-{secrets.token_urlsafe(12)}"
 EXPORTED_WITHIN_S = 60.0
+LOOK_EVERY_S = 0.25
+"""At the spans, which are all decoded for each look."""
 AT_ONCE = 4
 EXPECTED = {200, 201, 202, 204, 303, 400, 401, 402, 403, 404, 405, 409, 410, 413, 415, 422, 428, 429}
 """Any answer but that the shop failed."""
@@ -114,7 +116,7 @@ async def test_what_people_enter_is_in_no_span_log_or_metric(traced: TracedShop,
         """The last request's span is there, and with it, in order, those before it."""
         return any(span.attributes.get("http.route") == "/{page}" for span in traced.receiver.spans())
 
-    await wait_until(exported, EXPORTED_WITHIN_S)
+    await wait_until(exported, EXPORTED_WITHIN_S, "the span of the last request", LOOK_EVERY_S)
     values = [re.escape(one) for one in (MARKER, CARD_NUMBER, "tok_visa", "tok_declined", "203.0.113.77", *handed_out)]
     wanted = re.compile("|".join([*values, re.escape(admin)]), re.IGNORECASE)
     leaks = [

@@ -17,6 +17,8 @@ from tests.telemetry.otlp import ReceivedSpan, orphans, path_of, repeated
 pytestmark = pytest.mark.shop
 
 COMPLETE_WITHIN_S = 60.0
+LOOK_EVERY_S = 0.25
+"""At the spans, which are all decoded for each look."""
 CONSUMERS = {"product", "notification", "recommendation", "player", "achievement", "leaderboard"}
 """Of the events of an order."""
 RETAIL = {"gateway", "order", "pricing", "payment"} | CONSUMERS
@@ -52,8 +54,8 @@ async def whole_trace(traced: TracedShop, trace_id: str, services: set[str]) -> 
         return f"{services - {span.service for span in spans}} {[span.name for span in orphans(spans)]}"
 
     try:
-        found: list[ReceivedSpan] = await wait_until(complete, COMPLETE_WITHIN_S)
-    except TimeoutError:
+        found: list[ReceivedSpan] = await wait_until(complete, COMPLETE_WITHIN_S, "the whole trace", LOOK_EVERY_S)
+    except AssertionError:
         pytest.fail(f"no whole trace: {missing()}")
     return found
 

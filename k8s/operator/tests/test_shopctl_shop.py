@@ -26,6 +26,8 @@ START_TIMEOUT_S = 180
 AGAIN_TIMEOUT_S = 60.0
 BUDGET_BYTES = 1200 << 20
 CALLS_EACH = 5
+LOOK_EVERY_S = 0.2
+"""At the health of every component, which asks each of them."""
 COUNTED = re.compile(r'^shop_grpc_requests_total\{code="OK",method="[^"]*/SimilarTo"\} (\S+)$', re.MULTILINE)
 
 
@@ -46,8 +48,8 @@ class RunningShop:
             check=False,
         )
 
-    def up(self, *shop: str) -> subprocess.CompletedProcess[str]:
-        return self.ctl("up", *shop, "--detach", f"--port={self.port}", "--replicas=order=2")
+    def up(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return self.ctl("up", *options, "--detach", f"--port={self.port}", "--replicas=order=2")
 
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = json.loads(self.ctl("status", "--json").stdout)
@@ -60,6 +62,9 @@ class RunningShop:
         """What the supervisor says. It is asked directly: a shopctl for each look takes most of a second of CPU."""
         found: list[dict[str, Any]] = running_shop.command(DataDir(self.data), "status")["components"]
         return found
+
+    def is_healthy(self) -> bool:
+        return all(one["healthy"] for one in self.components())
 
     def products(self) -> list[dict[str, Any]]:
         try:
@@ -75,7 +80,7 @@ class RunningShop:
             found = self.component(name)
             return found if found["healthy"] and found["pid"] != other_than else None
 
-        found: dict[str, Any] = await wait_until(healthy, AGAIN_TIMEOUT_S, f"{name} being healthy again")
+        found: dict[str, Any] = await wait_until(healthy, AGAIN_TIMEOUT_S, f"{name} being healthy again", LOOK_EVERY_S)
         return found
 
 
@@ -113,7 +118,7 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
         back = await shop.is_healthy_again(name, pid)
         assert back["restarts"] == 1
         assert f"{name} was ended by SIGKILL; restarts in" in shop.ctl("logs", "supervisor").stdout
-    await wait_until(lambda: all(one["healthy"] for one in shop.components()), AGAIN_TIMEOUT_S)
+    await wait_until(shop.is_healthy, AGAIN_TIMEOUT_S, "a healthy shop", LOOK_EVERY_S)
 
     assert shop.ctl("stop", "pricing").returncode == 0
     assert shop.component("pricing-1")["healthy"] is False
@@ -140,13 +145,14 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
     await wait_until(lambda: not any(map(_runs, pids)), AGAIN_TIMEOUT_S, "the end of every orphan")
 
     custom.unlink()
-    second = shop.up()
+    second = shop.up("--replicas=recommendation=3")
     assert second.returncode == 0, second.stdout + second.stderr
     assert f"using the stored one, {shop.data / 'shop.yaml'}" in second.stderr
     assert "Custom Books" in httpx.get(shop.url, timeout=5).text
     assert password not in second.stdout
     assert (shop.data / "admin-password").read_text().strip() == password
     assert [one["id"] for one in shop.products()] == [one["id"] for one in products]
+    await pages_ask_every_replica_of_the_recommendations(shop, second.stdout)
 
     pids = [one["pid"] for one in shop.components()]
     assert "The shop has stopped" in shop.ctl("down").stdout
@@ -160,13 +166,11 @@ def _runs(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-async def test_pages_ask_every_replica_of_the_recommendations(shop: RunningShop) -> None:
-    started = shop.ctl("up", "--detach", f"--port={shop.port}", "--replicas=recommendation=3")
-    assert started.returncode == 0, started.stdout + started.stderr
+async def pages_ask_every_replica_of_the_recommendations(shop: RunningShop, printed_by_up: str) -> None:
     replicas = [one for one in shop.components() if one["name"].startswith("recommendation-")]
     assert len(replicas) == 3
     for one in replicas:
-        assert f"127.0.0.1:{one['grpc_port']}" in started.stdout
+        assert f"127.0.0.1:{one['grpc_port']}" in printed_by_up
 
     def calls(port: int) -> float:
         metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text

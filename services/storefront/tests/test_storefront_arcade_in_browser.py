@@ -18,7 +18,6 @@ from services.storefront.tests.test_storefront_in_browser import (
     DESKTOP,
     PHONE,
     check_widths,
-    chromium,
     sign_in,
     url,
     window,
@@ -30,7 +29,7 @@ from tests.e2e.browsing import low_contrast_texts, unlabelled
 from tests.e2e.playing import begin, end, open_arcade, press
 from tests.e2e.stack_rounds import good_round
 
-__all__ = ["chromium", "url"]
+__all__ = ["url"]
 
 pytestmark = [pytest.mark.browser]
 

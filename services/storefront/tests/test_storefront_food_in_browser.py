@@ -14,13 +14,13 @@ from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import money, product_id
 from services.storefront.tests.scripted_food import CODE, food_id
 from services.storefront.tests.scripted_staff import courier, job, ticket
-from services.storefront.tests.test_storefront_in_browser import PHONE, chromium, sign_in, url, window
+from services.storefront.tests.test_storefront_in_browser import PHONE, sign_in, url, window
 from services.storefront.tests.test_storefront_live import HIDE
 from services.storefront.tests.test_storefront_restaurants import CALZONE, MARGHERITA, NAPOLI, OWL, SAKURA
 from shop.devkit.testing import wait_until
 from tests.e2e.browsing import low_contrast_texts, overflow_px, unlabelled
 
-__all__ = ["chromium", "url"]
+__all__ = ["url"]
 
 pytestmark = [pytest.mark.browser]
 

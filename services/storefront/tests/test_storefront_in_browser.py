@@ -17,7 +17,7 @@ from services.storefront.tests.scripted_data import NOW, Person, product, produc
 from services.storefront.tests.shared import shared_app
 from shop.kit.errors import Problem
 from shop.storefront.settings import Settings
-from tests.e2e.browsing import open_browser, overflow_px
+from tests.e2e.browsing import overflow_px
 
 pytestmark = [pytest.mark.browser]
 
@@ -37,12 +37,6 @@ COVERED = """() => [...document.querySelectorAll(".cover img")].map(picture => {
     && parseFloat(drawn.width) >= picture.clientWidth && drawn.backgroundColor !== "rgba(0, 0, 0, 0)";
 })"""
 """Whether each picture that did not come is covered by the placeholder that is drawn with its name."""
-
-
-@pytest.fixture(scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from playwright.async_api import Browser, Page, expect
 from services.storefront.tests.conftest import ADDRESS, CUSTOMER
 from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import product_id
-from services.storefront.tests.test_storefront_in_browser import chromium, sign_in, url, window
+from services.storefront.tests.test_storefront_in_browser import sign_in, url, window
 from shop.devkit.testing import wait_until
 
-__all__ = ["chromium", "url"]
+__all__ = ["url"]
 
 pytestmark = [pytest.mark.browser]
 

@@ -14,12 +14,12 @@ from services.storefront.tests.scripted_food import food_id
 from services.storefront.tests.scripted_staff import courier, ticket
 from services.storefront.tests.test_storefront_food_in_browser import ORDER, STREAMS
 from services.storefront.tests.test_storefront_food_in_browser import ordered as food_ordered
-from services.storefront.tests.test_storefront_in_browser import chromium, sign_in, url, window
+from services.storefront.tests.test_storefront_in_browser import sign_in, url, window
 from services.storefront.tests.test_storefront_live import HIDE, ordered
 from services.storefront.tests.test_storefront_restaurants import NAPOLI
 from shop.devkit.testing import wait_until
 
-__all__ = ["chromium", "url"]
+__all__ = ["url"]
 
 pytestmark = [pytest.mark.browser]
 

@@ -31,17 +31,10 @@ from services.storefront.tests.test_storefront_in_browser import (
 from services.storefront.tests.test_storefront_recommendations import MODEL
 from shop.storefront.app import make_app
 from shop.storefront.settings import Settings
-from tests.e2e.browsing import open_browser
 
 pytestmark = [pytest.mark.browser]
 
 PRIDE = f"/products/{product_id('pride')}"
-
-
-@pytest.fixture(scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from services.storefront.tests.stack_page import (
     good_moves,
     stack_page,
 )
-from services.storefront.tests.test_storefront_in_browser import chromium, url
+from services.storefront.tests.test_storefront_in_browser import url
 from shop.games import GAMES, Outcome, rules
 from shop.games.stack import replay
 from shop.games.stack_rules import parse
 from tests.e2e.browsing import low_contrast_texts, overflow_px, unlabelled
 
-__all__ = ["chromium", "url"]
+__all__ = ["url"]
 
 pytestmark = [pytest.mark.browser]
 

@@ -12,11 +12,11 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from services.games.tests.playing import exact, games, play
-from services.storefront.tests.test_storefront_in_browser import chromium, url, window
+from services.storefront.tests.test_storefront_in_browser import url, window
 from shop.games import GAMES, Impossible, rules
 from shop.storefront.assets import STATIC_DIR, asset_url
 
-__all__ = ["chromium", "url"]
+__all__ = ["url"]
 
 pytestmark = [pytest.mark.browser]
 
