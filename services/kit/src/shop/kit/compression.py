@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MIN_BYTES = 1_024
@@ -34,12 +33,13 @@ CACHED_BODIES = 16
 
 TYPES = frozenset(
     {
-        *("application/javascript", "application/json", "application/problem+json", "application/xml"),
-        *("image/svg+xml", "text/css", "text/html", "text/javascript", "text/plain", "text/xml"),
+        *(b"application/javascript", b"application/json", b"application/problem+json", b"application/xml"),
+        *(b"image/svg+xml", b"text/css", b"text/html", b"text/javascript", b"text/plain", b"text/xml"),
     }
 )
 PUBLIC_NOW = {"Cache-Control": "public, no-cache"}
 """For a public answer that must be revalidated each time."""
+type Header = tuple[bytes, bytes]
 GZIP = "gzip"
 IDENTITY = "identity"
 
@@ -76,10 +76,12 @@ def matches(if_none_match: str, etag: str) -> bool:
     return "*" in known or etag.removeprefix("W/") in known
 
 
-def is_public(headers: Headers) -> bool:
+def is_public(headers: Mapping[bytes, bytes]) -> bool:
     """Whether an answer is the same for everybody, so that its length reveals nothing."""
-    directives = {part.strip().lower() for part in headers.get("cache-control", "").split(",")}
-    return "public" in directives and "no-transform" not in directives and "set-cookie" not in headers
+    if b"set-cookie" in headers or b"cache-control" not in headers:
+        return False
+    directives = {part.strip() for part in headers[b"cache-control"].lower().split(b",")}
+    return b"public" in directives and b"no-transform" not in directives
 
 
 class Compress:
@@ -96,7 +98,7 @@ class Compress:
 
 
 class _CompressedResponse:
-    def __init__(self, send: Send, request_headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def __init__(self, send: Send, request_headers: Iterable[Header]) -> None:
         self._send = send
         self._request_headers = request_headers
         self._start: Message | None = None
@@ -114,17 +116,18 @@ class _CompressedResponse:
 
     async def _begin(self, start: Message) -> None:
         """Delay the head of an answer that will be compressed: its length is not known yet."""
-        if not _names_public(start["headers"]):  # most answers: without the cost of the mapping below
+        sent: list[Header] = list(start["headers"])
+        given = {name.lower(): value for name, value in reversed(sent)}  # of two with one name the first one counts
+        if not is_public(given) or not _may_be_compressed(start["status"], given):
             await self._send(start)
             return
-        headers = MutableHeaders(scope=start)
-        if not is_public(headers) or not _may_be_compressed(start["status"], headers):
-            await self._send(start)
-            return
-        headers.add_vary_header("Accept-Encoding")
-        etag = headers.get("etag", "")
-        if etag and not etag.startswith("W/"):
-            headers["ETag"] = f"W/{etag}"  # a tag shared by two encodings must be weak
+        headers = _without(sent, b"vary", b"etag")
+        vary = [value for name, value in sent if name.lower() == b"vary"]
+        headers.append((b"vary", b", ".join([*vary, b"Accept-Encoding"])))
+        if etag := given.get(b"etag"):
+            # A tag shared by two encodings must be weak.
+            headers.append((b"etag", etag if etag.startswith(b"W/") else b"W/" + etag))
+        start["headers"] = headers
         if start["status"] == 200 and self._accepts():
             self._start = start
         else:
@@ -135,33 +138,30 @@ class _CompressedResponse:
         return _known(accept) if len(accept) <= MAX_KNOWN_BYTES else accepts_gzip(accept.decode("latin-1"))
 
     async def _finish(self, start: Message, body: bytes) -> None:
-        headers = MutableHeaders(scope=start)
-        compress = _cached if "etag" in headers else _compressed
+        compress = _cached if any(name == b"etag" for name, _ in start["headers"]) else _compressed
         small = await asyncio.to_thread(compress, body) if len(body) >= IN_THREAD_BYTES else compress(body)
-        headers["Content-Encoding"] = GZIP
-        headers["Content-Length"] = str(len(small))
-        if "accept-ranges" in headers:
-            del headers["accept-ranges"]
+        headers = _without(start["headers"], b"content-length", b"accept-ranges")
+        start["headers"] = [*headers, (b"content-encoding", GZIP.encode()), (b"content-length", b"%d" % len(small))]
         await self._send(start)
         await self._send({"type": "http.response.body", "body": small})
 
 
-def _may_be_compressed(status: int, headers: Headers) -> bool:
+def _may_be_compressed(status: int, headers: Mapping[bytes, bytes]) -> bool:
     """Whether this answer, or the one that a 304 stands for, has two encodings."""
     if status == 304:
         return True
-    length = headers.get("content-length", "")
+    length = headers.get(b"content-length", b"")
     return (
         status == 200
-        and "content-encoding" not in headers
-        and headers.get("content-type", "").partition(";")[0].strip().lower() in TYPES
+        and b"content-encoding" not in headers
+        and headers.get(b"content-type", b"").partition(b";")[0].strip().lower() in TYPES
         and length.isdigit()
         and MIN_BYTES <= int(length) <= MAX_BYTES
     )
 
 
-def _names_public(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    return any(b"public" in value.lower() for name, value in headers if name.lower() == b"cache-control")
+def _without(headers: Iterable[Header], *names: bytes) -> list[Header]:
+    return [(name, value) for name, value in headers if name.lower() not in names]
 
 
 @lru_cache(KNOWN_HEADERS)
