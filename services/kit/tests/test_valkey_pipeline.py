@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import pytest
 from redis.exceptions import ConnectionError as ValkeyConnectionError
@@ -17,6 +18,7 @@ from shop.kit import valkey_pipeline
 from shop.kit.valkey_pipeline import ValkeyPipeline
 
 TIMEOUT_S = 10.0
+SHORT_S = 1.0
 MANY = 200
 
 
@@ -67,10 +69,10 @@ async def test_a_caller_that_does_not_wait_any_more_takes_no_other_answer(valkey
     assert given_up.cancelled()
 
 
-async def test_a_command_is_sent_again_over_a_new_connection(valkey: ValkeyPipeline) -> None:
+async def test_a_command_is_sent_again_over_a_new_connection(valkey: ValkeyPipeline, valkey_url: str) -> None:
     """The server closes the connection while it waits for an answer."""
     waiting = asyncio.create_task(valkey.execute("BLPOP", "list", 0))
-    other = ValkeyPipeline(_url(valkey), timeout_s=TIMEOUT_S)
+    other = ValkeyPipeline(valkey_url, timeout_s=TIMEOUT_S)
 
     async def blocked() -> bytes | None:
         lines = (await other.execute("CLIENT", "LIST")).splitlines()
@@ -100,21 +102,22 @@ async def test_a_restarted_server_is_connected_to_again(valkey_server: embedded.
 async def test_a_server_that_does_not_answer_is_waited_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(valkey_pipeline, "MAX_WAITING", 3)
     async with silent_server() as url:
-        valkey = ValkeyPipeline(url, timeout_s=0.2)
+        valkey = ValkeyPipeline(url, timeout_s=SHORT_S)
         refused = await asyncio.gather(*(valkey.execute("ECHO", "x") for _ in range(4)), return_exceptions=True)
         assert [type(one) for one in refused] == [ValkeyTimeoutError] * 4
         assert sorted(str(one) for one in refused) == [
             "3 commands wait for an answer",
-            *["no answer after 0.2 s"] * 3,
+            *["no answer after 1 s"] * 3,
         ]
-        with pytest.raises(ValkeyTimeoutError, match="no answer"):
+        with pytest.raises(ValkeyTimeoutError):
             await valkey.execute("ECHO", "again, over a new connection")
         await valkey.close()
 
 
-async def test_a_user_a_password_and_a_database(valkey: ValkeyPipeline) -> None:
+async def test_a_user_a_password_and_a_database(valkey: ValkeyPipeline, valkey_url: str) -> None:
     await valkey.execute("ACL", "SETUSER", "reader", "on", ">secret 1", "~*", "+@all")
-    address = _url(valkey).removeprefix("redis://").partition("/")[0]
+    parts = urlsplit(valkey_url)
+    address = f"{parts.hostname}:{parts.port}"
     mine = ValkeyPipeline(f"redis://reader:secret%201@{address}/3", timeout_s=TIMEOUT_S)
     await mine.execute("SET", "key", "of database 3")
     assert await mine.execute("ACL", "WHOAMI") == b"reader"
@@ -125,7 +128,3 @@ async def test_a_user_a_password_and_a_database(valkey: ValkeyPipeline) -> None:
     await valkey.execute("ACL", "DELUSER", "reader")
     for one in (mine, wrong):
         await one.close()
-
-
-def _url(valkey: ValkeyPipeline) -> str:
-    return f"redis://{valkey._options['host']}:{valkey._options['port']}/0"

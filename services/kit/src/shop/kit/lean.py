@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from types import NoneType
-from typing import Any, NamedTuple, get_args
+from types import NoneType, UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -175,7 +175,8 @@ def _parameters(route: APIRoute, fields: Iterable[Any]) -> list[_Parameter]:
     made = []
     for field in fields:
         info = field.field_info
-        if not SCALARS.issuperset(get_args(info.annotation) or [info.annotation]) or ":" in route.path:
+        one_of = get_origin(info.annotation) in (Union, UnionType)
+        if not SCALARS.issuperset(get_args(info.annotation) if one_of else [info.annotation]) or ":" in route.path:
             raise TypeError(f"{route.path}: {field.name} is no plain value, so the operation cannot be lean")
         made.append(_Parameter(field.name, field.alias, field.validate, info.is_required(), info.default))
     return made

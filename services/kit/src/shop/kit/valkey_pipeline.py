@@ -73,7 +73,11 @@ class ValkeyPipeline:
                 _, made = await loop.create_connection(
                     lambda: _Connection(self._timeout_s), *address, ssl=_encryption(options)
                 )
-                await _greet(made, options)
+                try:
+                    await _greet(made, options)
+                except BaseException:
+                    made.close()
+                    raise
         except TimeoutError:
             raise ValkeyTimeoutError(f"no connection after {self._timeout_s:g} s") from None
         return made
@@ -89,7 +93,6 @@ async def _greet(connection: _Connection, options: dict[str, Any]) -> None:
     for command in commands:
         answer = await connection.send(hiredis.pack_command(command))
         if isinstance(answer, hiredis.ReplyError):
-            connection.close()
             raise ValkeyConnectionError(f"{command[0]}: {answer}")
 
 
