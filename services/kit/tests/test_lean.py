@@ -95,9 +95,9 @@ def copy_of(handler: Any) -> Any:
 
 
 api = router()
-for prefix, mark in (("/lean", lean), ("/full", lambda handler: handler)):
-    api.get(f"{prefix}/mine")(mark(copy_of(mine)))
-    api.get(f"{prefix}/{{name}}/numbers/{{number_id}}")(mark(copy_of(read)))
+for template, handler in (("mine", mine), ("{name}/numbers/{number_id}", read)):
+    api.get(f"/lean/{template}")(lean(copy_of(handler)))
+    api.get(f"/full/{template}")(copy_of(handler))
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ async def test_a_user_a_password_and_a_database(valkey: ValkeyPipeline, valkey_u
     assert await mine.execute("ACL", "WHOAMI") == b"reader"
     assert await valkey.execute("GET", "key") is None
     wrong = ValkeyPipeline(f"redis://reader:wrong@{address}/3", timeout_s=TIMEOUT_S)
-    with pytest.raises(ValkeyConnectionError, match=r"^AUTH: WRONGPASS"):
+    with pytest.raises(ValkeyConnectionError, match=r"^'AUTH': WRONGPASS"):
         await wrong.execute("GET", "key")
     await valkey.execute("ACL", "DELUSER", "reader")
     for one in (mine, wrong):

@@ -31,7 +31,7 @@ class ValkeyPipeline:
     """Connects with the first command, and again after the connection was lost. ``timeout_s`` limits each command."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        self._options = dict(parse_url(url))
+        self._options: dict[str, Any] = dict(parse_url(url))
         self._timeout_s = timeout_s
         self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
@@ -50,7 +50,7 @@ class ValkeyPipeline:
             self._connection.close()
 
     async def _answer(self, command: tuple[Part, ...]) -> Any:
-        packed = hiredis.pack_command(command)
+        packed = _packed(command)
         try:
             return await (await self._connected()).send(packed)
         except ValkeyConnectionError:
@@ -66,12 +66,12 @@ class ValkeyPipeline:
 
     async def _connect(self) -> _Connection:
         options = self._options
-        address = (options.get("host", "localhost"), options.get("port", 6379))
+        host, port = str(options.get("host", "localhost")), int(options.get("port", 6379))
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout_s):
                 _, made = await loop.create_connection(
-                    lambda: _Connection(self._timeout_s), *address, ssl=_encryption(options)
+                    lambda: _Connection(self._timeout_s), host, port, ssl=_encryption(options)
                 )
                 try:
                     await _greet(made, options)
@@ -83,6 +83,11 @@ class ValkeyPipeline:
         return made
 
 
+def _packed(command: tuple[Part, ...]) -> bytes:
+    packed: bytes = hiredis.pack_command(cast(Any, command))  # it is declared for a command of one part
+    return packed
+
+
 async def _greet(connection: _Connection, options: dict[str, Any]) -> None:
     commands: list[tuple[Part, ...]] = []
     if "password" in options:
@@ -91,9 +96,9 @@ async def _greet(connection: _Connection, options: dict[str, Any]) -> None:
     if options.get("db"):
         commands.append(("SELECT", options["db"]))
     for command in commands:
-        answer = await connection.send(hiredis.pack_command(command))
+        answer = await connection.send(_packed(command))
         if isinstance(answer, hiredis.ReplyError):
-            raise ValkeyConnectionError(f"{command[0]}: {answer}")
+            raise ValkeyConnectionError(f"{command[0]!r}: {answer}")
 
 
 def _encryption(options: dict[str, Any]) -> SSLContext | None:
@@ -101,7 +106,7 @@ def _encryption(options: dict[str, Any]) -> SSLContext | None:
     if options.get("connection_class") is not SSLConnection:
         return None
     given = {name: value for name, value in options.items() if name != "connection_class"}
-    return cast(SSLContext, SSLConnection(**given).ssl_context.get())
+    return SSLConnection(**given).ssl_context.get()
 
 
 class _Connection(asyncio.Protocol):
