@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
@@ -76,6 +77,7 @@ async def running() -> AsyncIterator[Running]:
     yield Running(server, task, server.servers[0].sockets[0].getsockname()[1])
     server.should_exit = server.force_exit = True
     await task
+    gc.unfreeze()
 
 
 async def test_an_answer_announces_the_end_of_a_kept_connection(
@@ -110,6 +112,12 @@ async def test_an_unused_connection_is_closed_after_the_linger_time(
     await running.end()
     assert await client.is_closed()
     assert await running.ended()
+
+
+async def test_what_the_start_made_is_not_looked_through_by_collections(running: Running) -> None:
+    assert running.server.started
+    assert gc.get_freeze_count() > 0
+    assert not any(one is running.server for one in gc.get_objects())
 
 
 async def test_without_connections_it_ends_at_once(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

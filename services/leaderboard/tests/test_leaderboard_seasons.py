@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
@@ -13,7 +14,10 @@ from shop.kit.clock import FixedClock
 from shop.kit.ids import new_id
 from shop.leaderboard import archive
 from shop.leaderboard.archive import Archive
+from shop.leaderboard.board_repository import SeasonKey
 from shop.leaderboard.boards import BoardsError
+from shop.leaderboard.cache import BoardCache
+from shop.leaderboard.standing_repository import Entry
 
 BERLIN_DAILY = """
 - {board: daily, title: Daily, source: stack, operator: best, reset: daily, time_zone: Europe/Berlin, size: 2}
@@ -44,6 +48,29 @@ async def test_scores_belong_to_the_season_in_which_they_were_made(start: Start,
         assert [one["season"] for one in listed["items"]] == ["2026-10-26", "2026-10-25"]
         rest = (await boards.client.get(f"{PATH}/daily/seasons?cursor={listed['next_cursor']}")).json()
         assert [one["season"] for one in rest["items"]] == ["2026-10-24"]
+
+
+async def test_a_players_changes_are_cached_in_recent_seasons_alone(
+    start: Start, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the others is in the cache; the database has the change."""
+    apply, written = BoardCache.apply, set[str]()
+
+    async def noted(cache: BoardCache, entries: Sequence[Entry]) -> set[SeasonKey]:
+        written.update(one.key.season for one in entries)
+        return await apply(cache, entries)
+
+    async with start(boards=BERLIN_DAILY) as boards:
+        player = await boards.player()
+        for _ in range(4):
+            await boards.take(scored(player, 5, clock.now()))
+            clock.advance(86_400)
+        monkeypatch.setattr(BoardCache, "apply", noted)
+        await boards.take(changed(player, "Bo", 2))
+        assert written == {"all", "2026-12-01", "2026-12-02"}
+        for season in ("2026-11-29", "2026-12-02"):
+            document = await boards.board("daily", season=season)
+            assert [one["player"]["name"] for one in document["items"]] == ["Bo"]
 
 
 async def test_an_ended_season_keeps_its_first_entries(

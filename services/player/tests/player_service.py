@@ -56,6 +56,7 @@ class Elsewhere:
     recorded: list[dict[str, Any]] = field(default_factory=list)
     evaluated: list[dict[str, Any]] = field(default_factory=list)
     unlocked: list[dict[str, Any]] = field(default_factory=list)
+    boards_read: int = 0
 
     @property
     def app(self) -> FastAPI:
@@ -90,6 +91,7 @@ class Elsewhere:
         return _json(RECORD.result.validate_python({"standings": [standing]}))
 
     def _boards(self, _: dict[str, Any]) -> Response:
+        self.boards_read += 1
         boards = [
             {"board": name, "source": source, "external": external} for name, (source, external) in BOARD_NAMES.items()
         ]

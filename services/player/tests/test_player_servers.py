@@ -10,10 +10,23 @@ import httpx
 
 from services.player.tests.player_service import GAMES, NOON, PUBLISHED, RunningService, Someone
 from shop.contracts.events import PlayerScored
+from shop.devkit.testing import wait_until
+from shop.kit.errors import Unavailable
 from shop.kit.ids import new_id
 from shop.player.game_servers import MAX_GAME_SERVERS, POSTED_SCORES_KEPT
 
 SERVERS = f"{GAMES}/servers"
+FILL = """
+INSERT INTO game_servers SELECT gen_random_uuid(), n::text, '{}', sha256(n::text::bytea), now()
+FROM generate_series(1, $1) AS n"""
+GATE = 1_201
+WAIT_BEFORE_INSERT = f"""
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN PERFORM pg_advisory_xact_lock_shared({GATE}); RETURN NEW; END';
+CREATE TRIGGER wait BEFORE INSERT ON game_servers FOR EACH ROW EXECUTE FUNCTION wait()"""
+WAITING = """
+SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+WHERE locktype = 'advisory' AND NOT granted AND d.datname = current_database()"""
 
 
 async def added(service: RunningService, name: str = "Quiz night", *sources: str) -> dict[str, Any]:
@@ -67,13 +80,48 @@ async def test_only_administrators_manage_game_servers(service: RunningService) 
     bad: list[Any] = [{}, body | {"sources": []}, body | {"sources": ["A b"]}, body | {"name": ""}, body | {"more": 1}]
     refused = [await service.client.post(SERVERS, json=one, headers=admin) for one in bad]
     assert {answer.status_code for answer in refused} == {422}
-    await service.database.execute(
-        "INSERT INTO game_servers SELECT gen_random_uuid(), n::text, '{}', sha256(n::text::bytea), now() "
-        "FROM generate_series(2, $1) AS n",
-        MAX_GAME_SERVERS,
-    )
+    await service.database.execute(FILL, MAX_GAME_SERVERS - 1)
     full = await service.client.post(SERVERS, json=body, headers=admin)
     assert (full.status_code, full.json()["code"]) == (409, "too_many_game_servers")
+
+
+async def test_the_limit_holds_for_servers_that_are_added_at_the_same_moment(service: RunningService) -> None:
+    """Both have counted, or one waits for the other, before either is stored."""
+    await service.database.execute(FILL, MAX_GAME_SERVERS - 1)
+    await service.database.execute(WAIT_BEFORE_INSERT)
+    headers = service.tokens.headers("admin")
+
+    async def both_wait() -> bool:
+        return bool(await service.database.fetchval(WAITING) == 2)
+
+    async with service.database.transaction() as connection:
+        await connection.execute(f"SELECT pg_advisory_xact_lock({GATE})")
+        bodies = [{"name": name, "sources": ["quiz"]} for name in ("one", "two")]
+        adding = [asyncio.create_task(service.client.post(SERVERS, json=one, headers=headers)) for one in bodies]
+        await wait_until(both_wait)
+    answers = await asyncio.gather(*adding)
+    assert sorted(answer.status_code for answer in answers) == [201, 409]
+    assert await service.database.fetchval("SELECT count(*) FROM game_servers") == MAX_GAME_SERVERS
+
+
+async def test_requests_at_the_same_moment_read_the_boards_once(service: RunningService) -> None:
+    """Also when the one that began to read is given up meanwhile."""
+    asking = [asyncio.create_task(service.service.arcade.board("quiz")) for _ in range(8)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    first, *others = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(first, asyncio.CancelledError)
+    assert {getattr(board, "source", board) for board in others} == {"quiz"}
+    assert service.elsewhere.boards_read == 1
+
+
+async def test_a_failed_read_of_the_boards_is_repeated(service: RunningService) -> None:
+    service.elsewhere.failing.add("leaderboard")
+    asking = [service.service.arcade.board("quiz") for _ in range(3)]
+    refused = await asyncio.gather(*asking, return_exceptions=True)
+    assert [isinstance(one, Unavailable) for one in refused] == [True] * 3
+    service.elsewhere.failing.clear()
+    assert await service.service.arcade.board("quiz")
 
 
 async def test_who_may_post_and_to_which_boards(service: RunningService) -> None:

@@ -22,10 +22,11 @@ from shop.kit.clock import Clock
 from shop.kit.compression import Compress
 from shop.kit.db import Database
 from shop.kit.docs import OPENAPI_URL, docs_router
-from shop.kit.errors import DOCUMENTED, Unavailable, install_error_handlers
+from shop.kit.errors import Unavailable, install_error_handlers
 from shop.kit.exposition import exposition, measure_lag
 from shop.kit.http import Clients
 from shop.kit.inbox import Consumer, Inbox
+from shop.kit.lean import Lean, operations
 from shop.kit.methods import Methods
 from shop.kit.observe import Observe
 from shop.kit.outbox import Outbox
@@ -76,11 +77,6 @@ class Context:
         if self._outbox is None:
             raise RuntimeError("this service has no outbox: SHOP_DATABASE_URL is not set")
         return self._outbox
-
-
-def operation_id(route: APIRoute) -> str:
-    """The name of the handler: clients that are generated name their methods by it."""
-    return route.name
 
 
 async def service_of(request: Request) -> Any:
@@ -139,8 +135,6 @@ def create_app(
         title=title,
         version="0.1.0",
         lifespan=lifespan,
-        responses=DOCUMENTED,
-        generate_unique_id_function=operation_id,
         docs_url=None,
         redoc_url=None,
         openapi_url=OPENAPI_URL if documented else None,
@@ -149,9 +143,12 @@ def create_app(
     app.state.internal_token = settings.internal_token
     install_error_handlers(app)
     documentation = [docs_router(title)] if documented else []
+    # Routes of an included router are searched twice, which costs more than all else that a small request needs.
     for router in (*routers, _operational_routes(settings, uses_bus, readiness), *documentation):
-        app.include_router(router)
+        app.router.routes.extend(router.routes)
     observe.expect(_templates(routers))
+    if found := operations(app.router.routes):
+        app.add_middleware(Lean, operations=found)
     app.add_middleware(Compress)
     app.add_middleware(Methods)
     for kind, options in middleware:

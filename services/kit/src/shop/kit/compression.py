@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MIN_BYTES = 1_024
@@ -22,17 +21,25 @@ MAX_BYTES = 8_388_608
 IN_THREAD_BYTES = 65_536
 """From this size on compression would block the event loop for more than about a millisecond."""
 LEVEL = 6
+SMALL_BYTES = 8_192
+SMALL_LEVEL = 1
+"""Of bodies up to SMALL_BYTES: a page of JSON of 2,460 bytes becomes 825 bytes instead of 802, in a quarter of the
+time."""
+KNOWN_HEADERS = 64
+MAX_KNOWN_BYTES = 256
+"""Of an Accept-Encoding that is remembered."""
 CACHED_BODIES = 16
 """Compressed bodies kept in memory: those with an ETag, which are requested often."""
 
 TYPES = frozenset(
     {
-        *("application/javascript", "application/json", "application/problem+json", "application/xml"),
-        *("image/svg+xml", "text/css", "text/html", "text/javascript", "text/plain", "text/xml"),
+        *(b"application/javascript", b"application/json", b"application/problem+json", b"application/xml"),
+        *(b"image/svg+xml", b"text/css", b"text/html", b"text/javascript", b"text/plain", b"text/xml"),
     }
 )
 PUBLIC_NOW = {"Cache-Control": "public, no-cache"}
 """For a public answer that must be revalidated each time."""
+type Header = tuple[bytes, bytes]
 GZIP = "gzip"
 IDENTITY = "identity"
 
@@ -69,10 +76,12 @@ def matches(if_none_match: str, etag: str) -> bool:
     return "*" in known or etag.removeprefix("W/") in known
 
 
-def is_public(headers: Headers) -> bool:
+def is_public(headers: Mapping[bytes, bytes]) -> bool:
     """Whether an answer is the same for everybody, so that its length reveals nothing."""
-    directives = {part.strip().lower() for part in headers.get("cache-control", "").split(",")}
-    return "public" in directives and "no-transform" not in directives and "set-cookie" not in headers
+    if b"set-cookie" in headers or b"cache-control" not in headers:
+        return False
+    directives = {part.strip() for part in headers[b"cache-control"].lower().split(b",")}
+    return b"public" in directives and b"no-transform" not in directives
 
 
 class Compress:
@@ -85,14 +94,13 @@ class Compress:
         if scope["type"] != "http" or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
-        accepted = accepts_gzip(Headers(scope=scope).get("accept-encoding", ""))
-        await self._app(scope, receive, _CompressedResponse(send, accepted).send)
+        await self._app(scope, receive, _CompressedResponse(send, scope["headers"]).send)
 
 
 class _CompressedResponse:
-    def __init__(self, send: Send, accepted: bool) -> None:
+    def __init__(self, send: Send, request_headers: Iterable[Header]) -> None:
         self._send = send
-        self._accepted = accepted
+        self._request_headers = request_headers
         self._start: Message | None = None
         self._body = bytearray()
 
@@ -108,47 +116,62 @@ class _CompressedResponse:
 
     async def _begin(self, start: Message) -> None:
         """Delay the head of an answer that will be compressed: its length is not known yet."""
-        headers = MutableHeaders(scope=start)
-        if not is_public(headers) or not _may_be_compressed(start["status"], headers):
+        sent: list[Header] = list(start["headers"])
+        given = {name.lower(): value for name, value in reversed(sent)}  # of two with one name the first one counts
+        if not is_public(given) or not _may_be_compressed(start["status"], given):
             await self._send(start)
             return
-        headers.add_vary_header("Accept-Encoding")
-        etag = headers.get("etag", "")
-        if etag and not etag.startswith("W/"):
-            headers["ETag"] = f"W/{etag}"  # a tag shared by two encodings must be weak
-        if self._accepted and start["status"] == 200:
+        headers = _without(sent, b"vary", b"etag")
+        vary = [value for name, value in sent if name.lower() == b"vary"]
+        headers.append((b"vary", b", ".join([*vary, b"Accept-Encoding"])))
+        if etag := given.get(b"etag"):
+            # A tag shared by two encodings must be weak.
+            headers.append((b"etag", etag if etag.startswith(b"W/") else b"W/" + etag))
+        start["headers"] = headers
+        if start["status"] == 200 and self._accepts():
             self._start = start
         else:
             await self._send(start)
 
+    def _accepts(self) -> bool:
+        accept = next((value for name, value in self._request_headers if name == b"accept-encoding"), b"")
+        return _known(accept) if len(accept) <= MAX_KNOWN_BYTES else accepts_gzip(accept.decode("latin-1"))
+
     async def _finish(self, start: Message, body: bytes) -> None:
-        headers = MutableHeaders(scope=start)
-        compress = _cached if "etag" in headers else _compressed
+        compress = _cached if any(name == b"etag" for name, _ in start["headers"]) else _compressed
         small = await asyncio.to_thread(compress, body) if len(body) >= IN_THREAD_BYTES else compress(body)
-        headers["Content-Encoding"] = GZIP
-        headers["Content-Length"] = str(len(small))
-        if "accept-ranges" in headers:
-            del headers["accept-ranges"]
+        headers = _without(start["headers"], b"content-length", b"accept-ranges")
+        start["headers"] = [*headers, (b"content-encoding", GZIP.encode()), (b"content-length", b"%d" % len(small))]
         await self._send(start)
         await self._send({"type": "http.response.body", "body": small})
 
 
-def _may_be_compressed(status: int, headers: Headers) -> bool:
+def _may_be_compressed(status: int, headers: Mapping[bytes, bytes]) -> bool:
     """Whether this answer, or the one that a 304 stands for, has two encodings."""
     if status == 304:
         return True
-    length = headers.get("content-length", "")
+    length = headers.get(b"content-length", b"")
     return (
         status == 200
-        and "content-encoding" not in headers
-        and headers.get("content-type", "").partition(";")[0].strip().lower() in TYPES
+        and b"content-encoding" not in headers
+        and headers.get(b"content-type", b"").partition(b";")[0].strip().lower() in TYPES
         and length.isdigit()
         and MIN_BYTES <= int(length) <= MAX_BYTES
     )
 
 
+def _without(headers: Iterable[Header], *names: bytes) -> list[Header]:
+    return [(name, value) for name, value in headers if name.lower() not in names]
+
+
+@lru_cache(KNOWN_HEADERS)
+def _known(accept_encoding: bytes) -> bool:
+    """What `accepts_gzip` says: clients send few different headers."""
+    return accepts_gzip(accept_encoding.decode("latin-1"))
+
+
 def _compressed(body: bytes) -> bytes:
-    return gzip.compress(body, LEVEL, mtime=0)
+    return gzip.compress(body, SMALL_LEVEL if len(body) <= SMALL_BYTES else LEVEL, mtime=0)
 
 
 _cached = lru_cache(CACHED_BODIES)(_compressed)

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
-from shop.kit.errors import Problem
+from shop.kit.errors import DOCUMENTED, Problem
 from shop.kit.idempotency import IDEMPOTENCY_KEY
 
 JSON_TYPES = ("application/json", "application/merge-patch+json")
@@ -82,6 +82,11 @@ async def _read_strictly(request: Request) -> None:
     request._json = parse_json(body)
 
 
+def operation_id(route: APIRoute) -> str:
+    """The name of the handler: clients that are generated name their methods by it."""
+    return route.name
+
+
 def router(**options: Any) -> APIRouter:
-    """An APIRouter whose routes read JSON strictly."""
-    return APIRouter(route_class=StrictRoute, **options)
+    """An APIRouter whose routes read JSON strictly, and are complete without an application's defaults."""
+    return APIRouter(route_class=StrictRoute, responses=DOCUMENTED, generate_unique_id_function=operation_id, **options)

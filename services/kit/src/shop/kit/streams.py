@@ -57,7 +57,7 @@ class EventStream:
 
 def is_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether an answer with these headers is an event stream."""
-    return any(name.lower() == b"content-type" and value.startswith(EVENT_STREAM) for name, value in headers)
+    return any(value.startswith(EVENT_STREAM) and name.lower() == b"content-type" for name, value in headers)
 
 
 def end_all() -> None:

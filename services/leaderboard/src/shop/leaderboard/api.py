@@ -7,13 +7,14 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Header, Path, Query, Response
-from pydantic import BaseModel
 
 from shop.kit.app import service_of
 from shop.kit.compression import PUBLIC_NOW, matches
 from shop.kit.errors import Problem, invalid_field
+from shop.kit.lean import lean
 from shop.kit.pages import MAX_LIMIT, Cursor, Limit, Page, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
+from shop.leaderboard.bodies import rank_body, standings_body
 from shop.leaderboard.domain import MAX_SCORE, Place
 from shop.leaderboard.schemas import BoardsView, BoardView, RankView, SeasonView, StandingsView
 from shop.leaderboard.service import LeaderboardService
@@ -49,10 +50,11 @@ router = make_router(prefix="/api/v1/leaderboards", tags=["leaderboards"])
 async def list_boards(service: Service, if_none_match: IfNoneMatch = "") -> Response:
     """The boards, each with its present season."""
     views = [BoardView.of(board, service.present_season(board)) for board in service.boards]
-    return _answer(BoardsView(items=views), if_none_match)
+    return _answer(BoardsView(items=views).model_dump_json().encode(), if_none_match)
 
 
 @router.get("/{board}", response_model=StandingsView)
+@lean
 async def get_board(
     board: BoardName,
     service: Service,
@@ -67,11 +69,11 @@ async def get_board(
     found = service.board(board)
     chosen = await service.season(found, season)
     if players is not None:
-        return _answer(StandingsView.of(await service.among(found, chosen, _ids(players))), if_none_match)
+        return _answer(standings_body(await service.among(found, chosen, _ids(players))), if_none_match)
     length = limit or top
     standings = await service.top(found, chosen, _read_cursor(cursor), length + 1)
     items, next_cursor = cut_page(standings.items, length, lambda one: (*one.ranked.place, one.ranked.player_id))
-    return _answer(StandingsView.of(standings._replace(items=list(items)), next_cursor), if_none_match)
+    return _answer(standings_body(standings._replace(items=list(items)), next_cursor), if_none_match)
 
 
 @router.get("/{board}/seasons")
@@ -86,6 +88,7 @@ async def list_seasons(
 
 
 @router.get("/{board}/players/{player_id}", response_model=RankView)
+@lean
 async def get_rank(
     board: BoardName,
     player_id: UUID,
@@ -97,7 +100,7 @@ async def get_rank(
     """A player's place and those around it."""
     found = service.board(board)
     rank = await service.rank(found, await service.season(found, season), player_id, neighbours)
-    return _answer(RankView.of(rank), if_none_match)
+    return _answer(rank_body(rank), if_none_match)
 
 
 def _ids(players: str) -> list[UUID]:
@@ -124,9 +127,8 @@ MAX_AT_US = 2**57
 """Within the calendar of the database: the year 6536."""
 
 
-def _answer(view: BaseModel, if_none_match: str) -> Response:
+def _answer(content: bytes, if_none_match: str) -> Response:
     """With a tag of the content, so that a page that polls gets 304 while nothing has changed."""
-    content = view.model_dump_json().encode()
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {**PUBLIC_NOW, "ETag": etag}
     if matches(if_none_match, etag):

@@ -27,6 +27,7 @@ from redis.exceptions import NoScriptError, RedisError
 from shop.kit.errors import Unavailable
 from shop.kit.ids import new_id
 from shop.kit.valkey import open_valkey
+from shop.kit.valkey_pipeline import ValkeyPipeline
 from shop.leaderboard import metrics
 from shop.leaderboard.board_repository import SeasonKey
 from shop.leaderboard.cache_scripts import GONE_KEY, HIDING_KEY, SCRIPTS
@@ -79,8 +80,9 @@ class Stored(NamedTuple):
 class BoardCache:
     """Every method raises Unavailable("cache") when the server does not carry it out."""
 
-    def __init__(self, valkey: Redis) -> None:
+    def __init__(self, valkey: Redis, reads: ValkeyPipeline) -> None:
         self._valkey: Any = valkey
+        self._reads = reads
         mark = f"-- {new_id()}\n"
         self._scripts = {name: mark + text for name, text in SCRIPTS.items()}
         self._digests = {name: _sha1(text) for name, text in self._scripts.items()}
@@ -91,9 +93,11 @@ class BoardCache:
     def open(cls, url: str) -> BoardCache:
         # A connection that a restarted server closed; whatever is sent here may be sent twice.
         again = Retry(NoBackoff(), 1, supported_errors=(ValkeyConnectionError,))
-        return cls(open_valkey(url, connections=CONNECTIONS, timeout_s=TIMEOUT_S, retry=again))
+        valkey = open_valkey(url, connections=CONNECTIONS, timeout_s=TIMEOUT_S, retry=again)
+        return cls(valkey, ValkeyPipeline(url, timeout_s=TIMEOUT_S))
 
     async def close(self) -> None:
+        await self._reads.close()
         await self._valkey.aclose()
 
     async def apply(self, entries: Sequence[Entry]) -> set[SeasonKey]:
@@ -197,7 +201,11 @@ class BoardCache:
         """A script whose first argument is the server that the cached data must have been written to."""
         if not self._server:
             await self._load()
-        return await self._loaded(lambda: self._evaluate(script, [_name(key)], self._server, *arguments))
+        return await self._loaded(lambda: self._evaluate_read(script, _name(key), arguments))
+
+    async def _evaluate_read(self, script: str, name: bytes, arguments: Sequence[Any]) -> Any:
+        async with self._available():
+            return await self._reads.execute("EVALSHA", self._digests[script], 1, name, self._server, *arguments)
 
     async def _write(self, script: str, key: SeasonKey, *arguments: Any) -> Any:
         return await self._loaded(lambda: self._evaluate(script, [_name(key)], *arguments))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from struct import Struct
 from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -108,14 +109,9 @@ class Place(NamedTuple):
         unsigned = (self.sort_key + 2**63, self.at_us, self.seq)
         return b"".join(part.to_bytes(8, "big") for part in unsigned)
 
-    @classmethod
-    def decode(cls, content: bytes) -> Place:
-        first, second, third = (int.from_bytes(content[start : start + 8], "big") for start in (0, 8, 16))
-        return cls(first - 2**63, second, third)
 
-
-PLACE_BYTES = 24
-MEMBER_BYTES = PLACE_BYTES + 16
+MEMBER = Struct(">QQQ16s")
+"""Place and player."""
 
 
 class Ranked(NamedTuple):
@@ -132,9 +128,10 @@ def member(place: Place, player_id: UUID) -> bytes:
 
 def read_member(content: bytes) -> tuple[Place, UUID]:
     """Raises ValueError for another length."""
-    if len(content) != MEMBER_BYTES:
-        raise ValueError(f"a member has {MEMBER_BYTES} bytes, not {len(content)}")
-    return Place.decode(content), UUID(bytes=content[PLACE_BYTES:])
+    if len(content) != MEMBER.size:
+        raise ValueError(f"a member has {MEMBER.size} bytes, not {len(content)}")
+    unsigned, at_us, seq, player = MEMBER.unpack(content)
+    return Place(unsigned - 2**63, at_us, seq), UUID(bytes=player)
 
 
 def microseconds(at: datetime) -> int:

@@ -29,7 +29,9 @@ LOCK_S = 15.0
 MAX_WANTED = 1_024
 IDLE_S = 5.0
 KEPT_AFTER_END = timedelta(days=1)
-"""How long the cached board of an ended season stays."""
+"""How long the cached board of an ended season stays, and is read."""
+WRITTEN_AFTER_END = 2 * KEPT_AFTER_END
+"""Changes of a season are cached for longer than it is read: clocks of two replicas differ by less than a day."""
 COMPARED_PLAYERS = 50
 COMPARISONS = 3
 COMPARE_AGAIN_S = 1.0

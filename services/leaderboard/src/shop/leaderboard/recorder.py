@@ -36,9 +36,9 @@ from shop.leaderboard.domain import (
     microseconds,
 )
 from shop.leaderboard.epochs import Epochs
-from shop.leaderboard.keeper import CacheKeeper
+from shop.leaderboard.keeper import WRITTEN_AFTER_END, CacheKeeper
 from shop.leaderboard.score_repository import Cancelled, Player
-from shop.leaderboard.standing_repository import StandingRepository
+from shop.leaderboard.standing_repository import Entry, StandingRepository
 
 MAX_SEASONS = 20_000
 """Of all boards within ARCHIVED_AFTER: 64 daily boards have 5,760."""
@@ -173,12 +173,16 @@ class Recorder:
         players = {one.event.user_id for one in received if isinstance(one.event, OrderCancelled)}
         entries = await self._standings.exact(list(wanted)) if wanted else []
         if players:
-            entries += await self._standings.all_of(players)
+            entries += await self._recent_of(players)
         await self._keeper.write(entries)
 
     async def _cache_players(self, received: Sequence[Received]) -> None:
-        await self._keeper.write(await self._standings.all_of({one.event.player_id for one in received}))
+        await self._keeper.write(await self._recent_of({one.event.player_id for one in received}))
         await self._show(_hidden(received))
+
+    async def _recent_of(self, player_ids: Iterable[UUID]) -> list[Entry]:
+        """Those that may be cached. A player has one in each daily season, of which 90 are kept."""
+        return await self._standings.recent_of(player_ids, self._clock.now() - WRITTEN_AFTER_END)
 
     async def _uncache_players(self, received: Sequence[Received]) -> None:
         keys = await self._repository.all_seasons(MAX_SEASONS)

@@ -8,7 +8,6 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from shop.leaderboard.domain import Board, Direction, Operator, Reset, Season
-from shop.leaderboard.service import Listed, Rank, Standings
 
 
 class BoardView(BaseModel):
@@ -57,15 +56,9 @@ class EntryView(BaseModel):
     score: int
     at: datetime
 
-    @classmethod
-    def of(cls, listed: Listed) -> EntryView:
-        rank, player_id, place = listed.ranked
-        player = PlayerView(id=player_id, name=listed.name, avatar_url=f"/api/v1/players/{player_id}/avatar.svg")
-        return cls(rank=rank, player=player, score=place.score, at=place.at)
-
 
 class StandingsView(BaseModel):
-    """A part of a board; ``total`` is how many it lists."""
+    """A part of a board; ``total`` is how many it lists. `bodies` writes it."""
 
     board: str
     title: str
@@ -75,33 +68,14 @@ class StandingsView(BaseModel):
     total: int
     next_cursor: str | None = None
 
-    @classmethod
-    def of(cls, standings: Standings, next_cursor: str | None = None) -> StandingsView:
-        return cls(
-            board=standings.board.board,
-            title=standings.board.title,
-            season=standings.season.name,
-            ends_at=standings.season.ends_at,
-            items=[EntryView.of(one) for one in standings.items],
-            total=standings.total,
-            next_cursor=next_cursor,
-        )
-
 
 class RankView(BaseModel):
-    """A player's place; ``neighbours`` are those around it, the player included, the best first."""
+    """A player's place; ``neighbours`` are those around it, the player included, the best first. `bodies` writes it."""
 
     rank: int
     score: int
     at: datetime
     neighbours: list[EntryView]
-
-    @classmethod
-    def of(cls, found: Rank) -> RankView:
-        rank, _, place = found.ranked
-        return cls(
-            rank=rank, score=place.score, at=place.at, neighbours=[EntryView.of(one) for one in found.neighbours]
-        )
 
 
 class SeasonView(BaseModel):

@@ -23,7 +23,7 @@ from shop.leaderboard.boards import load_boards
 from shop.leaderboard.cache import Answer, BoardCache
 from shop.leaderboard.domain import Board, Place, Ranked, Season, member
 from shop.leaderboard.epochs import Epochs
-from shop.leaderboard.keeper import CacheKeeper
+from shop.leaderboard.keeper import KEPT_AFTER_END, CacheKeeper
 from shop.leaderboard.recorder import Recorder
 from shop.leaderboard.settings import Settings
 from shop.leaderboard.standing_repository import Entry, Found, StandingRepository
@@ -185,7 +185,12 @@ class LeaderboardService:
     async def _read_cache(
         self, board: Board, season: Season, from_cache: Callable[[], Awaitable[Answer | None]]
     ) -> Found | None:
-        """What the cache says, if it has the board's epoch and lists nobody who is being hidden."""
+        """What the cache says, if it has the board's epoch and lists nobody who is being hidden.
+
+        It is not asked for a season that ended long ago, whose changes are not written to it.
+        """
+        if season.ends_at is not None and season.ends_at + KEPT_AFTER_END <= self._clock.now():
+            return None
         answer = None
         with contextlib.suppress(Unavailable):
             answer = await from_cache()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -36,7 +37,9 @@ EXACT = f"""
 {ENTRY} FROM entries e {NAMED}
 JOIN unnest($1::int[], $2::text[], $3::uuid[]) AS wanted (board_id, season, player_id)
     ON (e.board_id, e.season, e.player_id) = (wanted.board_id, wanted.season, wanted.player_id)"""
-ALL_OF = f"{ENTRY} FROM entries e {NAMED} WHERE e.player_id = ANY($1::uuid[])"
+RECENT_OF = f"""
+{ENTRY} FROM entries e {NAMED} LEFT JOIN seasons s ON (s.board_id, s.season) = (e.board_id, e.season)
+WHERE e.player_id = ANY($1::uuid[]) AND (s.ends_at IS NULL OR s.ends_at > $2)"""
 
 
 class Entry(NamedTuple):
@@ -107,9 +110,9 @@ class StandingRepository:
         columns = ([key.board_id for key, _ in wanted], [key.season for key, _ in wanted], [one for _, one in wanted])
         return [_entry(row) for row in await self._database.fetch(EXACT, *columns)]
 
-    async def all_of(self, player_ids: Iterable[UUID]) -> list[Entry]:
-        """Every entry of these players."""
-        return [_entry(row) for row in await self._database.fetch(ALL_OF, list(player_ids))]
+    async def recent_of(self, player_ids: Iterable[UUID], ended_after: datetime) -> list[Entry]:
+        """The entries of these players in seasons that go on or ended after a moment."""
+        return [_entry(row) for row in await self._database.fetch(RECENT_OF, list(player_ids), ended_after)]
 
 
 FIRST = Place(-(2**63), 0, 0)

@@ -57,6 +57,12 @@ class Arcade:
         self._timeout_s = timeout_s
         self._boards: Mapping[str, BoardSource] = {}
         self._boards_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
 
     async def effects(self, event_id: UUID, event: PlayerScored) -> Effects:
         """Tell both services of the score whose event has this id; both calls are idempotent by it."""
@@ -104,6 +110,18 @@ class Arcade:
         return next((one.board for one in self._boards.values() if one.source == source), None)
 
     async def _read_boards(self) -> None:
+        """One call for all who ask meanwhile, which goes on when the one who began it does not wait any more."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._call_for_boards())
+            self._reading.add_done_callback(self._boards_read)
+        await asyncio.shield(self._reading)
+
+    def _boards_read(self, task: asyncio.Task[None]) -> None:
+        self._reading = None
+        if not task.cancelled():
+            task.exception()  # marks it as retrieved: the requests that waited for it may be gone
+
+    async def _call_for_boards(self) -> None:
         boards = (await self._get(self._leaderboard, BOARDS, BoardsQuery())).boards
         self._boards = {one.board: one for one in boards}
         self._boards_at = time.monotonic()

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from shop.kit.db import Database, Record
 
+LOCK = "SELECT pg_advisory_xact_lock(hashtext('player game servers'))"
 ADD = """
 INSERT INTO game_servers (id, name, sources, token_digest, created_at)
 SELECT $1, $2, $3, $4, $5 WHERE (SELECT count(*) FROM game_servers) < $6
@@ -35,10 +36,13 @@ class ServerRepository:
         self._database = database
 
     async def add(self, server: GameServer, token_digest: bytes, limit: int) -> Literal["added", "taken", "full"]:
+        """One after the other: two that count at the same moment would both find room for one more."""
         values = (server.id, server.name, list(server.sources), token_digest, server.created_at)
-        if await self._database.fetchval(ADD, *values, limit):
-            return "added"
-        return "taken" if await self._database.fetchval(BY_NAME, server.name) else "full"
+        async with self._database.transaction() as connection:
+            await connection.execute(LOCK)
+            if await connection.fetchval(ADD, *values, limit):
+                return "added"
+            return "taken" if await connection.fetchval(BY_NAME, server.name) else "full"
 
     async def of_token(self, token_digest: bytes) -> GameServer | None:
         row = await self._database.fetchrow(BY_DIGEST, token_digest)
