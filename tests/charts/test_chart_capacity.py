@@ -61,8 +61,10 @@ def test_every_service_with_events_reads_the_size() -> None:
 SCALED = ",".join(
     f"services.{noun}.autoscaling.enabled=true,services.{noun}.autoscaling.maxReplicas=10" for noun in WITH_DATABASE
 )
-MOST = STREAMS * 11 * 8 + 10
-"""Connections with ten pods of each service and one more of an update: 8 each, and 10 of others."""
+POOL = ServiceSettings.model_fields["database_pool_size"].default
+REPLICAS = "services.order.replicas=2,services.product.replicas=2"
+MOST = STREAMS * 11 * POOL + 10
+"""Connections with ten pods of each service and one more of an update: a pool each, and 10 of others."""
 EXTERNAL = (
     "--set",
     "database.mode=External,database.external.host=db.example,global.secrets.postgres=admin",
@@ -82,22 +84,42 @@ def refusal(*arguments: str) -> str:
     return str(caught.value)
 
 
-def test_the_server_allows_the_connections_of_the_maximum_of_pods() -> None:
-    assert max_connections("--set", "services.order.replicas=1") == max(200, STREAMS * 2 * 8 + 10)
+def needed(*arguments: str) -> int:
+    """How many connections the services may open, by the message that refuses a server with one."""
+    found = re.search(r"may open (\d+) connections", refusal(*arguments, "--set", "database.maxConnections=1"))
+    assert found
+    return int(found[1])
+
+
+def test_the_connections_are_those_of_the_maximum_of_pods() -> None:
+    assert needed("--set", "services.order.replicas=1") == STREAMS * 2 * POOL + 10
     small_pool = ("--set-string", "services.pricing.config.SHOP_DATABASE_POOL_SIZE=2")
     few = ("--set", "services.order.replicas=20,services.payment.maxSurge=50%,services.payment.replicas=3", *small_pool)
     # Others: 2 pods; pricing 2 pods of 2; order 21; payment 3 and 2 of an update; 10 of others.
-    assert max_connections(*few) == (STREAMS - 3) * 2 * 8 + 2 * 2 + 21 * 8 + 5 * 8 + 10
+    assert needed(*few) == (STREAMS - 3) * 2 * POOL + 2 * 2 + 21 * POOL + 5 * POOL + 10
     with_jobs = ("--set", "services.order.migrations.mode=Job,backup.enabled=true,backup.destination=pvc://a/b")
-    assert max_connections(*few, *with_jobs) == max_connections(*few) + 2 + STREAMS * 3
+    assert needed(*few, *with_jobs) == needed(*few) + 2 + STREAMS * 3
+
+
+def test_the_server_allows_them_in_hundreds_because_it_restarts_when_the_limit_changes() -> None:
+    assert max_connections() == 200
+    assert needed() + 3 * POOL < 200, "three more pods leave the server as it is"
+    many = ("--set", "services.order.replicas=20")
+    assert 200 < needed(*many) < 300
+    assert max_connections(*many) == 300
+    servers = [named(template("shop", *more), "StatefulSet", "postgres") for more in ((), ("--set", REPLICAS))]
+    assert servers[0] == servers[1]
 
 
 def test_pools_that_the_server_cannot_serve_are_refused_with_the_numbers() -> None:
     text = refusal("--set", SCALED)
-    assert f"allows up to 500, but the services may open {MOST} connections ({WITH_DATABASE[0]} 11 pods x 8, " in text
+    assert (
+        f"allows up to 500, but the services may open {MOST} connections ({WITH_DATABASE[0]} 11 pods x {POOL}, " in text
+    )
     assert "others 10)" in text
-    assert f"database.maxConnections is 100, but the services may open {STREAMS * 2 * 8 + 10} connections" in refusal(
-        "--set", "database.maxConnections=100"
+    assert (
+        f"database.maxConnections is 100, but the services may open {STREAMS * 2 * POOL + 10} connections"
+        in refusal("--set", "database.maxConnections=100")
     )
     assert max_connections("--set", SCALED, "--set", f"database.maxConnections={MOST + 60}") == MOST + 60
     assert f"may open {MOST}" in refusal("--set", SCALED, "--set", f"database.maxConnections={MOST - 1}")
@@ -114,12 +136,11 @@ def test_the_limit_of_a_server_elsewhere_is_compared_once_it_is_stated() -> None
 
 def test_a_pool_size_in_env_counts() -> None:
     env = '[{"name": "SHOP_DATABASE_POOL_SIZE", "value": "64"}]'
-    assert max_connections("--set-json", f"services.order.env={env}") == (STREAMS - 1) * 2 * 8 + 2 * 64 + 10
+    assert needed("--set-json", f"services.order.env={env}") == (STREAMS - 1) * 2 * POOL + 2 * 64 + 10
 
 
 def test_the_chart_counts_with_the_defaults_of_the_services() -> None:
-    pool = ServiceSettings.model_fields["database_pool_size"].default
-    assert max_connections("--set", "services.order.replicas=30") == (STREAMS - 1) * 2 * pool + 31 * pool + 10
+    assert needed("--set", "services.order.replicas=30") == (STREAMS - 1) * 2 * POOL + 31 * POOL + 10
     assert f"need {MIN_STREAM_BYTES >> 20} MiB each" in refusal("--set", "messaging.storage=100Mi")
 
 

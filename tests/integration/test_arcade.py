@@ -19,7 +19,7 @@ from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.shop
 
-PLAYERS, ROUNDS = 50, 10
+PLAYERS, ROUNDS = 50, 20
 AT_ONCE = 20
 KILLED = ("player", "leaderboard", "achievement")
 STOPPED = ("valkey", "nats")

@@ -19,7 +19,7 @@ from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.shop
 
-ORDERS = 120
+ORDERS = 200
 AT_ONCE = 20
 CREW = 24
 KILLED = ("restaurant", "delivery", "notification", "order", "payment", "user", "pricing", "gateway")

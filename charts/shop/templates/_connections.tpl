@@ -3,7 +3,7 @@
 {{/* (list root NOUN): the pool size of one pod. `env` takes precedence over `config`. */}}
 {{- define "shop.connections.pool" -}}
 {{- $values := index (index . 0).Values.services (index . 1) }}
-{{- $pool := get ($values.config | default dict) "SHOP_DATABASE_POOL_SIZE" | default "8" }}
+{{- $pool := get ($values.config | default dict) "SHOP_DATABASE_POOL_SIZE" | default "6" }}
 {{- range $values.env }}
 {{- if and (eq .name "SHOP_DATABASE_POOL_SIZE") .value }}{{ $pool = .value }}{{ end }}
 {{- end }}
@@ -46,10 +46,11 @@
 {{- dict "needed" $needed "parts" (printf "%s, others %d" (join ", " $parts) $others) | toJson }}
 {{- end }}
 
-{{/* max_connections of a server that this release creates. */}}
+{{/* max_connections of a server that this release creates. PostgreSQL restarts when it changes, so it goes in hundreds:
+     another replica of a service or another service hardly ever changes it. */}}
 {{- define "shop.connections.max" -}}
 {{- $needed := (include "shop.connections" . | fromJson).needed | int }}
-{{- .Values.database.maxConnections | int | default (max 200 $needed) }}
+{{- .Values.database.maxConnections | int | default (max 200 (mul 100 (divf $needed 100 | ceil | int))) }}
 {{- end }}
 
 {{- define "shop.connections.check" -}}

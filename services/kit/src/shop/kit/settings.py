@@ -28,7 +28,7 @@ class ServiceSettings(BaseSettings):
     service: ClassVar[str]
 
     database_url: str = Field(default="", repr=False)
-    database_pool_size: int = Field(default=8, ge=2, le=64)
+    database_pool_size: int = Field(default=6, ge=2, le=64)
     database_pooler: Pooler = "none"
     """``transaction`` where ``database_url`` leads to a pooler in transaction mode, such as PgBouncer."""
     nats_url: str = Field(default="nats://nats:4222", repr=False)
