@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -143,9 +143,7 @@ def create_app(
     app.state.internal_token = settings.internal_token
     install_error_handlers(app)
     documentation = [docs_router(title)] if documented else []
-    # Routes of an included router are searched twice, which costs more than all else that a small request needs.
-    for router in (*routers, _operational_routes(settings, uses_bus, readiness), *documentation):
-        app.router.routes.extend(router.routes)
+    _add_routes(app, (*routers, _operational_routes(settings, uses_bus, readiness), *documentation))
     observe.expect(_templates(routers))
     if found := operations(app.router.routes):
         app.add_middleware(Lean, operations=found)
@@ -155,6 +153,12 @@ def create_app(
         app.add_middleware(kind, **options)  # type: ignore[arg-type]
     app.add_middleware(Observe, max_body_bytes=settings.max_body_bytes, behind_gateway=behind_gateway)
     return app
+
+
+def _add_routes(app: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Routes of an included router are searched twice, which costs more than all else that a small request needs."""
+    for router in routers:
+        app.router.routes.extend(router.routes)
 
 
 def _templates(routers: Sequence[APIRouter]) -> Iterator[tuple[str, str, int]]:
