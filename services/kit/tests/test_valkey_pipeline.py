@@ -61,12 +61,13 @@ async def test_errors_are_of_their_command_alone(valkey: ValkeyPipeline) -> None
 
 
 async def test_a_caller_that_does_not_wait_any_more_takes_no_other_answer(valkey: ValkeyPipeline) -> None:
-    await valkey.execute("PING")
+    connection = await valkey.execute("CLIENT", "ID")
     given_up = asyncio.create_task(valkey.execute("ECHO", "given up"))
     await asyncio.sleep(0)
     given_up.cancel()
     assert await valkey.execute("ECHO", "next") == b"next"
     assert given_up.cancelled()
+    assert await valkey.execute("CLIENT", "ID") == connection, "the connection stays, and so do its other commands"
 
 
 async def test_a_command_is_sent_again_over_a_new_connection(valkey: ValkeyPipeline, valkey_url: str) -> None:
