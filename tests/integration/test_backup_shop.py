@@ -1,7 +1,4 @@
-"""A shop that sells is backed up, and a new one begins with the backup: what was acknowledged before is there.
-
-That new shop, which has data then, is not restored over.
-"""
+"""A shop that sells is backed up, and a new one begins with the backup: what was acknowledged before is there."""
 
 from __future__ import annotations
 
@@ -119,11 +116,15 @@ async def test_a_new_shop_goes_on_where_the_backup_ended(
         finally:
             await client.close()
         assert_holds(await audited(again, acknowledged))
-        await asyncio.to_thread(is_not_restored_over, again.local.data_dir, tmp_path / "backups")
 
 
-def is_not_restored_over(data_dir: Path, backup: Path) -> None:
-    """The shop in `data_dir`, which is ended first, does not start with a backup, for it has data of its own."""
-    shopctl("down", data_dir=data_dir)
-    with pytest.raises(ShopctlFailed, match=r"shop_\w+ is not empty .* only fills the databases of a new shop"):
-        local_shop.start(data_dir, free_port(), (), ["--restore-from", str(backup)])
+async def test_a_shop_with_data_is_not_restored_over(shop: RunningShop, tmp_path: Path, servers_folder: Path) -> None:
+    backups = tmp_path / "backups"
+    await asyncio.to_thread(shopctl, "backup", "--to", str(backups), data_dir=shop.local.data_dir)
+    other = local_shop.start(servers_folder / "other", free_port())
+    shopctl("down", data_dir=other.data_dir)
+    try:
+        with pytest.raises(ShopctlFailed, match=r"shop_\w+ is not empty .* only fills the databases of a new shop"):
+            local_shop.start(other.data_dir, free_port(), (), ["--restore-from", str(backups)])
+    finally:
+        other.down()
