@@ -111,5 +111,7 @@ def test_what_the_operators_image_starts_needs_no_development_kit(module: str) -
 
 
 def test_nothing_runs_as_root() -> None:
-    assert "USER 10001:10001" in stage(BASE)
-    assert "USER 10001:10001" in stage(OPERATOR)
+    assert {parent(BASE), parent(OPERATOR)} == {RUNTIME}
+    users = [line for name in (RUNTIME, BASE, OPERATOR, "dev", SERVICE) for line in stage(name) if "USER" in line]
+    assert users == ["USER 10001:10001"]
+    assert users[0] in stage(RUNTIME)
