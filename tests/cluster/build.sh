@@ -1,5 +1,5 @@
 # Programs: from Debian where it has them, from the Go module proxy otherwise. Sourced by `cluster`.
-PACKAGES=(containerd runc buildah iptables iproute2 containernetworking-plugins debootstrap etcd-server conntrack openssl gcc libc6-dev)
+PACKAGES=(containerd runc buildah skopeo iptables iproute2 containernetworking-plugins debootstrap etcd-server conntrack openssl gcc libc6-dev)
 APT_TRIES=3
 APT_PAUSE_S=5
 MIN_GO=1.26

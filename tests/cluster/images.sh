@@ -16,12 +16,18 @@ load() { # REF...: into containerd under the same (fully qualified) names; what 
         wanted+=("$ref")
     done
     [ ${#wanted[@]} -gt 0 ] || return 0
-    # One layout for all, so that layers that images share are written and read once; compressing would take most of the time.
+    # One layout for all, so that layers that images share are written and read once. skopeo leaves them uncompressed;
+    # `buildah push` would compress all layers of each image, which takes longer than to build it.
     layout=$state/images.$$
-    for ref in "${wanted[@]}"; do bh push -q --disable-compression "$ref" "oci:$layout:$ref"; done
+    for ref in "${wanted[@]}"; do copy_to_layout "$ref" "$layout"; done
     tar -C "$layout" -cf - . | ctr -a "$sock" -n k8s.io images import - >/dev/null || { rm -rf "$layout"; fail "containerd did not take ${wanted[*]}"; }
     rm -rf "$layout"
     for ref in "${wanted[@]}"; do image_id "$ref" >"$(note "$ref")"; done
+}
+
+copy_to_layout() { # REF LAYOUT
+    local output
+    output=$(STORAGE_DRIVER=overlay skopeo copy -q --dest-oci-accept-uncompressed-layers "containers-storage:$1" "oci:$2:$1" 2>&1) || fail "skopeo could not copy $1: $output"
 }
 
 image_id() { bh images -q --no-trunc "$1"; }
