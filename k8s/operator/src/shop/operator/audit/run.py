@@ -39,7 +39,8 @@ from shop.operator.audit.stock import stock_is_conserved, stock_never_negative, 
 from shop.operator.audit.unlocks import achievements_are_earned_once
 from shop.operator.errors import ShopctlError
 
-CONNECT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 15.0
+"""Through a port-forward of a busy cluster a connection takes seconds."""
 STATEMENT_TIMEOUT_S = 120.0
 # A violation is checked again: an order that changes between reading two databases is none.
 CHECKS = 3
@@ -166,7 +167,8 @@ async def _connect(noun: str, url: str) -> asyncpg.Connection:
             server_settings={"default_transaction_read_only": "on", "application_name": "shopctl audit"},
         )
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise ShopctlError(f"the database of {noun} cannot be read: {error or type(error).__name__}") from error
+        why = "no connection in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        raise ShopctlError(f"the database of {noun} cannot be read: {why}") from error
 
 
 async def wait_until_ended(target: Target, timeout_s: float) -> list[str]:
