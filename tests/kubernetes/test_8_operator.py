@@ -214,9 +214,18 @@ async def test_a_database_elsewhere_that_cannot_be_reached_is_named(bookshop: Op
     bookshop.inside.kubectl("delete", "secret", "elsewhere")
 
 
+async def test_deletion_leaves_nothing(bookshop: Operated) -> None:
+    bookshop.patch({"deletionPolicy": "Delete", "backup": None})
+    bookshop.ready()
+    bookshop.delete()
+    mine = {(kind, name) for kind, name in left(bookshop.inside) if name != "backups"}
+    assert mine == set()
+    assert bookshop.inside.items("shops") == []
+
+
 @pytest.fixture(scope="module")
 def foodcourt(operator: None, findings: Findings) -> Operated:
-    """The sample, ready."""
+    """The sample, ready. The bookshop is gone: a node of two CPUs has no room for both beside the release's shop."""
     shop = Operated("foodcourt", NAMESPACE, "foodcourt")
     shop.apply()
     findings.note("seconds from kubectl apply of a food court to Ready", shop.ready())
@@ -282,16 +291,7 @@ async def has_unlocked(api: Shop, player: str, code: str) -> bool:
     return one["unlocked_at"] is not None
 
 
-async def test_deletion_leaves_nothing(bookshop: Operated) -> None:
-    bookshop.patch({"deletionPolicy": "Delete", "backup": None})
-    bookshop.ready()
-    bookshop.delete()
-    mine = {(kind, name) for kind, name in left(bookshop.inside) if name != "backups"}
-    assert mine == set()
-    assert bookshop.inside.items("shops") == []
-
-
-def test_no_operator_had_to_be_restarted(bookshop: Operated) -> None:
+def test_no_operator_had_to_be_restarted(operator: None) -> None:
     pods = json.loads(run("kubectl", "get", "pods", "--namespace", SYSTEM, "-o", "json"))["items"]
     restarts = {pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods}
     assert len(restarts) == 2

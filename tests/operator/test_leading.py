@@ -12,7 +12,7 @@ from tests.operator.kept import Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operators
 
-TAKEOVER_LIMIT_S = 15
+TAKEOVER_LIMIT_S = 30
 
 
 async def test_one_leads_and_the_other_takes_over_when_it_is_killed(

@@ -17,11 +17,12 @@ from shop.operator.kube.client import Kube
 from shop.operator.kube.kinds import LEASE
 from shop.operator.kube.objects import Object
 
-DURATION_S = 8
+DURATION_S = 15
+"""This and DEADLINE_S are those of Kubernetes' own controllers: a leader on a busy node must not give up at once."""
 RENEW_S = 2.0
-DEADLINE_S = 6.0
+DEADLINE_S = 10.0
 """Without a renewal for so long the leader gives up. Less than DURATION_S."""
-ATTEMPT_S = 2.0
+ATTEMPT_S = 4.0
 """For one request; a renewal that hangs must leave time for another."""
 POLL_S = 2.0
 """How often a standby reads the Lease. The longest takeover: DURATION_S and twice this."""
