@@ -15,6 +15,8 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
+from shop.operator.errors import reason_of
+
 CONNECT_TIMEOUT_S = 3
 MESSAGE_TIMEOUT_S = 5.0
 # Of a longer stream only the newest events are read: older ones cannot be affected by a recent fault.
@@ -86,13 +88,13 @@ async def _connected(url: str) -> AsyncIterator[Client]:
         )
         client = await asyncio.wait_for(connecting, CONNECT_TIMEOUT_S)
     except (OSError, TimeoutError, NatsError) as error:
-        raise BrokerError(f"the broker is not reachable: {error or type(error).__name__}") from error
+        raise BrokerError(f"the broker is not reachable: {reason_of(error)}") from error
     try:
         yield client
     except NotFoundError as error:
         raise BrokerError("the broker has no such stream") from error
     except (OSError, TimeoutError, NatsError) as error:
-        raise BrokerError(f"the stream could not be read: {error or type(error).__name__}") from error
+        raise BrokerError(f"the stream could not be read: {reason_of(error)}") from error
     finally:
         await client.close()
 

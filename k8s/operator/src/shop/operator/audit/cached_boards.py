@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from shop.operator.audit.arcade import LEADERBOARD, has_arcade
 from shop.operator.audit.model import Audit, Finding
+from shop.operator.errors import reason_of
 
 TIMEOUT_S = 5.0
 PAGE_RANKS = 5_000
@@ -59,7 +60,7 @@ async def boards_in_cache_are_right(audit: Audit) -> Finding:
             for one in (await _seasons(cache, audit.connections[LEADERBOARD]))[0]:
                 await _compare(audit, cache, one, finding)
     except ERRORS as error:
-        finding.violations["cache"] = f"could not be read: {error or type(error).__name__}"
+        finding.violations["cache"] = f"could not be read: {reason_of(error)}"
     return finding
 
 

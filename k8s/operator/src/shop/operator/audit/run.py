@@ -37,7 +37,7 @@ from shop.operator.audit.players import experience_follows_ledger
 from shop.operator.audit.recommendations import purchases_follow_events
 from shop.operator.audit.stock import stock_is_conserved, stock_never_negative, undone_orders_give_back
 from shop.operator.audit.unlocks import achievements_are_earned_once
-from shop.operator.errors import ShopctlError
+from shop.operator.errors import ShopctlError, reason_of
 
 CONNECT_TIMEOUT_S = 15.0
 """Through a port-forward of a busy cluster a connection takes seconds."""
@@ -167,8 +167,7 @@ async def _connect(noun: str, url: str) -> asyncpg.Connection:
             server_settings={"default_transaction_read_only": "on", "application_name": "shopctl audit"},
         )
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        why = "no connection in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        raise ShopctlError(f"the database of {noun} cannot be read: {why}") from error
+        raise ShopctlError(f"the database of {noun} cannot be read: {reason_of(error)}") from error
 
 
 async def wait_until_ended(target: Target, timeout_s: float) -> list[str]:

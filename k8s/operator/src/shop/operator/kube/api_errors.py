@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import aiohttp
 import orjson
 
+from shop.operator.errors import reason_of
 from shop.operator.kube.objects import Object
 
 MAX_MESSAGE = 2_000
@@ -70,5 +71,4 @@ def error_of(code: int, status: Object, retry_after: str | None = None) -> ApiEr
 def no_response(method: str, path: str, error: Exception) -> Unreachable:
     """The error for a request without a response; "NotSent" when it certainly was not carried out."""
     sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    what = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-    return Unreachable(0, "NoAnswer" if sent else "NotSent", f"API server: {method} {path}: {what}")
+    return Unreachable(0, "NoAnswer" if sent else "NotSent", f"API server: {method} {path}: {reason_of(error)}")
