@@ -106,11 +106,11 @@ class Place(NamedTuple):
 
     def encode(self) -> bytes:
         """24 bytes that are ordered as places are, exact for every score; see ADR 0053."""
-        unsigned = (self.sort_key + 2**63, self.at_us, self.seq)
-        return b"".join(part.to_bytes(8, "big") for part in unsigned)
+        return PLACE.pack(self.sort_key + 2**63, self.at_us, self.seq)
 
 
-MEMBER = Struct(">QQQ16s")
+PLACE = Struct(">QQQ")
+MEMBER = Struct(f"{PLACE.format}16s")
 """Place and player."""
 
 
