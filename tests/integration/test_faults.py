@@ -18,9 +18,9 @@ from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.shop
 
-ORDERS = 60
+ORDERS = 120
 AT_ONCE = 20
-KILL_AFTER = 20
+KILL_AFTER = 40
 BACK_WITHIN_S = 60.0
 ANSWER_WITHIN_S = 4.0
 BROKER_AWAY_S = float(os.environ.get("SHOP_BROKER_AWAY_S", "10"))

@@ -214,46 +214,12 @@ async def test_a_database_elsewhere_that_cannot_be_reached_is_named(bookshop: Op
     bookshop.inside.kubectl("delete", "secret", "elsewhere")
 
 
-async def test_deletion_leaves_nothing(bookshop: Operated) -> None:
-    bookshop.patch({"deletionPolicy": "Delete", "backup": None})
-    bookshop.ready()
-    bookshop.delete()
-    mine = {(kind, name) for kind, name in left(bookshop.inside) if name != "backups"}
-    assert mine == set()
-    assert bookshop.inside.items("shops") == []
-
-
-@pytest.fixture(scope="module")
-def foodcourt(operator: None, findings: Findings) -> Operated:
-    """The sample, ready. The bookshop is gone: a node of two CPUs has no room for both beside the release's shop."""
-    shop = Operated("foodcourt", NAMESPACE, "foodcourt")
-    shop.apply()
-    findings.note("seconds from kubectl apply of a food court to Ready", shop.ready())
-    return shop
-
-
-async def test_a_food_court_delivers_what_a_fleet_orders(foodcourt: Operated, findings: Findings) -> None:
-    """The sample Job, but for its length: every order that was accepted arrives."""
-    job = yaml.safe_load((SAMPLES / "jobs" / "fleet.yaml").read_text(encoding="utf-8"))
-    container = job["spec"]["template"]["spec"]["containers"][0]
-    container["image"] = f"{images.REGISTRY}/shop-operator:{images.version()}"
-    few = ["--couriers=8", "--orders-per-minute=60", "--minutes=0.4", "--time-factor=30"]
-    container["args"] = [container["args"][0], *few]
-    foodcourt.inside.kubectl("apply", "-f", "-", stdin=json.dumps(job))
-    foodcourt.inside.kubectl("wait", "--for=condition=Complete", "job/fleet", "--timeout=300s", timeout_s=310)
-    orders = json.loads(foodcourt.inside.kubectl("logs", "job/fleet").strip().splitlines()[-1])["orders"]
-    findings.note("food orders placed and delivered by the fleet", f"{orders['placed']}, {orders['delivered']}")
-    assert orders["delivered"] >= MIN_DELIVERED, orders
-    foodcourt.assert_clean()
-    foodcourt.inside.kubectl("delete", "job", "fleet")
-
-
-async def test_an_arcade_keeps_its_players_while_it_is_off(foodcourt: Operated) -> None:
+async def test_an_arcade_keeps_its_players_while_it_is_off(bookshop: Operated) -> None:
     """The module is added to a shop that runs: a round is played through its API, counts once, and is on the board
     again after the module was off."""
-    foodcourt.patch({"modules": {"arcade": True}})
-    foodcourt.ready()
-    async with foodcourt.gateway() as api:
+    bookshop.patch({"modules": {"arcade": True}})
+    bookshop.ready()
+    async with bookshop.gateway() as api:
         (player,) = await api.sign_up_many(1)
         path, body, played = await play(api, player)
         assert played["score"] > 0
@@ -262,21 +228,21 @@ async def test_an_arcade_keeps_its_players_while_it_is_off(foodcourt: Operated) 
         me = await api.call("GET", "/players/me", player)
         await wait_until(partial(leads, api, me["id"], played["score"]), ON_BOARD_WITHIN_S, "the round on the board")
         await wait_until(partial(has_unlocked, api, player, "first-round"), ON_BOARD_WITHIN_S, "the achievement")
-    foodcourt.assert_clean()
-    foodcourt.patch({"modules": {"arcade": False}})
-    foodcourt.ready()
-    assert "foodcourt-player" not in {one["metadata"]["name"] for one in foodcourt.inside.items("deployments")}
-    async with foodcourt.gateway() as api:
+        await bought(bookshop, api, "beside the game")
+    bookshop.assert_clean()
+    bookshop.patch({"modules": {"arcade": False}})
+    bookshop.ready()
+    assert "bookshop-player" not in {one["metadata"]["name"] for one in bookshop.inside.items("deployments")}
+    async with bookshop.gateway() as api:
         with pytest.raises(ShopError, match="unknown_service"):
             await api.call("GET", "/leaderboards/stack")
-        assert (await api.call("GET", "/restaurants"))["items"], "the food court goes on"
-    foodcourt.patch({"modules": {"arcade": True}})
-    foodcourt.ready()
-    async with foodcourt.gateway() as api:
+        await bought(bookshop, api, "without the game")
+    bookshop.patch({"modules": {"arcade": True}})
+    bookshop.ready()
+    async with bookshop.gateway() as api:
         await wait_until(partial(leads, api, me["id"], played["score"]), ON_BOARD_WITHIN_S, "the round again")
         assert await has_unlocked(api, player, "first-round")
-    foodcourt.assert_clean()
-    foodcourt.delete()
+    bookshop.assert_clean()
 
 
 async def leads(api: Shop, player_id: str, score: int) -> bool:
@@ -289,6 +255,38 @@ async def has_unlocked(api: Shop, player: str, code: str) -> bool:
     found = (await api.call("GET", "/achievements/me", player))["items"]
     (one,) = [one for one in found if one["code"] == code]
     return one["unlocked_at"] is not None
+
+
+async def test_deletion_leaves_nothing(bookshop: Operated) -> None:
+    bookshop.patch({"deletionPolicy": "Delete", "backup": None})
+    bookshop.ready()
+    bookshop.delete()
+    mine = {(kind, name) for kind, name in left(bookshop.inside) if name != "backups"}
+    assert mine == set()
+    assert bookshop.inside.items("shops") == []
+
+
+async def test_a_food_court_delivers_what_a_fleet_orders(operator: None, findings: Findings) -> None:
+    """The sample Shop and the sample Job, but for their length: every order that was accepted arrives.
+
+    The bookshop is gone: a node of two CPUs has no room for both beside the release's shop.
+    """
+    shop = Operated("foodcourt", NAMESPACE, "foodcourt")
+    shop.apply()
+    findings.note("seconds from kubectl apply of a food court to Ready", shop.ready())
+    job = yaml.safe_load((SAMPLES / "jobs" / "fleet.yaml").read_text(encoding="utf-8"))
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    container["image"] = f"{images.REGISTRY}/shop-operator:{images.version()}"
+    few = ["--couriers=8", "--orders-per-minute=60", "--minutes=0.4", "--time-factor=30"]
+    container["args"] = [container["args"][0], *few]
+    shop.inside.kubectl("apply", "-f", "-", stdin=json.dumps(job))
+    shop.inside.kubectl("wait", "--for=condition=Complete", "job/fleet", "--timeout=300s", timeout_s=310)
+    orders = json.loads(shop.inside.kubectl("logs", "job/fleet").strip().splitlines()[-1])["orders"]
+    findings.note("food orders placed and delivered by the fleet", f"{orders['placed']}, {orders['delivered']}")
+    assert orders["delivered"] >= MIN_DELIVERED, orders
+    shop.assert_clean()
+    shop.inside.kubectl("delete", "job", "fleet")
+    shop.delete()
 
 
 def test_no_operator_had_to_be_restarted(operator: None) -> None:

@@ -6,13 +6,14 @@ import asyncio
 from pathlib import Path
 
 from shop.devkit.testing import wait_until
+from shop.operator.engine.leader import DURATION_S, POLL_S
 from shop.operator.kube.client import Kube
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import Kept
 from tests.operator.kubelet import Kubelet
 from tests.operator.operators import Operators
 
-TAKEOVER_LIMIT_S = 30
+TAKEOVER_LIMIT_S = DURATION_S + 2 * POLL_S + 3
 
 
 async def test_one_leads_and_the_other_takes_over_when_it_is_killed(
