@@ -29,9 +29,9 @@ STATUSES = (*EXPECTED_STATUSES, "503")
 
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
-async def player(browser: Browser, shop: RunningShop, request: pytest.FixtureRequest) -> AsyncIterator[BrowserUser]:
+async def player(chromium: Browser, shop: RunningShop, request: pytest.FixtureRequest) -> AsyncIterator[BrowserUser]:
     """A new customer."""
-    async with browser_user(browser, shop.url, expected_statuses=STATUSES, viewport=request.param) as user:
+    async with browser_user(chromium, shop.url, expected_statuses=STATUSES, viewport=request.param) as user:
         await user.sign_up()
         yield user
 
@@ -104,7 +104,7 @@ async def test_a_result_that_is_posted_twice_counts_once(player: BrowserUser) ->
     await expect(page.get_by_text("A round of Stack")).to_have_count(1)
 
 
-async def test_a_private_player_leaves_the_board_and_returns(player: BrowserUser, browser: Browser) -> None:
+async def test_a_private_player_leaves_the_board_and_returns(player: BrowserUser, chromium: Browser) -> None:
     page = player.page
     await play(player)
     await player.go("/account/player")
@@ -115,14 +115,14 @@ async def test_a_private_player_leaves_the_board_and_returns(player: BrowserUser
     await expect(page.get_by_text("Your player was saved.")).to_be_visible()
     profile = await page.locator(".own h2 a").get_attribute("href")
     assert profile
-    async with browser_user(browser, player.url, expected_statuses=STATUSES) as other:
+    async with browser_user(chromium, player.url, expected_statuses=STATUSES) as other:
         await other.go(profile)
         await expect(other.heading).to_have_text("Private player")
         await other.go("/leaderboards/stack")
         await reloaded_while(other.page, name)
     await page.get_by_label("Private").uncheck()
     await player.press("Save")
-    async with browser_user(browser, player.url, expected_statuses=STATUSES) as other:
+    async with browser_user(chromium, player.url, expected_statuses=STATUSES) as other:
         await other.go(profile)
         await reloaded_until(other.page, other.heading, name)
 

@@ -43,19 +43,19 @@ async def place(api: Api, admin: str) -> Kitchen:
     return await kitchen(api, admin, acceptance="manual", auto_progress=False, preparation_s=60)
 
 
-def live_user(browser: Browser, shop: RunningShop, **options: Any) -> AbstractAsyncContextManager[BrowserUser]:
-    return browser_user(browser, shop.url, expected_statuses=LIVE_STATUSES, **options)
+def live_user(chromium: Browser, shop: RunningShop, **options: Any) -> AbstractAsyncContextManager[BrowserUser]:
+    return browser_user(chromium, shop.url, expected_statuses=LIVE_STATUSES, **options)
 
 
 @pytest.fixture
-async def people(browser: Browser, shop: RunningShop, place: Kitchen) -> AsyncIterator[Town]:
+async def people(chromium: Browser, shop: RunningShop, place: Kitchen) -> AsyncIterator[Town]:
     """A customer, and a cook and a courier whom the administrator has added by their email addresses."""
     async with AsyncExitStack() as stack:
         names = ("customer", "cook", "courier")
-        users = [await stack.enter_async_context(live_user(browser, shop, viewport=PHONE)) for _ in names]
+        users = [await stack.enter_async_context(live_user(chromium, shop, viewport=PHONE)) for _ in names]
         for user in users:
             await user.sign_up()
-        async with live_user(browser, shop) as admin:
+        async with live_user(chromium, shop) as admin:
             await admin.sign_in(shop.admin_email, shop.admin_password, "/admin/town")
             await add_people(admin, place, cook=users[1], courier=users[2])
         found = Town(place, *users)
@@ -196,10 +196,10 @@ async def test_the_staff_changes_menu_and_hours_and_customers_see_it(people: Tow
 
 
 async def test_without_a_courier_nothing_is_ordered_and_the_cart_is_kept(
-    browser: Browser, shop: RunningShop, api: Api, admin: str
+    chromium: Browser, shop: RunningShop, api: Api, admin: str
 ) -> None:
     place = await kitchen(api, admin)
-    async with live_user(browser, shop) as customer:
+    async with live_user(chromium, shop) as customer:
         await customer.sign_up()
         await order(customer, place)
         note = customer.page.get_by_role("alert")

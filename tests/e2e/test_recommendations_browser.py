@@ -77,8 +77,8 @@ def hanging(shop: RunningShop) -> Iterator[None]:
 
 
 @pytest.fixture
-async def customer(browser: Browser, shop: RunningShop) -> AsyncIterator[BrowserUser]:
-    async with browser_user(browser, shop.url) as user:
+async def customer(chromium: Browser, shop: RunningShop) -> AsyncIterator[BrowserUser]:
+    async with browser_user(chromium, shop.url) as user:
         yield user
 
 
@@ -142,7 +142,7 @@ async def test_what_sells_out_is_no_longer_recommended(customer: BrowserUser, pa
 
 
 async def test_pages_are_complete_while_the_service_hangs(
-    browser: Browser, customer: BrowserUser, shop: RunningShop, pair: Pair
+    chromium: Browser, customer: BrowserUser, shop: RunningShop, pair: Pair
 ) -> None:
     path = f"/products/{pair.one['id']}"
     await until_shown(customer, path, "Bought together", pair.other["name"], LEARNED_WITHIN_S)
@@ -152,7 +152,7 @@ async def test_pages_are_complete_while_the_service_hangs(
         assert await names_in(customer, path, "You may also like")
         await customer.add_to_cart(pair.one)
         await expect(customer.main.get_by_role("region", name="Order summary")).to_be_visible()
-    async with browser_user(browser, shop.url) as visitor:
+    async with browser_user(chromium, shop.url) as visitor:
         await until_shown(visitor, path, "Bought together", pair.other["name"], SEEN_WITHIN_S)
 
 
@@ -169,9 +169,9 @@ async def test_pages_are_complete_without_the_service(customer: BrowserUser, sho
 
 
 async def test_an_administrator_sees_pairs_and_looks_as_a_customer(
-    browser: Browser, shop: RunningShop, pair: Pair
+    chromium: Browser, shop: RunningShop, pair: Pair
 ) -> None:
-    async with browser_user(browser, shop.url) as admin:
+    async with browser_user(chromium, shop.url) as admin:
         await admin.sign_in(shop.admin_email, shop.admin_password, "/admin/recommendations")
         row = admin.main.get_by_role("row").filter(has_text=pair.one["name"]).filter(has_text=pair.other["name"])
 
@@ -190,11 +190,11 @@ async def test_an_administrator_sees_pairs_and_looks_as_a_customer(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_recommendations_fit_a_phone_and_can_be_read(
-    browser: Browser, shop: RunningShop, pair: Pair, scheme: str
+    chromium: Browser, shop: RunningShop, pair: Pair, scheme: str
 ) -> None:
     path = f"/products/{pair.one['id']}"
     options: dict[str, Any] = {"viewport": PHONE, "color_scheme": scheme, "reduced_motion": "reduce"}
-    async with browser_user(browser, shop.url, **options) as customer:
+    async with browser_user(chromium, shop.url, **options) as customer:
         await until_shown(customer, path, "Bought together", pair.other["name"], LEARNED_WITHIN_S)
         await customer.add_to_cart(pair.one)
         for shown in ("/", path, "/cart", "/category/poetry"):
@@ -203,8 +203,8 @@ async def test_recommendations_fit_a_phone_and_can_be_read(
             assert not await low_contrast_texts(customer.page, MIN_CONTRAST), shown
 
 
-async def test_a_customer_deletes_the_account(browser: Browser, shop: RunningShop, pair: Pair) -> None:
-    async with browser_user(browser, shop.url) as customer:
+async def test_a_customer_deletes_the_account(chromium: Browser, shop: RunningShop, pair: Pair) -> None:
+    async with browser_user(chromium, shop.url) as customer:
         await customer.sign_up()
         await customer.add_to_cart(pair.one)
         await customer.buy()

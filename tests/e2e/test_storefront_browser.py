@@ -44,16 +44,16 @@ FOCUSED = "() => document.activeElement.id || document.activeElement.textContent
 
 
 @pytest.fixture
-async def customer(browser: Browser, shop: RunningShop) -> AsyncIterator[BrowserUser]:
+async def customer(chromium: Browser, shop: RunningShop) -> AsyncIterator[BrowserUser]:
     """A new visitor."""
-    async with browser_user(browser, shop.url) as user:
+    async with browser_user(chromium, shop.url) as user:
         yield user
 
 
 @pytest.fixture
-async def administrator(browser: Browser, shop: RunningShop) -> AsyncIterator[BrowserUser]:
+async def administrator(chromium: Browser, shop: RunningShop) -> AsyncIterator[BrowserUser]:
     """A signed-in administrator."""
-    async with browser_user(browser, shop.url) as user:
+    async with browser_user(chromium, shop.url) as user:
         await user.sign_in(shop.admin_email, shop.admin_password, "/admin")
         yield user
 
@@ -95,10 +95,10 @@ async def test_a_declined_card_leaves_no_order_and_no_reservation(customer: Brow
 
 
 async def test_two_browsers_buy_the_last_copy_at_once(
-    browser: Browser, shop: RunningShop, api: Api, admin: str
+    chromium: Browser, shop: RunningShop, api: Api, admin: str
 ) -> None:
     book = await new_product(api, admin, stock=1)
-    async with browser_user(browser, shop.url) as one, browser_user(browser, shop.url) as other:
+    async with browser_user(chromium, shop.url) as one, browser_user(chromium, shop.url) as other:
         for buyer in (one, other):
             await buyer.add_to_cart(book)
             await buyer.sign_up()
@@ -125,9 +125,9 @@ async def test_submitting_twice_buys_once(customer: BrowserUser, api: Api, admin
     assert await stock(api, book) == 4
 
 
-async def test_a_purchase_without_script(browser: Browser, shop: RunningShop, api: Api, admin: str) -> None:
+async def test_a_purchase_without_script(chromium: Browser, shop: RunningShop, api: Api, admin: str) -> None:
     book = await new_product(api, admin, stock=5)
-    async with browser_user(browser, shop.url, java_script_enabled=False) as customer:
+    async with browser_user(chromium, shop.url, java_script_enabled=False) as customer:
         await customer.add_to_cart(book)
         await customer.page.get_by_label(f"Quantity of {book['name']}").fill("3")
         await customer.press("Update")
@@ -233,17 +233,17 @@ async def test_an_administrator_creates_a_promotion(administrator: BrowserUser) 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_pages_have_contrast_and_labelled_fields(
-    browser: Browser, shop: RunningShop, api: Api, admin: str, scheme: str
+    chromium: Browser, shop: RunningShop, api: Api, admin: str, scheme: str
 ) -> None:
     book = await new_product(api, admin, stock=3)
-    async with browser_user(browser, shop.url, color_scheme=scheme, reduced_motion="reduce") as customer:
+    async with browser_user(chromium, shop.url, color_scheme=scheme, reduced_motion="reduce") as customer:
         await customer.add_to_cart(book)
         for path in (*PUBLIC_PATHS, f"/products/{book['id']}"):
             await check_readable(customer, path)
         await customer.sign_up()
         for path in CUSTOMER_PATHS:
             await check_readable(customer, path)
-    async with browser_user(browser, shop.url, color_scheme=scheme) as administrator:
+    async with browser_user(chromium, shop.url, color_scheme=scheme) as administrator:
         await administrator.sign_in(shop.admin_email, shop.admin_password)
         for path in ADMIN_PATHS:
             await check_readable(administrator, path)
@@ -255,9 +255,9 @@ async def check_readable(user: BrowserUser, path: str) -> None:
     assert not await low_contrast_texts(user.page, MIN_CONTRAST), path
 
 
-async def test_pages_fit_the_width_of_a_phone(browser: Browser, shop: RunningShop, api: Api, admin: str) -> None:
+async def test_pages_fit_the_width_of_a_phone(chromium: Browser, shop: RunningShop, api: Api, admin: str) -> None:
     book = await new_product(api, admin, stock=3)
-    async with browser_user(browser, shop.url, viewport=PHONE) as customer:
+    async with browser_user(chromium, shop.url, viewport=PHONE) as customer:
         await customer.add_to_cart(book)
         for path in (*PUBLIC_PATHS, f"/products/{book['id']}"):
             await customer.go(path)
@@ -270,7 +270,7 @@ async def test_pages_fit_the_width_of_a_phone(browser: Browser, shop: RunningSho
         await expect(customer.heading).to_have_text("Thank you for your order")
         assert await overflow_px(customer.page) == 0
         order_path = customer.page.url.removeprefix(shop.url)
-    async with browser_user(browser, shop.url, viewport=PHONE) as administrator:
+    async with browser_user(chromium, shop.url, viewport=PHONE) as administrator:
         await administrator.sign_in(shop.admin_email, shop.admin_password)
         for path in (*ADMIN_PATHS, f"/admin{order_path}"):
             await administrator.go(path)

