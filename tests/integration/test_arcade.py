@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
+from collections.abc import Sized
 from functools import partial
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from shop.devkit.testing import wait_until
 from tests.conftest import RunningShop
 from tests.integration import arcade, buyers
-from tests.integration.arcade import Player
+from tests.integration.arcade import Player, Posted
 from tests.integration.audit import assert_clean
 from tests.load.shoppers import Shop
 
@@ -23,6 +24,8 @@ PLAYERS, ROUNDS = 50, 20
 AT_ONCE = 20
 KILLED = ("player", "leaderboard", "achievement")
 STOPPED = ("valkey", "nats")
+ROUNDS_WHILE_AWAY = 40
+"""Results that are answered while a store is stopped, before it is started again."""
 BACK_WITHIN_S = 60.0
 SCORE_PER_XP, DAY_MAX_XP = 10, 1_000
 
@@ -82,7 +85,8 @@ async def test_every_acknowledged_round_counts_once_whatever_is_killed(shop: Run
     """Each service of the arcade is killed, the cache emptied, and cache and broker stopped, one after the other."""
     people = await arcade.players(api, PLAYERS)
     await arcade.open_sessions(api, people, ROUNDS)
-    gate, answers = asyncio.Semaphore(AT_ONCE), []
+    gate = asyncio.Semaphore(AT_ONCE)
+    answers: list[Posted] = []
 
     async def play(player: Player, number: int) -> None:
         async with gate:
@@ -94,7 +98,7 @@ async def test_every_acknowledged_round_counts_once_whatever_is_killed(shop: Run
     # A round of each player after the other: nobody posts more than the limit of a minute at once.
     playing = asyncio.gather(*(play(player, number) for number in range(ROUNDS) for player in people))
     steps = [*(partial(_kill, shop, noun) for noun in KILLED), partial(_flush, shop)]
-    steps += [partial(_restart, shop, component) for component in STOPPED]
+    steps += [partial(_stopped_for, shop, component, answers) for component in STOPPED]
     for number, step in enumerate(steps, 1):
         await wait_until(partial(answered, number / (len(steps) + 1)), BACK_WITHIN_S)
         await step()
@@ -123,8 +127,10 @@ async def _flush(shop: RunningShop) -> None:
         await cache.flushall()
 
 
-async def _restart(shop: RunningShop, component: str) -> None:
+async def _stopped_for(shop: RunningShop, component: str, answers: Sized) -> None:
     await asyncio.to_thread(shop.stop, component)
+    enough = len(answers) + ROUNDS_WHILE_AWAY
+    await wait_until(lambda: len(answers) >= enough, BACK_WITHIN_S, f"{ROUNDS_WHILE_AWAY} results without {component}")
     await asyncio.to_thread(shop.start, component)
 
 
