@@ -1,25 +1,137 @@
-"""Where promtool and the Prometheus server are found: on the PATH, or where `.ci/run` unpacks them."""
+"""promtool, and a real Prometheus beside a shop that runs."""
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
+from shop.devkit.embedded import EmbeddedError
+from shop.devkit.prometheus import PrometheusStore, find_program
+from shop.operator.local import monitoring
 from tests.charts import helm
+from tests.load.local_shop import LocalShop
 
 TIMEOUT_S = 120
+REQUEST_TIMEOUT_S = 30
+SCRAPE_INTERVAL_S = 1.0
+
+type Json = dict[str, Any]
+
+
+class Series(NamedTuple):
+    """One series of an answer: its labels, and pairs of Unix time (s) and value; one pair for an instant query."""
+
+    labels: Mapping[str, str]
+    points: list[tuple[float, float]]
+
+    @property
+    def value(self) -> float:
+        """The latest one."""
+        return self.points[-1][1]
+
+
+class QueryFailed(RuntimeError):
+    """Prometheus refused or failed a request; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """The HTTP API of the server at `url`."""
+
+    url: str
+
+    def query(self, expression: str, at_s: float | None = None) -> list[Series]:
+        """The value of each series at this Unix time, default now; raises `QueryFailed`."""
+        found = self._get("query", query=expression, **({} if at_s is None else {"time": f"{at_s:.3f}"}))
+        return [_series(one) for one in found["result"]]
+
+    def query_range(self, expression: str, start_s: float, end_s: float, step_s: float) -> list[Series]:
+        """The values between two Unix times; raises `QueryFailed`."""
+        found = self._get("query_range", query=expression, start=f"{start_s:.3f}", end=f"{end_s:.3f}", step=str(step_s))
+        return [_series(one) for one in found["result"]]
+
+    def label_values(self, label: str, selector: str) -> list[str]:
+        """The values of `label` in the series that `selector` chooses, in order."""
+        found: list[str] = self._get(f"label/{label}/values", **{"match[]": selector})
+        return found
+
+    def alerts(self) -> list[Json]:
+        """Alerts that are pending or firing: {"labels", "annotations", "state", "activeAt", "value"}."""
+        found: list[Json] = self._get("alerts")["alerts"]
+        return found
+
+    def firing(self) -> set[str]:
+        """The names of alerts that fire."""
+        return {one["labels"]["alertname"] for one in self.alerts() if one["state"] == "firing"}
+
+    def targets(self) -> list[Json]:
+        """Of each target {"labels", "health", "lastError", "lastScrapeDuration", ...}."""
+        found: list[Json] = self._get("targets", state="active")["activeTargets"]
+        return found
+
+    def all_up(self) -> bool:
+        """Whether every target, of which there are some, was scraped."""
+        found = self.targets()
+        return bool(found) and all(one["health"] == "up" for one in found)
+
+    def exemplars(self, expression: str, start_s: float, end_s: float) -> list[Json]:
+        """Of each series {"seriesLabels", "exemplars"}."""
+        found: list[Json] = self._get("query_exemplars", query=expression, start=f"{start_s:.3f}", end=f"{end_s:.3f}")
+        return found
+
+    def _get(self, path: str, **parameters: str) -> Any:
+        address = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(address, timeout=REQUEST_TIMEOUT_S) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            raise QueryFailed(f"{parameters}: {error.read().decode()}") from error
+
+
+def _series(found: Json) -> Series:
+    points = found["values"] if "values" in found else [found["value"]]
+    return Series(found["metric"], [(float(at_s), float(value)) for at_s, value in points])
+
+
+@contextmanager
+def observing(
+    shop: LocalShop,
+    folder: Path,
+    scrape_interval_s: float = SCRAPE_INTERVAL_S,
+    rules: Mapping[str, str] | None = None,
+) -> Iterator[Prometheus]:
+    """A Prometheus of the test's own that scrapes the running `shop`, with its data in `folder`.
+
+    `rules` are texts of rule files by name; default: those of `shopctl up --observe`. Skips the test without the program.
+    """
+    program("prometheus")
+    if rules is None:
+        rules = {monitoring.RULES.stem: monitoring.RULES.read_text(encoding="utf-8")}
+    config = monitoring.config(shop.data_dir / "targets", scrape_interval_s)
+    server = PrometheusStore(folder, config, rules).start()
+    try:
+        yield Prometheus(server.url)
+    finally:
+        server.stop()
 
 
 def program(name: str) -> Path:
     """promtool or prometheus; skips the test without it."""
-    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), str(helm.CACHE)]))
-    if found is None:
-        pytest.skip(f"{name} is neither on the PATH nor in {helm.CACHE}")
-    return Path(found)
+    try:
+        return find_program(name)
+    except EmbeddedError as error:
+        pytest.skip(str(error))
 
 
 def promtool(*arguments: str) -> None:

@@ -13,7 +13,8 @@ import httpx
 import psutil
 import pytest
 
-from shop.devkit.processes import free_port, port_is_free
+from shop.devkit.processes import EmbeddedError, free_port, port_is_free
+from shop.devkit.prometheus import find_program
 from shop.devkit.testing import wait_until
 from shop.operator.local import running_shop
 from shop.operator.local.data_dir import DataDir
@@ -145,7 +146,7 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
     await wait_until(lambda: not any(map(_runs, pids)), AGAIN_TIMEOUT_S, "the end of every orphan")
 
     custom.unlink()
-    second = shop.up("--replicas=recommendation=3")
+    second = shop.up("--replicas=recommendation=3", *(["--observe"] if prometheus_is_installed() else []))
     assert second.returncode == 0, second.stdout + second.stderr
     assert f"using the stored one, {shop.data / 'shop.yaml'}" in second.stderr
     assert "Custom Books" in httpx.get(shop.url, timeout=5).text
@@ -153,10 +154,13 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
     assert (shop.data / "admin-password").read_text().strip() == password
     assert [one["id"] for one in shop.products()] == [one["id"] for one in products]
     await pages_ask_every_replica_of_the_recommendations(shop, second.stdout)
+    if prometheus_is_installed():
+        await prometheus_scrapes_every_process(shop, second.stdout)
 
     pids = [one["pid"] for one in shop.components()]
     assert "The shop has stopped" in shop.ctl("down").stdout
     assert not any(map(_runs, pids))
+    assert list((shop.data / "targets").iterdir()) == []
     assert port_is_free(shop.port)
     assert shop.ctl("down", "--delete-data", "--yes").returncode == 0
     assert not shop.data.exists()
@@ -164,6 +168,34 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
 
 def _runs(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def prometheus_is_installed() -> bool:
+    try:
+        find_program()
+    except EmbeddedError:
+        return False
+    return True
+
+
+async def prometheus_scrapes_every_process(shop: RunningShop, printed_by_up: str) -> None:
+    page = shop.component("prometheus")["page"]
+    assert f"  observed  {page} (prometheus)\n" in printed_by_up
+    assert f"prometheus: {page}\n" in shop.ctl("status").stdout
+    processes = {one["name"] for one in shop.components() if one["kind"] == "service"}
+
+    def asked(path: str) -> dict[str, Any]:
+        found: dict[str, Any] = httpx.get(f"{page}/api/v1/{path}", timeout=5).json()["data"]
+        return found
+
+    def scraped() -> bool:
+        targets = asked("targets")["activeTargets"]
+        return {one["labels"]["pod"] for one in targets if one["health"] == "up"} == processes
+
+    await wait_until(scraped, AGAIN_TIMEOUT_S, "a scrape of every process", LOOK_EVERY_S)
+    groups = asked("rules")["groups"]
+    assert "shop-slo-alerts" in {one["name"] for one in groups}
+    assert asked("status/flags")["storage.tsdb.retention.size"] != "0B"
 
 
 async def pages_ask_every_replica_of_the_recommendations(shop: RunningShop, printed_by_up: str) -> None:

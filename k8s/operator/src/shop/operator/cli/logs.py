@@ -103,12 +103,13 @@ def _refuse_choice(name: str, chosen: Mapping[str, object]) -> None:
 
 def _is_local_log(data_dir: Path, name: str) -> bool:
     """Whether the shop on this machine has or could have such a log; any other name is a Shop in a cluster."""
+    from shop.operator.local.log_files import SERVERS
     from shop.operator.services import SERVICES
 
     base, _, number = name.rpartition("-")
     noun = base if number.isdigit() else name
     written = data_dir != DEFAULT_DATA_DIR or (data_dir / "logs" / f"{name}.log").exists()
-    return written or noun in (*SERVICES, "postgres", "nats", "valkey", "supervisor")
+    return written or noun in (*SERVICES, *SERVERS, "supervisor")
 
 
 def _refuse_unknown_log(name: str, service: str | None, where: ClusterOptions, data: "DataDir") -> None:

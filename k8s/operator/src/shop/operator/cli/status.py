@@ -75,6 +75,7 @@ def status_table(found: dict[str, Any]) -> str:
     total = supervisor["memory_bytes"] + sum(one["memory_bytes"] for one in found["components"])
     details = [f"{one['name']}: {one['detail']}" for one in found["components"] if one["detail"]]
     details += [f"gRPC of {noun}: {', '.join(ports)}" for noun, ports in grpc_addresses(found["components"]).items()]
+    details += [f"{one['name']}: {one['page']}" for one in found["components"] if "page" in one]
     return "\n".join(
         [console.table(rows), *details, "", f"{found['url']}  {found['data_dir']}  {_mebibytes(total)} in total"]
     )

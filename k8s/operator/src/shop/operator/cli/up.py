@@ -27,6 +27,9 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return once the shop is ready; it keeps running.")
     ] = False,
+    observe: Annotated[
+        bool, typer.Option("--observe", help="With a Prometheus that scrapes the shop and evaluates its alerts.")
+    ] = False,
     restore_from: Annotated[
         Path | None, typer.Option(help="Backup, or folder of backups, that a new shop begins with; see `backup`.")
     ] = None,
@@ -39,15 +42,20 @@ def up(
     from shop.operator.local.shop import Options
     from shop.operator.resource import shopfile
 
+    if observe:
+        from shop.operator.local import monitoring
+
+        monitoring.check()
     path = _shop_file(shop_file, data_dir)
     shop = shopfile.load(path)
-    options = Options(shop, data_dir, port, _replicas(replicas or []), restore_from, path.read_bytes())
+    options = Options(shop, data_dir, port, _replicas(replicas or []), restore_from, path.read_bytes(), observe)
     report = os.environ.pop(shop_process.REPORT_VARIABLE, None)
     if report is not None:
         shop_process.supervise(options, int(report))
     elif detach:
         asked = [f"--replicas={noun}={count}" for noun, count in options.replicas.items()]
         asked += [f"--restore-from={restore_from}"] if restore_from else []
+        asked += ["--observe"] if observe else []
         shop_process.detach([str(path), f"--port={port}", f"--data-dir={data_dir}", *asked], data_dir, str(data_dir))
     else:
         shop_process.foreground(options, str(data_dir))

@@ -31,12 +31,14 @@ class Component:
     """`prepare` may block and runs in a thread; `spawn` must return at once; `ready` gets the pid."""
 
     name: str
-    kind: Literal["service", "store"]
+    kind: Literal["service", "store", "monitoring"]
     port: int
     log: Path
     spawn: Callable[[], subprocess.Popen[bytes]]
     ready: Callable[[int], Awaitable[bool]]
     grpc_port: int | None = None
+    page: str = ""
+    """Address of its web page, "" without one."""
     prepare: Callable[[], None] | None = None
     trouble: Callable[[], str] | None = None
     """What is wrong although the process is ready, and a restart repairs; "" when nothing is. May block."""
@@ -73,6 +75,7 @@ class Component:
             "pid": self.pid,
             "port": self.port,
             **({"grpc_port": self.grpc_port} if self.grpc_port else {}),
+            **({"page": self.page} if self.page else {}),
             "healthy": self.state is State.READY,
             "restarts": self.restarts,
             "seconds": None if self.seconds is None else round(self.seconds, 2),

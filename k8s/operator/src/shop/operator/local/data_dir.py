@@ -25,6 +25,7 @@ class DataDir:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.logs = self.path / "logs"
+        self.targets = self.path / "targets"
         self.state_file = self.path / "state.json"
         self.shop_file = self.path / "shop.yaml"
         self.admin_password_file = self.path / "admin-password"

@@ -112,6 +112,7 @@ def welcome(
     password: str | None,
     data_dir: str,
     grpc: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    pages: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Addresses and next steps, printed once the shop sells; `password` is given on the first start only."""
     secret = f"password {password}" if password else f"password in {admin['password_file']}"
@@ -123,6 +124,7 @@ def welcome(
         f"  API       {url}/docs",
         *(f"  gRPC      {', '.join(addresses)} ({noun})" for noun, addresses in grpc.items()),
         f"  mailbox   {url}/mailbox",
+        *(f"  observed  {address} ({name})" for name, address in pages.items()),
         f"  admin     {url}/admin   {admin['email']}, {secret}",
     ]
     if password:

@@ -8,6 +8,8 @@ from pathlib import Path
 LOG_MAX_BYTES = 10_000_000
 FOLLOW_POLL_S = 0.2
 BLOCK_BYTES = 65_536
+SERVERS = ("postgres", "nats", "valkey", "prometheus")
+"""They have their logs in their own folders."""
 
 
 def rotate(path: Path, max_bytes: int = LOG_MAX_BYTES) -> bool:

@@ -29,13 +29,20 @@ STORES = (
         re.compile(r"^(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4})(?P<zone>)(?P<level>) "),
         "%Y-%m-%dT%H:%M:%S%z",
     ),
+    (
+        re.compile(r"^ts=(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})(?P<zone>Z) caller=\S+ level=(?P<level>[a-z]+)"),
+        "%Y-%m-%dT%H:%M:%S.%f",
+    ),
 )
-"""How lines of PostgreSQL, NATS, Valkey and the supervisor begin; times without a zone are this machine's."""
+"""How lines of PostgreSQL, NATS, Valkey, the supervisor and Prometheus begin; times without a zone are this machine's."""
 STORE_LEVELS = {
     "WARNING": "warning",
     "ERROR": "error",
     "FATAL": "critical",
     "PANIC": "critical",
+    "debug": "debug",
+    "warn": "warning",
+    "error": "error",
     "DBG": "debug",
     "TRC": "debug",
     "WRN": "warning",
@@ -121,6 +128,6 @@ class Parser:
         for pattern, form in STORES:
             if match := pattern.match(line):
                 written = datetime.strptime(match["time"], form)  # noqa: DTZ007 - made aware below
-                written = written.replace(tzinfo=UTC) if match["zone"] in ("UTC", "GMT") else written.astimezone()
+                written = written.replace(tzinfo=UTC) if match["zone"] in ("UTC", "GMT", "Z") else written.astimezone()
                 return Entry(self._component, line, written, STORE_LEVELS.get(match["level"], "info"))
         return None

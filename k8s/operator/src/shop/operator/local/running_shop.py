@@ -8,6 +8,7 @@ from shop.operator.errors import ShopctlError
 from shop.operator.local import stale_processes
 from shop.operator.local.control import ask
 from shop.operator.local.data_dir import DataDir
+from shop.operator.local.log_files import SERVERS
 
 # Longer than the sum of the limits of a clean shutdown.
 DOWN_TIMEOUT_S = 60.0
@@ -78,7 +79,7 @@ def down(data: DataDir, delete: bool) -> bool:
 
 def log_files(data: DataDir, name: str | None) -> list[Path]:
     """The logs of one component, service or store, or of all; raises `ShopctlError` for an unknown name."""
-    stores = {store: data.store(store) / "server.log" for store in ("postgres", "nats", "valkey")}
+    stores = {store: data.store(store) / "server.log" for store in SERVERS}
     services = {path.stem: path for path in sorted(data.logs.glob("*.log"))}
     logs = {**services, **{store: path for store, path in stores.items() if path.exists()}}
     if not logs:

@@ -13,7 +13,7 @@ from typing import Any
 
 from shop.devkit.processes import log_tail, port_is_free, write_private
 from shop.operator.errors import ShopctlError
-from shop.operator.local import assembly, probes, stale_processes
+from shop.operator.local import assembly, monitoring, probes, stale_processes
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
@@ -47,6 +47,8 @@ class Options:
     restore_from: Path | None = None
     shop_yaml: bytes | None = None
     """The Shop's file; stored, so that the next start needs no file."""
+    observe: bool = False
+    """With a Prometheus beside it."""
 
 
 @dataclass
@@ -88,6 +90,11 @@ class LocalShop:
     def grpc_addresses(self) -> dict[str, list[str]]:
         """By service; of those that have a gRPC server."""
         return grpc_addresses([one.snapshot() for one in self._supervisor.components])
+
+    @property
+    def pages(self) -> dict[str, str]:
+        """Addresses of the web pages of what runs beside the shop, by component."""
+        return {one.name: one.page for one in self._supervisor.components if one.page}
 
     def request_stop(self) -> None:
         """End the shop; a second request does not wait for anything."""
@@ -165,6 +172,8 @@ class LocalShop:
             self._supervisor.add(assembly.service_component(one, environments[one.name], self._prefork, self.data))
             for one in everyone
         ]
+        monitoring.write_targets(self.data, services)
+        observers = [self._supervisor.add(one) for one in self._observers()]
         helper = await _helper("shop.operator.local.databases")
         try:
             await self._supervisor.start(store_components)
@@ -175,6 +184,11 @@ class LocalShop:
             await helper.wait()  # else its pipes outlive the event loop, which Python reports on stderr
         await _all([self._supervisor.start(services), self._load_catalogue(environments["product-1"])])
         await self._wait_until_selling()
+        # Once everything answers, so that no start looks like a failure in their data.
+        await self._supervisor.start(observers)
+
+    def _observers(self) -> list[Component]:
+        return [monitoring.component(self.data)] if self.options.observe else []
 
     async def _migrate(self, helper: asyncio.subprocess.Process, request: dict[str, Any]) -> None:
         limit_s = DATABASES_TIMEOUT_S
@@ -230,12 +244,15 @@ class LocalShop:
         )
 
     async def _end(self) -> None:
-        """Gateway and storefront first, so that no new request begins; the stores last."""
+        """Who observes first, for an end is no failure; gateway and storefront before the other services, so that no
+        new request begins; the stores last."""
         components = self._supervisor.components
         fronts = [one for one in components if one.noun in EDGE]
         services = [one for one in components if one.kind == "service" and one not in fronts]
-        for group in (fronts, services, [one for one in components if one.kind == "store"]):
+        others = {kind: [one for one in components if one.kind == kind] for kind in ("monitoring", "store")}
+        for group in (others["monitoring"], fronts, services, others["store"]):
             await self._supervisor.stop(group)
+        monitoring.forget_targets(self.data)
         if self._prefork is not None:
             self._prefork.stop()
 

@@ -87,6 +87,7 @@ def _facts(shop: LocalShop) -> dict[str, Any]:
         "admin": {"email": ADMIN_EMAIL, "password_file": str(shop.data.admin_password_file)},
         "password": shop.data.admin_password() if shop.first_start else None,
         "grpc": shop.grpc_addresses,
+        "pages": shop.pages,
     }
 
 
