@@ -1,27 +1,37 @@
-"""One shop for the tests of telemetry, with every trace exported to a receiver of theirs."""
+"""One shop for the tests of telemetry: every trace is exported to a receiver of theirs, a Prometheus scrapes it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from shop.devkit.embedded import free_port
+from shop.operator.local import monitoring
 from tests.conftest import RunningShop
 from tests.load import local_shop
 from tests.load.shoppers import Shop as Api
+from tests.telemetry import traffic
 from tests.telemetry.otlp import Receiver, receiving
+from tests.telemetry.prometheus_tools import Prometheus, installed, observing, program
 
+SCRAPE_INTERVAL_S = 2.0
 MODULES = {"recommendations": True, "food": True, "arcade": True}
 
 
 @dataclass(frozen=True)
 class TracedShop(RunningShop):
-    """A shop whose spans are all in ``receiver``."""
+    """A shop whose spans are all in ``receiver``, and that Prometheus, where it is installed, has scraped from the
+    start, at the Unix time ``started_s``."""
 
     receiver: Receiver
+    started_s: float
+    prometheus: Prometheus | None
 
     def logs(self) -> dict[str, str]:
         """What each component has logged, by the name of its log file."""
@@ -31,12 +41,34 @@ class TracedShop(RunningShop):
 
 @pytest.fixture(scope="session")
 def traced(servers_folder: Path) -> Iterator[TracedShop]:
-    with receiving() as receiver:
+    with receiving() as receiver, ExitStack() as ending:
         local = local_shop.start(servers_folder / "traced-shop", free_port(), modules=MODULES, traces_to=receiver.url)
-        try:
-            yield TracedShop(local, local.status()["url"], *local.admin_login(), receiver)
-        finally:
-            local.down()
+        ending.callback(local.down)
+        started_s = time.time()
+        observer = observing(local, servers_folder / "prometheus", SCRAPE_INTERVAL_S, quick_rules())
+        prometheus = ending.enter_context(observer) if installed() else None
+        yield TracedShop(local, local.status()["url"], *local.admin_login(), receiver, started_s, prometheus)
+
+
+def quick_rules() -> dict[str, str]:
+    """The rules for a shop on this machine, of which none waits longer for its evaluation than the others."""
+    document = yaml.safe_load(monitoring.RULES.read_text(encoding="utf-8"))
+    groups = [{name: value for name, value in group.items() if name != "interval"} for group in document["groups"]]
+    return {monitoring.RULES.stem: yaml.safe_dump({"groups": groups})}
+
+
+@pytest.fixture(scope="session")
+def prometheus(traced: TracedShop) -> Prometheus:
+    """That of the traced shop; skips the test where Prometheus is not installed."""
+    program("prometheus")
+    assert traced.prometheus
+    return traced.prometheus
+
+
+@pytest.fixture(scope="session")
+async def used(traced: TracedShop) -> None:
+    """The traced shop after some traffic of every kind."""
+    await traffic.everything(traced)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,7 +25,6 @@ from tests.load.local_shop import LocalShop
 
 TIMEOUT_S = 120
 REQUEST_TIMEOUT_S = 30
-SCRAPE_INTERVAL_S = 1.0
 
 type Json = dict[str, Any]
 
@@ -108,22 +108,40 @@ def _series(found: Json) -> Series:
 def observing(
     shop: LocalShop,
     folder: Path,
-    scrape_interval_s: float = SCRAPE_INTERVAL_S,
+    scrape_interval_s: float,
     rules: Mapping[str, str] | None = None,
 ) -> Iterator[Prometheus]:
     """A Prometheus of the test's own that scrapes the running `shop`, with its data in `folder`.
 
     `rules` are texts of rule files by name; default: those of `shopctl up --observe`. Skips the test without the program.
     """
-    program("prometheus")
     if rules is None:
         rules = {monitoring.RULES.stem: monitoring.RULES.read_text(encoding="utf-8")}
-    config = monitoring.config(shop.data_dir / "targets", scrape_interval_s)
+    with scraping(shop.data_dir / "targets", folder, scrape_interval_s, rules) as prometheus:
+        yield prometheus
+
+
+@contextmanager
+def scraping(
+    targets: Path, folder: Path, scrape_interval_s: float, rules: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Prometheus]:
+    """The same for the targets of the files in another folder, without rules by default."""
+    program("prometheus")
+    config = monitoring.config(targets, scrape_interval_s)
     server = PrometheusStore(folder, config, rules).start()
     try:
         yield Prometheus(server.url)
     finally:
         server.stop()
+
+
+def installed() -> bool:
+    """Whether there is a Prometheus server."""
+    try:
+        find_program()
+    except EmbeddedError:
+        return False
+    return True
 
 
 def program(name: str) -> Path:

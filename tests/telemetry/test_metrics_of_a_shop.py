@@ -17,9 +17,7 @@ from observability.signals import LabelSet, Metric
 from shop.devkit.testing import wait_until
 from shop.gateway import routing
 from tests.architecture.source import service_nouns
-from tests.integration import buyers, food
-from tests.integration.rounds import play
-from tests.load.shoppers import Shop, ShopError
+from tests.load.shoppers import Shop
 from tests.telemetry.conftest import TracedShop
 
 pytestmark = pytest.mark.shop
@@ -156,31 +154,6 @@ async def routes(api: Shop, noun: str, url: str) -> set[tuple[str, str]]:
     async with api.session.get(f"{url}/openapi.json") as answer:
         paths = (await answer.json())["paths"]
     return {(method.upper(), path) for path, item in paths.items() for method in item}
-
-
-@pytest.fixture(scope="module")
-async def used(traced: TracedShop) -> None:
-    """The shop after some traffic of every kind."""
-    api = Shop.at(traced.url)
-    admin = await api.token(traced.admin_email, traced.admin_password)
-    customer, eater, player = await api.sign_up_many(3)
-    product = await buyers.new_product(api, admin, stock=1)
-    bought = await buyers.insist(api, customer, product["id"])
-    assert await buyers.ends_as(api, bought) == "confirmed"
-    await buyers.insist(api, customer, product["id"])
-    await buyers.insist(api, customer, (await buyers.new_product(api, admin, stock=5))["id"], card="tok_declined")
-    await api.call("POST", f"/orders/{bought.body['id']}/cancel", customer)
-    place = await food.kitchen(api, admin)
-    await food.couriers(api, admin, 1, place.position)
-    await food.insist(api, eater, food.meal(place))
-    await play(api, player, perfect=1)
-    await api.call("GET", "/leaderboards", player)
-    with pytest.raises(ShopError):
-        await api.token("nobody@example.com", "wrong password")
-    for path in ("/", f"/products/{product['id']}", "/no-such-page", "/search?query=novel", "/api/v1/nothing"):
-        async with api.session.get(traced.url + path) as page:
-            await page.read()
-    await api.close()
 
 
 async def test_each_service_emits_what_the_matrix_lists_and_nothing_else(
