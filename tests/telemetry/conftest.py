@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
 from shop.devkit.embedded import free_port
+from shop.devkit.testing import wait_until
 from shop.operator.local import monitoring
 from tests.conftest import RunningShop
 from tests.load import local_shop
@@ -21,6 +24,7 @@ from tests.telemetry.otlp import Receiver, receiving
 from tests.telemetry.prometheus_tools import Prometheus, installed, observing, program
 
 SCRAPE_INTERVAL_S = 2.0
+SCRAPED_WITHIN_S = 60.0
 MODULES = {"recommendations": True, "food": True, "arcade": True}
 
 
@@ -67,7 +71,10 @@ def prometheus(traced: TracedShop) -> Prometheus:
 
 @pytest.fixture(scope="session")
 async def used(traced: TracedShop) -> None:
-    """The traced shop after some traffic of every kind."""
+    """The traced shop after some traffic of every kind, all of which Prometheus has seen."""
+    if traced.prometheus is not None:
+        look = partial(asyncio.to_thread, traced.prometheus.all_up)
+        await wait_until(look, SCRAPED_WITHIN_S, "a scrape of every service", SCRAPE_INTERVAL_S)
     await traffic.everything(traced)
 
 

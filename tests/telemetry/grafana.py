@@ -45,6 +45,7 @@ class Question(NamedTuple):
     """One query of one panel, without variables; `instant`: its value at the end of the range alone."""
 
     panel: str
+    letter: str
     expression: str
     instant: bool
     exemplars: bool
@@ -84,7 +85,7 @@ def questions(board: Json, variables: Mapping[str, str]) -> Iterator[Question]:
     for panel in board["panels"]:
         for target in panel.get("targets", ()):
             instant, exemplars = bool(target.get("instant")), bool(target.get("exemplar"))
-            yield Question(panel["title"], fill(target["expr"], variables), instant, exemplars)
+            yield Question(panel["title"], target["refId"], fill(target["expr"], variables), instant, exemplars)
 
 
 def choices(board: Json, prometheus: Prometheus) -> dict[str, list[str]]:

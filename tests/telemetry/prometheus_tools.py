@@ -113,7 +113,7 @@ def observing(
 ) -> Iterator[Prometheus]:
     """A Prometheus of the test's own that scrapes the running `shop`, with its data in `folder`.
 
-    `rules` are texts of rule files by name; default: those of `shopctl up --observe`. Skips the test without the program.
+    `rules` are texts of rule files by name; default: those of `shopctl up --observe`. Skips the test without it.
     """
     if rules is None:
         rules = {monitoring.RULES.stem: monitoring.RULES.read_text(encoding="utf-8")}

@@ -9,6 +9,7 @@ from tests.integration import buyers, food
 from tests.integration.rounds import play
 from tests.load.shoppers import Shop, ShopError
 
+COUPON = "TRAFFIC10"
 PAGES = ("/", "/no-such-page", "/search?query=novel", "/api/v1/nothing")
 
 
@@ -19,10 +20,16 @@ async def everything(shop: RunningShop) -> None:
         admin = await api.token(shop.admin_email, shop.admin_password)
         customer, eater, player = await api.sign_up_many(3)
         product_id = await _buy(api, admin, customer)
-        await _eat(api, admin, eater)
+        meal_id = await _eat(api, admin, eater)
         await play(api, player, perfect=1)
-        await api.call("GET", "/leaderboards", player)
-        with pytest.raises(ShopError):
+        for path in ("/leaderboards", "/notifications", "/recommendations"):
+            await api.call("GET", path, player)
+        await api.call("PUT", f"/promotions/{COUPON}", admin, json={"kind": "percentage", "value": 10})
+        quote = {"items": [{"product_id": product_id, "quantity": 1}], "country": "DE", "coupon": COUPON}
+        await api.call("POST", "/quotes", player, json=quote)
+        with pytest.raises(ShopError, match="404"):  # delivery asks restaurant whether they work there
+            await api.call("GET", f"/deliveries/{meal_id}", player)
+        with pytest.raises(ShopError, match="401"):
             await api.token("nobody@example.com", "wrong password")
         for path in (*PAGES, f"/products/{product_id}"):
             async with api.session.get(shop.url + path) as page:
@@ -42,8 +49,8 @@ async def _buy(api: Shop, admin: str, customer: str) -> str:
     return str(product["id"])
 
 
-async def _eat(api: Shop, admin: str, eater: str) -> None:
-    """A meal that a courier brings, who then goes off shift."""
+async def _eat(api: Shop, admin: str, eater: str) -> str:
+    """A meal that a courier brings, who then goes off shift; its order."""
     place = await food.kitchen(api, admin)
     crew = await food.couriers(api, admin, 1, place.position)
     async with food.at_work(api, crew, place.position):
@@ -51,3 +58,4 @@ async def _eat(api: Shop, admin: str, eater: str) -> None:
         await food.comes_to(api, meal, "confirmed", "fulfilled")
         await food.tell_code(api, meal, crew)
         await food.comes_to(api, meal, "delivered")
+    return str(meal.body["id"])

@@ -1,7 +1,9 @@
 """What a Prometheus beside a local shop gets: its targets with their labels, its configuration."""
 
 import json
+import subprocess
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
@@ -13,20 +15,30 @@ from shop.operator.local.component import Component
 from shop.operator.local.data_dir import DataDir
 from shop.operator.local.display import welcome
 from shop.operator.local.log_parser import Parser
+from shop.operator.program import CHECKOUT
 
-SERVED = "ts=2026-11-29T18:42:49.123Z caller=head.go:755 level=warn component=tsdb msg=\"WAL replay\""
+SERVED = 'ts=2026-11-29T18:42:49.123Z caller=head.go:755 level=warn component=tsdb msg="WAL replay"'
 
 
-def component(name: str, kind: str, port: int) -> Component:
+def component(name: str, kind: Literal["service", "store"], port: int) -> Component:
+    """One that is not started."""
+
+    def spawn() -> subprocess.Popen[bytes]:
+        raise NotImplementedError
+
     async def ready(pid: int) -> bool:
         return True
 
-    return Component(name=name, kind=kind, port=port, log=Path("log"), spawn=lambda: None, ready=ready)  # type: ignore[arg-type,return-value]
+    return Component(name=name, kind=kind, port=port, log=Path("log"), spawn=spawn, ready=ready)
 
 
 def test_each_process_of_a_service_is_a_target_with_the_labels_of_a_cluster(tmp_path: Path) -> None:
     data = DataDir(tmp_path)
-    components = [component("postgres", "store", 1), component("order-1", "service", 2), component("order-2", "service", 3)]
+    components = [
+        component("postgres", "store", 1),
+        component("order-1", "service", 2),
+        component("order-2", "service", 3),
+    ]
     monitoring.write_targets(data, components)
     file = data.targets / "services.json"
     labels = {"namespace": "local", "app_kubernetes_io_instance": "shop", "app_kubernetes_io_name": "order"}
@@ -49,7 +61,7 @@ def test_the_configuration_by_hand_is_for_the_default_folder_and_the_generated_r
     (rules,) = written["rule_files"]
     assert (folder / rules).resolve() == monitoring.RULES
     (pattern,) = written["scrape_configs"][0]["file_sd_configs"][0]["files"]
-    assert (folder / pattern).resolve().parent == monitoring.CHECKOUT / ".shop" / "targets"
+    assert (folder / pattern).resolve().parent == CHECKOUT / ".shop" / "targets"
 
 
 def test_a_given_interval_is_that_of_scrapes_and_rules() -> None:

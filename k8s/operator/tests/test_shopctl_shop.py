@@ -32,6 +32,17 @@ LOOK_EVERY_S = 0.2
 COUNTED = re.compile(r'^shop_grpc_requests_total\{code="OK",method="[^"]*/SimilarTo"\} (\S+)$', re.MULTILINE)
 
 
+def prometheus_is_installed() -> bool:
+    try:
+        find_program()
+    except EmbeddedError:
+        return False
+    return True
+
+
+OBSERVED = ["--observe"] if prometheus_is_installed() else []
+
+
 class RunningShop:
     """shopctl against one data folder."""
 
@@ -146,7 +157,7 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
     await wait_until(lambda: not any(map(_runs, pids)), AGAIN_TIMEOUT_S, "the end of every orphan")
 
     custom.unlink()
-    second = shop.up("--replicas=recommendation=3", *(["--observe"] if prometheus_is_installed() else []))
+    second = shop.up("--replicas=recommendation=3", *OBSERVED)
     assert second.returncode == 0, second.stdout + second.stderr
     assert f"using the stored one, {shop.data / 'shop.yaml'}" in second.stderr
     assert "Custom Books" in httpx.get(shop.url, timeout=5).text
@@ -154,14 +165,12 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
     assert (shop.data / "admin-password").read_text().strip() == password
     assert [one["id"] for one in shop.products()] == [one["id"] for one in products]
     await pages_ask_every_replica_of_the_recommendations(shop, second.stdout)
-    if prometheus_is_installed():
-        await prometheus_scrapes_every_process(shop, second.stdout)
+    await prometheus_scrapes_every_process(shop, second.stdout)
 
     pids = [one["pid"] for one in shop.components()]
     assert "The shop has stopped" in shop.ctl("down").stdout
     assert not any(map(_runs, pids))
-    assert list((shop.data / "targets").iterdir()) == []
-    assert port_is_free(shop.port)
+    assert (port_is_free(shop.port), list((shop.data / "targets").iterdir())) == (True, [])
     assert shop.ctl("down", "--delete-data", "--yes").returncode == 0
     assert not shop.data.exists()
 
@@ -170,15 +179,10 @@ def _runs(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def prometheus_is_installed() -> bool:
-    try:
-        find_program()
-    except EmbeddedError:
-        return False
-    return True
-
-
 async def prometheus_scrapes_every_process(shop: RunningShop, printed_by_up: str) -> None:
+    """Where it is installed."""
+    if not OBSERVED:
+        return
     page = shop.component("prometheus")["page"]
     assert f"  observed  {page} (prometheus)\n" in printed_by_up
     assert f"prometheus: {page}\n" in shop.ctl("status").stdout

@@ -30,11 +30,13 @@ STORES = (
         "%Y-%m-%dT%H:%M:%S%z",
     ),
     (
-        re.compile(r"^ts=(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})(?P<zone>Z) caller=\S+ level=(?P<level>[a-z]+)"),
+        re.compile(
+            r"^ts=(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})(?P<zone>Z) caller=\S+ level=(?P<level>[a-z]+)"
+        ),
         "%Y-%m-%dT%H:%M:%S.%f",
     ),
 )
-"""How lines of PostgreSQL, NATS, Valkey, the supervisor and Prometheus begin; times without a zone are this machine's."""
+"""How lines of the servers and of the supervisor begin; times without a zone are this machine's."""
 STORE_LEVELS = {
     "WARNING": "warning",
     "ERROR": "error",
