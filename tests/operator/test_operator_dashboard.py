@@ -20,6 +20,7 @@ from tests.telemetry.prometheus_tools import Prometheus, scraping
 BOARD = grafana.boards()["operator"]
 SCRAPE_INTERVAL_S = 0.5
 NAMESPACE = "shop-operator"
+SCRAPED_WITHIN_S = 30.0
 ANSWERED_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.5
 MAY_BE_EMPTY = {
@@ -43,6 +44,7 @@ async def test_each_query_is_answered(operator: Operator, new: Kept, tmp_path: P
     found = Answers()
     with scraping(targets, tmp_path / "prometheus", SCRAPE_INTERVAL_S) as prometheus:
         started_s = time.time()
+        await wait_until(partial(asyncio.to_thread, prometheus.all_up), SCRAPED_WITHIN_S, poll_s=LOOK_EVERY_S)
         await new.apply()
         await new.ready()
 
