@@ -24,6 +24,7 @@ FOOD = Row(
             "Orders of food that have not ended in a shop whose food was turned off.",
             "short",
             [Query(f"max({of('shop_order_food_undeliverable')})", "orders")],
+            alert="ShopFoodUndeliverable",
             red=1,
         ),
     ],

@@ -166,6 +166,7 @@ GOODS = Row(
             "Outcomes of refunds, each minute.",
             "short",
             [Query(per_minute(rate("shop_payment_refunds_total", by="state")), "{{state}}")],
+            alert="ShopRefundsRefused",
         ),
         Panel(
             "Sold out",

@@ -110,6 +110,7 @@ NATS = Row(
             "Events each minute that the broker had lost and that were sent again.",
             "short",
             [Query(per_minute(rate("shop_outbox_lost_total", by=EACH_SERVICE)), NAMED)],
+            alert="ShopEventsLost",
             red=1,
             by_service=True,
         ),

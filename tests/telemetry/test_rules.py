@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from observability import generate, signals
 from observability.dashboards import pages
-from observability.rules import slo, source
+from observability.rules import slo
+from tests.telemetry import rule_cases
 from tests.telemetry.prometheus_tools import promtool
+from tests.telemetry.rule_cases import OPERATOR, SHOP
 
-CASES = sorted((Path(source.__file__).parent / "tests").glob("*.yaml"))
-SHOP, OPERATOR = source.shop(), source.operator()
 RULES = [rule for group in [*SHOP, *OPERATOR] for rule in group["rules"]]
 ALERTS = [rule for rule in RULES if "alert" in rule]
 NAMES = sorted({rule["alert"] for rule in ALERTS})
+OF_OBJECTIVES = {*slo.ALERTS.values(), "ShopObjectiveNotMeasured"}
 RECORDED = frozenset(rule["record"] for rule in RULES if "record" in rule)
 OF_OTHERS = frozenset({
     "up", "kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes",
     "certmanager_certificate_expiration_timestamp_seconds",
 })  # fmt: skip
 """Of Prometheus, the kubelet and cert-manager."""
-OVER_TIME = re.compile(r"(?:increase|rate|\w+_over_time|absent)\(")
 SCRAPE_S = 30
 """The longest interval of the charts' ServiceMonitors."""
 MIN_SCRAPES = 4
 """In a window of rate(): fewer are none after a scrape that fails."""
-SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+CASES = [case for path in rule_cases.FILES for case, _ in rule_cases.read(path)]
 SECTIONS = ("## What it means", "## First commands", "## How to mend it", "## How to silence it")
 
 
@@ -45,52 +44,43 @@ def ident(rule: dict[str, Any]) -> str:
     return f"{rule.get('alert') or rule['record']} {' '.join(rule.get('labels', {}).values())}"
 
 
-def rules_about(about: str) -> list[source.Group]:
-    """Those that cases are about: evaluating the others as well takes ten times as long."""
-    if about == "operator":
-        return OPERATOR
-    if about == "alerts":
-        return [group for group in SHOP if not group["name"].startswith("shop-slo")]
-    chosen = [(group, [one for one in group["rules"] if one.get("labels", {}).get("slo") == about]) for group in SHOP]
-    return [{**group, "rules": rules} for group, rules in chosen if rules]
+def varied(case: rule_cases.Case) -> list[rule_cases.Case]:
+    """The case, and the same with a scrape that fails and with targets that go away."""
+    variants = (case, rule_cases.with_a_failed_scrape(case), rule_cases.with_targets_gone(case))
+    return [one for one in variants if one is not None]
 
 
-@cache
-def text_about(about: str) -> str:
-    """Of the file of those rules, which many cases share."""
-    return local(source.text(rules_about(about)))
-
-
-def write_case(folder: Path, case: dict[str, Any], evaluation_interval: str) -> Path:
-    """The files of one case, in promtool's format, which knows no names of cases."""
-    name, about = re.sub(r"\W+", "-", case.pop("name")), case.pop("rules", "alerts")
-    rules, cases = folder / f"{about}.rules.yaml", folder / f"{name}.yaml"
-    rules.write_text(text_about(about), encoding="utf-8")
-    document = {
-        "rule_files": [rules.name],
-        "evaluation_interval": evaluation_interval,
-        # Otherwise an alert may be evaluated before what it reads is recorded.
-        "group_eval_order": [group["name"] for group in rules_about(about)],
-        "tests": [case],
-    }
-    cases.write_text(local(yaml.dump(document, Dumper=yaml.CSafeDumper)), encoding="utf-8")
-    return cases
-
-
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", rule_cases.FILES, ids=lambda path: path.stem)
 def test_alerts_fire_when_they_should_and_end(path: Path, tmp_path: Path) -> None:
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    files = [write_case(tmp_path, case, document["evaluation_interval"]) for case in document["tests"]]
-    promtool("test", "rules", *map(str, files))
+    cases = [(one, interval) for case, interval in rule_cases.read(path) for one in varied(case)]
+    promtool("test", "rules", *(str(rule_cases.write(tmp_path, case, interval)) for case, interval in cases))
 
 
-def local(text: str) -> str:
-    return source.of_one_shop(text, generate.LOCAL_NAMESPACE, generate.LOCAL_SHOP)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_OBJECTIVES])
+def test_an_alert_has_a_case_before_it_fires_one_while_it_fires_and_one_after(name: str) -> None:
+    """Those of objectives have theirs in test_budgets.py."""
+    times = [[name in alerts for alerts in case.get("firing", {}).values()] for case in CASES]
+    assert any(_in_order(one, (False, True, False)) for one in times), f"no case has {name} begin and end"
 
 
-def test_every_alert_has_cases() -> None:
-    text = "".join(path.read_text(encoding="utf-8") for path in CASES)
-    assert [name for name in NAMES if name not in text] == []
+def _in_order(found: Sequence[bool], wanted: Sequence[bool]) -> bool:
+    """Whether `wanted` is a subsequence of `found`."""
+    rest = iter(found)
+    return all(any(one == found_one for found_one in rest) for one in wanted)
+
+
+def test_times_of_cases_are_in_order() -> None:
+    for case in CASES:
+        times = [rule_cases.seconds(time) for time in case.get("firing", {})]
+        assert times == sorted(times), case["name"]
+
+
+@pytest.mark.parametrize(
+    ("values", "samples"),
+    [("1x2 _ 3", "1 1 1 _ 3"), ("0+5x2 stale", "0 5 10 stale"), ("9-2x1 _x2 0.5", "9 7 _ _ 0.5")],
+)
+def test_samples_are_counted_as_promtool_counts_them(values: str, samples: str) -> None:
+    assert rule_cases.expanded(values) == samples.split()
 
 
 def test_generated_rules_are_valid() -> None:
@@ -132,14 +122,7 @@ def test_a_rule_of_a_shop_selects_that_shop(rule: dict[str, Any]) -> None:
 @pytest.mark.parametrize("rule", RULES, ids=ident)
 def test_a_window_holds_scrapes_enough(rule: dict[str, Any]) -> None:
     for number, unit in re.findall(r"(?:rate|increase)\(.*?\[(\d+)([smhd])\]", rule["expr"]):
-        assert int(number) * SECONDS[unit] >= MIN_SCRAPES * SCRAPE_S
-
-
-@pytest.mark.parametrize("rule", [rule for rule in ALERTS if "for" in rule], ids=ident)
-def test_a_scrape_that_fails_does_not_begin_the_time_of_an_alert_anew(rule: dict[str, Any]) -> None:
-    """`up` is there after a failed scrape, too, and a recorded rate spans several."""
-    stable = OVER_TIME.search(rule["expr"]) or "up{" in rule["expr"] or "shop:" in rule["expr"]
-    assert stable, f"{rule['alert']} reads a gauge at one moment"
+        assert rule_cases.seconds(number + unit) >= MIN_SCRAPES * SCRAPE_S
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -179,5 +162,5 @@ def test_windows_of_alerts_are_recorded() -> None:
 
 
 def test_cases_are_named_and_no_name_stands_twice() -> None:
-    names = [case["name"] for path in CASES for case in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]]
+    names = [case["name"] for case in CASES]
     assert len(names) == len(set(names))
