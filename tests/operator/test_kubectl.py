@@ -38,6 +38,11 @@ async def shop(api: Kube, namespace: str) -> Object:
 
 
 async def kubectl(kubeconfig: Path, *arguments: str) -> str:
+    return (await run(kubeconfig, *arguments))[1]
+
+
+async def run(kubeconfig: Path, *arguments: str) -> tuple[int | None, str]:
+    """Exit code, and what it printed."""
     found = program("kubectl")
     if found is None:
         pytest.skip("kubectl is neither on PATH nor in the test cluster's cache")
@@ -49,7 +54,7 @@ async def kubectl(kubeconfig: Path, *arguments: str) -> str:
     )
     async with asyncio.timeout(TIMEOUT_S):
         out, _ = await process.communicate()
-    return out.decode()
+    return process.returncode, out.decode()
 
 
 def cells(text: str) -> list[list[str]]:
