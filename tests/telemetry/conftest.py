@@ -26,6 +26,8 @@ from tests.telemetry.prometheus_tools import Prometheus, installed, observing, p
 SCRAPE_INTERVAL_S = 2.0
 SCRAPED_WITHIN_S = 60.0
 MODULES = {"recommendations": True, "food": True, "arcade": True}
+LOOKS_OFTEN = {"product": {"SHOP_STOCK_COUNT_SECONDS": "1"}}
+"""For tests that wait for what is measured at intervals."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class TracedShop(RunningShop):
 @pytest.fixture(scope="session")
 def traced(servers_folder: Path) -> Iterator[TracedShop]:
     with receiving() as receiver, ExitStack() as ending:
-        local = local_shop.start(servers_folder / "traced-shop", free_port(), modules=MODULES, traces_to=receiver.url)
+        local = local_shop.start(
+            servers_folder / "traced-shop", free_port(), modules=MODULES, env=LOOKS_OFTEN, traces_to=receiver.url
+        )
         ending.callback(local.down)
         started_s = time.time()
         observer = observing(local, servers_folder / "prometheus", SCRAPE_INTERVAL_S, quick_rules())

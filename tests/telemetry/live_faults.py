@@ -10,6 +10,7 @@ import signal
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 import asyncpg
 
@@ -18,6 +19,7 @@ from shop.devkit.testing import wait_until
 from shop.kit import events
 from shop.kit.events import OutboxRow
 from tests.conftest import RunningShop
+from tests.load.local_shop import LocalShop
 from tests.load.shoppers import Shop as Api
 
 STOPPED_S, RUNNING_S = 0.6, 0.4
@@ -38,11 +40,17 @@ BACK_WITHIN_S = 60.0
 @contextlib.asynccontextmanager
 async def database(shop: RunningShop, noun: str) -> AsyncIterator[asyncpg.Connection]:
     """A superuser's connection to the service's database."""
-    connection = await asyncpg.connect(shop.local.database_url(noun))
+    connection = await asyncpg.connect(_postgres(shop.local), database=f"shop_{noun}")
     try:
         yield connection
     finally:
         await connection.close()
+
+
+@cache
+def _postgres(local: LocalShop) -> str:
+    """The server's URL: asking the supervisor for it takes seconds while a service hangs."""
+    return local.database_url("order")
 
 
 @contextlib.asynccontextmanager
