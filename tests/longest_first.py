@@ -84,6 +84,7 @@ TOGETHER = {
     "tests/integration/test_simulated_fleet.py": SHOP,
     "tests/telemetry/test_dashboards_of_a_shop.py": TRACED_SHOP,
     "tests/telemetry/test_live_alerts.py": TRACED_SHOP,
+    "tests/telemetry/test_logs_of_a_shop.py": TRACED_SHOP,
     "tests/telemetry/test_metrics_of_a_shop.py": TRACED_SHOP,
     "tests/telemetry/test_no_personal_data.py": TRACED_SHOP,
     "tests/telemetry/test_one_trace.py": TRACED_SHOP,

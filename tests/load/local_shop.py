@@ -109,11 +109,12 @@ def start(
     modules: Mapping[str, bool] | None = None,
     env: Mapping[str, Mapping[str, str]] | None = None,
     traces_to: str = "",
+    trace_ratio: float = 1.0,
 ) -> LocalShop:
     """A new shop on ``port``, without rate limits, which would limit the measurement; returns once it sells.
 
     ``more`` are further options of `shopctl up`; ``modules`` are turned on or off; ``env`` has
-    variables by service; every trace is exported to the endpoint ``traces_to``.
+    variables by service; ``trace_ratio`` of the traces are exported to the endpoint ``traces_to``.
     """
     document = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
     document["spec"].setdefault("modules", {}).update(modules or {})
@@ -121,7 +122,7 @@ def start(
     for noun, variables in {"gateway": WITHOUT_LIMITS, **(env or {})}.items():
         services.setdefault(noun, {}).setdefault("env", {}).update(variables)
     if traces_to:
-        document["spec"]["observability"] = {"tracing": {"endpoint": traces_to, "sampleRatio": 1}}
+        document["spec"]["observability"] = {"tracing": {"endpoint": traces_to, "sampleRatio": trace_ratio}}
     resource = data_dir.with_suffix(".yaml")
     resource.write_text(yaml.safe_dump(document), encoding="utf-8")
     options = [*(option for replica in replicas for option in ("--replicas", replica)), *more]

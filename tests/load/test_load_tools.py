@@ -14,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop.devkit.processes import free_port
-from tests.load import bench, delivery_bench, food_bench, open_loop, profile, report, search, shoppers
+from tests.load import (
+    bench,
+    delivery_bench,
+    food_bench,
+    open_loop,
+    profile,
+    report,
+    search,
+    shoppers,
+    telemetry_bench,
+)
 from tests.load.open_loop import Arrival, Outcome, Run, Sample
 
 OK = Outcome(True, "201")
@@ -256,3 +266,28 @@ def test_the_benches_of_food_are_bounded() -> None:
     assert delivery_bench.arguments([*long, "--couriers", "90000"]).couriers == delivery_bench.MAX_COURIERS
     assert delivery_bench.arguments(long).seconds == delivery_bench.MAX_SECONDS
     assert food_bench.arguments(long).seconds == food_bench.MAX_SECONDS
+
+
+def test_the_bench_of_telemetry_compares_medians() -> None:
+    cost = {"cpu_ms_per_order": 8.0, "memory_mib": 900, "p99_ms": 90.0, "errors": {}, "audit": True}
+    of_order = {"order-1": {"scrape_ms": 4.5, "series": 321, "sent_bytes": 2_048}}
+    rates = {"everything": (94.0, 80.0, 95.0), "metrics": (97.0, 96.0, 99.0), "off": (100.0, 99.0, 130.0)}
+    runs = [
+        {"name": name, "finished_per_s": rate, "services": {} if name == "off" else of_order, **cost}
+        for number in range(3)
+        for name, rate in ((name, several[number]) for name, several in rates.items())
+    ]
+    found = telemetry_bench.summary(runs)
+    assert (found["everything"]["cost"], found["metrics"]["cost"], found["off"]["cost"]) == (0.06, 0.03, 0.0)
+    table = list(telemetry_bench.lines({"machine": MACHINE, "workers": 32, "runs": runs, "summary": found}))
+    assert "94 (80-95)" in table[2]
+    assert "6.0%" in table[2]
+    assert table[-2].split() == ["order-1", "4.5", "321", "2048"]
+    assert table[-1] == "errors: none; audits: ok"
+
+
+def test_the_bench_of_telemetry_is_bounded() -> None:
+    found = telemetry_bench.arguments(["--runs", "900", "--seconds", "900", "--workers", "900"])
+    assert found.runs == telemetry_bench.MAX_RUNS
+    assert found.seconds == telemetry_bench.MAX_SECONDS
+    assert found.workers == telemetry_bench.MAX_WORKERS

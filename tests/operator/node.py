@@ -1,9 +1,13 @@
-"""A node's side of `logs` and `port-forward`, behind a real API server: it has no containers, only their output."""
+"""A node's side of `logs`, `port-forward` and `exec`, behind a real API server: it has no containers, only their output
+and processes of this machine."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
+import sys
+from asyncio.subprocess import PIPE
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,11 +31,12 @@ Log = list[tuple[str, str]]
 
 @dataclass
 class Node:
-    """What containers have written, by pod and container, and where the ports of pods lead."""
+    """What containers have written, by pod and container, where the ports of pods lead, and pods' main processes."""
 
     name: str
     logs: dict[tuple[str, str], Log] = field(default_factory=lambda: defaultdict(list))
     ports: dict[int, int] = field(default_factory=dict)
+    processes: dict[str, int] = field(default_factory=dict)
     following: list[web.Request] = field(default_factory=list)
     grown: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -103,6 +108,21 @@ class Node:
         writer.close()
         return socket
 
+    async def execute(self, request: web.Request) -> web.WebSocketResponse:
+        """As kubelet's /exec over websockets, of a Python command that acts on a process, which is not 1 here."""
+        socket = web.WebSocketResponse(protocols=(PROTOCOL,))
+        await socket.prepare(request)
+        _, *words = request.query.getall("command")
+        command = (sys.executable, *words, str(self.processes[request.match_info["pod"]]))
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+        for channel, data in zip((1, 2), await process.communicate(), strict=True):
+            await socket.send_bytes(bytes([channel]) + data)
+        failed = {"status": "Failure", "message": f"command terminated with exit code {process.returncode}"}
+        status = failed if process.returncode else {"status": "Success"}
+        await socket.send_bytes(b"\x03" + json.dumps(status).encode())
+        await socket.close()
+        return socket
+
 
 async def _send_all(reader: asyncio.StreamReader, socket: web.WebSocketResponse) -> None:
     while data := await reader.read(BUFFER_BYTES):
@@ -117,6 +137,7 @@ async def running(api: Kube, authority: Authority, name: str) -> AsyncIterator[N
     app = web.Application()
     app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", node.container_log)
     app.router.add_route("*", "/portForward/{namespace}/{pod}", node.port_forward)
+    app.router.add_route("*", "/exec/{namespace}/{pod}/{container}", node.execute)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(*authority.issue("kubelet"))
     runner = web.AppRunner(app, shutdown_timeout=1)

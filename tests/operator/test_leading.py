@@ -6,12 +6,13 @@ import asyncio
 from pathlib import Path
 
 from shop.devkit.testing import wait_until
+from shop.kit import log_level
 from shop.operator.engine.leader import DURATION_S, POLL_S
 from shop.operator.kube.client import Kube
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import Kept
 from tests.operator.kubelet import Kubelet
-from tests.operator.operators import Operators
+from tests.operator.operators import Operator, Operators
 
 TAKEOVER_LIMIT_S = DURATION_S + 2 * POLL_S + 3
 
@@ -42,6 +43,7 @@ async def test_a_stopped_leader_hands_over_at_once_and_ends_in_order(
 ) -> None:
     first = operators.start(operator_login, namespace)
     await first.leading()
+    await takes_a_log_level(first, "debug")
     second = operators.start(operator_login, namespace)
     shop = Kept(api, namespace)
     await shop.apply()
@@ -50,3 +52,10 @@ async def test_a_stopped_leader_hands_over_at_once_and_ends_in_order(
     await wait_until(lambda: asyncio.to_thread(second.leads), TAKEOVER_LIMIT_S, "the second leads")
     assert "Traceback" not in first.log.read_text(encoding="utf-8")
     await second.stop()
+
+
+async def takes_a_log_level(operator: Operator, level: str) -> None:
+    """Return when it has logged the change that a signal asked for."""
+    log_level.send(operator.pid, level)
+    logged = f'"log_level":"{level}"'
+    await wait_until(lambda: logged in operator.log.read_text(encoding="utf-8"), what=f"{logged} in {operator.log}")

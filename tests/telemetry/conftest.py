@@ -39,6 +39,10 @@ class TracedShop(RunningShop):
     started_s: float
     prometheus: Prometheus | None
 
+    def services(self) -> list[local_shop.Json]:
+        """What `shopctl status` says of each service's process."""
+        return [part for part in self.local.status()["components"] if part["kind"] == "service"]
+
     def logs(self) -> dict[str, str]:
         """What each component has logged, by the name of its log file."""
         folder = self.local.data_dir / "logs"

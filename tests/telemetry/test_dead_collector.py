@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -10,9 +11,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
+from services.kit.tests.grpc_process import starter
+from services.kit.tests.grpc_service import calling
 from shop.devkit.embedded import free_port
 from shop.devkit.testing import wait_until
 from shop.kit.serve import LINGER_S
@@ -79,6 +83,16 @@ async def test_a_dead_collector_delays_neither_requests_nor_the_end(collector: o
             assert process.wait(ENDED_WITHIN_S) is not None
         finally:
             process.kill()
+
+
+async def test_a_dead_collector_delays_no_grpc_call_and_not_the_end(tmp_path: Path) -> None:
+    with starter(tmp_path) as start, black_hole() as url:
+        process = start(free_port(), SHOP_TRACING_ENDPOINT=url, SHOP_TRACE_SAMPLE_RATIO="1")
+        await process.ready()
+        async with calling(process.address) as caller:
+            assert [await caller.read("hello") for _ in range(REQUESTS)] == ["said hello"] * REQUESTS
+        process.program.terminate()
+        assert await asyncio.to_thread(process.program.wait, ENDED_WITHIN_S) is not None
 
 
 def test_the_limits_of_a_stop_leave_time() -> None:

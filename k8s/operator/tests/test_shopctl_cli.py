@@ -42,7 +42,9 @@ def fails(done: subprocess.CompletedProcess[str], message: str) -> None:
     assert all(line.startswith("shopctl: ") for line in done.stderr.splitlines()), done.stderr
 
 
-@pytest.mark.parametrize("command", ["up", "status", "logs", "down", "stop", "start", "restart", "open", "audit"])
+@pytest.mark.parametrize(
+    "command", ["up", "status", "logs", "down", "stop", "start", "restart", "log-level", "open", "audit"]
+)
 def test_every_command_has_a_help_text(command: str) -> None:
     done = shopctl(command, "--help")
     assert done.returncode == 0
@@ -119,12 +121,40 @@ def test_damaged_postgres_data_is_named_with_advice(shop_file: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "command", [["status"], ["stop", "order"], ["start", "order"], ["restart", "order"], ["open"], ["audit"], ["logs"]]
+    "command",
+    [
+        ["status"],
+        ["stop", "order"],
+        ["start", "order"],
+        ["restart", "order"],
+        ["open"],
+        ["audit"],
+        ["logs"],
+        ["log-level", "order", "debug"],
+    ],
 )
 def test_commands_for_a_running_shop_say_that_none_runs(tmp_path: Path, command: list[str]) -> None:
     done = shopctl(*command, "--data-dir", tmp_path / "none")
     fails(done, "shopctl up")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["order", "loud"], "unknown level loud; one of debug, info, warning, error"),
+        (["order"], "log-level SERVICE LEVEL is for the shop on this machine, "),
+        (
+            ["bookshop", "order", "debug", "--data-dir", "x"],
+            "bookshop names a Shop in a cluster, and --data-dir is for",
+        ),
+        (["order", "debug", "--namespace", "books"], "which Shop? For one in a cluster: `"),
+    ],
+)
+def test_a_log_level_that_cannot_be_set_is_one_line(arguments: list[str], message: str) -> None:
+    done = shopctl("log-level", *arguments)
+    fails(done, message)
+    assert done.stderr.count("\n") == 1
 
 
 def test_down_without_a_shop_is_no_error(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
     audit = shop.ctl("audit", "--json")
     assert audit.returncode == 0, audit.stdout + audit.stderr
     assert [oracle["number"] for oracle in json.loads(audit.stdout)["oracles"]] == list(range(1, 27))
-    assert "Application startup complete" in shop.ctl("logs", "order-2").stdout
+    assert "event=service_started" in shop.ctl("logs", "order-2").stdout
     entries = [json.loads(line) for line in shop.ctl("logs", "--since", "1h", "--json").stdout.splitlines()]
     timed = {one["component"] for one in entries if one["time"]}
     assert {"order-1", "order-2", "postgres", "nats", "valkey", "supervisor"} <= timed

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import ClassVar
 
 import httpx
@@ -21,6 +24,23 @@ from shop.kit.errors import Unavailable
 from shop.kit.settings import ServiceSettings
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+ROOT = Path(__file__).parents[3]
+TIMEOUT_S = 60.0
+WITHOUT_METRICS = """
+import asyncio, httpx
+from prometheus_client import REGISTRY
+from services.kit.tests.test_exposition import Settings
+from shop.kit.app import create_app
+
+async def main():
+    app = create_app(Settings(metrics=False), title="Exposed", uses_bus=False)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://exposed") as client:
+        answers = [(await client.get(path)).status_code for path in ("/metrics", "/health/live", "/nothing")]
+    samples = [sample for family in REGISTRY.collect() for sample in family.samples]
+    print(*answers, sum(one.value for one in samples if one.name == "shop_http_requests_total"))
+
+asyncio.run(main())
+"""
 
 
 class Settings(ServiceSettings):
@@ -45,6 +65,13 @@ async def test_openmetrics_is_answered_to_those_that_accept_it() -> None:
     content_type, text = await scraped("*/*")
     assert content_type.startswith("text/plain")
     assert "_created" not in text
+
+
+def test_a_service_can_do_without_metrics() -> None:
+    """In a process of its own: what is turned off stays off."""
+    command = [sys.executable, "-c", WITHOUT_METRICS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert (done.stdout, done.returncode) == ("404 200 404 0\n", 0), done.stderr
 
 
 def test_every_combination_of_labels_starts_at_zero() -> None:

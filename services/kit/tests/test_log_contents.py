@@ -34,12 +34,20 @@ def log() -> RecordedLog:
     return RecordedLog()
 
 
-def test_each_line_has_an_event_which_for_a_library_is_its_name(log: RecordedLog) -> None:
+def test_each_line_has_an_event_which_is_one_for_all_libraries(log: RecordedLog) -> None:
     log.logger.info("%d books", 3, extra={"event": "books_counted"})
     log.logger.info("Started server process")
     first, second = log.lines()
     assert (first["event"], first["message"]) == ("books_counted", "3 books")
-    assert second["event"] == log.logger.name
+    assert (second["event"], second["logger"]) == ("library_line", log.logger.name)
+
+
+def test_libraries_are_sampled_apart_from_each_other(log: RecordedLog) -> None:
+    other = log.logger.getChild("other")
+    for number in range(MAX_LINES_PER_WINDOW + 10):
+        log.logger.info("line %d", number)
+    other.info("the only one")
+    assert log.lines()[-1]["message"] == "the only one"
 
 
 def test_a_path_names_the_order_of_its_request_if_that_is_an_id(log: RecordedLog) -> None:

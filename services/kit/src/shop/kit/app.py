@@ -23,7 +23,7 @@ from shop.kit.compression import Compress
 from shop.kit.db import Database
 from shop.kit.docs import OPENAPI_URL, docs_router
 from shop.kit.errors import Unavailable, install_error_handlers
-from shop.kit.exposition import exposition, measure_lag
+from shop.kit.exposition import exposition, measure_lag, turn_off
 from shop.kit.http import Clients
 from shop.kit.inbox import Consumer, Inbox
 from shop.kit.lean import Lean, operations
@@ -140,6 +140,8 @@ def create_app(
         openapi_url=OPENAPI_URL if documented else None,
         telemetry=NO_FRAMEWORK_TELEMETRY,
     )
+    if not settings.metrics:
+        turn_off()
     app.state.internal_token = settings.internal_token
     install_error_handlers(app)
     documentation = [docs_router(title)] if documented else []
@@ -177,7 +179,8 @@ async def _running(settings: ServiceSettings, uses_bus: bool) -> AsyncIterator[C
         tasks=Tasks(),
         authenticator=Authenticator(settings.jwks_url),
     )
-    context.tasks.start("event loop lag", measure_lag)
+    if settings.metrics:
+        context.tasks.start("event loop lag", measure_lag)
     try:
         if uses_bus:
             context.bus.start(context.tasks)
@@ -236,13 +239,15 @@ def _operational_routes(
         status = "unavailable" if failed else "degraded" if set(checks.values()) != {"ok"} and checks else "ok"
         return JSONResponse({"status": status, "service": settings.service, "checks": checks}, 503 if failed else 200)
 
-    @router.get("/metrics")
-    async def metrics(request: Request) -> Response:
-        # Of a service with many routes this takes some 20 ms, for which no request may wait.
-        content, content_type = await asyncio.to_thread(exposition, request.headers.get("Accept", ""))
-        return Response(content, headers={"Content-Type": content_type})
-
+    if settings.metrics:
+        router.add_api_route("/metrics", _metrics)
     return router
+
+
+async def _metrics(request: Request) -> Response:
+    # Of a service with many routes this takes some 20 ms, for which no request may wait.
+    content, content_type = await asyncio.to_thread(exposition, request.headers.get("Accept", ""))
+    return Response(content, headers={"Content-Type": content_type})
 
 
 def _failed(checks: Mapping[str, str]) -> list[str]:

@@ -29,6 +29,8 @@ MAX_LINES_PER_WINDOW = 100
 MAX_FLOODS = 1_024
 """Events and levels that are counted at one time."""
 SUPPRESSED = "lines_suppressed"
+LIBRARY = "library_line"
+"""The event of a line that a library has written; the logger's name says which."""
 
 type WarningKey = tuple[object, ...]
 type FloodKey = tuple[str, int]
@@ -48,7 +50,12 @@ def message_of(record: logging.LogRecord) -> str:
 
 
 def event_of(record: logging.LogRecord) -> str:
-    """The stable name of a line's kind; the logger's name for a library's."""
+    """The stable name of a line's kind."""
+    return str(getattr(record, "event", "") or LIBRARY)
+
+
+def _flood_of(record: logging.LogRecord) -> str:
+    """What counts together; libraries are counted apart from each other."""
     return str(getattr(record, "event", "") or record.name)
 
 
@@ -70,7 +77,7 @@ class SamplingHandler(logging.StreamHandler[TextIO]):
         self._floods: dict[FloodKey, _Flood] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        key, now = (event_of(record), record.levelno), self._clock()
+        key, now = (_flood_of(record), record.levelno), self._clock()
         flood = self._floods.get(key)
         if flood is None or now - flood.began >= FLOOD_WINDOW_S:
             self._end_flood(key)

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import orjson
 
-from shop.kit import telemetry
+from shop.kit import log_level, telemetry
 from shop.kit.log_limits import DECISION, EXPECTED, CountingHandler, event_of, message_of
 from shop.kit.redaction import clean, described, stack_of
 
@@ -26,8 +26,8 @@ STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"
 SUBJECTS = ("order_id",)
 """Ids by which the lines of several services are found together."""
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
-NOISY = ("httpx", "httpcore", "nats", "nats.aio.client", "yoyo", "opentelemetry", "urllib3")
-"""Libraries that log each call below WARNING."""
+NOISY = ("httpx", "httpcore", "nats", "nats.aio.client", "yoyo", "opentelemetry", "urllib3", "uvicorn")
+"""Libraries that log each call, or what `shop.kit.serve` logs, below WARNING."""
 
 log = logging.getLogger(__name__)
 _bound: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default={})  # noqa: B039 - never changed in place
@@ -126,24 +126,30 @@ def set_level(level: int) -> None:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, level))
 
 
-def change_level(steps: int) -> None:
-    """Write more (a positive number of steps) or fewer levels than now, and log which."""
-    current = logging.getLogger().level
-    position = LEVELS.index(current) if current in LEVELS else LEVELS.index(logging.INFO)
-    level = LEVELS[min(max(position - steps, 0), len(LEVELS) - 1)]
+def choose_level(level: int) -> None:
+    """Write lines of this level and above, and log that, whichever level it is."""
     set_level(min(level, logging.WARNING))
     name = logging.getLevelName(level)
     decision(log, "log_level_changed", "the log level is %s", name, level=logging.WARNING, log_level=name.lower())
     set_level(level)
 
 
+def change_level(steps: int) -> None:
+    """Write more (a positive number of steps) or fewer levels than now, and log which."""
+    current = logging.getLogger().level
+    position = LEVELS.index(current) if current in LEVELS else LEVELS.index(logging.INFO)
+    choose_level(LEVELS[min(max(position - steps, 0), len(LEVELS) - 1)])
+
+
 def obey_signals(loop: asyncio.AbstractEventLoop) -> None:
-    """SIGUSR1 writes one level more, SIGUSR2 one level less, without a restart."""
+    """A signal of `shop.kit.log_level` chooses a level; SIGUSR1 is one level more, SIGUSR2 one less."""
     loop.add_signal_handler(signal.SIGUSR1, change_level, 1)
     loop.add_signal_handler(signal.SIGUSR2, change_level, -1)
+    for level, number in log_level.SIGNALS.items():
+        loop.add_signal_handler(number, choose_level, logging.getLevelNamesMapping()[level.upper()])
 
 
 def ignore_signals() -> None:
     """Until `obey_signals`: what they do by default is to end the process."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    for number in (signal.SIGUSR1, signal.SIGUSR2, *log_level.SIGNALS.values()):
+        signal.signal(number, signal.SIG_IGN)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import logging
 import os
 import socket
 import sys
@@ -31,6 +32,8 @@ START_FAILED = 3
 NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """Errors of a kernel without IPv6, although Python supports it."""
 
+log = logging.getLogger("shop.kit.serve")
+
 
 class Server(uvicorn.Server):
     """Graceful shutdown that loses no request, and no long pauses for what the start made.
@@ -43,11 +46,15 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         json_logging.obey_signals(asyncio.get_running_loop())
         await super().startup(sockets)
+        if self.started:
+            port = self.servers[0].sockets[0].getsockname()[1]
+            log.info("the service answers on port %d", port, extra={"event": "service_started"})
         # Some 100,000 objects live as long as the process: each full collection would look through them again,
         # measured for 100 ms, in which no request is answered.
         gc.freeze()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("the service ends once its requests are answered", extra={"event": "service_stopping"})
         loop = asyncio.get_running_loop()
         linger_until = loop.time() + LINGER_S
         self.server_state.default_headers.append(CLOSE)

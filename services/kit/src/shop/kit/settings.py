@@ -41,5 +41,7 @@ class ServiceSettings(BaseSettings):
     max_body_bytes: int = Field(default=65_536, ge=1_024)
     drain_seconds: float = Field(default=10.0, ge=0)
     outbox_retention_hours: float = Field(default=24.0, ge=0.1)
+    metrics: bool = True
+    """False: nothing is counted and there is no /metrics, to compare with what counting costs."""
     tracing_endpoint: str = ""
     trace_sample_ratio: float = Field(default=0.01, ge=0, le=1)

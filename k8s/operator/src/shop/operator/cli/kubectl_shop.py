@@ -3,10 +3,10 @@
 import typer
 
 from shop.operator import console
-from shop.operator.cli import audit, backup, logs, plan, retry, status, suspend
+from shop.operator.cli import audit, backup, log_level, logs, plan, retry, status, suspend
 
 app = typer.Typer(
-    help="Shops in a cluster: plan, status, audit, backup, logs.",
+    help="Shops in a cluster: plan, status, audit, backup, logs, log-level.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -16,6 +16,7 @@ app.command("status")(status.status_in_cluster)
 app.command("audit")(audit.audit_in_cluster)
 app.command("backup")(backup.backup_in_cluster)
 app.command("logs")(logs.logs_in_cluster)
+app.command("log-level")(log_level.log_level_in_cluster)
 app.command()(suspend.suspend)
 app.command()(suspend.resume)
 app.command()(retry.retry)

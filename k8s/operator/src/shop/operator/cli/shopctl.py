@@ -11,6 +11,7 @@ from shop.operator.cli import (
     audit,
     backup,
     down,
+    log_level,
     logs,
     plan,
     restart,
@@ -48,6 +49,7 @@ def options(
 app.command()(up.up)
 app.command(rich_help_panel=BOTH)(status.status)
 app.command(rich_help_panel=BOTH)(logs.logs)
+app.command(rich_help_panel=BOTH)(log_level.log_level)
 app.command()(down.down)
 app.command()(restart.stop)
 app.command()(restart.start)

@@ -17,7 +17,7 @@ from typing import Any, cast
 import kopf
 import uvloop
 
-from shop.kit.logging import configure
+from shop.kit.logging import configure, ignore_signals, obey_signals
 from shop.operator.engine.controller import Controller
 from shop.operator.engine.leader import Lease
 from shop.operator.engine.metrics import LEADER, count_request
@@ -107,6 +107,7 @@ async def serve(settings: Settings) -> int:
     """Exit status 0 after a stop, 1 when the Lease was lost or the controller ended by itself."""
     images = Images(settings.image_registry, settings.image_pull_policy, settings.image_pull_secrets)
     renderer = Renderer(find_helm(), find_charts(), settings.version, images=images)
+    obey_signals(asyncio.get_running_loop())
     async with Kube() as kube:
         kube.observer = count_request
         operator = Operator(settings, renderer, kube)
@@ -117,6 +118,7 @@ async def serve(settings: Settings) -> int:
 
 
 def main() -> None:
+    ignore_signals()
     settings = Settings()
     configure("shop-operator", settings.log_level)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -268,7 +268,9 @@ class Kube:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise no_response("GET", path, error) from error
 
-    async def websocket(self, path: str, params: Params, protocol: str) -> aiohttp.ClientWebSocketResponse:
+    async def websocket(
+        self, path: str, params: Params | Sequence[tuple[str, str]], protocol: str
+    ) -> aiohttp.ClientWebSocketResponse:
         """A connection for both directions, such as to a port of a pod; the caller closes it."""
         session, url, options = await self._prepare(path)
         try:

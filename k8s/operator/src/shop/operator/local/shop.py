@@ -13,7 +13,7 @@ from typing import Any
 
 from shop.devkit.processes import log_tail, port_is_free, write_private
 from shop.operator.errors import ShopctlError
-from shop.operator.local import assembly, monitoring, probes, stale_processes
+from shop.operator.local import assembly, log_levels, monitoring, probes, stale_processes
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
@@ -272,6 +272,10 @@ class LocalShop:
                 chosen = self._chosen(request)
                 await self._supervisor.start(chosen)
                 self._say(f"started on request: {', '.join(one.name for one in chosen)}")
+                return {"components": [one.name for one in chosen]}
+            case "log-level":
+                chosen = self._chosen(request)
+                log_levels.choose(chosen, str(request.get("level")))
                 return {"components": [one.name for one in chosen]}
         raise ShopctlError(f"unknown command {request.get('command')!r}")
 

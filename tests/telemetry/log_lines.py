@@ -1,0 +1,27 @@
+"""Lines of services' logs, compared with what the matrix lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from observability import signals
+
+SIGNALS = signals.load()
+ALWAYS = {"time", "level", "service", "logger", "event", "message", "trace_id"}
+SHOWN_CHARACTERS = 500
+Line = dict[str, Any]
+
+
+def parsed(text: str) -> list[Line]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def strange(name: str, text: str) -> Iterator[str]:
+    """Lines of the component without the fields of every line, or with an event that its service does not have."""
+    noun = name.rpartition("-")[0]
+    known = {(one.event, level) for one in SIGNALS.logs if noun in one.services for level in one.levels}
+    for line in parsed(text):
+        if not line.keys() >= ALWAYS or (line["event"], line["level"]) not in known:
+            yield f"{name}: {json.dumps(line)[:SHOWN_CHARACTERS]}"
