@@ -119,7 +119,7 @@ def start(
     document = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
     document["spec"].setdefault("modules", {}).update(modules or {})
     services = document["spec"].setdefault("services", {})
-    for noun, variables in {"gateway": WITHOUT_LIMITS, **(env or {})}.items():
+    for noun, variables in (("gateway", WITHOUT_LIMITS), *(env or {}).items()):
         services.setdefault(noun, {}).setdefault("env", {}).update(variables)
     if traces_to:
         document["spec"]["observability"] = {"tracing": {"endpoint": traces_to, "sampleRatio": trace_ratio}}
