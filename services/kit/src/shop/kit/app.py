@@ -140,8 +140,6 @@ def create_app(
         openapi_url=OPENAPI_URL if documented else None,
         telemetry=NO_FRAMEWORK_TELEMETRY,
     )
-    if not settings.metrics:
-        turn_off()
     app.state.internal_token = settings.internal_token
     install_error_handlers(app)
     documentation = [docs_router(title)] if documented else []
@@ -241,6 +239,8 @@ def _operational_routes(
 
     if settings.metrics:
         router.add_api_route("/metrics", _metrics)
+    else:
+        turn_off()
     return router
 
 
