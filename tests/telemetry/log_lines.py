@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from observability import signals
@@ -22,6 +22,14 @@ def strange(name: str, text: str) -> Iterator[str]:
     """Lines of the component without the fields of every line, or with an event that its service does not have."""
     noun = name.rpartition("-")[0]
     known = {(one.event, level) for one in SIGNALS.logs if noun in one.services for level in one.levels}
-    for line in parsed(text):
-        if not line.keys() >= ALWAYS or (line["event"], line["level"]) not in known:
-            yield f"{name}: {json.dumps(line)[:SHOWN_CHARACTERS]}"
+    for line in text.splitlines():
+        if not _is_known(line, known):
+            yield f"{name}: {line[:SHOWN_CHARACTERS]}"
+
+
+def _is_known(text: str, known: Collection[tuple[str, str]]) -> bool:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return False
+    return line.keys() >= ALWAYS and (line["event"], line["level"]) in known

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+import pytest
+
 from tests.architecture.source import ROOT
+from tests.telemetry import log_lines
 from tests.telemetry.log_events import COMPUTED, log_calls
 
 SOURCES = sorted(path for path in (ROOT / "services").glob("*/src/**/*.py") if "devkit" not in path.parts)
@@ -30,3 +34,16 @@ def test_each_log_call_names_its_event() -> None:
 def test_a_name_is_written_where_it_is_used() -> None:
     computed = {(call.path.parts[-2], call.path.name) for call in CALLS if call.event == COMPUTED}
     assert computed == OWN_NAMES
+
+
+@pytest.mark.parametrize(
+    ("event", "level", "known"),
+    [("order_confirmed", "info", True), ("order_confirmed", "error", False), ("invented", "info", False)],
+)
+def test_a_line_is_compared_with_the_matrix(event: str, level: str, known: bool) -> None:
+    line = json.dumps(dict.fromkeys(log_lines.ALWAYS, "x") | {"event": event, "level": level})
+    assert list(log_lines.strange("order-1", line)) == ([] if known else [f"order-1: {line}"])
+
+
+def test_a_line_that_is_no_json_is_strange() -> None:
+    assert list(log_lines.strange("order-1", "Traceback (most recent call last):")) != []
