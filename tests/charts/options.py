@@ -175,4 +175,28 @@ OPERATOR = (
     Option("networkPolicy.scrapeFrom", [PEER], "NetworkPolicy/spec/ingress/0/from"),
     Option("serviceMonitor.labels", {"release": "prometheus"}, "ServiceMonitor/metadata/labels"),
     Option("prometheusRule.labels", {"release": "prometheus"}, "PrometheusRule/metadata/labels"),
+    Option("dashboards.annotations", {"grafana_folder": "Shops"}),
+)
+
+# Tested in test_observability_parts.py and test_observability_prometheus.py: the chart has several pods.
+STACK = (
+    Option("image.pullPolicy", "Always"),
+    Option("image.pullSecrets", ["pull"]),
+    Option("namespaces", ["team-a", "team-b"]),
+    Option("scrape.intervalSeconds", 30),
+    Option("runbooks", "https://git.example.com/shop/runbooks/"),
+    Option("prometheus.retention", {"time": "90d", "size": "50GB"}),
+    Option("prometheus.storage", "60Gi"),
+    Option("prometheus.storageClassName", "fast"),
+    Option("alertmanager.storage", ""),
+    Option("grafana.tempoUrl", "http://tempo.tracing:3200"),
+    Option("grafana.publicUrl", "https://grafana.example.com"),
+    Option("collector.backend", "tempo.tracing:4317"),
+    Option("collector.replicas", 3),
+    Option("adapter.enabled", True),
+    Option("networkPolicy.from", [PEER]),
+    Option("runAsUser", 20001),
+    Option("priorityClassName", "watching"),
+    Option("nodeSelector", {"disk": "ssd"}),
+    Option("tolerations", [TOLERATION]),
 )

@@ -32,6 +32,12 @@ def test_by_default_there_are_no_rules_and_dashboards() -> None:
     assert [one for one in kind(preset("shop-operator"), "ConfigMap") if "dashboard" in one["metadata"]["name"]] == []
 
 
+def test_dashboards_have_the_annotations_of_the_sidecar() -> None:
+    found = [one for one in kind(preset("shop-operator-two"), "ConfigMap") if "dashboard" in one["metadata"]["name"]]
+    assert found
+    assert [one["metadata"]["annotations"] for one in found] == [{"grafana_folder": "Shops"}] * len(found)
+
+
 @pytest.mark.parametrize("name", ALERTS)
 def test_an_alert_is_over_metrics_that_the_operator_has(name: str) -> None:
     used = set(re.findall(r"shop_operator_\w+", ALERTS[name]["expr"]))

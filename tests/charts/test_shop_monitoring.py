@@ -82,6 +82,17 @@ def test_each_dashboard_has_grafanas_label_and_the_name_of_its_shop() -> None:
         assert board["title"].startswith("Shopkeeper: ")
 
 
+def test_a_sidecar_with_another_label_and_folders_finds_the_dashboards() -> None:
+    given = ("--set", "dashboards.labels.grafana=main,dashboards.annotations.grafana_folder=Our shops")
+    configs = [
+        one for one in kind(template("shop", *ON, *given), "ConfigMap") if "dashboard-" in one["metadata"]["name"]
+    ]
+    assert configs
+    for config in configs:
+        assert config["metadata"]["labels"].items() >= {("grafana", "main"), ("grafana_dashboard", "1")}
+        assert config["metadata"]["annotations"] == {"grafana_folder": "Our shops"}
+
+
 def test_no_uid_stands_twice_in_one_grafana() -> None:
     """Grafana refuses the second of two dashboards with one uid, and keeps changing them back and forth."""
     others = (boards(template("shop", *ON, "--namespace", "other")), boards(preset("shop-operator-two")))

@@ -99,6 +99,22 @@ INVALID: list[tuple[str, str, str]] = [
         "spec.services[order].autoscaling.maxReplicas",
         "maxReplicas must be at least minReplicas",
     ),
+    (
+        "services: {order: {autoscaling: {maxReplicas: 2, targetCPUUtilizationPercentage: 0}}}",
+        "spec.services[order].autoscaling.targetRequestsPerSecond",
+        "targetCPUUtilizationPercentage 0 needs targetRequestsPerSecond",
+    ),
+    ("observability: {scrapeIntervalSeconds: 60}", "spec.observability.scrapeIntervalSeconds", "less than or equal to"),
+    (
+        "observability: {scrapeFrom: {podLabels: {'a b': c}}}",
+        "spec.observability.scrapeFrom.podLabels",
+        "a label must be a name such as release",
+    ),
+    (
+        "observability: {dashboardAnnotations: {'grafana folder': x}}",
+        "spec.observability.dashboardAnnotations",
+        "an annotation must be a name such as grafana_folder",
+    ),
     ("services: {order: {logLevel: LOUD}}", "spec.services.order.logLevel", 'supported values: "DEBUG"'),
     ("services: {order: {image: 'Bad Image'}}", "spec.services[order].image", "must be an image such as registry."),
     ("services: {order: {env: {SHOP_STORE: x}}}", "spec.services[order].env", "env must not set SHOP_DATABASE_URL"),

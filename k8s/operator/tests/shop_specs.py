@@ -67,8 +67,14 @@ quantities = st.fixed_dictionaries(
 )
 
 
-def _bounds(low: int, more: int, target: int) -> Spec:
-    return {"minReplicas": low, "maxReplicas": low + more, "targetCPUUtilizationPercentage": target}
+def _bounds(low: int, more: int, target: int, requests: int) -> Spec:
+    """No target of requests where `requests` is 0, which a target of no CPU needs."""
+    found = {
+        "minReplicas": low,
+        "maxReplicas": low + more,
+        "targetCPUUtilizationPercentage": target or int(not requests),
+    }
+    return found | ({"targetRequestsPerSecond": requests} if requests else {})
 
 
 def _resources(requests: Spec, limits: Spec) -> Spec:
@@ -82,7 +88,9 @@ services = st.fixed_dictionaries(
     optional={
         # As many as the connections of one server allow; more are refused when rendering.
         "replicas": st.integers(1, 6),
-        "autoscaling": st.builds(_bounds, st.integers(1, 3), st.integers(0, 3), st.integers(1, 100)),
+        "autoscaling": st.builds(
+            _bounds, st.integers(1, 3), st.integers(0, 3), st.integers(0, 100), st.integers(0, 500)
+        ),
         "resources": st.builds(_resources, quantities, quantities),
         "image": st.sampled_from(("r.example:5000/shop/x:1.2", f"r.example/x@{digest}", f"x:7@{digest}", "x")),
         "env": st.dictionaries(st.sampled_from(("SHOP_ADMIN_PASSWORD", "SHOP_SMTP_URL", "Lower_9")), texts),
@@ -154,6 +162,11 @@ observability = st.fixed_dictionaries(
         "serviceMonitors": st.booleans(),
         "rules": st.booleans(),
         "dashboards": st.booleans(),
+        "labels": st.just({"release": "kube-prometheus-stack"}),
+        "scrapeIntervalSeconds": st.integers(5, 30),
+        "scrapeFrom": st.sampled_from(({}, {"namespaceLabels": {"team": "watch"}}, {"podLabels": {"app": "agent"}})),
+        "dashboardLabels": st.just({"grafana": "main"}),
+        "dashboardAnnotations": st.just({"grafana_folder": "Our shops"}),
         "tracing": st.fixed_dictionaries(
             {},
             optional={"endpoint": st.just("http://otel:4318"), "sampleRatio": st.sampled_from((0.0, 1e-5, 0.25, 1.0))},

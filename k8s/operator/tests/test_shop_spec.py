@@ -102,6 +102,26 @@ INVALID_SPECS = [
     ("exposure: {type: Gateway, host: a.example.com}", "spec.exposure: type Gateway needs gatewayRef"),
     ("exposure: {type: Ingress, host: 'not a host'}", "spec.exposure.host: must be a host name such as"),
     ("observability: {tracing: {endpoint: localhost}}", "spec.observability.tracing.endpoint: must be an http:// or"),
+    (
+        "observability: {scrapeIntervalSeconds: 60}",
+        "spec.observability.scrapeIntervalSeconds: must be at most 30, not 60",
+    ),
+    (
+        "observability: {scrapeFrom: {namespaceLabels: {'a b': c}}}",
+        "spec.observability.scrapeFrom.namespaceLabels.a b: must be a name such as release",
+    ),
+    (
+        "observability: {dashboardLabels: {grafana: 'a b'}}",
+        "spec.observability.dashboardLabels.grafana: must be a label's value",
+    ),
+    (
+        "observability: {dashboardAnnotations: {'grafana folder': x}}",
+        "spec.observability.dashboardAnnotations.grafana folder: must be a name such as grafana_folder",
+    ),
+    (
+        "services: {order: {autoscaling: {maxReplicas: 2, targetCPUUtilizationPercentage: 0}}}",
+        "spec.services.order.autoscaling: targetCPUUtilizationPercentage 0 needs targetRequestsPerSecond",
+    ),
     ("observability: {tracing: {sampleRatio: 2}}", "spec.observability.tracing.sampleRatio: must be at most 1"),
     ("networkPolicies: maybe", "spec.networkPolicies: must be true or false, not 'maybe'"),
     ("backup: {schedule: daily, destination: 's3://b/x'}", "spec.backup.schedule: must be a cron schedule with five"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, Spec, renderer
+from k8s.operator.tests.values_observability import OBSERVED
 from shop.contracts.store import StoreSettings
 from shop.operator.engine.render.renderer import Renderer, find_charts
 from shop.operator.engine.render.values import (
@@ -43,8 +44,6 @@ REACHES: list[tuple[Spec, str, Any]] = [
     ({}, "global.image.tag", "0.1.0"),
     ({}, "global.trustedProxies", []),
     ({"exposure": {"trustedProxies": ["203.0.113.0/24"]}}, "global.trustedProxies", ["203.0.113.0/24"]),
-    ({}, "global.monitorLabels", {}),
-    ({"observability": {"labels": {"release": "prometheus"}}}, "global.monitorLabels", {"release": "prometheus"}),
     ({"version": "0.2.0"}, "global.image.tag", "0.2.0"),
     ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.title", "T"),
     ({"store": {"title": "T", "currency": "JPY", "country": "JP"}}, "global.store.currency", "JPY"),
@@ -153,30 +152,16 @@ REACHES: list[tuple[Spec, str, Any]] = [
         "services.gateway.httpRoute",
         {"enabled": True, "hostnames": ["a.example"], "gatewayRef": GATEWAY["gatewayRef"]},
     ),
-    ({}, "global.serviceMonitors", "Never"),
-    ({"observability": {"serviceMonitors": True}}, "global.serviceMonitors", "Always"),
-    ({"observability": {"rules": True}}, "rules", {"enabled": True}),
-    ({"observability": {"dashboards": True}}, "dashboards", {"enabled": True}),
-    ({}, "global.tracing", {}),
-    (
-        {"observability": {"tracing": {"endpoint": "http://o:4318", "sampleRatio": 0.5}}},
-        "global.tracing",
-        {"endpoint": "http://o:4318", "sampleRatio": 0.5},
-    ),
     ({}, "global.ipFamilyPolicy", ""),
     ({"ipFamilyPolicy": "PreferDualStack"}, "global.ipFamilyPolicy", "PreferDualStack"),
     ({"ipFamilies": ["IPv6"]}, "global.ipFamilies", ["IPv6"]),
     ({"networkPolicies": False}, "global.networkPolicies", {"enabled": False}),
     ({}, "global.networkPolicies", {"enabled": True}),
-    (
-        {"networkPolicies": True, "observability": {"serviceMonitors": True}},
-        "global.networkPolicies.scrapeFrom.0.podSelector.matchLabels",
-        {"app.kubernetes.io/name": "prometheus"},
-    ),
     ({"podDisruptionBudgets": False}, "global.podDisruptionBudgets", False),
     ({}, "global.podDisruptionBudgets", True),
     ({"backup": BACKUP}, "backup", {"enabled": True, **BACKUP}),
     ({"restoreFrom": RESTORE}, "restore", RESTORE),
+    *OBSERVED,
 ]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shop.operator.resource.spec import SAME_FAMILY, TWO_FAMILIES
-from shop.operator.resource.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, RESERVED_ENV, SIMULATOR
+from shop.operator.resource.spec_service import NO_CARD_ENTRY, NO_TARGET, PROVIDER_ENV, RESERVED_ENV, SIMULATOR
 
 Schema = dict[str, Any]
 
@@ -65,6 +65,11 @@ RULES: Mapping[str, Sequence[Rule]] = {
     ),
     "Autoscaling": (
         Rule("self.maxReplicas >= self.minReplicas", "maxReplicas must be at least minReplicas", "maxReplicas"),
+        needs(
+            "self.targetCPUUtilizationPercentage > 0 || has(self.targetRequestsPerSecond)",
+            NO_TARGET,
+            "targetRequestsPerSecond",
+        ),
     ),
     "Resources": (within_limit("cpu"), within_limit("memory")),
     "Service": (

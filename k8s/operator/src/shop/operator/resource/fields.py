@@ -160,6 +160,13 @@ LabelName = Annotated[
     str, Matching(rf"([a-z0-9.-]+/)?{_LABEL_PART}", "a name such as release", max_length=317, subject="a label")
 ]
 LabelValue = Annotated[str, Matching(rf"({_LABEL_PART})?", "a label's value, at most 63 letters, digits, -, _ or .")]
+AnnotationName = Annotated[
+    str,
+    Matching(
+        rf"([a-z0-9.-]+/)?{_LABEL_PART}", "a name such as grafana_folder", max_length=317, subject="an annotation"
+    ),
+]
+Annotation = Annotated[str, Field(max_length=MAX_WORD)]
 EnvValue = Annotated[str, Field(max_length=MAX_TEXT)]
 CpuQuantity = Annotated[str, Matching(r"[0-9]+(\.[0-9]{1,3}|m)?", "a CPU quantity such as 250m or 0.5")]
 MemoryQuantity = Annotated[

@@ -17,16 +17,14 @@ from shop.operator.resource.fields import (
     Flag,
     Host,
     Label,
-    LabelName,
-    LabelValue,
     MemoryQuantity,
     Network,
     ShopName,
-    Url,
     Version,
     whole,
 )
 from shop.operator.resource.spec_modules import Modules
+from shop.operator.resource.spec_observability import Observability
 from shop.operator.resource.spec_service import NO_CARD_ENTRY, PROVIDER_ENV, SIMULATOR, Part, Service
 from shop.operator.resource.spec_store import Store
 from shop.operator.resource.spec_window import MaintenanceWindow
@@ -39,7 +37,6 @@ NOT_BUILT = frozenset({"arcade"})
 """Modules that an earlier definition had, and defaulted to false in every Shop; both versions run during an upgrade."""
 RETAIL_NEEDED = "must be true, because every shop sells from its catalogue"
 MAX_SERVICES = 32
-MAX_MONITOR_LABELS = 16
 MAX_TRUSTED_PROXIES = 32
 TWO_FAMILIES = "names two, which needs ipFamilyPolicy PreferDualStack or RequireDualStack"
 SAME_FAMILY = "names the same family twice"
@@ -153,30 +150,6 @@ class Exposure(Part):
         if self.type == "Gateway" and self.tls_secret_name is not None:
             raise ValueError("tlsSecretName is for type Ingress; a Gateway's listener has its own certificate")
         return self
-
-
-class Tracing(Part):
-    """Where traces are sent (OTLP over HTTP), and the share of requests that is traced."""
-
-    endpoint: Url | None = None
-    """Such as http://otel-collector:4318; left out, nothing is recorded."""
-    sample_ratio: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.01
-    """Share of the requests, 0 to 1."""
-
-
-class Observability(Part):
-    """ServiceMonitors, alert rules, dashboards and traces."""
-
-    service_monitors: Flag = False
-    """A ServiceMonitor per service; the kind must be installed. Cluster only."""
-    rules: Flag = False
-    """A PrometheusRule with the shop's alerts; the kind must be installed. Cluster only."""
-    dashboards: Flag = False
-    """A ConfigMap with a Grafana dashboard, labelled for Grafana's sidecar. Cluster only."""
-    labels: Annotated[dict[LabelName, LabelValue], Field(max_length=MAX_MONITOR_LABELS)] = {}  # noqa: RUF012 - pydantic copies it
-    """Labels of the ServiceMonitors and the PrometheusRule, such as release: kube-prometheus-stack. Cluster only."""
-    tracing: Tracing = Tracing()
-    """Where traces are sent."""
 
 
 def _secret_for_s3(place: str, secret_name: str | None, field: str) -> None:

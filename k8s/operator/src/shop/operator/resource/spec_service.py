@@ -13,6 +13,7 @@ MAX_ENV = 64
 PROVIDER_ENV = "SHOP_PAYMENT_PROVIDER"
 SIMULATOR = "simulator"
 NO_CARD_ENTRY = "must be simulator, because the storefront takes test cards and no real ones yet"
+NO_TARGET = "targetCPUUtilizationPercentage 0 needs targetRequestsPerSecond"
 SAMPLE_DATA = {"pricing": "SHOP_SAMPLE_PROMOTIONS", "restaurant": "SHOP_SAMPLE_RESTAURANTS"}
 """By service, the variable that loads its part of a sample; on when spec.store.catalog.sample names one."""
 # Set by the shop for each service; another value would disconnect the service.
@@ -28,19 +29,23 @@ class Part(BaseModel):
 
 
 class Autoscaling(Part):
-    """A HorizontalPodAutoscaler on CPU; the cluster needs metrics-server."""
+    """A HorizontalPodAutoscaler on CPU, requests or both; for CPU the cluster needs metrics-server."""
 
     min_replicas: Annotated[int, whole(1, 100)] = 1
     """Minimum number of pods."""
     max_replicas: Annotated[int, whole(1, 100)]
     """Maximum number of pods."""
-    target_cpu_utilization_percentage: Annotated[int, whole(1, 100), Field(alias="targetCPUUtilizationPercentage")] = 70
-    """Share of the requested CPU that pods should use on average."""
+    target_cpu_utilization_percentage: Annotated[int, whole(0, 100), Field(alias="targetCPUUtilizationPercentage")] = 70
+    """Share of the requested CPU that pods should use on average; 0 leaves it out."""
+    target_requests_per_second: Annotated[int, whole(1, 100_000)] | None = None
+    """HTTP requests that a pod should answer; needs shop_http_requests_per_second at custom.metrics.k8s.io."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Autoscaling":
         if self.max_replicas < self.min_replicas:
             raise ValueError(f"maxReplicas ({self.max_replicas}) must be at least minReplicas ({self.min_replicas})")
+        if not self.target_cpu_utilization_percentage and self.target_requests_per_second is None:
+            raise ValueError(NO_TARGET)
         return self
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from shop.operator.kube.objects import amount
 from shop.operator.resource.spec import RETAIL_NEEDED, Backend, DatabaseBackend, Exposure, Shop, ShopSpec
+from shop.operator.resource.spec_observability import Observability, ScrapeFrom
 from shop.operator.resource.spec_service import SAMPLE_DATA, Resources
 from shop.operator.resource.spec_store import Store
 from shop.operator.services import OPTIONAL, SERVICES, WITH_DATABASE, WITH_GRPC
@@ -27,8 +28,6 @@ DEFAULT_RESOURCES: Mapping[str, Mapping[str, str]] = {
     "limits": {"memory": "256Mi"},
 }
 """What charts/service gives a service; a test holds them together."""
-PROMETHEUS: Mapping[str, str] = {"app.kubernetes.io/name": "prometheus"}
-"""Label of every Prometheus that the Prometheus operator runs."""
 LOCAL_URL = "http://localhost:8080"
 LOCAL_REGISTRY = "localhost/shopkeeper"
 """What `make images` names its images by."""
@@ -65,12 +64,11 @@ def values(shop: Shop, *, optional: frozenset[str], version: str = "", images: I
             "configMap": (catalog and catalog.config_map) or "",
         },
         "rules": {"enabled": spec.observability.rules},
-        "dashboards": {"enabled": spec.observability.dashboards},
+        "dashboards": _dashboards(spec.observability),
         "database": database,
         "messaging": _backend(spec.messaging),
         "cache": _backend(spec.cache),
-        # The operator applies a Job and waits for it before the pods that need it.
-        "serviceDefaults": {"migrations": {"mode": "Job"}},
+        "serviceDefaults": _service_defaults(spec.observability),
         "services": {noun: _service(noun, spec) if noun in running else {"enabled": False} for noun in SERVICES},
     }
     if spec.backup is not None:
@@ -132,10 +130,8 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
         "pullSecrets": list(images.pull_secrets),
     }
     tracing, policies = spec.observability.tracing, Values(enabled=spec.network_policies)
-    if spec.network_policies and spec.observability.service_monitors:
-        # A Prometheus of the Prometheus operator may read the metrics from any namespace.
-        prometheus = {"namespaceSelector": {}, "podSelector": {"matchLabels": dict(PROMETHEUS)}}
-        policies["scrapeFrom"] = [prometheus]
+    if spec.network_policies and (peers := _scrape_from(spec.observability)):
+        policies["scrapeFrom"] = peers
     return {
         "namePrefix": shop.metadata.name,
         "image": {name: given for name, given in image.items() if given},
@@ -152,6 +148,28 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
         "monitorLabels": dict(spec.observability.labels),
         "tracing": {"endpoint": tracing.endpoint, "sampleRatio": tracing.sample_ratio} if tracing.endpoint else {},
     }
+
+
+def _scrape_from(observability: Observability) -> list[Values]:
+    """Peers of the NetworkPolicies that may read the metrics."""
+    chosen = observability.scrape_from or (ScrapeFrom() if observability.service_monitors else None)
+    if chosen is None:
+        return []
+    namespaces = {"matchLabels": dict(chosen.namespace_labels)} if chosen.namespace_labels else {}
+    return [{"namespaceSelector": namespaces, "podSelector": {"matchLabels": dict(chosen.pod_labels)}}]
+
+
+def _dashboards(observability: Observability) -> Values:
+    given = {"labels": observability.dashboard_labels, "annotations": observability.dashboard_annotations}
+    return {"enabled": observability.dashboards, **{name: dict(found) for name, found in given.items() if found}}
+
+
+def _service_defaults(observability: Observability) -> Values:
+    # The operator applies a Job and waits for it before the pods that need it.
+    given: Values = {"migrations": {"mode": "Job"}}
+    if seconds := observability.scrape_interval_seconds:
+        given["serviceMonitor"] = {"interval": f"{seconds}s"}
+    return given
 
 
 def _store(store: Store) -> Values:
@@ -198,7 +216,7 @@ def _service(noun: str, spec: ShopSpec) -> Values:
     if service.autoscaling is None:
         given["replicas"] = service.replicas
     else:
-        given["autoscaling"] = {"enabled": True, **service.autoscaling.model_dump(by_alias=True)}
+        given["autoscaling"] = {"enabled": True, **service.autoscaling.model_dump(by_alias=True, exclude_none=True)}
     if service.env:
         # As written: Kubernetes would read `$(NAME)` as a reference and `$$` as an escape.
         given["env"] = [{"name": name, "value": literal(service.env[name])} for name in sorted(service.env)]
