@@ -14,6 +14,6 @@ set_version() { # FILE: in place; `sed -i` is not the same in GNU's sed and BSD'
 }
 
 # The link from charts/shop to charts/service becomes a copy, so that both get the new version.
-for chart in service shop shop-operator; do cp -RL "charts/$chart" "$work/$chart"; done
+for chart in service shop shop-operator observability; do cp -RL "charts/$chart" "$work/$chart"; done
 find "$work" -name Chart.yaml | while IFS= read -r file; do set_version "$file"; done
-for chart in service shop shop-operator; do helm package "$work/$chart" --destination "$folder"; done
+for chart in service shop shop-operator observability; do helm package "$work/$chart" --destination "$folder"; done

@@ -48,6 +48,11 @@ def of_one_shop(rules: str, namespace: str, shop: str) -> str:
     return rules.replace(SELECTOR, f'{chosen}, app_kubernetes_io_instance="{shop}"').replace(NAMESPACE, chosen)
 
 
+def of_all_shops(rules: str) -> str:
+    """`rules` about the series of every shop at once: they keep shops apart by the labels that they group by."""
+    return rules.replace(SELECTOR, '{app_kubernetes_io_instance!=""').replace(NAMESPACE, '{namespace!=""')
+
+
 def _read(name: str) -> list[Group]:
     groups: list[Group] = yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))["groups"]
     return groups

@@ -15,7 +15,7 @@ from tests.charts import described
 from tests.charts.rendering import CHARTS, PRESETS, golden_text
 
 GOLDEN = Path(__file__).parent / "golden"
-NAMES = ("service", "shop", "shop-operator")
+NAMES = ("service", "shop", "shop-operator", "observability")
 
 
 DOCUMENTS: dict[Path, Callable[[], str]] = {

@@ -13,7 +13,7 @@ import yaml
 
 from shop.operator.services import OPTIONAL, WITH_DATABASE
 from tests.charts import helm
-from tests.charts.options import OPERATOR, SERVICE, set_json
+from tests.charts.options import OPERATOR, SERVICE, STACK, set_json
 
 Object = dict[str, Any]
 CHARTS = helm.ROOT / "charts"
@@ -120,6 +120,8 @@ PRESETS: dict[str, tuple[str, tuple[str, ...]]] = {
         )
         + set_json(OPERATOR),
     ),
+    "observability": ("observability", ()),
+    "observability-everything": ("observability", set_json(STACK)),
 }
 
 
@@ -222,13 +224,21 @@ def stable(found: Object) -> Object:
     are compared where they are generated."""
     if found["kind"] == "PrometheusRule":
         return {**found, "spec": {"groups": [group["name"] for group in found["spec"]["groups"]]}}
-    if found["kind"] == "ConfigMap" and "dashboard-" in found["metadata"]["name"]:
-        boards = {name: json.loads(text) for name, text in found["data"].items()}
-        return {**found, "data": {name: f"{board['title']} ({board['uid']})" for name, board in boards.items()}}
+    if found["kind"] == "ConfigMap":
+        return {**found, "data": {name: _shortened(name, text) for name, text in found["data"].items()}}
     if found["kind"] != "Secret":
         return found
     written = {name: GENERATED.sub("<generated>", text) for name, text in found["stringData"].items()}
     return {**found, "stringData": written}
+
+
+def _shortened(name: str, text: str) -> str:
+    """A file of a ConfigMap; of a dashboard the title and uid, of rules the names of the groups."""
+    if name.endswith(".json") and "panels" in (board := json.loads(text)):
+        return f"{board['title']} ({board['uid']})"
+    if text.startswith("# Written by `make generate` from observability/rules"):
+        return ", ".join(group["name"] for group in yaml.load(text, Loader=yaml.CSafeLoader)["groups"])
+    return text
 
 
 def golden_text(name: str) -> str:

@@ -106,10 +106,17 @@ def test_pods_are_restricted(name: str) -> None:
     assert {pod.title: found for pod in pods(preset(name)) if (found := restricted(pod))} == {}
 
 
+# Prometheus lists pods, prometheus-adapter answers the API server.
+WITH_TOKEN = {
+    "observability": {"StatefulSet/shop-prometheus"},
+    "observability-everything": {"StatefulSet/shop-prometheus", "Deployment/shop-adapter"},
+}
+
+
 @every_preset
-def test_only_the_operator_has_a_token(name: str) -> None:
+def test_only_who_asks_the_api_server_has_a_token(name: str) -> None:
     with_token = {pod.title for pod in pods(preset(name)) if pod.spec.get("automountServiceAccountToken") is not False}
-    assert with_token == ({"Deployment/shop"} if name.startswith("shop-operator") else set())
+    assert with_token == WITH_TOKEN.get(name, {"Deployment/shop"} if name.startswith("shop-operator") else set())
 
 
 @every_preset
@@ -152,7 +159,7 @@ def test_probes_name_ports_that_exist(name: str) -> None:
 @every_preset
 def test_a_terminating_pod_has_time_to_finish(name: str) -> None:
     for pod in pods(preset(name)):
-        if pod.owner["kind"] == "Deployment" and not name.startswith("shop-operator"):
+        if pod.owner["kind"] == "Deployment" and not name.startswith(("shop-operator", "observability")):
             pause = pod.spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
             drain = float(variables(preset(name), pod.owner["metadata"]["name"])["SHOP_DRAIN_SECONDS"])
             assert pod.spec["terminationGracePeriodSeconds"] > pause + drain

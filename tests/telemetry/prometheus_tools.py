@@ -152,9 +152,10 @@ def program(name: str) -> Path:
         pytest.skip(str(error))
 
 
-def promtool(*arguments: str) -> None:
-    """Its output is the failure message."""
+def promtool(*arguments: str) -> str:
+    """Its output, which of a failure is the message."""
     command = [str(program("promtool")), *arguments]
     environment = {**os.environ, **helm.NO_COLLECTION}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
