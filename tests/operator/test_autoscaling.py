@@ -3,74 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from shop.devkit.processes import free_port, launch
+from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
-from tests.charts.rendering import CHARTS, NAMESPACE, Object, kind, named, template
-from tests.operator import apiserver as servers
+from tests.charts.rendering import CHARTS, Object, kind, named, template
 from tests.operator import custom_metrics
 from tests.operator.apiserver import ApiServer
+from tests.operator.programs import Kubectl, pod_of, program, running
 from tests.telemetry import prometheus_tools
 
 REQUESTS_PER_S, TARGET, PODS = 90, 30, 3
-NOUN, POD = "product", "product-1"
+NAMESPACE, NOUN, POD = "autoscaled", "product", "product-1"
 SAMPLE_S = 10
 SAMPLES_OF_S = 170
 """The rule's window of two minutes, and some time for the test."""
-COMMAND_TIMEOUT_S = 60
 SCALES_WITHIN_S = 90.0
 ADAPTER = "shop-adapter"
-type Kubectl = Callable[..., str]
-
-
-def program(name: str) -> str:
-    """Skips the test without it."""
-    found = servers.program(name)
-    if found is None:
-        pytest.skip(f"{name} neither on PATH nor in {servers.CACHE}")
-    return str(found)
-
-
-@pytest.fixture
-def kubectl(kubeconfig: Path) -> Kubectl:
-    """The administrator's, in the namespace that the charts are rendered for."""
-    command = [program("kubectl"), "--namespace", NAMESPACE]
-
-    def run(*arguments: str, objects: list[Object] | None = None) -> str:
-        done = subprocess.run(
-            [*command, *arguments],
-            env={**os.environ, "KUBECONFIG": str(kubeconfig)},
-            input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects or []}),
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
-
-
-@contextmanager
-def running(command: list[str], log: Path) -> Iterator[None]:
-    process = launch(command, signal_number=signal.SIGKILL, log=log)
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def requests_until_now() -> str:
@@ -99,7 +53,7 @@ def prometheus(folder: Path) -> Iterator[str]:
 
 
 def scaled_objects() -> list[Object]:
-    """The Deployment and the autoscaler of the chart, and a pod of it, which no controller makes here."""
+    """The Deployment and the autoscaler of the chart."""
     settings = {
         "enabled": "true",
         "minReplicas": 1,
@@ -108,17 +62,14 @@ def scaled_objects() -> list[Object]:
         "targetRequestsPerSecond": TARGET,
     }
     given = ",".join(f"services.{NOUN}.autoscaling.{name}={value}" for name, value in settings.items())
-    shop = template("shop", "--set", given)
+    shop = template("shop", "--namespace", NAMESPACE, "--set", given)
     deployment = named(shop, "Deployment", NOUN)
-    made = deployment["spec"]["template"]
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": POD, "labels": made["metadata"]["labels"]}}
-    plain = {"containers": [{"name": NOUN, "image": "localhost/none:1"}]}
-    return [deployment, named(shop, "HorizontalPodAutoscaler", NOUN), {**pod, "spec": plain}]
+    return [deployment, named(shop, "HorizontalPodAutoscaler", NOUN)]
 
 
 def adapter_objects(port: int) -> list[Object]:
     """The rights and the APIService of the chart; its Service leads to `port` of this machine."""
-    stack = template("observability", "--set", "adapter.enabled=true")
+    stack = template("observability", "--namespace", NAMESPACE, "--set", "adapter.enabled=true")
     rights = [one for one in stack if one["kind"].startswith("Cluster") and ADAPTER in one["metadata"]["name"]]
     (api,) = kind(stack, "APIService")
     reached = {**api, "spec": {**api["spec"], "service": {**api["spec"]["service"], "port": port}}}
@@ -131,10 +82,10 @@ def adapter_objects(port: int) -> list[Object]:
     return [*rights, named(stack, "ServiceAccount", ADAPTER), service, reached]
 
 
-async def test_the_number_of_pods_follows_the_requests(
-    apiserver: ApiServer, kubectl: Kubectl, kubeconfig: Path, tmp_path: Path
-) -> None:
-    port, adapted = free_port(), []
+async def test_the_number_of_pods_follows_the_requests(apiserver: ApiServer, kubeconfig: Path, tmp_path: Path) -> None:
+    kubectl = Kubectl(kubeconfig, NAMESPACE)
+    port = free_port()
+    adapted = adapter_objects(port)
     controllers = [
         program("kube-controller-manager"),
         f"--kubeconfig={kubeconfig}",
@@ -147,8 +98,7 @@ async def test_the_number_of_pods_follows_the_requests(
     with prometheus(tmp_path) as address:
         kubectl("create", "namespace", NAMESPACE)
         kubectl("apply", "-f", "-", objects=scaled_objects())
-        kubectl("patch", "pod", POD, "--subresource=status", "--type=merge", "-p", json.dumps(RUNNING))
-        adapted = adapter_objects(port)
+        kubectl.run_pods({"127.1.0.1": pod_of(scaled_objects()[0])})
         kubectl("apply", "-f", "-", objects=adapted)
         adapter = {
             "secure-port": port,
@@ -168,11 +118,7 @@ async def test_the_number_of_pods_follows_the_requests(
         finally:
             # An API without a server would fail other clients' discovery.
             kubectl("delete", "-f", "-", "--wait=false", objects=adapted)
-            kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     assert metric["pods"]["metric"]["name"] == "shop_http_requests_per_second"
-
-
-RUNNING = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
 
 
 def replicas(kubectl: Kubectl) -> int:
