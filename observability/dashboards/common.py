@@ -34,6 +34,7 @@ EACH_SERVICE = "app_kubernetes_io_name"
 NAMED = "{{app_kubernetes_io_name}}"
 """In a legend: the name of the series' service."""
 WINDOW = "$__rate_interval"
+MAX_TEXT_HEIGHT = 10
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,12 @@ class Panel:
     traces: str = ""
     """TraceQL for the traces behind the panel."""
     exemplars: bool = False
+    tall: bool = False
+    """A number as high as the charts beside it."""
 
     @property
     def height(self) -> int:
-        return 4 if self.kind == "stat" else 8
+        return 4 if self.kind == "stat" and not self.tall else 8
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,7 @@ def _described(panel: Panel) -> str:
 
 
 def _timeseries(panel: Panel) -> timeseries.Panel:
-    made = timeseries.Panel().fill_opacity(10).line_width(1).show_points(looks.VisibilityMode.NEVER)
+    made = timeseries.Panel().fill_opacity(_fill_percent(panel)).line_width(1).show_points(looks.VisibilityMode.NEVER)
     made.legend(
         common.VizLegendOptions()
         .show_legend(True)
@@ -222,14 +225,21 @@ def _timeseries(panel: Panel) -> timeseries.Panel:
     )
     made.tooltip(common.VizTooltipOptions().mode(looks.TooltipDisplayMode.MULTI).sort(looks.SortOrder.DESCENDING))
     if panel.stacked:
-        made.stacking(common.StackingConfig().mode(looks.StackingMode.NORMAL)).fill_opacity(30)
+        made.stacking(common.StackingConfig().mode(looks.StackingMode.NORMAL))
     if panel.red is not None:
         made.thresholds_style(common.GraphThresholdsStyleConfig().mode(looks.GraphThresholdsStyleMode.DASHED))
     return made
 
 
+def _fill_percent(panel: Panel) -> int:
+    """Areas of several lines that lie on each other have no colour that one could tell."""
+    single = len(panel.queries) == 1 and "{{" not in panel.queries[0].legend
+    return 30 if panel.stacked else 10 if single else 0
+
+
 def _stat() -> stat.Panel:
-    made = stat.Panel().graph_mode(looks.BigValueGraphMode.AREA).color_mode(looks.BigValueColorMode.VALUE)
+    """An instant query has one point, so there is no line below the number."""
+    made = stat.Panel().graph_mode(looks.BigValueGraphMode.NONE).color_mode(looks.BigValueColorMode.VALUE)
     return made.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
 
 
@@ -301,4 +311,6 @@ def traces_url(traceql: str) -> str:
 
 
 def _text(title: str, content: str, number: int) -> text.Panel:
-    return text.Panel().id(number).title(title).mode(TextMode.MARKDOWN).content(content).span(24).height(10)
+    """One scrolls in a text that is higher than its panel."""
+    height = min(MAX_TEXT_HEIGHT, 2 + len(content.splitlines()) // 2)
+    return text.Panel().id(number).title(title).mode(TextMode.MARKDOWN).content(content).span(24).height(height)
