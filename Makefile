@@ -22,7 +22,7 @@ export IMAGE_REGISTRY ?= localhost/shopkeeper
 export VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)
 INSTALL ?= shop
 
-.PHONY: help up down test e2e lint format bench bench-operator bench-recommend images push kind k3d minikube helm-install operator-install package new-service generate schemas diagram browser sync clean
+.PHONY: help up down test e2e lint format bench bench-operator bench-recommend dashboards images push kind k3d minikube helm-install operator-install package new-service generate schemas diagram browser sync clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -57,6 +57,9 @@ bench-operator: sync  ## Shops on a real API server (ARGS="--shops 300 --runs 5 
 
 bench-recommend: sync  ## how good recommendations are for simulated shoppers, and what training costs (ARGS="--seeds 2 --json")
 	@$(RUN) python -m tests.load.recommend_evaluation $(ARGS)
+
+dashboards: sync  ## draw docs/dashboards/*.svg: a shop with customers for some minutes, and a Prometheus (ARGS="--seconds 60")
+	@$(RUN) python -m tests.load.dashboards $(ARGS)
 
 images:  ## build every service's image, with docker or buildah (IMAGE_REGISTRY, VERSION)
 	@services/images.sh build
