@@ -200,6 +200,19 @@ async def prometheus_scrapes_every_process(shop: RunningShop, printed_by_up: str
     groups = asked("rules")["groups"]
     assert "shop-slo-alerts" in {one["name"] for one in groups}
     assert asked("status/flags")["storage.tsdb.retention.size"] != "0B"
+    dashboards_have_a_page(shop, printed_by_up)
+
+
+def dashboards_have_a_page(shop: RunningShop, printed_by_up: str) -> None:
+    page = shop.component("dashboards")["page"]
+    assert f"  observed  {page} (dashboards)\n" in printed_by_up
+    assert shop.ctl("open", "dashboards").stdout == f"{page}\n"
+    refused = shop.ctl("open", "nowhere")
+    assert refused.returncode != 0
+    assert "no page nowhere; there is shop, prometheus, dashboards" in refused.stderr
+    drawn = httpx.get(f"{page}/d/shopkeeper-service/picture.svg?var-service=order&from=now-5m", timeout=30)
+    assert drawn.status_code == 200
+    assert ">Requests of order<" in drawn.text
 
 
 async def pages_ask_every_replica_of_the_recommendations(shop: RunningShop, printed_by_up: str) -> None:

@@ -1,16 +1,20 @@
 """Prometheus beside a shop on this machine: its targets, its configuration, its component."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from shop.devkit.processes import EmbeddedError, make_folder, write_private
+from shop.devkit.processes import EmbeddedError, launch, make_folder, write_private
 from shop.devkit.prometheus import PrometheusStore, find_program
 from shop.operator.errors import ShopctlError
+from shop.operator.local import probes
 from shop.operator.local.assembly import store_component
 from shop.operator.local.component import Component
 from shop.operator.local.data_dir import DataDir
@@ -73,3 +77,26 @@ def component(data: DataDir) -> Component:
     rules = {RULES.stem: RULES.read_text(encoding="utf-8")}
     store = PrometheusStore(data.store("prometheus"), config("../targets"), rules)
     return replace(store_component(store), kind="monitoring", page=store.url)
+
+
+def dashboards(data: DataDir, prometheus: Component) -> Component:
+    """The page with the dashboards of the repository, drawn from this `prometheus`.
+
+    A program of the repository's own: nothing that is installed with shopctl needs it.
+    """
+    port, log = data.port("dashboards"), data.logs / "dashboards.log"
+    options = ["--prometheus", prometheus.page, "--port", str(port), "--scrape-interval-s", str(scrape_interval_s())]
+
+    def spawn() -> subprocess.Popen[bytes]:
+        return launch([sys.executable, "-m", "observability.pictures.server", *options], log=log, cwd=CHECKOUT)
+
+    async def ready(pid: int) -> bool:
+        return (await probes.get(port, "/health"))[0] == HTTPStatus.OK
+
+    return Component("dashboards", "monitoring", port, log, spawn, ready, page=f"http://{HOST}:{port}")
+
+
+def scrape_interval_s() -> float:
+    """Of the laptop's configuration."""
+    interval: str = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["global"]["scrape_interval"]
+    return float(interval.removesuffix("s"))

@@ -188,7 +188,10 @@ class LocalShop:
         await self._supervisor.start(observers)
 
     def _observers(self) -> list[Component]:
-        return [monitoring.component(self.data)] if self.options.observe else []
+        if not self.options.observe:
+            return []
+        prometheus = monitoring.component(self.data)
+        return [prometheus, monitoring.dashboards(self.data, prometheus)]
 
     async def _migrate(self, helper: asyncio.subprocess.Process, request: dict[str, Any]) -> None:
         limit_s = DATABASES_TIMEOUT_S
