@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import httpx
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from observability.pictures import drawing, files, model, server
 from observability.pictures.data import Data, Wish, load
 from observability.pictures.prometheus import Prometheus, QueryFailed
 from observability.pictures.variables import Span
-from shop.devkit.processes import free_port
+from shop.devkit.processes import free_port, launch
 from shop.devkit.prometheus import PrometheusStore
+from shop.devkit.testing import wait_until
 from tests.telemetry.prometheus_tools import program, promtool
 
 MINUTES = 30
@@ -27,6 +31,7 @@ CONFIRMED_PER_S = 2
 SVG = "{http://www.w3.org/2000/svg}"
 OVERVIEW = files.dashboards()["overview"]
 PHONE_PX = 390
+STARTED_WITHIN_S, STOPPED_WITHIN_S = 30.0, 10.0
 OUTSIDE = """() => [...document.querySelectorAll("g[id^=panel-]")].flatMap(panel => {
     const card = panel.querySelector("rect.card");
     if (!card) return [];
@@ -180,6 +185,49 @@ async def test_without_prometheus_the_page_says_so() -> None:
         answer = await client.get("/d/shopkeeper-overview")
     assert answer.status_code == 503
     assert "does not answer" in answer.text
+
+
+@pytest.fixture(scope="module")
+async def page_url(prometheus: str) -> AsyncIterator[str]:
+    """The address of the page's own program."""
+    port = free_port()
+    options = ["--prometheus", prometheus, "--port", str(port)]
+    process = launch([sys.executable, "-m", "observability.pictures.server", *options], cwd=files.DASHBOARDS.parents[2])
+    url = f"http://127.0.0.1:{port}"
+    async with httpx.AsyncClient() as client:
+        await wait_until(partial(answers, client, f"{url}/health"), STARTED_WITHIN_S, "the page")
+    yield url
+    process.terminate()
+    assert process.wait(STOPPED_WITHIN_S) in (0, -signal.SIGTERM)
+
+
+async def answers(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(url)).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.browser
+async def test_the_page_shows_the_picture_at_its_width_and_says_when_it_is_not_current(
+    page_url: str, chromium: Browser
+) -> None:
+    tab = await chromium.new_page(viewport={"width": PHONE_PX, "height": 800})
+    complaints: list[str] = []
+    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    await tab.goto(f"{page_url}/d/shopkeeper-service?from=now-1h")
+    await expect(tab.locator("#picture svg")).to_have_attribute("width", str(PHONE_PX))
+    await expect(tab.locator("#state")).to_contain_text("as of")
+    await expect(tab.locator("#picture")).to_contain_text("Requests of gateway")
+    await tab.select_option("select[name=var-service]", "order")
+    await expect(tab.locator("#picture")).to_contain_text("Requests of order")
+    assert "from=now-1h" in tab.url
+    assert await tab.evaluate("document.documentElement.scrollWidth") == PHONE_PX
+    assert complaints == []
+    await tab.route("**/picture.svg*", lambda route: route.abort())
+    await tab.evaluate("show()")
+    await expect(tab.locator("#state")).to_contain_text("not current")
+    await tab.close()
 
 
 @pytest.mark.browser
