@@ -177,11 +177,12 @@ def _links() -> dashboard.DashboardLink:
 
 def _source_variable() -> dashboard.DatasourceVariable:
     """A variable, because ${DS_PROMETHEUS} of an exported dashboard is not resolved when it is provisioned."""
-    return dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
+    return dashboard.DatasourceVariable("datasource").label("Prometheus data source").type("prometheus")
 
 
 def _traces_variable() -> dashboard.DatasourceVariable:
-    return dashboard.DatasourceVariable("traces").label("Traces").type("tempo").hide(models.VariableHide.HIDE_VARIABLE)
+    hidden = models.VariableHide.HIDE_VARIABLE
+    return dashboard.DatasourceVariable("traces").label("Tempo data source").type("tempo").hide(hidden)
 
 
 def _variable(name: str) -> dashboard.QueryVariable:
