@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 
 from observability.pictures.model import Dashboard, Panel, Target, Variable
 from observability.pictures.prometheus import Found, Point, Prometheus, QueryFailed
@@ -27,6 +28,8 @@ class Wish:
     scrape_s: float | None = None
     """The scrape interval where it is shorter than the queries' least steps take for granted: points may be as near."""
     time_range: str = ""
+    zone: tzinfo = UTC
+    """In which the times are written."""
 
     def min_step_s(self, target: Target) -> float:
         return target.min_step_s if self.scrape_s is None else min(self.scrape_s, target.min_step_s)
@@ -70,6 +73,7 @@ class Data:
     span: Span
     choices: tuple[Choice, ...] = ()
     shown: Mapping[int, Shown] = field(default_factory=dict)
+    zone: tzinfo = UTC
 
     @property
     def errors(self) -> list[str]:
@@ -85,7 +89,7 @@ async def load(dashboard: Dashboard, source: Prometheus, wish: Wish) -> Data:
     values = {one.variable.name: one.chosen for one in choices} | OTHERS | {"__url_time_range": wish.time_range}
     panels = [panel for panel in dashboard.panels if panel.targets]
     found = await asyncio.gather(*(_shown(panel, source, wish, values) for panel in panels))
-    return Data(wish.span, tuple(choices), {panel.id: one for panel, one in zip(panels, found, strict=True)})
+    return Data(wish.span, tuple(choices), {panel.id: one for panel, one in zip(panels, found, strict=True)}, wish.zone)
 
 
 async def _choices(variables: Sequence[Variable], source: Prometheus, wish: Wish) -> list[Choice]:

@@ -57,7 +57,7 @@ def _panel(parent: Element, box: Box, panel: Panel, data: Data) -> None:
     elif panel.kind == "stat":
         stats.draw(parent, inside, panel, shown.series)
     else:
-        lines.draw(parent, inside, panel, shown.series, data.span)
+        lines.draw(parent, inside, panel, shown.series, data.span, data.zone)
 
 
 def _title(parent: Element, box: Box, panel: Panel, title: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from xml.etree.ElementTree import Element
 
 from observability.pictures import legend, scales, svg, theme
@@ -51,12 +52,12 @@ class Plot:
         return self.box.bottom - self.values.share(value) * self.box.height
 
 
-def draw(parent: Element, box: Box, panel: Panel, series: Sequence[Series], span: Span) -> None:
-    """The panel's inside; `series` are one or more."""
+def draw(parent: Element, box: Box, panel: Panel, series: Sequence[Series], span: Span, zone: tzinfo) -> None:
+    """The panel's inside; `series` are one or more, and times are written in `zone`."""
     names = legend.arranged(series, box.width, box.height)
     lines = _stacked(series) if panel.stacked else [Line(finite(one.points)) for one in series]
     plot = _plot(box.inner(0, TOP_PX, 0, legend.height(names) + TIMES_PX), panel, lines, span)
-    _axes(parent, plot, panel)
+    _axes(parent, plot, panel, zone)
     step_s = _step_s(lines)
     for number, (one, line) in enumerate(zip(series, lines, strict=True)):
         group = svg.element(parent, "g")
@@ -99,13 +100,13 @@ def _highest_threshold(panel: Panel) -> float | None:
     return max(known) if known and panel.threshold_lines else panel.maximum
 
 
-def _axes(parent: Element, plot: Plot, panel: Panel) -> None:
+def _axes(parent: Element, plot: Plot, panel: Panel, zone: tzinfo) -> None:
     box = plot.box
     for tick, label in zip(plot.values.ticks, scales.labels(plot.values, panel.unit, panel.decimals), strict=True):
         y = plot.y(tick)
         svg.element(parent, "path", d=f"M{box.x:.1f} {y:.1f}H{box.right:.1f}", class_="grid")
         svg.text(parent, box.x - LABEL_GAP_PX, y + 4, label, LABEL_PX, "faint", text_anchor="end")
-    for tick, label in zip(plot.times.ticks, scales.time_labels(plot.times), strict=True):
+    for tick, label in zip(plot.times.ticks, scales.time_labels(plot.times, zone), strict=True):
         x = plot.x(tick)
         svg.element(parent, "path", d=f"M{x:.1f} {box.y:.1f}V{box.bottom:.1f}", class_="grid")
         half = svg.text_width(label, LABEL_PX) / 2

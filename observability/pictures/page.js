@@ -15,6 +15,7 @@ async function show() {
   try {
     const asked = new URLSearchParams(location.search);
     asked.set("width", String(picture.clientWidth));
+    asked.set("zone", Intl.DateTimeFormat().resolvedOptions().timeZone);
     const answer = await fetch(`${location.pathname}/picture.svg?${asked}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (!answer.ok) throw new Error(`answered ${answer.status}`);
     const drawn = new DOMParser().parseFromString(await answer.text(), "image/svg+xml").documentElement;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 
 from observability.pictures import units
 
@@ -96,7 +96,7 @@ def times(start_s: float, end_s: float, count: int) -> Axis:
     return Axis(start_s, end_s, tuple(float(first + n * step) for n in range(number)))
 
 
-def time_labels(axis: Axis, zone: tzinfo = UTC) -> list[str]:
+def time_labels(axis: Axis, zone: tzinfo) -> list[str]:
     """12:30, with seconds or the day where they differ."""
     step = axis.ticks[1] - axis.ticks[0] if len(axis.ticks) > 1 else axis.high - axis.low
     form = "%H:%M:%S" if step < 60 else "%H:%M" if step < 86_400 else "%m/%d"

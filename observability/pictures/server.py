@@ -10,8 +10,10 @@ import argparse
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, tzinfo
 from pathlib import Path
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import uvicorn
 from starlette.applications import Starlette
@@ -135,7 +137,15 @@ def _wish(request: Request) -> Wish:
     }
     now_s = time.time()
     time_range = urlencode({"from": began, "to": "now"})
-    return Wish(Span(now_s - range_s, now_s), variables, request.app.state.scrape_s, time_range)
+    return Wish(Span(now_s - range_s, now_s), variables, request.app.state.scrape_s, time_range, _zone(request))
+
+
+def _zone(request: Request) -> tzinfo:
+    """That of the browser; UTC where this machine does not know it."""
+    try:
+        return ZoneInfo(request.query_params.get("zone", "UTC"))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
 
 
 def _number(request: Request, name: str, default: float) -> float:

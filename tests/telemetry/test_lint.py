@@ -1,4 +1,4 @@
-"""Rules of grafana's dashboard-linter and cloudflare's pint, as tests: neither is a package that can be installed."""
+"""Rules of grafana's dashboard-linter and cloudflare's pint, as tests: compiling one of them takes two minutes."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -96,7 +96,9 @@ def test_an_axis_with_negative_values_has_zero_among_its_labels() -> None:
     ],
 )
 def test_times_are_labelled_at_full_minutes_and_hours(range_s: float, labels: list[str]) -> None:
-    assert scales.time_labels(scales.times(NOON_S, NOON_S + range_s, 4)) == labels
+    assert scales.time_labels(scales.times(NOON_S, NOON_S + range_s, 4), UTC) == labels
+    shifted = scales.time_labels(scales.times(NOON_S, NOON_S + 240, 1), timezone(timedelta(hours=2)))
+    assert shifted == ["14:00"]
 
 
 def test_durations_are_those_of_prometheus() -> None:

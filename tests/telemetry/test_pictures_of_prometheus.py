@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import time
@@ -155,6 +156,16 @@ async def test_the_page_has_the_dashboards_the_variables_and_the_picture(prometh
         assert ElementTree.fromstring(picture.text).get("width") == "500"
         one = (await client.get("/d/shopkeeper-runbooks/picture.svg?viewPanel=panel-5")).text
         assert len(ElementTree.fromstring(one).findall(f"{SVG}g")) == 1
+
+
+@pytest.mark.parametrize(("zone", "minutes"), [("UTC", "0"), ("Nowhere/No-Such", "0"), ("Asia/Kathmandu", "5")])
+async def test_times_are_written_in_the_zone_of_the_browser(prometheus: str, zone: str, minutes: str) -> None:
+    """That of Kathmandu is 5 hours and 45 minutes before UTC's."""
+    async with visitor(prometheus) as client:
+        drawn = (await client.get(f"/d/shopkeeper-overview/picture.svg?from=now-1h&zone={zone}")).text
+    times = re.findall(r">\d\d:\d(\d)<", drawn)
+    assert times
+    assert set(times) == {minutes}
 
 
 @pytest.mark.parametrize(
