@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from observability import generate
+from observability.pictures.variables import Window, built_in, filled, label_values
 from tests.telemetry.prometheus_tools import Prometheus, QueryFailed, Series
 
 MAX_POINTS = 200
 """Of a line: about the pixels of a small panel."""
-SCRAPES_OF_A_RATE = 4
-"""In $__rate_interval at least."""
-REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-LABEL_VALUES = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w+)\)")
 
 type Json = dict[str, Any]
 
@@ -37,8 +33,7 @@ class View:
 
     @property
     def variables(self) -> dict[str, str]:
-        window_s = max(self.step_s + self.scrape_interval_s, SCRAPES_OF_A_RATE * self.scrape_interval_s)
-        return {"__rate_interval": milliseconds(window_s), "__range": milliseconds(self.end_s - self.start_s)}
+        return built_in(Window(self.start_s, self.end_s, self.step_s), self.scrape_interval_s)
 
 
 class Question(NamedTuple):
@@ -85,7 +80,7 @@ def questions(board: Json, variables: Mapping[str, str]) -> Iterator[Question]:
     for panel in board["panels"]:
         for target in panel.get("targets", ()):
             instant, exemplars = bool(target.get("instant")), bool(target.get("exemplar"))
-            yield Question(panel["title"], target["refId"], fill(target["expr"], variables), instant, exemplars)
+            yield Question(panel["title"], target["refId"], filled(target["expr"], variables), instant, exemplars)
 
 
 def choices(board: Json, prometheus: Prometheus) -> dict[str, list[str]]:
@@ -93,19 +88,8 @@ def choices(board: Json, prometheus: Prometheus) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
-            query = LABEL_VALUES.fullmatch(variable["query"]["query"])
-            assert query, variable["query"]
+            label, selector = label_values(variable["query"]["query"])
             chosen = {name: values[0] for name, values in found.items()}
-            found[variable["name"]] = prometheus.label_values(query["label"], fill(query["selector"], chosen))
+            found[variable["name"]] = prometheus.label_values(label, filled(selector, chosen))
             assert found[variable["name"]], f"${variable['name']} has no values"
     return found
-
-
-def fill(text: str, variables: Mapping[str, str]) -> str:
-    """`text` with the values of its variables; KeyError for one that is unknown."""
-    return REFERENCE.sub(lambda found: variables[found[1] or found[2]], text)
-
-
-def milliseconds(seconds: float) -> str:
-    """A duration as PromQL writes it."""
-    return f"{seconds * 1_000:.0f}ms"

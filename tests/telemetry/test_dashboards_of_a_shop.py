@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from observability import signals
+from observability.pictures import durations
 from shop.devkit.embedded import ValkeyStore
 from shop.devkit.testing import wait_until
 from tests.architecture.source import service_nouns
@@ -204,7 +205,7 @@ class Shown:
         variables = {
             "namespace": "local",
             "shop": "shop",
-            "__rate_interval": grafana.milliseconds(self.seconds + 0.001),
+            "__rate_interval": durations.written(self.seconds + 0.001),
         }
         chosen = [one for one in grafana.questions(BOARDS[board], variables) if one.panel == panel]
         found = [series for one in chosen for series in self.prometheus.query(one.expression, self.last_s)]
@@ -224,7 +225,7 @@ async def shown(prometheus: Prometheus, load: Load, service: str) -> Shown:
 
     def around() -> Shown | None:
         range_s = time.time() - load.began_s + 2 * SCRAPE_INTERVAL_S
-        [up] = prometheus.query(f'up{{app_kubernetes_io_name="{service}"}}[{grafana.milliseconds(range_s)}]')
+        [up] = prometheus.query(f'up{{app_kubernetes_io_name="{service}"}}[{durations.written(range_s)}]')
         before = [at_s for at_s, _ in up.points if at_s < load.began_s]
         after = [at_s for at_s, _ in up.points if at_s > load.ended_s]
         return Shown(prometheus, before[-1], after[0]) if after else None
