@@ -45,6 +45,8 @@ WAIT_POLL_GROWTH = 1.2
 SERVE_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 1
 REQUEST_TIMEOUT_S = 30.0
+KEEP_ALIVE_S = 75
+"""As services have it. uvicorn's 5 s are httpx's as well, and both ends would close an idle connection at once."""
 ROLE_PASSWORD = "test"
 INTERNAL_TOKEN = "test-internal"
 CHEAP_PASSWORDS = {"scram_iterations": "1"}
@@ -317,7 +319,15 @@ async def _served(
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     chosen = listener.getsockname()[1]
-    server = _Server(uvicorn.Config(app, log_config=None, lifespan=lifespan, proxy_headers=False, server_header=False))
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        lifespan=lifespan,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+    server = _Server(config)
     task = asyncio.create_task(server.serve([listener]))
     try:
         await wait_until(lambda: server.started or task.done(), SERVE_TIMEOUT_S, "the application's start")
