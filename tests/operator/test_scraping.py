@@ -10,15 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
 from tests.charts.rendering import Object, kind, named, template
 from tests.operator.apiserver import ApiServer
-from tests.operator.programs import Kubectl, pod_of, running
-from tests.telemetry import prometheus_tools
+from tests.operator.programs import Kubectl, pod_of, program, running
 from tests.telemetry.prometheus_tools import Prometheus
 
 SHOP, OTHER, OWN = "scraped-shop", "scraped-other", "scraped-monitoring"
@@ -29,7 +27,6 @@ INTERVAL = "1s"
 FASTER = 12
 """The times of `for` in the rules are divided by this: two minutes become ten seconds."""
 WITHIN_S = 60.0
-UNKNOWN = "field kubernetes_sd_configs not found"
 ALERT, NOUN = "ShopServiceDown", "order"
 
 
@@ -56,10 +53,7 @@ def serving(address: str) -> Iterator[None]:
         server.server_close()
 
 
-def ready(prometheus: Prometheus, log: Path) -> bool:
-    """Skips the test if this Prometheus knows no discovery by Kubernetes."""
-    if log.exists() and UNKNOWN in log.read_text(encoding="utf-8"):
-        pytest.skip("this Prometheus is built without discovery by Kubernetes, as Debian's is")
+def ready(prometheus: Prometheus) -> bool:
     try:
         return bool(prometheus.query("up or vector(1)"))
     except OSError:
@@ -79,11 +73,11 @@ def firing(prometheus: Prometheus) -> set[tuple[str, str]]:
 
 
 @contextmanager
-def started(program: str, config: Path) -> Iterator[Prometheus]:
+def started(server: str, config: Path) -> Iterator[Prometheus]:
     """A server with that configuration; its files are beside it."""
     port, log = free_port(), config.parent / "prometheus.log"
     options = [f"--config.file={config}", f"--storage.tsdb.path={config.parent / 'data'}"]
-    with running([program, *options, f"--web.listen-address=127.0.0.1:{port}"], log):
+    with running([server, *options, f"--web.listen-address=127.0.0.1:{port}"], log):
         yield Prometheus(f"http://127.0.0.1:{port}")
 
 
@@ -119,15 +113,15 @@ def give_rights(kubeconfig: Path, stack: tuple[Object, ...]) -> str:
 async def test_every_service_is_found_with_the_charts_rights_and_one_that_is_down_alerts(
     apiserver: ApiServer, kubeconfig: Path, tmp_path: Path
 ) -> None:
-    program = prometheus_tools.program("prometheus")
+    server = program("prometheus-kubernetes")
     stack = template("observability", "--namespace", OWN, "--set", f"namespaces={{{SHOP}}},scrape.volumes=false")
     pods = {f"127.1.0.{n}": pod_of(one) for n, one in enumerate(kind(template("shop"), "Deployment"), 1)}
     addresses = {pod["metadata"]["labels"]["app.kubernetes.io/name"]: address for address, pod in pods.items()}
     for space in (SHOP, OTHER, OWN):
         Kubectl(kubeconfig, space)("create", "namespace", space)
     (tmp_path / "token").write_text(give_rights(kubeconfig, stack), encoding="utf-8")
-    with started(str(program), configuration(stack, apiserver, tmp_path)) as prometheus, ExitStack() as others:
-        await wait_until(lambda: ready(prometheus, tmp_path / "prometheus.log"), WITHIN_S, "Prometheus")
+    with started(server, configuration(stack, apiserver, tmp_path)) as prometheus, ExitStack() as others:
+        await wait_until(lambda: ready(prometheus), WITHIN_S, "Prometheus")
         for space in (SHOP, OTHER):
             Kubectl(kubeconfig, space).run_pods(pods)
         for noun in addresses.keys() - {NOUN}:
