@@ -276,7 +276,7 @@ async def test_a_slow_upload_is_a_408_and_no_failure_of_the_service(open_shop: O
 async def test_more_requests_than_an_instance_takes_are_refused_at_once(
     open_shop: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop.kit.http.pool.MAX_INFLIGHT", 2)
+    monkeypatch.setattr("shop.kit.balancing.balancer.MAX_INFLIGHT", 2)
     go_on = asyncio.Event()
     async with open_shop() as shop:
 

@@ -15,7 +15,7 @@ from services.gateway.tests.conftest import Open, Shop, Upstream
 from shop.devkit.testing import wait_until
 from shop.gateway.routing import is_repeatable
 from shop.kit import serve
-from shop.kit.http.breaker import State
+from shop.kit.balancing.breaker import State
 
 LONG_S = 30.0
 """A window that no test outlasts."""

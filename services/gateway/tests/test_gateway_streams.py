@@ -14,7 +14,7 @@ from services.gateway.tests.conftest import Open, Shop, Upstream, answer_json
 from shop.devkit.testing import wait_until
 from shop.gateway.routing import Target, route
 from shop.gateway.services import EVENT_STREAMS
-from shop.kit.http.pool import Instance
+from shop.kit.balancing.instance import Instance
 
 PATH = "/api/v1/deliveries/7/events"
 EVENT = b'id: 4\nevent: state\ndata: {"state":"assigned"}\n\n'
@@ -98,7 +98,7 @@ async def test_the_head_and_each_event_of_every_stream_pass_at_once(shop: Shop, 
 
 
 async def test_open_streams_take_no_place_of_other_requests(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shop.kit.http.pool.MAX_INFLIGHT", 2)
+    monkeypatch.setattr("shop.kit.balancing.balancer.MAX_INFLIGHT", 2)
     shop.upstreams["delivery"].handler = Stream()
     instance = instance_of(shop)
     async with watching(shop, 3):

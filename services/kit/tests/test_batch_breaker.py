@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shop.kit.balancing.breaker import Breaker, State
 from shop.kit.batch import Batcher
 from shop.kit.errors import Problem
-from shop.kit.http.breaker import Breaker, State
 
 
 class Recorder:

@@ -19,10 +19,10 @@ from services.kit.tests.grpc_service import SERVICE, Caller, Echo, EchoStub, Run
 from shop.devkit.processes import free_port
 from shop.devkit.testing import INTERNAL_TOKEN, Logged, wait_until
 from shop.kit import draining, spans
+from shop.kit.balancing.breaker import FAILURES_TO_OPEN
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.grpc import client as grpc_client
 from shop.kit.grpc import deadline, problems
-from shop.kit.http.breaker import FAILURES_TO_OPEN
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 AUTHORIZED = (("authorization", f"Bearer {INTERNAL_TOKEN}"),)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from services.kit.tests.grpc_process import TIMEOUT_S, Process, Starter, all_ready, name_server, starter
-from services.kit.tests.grpc_service import Caller, calling
+from services.kit.tests.grpc_service import Caller, EchoStub, calling
 from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
+from shop.kit.balancing.instance import About
 from shop.kit.errors import Unavailable
 
 HOSTS = ("127.0.0.11", "127.0.0.12", "127.0.0.13")
@@ -37,6 +38,7 @@ class Load:
     def __init__(self) -> None:
         self.recent: deque[int] = deque(maxlen=RECENT)
         self.failed: list[Exception] = []
+        self.caller: Caller
 
     async def run(self, caller: Caller, *, idempotent: bool) -> None:
         ask = caller.read if idempotent else caller.say
@@ -63,6 +65,7 @@ class Load:
 async def load(target: str, *, idempotent: bool = False) -> AsyncIterator[Load]:
     made = Load()
     async with calling(target) as caller:
+        made.caller = caller
         tasks = [asyncio.create_task(made.run(caller, idempotent=idempotent)) for _ in range(AT_ONCE)]
         try:
             yield made
@@ -114,3 +117,19 @@ async def test_killed_instance_gets_calls_again_once_it_is_back(start: Starter) 
         await calls.spread_over(two)
         again = await start(ports[0]).ready()
         await calls.spread_over(again, two)
+
+
+async def test_calls_follow_the_instances_that_discovery_finds(start: Starter) -> None:
+    """Not before it knows every one of them, and no call under way is lost."""
+    first, *others = await all_ready(*(start(free_port()) for _ in range(3)))
+    found = {one.address: About(id=str(one.pid), grpc=one.address) for one in others}
+    async with load(first.address) as calls:
+        await calls.spread_over(first)
+        client, before = calls.caller.client, calls.caller.client.channel
+        client.replace({**found, "http://of.the.settings": About()})
+        client.replace({"http://without.grpc": About(id="one")})
+        assert client.channel is before
+        client.replace(found)
+        calls.caller.stub = EchoStub(client.channel)
+        await calls.spread_over(*others)
+    assert calls.failed == []

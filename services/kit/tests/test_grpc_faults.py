@@ -17,11 +17,11 @@ from services.kit.tests.grpc_process import TIMEOUT_S, Starter, starter
 from services.kit.tests.grpc_service import SERVICE, Caller, EchoStub, calling, serving
 from shop.devkit.processes import free_port
 from shop.devkit.testing import INTERNAL_TOKEN, wait_until
+from shop.kit.balancing.breaker import FAILURES_TO_OPEN
 from shop.kit.errors import OutcomeUnknown, Unavailable
 from shop.kit.grpc import client as grpc_client
 from shop.kit.grpc import server as grpc_server
 from shop.kit.grpc.settings import GrpcSettings
-from shop.kit.http.breaker import FAILURES_TO_OPEN
 
 AUTHORIZED = (("authorization", f"Bearer {INTERNAL_TOKEN}"),)
 SHORT_S = 0.3

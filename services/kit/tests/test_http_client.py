@@ -15,10 +15,10 @@ from fastapi import FastAPI, Request, Response
 
 from shop.devkit.testing import wait_until
 from shop.kit import spans
+from shop.kit.balancing.breaker import State
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable, install_error_handlers
 from shop.kit.http import Clients, ServiceClient
 from shop.kit.http import client as http
-from shop.kit.http.breaker import State
 from shop.kit.http.connections import Connections
 from shop.kit.observe import Observe
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from shop.kit.balancing.rules import Rules
 from shop.kit.http.connections import Connections
 from shop.kit.http.pool import ServicePool
 
@@ -18,7 +19,7 @@ async def pool_of() -> AsyncIterator[PoolOf]:
 
     def make(count: int, failures: int = 2) -> ServicePool:
         urls = [f"http://127.0.0.1:{port}" for port in range(1, count + 1)]
-        return ServicePool("product", urls, connections, failures_to_open=failures, reset_s=60)
+        return ServicePool("product", urls, connections, rules=Rules(failures_to_open=failures, reset_s=60))
 
     yield make
     await connections.close()

@@ -25,7 +25,7 @@ from shop.gateway.routing import (
     route,
 )
 from shop.gateway.settings import Settings
-from shop.gateway.upstreams import open_pools, probe
+from shop.gateway.upstreams import JoinedServices, check, open_pools, probe
 from shop.kit import telemetry
 from shop.kit.app import Context
 from shop.kit.auth import Principal
@@ -50,7 +50,9 @@ class Gateway:
         )
         nouns = {*services.API.values(), *services.PREFIXES.values(), services.FALLBACK}
         present = sorted(filter(settings.urls, nouns))
-        self.upstreams = open_pools(present, settings, self._connections)
+        self.discovery = context.discovery
+        self.upstreams = open_pools(present, settings, self._connections, self.discovery)
+        self.joined = JoinedServices(self.upstreams, settings, self._connections, self.discovery)
         self._clients = RateLimiter(settings.rate_limit_per_second, settings.rate_limit_burst)
         self._sign_ins = RateLimiter(settings.sign_in_rate_limit_per_second, settings.sign_in_rate_limit_burst)
         documented = [self.upstreams[name] for name in present if name in services.API.values()]
@@ -61,6 +63,7 @@ class Gateway:
         """The gateway, on the running event loop, to which its connections belong."""
         gateway = cls(context.settings, context)
         context.tasks.start("probing", functools.partial(probe, gateway.upstreams.values()))
+        context.tasks.start("health checks of instances", functools.partial(check, gateway.upstreams.values()))
         return gateway
 
     async def close(self) -> None:
@@ -68,6 +71,8 @@ class Gateway:
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, target: Target | Refusal) -> None:
         """Answer one request, by its target or with a problem document."""
+        if target is UNKNOWN_SERVICE:
+            target = self.joined.target(scope["path"]) or target
         if isinstance(target, Target) and target.service not in self.upstreams:
             target = UNKNOWN_SERVICE
         extra: Headers = []

@@ -189,13 +189,13 @@ class MergedOpenApi:
         self._valid_until = float("-inf")
         self._lock = asyncio.Lock()
 
-    async def document(self) -> Document:
-        """The document as OpenAPI 3.1."""
+    async def document(self, own: Document) -> Document:
+        """The document as OpenAPI 3.1; ``own`` has what the gateway answers itself."""
         async with self._lock:
             if time.monotonic() >= self._valid_until:
                 await asyncio.gather(*(self._update(upstream) for upstream in self._upstreams))
                 missing = [up.service for up in self._upstreams if up.service not in self._documents]
-                self._merged = merge(self._documents, missing)
+                self._merged = merge({**self._documents, "gateway": own}, missing)
                 ttl_s = min(self._ttl_s, INCOMPLETE_TTL_S) if missing else self._ttl_s
                 self._valid_until = time.monotonic() + ttl_s
             return self._merged

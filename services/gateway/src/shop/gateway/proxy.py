@@ -196,7 +196,10 @@ class ProxiedRequest:
         self._exchange = exchange = Exchange(self._upstream, request, self._settings.connect_window_s)
         try:
             async with exchange as response:
-                exchange.succeeded()
+                if response.status >= FIRST_FAULT_STATUS or response.misrouted:
+                    exchange.faulted()
+                else:
+                    exchange.succeeded()
                 await self._relay(response, send, extra)
         except NotConnected as error:
             if not isinstance(error, NoInstance):

@@ -17,6 +17,8 @@ API_PREFIX = "/api/v1/"
 
 OWN: Final = frozenset({"health", "metrics", "docs", "redoc", "openapi.json"})
 """First segments that the gateway answers itself."""
+OWN_API: Final = "services"
+"""The segment after /api/v1/ that the gateway answers itself."""
 NOT_ROUTED: Final = frozenset({"internal", "api"})
 """First segments that are not routed: calls between services, and paths beside the API's version."""
 
@@ -112,6 +114,8 @@ def _signs_in(method: str, path: str) -> bool:
 
 def _route_api(method: str, path: str) -> Target | Refusal:
     noun = path[len(API_PREFIX) :].split("/", 1)[0]
+    if noun == OWN_API:
+        return OWN_TARGET
     service = services.API.get(noun)
     if service is None:
         return UNKNOWN_SERVICE
@@ -124,7 +128,7 @@ def is_public(method: str, path: str, noun: str) -> bool:
     if method == "OPTIONS":
         return True
     if method in READS:
-        return noun in PUBLIC_READS
+        return noun in PUBLIC_READS or noun == OWN_API
     return method == "POST" and bool(PUBLIC_POSTS.fullmatch(path.rstrip("/")))
 
 

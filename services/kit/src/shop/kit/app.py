@@ -21,6 +21,8 @@ from shop.kit.bus import Bus
 from shop.kit.clock import Clock
 from shop.kit.compression import Compress
 from shop.kit.db import Database
+from shop.kit.discovery.choose import discovery_of
+from shop.kit.discovery.interface import Discovery
 from shop.kit.docs import OPENAPI_URL, docs_router
 from shop.kit.errors import Unavailable, install_error_handlers
 from shop.kit.exposition import exposition, measure_lag, turn_off
@@ -62,6 +64,7 @@ class Context:
     clients: Clients
     tasks: Tasks
     authenticator: Authenticator
+    discovery: Discovery
     clock: Clock = field(default_factory=Clock)
     _database: Database | None = None
     _outbox: Outbox | None = None
@@ -124,6 +127,7 @@ def create_app(
                 async with contextlib.AsyncExitStack() as stack:
                     for server in beside:
                         await stack.enter_async_context(server.running(app.state.service, context.authenticator, ready))
+                    context.discovery.announce(context.tasks, ready)
                     yield
             finally:
                 await context.tasks.stop()
@@ -170,18 +174,25 @@ def _templates(routers: Sequence[APIRouter]) -> Iterator[tuple[str, str, int]]:
 
 @contextlib.asynccontextmanager
 async def _running(settings: ServiceSettings, uses_bus: bool) -> AsyncIterator[Context]:
+    bus = Bus(settings.nats_url, settings.service, settings.stream_bytes)
+    discovery = discovery_of(settings, bus, observe.inflight)
     context = Context(
         settings=settings,
-        bus=Bus(settings.nats_url, settings.service, settings.stream_bytes),
-        clients=Clients(settings.internal_token),
+        bus=bus,
+        clients=Clients(settings.internal_token, discovery),
         tasks=Tasks(),
         authenticator=Authenticator(settings.jwks_url),
+        discovery=discovery,
     )
     if settings.metrics:
         context.tasks.start("event loop lag", measure_lag)
+    context.tasks.start("health checks", context.clients.check)
     try:
         if uses_bus:
             context.bus.start(context.tasks)
+        elif settings.discovery == "registry":
+            context.bus.connect(context.tasks)
+        discovery.start(context.tasks)
         if settings.database_url:
             context._database = await _connect(settings)
             retention_s = settings.outbox_retention_hours * 3600
@@ -191,6 +202,7 @@ async def _running(settings: ServiceSettings, uses_bus: bool) -> AsyncIterator[C
                 context.tasks.start("outbox age", context.outbox.watch)
         yield context
     finally:
+        await discovery.leave()
         await context.tasks.stop()
         await context.clients.close()
         await context.bus.close()

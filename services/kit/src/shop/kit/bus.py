@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import (
@@ -99,6 +100,10 @@ class Bus:
     def start(self, tasks: Tasks) -> None:
         """Connect in the background, so that a service starts and serves without its broker."""
         _connected().set_function(lambda: self.connected)
+        self.connect(tasks)
+
+    def connect(self, tasks: Tasks) -> None:
+        """The same without a metric, for what only the registry is used for."""
         tasks.start("bus", self._connect)
 
     async def _connect(self) -> None:
@@ -212,9 +217,14 @@ class Bus:
                 await self._client.publish(subject, payload)
 
     async def listen(self, subject: str) -> AsyncIterator[bytes]:
-        """What is broadcast from now on; a reader that is slow misses what exceeds MAX_PENDING_BROADCASTS.
+        """What is broadcast from now on, as `messages`."""
+        async for message in self.messages(subject):
+            yield message.data
 
-        The subject lies outside of the streams, whose subjects begin with a noun.
+    async def messages(self, subject: str) -> AsyncIterator[Msg]:
+        """What is sent from now on; a reader that is slow misses what exceeds MAX_PENDING_BROADCASTS.
+
+        Nothing of it is acknowledged, whether a stream keeps the subject or not.
         """
         while not self.connected:  # noqa: ASYNC110 - a connection is also waited for while there was none yet
             await asyncio.sleep(RECONNECT_WAIT_S)
@@ -222,7 +232,7 @@ class Bus:
             subscription = await self._client.subscribe(subject, pending_msgs_limit=MAX_PENDING_BROADCASTS)
             try:
                 async for message in subscription.messages:
-                    yield message.data
+                    yield message
             finally:
                 with contextlib.suppress(*BROKER_ERRORS):
                     await subscription.unsubscribe()

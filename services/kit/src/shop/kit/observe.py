@@ -39,6 +39,11 @@ CLIENT_GONE = 499
 QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 
+def inflight() -> int:
+    """Requests being answered now."""
+    return int(next(iter(INFLIGHT.collect())).samples[0].value)
+
+
 class Observe:
     """``behind_gateway``: the gateway's X-Forwarded-Host and -Proto are the address that the client knows."""
 

@@ -43,5 +43,13 @@ class ServiceSettings(BaseSettings):
     outbox_retention_hours: float = Field(default=24.0, ge=0.1)
     metrics: bool = True
     """False: nothing is counted and there is no /metrics, to compare with what counting costs."""
+    discovery: Literal["fixed", "registry", "dns", "kubernetes"] = "fixed"
+    """How instances of other services are found: by the URLs in the settings alone, in the registry in NATS, by all
+    addresses of the names in these URLs, or by the EndpointSlices of the Services that have these names."""
+    instance_url: str = ""
+    """The base URL by which others reach this process, with which it is registered; empty to stay out."""
+    instance_id: str = ""
+    instance_zone: str = ""
+    instance_grpc: str = ""
     tracing_endpoint: str = ""
     trace_sample_ratio: float = Field(default=0.01, ge=0, le=1)

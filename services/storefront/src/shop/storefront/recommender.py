@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
 from shop.contracts.grpc import recommendation_v1_pb2 as messages
 from shop.contracts.grpc import recommendation_v1_pb2_grpc as stubs
+from shop.kit.balancing.breaker import Breaker, State
+from shop.kit.balancing.instance import About
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.grpc import GrpcClient
-from shop.kit.http.breaker import Breaker, State
 from shop.kit.text import printable
 
 MAX_RESULTS = 100
@@ -57,6 +58,11 @@ class Recommender:
     def on(self) -> bool:
         """Whether this shop has recommendations."""
         return self._client is not None
+
+    def replace(self, found: Mapping[str, About]) -> None:
+        """Discovery has found other instances than before."""
+        if self._client is not None:
+            self._client.replace(found)
 
     async def recommend(
         self, user_id: str, category: str, limit: int, excluded: Collection[UUID] = ()

@@ -84,6 +84,7 @@ class Storefront:
         recommender = Recommender(
             settings.recommendation_grpc_url, settings.recommendation_timeout_s, settings.internal_token
         )
+        context.discovery.follow("recommendation", [], recommender.replace)
         suggestions = Suggestions(recommender, backends.catalogue, carts)
         food = open_food(context.clients, settings, valkey)
         arcade = open_arcade(context.clients, settings)
@@ -93,7 +94,8 @@ class Storefront:
                 "delivery": settings.delivery_url,
                 "restaurant": settings.restaurant_url,
                 "achievement": settings.achievement_url,
-            }
+            },
+            context.discovery,
         )
         return cls(settings, backends, carts, streams, suggestions, food, arcade)
 

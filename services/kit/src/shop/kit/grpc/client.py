@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -15,6 +15,8 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from prometheus_client import Counter, Gauge, Histogram
 
 from shop.kit import spans, telemetry
+from shop.kit.balancing.breaker import MEASURED, Breaker
+from shop.kit.balancing.instance import About
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.exposition import LATENCY_BUCKETS_S, exemplar
 from shop.kit.grpc import deadline, problems
@@ -27,7 +29,6 @@ from shop.kit.grpc.interceptor import (
     UNMATCHED,
     span_attributes,
 )
-from shop.kit.http.breaker import MEASURED, Breaker
 from shop.kit.ids import new_id
 from shop.kit.spans import Kind
 
@@ -50,6 +51,8 @@ KEEPALIVE_S = 30
 KEEPALIVE_TIMEOUT_S = 10
 FIRST_RECONNECT_S = 0.1
 MAX_RECONNECT_S = 2.0
+CLOSE_GRACE_S = 10.0
+"""For the calls under way when the instances are others than before."""
 NEVER_MS = 2**31 - 1
 MIN_RESOLUTION_INTERVAL_S = 1.0
 """A name is resolved again when a connection ends, at most this often; servers end connections after some seconds
@@ -110,7 +113,8 @@ class GrpcClient:
     """One service at one DNS name, or at several IP addresses separated by commas; calls go to them in turn.
 
     Make it on the running loop, to which its connections belong. It connects at once, and again whenever a connection
-    ends, so that calls find one that is ready. A call with several parts (a stream) is made with the stub itself, with
+    ends, so that calls find one that is ready. Make stubs for each call: ``channel`` is another one when discovery has
+    found other instances. A call with several parts (a stream) is made with the stub itself, with
     ``metadata()`` and a timeout.
     """
 
@@ -119,10 +123,18 @@ class GrpcClient:
         self.breaker = Breaker()
         self._internal_token = internal_token
         methods = {f"/{one.containing_service.full_name}/{one.name}" for one in methods_of(files)}
-        self.channel = grpc.aio.insecure_channel(
-            target_of(addresses),
+        self._files = files
+        self._methods = methods
+        self._target = target_of(addresses)
+        self._closing: set[asyncio.Task[None]] = set()
+        self._expect(methods)
+        self.channel = self._connected()
+
+    def _connected(self) -> grpc.aio.Channel:
+        channel = grpc.aio.insecure_channel(
+            self._target,
             options=[
-                ("grpc.service_config", service_config(files)),
+                ("grpc.service_config", service_config(self._files)),
                 ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
                 ("grpc.keepalive_time_ms", int(KEEPALIVE_S * 1_000)),
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_S * 1_000),
@@ -136,10 +148,26 @@ class GrpcClient:
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.client_idle_timeout_ms", NEVER_MS),
             ],
-            interceptors=[_Measured(self, methods)],
+            interceptors=[_Measured(self, self._methods)],
         )
-        self._expect(methods)
-        self.channel.get_state(try_to_connect=True)
+        channel.get_state(try_to_connect=True)
+        return channel
+
+    def replace(self, found: Mapping[str, About]) -> None:
+        """Send further calls to the gRPC servers of the instances that discovery has found, once it knows all of them.
+
+        Calls under way are finished.
+        """
+        addresses = sorted(one.grpc for one in found.values() if one.grpc)
+        if not addresses or any(not one.id for one in found.values()):
+            return
+        target = target_of(",".join(addresses))
+        if target != self._target:
+            self._target = target
+            old, self.channel = self.channel, self._connected()
+            closing = asyncio.create_task(old.close(CLOSE_GRACE_S))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def _expect(self, methods: Collection[str]) -> None:
         """Make the time series that alerts look for."""
@@ -197,6 +225,8 @@ class GrpcClient:
         return OutcomeUnknown(self.name, f"{self.name}: {error.code().name}: {error.details()}")
 
     async def close(self) -> None:
+        for closing in self._closing:
+            closing.cancel()
         await self.channel.close()
 
 

@@ -15,6 +15,9 @@ from prometheus_client import Counter, Gauge, Histogram
 from yarl import URL
 
 from shop.kit import telemetry
+from shop.kit.balancing.instance import Instance
+from shop.kit.balancing.rules import Rules
+from shop.kit.discovery.interface import Discovery, Fixed
 from shop.kit.errors import OutcomeUnknown, Problem
 from shop.kit.exposition import LATENCY_BUCKETS_S, exemplar
 from shop.kit.http.client_span import answered, client_span
@@ -45,6 +48,8 @@ GET_RETRY_WAIT_S = 0.05
 MAX_CONNECTIONS = 64
 """Per instance."""
 PROBE_TIMEOUT_S = 0.3
+CHECK_EVERY_S = 4.0
+"""Of services with several instances; at most, with a random share of it."""
 UNAVAILABLE_STATUS = 503
 
 
@@ -69,10 +74,16 @@ class ServiceClient:
     have been carried out.
     """
 
-    def __init__(self, name: str, urls: str, connections: Connections, internal_token: str = "") -> None:
+    def __init__(
+        self, name: str, urls: str, connections: Connections, internal_token: str = "", rules: Rules | None = None
+    ) -> None:
         self.name = name
         self.pool = ServicePool(
-            name, [url for url in urls.split(",") if url.strip()], connections, probe_timeout_s=PROBE_TIMEOUT_S
+            name,
+            [url for url in urls.split(",") if url.strip()],
+            connections,
+            rules=rules,
+            probe_timeout_s=PROBE_TIMEOUT_S,
         )
         self._internal_token = internal_token
         self._calls = {outcome: CALLS.labels(name, outcome) for outcome in OUTCOMES}
@@ -106,13 +117,16 @@ class ServiceClient:
         internal: bool = False,
         timeout_s: float = TIMEOUT_S,
         refusals: Collection[str] = (),
+        hedge_after_s: float | None = None,
     ) -> Response:
         """Send one request, with the caller's trace.
 
         As long as no connection can be made it is tried again, for up to CONNECT_WINDOW_S. A GET whose outcome is
-        unknown is sent a second time; what else may have been sent is sent again only if it is idempotent and its
-        connection was closed before an answer. A 503 with one of the problem codes ``refusals`` says that the request
-        was not carried out, and is raised as that Problem.
+        unknown is sent a second time, if possible to another instance; what else may have been sent is sent again only
+        if it is idempotent and its connection was closed before an answer. All of it is within the service's budget. A
+        503 with one of the problem codes ``refusals`` says that the request was not carried out, and is raised as that
+        Problem. A GET that is not answered after ``hedge_after_s`` seconds is sent to another instance as well, and the
+        first answer counts; None for never.
         """
         content = None if json is None else orjson.dumps(json, default=str)
         target = URL(path).raw_path_qs + (f"?{urlencode(params, doseq=True)}" if params else "")
@@ -121,17 +135,42 @@ class ServiceClient:
             if content is not None:
                 sent["content-type"] = "application/json"
             request = Request(method, target, sent, lambda: content, method in IDEMPOTENT)
+            if hedge_after_s is not None and method == "GET":
+                return await self._send_hedged(request, timeout_s, refusals, hedge_after_s)
             return await self._send_and_repeat(request, timeout_s, refusals)
 
     async def _send_and_repeat(self, request: Request, timeout_s: float, refusals: Collection[str]) -> Response:
         begun = asyncio.get_running_loop().time()
+        exchange = self._exchange(request, timeout_s)
         try:
-            return await self._send(request, timeout_s, refusals)
+            return await self._send(exchange, timeout_s, refusals)
         except OutcomeUnknown:
-            if request.method != "GET" or asyncio.get_running_loop().time() - begun >= timeout_s:
+            took_all = asyncio.get_running_loop().time() - begun >= timeout_s
+            if request.method != "GET" or took_all or not self.pool.may_repeat():
                 raise
         await asyncio.sleep(GET_RETRY_WAIT_S * random.random())
-        return await self._send(request, timeout_s, refusals)
+        return await self._send(self._exchange(request, timeout_s, _used(exchange)), timeout_s, refusals)
+
+    async def _send_hedged(
+        self, request: Request, timeout_s: float, refusals: Collection[str], after_s: float
+    ) -> Response:
+        """The first good answer of up to two; the other request is cancelled."""
+        exchange = self._exchange(request, timeout_s)
+        sent = {asyncio.create_task(self._send(exchange, timeout_s, refusals))}
+        try:
+            done, _ = await asyncio.wait(sent, timeout=after_s)
+            if not done and self.pool.may_repeat():
+                another = self._exchange(request, timeout_s, _used(exchange))
+                sent.add(asyncio.create_task(self._send(another, timeout_s, refusals)))
+            while True:
+                done, waiting = await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
+                answered = [one for one in done if one.exception() is None]
+                if answered or not waiting:
+                    return (answered or list(done))[0].result()
+                sent = waiting
+        finally:
+            for one in sent:
+                one.cancel()
 
     def open_stream(self, path: str, *, token: str, headers: Mapping[str, str]) -> Exchange:
         """A GET whose answer is read piece by piece; its failures are the caller's."""
@@ -150,8 +189,10 @@ class ServiceClient:
             sent["authorization"] = f"Bearer {token}"
         return sent
 
-    async def _send(self, request: Request, timeout_s: float, refusals: Collection[str]) -> Response:
-        exchange = Exchange(self.pool, request, min(CONNECT_WINDOW_S, CONNECT_SHARE * timeout_s))
+    def _exchange(self, request: Request, timeout_s: float, avoid: Collection[Instance] = ()) -> Exchange:
+        return Exchange(self.pool, request, min(CONNECT_WINDOW_S, CONNECT_SHARE * timeout_s), avoid)
+
+    async def _send(self, exchange: Exchange, timeout_s: float, refusals: Collection[str]) -> Response:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(timeout_s), exchange as response:
@@ -189,6 +230,10 @@ class ServiceClient:
         return OutcomeUnknown(self.name, self.name + detail)
 
 
+def _used(exchange: Exchange) -> Collection[Instance]:
+    return () if exchange.instance is None else (exchange.instance,)
+
+
 def _problem(response: ServiceResponse, content: bytes) -> Problem | None:
     """The problem document of an answer; None when it is none."""
     try:
@@ -202,8 +247,9 @@ def _problem(response: ServiceResponse, content: bytes) -> Problem | None:
 class Clients:
     """The clients of one application, made once per service and closed with it."""
 
-    def __init__(self, internal_token: str = "") -> None:
+    def __init__(self, internal_token: str = "", discovery: Discovery | None = None) -> None:
         self._internal_token = internal_token
+        self._discovery = discovery or Fixed()
         self._connections: Connections | None = None
         self._clients: dict[str, ServiceClient] = {}
 
@@ -212,8 +258,17 @@ class Clients:
         if self._connections is None:
             self._connections = Connections(per_host=MAX_CONNECTIONS)
         if name not in self._clients:
-            self._clients[name] = ServiceClient(name, urls, self._connections, self._internal_token)
+            client = ServiceClient(name, urls, self._connections, self._internal_token)
+            self._clients[name] = client
+            self._discovery.follow(name, [one.base_url for one in client.pool.instances], client.pool.update)
         return self._clients[name]
+
+    async def check(self) -> None:
+        """Check the health of all instances, for as long as the application runs."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY_S * random.uniform(0.5, 1.0))
+            pools = [client.pool for client in self._clients.values()]
+            await asyncio.gather(*(pool.check(PROBE_TIMEOUT_S) for pool in pools))
 
     async def close(self) -> None:
         if self._connections is not None:

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import cast
 
+from prometheus_client import Counter, Gauge
 from yarl import URL
 
+from shop.kit.balancing.balancer import Balancer
+from shop.kit.balancing.breaker import MEASURED, State
+from shop.kit.balancing.budget import RetryBudget
+from shop.kit.balancing.instance import About, Instance
+from shop.kit.balancing.rules import Rules
 from shop.kit.errors import Unavailable
-from shop.kit.http.breaker import FAILURES_TO_OPEN, MEASURED, RESET_S, Breaker, State
 from shop.kit.http.connections import CLOSED, FAILED, NOT_CONNECTED, Connections, ServiceResponse
 from shop.kit.http.reconnect import Reconnect
 
-MAX_INFLIGHT = 1_024
-"""Requests under way at one instance; beyond, a quick 503 serves everyone better than a long queue."""
+EJECTIONS = Counter("shop_upstream_ejections_total", "Instances that were sent no more requests", ["upstream"])
+REPEATS = Counter(
+    "shop_upstream_repeats_total", "Requests to be sent a second time, by what the budget said", ["upstream", "result"]
+)
+REPEATED = ("sent", "over_budget")
+INSTANCES = Gauge("shop_upstream_instances", "Instances that are known, and that take requests", ["upstream", "state"])
+
 READY_PATH = "/health/ready"
+CHECKS_TO_ACT = 2
+"""Active health checks that fail one after the other before an instance is passed over."""
+RETRY_AFTER_STATUS = 503
 
 Data = bytes | AsyncIterator[bytes] | None
 
@@ -30,20 +42,6 @@ class NotConnected(Unavailable):
 
 class NoInstance(NotConnected):
     """Every instance's breaker is open, or all are busy: no connection was tried."""
-
-
-class Instance:
-    """One address of a service."""
-
-    def __init__(self, base_url: str, breaker: Breaker) -> None:
-        self.base_url = base_url.strip().rstrip("/")
-        self.breaker = breaker
-        self.inflight = 0
-        self.streams = 0
-        """Open event streams. They last for minutes and cost little, so they are no requests under way; the service
-        limits how many there are."""
-        self.refused = False
-        """Whether the last request could not connect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +59,10 @@ class Request:
 
 
 class ServicePool:
-    """One service. Of two random instances the one with fewer requests under way gets the request, or else the one with
-    fewer streams; open breakers are passed over.
+    """One service. `shop.kit.balancing` chooses between its instances; ``budget`` is for requests sent again.
 
     Where nothing else probes instances that refused connections, ``probe_timeout_s`` makes a request do it that finds
-    every breaker open.
+    every breaker open. ``replaced(added, gone)`` is called when discovery has changed the instances.
     """
 
     def __init__(
@@ -74,30 +71,35 @@ class ServicePool:
         urls: Sequence[str],
         connections: Connections,
         *,
-        failures_to_open: int = FAILURES_TO_OPEN,
-        reset_s: float = RESET_S,
+        rules: Rules | None = None,
         probe_timeout_s: float | None = None,
+        replaced: Callable[[Collection[Instance], Collection[Instance]], None] | None = None,
     ) -> None:
         self.service = service
         self.connections = connections
-        self.instances = [Instance(url, Breaker(failures_to_open, reset_s)) for url in urls]
+        self.balancer = Balancer(urls, rules, opened=EJECTIONS.labels(service).inc)
+        self.budget = RetryBudget(self.balancer.now())
+        self.pick = self.balancer.pick
         self._probe_timeout_s = probe_timeout_s
+        self._replaced = replaced
+        for result in REPEATED:
+            REPEATS.labels(service, result)
+        INSTANCES.labels(service, "known").set_function(lambda: len(self.instances))
+        INSTANCES.labels(service, "usable").set_function(lambda: self.balancer.usable)
 
-    def pick(self, tried: Container[Instance] = ()) -> Instance | None:
-        """An instance that takes a request now and is not among ``tried``; None when there is none."""
-        if len(self.instances) == 1:
-            ordered = self.instances
-        else:
-            ordered = random.sample(self.instances, len(self.instances))
-            ordered[:2] = sorted(ordered[:2], key=lambda instance: (instance.inflight, instance.streams))
-        for instance in ordered:
-            if instance not in tried and instance.inflight < MAX_INFLIGHT and instance.breaker.allows():
-                return instance
-        return None
+    @property
+    def instances(self) -> list[Instance]:
+        return self.balancer.instances
 
-    async def first(self) -> Instance:
-        """The instance for a new request; NoInstance when none takes requests."""
-        instance = self.pick()
+    def update(self, found: Mapping[str, About]) -> None:
+        """Replace the instances by those at the base URLs ``found``; those that stay keep what is known of them."""
+        added, gone = self.balancer.update(found)
+        if self._replaced is not None:
+            self._replaced(added, gone)
+
+    async def first(self, avoid: Collection[Instance] = ()) -> Instance:
+        """The instance for a new request, if possible none of ``avoid``; NoInstance when none takes requests."""
+        instance = self.pick(avoid) or self.pick()
         if instance is None and self._probe_timeout_s is not None:
             await self.probe_refused(self._probe_timeout_s)
             instance = self.pick()
@@ -114,16 +116,33 @@ class ServicePool:
         await asyncio.gather(*(self._probe(instance, timeout_s) for instance in refused))
 
     async def _probe(self, instance: Instance, timeout_s: float) -> None:
+        if await self._is_ready(instance, timeout_s):
+            instance.breaker.try_again()
+
+    async def check(self, timeout_s: float) -> None:
+        """Ask each of several instances whether it is ready. A single one gets the requests in any case."""
+        if len(self.instances) > 1:
+            await asyncio.gather(*(self._check(instance, timeout_s) for instance in self.instances))
+
+    async def _check(self, instance: Instance, timeout_s: float) -> None:
+        ready = await self._is_ready(instance, timeout_s)
+        self.balancer.checked(instance, ready=ready, failures_to_act=CHECKS_TO_ACT)
+
+    async def _is_ready(self, instance: Instance, timeout_s: float) -> bool:
         try:
             async with (
                 asyncio.timeout(timeout_s),
                 self.connections.single_use.get(instance.base_url + READY_PATH) as answer,
             ):
-                ready = answer.status == 200
+                return answer.status == 200
         except FAILED:
-            return
-        if ready:
-            instance.breaker.try_again()
+            return False
+
+    def may_repeat(self) -> bool:
+        """Whether the budget has something left for sending a request again; if so, it is spent."""
+        allowed = self.budget.take(self.balancer.now())
+        REPEATS.labels(self.service, "sent" if allowed else "over_budget").inc()
+        return allowed
 
     def breaker_value(self) -> int:
         """The worst state of all instances, as metrics say it."""
@@ -140,13 +159,14 @@ class Exchange:
 
     As long as no connection can be made, other instances are tried, for up to ``window_s`` seconds: then NotConnected.
     Any other of FAILED means that the request may have been carried out. Refused connections count as failures
-    of the instance; what else does is the caller's decision.
+    of the instance; what else does is the caller's decision. ``avoid``: instances that get it only if no other can.
     """
 
-    def __init__(self, pool: ServicePool, request: Request, window_s: float) -> None:
+    def __init__(self, pool: ServicePool, request: Request, window_s: float, avoid: Collection[Instance] = ()) -> None:
         self._pool = pool
         self._request = request
         self._window_s = window_s
+        self._avoid = avoid
         self._response: ServiceResponse | None = None
         self.instance: Instance | None = None
         """The one that has the request, or had it last."""
@@ -155,32 +175,56 @@ class Exchange:
         self.repeated = False
         """Whether it was sent again because its connection was closed."""
         self._is_stream = False
+        self._number = 0
+        self._sent_at = 0.0
+        self._taken_s: float | None = None
 
     def succeeded(self) -> None:
         """Close the instance's breaker."""
         if self.instance is not None:
-            self.instance.breaker.succeeded()
+            self._pool.balancer.succeeded(self.instance, self._seconds())
+
+    def faulted(self) -> None:
+        """Count a 5xx that may be another service's fault: against the instance only if others do better."""
+        if self.instance is not None:
+            self._pool.balancer.faulted(self.instance, self._seconds(), self._retry_after_s())
 
     def failed(self) -> None:
         """Count a failure of the instance."""
         if self.instance is not None:
-            self.instance.breaker.failed()
+            self._pool.balancer.failed(self.instance, self._seconds())
+            if wait_s := self._retry_after_s():
+                self._pool.balancer.pause(self.instance, wait_s)
+
+    def _seconds(self) -> float:
+        """From sending the request to the head of its answer, or until now."""
+        return self._pool.balancer.now() - self._sent_at if self._taken_s is None else self._taken_s
+
+    def _retry_after_s(self) -> float:
+        """What an instance that is overloaded asks for; dates are not used between services."""
+        if self._response is None or self._response.status != RETRY_AFTER_STATUS:
+            return 0.0
+        asked = self._response.headers.get("Retry-After", "")
+        return float(asked) if asked.isascii() and asked.isdigit() else 0.0
 
     def becomes_stream(self) -> None:
         """Count the answer, whose head says that it is an event stream, among the instance's streams from now on."""
         if self.instance is not None and not self._is_stream:
             self._is_stream = True
-            self.instance.inflight -= 1
+            self.instance.ended(self._number)
             self.instance.streams += 1
 
     async def __aenter__(self) -> ServiceResponse:
-        instance = await self._pool.first()
+        instance = await self._pool.first(self._avoid)
+        self._pool.budget.requested()
         search: Reconnect[Instance] | None = None
         while True:
             self.instance = instance
-            instance.inflight += 1
+            self._sent_at = self._pool.balancer.now()
+            self._number = instance.began(self._sent_at)
             try:
                 self._response = await self._head_from(instance)
+                self._taken_s = self._pool.balancer.now() - self._sent_at
                 instance.refused = False
                 return self._response
             except NOT_CONNECTED as error:
@@ -194,7 +238,7 @@ class Exchange:
             except CLOSED:
                 # A service that stops closes its connections, perhaps just as a request is written to one.
                 instance.refused = False
-                if self.repeated or not self._request.repeatable:
+                if self.repeated or not self._request.repeatable or not self._pool.may_repeat():
                     raise
                 self.repeated = True
                 following = instance
@@ -203,7 +247,7 @@ class Exchange:
                 raise
             finally:
                 if self._response is None:
-                    instance.inflight -= 1
+                    instance.ended(self._number)
             instance = following
 
     def _head_from(self, instance: Instance) -> Awaitable[ServiceResponse]:
@@ -229,4 +273,4 @@ class Exchange:
         if self._is_stream:
             self.instance.streams -= 1
         else:
-            self.instance.inflight -= 1
+            self.instance.ended(self._number)

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from shop.kit.http.breaker import Breaker, State
+from shop.kit.balancing.breaker import Breaker, State
 
 MAX_TRIES_AT_ONCE = 3
 """Instances tried one right after the other before a pause."""

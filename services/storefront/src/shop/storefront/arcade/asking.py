@@ -10,8 +10,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from shop.kit.balancing.breaker import Breaker, State
 from shop.kit.errors import Problem, Unavailable
-from shop.kit.http.breaker import Breaker, State
 
 PROBE_EVERY_S = 1.0
 

@@ -1,0 +1,1 @@
+"""Which instance of a service gets the next request. No input or output here, and the clock is an argument."""

@@ -1,0 +1,258 @@
+"""A registry of instances in a key-value bucket of NATS, for where there is no cluster.
+
+Renewals are heard by a plain subscription to the bucket's subjects: it has no state in the server that could be lost,
+and the client subscribes again when it connects again. The bucket is read once, by a process that starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nats.js.api import KeyValueConfig, StorageType
+from nats.js.errors import NoStreamResponseError
+from nats.js.kv import KeyValue
+from prometheus_client import Counter, Gauge
+from yarl import URL
+
+from shop.kit import draining
+from shop.kit.balancing.instance import About
+from shop.kit.bus import Bus, errors_as_unavailable
+from shop.kit.discovery.interface import Changed
+from shop.kit.discovery.membership import RENEW_S, SETTLE_S, TTL_S, Membership, Registration
+from shop.kit.errors import Unavailable
+from shop.kit.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+RENEWALS = Counter("shop_registry_renewals_total", "Renewals of this instance's registration", ["result"])
+MEMBERS = Gauge("shop_registry_instances", "Instances that are registered, of all services")
+BUCKET = "instances"
+SUBJECTS = f"$KV.{BUCKET}."
+EXPIRE_EVERY_S = 0.5
+READY_POLL_S = 0.1
+LEAVE_TIMEOUT_S = 0.5
+SNAPSHOT_TIMEOUT_S = 2.0
+MAX_REGISTRATION_BYTES = 4_096
+SHORTEST_SHARE = 0.8
+"""Of RENEW_S: renewals of processes that were started together do not stay together."""
+AGAIN_SHARE = 0.25
+"""Of RENEW_S: the pause after a renewal that failed."""
+
+Ready = Callable[[], Awaitable[bool]]
+
+
+@dataclass
+class _Followed:
+    urls: set[str] = field(default_factory=set)
+    """Known before anything was heard."""
+    changed: list[Changed] = field(default_factory=list)
+    last: Mapping[str, About] = field(default_factory=dict)
+
+
+class Registry:
+    """One process's view of the registry and, where ``own`` makes one, its own registration.
+
+    ``own()`` is called for each renewal. Nothing is registered before ``announce`` says that the process is ready.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        own: Callable[[], Registration] | None = None,
+        *,
+        ttl_s: float = TTL_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus = bus
+        self._own = own
+        self._ttl_s = ttl_s
+        self._renew_s = ttl_s * RENEW_S / TTL_S
+        self._settle_s = ttl_s * SETTLE_S / TTL_S
+        self._now = now
+        self.members = Membership(now(), ttl_s, self._renew_s)
+        self._followed: dict[str, _Followed] = {}
+        self._bucket: KeyValue | None = None
+        self._departure: asyncio.Task[None] | None = None
+        self._forget: Callable[[], None] | None = None
+        self._may_renew = asyncio.Event()
+        """Set while the process is ready and stays."""
+
+    def start(self, tasks: Tasks) -> None:
+        MEMBERS.set_function(self.members.count)
+        tasks.start("registry", self._listen)
+        tasks.start("registry snapshot", self._read_bucket)
+        tasks.start("registry expiry", self._expire)
+        if self._own is not None:
+            for result in ("ok", "failed"):
+                RENEWALS.labels(result)
+            tasks.start("registration", self._renew)
+
+    def announce(self, tasks: Tasks, ready: Ready) -> None:
+        """Register this process once ``ready()`` is true and it listens: nobody is sent to one that cannot answer yet.
+
+        It leaves the registry when it begins to stop, while it still listens.
+        """
+        if self._own is not None:
+            self._forget = draining.on_begin(self._depart)
+            tasks.start("registration readiness", functools.partial(self._wait_until, ready, self._own().url))
+
+    async def _wait_until(self, ready: Ready, url: str) -> None:
+        while not (await ready() and await _accepts(url)):  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(READY_POLL_S)
+        if self._departure is None:
+            self._may_renew.set()
+
+    def _depart(self) -> None:
+        if self._departure is None:
+            self._departure = asyncio.create_task(self._take_out())
+
+    def follow(self, service: str, urls: Sequence[str], changed: Changed) -> None:
+        followed = self._followed.setdefault(service, _Followed())
+        followed.urls |= {url.rstrip("/") for url in urls}
+        followed.changed.append(changed)
+        if followed.last:
+            changed(followed.last)
+
+    async def put(self, registration: Registration) -> None:
+        """Register an instance, or renew it; Unavailable while the registry is away."""
+        with errors_as_unavailable():
+            bucket = await self._open()
+            try:
+                await bucket.put(registration.key, registration.model_dump_json().encode())
+            except NoStreamResponseError:
+                # The server has lost its memory, and the bucket with it.
+                self._bucket = None
+                bucket = await self._open()
+                await bucket.put(registration.key, registration.model_dump_json().encode())
+
+    async def remove(self, key: str) -> None:
+        """Take an instance out; Unavailable while the registry is away."""
+        with errors_as_unavailable():
+            await (await self._open()).delete(key)
+
+    async def leave(self) -> None:
+        """Take this process out, unless it is already; nothing fails when the registry is away."""
+        if self._forget is None:
+            return
+        self._forget()
+        self._depart()
+        if self._departure is not None:
+            await self._departure
+
+    async def _take_out(self) -> None:
+        registered = self._may_renew.is_set()
+        self._may_renew.clear()
+        if registered and self._own is not None:
+            with contextlib.suppress(Unavailable, TimeoutError):
+                await asyncio.wait_for(self.remove(self._own().key), LEAVE_TIMEOUT_S)
+
+    async def _open(self) -> KeyValue:
+        if self._bucket is None:
+            config = KeyValueConfig(bucket=BUCKET, ttl=self._ttl_s, history=1, storage=StorageType.MEMORY)
+            self._bucket = await self._bus.stream.create_key_value(config)
+        return self._bucket
+
+    async def _renew(self) -> None:
+        while True:
+            await self._may_renew.wait()
+            pause_s = self._renew_s if await self._renewed() else self._renew_s * AGAIN_SHARE
+            await asyncio.sleep(pause_s * random.uniform(SHORTEST_SHARE, 1.0))
+
+    async def _renewed(self) -> bool:
+        """Whether the registration was renewed. A broker that restarts may never answer what it was sent before."""
+        if self._own is None:
+            return False
+        try:
+            async with asyncio.timeout(self._renew_s):
+                await self.put(self._own())
+                if self._departure is not None:
+                    # It left while this was under way.
+                    await self.remove(self._own().key)
+        except (Unavailable, TimeoutError) as error:
+            RENEWALS.labels("failed").inc()
+            log.info("not registered: %r", error, extra={"event": "registration_failed"})
+            return False
+        RENEWALS.labels("ok").inc()
+        return True
+
+    async def _listen(self) -> None:
+        async for message in self._bus.messages(f"{SUBJECTS}>"):
+            self._hear(message.subject.removeprefix(SUBJECTS), message.data)
+
+    def _hear(self, key: str, content: bytes) -> None:
+        """A renewal, or without content the end of a registration."""
+        service = key.partition(".")[0]
+        if not content:
+            if self.members.left(key, self._now()):
+                self._notify(service)
+            return
+        registration = read(key, content)
+        if registration is not None and self.members.heard(registration, self._now()):
+            self._notify(service)
+
+    async def _read_bucket(self) -> None:
+        """What was registered before this process began to listen."""
+        while not self._bus.connected:  # noqa: ASYNC110 - a connection is also waited for while there was none yet
+            await asyncio.sleep(READY_POLL_S)
+        self._bucket = None
+        with errors_as_unavailable():
+            watcher: Any = await (await self._open()).watchall(ignore_deletes=True)
+            try:
+                while (entry := await watcher.updates(SNAPSHOT_TIMEOUT_S)) is not None:
+                    if not self.members.knows(entry.key):
+                        self._hear(entry.key, entry.value or b"")
+            finally:
+                await watcher.stop()
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_EVERY_S)
+            for service in self.members.expired():
+                log.info("registrations of %s have expired", service, extra={"event": "registration_expired"})
+            for service in self._followed:
+                self._notify(service)
+
+    def _notify(self, service: str) -> None:
+        followed = self._followed.get(service)
+        if followed is None:
+            return
+        found = {url: one.about() for url, one in self.members.of(service).items()}
+        if self.members.heard_s < self._settle_s:
+            found = {url: About() for url in followed.urls} | found
+        if found and found != followed.last:
+            followed.last = found
+            for changed in followed.changed:
+                changed(found)
+
+
+async def _accepts(url: str) -> bool:
+    """Whether something listens at ``url``."""
+    address = URL(url)
+    try:
+        _, writer = await asyncio.open_connection(address.host, address.port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def read(key: str, content: bytes) -> Registration | None:
+    """A registration as it is stored; None for what is none."""
+    try:
+        if len(content) > MAX_REGISTRATION_BYTES:
+            raise ValueError("too long")
+        registration = Registration.model_validate_json(content)
+        if registration.key != key:
+            raise ValueError("another key")
+    except ValueError:
+        log.warning("a registration cannot be read: %s", key, extra={"event": "registration_unreadable"})
+        return None
+    return registration

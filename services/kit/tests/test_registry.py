@@ -1,0 +1,217 @@
+"""Instances find each other in the registry, and nobody is lost when it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shop.devkit import embedded
+from shop.devkit.testing import wait_until
+from shop.kit import draining
+from shop.kit.balancing.instance import About
+from shop.kit.bus import Bus
+from shop.kit.discovery.dns import DnsDiscovery
+from shop.kit.discovery.membership import Membership, Registration
+from shop.kit.discovery.registry import BUCKET, Registry
+from shop.kit.tasks import Tasks
+
+TTL_S = 1.8
+
+
+def registration(number: int, service: str = "order") -> Registration:
+    return Registration(service=service, id=f"{service}-{number}", url=f"http://127.0.0.1:{9_000 + number}")
+
+
+async def always() -> bool:
+    return True
+
+
+@dataclass
+class Process:
+    """A process with its own connection, which listens at its address and follows the service order."""
+
+    registry: Registry
+    bus: Bus
+    tasks: Tasks
+    seen: list[Mapping[str, About]] = field(default_factory=list)
+
+    @property
+    def found(self) -> set[str]:
+        """The ids of the instances that it uses."""
+        return {one.id or url for url, one in self.seen[-1].items()} if self.seen else set()
+
+    async def vanish(self) -> None:
+        """End as by SIGKILL: without a word."""
+        await self.tasks.stop()
+        await self.bus.close()
+
+
+Join = Callable[..., Process]
+
+
+@contextlib.asynccontextmanager
+async def joining(nats_url: str, listener: str) -> AsyncIterator[Join]:
+    made: list[Process] = []
+
+    def join(number: int, urls: tuple[str, ...] = (), ready: Callable[..., object] = always) -> Process:
+        bus, tasks = Bus(nats_url, f"order-{number}"), Tasks()
+        own = registration(number).model_copy(update={"url": listener.replace("127.0.0.1", f"127.0.0.{number}")})
+        process = Process(Registry(bus, lambda: own, ttl_s=TTL_S), bus, tasks)
+        made.append(process)
+        bus.connect(tasks)
+        process.registry.start(tasks)
+        process.registry.follow("order", urls, process.seen.append)
+        process.registry.announce(tasks, ready)  # type: ignore[arg-type]
+        return process
+
+    yield join
+    for process in made:
+        await process.registry.leave()
+        await process.vanish()
+
+
+@pytest.fixture
+async def join(nats_url: str) -> AsyncIterator[Join]:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "0.0.0.0", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with joining(nats_url, f"http://127.0.0.1:{port}") as made:
+        yield made
+    server.close()
+
+
+async def test_processes_find_each_other_and_one_that_leaves_is_gone(join: Join) -> None:
+    one, two = join(1), join(2)
+    await wait_until(lambda: one.found == two.found == {"order-1", "order-2"})
+    late = join(3)
+    await wait_until(lambda: one.found == late.found == {"order-1", "order-2", "order-3"})
+    await two.registry.leave()
+    await wait_until(lambda: one.found == late.found == {"order-1", "order-3"})
+
+
+async def test_all_leave_when_draining_begins(join: Join) -> None:
+    one, two = join(1), join(2)
+    await wait_until(lambda: one.found == two.found == {"order-1", "order-2"})
+    draining.begin()
+    await wait_until(lambda: one.registry.members.count() == two.registry.members.count() == 0)
+    assert one.found, "the last known instances stay"
+
+
+async def test_what_is_no_longer_renewed_expires(join: Join) -> None:
+    one, two = join(1), join(2)
+    await wait_until(lambda: one.found == {"order-1", "order-2"})
+    await two.vanish()
+    await wait_until(lambda: one.found == {"order-1"}, 4 * TTL_S)
+
+
+async def test_a_process_is_registered_once_it_is_ready(join: Join) -> None:
+    is_ready = False
+
+    async def ready() -> bool:
+        return is_ready
+
+    one, two = join(1), join(2, ready=ready)
+    await wait_until(lambda: two.found == {"order-1"})
+    await one.registry.put(registration(7))
+    await wait_until(lambda: one.found == {"order-1", "order-7"})
+    is_ready = True
+    await wait_until(lambda: "order-2" in one.found)
+
+
+async def test_addresses_of_the_settings_are_used_until_everyone_was_heard_of(join: Join) -> None:
+    one = join(1, urls=("http://127.0.0.1:9/",))
+    await wait_until(lambda: one.found == {"order-1", "http://127.0.0.1:9"})
+    await wait_until(lambda: one.found == {"order-1"}, 4 * TTL_S)
+
+
+async def test_what_is_no_registration_is_ignored(join: Join) -> None:
+    one = join(1)
+    await wait_until(lambda: one.found == {"order-1"})
+    bucket = await one.bus.stream.key_value(BUCKET)
+    four, five = (registration(number).model_dump_json().encode() for number in (4, 5))
+    for key, content in (("order.order-9", b"{"), ("order.order-8", four), ("order.order-6", b"x" * 5_000)):
+        await bucket.put(key, content)
+    await bucket.put("order.order-5", five)
+    await wait_until(lambda: one.found == {"order-1", "order-5"})
+    assert {each.id for found in one.seen for each in found.values()} == {"order-1", "order-5"}
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_nobody_is_thrown_out_while_the_registry_is_away(tmp_path: Path, how: str) -> None:
+    """Neither while it is away, for longer than a TTL, nor after it is back, without anything that it had in memory."""
+    broker = embedded.start_nats(tmp_path / "nats")
+    listening = await asyncio.start_server(lambda _, writer: writer.close(), "0.0.0.0", 0)
+    port = listening.sockets[0].getsockname()[1]
+    try:
+        async with joining(broker.url, f"http://127.0.0.1:{port}") as join:
+            one, two = join(1), join(2)
+            await wait_until(lambda: one.found == two.found == {"order-1", "order-2"})
+            await wait_until(lambda: one.registry.members.heard_s > TTL_S)
+            seen = len(one.seen)
+            began = asyncio.get_running_loop().time()
+            if how == "killed":
+                broker.kill()
+            else:
+                broker.process.send_signal(signal.SIGSTOP)
+            await wait_until(lambda: asyncio.get_running_loop().time() > began + 2 * TTL_S)
+            if how == "killed":
+                await asyncio.to_thread(broker.start)
+            else:
+                broker.process.send_signal(signal.SIGCONT)
+            heard_s = one.registry.members.heard_s
+            await wait_until(lambda: one.registry.members.heard_s > heard_s)
+            three = join(3)
+            await wait_until(lambda: one.found == three.found == {"order-1", "order-2", "order-3"})
+            assert [set(map(_id, found.values())) for found in one.seen[seen:]] == [{"order-1", "order-2", "order-3"}]
+    finally:
+        broker.process.send_signal(signal.SIGCONT)
+        broker.stop()
+        listening.close()
+
+
+def _id(one: About) -> str:
+    return one.id
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0.0, 40.0)), max_size=40))
+def test_an_instance_is_forgotten_only_when_others_were_heard_for_longer_than_its_time(
+    heard: list[tuple[int, float]],
+) -> None:
+    members, now = Membership(0.0, ttl_s=12.0, renew_s=4.0), 0.0
+    audible, last = 0.0, {}
+    for number, waited_s in heard:
+        now += waited_s
+        audible += min(waited_s, 4.0)
+        members.heard(registration(number), now)
+        last[number] = audible
+        members.expired()
+        last = {one: at for one, at in last.items() if audible - at <= 12.0}
+        assert {one.id for one in members.of("order").values()} == {f"order-{one}" for one in last}
+
+
+async def test_every_address_of_a_name_is_an_instance_and_the_last_known_stay() -> None:
+    addresses = {"product": ["10.0.0.1", "10.0.0.2"]}
+
+    async def resolve(host: str, port: int) -> list[str]:
+        if host not in addresses:
+            raise OSError("no such name")
+        return addresses[host]
+
+    found: list[Mapping[str, About]] = []
+    discovery = DnsDiscovery(resolve)
+    await discovery.look_up(["http://product:8000"], found.append)
+    addresses["product"] = ["10.0.0.2", "fd00::1"]
+    await discovery.look_up(["http://product:8000"], found.append)
+    addresses.clear()
+    await discovery.look_up(["http://product:8000"], found.append)
+    assert [set(one) for one in found] == [
+        {"http://10.0.0.1:8000", "http://10.0.0.2:8000"},
+        {"http://10.0.0.2:8000", "http://[fd00::1]:8000"},
+    ]
