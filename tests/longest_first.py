@@ -81,6 +81,7 @@ TOGETHER = {
     "tests/integration/test_food.py": SHOP,
     "tests/integration/test_food_streams.py": SHOP,
     "tests/integration/test_races.py": SHOP,
+    "tests/integration/test_scaling.py": SHOP,
     "tests/integration/test_simulated_fleet.py": SHOP,
     "tests/telemetry/test_dashboards_of_a_shop.py": TRACED_SHOP,
     "tests/telemetry/test_live_alerts.py": TRACED_SHOP,

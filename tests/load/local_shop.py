@@ -65,6 +65,11 @@ class LocalShop:
         """Returns once it is ready."""
         running_shop.command(DataDir(self.data_dir), "start", component=component)
 
+    def scale(self, noun: str, count: int) -> list[str]:
+        """The names of the service's processes, once all are ready."""
+        answer = running_shop.command(DataDir(self.data_dir), "scale", service=noun, count=count)
+        return list(answer["components"])
+
     def audit(self) -> Json:
         """The result of the audit, also when an oracle fails."""
         found: Json = json.loads(shopctl("audit", "--json", data_dir=self.data_dir, may_fail=True))

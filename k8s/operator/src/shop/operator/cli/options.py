@@ -54,3 +54,14 @@ def data_folder(path: Path) -> "DataDir":
     from shop.operator.local.data_dir import DataDir
 
     return DataDir(path)
+
+
+def service_counts(option: str, given: list[str]) -> dict[str, int]:
+    """By service, from words such as order=2; ShopctlError names ``option``."""
+    counts = {}
+    for item in given:
+        noun, _, count = item.partition("=")
+        if not noun or not count.isdigit():
+            raise ShopctlError(f"{option} {item}: write SERVICE=N, for example order=2")
+        counts[noun] = int(count)
+    return counts

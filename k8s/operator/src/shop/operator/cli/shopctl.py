@@ -16,6 +16,7 @@ from shop.operator.cli import (
     plan,
     restart,
     retry,
+    scale,
     simulate,
     status,
     suspend,
@@ -54,6 +55,7 @@ app.command()(down.down)
 app.command()(restart.stop)
 app.command()(restart.start)
 app.command()(restart.restart)
+app.command()(scale.scale)
 app.command("open")(browser.open_shop)
 app.command(rich_help_panel=BOTH)(audit.audit)
 app.command(rich_help_panel=BOTH)(backup.backup)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shop.operator import console
-from shop.operator.cli.options import DEFAULT_DATA_DIR, DataDirOption, data_folder
+from shop.operator.cli.options import DEFAULT_DATA_DIR, DataDirOption, data_folder, service_counts
 from shop.operator.errors import ShopctlError
 from shop.operator.program import CHECKOUT, shopctl
 
@@ -48,7 +48,8 @@ def up(
         monitoring.check()
     path = _shop_file(shop_file, data_dir)
     shop = shopfile.load(path)
-    options = Options(shop, data_dir, port, _replicas(replicas or []), restore_from, path.read_bytes(), observe)
+    counts = service_counts("--replicas", replicas or [])
+    options = Options(shop, data_dir, port, counts, restore_from, path.read_bytes(), observe)
     report = os.environ.pop(shop_process.REPORT_VARIABLE, None)
     if report is not None:
         shop_process.supervise(options, int(report))
@@ -73,13 +74,3 @@ def _shop_file(given: Path | None, data_dir: Path) -> Path:
     if found is None:
         raise ShopctlError(f"no shop.yaml here; name a Shop: `{shopctl()} up SHOP.yaml`")
     return found
-
-
-def _replicas(given: list[str]) -> dict[str, int]:
-    counts = {}
-    for item in given:
-        noun, _, count = item.partition("=")
-        if not noun or not count.isdigit():
-            raise ShopctlError(f"--replicas {item}: write SERVICE=N, for example order=2")
-        counts[noun] = int(count)
-    return counts

@@ -58,15 +58,16 @@ def store_component(store: Store) -> Component:
 def instances(data: DataDir, counts: dict[str, int], public_port: int) -> list[Instance]:
     """Every process of every service with its port; the gateway has the public one."""
     return [
-        Instance(
-            noun,
-            number,
-            public_port if noun == "gateway" else data.port(f"{noun}-{number}"),
-            data.port(f"{noun}-{number}-grpc") if noun in WITH_GRPC else None,
-        )
+        Instance(noun, number, public_port) if noun == "gateway" else instance(data, noun, number)
         for noun, count in counts.items()
         for number in range(1, count + 1)
     ]
+
+
+def instance(data: DataDir, noun: str, number: int) -> Instance:
+    """One process of a service with ports of its own."""
+    grpc_port = data.port(f"{noun}-{number}-grpc") if noun in WITH_GRPC else None
+    return Instance(noun, number, data.port(f"{noun}-{number}"), grpc_port)
 
 
 def wiring(data: DataDir, stores: Stores, nouns: Iterable[str], public_port: int) -> Wiring:

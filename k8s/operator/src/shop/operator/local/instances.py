@@ -86,23 +86,23 @@ class Wiring:
     database_urls: Mapping[str, str] = field(default_factory=dict)
 
 
-def replica_counts(spec: ShopSpec, asked: Mapping[str, int]) -> dict[str, int]:
-    """How many processes of each service; `asked` (from the command line) wins over the spec."""
+def replica_counts(spec: ShopSpec, asked: Mapping[str, int], option: str = "--replicas") -> dict[str, int]:
+    """How many processes of each service; `asked` (by `option` of the command line) wins over the spec."""
     unknown = sorted(set(asked) - set(SERVICES))
     if unknown:
-        raise ShopctlError(f"--replicas: no service {unknown[0]}; there are {', '.join(SERVICES)}")
+        raise ShopctlError(f"{option}: no service {unknown[0]}; there are {', '.join(SERVICES)}")
     if not spec.modules.retail:
         raise ShopctlError(f"spec.modules.retail: {RETAIL_NEEDED}")
     for noun in sorted(set(asked) - set(spec.nouns)):
-        raise ShopctlError(f"--replicas: {noun} does not run; spec.modules.{MODULES[noun][0]}: true turns it on")
+        raise ShopctlError(f"{option}: {noun} does not run; spec.modules.{MODULES[noun][0]}: true turns it on")
     counts: dict[str, int] = {noun: asked.get(noun, spec.service(noun).replicas) for noun in spec.nouns}
     for noun in counts.keys() & set(SINGLE_PROCESS_LOCALLY):
         if asked.get(noun, 1) != 1:
-            raise ShopctlError(f"--replicas: {noun} runs once on one machine")
+            raise ShopctlError(f"{option}: {noun} runs once on one machine")
         counts[noun] = 1
     for noun, count in asked.items():
         if not 1 <= count <= MAX_REPLICAS:
-            raise ShopctlError(f"--replicas: {noun}={count} must be within 1..{MAX_REPLICAS}")
+            raise ShopctlError(f"{option}: {noun}={count} must be within 1..{MAX_REPLICAS}")
     return {noun: min(count, MAX_REPLICAS) for noun, count in counts.items()}
 
 
@@ -126,6 +126,7 @@ def environment(
         **service.env,
         **_addresses(instances),
         **_grpc(instance, instances),
+        **_registration(instance),
         "SHOP_STORE": store_json(spec),
         "SHOP_DATABASE_URL": wiring.database_urls.get(instance.noun, ""),
         "SHOP_NATS_URL": wiring.nats_url,
@@ -179,6 +180,18 @@ def _grpc(instance: Instance, instances: Sequence[Instance]) -> dict[str, str]:
         if one.grpc_port:
             addresses.setdefault(f"SHOP_{one.noun.upper()}_GRPC_URL", []).append(f"{HOST}:{one.grpc_port}")
     return {**served, **{name: ",".join(found) for name, found in addresses.items()}}
+
+
+def _registration(instance: Instance) -> dict[str, str]:
+    """How the process finds the others, and how they find it: all of them may come and go while it runs."""
+    grpc = f"{HOST}:{instance.grpc_port}" if instance.grpc_port else ""
+    return {
+        "SHOP_DISCOVERY": "registry",
+        "SHOP_INSTANCE_URL": instance.base_url,
+        "SHOP_INSTANCE_ID": instance.name,
+        "SHOP_INSTANCE_ZONE": "local",
+        "SHOP_INSTANCE_GRPC": grpc,
+    }
 
 
 def _of_noun(noun: str, spec: ShopSpec, wiring: Wiring) -> dict[str, str]:

@@ -17,9 +17,10 @@ from shop.operator.local import assembly, log_levels, monitoring, probes, stale_
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
-from shop.operator.local.instances import check_provider, environment, grpc_addresses, ignored, replica_counts
+from shop.operator.local.instances import check_provider, grpc_addresses, ignored, replica_counts
 from shop.operator.local.log_files import rotate
 from shop.operator.local.prefork_client import PreforkServer, reap_orphans
+from shop.operator.local.service_processes import ServiceProcesses
 from shop.operator.local.store_restarts import StoreRestarter
 from shop.operator.local.supervisor import Supervisor
 from shop.operator.resource.spec import Shop
@@ -81,6 +82,7 @@ class LocalShop:
         self._databases, self._catalogue = Step("databases"), Step("catalogue")
         self._prefork = PreforkServer(self.data.logs / "prefork.log") if PreforkServer.supported() else None
         self._control: dict[str, Any] = {}
+        self._processes: ServiceProcesses | None = None
 
     @property
     def url(self) -> str:
@@ -167,11 +169,8 @@ class LocalShop:
         everyone = assembly.instances(self.data, counts, self.options.port)
         wires = assembly.wiring(self.data, stores, counts, self.options.port)
         spec = self.options.shop.spec
-        environments = {one.name: environment(one, spec, wires, everyone, os.environ) for one in everyone}
-        services = [
-            self._supervisor.add(assembly.service_component(one, environments[one.name], self._prefork, self.data))
-            for one in everyone
-        ]
+        running = ServiceProcesses(self.data, spec, wires, everyone, self._supervisor, self._prefork)
+        self._processes, services = running, running.components()
         monitoring.write_targets(self.data, services)
         observers = [self._supervisor.add(one) for one in self._observers()]
         helper = await _helper("shop.operator.local.databases")
@@ -182,7 +181,8 @@ class LocalShop:
             with contextlib.suppress(ProcessLookupError):
                 helper.kill()
             await helper.wait()  # else its pipes outlive the event loop, which Python reports on stderr
-        await _all([self._supervisor.start(services), self._load_catalogue(environments["product-1"])])
+        catalogue = self._load_catalogue(running.environment(running.first("product")))
+        await _all([self._supervisor.start(services), catalogue])
         await self._wait_until_selling()
         # Once everything answers, so that no start looks like a failure in their data.
         await self._supervisor.start(observers)
@@ -280,7 +280,16 @@ class LocalShop:
                 chosen = self._chosen(request)
                 log_levels.choose(chosen, str(request.get("level")))
                 return {"components": [one.name for one in chosen]}
+            case "scale":
+                return await self._scale(str(request.get("service")), int(request.get("count", 0)))
         raise ShopctlError(f"unknown command {request.get('command')!r}")
+
+    async def _scale(self, noun: str, count: int) -> dict[str, Any]:
+        if self._processes is None or self._phase != "selling":
+            raise ShopctlError(f"the shop is {self._phase}: scale it once it sells")
+        names = await self._processes.scale(noun, count)
+        self._say(f"scaled on request: {', '.join(names)}")
+        return {"components": names}
 
     def _chosen(self, request: Mapping[str, Any]) -> list[Component]:
         name = str(request.get("component"))

@@ -53,6 +53,12 @@ class Supervisor:
         self._changed()
         return component
 
+    def remove(self, component: Component) -> None:
+        """Forget a component that is stopped."""
+        self.components.remove(component)
+        self._tasks.pop(component.name, None)
+        self._changed()
+
     async def start(self, components: Sequence[Component]) -> None:
         """Start all at once and return when all are ready; raises `StartFailed` for the first that never was."""
         waits = [asyncio.ensure_future(self._start_one(component)) for component in components]
