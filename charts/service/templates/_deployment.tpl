@@ -31,7 +31,7 @@ spec:
       {{- end }}
     spec:
       serviceAccountName: {{ include "service.fullname" . }}
-      automountServiceAccountToken: false
+      automountServiceAccountToken: {{ eq .Values.global.discovery "EndpointSlices" }}
       # The variables that Kubernetes derives from Services could be mistaken for settings.
       enableServiceLinks: false
       {{- include "service.pullSecrets" . | nindent 6 }}
@@ -57,6 +57,9 @@ spec:
           {{- end }}
           env:
             {{- include "service.settings" . | nindent 12 }}
+            {{- if eq .Values.global.discovery "EndpointSlices" }}
+            - {name: SHOP_DISCOVERY, value: kubernetes}
+            {{- end }}
             {{- if .Values.global.tracing.endpoint }}
             - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
             - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
