@@ -6,6 +6,7 @@ from observability.dashboards.common import Board, Panel, Query, Row, of, per_mi
 
 GATEWAY = 'app_kubernetes_io_name="gateway"'
 REQUESTS = "shop_gateway_requests_total"
+USABLE = of("shop_upstream_instances", 'state="usable"')
 SECONDS = "shop_http_request_duration_seconds"
 
 TRAFFIC = Row(
@@ -98,4 +99,42 @@ FAULTS = Row(
         ),
     ],
 )
-BOARD = Board("gateway", "Gateway", "The way of a request through the gateway.", [TRAFFIC, FAULTS])
+INSTANCES = Row(
+    "Instances",
+    [
+        Panel(
+            "Usable instances",
+            "Instances of each service that take requests, as the caller sees them that sees the fewest.",
+            "short",
+            [Query(f"min by (upstream) ({USABLE})", "{{upstream}}")],
+            alert="ShopInstancesUnusable",
+        ),
+        Panel(
+            "Ejections",
+            "Instances each minute that were sent no more requests, by their service.",
+            "short",
+            [Query(per_minute(rate("shop_upstream_ejections_total", by="upstream")), "{{upstream}}")],
+        ),
+        Panel(
+            "Repeats and their budget",
+            "Requests each minute that were to be sent a second time: sent, or over the budget.",
+            "short",
+            [Query(per_minute(rate("shop_upstream_repeats_total", by="upstream, result")), "{{upstream}} {{result}}")],
+            alert="ShopRetriesOverBudget",
+        ),
+        Panel(
+            "Registrations",
+            "Renewals each minute in the registry, by their result. In a cluster there is none.",
+            "short",
+            [Query(per_minute(rate("shop_registry_renewals_total", by="result")), "{{result}}")],
+            alert="ShopRegistrationFails",
+        ),
+        Panel(
+            "Registered instances",
+            "What the process knows that knows the fewest.",
+            "short",
+            [Query(f"min({of('shop_registry_instances')})", "instances")],
+        ),
+    ],
+)
+BOARD = Board("gateway", "Gateway", "The way of a request through the gateway.", [TRAFFIC, FAULTS, INSTANCES])
