@@ -100,9 +100,9 @@ async def _until(prometheus: Prometheus, reached: Callable[[set[Alert]], bool], 
 async def test_a_broker_that_is_away_is_reported_by_every_service_that_needs_it(
     traced: TracedShop, prometheus: Prometheus, quiet: float
 ) -> None:
-    incident = Incident(
-        live_faults.stopped(traced, "nats"), {Alert("ShopBrokerUnreachable", service) for service in STORED}
-    )
+    unreachable = {Alert("ShopBrokerUnreachable", service) for service in STORED}
+    # The registry of instances is in it, too.
+    incident = Incident(live_faults.stopped(traced, "nats"), {*unreachable, Alert("ShopRegistrationFails", "")})
     await begins_and_ends(prometheus, incident)
     assert unexpected(fired(prometheus, quiet), incident) == set()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.errors import Error as NatsError
 
 from shop.devkit import embedded
 from shop.devkit.testing import wait_until
@@ -21,6 +22,7 @@ from shop.kit.bus import Bus
 from shop.kit.discovery.dns import DnsDiscovery
 from shop.kit.discovery.membership import Membership, Registration
 from shop.kit.discovery.registry import BUCKET, Registry
+from shop.kit.errors import Unavailable
 from shop.kit.tasks import Tasks
 
 TTL_S = 1.8
@@ -167,6 +169,7 @@ async def test_nobody_is_thrown_out_while_the_registry_is_away(tmp_path: Path, h
                 broker.process.send_signal(signal.SIGCONT)
             heard_s = one.registry.members.heard_s
             await wait_until(lambda: one.registry.members.heard_s > heard_s)
+            await wait_until(lambda: is_stored(one), 10 * TTL_S)
             three = join(3)
             await wait_until(lambda: one.found == three.found == {"order-1", "order-2", "order-3"})
             assert [set(map(_id, found.values())) for found in one.seen[seen:]] == [{"order-1", "order-2", "order-3"}]
@@ -174,6 +177,14 @@ async def test_nobody_is_thrown_out_while_the_registry_is_away(tmp_path: Path, h
         broker.process.send_signal(signal.SIGCONT)
         broker.stop()
         listening.close()
+
+
+async def is_stored(process: Process) -> bool:
+    """Whether a process that starts will read that this one is there."""
+    with contextlib.suppress(Unavailable, NatsError):
+        bucket = await process.bus.stream.key_value(BUCKET)
+        return (await bucket.get("order.order-1")).value is not None
+    return False
 
 
 def _id(one: About) -> str:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nats.js.api import KeyValueConfig, StorageType
-from nats.js.errors import NoStreamResponseError
 from nats.js.kv import KeyValue
 from prometheus_client import Counter, Gauge
 from yarl import URL
@@ -124,14 +123,11 @@ class Registry:
     async def put(self, registration: Registration) -> None:
         """Register an instance, or renew it; Unavailable while the registry is away."""
         with errors_as_unavailable():
-            bucket = await self._open()
-            try:
-                await bucket.put(registration.key, registration.model_dump_json().encode())
-            except NoStreamResponseError:
-                # The server has lost its memory, and the bucket with it.
-                self._bucket = None
-                bucket = await self._open()
-                await bucket.put(registration.key, registration.model_dump_json().encode())
+            # A server that has restarted has no bucket, and does not say so, as there are listeners: unless this is
+            # answered, the bucket is made again the next time.
+            bucket, self._bucket = await self._open(), None
+            await bucket.put(registration.key, registration.model_dump_json().encode())
+            self._bucket = bucket
 
     async def remove(self, key: str) -> None:
         """Take an instance out; Unavailable while the registry is away."""
