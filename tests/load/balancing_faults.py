@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 
-from services.kit.tests.instances import AT_ONCE, Load, Program
+from services.kit.tests.instances import AT_ONCE, Load, Program, Starter
 from shop.kit.http import ServiceClient
 from shop.kit.http.connections import Connections
 
@@ -52,7 +52,8 @@ async def seconds_of(load: Load, program: Program, fault: tuple[Change, Change])
 
 
 async def run() -> None:
-    programs = [Program() for _ in range(3)]
+    starter = Starter()
+    programs = [Program(starter) for _ in range(3)]
     connections = Connections()
     try:
         await asyncio.gather(*(one.ready() for one in programs))
@@ -68,8 +69,7 @@ async def run() -> None:
             caller.cancel()
     finally:
         await connections.close()
-        for one in programs:
-            one.end()
+        starter.close()
 
 
 def main() -> None:

@@ -1,12 +1,17 @@
-"""A small service for tests of balancing, with the server of `shop.kit.serve`: `python instance_program.py PORT`.
+"""Processes of a small service for tests of balancing, with the server of `shop.kit.serve`.
 
-It answers with its process id. POST /behaviour?status=503&delay_s=0.2 changes how it answers from then on.
+For each line of its input, which is a port, the program forks a process that serves there, and writes its id: importing
+the server takes longer than all else. Its children end with it.
+
+They answer with their ids. POST /behaviour?status=503&delay_s=0.2 changes how one answers from then on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 from urllib.parse import parse_qs
 
@@ -34,12 +39,27 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def main() -> None:
-    port = int(sys.argv[1])
+def serve_at(port: int) -> None:
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, loop="uvloop", lifespan="off", log_config=None, server_header=False
     )
     serve.Server(config).run()
+
+
+def main() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
+    children = []
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            serve_at(int(line))
+            os._exit(0)
+        children.append(child)
+        print(child, flush=True)
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 if __name__ == "__main__":

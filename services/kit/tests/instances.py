@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
+import psutil
 
 from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
@@ -25,16 +27,33 @@ LITTLE, MUCH = 0.05, 0.15
 WAIT_S = 30.0
 
 
+class Starter:
+    """The process whose forks the instances are."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen([sys.executable, PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def start(self, port: int) -> int:
+        """The id of a process that will serve at ``port``."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(f"{port}\n".encode())
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End it, and with it every instance."""
+        self._process.communicate()
+
+
 class Program:
     """One instance."""
 
-    def __init__(self) -> None:
+    def __init__(self, starter: Starter) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._process = self._spawn()
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, str(PROGRAM), str(self.port)])
+        self._starter = starter
+        self._pid = starter.start(self.port)
 
     async def ready(self) -> None:
         async def answers() -> bool:
@@ -48,8 +67,8 @@ class Program:
     async def restart(self) -> None:
         """As an orchestrator does it: the end, and then the same address again."""
         self.signal(signal.SIGTERM)
-        await asyncio.to_thread(self._process.wait, WAIT_S)
-        self._process = self._spawn()
+        await wait_until(lambda: not psutil.pid_exists(self._pid), WAIT_S, "its end")
+        self._pid = self._starter.start(self.port)
         await self.ready()
 
     async def behave(self, **how: object) -> None:
@@ -57,11 +76,7 @@ class Program:
             await client.post(f"{self.url}/behaviour", params={name: str(value) for name, value in how.items()})
 
     def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        os.kill(self._pid, number)
 
 
 class Load:

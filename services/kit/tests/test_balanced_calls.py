@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.kit.tests.instances import AT_ONCE, Load, Program
+from services.kit.tests.instances import AT_ONCE, Load, Program, Starter
 from shop.devkit.testing import wait_until
 from shop.kit.balancing.breaker import State
 from shop.kit.balancing.instance import About
@@ -23,12 +23,17 @@ RULES = Rules(latency_decay_s=0.3, reset_s=0.3, max_reset_s=1.0, slow_start_s=0.
 
 
 @pytest.fixture(scope="module")
-async def programs() -> AsyncIterator[list[Program]]:
-    made = [Program() for _ in range(3)]
-    await asyncio.gather(*(one.ready() for one in made))
+async def starter() -> AsyncIterator[Starter]:
+    made = Starter()
     yield made
-    for one in made:
-        one.end()
+    made.close()
+
+
+@pytest.fixture(scope="module")
+async def programs(starter: Starter) -> list[Program]:
+    made = [Program(starter) for _ in range(3)]
+    await asyncio.gather(*(one.ready() for one in made))
+    return made
 
 
 @pytest.fixture
@@ -79,9 +84,9 @@ async def test_nothing_fails_while_all_are_restarted_one_after_another(load: Loa
 
 
 async def test_an_instance_at_a_new_address_gets_requests_and_the_old_one_none(
-    load: Load, programs: list[Program]
+    load: Load, programs: list[Program], starter: Starter
 ) -> None:
-    moved = Program()
+    moved = Program(starter)
     await moved.ready()
     left = load.instance(programs[0])
     load.client.pool.update({one.url: About() for one in (moved, *programs[1:])})
@@ -90,12 +95,12 @@ async def test_an_instance_at_a_new_address_gets_requests_and_the_old_one_none(
     before = left.sent
     await load.share(moved)
     assert left.sent == before
-    moved.end()
+    moved.signal(signal.SIGKILL)
 
 
 async def test_no_read_fails_when_an_instance_is_killed(load: Load, programs: list[Program]) -> None:
     killed = load.instance(programs[0])
-    programs[0].end()
+    programs[0].signal(signal.SIGKILL)
     await wait_until(lambda: killed.breaker.state is State.OPEN)
     await load.is_avoided(programs[0])
     assert load.failed["GET"] == []

@@ -63,6 +63,16 @@ def test_requests_under_way_and_latency_are_weighed_together() -> None:
     assert fleet.picks(50) == {0: 50}
 
 
+def test_streams_go_where_fewer_are_open_whatever_requests_cost() -> None:
+    fleet = Fleet(3)
+    fleet.all_answer()
+    fleet[0].streams = 1
+    fleet[1].streams = 2
+    fleet.balancer.succeeded(fleet[2], 0.5)
+    assert fleet.balancer.pick(stream=True) is fleet[2]
+    assert fleet.picks(50)[2] == 0
+
+
 def test_of_many_the_dearest_gets_nothing_and_the_others_share() -> None:
     fleet = Fleet(5)
     fleet.balancer.succeeded(fleet[2], 0.5)

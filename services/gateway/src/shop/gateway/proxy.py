@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from shop.gateway.headers import RequestHeaders, response_headers
 from shop.gateway.routing import Target, is_repeatable, routes_of_services
+from shop.gateway.services import EVENT_STREAMS
 from shop.gateway.settings import Settings
 from shop.kit import observe
 from shop.kit.errors import Problem
@@ -192,6 +193,7 @@ class ProxiedRequest:
             CIMultiDict(headers.forwarded),
             self._body.data,
             self._body.buffered and is_repeatable(method, scope["path"], headers.forwarded),
+            self._target.path in EVENT_STREAMS,
         )
         self._exchange = exchange = Exchange(self._upstream, request, self._settings.connect_window_s)
         try:

@@ -91,10 +91,11 @@ class Balancer:
             self._refresh(now)
         return len(self._usable)
 
-    def pick(self, tried: Container[Instance] = ()) -> Instance | None:
+    def pick(self, tried: Container[Instance] = (), *, stream: bool = False) -> Instance | None:
         """An instance that takes a request now and is not among ``tried``; None when there is none.
 
-        One whose breaker is half-open gets the request as its probe.
+        One whose breaker is half-open gets the request as its probe. A ``stream`` lasts for minutes, in which latencies
+        change: it goes where fewer are open, and only among equals by cost.
         """
         now = self.now()
         if now >= self._valid_until:
@@ -106,7 +107,7 @@ class Balancer:
         if len(found) < 2:
             return found[0] if found else None
         # Among equals chance decides: otherwise all callers would go to the same one.
-        return min(found, key=lambda one: (one.cost(now), self._draw()))
+        return min(found, key=lambda one: (one.streams if stream else 0, one.cost(now), self._draw()))
 
     def _drawn(self, tried: Container[Instance], now: float) -> Sequence[Instance]:
         """Two different usable instances at random; all of them where they are few.

@@ -174,7 +174,7 @@ class ServiceClient:
 
     def open_stream(self, path: str, *, token: str, headers: Mapping[str, str]) -> Exchange:
         """A GET whose answer is read piece by piece; its failures are the caller's."""
-        request = Request("GET", path, self._headers(headers, token), lambda: None, repeatable=True)
+        request = Request("GET", path, self._headers(headers, token), lambda: None, repeatable=True, stream=True)
         return Exchange(self.pool, request, CONNECT_WINDOW_S)
 
     def _headers(self, headers: Mapping[str, str], token: str | None) -> dict[str, str]:

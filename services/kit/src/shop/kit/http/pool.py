@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import cast
@@ -48,7 +48,7 @@ class NoInstance(NotConnected):
 class Request:
     """``target`` is the encoded path and query; ``data()`` is called once per try.
 
-    ``repeatable``: sending it twice does no more than sending it once.
+    ``repeatable``: sending it twice does no more than sending it once. ``stream``: it is for an event stream.
     """
 
     method: str
@@ -56,6 +56,7 @@ class Request:
     headers: Mapping[str, str]
     data: Callable[[], Data]
     repeatable: bool
+    stream: bool = False
 
 
 class ServicePool:
@@ -79,7 +80,6 @@ class ServicePool:
         self.connections = connections
         self.balancer = Balancer(urls, rules, opened=EJECTIONS.labels(service).inc)
         self.budget = RetryBudget(self.balancer.now())
-        self.pick = self.balancer.pick
         self._probe_timeout_s = probe_timeout_s
         self._replaced = replaced
         for result in REPEATED:
@@ -97,12 +97,16 @@ class ServicePool:
         if self._replaced is not None:
             self._replaced(added, gone)
 
-    async def first(self, avoid: Collection[Instance] = ()) -> Instance:
+    def pick(self, tried: Container[Instance] = (), *, stream: bool = False) -> Instance | None:
+        """As `Balancer.pick`."""
+        return self.balancer.pick(tried, stream=stream)
+
+    async def first(self, avoid: Collection[Instance] = (), *, stream: bool = False) -> Instance:
         """The instance for a new request, if possible none of ``avoid``; NoInstance when none takes requests."""
-        instance = self.pick(avoid) or self.pick()
+        instance = self.pick(avoid, stream=stream) or self.pick(stream=stream)
         if instance is None and self._probe_timeout_s is not None:
             await self.probe_refused(self._probe_timeout_s)
-            instance = self.pick()
+            instance = self.pick(stream=stream)
         if instance is None:
             raise NoInstance(self.service, f"{self.service}: breaker open")
         return instance
@@ -215,7 +219,7 @@ class Exchange:
             self.instance.streams += 1
 
     async def __aenter__(self) -> ServiceResponse:
-        instance = await self._pool.first(self._avoid)
+        instance = await self._pool.first(self._avoid, stream=self._request.stream)
         self._pool.budget.requested()
         search: Reconnect[Instance] | None = None
         while True:
