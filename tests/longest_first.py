@@ -48,6 +48,8 @@ LONGEST = (
     "k8s/operator/tests/test_render_parity.py",
     "services/delivery/tests/test_delivery_work.py",
     "services/kit/tests/test_grpc_process.py",
+    "services/kit/tests/test_registry.py",
+    "services/kit/tests/test_balanced_calls.py",
     "tests/integration/test_faults.py",
     "tests/integration/test_food.py",
     "tests/integration/test_arcade.py",
