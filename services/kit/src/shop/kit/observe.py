@@ -168,11 +168,13 @@ class _Exchange:
         return getattr(route, "path", UNMATCHED)
 
     def _attributes(self, method: str, route: str) -> spans.Attributes:
+        order_id = kit_logging.subjects().get("order_id")
         return {
             "http.request.method": method,
             "http.route": route,
             "http.response.status_code": self._status or CLIENT_GONE,
             "url.scheme": self._scope["scheme"],
+            **({spans.ORDER_ID: str(order_id)} if order_id else {}),
         }
 
 
