@@ -13,11 +13,18 @@ from typing import Any
 
 from shop.devkit.processes import log_tail, port_is_free, write_private
 from shop.operator.errors import ShopctlError
-from shop.operator.local import assembly, log_levels, monitoring, probes, stale_processes
+from shop.operator.local import assembly, audit_process, log_levels, monitoring, probes, stale_processes
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
-from shop.operator.local.instances import check_provider, environment, grpc_addresses, ignored, replica_counts
+from shop.operator.local.instances import (
+    CONTROL_ROOM,
+    check_provider,
+    environment,
+    grpc_addresses,
+    ignored,
+    replica_counts,
+)
 from shop.operator.local.log_files import rotate
 from shop.operator.local.prefork_client import PreforkServer, reap_orphans
 from shop.operator.local.store_restarts import StoreRestarter
@@ -140,6 +147,7 @@ class LocalShop:
                 self._phase = "selling"
                 self._on_change()
                 selling()
+                background.append(asyncio.create_task(self._start_control_room()))
                 await self._stop.wait()
         finally:
             self._phase = "stopping"
@@ -182,7 +190,8 @@ class LocalShop:
             with contextlib.suppress(ProcessLookupError):
                 helper.kill()
             await helper.wait()  # else its pipes outlive the event loop, which Python reports on stderr
-        await _all([self._supervisor.start(services), self._load_catalogue(environments["product-1"])])
+        needed = [one for one in services if one.noun != CONTROL_ROOM]
+        await _all([self._supervisor.start(needed), self._load_catalogue(environments["product-1"])])
         await self._wait_until_selling()
         # Once everything answers, so that no start looks like a failure in their data.
         await self._supervisor.start(observers)
@@ -192,6 +201,13 @@ class LocalShop:
             return []
         prometheus = monitoring.component(self.data)
         return [prometheus, monitoring.dashboards(self.data, prometheus)]
+
+    async def _start_control_room(self) -> None:
+        """Once the shop sells, which does not depend on it in any way."""
+        try:
+            await self._supervisor.start([one for one in self._supervisor.components if one.noun == CONTROL_ROOM])
+        except ShopctlError as error:
+            self._say(f"the control room does not run: {error}")
 
     async def _migrate(self, helper: asyncio.subprocess.Process, request: dict[str, Any]) -> None:
         limit_s = DATABASES_TIMEOUT_S
@@ -280,6 +296,8 @@ class LocalShop:
                 chosen = self._chosen(request)
                 log_levels.choose(chosen, str(request.get("level")))
                 return {"components": [one.name for one in chosen]}
+            case "audit":
+                return await audit_process.run(self.data.path)
         raise ShopctlError(f"unknown command {request.get('command')!r}")
 
     def _chosen(self, request: Mapping[str, Any]) -> list[Component]:

@@ -1,0 +1,74 @@
+"""What the control room has: kept spans, the logs of the local shop, and clients of the services that it asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import aiohttp
+
+from shop.kit.app import Context
+from shop.kit.http import Clients
+from shop.ops.backends import Backends
+from shop.ops.levers import Levers
+from shop.ops.logs import Line, LogFolder, Wanted
+from shop.ops.services import ABOUT
+from shop.ops.settings import Settings
+from shop.ops.span_store import SpanRepository
+from shop.ops.supervisor import Supervisor
+from shop.ops.watch import Watch
+
+SETTINGS_TIMEOUT_S = 2.0
+OK = 200
+
+
+class ControlRoom:
+    """``logs`` and ``levers`` are None in a cluster."""
+
+    def __init__(self, settings: Settings, spans: SpanRepository, clients: Clients) -> None:
+        self.settings = settings
+        self.backends = Backends(clients, settings)
+        self.spans = spans
+        folder = settings.local_data_dir
+        self.logs = LogFolder(folder / "logs") if folder else None
+        self.levers = Levers(Supervisor(folder)) if folder else None
+        self.services = [noun for noun in ABOUT if settings.urls(noun)]
+        self.watch = Watch({noun: settings.urls(noun) for noun in self.services})
+
+    @classmethod
+    def build(cls, context: Context) -> ControlRoom:
+        settings: Settings = context.settings
+        keep_s = settings.traces_minutes * 60
+        spans = SpanRepository.open(settings.traces_file, keep_s, settings.traces_bytes)
+        room = cls(settings, spans, context.clients)
+        context.tasks.start("watch", room.watch.run)
+        return room
+
+    async def close(self) -> None:
+        if self.levers is not None:
+            await self.levers.close()
+        await self.watch.close()
+        await self.spans.close()
+
+    async def log_lines(self, wanted: Wanted, services: Sequence[str] = (), instance: str = "") -> list[Line]:
+        """Of all instances of these services, or of one; none in a cluster."""
+        if self.logs is None:
+            return []
+        known = self.logs.instances(services)
+        chosen = [name for name in known if not instance or name == instance]
+        return await asyncio.to_thread(self.logs.lines, chosen, wanted)
+
+    def instances_of(self, noun: str) -> list[str]:
+        """The instances of a service that have a log."""
+        return self.logs.instances([noun]) if self.logs else []
+
+    async def settings_of(self, noun: str) -> dict[str, str]:
+        """The settings of one of the service's instances, secrets hidden; empty when it does not say."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SETTINGS_TIMEOUT_S)) as session:
+            headers = {"Authorization": f"Bearer {self.settings.internal_token}"}
+            url = f"{self.settings.urls(noun)[0]}/internal/settings"
+            try:
+                async with session.get(url, headers=headers) as answer:
+                    return dict(await answer.json()) if answer.status == OK else {}
+            except (aiohttp.ClientError, TimeoutError, ValueError):
+                return {}
