@@ -7,23 +7,25 @@ from dataclasses import dataclass
 
 from shop.ops.services import CALLS
 
-BOX_WIDTH, BOX_HEIGHT = 176, 84
-GAP_X, GAP_Y = 76, 22
+BOX_WIDTH, BOX_HEIGHT = 206, 84
+STORE_HEIGHT = 40
+GAP_X, GAP_Y = 60, 22
 MARGIN = 16
-STORES_GAP = 40
+STORES_GAP = 60
 MAX_PER_COLUMN = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The upper left corner of a box, in units of the drawing."""
+    """The upper left corner of a box and its height, in units of the drawing."""
 
     x: float
     y: float
+    height: float = BOX_HEIGHT
 
     @property
     def middle(self) -> tuple[float, float]:
-        return self.x + BOX_WIDTH / 2, self.y + BOX_HEIGHT / 2
+        return self.x + BOX_WIDTH / 2, self.y + self.height / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,12 @@ class Layout:
     height: float
 
     def curve(self, source: str, target: str) -> str:
-        """The path of an arrow between two boxes, from the side that looks at the other one."""
+        """The path of an arrow between two boxes: between services from side to side, to and from stores upwards."""
         start, end = self.places[source], self.places[target]
         (x1, y1), (x2, y2) = start.middle, end.middle
-        if abs(y2 - y1) > BOX_HEIGHT * 1.5 and abs(x2 - x1) < BOX_WIDTH:
-            half = BOX_HEIGHT / 2 if y2 > y1 else -BOX_HEIGHT / 2
-            y1, y2 = y1 + half, y2 - half
+        if start.height != end.height:
+            y1 += start.height / 2 if y2 > y1 else -start.height / 2
+            y2 += end.height / 2 if y2 < y1 else -end.height / 2
             bend = (y2 - y1) / 2
             return f"M{x1:.0f} {y1:.0f}C{x1:.0f} {y1 + bend:.0f} {x2:.0f} {y2 - bend:.0f} {x2:.0f} {y2:.0f}"
         half = BOX_WIDTH / 2 if x2 >= x1 else -BOX_WIDTH / 2
@@ -61,8 +63,8 @@ def layout(nouns: Sequence[str], stores: Sequence[str]) -> Layout:
     width = MARGIN * 2 + widest * BOX_WIDTH + max(widest - 1, 0) * GAP_X
     step = width / max(len(stores), 1)
     for number, store in enumerate(stores):
-        places[store] = Place(step * (number + 0.5) - BOX_WIDTH / 2, height + STORES_GAP)
-    return Layout(places, width, height + (STORES_GAP + BOX_HEIGHT + MARGIN if stores else 0))
+        places[store] = Place(step * (number + 0.5) - BOX_WIDTH / 2, height + STORES_GAP, STORE_HEIGHT)
+    return Layout(places, width, height + (STORES_GAP + STORE_HEIGHT + MARGIN if stores else 0))
 
 
 def _columns(nouns: Sequence[str]) -> list[list[str]]:

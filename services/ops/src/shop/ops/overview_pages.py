@@ -22,10 +22,12 @@ router = APIRouter(prefix=PREFIX, include_in_schema=False)
 
 MAX_STREAM_S = 600.0
 """The browser connects again by itself."""
-LINES_ON_A_PAGE = 200
+LINES_ON_A_PAGE = 100
 LINES_TO_DOWNLOAD = 5_000
 REQUESTS_ON_A_PAGE = 10
 BROKER = "nats"
+STORES_IN_ORDER = ("postgres", BROKER, "valkey")
+"""The broker in the middle: all events go through it."""
 STREAM_HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
 
 Text = Annotated[str, Query(max_length=200)]
@@ -37,7 +39,8 @@ TraceText = Annotated[str, Query(pattern="^([0-9a-f]{32})?$")]
 async def overview(request: Request, room: Room, session: Admin) -> Response:
     found = await room.watch.latest()
     nouns = [noun for noun in ABOUT if noun in room.services]
-    stores = sorted({store for noun in nouns for store in STORES[noun]})
+    used = {store for noun in nouns for store in STORES[noun]}
+    stores = [store for store in STORES_IN_ORDER if store in used]
     drawing = layout(nouns, stores)
     return page(
         request, "overview.html", nouns=nouns, stores=stores, drawing=drawing, box=(BOX_WIDTH, BOX_HEIGHT),

@@ -7,13 +7,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from shop.devkit.processes import log_tail, port_is_free, write_private
 from shop.operator.errors import ShopctlError
-from shop.operator.local import assembly, audit_process, log_levels, monitoring, probes, stale_processes
+from shop.operator.local import assembly, audit_process, collector, log_levels, monitoring, probes, stale_processes
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
@@ -131,9 +131,16 @@ class LocalShop:
                 raise ShopctlError(f"port {self.options.port} is in use; choose another one with --port")
             for line in ignored(spec, self.data.command):
                 self._say(line)
+            await self._leave_out_unknown_collector()
             await self._serve(counts, selling)
         finally:
             self.data.release()
+
+    async def _leave_out_unknown_collector(self) -> None:
+        endpoint = self.options.shop.spec.observability.tracing.endpoint
+        if endpoint and not await collector.known(endpoint):
+            self._say(f"ignored locally: spec.observability.tracing.endpoint ({endpoint} is not known here)")
+            self.options = replace(self.options, shop=collector.without(self.options.shop))
 
     async def _serve(self, counts: dict[str, int], selling: Callable[[], None]) -> None:
         token = self.data.internal_token()
