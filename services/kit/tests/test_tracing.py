@@ -157,6 +157,7 @@ def test_traces_that_begin_here_are_sampled_up_to_a_number_a_second(monkeypatch:
     monkeypatch.setattr("shop.kit.telemetry.time.monotonic", lambda: 10.0)
     telemetry.set_sampling(0.0, 3)
     assert [telemetry.new_trace().sampled for _ in range(5)] == [True, True, True, False, False]
+    assert telemetry.new_trace(change=True).sampled, "reads before it do not count"
     telemetry.set_sampling(0.0)
 
 

@@ -48,7 +48,7 @@ class ServiceSettings(BaseSettings):
     tracing_endpoint: str = ""
     trace_sample_ratio: float = Field(default=0.01, ge=0, le=1)
     traces_per_second: int = Field(default=0, ge=0, le=1_000)
-    """The first traces of each second that are sampled whatever the ratio: all of a quiet shop, few under load."""
+    """The first reads and the first changes of each second that are sampled whatever the ratio: all of a quiet shop."""
 
 
 def shown(settings: ServiceSettings) -> dict[str, str]:

@@ -204,10 +204,10 @@ class ServerSpan:
 
     __slots__ = ("_began_s", "_parent_id", "_recorded", "request_id", "trace")
 
-    def __init__(self, traceparent: str | None, request_id: str | None) -> None:
+    def __init__(self, traceparent: str | None, request_id: str | None, *, change: bool = False) -> None:
         self._began_s = time.perf_counter()
         caller = telemetry.parse(traceparent)
-        above = caller or telemetry.new_trace()
+        above = caller or telemetry.new_trace(change=change)
         self._parent_id = above.parent_id
         span_id = telemetry.new_span_id() if caller else above.span_id
         self.trace = Trace(above.trace_id, span_id, above.sampled)

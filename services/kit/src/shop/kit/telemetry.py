@@ -61,19 +61,21 @@ class FirstOfEachSecond:
         return self._left >= 0
 
 
-_first = FirstOfEachSecond(0)
+_first = {change: FirstOfEachSecond(0) for change in (False, True)}
+"""Of reads, and of changes: a page with twenty pictures is no reason to miss the order that follows it."""
 
 
 def set_sampling(ratio: float, traces_per_second: int = 0) -> None:
-    """Of the traces that begin in this process: the share that is sampled, 0 to 1, and how many of each second are
-    sampled first, whatever the share."""
-    global _sample_ratio, _first  # noqa: PLW0603 - one process is one service
+    """Of the traces that begin in this process: the share that is sampled, 0 to 1, and how many reads and how many
+    changes of each second are sampled first, whatever the share."""
+    global _sample_ratio  # noqa: PLW0603 - one process is one service
     _sample_ratio = ratio
-    _first = FirstOfEachSecond(traces_per_second)
+    for change in _first:
+        _first[change] = FirstOfEachSecond(traces_per_second)
 
 
-def _is_sampled() -> bool:
-    return random.random() < _sample_ratio or _first.take(time.monotonic())
+def _is_sampled(*, change: bool) -> bool:
+    return random.random() < _sample_ratio or _first[change].take(time.monotonic())
 
 
 def parse(traceparent: str | None) -> Trace | None:
@@ -94,9 +96,9 @@ def new_span_id() -> str:
     return f"{random.getrandbits(64) | 1:016x}"
 
 
-def new_trace(sampled: bool | None = None) -> Trace:
-    """A trace that starts here; as `set_sampling` says when ``sampled`` is None."""
-    sampled = _is_sampled() if sampled is None else sampled
+def new_trace(sampled: bool | None = None, *, change: bool = False) -> Trace:
+    """A trace that starts here, with a read or a ``change``; as `set_sampling` says when ``sampled`` is None."""
+    sampled = _is_sampled(change=change) if sampled is None else sampled
     return Trace(f"{random.getrandbits(128) | 1:032x}", new_span_id(), sampled, started_here=True)
 
 

@@ -101,7 +101,8 @@ class LocalShop:
     @property
     def pages(self) -> dict[str, str]:
         """Addresses of the web pages of what runs beside the shop, by component."""
-        return {one.name: one.page for one in self._supervisor.components if one.page}
+        room = {"control room": f"{self.url}/ops"} if CONTROL_ROOM in self.options.shop.spec.nouns else {}
+        return room | {one.name: one.page for one in self._supervisor.components if one.page}
 
     def request_stop(self) -> None:
         """End the shop; a second request does not wait for anything."""
