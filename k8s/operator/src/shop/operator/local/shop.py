@@ -26,7 +26,7 @@ from shop.operator.local.instances import (
     replica_counts,
 )
 from shop.operator.local.log_files import rotate
-from shop.operator.local.prefork_client import PreforkServer, reap_orphans
+from shop.operator.local.prefork_client import PROGRAM, PreforkServer, reap_orphans
 from shop.operator.local.store_restarts import StoreRestarter
 from shop.operator.local.supervisor import Supervisor
 from shop.operator.resource.spec import Shop
@@ -40,6 +40,7 @@ SELLING_POLL_S = 0.05
 ROTATE_EVERY_S = 5.0
 STATE_PAUSE_S = 0.1
 CATALOGUE = "shop.product.load_catalogue"
+SPAN_EXPORT = ("shop.kit.span_export", "requests")
 STORE_ALIASES = {"database": "postgres", "broker": "nats", "cache": "valkey", "redis": "valkey"}
 
 
@@ -86,8 +87,13 @@ class LocalShop:
         self._stop = asyncio.Event()
         self._supervisor = Supervisor(say, self._on_change, self.data.command("down --delete-data"))
         self._databases, self._catalogue = Step("databases"), Step("catalogue")
-        self._prefork = PreforkServer(self.data.logs / "prefork.log") if PreforkServer.supported() else None
+        self._prefork = self._make_prefork() if PreforkServer.supported() else None
         self._control: dict[str, Any] = {}
+
+    def _make_prefork(self) -> PreforkServer:
+        """With what exports spans, where services do: loaded by each of them it takes 8 MiB of each."""
+        traced = CONTROL_ROOM in self.options.shop.spec.nouns
+        return PreforkServer(self.data.logs / "prefork.log", (*PROGRAM, *(SPAN_EXPORT if traced else ())))
 
     @property
     def url(self) -> str:
