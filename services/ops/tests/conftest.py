@@ -59,7 +59,7 @@ class Browser:
     async def post(self, path: str, status: int = 303, **fields: Any) -> httpx.Response:
         """A form of a page of this visitor."""
         data = {"csrf_token": self.visitor.csrf_token, **fields}
-        answer = await self.client.post(path, data=data)
+        answer = await self.client.post(path, data=data, headers={"Referer": f"http://test{path}"})
         assert answer.status_code == status, answer.text
         return answer
 

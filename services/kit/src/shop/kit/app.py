@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 
-from shop.kit import observe, spans
+from shop.kit import dead_letters, observe, spans
 from shop.kit.auth import Authenticator, internal_only
 from shop.kit.bus import Bus
 from shop.kit.clock import Clock
@@ -117,9 +117,7 @@ def create_app(
             service = build(context) if build else None
             app.state.service = await service if inspect.isawaitable(service) else service
             if consumers is not None:
-                Inbox(settings.service, context.database, context.bus).start(
-                    consumers(app.state.service), context.tasks
-                )
+                _consume(app, context, consumers(app.state.service))
             try:
                 async with contextlib.AsyncExitStack() as stack:
                     for server in beside:
@@ -143,7 +141,8 @@ def create_app(
     app.state.internal_token = settings.internal_token
     install_error_handlers(app)
     documentation = [docs_router(title)] if documented else []
-    _add_routes(app, (*routers, _operational_routes(settings, uses_bus, readiness), *documentation))
+    letters = [dead_letters.router] if consumers is not None else []
+    _add_routes(app, (*routers, _operational_routes(settings, uses_bus, readiness), *letters, *documentation))
     observe.expect(_templates(routers))
     if found := operations(app.router.routes):
         app.add_middleware(Lean, operations=found)
@@ -153,6 +152,12 @@ def create_app(
         app.add_middleware(kind, **options)  # type: ignore[arg-type]
     app.add_middleware(Observe, max_body_bytes=settings.max_body_bytes, behind_gateway=behind_gateway)
     return app
+
+
+def _consume(app: FastAPI, context: Context, consumers: Sequence[Consumer]) -> None:
+    inbox = Inbox(context.settings.service, context.database, context.bus)
+    inbox.start(consumers, context.tasks)
+    app.state.dead_letters = dead_letters.DeadLetters(context.database, inbox, consumers)
 
 
 def _configure_spans(settings: ServiceSettings) -> None:

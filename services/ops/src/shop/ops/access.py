@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import Depends, Request
 from starlette.responses import RedirectResponse, Response
@@ -15,6 +16,7 @@ from shop.kit.sessions import Session, Visitor, posted_form
 
 EXPIRY_MARGIN_S = 30
 """As the storefront's: an access token that expires sooner is renewed there."""
+PAGES_WITH_FORMS = re.compile(r"/ops/(levers|letters|orders/[0-9a-f-]{36})")
 FRESH_S = 600.0
 """How long after typing the password an administrator may change the running shop."""
 
@@ -59,4 +61,20 @@ async def admin(request: Request) -> Session:
 
 
 Admin = Annotated[Session, Depends(admin)]
+
+
+async def fresh_admin(request: Request, session: Admin) -> Session:
+    """An administrator who typed the password in the last FRESH_S seconds."""
+    if not session.is_fresh(time.time(), FRESH_S):
+        raise SignInRequired(page_of(request), again=True)
+    return session
+
+
+def page_of(request: Request) -> str:
+    """The page with the form that was sent, by the browser's word if it is one of the control room."""
+    found = PAGES_WITH_FORMS.match(urlsplit(request.headers.get("referer", "")).path)
+    return found[0] if found else "/ops"
+
+
+Fresh = Annotated[Session, Depends(fresh_admin)]
 PostedForm = Annotated[dict[str, Any], Depends(posted_form)]

@@ -101,9 +101,10 @@ class Backends:
         self._payment = clients.get("payment", settings.payment_url)
         self._notification = clients.get("notification", settings.notification_url)
 
-    async def orders(self, token: str, limit: int) -> list[Order]:
-        """The newest ones, whatever became of them."""
-        answer = await self._order.get("/api/v1/orders/all", params={"limit": limit}, token=token)
+    async def orders(self, token: str, limit: int, state: str = "") -> list[Order]:
+        """The newest ones in this state, or whatever became of them."""
+        params = {"limit": limit, **({"state": state} if state else {})}
+        answer = await self._order.get("/api/v1/orders/all", params=params, token=token)
         return Items[Order].model_validate(answer.json).items
 
     async def order(self, token: str, order_id: UUID) -> Order:
@@ -112,6 +113,10 @@ class Backends:
     async def history(self, token: str, order_id: UUID) -> History:
         answer = await self._order.get(f"/api/v1/orders/{order_id}/history", token=token)
         return History.model_validate(answer.json)
+
+    async def retry(self, token: str, order_id: UUID) -> None:
+        """Let the order's saga be tried at once; Problem 409 ``not_waiting`` when it does not wait."""
+        await self._order.post(f"/api/v1/orders/{order_id}/retry", token=token)
 
     async def payments(self, token: str, order_id: UUID) -> list[Payment]:
         answer = await self._payment.get("/api/v1/payments", params={"order_id": str(order_id)}, token=token)

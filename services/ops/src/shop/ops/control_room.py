@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
@@ -12,14 +14,29 @@ from shop.kit.http import Clients
 from shop.ops.backends import Backends
 from shop.ops.levers import Levers
 from shop.ops.logs import Line, LogFolder, Wanted
-from shop.ops.services import ABOUT
+from shop.ops.services import ABOUT, CONSUMES
 from shop.ops.settings import Settings
 from shop.ops.span_store import SpanRepository
 from shop.ops.supervisor import Supervisor
 from shop.ops.watch import Watch
 
-SETTINGS_TIMEOUT_S = 2.0
+INTERNAL_TIMEOUT_S = 10.0
 OK = 200
+CONSUMING = tuple(noun for noun, publishers in CONSUMES.items() if publishers)
+LETTER = ("consumer", "event_id", "type", "error", "failures", "dead_at")
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that a consumer of a service gave up; ``error`` is the type of what went wrong."""
+
+    noun: str
+    consumer: str
+    event_id: str
+    type: str
+    error: str
+    failures: str
+    dead_at: str
 
 
 class ControlRoom:
@@ -62,13 +79,30 @@ class ControlRoom:
         """The instances of a service that have a log."""
         return self.logs.instances([noun]) if self.logs else []
 
+    async def dead_letters(self) -> list[DeadLetter]:
+        """Of every service that answers; one that does not has none to show."""
+        found = await asyncio.gather(*(self._internal("GET", noun, "/internal/dead-letters") for noun in CONSUMING))
+        pairs = ((noun, one) for noun, letters in zip(CONSUMING, found, strict=True) for one in letters or ())
+        return [DeadLetter(noun, **{name: str(one.get(name, "")) for name in LETTER}) for noun, one in pairs]
+
+    async def replay(self, noun: str) -> dict[str, int] | None:
+        """Let a service process its dead letters again; how many took effect or failed, None without an answer."""
+        found: dict[str, int] | None = await self._internal("POST", noun, "/internal/dead-letters/replay")
+        return found
+
     async def settings_of(self, noun: str) -> dict[str, str]:
         """The settings of one of the service's instances, secrets hidden; empty when it does not say."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SETTINGS_TIMEOUT_S)) as session:
-            headers = {"Authorization": f"Bearer {self.settings.internal_token}"}
-            url = f"{self.settings.urls(noun)[0]}/internal/settings"
+        return dict(await self._internal("GET", noun, "/internal/settings") or {})
+
+    async def _internal(self, method: str, noun: str, path: str) -> Any:
+        """What one of the service's instances answers to a route for services alone; None when it does not."""
+        addresses = self.settings.urls(noun)
+        if not addresses:
+            return None
+        headers = {"Authorization": f"Bearer {self.settings.internal_token}"}
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=INTERNAL_TIMEOUT_S)) as session:
             try:
-                async with session.get(url, headers=headers) as answer:
-                    return dict(await answer.json()) if answer.status == OK else {}
+                async with session.request(method, addresses[0] + path, headers=headers) as answer:
+                    return await answer.json() if answer.status == OK else None
             except (aiohttp.ClientError, TimeoutError, ValueError):
-                return {}
+                return None

@@ -9,8 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from shop.kit.errors import Problem
-from shop.kit.sessions import Session
-from shop.ops.access import FRESH_S, Admin, PostedForm, SignInRequired, visitor_of
+from shop.ops.access import FRESH_S, Admin, Fresh, PostedForm, visitor_of
 from shop.ops.levers import Action, Levers, actions
 from shop.ops.logs import Wanted
 from shop.ops.web import PREFIX, Room, page
@@ -32,15 +31,7 @@ async def local_levers(room: Room) -> Levers:
     return room.levers
 
 
-async def fresh_admin(session: Admin) -> Session:
-    """An administrator who typed the password in the last FRESH_S seconds."""
-    if not session.is_fresh(time.time(), FRESH_S):
-        raise SignInRequired(PAGE, again=True)
-    return session
-
-
 Local = Annotated[Levers, Depends(local_levers)]
-Fresh = Annotated[Session, Depends(fresh_admin)]
 
 
 @router.get("")

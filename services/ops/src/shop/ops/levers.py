@@ -86,14 +86,14 @@ class Levers:
                     await self.supervisor.ask(command, component=name)
             outcome = "done"
         finally:
-            _audited(action, name, admin_id, outcome)
+            audited(action, name, admin_id, outcome)
         return f"{name} {DONE[action]}."
 
     def start_audit(self, admin_id: str) -> bool:
         """Whether an audit was begun: one runs at a time."""
         if self.auditing:
             return False
-        _audited("audit", "shop", admin_id, "begun")
+        audited("audit", "shop", admin_id, "begun")
         self._auditing = asyncio.create_task(self._audit())
         return True
 
@@ -124,7 +124,8 @@ def read_audit(document: Mapping[str, Any], at: float) -> Audit:
     return Audit(at, oracles)
 
 
-def _audited(action: str, component: str, admin_id: str, outcome: str) -> None:
+def audited(action: str, component: str, admin_id: str, outcome: str) -> None:
+    """Write to the log who used which lever on what, and whether it was done."""
     decision(
         log, "lever_used", "lever %s on %s: %s", action, component, outcome, admin_id=admin_id, action=action,
         component=component, outcome=outcome,

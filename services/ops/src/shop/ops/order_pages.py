@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from shop.kit.errors import Problem, Unavailable
-from shop.ops.access import Admin
+from shop.ops.access import Admin, Fresh, PostedForm, visitor_of
 from shop.ops.backends import History, Message, Payment
 from shop.ops.control_room import ControlRoom
 from shop.ops.journey import in_words, journey
+from shop.ops.levers import audited
 from shop.ops.model import Search, Span, Summary
 from shop.ops.web import PREFIX, Room, page
 
@@ -21,21 +22,26 @@ router = APIRouter(prefix=f"{PREFIX}/orders", include_in_schema=False)
 
 ORDERS_ON_A_PAGE = 50
 TRACES_OF_AN_ORDER = 10
+RETRY = "Its steps are tried at once. Each takes effect once, however often it is tried."
 NO_HISTORY = History(status="unknown", attempts=0)
 
 
 @router.get("")
 async def orders(
-    request: Request, room: Room, session: Admin, order: Annotated[str, Query(max_length=100)] = ""
+    request: Request,
+    room: Room,
+    session: Admin,
+    order: Annotated[str, Query(max_length=100)] = "",
+    state: Literal["", "pending"] = "",
 ) -> Response:
-    """The newest orders, or the journey of the one whose id was entered."""
+    """The newest orders or those whose saga waits, or the journey of the one whose id was entered."""
     if order.strip():
         try:
             return RedirectResponse(f"{PREFIX}/orders/{UUID(order.strip())}", 303)
         except ValueError:
             raise Problem(404, "unknown_order", "This is no id of an order.") from None
-    found = await room.backends.orders(session.access_token, ORDERS_ON_A_PAGE)
-    return page(request, "orders.html", orders=found, in_words=in_words)
+    found = await room.backends.orders(session.access_token, ORDERS_ON_A_PAGE, state)
+    return page(request, "orders.html", orders=found, state=state, in_words=in_words)
 
 
 @router.get("/{order_id}")
@@ -60,6 +66,24 @@ async def order(request: Request, room: Room, session: Admin, order_id: UUID) ->
         request, "order.html", order=found, history=known, moments=moments, traces=traces, away=away,
         in_words=in_words,
     )  # fmt: skip
+
+
+@router.post("/{order_id}/retry")
+async def retry(request: Request, room: Room, session: Fresh, form: PostedForm, order_id: UUID) -> Response:
+    """Ask, and with the answer let the order's saga be tried at once."""
+    back = f"{PREFIX}/orders/{order_id}"
+    if "confirmed" not in form:
+        return page(request, "confirm.html", name="the saga", action="retry", explanation=RETRY, back=back)
+    outcome = "failed"
+    try:
+        await room.backends.retry(session.access_token, order_id)
+        outcome, said = "done", "The saga is tried now."
+    except Problem as problem:
+        said = problem.detail
+    finally:
+        audited("retry", f"order {order_id}", session.user_id, outcome)
+    visitor_of(request).flash = said
+    return RedirectResponse(back, 303)
 
 
 def _list[T](part: list[T] | BaseException, _: type[T]) -> list[T]:

@@ -46,7 +46,7 @@ function showFlow(flow) {
   if (!path) return;
   path.classList.toggle("busy", flow.rate > 0);
   path.classList.toggle("failing", flow.errors > 0);
-  path.setAttribute("stroke-width", String(1.2 + Math.min(5, Math.log2(1 + flow.rate))));
+  path.style.strokeWidth = String(1.2 + Math.min(5, Math.log2(1 + flow.rate)));
   const failed = flow.errors ? `, ${number(flow.errors)} failed` : "";
   const what = flow.kind === "call" ? "calls" : "events";
   path.querySelector("title").textContent = `${flow.source} → ${flow.target}: ${number(flow.rate)} ${what}/s${failed}`;
