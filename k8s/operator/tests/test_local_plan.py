@@ -8,7 +8,7 @@ import pytest
 from shop.kit import bus
 from shop.operator.cli.status import status_table
 from shop.operator.errors import ShopctlError
-from shop.operator.local import instances, requirements
+from shop.operator.local import collector, instances, requirements
 from shop.operator.local.display import welcome
 from shop.operator.local.instances import Instance, Wiring, check_provider, environment, replica_counts, stream_bytes
 from shop.operator.resource.spec import Shop, ShopSpec
@@ -176,3 +176,16 @@ def test_up_has_a_control_room_unless_asked_not_to() -> None:
     assert "ops" in shop.with_module("ops", on=True).spec.nouns
     assert "ops" not in shop.with_module("ops", on=True).with_module("ops", on=False).spec.nouns
     assert "ops" not in shop.spec.nouns
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "kept"),
+    [("http://127.0.0.1:4318", True), ("http://localhost:4318", True), ("http://collector.invalid:4318", False)],
+)
+async def test_a_collector_of_a_cluster_is_left_out(endpoint: str, kept: bool) -> None:
+    tracing = {"observability": {"tracing": {"endpoint": endpoint, "sampleRatio": 1}}}
+    head = {"apiVersion": "shops.shopkeeper.dev/v1alpha1", "kind": "Shop", "metadata": {"name": "books"}}
+    said: list[str] = []
+    found = await collector.left_out_if_unknown(Shop.model_validate({**head, "spec": tracing}), said.append)
+    assert (found.spec.observability.tracing.endpoint is not None) == kept
+    assert bool(said) != kept

@@ -13,7 +13,7 @@ from typing import Any
 
 from shop.devkit.processes import log_tail, port_is_free, write_private
 from shop.operator.errors import ShopctlError
-from shop.operator.local import assembly, audit_process, collector, log_levels, monitoring, probes, stale_processes
+from shop.operator.local import assembly, audit_process, collector, control_room, log_levels, monitoring, probes, stale_processes
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
@@ -40,7 +40,6 @@ SELLING_POLL_S = 0.05
 ROTATE_EVERY_S = 5.0
 STATE_PAUSE_S = 0.1
 CATALOGUE = "shop.product.load_catalogue"
-SPAN_EXPORT = ("shop.kit.span_export", "requests")
 STORE_ALIASES = {"database": "postgres", "broker": "nats", "cache": "valkey", "redis": "valkey"}
 
 
@@ -87,13 +86,9 @@ class LocalShop:
         self._stop = asyncio.Event()
         self._supervisor = Supervisor(say, self._on_change, self.data.command("down --delete-data"))
         self._databases, self._catalogue = Step("databases"), Step("catalogue")
-        self._prefork = self._make_prefork() if PreforkServer.supported() else None
+        program = (*PROGRAM, *control_room.preloaded(options.shop))
+        self._prefork = PreforkServer(self.data.logs / "prefork.log", program) if PreforkServer.supported() else None
         self._control: dict[str, Any] = {}
-
-    def _make_prefork(self) -> PreforkServer:
-        """With what exports spans, where services do: loaded by each of them it takes 8 MiB of each."""
-        traced = CONTROL_ROOM in self.options.shop.spec.nouns
-        return PreforkServer(self.data.logs / "prefork.log", (*PROGRAM, *(SPAN_EXPORT if traced else ())))
 
     @property
     def url(self) -> str:
@@ -107,7 +102,7 @@ class LocalShop:
     @property
     def pages(self) -> dict[str, str]:
         """Addresses of the web pages of what runs beside the shop, by component."""
-        room = {"control room": f"{self.url}/ops"} if CONTROL_ROOM in self.options.shop.spec.nouns else {}
+        room = {"control room": f"{self.url}/ops"} if control_room.runs_in(self.options.shop) else {}
         return room | {one.name: one.page for one in self._supervisor.components if one.page}
 
     def request_stop(self) -> None:
@@ -138,16 +133,11 @@ class LocalShop:
                 raise ShopctlError(f"port {self.options.port} is in use; choose another one with --port")
             for line in ignored(spec, self.data.command):
                 self._say(line)
-            await self._leave_out_unknown_collector()
+            shop = await collector.left_out_if_unknown(self.options.shop, self._say)
+            self.options = replace(self.options, shop=shop)
             await self._serve(counts, selling)
         finally:
             self.data.release()
-
-    async def _leave_out_unknown_collector(self) -> None:
-        endpoint = self.options.shop.spec.observability.tracing.endpoint
-        if endpoint and not await collector.known(endpoint):
-            self._say(f"ignored locally: spec.observability.tracing.endpoint ({endpoint} is not known here)")
-            self.options = replace(self.options, shop=collector.without(self.options.shop))
 
     async def _serve(self, counts: dict[str, int], selling: Callable[[], None]) -> None:
         token = self.data.internal_token()
@@ -161,7 +151,7 @@ class LocalShop:
                 self._phase = "selling"
                 self._on_change()
                 selling()
-                background.append(asyncio.create_task(self._start_control_room()))
+                background.append(asyncio.create_task(control_room.start(self._supervisor, self._say)))
                 await self._stop.wait()
         finally:
             self._phase = "stopping"
@@ -208,6 +198,8 @@ class LocalShop:
         await _all([self._supervisor.start(needed), self._load_catalogue(environments["product-1"])])
         await self._wait_until_selling()
         # Once everything answers, so that no start looks like a failure in their data.
+        if observers:
+            await control_room.start(self._supervisor, self._say)
         await self._supervisor.start(observers)
 
     def _observers(self) -> list[Component]:
@@ -215,13 +207,6 @@ class LocalShop:
             return []
         prometheus = monitoring.component(self.data)
         return [prometheus, monitoring.dashboards(self.data, prometheus)]
-
-    async def _start_control_room(self) -> None:
-        """Once the shop sells, which does not depend on it in any way."""
-        try:
-            await self._supervisor.start([one for one in self._supervisor.components if one.noun == CONTROL_ROOM])
-        except ShopctlError as error:
-            self._say(f"the control room does not run: {error}")
 
     async def _migrate(self, helper: asyncio.subprocess.Process, request: dict[str, Any]) -> None:
         limit_s = DATABASES_TIMEOUT_S
