@@ -103,6 +103,16 @@ async def test_a_lever_restarts_a_service_and_the_audit_shows_its_promises(
     assert await administrator.page.locator(".oracles li").count() > 10
 
 
+async def test_a_shop_whose_control_room_has_ended_sells(shop: RunningShop, api: Api, admin: str) -> None:
+    shop.stop("ops")
+    try:
+        order_id, _ = await place(api, admin)
+        assert (await api.call("GET", f"/orders/{order_id}", admin))["state"] in {"pending", "confirmed"}
+    finally:
+        shop.start("ops")
+    assert shop.healthy()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_pages_are_readable_on_a_phone(chromium: Browser, shop: RunningShop, scheme: str) -> None:
     async with browser_user(chromium, shop.url, viewport=PHONE, color_scheme=scheme) as user:

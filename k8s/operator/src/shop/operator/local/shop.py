@@ -13,7 +13,16 @@ from typing import Any
 
 from shop.devkit.processes import log_tail, port_is_free, write_private
 from shop.operator.errors import ShopctlError
-from shop.operator.local import assembly, audit_process, collector, control_room, log_levels, monitoring, probes, stale_processes
+from shop.operator.local import (
+    assembly,
+    audit_process,
+    collector,
+    control_room,
+    log_levels,
+    monitoring,
+    probes,
+    stale_processes,
+)
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
@@ -27,6 +36,7 @@ from shop.operator.local.instances import (
 )
 from shop.operator.local.log_files import rotate
 from shop.operator.local.prefork_client import PROGRAM, PreforkServer, reap_orphans
+from shop.operator.local.step import Step
 from shop.operator.local.store_restarts import StoreRestarter
 from shop.operator.local.supervisor import Supervisor
 from shop.operator.resource.spec import Shop
@@ -56,20 +66,6 @@ class Options:
     """The Shop's file; stored, so that the next start needs no file."""
     observe: bool = False
     """With a Prometheus beside it."""
-
-
-@dataclass
-class Step:
-    """Work that is done once, shown with the components."""
-
-    name: str
-    state: State = State.WAITING
-    seconds: float | None = None
-    detail: str = ""
-
-    def snapshot(self) -> dict[str, Any]:
-        seconds = None if self.seconds is None else round(self.seconds, 2)
-        return {"name": self.name, "state": str(self.state), "seconds": seconds, "detail": self.detail}
 
 
 class LocalShop:
