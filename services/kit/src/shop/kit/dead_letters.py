@@ -63,8 +63,10 @@ class DeadLetters:
         except Unavailable:
             raise
         except Exception:
-            extra = {"event": "replay_failed", "consumer": consumer.name, "event_id": str(row["event_id"])}
-            log.exception("an event failed again", extra=extra)
+            log.exception(
+                "an event failed again",
+                extra={"event": "replay_failed", "consumer": consumer.name, "event_id": str(row["event_id"])},
+            )
             return False
         await self._database.execute(FORGET, row["consumer"], row["event_id"])
         return True
