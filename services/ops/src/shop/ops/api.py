@@ -18,7 +18,9 @@ from shop.ops.web import Room
 router = APIRouter(prefix="/api/v1/traces", tags=["traces"])
 exports = APIRouter(include_in_schema=False)
 
-TraceId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+MAX_ID_CHARACTERS = 64
+TraceId = Annotated[str, Path(max_length=MAX_ID_CHARACTERS)]
+"""One that is malformed is one that is not known."""
 MAX_TRACES = 200
 MAX_MINIMUM_MS = 3_600_000
 
