@@ -11,11 +11,12 @@ from starlette.responses import Response
 
 from shop.kit.auth import CurrentAdmin
 from shop.kit.errors import Problem
+from shop.kit.routing import router as make_router
 from shop.ops import otlp
 from shop.ops.model import Search
 from shop.ops.web import Room
 
-router = APIRouter(prefix="/api/v1/traces", tags=["traces"])
+router = make_router(prefix="/api/v1/traces", tags=["traces"])
 exports = APIRouter(include_in_schema=False)
 
 MAX_ID_CHARACTERS = 64
