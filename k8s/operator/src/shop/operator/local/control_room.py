@@ -1,8 +1,9 @@
 """The control room of a local shop: started once the shop sells, which does not depend on it in any way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from shop.operator.errors import ShopctlError
+from shop.operator.local.component import Component
 from shop.operator.local.instances import CONTROL_ROOM
 from shop.operator.local.supervisor import Supervisor
 from shop.operator.resource.spec import Shop
@@ -19,6 +20,11 @@ def runs_in(shop: Shop) -> bool:
 def preloaded(shop: Shop) -> tuple[str, ...]:
     """Modules that all services load because of it."""
     return SPAN_EXPORT if runs_in(shop) else ()
+
+
+def without(components: Iterable[Component]) -> list[Component]:
+    """Those that a shop needs to sell."""
+    return [one for one in components if one.noun != CONTROL_ROOM]
 
 
 async def start(supervisor: Supervisor, say: Callable[[str], None]) -> None:

@@ -26,14 +26,7 @@ from shop.operator.local import (
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
-from shop.operator.local.instances import (
-    CONTROL_ROOM,
-    check_provider,
-    environment,
-    grpc_addresses,
-    ignored,
-    replica_counts,
-)
+from shop.operator.local.instances import check_provider, environment, grpc_addresses, ignored, replica_counts
 from shop.operator.local.log_files import rotate
 from shop.operator.local.prefork_client import PROGRAM, PreforkServer, reap_orphans
 from shop.operator.local.step import Step
@@ -190,7 +183,7 @@ class LocalShop:
             with contextlib.suppress(ProcessLookupError):
                 helper.kill()
             await helper.wait()  # else its pipes outlive the event loop, which Python reports on stderr
-        needed = [one for one in services if one.noun != CONTROL_ROOM]
+        needed = control_room.without(services)
         await _all([self._supervisor.start(needed), self._load_catalogue(environments["product-1"])])
         await self._wait_until_selling()
         # Once everything answers, so that no start looks like a failure in their data.
