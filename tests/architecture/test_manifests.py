@@ -39,7 +39,7 @@ def test_stores_are_those_that_it_uses(noun: str) -> None:
     assert says.cache == ("valkey_url" in fields(noun))
     assert says.store_settings == ("store" in fields(noun))
     if not says.broker:
-        assert not [text for text in sources if "Consumer(" in text or "outbox" in text]
+        assert not [text for text in sources if "Consumer(" in text or "context.outbox" in text]
 
 
 @pytest.mark.parametrize("noun", MANIFESTS)

@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from shop.contracts.store import StoreSettings
+from shop.devkit import manifest
 from shop.gateway.settings import Settings as GatewaySettings
 from shop.kit.settings import ServiceSettings
 from shop.operator.services import SERVICES, WITH_DATABASE
+from tests.architecture.source import ROOT
 from tests.charts.rendering import (
     CHARTS,
     MONITORING,
@@ -32,6 +34,7 @@ from tests.charts.rendering import (
     variables,
 )
 
+MANIFESTS = manifest.read(ROOT)
 SHOPS = [name for name, (chart, _) in PRESETS.items() if chart == "shop"]
 BUNDLED = [name for name in SHOPS if name != "shop-production"]
 GENERATING = [name for name in BUNDLED if name != "shop-gitops"]
@@ -125,7 +128,9 @@ def allowed(objects: tuple[Object, ...], policy: Object) -> set[str]:
 
 
 def callers(objects: tuple[Object, ...], noun: str) -> set[str]:
-    """The services that have the address of `noun`."""
+    """The services that have the address of `noun`; all, where all may send it their spans."""
+    if MANIFESTS[noun].observes:
+        return set(service_pods(objects))
     wanted = {"SHOP_JWKS_URL"} if noun == "user" else set()
     wanted.add(f"SHOP_{noun.upper()}_URL")
     found = service_pods(objects).items()

@@ -20,7 +20,20 @@ VERBS = frozenset(
     {
         *("Add", "Cancel", "Change", "Collect", "Create", "Delete", "Deliver", "Drop", "Fulfil", "Get"),
         *("Finish", "Open", "Remove", "Unlock"),
-        *("List", "Place", "Reach", "Refresh", "Refund", "Register", "Reject", "Replace", "Set", "Start", "Watch"),
+        *(
+            "List",
+            "Place",
+            "Reach",
+            "Refresh",
+            "Refund",
+            "Register",
+            "Reject",
+            "Replace",
+            "Retry",
+            "Set",
+            "Start",
+            "Watch",
+        ),
     }
 )
 MIN_BODIES = 13

@@ -62,7 +62,8 @@ class Target:
 @pytest.fixture(scope="module")
 def target(servers_folder: Path) -> Iterator[Target]:
     modules = {"food": True, "arcade": True}
-    local = local_shop.start(servers_folder / "fuzz", free_port(), modules=modules, env=WITH_EXTERNALS)
+    folder = servers_folder / "fuzz"
+    local = local_shop.start(folder, free_port(), modules=modules, env=WITH_EXTERNALS, control_room=True)
     try:
         url, (email, password) = local.status()["url"], local.admin_login()
         token = call(url, "POST", "/tokens", json={"email": email, "password": password})["access_token"]

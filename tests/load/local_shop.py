@@ -115,11 +115,13 @@ def start(
     env: Mapping[str, Mapping[str, str]] | None = None,
     traces_to: str = "",
     trace_ratio: float = 1.0,
+    control_room: bool = False,
 ) -> LocalShop:
     """A new shop on ``port``, without rate limits, which would limit the measurement; returns once it sells.
 
     ``more`` are further options of `shopctl up`; ``modules`` are turned on or off; ``env`` has
-    variables by service; ``trace_ratio`` of the traces are exported to the endpoint ``traces_to``.
+    variables by service; ``trace_ratio`` of the traces are exported to the endpoint ``traces_to``. Without a
+    ``control_room`` a process less takes part in what is measured.
     """
     document = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
     document["spec"].setdefault("modules", {}).update(modules or {})
@@ -130,7 +132,8 @@ def start(
         document["spec"]["observability"] = {"tracing": {"endpoint": traces_to, "sampleRatio": trace_ratio}}
     resource = data_dir.with_suffix(".yaml")
     resource.write_text(yaml.safe_dump(document), encoding="utf-8")
-    options = [*(option for replica in replicas for option in ("--replicas", replica)), *more]
+    asked = [option for replica in replicas for option in ("--replicas", replica)]
+    options = ["--ops" if control_room else "--no-ops", *asked, *more]
     shopctl("up", str(resource), "--detach", "--port", str(port), *options, data_dir=data_dir, timeout_s=UP_TIMEOUT_S)
     return LocalShop(data_dir)
 

@@ -53,7 +53,12 @@ class TracedShop(RunningShop):
 def traced(servers_folder: Path) -> Iterator[TracedShop]:
     with receiving() as receiver, ExitStack() as ending:
         local = local_shop.start(
-            servers_folder / "traced-shop", free_port(), modules=MODULES, env=LOOKS_OFTEN, traces_to=receiver.url
+            servers_folder / "traced-shop",
+            free_port(),
+            modules=MODULES,
+            env=LOOKS_OFTEN,
+            traces_to=receiver.url,
+            control_room=True,
         )
         ending.callback(local.down)
         started_s = time.time()

@@ -24,6 +24,7 @@ async def everything(shop: RunningShop) -> None:
         await play(api, player, perfect=1)
         for path in ("/leaderboards", "/notifications", "/recommendations"):
             await api.call("GET", path, player)
+        await api.call("GET", "/traces", admin)
         await api.call("PUT", f"/promotions/{COUPON}", admin, json={"kind": "percentage", "value": 10})
         quote = {"items": [{"product_id": product_id, "quantity": 1}], "country": "DE", "coupon": COUPON}
         await api.call("POST", "/quotes", player, json=quote)

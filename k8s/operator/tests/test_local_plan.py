@@ -1,16 +1,17 @@
 """What runs on one machine, and with which environment."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from shop.kit import bus
 from shop.operator.cli.status import status_table
 from shop.operator.errors import ShopctlError
-from shop.operator.local import instances, requirements
+from shop.operator.local import collector, instances, requirements
 from shop.operator.local.display import welcome
 from shop.operator.local.instances import Instance, Wiring, check_provider, environment, replica_counts, stream_bytes
-from shop.operator.resource.spec import ShopSpec
+from shop.operator.resource.spec import Shop, ShopSpec
 
 WIRES = Wiring(
     nats_url="nats://n",
@@ -137,3 +138,54 @@ def test_addresses_of_grpc_servers_are_shown() -> None:
     found = {"components": [{**one, **state} for one in components], "supervisor": supervisor, "phase": "selling"}
     table = status_table({**found, "url": "http://localhost:8080", "data_dir": ".shop"})
     assert "\ngRPC of recommendation: 127.0.0.1:9105, 127.0.0.1:9106\n" in table
+
+
+ROOM = Instance("ops", 1, 9009)
+
+
+def traces_of(base: dict[str, str], everyone: list[Instance], **fields: object) -> dict[str, str | None]:
+    names = ("SHOP_TRACING_ENDPOINT", "SHOP_TRACE_SAMPLE_RATIO", "SHOP_TRACES_PER_SECOND")
+    env = environment(EVERYONE[0], spec(**fields), WIRES, everyone, base)
+    return {name: env.get(name) for name in names if name in env}
+
+
+def test_traces_go_to_the_control_room_unless_there_is_a_collector() -> None:
+    collector = {"tracing": {"endpoint": "http://collector:4318", "sampleRatio": 0.5}}
+    with_room = [*EVERYONE, ROOM]
+    here = {"SHOP_TRACING_ENDPOINT": "http://127.0.0.1:9009", "SHOP_TRACES_PER_SECOND": "5"}
+    assert traces_of({}, EVERYONE) == {}
+    assert traces_of({}, with_room) == here
+    given = {"SHOP_TRACING_ENDPOINT": "http://elsewhere:4318"}
+    assert traces_of(given, with_room) == {**here, **given}
+    assert traces_of({}, with_room, observability=collector) == {
+        "SHOP_TRACING_ENDPOINT": "http://collector:4318",
+        "SHOP_TRACE_SAMPLE_RATIO": "0.5",
+    }
+
+
+def test_the_control_room_knows_the_folder_of_its_shop() -> None:
+    env = environment(ROOM, spec(), replace(WIRES, data_dir="/data/shop"), [*EVERYONE, ROOM], {})
+    assert env["SHOP_LOCAL_DATA_DIR"] == "/data/shop"
+    assert env["SHOP_TRACES_FILE"] == "/data/shop/traces.sqlite"
+
+
+def test_up_has_a_control_room_unless_asked_not_to() -> None:
+    shop = Shop.model_validate(
+        {"apiVersion": "shops.shopkeeper.dev/v1alpha1", "kind": "Shop", "metadata": {"name": "books"}}
+    )
+    assert "ops" in shop.with_module("ops", on=True).spec.nouns
+    assert "ops" not in shop.with_module("ops", on=True).with_module("ops", on=False).spec.nouns
+    assert "ops" not in shop.spec.nouns
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "kept"),
+    [("http://127.0.0.1:4318", True), ("http://localhost:4318", True), ("http://collector.invalid:4318", False)],
+)
+async def test_a_collector_of_a_cluster_is_left_out(endpoint: str, kept: bool) -> None:
+    tracing = {"observability": {"tracing": {"endpoint": endpoint, "sampleRatio": 1}}}
+    head = {"apiVersion": "shops.shopkeeper.dev/v1alpha1", "kind": "Shop", "metadata": {"name": "books"}}
+    said: list[str] = []
+    found = await collector.left_out_if_unknown(Shop.model_validate({**head, "spec": tracing}), said.append)
+    assert (found.spec.observability.tracing.endpoint is not None) == kept
+    assert bool(said) != kept

@@ -85,7 +85,10 @@ def test_two_services_cannot_have_the_same(tmp_path: Path, table: str, message: 
 
 def test_callers_follow_from_calls() -> None:
     manifests = manifest.read(ROOT)
-    assert manifest.callers(manifests, "product") == ["gateway", "storefront", "order", "pricing", "recommendation"]
-    assert manifest.callers(manifests, "gateway") == []
+    callers = ["gateway", "storefront", "ops", "order", "pricing", "recommendation"]
+    assert manifest.callers(manifests, "product") == callers
+    assert manifest.callers(manifests, "gateway") == ["ops"]
+    assert set(manifest.callers(manifests, "ops")) == {*manifests}, "every service may send its spans"
     assert "notification" in manifest.callers(manifests, "user"), "every service reads the public keys"
     assert set(manifest.called(manifests, "gateway")) == set(manifests) - {"gateway"}
+    assert set(manifest.called(manifests, "ops")) == set(manifests) - {"ops"}, "it reads their metrics"

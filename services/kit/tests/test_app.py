@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,8 +17,10 @@ from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens, wa
 from shop.kit.app import Context, create_app
 from shop.kit.auth import CurrentAdmin, CurrentUser, internal_only
 from shop.kit.errors import OutcomeUnknown, Problem
+from shop.kit.redaction import SECRET_NAME
 from shop.kit.routing import router
 from shop.kit.settings import ServiceSettings
+from tests.architecture.source import service_nouns
 
 api = router(prefix="/api/v1/notes")
 internal = router(prefix="/internal/notes", dependencies=[Depends(internal_only)])
@@ -250,3 +253,22 @@ async def test_a_service_is_not_ready_before_it_can_check_tokens(
         await wait_until(ready)
         published.unlink()
         assert await ready()
+
+
+async def test_services_say_their_settings_without_secrets(client: httpx.AsyncClient, tokens: Tokens) -> None:
+    path = "/internal/settings"
+    assert (await client.get(path)).status_code == 401
+    assert (await client.get(path, headers=tokens.headers("admin"))).status_code == 403
+    answer = await client.get(path, headers={"Authorization": f"Bearer {INTERNAL_TOKEN}"})
+    assert INTERNAL_TOKEN not in answer.text
+    found = answer.json()
+    assert (found["SHOP_MAX_BODY_BYTES"], found["SHOP_INTERNAL_TOKEN"]) == ("1024", "(hidden)")
+
+
+def test_no_secret_of_any_service_is_shown() -> None:
+    """Each has a name that says so, or a URL with a password; both are declared without a repr."""
+    for noun in service_nouns():
+        fields = importlib.import_module(f"shop.{noun}.settings").Settings.model_fields
+        texts = {name: field for name, field in fields.items() if field.annotation is str}
+        secret = {name for name, field in texts.items() if field.repr and SECRET_NAME.search(name)}
+        assert secret == set(), noun

@@ -18,6 +18,7 @@ from shop.devkit.testing import DatabaseFor, Logged, wait_until
 from shop.kit import inbox, outbox
 from shop.kit.bus import Bus
 from shop.kit.db import Connection, Database
+from shop.kit.dead_letters import DeadLetters
 from shop.kit.errors import Unavailable
 from shop.kit.events import Received
 from shop.kit.ids import new_id
@@ -160,6 +161,34 @@ async def test_a_failing_event_is_dead_and_blocks_no_other(
     assert dead is not None
     assert (dead["failures"], dead["error"]) == (inbox.MAX_FAILURES, "RuntimeError: poison")
     assert '"number":13' in dead["payload"]
+
+
+async def test_dead_letters_are_processed_again_once(service: EventService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "RETRY_FIRST_S", 0.01)
+    service.fail_on = {13}
+    await service.publish(13)
+    await wait_until(lambda: service.database.fetchval("SELECT dead_at FROM dead_letter"))
+    reader = Consumer("reader", [Happened], service.handle)
+    letters = DeadLetters(service.database, Inbox("kit", service.database, service.bus), [reader])
+    (listed,) = await letters.listed()
+    assert (listed["consumer"], listed["type"], listed["error"]) == ("reader", Happened.TYPE, "RuntimeError")
+    assert "poison" not in str(listed)
+    assert await letters.replay() == {"replayed": 0, "failed": 1}
+    service.fail_on = set()
+    assert await letters.replay() == {"replayed": 1, "failed": 0}
+    assert await letters.replay() == {"replayed": 0, "failed": 0}
+    assert await service.effects() == [13]
+
+
+async def test_a_letter_of_a_consumer_that_is_gone_or_without_contents_stays(service: EventService) -> None:
+    row = "INSERT INTO dead_letter (consumer, event_id, type, payload, error, failures, dead_at) VALUES "
+    values = "($1, gen_random_uuid(), 'kit.happened.v1', $2, 'ValueError: x', 5, now())"
+    for consumer, payload in (("reader", ""), ("gone", "{}"), ("reader", "no event")):
+        await service.database.execute(row + values, consumer, payload)
+    reader = Consumer("reader", [Happened], service.handle)
+    letters = DeadLetters(service.database, Inbox("kit", service.database, service.bus), [reader])
+    assert await letters.replay() == {"replayed": 0, "failed": 2}
+    assert len(await letters.listed()) == 3
 
 
 @pytest.mark.parametrize(

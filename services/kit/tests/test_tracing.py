@@ -8,14 +8,20 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
+from fastapi.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.tests.grpc_service import calling, serving
-from shop.devkit.testing import wait_until
+from shop.devkit.testing import Tokens, wait_until
 from shop.kit import spans, telemetry
+from shop.kit.app import NO_FRAMEWORK_TELEMETRY
+from shop.kit.auth import Authenticator
 from shop.kit.batch import Batcher
 from shop.kit.errors import OutcomeUnknown, Problem
+from shop.kit.ids import new_id
 from shop.kit.observe import Observe
 from shop.kit.span_export import EXPORT_TIMEOUT_S, traces_url
 from shop.kit.spans import SAMPLED_LATE, Kind
@@ -39,7 +45,7 @@ async def collector(one_receiver: Receiver) -> AsyncIterator[Receiver]:
     spans.configure("order", one_receiver.url, 1.0)
     yield one_receiver
     await spans.close()
-    telemetry.set_sample_ratio(0.0)
+    telemetry.set_sampling(0.0)
     telemetry.current.set(telemetry.NO_TRACE)
     spans._active.set(None)
 
@@ -130,7 +136,7 @@ async def test_both_sides_of_a_grpc_call_have_spans_of_one_trace(one_receiver: R
 
 
 async def test_a_request_is_a_span_of_its_callers_trace_named_by_its_route(collector: Receiver) -> None:
-    telemetry.set_sample_ratio(0.0)
+    telemetry.set_sampling(0.0)
     caller = telemetry.Trace("ab" * 16, "cd" * 8, sampled=True)
     await _request(_answering(204), caller.traceparent())
     (span,) = await _exported(collector)
@@ -140,15 +146,50 @@ async def test_a_request_is_a_span_of_its_callers_trace_named_by_its_route(colle
     assert MARKER not in str(collector.requests)
 
 
+def test_the_first_traces_of_each_second_are_sampled() -> None:
+    first = telemetry.FirstOfEachSecond(2)
+    moments = (10.0, 10.1, 10.2, 10.9, 11.0, 11.5, 11.9, 30.0)
+    assert [first.take(now) for now in moments] == [True, True, False, False, True, True, False, True]
+    assert not telemetry.FirstOfEachSecond(0).take(10.0)
+
+
+def test_traces_that_begin_here_are_sampled_up_to_a_number_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shop.kit.telemetry.time.monotonic", lambda: 10.0)
+    telemetry.set_sampling(0.0, 3)
+    assert [telemetry.new_trace().sampled for _ in range(5)] == [True, True, True, False, False]
+    assert telemetry.new_trace(change=True).sampled, "reads before it do not count"
+    telemetry.set_sampling(0.0)
+
+
+async def test_spans_name_the_user_and_the_order_by_their_ids(collector: Receiver, tokens: Tokens) -> None:
+    order_id, (person, token) = new_id(), tokens.customer()
+    app = FastAPI(telemetry=NO_FRAMEWORK_TELEMETRY)
+    app.add_middleware(Observe, max_body_bytes=1_024)
+    authenticator = Authenticator(tokens.jwks_url)
+
+    @app.get("/orders/{order_id}")
+    async def read(order_id: str) -> Response:
+        await authenticator.principal(token)
+        return Response(status_code=204)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        await client.get(f"/orders/{order_id}")
+        await client.get("/orders/no-id")
+    first, second = await _exported(collector)
+    assert first.attributes["user.id"] == str(person.user_id)
+    assert first.attributes["shop.order.id"] == str(order_id)
+    assert "shop.order.id" not in second.attributes
+
+
 @pytest.mark.parametrize("status", [200, 404, 499])
 async def test_an_unsampled_request_that_is_answered_is_not_recorded(collector: Receiver, status: int) -> None:
-    telemetry.set_sample_ratio(0.0)
+    telemetry.set_sampling(0.0)
     await _request(_answering(status))
     assert await _exported(collector) == []
 
 
 async def test_an_unsampled_request_that_fails_is_recorded_late(collector: Receiver) -> None:
-    telemetry.set_sample_ratio(0.0)
+    telemetry.set_sampling(0.0)
     caller = telemetry.Trace("ab" * 16, "cd" * 8, sampled=False)
     await _request(_answering(503), caller.traceparent())
     (span,) = await _exported(collector)
@@ -162,7 +203,7 @@ async def test_an_unsampled_request_that_is_slow_is_recorded_late_with_its_whole
     collector: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spans, "SLOW_REQUEST_S", 0.0)
-    telemetry.set_sample_ratio(0.0)
+    telemetry.set_sampling(0.0)
     ids: list[str] = []
     await _request(_answering(200, lambda: ids.append(telemetry.current.get().span_id)))
     (span,) = await _exported(collector)

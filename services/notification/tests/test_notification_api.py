@@ -72,6 +72,8 @@ async def test_administrators_read_and_filter_everything(
     (failed,) = await pages(service.client, path, admin, state="failed")
     assert failed["recipient"] == other.email
     assert "no such user" in failed["error"]
+    (about,) = await pages(service.client, path, admin, order_id=str(other.order_id))
+    assert about["id"] == failed["id"]
     (sent,) = await pages(service.client, path, admin, recipient=samples.email)
     assert sent["state"] == "sent"
     assert "Moby-Dick" in sent["body_text"]

@@ -13,6 +13,7 @@ from services.order.tests.conftest import Shop, Start
 from services.order.tests.scripted_services import CHARGE, QUOTE, RELEASE, RESERVE, UNQUOTE, VOID, ScriptedServices
 from shop.devkit.embedded import free_port
 from shop.devkit.testing import wait_until
+from shop.kit.ids import new_id
 
 CALL_TIMEOUT_S = 0.4
 
@@ -57,6 +58,18 @@ async def test_a_step_that_fails_and_is_then_refused_is_undone_as_well(shop: Sho
     assert shop.services.calls_of(undone) == 1
     assert await shop.events(order["id"]) == ["order.pending.v1", "order.rejected.v1"]
     assert (await shop.event(order["id"], "order.rejected.v1"))["late"] is True
+
+
+async def test_an_administrator_lets_a_waiting_saga_go_on_at_once(start: Start, services: ScriptedServices) -> None:
+    services.faults[CHARGE].append("503")
+    async with start(retry_first_s=600.0, retry_max_s=600.0) as shop:
+        order_id = (await shop.place()).json()["id"]
+        assert (await shop.post(order_id, "retry")).status_code == 403
+        assert (await shop.post(order_id, "retry", admin=True)).status_code == 204
+        await shop.until(order_id, "confirmed")
+        ended = await shop.post(order_id, "retry", admin=True)
+        assert (ended.status_code, ended.json()["code"]) == (409, "not_waiting")
+        assert (await shop.post(str(new_id()), "retry", admin=True)).status_code == 404
 
 
 async def test_a_pending_charge_is_requested_again(shop: Shop) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from shop.kit.sessions import SessionMiddleware
 from shop.storefront.carts import Carts
-from shop.storefront.sessions import SessionMiddleware, Visitor
+from shop.storefront.sessions import Visitor
 
 CHANGES = {"_change": 0, "add_each": 0, "delete": 0, "merge": 1, "remove_purchased": 0}
 """The methods of Carts that change a cart, with the place of its owner among their arguments."""

@@ -14,8 +14,8 @@ from playwright.async_api import Browser, Locator, Page, Route, expect
 from services.games.tests.playing import play
 from services.storefront.tests.test_storefront_in_browser import DESKTOP
 from shop.games import rules
+from shop.kit.sessions import PAGE_HEADERS
 from shop.storefront.assets import asset_url
-from shop.storefront.sessions import PAGE_HEADERS
 
 SEED = 7
 SESSION = {"id": "s1", "seed": SEED, "token": "signed", "expires_at": "2126-01-01T00:00:00Z"}

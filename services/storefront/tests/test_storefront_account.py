@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from redis.asyncio import Redis
 
@@ -8,8 +10,10 @@ from services.storefront.tests.html import Page
 from services.storefront.tests.scripted import ScriptedShop
 from services.storefront.tests.scripted_data import NOW, Person, product_id
 from shop.devkit.processes import free_port
-from shop.devkit.testing import Running
+from shop.devkit.testing import INTERNAL_TOKEN, Running
 from shop.kit.errors import FieldError, Problem
+from shop.kit.sessions import Cookies, Visitor
+from shop.storefront import service
 from shop.storefront.app import make_app
 from shop.storefront.carts import Carts
 from shop.storefront.settings import Settings
@@ -22,6 +26,31 @@ async def test_signing_up_signs_in_and_keeps_the_cart(browser: Browser) -> None:
     assert browser.path == "/cart"
     assert "Welcome, Ada." in browser.page.text
     assert "Pride and Prejudice" in browser.page.text
+
+
+async def test_a_visitor_with_a_session_goes_back_except_to_sign_in_again(browser: Browser) -> None:
+    """Services with pages of their own send administrators here: for a valid access token, or for the password."""
+    await browser.sign_in()
+    await browser.get("/sign-in?next=/cart")
+    assert browser.path == "/cart"
+    page = await browser.get("/sign-in?next=/cart&again=1")
+    assert browser.path == "/sign-in"
+    await browser.send(page.form("/sign-in"), email=CUSTOMER, password=PASSWORD)
+    assert browser.path == "/cart"
+
+
+async def test_the_session_says_when_the_password_was_typed(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens that are renewed later do not change it."""
+    began = int(time.time())
+    await browser.sign_in()
+    typed_by = int(time.time())
+    monkeypatch.setattr(service, "REFRESH_MARGIN_S", 10**9)
+    monkeypatch.setattr("shop.storefront.service.time.time", lambda: typed_by + 500.0)
+    await browser.get("/account")
+    assert browser.shop.refreshed == 1
+    monkeypatch.undo()
+    session = Cookies(INTERNAL_TOKEN, Visitor)._load("shop_session", browser.client.cookies["shop_session"])
+    assert began <= session["signed_in_at"] <= typed_by
 
 
 async def test_passwords_are_passed_on_as_typed(browser: Browser) -> None:

@@ -15,10 +15,10 @@ from services.storefront.tests.conftest import ADDRESS, CUSTOMER, Browser
 from services.storefront.tests.html import Element, Page
 from services.storefront.tests.scripted_data import NOW, product, product_id
 from shop.devkit.testing import INTERNAL_TOKEN
+from shop.kit.sessions import Cookies, Visitor
 from shop.storefront import assets
 from shop.storefront.app import PAGES
 from shop.storefront.assets import ASSETS, STATIC_DIR, asset_url
-from shop.storefront.sessions import Cookies
 
 NASTY = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 MAX_STYLE_BYTES = 30_000
@@ -55,7 +55,9 @@ def test_there_are_forms() -> None:
     assert {"/cart/lines", "/checkout", "/sign-in", "/sign-out", "/admin/stock/{product_id}"} <= set(post_paths())
 
 
-@pytest.mark.parametrize("token", ["", "0" * 64, "\N{SNOWMAN}", Cookies(INTERNAL_TOKEN).form_token("somebody else")])
+@pytest.mark.parametrize(
+    "token", ["", "0" * 64, "\N{SNOWMAN}", Cookies(INTERNAL_TOKEN, Visitor).form_token("somebody else")]
+)
 async def test_forms_need_a_csrf_token(browser: Browser, token: str) -> None:
     await browser.sign_in_as_admin()
     browser.shop.calls.clear()

@@ -110,6 +110,8 @@ class Manifest(Table):
     """Services whose API it calls; their addresses are in SHOP_<NOUN>_URL, those of gRPC in SHOP_<NOUN>_GRPC_URL."""
     grpc_port: Annotated[int, Field(ge=1_024, le=65_535)] | None = None
     """Where it serves gRPC, beside HTTP on 8000; its API is contracts/proto/shop/<noun>/v1/<noun>.proto."""
+    observes: bool = False
+    """Whether it reads the metrics of every service, and every service may send it the spans of its traces."""
     single_process_locally: bool = False
     """Whether `shopctl up` runs one process of it, whatever the number of replicas."""
 
@@ -240,12 +242,13 @@ def keys_of(manifests: Manifests) -> str:
 
 
 def callers(manifests: Manifests, noun: str) -> list[str]:
-    """The services that may connect to `noun`: its callers and the ingress; every service reads the public keys."""
-    serves_keys = JWKS_PREFIX in manifests[noun].prefixes
+    """The services that may connect to `noun`: its callers, the ingress and what observes; every one, where it serves
+    the public keys or observes itself."""
+    serves_all = JWKS_PREFIX in manifests[noun].prefixes or manifests[noun].observes
     found = [
         other
         for other, manifest in manifests.items()
-        if noun in manifest.calls or (manifest.ingress and other != noun) or serves_keys
+        if noun in manifest.calls or (other != noun and (manifest.ingress or manifest.observes)) or serves_all
     ]
     return sorted(found, key=lambda other: (not manifests[other].edge, other))
 
@@ -258,4 +261,5 @@ def publishers(manifest: Manifest) -> list[str]:
 def called(manifests: Manifests, noun: str) -> list[str]:
     """The services whose addresses `noun` needs."""
     manifest = manifests[noun]
-    return [other for other in manifests if other != noun] if manifest.ingress else list(manifest.calls)
+    everyone = manifest.ingress or manifest.observes
+    return [other for other in manifests if other != noun] if everyone else list(manifest.calls)

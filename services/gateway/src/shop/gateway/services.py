@@ -21,12 +21,14 @@ API: Final[Mapping[str, str]] = {
     "recommendations": "recommendation",
     "restaurants": "restaurant",
     "tokens": "user",
+    "traces": "ops",
     "users": "user",
 }
 """The first segment after /api/v1/ and the service behind it."""
 PREFIXES: Final[Mapping[str, str]] = {
     ".well-known": "user",
     "mailbox": "notification",
+    "ops": "ops",
 }
 """Other first segments and the service behind them."""
 FALLBACK: Final = "storefront"
@@ -81,6 +83,7 @@ class ServiceUrls(ServiceSettings):
     delivery_url: str = ""
     leaderboard_url: str = ""
     notification_url: str = "http://notification:8000"
+    ops_url: str = ""
     order_url: str = "http://order:8000"
     payment_url: str = "http://payment:8000"
     player_url: str = ""

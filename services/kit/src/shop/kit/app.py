@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 
-from shop.kit import observe, spans
-from shop.kit.auth import Authenticator
+from shop.kit import dead_letters, observe, spans
+from shop.kit.auth import Authenticator, internal_only
 from shop.kit.bus import Bus
 from shop.kit.clock import Clock
 from shop.kit.compression import Compress
@@ -32,7 +32,7 @@ from shop.kit.lean import Lean, operations
 from shop.kit.methods import Methods
 from shop.kit.observe import Observe
 from shop.kit.outbox import Outbox
-from shop.kit.settings import ServiceSettings
+from shop.kit.settings import ServiceSettings, shown
 from shop.kit.tasks import Tasks, backoff_s
 
 log = logging.getLogger(__name__)
@@ -113,16 +113,14 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        spans.configure(settings.service, settings.tracing_endpoint, settings.trace_sample_ratio)
+        _configure_spans(settings)
         async with _running(settings, uses_bus) as context:
             app.state.context = context
             app.state.authenticator = context.authenticator
             service = build(context) if build else None
             app.state.service = await service if inspect.isawaitable(service) else service
             if consumers is not None:
-                Inbox(settings.service, context.database, context.bus).start(
-                    consumers(app.state.service), context.tasks
-                )
+                _consume(app, context, consumers(app.state.service))
             try:
                 async with contextlib.AsyncExitStack() as stack:
                     for server in beside:
@@ -147,7 +145,8 @@ def create_app(
     app.state.internal_token = settings.internal_token
     install_error_handlers(app)
     documentation = [docs_router(title)] if documented else []
-    _add_routes(app, (*routers, _operational_routes(settings, uses_bus, readiness), *documentation))
+    letters = [dead_letters.router] if consumers is not None else []
+    _add_routes(app, (*routers, _operational_routes(settings, uses_bus, readiness), *letters, *documentation))
     observe.expect(_templates(routers))
     if found := operations(app.router.routes):
         app.add_middleware(Lean, operations=found)
@@ -157,6 +156,17 @@ def create_app(
         app.add_middleware(kind, **options)  # type: ignore[arg-type]
     app.add_middleware(Observe, max_body_bytes=settings.max_body_bytes, behind_gateway=behind_gateway)
     return app
+
+
+def _consume(app: FastAPI, context: Context, consumers: Sequence[Consumer]) -> None:
+    inbox = Inbox(context.settings.service, context.database, context.bus)
+    inbox.start(consumers, context.tasks)
+    app.state.dead_letters = dead_letters.DeadLetters(context.database, inbox, consumers)
+
+
+def _configure_spans(settings: ServiceSettings) -> None:
+    sampling = settings.trace_sample_ratio, settings.traces_per_second
+    spans.configure(settings.service, settings.tracing_endpoint, *sampling)
 
 
 def _add_routes(app: FastAPI, routers: Iterable[APIRouter]) -> None:
@@ -248,6 +258,10 @@ def _operational_routes(
         failed = _failed(checks)
         status = "unavailable" if failed else "degraded" if set(checks.values()) != {"ok"} and checks else "ok"
         return JSONResponse({"status": status, "service": settings.service, "checks": checks}, 503 if failed else 200)
+
+    @router.get("/internal/settings", dependencies=[Depends(internal_only)])
+    async def shown_settings() -> Response:
+        return JSONResponse(shown(settings))
 
     if settings.metrics:
         router.add_api_route("/metrics", _metrics)

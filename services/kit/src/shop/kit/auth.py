@@ -21,6 +21,7 @@ import orjson
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from shop.kit import spans
 from shop.kit.errors import Problem, Unavailable
 
 ALGORITHM = "EdDSA"
@@ -152,6 +153,8 @@ class Authenticator:
         person = known[1] if known is not None else await self._verified(token)
         if person.user_id in self._keys.deleted_users():
             raise _unauthorized("invalid_token", "The account of this access token was deleted.")
+        if spans.active() is not None:
+            spans.annotate(attributes={spans.USER_ID: str(person.user_id)})
         return person
 
     async def _verified(self, token: str) -> Principal:

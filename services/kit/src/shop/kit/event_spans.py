@@ -45,7 +45,7 @@ def processing(group: str, events: Sequence[Received]) -> Iterator[None]:
         return
     first, trace = recorded[0]
     if one is not NO_TRACE:
-        attributes = _attributes("process", first.type, str(first.event_id)) | _batch(group, events)
+        attributes = _attributes("process", first.type, str(first.event_id)) | _batch(group, events) | _order(first)
         with spans.child(trace, f"process {first.type}", attributes, Kind.CONSUMER):
             yield
         return
@@ -70,8 +70,14 @@ def _batch_span(group: str, recorded: Sequence[tuple[Received, Trace]], events: 
 
 
 def _part(group: str, event: Received, trace: Trace, batch: Trace) -> Span:
-    attributes = _attributes("process", event.type, str(event.event_id)) | {"messaging.consumer.group.name": group}
+    about = _attributes("process", event.type, str(event.event_id)) | _order(event)
+    attributes = about | {"messaging.consumer.group.name": group}
     return spans.child(trace, f"process {event.type}", attributes, Kind.CONSUMER, [batch])
+
+
+def _order(received: Received) -> dict[str, str | int | float | bool]:
+    order_id = getattr(received.event, "order_id", None)
+    return {} if order_id is None else {spans.ORDER_ID: str(order_id)}
 
 
 def _of_one_trace(traceparents: Sequence[str]) -> Trace:

@@ -88,7 +88,8 @@ class _Exchange:
         self._send = send
         self._left_bytes = self._max_body_bytes = max_body_bytes
         self._headers = headers
-        self._span = spans.ServerSpan(self._header(b"traceparent"), self._header(b"x-request-id"))
+        change = scope["method"] not in SAFE
+        self._span = spans.ServerSpan(self._header(b"traceparent"), self._header(b"x-request-id"), change=change)
         self._request_id = self._span.request_id.encode()
         kit_logging.in_request(scope)
         self._status = 0
@@ -173,11 +174,13 @@ class _Exchange:
         return getattr(route, "path", UNMATCHED)
 
     def _attributes(self, method: str, route: str) -> spans.Attributes:
+        order_id = kit_logging.subjects().get("order_id")
         return {
             "http.request.method": method,
             "http.route": route,
             "http.response.status_code": self._status or CLIENT_GONE,
             "url.scheme": self._scope["scheme"],
+            **({spans.ORDER_ID: str(order_id)} if order_id else {}),
         }
 
 
@@ -195,4 +198,6 @@ def expect(routes: Iterable[tuple[str, str, int]], faults: Iterable[int] = FAULT
                 _series(method, route, status)
 
 
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

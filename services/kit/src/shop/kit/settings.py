@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shop.kit.bus import MIN_STREAM_BYTES, STREAM_BYTES
 from shop.kit.db import Pooler
+from shop.kit.redaction import clean
 
+HIDDEN = "(hidden)"
 SECRETS_DIR = Path("/run/secrets/shop")
 """Where a cluster mounts secrets: one file per variable, named like it (``SHOP_DATABASE_URL``)."""
 
@@ -53,3 +55,15 @@ class ServiceSettings(BaseSettings):
     instance_grpc: str = ""
     tracing_endpoint: str = ""
     trace_sample_ratio: float = Field(default=0.01, ge=0, le=1)
+    traces_per_second: int = Field(default=0, ge=0, le=1_000)
+    """The first reads and the first changes of each second that are sampled whatever the ratio: all of a quiet shop."""
+
+
+def shown(settings: ServiceSettings) -> dict[str, str]:
+    """The settings by their variables, for administrators: a value that is not in the repr is a secret and left out."""
+    values = settings.model_dump(mode="json")
+    fields = type(settings).model_fields
+    return {
+        f"SHOP_{name.upper()}": str(clean(name, value)) if fields[name].repr else HIDDEN if value else ""
+        for name, value in values.items()
+    }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
+import logging
 import threading
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ EXPORT_EVERY_MS = 1_000
 SCOPE = InstrumentationScope("shop.kit")
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 NOT_FAILED = Status()
+EXPORTER_LOG = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
 
 def traces_url(endpoint: str) -> str:
@@ -56,6 +58,8 @@ class SpanExport:
             "service.version": _version(service),
             "service.instance.id": str(uuid.uuid4()),
         }
+        # A try that fails and is repeated is no news; a batch that is given up is an error.
+        logging.getLogger(EXPORTER_LOG).setLevel(logging.ERROR)
         self._resource = Resource.create(about)
         self._processor = BatchSpanProcessor(
             OTLPSpanExporter(endpoint=traces_url(endpoint), timeout=EXPORT_TIMEOUT_S),

@@ -26,6 +26,9 @@ SLOW_REQUEST_S = 1.0
 """A request that takes longer is recorded although its trace is not sampled, like one that fails."""
 SAMPLED_LATE = "shop.sampled_late"
 """Marks such a span: the rest of its trace is missing."""
+USER_ID = "user.id"
+ORDER_ID = "shop.order.id"
+"""Ids by which traces are found; they say nothing about a person without the shop's databases."""
 MAX_LINKS = 128
 """To and from one span."""
 MAX_STACK_FRAMES = 20
@@ -47,10 +50,10 @@ _export: SpanExport | None = None
 _active: ContextVar[Span | None] = ContextVar("span", default=None)
 
 
-def configure(service: str, endpoint: str, sample_ratio: float) -> None:
-    """Send sampled spans to ``endpoint``; without one only ids are propagated."""
+def configure(service: str, endpoint: str, sample_ratio: float, traces_per_second: int = 0) -> None:
+    """Send sampled spans to ``endpoint``; without one only ids are propagated. See `telemetry.set_sampling`."""
     global _export  # noqa: PLW0603 - one process is one service
-    telemetry.set_sample_ratio(sample_ratio)
+    telemetry.set_sampling(sample_ratio, traces_per_second)
     if endpoint:
         from shop.kit.span_export import SpanExport
 
@@ -201,10 +204,10 @@ class ServerSpan:
 
     __slots__ = ("_began_s", "_parent_id", "_recorded", "request_id", "trace")
 
-    def __init__(self, traceparent: str | None, request_id: str | None) -> None:
+    def __init__(self, traceparent: str | None, request_id: str | None, *, change: bool = False) -> None:
         self._began_s = time.perf_counter()
         caller = telemetry.parse(traceparent)
-        above = caller or telemetry.new_trace()
+        above = caller or telemetry.new_trace(change=change)
         self._parent_id = above.parent_id
         span_id = telemetry.new_span_id() if caller else above.span_id
         self.trace = Trace(above.trace_id, span_id, above.sampled)

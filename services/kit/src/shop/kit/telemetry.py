@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -44,10 +45,37 @@ _request_id: ContextVar[str] = ContextVar("request_id", default="")
 _sample_ratio = 0.0
 
 
-def set_sample_ratio(ratio: float) -> None:
-    """The share of the traces which begin in this process that is sampled, 0 to 1."""
+class FirstOfEachSecond:
+    """Chooses the first traces of each second: all of a quiet shop, and a share of a busy one that costs the same."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._second = 0
+        self._left = 0
+
+    def take(self, now_s: float) -> bool:
+        """Whether the trace that begins at ``now_s`` (monotonic) is one of them."""
+        if self._limit and (second := int(now_s)) != self._second:
+            self._second, self._left = second, self._limit
+        self._left -= 1
+        return self._left >= 0
+
+
+_first = {change: FirstOfEachSecond(0) for change in (False, True)}
+"""Of reads, and of changes: a page with twenty pictures is no reason to miss the order that follows it."""
+
+
+def set_sampling(ratio: float, traces_per_second: int = 0) -> None:
+    """Of the traces that begin in this process: the share that is sampled, 0 to 1, and how many reads and how many
+    changes of each second are sampled first, whatever the share."""
     global _sample_ratio  # noqa: PLW0603 - one process is one service
     _sample_ratio = ratio
+    for change in _first:
+        _first[change] = FirstOfEachSecond(traces_per_second)
+
+
+def _is_sampled(*, change: bool) -> bool:
+    return random.random() < _sample_ratio or _first[change].take(time.monotonic())
 
 
 def parse(traceparent: str | None) -> Trace | None:
@@ -68,9 +96,9 @@ def new_span_id() -> str:
     return f"{random.getrandbits(64) | 1:016x}"
 
 
-def new_trace(sampled: bool | None = None) -> Trace:
-    """A trace that starts here; ``sampled`` by chance when it is None."""
-    sampled = random.random() < _sample_ratio if sampled is None else sampled
+def new_trace(sampled: bool | None = None, *, change: bool = False) -> Trace:
+    """A trace that starts here, with a read or a ``change``; as `set_sampling` says when ``sampled`` is None."""
+    sampled = _is_sampled(change=change) if sampled is None else sampled
     return Trace(f"{random.getrandbits(128) | 1:032x}", new_span_id(), sampled, started_here=True)
 
 

@@ -40,9 +40,15 @@ async def list_all_notifications(
     cursor: Cursor = None,
     state: State | None = None,
     recipient: Recipient = None,
+    order_id: UUID | None = None,
 ) -> Page[NotificationDetail]:
-    """All messages, latest first, for administrators."""
-    rows = await service.list_all(_before(cursor), state, recipient, limit + 1)
+    """All messages, latest first, for administrators; those about one order, if it is given, whatever their state."""
+    before = _before(cursor)
+    rows = (
+        await service.list_of_order(order_id, before, limit + 1)
+        if order_id
+        else await service.list_all(before, state, recipient, limit + 1)
+    )
     return _page(rows, limit, NotificationDetail)
 
 

@@ -96,10 +96,14 @@ SELECT id, channel, template, subject, state, created_at, sent_at, order_id FROM
 WHERE user_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
 """
 
-ALL = """
+DETAILS = """
 SELECT id, channel, template, subject, state, created_at, sent_at, order_id, event_id, user_id, recipient, attempts,
     error, trace_id, body_text, body_html
 FROM notifications
+"""
+OF_ORDER = f"{DETAILS} WHERE order_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3"
+ALL = f"""
+{DETAILS}
 WHERE ($1::uuid IS NULL OR id < $1) AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR recipient = $3)
 ORDER BY id DESC LIMIT $4
 """
@@ -242,3 +246,6 @@ class NotificationRepository:
         self, before: UUID | None, state: State | None, recipient: str | None, limit: int
     ) -> list[Record]:
         return await self._database.fetch(ALL, before, state, recipient, limit)
+
+    async def list_of_order(self, order_id: UUID, before: UUID | None, limit: int) -> list[Record]:
+        return await self._database.fetch(OF_ORDER, order_id, before, limit)

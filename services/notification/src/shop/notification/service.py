@@ -79,6 +79,9 @@ class NotificationService:
     ) -> list[Record]:
         return await self.repository.list_all(before, state, recipient, limit)
 
+    async def list_of_order(self, order_id: UUID, before: UUID | None, limit: int) -> list[Record]:
+        return await self.repository.list_of_order(order_id, before, limit)
+
     def mailbox(self) -> Mailbox:
         """The mailbox; Problem 404 ``no_mailbox`` if this shop has none."""
         if self._mailbox is None:

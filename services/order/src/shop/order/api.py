@@ -130,6 +130,12 @@ async def cancel_order(order_id: UUID, person: CurrentUser, service: Service) ->
     return _json(order_document(answer.order), answer.status)
 
 
+@router.post("/{order_id}/retry", status_code=204)
+async def retry_order(order_id: UUID, _: CurrentAdmin, service: Service) -> None:
+    """Try a waiting saga at once instead of at its next attempt, for administrators; 409 `not_waiting` for another."""
+    await service.retry(order_id)
+
+
 @router.post("/{order_id}/fulfil", response_model=schemas.OrderView)
 async def fulfil_order(order_id: UUID, person: CurrentAdmin, service: Service) -> Response:
     """Mark a confirmed order as fulfilled, for administrators; one of food is moved by its delivery alone."""

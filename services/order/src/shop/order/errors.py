@@ -48,6 +48,10 @@ def rejected(order_id: UUID, refusal: Rejected) -> Problem:
     return Problem(status, refusal.code, refusal.detail, headers=headers, extra=extra)
 
 
+def not_waiting() -> Problem:
+    return Problem(409, "not_waiting", "The order's saga has ended, or is being worked on at this moment.")
+
+
 def food_not_offered() -> Problem:
     wrong: FieldError = {"field": "kind", "message": "This shop does not deliver food."}
     return Problem(422, "food_not_offered", "This shop does not deliver food.", errors=[wrong])

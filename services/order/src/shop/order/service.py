@@ -228,6 +228,12 @@ class OrderService:
             raise errors.not_found(order_id)
         return found
 
+    async def retry(self, order_id: UUID) -> None:
+        """Let recovery try the order's saga at once; Problem 404 ``unknown_order``, 409 ``not_waiting``."""
+        await self.history(order_id)
+        if not await self._repository.sagas.make_due(order_id):
+            raise errors.not_waiting()
+
     async def cancel(self, order_id: UUID, person: Principal) -> Answer:
         """200 with the cancelled order, 202 while the refund or the restock is pending.
 

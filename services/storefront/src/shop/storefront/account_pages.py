@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from shop.kit.errors import Problem
+from shop.kit.sessions import Session
 from shop.storefront.catalogue_pages import CursorText
 from shop.storefront.confirmation import Confirmation, require_confirmation
 from shop.storefront.forms import (
@@ -23,7 +24,6 @@ from shop.storefront.forms import (
 )
 from shop.storefront.order_pages import with_refunds_of_all
 from shop.storefront.service import Storefront
-from shop.storefront.sessions import Session
 from shop.storefront.web import CurrentVisitor, PostedForm, Shop, SignedIn, local_path, page, redirect, with_query
 
 router = APIRouter(include_in_schema=False)
@@ -41,8 +41,12 @@ TOO_MANY_ATTEMPTS = "Too many attempts. Please wait a few minutes before trying 
 
 
 @router.get("/sign-in")
-async def sign_in_form(request: Request, visitor: CurrentVisitor, back: Back = "/") -> Response:
-    if visitor.session:
+async def sign_in_form(
+    request: Request, shop: Shop, visitor: CurrentVisitor, back: Back = "/", again: bool = False
+) -> Response:
+    """The form. A visitor with a session goes back with a valid access token, except to sign in `again`: services
+    with pages of their own send visitors here for both."""
+    if not again and await shop.valid_session(visitor):
         return redirect(request, local_path(back))
     return await _credentials(request, "sign_in.html", back, {})
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from shop.kit.errors import Problem
+from shop.kit.sessions import Session
 from shop.kit.text import printable
 from shop.storefront.catalogue_pages import CursorText, Words, search_text
 from shop.storefront.confirmation import Confirmation, require_confirmation
@@ -18,7 +19,6 @@ from shop.storefront.forms import SHOWN_IN_FORM, decimal_text, form_key, int_fie
 from shop.storefront.order_pages import cancel_confirmation, with_refunded_amount, with_refunds_of_all
 from shop.storefront.schemas import Order, Payment
 from shop.storefront.service import Storefront
-from shop.storefront.sessions import Session
 from shop.storefront.web import Admin, PostedForm, Shop, formats_of, page, redirect, with_query
 
 router = APIRouter(prefix="/admin", include_in_schema=False)

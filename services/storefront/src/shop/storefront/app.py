@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from shop.kit.app import create_app
+from shop.kit.sessions import Cookies, SessionMiddleware
 from shop.storefront import (
     account_pages,
     admin_pages,
@@ -24,7 +25,7 @@ from shop.storefront.food import courier_pages, hours_pages, kitchen_pages, menu
 from shop.storefront.food import order_pages as food_order_pages
 from shop.storefront.food import pictures as food_pictures
 from shop.storefront.service import Storefront
-from shop.storefront.sessions import Cookies, SessionMiddleware
+from shop.storefront.sessions import NON_PAGE_PREFIXES, Visitor
 from shop.storefront.settings import Settings
 from shop.storefront.web import ErrorPageMiddleware, install_error_pages, make_environment
 
@@ -58,13 +59,16 @@ PAGES = (
 
 
 def make_app(settings: Settings) -> FastAPI:
-    cookies = Cookies(settings.session_secret or settings.internal_token)
+    cookies = Cookies(settings.session_secret or settings.internal_token, Visitor)
     app = create_app(
         settings,
         title="Storefront",
         routers=[module.router for module in PAGES],
         build=Storefront.build,
-        middleware=[(ErrorPageMiddleware, {}), (SessionMiddleware, {"cookies": cookies})],
+        middleware=[
+            (ErrorPageMiddleware, {}),
+            (SessionMiddleware, {"cookies": cookies, "other_paths": NON_PAGE_PREFIXES}),
+        ],
         readiness=[("cart", Storefront.ready)],
         uses_bus=False,
     )

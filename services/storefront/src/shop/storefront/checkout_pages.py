@@ -15,13 +15,14 @@ from starlette.responses import Response
 from shop.contracts.money import Money
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.formatting import Formats
+from shop.kit.sessions import Session
 from shop.kit.text import code
 from shop.storefront import metrics
 from shop.storefront.error_texts import NOT_ORDERED, refusal_text
 from shop.storefront.forms import AddressForm, CheckoutForm, default_country, form_key, parse_form
 from shop.storefront.schemas import Quote, SavedAddress
 from shop.storefront.service import CartLine, Storefront, purchase_body
-from shop.storefront.sessions import Session, Visitor
+from shop.storefront.sessions import Visitor
 from shop.storefront.web import CurrentVisitor, PostedForm, Shop, SignedIn, formats_of, page, redirect
 
 router = APIRouter(include_in_schema=False)

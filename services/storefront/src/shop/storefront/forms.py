@@ -20,7 +20,6 @@ from shop.kit.postal import AddressRules, PostalAddress, rules
 from shop.kit.text import NewEmail, Typed, code, new_password
 from shop.storefront.schemas import Promotion
 
-MAX_FORM_FIELDS = 60
 MIN_PASSWORD_CHARACTERS = 10
 MAX_PASSWORD_CHARACTERS = 128
 MAX_TYPED_PASSWORD_CHARACTERS = 4 * MAX_PASSWORD_CHARACTERS

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from shop.kit.errors import Problem
+from shop.kit.sessions import Session
 from shop.storefront.admin_pages import admin_page
 from shop.storefront.catalogue_pages import search_text
 from shop.storefront.schemas import RecommendationPreview
 from shop.storefront.service import Storefront
-from shop.storefront.sessions import Session
 from shop.storefront.web import Admin, Shop
 
 router = APIRouter(prefix="/admin/recommendations", include_in_schema=False)

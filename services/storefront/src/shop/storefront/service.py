@@ -15,6 +15,7 @@ import jwt
 from shop.contracts.money import Address, Money
 from shop.kit.app import Context
 from shop.kit.errors import Problem, Unavailable
+from shop.kit.sessions import Session
 from shop.kit.text import printable
 from shop.kit.valkey import open_valkey
 from shop.storefront.arcade.service import Arcade, open_arcade
@@ -25,7 +26,7 @@ from shop.storefront.food.service import Food, open_food
 from shop.storefront.live import EventStreams
 from shop.storefront.recommender import Recommender
 from shop.storefront.schemas import Order, Product
-from shop.storefront.sessions import Session, Visitor
+from shop.storefront.sessions import Visitor
 from shop.storefront.settings import Settings
 from shop.storefront.site_paths import SitePaths
 from shop.storefront.suggestions import Suggestions
@@ -126,7 +127,8 @@ class Storefront:
 
     async def sign_in(self, visitor: Visitor, email: str, password: str) -> None:
         """Open a session and merge the visitor's cart into the user's, now or when the cart is next read."""
-        visitor.session = session_of(await self.backends.users.sign_in(email, password))
+        tokens = await self.backends.users.sign_in(email, password)
+        visitor.session = session_of(tokens, signed_in_at=int(time.time()))
         try:
             await self.carts.merge(visitor.id, visitor.cart_owner)
         except Unavailable:
@@ -171,7 +173,8 @@ class Storefront:
         if session is None or session.expires_at - time.time() > REFRESH_MARGIN_S:
             return session
         try:
-            visitor.session = session_of(await self.backends.users.refresh(session.refresh_token))
+            tokens = await self.backends.users.refresh(session.refresh_token)
+            visitor.session = session_of(tokens, session.signed_in_at)
         except Problem as problem:
             if problem.status not in {400, 401, 403, 422}:
                 raise
@@ -234,7 +237,7 @@ def purchase_body(
     return {**body, "coupon": coupon} if coupon else body
 
 
-def session_of(tokens: Mapping[str, Any]) -> Session:
+def session_of(tokens: Mapping[str, Any], signed_in_at: int) -> Session:
     """The session for a token response. The token comes directly from the user service, so its claims are read
     without verification."""
     claims = jwt.decode(tokens["access_token"], options={"verify_signature": False})
@@ -246,4 +249,5 @@ def session_of(tokens: Mapping[str, Any]) -> Session:
         email=claims["email"],
         name=printable(claims["name"]),
         expires_at=int(claims["exp"]),
+        signed_in_at=signed_in_at,
     )

@@ -28,13 +28,14 @@ from shop.kit.errors import Problem, Unavailable, unavailable_problem
 from shop.kit.formatting import Formats, formats
 from shop.kit.observe import UNMATCHED
 from shop.kit.postal import postal_lines
+from shop.kit.sessions import Session, posted_form
 from shop.storefront.assets import asset_url
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.error_texts import error_text
-from shop.storefront.forms import FIELD_NAMES, MAX_FORM_FIELDS, address_rules, decimal_text
+from shop.storefront.forms import FIELD_NAMES, address_rules, decimal_text
 from shop.storefront.labels import age_text, label, state_label
 from shop.storefront.service import Storefront
-from shop.storefront.sessions import Session, Visitor, check_same_site
+from shop.storefront.sessions import Visitor
 from shop.storefront.site_paths import category_url
 
 MAX_FLASH_CHARACTERS = 300
@@ -140,14 +141,6 @@ def redirect(request: Request, path: str, flash: str | None = None) -> Response:
 def local_path(text: str) -> str:
     """`text` if it is a path of this shop, else the front page: no open redirects."""
     return text if LOCAL_PATH.fullmatch(text) else "/"
-
-
-async def posted_form(request: Request) -> dict[str, str]:
-    """The fields of a submitted form; Problem 403 if its CSRF token is not this visitor's."""
-    form = await request.form(max_files=0, max_fields=MAX_FORM_FIELDS)
-    values = {name: value for name, value in form.items() if isinstance(value, str)}
-    check_same_site(request.headers, visitor_of(request), values.pop("csrf_token", ""))
-    return values
 
 
 async def signed_in(request: Request) -> Session:

@@ -30,6 +30,7 @@ def up(
     observe: Annotated[
         bool, typer.Option("--observe", help="With a Prometheus that scrapes the shop and evaluates its alerts.")
     ] = False,
+    ops: Annotated[bool, typer.Option(help="Also the control room, at /ops: it records traces.")] = True,
     restore_from: Annotated[
         Path | None, typer.Option(help="Backup, or folder of backups, that a new shop begins with; see `backup`.")
     ] = None,
@@ -47,7 +48,7 @@ def up(
 
         monitoring.check()
     path = _shop_file(shop_file, data_dir)
-    shop = shopfile.load(path)
+    shop = shopfile.load(path).with_module("ops", on=ops)
     counts = service_counts("--replicas", replicas or [])
     options = Options(shop, data_dir, port, counts, restore_from, path.read_bytes(), observe)
     report = os.environ.pop(shop_process.REPORT_VARIABLE, None)
@@ -55,6 +56,7 @@ def up(
         shop_process.supervise(options, int(report))
     elif detach:
         asked = [f"--replicas={noun}={count}" for noun, count in options.replicas.items()]
+        asked += [] if ops else ["--no-ops"]
         asked += [f"--restore-from={restore_from}"] if restore_from else []
         asked += ["--observe"] if observe else []
         shop_process.detach([str(path), f"--port={port}", f"--data-dir={data_dir}", *asked], data_dir, str(data_dir))

@@ -80,6 +80,7 @@ def wiring(data: DataDir, stores: Stores, nouns: Iterable[str], public_port: int
         admin_email=ADMIN_EMAIL,
         admin_password=data.admin_password(),
         public_url=f"http://localhost:{public_port}",
+        data_dir=str(data.path),
         stream_bytes=stream_bytes(_room_bytes(data.store("nats")), str(data.path), len(databases)),
         database_urls={noun: database_url(data, stores.postgres, noun) for noun in databases},
     )

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,10 +17,13 @@ from shop.operator.services import MODULES, OPTIONAL, SERVICES, SINGLE_PROCESS_L
 HOST = "127.0.0.1"
 TOLD_OF_ARCADE = frozenset({"notification", "pricing"})
 """Services that consume events of players only where there are any."""
+CONTROL_ROOM = "ops"
 MAX_REPLICAS = 16
 DRAIN_S = 3.0
 MAX_STREAM_BYTES = 1 << 30
 MIN_STREAM_BYTES = 16 << 20
+TRACES_PER_SECOND = 5
+"""What the control room records: every request of a person, and of a load test a share that costs little."""
 STREAMS_SHARE = 0.5
 """Of the disk's free space, for the streams of all services together; databases grow beside them."""
 
@@ -83,6 +87,7 @@ class Wiring:
     admin_password: str
     public_url: str
     stream_bytes: int = MAX_STREAM_BYTES
+    data_dir: str = ""
     database_urls: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -111,17 +116,14 @@ def environment(
 ) -> dict[str, str]:
     """The whole environment of one process: `base`, what the spec sets, and the shop's own on top."""
     service = spec.service(instance.noun)
-    tracing: dict[str, str] = {}
-    if endpoint := spec.observability.tracing.endpoint:
-        ratio = f"{spec.observability.tracing.sample_ratio:g}"
-        tracing = {"SHOP_TRACING_ENDPOINT": endpoint, "SHOP_TRACE_SAMPLE_RATIO": ratio}
     return {
         "SHOP_STREAM_BYTES": str(wiring.stream_bytes),
+        **_to_control_room(spec, instances),
         **base,
         "PYTHONUNBUFFERED": "1",
         "SHOP_LOG_LEVEL": service.log_level,
         "SHOP_DRAIN_SECONDS": f"{DRAIN_S:g}",
-        **tracing,
+        **_tracing(spec),
         **_of_noun(instance.noun, spec, wiring),
         **service.env,
         **_addresses(instances),
@@ -133,6 +135,20 @@ def environment(
         "SHOP_VALKEY_URL": wiring.valkey_url,
         "SHOP_INTERNAL_TOKEN": wiring.internal_token,
     }
+
+
+def _tracing(spec: ShopSpec) -> dict[str, str]:
+    """Where the Shop sends traces; empty when it does not say."""
+    endpoint, ratio = spec.observability.tracing.endpoint, spec.observability.tracing.sample_ratio
+    return {"SHOP_TRACING_ENDPOINT": endpoint, "SHOP_TRACE_SAMPLE_RATIO": f"{ratio:g}"} if endpoint else {}
+
+
+def _to_control_room(spec: ShopSpec, instances: Sequence[Instance]) -> dict[str, str]:
+    """Traces go to the control room where one runs, unless the Shop or the environment has a collector."""
+    found = next((one for one in instances if one.noun == CONTROL_ROOM), None)
+    if found is None or spec.observability.tracing.endpoint:
+        return {}
+    return {"SHOP_TRACING_ENDPOINT": found.base_url, "SHOP_TRACES_PER_SECOND": str(TRACES_PER_SECOND)}
 
 
 def stream_bytes(room_bytes: int, folder: str, streams: int) -> int:
@@ -197,6 +213,9 @@ def _registration(instance: Instance) -> dict[str, str]:
 def _of_noun(noun: str, spec: ShopSpec, wiring: Wiring) -> dict[str, str]:
     if noun == "user":
         return {"SHOP_ADMIN_EMAIL": wiring.admin_email, "SHOP_ADMIN_PASSWORD": wiring.admin_password}
+    if noun == CONTROL_ROOM:
+        folder = Path(wiring.data_dir)
+        return {"SHOP_LOCAL_DATA_DIR": str(folder), "SHOP_TRACES_FILE": str(folder / "traces.sqlite")}
     arcade = {"SHOP_ARCADE": "true"} if spec.modules.arcade and noun in TOLD_OF_ARCADE else {}
     if noun == "notification":
         # Any number above 0 turns the mailbox on (ADR 0030).

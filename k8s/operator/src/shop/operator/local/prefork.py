@@ -1,7 +1,8 @@
 """The prefork server imports the libraries that all services share and forks one process for each of them.
 
-Run as `python -m shop.operator.local.prefork`. Eight interpreters that each import the same hundred megabytes of
-libraries cost seconds and memory. Here they are imported once, while the stores start, and the pages are shared.
+Run as `python -m shop.operator.local.prefork [MODULE ...]`, with further modules to import. Eight interpreters that
+each import the same hundred megabytes of libraries cost seconds and memory. Here they are imported once, while the
+stores start, and the pages are shared.
 It reads JSON lines, `{"module", "arguments", "name", "env", "log", "cwd", "parent"}`, and answers with `{"pid": ...}`.
 A fork becomes a direct child of `parent`, which must be a child subreaper, and dies with it (Linux).
 
@@ -60,7 +61,7 @@ HANDOVER_POLL_S = 0.001
 
 def main() -> None:
     """Import, report that, and fork on request until standard input ends."""
-    for module in PRELOADED:
+    for module in (*PRELOADED, *sys.argv[1:]):
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
     gc.collect()

@@ -7,20 +7,30 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from shop.devkit.processes import log_tail, port_is_free, write_private
 from shop.operator.errors import ShopctlError
-from shop.operator.local import assembly, log_levels, monitoring, probes, stale_processes
+from shop.operator.local import (
+    assembly,
+    audit_process,
+    collector,
+    control_room,
+    log_levels,
+    monitoring,
+    probes,
+    stale_processes,
+)
 from shop.operator.local.component import Component, State, wait_exit
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
 from shop.operator.local.instances import check_provider, grpc_addresses, ignored, replica_counts
 from shop.operator.local.log_files import rotate
-from shop.operator.local.prefork_client import PreforkServer, reap_orphans
+from shop.operator.local.prefork_client import PROGRAM, PreforkServer, reap_orphans
 from shop.operator.local.service_processes import ServiceProcesses
+from shop.operator.local.step import Step
 from shop.operator.local.store_restarts import StoreRestarter
 from shop.operator.local.supervisor import Supervisor
 from shop.operator.resource.spec import Shop
@@ -52,20 +62,6 @@ class Options:
     """With a Prometheus beside it."""
 
 
-@dataclass
-class Step:
-    """Work that is done once, shown with the components."""
-
-    name: str
-    state: State = State.WAITING
-    seconds: float | None = None
-    detail: str = ""
-
-    def snapshot(self) -> dict[str, Any]:
-        seconds = None if self.seconds is None else round(self.seconds, 2)
-        return {"name": self.name, "state": str(self.state), "seconds": seconds, "detail": self.detail}
-
-
 class LocalShop:
     """Runs one shop in one data folder. `say` prints a line, `show` gets a snapshot on every change."""
 
@@ -80,7 +76,8 @@ class LocalShop:
         self._stop = asyncio.Event()
         self._supervisor = Supervisor(say, self._on_change, self.data.command("down --delete-data"))
         self._databases, self._catalogue = Step("databases"), Step("catalogue")
-        self._prefork = PreforkServer(self.data.logs / "prefork.log") if PreforkServer.supported() else None
+        program = (*PROGRAM, *control_room.preloaded(options.shop))
+        self._prefork = PreforkServer(self.data.logs / "prefork.log", program) if PreforkServer.supported() else None
         self._control: dict[str, Any] = {}
         self._processes: ServiceProcesses | None = None
 
@@ -96,7 +93,8 @@ class LocalShop:
     @property
     def pages(self) -> dict[str, str]:
         """Addresses of the web pages of what runs beside the shop, by component."""
-        return {one.name: one.page for one in self._supervisor.components if one.page}
+        room = {"control room": f"{self.url}/ops"} if control_room.runs_in(self.options.shop) else {}
+        return room | {one.name: one.page for one in self._supervisor.components if one.page}
 
     def request_stop(self) -> None:
         """End the shop; a second request does not wait for anything."""
@@ -126,6 +124,8 @@ class LocalShop:
                 raise ShopctlError(f"port {self.options.port} is in use; choose another one with --port")
             for line in ignored(spec, self.data.command):
                 self._say(line)
+            shop = await collector.left_out_if_unknown(self.options.shop, self._say)
+            self.options = replace(self.options, shop=shop)
             await self._serve(counts, selling)
         finally:
             self.data.release()
@@ -142,6 +142,7 @@ class LocalShop:
                 self._phase = "selling"
                 self._on_change()
                 selling()
+                background.append(asyncio.create_task(control_room.start(self._supervisor, self._say)))
                 await self._stop.wait()
         finally:
             self._phase = "stopping"
@@ -182,9 +183,11 @@ class LocalShop:
                 helper.kill()
             await helper.wait()  # else its pipes outlive the event loop, which Python reports on stderr
         catalogue = self._load_catalogue(running.environment(running.first("product")))
-        await _all([self._supervisor.start(services), catalogue])
+        await _all([self._supervisor.start(control_room.without(services)), catalogue])
         await self._wait_until_selling()
         # Once everything answers, so that no start looks like a failure in their data.
+        if observers:
+            await control_room.start(self._supervisor, self._say)
         await self._supervisor.start(observers)
 
     def _observers(self) -> list[Component]:
@@ -282,6 +285,8 @@ class LocalShop:
                 return {"components": [one.name for one in chosen]}
             case "scale":
                 return await self._scale(str(request.get("service")), int(request.get("count", 0)))
+            case "audit":
+                return await audit_process.run(self.data.path)
         raise ShopctlError(f"unknown command {request.get('command')!r}")
 
     async def _scale(self, noun: str, count: int) -> dict[str, Any]:

@@ -292,3 +292,8 @@ class Shop(BaseModel):
     metadata: Metadata
     spec: ShopSpec = ShopSpec()
     status: dict[str, Any] | None = Field(default=None, exclude=True)
+
+    def with_module(self, name: str, *, on: bool) -> "Shop":
+        """The same Shop with one module turned on or off."""
+        modules = self.spec.modules.model_copy(update={name: on})
+        return self.model_copy(update={"spec": self.spec.model_copy(update={"modules": modules})})

@@ -11,6 +11,8 @@ class Modules(Part):
     """Runs achievement, leaderboard and player."""
     food: Flag = False
     """Runs delivery and restaurant."""
+    ops: Flag = False
+    """Runs ops."""
     recommendations: Flag = False
     """Runs recommendation."""
     retail: Flag = True

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from shop.devkit import manifest
-from shop.devkit.generate import charts, documents, gateway, operator, skaffold, stubs, workspace
+from shop.devkit.generate import charts, documents, gateway, operator, ops, skaffold, stubs, workspace
 
 Writer = Callable[[Path, manifest.Manifests], str]
 """From the project's folder and the manifests to the text of one file."""
 
 WRITERS: Final[Mapping[str, Writer]] = {
     "services/gateway/src/shop/gateway/services.py": gateway.services,
+    "services/ops/src/shop/ops/services.py": ops.services,
     "k8s/operator/src/shop/operator/services.py": operator.services,
     "k8s/operator/src/shop/operator/resource/spec_modules.py": operator.modules,
     "pyproject.toml": workspace.pyproject,

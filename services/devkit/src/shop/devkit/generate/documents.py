@@ -67,7 +67,7 @@ def _table(root: Path, manifests: Manifests) -> Iterator[str]:
             f"[{noun}](../{SERVICES}/{noun})",
             manifest.description.rstrip("."),
             _codes(f"/{segment}" for segment in (*manifest.api, *manifest.prefixes)),
-            "all" if manifest.ingress else ", ".join(manifest.calls),
+            "all" if manifest.ingress or manifest.observes else ", ".join(manifest.calls),
             _events(root, published(root, noun)),
             _events(root, manifest.consumes, publishers(manifest)),
         )

@@ -38,14 +38,15 @@ def services(_root: Path, manifests: Manifests) -> str:
         python.tuple_of("EVENT_STREAMS", _all(manifests, lambda manifest: manifest.event_streams)),
         '"""What is answered with server-sent events."""\n',
         "\n\n",
-        _urls(manifests),
+        urls({noun: one for noun, one in manifests.items() if not one.ingress}),
     ]
     return HEAD + "".join(parts)
 
 
-def _urls(manifests: Manifests) -> str:
-    urls = {noun: "" if one.optional else f"http://{noun}:{PORT}" for noun, one in manifests.items() if not one.ingress}
-    fields = [f'    {noun}_url: str = "{url}"\n' for noun, url in urls.items()]
+def urls(manifests: Manifests) -> str:
+    """The settings' base class with the addresses of these services."""
+    found = {noun: "" if one.optional else f"http://{noun}:{PORT}" for noun, one in manifests.items()}
+    fields = [f'    {noun}_url: str = "{url}"\n' for noun, url in found.items()]
     return (
         "class ServiceUrls(ServiceSettings):\n"
         '    """One base URL or several, separated by commas, of each; "" of one that this shop is without."""\n\n'

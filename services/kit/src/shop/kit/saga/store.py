@@ -172,6 +172,13 @@ WITH due AS (
 SELECT {self.lease_columns} FROM s {self.subject_join}"""
 
     @cached_property
+    def make_due(self) -> str:
+        """$1: id of a saga, whose next attempt is at once if no worker has it."""
+        return f"""
+UPDATE {self.name} SET due_at = now() WHERE {self.id_column} = $1 AND status <> 'done' AND lease_owner IS NULL
+RETURNING true"""
+
+    @cached_property
     def waiting(self) -> str:
         return f"""
 SELECT {self.operation_column} AS operation, count(*) AS sagas,
@@ -227,6 +234,10 @@ class SagaStore[S]:
         """Up to ``limit`` sagas that are due and that no one else is claiming, each leased for ``lease_s`` seconds."""
         rows = await self._database.fetch(self._table.claim, self._owner, lease_s, limit)
         return [self._table.lease(row) for row in rows]
+
+    async def make_due(self, saga_id: UUID) -> bool:
+        """Let the next attempt begin at once; False when the saga has ended, or a worker has it."""
+        return bool(await self._database.fetchval(self._table.make_due, saga_id))
 
     async def waiting(self) -> dict[str, tuple[int, float]]:
         """Sagas that have not ended, by operation: how many, and the age of the oldest in seconds."""

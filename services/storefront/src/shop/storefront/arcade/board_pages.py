@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
+from shop.kit.sessions import Session
 from shop.storefront.arcade.backends import MAX_SELECTED_PLAYERS
 from shop.storefront.arcade.game_pages import MAX_BOARD_CHARACTERS
 from shop.storefront.arcade.schemas import PlayerName, Ranking
@@ -17,7 +18,6 @@ from shop.storefront.arcade.service import Arcade, ArcadeShop, arcade_of
 from shop.storefront.arcade.standings import known_boards, near_places, own_place
 from shop.storefront.arcade.texts import reset_text
 from shop.storefront.catalogue_pages import CursorText
-from shop.storefront.sessions import Session
 from shop.storefront.web import Shop, SignInRequired, page, visitor_of, with_query
 
 router = APIRouter(prefix="/leaderboards", include_in_schema=False, dependencies=[Depends(arcade_of)])

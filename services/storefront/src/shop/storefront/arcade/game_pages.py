@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from shop.games import rules
 from shop.kit.errors import Problem, Unavailable
+from shop.kit.sessions import Session
 from shop.storefront.arcade.service import Arcade, ArcadeShop, arcade_of
 from shop.storefront.arcade.standings import standings
 from shop.storefront.arcade.texts import (
@@ -25,7 +26,7 @@ from shop.storefront.arcade.texts import (
     SESSION_AWAY,
 )
 from shop.storefront.service import Storefront
-from shop.storefront.sessions import Session, Visitor
+from shop.storefront.sessions import Visitor
 from shop.storefront.web import CurrentVisitor, PostedForm, Shop, SignedIn, page, visitor_of
 
 router = APIRouter(prefix="/arcade", include_in_schema=False, dependencies=[Depends(arcade_of)])

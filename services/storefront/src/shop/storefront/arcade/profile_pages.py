@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from shop.contracts.achievement import Achievement
 from shop.kit.errors import Problem
+from shop.kit.sessions import Session
 from shop.storefront.arcade.schemas import PlayerName
 from shop.storefront.arcade.service import Arcade, ArcadeShop, arcade_of
 from shop.storefront.arcade.texts import ACHIEVEMENTS_AWAY, FRIEND_REFUSALS, statistic_text
-from shop.storefront.sessions import Session
 from shop.storefront.web import PostedForm, Shop, SignedIn, page, redirect, visitor_of
 
 router = APIRouter(prefix="/players", include_in_schema=False, dependencies=[Depends(arcade_of)])

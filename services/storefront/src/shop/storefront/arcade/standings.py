@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shop.kit.errors import Problem, Unavailable
+from shop.kit.sessions import Session
 from shop.storefront.arcade.schemas import Board, OwnPlace, Place, PlayerName, Ranking
 from shop.storefront.arcade.service import Arcade
-from shop.storefront.sessions import Session
 
 TOP = 10
 NEIGHBOURS = 2

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from shop.contracts.money import Money
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
+from shop.kit.sessions import Session
 from shop.kit.text import code
 from shop.storefront import metrics
 from shop.storefront.checkout_pages import TEST_CARDS, new_key, saved_addresses, saved_fields, shown_total
@@ -33,7 +34,7 @@ from shop.storefront.food.texts import CART_KEPT, refusal, when_text
 from shop.storefront.forms import default_country, form_key, parse_form
 from shop.storefront.schemas import SavedAddress
 from shop.storefront.service import Storefront
-from shop.storefront.sessions import Session, Visitor
+from shop.storefront.sessions import Visitor
 from shop.storefront.web import CurrentVisitor, PostedForm, Shop, SignedIn, formats_of, page, redirect
 from shop.town import town
 

@@ -14,12 +14,12 @@ from starlette.responses import Response
 
 from shop.contracts.restaurant import MAX_ACCEPTANCE_S
 from shop.kit.errors import Problem
+from shop.kit.sessions import Session
 from shop.kit.text import Typed
 from shop.storefront.food.opening_hours import WEEKDAYS, day_texts, spans_text, today_in, typed_spans
 from shop.storefront.food.schemas import DaySpan, OpeningHours, SpecialDate, Workplace
 from shop.storefront.food.service import Food, FoodShop, food_of
 from shop.storefront.forms import FormModel, parse_form
-from shop.storefront.sessions import Session
 from shop.storefront.web import PostedForm, SignedIn, page, redirect
 
 router = APIRouter(prefix="/kitchen/{restaurant_id}/hours", include_in_schema=False, dependencies=[Depends(food_of)])

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from shop.kit.errors import Problem
+from shop.kit.sessions import Session
 from shop.storefront.confirmation import Confirmation, require_confirmation
 from shop.storefront.food.menu_forms import (
     ALLERGENS,
@@ -23,7 +24,6 @@ from shop.storefront.food.menu_forms import (
 from shop.storefront.food.schemas import Menu, MenuItem
 from shop.storefront.food.service import Food, FoodShop, food_of
 from shop.storefront.forms import parse_form
-from shop.storefront.sessions import Session
 from shop.storefront.web import PostedForm, Shop, SignedIn, page, redirect
 
 router = APIRouter(prefix="/kitchen/{restaurant_id}/menu", include_in_schema=False, dependencies=[Depends(food_of)])

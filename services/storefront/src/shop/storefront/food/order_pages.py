@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from shop.contracts.geography import Position
 from shop.kit.errors import Problem, Unavailable
+from shop.kit.sessions import Session
 from shop.storefront.arcade.gain_pages import gain_frame
 from shop.storefront.food.carts import CartItem
 from shop.storefront.food.homes import distance_m, locate
@@ -22,7 +23,7 @@ from shop.storefront.food.service import Food, food_of
 from shop.storefront.food.texts import distance_text
 from shop.storefront.schemas import Order
 from shop.storefront.service import Storefront
-from shop.storefront.sessions import Session, Visitor
+from shop.storefront.sessions import Visitor
 from shop.storefront.web import Shop, SignedIn, page
 
 router = APIRouter(prefix="/orders", include_in_schema=False, dependencies=[Depends(food_of)])

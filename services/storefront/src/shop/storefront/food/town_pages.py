@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from shop.kit.errors import Problem
+from shop.kit.sessions import Session
 from shop.kit.text import Email
 from shop.storefront.admin_pages import admin_page
 from shop.storefront.confirmation import Confirmation, require_confirmation
@@ -20,7 +21,6 @@ from shop.storefront.food.maps import map_of, marker, place
 from shop.storefront.food.schemas import Courier, Delivery, DemandAt, User
 from shop.storefront.food.service import Food, FoodShop, food_of
 from shop.storefront.forms import SHOWN_IN_FORM, FormModel, parse_form
-from shop.storefront.sessions import Session
 from shop.storefront.web import Admin, PostedForm, redirect
 
 router = APIRouter(prefix="/admin/town", include_in_schema=False, dependencies=[Depends(food_of)])

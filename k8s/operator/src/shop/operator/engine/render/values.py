@@ -20,6 +20,7 @@ Values = dict[str, Any]
 
 SECRET_ENV: Mapping[str, frozenset[str]] = {
     "user": frozenset({"SHOP_KEY_ENCRYPTION_KEY", "SHOP_ADMIN_EMAIL", "SHOP_ADMIN_PASSWORD"}),
+    "ops": frozenset({"SHOP_SESSION_SECRET"}),
     "storefront": frozenset({"SHOP_SESSION_SECRET"}),
 }
 """Variables that the chart takes from Secrets and that a Shop's `env` may set instead."""

@@ -1,0 +1,124 @@
+"""The control room in a real browser, over a whole running shop: what an order did, and a lever."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from shop.devkit.testing import wait_until
+from tests.conftest import RunningShop
+from tests.e2e.browsing import BrowserUser, browser_user, low_contrast_texts, overflow_px, unlabelled
+from tests.integration.buyers import new_product
+from tests.load.shoppers import ADDRESS, CARD
+from tests.load.shoppers import Shop as Api
+
+pytestmark = [pytest.mark.shop, pytest.mark.browser]
+
+PHONE = {"width": 360, "height": 740}
+MIN_CONTRAST = 4.5
+KEPT_WITHIN_S = 60.0
+LOOK_EVERY_S = 0.5
+LEVER_TIMEOUT_MS = 60_000
+WHOLE = {"gateway", "order", "product", "pricing", "payment", "notification"}
+"""Services that an order's trace has."""
+LEVER = "recommendation-1"
+NOUN = "recommendation"
+
+
+@pytest.fixture
+async def administrator(chromium: Browser, shop: RunningShop) -> AsyncIterator[BrowserUser]:
+    """A signed-in administrator at the overview."""
+    async with browser_user(chromium, shop.url) as user:
+        await user.sign_in(shop.admin_email, shop.admin_password, "/ops")
+        yield user
+
+
+async def place(api: Api, admin: str) -> tuple[str, str]:
+    """A customer's order: its id, and the id of its trace."""
+    book = await new_product(api, admin, stock=5)
+    token = await api.sign_up(1)
+    body = {"items": [{"product_id": book["id"], "quantity": 2}], "address": ADDRESS, "payment": {"token": CARD}}
+    headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": str(uuid.uuid4())}
+    async with api.session.post(f"{api.url}/api/v1/orders", json=body, headers=headers) as answer:
+        assert answer.status in (201, 202), await answer.text()
+        return (await answer.json())["id"], answer.headers["x-request-id"]
+
+
+async def kept(api: Api, admin: str, order_id: str) -> dict[str, Any] | None:
+    """The trace of the order once spans of all its services are kept."""
+    found = await api.call("GET", f"/traces?order_id={order_id}", admin)
+    whole = (trace for trace in found["items"] if set(trace["services"]) >= WHOLE)
+    return next(whole, None)
+
+
+async def test_an_order_is_followed_from_the_picture_to_its_log_lines(
+    administrator: BrowserUser, api: Api, admin: str
+) -> None:
+    page = administrator.page
+    await expect(page.locator("#live")).to_contain_text("As of")
+    await expect(page.locator('[data-node="order"]')).to_have_attribute("data-status", "ok")
+    order_id, trace_id = await place(api, admin)
+    found = await wait_until(partial(kept, api, admin, order_id), KEPT_WITHIN_S, "the order's trace", LOOK_EVERY_S)
+    assert found["trace_id"] == trace_id
+
+    async def told() -> bool:
+        """Each service exports its spans once a second."""
+        await administrator.go(f"/ops/orders?order={order_id}")
+        return "Event published: order.confirmed.v1" in await administrator.main.inner_text()
+
+    await wait_until(told, KEPT_WITHIN_S, "the order's journey", LOOK_EVERY_S)
+    await expect(administrator.main).to_contain_text("The order is confirmed")
+    await administrator.main.get_by_role("link", name="POST /api/v1/orders").first.click()
+    await expect(administrator.heading).to_have_text("POST /api/v1/orders")
+    assert await page.locator(".waterfall rect").count() >= found["spans"]
+    for layer in ("http", "sql", "event", "step"):
+        assert await page.locator(f".waterfall .layer-{layer}").count(), layer
+    await expect(page.locator(".log")).to_contain_text("order_confirmed")
+
+
+async def test_a_lever_restarts_a_service_and_the_audit_shows_its_promises(
+    administrator: BrowserUser, shop: RunningShop
+) -> None:
+    before = shop.local.pid(NOUN)
+    await administrator.go("/ops/levers")
+    await administrator.press(f"restart {LEVER}")
+    await expect(administrator.heading).to_have_text(f"Restart {LEVER}?")
+    await administrator.press(f"Restart {LEVER}")
+    said = administrator.page.get_by_role("status")
+    await expect(said).to_have_text(f"{LEVER} was restarted.", timeout=LEVER_TIMEOUT_MS)
+    assert shop.local.pid(NOUN) != before
+    await expect(administrator.page.locator(".log")).to_contain_text("lever_used")
+    await administrator.press("Run the audit")
+
+    async def audited() -> bool:
+        await administrator.go("/ops/levers")
+        return bool(await administrator.page.locator("#audit").count())
+
+    await wait_until(audited, KEPT_WITHIN_S, "the result of the audit", LOOK_EVERY_S)
+    assert await administrator.page.locator(".oracles li").count() > 10
+
+
+async def test_a_shop_whose_control_room_has_ended_sells(shop: RunningShop, api: Api, admin: str) -> None:
+    shop.stop("ops")
+    try:
+        order_id, _ = await place(api, admin)
+        assert (await api.call("GET", f"/orders/{order_id}", admin))["state"] in {"pending", "confirmed"}
+    finally:
+        shop.start("ops")
+    assert shop.healthy()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_pages_are_readable_on_a_phone(chromium: Browser, shop: RunningShop, scheme: str) -> None:
+    async with browser_user(chromium, shop.url, viewport=PHONE, color_scheme=scheme) as user:
+        await user.sign_in(shop.admin_email, shop.admin_password, "/ops")
+        for path in ("/ops", "/ops/orders", "/ops/traces", "/ops/services/order", "/ops/levers"):
+            await user.go(path)
+            assert await overflow_px(user.page) == 0, path
+            assert not await low_contrast_texts(user.page, MIN_CONTRAST), path
+            assert not await unlabelled(user.page), path
