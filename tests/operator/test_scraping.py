@@ -17,7 +17,7 @@ from shop.devkit.testing import wait_until
 from tests.charts.rendering import Object, kind, named, template
 from tests.operator.apiserver import ApiServer
 from tests.operator.programs import Kubectl, pod_of, program, running
-from tests.telemetry.prometheus_tools import Prometheus
+from tests.telemetry.prometheus_tools import Prometheus, QueryFailed
 
 SHOP, OTHER, OWN = "scraped-shop", "scraped-other", "scraped-monitoring"
 """Namespaces: Prometheus is in the last one and has rights in the first one."""
@@ -56,7 +56,7 @@ def serving(address: str) -> Iterator[None]:
 def ready(prometheus: Prometheus) -> bool:
     try:
         return bool(prometheus.query("up or vector(1)"))
-    except OSError:
+    except (OSError, QueryFailed):  # not started, or starting
         return False
 
 
