@@ -13,7 +13,7 @@ from shop.kit.clock import Clock
 from tests.architecture.source import ROOT, package_folder, service_nouns
 
 MANIFESTS = manifest.read(ROOT)
-NO_SERVICES = frozenset({"database", "nats", "valkey", "jwks", "public", "smtp", "sms_webhook"})
+NO_SERVICES = frozenset({"database", "instance", "nats", "valkey", "jwks", "public", "smtp", "sms_webhook"})
 """Settings called <name>_url that are no other service's address."""
 
 

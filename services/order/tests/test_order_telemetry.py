@@ -60,7 +60,7 @@ async def test_the_documentation_names_every_answer_to_an_order(shop: Shop) -> N
     assert set(paths) == {
         "/api/v1/orders", "/api/v1/orders/all", "/api/v1/orders/{order_id}", "/api/v1/orders/{order_id}/history",
         "/api/v1/orders/{order_id}/cancel", "/api/v1/orders/{order_id}/fulfil", "/api/v1/orders/{order_id}/deliver",
-        "/api/v1/orders/{order_id}/events",
+        "/api/v1/orders/{order_id}/events", "/api/v1/orders/{order_id}/retry",
     }  # fmt: skip
 
 

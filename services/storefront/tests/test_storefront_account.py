@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from redis.asyncio import Redis
@@ -45,7 +46,7 @@ async def test_the_session_says_when_the_password_was_typed(browser: Browser, mo
     await browser.sign_in()
     typed_by = int(time.time())
     monkeypatch.setattr(service, "REFRESH_MARGIN_S", 10**9)
-    monkeypatch.setattr("shop.storefront.service.time.time", lambda: typed_by + 500.0)
+    monkeypatch.setattr(service, "time", SimpleNamespace(time=lambda: typed_by + 500.0))
     await browser.get("/account")
     assert browser.shop.refreshed == 1
     monkeypatch.undo()

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from shop.operator.local import (
     audit_process,
     collector,
     control_room,
+    helper_process,
     log_levels,
     monitoring,
     probes,
@@ -174,7 +174,7 @@ class LocalShop:
         self._processes, services = running, running.components()
         monitoring.write_targets(self.data, services)
         observers = [self._supervisor.add(one) for one in self._observers()]
-        helper = await _helper("shop.operator.local.databases")
+        helper = await helper_process.start("shop.operator.local.databases")
         try:
             await self._supervisor.start(store_components)
             await self._migrate(helper, {"admin_url": stores.postgres.url, "services": dict(wires.database_urls)})
@@ -207,7 +207,7 @@ class LocalShop:
             except TimeoutError as error:
                 raise ShopctlError(f"databases: not migrated within {limit_s:g} s") from error
             if helper.returncode != 0:
-                raise ShopctlError(f"databases: {_last_line(err)}")
+                raise ShopctlError(f"databases: {helper_process.last_line(err)}")
             count = sum(json.loads(line)["migrations"] for line in out.splitlines())
             self._databases.detail = f"{count} migrations applied" if count else "up to date"
 
@@ -379,15 +379,6 @@ async def _health(component: Component) -> tuple[bool, str]:
     return not trouble and await component.ready(component.pid), trouble
 
 
-async def _helper(module: str) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    # Nothing is acknowledged yet, and the first order's commit makes earlier writes durable.
-    env = {**os.environ, "PGOPTIONS": "-c synchronous_commit=off"}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, env=env, stdin=pipe, stdout=pipe, stderr=pipe
-    )
-
-
 async def _all(work: Sequence[Any]) -> None:
     """All at once; the first failure ends the others and is raised as itself."""
     try:
@@ -396,8 +387,3 @@ async def _all(work: Sequence[Any]) -> None:
                 group.create_task(one)
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
-
-
-def _last_line(output: bytes) -> str:
-    lines = output.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no message"
