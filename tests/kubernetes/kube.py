@@ -13,12 +13,15 @@ from typing import Any
 
 from shop.devkit.processes import free_port, port_is_free
 from shop.devkit.testing import wait_until
+from shop.operator import services
 from tests.kubernetes import images
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "shop"
 PRESET = "values-kind.yaml"
 TESTS_VALUES = Path("tests", "kubernetes", "values.yaml")
+SERVICES = tuple(noun for noun in services.SERVICES if noun != "ops")
+"""Those of the release: in values-kind.yaml the control room is off."""
 """In a checkout: what its tests set on top of the preset."""
 COMMAND_TIMEOUT_S = 120
 HELM_TIMEOUT_S = 600

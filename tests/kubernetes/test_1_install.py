@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from shop.operator.services import SERVICES
 from tests.integration.buyers import ends_as, new_product, order, stock_of
 from tests.kubernetes import images
 from tests.kubernetes.auditing import assert_clean
-from tests.kubernetes.kube import CHART, CommandFailed, Release, is_ready, run
+from tests.kubernetes.kube import CHART, SERVICES, CommandFailed, Release, is_ready, run
 from tests.load.shoppers import Shop
 
 STORES = ("postgres", "nats", "valkey")

@@ -16,11 +16,10 @@ import pytest
 import yaml
 
 from shop.devkit.testing import wait_until
-from shop.operator.services import SERVICES
 from tests.kubernetes import clusters
 from tests.kubernetes.conftest import Findings, fresh_namespace, state
 from tests.kubernetes.customers import shopping
-from tests.kubernetes.kube import ROOT, CommandFailed, Json, Release, run
+from tests.kubernetes.kube import ROOT, SERVICES, CommandFailed, Json, Release, run
 from tests.kubernetes.timeline import Timeline
 from tests.load.shoppers import Shop
 from tests.telemetry.prometheus_tools import Prometheus

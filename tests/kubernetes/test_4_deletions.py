@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from shop.devkit.testing import wait_until
-from shop.operator.services import SERVICES
 from tests.kubernetes.auditing import assert_clean
 from tests.kubernetes.conftest import Findings
 from tests.kubernetes.customers import shopping
-from tests.kubernetes.kube import Release, is_ready
+from tests.kubernetes.kube import SERVICES, Release, is_ready
 from tests.kubernetes.test_1_install import STORES
 from tests.kubernetes.timeline import Timeline
 from tests.load.shoppers import Shop

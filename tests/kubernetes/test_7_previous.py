@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from shop.operator.services import SERVICES
 from tests.kubernetes import images
 from tests.kubernetes.auditing import assert_unharmed
 from tests.kubernetes.conftest import NAMESPACE, RELEASE, first_sale, fresh_namespace, printed_when_failed, sign_in
 from tests.kubernetes.customers import REST, fresh_connections, shopping
-from tests.kubernetes.kube import Release, run
+from tests.kubernetes.kube import SERVICES, Release, run
 from tests.kubernetes.timeline import Timeline
 from tests.load.shoppers import Shop
 
