@@ -19,7 +19,7 @@ OTHERS = {"datasource": "prometheus", "traces": ""}
 
 
 @dataclass(frozen=True)
-class Wish:
+class View:
     """What is to be shown of a dashboard. `variables` are values of its variables; one that has no such value takes its
     first, as in Grafana. `time_range` is added to links, such as from=now-1h&to=now."""
 
@@ -80,32 +80,32 @@ class Data:
         return [one.error for one in self.shown.values() if one.error]
 
 
-async def load(dashboard: Dashboard, source: Prometheus, wish: Wish) -> Data:
+async def load(dashboard: Dashboard, source: Prometheus, view: View) -> Data:
     """Asks for everything at once. A query that fails is the `error` of its panel.
 
     Raises `QueryFailed` when even the variables cannot be asked for.
     """
-    choices = await _choices(dashboard.variables, source, wish)
-    values = {one.variable.name: one.chosen for one in choices} | OTHERS | {"__url_time_range": wish.time_range}
+    choices = await _choices(dashboard.variables, source, view)
+    values = {one.variable.name: one.chosen for one in choices} | OTHERS | {"__url_time_range": view.time_range}
     panels = [panel for panel in dashboard.panels if panel.targets]
-    found = await asyncio.gather(*(_shown(panel, source, wish, values) for panel in panels))
-    return Data(wish.span, tuple(choices), {panel.id: one for panel, one in zip(panels, found, strict=True)}, wish.zone)
+    found = await asyncio.gather(*(_shown(panel, source, view, values) for panel in panels))
+    return Data(view.span, tuple(choices), {panel.id: one for panel, one in zip(panels, found, strict=True)}, view.zone)
 
 
-async def _choices(variables: Sequence[Variable], source: Prometheus, wish: Wish) -> list[Choice]:
+async def _choices(variables: Sequence[Variable], source: Prometheus, view: View) -> list[Choice]:
     """One after another: the query of a variable may stand on the value of an earlier one."""
     found: list[Choice] = []
     for variable in variables:
         label, series = label_values(filled(variable.query, {one.variable.name: one.chosen for one in found}))
-        values = tuple(await source.label_values(label, series, wish.span))
-        wanted = wish.variables.get(variable.name, "")
+        values = tuple(await source.label_values(label, series, view.span))
+        wanted = view.variables.get(variable.name, "")
         found.append(Choice(variable, values, wanted if wanted in values else next(iter(values), "")))
     return found
 
 
-async def _shown(panel: Panel, source: Prometheus, wish: Wish, values: Mapping[str, str]) -> Shown:
+async def _shown(panel: Panel, source: Prometheus, view: View, values: Mapping[str, str]) -> Shown:
     try:
-        found = await asyncio.gather(*(_answer(target, source, wish, values) for target in panel.targets))
+        found = await asyncio.gather(*(_answer(target, source, view, values) for target in panel.targets))
     except (QueryFailed, UnknownVariable) as error:
         return Shown(error=str(error))
     named = [
@@ -116,12 +116,12 @@ async def _shown(panel: Panel, source: Prometheus, wish: Wish, values: Mapping[s
     return Shown(tuple(named))
 
 
-async def _answer(target: Target, source: Prometheus, wish: Wish, values: Mapping[str, str]) -> list[Found]:
-    min_step_s = wish.min_step_s(target)
-    window = wish.span.window(MAX_POINTS, min_step_s)
+async def _answer(target: Target, source: Prometheus, view: View, values: Mapping[str, str]) -> list[Found]:
+    min_step_s = view.min_step_s(target)
+    window = view.span.window(MAX_POINTS, min_step_s)
     expr = filled(target.expr, {**values, **built_in(window, min_step_s)})
     if target.instant:
-        return await source.at(expr, wish.span.end_s)
+        return await source.at(expr, view.span.end_s)
     return await source.over(expr, window)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from observability.pictures import drawing
-from observability.pictures.data import Wish, load
+from observability.pictures.data import View, load
 from observability.pictures.model import Dashboard, read
 from observability.pictures.prometheus import Prometheus
 from observability.pictures.variables import Span
@@ -33,13 +33,13 @@ def dashboards() -> dict[str, Dashboard]:
     return {name: read(json.loads((DASHBOARDS / f"{name}.json").read_text(encoding="utf-8"))) for name in names}
 
 
-async def pictures(prometheus_url: str, wishes: Mapping[str, Wish], width: float = WIDTH_PX) -> dict[str, str]:
-    """SVG of each dashboard of which there is a wish, by name. Raises `Incomplete` when a query fails."""
+async def pictures(prometheus_url: str, views: Mapping[str, View], width: float = WIDTH_PX) -> dict[str, str]:
+    """SVG of each dashboard that is named, by name. Raises `Incomplete` when a query fails."""
     source = Prometheus(prometheus_url)
     found, drawn = dashboards(), {}
     try:
-        for name, wish in wishes.items():
-            data = await load(found[name], source, wish)
+        for name, view in views.items():
+            data = await load(found[name], source, view)
             if data.errors:
                 raise Incomplete(f"{name}: {data.errors[0]}")
             drawn[name] = drawing.draw(found[name], data, width)
@@ -67,8 +67,8 @@ def main() -> int:
     given = parser.parse_args()
     now_s = time.time()
     variables = dict(one.split("=", 1) for one in given.var)
-    wish = Wish(Span(now_s - given.seconds, now_s), variables, given.scrape_interval_s)
-    drawn = asyncio.run(pictures(given.prometheus, dict.fromkeys(dashboards(), wish), given.width))
+    view = View(Span(now_s - given.seconds, now_s), variables, given.scrape_interval_s)
+    drawn = asyncio.run(pictures(given.prometheus, dict.fromkeys(dashboards(), view), given.width))
     sys.stdout.writelines(f"{path}\n" for path in save(given.folder, drawn))
     return 0
 

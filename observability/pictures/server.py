@@ -24,7 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from observability.pictures import drawing, files, page
-from observability.pictures.data import Wish, load
+from observability.pictures.data import View, load
 from observability.pictures.durations import seconds
 from observability.pictures.model import Dashboard
 from observability.pictures.prometheus import Prometheus, QueryFailed
@@ -51,7 +51,7 @@ class BadQuery(ValueError):
 
 
 def application(prometheus_url: str, scrape_s: float | None) -> Starlette:
-    """The page of all dashboards. `scrape_s`: see `Wish`."""
+    """The page of all dashboards. `scrape_s`: see `View`."""
     source = Prometheus(prometheus_url)
 
     @contextlib.asynccontextmanager
@@ -94,7 +94,7 @@ async def _health(_: Request) -> Response:
 
 async def _page(request: Request) -> Response:
     dashboard = _dashboard(request)
-    data = await load(_without_panels(dashboard), request.app.state.source, _wish(request))
+    data = await load(_without_panels(dashboard), request.app.state.source, _view(request))
     dashboards = list(request.app.state.dashboards.values())
     content = page.written(dashboard, dashboards, data.choices, dict(request.query_params), DEFAULT_RANGE)
     return HTMLResponse(content, headers=HEADERS)
@@ -102,7 +102,7 @@ async def _page(request: Request) -> Response:
 
 async def _picture(request: Request) -> Response:
     dashboard = _dashboard(request)
-    data = await load(dashboard, request.app.state.source, _wish(request))
+    data = await load(dashboard, request.app.state.source, _view(request))
     content = drawing.draw(dashboard, data, _number(request, "width", DEFAULT_WIDTH_PX))
     return Response(content, media_type="image/svg+xml", headers=HEADERS)
 
@@ -124,7 +124,7 @@ def _dashboard(request: Request) -> Dashboard:
     return dashboard
 
 
-def _wish(request: Request) -> Wish:
+def _view(request: Request) -> View:
     began = request.query_params.get("from", DEFAULT_RANGE)
     try:
         range_s = seconds(began.removeprefix("now-"))
@@ -137,7 +137,7 @@ def _wish(request: Request) -> Wish:
     }
     now_s = time.time()
     time_range = urlencode({"from": began, "to": "now"})
-    return Wish(Span(now_s - range_s, now_s), variables, request.app.state.scrape_s, time_range, _zone(request))
+    return View(Span(now_s - range_s, now_s), variables, request.app.state.scrape_s, time_range, _zone(request))
 
 
 def _zone(request: Request) -> tzinfo:

@@ -1,4 +1,4 @@
-"""How soon an ill instance of three is avoided, and used again: `python -m tests.load.balancing_faults`.
+"""How soon a slow or failing instance of three is avoided, and used again: `python -m tests.load.balancing_faults`.
 
 Real processes and the kit's client with its usual rules, six callers without a pause. Medians, in seconds.
 """

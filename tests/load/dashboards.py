@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from observability.pictures import files
-from observability.pictures.data import Wish
+from observability.pictures.data import View
 from observability.pictures.variables import Span
 from shop.devkit.processes import free_port
 from shop.operator.local import monitoring
@@ -29,8 +29,8 @@ from tests.telemetry.prometheus_tools import observing
 FOLDER = Path(__file__).parents[2] / "docs" / "dashboards"
 MODULES = {"recommendations": True, "food": True, "arcade": True}
 SECONDS, MIN_SECONDS = 240.0, 20.0
-SCRAPE_INTERVAL_S, WISHED_INTERVAL_S = 1.0, 3.0
-"""A rate stands on four of the wished ones: on four scrapes it would be a saw."""
+SCRAPE_INTERVAL_S, DRAWN_INTERVAL_S = 1.0, 3.0
+"""A rate is over four of the second: over four scrapes it would rise and fall with each of them."""
 AWAY_AT, AWAY_S = 0.55, 8.0
 """The payment service is away once: after which share of the time, and for how long."""
 AWAY = "payment"
@@ -77,9 +77,9 @@ async def _away(local: LocalShop, seconds: float) -> None:
 async def record(local: LocalShop, folder: Path, work: Path, seconds: float) -> None:
     with observing(local, work / "prometheus", SCRAPE_INTERVAL_S) as prometheus:
         began_s = time.time()
-        wish = Wish(Span(began_s, await traffic(local, seconds)), SHOWN, WISHED_INTERVAL_S)
+        view = View(Span(began_s, await traffic(local, seconds)), SHOWN, DRAWN_INTERVAL_S)
         names = [name for name in files.dashboards() if name not in ELSEWHERE]
-        drawn = await files.pictures(prometheus.url, dict.fromkeys(names, wish))
+        drawn = await files.pictures(prometheus.url, dict.fromkeys(names, view))
     for path in files.save(folder, drawn):
         print(path)
 

@@ -17,7 +17,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from observability.pictures import drawing, files, model, server
-from observability.pictures.data import Data, Wish, load
+from observability.pictures.data import Data, View, load
 from observability.pictures.prometheus import Prometheus, QueryFailed
 from observability.pictures.variables import Span
 from shop.devkit.processes import free_port, launch
@@ -77,14 +77,14 @@ async def source(prometheus: str) -> AsyncIterator[Prometheus]:
     await client.close()
 
 
-def wish(**variables: str) -> Wish:
+def view(**variables: str) -> View:
     """Of most of the made-up time: the last scrape is a step old."""
     end_s = time.time() - STEP_S
-    return Wish(Span(end_s - 60 * (MINUTES - 5), end_s), variables)
+    return View(Span(end_s - 60 * (MINUTES - 5), end_s), variables)
 
 
 async def overview(source: Prometheus) -> Data:
-    return await load(OVERVIEW, source, wish())
+    return await load(OVERVIEW, source, view())
 
 
 def panel(title: str) -> int:
@@ -113,7 +113,7 @@ async def test_a_line_goes_through_the_whole_time_at_the_value_of_the_rate(sourc
 async def test_a_variable_takes_the_value_that_was_asked_for_or_its_first(source: Prometheus) -> None:
     service = files.dashboards()["service"]
     for asked, chosen in (("order", "order"), ("no-such", "gateway")):
-        data = await load(service, source, wish(service=asked))
+        data = await load(service, source, view(service=asked))
         assert data.choices[-1].chosen == chosen
         assert data.choices[-1].values == ("gateway", "order")
 
@@ -123,13 +123,13 @@ async def test_a_query_that_prometheus_refuses_is_the_error_of_its_panel(source:
         await source.at("up{", time.time())
     text = (files.DASHBOARDS / "overview.json").read_text(encoding="utf-8")
     dashboard = model.read(json.loads(text.replace("sum (rate(", "sum (rat(", 1)))
-    data = await load(dashboard, source, wish())
+    data = await load(dashboard, source, view())
     assert len(data.errors) == 1
     assert "unknown function" in drawing.draw(dashboard, data, 1_240)
 
 
-async def test_files_are_written_for_the_dashboards_that_are_wished_for(prometheus: str, tmp_path: Path) -> None:
-    drawn = await files.pictures(prometheus, {"overview": wish(), "gateway": wish()})
+async def test_files_are_written_for_the_dashboards_that_are_named(prometheus: str, tmp_path: Path) -> None:
+    drawn = await files.pictures(prometheus, {"overview": view(), "gateway": view()})
     written = files.save(tmp_path / "new", drawn)
     assert written == [tmp_path / "new" / "overview.svg", tmp_path / "new" / "gateway.svg"]
     assert all(ElementTree.fromstring(path.read_text(encoding="utf-8")).get("width") == "1240" for path in written)
@@ -248,7 +248,7 @@ async def test_no_text_reaches_out_of_its_panel(source: Prometheus, chromium: Br
     tab = await chromium.new_page(viewport={"width": width, "height": 900})
     for name in ("overview", "runbooks"):
         dashboard = files.dashboards()[name]
-        drawn = drawing.draw(dashboard, await load(dashboard, source, wish()), width)
+        drawn = drawing.draw(dashboard, await load(dashboard, source, view()), width)
         await tab.set_content(f"<body style='margin:0'>{drawn}</body>")
         assert await tab.evaluate(OUTSIDE) == []
     await tab.close()

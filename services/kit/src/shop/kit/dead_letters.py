@@ -1,6 +1,6 @@
 """Events that a consumer gave up: what they are, and processing them again after the repair of what was wrong.
 
-Only an error's type is told: its text may repeat what a person entered.
+An error is shown by its type alone: its text may repeat what a person entered.
 """
 
 from __future__ import annotations
