@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from services.ops.tests.made import ORDER_ID, USER_ID, span
-from shop.ops.backends import History, Message, Order, Payment
+from shop.contracts.order_history import History
+from shop.ops.backends import Message, Order, Payment
 from shop.ops.journey import Moment, Source, Tone, journey
 
 BEGAN = datetime.fromtimestamp(1_700_000_000, UTC)

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from shop.contracts.money import Money
+from shop.contracts.order_history import History
 from shop.kit.http import Clients
 from shop.ops.settings import Settings
 
@@ -17,11 +19,6 @@ class View(BaseModel):
     """A part of an answer; members that are not shown are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Money(View):
-    amount: int
-    currency: str
 
 
 class OrderLine(View):
@@ -38,35 +35,6 @@ class Order(View):
     lines: list[OrderLine] = []
     total: Money | None = None
     created_at: datetime
-
-
-class SagaStep(View):
-    saga: str
-    step: str
-    phase: str
-    outcome: str
-    at: datetime
-    times: int = 1
-    seconds: float = 0.0
-    detail: str = ""
-
-
-class Transition(View):
-    from_state: str
-    to_state: str
-    at: datetime
-
-
-class History(View):
-    """The saga and the changes of state of an order."""
-
-    status: str
-    attempts: int
-    next_attempt_at: datetime | None = None
-    deadline_at: datetime | None = None
-    trace_id: str = ""
-    steps: list[SagaStep] = []
-    transitions: list[Transition] = []
 
 
 class Payment(View):

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from shop.contracts.money import Money
+from shop.contracts.order_history import History, SagaStep
 from shop.kit.currencies import major_units
-from shop.ops.backends import History, Message, Money, Order, Payment, SagaStep
+from shop.ops.backends import Message, Order, Payment
 from shop.ops.model import Span
 
 

@@ -9,9 +9,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from shop.contracts.order_history import History
 from shop.kit.errors import Problem, Unavailable
 from shop.ops.access import Admin, Fresh, PostedForm, visitor_of
-from shop.ops.backends import History, Message, Payment
+from shop.ops.backends import Message, Payment
 from shop.ops.control_room import ControlRoom
 from shop.ops.journey import in_words, journey
 from shop.ops.levers import audited

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from shop.kit.app import service_of
 from shop.kit.assets import Assets
 from shop.kit.errors import Problem, Unavailable, unavailable_problem, validation_problem
+from shop.kit.templates import page_environment
 from shop.ops.access import SignInRequired, to_sign_in, visitor_of
 from shop.ops.control_room import ControlRoom
 
@@ -24,15 +25,8 @@ Room = Annotated[ControlRoom, Depends(service_of)]
 
 
 def make_environment() -> Environment:
-    """Templates with autoescaping, in which an undefined name is an error."""
-    environment = Environment(
-        loader=PackageLoader("shop.ops"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
+    """The templates with the filters that pages use."""
+    environment = page_environment("shop.ops")
     environment.filters.update(ms=milliseconds, moment=moment, clock=clock, bytes=in_mebibytes)
     environment.globals.update(asset_url=ASSETS.url, prefix=PREFIX)
     return environment

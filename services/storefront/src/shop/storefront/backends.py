@@ -10,12 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from shop.contracts.money import Address
+from shop.contracts.order_history import History
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.http import Clients, ServiceClient
 from shop.storefront.refreshing import RefreshingValue
 from shop.storefront.schemas import (
     Category,
-    History,
     Message,
     Order,
     Page,

@@ -212,35 +212,6 @@ class Promotion(View):
         return "Used up" if self.usage_limit is not None and self.used >= self.usage_limit else "Active"
 
 
-class SagaStep(View):
-    saga: str
-    step: str
-    phase: str
-    outcome: str
-    at: datetime
-    times: int = 1
-    seconds: float = 0.0
-    detail: str = ""
-
-
-class Transition(View):
-    from_state: str
-    to_state: str
-    at: datetime
-
-
-class History(View):
-    """The saga and the state transitions of an order."""
-
-    status: str
-    attempts: int
-    next_attempt_at: datetime | None = None
-    deadline_at: datetime | None = None
-    trace_id: str = ""
-    steps: list[SagaStep] = []
-    transitions: list[Transition] = []
-
-
 class ProductPair(View):
     """Two products that were bought in the same order, and in how many orders."""
 

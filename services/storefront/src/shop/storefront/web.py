@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -29,6 +29,7 @@ from shop.kit.formatting import Formats, formats
 from shop.kit.observe import UNMATCHED
 from shop.kit.postal import postal_lines
 from shop.kit.sessions import Session, posted_form
+from shop.kit.templates import page_environment
 from shop.storefront.assets import asset_url
 from shop.storefront.carts import MAX_QUANTITY
 from shop.storefront.error_texts import error_text
@@ -50,15 +51,8 @@ class SignInRequired(Exception):
 
 @lru_cache(maxsize=8)
 def make_environment(store: StoreSettings) -> Environment:
-    """Templates with autoescaping, in which an undefined name is an error."""
-    environment = Environment(
-        loader=PackageLoader("shop.storefront"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
+    """The templates with the filters that pages use."""
+    environment = page_environment("shop.storefront")
     written = formats_of(store)
     environment.filters.update(
         money=lambda money: written.money(money.amount, money.currency),
