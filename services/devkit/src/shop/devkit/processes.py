@@ -1,5 +1,8 @@
 """Processes, ports and secrets, for the embedded servers and the local supervisor."""
 
+import contextlib
+import fcntl
+import functools
 import importlib.util
 import os
 import platform
@@ -9,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,15 +64,17 @@ _choosing = threading.Lock()
 
 
 def free_port(owner: str = "") -> int:
-    """A port that is free now and that this process has not chosen before; recorded for `owner`.
+    """A port that is free now and that no process of this user has chosen before; recorded for `owner`.
 
     Its user listens there only later, so that checking the port alone could give it to two callers.
     """
     with _choosing:
         for port in random.sample(PORT_RANGE, PORT_ATTEMPTS):
-            if port not in _owners and port_is_free(port):
-                _remember(port, owner)
-                return port
+            if port not in _owners and _claim(port):
+                if port_is_free(port):
+                    _remember(port, owner)
+                    return port
+                _release(port)
     raise PortInUse(f"no free port found in {PORT_RANGE.start}..{PORT_RANGE.stop} after {PORT_ATTEMPTS} attempts")
 
 
@@ -77,6 +83,7 @@ def reuse_port(port: int, owner: str) -> bool:
     with _choosing:
         if _owners.get(port, owner) != owner or not port_is_free(port):
             return False
+        _claim(port)
         _remember(port, owner)
         return True
 
@@ -84,7 +91,37 @@ def reuse_port(port: int, owner: str) -> bool:
 def _remember(port: int, owner: str) -> None:
     _owners[port] = owner
     if len(_owners) > MAX_CHOSEN_PORTS:
-        del _owners[next(iter(_owners))]
+        oldest = next(iter(_owners))
+        del _owners[oldest]
+        _release(oldest)
+
+
+@functools.cache
+def _claims_of(pid: int) -> int:
+    """The descriptor of a file in which each process of this user locks a byte for each port that it has chosen; the
+    locks end with the process. -1 when there can be no such file."""
+    path = Path(tempfile.gettempdir()) / f"shop-ports-{os.getuid()}"
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        return -1
+
+
+def _claim(port: int) -> bool:
+    """Lock `port` until this process ends; False when another process has."""
+    if (file := _claims_of(os.getpid())) < 0:
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+def _release(port: int) -> None:
+    if (file := _claims_of(os.getpid())) >= 0:
+        with contextlib.suppress(OSError):
+            fcntl.lockf(file, fcntl.LOCK_UN, 1, port)
 
 
 def write_private(path: Path, text: str) -> None:
