@@ -1,18 +1,18 @@
 """What telemetry costs: orders a second, processor time and memory with everything, with metrics alone, with nothing.
 
-    python -m tests.load.telemetry_bench --runs 5
+    python -m tests.load.telemetry_bench --rounds 20
 
-Each run has a new shop on this machine, which as many customers as `--workers` keep busy. "everything" exports 1 % of
-the traces to a receiver of OTLP and is scraped as Prometheus does; "metrics" is scraped; "off" counts and records
-nothing (SHOP_METRICS=false, no endpoint). The three take turns, each round beginning with another. Fifteen runs take
-ten minutes; each ends after at most RUN_BOUND_S.
+Three shops on this machine, of which one at a time is kept busy by as many customers as `--workers`. "everything"
+exports 1 % of the traces to a receiver of OTLP and is scraped as Prometheus does; "metrics" is scraped; "off" counts
+and records nothing (SHOP_METRICS=false, no endpoint). They take turns of a few seconds, because the machine's own speed
+changes within minutes by more than what is measured; each round begins with another. Twenty rounds take six minutes;
+all ends after at most BOUND_S.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import gzip
 import json
 import sys
@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -37,8 +37,8 @@ from tests.load.local_shop import LocalShop, ShopctlFailed
 from tests.load.shoppers import Crowd, Shop, ShopError
 from tests.telemetry.otlp import receiving
 
-RUN_BOUND_S = 180.0
-MAX_RUNS = 20
+BOUND_S = 1_800.0
+MAX_ROUNDS = 60
 MAX_SECONDS = 60.0
 MAX_WORKERS = 64
 WARM_UP_S = 4.0
@@ -51,7 +51,7 @@ AS_PROMETHEUS = {
 }
 EVERYTHING, METRICS, OFF = "everything", "metrics", "off"
 VARIANTS = (EVERYTHING, METRICS, OFF)
-FIGURES = ("finished_per_s", "cpu_ms_per_order", "memory_mib", "p99_ms")
+FIGURES = ("finished_per_s", "cpu_ms_per_order", "p99_ms")
 COUNT_NOTHING = {noun: {"SHOP_METRICS": "false"} for noun in SERVICES}
 MIB = 1 << 20
 Json = dict[str, Any]
@@ -59,14 +59,14 @@ Json = dict[str, Any]
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.load.telemetry_bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5, help=f"of each of {', '.join(VARIANTS)}; at most {MAX_RUNS}")
-    parser.add_argument("--seconds", type=float, default=20.0, help=f"of load in each run, at most {MAX_SECONDS:g}")
+    parser.add_argument("--rounds", type=int, default=20, help=f"turns of each shop, at most {MAX_ROUNDS}")
+    parser.add_argument("--seconds", type=float, default=5.0, help=f"of load in each turn, at most {MAX_SECONDS:g}")
     parser.add_argument("--workers", type=int, default=32, help=f"customers at once, at most {MAX_WORKERS}")
     parser.add_argument("--scrape-every-s", type=float, default=15.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(given)
-    options.runs = max(1, min(options.runs, MAX_RUNS))
+    options.rounds = max(1, min(options.rounds, MAX_ROUNDS))
     options.seconds = min(options.seconds, MAX_SECONDS)
     options.workers = max(1, min(options.workers, MAX_WORKERS))
     return options
@@ -74,11 +74,35 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 @dataclass
 class Scrapes:
-    """Of each service: seconds of each scrape, and the last one's time series and bytes as they were sent."""
+    """Of each service: seconds of each scrape, and the last one's time series and bytes as they were sent.
 
+    ``due_s``: seconds of load after which the shop is scraped again; other shops' turns do not count.
+    """
+
+    ports: Mapping[str, int]
+    every_s: float
+    due_s: float = 0.0
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     series: dict[str, int] = field(default_factory=dict)
     sent_bytes: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, local: LocalShop, every_s: float) -> Scrapes:
+        services = [part for part in local.status()["components"] if part["kind"] == "service"]
+        return cls({part["name"]: part["port"] for part in services}, every_s)
+
+    async def during(self, turn_s: float) -> None:
+        """The scrapes that are due in a turn of ``turn_s``, one service after another."""
+        timeout = aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_S)
+        async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
+            left_s = turn_s
+            while self.due_s < left_s:
+                await asyncio.sleep(self.due_s)
+                left_s -= self.due_s
+                for name, port in self.ports.items():
+                    await self.take(session, name, port)
+                self.due_s = self.every_s
+            self.due_s -= left_s
 
     async def take(self, session: aiohttp.ClientSession, name: str, port: int) -> None:
         began = time.perf_counter()
@@ -101,41 +125,13 @@ class Scrapes:
         }
 
 
-@asynccontextmanager
-async def scraped(local: LocalShop, every_s: float) -> AsyncIterator[Scrapes]:
-    """Every service is scraped at the beginning of the block and then at intervals, one after another."""
-    ports = {part["name"]: part["port"] for part in local.status()["components"] if part["kind"] == "service"}
-    found = Scrapes()
-    timeout = aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
-
-        async def scrape() -> None:
-            while True:
-                for name, port in ports.items():
-                    await found.take(session, name, port)
-                await asyncio.sleep(every_s)
-
-        task = asyncio.create_task(scrape())
-        try:
-            yield found
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-
-@asynccontextmanager
-async def not_scraped() -> AsyncIterator[Scrapes]:
-    yield Scrapes()
-
-
 @contextmanager
 def started(variant: str, folder: Path, traces_to: str) -> Iterator[LocalShop]:
     env: dict[str, dict[str, str]] = {noun: dict(variables) for noun, variables in local_shop.CHEAP_PASSWORDS.items()}
     for noun, variables in (COUNT_NOTHING if variant == OFF else {}).items():
         env[noun] = env.get(noun, {}) | variables
     local = local_shop.start(
-        folder / "data",
+        folder / variant,
         free_port(),
         env=env,
         traces_to=traces_to if variant == EVERYTHING else "",
@@ -155,53 +151,78 @@ async def crowd_of(local: LocalShop, shop: Shop, options: argparse.Namespace) ->
     return Crowd.of(shop, tokens, [product["id"] for product in products], options.seed)
 
 
-async def load(local: LocalShop, variant: str, options: argparse.Namespace) -> Json:
-    shop = Shop.at(local.status()["url"])
-    try:
-        crowd = await crowd_of(local, shop, options)
-        await measured(local, "warm-up", crowd.buy, options.workers, WARM_UP_S, count_statements=False)
-        scraping = not_scraped() if variant == OFF else scraped(local, options.scrape_every_s)
-        async with scraping as scrapes:
-            result = await measured(local, variant, crowd.buy, options.workers, options.seconds, count_statements=False)
-    finally:
-        await shop.close()
-    memory_mib = round(sum(usage.memory_bytes for usage in local.usage()) / MIB)
-    return result | {"memory_mib": memory_mib, "services": scrapes.as_json(), "audit": local.audit()["ok"]}
+@dataclass
+class Contender:
+    """One of the shops, with its customers."""
+
+    variant: str
+    local: LocalShop
+    shop: Shop
+    crowd: Crowd
+    scrapes: Scrapes
+
+    async def turn(self, options: argparse.Namespace) -> Json:
+        scraping = asyncio.create_task(self.scrapes.during(options.seconds)) if self.variant != OFF else None
+        found = await measured(
+            self.local, self.variant, self.crowd.buy, options.workers, options.seconds, count_statements=False
+        )
+        if scraping is not None:
+            await scraping
+        return found
+
+    def result(self) -> Json:
+        memory_mib = round(sum(usage.memory_bytes for usage in self.local.usage()) / MIB)
+        return {"memory_mib": memory_mib, "services": self.scrapes.as_json(), "audit": self.local.audit()["ok"]}
 
 
-async def run_once(variant: str, options: argparse.Namespace) -> Json:
-    """One run; the shop that was started for it is gone afterwards."""
-    with (
-        tempfile.TemporaryDirectory(prefix="telemetry-bench-", ignore_cleanup_errors=True) as folder,
-        receiving() as receiver,
-        started(variant, Path(folder), receiver.url) as local,
-    ):
-        async with asyncio.timeout(RUN_BOUND_S):
-            found = await load(local, variant, options)
-        found["spans"] = len(receiver.spans())
-    say(f"{variant}: {found['finished_per_s']} orders/s, {found['cpu_ms_per_order']} ms CPU, {found['spans']} spans")
-    return found
+@asynccontextmanager
+async def contender(
+    variant: str, folder: Path, traces_to: str, options: argparse.Namespace
+) -> AsyncIterator[Contender]:
+    """A shop that has been warmed up; gone after the block."""
+    with started(variant, folder, traces_to) as local:
+        shop = Shop.at(local.status()["url"])
+        try:
+            crowd = await crowd_of(local, shop, options)
+            await measured(local, "warm-up", crowd.buy, options.workers, WARM_UP_S, count_statements=False)
+            yield Contender(variant, local, shop, crowd, Scrapes.of(local, options.scrape_every_s))
+        finally:
+            await shop.close()
 
 
 async def run(options: argparse.Namespace) -> Json:
-    result: Json = {"machine": machine(), "workers": options.workers, "seconds": options.seconds, "runs": []}
-    for number in range(options.runs):
-        first = number % len(VARIANTS)
-        for variant in VARIANTS[first:] + VARIANTS[:first]:
-            result["runs"].append(await run_once(variant, options))
-    return result | {"summary": summary(result["runs"])}
+    result: Json = {"machine": machine(), "workers": options.workers, "seconds": options.seconds, "rounds": []}
+    async with AsyncExitStack() as stack:
+        temporary = tempfile.TemporaryDirectory(prefix="telemetry-bench-", ignore_cleanup_errors=True)
+        folder = Path(stack.enter_context(temporary))
+        receiver = stack.enter_context(receiving())
+        contenders = [
+            await stack.enter_async_context(contender(variant, folder, receiver.url, options))
+            for variant in VARIANTS
+        ]
+        await stack.enter_async_context(asyncio.timeout(BOUND_S))
+        for number in range(options.rounds):
+            first = number % len(contenders)
+            turns = [await one.turn(options) for one in contenders[first:] + contenders[:first]]
+            result["rounds"].append({turn["name"]: turn for turn in turns})
+            say(", ".join(f"{turn['name']} {turn['finished_per_s']}" for turn in turns))
+        result["shops"] = {one.variant: one.result() for one in contenders}
+        result["spans"] = len(receiver.spans())
+    return result | {"summary": summary(result["rounds"])}
 
 
-def summary(runs: Sequence[Json]) -> Json:
-    """By variant and figure: median, least and greatest; and how much less than "off" the median throughput is."""
-    by_variant = {variant: [one for one in runs if one["name"] == variant] for variant in VARIANTS}
+def summary(rounds: Sequence[Json]) -> Json:
+    """By variant: median, least and greatest of each figure, and what it costs: how much less than "off" it has sold in
+    the same number of turns, with the quartiles of the single rounds."""
     found: Json = {
-        variant: {name: spread([one[name] for one in several if name in one]) for name in FIGURES}
-        for variant, several in by_variant.items()
+        variant: {name: spread([one[variant][name] for one in rounds if name in one[variant]]) for name in FIGURES}
+        for variant in VARIANTS
     }
-    off = found[OFF]["finished_per_s"]["median"]
-    for variant in VARIANTS:
-        found[variant]["cost"] = round(1 - found[variant]["finished_per_s"]["median"] / off, 3) if off else None
+    for variant in (EVERYTHING, METRICS):
+        sold, unmeasured = ([one[name]["finished_per_s"] for one in rounds] for name in (variant, OFF))
+        each = sorted(1 - mine / theirs for mine, theirs in zip(sold, unmeasured, strict=True))
+        found[variant]["cost"] = round(1 - sum(sold) / sum(unmeasured), 3)
+        found[variant]["cost_quartiles"] = [round(each[len(each) // 4], 3), round(each[len(each) * 3 // 4], 3)]
     return found
 
 
@@ -213,18 +234,18 @@ def lines(result: Json) -> Iterable[str]:
     """The result as tables."""
     about = result["machine"]
     yield f"{about['cpus']} CPUs, load before {about['load_before']}, {result['workers']} customers at once"
-    yield f"{'':12}{'orders/s':>22}{'cost':>8}{'CPU ms/order':>20}{'MiB':>20}{'p99 ms':>20}"
+    yield f"{'':12}{'orders/s':>22}{'cost (quartiles)':>26}{'CPU ms/order':>20}{'p99 ms':>20}{'MiB':>6}"
     for variant in VARIANTS:
-        one = result["summary"][variant]
-        rate, cpu, memory, p99 = (_shown(one[name]) for name in FIGURES)
-        cost = "-" if one["cost"] is None else f"{one['cost']:.1%}"
-        yield f"{variant:12}{rate:>22}{cost:>8}{cpu:>20}{memory:>20}{p99:>20}"
+        one, shop = result["summary"][variant], result["shops"][variant]
+        rate, cpu, p99 = (_shown(one[name]) for name in FIGURES)
+        cost = "-" if variant == OFF else "{:.1%} ({:.1%} to {:.1%})".format(one["cost"], *one["cost_quartiles"])
+        yield f"{variant:12}{rate:>22}{cost:>26}{cpu:>20}{p99:>20}{shop['memory_mib']:6}"
     yield f"{'service':20}{'scrape ms':>10}{'series':>8}{'bytes':>8}"
-    services: Json = next((one["services"] for one in reversed(result["runs"]) if one["services"]), {})
-    for name, one in services.items():
+    for name, one in result["shops"][EVERYTHING]["services"].items():
         yield f"{name:20}{one['scrape_ms']:10}{one['series']:8}{one['sent_bytes']:8}"
-    errors = [one["errors"] for one in result["runs"] if one["errors"]]
-    yield f"errors: {errors or 'none'}; audits: {'ok' if all(one['audit'] for one in result['runs']) else 'FAILED'}"
+    errors = [turn["errors"] for one in result["rounds"] for turn in one.values() if turn["errors"]]
+    audits = all(one["audit"] for one in result["shops"].values())
+    yield f"errors: {errors or 'none'}; audits: {'ok' if audits else 'FAILED'}"
 
 
 def _shown(one: Mapping[str, float]) -> str:
@@ -238,10 +259,10 @@ def main() -> int:
     try:
         result = asyncio.run(run(options))
     except (ShopctlFailed, ShopError, TimeoutError) as error:
-        say(str(error) or f"a run was not done after {RUN_BOUND_S:g} s")
+        say(str(error) or f"not done after {BOUND_S:g} s")
         return 2
     print(json.dumps(result, indent=2) if options.json else "\n".join(lines(result)))
-    return 0 if all(one["audit"] for one in result["runs"]) else 1
+    return 0 if all(one["audit"] for one in result["shops"].values()) else 1
 
 
 if __name__ == "__main__":

@@ -268,26 +268,33 @@ def test_the_benches_of_food_are_bounded() -> None:
     assert food_bench.arguments(long).seconds == food_bench.MAX_SECONDS
 
 
-def test_the_bench_of_telemetry_compares_medians() -> None:
-    cost = {"cpu_ms_per_order": 8.0, "memory_mib": 900, "p99_ms": 90.0, "errors": {}, "audit": True}
+def test_the_bench_of_telemetry_compares_what_was_sold_in_the_same_rounds() -> None:
+    figures = {"cpu_ms_per_order": 8.0, "p99_ms": 90.0, "errors": {}}
     of_order = {"order-1": {"scrape_ms": 4.5, "series": 321, "sent_bytes": 2_048}}
-    rates = {"everything": (94.0, 80.0, 95.0), "metrics": (97.0, 96.0, 99.0), "off": (100.0, 99.0, 130.0)}
-    runs = [
-        {"name": name, "finished_per_s": rate, "services": {} if name == "off" else of_order, **cost}
-        for number in range(3)
-        for name, rate in ((name, several[number]) for name, several in rates.items())
+    rates = {"everything": (94.0, 80.0, 126.0), "metrics": (97.0, 96.0, 137.0), "off": (100.0, 100.0, 150.0)}
+    rounds = [
+        {name: {"finished_per_s": several[number], **figures} for name, several in rates.items()} for number in range(3)
     ]
-    found = telemetry_bench.summary(runs)
-    assert (found["everything"]["cost"], found["metrics"]["cost"], found["off"]["cost"]) == (0.06, 0.03, 0.0)
-    table = list(telemetry_bench.lines({"machine": MACHINE, "workers": 32, "runs": runs, "summary": found}))
-    assert "94 (80-95)" in table[2]
-    assert "6.0%" in table[2]
+    found = telemetry_bench.summary(rounds)
+    assert (found["everything"]["cost"], found["metrics"]["cost"]) == (0.143, 0.057)
+    assert found["everything"]["cost_quartiles"] == [0.06, 0.2]
+    shops = {name: {"memory_mib": 900, "services": of_order, "audit": True} for name in rates}
+    result = {"machine": MACHINE, "workers": 32, "rounds": rounds, "shops": shops, "summary": found}
+    table = list(telemetry_bench.lines(result))
+    assert "94 (80-126)" in table[2]
+    assert "14.3% (6.0% to 20.0%)" in table[2]
     assert table[-2].split() == ["order-1", "4.5", "321", "2048"]
     assert table[-1] == "errors: none; audits: ok"
 
 
+async def test_scrapes_count_the_time_of_their_own_shop_only() -> None:
+    scrapes = telemetry_bench.Scrapes({}, every_s=15.0, due_s=12.0)
+    await scrapes.during(5.0)
+    assert scrapes.due_s == 7.0
+
+
 def test_the_bench_of_telemetry_is_bounded() -> None:
-    found = telemetry_bench.arguments(["--runs", "900", "--seconds", "900", "--workers", "900"])
-    assert found.runs == telemetry_bench.MAX_RUNS
+    found = telemetry_bench.arguments(["--rounds", "900", "--seconds", "900", "--workers", "900"])
+    assert found.rounds == telemetry_bench.MAX_ROUNDS
     assert found.seconds == telemetry_bench.MAX_SECONDS
     assert found.workers == telemetry_bench.MAX_WORKERS
