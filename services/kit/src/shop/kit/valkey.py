@@ -7,8 +7,12 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from shop.kit import store_spans
+
+NO_MAINTENANCE = MaintNotificationsConfig(enabled=False)
+"""Valkey sends no such notifications, and with them redis-py gives out connections that the server has closed."""
 
 
 def open_valkey(url: str, *, connections: int, timeout_s: float, **options: Any) -> Redis:
@@ -19,6 +23,7 @@ def open_valkey(url: str, *, connections: int, timeout_s: float, **options: Any)
         timeout=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
+        maint_notifications_config=NO_MAINTENANCE,
         **options,
     )
     return _Valkey.from_pool(pool)
