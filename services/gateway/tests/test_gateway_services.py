@@ -62,8 +62,8 @@ async def test_it_is_in_the_api_document_and_registration_is_not(shop: Shop) -> 
     assert [path for path in paths if path.startswith(SERVICES)] == [SERVICES]
 
 
-async def register(shop: Shop, name: str, **body: Any) -> int:
-    path = f"{SERVICES}/{name}/instances/{name}-7"
+async def register(shop: Shop, name: str, number: int = 7, **body: Any) -> int:
+    path = f"{SERVICES}/{name}/instances/{name}-{number}"
     return (await shop.client.put(path, json=body, headers=INTERNAL)).status_code
 
 
@@ -86,8 +86,7 @@ async def test_an_instance_that_registers_gets_requests_until_it_is_removed(
     await wait_until(asked)
     assert f'instance="{other.url}",upstream="product"' in (await shop.client.get("/metrics")).text
     with closed_port() as port:
-        path = f"{SERVICES}/product/instances/product-8"
-        await shop.client.put(path, json={"url": f"http://127.0.0.1:{port}"}, headers=INTERNAL)
+        assert await register(shop, "product", 8, url=f"http://127.0.0.1:{port}") == 200
     await wait_until(lambda: any(one.about.id == "product-8" for one in pool.instances))
     assert (await shop.client.delete(f"{SERVICES}/product/instances/product-7", headers=INTERNAL)).status_code == 204
     await wait_until(lambda: all(one.base_url != other.url for one in pool.instances))

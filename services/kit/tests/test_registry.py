@@ -98,6 +98,22 @@ async def test_processes_find_each_other_and_one_that_leaves_is_gone(join: Join)
     await wait_until(lambda: one.found == late.found == {"order-1", "order-3"})
 
 
+async def test_nothing_is_missed_between_what_is_stored_and_what_is_heard(join: Join) -> None:
+    """Registrations that are not renewed are stored one after the other while a process begins to listen."""
+    one = join(1)
+    await wait_until(lambda: one.found == {"order-1"})
+    late, stored = join(2), set[str]()
+
+    async def store() -> bool:
+        registered = registration(10 + len(stored))
+        await one.registry.put(registered)
+        stored.add(registered.id)
+        return len(stored) > 20 and late.registry.members.count() > 0
+
+    await wait_until(store)
+    await wait_until(lambda: stored <= {each.id for found in late.seen for each in found.values()})
+
+
 async def test_all_leave_when_draining_begins(join: Join) -> None:
     one, two = join(1), join(2)
     await wait_until(lambda: one.found == two.found == {"order-1", "order-2"})

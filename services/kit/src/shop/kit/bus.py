@@ -32,6 +32,7 @@ from shop.kit.tasks import Tasks, backoff_s
 log = logging.getLogger(__name__)
 
 RECONNECT_WAIT_S = 0.5
+CONNECTED_POLL_S = 0.1
 CONNECT_TIMEOUT_S = 2
 REQUEST_TIMEOUT_S = 3.0
 PING_INTERVAL_S = 5
@@ -221,15 +222,18 @@ class Bus:
         async for message in self.messages(subject):
             yield message.data
 
-    async def messages(self, subject: str) -> AsyncIterator[Msg]:
+    async def messages(self, subject: str, subscribed: asyncio.Event | None = None) -> AsyncIterator[Msg]:
         """What is sent from now on; a reader that is slow misses what exceeds MAX_PENDING_BROADCASTS.
 
-        Nothing of it is acknowledged, whether a stream keeps the subject or not.
+        Nothing of it is acknowledged, whether a stream keeps the subject or not. ``subscribed`` is set once nothing
+        that is sent is missed any more: what is read of a stream after that, and what is heard, leave no gap.
         """
         while not self.connected:  # noqa: ASYNC110 - a connection is also waited for while there was none yet
-            await asyncio.sleep(RECONNECT_WAIT_S)
+            await asyncio.sleep(CONNECTED_POLL_S)
         with errors_as_unavailable():
             subscription = await self._client.subscribe(subject, pending_msgs_limit=MAX_PENDING_BROADCASTS)
+            if subscribed is not None:
+                subscribed.set()
             try:
                 async for message in subscription.messages:
                     yield message

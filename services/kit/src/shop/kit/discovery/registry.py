@@ -81,6 +81,8 @@ class Registry:
         self._bucket: KeyValue | None = None
         self._departure: asyncio.Task[None] | None = None
         self._forget: Callable[[], None] | None = None
+        self._listening = asyncio.Event()
+        """Set once renewals are heard."""
         self._may_renew = asyncio.Event()
         """Set while the process is ready and stays."""
 
@@ -180,7 +182,7 @@ class Registry:
         return True
 
     async def _listen(self) -> None:
-        async for message in self._bus.messages(f"{SUBJECTS}>"):
+        async for message in self._bus.messages(f"{SUBJECTS}>", self._listening):
             self._hear(message.subject.removeprefix(SUBJECTS), message.data)
 
     def _hear(self, key: str, content: bytes) -> None:
@@ -195,9 +197,11 @@ class Registry:
             self._notify(service)
 
     async def _read_bucket(self) -> None:
-        """What was registered before this process began to listen."""
-        while not self._bus.connected:  # noqa: ASYNC110 - a connection is also waited for while there was none yet
-            await asyncio.sleep(READY_POLL_S)
+        """What was registered before this process began to listen.
+
+        Read before that, it would not have what comes or goes meanwhile.
+        """
+        await self._listening.wait()
         self._bucket = None
         with errors_as_unavailable():
             watcher: Any = await (await self._open()).watchall(ignore_deletes=True)
