@@ -227,6 +227,11 @@ async def test_what_the_broker_lost_is_sent_again_and_takes_effect_once(
         await service.publish(1, subject="a")
         await service.publish(2, subject="b")
         await wait_until(lambda: len(service.seen) == 2)
+
+        async def marked() -> bool:
+            return await service.unpublished() == 0
+
+        await wait_until(marked)
         await service.bus.stream.delete_stream("kit")
     resent = measured("shop_outbox_lost_total")
     async with event_service_on(url, nats_url) as service:

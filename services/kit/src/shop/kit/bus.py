@@ -32,7 +32,8 @@ from shop.kit.tasks import Tasks, backoff_s
 log = logging.getLogger(__name__)
 
 RECONNECT_WAIT_S = 0.5
-CONNECTED_POLL_S = 0.1
+CONNECTED_POLL_S = 0.05
+CONNECTION_WAIT_S = 1.0
 CONNECT_TIMEOUT_S = 2
 REQUEST_TIMEOUT_S = 3.0
 PING_INTERVAL_S = 5
@@ -136,6 +137,13 @@ class Bus:
     async def _on_reconnected(self) -> None:
         self.reconnected.set()
 
+    async def wait_connected(self, limit_s: float) -> None:
+        """Until there is a connection, for at most ``limit_s``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while not self.connected:  # noqa: ASYNC110 - the client has no event for each of its states
+                    await asyncio.sleep(CONNECTED_POLL_S)
+
     async def ensure_stream(self, noun: str) -> None:
         """Create the stream of ``noun``'s events or adjust its size; safe from several services at once.
 
@@ -228,8 +236,8 @@ class Bus:
         Nothing of it is acknowledged, whether a stream keeps the subject or not. ``subscribed`` is set once nothing
         that is sent is missed any more: what is read of a stream after that, and what is heard, leave no gap.
         """
-        while not self.connected:  # noqa: ASYNC110 - a connection is also waited for while there was none yet
-            await asyncio.sleep(CONNECTED_POLL_S)
+        while not self.connected:
+            await self.wait_connected(CONNECTION_WAIT_S)
         with errors_as_unavailable():
             subscription = await self._client.subscribe(subject, pending_msgs_limit=MAX_PENDING_BROADCASTS)
             if subscribed is not None:

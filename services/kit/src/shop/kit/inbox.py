@@ -228,7 +228,7 @@ class _Loop:
             try:
                 await self._consume()
             except Unavailable:
-                await asyncio.sleep(UNAVAILABLE_PAUSE_S)
+                await self._pause()
             except BROKER_ERRORS as error:
                 log.warning(
                     "consumer %s waits for the broker: %r",
@@ -237,6 +237,13 @@ class _Loop:
                     extra={"event": "consumer_waits"},
                 )
                 await asyncio.sleep(UNAVAILABLE_PAUSE_S)
+
+    async def _pause(self) -> None:
+        """Until the broker is back, or for UNAVAILABLE_PAUSE_S if it is not what is missing."""
+        if self._bus.connected:
+            await asyncio.sleep(UNAVAILABLE_PAUSE_S)
+        else:
+            await self._bus.wait_connected(UNAVAILABLE_PAUSE_S)
 
     async def _consume(self) -> None:
         subscription = await self._bus.subscribe(self._noun, self._durable, sorted(self._types))
