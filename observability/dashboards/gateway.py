@@ -97,6 +97,18 @@ FAULTS = Row(
             "short",
             [Query(per_minute(rate("shop_gateway_rate_limited_total", by="bucket")), "{{bucket}}")],
         ),
+        Panel(
+            "Refused for overload",
+            "Requests each minute that were refused because a service has as many as it can process.",
+            "short",
+            [Query(per_minute(rate("shop_gateway_overload_refused_total", by="upstream")), "{{upstream}}")],
+        ),
+        Panel(
+            "Concurrency limit",
+            "Requests that a service may have at once from a gateway, the lowest of them.",
+            "short",
+            [Query(f"min by (upstream) ({of('shop_gateway_concurrency_limit')})", "{{upstream}}")],
+        ),
     ],
 )
 INSTANCES = Row(

@@ -13,6 +13,7 @@ from shop.gateway import cors, services
 from shop.gateway.headers import API_SECURITY, NO_STORE, STRICT_TRANSPORT, RequestHeaders, read_request
 from shop.gateway.limits import RateLimiter, client_address, client_key, is_trusted
 from shop.gateway.openapi import MergedOpenApi
+from shop.gateway.overload import ConcurrencyLimits
 from shop.gateway.pages import failure_page
 from shop.gateway.proxy import ProxiedRequest
 from shop.gateway.routing import (
@@ -53,6 +54,7 @@ class Gateway:
         self.discovery = context.discovery
         self.upstreams = open_pools(present, settings, self._connections, self.discovery)
         self.joined = JoinedServices(self.upstreams, settings, self._connections, self.discovery)
+        self.limits = ConcurrencyLimits(settings.latency_target_s)
         self._clients = RateLimiter(settings.rate_limit_per_second, settings.rate_limit_burst)
         self._sign_ins = RateLimiter(settings.sign_in_rate_limit_per_second, settings.sign_in_rate_limit_burst)
         documented = [self.upstreams[name] for name in present if name in services.API.values()]
@@ -90,7 +92,7 @@ class Gateway:
             headers.forwarded += self._forwarded(scope, headers, address)
             with client_span(scope["method"], target.service):
                 headers.forwarded.append(("traceparent", telemetry.traceparent()))
-                proxied = ProxiedRequest(self.settings, self.upstreams[target.service], target)
+                proxied = ProxiedRequest(self.settings, self.upstreams[target.service], target, self.limits)
                 await proxied.run(scope, receive, send, headers, extra)
         except Problem as problem:
             await _respond(problem, scope, receive, send, extra, accept)

@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
 from shop.gateway.headers import RequestHeaders, response_headers
+from shop.gateway.overload import ConcurrencyLimits, Slot
 from shop.gateway.routing import Target, is_repeatable, routes_of_services
 from shop.gateway.services import EVENT_STREAMS
 from shop.gateway.settings import Settings
@@ -116,10 +117,12 @@ class ProxiedRequest:
     closes the client's connection, so that an incomplete answer is never taken for a complete one.
     """
 
-    def __init__(self, settings: Settings, upstream: ServicePool, target: Target) -> None:
+    def __init__(self, settings: Settings, upstream: ServicePool, target: Target, limits: ConcurrencyLimits) -> None:
         self._settings = settings
         self._upstream = upstream
         self._target = target
+        self._limits = limits
+        self._slot: Slot | None = None
         self._task: asyncio.Task[object] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._stop: Stop | None = None
@@ -138,6 +141,7 @@ class ProxiedRequest:
         self._deadline = loop.call_later(self._settings.total_timeout_s, self._cancel, Stop.TIMEOUT)
         try:
             await body.start(headers)
+            self._slot = self._limits.begin(self._upstream.service)
             await self._send_on(scope, send, headers, extra)
         except asyncio.CancelledError:
             if self._stop is None or self._task is None:
@@ -147,6 +151,7 @@ class ProxiedRequest:
         except ClientDisconnected:
             FAILURES.labels(self._upstream.service, Stop.DISCONNECT).inc()
         finally:
+            self._answered()
             watch.cancel()
             self._deadline.cancel()
             if self._watcher is not None:
@@ -198,12 +203,14 @@ class ProxiedRequest:
         self._exchange = exchange = Exchange(self._upstream, request, self._settings.connect_window_s)
         try:
             async with exchange as response:
+                self._answered()
                 if response.status >= FIRST_FAULT_STATUS or response.misrouted:
                     exchange.faulted()
                 else:
                     exchange.succeeded()
                 await self._relay(response, send, extra)
         except NotConnected as error:
+            self._answered(sampled=False)
             if not isinstance(error, NoInstance):
                 self._record_failure("refused", "no connection could be made")
             raise self._unavailable() from error
@@ -212,6 +219,11 @@ class ProxiedRequest:
         finally:
             RECONNECTS.labels(service).inc(exchange.reconnects)
             REPEATS.labels(service).inc(exchange.repeated)
+
+    def _answered(self, *, sampled: bool = True) -> None:
+        """Give the request's place to another one: sending the answer to a slow client is no work of the service."""
+        if self._slot is not None:
+            self._slot.end(sampled=sampled)
 
     def _failed(self, exchange: Exchange, error: Exception) -> None:
         """The service, or the client's own body, broke off: a Problem as long as the answer has not begun.

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from prometheus_client import Gauge
 
+from shop.gateway import overload
 from shop.gateway.proxy import expect
 from shop.gateway.routing import API_PREFIX, Target
 from shop.gateway.settings import Settings
@@ -38,6 +39,7 @@ def open_pools(
     pools = {service: _open_pool(service, settings.urls(service), settings, connections) for service in services}
     for service, pool in pools.items():
         expect(service)
+        overload.expect(service)
         for instance in pool.instances:
             _measure(service, instance)
         discovery.follow(service, [one.base_url for one in pool.instances], pool.update)
@@ -91,6 +93,7 @@ class JoinedServices:
         self._names.add(name)
         self._pools[name] = pool = _open_pool(name, [], self._settings, self._connections)
         expect(name)
+        overload.expect(name)
         self._discovery.follow(name, [], pool.update)
         return True
 
