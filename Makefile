@@ -22,7 +22,7 @@ export IMAGE_REGISTRY ?= localhost/shopkeeper
 export VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)
 INSTALL ?= shop
 
-.PHONY: help up down test e2e lint format bench bench-operator bench-recommend dashboards images push kind k3d minikube helm-install operator-install package new-service generate schemas diagram browser sync clean
+.PHONY: help up down test e2e lint format bench bench-compare bench-operator bench-recommend dashboards images push kind k3d minikube helm-install operator-install package new-service generate schemas diagram browser sync clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -51,6 +51,10 @@ format: sync  ## let ruff sort the imports and lay out the code
 
 bench: sync  ## load a shop of its own at a fixed arrival rate (ARGS="--rate 200 --seconds 30 --json")
 	@$(RUN) python -m tests.load.bench $(ARGS)
+
+bench-compare: sync  ## a commit against the files here, in turns: make bench-compare BASE=main (ARGS="--pairs 5 --rates 20,90")
+	@test -n "$(BASE)" || { echo 'Against which commit? make bench-compare BASE=main' >&2; exit 2; }
+	@UV="$(abspath $(UV))" $(RUN) python -m tests.load.compare --base "$(BASE)" $(ARGS)
 
 bench-operator: sync  ## Shops on a real API server (ARGS="--shops 300 --runs 5 --json")
 	@$(RUN) python -m tests.load.operator_bench $(ARGS)

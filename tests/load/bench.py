@@ -3,6 +3,7 @@
     make bench                                      find the highest sustained rate, then measure it in full
     make bench ARGS="--rate 200 --seconds 30"       measure one rate
     make bench ARGS="--rate 200 --profile order"    and sample where a service spends its time
+    make bench ARGS="--rate 200 --flame order"      the same as a picture: build/bench/flame-order.svg
 
 It loads only shops on localhost, for at most ten minutes a run.
 """
@@ -23,10 +24,10 @@ from typing import Any
 import psutil
 
 from shop.devkit.embedded import free_port
-from tests.load import floor, open_loop, report, search
+from tests.load import floor, open_loop, report, search, speed
 from tests.load.local_shop import LocalShop, ShopctlFailed, start
 from tests.load.measure import Measured, Plan, measure
-from tests.load.profile import Profiler
+from tests.load.profile import Profiler, ProfileRefused
 from tests.load.shoppers import Crowd, Shop, ShopError
 
 BUILD = Path(__file__).parents[2] / "build" / "bench"
@@ -45,21 +46,24 @@ Json = dict[str, Any]
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rate", type=_within(0.1, open_loop.MAX_RATE_PER_S), help="orders/s; default: search")
-    parser.add_argument("--seconds", type=_within(1, open_loop.MAX_SECONDS), default=20.0, help="of a measured run")
-    parser.add_argument("--customers", type=_within(1, MAX_CUSTOMERS), default=50)
-    parser.add_argument("--products", type=_within(1, MAX_PRODUCTS), default=200, help="spread the orders over as many")
-    parser.add_argument("--reads", type=_within(0, 100), default=1.0, help="product reads per order")
+    parser.add_argument("--rate", type=within(0.1, open_loop.MAX_RATE_PER_S), help="orders/s; default: search")
+    parser.add_argument("--seconds", type=within(1, open_loop.MAX_SECONDS), default=20.0, help="of a measured run")
+    parser.add_argument("--customers", type=within(1, MAX_CUSTOMERS), default=50)
+    parser.add_argument("--products", type=within(1, MAX_PRODUCTS), default=200, help="spread the orders over as many")
+    parser.add_argument("--reads", type=within(0, 100), default=1.0, help="product reads per order")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--replicas", action="append", default=[], metavar="order=2", help="as for shopctl up")
     parser.add_argument("--data-dir", type=Path, help="load the shop that runs there instead of a new one")
     parser.add_argument("--profile", metavar="SERVICE", help="sample this service's process during the spread run")
+    parser.add_argument(
+        "--flame", action="append", default=[], metavar="SERVICE", help="draw a flame graph of it during the spread run"
+    )
     parser.add_argument("--no-floor", action="store_true", help="leave out what the machine does without the shop")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser.parse_args(given)
 
 
-def _within(least: float, most: float) -> Any:
+def within(least: float, most: float) -> Any:
     def number(text: str) -> float:
         value = float(text)
         if not least <= value <= most:
@@ -135,10 +139,11 @@ class Bench:
     async def _spread(self, crowd: Crowd, rate: float) -> Measured:
         """The full run at ``rate``; after a search, a little lower until it is sustained for the whole time."""
         for _ in range(RETREATS):
-            profiler = self._profiler()
+            profiler, flames = self._profiler(), [self._flame(service) for service in self._options.flame]
             found = await self._measure(crowd, self._plan("spread items", rate))
             if profiler:
                 self.result["profile"] = profiler.finish()
+            self.result["flames"] = [str(flame.end()) for flame in flames]
             if self._options.rate:
                 return found
             if search.judge(found.raw).sustainable:
@@ -146,6 +151,9 @@ class Bench:
                 return found
             rate *= RETREAT
         return found
+
+    def _flame(self, service: str) -> Profiler:
+        return Profiler.start(service, self._local.pid(service), self._options.seconds, BUILD / f"flame-{service}.svg")
 
     def _profiler(self) -> Profiler | None:
         service = self._options.profile
@@ -163,7 +171,8 @@ def say(text: str) -> None:
 def machine() -> Json:
     memory_gib = round(psutil.virtual_memory().total / 2**30, 1)
     busy = round(os.getloadavg()[0], 1)
-    return {"cpus": os.cpu_count(), "memory_gib": memory_gib, "python": platform.python_version(), "load_before": busy}
+    about = {"cpus": os.cpu_count(), "memory_gib": memory_gib, "python": platform.python_version()}
+    return about | {"load_before": busy, "speed": speed.measure(Path(tempfile.gettempdir()))}
 
 
 async def run(options: argparse.Namespace) -> Json:
@@ -200,7 +209,7 @@ def main() -> int:
     options = arguments()
     try:
         result = asyncio.run(run(options))
-    except (ShopctlFailed, ShopError) as error:
+    except (ShopctlFailed, ShopError, ProfileRefused) as error:
         say(str(error))
         return 2
     print(json.dumps(result, indent=2) if options.json else "\n".join(report.lines(result)))

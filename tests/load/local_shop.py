@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import urllib.request
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ CHEAP_PASSWORDS = {"user": {"SHOP_ARGON2_MEMORY_KIB": "8", "SHOP_ARGON2_PASSES":
 """For tests that sign up hundreds of customers, each of whom costs two hashes of a password."""
 WITHOUT_LIMITS = {"SHOP_RATE_LIMIT_PER_SECOND": "0", "SHOP_SIGN_IN_RATE_LIMIT_PER_SECOND": "0"}
 STATEMENTS = re.compile(r"^shop_database_statements_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
+REPLICA = re.compile(r"-[0-9]+$")
+"""The end of the name of a process of a service that has several."""
+OWN_PROGRAM = Path(sys.executable).with_name("shopctl")
 Json = dict[str, Any]
 
 
@@ -38,11 +42,15 @@ class ShopctlFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Usage:
-    """Of one component with its children: processor time so far (s), memory (bytes, shared pages divided by users)."""
+    """Of one component with its children: processor time so far (s), memory (bytes, shared pages divided by users).
+
+    ``resident_bytes`` counts shared pages once for each process.
+    """
 
     name: str
     cpu_s: float
     memory_bytes: int
+    resident_bytes: int
 
 
 @dataclass(frozen=True)
@@ -87,18 +95,29 @@ class LocalShop:
     def usage(self) -> list[Usage]:
         found = self.status()
         services = [usage_of(part["name"], part["pid"]) for part in found["components"]]
-        return [*services, usage_of("supervisor", found["supervisor"]["pid"], alone=True)]
+        supervisor, prefork = found["supervisor"]["pid"], found["supervisor"].get("prefork_pid")
+        own = [usage_of("supervisor", supervisor, alone=True)]
+        if prefork:
+            own.append(usage_of("prefork", prefork, alone=True))
+        return [*services, *own]
 
     def statements(self) -> float:
         """SQL statements that all services have sent since they started."""
-        services = [part for part in self.status()["components"] if part["kind"] == "service"]
-        return sum(_statements(part["port"]) for part in services)
+        return sum(self.statements_by_service().values())
 
-    def database_url(self, noun: str) -> str:
-        """The superuser's URL of the database of the service ``noun``."""
+    def statements_by_service(self) -> dict[str, float]:
+        """Likewise of each service, all of its replicas together."""
+        found: defaultdict[str, float] = defaultdict(float)
+        for part in self.status()["components"]:
+            if part["kind"] == "service":
+                found[REPLICA.sub("", part["name"])] += _statements(part["port"])
+        return dict(found)
+
+    def database_url(self, noun: str = "") -> str:
+        """The superuser's URL of the database of the service ``noun``, without one of PostgreSQL's own."""
         port = next(part["port"] for part in self.status()["components"] if part["name"] == "postgres")
         store = PostgresStore(self.data_dir / "postgres", port=port)
-        return store.url_for(SUPERUSER, store.secret, f"shop_{noun}")
+        return store.url_for(SUPERUSER, store.secret, f"shop_{noun}" if noun else "postgres")
 
     def pid(self, noun: str) -> int:
         """The process of the service ``noun`` (the first replica)."""
@@ -123,14 +142,10 @@ def start(
     variables by service; ``trace_ratio`` of the traces are exported to the endpoint ``traces_to``. Without a
     ``control_room`` a process less takes part in what is measured.
     """
-    document = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
-    document["spec"].setdefault("modules", {}).update(modules or {})
-    services = document["spec"].setdefault("services", {})
-    for noun, variables in (("gateway", WITHOUT_LIMITS), *(env or {}).items()):
-        services.setdefault(noun, {}).setdefault("env", {}).update(variables)
+    resource = data_dir.with_suffix(".yaml")
+    document = shop_document(SAMPLE, modules, env)
     if traces_to:
         document["spec"]["observability"] = {"tracing": {"endpoint": traces_to, "sampleRatio": trace_ratio}}
-    resource = data_dir.with_suffix(".yaml")
     resource.write_text(yaml.safe_dump(document), encoding="utf-8")
     asked = [option for replica in replicas for option in ("--replicas", replica)]
     options = ["--ops" if control_room else "--no-ops", *asked, *more]
@@ -138,11 +153,27 @@ def start(
     return LocalShop(data_dir)
 
 
+def shop_document(
+    sample: Path, modules: Mapping[str, bool] | None = None, env: Mapping[str, Mapping[str, str]] | None = None
+) -> Json:
+    """The Shop resource of ``sample`` without rate limits; ``modules`` and variables by service are set."""
+    document: Json = yaml.safe_load(sample.read_text(encoding="utf-8"))
+    document["spec"].setdefault("modules", {}).update(modules or {})
+    services = document["spec"].setdefault("services", {})
+    for noun, variables in (("gateway", WITHOUT_LIMITS), *(env or {}).items()):
+        services.setdefault(noun, {}).setdefault("env", {}).update(variables)
+    return document
+
+
 def shopctl(
-    command: str, *options: str, data_dir: Path, may_fail: bool = False, timeout_s: float = COMMAND_TIMEOUT_S
+    command: str,
+    *options: str,
+    data_dir: Path,
+    may_fail: bool = False,
+    timeout_s: float = COMMAND_TIMEOUT_S,
+    program: Path = OWN_PROGRAM,
 ) -> str:
     """What shopctl printed; ShopctlFailed when it ends with an error, unless it ``may_fail`` and printed a result."""
-    program = Path(sys.executable).with_name("shopctl")
     done = subprocess.run(
         [str(program), command, *options, "--data-dir", str(data_dir)],
         capture_output=True,
@@ -159,15 +190,17 @@ def shopctl(
 def usage_of(name: str, pid: int, *, alone: bool = False) -> Usage:
     """What ``pid`` and its living children use; the processor time of ended children is in their parent's."""
     root = psutil.Process(pid)
-    cpu_s, memory = 0.0, 0
+    cpu_s, memory, resident = 0.0, 0, 0
     for process in [root, *([] if alone else root.children(recursive=True))]:
         try:
             times = process.cpu_times()
             cpu_s += sum(times[:2] if alone else times[:4])
-            memory += process.memory_full_info().pss
+            sizes = process.memory_full_info()
+            memory += sizes.pss
+            resident += sizes.rss
         except psutil.NoSuchProcess:
             continue
-    return Usage(name, cpu_s, memory)
+    return Usage(name, cpu_s, memory, resident)
 
 
 def _statements(port: int) -> float:

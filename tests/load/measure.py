@@ -11,7 +11,7 @@ import asyncpg
 import psutil
 
 from shop.devkit.testing import wait_until
-from tests.load import open_loop
+from tests.load import counters, open_loop
 from tests.load.local_shop import LocalShop, Usage
 from tests.load.shoppers import Crowd
 
@@ -57,6 +57,9 @@ class Measured:
     cpu_ms_per_order: float
     cpu_s: dict[str, float]
     memory_mib: dict[str, float]
+    resident_mib: float
+    per_order: dict[str, float]
+    """Statements, commits, log and messages, see `tests.load.counters`."""
     generator_cpu_s: float
     generator_late_ms: float
     raw: open_loop.Run = field(repr=False)
@@ -83,12 +86,13 @@ class Plan:
 async def measure(shop: LocalShop, crowd: Crowd, plan: Plan) -> Measured:
     """Carry out ``plan`` and wait until every order of it has ended."""
     since = datetime.now(UTC) - CLOCK_SLACK
-    before, statements_before, own_before = shop.usage(), shop.statements(), _own_cpu_s()
+    counted_before = await counters.read(shop)
+    before, own_before = shop.usage(), _own_cpu_s()
     run = await open_loop.run(plan.arrivals(), crowd.send)
     own_s = _own_cpu_s() - own_before
     finished, finished_per_s = await settle(shop.database_url("order"), since)
     after = shop.usage()
-    statements = shop.statements() - statements_before
+    per_order = counters.per_order(counters.differences(counted_before, await counters.read(shop)), finished)
     cpu_s = cpu_differences(before, after)
     reads = run.of("browse")
     return Measured(
@@ -99,10 +103,12 @@ async def measure(shop: LocalShop, crowd: Crowd, plan: Plan) -> Measured:
         reads=Latency.of(reads) if reads.sent else None,
         finished=finished,
         finished_per_s=round(finished_per_s, 1),
-        statements_per_order=round(statements / max(1, finished), 2),
+        statements_per_order=round(per_order.get("statements", 0.0), 2),
         cpu_ms_per_order=round(sum(cpu_s.values()) * 1000 / max(1, finished), 3),
         cpu_s=cpu_s,
         memory_mib={usage.name: round(usage.memory_bytes / 2**20, 1) for usage in after},
+        resident_mib=round(sum(usage.resident_bytes for usage in after) / 2**20, 1),
+        per_order=per_order,
         generator_cpu_s=round(own_s, 2),
         generator_late_ms=round(run.late_s * 1000, 1),
         raw=run,

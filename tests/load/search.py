@@ -10,6 +10,7 @@ from tests.load.open_loop import Run
 FIRST_RATE_PER_S = 50.0
 GROWTH = 2.0
 REFINEMENTS = 3
+STEP = 1.08
 MAX_STEPS = 10
 MAX_P99_S = 1.0
 
@@ -52,4 +53,17 @@ async def highest_sustainable(
             low = middle
         else:
             high = middle
+    return low
+
+
+async def near(try_rate: Callable[[float], Awaitable[Verdict]], guess: float) -> float:
+    """The same from a rate that was sustained before: up or down in steps of `STEP`; 0 when nothing is sustained."""
+    low, high, rate = 0.0, 0.0, guess
+    for _ in range(MAX_STEPS):
+        if (await try_rate(rate)).sustainable:
+            low, rate = rate, rate * STEP
+        else:
+            high, rate = rate, rate / STEP
+        if low and high:
+            break
     return low
