@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import itertools
 import random
+import re
 import secrets
 import socket
 import uuid
@@ -24,6 +25,8 @@ PAGE_SIZE = 100
 ACCEPTED = frozenset({201, 202})
 ADDRESS = {"name": "Ada Buyer", "street": "1 Load Lane", "city": "Berlin", "postal_code": "10115", "country": "DE"}
 CARD = "tok_visa"
+PROBLEM_CODE = re.compile(rb'"code": ?"([a-z0-9_]+)"')
+RETRY_AFTER = ", Retry-After "
 Json = dict[str, Any]
 
 
@@ -165,7 +168,11 @@ class Crowd:
 
 
 async def outcome_of(response: aiohttp.ClientResponse, good: frozenset[int]) -> Outcome:
+    """Not good is named by its status and the problem's code, with Retry-After where the answer has one."""
     body = await response.read()
     if response.status in good:
         return Outcome(True, str(response.status))
-    return Outcome(False, f"{response.status} {body[:160].decode(errors='replace')}")
+    code = PROBLEM_CODE.search(body)
+    reason = code[1] if code else body[:160]
+    wait = f"{RETRY_AFTER}{response.headers['Retry-After']}" if "Retry-After" in response.headers else ""
+    return Outcome(False, f"{response.status} {reason.decode(errors='replace')}{wait}")

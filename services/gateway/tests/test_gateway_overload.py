@@ -31,9 +31,9 @@ class Clock:
 class Service:
     """A service in simulated time that processes one request after another, or answers each after the same time."""
 
-    def __init__(self, takes_s: Callable[[float, float], float]) -> None:
+    def __init__(self, takes_s: Callable[[float, float], float], late: Callable[[], bool] = lambda: False) -> None:
         self.clock = Clock()
-        self.limit = ConcurrencyLimit(TARGET_S, now=self.clock)
+        self.limit = ConcurrencyLimit(TARGET_S, late=late, now=self.clock)
         self._takes_s = takes_s
         self._ends: list[tuple[float, int, float, Slot]] = []
         self._sent = 0
@@ -94,8 +94,14 @@ def test_nothing_is_refused_below_the_capacity_also_after_an_overload() -> None:
 
 def test_slowness_that_is_not_load_is_accepted() -> None:
     service = Service(after_two_seconds)
-    service.offer(80.0, 30.0)
+    service.offer(80.0, 20.0)
     assert service.offer(80.0, 20.0)[1] == 1.0
+
+
+def test_slowness_of_a_gateway_that_is_late_is_not_accepted() -> None:
+    service = Service(after_two_seconds, late=lambda: True)
+    service.offer(80.0, 20.0)
+    assert service.limit.limit == overload.MIN_LIMIT
 
 
 def test_the_limit_stays_within_its_bounds() -> None:
@@ -120,6 +126,20 @@ def test_a_place_is_given_back_once_and_a_few_slow_requests_change_nothing() -> 
     slot.end()
     slot.end()
     assert (limit.inflight, limit.limit) == (0, 1.0)
+
+
+async def test_a_gateway_that_is_late_notices_it() -> None:
+    clock = Clock()
+    limits = ConcurrencyLimits(TARGET_S, now=clock)
+    watching = asyncio.create_task(limits.watch())
+
+    def late_while_time_flies() -> bool:
+        clock.now += 1.0
+        return limits.late()
+
+    await wait_until(late_while_time_flies)
+    await wait_until(lambda: not limits.late())
+    watching.cancel()
 
 
 async def test_a_request_beyond_the_limit_is_a_503_with_retry_after(open_shop: Open) -> None:

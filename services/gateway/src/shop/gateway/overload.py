@@ -5,12 +5,13 @@ for clients that have gone. Requests under way are throughput times latency, so 
 whatever the machine's speed. It is adjusted by the median latency of each window: above the target it shrinks, and
 while it is used up below the target it grows.
 
-Where even the smallest limit does not bring the latency down, the cause is not the load (a slow payment provider):
-what requests take then is accepted for a while, and afterwards tried again.
+Where even the smallest limit does not bring the latency down, and the gateway itself is not late, the cause is not the
+load but, say, a slow payment provider: what requests take then is accepted for a while, and afterwards tried again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ MIN_SAMPLES = 16
 """Requests that end before a window does; with fewer its median says little."""
 MAX_SAMPLES = 4_096
 FIRST_LIMIT = 256
-MIN_LIMIT = 32
+MIN_LIMIT = 16
 """So few requests at once are no overload on any machine."""
 MAX_LIMIT = 4_096
 SHRINK = 0.8
@@ -34,6 +35,9 @@ GROWTH = 1.1
 ACCEPTED_FACTOR = 2.0
 """Of the median that no limit brings down, how much becomes the target."""
 ACCEPTED_FOR_S = 60.0
+LAG_EVERY_S = 0.1
+MAX_LAG_S = 0.05
+"""A timer of the event loop that is later than this: the gateway has more to do than it can."""
 RETRY_AFTER_S = 1
 
 REFUSED = Counter(
@@ -59,12 +63,25 @@ class Slot:
 
 
 class ConcurrencyLimit:
-    """The limit of one service. ``target_s``: the median latency that is not exceeded for long, in seconds."""
+    """The limit of one service.
 
-    def __init__(self, target_s: float, *, first: int = FIRST_LIMIT, now: Callable[[], float] = time.monotonic) -> None:
+    ``target_s``: the median latency that is not exceeded for long, in seconds. ``late``: whether the gateway is.
+    """
+
+    def __init__(
+        self,
+        target_s: float,
+        *,
+        first: int = FIRST_LIMIT,
+        late: Callable[[], bool] = lambda: False,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.limit = float(first)
         self.inflight = 0
+        self._late = late
         self._now = now
+        self._declined_from = 0.0
+        """The limit before it began to shrink; 0 while it does not."""
         self._usual_target_s = self._target_s = target_s
         self._accepted_until = 0.0
         self._window_began_at = now()
@@ -96,15 +113,18 @@ class ConcurrencyLimit:
             self._target_s, self._accepted_until = self._usual_target_s, 0.0
         if latency_s > self._target_s:
             self._shrink(latency_s, now)
-        elif self._most_inflight >= int(self.limit):
+            return
+        self._declined_from = 0.0
+        if self._most_inflight >= int(self.limit):
             self.limit = min(MAX_LIMIT, self.limit * GROWTH + 1.0)
 
     def _shrink(self, latency_s: float, now: float) -> None:
-        if self._most_inflight <= MIN_LIMIT:
-            self._target_s = latency_s * ACCEPTED_FACTOR
-            self._accepted_until = now + ACCEPTED_FOR_S
-        else:
+        self._declined_from = self._declined_from or self.limit
+        if self._most_inflight > MIN_LIMIT:
             self.limit = max(MIN_LIMIT, min(self.limit, self._most_inflight) * SHRINK)
+        elif not self._late():
+            self.limit, self._declined_from = self._declined_from, 0.0
+            self._target_s, self._accepted_until = latency_s * ACCEPTED_FACTOR, now + ACCEPTED_FOR_S
 
 
 class ConcurrencyLimits:
@@ -113,16 +133,28 @@ class ConcurrencyLimits:
     def __init__(self, target_s: float, now: Callable[[], float] = time.monotonic) -> None:
         self._target_s = target_s
         self._now = now
+        self._lag_s = 0.0
         self._limits: dict[str, ConcurrencyLimit] = {}
 
     def of(self, service: str) -> ConcurrencyLimit:
         found = self._limits.get(service)
         if found is None:
             first = FIRST_LIMIT if self._target_s else MAX_LIMIT
-            found = ConcurrencyLimit(self._target_s or math.inf, first=first, now=self._now)
+            found = ConcurrencyLimit(self._target_s or math.inf, first=first, late=self.late, now=self._now)
             self._limits[service] = found
             LIMIT.labels(service).set_function(lambda: int(found.limit))
         return found
+
+    def late(self) -> bool:
+        """Whether this process has more to do than it can."""
+        return self._lag_s > MAX_LAG_S
+
+    async def watch(self) -> None:
+        """Measure how late the event loop is, for as long as the gateway runs."""
+        while True:
+            began = self._now()
+            await asyncio.sleep(LAG_EVERY_S)
+            self._lag_s = self._now() - began - LAG_EVERY_S
 
     def begin(self, service: str) -> Slot:
         """A place for a request to ``service``; Problem 503 ``overloaded`` when it has as many as it can process."""
