@@ -50,9 +50,8 @@ def restarts_of(noun: str, components: Sequence[Json]) -> int:
 def shop(servers_folder: Path) -> Iterator[RunningShop]:
     """A shop on a free port, without a rate limit; it ends with the session."""
     modules = {"recommendations": True, "food": True, "arcade": True}
-    local = local_shop.start(
-        servers_folder / "shop", free_port(), modules=modules, env=local_shop.CHEAP_PASSWORDS, control_room=True
-    )
+    env = {**local_shop.CHEAP_PASSWORDS, **local_shop.BURSTS_ACCEPTED}
+    local = local_shop.start(servers_folder / "shop", free_port(), modules=modules, env=env, control_room=True)
     try:
         yield RunningShop(local, local.status()["url"], *local.admin_login())
     finally:

@@ -28,6 +28,8 @@ COMMAND_TIMEOUT_S = 120
 SCRAPE_TIMEOUT_S = 5
 CHEAP_PASSWORDS = {"user": {"SHOP_ARGON2_MEMORY_KIB": "8", "SHOP_ARGON2_PASSES": "1"}}
 """For tests that sign up hundreds of customers, each of whom costs two hashes of a password."""
+BURSTS_ACCEPTED = {"gateway": {"SHOP_LATENCY_TARGET_S": "0"}}
+"""For tests whose customers come all at once, which a busy machine would take for an overload."""
 WITHOUT_LIMITS = {"SHOP_RATE_LIMIT_PER_SECOND": "0", "SHOP_SIGN_IN_RATE_LIMIT_PER_SECOND": "0"}
 STATEMENTS = re.compile(r"^shop_database_statements_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 REPLICA = re.compile(r"-[0-9]+$")

@@ -26,7 +26,7 @@ from tests.telemetry.prometheus_tools import Prometheus, installed, observing, p
 SCRAPE_INTERVAL_S = 2.0
 SCRAPED_WITHIN_S = 60.0
 MODULES = {"recommendations": True, "food": True, "arcade": True}
-LOOKS_OFTEN = {"product": {"SHOP_STOCK_COUNT_SECONDS": "1"}}
+LOOKS_OFTEN = {"product": {"SHOP_STOCK_COUNT_SECONDS": "1"}, **local_shop.BURSTS_ACCEPTED}
 """For tests that wait for what is measured at intervals."""
 
 
