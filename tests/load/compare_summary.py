@@ -31,6 +31,8 @@ AT_EACH_RATE = {
     "messages_in": "messages an order",
     "message_bytes_in": "bytes of messages an order",
     "memory_mib": "memory, MiB",
+    "errors": "orders that were refused or failed",
+    "generator_late_ms": "the generator late at most, ms",
 }
 RATE_NAMES = {
     "light": "20/s",

@@ -96,7 +96,9 @@ def test_table_and_picture_name_what_was_measured() -> None:
     drawn = ElementTree.fromstring(compare_picture.picture(found))
     texts = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert "20/s: statements an order" in texts
-    assert sum(element.tag.endswith("circle") for element in drawn.iter()) == len(compare_summary.shown(found))
+    assert sum(element.tag.endswith("circle") for element in drawn.iter()) == sum(
+        "ratio" in one for _, one in compare_summary.shown(found)
+    )
 
 
 def test_options_of_the_comparison_are_bounded(capsys: pytest.CaptureFixture[str]) -> None:
