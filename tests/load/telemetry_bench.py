@@ -197,8 +197,7 @@ async def run(options: argparse.Namespace) -> Json:
         folder = Path(stack.enter_context(temporary))
         receiver = stack.enter_context(receiving())
         contenders = [
-            await stack.enter_async_context(contender(variant, folder, receiver.url, options))
-            for variant in VARIANTS
+            await stack.enter_async_context(contender(variant, folder, receiver.url, options)) for variant in VARIANTS
         ]
         await stack.enter_async_context(asyncio.timeout(BOUND_S))
         for number in range(options.rounds):
