@@ -17,6 +17,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from shop.devkit.testing import INTERNAL_TOKEN, wait_until
 from shop.kit import telemetry
 from shop.kit.app import create_app
+from shop.kit.balancing.rules import Rules
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.grpc import GrpcClient, GrpcServer, GrpcSettings, caller
 from shop.kit.grpc.fields import uuid_of
@@ -69,11 +70,17 @@ class Echo:
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     proceed: asyncio.Event = field(default_factory=asyncio.Event)
     failures: int = 0
+    delay_s: float = 0.0
+    fails: bool = False
 
     async def answer(self, request: StringValue, context: Any) -> StringValue:
         text = request.value
         self.seen.append((text, telemetry.trace_id(), telemetry.request_id()))
         self.callers.append(caller.current())
+        if self.fails:
+            raise RuntimeError("ill")
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
         if text.startswith("user "):
             caller.current().check_user(uuid_of("user_id", text.removeprefix("user ")))
         if text.startswith("/"):
@@ -204,8 +211,8 @@ class Caller:
 
 
 @contextlib.asynccontextmanager
-async def calling(addresses: str, token: str = INTERNAL_TOKEN) -> AsyncIterator[Caller]:
-    client = GrpcClient("echo", addresses, [FILE], token)
+async def calling(addresses: str, token: str = INTERNAL_TOKEN, rules: Rules | None = None) -> AsyncIterator[Caller]:
+    client = GrpcClient("echo", addresses, [FILE], token, rules)
     try:
         yield Caller(client, EchoStub(client.channel))
     finally:

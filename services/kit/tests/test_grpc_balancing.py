@@ -1,4 +1,4 @@
-"""Calls are spread over the instances that run, and none fails while instances come and go."""
+"""Calls go where they cost least, of the instances that run, and none fails while instances come and go."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ import signal
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.kit.tests.grpc_process import TIMEOUT_S, Process, Starter, all_ready, name_server, starter
-from services.kit.tests.grpc_service import Caller, EchoStub, calling
+from services.kit.tests.grpc_service import Caller, Running, calling, serving
 from shop.devkit.processes import free_port
 from shop.devkit.testing import wait_until
 from shop.kit.balancing.instance import About
+from shop.kit.balancing.rules import Rules
+from shop.kit.discovery.dns import DnsDiscovery
 from shop.kit.errors import Unavailable
+from shop.kit.tasks import Tasks
 
 HOSTS = ("127.0.0.11", "127.0.0.12", "127.0.0.13")
 AT_ONCE = 2
 PAUSE_S = 0.002
 RECENT = 60
+LITTLE, MUCH = 0.05, 0.15
+"""Shares of the calls, of three instances."""
+QUICK = Rules(latency_decay_s=0.3, reset_s=0.3, max_reset_s=1.0, slow_start_s=0.3, faults_decay_s=0.5)
 AGE = {"SHOP_GRPC_MAX_CONNECTION_AGE_S": "1"}
 """All connections of a channel end at nearly the same time, once a second."""
 
@@ -50,9 +57,9 @@ class Load:
             await asyncio.sleep(PAUSE_S)
 
     async def spread_over(self, *processes: Process) -> None:
-        """Wait until these processes, and no others, have about equal shares of the recent calls."""
+        """Wait until these processes, and no others, have the recent calls, and none of them few."""
         wanted = {process.pid for process in processes}
-        least = RECENT / len(wanted) / 2
+        least = RECENT / len(wanted) / 4
 
         def spread() -> bool:
             shares = Counter(self.recent)
@@ -64,7 +71,7 @@ class Load:
 @contextlib.asynccontextmanager
 async def load(target: str, *, idempotent: bool = False) -> AsyncIterator[Load]:
     made = Load()
-    async with calling(target) as caller:
+    async with calling(target, rules=QUICK) as caller:
         made.caller = caller
         tasks = [asyncio.create_task(made.run(caller, idempotent=idempotent)) for _ in range(AT_ONCE)]
         try:
@@ -120,16 +127,74 @@ async def test_killed_instance_gets_calls_again_once_it_is_back(start: Starter) 
 
 
 async def test_calls_follow_the_instances_that_discovery_finds(start: Starter) -> None:
-    """Not before it knows every one of them, and no call under way is lost."""
+    """In a registry, which knows HTTP addresses, or by a name. No call under way is lost."""
     first, *others = await all_ready(*(start(free_port()) for _ in range(3)))
-    found = {one.address: About(id=str(one.pid), grpc=one.address) for one in others}
+    found = {f"http://of.{one.pid}": About(id=str(one.pid), grpc=one.address) for one in others}
     async with load(first.address) as calls:
         await calls.spread_over(first)
-        client, before = calls.caller.client, calls.caller.client.channel
-        client.replace({**found, "http://of.the.settings": About()})
+        client = calls.caller.client
         client.replace({"http://without.grpc": About(id="one")})
-        assert client.channel is before
+        client.replace({**found, "http://without.grpc": About(), f"grpc://{first.address}": About()})
+        await calls.spread_over(first, *others)
         client.replace(found)
-        calls.caller.stub = EchoStub(client.channel)
         await calls.spread_over(*others)
     assert calls.failed == []
+
+
+async def test_calls_go_to_every_address_of_a_name_that_discovery_resolves() -> None:
+    async def resolve(host: str, port: int) -> tuple[str, ...]:
+        assert host == "echo-grpc"
+        return HOSTS[:2]
+
+    discovery, tasks = DnsDiscovery(resolve), Tasks()
+    port = free_port()
+    async with (
+        serving(grpc_host=HOSTS[0], grpc_port=port) as one,
+        serving(grpc_host=HOSTS[1], grpc_port=port) as two,
+        calling(f"dns:///echo-grpc:{port}") as caller,
+    ):
+        caller.client.follow(discovery)
+        discovery.start(tasks)
+        await wait_until(lambda: len(caller.client.balancer.instances) == 2)
+
+        async def both_have_calls() -> bool:
+            await caller.say("hello")
+            return bool(one.echo.seen and two.echo.seen)
+
+        await wait_until(both_have_calls)
+        await tasks.stop()
+
+
+async def test_no_call_goes_where_nobody_listens_while_others_do() -> None:
+    """These must not be repeated, so each would fail. The first ones are made before anything is connected."""
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    async with serving() as running, calling(",".join([*addresses, running.address])) as caller:
+        answers = await asyncio.gather(*(caller.say("hello") for _ in range(10)))
+        answers += [await caller.say("hello") for _ in range(10)]
+    assert set(answers) == {"said hello"}
+
+
+@pytest.mark.parametrize("how", [{"delay_s": 0.1}, {"fails": True}], ids=["slow", "fails"])
+async def test_an_ill_instance_gets_few_calls_and_its_share_when_it_is_well(how: dict[str, Any]) -> None:
+    async with (
+        serving() as one,
+        serving() as two,
+        serving() as ill,
+        load(f"{one.address},{two.address},{ill.address}"),
+    ):
+        await wait_until(lambda: share(ill, one, two) > MUCH, TIMEOUT_S)
+        well = {name: getattr(ill.echo, name) for name in how}
+        vars(ill.echo).update(how)
+        await wait_until(lambda: share(ill, one, two) < LITTLE, TIMEOUT_S)
+        vars(ill.echo).update(well)
+        await wait_until(lambda: share(ill, one, two) > MUCH, TIMEOUT_S)
+
+
+def share(ill: Running, *others: Running) -> float:
+    """What the first one had of the last RECENT calls; as long as there are fewer, neither LITTLE nor MUCH."""
+    counts = [len(each.echo.seen) for each in (ill, *others)]
+    if sum(counts) < RECENT:
+        return (LITTLE + MUCH) / 2
+    for each in (ill, *others):
+        each.echo.seen.clear()
+    return counts[0] / sum(counts)

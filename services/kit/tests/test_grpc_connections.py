@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import grpc
 import psutil
 
 from services.kit.tests.grpc_service import Caller, calling, serving
@@ -13,7 +12,7 @@ from shop.devkit.testing import wait_until
 
 
 def is_connected(caller: Caller) -> bool:
-    return caller.client.channel.get_state() is grpc.ChannelConnectivity.READY
+    return all(one.ready for one in caller.client._connections.values())
 
 
 def connections_to(port: int) -> set[int]:

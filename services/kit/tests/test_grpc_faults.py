@@ -19,7 +19,7 @@ from shop.devkit.processes import free_port
 from shop.devkit.testing import INTERNAL_TOKEN, wait_until
 from shop.kit.balancing.breaker import FAILURES_TO_OPEN
 from shop.kit.errors import OutcomeUnknown, Unavailable
-from shop.kit.grpc import client as grpc_client
+from shop.kit.grpc import channels
 from shop.kit.grpc import server as grpc_server
 from shop.kit.grpc.settings import GrpcSettings
 
@@ -143,7 +143,7 @@ def test_clients_ping_no_more_often_than_servers_allow() -> None:
         service = "echo"
 
     allowed = dict(grpc_server.options(Settings()))["grpc.http2.min_ping_interval_without_data_ms"]
-    assert allowed <= grpc_client.KEEPALIVE_S * 1_000
+    assert allowed <= channels.KEEPALIVE_S * 1_000
 
 
 @contextlib.asynccontextmanager

@@ -106,6 +106,17 @@ async def test_an_instance_that_asks_for_a_pause_gets_one(client_of: ClientOf) -
         assert (busy.requests, other.requests) == (1, 20)
 
 
+async def test_a_read_is_not_sent_again_to_an_instance_that_asked_for_a_pause(client_of: ClientOf) -> None:
+    async with listening(BUSY, OK) as [busy, other]:
+        with pytest.raises(OutcomeUnknown):
+            await client_of(busy).get("/work")
+        assert busy.requests == 1
+        client = client_of(busy, other)
+        client.pool.instances[1].inflight = 1
+        assert (await client.get("/work")).status == 200
+        assert (busy.requests, other.requests) == (2, 1)
+
+
 async def test_instances_that_are_not_ready_are_passed_over(client_of: ClientOf) -> None:
     async with listening(OK, OK) as [ill, well]:
         client = client_of(ill, well)

@@ -144,8 +144,11 @@ async def test_a_process_is_registered_once_it_is_ready(join: Join) -> None:
 
 
 async def test_addresses_of_the_settings_are_used_until_everyone_was_heard_of(join: Join) -> None:
-    one = join(1, urls=("http://127.0.0.1:9/",))
+    one, others = join(1, urls=("http://127.0.0.1:9/",)), list[Mapping[str, About]]()
+    one.registry.follow("order", ["grpc://127.0.0.1:8"], others.append)
     await wait_until(lambda: one.found == {"order-1", "http://127.0.0.1:9"})
+    assert "grpc://127.0.0.1:8" in others[-1]
+    assert "http://127.0.0.1:9" not in others[-1]
     await wait_until(lambda: one.found == {"order-1"}, 4 * TTL_S)
 
 

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from shop.gateway.headers import RequestHeaders, response_headers
 from shop.gateway.overload import ConcurrencyLimits, Slot
-from shop.gateway.routing import Target, is_repeatable, routes_of_services
+from shop.gateway.routing import Target, is_repeatable, is_safe, routes_of_services
 from shop.gateway.services import EVENT_STREAMS
 from shop.gateway.settings import Settings
 from shop.kit import observe
@@ -35,7 +35,11 @@ FAILURES = Counter(
     "shop_gateway_upstream_failures_total", "Why an upstream did not answer in full", ["upstream", "reason"]
 )
 RECONNECTS = Counter("shop_gateway_reconnects_total", "Further tries of requests that could not be sent", ["upstream"])
-REPEATS = Counter("shop_gateway_repeats_total", "Requests sent again because a connection was closed", ["upstream"])
+REPEATS = Counter(
+    "shop_gateway_repeats_total",
+    "Requests sent again: a connection was closed, or an instance answered 503",
+    ["upstream"],
+)
 
 
 REASONS = ("timeout", "disconnect", "refused", "broken")
@@ -190,25 +194,36 @@ class ProxiedRequest:
     async def _send_on(
         self, scope: Scope, send: Send, headers: RequestHeaders, extra: list[tuple[bytes, bytes]]
     ) -> None:
-        method, service = scope["method"], self._upstream.service
-        query = scope["query_string"]
+        method, query = scope["method"], scope["query_string"]
+        call = method, scope["path"], headers.forwarded
         request = Request(
             method,
             (scope["raw_path"] + b"?" + query if query else scope["raw_path"]).decode("ascii"),
             CIMultiDict(headers.forwarded),
             self._body.data,
-            self._body.buffered and is_repeatable(method, scope["path"], headers.forwarded),
-            self._target.path in EVENT_STREAMS,
+            repeatable=self._body.buffered and is_repeatable(*call),
+            safe=self._body.buffered and is_safe(*call),
+            stream=self._target.path in EVENT_STREAMS,
         )
-        self._exchange = exchange = Exchange(self._upstream, request, self._settings.connect_window_s)
+        exchange: Exchange | None = Exchange(self._upstream, request, self._settings.connect_window_s)
+        while exchange is not None:
+            exchange = await self._send_once(exchange, send, extra)
+
+    async def _send_once(self, exchange: Exchange, send: Send, extra: list[tuple[bytes, bytes]]) -> Exchange | None:
+        """Send the answer back; of a 503 that another instance may do better, return the exchange with that one."""
+        service = self._upstream.service
+        self._exchange = exchange
         try:
             async with exchange as response:
-                self._answered()
                 if response.status >= FIRST_FAULT_STATUS or response.misrouted:
                     exchange.faulted()
                 else:
                     exchange.succeeded()
-                await self._relay(response, send, extra)
+                another = exchange.elsewhere()
+                if another is None:
+                    self._answered()
+                    await self._relay(response, send, extra)
+                return another
         except NotConnected as error:
             self._answered(sampled=False)
             if not isinstance(error, NoInstance):
@@ -216,6 +231,7 @@ class ProxiedRequest:
             raise self._unavailable() from error
         except FAILED as error:
             self._failed(exchange, error)
+            return None
         finally:
             RECONNECTS.labels(service).inc(exchange.reconnects)
             REPEATS.labels(service).inc(exchange.repeated)

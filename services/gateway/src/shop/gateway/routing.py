@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from shop.gateway import services
 from shop.kit.errors import Problem
 from shop.kit.idempotency import IDEMPOTENCY_KEY
-from shop.kit.methods import IDEMPOTENT
+from shop.kit.methods import IDEMPOTENT, READS
 
 API_PREFIX = "/api/v1/"
 
@@ -25,7 +25,6 @@ NOT_ROUTED: Final = frozenset({"internal", "api"})
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SIGN_IN: Final = frozenset(services.SIGN_IN)
 PUBLIC_READS: Final = frozenset(services.PUBLIC_READS)
-READS: Final = frozenset({"GET", "HEAD"})
 
 
 def routes_of_services() -> Iterator[tuple[str, str]]:
@@ -134,8 +133,18 @@ def is_public(method: str, path: str, noun: str) -> bool:
 
 def is_repeatable(method: str, path: str, headers: Iterable[tuple[str, str]]) -> bool:
     """Whether a request may be carried out twice with the effect of once; header names in lower case."""
-    if method in IDEMPOTENT:
-        return True
+    return method in IDEMPOTENT or _is_keyed(method, path, headers)
+
+
+def is_safe(method: str, path: str, headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether it may be sent again after an answer: a read, or what its service keeps the answer of by a key.
+
+    A second DELETE or PUT has no further effect, but after the first one its answer may be another.
+    """
+    return method in READS or _is_keyed(method, path, headers)
+
+
+def _is_keyed(method: str, path: str, headers: Iterable[tuple[str, str]]) -> bool:
     return (
         method == "POST" and bool(KEYED.fullmatch(path)) and any(name == IDEMPOTENCY_KEY.lower() for name, _ in headers)
     )

@@ -191,7 +191,7 @@ async def _running(settings: ServiceSettings, uses_bus: bool) -> AsyncIterator[C
         bus=bus,
         clients=Clients(settings.internal_token, discovery),
         tasks=Tasks(),
-        authenticator=Authenticator(settings.jwks_url),
+        authenticator=Authenticator(settings.jwks_url, discovery),
         discovery=discovery,
     )
     if settings.metrics:

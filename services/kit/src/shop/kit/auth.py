@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 from uuid import UUID
@@ -20,8 +21,11 @@ import jwt
 import orjson
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
+from yarl import URL
 
 from shop.kit import spans
+from shop.kit.balancing.instance import About
+from shop.kit.discovery.interface import Discovery, Fixed
 from shop.kit.errors import Problem, Unavailable
 
 ALGORITHM = "EdDSA"
@@ -38,6 +42,10 @@ KEYS_FIRST_REFRESH_S = 0.2
 DELETED_USERS_TTL_S = 5.0
 """How long the access tokens of a deleted account may still be accepted, while the issuer can be reached."""
 KEYS_TIMEOUT_S = 2.0
+MAX_ISSUERS = 2
+"""Instances that are asked for the keys, one after the other."""
+ISSUING_SERVICE = "user"
+HTTP, FILE = "http", "file://"
 MAX_CACHED_TOKENS = 10_000
 
 
@@ -61,16 +69,29 @@ class KeySource(Protocol):
 
 
 class Keys:
-    """The public keys of a JWKS document at an http(s) or file URL, fetched when a token names an unknown one."""
+    """The public keys of a JWKS document at an http(s) or file URL, fetched when a token names an unknown one.
 
-    def __init__(self, url: str) -> None:
+    Of http URLs `discovery` finds the instances. The one that answered last is asked first.
+    """
+
+    def __init__(self, url: str, discovery: Discovery) -> None:
         self._url = url
+        self._bases: deque[URL] = deque()
+        if url.startswith(HTTP):
+            base = str(URL(url).origin())
+            self._moved({base: About()})
+            discovery.follow(ISSUING_SERVICE, [base], self._moved)
         self._keys: dict[str, jwt.PyJWK] = {}
         self._deleted_users: Collection[UUID] = ()
         self._refreshing: asyncio.Task[None] | None = None
         self._fetched_at = float("-inf")
         self._tried_at = float("-inf")
         self._lock = asyncio.Lock()
+
+    def _moved(self, found: Mapping[str, About]) -> None:
+        """Ask the instances at these base URLs from now on, those that are known already first."""
+        bases = {URL(url) for url in found}
+        self._bases = deque(sorted(bases, key=lambda base: base not in self._bases))
 
     async def get(self, key_id: str) -> jwt.PyJWK | None:
         """The key, None if the issuer does not have it; Unavailable("user") when it cannot be reached."""
@@ -116,24 +137,35 @@ class Keys:
             self._fetched_at = self._tried_at = time.monotonic()
 
     async def _load(self) -> dict[str, Any]:
-        if self._url.startswith("file://"):
-            content = await asyncio.to_thread(Path(self._url.removeprefix("file://")).read_bytes)
+        if self._url.startswith(FILE):
+            content = await asyncio.to_thread(Path(self._url.removeprefix(FILE)).read_bytes)
         else:
-            timeout = aiohttp.ClientTimeout(total=KEYS_TIMEOUT_S)
-            async with (
-                aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
-                session.get(self._url, allow_redirects=False) as answer,
-            ):
-                content = await answer.read()
+            content = await self._fetch()
         document: dict[str, Any] = orjson.loads(content)
         return document
+
+    async def _fetch(self) -> bytes:
+        """From an instance, or when it does not answer from another."""
+        timeout = aiohttp.ClientTimeout(total=KEYS_TIMEOUT_S)
+        async with aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session:
+            for left in reversed(range(min(len(self._bases), MAX_ISSUERS))):
+                base = self._bases[0]
+                try:
+                    async with session.get(base.join(URL(self._url).relative()), allow_redirects=False) as answer:
+                        return await answer.read()
+                except (aiohttp.ClientError, OSError):
+                    if self._bases[0] == base:
+                        self._bases.rotate(-1)
+                    if not left:
+                        raise
+        raise OSError("no instance issues keys")
 
 
 class Authenticator:
     """Turns access tokens into principals; a token that was good is remembered until it expires."""
 
-    def __init__(self, jwks_url: str) -> None:
-        self._keys: KeySource = Keys(jwks_url)
+    def __init__(self, jwks_url: str, discovery: Discovery | None = None) -> None:
+        self._keys: KeySource = Keys(jwks_url, discovery or Fixed())
         self._known: cachetools.TLRUCache[str, tuple[float, Principal]] = cachetools.TLRUCache(
             MAX_CACHED_TOKENS, lambda _, known, __: known[0], time.time
         )

@@ -10,9 +10,8 @@ from contextlib import AsyncExitStack
 import aiohttp
 from starlette.responses import Response, StreamingResponse
 
-from shop.kit.discovery.interface import Discovery
 from shop.kit.errors import Unavailable
-from shop.kit.http import ServiceClient
+from shop.kit.http import Clients
 from shop.kit.http.connections import FAILED, Connections
 
 MAX_STREAM_S = 600.0
@@ -30,14 +29,12 @@ RETRY_EVENT = f"retry: {RETRY_MS}\n\n".encode()
 class EventStreams:
     """At most MAX_STREAMS streams per process; a page without a stream still works by reloading."""
 
-    def __init__(self, urls: Mapping[str, str], discovery: Discovery) -> None:
+    def __init__(self, urls: Mapping[str, str], clients: Clients) -> None:
         """`urls` by the service's name; a service without a URL has no streams."""
         self._connections = Connections(
             connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=MAX_STREAM_S, per_host=MAX_STREAMS
         )
-        self._services = {name: ServiceClient(name, url, self._connections) for name, url in urls.items() if url}
-        for name, service in self._services.items():
-            discovery.follow(name, [one.base_url for one in service.pool.instances], service.pool.update)
+        self._services = {name: clients.get(name, url) for name, url in urls.items() if url}
         self._open = 0
 
     async def open(self, service: str, path: str, token: str, last_event_id: str) -> Response:
@@ -50,7 +47,9 @@ class EventStreams:
         headers = {"accept": "text/event-stream"}
         if EVENT_ID.fullmatch(last_event_id):
             headers["last-event-id"] = last_event_id
-        exchange = self._services[service].open_stream(path, token=token, headers=headers)
+        exchange = self._services[service].open_stream(
+            path, token=token, headers=headers, connections=self._connections
+        )
         stack = AsyncExitStack()
         try:
             upstream = await stack.enter_async_context(exchange)

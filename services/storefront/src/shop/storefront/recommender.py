@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
 from shop.contracts.grpc import recommendation_v1_pb2 as messages
 from shop.contracts.grpc import recommendation_v1_pb2_grpc as stubs
-from shop.kit.balancing.breaker import Breaker, State
-from shop.kit.balancing.instance import About
+from shop.kit.balancing.breaker import State
+from shop.kit.balancing.rules import Rules
+from shop.kit.discovery.interface import Discovery
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.grpc import GrpcClient
 from shop.kit.text import printable
@@ -23,6 +24,7 @@ MAX_RESULTS = 100
 MAX_REASON_CHARACTERS = 160
 PROBE_EVERY_S = 1.0
 """How often a service that failed is asked again, by a task that no page waits for."""
+RULES = Rules(failures_to_open=1, reset_s=PROBE_EVERY_S)
 
 NAME = "recommendation"
 Method = Literal["Recommend", "SimilarTo", "BoughtTogether"]
@@ -42,8 +44,8 @@ class Recommended:
 class Recommender:
     """Every method raises Unavailable when the service is off, has failed lately or takes longer than `timeout_s`.
 
-    Make it on the running loop. One failure opens the breaker: a service that hangs delays only the pages that were
-    being made when it began to.
+    Make it on the running loop. One failure opens an instance's breaker: one that hangs delays only the pages that were
+    being made when it began to, and while others work a page each time that it is tried again.
     """
 
     def __init__(self, addresses: str, timeout_s: float, internal_token: str) -> None:
@@ -51,18 +53,17 @@ class Recommender:
         self._probing: asyncio.Task[None] | None = None
         self._client: GrpcClient | None = None
         if addresses.strip():
-            self._client = GrpcClient(NAME, addresses, [messages.DESCRIPTOR], internal_token)
-            self._client.breaker = Breaker(failures_to_open=1, reset_s=PROBE_EVERY_S)
+            self._client = GrpcClient(NAME, addresses, [messages.DESCRIPTOR], internal_token, RULES)
 
     @property
     def on(self) -> bool:
         """Whether this shop has recommendations."""
         return self._client is not None
 
-    def replace(self, found: Mapping[str, About]) -> None:
-        """Discovery has found other instances than before."""
+    def follow(self, discovery: Discovery) -> None:
+        """Ask the instances that ``discovery`` finds."""
         if self._client is not None:
-            self._client.replace(found)
+            self._client.follow(discovery)
 
     async def recommend(
         self, user_id: str, category: str, limit: int, excluded: Collection[UUID] = ()
@@ -95,7 +96,7 @@ class Recommender:
         client = self._client
         if client is None:
             raise Unavailable(NAME, "recommendations are turned off")
-        if client.breaker.state is not State.CLOSED:
+        if client.state is not State.CLOSED:
             self._probe(client, method, request)
             raise Unavailable(NAME, "recommendation: it failed a moment ago")
         return await self._call(client, method, request)
@@ -115,7 +116,7 @@ class Recommender:
 
     def _probe(self, client: GrpcClient, method: Method, request: Any) -> None:
         """Find out whether the service answers again, without a page waiting for it; one probe at a time."""
-        if client.breaker.state is State.HALF_OPEN and self._probing is None:
+        if client.state is State.HALF_OPEN and self._probing is None:
             self._probing = asyncio.create_task(self._try(client, method, request))
             self._probing.add_done_callback(self._probed)
 

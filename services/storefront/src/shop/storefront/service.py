@@ -85,7 +85,7 @@ class Storefront:
         recommender = Recommender(
             settings.recommendation_grpc_url, settings.recommendation_timeout_s, settings.internal_token
         )
-        context.discovery.follow("recommendation", [], recommender.replace)
+        recommender.follow(context.discovery)
         suggestions = Suggestions(recommender, backends.catalogue, carts)
         food = open_food(context.clients, settings, valkey)
         arcade = open_arcade(context.clients, settings)
@@ -96,7 +96,7 @@ class Storefront:
                 "restaurant": settings.restaurant_url,
                 "achievement": settings.achievement_url,
             },
-            context.discovery,
+            context.clients,
         )
         return cls(settings, backends, carts, streams, suggestions, food, arcade)
 

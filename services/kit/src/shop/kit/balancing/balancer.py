@@ -91,6 +91,14 @@ class Balancer:
             self._refresh(now)
         return len(self._usable)
 
+    def has_other(self, instance: Instance) -> bool:
+        """Whether another than ``instance`` takes requests, and neither asked for a pause nor does badly."""
+        now = self.now()
+        return any(
+            one is not instance and one.healthy and now >= one.paused_until and one.breaker.state is State.CLOSED
+            for one in self.instances
+        )
+
     def pick(self, tried: Container[Instance] = (), *, stream: bool = False) -> Instance | None:
         """An instance that takes a request now and is not among ``tried``; None when there is none.
 

@@ -12,7 +12,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,10 +49,10 @@ Ready = Callable[[], Awaitable[bool]]
 
 
 @dataclass
-class _Followed:
-    urls: set[str] = field(default_factory=set)
+class _Follower:
+    urls: Collection[str]
     """Known before anything was heard."""
-    changed: list[Changed] = field(default_factory=list)
+    changed: Changed
     last: Mapping[str, About] = field(default_factory=dict)
 
 
@@ -77,7 +77,7 @@ class Registry:
         self._settle_s = ttl_s * SETTLE_S / TTL_S
         self._now = now
         self.members = Membership(now(), ttl_s, self._renew_s)
-        self._followed: dict[str, _Followed] = {}
+        self._followers: dict[str, list[_Follower]] = {}
         self._bucket: KeyValue | None = None
         self._departure: asyncio.Task[None] | None = None
         self._forget: Callable[[], None] | None = None
@@ -116,11 +116,9 @@ class Registry:
             self._departure = asyncio.create_task(self._take_out())
 
     def follow(self, service: str, urls: Sequence[str], changed: Changed) -> None:
-        followed = self._followed.setdefault(service, _Followed())
-        followed.urls |= {url.rstrip("/") for url in urls}
-        followed.changed.append(changed)
-        if followed.last:
-            changed(followed.last)
+        self._followers.setdefault(service, []).append(_Follower([url.rstrip("/") for url in urls], changed))
+        if self.members.of(service):
+            self._notify(service)
 
     async def put(self, registration: Registration) -> None:
         """Register an instance, or renew it; Unavailable while the registry is away."""
@@ -217,20 +215,17 @@ class Registry:
             await asyncio.sleep(EXPIRE_EVERY_S)
             for service in self.members.expired():
                 log.info("registrations of %s have expired", service, extra={"event": "registration_expired"})
-            for service in self._followed:
+            for service in self._followers:
                 self._notify(service)
 
     def _notify(self, service: str) -> None:
-        followed = self._followed.get(service)
-        if followed is None:
-            return
-        found = {url: one.about() for url, one in self.members.of(service).items()}
-        if self.members.heard_s < self._settle_s:
-            found = {url: About() for url in followed.urls} | found
-        if found and found != followed.last:
-            followed.last = found
-            for changed in followed.changed:
-                changed(found)
+        registered = {url: one.about() for url, one in self.members.of(service).items()}
+        for follower in self._followers.get(service, ()):
+            settled = self.members.heard_s >= self._settle_s
+            found = registered if settled else {url: About() for url in follower.urls} | registered
+            if found and found != follower.last:
+                follower.last = found
+                follower.changed(found)
 
 
 async def _accepts(url: str) -> bool:

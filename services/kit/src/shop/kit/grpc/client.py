@@ -1,13 +1,13 @@
-"""Calls to another service's gRPC server: a deadline on each, a breaker, retries only for what is declared safe."""
+"""Calls to another service's gRPC server: a deadline on each, balancing, retries only for what is declared safe."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import json
+import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
@@ -15,11 +15,16 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from prometheus_client import Counter, Gauge, Histogram
 
 from shop.kit import spans, telemetry
-from shop.kit.balancing.breaker import MEASURED, Breaker
-from shop.kit.balancing.instance import About
+from shop.kit.balancing.balancer import Balancer
+from shop.kit.balancing.breaker import MEASURED, State
+from shop.kit.balancing.budget import RetryBudget
+from shop.kit.balancing.instance import About, Instance
+from shop.kit.balancing.rules import Rules
+from shop.kit.discovery.interface import Discovery
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.exposition import LATENCY_BUCKETS_S, exemplar
 from shop.kit.grpc import deadline, problems
+from shop.kit.grpc.channels import BalancedChannel, Connection, Method, addresses_of, servers_of, urls_of
 from shop.kit.grpc.interceptor import (
     AUTHORIZATION,
     EXPECTED_CODES,
@@ -29,11 +34,16 @@ from shop.kit.grpc.interceptor import (
     UNMATCHED,
     span_attributes,
 )
+from shop.kit.http.pool import EJECTIONS, REPEATED, REPEATS
 from shop.kit.ids import new_id
 from shop.kit.spans import Kind
 
 CALLS = Counter("shop_grpc_client_requests_total", "gRPC calls to other services", ["upstream", "method", "code"])
-BREAKER = Gauge("shop_grpc_client_breaker_state", "0 closed, 1 half open, 2 open", ["upstream"])
+BREAKER = Gauge(
+    "shop_grpc_client_breaker_state",
+    "The worst of the upstream's instances: 0 closed, 1 half open, 2 open",
+    ["upstream"],
+)
 DURATION = Histogram(
     "shop_grpc_client_request_duration_seconds",
     "Time to the end of the answer",
@@ -43,170 +53,239 @@ DURATION = Histogram(
 BREAKER_OPEN = "BREAKER_OPEN"
 TIMEOUT_S = 3.0
 MAX_TRIES = 3
-"""Of a method that is declared idempotent, while its server is away or stops."""
+"""Of a method that is declared idempotent, while a server is away or stops."""
 FIRST_PAUSE_S = 0.05
 MAX_PAUSE_S = 0.5
-MAX_RECEIVE_BYTES = 4 << 20
-KEEPALIVE_S = 30
-KEEPALIVE_TIMEOUT_S = 10
-FIRST_RECONNECT_S = 0.1
-MAX_RECONNECT_S = 2.0
+MIN_JITTER = 0.5
+"""Of a pause."""
+CONNECT_WINDOW_S = 1.0
+CONNECT_POLL_S = 0.01
+MAX_LOOKS = 8
+"""Instances looked at for one that is connected."""
 CLOSE_GRACE_S = 10.0
-"""For the calls under way when the instances are others than before."""
-NEVER_MS = 2**31 - 1
-MIN_RESOLUTION_INTERVAL_S = 1.0
-"""A name is resolved again when a connection ends, at most this often; servers end connections after some seconds
-(``grpc_max_connection_age_s``), which is how a client finds new instances."""
+"""For the calls under way at an instance that is gone."""
+TRIED_AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+"""A server that stops cancels the calls that reach it meanwhile."""
 
 
-def target_of(addresses: str) -> str:
-    """The channel's target: one name such as dns:///loyalty-grpc:50051, or IP addresses separated by commas."""
-    found = [one.strip() for one in addresses.split(",") if one.strip()]
-    if not found:
-        raise ValueError("no gRPC address is set")
-    if len(found) == 1 and not _is_ip(found[0]):
-        return found[0]
-    kinds = {_ip(one).version for one in found}
-    if len(kinds) != 1:
-        raise ValueError(f"gRPC addresses must be all IPv4 or all IPv6: {addresses}")
-    return f"ipv{kinds.pop()}:{','.join(found)}"
+def methods_of(files: Sequence[FileDescriptor]) -> dict[str, MethodDescriptor]:
+    """The methods by their paths."""
+    found = [method for file in files for one in file.services_by_name.values() for method in one.methods]
+    return {f"/{one.containing_service.full_name}/{one.name}": one for one in found}
 
 
-def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    return ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How one try ended: with a response, or an error to raise."""
 
+    code: grpc.StatusCode
+    response: Any = None
+    error: Problem | OutcomeUnknown | None = None
 
-def _is_ip(address: str) -> bool:
-    try:
-        _ip(address)
-    except ValueError:
-        return False
-    return True
-
-
-def methods_of(files: Sequence[FileDescriptor]) -> list[MethodDescriptor]:
-    return [method for file in files for one in file.services_by_name.values() for method in one.methods]
-
-
-def service_config(files: Sequence[FileDescriptor]) -> str:
-    """gRPC's own JSON: round robin, and retries for methods whose idempotency_level allows them."""
-    safe = [
-        {"service": method.containing_service.full_name, "method": method.name}
-        for method in methods_of(files)
-        if method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN
-    ]
-    retries = {
-        "maxAttempts": MAX_TRIES,
-        "initialBackoff": f"{FIRST_PAUSE_S}s",
-        "maxBackoff": f"{MAX_PAUSE_S}s",
-        "backoffMultiplier": 2,
-        # A server that stops cancels the calls that reach it meanwhile.
-        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
-    }
-    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
-    if safe:
-        config["methodConfig"] = [{"name": safe, "retryPolicy": retries}]
-    return json.dumps(config)
+    @property
+    def answered(self) -> bool:
+        """A problem is an answer as well."""
+        return not isinstance(self.error, OutcomeUnknown)
 
 
 class GrpcClient:
-    """One service at one DNS name, or at several IP addresses separated by commas; calls go to them in turn.
+    """One service at several addresses, separated by commas, or at one name that gRPC resolves.
 
-    Make it on the running loop, to which its connections belong. It connects at once, and again whenever a connection
-    ends, so that calls find one that is ready. Make stubs for each call: ``channel`` is another one when discovery has
-    found other instances. A call with several parts (a stream) is made with the stub itself, with
-    ``metadata()`` and a timeout.
+    `shop.kit.balancing` chooses the instance of each call among those that are connected. A name is one instance to it,
+    behind which gRPC takes turns; `replace` puts what discovery has found in its place. Make the client on the running
+    loop, to which its connections belong. It connects at once, so that calls find a connection. Stubs are made with
+    ``channel``. A call with several parts (a stream) is made with the stub itself, with ``metadata()`` and a timeout.
     """
 
-    def __init__(self, name: str, addresses: str, files: Sequence[FileDescriptor], internal_token: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        addresses: str,
+        files: Sequence[FileDescriptor],
+        internal_token: str = "",
+        rules: Rules | None = None,
+    ) -> None:
         self.name = name
-        self.breaker = Breaker()
+        self.balancer = Balancer(addresses_of(addresses), rules, opened=EJECTIONS.labels(name).inc)
+        # For type checkers: of grpc's class it has what stubs use.
+        self.channel = cast("grpc.aio.Channel", BalancedChannel(lambda: self._connections[self._any().base_url]))
+        self._addresses = addresses
         self._internal_token = internal_token
-        methods = {f"/{one.containing_service.full_name}/{one.name}" for one in methods_of(files)}
-        self._files = files
-        self._methods = methods
-        self._target = target_of(addresses)
+        self._budget = RetryBudget(self.balancer.now())
+        self._methods = methods_of(files)
+        self._connections = {one.base_url: Connection(one.base_url) for one in self.balancer.instances}
         self._closing: set[asyncio.Task[None]] = set()
-        self._expect(methods)
-        self.channel = self._connected()
+        self._expect()
 
-    def _connected(self) -> grpc.aio.Channel:
-        channel = grpc.aio.insecure_channel(
-            self._target,
-            options=[
-                ("grpc.service_config", service_config(self._files)),
-                ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
-                ("grpc.keepalive_time_ms", int(KEEPALIVE_S * 1_000)),
-                ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_S * 1_000),
-                ("grpc.initial_reconnect_backoff_ms", int(FIRST_RECONNECT_S * 1_000)),
-                ("grpc.min_reconnect_backoff_ms", int(FIRST_RECONNECT_S * 1_000)),
-                ("grpc.max_reconnect_backoff_ms", int(MAX_RECONNECT_S * 1_000)),
-                ("grpc.dns_min_time_between_resolutions_ms", int(MIN_RESOLUTION_INTERVAL_S * 1_000)),
-                # A proxy of the environment leads out of the shop.
-                ("grpc.enable_http_proxy", 0),
-                # Connections are this client's own, and end with it.
-                ("grpc.use_local_subchannel_pool", 1),
-                ("grpc.client_idle_timeout_ms", NEVER_MS),
-            ],
-            interceptors=[_Measured(self, self._methods)],
-        )
-        channel.get_state(try_to_connect=True)
-        return channel
-
-    def replace(self, found: Mapping[str, About]) -> None:
-        """Send further calls to the gRPC servers of the instances that discovery has found, once it knows all of them.
-
-        Calls under way are finished.
-        """
-        addresses = sorted(one.grpc for one in found.values() if one.grpc)
-        if not addresses or any(not one.id for one in found.values()):
-            return
-        target = target_of(",".join(addresses))
-        if target != self._target:
-            self._target = target
-            old, self.channel = self.channel, self._connected()
-            closing = asyncio.create_task(old.close(CLOSE_GRACE_S))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
-
-    def _expect(self, methods: Collection[str]) -> None:
+    def _expect(self) -> None:
         """Make the time series that alerts look for."""
-        BREAKER.labels(self.name).set_function(lambda: MEASURED[self.breaker.state])
+        BREAKER.labels(self.name).set_function(self._worst)
         CALLS.labels(self.name, UNMATCHED, BREAKER_OPEN)
-        for method in methods:
+        for result in REPEATED:
+            REPEATS.labels(self.name, result)
+        for method in self._methods:
             for code in EXPECTED_CODES:
                 CALLS.labels(self.name, method, code.name)
             DURATION.labels(self.name, method)
 
-    async def call[Q, R](
-        self, method: Callable[..., grpc.aio.UnaryUnaryCall[Q, R]], request: Q, *, timeout_s: float = TIMEOUT_S
-    ) -> R:
+    def _worst(self) -> int:
+        return max(MEASURED[one.breaker.state] for one in self.balancer.instances)
+
+    @property
+    def state(self) -> State:
+        """Open while the breakers of all instances are, closed while one is."""
+        return min((one.breaker.state for one in self.balancer.instances), key=MEASURED.__getitem__)
+
+    def follow(self, discovery: Discovery) -> None:
+        """Take the instances from ``discovery``, and the addresses of the settings until it has found some."""
+        discovery.follow(self.name, urls_of(self._addresses), self.replace)
+
+    def replace(self, found: Mapping[str, About]) -> None:
+        """Send further calls to the gRPC servers of the instances that discovery has found.
+
+        Those that stay keep their connection and what is known of them; calls under way elsewhere are finished.
+        """
+        servers = servers_of(found)
+        if not servers:
+            return
+        added, gone = self.balancer.update(servers)
+        self._connections |= {one.base_url: Connection(one.base_url) for one in added}
+        for one in gone:
+            closing = asyncio.create_task(self._connections.pop(one.base_url).channel.close(CLOSE_GRACE_S))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def call[Q, R](self, method: Callable[..., Awaitable[R]], request: Q, *, timeout_s: float = TIMEOUT_S) -> R:
         """The answer to ``request``, with the caller's trace and within its deadline.
 
-        A problem of the service (4xx) is raised as the Problem that it is. An open breaker is raised as Unavailable;
-        every other failure as OutcomeUnknown, because the call may have been carried out.
+        A method that is declared idempotent is tried again while its server is away or stops, at another instance if
+        there is one, within the service's budget. A problem of the service (4xx) is raised as the Problem that it is.
+        An open breaker is raised as Unavailable; every other failure as OutcomeUnknown, because the call may have been
+        carried out.
         """
-        timeout_s = deadline.within(timeout_s)
-        if not self.breaker.allows():
+        called = cast("Method", method)
+        ends_at = self.balancer.now() + deadline.within(timeout_s)
+        instance = await self._first(ends_at)
+        self._budget.requested()
+        known = called.path if called.path in self._methods else UNMATCHED
+        started = time.perf_counter()
+        with spans.span(called.path[1:], span_attributes(called.path), Kind.CLIENT) as recorded:
+            try:
+                outcome = await self._send(instance, called, request, ends_at)
+            except asyncio.CancelledError:
+                CALLS.labels(self.name, known, grpc.StatusCode.CANCELLED.name).inc()
+                raise
+            if recorded is not None:
+                recorded.attributes[STATUS_ATTRIBUTE] = outcome.code.value[0]
+                if outcome.code is not grpc.StatusCode.OK:
+                    recorded.fail(outcome.code.name)
+        CALLS.labels(self.name, known, outcome.code.name).inc()
+        DURATION.labels(self.name, known).observe(time.perf_counter() - started, exemplar())
+        if outcome.error is not None:
+            raise outcome.error
+        return cast("R", outcome.response)
+
+    async def _first(self, ends_at: float) -> Instance:
+        """The instance for a new call; Unavailable when every breaker is open.
+
+        While none of several is connected but one may be in a moment, that is awaited.
+        """
+        until = min(ends_at, self.balancer.now() + CONNECT_WINDOW_S)
+        while (found := self._connected()) is None and self._connecting() and self.balancer.now() < until:  # noqa: ASYNC110
+            await asyncio.sleep(CONNECT_POLL_S)
+        return found or self._any()
+
+    def _connecting(self) -> bool:
+        return len(self._connections) > 1 and not all(one.failed for one in self._connections.values())
+
+    def _any(self) -> Instance:
+        """An instance, connected or not; Unavailable when every breaker is open."""
+        instance = self._connected() or self.balancer.pick()
+        if instance is None:
             CALLS.labels(self.name, UNMATCHED, BREAKER_OPEN).inc()
             raise Unavailable(self.name, f"{self.name}: breaker open")
+        return instance
+
+    def _connected(self, tried: Collection[Instance] = ()) -> Instance | None:
+        """The balancer's choice among the instances that are connected: what one gets that is not cannot be sent."""
+        passed = list(tried)
+        for _ in range(MAX_LOOKS):
+            one = self.balancer.pick(passed)
+            if one is None or self._connections[one.base_url].ready:
+                return one
+            passed.append(one)
+        return None
+
+    async def _send(self, instance: Instance, method: Method, request: Any, ends_at: float) -> _Outcome:
+        """One try after the other. What one instance could not do counts against it when another gets the call, or
+        nobody does: not each time."""
+        tried: list[Instance] = []
+        while True:
+            outcome = await self._try(instance, method, request, ends_at)
+            if outcome.code not in TRIED_AGAIN or outcome.answered:
+                return outcome
+            tried.append(instance)
+            another = await self._another(tried, ends_at) if self._may_repeat(method, len(tried)) else None
+            if another is not instance:
+                self.balancer.failed(instance, 0.0)
+            if another is None:
+                return outcome
+            instance = another
+
+    def _may_repeat(self, method: Method, tries: int) -> bool:
+        known = self._methods.get(method.path)
+        if known is None or known.GetOptions().idempotency_level == MethodOptions.IDEMPOTENCY_UNKNOWN:
+            return False
+        if tries >= MAX_TRIES:
+            return False
+        allowed = self._budget.take(self.balancer.now())
+        REPEATS.labels(self.name, "sent" if allowed else "over_budget").inc()
+        return allowed
+
+    async def _another(self, tried: Sequence[Instance], ends_at: float) -> Instance | None:
+        """Another instance at once, or after a pause any; None when there is none, or no time for the pause."""
+        if found := self._connected(tried):
+            return found
+        pause_s = min(FIRST_PAUSE_S * 2.0 ** (len(tried) - 1), MAX_PAUSE_S) * random.uniform(MIN_JITTER, 1.0)
+        if self.balancer.now() + pause_s >= ends_at:
+            return None
+        await asyncio.sleep(pause_s)
+        return self._connected() or self.balancer.pick()
+
+    async def _try(self, instance: Instance, method: Method, request: Any, ends_at: float) -> _Outcome:
+        began = self.balancer.now()
+        number = instance.began(began)
         try:
-            response = await method(request, timeout=timeout_s)
+            outcome = await self._outcome(self._connections[instance.base_url], method, request, ends_at - began)
+        finally:
+            instance.ended(number)
+        taken_s = self.balancer.now() - began
+        if outcome.answered:
+            self.balancer.succeeded(instance, taken_s)
+        elif outcome.code not in TRIED_AGAIN:
+            self.balancer.failed(instance, taken_s)
+        return outcome
+
+    async def _outcome(self, connection: Connection, method: Method, request: Any, left_s: float) -> _Outcome:
+        try:
+            response = await connection.callable_of(method)(request, timeout=left_s, metadata=self.metadata())
         except grpc.aio.AioRpcError as error:
-            raise self._failure(error) from error
+            failed = problems.problem_of(error) or self._unknown(f"{error.code().name}: {error.details()}")
+            failed.__cause__ = error
+            return _Outcome(error.code(), error=failed)
         except asyncio.CancelledError:
             # Also what grpc raises when the server cancelled the call, for example at the end of its drain.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            self.breaker.failed()
-            raise OutcomeUnknown(self.name, f"{self.name}: the server cancelled the call") from None
+            return _Outcome(grpc.StatusCode.CANCELLED, error=self._unknown("the server cancelled the call"))
         if response is None:
             # What grpc returns for bytes that are not the message.
-            self.breaker.failed()
-            raise OutcomeUnknown(self.name, f"{self.name}: the answer is not of the method's type")
-        self.breaker.succeeded()
-        return response
+            return _Outcome(grpc.StatusCode.OK, error=self._unknown("the answer is not of the method's type"))
+        return _Outcome(grpc.StatusCode.OK, response)
+
+    def _unknown(self, detail: str) -> OutcomeUnknown:
+        return OutcomeUnknown(self.name, f"{self.name}: {detail}")
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What each call carries: trace context, request id, and the token that the services share."""
@@ -216,47 +295,7 @@ class GrpcClient:
             (AUTHORIZATION, f"Bearer {self._internal_token}"),
         )
 
-    def _failure(self, error: grpc.aio.AioRpcError) -> Problem | OutcomeUnknown:
-        problem = problems.problem_of(error)
-        if problem is not None:
-            self.breaker.succeeded()
-            return problem
-        self.breaker.failed()
-        return OutcomeUnknown(self.name, f"{self.name}: {error.code().name}: {error.details()}")
-
     async def close(self) -> None:
         for closing in self._closing:
             closing.cancel()
-        await self.channel.close()
-
-
-class _Measured(grpc.aio.UnaryUnaryClientInterceptor):
-    """Gives each call a span and the client's metadata, and counts it by its final status."""
-
-    def __init__(self, client: GrpcClient, methods: set[str]) -> None:
-        self._client = client
-        self._methods = methods
-
-    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        called = client_call_details.method
-        text = called.decode() if isinstance(called, bytes) else str(called)
-        method = text if text in self._methods else UNMATCHED
-        name = self._client.name
-        started = time.perf_counter()
-        with spans.span(text[1:], span_attributes(text), Kind.CLIENT) as recorded:
-            metadata = grpc.aio.Metadata(*self._client.metadata())
-            call = await continuation(client_call_details._replace(metadata=metadata), request)
-            try:
-                code = await call.code()
-            except asyncio.CancelledError:
-                # Otherwise the service works on for a caller that is gone.
-                call.cancel()
-                CALLS.labels(name, method, grpc.StatusCode.CANCELLED.name).inc()
-                raise
-            if recorded is not None:
-                recorded.attributes[STATUS_ATTRIBUTE] = code.value[0]
-                if code is not grpc.StatusCode.OK:
-                    recorded.fail(code.name)
-        CALLS.labels(name, method, code.name).inc()
-        DURATION.labels(name, method).observe(time.perf_counter() - started, exemplar())
-        return call
+        await asyncio.gather(*(one.channel.close() for one in self._connections.values()))

@@ -24,7 +24,7 @@ from shop.kit.http.client_span import answered, client_span
 from shop.kit.http.connections import FAILED, FIRST_ERROR_STATUS, FIRST_FAULT_STATUS, Connections, ServiceResponse
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
 from shop.kit.ids import new_id
-from shop.kit.methods import IDEMPOTENT
+from shop.kit.methods import IDEMPOTENT, READS
 
 CALLS = Counter("shop_client_requests_total", "Requests to other services", ["upstream", "outcome"])
 DURATION = Histogram(
@@ -121,12 +121,12 @@ class ServiceClient:
     ) -> Response:
         """Send one request, with the caller's trace.
 
-        As long as no connection can be made it is tried again, for up to CONNECT_WINDOW_S. A GET whose outcome is
-        unknown is sent a second time, if possible to another instance; what else may have been sent is sent again only
-        if it is idempotent and its connection was closed before an answer. All of it is within the service's budget. A
-        503 with one of the problem codes ``refusals`` says that the request was not carried out, and is raised as that
-        Problem. A GET that is not answered after ``hedge_after_s`` seconds is sent to another instance as well, and the
-        first answer counts; None for never.
+        As long as no connection can be made it is tried again, for up to CONNECT_WINDOW_S. A read whose outcome is
+        unknown is sent a second time, if possible to another instance, and not to one that asked for a pause; what else
+        may have been sent is sent again only if it is idempotent and its connection was closed before an answer. All of
+        it is within the service's budget. A 503 with one of the problem codes ``refusals`` says that the request was
+        not carried out, and is raised as that Problem. A GET that is not answered after ``hedge_after_s`` seconds is
+        sent to another instance as well, and the first answer counts; None for never.
         """
         content = None if json is None else orjson.dumps(json, default=str)
         target = URL(path).raw_path_qs + (f"?{urlencode(params, doseq=True)}" if params else "")
@@ -146,7 +146,7 @@ class ServiceClient:
             return await self._send(exchange, timeout_s, refusals)
         except OutcomeUnknown:
             took_all = asyncio.get_running_loop().time() - begun >= timeout_s
-            if request.method != "GET" or took_all or not self.pool.may_repeat():
+            if request.method not in READS or took_all or exchange.waits() or not self.pool.may_repeat():
                 raise
         await asyncio.sleep(GET_RETRY_WAIT_S * random.random())
         return await self._send(self._exchange(request, timeout_s, _used(exchange)), timeout_s, refusals)
@@ -172,10 +172,13 @@ class ServiceClient:
             for one in sent:
                 one.cancel()
 
-    def open_stream(self, path: str, *, token: str, headers: Mapping[str, str]) -> Exchange:
-        """A GET whose answer is read piece by piece; its failures are the caller's."""
+    def open_stream(self, path: str, *, token: str, headers: Mapping[str, str], connections: Connections) -> Exchange:
+        """A GET whose answer is read piece by piece; its failures are the caller's.
+
+        ``connections`` are for streams: those of other requests are fewer, and an answer's pieces come faster there.
+        """
         request = Request("GET", path, self._headers(headers, token), lambda: None, repeatable=True, stream=True)
-        return Exchange(self.pool, request, CONNECT_WINDOW_S)
+        return Exchange(self.pool, request, CONNECT_WINDOW_S, connections=connections)
 
     def _headers(self, headers: Mapping[str, str], token: str | None) -> dict[str, str]:
         """Without compression, which costs more time between services than it saves."""

@@ -48,7 +48,8 @@ class NoInstance(NotConnected):
 class Request:
     """``target`` is the encoded path and query; ``data()`` is called once per try.
 
-    ``repeatable``: sending it twice does no more than sending it once. ``stream``: it is for an event stream.
+    ``repeatable``: sending it twice does no more than sending it once. ``safe``: also after it was answered, because it
+    changes nothing or its service keeps the first answer. ``stream``: it is for an event stream.
     """
 
     method: str
@@ -56,6 +57,7 @@ class Request:
     headers: Mapping[str, str]
     data: Callable[[], Data]
     repeatable: bool
+    safe: bool = False
     stream: bool = False
 
 
@@ -164,10 +166,19 @@ class Exchange:
     As long as no connection can be made, other instances are tried, for up to ``window_s`` seconds: then NotConnected.
     Any other of FAILED means that the request may have been carried out. Refused connections count as failures
     of the instance; what else does is the caller's decision. ``avoid``: instances that get it only if no other can.
+    ``connections`` are used instead of the pool's.
     """
 
-    def __init__(self, pool: ServicePool, request: Request, window_s: float, avoid: Collection[Instance] = ()) -> None:
+    def __init__(
+        self,
+        pool: ServicePool,
+        request: Request,
+        window_s: float,
+        avoid: Collection[Instance] = (),
+        connections: Connections | None = None,
+    ) -> None:
         self._pool = pool
+        self._connections = connections or pool.connections
         self._request = request
         self._window_s = window_s
         self._avoid = avoid
@@ -177,7 +188,7 @@ class Exchange:
         self.reconnects = 0
         """Further tries of a request that could not be sent."""
         self.repeated = False
-        """Whether it was sent again because its connection was closed."""
+        """Whether it was sent again, because its connection was closed or another instance answered 503."""
         self._is_stream = False
         self._number = 0
         self._sent_at = 0.0
@@ -200,6 +211,27 @@ class Exchange:
             if wait_s := self._retry_after_s():
                 self._pool.balancer.pause(self.instance, wait_s)
 
+    def elsewhere(self) -> Exchange | None:
+        """The request once more, at another instance, after a 503 of this one; None where that may not or cannot be.
+
+        Not when every other instance does badly or has asked for a pause, and only within the service's budget.
+        """
+        if self._response is None or self._response.status != RETRY_AFTER_STATUS or self.instance is None:
+            return None
+        if self.repeated or not self._request.safe or not self._pool.balancer.has_other(self.instance):
+            return None
+        if not self._pool.may_repeat():
+            return None
+        again = Exchange(self._pool, self._request, self._window_s, (self.instance,), self._connections)
+        again.repeated = True
+        return again
+
+    def waits(self) -> bool:
+        """Whether the instance asked for a pause and there is no other to ask."""
+        if self.instance is None or not self._retry_after_s():
+            return False
+        return not self._pool.balancer.has_other(self.instance)
+
     def _seconds(self) -> float:
         """From sending the request to the head of its answer, or until now."""
         return self._pool.balancer.now() - self._sent_at if self._taken_s is None else self._taken_s
@@ -220,7 +252,8 @@ class Exchange:
 
     async def __aenter__(self) -> ServiceResponse:
         instance = await self._pool.first(self._avoid, stream=self._request.stream)
-        self._pool.budget.requested()
+        if not self.repeated:
+            self._pool.budget.requested()
         search: Reconnect[Instance] | None = None
         while True:
             self.instance = instance
@@ -256,7 +289,7 @@ class Exchange:
 
     def _head_from(self, instance: Instance) -> Awaitable[ServiceResponse]:
         """The head of the answer; a repeated request gets a connection of its own."""
-        request, connections = self._request, self._pool.connections
+        request, connections = self._request, self._connections
         session = connections.single_use if self.repeated else connections.reused
         response = session.request(
             request.method,
