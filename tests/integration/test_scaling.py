@@ -1,4 +1,4 @@
-"""Processes of services come and go while the shop is used; nobody else is restarted."""
+"""Processes of services come, go and are restarted while the shop is used; nobody else is restarted."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from shop.operator.local import monitoring
 from shop.operator.local.data_dir import DataDir
 from tests.conftest import RunningShop
 from tests.integration.audit import assert_clean
-from tests.integration.buyers import ends_as, insist, new_product
+from tests.integration.buyers import ends_as, insist, new_product, order
 from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.shop
 
 SCALED = ("product", "order")
 ORDERS_EACH = 12
+STOCK = 10_000
 WAIT_S = 60.0
 LOOK_EVERY_S = 0.2
 
@@ -65,11 +66,24 @@ async def read(shop: RunningShop, statuses: Counter[int], done: asyncio.Event) -
                 statuses[answer.status] += 1
 
 
-async def test_services_are_scaled_under_load_and_one_of_several_may_be_killed(
+async def order_while(work: asyncio.Task[None], api: Shop, buyers: list[str], product_id: str) -> Counter[int]:
+    """The statuses of orders that are sent once each, one after the other by each buyer, until ``work`` is done."""
+    statuses = Counter[int]()
+
+    async def buy(buyer: str) -> None:
+        while not work.done():
+            answer = await order(api, buyer, product_id)
+            statuses[answer.status] += 1
+
+    await asyncio.gather(work, *map(buy, buyers))
+    return statuses
+
+
+async def test_services_are_scaled_and_restarted_under_load_and_one_of_several_may_be_killed(
     shop: RunningShop, api: Shop, admin: str
 ) -> None:
     before, statuses, done = pids(shop), Counter[int](), asyncio.Event()
-    product = await new_product(api, admin, 3 * ORDERS_EACH)
+    product = await new_product(api, admin, STOCK)
     buyers = await api.sign_up_many(ORDERS_EACH)
     readers = [asyncio.create_task(read(shop, statuses, done)) for _ in range(2)]
 
@@ -88,6 +102,19 @@ async def test_services_are_scaled_under_load_and_one_of_several_may_be_killed(
     os.kill(pids(shop)["product-2"], signal.SIGKILL)
     assert await buy() == {"confirmed"}
     await wait_until(lambda: shop.is_back("product", restarts), WAIT_S, "product being back", LOOK_EVERY_S)
+    old = pids(shop)
+
+    async def first_is_replaced_and_last_is_not() -> bool:
+        now = await asyncio.to_thread(pids, shop)
+        return (now["product-1"] != old["product-1"], now["product-3"] != old["product-3"]) == (True, False)
+
+    restarting = asyncio.create_task(asyncio.to_thread(shop.local.restart, "product"))
+    ordered, _ = await asyncio.gather(
+        order_while(restarting, api, buyers[:2], product["id"]),
+        wait_until(first_is_replaced_and_last_is_not, WAIT_S, "one after the other", LOOK_EVERY_S),
+    )
+    assert ordered.keys() == {201}
+    assert all(pids(shop)[name] != pid for name, pid in old.items() if name.startswith("product-"))
     for noun in SCALED:
         await asyncio.to_thread(shop.local.scale, noun, 1)
         await knows(shop, admin, noun, 1)
@@ -95,7 +122,7 @@ async def test_services_are_scaled_under_load_and_one_of_several_may_be_killed(
     done.set()
     await asyncio.gather(*readers)
     assert statuses.keys() == {200}
-    assert pids(shop) == before
+    assert pids(shop) == before | {"product-1": pids(shop)["product-1"]}
     assert scraped(shop) == {one["name"] for one in shop.local.status()["components"] if one["kind"] == "service"}
     await assert_clean(shop)
 

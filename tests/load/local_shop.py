@@ -75,6 +75,10 @@ class LocalShop:
         """Returns once it is ready."""
         running_shop.command(DataDir(self.data_dir), "start", component=component)
 
+    def restart(self, component: str) -> None:
+        """One process after the other, as `shopctl restart` does; returns once all are ready."""
+        running_shop.command(DataDir(self.data_dir), "restart", component=component)
+
     def scale(self, noun: str, count: int) -> list[str]:
         """The names of the service's processes, once all are ready."""
         answer = running_shop.command(DataDir(self.data_dir), "scale", service=noun, count=count)

@@ -25,13 +25,15 @@ def start(
 
 
 def restart(component: ComponentArgument, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """Stop a component of the running shop, start it again and return once it is ready."""
-    _carry_out("stop", component, data_dir)
-    console.write(f"restarted: {_carry_out('start', component, data_dir)}")
+    """Restart a component of the running shop and return once it is ready.
+
+    The processes of a service are restarted one after the other, so that with several of them no request fails.
+    """
+    console.write(f"restarted: {_carry_out('restart', component, data_dir)}")
 
 
 def _carry_out(action: str, component: str, data_dir: Path) -> str:
-    """The components that the running shop has stopped or started."""
+    """The components that the running shop has stopped, started or restarted."""
     from shop.operator.local import running_shop
 
     return ", ".join(running_shop.command(data_folder(data_dir), action, component=component)["components"])

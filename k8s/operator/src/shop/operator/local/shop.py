@@ -279,6 +279,8 @@ class LocalShop:
                 await self._supervisor.start(chosen)
                 self._say(f"started on request: {', '.join(one.name for one in chosen)}")
                 return {"components": [one.name for one in chosen]}
+            case "restart":
+                return await self._restart(self._chosen(request))
             case "log-level":
                 chosen = self._chosen(request)
                 log_levels.choose(chosen, str(request.get("level")))
@@ -288,6 +290,15 @@ class LocalShop:
             case "audit":
                 return await audit_process.run(self.data.path)
         raise ShopctlError(f"unknown command {request.get('command')!r}")
+
+    async def _restart(self, chosen: Sequence[Component]) -> dict[str, Any]:
+        """One after the other, each once the one before is ready: a service with several processes stays available."""
+        for one in chosen:
+            await self._supervisor.stop([one])
+            await self._supervisor.start([one])
+        names = [one.name for one in chosen]
+        self._say(f"restarted on request: {', '.join(names)}")
+        return {"components": names}
 
     async def _scale(self, noun: str, count: int) -> dict[str, Any]:
         if self._processes is None or self._phase != "selling":
