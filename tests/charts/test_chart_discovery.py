@@ -1,13 +1,18 @@
-"""With `global.discovery: EndpointSlices` services may watch where pods are; without it they have no token at all."""
+"""With `global.discovery: EndpointSlices` services may watch where pods are; otherwise they have no token at all.
+
+With `DNS` each has a headless Service by which the others find its pods.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from tests.charts.rendering import NAMESPACE, Object, Refused, _set, kind, preset, template
 
+SERVICE_PORT = 8_000
 WATCHING = _set("global.discovery=EndpointSlices", "global.namePrefix=books")
 
 
@@ -48,6 +53,33 @@ def test_without_it_there_are_no_rights_and_no_tokens() -> None:
     assert kind(objects, "Role") == kind(objects, "RoleBinding") == []
     assert {pod(one)["automountServiceAccountToken"] for one in services(objects)} == {False}
     assert {discovery_of(one) for one in services(objects)} == {None}
+
+
+def test_by_dns_every_address_names_a_headless_service_and_nobody_has_rights() -> None:
+    objects = template("shop", *_set("global.discovery=DNS", "global.namePrefix=books"))
+    headless = {one["metadata"]["name"]: one["spec"] for one in kind(objects, "Service") if is_of_pods(one)}
+    whole = {one["metadata"]["name"]: one["spec"] for one in kind(objects, "Service")}
+    assert headless.keys() == {f"{pod(one)['serviceAccountName']}-pods" for one in services(objects)}
+    for name, spec in headless.items():
+        assert (spec["clusterIP"], spec["selector"]) == ("None", whole[name.removesuffix("-pods")]["selector"])
+        assert not spec.get("publishNotReadyAddresses")
+    found = {host for one in services(objects) for host in hosts_of(one)}
+    assert len(found) > 5
+    assert found <= headless.keys()
+    assert {discovery_of(one) for one in services(objects)} == {"dns"}
+    assert kind(objects, "Role") == kind(objects, "RoleBinding") == []
+    assert {pod(one)["automountServiceAccountToken"] for one in services(objects)} == {False}
+
+
+def is_of_pods(service: Object) -> bool:
+    return bool(service["metadata"]["name"].endswith("-pods"))
+
+
+def hosts_of(deployment: Object) -> set[str]:
+    """Of the other services' addresses."""
+    [container] = pod(deployment)["containers"]
+    urls = [one["value"] for one in container["env"] if one["name"].endswith("_URL") and "value" in one]
+    return {URL(url).host or "" for url in urls if URL(url).port == SERVICE_PORT}
 
 
 def test_there_is_no_other_way() -> None:

@@ -59,6 +59,8 @@ spec:
             {{- include "service.settings" . | nindent 12 }}
             {{- if eq .Values.global.discovery "EndpointSlices" }}
             - {name: SHOP_DISCOVERY, value: kubernetes}
+            {{- else if eq .Values.global.discovery "DNS" }}
+            - {name: SHOP_DISCOVERY, value: dns}
             {{- end }}
             {{- if .Values.global.tracing.endpoint }}
             - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}

@@ -30,7 +30,7 @@
 
 {{/* (list context NOUN): the URL of that service. */}}
 {{- define "shop.url" -}}
-http://{{ include "shop.name" . }}:8000
+http://{{ include "shop.name" . }}{{ if eq (index . 0).Values.global.discovery "DNS" }}-pods{{ end }}:8000
 {{- end }}
 
 {{/* The same of a service that a shop can be without; empty if it is. */}}

@@ -192,6 +192,7 @@ specs = st.fixed_dictionaries(
         "exposure": exposures,
         "observability": observability,
         "networkPolicies": st.booleans(),
+        "discovery": st.sampled_from(("Service", "DNS")),
         "ipFamilyPolicy": st.sampled_from(("PreferDualStack", "RequireDualStack")),
         "ipFamilies": st.sampled_from((["IPv4"], ["IPv6"])),
         "podDisruptionBudgets": st.booleans(),

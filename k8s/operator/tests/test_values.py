@@ -152,6 +152,8 @@ REACHES: list[tuple[Spec, str, Any]] = [
         "services.gateway.httpRoute",
         {"enabled": True, "hostnames": ["a.example"], "gatewayRef": GATEWAY["gatewayRef"]},
     ),
+    ({}, "global.discovery", "Service"),
+    ({"discovery": "DNS"}, "global.discovery", "DNS"),
     ({}, "global.ipFamilyPolicy", ""),
     ({"ipFamilyPolicy": "PreferDualStack"}, "global.ipFamilyPolicy", "PreferDualStack"),
     ({"ipFamilies": ["IPv6"]}, "global.ipFamilies", ["IPv6"]),

@@ -43,6 +43,7 @@ CLUSTER_ONLY: Mapping[str, str] = {
     "observability.dashboardLabels": "a cluster",
     "observability.dashboardAnnotations": "a cluster",
     "networkPolicies": "a cluster",
+    "discovery": "a cluster; here instances register in NATS",
     "ipFamilyPolicy": "a cluster",
     "ipFamilies": "a cluster",
     "podDisruptionBudgets": "a cluster",

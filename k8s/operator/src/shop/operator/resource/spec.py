@@ -212,6 +212,9 @@ class ShopSpec(Part):
     """ServiceMonitors, alert rules, dashboards and traces."""
     network_policies: Flag = True
     """Allow only declared callers to connect; the cluster's network must enforce NetworkPolicies. Cluster only."""
+    discovery: Literal["Service", "DNS"] = "Service"
+    """How services find each other's pods: by Services, which spread connections, or by DNS with headless Services, so
+    that requests go where they cost least. Cluster only."""
     ip_family_policy: Literal["SingleStack", "PreferDualStack", "RequireDualStack"] | None = None
     """Families of the Services' addresses; left out, the cluster's default. Cluster only."""
     ip_families: Annotated[tuple[Literal["IPv4", "IPv6"], ...], Field(max_length=2)] = ()

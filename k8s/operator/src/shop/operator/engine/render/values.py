@@ -141,6 +141,7 @@ def _global(shop: Shop, version: str, images: Images) -> Values:
         "database": _database_access(spec.database),
         "publicUrl": public_url(spec.exposure),
         "trustedProxies": list(spec.exposure.trusted_proxies),
+        "discovery": spec.discovery,
         "ipFamilyPolicy": spec.ip_family_policy or "",
         "ipFamilies": list(spec.ip_families),
         "podDisruptionBudgets": spec.pod_disruption_budgets,

@@ -1,0 +1,21 @@
+{{/* Headless: its name has the address of each pod that is ready, for services that balance over them. */}}
+{{- define "service.podsService" -}}
+{{- if eq .Values.global.discovery "DNS" }}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ include "service.fullname" . }}-pods
+  labels: {{- include "service.labels" . | nindent 4 }}
+spec:
+  type: ClusterIP
+  clusterIP: None
+  {{- with include "service.ipFamilies" (list .Values.global.ipFamilyPolicy .Values.global.ipFamilies) | trim }}{{ . | nindent 2 }}{{ end }}
+  selector: {{- include "service.selectorLabels" . | nindent 4 }}
+  ports:
+    - name: http
+      port: 8000
+      targetPort: http
+      protocol: TCP
+      appProtocol: http
+{{- end }}
+{{- end }}
