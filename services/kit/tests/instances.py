@@ -67,6 +67,10 @@ class Program:
     async def restart(self) -> None:
         """As an orchestrator does it: the end, and then the same address again."""
         self.signal(signal.SIGTERM)
+        await self.start()
+
+    async def start(self) -> None:
+        """Again at the same address, once the process before has ended."""
         await wait_until(lambda: not psutil.pid_exists(self._pid), WAIT_S, "its end")
         self._pid = self._starter.start(self.port)
         await self.ready()
