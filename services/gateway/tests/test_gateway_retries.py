@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from services.gateway.tests.conftest import Handler, Open, Shop, Upstream
+from services.gateway.tests.conftest import Handler, Open, Shop, Upstream, answer_json
 from shop.gateway.routing import is_safe
 from shop.kit.balancing.budget import MAX_SAVED, RETRY_SHARE, RetryBudget
 
@@ -61,6 +61,20 @@ async def test_what_may_be_sent_again_goes_to_another_instance(two: Two, method:
     assert answer.status_code == 200
     assert asked(failing, other) == [1, 1]
     assert 'shop_gateway_repeats_total{upstream="order"} ' in (await shop.client.get("/metrics")).text
+
+
+async def test_it_keeps_its_place_among_the_requests_that_its_service_may_have(two: Two) -> None:
+    shop, _, other = two
+    places: list[int] = []
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == PATH:
+            places.append(shop.gateway.limits.of("order").inflight)
+        await answer_json(send, {})
+
+    other.handler = handle
+    assert (await shop.client.get(PATH, headers=shop.customer())).status_code == 200
+    assert (places, shop.gateway.limits.of("order").inflight) == ([1], 0)
 
 
 @pytest.mark.parametrize(("method", "headers"), [("POST", {}), ("PUT", KEY), ("PATCH", KEY), ("DELETE", {})])
