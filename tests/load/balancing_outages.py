@@ -1,8 +1,8 @@
 """What callers notice when one of three instances is killed, and while NATS is away.
 
-`python -m tests.load.balancing_outages`.
-The first with real processes and the kit's client with its usual rules, six callers without a pause; the second with a
-shop of three processes of the product service, which are found by the registry. Latencies in milliseconds.
+`python -m tests.load.balancing_outages`. The first with real processes and the kit's client with its usual rules, six
+callers without a pause; the second with a shop of three processes of the product service, which are found by the
+registry.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from services.kit.tests.instances import AT_ONCE, Load, Program, Starter
 from shop.devkit.processes import free_port
-from shop.kit.http import ServiceClient
+from shop.kit.http import Response, ServiceClient
 from shop.kit.http.connections import Connections
 from tests.load import local_shop
 from tests.load.open_loop import percentile
@@ -39,21 +38,17 @@ PAUSE_S = 0.02
 """Between two requests of a reader of the shop."""
 
 
-@dataclass
-class Timed:
+class Timed(ServiceClient):
     """A client that notes when each request ended, and how long it took, in seconds."""
 
-    client: ServiceClient
-    taken: list[tuple[float, float]] = field(default_factory=list)
+    def __init__(self, urls: str, connections: Connections) -> None:
+        super().__init__("bench", urls, connections)
+        self.taken: list[tuple[float, float]] = []
 
-    @property
-    def pool(self) -> Any:
-        return self.client.pool
-
-    async def request(self, method: str, path: str) -> Any:
+    async def request(self, method: str, path: str, **options: Any) -> Response:
         began = time.monotonic()
         try:
-            return await self.client.request(method, path)
+            return await super().request(method, path, **options)
         finally:
             ended = time.monotonic()
             self.taken.append((ended, ended - began))
@@ -94,8 +89,8 @@ async def kills(runs: int) -> None:
     connections = Connections()
     try:
         await asyncio.gather(*(one.ready() for one in programs))
-        timed = Timed(ServiceClient("bench", ",".join(one.url for one in programs), connections))
-        load = Load(timed)  # type: ignore[arg-type] - it has what is used of one
+        timed = Timed(",".join(one.url for one in programs), connections)
+        load = Load(timed)
         callers = [asyncio.create_task(load.call()) for _ in range(AT_ONCE)]
         found = [await kill_one(load, timed, programs[number % 3]) for number in range(runs)]
         for caller in callers:
