@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from services.gateway.tests.conftest import Open, Served, Upstream, answer_json, closed_port
-from shop.devkit.testing import wait_until
+from services.gateway.tests.conftest import Open, Served, Shop, Upstream, answer_json, closed_port
+from shop.devkit.testing import INTERNAL_TOKEN, wait_until
+from shop.gateway.instances import UPSTREAMS
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
@@ -131,3 +132,18 @@ async def test_breakers_and_requests_are_in_the_metrics(open_shop: Open) -> None
         assert 'shop_gateway_requests_total{route="/api/v1/orders",status="200",upstream="order"}' in metrics
         assert 'shop_http_requests_total{method="GET",route="/api/v1/orders",status="200"}' in metrics
         assert "/api/v1/orders/7" not in metrics
+
+
+async def test_an_administrators_breaker_keeps_requests_from_a_service(shop: Shop) -> None:
+    inside = {"Authorization": f"Bearer {INTERNAL_TOKEN}"}
+    lever = f"{UPSTREAMS}/product/breaker"
+    assert (await shop.client.put(lever, json={"state": "open"}, headers=shop.customer())).status_code == 403
+    assert (await shop.client.put(lever, json={"state": "open"}, headers=inside)).status_code == 204
+    answer = await shop.client.get("/api/v1/products")
+    assert (answer.status_code, answer.json()["code"]) == (503, "product_unavailable")
+    assert shop.product.calls == []
+    found = (await shop.client.get(UPSTREAMS, headers=inside)).json()["items"]
+    assert {one["name"]: one["breaker"] for one in found}["product"] == "open"
+    assert (await shop.client.put(lever, json={"state": "closed"}, headers=inside)).status_code == 204
+    assert (await shop.client.get("/api/v1/products")).status_code == 200
+    assert (await shop.client.get("/internal/upstreams", headers=inside)).status_code == 404

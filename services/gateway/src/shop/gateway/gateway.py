@@ -64,6 +64,7 @@ class Gateway:
     async def build(cls, context: Context) -> Gateway:
         """The gateway, on the running event loop, to which its connections belong."""
         gateway = cls(context.settings, context)
+        context.own_pools = gateway.upstreams
         context.tasks.start("lag of the event loop", gateway.limits.watch)
         context.tasks.start("probing", functools.partial(probe, gateway.upstreams.values()))
         context.tasks.start("health checks of instances", functools.partial(check, gateway.upstreams.values()))

@@ -19,12 +19,17 @@ from shop.kit.discovery.registry import Registry
 from shop.kit.errors import Problem
 from shop.kit.http.pool import ServicePool
 from shop.kit.routing import router as make_router
+from shop.kit.upstreams import upstream_router
 
 Service = Annotated[Gateway, Depends(service_of)]
 Name = Annotated[str, Path(pattern=f"^{SERVICE}$")]
 Id = Annotated[str, Path(pattern=f"^{ID}$")]
 
+UPSTREAMS = "/api/v1/services/upstreams"
+"""For the internal token, as registration is; paths under /internal are not answered here."""
+
 router = make_router(tags=["gateway"])
+upstreams = upstream_router(UPSTREAMS)
 
 
 class InstanceState(BaseModel):

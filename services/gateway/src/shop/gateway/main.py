@@ -12,7 +12,7 @@ def make_app(settings: Settings) -> FastAPI:
     return create_app(
         settings,
         title="Gateway",
-        routers=[api.router, api.documentation, instances.router],
+        routers=[api.router, api.documentation, instances.router, instances.upstreams],
         build=Gateway.build,
         middleware=[(GatewayMiddleware, {})],
         uses_bus=False,

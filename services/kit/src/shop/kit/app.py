@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 
-from shop.kit import dead_letters, observe, spans
+from shop.kit import dead_letters, observe, spans, upstreams
 from shop.kit.auth import Authenticator, internal_only
 from shop.kit.bus import Bus
 from shop.kit.clock import Clock
@@ -27,6 +27,7 @@ from shop.kit.docs import OPENAPI_URL, docs_router
 from shop.kit.errors import Unavailable, install_error_handlers
 from shop.kit.exposition import exposition, measure_lag, turn_off
 from shop.kit.http import Clients
+from shop.kit.http.pool import ServicePool
 from shop.kit.inbox import Consumer, Inbox
 from shop.kit.lean import Lean, operations
 from shop.kit.methods import Methods
@@ -34,6 +35,7 @@ from shop.kit.observe import Observe
 from shop.kit.outbox import Outbox
 from shop.kit.settings import ServiceSettings, shown
 from shop.kit.tasks import Tasks, backoff_s
+from shop.kit.version import version_of
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +68,15 @@ class Context:
     authenticator: Authenticator
     discovery: Discovery
     clock: Clock = field(default_factory=Clock)
+    own_pools: Mapping[str, ServicePool] | None = None
+    """Where an application does not call other services by ``clients``: its pools by service."""
     _database: Database | None = None
     _outbox: Outbox | None = None
+
+    @property
+    def pools(self) -> Mapping[str, ServicePool]:
+        """The called services."""
+        return self.clients.pools if self.own_pools is None else self.own_pools
 
     @property
     def database(self) -> Database:
@@ -146,7 +155,8 @@ def create_app(
     install_error_handlers(app)
     documentation = [docs_router(title)] if documented else []
     letters = [dead_letters.router] if consumers is not None else []
-    _add_routes(app, (*routers, _operational_routes(settings, uses_bus, readiness), *letters, *documentation))
+    operational = _operational_routes(settings, uses_bus, readiness), upstreams.upstream_router()
+    _add_routes(app, (*routers, *operational, *letters, *documentation))
     observe.expect(_templates(routers))
     if found := operations(app.router.routes):
         app.add_middleware(Lean, operations=found)
@@ -244,6 +254,7 @@ def _operational_routes(
     settings: ServiceSettings, uses_bus: bool, readiness: Sequence[tuple[str, ReadinessCheck]]
 ) -> APIRouter:
     router = APIRouter(include_in_schema=False)
+    about = {"service": settings.service, "version": version_of(settings.service)}
 
     @router.get("/health/live")
     async def live() -> Response:
@@ -257,7 +268,7 @@ def _operational_routes(
         checks = await _checks(request.app, settings, uses_bus, readiness)
         failed = _failed(checks)
         status = "unavailable" if failed else "degraded" if set(checks.values()) != {"ok"} and checks else "ok"
-        return JSONResponse({"status": status, "service": settings.service, "checks": checks}, 503 if failed else 200)
+        return JSONResponse({"status": status, **about, "checks": checks}, 503 if failed else 200)
 
     @router.get("/internal/settings", dependencies=[Depends(internal_only)])
     async def shown_settings() -> Response:

@@ -53,6 +53,8 @@ class ServiceSettings(BaseSettings):
     instance_id: str = ""
     instance_zone: str = ""
     instance_grpc: str = ""
+    fault_injection: bool = False
+    """Whether an administrator may add delays and failures to this process's calls, as on a shop on one machine."""
     tracing_endpoint: str = ""
     trace_sample_ratio: float = Field(default=0.01, ge=0, le=1)
     traces_per_second: int = Field(default=0, ge=0, le=1_000)

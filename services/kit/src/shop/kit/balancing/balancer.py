@@ -41,6 +41,8 @@ class Balancer:
         self._usable: list[Instance] = []
         self._probes: list[Instance] = []
         self._valid_until = -math.inf
+        self._held_until = -math.inf
+        """Until then no instance gets requests, by an administrator's decision."""
         self.panicking = False
         """Whether so few are usable that those that do badly are used as well."""
         began = now()
@@ -77,11 +79,26 @@ class Balancer:
         if kept:
             for one in added:
                 one.warms_up(now)
+        if self._held_until > now:
+            for one in added:
+                one.breaker.hold_open(self._held_until - now)
         for one in kept:
             one.about = found[one.base_url]
         self.instances = [*kept, *added]
         self.changed()
         return added, [one for url, one in present.items() if url not in found]
+
+    def hold_open(self, seconds: float) -> None:
+        """Send no instance requests for ``seconds``, those included that are found meanwhile."""
+        self._held_until = self.now() + seconds
+        for one in self.instances:
+            one.breaker.hold_open(seconds)
+
+    def close_breakers(self) -> None:
+        """Send all instances requests from now on, whatever opened their breakers."""
+        self._held_until = -math.inf
+        for one in self.instances:
+            one.breaker.close()
 
     @property
     def usable(self) -> int:

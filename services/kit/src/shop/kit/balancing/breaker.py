@@ -62,6 +62,8 @@ class Breaker:
         """How many times the time open has been doubled."""
         self._closed_at = now()
         self._half_open_at = 0.0
+        self._held_until = 0.0
+        """An administrator keeps it open until then, whatever requests show."""
         self._state = State.CLOSED
 
     @property
@@ -83,7 +85,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         self._failures = 0
-        if self._state is not State.CLOSED:
+        if self._state is not State.CLOSED and not self._is_held():
             self._state = State.CLOSED
             self._closed_at = self._now()
             self._changed()
@@ -96,6 +98,8 @@ class Breaker:
     def open(self, *, longer: bool = False) -> None:
         """Send no requests from now on, whatever the count of failures is."""
         now = self._now()
+        if self._is_held():
+            return
         if self._state is State.CLOSED:
             self._opened()
             forgotten = int((now - self._closed_at) / FORGET_OPENING_S)
@@ -109,9 +113,25 @@ class Breaker:
 
     def try_again(self) -> None:
         """Half-open the breaker now, because the service reports that it is ready: the next request is the probe."""
-        if self._state is State.OPEN:
+        if self._state is State.OPEN and not self._is_held():
             self._half_open_at = self._now()
             self._changed()
+
+    def hold_open(self, seconds: float) -> None:
+        """Send no requests for ``seconds``, even if those under way are answered well; then one is the probe."""
+        if self._state is State.CLOSED:
+            self._opened()
+        self._state = State.OPEN
+        self._half_open_at = self._held_until = self._now() + seconds
+        self._changed()
+
+    def close(self) -> None:
+        """Send requests from now on, whatever opened it."""
+        self._held_until = 0.0
+        self.succeeded()
+
+    def _is_held(self) -> bool:
+        return self._held_until > 0.0 and self._now() < self._held_until
 
     @property
     def retry_after_s(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable
 
 from shop.kit.bus import Bus
@@ -12,6 +11,7 @@ from shop.kit.discovery.kubernetes import EndpointSlices
 from shop.kit.discovery.membership import Registration
 from shop.kit.discovery.registry import Registry
 from shop.kit.settings import ServiceSettings
+from shop.kit.version import version_of
 
 
 def discovery_of(settings: ServiceSettings, bus: Bus, inflight: Callable[[], int]) -> Discovery:
@@ -31,7 +31,7 @@ def _own(settings: ServiceSettings, inflight: Callable[[], int]) -> Callable[[],
     """This process's registration as it is now; None for one that is not to be found."""
     if not settings.instance_url:
         return None
-    version = _version(settings.service)
+    version = version_of(settings.service)
     return lambda: Registration(
         service=settings.service,
         id=settings.instance_id,
@@ -41,10 +41,3 @@ def _own(settings: ServiceSettings, inflight: Callable[[], int]) -> Callable[[],
         zone=settings.instance_zone,
         inflight=inflight(),
     )
-
-
-def _version(service: str) -> str:
-    try:
-        return importlib.metadata.version(f"shop-{service}")
-    except importlib.metadata.PackageNotFoundError:
-        return ""

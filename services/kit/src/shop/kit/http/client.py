@@ -266,6 +266,11 @@ class Clients:
             self._discovery.follow(name, [one.base_url for one in client.pool.instances], client.pool.update)
         return self._clients[name]
 
+    @property
+    def pools(self) -> Mapping[str, ServicePool]:
+        """By service."""
+        return {name: client.pool for name, client in self._clients.items()}
+
     async def check(self) -> None:
         """Check the health of all instances, for as long as the application runs."""
         while True:

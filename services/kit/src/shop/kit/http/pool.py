@@ -19,6 +19,7 @@ from shop.kit.balancing.instance import About, Instance
 from shop.kit.balancing.rules import Rules
 from shop.kit.errors import Unavailable
 from shop.kit.http.connections import CLOSED, FAILED, NOT_CONNECTED, Connections, ServiceResponse
+from shop.kit.http.faults import Fault
 from shop.kit.http.reconnect import Reconnect
 
 EJECTIONS = Counter("shop_upstream_ejections_total", "Instances that were sent no more requests", ["upstream"])
@@ -82,6 +83,8 @@ class ServicePool:
         self.connections = connections
         self.balancer = Balancer(urls, rules, opened=EJECTIONS.labels(service).inc)
         self.budget = RetryBudget(self.balancer.now())
+        self.fault: Fault | None = None
+        """What an administrator adds to the requests."""
         self._probe_timeout_s = probe_timeout_s
         self._replaced = replaced
         for result in REPEATED:
@@ -260,6 +263,8 @@ class Exchange:
             self._sent_at = self._pool.balancer.now()
             self._number = instance.began(self._sent_at)
             try:
+                if self._pool.fault is not None:
+                    await self._pool.fault.occur(self._sent_at)
                 self._response = await self._head_from(instance)
                 self._taken_s = self._pool.balancer.now() - self._sent_at
                 instance.refused = False
