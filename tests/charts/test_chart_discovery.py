@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from tests.charts.rendering import NAMESPACE, Object, Refused, _set, kind, preset, template
+from tests.charts.rendering import NAMESPACE, Object, Refused, _set, kind, named, preset, template, variables
 
 SERVICE_PORT = 8_000
 WATCHING = _set("global.discovery=EndpointSlices", "global.namePrefix=books")
@@ -52,7 +52,8 @@ def test_without_it_there_are_no_rights_and_no_tokens() -> None:
     objects = preset("shop")
     assert kind(objects, "Role") == kind(objects, "RoleBinding") == []
     assert {pod(one)["automountServiceAccountToken"] for one in services(objects)} == {False}
-    assert {discovery_of(one) for one in services(objects)} == {None}
+    found = {one["metadata"]["name"]: discovery_of(one) for one in services(objects)}
+    assert {name for name, discovery in found.items() if discovery} == {"ops"}, "which looks names up"
 
 
 def test_by_dns_every_address_names_a_headless_service_and_nobody_has_rights() -> None:
@@ -85,3 +86,24 @@ def hosts_of(deployment: Object) -> set[str]:
 def test_there_is_no_other_way() -> None:
     with pytest.raises(Refused, match="/global/discovery"):
         template("shop", *_set("global.discovery=Magic"))
+
+
+def test_the_control_room_finds_every_pod_by_names_of_their_own() -> None:
+    objects = template("shop", *_set("services.ops.enabled=true", "global.namePrefix=books"))
+    room = variables(objects, "books-ops")
+    assert (room["SHOP_DISCOVERY"], room["SHOP_ORDER_URL"]) == ("dns", "http://books-order-pods:8000")
+    spec = named(objects, "Service", "books-order-pods")["spec"]
+    assert (spec["clusterIP"], spec["publishNotReadyAddresses"]) == ("None", True)
+    assert [port["name"] for port in spec["ports"]] == ["pod"], "a ServiceMonitor would scrape a port http, too"
+    assert spec["selector"] == named(objects, "Service", "books-order")["spec"]["selector"]
+
+
+def test_a_shop_without_it_has_no_such_names() -> None:
+    names = {one["metadata"]["name"] for one in kind(template("shop", *_set("services.ops.enabled=false")), "Service")}
+    assert "order" in names
+    assert not [name for name in names if name.endswith("-pods")]
+
+
+def test_it_watches_endpoint_slices_where_the_others_do() -> None:
+    objects = template("shop", *WATCHING, *_set("services.ops.enabled=true"))
+    assert discovery_of(named(objects, "Deployment", "books-ops")) == "kubernetes"

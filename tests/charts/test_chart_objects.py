@@ -194,8 +194,9 @@ def test_selectors_select_exactly_their_own_pods(name: str) -> None:
             pod.title for pod in pods(objects) if matches({"matchLabels": service["spec"]["selector"]}, pod.labels)
         ]
         own = service["metadata"]["name"]
-        headless = service["spec"].get("clusterIP") == "None"
-        assert [found.partition("/")[2] for found in chosen] == [own.removesuffix("-grpc") if headless else own]
+        if service["spec"].get("clusterIP") == "None":
+            own = own.removesuffix("-grpc").removesuffix("-pods")
+        assert [found.partition("/")[2] for found in chosen] == [own]
 
 
 @every_preset

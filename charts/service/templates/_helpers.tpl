@@ -5,7 +5,7 @@
 {{/* Every object of one service. */}}
 {{- define "service.objects" -}}
 {{- include "service.check" . }}
-{{- range $part := list "serviceAccount" "discovery" "service" "podsService" "grpcService" "deployment" "migrationJob" "networkPolicy" "autoscaler" "disruptionBudget" "ingress" "httpRoute" "grpcExposure" "serviceMonitor" }}
+{{- range $part := list "serviceAccount" "discovery" "service" "podsService" "allPodsService" "grpcService" "deployment" "migrationJob" "networkPolicy" "autoscaler" "disruptionBudget" "ingress" "httpRoute" "grpcExposure" "serviceMonitor" }}
 ---
 {{ include (printf "service.%s" $part) $ }}
 {{- end }}

@@ -12,7 +12,8 @@ spec:
   {{- with include "service.ipFamilies" (list .Values.global.ipFamilyPolicy .Values.global.ipFamilies) | trim }}{{ . | nindent 2 }}{{ end }}
   selector: {{- include "service.selectorLabels" . | nindent 4 }}
   ports:
-    - name: http
+    # Not http, by which a ServiceMonitor would scrape each pod a second time.
+    - name: pod
       port: 8000
       targetPort: http
       protocol: TCP

@@ -38,6 +38,11 @@ http://{{ include "shop.name" . }}{{ if eq (index . 0).Values.global.discovery "
 {{- if not (has (index . 1) (index . 0).Values.global.absentServices) }}{{ include "shop.url" . }}{{ end }}
 {{- end }}
 
+{{/* (list context NOUN): the URL that leads to every pod of a service, ready or not; empty for one that the shop is without. */}}
+{{- define "shop.allPodsUrl" -}}
+{{- if not (has (index . 1) (index . 0).Values.global.absentServices) }}http://{{ include "shop.name" . }}-all:8000{{ end }}
+{{- end }}
+
 {{/* (list context NOUN PORT): where clients balance over the pods of a service by gRPC; empty for one that the shop is without. */}}
 {{- define "shop.grpcUrl" -}}
 {{- if not (has (index . 1) (index . 0).Values.global.absentServices) }}dns:///{{ include "shop.name" . }}-grpc:{{ index . 2 }}{{ end }}

@@ -1,7 +1,8 @@
 {{/* The services. Templates find them in .Values.services, complete, after one of these has been included. */}}
 
 {{/* Gives each service in .Values.services the values that it shares with all: its key as noun, `global`, and what it does not
-     set of serviceDefaults, where Helm puts those of charts/service. global.absentServices then are those that are disabled.
+     set of serviceDefaults, where Helm puts those of charts/service. global.absentServices then are those that are disabled,
+     and global.allPodsServices says whether the control room runs, which asks every pod.
      Done once per render. */}}
 {{- define "shop.completeServices" }}
 {{- if not .Values.servicesAreComplete }}
@@ -16,6 +17,7 @@
 {{- $absent := list }}
 {{- range $noun, $service := .Values.services }}{{ if not $service.enabled }}{{ $absent = append $absent $noun }}{{ end }}{{ end }}
 {{- $_ := set .Values.global "absentServices" $absent }}
+{{- $_ := set .Values.global "allPodsServices" (not (has "ops" $absent)) }}
 {{- range $noun, $service := .Values.services }}
 {{- $callers := list }}
 {{- range $service.networkPolicy.callers }}{{ if not (has . $absent) }}{{ $callers = append $callers . }}{{ end }}{{ end }}

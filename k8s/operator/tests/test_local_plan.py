@@ -163,6 +163,11 @@ def test_traces_go_to_the_control_room_unless_there_is_a_collector() -> None:
     }
 
 
+def test_faults_are_injected_only_where_a_control_room_runs() -> None:
+    for everyone, expected in ((EVERYONE, None), ([*EVERYONE, ROOM], "true")):
+        assert environment(EVERYONE[0], spec(), WIRES, everyone, {}).get("SHOP_FAULT_INJECTION") == expected
+
+
 def test_the_control_room_knows_the_folder_of_its_shop() -> None:
     env = environment(ROOM, spec(), replace(WIRES, data_dir="/data/shop"), [*EVERYONE, ROOM], {})
     assert env["SHOP_LOCAL_DATA_DIR"] == "/data/shop"

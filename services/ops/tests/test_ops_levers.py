@@ -27,6 +27,8 @@ COMPONENTS = [
     component("postgres", "store", "ready", 7),
     component("order-1", "service", "ready", 8),
     component("order-2", "service", "stopped", None),
+    component("gateway-1", "service", "ready", 9),
+    component("ops-1", "service", "ready", 10),
 ]
 AUDIT = {
     "ok": False,
@@ -36,6 +38,12 @@ AUDIT = {
     ],
 }
 TOKEN = "token-of-the-supervisor"
+
+
+def changed(request: dict[str, Any]) -> list[str]:
+    if request["command"] == "scale":
+        return [f"{request['service']}-{number}" for number in range(1, request["count"] + 1)]
+    return [request["component"]]
 
 
 class FakeSupervisor:
@@ -48,7 +56,7 @@ class FakeSupervisor:
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = orjson.loads(await reader.readline())
         self.asked.append(request)
-        done = AUDIT if request["command"] == "audit" else {"components": [request.get("component")]}
+        done = AUDIT if request["command"] == "audit" else {"components": changed(request)}
         writer.write(orjson.dumps({"error": self.refusal} if self.refusal else done) + b"\n")
         await writer.drain()
         writer.close()
@@ -88,6 +96,37 @@ async def test_a_lever_asks_and_then_does_it_and_says_so(
     assert line["admin_id"] == browser.visitor.session.user_id
 
 
+async def test_a_service_is_scaled_after_a_confirmation(
+    browser: Browser, supervisor: FakeSupervisor, logged: Any
+) -> None:
+    browser.sign_in()
+    assert '<option value="order">order (2)</option>' in (await browser.get("/ops/levers")).text
+    text = (await browser.post("/ops/levers/scale", 200, service="order", count="3")).text
+    assert "Scale order to 3?" in text
+    assert '<input type="hidden" name="count" value="3">' in text
+    assert supervisor.asked == []
+    await browser.post("/ops/levers/scale", service="order", count="3", confirmed="1")
+    assert [(one["command"], one["service"], one["count"]) for one in supervisor.asked] == [("scale", "order", 3)]
+    assert "order was scaled: order-1, order-2, order-3." in (await browser.get("/ops/levers")).text
+    supervisor.refusal = "the shop is stopping"
+    await browser.post("/ops/levers/scale", service="order", count="1", confirmed="1")
+    assert "order was not scaled: the shop is stopping" in (await browser.get("/ops/levers")).text
+    found = [(line["component"], line["outcome"]) for line in logged(event="lever_used")]
+    assert found == [("order to 3", "done"), ("order to 1", "failed")]
+
+
+@pytest.mark.parametrize(
+    ("service", "count"),
+    [("postgres", "2"), ("ops", "2"), ("gateway", "2"), ("order", "0"), ("order", "17"), ("order", "x")],
+)
+async def test_what_cannot_be_scaled_is_refused(
+    browser: Browser, supervisor: FakeSupervisor, service: str, count: str
+) -> None:
+    browser.sign_in()
+    await browser.post("/ops/levers/scale", 422, service=service, count=count, confirmed="1")
+    assert supervisor.asked == []
+
+
 async def test_what_the_supervisor_refuses_is_said_and_logged(
     browser: Browser, supervisor: FakeSupervisor, logged: Any
 ) -> None:
@@ -98,7 +137,7 @@ async def test_what_the_supervisor_refuses_is_said_and_logged(
     assert [line["outcome"] for line in logged(event="lever_used")] == ["failed"]
 
 
-@pytest.mark.parametrize("path", ["/ops/levers/order-1/stop", "/ops/levers/audit"])
+@pytest.mark.parametrize("path", ["/ops/levers/order-1/stop", "/ops/levers/audit", "/ops/levers/scale"])
 async def test_an_old_sign_in_changes_nothing_and_leads_to_the_password(
     browser: Browser, supervisor: FakeSupervisor, path: str
 ) -> None:
@@ -108,7 +147,7 @@ async def test_an_old_sign_in_changes_nothing_and_leads_to_the_password(
     assert supervisor.asked == []
 
 
-@pytest.mark.parametrize("path", ["/ops/levers/order-1/stop", "/ops/levers/audit"])
+@pytest.mark.parametrize("path", ["/ops/levers/order-1/stop", "/ops/levers/audit", "/ops/levers/scale"])
 async def test_a_form_of_another_visitor_changes_nothing(
     browser: Browser, supervisor: FakeSupervisor, path: str
 ) -> None:

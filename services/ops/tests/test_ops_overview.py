@@ -20,6 +20,7 @@ from shop.devkit.testing import INTERNAL_TOKEN, Running, Tokens, wait_until
 from shop.kit.errors import Problem
 from shop.ops import watch
 from shop.ops.app import make_app
+from shop.ops.instances import Known
 from shop.ops.settings import Settings
 from shop.ops.watch import Watch
 
@@ -64,7 +65,10 @@ async def order(served: Served) -> AsyncIterator[ReadService]:
 
 @pytest.fixture
 async def watched(order: ReadService) -> AsyncIterator[Watch]:
-    made = Watch({"order": [order.url]}, EVERY_S)
+    async def instances() -> dict[str, list[Known]]:
+        return {"order": [Known(order.url)]}
+
+    made = Watch(instances, EVERY_S)
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()

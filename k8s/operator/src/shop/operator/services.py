@@ -42,7 +42,10 @@ EDGE: Final[tuple[str, ...]] = (
     "gateway",
 )
 """Customers' requests come to these first."""
-SINGLE_PROCESS_LOCALLY: Final[tuple[str, ...]] = ("gateway",)
+SINGLE_PROCESS_LOCALLY: Final[tuple[str, ...]] = (
+    "ops",
+    "gateway",
+)
 """On one machine one process of each: they own a port of their own."""
 MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "achievement": ("arcade",),

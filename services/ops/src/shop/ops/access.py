@@ -16,7 +16,7 @@ from shop.kit.sessions import Session, Visitor, posted_form
 
 EXPIRY_MARGIN_S = 30
 """As the storefront's: an access token that expires sooner is renewed there."""
-PAGES_WITH_FORMS = re.compile(r"/ops/(levers|letters|orders/[0-9a-f-]{36})")
+PAGES_WITH_FORMS = re.compile(r"/ops/(levers|letters|services/[a-z]+|orders/[0-9a-f-]{36})")
 FRESH_S = 600.0
 """How long after typing the password an administrator may change the running shop."""
 

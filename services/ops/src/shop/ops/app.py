@@ -7,13 +7,13 @@ from starlette.responses import Response
 
 from shop.kit.app import create_app
 from shop.kit.sessions import Cookies, SessionMiddleware, Visitor
-from shop.ops import api, letter_pages, lever_pages, order_pages, overview_pages, trace_pages
+from shop.ops import api, call_pages, letter_pages, lever_pages, order_pages, overview_pages, trace_pages
 from shop.ops.control_room import ControlRoom
 from shop.ops.settings import Settings
 from shop.ops.web import ASSETS, PREFIX, install_error_pages, make_environment
 
 NOT_PAGES = (f"{PREFIX}/static/", "/api/", "/v1/", "/health", "/metrics", "/docs", "/redoc", "/openapi.json")
-PAGES = (overview_pages, order_pages, trace_pages, letter_pages, lever_pages)
+PAGES = (overview_pages, call_pages, order_pages, trace_pages, letter_pages, lever_pages)
 static = APIRouter(prefix=PREFIX, include_in_schema=False)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import aiohttp
 
 from shop.kit.app import Context
+from shop.kit.discovery.interface import Discovery
 from shop.kit.http import Clients
 from shop.ops.backends import Backends
+from shop.ops.calls import Calls
+from shop.ops.instances import Directory
+from shop.ops.internal import Internal
 from shop.ops.levers import Levers
 from shop.ops.logs import Line, LogFolder, Wanted
 from shop.ops.services import ABOUT, CONSUMES
@@ -20,8 +21,6 @@ from shop.ops.span_store import SpanRepository
 from shop.ops.supervisor import Supervisor
 from shop.ops.watch import Watch
 
-INTERNAL_TIMEOUT_S = 10.0
-OK = 200
 CONSUMING = tuple(noun for noun, publishers in CONSUMES.items() if publishers)
 LETTER = ("consumer", "event_id", "type", "error", "failures", "dead_at")
 
@@ -42,22 +41,26 @@ class DeadLetter:
 class ControlRoom:
     """``logs`` and ``levers`` are None in a cluster."""
 
-    def __init__(self, settings: Settings, spans: SpanRepository, clients: Clients) -> None:
+    def __init__(self, settings: Settings, spans: SpanRepository, clients: Clients, discovery: Discovery) -> None:
         self.settings = settings
         self.backends = Backends(clients, settings)
         self.spans = spans
         folder = settings.local_data_dir
         self.logs = LogFolder(folder / "logs") if folder else None
-        self.levers = Levers(Supervisor(folder)) if folder else None
+        supervisor = Supervisor(folder) if folder else None
+        self.levers = Levers(supervisor) if supervisor else None
         self.services = [noun for noun in ABOUT if settings.urls(noun)]
-        self.watch = Watch({noun: settings.urls(noun) for noun in self.services})
+        directory = Directory(discovery, {noun: settings.urls(noun) for noun in self.services}, supervisor)
+        self.watch = Watch(directory.all)
+        self._internal = Internal(directory, settings.internal_token)
+        self.calls = Calls(self._internal)
 
     @classmethod
     def build(cls, context: Context) -> ControlRoom:
         settings: Settings = context.settings
         keep_s = settings.traces_minutes * 60
         spans = SpanRepository.open(settings.traces_file, keep_s, settings.traces_bytes)
-        room = cls(settings, spans, context.clients)
+        room = cls(settings, spans, context.clients, context.discovery)
         context.tasks.start("watch", room.watch.run)
         return room
 
@@ -79,30 +82,21 @@ class ControlRoom:
         """The instances of a service that have a log."""
         return self.logs.instances([noun]) if self.logs else []
 
+    def log_link(self, noun: str) -> str:
+        """Where the service's log lines are collected; empty where no such place is set."""
+        return self.settings.log_link.replace("{service}", noun)
+
     async def dead_letters(self) -> list[DeadLetter]:
         """Of every service that answers; one that does not has none to show."""
-        found = await asyncio.gather(*(self._internal("GET", noun, "/internal/dead-letters") for noun in CONSUMING))
+        found = await asyncio.gather(*(self._internal.any("GET", noun, "/internal/dead-letters") for noun in CONSUMING))
         pairs = ((noun, one) for noun, letters in zip(CONSUMING, found, strict=True) for one in letters or ())
         return [DeadLetter(noun, **{name: str(one.get(name, "")) for name in LETTER}) for noun, one in pairs]
 
     async def replay(self, noun: str) -> dict[str, int] | None:
         """Let a service process its dead letters again; how many took effect or failed, None without an answer."""
-        found: dict[str, int] | None = await self._internal("POST", noun, "/internal/dead-letters/replay")
+        found: dict[str, int] | None = await self._internal.any("POST", noun, "/internal/dead-letters/replay")
         return found
 
     async def settings_of(self, noun: str) -> dict[str, str]:
         """The settings of one of the service's instances, secrets hidden; empty when it does not say."""
-        return dict(await self._internal("GET", noun, "/internal/settings") or {})
-
-    async def _internal(self, method: str, noun: str, path: str) -> Any:
-        """What one of the service's instances answers to a route for services alone; None when it does not."""
-        addresses = self.settings.urls(noun)
-        if not addresses:
-            return None
-        headers = {"Authorization": f"Bearer {self.settings.internal_token}"}
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=INTERNAL_TIMEOUT_S)) as session:
-            try:
-                async with session.request(method, addresses[0] + path, headers=headers) as answer:
-                    return await answer.json() if answer.status == OK else None
-            except (aiohttp.ClientError, TimeoutError, ValueError):
-                return None
+        return dict(await self._internal.any("GET", noun, "/internal/settings") or {})

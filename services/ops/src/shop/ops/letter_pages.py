@@ -9,7 +9,7 @@ from shop.kit.errors import Problem
 from shop.ops.access import Admin, Fresh, PostedForm, visitor_of
 from shop.ops.control_room import CONSUMING
 from shop.ops.levers import audited
-from shop.ops.web import PREFIX, Room, page
+from shop.ops.web import PREFIX, Room, confirmation, page
 
 PAGE = f"{PREFIX}/letters"
 router = APIRouter(prefix=PAGE, include_in_schema=False)
@@ -29,7 +29,7 @@ async def replay(request: Request, room: Room, session: Fresh, form: PostedForm,
     if noun not in CONSUMING:
         raise Problem(404, "unknown_service", "No service of this name consumes events.")
     if "confirmed" not in form:
-        return page(request, "confirm.html", name=noun, action="replay", explanation=REPLAY, back=PAGE)
+        return confirmation(request, f"Replay {noun}", REPLAY, PAGE)
     found = await room.replay(noun)
     audited("replay", noun, session.user_id, "failed" if found is None else "done")
     said = (

@@ -1,4 +1,4 @@
-"""What an administrator can do to the shop on this machine: stop, start and restart a component, and run the audit.
+"""What an administrator can do to the shop on this machine: stop, start, restart, scale, and run the audit.
 
 Each use is a line in the log, with who did it and what became of it.
 """
@@ -88,6 +88,17 @@ class Levers:
         finally:
             audited(action, name, admin_id, outcome)
         return f"{name} {DONE[action]}."
+
+    async def scale(self, noun: str, count: int, admin_id: str) -> str:
+        """Have ``count`` processes of a service and return in a sentence which; Problem or Unavailable otherwise."""
+        outcome = "failed"
+        try:
+            async with self._changing:
+                answer = await self.supervisor.ask("scale", service=noun, count=count)
+            outcome = "done"
+        finally:
+            audited("scale", f"{noun} to {count}", admin_id, outcome)
+        return f"{noun} was scaled: {', '.join(answer.get('components', ()))}."
 
     def start_audit(self, admin_id: str) -> bool:
         """Whether an audit was begun: one runs at a time."""

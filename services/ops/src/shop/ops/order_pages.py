@@ -17,7 +17,7 @@ from shop.ops.control_room import ControlRoom
 from shop.ops.journey import in_words, journey
 from shop.ops.levers import audited
 from shop.ops.model import Search, Span, Summary
-from shop.ops.web import PREFIX, Room, page
+from shop.ops.web import PREFIX, Room, confirmation, page
 
 router = APIRouter(prefix=f"{PREFIX}/orders", include_in_schema=False)
 
@@ -74,7 +74,7 @@ async def retry(request: Request, room: Room, session: Fresh, form: PostedForm, 
     """Ask, and with the answer let the order's saga be tried at once."""
     back = f"{PREFIX}/orders/{order_id}"
     if "confirmed" not in form:
-        return page(request, "confirm.html", name="the saga", action="retry", explanation=RETRY, back=back)
+        return confirmation(request, "Retry the saga", RETRY, back)
     outcome = "failed"
     try:
         await room.backends.retry(session.access_token, order_id)

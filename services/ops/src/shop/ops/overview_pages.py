@@ -89,8 +89,9 @@ async def service(
     if noun not in room.services:
         raise Problem(404, "unknown_service", "This shop has no such service.")
     wanted = Wanted(level, text, trace, LINES_ON_A_PAGE)
-    found, settings, lines, slowest, failed = await asyncio.gather(
+    found, calls, settings, lines, slowest, failed = await asyncio.gather(
         room.watch.latest(),
+        room.calls.of(noun),
         room.settings_of(noun),
         room.log_lines(wanted, [noun], instance),
         room.spans.requests(noun, failed=False, limit=REQUESTS_ON_A_PAGE),
@@ -99,7 +100,8 @@ async def service(
     return page(
         request, "service.html", noun=noun, about=ABOUT[noun], node=found.node(noun), service_settings=settings,
         lines=lines, wanted=wanted, instance=instance, instances=room.instances_of(noun), levels=LEVELS,
-        slowest=slowest, failed=failed, has_logs=room.logs is not None,
+        slowest=slowest, failed=failed, has_logs=room.logs is not None, about_calls=CALLS[noun],
+        calls=[one for one in calls if one.target in CALLS[noun]], log_link=room.log_link(noun),
     )  # fmt: skip
 
 

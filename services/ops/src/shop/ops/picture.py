@@ -26,7 +26,10 @@ MS = 1_000.0
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One process; memory in bytes, ``cpu`` in cores, ``since_s`` in seconds since 1970."""
+    """One process; memory in bytes, ``cpu`` in cores, ``since_s`` in seconds since 1970.
+
+    ``restarts`` is None where nobody counts them.
+    """
 
     address: str
     status: str
@@ -36,6 +39,9 @@ class Instance:
     since_s: float
     inflight: float
     breakers: tuple[str, ...]
+    id: str = ""
+    version: str = ""
+    restarts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +161,9 @@ def _instance(before: Reading | None, now: Reading) -> Instance:
         now.total("process_start_time_seconds"),
         now.total("shop_http_requests_inflight"),
         tuple(open_to),
+        now.id,
+        now.version,
+        now.restarts,
     )
 
 

@@ -48,7 +48,8 @@ class Series:
 class Reading:
     """What one instance said at ``at_s`` (monotonic); ``checks`` are those of its readiness.
 
-    ``status`` is ok, degraded or unavailable, or away when there was no answer.
+    ``status`` is ok, degraded or unavailable, or away when there was no answer. ``restarts`` is None where nobody
+    counts them.
     """
 
     noun: str
@@ -57,6 +58,9 @@ class Reading:
     status: str
     checks: Mapping[str, str] = field(default_factory=dict)
     series: Mapping[str, Sequence[Series]] = field(default_factory=dict)
+    version: str = ""
+    id: str = ""
+    restarts: int | None = None
 
     def total(self, name: str, **labels: str) -> float:
         """The sum of the series of this name with these labels; 0 where there is none."""

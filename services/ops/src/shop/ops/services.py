@@ -190,6 +190,8 @@ STORES: Final[Mapping[str, tuple[str, ...]]] = {
     "storefront": ("valkey",),
     "gateway": (),
 }
+SINGLE: Final[tuple[str, ...]] = ("gateway",)
+"""Those of which one machine runs one process."""
 
 
 class ServiceUrls(ServiceSettings):

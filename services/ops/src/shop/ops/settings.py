@@ -27,6 +27,8 @@ class Settings(ServiceUrls):
     """What the spans may take; the oldest traces are deleted before that."""
     trace_link: str = ""
     """Address of a trace in Tempo or Jaeger, with {trace_id} in it; empty where there is none."""
+    log_link: str = ""
+    """Address of the log lines of a service in Loki or Kibana, with {service} in it; empty where there is none."""
     local_data_dir: Path | None = None
     """The data folder of the shop on this machine: its logs and the supervisor. Empty in a cluster."""
 

@@ -17,6 +17,7 @@ import orjson
 from shop.kit.errors import Problem, Unavailable
 
 NAME = "supervisor"
+HOST = "127.0.0.1"
 MAX_LINE_BYTES = 4_000_000
 ANSWER_TIMEOUT_S = 120.0
 """A store that stops has 15 s and a service that starts a minute; an audit reads every order."""
@@ -39,6 +40,10 @@ class Component:
     def noun(self) -> str:
         """The service without the number of the instance; a store's own name."""
         return self.name.rpartition("-")[0] if self.kind == "service" else self.name
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{HOST}:{self.port}"
 
 
 class Supervisor:
@@ -73,7 +78,7 @@ class Supervisor:
 
 
 async def _exchange(port: int, request: Mapping[str, Any]) -> dict[str, Any]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=MAX_LINE_BYTES)
+    reader, writer = await asyncio.open_connection(HOST, port, limit=MAX_LINE_BYTES)
     try:
         writer.write(orjson.dumps(request) + b"\n")
         await writer.drain()

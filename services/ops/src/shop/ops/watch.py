@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 import orjson
 
 from shop.kit.errors import Problem
+from shop.ops.instances import Known
 from shop.ops.picture import Picture, picture
 from shop.ops.scrape import Reading, parse
 
@@ -27,12 +28,14 @@ MAX_WATCHERS = 32
 MAX_METRICS_BYTES = 8 << 20
 EMPTY = Picture((), (), ())
 
+Instances = Callable[[], Awaitable[Mapping[str, Sequence[Known]]]]
+
 
 class Watch:
-    """``addresses``: the base URLs of the instances of each service."""
+    """``instances()`` are those of each service, as of now."""
 
-    def __init__(self, addresses: Mapping[str, Sequence[str]], every_s: float = EVERY_S) -> None:
-        self._addresses = addresses
+    def __init__(self, instances: Instances, every_s: float = EVERY_S) -> None:
+        self._instances = instances
         self._every_s = every_s
         self._session: aiohttp.ClientSession | None = None
         self._places = asyncio.Semaphore(AT_ONCE)
@@ -97,16 +100,16 @@ class Watch:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=READ_TIMEOUT_S)
             self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
-        addresses = [(noun, address) for noun, several in self._addresses.items() for address in several]
-        readings = await asyncio.gather(*(self._instance(self._session, *one) for one in addresses))
+        known = [(noun, one) for noun, several in (await self._instances()).items() for one in several]
+        readings = await asyncio.gather(*(self._read_one(self._session, *one) for one in known))
         self.picture = picture(self._readings, readings)
         self._readings = list(readings)
         async with self._drawn:
             self._version += 1
             self._drawn.notify_all()
 
-    async def _instance(self, session: aiohttp.ClientSession, noun: str, address: str) -> Reading:
-        loop = asyncio.get_running_loop()
+    async def _read_one(self, session: aiohttp.ClientSession, noun: str, one: Known) -> Reading:
+        loop, address = asyncio.get_running_loop(), one.address
         async with self._places:
             try:
                 async with session.get(f"{address}/health/ready") as answer:
@@ -114,10 +117,19 @@ class Watch:
                 async with session.get(f"{address}/metrics", headers={"Accept": "text/plain"}) as answer:
                     text = (await _whole(answer)).decode(errors="replace")
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-                return Reading(noun, address, loop.time(), "away")
+                return Reading(noun, address, loop.time(), "away", id=one.id, restarts=one.restarts)
         status, checks = health.get("status"), health.get("checks")
-        known = status if status in {"ok", "degraded", "unavailable"} else "unavailable"
-        return Reading(noun, address, loop.time(), known, checks if isinstance(checks, dict) else {}, parse(text))
+        return Reading(
+            noun,
+            address,
+            loop.time(),
+            status if status in {"ok", "degraded", "unavailable"} else "unavailable",
+            checks if isinstance(checks, dict) else {},
+            parse(text),
+            version=str(health.get("version", "")),
+            id=one.id,
+            restarts=one.restarts,
+        )
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:

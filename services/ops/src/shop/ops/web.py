@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,6 +71,31 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
     }
     environment: Environment = request.app.state.templates
     return HTMLResponse(environment.get_template(template).render(frame | values), status)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number from 0 to ``most`` that a lever needs; ``value`` is offered."""
+
+    name: str
+    label: str
+    value: float
+    most: float
+
+
+def confirmation(
+    request: Request,
+    title: str,
+    explanation: str,
+    back: str,
+    *,
+    hidden: Mapping[str, str] | None = None,
+    numbers: Sequence[Number] = (),
+) -> HTMLResponse:
+    """The page on which a lever asks; its form comes back with ``confirmed``, ``hidden`` and ``numbers``."""
+    return page(
+        request, "confirm.html", title=title, explanation=explanation, back=back, hidden=hidden or {}, numbers=numbers
+    )
 
 
 def install_error_pages(app: FastAPI) -> None:

@@ -119,7 +119,7 @@ def environment(
     service = spec.service(instance.noun)
     return {
         "SHOP_STREAM_BYTES": str(wiring.stream_bytes),
-        **_to_control_room(spec, instances),
+        **_with_control_room(spec, instances),
         **base,
         "PYTHONUNBUFFERED": "1",
         "SHOP_LOG_LEVEL": service.log_level,
@@ -144,12 +144,14 @@ def _tracing(spec: ShopSpec) -> dict[str, str]:
     return {"SHOP_TRACING_ENDPOINT": endpoint, "SHOP_TRACE_SAMPLE_RATIO": f"{ratio:g}"} if endpoint else {}
 
 
-def _to_control_room(spec: ShopSpec, instances: Sequence[Instance]) -> dict[str, str]:
-    """Traces go to the control room where one runs, unless the Shop or the environment has a collector."""
+def _with_control_room(spec: ShopSpec, instances: Sequence[Instance]) -> dict[str, str]:
+    """Where a control room runs it may inject faults, and traces go to it unless the Shop or the environment has a
+    collector."""
     found = next((one for one in instances if one.noun == CONTROL_ROOM), None)
-    if found is None or spec.observability.tracing.endpoint:
+    if found is None:
         return {}
-    return {"SHOP_TRACING_ENDPOINT": found.base_url, "SHOP_TRACES_PER_SECOND": str(TRACES_PER_SECOND)}
+    to_it = {"SHOP_TRACING_ENDPOINT": found.base_url, "SHOP_TRACES_PER_SECOND": str(TRACES_PER_SECOND)}
+    return {"SHOP_FAULT_INJECTION": "true", **({} if spec.observability.tracing.endpoint else to_it)}
 
 
 def stream_bytes(room_bytes: int, folder: str, streams: int) -> int:

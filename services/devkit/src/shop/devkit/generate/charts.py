@@ -68,7 +68,8 @@ def _config(manifests: Manifests, noun: str) -> Iterator[str]:
         yield """SHOP_STORE: '{{ include "shop.store" . }}'"""
     yield f"SHOP_JWKS_URL: '{_url(keys_of(manifests))}/.well-known/jwks.json'"
     for other in called(manifests, noun):
-        yield f"SHOP_{other.upper()}_URL: '{_url(other, optional=manifests[other].optional)}'"
+        address = _all_pods(other) if manifest.observes else _url(other, optional=manifests[other].optional)
+        yield f"SHOP_{other.upper()}_URL: '{address}'"
     for other in manifest.calls:
         if port := manifests[other].grpc_port:
             yield f"""SHOP_{other.upper()}_GRPC_URL: '{{{{ include "shop.grpcUrl" (list . "{other}" {port}) }}}}'"""
@@ -103,6 +104,10 @@ def _amounts(amounts: Amounts) -> Iterable[str]:
 
 def _url(noun: str, *, optional: bool = False) -> str:
     return f'{{{{ include "{"shop.optionalUrl" if optional else "shop.url"}" (list . "{noun}") }}}}'
+
+
+def _all_pods(noun: str) -> str:
+    return f'{{{{ include "shop.allPodsUrl" (list . "{noun}") }}}}'
 
 
 def _secret(kind: str, key: str) -> str:

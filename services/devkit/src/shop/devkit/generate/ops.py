@@ -31,6 +31,8 @@ def services(_root: Path, manifests: Manifests) -> str:
         python.dict_of_tuples("CONSUMES", {noun: publishers(one) for noun, one in shown.items()}),
         '"""The services whose events each one consumes."""\n',
         python.dict_of_tuples("STORES", {noun: _stores(one) for noun, one in shown.items()}),
+        python.tuple_of("SINGLE", [noun for noun, one in shown.items() if one.single_process_locally]),
+        '"""Those of which one machine runs one process."""\n',
         "\n\n",
         urls(shown),
     ]
