@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from shop.devkit.testing import wait_until
 from tests.conftest import RunningShop
@@ -28,6 +28,8 @@ WHOLE = {"gateway", "order", "product", "pricing", "payment", "notification"}
 """Services that an order's trace has."""
 LEVER = "recommendation-1"
 NOUN = "recommendation"
+MAX_TABS = 80
+OK = 200
 
 
 @pytest.fixture
@@ -101,6 +103,79 @@ async def test_a_lever_restarts_a_service_and_the_audit_shows_its_promises(
 
     await wait_until(audited, KEPT_WITHIN_S, "the result of the audit", LOOK_EVERY_S)
     assert await administrator.page.locator(".oracles li").count() > 10
+
+
+async def tab_to(page: Page, selector: str) -> None:
+    """Press the tabulator until the element has the focus, at most MAX_TABS times."""
+    for _ in range(MAX_TABS):
+        if await page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+        await page.keyboard.press("Tab")
+    raise AssertionError(f"{selector} never had the focus")
+
+
+async def test_the_keyboard_is_enough(administrator: BrowserUser) -> None:
+    page, keys = administrator.page, administrator.page.keyboard
+    await keys.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    await keys.press("Enter")
+    await expect(administrator.main).to_be_focused()
+    await tab_to(page, '[data-node="order"]')
+    await expect(page.locator("#picture.one")).to_be_visible()
+    await keys.press("Enter")
+    await expect(administrator.heading).to_have_text("order")
+    await keys.press("/")
+    await expect(page.get_by_label("Level")).to_be_focused()
+    await keys.press("Tab")
+    await keys.type("a/b")
+    await expect(page.get_by_label("Text")).to_have_value("a/b")
+    await keys.press("Escape")
+    await expect(page.get_by_label("Text")).not_to_be_focused()
+
+
+async def test_a_fault_is_injected_without_a_mouse_and_ended(administrator: BrowserUser, api: Api) -> None:
+    page, said = administrator.page, administrator.page.get_by_role("status")
+
+    async def recommended() -> bool:
+        async with api.session.get(f"{api.url}/api/v1/recommendations") as answer:
+            return answer.status == OK
+
+    assert await recommended()
+    await administrator.go("/ops/services/gateway")
+    await tab_to(page, f'[aria-label="Inject fault: gateway to {NOUN}"]')
+    await page.keyboard.press("Enter")
+    await expect(administrator.heading).to_have_text(f"Inject a fault from gateway to {NOUN}?")
+    await tab_to(page, '[name="error_percent"]')
+    await page.keyboard.type("100")
+    await page.keyboard.press("Enter")
+    await expect(said).to_contain_text("lasts 60 s (1 of 1 instances of gateway)")
+    assert not await recommended()
+    await expect(page.locator(f'[data-call="{NOUN}"]')).to_contain_text("100 % fail")
+    await tab_to(page, f'[aria-label="End fault: gateway to {NOUN}"]')
+    await page.keyboard.press("Enter")
+    await expect(administrator.heading).to_have_text(f"End the fault from gateway to {NOUN}?")
+    await tab_to(page, "#confirm button")
+    await page.keyboard.press("Enter")
+    await expect(said).to_contain_text("has ended")
+    await wait_until(recommended, KEPT_WITHIN_S, "an answer")
+
+
+async def test_a_service_is_scaled_and_its_new_instance_is_shown(administrator: BrowserUser) -> None:
+    page, said = administrator.page, administrator.page.get_by_role("status")
+
+    async def scale(count: int) -> None:
+        await administrator.go("/ops/levers")
+        await page.get_by_label("Service").select_option(NOUN)
+        await page.get_by_label("Processes").fill(str(count))
+        await administrator.press("Scale")
+        await administrator.press(f"Scale {NOUN} to {count}")
+        await expect(said).to_contain_text(f"{NOUN} was scaled: {LEVER}", timeout=LEVER_TIMEOUT_MS)
+
+    await scale(2)
+    await administrator.go("/ops")
+    shown = page.locator(f'[data-node="{NOUN}"] [data-value="instances"]')
+    await expect(shown).to_have_text("2/2", timeout=LEVER_TIMEOUT_MS)
+    await scale(1)
 
 
 async def test_a_shop_whose_control_room_has_ended_sells(shop: RunningShop, api: Api, admin: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -48,7 +49,7 @@ class ReadService:
         return PlainTextResponse(f"process_start_time_seconds 1\n{requests}\n")
 
     async def ready(self, _: Request) -> Response:
-        return JSONResponse({"status": self.status, "checks": {"database": "ok"}})
+        return JSONResponse({"status": self.status, "version": "2.7.1", "checks": {"database": "ok"}})
 
     async def settings(self, request: Request) -> Response:
         asked = request.headers["authorization"] == f"Bearer {INTERNAL_TOKEN}"
@@ -141,11 +142,18 @@ async def test_the_page_has_the_services_of_this_shop_alone(shown: Browser) -> N
     assert first["nodes"][0]["noun"] == "order"
 
 
-async def test_a_services_page_has_instances_settings_and_log(shown: Browser, data_dir: Any) -> None:
+async def test_a_services_page_has_instances_settings_and_log(
+    shown: Browser, data_dir: Path, order: ReadService
+) -> None:
     (data_dir / "logs" / "order-1.log").write_bytes(
         b'{"time":"2026-11-29T10:00:00Z","level":"error","message":"it broke"}\n'
     )
+    port = httpx.URL(order.url).port
+    component = {"name": "order-1", "kind": "service", "state": "ready", "healthy": True, "port": port, "restarts": 41}
+    (data_dir / "state.json").write_bytes(orjson.dumps({"components": [{**component, "pid": 7, "detail": ""}]}))
     text = (await shown.get("/ops/services/order?level=warning")).text
+    assert [f'<td class="number">{cell}</td>' in text for cell in ("2.7.1", 41)] == [True, True]
+    assert "order-1 <code>" in text
     assert "SHOP_LOG_LEVEL" in text
     assert "it broke" in text
     assert '<span class="state good">ok</span>' in text

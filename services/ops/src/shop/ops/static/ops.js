@@ -6,7 +6,7 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, select, textarea");
   if (event.key === "Escape" && typing) typing.blur();
   if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const field = document.querySelector("main input, main select");
+  const field = document.querySelector("main input:not([type=hidden]), main select");
   if (!field) return;
   event.preventDefault();
   field.focus();
