@@ -193,7 +193,9 @@ def test_links_lead_to_dashboards_and_runbooks_that_exist(name: str) -> None:
 
 UNWATCHED = frozenset({
     "ShopBudgetBurnsSlowly", "ShopTargetsAbsent", "ShopTargetsVanished", "ShopVolumeFillsUp", "ShopCertificateExpires",
+    "ShopControlRoomDown",
 })  # fmt: skip
+"""The last is counted with the services without a pod; that panel leads to the runbook of those that customers need."""
 
 
 def test_every_alert_is_watched_by_a_panel_or_only_about_what_no_panel_can_show() -> None:
