@@ -148,7 +148,12 @@ async def buy_one(shop: Release, api: Shop) -> None:
 
 async def sign_in(shop: Release, api: Shop) -> str:
     """The administrator's access token, with the password from the Secret that NOTES.txt names."""
-    return await api.token(shop.secret("shop-admin", "email"), shop.secret("shop-admin", "password"))
+    return await api.token(*administrator(shop))
+
+
+def administrator(shop: Release) -> tuple[str, str]:
+    """Email and password."""
+    return shop.secret("shop-admin", "email"), shop.secret("shop-admin", "password")
 
 
 def state(shop: Release) -> str:

@@ -49,8 +49,13 @@ class Visitor:
     async def new(cls, api: Shop, number: int) -> Visitor:
         email, password = f"visitor-{number}-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(12)
         await api.call("POST", "/users", json={"email": email, "password": password, "name": f"Visitor {number}"})
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-        visitor = cls(api.url, aiohttp.ClientSession(timeout=timeout))
+        return await cls.signed_in(api.url, email, password)
+
+    @classmethod
+    async def signed_in(cls, url: str, email: str, password: str) -> Visitor:
+        """Someone with an account. Cookies are kept although the host may be an IP address."""
+        timeout, jar = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S), aiohttp.CookieJar(unsafe=True)
+        visitor = cls(url, aiohttp.ClientSession(timeout=timeout, cookie_jar=jar))
         form = fields(await visitor.page("/sign-in"))
         await visitor.send("/sign-in", {**form, "email": email, "password": password, "next": "/"})
         return visitor
