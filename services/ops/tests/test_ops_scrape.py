@@ -39,4 +39,11 @@ def test_lines_that_are_none_are_left_out(line: str) -> None:
 def test_the_number_of_series_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scrape, "MAX_SERIES", 2)
     found = parse("shop_outbox_unpublished 1\n" * 5)
-    assert sum(map(len, found.values())) == 2
+    assert [one.value for one in found["shop_outbox_unpublished"]] == [2]
+
+
+def test_series_that_differ_in_labels_nobody_asks_for_are_one() -> None:
+    line = 'shop_http_request_duration_seconds_bucket{{le="{}",method="GET",route="/{}"}} {}\n'
+    text = "".join(line.format(bound, route, 2) for bound in ("0.1", "+Inf") for route in range(100))
+    found = parse(text)["shop_http_request_duration_seconds_bucket"]
+    assert {one.labels["le"]: one.value for one in found} == {"0.1": 200, "+Inf": 200}

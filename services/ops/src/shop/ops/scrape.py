@@ -5,35 +5,35 @@ Of some thousand lines a few hundred are wanted: a parser of the whole format ta
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-WANTED = frozenset(
-    {
-        "process_cpu_seconds_total",
-        "process_resident_memory_bytes",
-        "process_start_time_seconds",
-        "shop_client_breaker_state",
-        "shop_client_requests_total",
-        "shop_gateway_breaker_state",
-        "shop_gateway_requests_total",
-        "shop_grpc_client_requests_total",
-        "shop_http_request_duration_seconds_bucket",
-        "shop_http_requests_inflight",
-        "shop_http_requests_total",
-        "shop_inbox_dead_letters",
-        "shop_inbox_events_total",
-        "shop_inbox_pending_events",
-        "shop_order_sagas_waiting",
-        "shop_outbox_published_total",
-        "shop_outbox_unpublished",
-    }
-)
+WANTED: Mapping[str, tuple[str, ...]] = {
+    "process_cpu_seconds_total": (),
+    "process_resident_memory_bytes": (),
+    "process_start_time_seconds": (),
+    "shop_client_breaker_state": ("upstream",),
+    "shop_client_requests_total": ("upstream", "outcome"),
+    "shop_gateway_breaker_state": ("upstream",),
+    "shop_gateway_requests_total": ("upstream", "status"),
+    "shop_grpc_client_requests_total": ("upstream", "code"),
+    "shop_http_request_duration_seconds_bucket": ("le",),
+    "shop_http_requests_inflight": (),
+    "shop_http_requests_total": ("status",),
+    "shop_inbox_dead_letters": (),
+    "shop_inbox_events_total": ("result",),
+    "shop_inbox_pending_events": (),
+    "shop_order_sagas_waiting": (),
+    "shop_outbox_published_total": (),
+    "shop_outbox_unpublished": (),
+}
+"""The labels that are kept of each: series that differ in others are added up, of thousands some dozens remain."""
 MAX_SERIES = 4_000
-"""Of one instance; further ones are left out."""
+"""Of one instance; further lines are left out."""
 
 Labels = Mapping[str, str]
 
@@ -75,15 +75,16 @@ class Reading:
 
 
 def parse(text: str) -> dict[str, list[Series]]:
-    """The wanted series of an exposition in Prometheus' text format, by name."""
-    found: dict[str, list[Series]] = {name: [] for name in WANTED}
-    left = MAX_SERIES
-    for name, labels, value in _lines(text):
-        if left == 0:
-            break
-        left -= 1
-        found[name].append(Series(dict(LABEL.findall(labels)), value))
-    return found
+    """The wanted series of an exposition in Prometheus' text format, by name, added up over the labels that are not."""
+    sums: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in WANTED}
+    for name, text_of_labels, value in itertools.islice(_lines(text), MAX_SERIES):
+        labels = dict(LABEL.findall(text_of_labels)) if WANTED[name] else {}
+        key = tuple(labels.get(label, "") for label in WANTED[name])
+        sums[name][key] = sums[name].get(key, 0.0) + value
+    return {
+        name: [Series(dict(zip(WANTED[name], key, strict=True)), value) for key, value in found.items()]
+        for name, found in sums.items()
+    }
 
 
 def _lines(text: str) -> Iterator[tuple[str, str, float]]:

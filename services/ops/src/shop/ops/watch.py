@@ -134,9 +134,9 @@ class Watch:
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:
     """At most MAX_METRICS_BYTES of the body."""
-    content = b""
+    content = bytearray()
     async for chunk in answer.content.iter_any():
         content += chunk
         if len(content) > MAX_METRICS_BYTES:
             break
-    return content
+    return bytes(content)
