@@ -52,8 +52,8 @@ async def test_on_this_machine_stopped_instances_and_restarts_are_known(tmp_path
     directory._changed("order", {"http://127.0.0.1:8101": About("order-1"), "http://10.0.0.7:8000": About("outside")})
     assert await directory.of("order") == [
         Known("http://127.0.0.1:8101", "order-1", 3),
-        Known("http://10.0.0.7:8000", "outside"),
         Known("http://127.0.0.1:8102", "order-2", 0),
+        Known("http://10.0.0.7:8000", "outside"),
     ]
     (tmp_path / "state.json").unlink()
     assert [one.restarts for one in await directory.of("order")] == [None, None]

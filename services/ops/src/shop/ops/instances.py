@@ -46,8 +46,9 @@ class Directory:
         return (await self.all()).get(noun, [])
 
     def _of(self, noun: str, local: Sequence[Known]) -> list[Known]:
+        here = {one.address: one for one in local}
         found = {url: Known(url, about.id) for url, about in self._found[noun].items()}
-        return list((found | {one.address: one for one in local}).values())
+        return list((here | found | here).values())
 
     async def _local(self) -> dict[str, list[Known]]:
         """What the supervisor runs or has stopped; nothing while it cannot say."""
