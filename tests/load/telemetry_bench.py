@@ -4,8 +4,10 @@
 
 Three shops on this machine, of which one at a time is kept busy by as many customers as `--workers`. "everything"
 exports 1 % of the traces to a receiver of OTLP and is scraped as Prometheus does; "metrics" is scraped; "off" counts
-and records nothing (SHOP_METRICS=false, no endpoint). They take turns of a few seconds, because the machine's own speed
-changes within minutes by more than what is measured; each round begins with another. Twenty rounds take six minutes;
+and records nothing (SHOP_METRICS=false, no endpoint). With `--control-room` a fourth one, "room", is scraped and sends
+what `./shopctl up` samples to its control room, which nobody looks at. They take turns of a few seconds, because the
+machine's own speed changes within minutes by more than what is measured; each round begins with another. Twenty rounds
+take six minutes;
 all ends after at most BOUND_S.
 """
 
@@ -49,7 +51,7 @@ AS_PROMETHEUS = {
     "Accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2",
     "Accept-Encoding": "gzip",
 }
-EVERYTHING, METRICS, OFF = "everything", "metrics", "off"
+EVERYTHING, METRICS, OFF, ROOM = "everything", "metrics", "off", "room"
 VARIANTS = (EVERYTHING, METRICS, OFF)
 FIGURES = ("finished_per_s", "cpu_ms_per_order", "p99_ms")
 COUNT_NOTHING = {noun: {"SHOP_METRICS": "false"} for noun in SERVICES}
@@ -64,6 +66,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=32, help=f"customers at once, at most {MAX_WORKERS}")
     parser.add_argument("--scrape-every-s", type=float, default=15.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--control-room", action="store_true", help="also a shop with a control room")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(given)
     options.rounds = max(1, min(options.rounds, MAX_ROUNDS))
@@ -136,6 +139,7 @@ def started(variant: str, folder: Path, traces_to: str) -> Iterator[LocalShop]:
         env=env,
         traces_to=traces_to if variant == EVERYTHING else "",
         trace_ratio=SAMPLE_RATIO,
+        control_room=variant == ROOM,
     )
     try:
         yield local
@@ -196,8 +200,9 @@ async def run(options: argparse.Namespace) -> Json:
         temporary = tempfile.TemporaryDirectory(prefix="telemetry-bench-", ignore_cleanup_errors=True)
         folder = Path(stack.enter_context(temporary))
         receiver = stack.enter_context(receiving())
+        variants = (*VARIANTS, ROOM) if options.control_room else VARIANTS
         contenders = [
-            await stack.enter_async_context(contender(variant, folder, receiver.url, options)) for variant in VARIANTS
+            await stack.enter_async_context(contender(variant, folder, receiver.url, options)) for variant in variants
         ]
         await stack.enter_async_context(asyncio.timeout(BOUND_S))
         for number in range(options.rounds):
@@ -215,9 +220,9 @@ def summary(rounds: Sequence[Json]) -> Json:
     the same number of turns, with the quartiles of the single rounds."""
     found: Json = {
         variant: {name: spread([one[variant][name] for one in rounds if name in one[variant]]) for name in FIGURES}
-        for variant in VARIANTS
+        for variant in rounds[0]
     }
-    for variant in (EVERYTHING, METRICS):
+    for variant in found.keys() - {OFF}:
         sold, unmeasured = ([one[name]["finished_per_s"] for one in rounds] for name in (variant, OFF))
         each = sorted(1 - mine / theirs for mine, theirs in zip(sold, unmeasured, strict=True))
         found[variant]["cost"] = round(1 - sum(sold) / sum(unmeasured), 3)
@@ -234,7 +239,7 @@ def lines(result: Json) -> Iterable[str]:
     about = result["machine"]
     yield f"{about['cpus']} CPUs, load before {about['load_before']}, {result['workers']} customers at once"
     yield f"{'':12}{'orders/s':>22}{'cost (quartiles)':>26}{'CPU ms/order':>20}{'p99 ms':>20}{'MiB':>6}"
-    for variant in VARIANTS:
+    for variant in result["shops"]:
         one, shop = result["summary"][variant], result["shops"][variant]
         rate, cpu, p99 = (_shown(one[name]) for name in FIGURES)
         cost = "-" if variant == OFF else "{:.1%} ({:.1%} to {:.1%})".format(one["cost"], *one["cost_quartiles"])
