@@ -13,6 +13,8 @@ from yarl import URL
 from tests.charts.rendering import NAMESPACE, Object, Refused, _set, kind, named, preset, template, variables
 
 SERVICE_PORT = 8_000
+NOT_SCRAPED = "pod"
+"""A ServiceMonitor, which selects by the same labels, would scrape each pod by a second port of the name http."""
 WATCHING = _set("global.discovery=EndpointSlices", "global.namePrefix=books")
 
 
@@ -64,7 +66,9 @@ def test_by_dns_every_address_names_a_headless_service_and_nobody_has_rights() -
     for name, spec in headless.items():
         assert (spec["clusterIP"], spec["selector"]) == ("None", whole[name.removesuffix("-pods")]["selector"])
         assert not spec.get("publishNotReadyAddresses")
-    found = {host for one in services(objects) for host in hosts_of(one)}
+        assert [port["name"] for port in spec["ports"]] == [NOT_SCRAPED]
+    callers = [one for one in services(objects) if pod(one)["serviceAccountName"] != "books-ops"]
+    found = {host for one in callers for host in hosts_of(one)}
     assert len(found) > 5
     assert found <= headless.keys()
     assert {discovery_of(one) for one in services(objects)} == {"dns"}
@@ -91,19 +95,21 @@ def test_there_is_no_other_way() -> None:
 def test_the_control_room_finds_every_pod_by_names_of_their_own() -> None:
     objects = template("shop", *_set("services.ops.enabled=true", "global.namePrefix=books"))
     room = variables(objects, "books-ops")
-    assert (room["SHOP_DISCOVERY"], room["SHOP_ORDER_URL"]) == ("dns", "http://books-order-pods:8000")
-    spec = named(objects, "Service", "books-order-pods")["spec"]
+    assert (room["SHOP_DISCOVERY"], room["SHOP_ORDER_URL"]) == ("dns", "http://books-order-all:8000")
+    spec = named(objects, "Service", "books-order-all")["spec"]
     assert (spec["clusterIP"], spec["publishNotReadyAddresses"]) == ("None", True)
-    assert [port["name"] for port in spec["ports"]] == ["pod"], "a ServiceMonitor would scrape a port http, too"
+    assert [port["name"] for port in spec["ports"]] == [NOT_SCRAPED]
     assert spec["selector"] == named(objects, "Service", "books-order")["spec"]["selector"]
 
 
 def test_a_shop_without_it_has_no_such_names() -> None:
     names = {one["metadata"]["name"] for one in kind(template("shop", *_set("services.ops.enabled=false")), "Service")}
     assert "order" in names
-    assert not [name for name in names if name.endswith("-pods")]
+    assert not [name for name in names if name.endswith("-all")]
 
 
-def test_it_watches_endpoint_slices_where_the_others_do() -> None:
-    objects = template("shop", *WATCHING, *_set("services.ops.enabled=true"))
-    assert discovery_of(named(objects, "Deployment", "books-ops")) == "kubernetes"
+@pytest.mark.parametrize(("discovery", "way"), [("EndpointSlices", "kubernetes"), ("DNS", "dns")])
+def test_it_looks_for_pods_as_the_others_do(discovery: str, way: str) -> None:
+    objects = template("shop", *_set(f"global.discovery={discovery}", "services.ops.enabled=true"))
+    assert discovery_of(named(objects, "Deployment", "ops")) == way
+    assert variables(objects, "ops")["SHOP_ORDER_URL"] == "http://order-all:8000"

@@ -195,7 +195,7 @@ def test_selectors_select_exactly_their_own_pods(name: str) -> None:
         ]
         own = service["metadata"]["name"]
         if service["spec"].get("clusterIP") == "None":
-            own = own.removesuffix("-grpc").removesuffix("-pods")
+            own = own.removesuffix("-grpc").removesuffix("-pods").removesuffix("-all")
         assert [found.partition("/")[2] for found in chosen] == [own]
 
 

@@ -108,7 +108,7 @@ def test_addresses_are_those_of_the_services(name: str) -> None:
                 host = urlsplit(value).hostname
                 own = PREFIXES.get(name, "") + ADDRESSES[variable]
                 asks_every_pod = MANIFESTS[noun].observes and variable != "SHOP_JWKS_URL"
-                assert host == (f"{own}-pods" if asks_every_pod else own), (noun, variable)
+                assert host == (f"{own}-all" if asks_every_pod else own), (noun, variable)
                 assert host in hosts
 
 
@@ -355,7 +355,7 @@ def test_a_service_needs_nothing_but_its_values() -> None:
         "PodDisruptionBudget/another",
         "Secret/database-another",
         "Service/another",
-        "Service/another-pods",
+        "Service/another-all",
         "ServiceAccount/another",
         *(title(job) for job in kind(objects, "Job") if "another" in json.dumps(job)),
     }
