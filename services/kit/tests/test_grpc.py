@@ -23,15 +23,19 @@ from shop.kit.balancing.breaker import FAILURES_TO_OPEN
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.grpc import channels, deadline, problems
 from shop.kit.grpc import client as grpc_client
+<<<<<<< HEAD
+=======
+from shop.kit.grpc import deadline, problems
+>>>>>>> f519e28f (Tests of the relay have a file of their own)
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 AUTHORIZED = (("authorization", f"Bearer {INTERNAL_TOKEN}"),)
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[Running]:
+async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
+    monkeypatch.setattr("shop.kit.grpc.server.READY_POLL_S", 0.05)
     async with serving() as started:
         yield started
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +18,6 @@ from uuid import UUID
 
 import orjson
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
 from prometheus_client import Counter, Gauge, Histogram
 
 from shop.kit import event_spans, telemetry
@@ -30,6 +29,7 @@ from shop.kit.errors import Unavailable
 from shop.kit.events import EventData, Received, open_envelope
 from shop.kit.exposition import start_at_zero
 from shop.kit.ids import new_id
+from shop.kit.pull import Pull
 from shop.kit.tasks import Tasks, backoff_s
 
 log = logging.getLogger(__name__)
@@ -52,9 +52,7 @@ DEAD_LETTERS = Gauge(
 RESULTS = ("taken", "duplicate", "failed", "dead")
 COUNT_EVERY_S = 15.0
 
-BATCH_EVENTS = 256
-FETCH_WAIT_S = 0.3
-CHECK_EVERY_FETCHES = 30
+LOOK_EVERY_S = 15.0
 UNAVAILABLE_PAUSE_S = 1.0
 MAX_FAILURES = 5
 RETRY_FIRST_S = 0.5
@@ -63,6 +61,12 @@ MAX_ERROR_CHARACTERS = 2_000
 
 CLAIM = """
 INSERT INTO inbox (consumer, event_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id"""
+CLAIMED = """
+claimed AS (
+    INSERT INTO inbox (consumer, event_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id
+)"""
+"""For a statement that begins with it and has the whole effect of events: $1 is the consumer's name, $2 are their ids.
+`claimed` has those that are new."""
 COUNT_FAILURE = """
 INSERT INTO dead_letter (consumer, event_id, type, payload, error, failures)
 SELECT $1, $2, $3, CASE WHEN erased THEN '' ELSE $4 END, CASE WHEN erased THEN $7 ELSE $5 END, 1
@@ -77,6 +81,7 @@ FORGET_FAILURES = "DELETE FROM dead_letter WHERE consumer = $1 AND event_id = AN
 
 Handle = Callable[[Connection, Sequence[Received]], Awaitable[None]]
 AfterCommit = Callable[[Sequence[Received]], Awaitable[None]]
+AtOnce = Callable[[Database, Sequence[Received]], Awaitable[Collection[UUID] | None]]
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,9 @@ class Consumer:
     """Called between the commit and the acknowledgement with every event of the batch, those that took effect before
     included: what it does outside of the database, such as writing to a cache, is repaired by a redelivery when the
     process ends in between. It must do the same when it is called again."""
+    at_once: AtOnce | None = None
+    """Processes events by one statement (`CLAIMED`) instead of `handle`, in a transaction of its own, and returns the
+    ids of those that were new; None when it has done nothing because these events need `handle`."""
 
     @classmethod
     def of_deletions(
@@ -156,20 +164,29 @@ class Inbox:
         A call that brings an event before the broker does is processed here too, under the same consumer and event id:
         whichever comes second changes nothing.
         """
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch(CLAIM, consumer.name, [event.event_id for event in events])
-            new_ids = {row["event_id"] for row in rows}
-            new_events = list({event.event_id: event for event in events if event.event_id in new_ids}.values())
-            if new_events:
-                await consumer.handle(connection, new_events)
-            if consumer.name in self._failures_seen:
-                await connection.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
+        new_ids = None if consumer.at_once is None else await consumer.at_once(self._database, events)
+        if new_ids is None:
+            new_ids = await self._handle(consumer, events)
+        elif consumer.name in self._failures_seen:
+            await self._database.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
+        new_events = _new(events, new_ids)
         _measure_delays(consumer.name, new_events)
         CONSUMED.labels(consumer.name, "taken").inc(len(new_events))
         CONSUMED.labels(consumer.name, "duplicate").inc(len(events) - len(new_events))
         if consumer.after_commit is not None:
             await consumer.after_commit(events)
         return len(new_events)
+
+    async def _handle(self, consumer: Consumer, events: Sequence[Received]) -> Collection[UUID]:
+        """Have the consumer handle the new ones of ``events`` in a transaction; the ids of these."""
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(CLAIM, consumer.name, [event.event_id for event in events])
+            new_ids = {row["event_id"] for row in rows}
+            if new_ids:
+                await consumer.handle(connection, _new(events, new_ids))
+            if consumer.name in self._failures_seen:
+                await connection.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
+        return new_ids
 
     async def _count_dead(self, consumers: Sequence[str]) -> None:
         while True:
@@ -246,17 +263,14 @@ class _Loop:
             await self._bus.wait_connected(UNAVAILABLE_PAUSE_S)
 
     async def _consume(self) -> None:
-        subscription = await self._bus.subscribe(self._noun, self._durable, sorted(self._types))
-        try:
-            for fetch in itertools.count(1):
-                if not self._bus.connected:
-                    raise Unavailable("broker")
-                if fetch % CHECK_EVERY_FETCHES == 1 and not await self._look():
-                    return
-                await self._fetch(subscription)
-        finally:
-            with contextlib.suppress(Exception):  # the subscription is given up anyway
-                await subscription.unsubscribe()
+        await self._bus.ensure_consumer(self._noun, self._durable, sorted(self._types))
+        loop = asyncio.get_running_loop()
+        async with Pull(self._bus, self._noun, self._durable) as pull:
+            while await self._look():
+                look_at = loop.time() + LOOK_EVERY_S
+                while (left_s := look_at - loop.time()) > 0:
+                    if messages := await pull.take(left_s):
+                        await self._take(messages)
 
     async def _look(self) -> bool:
         """Measure how far behind the consumer is; false when the broker does not know it any more."""
@@ -265,11 +279,7 @@ class _Loop:
             PENDING.labels(self._consumer.name, self._noun).set(unfinished)
         return unfinished is not None
 
-    async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> None:
-        try:
-            messages = await subscription.fetch(BATCH_EVENTS, timeout=FETCH_WAIT_S)
-        except TimeoutError:
-            return
+    async def _take(self, messages: Sequence[Msg]) -> None:
         opened = [(message, event) for message in messages if (event := await self._open(message)) is not None]
         if not opened:
             return
@@ -277,8 +287,10 @@ class _Loop:
         try:
             with event_spans.processing(self._durable, events):
                 await self._inbox.process(self._consumer, events)
-        except Unavailable:
-            await asyncio.gather(*(message.nak(delay=UNAVAILABLE_PAUSE_S) for message, _ in opened))
+        except (Unavailable, asyncio.CancelledError) as error:
+            # What was interrupted may go to another replica now instead of after the broker's time for it.
+            delay_s = None if isinstance(error, asyncio.CancelledError) else UNAVAILABLE_PAUSE_S
+            await asyncio.gather(*(message.nak(delay=delay_s) for message, _ in opened))
             raise
         except Exception:
             log.exception(
@@ -325,6 +337,11 @@ class _Loop:
 def _expect(consumer: str) -> None:
     start_at_zero(CONSUMED, [consumer], RESULTS)
     DELAY.labels(consumer)
+
+
+def _new(events: Sequence[Received], new_ids: Collection[UUID]) -> list[Received]:
+    """Those of ``events`` with one of the ids, each once."""
+    return list({event.event_id: event for event in events if event.event_id in new_ids}.values())
 
 
 def _measure_delays(consumer: str, events: Sequence[Received]) -> None:
