@@ -23,10 +23,6 @@ from shop.kit.balancing.breaker import FAILURES_TO_OPEN
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable
 from shop.kit.grpc import channels, deadline, problems
 from shop.kit.grpc import client as grpc_client
-<<<<<<< HEAD
-=======
-from shop.kit.grpc import deadline, problems
->>>>>>> f519e28f (Tests of the relay have a file of their own)
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 AUTHORIZED = (("authorization", f"Bearer {INTERNAL_TOKEN}"),)

@@ -1,4 +1,4 @@
-"""Consumers whose events take effect once: the inbox row and the effect are one transaction.
+"""Consumers whose events take effect once: the inbox row and the effect are one transaction, or one statement.
 
 The broker delivers at least once, in any order after a failure, and again after a loss. A handler sees each event id
 once, and must work with any order of two events.
@@ -29,7 +29,7 @@ from shop.kit.errors import Unavailable
 from shop.kit.events import EventData, Received, open_envelope
 from shop.kit.exposition import start_at_zero
 from shop.kit.ids import new_id
-from shop.kit.pull import Pull
+from shop.kit.pull import MAX_EVENTS, Pull
 from shop.kit.tasks import Tasks, backoff_s
 
 log = logging.getLogger(__name__)
@@ -84,13 +84,17 @@ AfterCommit = Callable[[Sequence[Received]], Awaitable[None]]
 AtOnce = Callable[[Database, Sequence[Received]], Awaitable[Collection[UUID] | None]]
 
 
+async def _nothing(_: Connection, __: Sequence[Received]) -> None:
+    """What a consumer does besides its ``at_once``."""
+
+
 @dataclass(frozen=True)
 class Consumer:
     """``handle`` is called with batches of events of ``types``, inside the transaction that marks them as processed."""
 
     name: str
     types: Sequence[type[EventData]]
-    handle: Handle
+    handle: Handle = _nothing
     deleted_users: DeletedUsers | None = None
     """Set by `of_deletions`."""
     after_commit: AfterCommit | None = None
@@ -100,6 +104,9 @@ class Consumer:
     at_once: AtOnce | None = None
     """Processes events by one statement (`CLAIMED`) instead of `handle`, in a transaction of its own, and returns the
     ids of those that were new; None when it has done nothing because these events need `handle`."""
+    rest_s: float = 0.0
+    """Between two batches, where nobody waits for the effect. What has come meanwhile is one batch, so that each event
+    costs less the more there are. The first one after a pause does not wait, nor is there a rest after a full batch."""
 
     @classmethod
     def of_deletions(
@@ -164,7 +171,8 @@ class Inbox:
         A call that brings an event before the broker does is processed here too, under the same consumer and event id:
         whichever comes second changes nothing.
         """
-        new_ids = None if consumer.at_once is None else await consumer.at_once(self._database, events)
+        distinct = list({event.event_id: event for event in events}.values())
+        new_ids = None if consumer.at_once is None else await consumer.at_once(self._database, distinct)
         if new_ids is None:
             new_ids = await self._handle(consumer, events)
         elif consumer.name in self._failures_seen:
@@ -271,6 +279,8 @@ class _Loop:
                 while (left_s := look_at - loop.time()) > 0:
                     if messages := await pull.take(left_s):
                         await self._take(messages)
+                        if len(messages) < MAX_EVENTS:
+                            await asyncio.sleep(self._consumer.rest_s)
 
     async def _look(self) -> bool:
         """Measure how far behind the consumer is; false when the broker does not know it any more."""
