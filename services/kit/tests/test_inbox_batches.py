@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.kit.tests.test_outbox_inbox import EventService, Happened, event_service_on
+from services.kit.tests.event_service import EventService, Happened, event_service_on
 from shop.devkit.testing import DatabaseFor, wait_until
 from shop.kit.db import Connection, Database
 from shop.kit.events import Received
