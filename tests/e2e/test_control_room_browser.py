@@ -77,6 +77,7 @@ async def test_an_order_is_followed_from_the_picture_to_its_log_lines(
     await expect(administrator.main).to_contain_text("The order is confirmed")
     await administrator.main.get_by_role("link", name="POST /api/v1/orders").first.click()
     await expect(administrator.heading).to_have_text("POST /api/v1/orders")
+    await page.wait_for_load_state()  # the heading is there before the last of the spans
     assert await page.locator(".waterfall rect").count() >= found["spans"]
     for layer in ("http", "sql", "event", "step"):
         assert await page.locator(f".waterfall .layer-{layer}").count(), layer
