@@ -330,7 +330,7 @@ async def test_an_event_is_acknowledged_after_what_follows_its_commit(service: E
 async def test_events_that_a_consumer_has_not_finished_are_measured(
     database_for: DatabaseFor, nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "CHECK_EVERY_FETCHES", 2)
+    monkeypatch.setattr(inbox, "LOOK_EVERY_S", 0.05)
     monkeypatch.setattr(inbox, "RETRY_FIRST_S", 60.0)
     monkeypatch.setattr(inbox, "RETRY_MAX_S", 60.0)
     labels = {"consumer": "reader", "publisher": "kit"}

@@ -220,6 +220,7 @@ async def _running(settings: ServiceSettings, uses_bus: bool) -> AsyncIterator[C
             if uses_bus:
                 context.tasks.start("outbox", context.outbox.run)
                 context.tasks.start("outbox age", context.outbox.watch)
+                context.tasks.start("outbox wake-ups", context.outbox.hear)
         yield context
     finally:
         await discovery.leave()

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
 import nats
+import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import (
@@ -44,6 +46,8 @@ STREAM_BYTES = 256 << 20
 MIN_STREAM_BYTES = 16 << 20
 STORAGE_EXCEEDED = 10047
 """JetStream's error code for a stream that does not fit into the server's storage limit."""
+REQUEST_EVENTS = "$JS.API.CONSUMER.MSG.NEXT"
+"""The subject, before stream and consumer, by which JetStream is asked for messages."""
 ACK_WAIT_S = 30.0
 MAX_ACK_PENDING = 2_048
 CLOSE_TIMEOUT_S = 2.0
@@ -80,7 +84,10 @@ class Bus:
         self.problems: dict[str, str] = {}
         self._client = Client()
         self._context: JetStreamContext | None = None
+        self._listeners: list[Callable[[], None]] = []
         self.reconnected = asyncio.Event()
+        self.connections = 0
+        """How often a connection was made: what the broker remembers of an earlier one is gone."""
 
     @property
     def connected(self) -> bool:
@@ -98,6 +105,21 @@ class Bus:
         if self._context is None or not self._client.is_connected:
             raise Unavailable("broker")
         return self._context
+
+    def _live(self) -> Client:
+        """The client; Unavailable("broker") while it has no connection."""
+        if not self.connected:
+            raise Unavailable("broker")
+        return self._client
+
+    def on_change(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` whenever a connection is made or lost; returns what ends that."""
+        self._listeners.append(changed)
+        return lambda: self._listeners.remove(changed)
+
+    def _changed(self) -> None:
+        for changed in self._listeners:
+            changed()
 
     def start(self, tasks: Tasks) -> None:
         """Connect in the background, so that a service starts and serves without its broker."""
@@ -121,10 +143,11 @@ class Bus:
                     ping_interval=PING_INTERVAL_S,
                     max_outstanding_pings=2,
                     error_cb=self._on_error,
-                    reconnected_cb=self._on_reconnected,
+                    disconnected_cb=self._on_disconnected,
+                    reconnected_cb=self._on_connected,
                 )
                 self._context = self._client.jetstream(timeout=REQUEST_TIMEOUT_S)
-                self.reconnected.set()
+                await self._on_connected()
                 return
             except (OSError, NatsError, TimeoutError) as error:
                 log.info("broker not reachable: %s", error, extra={"event": "broker_unreachable", "attempt": attempt})
@@ -134,8 +157,13 @@ class Bus:
     async def _on_error(self, error: Exception) -> None:
         log.warning("broker: %r", error, extra={"event": "broker_error"})
 
-    async def _on_reconnected(self) -> None:
+    async def _on_connected(self) -> None:
+        self.connections += 1
         self.reconnected.set()
+        self._changed()
+
+    async def _on_disconnected(self) -> None:
+        self._changed()
 
     async def wait_connected(self, limit_s: float) -> None:
         """Until there is a connection, for at most ``limit_s``."""
@@ -249,7 +277,7 @@ class Bus:
                 with contextlib.suppress(*BROKER_ERRORS):
                     await subscription.unsubscribe()
 
-    async def subscribe(self, noun: str, durable: str, subjects: Sequence[str]) -> JetStreamContext.PullSubscription:
+    async def ensure_consumer(self, noun: str, durable: str, subjects: Sequence[str]) -> None:
         """A durable pull consumer of ``noun``'s stream, created on first use."""
         await self.ensure_stream(noun)
         config = ConsumerConfig(
@@ -263,7 +291,18 @@ class Bus:
         )
         with contextlib.suppress(BadRequestError):
             await self.stream.add_consumer(noun, config)
-        return await self.stream.pull_subscribe_bind(durable, stream=noun)
+
+    async def receive(self, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """Call ``arrived`` with what is sent to a subject of its own, the ``subject`` of what is returned."""
+        client = self._live()
+        with errors_as_unavailable():
+            return await client.subscribe(client.new_inbox(), cb=arrived)
+
+    async def ask(self, noun: str, durable: str, inbox: str, *, events: int, for_s: float) -> None:
+        """Have the broker send up to ``events`` of the consumer to ``inbox`` as they come, for ``for_s`` seconds."""
+        request = orjson.dumps({"batch": events, "expires": int(for_s * 1e9)})
+        with errors_as_unavailable():
+            await self._live().publish(f"{REQUEST_EVENTS}.{noun}.{durable}", request, reply=inbox)
 
     async def unfinished(self, noun: str, durable: str) -> int | None:
         """Events that the consumer has not acknowledged; None when the broker does not know the consumer, which it

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import asyncpg
@@ -81,6 +81,11 @@ class Connection:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
+        self.adds_events = False
+
+    def events_added(self) -> None:
+        """Note that events were added to the outbox: their relay is woken once they are committed."""
+        self.adds_events = True
 
     def _available(self) -> contextlib.AbstractContextManager[None]:
         return errors_as_unavailable()
@@ -120,6 +125,8 @@ class Database(Connection):
     def __init__(self, raw: Any, pooler: Pooler = "none") -> None:
         super().__init__(raw)
         self.pooler = pooler
+        self.events_committed: Callable[[], object] = lambda: None
+        """Called after the commit of a transaction that added events to the outbox."""
         self._tasks: set[asyncio.Future[None]] = set()
 
     @classmethod
@@ -151,6 +158,9 @@ class Database(Connection):
             self._expire()
             raise
 
+    def events_added(self) -> None:
+        self.events_committed()
+
     def _expire(self) -> None:
         self._tasks.add(task := asyncio.ensure_future(self._raw.expire_connections()))
         task.add_done_callback(self._tasks.discard)
@@ -169,8 +179,9 @@ class Database(Connection):
             transaction = raw.transaction()
             with self._available():
                 await transaction.start()
+            connection = Connection(raw)
             try:
-                yield Connection(raw)
+                yield connection
             except BaseException as error:
                 with contextlib.suppress(*LOST):
                     await transaction.rollback()
@@ -179,6 +190,8 @@ class Database(Connection):
                 raise
             with self._available(), store_spans.statement("COMMIT"):
                 await transaction.commit()
+        if connection.adds_events:
+            self.events_committed()
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[Any]:

@@ -18,7 +18,6 @@ from uuid import UUID
 
 import orjson
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
 from prometheus_client import Counter, Gauge, Histogram
 
 from shop.kit import event_spans, telemetry
@@ -30,6 +29,7 @@ from shop.kit.errors import Unavailable
 from shop.kit.events import EventData, Received, open_envelope
 from shop.kit.exposition import start_at_zero
 from shop.kit.ids import new_id
+from shop.kit.pull import Pull
 from shop.kit.tasks import Tasks, backoff_s
 
 log = logging.getLogger(__name__)
@@ -52,9 +52,7 @@ DEAD_LETTERS = Gauge(
 RESULTS = ("taken", "duplicate", "failed", "dead")
 COUNT_EVERY_S = 15.0
 
-BATCH_EVENTS = 256
-FETCH_WAIT_S = 0.3
-CHECK_EVERY_FETCHES = 30
+LOOK_EVERY_S = 15.0
 UNAVAILABLE_PAUSE_S = 1.0
 MAX_FAILURES = 5
 RETRY_FIRST_S = 0.5
@@ -246,17 +244,14 @@ class _Loop:
             await self._bus.wait_connected(UNAVAILABLE_PAUSE_S)
 
     async def _consume(self) -> None:
-        subscription = await self._bus.subscribe(self._noun, self._durable, sorted(self._types))
-        try:
-            for fetch in itertools.count(1):
-                if not self._bus.connected:
-                    raise Unavailable("broker")
-                if fetch % CHECK_EVERY_FETCHES == 1 and not await self._look():
-                    return
-                await self._fetch(subscription)
-        finally:
-            with contextlib.suppress(Exception):  # the subscription is given up anyway
-                await subscription.unsubscribe()
+        await self._bus.ensure_consumer(self._noun, self._durable, sorted(self._types))
+        loop = asyncio.get_running_loop()
+        async with Pull(self._bus, self._noun, self._durable) as pull:
+            while await self._look():
+                look_at = loop.time() + LOOK_EVERY_S
+                while (left_s := look_at - loop.time()) > 0:
+                    if messages := await pull.take(left_s):
+                        await self._take(messages)
 
     async def _look(self) -> bool:
         """Measure how far behind the consumer is; false when the broker does not know it any more."""
@@ -265,11 +260,7 @@ class _Loop:
             PENDING.labels(self._consumer.name, self._noun).set(unfinished)
         return unfinished is not None
 
-    async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> None:
-        try:
-            messages = await subscription.fetch(BATCH_EVENTS, timeout=FETCH_WAIT_S)
-        except TimeoutError:
-            return
+    async def _take(self, messages: Sequence[Msg]) -> None:
         opened = [(message, event) for message in messages if (event := await self._open(message)) is not None]
         if not opened:
             return
@@ -277,8 +268,10 @@ class _Loop:
         try:
             with event_spans.processing(self._durable, events):
                 await self._inbox.process(self._consumer, events)
-        except Unavailable:
-            await asyncio.gather(*(message.nak(delay=UNAVAILABLE_PAUSE_S) for message, _ in opened))
+        except (Unavailable, asyncio.CancelledError) as error:
+            # What was interrupted may go to another replica now instead of after the broker's time for it.
+            delay_s = None if isinstance(error, asyncio.CancelledError) else UNAVAILABLE_PAUSE_S
+            await asyncio.gather(*(message.nak(delay=delay_s) for message, _ in opened))
             raise
         except Exception:
             log.exception(

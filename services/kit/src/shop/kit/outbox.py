@@ -12,7 +12,6 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from nats.js.api import PubAck
 from prometheus_client import Counter, Gauge
@@ -23,7 +22,6 @@ from shop.kit.db import Connection, Database, Record
 from shop.kit.errors import Unavailable
 from shop.kit.events import EventData, OutboxRow, row
 from shop.kit.spans import Span
-from shop.kit.tasks import poll
 
 __all__ = ["Outbox", "OutboxRow", "publish", "row"]
 
@@ -43,8 +41,11 @@ STREAM_LIMIT_BYTES = Gauge(
 )
 
 BATCH_ROWS = 512
-POLL_S = 0.25
 GATHER_S = 0.01
+MARK_WITHIN_S = 0.25
+"""How long it may wait to be recorded that events were published, so that the next ones' statement does it."""
+LOOK_EVERY_S = 30.0
+"""Pause of a relay that nothing wakes."""
 ACK_TIMEOUT_S = 5.0
 LEADER_RETRY_S = 1.0
 PRUNE_EVERY_S = 60.0
@@ -52,6 +53,8 @@ WATCH_EVERY_S = 5.0
 LATE_AFTER_S = 60.0
 """Unpublished events older than this are reported by readiness, and by an alert on the metric."""
 PRUNE_ROWS = 5_000
+"""Of each table in one statement, which is repeated after PRUNE_AGAIN_S while there are as many."""
+PRUNE_AGAIN_S = 1.0
 INBOX_RETENTION_FACTOR = 8
 """Inbox rows are kept this many times longer than published events, which may be sent again until they are deleted."""
 LOCK_KEY = 0x4F555442
@@ -59,22 +62,32 @@ LOCK_KEY = 0x4F555442
 INSERT = """
 INSERT INTO outbox (event_id, type, subject_id, payload)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])"""
-PENDING = """
-SELECT id, event_id, type, subject_id, payload FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1"""
+# What was published since the last time is recorded in the statement that looks for more.
+MARK_AND_LOOK = """
+WITH marked AS (
+    UPDATE outbox SET published_at = now(), stream_sequence = sent.sequence
+    FROM unnest($1::bigint[], $2::bigint[]) AS sent (id, sequence) WHERE outbox.id = sent.id
+)
+SELECT id, event_id, type, subject_id, payload FROM outbox
+WHERE published_at IS NULL AND id <> ALL ($1) ORDER BY id LIMIT $3"""
 OLDEST = """
 SELECT extract(epoch FROM now() - created_at)::float8 FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1"""
-MARK = """
-UPDATE outbox SET published_at = now(), stream_sequence = sent.sequence
-FROM unnest($1::bigint[], $2::bigint[]) AS sent(id, sequence) WHERE outbox.id = sent.id"""
 LOST = """
 UPDATE outbox SET published_at = NULL, stream_sequence = NULL
 WHERE published_at IS NOT NULL AND stream_sequence > $1"""
 PRUNE = """
-DELETE FROM outbox WHERE id IN (
-    SELECT id FROM outbox WHERE published_at < now() - make_interval(secs => $1) LIMIT $2)"""
-PRUNE_INBOX = """
-DELETE FROM inbox WHERE ctid IN (
-    SELECT ctid FROM inbox WHERE received_at < now() - make_interval(secs => $1) LIMIT $2)"""
+WITH events AS (
+    DELETE FROM outbox WHERE id IN (
+        SELECT id FROM outbox WHERE published_at < now() - make_interval(secs => $1) LIMIT $3)
+    RETURNING 1
+), taken AS (
+    DELETE FROM inbox WHERE ctid IN (
+        SELECT ctid FROM inbox WHERE received_at < now() - make_interval(secs => $2) LIMIT $3)
+    RETURNING 1
+)
+SELECT greatest((SELECT count(*) FROM events), (SELECT count(*) FROM taken))"""
+WAKE_SUBJECT = "live.outbox"
+"""Replicas tell by it, with their noun, that they have stored events."""
 
 
 async def publish(connection: Connection, *events: EventData) -> None:
@@ -86,6 +99,7 @@ async def insert(connection: Connection, rows: Sequence[OutboxRow]) -> None:
     """Add prepared rows in the caller's transaction: one statement, however many they are."""
     if rows:
         await connection.execute(INSERT, *(list(column) for column in zip(*rows, strict=True)))
+        connection.events_added()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +121,11 @@ class _Sent:
 
 
 class Outbox:
-    """The relay of one service's outbox. Of several replicas one relays, so that events keep their order."""
+    """The relay of one service's outbox. Of several replicas one relays, so that events keep their order.
+
+    It looks for events when it is woken: by transactions of ``database`` that add some (`insert`), by `wake`, by the
+    other replicas, and by its own look at their age every WATCH_EVERY_S seconds, whatever else was missed.
+    """
 
     def __init__(self, database: Database, bus: Bus, noun: str, retention_s: float) -> None:
         self._database = database
@@ -115,8 +133,15 @@ class Outbox:
         self._noun = noun
         self._retention_s = retention_s
         self._wake = asyncio.Event()
+        self._relays = False
+        self._more = False
+        """Whether the last look found more than it could publish."""
+        self._acknowledged: list[tuple[int, int]] = []
+        """Rows that the broker has, with their sequence numbers, which is not recorded yet."""
         self._oldest_s = 0.0
         self._prune_at = 0.0
+        database.events_committed = self.wake
+        bus.on_change(self.wake)
 
     def wake(self) -> None:
         """Signal that rows were committed: they are relayed now instead of at the next poll."""
@@ -133,34 +158,71 @@ class Outbox:
         one may be the one that fails."""
         while True:
             with contextlib.suppress(Unavailable):
-                self._oldest_s = float(await self._database.fetchval(OLDEST) or 0.0)
+                age_s = await self._database.fetchval(OLDEST)
+                self._oldest_s = float(age_s or 0.0)
                 AGE.set(self._oldest_s)
+                if age_s is not None:
+                    self.wake()
             with contextlib.suppress(Unavailable):
                 size, limit = await self._bus.stream_bytes(self._noun)
                 STREAM_BYTES.labels(self._noun).set(size)
                 STREAM_LIMIT_BYTES.labels(self._noun).set(limit)
             await asyncio.sleep(WATCH_EVERY_S)
 
+    async def hear(self) -> None:
+        """Be woken by the other replicas, until cancelled."""
+        async for _ in self._bus.listen(f"{WAKE_SUBJECT}.{self._noun}"):
+            if self._relays:
+                self.wake()
+
     async def run(self) -> None:
         """Relay until cancelled; errors end the loop, which the supervisor restarts with backoff."""
         if self._database.pooler == "transaction":
             self._bus.reconnected.set()
-            await poll(self._relay_in_transaction, POLL_S, wake=self._wake, gather_s=GATHER_S)
+            self._relays = True
+            while True:
+                if not await self._relay_in_transaction():
+                    await self._woken(LOOK_EVERY_S)
         else:
             await self._relay_as_leader()
+
+    async def _woken(self, within_s: float) -> bool:
+        """Wait to be woken; whether that was so in time."""
+        woken = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._wake.wait()
+            woken = True
+            await asyncio.sleep(GATHER_S)
+        self._wake.clear()
+        return woken
 
     async def _relay_as_leader(self) -> None:
         """Relay as soon as no other replica does; the advisory lock belongs to the session."""
         async with self._database.session() as raw:
             guard = Connection(raw)
-            while not await guard.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):  # noqa: ASYNC110 - there is no event to wait for
-                await asyncio.sleep(LEADER_RETRY_S)
+            while not await guard.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
+                await self._stand_by()
             try:
+                self._relays = True
                 self._bus.reconnected.set()
-                await poll(partial(self._relay_once, guard), POLL_S, wake=self._wake, gather_s=GATHER_S)
+                while True:
+                    await self._relay_once(guard)
+                    if not self._more:
+                        await self._woken(MARK_WITHIN_S if self._acknowledged else LOOK_EVERY_S)
             finally:
+                self._relays = False
                 with contextlib.suppress(Exception):
+                    await self._mark_and_look(guard)
                     await guard.execute("SELECT pg_advisory_unlock($1)", LOCK_KEY)
+
+    async def _stand_by(self) -> None:
+        """For LEADER_RETRY_S seconds, tell the replica that relays when this one has stored events."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LEADER_RETRY_S
+        while (left_s := until - loop.time()) > 0:
+            if await self._woken(left_s):
+                await self._bus.broadcast(f"{WAKE_SUBJECT}.{self._noun}", b"")
 
     async def _relay_in_transaction(self) -> int:
         """Relay once, in a transaction that holds the lock; 0 while another replica holds it.
@@ -171,26 +233,35 @@ class Outbox:
             return 0
         async with self._database.transaction() as connection:
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", LOCK_KEY):
+                # The replica that holds it may have looked before the events were stored that woke this one.
+                asyncio.get_running_loop().call_later(LEADER_RETRY_S, self.wake)
                 return 0
-            return await self._relay_once(connection)
+            relayed = await self._relay_once(connection)
+            if self._acknowledged:
+                await self._mark_and_look(connection)
+            return relayed
 
     async def _relay_once(self, connection: Connection) -> int:
         """Prune and resend lost events if due, then relay one batch; returns the number of its events.
 
         0 while there is no connection to the broker.
         """
+        self._more = False
         if not self._bus.connected:
             return 0
         loop = asyncio.get_running_loop()
         if loop.time() >= self._prune_at:
-            self._prune_at = loop.time() + PRUNE_EVERY_S
-            await self._prune(connection)
+            full = await self._prune(connection) >= PRUNE_ROWS
+            self._prune_at = loop.time() + (PRUNE_AGAIN_S if full else PRUNE_EVERY_S)
         if self._bus.reconnected.is_set():
-            await self._resend_lost(connection)
+            # Cleared first: it is set again if the connection is lost meanwhile.
             self._bus.reconnected.clear()
+            await self._resend_lost(connection)
         return await self.relay_batch(connection)
 
     async def _resend_lost(self, connection: Connection) -> None:
+        # What a broker that has restarted acknowledged before is published again if it is not recorded yet.
+        self._acknowledged.clear()
         await self._bus.ensure_stream(self._noun)
         status = await connection.execute(LOST, await self._bus.last_sequence(self._noun))
         if status != "UPDATE 0":
@@ -201,21 +272,31 @@ class Outbox:
             )
 
     async def relay_batch(self, connection: Connection) -> int:
-        """Publish the oldest rows, mark those that the broker acknowledged, and return how many there were.
+        """Publish the oldest rows and return how many the broker acknowledged; the next call records that.
 
         A batch has at most one event per subject: if the first fails, the second must wait for it.
         """
-        rows = await connection.fetch(PENDING, BATCH_ROWS)
+        rows = await self._mark_and_look(connection)
         LAG.set(len(rows))
+        if self._bus.reconnected.is_set():
+            # New events would take the sequence numbers of those that the broker may have lost.
+            self._more = True
+            return 0
         if not rows:
             return 0
         sent = await self._send(_first_of_each_subject(rows))
-        if sent:
-            await connection.execute(MARK, [row_id for row_id, _ in sent], [sequence for _, sequence in sent])
-            PUBLISHED.inc(len(sent))
         if not sent:
             raise Unavailable("broker", "the broker acknowledged none of a batch of events")
+        self._acknowledged = sent
+        self._more = len(rows) == BATCH_ROWS or len(sent) < len(rows)
+        PUBLISHED.inc(len(sent))
         return len(sent)
+
+    async def _mark_and_look(self, connection: Connection) -> list[Record]:
+        """Record what was acknowledged; the oldest rows that are not published."""
+        acknowledged, self._acknowledged = self._acknowledged, []
+        ids, sequences = [row_id for row_id, _ in acknowledged], [sequence for _, sequence in acknowledged]
+        return await connection.fetch(MARK_AND_LOOK, ids, sequences, BATCH_ROWS)
 
     async def _send(self, rows: Sequence[Record]) -> list[tuple[int, int]]:
         sent = [await self._publish(row) for row in rows]
@@ -231,9 +312,10 @@ class Outbox:
         ack = await self._bus.publish(row["type"], row["payload"].encode(), message_id, headers)
         return _Sent(row["id"], ack, span)
 
-    async def _prune(self, connection: Connection) -> None:
-        await connection.execute(PRUNE, self._retention_s, PRUNE_ROWS)
-        await connection.execute(PRUNE_INBOX, self._retention_s * INBOX_RETENTION_FACTOR, PRUNE_ROWS)
+    async def _prune(self, connection: Connection) -> int:
+        """Delete old rows; how many there were of the table that had more."""
+        inbox_s = self._retention_s * INBOX_RETENTION_FACTOR
+        return int(await connection.fetchval(PRUNE, self._retention_s, inbox_s, PRUNE_ROWS))
 
 
 def _first_of_each_subject(rows: Sequence[Record]) -> list[Record]:

@@ -24,6 +24,8 @@ from shop.kit.protocol import LimitedProtocol
 
 KEEP_ALIVE_S = 75
 BACKLOG = 2_048
+TICK_S = 1.0
+"""How often the Date header of answers changes."""
 LINGER_S = 1.0
 """How long a stopping process still serves, until its clients have closed their connections."""
 LINGER_POLL_S = 0.02
@@ -41,7 +43,32 @@ class Server(uvicorn.Server):
     uvicorn closes idle connections at once, and a request that is just being written to one of them is lost: its
     sender cannot know whether it was carried out. So for LINGER_S seconds every answer has `Connection: close`. After
     that uvicorn closes the connections that were not used meanwhile.
+
+    uvicorn looks ten times a second for whether it should end, which is most of what an idle process does. Here
+    setting ``should_exit`` ends the wait.
     """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        self._ends = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        super().__init__(config)
+
+    @property
+    def should_exit(self) -> bool:
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        """From a handler of signals, too."""
+        self._should_exit = value
+        if value and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ends.set)
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ends.wait(), TICK_S)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         json_logging.obey_signals(asyncio.get_running_loop())

@@ -23,11 +23,12 @@ def consumers(service: OrderService) -> list[Consumer]:
     deletions = Consumer.of_deletions(UserDeleted, DeletedUsers(), _erase_contacts, lock=_lock_contacts)
     if service.food_events is None:
         return [refunds, deletions]
+    food = service.food_events
     return [
         refunds,
         deletions,
-        Consumer("tickets", [TicketChanged], service.food_events.take_tickets),
-        Consumer("deliveries", [DeliveryChanged], service.food_events.take_deliveries),
+        Consumer("tickets", [TicketChanged], food.take_tickets, after_commit=food.committed),
+        Consumer("deliveries", [DeliveryChanged], food.take_deliveries, after_commit=food.committed),
     ]
 
 

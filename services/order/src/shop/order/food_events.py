@@ -49,12 +49,18 @@ def ending(known: KnownStates) -> Rejected | None:
 
 
 class FoodEvents:
-    """The handlers of both consumers, and the loop for what they had to leave."""
+    """The handlers of both consumers, and the loop for what they had to leave. ``due`` is set after the commit of what
+    may have made a saga due."""
 
-    def __init__(self, database: Database, clock: Clock, poll_s: float) -> None:
+    def __init__(self, database: Database, clock: Clock, poll_s: float, due: asyncio.Event) -> None:
         self._database = database
         self._clock = clock
         self._poll_s = poll_s
+        self._due = due
+
+    async def committed(self, _: Sequence[Received]) -> None:
+        """Have sagas looked for that the events made due."""
+        self._due.set()
 
     async def take_tickets(self, connection: Connection, events: Sequence[Received]) -> None:
         known = [
@@ -84,6 +90,8 @@ class FoodEvents:
             if known:
                 await self._act(connection, known, ())
                 await self._finish(connection, known)
+        if known:
+            self._due.set()
         return len(known)
 
     async def _act(self, connection: Connection, known: Sequence[KnownStates], events: Sequence[Received]) -> None:

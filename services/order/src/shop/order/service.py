@@ -103,7 +103,9 @@ class OrderService:
         runner = SagaRunner(repository.sagas, lifecycle, metrics.SAGAS, context.clock, *retries)
         service = cls(settings, repository, participants, runner, context.clock)
         if participants.food is not None:
-            service.food_events = FoodEvents(context.database, context.clock, settings.food_poll_s)
+            service.food_events = FoodEvents(
+                context.database, context.clock, settings.food_poll_s, repository.sagas.due
+            )
             context.tasks.start("food-events", service.food_events.run)
             context.tasks.start("food-releases", FoodReleases(context.database, participants.food).run)
         else:

@@ -36,7 +36,7 @@ class Settings(ServiceSettings):
     inline_budget_s: float = Field(default=2.5, gt=0, le=3.0)
     inline_lease_s: float = Field(default=6.0, gt=0)
     recovery_lease_s: float = Field(default=30.0, gt=0)
-    recovery_poll_s: float = Field(default=0.5, gt=0)
+    recovery_poll_s: float = Field(default=10.0, gt=0)
     recovery_concurrency: int = Field(default=64, ge=1, le=256)
     retry_first_s: float = Field(default=1.0, gt=0)
     retry_max_s: float = Field(default=15.0, gt=0)

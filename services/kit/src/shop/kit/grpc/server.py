@@ -18,7 +18,9 @@ from shop.kit.grpc.caller import Authentication
 from shop.kit.grpc.interceptor import ServerInterceptor, expect
 from shop.kit.grpc.settings import GrpcSettings
 
-READINESS_POLL_S = 1.0
+UNREADY_POLL_S = 1.0
+READY_POLL_S = 5.0
+"""How long health may lag behind a service that is not ready any more; it finds out by a statement."""
 LINGER_S = 1.0
 """How long a stopping server still takes new calls, so that clients can see NOT_SERVING and go elsewhere."""
 MAX_SEND_BYTES = 4 << 20
@@ -114,9 +116,9 @@ class GrpcServer:
     async def _follow(self, checks: health.aio.HealthServicer, ready: Callable[[], Awaitable[bool]]) -> None:
         """Keep the health service's statuses equal to the service's readiness."""
         while True:
-            serving = health_pb2.HealthCheckResponse.SERVING
-            await self._set(checks, serving if await ready() else health_pb2.HealthCheckResponse.NOT_SERVING)
-            await asyncio.sleep(READINESS_POLL_S)
+            is_ready, statuses = await ready(), health_pb2.HealthCheckResponse
+            await self._set(checks, statuses.SERVING if is_ready else statuses.NOT_SERVING)
+            await asyncio.sleep(READY_POLL_S if is_ready else UNREADY_POLL_S)
 
     async def _set(self, checks: health.aio.HealthServicer, status: int) -> None:
         for name in ("", *self._services):

@@ -23,11 +23,16 @@ LEASE_SHARE = 0.7
 """The part of a lease that an attempt may use; the rest is for storing its result."""
 PARK_TIMEOUT_S = 2.0
 MEASURE_EVERY_S = 5.0
+GATHER_S = 0.02
+"""Sagas that are due within so many seconds are claimed together."""
 
 
 class SagaRecovery[S]:
-    """``lease_s``: how long a process that vanished keeps a saga from the others; ``poll_s``: pause when none is due;
-    ``concurrency``: attempts at a time."""
+    """``lease_s``: how long a process that vanished keeps a saga from the others; ``concurrency``: attempts at a time.
+
+    ``poll_s``: the longest pause between two looks. The store ends it when a saga is due that this process parked, or
+    that `measure` has seen.
+    """
 
     def __init__(
         self,
@@ -50,7 +55,7 @@ class SagaRecovery[S]:
     async def run(self) -> None:
         """Claim and drive until cancelled; database errors end the loop, whose supervisor starts it again."""
         try:
-            await poll(self._claim_and_wait, self._poll_s)
+            await poll(self._claim_and_wait, self._poll_s, wake=self._store.due, gather_s=GATHER_S)
         except asyncio.CancelledError:
             await self.close()
             raise

@@ -9,6 +9,7 @@ without being released is marked ``outcome_uncertain`` when it is claimed: how f
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -182,7 +183,8 @@ RETURNING true"""
     def waiting(self) -> str:
         return f"""
 SELECT {self.operation_column} AS operation, count(*) AS sagas,
-       coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s
+       coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s,
+       extract(epoch FROM min(due_at) - now())::float8 AS due_in_s
 FROM {self.name} WHERE status <> 'done' GROUP BY 1"""
 
     def lease(self, row: Record) -> SagaLease[S]:
@@ -199,7 +201,7 @@ def _seconds_from_now(seconds: str) -> str:
 
 
 class SagaStore[S]:
-    """The sagas of one service. ``owner`` names this process in leases.
+    """The sagas of one service. ``owner`` names this process in leases. ``due`` is set when one may be due.
 
     Methods may raise Unavailable("database").
     """
@@ -209,6 +211,7 @@ class SagaStore[S]:
         self._outbox = outbox
         self._table = table
         self._owner = owner
+        self.due = asyncio.Event()
         self._saving = Batcher(one_by_one_on_error(self._save), max_items=MAX_BATCH_UPDATES)
 
     @property
@@ -227,6 +230,9 @@ class SagaStore[S]:
         rows = await self._database.fetch(self._table.save, [update.row() for update in batch])
         if any(update.event for update in batch):
             self._outbox.wake()
+        for update in batch:
+            if update.release and update.delay_s is not None:
+                self._due_in(update.delay_s)
         saved = {row["saga_id"] for row in rows}
         return [update.saga_id in saved for update in batch]
 
@@ -237,11 +243,22 @@ class SagaStore[S]:
 
     async def make_due(self, saga_id: UUID) -> bool:
         """Let the next attempt begin at once; False when the saga has ended, or a worker has it."""
-        return bool(await self._database.fetchval(self._table.make_due, saga_id))
+        is_due = bool(await self._database.fetchval(self._table.make_due, saga_id))
+        if is_due:
+            self.due.set()
+        return is_due
+
+    def _due_in(self, delay_s: float) -> None:
+        asyncio.get_running_loop().call_later(max(0.0, delay_s), self.due.set)
 
     async def waiting(self) -> dict[str, tuple[int, float]]:
-        """Sagas that have not ended, by operation: how many, and the age of the oldest in seconds."""
+        """Sagas that have not ended, by operation: how many, and the age of the oldest in seconds.
+
+        Of those that other processes left, ``due`` learns here.
+        """
         rows = await self._database.fetch(self._table.waiting)
+        for row in rows:
+            self._due_in(row["due_in_s"])
         return {row["operation"]: (row["sagas"], row["oldest_s"]) for row in rows}
 
     async def close(self) -> None:
