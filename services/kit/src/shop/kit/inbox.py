@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -61,6 +61,12 @@ MAX_ERROR_CHARACTERS = 2_000
 
 CLAIM = """
 INSERT INTO inbox (consumer, event_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id"""
+CLAIMED = """
+claimed AS (
+    INSERT INTO inbox (consumer, event_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id
+)"""
+"""For a statement that begins with it and has the whole effect of events: $1 is the consumer's name, $2 are their ids.
+`claimed` has those that are new."""
 COUNT_FAILURE = """
 INSERT INTO dead_letter (consumer, event_id, type, payload, error, failures)
 SELECT $1, $2, $3, CASE WHEN erased THEN '' ELSE $4 END, CASE WHEN erased THEN $7 ELSE $5 END, 1
@@ -75,6 +81,7 @@ FORGET_FAILURES = "DELETE FROM dead_letter WHERE consumer = $1 AND event_id = AN
 
 Handle = Callable[[Connection, Sequence[Received]], Awaitable[None]]
 AfterCommit = Callable[[Sequence[Received]], Awaitable[None]]
+AtOnce = Callable[[Database, Sequence[Received]], Awaitable[Collection[UUID] | None]]
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,9 @@ class Consumer:
     """Called between the commit and the acknowledgement with every event of the batch, those that took effect before
     included: what it does outside of the database, such as writing to a cache, is repaired by a redelivery when the
     process ends in between. It must do the same when it is called again."""
+    at_once: AtOnce | None = None
+    """Processes events by one statement (`CLAIMED`) instead of `handle`, in a transaction of its own, and returns the
+    ids of those that were new; None when it has done nothing because these events need `handle`."""
 
     @classmethod
     def of_deletions(
@@ -154,20 +164,29 @@ class Inbox:
         A call that brings an event before the broker does is processed here too, under the same consumer and event id:
         whichever comes second changes nothing.
         """
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch(CLAIM, consumer.name, [event.event_id for event in events])
-            new_ids = {row["event_id"] for row in rows}
-            new_events = list({event.event_id: event for event in events if event.event_id in new_ids}.values())
-            if new_events:
-                await consumer.handle(connection, new_events)
-            if consumer.name in self._failures_seen:
-                await connection.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
+        new_ids = None if consumer.at_once is None else await consumer.at_once(self._database, events)
+        if new_ids is None:
+            new_ids = await self._handle(consumer, events)
+        elif consumer.name in self._failures_seen:
+            await self._database.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
+        new_events = _new(events, new_ids)
         _measure_delays(consumer.name, new_events)
         CONSUMED.labels(consumer.name, "taken").inc(len(new_events))
         CONSUMED.labels(consumer.name, "duplicate").inc(len(events) - len(new_events))
         if consumer.after_commit is not None:
             await consumer.after_commit(events)
         return len(new_events)
+
+    async def _handle(self, consumer: Consumer, events: Sequence[Received]) -> Collection[UUID]:
+        """Have the consumer handle the new ones of ``events`` in a transaction; the ids of these."""
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(CLAIM, consumer.name, [event.event_id for event in events])
+            new_ids = {row["event_id"] for row in rows}
+            if new_ids:
+                await consumer.handle(connection, _new(events, new_ids))
+            if consumer.name in self._failures_seen:
+                await connection.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
+        return new_ids
 
     async def _count_dead(self, consumers: Sequence[str]) -> None:
         while True:
@@ -318,6 +337,11 @@ class _Loop:
 def _expect(consumer: str) -> None:
     start_at_zero(CONSUMED, [consumer], RESULTS)
     DELAY.labels(consumer)
+
+
+def _new(events: Sequence[Received], new_ids: Collection[UUID]) -> list[Received]:
+    """Those of ``events`` with one of the ids, each once."""
+    return list({event.event_id: event for event in events if event.event_id in new_ids}.values())
 
 
 def _measure_delays(consumer: str, events: Sequence[Received]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from uuid import UUID
 
 from shop.contracts.events import (
@@ -15,10 +16,11 @@ from shop.contracts.events import (
     UserDeleted,
 )
 from shop.kit.clock import Clock
-from shop.kit.db import Connection
+from shop.kit.db import Connection, Database
 from shop.kit.events import Received
-from shop.kit.inbox import Consumer
-from shop.notification import domain, food_repository, repository
+from shop.kit.inbox import AfterCommit, Consumer
+from shop.notification import domain, events_repository, food_repository, repository
+from shop.notification.direct import Direct
 from shop.notification.food import FoodOrder
 from shop.notification.service import NotificationService
 
@@ -26,40 +28,92 @@ from shop.notification.service import NotificationService
 def consumers(service: NotificationService) -> list[Consumer]:
     """Deliveries are consumed only in a shop with food, and players' events only in one with the arcade: other shops do
     not have their streams."""
-    queue = MessageQueue(service.owner_phone, service.clock, texts=service.texts)
+    queue = MessageQueue(
+        service.owner_phone,
+        service.clock,
+        texts=service.texts,
+        direct=service.direct,
+        after_commit=service.wake_senders,
+    )
     # Other consumers, because a pod of an older version that shares one cannot read a type that is new to it.
-    found = [
-        Consumer("messages", list(domain.MAIL_TEMPLATES), queue.handle),
-        queue.deletions,
-    ]
+    found = [queue.consumer("messages", list(domain.MAIL_TEMPLATES)), queue.deletions]
     if service.food:
-        found.append(Consumer("deliveries", [DeliveryChanged], queue.handle_deliveries))
+        deliveries = Consumer(
+            "deliveries", [DeliveryChanged], queue.handle_deliveries, after_commit=service.wake_senders
+        )
+        found.append(deliveries)
     if service.arcade:
-        found.append(Consumer("arcade", list(domain.ARCADE_TEMPLATES), queue.handle))
+        found.append(queue.consumer("arcade", list(domain.ARCADE_TEMPLATES)))
     return found
 
 
 class MessageQueue:
-    """Queues the messages of a batch of events. Nothing stays of a deleted user, whatever the order of events."""
+    """Queues the messages of a batch of events. Nothing stays of a deleted user, whatever the order of events.
 
-    def __init__(self, owner_phone: str, clock: Clock, *, texts: bool = False) -> None:
+    What ``direct`` can send is sent at once. ``after_commit`` is called after what was queued.
+    """
+
+    def __init__(
+        self,
+        owner_phone: str,
+        clock: Clock,
+        *,
+        texts: bool = False,
+        direct: Direct | None = None,
+        after_commit: AfterCommit | None = None,
+    ) -> None:
         self._owner_phone = owner_phone
         self._clock = clock
         self._texts = texts
-        self.deletions = Consumer.of_deletions(UserDeleted, repository.DELETED_USERS, self._delete, clock=clock)
+        self._direct = direct
+        self._after_commit = after_commit
+        self._has_queued = False
+        self.deletions = Consumer.of_deletions(
+            UserDeleted, repository.DELETED_USERS, self._delete, clock=clock, after_commit=after_commit
+        )
 
-    async def handle(self, connection: Connection, events: Sequence[Received]) -> None:
+    def consumer(self, name: str, types: Sequence[type[Event]]) -> Consumer:
+        """Of events that need no transaction, unless one of a batch is about food."""
+        return Consumer(name, types, self.handle, at_once=partial(self.take, name), after_commit=self._committed)
+
+    async def _committed(self, events: Sequence[Received]) -> None:
+        if self._has_queued and self._after_commit is not None:
+            self._has_queued = False
+            await self._after_commit(events)
+
+    async def take(self, consumer: str, database: Database, events: Sequence[Received]) -> Collection[UUID] | None:
+        """Process events in one statement, if none of them is about food."""
+        if any(_about_food(received.event) for received in events):
+            return None
+        now = self._clock.now()
+        contacts, wanted = self._effects(events)
+        rows = repository.message_rows(wanted)
+        ready = [] if self._direct is None else self._direct.ready(rows, now)
+        taken = await events_repository.take(database, consumer, events, contacts, rows, ready, now)
+        if self._direct is not None:
+            self._direct.stored(rows, taken.sent)
+        self._has_queued |= bool(taken.queued)
+        return taken.event_ids
+
+    def _effects(self, events: Sequence[Received]) -> tuple[list[domain.Contact], list[repository.Wanted]]:
+        """What the events say of how users are reached, and the messages that they cause, in the order of time."""
         ordered = sorted(events, key=lambda received: received.time)
         contacts = [found for received in ordered if (found := domain.contact(received.event))]
-        if contacts:
-            await repository.save_contacts(connection, contacts)
         wanted = [
             (received, notice)
             for received in ordered
             for notice in domain.notices(received.event, self._owner_phone, texts=self._texts)
         ]
+        return contacts, wanted
+
+    async def handle(self, connection: Connection, events: Sequence[Received]) -> None:
+        ordered = sorted(events, key=lambda received: received.time)
+        contacts, wanted = self._effects(ordered)
+        if contacts:
+            await repository.save_contacts(connection, contacts)
         wanted += await self._learn(connection, [received for received in ordered if _about_food(received.event)])
         if wanted:
+            self._has_queued = True
             await repository.insert(connection, wanted, self._clock.now())
 
     async def _learn(self, connection: Connection, ordered: Sequence[Received]) -> list[tuple[Received, domain.Notice]]:

@@ -53,13 +53,17 @@ class MailboxProvider:
     async def open(self) -> None:
         """Nothing to do: the database is the service's own."""
 
-    async def send(self, message: Outgoing) -> None:
+    def stored(self, message: Outgoing) -> StoredMail:
+        """The message as the mailbox stores it; raises Refused."""
         mail = self._mail(message)
         raw = self._compose(mail)
         if len(raw) > MAX_MAIL_BYTES:
             raise Refused(f"The mail has {len(raw)} bytes, more than {MAX_MAIL_BYTES}.")
         now = self._clock.now()
-        stored = StoredMail(new_id(), mail.message_id, mail.sender, mail.recipient, mail.subject, raw, now)
+        return StoredMail(new_id(), mail.message_id, mail.sender, mail.recipient, mail.subject, raw, now)
+
+    async def send(self, message: Outgoing) -> None:
+        stored = self.stored(message)
         try:
             await self._batcher.submit(stored)
         except Unavailable as error:

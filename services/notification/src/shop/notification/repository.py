@@ -27,32 +27,36 @@ LEASE_S = 60.0
 
 DELETED_USERS = DeletedUsers("deleted_users")
 
+COLUMNS = "id, event_id, channel, user_id, order_id, recipient, template, data, trace_id"
+ROW = """id uuid, event_id uuid, channel text, user_id uuid, order_id uuid, recipient text, template text, data jsonb,
+    trace_id text"""
 # "We received your order" is not sent once the order's outcome is known. To a deleted user go only messages about their
 # orders, whose events have the address.
-INSERT = f"""
-INSERT INTO notifications (id, event_id, channel, user_id, order_id, recipient, template, data, trace_id,
-    next_attempt_at, created_at)
-SELECT id, event_id, channel, user_id, order_id, recipient, template, data, trace_id, $2, $2
-FROM jsonb_to_recordset($1) AS r (id uuid, event_id uuid, channel text, user_id uuid, order_id uuid, recipient text,
-    template text, data jsonb, trace_id text)
-WHERE (template <> 'order-pending' OR NOT EXISTS (
+MAY_QUEUE = f"""(r.template <> 'order-pending' OR NOT EXISTS (
     SELECT FROM notifications n WHERE n.user_id = r.user_id AND n.order_id = r.order_id AND n.template <> r.template
 )) AND (r.order_id IS NOT NULL AND r.recipient IS NOT NULL OR r.template = '{LAST_MAIL}'
-    OR NOT {DELETED_USERS.holds("(r.data->>'user_id')::uuid")})
+    OR NOT {DELETED_USERS.holds("(r.data->>'user_id')::uuid")})"""
+INSERT = f"""
+INSERT INTO notifications ({COLUMNS}, next_attempt_at, created_at)
+SELECT {COLUMNS}, $2, $2 FROM jsonb_to_recordset($1) AS r ({ROW}) WHERE {MAY_QUEUE}
 ON CONFLICT (event_id, channel) DO NOTHING
 """  # noqa: S608 - constants
 
 # Sorted by key, so that concurrent transactions lock in the same order; no write when nothing changed.
-UPSERT_CONTACTS = f"""
+CONTACT_COLUMNS = "unnest(${}::uuid[], ${}::text[], ${}::text[], ${}::timestamptz[])"
+UPSERT_CONTACTS_FROM = f"""
 INSERT INTO contacts AS c (user_id, email, name, known_at)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS k (user_id, email, name, known_at)
+SELECT * FROM {{contacts}} AS k (user_id, email, name, known_at)
 WHERE NOT {DELETED_USERS.holds("k.user_id")}
 ORDER BY user_id
 ON CONFLICT (user_id) DO UPDATE SET email = excluded.email, name = excluded.name, known_at = excluded.known_at
 WHERE c.known_at < excluded.known_at AND (c.email, c.name) <> (excluded.email, excluded.name)
 """  # noqa: S608 - constants
+UPSERT_CONTACTS = UPSERT_CONTACTS_FROM.format(contacts=CONTACT_COLUMNS.format(1, 2, 3, 4))
 
-COUNT_QUEUED = "SELECT channel, count(*) AS messages FROM notifications WHERE state = 'queued' GROUP BY channel"
+QUEUED = """
+SELECT channel, count(*) AS messages, count(*) FILTER (WHERE next_attempt_at <= $1) AS due
+FROM notifications WHERE state = 'queued' GROUP BY channel"""
 CLAIM = """
 WITH due AS (
     SELECT id FROM notifications WHERE state = 'queued' AND channel = $1 AND next_attempt_at <= $2
@@ -163,35 +167,47 @@ class Result:
     error: str | None = None
 
 
-async def insert(connection: Connection, wanted: Sequence[tuple[Received, Notice]], now: datetime) -> None:
-    """Queue messages in the transaction that takes their events, at most one per event and channel.
+Wanted = tuple[Received, Notice]
+
+
+def message_rows(wanted: Sequence[Wanted]) -> list[dict[str, Any]]:
+    """New messages as rows, at most one per event and channel; ``source`` is the event.
 
     Their ids, and so the order of sending, are in the order of ``wanted``.
     """
     ids = sorted(new_id() for _ in wanted)
-    rows = [
+    return [
         asdict(notice)
         | {
             "id": message_id,
+            "source": received.event_id,
             "event_id": uuid5(received.event_id, notice.template) if notice.second else received.event_id,
             "trace_id": received.trace_id,
             "data": received.event.model_dump(mode="json") | dict(notice.extra),
         }
         for message_id, (received, notice) in zip(ids, wanted, strict=True)
     ]
-    await connection.execute(INSERT, rows, now)
 
 
-async def save_contacts(connection: Connection, contacts: Sequence[Contact]) -> None:
-    """Save how users are reached; for each user only the latest of ``contacts``."""
+async def insert(connection: Connection, wanted: Sequence[Wanted], now: datetime) -> None:
+    """Queue messages in the transaction that takes their events."""
+    await connection.execute(INSERT, message_rows(wanted), now)
+
+
+def contact_columns(contacts: Sequence[Contact]) -> list[list[Any]]:
+    """The columns of CONTACT_COLUMNS; for each user only the latest of ``contacts``."""
     latest = {contact.user_id: contact for contact in sorted(contacts, key=lambda contact: contact.known_at)}
-    await connection.execute(
-        UPSERT_CONTACTS,
+    return [
         list(latest),
         [contact.email for contact in latest.values()],
         [contact.name for contact in latest.values()],
         [contact.known_at for contact in latest.values()],
-    )
+    ]
+
+
+async def save_contacts(connection: Connection, contacts: Sequence[Contact]) -> None:
+    """Save how users are reached."""
+    await connection.execute(UPSERT_CONTACTS, *contact_columns(contacts))
 
 
 async def delete_users(connection: Connection, user_ids: Sequence[UUID]) -> dict[UUID, str]:
@@ -213,9 +229,9 @@ class NotificationRepository:
         rows = await self._database.fetch(CLAIM, channel, now, limit, lease, list(ORDERED_TEMPLATES))
         return lease, [Claimed(**dict(row.items())) for row in rows]
 
-    async def count_queued(self) -> dict[str, int]:
-        """Messages that wait, by channel."""
-        return {row["channel"]: row["messages"] for row in await self._database.fetch(COUNT_QUEUED)}
+    async def queued(self, now: datetime) -> dict[str, tuple[int, int]]:
+        """By channel: how many messages wait, and how many of them are due."""
+        return {row["channel"]: (row["messages"], row["due"]) for row in await self._database.fetch(QUEUED, now)}
 
     async def record(self, results: Sequence[Result], lease: datetime, now: datetime) -> None:
         """Record the results of messages claimed under ``lease``; nothing stays of one that a deleted user got."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import Callable
 from datetime import datetime
+from uuid import UUID
 
 import jinja2
 
@@ -26,7 +28,8 @@ from shop.notification.repository import LEASE_S, Claimed, NotificationRepositor
 log = logging.getLogger(__name__)
 
 BATCH_MESSAGES = 100
-IDLE_POLL_S = 0.25
+IDLE_S = 30.0
+"""Pause of a sender that nothing wakes."""
 DOWN_FIRST_S = 0.25
 DOWN_MAX_S = 10.0
 SENDING_SHARE_OF_LEASE = 0.5
@@ -36,23 +39,41 @@ MAX_ERROR_CHARACTERS = 500
 
 
 class Sender:
-    """The loop of one channel."""
+    """The loop of one channel. ``more`` is called when there may be messages for another sender, too."""
 
     def __init__(
-        self, provider: Provider, renderer: Renderer, repository: NotificationRepository, clock: Clock
+        self,
+        provider: Provider,
+        renderer: Renderer,
+        repository: NotificationRepository,
+        clock: Clock,
+        more: Callable[[], None] = lambda: None,
     ) -> None:
         self._provider = provider
+        self._more = more
+        self._wake = asyncio.Event()
+        self.is_idle = False
         self._renderer = renderer
         self._repository = repository
         self._clock = clock
         self._failures = 0
         """Attempts in a row that found the provider down."""
 
+    @property
+    def channel(self) -> domain.Channel:
+        return self._provider.channel
+
+    def wake(self) -> None:
+        """Have it look for messages that are due."""
+        self.is_idle = False
+        self._wake.set()
+
     async def run(self) -> None:
         """Send until cancelled. While the provider is down nothing is claimed, so that no attempts are used up."""
-        await poll(self._open_and_send, IDLE_POLL_S)
+        await poll(self._open_and_send, IDLE_S, wake=self._wake)
 
     async def _open_and_send(self) -> int:
+        self.is_idle = False
         try:
             await self._provider.open()
             claimed = await self.send_batch()
@@ -64,6 +85,7 @@ class Sender:
             return 1
         self._failures = 0
         UP.labels(self._provider.channel).set(1)
+        self.is_idle = not claimed
         return claimed
 
     async def send_batch(self) -> int:
@@ -72,6 +94,8 @@ class Sender:
         Sent messages are recorded even if the provider goes down or the task is cancelled meanwhile.
         """
         lease, messages = await self._repository.claim(self._provider.channel, self._clock.now(), BATCH_MESSAGES)
+        if len(messages) == BATCH_MESSAGES:
+            self._more()
         results: list[Result] = []
         try:
             await self._send_all(messages, results)
@@ -131,9 +155,19 @@ class Sender:
         again = domain.next_attempt(message.attempts, now)
         if state == "queued" and again is None:
             state = "failed"
+        elif state == "queued" and again is not None:
+            asyncio.get_running_loop().call_later((again - now).total_seconds(), self.wake)
         SENT.labels(self._provider.channel, "deferred" if state == "queued" else state).inc()
         if state != "queued":
-            self._log(message, state, error)
+            log_result(
+                self.channel,
+                state,
+                message.template,
+                message.id,
+                order_id=message.order_id,
+                trace_id=message.trace_id,
+                error=error,
+            )
         return Result(
             message.id,
             state,
@@ -146,22 +180,6 @@ class Sender:
             f"{error}"[:MAX_ERROR_CHARACTERS] if error else None,
         )
 
-    def _log(self, message: Claimed, state: domain.State, error: Exception | None) -> None:
-        """The address is left out of the log; it is in the database."""
-        decision(
-            log,
-            f"message_{state}",
-            "%s %s of template %s",
-            self._provider.channel,
-            state,
-            message.template,
-            level=logging.ERROR if error else logging.INFO,
-            trace_id=message.trace_id,
-            notification_id=message.id,
-            order_id=message.order_id,
-            reason=f"{error}"[:MAX_ERROR_CHARACTERS] if error else None,
-        )
-
     async def _record(self, results: list[Result], lease: datetime) -> None:
         """Record the batch, with retries while the database is unavailable: otherwise it would be sent twice."""
         for attempt in range(RECORD_ATTEMPTS):
@@ -172,3 +190,29 @@ class Sender:
                 if attempt == RECORD_ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(backoff_s(attempt))
+
+
+def log_result(
+    channel: domain.Channel,
+    state: domain.State,
+    template: str,
+    notification_id: UUID,
+    *,
+    order_id: UUID | None,
+    trace_id: str,
+    error: Exception | None = None,
+) -> None:
+    """The address is left out of the log; it is in the database."""
+    decision(
+        log,
+        f"message_{state}",
+        "%s %s of template %s",
+        channel,
+        state,
+        template,
+        level=logging.ERROR if error else logging.INFO,
+        trace_id=trace_id,
+        notification_id=notification_id,
+        order_id=order_id,
+        reason=f"{error}"[:MAX_ERROR_CHARACTERS] if error else None,
+    )

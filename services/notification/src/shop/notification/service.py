@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import cast
 from uuid import UUID
@@ -11,10 +13,12 @@ from shop.kit.app import Context
 from shop.kit.clock import Clock
 from shop.kit.db import Record
 from shop.kit.errors import Problem, Unavailable
+from shop.kit.events import Received
 from shop.kit.formatting import formats
 from shop.kit.tasks import poll
 from shop.notification import metrics
-from shop.notification.domain import TEMPLATES, State
+from shop.notification.direct import Direct
+from shop.notification.domain import TEMPLATES, Channel, State
 from shop.notification.mailbox import Mailbox, MailboxProvider, TextMailboxProvider
 from shop.notification.mailbox_repository import MailboxRepository
 from shop.notification.providers import Provider, SmtpProvider, WebhookProvider
@@ -26,7 +30,7 @@ from shop.notification.settings import Settings
 FOOD_ORDERS_KEPT_DAYS = 30
 """After their last event; the broker keeps events for 7 days."""
 FORGET_EVERY_S = 3_600.0
-COUNT_EVERY_S = 15.0
+LOOK_EVERY_S = 5.0
 
 
 class NotificationService:
@@ -43,6 +47,8 @@ class NotificationService:
         self.formats = formats(store.country, store.language, store.time_zone)
         self.pages = environment(self.formats)
         self._providers = _providers(settings, mailbox, context.clock)
+        self._senders: list[Sender] = []
+        self.direct: Direct | None = None
 
     @classmethod
     async def build(cls, context: Context) -> NotificationService:
@@ -54,17 +60,37 @@ class NotificationService:
         renderer = Renderer(TEMPLATES, shop, service.formats)
         for number, provider in enumerate(service._providers, 1):
             metrics.expect(provider.channel)
-            sender = Sender(provider, renderer, service.repository, context.clock)
+            more = functools.partial(service.wake_sender, provider.channel)
+            sender = Sender(provider, renderer, service.repository, context.clock, more)
+            service._senders.append(sender)
             context.tasks.start(f"sender:{provider.channel}-{number}", sender.run)
+        mailboxes = {one.channel: one for one in service._providers if isinstance(one, MailboxProvider)}
+        service.direct = Direct(renderer, mailboxes)
         context.tasks.start("food-orders", lambda: poll(service._forget_food_orders, FORGET_EVERY_S))
-        context.tasks.start("queue-count", lambda: poll(service._count_queued, COUNT_EVERY_S))
+        context.tasks.start("queue", lambda: poll(service._look_at_queue, LOOK_EVERY_S))
         return service
 
-    async def _count_queued(self) -> int:
+    def wake_sender(self, channel: Channel) -> None:
+        """Have one sender of the channel look for messages that are due: an idle one, if there is one."""
+        senders = [sender for sender in self._senders if sender.channel == channel]
+        idle = (sender for sender in senders if sender.is_idle)
+        if (sender := next(idle, senders[0] if senders else None)) is not None:
+            sender.wake()
+
+    async def wake_senders(self, _: Sequence[Received]) -> None:
+        """One of each channel."""
+        for channel in {sender.channel for sender in self._senders}:
+            self.wake_sender(channel)
+
+    async def _look_at_queue(self) -> int:
+        """Measure the queue, and have a sender send what is due: after a delay, or because its sender has died."""
         with contextlib.suppress(Unavailable):
-            queued = await self.repository.count_queued()
+            queued = await self.repository.queued(self.clock.now())
             for channel in {provider.channel for provider in self._providers}:
-                metrics.QUEUED.labels(channel).set(queued.get(channel, 0))
+                messages, due = queued.get(channel, (0, 0))
+                metrics.QUEUED.labels(channel).set(messages)
+                if due:
+                    self.wake_sender(channel)
         return 0
 
     async def _forget_food_orders(self) -> int:
