@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import ClassVar
 from uuid import UUID
 
+import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 from pydantic import BaseModel
@@ -50,11 +51,11 @@ class EventService:
     outbox: Outbox
     seen: list[int] = field(default_factory=list)
     fail_on: set[int] = field(default_factory=set)
+    url: str = ""
 
     async def publish(self, *numbers: int, subject: str = "a") -> None:
         async with self.database.transaction() as connection:
             await outbox.publish(connection, *(Happened(subject=subject, number=number) for number in numbers))
-        self.outbox.wake()
 
     async def handle(self, connection: Connection, events: Sequence[Received]) -> None:
         for event in events:
@@ -86,8 +87,9 @@ async def event_service_on(url: str, nats_url: str) -> AsyncIterator[EventServic
     bus, tasks = Bus(nats_url, "kit"), Tasks()
     bus.start(tasks)
     relay = Outbox(database, bus, "kit", RETENTION_S)
-    service = EventService(database, bus, tasks, relay)
+    service = EventService(database, bus, tasks, relay, url=url)
     tasks.start("outbox", relay.run)
+    tasks.start("outbox wake-ups", relay.hear)
     Inbox("kit", database, bus).start([Consumer("reader", [Happened], service.handle)], tasks)
     try:
         yield service
@@ -267,6 +269,77 @@ async def test_two_relays_publish_each_event_once(database_for: DatabaseFor, nat
         assert await first.bus.last_sequence("kit") == 30
 
 
+async def test_a_replica_that_does_not_relay_wakes_the_one_that_does(database_for: DatabaseFor, nats_url: str) -> None:
+    url = await database_for("kit")
+    async with event_service_on(url, nats_url) as first:
+        await first.publish(1)
+        await wait_until(lambda: first.has(1))
+        async with event_service_on(url, nats_url) as second:
+            await wait_until(lambda: second.bus.connected)
+            await second.publish(2)
+            await wait_until(lambda: first.has(1, 2))
+            assert not second.outbox._relays
+
+
+async def test_what_was_published_is_recorded_by_the_look_for_more(service: EventService) -> None:
+    await service.publish(1)
+    await wait_until(lambda: service.has(1))
+    await wait_until(service.all_published)
+    watcher = await asyncpg.connect(service.url)
+    before = measured("shop_database_statements_total")
+    async with service.database.transaction() as connection:
+        await outbox.publish(connection, Happened(subject="a", number=2))
+    await wait_until(lambda: watcher.fetchval("SELECT published_at IS NOT NULL FROM outbox WHERE id = 2"))
+    await wait_until(lambda: watcher.fetchval("SELECT count(*) = 2 FROM effects"))
+    await watcher.close()
+    # BEGIN, the event, COMMIT; two looks; the consumer's BEGIN, claim, effect, COMMIT.
+    assert measured("shop_database_statements_total") - before == 3 + 2 + 4
+
+
+async def test_what_a_broker_acknowledged_before_it_was_lost_is_not_recorded_as_published(
+    database_for: DatabaseFor, nats_url: str
+) -> None:
+    database = await Database.connect(await database_for("kit"), pool_size=2, application="test")
+    bus, tasks = Bus(nats_url, "kit"), Tasks()
+    bus.start(tasks)
+    await wait_until(lambda: bus.connected)
+    relay = Outbox(database, bus, "kit", RETENTION_S)
+    await outbox.publish(database, Happened(subject="a", number=1))
+    assert await relay._relay_once(database) == 1
+    await bus.stream.delete_stream("kit")
+    bus.reconnected.set()
+    assert await relay._relay_once(database) == 1
+    assert await relay._relay_once(database) == 0
+    assert await bus.last_sequence("kit") == 1
+    assert await database.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL") == 0
+    await tasks.stop()
+    await bus.close()
+    await database.close()
+
+
+async def test_a_consumer_of_one_statement_takes_each_event_once(service: EventService) -> None:
+    sql = f"WITH {inbox.CLAIMED}, e AS (INSERT INTO effects SELECT 100 FROM claimed) SELECT event_id FROM claimed"
+
+    async def at_once(database: Database, events: Sequence[Received]) -> set[UUID] | None:
+        if any(one.event.number < 0 for one in events):
+            return None
+        return {row["event_id"] for row in await database.fetch(sql, "one", [one.event_id for one in events])}
+
+    consumer = Consumer("one", [Happened], service.handle, at_once=at_once)
+    box = Inbox("kit", service.database, service.bus)
+    first, second, other = (
+        Received(new_id(), Happened.TYPE, NOW, "", "", Happened(subject="a", number=number)) for number in (1, 2, -3)
+    )
+    assert await box.process(consumer, [first, first]) == 1
+    assert await box.process(consumer, [first, second]) == 1
+    assert await service.effects() == [100, 100]
+    assert await box.process(consumer, [second, other]) == 1
+    assert await service.effects() == [100, 100, -3]
+    await box.count_failure(consumer, first, b"{}", RuntimeError("x"))
+    assert await box.process(consumer, [first]) == 0
+    assert await service.database.fetchval("SELECT count(*) FROM dead_letter") == 0
+
+
 async def test_the_trace_of_the_cause_travels_with_the_event(service: EventService) -> None:
     received: list[Received] = []
 
@@ -278,7 +351,6 @@ async def test_the_trace_of_the_cause_travels_with_the_event(service: EventServi
     async with service.database.transaction() as connection:
         row = outbox.row(Happened(subject="a", number=1), f"00-{trace}-00f067aa0ba902b7-01")
         await outbox.insert(connection, [row])
-    service.outbox.wake()
     await wait_until(lambda: received)
     assert (received[0].trace_id, received[0].event_id) == (trace, row.event_id)
     assert isinstance(received[0].event_id, UUID)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,10 +17,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.kit.tests.trip_service import LEASE_S, PARTICIPANTS, STEPS, TripBooked, trips_on
+from services.kit.tests.trip_service import LEASE_S, METRICS, PARTICIPANTS, STEPS, TripBooked, Trips, trips_on
 from shop.devkit.testing import DatabaseFor, wait_until
+from shop.kit.db import STATEMENTS
 from shop.kit.ids import new_id
 from shop.kit.saga.engine import Status
+from shop.kit.saga.recovery import SagaRecovery
 from shop.kit.saga.runner import LeaseLost, SagaRun
 from shop.kit.saga.store import SagaUpdate
 
@@ -203,6 +206,43 @@ async def test_waiting_sagas_are_counted_by_operation(url: str) -> None:
         assert count == 1
         assert oldest_s >= 0
         await trips.recovery.measure_once()
+
+
+async def test_recovery_waits_until_a_saga_is_due_that_this_process_parked(url: str) -> None:
+    async with trips_on(url) as trips, recovering(trips):
+        asked = trip(silent="hotel")
+        await trips.book(asked)
+        attempts = (await saga_of(url, asked))["attempts"]
+
+        async def tried_again() -> bool:
+            return bool((await saga_of(url, asked))["attempts"] > attempts)
+
+        await wait_until(tried_again)
+
+
+async def test_recovery_learns_when_a_saga_is_due_that_another_process_left(url: str) -> None:
+    async with trips_on(url) as trips, recovering(trips):
+        asked = trip()
+        lease = {"operation": "book", "lease_s": 0.1, "deadline_s": 60.0, "traceparent": ""}
+        await trips.sagas.start(UUID(asked["id"]), "trip", asked, **lease)  # type: ignore[arg-type]
+        await trips.recovery.measure_once()
+        await wait_until(lambda: _is_done(url, asked))
+
+
+async def _is_done(url: str, asked: dict[str, Any]) -> bool:
+    return bool((await saga_of(url, asked))["status"] == "done")
+
+
+@contextlib.asynccontextmanager
+async def recovering(trips: Trips) -> AsyncIterator[None]:
+    """A recovery that only looks when something may be due."""
+    slow = SagaRecovery(trips.sagas, trips.runner, METRICS, lease_s=LEASE_S, poll_s=3_600.0, concurrency=4)
+    before = STATEMENTS._value.get()
+    running = asyncio.create_task(slow.run())
+    await wait_until(lambda: STATEMENTS._value.get() > before, what="its first look")
+    yield
+    running.cancel()
+    await asyncio.wait([running])
 
 
 async def test_an_update_that_the_database_refuses_fails_alone(url: str) -> None:

@@ -124,3 +124,13 @@ async def test_without_connections_it_ends_at_once(running: Running, monkeypatch
     monkeypatch.setattr(serve, "LINGER_S", FOREVER_S)
     await running.end()
     assert await running.ended()
+
+
+async def test_the_end_is_not_waited_for_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "TICK_S", FOREVER_S)
+    server = Server(uvicorn.Config(hello, port=0, lifespan="off", log_config=None))
+    task = asyncio.create_task(server.serve())
+    await wait_until(lambda: server.started)
+    server.should_exit = True
+    await asyncio.wait_for(task, ANSWER_TIMEOUT_S)
+    gc.unfreeze()

@@ -34,7 +34,6 @@ from shop.kit.tasks import Tasks, backoff_s
 log = logging.getLogger(__name__)
 
 RECONNECT_WAIT_S = 0.5
-CONNECTED_POLL_S = 0.05
 CONNECTION_WAIT_S = 1.0
 CONNECT_TIMEOUT_S = 2
 REQUEST_TIMEOUT_S = 3.0
@@ -85,6 +84,7 @@ class Bus:
         self._client = Client()
         self._context: JetStreamContext | None = None
         self._listeners: list[Callable[[], None]] = []
+        self._is_connected = asyncio.Event()
         self.reconnected = asyncio.Event()
         self.connections = 0
         """How often a connection was made: what the broker remembers of an earlier one is gone."""
@@ -158,19 +158,20 @@ class Bus:
         log.warning("broker: %r", error, extra={"event": "broker_error"})
 
     async def _on_connected(self) -> None:
+        self._is_connected.set()
         self.connections += 1
         self.reconnected.set()
         self._changed()
 
     async def _on_disconnected(self) -> None:
+        self._is_connected.clear()
         self._changed()
 
     async def wait_connected(self, limit_s: float) -> None:
         """Until there is a connection, for at most ``limit_s``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
-                while not self.connected:  # noqa: ASYNC110 - the client has no event for each of its states
-                    await asyncio.sleep(CONNECTED_POLL_S)
+                await self._is_connected.wait()
 
     async def ensure_stream(self, noun: str) -> None:
         """Create the stream of ``noun``'s events or adjust its size; safe from several services at once.

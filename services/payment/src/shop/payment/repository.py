@@ -94,20 +94,25 @@ SELECT transaction_id, account, amount, $4, $5, $6
 FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS entry (transaction_id, account, amount)"""
 
 # A claim lasts until next_attempt_at; replicas claim different rows.
+UNSETTLED_PAYMENT = """
+(state = 'pending' OR (voided_at IS NOT NULL AND amount > 0 AND state IN ('captured', 'partially_refunded')))
+AND next_attempt_at <= $1"""
+UNSETTLED_REFUND = "state = 'pending' AND next_attempt_at <= $1"
+UNSETTLED = f"""
+SELECT EXISTS (SELECT FROM payments WHERE {UNSETTLED_PAYMENT} AND provider = $2)
+    OR EXISTS (SELECT FROM refunds WHERE {UNSETTLED_REFUND})"""
 BACKOFF = "$1 + least($3, $2 * 2 ^ least(attempts, 20)) * interval '1 second'"
 CLAIM_PAYMENTS = f"""
 UPDATE payments SET attempts = attempts + 1, next_attempt_at = {BACKOFF}
 WHERE id IN (
-    SELECT id FROM payments
-    WHERE (state = 'pending' OR (voided_at IS NOT NULL AND amount > 0 AND state IN ('captured', 'partially_refunded')))
-      AND next_attempt_at <= $1 AND provider = $5
+    SELECT id FROM payments WHERE {UNSETTLED_PAYMENT} AND provider = $5
     ORDER BY next_attempt_at LIMIT $4 FOR UPDATE SKIP LOCKED
 )
 RETURNING {PAYMENT}"""
 CLAIM_REFUNDS = f"""
 UPDATE refunds SET attempts = attempts + 1, next_attempt_at = {BACKOFF}
 WHERE id IN (
-    SELECT id FROM refunds WHERE state = 'pending' AND next_attempt_at <= $1
+    SELECT id FROM refunds WHERE {UNSETTLED_REFUND}
     ORDER BY next_attempt_at LIMIT $4 FOR UPDATE SKIP LOCKED
 )
 RETURNING {REFUND}"""
@@ -226,6 +231,10 @@ class PaymentRepository:
                 await connection.execute(BOOK, *entries, payment.currency, payment.id, now)
                 await outbox.insert(connection, [event])
         return _refund(_present(row)), payment
+
+    async def is_unsettled(self, provider: str, now: datetime) -> bool:
+        """Whether there is a payment or a refund to claim."""
+        return bool(await self._database.fetchval(UNSETTLED, now, provider))
 
     async def claim_payments(self, claim: Claim, provider: str) -> list[Payment]:
         """Payments whose lease has ended: without an outcome, or voided and not refunded yet."""

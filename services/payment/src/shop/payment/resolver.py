@@ -19,7 +19,7 @@ from shop.payment.repository import Claim, PaymentRepository
 log = logging.getLogger(__name__)
 
 BATCH_ITEMS = 64
-POLL_S = 2.0
+POLL_S = 5.0
 FIRST_BACKOFF_S = 10.0
 MAX_BACKOFF_S = 900.0
 
@@ -38,7 +38,12 @@ class Resolver:
         await poll(self.resolve, POLL_S)
 
     async def resolve(self) -> int:
-        """Claim up to BATCH_ITEMS payments and as many refunds; return how many there were."""
+        """Claim up to BATCH_ITEMS payments and as many refunds; return how many there were.
+
+        One statement when there is nothing to claim.
+        """
+        if not await self._repository.is_unsettled(self._provider.name, self._clock.now()):
+            return 0
         claim = Claim(self._clock.now(), FIRST_BACKOFF_S, MAX_BACKOFF_S, BATCH_ITEMS)
         return await self._resolve_payments(claim) + await self._resolve_refunds(claim)
 

@@ -19,7 +19,7 @@ class Settings(GrpcSettings):
     service: ClassVar[str] = "recommendation"
 
     product_url: str = "http://product:8000"
-    model_poll_seconds: float = Field(default=1.0, gt=0, le=10)
+    model_poll_seconds: float = Field(default=3.0, gt=0, le=10)
     training_pause_seconds: float = Field(default=5.0, ge=0, le=30)
     catalogue_seconds: float = Field(default=20.0, gt=0, le=30)
     lookup_seconds: float = Field(default=0.1, gt=0, le=10)
