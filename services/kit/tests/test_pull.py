@@ -16,6 +16,7 @@ from shop.kit.tasks import Tasks
 NOUN, DURABLE = "pulled", "reader"
 WAIT_S = 10.0
 """Far below the broker's time for an event that was not acknowledged."""
+FOREVER_S = 600.0
 
 
 @pytest.fixture
@@ -73,11 +74,11 @@ async def test_what_was_not_taken_goes_to_another_replica_at_once(bus: Bus) -> N
 
 async def test_a_consumer_that_is_deleted_is_noticed_while_waiting(bus: Bus) -> None:
     async with Pull(bus, NOUN, DURABLE) as pull:
-        taking = asyncio.create_task(pull.take(WAIT_S))
+        taking = asyncio.create_task(pull.take(FOREVER_S))
         await wait_until(lambda: pull._asked)
         await bus.stream.delete_consumer(NOUN, DURABLE)
         with pytest.raises(Unavailable):
-            await taking
+            await asyncio.wait_for(taking, WAIT_S)
 
 
 async def test_a_consumer_that_does_not_exist_is_noticed(bus: Bus) -> None:
@@ -88,9 +89,9 @@ async def test_a_consumer_that_does_not_exist_is_noticed(bus: Bus) -> None:
 
 async def test_a_lost_connection_is_noticed_while_waiting(bus: Bus) -> None:
     async with Pull(bus, NOUN, DURABLE) as pull:
-        taking = asyncio.create_task(pull.take(WAIT_S))
+        taking = asyncio.create_task(pull.take(FOREVER_S))
         await wait_until(lambda: pull._asked)
         await bus._client._process_op_err(ConnectionResetError())
         with pytest.raises(Unavailable):
-            await taking
+            await asyncio.wait_for(taking, WAIT_S)
     await wait_until(lambda: bus.connected)

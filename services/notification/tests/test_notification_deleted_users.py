@@ -145,12 +145,16 @@ async def test_a_deletion_waits_for_events_that_are_being_stored(
     assert await database.fetchval("SELECT count(*) FROM contacts") == 0
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 async def test_events_wait_for_a_deletion_that_is_under_way(
-    database: Database, queue: MessageQueue, samples: Any
+    database: Database, queue: MessageQueue, samples: Any, at_once: bool
 ) -> None:
     confirmed, deleted = [received(samples.confirmed())], [received(samples.deleted())]
 
     async def store() -> None:
+        if at_once:
+            await queue.take("messages", database, confirmed)
+            return
         async with database.transaction() as connection:
             await queue.handle(connection, confirmed)
 

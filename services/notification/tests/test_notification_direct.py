@@ -1,0 +1,165 @@
+"""Messages that are sent by the statement that takes their events, and how senders learn of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from services.notification.tests.conftest import NOW
+from shop.contracts.events import Event
+from shop.devkit.testing import wait_until
+from shop.kit.clock import Clock, FixedClock
+from shop.kit.db import STATEMENTS, Database
+from shop.kit.events import Received
+from shop.kit.formatting import formats
+from shop.kit.ids import new_id
+from shop.notification import domain, repository, sender, service
+from shop.notification.consumers import MessageQueue
+from shop.notification.direct import Direct
+from shop.notification.domain import TEMPLATES, notices
+from shop.notification.mailbox import MailboxProvider
+from shop.notification.mailbox_repository import MailboxRepository
+from shop.notification.providers import SmtpProvider
+from shop.notification.render import Renderer
+from shop.notification.repository import NotificationRepository
+from shop.notification.sender import BATCH_MESSAGES, Sender
+
+SHOP = {"title": "Shop", "url": "https://shop.example"}
+COUNTS = """
+SELECT (SELECT count(*) FROM inbox WHERE consumer = 'messages') AS taken, (SELECT count(*) FROM mailbox) AS mails,
+    (SELECT count(*) FROM notifications WHERE state = 'sent') AS sent,
+    (SELECT count(*) FROM notifications WHERE state = 'queued') AS queued"""
+
+
+def received(event: Event) -> Received:
+    return Received(new_id(), event.TYPE, NOW, "", "", event)
+
+
+def renderer() -> Renderer:
+    return Renderer(TEMPLATES, SHOP, formats("DE"))
+
+
+@pytest.fixture
+def mailbox(database: Database) -> MailboxProvider:
+    return MailboxProvider(MailboxRepository(database), "shop@shop.example", "Shop", FixedClock(NOW))
+
+
+@pytest.fixture
+def queue(mailbox: MailboxProvider) -> MessageQueue:
+    return MessageQueue("", FixedClock(NOW), direct=Direct(renderer(), {"email": mailbox}))
+
+
+async def counts(database: Database) -> tuple[int, ...]:
+    row = await database.fetchrow(COUNTS)
+    assert row is not None
+    return tuple(row.values())
+
+
+async def test_events_their_messages_and_mails_take_one_statement(
+    database: Database, queue: MessageQueue, more_samples: Any
+) -> None:
+    events = [received(more_samples().confirmed()) for _ in range(5)]
+    before = STATEMENTS._value.get()
+    assert await queue.take("messages", database, events) == {one.event_id for one in events}
+    assert STATEMENTS._value.get() - before == 1
+    assert await counts(database) == (5, 5, 5, 0)
+    message = await database.fetchrow("SELECT * FROM notifications WHERE event_id = $1", events[0].event_id)
+    assert message is not None
+    assert (message["recipient"], message["attempts"], message["sent_at"]) == (events[0].event.email, 1, NOW)
+    assert "Moby-Dick" in message["body_text"]
+    assert "Moby-Dick" in message["body_html"]
+    assert await database.fetchval("SELECT count(*) FROM contacts") == 5
+
+
+async def test_an_event_that_is_delivered_again_sends_nothing(
+    database: Database, queue: MessageQueue, samples: Any, more_samples: Any
+) -> None:
+    first, second = received(samples.confirmed()), received(more_samples().confirmed())
+    await queue.take("messages", database, [first])
+    assert await queue.take("messages", database, [first, second, second]) == {second.event_id}
+    assert await counts(database) == (2, 2, 2, 0)
+
+
+async def test_a_mail_that_cannot_be_sent_is_left_to_a_sender_and_delays_no_other(
+    database: Database, queue: MessageQueue, mailbox: MailboxProvider, samples: Any, more_samples: Any
+) -> None:
+    wrong = more_samples()
+    wrong.email = "no address"
+    await queue.take("messages", database, [received(wrong.confirmed()), received(samples.confirmed())])
+    assert await counts(database) == (2, 1, 1, 1)
+    await Sender(mailbox, renderer(), NotificationRepository(database), FixedClock(NOW)).send_batch()
+    failed = await database.fetchrow("SELECT recipient, error FROM notifications WHERE state = 'failed'")
+    assert failed is not None
+    assert (failed["recipient"], "not an address" in failed["error"]) == ("no address", True)
+
+
+async def test_nothing_but_the_mail_stays_of_a_message_to_a_deleted_user(
+    database: Database, queue: MessageQueue, mailbox: MailboxProvider, samples: Any
+) -> None:
+    async with database.transaction() as connection:
+        await queue.deletions.handle(connection, [received(samples.deleted())])
+    await queue.take("messages", database, [received(samples.confirmed())])
+    assert await counts(database) == (1, 0, 0, 1)
+    assert await database.fetchval("SELECT count(*) FROM contacts") == 0
+    await Sender(mailbox, renderer(), NotificationRepository(database), FixedClock(NOW)).send_batch()
+    assert await counts(database) == (1, 1, 0, 0)
+
+
+async def test_a_mail_is_stored_with_its_message_or_not_at_all(
+    database: Database, queue: MessageQueue, samples: Any
+) -> None:
+    event = received(samples.confirmed())
+    await database.execute("ALTER TABLE mailbox ADD CONSTRAINT refused CHECK (subject = '')")
+    with pytest.raises(Exception, match="refused"):
+        await queue.take("messages", database, [event])
+    assert await counts(database) == (0, 0, 0, 0)
+    await database.execute("ALTER TABLE mailbox DROP CONSTRAINT refused")
+    await queue.take("messages", database, [event])
+    assert await counts(database) == (1, 1, 1, 0)
+
+
+async def test_a_sender_is_woken_for_what_is_queued(
+    start_service: Any, samples: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "LOOK_EVERY_S", 3_600.0)
+    async with start_service(mailbox_port=2525) as running:
+        await running.wait_until_taken(await running.publish(samples.registered()))
+        await running.wait_until_taken(await running.publish(samples.refunded()))
+        await running.wait_until_sent()
+        assert await running.count("state = 'sent'") == 2
+
+
+async def enqueue(database: Database, more_samples: Any, number: int) -> None:
+    wanted = []
+    for _ in range(number):
+        one = received(more_samples().confirmed())
+        wanted += [(one, notice) for notice in notices(one.event, "")]
+    async with database.transaction() as connection:
+        await repository.insert(connection, wanted, Clock().now())
+
+
+async def test_a_deferred_message_is_tried_again_when_it_is_due(
+    database: Database, smtp: Any, more_samples: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "IDLE_S", 3_600.0)
+    monkeypatch.setattr(domain, "RETRY_FIRST_S", 0.05)
+    smtp.data_answers = ["451 4.7.1 greylisted, come back"]
+    await enqueue(database, more_samples, 1)
+    provider = SmtpProvider(smtp.url, "shop@shop.example", "Shop")
+    running = asyncio.create_task(Sender(provider, renderer(), NotificationRepository(database), Clock()).run())
+    await wait_until(lambda: smtp.raw)
+    running.cancel()
+    await asyncio.wait([running])
+    await provider.close()
+
+
+async def test_a_full_batch_calls_for_another_sender(
+    database: Database, mailbox: MailboxProvider, more_samples: Any
+) -> None:
+    await enqueue(database, more_samples, BATCH_MESSAGES + 1)
+    called: list[bool] = []
+    one = Sender(mailbox, renderer(), NotificationRepository(database), Clock(), lambda: called.append(True))
+    assert [await one.send_batch(), len(called)] == [BATCH_MESSAGES, 1]
+    assert [await one.send_batch(), len(called)] == [1, 1]
