@@ -80,6 +80,9 @@ async def test_an_event_that_is_delivered_again_sends_nothing(
     await queue.take("messages", database, [first])
     assert await queue.take("messages", database, [first, second, second]) == {second.event_id}
     assert await counts(database) == (2, 2, 2, 0)
+    await database.execute("TRUNCATE notifications, mailbox")
+    assert await queue.take("messages", database, [first, second]) == set()
+    assert await counts(database) == (2, 0, 0, 0)
 
 
 async def test_a_mail_that_cannot_be_sent_is_left_to_a_sender_and_delays_no_other(
