@@ -54,7 +54,8 @@ def test_events_that_it_consumes_are_those_of_its_consumers(noun: str) -> None:
 def service_of(noun: str) -> Any:
     """What the service's consumers ask of its service object, in a shop with every module."""
     service = SimpleNamespace(clock=Clock(), food=True, arcade=True, texts=True, owner_phone="", purchases=None)
-    service.food_events = SimpleNamespace(take_tickets=None, take_deliveries=None)
+    service.food_events = SimpleNamespace(take_tickets=None, take_deliveries=None, committed=None)
+    service.direct = service.wake_senders = None
     if noun == "achievement":
         made = importlib.import_module("shop.achievement.service").AchievementService
         unlocking = SimpleNamespace(take=None)

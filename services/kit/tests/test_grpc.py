@@ -26,8 +26,7 @@ from shop.kit.grpc import client as grpc_client
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 AUTHORIZED = (("authorization", f"Bearer {INTERNAL_TOKEN}"),)
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @pytest.fixture

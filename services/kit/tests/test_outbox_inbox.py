@@ -4,103 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import ClassVar
 from uuid import UUID
 
-import asyncpg
 import pytest
-from prometheus_client import REGISTRY
-from pydantic import BaseModel
 
+from services.kit.tests.event_service import NOW, EventService, Happened, event_service_on, measured
 from shop.devkit import embedded
 from shop.devkit.testing import DatabaseFor, Logged, wait_until
 from shop.kit import inbox, outbox
-from shop.kit.bus import Bus
 from shop.kit.db import Connection, Database
 from shop.kit.dead_letters import DeadLetters
 from shop.kit.errors import Unavailable
 from shop.kit.events import Received
 from shop.kit.ids import new_id
 from shop.kit.inbox import Consumer, Inbox
-from shop.kit.outbox import Outbox
-from shop.kit.tasks import Tasks
-
-RETENTION_S = 3_600.0
-NOW = datetime.now(UTC)
-
-
-class Happened(BaseModel):
-    TYPE: ClassVar[str] = "kit.happened.v1"
-
-    subject: str
-    number: int
-
-    def subject_id(self) -> str:
-        return self.subject
-
-
-@dataclass
-class EventService:
-    """A service that publishes events and consumes its own, on one database."""
-
-    database: Database
-    bus: Bus
-    tasks: Tasks
-    outbox: Outbox
-    seen: list[int] = field(default_factory=list)
-    fail_on: set[int] = field(default_factory=set)
-    url: str = ""
-
-    async def publish(self, *numbers: int, subject: str = "a") -> None:
-        async with self.database.transaction() as connection:
-            await outbox.publish(connection, *(Happened(subject=subject, number=number) for number in numbers))
-
-    async def handle(self, connection: Connection, events: Sequence[Received]) -> None:
-        for event in events:
-            if event.event.number in self.fail_on:
-                raise RuntimeError("poison\x00")
-            await connection.execute("INSERT INTO effects VALUES ($1)", event.event.number)
-        self.seen.extend(event.event.number for event in events)
-
-    async def effects(self) -> list[int]:
-        return [row["number"] for row in await self.database.fetch("SELECT number FROM effects ORDER BY position")]
-
-    async def unpublished(self) -> int:
-        return int(await self.database.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"))
-
-    async def has(self, *numbers: int) -> bool:
-        """Whether exactly these effects are committed, in any order."""
-        return sorted(await self.effects()) == sorted(numbers)
-
-    async def all_published(self) -> bool:
-        return await self.unpublished() == 0
-
-
-@contextlib.asynccontextmanager
-async def event_service_on(url: str, nats_url: str) -> AsyncIterator[EventService]:
-    database = await Database.connect(url, pool_size=4, application="kit")
-    await database.execute(
-        "CREATE TABLE IF NOT EXISTS effects (number int, position bigint GENERATED ALWAYS AS IDENTITY)"
-    )
-    bus, tasks = Bus(nats_url, "kit"), Tasks()
-    bus.start(tasks)
-    relay = Outbox(database, bus, "kit", RETENTION_S)
-    service = EventService(database, bus, tasks, relay, url=url)
-    tasks.start("outbox", relay.run)
-    tasks.start("outbox wake-ups", relay.hear)
-    Inbox("kit", database, bus).start([Consumer("reader", [Happened], service.handle)], tasks)
-    try:
-        yield service
-    finally:
-        await tasks.stop()
-        await bus.close()
-        await database.close()
-
-
-def measured(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 @pytest.fixture
@@ -221,34 +138,6 @@ async def test_events_wait_for_the_broker_and_arrive_once(
         await wait_until(lambda: service.has(1, 2, 3), timeout_s=30)
 
 
-async def test_what_the_broker_lost_is_sent_again_and_takes_effect_once(
-    database_for: DatabaseFor, nats_url: str
-) -> None:
-    url = await database_for("kit")
-    async with event_service_on(url, nats_url) as service:
-        await service.publish(1, subject="a")
-        await service.publish(2, subject="b")
-        await wait_until(lambda: len(service.seen) == 2)
-
-        async def marked() -> bool:
-            return await service.unpublished() == 0
-
-        await wait_until(marked)
-        await service.bus.stream.delete_stream("kit")
-    resent = measured("shop_outbox_lost_total")
-    async with event_service_on(url, nats_url) as service:
-        await service.publish(3)
-
-        async def stored() -> bool:
-            with contextlib.suppress(Exception):
-                return await service.bus.last_sequence("kit") == 3
-            return False
-
-        await wait_until(stored)
-        await wait_until(lambda: service.has(1, 2, 3))
-    assert measured("shop_outbox_lost_total") == resent + 2
-
-
 async def test_a_stream_that_is_lost_while_in_use_is_created_again_without_a_stack_trace(
     service: EventService, logged: Logged
 ) -> None:
@@ -258,63 +147,6 @@ async def test_a_stream_that_is_lost_while_in_use_is_created_again_without_a_sta
     await service.publish(2)
     await wait_until(lambda: service.has(1, 2), timeout_s=30)
     assert [line for line in logged() if "exception" in line] == []
-
-
-async def test_two_relays_publish_each_event_once(database_for: DatabaseFor, nats_url: str) -> None:
-    url = await database_for("kit")
-    async with event_service_on(url, nats_url) as first, event_service_on(url, nats_url) as second:
-        for number in range(30):
-            await (first if number % 2 else second).publish(number, subject=str(number))
-        await wait_until(lambda: first.has(*range(30)))
-        assert await first.bus.last_sequence("kit") == 30
-
-
-async def test_a_replica_that_does_not_relay_wakes_the_one_that_does(database_for: DatabaseFor, nats_url: str) -> None:
-    url = await database_for("kit")
-    async with event_service_on(url, nats_url) as first:
-        await first.publish(1)
-        await wait_until(lambda: first.has(1))
-        async with event_service_on(url, nats_url) as second:
-            await wait_until(lambda: second.bus.connected)
-            await second.publish(2)
-            await wait_until(lambda: first.has(1, 2))
-            assert not second.outbox._relays
-
-
-async def test_what_was_published_is_recorded_by_the_look_for_more(service: EventService) -> None:
-    await service.publish(1)
-    await wait_until(lambda: service.has(1))
-    await wait_until(service.all_published)
-    watcher = await asyncpg.connect(service.url)
-    before = measured("shop_database_statements_total")
-    async with service.database.transaction() as connection:
-        await outbox.publish(connection, Happened(subject="a", number=2))
-    await wait_until(lambda: watcher.fetchval("SELECT published_at IS NOT NULL FROM outbox WHERE id = 2"))
-    await wait_until(lambda: watcher.fetchval("SELECT count(*) = 2 FROM effects"))
-    await watcher.close()
-    # BEGIN, the event, COMMIT; two looks; the consumer's BEGIN, claim, effect, COMMIT.
-    assert measured("shop_database_statements_total") - before == 3 + 2 + 4
-
-
-async def test_what_a_broker_acknowledged_before_it_was_lost_is_not_recorded_as_published(
-    database_for: DatabaseFor, nats_url: str
-) -> None:
-    database = await Database.connect(await database_for("kit"), pool_size=2, application="test")
-    bus, tasks = Bus(nats_url, "kit"), Tasks()
-    bus.start(tasks)
-    await wait_until(lambda: bus.connected)
-    relay = Outbox(database, bus, "kit", RETENTION_S)
-    await outbox.publish(database, Happened(subject="a", number=1))
-    assert await relay._relay_once(database) == 1
-    await bus.stream.delete_stream("kit")
-    bus.reconnected.set()
-    assert await relay._relay_once(database) == 1
-    assert await relay._relay_once(database) == 0
-    assert await bus.last_sequence("kit") == 1
-    assert await database.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL") == 0
-    await tasks.stop()
-    await bus.close()
-    await database.close()
 
 
 async def test_a_consumer_of_one_statement_takes_each_event_once(service: EventService) -> None:
@@ -354,15 +186,6 @@ async def test_the_trace_of_the_cause_travels_with_the_event(service: EventServi
     await wait_until(lambda: received)
     assert (received[0].trace_id, received[0].event_id) == (trace, row.event_id)
     assert isinstance(received[0].event_id, UUID)
-
-
-async def test_old_rows_are_pruned_and_recent_ones_kept(service: EventService) -> None:
-    await service.publish(1, 2)
-    await wait_until(lambda: len(service.seen) == 2)
-    await wait_until(service.all_published)
-    await service.database.execute("UPDATE outbox SET published_at = now() - interval '2 hours' WHERE id = 1")
-    await service.outbox._prune(service.database)
-    assert [row["id"] for row in await service.database.fetch("SELECT id FROM outbox")] == [2]
 
 
 async def test_what_follows_the_commit_sees_repeated_events_too(service: EventService) -> None:

@@ -34,6 +34,7 @@ from shop.kit.tasks import Tasks, backoff_s
 log = logging.getLogger(__name__)
 
 RECONNECT_WAIT_S = 0.5
+CONNECTED_POLL_S = 0.02
 CONNECTION_WAIT_S = 1.0
 CONNECT_TIMEOUT_S = 2
 REQUEST_TIMEOUT_S = 3.0
@@ -171,7 +172,10 @@ class Bus:
         """Until there is a connection, for at most ``limit_s``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
-                await self._is_connected.wait()
+                while not self.connected:
+                    await self._is_connected.wait()
+                    # A connection that is being lost is reported after the client knows of it.
+                    await asyncio.sleep(CONNECTED_POLL_S)
 
     async def ensure_stream(self, noun: str) -> None:
         """Create the stream of ``noun``'s events or adjust its size; safe from several services at once.
