@@ -30,7 +30,7 @@ LAG = Histogram(
     "How late the event loop runs what is due, sampled twice a second",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
 )
-LAG_SAMPLE_S = 0.5
+LAG_SAMPLE_S = 1.0
 MEASUREMENTS = {Counter: ("inc",), Gauge: ("inc", "dec", "set", "set_function"), Histogram: ("observe",)}
 
 

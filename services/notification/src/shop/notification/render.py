@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,8 @@ from shop.notification.domain import reference
 
 SUBJECT = "Subject:"
 MAX_SUBJECT_CHARACTERS = 150
+MAX_AMOUNTS = 4_096
+"""Formatted amounts that are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,10 @@ def environment(formats: Formats) -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
+    # Each amount is in the text and in the HTML, and prices come again with the next order.
+    format_money = functools.lru_cache(MAX_AMOUNTS)(formats.money)
     made.filters.update(
-        money=lambda money: formats.money(int(money["amount"]), str(money["currency"])),
+        money=lambda money: format_money(int(money["amount"]), str(money["currency"])),
         moment=lambda moment: formats.moment(_time(moment)),
         clock=lambda moment: formats.clock(_time(moment)),
         country=formats.country,
