@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from services.order.tests.scripted_food import PIZZA, RESTAURANT, ScriptedFood
 from services.order.tests.scripted_services import BOOK, ScriptedServices
 from shop.devkit.embedded import Server
-from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Databases, Running, Tokens, wait_until
+from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Databases, RecordedStatements, Running, Tokens, wait_until
 from shop.devkit.testing import _running as in_process
 from shop.devkit.testing import _served as serving
 from shop.kit.app import create_app
@@ -128,28 +128,11 @@ class Shop:
         return row
 
 
-class Counting:
-    """A database that records the statements which are sent to it."""
-
-    def __init__(self, real: Any, seen: list[str]) -> None:
-        self._real = real
-        self._seen = seen
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._real, name)
-
-        async def statement(sql: str, *args: Any) -> Any:
-            self._seen.append(sql)
-            return await method(sql, *args)
-
-        return statement
-
-
 def statements_of(shop: Shop) -> list[str]:
     """The statements about orders and sagas that the replica sends from now on."""
     orders: Any = shop.service._repository
     seen: list[str] = []
-    orders._database = orders.sagas._database = Counting(orders._database, seen)
+    orders._database = orders.sagas._database = RecordedStatements(orders._database, seen)
     return seen
 
 

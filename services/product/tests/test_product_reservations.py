@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime
+from typing import cast
 from uuid import UUID
 
 import asyncpg
@@ -13,12 +14,15 @@ import pytest
 from services.product.tests.product_service import RunningService
 from shop.contracts.events import OrderConfirmed
 from shop.contracts.money import Address, Money
-from shop.devkit.testing import wait_until
+from shop.devkit.testing import RecordedStatements, wait_until
 from shop.kit import outbox
 from shop.kit.bus import Bus
+from shop.kit.db import Database
 from shop.kit.ids import new_id
 from shop.kit.tasks import Tasks
+from shop.product.domain import Request
 from shop.product.repository import MOVE, ProductRepository
+from shop.product.reservations import LOCK, RESERVE, ReservationRepository
 
 
 async def test_a_hundred_orders_for_ten_copies(service: RunningService) -> None:
@@ -164,6 +168,40 @@ async def test_a_write_off_counts_the_delivery_that_it_waited_for(service: Runni
         await wait_until(lambda: _waiting(service), what="the write-off to wait for the delivery")
     answer = await writing_off
     assert (answer.status_code, answer.json()["stock"]) == (200, 8)
+    await service.assert_conserved()
+
+
+async def test_a_reservation_counts_the_delivery_that_it_waited_for(service: RunningService) -> None:
+    product, order = await service.product(stock=3), new_id()
+    async with service.database.transaction() as delivery:
+        await delivery.execute(MOVE, product, 10, "delivery", None, datetime.now(UTC))
+        reserving = asyncio.create_task(service.reserve_one(product, 5, order))
+        await wait_until(lambda: _waiting(service), what="the reservation to wait for the delivery")
+    assert (await reserving)["status"] == "reserved"
+    assert await service.stock(product) == 8
+    await service.assert_conserved()
+
+
+async def test_an_order_that_was_reserved_meanwhile_is_not_reserved_again(service: RunningService) -> None:
+    """The statement's own look at the reservations is older than the locks that it waits for."""
+    product, order, new = await service.product(stock=9), new_id(), new_id()
+    async with service.database.transaction() as first:
+        await first.fetch(LOCK, [product])
+        reserving = asyncio.create_task(service.reserve((order, {product: 2}), (new, {product: 3})))
+        await wait_until(lambda: _waiting(service), what="the reservation to wait for the lock")
+        await first.execute(RESERVE, [order], [order], [product], [2], [product], [2], datetime.now(UTC))
+    assert [result["status"] for result in await reserving] == ["reserved", "reserved"]
+    assert await service.stock(product) == 4
+    await service.assert_conserved()
+
+
+async def test_new_orders_are_reserved_by_one_statement(service: RunningService) -> None:
+    first, second = await service.product(), await service.product()
+    seen: list[str] = []
+    repository = ReservationRepository(cast(Database, RecordedStatements(service.database, seen)))
+    requests = [Request(new_id(), {first: 1, second: 2}), Request(new_id(), {first: 3})]
+    assert len(await repository.reserve(requests, datetime.now(UTC))) == len(requests)
+    assert len(seen) == 1
     await service.assert_conserved()
 
 

@@ -343,3 +343,20 @@ async def _served(
 @pytest.fixture
 def unique_email() -> str:
     return f"customer-{new_id().hex[-12:]}@example.com"
+
+
+class RecordedStatements:
+    """A database that records the statements which are sent to it outside of transactions, and has no others."""
+
+    def __init__(self, real: Any, seen: list[str]) -> None:
+        self._real = real
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._real, name)
+
+        async def statement(sql: str, *args: Any) -> Any:
+            self._seen.append(sql)
+            return await method(sql, *args)
+
+        return statement

@@ -1,4 +1,4 @@
-"""Consumers whose events take effect once: the inbox row and the effect are one transaction.
+"""Consumers whose events take effect once: the inbox row and the effect are one transaction, or one statement.
 
 The broker delivers at least once, in any order after a failure, and again after a loss. A handler sees each event id
 once, and must work with any order of two events.
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -63,6 +63,12 @@ MAX_ERROR_CHARACTERS = 2_000
 
 CLAIM = """
 INSERT INTO inbox (consumer, event_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id"""
+CLAIMED = """
+claimed AS (
+    INSERT INTO inbox (consumer, event_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id
+)"""
+"""For a statement that begins with it and has the whole effect of events: $1 is the consumer's name, $2 are their ids.
+`claimed` has those that are new."""
 COUNT_FAILURE = """
 INSERT INTO dead_letter (consumer, event_id, type, payload, error, failures)
 SELECT $1, $2, $3, CASE WHEN erased THEN '' ELSE $4 END, CASE WHEN erased THEN $7 ELSE $5 END, 1
@@ -77,6 +83,11 @@ FORGET_FAILURES = "DELETE FROM dead_letter WHERE consumer = $1 AND event_id = AN
 
 Handle = Callable[[Connection, Sequence[Received]], Awaitable[None]]
 AfterCommit = Callable[[Sequence[Received]], Awaitable[None]]
+AtOnce = Callable[[Database, Sequence[Received]], Awaitable[Collection[UUID] | None]]
+
+
+async def _nothing(_: Connection, __: Sequence[Received]) -> None:
+    """What a consumer does besides its ``at_once``."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +96,19 @@ class Consumer:
 
     name: str
     types: Sequence[type[EventData]]
-    handle: Handle
+    handle: Handle = _nothing
     deleted_users: DeletedUsers | None = None
     """Set by `of_deletions`."""
     after_commit: AfterCommit | None = None
     """Called between the commit and the acknowledgement with every event of the batch, those that took effect before
     included: what it does outside of the database, such as writing to a cache, is repaired by a redelivery when the
     process ends in between. It must do the same when it is called again."""
+    at_once: AtOnce | None = None
+    """Processes events by one statement (`CLAIMED`) instead of `handle`, in a transaction of its own, and returns the
+    ids of those that were new; None when it has done nothing because these events need `handle`."""
+    rest_s: float = 0.0
+    """Between two batches, where nobody waits for the effect. What has come meanwhile is one batch, so that each event
+    costs less the more there are. The first one after a pause does not wait, nor is there a rest after a full batch."""
 
     @classmethod
     def of_deletions(
@@ -156,20 +173,30 @@ class Inbox:
         A call that brings an event before the broker does is processed here too, under the same consumer and event id:
         whichever comes second changes nothing.
         """
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch(CLAIM, consumer.name, [event.event_id for event in events])
-            new_ids = {row["event_id"] for row in rows}
-            new_events = list({event.event_id: event for event in events if event.event_id in new_ids}.values())
-            if new_events:
-                await consumer.handle(connection, new_events)
-            if consumer.name in self._failures_seen:
-                await connection.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
+        distinct = list({event.event_id: event for event in events}.values())
+        new_ids = None if consumer.at_once is None else await consumer.at_once(self._database, distinct)
+        if new_ids is None:
+            new_ids = await self._handle(consumer, events)
+        elif consumer.name in self._failures_seen:
+            await self._database.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
+        new_events = _new(events, new_ids)
         _measure_delays(consumer.name, new_events)
         CONSUMED.labels(consumer.name, "taken").inc(len(new_events))
         CONSUMED.labels(consumer.name, "duplicate").inc(len(events) - len(new_events))
         if consumer.after_commit is not None:
             await consumer.after_commit(events)
         return len(new_events)
+
+    async def _handle(self, consumer: Consumer, events: Sequence[Received]) -> Collection[UUID]:
+        """Have the consumer handle the new ones of ``events`` in a transaction; the ids of these."""
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(CLAIM, consumer.name, [event.event_id for event in events])
+            new_ids = {row["event_id"] for row in rows}
+            if new_ids:
+                await consumer.handle(connection, _new(events, new_ids))
+            if consumer.name in self._failures_seen:
+                await connection.execute(FORGET_FAILURES, consumer.name, [event.event_id for event in events])
+        return new_ids
 
     async def _count_dead(self, consumers: Sequence[str]) -> None:
         while True:
@@ -253,7 +280,8 @@ class _Loop:
                     raise Unavailable("broker")
                 if fetch % CHECK_EVERY_FETCHES == 1 and not await self._look():
                     return
-                await self._fetch(subscription)
+                if 0 < await self._fetch(subscription) < BATCH_EVENTS:
+                    await asyncio.sleep(self._consumer.rest_s)
         finally:
             with contextlib.suppress(Exception):  # the subscription is given up anyway
                 await subscription.unsubscribe()
@@ -265,14 +293,15 @@ class _Loop:
             PENDING.labels(self._consumer.name, self._noun).set(unfinished)
         return unfinished is not None
 
-    async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> None:
+    async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> int:
+        """Process what has come; returns the number of messages."""
         try:
             messages = await subscription.fetch(BATCH_EVENTS, timeout=FETCH_WAIT_S)
         except TimeoutError:
-            return
+            return 0
         opened = [(message, event) for message in messages if (event := await self._open(message)) is not None]
         if not opened:
-            return
+            return len(messages)
         events = [event for _, event in opened]
         try:
             with event_spans.processing(self._durable, events):
@@ -287,9 +316,10 @@ class _Loop:
             )
             for message, event in opened:
                 await self._process_alone(message, event)
-            return
+            return len(messages)
         for message, _ in opened:
             await message.ack()
+        return len(messages)
 
     async def _process_alone(self, message: Msg, event: Received) -> None:
         try:
@@ -325,6 +355,11 @@ class _Loop:
 def _expect(consumer: str) -> None:
     start_at_zero(CONSUMED, [consumer], RESULTS)
     DELAY.labels(consumer)
+
+
+def _new(events: Sequence[Received], new_ids: Collection[UUID]) -> list[Received]:
+    """Those of ``events`` with one of the ids, each once."""
+    return list({event.event_id: event for event in events if event.event_id in new_ids}.values())
 
 
 def _measure_delays(consumer: str, events: Sequence[Received]) -> None:

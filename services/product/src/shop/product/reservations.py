@@ -1,7 +1,8 @@
 """The only SQL of reservations: stock that cannot be oversold.
 
-A batch locks its products in the order of their ids, is decided in memory by `domain.allocate`, and is written by
-one statement. Concurrent batches wait for each other's rows and see the stock that the other left.
+A batch locks its products in the order of their ids. When all of its orders are new and there is enough for all of
+them, which is nearly always so, one statement does everything. Else it changes nothing, and `domain.allocate` decides
+in memory, within a transaction. Concurrent batches wait for each other's rows and see the stock that the other left.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncpg
 
 from shop.kit.db import Connection, Database, Record
 from shop.kit.errors import Unavailable
+from shop.kit.inbox import CLAIMED
 from shop.product.domain import Request, Shortage, allocate
 from shop.product.metrics import STOCK_OUTS
 
@@ -24,6 +26,34 @@ MAX_ATTEMPTS = 5
 LOCK = """
 SELECT id AS product_id, stock, sku, name, category, price, currency FROM products
 WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"""
+
+# Every change waits for the CTE `possible`, which waits for all locks. The new stock is what the locked row has, less
+# what is taken: the snapshot of the statement may be older, and a stock computed from it could fail the CHECK.
+RESERVE_AT_ONCE = """
+WITH locked AS MATERIALIZED (
+    SELECT id, stock, sku, name, category, price, currency FROM products
+    WHERE id = ANY($5::uuid[]) ORDER BY id FOR UPDATE
+), left_over AS (
+    SELECT locked.id, stock - quantity AS stock
+    FROM locked JOIN unnest($5::uuid[], $6::integer[]) AS taken (id, quantity) USING (id)
+), possible AS (
+    SELECT count(*) = cardinality($5) AND min(stock) >= 0
+        AND NOT EXISTS (SELECT FROM reservations WHERE order_id = ANY($1::uuid[])) AS yes
+    FROM left_over
+), reserved AS (
+    INSERT INTO reservations (order_id, state, created_at, updated_at)
+    SELECT order_id, 'reserved', $7, $7 FROM unnest($1::uuid[]) AS input (order_id)
+    WHERE (SELECT yes FROM possible) ORDER BY order_id
+), reserved_lines AS (
+    INSERT INTO reservation_lines (order_id, product_id, quantity, sku, name, category, price, currency)
+    SELECT order_id, locked.id, quantity, sku, name, category, price, currency
+    FROM unnest($2::uuid[], $3::uuid[], $4::integer[]) AS line (order_id, id, quantity) JOIN locked USING (id)
+    WHERE (SELECT yes FROM possible)
+), updated AS (
+    UPDATE products SET stock = left_over.stock FROM left_over
+    WHERE products.id = left_over.id AND (SELECT yes FROM possible)
+)
+SELECT id AS product_id, stock, sku, name, category, price, currency FROM locked WHERE (SELECT yes FROM possible)"""
 
 KNOWN = "SELECT order_id, state FROM reservations WHERE order_id = ANY($1::uuid[])"
 KNOWN_LINES = """
@@ -63,12 +93,17 @@ UPDATE products SET stock = stock + back.quantity FROM (
     WHERE order_id = ANY($1::uuid[]) GROUP BY product_id
 ) AS back WHERE id = back.product_id
 RETURNING id"""
-SELL = """
-UPDATE reservations SET state = 'sold', updated_at = $2
-WHERE order_id IN (
-    SELECT order_id FROM reservations WHERE order_id = ANY($1::uuid[]) AND state = 'reserved'
-    ORDER BY order_id FOR UPDATE
-)"""
+SELL = f"""
+WITH {CLAIMED}, sold AS (
+    UPDATE reservations SET state = 'sold', updated_at = $4
+    WHERE order_id IN (
+        SELECT order_id FROM reservations WHERE state = 'reserved' AND order_id IN (
+            SELECT order_id FROM unnest($2::uuid[], $3::uuid[]) AS sale (event_id, order_id)
+            JOIN claimed USING (event_id)
+        ) ORDER BY order_id FOR UPDATE
+    )
+)
+SELECT event_id FROM claimed"""  # noqa: S608 - constants
 
 
 class ConcurrentChange(Exception):
@@ -91,52 +126,52 @@ class ReservationRepository:
 
     async def reserve(self, requests: Sequence[Request], now: datetime) -> dict[UUID, Answer]:
         """The answer for each order (orders distinct); asking again gives the same lines at the same prices."""
-        for attempt in range(MAX_ATTEMPTS):
+        try:
+            if (answers := await self._reserve_at_once(requests, now)) is not None:
+                return answers
+        except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
+            pass
+        for _ in range(MAX_ATTEMPTS):
             try:
-                return await self._reserve(requests, now, look_up=attempt > 0)
+                return await self._allocate(requests, now)
             except (ConcurrentChange, asyncpg.DeadlockDetectedError):
                 continue
         raise Unavailable("database", f"reservations still contended after {MAX_ATTEMPTS} tries")
 
-    async def _reserve(self, requests: Sequence[Request], now: datetime, *, look_up: bool) -> dict[UUID, Answer]:
-        """Treat every order as new; if that fails, ``look_up`` those that reserved before.
+    async def _reserve_at_once(self, requests: Sequence[Request], now: datetime) -> dict[UUID, Answer] | None:
+        """One statement that reserves all of it; None, with nothing changed, when something is short or not new.
 
-        The look-up comes after the locks, so an order that is requested twice at once has its answer by then. Without
-        the look-up nothing is rejected: what seems to be short may be held by the order itself.
+        A unique violation says that another transaction reserved or released one of the orders meanwhile.
+        """
+        rows = await self._database.fetch(RESERVE_AT_ONCE, *_arguments(requests, now))
+        if not rows:
+            return None
+        products = {row["product_id"]: row for row in rows}
+        return _answers(requests, [None] * len(requests), products)
+
+    async def _allocate(self, requests: Sequence[Request], now: datetime) -> dict[UUID, Answer]:
+        """Serve the orders one after the other, as far as the stock suffices and they did not reserve before.
+
+        What is known of them is looked up after the locks, so an order that is requested twice at once has its answer
+        by then.
         """
         async with self._database.transaction() as connection:
             wanted = sorted({product_id for request in requests for product_id in request.lines})
             rows = {row["product_id"]: row for row in await connection.fetch(LOCK, wanted)}
-            known = await _known(connection, [request.order_id for request in requests]) if look_up else {}
+            known = await _known(connection, [request.order_id for request in requests])
             fresh = [request for request in requests if request.order_id not in known]
-            stock = {product_id: row["stock"] for product_id, row in rows.items()}
-            shortages = allocate(fresh, stock)
-            if any(shortages) and not look_up:
-                raise ConcurrentChange
+            shortages = allocate(fresh, {product_id: row["stock"] for product_id, row in rows.items()})
             served = [request for request, shortage in zip(fresh, shortages, strict=True) if shortage is None]
             if served:
                 await self._write(connection, served, now)
-        taken = {product_id for request in served for product_id in request.lines}
-        STOCK_OUTS.inc(sum(stock[product_id] == 0 for product_id in taken))
-        answers = {
-            request.order_id: shortage or _lines(request, rows)
-            for request, shortage in zip(fresh, shortages, strict=True)
-        }
-        return {**known, **answers}
+        return {**known, **_answers(fresh, shortages, rows)}
 
     async def _write(self, connection: Connection, served: Sequence[Request], now: datetime) -> None:
-        lines = [(request.order_id, product, count) for request in served for product, count in request.lines.items()]
-        taken: dict[UUID, int] = {}
-        for _, product, count in lines:
-            taken[product] = taken.get(product, 0) + count
-        columns = [list(column) for column in zip(*lines, strict=True)]
-        order_ids = [request.order_id for request in served]
-        arguments = (order_ids, *columns, list(taken), list(taken.values()), now)
         try:
-            reserved = await connection.fetchval(RESERVE, *arguments)
+            reserved = await connection.fetchval(RESERVE, *_arguments(served, now))
         except (asyncpg.ForeignKeyViolationError, asyncpg.UniqueViolationError) as error:
             raise ConcurrentChange from error
-        if reserved != len(order_ids):
+        if reserved != len(served):
             raise ConcurrentChange
 
     async def release(self, order_ids: Sequence[UUID], now: datetime) -> list[UUID]:
@@ -155,9 +190,13 @@ class ReservationRepository:
             return [row["id"] for row in await connection.fetch(RESTOCK, released)] if released else []
 
 
-async def sell(connection: Connection, order_ids: Sequence[UUID], now: datetime) -> None:
-    """Mark what the orders reserved as sold; an order that was released meanwhile stays so."""
-    await connection.execute(SELL, list(order_ids), now)
+async def sell(database: Database, consumer: str, sales: Sequence[tuple[UUID, UUID]], now: datetime) -> set[UUID]:
+    """Mark what orders reserved as sold; one that was released meanwhile stays so.
+
+    ``sales`` are ids of events, each with its order's. Returns the events that the consumer had not processed before.
+    """
+    rows = await database.fetch(SELL, consumer, *map(list, zip(*sales, strict=True)), now)
+    return {row["event_id"] for row in rows}
 
 
 async def _known(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, Answer]:
@@ -168,6 +207,30 @@ async def _known(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID
         if isinstance(lines, Reserved):
             lines.append(dict(row.items()))
     return known
+
+
+def _arguments(requests: Sequence[Request], now: datetime) -> tuple[Any, ...]:
+    """Of a statement: the orders, their lines in columns, what is taken of each product, and when."""
+    lines = [(request.order_id, product, count) for request in requests for product, count in request.lines.items()]
+    taken: dict[UUID, int] = {}
+    for _, product, count in lines:
+        taken[product] = taken.get(product, 0) + count
+    columns = [list(column) for column in zip(*lines, strict=True)]
+    return [request.order_id for request in requests], *columns, list(taken), list(taken.values()), now
+
+
+def _answers(
+    requests: Sequence[Request], shortages: Sequence[Shortage | None], products: Mapping[UUID, Record]
+) -> dict[UUID, Answer]:
+    """What each request has got of the ``products`` as they were locked; counts those of which nothing is left."""
+    left = {product_id: row["stock"] for product_id, row in products.items()}
+    answers: dict[UUID, Answer] = {}
+    for request, shortage in zip(requests, shortages, strict=True):
+        answers[request.order_id] = shortage or _lines(request, products)
+        for product_id, quantity in request.lines.items() if shortage is None else ():
+            left[product_id] -= quantity
+            STOCK_OUTS.inc(left[product_id] == 0)
+    return answers
 
 
 def _lines(request: Request, products: Mapping[UUID, Record]) -> Reserved:

@@ -12,11 +12,15 @@ from shop.kit.inbox import Consumer
 from shop.recommendation.repository import DELETED_CUSTOMERS, Order, PurchaseRepository
 from shop.recommendation.service import RecommendationService
 
+PURCHASES_REST_S = 0.5
+"""What was just bought may be recommended for so long."""
+
 
 def consumers(service: RecommendationService) -> list[Consumer]:
     """One name for both: orders and deletions have been one consumer's events, and its name is in the inbox."""
     recorder = PurchaseRecorder(service.purchases, service.clock)
-    return [Consumer("purchases", [OrderConfirmed, OrderCancelled], recorder.handle), recorder.deletions]
+    purchases = Consumer("purchases", [OrderConfirmed, OrderCancelled], recorder.handle, rest_s=PURCHASES_REST_S)
+    return [purchases, recorder.deletions]
 
 
 class PurchaseRecorder:
