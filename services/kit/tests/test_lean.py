@@ -11,10 +11,12 @@ import httpx
 import pytest
 from fastapi import Depends, Header, Path, Query, Request, Response
 from prometheus_client import REGISTRY
+from pydantic import Field
 
 from shop.devkit.testing import Running, Tokens
 from shop.kit.app import create_app
 from shop.kit.auth import CurrentAdmin, CurrentUser
+from shop.kit.bodies import RequestBody
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.lean import lean
 from shop.kit.routing import router
@@ -94,10 +96,43 @@ def copy_of(handler: Any) -> Any:
     return copied
 
 
+class Written(RequestBody):
+    name: Annotated[str, Field(max_length=5)]
+    count: int = 1
+
+
+async def mark(x_mark: Annotated[str, Header(max_length=10)] = "none") -> str:
+    if x_mark == "refused":
+        raise Problem(409, "refused", "No.")
+    return x_mark
+
+
+async def write(
+    mark: Annotated[str, Depends(mark)], body: Written, framed: Annotated[bool, Depends(framed)], number: int = 0
+) -> Response:
+    return Response(repr((mark, body, number)), media_type="text/plain", headers={"X-Framed": str(framed)})
+
+
 api = router()
+
+
+async def by_id(some_id: UUID) -> Response:
+    return Response(str(some_id))
+
+
+async def all_kinds() -> Response:
+    return Response("kinds")
+
+
+for prefix in ("/lean", "/full"):
+    api.get(f"{prefix}/things/kinds")(copy_of(all_kinds))
+api.get("/lean/things/{some_id}")(lean(copy_of(by_id)))
+api.get("/full/things/{some_id}")(copy_of(by_id))
 for template, handler in (("mine", mine), ("{name}/numbers/{number_id}", read)):
     api.get(f"/lean/{template}")(lean(copy_of(handler)))
     api.get(f"/full/{template}")(copy_of(handler))
+api.post("/lean/written")(lean(copy_of(write)))
+api.post("/full/written")(copy_of(write))
 
 
 @pytest.fixture
@@ -161,6 +196,14 @@ async def test_paths_and_errors_are_the_same(client: httpx.AsyncClient, path: st
     )
 
 
+@pytest.mark.parametrize("last", ["kinds", str(ID), str(ID).upper(), ID.hex, "kind", "", "Kinds"])
+async def test_what_is_no_id_is_another_route(client: httpx.AsyncClient, last: str) -> None:
+    answers = await both(client, f"/things/{last}")
+    assert answers[0].status_code == answers[1].status_code
+    if answers[0].status_code == 200:
+        assert answers[0].text == answers[1].text == {"kinds": "kinds"}.get(last, str(ID))
+
+
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "POST", "PUT"])
 async def test_other_methods_are_the_same(client: httpx.AsyncClient, method: str) -> None:
     answers = await both(client, f"/ada/numbers/{ID}", method=method)
@@ -181,6 +224,50 @@ async def test_requests_are_counted_by_their_template(client: httpx.AsyncClient)
     assert REGISTRY.get_sample_value("shop_http_requests_total", labels) == before + 1
 
 
+@pytest.mark.parametrize(
+    ("content", "headers", "framed"),
+    [
+        (b'{"name": "a"}', {}, False),
+        (b' {"count": 2, "name": "\xc3\xa9"} ', {"X-Mark": "two"}, False),
+        (b'{"name": "a"}', {"Idempotency-Key": "1"}, False),
+        (b'{"name": "a"}', {"X-Mark": "refused"}, False),
+        (b'{"name": "a"}', {"Content-Type": "Application/JSON;charset=utf-8"}, True),
+        (b'{"name": "a"}', {"Content-Type": "text/plain"}, True),
+        (b'{"name": "a"}', [("Idempotency-Key", "1"), ("Idempotency-Key", "2")], True),
+        (b'{"name": "a"}', {"X-Mark": "x" * 11}, True),
+        (b'{"name": "a", "name": "b"}', {}, True),
+        (b'{"name": "a\\u0000"}', {}, True),
+        (b'{"name": "a\xff"}', {}, True),
+        (b'{"name": "a", "count": NaN}', {}, True),
+        (b'{"name": "too long"}', {}, True),
+        (b'{"name": "a", "more": 1}', {}, True),
+        (b'{"count": 1}', {}, True),
+        (b"null", {}, True),
+        (b"[1]", {}, True),
+        (b'{"name', {}, True),
+        (b"", {}, True),
+    ],
+)
+@pytest.mark.parametrize("pieces", [1, 3])
+async def test_bodies_are_read_as_by_the_framework(
+    client: httpx.AsyncClient, content: bytes, headers: Any, framed: bool, pieces: int
+) -> None:
+    sent = {"Content-Type": "application/json"} | dict(headers)
+    given = [*sent.items(), *(headers[1:] if isinstance(headers, list) else [])]
+
+    async def body() -> AsyncIterator[bytes]:
+        size = max(1, len(content) // pieces + 1)
+        for start in range(0, len(content), size):
+            yield content[start : start + size]
+
+    answers = [
+        await client.post(f"{prefix}/written?number=7", content=body(), headers=given) for prefix in ("/lean", "/full")
+    ]
+    assert essence(answers[0]) == essence(answers[1])
+    if answers[0].status_code == 200:
+        assert [answer.headers["x-framed"] for answer in answers] == [str(framed), "True"]
+
+
 async def many(values: Annotated[list[int], Query()]) -> Response:
     return Response(str(values))
 
@@ -197,19 +284,30 @@ async def plain() -> Response:
     return Response()
 
 
+async def two_bodies(first: Written, second: Written) -> Response:
+    return Response(first.name + second.name)
+
+
+async def optional_body(body: Written | None = None) -> Response:
+    return Response(repr(body))
+
+
 @pytest.mark.parametrize(
     ("path", "handler", "method"),
     [
         ("/new", many, "GET"),
         ("/new", of_admins, "GET"),
         ("/new", with_response, "GET"),
-        ("/new", plain, "POST"),
+        ("/new", plain, "PUT"),
+        ("/new", two_bodies, "POST"),
+        ("/new", optional_body, "POST"),
         ("/full/{name}", plain, "GET"),
         ("/{prefix}/mine", plain, "GET"),
     ],
 )
 def test_what_cannot_be_lean_is_found_when_the_application_is_made(path: str, handler: Any, method: str) -> None:
-    """A list, a dependency with dependencies, the framework's response, another method, an earlier route's paths."""
+    """A list, a dependency with dependencies, the framework's response, another method, two bodies or one that may be
+    missing, an earlier route's paths."""
     added = router()
     added.add_api_route(path, lean(copy_of(handler)), methods=[method])
     with pytest.raises(TypeError, match=r"/(new|full/\{name\}|\{prefix\}/mine): "):

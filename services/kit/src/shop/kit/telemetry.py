@@ -126,5 +126,10 @@ def traceparent() -> str:
     return current.get().traceparent()
 
 
+def new_request_id() -> str:
+    """For a call that no single request causes."""
+    return f"{random.getrandbits(128):032x}"
+
+
 def request_id() -> str:
     return _request_id.get()

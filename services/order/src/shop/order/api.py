@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, CurrentUser
 from shop.kit.idempotency import IDEMPOTENCY_KEY, KEY_PATTERN, key_malformed, key_missing
+from shop.kit.lean import lean
 from shop.kit.pages import Cursor, Limit, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
 from shop.order import schemas, stream
@@ -62,6 +63,7 @@ IdempotencyKey = Annotated[str, Depends(idempotency_key)]
         503: {"description": "no_courier: nothing was ordered; try again after Retry-After with a new Idempotency-Key"},
     },
 )
+@lean
 async def place_order(person: CurrentUser, key: IdempotencyKey, request: AnyOrderRequest, service: Service) -> Response:
     """Place an order. The same Idempotency-Key with the same body never orders twice."""
     answer = await service.place(person, request, key)

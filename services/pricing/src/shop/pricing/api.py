@@ -11,6 +11,7 @@ from shop.contracts.calls import Batch, Released, ReleaseRequest, Results
 from shop.contracts.pricing import QUOTE, RELEASE, Quoted, QuoteRejected, QuoteRequest
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, MaybeUser, internal_only
+from shop.kit.lean import lean
 from shop.kit.pages import Cursor, Limit, Page, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
 from shop.pricing import schemas
@@ -73,6 +74,7 @@ async def set_promotion(
 
 
 @internal.post(QUOTE.path, response_model=Results[Quoted | QuoteRejected])
+@lean
 async def quote_orders(batch: Batch[QuoteRequest], service: Service) -> Response:
     """Price orders and redeem their coupons; idempotent by order id."""
     results = Results[Quoted | QuoteRejected](results=await service.quote_orders(batch.items))

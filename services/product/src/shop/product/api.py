@@ -15,6 +15,7 @@ from shop.kit.auth import CurrentAdmin, internal_only
 from shop.kit.compression import PUBLIC_NOW, matches
 from shop.kit.errors import invalid_field
 from shop.kit.idempotency import OptionalKey
+from shop.kit.lean import lean
 from shop.kit.pages import MAX_LIMIT, Cursor, Limit, Page
 from shop.kit.routing import router as make_router
 from shop.product import schemas
@@ -52,6 +53,7 @@ async def list_product_categories(service: Service) -> Response:
 
 
 @router.get("/{product_id}", response_model=schemas.ProductView)
+@lean
 async def get_product(product_id: UUID, service: Service) -> Response:
     return _public(await service.product(product_id))
 
@@ -92,6 +94,7 @@ async def change_product_stock(
 
 
 @internal.post(RESERVE.path, response_model=Results[Reserved | ReservationRejected])
+@lean
 async def reserve(batch: Batch[ReservationRequest], service: Service) -> Response:
     """Reserve stock for orders, each in full or not at all; idempotent by order id."""
     results = Results[Reserved | ReservationRejected](results=await service.reserve(batch.items))

@@ -23,7 +23,6 @@ from shop.kit.exposition import LATENCY_BUCKETS_S, exemplar
 from shop.kit.http.client_span import answered, client_span
 from shop.kit.http.connections import FAILED, FIRST_ERROR_STATUS, FIRST_FAULT_STATUS, Connections, ServiceResponse
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
-from shop.kit.ids import new_id
 from shop.kit.methods import IDEMPOTENT, READS
 
 CALLS = Counter("shop_client_requests_total", "Requests to other services", ["upstream", "outcome"])
@@ -185,7 +184,7 @@ class ServiceClient:
         sent = {
             "accept-encoding": "identity",
             "traceparent": telemetry.traceparent(),
-            "x-request-id": telemetry.request_id() or new_id().hex,
+            "x-request-id": telemetry.request_id() or telemetry.new_request_id(),
             **headers,
         }
         if token:
