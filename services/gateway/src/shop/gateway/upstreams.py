@@ -109,4 +109,5 @@ async def probe(pools: Collection[ServicePool]) -> None:
     """Probe instances that refused connections, for as long as the gateway runs: no customer waits for a trial."""
     while True:
         await asyncio.sleep(PROBE_INTERVAL_S)
-        await asyncio.gather(*(pool.probe_refused(PROBE_TIMEOUT_S) for pool in pools))
+        if refused := [pool for pool in pools if any(instance.refused for instance in pool.instances)]:
+            await asyncio.gather(*(pool.probe_refused(PROBE_TIMEOUT_S) for pool in refused))
