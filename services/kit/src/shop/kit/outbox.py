@@ -63,6 +63,8 @@ PENDING = """
 SELECT id, event_id, type, subject_id, payload FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1"""
 OLDEST = """
 SELECT extract(epoch FROM now() - created_at)::float8 FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1"""
+WAITING = """
+SELECT count(*) FROM (SELECT FROM outbox WHERE published_at IS NULL LIMIT $1) AS waiting"""
 MARK = """
 UPDATE outbox SET published_at = now(), stream_sequence = sent.sequence
 FROM unnest($1::bigint[], $2::bigint[]) AS sent(id, sequence) WHERE outbox.id = sent.id"""
@@ -135,6 +137,9 @@ class Outbox:
             with contextlib.suppress(Unavailable):
                 self._oldest_s = float(await self._database.fetchval(OLDEST) or 0.0)
                 AGE.set(self._oldest_s)
+                if not self._bus.connected:
+                    # Nobody else counts them: the relay pauses without a connection.
+                    LAG.set(int(await self._database.fetchval(WAITING, BATCH_ROWS)))
             with contextlib.suppress(Unavailable):
                 size, limit = await self._bus.stream_bytes(self._noun)
                 STREAM_BYTES.labels(self._noun).set(size)
