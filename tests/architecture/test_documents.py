@@ -81,6 +81,13 @@ def test_sequence_diagrams_have_the_services_that_take_part() -> None:
     assert set(services["order"].calls) <= set().union(*drawn.values())
 
 
+def test_the_table_of_modules_has_every_module() -> None:
+    section = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("\n## Modules\n")[2]
+    listed = re.findall(r"^\| `(\w+)` \|", section.partition("\n## ")[0], re.MULTILINE)
+    modules = {module for service in manifest.read(ROOT).values() for module in service.modules}
+    assert sorted(listed) == sorted(modules - {manifest.CORE})
+
+
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= LONGEST_README_LINES
 

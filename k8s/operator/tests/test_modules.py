@@ -6,6 +6,7 @@ tests/architecture/test_new_service.py.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +19,12 @@ from shop.operator.errors import ShopctlError
 from shop.operator.kube.objects import NOUN_LABEL
 from shop.operator.local import instances
 from shop.operator.local.instances import Instance, Wiring, environment, replica_counts
+from shop.operator.resource import shopfile
 from shop.operator.resource.spec import ShopSpec
 from shop.operator.resource.spec_modules import Modules
 from shop.operator.services import MODULES, OPTIONAL, SERVICES, WITH_DATABASE
 
+EVERYTHING = Path(__file__).parents[2] / "samples" / "everything.yaml"
 ON = {name: True for needed in MODULES.values() for name in needed}
 
 
@@ -40,6 +43,10 @@ def test_only_retail_is_on_in_a_shop_that_does_not_say() -> None:
 
 def test_with_every_module_every_service_runs() -> None:
     assert spec(modules=ON).nouns == SERVICES
+
+
+def test_the_sample_of_everything_runs_every_service() -> None:
+    assert shopfile.load(EVERYTHING).spec.nouns == SERVICES
 
 
 def test_a_module_that_does_not_exist_is_refused() -> None:
