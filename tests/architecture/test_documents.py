@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shop.devkit import manifest
 from tests.architecture.source import ROOT, SERVICES_FOLDER
 
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *SERVICES_FOLDER.glob("*/README.md")])
@@ -52,6 +53,39 @@ def test_every_decision_is_listed() -> None:
     folder = ROOT / "docs" / "adr"
     listed = set(LINK.findall((folder / "README.md").read_text(encoding="utf-8")))
     assert listed == {path.name for path in folder.glob("[0-9]*.md")}
+
+
+SEQUENCES = {"## One order": "saga.py", "### An order of food": "food_saga.py"}
+"""Headings in docs/architecture.md over a sequence diagram, and the file of the order service with its steps."""
+PARTICIPANT = re.compile(r"^ {4}participant (\w+)", re.MULTILINE)
+NO_SERVICE = {"relay", "nats"}
+
+
+def sequence(heading: str) -> str:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition(f"{heading}\n")[2]
+    return text.partition("sequenceDiagram\n")[2].partition("```")[0]
+
+
+@pytest.mark.parametrize("heading", SEQUENCES)
+def test_sequence_diagrams_have_the_steps_of_their_saga(heading: str) -> None:
+    source = SERVICES_FOLDER / "order" / "src" / "shop" / "order" / SEQUENCES[heading]
+    steps = set(re.findall(r'Step\(\s*"(\w+)"', source.read_text(encoding="utf-8")))
+    assert len(steps) >= 3
+    assert {step for step in steps if not re.search(rf"order->>\w+: {step}\b", sequence(heading))} == set()
+
+
+def test_sequence_diagrams_have_the_services_that_take_part() -> None:
+    services = manifest.read(ROOT)
+    drawn = {heading: set(PARTICIPANT.findall(sequence(heading))) for heading in SEQUENCES}
+    assert all(found - NO_SERVICE <= services.keys() for found in drawn.values())
+    assert set(services["order"].calls) <= set().union(*drawn.values())
+
+
+def test_the_table_of_modules_has_every_module() -> None:
+    section = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("\n## Modules\n")[2]
+    listed = re.findall(r"^\| `(\w+)` \|", section.partition("\n## ")[0], re.MULTILINE)
+    modules = {module for service in manifest.read(ROOT).values() for module in service.modules}
+    assert sorted(listed) == sorted(modules - {manifest.CORE})
 
 
 def test_readme_is_short() -> None:

@@ -84,6 +84,14 @@ class LocalShop:
         answer = running_shop.command(DataDir(self.data_dir), "scale", service=noun, count=count)
         return list(answer["components"])
 
+    def shop_file(self) -> str:
+        """The Shop that it was started or last changed with."""
+        return DataDir(self.data_dir).shop_file.read_text(encoding="utf-8")
+
+    def apply(self, shop: str) -> list[str]:
+        """Change it to what this Shop says; the services that changed, once it runs so."""
+        return list(running_shop.command(DataDir(self.data_dir), "apply", shop=shop)["services"])
+
     def audit(self) -> Json:
         """The result of the audit, also when an oracle fails."""
         found: Json = json.loads(shopctl("audit", "--json", data_dir=self.data_dir, may_fail=True))

@@ -15,6 +15,8 @@ from shop.operator.kube.api_errors import ApiError
 from shop.operator.kube.client import Kube
 from shop.operator.kube.kinds import DEPLOYMENT, JOB, SECRET, Kind
 from shop.operator.kube.objects import Object
+from shop.operator.resource.spec_modules import Modules
+from shop.operator.services import OPTIONAL, SERVICES, WITH_DATABASE
 from tests.operator.apiserver import ApiServer
 from tests.operator.kept import LIMIT_S, Kept, essence
 from tests.operator.kubelet import Kubelet
@@ -93,19 +95,22 @@ async def test_what_is_no_longer_wanted_is_pruned(shop: Kept) -> None:
     assert not any("PodDisruptionBudget" in id_ for id_ in inventory)
 
 
-async def test_a_module_is_turned_on_and_off(shop: Kept) -> None:
+async def test_all_modules_are_turned_on_and_off(shop: Kept) -> None:
     before = await without_history(shop)
-    await shop.patch(modules={"recommendations": True})
-    resource = await shop.ready()
-    assert "recommendation" in {service["name"] for service in resource["status"]["services"]}
+    await shop.patch(modules=dict.fromkeys(Modules.model_fields, True))
+    assert names(await shop.ready()) == set(SERVICES)
     assert await grpc_address(shop) == "dns:///bookshop-recommendation-grpc:50051"
     jobs = [job["metadata"]["name"] for job in await shop.api.list(JOB, shop.namespace)]
-    assert any(name.startswith("bookshop-recommendation-migrate") for name in jobs)
-    await shop.patch(modules={"recommendations": False})
-    resource = await shop.ready()
-    assert "recommendation" not in {service["name"] for service in resource["status"]["services"]}
+    migrated = {noun for noun in WITH_DATABASE if any(job.startswith(f"bookshop-{noun}-migrate") for job in jobs)}
+    assert migrated >= set(WITH_DATABASE) & set(OPTIONAL)
+    await shop.patch(modules={name: name == "retail" for name in Modules.model_fields})
+    assert names(await shop.ready()) == set(SERVICES) - set(OPTIONAL)
     assert not await grpc_address(shop)
     assert await without_history(shop) == before
+
+
+def names(resource: Object) -> set[str]:
+    return {service["name"] for service in resource["status"]["services"]}
 
 
 async def without_history(shop: Kept) -> dict[str, Any]:
@@ -261,7 +266,7 @@ async def test_a_refused_object_is_reported_with_the_message_of_the_server(shop:
     assert "budgets are not wanted here" in degraded["message"]
     await shop.api.delete(BINDING, None, name)
     await shop.api.delete(POLICY, None, name)
-    await shop.ready(2 * LIMIT_S)
+    await shop.ready()
 
 
 def policy(name: str) -> Object:

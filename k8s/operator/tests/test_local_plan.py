@@ -8,7 +8,7 @@ import pytest
 from shop.kit import bus
 from shop.operator.cli.status import status_table
 from shop.operator.errors import ShopctlError
-from shop.operator.local import collector, instances, requirements
+from shop.operator.local import change, collector, instances, requirements
 from shop.operator.local.display import welcome
 from shop.operator.local.instances import Instance, Wiring, check_provider, environment, replica_counts, stream_bytes
 from shop.operator.resource.spec import Shop, ShopSpec
@@ -53,6 +53,20 @@ def test_replicas_come_from_the_spec_and_the_command_line_wins() -> None:
 def test_impossible_replicas_are_refused(asked: dict[str, int], message: str) -> None:
     with pytest.raises(ShopctlError, match=message):
         replica_counts(spec(), asked)
+
+
+def test_a_change_keeps_the_number_of_processes_unless_the_spec_has_another() -> None:
+    running = {"order": 3, "product": 2, "gateway": 1}
+    new = spec(services={"product": {"replicas": 4}}, modules={"arcade": True})
+    counts = change.counts(spec(), new, {"player": 2, "delivery": 2}, lambda noun: running.get(noun, 0))
+    assert {noun: counts[noun] for noun in ("order", "product", "gateway", "player", "leaderboard")} == {
+        "order": 3,
+        "product": 4,
+        "gateway": 1,
+        "player": 2,
+        "leaderboard": 1,
+    }
+    assert "delivery" not in counts
 
 
 def test_a_service_has_the_addresses_of_all_instances_and_only_its_own_database() -> None:

@@ -1,4 +1,5 @@
-"""Services are forked before gRPC has started: the server that forks them has one thread, and forks can use gRPC.
+"""Services are forked before gRPC has started: the server that forks them has one thread, and forks can use gRPC. Forks
+give freed memory back.
 
 gRPC's threads and sockets do not survive a fork, so a channel or server in the parent would leave every service with a
 library that hangs at its first call. Linux only, like the prefork server.
@@ -6,6 +7,7 @@ library that hangs at its first call. Linux only, like the prefork server.
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +30,8 @@ import sys
 assert {*sys.argv[2:]} <= {*sys.modules}, "not loaded before the fork"
 
 import asyncio
+import ctypes
+import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from shop.kit.grpc import GrpcClient
 
@@ -38,7 +42,21 @@ async def call():
     await client.close()
     print("answered", health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status), flush=True)
 
+def resident():
+    return psutil.Process().memory_info().rss
+
+def kept():
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    before = resident()
+    for _ in range(3):
+        block = libc.malloc(19 << 20)
+        ctypes.memset(block, 1, 19 << 20)
+        libc.free(block)
+    return resident() - before
+
 def main():
+    print(f"kept {kept() >> 20} MiB")
     asyncio.run(call())
 """
 STARTS_GRPC = {
@@ -119,7 +137,9 @@ async def test_forks_call_grpc_servers_and_their_parent_has_one_thread(
     assert threads(server) == 1
     async with health_server() as address:
         for _ in range(2):
-            assert "answered SERVING" in await output_of_fork(server, tmp_path, address, modules)
+            output = await output_of_fork(server, tmp_path, address, modules)
+            assert "answered SERVING" in output
+            assert re.search(r"kept [0-3] MiB", output), output
     assert threads(server) == 1
 
 

@@ -6,6 +6,7 @@ tests/architecture/test_new_service.py.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,15 +14,19 @@ from pydantic import ValidationError
 
 from k8s.operator.tests import shop_specs
 from k8s.operator.tests.shop_specs import EVERY_KIND, NAMESPACE, SEED, renderer
+from shop.contracts.store import StoreSettings
 from shop.operator.engine.reconcile.preflight import prerequisites
 from shop.operator.errors import ShopctlError
 from shop.operator.kube.objects import NOUN_LABEL
 from shop.operator.local import instances
 from shop.operator.local.instances import Instance, Wiring, environment, replica_counts
+from shop.operator.resource import shopfile
 from shop.operator.resource.spec import ShopSpec
 from shop.operator.resource.spec_modules import Modules
 from shop.operator.services import MODULES, OPTIONAL, SERVICES, WITH_DATABASE
 
+SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("*.yaml"))
+EVERYTHING = next(path for path in SAMPLES if path.stem == "everything")
 ON = {name: True for needed in MODULES.values() for name in needed}
 
 
@@ -40,6 +45,17 @@ def test_only_retail_is_on_in_a_shop_that_does_not_say() -> None:
 
 def test_with_every_module_every_service_runs() -> None:
     assert spec(modules=ON).nouns == SERVICES
+
+
+def test_the_sample_of_everything_runs_every_service() -> None:
+    assert shopfile.load(EVERYTHING).spec.nouns == SERVICES
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_a_sample_serves_its_own_country(sample: Path) -> None:
+    """In which the town of the food samples lies."""
+    store = StoreSettings.model_validate_json(instances.store_json(shopfile.load(sample).spec))
+    assert store.country in store.served
 
 
 def test_a_module_that_does_not_exist_is_refused() -> None:

@@ -133,9 +133,12 @@ async def test_events_wait_for_the_broker_and_arrive_once(
             await wait_until(lambda: not service.bus.connected)
             await service.publish(2, 3)
             assert await service.unpublished() == 2
+            service.tasks.start("outbox age", service.outbox.watch)
+            await wait_until(lambda: measured("shop_outbox_unpublished") == 2)
         finally:
             nats_server.start()
         await wait_until(lambda: service.has(1, 2, 3), timeout_s=30)
+        await wait_until(lambda: measured("shop_outbox_unpublished") == 0)
 
 
 async def test_a_stream_that_is_lost_while_in_use_is_created_again_without_a_stack_trace(

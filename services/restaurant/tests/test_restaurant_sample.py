@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 from services.restaurant.tests.conftest import Start
 from services.restaurant.tests.restaurant_service import PATH
+from shop.contracts.store import StoreSettings
+from shop.kit import postal
 from shop.kit.ids import new_id
 from shop.restaurant import sample
 from shop.restaurant.hours import DAY_MIN, DAYS, Span
@@ -27,7 +29,7 @@ def spans(entry: dict[str, Any]) -> list[Span]:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["slug"])
 def test_a_restaurant_of_the_sample_is_one_that_could_be_created(entry: dict[str, Any]) -> None:
-    fields = sample.fields(entry, "EUR")
+    fields = sample.fields(entry, StoreSettings())
     position = town().locate(entry["street"], sample.CITY)
     assert position is not None
     assert (fields["lat"], fields["lon"]) == (position.lat, position.lon)
@@ -50,6 +52,15 @@ def test_a_menu_of_the_sample_is_one_that_could_be_put(entry: dict[str, Any]) ->
             ]
             checked: BaseModel = ItemBody.model_validate(_priced(item) | {"options": options})
             assert checked.model_dump(mode="json")["allergens"] == item["allergens"]
+
+
+@pytest.mark.parametrize("country", ["GB", "CH", "DE", "US"])
+def test_the_sample_is_in_the_country_and_time_zone_of_the_store(country: str) -> None:
+    store = StoreSettings(country=country, currency="CHF", time_zone="Europe/Zurich")
+    for fields in (sample.fields(entry, store) for entry in ENTRIES):
+        address = fields["address"]
+        assert (address["country"], fields["time_zone"], fields["currency"]) == (country, "Europe/Zurich", "CHF")
+        assert postal.rules(country).patterns[0].fullmatch(address["postal_code"])
 
 
 def test_the_sample_is_as_varied_as_a_town() -> None:

@@ -363,7 +363,7 @@ async def test_an_administrator_looks_as_an_anonymous_customer(market: Browser) 
 
 
 async def test_before_the_first_order_there_is_no_model(market: Browser) -> None:
-    await market.sign_in_as_admin()
+    assert "/admin/recommendations" in (await market.sign_in_as_admin()).links()
     page = await market.get("/admin/recommendations")
     assert "No model has been trained yet." in page.text
 
@@ -379,9 +379,10 @@ async def test_an_unavailable_service_is_an_error_page_for_administrators(market
     assert "Recommendations are temporarily unavailable." in (await market.get("/admin/recommendations", 503)).text
 
 
-async def test_without_the_service_the_page_says_so(browser: Browser) -> None:
+async def test_a_shop_without_recommendations_has_no_page_and_no_link_of_them(browser: Browser) -> None:
     await browser.sign_in(ADMIN, "admin", "/admin")
-    assert "Recommendations are turned off" in (await browser.get("/admin/recommendations")).text
+    assert "/admin/recommendations" not in (await browser.get("/admin")).links()
+    await browser.get("/admin/recommendations", 404)
 
 
 async def test_texts_of_recommendations_fit_any_shop(market: Browser, recommending: ScriptedRecommendations) -> None:

@@ -72,6 +72,8 @@ SELECT id, event_id, type, subject_id, payload FROM outbox
 WHERE published_at IS NULL AND id <> ALL ($1) ORDER BY id LIMIT $3"""
 OLDEST = """
 SELECT extract(epoch FROM now() - created_at)::float8 FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1"""
+WAITING = """
+SELECT count(*) FROM (SELECT FROM outbox WHERE published_at IS NULL LIMIT $1) AS waiting"""
 LOST = """
 UPDATE outbox SET published_at = NULL, stream_sequence = NULL
 WHERE published_at IS NOT NULL AND stream_sequence > $1"""
@@ -163,6 +165,9 @@ class Outbox:
                 AGE.set(self._oldest_s)
                 if age_s is not None:
                     self.wake()
+                if not self._bus.connected:
+                    # Nobody else counts them: the relay pauses without a connection.
+                    LAG.set(int(await self._database.fetchval(WAITING, BATCH_ROWS)))
             with contextlib.suppress(Unavailable):
                 size, limit = await self._bus.stream_bytes(self._noun)
                 STREAM_BYTES.labels(self._noun).set(size)

@@ -1,7 +1,8 @@
 """The sample: restaurants of Millbridge (shop.town), loaded at the start of a shop that wants them.
 
-A restaurant that is there already is left as it is, so loading again changes nothing. Ids are made of the names, so
-that every shop has the same ones.
+The town lies in the store's country, so that the shop delivers to the people who live there. A restaurant that is there
+already is left as it is, so loading again changes nothing. Ids are made of the names, so that every shop has the same
+ones.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from uuid import UUID, uuid5
 
 import orjson
 
+from shop.contracts.store import StoreSettings
+from shop.kit import postal
 from shop.restaurant.repository import RestaurantRepository
 from shop.town import town
 
@@ -21,7 +24,6 @@ FILE = Path(__file__).parent / "samples" / "restaurants.json"
 NAMESPACE = UUID("6a3c1f52-5f0e-4b8e-9d53-0c6a5f1f7a11")
 TIME_ZONE = "Europe/London"
 CITY = "Millbridge"
-COUNTRY = "GB"
 FIELDS = (
     "name", "cuisine", "description", "minimum_order", "hours", "acceptance", "acceptance_deadline_s", "auto_progress",
     "kitchen_capacity", "preparation_s",
@@ -35,11 +37,11 @@ def entries() -> list[dict[str, Any]]:
     return found
 
 
-async def load(repository: RestaurantRepository, currency: str, now: datetime) -> int:
-    """Add what is new, with prices in minor units of ``currency``, and return how many that were."""
+async def load(repository: RestaurantRepository, store: StoreSettings, now: datetime) -> int:
+    """Add what is new, with prices in minor units of the store's currency, and return how many that were."""
     added = 0
     for entry in entries():
-        added += await repository.insert(fields(entry, currency), menu(entry), now, None)
+        added += await repository.insert(fields(entry, store), menu(entry), now, None)
     return added
 
 
@@ -47,14 +49,16 @@ def restaurant_id(entry: Mapping[str, Any]) -> UUID:
     return uuid5(NAMESPACE, entry["slug"])
 
 
-def fields(entry: Mapping[str, Any], currency: str) -> dict[str, Any]:
+def fields(entry: Mapping[str, Any], store: StoreSettings) -> dict[str, Any]:
     """An entry as the repository takes it; ValueError when the town has no such address."""
     position = town().locate(entry["street"], CITY)
     if position is None:
         raise ValueError(f"{entry['slug']}: {CITY} has no {entry['street']}")
-    address = {"street": entry["street"], "city": CITY, "postal_code": entry["postal_code"], "country": COUNTRY}
+    postal_code = postal.rules(store.country).example
+    address = {"street": entry["street"], "city": CITY, "postal_code": postal_code, "country": store.country}
     known = {name: entry[name] for name in FIELDS if name in entry}
-    about = {"id": restaurant_id(entry), "address": address, "time_zone": TIME_ZONE, "currency": currency}
+    place = {"address": address, "time_zone": store.time_zone or TIME_ZONE}
+    about = {"id": restaurant_id(entry), **place, "currency": store.currency}
     return {**DEFAULTS, **known, **about, "lat": position.lat, "lon": position.lon}
 
 

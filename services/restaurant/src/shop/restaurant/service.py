@@ -66,7 +66,7 @@ class RestaurantService:
         settings = cast(Settings, context.settings)
         repository = RestaurantRepository(context.database)
         if settings.sample_restaurants:
-            await sample.load(repository, settings.store.currency, context.clock.now())
+            await sample.load(repository, settings.store, context.clock.now())
         service = cls(settings, repository, TicketRepository(context.database), context.clock)
 
         async def move_due() -> None:

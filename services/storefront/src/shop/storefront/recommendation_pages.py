@@ -26,8 +26,8 @@ UNKNOWN_CUSTOMER = "There is no customer with this id, or they have not bought a
 @router.get("")
 async def recommendations(request: Request, shop: Shop, admin: Admin, customer: Customer = "") -> Response:
     """The model in numbers, its strongest pairs, and what one anonymised customer would be shown."""
-    if not shop.settings.recommendation_grpc_url:
-        return await admin_page(request, "recommendations", model=None, preview=None, customer="", problem="")
+    if not shop.recommends:
+        raise Problem(404, "not_found", "This shop has no recommendations.")
     wanted = search_text(customer)
     model, (preview, problem) = await asyncio.gather(
         shop.backends.recommendations.model(admin.access_token), _preview(shop, admin, wanted)

@@ -111,6 +111,11 @@ class Storefront:
         for cache in (self.featured, self.site_paths, self.backends.catalogue):
             await cache.close()
 
+    @property
+    def recommends(self) -> bool:
+        """Whether the shop has recommendations: without them it has no page of them."""
+        return bool(self.settings.recommendation_grpc_url)
+
     async def ready(self) -> None:
         await self.carts.ping()
 

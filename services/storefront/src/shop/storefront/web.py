@@ -119,6 +119,7 @@ async def page(request: Request, template: str, *, status: int = 200, **values: 
         "cart_count": sum(cart.values()),
         "sells_food": shop.food is not None,
         "has_arcade": shop.arcade is not None,
+        "recommends": shop.recommends,
     }
     environment: Environment = request.app.state.templates
     html = environment.get_template(template).render(frame | values)

@@ -8,6 +8,7 @@ import typer
 from shop.operator import console
 from shop.operator.cli import (
     achievements,
+    apply_shop,
     audit,
     backup,
     down,
@@ -48,6 +49,7 @@ def options(
 
 
 app.command()(up.up)
+app.command()(apply_shop.apply)
 app.command(rich_help_panel=BOTH)(status.status)
 app.command(rich_help_panel=BOTH)(logs.logs)
 app.command(rich_help_panel=BOTH)(log_level.log_level)

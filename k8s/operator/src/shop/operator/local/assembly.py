@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from shop.devkit.embedded import NatsStore, PostgresStore, Store, ValkeyStore
@@ -84,6 +85,12 @@ def wiring(data: DataDir, stores: Stores, nouns: Iterable[str], public_port: int
         stream_bytes=stream_bytes(_room_bytes(data.store("nats")), str(data.path), len(databases)),
         database_urls={noun: database_url(data, stores.postgres, noun) for noun in databases},
     )
+
+
+def rewired(wires: Wiring, data: DataDir, stores: Stores, nouns: Iterable[str]) -> Wiring:
+    """The same for other services; what the streams may hold stays, or every service would have to start again."""
+    urls = {noun: database_url(data, stores.postgres, noun) for noun in nouns if noun in WITH_DATABASE}
+    return replace(wires, database_urls=urls)
 
 
 def _room_bytes(folder: Path) -> int:

@@ -70,7 +70,7 @@ class DataDir:
             marker = {"format": FORMAT, "name": name, "currency": currency, "created_at": datetime.now(UTC).isoformat()}
             write_private(self._marker, json.dumps(marker))
             return True
-        self._refuse_other_shop(name, currency)
+        self.refuse_other_shop(name, currency)
         return False
 
     def release(self) -> None:
@@ -174,7 +174,8 @@ class DataDir:
         if self.path.is_dir() and not self.exists and any(self.path.iterdir()) and not self._lock.exists():
             raise ShopctlError(f"{self.path} holds other files and no shop; choose another folder with --data-dir")
 
-    def _refuse_other_shop(self, name: str, currency: str) -> None:
+    def refuse_other_shop(self, name: str, currency: str) -> None:
+        """Raise `ShopctlError` where the folder holds another shop than this one."""
         marker = self._read("shop.json")
         if marker.get("format") != FORMAT:
             raise self._corrupt(self._marker, f"has format {marker.get('format')!r}, this shopctl reads {FORMAT}")
@@ -195,7 +196,8 @@ class DataDir:
         except OSError as error:
             os.close(descriptor)
             raise ShopctlError(
-                f"a shop already runs in {self.path}; see {self.command('status')}, end it with {self.command('down')},"
-                " or choose another folder with --data-dir"
+                f"a shop already runs in {self.path}; see {self.command('status')}, change it with"
+                f" {self.command('apply SHOP.yaml')}, end it with {self.command('down')}, or choose another folder with"
+                " --data-dir"
             ) from error
         self._lock_descriptor = descriptor

@@ -18,6 +18,9 @@ from shop.devkit.processes import EmbeddedError, launch
 PROGRAM = (sys.executable, "-m", "shop.operator.local.prefork")
 PR_SET_CHILD_SUBREAPER = 36
 WAIT_POLL_S = 0.02
+LARGE_BLOCK_BYTES = 1 << 20
+"""Memory of larger blocks goes back to the system once they are freed. Otherwise glibc keeps as much as the largest
+block that was ever freed: 19 MiB in the user service once it has hashed a password."""
 
 
 class ForkedProcess(subprocess.Popen[bytes]):
@@ -78,7 +81,8 @@ class PreforkServer:
             return
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._ready = False
-        self._process = launch(list(self._program), log=self._log, env=os.environ, piped=True)
+        env = {"MALLOC_MMAP_THRESHOLD_": str(LARGE_BLOCK_BYTES), **os.environ}
+        self._process = launch(list(self._program), log=self._log, env=env, piped=True)
 
     @property
     def pid(self) -> int | None:

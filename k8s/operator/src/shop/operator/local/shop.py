@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,40 +9,37 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from shop.devkit.processes import log_tail, port_is_free, write_private
+from shop.devkit.processes import port_is_free, write_private
 from shop.operator.errors import ShopctlError
 from shop.operator.local import (
     assembly,
     audit_process,
+    change,
     collector,
     control_room,
-    helper_process,
     log_levels,
     monitoring,
     probes,
     stale_processes,
 )
-from shop.operator.local.component import Component, State, wait_exit
+from shop.operator.local.component import Component, State
 from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
-from shop.operator.local.instances import check_provider, grpc_addresses, ignored, replica_counts
+from shop.operator.local.instances import CONTROL_ROOM, check_provider, grpc_addresses, ignored, replica_counts
 from shop.operator.local.log_files import rotate
 from shop.operator.local.prefork_client import PROGRAM, PreforkServer, reap_orphans
+from shop.operator.local.preparation import Preparation, databases_helper
 from shop.operator.local.service_processes import ServiceProcesses
-from shop.operator.local.step import Step
 from shop.operator.local.store_restarts import StoreRestarter
 from shop.operator.local.supervisor import Supervisor
+from shop.operator.resource import shopfile
 from shop.operator.resource.spec import Shop
 from shop.operator.services import EDGE
 
-DATABASES_TIMEOUT_S = 120.0
-RESTORE_TIMEOUT_S = 3_600.0
-CATALOGUE_TIMEOUT_S = 120.0
 SELLING_TIMEOUT_S = 60.0
 SELLING_POLL_S = 0.05
 ROTATE_EVERY_S = 5.0
 STATE_PAUSE_S = 0.1
-CATALOGUE = "shop.product.load_catalogue"
 STORE_ALIASES = {"database": "postgres", "broker": "nats", "cache": "valkey", "redis": "valkey"}
 
 
@@ -75,9 +71,11 @@ class LocalShop:
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
         self._supervisor = Supervisor(say, self._on_change, self.data.command("down --delete-data"))
-        self._databases, self._catalogue = Step("databases"), Step("catalogue")
         program = (*PROGRAM, *control_room.preloaded(options.shop))
         self._prefork = PreforkServer(self.data.logs / "prefork.log", program) if PreforkServer.supported() else None
+        self._preparation = Preparation(self.data, self._prefork, self._on_change)
+        self._stores = assembly.Stores(self.data)
+        self._applying = asyncio.Lock()
         self._control: dict[str, Any] = {}
         self._processes: ServiceProcesses | None = None
 
@@ -165,24 +163,20 @@ class LocalShop:
     async def _start(self, counts: dict[str, int]) -> None:
         if self._prefork is not None:
             self._prefork.start()
-        stores = assembly.Stores(self.data)
-        store_components = [self._supervisor.add(component) for component in stores.components()]
+        store_components = [self._supervisor.add(component) for component in self._stores.components()]
         everyone = assembly.instances(self.data, counts, self.options.port)
-        wires = assembly.wiring(self.data, stores, counts, self.options.port)
+        wires = assembly.wiring(self.data, self._stores, counts, self.options.port)
         spec = self.options.shop.spec
         running = ServiceProcesses(self.data, spec, wires, everyone, self._supervisor, self._prefork)
         self._processes, services = running, running.components()
         monitoring.write_targets(self.data, services)
         observers = [self._supervisor.add(one) for one in self._observers()]
-        helper = await helper_process.start("shop.operator.local.databases")
-        try:
+        async with databases_helper() as helper:
             await self._supervisor.start(store_components)
-            await self._migrate(helper, {"admin_url": stores.postgres.url, "services": dict(wires.database_urls)})
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                helper.kill()
-            await helper.wait()  # else its pipes outlive the event loop, which Python reports on stderr
-        catalogue = self._load_catalogue(running.environment(running.first("product")))
+            await self._preparation.databases(
+                helper, self._stores.postgres.url, wires.database_urls, self.options.restore_from
+            )
+        catalogue = self._preparation.catalogue(spec.store.catalog, running.environment(running.first("product")))
         await _all([self._supervisor.start(control_room.without(services)), catalogue])
         await self._wait_until_selling()
         # Once everything answers, so that no start looks like a failure in their data.
@@ -195,46 +189,6 @@ class LocalShop:
             return []
         prometheus = monitoring.component(self.data)
         return [prometheus, monitoring.dashboards(self.data, prometheus)]
-
-    async def _migrate(self, helper: asyncio.subprocess.Process, request: dict[str, Any]) -> None:
-        limit_s = DATABASES_TIMEOUT_S
-        if self.options.restore_from is not None:
-            request, limit_s = {**request, "restore": str(self.options.restore_from)}, RESTORE_TIMEOUT_S
-        with self._timed(self._databases):
-            line = json.dumps(request).encode() + b"\n"
-            try:
-                out, err = await asyncio.wait_for(helper.communicate(line), limit_s)
-            except TimeoutError as error:
-                raise ShopctlError(f"databases: not migrated within {limit_s:g} s") from error
-            if helper.returncode != 0:
-                raise ShopctlError(f"databases: {helper_process.last_line(err)}")
-            count = sum(json.loads(line)["migrations"] for line in out.splitlines())
-            self._databases.detail = f"{count} migrations applied" if count else "up to date"
-
-    async def _load_catalogue(self, env: Mapping[str, str]) -> None:
-        catalog = self.options.shop.spec.store.catalog
-        sample = catalog.sample if catalog else None
-        if sample is None or self.data.remembered("catalogue") == sample:
-            self._catalogue.state, self._catalogue.detail = (
-                State.READY,
-                "loaded before" if sample else "none in the spec",
-            )
-            return
-        with self._timed(self._catalogue):
-            log = self.data.logs / "catalogue.log"
-            if self._prefork is not None:
-                await asyncio.to_thread(self._prefork.wait_ready)
-            loading = assembly.python_program(CATALOGUE, [sample], env=env, log=log, prefork=self._prefork)
-            try:
-                code = await asyncio.wait_for(wait_exit(loading), CATALOGUE_TIMEOUT_S)
-            except TimeoutError as error:
-                raise ShopctlError(f"catalogue: not loaded within {CATALOGUE_TIMEOUT_S:g} s") from error
-            finally:
-                loading.kill()
-            if code != 0:
-                raise ShopctlError(f"catalogue {sample}: {log_tail(log, 1)}")
-            self._catalogue.detail = log_tail(log, 1)
-            self.data.remember("catalogue", sample)
 
     async def _wait_until_selling(self) -> None:
         """Wait until a product can be read through the gateway (a shop without catalogue: until it answers)."""
@@ -287,6 +241,9 @@ class LocalShop:
                 return {"components": [one.name for one in chosen]}
             case "scale":
                 return await self._scale(str(request.get("service")), int(request.get("count", 0)))
+            case "apply":
+                async with self._applying:
+                    return await self._apply(str(request.get("shop")))
             case "audit":
                 return await audit_process.run(self.data.path)
         raise ShopctlError(f"unknown command {request.get('command')!r}")
@@ -300,10 +257,34 @@ class LocalShop:
         self._say(f"restarted on request: {', '.join(names)}")
         return {"components": names}
 
-    async def _scale(self, noun: str, count: int) -> dict[str, Any]:
+    def _running(self) -> ServiceProcesses:
         if self._processes is None or self._phase != "selling":
-            raise ShopctlError(f"the shop is {self._phase}: scale it once it sells")
-        names = await self._processes.scale(noun, count)
+            raise ShopctlError(f"the shop is {self._phase}: change it once it sells")
+        return self._processes
+
+    async def _apply(self, text: str) -> dict[str, Any]:
+        """Run as the Shop in ``text`` says from now on. The control room is there or not as before."""
+        running, options = self._running(), self.options
+        shop = shopfile.parse(text.encode(), "the Shop")
+        shop = shop.with_module(CONTROL_ROOM, on=control_room.runs_in(options.shop))
+        self.data.refuse_other_shop(shop.metadata.name, shop.spec.store.currency)
+        for line in ignored(shop.spec, self.data.command):
+            self._say(line)
+        shop = await collector.left_out_if_unknown(shop, self._say)
+        counts = change.counts(options.shop.spec, shop.spec, options.replicas, running.count)
+        wires = assembly.rewired(running.wires, self.data, self._stores, counts)
+        if added := {noun: url for noun, url in wires.database_urls.items() if not running.count(noun)}:
+            async with databases_helper() as helper:
+                await self._preparation.databases(helper, self._stores.postgres.url, added)
+        changed = await running.change(shop.spec, wires, counts)
+        self.options = replace(options, shop=shop)
+        write_private(self.data.shop_file, text)
+        await self._preparation.catalogue(shop.spec.store.catalog, running.environment(running.first("product")))
+        self._say(f"applied on request: {', '.join(changed) or 'nothing changed'}")
+        return {"services": changed}
+
+    async def _scale(self, noun: str, count: int) -> dict[str, Any]:
+        names = await self._running().scale(noun, count)
         self._say(f"scaled on request: {', '.join(names)}")
         return {"components": names}
 
@@ -318,10 +299,12 @@ class LocalShop:
 
     async def _status(self) -> dict[str, Any]:
         """A snapshot with the health as checked now."""
-        components = self._supervisor.components
-        found = await asyncio.gather(*(_health(one) for one in components))
-        snapshot = self._snapshot()
-        for shown, (healthy, detail) in zip(snapshot["components"], found, strict=True):
+        names = [one.name for one in self._supervisor.components]
+        looks = await asyncio.gather(*(_health(one) for one in self._supervisor.components))
+        found, snapshot = dict(zip(names, looks, strict=True)), self._snapshot()
+        for shown in snapshot["components"]:
+            # One that came meanwhile is seen with the next look.
+            healthy, detail = found.get(shown["name"], (False, ""))
             shown |= {"healthy": healthy, "detail": detail or shown["detail"]}
         return snapshot
 
@@ -333,7 +316,7 @@ class LocalShop:
             "admin": {"email": ADMIN_EMAIL, "password_file": str(self.data.admin_password_file)},
             "supervisor": {"pid": os.getpid(), "prefork_pid": self._prefork.pid if self._prefork else None},
             "components": [one.snapshot() for one in self._supervisor.components],
-            "steps": [self._databases.snapshot(), self._catalogue.snapshot()],
+            "steps": self._preparation.snapshot(),
         }
 
     def _on_change(self) -> None:
@@ -362,22 +345,6 @@ class LocalShop:
                 own = {one.process.pid for one in self._supervisor.components if one.process is not None}
                 server = self._prefork.pid if self._prefork is not None else None
                 reap_orphans(own if server is None else own | {server})
-
-    @contextlib.contextmanager
-    def _timed(self, step: Step) -> Any:
-        began = time.monotonic()
-        step.state = State.STARTING
-        self._on_change()
-        try:
-            yield
-        except BaseException:
-            step.state = State.FAILED
-            raise
-        else:
-            step.state = State.READY
-        finally:
-            step.seconds = time.monotonic() - began
-            self._on_change()
 
 
 async def _health(component: Component) -> tuple[bool, str]:

@@ -1,4 +1,4 @@
-"""The services in docs/architecture.md: a diagram and a table."""
+"""The services in docs/architecture.md: diagrams of components and deployments, and a table."""
 
 from __future__ import annotations
 
@@ -6,17 +6,29 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shop.devkit.generate.blocks import replaced
-from shop.devkit.manifest import SERVICES, Manifests, fallback_of, ingress_of, publishers
+from shop.devkit.manifest import CORE, SERVICES, Manifests, fallback_of, ingress_of, publishers
 
 SCHEMAS = Path(SERVICES) / "contracts" / "schemas"
 INDENT = "    "
+STORES = (
+    "subgraph stores",
+    f"{INDENT}postgres[(PostgreSQL<br>a database and a role for each service)]",
+    f"{INDENT}nats[(NATS JetStream<br>a stream for each service with events)]",
+    f"{INDENT}valkey[(Valkey)]",
+    "end",
+)
 
 
 def architecture(root: Path, manifests: Manifests) -> str:
     """docs/architecture.md."""
     return replaced(
         root / "docs" / "architecture.md",
-        {"components": _diagram(root, manifests), "services": _table(root, manifests)},
+        {
+            "components": _diagram(root, manifests),
+            "services": _table(root, manifests),
+            "one machine": _one_machine(manifests),
+            "cluster": _cluster(manifests),
+        },
     )
 
 
@@ -57,6 +69,58 @@ def _stores(manifests: Manifests) -> dict[str, list[str]]:
         f"{' & '.join(databases)} --> postgres[(PostgreSQL<br>one database and role each)]": databases,
         f"{' & '.join(caches)} --> valkey[(Valkey)]": caches,
     }
+
+
+def _one_machine(manifests: Manifests) -> Iterator[str]:
+    yield from ("```mermaid", "flowchart TB", f"{INDENT}subgraph machine[one machine, 127.0.0.1]")
+    inside = (
+        'shopctl["./shopctl up<br>supervisor"] --> stores & services',
+        *STORES,
+        'subgraph services["services: a process of each, several with ./shopctl scale"]',
+        *(f"{INDENT}{line}" for line in _by_module(manifests)),
+        "end",
+        "services --> stores",
+        'stores --- data[/".shop/: data, logs, secrets, ports"/]',
+    )
+    yield from (f"{INDENT * 2}{line}" for line in inside)
+    yield from (f"{INDENT}end", "```")
+
+
+def _cluster(manifests: Manifests) -> Iterator[str]:
+    yield from (
+        "```mermaid",
+        "flowchart TB",
+        f"{INDENT}clients([browsers and API clients]) --> route[Ingress or Gateway]",
+    )
+    inside = (
+        f"route --> {_group(CORE)}",
+        "shop[/Shop resource/] -.->|watched| operator[shop-operator<br>one works, by a Lease]",
+        "operator -->|server-side apply, in waves| namespace",
+        'subgraph namespace["namespace of the Shop"]',
+        f'{INDENT}subgraph services["services: Deployment, Service and NetworkPolicy of each"]',
+        *(f"{INDENT * 2}{line}" for line in _by_module(manifests)),
+        f"{INDENT}end",
+        f'{INDENT}jobs["Jobs: provisioning, migrations, backups"] --> stores',
+        *(f"{INDENT}{line}" for line in STORES),
+        f"{INDENT}services --> stores",
+        "end",
+    )
+    yield from (f"{INDENT}{line}" for line in inside)
+    yield "```"
+
+
+def _group(module: str) -> str:
+    """The name of a module's node; the names of some modules are those of services."""
+    return f"of_{module}"
+
+
+def _by_module(manifests: Manifests) -> Iterator[str]:
+    """A node for the services of each module, those of every shop first."""
+    modules = sorted({module for one in manifests.values() for module in one.modules} - {CORE})
+    for module in (CORE, *modules):
+        nouns = [noun for noun, one in manifests.items() if module in one.modules]
+        title = "every shop" if module == CORE else f"module {module}"
+        yield f'{_group(module)}["{title}:<br>{", ".join(nouns)}"]'
 
 
 def _table(root: Path, manifests: Manifests) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shop.devkit.generate import python
-from shop.devkit.manifest import CORE, RETAIL, Manifests
+from shop.devkit.manifest import CORE, RETAIL, Manifests, called
 
 HEAD = f'''"""The services of a shop. {python.NOTICE}"""
 
@@ -52,6 +52,8 @@ def services(_root: Path, manifests: Manifests) -> str:
         '"""By service, the modules of a Shop that need it; one that is not named runs in every shop."""\n',
         python.tuple_of("OPTIONAL", chosen["OPTIONAL"]),
         '"""A shop is without these unless its Shop turns a module on."""\n',
+        python.dict_of_tuples("CALLS", {noun: called(manifests, noun) for noun in manifests}),
+        '"""By service, the others whose addresses it uses."""\n',
         python.dict_of_tuples("AUDITED_EVENTS", consumers),
         '"""By event, the services whose inboxes must contain it; other consumers are not audited."""\n',
     ]
