@@ -223,22 +223,8 @@ class LocalShop:
             case "shutdown":
                 self.request_stop()
                 return {"ok": True}
-            case "stop":
-                chosen = self._chosen(request)
-                await self._supervisor.stop(chosen)
-                self._say(f"stopped on request: {', '.join(one.name for one in chosen)}")
-                return {"components": [one.name for one in chosen]}
-            case "start":
-                chosen = self._chosen(request)
-                await self._supervisor.start(chosen)
-                self._say(f"started on request: {', '.join(one.name for one in chosen)}")
-                return {"components": [one.name for one in chosen]}
-            case "restart":
-                return await self._restart(self._chosen(request))
-            case "log-level":
-                chosen = self._chosen(request)
-                log_levels.choose(chosen, str(request.get("level")))
-                return {"components": [one.name for one in chosen]}
+            case "stop" | "start" | "restart" | "log-level" as command:
+                return await self._change(str(command), self._chosen(request), str(request.get("level")))
             case "scale":
                 return await self._scale(str(request.get("service")), int(request.get("count", 0)))
             case "apply":
@@ -248,14 +234,28 @@ class LocalShop:
                 return await audit_process.run(self.data.path)
         raise ShopctlError(f"unknown command {request.get('command')!r}")
 
-    async def _restart(self, chosen: Sequence[Component]) -> dict[str, Any]:
+    async def _change(self, command: str, chosen: Sequence[Component], level: str) -> dict[str, Any]:
+        """Stop, start or restart the components, or have them log from ``level`` on."""
+        names = [one.name for one in chosen]
+        match command:
+            case "stop":
+                await self._supervisor.stop(chosen)
+                self._say(f"stopped on request: {', '.join(names)}")
+            case "start":
+                await self._supervisor.start(chosen)
+                self._say(f"started on request: {', '.join(names)}")
+            case "restart":
+                await self._restart(chosen)
+                self._say(f"restarted on request: {', '.join(names)}")
+            case _:
+                log_levels.choose(chosen, level)
+        return {"components": names}
+
+    async def _restart(self, chosen: Sequence[Component]) -> None:
         """One after the other, each once the one before is ready: a service with several processes stays available."""
         for one in chosen:
             await self._supervisor.stop([one])
             await self._supervisor.start([one])
-        names = [one.name for one in chosen]
-        self._say(f"restarted on request: {', '.join(names)}")
-        return {"components": names}
 
     def _running(self) -> ServiceProcesses:
         if self._processes is None or self._phase != "selling":
