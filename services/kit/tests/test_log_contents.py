@@ -10,6 +10,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from services.kit.tests.recorded_log import RecordedLog
@@ -19,7 +21,7 @@ from shop.kit import logging as kit_logging
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.log_limits import MAX_LINES_PER_WINDOW
 from shop.kit.logging import bind, bind_subjects, change_level, decision, in_request
-from shop.kit.redaction import REDACTED, described, stack_of, without_secrets
+from shop.kit.redaction import REDACTED, SECRETS, described, stack_of, without_secrets
 
 ORDER = "0192d3c4-1111-7000-8000-00000000abcd"
 MARKER = "marker-of-a-person"
@@ -103,6 +105,23 @@ async def test_what_is_bound_in_a_task_stays_there(log: RecordedLog) -> None:
 )
 def test_what_looks_like_a_secret_is_not_written(text: str, written: str) -> None:
     assert without_secrets(text) == written
+
+
+PIECES = (
+    "bearer ", "Basic ", "abcdefgh1", "ab12-cd34", "postgresql://", "user:", "pw", "@", "host.example", "eyJ", ".",
+    "tok", "_", "sk_live", "pass", "word", "SECRET", "token", "api", "Key", "cookie", "authorization", "=", ": ", "'",
+    "\u00df", "\u0130", "\u017f", "\u212a", "order 1", " ",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
+@example("pa\u017f\u017fword: pw")
+@example("to\u212aen=pw")
+@example("Bearer abcdefgh1")
+@example("eyJabcdefgh1.abcd.")
+@example("apiKey: pw")
+def test_no_secret_is_in_a_text_that_is_not_searched_for_them(text: str) -> None:
+    assert SECRETS.search(text) is None or REDACTED in without_secrets(text)
 
 
 def test_fields_with_the_names_of_secrets_are_not_written(log: RecordedLog) -> None:

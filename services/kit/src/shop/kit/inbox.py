@@ -53,6 +53,8 @@ RESULTS = ("taken", "duplicate", "failed", "dead")
 COUNT_EVERY_S = 15.0
 
 LOOK_EVERY_S = 15.0
+BUSY_EVENTS = MAX_EVENTS // 2
+"""A batch of as many is followed by the next at once. Few are full, since a request brings the rest of its number."""
 UNAVAILABLE_PAUSE_S = 1.0
 MAX_FAILURES = 5
 RETRY_FIRST_S = 0.5
@@ -106,7 +108,7 @@ class Consumer:
     ids of those that were new; None when it has done nothing because these events need `handle`."""
     rest_s: float = 0.0
     """Between two batches, where nobody waits for the effect. What has come meanwhile is one batch, so that each event
-    costs less the more there are. The first one after a pause does not wait, nor is there a rest after a full batch."""
+    costs less the more there are. The first one after a pause does not wait, nor is there a rest after BUSY_EVENTS."""
 
     @classmethod
     def of_deletions(
@@ -279,7 +281,7 @@ class _Loop:
                 while (left_s := look_at - loop.time()) > 0:
                     if messages := await pull.take(left_s):
                         await self._take(messages)
-                        if len(messages) < MAX_EVENTS:
+                        if len(messages) < BUSY_EVENTS:
                             await asyncio.sleep(self._consumer.rest_s)
 
     async def _look(self) -> bool:

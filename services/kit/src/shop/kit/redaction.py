@@ -36,6 +36,10 @@ SECRETS = re.compile(
     r"|(?P<name>\b[\w-]*(?:password|passwd|secret|token|authorization|cookie|api_?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',&;)}]+",
     re.IGNORECASE,
 )
+SIGNS = (
+    "_", "@", "bearer", "basic", "eyj", "passw", "secret", "token", "authorization", "cookie", "apikey",
+)  # fmt: skip
+"""SECRETS finds nothing in a text that, folded, has none of these: looking for them takes a tenth of the time."""
 DIGITS = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])")
 
 TRUSTED_MODULES = ("shop.", "nats.", "aiohttp.", "grpc.", "redis.", "ssl", "asyncio.", "orjson")
@@ -48,7 +52,10 @@ TRUSTED_TYPES = (
 
 def without_secrets(text: str) -> str:
     """``text`` without what looks like a token, password, card number or email address."""
-    found = SECRETS.sub(_hidden, text[:MAX_TEXT_CHARACTERS])
+    found = text[:MAX_TEXT_CHARACTERS]
+    folded = found.casefold()
+    if any(sign in folded for sign in SIGNS):
+        found = SECRETS.sub(_hidden, found)
     return DIGITS.sub(lambda match: REDACTED if _is_card_number(match[0]) else match[0], found)
 
 

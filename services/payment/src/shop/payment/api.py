@@ -26,6 +26,7 @@ from shop.kit import telemetry
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, CurrentUser, internal_only
 from shop.kit.idempotency import RequiredKey
+from shop.kit.lean import lean
 from shop.kit.pages import Page
 from shop.kit.routing import router as make_router
 from shop.payment import schemas
@@ -81,6 +82,7 @@ async def refund_payment(
 
 
 @internal.post(CHARGE.path, response_model=Results[ChargeResult])
+@lean
 async def charge(batch: Batch[ChargeItem], service: Service) -> Response:
     """Charge orders; idempotent by order id."""
     trace = telemetry.traceparent()
