@@ -47,7 +47,7 @@ class Direct:
         except Exception as error:  # noqa: BLE001 - a sender tries it, too, and records what is wrong with it
             log.info(
                 "a message is left to a sender: %s",
-                error,
+                type(error).__name__,
                 extra={"event": "message_not_direct", "notification_id": str(row["id"])},
             )
             return None
