@@ -35,7 +35,7 @@ GROWTH = 1.1
 ACCEPTED_FACTOR = 2.0
 """Of the median that no limit brings down, how much becomes the target."""
 ACCEPTED_FOR_S = 60.0
-LAG_EVERY_S = 0.1
+LAG_EVERY_S = 0.5
 MAX_LAG_S = 0.05
 """A timer of the event loop that is later than this: the gateway has more to do than it can."""
 RETRY_AFTER_S = 1
