@@ -19,7 +19,7 @@ BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 IN_DOCUMENT = "http://localhost:8080"
 """The shop of the document; that of the test is elsewhere."""
 END = "end of the block"
-LIMIT_S = 120.0
+LIMIT_S = 120
 SHOWN = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 """How the document abbreviates outputs."""
 
@@ -56,9 +56,10 @@ def test_the_tutorial_can_be_followed(shop: RunningShop, tmp_path: Path) -> None
     (tmp_path / ".shop").symlink_to(shop.local.data_dir)
     followed = blocks(DOCUMENT.read_text(encoding="utf-8").replace(IN_DOCUMENT, shop.url))
     script = "".join(f"{block.commands}echo '{END}'\n" for block in followed)
+    command = ["timeout", "--kill-after=5", str(LIMIT_S), "bash", "-e", "-c", script]
     try:
         done = subprocess.run(
-            ["bash", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False,
+            command, cwd=tmp_path, capture_output=True, text=True, check=False,
             env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"},
         )  # fmt: skip
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -27,7 +28,7 @@ LATENCY_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 
 LAG = Histogram(
     "shop_event_loop_lag_seconds",
-    "How late the event loop runs what is due, sampled twice a second",
+    "How late the event loop runs what is due, sampled about once a second",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
 )
 LAG_SAMPLE_S = 1.0
@@ -71,8 +72,12 @@ def exemplar() -> dict[str, str] | None:
 
 
 async def measure_lag() -> None:
-    """Measure for how long other work keeps the event loop from going on, until cancelled."""
+    """Measure for how long other work keeps the event loop from going on, until cancelled.
+
+    At irregular times: what recurs each second would else be seen always or never.
+    """
     while True:
-        due = time.perf_counter() + LAG_SAMPLE_S
-        await asyncio.sleep(LAG_SAMPLE_S)
+        pause_s = LAG_SAMPLE_S * random.uniform(0.5, 1.5)
+        due = time.perf_counter() + pause_s
+        await asyncio.sleep(pause_s)
         LAG.observe(max(0.0, time.perf_counter() - due))
