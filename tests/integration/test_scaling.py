@@ -113,7 +113,8 @@ async def test_services_are_scaled_and_restarted_under_load_and_one_of_several_m
         order_while(restarting, api, buyers[:2], product["id"]),
         wait_until(first_is_replaced_and_last_is_not, WAIT_S, "one after the other", LOOK_EVERY_S),
     )
-    assert ordered.keys() == {201}
+    assert ordered
+    assert ordered.keys() <= {201, 202}
     assert all(pids(shop)[name] != pid for name, pid in old.items() if name.startswith("product-"))
     for noun in SCALED:
         await asyncio.to_thread(shop.local.scale, noun, 1)

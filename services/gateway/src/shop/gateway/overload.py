@@ -26,6 +26,8 @@ WINDOW_S = 0.25
 MIN_SAMPLES = 16
 """Requests that end before a window does; with fewer its median says little."""
 MAX_SAMPLES = 4_096
+QUIET_S = 30.0
+"""A window that lasts so long had hardly any requests: what was before says nothing about those that come now."""
 FIRST_LIMIT = 256
 MIN_LIMIT = 16
 """So few requests at once are no overload on any machine."""
@@ -76,7 +78,7 @@ class ConcurrencyLimit:
         late: Callable[[], bool] = lambda: False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.limit = float(first)
+        self.limit = self._first = float(first)
         self.inflight = 0
         self._late = late
         self._now = now
@@ -90,11 +92,19 @@ class ConcurrencyLimit:
 
     def begin(self) -> Slot | None:
         """A place for one more request; None when there is none."""
+        now = self._now()
+        if not self.inflight and now - self._window_began_at >= QUIET_S:
+            self._forget(now)
         if self.inflight >= int(self.limit):
             return None
         self.inflight += 1
         self._most_inflight = max(self._most_inflight, self.inflight)
-        return Slot(self, self._now())
+        return Slot(self, now)
+
+    def _forget(self, now: float) -> None:
+        self.limit, self._declined_from = max(self.limit, self._first), 0.0
+        self._window_began_at, self._most_inflight = now, 0
+        self._latencies_s.clear()
 
     def ended(self, began_at: float, *, sampled: bool) -> None:
         """Called by `Slot.end`."""

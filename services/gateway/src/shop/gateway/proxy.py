@@ -145,7 +145,8 @@ class ProxiedRequest:
         self._deadline = loop.call_later(self._settings.total_timeout_s, self._cancel, Stop.TIMEOUT)
         try:
             await body.start(headers)
-            self._slot = self._limits.begin(self._upstream.service)
+            if body.buffered:  # how long another one takes is up to the client
+                self._slot = self._limits.begin(self._upstream.service)
             await self._send_on(scope, send, headers, extra)
         except asyncio.CancelledError:
             if self._stop is None or self._task is None:
@@ -179,6 +180,7 @@ class ProxiedRequest:
     def _stopped(self, why: Stop) -> None:
         """What a stopped request means: for the breaker, and as a Problem for a client that still waits."""
         if why is Stop.DISCONNECT:
+            self._answered(sampled=False)
             FAILURES.labels(self._upstream.service, why).inc()
             return
         self._record_failure(why, f"after {self._settings.total_timeout_s:g} s")
@@ -221,7 +223,8 @@ class ProxiedRequest:
                     exchange.succeeded()
                 another = exchange.elsewhere()
                 if another is None:
-                    self._answered()
+                    # The service's own restart says nothing about its load.
+                    self._answered(sampled=not exchange.reconnects)
                     await self._relay(response, send, extra)
                 return another
         except NotConnected as error:

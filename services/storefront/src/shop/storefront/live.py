@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from shop.kit.errors import Unavailable
 from shop.kit.http import Clients
-from shop.kit.http.connections import FAILED, Connections
+from shop.kit.http.connections import FAILED, FIRST_FAULT_STATUS, Connections
 
 MAX_STREAM_S = 600.0
 """A stream is closed after this time; the browser reconnects and resumes with Last-Event-ID."""
@@ -55,10 +55,14 @@ class EventStreams:
             upstream = await stack.enter_async_context(exchange)
         except (Unavailable, *FAILED):
             return Response(RETRY_EVENT, headers=HEADERS, media_type="text/event-stream")
-        exchange.succeeded()
+        if upstream.status >= FIRST_FAULT_STATUS:
+            exchange.faulted()
+        else:
+            exchange.succeeded()
         if upstream.status != 200:
             await stack.aclose()
             return Response(status_code=204)
+        exchange.becomes_stream()
         return StreamingResponse(self._forward(upstream, stack), headers=HEADERS, media_type="text/event-stream")
 
     async def _forward(self, upstream: aiohttp.ClientResponse, stack: AsyncExitStack) -> AsyncIterator[bytes]:

@@ -112,18 +112,22 @@ class ServiceProcesses:
         return any(self._settings.get(one.name) != self._settings_of(one) for one in own)
 
     async def _replace(self, noun: str) -> None:
-        """Start the service's processes again; another one serves meanwhile, where there may be one."""
+        """Start the service's processes again; another one serves meanwhile, where there may be one, and goes on if
+        they do not start."""
         present = [one for one in self._instances if one.noun == noun]
         if noun in REPLACED_IN_PLACE:
             await self._again(present)
             return
         spare = assembly.instance(self._data, noun, max(one.number for one in present) + 1)
+        await self._drop(self._of([spare]))  # of a change that failed
         component = self._component(spare)
         try:
             await self._supervisor.start([component])
-            await self._again(present)
-        finally:
+        except BaseException:
             await self._drop([component])
+            raise
+        await self._again(present)
+        await self._drop([component])
 
     async def _again(self, instances: Sequence[Instance]) -> None:
         await self._drop(self._of(instances))

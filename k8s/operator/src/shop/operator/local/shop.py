@@ -75,7 +75,7 @@ class LocalShop:
         self._prefork = PreforkServer(self.data.logs / "prefork.log", program) if PreforkServer.supported() else None
         self._preparation = Preparation(self.data, self._prefork, self._on_change)
         self._stores = assembly.Stores(self.data)
-        self._applying = asyncio.Lock()
+        self._changing = asyncio.Lock()
         self._control: dict[str, Any] = {}
         self._processes: ServiceProcesses | None = None
 
@@ -223,12 +223,16 @@ class LocalShop:
             case "shutdown":
                 self.request_stop()
                 return {"ok": True}
-            case "stop" | "start" | "restart" | "log-level" as command:
-                return await self._change(str(command), self._chosen(request), str(request.get("level")))
+            case "log-level":
+                return await self._change("log-level", self._chosen(request), str(request.get("level")))
+            case "stop" | "start" | "restart" as command:
+                async with self._changing:
+                    return await self._change(str(command), self._chosen(request), "")
             case "scale":
-                return await self._scale(str(request.get("service")), int(request.get("count", 0)))
+                async with self._changing:
+                    return await self._scale(str(request.get("service")), int(request.get("count", 0)))
             case "apply":
-                async with self._applying:
+                async with self._changing:
                     return await self._apply(str(request.get("shop")))
             case "audit":
                 return await audit_process.run(self.data.path)

@@ -196,7 +196,8 @@ class GrpcClient:
         return found or self._any()
 
     def _connecting(self) -> bool:
-        return len(self._connections) > 1 and not all(one.failed for one in self._connections.values())
+        several = len(self._connections) > 1
+        return several and any(not one.ready and not one.failed for one in self._connections.values())
 
     def _any(self) -> Instance:
         """An instance, connected or not; Unavailable when every breaker is open."""
