@@ -92,7 +92,8 @@ class Bus:
 
     @property
     def connected(self) -> bool:
-        return self._context is not None and self._client.is_connected
+        # The client says so before it calls what notes a new connection.
+        return self._context is not None and self._client.is_connected and self._is_connected.is_set()
 
     def state(self) -> str:
         """ "ok", or what is wrong, for the health check."""
@@ -103,7 +104,7 @@ class Bus:
     @property
     def stream(self) -> JetStreamContext:
         """The JetStream context; Unavailable("broker") while there is no connection."""
-        if self._context is None or not self._client.is_connected:
+        if self._context is None or not self.connected:
             raise Unavailable("broker")
         return self._context
 

@@ -302,7 +302,8 @@ class _Loop:
         except (Unavailable, asyncio.CancelledError) as error:
             # What was interrupted may go to another replica now instead of after the broker's time for it.
             delay_s = None if isinstance(error, asyncio.CancelledError) else UNAVAILABLE_PAUSE_S
-            await asyncio.gather(*(message.nak(delay=delay_s) for message, _ in opened))
+            naks = (message.nak(delay=delay_s) for message, _ in opened)
+            await asyncio.gather(*naks, return_exceptions=True)
             raise
         except Exception:
             log.exception(

@@ -193,12 +193,11 @@ class Outbox:
 
     async def _woken(self, within_s: float) -> bool:
         """Wait to be woken; whether that was so in time."""
-        woken = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._wake.wait()
-            woken = True
             await asyncio.sleep(GATHER_S)
+        woken = self._wake.is_set()
         self._wake.clear()
         return woken
 
@@ -217,8 +216,11 @@ class Outbox:
                         await self._woken(MARK_WITHIN_S if self._acknowledged else LOOK_EVERY_S)
             finally:
                 self._relays = False
+                if self._acknowledged:
+                    with contextlib.suppress(Exception):
+                        await self._mark_and_look(guard)
+                # The connection goes back to the pool as it is: with the lock, nobody could relay any more.
                 with contextlib.suppress(Exception):
-                    await self._mark_and_look(guard)
                     await guard.execute("SELECT pg_advisory_unlock($1)", LOCK_KEY)
 
     async def _stand_by(self) -> None:
@@ -253,6 +255,8 @@ class Outbox:
         """
         self._more = False
         if not self._bus.connected:
+            if self._acknowledged:
+                await self._mark_and_look(connection)
             return 0
         loop = asyncio.get_running_loop()
         if loop.time() >= self._prune_at:

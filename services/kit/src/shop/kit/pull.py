@@ -20,9 +20,9 @@ from shop.kit.errors import Unavailable
 
 MAX_EVENTS = 256
 """Of one request, and so of what this process has been sent and has not begun."""
-REQUEST_S = 30.0
+REQUEST_S = 10.0
 """How long a request waits at the broker."""
-ANSWER_S = 5.0
+ANSWER_S = 2.0
 """After a request's time the broker says so within these seconds; otherwise the request was lost."""
 CLOSE_TIMEOUT_S = 2.0
 GATHER_S = 0.01
@@ -66,7 +66,7 @@ class Pull:
         if self._subscription is None:
             return
         with contextlib.suppress(*BROKER_ERRORS):
-            if not self._is_connected():
+            if not self._bus.connected:
                 await self._subscription.unsubscribe()
                 return
             # Returns once everything that the broker has sent by now is here.
@@ -92,9 +92,10 @@ class Pull:
         loop = asyncio.get_running_loop()
         until = loop.time() + wait_s
         while True:
-            self._check()
+            # First what is here: it is acknowledged over a new connection as well as over the old one.
             if found := self._events():
                 return found
+            self._check()
             if not self._asked or loop.time() >= self._asked_until:
                 await self._ask()
             left_s = min(until, self._asked_until) - loop.time()

@@ -77,7 +77,8 @@ class MessageQueue:
         return Consumer(name, types, self.handle, at_once=partial(self.take, name), after_commit=self._committed)
 
     async def _committed(self, events: Sequence[Received]) -> None:
-        if self._has_queued and self._after_commit is not None:
+        queued = self._has_queued or any(_about_food(received.event) for received in events)
+        if queued and self._after_commit is not None:
             self._has_queued = False
             await self._after_commit(events)
 
@@ -113,7 +114,6 @@ class MessageQueue:
             await repository.save_contacts(connection, contacts)
         wanted += await self._learn(connection, [received for received in ordered if _about_food(received.event)])
         if wanted:
-            self._has_queued = True
             await repository.insert(connection, wanted, self._clock.now())
 
     async def _learn(self, connection: Connection, ordered: Sequence[Received]) -> list[tuple[Received, domain.Notice]]:

@@ -34,7 +34,8 @@ WITH {CLAIMED}, known AS (
         recipient, mail_subject, raw)
 ), input AS (
     SELECT r.*, c.subject, c.body_text, c.body_html,
-        c.id IS NOT NULL AND NOT {DELETED_USERS.holds("(r.data->>'user_id')::uuid")} AS sent
+        c.id IS NOT NULL AND NOT {DELETED_USERS.holds("(r.data->>'user_id')::uuid")}
+            AND NOT EXISTS (SELECT FROM notifications q WHERE q.order_id = r.order_id AND q.state = 'queued') AS sent
     FROM jsonb_to_recordset($7) AS r ({ROW}, source uuid)
     JOIN claimed ON claimed.event_id = r.source LEFT JOIN content c ON c.id = r.id
 ), messages AS (
