@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -41,6 +42,13 @@ async def connected(url: str, stream_bytes: int) -> AsyncIterator[Bus]:
         await bus.close()
 
 
+def with_size(bus: Bus, stream_bytes: int) -> Bus:
+    """The same connection, with streams of another size."""
+    other = copy.copy(bus)
+    other._stream_bytes = stream_bytes
+    return other
+
+
 async def size(bus: Bus, noun: str) -> int | None:
     return (await bus.stream.stream_info(noun)).config.max_bytes
 
@@ -69,8 +77,7 @@ async def test_a_stream_is_resized_and_keeps_its_messages(small_nats: str) -> No
         await bus.ensure_stream("order")
         for number in range(40):
             await (await bus.publish("order.confirmed.v1", b"x" * 512 * 1024, str(number)))
-        smaller = Bus(small_nats, "test", MIN_STREAM_BYTES)
-        smaller._client, smaller._context = bus._client, bus._context
+        smaller = with_size(bus, MIN_STREAM_BYTES)
         await smaller.ensure_stream("order")
         assert 20 * MIB < (await size(bus, "order") or 0) < 48 * MIB
         assert (await bus.stream.stream_info("order")).state.messages == 40
@@ -85,7 +92,6 @@ async def test_growth_that_does_not_fit_leaves_the_stream_as_it_is(small_nats: s
         await bus.ensure_stream("order")
     async with connected(small_nats, 20 * MIB) as bus:
         await bus.ensure_stream("order")
-        larger = Bus(small_nats, "test", 128 * MIB)
-        larger._client, larger._context = bus._client, bus._context
+        larger = with_size(bus, 128 * MIB)
         await larger.ensure_stream("order")
         assert (await size(bus, "order"), larger.state()) == (20 * MIB, "ok")
