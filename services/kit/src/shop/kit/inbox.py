@@ -53,6 +53,8 @@ RESULTS = ("taken", "duplicate", "failed", "dead")
 COUNT_EVERY_S = 15.0
 
 LOOK_EVERY_S = 15.0
+LOOK_BEHIND_EVERY_S = 2.0
+"""While events wait: that they have been processed is measured soon."""
 BUSY_EVENTS = MAX_EVENTS // 2
 """A batch of as many is followed by the next at once. Few are full, since a request brings the rest of its number."""
 UNAVAILABLE_PAUSE_S = 1.0
@@ -249,6 +251,7 @@ class _Loop:
         self._noun = noun
         self._durable = durable
         self._types = types
+        self._is_behind = False
 
     async def run(self) -> None:
         while True:
@@ -277,7 +280,7 @@ class _Loop:
         loop = asyncio.get_running_loop()
         async with Pull(self._bus, self._noun, self._durable) as pull:
             while await self._look():
-                look_at = loop.time() + LOOK_EVERY_S
+                look_at = loop.time() + (LOOK_BEHIND_EVERY_S if self._is_behind else LOOK_EVERY_S)
                 while (left_s := look_at - loop.time()) > 0:
                     if messages := await pull.take(left_s):
                         await self._take(messages)
@@ -287,6 +290,7 @@ class _Loop:
     async def _look(self) -> bool:
         """Measure how far behind the consumer is; false when the broker does not know it any more."""
         unfinished = await self._bus.unfinished(self._noun, self._durable)
+        self._is_behind = bool(unfinished)
         if unfinished is not None:
             PENDING.labels(self._consumer.name, self._noun).set(unfinished)
         return unfinished is not None

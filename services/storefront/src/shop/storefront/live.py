@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 
 import aiohttp
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from shop.kit.errors import Unavailable
 from shop.kit.http import Clients
@@ -24,6 +25,20 @@ EVENT_ID = re.compile(r"[0-9]{1,20}")
 """What the services number their events with."""
 HEADERS = {"X-Accel-Buffering": "no"}
 RETRY_EVENT = f"retry: {RETRY_MS}\n\n".encode()
+
+
+class _Forwarded(StreamingResponse):
+    """Ends ``source`` with itself, also when the browser has gone before the first event."""
+
+    def __init__(self, events: AsyncIterator[bytes], source: AsyncExitStack) -> None:
+        super().__init__(events, headers=HEADERS, media_type="text/event-stream")
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._source.aclose()
 
 
 class EventStreams:
@@ -63,9 +78,9 @@ class EventStreams:
             await stack.aclose()
             return Response(status_code=204)
         exchange.becomes_stream()
-        return StreamingResponse(self._forward(upstream, stack), headers=HEADERS, media_type="text/event-stream")
+        return _Forwarded(self._forward(upstream), stack)
 
-    async def _forward(self, upstream: aiohttp.ClientResponse, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+    async def _forward(self, upstream: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         self._open += 1
         try:
             async with asyncio.timeout(MAX_STREAM_S):
@@ -76,7 +91,6 @@ class EventStreams:
             return
         finally:
             self._open -= 1
-            await stack.aclose()
 
     async def close(self) -> None:
         await self._connections.close()

@@ -284,11 +284,13 @@ class LocalShop:
         self.options = replace(options, shop=shop)
         write_private(self.data.shop_file, text)
         await self._preparation.catalogue(shop.spec.store.catalog, running.environment(running.first("product")))
+        self._write_state()
         self._say(f"applied on request: {', '.join(changed) or 'nothing changed'}")
         return {"services": changed}
 
     async def _scale(self, noun: str, count: int) -> dict[str, Any]:
         names = await self._running().scale(noun, count)
+        self._write_state()
         self._say(f"scaled on request: {', '.join(names)}")
         return {"components": names}
 
@@ -334,6 +336,7 @@ class LocalShop:
             await asyncio.sleep(STATE_PAUSE_S)
 
     def _write_state(self) -> None:
+        """At once where an answer says what runs: the audit, for one, reads it from the file."""
         snapshot = self._snapshot()
         self._show(snapshot)
         pids = [one["pid"] for one in snapshot["components"] if one["pid"]]
