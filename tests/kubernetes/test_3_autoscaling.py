@@ -13,9 +13,9 @@ from tests.kubernetes.timeline import Timeline
 from tests.load.shoppers import Shop
 
 MOST = 3
-AT_REST_MILLICORES = 10
+AT_REST_MILLICORES = 5
 """CPU of a pod of product without requests, at most."""
-TARGET_PERCENT = 150
+TARGET_PERCENT = 80
 """Of the CPU that values-kind.yaml requests. An autoscaler goes from two pods to one only below half of the target, so
 that one near twice `AT_REST_MILLICORES` leaves it to chance. The load below uses four times the target."""
 SCALED = ",".join(
@@ -28,7 +28,7 @@ SCALED = ",".join(
         "scaleDownSeconds=5",
     )
 )
-BUSY_PAGES_PER_S = 100.0
+BUSY_PAGES_PER_S = 150.0
 UP_WITHIN_S = 240.0
 DOWN_WITHIN_S = 180.0
 

@@ -66,7 +66,7 @@ class Stack(NamedTuple):
 def faster_chart(folder: Path) -> Path:
     """The chart with a shorter time of one alert and a shorter window of the adapter's rule."""
     copy = Path(shutil.copytree(CHART, folder / CHART.name))
-    replace_once(copy / "files" / "rules" / "shops.yaml", rf"(alert: {ALERT}\n.*\n +for: ){FOR}()")
+    replace_once(copy / "files" / "rules" / "shops.yaml", rf"(alert: {ALERT}\n(?:.*\n)+? +for: ){FOR}()")
     replace_once(copy / "files" / "adapter.yaml", rf"(\[){FOR}(\])")
     return copy
 
