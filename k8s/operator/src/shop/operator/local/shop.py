@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from shop.devkit.processes import port_is_free, write_private
 from shop.operator.errors import ShopctlError
@@ -224,10 +224,12 @@ class LocalShop:
                 self.request_stop()
                 return {"ok": True}
             case "log-level":
-                return await self._change("log-level", self._chosen(request), str(request.get("level")))
+                chosen = self._chosen(request)
+                log_levels.choose(chosen, str(request.get("level")))
+                return {"components": [one.name for one in chosen]}
             case "stop" | "start" | "restart" as command:
                 async with self._changing:
-                    return await self._change(str(command), self._chosen(request), "")
+                    return await self._change(command, self._chosen(request))
             case "scale":
                 async with self._changing:
                     return await self._scale(str(request.get("service")), int(request.get("count", 0)))
@@ -238,21 +240,19 @@ class LocalShop:
                 return await audit_process.run(self.data.path)
         raise ShopctlError(f"unknown command {request.get('command')!r}")
 
-    async def _change(self, command: str, chosen: Sequence[Component], level: str) -> dict[str, Any]:
-        """Stop, start or restart the components, or have them log from ``level`` on."""
+    async def _change(
+        self, command: Literal["stop", "start", "restart"], chosen: Sequence[Component]
+    ) -> dict[str, Any]:
+        """Do it to the components; the answer names them."""
+        changes = {
+            "stop": (self._supervisor.stop, "stopped"),
+            "start": (self._supervisor.start, "started"),
+            "restart": (self._restart, "restarted"),
+        }
+        change_them, done = changes[command]
+        await change_them(chosen)
         names = [one.name for one in chosen]
-        match command:
-            case "stop":
-                await self._supervisor.stop(chosen)
-                self._say(f"stopped on request: {', '.join(names)}")
-            case "start":
-                await self._supervisor.start(chosen)
-                self._say(f"started on request: {', '.join(names)}")
-            case "restart":
-                await self._restart(chosen)
-                self._say(f"restarted on request: {', '.join(names)}")
-            case _:
-                log_levels.choose(chosen, level)
+        self._say(f"{done} on request: {', '.join(names)}")
         return {"components": names}
 
     async def _restart(self, chosen: Sequence[Component]) -> None:
