@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 import uvicorn
@@ -251,6 +252,43 @@ async def test_what_is_not_idempotent_is_never_repeated(
         answer = await shop.client.request(method, path, headers=shop.customer() | headers, content=b"body")
         assert (answer.status_code, answer.json()["code"]) == (502, "upstream_failed")
         assert len(one.requests) + len(two.requests) == 1
+
+
+@pytest.mark.parametrize(("method", "headers"), [("GET", {}), ("POST", KEY)])
+async def test_a_request_that_was_lost_goes_to_another_instance(
+    open_shop: Open, method: str, headers: dict[str, str]
+) -> None:
+    """One that stops closes its connections, and may close a new one as well before it refuses them."""
+    stopping, running = Server(answered=0), Server(answered=10)
+    async with (
+        listening(stopping) as stopping_url,
+        listening(running) as running_url,
+        open_shop(order_url=f"{stopping_url},{running_url}") as shop,
+    ):
+        for _ in range(10):
+            answer = await shop.client.request(method, "/api/v1/orders", headers=shop.customer() | headers)
+            assert answer.status_code == 200
+        assert stopping.requests
+
+
+async def test_a_connection_may_be_reset_before_anything_is_written_to_it(
+    open_shop: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those are that wait to be accepted when a service ends."""
+    server = Server(answered=10)
+    async with listening(server) as url, open_shop(product_url=url) as shop:
+        connector: Any = shop.gateway._connections.reused.connector
+        connect = connector._create_connection
+
+        async def reset(*arguments: object) -> Any:
+            monkeypatch.undo()
+            connection = await connect(*arguments)
+            connection.transport.abort()
+            return connection
+
+        monkeypatch.setattr(connector, "_create_connection", reset)
+        assert (await shop.client.get("/api/v1/products")).status_code == 200
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(("method", "headers"), [("GET", {}), ("POST", KEY)])

@@ -14,7 +14,7 @@ KEEP_ALIVE_S = 30.0
 
 NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """No connection was made: not a byte of the request was sent. To be caught before CLOSED, which includes them."""
-CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
 """The connection was closed before the head of the answer came."""
 FAILED = (aiohttp.ClientError, OSError, TimeoutError)
 """Everything that can go wrong after a request was sent, the above included."""

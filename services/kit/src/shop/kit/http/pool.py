@@ -278,12 +278,13 @@ class Exchange:
                     raise NotConnected(self._pool.service, detail) from error
                 self.reconnects += 1
             except CLOSED:
-                # A service that stops closes its connections, perhaps just as a request is written to one.
+                # An instance that stops closes its connections, perhaps just as a request is written to one, and may
+                # not take a new one any more.
                 instance.refused = False
                 if self.repeated or not self._request.repeatable or not self._pool.may_repeat():
                     raise
                 self.repeated = True
-                following = instance
+                following = self._pool.pick((instance,)) or instance
             except BaseException:
                 instance.refused = False
                 raise
