@@ -78,6 +78,8 @@ REQUESTS = """
 SELECT * FROM spans WHERE service = :service AND kind = 'server' AND (NOT :failed OR error <> '')
 ORDER BY CASE WHEN :failed THEN began_ns ELSE ended_ns - began_ns END DESC LIMIT :limit
 """
+COUNT = "SELECT count(*) FROM spans"
+REMOVE_SPANS = "DELETE FROM spans WHERE trace_id = ?"
 READ = "SELECT * FROM spans WHERE trace_id = ? ORDER BY began_ns LIMIT ?"
 OLDEST = "SELECT trace_id FROM traces ORDER BY began_ns LIMIT ?"
 EXPIRED = "SELECT trace_id FROM traces WHERE began_ns < ? ORDER BY began_ns LIMIT ?"
@@ -94,6 +96,7 @@ class SpanRepository:
         self._waiting = 0
         BYTES.set_function(lambda: self._bytes)
         self._bytes = 0
+        self._spans = connection.execute(COUNT).fetchone()[0]
 
     @classmethod
     def open(cls, file: Path | None, keep_s: float, max_bytes: int) -> Self:
@@ -152,6 +155,7 @@ class SpanRepository:
         if known is not None and known[0] >= MAX_SPANS_PER_TRACE:
             return False
         if self._connection.execute(ADD_SPAN, _row(span)).rowcount:
+            self._spans += 1
             self._connection.execute(ADD_TO_TRACE, _of_trace(span))
         return True
 
@@ -163,7 +167,7 @@ class SpanRepository:
                 return
             with self._connection:
                 for trace_id in expired or self._ids(OLDEST, EVICTED_AT_ONCE):
-                    self._connection.execute("DELETE FROM spans WHERE trace_id = ?", [trace_id])
+                    self._spans -= self._connection.execute(REMOVE_SPANS, [trace_id]).rowcount
                     self._connection.execute("DELETE FROM traces WHERE trace_id = ?", [trace_id])
 
     def _ids(self, statement: str, *values: int) -> list[str]:
@@ -172,8 +176,7 @@ class SpanRepository:
     def _fits(self) -> bool:
         page, pages, free = (self._pragma(name) for name in ("page_size", "page_count", "freelist_count"))
         self._bytes = page * (pages - free)
-        spans = self._connection.execute("SELECT coalesce(sum(spans), 0) FROM traces").fetchone()[0]
-        return self._bytes <= self._max_bytes and spans <= MAX_SPANS
+        return self._bytes <= self._max_bytes and self._spans <= MAX_SPANS
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
