@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.architecture.source import ROOT
@@ -19,7 +20,7 @@ BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 IN_DOCUMENT = "http://localhost:8080"
 """The shop of the document; that of the test is elsewhere."""
 END = "end of the block"
-LIMIT_S = 300
+LIMIT_S = 120
 SHOWN = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 """How the document abbreviates outputs."""
 
@@ -50,6 +51,20 @@ def wrong(block: Block, printed: str) -> str:
     return f"{block.commands}shown:\n{block.output}printed:\n{printed}"
 
 
+def about_traces(shop: RunningShop) -> list[str]:
+    """The newest traces, and what became of the spans that services sent and of those that were received."""
+    with httpx.Client(base_url=shop.url) as client:
+        about = {"email": shop.admin_email, "password": shop.admin_password}
+        token = client.post("/api/v1/tokens", json=about).json()["access_token"]
+        found = [client.get("/api/v1/traces?limit=10", headers={"Authorization": f"Bearer {token}"}).text]
+        for one in shop.local.status()["components"]:
+            found.append(f"{one['name']}: {one['pid']} {one['restarts']} restarts, healthy {one['healthy']}")
+            if one["kind"] == "service":
+                metrics = client.get(f"http://127.0.0.1:{one['port']}/metrics").text
+                found += [line for line in metrics.splitlines() if line.startswith(("shop_ops_", "shop_spans"))]
+    return found
+
+
 @pytest.mark.shop
 def test_the_tutorial_can_be_followed(shop: RunningShop, tmp_path: Path) -> None:
     (tmp_path / "shopctl").symlink_to(ROOT / "shopctl")
@@ -65,8 +80,9 @@ def test_the_tutorial_can_be_followed(shop: RunningShop, tmp_path: Path) -> None
     finally:
         shop.start("nats")
     printed = done.stdout.split(f"{END}\n")
-    assert not [found for block, text in zip(followed, printed, strict=False) if (found := wrong(block, text))]
-    assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
+    differs = [found for block, text in zip(followed, printed, strict=False) if (found := wrong(block, text))]
+    ended_well = done.returncode == 0 and not differs
+    assert ended_well, "\n".join([*differs, done.stdout[-2000:], done.stderr[-2000:], *about_traces(shop)])
     assert len(printed) == len(followed) + 1
     assert shop.healthy()
 
