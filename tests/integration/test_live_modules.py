@@ -39,16 +39,19 @@ def changed(shop: RunningShop, **modules: bool) -> str:
 
 
 @contextlib.asynccontextmanager
-async def readers(shop: RunningShop) -> AsyncIterator[Counter[int]]:
-    """Statuses of the front page and of the catalogue meanwhile; the gateway is away for a moment, which is none."""
-    statuses, done = Counter[int](), asyncio.Event()
+async def readers(shop: RunningShop) -> AsyncIterator[Counter[str]]:
+    """Statuses of the front page and of the catalogue meanwhile, with the whole answer when it failed.
+
+    The gateway is away for a moment, which is none.
+    """
+    statuses, done = Counter[str](), asyncio.Event()
 
     async def read(path: str) -> None:
         async with aiohttp.ClientSession() as session:
             while not done.is_set():
                 with contextlib.suppress(aiohttp.ClientConnectionError):
                     async with session.get(shop.url + path) as answer:
-                        statuses[answer.status] += 1
+                        statuses["200" if answer.ok else f"{path}: {answer.status} {await answer.text()}"] += 1
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(done.wait(), READ_EACH_S)
 
@@ -87,7 +90,7 @@ async def test_the_arcade_is_turned_off_and_on_while_the_shop_sells(shop: Runnin
     assert before.keys() - without.keys() == OF_ARCADE
     others = without.keys() - USING_IT
     assert {noun: without[noun] for noun in others} == {noun: before[noun] for noun in others}
-    assert statuses.keys() == {200}
+    assert statuses.keys() == {"200"}
     assert "/arcade" in await front_page(shop)
     await arcade.comes_to_board(api, "stack", {player.id: max(player.scores.values())})
     await arcade.comes_to_board(api, "buyers-all", {player.id: order.body["total"]["amount"] // 100})

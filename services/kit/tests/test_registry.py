@@ -26,6 +26,7 @@ from shop.kit.errors import Unavailable
 from shop.kit.tasks import Tasks
 
 TTL_S = 1.8
+WAIT_S = 10.0
 
 
 def registration(number: int, service: str = "order") -> Registration:
@@ -112,6 +113,22 @@ async def test_nothing_is_missed_between_what_is_stored_and_what_is_heard(join: 
 
     await wait_until(store)
     await wait_until(lambda: stored <= {each.id for found in late.seen for each in found.values()})
+
+
+async def test_a_process_that_starts_knows_the_others_before_it_serves(join: Join) -> None:
+    one = join(1)
+    await wait_until(lambda: one.found == {"order-1"})
+    late = join(2, urls=("http://127.0.0.1:1",))
+    await late.registry.known()
+    assert "order-1" in late.found
+
+
+async def test_a_process_starts_without_the_registry() -> None:
+    tasks = Tasks()
+    registry = Registry(Bus("nats://127.0.0.1:1", "order"))
+    registry.start(tasks)
+    await asyncio.wait_for(registry.known(), WAIT_S)
+    await tasks.stop()
 
 
 async def test_all_leave_when_draining_begins(join: Join) -> None:

@@ -134,6 +134,7 @@ def create_app(
                 async with contextlib.AsyncExitStack() as stack:
                     for server in beside:
                         await stack.enter_async_context(server.running(app.state.service, context.authenticator, ready))
+                    await context.discovery.known()
                     context.discovery.announce(context.tasks, ready)
                     yield
             finally:

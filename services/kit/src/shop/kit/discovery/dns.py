@@ -45,6 +45,9 @@ class DnsDiscovery:
     def follow(self, service: str, urls: Sequence[str], changed: Changed) -> None:
         self._followed.append((urls, changed))
 
+    async def known(self) -> None:
+        """The addresses of the settings are names that the cluster keeps."""
+
     async def leave(self) -> None:
         """The cluster does that."""
 

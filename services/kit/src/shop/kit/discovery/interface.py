@@ -16,6 +16,10 @@ class Discovery(Protocol):
     def start(self, tasks: Tasks) -> None:
         """Look for instances as long as the application runs."""
 
+    async def known(self) -> None:
+        """Wait, within a limit, until what there is to find was read once: a process that serves before would use
+        the addresses of its settings, at which nothing may run any more."""
+
     def announce(self, tasks: Tasks, ready: Callable[[], Awaitable[bool]]) -> None:
         """Let others find this process, from when ``ready()`` is true until it begins to stop."""
 
@@ -30,6 +34,9 @@ class Fixed:
     """The addresses in the settings, which stay."""
 
     def start(self, tasks: Tasks) -> None:
+        pass
+
+    async def known(self) -> None:
         pass
 
     def announce(self, tasks: Tasks, ready: Callable[[], Awaitable[bool]]) -> None:

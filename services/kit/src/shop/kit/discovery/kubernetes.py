@@ -79,6 +79,9 @@ class EndpointSlices:
             self._followed.append(_Followed(host.partition(".")[0], urls, changed))
             self._notify()
 
+    async def known(self) -> None:
+        """The addresses of the settings are names that the cluster keeps."""
+
     async def leave(self) -> None:
         """The cluster does that."""
 

@@ -39,6 +39,8 @@ EXPIRE_EVERY_S = 1.0
 READY_POLL_S = 0.1
 LEAVE_TIMEOUT_S = 0.5
 SNAPSHOT_TIMEOUT_S = 2.0
+KNOWN_WITHIN_S = 1.0
+"""For how long a process that starts waits for the first reading of the bucket; without a broker it starts as well."""
 MAX_REGISTRATION_BYTES = 4_096
 SHORTEST_SHARE = 0.8
 """Of RENEW_S: renewals of processes that were started together do not stay together."""
@@ -83,6 +85,8 @@ class Registry:
         self._forget: Callable[[], None] | None = None
         self._listening = asyncio.Event()
         """Set once renewals are heard."""
+        self._read = asyncio.Event()
+        """Set once the bucket was read."""
         self._may_renew = asyncio.Event()
         """Set while the process is ready and stays."""
 
@@ -95,6 +99,10 @@ class Registry:
             for result in ("ok", "failed"):
                 RENEWALS.labels(result)
             tasks.start("registration", self._renew)
+
+    async def known(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._read.wait(), KNOWN_WITHIN_S)
 
     def announce(self, tasks: Tasks, ready: Ready) -> None:
         """Register this process once ``ready()`` is true and it listens: nobody is sent to one that cannot answer yet.
@@ -209,6 +217,7 @@ class Registry:
                         self._hear(entry.key, entry.value or b"")
             finally:
                 await watcher.stop()
+        self._read.set()
 
     async def _expire(self) -> None:
         while True:
