@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -253,6 +254,23 @@ async def test_a_service_is_not_ready_before_it_can_check_tokens(
         await wait_until(ready)
         published.unlink()
         assert await ready()
+
+
+async def test_a_service_is_not_ready_before_others_can_find_it(nats_url: str, running: Running) -> None:
+    with socket.socket() as address:
+        address.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{address.getsockname()[1]}"
+        settings = Settings(nats_url=nats_url, jwks_url="", discovery="registry", instance_url=url, instance_id="kit-1")
+        async with running(create_app(settings, title="Notes", uses_bus=False)) as client:
+            answer = await client.get("/health/ready")
+            assert answer.status_code == 503
+            assert answer.json()["checks"] == {"registration": "not registered yet"}
+            address.listen()
+
+            async def ready() -> bool:
+                return (await client.get("/health/ready")).status_code == 200
+
+            await wait_until(ready)
 
 
 async def test_services_say_their_settings_without_secrets(client: httpx.AsyncClient, tokens: Tokens) -> None:

@@ -155,6 +155,20 @@ def test_instances_that_stay_keep_what_is_known_of_them() -> None:
     assert (stays.latency_s(fleet.at), stays.about.version) == (0.4, "2")
 
 
+def test_an_instance_that_has_registered_after_it_refused_connections_gets_requests() -> None:
+    fleet = Fleet(1)
+    address = fleet[0].base_url
+    fleet[0].refused = True
+    fleet[0].breaker.open()
+    fleet.balancer.update({address: About()})
+    assert fleet.picks(1) == {-1: 1}
+    fleet.balancer.update({address: About(id="order-1")})
+    assert fleet.picks(2) == {0: 2}
+    fleet[0].breaker.open()
+    fleet.balancer.update({address: About(id="order-1", version="2")})
+    assert fleet.picks(1) == {-1: 1}
+
+
 def fails(fleet: Fleet, number: int, times: int) -> None:
     """One instance answers with faults, the others do not."""
     for _ in range(times):

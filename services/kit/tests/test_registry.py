@@ -156,8 +156,10 @@ async def test_a_process_is_registered_once_it_is_ready(join: Join) -> None:
     await wait_until(lambda: two.found == {"order-1"})
     await one.registry.put(registration(7))
     await wait_until(lambda: one.found == {"order-1", "order-7"})
+    assert not two.registry.announced()
     is_ready = True
     await wait_until(lambda: "order-2" in one.found)
+    await wait_until(two.registry.announced)
 
 
 async def test_addresses_of_the_settings_are_used_until_everyone_was_heard_of(join: Join) -> None:

@@ -268,6 +268,8 @@ def _operational_routes(
         """503 when the service cannot work. Events that cannot be published only degrade it: they are stored in the
         outbox, and taking every pod out of service would not help."""
         checks = await _checks(request.app, settings, uses_bus, readiness)
+        if not request.app.state.context.discovery.announced():
+            checks["registration"] = "not registered yet"
         failed = _failed(checks)
         status = "unavailable" if failed else "degraded" if set(checks.values()) != {"ok"} and checks else "ok"
         return JSONResponse({"status": status, **about, "checks": checks}, 503 if failed else 200)

@@ -83,6 +83,10 @@ class Balancer:
             for one in added:
                 one.breaker.hold_open(self._held_until - now)
         for one in kept:
+            if one.refused and one.about != found[one.base_url]:
+                # It refused connections at an address of the settings; what is registered there since listens.
+                one.refused = False
+                one.breaker.succeeded()
             one.about = found[one.base_url]
         self.instances = [*kept, *added]
         self.changed()

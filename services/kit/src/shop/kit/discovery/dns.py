@@ -42,6 +42,10 @@ class DnsDiscovery:
     def announce(self, tasks: Tasks, ready: Callable[[], Awaitable[bool]]) -> None:
         """The cluster does that."""
 
+    def announced(self) -> bool:
+        """The cluster finds those that are ready."""
+        return True
+
     def follow(self, service: str, urls: Sequence[str], changed: Changed) -> None:
         self._followed.append((urls, changed))
 

@@ -23,6 +23,10 @@ class Discovery(Protocol):
     def announce(self, tasks: Tasks, ready: Callable[[], Awaitable[bool]]) -> None:
         """Let others find this process, from when ``ready()`` is true until it begins to stop."""
 
+    def announced(self) -> bool:
+        """Whether others can find this process, or what they would find it in is away: one that is to replace
+        another is not ready before."""
+
     def follow(self, service: str, urls: Sequence[str], changed: Changed) -> None:
         """Call ``changed`` when the instances of ``service`` are others than before; ``urls`` are known at first."""
 
@@ -41,6 +45,9 @@ class Fixed:
 
     def announce(self, tasks: Tasks, ready: Callable[[], Awaitable[bool]]) -> None:
         pass
+
+    def announced(self) -> bool:
+        return True
 
     def follow(self, service: str, urls: Sequence[str], changed: Changed) -> None:
         pass

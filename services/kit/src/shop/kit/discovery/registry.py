@@ -87,6 +87,8 @@ class Registry:
         """Set once renewals are heard."""
         self._read = asyncio.Event()
         """Set once the bucket was read."""
+        self._tried = own is None
+        """Whether the first registration has succeeded or failed."""
         self._may_renew = asyncio.Event()
         """Set while the process is ready and stays."""
 
@@ -118,6 +120,9 @@ class Registry:
             await asyncio.sleep(READY_POLL_S)
         if self._departure is None:
             self._may_renew.set()
+
+    def announced(self) -> bool:
+        return self._tried
 
     def _depart(self) -> None:
         if self._departure is None:
@@ -168,6 +173,7 @@ class Registry:
         while True:
             await self._may_renew.wait()
             pause_s = self._renew_s if await self._renewed() else self._renew_s * AGAIN_SHARE
+            self._tried = True
             await asyncio.sleep(pause_s * random.uniform(SHORTEST_SHARE, 1.0))
 
     async def _renewed(self) -> bool:
