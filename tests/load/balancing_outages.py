@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import signal
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from services.kit.tests.instances import AT_ONCE, Load, Program, Starter
 from shop.devkit.processes import free_port
 from shop.kit.http import Response, ServiceClient
 from shop.kit.http.connections import Connections
+from shop.kit.http.pool import Exchange
 from tests.load import local_shop
 from tests.load.open_loop import percentile
 from tests.load.shoppers import Shop
@@ -38,52 +42,110 @@ PAUSE_S = 0.02
 """Between two requests of a reader of the shop."""
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """``ended_at`` on the monotonic clock; ``disturbed``: it was sent again, moved to another instance, or failed."""
+
+    ended_at: float
+    taken_s: float
+    disturbed: bool
+
+
 class Timed(ServiceClient):
-    """A client that notes when each request ended, and how long it took, in seconds."""
+    """A client that notes each call."""
 
     def __init__(self, urls: str, connections: Connections) -> None:
         super().__init__("bench", urls, connections)
-        self.taken: list[tuple[float, float]] = []
+        self.calls: list[Call] = []
+        self._exchanges: ContextVar[list[Exchange]] = ContextVar("exchanges")
 
     async def request(self, method: str, path: str, **options: Any) -> Response:
-        began = time.monotonic()
+        exchanges: list[Exchange] = []
+        self._exchanges.set(exchanges)
+        began, failed = time.monotonic(), True
         try:
-            return await super().request(method, path, **options)
+            answer = await super().request(method, path, **options)
+            failed = False
+            return answer
         finally:
             ended = time.monotonic()
-            self.taken.append((ended, ended - began))
+            disturbed = failed or len(exchanges) > 1 or any(one.reconnects or one.repeated for one in exchanges)
+            self.calls.append(Call(ended, ended - began, disturbed))
+
+    def _exchange(self, *arguments: Any) -> Exchange:
+        made = super()._exchange(*arguments)
+        self._exchanges.get().append(made)
+        return made
 
     def p99_ms(self, begin: float, end: float) -> float:
-        return 1_000 * percentile(sorted(taken for ended, taken in self.taken if begin <= ended < end), 99)
+        taken = sorted(call.taken_s for call in self.calls if begin <= call.ended_at < end)
+        return 1_000 * percentile(taken, 99) if taken else math.inf
+
+    def windows_ms(self, begin: float, seconds: float) -> list[float]:
+        """The 99th percentile of each WINDOW_S, which begin every STEP_S."""
+        starts = [begin + STEP_S * number for number in range(round((seconds - WINDOW_S) / STEP_S) + 1)]
+        return [self.p99_ms(start, start + WINDOW_S) for start in starts]
 
 
-def back_after_s(timed: Timed, killed_at: float, usual_ms: float) -> float:
-    """When the last window begins in which the 99th percentile is not as before; 0 when there is none."""
-    windows = [STEP_S * number for number in range(int((AFTER_S - WINDOW_S) / STEP_S))]
-    slow = [
-        begin
-        for begin in windows
-        if timed.p99_ms(killed_at + begin, killed_at + begin + WINDOW_S) > BACK_FACTOR * usual_ms
-    ]
-    return slow[-1] + STEP_S if slow else 0.0
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Of the AFTER_S after a kill, or after nothing was done.
+
+    ``usual_ms`` and ``after_ms`` are 99th percentiles: of the worst window before, and of the first second after.
+    ``back_s``: when the last window begins that is slow in comparison; 0 when none is. ``disturbed`` calls met
+    the dead instance, the last of them ``last_s`` after the kill; they took up to ``slowest_ms``.
+    """
+
+    usual_ms: float
+    after_ms: float
+    back_s: float
+    disturbed: int
+    last_s: float
+    slowest_ms: float
 
 
-async def kill_one(load: Load, timed: Timed, program: Program) -> tuple[float, float, float]:
-    """The 99th percentile before and in the second after the kill, and after how many seconds it is as before."""
+def seen(timed: Timed, began: float, at: float) -> Seen:
+    usual_ms = max(timed.windows_ms(began, STEADY_S))
+    after = timed.windows_ms(at, AFTER_S)
+    slow = [number for number, p99_ms in enumerate(after) if p99_ms > BACK_FACTOR * usual_ms]
+    disturbed = [call for call in timed.calls if call.ended_at >= at and call.disturbed]
+    return Seen(
+        usual_ms=usual_ms,
+        after_ms=timed.p99_ms(at, at + 1.0),
+        back_s=STEP_S * (slow[-1] + 1) if slow else 0.0,
+        disturbed=len(disturbed),
+        last_s=max((call.ended_at - at for call in disturbed), default=0.0),
+        slowest_ms=1_000 * max((call.taken_s for call in disturbed), default=0.0),
+    )
+
+
+async def observe(load: Load, timed: Timed, program: Program, *, kill: bool) -> Seen:
     await load.is_used(program)
-    timed.taken.clear()
+    timed.calls.clear()
     began = time.monotonic()
     await asyncio.sleep(STEADY_S)
-    killed_at = time.monotonic()
-    program.signal(signal.SIGKILL)
+    at = time.monotonic()
+    if kill:
+        program.signal(signal.SIGKILL)
     await asyncio.sleep(AFTER_S)
-    usual_ms = timed.p99_ms(began, killed_at)
-    found = usual_ms, timed.p99_ms(killed_at, killed_at + 1.0), back_after_s(timed, killed_at, usual_ms)
-    await program.start()
+    found = seen(timed, began, at)
+    if kill:
+        await program.start()
     return found
 
 
+def print_seen(what: str, found: Sequence[Seen]) -> None:
+    usual_ms = statistics.median(one.usual_ms for one in found)
+    after_ms = statistics.median(one.after_ms for one in found)
+    print(f"{what}: p99 {usual_ms:.1f} ms in the worst half second before, {after_ms:.1f} ms in the second after")
+    print(f"{what}: as before after (s) {' '.join(f'{one.back_s:.1f}' for one in found)}")
+    calls, last_s = sum(one.disturbed for one in found), max(one.last_s for one in found)
+    slowest_ms = max(one.slowest_ms for one in found)
+    print(f"{what}: {calls} calls disturbed, the last {last_s:.2f} s after; they took up to {slowest_ms:.1f} ms")
+
+
 async def kills(runs: int) -> None:
+    """Kills and, alternating with them, the same time without one: what the machine alone makes slow."""
     starter = Starter()
     programs = [Program(starter) for _ in range(3)]
     connections = Connections()
@@ -92,15 +154,16 @@ async def kills(runs: int) -> None:
         timed = Timed(",".join(one.url for one in programs), connections)
         load = Load(timed)
         callers = [asyncio.create_task(load.call()) for _ in range(AT_ONCE)]
-        found = [await kill_one(load, timed, programs[number % 3]) for number in range(runs)]
+        found: dict[bool, list[Seen]] = {True: [], False: []}
+        for number in range(2 * runs):
+            kill = number % 2 == 0
+            found[kill].append(await observe(load, timed, programs[number // 2 % 3], kill=kill))
         for caller in callers:
             caller.cancel()
-        before_ms, after_ms, back_s = map(statistics.median, zip(*found, strict=True))
+        print_seen("killed", found[True])
+        print_seen("nothing done", found[False])
         failed = {method: len(errors) for method, errors in load.failed.items()}
-        print(
-            f"killed: p99 {before_ms:.1f} ms before, {after_ms:.1f} ms in the second after, back after {back_s:.1f} s"
-        )
-        print(f"killed: {load.answered:,} calls answered, failed {failed}; each back_s {[one[2] for one in found]}")
+        print(f"{load.answered:,} calls answered, failed {failed}")
     finally:
         await connections.close()
         starter.close()
