@@ -108,19 +108,25 @@ def test_an_address_in_the_environment_is_not_taken_for_a_service_that_does_not_
 
 
 @pytest.mark.parametrize("on", [False, True])
-async def test_events_of_players_are_consumed_only_where_there_are_players(on: bool) -> None:
-    """In a cluster as on one machine: without the arcade there is no stream for them."""
-    shop = shop_specs.shop({"modules": {"arcade": on}})
+@pytest.mark.parametrize(
+    ("module", "variable", "nouns"),
+    [("arcade", "SHOP_ARCADE", {"notification", "pricing"}), ("ops", "SHOP_OPS", {"storefront"})],
+)
+async def test_services_know_of_a_module_only_where_it_is_on(
+    module: str, variable: str, nouns: set[str], on: bool
+) -> None:
+    """In a cluster as on one machine: without the arcade there is no stream for its events."""
+    shop = shop_specs.shop({"modules": {module: on}})
     objects = await renderer().render(shop, NAMESPACE, "uid-1", SEED, EVERY_KIND)
     everyone = [Instance(noun, 1, 9000 + at) for at, noun in enumerate(shop.spec.nouns)]
     wires = Wiring("nats://n", "redis://v", "secret", "admin@shop.local", "hidden", "http://localhost:8080")
     told = {
         pod["metadata"]["labels"][NOUN_LABEL]
         for pod in objects
-        if pod["kind"] == "Deployment" and {"name": "SHOP_ARCADE", "value": "true"} in _variables(pod)
+        if pod["kind"] == "Deployment" and {"name": variable, "value": "true"} in _variables(pod)
     }
-    local = {one.noun for one in everyone if environment(one, shop.spec, wires, everyone, {}).get("SHOP_ARCADE")}
-    assert told == local == ({"notification", "pricing"} if on else set())
+    local = {one.noun for one in everyone if environment(one, shop.spec, wires, everyone, {}).get(variable)}
+    assert told == local == (nouns if on else set())
 
 
 def _variables(deployment: dict[str, Any]) -> list[dict[str, Any]]:

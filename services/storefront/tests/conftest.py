@@ -117,9 +117,8 @@ def settings(scripted: ScriptedShop, services_url: str, valkey_url: str) -> Sett
     )  # fmt: skip
     urls: dict[str, Any] = {f"{name}_url": services_url for name in names}
     store = StoreSettings(title="Marginalia <Books>", ships_to=("DE", "FR", "GB", "HK", "US"))
-    return Settings(
-        **urls, valkey_url=valkey_url, internal_token=INTERNAL_TOKEN, store=store, arcade_timeout_s=PATIENT_S
-    )
+    own = {"internal_token": INTERNAL_TOKEN, "store": store, "arcade_timeout_s": PATIENT_S, "ops": True}
+    return Settings(valkey_url=valkey_url, **urls, **own)
 
 
 @pytest.fixture

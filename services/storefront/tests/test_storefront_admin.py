@@ -7,10 +7,13 @@ import pytest
 
 from services.storefront.tests.conftest import CUSTOMER, Browser
 from services.storefront.tests.scripted_data import NOW, Person, money, product_id
+from services.storefront.tests.shared import shared_app
+from shop.devkit.testing import Running
 from shop.kit.errors import Problem
 from shop.kit.formatting import formats
 from shop.storefront.forms import PromotionForm, decimal_text, minor_units, parse_day, parse_form
 from shop.storefront.schemas import Promotion
+from shop.storefront.settings import Settings
 
 PATHS = ["/admin", "/admin/stock", "/admin/promotions", "/admin/promotions/new", "/admin/messages"]
 
@@ -36,6 +39,17 @@ async def test_admin_pages_are_for_administrators_only(browser: Browser, path: s
     page = await browser.get(path, 403)
     assert "This page is for administrators only." in page.text
     assert "/admin" not in page.links()
+
+
+async def test_administrators_get_to_the_control_room_where_there_is_one(
+    browser: Browser, settings: Settings, running: Running
+) -> None:
+    page = await browser.sign_in_as_admin()
+    assert "/ops" in page.links()
+    async with running(shared_app(settings.model_copy(update={"ops": False}))) as client:
+        page = await Browser(client, browser.shop).sign_in_as_admin()
+        assert "/admin/stock" in page.links()
+        assert "/ops" not in page.links()
 
 
 async def test_orders_are_listed_and_filtered(browser: Browser, order_id: str) -> None:

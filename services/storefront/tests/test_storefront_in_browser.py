@@ -112,6 +112,10 @@ async def test_admin_lists_show_the_status_on_a_phone(chromium: Browser, url: st
     scripted.messages = [{"id": product_id("m"), "subject": "Hello", "created_at": NOW, "state": "sent"}]
     async with window(chromium, url, viewport=PHONE) as page:
         await sign_in(page, scripted, ADMIN, "admin")
+        await page.goto("/admin")
+        link = await page.get_by_role("link", name="Control room").bounding_box()
+        assert link is not None
+        assert 0 <= link["x"] < link["x"] + link["width"] <= PHONE["width"]
         for path in ("/admin", "/admin/promotions", "/admin/messages"):
             await page.goto(path)
             box = await page.locator("td .state").first.bounding_box()

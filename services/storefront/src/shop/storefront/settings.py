@@ -40,6 +40,8 @@ class Settings(ServiceSettings):
     leaderboard_url: str = ""
     achievement_url: str = ""
     """All three are empty in a shop without the arcade: it has no page or link of it."""
+    ops: bool = False
+    """Whether the shop has a control room, to which administrators' pages link; nothing is asked of it."""
     arcade_timeout_s: float = Field(default=0.8, gt=0, le=5)
     """The longest that a page waits for a part of the arcade that it can do without."""
     valkey_url: str = Field(default="redis://valkey:6379/0", repr=False)

@@ -120,6 +120,7 @@ async def page(request: Request, template: str, *, status: int = 200, **values: 
         "sells_food": shop.food is not None,
         "has_arcade": shop.arcade is not None,
         "recommends": shop.recommends,
+        "has_control_room": shop.settings.ops,
     }
     environment: Environment = request.app.state.templates
     html = environment.get_template(template).render(frame | values)

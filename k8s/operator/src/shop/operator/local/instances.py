@@ -18,6 +18,7 @@ HOST = "127.0.0.1"
 TOLD_OF_ARCADE = frozenset({"notification", "pricing"})
 """Services that consume events of players only where there are any."""
 CONTROL_ROOM = "ops"
+LINKING_TO_CONTROL_ROOM = "storefront"
 MAX_REPLICAS = 16
 DRAIN_S = 3.0
 MAX_STREAM_BYTES = 1 << 30
@@ -219,6 +220,8 @@ def _of_noun(noun: str, spec: ShopSpec, wiring: Wiring) -> dict[str, str]:
     if noun == CONTROL_ROOM:
         folder = Path(wiring.data_dir)
         return {"SHOP_LOCAL_DATA_DIR": str(folder), "SHOP_TRACES_FILE": str(folder / "traces.sqlite")}
+    if noun == LINKING_TO_CONTROL_ROOM:
+        return {"SHOP_OPS": "true"} if spec.modules.ops else {}
     arcade = {"SHOP_ARCADE": "true"} if spec.modules.arcade and noun in TOLD_OF_ARCADE else {}
     if noun == "notification":
         # Any number above 0 turns the mailbox on (ADR 0030).
