@@ -117,7 +117,7 @@ def settings(scripted: ScriptedShop, services_url: str, valkey_url: str) -> Sett
     )  # fmt: skip
     urls: dict[str, Any] = {f"{name}_url": services_url for name in names}
     store = StoreSettings(title="Marginalia <Books>", ships_to=("DE", "FR", "GB", "HK", "US"))
-    own = {"internal_token": INTERNAL_TOKEN, "store": store, "arcade_timeout_s": PATIENT_S, "ops": True}
+    own: dict[str, Any] = {"internal_token": INTERNAL_TOKEN, "store": store, "arcade_timeout_s": PATIENT_S, "ops": True}
     return Settings(valkey_url=valkey_url, **urls, **own)
 
 

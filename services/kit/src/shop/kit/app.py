@@ -35,6 +35,7 @@ from shop.kit.observe import Observe
 from shop.kit.outbox import Outbox
 from shop.kit.settings import ServiceSettings, shown
 from shop.kit.tasks import Tasks, backoff_s
+from shop.kit.upstreams import GrpcCaller
 from shop.kit.version import version_of
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class Context:
     clock: Clock = field(default_factory=Clock)
     own_pools: Mapping[str, ServicePool] | None = None
     """Where an application does not call other services by ``clients``: its pools by service."""
+    grpc_clients: list[GrpcCaller] = field(default_factory=list)
+    """The clients of gRPC servers, for whose calls there are levers as well (`shop.kit.upstreams`)."""
     _database: Database | None = None
     _outbox: Outbox | None = None
 

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from shop.contracts.grpc import recommendation_v1_pb2 as messages
 from shop.contracts.grpc import recommendation_v1_pb2_grpc as stubs
+from shop.kit.app import Context
 from shop.kit.balancing.breaker import State
 from shop.kit.balancing.rules import Rules
-from shop.kit.discovery.interface import Discovery
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.grpc import GrpcClient
 from shop.kit.text import printable
@@ -60,10 +60,11 @@ class Recommender:
         """Whether this shop has recommendations."""
         return self._client is not None
 
-    def follow(self, discovery: Discovery) -> None:
-        """Ask the instances that ``discovery`` finds."""
+    def join(self, context: Context) -> None:
+        """Ask the instances that the application's discovery finds, and obey the levers on its calls."""
         if self._client is not None:
-            self._client.follow(discovery)
+            self._client.follow(context.discovery)
+            context.grpc_clients.append(self._client)
 
     async def recommend(
         self, user_id: str, category: str, limit: int, excluded: Collection[UUID] = ()

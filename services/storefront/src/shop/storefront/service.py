@@ -85,7 +85,7 @@ class Storefront:
         recommender = Recommender(
             settings.recommendation_grpc_url, settings.recommendation_timeout_s, settings.internal_token
         )
-        recommender.follow(context.discovery)
+        recommender.join(context)
         suggestions = Suggestions(recommender, backends.catalogue, carts)
         food = open_food(context.clients, settings, valkey)
         arcade = open_arcade(context.clients, settings)

@@ -34,6 +34,7 @@ from shop.kit.grpc.interceptor import (
     UNMATCHED,
     span_attributes,
 )
+from shop.kit.http.faults import INJECTED, Fault
 from shop.kit.http.pool import EJECTIONS, REPEATED, REPEATS
 from shop.kit.ids import new_id
 from shop.kit.spans import Kind
@@ -109,6 +110,8 @@ class GrpcClient:
         self.balancer = Balancer(addresses_of(addresses), rules, opened=EJECTIONS.labels(name).inc)
         # For type checkers: of grpc's class it has what stubs use.
         self.channel = cast("grpc.aio.Channel", BalancedChannel(lambda: self._connections[self._any().base_url]))
+        self.fault: Fault | None = None
+        """What an administrator adds to the calls."""
         self._addresses = addresses
         self._internal_token = internal_token
         self._budget = RetryBudget(self.balancer.now())
@@ -257,7 +260,7 @@ class GrpcClient:
         began = self.balancer.now()
         number = instance.began(began)
         try:
-            outcome = await self._outcome(self._connections[instance.base_url], method, request, ends_at - began)
+            outcome = await self._injected(ends_at) or await self._outcome(instance, method, request, ends_at)
         finally:
             instance.ended(number)
         taken_s = self.balancer.now() - began
@@ -267,7 +270,20 @@ class GrpcClient:
             self.balancer.failed(instance, taken_s)
         return outcome
 
-    async def _outcome(self, connection: Connection, method: Method, request: Any, left_s: float) -> _Outcome:
+    async def _injected(self, ends_at: float) -> _Outcome | None:
+        """How a call ends that is not sent, because of a fault that was injected."""
+        if self.fault is None:
+            return None
+        now = self.balancer.now()
+        try:
+            async with asyncio.timeout(ends_at - now):
+                fails = await self.fault.fails(now)
+        except TimeoutError:
+            return _Outcome(grpc.StatusCode.DEADLINE_EXCEEDED, error=self._unknown(INJECTED))
+        return _Outcome(grpc.StatusCode.UNAVAILABLE, error=self._unknown(INJECTED)) if fails else None
+
+    async def _outcome(self, instance: Instance, method: Method, request: Any, ends_at: float) -> _Outcome:
+        connection, left_s = self._connections[instance.base_url], ends_at - self.balancer.now()
         try:
             response = await connection.callable_of(method)(request, timeout=left_s, metadata=self.metadata())
         except grpc.aio.AioRpcError as error:

@@ -7,15 +7,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import aiohttp
-
 MAX_LATENCY_S = 10.0
 MAX_FAULT_S = 300.0
+INJECTED = "a fault that was injected"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Each request is sent ``latency_s`` seconds later, and instead of some a closed connection is reported.
+    """Each request or gRPC call is sent ``latency_s`` seconds later, and some are not sent but fail.
 
     ``error_share`` of the requests fail, 0 to 1; ``until`` is the end, on the clock of the service's pool.
     """
@@ -24,10 +23,9 @@ class Fault:
     error_share: float
     until: float
 
-    async def occur(self, now: float, draw: Callable[[], float] = random.random) -> None:
-        """Before a request is sent: wait, then perhaps ServerDisconnectedError. Nothing happens after the end."""
+    async def fails(self, now: float, draw: Callable[[], float] = random.random) -> bool:
+        """Wait, before a request is sent; whether it is to fail instead. Nothing happens after the end."""
         if now >= self.until:
-            return
+            return False
         await asyncio.sleep(self.latency_s)
-        if draw() < self.error_share:
-            raise aiohttp.ServerDisconnectedError("a fault that was injected")
+        return draw() < self.error_share

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import cast
 
+import aiohttp
 from prometheus_client import Counter, Gauge
 from yarl import URL
 
@@ -19,7 +20,7 @@ from shop.kit.balancing.instance import About, Instance
 from shop.kit.balancing.rules import Rules
 from shop.kit.errors import Unavailable
 from shop.kit.http.connections import CLOSED, FAILED, NOT_CONNECTED, Connections, ServiceResponse
-from shop.kit.http.faults import Fault
+from shop.kit.http.faults import INJECTED, Fault
 from shop.kit.http.reconnect import Reconnect
 
 EJECTIONS = Counter("shop_upstream_ejections_total", "Instances that were sent no more requests", ["upstream"])
@@ -263,8 +264,8 @@ class Exchange:
             self._sent_at = self._pool.balancer.now()
             self._number = instance.began(self._sent_at)
             try:
-                if self._pool.fault is not None:
-                    await self._pool.fault.occur(self._sent_at)
+                if self._pool.fault is not None and await self._pool.fault.fails(self._sent_at):
+                    raise aiohttp.ServerDisconnectedError(INJECTED)
                 self._response = await self._head_from(instance)
                 self._taken_s = self._pool.balancer.now() - self._sent_at
                 instance.refused = False
