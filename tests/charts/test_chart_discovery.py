@@ -76,6 +76,16 @@ def test_by_dns_every_address_names_a_headless_service_and_nobody_has_rights() -
     assert {pod(one)["automountServiceAccountToken"] for one in services(objects)} == {False}
 
 
+def test_the_headless_services_can_outlive_discovery_by_dns_for_one_upgrade() -> None:
+    before = template("shop", *_set("global.discovery=DNS"))
+    leaving = template("shop", *_set("global.discovery=Service", "global.keepPodsServices=true"))
+    headless = {one["metadata"]["name"]: one["spec"] for one in kind(before, "Service") if is_of_pods(one)}
+    assert {one["metadata"]["name"]: one["spec"] for one in kind(leaving, "Service") if is_of_pods(one)} == headless
+    assert headless
+    callers = [one for one in services(leaving) if pod(one)["serviceAccountName"] != "shop-ops"]
+    assert not {host for one in callers for host in hosts_of(one)} & headless.keys()
+
+
 def is_of_pods(service: Object) -> bool:
     return bool(service["metadata"]["name"].endswith("-pods"))
 

@@ -95,6 +95,24 @@ async def test_what_is_no_longer_wanted_is_pruned(shop: Kept) -> None:
     assert not any("PodDisruptionBudget" in id_ for id_ in inventory)
 
 
+async def test_old_pods_find_the_others_until_discovery_by_dns_is_left(shop: Kept, kubelet: Kubelet) -> None:
+    await shop.patch(discovery="DNS", rollback="Manual")
+    await shop.ready()
+    found = await headless(shop)
+    assert "bookshop-order-pods" in found
+    await kubelet.fail("bookshop-gateway", PULL)
+    await shop.patch(discovery="Service")
+    await shop.until("Ready", lambda seen: "ImagePull" in seen["message"], "the pod's problem")
+    assert await headless(shop) == found
+    await kubelet.heal()
+    await shop.ready()
+    assert await headless(shop) == set()
+
+
+async def headless(shop: Kept) -> set[str]:
+    return {ref.name for ref in await shop.objects() if ref.kind == "Service" and ref.name.endswith("-pods")}
+
+
 async def test_all_modules_are_turned_on_and_off(shop: Kept) -> None:
     before = await without_history(shop)
     await shop.patch(modules=dict.fromkeys(Modules.model_fields, True))

@@ -1,6 +1,6 @@
 {{/* Headless: its name has the address of each pod that is ready, for services that balance over them. */}}
 {{- define "service.podsService" -}}
-{{- if eq .Values.global.discovery "DNS" }}
+{{- if or (eq .Values.global.discovery "DNS") .Values.global.keepPodsServices }}
 apiVersion: v1
 kind: Service
 metadata:
