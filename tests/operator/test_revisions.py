@@ -102,7 +102,7 @@ async def test_old_pods_find_the_others_until_discovery_by_dns_is_left(shop: Kep
     assert "bookshop-order-pods" in found
     await kubelet.fail("bookshop-gateway", PULL)
     await shop.patch(discovery="Service")
-    await shop.until("Ready", lambda seen: "ImagePull" in seen["message"], "the pod's problem")
+    await shop.until("Progressing", lambda seen: "bookshop-gateway" in seen["message"], "the gateway's rollout")
     assert await headless(shop) == found
     await kubelet.heal()
     await shop.ready()
