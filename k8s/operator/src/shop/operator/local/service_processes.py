@@ -1,6 +1,7 @@
 """The processes of a local shop's services: those that it starts with, and those that come, go or change later."""
 
 import asyncio
+import itertools
 import os
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
@@ -79,8 +80,14 @@ class ServiceProcesses:
     async def _scale(self, noun: str, count: int) -> None:
         present = sorted((one for one in self._instances if one.noun == noun), key=lambda one: one.number)
         await self._remove(present[count:])
-        taken = {one.number for one in present[:count]}
-        await self._add([(noun, number) for number in range(1, count + 1) if number not in taken])
+        kept = {one.name for one in present[:count]} | {one.name for one in self._spares(noun)}
+        free = (number for number in itertools.count(1) if f"{noun}-{number}" not in kept)
+        await self._add([(noun, next(free)) for _ in range(count - len(present))])
+
+    def _spares(self, noun: str) -> list[Component]:
+        """Processes that serve since a change failed, instead of those that did not start with their new settings."""
+        names = {one.name for one in self._instances}
+        return [one for one in self._supervisor.components if one.noun == noun and one.name not in names]
 
     async def change(self, spec: ShopSpec, wires: Wiring, counts: Mapping[str, int]) -> list[str]:
         """Run what another ``spec`` says, with ``counts`` processes by service; returns the services that changed.
@@ -118,14 +125,15 @@ class ServiceProcesses:
         if noun in REPLACED_IN_PLACE:
             await self._again(present)
             return
-        spare = assembly.instance(self._data, noun, max(one.number for one in present) + 1)
-        await self._drop(self._of([spare]))  # of a change that failed
-        component = self._component(spare)
+        before = self._spares(noun)
+        highest = max(int(one.name.rpartition("-")[2]) for one in (*before, *self._of(present)))
+        component = self._component(assembly.instance(self._data, noun, highest + 1))
         try:
             await self._supervisor.start([component])
         except BaseException:
             await self._drop([component])
             raise
+        await self._drop(before)
         await self._again(present)
         await self._drop([component])
 
@@ -151,6 +159,8 @@ class ServiceProcesses:
     async def _remove(self, instances: Sequence[Instance]) -> None:
         await self._drop(self._of(instances))
         self._instances[:] = [one for one in self._instances if one not in instances]
+        for noun in {one.noun for one in instances if not self.count(one.noun)}:
+            await self._drop(self._spares(noun))
 
     def _of(self, instances: Sequence[Instance]) -> list[Component]:
         names = {one.name for one in instances}
