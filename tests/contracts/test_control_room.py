@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -13,12 +14,15 @@ from shop.kit.errors import Problem, Unavailable
 from shop.operator.errors import ShopctlError
 from shop.operator.local.component import Component as RealComponent
 from shop.operator.local.control import ControlServer
+from shop.ops import supervisor
 from shop.ops.supervisor import Supervisor
 
 TOKEN = "token-of-the-shop"
 
 
 async def handle(request: Mapping[str, Any]) -> dict[str, Any]:
+    if request["command"] == "restart":
+        await asyncio.Event().wait()
     if request["command"] == "stop":
         return {"components": [request["component"]]}
     raise ShopctlError("unknown command")
@@ -51,6 +55,13 @@ async def test_components_are_read(data_dir: Path) -> None:
 async def test_a_refusal_is_a_problem(data_dir: Path) -> None:
     with pytest.raises(Problem, match="unknown command"):
         await Supervisor(data_dir).ask("dance")
+
+
+async def test_a_command_that_takes_long_is_said_to_go_on(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "ANSWER_TIMEOUT_S", 0.05)
+    with pytest.raises(Problem, match="goes on with it") as raised:
+        await Supervisor(data_dir).ask("restart", component="order-1")
+    assert raised.value.status == supervisor.LATE_STATUS
 
 
 async def test_without_a_shop_the_supervisor_is_unavailable(tmp_path: Path) -> None:

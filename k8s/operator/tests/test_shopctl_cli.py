@@ -120,6 +120,12 @@ def test_damaged_postgres_data_is_named_with_advice(shop_file: Path, tmp_path: P
     assert "put a backup of that folder back" in done.stderr
 
 
+def test_apply_to_a_shop_that_does_not_run_names_the_command_that_starts_it(shop_file: Path, tmp_path: Path) -> None:
+    done = shopctl("apply", shop_file, "--data-dir", tmp_path / "none")
+    fails(done, f"shopctl up {shop_file} --data-dir {tmp_path / 'none'}")
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -18,7 +18,7 @@ from shop.ops.access import FRESH_S, Admin, Fresh, PostedForm, visitor_of
 from shop.ops.levers import Action, Levers, actions
 from shop.ops.logs import Wanted
 from shop.ops.services import ABOUT, CALLS, SINGLE
-from shop.ops.supervisor import Component
+from shop.ops.supervisor import LATE_STATUS, Component
 from shop.ops.web import PREFIX, Room, confirmation, page
 
 PAGE = f"{PREFIX}/levers"
@@ -81,7 +81,7 @@ async def scale(request: Request, session: Fresh, local: Local, form: PostedForm
     try:
         done = await local.scale(noun, count, session.user_id)
     except Problem as problem:
-        done = f"{noun} was not scaled: {problem.detail}"
+        done = _not_done(f"{noun} was not scaled", problem)
     return _back(request, done)
 
 
@@ -89,6 +89,10 @@ async def scale(request: Request, session: Fresh, local: Local, form: PostedForm
 async def audit(request: Request, session: Fresh, local: Local, form: PostedForm) -> Response:
     begun = local.start_audit(session.user_id)
     return _back(request, "The audit runs; its result appears here." if begun else "An audit is running already.")
+
+
+def _not_done(what: str, problem: Problem) -> str:
+    return f"{what}{' yet' if problem.status == LATE_STATUS else ''}: {problem.detail}"
 
 
 @router.post("/{name}/{action}")
@@ -101,7 +105,7 @@ async def change(
     try:
         done = await local.change(name, action, session.user_id)
     except Problem as problem:
-        done = f"{name} was not changed: {problem.detail}"
+        done = _not_done(f"{name} was not changed", problem)
     return _back(request, done)
 
 

@@ -19,6 +19,7 @@ from shop.kit.errors import Problem, Unavailable
 NAME = "supervisor"
 HOST = "127.0.0.1"
 MAX_LINE_BYTES = 4_000_000
+LATE_STATUS = 504
 ANSWER_TIMEOUT_S = 120.0
 """A store that stops has 15 s and a service that starts a minute; an audit reads every order."""
 
@@ -56,14 +57,21 @@ class Supervisor:
         return [_component(one) for one in state.get("components", [])]
 
     async def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to one command; Problem 409 ``refused_by_supervisor`` with its reason, Unavailable without one."""
+        """The answer to one command; Problem 409 ``refused_by_supervisor`` with its reason, 504 when it does not
+        come in time; Unavailable when there is no supervisor."""
         control = (await asyncio.to_thread(self._state)).get("control") or {}
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 answer = await _exchange(
                     int(control["port"]), {"token": control["token"], "command": command, **arguments}
                 )
-        except (KeyError, OSError, TimeoutError, ValueError) as error:
+        except TimeoutError as error:
+            raise Problem(
+                LATE_STATUS,
+                "supervisor_timeout",
+                f"the supervisor needs more than {ANSWER_TIMEOUT_S:g} s, and goes on with it",
+            ) from error
+        except (KeyError, OSError, ValueError) as error:
             raise Unavailable(NAME, f"the supervisor does not answer: {type(error).__name__}") from error
         if "error" in answer:
             raise Problem(409, "refused_by_supervisor", str(answer["error"]))

@@ -38,10 +38,10 @@ class DataDir:
         extra = "" if self.path == DEFAULT_DATA_DIR.absolute() else f" --data-dir {shell_word(str(self.path))}"
         return f"`{shopctl()} {words}{extra}`"
 
-    def not_running(self) -> ShopctlError:
-        """The error of a command that needs a running shop."""
+    def not_running(self, up: str = "up") -> ShopctlError:
+        """The error of a command that needs a running shop, which is started by `up`."""
         return ShopctlError(
-            f"no shop runs in {self.path}; start it with {self.command('up')}, or name its folder: --data-dir"
+            f"no shop runs in {self.path}; start it with {self.command(up)}, or name its folder: --data-dir"
         )
 
     @property

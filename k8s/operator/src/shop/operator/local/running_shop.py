@@ -1,9 +1,11 @@
 """Commands to a running shop: status, stop, start, logs and down."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from shop.operator.console import note
 from shop.operator.errors import ShopctlError
 from shop.operator.local import stale_processes
 from shop.operator.local.control import ask
@@ -15,13 +17,20 @@ DOWN_TIMEOUT_S = 60.0
 DOWN_POLL_S = 0.1
 
 
-def command(data: DataDir, name: str, **arguments: Any) -> dict[str, Any]:
-    """The answer of the supervisor in this data folder; raises `ShopctlError` when none runs."""
+def command(
+    data: DataDir, name: str, *, up: str = "up", report: Callable[[str], None] = note, **arguments: Any
+) -> dict[str, Any]:
+    """The answer of the supervisor in this data folder; raises `ShopctlError` when none runs; `up` starts one."""
     control = data.read_state().get("control")
     if not data.is_locked() or not control:
-        raise data.not_running()
+        raise data.not_running(up)
     try:
-        return ask(control["port"], control["token"], name, **arguments)
+        return ask(control["port"], control["token"], name, report=report, **arguments)
+    except TimeoutError as error:
+        raise ShopctlError(
+            f"the supervisor in {data.path} has not answered {name}: {error}. It may still carry it out;"
+            f" {data.command('status')} shows what runs"
+        ) from error
     except OSError as error:
         raise ShopctlError(f"the supervisor in {data.path} does not answer: {error}") from error
 

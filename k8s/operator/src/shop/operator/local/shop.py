@@ -40,6 +40,7 @@ SELLING_TIMEOUT_S = 60.0
 SELLING_POLL_S = 0.05
 ROTATE_EVERY_S = 5.0
 STATE_PAUSE_S = 0.1
+UNDER_WAY = frozenset({State.PREPARING, State.STARTING, State.RESTARTING, State.STOPPING})
 STORE_ALIASES = {"database": "postgres", "broker": "nats", "cache": "valkey", "redis": "valkey"}
 
 
@@ -130,7 +131,7 @@ class LocalShop:
 
     async def _serve(self, counts: dict[str, int], selling: Callable[[], None]) -> None:
         token = self.data.internal_token()
-        server = ControlServer(token, self._command)
+        server = ControlServer(token, self._command, self._waited_for)
         self._control = {"port": await server.start(), "token": token}
         loops = (self._write_states, self._rotate_logs, StoreRestarter(self._supervisor).run)
         background = [asyncio.create_task(loop()) for loop in loops]
@@ -215,6 +216,15 @@ class LocalShop:
         monitoring.forget_targets(self.data)
         if self._prefork is not None:
             self._prefork.stop()
+
+    def _waited_for(self) -> str:
+        """In words, for who waits for the answer to a command; empty when nothing changes."""
+        under_way = [
+            f"{one['name']} {one['state']}"
+            for one in (*self._preparation.snapshot(), *(each.snapshot() for each in self._supervisor.components))
+            if one["state"] in UNDER_WAY
+        ]
+        return ", ".join(under_way)
 
     async def _command(self, request: Mapping[str, Any]) -> dict[str, Any]:
         match request.get("command"):
