@@ -18,7 +18,7 @@ from shop.operator.local import monitoring
 from shop.operator.local.data_dir import DataDir
 from tests.conftest import RunningShop
 from tests.integration.audit import assert_clean
-from tests.integration.buyers import ends_as, insist, new_product, order
+from tests.integration.buyers import Answer, ends_as, insist, new_product, order
 from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.shop
@@ -66,17 +66,16 @@ async def read(shop: RunningShop, statuses: Counter[int], done: asyncio.Event) -
                 statuses[answer.status] += 1
 
 
-async def order_while(work: asyncio.Task[None], api: Shop, buyers: list[str], product_id: str) -> Counter[int]:
-    """The statuses of orders that are sent once each, one after the other by each buyer, until ``work`` is done."""
-    statuses = Counter[int]()
+async def order_while(work: asyncio.Task[None], api: Shop, buyers: list[str], product_id: str) -> list[Answer]:
+    """The answers to orders that are sent once each, one after the other by each buyer, until ``work`` is done."""
+    answers: list[Answer] = []
 
     async def buy(buyer: str) -> None:
         while not work.done():
-            answer = await order(api, buyer, product_id)
-            statuses[answer.status] += 1
+            answers.append(await order(api, buyer, product_id))
 
     await asyncio.gather(work, *map(buy, buyers))
-    return statuses
+    return answers
 
 
 async def test_services_are_scaled_and_restarted_under_load_and_one_of_several_may_be_killed(
@@ -114,7 +113,8 @@ async def test_services_are_scaled_and_restarted_under_load_and_one_of_several_m
         wait_until(first_is_replaced_and_last_is_not, WAIT_S, "one after the other", LOOK_EVERY_S),
     )
     assert ordered
-    assert ordered.keys() <= {201, 202}
+    assert {answer.status for answer in ordered} <= {201, 202}
+    assert set(await asyncio.gather(*(ends_as(api, answer) for answer in ordered))) == {"confirmed"}
     assert all(pids(shop)[name] != pid for name, pid in old.items() if name.startswith("product-"))
     for noun in SCALED:
         await asyncio.to_thread(shop.local.scale, noun, 1)

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.usefixtures("steady")
 ON = "services.ops.enabled=true,services.order.replicas=2"
 FOUND_WITHIN_S = 60.0
 """Names are looked up every five seconds, and answers of a cluster's DNS are up to thirty seconds old."""
-LEVER = "/ops/services/storefront/calls/product"
+ORDER = "/ops/services/order"
+LEVER = f"{ORDER}/calls/product"
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +40,28 @@ async def room(watched: Release, api: Shop) -> AsyncIterator[Visitor]:
     await visitor.session.close()
 
 
-async def test_every_pod_of_a_service_is_read(watched: Release, room: Visitor) -> None:
+async def every_pod_is_read(watched: Release, room: Visitor) -> str:
+    """The page of order, once it shows that both pods are well."""
     addresses = {f"http://{pod['status']['podIP']}:8000" for pod in watched.pods("order")}
     assert len(addresses) == 2
 
-    async def read() -> bool:
-        page = await room.page("/ops/services/order")
-        return all(address in page for address in addresses) and page.count(">ok</span>") == len(addresses)
+    async def read() -> str:
+        page = await room.page(ORDER)
+        well = page.count(">ok</span>") == len(addresses)
+        return page if well and all(address in page for address in addresses) else ""
 
-    await wait_until(read, FOUND_WITHIN_S, "both pods of order on its page")
+    return str(await wait_until(read, FOUND_WITHIN_S, "both pods of order on its page"))
 
 
-async def test_a_breaker_is_opened_and_closed_and_what_needs_one_machine_is_not_offered(room: Visitor) -> None:
-    levers, page = await room.page("/ops/levers"), await room.page("/ops/services/storefront")
+async def test_a_breaker_is_opened_and_closed_in_every_pod_and_what_needs_one_machine_is_not_offered(
+    watched: Release, room: Visitor
+) -> None:
+    levers, page = await room.page("/ops/levers"), await every_pod_is_read(watched, room)
     assert 'id="cluster"' in levers
     assert 'id="scale"' not in levers
     assert f"{LEVER}/inject" not in page
     form = {**fields(page), "confirmed": "1"}
-    assert "instances of storefront)" in await room.send(f"{LEVER}/open", form)
-    assert "sends product requests again" in await room.send(f"{LEVER}/close", form)
+    opened = await room.send(f"{LEVER}/open", form)
+    assert "Order sends product no requests for 60 s (2 of 2 instances of order)." in opened
+    closed = await room.send(f"{LEVER}/close", form)
+    assert "Order sends product requests again (2 of 2 instances of order)." in closed
