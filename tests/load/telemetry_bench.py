@@ -4,11 +4,14 @@
 
 Three shops on this machine, of which one at a time is kept busy by as many customers as `--workers`. "everything"
 exports 1 % of the traces to a receiver of OTLP and is scraped as Prometheus does; "metrics" is scraped; "off" counts
-and records nothing (SHOP_METRICS=false, no endpoint). With `--control-room` a fourth one, "room", is scraped and sends
-what `./shopctl up` samples to its control room, which nobody looks at. They take turns of a few seconds, because the
-machine's own speed changes within minutes by more than what is measured; each round begins with another. Twenty rounds
-take six minutes;
+and records nothing (SHOP_METRICS=false, no endpoint). They take turns of a few seconds, because the machine's own speed
+changes within minutes by more than what is measured; each round begins with another. Twenty rounds take six minutes;
 all ends after at most BOUND_S.
+
+    python -m tests.load.telemetry_bench --control-room
+
+compares two shops instead: "metrics", and "room", which is scraped as well and sends what `./shopctl up` samples to its
+control room, which nobody looks at. Twenty rounds take less than five minutes.
 """
 
 from __future__ import annotations
@@ -52,7 +55,9 @@ AS_PROMETHEUS = {
     "Accept-Encoding": "gzip",
 }
 EVERYTHING, METRICS, OFF, ROOM = "everything", "metrics", "off", "room"
-VARIANTS = (EVERYTHING, METRICS, OFF)
+VARIANTS = (OFF, METRICS, EVERYTHING)
+"""The first is what the others are compared with."""
+WITH_ROOM = (METRICS, ROOM)
 FIGURES = ("finished_per_s", "cpu_ms_per_order", "p99_ms")
 COUNT_NOTHING = {noun: {"SHOP_METRICS": "false"} for noun in SERVICES}
 MIB = 1 << 20
@@ -66,7 +71,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=32, help=f"customers at once, at most {MAX_WORKERS}")
     parser.add_argument("--scrape-every-s", type=float, default=15.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--control-room", action="store_true", help="also a shop with a control room")
+    parser.add_argument("--control-room", action="store_true", help="compare shops with a control room and without")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(given)
     options.rounds = max(1, min(options.rounds, MAX_ROUNDS))
@@ -200,7 +205,7 @@ async def run(options: argparse.Namespace) -> Json:
         temporary = tempfile.TemporaryDirectory(prefix="telemetry-bench-", ignore_cleanup_errors=True)
         folder = Path(stack.enter_context(temporary))
         receiver = stack.enter_context(receiving())
-        variants = (*VARIANTS, ROOM) if options.control_room else VARIANTS
+        variants = WITH_ROOM if options.control_room else VARIANTS
         contenders = [
             await stack.enter_async_context(contender(variant, folder, receiver.url, options)) for variant in variants
         ]
@@ -212,20 +217,20 @@ async def run(options: argparse.Namespace) -> Json:
             say(", ".join(f"{turn['name']} {turn['finished_per_s']}" for turn in turns))
         result["shops"] = {one.variant: one.result() for one in contenders}
         result["spans"] = len(receiver.spans())
-    return result | {"summary": summary(result["rounds"])}
+    return result | {"summary": summary(result["rounds"], variants[0])}
 
 
-def summary(rounds: Sequence[Json]) -> Json:
-    """By variant: median, least and greatest of each figure, and what it costs: how much less than "off" it has sold in
-    the same number of turns, with the quartiles of the single rounds."""
+def summary(rounds: Sequence[Json], base: str = OFF) -> Json:
+    """By variant: median, least and greatest of each figure, and what it costs: how much less than ``base`` it has sold
+    in the same number of turns, with the quartiles of the single rounds."""
     found: Json = {
         variant: {name: spread([one[variant][name] for one in rounds if name in one[variant]]) for name in FIGURES}
         for variant in rounds[0]
     }
-    for variant in found.keys() - {OFF}:
-        sold, unmeasured = ([one[name]["finished_per_s"] for one in rounds] for name in (variant, OFF))
-        each = sorted(1 - mine / theirs for mine, theirs in zip(sold, unmeasured, strict=True))
-        found[variant]["cost"] = round(1 - sum(sold) / sum(unmeasured), 3)
+    for variant in found.keys() - {base}:
+        sold, compared = ([one[name]["finished_per_s"] for one in rounds] for name in (variant, base))
+        each = sorted(1 - mine / theirs for mine, theirs in zip(sold, compared, strict=True))
+        found[variant]["cost"] = round(1 - sum(sold) / sum(compared), 3)
         found[variant]["cost_quartiles"] = [round(each[len(each) // 4], 3), round(each[len(each) * 3 // 4], 3)]
     return found
 
@@ -242,10 +247,10 @@ def lines(result: Json) -> Iterable[str]:
     for variant in result["shops"]:
         one, shop = result["summary"][variant], result["shops"][variant]
         rate, cpu, p99 = (_shown(one[name]) for name in FIGURES)
-        cost = "-" if variant == OFF else "{:.1%} ({:.1%} to {:.1%})".format(one["cost"], *one["cost_quartiles"])
+        cost = "{:.1%} ({:.1%} to {:.1%})".format(one["cost"], *one["cost_quartiles"]) if "cost" in one else "-"
         yield f"{variant:12}{rate:>22}{cost:>26}{cpu:>20}{p99:>20}{shop['memory_mib']:6}"
     yield f"{'service':20}{'scrape ms':>10}{'series':>8}{'bytes':>8}"
-    for name, one in result["shops"][EVERYTHING]["services"].items():
+    for name, one in list(result["shops"].values())[-1]["services"].items():
         yield f"{name:20}{one['scrape_ms']:10}{one['series']:8}{one['sent_bytes']:8}"
     errors = [turn["errors"] for one in result["rounds"] for turn in one.values() if turn["errors"]]
     audits = all(one["audit"] for one in result["shops"].values())

@@ -278,6 +278,9 @@ def test_the_bench_of_telemetry_compares_what_was_sold_in_the_same_rounds() -> N
     found = telemetry_bench.summary(rounds)
     assert (found["everything"]["cost"], found["metrics"]["cost"]) == (0.143, 0.057)
     assert found["everything"]["cost_quartiles"] == [0.06, 0.2]
+    against_metrics = telemetry_bench.summary(rounds, "metrics")
+    assert against_metrics["everything"]["cost"] == 0.091
+    assert "cost" not in against_metrics["metrics"]
     shops = {name: {"memory_mib": 900, "services": of_order, "audit": True} for name in rates}
     result = {"machine": MACHINE, "workers": 32, "rounds": rounds, "shops": shops, "summary": found}
     table = list(telemetry_bench.lines(result))
