@@ -127,8 +127,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         _configure_spans(settings)
         async with _running(settings, uses_bus) as context:
-            app.state.context = context
-            app.state.authenticator = context.authenticator
+            app.state.context, app.state.authenticator = context, context.authenticator
             service = build(context) if build else None
             app.state.service = await service if inspect.isawaitable(service) else service
             if consumers is not None:
