@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -28,6 +28,7 @@ READERS = 32
 PRODUCTS = 200
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
+KEEP_ALIVE_S = 300
 PGBENCH_GRACE_S = 30.0
 TRANSACTIONS_PER_SECOND = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
@@ -103,7 +104,8 @@ def _pgbench(url: str, script: str, products: int, seconds: float) -> float:
 
 async def _bare_reads(url: str, seconds: float) -> float:
     async with aiohttp.ClientSession() as session:
-        with _bare_application(url) as port:
+        port = embedded.free_port()
+        with process(uvicorn("tests.load.bare:app", port), {"BARE_DATABASE_URL": url}):
             address = f"http://127.0.0.1:{port}/products/7"
 
             async def read() -> bool:
@@ -111,11 +113,12 @@ async def _bare_reads(url: str, seconds: float) -> float:
                     await response.read()
                     return response.status == 200
 
-            await wait_until(lambda: _answers(session, address), START_TIMEOUT_S, "the bare application's start")
+            await wait_until(lambda: answers(session, address), START_TIMEOUT_S, "the bare application's start")
             return await open_loop.closed_loop(read, workers=READERS, seconds=seconds)
 
 
-async def _answers(session: aiohttp.ClientSession, address: str) -> bool:
+async def answers(session: aiohttp.ClientSession, address: str) -> bool:
+    """Whether a server answers there already."""
     try:
         async with session.get(address) as response:
             return response.status == 200
@@ -123,24 +126,19 @@ async def _answers(session: aiohttp.ClientSession, address: str) -> bool:
         return False
 
 
+def uvicorn(application: str, port: int) -> list[str]:
+    """The command that serves an application as the services are served."""
+    options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "error"]
+    kept = ["--timeout-keep-alive", str(KEEP_ALIVE_S)]
+    return [sys.executable, "-m", "uvicorn", application, "--port", str(port), *options, *kept]
+
+
 @contextlib.contextmanager
-def _bare_application(url: str) -> Iterator[int]:
-    port = embedded.free_port()
-    options = [
-        "--port",
-        str(port),
-        "--loop",
-        "uvloop",
-        "--http",
-        "httptools",
-        "--no-access-log",
-        "--log-level",
-        "error",
-    ]
-    command = [sys.executable, "-m", "uvicorn", "tests.load.bare:app", *options]
-    process = subprocess.Popen(command, env={**os.environ, "BARE_DATABASE_URL": url}, stdin=subprocess.DEVNULL)
+def process(command: Sequence[str], env: Mapping[str, str]) -> Iterator[int]:
+    """A running program, with more variables than this one has; its process id."""
+    running = subprocess.Popen(command, env={**os.environ, **env}, stdin=subprocess.DEVNULL)
     try:
-        yield port
+        yield running.pid
     finally:
-        process.terminate()
-        process.wait(STOP_TIMEOUT_S)
+        running.terminate()
+        running.wait(STOP_TIMEOUT_S)

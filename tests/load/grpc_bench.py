@@ -38,6 +38,7 @@ RECOMMEND = "/shop.recommendation.v1.Recommendations/Recommend"
 AT_ONCE = (1, 32)
 BUYERS = 20
 PER_ORDER = 3
+ORDERS_AT_ONCE = 8
 START_TIMEOUT_S = 60.0
 TRAINED_WITHIN_S = 90.0
 CALL_TIMEOUT_S = 10.0
@@ -102,25 +103,34 @@ async def train(local: LocalShop, orders: int) -> list[str]:
         tokens = await shop.sign_up_many(BUYERS)
         products = await shop.products(1_000)
         await shop.restock(admin, products, orders)
-        chance = random.Random(7)
-        gate = asyncio.Semaphore(8)
-
-        async def buy(number: int) -> None:
-            items = [{"product_id": one["id"], "quantity": 1} for one in chance.sample(products, PER_ORDER)]
-            body = {"items": items, "address": ADDRESS, "payment": {"token": CARD}}
-            async with gate:
-                await shop.call("POST", "/orders", tokens[number % BUYERS], body, **{"Idempotency-Key": f"b{number}"})
-
-        await asyncio.gather(*(buy(number) for number in range(orders)))
-
-        async def known() -> bool:
-            model = await shop.call("GET", "/recommendations/model", admin)
-            return bool(model["orders"] >= orders)
-
-        await wait_until(known, TRAINED_WITHIN_S)
+        await buy(shop, tokens, products, orders)
+        await known(shop, admin, orders)
         return [(await shop.call("GET", "/users/me", token))["id"] for token in tokens]
     finally:
         await shop.close()
+
+
+async def buy(shop: Shop, tokens: Sequence[str], products: Sequence[Json], orders: int) -> None:
+    """So many orders, by the customers in turn."""
+    chance, gate = random.Random(7), asyncio.Semaphore(ORDERS_AT_ONCE)
+
+    async def one(number: int) -> None:
+        items = [{"product_id": product["id"], "quantity": 1} for product in chance.sample(products, PER_ORDER)]
+        body = {"items": items, "address": ADDRESS, "payment": {"token": CARD}}
+        async with gate:
+            await shop.call("POST", "/orders", tokens[number % len(tokens)], body, **{"Idempotency-Key": f"b{number}"})
+
+    await asyncio.gather(*(one(number) for number in range(orders)))
+
+
+async def known(shop: Shop, admin: str, orders: int) -> None:
+    """Wait for a model that was trained on so many orders."""
+
+    async def trained() -> bool:
+        model = await shop.call("GET", "/recommendations/model", admin)
+        return bool(model["orders"] >= orders)
+
+    await wait_until(trained, TRAINED_WITHIN_S, f"a model of {orders} orders")
 
 
 async def run(options: argparse.Namespace) -> Json:
