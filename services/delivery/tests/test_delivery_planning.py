@@ -110,6 +110,33 @@ def test_a_plan_keeps_capacities_and_detours(drops: list[int], vehicle: Vehicle)
     assert all(fleet.best(one) is None for one in left)
 
 
+@given(
+    spots=st.lists(junction, min_size=1, max_size=25),
+    orders=st.lists(st.tuples(st.integers(0, 2), junction, st.integers(0, 900)), min_size=1, max_size=12),
+    refused=st.dictionaries(st.integers(0, 11), st.sets(st.integers(0, 24), max_size=3), max_size=3),
+)
+def test_a_plan_decides_each_order_as_if_it_looked_at_all_couriers_anew(
+    spots: list[int], orders: list[tuple[int, int, int]], refused: dict[int, set[int]]
+) -> None:
+    restaurants = [(UUID(int=100 + number), at) for number, at in enumerate((0, 30, 60))]
+    line = [
+        replace(delivery(number, restaurants[where][1], drop, ready_s=ready_s), restaurant_id=restaurants[where][0])
+        for number, (where, drop, ready_s) in enumerate(orders)
+    ]
+    refusals = {UUID(int=order): {UUID(int=one) for one in couriers} for order, couriers in refused.items()}
+    couriers = {UUID(int=number): courier(number, spot) for number, spot in enumerate(spots)}
+    expected: list[tuple[UUID, UUID]] = []
+    held: dict[UUID, list[Delivery]] = {}
+    for one in line:
+        fleet = Fleet(TOWN, list(couriers.values()), {who: [*some] for who, some in held.items()}, REACH_M, NOON, 60.0)
+        if (chosen := fleet.best(one, refusals.get(one.order_id, ()))) is not None:
+            expected.append((one.order_id, chosen.user_id))
+            couriers[chosen.user_id] = fleet.assign(one, chosen)
+            held = fleet.carried
+    found = plan(Fleet(TOWN, [courier(*it) for it in enumerate(spots)], {}, REACH_M, NOON, 60.0), line, refusals)
+    assert [(one.order_id, who.user_id) for one, who in found] == expected
+
+
 @pytest.mark.parametrize("state", [State.HELD, State.WAITING])
 def test_orders_of_one_plan_share_a_trip(state: State) -> None:
     """At once, not one in each pass."""

@@ -9,6 +9,7 @@ junctions are nearest.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,12 @@ class Fleet:
     _roster: Roster = field(init=False)
     _trips: dict[UUID, set[UUID]] = field(init=False)
     """Couriers who hold deliveries, by the restaurant of the first one."""
+    _taken: set[int] = field(init=False, default_factory=set)
+    """Those who had no load before `assign`."""
+    _near: dict[Position, list[int]] = field(init=False, default_factory=dict)
+    """By restaurant, those who had no load when it was first looked at, the nearest junctions first: a line has many
+    orders of a restaurant, most of which are not due."""
+    _ways_m: dict[tuple[int, Position], int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._roster = self.couriers if isinstance(self.couriers, Roster) else Roster.of(self.couriers)
@@ -72,6 +79,7 @@ class Fleet:
         assert index is not None  # noqa: S101 - the courier is one of these
         taken = replace(courier, load=courier.load + 1)
         self._roster.put(index, taken)
+        self._taken.add(index)
         taken_up = delivery if delivery.state is State.HELD else replace(delivery, state=State.ASSIGNED)
         self.carried.setdefault(courier.user_id, []).append(taken_up)
         self._trips[delivery.restaurant_id].add(courier.user_id)
@@ -87,27 +95,32 @@ class Fleet:
         return delivery.ready_at <= self.now + timedelta(seconds=self.margin_s + travel_s(metres, speed_m_s))
 
     def _nearest(self, delivery: Delivery, refused_by: Collection[UUID]) -> Courier | None:
-        idle = self._roster.idle
-        if not idle.any() or not self._is_due(delivery, self.reach_m, SLOWEST_M_S):
+        if not self._is_due(delivery, self.reach_m, SLOWEST_M_S):
             return None
-        distances = np.where(idle, self._distances(delivery.pickup), np.inf)
-        for courier_id in refused_by:
-            if (index := self._roster.index(courier_id)) is not None:
-                distances[index] = np.inf
-        shortlist = np.argsort(distances, kind="stable")[:SHORTLIST]
-        ways = [
-            (self._way_m(self._roster[index], delivery), int(index))
-            for index in shortlist
-            if np.isfinite(distances[index])
-        ]
+        refused = {self._roster.index(courier_id) for courier_id in refused_by}
+        free = (one for one in self._idle_near(delivery.pickup) if one not in self._taken and one not in refused)
+        ways = [(self._way_m(index, delivery), index) for index in itertools.islice(free, SHORTLIST)]
         metres, nearest = min(ways, default=(self.reach_m + 1, -1))
         if metres > self.reach_m:
             return None
         courier = self._roster[nearest]
         return courier if self._is_due(delivery, metres, courier.vehicle.speed_m_s) else None
 
-    def _way_m(self, courier: Courier, delivery: Delivery) -> int:
-        return self.town.distance_m(courier.position, delivery.pickup) if courier.position else self.reach_m + 1
+    def _idle_near(self, pickup: Position) -> list[int]:
+        """Couriers without load, some of whom were given a delivery since; ties in the order of their ids."""
+        if pickup not in self._near:
+            idle = np.flatnonzero(self._roster.idle)
+            distances = self._distances(pickup)[idle]
+            ascending = np.argsort(distances, kind="stable")
+            self._near[pickup] = idle[ascending[np.isfinite(distances[ascending])]].tolist()
+        return self._near[pickup]
+
+    def _way_m(self, index: int, delivery: Delivery) -> int:
+        key = index, delivery.pickup
+        if key not in self._ways_m:
+            start = self._roster[index].position
+            self._ways_m[key] = self.town.distance_m(start, delivery.pickup) if start else self.reach_m + 1
+        return self._ways_m[key]
 
     def _on_trip(self, delivery: Delivery, refused_by: Collection[UUID]) -> Courier | None:
         """The courier whose trip becomes the least longer, if there is one that the delivery fits; ties by id."""
@@ -126,7 +139,7 @@ class Fleet:
         if index is None:
             return False
         courier = self._roster[index]
-        free = 0 < courier.load < courier.capacity and self._way_m(courier, delivery) <= self.reach_m
+        free = 0 < courier.load < courier.capacity and self._way_m(index, delivery) <= self.reach_m
         return free and fits_trip(self.town, self.carried[courier_id], delivery)
 
     def _longer_by_m(self, carried: Sequence[Delivery], delivery: Delivery) -> int:
