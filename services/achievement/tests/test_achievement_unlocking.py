@@ -47,6 +47,16 @@ async def test_a_round_unlocks_at_once_and_its_event_changes_nothing(service: Ru
     assert await service.evaluate(scored(ada, 12, seconds=20), new_id()) == [], "the next round unlocks nothing new"
 
 
+async def test_calls_at_once_each_answer_with_what_their_round_unlocked(service: RunningService) -> None:
+    players, again = [new_id() for _ in range(5)], new_id()
+    calls = [(scored(player, 12, seconds=20), new_id()) for player in players]
+    calls += [(scored(again, 1), new_id()), calls[0], calls[3]]
+    answers = await asyncio.gather(*(service.evaluate(*call) for call in calls))
+    assert answers == [["score-10", "fast"]] * 5 + [[]] + [["score-10", "fast"]] * 2
+    assert Counter(await service.codes_announced()) == {"score-10": 5, "fast": 5}
+    assert [(await service.facts(player))["rounds:stack"] for player in (*players, again)] == [1] * 6
+
+
 async def test_the_call_after_the_event_has_the_same_answer(service: RunningService) -> None:
     ada, event_id = new_id(), new_id()
     event = scored(ada, 12, seconds=20)

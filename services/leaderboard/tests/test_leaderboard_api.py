@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -160,6 +161,16 @@ async def test_the_call_and_the_event_are_one_effect(boards: Boards) -> None:
     counted = "SELECT count(*) = 3 FROM inbox WHERE consumer = 'scores'"
     await wait_until(lambda: boards.context.database.fetchval(counted))
     assert await boards.context.database.fetchval("SELECT count(*) FROM scores") == 9
+
+
+async def test_calls_at_once_each_answer_with_their_own_places(boards: Boards) -> None:
+    players = [await boards.player(f"Player {number}") for number in range(5)]
+    events = [scored(player, 10 * number) for number, player in enumerate([*players, *players[:2]])]
+    answers = await asyncio.gather(*(boards.record(event) for event in events))
+    best = {player: max(event.score for event in events if event.player_id == player) for player in players}
+    for event, standings in zip(events, answers, strict=True):
+        assert [one["board"] for one in standings] == ["stack", "stack-daily", "stack-weekly"]
+        assert all(event.score <= one["score"] <= best[event.player_id] for one in standings)
 
 
 async def test_events_arrive_through_the_broker(boards: Boards) -> None:

@@ -80,6 +80,38 @@ async def test_one_session_posted_at_once_has_one_result(service: RunningService
     assert (await service.me(who))["statistics"]["rounds"] == 1
 
 
+async def test_rounds_of_several_players_at_once_each_have_their_own_result_and_trace(
+    service: RunningService, caplog: pytest.LogCaptureFixture
+) -> None:
+    people = [await service.player() for _ in range(6)]
+    rounds = [(who, await service.open(who)) for who in [*people, *people[:2]]]
+    service.clock.advance(20)
+    for number, (who, _) in enumerate(rounds):
+        who.headers["traceparent"] = f"00-{number + 1:032x}-00000000000000ab-01"
+    wanted = [(who, session, moves_of(session["seed"], number)) for number, (who, session) in enumerate(rounds)]
+    answers = await asyncio.gather(*(service.finish(*one) for one in wanted))
+    assert [answer.status_code for answer in answers] == [200] * len(rounds)
+    outcomes = [GAMES["stack"].replay(session["seed"], moves) for _, session, moves in wanted]
+    assert [answer.json()["score"] for answer in answers] == [cast(Outcome, one).score for one in outcomes]
+    assert [(await service.me(who))["statistics"]["rounds"] for who in people] == [2, 2, 1, 1, 1, 1]
+    for (who, session), answer in zip(rounds, answers, strict=True):
+        assert (await service.ledger(who))[f"result:{session['id']}"] == answer.json()["xp"]
+    for kind in (PlayerScored, PlayerGained):
+        rows = await service.database.fetch("SELECT payload::json AS it FROM outbox WHERE type = $1", kind.TYPE)
+        traces = sorted((row["it"]["data"]["player_id"], row["it"]["traceparent"][3:35]) for row in rows)
+        assert traces == sorted((str(who.id), who.headers["traceparent"][3:35]) for who, _ in rounds)
+    assert not [one for one in caplog.records if getattr(one, "event", "") == "batch_failed"]
+
+
+async def test_of_rounds_at_once_one_that_is_refused_keeps_no_other_from_being_stored(service: RunningService) -> None:
+    busy, other = await service.player(), await service.player()
+    for _ in range(MAX_RESULTS_PER_PERIOD):
+        await service.finish(busy, await service.open(busy), [0])
+    rounds = [(who, await service.open(who)) for who in (other, busy, other)]
+    answers = await asyncio.gather(*(service.finish(who, session, [0]) for who, session in rounds))
+    assert [answer.status_code for answer in answers] == [200, 429, 200]
+
+
 async def test_the_same_moves_have_the_same_answer_even_after_the_session(service: RunningService) -> None:
     who = await service.player()
     session = await service.open(who)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -58,7 +58,12 @@ WITH added AS (
 SELECT player_id, code FROM added"""
 COLUMNS = "player_id, code, number, name, description, xp, hidden, external, evidence, event_id, unlocked_at"
 UNLOCKED = f"SELECT {COLUMNS} FROM unlocked WHERE player_id = $1 ORDER BY number DESC LIMIT $2"  # noqa: S608
-UNLOCKED_BY = f"SELECT {COLUMNS} FROM unlocked WHERE player_id = $1 AND event_id = $2 ORDER BY number LIMIT $3"  # noqa: S608
+UNLOCKED_BY = f"""
+SELECT found.* FROM unnest($1::uuid[], $2::uuid[]) AS asked (player_id, event_id)
+CROSS JOIN LATERAL (
+    SELECT {COLUMNS} FROM unlocked
+    WHERE unlocked.player_id = asked.player_id AND unlocked.event_id = asked.event_id ORDER BY number LIMIT $3
+) AS found ORDER BY found.number"""  # noqa: S608 - constants
 FACTS_OF = "SELECT fact, value, peak FROM facts WHERE player_id = $1"
 NEWEST = "SELECT unlocks FROM players WHERE player_id = $1"
 NEWER = f"""
@@ -169,9 +174,12 @@ class AchievementRepository:
         """The newest first."""
         return [_unlock(row) for row in await self._database.fetch(UNLOCKED, player_id, MAX_ACHIEVEMENTS)]
 
-    async def unlocked_by(self, player_id: UUID, event_id: UUID) -> list[Unlock]:
-        rows = await self._database.fetch(UNLOCKED_BY, player_id, event_id, MAX_ACHIEVEMENTS)
-        return [_unlock(row) for row in rows]
+    async def unlocked_by(self, events: Collection[tuple[UUID, UUID]]) -> dict[UUID, list[Unlock]]:
+        """What each of the events (player, event id) unlocked, by event id."""
+        found: dict[UUID, list[Unlock]] = defaultdict(list)
+        for row in await self._database.fetch(UNLOCKED_BY, *_columns(list(set(events))), MAX_ACHIEVEMENTS):
+            found[row["event_id"]].append(_unlock(row))
+        return found
 
     async def newest(self, player_id: UUID) -> int:
         """The number of the player's last achievement; 0 without one."""

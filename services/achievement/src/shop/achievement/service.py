@@ -16,13 +16,16 @@ from shop.achievement.unlocking import Unlocking
 from shop.contracts.achievement import MAX_ACHIEVEMENTS, Achievement, EvaluateScore, UnlockRequest, UnlockResult
 from shop.contracts.events import OrderCancelled, OrderConfirmed, PlayerChanged, PlayerGained, PlayerScored
 from shop.kit.app import Context
+from shop.kit.batch import Batcher, one_by_one_on_error
 from shop.kit.clock import Clock
 from shop.kit.db import Connection
 from shop.kit.events import Received
 from shop.kit.exposition import start_at_zero
-from shop.kit.inbox import Consumer, Inbox
+from shop.kit.inbox import SOON_S, Consumer, Inbox
 
 UNKNOWN_ACHIEVEMENT, NOT_EXTERNAL = "unknown_achievement", "not_external"
+MAX_CALLS_AT_ONCE = 64
+"""Rounds that are taken in one transaction."""
 
 
 class AchievementService:
@@ -42,13 +45,16 @@ class AchievementService:
     ) -> None:
         self.streams = streams
         self.clock = clock
-        self.facts = Consumer("facts", [OrderConfirmed, OrderCancelled, PlayerScored, PlayerGained], unlocking.take)
+        self.facts = Consumer(
+            "facts", [OrderConfirmed, OrderCancelled, PlayerScored, PlayerGained], unlocking.take, rest_s=SOON_S
+        )
         self._unlocking = unlocking
         self._players = players
         self._inbox = inbox
         self._rules = rules
         self._currency = currency
         self._committed = committed
+        self._calls = Batcher(one_by_one_on_error(self._evaluate_all), max_items=MAX_CALLS_AT_ONCE)
 
     @classmethod
     def build(cls, context: Context) -> AchievementService:
@@ -77,13 +83,18 @@ class AchievementService:
 
     async def evaluate(self, request: EvaluateScore) -> list[Achievement]:
         """What the round unlocked, whether this call or the broker brings its event first."""
-        event = request.event
-        received = Received(request.event_id, event.TYPE, event.occurred_at, "", request.traceparent, event)
-        new = await self._inbox.process(self.facts, [received])
+        return await self._calls.submit(request)
+
+    async def _evaluate_all(self, requests: Sequence[EvaluateScore]) -> list[list[Achievement]]:
+        new = await self._inbox.process(self.facts, [_received(one) for one in requests])
         self._committed()
-        metrics.EVALUATIONS.labels("new" if new else "known").inc()
-        found = await self._players.unlocked_by(event.player_id, request.event_id)
-        return [unlocked_view(one, self._rules) for one in found]
+        metrics.EVALUATIONS.labels("new").inc(new)
+        metrics.EVALUATIONS.labels("known").inc(len(requests) - new)
+        found = await self._players.unlocked_by([(one.event.player_id, one.event_id) for one in requests])
+        return [[unlocked_view(unlock, self._rules) for unlock in found.get(one.event_id, ())] for one in requests]
+
+    async def close(self) -> None:
+        await self._calls.close()
 
     async def unlock(self, request: UnlockRequest) -> UnlockResult:
         """By a game server; a deleted user stays without it."""
@@ -106,3 +117,8 @@ class AchievementService:
         """The facts are read first: what they unlock meanwhile is among the unlocked ones."""
         facts, unlocked = await self._players.facts(player_id), await self._players.unlocked(player_id)
         return listing(self._rules, facts, unlocked, self._currency, MAX_ACHIEVEMENTS)
+
+
+def _received(request: EvaluateScore) -> Received:
+    event = request.event
+    return Received(request.event_id, event.TYPE, event.occurred_at, "", request.traceparent, event)

@@ -83,6 +83,9 @@ COUNT_DEAD = "SELECT consumer, count(*) AS events FROM dead_letter WHERE dead_at
 FORGET_FAILURES = "DELETE FROM dead_letter WHERE consumer = $1 AND event_id = ANY($2::uuid[]) AND dead_at IS NULL"
 
 
+SOON_S = 0.25
+"""The `Consumer.rest_s` of effects that people see later, but that no request waits for."""
+
 Handle = Callable[[Connection, Sequence[Received]], Awaitable[None]]
 AfterCommit = Callable[[Sequence[Received]], Awaitable[None]]
 AtOnce = Callable[[Database, Sequence[Received]], Awaitable[Collection[UUID] | None]]

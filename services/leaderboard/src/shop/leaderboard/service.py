@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -202,20 +203,25 @@ class LeaderboardService:
 
     async def record(self, request: RecordScore) -> RecordedScore:
         """Take the event's score, once together with the event itself; the player's places of now."""
-        await self._calls.submit(request)
-        boards = self.recorder.boards_of(request.event.source)
-        present = {SeasonKey(one.id, (season := self.present_season(one)).name): (one, season) for one in boards}
-        wanted = [(key, request.event.player_id) for key in present]
-        found = {one.key: one for one in await self._standings.exact(wanted)} if wanted else {}
-        standings = [await self._standing(*present[key], found[key]) for key in present if key in found]
+        found = await self._calls.submit(request)
+        standings = [await self._standing(*place) for place in found]
         return RecordedScore(standings=standings)
 
-    async def _record_all(self, requests: Sequence[RecordScore]) -> list[None]:
+    async def _record_all(self, requests: Sequence[RecordScore]) -> list[list[tuple[Board, Season, Entry]]]:
+        """The entries of each request's player on the boards that the score counts for, in the order of the file."""
         now = self._clock.now()
         kind = self.recorder.scores.types[0].TYPE
         events = [Received(one.event_id, kind, now, "", one.traceparent, one.event) for one in requests]
         await self._inbox.process(self.recorder.scores, events)
-        return [None] * len(requests)
+        present = {one.id: (one, self.present_season(one)) for one in self.boards}
+        wanted = [
+            [(SeasonKey(board.id, present[board.id][1].name), one.event.player_id) for board in boards]
+            for one in requests
+            for boards in [self.recorder.boards_of(one.event.source)]
+        ]
+        read = list(dict.fromkeys(itertools.chain.from_iterable(wanted)))
+        found = {(one.key, one.player_id): one for one in await self._standings.exact(read)} if read else {}
+        return [[(*present[key[0].board_id], found[key]) for key in keys if key in found] for keys in wanted]
 
     async def _standing(self, board: Board, season: Season, entry: Entry) -> Standing:
         """Without a rank while the player is private."""

@@ -51,8 +51,10 @@ DOCUMENT_START = b"{"
 STORE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) end"""
 UNMARK = """
-local found = redis.call('GET', KEYS[1])
-if found and (found == ARGV[1] or string.sub(found, 1, 2) ~= 'w:') then redis.call('DEL', KEYS[1]) end"""
+for _, key in ipairs(KEYS) do
+    local found = redis.call('GET', key)
+    if found and (found == ARGV[1] or string.sub(found, 1, 2) ~= 'w:') then redis.call('DEL', key) end
+end"""
 
 Document = Mapping[str, Any]
 
@@ -118,8 +120,8 @@ class ProfileCache:
     async def unmark(self, player_ids: Collection[UUID], mark: bytes) -> None:
         """After the commit. Another write's mark stays."""
         try:
-            for player_id in player_ids:
-                await self._unmark(keys=[_key(player_id)], args=[mark])
+            if player_ids:
+                await self._unmark(keys=[_key(player_id) for player_id in player_ids], args=[mark])
         except (RedisError, OSError) as error:
             self._failed(error)
             self._wait(player_ids)

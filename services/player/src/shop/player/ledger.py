@@ -21,7 +21,6 @@ from shop.kit import outbox
 from shop.kit.clock import Clock
 from shop.kit.currencies import major_units
 from shop.kit.db import Connection
-from shop.kit.events import EventData
 from shop.kit.formatting import find_zone
 from shop.player.cache import ProfileCache
 from shop.player.domain import (
@@ -113,11 +112,16 @@ class Ledger:
         await self.post(connection, players, gains)
 
     async def post(
-        self, connection: Connection, players: Mapping[UUID, Player], gains: Sequence[Gain]
+        self,
+        connection: Connection,
+        players: Mapping[UUID, Player],
+        gains: Sequence[Gain],
+        traces: Mapping[UUID, str] | None = None,
     ) -> dict[UUID, Player]:
         """Add to the ledgers of locked players what is new, with all that follows; return the players after it.
 
-        Gains of others, who do not exist, are dropped.
+        Gains of others, who do not exist, are dropped. ``traces`` are those of the events by player, where it is not
+        the present one.
         """
         after = dict(players)
         possible = list({(gain.player_id, gain.cause): gain for gain in gains if gain.player_id in players}.values())
@@ -127,7 +131,7 @@ class Ledger:
         added = [gain for gain in possible if (gain.player_id, gain.cause) in new]
         after |= await self._with_streaks(connection, after, added)
         now = self._clock.now()
-        events: list[EventData] = []
+        events: list[PlayerGained | PlayerLevelReached] = []
         rewards: list[Reward] = []
         for gain in added:
             before = after[gain.player_id]
@@ -138,7 +142,9 @@ class Ledger:
             events += [_level_event(player, level, now) for level in reached]
             ENTRIES.labels(gain.cause.partition(":")[0]).inc()
         await self._repository.save(connection, [after[player_id] for player_id in {one.player_id for one in added}])
-        await outbox.publish(connection, *await self._with_rewards(connection, events, rewards))
+        traced = traces or {}
+        published = await self._with_rewards(connection, events, rewards)
+        await outbox.insert(connection, [outbox.row(one, traced.get(one.player_id)) for one in published])
         return after
 
     async def _with_streaks(
@@ -154,8 +160,11 @@ class Ledger:
         }
 
     async def _with_rewards(
-        self, connection: Connection, events: Sequence[EventData], rewards: Sequence[Reward]
-    ) -> list[EventData]:
+        self,
+        connection: Connection,
+        events: Sequence[PlayerGained | PlayerLevelReached],
+        rewards: Sequence[Reward],
+    ) -> list[PlayerGained | PlayerLevelReached]:
         """Store the rewards, and name those that are new in the events of their levels."""
         new = await self._repository.add_rewards(connection, rewards) if rewards else set()
         given = {(one.player_id, one.level): one for one in rewards if (one.player_id, one.level) in new}

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
+
+import orjson
 
 from shop.kit.db import Connection, Database
 
 RESULT_COLUMNS = "id, player_id, game, moves, score, ticks, statistics, xp, level, day, event_id, created_at"
 RESULT = f"SELECT {RESULT_COLUMNS} FROM results WHERE id = $1"  # noqa: S608 - constants
-ADD_RESULT = f"""
-INSERT INTO results ({RESULT_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-ON CONFLICT (id) DO NOTHING RETURNING true"""  # noqa: S608
-RECENT = "SELECT count(*) FROM results WHERE player_id = $1 AND created_at > $2"
-XP_OF_DAY = "SELECT coalesce(sum(xp), 0)::int FROM results WHERE player_id = $1 AND day = $2"
-ADD_TOTALS = """
-INSERT INTO game_totals (player_id, game, rounds, best_score) VALUES ($1, $2, 1, $3)
+# Moves and statistics as text: arrays of different lengths, and objects, are no columns of unnest.
+ADD_RESULTS = f"""
+WITH added AS (
+    INSERT INTO results ({RESULT_COLUMNS})
+    SELECT id, player_id, game, moves::int[], score, ticks, statistics::jsonb, xp, level, day, event_id, created_at
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::int[], $7::text[], $8::int[],
+        $9::int[], $10::date[], $11::uuid[], $12::timestamptz[]) AS new ({RESULT_COLUMNS})
+    RETURNING player_id, game, score
+)
+INSERT INTO game_totals (player_id, game, rounds, best_score) SELECT player_id, game, 1, score FROM added
 ON CONFLICT (player_id, game) DO UPDATE SET rounds = game_totals.rounds + 1,
-    best_score = greatest(game_totals.best_score, excluded.best_score)"""
+    best_score = greatest(game_totals.best_score, excluded.best_score)"""  # noqa: S608
+BEFORE = """
+SELECT asked.id, EXISTS (SELECT FROM results r WHERE r.id = asked.id) AS known,
+    (SELECT count(*) FROM results r WHERE r.player_id = asked.player_id AND r.created_at > $4) AS recent,
+    (SELECT coalesce(sum(xp), 0)::int FROM results r WHERE r.player_id = asked.player_id AND r.day = asked.day) AS xp
+FROM unnest($1::uuid[], $2::uuid[], $3::date[]) AS asked (id, player_id, day)"""
 POSTED_COLUMNS = "poster_id, key, request_digest, id, player_id, board, source, score, event_id, created_at"
 ADD_POSTED = f"""
 INSERT INTO posted_scores ({POSTED_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
@@ -49,6 +60,15 @@ class Result:
     created_at: datetime
 
 
+class Before(NamedTuple):
+    """What is stored before a result: whether its session has one, and of the player's others how many there were
+    lately and the experience points that those of the day gave."""
+
+    known: bool
+    recent: int
+    xp_of_day: int
+
+
 @dataclass(frozen=True, slots=True)
 class PostedScore:
     """A score by a game server or an administrator; ``request_digest`` is the SHA-256 of player, board and score."""
@@ -73,23 +93,19 @@ class RoundRepository:
         row = await self._database.fetchrow(RESULT, session_id)
         return Result(**row) if row else None
 
-    async def add_result(self, connection: Connection, result: Result) -> bool:
-        """False when the session has a result already."""
-        values = [getattr(result, name.strip()) for name in RESULT_COLUMNS.split(",")]
-        if not await connection.fetchval(ADD_RESULT, *values):
-            return False
-        await connection.execute(ADD_TOTALS, result.player_id, result.game, result.score)
-        return True
+    async def before(
+        self, connection: Connection, asked: Sequence[tuple[UUID, UUID, date]], since: datetime
+    ) -> dict[UUID, Before]:
+        """By session, of these sessions with their players, who are locked, and local days; ``since`` is recent."""
+        columns = [list(column) for column in zip(*asked, strict=True)]
+        rows = await connection.fetch(BEFORE, *columns, since)
+        return {row["id"]: Before(row["known"], row["recent"], row["xp"]) for row in rows}
 
-    async def recent(self, connection: Connection, player_id: UUID, since: datetime) -> int:
-        """How many results the player has since then."""
-        found: int = await connection.fetchval(RECENT, player_id, since)
-        return found
-
-    async def xp_of_day(self, connection: Connection, player_id: UUID, day: date) -> int:
-        """The experience points that the player's results of the local day gave."""
-        found: int = await connection.fetchval(XP_OF_DAY, player_id, day)
-        return found
+    async def add_results(self, connection: Connection, results: Sequence[Result]) -> None:
+        """Store results of locked players, one of each, whose sessions have none."""
+        if results:
+            rows = [_row(one) for one in results]
+            await connection.execute(ADD_RESULTS, *(list(column) for column in zip(*rows, strict=True)))
 
     async def add_posted(self, connection: Connection, posted: PostedScore) -> bool:
         """False when the poster used the key before."""
@@ -103,3 +119,10 @@ class RoundRepository:
     async def forget_posted(self, now: datetime, kept: timedelta) -> int:
         """Remove at most FORGET_ROWS scores older than ``kept``, and return their number."""
         return len(await self._database.fetch(FORGET_POSTED, now - kept, FORGET_ROWS))
+
+
+def _row(result: Result) -> tuple[object, ...]:
+    values = {name.strip(): getattr(result, name.strip()) for name in RESULT_COLUMNS.split(",")}
+    values["moves"] = "{" + ",".join(map(str, result.moves)) + "}"
+    values["statistics"] = orjson.dumps(dict(result.statistics)).decode()
+    return tuple(values.values())

@@ -83,6 +83,7 @@ class PlayerService:
         return cls(database, repository, cache, arcade, ledger, writes, rounds, servers, clock)
 
     async def close(self) -> None:
+        await self.rounds.close()
         await self.arcade.close()
         await self._cache.close()
 

@@ -1,9 +1,9 @@
-"""Transactions that change one player."""
+"""Transactions that change players."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from uuid import UUID
 
 from shop.kit.db import Connection, Database
@@ -23,16 +23,22 @@ class Writes:
 
     @contextlib.asynccontextmanager
     async def of(self, player_id: UUID) -> AsyncIterator[tuple[Connection, Player]]:
-        """A transaction with the locked player; Problem 404 ``unknown_player``.
+        """A transaction with the locked player; Problem 404 ``unknown_player``."""
+        async with self.of_all([player_id]) as (connection, players):
+            if player_id not in players:
+                raise errors.unknown_player()
+            yield connection, players[player_id]
 
-        After an error the profile's mark stays until it expires: whether a lost connection's transaction was committed
+    @contextlib.asynccontextmanager
+    async def of_all(self, player_ids: Collection[UUID]) -> AsyncIterator[tuple[Connection, dict[UUID, Player]]]:
+        """A transaction with those of the players who exist, locked.
+
+        After an error the profiles' mark stays until it expires: whether a lost connection's transaction was committed
         is not known.
         """
         async with self._database.transaction() as connection:
-            player = (await self._players.lock(connection, [player_id])).get(player_id)
-            if player is None:
-                raise errors.unknown_player()
-            mark = await self._cache.mark([player_id])
-            yield connection, player
-        await self._cache.unmark([player_id], mark)
+            players = await self._players.lock(connection, player_ids)
+            mark = await self._cache.mark(players.keys())
+            yield connection, players
+        await self._cache.unmark(players.keys(), mark)
         self._relay.wake()
