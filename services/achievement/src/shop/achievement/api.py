@@ -22,6 +22,7 @@ from shop.contracts.achievement import (
 )
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentUser, internal_only
+from shop.kit.lean import lean
 from shop.kit.routing import router as make_router
 
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -58,10 +59,12 @@ async def watch_achievements(person: CurrentUser, service: Service, last_event_i
     return StreamingResponse(events, media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
-@internal.post(EVALUATE.path)
-async def evaluate_score(request: EvaluateScore, service: Service) -> Unlocked:
+@internal.post(EVALUATE.path, response_model=Unlocked)
+@lean
+async def evaluate_score(request: EvaluateScore, service: Service) -> Response:
     """Take a round's event now; idempotent by the event's id."""
-    return Unlocked(unlocked=await service.evaluate(request))
+    unlocked = Unlocked(unlocked=await service.evaluate(request))
+    return Response(unlocked.model_dump_json(), media_type="application/json")
 
 
 @internal.post(UNLOCK.path)

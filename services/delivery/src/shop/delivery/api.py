@@ -19,6 +19,7 @@ from shop.delivery.work import Step
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, CurrentUser, Principal
 from shop.kit.errors import Problem, invalid_field
+from shop.kit.lean import lean
 from shop.kit.pages import Cursor, Limit, Page, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
 from shop.town import Position
@@ -56,6 +57,7 @@ async def change_courier_shift(shift: schemas.Shift, person: CurrentUser, servic
 
 
 @couriers.post("/me/positions", status_code=204)
+@lean
 async def add_courier_position(new: schemas.NewPosition, person: CurrentUser, service: Service) -> Response:
     """Report where the caller is, at most once a second; fixes that are not newer are dropped."""
     await service.add_position(person.user_id, Position(new.lat, new.lon), new.time(service.now()))

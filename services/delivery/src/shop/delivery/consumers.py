@@ -11,7 +11,7 @@ from shop.delivery.domain import BEFORE_PICKUP, Delivery
 from shop.delivery.service import DeliveryService
 from shop.kit.db import Connection
 from shop.kit.events import Received
-from shop.kit.inbox import Consumer
+from shop.kit.inbox import SOON_S, Consumer
 
 COURIER_DELETED = "courier_deleted"
 """The reason of a delivery that waits for another courier."""
@@ -38,7 +38,7 @@ def consumers(service: DeliveryService) -> list[Consumer]:
         if any(one.courier_id is None and not one.state.final for one in changed):
             await service.dispatch.take_up_line(connection, service.now())
 
-    return [Consumer("tickets", [TicketChanged], tickets), deletions(service)]
+    return [Consumer("tickets", [TicketChanged], tickets, rest_s=SOON_S), deletions(service)]
 
 
 def deletions(service: DeliveryService) -> Consumer:

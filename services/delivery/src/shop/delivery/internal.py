@@ -23,6 +23,7 @@ from shop.contracts.delivery import (
 from shop.delivery.service import DeliveryService
 from shop.kit.app import service_of
 from shop.kit.auth import internal_only
+from shop.kit.lean import lean
 from shop.kit.routing import router as make_router
 
 Service = Annotated[DeliveryService, Depends(service_of)]
@@ -30,13 +31,17 @@ Service = Annotated[DeliveryService, Depends(service_of)]
 router = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
 
 
-@router.post(ROUTE.path)
-async def route(batch: Batch[RouteRequest], service: Service) -> Results[Routed | DeliveryRejected]:
+@router.post(ROUTE.path, response_model=Results[Routed | DeliveryRejected])
+@lean
+async def route(batch: Batch[RouteRequest], service: Service) -> Response:
     """How far it is from a restaurant to an address."""
-    return Results[Routed | DeliveryRejected](results=[service.reservations.route(item) for item in batch.items])
+    results = [service.reservations.route(item) for item in batch.items]
+    body = Results[Routed | DeliveryRejected](results=results).model_dump_json()
+    return Response(body, media_type="application/json")
 
 
 @router.post(RESERVE.path, response_model=Results[Reserved | DeliveryRejected])
+@lean
 async def reserve(batch: Batch[ReserveRequest], service: Service) -> Response:
     """Hold a courier for each order; idempotent by order id."""
     results = await service.reservations.reserve(batch.items)
@@ -45,6 +50,7 @@ async def reserve(batch: Batch[ReserveRequest], service: Service) -> Response:
 
 
 @router.post(ASSIGN.path, response_model=Results[Assigned | DeliveryRejected])
+@lean
 async def assign(batch: Batch[AssignRequest], service: Service) -> Response:
     """Make the paid orders' deliveries live; idempotent by order id."""
     results = await service.reservations.assign(batch.items)

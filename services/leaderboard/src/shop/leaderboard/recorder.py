@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from shop.contracts.events import (
@@ -21,7 +22,7 @@ from shop.kit.currencies import major_units
 from shop.kit.db import Connection
 from shop.kit.errors import Unavailable
 from shop.kit.events import Received
-from shop.kit.inbox import Consumer
+from shop.kit.inbox import SOON_S, Consumer
 from shop.leaderboard import metrics, score_repository
 from shop.leaderboard.board_repository import BoardRepository, SeasonKey
 from shop.leaderboard.boards import ORDERS, XP
@@ -65,11 +66,10 @@ class Recorder:
         self._by_source: dict[str, list[Board]] = {}
         for board in boards.values():
             self._by_source.setdefault(board.source, []).append(board)
-        self.scores = Consumer("scores", [PlayerScored], self._record, after_commit=self._cache_scores)
-        self.gains = Consumer("gains", [PlayerGained], self._record, after_commit=self._cache_scores)
-        self.orders = Consumer(
-            "orders", [OrderConfirmed, OrderCancelled], self._record_orders, after_commit=self._cache_scores
-        )
+        cached: dict[str, Any] = {"after_commit": self._cache_scores, "rest_s": SOON_S}
+        self.scores = Consumer("scores", [PlayerScored], self._record, **cached)
+        self.gains = Consumer("gains", [PlayerGained], self._record, **cached)
+        self.orders = Consumer("orders", [OrderConfirmed, OrderCancelled], self._record_orders, **cached)
         self.players = Consumer("players", [PlayerChanged], self._change_players, after_commit=self._cache_players)
         self.deletions = Consumer.of_deletions(
             UserDeleted,

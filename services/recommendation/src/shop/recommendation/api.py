@@ -13,6 +13,7 @@ from fastapi import Depends, Query, Response
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, MaybeUser
 from shop.kit.compression import PUBLIC_NOW
+from shop.kit.lean import lean
 from shop.kit.routing import router as make_router
 from shop.recommendation import schemas
 from shop.recommendation.domain import DEFAULT_RESULTS, MAX_RESULTS, Recommended, Wanted
@@ -29,6 +30,7 @@ router = make_router(prefix="/api/v1/recommendations", tags=["recommendations"])
 
 
 @router.get("", response_model=schemas.RecommendationsView)
+@lean
 async def list_recommendations(
     service: Service,
     customer: MaybeUser,

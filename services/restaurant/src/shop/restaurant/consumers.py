@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from shop.contracts.events import DeliveryChanged, OrderConfirmed, UserDeleted
 from shop.kit.db import Connection
 from shop.kit.events import Received
-from shop.kit.inbox import Consumer
+from shop.kit.inbox import SOON_S, Consumer
 from shop.restaurant.repository import DELETED_USERS
 from shop.restaurant.service import RestaurantService
 from shop.restaurant.tickets import delete_users, lock_restaurants_of
@@ -27,7 +27,7 @@ def consumers(service: RestaurantService) -> list[Consumer]:
         await delete_users(connection, [one.event.user_id for one in received])
 
     return [
-        Consumer("orders", [OrderConfirmed], confirmed),
-        Consumer("deliveries", [DeliveryChanged], carried),
+        Consumer("orders", [OrderConfirmed], confirmed, rest_s=SOON_S),
+        Consumer("deliveries", [DeliveryChanged], carried, rest_s=SOON_S),
         Consumer.of_deletions(UserDeleted, DELETED_USERS, delete, lock=lock),
     ]
