@@ -45,7 +45,7 @@ KNOWN_WITHIN_S = 1.0
 MAX_REGISTRATION_BYTES = 4_096
 SHORTEST_SHARE = 0.8
 """Of RENEW_S: renewals of processes that were started together do not stay together."""
-AGAIN_SHARE = 0.25
+AGAIN_SHARE = 0.1
 """Of RENEW_S: the pause after a renewal that failed."""
 
 Ready = Callable[[], Awaitable[bool]]
