@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import itertools
 import math
+import os
 from collections import Counter
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop.devkit.processes import free_port
+from shop.devkit.testing import wait_until
 from tests.load import (
     bench,
     delivery_bench,
@@ -21,6 +23,7 @@ from tests.load import (
     open_loop,
     profile,
     report,
+    rest,
     search,
     shoppers,
     telemetry_bench,
@@ -301,3 +304,11 @@ def test_the_bench_of_telemetry_is_bounded() -> None:
     assert found.rounds == telemetry_bench.MAX_ROUNDS
     assert found.seconds == telemetry_bench.MAX_SECONDS
     assert found.workers == telemetry_bench.MAX_WORKERS
+
+
+async def test_what_processes_take_at_rest_is_counted_of_those_that_run() -> None:
+    own, nobody = os.getpid(), 2**22 + 1
+    before = rest.taken_by([own, nobody])
+    await wait_until(lambda: (rest.taken_by([own]) - before).cpu_ns > 0)
+    await wait_until(lambda: (rest.taken_by([own]) - before).wakeups > 0)
+    assert rest.taken_by([nobody]) == rest.Taken()

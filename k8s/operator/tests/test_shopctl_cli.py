@@ -51,11 +51,20 @@ def test_every_command_has_a_help_text(command: str) -> None:
     assert "--data-dir" in done.stdout
 
 
+def loaded(module: str, *wanted: str) -> str:
+    """Those of the wanted modules that importing `module` loads."""
+    code = f"import sys, {module}; print(*(name for name in {wanted} if name in sys.modules))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_the_command_line_loads_nothing_heavy() -> None:
-    heavy = ("kopf", "asyncpg", "nats", "fastapi", "psutil", "pydantic")
-    code = f"import sys, shop.operator.cli.shopctl; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert not loaded("shop.operator.cli.shopctl", "kopf", "asyncpg", "nats", "fastapi", "psutil", "pydantic")
+
+
+def test_the_supervisor_loads_nothing_that_only_services_use() -> None:
+    """It runs as long as the shop, and the start waits for it."""
+    services_only = ("asyncpg", "nats", "fastapi", "starlette", "opentelemetry", "prometheus_client")
+    assert not loaded("shop.operator.local.shop_process", *services_only)
 
 
 def test_the_version_is_printed() -> None:

@@ -20,6 +20,9 @@ from shop.kit.http.connections import Connections
 from shop.kit.http.pool import ServicePool
 
 PROBE_INTERVAL_S = 0.1
+"""Between two trials of an instance that refuses connections."""
+REFUSED_LOOK_S = 0.5
+"""How often it is looked for one."""
 PROBE_TIMEOUT_S = 1.0
 CHECK_INTERVAL_S = 2.0
 MAX_JOINED = 32
@@ -108,6 +111,6 @@ async def check(pools: Collection[ServicePool]) -> None:
 async def probe(pools: Collection[ServicePool]) -> None:
     """Probe instances that refused connections, for as long as the gateway runs: no customer waits for a trial."""
     while True:
-        await asyncio.sleep(PROBE_INTERVAL_S)
-        if refused := [pool for pool in pools if any(instance.refused for instance in pool.instances)]:
-            await asyncio.gather(*(pool.probe_refused(PROBE_TIMEOUT_S) for pool in refused))
+        refused = [pool for pool in pools if any(instance.refused for instance in pool.instances)]
+        await asyncio.gather(*(pool.probe_refused(PROBE_TIMEOUT_S) for pool in refused))
+        await asyncio.sleep(PROBE_INTERVAL_S if refused else REFUSED_LOOK_S)

@@ -17,6 +17,7 @@ from fastapi.telemetry import TelemetryConfig
 
 from shop.kit import dead_letters, observe, spans, upstreams
 from shop.kit.auth import Authenticator, internal_only
+from shop.kit.backoff import backoff_s
 from shop.kit.bus import Bus
 from shop.kit.clock import Clock
 from shop.kit.compression import Compress
@@ -34,7 +35,7 @@ from shop.kit.methods import Methods
 from shop.kit.observe import Observe
 from shop.kit.outbox import Outbox
 from shop.kit.settings import ServiceSettings, shown
-from shop.kit.tasks import Tasks, backoff_s
+from shop.kit.tasks import Tasks
 from shop.kit.upstreams import GrpcCaller
 from shop.kit.version import version_of
 

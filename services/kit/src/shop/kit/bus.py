@@ -28,8 +28,9 @@ from nats.js.api import (
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 from prometheus_client import Gauge
 
+from shop.kit.backoff import backoff_s
 from shop.kit.errors import Unavailable
-from shop.kit.tasks import Tasks, backoff_s
+from shop.kit.tasks import Tasks
 
 log = logging.getLogger(__name__)
 

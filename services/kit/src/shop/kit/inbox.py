@@ -21,6 +21,7 @@ from nats.aio.msg import Msg
 from prometheus_client import Counter, Gauge, Histogram
 
 from shop.kit import event_spans, telemetry
+from shop.kit.backoff import backoff_s
 from shop.kit.bus import BROKER_ERRORS, Bus
 from shop.kit.clock import Clock
 from shop.kit.db import Connection, Database
@@ -30,7 +31,7 @@ from shop.kit.events import EventData, Received, open_envelope
 from shop.kit.exposition import start_at_zero
 from shop.kit.ids import new_id
 from shop.kit.pull import MAX_EVENTS, Pull
-from shop.kit.tasks import Tasks, backoff_s
+from shop.kit.tasks import Tasks
 
 log = logging.getLogger(__name__)
 

@@ -5,25 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import Never
 
 from prometheus_client import Counter
 
+from shop.kit.backoff import MAX_BACKOFF_S, backoff_s
 from shop.kit.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
 RESTARTS = Counter("shop_task_restarts_total", "Background loops that failed and were started again", ["task"])
-FIRST_BACKOFF_S = 0.2
-MAX_BACKOFF_S = 15.0
 STOP_TIMEOUT_S = 5.0
-
-
-def backoff_s(attempt: int, first_s: float = FIRST_BACKOFF_S, max_s: float = MAX_BACKOFF_S) -> float:
-    """Seconds to wait before try ``attempt`` (0, 1, ...): exponential, capped, with full jitter above one half."""
-    return min(max_s, first_s * 2.0 ** min(attempt, 30)) * random.uniform(0.5, 1.0)
 
 
 async def poll(

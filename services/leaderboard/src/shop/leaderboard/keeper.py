@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
+from shop.kit.backoff import backoff_s
 from shop.kit.clock import Clock
 from shop.kit.errors import Unavailable
 from shop.kit.logging import decision
-from shop.kit.tasks import backoff_s
 from shop.leaderboard import metrics
 from shop.leaderboard.board_repository import BoardRepository, SeasonKey
 from shop.leaderboard.cache import BoardCache

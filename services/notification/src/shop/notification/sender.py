@@ -15,10 +15,11 @@ from uuid import UUID
 
 import jinja2
 
+from shop.kit.backoff import backoff_s
 from shop.kit.clock import Clock
 from shop.kit.errors import Unavailable
 from shop.kit.logging import decision
-from shop.kit.tasks import backoff_s, poll
+from shop.kit.tasks import poll
 from shop.notification import domain
 from shop.notification.metrics import SENT, UP
 from shop.notification.providers import Deferred, Down, Outgoing, Provider, Refused

@@ -38,7 +38,7 @@ from shop.operator.services import EDGE
 
 SELLING_TIMEOUT_S = 60.0
 SELLING_POLL_S = 0.05
-ROTATE_EVERY_S = 5.0
+ROTATE_EVERY_S = 15.0
 STATE_PAUSE_S = 0.1
 UNDER_WAY = frozenset({State.PREPARING, State.STARTING, State.RESTARTING, State.STOPPING})
 STORE_ALIASES = {"database": "postgres", "broker": "nats", "cache": "valkey", "redis": "valkey"}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from shop.devkit.processes import DataUnusable, EmbeddedError, log_tail
-from shop.kit.tasks import backoff_s
+from shop.kit.backoff import backoff_s
 from shop.operator.errors import ShopctlError
 from shop.operator.local.component import Component, State, describe_exit, wait_exit
 

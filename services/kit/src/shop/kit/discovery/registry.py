@@ -35,7 +35,8 @@ RENEWALS = Counter("shop_registry_renewals_total", "Renewals of this instance's 
 MEMBERS = Gauge("shop_registry_instances", "Instances that are registered, of all services")
 BUCKET = "instances"
 SUBJECTS = f"$KV.{BUCKET}."
-EXPIRE_EVERY_S = 1.0
+EXPIRE_SHARE = 1 / 6
+"""Of TTL_S: how often it is looked for registrations that have expired."""
 READY_POLL_S = 0.1
 LEAVE_TIMEOUT_S = 0.5
 SNAPSHOT_TIMEOUT_S = 2.0
@@ -44,7 +45,7 @@ KNOWN_WITHIN_S = 1.0
 MAX_REGISTRATION_BYTES = 4_096
 SHORTEST_SHARE = 0.8
 """Of RENEW_S: renewals of processes that were started together do not stay together."""
-AGAIN_SHARE = 0.25
+AGAIN_SHARE = 0.1
 """Of RENEW_S: the pause after a renewal that failed."""
 
 Ready = Callable[[], Awaitable[bool]]
@@ -227,7 +228,7 @@ class Registry:
 
     async def _expire(self) -> None:
         while True:
-            await asyncio.sleep(EXPIRE_EVERY_S)
+            await asyncio.sleep(self._ttl_s * EXPIRE_SHARE)
             for service in self.members.expired():
                 log.info("registrations of %s have expired", service, extra={"event": "registration_expired"})
             for service in self._followers:

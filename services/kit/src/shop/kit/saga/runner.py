@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
+from shop.kit.backoff import backoff_s
 from shop.kit.clock import Clock
 from shop.kit.events import OutboxRow
 from shop.kit.saga.engine import (
@@ -24,7 +25,6 @@ from shop.kit.saga.engine import (
 )
 from shop.kit.saga.metrics import SagaMetrics
 from shop.kit.saga.store import SagaLease, SagaStore, SagaUpdate
-from shop.kit.tasks import backoff_s
 
 
 class LeaseLost(Exception):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
-from shop.kit.tasks import backoff_s
+from shop.kit.backoff import backoff_s
 from shop.operator.engine.metrics import WATCH_RESTARTS
 from shop.operator.kube.api_errors import ApiError, Gone, NotFound, WatchIdleTimeout
 from shop.operator.kube.client import PAGE, WATCH_S, Kube

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from shop.kit.tasks import backoff_s
+from shop.kit.backoff import backoff_s
 
 MAX_KEYS = 50_000
 """Beyond it new keys are left to the next resync."""
