@@ -37,6 +37,7 @@ CREATE TABLE products (id int PRIMARY KEY, sku text, name text, description text
     currency text, stock int NOT NULL CHECK (stock >= 0), image_url text, attributes jsonb);
 INSERT INTO products SELECT n, 'sku-' || n, 'Book ' || n, repeat('A short description. ', 10), 'novels', 1299, 'EUR',
     100000000, '/covers/' || n || '.svg', '{{"author": "Someone", "pages": 321}}' FROM generate_series(1, {PRODUCTS}) n;
+CREATE INDEX products_search ON products USING gin (to_tsvector('simple', name || ' ' || category));
 CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, product int, quantity int, total int,
     state text, created_at timestamptz DEFAULT now());
 CREATE TABLE payments (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, order_id bigint, amount int);
@@ -67,7 +68,7 @@ async def measure(seconds: float) -> dict[str, float]:
         Path(folder).chmod(0o755)
         server = embedded.start_postgres(Path(folder) / "postgres")
         try:
-            await _create_schema(server.url)
+            await create_schema(server.url)
             return {
                 "pgbench_five_statements_per_s": _pgbench(server.url, FIVE_STATEMENTS, PRODUCTS, seconds),
                 "pgbench_one_statement_per_s": _pgbench(server.url, ONE_STATEMENT, PRODUCTS, seconds),
@@ -78,7 +79,8 @@ async def measure(seconds: float) -> dict[str, float]:
             server.stop()
 
 
-async def _create_schema(url: str) -> None:
+async def create_schema(url: str) -> None:
+    """The tables of both measurements."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(SCHEMA)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -299,11 +299,18 @@ def _parameters(route: APIRoute, fields: Iterable[Any]) -> list[_Parameter]:
     made = []
     for field in fields:
         info = field.field_info
-        one_of = get_origin(info.annotation) in (Union, UnionType)
-        if not SCALARS.issuperset(get_args(info.annotation) if one_of else [info.annotation]) or ":" in route.path:
+        if not _is_scalar(info.annotation) or ":" in route.path:
             raise TypeError(f"{route.path}: {field.name} is no plain value, so the operation cannot be lean")
         made.append(_Parameter(field.name, field.alias, field.validate, info.is_required(), info.default))
     return made
+
+
+def _is_scalar(annotation: Any) -> bool:
+    """Whether its text is one value."""
+    if get_origin(annotation) is Literal:
+        return all(type(value) in SCALARS for value in get_args(annotation))
+    one_of = get_origin(annotation) in (Union, UnionType)
+    return SCALARS.issuperset(get_args(annotation) if one_of else [annotation])
 
 
 def _body_of(route: APIRoute) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Header, Query, Request, Response
 
 from shop.contracts.calls import Batch, Released, ReleaseRequest, Results
 from shop.contracts.product import RELEASE, RESERVE, ReservationRejected, ReservationRequest, Reserved
@@ -19,18 +19,23 @@ from shop.kit.lean import lean
 from shop.kit.pages import MAX_LIMIT, Cursor, Limit, Page
 from shop.kit.routing import router as make_router
 from shop.product import schemas
+from shop.product.reads import Answer
 from shop.product.service import ProductService
 
 COVER_MAX_AGE_S = 86_400
 MAX_IDS_LENGTH = MAX_LIMIT * 40
 
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "What the client has is right"}}
+
 Service = Annotated[ProductService, Depends(service_of)]
+KnownTags = Annotated[str, Header(alias="If-None-Match", description="ETags of answers that the client has")]
 
 router = make_router(prefix="/api/v1/products", tags=["products"])
 internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
 
 
-@router.get("", response_model=Page[schemas.ProductView])
+@router.get("", response_model=Page[schemas.ProductView], responses=UNCHANGED)
+@lean
 async def list_products(
     service: Service,
     query: Annotated[str, Query(max_length=200, description="Words of title, author, category or SKU")] = "",
@@ -39,23 +44,25 @@ async def list_products(
     ids: Annotated[str | None, Query(max_length=MAX_IDS_LENGTH, description="Product ids, comma-separated")] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
+    if_none_match: KnownTags = "",
 ) -> Response:
     """The catalogue by page, or the products that ``ids`` names."""
     if ids is not None:
-        return _public(await service.by_ids(_ids(ids)))
-    return _public(await service.page(query, category, sort, cursor, limit))
+        return _public(await service.by_ids(_ids(ids)), if_none_match)
+    return _public(await service.page(query, category, sort, cursor, limit), if_none_match)
 
 
-@router.get("/categories", response_model=Page[schemas.CategoryView])
-async def list_product_categories(service: Service) -> Response:
-    """The categories with the number of products in each."""
-    return _public(await service.categories())
-
-
-@router.get("/{product_id}", response_model=schemas.ProductView)
+@router.get("/categories", response_model=Page[schemas.CategoryView], responses=UNCHANGED)
 @lean
-async def get_product(product_id: UUID, service: Service) -> Response:
-    return _public(await service.product(product_id))
+async def list_product_categories(service: Service, if_none_match: KnownTags = "") -> Response:
+    """The categories with the number of products in each."""
+    return _public(await service.categories(), if_none_match)
+
+
+@router.get("/{product_id}", response_model=schemas.ProductView, responses=UNCHANGED)
+@lean
+async def get_product(product_id: UUID, service: Service, if_none_match: KnownTags = "") -> Response:
+    return _public(await service.product(product_id), if_none_match)
 
 
 @router.get("/{product_id}/cover.svg", responses={200: {"content": {"image/svg+xml": {}}}, 304: {}})
@@ -118,6 +125,9 @@ def _ids(text: str) -> list[UUID]:
     return ids
 
 
-def _public(content: bytes) -> Response:
-    """The same answer for everybody, to be revalidated each time: stock and prices change."""
-    return Response(content, media_type="application/json", headers=PUBLIC_NOW)
+def _public(answer: Answer, if_none_match: str) -> Response:
+    """The same for everybody, to be revalidated each time, since stock and prices change; 304 if it is known."""
+    headers = {**PUBLIC_NOW, "ETag": answer.etag}
+    if if_none_match and matches(if_none_match, answer.etag):
+        return Response(status_code=304, headers=headers)
+    return Response(answer.body, media_type="application/json", headers=headers)

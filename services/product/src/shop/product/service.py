@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-import cachetools
 import orjson
 
 from shop.contracts.money import Price
@@ -24,6 +23,8 @@ from shop.kit.pages import cut_page, decode_cursor
 from shop.kit.tasks import poll
 from shop.product import errors, metrics
 from shop.product.domain import Request, Shortage, merged
+from shop.product.reads import Answer as Read
+from shop.product.reads import Found, ReadCache, Siblings, answer_of
 from shop.product.repository import SORTS, ProductRepository
 from shop.product.reservations import Answer, ReservationRepository
 from shop.product.schemas import NewProduct, ProductChange, product_document
@@ -34,33 +35,6 @@ log = logging.getLogger(__name__)
 MAX_CALLS_PER_BATCH = 32
 BATCHES_INFLIGHT = 1
 """One batch at a time per process: batches for the same product would only wait for each other's locks."""
-MAX_CACHED_ANSWERS = 2_048
-
-
-class ReadCache:
-    """Serialised answers, at most ``ttl_s`` seconds old; a change invalidates the answers that it concerns.
-
-    An answer that was read during a change is not cached, so a process sees its own changes at once.
-    """
-
-    def __init__(self, ttl_s: float, max_entries: int = MAX_CACHED_ANSWERS) -> None:
-        self._entries: cachetools.TTLCache[object, bytes] = cachetools.TTLCache(max_entries, ttl_s)
-        self._changes = 0
-
-    async def get(self, key: object, read: Callable[[], Awaitable[bytes]]) -> bytes:
-        kept = self._entries.get(key)
-        if kept is not None:
-            return kept
-        changes = self._changes
-        content = await read()
-        if changes == self._changes:
-            self._entries[key] = content
-        return content
-
-    def invalidate(self, keys: Sequence[object]) -> None:
-        self._changes += 1
-        for key in keys:
-            self._entries.pop(key, None)
 
 
 class StockCount:
@@ -88,13 +62,20 @@ class StockCount:
 
 class ProductService:
     def __init__(
-        self, products: ProductRepository, reservations: ReservationRepository, clock: Clock, settings: Settings
+        self,
+        products: ProductRepository,
+        reservations: ReservationRepository,
+        clock: Clock,
+        settings: Settings,
+        cache: ReadCache,
+        siblings: Siblings,
     ) -> None:
         self._products = products
         self._reservations = reservations
         self._clock = clock
         self._currency = settings.store.currency
-        self._cache = ReadCache(settings.read_cache_seconds)
+        self._cache = cache
+        self._siblings = siblings
         self._reserving = Batcher[Sequence[Request], list[Answer]](
             self._reserve_calls, max_items=MAX_CALLS_PER_BATCH, max_inflight=BATCHES_INFLIGHT
         )
@@ -104,16 +85,21 @@ class ProductService:
         products = ProductRepository(context.database)
         reservations = ReservationRepository(context.database)
         settings = cast(Settings, context.settings)
+        cache = ReadCache(settings.read_cache_seconds)
+        siblings = Siblings(context.bus, cache, settings.read_cache_seconds)
         context.tasks.start("stock-count", StockCount(products, settings.stock_count_seconds).run)
-        return cls(products, reservations, context.clock, settings)
+        context.tasks.start("changes of other instances", siblings.hear)
+        return cls(products, reservations, context.clock, settings, cache, siblings)
 
-    async def product(self, product_id: UUID) -> bytes:
+    async def product(self, product_id: UUID) -> Read:
         """The product as JSON; Problem 404 ``unknown_product``."""
+        found = await self._cache.products([product_id], self._documents)
+        if not found:
+            raise errors.unknown_product(product_id)
+        return found[0]
 
-        async def read() -> bytes:
-            return orjson.dumps(product_document(await self._row(product_id)), default=str)
-
-        return await self._cache.get(product_id, read)
+    async def _documents(self, ids: Sequence[UUID]) -> dict[UUID, bytes]:
+        return {row["id"]: _document(row) for row in await self._products.by_ids(ids)}
 
     async def picture(self, product_id: UUID) -> bytes:
         """The product's drawn picture, an SVG document; Problem 404 ``unknown_product``."""
@@ -126,27 +112,38 @@ class ProductService:
             raise errors.unknown_product(product_id)
         return row
 
-    async def by_ids(self, ids: Sequence[UUID]) -> bytes:
-        """The products among ``ids`` that exist, as the only page."""
-        return _page(await self._products.by_ids(ids), None)
+    async def by_ids(self, ids: Sequence[UUID]) -> Read:
+        """The products among ``ids`` that exist, in this order, as the only page."""
+        found = await self._cache.products(list(dict.fromkeys(ids)), self._documents)
+        return answer_of(_page([one.body for one in found], None))
 
-    async def page(self, query: str, category: str | None, sort: str, cursor: str | None, limit: int) -> bytes:
+    async def page(self, query: str, category: str | None, sort: str, cursor: str | None, limit: int) -> Read:
         """One page of the catalogue as JSON; Problem 400 ``invalid_cursor``."""
 
-        async def read() -> bytes:
+        async def read() -> Found:
             after = _after(cursor, sort)
             rows = await self._products.page(query=query, category=category, sort=sort, after=after, limit=limit + 1)
             shown, next_cursor = cut_page(rows, limit, lambda row: (sort, row[SORTS[sort][0]], row["id"]))
-            return _page(shown, next_cursor)
+            return _page([_document(row) for row in shown], next_cursor), [row["id"] for row in shown]
 
-        return await self._cache.get((query, category, sort, cursor, limit), read)
+        return await self._cache.page((query, category, sort, cursor, limit), read)
 
-    async def categories(self) -> bytes:
-        async def read() -> bytes:
+    async def categories(self) -> Read:
+        async def read() -> Found:
             rows = await self._products.categories()
-            return orjson.dumps({"items": [dict(row.items()) for row in rows], "next_cursor": None})
+            return orjson.dumps({"items": [dict(row.items()) for row in rows], "next_cursor": None}), ()
 
-        return await self._cache.get("categories", read)
+        return await self._cache.page("categories", read)
+
+    async def _changed(self, product_id: UUID) -> None:
+        """No instance answers with the product as it was before."""
+        self._cache.invalidate([product_id], listings=True)
+        await self._siblings.invalidated_everywhere([product_id])
+
+    async def _stock_changed(self, ids: Collection[UUID]) -> None:
+        """This instance does not answer with the stock as it was before, the others not for long."""
+        self._cache.invalidate(ids, listings=False)
+        await self._siblings.invalidated(ids)
 
     async def create(self, new: NewProduct) -> dict[str, Any]:
         """Add a product; Problem 409 ``sku_taken``, 422 for a foreign currency."""
@@ -155,7 +152,7 @@ class ProductService:
         rows = await self._products.insert([fields], self._clock.now(), "first stock")
         if not rows:
             raise errors.sku_taken(new.sku)
-        self._cache.invalidate(["categories"])
+        await self._changed(rows[0]["id"])
         return product_document(rows[0])
 
     async def change(self, product_id: UUID, change: ProductChange) -> dict[str, Any]:
@@ -167,7 +164,7 @@ class ProductService:
         row = await self._products.update(product_id, fields, self._clock.now())
         if row is None:
             raise errors.unknown_product(product_id)
-        self._cache.invalidate([product_id, "categories"])
+        await self._changed(product_id)
         return product_document(row)
 
     async def move_stock(
@@ -177,7 +174,7 @@ class ProductService:
         if not delta:
             return product_document(await self._row(product_id))
         row, moved = await self._products.move_stock(product_id, delta, reason, key, self._clock.now())
-        self._cache.invalidate([product_id])
+        await self._changed(product_id)
         if moved:
             about = {"product_id": product_id, "delta": delta, "stock": row["stock"], "reason": reason}
             message = "the stock of %s changed by %+d to %d"
@@ -202,14 +199,16 @@ class ProductService:
         for call in calls:
             for request in call:
                 distinct.setdefault(request.order_id, request)
-        answers = await self._reservations.reserve(list(distinct.values()), self._clock.now())
-        self._cache.invalidate([product_id for request in distinct.values() for product_id in request.lines])
+        try:
+            answers = await self._reservations.reserve(list(distinct.values()), self._clock.now())
+        finally:  # what has failed may have taken effect
+            await self._stock_changed({product_id for request in distinct.values() for product_id in request.lines})
         return [[answers[request.order_id] for request in call] for call in calls]
 
     async def release(self, order_ids: Sequence[UUID]) -> None:
         """Release what the orders hold, sold or not; an order that reserved nothing yet cannot reserve afterwards."""
         grown = await self._reservations.release(order_ids, self._clock.now())
-        self._cache.invalidate(grown)
+        await self._stock_changed(grown)
 
     async def close(self) -> None:
         await self._reserving.close()
@@ -231,8 +230,12 @@ def _after(cursor: str | None, sort: str) -> tuple[Any, UUID] | None:
         raise Problem(400, "invalid_cursor", "The cursor is not one of this service.") from None
 
 
-def _page(rows: Sequence[Record], next_cursor: str | None) -> bytes:
-    return orjson.dumps({"items": [product_document(row) for row in rows], "next_cursor": next_cursor}, default=str)
+def _document(row: Record) -> bytes:
+    return orjson.dumps(product_document(row), default=str)
+
+
+def _page(documents: Sequence[bytes], next_cursor: str | None) -> bytes:
+    return b'{"items":[%b],"next_cursor":%b}' % (b",".join(documents), orjson.dumps(next_cursor))
 
 
 def _result(order_id: UUID, answer: Answer) -> Reserved | ReservationRejected:
