@@ -7,7 +7,7 @@ line are free for an attacker.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -21,6 +21,43 @@ MAX_TARGET_BYTES = 32_768
 LINGER_S = 1.0
 LINGER_BYTES = 1_048_576
 """Bytes that a refused client may still send: closing a connection on unread bytes resets it and loses the answer."""
+
+
+class _JoinedWrites:
+    """A transport that sends what is written within one step of the event loop as one piece.
+
+    uvicorn writes the head of an answer and its body one after the other, and each write is a system call here and a
+    wake-up at the other end.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._first = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._first:
+            first, self._first = self._first, b""
+            self._transport.write(first + data)
+        elif data:
+            self._first = data
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if self._first:
+            first, self._first = self._first, b""
+            self._transport.write(first)
+
+    def write_eof(self) -> None:
+        self._flush()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -39,6 +76,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = cast(asyncio.Transport, _JoinedWrites(transport, self.loop))
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
