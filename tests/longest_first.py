@@ -84,6 +84,7 @@ TOGETHER = {
     "tests/integration/test_food_streams.py": SHOP,
     "tests/integration/test_live_modules.py": SHOP,
     "tests/integration/test_races.py": SHOP,
+    "tests/integration/test_reads.py": SHOP,
     "tests/integration/test_scaling.py": SHOP,
     "tests/integration/test_simulated_fleet.py": SHOP,
     "tests/integration/test_tutorial.py": SHOP,

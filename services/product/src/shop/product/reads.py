@@ -136,7 +136,7 @@ class Siblings:
     async def invalidated(self, ids: Collection[UUID]) -> None:
         """Tell the others that the stock of these products changed."""
         if self._known:
-            await self._send("changed", ids=list(ids))
+            await self._send("changed", ids=[str(one) for one in ids])
 
     async def invalidated_everywhere(self, ids: Collection[UUID]) -> None:
         """Tell them that these products changed, and wait until none of them has an older answer."""
@@ -145,7 +145,7 @@ class Siblings:
         change, waiting = uuid4().hex, set(self._known)
         self._unconfirmed[change] = waiting
         try:
-            await self._send("changed", ids=list(ids), listings=True, change=change)
+            await self._send("changed", ids=[str(one) for one in ids], listings=True, change=change)
             async with asyncio.timeout(self._wait_s):
                 while waiting:
                     self._confirmed.clear()
