@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 import uvicorn
@@ -115,3 +115,33 @@ async def test_a_slow_request_head_closes_the_connection(
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
     answer = await exchange(port, start)
     assert answer.count(b"HTTP/1.1 200") == start.count(b"\r\n\r\n")
+
+
+class Recorded(asyncio.Transport):
+    """What reaches the socket, piece by piece."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.pieces.append(bytes(data))
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.pieces.append(b"".join(list_of_data))
+
+    def close(self) -> None:
+        self.pieces.append(b"(closed)")
+
+
+async def test_the_head_and_the_body_of_an_answer_are_one_piece_and_nothing_is_held_back() -> None:
+    recorded = Recorded()
+    joined = protocol._JoinedWrites(recorded, asyncio.get_running_loop())
+    joined.write(b"head, ")
+    joined.write(b"body")
+    joined.write(b"event")
+    assert recorded.pieces == [b"head, body"]
+    await wait_until(lambda: recorded.pieces == [b"head, body", b"event"])
+    joined.write(b"last")
+    joined.close()
+    assert recorded.pieces == [b"head, body", b"event", b"last", b"(closed)"]

@@ -41,7 +41,7 @@ class _JoinedWrites:
     def write(self, data: bytes) -> None:
         if self._first:
             first, self._first = self._first, b""
-            self._transport.write(first + data)
+            self._transport.writelines((first, data))
         elif data:
             self._first = data
             self._loop.call_soon(self._flush)
