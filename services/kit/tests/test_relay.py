@@ -87,6 +87,20 @@ async def test_what_was_published_is_recorded_by_the_look_for_more(service: Even
     assert measured("shop_database_statements_total") - before == 3 + 2 + 4
 
 
+async def test_what_comes_while_the_relay_rests_is_one_batch(
+    service: EventService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "REST_S", 1.5)
+    await service.publish(0)
+    await wait_until(lambda: service.has(0))
+    for number in range(1, 31):
+        await service.publish(number, subject=str(number))
+    await wait_until(lambda: service.has(*range(31)))
+    await wait_until(service.all_published)
+    recorded = "SELECT count(DISTINCT published_at) FROM outbox WHERE id > 1"
+    assert await service.database.fetchval(recorded) == 1
+
+
 async def test_what_a_broker_acknowledged_before_it_was_lost_is_not_recorded_as_published(
     database_for: DatabaseFor, nats_url: str
 ) -> None:

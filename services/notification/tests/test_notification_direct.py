@@ -15,7 +15,7 @@ from shop.kit.db import STATEMENTS, Database
 from shop.kit.events import Received
 from shop.kit.formatting import formats
 from shop.kit.ids import new_id
-from shop.notification import domain, repository, sender, service
+from shop.notification import domain, events_repository, repository, sender, service
 from shop.notification.consumers import MessageQueue
 from shop.notification.direct import Direct
 from shop.notification.domain import TEMPLATES, notices
@@ -71,6 +71,19 @@ async def test_events_their_messages_and_mails_take_one_statement(
     assert "Moby-Dick" in message["body_text"]
     assert "Moby-Dick" in message["body_html"]
     assert await database.fetchval("SELECT count(*) FROM contacts") == 5
+
+
+async def test_the_statement_is_not_planned_again_for_each_event(
+    database: Database, queue: MessageQueue, more_samples: Any
+) -> None:
+    """PostgreSQL plans the first five executions of a prepared statement, and then decides."""
+    for _ in range(8):
+        await queue.take("messages", database, [received(more_samples().confirmed())])
+    plans = await database.fetchrow(
+        "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement = $1", events_repository.TAKE
+    )
+    assert plans is not None
+    assert tuple(plans.values()) == (5, 3)
 
 
 async def test_an_event_that_is_delivered_again_sends_nothing(

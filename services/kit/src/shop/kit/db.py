@@ -20,6 +20,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from shop.kit import store_spans
 from shop.kit.errors import Unavailable
+from shop.kit.kept_connections import KeptConnections
 
 STATEMENTS = Counter("shop_database_statements_total", "SQL statements sent, transaction control included")
 WAIT = Histogram(
@@ -147,8 +148,9 @@ class Database(Connection):
                 reset=_no_reset,
                 server_settings={"application_name": application, "timezone": "UTC"},
             )
-        _measure(pool, pool_size)
-        return cls(pool, pooler)
+        kept = KeptConnections(pool, IDLE_CONNECTION_LIFETIME_S)
+        _measure(kept, pool_size)
+        return cls(kept, pooler)
 
     @contextlib.contextmanager
     def _available(self) -> Iterator[None]:
@@ -226,7 +228,7 @@ def _gauges() -> tuple[Gauge, Gauge]:
     return connections, Gauge("shop_database_pool_limit", "Connections that the pool may open")
 
 
-def _measure(pool: asyncpg.Pool, limit: int) -> None:
+def _measure(pool: KeptConnections, limit: int) -> None:
     connections, most = _gauges()
     connections.labels("used").set_function(lambda: pool.get_size() - pool.get_idle_size())
     connections.labels("idle").set_function(pool.get_idle_size)

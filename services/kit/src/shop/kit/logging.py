@@ -112,6 +112,9 @@ def configure(service: str, level: str, *, count_repeats: bool = False) -> None:
     handler.setFormatter(JsonFormatter(service))
     root = logging.getLogger()
     root.handlers = [handler]
+    # What no line has need not be looked up for each: a system call and three searches.
+    for lookup in ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
+        setattr(logging, lookup, False)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers = []

@@ -42,6 +42,9 @@ STREAM_LIMIT_BYTES = Gauge(
 
 BATCH_ROWS = 512
 GATHER_S = 0.01
+REST_S = 0.1
+"""Between two looks for new events, so that what comes meanwhile is one batch: for the relay, the broker and consumers.
+The first event after a pause does not wait."""
 MARK_WITHIN_S = 0.25
 """How long it may wait to be recorded that events were published, so that the next ones' statement does it."""
 LOOK_EVERY_S = 30.0
@@ -142,6 +145,7 @@ class Outbox:
         """Rows that the broker has, with their sequence numbers, which is not recorded yet."""
         self._oldest_s = 0.0
         self._prune_at = 0.0
+        self._rests_until = 0.0
         database.events_committed = self.wake
         bus.on_change(self.wake)
 
@@ -192,11 +196,11 @@ class Outbox:
             await self._relay_as_leader()
 
     async def _woken(self, within_s: float) -> bool:
-        """Wait to be woken; whether that was so in time."""
+        """Wait to be woken, and for the end of the rest; whether it was woken in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._wake.wait()
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(max(GATHER_S, self._rests_until - asyncio.get_running_loop().time()))
         woken = self._wake.is_set()
         self._wake.clear()
         return woken
@@ -297,6 +301,7 @@ class Outbox:
         if not sent:
             raise Unavailable("broker", "the broker acknowledged none of a batch of events")
         self._acknowledged = sent
+        self._rests_until = asyncio.get_running_loop().time() + REST_S
         self._more = len(rows) == BATCH_ROWS or len(sent) < len(rows)
         PUBLISHED.inc(len(sent))
         return len(sent)

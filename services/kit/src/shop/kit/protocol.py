@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol with limits on a request's head, which its parser does not have.
+"""uvicorn's HTTP protocol with limits on a request's head, which its parser does not have, and fewer writes.
 
-Without them one connection can fill the memory with an endless header, and connections that never finish their first
+Without limits one connection can fill the memory with an endless header, and connections that never finish their first
 line are free for an attacker.
 """
 
@@ -10,7 +10,7 @@ import asyncio
 from typing import Any, cast
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from shop.kit.errors import MEDIA_TYPE, Problem
 
@@ -23,41 +23,45 @@ LINGER_BYTES = 1_048_576
 """Bytes that a refused client may still send: closing a connection on unread bytes resets it and loses the answer."""
 
 
-class _JoinedWrites:
-    """A transport that sends what is written within one step of the event loop as one piece.
+class JoinedAnswer:
+    """The transport of one request: the head of an answer is sent together with the beginning of its body.
 
-    uvicorn writes the head of an answer and its body one after the other, and each write is a system call here and a
-    wake-up at the other end.
+    uvicorn writes them one after the other, so that both sides have two system calls and the receiver wakes up twice.
+    Only a head with a Content-Length waits: the body of a stream may come much later, or never.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._first = b""
+    __slots__ = ("_cycle", "_head", "_transport")
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
+        self._head: bytes | None = None
 
     def write(self, data: bytes) -> None:
-        if self._first:
-            first, self._first = self._first, b""
-            self._transport.writelines((first, data))
-        elif data:
-            self._first = data
-            self._loop.call_soon(self._flush)
+        if self._head is not None:
+            self._transport.writelines((self._head, data))
+            self._forward()
+        elif not self._cycle.response_started:
+            self._transport.write(data)
+        elif self._cycle.expected_content_length and self._cycle.scope["method"] != "HEAD":
+            self._head = data
+        else:
+            self._transport.write(data)
+            self._forward()
 
-    def _flush(self) -> None:
-        if self._first:
-            first, self._first = self._first, b""
-            self._transport.write(first)
-
-    def write_eof(self) -> None:
-        self._flush()
-        self._transport.write_eof()
+    def _forward(self) -> None:
+        """What is still to be written goes straight to the transport."""
+        self._head = None
+        self._cycle.transport = self._transport
 
     def close(self) -> None:
-        self._flush()
+        """A broken answer has its head, so that nobody takes the request for one that was not processed."""
+        if self._head is not None:
+            self._transport.write(self._head)
         self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -76,7 +80,6 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.transport = cast(asyncio.Transport, _JoinedWrites(transport, self.loop))
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -99,6 +102,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(Problem(431, "headers_too_large", detail))
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.close)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.transport = cast("asyncio.Transport", JoinedAnswer(cycle))
+        super()._start_asgi_task(cycle, app)
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)

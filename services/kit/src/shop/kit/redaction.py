@@ -7,6 +7,7 @@ pydantic and the database add to theirs, may repeat the value, so of them only t
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import traceback
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ MAX_TEXT_CHARACTERS = 4_000
 MAX_CHAINED_ERRORS = 5
 MAX_STACK_FRAMES = 40
 MAX_NAMED_FIELDS = 10
+MAX_KNOWN_NAMES = 256
+"""Of fields; the code has fewer."""
 
 SECRET_NAME = re.compile(
     r"passw|secret|token|authorization|cookie|api_?key|private_?key|(?:^|_)(?:card|pan)(?:$|_)|cvc|cvv", re.IGNORECASE
@@ -70,9 +73,14 @@ def _is_card_number(text: str) -> bool:
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
+@functools.lru_cache(MAX_KNOWN_NAMES)
+def _is_secret(name: str) -> bool:
+    return SECRET_NAME.search(name) is not None
+
+
 def clean(name: str, value: Any) -> Any:
     """The value of a field of a log line."""
-    if SECRET_NAME.search(name):
+    if _is_secret(name):
         return REDACTED
     return without_secrets(value) if isinstance(value, str) else value
 

@@ -15,7 +15,7 @@ from shop.product.reservations import sell
 from shop.product.service import ProductService
 
 SALES = "sales"
-SALES_REST_S = 0.5
+SALES_REST_S = 1.0
 """No one waits until what is reserved counts as sold: either can be released."""
 
 

@@ -12,7 +12,7 @@ from shop.kit.inbox import Consumer
 from shop.recommendation.repository import DELETED_CUSTOMERS, Order, PurchaseRepository
 from shop.recommendation.service import RecommendationService
 
-PURCHASES_REST_S = 0.5
+PURCHASES_REST_S = 1.0
 """What was just bought may be recommended for so long."""
 
 

@@ -1,0 +1,133 @@
+"""asyncpg's pool for single statements: the connection of one stays for the next instead of going back in between.
+
+Giving a connection back to asyncpg's pool and getting it again takes as much processor time as a small statement: a
+task, a proxy and a timer each time. Here connections that have finished a statement are kept for the next one. Whatever
+is unusual goes the pool's way: a statement that failed or was cancelled, a session, a connection that others wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Any
+
+import asyncpg
+
+STATEMENTS_BEFORE_RETURN = 1_000
+"""After so many a connection goes back once, for the pool's own limits."""
+
+
+class KeptConnections:
+    """What `shop.kit.db` uses of ``pool``; a connection that is not used for ``idle_s`` seconds goes back to it."""
+
+    def __init__(self, pool: asyncpg.Pool, idle_s: float) -> None:
+        self._pool = pool
+        self._idle_s = idle_s
+        self._kept: deque[tuple[Any, float]] = deque()
+        """With the time when each was used last, the newest at the end."""
+        self._waiting = 0
+        self._until_return = STATEMENTS_BEFORE_RETURN
+        self._timer: asyncio.TimerHandle | None = None
+        """Runs while connections are kept: at rest nothing else gives them back."""
+        self._returning: asyncio.Task[None] | None = None
+
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        return await self._run("fetch", sql, *args)  # type: ignore[no-any-return]
+
+    async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
+        return await self._run("fetchrow", sql, *args)  # type: ignore[no-any-return]
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        return await self._run("fetchval", sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        return await self._run("execute", sql, *args)  # type: ignore[no-any-return]
+
+    async def executemany(self, sql: str, rows: Any) -> None:
+        await self._run("executemany", sql, rows)
+
+    async def _run(self, method: str, *args: Any) -> Any:
+        connection = await self.acquire()
+        try:
+            result = await getattr(connection, method)(*args)
+        except BaseException:
+            await self._pool.release(connection)
+            raise
+        self._until_return -= 1
+        if self._waiting or self._until_return <= 0:
+            self._until_return = STATEMENTS_BEFORE_RETURN
+            await self._pool.release(connection)
+        else:
+            self._keep(connection)
+        return result
+
+    def _keep(self, connection: Any) -> None:
+        self._kept.append((connection, asyncio.get_running_loop().time()))
+        self._look_after(self._idle_s)
+
+    def _look_after(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self._returning = asyncio.get_running_loop().create_task(self._return_unused())
+
+    async def _return_unused(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._kept and now - self._kept[0][1] >= self._idle_s:
+            await self._pool.release(self._kept.popleft()[0])
+        if self._kept:
+            self._look_after(self._kept[0][1] + self._idle_s - now)
+
+    async def acquire(self, timeout: float | None = None) -> Any:
+        """A connection, which the caller gives back with `release`."""
+        while self._kept:
+            connection, _ = self._kept.pop()
+            if _is_open(connection):
+                return connection
+        self._waiting += 1
+        try:
+            return await self._pool.acquire(timeout=timeout)
+        finally:
+            self._waiting -= 1
+
+    async def release(self, connection: Any) -> None:
+        """To the pool, which ends what the caller has left open."""
+        await self._pool.release(connection)
+
+    async def expire_connections(self) -> None:
+        """Have those that are open now replaced when they have been used."""
+        await self._pool.expire_connections()
+        await self._return_all()
+
+    async def _return_all(self) -> None:
+        while self._kept:
+            await self._pool.release(self._kept.pop()[0])
+
+    async def close(self) -> None:
+        self._stop_looking()
+        await self._return_all()
+        await self._pool.close()
+
+    def _stop_looking(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def terminate(self) -> None:
+        self._stop_looking()
+        self._pool.terminate()
+
+    def get_size(self) -> int:
+        return self._pool.get_size()
+
+    def get_idle_size(self) -> int:
+        return self._pool.get_idle_size() + len(self._kept)
+
+
+def _is_open(connection: Any) -> bool:
+    """The pool takes a connection back by itself when it is closed, and then it refuses to answer."""
+    with contextlib.suppress(asyncpg.InterfaceError):
+        return not connection.is_closed()
+    return False
