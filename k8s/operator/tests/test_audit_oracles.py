@@ -11,7 +11,7 @@ from k8s.operator.tests.audit_arcade import cache_boards
 from k8s.operator.tests.audit_arcade_breaks import ARCADE_BREAKS
 from k8s.operator.tests.audit_food import FOOD_BREAKS
 from k8s.operator.tests.audit_learning import RECOMMENDATION_BREAKS
-from k8s.operator.tests.audit_records import TOTAL, ShopRecords
+from k8s.operator.tests.audit_records import AT, TOTAL, ShopRecords
 from k8s.operator.tests.audit_sound import Sound, late, violations
 from shop.kit.ids import new_id
 from shop.operator.audit.model import Options
@@ -24,6 +24,15 @@ async def test_a_sound_shop_passes_and_every_oracle_had_something_to_check(sound
     assert [result.document() for result in results if not result.ok] == []
     assert [result.number for result in results] == [oracle.number for oracle in ORACLES]
     assert [result.number for result in results if result.checked == 0] == []
+
+
+async def test_history_that_was_removed_is_no_violation(sound: Sound) -> None:
+    await sound.records.run("order", "INSERT INTO removed_history (ended_until) VALUES ($1)", AT)
+    for table in ("sagas", "order_transitions"):
+        ended = [sound.cancelled.order, sound.rejected.order]
+        await sound.records.run("order", f"DELETE FROM {table} WHERE order_id = ANY ($1)", ended)
+    await cache_boards(sound.records)
+    assert await violations(sound.records) == {}
 
 
 async def test_a_database_may_be_missing_only_where_a_module_can_be_off(sound: Sound) -> None:
@@ -200,6 +209,18 @@ async def unrecorded_transition(sound: Sound) -> str:
     return str(sound.cancelled.order)
 
 
+async def lost_history(sound: Sound) -> str:
+    await sound.records.run("order", "INSERT INTO removed_history (ended_until) VALUES ($1)", AT - timedelta(seconds=1))
+    await sound.records.run("order", "DELETE FROM order_transitions WHERE order_id = $1", sound.cancelled.order)
+    return str(sound.cancelled.order)
+
+
+async def history_of_an_order_that_goes_on(sound: Sound) -> str:
+    await sound.records.run("order", "INSERT INTO removed_history (ended_until) VALUES (now())")
+    await sound.records.run("order", "DELETE FROM order_transitions WHERE order_id = $1", sound.confirmed.order)
+    return str(sound.confirmed.order)
+
+
 async def unbalanced_ledger(sound: Sound) -> str:
     transaction = new_id()
     await sound.records.entry(transaction, "sales", TOTAL, sound.confirmed.payment)
@@ -255,6 +276,8 @@ BROKEN: list[tuple[int, Callable[[Sound], Awaitable[str]]]] = [
     (12, overtaken_event),
     (13, illegal_transition),
     (13, unrecorded_transition),
+    (13, lost_history),
+    (13, history_of_an_order_that_goes_on),
     (14, unbalanced_ledger),
     (15, right_to_connect_to_another_database),
     (15, payment_of_another_user),

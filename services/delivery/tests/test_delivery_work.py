@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,10 +10,12 @@ from prometheus_client import REGISTRY
 
 from services.delivery.tests.delivery_service import Order, Rider, RunningService, corner, home
 from shop.contracts.events import TicketState
-from shop.delivery import metrics
+from shop.delivery import metrics, retention_repository
 from shop.delivery.domain import MAX_WRONG_CODES, WRONG_CODES_WINDOW_S
 from shop.devkit.testing import wait_until
+from shop.kit.clock import FixedClock
 from shop.kit.ids import new_id
+from shop.kit.retention import Retention
 
 SOMEBODY = "01980000-0000-7000-8000-000000000001"
 TO_THE_CUSTOMER = ("arrive", "pick-up", "depart")
@@ -44,6 +46,21 @@ async def test_a_delivery_from_the_restaurant_to_the_customer(service: RunningSe
     assert seen["courier"] == {"name": "Ines", "vehicle": "bike"}
     assert await rider.jobs() == []
     await service.assert_sound()
+
+
+async def test_how_it_went_is_removed_a_while_after_the_end(service: RunningService, rider: Rider) -> None:
+    ended, under_way = await service.live(), await service.live()
+    await bring(service, rider, ended)
+    await service.kitchen(under_way, TicketState.READY)
+    await rider.does(ended.id, "deliver", await service.code(ended))
+    later = FixedClock(datetime.now(UTC) + timedelta(days=91))
+    for keep, left in ((92, {ended.id, under_way.id}), (90, {under_way.id})):
+        rules = retention_repository.rules(timedelta(days=keep))
+        await Retention(service.database, later, rules).remove_once()
+        for table in ("delivery_transitions", "kitchen_states"):
+            rows = await service.database.fetch(f"SELECT DISTINCT order_id FROM {table}")
+            assert {row["order_id"] for row in rows} == left, table
+    assert (await service.delivery(ended))["state"] == "delivered"
 
 
 @pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1999-12-31T23:59:59Z"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import sys
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,7 +13,7 @@ import pytest
 from yoyo.backends.base import DatabaseBackend
 
 from shop.devkit.processes import free_port
-from shop.devkit.testing import DatabaseFor
+from shop.devkit.testing import DatabaseFor, wait_until
 from shop.kit import migrate
 
 
@@ -57,6 +59,31 @@ async def test_a_user_without_a_name_may_migrate(database_for: DatabaseFor, monk
 
     monkeypatch.setattr(getpass, "getuser", nameless)
     assert migrate.apply("kit", await unmigrated(database_for)) > 0
+
+
+async def test_an_index_is_built_concurrently_while_another_process_waits_to_migrate(
+    database_for: DatabaseFor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = await database_for("kit")
+    (tmp_path / "1000.index.sql").write_text(
+        "-- transactional: false\n"
+        "DROP INDEX CONCURRENTLY IF EXISTS late;\nCREATE INDEX CONCURRENTLY late ON outbox (type);\n"
+    )
+    monkeypatch.setattr(migrate, "folders", lambda _: [tmp_path])
+    with psycopg.connect(url) as writer:
+        writer.execute(
+            "INSERT INTO outbox (event_id, type, subject_id, payload) VALUES (gen_random_uuid(), '', '', '')"
+        )
+        both = [asyncio.create_task(asyncio.to_thread(migrate.apply, "kit", url)) for _ in range(2)]
+        waits = (
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%CONCURRENTLY late%' AND wait_event_type = 'Lock'"
+        )
+        with psycopg.connect(url, autocommit=True) as watcher:
+            await wait_until(lambda: watcher.execute(waits).fetchone() == (1,), what="the index waits for the writer")
+    assert sorted(await asyncio.gather(*both)) == [0, 1]
+    with psycopg.connect(url) as connection:
+        valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'late'::regclass"
+        assert connection.execute(valid).fetchone() == (True,)
 
 
 def test_a_database_that_cannot_be_reached_is_named_in_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:

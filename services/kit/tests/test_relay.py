@@ -129,3 +129,13 @@ async def test_old_rows_are_pruned_and_recent_ones_kept(service: EventService) -
     await service.database.execute("UPDATE outbox SET published_at = now() - interval '2 hours' WHERE id = 1")
     await service.outbox._prune(service.database)
     assert [row["id"] for row in await service.database.fetch("SELECT id FROM outbox")] == [2]
+
+
+async def test_what_was_consumed_is_known_for_as_long_as_an_event_may_be_delivered(service: EventService) -> None:
+    await service.database.execute(
+        "INSERT INTO inbox SELECT 'reader', gen_random_uuid(), now() - make_interval(days => days)"
+        " FROM generate_series(1, 12) AS days"
+    )
+    await service.outbox._prune(service.database)
+    days = "SELECT extract(day FROM now() - received_at)::int AS days FROM inbox ORDER BY 1"
+    assert [row["days"] for row in await service.database.fetch(days)] == list(range(1, 9))

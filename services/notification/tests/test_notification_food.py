@@ -14,11 +14,13 @@ import pytest
 from shop.contracts.events import DeliveryChanged, Event, UserDeleted
 from shop.contracts.money import Money
 from shop.kit import events
-from shop.kit.clock import Clock
+from shop.kit.clock import Clock, FixedClock
 from shop.kit.db import Database
 from shop.kit.events import Received
 from shop.kit.formatting import formats
 from shop.kit.ids import new_id
+from shop.kit.retention import Retention
+from shop.notification import retention_repository
 from shop.notification.consumers import MessageQueue
 from shop.notification.domain import TEMPLATES, Channel, notices
 from shop.notification.food import FoodOrder
@@ -212,11 +214,10 @@ async def test_phone_numbers_are_deleted_with_the_account(eater: Eater) -> None:
 
 async def test_an_order_is_forgotten_a_month_after_its_last_event(eater: Eater) -> None:
     await eater.take(eater.order("confirmed"))
-    repository = NotificationRepository(eater.database)
-    await repository.forget_food_orders(datetime.now(UTC) - timedelta(days=1))
-    assert await eater.database.fetchval("SELECT count(*) FROM food_orders") == 1
-    await repository.forget_food_orders(datetime.now(UTC) + timedelta(days=1))
-    assert await eater.database.fetchval("SELECT count(*) FROM food_orders") == 0
+    for days, left in ((29, 1), (31, 0)):
+        clock = FixedClock(datetime.now(UTC) + timedelta(days=days))
+        await Retention(eater.database, clock, retention_repository.rules(timedelta(days=180))).remove_once()
+        assert await eater.database.fetchval("SELECT count(*) FROM food_orders") == left
 
 
 class Provider:

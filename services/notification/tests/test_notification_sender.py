@@ -16,7 +16,8 @@ from shop.kit.db import Database
 from shop.kit.events import Received
 from shop.kit.formatting import formats
 from shop.kit.ids import new_id
-from shop.notification import repository
+from shop.kit.retention import Retention
+from shop.notification import repository, retention_repository
 from shop.notification.domain import MAX_ATTEMPTS, TEMPLATES, notices
 from shop.notification.providers import Down, SmtpProvider
 from shop.notification.render import Renderer
@@ -71,6 +72,19 @@ async def states(database: Database) -> Counter[str]:
 async def only(database: Database) -> Any:
     (row,) = await database.fetch("SELECT * FROM notifications")
     return row
+
+
+async def test_messages_are_removed_half_a_year_after_they_were_sent(
+    sender: Sender, provider: SmtpProvider, enqueue: Enqueue, database: Database
+) -> None:
+    await enqueue(2)
+    await provider.open()
+    await sender.send_batch()
+    await enqueue()
+    rules = retention_repository.rules(timedelta(days=180))
+    for days, left in ((179, {"sent": 2, "queued": 1}), (181, {"queued": 1})):
+        await Retention(database, FixedClock(datetime.now(UTC) + timedelta(days=days)), rules).remove_once()
+        assert await states(database) == left
 
 
 async def test_a_batch_is_sent_and_recorded(

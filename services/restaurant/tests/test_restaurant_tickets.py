@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from services.restaurant.tests.conftest import Start
 from services.restaurant.tests.restaurant_service import NOON, Kitchen, RunningService, euros
 from shop.devkit.testing import wait_until
+from shop.kit.clock import FixedClock
 from shop.kit.ids import new_id
+from shop.kit.retention import Retention
+from shop.restaurant import retention_repository
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 COLUMNS = "restaurant_id, user_id, lines, currency, state, ready_at, created_at, updated_at"
@@ -136,6 +139,19 @@ async def test_a_confirmed_order_is_prepared_and_picked_up(kitchen: Kitchen, ser
     assert (await kitchen.detail())["orders_in_work"] == 0
     late = await kitchen.act(order, "accept")
     assert (late.status_code, late.json()["code"], late.json()["state"]) == (409, "illegal_transition", "ready")
+
+
+async def test_how_a_ticket_went_is_removed_a_while_after_its_end(kitchen: Kitchen, service: RunningService) -> None:
+    ended, in_work = new_id(), new_id()
+    for order in (ended, in_work):
+        await kitchen.accept(order)
+    await service.release(ended)
+    later = FixedClock(datetime.now(UTC) + timedelta(days=91))
+    for keep, left in ((92, {ended, in_work}), (90, {in_work})):
+        await Retention(service.database, later, [retention_repository.rule(timedelta(days=keep))]).remove_once()
+        rows = await service.database.fetch("SELECT DISTINCT order_id FROM ticket_transitions")
+        assert {row["order_id"] for row in rows} == left
+    assert await service.state(ended) == "cancelled"
 
 
 async def test_a_kitchen_that_loses_places_keeps_its_orders(kitchen: Kitchen, service: RunningService) -> None:

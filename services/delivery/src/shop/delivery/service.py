@@ -10,7 +10,7 @@ from uuid import UUID
 
 import cachetools
 
-from shop.delivery import errors
+from shop.delivery import errors, retention_repository
 from shop.delivery.courier_repository import CourierRepository
 from shop.delivery.dispatch import Dispatch
 from shop.delivery.documents import courier_document
@@ -24,6 +24,7 @@ from shop.delivery.tracking import Tracking
 from shop.delivery.work import CourierWork
 from shop.kit.app import Context
 from shop.kit.clock import Clock
+from shop.kit.retention import Retention
 from shop.town import Position, town
 
 DEMAND_S = 3_600.0
@@ -84,6 +85,8 @@ class DeliveryService:
         context.tasks.start("positions-of-all", partial(service.positions.listen, service.tracking.moved))
         context.tasks.start("delivery-streams", service.tracking.watchers.run)
         context.tasks.start("job-streams", service.tracking.job_watchers.run)
+        rules = retention_repository.rules(timedelta(days=settings.history_retention_days))
+        context.tasks.start("retention", Retention(context.database, clock, rules).run)
         return service
 
     async def close(self) -> None:

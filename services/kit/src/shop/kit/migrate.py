@@ -3,6 +3,9 @@
 Migrations are SQL files applied by yoyo, the kit's own tables first. They are part of the package, so that an image,
 a wheel and a checkout find them in the same way. A session-level advisory lock lets several replicas start at once;
 yoyo's own lock row, which would outlive a killed process, is therefore safe to break.
+
+Statements that cannot be part of a transaction, such as CREATE INDEX CONCURRENTLY for a table that is in use, are in a
+file of their own that begins with ``-- transactional: false`` and may be applied again after it failed halfway.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import yoyo
 
 LOCK_KEY = 0x53484F50
 LOCK_TIMEOUT_S = 120
+LOCK_PAUSE_S = 0.2
 CONNECT_TRIES = 60
 CONNECT_PAUSE_S = 1.0
 
@@ -35,8 +39,7 @@ def folders(service: str) -> list[Path]:
 def apply(service: str, url: str) -> int:
     """Apply the missing migrations to the database at ``url`` and return their number."""
     with closing(_connect(url)) as guard:
-        guard.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
-        guard.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
+        _lock(guard)
         driver_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
         backend: Any = yoyo.get_backend(driver_url)  # type: ignore[no-untyped-call]
         try:
@@ -51,10 +54,26 @@ def _apply_folder(backend: Any, folder: Path) -> int:
     for migration in pending:
         # yoyo's own apply_one records a migration after it was committed: a process killed between the two would
         # leave a database that cannot be migrated. It also asks for the user's name, and in a container that has none.
-        with backend.transaction():
+        migration.load()
+        if not migration.use_transactions:
             migration.process_steps(backend, "apply")
+        with backend.transaction():
+            if migration.use_transactions:
+                migration.process_steps(backend, "apply")
             backend.mark_one(migration, log=False)
     return len(pending)
+
+
+def _lock(guard: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Wait for other processes that migrate this database, for at most LOCK_TIMEOUT_S seconds.
+
+    No statement waits for the lock: CREATE INDEX CONCURRENTLY of the process that has it would wait for that statement.
+    """
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while guard.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone() != (True,):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"another process has migrated this database for {LOCK_TIMEOUT_S} s")
+        time.sleep(LOCK_PAUSE_S)
 
 
 def _connect(url: str) -> psycopg.Connection[tuple[object, ...]]:

@@ -17,7 +17,7 @@ from nats.js.api import PubAck
 from prometheus_client import Counter, Gauge
 
 from shop.kit import event_spans
-from shop.kit.bus import Bus
+from shop.kit.bus import MAX_AGE_S, Bus
 from shop.kit.db import Connection, Database, Record
 from shop.kit.errors import Unavailable
 from shop.kit.events import EventData, OutboxRow, row
@@ -58,8 +58,9 @@ LATE_AFTER_S = 60.0
 PRUNE_ROWS = 5_000
 """Of each table in one statement, which is repeated after PRUNE_AGAIN_S while there are as many."""
 PRUNE_AGAIN_S = 1.0
-INBOX_RETENTION_FACTOR = 8
-"""Inbox rows are kept this many times longer than published events, which may be sent again until they are deleted."""
+INBOX_MARGIN_S = 24 * 3600.0
+"""Inbox rows are kept this much longer than an event can still be delivered: it may be sent again until its outbox row
+is removed, and the stream then has it for MAX_AGE_S."""
 LOCK_KEY = 0x4F555442
 
 INSERT = """
@@ -328,7 +329,7 @@ class Outbox:
 
     async def _prune(self, connection: Connection) -> int:
         """Delete old rows; how many there were of the table that had more."""
-        inbox_s = self._retention_s * INBOX_RETENTION_FACTOR
+        inbox_s = self._retention_s + MAX_AGE_S + INBOX_MARGIN_S
         return int(await connection.fetchval(PRUNE, self._retention_s, inbox_s, PRUNE_ROWS))
 
 

@@ -43,6 +43,8 @@ class ServiceSettings(BaseSettings):
     max_body_bytes: int = Field(default=65_536, ge=1_024)
     drain_seconds: float = Field(default=10.0, ge=0)
     outbox_retention_hours: float = Field(default=24.0, ge=0.1)
+    history_retention_days: float = Field(default=90.0, ge=1)
+    """How long it is kept how something went that has ended, such as the steps and changes of state of an order."""
     metrics: bool = True
     """False: nothing is counted and there is no /metrics, to compare with what counting costs."""
     discovery: Literal["fixed", "registry", "dns", "kubernetes"] = "fixed"

@@ -130,7 +130,6 @@ WITH addressed AS (
 )
 DELETE FROM contacts WHERE user_id = ANY ($1::uuid[]) RETURNING user_id, email
 """
-FORGET_FOOD_ORDERS = "DELETE FROM food_orders WHERE used_at < $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,10 +249,6 @@ class NotificationRepository:
             )
         )
         await self._database.execute(RECORD, *columns, now, lease)
-
-    async def forget_food_orders(self, before: datetime) -> None:
-        """Remove what is known of food orders without an event since this moment."""
-        await self._database.execute(FORGET_FOOD_ORDERS, before)
 
     async def list_own(self, user_id: UUID, before: UUID | None, limit: int) -> list[Record]:
         return await self._database.fetch(OWN, user_id, before, limit)

@@ -15,8 +15,9 @@ from shop.kit.db import Record
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.events import Received
 from shop.kit.formatting import formats
+from shop.kit.retention import Retention
 from shop.kit.tasks import poll
-from shop.notification import metrics
+from shop.notification import metrics, retention_repository
 from shop.notification.direct import Direct
 from shop.notification.domain import TEMPLATES, Channel, State
 from shop.notification.mailbox import Mailbox, MailboxProvider, TextMailboxProvider
@@ -27,9 +28,6 @@ from shop.notification.repository import NotificationRepository
 from shop.notification.sender import Sender
 from shop.notification.settings import Settings
 
-FOOD_ORDERS_KEPT_DAYS = 30
-"""After their last event; the broker keeps events for 7 days."""
-FORGET_EVERY_S = 3_600.0
 LOOK_EVERY_S = 5.0
 
 
@@ -66,7 +64,8 @@ class NotificationService:
             context.tasks.start(f"sender:{provider.channel}-{number}", sender.run)
         mailboxes = {one.channel: one for one in service._providers if isinstance(one, MailboxProvider)}
         service.direct = Direct(renderer, mailboxes)
-        context.tasks.start("food-orders", lambda: poll(service._forget_food_orders, FORGET_EVERY_S))
+        rules = retention_repository.rules(timedelta(days=settings.message_retention_days))
+        context.tasks.start("retention", Retention(context.database, context.clock, rules).run)
         context.tasks.start("queue", lambda: poll(service._look_at_queue, LOOK_EVERY_S))
         return service
 
@@ -91,10 +90,6 @@ class NotificationService:
                 metrics.QUEUED.labels(channel).set(messages)
                 if due:
                     self.wake_sender(channel)
-        return 0
-
-    async def _forget_food_orders(self) -> int:
-        await self.repository.forget_food_orders(self.clock.now() - timedelta(days=FOOD_ORDERS_KEPT_DAYS))
         return 0
 
     async def list_own(self, user_id: UUID, before: UUID | None, limit: int) -> list[Record]:

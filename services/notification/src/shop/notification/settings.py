@@ -23,6 +23,8 @@ class Settings(ServiceSettings):
     Text messages go to ``sms_webhook_url``, signed with ``sms_webhook_secret``; without it the mailbox keeps them where
     mail goes to it, too, and otherwise there are none. The shop's owner is alerted at ``sms_recipient``. With ``food``
     customers get messages about deliveries, with ``arcade`` players who want it mails about what they achieve.
+
+    ``message_retention_days`` after its creation a message that was sent, or that could not be sent, is removed.
     """
 
     service: ClassVar[str] = "notification"
@@ -38,6 +40,7 @@ class Settings(ServiceSettings):
     sms_recipient: str = ""
     food: bool = False
     arcade: bool = False
+    message_retention_days: float = Field(default=180.0, ge=10)
 
     @property
     def sends_to_mailbox(self) -> bool:

@@ -170,7 +170,7 @@ async def watch_order_events(
         return Response(status_code=204)
     service.watchers.check_capacity()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    events = stream.events(service.watchers, order, last_event_id)
+    events = stream.events(service.watchers, order, await service.resumable(order, last_event_id))
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 

@@ -133,12 +133,13 @@ GET = f"SELECT {ORDER} FROM orders o WHERE o.id = $1 AND ($2::uuid IS NULL OR o.
 
 BY_KEY = f"""
 SELECT {ORDER}, o.body_hash, s.refusal, t.at AS ended_at,
-       s.attempts = 1 AND s.lease_owner IS NOT NULL AND s.due_at > now() AS in_flight
-FROM orders o JOIN sagas s ON s.order_id = o.id
+       coalesce(s.attempts = 1 AND s.lease_owner IS NOT NULL AND s.due_at > now(), false) AS in_flight
+FROM orders o LEFT JOIN sagas s ON s.order_id = o.id
 LEFT JOIN order_transitions t ON t.order_id = o.id AND t.version = 2
 WHERE o.user_id = $1 AND o.idempotency_key = $2"""  # noqa: S608 - constants
 
-REFUSAL = "SELECT refusal FROM sagas WHERE order_id = $1"
+REFUSAL = """
+SELECT o.reason, s.refusal FROM orders o LEFT JOIN sagas s ON s.order_id = o.id WHERE o.id = $1"""
 
 LIST_OWN = f"""
 SELECT {ORDER} FROM orders o
@@ -164,10 +165,12 @@ ERASE_CONTACTS = """
 UPDATE food_orders f SET phone = NULL, note = '' FROM orders o
 WHERE o.id = f.order_id AND o.user_id = ANY ($1::uuid[]) AND o.kind = 'food' AND o.state <> 'pending'"""
 
-HISTORY = """
-SELECT order_id, kind, status, attempts, history, traceparent, deadline_at,
-       CASE WHEN status <> 'done' THEN due_at END AS next_attempt_at
-FROM sagas WHERE order_id = $1"""
+HISTORY = f"""
+SELECT o.id AS order_id, coalesce(s.kind, '{PLACE}') AS kind, coalesce(s.status, 'done') AS status,
+       coalesce(s.attempts, 0) AS attempts, coalesce(s.history, '[]') AS history,
+       coalesce(s.traceparent, '') AS traceparent, s.deadline_at,
+       CASE WHEN s.status <> 'done' THEN s.due_at END AS next_attempt_at
+FROM orders o LEFT JOIN sagas s ON s.order_id = o.id WHERE o.id = $1"""  # noqa: S608 - constants
 
 TRANSITIONS = """
 SELECT version, from_state, to_state, at, trace_id FROM order_transitions WHERE order_id = $1 ORDER BY version"""
@@ -255,8 +258,11 @@ class OrderRepository:
         return Stored(load_order(row), row["body_hash"], row["in_flight"], row["ended_at"], refusal)
 
     async def refusal(self, order_id: UUID) -> Rejected:
-        """Why a rejected order was rejected."""
-        return Rejected(**await self._database.fetchval(REFUSAL, order_id))
+        """Why a rejected order was rejected; without details once its history was removed."""
+        row = await self._database.fetchrow(REFUSAL, order_id)
+        if row is None:
+            raise LookupError(f"there is no order {order_id}")
+        return Rejected.load(row["refusal"]) or Rejected(row["reason"], "The order was rejected some time ago.")
 
     async def page(self, user_id: UUID | None, only: OrderFilter, before: UUID | None, limit: int) -> list[Order]:
         """Orders by descending id, which is newest first; of one user or of all."""
@@ -267,7 +273,7 @@ class OrderRepository:
         return [load_order(row) for row in rows]
 
     async def history(self, order_id: UUID) -> tuple[Record, list[Record]] | None:
-        """The saga's row and the order's transitions."""
+        """The saga's row and the order's transitions; both are empty of an order whose history was removed."""
         saga = await self._database.fetchrow(HISTORY, order_id)
         return None if saga is None else (saga, await self._database.fetch(TRANSITIONS, order_id))
 

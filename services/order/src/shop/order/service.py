@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -21,11 +22,12 @@ from shop.kit.http import Clients
 from shop.kit.idempotency import key_in_flight, key_reused
 from shop.kit.ids import new_id
 from shop.kit.logging import bind
+from shop.kit.retention import Retention
 from shop.kit.saga.engine import Progress, Rejected
 from shop.kit.saga.recovery import SagaRecovery
 from shop.kit.saga.runner import LeaseLost, SagaRun, SagaRunner
 from shop.kit.saga.store import SagaLease
-from shop.order import domain, errors, messages, metrics
+from shop.order import domain, errors, messages, metrics, retention_repository
 from shop.order.domain import PLACE, IllegalTransition, Order, State, Subject
 from shop.order.food_events import FoodEvents
 from shop.order.food_saga import order_steps
@@ -114,6 +116,8 @@ class OrderService:
         context.tasks.start("recovery", service.recovery.run)
         context.tasks.start("saga-metrics", service.recovery.measure)
         context.tasks.start("order-streams", service.watchers.run)
+        rules = [retention_repository.rule(timedelta(days=settings.history_retention_days))]
+        context.tasks.start("retention", Retention(context.database, context.clock, rules).run)
         return service
 
     async def close(self) -> None:
@@ -222,6 +226,12 @@ class OrderService:
     async def page(self, user_id: UUID | None, only: OrderFilter, before: UUID | None, limit: int) -> Sequence[Order]:
         """Orders, newest first; those of all users when ``user_id`` is None."""
         return await self._repository.page(user_id, only, before, limit)
+
+    async def resumable(self, order: Order, seen: int | None) -> int | None:
+        """The version from which a stream of the order goes on; None where the changes since ``seen`` were removed."""
+        if seen is None or not order.state.final or await self._repository.changes({order.id: seen}):
+            return seen
+        return None
 
     async def history(self, order_id: UUID) -> tuple[Record, list[Record]]:
         """The saga of an order and its transitions; Problem 404 ``unknown_order``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -17,8 +17,9 @@ from shop.kit.clock import Clock
 from shop.kit.ids import new_id
 from shop.kit.logging import decision
 from shop.kit.pages import cut_page, decode_cursor, encode_cursor
+from shop.kit.retention import Retention
 from shop.kit.tasks import poll
-from shop.restaurant import errors, sample
+from shop.restaurant import errors, retention_repository, sample
 from shop.restaurant.domain import Restaurant
 from shop.restaurant.hours import Closed
 from shop.restaurant.kitchen import Kitchens
@@ -74,6 +75,8 @@ class RestaurantService:
 
         context.tasks.start("tickets-due", move_due)
         context.tasks.start("kitchen-streams", service.streams.run)
+        rules = [retention_repository.rule(timedelta(days=settings.history_retention_days))]
+        context.tasks.start("retention", Retention(context.database, context.clock, rules).run)
         return service
 
     async def close(self) -> None:

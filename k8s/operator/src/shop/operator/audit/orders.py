@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from shop.operator.audit.model import Audit, Finding
 
+ENDED = ("rejected", "cancelled", "delivered")
 LEGAL = {
     ("pending", "confirmed"),
     ("pending", "rejected"),
@@ -74,18 +75,25 @@ async def one_order_per_key(audit: Audit) -> Finding:
 
 
 async def legal_transitions(audit: Audit) -> Finding:
-    """Every change of state is one of the allowed ones, they follow each other, and end in the order's state."""
+    """Every change of state is one of the allowed ones, they follow each other, and end in the order's state.
+
+    The changes of an order that ended long ago may have been removed, all of them together.
+    """
     rows = await audit.fetch(
         "order",
         "SELECT o.id::text AS id, o.state, o.version,"
+        " o.state = ANY ($2) AND o.updated_at <= (SELECT ended_until FROM removed_history) AS may_be_removed,"
         " coalesce(array_agg(t.version ORDER BY t.version) FILTER (WHERE t.version IS NOT NULL), '{}') AS versions,"
         " coalesce(array_agg(t.from_state ORDER BY t.version) FILTER (WHERE t.version IS NOT NULL), '{}') AS befores,"
         " coalesce(array_agg(t.to_state ORDER BY t.version) FILTER (WHERE t.version IS NOT NULL), '{}') AS afters"
         " FROM orders o LEFT JOIN order_transitions t ON t.order_id = o.id WHERE o.updated_at < $1 GROUP BY o.id",
         audit.cutoff,
+        ENDED,
     )
     finding = Finding(len(rows))
     for row in rows:
+        if row["may_be_removed"] and not row["versions"]:
+            continue
         befores, afters = list(row["befores"]), list(row["afters"])
         if problem := _problem(row["state"], row["version"], list(row["versions"]), befores, afters):
             finding.violations[row["id"]] = problem
