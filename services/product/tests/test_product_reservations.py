@@ -23,6 +23,7 @@ from shop.kit.tasks import Tasks
 from shop.product.domain import Request
 from shop.product.repository import MOVE, ProductRepository
 from shop.product.reservations import LOCK, RESERVE, ReservationRepository
+from shop.product.service import StockCount
 
 
 async def test_a_hundred_orders_for_ten_copies(service: RunningService) -> None:
@@ -272,6 +273,11 @@ async def test_the_database_refuses_inconsistent_rows(service: RunningService, s
     await service.release(released_order)
     with pytest.raises(asyncpg.IntegrityConstraintViolationError):
         await service.database.execute(statement)
+
+
+async def test_counting_stock_takes_a_small_part_of_the_time_however_much_was_sold(service: RunningService) -> None:
+    count = StockCount(ProductRepository(service.database), 60.0)
+    assert [count.pause_after_s(took_s) for took_s in (0.01, 0.2, 2.0)] == [60.0, 60.0, 600.0]
 
 
 async def test_products_without_stock_and_with_a_wrong_one_are_counted(service: RunningService) -> None:

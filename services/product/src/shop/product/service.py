@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
@@ -20,7 +22,6 @@ from shop.kit.db import Record
 from shop.kit.errors import Problem, Unavailable
 from shop.kit.logging import decision
 from shop.kit.pages import cut_page, decode_cursor
-from shop.kit.tasks import poll
 from shop.product import errors, metrics
 from shop.product.domain import Request, Shortage, merged
 from shop.product.reads import Answer as Read
@@ -35,29 +36,39 @@ log = logging.getLogger(__name__)
 MAX_CALLS_PER_BATCH = 32
 BATCHES_INFLIGHT = 1
 """One batch at a time per process: batches for the same product would only wait for each other's locks."""
+REST = 300
 
 
 class StockCount:
-    """Measures what is sold out and whether the stock is right, every ``pause_s`` seconds."""
+    """Measures what is sold out and whether the stock is right, every ``pause_s`` seconds.
+
+    It reads all that was ever sold, so it pauses REST times as long as it takes.
+    """
 
     def __init__(self, products: ProductRepository, pause_s: float) -> None:
         self._products = products
         self._pause_s = pause_s
 
     async def run(self) -> None:
-        await poll(self._count, self._pause_s)
+        while True:
+            began = time.monotonic()
+            await self._count()
+            await asyncio.sleep(self.pause_after_s(time.monotonic() - began))
 
-    async def _count(self) -> int:
+    def pause_after_s(self, took_s: float) -> float:
+        """How long to pause after a count that took so long."""
+        return max(self._pause_s, took_s * REST)
+
+    async def _count(self) -> None:
         try:
             sold_out, drift = await self._products.count_stock()
         except Unavailable:
-            return 0
+            return
         metrics.SOLD_OUT.set(sold_out)
         metrics.DRIFT.set(drift)
         if drift:
             message = "the stock of %d products is not what movements and reservations leave"
             log.error(message, drift, extra={"event": "stock_drift", "products": drift})
-        return 0
 
 
 class ProductService:
