@@ -51,9 +51,12 @@ PIECES = 1_000_000
 RATE_PER_S, SECONDS, WARM_UP_S, STEP_S = 20.0, 10.0, 3.0, 6.0
 READS = 200
 """Of each kind, one after the other."""
-SQL_TIME = """
-SELECT coalesce(sum(total_exec_time), 0)::float8 FROM pg_stat_statements
-JOIN pg_database ON pg_database.oid = dbid WHERE datname LIKE 'shop\\_%'"""
+SQL_TIMES = """
+SELECT datname || ': ' || left(regexp_replace(query, '\\s+', ' ', 'g'), 90) AS statement, sum(total_exec_time) AS ms
+FROM pg_stat_statements JOIN pg_database ON pg_database.oid = dbid JOIN pg_roles ON pg_roles.oid = userid
+WHERE datname LIKE 'shop\\_%' AND rolname LIKE 'shop\\_%' GROUP BY 1"""
+DEAREST = 6
+"""Statements that a result names."""
 SIZE = "SELECT sum(pg_database_size(datname))::bigint FROM pg_database WHERE datname LIKE 'shop\\_%'"
 SOME_PRODUCTS = "SELECT id FROM products ORDER BY md5(id::text) LIMIT $1"
 REMOVED_AFTER = timedelta(days=1)
@@ -98,17 +101,27 @@ class Subject:
     async def orders_at(self, rate: float = RATE_PER_S) -> Json:
         """Latency, processor time and time in PostgreSQL of an order."""
         await measure(self.local, self.crowd, Plan("warm-up", rate, 0.0, WARM_UP_S, seed=1))
-        before = await self._scalar("", SQL_TIME)
+        before = await self._sql_times()
         found = await measure(self.local, self.crowd, Plan("orders", rate, 0.0, SECONDS, seed=2))
-        sql_ms = (await self._scalar("", SQL_TIME) - before) / max(1, found.finished)
+        spent = {name: ms - before.get(name, 0.0) for name, ms in (await self._sql_times()).items()}
+        dearest = sorted(spent, key=lambda name: -spent[name])[:DEAREST]
         return {
             "p50_ms": found.orders.p50_ms,
             "p99_ms": found.orders.p99_ms,
             "errors": found.orders.errors,
             "statements": found.statements_per_order,
             "cpu_ms": found.cpu_ms_per_order,
-            "sql_ms": round(sql_ms, 3),
+            "sql_ms": round(sum(spent.values()) / max(1, found.finished), 3),
+            "dearest": {name: round(spent[name] / max(1, found.finished), 3) for name in dearest},
         }
+
+    async def _sql_times(self) -> dict[str, float]:
+        """Milliseconds so far by statement."""
+        connection = await asyncpg.connect(self.local.database_url())
+        try:
+            return {row["statement"]: row["ms"] for row in await connection.fetch(SQL_TIMES)}
+        finally:
+            await connection.close()
 
     async def highest_rate(self) -> Json:
         """Orders a second that are sustained, and where the processor time goes at that rate."""
@@ -228,6 +241,7 @@ async def _with_orders(subject: Subject) -> Json:
         "new_order": await subject.orders_at(),
         "orders_of_a_customer": await subject.timed(customers, subject.admin),
         "newest_orders": await subject.timed(["/orders/all?limit=20"] * READS, subject.admin),
+        "pending_orders": await subject.timed(["/orders/all?limit=20&state=pending"] * READS, subject.admin),
         "removal_of_1000_ms": removal_ms,
         "stock_comparison_ms": await subject.statement_ms("product", COUNT_STOCK),
     }

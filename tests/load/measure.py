@@ -11,6 +11,7 @@ import asyncpg
 import psutil
 
 from shop.devkit.testing import wait_until
+from shop.kit.retention import first_id
 from tests.load import counters, open_loop
 from tests.load.local_shop import LocalShop, Usage
 from tests.load.shoppers import Crowd
@@ -18,11 +19,11 @@ from tests.load.shoppers import Crowd
 SETTLE_TIMEOUT_S = 120.0
 CLOCK_SLACK = timedelta(milliseconds=50)
 PERCENTS = (50, 95, 99)
-UNFINISHED = "SELECT count(*) FROM orders WHERE created_at >= $1 AND state = 'pending'"
-FINISHED = """
+UNFINISHED = f"SELECT count(*) FROM orders WHERE id >= {first_id('$1')} AND state = 'pending'"
+FINISHED = f"""
 SELECT count(*) AS orders,
        coalesce(extract(epoch FROM max(updated_at) - min(created_at)), 0)::float8 AS seconds
-FROM orders WHERE created_at >= $1 AND state = 'confirmed'"""
+FROM orders WHERE id >= {first_id("$1")} AND state = 'confirmed'"""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import pytest
 from services.order.tests.conftest import ADDRESS, Shop
 from shop.kit.batch import one_by_one_on_error
 from shop.kit.ids import new_id
-from shop.order.domain import Line, Order
-from shop.order.repository import OrderRepository
-from shop.order.rows import NewOrder
+from shop.order.domain import Line, Order, State
+from shop.order.repository import LIST_PENDING, OrderRepository
+from shop.order.rows import NewOrder, OrderFilter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -65,6 +65,22 @@ async def test_an_error_of_a_single_row_is_raised() -> None:
 
     with pytest.raises(ValueError, match="7"):
         await one_by_one_on_error(refuse)([7])
+
+
+async def test_pending_orders_are_found_by_their_sagas_however_many_others_there_are(shop: Shop) -> None:
+    orders, pending = repository_of(shop), [new("1"), new("2"), new("3")]
+    for one in pending:
+        await orders.insert(one)
+    await shop.place()
+    last, *older = [one.order.id for one in reversed(pending)]
+    only = OrderFilter(State.PENDING)
+    assert [order.id for order in await orders.page(None, only, None, 2)] == [last, older[0]]
+    assert [order.id for order in await orders.page(None, only, last, 2)] == older
+    connection = await asyncpg.connect(shop.database_url)
+    await connection.execute("SET enable_seqscan = off")
+    plan = await connection.fetch(f"EXPLAIN {LIST_PENDING}", None, 2)
+    await connection.close()
+    assert "sagas_due" in "\n".join(row[0] for row in plan)
 
 
 async def test_waiting_sagas_are_counted(shop: Shop) -> None:
