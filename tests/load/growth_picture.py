@@ -8,7 +8,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 WIDTH_PX, HEIGHT_PX, LEFT_PX, TOP_PX, LINE_PX = 560, 260, 70, 56, 18
-COLOURS = ("#0b6e4f", "#3566b8", "#b35c00", "#7a3e9d", "#8a94a6", "#b3261e")
+COLOURS = ("#0b6e4f", "#3566b8", "#b35c00", "#7a3e9d", "#b3a000", "#8a94a6", "#b3261e")
 STYLE = "text{font:12px system-ui,sans-serif;fill:#1f2733}.title{font-weight:600}.small{font-size:11px;fill:#5a6475}"
 Json = dict[str, Any]
 
@@ -33,6 +33,7 @@ PANELS = {
             ("new order at 20/s, p99", ("new_order", "p99_ms")),
             ("new order, in PostgreSQL", ("new_order", "sql_ms")),
             ("a customer's orders, p50", ("orders_of_a_customer", "p50_ms")),
+            ("pending orders of all, p50", ("pending_orders", "p50_ms")),
             ("removing 1,000 histories", ("removal_of_1000_ms",)),
             ("comparing all stock, in the background", ("stock_comparison_ms",)),
         ),
@@ -64,8 +65,8 @@ PANELS = {
         "/s",
         (("everything and the load generator", ("sustained_per_s",)),),
         (
-            "one core: processor time, of which PostgreSQL takes most",
-            "more: one process of order, then the hottest row; next: more processes of order, a node for PostgreSQL",
+            "one core: processor time, of which order and PostgreSQL take half",
+            "more: the core of one process of order; next: more processes of order, a node for PostgreSQL",
         ),
     ),
     "replicas": Panel(

@@ -38,6 +38,9 @@ def test_a_picture_has_a_line_for_each_figure_and_what_limits() -> None:
 
 
 def test_a_figure_that_is_missing_leaves_a_gap() -> None:
-    found = [{"orders": 10, "removal_of_1000_ms": 5.0}, {"orders": 100, "removal_of_1000_ms": None}]
+    found: list[growth_picture.Json] = [
+        {"orders": 10, "removal_of_1000_ms": 5.0},
+        {"orders": 100, "removal_of_1000_ms": None},
+    ]
     drawn = growth_picture.picture(growth_picture.PANELS["orders"], found)
     assert "removing 1,000 histories: 5, -" in drawn
