@@ -1,1 +1,3 @@
-DROP INDEX products_by_age;
+-- transactional: false
+
+DROP INDEX CONCURRENTLY IF EXISTS products_by_age;
