@@ -114,7 +114,8 @@ async def test_services_are_scaled_and_restarted_under_load_and_one_of_several_m
     )
     assert ordered
     assert {answer.status for answer in ordered} <= {201, 202}
-    assert set(await asyncio.gather(*(ends_as(api, answer) for answer in ordered))) == {"confirmed"}
+    assert {answer.body["state"] for answer in ordered if answer.status == 201} == {"confirmed"}
+    assert {await ends_as(api, answer) for answer in ordered if answer.status == 202} <= {"confirmed"}
     assert all(pids(shop)[name] != pid for name, pid in old.items() if name.startswith("product-"))
     for noun in SCALED:
         await asyncio.to_thread(shop.local.scale, noun, 1)

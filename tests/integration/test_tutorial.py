@@ -20,7 +20,7 @@ BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 IN_DOCUMENT = "http://localhost:8080"
 """The shop of the document; that of the test is elsewhere."""
 END = "end of the block"
-LIMIT_S = 120
+LIMIT_S = 300
 SHOWN = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 """How the document abbreviates outputs."""
 

@@ -206,11 +206,12 @@ class Tracked:
     streams: Sequence[tuple[str, str]]
     received: list[float] = field(default_factory=list)
     open: int = 0
+    _watching: Sequence[asyncio.Task[None]] = ()
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Every watcher has its stream."""
-        watching = [asyncio.create_task(self._watch(path, token)) for path, token in self.streams]
+        self._watching = watching = [asyncio.create_task(self._watch(path, token)) for path, token in self.streams]
         try:
             await wait_until(lambda: self.open == len(self.streams), OPENED_WITHIN_S, "every stream")
             yield
@@ -225,7 +226,10 @@ class Tracked:
         began = time.perf_counter()
         codes = await asyncio.gather(*(self._report(path, token, seconds) for path, token in self.reports))
         took_s = time.perf_counter() - began
-        return Done(len(self.received), took_s, list(self.received), sum(codes, Counter()))
+        errors = sum(codes, Counter())
+        if ended := sum(task.done() for task in self._watching):
+            errors["stream ended"] = ended
+        return Done(len(self.received), took_s, list(self.received), errors)
 
     async def _watch(self, path: str, token: str) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -241,7 +241,12 @@ class Bench:
 
 
 def _cpu_s(pids: Iterable[int]) -> float:
-    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+    """Of those that still run."""
+    used_s = 0.0
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            used_s += sum(psutil.Process(pid).cpu_times()[:2])
+    return used_s
 
 
 def _closed(system: Any) -> Pair:

@@ -269,6 +269,8 @@ async def test_a_request_that_was_lost_goes_to_another_instance(
             answer = await shop.client.request(method, "/api/v1/orders", headers=shop.customer() | headers)
             assert answer.status_code == 200
         assert stopping.requests
+        [closing] = [one for one in shop.gateway.upstreams["order"].instances if one.base_url == stopping_url]
+        assert closing.breaker._failures == len(stopping.requests)
 
 
 async def test_a_connection_may_be_reset_before_anything_is_written_to_it(

@@ -167,6 +167,9 @@ def test_an_instance_that_has_registered_after_it_refused_connections_gets_reque
     fleet[0].breaker.open()
     fleet.balancer.update({address: About(id="order-1", version="2")})
     assert fleet.picks(1) == {-1: 1}
+    fleet[0].refused = True
+    fleet.balancer.update({address: About()})
+    assert fleet.picks(1) == {-1: 1}
 
 
 def fails(fleet: Fleet, number: int, times: int) -> None:

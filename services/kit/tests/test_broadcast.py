@@ -48,6 +48,11 @@ async def test_a_broadcast_reaches_every_listener(buses: list[Bus]) -> None:
         task.cancel()
 
 
+async def test_what_the_stream_of_a_service_would_store_is_refused(buses: list[Bus]) -> None:
+    with pytest.raises(ValueError, match="may be stored"):
+        await buses[0].broadcast("product.reads", b"changed")
+
+
 async def test_without_a_broker_nothing_is_sent_and_nothing_fails() -> None:
     bus = Bus("nats://127.0.0.1:9", "alone")
     await bus.broadcast(SUBJECT, b"position")

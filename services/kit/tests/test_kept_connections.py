@@ -116,13 +116,34 @@ async def test_expired_connections_are_replaced(database: Database) -> None:
     assert await database.fetchval(BACKEND) != before
 
 
+async def test_connections_that_expire_while_they_are_used_are_not_kept(
+    database: Database, admin: asyncpg.Connection
+) -> None:
+    statements = await blocked_statements(database, admin)
+    await kept(database).expire_connections()
+    await admin.execute("SELECT pg_advisory_unlock(1)")
+    await asyncio.gather(*statements)
+    assert not kept(database)._kept
+
+
+async def test_a_statement_that_ends_while_the_pool_is_closed_keeps_nothing(
+    url: str, admin: asyncpg.Connection
+) -> None:
+    database = await Database.connect(url, pool_size=2, application="test")
+    statements = await blocked_statements(database, admin)
+    closing = asyncio.create_task(database.close())
+    await wait_until(lambda: kept(database)._waiting)
+    await admin.execute("SELECT pg_advisory_unlock(1)")
+    await asyncio.gather(closing, *statements)
+    assert not kept(database)._kept
+
+
 async def test_what_is_not_used_goes_back(database: Database, admin: asyncpg.Connection) -> None:
     kept(database)._idle_s = 0.05
     statements = await blocked_statements(database, admin)
     await admin.execute("SELECT pg_advisory_unlock(1)")
     await asyncio.gather(*statements)
-    await wait_until(lambda: not kept(database)._kept)
-    assert kept(database).get_idle_size() == 2
+    await wait_until(lambda: not kept(database)._kept and kept(database).get_idle_size() == 2)
 
 
 async def test_after_many_statements_a_connection_goes_back(

@@ -27,10 +27,12 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def sized(scope: Scope, receive: Receive, send: Send) -> None:
-    """A body of the length in the path; /broken sends the head alone."""
-    broken = scope["path"] == "/broken"
-    length = 5 if broken else int(scope["path"][1:])
+    """A body of the length in the path; /broken sends the head alone, and /late first a piece without content."""
+    broken, late = scope["path"] == "/broken", scope["path"] == "/late"
+    length = 5 if broken or late else int(scope["path"][1:])
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % length)]})
+    if late:
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
     if not broken:
         await send({"type": "http.response.body", "body": b"x" * length})
 
@@ -157,3 +159,9 @@ async def test_a_head_without_a_body_is_sent(request_line: bytes) -> None:
     head, _, body = found.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200")
     assert not body
+
+
+async def test_the_first_piece_of_a_body_may_be_empty() -> None:
+    async with serving(sized) as port:
+        found = await exchange(port, b"GET /late HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert found.endswith(b"\r\n\r\nxxxxx")

@@ -19,6 +19,7 @@ from shop.devkit.testing import wait_until
 from shop.kit import draining
 from shop.kit.balancing.instance import About
 from shop.kit.bus import Bus
+from shop.kit.discovery import registry as registry_module
 from shop.kit.discovery.dns import DnsDiscovery
 from shop.kit.discovery.membership import Membership, Registration
 from shop.kit.discovery.registry import BUCKET, Registry
@@ -115,7 +116,10 @@ async def test_nothing_is_missed_between_what_is_stored_and_what_is_heard(join: 
     await wait_until(lambda: stored <= {each.id for found in late.seen for each in found.values()})
 
 
-async def test_a_process_that_starts_knows_the_others_before_it_serves(join: Join) -> None:
+async def test_a_process_that_starts_knows_the_others_before_it_serves(
+    join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "KNOWN_WITHIN_S", WAIT_S)
     one = join(1)
     await wait_until(lambda: one.found == {"order-1"})
     late = join(2, urls=("http://127.0.0.1:1",))

@@ -11,6 +11,7 @@ from shop.devkit.testing import DatabaseFor
 from shop.kit import retention
 from shop.kit.clock import FixedClock
 from shop.kit.db import Database
+from shop.kit.errors import Unavailable
 from shop.kit.ids import new_id
 from shop.kit.retention import MAX_REMOVED, Retention, Rule, first_id
 
@@ -52,6 +53,14 @@ async def test_what_is_old_is_removed_a_bounded_number_at_once(database: Databas
     assert await count(database) == 15
     assert not await kept.remove_once()
     assert await count(database) == 5
+
+
+async def test_a_rule_that_fails_keeps_no_other_from_being_applied(database: Database) -> None:
+    await write(database, 5, NOW - timedelta(days=31))
+    ended = "SELECT 1 FROM pg_terminate_backend(pg_backend_pid()) WHERE $1::timestamptz < now()"
+    with pytest.raises(Unavailable):
+        await Retention(database, FixedClock(NOW), [Rule("slow", timedelta(days=1), ended), RULE]).remove_once()
+    assert await count(database) == 0
 
 
 async def test_of_several_replicas_one_removes(database: Database) -> None:

@@ -58,8 +58,8 @@ async def other(service: RunningService, running: Running) -> AsyncIterator[http
     first, second = product_app(settings), product_app(settings)
     async with running(first) as client, running(second) as other_client:
         service.client = client
-        apps = (first, second)
-        await wait_until(lambda: all(app.state.service._siblings.known for app in apps), what="each other's messages")
+        one, another = (app.state.service._siblings for app in (first, second))
+        await wait_until(lambda: one._name in another.known and another._name in one.known)
         yield other_client
 
 
@@ -97,7 +97,7 @@ async def test_other_instances_hear_of_reservations_and_releases(
 
 async def test_an_instance_that_is_gone_is_waited_for_once(nats_url: str) -> None:
     tasks, buses = Tasks(), [Bus(nats_url, "first"), Bus(nats_url, "second")]
-    siblings = [Siblings(bus, ReadCache(LONG_S), wait_s=0.2) for bus in buses]
+    siblings = [Siblings(bus, ReadCache(LONG_S), wait_s=LONG_S) for bus in buses]
     for bus in buses:
         bus.start(tasks)
     hearing = [asyncio.create_task(one.hear()) for one in siblings]
@@ -106,6 +106,7 @@ async def test_an_instance_that_is_gone_is_waited_for_once(nats_url: str) -> Non
     assert siblings[0].known
     hearing[1].cancel()
     await asyncio.gather(hearing[1], return_exceptions=True)
+    siblings[0]._wait_s = 0.05
     await siblings[0].invalidated_everywhere([uuid4()])
     assert not siblings[0].known
     hearing[0].cancel()

@@ -53,6 +53,8 @@ ACK_WAIT_S = 30.0
 MAX_ACK_PENDING = 2_048
 CLOSE_TIMEOUT_S = 2.0
 MAX_PENDING_BROADCASTS = 256
+BROADCASTS = "live."
+"""What the subjects of broadcasts begin with: no service has this noun."""
 BROKER_ERRORS = (NatsError, OSError, TimeoutError)
 """What a call raises while the broker stops, starts, has lost a stream or cannot be reached."""
 
@@ -255,7 +257,13 @@ class Bus:
             return await self.stream.publish_async(subject, payload, headers=sent)
 
     async def broadcast(self, subject: str, payload: bytes) -> None:
-        """Send to the processes that listen now. Nothing is stored; without a connection nothing is sent."""
+        """Send to the processes that listen now. Nothing is stored; without a connection nothing is sent.
+
+        ValueError for a subject that does not begin with `BROADCASTS`: the stream of a service stores all that begins
+        with the service's noun.
+        """
+        if not subject.startswith(BROADCASTS):
+            raise ValueError(f"{subject} may be stored in a stream")
         if self.connected:
             with contextlib.suppress(*BROKER_ERRORS):
                 await self._client.publish(subject, payload)

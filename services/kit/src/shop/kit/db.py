@@ -143,12 +143,12 @@ class Database(Connection):
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=STATEMENT_TIMEOUT_S,
                 statement_cache_size=STATEMENT_CACHE_SIZE if pooler == "none" else 0,
-                max_inactive_connection_lifetime=IDLE_CONNECTION_LIFETIME_S,
+                max_inactive_connection_lifetime=IDLE_CONNECTION_LIFETIME_S / 2,
                 init=_prepare,
                 reset=_no_reset,
                 server_settings={"application_name": application, "timezone": "UTC"},
             )
-        kept = KeptConnections(pool, IDLE_CONNECTION_LIFETIME_S)
+        kept = KeptConnections(pool, IDLE_CONNECTION_LIFETIME_S / 2)
         _measure(kept, pool_size)
         return cls(kept, pooler)
 

@@ -27,6 +27,8 @@ class KeptConnections:
         self._kept: deque[tuple[Any, float]] = deque()
         """With the time when each was used last, the newest at the end."""
         self._waiting = 0
+        self._generation = 0
+        """Grows when those that are open are to be replaced."""
         self._until_return = STATEMENTS_BEFORE_RETURN
         self._timer: asyncio.TimerHandle | None = None
         """Runs while connections are kept: at rest nothing else gives them back."""
@@ -48,6 +50,7 @@ class KeptConnections:
         await self._run("executemany", sql, rows)
 
     async def _run(self, method: str, *args: Any) -> Any:
+        generation = self._generation
         connection = await self.acquire()
         try:
             result = await getattr(connection, method)(*args)
@@ -55,7 +58,7 @@ class KeptConnections:
             await self._pool.release(connection)
             raise
         self._until_return -= 1
-        if self._waiting or self._until_return <= 0:
+        if self._waiting or self._until_return <= 0 or generation != self._generation:
             self._until_return = STATEMENTS_BEFORE_RETURN
             await self._pool.release(connection)
         else:
@@ -99,6 +102,7 @@ class KeptConnections:
 
     async def expire_connections(self) -> None:
         """Have those that are open now replaced when they have been used."""
+        self._generation += 1
         await self._pool.expire_connections()
         await self._return_all()
 
@@ -108,6 +112,7 @@ class KeptConnections:
 
     async def close(self) -> None:
         self._stop_looking()
+        self._waiting += 1  # what ends from now on goes back, too
         await self._return_all()
         await self._pool.close()
 
@@ -123,7 +128,7 @@ class KeptConnections:
         return self._pool.get_size()
 
     def get_idle_size(self) -> int:
-        return self._pool.get_idle_size() + len(self._kept)
+        return self._pool.get_idle_size() + sum(_is_open(connection) for connection, _ in self._kept)
 
 
 def _is_open(connection: Any) -> bool:

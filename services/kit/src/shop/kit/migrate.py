@@ -64,6 +64,10 @@ def _apply_folder(backend: Any, folder: Path) -> int:
     return len(pending)
 
 
+class Unreachable(Exception):
+    """No connection to the database."""
+
+
 def _lock(guard: psycopg.Connection[tuple[object, ...]]) -> None:
     """Wait for other processes that migrate this database, for at most LOCK_TIMEOUT_S seconds.
 
@@ -80,11 +84,15 @@ def _connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
     for left in reversed(range(CONNECT_TRIES)):
         try:
             return psycopg.connect(url, autocommit=True, connect_timeout=3)
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
             if not left:
-                raise
+                raise Unreachable(str(error)) from error
             time.sleep(CONNECT_PAUSE_S)
     raise AssertionError
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def main() -> None:
@@ -97,9 +105,10 @@ def main() -> None:
         sys.exit("SHOP_DATABASE_URL is not set: it names the database to migrate.")
     try:
         count = apply(service, url)
-    except psycopg.OperationalError as error:
-        reason = " ".join(str(error).split())
-        sys.exit(f"{service}: the database at {urlsplit(url).hostname} cannot be reached: {reason}")
+    except Unreachable as error:
+        sys.exit(f"{service}: the database at {urlsplit(url).hostname} cannot be reached: {_in_one_line(error)}")
+    except (psycopg.Error, TimeoutError) as error:
+        sys.exit(f"{service}: the migration failed: {_in_one_line(error)}")
     sys.stdout.write(f"{service}: {count} migrations applied\n")
 
 

@@ -39,7 +39,7 @@ class JoinedAnswer:
 
     def write(self, data: bytes) -> None:
         if self._head is not None:
-            self._transport.writelines((self._head, data))
+            self._transport.write(self._head + data)
             self._forward()
         elif not self._cycle.response_started:
             self._transport.write(data)

@@ -17,6 +17,7 @@ from prometheus_client import Counter
 
 from shop.kit.clock import Clock
 from shop.kit.db import Database
+from shop.kit.errors import Unavailable
 from shop.kit.exposition import start_at_zero
 
 REMOVED = Counter("shop_retention_removed_total", "Rows or histories that were removed because of their age", ["rule"])
@@ -70,9 +71,19 @@ class Retention:
             await asyncio.sleep(AGAIN_S if more else LOOK_EVERY_S)
 
     async def remove_once(self) -> bool:
-        """Apply each rule once, in a transaction of its own; whether one of them may have more to remove."""
-        removed = [await self._apply(rule) for rule in self._rules]
-        return max(removed, default=0) >= MAX_REMOVED
+        """Apply each rule once, in a transaction of its own; whether one of them may have more to remove.
+
+        One that fails keeps no other from being applied; the first failure is raised at the end.
+        """
+        removed, failures = [0], list[Exception]()
+        for rule in self._rules:
+            try:
+                removed.append(await self._apply(rule))
+            except Unavailable as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return max(removed) >= MAX_REMOVED
 
     async def _apply(self, rule: Rule) -> int:
         async with self._database.transaction() as connection:

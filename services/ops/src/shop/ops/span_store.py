@@ -144,9 +144,13 @@ class SpanRepository:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def _add(self, spans: Sequence[Span]) -> int:
-        with self._connection:
-            kept = sum(self._add_one(span) for span in spans)
-        self._evict(time.time_ns())
+        try:
+            with self._connection:
+                kept = sum(self._add_one(span) for span in spans)
+            self._evict(time.time_ns())
+        except sqlite3.Error:  # what was counted may have been rolled back
+            self._spans = self._connection.execute(COUNT).fetchone()[0]
+            raise
         return kept
 
     def _add_one(self, span: Span) -> bool:

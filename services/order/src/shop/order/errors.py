@@ -8,7 +8,7 @@ from shop.kit.errors import FieldError, Problem
 from shop.kit.saga.engine import Rejected
 from shop.order.domain import IllegalTransition, State
 
-STATUS_BY_CODE = {
+STATUS_BY_CODE = {  # of whatever step: an order whose history was removed has only the code left
     "unknown_product": 404,
     "insufficient_stock": 409,
     "price_changed": 409,
@@ -16,6 +16,17 @@ STATUS_BY_CODE = {
     "amount_below_minimum": 422,
     "amount_not_payable": 422,
     "payment_refused": 409,
+    "payment_declined": 402,
+    "unknown_coupon": 422,
+    "coupon_expired": 422,
+    "coupon_exhausted": 422,
+    "coupon_minimum_not_met": 422,
+    "coupon_inactive": 422,
+    "coupon_not_started": 422,
+    "coupon_already_used": 422,
+    "currency_mismatch": 422,
+    "country_not_served": 422,
+    "food_not_offered": 422,
     "unknown_restaurant": 404,
     "unknown_item": 404,
     "invalid_choices": 422,

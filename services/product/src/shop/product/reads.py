@@ -1,6 +1,6 @@
 """Answers for readers, serialised once and kept until what they show changes.
 
-A process drops an answer before it answers the change, so whoever reads afterwards gets the new one. Other instances
+A process drops an answer before it answers the change, so a later read gets the new one. Other instances
 are sent the ids; an administrator's change is answered when they have confirmed it. What gets lost between them, and
 what changes the database past the service, is seen after the time to live.
 """
@@ -23,7 +23,7 @@ MAX_PRODUCTS = 2_048
 MAX_PAGES = 256
 """Each reservation looks through all of them."""
 ETAG_BYTES = 9
-SUBJECT = "product.reads"
+SUBJECT = "live.product.reads"
 MAX_SIBLINGS = 1_000
 
 type Found = tuple[bytes, Collection[UUID]]
@@ -171,8 +171,8 @@ class Siblings:
         """Say that it is there, and again after each lost connection."""
         await subscribed.wait()
         while True:
-            await self._send("here")
             changed.clear()
+            await self._send("here")
             await changed.wait()
 
     async def _heard(self, message: Mapping[str, Any]) -> None:

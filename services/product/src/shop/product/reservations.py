@@ -175,7 +175,10 @@ class ReservationRepository:
             raise ConcurrentChange
 
     async def release(self, order_ids: Sequence[UUID], now: datetime) -> list[UUID]:
-        """Release what the orders hold, once, and keep unknown orders from reserving; return the restocked products."""
+        """Release what the orders hold, once, and keep unknown orders from reserving; return their products.
+
+        Those too that were restocked before: an earlier call may have done it and failed afterwards.
+        """
         for _ in range(MAX_ATTEMPTS):
             try:
                 return await self._release(sorted(set(order_ids)), now)
@@ -185,9 +188,11 @@ class ReservationRepository:
 
     async def _release(self, order_ids: Sequence[UUID], now: datetime) -> list[UUID]:
         async with self._database.transaction() as connection:
-            await connection.fetch(LOCK_RELEASED, order_ids)
+            locked = [row["id"] for row in await connection.fetch(LOCK_RELEASED, order_ids)]
             released = [row["order_id"] for row in await connection.fetch(RELEASE, order_ids, now)]
-            return [row["id"] for row in await connection.fetch(RESTOCK, released)] if released else []
+            if released:
+                locked += [row["id"] for row in await connection.fetch(RESTOCK, released)]
+            return locked
 
 
 async def sell(database: Database, consumer: str, sales: Sequence[tuple[UUID, UUID]], now: datetime) -> set[UUID]:

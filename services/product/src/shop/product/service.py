@@ -218,8 +218,8 @@ class ProductService:
 
     async def release(self, order_ids: Sequence[UUID]) -> None:
         """Release what the orders hold, sold or not; an order that reserved nothing yet cannot reserve afterwards."""
-        grown = await self._reservations.release(order_ids, self._clock.now())
-        await self._stock_changed(grown)
+        products = await self._reservations.release(order_ids, self._clock.now())
+        await self._stock_changed(set(products))
 
     async def close(self) -> None:
         await self._reserving.close()

@@ -72,7 +72,8 @@ def main() -> None:
             importlib.import_module(module)
     gc.collect()
     make_immortal()
-    ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(AttributeError):  # glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
     gc.freeze()
     _answer({"ready": True})
     for line in sys.stdin.buffer:

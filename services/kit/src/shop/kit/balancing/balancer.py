@@ -83,7 +83,7 @@ class Balancer:
             for one in added:
                 one.breaker.hold_open(self._held_until - now)
         for one in kept:
-            if one.refused and one.about != found[one.base_url]:
+            if one.refused and found[one.base_url].id and one.about != found[one.base_url]:
                 # It refused connections at an address of the settings; what is registered there since listens.
                 one.refused = False
                 one.breaker.succeeded()

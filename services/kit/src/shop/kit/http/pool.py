@@ -285,7 +285,7 @@ class Exchange:
                 if self.repeated or not self._request.repeatable or not self._pool.may_repeat():
                     raise
                 self.repeated = True
-                following = self._pool.pick((instance,)) or instance
+                following = self._another(instance)
             except BaseException:
                 instance.refused = False
                 raise
@@ -293,6 +293,17 @@ class Exchange:
                 if self._response is None:
                     instance.ended(self._number)
             instance = following
+
+    def _another(self, closed: Instance) -> Instance:
+        """The instance that gets what was lost on a connection to ``closed``, the same if there is no other.
+
+        Whatever comes of it, the caller learns nothing of ``closed`` any more.
+        """
+        another = self._pool.pick((closed,))
+        if another is None:
+            return closed
+        self._pool.balancer.failed(closed, self._seconds())
+        return another
 
     def _head_from(self, instance: Instance) -> Awaitable[ServiceResponse]:
         """The head of the answer; a repeated request gets a connection of its own."""
