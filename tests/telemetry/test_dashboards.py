@@ -173,7 +173,7 @@ LEFT_OUT = frozenset({
     "shop_notification_queued", "shop_order_streams", "shop_payment_captured_total", "shop_payment_refunded_total",
     "shop_pricing_quotes_total", "shop_product_reservations_total", "shop_product_stock_outs_total",
     "shop_operator_resyncs_total", "shop_operator_upgrade_stopped", "shop_operator_backup_due_timestamp_seconds",
-    "shop_ops_spans_total", "shop_ops_store_bytes",
+    "shop_ops_spans_total", "shop_ops_store_bytes", "shop_retention_removed_total",
 })  # fmt: skip
 """Details of what a panel shows as a whole, what alerts alone need, and the control room, which most shops lack."""
 
