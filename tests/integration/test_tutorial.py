@@ -56,7 +56,8 @@ def about_traces(shop: RunningShop) -> list[str]:
     with httpx.Client(base_url=shop.url) as client:
         about = {"email": shop.admin_email, "password": shop.admin_password}
         token = client.post("/api/v1/tokens", json=about).json()["access_token"]
-        found = [client.get("/api/v1/traces?limit=10", headers={"Authorization": f"Bearer {token}"}).text]
+        traces = client.get("/api/v1/traces?name=POST&limit=20", headers={"Authorization": f"Bearer {token}"}).json()
+        found = [f"{one['name']} {one['order_id']} {one['services']}" for one in traces["items"]]
         for one in shop.local.status()["components"]:
             found.append(f"{one['name']}: {one['pid']} {one['restarts']} restarts, healthy {one['healthy']}")
             if one["kind"] == "service":
