@@ -85,7 +85,6 @@ async def test_the_oldest_traces_go_when_there_are_too_many_spans(
     store: SpanRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(span_store, "MAX_SPANS", 9)
-    monkeypatch.setattr(span_store, "EVICTED_AT_ONCE", 1)
     for number in range(1, 6):
         await store.add(checkout(number, number))
     assert await found(store) == [trace_id(5), trace_id(4), trace_id(3)]
@@ -102,6 +101,16 @@ async def test_the_oldest_traces_go_when_their_bytes_are_too_many() -> None:
     assert kept[0] == trace_id(200)
     assert span_store.BYTES._value is not None
     assert store._bytes <= limit
+    await store.close()
+
+
+async def test_the_newest_trace_stays_when_a_few_large_ones_fill_the_store() -> None:
+    store = SpanRepository.open(None, KEEP_S, 1 << 20)
+    filler = {f"name-{number}": "x" * 400 for number in range(20)}
+    for number in range(1, 31):
+        large = [span(one, 0, number, 1, trace_id(number), attributes=filler) for one in range(1, 31)]
+        await store.add([*large, span(1, 0, 1_000 + number, 1, trace_id(1_000 + number))])
+        assert trace_id(1_000 + number) in await found(store)
     await store.close()
 
 

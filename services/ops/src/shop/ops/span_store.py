@@ -27,8 +27,10 @@ MAX_SPANS = 100_000
 MAX_SPANS_PER_TRACE = 2_000
 MAX_WAITING_BATCHES = 32
 """Exports that wait to be stored; further ones are dropped, because the services must not wait for this."""
-EVICTED_AT_ONCE = 50
+EXPIRED_AT_ONCE = 50
 """Traces, oldest first."""
+EVICTED_SHARE = 0.02
+"""Of the traces, at least one: a few large ones may fill the store, and the newest is not to go with them."""
 EVICTION_ROUNDS = 200
 PAGE_CACHE_KIB = 2_048
 SPANS = Counter("shop_ops_spans_total", "Spans received, by what became of them", ["result"])
@@ -81,7 +83,8 @@ ORDER BY CASE WHEN :failed THEN began_ns ELSE ended_ns - began_ns END DESC LIMIT
 COUNT = "SELECT count(*) FROM spans"
 REMOVE_SPANS = "DELETE FROM spans WHERE trace_id = ?"
 READ = "SELECT * FROM spans WHERE trace_id = ? ORDER BY began_ns LIMIT ?"
-OLDEST = "SELECT trace_id FROM traces ORDER BY began_ns LIMIT ?"
+OLDEST = """
+SELECT trace_id FROM traces ORDER BY began_ns LIMIT (SELECT max(1, CAST(? * count(*) AS INTEGER)) FROM traces)"""
 EXPIRED = "SELECT trace_id FROM traces WHERE began_ns < ? ORDER BY began_ns LIMIT ?"
 
 
@@ -166,15 +169,15 @@ class SpanRepository:
     def _evict(self, now_ns: int) -> None:
         """Delete traces that are too old, and the oldest while there are too many spans or bytes."""
         for _ in range(EVICTION_ROUNDS):
-            expired = self._ids(EXPIRED, now_ns - round(self._keep_s * 1e9), EVICTED_AT_ONCE)
+            expired = self._ids(EXPIRED, now_ns - round(self._keep_s * 1e9), EXPIRED_AT_ONCE)
             if not expired and self._fits():
                 return
             with self._connection:
-                for trace_id in expired or self._ids(OLDEST, EVICTED_AT_ONCE):
+                for trace_id in expired or self._ids(OLDEST, EVICTED_SHARE):
                     self._spans -= self._connection.execute(REMOVE_SPANS, [trace_id]).rowcount
                     self._connection.execute("DELETE FROM traces WHERE trace_id = ?", [trace_id])
 
-    def _ids(self, statement: str, *values: int) -> list[str]:
+    def _ids(self, statement: str, *values: float) -> list[str]:
         return [row[0] for row in self._connection.execute(statement, values)]
 
     def _fits(self) -> bool:
