@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,10 +122,11 @@ async def test_every_service_is_scraped_at_the_ports_of_its_service_monitor(
 ) -> None:
     clock = asyncio.get_running_loop().time
     began = clock()
-    monitored = await asyncio.to_thread(monitored_addresses, release)
-    assert monitored.keys() == set(SERVICES)
-    wanted = {f"http://{address}/metrics": "up" for addresses in monitored.values() for address in addresses}
-    await holds(lambda: scraped(stack.prometheus) == wanted, FOUND_WITHIN_S, f"{len(wanted)} targets and no other")
+    monitors = await asyncio.to_thread(monitors_of, release)
+    assert monitors.keys() == set(SERVICES)
+    # Pods of the tests before may still be ending.
+    found = "every pod that a ServiceMonitor leads to, and no other"
+    await holds(lambda: scraped(stack.prometheus) == monitored(release, monitors), FOUND_WITHIN_S, found)
     findings.note("seconds until Prometheus has scraped every service", round(clock() - began, 1))
     up = stack.prometheus.query(f'up{{namespace="{release.namespace}", app_kubernetes_io_instance="{release.name}"}}')
     assert {one.labels["app_kubernetes_io_name"] for one in up} == set(SERVICES)
@@ -140,11 +141,17 @@ def scraped(prometheus: Prometheus) -> dict[str, str]:
     return {one["scrapeUrl"]: one["health"] for one in prometheus.targets() if one["scrapePool"] == "shops"}
 
 
-def monitored_addresses(release: Release) -> dict[str, set[str]]:
-    """By service, the pods' addresses that the chart's ServiceMonitors lead to by the cluster's EndpointSlices."""
+def monitored(release: Release, monitors: Mapping[str, Json]) -> dict[str, str]:
+    """The addresses that these ServiceMonitors lead to by the cluster's EndpointSlices, as `scraped` has them."""
+    addresses = (address for monitor in monitors.values() for address in addresses_of(release, monitor))
+    return {f"http://{address}/metrics": "up" for address in addresses}
+
+
+def monitors_of(release: Release) -> dict[str, Json]:
+    """The specs of the chart's ServiceMonitors by service."""
     rendered = release.helm("template", release.name, *release.values(), "--set", "global.serviceMonitors=Always")
     monitors = [one for one in yaml.safe_load_all(rendered) if one and one["kind"] == "ServiceMonitor"]
-    return {one["metadata"]["name"]: addresses_of(release, one["spec"]) for one in monitors}
+    return {one["metadata"]["name"]: one["spec"] for one in monitors}
 
 
 def addresses_of(release: Release, monitor: Json) -> set[str]:
