@@ -183,7 +183,9 @@ async def against(local: LocalShop, options: argparse.Namespace) -> Json:
         found = judged(run, planned, {"before": memory.before, "most": memory.most})
     finally:
         await shop.close()
-    return found | {"audit_ok": (await asyncio.to_thread(local.audit))["ok"]}
+    audit = await asyncio.to_thread(local.audit)
+    broken = [oracle for oracle in audit["oracles"] if not oracle["ok"]]
+    return found | {"audit_ok": audit["ok"], "broken": broken}
 
 
 async def sustained(local: LocalShop, crowd: Crowd, options: argparse.Namespace) -> float:

@@ -12,6 +12,7 @@ import pytest
 
 from services.kit.tests.event_service import EventService, Happened, event_service_on
 from shop.devkit.testing import DatabaseFor, wait_until
+from shop.kit import pull
 from shop.kit.db import Connection, Database
 from shop.kit.events import Received
 from shop.kit.ids import new_id
@@ -82,3 +83,20 @@ async def test_what_comes_while_a_consumer_rests_is_one_batch(service: EventServ
     await wait_until(partial(_has_seen, service, 4))
     await wait_until(lambda: len(batches) == 2)
     assert batches == [[1], [2, 3, 4]]
+
+
+async def test_a_consumer_does_not_rest_while_the_broker_may_have_more(
+    service: EventService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a request's number of events a rest is all that it can process."""
+    monkeypatch.setattr(pull, "MAX_EVENTS", 1)
+    seen: list[int] = []
+
+    async def keep(_: Connection, events: Sequence[Received]) -> None:
+        seen.extend(one.event.number for one in events)
+
+    Inbox("kit2", service.database, service.bus).start(
+        [Consumer("resting", [Happened], keep, rest_s=600.0)], service.tasks
+    )
+    await service.publish(1, 2, 3, 4)
+    await wait_until(lambda: sorted(seen) == [1, 2, 3, 4])

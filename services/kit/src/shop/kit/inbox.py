@@ -291,7 +291,7 @@ class _Loop:
                 while (left_s := look_at - loop.time()) > 0:
                     if messages := await pull.take(left_s):
                         await self._take(messages)
-                        if len(messages) < BUSY_EVENTS:
+                        if len(messages) < BUSY_EVENTS and not pull.used_up:
                             await asyncio.sleep(self._consumer.rest_s)
 
     async def _look(self) -> bool:

@@ -103,6 +103,11 @@ class Pull:
                 return []
             await self._wait(left_s)
 
+    @property
+    def used_up(self) -> bool:
+        """Whether all that was asked for has come, so that the broker may have more and nothing comes meanwhile."""
+        return not self._asked
+
     def _check(self) -> None:
         if not self._is_connected():
             raise Unavailable("broker", "the connection to the broker was lost")
