@@ -22,7 +22,7 @@ from shop.contracts.achievement import (
 )
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentUser, internal_only
-from shop.kit.lean import lean
+from shop.kit.lean import document, lean
 from shop.kit.routing import router as make_router
 
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -64,7 +64,7 @@ async def watch_achievements(person: CurrentUser, service: Service, last_event_i
 async def evaluate_score(request: EvaluateScore, service: Service) -> Response:
     """Take a round's event now; idempotent by the event's id."""
     unlocked = Unlocked(unlocked=await service.evaluate(request))
-    return Response(unlocked.model_dump_json(), media_type="application/json")
+    return document(unlocked)
 
 
 @internal.post(UNLOCK.path)

@@ -23,7 +23,7 @@ from shop.contracts.delivery import (
 from shop.delivery.service import DeliveryService
 from shop.kit.app import service_of
 from shop.kit.auth import internal_only
-from shop.kit.lean import lean
+from shop.kit.lean import document, lean
 from shop.kit.routing import router as make_router
 
 Service = Annotated[DeliveryService, Depends(service_of)]
@@ -36,8 +36,7 @@ router = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
 async def route(batch: Batch[RouteRequest], service: Service) -> Response:
     """How far it is from a restaurant to an address."""
     results = [service.reservations.route(item) for item in batch.items]
-    body = Results[Routed | DeliveryRejected](results=results).model_dump_json()
-    return Response(body, media_type="application/json")
+    return document(Results[Routed | DeliveryRejected](results=results))
 
 
 @router.post(RESERVE.path, response_model=Results[Reserved | DeliveryRejected])
@@ -45,8 +44,7 @@ async def route(batch: Batch[RouteRequest], service: Service) -> Response:
 async def reserve(batch: Batch[ReserveRequest], service: Service) -> Response:
     """Hold a courier for each order; idempotent by order id."""
     results = await service.reservations.reserve(batch.items)
-    body = Results[Reserved | DeliveryRejected](results=results).model_dump_json()
-    return Response(body, media_type="application/json")
+    return document(Results[Reserved | DeliveryRejected](results=results))
 
 
 @router.post(ASSIGN.path, response_model=Results[Assigned | DeliveryRejected])
@@ -54,8 +52,7 @@ async def reserve(batch: Batch[ReserveRequest], service: Service) -> Response:
 async def assign(batch: Batch[AssignRequest], service: Service) -> Response:
     """Make the paid orders' deliveries live; idempotent by order id."""
     results = await service.reservations.assign(batch.items)
-    body = Results[Assigned | DeliveryRejected](results=results).model_dump_json()
-    return Response(body, media_type="application/json")
+    return document(Results[Assigned | DeliveryRejected](results=results))
 
 
 @router.post(RELEASE.path)

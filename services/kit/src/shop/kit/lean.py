@@ -20,6 +20,7 @@ from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.params import Form
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,6 +35,11 @@ SCALARS = frozenset({bool, int, str, UUID, NoneType})
 JSON_TYPES = (b"application/json", b"application/json; charset=utf-8")
 RULED_HEADER = IDEMPOTENCY_KEY.lower().encode()
 """The framework's routes have a rule for it."""
+
+
+def document(model: BaseModel) -> Response:
+    """The answer of a lean operation: the model as JSON."""
+    return Response(model.model_dump_json(), media_type="application/json")
 
 
 def lean[Handler: Callable[..., Awaitable[Response]]](handler: Handler) -> Handler:

@@ -9,7 +9,7 @@ from fastapi import Depends, Response
 from shop.contracts.leaderboard import BOARDS, RECORD, BoardSources, RecordedScore, RecordScore
 from shop.kit.app import service_of
 from shop.kit.auth import internal_only
-from shop.kit.lean import lean
+from shop.kit.lean import document, lean
 from shop.kit.routing import router as make_router
 from shop.leaderboard.service import LeaderboardService
 
@@ -23,7 +23,7 @@ router = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
 async def record_score(request: RecordScore, service: Service) -> Response:
     """Take a score at once; idempotent by the event's id, and one with the event that the broker brings."""
     recorded = await service.record(request)
-    return Response(recorded.model_dump_json(), media_type="application/json")
+    return document(recorded)
 
 
 @router.get(BOARDS.path)

@@ -8,7 +8,7 @@ from fastapi import Response
 
 from shop.games import GAMES, rules
 from shop.kit.auth import CurrentAdmin, CurrentUser
-from shop.kit.lean import lean
+from shop.kit.lean import document, lean
 from shop.kit.routing import router as make_router
 from shop.player import errors, schemas
 from shop.player.api import Service
@@ -64,7 +64,7 @@ async def finish_game_session(
 ) -> Response:
     """Post a round's moves: the score is computed from them. The same moves again have the same answer."""
     finished = await service.rounds.finish(game, session_id, person.user_id, new.token, new.moves)
-    return Response(schemas.ResultView.of(finished).model_dump_json(), media_type="application/json")
+    return document(schemas.ResultView.of(finished))
 
 
 async def _view(name: str, service: Service) -> schemas.GameView:

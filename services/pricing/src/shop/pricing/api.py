@@ -11,7 +11,7 @@ from shop.contracts.calls import Batch, Released, ReleaseRequest, Results
 from shop.contracts.pricing import QUOTE, RELEASE, Quoted, QuoteRejected, QuoteRequest
 from shop.kit.app import service_of
 from shop.kit.auth import CurrentAdmin, MaybeUser, internal_only
-from shop.kit.lean import lean
+from shop.kit.lean import document, lean
 from shop.kit.pages import Cursor, Limit, Page, cut_page, decode_cursor
 from shop.kit.routing import router as make_router
 from shop.pricing import schemas
@@ -78,7 +78,7 @@ async def set_promotion(
 async def quote_orders(batch: Batch[QuoteRequest], service: Service) -> Response:
     """Price orders and redeem their coupons; idempotent by order id."""
     results = Results[Quoted | QuoteRejected](results=await service.quote_orders(batch.items))
-    return Response(results.model_dump_json(), media_type="application/json")
+    return document(results)
 
 
 @internal.post(RELEASE.path)

@@ -28,7 +28,7 @@ from shop.kit.app import service_of
 from shop.kit.auth import MaybeUser, internal_only
 from shop.kit.compression import PUBLIC_NOW
 from shop.kit.errors import invalid_field
-from shop.kit.lean import lean
+from shop.kit.lean import document, lean
 from shop.kit.pages import Cursor, Limit, Page
 from shop.kit.routing import router as make_router
 from shop.restaurant import views
@@ -84,7 +84,7 @@ async def get_restaurant_menu(
 async def price_food(batch: Batch[FoodRequest], service: Service) -> Response:
     """What orders would cost, and when they would be ready."""
     results = Results[Priced | FoodRejected](results=await service.kitchens.price(batch.items))
-    return Response(results.model_dump_json(), media_type="application/json")
+    return document(results)
 
 
 @internal.post(ACCEPT.path, response_model=Results[Accepted | WaitingForStaff | FoodRejected])
@@ -93,7 +93,7 @@ async def accept_orders(batch: Batch[TicketRequest], service: Service) -> Respon
     """Bring orders to their kitchens; idempotent by order id."""
     answers = await service.kitchens.accept(batch.items)
     results = Results[Accepted | WaitingForStaff | FoodRejected](results=answers)
-    return Response(results.model_dump_json(), media_type="application/json")
+    return document(results)
 
 
 @internal.post(RELEASE.path)

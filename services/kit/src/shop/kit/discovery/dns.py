@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from yarl import URL
 
 from shop.kit.balancing.instance import About
-from shop.kit.discovery.interface import Changed
+from shop.kit.discovery.interface import Changed, Unregistered
 from shop.kit.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return sorted({str(address[0]) for *_, address in found})
 
 
-class DnsDiscovery:
+class DnsDiscovery(Unregistered):
     """Resolves the names of the services' URLs every few seconds. Those that are found last stay when it fails."""
 
     def __init__(self, lookup: Resolve = resolve, every_s: float = RESOLVE_EVERY_S) -> None:
@@ -39,21 +39,8 @@ class DnsDiscovery:
     def start(self, tasks: Tasks) -> None:
         tasks.start("discovery", self.run)
 
-    def announce(self, tasks: Tasks, ready: Callable[[], Awaitable[bool]]) -> None:
-        """The cluster does that."""
-
-    def announced(self) -> bool:
-        """The cluster finds those that are ready."""
-        return True
-
     def follow(self, service: str, urls: Sequence[str], changed: Changed) -> None:
         self._followed.append((urls, changed))
-
-    async def known(self) -> None:
-        """The addresses of the settings are names that the cluster keeps."""
-
-    async def leave(self) -> None:
-        """The cluster does that."""
 
     async def run(self) -> None:
         """Look the names up until cancelled."""

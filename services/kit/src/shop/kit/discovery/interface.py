@@ -34,11 +34,8 @@ class Discovery(Protocol):
         """Let nobody find this process any more."""
 
 
-class Fixed:
-    """The addresses in the settings, which stay."""
-
-    def start(self, tasks: Tasks) -> None:
-        pass
+class Unregistered:
+    """For processes that need not say where they are: their addresses are fixed, or the cluster knows them."""
 
     async def known(self) -> None:
         pass
@@ -49,8 +46,15 @@ class Fixed:
     def announced(self) -> bool:
         return True
 
-    def follow(self, service: str, urls: Sequence[str], changed: Changed) -> None:
+    async def leave(self) -> None:
         pass
 
-    async def leave(self) -> None:
+
+class Fixed(Unregistered):
+    """The addresses in the settings, which stay."""
+
+    def start(self, tasks: Tasks) -> None:
+        pass
+
+    def follow(self, service: str, urls: Sequence[str], changed: Changed) -> None:
         pass

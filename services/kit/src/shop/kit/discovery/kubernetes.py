@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from yarl import URL
 
 from shop.kit.balancing.instance import About
 from shop.kit.discovery.dns import DnsDiscovery
-from shop.kit.discovery.interface import Changed
+from shop.kit.discovery.interface import Changed, Unregistered
 from shop.kit.errors import Unavailable
 from shop.kit.tasks import Tasks
 
@@ -53,7 +53,7 @@ class _Followed:
     last: Mapping[str, About] = field(default_factory=dict)
 
 
-class EndpointSlices:
+class EndpointSlices(Unregistered):
     """Follows the Services that the settings' URLs name. The instances that were known last stay.
 
     Without the right to watch, `dns` is used instead, after one line in the log.
@@ -69,25 +69,12 @@ class EndpointSlices:
     def start(self, tasks: Tasks) -> None:
         tasks.start("discovery", self._run)
 
-    def announce(self, tasks: Tasks, ready: Callable[[], Awaitable[bool]]) -> None:
-        """The cluster does that."""
-
-    def announced(self) -> bool:
-        """The cluster finds those that are ready."""
-        return True
-
     def follow(self, service: str, urls: Sequence[str], changed: Changed) -> None:
         self._dns.follow(service, urls, changed)
         if urls:
             host = URL(urls[0]).host or ""
             self._followed.append(_Followed(host.partition(".")[0], urls, changed))
             self._notify()
-
-    async def known(self) -> None:
-        """The addresses of the settings are names that the cluster keeps."""
-
-    async def leave(self) -> None:
-        """The cluster does that."""
 
     async def _run(self) -> None:
         try:
