@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from shop.kit.retention import MAX_REMOVED, Rule, first_id
+from shop.kit.retention import MAX_REMOVED, Rule, first_id, of_ended
 
-# The ids of orders are ordered by time: the primary key has the oldest first.
-REMOVE_TRANSITIONS = f"""
-WITH ended AS MATERIALIZED (
-    SELECT DISTINCT t.order_id FROM delivery_transitions t JOIN deliveries d USING (order_id)
-    WHERE t.order_id < {first_id("$1")} AND d.updated_at < $1 AND d.state IN ('delivered', 'failed', 'cancelled')
-    ORDER BY t.order_id LIMIT {MAX_REMOVED}
-), refusals AS (
-    DELETE FROM delivery_refusals r USING ended e WHERE r.order_id = e.order_id
-), transitions AS (
-    DELETE FROM delivery_transitions t USING ended e WHERE t.order_id = e.order_id
+REMOVE_TRANSITIONS = of_ended(
+    "deliveries", ("delivered", "failed", "cancelled"), "delivery_transitions", "delivery_refusals"
 )
-SELECT count(*) FROM ended"""  # noqa: S608 - constants
 
 # A kitchen may have had an order that never became a delivery.
 REMOVE_KITCHEN_STATES = f"""

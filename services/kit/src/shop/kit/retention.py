@@ -54,6 +54,26 @@ def first_id(time: str) -> str:
     return f"(lpad(to_hex({milliseconds}), 12, '0') || repeat('0', 20))::uuid"
 
 
+def of_ended(owner: str, states: Sequence[str], history: str, *others: str) -> str:
+    """SQL: remove how rows of the table ``owner``, by order id, came to one of the final ``states`` long ago.
+
+    ``history`` and ``others`` are tables with the column order_id; of those without a row in ``history`` nothing is
+    removed. Ids are ordered by time, so the primary key of ``history`` has the oldest first.
+    """
+    ended = ", ".join(f"'{state}'" for state in states)
+    removed = "".join(
+        f", removed_{table} AS (DELETE FROM {table} t USING ended e WHERE t.order_id = e.order_id)"  # noqa: S608
+        for table in (history, *others)
+    )
+    return f"""
+WITH ended AS MATERIALIZED (
+    SELECT DISTINCT h.order_id FROM {history} h JOIN {owner} o USING (order_id)
+    WHERE h.order_id < {first_id("$1")} AND o.updated_at < $1 AND o.state IN ({ended})
+    ORDER BY h.order_id LIMIT {MAX_REMOVED}
+){removed}
+SELECT count(*) FROM ended"""  # noqa: S608 - constants
+
+
 class Retention:
     """Applies the rules of one service, in whichever replica comes first."""
 
