@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +25,14 @@ class RunningShop:
     admin_email: str
     admin_password: str
 
-    def stop(self, component: str) -> None:
-        """End a component; it stays away until it is started."""
-        self.local.stop(component)
-
-    def start(self, component: str) -> None:
-        self.local.start(component)
+    @contextlib.asynccontextmanager
+    async def stopped(self, component: str) -> AsyncIterator[None]:
+        """A component is away inside the context. It is started again even if the test fails: others share the shop."""
+        await asyncio.to_thread(self.local.stop, component)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.local.start, component)
 
     def restarts(self, noun: str) -> int:
         return restarts_of(noun, self.local.status()["components"])

@@ -180,12 +180,9 @@ async def test_a_service_is_scaled_and_its_new_instance_is_shown(administrator: 
 
 
 async def test_a_shop_whose_control_room_has_ended_sells(shop: RunningShop, api: Api, admin: str) -> None:
-    shop.stop("ops")
-    try:
+    async with shop.stopped("ops"):
         order_id, _ = await place(api, admin)
         assert (await api.call("GET", f"/orders/{order_id}", admin))["state"] in {"pending", "confirmed"}
-    finally:
-        shop.start("ops")
     assert shop.healthy()
 
 

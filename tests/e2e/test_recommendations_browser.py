@@ -158,13 +158,10 @@ async def test_pages_are_complete_while_the_service_hangs(
 
 async def test_pages_are_complete_without_the_service(customer: BrowserUser, shop: RunningShop, pair: Pair) -> None:
     path = f"/products/{pair.one['id']}"
-    shop.stop("recommendation")
-    try:
+    async with shop.stopped("recommendation"):
         assert await names_in(customer, path, "You may also like")
         await customer.go("/")
         await expect(customer.main.get_by_role("region", name="Featured")).to_be_visible()
-    finally:
-        shop.start("recommendation")
     await until_shown(customer, path, "Bought together", pair.other["name"], SEEN_WITHIN_S)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Sized
 from functools import partial
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from shop.devkit.testing import wait_until
 from tests.conftest import RunningShop
 from tests.integration import arcade, buyers
-from tests.integration.arcade import Player, Posted
+from tests.integration.arcade import Player
 from tests.integration.audit import assert_clean
 from tests.load.shoppers import Shop
 
@@ -24,10 +23,36 @@ PLAYERS, ROUNDS = 50, 20
 AT_ONCE = 20
 KILLED = ("player", "leaderboard", "achievement")
 STOPPED = ("valkey", "nats")
-ROUNDS_WHILE_AWAY = 40
-"""Results that are answered while a store is stopped, before it is started again."""
+ROUNDS_A_STEP = 100
 BACK_WITHIN_S = 60.0
 SCORE_PER_XP, DAY_MAX_XP = 10, 1_000
+
+
+class Rounds:
+    """Plays rounds in their order, AT_ONCE at a time, as far as they are allowed: some are left for each step."""
+
+    def __init__(self, api: Shop) -> None:
+        self._api = api
+        self._started = asyncio.Semaphore(0)
+        self._allowed = 0
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self.answers: list[int] = []
+
+    async def play(self, player: Player, number: int) -> None:
+        await self._started.acquire()
+        async with self._gate:
+            self.answers.append((await arcade.insist(self._api, player, player.sessions[number])).status)
+
+    def allow(self, count: int) -> None:
+        self._allowed += count
+        for _ in range(count):
+            self._started.release()
+
+    async def play_half(self, count: int) -> None:
+        """Allow more rounds. Returns once half of them are answered and the others are under way."""
+        enough = self._allowed + count // 2
+        self.allow(count)
+        await wait_until(lambda: len(self.answers) >= enough, BACK_WITHIN_S, f"{enough} rounds")
 
 
 def expected_xp(player: Player) -> int:
@@ -85,25 +110,17 @@ async def test_every_acknowledged_round_counts_once_whatever_is_killed(shop: Run
     """Each service of the arcade is killed, the cache emptied, and cache and broker stopped, one after the other."""
     people = await arcade.players(api, PLAYERS)
     await arcade.open_sessions(api, people, ROUNDS)
-    gate = asyncio.Semaphore(AT_ONCE)
-    answers: list[Posted] = []
-
-    async def play(player: Player, number: int) -> None:
-        async with gate:
-            answers.append(await arcade.insist(api, player, player.sessions[number]))
-
-    def answered(share: float) -> bool:
-        return len(answers) >= share * PLAYERS * ROUNDS or playing.done()
-
+    rounds = Rounds(api)
     # A round of each player after the other: nobody posts more than the limit of a minute at once.
-    playing = asyncio.gather(*(play(player, number) for number in range(ROUNDS) for player in people))
+    playing = asyncio.gather(*(rounds.play(player, number) for number in range(ROUNDS) for player in people))
     steps = [*(partial(_kill, shop, noun) for noun in KILLED), partial(_flush, shop)]
-    steps += [partial(_stopped_for, shop, component, answers) for component in STOPPED]
-    for number, step in enumerate(steps, 1):
-        await wait_until(partial(answered, number / (len(steps) + 1)), BACK_WITHIN_S)
+    steps += [partial(_plays_without, shop, component, rounds) for component in STOPPED]
+    for step in steps:
+        await rounds.play_half(ROUNDS_A_STEP)
         await step()
+    rounds.allow(PLAYERS * ROUNDS)
     await playing
-    assert Counter(answer.status for answer in answers) == {200: PLAYERS * ROUNDS}
+    assert Counter(rounds.answers) == {200: PLAYERS * ROUNDS}
     assert all(player.scores == {one.id: one.score for one in player.sessions} for player in people)
     await wait_until(shop.healthy, BACK_WITHIN_S, "a healthy shop", arcade.LOOK_EVERY_S)
     await arcade.comes_to_board(api, "stack", {player.id: max(player.scores.values()) for player in people})
@@ -127,11 +144,9 @@ async def _flush(shop: RunningShop) -> None:
         await cache.flushall()
 
 
-async def _stopped_for(shop: RunningShop, component: str, answers: Sized) -> None:
-    await asyncio.to_thread(shop.stop, component)
-    enough = len(answers) + ROUNDS_WHILE_AWAY
-    await wait_until(lambda: len(answers) >= enough, BACK_WITHIN_S, f"{ROUNDS_WHILE_AWAY} results without {component}")
-    await asyncio.to_thread(shop.start, component)
+async def _plays_without(shop: RunningShop, component: str, rounds: Rounds) -> None:
+    async with shop.stopped(component):
+        await rounds.play_half(ROUNDS_A_STEP)
 
 
 async def test_a_player_who_is_deleted_while_playing_leaves_nothing(shop: RunningShop, api: Shop) -> None:

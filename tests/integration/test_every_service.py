@@ -172,15 +172,12 @@ async def test_services_are_not_ready_without_their_database_and_again_with_it(
     shop: RunningShop, services: dict[str, Service]
 ) -> None:
     stored = [service for noun, service in services.items() if MANIFESTS[noun].database]
-    await asyncio.to_thread(shop.stop, "postgres")
-    try:
+    async with shop.stopped("postgres"):
         for service in stored:
             await wait_until(partial(is_in, service, 503, "unavailable"), BACK_WITHIN_S, f"{service.noun} to notice")
             assert (await service.request("GET", "/health/live"))[0] == 200
         for noun, path in SECURED.items():
             assert await services[noun].problem("GET", path) == (503, "database_unavailable"), noun
-    finally:
-        await asyncio.to_thread(shop.start, "postgres")
     for service in stored:
         await wait_until(partial(is_in, service, 200, "ok"), BACK_WITHIN_S, f"{service.noun} to be ready again")
     for noun, path in SECURED.items():
@@ -191,12 +188,9 @@ async def test_services_are_not_ready_without_their_database_and_again_with_it(
 async def test_services_go_on_without_the_broker_and_say_so(shop: RunningShop, services: dict[str, Service]) -> None:
     """Events wait in the outbox: taking every pod out of service would not help."""
     publishing = [service for noun, service in services.items() if MANIFESTS[noun].broker]
-    await asyncio.to_thread(shop.stop, "nats")
-    try:
+    async with shop.stopped("nats"):
         for service in publishing:
             await wait_until(partial(is_in, service, 200, "degraded"), BACK_WITHIN_S, f"{service.noun} to notice")
-    finally:
-        await asyncio.to_thread(shop.start, "nats")
     for service in publishing:
         await wait_until(partial(is_in, service, 200, "ok"), BACK_WITHIN_S, f"{service.noun} to be connected again")
     await assert_clean(shop)

@@ -68,12 +68,9 @@ async def test_a_killed_process_loses_no_order(shop: RunningShop, api: Shop, adm
 async def test_an_order_waits_for_pricing_and_ends_by_itself(shop: RunningShop, api: Shop, admin: str) -> None:
     product = await new_product(api, admin, 5)
     [buyer] = await api.sign_up_many(1)
-    shop.stop("pricing")
-    try:
+    async with shop.stopped("pricing"):
         answer = await asyncio.wait_for(order(api, buyer, product["id"]), ANSWER_WITHIN_S)
         assert (answer.status, answer.body["state"]) == (202, "pending")
-    finally:
-        shop.start("pricing")
     assert await ends_as(api, answer) == "confirmed"
     await assert_clean(shop)
 
@@ -84,8 +81,8 @@ async def test_a_restarted_store_loses_no_order(shop: RunningShop, api: Shop, ad
     crowd = Crowd(api, await api.sign_up_many(AT_ONCE), product["id"])
     orders = asyncio.gather(*(crowd.buy(number) for number in range(ORDERS)))
     await wait_until(lambda: crowd.done >= KILL_AFTER or orders.done(), BACK_WITHIN_S)
-    await asyncio.to_thread(shop.stop, component)
-    await asyncio.to_thread(shop.start, component)
+    async with shop.stopped(component):
+        pass
     states = Counter([await ends_as(api, answer) for answer in await orders])
     assert states == {"confirmed": ORDERS}
     await wait_until(shop.healthy, BACK_WITHIN_S, "a healthy shop", LOOK_EVERY_S)
@@ -97,14 +94,13 @@ async def test_orders_go_on_without_the_broker_and_each_event_arrives_once(
 ) -> None:
     product = await new_product(api, admin, 100_000)
     buyers = await api.sign_up_many(AT_ONCE)
-    await asyncio.to_thread(shop.stop, "nats")
     answers: list[Answer] = []
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(BROKER_AWAY_S):
-            while True:
-                answers.append(await order(api, buyers[len(answers) % AT_ONCE], product["id"]))
-                await asyncio.sleep(OUTAGE_PAUSE_S)
-    await asyncio.to_thread(shop.start, "nats")
+    async with shop.stopped("nats"):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BROKER_AWAY_S):
+                while True:
+                    answers.append(await order(api, buyers[len(answers) % AT_ONCE], product["id"]))
+                    await asyncio.sleep(OUTAGE_PAUSE_S)
     assert {answer.status for answer in answers} == {201}
     wanted = {answer.body["id"] for answer in answers}
 

@@ -75,12 +75,9 @@ async def test_an_order_waits_for_a_service_that_is_away(shop: RunningShop, api:
     place = await food.kitchen(api, admin)
     crew = await food.couriers(api, admin, 1, place.position)
     [customer] = await api.sign_up_many(1)
-    await asyncio.to_thread(shop.stop, noun)
-    try:
+    async with shop.stopped(noun):
         answer = await food.send(api, customer, food.meal(place))
         assert (answer.status, answer.body["state"]) == (202, "pending"), answer.body
-    finally:
-        await asyncio.to_thread(shop.start, noun)
     async with food.at_work(api, crew, place.position):
         await food.comes_to(api, answer, "confirmed", "fulfilled")
         await food.tell_code(api, answer, crew)

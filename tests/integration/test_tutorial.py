@@ -79,7 +79,7 @@ def test_the_tutorial_can_be_followed(shop: RunningShop, tmp_path: Path) -> None
             env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"},
         )  # fmt: skip
     finally:
-        shop.start("nats")
+        shop.local.start("nats")
     printed = done.stdout.split(f"{END}\n")
     differs = [found for block, text in zip(followed, printed, strict=False) if (found := wrong(block, text))]
     ended_well = done.returncode == 0 and not differs

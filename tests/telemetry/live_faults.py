@@ -85,15 +85,6 @@ async def late(shop: RunningShop, noun: str) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def stopped(shop: RunningShop, component: str) -> AsyncIterator[None]:
-    await asyncio.to_thread(shop.stop, component)
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(shop.start, component)
-
-
-@contextlib.asynccontextmanager
 async def stock_changed_by_hand(shop: RunningShop) -> AsyncIterator[None]:
     change = "UPDATE products SET stock = stock + $1 WHERE id = (SELECT min(id::text)::uuid FROM products)"
     async with database(shop, "product") as products:

@@ -102,7 +102,7 @@ async def test_a_broker_that_is_away_is_reported_by_every_service_that_needs_it(
 ) -> None:
     unreachable = {Alert("ShopBrokerUnreachable", service) for service in STORED}
     # The registry of instances is in it, too.
-    incident = Incident(live_faults.stopped(traced, "nats"), {*unreachable, Alert("ShopRegistrationFails", "")})
+    incident = Incident(traced.stopped("nats"), {*unreachable, Alert("ShopRegistrationFails", "")})
     await begins_and_ends(prometheus, incident)
     assert unexpected(fired(prometheus, quiet), incident) == set()
 

@@ -22,5 +22,5 @@ class Settings(ServiceSettings):
     valkey_url: str = Field(default="redis://valkey:6379/0", repr=False)
     store: StoreSettings = StoreSettings()
     boards: str = ""
-    check_seconds: float = Field(default=60.0, gt=0, le=3_600)
+    check_seconds: float = Field(default=30.0, gt=0, le=3_600)
     archive_seconds: float = Field(default=600.0, gt=0, le=86_400)
