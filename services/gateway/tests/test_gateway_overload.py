@@ -166,6 +166,29 @@ async def test_a_request_beyond_the_limit_is_a_503_with_retry_after(open_shop: O
         assert 'shop_gateway_concurrency_limit{upstream="product"} 1.0' in metrics
 
 
+async def test_a_service_that_is_full_is_refused_before_the_token_is_checked(open_shop: Open) -> None:
+    """Checking a token costs more than the refusal."""
+    async with open_shop() as shop:
+        shop.gateway.limits.of("order").limit = 0
+        refused = await shop.client.get("/api/v1/orders", headers={"Authorization": "Bearer wrong"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        shop.gateway.limits.of("order").limit = 1
+        assert (await shop.client.get("/api/v1/orders", headers={"Authorization": "Bearer wrong"})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("times", "left"), [(1.05, overload.SHRINK_LEAST), (1.5, 1 / 1.5), (10.0, overload.SHRINK_MOST)]
+)
+def test_the_limit_shrinks_by_as_much_as_the_latency_is_too_high(times: float, left: float) -> None:
+    clock = Clock()
+    limit = ConcurrencyLimit(TARGET_S, first=100, now=clock)
+    slots = [limit.begin() for _ in range(100)]
+    clock.now += TARGET_S * times
+    for slot in filter(None, slots):
+        slot.end()
+    assert limit.limit == pytest.approx(100 * left)
+
+
 async def test_open_streams_and_failed_connections_take_no_place(open_shop: Open) -> None:
     async with open_shop(down=("order",)) as shop:
         ends = asyncio.Event()

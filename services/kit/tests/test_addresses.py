@@ -8,6 +8,7 @@ import socket
 
 import pytest
 import uvicorn
+import uvloop
 from starlette.types import Receive, Scope, Send
 
 from services.kit.tests.test_serve import Server
@@ -52,6 +53,33 @@ async def test_both_families_are_served_and_clients_keep_their_addresses() -> No
     assert [(address.version, address.is_loopback) for address in seen] == [(4, True), (6, True)]
     server.should_exit = True
     await running
+
+
+WAITING, MAX_TURNS = 50, 10
+"""Clients that have connected, and the turns of the event loop in which all of them are to be accepted."""
+
+
+async def turns_until_accepted() -> int:
+    """While the loop was busy, WAITING clients have connected: after how many turns each is accepted."""
+    sockets = serve.listening_sockets("127.0.0.1", 0)
+    server = Server(uvicorn.Config(who, http="httptools", lifespan="off", log_config=None))
+    running = asyncio.create_task(server.serve(sockets))
+    await wait_until(lambda: server.started)
+    clients = [socket.create_connection(sockets[0].getsockname()) for _ in range(WAITING)]
+    turns = 0
+    while len(server.server_state.connections) < WAITING:
+        await asyncio.sleep(0)
+        turns += 1
+    for client in clients:
+        client.close()
+    server.should_exit = True
+    await running
+    return turns
+
+
+def test_all_clients_that_wait_are_accepted_at_once() -> None:
+    """uvloop, which serves, would accept one in a turn."""
+    assert uvloop.run(turns_until_accepted()) <= MAX_TURNS
 
 
 @needs_ipv6

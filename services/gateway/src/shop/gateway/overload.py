@@ -28,11 +28,12 @@ MIN_SAMPLES = 16
 MAX_SAMPLES = 4_096
 QUIET_S = 30.0
 """A window that lasts so long had hardly any requests: what was before says nothing about those that come now."""
-FIRST_LIMIT = 256
+FIRST_LIMIT = 128
 MIN_LIMIT = 16
 """So few requests at once are no overload on any machine."""
 MAX_LIMIT = 4_096
-SHRINK = 0.8
+SHRINK_LEAST, SHRINK_MOST = 0.9, 0.5
+"""What a window leaves of the limit: as much as the latency is too high, between these two."""
 GROWTH = 1.1
 ACCEPTED_FACTOR = 2.0
 """Of the median that no limit brings down, how much becomes the target."""
@@ -95,11 +96,14 @@ class ConcurrencyLimit:
         now = self._now()
         if not self.inflight and now - self._window_began_at >= QUIET_S:
             self._forget(now)
-        if self.inflight >= int(self.limit):
+        if self.is_full():
             return None
         self.inflight += 1
         self._most_inflight = max(self._most_inflight, self.inflight)
         return Slot(self, now)
+
+    def is_full(self) -> bool:
+        return self.inflight >= int(self.limit)
 
     def _forget(self, now: float) -> None:
         self.limit, self._declined_from = max(self.limit, self._first), 0.0
@@ -131,7 +135,8 @@ class ConcurrencyLimit:
     def _shrink(self, latency_s: float, now: float) -> None:
         self._declined_from = self._declined_from or self.limit
         if self._most_inflight > MIN_LIMIT:
-            self.limit = max(MIN_LIMIT, min(self.limit, self._most_inflight) * SHRINK)
+            left = min(SHRINK_LEAST, max(SHRINK_MOST, self._target_s / latency_s))
+            self.limit = max(MIN_LIMIT, min(self.limit, self._most_inflight) * left)
         elif not self._late():
             self.limit, self._declined_from = self._declined_from, 0.0
             self._target_s, self._accepted_until = latency_s * ACCEPTED_FACTOR, now + ACCEPTED_FOR_S
@@ -166,14 +171,23 @@ class ConcurrencyLimits:
             await asyncio.sleep(LAG_EVERY_S)
             self._lag_s = self._now() - began - LAG_EVERY_S
 
+    def check(self, service: str) -> None:
+        """Problem 503 ``overloaded`` when `begin` would refuse, before anything else: refusals are to be cheap."""
+        if self.of(service).is_full():
+            raise _overloaded(service)
+
     def begin(self, service: str) -> Slot:
         """A place for a request to ``service``; Problem 503 ``overloaded`` when it has as many as it can process."""
         slot = self.of(service).begin()
         if slot is None:
-            REFUSED.labels(service).inc()
-            detail = "The shop has more requests than it can process; please try again."
-            raise Problem(503, "overloaded", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+            raise _overloaded(service)
         return slot
+
+
+def _overloaded(service: str) -> Problem:
+    REFUSED.labels(service).inc()
+    detail = "The shop has more requests than it can process; please try again."
+    return Problem(503, "overloaded", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
 def expect(service: str) -> None:

@@ -31,7 +31,7 @@ class Settings(ServiceUrls):
     total_timeout_s: float = Field(default=10.0, gt=0)
     stream_idle_timeout_s: float = Field(default=60.0, gt=0)
     """How long a server-sent event stream may be silent; the services send a comment more often."""
-    latency_target_s: float = Field(default=0.4, ge=0)
+    latency_target_s: float = Field(default=0.3, ge=0)
     """The median time to a service's answer above which it is sent fewer requests at once, and others are
     refused; 0 switches this off."""
     breaker_failures: int = Field(default=5, ge=1)

@@ -9,11 +9,14 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import functools
 import gc
 import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 from pydantic import ValidationError
@@ -24,6 +27,8 @@ from shop.kit.protocol import LimitedProtocol
 
 KEEP_ALIVE_S = 75
 BACKLOG = 2_048
+MAX_ACCEPTED = 1_024
+"""New connections that are accepted in one turn of the event loop."""
 TICK_S = 1.0
 """How often the Date header of answers changes."""
 LINGER_S = 1.0
@@ -46,11 +51,18 @@ class Server(uvicorn.Server):
 
     uvicorn looks ten times a second for whether it should end, which is most of what an idle process does. Here
     setting ``should_exit`` ends the wait.
+
+    libuv accepts one connection in each turn of the event loop, which takes tens of milliseconds in a busy process:
+    new clients waited for ten seconds while those with an open connection were answered in one. So the first one that
+    is accepted in a turn is followed by all others that wait.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
         self._ends = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._listening: list[socket.socket] = []
+        self._accepting: set[asyncio.Task[Any]] = set()
+        self._accepts_others = False
         super().__init__(config)
 
     @property
@@ -72,6 +84,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         json_logging.obey_signals(asyncio.get_running_loop())
+        self._listening = sockets or []
+        make = self.config.http_protocol_class
+        self.config.http_protocol_class = functools.partial(self._accepted, make)  # type: ignore[assignment]
         await super().startup(sockets)
         if self.started:
             port = self.servers[0].sockets[0].getsockname()[1]
@@ -79,6 +94,25 @@ class Server(uvicorn.Server):
         # Some 100,000 objects live as long as the process: each full collection would look through them again,
         # measured for 100 ms, in which no request is answered.
         gc.freeze()
+
+    def _accepted(self, make: Callable[..., asyncio.Protocol], **options: Any) -> asyncio.Protocol:
+        """What uvicorn calls for each connection that libuv has accepted."""
+        if not self._accepts_others:
+            self._accepts_others = True
+            asyncio.get_running_loop().call_soon(self._accept_others, functools.partial(make, **options))
+        return make(**options)
+
+    def _accept_others(self, protocol: Callable[[], asyncio.Protocol]) -> None:
+        self._accepts_others = False
+        loop = asyncio.get_running_loop()
+        for listening in self._listening:
+            # It is closed while the server stops; without a free descriptor the others wait.
+            with contextlib.suppress(OSError):
+                for _ in range(MAX_ACCEPTED):
+                    connection, _ = listening.accept()
+                    task = loop.create_task(loop.connect_accepted_socket(protocol, connection))
+                    self._accepting.add(task)
+                    task.add_done_callback(self._accepting.discard)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("the service ends once its requests are answered", extra={"event": "service_stopping"})
@@ -91,6 +125,13 @@ class Server(uvicorn.Server):
         while self.server_state.connections and not self.force_exit and loop.time() < linger_until:  # noqa: ASYNC110
             await asyncio.sleep(LINGER_POLL_S)
         await super().shutdown(sockets)
+
+
+def listening_sockets(host: str, port: int) -> list[socket.socket]:
+    """Bound sockets for ``host``, all addresses if it is empty; OSError when the port is taken."""
+    if not host:
+        return all_addresses(port)
+    return [_bound(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)]
 
 
 def all_addresses(port: int) -> list[socket.socket]:
@@ -157,7 +198,7 @@ def main() -> None:
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
     try:
-        sockets = None if arguments.host else all_addresses(arguments.port)
+        sockets = listening_sockets(arguments.host, arguments.port)
     except OSError as error:
         sys.exit(f"{arguments.service}: cannot listen on port {arguments.port}: {error.strerror}")
     server = Server(config)
