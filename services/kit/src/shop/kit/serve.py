@@ -114,6 +114,12 @@ class Server(uvicorn.Server):
                     self._accepting.add(task)
                     task.add_done_callback(self._accepting.discard)
 
+    async def _accept_no_others(self) -> None:
+        """uvicorn ends the connections that it knows: one whose task begins later would be waited for."""
+        self._listening = []
+        if self._accepting:
+            await asyncio.wait(self._accepting)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("the service ends once its requests are answered", extra={"event": "service_stopping"})
         loop = asyncio.get_running_loop()
@@ -124,6 +130,7 @@ class Server(uvicorn.Server):
         # uvicorn keeps its connections in a set; there is no event to wait for.
         while self.server_state.connections and not self.force_exit and loop.time() < linger_until:  # noqa: ASYNC110
             await asyncio.sleep(LINGER_POLL_S)
+        await self._accept_no_others()
         await super().shutdown(sockets)
 
 
