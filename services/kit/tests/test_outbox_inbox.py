@@ -128,6 +128,8 @@ async def test_events_wait_for_the_broker_and_arrive_once(
     async with event_service_on(await database_for("kit"), nats_url) as service:
         await service.publish(1)
         await wait_until(lambda: service.seen == [1])
+        # That it was published is written after it has arrived.
+        await wait_until(service.all_published)
         nats_server.stop()
         try:
             await wait_until(lambda: not service.bus.connected)
