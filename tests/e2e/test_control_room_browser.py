@@ -122,6 +122,8 @@ async def test_the_keyboard_is_enough(administrator: BrowserUser) -> None:
     await keys.press("Enter")
     await expect(administrator.main).to_be_focused()
     await tab_to(page, '[data-node="order"]')
+    await page.locator('[data-node="product"]').hover()
+    await page.mouse.move(0, 0)
     await expect(page.locator("#picture.one")).to_be_visible()
     await keys.press("Enter")
     await expect(administrator.heading).to_have_text("order")

@@ -61,9 +61,13 @@ function show(picture) {
   }
 }
 
-/* The arrows of the service under the pointer or with the focus stand out. */
+const BOX = "[data-node], [data-store]";
+
+/* The arrows of the service under the pointer, or else of the one with the focus, stand out: a page that scrolls to what
+   has the focus moves under the pointer. */
 function single(event) {
-  const box = event.target.closest("[data-node], [data-store]");
+  const focused = drawing.contains(document.activeElement) ? document.activeElement : drawing;
+  const box = event.target.closest(BOX) || focused.closest(BOX);
   const name = box && (box.dataset.node || box.dataset.store);
   drawing.classList.toggle("one", Boolean(name));
   for (const path of drawing.querySelectorAll("[data-flow]")) {
