@@ -28,12 +28,13 @@ MIN_SAMPLES = 16
 MAX_SAMPLES = 4_096
 QUIET_S = 30.0
 """A window that lasts so long had hardly any requests: what was before says nothing about those that come now."""
-FIRST_LIMIT = 128
+FIRST_LIMIT = 256
 MIN_LIMIT = 16
 """So few requests at once are no overload on any machine."""
 MAX_LIMIT = 4_096
-SHRINK_LEAST, SHRINK_MOST = 0.9, 0.5
-"""What a window leaves of the limit: as much as the latency is too high, between these two."""
+SHRINK_LEAST, SHRINK_MOST = 0.8, 0.5
+"""What a window leaves of the limit. One slow window may be a pause of the disk and takes the least; those that follow
+take as much as the latency is too high."""
 GROWTH = 1.1
 ACCEPTED_FACTOR = 2.0
 """Of the median that no limit brings down, how much becomes the target."""
@@ -133,9 +134,10 @@ class ConcurrencyLimit:
             self.limit = min(MAX_LIMIT, self.limit * GROWTH + 1.0)
 
     def _shrink(self, latency_s: float, now: float) -> None:
+        most = SHRINK_MOST if self._declined_from else SHRINK_LEAST
         self._declined_from = self._declined_from or self.limit
         if self._most_inflight > MIN_LIMIT:
-            left = min(SHRINK_LEAST, max(SHRINK_MOST, self._target_s / latency_s))
+            left = min(SHRINK_LEAST, max(most, self._target_s / latency_s))
             self.limit = max(MIN_LIMIT, min(self.limit, self._most_inflight) * left)
         elif not self._late():
             self.limit, self._declined_from = self._declined_from, 0.0
