@@ -1,4 +1,4 @@
-"""What is removed by age is found by an index: a table that has grown for years is not read or sorted each minute."""
+"""What is removed by age is found by an index: a table that has grown for years is neither read nor sorted for it."""
 
 from __future__ import annotations
 

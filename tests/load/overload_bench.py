@@ -5,8 +5,8 @@
 
 A separate shop is offered half of the rate, all of it, ``--times`` as much, and half of it again, without a pause.
 Expected: every refusal is a 503 with Retry-After; what is accepted has a p99 of at most 1 s; at least 85 % of the
-orders a second that were accepted at the sustained rate; at most a quarter more memory than at that rate; and 5 s
-after the overload nothing is refused or slow any more.
+orders a second that were accepted at the sustained rate; memory that grows by a quarter at most; and 5 s after the
+overload nothing is refused or slow any more. What memory was at the sustained rate is printed beside it.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def judged(run: open_loop.Run, planned: Sequence[Phase], memory_mib: Mapping[str
             "every refusal is a 503 with Retry-After": polite and bool(overload["refused"]),
             f"p99 of accepted orders at most {MAX_P99_S:g} s": overload["p99_ms"] <= 1_000 * MAX_P99_S,
             f"goodput at least {LEAST_GOODPUT:.0%} of the sustained rate": goodput >= LEAST_GOODPUT,
-            f"memory at most {MEMORY_GROWTH:g} times": memory_mib["most"] <= MEMORY_GROWTH * memory_mib["sustained"],
+            f"memory at most {MEMORY_GROWTH:g} times": memory_mib["most"] <= MEMORY_GROWTH * memory_mib["before"],
             f"normal within {NORMAL_AFTER_S:g} s": normal_s <= NORMAL_AFTER_S,
         },
     }

@@ -176,6 +176,14 @@ async def test_a_service_that_is_full_is_refused_before_the_token_is_checked(ope
         assert (await shop.client.get("/api/v1/orders", headers={"Authorization": "Bearer wrong"})).status_code == 401
 
 
+async def test_a_preflight_is_answered_while_its_service_is_full(open_shop: Open) -> None:
+    """The gateway answers it itself."""
+    async with open_shop(cors_origins="https://a.example") as shop:
+        shop.gateway.limits.of("order").limit = 0
+        asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+        assert (await shop.client.options("/api/v1/orders", headers=asked)).status_code == 204
+
+
 SHRUNK = [(1.1, overload.SHRINK_LEAST), (1.5, 1 / 1.5), (10.0, overload.SHRINK_MOST)]
 
 

@@ -85,7 +85,7 @@ class Gateway:
             headers = read_request(scope["headers"])
             accept = headers.accept if target in (STOREFRONT_TARGET, STOREFRONT_SIGN_IN) else ""
             extra = self._extra_headers(scope, target, headers)
-            if isinstance(target, Target):
+            if isinstance(target, Target) and not self._is_preflight(scope, target, headers):
                 self.limits.check(target.service)
             address = await self._admit(scope, target, headers)
             if isinstance(target, Refusal):
