@@ -1,7 +1,7 @@
 """What balancing adds to a call: `python -m tests.load.balancing_bench`.
 
 Choosing an instance and noting its answer, alone; and whole calls to one and to three instances and,
-in the same run, with the HTTP client below it. Processor time of this process for each, medians.
+in the same run, with one of its connections alone and with aiohttp. Processor time of this process for each, medians.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import contextlib
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aiohttp
 
 from shop.kit.balancing.balancer import Balancer
 from shop.kit.http import ServiceClient
@@ -65,15 +67,20 @@ async def call_us(call: Call) -> float:
 
 async def calls() -> dict[str, float]:
     connections = Connections()
-    async with servers(3) as urls:
+    async with servers(3) as urls, aiohttp.ClientSession() as session:
 
         async def plain() -> None:
-            async with connections.reused.get(urls[0]) as answer:
+            async with session.get(urls[0]) as answer:
+                await answer.read()
+
+        async def unbalanced() -> None:
+            with contextlib.closing(await connections.send(urls[0], "GET", "/")) as answer:
                 await answer.read()
 
         one, three = (ServiceClient("bench", ",".join(urls[:count]), connections) for count in (1, 3))
         measured: dict[str, Call] = {
-            "aiohttp alone": plain,
+            "aiohttp": plain,
+            "a connection": unbalanced,
             "one instance": lambda: one.get("/"),
             "three instances": lambda: three.get("/"),
         }

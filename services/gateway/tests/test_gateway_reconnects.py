@@ -17,6 +17,7 @@ from shop.devkit.testing import wait_until
 from shop.gateway.routing import is_repeatable
 from shop.kit import serve
 from shop.kit.balancing.breaker import State
+from shop.kit.http.pool import READY_PATH
 
 LONG_S = 30.0
 """A window that no test outlasts."""
@@ -88,16 +89,16 @@ async def listening(server: Server) -> AsyncIterator[str]:
 def tries(shop: Shop, noun: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every request from now on that the gateway tries to send to one service."""
     seen: list[str] = []
-    session = shop.gateway._connections.reused
-    request = session._request
-    urls = tuple(instance.base_url for instance in shop.gateway.upstreams[noun].instances)
+    connections: Any = shop.gateway._connections
+    send = connections.send
+    urls = {instance.base_url for instance in shop.gateway.upstreams[noun].instances}
 
-    async def counting(method, url, **options):  # type: ignore[no-untyped-def]
-        if str(url).startswith(urls):
-            seen.append(str(url))
-        return await request(method, url, **options)
+    async def counting(base_url: str, method: str, target: str, *request: object, **options: object) -> object:
+        if base_url in urls and target != READY_PATH:
+            seen.append(base_url + target)
+        return await send(base_url, method, target, *request, **options)
 
-    monkeypatch.setattr(session, "_request", counting)
+    monkeypatch.setattr(connections, "send", counting)
     return seen
 
 
@@ -279,16 +280,16 @@ async def test_a_connection_may_be_reset_before_anything_is_written_to_it(
     """As those are that wait to be accepted when a service ends."""
     server = Server(answered=10)
     async with listening(server) as url, open_shop(product_url=url) as shop:
-        connector: Any = shop.gateway._connections.reused.connector
-        connect = connector._create_connection
+        connections: Any = shop.gateway._connections
+        connect = connections._connection
 
-        async def reset(*arguments: object) -> Any:
+        async def reset(*arguments: object, **options: object) -> Any:
             monkeypatch.undo()
-            connection = await connect(*arguments)
-            connection.transport.abort()
+            connection = await connect(*arguments, **options)
+            connection._transport.abort()
             return connection
 
-        monkeypatch.setattr(connector, "_create_connection", reset)
+        monkeypatch.setattr(connections, "_connection", reset)
         assert (await shop.client.get("/api/v1/products")).status_code == 200
         assert len(server.requests) == 1
 

@@ -8,6 +8,7 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,9 @@ from shop.kit.balancing.breaker import State
 from shop.kit.errors import OutcomeUnknown, Problem, Unavailable, install_error_handlers
 from shop.kit.http import Clients, ServiceClient
 from shop.kit.http import client as http
+from shop.kit.http.answer import Answer
 from shop.kit.http.connections import Connections
+from shop.kit.http.pool import READY_PATH
 from shop.kit.observe import Observe
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -258,14 +261,15 @@ def address(listener: socket.socket) -> str:
 def counted(client: ServiceClient, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every try of the client from now on."""
     tries: list[str] = []
-    session = client.pool.connections.reused
-    request = session._request
+    connections = client.pool.connections
+    send = connections.send
 
-    async def counting(method, url, **options):  # type: ignore[no-untyped-def]
-        tries.append(method)
-        return await request(method, url, **options)
+    async def counting(base_url: str, method: str, target: str, *request: Any, **options: Any) -> Answer:
+        if target != READY_PATH:
+            tries.append(method)
+        return await send(base_url, method, target, *request, **options)
 
-    monkeypatch.setattr(session, "_request", counting)
+    monkeypatch.setattr(connections, "send", counting)
     return tries
 
 

@@ -58,7 +58,7 @@ class Gateway:
         self._clients = RateLimiter(settings.rate_limit_per_second, settings.rate_limit_burst)
         self._sign_ins = RateLimiter(settings.sign_in_rate_limit_per_second, settings.sign_in_rate_limit_burst)
         documented = [self.upstreams[name] for name in present if name in services.API.values()]
-        self.openapi = MergedOpenApi(self._connections.single_use, documented, settings.openapi_ttl_s)
+        self.openapi = MergedOpenApi(self._connections, documented, settings.openapi_ttl_s)
 
     @classmethod
     async def build(cls, context: Context) -> Gateway:

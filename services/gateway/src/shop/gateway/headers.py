@@ -148,8 +148,9 @@ def _ambiguous(detail: str) -> Problem:
 
 
 def response_headers(raw: RawHeaders, extra: RawHeaders, *, api: bool) -> list[tuple[bytes, bytes]]:
-    """The headers for the client: the upstream's, lower-cased, and ``extra`` that the upstream did not set itself."""
-    kept = [(lower, value) for name, value in raw if (lower := name.lower()) not in NOT_RETURNED]
+    """The headers for the client: the upstream's ``raw``, with names in lower case, and ``extra``; of the API also
+    those that the upstream did not set itself."""
+    kept = [pair for pair in raw if pair[0] not in NOT_RETURNED]
     if not api:
         return [*kept, *extra]
     present = {name for name, _ in kept}

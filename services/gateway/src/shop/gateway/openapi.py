@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import aiohttp
 import orjson
 
 from shop.gateway.routing import API_PREFIX, is_public
+from shop.kit.http.connections import FAILED, Connections
 from shop.kit.http.pool import ServicePool
 
 FETCH_TIMEOUT_S = 2.0
@@ -180,8 +181,8 @@ class MergedOpenApi:
     fetched again after ``INCOMPLETE_TTL_S``.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, upstreams: Sequence[ServicePool], ttl_s: float) -> None:
-        self._session = session
+    def __init__(self, connections: Connections, upstreams: Sequence[ServicePool], ttl_s: float) -> None:
+        self._connections = connections
         self._upstreams = upstreams
         self._ttl_s = ttl_s
         self._documents: dict[str, Document] = {}
@@ -203,16 +204,19 @@ class MergedOpenApi:
     async def _update(self, upstream: ServicePool) -> None:
         for instance in upstream.instances:
             try:
-                document = await self._fetch(f"{instance.base_url}/openapi.json")
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+                document = await self._fetch(instance.base_url)
+            except (FAILED, ValueError):
                 continue
             self._documents[upstream.service] = document
             return
 
-    async def _fetch(self, url: str) -> Document:
-        timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S)
-        async with self._session.get(url, timeout=timeout, raise_for_status=True) as answer:
-            document = orjson.loads(await answer.read())
+    async def _fetch(self, base_url: str) -> Document:
+        async with asyncio.timeout(FETCH_TIMEOUT_S):
+            answer = await self._connections.send(base_url, "GET", "/openapi.json", new=True)
+            with contextlib.closing(answer):
+                document = orjson.loads(await answer.read())
+        if answer.status != 200:
+            raise ValueError(f"{base_url} answered {answer.status}")
         if not isinstance(document, dict):
             raise ValueError("an OpenAPI document is an object")
         return document

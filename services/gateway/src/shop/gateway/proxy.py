@@ -7,8 +7,6 @@ import logging
 from collections.abc import AsyncIterator
 from enum import StrEnum
 
-import aiohttp
-from multidict import CIMultiDict
 from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
@@ -20,6 +18,7 @@ from shop.gateway.settings import Settings
 from shop.kit import observe
 from shop.kit.errors import Problem
 from shop.kit.exposition import start_at_zero
+from shop.kit.http.answer import Answer
 from shop.kit.http.client_span import answered
 from shop.kit.http.connections import FAILED, FIRST_FAULT_STATUS
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
@@ -201,7 +200,7 @@ class ProxiedRequest:
         request = Request(
             method,
             (scope["raw_path"] + b"?" + query if query else scope["raw_path"]).decode("ascii"),
-            CIMultiDict(headers.forwarded),
+            headers.forwarded,
             self._body.data,
             repeatable=self._body.buffered and is_repeatable(*call),
             safe=self._body.buffered and is_safe(*call),
@@ -216,8 +215,8 @@ class ProxiedRequest:
         service = self._upstream.service
         self._exchange = exchange
         try:
-            async with exchange as response:
-                if response.status >= FIRST_FAULT_STATUS or response.misrouted:
+            async with exchange as answer:
+                if answer.status >= FIRST_FAULT_STATUS or answer.misrouted:
                     exchange.faulted()
                 else:
                     exchange.succeeded()
@@ -225,7 +224,7 @@ class ProxiedRequest:
                 if another is None:
                     # The service's own restart says nothing about its load.
                     self._answered(sampled=not exchange.reconnects)
-                    await self._relay(response, send, extra)
+                    await self._relay(answer, send, extra)
                 return another
         except NotConnected as error:
             self._answered(sampled=False)
@@ -276,8 +275,8 @@ class ProxiedRequest:
             extra={"event": "upstream_failed", "route": self._target.path},
         )
 
-    async def _relay(self, response: aiohttp.ClientResponse, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
-        service, status, content = self._upstream.service, response.status, response.content
+    async def _relay(self, answer: Answer, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
+        service, status = self._upstream.service, answer.status
         REQUESTS.labels(service, self._target.path, status).inc()
         if self._exchange is not None:
             answered(self._exchange, status)
@@ -288,16 +287,16 @@ class ProxiedRequest:
                 status,
                 extra={"event": "upstream_error_answered", "route": self._target.path},
             )
-        headers = response_headers(response.raw_headers, extra, api=self._target.api)
+        headers = response_headers(answer.headers, extra, api=self._target.api)
         if self._exchange is not None and is_stream(headers):
             self._is_stream = True
             self._deadline.cancel()
             self._exchange.becomes_stream()
-        chunk = content.read_nowait()
+        chunk = answer.read_nowait()
         self._started = True
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        while not content.at_eof():
+        while not answer.at_end:
             if chunk:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            chunk = await content.readany()
+            chunk = await answer.read_some()
         await send({"type": "http.response.body", "body": chunk, "more_body": False})

@@ -7,12 +7,12 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 
-import aiohttp
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from shop.kit.errors import Unavailable
 from shop.kit.http import Clients
+from shop.kit.http.answer import Answer
 from shop.kit.http.connections import FAILED, FIRST_FAULT_STATUS, Connections
 
 MAX_STREAM_S = 600.0
@@ -68,7 +68,7 @@ class EventStreams:
         stack = AsyncExitStack()
         try:
             upstream = await stack.enter_async_context(exchange)
-        except (Unavailable, *FAILED):
+        except (Unavailable, FAILED):
             return Response(RETRY_EVENT, headers=HEADERS, media_type="text/event-stream")
         if upstream.status >= FIRST_FAULT_STATUS:
             exchange.faulted()
@@ -80,12 +80,12 @@ class EventStreams:
         exchange.becomes_stream()
         return _Forwarded(self._forward(upstream), stack)
 
-    async def _forward(self, upstream: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def _forward(self, upstream: Answer) -> AsyncIterator[bytes]:
         self._open += 1
         try:
             async with asyncio.timeout(MAX_STREAM_S):
                 yield RETRY_EVENT
-                async for chunk in upstream.content.iter_any():
+                while chunk := await upstream.read_some():
                     yield chunk
         except FAILED:
             return

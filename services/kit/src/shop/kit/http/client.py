@@ -20,8 +20,10 @@ from shop.kit.balancing.rules import Rules
 from shop.kit.discovery.interface import Discovery, Fixed
 from shop.kit.errors import OutcomeUnknown, Problem
 from shop.kit.exposition import LATENCY_BUCKETS_S, exemplar
+from shop.kit.http.answer import Answer
 from shop.kit.http.client_span import answered, client_span
-from shop.kit.http.connections import FAILED, FIRST_ERROR_STATUS, FIRST_FAULT_STATUS, Connections, ServiceResponse
+from shop.kit.http.connection import FIRST_ERROR_STATUS
+from shop.kit.http.connections import FAILED, FIRST_FAULT_STATUS, Connections
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
 from shop.kit.methods import IDEMPOTENT, READS
 
@@ -133,7 +135,7 @@ class ServiceClient:
             sent = self._headers(headers or {}, self._internal_token if internal else token)
             if content is not None:
                 sent["content-type"] = "application/json"
-            request = Request(method, target, sent, lambda: content, method in IDEMPOTENT)
+            request = Request(method, target, sent.items(), lambda: content, method in IDEMPOTENT)
             if hedge_after_s is not None and method == "GET":
                 return await self._send_hedged(request, timeout_s, refusals, hedge_after_s)
             return await self._send_and_repeat(request, timeout_s, refusals)
@@ -176,7 +178,9 @@ class ServiceClient:
 
         ``connections`` are for streams: those of other requests are fewer, and an answer's pieces come faster there.
         """
-        request = Request("GET", path, self._headers(headers, token), lambda: None, repeatable=True, stream=True)
+        request = Request(
+            "GET", path, self._headers(headers, token).items(), lambda: None, repeatable=True, stream=True
+        )
         return Exchange(self.pool, request, CONNECT_WINDOW_S, connections=connections)
 
     def _headers(self, headers: Mapping[str, str], token: str | None) -> dict[str, str]:
@@ -197,8 +201,8 @@ class ServiceClient:
     async def _send(self, exchange: Exchange, timeout_s: float, refusals: Collection[str]) -> Response:
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(timeout_s), exchange as response:
-                content = await response.read()
+            async with asyncio.timeout(timeout_s), exchange as answer:
+                content = await answer.read()
         except NotConnected as error:
             self._calls["breaker_open" if isinstance(error, NoInstance) else "refused"].inc()
             raise
@@ -206,16 +210,14 @@ class ServiceClient:
             raise self._outcome_unknown(exchange, f": {type(error).__name__}: {error}") from error
         finally:
             self._duration.observe(time.perf_counter() - started, exemplar())
-        return self._read(exchange, response, content, refusals)
+        return self._read(exchange, answer, content, refusals)
 
-    def _read(
-        self, exchange: Exchange, response: ServiceResponse, content: bytes, refusals: Collection[str]
-    ) -> Response:
-        status = response.status
+    def _read(self, exchange: Exchange, answer: Answer, content: bytes, refusals: Collection[str]) -> Response:
+        status = answer.status
         answered(exchange, status)
-        if response.misrouted:
+        if answer.misrouted:
             raise self._outcome_unknown(exchange, f": a misrouted connection answered {status}")
-        problem = _problem(response, content) if status >= FIRST_ERROR_STATUS else None
+        problem = _problem(answer, content) if status >= FIRST_ERROR_STATUS else None
         if problem and status >= FIRST_FAULT_STATUS and not (status == UNAVAILABLE_STATUS and problem.code in refusals):
             problem = None
         if status >= FIRST_ERROR_STATUS and problem is None:
@@ -224,7 +226,7 @@ class ServiceClient:
         self._calls["refused_by_service" if problem else "ok"].inc()
         if problem:
             raise problem
-        return Response(status, content, response.headers.get("ETag", ""))
+        return Response(status, content, answer.header(b"etag"))
 
     def _outcome_unknown(self, exchange: Exchange, detail: str) -> OutcomeUnknown:
         exchange.failed()
@@ -236,14 +238,15 @@ def _used(exchange: Exchange) -> Collection[Instance]:
     return () if exchange.instance is None else (exchange.instance,)
 
 
-def _problem(response: ServiceResponse, content: bytes) -> Problem | None:
+def _problem(answer: Answer, content: bytes) -> Problem | None:
     """The problem document of an answer; None when it is none."""
     try:
         document = orjson.loads(content)
     except ValueError:
         return None
-    headers = {"Retry-After": response.headers["retry-after"]} if "retry-after" in response.headers else None
-    return Problem.read(response.status, document, headers=headers)
+    wait = answer.header(b"retry-after")
+    headers = {"Retry-After": wait} if wait else None
+    return Problem.read(answer.status, document, headers=headers)
 
 
 class Clients:

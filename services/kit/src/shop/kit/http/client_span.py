@@ -7,7 +7,7 @@ import contextlib
 from yarl import URL
 
 from shop.kit import spans
-from shop.kit.http.connections import FIRST_ERROR_STATUS
+from shop.kit.http.connection import FIRST_ERROR_STATUS
 from shop.kit.http.pool import Exchange
 from shop.kit.spans import Kind, Span
 

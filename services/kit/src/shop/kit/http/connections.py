@@ -1,64 +1,64 @@
-"""HTTP/1.1 connections to the shop's services, kept open and reused; aiohttp without its session's conveniences.
-
-This module alone depends on what aiohttp does inside, so that a change of it is met in one place.
-"""
+"""The connections to the shop's services, kept open and reused."""
 
 from __future__ import annotations
 
-import aiohttp
-from aiohttp.connector import BaseConnector, Connection
+import asyncio
+import functools
+import ssl
+from collections.abc import Collection
+
+from yarl import URL
+
+from shop.kit.http.answer import Answer
+from shop.kit.http.connection import REQUEST_ID, Body, Closed, ConnectFailed, Connection, request_head
 
 CONNECT_TIMEOUT_S = 1.0
 KEEP_ALIVE_S = 30.0
 """Less than the 75 s of the services, so that a connection is not used just as the other side closes it."""
 
-NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-"""No connection was made: not a byte of the request was sent. To be caught before CLOSED, which includes them."""
-CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
-"""The connection was closed before the head of the answer came."""
-FAILED = (aiohttp.ClientError, OSError, TimeoutError)
-"""Everything that can go wrong after a request was sent, the above included."""
+NOT_CONNECTED = ConnectFailed
+CLOSED = Closed
+FAILED = OSError
+"""Everything that can go wrong with a request, TimeoutError and the above included."""
 
-FIRST_ERROR_STATUS = 400
 FIRST_FAULT_STATUS = 500
-REQUEST_ID = "x-request-id"
 
 
-class ServiceResponse(aiohttp.ClientResponse):
-    """Closes a misrouted connection instead of returning it to the pool, and its idle siblings with it.
+class _Address:
+    """The host and port of a base URL, with the connections to it that are idle, the last used one at the end."""
 
-    A connection may lead to another program than the service: to a proxy, or out of a cluster at the moment when a
-    Service has no pod. That program keeps it open and would answer every later request. A service repeats the
-    request's id in all its answers, which a 4xx or 5xx of another program does not.
-    """
+    def __init__(self, base_url: str, limit: int) -> None:
+        url = URL(base_url)
+        self.host, self.port, self.tls = url.host or "", url.port or 0, url.scheme == "https"
+        self.name = url.host_port_subcomponent or ""
+        self.prefix = url.raw_path.rstrip("/")
+        self.idle: list[Connection] = []
+        self.slots = asyncio.Semaphore(limit) if limit else None
+        self.in_use = 0
 
-    misrouted = False
+    def take(self, idle_since: float) -> Connection | None:
+        """An idle connection that can be used, and was used after ``idle_since``."""
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.usable and connection.idle_since > idle_since:
+                return connection
+            connection.close()
+        return None
 
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        protocol = connection.protocol
-        await super().start(connection)
-        if self.status >= FIRST_ERROR_STATUS:
-            self.misrouted = self.headers.get(REQUEST_ID) != self.request_info.headers.get(REQUEST_ID)
-        if self.misrouted:
-            if protocol is not None:
-                protocol.force_close()
-            # An answer that came in one piece has returned its connection already.
-            _close_idle(connection)
-        return self
-
-
-def _close_idle(connection: Connection) -> None:
-    """Close the idle connections to the same address."""
-    connector: BaseConnector = connection._connector
-    for protocol, _ in connector._conns.pop(connection._key, ()):
-        protocol.close()
+    def close_idle(self, idle_since: float = float("inf")) -> None:
+        """Close the connections that were not used after ``idle_since``."""
+        kept = [one for one in self.idle if one.usable and one.idle_since > idle_since]
+        for one in self.idle:
+            if one not in kept:
+                one.close()
+        self.idle = kept
 
 
 class Connections:
-    """Two sessions: ``reused`` for nearly all requests, ``single_use`` for one that a closing connection lost.
+    """Connections to any number of services.
 
-    ``per_host`` limits the connections to one address, 0 for no limit; ``read_timeout_s`` is the longest time between
-    two pieces of an answer, None for no limit.
+    ``per_host`` limits the requests at a time to one address, 0 for no limit; ``read_timeout_s`` is the longest time
+    between two pieces of an answer, None for no limit.
     """
 
     def __init__(
@@ -68,24 +68,106 @@ class Connections:
         read_timeout_s: float | None = None,
         per_host: int = 0,
     ) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s, sock_read=read_timeout_s)
-        self.reused = self._open(aiohttp.TCPConnector(limit=0, limit_per_host=per_host, keepalive_timeout=KEEP_ALIVE_S))
-        self.single_use = self._open(aiohttp.TCPConnector(limit=0, limit_per_host=per_host, force_close=True))
+        self._connect_timeout_s = connect_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._per_host = per_host
+        self._addresses: dict[str, _Address] = {}
+        self._open: set[Connection] = set()
+        self._sweep_timer: asyncio.TimerHandle | None = None
 
-    def _open(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        session = aiohttp.ClientSession(
-            connector=connector,
-            response_class=ServiceResponse,
-            timeout=self._timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            auto_decompress=False,
-            trust_env=False,
-        )
-        # Its own second try would take the next kept connection, which a service that ends has closed, too.
-        session._retry_connection = False
-        return session
+    async def send(
+        self,
+        base_url: str,
+        method: str,
+        target: str,
+        headers: Collection[tuple[str, str]] = (),
+        body: Body = None,
+        *,
+        new: bool = False,
+    ) -> Answer:
+        """Send a request, and return its answer when the head has arrived; the caller closes it.
+
+        ``target`` is the encoded path and query, ``headers`` have names in lower case. ``new``: by a connection of its
+        own, which is closed afterwards. Raises one of FAILED.
+
+        A connection may lead to another program than the service: to a proxy, or out of a cluster at the moment when a
+        Service has no pod. That program keeps it open and would answer every later request. A service repeats the
+        request's id in all its answers, which a 4xx or 5xx of another program does not: then the answer is misrouted,
+        its connection is closed, and with it the idle ones to the same address.
+        """
+        address = self._addresses.get(base_url)
+        if address is None:
+            address = self._addresses[base_url] = _Address(base_url, self._per_host)
+        if new:
+            headers = [*headers, ("connection", "close")]
+        head = request_head(method, address.prefix + target, address.name, headers, body)
+        request_id = next((value for name, value in headers if name == REQUEST_ID), "")
+        if address.slots is not None:
+            await address.slots.acquire()
+        address.in_use += 1
+        connection = await self._connection(address, new=new)
+        answer = await connection.send(method, head, body, request_id)
+        if answer.misrouted:
+            address.close_idle()
+        return answer
+
+    async def _connection(self, address: _Address, *, new: bool) -> Connection:
+        loop = asyncio.get_running_loop()
+        kept = None if new else address.take(loop.time() - KEEP_ALIVE_S)
+        if kept is not None:
+            return kept
+        ended = functools.partial(self._ended, address, new)
+        tls = _tls() if address.tls else None
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(ended, self._read_timeout_s), address.host, address.port, ssl=tls
+                )
+        except BaseException as error:
+            self._release(address)
+            if isinstance(error, OSError):
+                raise ConnectFailed(f"{address.name}: {str(error) or type(error).__name__}") from error
+            raise
+        self._open.add(connection)
+        return connection
+
+    def _ended(self, address: _Address, new: bool, connection: Connection, reusable: bool) -> None:
+        """A request is over, well or not."""
+        self._release(address)
+        if not reusable or new or not connection.usable:
+            self._open.discard(connection)
+            connection.close()
+            return
+        connection.idle_since = asyncio.get_running_loop().time()
+        address.idle.append(connection)
+        if self._sweep_timer is None:
+            self._sweep_timer = asyncio.get_running_loop().call_later(KEEP_ALIVE_S, self._sweep)
+
+    def _release(self, address: _Address) -> None:
+        address.in_use -= 1
+        if address.slots is not None:
+            address.slots.release()
+
+    def _sweep(self) -> None:
+        """Close what was idle for too long, and forget addresses to which there is nothing any more."""
+        loop = asyncio.get_running_loop()
+        for address in self._addresses.values():
+            address.close_idle(loop.time() - KEEP_ALIVE_S)
+        self._addresses = {url: one for url, one in self._addresses.items() if one.idle or one.in_use}
+        self._open = {one for one in self._open if one.usable}
+        self._sweep_timer = loop.call_later(KEEP_ALIVE_S, self._sweep) if self._addresses else None
 
     async def close(self) -> None:
-        await self.reused.close()
-        await self.single_use.close()
+        """Close all connections; requests that are under way fail."""
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        for address in self._addresses.values():
+            address.close_idle()
+        for connection in list(self._open):
+            connection.abort()
+        await asyncio.sleep(0)  # the event loop closes them in its next turn
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()

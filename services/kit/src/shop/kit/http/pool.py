@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import cast
 
-import aiohttp
 from prometheus_client import Counter, Gauge
-from yarl import URL
 
 from shop.kit.balancing.balancer import Balancer
 from shop.kit.balancing.breaker import MEASURED, State
@@ -19,7 +17,9 @@ from shop.kit.balancing.budget import RetryBudget
 from shop.kit.balancing.instance import About, Instance
 from shop.kit.balancing.rules import Rules
 from shop.kit.errors import Unavailable
-from shop.kit.http.connections import CLOSED, FAILED, NOT_CONNECTED, Connections, ServiceResponse
+from shop.kit.http.answer import Answer
+from shop.kit.http.connection import Body
+from shop.kit.http.connections import CLOSED, FAILED, NOT_CONNECTED, Connections
 from shop.kit.http.faults import INJECTED, Fault
 from shop.kit.http.reconnect import Reconnect
 
@@ -35,8 +35,6 @@ CHECKS_TO_ACT = 2
 """Active health checks that fail one after the other before an instance is passed over."""
 RETRY_AFTER_STATUS = 503
 
-Data = bytes | AsyncIterator[bytes] | None
-
 
 class NotConnected(Unavailable):
     """No connection was made, so no instance has seen anything of the request."""
@@ -48,7 +46,8 @@ class NoInstance(NotConnected):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """``target`` is the encoded path and query; ``data()`` is called once per try.
+    """``target`` is the encoded path and query, ``headers`` have names in lower case, ``body()`` is called once per
+    try.
 
     ``repeatable``: sending it twice does no more than sending it once. ``safe``: also after it was answered, because it
     changes nothing or its service keeps the first answer. ``stream``: it is for an event stream.
@@ -56,8 +55,8 @@ class Request:
 
     method: str
     target: str
-    headers: Mapping[str, str]
-    data: Callable[[], Data]
+    headers: Collection[tuple[str, str]]
+    body: Callable[[], Body]
     repeatable: bool
     safe: bool = False
     stream: bool = False
@@ -140,11 +139,10 @@ class ServicePool:
 
     async def _is_ready(self, instance: Instance, timeout_s: float) -> bool:
         try:
-            async with (
-                asyncio.timeout(timeout_s),
-                self.connections.single_use.get(instance.base_url + READY_PATH) as answer,
-            ):
-                return answer.status == 200
+            async with asyncio.timeout(timeout_s):
+                answer = await self.connections.send(instance.base_url, "GET", READY_PATH, new=True)
+                with contextlib.closing(answer):
+                    return answer.status == 200
         except FAILED:
             return False
 
@@ -186,7 +184,7 @@ class Exchange:
         self._request = request
         self._window_s = window_s
         self._avoid = avoid
-        self._response: ServiceResponse | None = None
+        self._answer: Answer | None = None
         self.instance: Instance | None = None
         """The one that has the request, or had it last."""
         self.reconnects = 0
@@ -220,7 +218,7 @@ class Exchange:
 
         Not when every other instance does badly or has asked for a pause, and only within the service's budget.
         """
-        if self._response is None or self._response.status != RETRY_AFTER_STATUS or self.instance is None:
+        if self._answer is None or self._answer.status != RETRY_AFTER_STATUS or self.instance is None:
             return None
         if self.repeated or not self._request.safe or not self._pool.balancer.has_other(self.instance):
             return None
@@ -242,9 +240,9 @@ class Exchange:
 
     def _retry_after_s(self) -> float:
         """What an instance that is overloaded asks for; dates are not used between services."""
-        if self._response is None or self._response.status != RETRY_AFTER_STATUS:
+        if self._answer is None or self._answer.status != RETRY_AFTER_STATUS:
             return 0.0
-        asked = self._response.headers.get("Retry-After", "")
+        asked = self._answer.header(b"retry-after")
         return float(asked) if asked.isascii() and asked.isdigit() else 0.0
 
     def becomes_stream(self) -> None:
@@ -254,7 +252,7 @@ class Exchange:
             self.instance.ended(self._number)
             self.instance.streams += 1
 
-    async def __aenter__(self) -> ServiceResponse:
+    async def __aenter__(self) -> Answer:
         instance = await self._pool.first(self._avoid, stream=self._request.stream)
         if not self.repeated:
             self._pool.budget.requested()
@@ -265,11 +263,11 @@ class Exchange:
             self._number = instance.began(self._sent_at)
             try:
                 if self._pool.fault is not None and await self._pool.fault.fails(self._sent_at):
-                    raise aiohttp.ServerDisconnectedError(INJECTED)
-                self._response = await self._head_from(instance)
+                    raise CLOSED(INJECTED)
+                self._answer = await self._head_from(instance)
                 self._taken_s = self._pool.balancer.now() - self._sent_at
                 instance.refused = False
-                return self._response
+                return self._answer
             except NOT_CONNECTED as error:
                 instance.refused = True
                 search = search or Reconnect(self._pool.pick, self._window_s)
@@ -290,7 +288,7 @@ class Exchange:
                 instance.refused = False
                 raise
             finally:
-                if self._response is None:
+                if self._answer is None:
                     instance.ended(self._number)
             instance = following
 
@@ -305,24 +303,19 @@ class Exchange:
         self._pool.balancer.failed(closed, self._seconds())
         return another
 
-    def _head_from(self, instance: Instance) -> Awaitable[ServiceResponse]:
-        """The head of the answer; a repeated request gets a connection of its own."""
-        request, connections = self._request, self._connections
-        session = connections.single_use if self.repeated else connections.reused
-        response = session.request(
-            request.method,
-            URL(instance.base_url + request.target, encoded=True),
-            headers=request.headers,
-            data=request.data(),
-            allow_redirects=False,
+    def _head_from(self, instance: Instance) -> Awaitable[Answer]:
+        """The answer when its head has arrived. A repeated request gets a connection of its own: the next kept one may
+        be closed by a service that ends, too."""
+        request = self._request
+        return self._connections.send(
+            instance.base_url, request.method, request.target, request.headers, request.body(), new=self.repeated
         )
-        return cast("Awaitable[ServiceResponse]", response)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._response is not None:
-            self._response.close()
+        if self._answer is not None:
+            self._answer.close()
         if self.instance is None:
             return
         if self._is_stream:
