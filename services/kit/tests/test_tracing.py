@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.kit.tests.grpc_service import calling, serving
 from shop.devkit.testing import Tokens, wait_until
 from shop.kit import spans, telemetry
-from shop.kit.app import NO_FRAMEWORK_TELEMETRY
+from shop.kit.application import NO_FRAMEWORK_TELEMETRY
 from shop.kit.auth import Authenticator
 from shop.kit.batch import Batcher
 from shop.kit.errors import OutcomeUnknown, Problem

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
-from fastapi.telemetry import TelemetryConfig
 
 from shop.kit import dead_letters, observe, spans, upstreams
+from shop.kit.application import NO_FRAMEWORK_TELEMETRY, Application
 from shop.kit.auth import Authenticator, internal_only
 from shop.kit.backoff import backoff_s
 from shop.kit.bus import Bus
@@ -45,8 +45,6 @@ CHECK_TIMEOUT_S = 1.0
 DATABASE_WAIT_S = 60.0
 DEGRADING = frozenset({"broker", "events"})
 """Checks whose failure readiness reports without answering 503."""
-NO_FRAMEWORK_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-"""FastAPI's own spans and meters cost every request; ``Observe`` and ``spans.span`` do that at fewer places."""
 ReadinessCheck = Callable[[Any], Awaitable[None]]
 
 
@@ -146,7 +144,7 @@ def create_app(
                     await app.state.service.close()
                 await spans.close()
 
-    app = FastAPI(
+    app = Application(
         title=title,
         version="0.1.0",
         lifespan=lifespan,

@@ -7,6 +7,7 @@ first; each service verifies them again, because being inside the network proves
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import time
 from collections import deque
@@ -15,8 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 from uuid import UUID
 
-import aiohttp
-import cachetools
 import jwt
 import orjson
 from fastapi import Depends, Request
@@ -27,6 +26,7 @@ from shop.kit import spans
 from shop.kit.balancing.instance import About
 from shop.kit.discovery.interface import Discovery, Fixed
 from shop.kit.errors import Problem, Unavailable
+from shop.kit.http.connections import FAILED, Connections
 
 ALGORITHM = "EdDSA"
 TOKEN_TYPE = "at+jwt"
@@ -60,6 +60,9 @@ class Principal(BaseModel):
     name: str
 
 
+NOT_KNOWN: tuple[float, None] = (0.0, None)
+
+
 class KeySource(Protocol):
     async def get(self, key_id: str) -> jwt.PyJWK | None:
         """The public key with this id, None if the issuer does not have it."""
@@ -76,7 +79,9 @@ class Keys:
 
     def __init__(self, url: str, discovery: Discovery) -> None:
         self._url = url
-        self._bases: deque[URL] = deque()
+        self._bases: deque[str] = deque()
+        self._connections = Connections()
+        self._target = URL(url).raw_path_qs
         if url.startswith(HTTP):
             base = str(URL(url).origin())
             self._moved({base: About()})
@@ -90,8 +95,7 @@ class Keys:
 
     def _moved(self, found: Mapping[str, About]) -> None:
         """Ask the instances at these base URLs from now on, those that are known already first."""
-        bases = {URL(url) for url in found}
-        self._bases = deque(sorted(bases, key=lambda base: base not in self._bases))
+        self._bases = deque(sorted(set(found), key=lambda base: base not in self._bases))
 
     async def get(self, key_id: str) -> jwt.PyJWK | None:
         """The key, None if the issuer does not have it; Unavailable("user") when it cannot be reached."""
@@ -129,7 +133,7 @@ class Keys:
                 document = await self._load()
                 keys = jwt.PyJWKSet.from_dict(document).keys
                 deleted = frozenset(UUID(user_id) for user_id in document.get("deleted_users", ()))
-            except (aiohttp.ClientError, OSError, ValueError, jwt.PyJWTError):
+            except (FAILED, ValueError, jwt.PyJWTError):
                 self._tried_at = time.monotonic()
                 return
             self._keys = {key.key_id: key for key in keys if key.key_id}
@@ -146,19 +150,24 @@ class Keys:
 
     async def _fetch(self) -> bytes:
         """From an instance, or when it does not answer from another."""
-        timeout = aiohttp.ClientTimeout(total=KEYS_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session:
-            for left in reversed(range(min(len(self._bases), MAX_ISSUERS))):
-                base = self._bases[0]
-                try:
-                    async with session.get(base.join(URL(self._url).relative()), allow_redirects=False) as answer:
-                        return await answer.read()
-                except (aiohttp.ClientError, OSError):
-                    if self._bases[0] == base:
-                        self._bases.rotate(-1)
-                    if not left:
-                        raise
+        for left in reversed(range(min(len(self._bases), MAX_ISSUERS))):
+            base = self._bases[0]
+            try:
+                async with asyncio.timeout(KEYS_TIMEOUT_S):
+                    return await self._read(base)
+            except FAILED:
+                if self._bases[0] == base:
+                    self._bases.rotate(-1)
+                if not left:
+                    raise
         raise OSError("no instance issues keys")
+
+    async def _read(self, base_url: str) -> bytes:
+        with contextlib.closing(await self._connections.send(base_url, "GET", self._target, new=True)) as answer:
+            content = await answer.read()
+        if answer.status != 200:
+            raise OSError(f"{base_url} answered {answer.status}")
+        return content
 
 
 class Authenticator:
@@ -166,9 +175,8 @@ class Authenticator:
 
     def __init__(self, jwks_url: str, discovery: Discovery | None = None) -> None:
         self._keys: KeySource = Keys(jwks_url, discovery or Fixed())
-        self._known: cachetools.TLRUCache[str, tuple[float, Principal]] = cachetools.TLRUCache(
-            MAX_CACHED_TOKENS, lambda _, known, __: known[0], time.time
-        )
+        self._known: dict[str, tuple[float, Principal]] = {}
+        """The oldest first."""
 
     def use(self, keys: KeySource) -> None:
         """Take keys from ``keys`` instead of the JWKS: the issuer knows its own keys."""
@@ -181,8 +189,8 @@ class Authenticator:
 
     async def principal(self, token: str) -> Principal:
         """The user of ``token``; Problem 401 ``token_expired`` or ``invalid_token``."""
-        known = self._known.get(token)
-        person = known[1] if known is not None else await self._verified(token)
+        expires_at, known = self._known.get(token, NOT_KNOWN)
+        person = known if known is not None and expires_at > time.time() else await self._verified(token)
         if person.user_id in self._keys.deleted_users():
             raise _unauthorized("invalid_token", "The account of this access token was deleted.")
         if spans.active() is not None:
@@ -196,6 +204,8 @@ class Authenticator:
         except ValidationError:
             raise _unauthorized("invalid_token", "The access token is not valid.") from None
         self._known[token] = (float(claims["exp"]), person)
+        if len(self._known) > MAX_CACHED_TOKENS:
+            del self._known[next(iter(self._known))]
         return person
 
     async def _verify(self, token: str) -> dict[str, Any]:
