@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator
 from enum import StrEnum
@@ -22,6 +23,7 @@ from shop.kit.http.answer import Answer
 from shop.kit.http.client_span import answered
 from shop.kit.http.connections import FAILED, FIRST_FAULT_STATUS
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
+from shop.kit.observe import MAX_SERIES
 from shop.kit.streams import is_stream
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,12 @@ def expect(service: str) -> None:
     for counter in (RECONNECTS, REPEATS):
         counter.labels(service)
     observe.expect([(method, route, 200) for method in METHODS for route in routes], FAULTS)
+
+
+@functools.lru_cache(maxsize=MAX_SERIES)
+def _requests(service: str, route: str, status: int) -> Counter:
+    """The child of these labels, cached: looking it up in the metric takes a lock each time."""
+    return REQUESTS.labels(service, route, status)
 
 
 class Stop(StrEnum):
@@ -235,8 +243,10 @@ class ProxiedRequest:
             self._failed(exchange, error)
             return None
         finally:
-            RECONNECTS.labels(service).inc(exchange.reconnects)
-            REPEATS.labels(service).inc(exchange.repeated)
+            if exchange.reconnects:
+                RECONNECTS.labels(service).inc(exchange.reconnects)
+            if exchange.repeated:
+                REPEATS.labels(service).inc()
 
     def _answered(self, *, sampled: bool = True) -> None:
         """Give the request's place to another one: sending the answer to a slow client is no work of the service."""
@@ -277,7 +287,7 @@ class ProxiedRequest:
 
     async def _relay(self, answer: Answer, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
         service, status = self._upstream.service, answer.status
-        REQUESTS.labels(service, self._target.path, status).inc()
+        _requests(service, self._target.path, status).inc()
         if self._exchange is not None:
             answered(self._exchange, status)
         if status >= FIRST_FAULT_STATUS:
