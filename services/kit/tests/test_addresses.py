@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from typing import Any
 
 import pytest
 import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.kit.tests.test_serve import Server
 from shop.devkit.testing import wait_until
@@ -80,6 +82,47 @@ async def turns_until_accepted() -> int:
 def test_all_clients_that_wait_are_accepted_at_once() -> None:
     """uvloop, which serves, would accept one in a turn."""
     assert uvloop.run(turns_until_accepted()) <= MAX_TURNS
+
+
+async def test_a_connection_that_is_being_accepted_ends_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvicorn ends those that it knows, and would wait for one that it learns of later as long as its client likes."""
+    monkeypatch.setattr(serve, "LINGER_S", 0.0)
+    loop, go_on = asyncio.get_running_loop(), asyncio.Event()
+    accept = loop.connect_accepted_socket
+
+    async def accept_late(*arguments: Any) -> Any:
+        await go_on.wait()
+        return await accept(*arguments)
+
+    monkeypatch.setattr(loop, "connect_accepted_socket", accept_late)
+    server = Server(uvicorn.Config(who, http="httptools", lifespan="off", log_config=None))
+    running = asyncio.create_task(server.serve(serve.listening_sockets("127.0.0.1", 0)))
+    await wait_until(lambda: server.started)
+    with socket.create_server(("127.0.0.1", 0)) as waiting, socket.create_connection(waiting.getsockname()):
+        waiting.setblocking(False)
+        server._listening = [waiting]
+        server._accepted(HttpToolsProtocol, config=server.config, server_state=server.server_state, app_state={})
+        await wait_until(lambda: server._accepting)
+        server.should_exit = True
+        await wait_until(lambda: not server._listening)
+        go_on.set()
+        await asyncio.wait_for(running, 10.0)
+
+
+async def test_a_connection_that_cannot_be_taken_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> None:
+        raise OSError("no buffer space")
+
+    server = Server(uvicorn.Config(who, http="httptools", lifespan="off", log_config=None))
+    monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", fail)
+    with socket.create_server(("127.0.0.1", 0)) as waiting, socket.create_connection(waiting.getsockname()):
+        waiting.setblocking(False)
+        server._listening = [waiting]
+        server._accept_others(asyncio.Protocol)
+        await wait_until(lambda: not server._accepting)
+    assert "a connection could not be taken: no buffer space" in caplog.text
 
 
 @needs_ipv6

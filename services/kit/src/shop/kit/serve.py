@@ -112,7 +112,12 @@ class Server(uvicorn.Server):
                     connection, _ = listening.accept()
                     task = loop.create_task(loop.connect_accepted_socket(protocol, connection))
                     self._accepting.add(task)
-                    task.add_done_callback(self._accepting.discard)
+                    task.add_done_callback(self._accepted_one)
+
+    def _accepted_one(self, task: asyncio.Task[Any]) -> None:
+        self._accepting.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("a connection could not be taken: %s", error, extra={"event": "connection_not_taken"})
 
     async def _accept_no_others(self) -> None:
         """uvicorn ends the connections that it knows: one whose task begins later would be waited for."""
