@@ -4,69 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from services.kit.tests.certificates import self_signed
+from services.kit.tests.http_programs import OK, Program, get, listening
 from shop.devkit.testing import wait_until
 from shop.kit.http import connections as of_connections
 from shop.kit.http.answer import MAX_BUFFERED_BYTES
 from shop.kit.http.connection import MAX_HEAD_BYTES, Broken, Closed, ConnectFailed
 from shop.kit.http.connections import FAILED, Connections
 
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\n\r\nall of it"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nall\r\n6\r\n of it\r\n0\r\n\r\n"
-BODY_LENGTH = re.compile(rb"content-length: (\d+)")
-
-
-class Program:
-    """Answers each request with the next of ``answers``, and the last one for ever; "" closes the connection."""
-
-    def __init__(self, *answers: bytes, closes: bool = False) -> None:
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self.open = 0
-        self._answers: Iterator[bytes] = itertools.chain(answers, itertools.repeat(answers[-1]))
-        self._closes = closes
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self.open += 1
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                self.requests.append(await read_request(reader))
-                writer.write(next(self._answers))
-                await writer.drain()
-                if self._closes:
-                    break
-        self.open -= 1
-        writer.close()
-
-
-async def read_request(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    if b"transfer-encoding: chunked" in head:
-        return head + await reader.readuntil(b"0\r\n\r\n")
-    length = BODY_LENGTH.search(head)
-    return head + await reader.readexactly(int(length[1])) if length else head
-
-
-type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def listening(program: Serve) -> AsyncIterator[str]:
-    server = await asyncio.start_server(program, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
 
 
 @pytest.fixture
@@ -74,11 +27,6 @@ async def connections() -> AsyncIterator[Connections]:
     made = Connections()
     yield made
     await made.close()
-
-
-async def get(connections: Connections, url: str, method: str = "GET") -> tuple[int, bytes]:
-    with contextlib.closing(await connections.send(url, method, "/")) as answer:
-        return answer.status, await answer.read()
 
 
 @pytest.mark.parametrize(
@@ -196,6 +144,22 @@ async def test_an_address_that_refuses_connections_is_named(connections: Connect
     assert {one.in_use for one in connections._addresses.values()} == {0}
 
 
+async def test_each_ip_address_of_a_name_is_tried(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program(OK)
+    async with listening(program) as url:
+        port = int(url.rpartition(":")[2])
+        found = [(2, 1, 6, "", (ip, port)) for ip in ("127.0.0.2", "127.0.0.1", "127.0.0.1")]
+
+        async def look_up(host: str, *_: object, **__: object) -> object:
+            return found if host == "shop.example" else []
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+        assert await get(connections, f"http://shop.example:{port}") == (200, b"ok")
+        with pytest.raises(ConnectFailed, match=r"other\.example:1: the name has no address"):
+            await connections.send("http://other.example:1", "GET", "/")
+    assert f"host: shop.example:{port}".encode() in program.requests[0]
+
+
 async def test_an_answer_that_is_not_read_is_not_taken_from_its_connection(connections: Connections) -> None:
     """A client that reads slowly would otherwise fill the memory of the gateway."""
     content = bytes(64 * MAX_BUFFERED_BYTES)
@@ -220,7 +184,7 @@ async def test_an_answer_that_is_not_read_is_not_taken_from_its_connection(conne
         assert len(await answer.read()) == len(content)
 
 
-async def pieces(*given: bytes) -> AsyncIterator[bytes]:
+async def pieces(*given: bytes) -> AsyncGenerator[bytes]:
     for one in given:
         yield one
 
@@ -245,7 +209,7 @@ async def test_a_body_is_sent_as_it_comes(
 
 
 async def test_a_body_that_breaks_off_breaks_the_request_off(connections: Connections) -> None:
-    async def broken() -> AsyncIterator[bytes]:
+    async def broken() -> AsyncGenerator[bytes]:
         yield b"all"
         raise LookupError("the client is gone")
 
@@ -261,7 +225,7 @@ async def test_an_answer_may_come_before_the_whole_body_was_sent(connections: Co
     """As a service does that refuses a body for its length; what is left of the body is not waited for."""
     stopped = asyncio.Event()
 
-    async def endless() -> AsyncIterator[bytes]:
+    async def endless() -> AsyncGenerator[bytes]:
         try:
             while True:
                 yield bytes(65_536)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from enum import StrEnum
 
 from prometheus_client import Counter
@@ -21,6 +21,7 @@ from shop.kit.errors import Problem
 from shop.kit.exposition import start_at_zero
 from shop.kit.http.answer import Answer
 from shop.kit.http.client_span import answered
+from shop.kit.http.connection import Body
 from shop.kit.http.connections import FAILED, FIRST_FAULT_STATUS
 from shop.kit.http.pool import Exchange, NoInstance, NotConnected, Request, ServicePool
 from shop.kit.observe import MAX_SERIES
@@ -107,11 +108,11 @@ class RequestBody:
         body: bytes = message.get("body", b"")
         return body
 
-    def data(self) -> bytes | AsyncIterator[bytes] | None:
+    def data(self) -> Body:
         """What the upstream is sent; to be called once per try."""
         return (self._first or None) if self.buffered else self._stream()
 
-    async def _stream(self) -> AsyncIterator[bytes]:
+    async def _stream(self) -> AsyncGenerator[bytes]:
         try:
             yield self._first
             while not self.complete.is_set():

@@ -55,7 +55,7 @@ class Answer:
         """The first header of this name, which is in lower case; "" without one."""
         for found, value in self.headers:
             if found == name:
-                return value.decode("latin-1")
+                return value.decode("utf-8", "replace")
         return ""
 
     @property
@@ -100,7 +100,8 @@ class Answer:
 
     async def _change(self) -> None:
         if self._error is not None:
-            raise self._error
+            # A new one, because a traceback in an answer that it refers to would be freed late.
+            raise type(self._error)(*self._error.args)
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter

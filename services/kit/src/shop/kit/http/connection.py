@@ -8,7 +8,8 @@ own server, reads the answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Collection
 
 import httptools
 
@@ -23,7 +24,7 @@ BODILESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 REQUEST_ID = "x-request-id"
 REQUEST_ID_RAW = REQUEST_ID.encode()
 
-Body = bytes | AsyncIterator[bytes] | None
+Body = bytes | AsyncGenerator[bytes] | None
 
 
 class ConnectFailed(OSError):
@@ -59,9 +60,10 @@ def request_head(method: str, target: str, host: str, headers: Collection[tuple[
 
 
 class Connection(asyncio.Protocol):
-    """``ended(connection, reusable)`` is called at the end of each request, and when an idle connection is lost.
+    """``ended(connection, reusable)`` is called at the end of each request.
 
-    ``read_timeout_s`` is the longest time between two pieces of an answer, None for no limit.
+    ``read_timeout_s`` is the longest time between two pieces of an answer after the request was sent, None for no
+    limit.
     """
 
     def __init__(self, ended: Callable[[Connection, bool], None], read_timeout_s: float | None) -> None:
@@ -107,16 +109,19 @@ class Connection(asyncio.Protocol):
             self._limit_silence()
             await answer.head()
         except BaseException:
-            self.abort()
+            # Otherwise it came whole while this was being cancelled, and the connection may have another request.
+            if self._answer is answer:
+                self.abort()
             raise
         return answer
 
-    async def _send_pieces(self, body: AsyncIterator[bytes], chunked: bool) -> None:
+    async def _send_pieces(self, body: AsyncGenerator[bytes], chunked: bool) -> None:
         try:
-            async for piece in body:
-                if piece:
-                    self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-                    await self._writable.wait()
+            async with contextlib.aclosing(body):
+                async for piece in body:
+                    if piece:
+                        self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                        await self._writable.wait()
             if chunked:
                 self._transport.write(b"0\r\n\r\n")
         except Exception as error:  # noqa: BLE001 - whatever the body's source raises breaks the request off
@@ -154,17 +159,23 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Close an idle connection."""
-        self._transport.close()
+        """Close a connection that has no request any more; what it has not sent of the last one is not waited for."""
+        if self._has_unsent():
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def _has_unsent(self) -> bool:
+        return self.usable and self._transport.get_write_buffer_size() > 0
 
     def abort(self) -> None:
         """Break off the request that is under way."""
-        self._transport.abort()
-        self._finish(reusable=False)
+        self._fail(Broken("the request was broken off"))
 
     def _fail(self, error: Exception) -> None:
         answer = self._answer
-        self.abort()
+        self._transport.abort()
+        self._finish(reusable=False)
         if answer is not None:
             answer.fail(error)
 
@@ -213,7 +224,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(Broken(f"the answer is not HTTP: {error}"))
+            self._fail(Broken(f"the answer is not HTTP: {error.__context__ or error}"))
             return
         if not answer.status and self._head_bytes > MAX_HEAD_BYTES:
             self._fail(Broken(f"the head of the answer has more than {MAX_HEAD_BYTES} bytes"))
@@ -225,8 +236,14 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._answer is not None and not self._answer.status:
+        if self._answer is None:
+            return
+        if not self._answer.status:
             self._answer.headers.append((name.lower(), value))
+            return
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ValueError("the trailers are too long")
 
     def on_headers_complete(self) -> None:
         answer, status = self._answer, self._parser.get_status_code()
@@ -241,11 +258,16 @@ class Connection(asyncio.Protocol):
         answer.started(status)
         if self._is_head:
             # The parser waits for a body of the stated length.
+            reusable = self._parser.should_keep_alive()
             self._parser = httptools.HttpResponseParser(self)
-            self._complete(answer, reusable=not _closes(answer))
+            self._complete(answer, reusable=reusable)
 
     def on_body(self, body: bytes) -> None:
-        if self._answer is not None:
+        if self._answer is None:
+            self.close()
+        elif not self._is_final:
+            raise ValueError("an interim answer has a body")
+        else:
             self._answer.add(body)
 
     def on_message_complete(self) -> None:
@@ -255,11 +277,8 @@ class Connection(asyncio.Protocol):
     def _complete(self, answer: Answer, *, reusable: bool) -> None:
         self.resume()
         answer.end()
-        self._finish(reusable=reusable and self._sending is None and not answer.misrouted)
-
-
-def _closes(answer: Answer) -> bool:
-    return answer.header(b"connection").lower() == "close"
+        sent = self._sending is None and not self._has_unsent()
+        self._finish(reusable=reusable and sent and not answer.misrouted)
 
 
 def _ends_with_its_connection(status: int, answer: Answer) -> bool:
