@@ -18,7 +18,7 @@ import asyncpg
 import orjson
 from prometheus_client import Counter, Gauge, Histogram
 
-from shop.kit import store_spans
+from shop.kit import array_types, store_spans
 from shop.kit.errors import Unavailable
 from shop.kit.kept_connections import KeptConnections
 
@@ -238,6 +238,7 @@ def _measure(pool: KeptConnections, limit: int) -> None:
 async def _prepare(connection: asyncpg.Connection) -> None:
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, encoder=_encode, decoder=orjson.loads, schema="pg_catalog", format="text")
+    array_types.introduce(connection)
 
 
 async def _no_reset(_: asyncpg.Connection) -> None:
