@@ -156,3 +156,48 @@ async def test_after_many_statements_a_connection_goes_back(
         await database.fetch(BACKEND)
         found.append(len(kept(database)._kept))
     assert found == [1, 1, 0, 1, 0]
+
+
+async def test_what_is_not_used_stays_while_the_service_is_busy(database: Database, admin: asyncpg.Connection) -> None:
+    kept(database)._idle_s = 0.05
+    kept(database)._looked_at = asyncio.get_running_loop().time()
+    await both_kept(database, admin)
+    kept(database)._statements = 1_000_000
+    await wait_until(lambda: kept(database)._statements == 0)
+    assert len(kept(database)._kept) == 2
+    await wait_until(lambda: not kept(database)._kept and kept(database).get_idle_size() == 2)
+
+
+async def test_a_connection_stays_while_another_one_is_opened(
+    database: Database, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for the new one has no use for it."""
+    await database.fetchval(BACKEND)
+    pool = kept(database)._pool
+    acquire, may_open = pool.acquire, asyncio.Event()
+
+    async def acquire_late(**options: float | None) -> object:
+        await may_open.wait()
+        return await acquire(**options)
+
+    monkeypatch.setattr(kept(database), "_pool", _Instead(pool, acquire=acquire_late))
+    await admin.execute("SELECT pg_advisory_lock(1)")
+    blocked = asyncio.create_task(database.fetch("SELECT pg_advisory_xact_lock(1)"))
+    another = asyncio.create_task(database.fetchval("SELECT 7"))
+    await wait_until(lambda: kept(database)._waiting)
+    await admin.execute("SELECT pg_advisory_unlock(1)")
+    await blocked
+    assert len(kept(database)._kept) == 1
+    may_open.set()
+    assert await another == 7
+
+
+class _Instead:
+    """``of`` with other methods."""
+
+    def __init__(self, of: object, **methods: object) -> None:
+        self._of = of
+        self.__dict__.update(methods)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._of, name)

@@ -8,7 +8,6 @@ is unusual goes the pool's way: a statement that failed or was cancelled, a sess
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from typing import Any
 
@@ -16,10 +15,14 @@ import asyncpg
 
 STATEMENTS_BEFORE_RETURN = 1_000
 """After so many a connection goes back once, for the pool's own limits."""
+BUSY_PER_S = 2.0
+"""With more statements than that nothing goes back: it would be opened again soon, which takes 20 ms of processor time
+with what the driver asks of types and the plans of its first statements."""
 
 
 class KeptConnections:
-    """What `shop.kit.db` uses of ``pool``; a connection that is not used for ``idle_s`` seconds goes back to it."""
+    """What `shop.kit.db` uses of ``pool``. A connection that is not used for ``idle_s`` seconds goes back to it, unless
+    the service is busy."""
 
     def __init__(self, pool: asyncpg.Pool, idle_s: float) -> None:
         self._pool = pool
@@ -30,6 +33,9 @@ class KeptConnections:
         self._generation = 0
         """Grows when those that are open are to be replaced."""
         self._until_return = STATEMENTS_BEFORE_RETURN
+        self._statements = 0
+        """Since the last look for unused connections, at ``_looked_at``."""
+        self._looked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         """Runs while connections are kept: at rest nothing else gives them back."""
         self._returning: asyncio.Task[None] | None = None
@@ -51,19 +57,24 @@ class KeptConnections:
 
     async def _run(self, method: str, *args: Any) -> Any:
         generation = self._generation
-        connection = await self.acquire()
+        connection = self._take() or await self.acquire()
         try:
             result = await getattr(connection, method)(*args)
         except BaseException:
             await self._pool.release(connection)
             raise
+        self._statements += 1
         self._until_return -= 1
-        if self._waiting or self._until_return <= 0 or generation != self._generation:
+        if self._is_wanted() or self._until_return <= 0 or generation != self._generation:
             self._until_return = STATEMENTS_BEFORE_RETURN
             await self._pool.release(connection)
         else:
             self._keep(connection)
         return result
+
+    def _is_wanted(self) -> bool:
+        """Whether someone waits for a connection who will not get one of their own, which the pool may still open."""
+        return self._waiting > 0 and self._waiting > self._pool.get_max_size() - self._pool.get_size()
 
     def _keep(self, connection: Any) -> None:
         self._kept.append((connection, asyncio.get_running_loop().time()))
@@ -79,17 +90,31 @@ class KeptConnections:
 
     async def _return_unused(self) -> None:
         now = asyncio.get_running_loop().time()
+        if self._is_busy(now):
+            self._look_after(self._idle_s)
+            return
         while self._kept and now - self._kept[0][1] >= self._idle_s:
             await self._pool.release(self._kept.popleft()[0])
         if self._kept:
             self._look_after(self._kept[0][1] + self._idle_s - now)
 
-    async def acquire(self, timeout: float | None = None) -> Any:
-        """A connection, which the caller gives back with `release`."""
+    def _is_busy(self, now: float) -> bool:
+        busy = self._statements > BUSY_PER_S * (now - self._looked_at)
+        self._statements, self._looked_at = 0, now
+        return busy
+
+    def _take(self) -> Any:
+        """One that was kept, the newest; None when there is none."""
         while self._kept:
             connection, _ = self._kept.pop()
             if _is_open(connection):
                 return connection
+        return None
+
+    async def acquire(self, timeout: float | None = None) -> Any:
+        """A connection, which the caller gives back with `release`."""
+        if (connection := self._take()) is not None:
+            return connection
         self._waiting += 1
         try:
             return await self._pool.acquire(timeout=timeout)
@@ -112,7 +137,7 @@ class KeptConnections:
 
     async def close(self) -> None:
         self._stop_looking()
-        self._waiting += 1  # what ends from now on goes back, too
+        self._waiting += self._pool.get_max_size() + 1  # what ends from now on goes back, too
         await self._return_all()
         await self._pool.close()
 
@@ -133,6 +158,7 @@ class KeptConnections:
 
 def _is_open(connection: Any) -> bool:
     """The pool takes a connection back by itself when it is closed, and then it refuses to answer."""
-    with contextlib.suppress(asyncpg.InterfaceError):
+    try:
         return not connection.is_closed()
-    return False
+    except asyncpg.InterfaceError:
+        return False
