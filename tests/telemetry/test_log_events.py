@@ -15,7 +15,6 @@ SOURCES = sorted(path for path in (ROOT / "services").glob("*/src/**/*.py") if "
 CALLS = [call for path in SOURCES for call in log_calls(path)]
 NAME = re.compile(r"[a-z]+(_[a-z]+)*_?\*?|\*")
 OWN_NAMES = {
-    ("kit", "logging.py"),  # `decision` itself
     ("payment", "refunds.py"),  # how a refund ended
     ("restaurant", "service.py"),  # what was done to a restaurant
 }

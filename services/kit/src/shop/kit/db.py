@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
 from typing import Any, Literal
 
 import asyncpg
@@ -64,19 +65,31 @@ class ReadOnly(Unavailable):
     """The server is read-only: after a failover a new connection finds the writable one."""
 
 
-@contextlib.contextmanager
-def errors_as_unavailable() -> Iterator[None]:
-    try:
-        yield
-    except LOST as error:
-        raise Unavailable("database", f"database: {type(error).__name__}: {error}") from error
-    except asyncpg.PostgresError as error:
+class ErrorsAsUnavailable(contextlib.AbstractContextManager[None]):
+    """Unavailable("database") for what the module's text says. ``read_only`` is called for a server that is read-only.
+
+    A class instead of a generator, because every statement enters it.
+    """
+
+    def __init__(self, read_only: Callable[[], object] = lambda: None) -> None:
+        self._read_only = read_only
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, LOST):
+            raise Unavailable("database", f"database: {type(error).__name__}: {error}") from error
+        if not isinstance(error, asyncpg.PostgresError):
+            return
         state = error.sqlstate or ""
         if state == READ_ONLY:
+            self._read_only()
             raise ReadOnly("database", f"database: {error}") from error
         if state[:2] in UNAVAILABLE_CLASSES or state in UNAVAILABLE_STATES:
             raise Unavailable("database", f"database: {type(error).__name__}: {error}") from error
-        raise
+
+
+errors_as_unavailable = ErrorsAsUnavailable()
 
 
 class Connection:
@@ -84,41 +97,39 @@ class Connection:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
+        self._available = errors_as_unavailable
         self.adds_events = False
 
     def events_added(self) -> None:
         """Note that events were added to the outbox: their relay is woken once they are committed."""
         self.adds_events = True
 
-    def _available(self) -> contextlib.AbstractContextManager[None]:
-        return errors_as_unavailable()
-
     async def fetch(self, sql: str, *args: Any) -> list[Record]:
         STATEMENTS.inc()
-        with self._available(), store_spans.statement(sql):
+        with self._available, store_spans.statement(sql):
             rows: list[Record] = await self._raw.fetch(sql, *args)
             return rows
 
     async def fetchrow(self, sql: str, *args: Any) -> Record | None:
         STATEMENTS.inc()
-        with self._available(), store_spans.statement(sql):
+        with self._available, store_spans.statement(sql):
             row: Record | None = await self._raw.fetchrow(sql, *args)
             return row
 
     async def fetchval(self, sql: str, *args: Any) -> Any:
         STATEMENTS.inc()
-        with self._available(), store_spans.statement(sql):
+        with self._available, store_spans.statement(sql):
             return await self._raw.fetchval(sql, *args)
 
     async def execute(self, sql: str, *args: Any) -> str:
         STATEMENTS.inc()
-        with self._available(), store_spans.statement(sql):
+        with self._available, store_spans.statement(sql):
             status: str = await self._raw.execute(sql, *args)
             return status
 
     async def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         STATEMENTS.inc(len(rows))
-        with self._available(), store_spans.statement(sql):
+        with self._available, store_spans.statement(sql):
             await self._raw.executemany(sql, rows)
 
 
@@ -127,6 +138,8 @@ class Database(Connection):
 
     def __init__(self, raw: Any, pooler: Pooler = "none") -> None:
         super().__init__(raw)
+        self._available = ErrorsAsUnavailable(self._expire)
+        """Connections to a read-only server are not used again."""
         self.pooler = pooler
         self.events_committed: Callable[[], object] = lambda: None
         """Called after the commit of a transaction that added events to the outbox."""
@@ -135,7 +148,7 @@ class Database(Connection):
     @classmethod
     async def connect(cls, url: str, *, pool_size: int, application: str, pooler: Pooler = "none") -> Database:
         """Open a pool of up to ``pool_size`` connections; Unavailable when there is no database at ``url``."""
-        with errors_as_unavailable():
+        with errors_as_unavailable:
             pool = await asyncpg.create_pool(
                 url,
                 min_size=1,
@@ -151,16 +164,6 @@ class Database(Connection):
         kept = KeptConnections(pool, IDLE_CONNECTION_LIFETIME_S / 2)
         _measure(kept, pool_size)
         return cls(kept, pooler)
-
-    @contextlib.contextmanager
-    def _available(self) -> Iterator[None]:
-        """As for a connection; connections to a read-only server are not reused."""
-        try:
-            with errors_as_unavailable():
-                yield
-        except ReadOnly:
-            self._expire()
-            raise
 
     def events_added(self) -> None:
         self.events_committed()
@@ -181,7 +184,7 @@ class Database(Connection):
         async with self.session() as raw:
             STATEMENTS.inc(2)
             transaction = raw.transaction()
-            with self._available():
+            with self._available:
                 await transaction.start()
             connection = Connection(raw)
             try:
@@ -192,7 +195,7 @@ class Database(Connection):
                 if isinstance(error, ReadOnly):
                     self._expire()
                 raise
-            with self._available(), store_spans.statement("COMMIT"):
+            with self._available, store_spans.statement("COMMIT"):
                 await transaction.commit()
         if connection.adds_events:
             self.events_committed()
@@ -205,7 +208,7 @@ class Database(Connection):
         """
         started = time.perf_counter()
         try:
-            with self._available():
+            with self._available:
                 raw = await self._raw.acquire(timeout=ACQUIRE_TIMEOUT_S)
         finally:
             WAIT.observe(time.perf_counter() - started)

@@ -89,9 +89,10 @@ class _Parameters:
     def read(self, given: _Given) -> dict[str, Any]:
         """The arguments. Raises _LeftToFramework unless all of them are right."""
         found: dict[str, Any] = {}
-        _read(found, self._path, given.path)
-        _read(found, self._query, given.query)
-        _read(found, self._headers, given.headers)
+        if self.names:
+            _read(found, self._path, given.path)
+            _read(found, self._query, given.query)
+            _read(found, self._headers, given.headers)
         return found
 
 

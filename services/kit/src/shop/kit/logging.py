@@ -47,8 +47,10 @@ def decision(
 
     ``trace_id``: the trace of the decision where it is not the current one (batched work).
     """
-    extra = {"event": event, DECISION: True, **fields} | ({"trace_id": trace_id} if trace_id else {})
-    log.log(level, message, *args, extra=extra, stacklevel=2)
+    if log.isEnabledFor(level):
+        extra = {"event": event, DECISION: True, **fields} | ({"trace_id": trace_id} if trace_id else {})
+        # Without the place in the code, which no line has: to find it takes a third of the time of a line.
+        log.handle(log.makeRecord(log.name, level, "", 0, message, args, None, extra=extra))
 
 
 def bind(**fields: Any) -> None:

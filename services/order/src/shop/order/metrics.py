@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import get_args
 
 from prometheus_client import Counter, Gauge
@@ -23,6 +24,7 @@ STREAMS = Gauge("shop_order_streams", "Clients that watch an order")
 
 KINDS: tuple[str, ...] = get_args(Kind)
 OTHER = "other"
+_orders, _revenue = functools.cache(ORDERS.labels), functools.cache(REVENUE.labels)
 UNDONE = (State.REJECTED, State.CANCELLED)
 start_at_zero(ORDERS, KINDS, set(State) - set(UNDONE), [""])
 start_at_zero(ORDERS, KINDS, UNDONE, ["", OTHER, *REASONS])
@@ -36,6 +38,6 @@ def expect(currency: str) -> None:
 def count(order: Order) -> None:
     """Count the state that the order has reached."""
     reason = "" if order.reason is None else order.reason if order.reason in REASONS else OTHER
-    ORDERS.labels(order.kind, order.state, reason).inc()
+    _orders(order.kind, order.state, reason).inc()
     if order.state is State.CONFIRMED and order.totals is not None:
-        REVENUE.labels(order.kind, order.currency).inc(order.totals.total)
+        _revenue(order.kind, order.currency).inc(order.totals.total)

@@ -81,7 +81,10 @@ class Endpoint[Item: OrderItem, Result: OrderResult]:
         await self._batcher.close()
 
     async def _send_all(self, items: list[Item]) -> list[Result | BaseException]:
-        answers = await asyncio.gather(*(self._send(chunk) for chunk in chunk_by_lines(items)))
+        chunks = chunk_by_lines(items)
+        if len(chunks) == 1:
+            return list(await self._send(items))
+        answers = await asyncio.gather(*(self._send(chunk) for chunk in chunks))
         return [result for answer in answers for result in answer]
 
     async def _send(self, items: Sequence[Item]) -> Sequence[Result | BaseException]:

@@ -39,6 +39,7 @@ OrderIds = Annotated[list[UUID], Query(min_length=1, max_length=schemas.MAX_ORDE
 
 router = make_router(prefix="/api/v1/payments", tags=["payments"])
 internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
+ChargeResults = Results[ChargeResult]
 
 
 @router.get("")
@@ -81,14 +82,14 @@ async def refund_payment(
     return schemas.RefundView.of(made, payment)
 
 
-@internal.post(CHARGE.path, response_model=Results[ChargeResult])
+@internal.post(CHARGE.path, response_model=ChargeResults)
 @lean
 async def charge(batch: Batch[ChargeItem], service: Service) -> Response:
     """Charge orders; idempotent by order id."""
     trace = telemetry.traceparent()
     answers = await service.charges.charge([schemas.charge_request(item, trace) for item in batch.items])
     results = [schemas.charge_result(item.order_id, a) for item, a in zip(batch.items, answers, strict=True)]
-    content = Results[ChargeResult](results=results).model_dump_json(exclude_none=True)
+    content = ChargeResults(results=results).model_dump_json(exclude_none=True)
     return Response(content, media_type="application/json")
 
 

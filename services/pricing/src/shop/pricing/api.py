@@ -21,6 +21,7 @@ Service = Annotated[PricingService, Depends(service_of)]
 
 router = make_router(prefix="/api/v1", tags=["pricing"])
 internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
+Quotes = Results[Quoted | QuoteRejected]
 
 
 @router.post("/quotes", response_model=schemas.QuoteView)
@@ -73,11 +74,11 @@ async def set_promotion(
     return schemas.promotion_view(await service.put_promotion(rule.promotion(code), create=create), service.currency)
 
 
-@internal.post(QUOTE.path, response_model=Results[Quoted | QuoteRejected])
+@internal.post(QUOTE.path, response_model=Quotes)
 @lean
 async def quote_orders(batch: Batch[QuoteRequest], service: Service) -> Response:
     """Price orders and redeem their coupons; idempotent by order id."""
-    results = Results[Quoted | QuoteRejected](results=await service.quote_orders(batch.items))
+    results = Quotes(results=await service.quote_orders(batch.items))
     return document(results)
 
 

@@ -32,6 +32,7 @@ KnownTags = Annotated[str, Header(alias="If-None-Match", description="ETags of a
 
 router = make_router(prefix="/api/v1/products", tags=["products"])
 internal = make_router(tags=["internal"], dependencies=[Depends(internal_only)])
+Reservations = Results[Reserved | ReservationRejected]
 
 
 @router.get("", response_model=Page[schemas.ProductView], responses=UNCHANGED)
@@ -100,11 +101,11 @@ async def change_product_stock(
     return schemas.ProductView.model_validate(moved)
 
 
-@internal.post(RESERVE.path, response_model=Results[Reserved | ReservationRejected])
+@internal.post(RESERVE.path, response_model=Reservations)
 @lean
 async def reserve(batch: Batch[ReservationRequest], service: Service) -> Response:
     """Reserve stock for orders, each in full or not at all; idempotent by order id."""
-    results = Results[Reserved | ReservationRejected](results=await service.reserve(batch.items))
+    results = Reservations(results=await service.reserve(batch.items))
     return Response(results.model_dump_json(exclude_none=True), media_type="application/json")
 
 

@@ -105,7 +105,7 @@ class ModelRepository:
             copied.extend(data)
 
         async with self._database.session() as raw:
-            with errors_as_unavailable():
+            with errors_as_unavailable:
                 await raw.copy_from_query(PURCHASES, output=receive, format="binary", timeout=READ_TIMEOUT_S)
         rows = await self._database.fetch(PRODUCTS)
         numbers = np.array([row["number"] for row in rows], dtype=np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -45,8 +46,13 @@ class SagaMetrics:
         self._lease_lost = Counter(
             f"shop_{service}_superseded_total", "Updates refused because another worker had taken the saga over"
         )
-
+        # Looking labels up takes a lock and a tuple each time; there are few of them.
+        self._of_step = functools.cache(self._labelled)
+        self._of_end = functools.cache(self._duration.labels)
         start_at_zero(self._duration, operations, ends)
+
+    def _labelled(self, saga: str, step: str, phase: str, outcome: str) -> tuple[Counter, Histogram]:
+        return self._steps.labels(saga, step, phase, outcome), self._step_duration.labels(saga, step, phase)
 
     def expect(self, sagas: Iterable[Saga[Any]]) -> None:
         """Make the time series of every step and outcome; a step without a compensation has none of that phase."""
@@ -58,11 +64,12 @@ class SagaMetrics:
 
     def step(self, saga: str, record: Record) -> None:
         """Count one try of a step in a saga of this kind."""
-        self._steps.labels(saga, record.step, record.phase, record.outcome).inc()
-        self._step_duration.labels(saga, record.step, record.phase).observe(record.seconds, exemplar())
+        steps, duration = self._of_step(saga, record.step, record.phase, record.outcome)
+        steps.inc()
+        duration.observe(record.seconds, exemplar())
 
     def ended(self, operation: str, end: str, seconds: float) -> None:
-        self._duration.labels(operation, end).observe(seconds, exemplar())
+        self._of_end(operation, end).observe(seconds, exemplar())
 
     def lease_lost(self) -> None:
         self._lease_lost.inc()
