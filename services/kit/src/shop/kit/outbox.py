@@ -42,7 +42,7 @@ STREAM_LIMIT_BYTES = Gauge(
 
 BATCH_ROWS = 512
 GATHER_S = 0.01
-REST_S = 0.1
+REST_S = 0.25
 """Between two looks for new events, so that what comes meanwhile is one batch: for the relay, the broker and consumers.
 The first event after a pause does not wait."""
 MARK_WITHIN_S = 0.25

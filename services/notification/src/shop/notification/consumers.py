@@ -18,7 +18,7 @@ from shop.contracts.events import (
 from shop.kit.clock import Clock
 from shop.kit.db import Connection, Database
 from shop.kit.events import Received
-from shop.kit.inbox import AfterCommit, Consumer
+from shop.kit.inbox import SOON_S, AfterCommit, Consumer
 from shop.notification import domain, events_repository, food_repository, repository
 from shop.notification.direct import Direct
 from shop.notification.food import FoodOrder
@@ -74,7 +74,8 @@ class MessageQueue:
 
     def consumer(self, name: str, types: Sequence[type[Event]]) -> Consumer:
         """Of events that need no transaction, unless one of a batch is about food."""
-        return Consumer(name, types, self.handle, at_once=partial(self.take, name), after_commit=self._committed)
+        take = partial(self.take, name)
+        return Consumer(name, types, self.handle, at_once=take, after_commit=self._committed, rest_s=SOON_S)
 
     async def _committed(self, events: Sequence[Received]) -> None:
         queued = self._has_queued or any(_about_food(received.event) for received in events)
