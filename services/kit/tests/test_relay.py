@@ -88,6 +88,21 @@ async def test_what_was_published_is_recorded_by_the_look_for_more(service: Even
     assert measured("shop_database_statements_total") - before == 3 + 2 + 4
 
 
+async def test_its_statement_is_not_planned_again_for_each_batch(database_for: DatabaseFor, nats_url: str) -> None:
+    database = await Database.connect(await database_for("kit"), pool_size=1, application="test")
+    relay = Outbox(database, Bus(nats_url, "kit"), "kit", RETENTION_S)
+    for number in range(8):
+        await outbox.publish(database, Happened(subject="a", number=number))
+        relay._acknowledged = [(number, number)]
+        await relay._mark_and_look(database)
+    plans = await database.fetchrow(
+        "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement = $1", outbox.MARK_AND_LOOK
+    )
+    await database.close()
+    assert plans is not None
+    assert tuple(plans.values()) == (5, 3)
+
+
 async def test_what_comes_while_the_relay_rests_is_one_batch(
     service: EventService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
